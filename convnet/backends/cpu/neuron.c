@@ -1,0 +1,164 @@
+/* Neurons, softmax, dropout and elementwise ops (numerics sections 5, 6, 7 and 10).
+ *
+ * One loop per function over all values, vectorised and shared among threads. Stands for 2012's kEltwise* kernels and
+ * the functors of neuron.cuh.
+ */
+
+#define EACH _Pragma("omp parallel for simd schedule(static)") for (int64_t i = 0; i < count; i++)
+
+static void neuron_forward(int kind, float a, float b, int64_t count, const float *x, float *out) {
+    switch (kind) {
+    case IDENT: EACH out[i] = x[i]; break;
+    case LOGISTIC: EACH out[i] = 1.0f / (1.0f + fast_exp(-x[i])); break;
+    case RELU: EACH out[i] = x[i] < 0.0f ? 0.0f : x[i]; break;
+    case BRELU: EACH out[i] = x[i] < 0.0f ? 0.0f : (x[i] > a ? a : x[i]); break;
+    case ABS: EACH out[i] = fabsf(x[i]); break;
+    case TANH: EACH out[i] = a * (2.0f / (1.0f + fast_exp(-2.0f * b * x[i])) - 1.0f); break;
+    case DRELU: EACH out[i] = x[i] - a * (2.0f / (1.0f + fast_exp(-2.0f * x[i] / a)) - 1.0f); break;
+    case SOFTRELU: EACH out[i] = x[i] > 4.0f ? x[i] : log1pf(expf(x[i])); break;
+    case SQUARE: EACH out[i] = x[i] * x[i]; break;
+    case SQRT: EACH out[i] = sqrtf(x[i]); break;
+    case LINEAR: EACH out[i] = a * x[i] + b; break;
+    case LOG: EACH out[i] = logf(a + x[i]); break;
+    }
+}
+
+/* g times the derivative: from the input x or the output y, whichever the type uses. */
+static inline float neuron_slope(int kind, float a, float b, float x, float y) {
+    switch (kind) {
+    case LOGISTIC: return y * (1.0f - y);
+    case RELU: return y > 0.0f ? 1.0f : 0.0f;
+    case BRELU: return y > 0.0f && y < a ? 1.0f : 0.0f;
+    case ABS: return x > 0.0f ? 1.0f : -1.0f;
+    case TANH: return b * (a - y * y / a);
+    case DRELU: {
+        float t = 2.0f / (1.0f + fast_exp(-2.0f * x / a)) - 1.0f;
+        return t * t;
+    }
+    case SOFTRELU: return x > 4.0f ? 1.0f : 1.0f / (1.0f + fast_exp(-x));
+    case SQUARE: return 2.0f * x;
+    case SQRT: return 0.5f / y;
+    case LINEAR: return a;
+    case LOG: return 1.0f / (a + x);
+    default: return 1.0f;
+    }
+}
+
+#define SLOPE(kind)                                                                                  \
+    case kind:                                                                                       \
+        if (st == 0.0f)                                                                              \
+            EACH into[i] = grad[i] * neuron_slope(kind, a, b, x[i], y[i]);                           \
+        else                                                                                         \
+            EACH into[i] = st * into[i] + grad[i] * neuron_slope(kind, a, b, x[i], y[i]);            \
+        break;
+
+static void neuron_input_grad(int kind, float a, float b, int64_t count, const float *x, const float *y, const float *grad,
+                              float *into, float st) {
+    switch (kind) {
+        SLOPE(IDENT)
+        SLOPE(LOGISTIC)
+        SLOPE(RELU)
+        SLOPE(BRELU)
+        SLOPE(ABS)
+        SLOPE(TANH)
+        SLOPE(DRELU)
+        SLOPE(SOFTRELU)
+        SLOPE(SQUARE)
+        SLOPE(SQRT)
+        SLOPE(LINEAR)
+        SLOPE(LOG)
+    }
+}
+
+static int softmax_forward(int rows, int N, const float *x, float *out) {
+#pragma omp parallel for schedule(static)
+    for (int b = 0; b < case_blocks(N); b++) {
+        const int n0 = b * BLOCK, cases = cases_at(N, n0);
+        float most[BLOCK], sum[BLOCK] = {0};
+        for (int n = 0; n < cases; n++) most[n] = x[n0 + n];
+        for (int j = 1; j < rows; j++)
+            for (int n = 0; n < cases; n++) most[n] = MAX(most[n], x[(size_t)j * N + n0 + n]);
+        for (int j = 0; j < rows; j++)
+            SIMD for (int n = 0; n < cases; n++) {
+                float e = fast_exp(x[(size_t)j * N + n0 + n] - most[n]);
+                out[(size_t)j * N + n0 + n] = e;
+                sum[n] += e;
+            }
+        for (int j = 0; j < rows; j++)
+            for (int n = 0; n < cases; n++) out[(size_t)j * N + n0 + n] /= sum[n];
+    }
+    return 1;
+}
+
+static int softmax_input_grad(int rows, int N, const float *y, const float *grad, float *into, float st) {
+#pragma omp parallel for schedule(static)
+    for (int b = 0; b < case_blocks(N); b++) {
+        const int n0 = b * BLOCK, cases = cases_at(N, n0);
+        float sum[BLOCK] = {0};
+        for (int j = 0; j < rows; j++)
+            for (int n = 0; n < cases; n++) sum[n] += grad[(size_t)j * N + n0 + n] * y[(size_t)j * N + n0 + n];
+        for (int j = 0; j < rows; j++)
+            for (int n = 0; n < cases; n++) {
+                size_t at = (size_t)j * N + n0 + n;
+                float result = y[at] * (grad[at] - sum[n]);
+                into[at] = st == 0.0f ? result : st * into[at] + result;
+            }
+    }
+    return 1;
+}
+
+static void dropout(int64_t count, const float *x, float *out, float keep, float gain, const uint32_t key[4], float st) {
+    const int64_t blocks = (count + 3) / 4;
+#pragma omp parallel for schedule(static)
+    for (int64_t block = 0; block < blocks; block++) {
+        uint32_t words[4];
+        philox_block((uint32_t)block, key, words);
+        for (int lane = 0; lane < 4 && block * 4 + lane < count; lane++) {
+            const int64_t i = block * 4 + lane;
+            float result = philox_uniform(words[lane]) < keep ? gain * x[i] : 0.0f;
+            out[i] = st == 0.0f ? result : st * out[i] + result;
+        }
+    }
+}
+
+static void add(int64_t count, const float *x, float *out, float st, float so) {
+    if (st == 0.0f)
+        EACH out[i] = so * x[i];
+    else
+        EACH out[i] = st * out[i] + so * x[i];
+}
+
+static void add_bias(int64_t rows, int64_t columns, float *out, const float *biases) {
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < rows; r++)
+        SIMD for (int64_t j = 0; j < columns; j++) out[r * columns + j] += biases[r];
+}
+
+/* LANES_SUM partial sums per row keep the order of additions the same whatever the vector width. */
+#define LANES_SUM 64
+
+static void sum_rows(int64_t rows, int64_t columns, const float *x, float *out, float st, float so) {
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < rows; r++) {
+        double total = 0.0;
+        for (int64_t from = 0; from < columns; from += 4096) {
+            const int64_t to = MIN(from + 4096, columns);
+            float sums[LANES_SUM] = {0};
+            int64_t j = from;
+            for (; j + LANES_SUM <= to; j += LANES_SUM)
+                SIMD for (int lane = 0; lane < LANES_SUM; lane++) sums[lane] += x[r * columns + j + lane];
+            for (; j < to; j++) sums[j % LANES_SUM] += x[r * columns + j];
+            for (int lane = 0; lane < LANES_SUM; lane++) total += sums[lane];
+        }
+        out[r] = st == 0.0f ? so * (float)total : st * out[r] + so * (float)total;
+    }
+}
+
+static void eltmax_forward(int64_t count, const float *x, float *out) { EACH out[i] = x[i] > out[i] ? x[i] : out[i]; }
+
+static void eltmax_input_grad(int64_t count, const float *x, const float *y, const float *grad, float *into, float st) {
+    if (st == 0.0f)
+        EACH into[i] = x[i] == y[i] ? grad[i] : 0.0f;
+    else
+        EACH into[i] = st * into[i] + (x[i] == y[i] ? grad[i] : 0.0f);
+}

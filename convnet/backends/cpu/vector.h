@@ -1,0 +1,101 @@
+/* Vectors of VW floats for the instruction set being compiled, and functions of whole arrays that compilers vectorise.
+ *
+ * An isa_*.c file defines ISA(name), VW, MR and NV before it includes this.
+ */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#else
+static int omp_get_max_threads(void) { return 1; }
+static int omp_get_thread_num(void) { return 0; }
+#endif
+
+#define NR (NV * VW) /* columns of a tile */
+#define BLOCK 64     /* cases that loops over N handle at a time */
+
+/* aligned(4): rows start anywhere; may_alias: they are floats to everyone else. */
+typedef float vec __attribute__((vector_size(VW * 4), aligned(4), may_alias));
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define RESTRICT __restrict__
+#define SIMD _Pragma("omp simd")
+
+/* Working memory of one thread: 64-byte aligned floats, or NULL. */
+static inline float *scratch(size_t floats) {
+    void *memory = NULL;
+    return posix_memalign(&memory, 64, (floats + 16) * sizeof(float)) ? NULL : (float *)memory;
+}
+
+/* e^x to 1 ulp or two: x = n log 2 + r, a polynomial for e^r, and n into the exponent. */
+static inline float fast_exp(float x) {
+    x = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
+    float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23 rounds to the nearest integer */
+    float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    union { int32_t i; float f; } bits = {.i = ((int32_t)n + 127) << 23};
+    return n > 127.0f ? p * 2.0f * 1.70141183e38f : p * bits.f;
+}
+
+/* log x for positive, normal x: mantissa in [sqrt(1/2), sqrt 2), a polynomial, and the exponent times log 2. */
+static inline float fast_log(float x) {
+    union { float f; int32_t i; } bits = {.f = x};
+    int32_t e = (bits.i - 0x3f3504f3) >> 23;
+    bits.i -= e * (1 << 23);
+    float m = bits.f - 1.0f, z = m * m;
+    float p = 7.0376836292e-2f;
+    p = p * m - 1.1514610310e-1f;
+    p = p * m + 1.1676998740e-1f;
+    p = p * m - 1.2420140846e-1f;
+    p = p * m + 1.4249322787e-1f;
+    p = p * m - 1.6668057665e-1f;
+    p = p * m + 2.0000714765e-1f;
+    p = p * m - 2.4999993993e-1f;
+    p = p * m + 3.3333331174e-1f;
+    float y = m * z * p + (float)e * -2.12194440e-4f - 0.5f * z;
+    return m + y + (float)e * 0.693359375f;
+}
+
+/* out = d^-power for positive d; 0.75 and 0.5, the published exponents, need only square roots. */
+static inline void inverse_power(const float *RESTRICT d, float power, int count, float *RESTRICT out) {
+    if (power == 0.75f)
+        SIMD for (int n = 0; n < count; n++) {
+            float root = 1.0f / sqrtf(d[n]);
+            out[n] = root * sqrtf(root);
+        }
+    else if (power == 0.5f)
+        SIMD for (int n = 0; n < count; n++) out[n] = 1.0f / sqrtf(d[n]);
+    else
+        SIMD for (int n = 0; n < count; n++) out[n] = fast_exp(-power * fast_log(d[n]));
+}
+
+/* Philox4x32-10; see convnet/philox.py. Writes the four words of one block. */
+static inline void philox_block(uint32_t block, const uint32_t key[4], uint32_t out[4]) {
+    uint32_t x0 = block, x1 = key[2], x2 = key[3], x3 = 0, k0 = key[0], k1 = key[1];
+    for (int round = 0; round < 10; round++) {
+        uint64_t p0 = (uint64_t)0xD2511F53u * x0, p1 = (uint64_t)0xCD9E8D57u * x2;
+        x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
+        x1 = (uint32_t)p1;
+        x2 = (uint32_t)(p0 >> 32) ^ x3 ^ k1;
+        x3 = (uint32_t)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = x0, out[1] = x1, out[2] = x2, out[3] = x3;
+}
+
+/* A word as a number in (0, 1], exact in float32. */
+static inline float philox_uniform(uint32_t word) { return (float)((word >> 8) + 1) * 0x1p-24f; }
+
+static inline int cases_at(int N, int n0) { return MIN(BLOCK, N - n0); }
+static inline int case_blocks(int N) { return (N + BLOCK - 1) / BLOCK; }

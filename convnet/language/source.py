@@ -1,0 +1,110 @@
+"""Where a text came from, and what is wrong with it.
+
+A ``Place`` is a stretch of one line of one file. ``Problems`` collects everything found by all phases,
+so that a person sees every mistake at once, sorted by file and line, each with the line and a caret.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from convnet.errors import LayerFileError
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A stretch of one line: ``line`` and ``column`` count from 1; ``text`` is the whole line."""
+
+    file: str
+    line: int = 0
+    column: int = 1
+    length: int = 1
+    text: str = ""
+
+    def within(self, offset: int, length: int) -> Place:
+        """The part of this place that starts ``offset`` characters in."""
+        return Place(self.file, self.line, self.column + offset, max(length, 1), self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: where, what was found, what was expected, and the nearest valid spelling if any."""
+
+    place: Place
+    message: str
+    expected: str = ""
+    nearest: str = ""
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        return self.render()
+
+    def render(self, color: bool = False) -> str:
+        """The lines that a person reads; ``color`` adds escape codes for a terminal."""
+        bold, red, off = ("\033[1m", "\033[31m", "\033[0m") if color else ("", "", "")
+        place = self.place
+        where = f"{place.file}:{place.line}:{place.column}" if place.line else place.file
+        lines = [f"{bold}{where}:{off} {red}{self.severity}:{off} {self.message}"]
+        if place.line and place.text.strip():
+            shown = "".join(char if char.isprintable() else " " for char in place.text)
+            lines += [f"    {shown}", "    " + " " * (place.column - 1) + red + "^" * self._width(shown) + off]
+        if self.expected:
+            lines.append(f"    expected {self.expected}")
+        if self.nearest:
+            lines.append(f"    did you mean '{self.nearest}'?")
+        return "\n".join(lines)
+
+    def _width(self, shown: str) -> int:
+        return max(1, min(self.place.length, len(shown) - self.place.column + 1))
+
+
+@dataclass
+class Problems:
+    """Collects errors and warnings of every phase; ``check`` raises once, with all of them."""
+
+    strict: bool = False
+    found: list[Problem] = field(default_factory=list)
+
+    def error(self, place: Place, message: str, *, expected: str = "", nearest: str = "") -> None:
+        self.found.append(Problem(place, message, expected, nearest))
+
+    def warn(self, place: Place, message: str, *, expected: str = "", nearest: str = "") -> None:
+        """Something an original accepted silently and wrongly: an error only when ``strict``."""
+        severity = "error" if self.strict else "warning"
+        self.found.append(Problem(place, message, expected, nearest, severity))
+
+    @property
+    def errors(self) -> list[Problem]:
+        return self._sorted("error")
+
+    @property
+    def warnings(self) -> list[Problem]:
+        return self._sorted("warning")
+
+    def check(self) -> None:
+        """Raise ``LayerFileError`` with every error found so far; do nothing if there is none."""
+        if self.errors:
+            raise LayerFileError(self.errors)
+
+    def _sorted(self, severity: str) -> list[Problem]:
+        files = list(dict.fromkeys(problem.place.file for problem in self.found))
+        chosen = dict.fromkeys(problem for problem in self.found if problem.severity == severity)
+        return sorted(chosen, key=lambda p: (files.index(p.place.file), p.place.line, p.place.column))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known name most like ``word``, or ``''`` if none comes close."""
+    known = list(known)
+    folded = {name.lower(): name for name in known}
+    if word.lower() in folded:
+        return folded[word.lower()]
+    matches = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    return folded[matches[0]] if matches else ""
+
+
+def one_of(names: Iterable[str]) -> str:
+    """``a, b or c``: a list of choices as a person writes it."""
+    names = list(names)
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]

@@ -1,0 +1,328 @@
+"""Costs: what training makes small. Values are sums over cases; gradients are of minus the cost (numerics section 12).
+
+``inputs[0]`` holds labels or gates, ``inputs[1]`` predictions. Printed values are divided by the number of cases;
+``coeff`` weighs gradients and the total, never the printed values. Letters: K classes, N cases.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from convnet.language.keys import NAMES, Key
+from convnet.language.values import FLOAT, INT
+from convnet.layers.base import Check, Layer
+from convnet.layers.neuron import NeuronLayer
+from convnet.layers.softmax import Softmax
+
+if TYPE_CHECKING:
+    from convnet.net import Node
+
+_COEFF = Key("coeff", FLOAT, "weight of this cost in the total", home="params")
+_CHILDREN = Key("children", NAMES, "costs printed together with this one", [], read_by="2014")
+
+
+class Cost(Layer):
+    """Base of costs. ``values`` is how many numbers one prints; ``op`` the stem of its ops."""
+
+    is_cost = True
+    takes_neuron = False
+    wants_params = True
+    keys = (_COEFF, _CHILDREN)
+    most_inputs = least_inputs = 2
+    op = ""
+    fused_type: type[Layer] | None = None  # the layer below whose gradient joins the cost's in one formula
+
+    coeff: float
+    children: list[str]
+
+    @property
+    def learns(self) -> bool:
+        return self.coeff != 0
+
+    @property
+    def num_values(self) -> int:
+        """How many numbers forward produces; the first is what training makes small."""
+        return 1
+
+    def shape(self, check: Check) -> None:
+        self.outputs = 0
+        self.check_inputs(check)
+
+    def check_inputs(self, check: Check) -> None:
+        """Report inputs that do not fit each other or the data set."""
+
+    def same_size(self, check: Check) -> None:
+        if len(set(self.num_inputs)) > 1:
+            check.error("inputs", f"labels have {self.num_inputs[0]} rows, predictions {self.num_inputs[1]}")
+
+    def size_text(self) -> str:
+        return ""
+
+    def fuses(self, below: Layer) -> bool:
+        """Whether the gradient goes through ``below`` in one formula; then ``below`` calls ``gradient_below``."""
+        return self.fused_type is not None and below is self.sources[-1] and isinstance(below, self.fused_type)
+
+    def is_fused(self) -> bool:
+        below = self.sources[-1]
+        return len(below.consumers) == 1 and self.fuses(below)
+
+    def constants(self) -> dict[str, Any]:
+        """Further arguments of every op of this cost."""
+        return {}
+
+    def forward(self, node: Node) -> None:
+        getattr(node.be, f"{self.op}_cost")(*node.x, node.costs, **self.constants())
+
+    def backward(self, node: Node) -> None:
+        if node.wants(1) and not self.is_fused():
+            into, scale_targets = node.into(1)
+            op = getattr(node.be, f"{self.op}_input_grad")
+            op(*node.x, into, self.coeff, scale_targets, **self.constants())
+
+    def gradient_below(self, node: Node, into: Any, scale_targets: float) -> None:
+        """Add the gradient of the fused pair to the gradient of what lies below it."""
+        op = getattr(node.be, f"{self.op}_fused_grad")
+        op(*node.x, into, self.coeff, scale_targets, **self.constants())
+
+
+class LogReg(Cost):
+    """Minus the log probability of the label, the error rate, and the top-k error rate."""
+
+    type = "cost.logreg"
+    title = "logistic regression"
+    summary = "Minus the log of the label's probability; also the error and the top-k error."
+    keys = (*Cost.keys, Key("topk", INT, "labels that may be guessed", 1, "params", least=1, read_by="2012 2014"))
+    op = "logreg"
+    fused_type = Softmax
+
+    topk: int
+
+    @property
+    def num_values(self) -> int:
+        return 3
+
+    def check_inputs(self, check: Check) -> None:
+        labels, predictions = self.num_inputs
+        if labels != 1:
+            check.error("inputs", f"the labels must have one row; input '{self.inputs[0]}' has {labels}")
+        if not isinstance(self.sources[1], Softmax):
+            check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is none")
+        elif check.classes is not None and predictions != check.classes:
+            text = f"the softmax '{self.inputs[1]}' has {predictions} outputs, the data have {check.classes} classes"
+            check.error("inputs", text)
+        if self.topk > predictions > 0:
+            check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
+
+    def forward(self, node: Node) -> None:
+        node.be.logreg_cost(*node.x, node.costs, self.topk)
+
+
+class CrossEntropy(Cost):
+    """Cross entropy against soft targets, and the error against any of them."""
+
+    type = "cost.crossent"
+    title = "cross-entropy"
+    summary = "Cross entropy against soft targets over a softmax; also the error."
+    read_by = "2012 2014"
+    op = "crossent"
+    fused_type = Softmax
+
+    @property
+    def num_values(self) -> int:
+        return 2
+
+    def check_inputs(self, check: Check) -> None:
+        self.same_size(check)
+        if not isinstance(self.sources[1], Softmax):
+            check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is none")
+
+
+class CrossEntropy2(Cost):
+    """Every output its own yes or no: the sum of their log likelihoods."""
+
+    type = "cost.crossent2"
+    title = "cross-entropy-2"
+    summary = "Independent yes-or-no cross entropies; best on a logistic neuron."
+    read_by = "2012"
+    keys = (_COEFF,)
+    op = "crossent2"
+
+    def check_inputs(self, check: Check) -> None:
+        self.same_size(check)
+
+    def fuses(self, below: Layer) -> bool:
+        return below is self.sources[-1] and _is_logistic(below)
+
+
+class BinomialCrossEntropy(CrossEntropy2):
+    """2014's crossent2: with a weight on positives, the share of wrong outputs and the top-1 error."""
+
+    type = "cost.bce"
+    title = "binomial cross-entropy"
+    summary = "Independent yes-or-no cross entropies with a weight on the positives."
+    read_by = "2014"
+    keys = (*Cost.keys, Key("posWeight", FLOAT, "weight of positive targets", 1.0, "params", read_by="2014"))
+    op = "bce"
+
+    posWeight: float
+
+    @property
+    def num_values(self) -> int:
+        return 3
+
+    def constants(self) -> dict[str, Any]:
+        return {"pos_weight": self.posWeight}
+
+
+class DetectionCrossEntropy(BinomialCrossEntropy):
+    """As bce; also counts, class by class, of what was declared, what was there and what was right."""
+
+    type = "cost.dce"
+    title = "detection cross-entropy"
+    summary = "As bce, and prints precision and recall of every class."
+    keys = (*BinomialCrossEntropy.keys,)
+
+    @property
+    def num_values(self) -> int:
+        return 2 + 3 * self.num_inputs[1]
+
+    def check_inputs(self, check: Check) -> None:
+        super().check_inputs(check)
+        if check.classes is not None and self.num_inputs[0] != check.classes:
+            check.error("inputs", f"the targets have {self.num_inputs[0]} rows, the data {check.classes} classes")
+
+    def forward(self, node: Node) -> None:
+        node.be.dce_cost(*node.x, node.costs, **self.constants())
+
+
+class SumOfSquares(Cost):
+    """The sum of the squares of its input."""
+
+    type = "cost.sum2"
+    title = "sum-of-squares"
+    summary = "The sum of the squares of its input."
+    most_inputs = least_inputs = 1
+    op = "sum2"
+
+    def backward(self, node: Node) -> None:
+        if node.wants(0):
+            into, scale_targets = node.into(0)
+            node.be.add(node.x[0], into, scale_targets, -2 * self.coeff)
+
+
+class GatedSumOfSquares(Cost):
+    """The sum of the squares of input 1, each case weighed by its gate (input 0)."""
+
+    type = "cost.gsum2"
+    title = "gated sum-of-squares"
+    summary = "The sum of squares of its second input, each case weighed by the first."
+    read_by = "2012"
+    keys = (_COEFF,)
+    op = "gsum2"
+
+    def check_inputs(self, check: Check) -> None:
+        if self.num_inputs[0] != 1:
+            check.error("inputs", f"the gate must have one row; input '{self.inputs[0]}' has {self.num_inputs[0]}")
+
+    def backward(self, node: Node) -> None:
+        if node.wants(0):
+            into, scale_targets = node.into(0)
+            node.be.gsum2_gate_grad(*node.x, into, self.coeff, scale_targets)
+        if node.wants(1):
+            into, scale_targets = node.into(1)
+            node.be.gsum2_input_grad(*node.x, into, self.coeff, scale_targets)
+
+
+class RobustFlickr(Cost):
+    """log(1 + (prediction - target)^2), summed."""
+
+    type = "cost.rflickr"
+    title = "robust flickr"
+    summary = "The sum of log(1 + squared error), which outliers sway little."
+    read_by = "2012"
+    keys = (_COEFF,)
+    op = "rflickr"
+
+    def check_inputs(self, check: Check) -> None:
+        self.same_size(check)
+        if check.classes is not None and self.num_inputs[0] != check.classes:
+            text = f"the targets have {self.num_inputs[0]} rows, the data {check.classes} classes"
+            check.error("inputs", text)
+
+
+class Tica(Cost):
+    """Topographic ICA: pulls the energy of each window of each map towards zero (numerics 12.9)."""
+
+    type = "cost.tica"
+    title = "TICA"
+    summary = "Topographic ICA; prints the originals' sum of reciprocals, descends on the root energies."
+    read_by = "2012"
+    keys = (
+        _COEFF,
+        Key("channels", INT, "maps of the input image", least=1),
+        Key("sizeX", INT, "side of the window", least=1),
+    )
+    most_inputs = least_inputs = 1
+    op = "tica"
+
+    channels: int
+    sizeX: int
+    imgSize: int = 0
+
+    def check_inputs(self, check: Check) -> None:
+        self.imgSize = self.image_side(check, self.channels) or 0
+        if self.channels <= 8 or self.sizeX >= 6:
+            check.limit("channels", "the originals' kernel wants more than 8 channels and sizeX below 6")
+
+    def stored(self) -> dict[str, Any]:
+        return super().stored() | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
+
+    def forward(self, node: Node) -> None:
+        reciprocals = node.scratch("reciprocals", node.image(0, self.channels).shape)
+        node.be.tica_cost(node.image(0, self.channels), reciprocals, node.costs, self.sizeX)
+
+    def backward(self, node: Node) -> None:
+        if node.wants(0):
+            images = node.image(0, self.channels)
+            reciprocals = node.scratch("reciprocals", images.shape)
+            into, scale_targets = node.image_into(0, self.channels)
+            node.be.tica_input_grad(images, reciprocals, into, self.sizeX, self.coeff, scale_targets)
+
+
+class MultiSoftmax(Cost):
+    """Probability that the label is among the ``setSize`` classes drawn together (numerics 12.10)."""
+
+    type = "cost.msm"
+    title = "multi-softmax"
+    summary = "A softmax over sets of classes: minus the log of the probability that the label is in the set."
+    read_by = "2012"
+    keys = (
+        _COEFF,
+        Key("setSize", INT, "classes in each set", home="params", least=1),
+        Key("threads", INT, "processor threads of the original; not used here", 1, "params", least=1),
+    )
+    op = "msm"
+
+    setSize: int
+    threads: int
+
+    @property
+    def num_values(self) -> int:
+        return 3
+
+    def check_inputs(self, check: Check) -> None:
+        labels, energies = self.num_inputs
+        if labels != 1:
+            check.error("inputs", f"the labels must have one row; input '{self.inputs[0]}' has {labels}")
+        if self.setSize > energies > 0:
+            check.error("setSize", f"sets of {self.setSize} cannot be drawn from {energies} classes")
+
+    def constants(self) -> dict[str, Any]:
+        return {"set_size": self.setSize}
+
+    def stored(self) -> dict[str, Any]:
+        return super().stored() | {"numOut": self.num_inputs[1]}
+
+
+def _is_logistic(layer: Layer) -> bool:
+    return isinstance(layer, NeuronLayer) and layer.neuron is not None and layer.neuron.type == "logistic"

@@ -1,0 +1,121 @@
+"""Layers that put several inputs together value by value or end to end: eltsum, eltmax, concat, pass, sum.
+
+Formulas: numerics section 5.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from convnet.language.keys import Key
+from convnet.language.values import FLOAT
+from convnet.layers.base import Check, Layer
+
+if TYPE_CHECKING:
+    from convnet.net import Node
+
+
+class Elementwise(Layer):
+    """Several inputs of one size."""
+
+    most_inputs = None
+
+    def shape(self, check: Check) -> None:
+        if len(set(self.num_inputs)) > 1:
+            sizes = ", ".join(str(features) for features in self.num_inputs)
+            check.error("inputs", f"all inputs must have the same size, not {sizes}")
+            return
+        self.outputs = self.num_inputs[0]
+
+
+class ElementwiseSum(Elementwise):
+    """out = sum of coeffs[i] * input i."""
+
+    type = "eltsum"
+    title = "elementwise sum"
+    summary = "The weighted sum of its inputs, value by value."
+    keys = (Key("coeffs", FLOAT, "weight of each input", 1.0, each=True),)
+    uses_acts = uses_inputs = False
+    wants_params = "2014"
+
+    coeffs: list[float]
+
+    def forward(self, node: Node) -> None:
+        for i, coeff in enumerate(self.coeffs):
+            node.be.add(node.x[i], node.out, min(i, 1), coeff)
+
+    def backward(self, node: Node) -> None:
+        for i, coeff in enumerate(self.coeffs):
+            if node.wants(i):
+                node.be.add(node.grad, *node.into(i), coeff)
+
+
+class ElementwiseMax(Elementwise):
+    """out = largest input; every input that equals it gets the whole gradient (numerics 5.5)."""
+
+    type = "eltmax"
+    title = "elementwise max"
+    summary = "The largest of its inputs, value by value; tied inputs all get the gradient."
+    least_inputs = 2
+
+    def forward(self, node: Node) -> None:
+        node.be.add(node.x[0], node.out)
+        for values in node.x[1:]:
+            node.be.eltmax_forward(values, node.out)
+
+    def backward(self, node: Node) -> None:
+        for i, values in enumerate(node.x):
+            if node.wants(i):
+                node.be.eltmax_input_grad(values, node.out, node.grad, *node.into(i))
+
+
+class Concat(Layer):
+    """Inputs end to end; for maps of one size this stacks their channels."""
+
+    type = "concat"
+    title = "concatenation"
+    summary = "Puts its inputs end to end."
+    read_by = "2012 2014"
+    most_inputs = None
+
+    def shape(self, check: Check) -> None:
+        self.outputs = sum(self.num_inputs)
+        sides = {source.maps[1] if source.maps else None for source in self.sources}
+        if len(sides) == 1 and None not in sides:
+            self.shape_like(sum(source.maps[0] for source in self.sources if source.maps), sides.pop())  # type: ignore[arg-type]
+
+    def size_text(self) -> str:
+        return f"{self.outputs} outputs"
+
+    @property
+    def offsets(self) -> list[int]:
+        """First row of each input in the output (``copyOffsets``)."""
+        return [0, *accumulate(self.num_inputs)][:-1]
+
+    def rows(self, i: int) -> slice:
+        return slice(self.offsets[i], self.offsets[i] + self.num_inputs[i])
+
+    def forward(self, node: Node) -> None:
+        for i, values in enumerate(node.x):
+            node.be.add(values, node.out[self.rows(i)])
+
+    def backward(self, node: Node) -> None:
+        for i in range(len(node.x)):
+            if node.wants(i):
+                node.be.add(node.grad[self.rows(i)], *node.into(i))
+
+    def stored(self) -> dict[str, Any]:
+        return {"copyOffsets": self.offsets}
+
+
+class PassThrough(Concat):
+    """2014's concatenation without a copy. Here the same as concat: the values are identical."""
+
+    type = "pass"
+    title = "pass-through"
+    summary = "Puts its inputs end to end, as 2014's replicas joined their parts."
+    read_by = "2014"
+
+    def stored(self) -> dict[str, Any]:
+        return {}

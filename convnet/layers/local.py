@@ -1,0 +1,52 @@
+"""local: like conv, with filters of its own at every position (numerics section 2).
+
+Letters: C channels, k filterSize, F all filters, M modulesX, N cases.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convnet.layers.conv import Windowed
+from convnet.layers.weights import WeightLayer
+
+if TYPE_CHECKING:
+    from convnet.net import Node
+
+
+class Local(Windowed):
+    """Filters that are not shared between positions; one bias per output."""
+
+    type = "local"
+    title = "locally-connected"
+    summary = "Like conv, with separate filters at every position."
+    keys = (*Windowed.window_keys, *WeightLayer.init_keys, *WeightLayer.learning_keys)
+    folds_gradient = True
+
+    def weight_shape(self, i: int) -> tuple[int, int]:
+        return self.modulesX**2 * self.weights_per_filter(i), self.total_filters
+
+    def array_shape(self, i: int) -> tuple[int, ...]:
+        return (self.modulesX**2, *self.filter_shape(i), self.total_filters)  # w[m, c, ky, kx, f]
+
+    def bias_shape(self) -> tuple[int, int]:
+        return self.outputs, 1
+
+    def forward(self, node: Node) -> None:
+        out = self.maps_of(node.out)
+        for i, weights in enumerate(node.weights):
+            images = node.image(i, self.channels[i])
+            node.be.local_forward(images, weights.value, out, scale_targets=min(i, 1), **self.geometry(node, i))
+        self.add_biases(node, self.outputs)
+
+    def backward(self, node: Node) -> None:
+        grad = self.maps_of(node.grad)
+        self.bias_gradient(node, self.outputs)
+        for i, weights in enumerate(node.weights):
+            if weights.learns:
+                images = node.image(i, self.channels[i])
+                node.be.local_weight_grad(images, grad, *weights.target(), **self.geometry(node, i))
+        for i, weights in enumerate(node.weights):
+            if node.wants(i):
+                into, scale_targets = node.image_into(i, self.channels[i])
+                node.be.local_input_grad(grad, weights.value, into, scale_targets, **self.geometry(node, i))

@@ -1,0 +1,65 @@
+"""neuron: a function applied to every value. ``neuron=`` of any layer becomes a layer of this type behind it.
+
+Functions and derivatives: numerics section 7.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from convnet.language.neurons import TYPES, Neuron
+from convnet.layers.base import Check, Layer
+
+if TYPE_CHECKING:
+    from convnet.net import Node
+
+
+class NeuronLayer(Layer):
+    """Applies ``neuron`` to its input. Takes over the buffer of its input where nobody needs the old values."""
+
+    type = "neuron"
+    title = "neuron"
+    summary = "Applies a function to every value."
+    elementwise = True
+
+    neuron: Neuron | None
+
+    @property
+    def uses_acts(self) -> bool:  # type: ignore[override]
+        return self.neuron is not None and TYPES[self.neuron.type].uses == "y"
+
+    @property
+    def uses_inputs(self) -> bool:  # type: ignore[override]
+        return self.neuron is not None and TYPES[self.neuron.type].uses == "x"
+
+    def shape(self, check: Check) -> None:
+        if self.neuron is None:
+            check.error("neuron", "a neuron layer needs a neuron", expected="neuron=relu, for example")
+            return
+        self.outputs = self.num_inputs[0]
+        self.maps = None
+
+    def forward(self, node: Node) -> None:
+        assert self.neuron is not None
+        if self.neuron.type == "nrelu":
+            node.be.nrelu_forward(node.x[0], node.out, node.key())
+        else:
+            node.be.neuron_forward(self.neuron.type, *self.neuron.values, node.x[0], node.out)
+
+    def backward(self, node: Node) -> None:
+        assert self.neuron is not None
+        if self._is_fused():
+            self.consumers[0].gradient_below(node.consumers[0], *node.into(0))  # type: ignore[attr-defined]
+            return
+        kind = "relu" if self.neuron.type == "nrelu" else self.neuron.type
+        into, scale_targets = node.into(0)
+        node.be.neuron_input_grad(kind, *self.neuron.values, node.x[0], node.out, node.grad, into, scale_targets)
+
+    def _is_fused(self) -> bool:
+        """Whether the only consumer is a cost that goes through this logistic in one formula (numerics 7.4)."""
+        return len(self.consumers) == 1 and self.consumers[0].is_cost and self.consumers[0].fuses(self)  # type: ignore[attr-defined]
+
+    def stored(self) -> dict[str, Any]:
+        assert self.neuron is not None
+        uses = {"usesActs": self.uses_acts, "usesInputs": self.uses_inputs}
+        return {"neuron": {"type": self.neuron.type, "params": dict(self.neuron.params), **uses}}

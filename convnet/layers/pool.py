@@ -1,0 +1,162 @@
+"""pool: the largest, the mean or a random value of each window of a map; cmpool: the largest across maps.
+
+Formulas, clipping and ties: numerics section 8. Letters: C channels, S side of the image, O outputsX, N cases.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from convnet.language.keys import Key
+from convnet.language.values import BOOL, INT, Choice
+from convnet.layers.base import Check, Layer
+
+if TYPE_CHECKING:
+    from convnet.net import Node
+
+
+class Pool(Layer):
+    """Reduces windows of each map. Windows are clipped to the image; tied maxima all get the gradient."""
+
+    type = "pool"
+    summary = "Reduces each window of each map to its maximum, largest magnitude, mean, sum or a random member."
+    keys = (
+        Key("pool", Choice("max", "maxabs", "avg", "rand"), "what to take from each window"),
+        Key("channels", INT, "maps of the input image", least=1),
+        Key("sizeX", INT, "side of the window", least=1),
+        Key("stride", INT, "pixels between neighbouring windows", least=1),
+        Key("start", INT, "where the first window begins, in both directions; may be negative", 0),
+        Key("outputsX", INT, "side of the output; 0: as many windows as it takes to cover the image", 0, least=0),
+        Key("sum", BOOL, "with pool=avg: add up without dividing", False, read_by="2014"),
+        Key("doMax", BOOL, "with pool=rand: take the maximum instead", False, "params", read_by="2012"),
+    )
+
+    pool: str
+    channels: int
+    sizeX: int
+    stride: int
+    start: int
+    outputsX: int
+    sum: bool
+    doMax: bool
+    imgSize: int = 0
+
+    @property
+    def uses_acts(self) -> bool:  # type: ignore[override]
+        return self.pool != "avg"
+
+    uses_inputs = uses_acts  # type: ignore[assignment]
+
+    @property
+    def wants_params(self) -> bool:  # type: ignore[override]
+        return self.pool == "rand"
+
+    def shape(self, check: Check) -> None:
+        side = self.image_side(check, self.channels)
+        if side is None:
+            return
+        self.imgSize = side
+        if self.sizeX > side:
+            check.error("sizeX", f"a window of side {self.sizeX} is larger than the image, {side}")
+            return
+        if self.sum and self.pool != "avg":
+            check.warn("sum", f"sum has no meaning with pool={self.pool}")
+        if self.stride > self.sizeX:
+            check.warn("stride", f"windows of side {self.sizeX} every {self.stride} pixels skip pixels")
+        if self.channels % 16:
+            check.limit("channels", f"the originals' kernels want a multiple of 16 channels, not {self.channels}")
+        automatic = 1 + math.ceil((side - self.start - self.sizeX) / self.stride)
+        self.outputsX = self.outputsX or automatic
+        if self.outputsX < 1:
+            check.error("start", f"windows that start at {self.start} miss the image, whose side is {side}")
+            return
+        self.shape_like(self.channels, self.outputsX)
+
+    def describe(self) -> str:
+        return f"{self.pool}-pooling"
+
+    def window(self) -> tuple[int, int] | None:
+        return self.sizeX, self.stride
+
+    def geometry(self) -> dict[str, int]:
+        return {"size": self.sizeX, "start": self.start, "stride": self.stride}
+
+    def forward(self, node: Node) -> None:
+        images, out = node.image(0, self.channels), node.out_image(self.channels)
+        if self.pool == "rand" and not self.doMax:
+            node.be.pool_rand_forward(images, out, node.key(), **self.geometry())
+        elif self.pool == "avg":
+            node.be.pool_avg_forward(images, out, self.sum, **self.geometry())
+        else:
+            node.be.pool_max_forward(images, out, self.pool == "maxabs", **self.geometry())
+
+    def backward(self, node: Node) -> None:
+        into, scale_targets = node.image_into(0, self.channels)
+        grad = node.grad_image(self.channels)
+        if self.pool == "avg":
+            node.be.pool_avg_input_grad(grad, into, self.sum, scale_targets, **self.geometry())
+        else:
+            images, out = node.image(0, self.channels), node.out_image(self.channels)
+            node.be.pool_max_input_grad(images, out, grad, into, scale_targets, **self.geometry())
+
+    def stored(self) -> dict[str, Any]:
+        return super().stored() | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
+
+
+class CrossMapPool(Layer):
+    """Maximum over neighbouring maps at the same pixel (2014)."""
+
+    type = "cmpool"
+    title = "cross-map max-pooling"
+    summary = "The maximum over neighbouring maps, pixel by pixel."
+    read_by = "2014"
+    keys = (
+        Key("pool", Choice("max"), "what to take"),
+        Key("channels", INT, "maps of the input image", least=1),
+        Key("size", INT, "maps in each window", least=1),
+        Key("stride", INT, "maps between neighbouring windows", least=1),
+        Key("start", INT, "where the first window begins; at most 0", 0, most=0),
+        Key("outputs", INT, "maps of the output; 0: as many as it takes to cover the input", 0, least=0, aliases=("outputChannels",)),
+    )
+
+    channels: int
+    size: int
+    stride: int
+    start: int
+    imgSize: int = 0
+    outputChannels: int = 0
+
+    def shape(self, check: Check) -> None:
+        side = self.image_side(check, self.channels)
+        if side is None:
+            return
+        self.imgSize = side
+        if self.size > self.channels:
+            check.error("size", f"a window of {self.size} maps is larger than the image's {self.channels} maps")
+            return
+        if self.stride > self.size:
+            check.warn("stride", f"windows of {self.size} maps every {self.stride} maps skip maps")
+        automatic = 1 + math.ceil((self.channels - self.start - self.size) / self.stride)
+        self.outputChannels = self.values["outputs"] or automatic
+        covered = self.start + (self.outputChannels - 1) * self.stride + self.size
+        if covered < self.channels:
+            check.error("outputs", f"the windows cover only {covered} of {self.channels} maps")
+            return
+        self.shape_like(self.outputChannels, side)
+
+    def geometry(self) -> dict[str, int]:
+        return {"size": self.size, "start": self.start, "stride": self.stride}
+
+    def forward(self, node: Node) -> None:
+        node.be.cmpool_forward(node.image(0, self.channels), node.out_image(self.outputChannels), **self.geometry())
+
+    def backward(self, node: Node) -> None:
+        into, scale_targets = node.image_into(0, self.channels)
+        images, out = node.image(0, self.channels), node.out_image(self.outputChannels)
+        grad = node.grad_image(self.outputChannels)
+        node.be.cmpool_input_grad(images, out, grad, into, scale_targets, **self.geometry())
+
+    def stored(self) -> dict[str, Any]:
+        derived = {"outputChannels": self.outputChannels, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
+        return super().stored() | derived

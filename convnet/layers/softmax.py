@@ -1,0 +1,31 @@
+"""softmax: positive values that add up to one, case by case (numerics section 6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convnet.layers.base import Check, Layer
+
+if TYPE_CHECKING:
+    from convnet.net import Node
+
+
+class Softmax(Layer):
+    """y_j = exp(x_j - max) / sum. Its gradient joins that of a cost which is its only consumer in one formula."""
+
+    type = "softmax"
+    title = "softmax"
+    summary = "Turns its inputs into probabilities."
+    uses_inputs = True
+
+    def shape(self, check: Check) -> None:
+        self.outputs = self.num_inputs[0]
+
+    def forward(self, node: Node) -> None:
+        node.be.softmax_forward(node.x[0], node.out)
+
+    def backward(self, node: Node) -> None:
+        if len(self.consumers) == 1 and self.consumers[0].is_cost and self.consumers[0].fuses(self):  # type: ignore[attr-defined]
+            self.consumers[0].gradient_below(node.consumers[0], *node.into(0))  # type: ignore[attr-defined]
+        else:
+            node.be.softmax_input_grad(node.out, node.grad, *node.into(0))

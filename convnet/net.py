@@ -1,0 +1,337 @@
+"""A running network: a graph, a backend, and the arrays between them.
+
+``Net`` runs the layers of a graph in order and back, and knows no layer type. Each layer has a ``Node``, which holds its
+arrays and is all that a layer's ``forward`` and ``backward`` see. Order and accumulation: numerics section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from convnet import philox
+from convnet.backends.base import Array, Backend
+from convnet.errors import NumericalError
+from convnet.graph import Graph
+from convnet.initial import initial_state
+from convnet.layers.base import Layer
+from convnet.memory import BufferPool
+from convnet.passes import Pass
+from convnet.state import bind_weights
+from convnet.weights import Weights
+
+# The matrices of one minibatch: a float32 array (features, cases), or an object that fills one (``fill(be, out)``).
+Inputs = Sequence[Any]
+
+
+class Node:
+    """One layer in a running net: its inputs, buffers, weights, and random numbers."""
+
+    def __init__(self, net: Net, layer: Layer, be: Backend, inputs: list[Node]) -> None:
+        self.net, self.layer, self.be, self.inputs = net, layer, be, inputs
+        self.consumers: list[Node] = []
+        self.weights: list[Weights] = []
+        self.biases: Weights = None  # type: ignore[assignment]
+        self.conns: list[Array | None] = []
+        self.costs: Array = be.cost_vector(layer.num_values) if layer.is_cost else None  # type: ignore[attr-defined]
+        self.wants_grad = False
+        self.acts_in_place = self.grad_in_place = False
+        self.reached = self.started = False
+        self._acts: tuple[int, Array] | None = None
+        self._grad: tuple[int, Array] | None = None
+        self._scratch: dict[str, Array] = {}
+
+    # -- what layers use ----------------------------------------------------------------------------------------
+
+    @property
+    def cases(self) -> int:
+        """N of this minibatch."""
+        return self.net.cases
+
+    @property
+    def passing(self) -> Pass:
+        """Why the net runs."""
+        return self.net.passing
+
+    @property
+    def x(self) -> list[Array]:
+        """The inputs, each (features, N)."""
+        return [node.out for node in self.inputs]
+
+    @property
+    def out(self) -> Array:
+        """The output, (features, N)."""
+        if self._acts is None:
+            self._acts = self.inputs[0]._acts if self.acts_in_place else self.net.pool(self.be).take(self._floats())
+        return self._view(self._acts)
+
+    @property
+    def grad(self) -> Array:
+        """The gradient of minus the cost at the output, (features, N)."""
+        if self._grad is None:
+            self._grad = self.net.pool(self.be).take(self._floats())
+        return self._view(self._grad)
+
+    def image(self, i: int, channels: int) -> Array:
+        """Input ``i`` as maps (channels, S, S, N)."""
+        return _as_maps(self.x[i], channels)
+
+    def out_image(self, channels: int) -> Array:
+        return _as_maps(self.out, channels)
+
+    def grad_image(self, channels: int) -> Array:
+        return _as_maps(self.grad, channels)
+
+    def wants(self, i: int) -> bool:
+        """Whether input ``i`` wants a gradient."""
+        return self.inputs[i].wants_grad
+
+    def into(self, i: int) -> tuple[Array, float]:
+        """(gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add."""
+        source = self.inputs[i]
+        if source.grad_in_place:
+            source._grad = self._grad
+        scale_targets = float(source.started)
+        source.started = True
+        return source.grad, scale_targets
+
+    def image_into(self, i: int, channels: int) -> tuple[Array, float]:
+        grad, scale_targets = self.into(i)
+        return _as_maps(grad, channels), scale_targets
+
+    def key(self, draw: int = 0) -> philox.Key:
+        """Names the random numbers of this layer in this step."""
+        offset = 0 if self.passing is Pass.TRAIN else 128
+        return philox.key_for(self.net.seed, self.layer.name, self.net.step, draw + offset)
+
+    def feed(self, index: int, start: int, end: int) -> None:
+        """Fill the output with rows ``start`` to ``end`` of the minibatch's matrix ``index``."""
+        values = self.net.inputs[index]
+        if isinstance(values, np.ndarray):
+            self.be.copy_in(values[start:end], self.out)
+        else:
+            values.fill(self.be, self.out)
+
+    def uniforms(self, count: int) -> list[float]:
+        """A few numbers in [0, 1) on the host, one draw for the whole minibatch."""
+        return [float(1 - u) for u in philox.uniform(self.key(draw=64), count)]
+
+    def scratch(self, name: str, shape: Sequence[int]) -> Array:
+        """Working memory that lasts from forward to backward."""
+        floats = math.prod(shape)
+        held = self._scratch.get(name)
+        if held is None or held.shape[0] < floats:
+            held = self._scratch[name] = self.be.empty((floats,))
+        return held[:floats].reshape(*shape)
+
+    # -- what the net uses --------------------------------------------------------------------------------------
+
+    @property
+    def all_weights(self) -> list[Weights]:
+        return [*self.weights, self.biases] if self.biases else []
+
+    def forward(self) -> None:
+        self.layer.forward(self)
+        if self.layer.dropout > 0:
+            self._drop(self.out)
+
+    def backward(self) -> None:
+        if self.layer.dropout > 0:
+            self._drop(self.grad)
+        self.layer.backward(self)
+
+    def release_acts(self) -> None:
+        if self._acts is not None and not any(node.acts_in_place for node in self.consumers):
+            self.net.pool(self.be).give(*self._acts)
+        self._acts = None
+
+    def release_grad(self) -> None:
+        taken_over = any(node.grad_in_place for node in self.inputs)
+        if self._grad is not None and not taken_over:
+            self.net.pool(self.be).give(*self._grad)
+        self._grad = None
+        self.started = self.reached = False
+
+    def _drop(self, values: Array) -> None:
+        """The 2011 fork's dropout on any layer: masks in every pass but TEST, which scales (numerics 10.4)."""
+        keep = 1 - self.layer.dropout
+        if self.passing in (Pass.TRAIN, Pass.GRADCHECK):
+            self.be.dropout(values, values, keep, 1.0, self.key(draw=32))
+        else:
+            self.be.add(values, values, 0.0, keep)
+
+    def _floats(self) -> int:
+        return self.layer.outputs * self.net.minibatch
+
+    def _view(self, held: tuple[int, Array]) -> Array:
+        return held[1][: self.layer.outputs * self.cases].reshape(self.layer.outputs, self.cases)
+
+
+class Net:
+    """Runs a graph on a backend.
+
+    ``minibatch`` is the largest number of cases at once. ``state`` gives weights by layer (as ``initial_state`` makes
+    them and checkpoints hold them); without it they are drawn from ``seed``. ``keep`` in ``forward`` names layers whose
+    outputs must survive the pass.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        be: Backend,
+        minibatch: int = 128,
+        seed: int = 0,
+        state: dict[str, Any] | None = None,
+        update_period: int = 1,
+        poison: bool = False,
+    ) -> None:
+        self.graph, self.be, self.minibatch, self.seed = graph, be, minibatch, seed
+        self.update_period = update_period
+        self.step = 0  # minibatches trained so far; numbers the random streams
+        self.inputs: Inputs = ()
+        self.cases = minibatch
+        self.passing = Pass.TEST
+        self._pools: dict[int, BufferPool] = {}
+        self._poison = poison
+        self.nodes: dict[str, Node] = {}
+        wanting = graph.gradient_layers()
+        for layer in graph.layers.values():
+            node = Node(self, layer, be, [self.nodes[source.name] for source in layer.sources])
+            node.wants_grad = layer.name in wanting
+            for source in dict.fromkeys(node.inputs):
+                source.consumers.append(node)
+            self.nodes[layer.name] = node
+        self._share_buffers()
+        self.noise = np.random.Generator(np.random.Philox(key=seed & 0xFFFFFFFFFFFFFFFF))
+        self.load_state(state if state is not None else initial_state(graph, seed))
+
+    def pool(self, be: Backend) -> BufferPool:
+        """The free buffers of a backend."""
+        if id(be) not in self._pools:
+            self._pools[id(be)] = BufferPool(be, self._poison)
+        return self._pools[id(be)]
+
+    @property
+    def weights(self) -> list[Weights]:
+        """Every weight matrix and bias vector once, in the order of layers."""
+        unique = {id(w): w for node in self.nodes.values() for w in node.all_weights}
+        return list(unique.values())
+
+    # -- running ------------------------------------------------------------------------------------------------
+
+    def forward(self, inputs: Inputs, cases: int, passing: Pass, keep: Sequence[str] = ()) -> None:
+        """Run all layers on one minibatch. In TRAIN and GRADCHECK outputs stay for ``backward``; else only those of ``keep``
+        and of layers that nobody reads."""
+        self.inputs, self.cases, self.passing = inputs, cases, passing
+        remaining = {name: len(node.consumers) for name, node in self.nodes.items()}
+        keeps = set(keep) if passing not in (Pass.TRAIN, Pass.GRADCHECK) else set(self.nodes)
+        for name, node in self.nodes.items():
+            node.forward()
+            for source in dict.fromkeys(node.inputs):
+                remaining[source.layer.name] -= 1
+                if remaining[source.layer.name] == 0 and source.layer.name not in keeps:
+                    source.release_acts()
+            if node.layer.is_cost or (not node.consumers and name not in keeps):
+                node.release_acts()
+
+    def backward(self) -> None:
+        """From the costs of the last ``forward`` to every gradient; gives up all outputs."""
+        for node in reversed(self.nodes.values()):
+            runs = node.layer.learns if node.layer.is_cost else node.wants_grad and node.reached
+            if runs:
+                node.backward()
+                for source in node.inputs:
+                    source.reached = True
+            node.release_grad()
+            node.release_acts()
+
+    def period_of(self, layer: Layer) -> int:
+        """Minibatches between updates of a layer's weights."""
+        return max(self.update_period, getattr(layer, "updatePeriod", 0), 1)
+
+    def begin_step(self, progress: float, cases: int) -> None:
+        """Set rates for the minibatch to come."""
+        for weights in self.weights:
+            weights.begin(progress, cases, self.noise)
+
+    def update(self) -> None:
+        """Change the weights by the gradients of the last ``backward``; ends the step."""
+        for weights in self.weights:
+            weights.update(self.noise)
+        self.step += 1
+
+    def train(self, inputs: Inputs, cases: int, progress: float = 0.0) -> dict[str, list[float]]:
+        """One training step; returns the sums of every cost, measured before the update (numerics 16.2)."""
+        self.begin_step(progress, cases)
+        self.forward(inputs, cases, Pass.TRAIN)
+        costs = self.check_costs()
+        self.backward()
+        self.update()
+        return costs
+
+    def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = ()) -> dict[str, list[float]]:
+        """One pass without training; returns the sums of every cost."""
+        self.forward(inputs, cases, Pass.TEST, keep)
+        return self.costs()
+
+    def costs(self) -> dict[str, list[float]]:
+        """Sums over the cases of the last pass, by cost layer; waits."""
+        return {
+            name: [float(value) for value in node.be.download(node.costs)]
+            for name, node in self.nodes.items()
+            if node.layer.is_cost
+        }
+
+    def check_costs(self) -> dict[str, list[float]]:
+        """``costs``, after checking that each is a finite number; raises ``NumericalError`` naming the first bad layer."""
+        costs = self.costs()
+        bad = [name for name, values in costs.items() if not all(map(math.isfinite, values))]
+        if bad:
+            raise NumericalError(self._diagnose(bad[0]))
+        return costs
+
+    def output(self, name: str) -> np.ndarray:
+        """The output of a layer kept by the last pass, (features, N)."""
+        node = self.nodes[name]
+        return node.be.download(node.out)
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def load_state(self, state: dict[str, dict[str, Any]]) -> None:
+        """Put weights into place; shared matrices become one ``Weights`` (numerics 13.4)."""
+        for name, node in self.nodes.items():
+            bind_weights(self, node, state.get(name, {}))
+
+    def check_weights(self) -> None:
+        """Raise ``NumericalError`` if any weight is not finite, naming the layer."""
+        for name, node in self.nodes.items():
+            for weights in node.all_weights:
+                if not node.be.all_finite(weights.value):
+                    raise NumericalError(f"layer '{name}': its weights are no longer finite numbers")
+
+    def _share_buffers(self) -> None:
+        """Elementwise layers work in place where nobody needs the old contents (numerics 3.4)."""
+        for node in self.nodes.values():
+            if not node.layer.elementwise or node.layer.dropout or len(node.inputs) != 1:
+                continue
+            source = node.inputs[0]
+            if len(source.consumers) != 1 or source.be is not node.be or source.layer.dropout:
+                continue
+            source.grad_in_place = source.wants_grad
+            node.acts_in_place = not (source.layer.uses_acts or node.layer.uses_inputs)
+
+    def _diagnose(self, cost: str) -> str:
+        culprit = next((n for n in self.nodes.values() if not n.layer.is_cost and not n.be.all_finite(n.out)), None)
+        where = f"the output of layer '{culprit.layer.name}'" if culprit else f"cost '{cost}'"
+        weights = [n.layer.name for n in self.nodes.values() for w in n.all_weights if not n.be.all_finite(w.value)]
+        cause = f"; the weights of '{weights[0]}' are not finite" if weights else ""
+        return f"{where} is not a finite number{cause}. Lower epsW, or the initial weights, of the layers up to there."
+
+
+def _as_maps(array: Array, channels: int) -> Array:
+    features, cases = array.shape
+    side = math.isqrt(features // channels)
+    return array.reshape(channels, side, side, cases)

@@ -1,0 +1,16 @@
+"""Why a net runs: layers with randomness or views behave differently in each pass (numerics 16.6)."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Pass(Enum):
+    """TRAIN and TEST; GRADCHECK (deterministic, no 1/N); FEATURE (as TEST, for reading a layer's output);
+    VIEW (one of several views of the same cases, averaged by whoever asked)."""
+
+    TRAIN = "train"
+    TEST = "test"
+    GRADCHECK = "gradcheck"
+    FEATURE = "feature"
+    VIEW = "view"

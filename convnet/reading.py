@@ -1,0 +1,51 @@
+"""The way in for everything that starts from layer files: two paths or texts in, a checked ``Graph`` out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from convnet.graph import Builder, Graph
+from convnet.language.files import find, params_beside, read_document, read_text
+from convnet.language.source import Problems
+from convnet.layers.tree import LabelTree
+
+
+@dataclass(frozen=True)
+class LayerFiles:
+    """The texts of a definition and its parameters, with the names to show in messages."""
+
+    definition: str
+    definition_path: str
+    params: str | None = None
+    params_path: str = ""
+
+    @classmethod
+    def open(cls, definition: str | Path, params: str | Path | None = None, prefix: str = "") -> LayerFiles:
+        """Find and read both files; without ``params``, the one beside the definition (``layer-params-X.cfg``)."""
+        path = find(definition, prefix)
+        beside = find(params, prefix) if params else params_beside(path)
+        return cls(read_text(path), str(path), read_text(beside) if beside else None, str(beside or ""))
+
+
+def parse(files: LayerFiles, dialect: str = "auto", strict: bool = False) -> Builder:
+    """Read, type and wire; shapes wait for the dimensions of the data. Nothing is raised yet."""
+    problems = Problems(strict=strict)
+    definition = read_document(files.definition, files.definition_path, problems)
+    params = read_document(files.params, files.params_path, problems) if files.params is not None else None
+    if params is None and definition.native:
+        params = definition
+    return Builder(definition, params, problems, dialect).type_layers()
+
+
+def build_graph(
+    files: LayerFiles,
+    data_dims: Mapping[int, int],
+    classes: int | None = None,
+    tree: LabelTree | None = None,
+    dialect: str = "auto",
+    strict: bool = False,
+) -> Graph:
+    """The checked graph of ``files`` for data of ``data_dims``; raises ``LayerFileError`` listing every mistake."""
+    return parse(files, dialect, strict).shape(data_dims, classes, tree)

@@ -1,0 +1,120 @@
+"""One weight matrix or bias vector while a net runs: its value, its momentum buffer, and how it learns.
+
+Update rule and its order: numerics section 13. A matrix shared by several layers is one ``Weights`` object.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from convnet.language.schedules import CONSTANT, Schedule
+
+if TYPE_CHECKING:
+    from convnet.backends.base import Array, Backend
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How weights learn: base rate, schedule, momentum ``mom``, weight decay ``wc`` and constraints."""
+
+    base: float = 0.0
+    schedule: Schedule = CONSTANT
+    mom: float = 0.0
+    wc: float = 0.0
+    norm_limit: float = 0.0  # largest norm of a column; 0: none
+    norm_hard: bool = False  # 2014: columns are set to the limit, not only cut to it
+    contrast: tuple[float, float] = (0.0, 0.0)  # wcNormMin, wcNormMax; 0, 0: none
+    superEps: float = 0.0
+    leaves_below: list[int] | None = None  # treefc: leaves below each tree node
+
+
+@dataclass
+class Weights:
+    """``value`` and ``inc`` (the momentum buffer) are arrays of ``be``; ``columns`` is their (outer, K, inner) view.
+
+    With ``folds`` the momentum buffer accumulates the gradient, as the originals' fc and local layers did
+    (numerics 4.2), which saves a matrix and a pass over memory.
+    """
+
+    be: Backend
+    value: Array
+    inc: Array
+    learning: Learning
+    folds: bool = False
+    columns: tuple[int, int, int] = (1, 1, 1)
+    period: int = 1  # minibatches between updates
+    rate: float = 0.0
+    case_scale: float = 1.0
+    checking: bool = False  # gradient check: plain sums in ``grad``, momentum untouched
+    contributions: int = 0
+    waited: int = 0
+    moments: tuple[Array, Array] | None = None
+    _grad: Array | None = field(default=None, repr=False)
+
+    @property
+    def learns(self) -> bool:
+        """Whether a gradient is wanted: a positive base rate, or a gradient check (numerics 13.3)."""
+        return self.learning.base > 0 or self.checking
+
+    @property
+    def grad(self) -> Array:
+        """The gradient accumulated so far, where it is not folded into the momentum buffer."""
+        if self._grad is None:
+            self._grad = self.be.empty(self.value.shape)
+        return self._grad
+
+    @property
+    def folding(self) -> bool:
+        return self.folds and not self.checking and self.learning.superEps <= 0
+
+    def begin(self, progress: float, cases: int, noise: np.random.Generator | None = None) -> None:
+        """Set this minibatch's rate and the 1/N of its gradient (numerics 13.9, 14.3)."""
+        self.rate = self._noisy(self.learning.schedule.rate(self.learning.base, progress), noise)
+        self.case_scale = 1.0 if self.checking else 1.0 / (cases * self.period)
+
+    def target(self) -> tuple[Array, float, float]:
+        """(array, scale_targets, scale_output) for the next op that adds to the gradient."""
+        first = self.contributions == 0
+        self.contributions += 1
+        if self.folding:
+            return self.inc, self.learning.mom if first else 1.0, self.rate * self.case_scale
+        return self.grad, 0.0 if first else 1.0, self.case_scale
+
+    def update(self, noise: np.random.Generator | None = None) -> None:
+        """Take one step when the period is over: momentum, gradient, decay, then the constraints."""
+        self.waited += 1
+        if self.learning.base <= 0 or self.waited < self.period:
+            return
+        learning, decay = self.learning, self._noisy(self.rate, noise) * self.learning.wc
+        if self.contributions == 0:  # nothing reached these weights: the gradient is zero
+            self.be.update(self.value, self.inc, self.inc, learning.mom, 0.0, decay)
+        elif learning.leaves_below is not None:
+            sizes = learning.leaves_below
+            self.be.tree_update(self.value, self.inc, self.grad, sizes, learning.mom, self.rate, learning.wc)
+        elif learning.superEps > 0:
+            self._super_update(decay)
+        else:
+            self.be.update(self.value, self.inc, None if self.folding else self.grad, learning.mom, self.rate, decay)
+        self._constrain()
+        self.contributions = self.waited = 0
+
+    def _super_update(self, decay: float) -> None:
+        if self.moments is None:
+            self.moments = self.be.zeros(self.value.shape), self.be.zeros(self.value.shape)
+        learning = self.learning
+        self.be.super_update(
+            self.value, self.inc, self.grad, *self.moments, learning.mom, self.rate, decay, learning.superEps
+        )
+
+    def _constrain(self) -> None:
+        if self.learning.contrast[1] > 0:
+            self.be.limit_contrast(self.value.reshape(*self.columns), *self.learning.contrast)
+        if self.learning.norm_limit > 0:
+            self.be.limit_norm(self.value.reshape(*self.columns), self.learning.norm_limit, self.learning.norm_hard)
+
+    def _noisy(self, rate: float, noise: np.random.Generator | None) -> float:
+        stdev = self.learning.schedule.noiseStdev
+        return rate * (1 + abs(noise.standard_normal()) * stdev) if stdev > 0 and noise is not None else rate

@@ -1,0 +1,75 @@
+"""Builds the C parts: the cpu backend's kernels, once per instruction set, and the packer of image batches.
+
+Everything else about the package stands in pyproject.toml. The compiled modules are also copied beside their sources,
+so that ``python -m convnet.run`` works in a checkout, where the folder ``convnet`` hides an installed package.
+"""
+
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CPU = "convnet/backends/cpu/"
+ISA_FLAGS = {
+    "isa_avx2.c": ["-mavx2", "-mfma"],
+    "isa_avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma"],
+}
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+KERNELS = ["isa_baseline.c", *(ISA_FLAGS if X86 else ()), "select.c"]
+# No -march: the baseline of the platform, so that a wheel runs anywhere; select.c picks the kernels at run time.
+COMPILE = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
+
+
+class BuildKernels(build_ext):
+    """Compiles each isa_*.c with its own flags, and leaves the modules in the source tree too."""
+
+    def build_extensions(self) -> None:
+        compile_one = self.compiler._compile
+
+        def with_flags(obj, src, ext, cc_args, extra_postargs, pp_opts):
+            flags = ISA_FLAGS.get(Path(src).name, [])
+            compile_one(obj, src, ext, cc_args, [*extra_postargs, *flags], pp_opts)
+
+        self.compiler._compile = with_flags
+        super().build_extensions()
+
+    def run(self) -> None:
+        super().run()
+        if self.inplace:
+            return
+        for extension in self.extensions:
+            built = Path(self.get_ext_fullpath(extension.name))
+            beside = Path(__file__).resolve().parent.joinpath(*extension.name.split(".")).with_name(built.name)
+            try:
+                shutil.copy2(built, beside)
+            except OSError as error:
+                print(f"note: {beside} not written ({error}); run from another folder than the checkout's root")
+
+
+EXTENSIONS = [
+    Extension(
+        "convnet.backends.cpu._kernels",
+        [CPU + "_kernels.pyx", *(CPU + name for name in KERNELS)],
+        include_dirs=[CPU, numpy.get_include()],
+        depends=[str(path) for pattern in ("*.c", "*.h") for path in Path(CPU).glob(pattern) if path.name != "_kernels.c"],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=[*COMPILE, *OPENMP],
+        extra_link_args=OPENMP,
+    ),
+]
+
+if __name__ == "__main__":
+    setup(
+        ext_modules=cythonize(EXTENSIONS, language_level=3),
+        cmdclass={"build_ext": BuildKernels},
+        packages=[str(p.parent).replace("/", ".") for p in sorted(Path("convnet").rglob("__init__.py"))]
+        + ["convnet.layers_cfg", "convnet.cuda"],
+        package_dir={"convnet.layers_cfg": "layers-cfg", "convnet.cuda": "cuda"},
+        package_data={"convnet.layers_cfg": ["*.cfg"], "convnet.cuda": ["*.cu", "*.cuh"]},
+    )

@@ -1,0 +1,127 @@
+"""conv: ops against the oracle over awkward shapes, gradients by differences, worked values."""
+
+import numpy as np
+import pytest
+from support import ORACLE, assert_gradients, compare, each_backend, make_graph, run_op, values
+
+# C, S, N, F, k, padding, stride, groups
+SHAPES = [
+    (1, 1, 1, 1, 1, 0, 1, 1),
+    (3, 11, 5, 7, 5, 0, 4, 1),  # the last window hangs over the border
+    (3, 9, 33, 16, 3, 1, 1, 1),
+    (5, 8, 16, 9, 3, 2, 2, 1),
+    (8, 7, 20, 12, 3, 1, 1, 2),
+    (6, 6, 130, 3, 2, 0, 3, 3),  # windows leave pixels unread
+    (17, 5, 3, 40, 5, 2, 1, 1),
+    (4, 13, 64, 33, 11, 5, 4, 1),
+    (2, 4, 7, 2, 4, 3, 1, 2),  # wide padding
+]
+
+
+def geometry(C, S, N, F, k, padding, stride, groups):
+    M = 1 + -(-(2 * padding + S - k) // stride)
+    return (C, S, S, N), (C // groups, k, k, F), (F, M, M, N), {"padding": padding, "stride": stride, "groups": groups}
+
+
+@each_backend
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_ops(be, shape):
+    images, filters, out, how = geometry(*shape)
+    x, w, g = values(*images), values(*filters, seed=1), values(*out, seed=2)
+    compare(be, "conv_forward", [x, w], out, **how)
+    compare(be, "conv_input_grad", [g, w], images, **how)
+    compare(be, "conv_weight_grad", [x, g], filters, **how)
+
+
+@each_backend
+@pytest.mark.parametrize("groups, Cf", [(2, 4), (4, 8), (4, 4)])
+def test_random_connections(be, groups, Cf):
+    C, S, N, F, k = 8, 5, 9, 4 * groups, 3
+    random = np.random.RandomState(0)
+    conns = np.concatenate([random.permutation(C) for _ in range(groups * Cf // C)])
+    x, w, g = values(C, S, S, N), values(Cf, k, k, F), values(F, S, S, N, seed=1)
+    how = {"padding": 1, "stride": 1, "groups": groups, "conns": conns}
+    compare(be, "conv_forward", [x, w], g.shape, **how)
+    compare(be, "conv_input_grad", [g, w], x.shape, **how)
+    compare(be, "conv_weight_grad", [x, g], w.shape, **how)
+
+
+def test_forward_by_hand():
+    """One filter of ones sums each window; taps outside the image count as zero."""
+    x = np.arange(1.0, 10).reshape(1, 3, 3, 1)
+    out = run_op(ORACLE, "conv_forward", [x, np.ones((1, 2, 2, 1))], np.empty((1, 2, 2, 1)), padding=0, stride=2)
+    np.testing.assert_array_equal(out.reshape(2, 2), [[12, 9], [15, 9]])
+
+
+@pytest.mark.parametrize(
+    "side, padding, size, stride, modules",
+    [(224, 0, 11, 4, 55), (227, 0, 11, 4, 55), (32, 2, 5, 1, 32), (27, 2, 5, 1, 27), (13, 1, 3, 1, 13), (11, 0, 5, 4, 3)],
+)
+def test_modules(side, padding, size, stride, modules):
+    """Numerics 24.5."""
+    text = f"""
+[data]
+type=data
+dataIdx=0
+[conv]
+type=conv
+inputs=data
+channels=1
+filters=2
+filterSize={size}
+padding={padding}
+stride={stride}
+initW=0.1
+[cost]
+type=cost.sum2
+inputs=conv
+"""
+    graph = make_graph(text, {0: side * side})
+    assert graph.layers["conv"].modulesX == modules
+
+
+NET = """
+[data]
+type=data
+dataIdx=0
+[labels]
+type=data
+dataIdx=1
+[below]
+type=conv
+inputs=data
+channels=2
+filters=4
+filterSize=2
+initW=0.5
+sharedBiases={shared}
+[conv]
+type=conv
+inputs=below,data
+channels=4,2
+filters=3,3
+filterSize=3,3
+padding=1,1
+stride=2,2
+groups=2,2
+initW=0.5,0.7
+initB=0.3
+sharedBiases={shared}
+[fc]
+type=fc
+inputs=conv
+outputs=4
+initW=0.5
+[probs]
+type=softmax
+inputs=fc
+[logprob]
+type=cost.logreg
+inputs=labels,probs
+"""
+
+
+@pytest.mark.parametrize("shared", [0, 1])
+def test_gradients(shared):
+    inputs = [values(2 * 7 * 7, 5), np.array([[0.0, 1, 2, 3, 1]])]
+    assert_gradients(NET.format(shared=shared), inputs, classes=4)

@@ -1,0 +1,175 @@
+"""Costs: values by hand, ties, every gradient against the oracle and by differences."""
+
+import itertools
+
+import numpy as np
+import pytest
+from support import ORACLE, assert_close, assert_gradients, compare, each_backend, values
+
+PLAIN = ["crossent", "crossent2", "rflickr"]
+
+
+def cost(be, op, arrays, length, *args, **kwargs):
+    costs = be.cost_vector(length)
+    getattr(be, f"{op}_cost")(*[be.upload(array) for array in arrays], costs, *args, **kwargs)
+    return be.download(costs)
+
+
+def probabilities(K, N):
+    e = np.exp(values(K, N))
+    return (e / e.sum(axis=0)).astype(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("label, credits", [(0, [1, 1, 1, 1]), (1, [0, 1 / 3, 2 / 3, 1]), (3, [0, 1 / 3, 2 / 3, 1]), (4, [0] * 4)])
+def test_ties_share_the_guesses(label, credits):
+    """Numerics 24.8."""
+    probs = np.float32([0.3, 0.2, 0.2, 0.2, 0.1])[:, None]
+    for k, credit in enumerate(credits, 1):
+        found = cost(ORACLE, "logreg", [np.array([[float(label)]]), probs], 3, k)
+        assert found[2] == pytest.approx(1 - credit)
+        assert found[1] == pytest.approx(1 - credits[0])
+        assert found[0] == pytest.approx(-np.log(probs[label, 0]))
+
+
+def test_impossible_label_costs_infinity():
+    assert np.isinf(cost(ORACLE, "logreg", [np.array([[1.0]]), np.array([[1.0], [0.0]])], 3, 1)[0])
+
+
+@each_backend
+@pytest.mark.parametrize("K, N", [(2, 1), (10, 33), (7, 130)])
+def test_ops(be, K, N):
+    probs, targets = probabilities(K, N), (values(K, N, seed=3) > 0).astype(np.float64)
+    labels = np.random.RandomState(0).randint(0, K, (1, N)).astype(np.float64)
+    y = values(K, N, low=0.0) * 0.9 + 0.05
+    assert_close(cost(be, "logreg", [labels, probs], 3, 2), cost(ORACLE, "logreg", [labels, probs], 3, 2))
+    compare(be, "logreg_input_grad", [labels, probs], probs.shape, 0.7)
+    compare(be, "logreg_fused_grad", [labels, probs], probs.shape, 0.7)
+    for op, lengths in (("crossent", 2), ("crossent2", 1), ("rflickr", 1)):
+        assert_close(cost(be, op, [targets, y], lengths), cost(ORACLE, op, [targets, y], lengths))
+        compare(be, f"{op}_input_grad", [targets, y], y.shape, 0.7)
+    compare(be, "crossent_fused_grad", [targets, probs], y.shape, 0.7)
+    compare(be, "crossent2_fused_grad", [targets, y], y.shape, 0.7)
+    for op, length in (("bce", 3), ("dce", 2 + 3 * K)):
+        assert_close(cost(be, op, [targets, y], length, pos_weight=3.0), cost(ORACLE, op, [targets, y], length, pos_weight=3.0))
+    compare(be, "bce_input_grad", [targets, y], y.shape, 0.7, pos_weight=3.0)
+    compare(be, "bce_fused_grad", [targets, y], y.shape, 0.7, pos_weight=3.0)
+    gates = values(1, N)
+    assert_close(cost(be, "sum2", [y], 1), cost(ORACLE, "sum2", [y], 1))
+    assert_close(cost(be, "gsum2", [gates, y], 1), cost(ORACLE, "gsum2", [gates, y], 1))
+    compare(be, "gsum2_gate_grad", [gates, y], (1, N), 0.7)
+    compare(be, "gsum2_input_grad", [gates, y], y.shape, 0.7)
+
+
+def test_binomial_by_hand():
+    """Numerics 12.4 and 12.5."""
+    t, y = np.array([[1.0, 0], [0, 1]]), np.array([[0.8, 0.6], [0.3, 0.4]])
+    value = -(3 * np.log(0.8) + np.log(0.7) + np.log(0.4) + 3 * np.log(0.4))
+    np.testing.assert_allclose(cost(ORACLE, "bce", [t, y], 3, pos_weight=3.0), [value, 2 / 2, 1])
+    # Per class: declared positive, positive, truly positive.
+    np.testing.assert_allclose(cost(ORACLE, "dce", [t, y], 8, pos_weight=3.0), [value, 1, 2, 1, 1, 0, 1, 0])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_sets_by_enumeration(size):
+    """Numerics 12.10: the probability of a set is proportional to the exponent of its energies' sum."""
+    energies, labels = values(4, 3), np.array([[0.0, 2, 3]])
+    sets = list(itertools.combinations(range(4), size))
+    found = np.empty((4, 3))
+    ORACLE.msm_input_grad(labels, energies, found, 1.0, set_size=size)
+    total = 0.0
+    for n, label in enumerate(labels[0].astype(int)):
+        weight = np.array([np.exp(energies[list(s), n].sum()) for s in sets])
+        member = np.array([[i in s for s in sets] for i in range(4)])
+        free = (member * weight).sum(axis=1) / weight.sum()
+        given = (member * member[label] * weight).sum(axis=1) / (member[label] * weight).sum()
+        total -= np.log(free[label])
+        np.testing.assert_allclose(found[:, n], given - free)
+    assert cost(ORACLE, "msm", [labels, energies], 3, set_size=size)[0] == pytest.approx(total)
+
+
+@each_backend
+def test_sets(be):
+    energies, labels = values(6, 9), np.random.RandomState(1).randint(0, 6, (1, 9)).astype(np.float64)
+    assert_close(cost(be, "msm", [labels, energies], 3, set_size=2), cost(ORACLE, "msm", [labels, energies], 3, set_size=2))
+    compare(be, "msm_input_grad", [labels, energies], energies.shape, 0.7, set_size=2)
+
+
+@each_backend
+@pytest.mark.parametrize("size", [2, 3])
+def test_topographic(be, size):
+    x = values(9, 4, 4, 5)
+    reciprocals = np.empty_like(x)
+    ORACLE.tica_cost(x, reciprocals, np.zeros(1), size)
+    mine = be.upload(reciprocals)
+    costs = be.cost_vector(1)
+    be.tica_cost(be.upload(x), mine, costs, size)
+    assert_close(be.download(mine), reciprocals)
+    assert be.download(costs)[0] == pytest.approx(reciprocals.sum(), rel=1e-5)
+    compare(be, "tica_input_grad", [x, reciprocals], x.shape, size, 0.7)
+
+
+def test_topographic_gradient_is_of_the_root_energies():
+    """Numerics 12.9: minus the gradient of the sum of sqrt(windowed energy), with the originals' 0.001 inside."""
+    x, size = values(9, 3, 3, 1), 3
+    reciprocals, found = np.empty_like(x), np.empty_like(x)
+    ORACLE.tica_cost(x, reciprocals, np.zeros(1), size)
+    ORACLE.tica_input_grad(x, reciprocals, found, size, 1.0)
+    energy = (1 / reciprocals - 0.001) ** 2
+    back = np.lib.stride_tricks.sliding_window_view(
+        np.pad(1 / (0.001 + np.sqrt(energy)), ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2)
+    ).sum(axis=(-2, -1))
+    np.testing.assert_allclose(found, -x * back)
+
+
+NET = """
+[data]
+type=data
+dataIdx=0
+[labels]
+type=data
+dataIdx=1
+[fc]
+type=fc
+inputs=data
+outputs=3
+initW=0.5
+{between}
+[cost]
+type={cost}
+{inputs}
+"""
+ONE_OF_THREE = np.array([[0.0, 1, 2, 1]])
+TARGETS = np.array([[1.0, 0, 0, 1], [0, 1, 1, 0], [0, 1, 0, 1]])
+LOGISTIC = "neuron=logistic"
+SOFTMAX = "[probs]\ntype=softmax\ninputs=fc"
+NETS = {
+    "logreg": (SOFTMAX, "cost.logreg", "inputs=labels,probs", ONE_OF_THREE),
+    "crossent": (SOFTMAX, "cost.crossent", "inputs=labels,probs", TARGETS),
+    "crossent2 fused": (LOGISTIC, "cost.crossent2", "inputs=labels,fc", TARGETS),
+    "crossent2": (SOFTMAX, "cost.crossent2", "inputs=labels,probs", TARGETS),
+    "bce fused": (LOGISTIC, "cost.bce", "posWeight=2\ninputs=labels,fc", TARGETS),
+    "bce": (SOFTMAX, "cost.bce", "posWeight=2\ninputs=labels,probs", TARGETS),
+    "dce": (LOGISTIC, "cost.dce", "inputs=labels,fc", TARGETS),
+    "sum2": ("", "cost.sum2", "inputs=fc\n[unused]\ntype=cost.sum2\ninputs=labels", ONE_OF_THREE),
+    "gsum2": ("", "cost.gsum2", "inputs=labels,fc", ONE_OF_THREE),
+    "rflickr": ("", "cost.rflickr", "inputs=labels,fc", TARGETS),
+    "msm": ("", "cost.msm", "setSize=2\ninputs=labels,fc", ONE_OF_THREE),
+}
+
+
+@pytest.mark.parametrize("between, kind, inputs, labels", NETS.values(), ids=NETS.keys())
+def test_gradients(between, kind, inputs, labels):
+    text = NET.format(between=between, cost=kind, inputs=inputs)
+    assert_gradients(text, [values(4, 4), labels], classes=3)
+
+
+def test_gradient_of_a_learned_gate():
+    text = NET.format(between="[gate]\ntype=fc\ninputs=data\noutputs=1\ninitW=0.5", cost="cost.gsum2", inputs="inputs=gate,fc")
+    assert_gradients(text.replace("[labels]\ntype=data\ndataIdx=1\n", ""), [values(4, 4)])
+
+
+def test_softmax_read_by_two():
+    """Not fused: a second reader forces the general gradients of softmax and cost."""
+    more = SOFTMAX + "\n[also]\ntype=cost.sum2\ninputs=probs"
+    text = NET.format(between=more, cost="cost.logreg", inputs="inputs=labels,probs")
+    assert_gradients(text, [values(4, 4), ONE_OF_THREE], classes=3)

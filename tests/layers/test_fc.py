@@ -1,0 +1,100 @@
+"""fc, sfc and treefc: products against the oracle, blocks, trees, gradients by differences."""
+
+import numpy as np
+import pytest
+from support import ORACLE, assert_gradients, compare, each_backend, run_op, values
+
+from convnet.errors import DataError
+from convnet.layers.tree import LabelTree
+
+
+@each_backend
+@pytest.mark.parametrize("K, F, N, parts", [(1, 1, 1, 1), (7, 5, 3, 1), (300, 17, 33, 1), (40, 1030, 129, 1), (12, 8, 5, 4)])
+def test_ops(be, K, F, N, parts):
+    x, w, g = values(K, N), values(F // parts, K, seed=1), values(F, N, seed=2)
+    compare(be, "fc_forward", [x, w], g.shape, parts=parts)
+    compare(be, "fc_input_grad", [g, w], x.shape, parts=parts)
+    compare(be, "fc_weight_grad", [x, g], w.shape, parts=parts)
+
+
+def test_blocks_do_not_mix():
+    """sfc is a block-diagonal product (numerics 4.4)."""
+    x, w = values(6, 4), values(2, 6)
+    out = run_op(ORACLE, "fc_forward", [x, w], np.empty((4, 4)), parts=2)
+    np.testing.assert_allclose(out, np.concatenate([w[:, :3] @ x[:3], w[:, 3:] @ x[3:]]))
+
+
+@each_backend
+@pytest.mark.parametrize("rows, columns", [(1, 1), (5, 3), (96, 700), (3, 5000)])
+def test_biases(be, rows, columns):
+    x, b = values(rows, columns), values(rows)
+    out = be.upload(x)
+    be.add_bias(out, be.upload(b))
+    np.testing.assert_allclose(be.download(out), x + b[:, None], rtol=1e-6)
+    compare(be, "sum_rows", [x], (rows,), scale_output=0.25)
+
+
+# Root 5 over inner nodes 3 and 4; classes 0 and 1 below 3, class 2 below 4.
+TREE = LabelTree.from_children({5: [3, 4], 3: [0, 1], 4: [2]}, root=5, classes=3)
+
+
+def test_tree_sums():
+    offsets = np.arange(6.0)[:, None]
+    effective, grad = np.empty((6, 1)), np.array([[1.0], [2], [4], [np.nan], [np.nan], [np.nan]])
+    ORACLE.tree_forward(offsets, effective, TREE.parents, TREE.top_down)
+    np.testing.assert_array_equal(effective[:, 0], [0 + 3 + 5, 1 + 3 + 5, 2 + 4 + 5, 8, 9, 5])
+    ORACLE.tree_backward(grad, TREE.parents, TREE.top_down, 3)
+    np.testing.assert_array_equal(grad[:, 0], [1, 2, 4, 3, 4, 7])
+    assert TREE.leaves_below == [1, 1, 1, 2, 1, 3]
+
+
+@each_backend
+def test_tree_update(be):
+    w, v, g = values(6, 4), values(6, 4, seed=1), values(6, 4, seed=2)
+    arrays = [be.upload(array) for array in (w, v, g)]
+    be.tree_update(*arrays, TREE.leaves_below, 0.9, 0.1, 0.05)
+    size = np.array(TREE.leaves_below)[:, None]
+    expected = 0.9 * v + 0.1 / size * (g - 0.05 / size * w)
+    np.testing.assert_allclose(be.download(arrays[1]), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(be.download(arrays[0]), w + expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "children, root, classes",
+    [({2: [0, 1, 1]}, 2, 2), ({3: [0, 1]}, 3, 2), ({2: [0, 1]}, 2, 3)],
+    ids=["a child twice", "numbers missing", "too few classes"],
+)
+def test_no_tree(children, root, classes):
+    with pytest.raises(DataError, match="label tree"):
+        LabelTree.from_children(children, root, classes)
+
+
+NET = """
+[data]
+type=data
+dataIdx=0
+[labels]
+type=data
+dataIdx=1
+[below]
+type=fc
+inputs=data,data
+outputs=6
+initW=0.5,0.25
+initB=0.1
+[top]
+{top}
+inputs=below
+initW=0.5
+[probs]
+type=softmax
+inputs=top
+[logprob]
+type=cost.logreg
+inputs=labels,probs
+"""
+
+
+@pytest.mark.parametrize("top", ["type=fc\noutputs=3", "type=sfc\noutputs=3\nparts=3", "type=treefc"])
+def test_gradients(top):
+    assert_gradients(NET.format(top=top), [values(5, 4), np.array([[0.0, 1, 2, 1]])], classes=3, tree=TREE)

@@ -1,0 +1,91 @@
+"""Image layers: worked values, oracle, transposes, gradients by differences."""
+
+import numpy as np
+import pytest
+from support import BACKENDS, ORACLE, assert_gradients, compare, each_backend, make_graph, run_op, values
+
+from convnet.net import Net
+from convnet.passes import Pass
+
+
+@each_backend
+@pytest.mark.parametrize("C, S, N", [(1, 1, 1), (3, 8, 5), (2, 13, 70)])
+def test_ops(be, C, S, N):
+    x = values(C, S, S, N)
+    compare(be, "blur", [x], x.shape, [0.1, 0.2, 0.4, 0.2, 0.1])
+    compare(be, "mirror", [x], x.shape)
+    if S > 3:
+        O = -(-S // 3)
+        start = (S - 3 * (O - 1)) // 2
+        compare(be, "nailbed_forward", [x], (C, O, O, N), start, 3, scales=False)
+        compare(be, "nailbed_input_grad", [values(C, O, O, N)], x.shape, start, 3)
+        compare(be, "crop", [x], (C, 3, 3, N), 1, 0, scales=False)
+        for scale in (0.5, 1.3, 2.0):
+            T = int(S / scale)
+            compare(be, "resize", [x], (C, T, T, N), scale, scales=False)
+
+
+@each_backend
+def test_colors(be):
+    x = values(3, 4, 4, 6, low=0.0)
+    compare(be, "rgb2yuv", [x], x.shape, scales=False)
+    for center in (False, True):
+        compare(be, "rgb2lab", [x], x.shape, center, scales=False)
+
+
+def test_white_and_black():
+    """Numerics 11.5: white has lightness near 100 and no color, black lightness 0."""
+    x = np.array([1.0, 0.0])[None, None, :, None] * np.ones((3, 1, 2, 1))
+    lab = run_op(ORACLE, "rgb2lab", [x], np.empty_like(x), False)
+    np.testing.assert_allclose(lab[:, 0, 0, 0], [100, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(lab[:, 0, 1, 0], [116 * 0.13793103 - 16, 0, 0], atol=1e-9)
+
+
+def one_layer(layer, side, channels=3):
+    text = f"[data]\ntype=data\ndataIdx=0\n[image]\ninputs=data\n{layer}\n[cost]\ntype=cost.sum2\ninputs=image\n"
+    return make_graph(text, {0: channels * side * side})
+
+
+def test_blur_filter():
+    """Numerics 24.9."""
+    graph = one_layer("type=blur\nchannels=3\nfilterSize=5\nstdev=2", 8)
+    np.testing.assert_allclose(graph.layers["image"].taps(), [0.152469, 0.221841, 0.251379, 0.221841, 0.152469], atol=1e-6)
+
+
+@pytest.mark.parametrize("side, stride, outputs, start", [(27, 2, 14, 0), (224, 3, 75, 1), (8, 3, 3, 1)])
+def test_bed_of_nails(side, stride, outputs, start):
+    """Numerics 24.9."""
+    layer = one_layer(f"type=nailbed\nchannels=3\nstride={stride}", side).layers["image"]
+    assert (layer.maps, layer.start) == ((3, outputs), start)
+
+
+def test_random_scales():
+    """Numerics 24.9: 33 scales, drawn with probability proportional to the square of their rank."""
+    layer = one_layer(f"type=rscale\nchannels=3\nmaxScale={256 / 224}\ntgtSize=224", 256).layers["image"]
+    draws = [layer._draw_excess(u) for u in np.linspace(0, 1, 12529, endpoint=False) + 1e-9]
+    counts = np.bincount(draws)
+    np.testing.assert_array_equal(counts, np.arange(1, 34) ** 2)
+    assert counts.sum() == 12529
+
+
+@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+def test_random_scale_passes(be):
+    net = Net(one_layer("type=rscale\nchannels=3\nmaxScale=1.5\ntgtSize=6", 9), be, minibatch=2, seed=5)
+    x = values(3 * 9 * 9, 2).astype(np.float32)
+    net.forward([x], 2, Pass.TEST, keep=["image"])
+    centre = x.reshape(3, 9, 9, 2)[:, 1:7, 1:7]
+    np.testing.assert_array_equal(net.output("image").reshape(3, 6, 6, 2), centre)
+    net.forward([x], 2, Pass.TRAIN)
+    trained = net.output("image")
+    assert np.isfinite(trained).all() and x.min() - 1e-5 <= trained.min() and trained.max() <= x.max() + 1e-5
+
+
+BELOW = "[fc]\ntype=fc\ninputs=data\noutputs=75\ninitW=0.5\n"
+
+
+@pytest.mark.parametrize(
+    "layer", ["type=blur\nchannels=3\nfilterSize=3\nstdev=1", "type=nailbed\nchannels=3\nstride=2", "type=href\nchannels=3"]
+)
+def test_gradients(layer):
+    text = f"[data]\ntype=data\ndataIdx=0\n{BELOW}[image]\ninputs=fc\n{layer}\n[cost]\ntype=cost.sum2\ninputs=image\n"
+    assert_gradients(text, [values(6, 4)])

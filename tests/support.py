@@ -1,0 +1,114 @@
+"""What the tests share: backends, comparison of an op with the reference, and small nets from text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convnet.backends.base import Backend
+from convnet.backends.reference import Reference
+from convnet.gradcheck import check_gradients
+from convnet.language.source import Problems
+from convnet.net import Net
+from convnet.reading import LayerFiles, build_graph
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+ORACLE = Reference(np.float64)
+
+needs_museum = pytest.mark.skipif(not SHARED.is_dir(), reason="the historical files beside the project are not here")
+
+
+def make_backends() -> dict[str, Backend]:
+    """Every backend that runs here, by the name that test ids show."""
+    from convnet.backends.cpu import Cpu
+
+    backends: dict[str, Backend] = {"reference32": Reference(np.float32)}
+    for kernels in ("avx512", "avx2", "baseline"):
+        try:
+            backends[f"cpu-{kernels}"] = Cpu(threads=2, kernels=kernels)
+        except ValueError:
+            continue
+    return backends
+
+
+BACKENDS = make_backends()
+each_backend = pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+
+
+def values(*shape: int, seed: int = 0, low: float | None = None) -> np.ndarray:
+    """Reproducible numbers that float32 holds exactly; above ``low`` if given."""
+    random = np.random.RandomState(seed + sum(shape))
+    drawn = random.randn(*shape) if low is None else low + random.rand(*shape)
+    return drawn.astype(np.float32).astype(np.float64)
+
+
+def integers(*shape: int, seed: int = 0, most: int = 3) -> np.ndarray:
+    """Small whole numbers, so that ties abound."""
+    return np.random.RandomState(seed).randint(-most, most + 1, shape).astype(np.float64)
+
+
+def run_op(be: Backend, op: str, arrays: list, out: np.ndarray, *args, **kwargs) -> np.ndarray:
+    """Run ``op`` on uploaded ``arrays`` with ``out`` as its target; returns the target."""
+    uploaded = [be.upload(array) if isinstance(array, np.ndarray) else array for array in arrays]
+    target = be.upload(out)
+    if kwargs.get("conns") is not None:
+        kwargs["conns"] = be.connections(kwargs["conns"])
+    getattr(be, op)(*uploaded, target, *args, **kwargs)
+    return be.download(target)
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5) -> None:
+    """Equal within ``tolerance`` relative to each value and to the largest one."""
+    scale = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * max(scale, 1e-30))
+
+
+def compare(be: Backend, op: str, arrays: list, out_shape: tuple[int, ...], *args, scales: bool = True, **kwargs) -> None:
+    """``op`` on ``be`` equals the float64 reference, for scale_targets 0 (over NaN), 1 and 0.5."""
+    for scale_targets in (0.0, 1.0, 0.5) if scales else (None,):
+        before = values(*out_shape, seed=7) if scale_targets else np.full(out_shape, np.nan)
+        given = {} if scale_targets is None else {"scale_targets": scale_targets}
+        expected = run_op(ORACLE, op, arrays, before, *args, **given, **kwargs)
+        assert np.isfinite(expected).all()
+        assert_close(run_op(be, op, arrays, before, *args, **given, **kwargs), expected)
+
+
+def make_graph(text: str, dims: dict[int, int], classes: int | None = None, params: str = "", **options):
+    """A graph from texts; the learning keys of every layer that lacks a section are filled in."""
+    return build_graph(LayerFiles(text, "net.cfg", params or default_params(text), "params.cfg"), dims, classes, **options)
+
+
+def default_params(text: str) -> str:
+    """[DEFAULT] learning keys and an empty section for every layer."""
+    names = [line.strip()[1:-1] for line in text.splitlines() if line.startswith("[")]
+    default = "[DEFAULT]\nepsW=0.01\nepsB=0.02\nmomW=0.9\nmomB=0.9\nwc=0\ncoeff=1\nenable=1\nscale=0.9\npow=0.75\n"
+    return default + "".join(f"[{name}]\n" for name in names)
+
+
+def assert_gradients(text: str, inputs: list[np.ndarray], classes: int | None = None, params: str = "", **options) -> None:
+    """Central differences in float64 agree with every gradient of the net to 1e-6."""
+    dims = {i: len(matrix) for i, matrix in enumerate(inputs)}
+    graph = make_graph(text, dims, classes, params, **options)
+    cases = inputs[0].shape[1]
+    net = Net(graph, Reference(np.float64), minibatch=cases, seed=3, poison=True)
+    checks = check_gradients(net, inputs, cases, samples=12)
+    assert checks
+    for check in checks:
+        assert check.error < 1e-6, f"{check.name}: {check.error}\n{check.analytic}\n{check.numeric}"
+        assert np.abs(check.analytic).max() > 0, f"{check.name}: no gradient arrives"
+
+
+def problems_of(text: str, params: str | None = None, dims: dict[int, int] | None = None, classes=None, **options) -> Problems:
+    """Everything that is reported about a pair of texts."""
+    from convnet.errors import LayerFileError
+    from convnet.reading import parse
+
+    builder = parse(LayerFiles(text, "net.cfg", params, "params.cfg"), **options)
+    try:
+        builder.shape(dims or {0: 192, 1: 1}, classes)
+    except LayerFileError:
+        pass
+    return builder.problems
