@@ -46,7 +46,9 @@ def check_gradients(
     try:
         base = _cost(net, inputs, cases)
         net.backward()
-        return [_check(net, inputs, cases, name, w, step, base if one_sided else None, samples) for name, w in named_weights(net)]
+        return [
+            _check(net, inputs, cases, name, w, step, base if one_sided else None, samples) for name, w in named_weights(net)
+        ]
     finally:
         for weights in net.weights:
             weights.checking, weights.contributions = False, 0

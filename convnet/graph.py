@@ -121,7 +121,9 @@ class Builder:
             self._warn_ignored(name, key.name)
         read = [key for key in keys if key not in ignored or key.default is REQUIRED]
         values = reader.read_all(read, graph.dialect if self.forced else "")
-        values |= {key.name: key.default_for(values, len(values.get("inputs") or ())) for key in keys if key.name not in values}
+        values |= {
+            key.name: key.default_for(values, len(values.get("inputs") or ())) for key in keys if key.name not in values
+        }
         reader.report_unknown(keys, graph.definition)
         if graph.params and graph.params is not graph.definition:
             reader.report_unknown(keys, graph.params)
@@ -209,7 +211,8 @@ class Builder:
             spec = layer.values.get("neuron")
             if not spec or isinstance(layer, NeuronLayer):
                 continue
-            neuron = NeuronLayer(_free_name(f"{layer.name}_neuron", taken), {"neuron": spec, "dropout": 0.0})
+            inherited = {key: layer.values[key] for key in ("quantF", "quantB")}
+            neuron = NeuronLayer(_free_name(f"{layer.name}_neuron", taken), {"neuron": spec, "dropout": 0.0, **inherited})
             taken.add(neuron.name)
             neuron.inputs, neuron.sources, neuron.gpu = [layer.name], [layer], layer.gpu
             neuron.detached_from = layer.name
@@ -283,7 +286,9 @@ class Builder:
         if params is None:
             return
         for layer in self.graph.declared:
-            missing = [key.name for key in layer.all_keys() if key.home == "params" and key.name in self.readers[layer.name].failed]
+            missing = [
+                key.name for key in layer.all_keys() if key.home == "params" and key.name in self.readers[layer.name].failed
+            ]
             if layer.name not in params.sections and missing:
                 text = f"layer '{layer.name}' of type {layer.type} needs a section [{layer.name}] in {params.path}"
                 self.problems.error(self.checks[layer.name].header, text, expected=f"{one_of(missing)} there")
@@ -299,4 +304,3 @@ def _free_name(name: str, taken: set[str]) -> str:
         number += 1
         free = f"{name}.{number}"
     return free
-

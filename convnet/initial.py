@@ -36,7 +36,9 @@ def initial_state(graph: Graph, seed: int) -> dict[str, LayerState]:
     return state
 
 
-def _layer_state(layer: WeightLayer, state: dict[str, LayerState], random: np.random.RandomState, folder: Path) -> LayerState:
+def _layer_state(
+    layer: WeightLayer, state: dict[str, LayerState], random: np.random.RandomState, folder: Path
+) -> LayerState:
     own: LayerState = {"weights": [], "weightsInc": []}
     state[layer.name] = own
     if isinstance(layer, Windowed):

@@ -273,9 +273,12 @@ class Net:
         return costs
 
     def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = ()) -> dict[str, list[float]]:
-        """One pass without training; returns the sums of every cost."""
+        """One pass without training; returns the sums of every cost. Raises ``NumericalError`` as ``train`` does."""
         self.forward(inputs, cases, Pass.TEST, keep)
-        return self.costs()
+        costs = self.costs()
+        if not _all_finite(costs):
+            self.forward(inputs, cases, Pass.TEST, keep=list(self.nodes))  # outputs are gone; make them again to look at
+        return self.check_costs()
 
     def costs(self) -> dict[str, list[float]]:
         """Sums over the cases of the last pass, by cost layer; waits."""
@@ -288,9 +291,8 @@ class Net:
     def check_costs(self) -> dict[str, list[float]]:
         """``costs``, after checking that each is a finite number; raises ``NumericalError`` naming the first bad layer."""
         costs = self.costs()
-        bad = [name for name, values in costs.items() if not all(map(math.isfinite, values))]
-        if bad:
-            raise NumericalError(self._diagnose(bad[0]))
+        if not _all_finite(costs):
+            raise NumericalError(self._diagnose(next(name for name in costs if not _all_finite({name: costs[name]}))))
         return costs
 
     def output(self, name: str) -> np.ndarray:
@@ -329,6 +331,10 @@ class Net:
         weights = [n.layer.name for n in self.nodes.values() for w in n.all_weights if not n.be.all_finite(w.value)]
         cause = f"; the weights of '{weights[0]}' are not finite" if weights else ""
         return f"{where} is not a finite number{cause}. Lower epsW, or the initial weights, of the layers up to there."
+
+
+def _all_finite(costs: dict[str, list[float]]) -> bool:
+    return all(math.isfinite(value) for values in costs.values() for value in values)
 
 
 def _as_maps(array: Array, channels: int) -> Array:

@@ -101,7 +101,9 @@ def assert_gradients(text: str, inputs: list[np.ndarray], classes: int | None = 
         assert np.abs(check.analytic).max() > 0, f"{check.name}: no gradient arrives"
 
 
-def problems_of(text: str, params: str | None = None, dims: dict[int, int] | None = None, classes=None, **options) -> Problems:
+def problems_of(
+    text: str, params: str | None = None, dims: dict[int, int] | None = None, classes=None, **options
+) -> Problems:
     """Everything that is reported about a pair of texts."""
     from convnet.errors import LayerFileError
     from convnet.reading import parse
@@ -112,3 +114,96 @@ def problems_of(text: str, params: str | None = None, dims: dict[int, int] | Non
     except LayerFileError:
         pass
     return builder.problems
+
+
+def write_cifar(
+    folder: Path, batches: int = 3, cases: int = 60, side: int = 32, classes: int = 10, rows: bool = False
+) -> Path:
+    """A small CIFAR-shaped set that a net can learn: each class has a colour pattern; ``rows`` is the standard edition."""
+    random = np.random.RandomState(1)
+    patterns = random.randint(0, 256, (classes, 3 * side * side))
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(1, batches + 1):
+        labels = random.randint(0, classes, cases)
+        pixels = np.clip(patterns[labels].T * 0.6 + random.randint(0, 100, (3 * side * side, cases)), 0, 255).astype(
+            np.uint8
+        )
+        part = {"data": pixels, "labels": [int(label) for label in labels]}
+        if rows:
+            part = {b"data": np.ascontiguousarray(pixels.T), b"labels": part["labels"], b"filenames": ["x"] * cases}
+        name = f"data_batch_{number}" if not rows or number < batches else "test_batch"
+        dump(folder / name, part)
+    meta = {"label_names": [f"class {c}" for c in range(classes)], "num_vis": 3 * side * side}
+    if not rows:
+        meta["data_mean"] = np.full((3 * side * side, 1), 120, np.float32)
+    dump(folder / "batches.meta", meta)
+    return folder
+
+
+def dump(path: Path, value) -> None:
+    """Write a value as the originals would; keys may be bytes."""
+    from convnet import pickles
+
+    with path.open("wb") as file:
+        pickles.dump(value, file)
+
+
+SMALL_NET = """
+[data]
+type=data
+dataIdx=0
+[labels]
+type=data
+dataIdx=1
+[conv1]
+type=conv
+inputs=data
+channels=3
+filters=8
+filterSize=5
+padding=2
+stride=2
+initW=0.01
+neuron=relu
+[pool1]
+type=pool
+pool=max
+inputs=conv1
+channels=8
+sizeX=3
+stride=2
+[drop]
+type=dropout
+inputs=pool1
+[fc]
+type=fc
+inputs=drop
+outputs=10
+initW=0.01
+[probs]
+type=softmax
+inputs=fc
+[logprob]
+type=cost.logreg
+inputs=labels,probs
+"""
+SMALL_PARAMS = """
+[DEFAULT]
+epsW=dexp[base=0.001;tgtFactor=10;numSteps=3]
+epsB=0.002
+momW=0.9
+momB=0.9
+wc=0.01
+keep=0.8
+[logprob]
+coeff=1
+topk=2
+"""
+
+
+def write_net(folder: Path, text: str = SMALL_NET, params: str = SMALL_PARAMS) -> Path:
+    """The small net as layers-small.cfg with its parameters beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "layers-small.cfg").write_text(text)
+    (folder / "layer-params-small.cfg").write_text(params)
+    return folder / "layers-small.cfg"

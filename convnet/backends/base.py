@@ -149,7 +149,14 @@ class Backend(ABC):
 
     @abstractmethod
     def fc_input_grad(
-        self, grad: Array, weights: Array, into: Array, scale_targets: float = 0.0, scale_output: float = 1.0, *, parts: int = 1
+        self,
+        grad: Array,
+        weights: Array,
+        into: Array,
+        scale_targets: float = 0.0,
+        scale_output: float = 1.0,
+        *,
+        parts: int = 1,
     ) -> None:
         """result[k, n] = sum_f weights[f, k] * grad[f, n]."""
 
@@ -274,9 +281,7 @@ class Backend(ABC):
         """result[i, n] = y_i * (grad_i - sum_j grad_j y_j)."""
 
     @abstractmethod
-    def dropout(
-        self, x: Array, out: Array, keep: float, gain: float, key: Key, scale_targets: float = 0.0
-    ) -> None:
+    def dropout(self, x: Array, out: Array, keep: float, gain: float, key: Key, scale_targets: float = 0.0) -> None:
         """result = gain * x where the key's uniform number at this position is below ``keep``, else 0."""
 
     @abstractmethod
@@ -306,11 +311,15 @@ class Backend(ABC):
         """costs = [-sum t * log p (log of nothing counts as -50), errors]."""
 
     @abstractmethod
-    def crossent_input_grad(self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0) -> None:
+    def crossent_input_grad(
+        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0
+    ) -> None:
         """result = coeff * t / p."""
 
     @abstractmethod
-    def crossent_fused_grad(self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0) -> None:
+    def crossent_fused_grad(
+        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0
+    ) -> None:
         """Through the softmax: result = coeff * (t - p * sum_j t_j)."""
 
     @abstractmethod
@@ -318,11 +327,15 @@ class Backend(ABC):
         """costs = [-sum of t log y + (1-t) log(1-y)]."""
 
     @abstractmethod
-    def crossent2_input_grad(self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0) -> None:
+    def crossent2_input_grad(
+        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0
+    ) -> None:
         """result = coeff * (t/y - (1-t)/(1-y))."""
 
     @abstractmethod
-    def crossent2_fused_grad(self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0) -> None:
+    def crossent2_fused_grad(
+        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0
+    ) -> None:
         """Through the logistic: result = coeff * (t - y)."""
 
     @abstractmethod
@@ -366,7 +379,9 @@ class Backend(ABC):
         """costs = [sum log(1 + (y-t)^2)]."""
 
     @abstractmethod
-    def rflickr_input_grad(self, targets: Array, predictions: Array, into: Array, coeff: float, scale_targets: float = 0.0) -> None:
+    def rflickr_input_grad(
+        self, targets: Array, predictions: Array, into: Array, coeff: float, scale_targets: float = 0.0
+    ) -> None:
         """result = -coeff * 2 (y-t) / (1 + (y-t)^2)."""
 
     @abstractmethod

@@ -22,6 +22,7 @@ class NeuronType:
     formula: str
     uses: str
     read_by: str = "2011 2012 2014"
+    stored_uses: str = ""  # what the originals' checkpoints say, where it differs
 
     @property
     def spelling(self) -> str:
@@ -42,7 +43,7 @@ TYPES = {
         NeuronType("softrelu", "", "f(x) = log(1 + e^x)", "x"),
         NeuronType("square", "", "f(x) = x^2", "x"),
         NeuronType("sqrt", "", "f(x) = sqrt(x)", "y"),
-        NeuronType("linear", "ab", "f(x) = a*x + b", ""),
+        NeuronType("linear", "ab", "f(x) = a*x + b", "", stored_uses="y"),
         NeuronType("log", "a", "f(x) = log(a + x)", "x", "2014"),
     )
 }

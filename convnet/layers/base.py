@@ -98,6 +98,7 @@ class Layer:
     uses_acts: ClassVar[bool] = True  # whether backward reads the layer's own outputs
     uses_inputs: ClassVar[bool] = True  # whether backward reads its inputs
     computes: ClassVar[bool] = True  # whether any published program says what the layer computes
+    stored_flags: ClassVar[str] = "acts inputs own"  # usesActs, usesInputs, forceOwnActs as the originals set them
     elementwise: ClassVar[bool] = False  # whether forward and backward may run in place
     wants_params: ClassVar[bool | str] = False  # whether a params section is demanded (or by which generations)
 
@@ -175,9 +176,10 @@ class Layer:
         """The title in the ``Initialized`` line, which some types make from a key."""
         return self.title
 
-    def stored(self) -> dict[str, Any]:
-        """Own keys as the originals store them in a checkpoint (io 4.5); subclasses add what they derive."""
-        return {key.name: self.values[key.name] for key in self.keys}
+    def stored(self, generation: str) -> dict[str, Any]:
+        """Own keys as a generation stores them in a checkpoint (io 4.5); subclasses add what they derive."""
+        foreign = generation not in self.read_by
+        return {key.name: self.values[key.name] for key in self.keys if foreign or generation in key.read_by}
 
     def forward(self, node: Node) -> None:
         """Compute ``node.out`` from ``node.x``."""
@@ -189,6 +191,8 @@ class Layer:
 
 
 def _square_hint(features: int) -> str:
-    fitting = [c for c in range(1, min(features, 4096) + 1) if features % c == 0 and math.isqrt(features // c) ** 2 * c == features]
+    fitting = [
+        c for c in range(1, min(features, 4096) + 1) if features % c == 0 and math.isqrt(features // c) ** 2 * c == features
+    ]
     shown = [str(c) for c in fitting if features // c > 1][:6]
     return f"a number of channels such as {', '.join(shown)}" if shown else ""

@@ -142,18 +142,21 @@ class Windowed(WeightLayer):
         """An output-shaped array as (F, M, M, N)."""
         return array.reshape(self.total_filters, self.modulesX, self.modulesX, -1)
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self, generation: str) -> dict[str, Any]:
         n = range(len(self.inputs))
-        return super().stored() | {
+        stored = super().stored(generation) | {
             "filters": self.total_filters,
             "padding": [-p for p in self.padding],
             "filterPixels": [k * k for k in self.filterSize],
             "filterChannels": self.filterChannels,
+            "modulesX": self.modulesX,
             "imgSize": self.imgSize,
             "imgPixels": [side * side for side in self.imgSize],
             "modules": self.modulesX**2,
-            "overSample": [self.over_sample(i) if self.randSparse[i] else 1 for i in n],
         }
+        if generation != "2014":
+            stored["overSample"] = [self.over_sample(i) if self.randSparse[i] else 1 for i in n]
+        return stored
 
 
 def _share(values: dict[str, Any], i: int) -> int:

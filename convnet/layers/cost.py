@@ -274,8 +274,8 @@ class Tica(Cost):
         if self.channels <= 8 or self.sizeX >= 6:
             check.limit("channels", "the originals' kernel wants more than 8 channels and sizeX below 6")
 
-    def stored(self) -> dict[str, Any]:
-        return super().stored() | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
+    def stored(self, generation: str) -> dict[str, Any]:
+        return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
 
     def forward(self, node: Node) -> None:
         reciprocals = node.scratch("reciprocals", node.image(0, self.channels).shape)
@@ -320,8 +320,8 @@ class MultiSoftmax(Cost):
     def constants(self) -> dict[str, Any]:
         return {"set_size": self.setSize}
 
-    def stored(self) -> dict[str, Any]:
-        return super().stored() | {"numOut": self.num_inputs[1]}
+    def stored(self, generation: str) -> dict[str, Any]:
+        return super().stored(generation) | {"numOut": self.num_inputs[1]}
 
 
 def _is_logistic(layer: Layer) -> bool:

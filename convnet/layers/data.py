@@ -46,5 +46,6 @@ class Data(Layer):
     def forward(self, node: Node) -> None:
         node.feed(self.dataIdx, self.start, self.end)
 
-    def stored(self) -> dict[str, Any]:
-        return {"dataIdx": self.dataIdx, "start": self.start, "end": self.end}
+    def stored(self, generation: str) -> dict[str, Any]:
+        stored = super().stored(generation)
+        return stored | {"end": self.end} if generation == "2014" else stored

@@ -33,6 +33,7 @@ class Dropout2(Layer):
     wants_params = True
     elementwise = True
     uses_acts = uses_inputs = False
+    stored_flags = ""
 
     keep: float
     enable: bool

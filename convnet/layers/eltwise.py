@@ -37,6 +37,7 @@ class ElementwiseSum(Elementwise):
     summary = "The weighted sum of its inputs, value by value."
     keys = (Key("coeffs", FLOAT, "weight of each input", 1.0, each=True),)
     uses_acts = uses_inputs = False
+    stored_flags = ""
     wants_params = "2014"
 
     coeffs: list[float]
@@ -78,6 +79,7 @@ class Concat(Layer):
     summary = "Puts its inputs end to end."
     read_by = "2012 2014"
     most_inputs = None
+    uses_acts = uses_inputs = False
 
     def shape(self, check: Check) -> None:
         self.outputs = sum(self.num_inputs)
@@ -105,7 +107,7 @@ class Concat(Layer):
             if node.wants(i):
                 node.be.add(node.grad[self.rows(i)], *node.into(i))
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self, generation: str) -> dict[str, Any]:
         return {"copyOffsets": self.offsets}
 
 
@@ -117,5 +119,5 @@ class PassThrough(Concat):
     summary = "Puts its inputs end to end, as 2014's replicas joined their parts."
     read_by = "2014"
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self, generation: str) -> dict[str, Any]:
         return {}

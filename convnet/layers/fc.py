@@ -121,8 +121,8 @@ class TreeFullyConnected(FullyConnected):
     def array_shape(self, i: int) -> tuple[int, ...]:
         return len(self.parents), self.num_inputs[i]  # w[node, k]
 
-    def stored(self) -> dict[str, Any]:
-        return super().stored() | {"rootLabel": self.rootLabel}
+    def stored(self, generation: str) -> dict[str, Any]:
+        return super().stored(generation) | {"rootLabel": self.rootLabel}
 
     def forward(self, node: Node) -> None:
         offsets = node.weights[0].value

@@ -6,6 +6,7 @@ Formulas: numerics section 11. Letters: C channels, S side of the input, T side 
 from __future__ import annotations
 
 import math
+import struct
 from typing import TYPE_CHECKING, Any
 
 from convnet.language.keys import Key
@@ -23,6 +24,7 @@ class ImageLayer(Layer):
     """A picture of ``channels`` maps in, one of side ``target`` out."""
 
     uses_acts = uses_inputs = False
+    stored_flags = ""
     placed = False
     channels: int
     imgSize: int = 0
@@ -44,8 +46,8 @@ class ImageLayer(Layer):
         """Input and output as (C, S, S, N) and (C, T, T, N)."""
         return node.image(0, self.channels), node.out_image(self.channels)
 
-    def stored(self) -> dict[str, Any]:
-        return super().stored() | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
+    def stored(self, generation: str) -> dict[str, Any]:
+        return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
 
 
 class Blur(ImageLayer):
@@ -79,8 +81,9 @@ class Blur(ImageLayer):
         into, scale_targets = node.image_into(0, self.channels)
         node.be.blur(node.grad_image(self.channels), into, self.taps(), scale_targets)
 
-    def stored(self) -> dict[str, Any]:
-        return super().stored() | {"filterSize": int(self.filterSize), "filter": self.taps()}
+    def stored(self, generation: str) -> dict[str, Any]:
+        taps = [struct.unpack("f", struct.pack("f", tap))[0] for tap in self.taps()]  # as float32, like the originals
+        return super().stored(generation) | {"filterSize": int(self.filterSize), "filter": taps}
 
 
 class NailBed(ImageLayer):
@@ -110,8 +113,8 @@ class NailBed(ImageLayer):
         into, scale_targets = node.image_into(0, self.channels)
         node.be.nailbed_input_grad(node.grad_image(self.channels), into, self.start, self.stride, scale_targets)
 
-    def stored(self) -> dict[str, Any]:
-        return super().stored() | {"start": self.start, "outputsX": self.maps[1] if self.maps else 0}
+    def stored(self, generation: str) -> dict[str, Any]:
+        return super().stored(generation) | {"start": self.start, "outputsX": self.maps[1] if self.maps else 0}
 
 
 class Resize(ImageLayer):
@@ -131,9 +134,9 @@ class Resize(ImageLayer):
     def forward(self, node: Node) -> None:
         node.be.resize(*self.images(node), self.scale)
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self, generation: str) -> dict[str, Any]:
         target = self.maps[1] if self.maps else 0
-        return super().stored() | {"tgtSize": target, "tgtPixels": target**2}
+        return super().stored(generation) | {"tgtSize": target, "tgtPixels": target**2}
 
 
 class RandomScale(ImageLayer):
@@ -145,9 +148,7 @@ class RandomScale(ImageLayer):
     keys = (
         _CHANNELS,
         Key("maxScale", FLOAT, "largest factor", least=1, most=2),
-        Key(
-            "tgtSize", INT, "side of the output; 0: side of the input over maxScale", 0, least=0, demanded_by="2012 2014"
-        ),
+        Key("tgtSize", INT, "side of the output; 0: side of the input over maxScale", 0, least=0, demanded_by="2012 2014"),
     )
     gradient = False
 

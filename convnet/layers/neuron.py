@@ -59,7 +59,12 @@ class NeuronLayer(Layer):
         """Whether the only consumer is a cost that goes through this logistic in one formula (numerics 7.4)."""
         return len(self.consumers) == 1 and self.consumers[0].is_cost and self.consumers[0].fuses(self)  # type: ignore[attr-defined]
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self, generation: str) -> dict[str, Any]:
         assert self.neuron is not None
-        uses = {"usesActs": self.uses_acts, "usesInputs": self.uses_inputs}
+        uses = {"usesActs": "acts" in self.stored_flags, "usesInputs": "inputs" in self.stored_flags}
         return {"neuron": {"type": self.neuron.type, "params": dict(self.neuron.params), **uses}}
+
+    @property
+    def stored_flags(self) -> str:  # type: ignore[override]
+        described = TYPES[self.neuron.type] if self.neuron else None
+        return {"y": "acts", "x": "inputs"}.get((described.stored_uses or described.uses) if described else "", "")

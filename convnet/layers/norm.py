@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Norm(Layer):
-    """What the three normalisations share; ``op`` is the stem of their ops."""
+    """What the three normalisations share. Their ops are named after the type; backward makes all it needs from the input."""
 
     keys = (
         Key("channels", INT, "maps of the input image", least=1),
@@ -28,7 +28,7 @@ class Norm(Layer):
         Key("minDiv", FLOAT, "constant of the denominator", 1.0, "params", read_by="2012 2014"),
     )
     wants_params = True
-    op = ""
+    uses_acts = False
     across = False  # whether the window lies across maps
 
     channels: int
@@ -52,7 +52,9 @@ class Norm(Layer):
         if self.across and self.channels % 16:
             check.limit("channels", f"the originals' kernels want a multiple of 16 channels, not {self.channels}")
         elif self.channels > 3 and self.channels % 4:
-            check.limit("channels", f"the originals' kernels want at most 3 channels or a multiple of 4, not {self.channels}")
+            check.limit(
+                "channels", f"the originals' kernels want at most 3 channels or a multiple of 4, not {self.channels}"
+            )
         self.shape_like(self.channels, side)
 
     @property
@@ -76,9 +78,12 @@ class Norm(Layer):
         op = getattr(node.be, f"{self.type}_input_grad")
         op(node.image(0, self.channels), node.grad_image(self.channels), into, scale_targets, **self.constants())
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self, generation: str) -> dict[str, Any]:
         derived = {"scale": self.scaled, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
-        return super().stored() | derived
+        stored = super().stored(generation) | derived
+        if generation == "2012" and not self.across:
+            stored.pop("minDiv")  # 2012 read it for cmrnorm only
+        return stored
 
 
 class CrossMapNorm(Norm):
@@ -103,4 +108,5 @@ class ContrastNorm(Norm):
 
     type = "cnorm"
     title = "contrast-normalization"
+    stored_flags = "acts own"
     summary = "Divides every value by the local contrast of its map; the gradient is the originals' approximation."

@@ -100,8 +100,13 @@ class Pool(Layer):
             images, out = node.image(0, self.channels), node.out_image(self.channels)
             node.be.pool_max_input_grad(images, out, grad, into, scale_targets, **self.geometry())
 
-    def stored(self) -> dict[str, Any]:
-        return super().stored() | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
+    def stored(self, generation: str) -> dict[str, Any]:
+        stored = super().stored(generation)
+        stored |= {"outputsX": self.outputsX, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
+        for key, kind in (("sum", "avg"), ("doMax", "rand")):
+            if self.pool != kind:
+                stored.pop(key, None)
+        return stored
 
 
 class CrossMapPool(Layer):
@@ -117,7 +122,14 @@ class CrossMapPool(Layer):
         Key("size", INT, "maps in each window", least=1),
         Key("stride", INT, "maps between neighbouring windows", least=1),
         Key("start", INT, "where the first window begins; at most 0", 0, most=0),
-        Key("outputs", INT, "maps of the output; 0: as many as it takes to cover the input", 0, least=0, aliases=("outputChannels",)),
+        Key(
+            "outputs",
+            INT,
+            "maps of the output; 0: as many as it takes to cover the input",
+            0,
+            least=0,
+            aliases=("outputChannels",),
+        ),
     )
 
     channels: int
@@ -157,6 +169,6 @@ class CrossMapPool(Layer):
         grad = node.grad_image(self.outputChannels)
         node.be.cmpool_input_grad(images, out, grad, into, scale_targets, **self.geometry())
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self, generation: str) -> dict[str, Any]:
         derived = {"outputChannels": self.outputChannels, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
-        return super().stored() | derived
+        return super().stored(generation) | derived

@@ -16,7 +16,7 @@ class Softmax(Layer):
     type = "softmax"
     title = "softmax"
     summary = "Turns its inputs into probabilities."
-    uses_inputs = True
+    uses_inputs = False
 
     def shape(self, check: Check) -> None:
         self.outputs = self.num_inputs[0]

@@ -33,7 +33,9 @@ class WeightLayer(Layer):
         Key("momW", FLOAT, "momentum of the weights", home="params", each=True),
         Key("momB", FLOAT, "momentum of the biases", home="params"),
         Key("wc", FLOAT, "weight decay; multiplied by the learning rate", 0.0, "params", True, demanded_by="2011"),
-        Key("wball", FLOAT, "largest norm of each filter's weights; 0: no limit", 0.0, "params", True, 0, read_by="2012 2014"),
+        Key(
+            "wball", FLOAT, "largest norm of each filter's weights; 0: no limit", 0.0, "params", True, 0, read_by="2012 2014"
+        ),
         Key("schedW", SCHEDULE, _SCHEDULE_HELP.format("weights'"), CONSTANT, "params", read_by="2012"),
         Key("schedB", SCHEDULE, _SCHEDULE_HELP.format("biases'"), CONSTANT, "params", read_by="2012"),
         Key("sched", SCHEDULE, "early 2012 spelling of schedW and schedB together", None, "params", read_by="2012"),
@@ -43,6 +45,7 @@ class WeightLayer(Layer):
     )
     wants_params = True
     uses_acts = False
+    stored_flags = "inputs own"
 
     # Values typed from the keys above.
     initW: list[float]
@@ -115,8 +118,8 @@ class WeightLayer(Layer):
             target, scale_targets, scale_output = node.biases.target()
             node.be.sum_rows(node.grad.reshape(rows, -1), target, scale_targets, scale_output)
 
-    def stored(self) -> dict[str, Any]:
-        stored = super().stored()
+    def stored(self, generation: str) -> dict[str, Any]:
+        stored = super().stored(generation)
         stored["weightSource"] = [WEIGHT_SOURCE.write(source) for source in self.weightSource]
         stored["weightSourceLayers"] = [source[0] if source else "" for source in self.weightSource]
         stored["weightSourceMatrixIndices"] = [source[1] if source else -1 for source in self.weightSource]

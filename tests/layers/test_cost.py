@@ -20,7 +20,9 @@ def probabilities(K, N):
     return (e / e.sum(axis=0)).astype(np.float32).astype(np.float64)
 
 
-@pytest.mark.parametrize("label, credits", [(0, [1, 1, 1, 1]), (1, [0, 1 / 3, 2 / 3, 1]), (3, [0, 1 / 3, 2 / 3, 1]), (4, [0] * 4)])
+@pytest.mark.parametrize(
+    "label, credits", [(0, [1, 1, 1, 1]), (1, [0, 1 / 3, 2 / 3, 1]), (3, [0, 1 / 3, 2 / 3, 1]), (4, [0] * 4)]
+)
 def test_ties_share_the_guesses(label, credits):
     """Numerics 24.8."""
     probs = np.float32([0.3, 0.2, 0.2, 0.2, 0.1])[:, None]
@@ -50,7 +52,9 @@ def test_ops(be, K, N):
     compare(be, "crossent_fused_grad", [targets, probs], y.shape, 0.7)
     compare(be, "crossent2_fused_grad", [targets, y], y.shape, 0.7)
     for op, length in (("bce", 3), ("dce", 2 + 3 * K)):
-        assert_close(cost(be, op, [targets, y], length, pos_weight=3.0), cost(ORACLE, op, [targets, y], length, pos_weight=3.0))
+        assert_close(
+            cost(be, op, [targets, y], length, pos_weight=3.0), cost(ORACLE, op, [targets, y], length, pos_weight=3.0)
+        )
     compare(be, "bce_input_grad", [targets, y], y.shape, 0.7, pos_weight=3.0)
     compare(be, "bce_fused_grad", [targets, y], y.shape, 0.7, pos_weight=3.0)
     gates = values(1, N)
@@ -164,7 +168,9 @@ def test_gradients(between, kind, inputs, labels):
 
 
 def test_gradient_of_a_learned_gate():
-    text = NET.format(between="[gate]\ntype=fc\ninputs=data\noutputs=1\ninitW=0.5", cost="cost.gsum2", inputs="inputs=gate,fc")
+    text = NET.format(
+        between="[gate]\ntype=fc\ninputs=data\noutputs=1\ninitW=0.5", cost="cost.gsum2", inputs="inputs=gate,fc"
+    )
     assert_gradients(text.replace("[labels]\ntype=data\ndataIdx=1\n", ""), [values(4, 4)])
 
 

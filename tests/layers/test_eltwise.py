@@ -53,7 +53,9 @@ def test_gradients(mix):
 
 
 def outputs_of(mix, be, x):
-    text = "[x]\ntype=data\ndataIdx=0\n[y]\ntype=data\ndataIdx=1\n" + f"[mix]\n{mix}\n" + "[cost]\ntype=cost.sum2\ninputs=mix\n"
+    text = (
+        "[x]\ntype=data\ndataIdx=0\n[y]\ntype=data\ndataIdx=1\n" + f"[mix]\n{mix}\n" + "[cost]\ntype=cost.sum2\ninputs=mix\n"
+    )
     net = Net(make_graph(text, {0: 3, 1: 3}), be, minibatch=2)
     net.forward(x, 2, Pass.TEST, keep=["mix"])
     return net.output("mix")

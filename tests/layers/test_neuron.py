@@ -2,7 +2,18 @@
 
 import numpy as np
 import pytest
-from support import BACKENDS, ORACLE, assert_close, assert_gradients, compare, each_backend, integers, make_graph, run_op, values
+from support import (
+    BACKENDS,
+    ORACLE,
+    assert_close,
+    assert_gradients,
+    compare,
+    each_backend,
+    integers,
+    make_graph,
+    run_op,
+    values,
+)
 
 from convnet.language.neurons import TYPES
 from convnet.net import Net
@@ -132,7 +143,11 @@ def test_dropout_gradients(layer):
 @pytest.mark.parametrize("enable", [0, 1])
 def test_dropout_passes(kind, gain, others, enable):
     """Training with units dropped, training without, and testing (numerics section 10)."""
-    text = "[data]\ntype=data\ndataIdx=0\n" + f"[drop]\ninputs=data\n{DROPOUTS[kind]}\n" + "[cost]\ntype=cost.sum2\ninputs=drop\n"
+    text = (
+        "[data]\ntype=data\ndataIdx=0\n"
+        + f"[drop]\ninputs=data\n{DROPOUTS[kind]}\n"
+        + "[cost]\ntype=cost.sum2\ninputs=drop\n"
+    )
     params = f"[drop]\nenable={enable}\n[cost]\ncoeff=1\n"
     net = Net(make_graph(text, {0: 50}, params=params), BACKENDS["reference32"], minibatch=40)
     x = np.ones((50, 40), np.float32)

@@ -19,6 +19,7 @@ from convnet.backends.reference.image import ImageOps
 from convnet.backends.reference.neuron import NeuronOps
 from convnet.backends.reference.pool import PoolOps
 from convnet.backends.reference.weights import WeightOps
+from convnet.data._pack import pack
 
 # Rows of a product that one BLAS call makes: its result then stays in cache until it is added to where it belongs.
 _TILE_FLOATS = 1 << 19
@@ -59,9 +60,10 @@ class _Fc(FcOps):
             self.kernels.set_threads(1)
             last = min(first + share, rows)
             step = max(16, _TILE_FLOATS // out.shape[1])
-            for start in range(first, last, step):
-                part = slice(start, min(start + step, last))
-                self.kernels.add(a[part] @ b, out[part], scale_targets, scale_output)
+            with np.errstate(all="ignore"):  # the net looks for numbers that are none, and names the layer
+                for start in range(first, last, step):
+                    part = slice(start, min(start + step, last))
+                    self.kernels.add(a[part] @ b, out[part], scale_targets, scale_output)
 
         with self._blas.limit(limits=1, user_api="blas"):
             list(self._workers.map(work, range(0, rows, share)))
@@ -77,7 +79,9 @@ class Cpu(_Fc, PoolOps, NeuronOps, CostOps, ImageOps, WeightOps, HostMemory):
     name = "cpu"
 
     def __init__(self, threads: int = 0, kernels: str | None = None) -> None:
-        self.threads = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count() or 1
+        self.threads = (
+            threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count() or 1
+        )
         self.kernels = KernelSet(kernels or os.environ.get("CONVNET_CPU") or None)
         self.kernels.set_threads(self.threads)
         self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="convnet-fc")
@@ -207,6 +211,19 @@ class Cpu(_Fc, PoolOps, NeuronOps, CostOps, ImageOps, WeightOps, HostMemory):
 
     def all_finite(self, x):
         return self.kernels.all_finite(x)
+
+    def pack_images(self, pixels, crop, out):
+        pack(
+            pixels,
+            np.ascontiguousarray(crop.tops, np.int64),
+            np.ascontiguousarray(crop.lefts, np.int64),
+            np.ascontiguousarray(crop.flips, np.uint8),
+            np.ascontiguousarray(crop.mean, np.float32),
+            np.ascontiguousarray(crop.shifts, np.float32),
+            crop.gain,
+            out,
+            self.threads,
+        )
 
     def blur(self, images, out, taps, scale_targets=0.0):
         self.kernels.blur(images, out, taps, scale_targets)

@@ -154,7 +154,7 @@ static void sum_rows(int64_t rows, int64_t columns, const float *x, float *out, 
     }
 }
 
-static void eltmax_forward(int64_t count, const float *x, float *out) { EACH out[i] = x[i] > out[i] ? x[i] : out[i]; }
+static void eltmax_forward(int64_t count, const float *x, float *out) { EACH out[i] = x[i] > out[i] || x[i] != x[i] ? x[i] : out[i]; }
 
 static void eltmax_input_grad(int64_t count, const float *x, const float *y, const float *grad, float *into, float st) {
     if (st == 0.0f)

@@ -22,8 +22,8 @@ static void pool_window(const PoolShape *s, Span ys, Span xs, const float *map, 
     for (int y = ys.first; y < ys.last; y++)
         for (int x = xs.first; x < xs.last; x++) {
             const float *pixel = map + ((size_t)y * s->W + x) * s->N;
-            if (s->mode == 0)
-                SIMD for (int n = 0; n < cases; n++) best[n] = pixel[n] > best[n] ? pixel[n] : best[n];
+            if (s->mode == 0) /* NaN stays, so that it is seen */
+                SIMD for (int n = 0; n < cases; n++) best[n] = pixel[n] > best[n] || pixel[n] != pixel[n] ? pixel[n] : best[n];
             else if (s->mode == 1) /* the later of equal magnitudes wins */
                 SIMD for (int n = 0; n < cases; n++) best[n] = fabsf(best[n]) > fabsf(pixel[n]) ? best[n] : pixel[n];
             else

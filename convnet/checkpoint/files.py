@@ -1,0 +1,154 @@
+"""Where checkpoints lie, how they are written, and which are kept.
+
+A checkpoint is ``EPOCH.BATCH`` in a dated folder. It is written to a temporary file in the same folder, flushed to the
+disk and renamed, so that a killed run leaves whole checkpoints only. Files that are not named like one are never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from convnet import pickles
+from convnet.errors import CheckpointError
+
+_NAME = re.compile(r"(\d+)\.(-?\d+)")
+_TEMPORARY = re.compile(r"\.\d+\.-?\d+\.\d+\.tmp")
+
+
+@dataclass
+class CheckpointFolder:
+    """A folder of checkpoints; ``keep`` newest ones stay."""
+
+    path: Path
+    keep: int = 2
+
+    def names(self) -> list[Path]:
+        """Own checkpoints, oldest first."""
+        if not self.path.is_dir():
+            return []
+        found = [p for p in self.path.iterdir() if _NAME.fullmatch(p.name) and p.is_file()]
+        return sorted(found, key=_position)
+
+    def save(self, value: dict[str, Any], epoch: int, batch: int) -> Path:
+        """Write a checkpoint whole or not at all, then prune; raises ``CheckpointError``, the old ones untouched."""
+        target = self.path / f"{epoch}.{batch}"
+        temporary = self.path / f".{epoch}.{batch}.{os.getpid()}.tmp"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._clean()
+            with temporary.open("wb") as file:
+                pickles.dump(value, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+            _sync_folder(self.path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            text = f"checkpoint {target} cannot be saved: {error.strerror or error}; earlier checkpoints are untouched"
+            raise CheckpointError(text) from None
+        self._prune(target)
+        return target
+
+    def set_aside(self, after: Path) -> list[Path]:
+        """Rename checkpoints newer than ``after``, from which the run goes on: they would win at the next load."""
+        moved = []
+        for path in self.names():
+            if _position(path) > _position(after):
+                aside = path.with_name(path.name + ".aside")
+                path.replace(aside)
+                moved.append(aside)
+        return moved
+
+    def _prune(self, newest: Path) -> None:
+        older = [path for path in self.names() if _position(path) <= _position(newest)]
+        for path in older[: -self.keep]:
+            path.unlink(missing_ok=True)
+
+    def _clean(self) -> None:
+        """Remove temporary files that killed runs left, none of a run that is alive."""
+        for path in self.path.iterdir():
+            if _TEMPORARY.fullmatch(path.name) and not _is_alive(int(path.name.split(".")[-2])):
+                path.unlink(missing_ok=True)
+
+
+def new_folder(save_path: str | Path) -> Path:
+    """A dated folder below ``save_path`` that no other run uses; made when the first checkpoint is saved."""
+    stamp = time.strftime("%Y-%m-%d_%H.%M.%S")
+    base = Path(save_path).resolve() / f"ConvNet__{stamp}"
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}_{number}")
+    return folder
+
+
+def find_latest(path: str | Path, read: Callable[[Path], Any]) -> tuple[Path, Any, list[str]]:
+    """The checkpoint that ``path`` means: a file, or the newest readable one of a folder (or of its newest dated folder).
+
+    Returns (file, what ``read`` made of it, remarks on newer ones that could not be read). Raises ``CheckpointError``.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path, read(path), []
+    if not path.is_dir():
+        raise CheckpointError(f"no checkpoint {path}; give a checkpoint file or its folder")
+    names = CheckpointFolder(path).names()
+    if not names:
+        dated = sorted(p for p in path.glob("ConvNet__*") if CheckpointFolder(p).names())
+        if not dated:
+            raise CheckpointError(f"no checkpoint in {path}; checkpoints are named EPOCH.BATCH, for example 1.5")
+        path, names = dated[-1], CheckpointFolder(dated[-1]).names()
+    remarks: list[str] = []
+    for name in reversed(names):
+        try:
+            return name, read(name), remarks
+        except CheckpointError as error:
+            remarks.append(f"{error}; falling back on the one before")
+    raise CheckpointError(f"no readable checkpoint in {path}: {remarks[0].removesuffix('; falling back on the one before')}")
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file whole or not at all; raises ``OSError``."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _position(path: Path) -> tuple[int, int]:
+    match = _NAME.match(path.name)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the rename itself last; some file systems do not allow it, which is no failure."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

@@ -1,0 +1,40 @@
+"""The command ``convnet VERB``: one module per verb, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from convnet.language.source import nearest
+
+# verb: (module with main(arguments, prog), one line of help)
+VERBS = {
+    "run": ("convnet.run", "train, test, or go on training a network"),
+    "shownet": ("convnet.show", "draw filters and learning curves of a checkpoint"),
+    "makebatches": ("convnet.data.make", "pack a folder of pictures, or the digits, into batches"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; returns the exit status."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    verb = arguments[0] if arguments else "--help"
+    if verb in ("-h", "--help", "help"):
+        print("usage: convnet VERB [options]\n")
+        for name, (_, help_text) in VERBS.items():
+            print(f"  {name:<12} {help_text}")
+        print("\n'convnet VERB --help' lists the options of a verb.")
+        return 0
+    if verb in ("-V", "--version", "version"):
+        from convnet import __version__
+
+        print(f"convnet {__version__}")
+        return 0
+    if verb not in VERBS:
+        hint = nearest(verb, VERBS)
+        print(f"convnet: unknown verb '{verb}'" + (f"; did you mean '{hint}'?" if hint else ""), file=sys.stderr)
+        print(f"there are: {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(VERBS[verb][0])
+    return module.main(arguments[1:], prog=f"convnet {verb}")

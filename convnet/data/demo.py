@@ -1,0 +1,231 @@
+"""The demonstration set: up to 1000 classes of drawn pictures, made on the spot, so that a net trains without any data.
+
+A class is a shape, a colour and a texture; place, size, turn, background and light vary. Class c is drawn with frequency
+proportional to 1/(c+1), as common words and things are spread: within minutes a net can learn what is common, and
+go on to what is rare. The pictures are JPEG batches in the layout of ``convnet.data.pictures``, drawn when first asked
+for and kept in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import io
+import math
+import os
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from convnet import pickles
+from convnet.data.pictures import Pictures
+from convnet.data.provider import Batch, Request
+from convnet.errors import DataError
+
+SHAPES = ("disc", "square", "triangle", "diamond", "star", "cross", "ring", "hexagon", "crescent", "bar")
+COLORS = ("red", "orange", "yellow", "lime", "green", "teal", "azure", "blue", "purple", "pink")
+TEXTURES = ("plain", "rows", "columns", "slanted", "checked", "dotted", "rippled", "shaded", "grained", "gridded")
+CLASSES = len(SHAPES) * len(COLORS) * len(TEXTURES)
+
+TRAIN_BATCHES = 12
+TEST_BATCH = TRAIN_BATCHES + 1
+BATCH_CASES = 512
+_MEAN_CASES = 200
+_VERSION = 1  # of the drawings; part of the folder's name
+
+
+class Demo(Pictures):
+    """Pictures of ``request.classes`` classes, 256x256 (32x32 below 100 classes, as for CIFAR nets)."""
+
+    name = "demo"
+    help = "drawn shapes, colours and textures in up to 1000 classes; needs no files"
+
+    def __init__(self, request: Request) -> None:
+        classes = request.classes or CLASSES
+        if not 1 < classes <= CLASSES:
+            raise DataError(f"the demonstration set has 2 to {CLASSES} classes, the net {classes}; give --data-path")
+        self.side = 256 if classes >= 100 else 32
+        self.total = classes
+        folder = prepare(classes, self.side)
+        super().__init__(Request(**{**vars(request), "path": str(folder)}))
+        self.test_numbers = [TEST_BATCH]
+
+    @property
+    def numbers(self) -> list[int]:
+        return list(range(1, TEST_BATCH + 1))
+
+    def batch(self, epoch: int, number: int) -> Batch:
+        self.check_range([number], "demonstration")
+        path = self.folder / f"data_batch_{number}"
+        if not path.is_file():
+            write_batch(path, number, self.total, self.side, self.request.threads)
+        self.files[number] = [path]
+        return super().batch(epoch, number)
+
+    def where(self) -> str:
+        return "the demonstration set"
+
+
+def prepare(classes: int, side: int) -> Path:
+    """The folder of a demonstration set with its description, made if need be; batches follow when asked for."""
+    folder = cache_folder() / f"demo-{classes}x{side}-v{_VERSION}"
+    meta = folder / "batches.meta"
+    if not meta.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"no place for the demonstration set in {folder}: {error.strerror}; set XDG_CACHE_HOME"
+            ) from None
+        random = np.random.default_rng(0)
+        sample = np.stack([np.asarray(draw(int(random.integers(classes)), side, random)) for _ in range(_MEAN_CASES)])
+        _write(meta, describe(classes, side, sample))
+    (folder / "data_batch_1").is_file() or write_batch(folder / "data_batch_1", 1, classes, side, os.cpu_count() or 1)
+    return folder
+
+
+def describe(classes: int, side: int, sample: np.ndarray) -> dict:
+    """``batches.meta``: the mean picture (one colour everywhere, the set having no preferred place) and colour axes."""
+    pixels = sample.reshape(-1, 3).astype(np.float64)
+    variances, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False))
+    mean = np.repeat(pixels.mean(axis=0), side * side).astype(np.float32)[:, None]
+    return {
+        "data_mean": mean,
+        "color_pca": (np.sqrt(np.maximum(variances, 0)), vectors),
+        "num_vis": 3 * side * side,
+        "batch_size": BATCH_CASES,
+        "label_names": [class_name(c) for c in range(classes)],
+    }
+
+
+def attributes(label: int) -> tuple[int, int, int]:
+    """(shape, colour, texture) of a class: neighbouring classes differ in all three."""
+    return label % 10, (label // 10 + label) % 10, (label // 100 + label) % 10
+
+
+def frequencies(classes: int) -> np.ndarray:
+    """How often each class is drawn: Zipf's law."""
+    ranks = 1.0 / np.arange(1, classes + 1)
+    return ranks / ranks.sum()
+
+
+def class_name(label: int) -> str:
+    shape, color, texture = attributes(label)
+    return f"{TEXTURES[texture]} {COLORS[color]} {SHAPES[shape]}"
+
+
+def write_batch(path: Path, number: int, classes: int, side: int, threads: int) -> None:
+    """Draw one batch and keep it; its pictures depend on ``number`` alone."""
+    labels = np.random.default_rng([number, 1]).choice(classes, BATCH_CASES, p=frequencies(classes))
+
+    def picture(case: int) -> bytes:
+        random = np.random.default_rng([number, 2, case])
+        data = io.BytesIO()
+        draw(int(labels[case]), side, random).save(data, "JPEG", quality=90)
+        return data.getvalue()
+
+    with ThreadPoolExecutor(threads) as workers:
+        pictures = list(workers.map(picture, range(BATCH_CASES)))
+    _write(path, {"data": pictures, "labels": [[int(label)] for label in labels]})
+
+
+def draw(label: int, side: int, random: np.random.Generator) -> Image.Image:
+    """One picture of a class."""
+    shape, color, texture = attributes(label)
+    hue = color / len(COLORS) + random.uniform(-0.03, 0.03)
+    bright = _rgb(hue, random.uniform(0.7, 1.0), random.uniform(0.75, 1.0))
+    dark = tuple(int(channel * 0.35) for channel in bright)
+    background = Image.new("RGB", (side, side), _rgb(random.uniform(), random.uniform(0, 0.35), random.uniform(0.15, 0.95)))
+    filling = _texture(texture, side, bright, dark, random)
+    background.paste(filling, mask=_mask(shape, side, random))
+    return background
+
+
+def cache_folder() -> Path:
+    """Where this user's caches belong."""
+    if os.environ.get("CONVNET_CACHE_DIR"):
+        return Path(os.environ["CONVNET_CACHE_DIR"])
+    base = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or base) / "convnet"
+
+
+def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
+    return int(255 * red), int(255 * green), int(255 * blue)
+
+
+def _outline(shape: int, radius: float) -> list[tuple[float, float]]:
+    """The corners of a shape around the origin."""
+
+    def around(count: int, *radii: float, start: float = -math.pi / 2) -> list[tuple[float, float]]:
+        angles = [start + 2 * math.pi * i / count for i in range(count)]
+        return [(radii[i % len(radii)] * math.cos(a), radii[i % len(radii)] * math.sin(a)) for i, a in enumerate(angles)]
+
+    arm = radius * 0.32
+    cross = [(arm, -radius), (arm, -arm), (radius, -arm), (radius, arm), (arm, arm), (arm, radius)]
+    outlines = {
+        "square": around(4, radius, start=math.pi / 4),
+        "triangle": around(3, radius),
+        "diamond": [(0, -radius), (radius * 0.6, 0), (0, radius), (-radius * 0.6, 0)],
+        "star": around(10, radius, radius * 0.42),
+        "cross": cross + [(-x, -y) for x, y in cross],
+        "hexagon": around(6, radius),
+        "bar": [(-radius, -arm), (radius, -arm), (radius, arm), (-radius, arm)],
+    }
+    return outlines.get(SHAPES[shape], around(48, radius))
+
+
+def _mask(shape: int, side: int, random: np.random.Generator) -> Image.Image:
+    radius = side * random.uniform(0.28, 0.44)
+    turn = random.uniform(-0.4, 0.4)
+    x0, y0 = (side / 2 + side * random.uniform(-0.12, 0.12) for _ in range(2))
+    cos, sin = math.cos(turn), math.sin(turn)
+
+    def place(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        return [(x0 + x * cos - y * sin, y0 + x * sin + y * cos) for x, y in points]
+
+    mask = Image.new("L", (side, side), 0)
+    pen = ImageDraw.Draw(mask)
+    pen.polygon(place(_outline(shape, radius)), fill=255)
+    if SHAPES[shape] in ("ring", "crescent"):
+        hole = _outline(0, radius * (0.55 if SHAPES[shape] == "ring" else 0.8))
+        shift = 0.0 if SHAPES[shape] == "ring" else radius * 0.45
+        pen.polygon(place([(x + shift, y) for x, y in hole]), fill=0)
+    return mask
+
+
+def _texture(texture: int, side: int, bright: tuple, dark: tuple, random: np.random.Generator) -> Image.Image:
+    """A full picture of one texture in two shades of a colour."""
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    period = side * random.uniform(0.06, 0.1)
+    phase = random.uniform(0, period)
+    across, down = (x + phase) / period, (y + phase) / period
+    wave = {
+        "plain": np.ones_like(x),
+        "rows": np.sin(2 * np.pi * down) > 0,
+        "columns": np.sin(2 * np.pi * across) > 0,
+        "slanted": np.sin(2 * np.pi * (across + down) / 1.4) > 0,
+        "checked": (np.sin(np.pi * across) > 0) ^ (np.sin(np.pi * down) > 0),
+        "dotted": (np.sin(np.pi * across) * np.sin(np.pi * down)) ** 2 < 0.4,
+        "rippled": np.sin(2 * np.pi * np.hypot(across - side / period / 2, down - side / period / 2)) > 0,
+        "shaded": x / side,
+        "grained": random.random((side, side), np.float32) > 0.5,
+        "gridded": (across % 1 > 0.3) & (down % 1 > 0.3),
+    }[TEXTURES[texture]]
+    mix = np.asarray(wave, np.float32)[..., None]
+    return Image.fromarray((mix * np.float32(bright) + (1 - mix) * np.float32(dark)).astype(np.uint8))
+
+
+def _write(path: Path, value: dict) -> None:
+    """Write a file whole or not at all, also when two runs make it at once."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            pickles.dump(value, file)
+        Path(temporary).replace(path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise DataError(f"{path} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder with room") from None

@@ -1,0 +1,49 @@
+"""Data providers by name, and the one that fits a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from convnet.data.batches import find_batches, read_batch, read_meta
+from convnet.data.demo import Demo
+from convnet.data.dummy import Dummy
+from convnet.data.matrices import CroppedMatrices, Matrices
+from convnet.data.pictures import Pictures
+from convnet.data.provider import Provider, Request
+from convnet.errors import DataError
+from convnet.language.source import nearest
+
+PROVIDERS: dict[str, type[Provider]] = {p.name: p for p in (Matrices, CroppedMatrices, Pictures, Demo)}
+# Names of the 2012 release for the same kinds of files.
+_ALIASES = {"inet-lr-cropped-jpeg": "image", "inet-lr-cropped": "cifar", "flatmem": "cifar"}
+
+
+def open_provider(name: str, request: Request) -> Provider:
+    """The provider called ``name``; without a name the one that fits ``request.path``, and without a path the demonstration.
+
+    Raises ``DataError`` for unknown names, missing or damaged files.
+    """
+    name = _ALIASES.get(name, name) or (_guess(Path(request.path)) if request.path else "demo")
+    if name.startswith("dummy"):
+        return Dummy(request, name)
+    if name not in PROVIDERS:
+        known = [*PROVIDERS, "dummy-cn-N"]
+        hint = nearest(name, known)
+        raise DataError(
+            f"no data provider '{name}'; there are {', '.join(known)}" + (f"; did you mean '{hint}'?" if hint else "")
+        )
+    if name != "demo" and not request.path:
+        raise DataError(f"--data-provider {name} needs --data-path, the folder with batches.meta")
+    return PROVIDERS[name](request)
+
+
+def _guess(folder: Path) -> str:
+    meta = read_meta(folder)
+    named = str(meta.get("dp_type", ""))
+    if named in PROVIDERS:
+        return named
+    files = find_batches(folder)
+    if not files:
+        raise DataError(f"{folder} holds batches.meta but no data_batch_1; make batches with 'convnet makebatches'")
+    first = read_batch(next(iter(files.values()))[:1])[0]
+    return "image" if isinstance(first.get("data"), list) else "cifar"

@@ -1,0 +1,234 @@
+"""Pictures of a checkpoint: filters and learning curves, written as PNG; no screen is needed (io section 7).
+
+    convnet shownet --load-file CHECKPOINT --show-filters conv1 --out filters.png
+    convnet shownet --load-file CHECKPOINT --show-cost logprob --out cost.png
+
+Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
+
+The layout of filters is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white. Drawing
+curves needs matplotlib, which comes with ``pip install 'convnet[plot]'``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from PIL import Image
+
+from convnet.checkpoint import find_latest, history_of, load, position_of, stored_option, unpack_layers
+from convnet.errors import ConvnetError, OptionError
+from convnet.language.source import nearest
+from convnet.options import zero_one
+
+_PER_ROW = 16
+_MAX_ROWS = 24
+_YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") -> int:
+    """Draw what the options ask for; returns the exit status."""
+    try:
+        return show(arguments, prog)
+    except ConvnetError as error:
+        print(f"convnet: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def show(arguments: Sequence[str] | None, prog: str = "convnet shownet") -> int:
+    """As ``main``, raising ``ConvnetError``."""
+    args = _parser(prog).parse_args(arguments)
+    wanted = [name for name in ("show_filters", "show_cost") if getattr(args, name)]
+    if not wanted:
+        raise OptionError("nothing to show: give --show-filters LAYER or --show-cost NAME")
+    if len(wanted) > 1 and args.out:
+        raise OptionError("--out names one picture; give one of --show-filters and --show-cost at a time")
+    path, checkpoint, remarks = find_latest(args.load_file, load)
+    for remark in remarks:
+        print(remark, file=sys.stderr)
+    for name in wanted:
+        out = Path(args.out or name.removeprefix("show_") + ".png")
+        picture = _filters(checkpoint, args) if name == "show_filters" else None
+        try:
+            if picture is not None:
+                picture.save(out)
+            else:
+                curves = Curves.of(checkpoint, args.show_cost, args.cost_idx, bool(args.smooth_test_errors))
+                draw_cost(curves, f"{args.show_cost}[{args.cost_idx}]", out)
+        except (OSError, ValueError) as error:
+            raise ConvnetError(f"{out} cannot be written: {error}") from None
+        print(f"Wrote {out} from {path}")
+    return 0
+
+
+def filter_mosaic(filters: np.ndarray, color: bool) -> np.ndarray:
+    """Filters (channels, k, k, count) as one picture: rows of them with one-pixel black gaps, values in 0 to 1.
+
+    In ``color`` three channels make one coloured patch; else the channels of a filter stand side by side in grey.
+    """
+    channels, k, _, count = filters.shape
+    per_row = _PER_ROW if color else max(1, math.ceil(_PER_ROW / channels))
+    rows = min(math.ceil(count / per_row), _MAX_ROWS)
+    wide = k if color else k * channels
+    canvas = np.zeros((rows * (k + 1) + 1, per_row * (wide + 1) + 1, 3 if color else 1))
+    for i in range(min(count, rows * per_row)):
+        y, x = 1 + (i // per_row) * (k + 1), 1 + (i % per_row) * (wide + 1)
+        patch = filters[..., i]
+        flat = patch.transpose(1, 2, 0) if color else patch.transpose(1, 0, 2).reshape(k, wide)[..., None]
+        canvas[y : y + k, x : x + wide] = flat
+    return canvas
+
+
+def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: int = 0) -> np.ndarray:
+    """Weight matrix ``index`` of a stored layer as filters (channels, k, k, count).
+
+    A local layer shows, for output map ``plane``, its filter at every position. A fully-connected layer needs
+    ``channels`` to see its inputs as square maps. Raises ``ConvnetError`` where that is impossible.
+    """
+    name = layer["name"]
+    matrices = layer.get("weights")
+    if not isinstance(matrices, list) or not matrices:
+        raise ConvnetError(f"layer '{name}' of type {layer['type']} has no weights to show")
+    if not 0 <= index < len(matrices):
+        raise OptionError(f"--input-idx {index}: layer '{name}' has {len(matrices)} weight matrices, counted from 0")
+    weights = np.asarray(matrices[index], np.float64)
+    if layer["type"] in ("conv", "local"):
+        C, k = int(layer["filterChannels"][index]), int(layer["filterSize"][index])
+        if layer["type"] == "conv":
+            return weights.reshape(C, k, k, -1)
+        places = weights.reshape(-1, C, k, k, weights.shape[1])  # w[m, c, ky, kx, f]
+        if not 0 <= plane < places.shape[-1]:
+            raise OptionError(f"--local-plane {plane}: layer '{name}' has {places.shape[-1]} maps, counted from 0")
+        return places[..., plane].transpose(1, 2, 3, 0)
+    side = math.isqrt(len(weights) // channels) if channels else 0
+    if not channels or side * side * channels != len(weights):
+        raise OptionError(f"layer '{name}' has {len(weights)} inputs: --channels must say how many square maps they are")
+    return weights.reshape(channels, side, side, -1)
+
+
+def normalise(filters: np.ndarray, each: bool = False) -> np.ndarray:
+    """All filters scaled together to 0 to 1, or first each to mean 0 and variance 1."""
+    if each:
+        axes = (0, 1, 2)
+        spread = filters.std(axis=axes, keepdims=True)
+        filters = (filters - filters.mean(axis=axes, keepdims=True)) / np.where(spread > 0, spread, 1)
+    low, high = filters.min(), filters.max()
+    return (filters - low) / (high - low) if high > low else filters * 0 + 0.5
+
+
+@dataclass
+class Curves:
+    """One value of one cost: ``train`` per data batch, ``test`` at the batches ``tested``; the batches of an epoch."""
+
+    train: list[float]
+    test: list[float]
+    tested: list[int]
+    epoch: int
+
+    @classmethod
+    def of(cls, checkpoint: dict[str, Any], name: str, index: int, smooth: bool) -> Curves:
+        """Read a checkpoint's history; ``smooth`` means over as many tests as there are test batches."""
+        history, position = history_of(checkpoint), position_of(checkpoint)
+        train, test = (_curve(history[key], name, index) for key in ("train_outputs", "test_outputs"))
+        if smooth:
+            span = max(1, len(stored_option(checkpoint, "test_range") or [1]))
+            test = [float(np.mean(test[max(0, i - span + 1) : i + 1])) for i in range(len(test))]
+        every = stored_option(checkpoint, "test_freq") or max(1, len(train) // max(1, len(test)))
+        tested = position.get("tests_at") or [every * (i + 1) for i in range(len(test))]
+        return cls(train, test, tested, len(stored_option(checkpoint, "train_range") or train) or 1)
+
+
+def draw_cost(curves: Curves, title: str, out: Path) -> None:
+    """Training costs in black, test costs in red and held until the next test, as the originals drew them."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise ConvnetError("drawing curves needs matplotlib: pip install 'convnet[plot]'") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    batches = len(curves.train)
+    axes.plot(np.arange(1, batches + 1) / curves.epoch, curves.train, "k-", label="Training set")
+    if curves.test:
+        held = [*curves.tested, max(batches, curves.tested[-1])]
+        axes.plot(
+            np.array(held) / curves.epoch, [*curves.test, curves.test[-1]], "r-", drawstyle="steps-post", label="Test set"
+        )
+    axes.set(title=title, xlabel="Epoch", ylabel=title)
+    axes.legend()
+    figure.savefig(out, dpi=100)
+    pyplot.close(figure)
+
+
+def _filters(checkpoint: dict[str, Any], args: argparse.Namespace) -> Image.Image:
+    towers = [
+        filters_of(layer, args.input_idx, args.channels, args.local_plane)
+        for layer in _towers(unpack_layers(checkpoint), args.show_filters)
+    ]
+    filters = np.concatenate(towers, axis=-1)
+    if args.yuv_to_rgb and len(filters) == 3:
+        filters = np.einsum("dc,cyxf->dyxf", _YUV, filters)
+    color = len(filters) == 3 and not args.no_rgb
+    mosaic = filter_mosaic(normalise(filters, bool(args.norm_filters)), color)
+    pixels = np.round(255 * mosaic).astype(np.uint8)
+    picture = Image.fromarray(pixels if color else pixels[..., 0])
+    return picture.resize((picture.width * args.zoom, picture.height * args.zoom), Image.Resampling.NEAREST)
+
+
+def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """The layer called ``name``; or, where a net has towers, ``name`` with a letter behind, one below the other."""
+    if name in layers:
+        return [layers[name]]
+    towers = [layer for other, layer in sorted(layers.items()) if other[:-1] == name and other[-1].isalpha()]
+    alike = {(layer["type"], str(layer.get("filterSize")), str(layer.get("filterChannels"))) for layer in towers}
+    if towers and len(alike) == 1:
+        return towers
+    hint = nearest(name, layers)
+    raise OptionError(f"no layer '{name}' in the checkpoint" + (f"; did you mean '{hint}'?" if hint else ""))
+
+
+def _curve(outputs: Sequence[tuple[dict[str, list[float]], int]], name: str, index: int) -> list[float]:
+    known = sorted({cost for costs, _ in outputs for cost in costs})
+    if outputs and name not in known:
+        hint = nearest(name, known)
+        raise OptionError(
+            f"no cost '{name}' in the checkpoint; it has {', '.join(known)}" + (f"; did you mean '{hint}'?" if hint else "")
+        )
+    values = [costs[name] for costs, _ in outputs if name in costs]
+    if any(index >= len(value) or index < 0 for value in values):
+        raise OptionError(f"--cost-idx {index}: '{name}' has {len(values[0])} values, counted from 0")
+    return [costs[name][index] / cases for costs, cases in outputs if name in costs]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise OptionError(message)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=prog, description="Draw filters or learning curves of a checkpoint.", allow_abbrev=False)
+    add = parser.add_argument
+    add("-f", "--load-file", required=True, metavar="PATH", help="checkpoint file or folder")
+    add("--out", default="", metavar="PNG", help="picture to write [filters.png, cost.png]")
+    add("--show-filters", default="", metavar="LAYER", help="draw this layer's filters")
+    add("--show-cost", default="", metavar="NAME", help="draw this cost's curves")
+    add("--cost-idx", type=int, default=0, metavar="N", help="which value of the cost [0]")
+    add("--smooth-test-errors", type=zero_one, default=1, metavar="0/1", help="smooth many test values [1]")
+    add("--input-idx", type=int, default=0, metavar="N", help="which weight matrix of the layer [0]")
+    add("--channels", type=int, default=0, metavar="N", help="maps that a fully-connected layer's inputs are")
+    add("--local-plane", type=int, default=0, metavar="N", help="which map of a local layer [0]")
+    for flag, text in (
+        ("--no-rgb", "show channels side by side in grey"),
+        ("--yuv-to-rgb", "take three channels as YUV"),
+        ("--norm-filters", "scale each filter to mean 0 and variance 1 first"),
+    ):
+        add(flag, type=zero_one, nargs="?", const=1, default=0, metavar="0/1", help=text)
+    add("--zoom", type=int, default=4, metavar="N", help="picture pixels per weight [4]")
+    return parser

@@ -1,0 +1,176 @@
+"""Updates: worked steps, decay, freezing, sharing, periods, noise, constraints (numerics section 13)."""
+
+import numpy as np
+import pytest
+from support import BACKENDS, ORACLE, assert_close, each_backend, make_graph, values
+
+from convnet.backends.reference import Reference
+from convnet.language.schedules import Schedule
+from convnet.net import Net
+from convnet.weights import Learning, Weights
+
+
+def weights(be, value, learning, **options):
+    array = np.asarray(value, np.float64)
+    return Weights(be, be.upload(array), be.zeros(array.shape), learning, **options)
+
+
+def step(w, gradient, cases=1, progress=0.0):
+    """One update with a given gradient of minus the cost, summed over cases."""
+    w.begin(progress, cases)
+    target, scale_targets, scale_output = w.target()
+    w.be.add(w.be.upload(np.full(target.shape, gradient, np.float64)), target, scale_targets, scale_output)
+    w.update()
+
+
+@each_backend
+@pytest.mark.parametrize("folds", [False, True])
+def test_three_steps(be, folds):
+    """Numerics 24.6."""
+    w = weights(be, [1.0], Learning(0.01, mom=0.9, wc=0.0005), folds=folds)
+    for v, value in (
+        (0.004995, 1.004995),
+        (0.009490475025, 1.014485475025),
+        (0.013536355095125, 1.028021830120125),
+    ):
+        step(w, 0.5 * 4, cases=4)
+        assert be.download(w.inc)[0] == pytest.approx(v, rel=1e-5)
+        assert be.download(w.value)[0] == pytest.approx(value, rel=1e-5)
+
+
+def test_frozen_weights_do_not_move():
+    """Numerics 13.3: no gradient, no decay, no constraint."""
+    w = weights(ORACLE, [[3.0], [4.0]], Learning(0.0, mom=0.9, wc=1, norm_limit=1), columns=(1, 2, 1))
+    assert not w.learns
+    w.begin(0.0, 1)
+    w.update()
+    np.testing.assert_array_equal(w.value, [[3], [4]])
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_two_contributions_add_up(folds):
+    """Numerics 2.13 and 4.2; 2011 lost the first of them in fc layers."""
+    w = weights(ORACLE, [1.0], Learning(0.1, mom=0.5), folds=folds)
+    for expected in (1.3, 1.75):
+        w.begin(0.0, 1)
+        for gradient in (1.0, 2.0):
+            target, scale_targets, scale_output = w.target()
+            ORACLE.add(np.array([gradient]), target, scale_targets, scale_output)
+        w.update()
+        assert w.value[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_update_period(folds):
+    """Gradients of several minibatches add up before one step (numerics 13.9)."""
+    w = weights(ORACLE, [1.0], Learning(0.1, mom=0.5), folds=folds, period=2)
+    step(w, 1.0)
+    assert w.value[0] == 1
+    step(w, 3.0)
+    assert w.value[0] == pytest.approx(1 + 0.1 * (1 + 3) / 2)
+
+
+def test_no_gradient_leaves_momentum_to_run_out():
+    w = weights(ORACLE, [1.0], Learning(0.1, mom=0.5))
+    step(w, 1.0)
+    w.begin(0.0, 1)
+    w.update()
+    assert w.value[0] == pytest.approx(1 + 0.1 + 0.05)
+
+
+def test_noise_multiplies_the_rate():
+    """Numerics 14.3: e * (1 + |z| * stdev), drawn anew for the gradient."""
+    w = weights(ORACLE, [1.0], Learning(0.1, Schedule("linear", 1, 1, 1.0)))
+    noise = np.random.Generator(np.random.Philox(key=1))
+    rates = []
+    for _ in range(200):
+        w.begin(0.5, 1, noise)
+        rates.append(w.rate)
+    assert min(rates) >= 0.1 and np.mean(rates) == pytest.approx(0.1 * (1 + np.sqrt(2 / np.pi)), rel=0.1)
+
+
+@each_backend
+def test_norm_limit(be):
+    """Numerics 13.6: longer columns are cut; hard: all non-zero columns are set."""
+    w = np.array([[[3.0, 0.3, 0], [4, 0.4, 0]]])
+    for hard, expected in ((False, [[1.2, 0.3, 0], [1.6, 0.4, 0]]), (True, [[1.2, 1.2, 0], [1.6, 1.6, 0]])):
+        array = be.upload(w)
+        be.limit_norm(array, 2.0, hard)
+        np.testing.assert_allclose(be.download(array)[0], expected, rtol=1e-6)
+
+
+@each_backend
+def test_contrast_limit(be):
+    """Numerics 24.10: the statistic of [1, 2, 3, 4] is 0.559017; the mean is scaled along."""
+    w = np.array([1.0, 2, 3, 4]).reshape(1, 4, 1)
+    for least, most, factor in ((0, 0.25, 0.25 / 0.559017), (1, 2, 1 / 0.559017), (0.5, 0.6, 1)):
+        array = be.upload(w)
+        be.limit_contrast(array, least, most)
+        np.testing.assert_allclose(be.download(array), w * factor, rtol=1e-5)
+
+
+@each_backend
+def test_super_update(be):
+    """Numerics 13.8, with its hard-coded 0.9 and unsquared mean."""
+    w, v, g = values(5, 3), values(5, 3, seed=1), values(5, 3, seed=2)
+    a, b = values(5, 3, low=0.0) * 0.1, values(5, 3, low=1.0)
+    arrays = [be.upload(array) for array in (w, v, g, a, b)]
+    be.super_update(*arrays, 0.8, 0.01, 0.001, 5.0)
+    a, b = 0.8 * a + 0.2 * g, 0.8 * b + 0.2 * g * g
+    v = 0.9 * v + 0.01 * g / np.sqrt(b - a + 5) - 0.001 * w
+    assert_close(be.download(arrays[1]), v)
+    assert_close(be.download(arrays[0]), w + v)
+
+
+NET = """
+[data]
+type=data
+dataIdx=0
+[labels]
+type=data
+dataIdx=1
+[a]
+type=fc
+inputs=data
+outputs=5
+initW=0.5
+[b]
+type=fc
+inputs=a,a
+outputs=5
+initW=0.5,0.5
+weightSource={source}
+[probs]
+type=softmax
+inputs=b
+[logprob]
+type=cost.logreg
+inputs=labels,probs
+"""
+
+
+def test_shared_weights_stay_one(source=",b[0]"):
+    graph = make_graph(NET.format(source=source), {0: 4, 1: 1}, 5)
+    net = Net(graph, Reference(np.float64), minibatch=6)
+    before = net.nodes["b"].weights[0].value.copy()
+    assert net.nodes["b"].weights[0] is net.nodes["b"].weights[1]
+    net.train([values(4, 6), np.array([[0.0, 1, 2, 3, 4, 0]])], 6)
+    assert (net.nodes["b"].weights[0].value != before).all()
+    assert graph.parameters() == 4 * 5 + 5 + 5 * 5 + 5
+
+
+@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+def test_gradients_of_shared_weights_add_up(be):
+    """A matrix used twice moves by the sum of what two unshared copies would have got."""
+    x, labels = values(4, 6), np.array([[0.0, 1, 2, 3, 4, 0]])
+    shared = Net(make_graph(NET.format(source=",b[0]"), {0: 4, 1: 1}, 5), be, minibatch=6)
+    apart = Net(make_graph(NET.format(source=","), {0: 4, 1: 1}, 5), be, minibatch=6)
+    for own, other in zip(apart.nodes["b"].weights, shared.nodes["b"].weights, strict=True):
+        be.copy_in(be.download(other.value), own.value)
+    for net in (shared, apart):
+        be.copy_in(be.download(shared.nodes["a"].weights[0].value), net.nodes["a"].weights[0].value)
+    before = be.download(shared.nodes["b"].weights[0].value)
+    for net in (shared, apart):
+        net.train([np.float32(x), np.float32(labels)], 6)
+    moved = be.download(shared.nodes["b"].weights[0].value) - before
+    assert_close(moved, sum(be.download(w.value) - before for w in apart.nodes["b"].weights), 1e-4)

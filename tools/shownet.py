@@ -1,0 +1,11 @@
+"""``python tools/shownet.py``: the same as ``convnet shownet``; see ``convnet.show``."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # In a checkout the package stands beside this folder; installed, Python finds it anyway.
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    from convnet.show import main
+
+    sys.exit(main(prog="python tools/shownet.py"))
