@@ -327,10 +327,12 @@ class Net:
 
     def _diagnose(self, cost: str) -> str:
         culprit = next((n for n in self.nodes.values() if not n.layer.is_cost and not n.be.all_finite(n.out)), None)
-        where = f"the output of layer '{culprit.layer.name}'" if culprit else f"cost '{cost}'"
+        if culprit is None:
+            return f"cost '{cost}' is not finite although every layer is: a label got probability 0. Lower epsW."
         weights = [n.layer.name for n in self.nodes.values() for w in n.all_weights if not n.be.all_finite(w.value)]
         cause = f"; the weights of '{weights[0]}' are not finite" if weights else ""
-        return f"{where} is not a finite number{cause}. Lower epsW, or the initial weights, of the layers up to there."
+        where = f"the output of layer '{culprit.layer.name}' is not a finite number{cause}"
+        return f"{where}. Lower epsW, or the initial weights, of the layers up to there."
 
 
 def _all_finite(costs: dict[str, list[float]]) -> bool:

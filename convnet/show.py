@@ -28,7 +28,7 @@ from convnet.language.source import nearest
 from convnet.options import zero_one
 
 _PER_ROW = 16
-_MAX_ROWS = 24
+_MOST = 16 * 24  # filters shown; the rest is left out
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
 
 
@@ -72,12 +72,12 @@ def filter_mosaic(filters: np.ndarray, color: bool) -> np.ndarray:
 
     In ``color`` three channels make one coloured patch; else the channels of a filter stand side by side in grey.
     """
-    channels, k, _, count = filters.shape
+    channels, k, _, count = filters[..., :_MOST].shape
     per_row = _PER_ROW if color else max(1, math.ceil(_PER_ROW / channels))
-    rows = min(math.ceil(count / per_row), _MAX_ROWS)
+    rows = math.ceil(count / per_row)
     wide = k if color else k * channels
     canvas = np.zeros((rows * (k + 1) + 1, per_row * (wide + 1) + 1, 3 if color else 1))
-    for i in range(min(count, rows * per_row)):
+    for i in range(count):
         y, x = 1 + (i // per_row) * (k + 1), 1 + (i % per_row) * (wide + 1)
         patch = filters[..., i]
         flat = patch.transpose(1, 2, 0) if color else patch.transpose(1, 0, 2).reshape(k, wide)[..., None]

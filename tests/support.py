@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -109,10 +110,8 @@ def problems_of(
     from convnet.reading import parse
 
     builder = parse(LayerFiles(text, "net.cfg", params, "params.cfg"), **options)
-    try:
+    with contextlib.suppress(LayerFileError):
         builder.shape(dims or {0: 192, 1: 1}, classes)
-    except LayerFileError:
-        pass
     return builder.problems
 
 
@@ -189,7 +188,7 @@ inputs=labels,probs
 """
 SMALL_PARAMS = """
 [DEFAULT]
-epsW=dexp[base=0.001;tgtFactor=10;numSteps=3]
+epsW=dexp[base=0.0004;tgtFactor=10;numSteps=3]
 epsB=0.002
 momW=0.9
 momB=0.9

@@ -165,7 +165,7 @@ def test_bad_numbers_are_named(be):
         net.train(bad, 9)
     weights = net.nodes["local"].weights[0]
     be.copy_in(np.full(weights.value.shape, np.inf, np.float32), weights.value)
-    with np.errstate(all="ignore"), pytest.raises(NumericalError, match="layer 'local'.*weights of 'local'"):
+    with np.errstate(all="ignore"), pytest.raises(NumericalError, match=r"layer 'local'.*weights of 'local'"):
         net.train(data(9), 9)
     with pytest.raises(NumericalError, match="layer 'local'"):
         net.check_weights()

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from support import ROOT, dump, write_cifar, write_net
+from support import ROOT, SMALL_PARAMS, dump, write_cifar, write_net
 
 from convnet import checkpoint
 from convnet.cli import main as cli
@@ -42,9 +42,14 @@ def newest(save):
 
 
 def weights_of(save):
-    layers = checkpoint.unpack_layers(newest(save)[1])
-    return {(n, k): np.concatenate([np.ravel(a) for a in np.atleast_1d(layer[k])]) if isinstance(layer[k], list) else layer[k]
-            for n, layer in layers.items() for k in ("weights", "weightsInc", "biases", "biasesInc") if k in layer}  # fmt: skip
+    """Every array that learns, by layer and name."""
+    arrays = {}
+    for name, layer in checkpoint.unpack_layers(newest(save)[1]).items():
+        for key in ("weights", "weightsInc", "biases", "biasesInc"):
+            held = layer.get(key, [])
+            for i, array in enumerate(held if isinstance(held, list) else [held]):
+                arrays[name, key, i] = array
+    return arrays
 
 
 def test_training_learns_and_prints_the_lines_of_2014(place, tmp_path, capsys):
@@ -124,7 +129,9 @@ def wait_for(process, word):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_finish_the_minibatch_save_and_leave(place, tmp_path, capsys, number):
     """Stopped inside a batch, the run goes on to the numbers of one that was never stopped."""
-    options = ["--epochs", 40, "--mini", 2]
+    gentle = tmp_path / "gentle.cfg"
+    gentle.write_text(SMALL_PARAMS.replace("base=0.0004", "base=0.00002"))
+    options = ["--epochs", 40, "--mini", 2, "--layer-params", gentle]
     process = start(place, tmp_path, *options)
     wait_for(process, "1.2 ")
     process.send_signal(number)
@@ -189,7 +196,7 @@ def test_parameters_are_read_anew_when_resuming(place, tmp_path, capsys):
     ]
     assert main(options) == 0
     params = net.with_name("layer-params-small.cfg")
-    params.write_text(params.read_text().replace("base=0.001", "base=0.002"))
+    params.write_text(params.read_text().replace("base=0.0004", "base=0.002"))
     net.write_text(net.read_text().replace("filters=8", "filters=9"))
     capsys.readouterr()
     assert main(["--load-file", str(tmp_path), "--max-batches", "1"]) == 0

@@ -56,7 +56,7 @@ def read_batch(paths: list[Path]) -> list[dict[str, Any]]:
 
 
 def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
-    """One label per case: lists, (N,), (1, N), (N, 1) and lists of one-element lists alike. The first, where a case has several."""
+    """One label per case, from lists, (N,), (1, N), (N, 1) or lists of lists; the first, where a case has several."""
     for key in ("labels", "fine_labels", "coarse_labels"):
         if key in part:
             held = part[key]

@@ -24,7 +24,7 @@ _STORED = 256
 
 
 class Pictures(Provider):
-    """JPEG batches; see the module. Without --inner-size or --crop-border, 256 is cropped to 224 and other sizes not at all."""
+    """JPEG batches; see the module. Unless told otherwise, 256 pixels are cropped to 224 and other sizes not at all."""
 
     name = "image"
     help = "JPEG pictures packed by makebatches or by cuda-convnet2: random crop, mirror, colour noise"

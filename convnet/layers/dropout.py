@@ -20,7 +20,7 @@ _ENABLE_HELP = "whether units are dropped in training"
 
 
 class Dropout2(Layer):
-    """Training: each unit stays with probability ``keep``. Every other pass, and training without ``enable``: scaled by ``keep``."""
+    """In training a unit stays with probability ``keep``; in other passes, and without ``enable``, all are scaled by it."""
 
     type = "dropout2"
     title = "dropout2"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Norm(Layer):
-    """What the three normalisations share. Their ops are named after the type; backward makes all it needs from the input."""
+    """What the three normalisations share. Their ops are named after the type; backward starts from the input alone."""
 
     keys = (
         Key("channels", INT, "maps of the input image", least=1),

@@ -99,7 +99,8 @@ class WeightLayer(Layer):
                 continue
             theirs, mine = owner[0].weight_shape(owner[1]), self.weight_shape(i)
             if theirs != mine:
-                text = f"shares weights of '{owner[0].name}', which are {theirs[0]}x{theirs[1]}; its own would be {mine[0]}x{mine[1]}"
+                shapes = f"{theirs[0]}x{theirs[1]}; its own would be {mine[0]}x{mine[1]}"
+                text = f"shares weights of '{owner[0].name}', which are {shapes}"
                 check.error("weightSource", text)
 
     def parameters(self) -> int:

@@ -167,12 +167,14 @@ def loads(data: bytes) -> Any:
     data = _unpacked(data)
     try:
         return _finish(_Reader(io.BytesIO(data), encoding="latin1").load(), {}, 0)
-    except UnsafePickle:
-        if b"\r\n" in data[:4096] and data[:1] != b"\x80":
-            return loads(data.replace(b"\r\n", b"\n"))
-        raise
+    except UnsafePickle as error:
+        failure = error
     except Exception as error:  # a damaged pickle can make the reader raise nearly anything
-        raise UnsafePickle(f"not a readable pickle: {type(error).__name__}: {error}") from None
+        failure = UnsafePickle(f"not a readable pickle: {type(error).__name__}: {error}")
+    # Written in text mode on Windows, every newline became two bytes, which can be undone (io 4.2).
+    if b"\r\n" in data:
+        return loads(data.replace(b"\r\n", b"\n"))
+    raise failure from None
 
 
 def text_of(value: object) -> str:

@@ -19,7 +19,7 @@ _INT32 = range(-(2**31), 2**31)
 
 
 def dump(value: Any, file: BinaryIO) -> None:
-    """Write ``value``: dicts, lists, tuples, text, bytes, numbers, None and arrays of numbers. Shared objects stay shared."""
+    """Write dicts, lists, tuples, text, bytes, numbers, None and arrays of numbers. Shared objects stay shared."""
     writer = _Writer(file.write)
     file.write(b"\x80\x02")
     writer.write(value)

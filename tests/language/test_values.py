@@ -35,9 +35,12 @@ def test_spellings(kind, text, expected):
     [
         (INT, "16.0"), (INT, "0x10"), (INT, "1_6"), (INT, ""), (FLOAT, "1_0"), (FLOAT, "x"), (BOOL, "t"), (BOOL, "2"),
         (WEIGHT_SOURCE, "A [0]"), (INIT_FUNC, "f"), (INIT_FUNC, "m.f(a))"),
-        (RATE, "fast"), (RATE, "dexp[tgtFactor=250;numSteps=4]"), (RATE, "const[base=0.1]x"), (RATE, "dexp[base=1;tgtFactor=2]"),
-        (SCHEDULE, "dexp[250]"), (SCHEDULE, "exp[base=1;tgtFactor=2]"), (SCHEDULE, "exp[tgtFactor=0]"), (SCHEDULE, "step[1]"),
-        (NEURON, "Relu"), (NEURON, "relu[]"), (NEURON, "tanh[1,]"), (NEURON, "tanh[]"), (NEURON, "tanh(1,2)"), (NEURON, "abstanh[1,2]"),
+        (RATE, "fast"), (RATE, "dexp[tgtFactor=250;numSteps=4]"), (RATE, "const[base=0.1]x"),
+        (RATE, "dexp[base=1;tgtFactor=2]"),
+        (SCHEDULE, "dexp[250]"), (SCHEDULE, "exp[base=1;tgtFactor=2]"), (SCHEDULE, "exp[tgtFactor=0]"),
+        (SCHEDULE, "step[1]"),
+        (NEURON, "Relu"), (NEURON, "relu[]"), (NEURON, "tanh[1,]"), (NEURON, "tanh[]"), (NEURON, "tanh(1,2)"),
+        (NEURON, "abstanh[1,2]"),
     ],
 )  # fmt: skip
 def test_rejected(kind, text):
@@ -62,7 +65,8 @@ def test_nearest_neuron():
         (Schedule("dexp", 250, 4), 1.0, 0.00004), (Schedule("dexp", 250, 1), 0.5, 0.00004),
         (Schedule("exp", 250), 0.25, 0.00251486686), (Schedule("exp", 250), 1.0, 0.00004),
         (Schedule("jdexp", 250, 4), 0.4, 0.00398422019), (Schedule("jdexp", 250, 4), 0.6, 0.00025198421),
-        (Schedule("jdexp", 250, 4), 0.95, 0.00004), (Schedule("linear", 250), 0.0, 0.01), (Schedule("linear", 250), 0.5, 0.00502),
+        (Schedule("jdexp", 250, 4), 0.95, 0.00004), (Schedule("linear", 250), 0.0, 0.01),
+        (Schedule("linear", 250), 0.5, 0.00502),
         (Schedule("linear", 250), 1.0, 0.00004), (Schedule(), 0.7, 0.01),
     ],
 )  # fmt: skip

@@ -31,8 +31,9 @@ static inline float *scratch(size_t floats) {
     return posix_memalign(&memory, 64, (floats + 16) * sizeof(float)) ? NULL : (float *)memory;
 }
 
-/* e^x to 1 ulp or two: x = n log 2 + r, a polynomial for e^r, and n into the exponent. */
-static inline float fast_exp(float x) {
+/* e^x to 1 ulp or two: x = n log 2 + r, a polynomial for e^r, and n into the exponent. Zero where e^x is not normal. */
+static inline float fast_exp(float given) {
+    float x = given;
     x = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
     float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23 rounds to the nearest integer */
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
@@ -44,7 +45,8 @@ static inline float fast_exp(float x) {
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
     union { int32_t i; float f; } bits = {.i = ((int32_t)n + 127) << 23};
-    return n > 127.0f ? p * 2.0f * 1.70141183e38f : p * bits.f;
+    float result = n > 127.0f ? p * 2.0f * 1.70141183e38f : p * bits.f;
+    return given < -87.3f ? 0.0f : result;
 }
 
 /* log x for positive, normal x: mantissa in [sqrt(1/2), sqrt 2), a polynomial, and the exponent times log 2. */

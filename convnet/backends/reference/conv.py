@@ -26,7 +26,7 @@ def _walk(
     image: tuple[int, ...], out: tuple[int, ...], k: int, Cf: int, padding: int, stride: int, groups: int, conns
 ) -> Iterator[tuple]:
     """For each group and tap: (filters, channels, (ky, kx), windows y and x, pixels y and x)."""
-    C, H, W, _ = image
+    _, H, W, _ = image
     F, My, Mx, _ = out
     for q in range(groups):
         filters = slice(q * F // groups, (q + 1) * F // groups)
