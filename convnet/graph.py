@@ -82,6 +82,7 @@ class Builder:
         self.by_name: dict[str, Layer] = {}
         self.checks: dict[str, Check] = {}
         self.readers: dict[str, Reader] = {}
+        self.untyped: set[str] = set()  # sections whose type cannot even be guessed
 
     def type_layers(self) -> Builder:
         """Type every section of the definition, then wire names to layers."""
@@ -147,6 +148,9 @@ class Builder:
                 expected=f"one of {one_of(sorted(LAYER_TYPES))}",
                 nearest=nearest(word, LAYER_TYPES),
             )
+            word = nearest(word, LAYER_TYPES)  # so that the other mistakes of the section are found as well
+        if not word:
+            self.untyped.add(name)
             return None
         if self.forced and self.graph.dialect not in LAYER_TYPES[word].read_by:
             self.problems.warn(entry.place, f"layer '{name}': {self.graph.dialect} has no type '{word}'")
@@ -170,6 +174,8 @@ class Builder:
         for name in layer.inputs:
             if name in earlier and not earlier[name].is_cost:
                 layer.sources.append(earlier[name])
+            elif name in self.untyped:
+                check.failed = True  # its own message says all there is to say
             else:
                 self._report_input(layer, name, earlier)
         self._check_arity(layer, check)
@@ -185,11 +191,14 @@ class Builder:
         elif name in earlier:
             text = f"layer '{layer.name}': input '{name}' is a cost, which has no output"
         elif name in self.graph.definition.sections:
-            text = f"layer '{layer.name}': input '{name}' is not usable here: it stands later in the file or is in error"
+            text = f"layer '{layer.name}': input '{name}' stands later in the file; a layer reads layers above it"
         else:
             text = f"layer '{layer.name}': input layer '{name}' is not defined"
         known = [other for other in earlier if other != layer.name]
-        self.problems.error(place.within(max(offset, 0), len(name)), text, nearest=nearest(name, known) if name else "")
+        meant = nearest(name, known) if name else ""
+        if meant and not earlier[meant].is_cost:
+            layer.sources.append(earlier[meant])
+        self.problems.error(place.within(max(offset, 0), len(name)), text, nearest=meant)
 
     def _check_arity(self, layer: Layer, check: Check) -> None:
         least, most, count = layer.least_inputs, layer.most_inputs, len(layer.inputs)
@@ -275,7 +284,8 @@ class Builder:
                 learning_below.add(layer.name)
             if isinstance(layer, WeightLayer) and self._is_shaped(layer):
                 layer.check_sources(check)
-            if not layer.is_cost and not layer.consumers and not layer.detached_from and layer in self.graph.declared:
+            unused = not layer.is_cost and not layer.consumers and not self.untyped
+            if unused and not layer.detached_from and layer in self.graph.declared:
                 check.error("type", f"nothing uses this layer, whose type is {layer.type}")
             for child in getattr(layer, "children", None) or []:
                 if child not in self.by_name or not self.by_name[child].is_cost:

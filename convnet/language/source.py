@@ -84,13 +84,13 @@ class Problems:
         return self._sorted("warning")
 
     def check(self) -> None:
-        """Raise ``LayerFileError`` with every error found so far; do nothing if there is none."""
+        """Raise ``LayerFileError`` if any error was found: warnings go along, a misspelt key explains a missing one."""
         if self.errors:
-            raise LayerFileError(self.errors)
+            raise LayerFileError(self._sorted("error", "warning"))
 
-    def _sorted(self, severity: str) -> list[Problem]:
+    def _sorted(self, *severities: str) -> list[Problem]:
         files = list(dict.fromkeys(problem.place.file for problem in self.found))
-        chosen = dict.fromkeys(problem for problem in self.found if problem.severity == severity)
+        chosen = dict.fromkeys(problem for problem in self.found if problem.severity in severities)
         return sorted(chosen, key=lambda p: (files.index(p.place.file), p.place.line, p.place.column))
 
 

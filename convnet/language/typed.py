@@ -28,6 +28,7 @@ class Reader:
         self.name, self.definition, self.params, self.problems = name, definition, params, problems
         self.places: dict[str, Place] = {}
         self.failed: set[str] = set()
+        self._known: dict[str, Key] = {}  # by folded spelling
 
     @property
     def place(self) -> Place:
@@ -38,6 +39,8 @@ class Reader:
     def read_all(self, keys: Iterable[Key], demands: str = "") -> dict[str, Any]:
         """Typed values of ``keys`` in order; a value that cannot be read becomes ``None`` and is in ``failed``."""
         values: dict[str, Any] = {}
+        keys = list(keys)
+        self._known = {spelling.lower(): key for key in keys for spelling in key.spellings}
         for key in keys:
             values[key.name] = self.read(key, values)
             if demands in key.demanded_by.split() and key.name not in self.places:
@@ -62,17 +65,28 @@ class Reader:
         return value
 
     def report_unknown(self, keys: Iterable[Key], document: Document) -> None:
-        """Warn of every entry of this layer's section in ``document`` that no key reads."""
-        known = {spelling.lower(): key for key in keys for spelling in key.spellings}
+        """Report every entry of this layer's section in ``document`` that no key reads.
+
+        An original ignored it, so it is a warning; but an error where a key that must be given was meant.
+        """
+        self._known = {spelling.lower(): key for key in keys for spelling in key.spellings}
+        for entry in self._unknown(document):
+            meant = self._meant(entry)
+            report = self.problems.error if self._is_slip(entry) else self.problems.warn
+            report(entry.key_place, f"layer '{self.name}': no key '{entry.key}' in this layer type", nearest=meant)
+
+    def _unknown(self, document: Document) -> list[Entry]:
         section = document.sections.get(self.name)
-        for folded, entry in section.entries.items() if section else ():
-            if folded not in known and folded not in _OWN:
-                names = [key.name for key in known.values()]
-                self.problems.warn(
-                    entry.key_place,
-                    f"layer '{self.name}': no key '{entry.key}' in this layer type",
-                    nearest=nearest(entry.key, names),
-                )
+        entries = section.entries.items() if section else ()
+        return [entry for folded, entry in entries if folded not in self._known and folded not in _OWN]
+
+    def _meant(self, entry: Entry) -> str:
+        return nearest(entry.key, [key.name for key in self._known.values()])
+
+    def _is_slip(self, entry: Entry) -> bool:
+        """Whether ``entry`` is a misspelt key that must be given, and was not."""
+        key = self._known.get(self._meant(entry).lower())
+        return key is not None and key.default is REQUIRED and key.name not in self.places
 
     def _find(self, key: Key) -> tuple[Document, Entry] | None:
         documents = [self.definition, self.params] if key.home == "def" else [self.params, self.definition]
@@ -92,6 +106,8 @@ class Reader:
         section = document.sections.get(self.name)
         if section is None and key.home == "params":
             return None  # the whole section is missing: reported once, by whoever reads the pair of files
+        if any(self._meant(entry) == key.name for entry in self._unknown(document)):
+            return None  # misspelt, which ``report_unknown`` says
         place = section.place if section else self.place
         self.problems.error(
             place, f"layer '{self.name}': key '{key.name}' is missing", expected=f"{key.name}={key.kind.word}"
