@@ -1,0 +1,33 @@
+import subprocess
+import sys
+
+import pytest
+
+from convnet.backends import make_backend
+from convnet.backends.cpu import Cpu
+from convnet.errors import OptionError
+
+
+@pytest.mark.parametrize("name", ["reference", "cpu"])
+def test_by_name(name):
+    assert make_backend(name).name == name
+
+
+def test_nearest_name_is_offered():
+    with pytest.raises(OptionError, match="cuda"):
+        make_backend("cudda")
+
+
+def test_kernels_can_be_forced(monkeypatch):
+    monkeypatch.setenv("CONVNET_CPU", "baseline")
+    assert Cpu(threads=1).kernels.name == "baseline"
+    with pytest.raises(ValueError, match="sse9"):
+        Cpu(threads=1, kernels="sse9")
+
+
+@pytest.mark.parametrize("module", ["convnet", "convnet.cli", "convnet.graph", "convnet.reading", "convnet.language.files"])
+def test_light_modules_stay_light(module):
+    """Reading a file needs no arrays, and nothing touches a graphics card before it is asked to."""
+    heavy = "{'numpy', 'PIL', 'pycuda', 'cuda', 'matplotlib'}"
+    code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"

@@ -1,0 +1,57 @@
+"""What the pages say can be done: commands parse, files exist, excerpts are those of the shipped files."""
+
+import importlib
+import re
+import shlex
+
+import pytest
+from support import ROOT
+
+from convnet import options
+from convnet.cli import VERBS
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"^ {4}(convnet \w.*?)(?: {3,}#.*)?$", re.MULTILINE)
+
+
+def commands():
+    for page in PAGES:
+        for line in COMMAND.findall(page.read_text()):
+            yield pytest.param(line, id=f"{page.stem}: {line[:60]}")
+
+
+@pytest.mark.parametrize("line", list(commands()))
+def test_commands_are_ones(line):
+    _, verb, *arguments = shlex.split(line)
+    assert verb in VERBS
+    assert hasattr(importlib.import_module(VERBS[verb][0]), "main")
+    if verb == "run":
+        given = options.parse(arguments)
+        shipped = given.get("layer_def", "layers-imagenet.cfg")
+        assert shipped == "layers-mine.cfg" or (ROOT / "layers-cfg" / shipped).is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_excerpts_stand_in_the_shipped_files():
+    readme = (ROOT / "README.md").read_text()
+    for section, name in (("conv1", "layers"), ("DEFAULT", "layer-params")):
+        excerpt = re.search(rf"(?: {{4}}\[{section}\]\n)(?: {{4}}\w+=.*\n)+", readme)
+        assert excerpt, section
+        text = "\n".join(line.strip() for line in excerpt.group().splitlines())
+        assert text in (ROOT / f"layers-cfg/{name}-cifar10-26pct.cfg").read_text()
+
+
+def test_the_architecture_page_names_what_is_there():
+    for path in re.findall(r"`((?:convnet|tests|cuda)/[\w./]+)`", (ROOT / "docs/architecture.md").read_text()):
+        if "FAMILY" not in path:
+            assert (ROOT / path).exists(), path
+
+
+def test_files_stay_readable():
+    long = {p.name: n for p in (ROOT / "convnet").rglob("*.py") if (n := len(p.read_text().splitlines())) > 600}
+    assert not long
