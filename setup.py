@@ -25,6 +25,11 @@ KERNELS = ["isa_baseline.c", *(ISA_FLAGS if X86 else ()), "select.c"]
 COMPILE = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
 
+# Folders at the top level that are installed inside the package.
+DATA = {
+    name: patterns for name, patterns in {"layers-cfg": ["*.cfg"], "cuda": ["*.cu", "*.cuh"]}.items() if Path(name).is_dir()
+}
+
 
 class BuildKernels(build_ext):
     """Compiles each isa_*.c with its own flags, and leaves the modules in the source tree too."""
@@ -70,7 +75,7 @@ if __name__ == "__main__":
         ext_modules=cythonize(EXTENSIONS, language_level=3),
         cmdclass={"build_ext": BuildKernels},
         packages=[str(p.parent).replace("/", ".") for p in sorted(Path("convnet").rglob("__init__.py"))]
-        + ["convnet.layers_cfg", "convnet.cuda"],
-        package_dir={"convnet.layers_cfg": "layers-cfg", "convnet.cuda": "cuda"},
-        package_data={"convnet.layers_cfg": ["*.cfg"], "convnet.cuda": ["*.cu", "*.cuh"]},
+        + [f"convnet.{name.replace('-', '_')}" for name in DATA],
+        package_dir={f"convnet.{name.replace('-', '_')}": name for name in DATA},
+        package_data={f"convnet.{name.replace('-', '_')}": patterns for name, patterns in DATA.items()},
     )
