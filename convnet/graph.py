@@ -287,9 +287,18 @@ class Builder:
             unused = not layer.is_cost and not layer.consumers and not self.untyped
             if unused and not layer.detached_from and layer in self.graph.declared:
                 check.error("type", f"nothing uses this layer, whose type is {layer.type}")
-            for child in getattr(layer, "children", None) or []:
-                if child not in self.by_name or not self.by_name[child].is_cost:
-                    check.error("children", f"child cost layer '{child}' is not defined")
+            self._check_children(layer, check)
+
+    def _check_children(self, layer: Layer, check: Check) -> None:
+        """Costs whose values are added up in print must be of one type, the children first."""
+        order = list(self.by_name)
+        for child in layer.values.get("children") or []:
+            if child not in self.by_name or order.index(child) >= order.index(layer.name):
+                costs = [other.name for other in self.graph.costs if other is not layer]
+                text = f"child cost layer '{child}' is not defined, or stands later"
+                check.error("children", text, expected=f"one of {one_of(costs)}" if costs else "")
+            elif self.by_name[child].type != layer.type:
+                check.error("children", f"child '{child}' is of type {self.by_name[child].type}, not {layer.type}")
 
     def _report_sections(self) -> None:
         params = self.graph.params

@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +112,12 @@ def _call(spec: str, folder: Path, name: str, shape: tuple[int, int] | None, *ar
     assert match
     function = _find(match[1], match[2], folder, name, spec)
     params = [part.strip() for part in match[3].split(",")] if match[3] else []
-    result = function(*arguments, params=params) if params else function(*arguments)
+    try:
+        result = function(*arguments, params=params) if params else function(*arguments)
+    except ConvnetError as error:
+        raise ConvnetError(f"layer '{name}': {spec}: {error}") from None
+    except Exception as error:
+        raise ConvnetError(f"layer '{name}': {spec} failed{_where(error)}: {type(error).__name__}: {error}") from error
     if shape is not None and (not isinstance(result, np.ndarray) or result.shape != shape or result.dtype != np.float32):
         found = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
         raise ConvnetError(f"layer '{name}': {spec} returned {found}; it must return a float32 array of shape {shape}")
@@ -123,17 +130,28 @@ def _find(module: str, function: str, folder: Path, name: str, spec: str) -> Cal
     for place in places:
         path = place.joinpath(*module.split(".")).with_suffix(".py")
         if path.is_file():
-            loaded = _load(module, path)
+            loaded = _load(module, path, path.stat().st_mtime_ns)
             if callable(getattr(loaded, function, None)):
                 return getattr(loaded, function)
             raise ConvnetError(f"layer '{name}': {path} has no function '{function}', which {spec} asks for")
     raise ConvnetError(f"layer '{name}': no module {module}.py beside the layer file ({folder}), which {spec} asks for")
 
 
-def _load(module: str, path: Path) -> Any:
+@lru_cache
+def _load(module: str, path: Path, changed: int) -> Any:
+    """The module in a file, run once as long as the file does not change."""
     described = importlib.util.spec_from_file_location(f"convnet_init_{module.replace('.', '_')}", path)
     assert described and described.loader
     loaded = importlib.util.module_from_spec(described)
     sys.modules[described.name] = loaded
-    described.loader.exec_module(loaded)
+    try:
+        described.loader.exec_module(loaded)
+    except Exception as error:
+        raise ConvnetError(f"{path} cannot be imported{_where(error)}: {type(error).__name__}: {error}") from error
     return loaded
+
+
+def _where(error: Exception) -> str:
+    """`` at FILE:LINE``: where an init function raised ``error``."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f" at {frame.filename}:{frame.lineno}"

@@ -14,7 +14,7 @@ import numpy as np
 
 from convnet import philox
 from convnet.backends.base import Array, Backend
-from convnet.errors import NumericalError
+from convnet.errors import ConvnetError, NumericalError
 from convnet.graph import Graph
 from convnet.initial import initial_state
 from convnet.layers.base import Layer
@@ -55,6 +55,11 @@ class Node:
     def passing(self) -> Pass:
         """Why the net runs."""
         return self.net.passing
+
+    @property
+    def dialect(self) -> str:
+        """Generation of the layer files, where engines differ."""
+        return self.net.graph.dialect
 
     @property
     def x(self) -> list[Array]:
@@ -112,8 +117,14 @@ class Node:
         values = self.net.inputs[index]
         if isinstance(values, np.ndarray):
             self.be.copy_in(values[start:end], self.out)
-        else:
+            return
+        rows = self.net.graph.data_dims[index]
+        if (start, end) == (0, rows):
             values.fill(self.be, self.out)
+        else:
+            whole = self.scratch("whole", (rows, self.cases))
+            values.fill(self.be, whole)
+            self.be.add(whole[start:end], self.out)
 
     def uniforms(self, count: int) -> list[float]:
         """A few numbers in [0, 1) on the host, one draw for the whole minibatch."""
@@ -199,6 +210,8 @@ class Net:
         self.nodes: dict[str, Node] = {}
         wanting = graph.gradient_layers()
         for layer in graph.layers.values():
+            if not layer.computes:
+                raise ConvnetError(f"layer '{layer.name}': {layer.type} can be read but not run: no engine ever computed it")
             node = Node(self, layer, be, [self.nodes[source.name] for source in layer.sources])
             node.wants_grad = layer.name in wanting
             for source in dict.fromkeys(node.inputs):
@@ -255,7 +268,8 @@ class Net:
     def begin_step(self, progress: float, cases: int) -> None:
         """Set rates for the minibatch to come."""
         for weights in self.weights:
-            weights.begin(progress, cases, self.noise)
+            # Gradients of several minibatches are divided by their nominal size (numerics 13.9).
+            weights.begin(progress, cases if weights.period == 1 else self.minibatch, self.noise)
 
     def update(self) -> None:
         """Change the weights by the gradients of the last ``backward``; ends the step."""

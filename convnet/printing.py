@@ -12,6 +12,7 @@ from convnet.layers import Layer
 from convnet.layers.weights import WeightLayer
 from convnet.net import Net
 from convnet.options import OPTIONS
+from convnet.outputs import Outputs
 
 RULE = "========================="
 _TEST_RULE = "======================Test output======================"
@@ -26,6 +27,7 @@ class Printer:
     def __init__(self, out: TextIO | None = None) -> None:
         self.out = out or sys.stdout
         self.live = self.out.isatty()
+        self.outputs = Outputs()
         self._shown = 0
 
     def line(self, text: str = "", end: str = "\n") -> None:
@@ -85,13 +87,13 @@ class Printer:
     def minibatch(self, epoch: int, batch: int, done: int, count: int, costs: dict[str, list[float]], cases: int) -> None:
         """Progress within a batch, on terminals only; the next line replaces it."""
         if self.live:
-            text = f"{done}/{count} {costs_text(costs, cases)}"
+            text = f"{done}/{count} {self._text(costs, cases)}"
             self.out.write("\b" * self._shown + " " * self._shown + "\b" * self._shown + text)
             self.out.flush()
             self._shown = len(text)
 
     def costs(self, costs: dict[str, list[float]], cases: int) -> None:
-        self.line(costs_text(costs, cases), end="")
+        self.line(self._text(costs, cases), end="")
 
     def seconds(self, seconds: float) -> None:
         self.line(f"({seconds:.3f} sec)")
@@ -102,10 +104,10 @@ class Printer:
         """The test block: this test's costs, and the case-weighted means of the last tests."""
         self.line()
         self.line(_TEST_RULE)
-        self.line(costs_text(costs, cases))
+        self.line(self._text(costs, cases))
         if averages:
             self.line(_AVERAGE_RULE)
-            self.line(costs_text(*add_costs(averages)))
+            self.line(self._text(*add_costs(averages)))
 
     def weights(self, net: Net) -> None:
         """Mean magnitudes of every matrix and its momentum buffer, and their ratio."""
@@ -127,6 +129,9 @@ class Printer:
         """One line of --test-only: raw sums and the number of cases, as 2014 printed them."""
         self.line(f"batch {batch}: ({costs!r}, {cases}) ({seconds:.3f} sec)")
 
+    def _text(self, costs: dict[str, list[float]], cases: int) -> str:
+        return costs_text(self.outputs.shown(costs, cases))
+
     def _clear(self) -> None:
         if self._shown:
             self.out.write("\b" * self._shown + " " * self._shown + "\b" * self._shown)
@@ -141,9 +146,9 @@ def layer_line(layer: Layer) -> str:
     return f"Initialized {layer.describe()} layer '{layer.name}'{where}, producing {layer.size_text()}"
 
 
-def costs_text(costs: dict[str, list[float]], cases: int) -> str:
-    """``logprob:  2.302585, 0.900000 ``: sums divided by the number of cases; both blanks are the originals'."""
-    return "".join(f"{name}:  {', '.join(f'{value / cases:.6f}' for value in values)} " for name, values in costs.items())
+def costs_text(shown: dict[str, list[float]]) -> str:
+    """``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
+    return "".join(f"{name}:  {', '.join(f'{value:.6f}' for value in values)} " for name, values in shown.items())
 
 
 def add_costs(outputs: Sequence[tuple[dict[str, list[float]], int]]) -> tuple[dict[str, list[float]], int]:

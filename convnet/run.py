@@ -37,6 +37,7 @@ from convnet.language.files import find, read_text
 from convnet.layers.fc import FullyConnected
 from convnet.layers.softmax import Softmax
 from convnet.net import Net
+from convnet.outputs import Outputs
 from convnet.printing import Printer
 from convnet.reading import LayerFiles, parse
 from convnet.train import Plan, Position, Trainer
@@ -129,6 +130,7 @@ class Session:
             print(warning.render(sys.stderr.isatty()), file=sys.stderr)
         if not graph.costs:
             raise OptionError(f"{self.files.definition_path} has no cost layer, so there is nothing to train or test")
+        printer.outputs = Outputs.of(graph)
         if self.checkpoint is None:
             printer.layers(graph)
         return graph

@@ -26,6 +26,7 @@ from convnet.checkpoint import find_latest, history_of, load, position_of, store
 from convnet.errors import ConvnetError, OptionError
 from convnet.language.source import nearest
 from convnet.options import zero_one
+from convnet.outputs import Outputs
 
 _PER_ROW = 16
 _MOST = 16 * 24  # filters shown; the rest is left out
@@ -135,7 +136,9 @@ class Curves:
     def of(cls, checkpoint: dict[str, Any], name: str, index: int, smooth: bool) -> Curves:
         """Read a checkpoint's history; ``smooth`` means over as many tests as there are test batches."""
         history, position = history_of(checkpoint), position_of(checkpoint)
-        train, test = (_curve(history[key], name, index) for key in ("train_outputs", "test_outputs"))
+        outputs = Outputs.of_stored(unpack_layers(checkpoint))
+        shown = ([outputs.shown(*pair) for pair in history[key]] for key in ("train_outputs", "test_outputs"))
+        train, test = (_curve(costs, name, index) for costs in shown)
         if smooth:
             span = max(1, len(stored_option(checkpoint, "test_range") or [1]))
             test = [float(np.mean(test[max(0, i - span + 1) : i + 1])) for i in range(len(test))]
@@ -194,17 +197,17 @@ def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]
     raise OptionError(f"no layer '{name}' in the checkpoint" + (f"; did you mean '{hint}'?" if hint else ""))
 
 
-def _curve(outputs: Sequence[tuple[dict[str, list[float]], int]], name: str, index: int) -> list[float]:
-    known = sorted({cost for costs, _ in outputs for cost in costs})
+def _curve(outputs: Sequence[dict[str, list[float]]], name: str, index: int) -> list[float]:
+    known = sorted({cost for costs in outputs for cost in costs})
     if outputs and name not in known:
         hint = nearest(name, known)
         raise OptionError(
             f"no cost '{name}' in the checkpoint; it has {', '.join(known)}" + (f"; did you mean '{hint}'?" if hint else "")
         )
-    values = [costs[name] for costs, _ in outputs if name in costs]
+    values = [costs[name] for costs in outputs if name in costs]
     if any(index >= len(value) or index < 0 for value in values):
         raise OptionError(f"--cost-idx {index}: '{name}' has {len(values[0])} values, counted from 0")
-    return [costs[name][index] / cases for costs, cases in outputs if name in costs]
+    return [value[index] for value in values]
 
 
 class _Parser(argparse.ArgumentParser):

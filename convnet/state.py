@@ -8,8 +8,10 @@ import numpy as np
 
 from convnet.errors import CheckpointError
 from convnet.graph import Graph
+from convnet.language.schedules import CONSTANT
 from convnet.layers.conv import Conv, Windowed
 from convnet.layers.fc import TreeFullyConnected
+from convnet.layers.local import Local
 from convnet.layers.weights import WeightLayer
 from convnet.weights import Learning, Weights
 
@@ -48,15 +50,16 @@ def learning_of(layer: WeightLayer, i: int, graph: Graph) -> Learning:
         limit *= layer.weights_per_filter(i)  # wballNormed (numerics 13.6)
     contrast = (layer.wcNormMin[i], layer.wcNormMax[i]) if isinstance(layer, Conv) else (0.0, 0.0)
     tree = layer.leaves_below if isinstance(layer, TreeFullyConnected) else None
+    later = graph.dialect == "2014"
     return Learning(
         layer.epsW[i].base,
-        layer.weight_schedule(i),
+        CONSTANT if tree else layer.weight_schedule(i),  # treefc follows no schedule (numerics 4.5)
         layer.momW[i],
         layer.wc[i],
         norm_limit=0.0 if tree else limit,
-        norm_hard=graph.dialect == "2014",
+        norm_hard=later and not isinstance(layer, Local),
         contrast=contrast,
-        superEps=layer.superEps,
+        superEps=0.0 if later or tree else layer.superEps,  # 2014 read it and did nothing (numerics section 20)
         leaves_below=tree,
     )
 

@@ -10,11 +10,7 @@ from typing import Any
 
 from convnet.graph import Graph
 from convnet.layers import Layer
-from convnet.layers.cost import Cost
 from convnet.layers.weights import WeightLayer, stored_rate, stored_schedule
-
-# What 2014 wrote for a cost's printed values; ours divides by the number of cases without asking this text.
-_OUTPUT_FILTER = "lambda costs,num_cases: [c/num_cases for c in costs]"
 
 
 def stored_layer(graph: Graph, layer: Layer, generation: str) -> dict[str, Any]:
@@ -73,8 +69,6 @@ def _own_keys(graph: Graph, layer: Layer, generation: str) -> dict[str, Any]:
             own.pop("weightsPerFilter")
         if own.pop("sched", None) is not None:
             own["sched"] = stored_schedule(layer.sched or layer.schedW)
-    if isinstance(layer, Cost) and generation == "2014":
-        own |= {"aggregated": False, "outputFilter": _OUTPUT_FILTER}
     if generation == "2011":
         own["dropout"] = layer.dropout
     return own

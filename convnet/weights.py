@@ -47,6 +47,7 @@ class Weights:
     columns: tuple[int, int, int] = (1, 1, 1)
     period: int = 1  # minibatches between updates
     rate: float = 0.0
+    plain_rate: float = 0.0  # the rate without this minibatch's noise
     case_scale: float = 1.0
     checking: bool = False  # gradient check: plain sums in ``grad``, momentum untouched
     contributions: int = 0
@@ -72,7 +73,8 @@ class Weights:
 
     def begin(self, progress: float, cases: int, noise: np.random.Generator | None = None) -> None:
         """Set this minibatch's rate and the 1/N of its gradient (numerics 13.9, 14.3)."""
-        self.rate = self._noisy(self.learning.schedule.rate(self.learning.base, progress), noise)
+        self.plain_rate = self.learning.schedule.rate(self.learning.base, progress)
+        self.rate = self._noisy(self.plain_rate, noise)
         self.case_scale = 1.0 if self.checking else 1.0 / (cases * self.period)
 
     def target(self) -> tuple[Array, float, float]:
@@ -88,18 +90,24 @@ class Weights:
         self.waited += 1
         if self.learning.base <= 0 or self.waited < self.period:
             return
-        learning, decay = self.learning, self._noisy(self.rate, noise) * self.learning.wc
-        if self.contributions == 0:  # nothing reached these weights: the gradient is zero
+        learning, decay = self.learning, self._noisy(self.plain_rate, noise) * self.learning.wc
+        if learning.leaves_below is not None:
+            self._tree_update()
+        elif self.contributions == 0:  # nothing reached these weights: the gradient is zero
             self.be.update(self.value, self.inc, self.inc, learning.mom, 0.0, decay)
-        elif learning.leaves_below is not None:
-            sizes = learning.leaves_below
-            self.be.tree_update(self.value, self.inc, self.grad, sizes, learning.mom, self.rate, learning.wc)
         elif learning.superEps > 0:
             self._super_update(decay)
         else:
             self.be.update(self.value, self.inc, None if self.folding else self.grad, learning.mom, self.rate, decay)
         self._constrain()
         self.contributions = self.waited = 0
+
+    def _tree_update(self) -> None:
+        if self.contributions == 0:
+            self.be.fill(self.grad, 0.0)
+        learning = self.learning
+        assert learning.leaves_below is not None
+        self.be.tree_update(self.value, self.inc, self.grad, learning.leaves_below, learning.mom, self.rate, learning.wc)
 
     def _super_update(self, decay: float) -> None:
         if self.moments is None:

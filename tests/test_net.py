@@ -216,3 +216,24 @@ def test_view_pass_is_like_testing():
     view = net.output("probs")
     net.forward(data(9), 9, Pass.TEST, keep=["probs"])
     np.testing.assert_array_equal(net.output("probs"), view)
+
+
+class Painted:
+    """A matrix that fills itself, as pictures do."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def fill(self, be, out):
+        be.copy_in(self.values, out)
+
+
+@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+def test_rows_of_a_matrix(be):
+    """Numerics 5.3: 2014's start and end, of matrices and of pictures."""
+    text = "[top]\ntype=data\ndataIdx=0\nend=2\n[rest]\ntype=data\ndataIdx=0\nstart=2\n[all]\ntype=data\ndataIdx=0\n"
+    text += "[mix]\ntype=concat\ninputs=rest,top,all\n[cost]\ntype=cost.sum2\ninputs=mix\n"
+    net, x = Net(make_graph(text, {0: 5}), be, minibatch=4), np.arange(15, dtype=np.float32).reshape(5, 3)
+    for matrix in (x, Painted(x)):
+        net.forward([matrix], 3, Pass.TEST, keep=["mix"])
+        np.testing.assert_array_equal(net.output("mix"), np.concatenate([x[2:], x[:2], x]))

@@ -91,10 +91,13 @@ def test_backends_print_the_same_costs(tmp_path, capsys):
     np.testing.assert_allclose(printed[0], printed[1], rtol=1e-4)
 
 
-@pytest.mark.parametrize("stop", [1, 3])
-def test_resuming_continues_to_the_bit(place, tmp_path, capsys, stop):
-    """Stopped between batches and resumed with --load-file alone: costs, weights and momenta of an uninterrupted run."""
-    options = ["--epochs", 3, "--test-freq", 2, "--inner-size", 28, "--seed", 3]
+@pytest.mark.parametrize("stop, period", [(1, 1), (3, 1), (1, 3)])
+def test_resuming_continues_to_the_bit(place, tmp_path, capsys, stop, period):
+    """Stopped between batches and resumed with --load-file alone: costs, weights and momenta of an uninterrupted run.
+
+    With updates every third of four minibatches, the stop lies between two updates.
+    """
+    options = ["--epochs", 3, "--test-freq", 2, "--inner-size", 28, "--seed", 3, "--wupdate-freq", period]
     assert main(arguments(place, tmp_path / "whole", *options)) == 0
     whole = costs_of(capsys.readouterr().out)
     assert main(arguments(place, tmp_path / "parts", *options, "--max-batches", stop)) == 0

@@ -7,6 +7,7 @@ from support import BACKENDS, ORACLE, assert_close, each_backend, make_graph, va
 from convnet.backends.reference import Reference
 from convnet.language.schedules import Schedule
 from convnet.net import Net
+from convnet.state import collect_state, learning_of
 from convnet.weights import Learning, Weights
 
 
@@ -110,6 +111,12 @@ def test_contrast_limit(be):
 
 
 @each_backend
+def test_mean_magnitude(be):
+    w = values(7, 13)
+    assert be.mean_magnitude(be.upload(w)) == pytest.approx(np.abs(w).mean(), rel=1e-6)
+
+
+@each_backend
 def test_super_update(be):
     """Numerics 13.8, with its hard-coded 0.9 and unsquared mean."""
     w, v, g = values(5, 3), values(5, 3, seed=1), values(5, 3, seed=2)
@@ -174,3 +181,44 @@ def test_gradients_of_shared_weights_add_up(be):
         net.train([np.float32(x), np.float32(labels)], 6)
     moved = be.download(shared.nodes["b"].weights[0].value) - before
     assert_close(moved, sum(be.download(w.value) - before for w in apart.nodes["b"].weights), 1e-4)
+
+
+def test_several_minibatches_count_as_full_ones():
+    """Numerics 13.9: one minibatch is divided by its own cases; several by their nominal size, the last one too."""
+    for period, divisor in ((1, 3), (2, 2 * 6)):
+        net = Net(make_graph(NET.format(source=","), {0: 4, 1: 1}, 5), ORACLE, minibatch=6, update_period=period)
+        net.begin_step(0.0, 3)
+        assert {w.case_scale for w in net.weights} == {1 / divisor}
+
+
+def test_period_of_a_layer():
+    """2014's updatePeriod, or --wupdate-freq where that is longer."""
+    params = "[a]\nupdatePeriod=3\n[b]\n[logprob]\ncoeff=1\n[DEFAULT]\nepsW=0.1\nepsB=0.1\nmomW=0\nmomB=0\n"
+    graph = make_graph(NET.format(source=","), {0: 4, 1: 1}, 5, params)
+    net = Net(graph, ORACLE, minibatch=6, update_period=2)
+    state = [collect_state(net)]
+    for _ in range(6):
+        net.train([values(4, 6), np.array([[0.0, 1, 2, 3, 4, 0]])], 6)
+        state.append(collect_state(net))
+    moved = {
+        name: [i for i in range(1, 7) if (state[i][name]["biases"] != state[i - 1][name]["biases"]).any()] for name in "ab"
+    }
+    assert moved == {"a": [3, 6], "b": [2, 4, 6]}
+
+
+@pytest.mark.parametrize("dialect, hard, factor", [("2011", False, 1), ("2012", False, 18), ("2014", True, 1)])
+def test_limits_of_each_generation(dialect, hard, factor):
+    """Numerics 13.6 and 13.8: wball counts per weight in 2012, sets the norm of conv in 2014, which ignored superEps."""
+    image = "inputs={}\nchannels=2\nfilters=4\nfilterSize=3\npadding=1\ninitW=0.1\n"
+    text = "[data]\ntype=data\ndataIdx=0\n[conv]\ntype=conv\n" + image.format("data")
+    text += "[local]\ntype=local\n" + image.format("conv").replace("channels=2", "channels=4")
+    text += "[cost]\ntype=cost.sum2\ninputs=local\n"
+    keys = "epsW=0.1\nepsB=0\nmomW=0\nmomB=0\nwball=2\nsuperEps=0.5\nwc=0\n"
+    graph = make_graph(text, {0: 50}, params=f"[conv]\n{keys}[local]\n{keys}[cost]\ncoeff=1\n", dialect=dialect)
+    conv, local = (learning_of(graph.layers[name], 0, graph) for name in ("conv", "local"))
+    if dialect == "2011":
+        assert conv.norm_limit == conv.superEps == 0  # its parser reads neither
+        return
+    assert (conv.norm_limit, conv.norm_hard) == (2 * factor, hard)
+    assert (local.norm_limit, local.norm_hard) == (2 * (36 if dialect == "2012" else 1), False)
+    assert conv.superEps == (0.5 if dialect == "2012" else 0)

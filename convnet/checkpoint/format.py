@@ -61,6 +61,7 @@ def pack(
         "num_classes": net.graph.classes,
         "noise_state": _plain(net.noise.bit_generator.state),
         "moments": _moments(net),
+        "pending": _pending(net),
         "position": position,
     }
     return {"model_state": {**history, "layers": layers, "convnet": own}, "op": dict(options)}
@@ -124,6 +125,10 @@ def restore_streams(net: Net, checkpoint: dict[str, Any]) -> None:
     for weights, moments in zip(net.weights, own.get("moments") or [], strict=False):
         if moments is not None:
             weights.moments = (weights.be.upload(moments[0]), weights.be.upload(moments[1]))
+    for weights, pending in zip(net.weights, own.get("pending") or [], strict=False):
+        weights.waited, weights.contributions = int(pending[0]), int(pending[1])
+        if pending[2] is not None:
+            weights.be.copy_in(pending[2], weights.grad)
 
 
 def _layer_dicts(container: Any) -> list[dict[str, Any]]:
@@ -136,6 +141,16 @@ def _moments(net: Net) -> list[Any]:
     if not any(weights.moments for weights in net.weights):
         return []
     return [w.moments and [w.be.download(w.moments[0]), w.be.download(w.moments[1])] for w in net.weights]
+
+
+def _pending(net: Net) -> list[Any]:
+    """Between updates of several minibatches (--wupdate-freq, updatePeriod): what has been counted and added up."""
+    if not any(weights.waited for weights in net.weights):
+        return []
+    return [
+        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.folding else None]
+        for w in net.weights
+    ]
 
 
 def _plain(value: Any) -> Any:

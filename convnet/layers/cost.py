@@ -6,19 +6,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from convnet.language.keys import NAMES, Key
-from convnet.language.values import FLOAT, INT
+from convnet.language.values import FLOAT, INT, Choice
 from convnet.layers.base import Check, Layer
 from convnet.layers.neuron import NeuronLayer
 from convnet.layers.softmax import Softmax
+from convnet.outputs import FILTERS
 
 if TYPE_CHECKING:
     from convnet.net import Node
 
 _COEFF = Key("coeff", FLOAT, "weight of this cost in the total", home="params")
-_CHILDREN = Key("children", NAMES, "costs printed together with this one", [], read_by="2014")
+_CHILDREN = Key(
+    "children", NAMES, "costs of the same type whose values are added to this one's in print", [], read_by="2014"
+)
+_SHOWN = Choice(*FILTERS)
+_SHOWN_HELP = "what is printed: " + "; ".join(f"{word}: {filter.help}" for word, filter in FILTERS.items())
+_FILTER = Key("outputFilter", _SHOWN, _SHOWN_HELP, "mean", read_by="")
 
 
 class Cost(Layer):
@@ -27,9 +34,10 @@ class Cost(Layer):
     is_cost = True
     takes_neuron = False
     wants_params = True
-    keys = (_COEFF, _CHILDREN)
+    keys = (_COEFF, _CHILDREN, _FILTER)
     most_inputs = least_inputs = 2
     op = ""
+    additive: int | None = None  # how many values add up when another cost counts this one among its children
     fused_type: type[Layer] | None = None  # the layer below whose gradient joins the cost's in one formula
 
     coeff: float
@@ -47,6 +55,14 @@ class Cost(Layer):
     def shape(self, check: Check) -> None:
         self.outputs = 0
         self.check_inputs(check)
+
+    def stored(self, generation: str) -> dict[str, Any]:
+        stored = super().stored(generation)
+        stored.pop("outputFilter", None)
+        if generation == "2014":
+            word = self.values.get("outputFilter") or "mean"
+            stored |= {"aggregated": bool(self.values.get("children")), "outputFilter": FILTERS[word].expression}
+        return stored
 
     def check_inputs(self, check: Check) -> None:
         """Report inputs that do not fit each other or the data set."""
@@ -163,6 +179,7 @@ class BinomialCrossEntropy(CrossEntropy2):
     read_by = "2014"
     keys = (*Cost.keys, Key("posWeight", FLOAT, "weight of positive targets", 1.0, "params", read_by="2014"))
     op = "bce"
+    additive = 1
 
     posWeight: float
 
@@ -180,7 +197,10 @@ class DetectionCrossEntropy(BinomialCrossEntropy):
     type = "cost.dce"
     title = "detection cross-entropy"
     summary = "As bce, and prints precision and recall of every class."
-    keys = (*BinomialCrossEntropy.keys,)
+    keys = (
+        *(key for key in BinomialCrossEntropy.keys if key is not _FILTER),
+        replace(_FILTER, default="detection"),
+    )
 
     @property
     def num_values(self) -> int:

@@ -140,11 +140,16 @@ class Resize(ImageLayer):
 
 
 class RandomScale(ImageLayer):
-    """Training: the batch shrunk by a random factor and cropped at a random place; testing: a centre crop."""
+    """Training: the batch shrunk by a random factor and cropped at a random place.
+
+    In every other pass: the centre of the picture (2012), or all of it shrunk by ``maxScale`` (2014).
+    """
 
     type = "rscale"
     title = "random scale"
-    summary = "Shrinks each minibatch by a random factor and crops it; a centre crop when testing."
+    summary = (
+        "Shrinks each minibatch by a random factor and crops it; when testing, a centre crop (2014: shrinks by maxScale)."
+    )
     keys = (
         _CHANNELS,
         Key("maxScale", FLOAT, "largest factor", least=1, most=2),
@@ -167,6 +172,8 @@ class RandomScale(ImageLayer):
             node.be.crop(images, out, 0, 0)
         elif node.passing is Pass.TRAIN:
             self._forward_train(node, images, out)
+        elif node.dialect == "2014":
+            node.be.resize(images, out, self.maxScale)
         else:
             centre = (self.imgSize - self.tgtSize) // 2
             node.be.crop(images, out, centre, centre)

@@ -2,8 +2,20 @@
 
 import numpy as np
 import pytest
-from support import BACKENDS, ORACLE, assert_gradients, compare, each_backend, make_graph, run_op, values
+from support import (
+    BACKENDS,
+    ORACLE,
+    assert_gradients,
+    compare,
+    default_params,
+    each_backend,
+    make_graph,
+    problems_of,
+    run_op,
+    values,
+)
 
+from convnet.errors import ConvnetError
 from convnet.net import Net
 from convnet.passes import Pass
 
@@ -89,3 +101,69 @@ BELOW = "[fc]\ntype=fc\ninputs=data\noutputs=75\ninitW=0.5\n"
 def test_gradients(layer):
     text = f"[data]\ntype=data\ndataIdx=0\n{BELOW}[image]\ninputs=fc\n{layer}\n[cost]\ntype=cost.sum2\ninputs=image\n"
     assert_gradients(text, [values(6, 4)])
+
+
+@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@pytest.mark.parametrize("dialect", ["2012", "2014"])
+def test_random_scale_when_testing(be, dialect):
+    """Numerics 11.6: 2012 crops the centre, 2014 shrinks by maxScale; with nothing to shrink both copy."""
+    layer, x = "type=rscale\nchannels=1\nmaxScale={}\ntgtSize={}", values(81, 2)
+    text = "[data]\ntype=data\ndataIdx=0\n[image]\ninputs=data\n{}\n[cost]\ntype=cost.sum2\ninputs=image\n"
+    for scale, side in ((1.5, 6), (1, 9)):
+        net = Net(make_graph(text.format(layer.format(scale, side)), {0: 81}, dialect=dialect), be, minibatch=2)
+        net.forward([x.astype(np.float32)], 2, Pass.TEST, keep=["image"])
+        found, image = net.output("image").reshape(side, side, 2), x.reshape(1, 9, 9, 2)
+        shrunk = run_op(ORACLE, "resize", [image], np.empty((1, side, side, 2)), scale)[0]
+        centre = image[0, (9 - side) // 2 :, (9 - side) // 2 :][:side, :side]
+        np.testing.assert_allclose(found, shrunk if dialect == "2014" and side < 9 else centre, rtol=1e-5, atol=1e-5)
+
+
+def test_grey_has_no_colour():
+    """Numerics 11.4: luminance of a grey is itself, both differences vanish; and the three columns of the matrix."""
+    x = np.full((3, 1, 1, 1), 0.7)
+    np.testing.assert_allclose(run_op(ORACLE, "rgb2yuv", [x], x).ravel(), [0.7, 0, 0], atol=1e-12)
+    columns = [[0.2126, -0.09991, 0.615], [0.7152, -0.33609, -0.55861], [0.0722, 0.436, -0.05639]]
+    for channel, column in enumerate(columns):
+        one = np.zeros((3, 1, 1, 1))
+        one[channel] = 1
+        np.testing.assert_allclose(run_op(ORACLE, "rgb2yuv", [one], x).ravel(), column)
+
+
+def test_resize_by_hand():
+    """Numerics 11.3: four pixels to two and to eight, where sources stop at S - 1.01."""
+    x = np.arange(4.0)[None, None, :, None] * np.ones((1, 4, 1, 1))
+    out = run_op(ORACLE, "resize", [x], np.empty((1, 2, 2, 1)), 2.0)
+    np.testing.assert_allclose(out[0, 0, :, 0], [0, 2])
+    out = run_op(ORACLE, "resize", [x], np.empty((1, 8, 8, 1)), 0.5)
+    np.testing.assert_allclose(out[0, 0, :, 0], [0, 0.5, 1, 1.5, 2, 2.5, 2.99, 2.99])
+
+
+@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+def test_crop_and_mirror_layers(be):
+    x = values(3 * 49, 2).astype(np.float32)
+    image = x.reshape(3, 7, 7, 2)
+    for layer, expected in (
+        ("type=crop\nchannels=3\nstartX=1\nstartY=3\nsizeX=4", image[:, 3:7, 1:5]),
+        ("type=crop\nchannels=3\nstartX=2\nsizeX=4", image[:, 2:6, 2:6]),
+        ("type=href\nchannels=3", image[:, :, ::-1]),
+        ("type=nailbed\nchannels=3\nstride=3", image[:, ::3, ::3]),
+    ):
+        net = Net(one_layer(layer, 7), be, minibatch=2)
+        net.forward([x], 2, Pass.TEST, keep=["image"])
+        np.testing.assert_array_equal(net.output("image").reshape(expected.shape), expected)
+
+
+def test_forward_only_layers_refuse_to_stand_over_weights():
+    """Numerics 11.3 to 11.6: no gradient passes them."""
+    forward_only = ("resize\nscale=1.5", "rscale\nmaxScale=1.2\ntgtSize=4", "crop\nstartX=0\nsizeX=2", "rgb2yuv", "rgb2lab")
+    for layer in forward_only:
+        text = f"[data]\ntype=data\ndataIdx=0\n{BELOW}[image]\ninputs=fc\nchannels=3\ntype={layer}\n"
+        text += "[cost]\ntype=cost.sum2\ninputs=image\n"
+        errors = problems_of(text, default_params(text), {0: 6}).errors
+        assert [error.message for error in errors if "passes no gradient down" in error.message], layer
+
+
+def test_a_type_without_an_engine_can_be_read_but_not_run():
+    """Numerics 5.7."""
+    with pytest.raises(ConvnetError, match="layer 'image': sum can be read but not run"):
+        Net(one_layer("type=sum\nstride=3", 4), ORACLE)

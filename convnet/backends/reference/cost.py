@@ -124,13 +124,10 @@ class CostOps:
         costs[:] = [-logs.sum(), cases - correct[0], cases - correct[1]]
 
     def msm_input_grad(self, labels, energies, into, coeff, scale_targets=0.0, *, set_size):
-        result = -_set_marginals(energies, set_size)
-        for n, label in enumerate(labels[0].astype(np.int64)):
-            # With the label in the set, the rest is a set of set_size - 1 of the other classes.
-            others = np.delete(np.arange(len(energies)), label)
-            result[others, n] += _set_marginals(energies[others, n : n + 1], set_size - 1)[:, 0]
-            result[label, n] += 1
-        store(into, coeff * result, scale_targets)
+        hot = _one_hot(labels, energies)
+        # With the label in the set, the rest is a set of set_size - 1 of the other classes.
+        others = _set_marginals(np.where(hot, -np.inf, energies), set_size - 1)
+        store(into, coeff * (hot + others - _set_marginals(energies, set_size)), scale_targets)
 
 
 def _binomial(targets: np.ndarray, probs: np.ndarray, weight: float) -> float:

@@ -1,0 +1,114 @@
+"""Functions for ``initWFunc`` and ``initBFunc``: weights and biases from a checkpoint, or as written (numerics 15.3).
+
+    initWFunc=initw.makew(PATH)                 the matrix of the layer with the same name, for the same input
+    initWFunc=initw.makew(PATH,LAYER)           the matrix of another layer
+    initWFunc=initw.makewcat(PATH,A,B)          matrices of A and B, side by side or one below the other
+    initBFunc=initw.makeb(PATH)                 the same layer's biases; makeb(PATH,LAYER), makebcat(PATH,A,B) alike
+    initBFunc=initw.makeb_vec(0.1,0.2,0.3)      these biases
+
+PATH is a checkpoint of any generation, or its folder, as seen from where the program was started. Put an ``initw.py`` of
+your own beside the layer file to use that one. A function of yours is called as ``f(name, input, (rows, columns),
+params=[...])`` for weights, without ``input`` for biases; ``params`` are the texts between the brackets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convnet.checkpoint import find_latest, load, unpack_layers
+from convnet.errors import ConvnetError
+from convnet.language.source import nearest
+
+Shape = tuple[int, int]
+
+
+def makew(name: str, index: int, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
+    """Matrix ``index`` of layer ``name``, or of ``params[1]``, in checkpoint ``params[0]``; float32 of ``shape``."""
+    path, source = _arguments("makew", name, params)
+    return _fitting(_matrix(path, source, index), shape, f"weights[{index}] of '{source}' in {path}")
+
+
+def makeb(name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
+    """The biases of layer ``name``, or of ``params[1]``, in checkpoint ``params[0]``."""
+    path, source = _arguments("makeb", name, params)
+    return _fitting(_biases(path, source), shape, f"the biases of '{source}' in {path}")
+
+
+def makewcat(name: str, index: int, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
+    """First matrices of several layers joined to ``shape``: along columns if their rows fit, else along rows."""
+    path, *sources = _some("makewcat", params, 2)
+    return _joined([_matrix(path, source, 0) for source in sources], shape, f"weights of {', '.join(sources)} in {path}")
+
+
+def makebcat(name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
+    """Biases of several layers joined to ``shape``."""
+    path, *sources = _some("makebcat", params, 2)
+    return _joined([_biases(path, source) for source in sources], shape, f"biases of {', '.join(sources)} in {path}")
+
+
+def makeb_vec(name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
+    """The numbers between the brackets, one per bias."""
+    values = np.array([float(text) for text in _some("makeb_vec", params, 1)], np.float32)
+    if values.size != shape[0] * shape[1]:
+        raise ConvnetError(f"{values.size} values for {shape[0] * shape[1]} biases")
+    return values.reshape(shape)
+
+
+def _some(function: str, params: Sequence[str], least: int) -> list[str]:
+    if len(params) < least:
+        raise ConvnetError(f"{function} takes at least {least} argument{'s' * (least > 1)} in brackets, not {len(params)}")
+    return list(params)
+
+
+def _arguments(function: str, name: str, params: Sequence[str]) -> tuple[str, str]:
+    """(checkpoint, layer)."""
+    path, *source = _some(function, params, 1)
+    return path, source[0] if source else name
+
+
+@lru_cache(maxsize=1)
+def _layers(path: Path, changed: int) -> dict[str, dict[str, Any]]:
+    """Layers of a checkpoint; read once for all the layers of a net."""
+    return unpack_layers(load(path))
+
+
+def _layer(path: str, name: str) -> dict[str, Any]:
+    file, *_ = find_latest(path, lambda found: found)
+    layers = _layers(file, file.stat().st_mtime_ns)
+    if name not in layers or "biases" not in layers[name]:
+        known = [other for other, layer in layers.items() if "biases" in layer]
+        hint = nearest(name, known)
+        raise ConvnetError(f"{path} has no weights of a layer '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
+    return layers[name]
+
+
+def _matrix(path: str, name: str, index: int) -> np.ndarray:
+    held = _layer(path, name)["weights"]
+    matrices = held if isinstance(held, list) else [held]
+    if index >= len(matrices):
+        raise ConvnetError(f"layer '{name}' in {path} has {len(matrices)} matrices, counted from 0; none is number {index}")
+    return matrices[index]
+
+
+def _biases(path: str, name: str) -> np.ndarray:
+    return _layer(path, name)["biases"]
+
+
+def _fitting(array: np.ndarray, shape: Shape, what: str) -> np.ndarray:
+    if array.shape != shape:
+        raise ConvnetError(f"{what} have shape {array.shape}; the layer needs {shape}")
+    return np.array(array, np.float32)
+
+
+def _joined(arrays: list[np.ndarray], shape: Shape, what: str) -> np.ndarray:
+    for axis in (1, 0):
+        if len({array.shape[1 - axis] for array in arrays}) == 1:
+            joined = np.concatenate(arrays, axis=axis)
+            if joined.shape == shape:
+                return np.array(joined, np.float32)
+    raise ConvnetError(f"{what} have shapes {[array.shape for array in arrays]}, which do not join to {shape}")

@@ -1,0 +1,105 @@
+"""What is shown of a cost: sums over cases turned into printed numbers (io 2.6, numerics 12.5, 12.11 and 16.3).
+
+2014 kept a Python expression for this in every cost (``outputFilter``). Here a filter is one of a few words, and the
+originals' expressions are recognised, never run. Costs that name ``children`` are shown as one sum with them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convnet.graph import Graph
+
+Costs = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One word: its meaning for people and for 2014's programs, and what it does to (sums, cases)."""
+
+    help: str
+    expression: str
+    apply: Callable[[Sequence[float], int], list[float]]
+
+
+def _mean(sums: Sequence[float], cases: int) -> list[float]:
+    return [value / cases for value in sums]
+
+
+def _detection(sums: Sequence[float], cases: int) -> list[float]:
+    """Means of the first two; then per class true / declared and true / positives, infinite where nothing is counted."""
+    counts = [sums[i : i + 3] for i in range(2, len(sums), 3)]
+    rates = [right / count if count else math.inf for declared, there, right in counts for count in (declared, there)]
+    return [*_mean(sums[:2], cases), *rates]
+
+
+_START = "lambda costs,num_cases: "
+FILTERS = {
+    "mean": Filter("each value divided by the cases", _START + "[c/num_cases for c in costs]", _mean),
+    "sum": Filter("sums as they are", _START + "costs", lambda sums, cases: list(sums)),
+    "first": Filter("only the cost itself", _START + "[costs[0]/num_cases]", lambda sums, cases: _mean(sums[:1], cases)),
+    "detection": Filter(
+        "means of cost and mismatch, then precision and recall of every class",
+        _START
+        + "[c/num_cases for c in costs[:2]] + [costs[i+2]/costs[i+j] if costs[i+j] > 0 else float('inf')"
+        + " for i in range(2,len(costs),3) for j in range(2)]",
+        _detection,
+    ),
+}
+
+
+def recognise(expression: str) -> str:
+    """The word for an expression found in a checkpoint; ``mean`` for one that is none of the originals'."""
+    known = next((word for word, filter in FILTERS.items() if filter.expression == expression), None)
+    if known is None and "costs[:2]" in expression and "costs[2:]" in expression:
+        return "detection"  # 2014's own wording, in several editions
+    return known or "mean"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """How the costs of one net are shown: the filter of each, its children, and how many of its values add up."""
+
+    filters: Mapping[str, str] = field(default_factory=dict)
+    children: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    additive: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, graph: Graph) -> Outputs:
+        """Of the costs of a graph."""
+        costs: Iterable[Any] = graph.costs
+        return cls(
+            {cost.name: cost.values.get("outputFilter") or "mean" for cost in costs},
+            {cost.name: cost.values.get("children") or [] for cost in costs},
+            {cost.name: cost.additive for cost in costs if cost.additive},
+        )
+
+    @classmethod
+    def of_stored(cls, layers: Mapping[str, Mapping[str, Any]]) -> Outputs:
+        """Of the layer dicts of a checkpoint, of any generation."""
+        costs = {name: layer for name, layer in layers.items() if str(layer["type"]).startswith("cost.")}
+        return cls(
+            {name: recognise(str(layer.get("outputFilter", ""))) for name, layer in costs.items()},
+            {name: layer.get("children") or [] for name, layer in costs.items()},
+        )
+
+    def folded(self, costs: Costs) -> Costs:
+        """Sums, with children added to their parents and left out; values that do not add up are left out too."""
+        inner = {child for children in self.children.values() for child in children}
+        return {name: self._total(name, costs) for name in costs if name not in inner}
+
+    def shown(self, costs: Costs, cases: int) -> Costs:
+        """The numbers to print."""
+        return {name: FILTERS[self.filters.get(name, "mean")].apply(v, cases) for name, v in self.folded(costs).items()}
+
+    def _total(self, name: str, costs: Costs) -> list[float]:
+        total = costs[name]
+        for child in self.children.get(name, ()):
+            if child in costs:
+                most = self.additive.get(child)
+                total = [a + b for a, b in zip(total, self._total(child, costs)[:most], strict=False)]
+        return total
