@@ -5,14 +5,18 @@
     initWFunc=initw.makewcat(PATH,A,B)          matrices of A and B, side by side or one below the other
     initBFunc=initw.makeb(PATH)                 the same layer's biases; makeb(PATH,LAYER), makebcat(PATH,A,B) alike
     initBFunc=initw.makeb_vec(0.1,0.2,0.3)      these biases
+    initCFunc=initw.makec(PATH)                 the same layer's random connections; makec(PATH,LAYER)
 
-PATH is a checkpoint of any generation, or its folder, as seen from where the program was started. Put an ``initw.py`` of
-your own beside the layer file to use that one. A function of yours is called as ``f(name, input, (rows, columns),
-params=[...])`` for weights, without ``input`` for biases; ``params`` are the texts between the brackets.
+PATH is a checkpoint of any generation, or its folder, as seen from where the program was started. Files of 2012 leave it
+out, ``makew(LAYER)``, since it stood in their ``initw.py``; the environment variable CONVNET_INITW names it for them.
+
+Put an ``initw.py`` of your own beside the layer file to use that one. A function of yours is called as ``f(name, input,
+(rows, columns), params=[...])`` for weights, without ``input`` for biases; ``params`` are the texts between the brackets.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +41,15 @@ def makeb(name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
     """The biases of layer ``name``, or of ``params[1]``, in checkpoint ``params[0]``."""
     path, source = _arguments("makeb", name, params)
     return _fitting(_biases(path, source), shape, f"the biases of '{source}' in {path}")
+
+
+def makec(name: str, index: int, shape: tuple[int, int, int], params: Sequence[str] = ()) -> list[int]:
+    """The connections of input ``index`` of layer ``name``, or of ``params[1]``; ``shape`` is checked by whoever asked."""
+    path, source = _arguments("makec", name, params)
+    held = _layer(path, source).get("filterConns") or []
+    if index >= len(held) or not len(held[index]):
+        raise ConvnetError(f"layer '{source}' in {path} has no random connections for input {index}")
+    return [int(channel) for channel in held[index]]
 
 
 def makewcat(name: str, index: int, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
@@ -68,7 +81,13 @@ def _some(function: str, params: Sequence[str], least: int) -> list[str]:
 def _arguments(function: str, name: str, params: Sequence[str]) -> tuple[str, str]:
     """(checkpoint, layer)."""
     path, *source = _some(function, params, 1)
-    return path, source[0] if source else name
+    if source or Path(path).exists():
+        return path, source[0] if source else name
+    known = os.environ.get("CONVNET_INITW")
+    if not known:
+        text = f"no checkpoint {path}; if {path} is a layer, as in files of 2012, let CONVNET_INITW name the checkpoint"
+        raise ConvnetError(text)
+    return known, path
 
 
 @lru_cache(maxsize=1)

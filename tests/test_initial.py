@@ -122,3 +122,16 @@ def test_joined_matrices(saved):
         initw.makew("conv11", 0, (75, 8), [str(path)])
     with pytest.raises(ConvnetError, match=r"1 matrices, counted from 0; none is number 2"):
         initw.makew("conv1", 2, (75, 8), [str(path)])
+
+
+def test_files_of_2012_name_only_the_layer(saved, tmp_path, monkeypatch):
+    path, value, _ = saved
+    text = with_keys("conv1", "initWFunc=initw.makew(conv1)")
+    monkeypatch.setenv("CONVNET_INITW", str(path))
+    old = checkpoint.unpack_layers(value)["conv1"]["weights"][0]
+    np.testing.assert_array_equal(state_of(tmp_path, text)["conv1"]["weights"][0], old)
+    with pytest.raises(ConvnetError, match=r"layer 'conv1' in .* has no random connections"):
+        initw.makec("conv1", 0, (1, 3, 3), ["conv1"])
+    monkeypatch.delenv("CONVNET_INITW")
+    with pytest.raises(ConvnetError, match="let CONVNET_INITW name the checkpoint"):
+        state_of(tmp_path, text)

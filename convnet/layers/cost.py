@@ -37,6 +37,7 @@ class Cost(Layer):
     keys = (_COEFF, _CHILDREN, _FILTER)
     most_inputs = least_inputs = 2
     op = ""
+    first_input = "target"  # what inputs[0] holds: label (one row), target (a row per prediction), gate, or nothing
     additive: int | None = None  # how many values add up when another cost counts this one among its children
     fused_type: type[Layer] | None = None  # the layer below whose gradient joins the cost's in one formula
 
@@ -109,6 +110,7 @@ class LogReg(Cost):
     summary = "Minus the log of the label's probability; also the error and the top-k error."
     keys = (*Cost.keys, Key("topk", INT, "labels that may be guessed", 1, "params", least=1, read_by="2012 2014"))
     op = "logreg"
+    first_input = "label"
     fused_type = Softmax
 
     topk: int
@@ -223,6 +225,7 @@ class SumOfSquares(Cost):
     summary = "The sum of the squares of its input."
     most_inputs = least_inputs = 1
     op = "sum2"
+    first_input = ""
 
     def backward(self, node: Node) -> None:
         if node.wants(0):
@@ -239,6 +242,7 @@ class GatedSumOfSquares(Cost):
     read_by = "2012"
     keys = (_COEFF,)
     op = "gsum2"
+    first_input = "gate"
 
     def check_inputs(self, check: Check) -> None:
         if self.num_inputs[0] != 1:
@@ -284,6 +288,7 @@ class Tica(Cost):
     )
     most_inputs = least_inputs = 1
     op = "tica"
+    first_input = ""
 
     channels: int
     sizeX: int
@@ -322,6 +327,7 @@ class MultiSoftmax(Cost):
         Key("threads", INT, "processor threads of the original; not used here", 1, "params", least=1),
     )
     op = "msm"
+    first_input = "label"
 
     setSize: int
     threads: int
