@@ -40,6 +40,7 @@ from convnet.net import Net
 from convnet.outputs import Outputs
 from convnet.printing import Printer
 from convnet.reading import LayerFiles, parse
+from convnet.storage import cache_folder
 from convnet.train import Plan, Position, Trainer
 
 _EPOCHS = 50000  # the originals' default: until stopped
@@ -234,7 +235,7 @@ def _data(options: dict[str, Any], request: Request, remarks: list[str]) -> tupl
 def _plan_demo(options: dict[str, Any], plan: Plan, remarks: list[str]) -> None:
     plan.epochs = options["epochs"] or _DEMO_EPOCHS
     plan.test_freq = options["test_freq"] or demo.TRAIN_BATCHES
-    text = f"No --data-path: training on the demonstration set, drawn shapes in {demo.cache_folder()}."
+    text = f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}."
     if options["max_batches"] is None and not options["epochs"]:
         plan.max_batches = demo.TRAIN_BATCHES
         text += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from convnet import pickles
 from convnet.errors import CheckpointError
@@ -111,18 +111,6 @@ def find_latest(path: str | Path, read: Callable[[Path], Any]) -> tuple[Path, An
         except CheckpointError as error:
             remarks.append(f"{error}; falling back on the one before")
     raise CheckpointError(f"no readable checkpoint in {path}: {remarks[0].removesuffix('; falling back on the one before')}")
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file whole or not at all; raises ``OSError``."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _position(path: Path) -> tuple[int, int]:

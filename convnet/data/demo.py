@@ -12,7 +12,6 @@ import colorsys
 import io
 import math
 import os
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,7 @@ from convnet import pickles
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Batch, Request
 from convnet.errors import DataError
+from convnet.storage import cache_folder
 
 SHAPES = ("disc", "square", "triangle", "diamond", "star", "cross", "ring", "hexagon", "crescent", "bar")
 COLORS = ("red", "orange", "yellow", "lime", "green", "teal", "azure", "blue", "purple", "pink")
@@ -142,14 +142,6 @@ def draw(label: int, side: int, random: np.random.Generator) -> Image.Image:
     filling = _texture(texture, side, bright, dark, random)
     background.paste(filling, mask=_mask(shape, side, random))
     return background
-
-
-def cache_folder() -> Path:
-    """Where this user's caches belong."""
-    if os.environ.get("CONVNET_CACHE_DIR"):
-        return Path(os.environ["CONVNET_CACHE_DIR"])
-    base = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-    return Path(os.environ.get("XDG_CACHE_HOME") or base) / "convnet"
 
 
 def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:

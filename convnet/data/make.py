@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image
 
 from convnet import pickles
-from convnet.checkpoint.files import write_atomically
 from convnet.data.pictures import fit
 from convnet.errors import ConvnetError, DataError, OptionError
+from convnet.storage import write_atomically
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _DIGIT_BATCHES = 6

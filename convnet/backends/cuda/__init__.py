@@ -1,0 +1,28 @@
+"""The cuda backend: ops as kernels compiled for the layer at hand (``cuda/*.cu``), products by the device's library.
+
+Nothing here touches a device until a ``Cuda`` is made, and only ``driver.py`` knows PyCUDA.
+"""
+
+from __future__ import annotations
+
+from convnet.backends.cuda.conv import ConvOps
+from convnet.backends.cuda.device import Device
+from convnet.backends.cuda.eltwise import EltwiseOps
+from convnet.backends.cuda.fc import FcOps
+from convnet.backends.cuda.neuron import NeuronOps
+from convnet.backends.cuda.weights import WeightOps
+
+
+class Cuda(ConvOps, NeuronOps, FcOps, WeightOps, EltwiseOps):
+    """Every op over one ``Device``."""
+
+    name = "cuda"
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._sources = {}
+        self._integers = {}
+        self._inverse = {}
+
+    def describe(self) -> str:
+        return self.device.name

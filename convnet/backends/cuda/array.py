@@ -1,0 +1,67 @@
+"""Arrays that live on a device: a buffer, a place in it, a shape. C-ordered; slices and reshapes are views."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class Buffer:
+    """Memory of a device; ``free`` gives it back when nobody views it any more."""
+
+    def __init__(self, device: Any, pointer: int, nbytes: int) -> None:
+        self.device, self.pointer, self.nbytes = device, pointer, nbytes
+
+    def __del__(self) -> None:
+        self.device.free(self.pointer, self.nbytes)
+
+
+class DeviceArray:
+    """``shape`` values of ``dtype`` from ``offset`` bytes into a buffer on."""
+
+    __slots__ = ("buffer", "dtype", "offset", "shape")
+
+    def __init__(self, buffer: Buffer, shape: Sequence[int], dtype: np.dtype | type = np.float32, offset: int = 0) -> None:
+        self.buffer, self.shape = buffer, tuple(int(length) for length in shape)
+        self.dtype, self.offset = np.dtype(dtype), offset
+
+    @property
+    def pointer(self) -> int:
+        """The device address of the first value."""
+        return self.buffer.pointer + self.offset
+
+    @property
+    def size(self) -> int:
+        """How many values."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def reshape(self, *shape: Any) -> DeviceArray:
+        """The same values under another shape; one length may be -1."""
+        wanted = [int(n) for n in (shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)]
+        if -1 in wanted:
+            rest = -math.prod(wanted)
+            wanted[wanted.index(-1)] = self.size // rest if rest else 0
+        if math.prod(wanted) != self.size:
+            raise ValueError(f"{self.shape} cannot be seen as {tuple(wanted)}")
+        return DeviceArray(self.buffer, wanted, self.dtype, self.offset)
+
+    def __getitem__(self, rows: slice) -> DeviceArray:
+        """Rows ``start`` to ``stop`` of the first axis."""
+        start, stop, step = rows.indices(self.shape[0])
+        if step != 1:
+            raise ValueError("only contiguous rows can be viewed")
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        return DeviceArray(self.buffer, (max(stop - start, 0), *self.shape[1:]), self.dtype, self.offset + start * row)
+
+    def __repr__(self) -> str:
+        return f"DeviceArray({self.shape}, {self.dtype}, at {self.pointer:#x})"

@@ -1,0 +1,142 @@
+"""From kernel text to machine code: NVRTC where it is installed, else nvcc; kept on disk.
+
+NVRTC (``pip install 'convnet[cuda]'``) needs neither a host compiler nor headers and is ten times faster than nvcc. The
+cache is keyed by text, options, compiler and architecture; files appear by renaming, so concurrent runs cannot meet
+half of one. ``CONVNET_CACHE_DIR`` moves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+import tempfile
+from abc import ABC, abstractmethod
+from functools import cache
+from pathlib import Path
+from shutil import which
+
+from convnet.backends.cuda.source import Source
+from convnet.errors import BackendError
+from convnet.storage import cache_folder, write_atomically
+
+OPTIONS = ("-std=c++17",)
+
+
+class Compiler(ABC):
+    """Turns text into a cubin, or PTX where the compiler does not know the architecture."""
+
+    version = ""
+    architectures: tuple[int, ...] = ()  # compute capabilities it knows, such as 90
+
+    @abstractmethod
+    def compile(self, text: str, name: str, target: str) -> bytes:
+        """Machine code for ``sm_NN`` or PTX for ``compute_NN``; raises ``BackendError`` with the compiler's messages."""
+
+    def target(self, capability: int) -> str:
+        """The best this compiler can do for a device: its own architecture, else PTX of the newest one below it."""
+        if capability in self.architectures:
+            return f"sm_{capability}"
+        older = [known for known in self.architectures if known < capability]
+        if not older:
+            oldest = min(self.architectures, default=0)
+            raise BackendError(
+                f"{self.version} knows devices from sm_{oldest} on, not sm_{capability}; use an older CUDA toolkit"
+            )
+        return f"compute_{max(older)}"
+
+
+class Nvrtc(Compiler):
+    """NVIDIA's run-time compiler through cuda-bindings; needs no driver."""
+
+    def __init__(self) -> None:
+        from cuda.bindings import nvrtc
+
+        self.api = nvrtc
+        major, minor = self._check(nvrtc.nvrtcVersion())
+        self.version = f"NVRTC {major}.{minor}"
+        count = self._check(nvrtc.nvrtcGetNumSupportedArchs())[0]
+        self.architectures = tuple(self._check(nvrtc.nvrtcGetSupportedArchs())[0][:count])
+
+    def compile(self, text: str, name: str, target: str) -> bytes:
+        api = self.api
+        program = self._check(api.nvrtcCreateProgram(text.encode(), name.encode(), 0, [], []))[0]
+        options = [*(option.encode() for option in OPTIONS), f"-arch={target}".encode()]
+        status = api.nvrtcCompileProgram(program, len(options), options)[0]
+        if status != api.nvrtcResult.NVRTC_SUCCESS:
+            log = b" " * self._check(api.nvrtcGetProgramLogSize(program))[0]
+            api.nvrtcGetProgramLog(program, log)
+            raise BackendError(log.decode(errors="replace").strip("\0 \n"))
+        kind = "CUBIN" if target.startswith("sm_") else "PTX"
+        code = b" " * self._check(getattr(api, f"nvrtcGet{kind}Size")(program))[0]
+        self._check(getattr(api, f"nvrtcGet{kind}")(program, code))
+        api.nvrtcDestroyProgram(program)
+        return code
+
+    def _check(self, result: tuple) -> tuple:
+        if result[0] != self.api.nvrtcResult.NVRTC_SUCCESS:
+            raise BackendError(f"NVRTC: {result[0]}")
+        return result[1:]
+
+
+class Nvcc(Compiler):
+    """The toolkit's compiler, as a program."""
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        self.version = "nvcc " + (re.search(r"release ([\d.]+)", said) or [said, said.strip()])[1]
+        listed = subprocess.run([program, "--list-gpu-arch"], capture_output=True, text=True).stdout
+        self.architectures = tuple(int(number) for number in re.findall(r"compute_(\d+)\b", listed))
+
+    def compile(self, text: str, name: str, target: str) -> bytes:
+        kind = "--cubin" if target.startswith("sm_") else "--ptx"
+        with tempfile.TemporaryDirectory() as folder:
+            source, out = Path(folder) / name, Path(folder) / "out"
+            source.write_text(text, encoding="utf-8")
+            command = [self.program, kind, *OPTIONS, f"-arch={target}", "-o", str(out), str(source)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise BackendError(done.stderr.strip())
+            return out.read_bytes()
+
+
+@cache
+def find_compiler() -> Compiler:
+    """NVRTC, else nvcc; raises ``BackendError`` saying what to install."""
+    try:
+        return Nvrtc()
+    except Exception as error:  # the bindings raise many kinds where their library is missing
+        reason = str(error)
+    for program in (which("nvcc"), *(f"{os.environ[k]}/bin/nvcc" for k in ("CUDA_HOME", "CUDA_PATH") if k in os.environ)):
+        if program and Path(program).is_file():
+            return Nvcc(program)
+    raise BackendError(f"no compiler for kernels (NVRTC: {reason}; no nvcc on PATH); pip install 'convnet[cuda]'")
+
+
+def build(source: Source, capability: int, compiler: Compiler | None = None) -> bytes:
+    """Machine code of ``source`` for a device of compute capability ``capability`` (90 for 9.0), from the cache if there."""
+    compiler = compiler or find_compiler()
+    text, target = source.text(), compiler.target(capability)
+    key = hashlib.sha256("\0".join([text, *OPTIONS, compiler.version, target]).encode()).hexdigest()
+    path = cache_folder() / "kernels" / f"{Path(source.file).stem}-{target}-{key[:24]}"
+    try:
+        return path.read_bytes()
+    except OSError:
+        pass
+    try:
+        code = compiler.compile(text, source.file, target)
+    except BackendError as error:
+        raise BackendError(f"{source.file} does not compile for {target} with {source.constants()}:\n{error}") from None
+    _keep(path, code)
+    return code
+
+
+def _keep(path: Path, code: bytes) -> None:
+    """Into the cache; a folder that cannot be written only costs time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: file.write(code))
+    except (OSError, BackendError):
+        pass

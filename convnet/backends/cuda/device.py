@@ -1,0 +1,106 @@
+"""What the cuda backend asks of a device: memory, copies, kernels, products, waiting. Nothing above knows PyCUDA.
+
+Two implementations: ``driver.Driver`` (PyCUDA, a real GPU) and the emulator of the tests, which runs the same kernel
+texts on the processor. Work is issued in order on one stream; ``download`` and ``sync`` wait for it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from convnet.backends.cuda.array import Buffer, DeviceArray
+from convnet.backends.cuda.source import Source
+
+Dim = tuple[int, ...]  # up to three extents, x first
+
+
+class Device(ABC):
+    """One device. Pointers are integers."""
+
+    name = ""
+    processors = 1  # multiprocessors, for choosing grids
+    math = "float32"  # or "tf32": how products may round
+
+    @abstractmethod
+    def allocate(self, nbytes: int) -> Buffer:
+        """New memory with arbitrary contents; raises ``BackendError`` when there is none left."""
+
+    @abstractmethod
+    def free(self, pointer: int, nbytes: int) -> None:
+        """Called by a ``Buffer`` nobody holds; work already issued may still use the memory."""
+
+    @abstractmethod
+    def copy_in(self, values: np.ndarray, pointer: int) -> None:
+        """Host to device; ``values`` is contiguous and may change as soon as this returns."""
+
+    @abstractmethod
+    def copy_out(self, pointer: int, values: np.ndarray) -> None:
+        """Device to host; waits."""
+
+    @abstractmethod
+    def copy(self, source: int, target: int, nbytes: int) -> None:
+        """Device to device."""
+
+    @abstractmethod
+    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
+        """Run ``kernel`` of ``source``, compiled when first asked for, with ``shared`` bytes of dynamic shared memory.
+
+        ``args`` are ``DeviceArray``, ``None`` (a null pointer) or numbers; they are converted to the kernel's C types.
+        """
+
+    @abstractmethod
+    def gemm(
+        self, a: int, b: int, c: int, M: int, N: int, K: int, lda: int, ldb: int, ldc: int,
+        transpose_a: bool, transpose_b: bool, alpha: float, beta: float,
+    ) -> None:  # fmt: skip
+        """c[M, N] = alpha * op(a)[M, K] @ op(b)[K, N] + beta * c; rows ``ld`` floats apart. beta 0 does not read c."""
+
+    @abstractmethod
+    def sync(self) -> None:
+        """Wait for everything issued."""
+
+    def memory(self) -> tuple[int, int] | None:
+        """(free, total) bytes, where that is known."""
+        return None
+
+    # -- built on the above -----------------------------------------------------------------------------------
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
+        """A new array with arbitrary contents."""
+        nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        return DeviceArray(self.allocate(max(nbytes, 1)), shape, dtype)
+
+    def upload(self, values: np.ndarray) -> DeviceArray:
+        """A new array with the contents of a host array."""
+        array = self.empty(values.shape, values.dtype)
+        if array.size:
+            self.copy_in(np.ascontiguousarray(values), array.pointer)
+        return array
+
+    def download(self, array: DeviceArray) -> np.ndarray:
+        """A host copy; waits."""
+        values = np.empty(array.shape, array.dtype)
+        if array.size:
+            self.copy_out(array.pointer, values)
+        return values
+
+
+def convert(types: tuple[str, ...], args: tuple[Any, ...], kernel: str) -> list[Any]:
+    """``args`` as NumPy scalars of a kernel's C types; raises ``TypeError`` where their number differs."""
+    if len(types) != len(args):
+        raise TypeError(f"{kernel} takes {len(types)} arguments ({', '.join(types)}), not {len(args)}")
+    return [_scalar(kind, value) for kind, value in zip(types, args, strict=True)]
+
+
+_SCALARS = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "float": np.float32, "double": np.float64}
+
+
+def _scalar(kind: str, value: Any) -> Any:
+    if kind.endswith("*"):
+        return np.uint64(0 if value is None else value.pointer)
+    if kind == "unsigned":
+        return np.uint32(int(value) & 0xFFFFFFFF)
+    return _SCALARS[kind](value)

@@ -1,0 +1,70 @@
+"""Memory, elementwise ops and sums: the host side of ``cuda/eltwise.cu``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convnet.backends.base import Backend
+from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for
+
+_PARTS = 256  # blocks of a sum over everything
+
+
+class EltwiseOps(Launcher, Backend):
+    """Memory, fill, add, add_bias, sum_rows, eltmax_*, all_finite, mean_magnitude."""
+
+    def empty(self, shape):
+        return self.device.empty(tuple(shape))
+
+    def upload(self, values):
+        return self.device.upload(np.asarray(values, np.float32))
+
+    def copy_in(self, values, out):
+        if out.size:
+            self.device.copy_in(np.ascontiguousarray(values, np.float32), out.pointer)
+
+    def download(self, array):
+        return self.device.download(array)
+
+    def cost_vector(self, length):
+        return self.device.upload(np.zeros(length, np.float64))
+
+    def connections(self, channels):
+        return self.device.upload(np.asarray(channels, np.int32))
+
+    def sync(self):
+        self.device.sync()
+
+    def fill(self, out, value):
+        self.each("eltwise", "fill", out.size, out, out.size, value)
+
+    def add(self, x, out, scale_targets=0.0, scale_output=1.0):
+        self.each("eltwise", "add", out.size, x, out, out.size, scale_targets, scale_output)
+
+    def add_bias(self, out, biases):
+        rows, columns = out.shape
+        grid, tiles = (blocks_for(columns), rows), {"THREADS": THREADS}
+        self.run("eltwise", "add_bias", grid, (THREADS,), out, biases, rows, columns, tiles=tiles)
+
+    def sum_rows(self, x, out, scale_targets=0.0, scale_output=1.0):
+        rows, columns = x.shape
+        threads = 64 if columns <= 256 else THREADS
+        tiles = {"THREADS": threads}
+        self.run("eltwise", "sum_rows", (rows,), (threads,), x, out, columns, scale_targets, scale_output, tiles=tiles)
+
+    def eltmax_forward(self, x, out):
+        self.each("eltwise", "eltmax_forward", out.size, x, out, out.size)
+
+    def eltmax_input_grad(self, x, y, grad, into, scale_targets=0.0):
+        self.each("eltwise", "eltmax_input_grad", into.size, x, y, grad, into, into.size, scale_targets)
+
+    def all_finite(self, x):
+        return self._total("count_bad", x) == 0
+
+    def mean_magnitude(self, x):
+        return self._total("sum_magnitudes", x) / max(x.size, 1)
+
+    def _total(self, kernel: str, x) -> float:
+        parts = self.device.empty((min(_PARTS, blocks_for(max(x.size, 1))),), np.float64)
+        self.run("eltwise", kernel, (len(parts),), (THREADS,), x, parts, x.size, tiles={"THREADS": THREADS})
+        return float(self.device.download(parts).sum())

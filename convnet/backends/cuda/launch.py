@@ -1,0 +1,49 @@
+"""How ops start kernels: grids, blocks, and the one call that all families share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from convnet.backends.cuda.device import Device, Dim
+from convnet.backends.cuda.source import Number, Source
+
+THREADS = 256
+# Blocks of a kernel that strides over its elements: enough to fill any device several times over.
+_MOST_BLOCKS = 4096
+
+
+class Launcher:
+    """Base of the op families: ``run`` for any kernel, ``each`` for one thread per element."""
+
+    device: Device
+    _sources: dict[tuple, Source]
+
+    def run(
+        self, file: str, kernel: str, grid: Dim, block: Dim, *args: Any,
+        shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None, shared: int = 0,
+    ) -> None:  # fmt: skip
+        """Start ``kernel`` of ``cuda/<file>.cu`` as specialised by ``shapes`` and ``tiles``."""
+        key = (file, *(shapes or {}).items(), None, *(tiles or {}).items())
+        source = self._sources.get(key)
+        if source is None:
+            source = self._sources[key] = Source.of(f"{file}.cu", shapes, tiles)
+        if all(grid):
+            self.device.launch(source, kernel, grid, block, args, shared)
+
+    def each(
+        self, file: str, kernel: str, count: int, *args: Any,
+        shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None,
+    ) -> None:  # fmt: skip
+        """Start ``kernel`` with a thread for each of ``count`` elements (FOR_EACH in the source)."""
+        tiles = {"THREADS": THREADS, **(tiles or {})}
+        self.run(file, kernel, (blocks_for(count),), (THREADS,), *args, shapes=shapes, tiles=tiles)
+
+
+def blocks_for(count: int, threads: int = THREADS) -> int:
+    """Blocks of a grid that strides over ``count`` elements."""
+    return min(ceil_div(count, threads), _MOST_BLOCKS)
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)

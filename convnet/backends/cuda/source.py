@@ -1,0 +1,111 @@
+"""Kernel sources: the text of a ``.cu`` file with the constants of the layer at hand before it.
+
+``shapes`` are plain numbers (sizes, strides, rates). ``tiles`` size arrays and unrolled loops. The real compiler sees
+both as constants; the emulator compiles once per ``tiles`` and sets ``shapes`` before each launch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from convnet.errors import BackendError
+
+Number = int | float
+Constants = tuple[tuple[str, Number], ...]
+
+_INCLUDE = re.compile(r'#include "(\w+\.cuh)"')
+_KERNEL = re.compile(
+    r'^#if (?P<guard>.*)$|^(?P<end>#endif)|extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?'
+    r"(?P<name>\w+)\s*\((?P<parameters>[^)]*)\)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One specialisation of one file."""
+
+    file: str
+    shapes: Constants = ()
+    tiles: Constants = ()
+
+    @classmethod
+    def of(cls, file: str, shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None) -> Source:
+        return cls(file, tuple((shapes or {}).items()), tuple((tiles or {}).items()))
+
+    def text(self) -> str:
+        """What the compiler sees."""
+        return "\n".join([self.definitions(), *(_constant(*item) for item in self.shapes), read(self.file)])
+
+    def definitions(self) -> str:
+        """``tiles``, which ``#if`` may ask for."""
+        return "\n".join(f"#define {name} {value}" for name, value in self.tiles)
+
+    def constants(self) -> str:
+        """For messages and listings: ``C=96 H=55 …``."""
+        return " ".join(f"{name}={value}" for name, value in (*self.tiles, *self.shapes))
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A kernel's name, the C types of its parameters, such as ``const float*`` and ``int``, and its ``#if`` if any."""
+
+    name: str
+    types: tuple[str, ...]
+    guard: str = ""
+
+
+@cache
+def folder() -> Path:
+    """Where the ``.cu`` files are: in the package, or beside it in a checkout."""
+    for candidate in (Path(str(resources.files("convnet"))) / "cuda", Path(__file__).resolve().parents[3] / "cuda"):
+        if (candidate / "common.cuh").is_file():
+            return candidate
+    raise BackendError("the kernel sources (cuda/*.cu) are missing; run 'pip install .' in the project's folder")
+
+
+@cache
+def read(file: str) -> str:
+    """The text of a kernel file with its includes put in place; ``#line`` makes messages name files and lines."""
+    lines = [f'#line 1 "{file}"']
+    for number, line in enumerate((folder() / file).read_text(encoding="utf-8").splitlines(), 1):
+        included = _INCLUDE.match(line)
+        lines += [read(included[1]), f'#line {number + 1} "{file}"'] if included else [line]
+    return "\n".join(lines)
+
+
+def files() -> list[str]:
+    """Every kernel file, by name."""
+    return sorted(path.name for path in folder().glob("*.cu"))
+
+
+@cache
+def signatures(file: str) -> dict[str, Signature]:
+    """The kernels of a file, in order."""
+    found, guards = {}, [""]
+    for match in _KERNEL.finditer(re.sub(r"//[^\n]*", "", (folder() / file).read_text(encoding="utf-8"))):
+        if match["guard"]:
+            guards.append(match["guard"])
+        elif match["end"]:
+            guards.pop()
+        else:
+            types = tuple(_type(parameter) for parameter in match["parameters"].split(",") if parameter.strip())
+            found[match["name"]] = Signature(match["name"], types, guards[-1])
+    return found
+
+
+def _type(parameter: str) -> str:
+    """``const float* __restrict__ x`` -> ``const float*``."""
+    words = parameter.replace("__restrict__", "").replace("*", "* ").split()[:-1]
+    return " ".join(words).replace(" *", "*")
+
+
+def _constant(name: str, value: Number) -> str:
+    if isinstance(value, float):
+        return f"constexpr float {name} = {value!r}f;"
+    return f"constexpr int {name} = {int(value)};"

@@ -1,0 +1,62 @@
+// What every kernel file may use. Includes are put in place before compiling (source.py), so that the compiler needs no
+// files; before them stand the constants of the layer at hand, `constexpr int C = 96;` and so on. See docs/cuda.md.
+//
+// Letters: C channels, H, W height and width, N cases, F filters, M side of the output, G groups, K rows of a product.
+// Activations are [c][y][x][n], cases fastest; weights [c][ky][kx][f].
+
+#ifndef EMULATED
+#define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
+#endif
+
+// A loop over `count` elements by the whole grid; i is a 64-bit index.
+#define FOR_EACH(i, count)                                                                     \
+    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (count);          \
+         i += (long long)gridDim.x * blockDim.x)
+
+// The contract of every op that accumulates: with scale_targets 0 the old contents are not read (they may be NaN).
+__device__ __forceinline__ float blend(const float* old, float result, float scale_targets, float scale_output) {
+    return scale_targets == 0.0f ? scale_output * result : scale_targets * *old + scale_output * result;
+}
+
+__device__ __forceinline__ int least(int a, int b) { return a < b ? a : b; }
+__device__ __forceinline__ int most(int a, int b) { return a > b ? a : b; }
+__device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+// The sum over the threads of a block, in a fixed order; every thread gets it. COUNT, their number, is a power of two.
+template <int COUNT, typename T>
+__device__ T block_sum(T value) {
+    __shared__ T parts[COUNT];
+    parts[threadIdx.x] = value;
+    __syncthreads();
+#pragma unroll
+    for (int half = COUNT / 2; half > 0; half /= 2) {
+        if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
+        __syncthreads();
+    }
+    T total = parts[0];
+    __syncthreads();
+    return total;
+}
+
+// Philox4x32-10, the twin of convnet/philox.py: four words for block `block` of a key.
+struct Key {
+    unsigned k0, k1, c1, c2;
+};
+
+__device__ __forceinline__ void philox(unsigned block, Key key, unsigned words[4]) {
+    unsigned x0 = block, x1 = key.c1, x2 = key.c2, x3 = 0, k0 = key.k0, k1 = key.k1;
+#pragma unroll
+    for (int round = 0; round < 10; round++) {
+        unsigned long long p0 = 0xD2511F53ull * x0, p1 = 0xCD9E8D57ull * x2;
+        x0 = (unsigned)(p1 >> 32) ^ x1 ^ k0;
+        x1 = (unsigned)p1;
+        x2 = (unsigned)(p0 >> 32) ^ x3 ^ k1;
+        x3 = (unsigned)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    words[0] = x0, words[1] = x1, words[2] = x2, words[3] = x3;
+}
+
+// A word as a number in (0, 1], exact in float.
+__device__ __forceinline__ float uniform(unsigned word) { return (float)((word >> 8) + 1) * 0x1p-24f; }

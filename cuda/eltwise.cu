@@ -1,0 +1,61 @@
+// Elementwise ops and sums over rows.
+//
+//   fill         out[i] = value
+//   add          out[i] = scale_targets out[i] + scale_output x[i]
+//   add_bias     out[r, j] += biases[r]
+//   sum_rows     out[r] = scale_targets out[r] + scale_output sum_j x[r, j]
+//   eltmax       out[i] = max(out[i], x[i]);  gradient: grad[i] where x[i] == y[i]
+//   checks       how many values are not finite; the sum of magnitudes
+//
+// Layout: anything contiguous; x[r, j] rows slowest. Threads: one per element, striding over the grid; for sums one block
+// per row (sum_rows), or a fixed number of blocks whose partial sums the host adds (checks).
+// 2012: kEltwiseBinaryOp, kColVectorOp, kAggRows_wholerow, kTotalAgg, kEltwiseMaxGrad (nvmatrix, layer_kernels.cu).
+
+#include "common.cuh"
+
+extern "C" __global__ void fill(float* out, long long count, float value) {
+    FOR_EACH(i, count) out[i] = value;
+}
+
+extern "C" __global__ void add(const float* x, float* out, long long count, float scale_targets, float scale_output) {
+    FOR_EACH(i, count) out[i] = blend(out + i, x[i], scale_targets, scale_output);
+}
+
+extern "C" __global__ void add_bias(float* out, const float* biases, int rows, int columns) {
+    const float bias = biases[blockIdx.y];
+    float* row = out + (long long)blockIdx.y * columns;
+    FOR_EACH(j, columns) row[j] += bias;
+}
+
+extern "C" __global__ void sum_rows(const float* x, float* out, int columns, float scale_targets, float scale_output) {
+    const float* row = x + (long long)blockIdx.x * columns;
+    float sum = 0;
+    for (int j = threadIdx.x; j < columns; j += THREADS) sum += row[j];
+    sum = block_sum<THREADS>(sum);
+    if (threadIdx.x == 0) out[blockIdx.x] = blend(out + blockIdx.x, sum, scale_targets, scale_output);
+}
+
+extern "C" __global__ void eltmax_forward(const float* x, float* out, long long count) {
+    FOR_EACH(i, count) out[i] = fmaxf(out[i], x[i]);
+}
+
+extern "C" __global__ void eltmax_input_grad(const float* x, const float* y, const float* grad, float* into,
+                                             long long count, float scale_targets) {
+    FOR_EACH(i, count) into[i] = blend(into + i, x[i] == y[i] ? grad[i] : 0.0f, scale_targets, 1.0f);
+}
+
+// parts[block] = number of values that are NaN or infinite.
+extern "C" __global__ void count_bad(const float* x, double* parts, long long count) {
+    double bad = 0;
+    FOR_EACH(i, count) bad += !isfinite(x[i]);
+    bad = block_sum<THREADS>(bad);
+    if (threadIdx.x == 0) parts[blockIdx.x] = bad;
+}
+
+// parts[block] = sum of |x|.
+extern "C" __global__ void sum_magnitudes(const float* x, double* parts, long long count) {
+    double sum = 0;
+    FOR_EACH(i, count) sum += fabsf(x[i]);
+    sum = block_sum<THREADS>(sum);
+    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}

@@ -1,0 +1,133 @@
+// Neurons, softmax and dropout.
+//
+//   neuron       out = f(x); gradient grad * f'(x or y), KIND names f (numerics 7)
+//   nrelu        out = max(0, y + y * g), y = max(0, x), g from N(0, 1)
+//   softmax      out[j, n] = exp(x[j, n] - max_j) / sum_j;  gradient y_i (g_i - sum_j g_j y_j)
+//   dropout      out = gain * x where the key's uniform number at this place is below keep, else 0
+//
+// Layout: x[j, n], cases fastest. Threads: one per element (four for random numbers, one Philox block); softmax:
+// a block of 32 cases by ROWS threads, which share the classes of a case among them.
+// 2012: the functors of neuron.cuh in kEltwiseUnaryOp and kEltwiseBinaryOp; kSoftmaxGrad; kUnaryRandomize.
+
+#include "common.cuh"
+
+__device__ __forceinline__ float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+__device__ __forceinline__ float neuron(float x, float a, float b) {
+    switch (KIND) {
+        case LOGISTIC: return logistic(x);
+        case RELU: return x < 0 ? 0.0f : x;
+        case BRELU: return fminf(fmaxf(x, 0.0f), a);
+        case ABS: return fabsf(x);
+        case TANH: return a * (2.0f / (1.0f + expf(-2.0f * b * x)) - 1.0f);
+        case DRELU: return x - a * tanhf(x / a);
+        case SOFTRELU: return x > 4.0f ? x : log1pf(expf(x));
+        case SQUARE: return x * x;
+        case SQRT: return sqrtf(x);
+        case LINEAR: return a * x + b;
+        case LOG: return logf(a + x);
+        default: return x;
+    }
+}
+
+__device__ __forceinline__ float neuron_slope(float x, float y, float a, float b) {
+    float t;
+    switch (KIND) {
+        case LOGISTIC: return y * (1.0f - y);
+        case RELU: return y > 0 ? 1.0f : 0.0f;
+        case BRELU: return y > 0 && y < a ? 1.0f : 0.0f;
+        case ABS: return x > 0 ? 1.0f : -1.0f;
+        case TANH: return b * (a - y * y / a);
+        case DRELU: t = tanhf(x / a); return t * t;
+        case SOFTRELU: return x > 4.0f ? 1.0f : 1.0f / (1.0f + expf(-x));
+        case SQUARE: return 2.0f * x;
+        case SQRT: return 1.0f / (2.0f * y);
+        case LINEAR: return a;
+        case LOG: return 1.0f / (a + x);
+        default: return 1.0f;
+    }
+}
+
+extern "C" __global__ void neuron_forward(const float* x, float* out, long long count, float a, float b) {
+    FOR_EACH(i, count) out[i] = neuron(x[i], a, b);
+}
+
+// Only the one of x and y that the slope needs is read; the other pointer may be null.
+extern "C" __global__ void neuron_input_grad(const float* x, const float* y, const float* grad, float* into,
+                                             long long count, float a, float b, float scale_targets) {
+    FOR_EACH(i, count) {
+        const float slope = neuron_slope(NEEDS_X ? x[i] : 0.0f, NEEDS_Y ? y[i] : 0.0f, a, b);
+        into[i] = blend(into + i, grad[i] * slope, scale_targets, 1.0f);
+    }
+}
+
+extern "C" __global__ void nrelu_forward(const float* x, float* out, long long count, unsigned k0, unsigned k1,
+                                         unsigned c1, unsigned c2) {
+    FOR_EACH(block, (count + 3) / 4) {
+        unsigned words[4];
+        philox((unsigned)block, Key{k0, k1, c1, c2}, words);
+        for (int lane = 0; lane < 4 && 4 * block + lane < count; lane++) {
+            const float radius = sqrtf(-2.0f * logf(uniform(words[lane & 2])));
+            const float angle = 2.0f * uniform(words[lane | 1]);
+            const float noise = radius * (lane & 1 ? sinpif(angle) : cospif(angle));
+            const float y = fmaxf(x[4 * block + lane], 0.0f);
+            out[4 * block + lane] = fmaxf(y + y * noise, 0.0f);
+        }
+    }
+}
+
+extern "C" __global__ void dropout(const float* x, float* out, long long count, float keep, float gain,
+                                   float scale_targets, unsigned k0, unsigned k1, unsigned c1, unsigned c2) {
+    FOR_EACH(block, (count + 3) / 4) {
+        unsigned words[4];
+        philox((unsigned)block, Key{k0, k1, c1, c2}, words);
+        for (int lane = 0; lane < 4 && 4 * block + lane < count; lane++) {
+            const long long i = 4 * block + lane;
+            out[i] = blend(out + i, uniform(words[lane]) < keep ? gain * x[i] : 0.0f, scale_targets, 1.0f);
+        }
+    }
+}
+
+// The largest or the sum over the ROWS threads that share a case.
+__device__ float share(float value, bool largest) {
+    __shared__ float parts[ROWS][32];
+    parts[threadIdx.y][threadIdx.x] = value;
+    __syncthreads();
+    float total = parts[0][threadIdx.x];
+    for (int row = 1; row < ROWS; row++) {
+        const float other = parts[row][threadIdx.x];
+        total = largest ? fmaxf(total, other) : total + other;
+    }
+    __syncthreads();
+    return total;
+}
+
+extern "C" __global__ void softmax_forward(const float* x, float* out, int classes, int cases) {
+    const int n = blockIdx.x * 32 + threadIdx.x;
+    const bool inside = n < cases;
+    float largest = -INFINITY, sum = 0;
+    for (int j = threadIdx.y; inside && j < classes; j += ROWS) largest = fmaxf(largest, x[(long long)j * cases + n]);
+    largest = share(largest, true);
+    for (int j = threadIdx.y; inside && j < classes; j += ROWS) sum += expf(x[(long long)j * cases + n] - largest);
+    sum = share(sum, false);
+    for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
+        const long long i = (long long)j * cases + n;
+        out[i] = expf(x[i] - largest) / sum;
+    }
+}
+
+extern "C" __global__ void softmax_input_grad(const float* y, const float* grad, float* into, int classes, int cases,
+                                              float scale_targets) {
+    const int n = blockIdx.x * 32 + threadIdx.x;
+    const bool inside = n < cases;
+    float sum = 0;
+    for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
+        const long long i = (long long)j * cases + n;
+        sum += grad[i] * y[i];
+    }
+    sum = share(sum, false);
+    for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
+        const long long i = (long long)j * cases + n;
+        into[i] = blend(into + i, y[i] * (grad[i] - sum), scale_targets, 1.0f);
+    }
+}

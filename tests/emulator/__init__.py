@@ -1,0 +1,5 @@
+"""A device that is no device: runs the kernels of ``cuda/`` on the processor, to test them where no GPU is."""
+
+from emulator.device import EmulatedDevice, EmulationError
+
+__all__ = ["EmulatedDevice", "EmulationError"]

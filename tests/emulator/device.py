@@ -1,0 +1,150 @@
+"""The emulated device: memory between guard pages, kernels compiled by g++, products by NumPy."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import mmap
+import os
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convnet.backends.cuda.array import Buffer
+from convnet.backends.cuda.device import Device, convert
+from convnet.backends.cuda.source import Signature, Source, read, signatures
+from convnet.storage import cache_folder
+
+HEADER = Path(__file__).with_name("emulator.h")
+_PAGE = mmap.PAGESIZE
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.mmap.restype = ctypes.c_void_p
+_LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+_LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_LIBC.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+class EmulationError(AssertionError):
+    """A kernel did what no kernel may do."""
+
+
+class EmulatedDevice(Device):
+    """Runs kernels on the processor; ``seed`` shuffles the order of a block's threads."""
+
+    name = "emulated device"
+    processors = 4
+
+    def __init__(self, seed: int = 1, math: str = "float32") -> None:
+        self.seed, self.math = seed, math
+        self.launched: set[tuple[str, str]] = set()
+
+    def allocate(self, nbytes: int) -> Buffer:
+        """An array that ends (to 16 bytes) at a page nobody may touch, filled with NaN."""
+        inside = -(-nbytes // 16) * 16
+        pages = -(-inside // _PAGE) * _PAGE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        start = _LIBC.mmap(None, pages + 2 * _PAGE, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+        if start in (None, ctypes.c_void_p(-1).value):
+            raise MemoryError(nbytes)
+        _LIBC.mprotect(start, _PAGE, 0)
+        _LIBC.mprotect(start + _PAGE + pages, _PAGE, 0)
+        pointer = start + _PAGE + pages - inside
+        ctypes.memset(pointer, 0xFF, inside)
+        return Buffer(self, pointer, nbytes)
+
+    def free(self, pointer: int, nbytes: int) -> None:
+        inside = -(-nbytes // 16) * 16
+        pages = -(-inside // _PAGE) * _PAGE
+        _LIBC.munmap(pointer + inside - pages - _PAGE, pages + 2 * _PAGE)
+
+    def copy_in(self, values: np.ndarray, pointer: int) -> None:
+        ctypes.memmove(pointer, values.ctypes.data, values.nbytes)
+
+    def copy_out(self, pointer: int, values: np.ndarray) -> None:
+        ctypes.memmove(values.ctypes.data, pointer, values.nbytes)
+
+    def copy(self, source: int, target: int, nbytes: int) -> None:
+        ctypes.memmove(target, source, nbytes)
+
+    def launch(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int = 0) -> None:
+        signature = signatures(source.file)[kernel]
+        library = _library(source.file, source.tiles, tuple(name for name, _ in source.shapes), _floats(source))
+        for name, value in source.shapes:
+            kind = ctypes.c_float if isinstance(value, float) else ctypes.c_int
+            kind.in_dll(library, f"constant_{name}").value = value
+        held = [np.asarray(scalar) for scalar in convert(signature.types, args, kernel)]
+        pointers = (ctypes.c_void_p * len(held))(*(array.ctypes.data for array in held))
+        run = getattr(library, f"launch_{kernel}")
+        run.restype = ctypes.c_char_p
+        extents = (ctypes.c_uint * 6)(*_three(grid), *_three(block))
+        error = run(extents, ctypes.c_size_t(shared), ctypes.c_uint(self.seed), pointers)
+        self.launched.add((source.file, kernel))
+        if error:
+            raise EmulationError(f"{source.file} {kernel} ({source.constants()}): {error.decode()}")
+
+    def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
+        left = _matrix(a, K, M, lda).T if transpose_a else _matrix(a, M, K, lda)
+        right = _matrix(b, N, K, ldb).T if transpose_b else _matrix(b, K, N, ldb)
+        out = _matrix(c, M, N, ldc)
+        result = np.float32(alpha) * (left @ right)
+        out[...] = result if beta == 0 else result + np.float32(beta) * out
+
+    def sync(self) -> None:
+        pass
+
+
+def _matrix(pointer: int, rows: int, columns: int, stride: int) -> np.ndarray:
+    count = (rows - 1) * stride + columns
+    flat = np.ctypeslib.as_array((ctypes.c_float * count).from_address(pointer))
+    return np.lib.stride_tricks.as_strided(flat, (rows, columns), (4 * stride, 4))
+
+
+def _three(extents) -> tuple[int, int, int]:
+    return (*extents, *(1 for _ in range(3 - len(extents))))
+
+
+def _floats(source: Source) -> frozenset[str]:
+    return frozenset(name for name, value in source.shapes if isinstance(value, float))
+
+
+@cache
+def _library(file: str, tiles: tuple, shapes: tuple[str, ...], floats: frozenset[str]) -> ctypes.CDLL:
+    """The kernels of a file, compiled for one choice of tiles; its shapes are variables."""
+    lines = [f'#include "{HEADER}"', Source(file, (), tiles).definitions()]
+    for name in shapes:
+        lines.append(
+            f'extern "C" {{ {"float" if name in floats else "int"} constant_{name}; }}\n#define {name} constant_{name}'
+        )
+    text = "\n".join([*lines, read(file), *(_trampoline(signature) for signature in signatures(file).values())])
+    flags = ["-O2", "-g1", "-std=c++17", "-fPIC", "-shared", "-fno-strict-aliasing", "-ffp-contract=off", "-w"]
+    key = hashlib.sha256("\0".join([text, HEADER.read_text(), *flags]).encode()).hexdigest()[:24]
+    path = cache_folder() / "emulated" / f"{Path(file).stem}-{key}.so"
+    if not path.is_file():
+        _compile(text, flags, path)
+    return ctypes.CDLL(str(path))
+
+
+def _compile(text: str, flags: list[str], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        source, out = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
+        source.write_text(text)
+        done = subprocess.run([os.environ.get("CXX", "g++"), *flags, "-o", out, source], capture_output=True, text=True)
+        if done.returncode:
+            raise EmulationError(done.stderr[:4000])
+        out.replace(path)
+
+
+def _trampoline(signature: Signature) -> str:
+    """A C function that takes an array of pointers to the arguments and runs the kernel over a grid."""
+    guard = signature.guard or "1"
+    arguments = ", ".join(f"*({kind}*)args[{i}]" for i, kind in enumerate(signature.types))
+    return (
+        f"#if {guard}\n"
+        f'extern "C" const char* launch_{signature.name}(const unsigned* e, size_t shared, unsigned seed, void** args) {{\n'
+        f"    return emu::run({{e[0], e[1], e[2]}}, {{e[3], e[4], e[5]}}, shared, seed, [=] {{ {signature.name}({arguments}); }});\n}}\n#endif"
+    )

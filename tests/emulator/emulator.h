@@ -1,0 +1,318 @@
+// CUDA on a processor: just enough to run the kernels of cuda/ as they stand, with their mistakes found.
+//
+// The threads of a block are fibers of one thread. A barrier suspends a fiber until all have come; the order in which
+// fibers run is shuffled by a seed, so that a missing barrier shows. Shared memory starts as NaN. Errors are reported,
+// not survived: a divergent barrier, a wild address (the allocator keeps every array against a guard page).
+#pragma once
+#include <csetjmp>
+#include <csignal>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#define EMULATED 1
+#define __global__
+#define __device__ static
+#define __host__
+#define __constant__ static const
+#define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
+#define __restrict__ __restrict
+#define __launch_bounds__(...)
+#define __shared__ static __attribute__((section("emulated_shared")))
+#define __align__(n) __attribute__((aligned(n)))
+#define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(emu::dynamic_shared.data())
+
+using std::isfinite;
+using std::isnan;
+
+struct dim3 { unsigned x = 1, y = 1, z = 1; };
+struct alignas(8) float2 { float x, y; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) uint2 { unsigned x, y; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
+inline float2 make_float2(float x, float y) { return {x, y}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+extern char __start_emulated_shared[] __attribute__((weak));
+extern char __stop_emulated_shared[] __attribute__((weak));
+
+namespace emu {
+
+enum State { READY, AT_BARRIER, AT_WARP, DONE };
+
+struct Fiber {
+    void* stack_pointer = nullptr;
+    char* stack = nullptr;
+    State state = READY;
+    int line = 0;
+    dim3 thread;
+    unsigned rank = 0;
+};
+
+constexpr size_t STACK = 128 << 10;
+inline std::vector<Fiber> fibers;
+inline Fiber* current;
+inline void* scheduler_pointer;
+inline dim3 block_index, block_extent, grid_extent;
+inline std::vector<char> dynamic_shared;
+inline std::function<void()> body;
+inline char message[512];
+inline sigjmp_buf escape;
+
+[[noreturn]] inline void fail(const char* text) {
+    snprintf(message, sizeof message, "%s", text);
+    siglongjmp(escape, 1);
+}
+
+#if defined(__x86_64__)
+// Saves the callee's registers on the old stack, takes them from the new one.
+__attribute__((naked, noinline)) inline void switch_to(void** /*from: rdi*/, void* /*to: rsi*/) {
+    __asm__("push %rbp; push %rbx; push %r12; push %r13; push %r14; push %r15;"
+            "mov %rsp, (%rdi); mov %rsi, %rsp;"
+            "pop %r15; pop %r14; pop %r13; pop %r12; pop %rbx; pop %rbp; ret");
+}
+inline void* prepare(char* stack, void (*entry)()) {
+    void** top = reinterpret_cast<void**>(stack + STACK);
+    *--top = nullptr;  // keeps the stack aligned as after a call
+    *--top = reinterpret_cast<void*>(entry);
+    for (int i = 0; i < 6; i++) *--top = nullptr;
+    return top;
+}
+#else
+#include <ucontext.h>
+inline void switch_to(void** from, void* to) {
+    ucontext_t* own = new ucontext_t;
+    *from = own;
+    swapcontext(own, static_cast<ucontext_t*>(to));
+    delete own;
+}
+inline void* prepare(char* stack, void (*entry)()) {
+    ucontext_t* context = new ucontext_t;
+    getcontext(context);
+    context->uc_stack.ss_sp = stack;
+    context->uc_stack.ss_size = STACK;
+    makecontext(context, entry, 0);
+    return context;
+}
+#endif
+
+inline void give_way(State state) {
+    current->state = state;
+    switch_to(&current->stack_pointer, scheduler_pointer);
+}
+
+inline void run_fiber() {
+    body();
+    give_way(DONE);
+}
+
+inline void barrier(int line) {
+    current->line = line;
+    give_way(AT_BARRIER);
+}
+
+// -- warps: a collective ends when all 32 lanes (or the block's last ones) have come
+
+struct Warp { unsigned arrived = 0, size = 0; uint64_t slots[32]; float fragments[32][8]; };
+inline std::vector<Warp> warps;
+
+inline Warp& warp() { return warps[current->rank / 32]; }
+inline unsigned lane() { return current->rank % 32; }
+
+inline void warp_barrier(int line) {
+    Warp& own = warp();
+    if (++own.arrived < own.size) {
+        current->line = line;
+        give_way(AT_WARP);
+        return;
+    }
+    own.arrived = 0;
+    for (unsigned i = 0; i < own.size; i++) {
+        Fiber& other = fibers[current->rank / 32 * 32 + i];
+        if (other.state == AT_WARP) other.state = READY;
+    }
+}
+
+template <typename T>
+T exchange(T value, unsigned from, int line) {
+    static_assert(sizeof(T) <= 8);
+    memcpy(&warp().slots[lane()], &value, sizeof(T));
+    warp_barrier(line);
+    T taken;
+    memcpy(&taken, &warp().slots[from < warp().size ? from : lane()], sizeof(T));
+    warp_barrier(line);
+    return taken;
+}
+
+inline unsigned ballot(bool vote, int line) {
+    warp().slots[lane()] = vote;
+    warp_barrier(line);
+    unsigned votes = 0;
+    for (unsigned i = 0; i < warp().size; i++) votes |= (unsigned)(warp().slots[i] & 1) << i;
+    warp_barrier(line);
+    return votes;
+}
+
+// -- running
+
+inline void release_barrier() {
+    int line = -1, waiting = 0, done = 0;
+    for (Fiber& fiber : fibers) {
+        if (fiber.state == DONE) { done++; continue; }
+        if (fiber.state == AT_WARP) {
+            char text[200];
+            snprintf(text, sizeof text, "a warp waits at line %d for lanes that never come", fiber.line);
+            fail(text);
+        }
+        if (line >= 0 && fiber.line != line) fail("threads of a block wait at different barriers");
+        line = fiber.line, waiting++;
+    }
+    if (done && waiting) {
+        char text[200];
+        snprintf(text, sizeof text, "divergent barrier: %d of %zu threads wait at line %d, the others have left", waiting,
+                 fibers.size(), line);
+        fail(text);
+    }
+    for (Fiber& fiber : fibers)
+        if (fiber.state == AT_BARRIER) fiber.state = READY;
+}
+
+inline void run_block(const std::vector<unsigned>& order) {
+    const size_t shared = __stop_emulated_shared - __start_emulated_shared;
+    if (__start_emulated_shared) memset(__start_emulated_shared, 0xFF, shared);  // NaN
+    memset(dynamic_shared.data(), 0xFF, dynamic_shared.size());
+    for (Fiber& fiber : fibers) {
+        fiber.state = READY;
+        fiber.stack_pointer = prepare(fiber.stack, run_fiber);
+    }
+    for (Warp& own : warps) own.arrived = 0;
+    for (;;) {
+        bool ran = false, left = false;
+        for (unsigned i : order) {
+            Fiber& fiber = fibers[i];
+            if (fiber.state == READY) {
+                current = &fiber;
+                switch_to(&scheduler_pointer, fiber.stack_pointer);
+                ran = true;
+            }
+            left |= fiber.state != DONE;
+        }
+        if (!left) return;
+        if (!ran) release_barrier();
+    }
+}
+
+inline void wild_address(int, siginfo_t* info, void*) {
+    snprintf(message, sizeof message, "access out of bounds at %p by thread (%u, %u, %u) of block (%u, %u, %u)", info->si_addr,
+             current->thread.x, current->thread.y, current->thread.z, block_index.x, block_index.y, block_index.z);
+    siglongjmp(escape, 1);
+}
+
+// Runs `kernel` over a grid; returns nullptr or what went wrong.
+inline const char* run(dim3 grid, dim3 block, size_t shared, unsigned seed, std::function<void()> kernel) {
+    static std::vector<char*> stacks;
+    const unsigned threads = block.x * block.y * block.z;
+    while (stacks.size() < threads) stacks.push_back(static_cast<char*>(aligned_alloc(64, STACK)));
+    fibers.assign(threads, Fiber());
+    warps.assign((threads + 31) / 32, Warp());
+    std::vector<unsigned> order(threads);
+    for (unsigned i = 0; i < threads; i++) {
+        fibers[i].stack = stacks[i];
+        fibers[i].rank = i;
+        fibers[i].thread = {i % block.x, i / block.x % block.y, i / block.x / block.y};
+        warps[i / 32].size++;
+        order[i] = i;
+    }
+    for (unsigned i = threads; i > 1; i--) {
+        seed = seed * 1664525u + 1013904223u;
+        std::swap(order[i - 1], order[(seed >> 8) % i]);
+    }
+    body = std::move(kernel);
+    block_extent = block, grid_extent = grid;
+    dynamic_shared.assign(shared, 0);
+
+    struct sigaction act = {}, old_segv, old_bus;
+    act.sa_sigaction = wild_address;
+    act.sa_flags = SA_SIGINFO | SA_NODEFER;
+    sigaction(SIGSEGV, &act, &old_segv);
+    sigaction(SIGBUS, &act, &old_bus);
+    const char* error = nullptr;
+    if (sigsetjmp(escape, 1)) {
+        error = message;
+    } else {
+        for (unsigned z = 0; z < grid.z; z++)
+            for (unsigned y = 0; y < grid.y; y++)
+                for (unsigned x = 0; x < grid.x; x++) {
+                    block_index = {x, y, z};
+                    run_block(order);
+                }
+    }
+    sigaction(SIGSEGV, &old_segv, nullptr);
+    sigaction(SIGBUS, &old_bus, nullptr);
+    return error;
+}
+
+inline float as_tf32(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    bits = (bits + 0x1000) & 0xFFFFE000u;  // round to nearest, ties away, as cvt.rna.tf32
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+}  // namespace emu
+
+#define threadIdx (emu::current->thread)
+#define blockIdx (emu::block_index)
+#define blockDim (emu::block_extent)
+#define gridDim (emu::grid_extent)
+#define __syncthreads() emu::barrier(__LINE__)
+#define __syncwarp(...) emu::warp_barrier(__LINE__)
+#define __shfl_sync(mask, value, from) emu::exchange(value, (from) & 31, __LINE__)
+#define __shfl_down_sync(mask, value, by) emu::exchange(value, emu::lane() + (by), __LINE__)
+#define __shfl_up_sync(mask, value, by) emu::exchange(value, emu::lane() - (by), __LINE__)
+#define __shfl_xor_sync(mask, value, by) emu::exchange(value, emu::lane() ^ (by), __LINE__)
+#define __ballot_sync(mask, vote) emu::ballot(vote, __LINE__)
+
+template <typename T> inline T __ldg(const T* p) { return *p; }
+inline float sinpif(float x) { return (float)sin(3.14159265358979323846 * (double)x); }
+inline float cospif(float x) { return (float)cos(3.14159265358979323846 * (double)x); }
+inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+inline float __expf(float x) { return expf(x); }
+inline float __logf(float x) { return logf(x); }
+inline float __powf(float x, float y) { return powf(x, y); }
+inline float __fdividef(float x, float y) { return x / y; }
+template <typename T> inline T atomicAdd(T* p, T value) { T old = *p; *p += value; return old; }
+
+// Definitions of the instructions that cuda/tensor.cuh wraps: asynchronous copies and TF32 tensor cores.
+inline void copy_async16(void* to, const void* from, bool inside) { inside ? memcpy(to, from, 16) : memset(to, 0, 16); }
+inline void copy_async4(void* to, const void* from, bool inside) { inside ? memcpy(to, from, 4) : memset(to, 0, 4); }
+inline void copy_commit() {}
+template <int PENDING> inline void copy_wait() {}
+inline float to_tf32(float value) { return emu::as_tf32(value); }
+
+// d[16x8] += a[16x8] b[8x8] over a warp; fragments as in the PTX manual for m16n8k8 with .tf32 operands.
+inline void mma_tf32(float d[4], const float a[4], const float b[2]) {
+    emu::Warp& own = emu::warp();
+    const unsigned lane = emu::lane(), group = lane / 4, member = lane % 4;
+    float* slot = own.fragments[lane];
+    memcpy(slot, a, 16);
+    memcpy(slot + 4, b, 8);
+    emu::warp_barrier(__LINE__);
+    for (int i = 0; i < 4; i++) {
+        const unsigned row = group + (i / 2) * 8, column = member * 2 + i % 2;
+        float sum = d[i];
+        for (unsigned k = 0; k < 8; k++) {
+            const float x = own.fragments[row % 8 * 4 + k % 4][row / 8 + 2 * (k / 4)];
+            const float y = own.fragments[column * 4 + k % 4][4 + k / 4];
+            sum += emu::as_tf32(x) * emu::as_tf32(y);
+        }
+        d[i] = sum;
+    }
+    emu::warp_barrier(__LINE__);
+}
