@@ -36,7 +36,7 @@ extern "C" __global__ void sum_rows(const float* x, float* out, int columns, flo
 }
 
 extern "C" __global__ void eltmax_forward(const float* x, float* out, long long count) {
-    FOR_EACH(i, count) out[i] = fmaxf(out[i], x[i]);
+    FOR_EACH(i, count) out[i] = larger(out[i], x[i]);
 }
 
 extern "C" __global__ void eltmax_input_grad(const float* x, const float* y, const float* grad, float* into,

@@ -17,7 +17,7 @@ __device__ __forceinline__ float neuron(float x, float a, float b) {
     switch (KIND) {
         case LOGISTIC: return logistic(x);
         case RELU: return x < 0 ? 0.0f : x;
-        case BRELU: return fminf(fmaxf(x, 0.0f), a);
+        case BRELU: return x < 0 ? 0.0f : x > a ? a : x;
         case ABS: return fabsf(x);
         case TANH: return a * (2.0f / (1.0f + expf(-2.0f * b * x)) - 1.0f);
         case DRELU: return x - a * tanhf(x / a);

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emulator import EmulatedDevice
 
 from convnet.backends.base import Backend
+from convnet.backends.cuda import Cuda
 from convnet.backends.reference import Reference
 from convnet.gradcheck import check_gradients
 from convnet.language.source import Problems
@@ -32,6 +34,7 @@ def make_backends() -> dict[str, Backend]:
             backends[f"cpu-{kernels}"] = Cpu(threads=2, kernels=kernels)
         except ValueError:
             continue
+    backends["cuda-emulated"] = Cuda(EmulatedDevice())
     return backends
 
 

@@ -6,14 +6,18 @@ Nothing here touches a device until a ``Cuda`` is made, and only ``driver.py`` k
 from __future__ import annotations
 
 from convnet.backends.cuda.conv import ConvOps
+from convnet.backends.cuda.cost import CostOps
 from convnet.backends.cuda.device import Device
 from convnet.backends.cuda.eltwise import EltwiseOps
 from convnet.backends.cuda.fc import FcOps
+from convnet.backends.cuda.image import ImageOps
 from convnet.backends.cuda.neuron import NeuronOps
+from convnet.backends.cuda.norm import NormOps
+from convnet.backends.cuda.pool import PoolOps
 from convnet.backends.cuda.weights import WeightOps
 
 
-class Cuda(ConvOps, NeuronOps, FcOps, WeightOps, EltwiseOps):
+class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, WeightOps, EltwiseOps):
     """Every op over one ``Device``."""
 
     name = "cuda"
@@ -21,8 +25,7 @@ class Cuda(ConvOps, NeuronOps, FcOps, WeightOps, EltwiseOps):
     def __init__(self, device: Device) -> None:
         self.device = device
         self._sources = {}
-        self._integers = {}
-        self._inverse = {}
+        self._integers, self._inverse, self._held_floats = {}, {}, {}
 
     def describe(self) -> str:
         return self.device.name

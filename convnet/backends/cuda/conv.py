@@ -71,46 +71,46 @@ class ConvOps(Launcher, Backend):
         self, images, filters, out, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
     ):
         shape = Shape.of(images, filters, out, padding, stride, groups, conns, False)
-        self._forward(shape, images, filters, out, conns, scale_targets, scale_output)
+        self._filter_forward(shape, images, filters, out, conns, scale_targets, scale_output)
 
     def conv_input_grad(
         self, grad, filters, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
     ):
         shape = Shape.of(into, filters, grad, padding, stride, groups, conns, False)
-        self._input_grad(shape, grad, filters, into, conns, scale_targets, scale_output)
+        self._filter_input_grad(shape, grad, filters, into, conns, scale_targets, scale_output)
 
     def conv_weight_grad(
         self, images, grad, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
     ):
         shape = Shape.of(images, into, grad, padding, stride, groups, conns, False)
-        self._weight_grad(shape, images, grad, into, conns, scale_targets, scale_output)
+        self._filter_weight_grad(shape, images, grad, into, conns, scale_targets, scale_output)
 
     def local_forward(
         self, images, filters, out, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
     ):
         shape = Shape.of(images, filters, out, padding, stride, groups, conns, True)
-        self._forward(shape, images, filters, out, conns, scale_targets, scale_output)
+        self._filter_forward(shape, images, filters, out, conns, scale_targets, scale_output)
 
     def local_input_grad(
         self, grad, filters, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
     ):
         shape = Shape.of(into, filters, grad, padding, stride, groups, conns, True)
-        self._input_grad(shape, grad, filters, into, conns, scale_targets, scale_output)
+        self._filter_input_grad(shape, grad, filters, into, conns, scale_targets, scale_output)
 
     def local_weight_grad(
         self, images, grad, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
     ):
         shape = Shape.of(images, into, grad, padding, stride, groups, conns, True)
-        self._weight_grad(shape, images, grad, into, conns, scale_targets, scale_output)
+        self._filter_weight_grad(shape, images, grad, into, conns, scale_targets, scale_output)
 
     # -- launches -----------------------------------------------------------------------------------------------
 
-    def _forward(self, s: Shape, images, filters, out, conns, scale_targets, scale_output) -> None:
+    def _filter_forward(self, s: Shape, images, filters, out, conns, scale_targets, scale_output) -> None:
         tiles = self._tiles("FORWARD", s.FG, s.N)
         grid = (s.MY * s.MX * ceil_div(s.FG, tiles["BM"]) * s.G, ceil_div(s.N, tiles["BN"]))
         self._conv("conv_forward", s, tiles, grid, images, filters, out, conns, scale_targets, scale_output)
 
-    def _input_grad(self, s: Shape, grad, filters, into, conns, scale_targets, scale_output) -> None:
+    def _filter_input_grad(self, s: Shape, grad, filters, into, conns, scale_targets, scale_output) -> None:
         if conns is not None:
             starts, places = self._places(conns, len(into))
             tiles, count = self._tiles("SPARSE_INPUT_GRAD", 32, 32), into.size
@@ -121,7 +121,7 @@ class ConvOps(Launcher, Backend):
         grid = (s.H * s.W * ceil_div(s.CF, tiles["BM"]) * s.G, ceil_div(s.N, tiles["BN"]))
         self._conv("conv_input_grad", s, tiles, grid, grad, filters, into, scale_targets, scale_output)
 
-    def _weight_grad(self, s: Shape, images, grad, into, conns, scale_targets, scale_output) -> None:
+    def _filter_weight_grad(self, s: Shape, images, grad, into, conns, scale_targets, scale_output) -> None:
         tiles = self._tiles("WEIGHT_GRAD", s.rows, s.FG)
         blocks, windows = ceil_div(s.rows, tiles["BM"]) * ceil_div(s.FG, tiles["BN"]) * s.G, s.MY * s.MX
         if s.LOCAL:

@@ -59,12 +59,12 @@ class EltwiseOps(Launcher, Backend):
         self.each("eltwise", "eltmax_input_grad", into.size, x, y, grad, into, into.size, scale_targets)
 
     def all_finite(self, x):
-        return self._total("count_bad", x) == 0
+        return self._sum_of_parts("count_bad", x) == 0
 
     def mean_magnitude(self, x):
-        return self._total("sum_magnitudes", x) / max(x.size, 1)
+        return self._sum_of_parts("sum_magnitudes", x) / max(x.size, 1)
 
-    def _total(self, kernel: str, x) -> float:
+    def _sum_of_parts(self, kernel: str, x) -> float:
         parts = self.device.empty((min(_PARTS, blocks_for(max(x.size, 1))),), np.float64)
         self.run("eltwise", kernel, (len(parts),), (THREADS,), x, parts, x.size, tiles={"THREADS": THREADS})
         return float(self.device.download(parts).sum())

@@ -1,0 +1,229 @@
+// Costs and their gradients (numerics 12).
+//
+//   cost kernels write the share of each case (or of each block of a grid) of every number that a cost reports, in double:
+//   parts[slot * count + i]; `total` adds each slot in a fixed order, so that a run gives the same bits twice.
+//   grad kernels: KIND names the formula, gradients are of minus the cost.
+//
+// Layout: probabilities, targets p[j][n], t[j][n], cases fastest; labels[n], gates[n]. Threads: a block of 32 cases by ROWS
+// threads that share the classes of a case; gradients and sums over everything one thread per value.
+// 2012: kLogregCost, kMultiSoftmaxCost, kCrossEntCost and their Grad and SoftmaxGrad twins, CrossEntOperator,
+// RobustFlickr*Operator, kTICA_manyfilter, kTICAGrad_manyfilter, kMSMBackward.
+
+#include "common.cuh"
+
+// The sum over the ROWS threads that share a case, in order; each gets it.
+template <typename T>
+__device__ T share(T value) {
+    __shared__ T held[ROWS][32];
+    held[threadIdx.y][threadIdx.x] = value;
+    __syncthreads();
+    T total = 0;
+    for (int row = 0; row < ROWS; row++) total += held[row][threadIdx.x];
+    __syncthreads();
+    return total;
+}
+
+__device__ __forceinline__ float share_most(float value) {
+    __shared__ float held[ROWS][32];
+    held[threadIdx.y][threadIdx.x] = value;
+    __syncthreads();
+    float total = held[0][threadIdx.x];
+    for (int row = 1; row < ROWS; row++) total = fmaxf(total, held[row][threadIdx.x]);
+    __syncthreads();
+    return total;
+}
+
+__device__ __forceinline__ double safe_log(float p) { return p > 0 ? log((double)p) : -50.0; }
+
+__device__ __forceinline__ double guess_credit(int guesses, int above, int level) {
+    return fmin(fmax((double)(guesses - above) / most(level, 1), 0.0), 1.0);
+}
+
+extern "C" __global__ void total(const double* parts, double* costs, int count) {
+    double sum = 0;
+    for (int i = threadIdx.x; i < count; i += THREADS) sum += parts[(long long)blockIdx.x * count + i];
+    sum = block_sum<THREADS>(sum);
+    if (threadIdx.x == 0) costs[blockIdx.x] = sum;
+}
+
+// parts: [-log p_label, 1 - credit of one guess, 1 - credit of topk]. log: of `probs` where `logs` is null, else `logs`
+// holds the label's probability per case.
+extern "C" __global__ void label_cost(const float* labels, const float* scores, const double* of_label, double* parts,
+                                      int classes, int cases, int topk) {
+    const int n = blockIdx.x * 32 + threadIdx.x;
+    const bool inside = n < cases;
+    const int label = inside ? (int)labels[n] : 0;
+    const float own = inside ? scores[(long long)label * cases + n] : 0.0f;
+    int above = 0, level = 0;
+    for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
+        const float score = scores[(long long)j * cases + n];
+        above += score > own;
+        level += score == own;
+    }
+    above = share(above);
+    level = share(level);
+    if (!inside || threadIdx.y) return;
+    parts[n] = -log(of_label ? of_label[(long long)label * cases + n] : (double)own);
+    parts[cases + n] = 1.0 - guess_credit(1, above, level);
+    parts[2 * cases + n] = 1.0 - guess_credit(topk, above, level);
+}
+
+// parts: crossent [-sum t log p, 1 - credit]; binomial [-sum w t log p + (1 - t) log(1 - p), wrong / K, 1 - credit].
+extern "C" __global__ void target_cost(const float* targets, const float* probs, double* parts, int classes, int cases,
+                                       float pos_weight, int binomial) {
+    const int n = blockIdx.x * 32 + threadIdx.x;
+    const bool inside = n < cases;
+    double value = 0, wrong = 0, hit = 0, found = 0;
+    float best = -INFINITY;
+    for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
+        const float t = targets[(long long)j * cases + n], p = probs[(long long)j * cases + n];
+        if (binomial) {
+            value -= pos_weight * t * safe_log(p) + (1.0f - t) * safe_log(1.0f - p);
+            wrong += (p > 0.5f ? 1.0f : 0.0f) != t;
+        } else {
+            value -= t * safe_log(p);
+        }
+        best = fmaxf(best, p);
+    }
+    best = share_most(best);
+    for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
+        const float t = targets[(long long)j * cases + n];
+        if (probs[(long long)j * cases + n] != best) continue;
+        found += 1;
+        hit += binomial ? t : (t > 0 ? 1.0f : 0.0f);
+    }
+    value = share(value), wrong = share(wrong), hit = share(hit), found = share(found);
+    if (!inside || threadIdx.y) return;
+    const double credit = (binomial ? hit : (hit > 0 ? 1.0 : 0.0)) / found;
+    parts[n] = value;
+    if (binomial) parts[cases + n] = wrong / classes;
+    parts[(binomial ? 2 : 1) * cases + n] = 1.0 - credit;
+}
+
+// One block per class: how often it was declared (p > 0.5), positive, and both.
+extern "C" __global__ void class_counts(const float* targets, const float* probs, double* costs, int cases) {
+    double declared = 0, positive = 0, both = 0;
+    for (int n = threadIdx.x; n < cases; n += THREADS) {
+        const bool says = probs[(long long)blockIdx.x * cases + n] > 0.5f, is = targets[(long long)blockIdx.x * cases + n] > 0;
+        declared += says, positive += is, both += says && is;
+    }
+    declared = block_sum<THREADS>(declared), positive = block_sum<THREADS>(positive), both = block_sum<THREADS>(both);
+    if (threadIdx.x) return;
+    costs[2 + 3 * blockIdx.x] = declared;
+    costs[3 + 3 * blockIdx.x] = positive;
+    costs[4 + 3 * blockIdx.x] = both;
+}
+
+// parts[block] of a sum over everything: x^2, gate_n x^2, log(1 + (x - t)^2), or x itself.
+extern "C" __global__ void sum_cost(const float* x, const float* other, double* parts, long long count, int cases) {
+    double sum = 0;
+    FOR_EACH(i, count) {
+        const double v = x[i];
+        if (KIND == SUM2) sum += v * v;
+        if (KIND == GSUM2) sum += other[i % cases] * v * v;
+        if (KIND == RFLICKR) sum += log1p((v - other[i]) * (v - other[i]));
+        if (KIND == PLAIN) sum += v;
+    }
+    sum = block_sum<THREADS>(sum);
+    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+
+// sums[n] = sum over j of x[j, n] (of its square).
+extern "C" __global__ void case_sums(const float* x, float* sums, int classes, int cases, int squared, float gain,
+                                     float scale_targets) {
+    const int n = blockIdx.x * 32 + threadIdx.x;
+    float sum = 0;
+    for (int j = threadIdx.y; n < cases && j < classes; j += ROWS) {
+        const float v = x[(long long)j * cases + n];
+        sum += squared ? v * v : v;
+    }
+    sum = share(sum);
+    if (n < cases && threadIdx.y == 0) sums[n] = blend(sums + n, gain * sum, scale_targets, 1.0f);
+}
+
+// t: labels or gates [n], or targets [j][n]; sums: [n], of targets.
+extern "C" __global__ void cost_grad(const float* t, const float* p, const float* sums, float* into, long long count, int cases,
+                                     float coeff, float pos_weight, float scale_targets) {
+    FOR_EACH(i, count) {
+        const int n = i % cases;
+        const float q = p[i], target = PER_CASE ? t[n] : t[i];
+        const bool hot = PER_CASE && (long long)target == i / cases;
+        const float error = q - target;
+        float g = 0;
+        if (KIND == LOGREG) g = hot ? 1.0f / q : 0.0f;
+        if (KIND == LOGREG_FUSED) g = (hot ? 1.0f : 0.0f) - q;
+        if (KIND == CROSSENT) g = target / q;
+        if (KIND == CROSSENT_FUSED) g = target - q * sums[n];
+        if (KIND == CROSSENT2_FUSED) g = target - q;
+        if (KIND == BCE) g = pos_weight * target / q + (target - 1.0f) / (1.0f - q);
+        if (KIND == BCE_FUSED) g = pos_weight * target * (1.0f - q) + (target - 1.0f) * q;
+        if (KIND == GSUM2) g = -2.0f * target * q;
+        if (KIND == RFLICKR) g = -2.0f * error / (1.0f + error * error);
+        into[i] = blend(into + i, coeff * g, scale_targets, 1.0f);
+    }
+}
+
+// tica over squares of `size` in each map of side `side`: forward writes reciprocals 1 / (0.001 + root of the window's sum of
+// squares); the gradient is -coeff * x * sum of the reciprocals whose windows hold the place.
+extern "C" __global__ void tica(const float* x, const float* reciprocals, float* out, long long count, int side, int cases,
+                                int size, int backward, float coeff, float scale_targets) {
+    FOR_EACH(i, count) {
+        const int n = i % cases, px = i / cases % side, py = i / cases / side % side;
+        const float* values = (backward ? reciprocals : x) + i / cases / side / side * side * side * cases + n;
+        const int before = backward ? size - 1 - size / 2 : size / 2;
+        float sum = 0;
+        for (int y = most(py - before, 0); y < least(py - before + size, side); y++)
+            for (int xx = most(px - before, 0); xx < least(px - before + size, side); xx++) {
+                const float v = values[(long long)(y * side + xx) * cases];
+                sum += backward ? v : v * v;
+            }
+        if (backward)
+            out[i] = blend(out + i, -coeff * x[i] * sum, scale_targets, 1.0f);
+        else
+            out[i] = 1.0f / (0.001f + sqrtf(sum));
+    }
+}
+
+__device__ __forceinline__ double add_logs(double a, double b) {
+    const double high = fmax(a, b), low = fmin(a, b);
+    return high == -INFINITY ? -INFINITY : high + log1p(exp(low - high));
+}
+
+// marginals[i][n] = P(i in the set) over sets of `size` classes, drawn with probability proportional to the product of their
+// exp(energy); with `labels`, over sets of size - 1 of the classes other than the label, whose own entry becomes 1.
+// One thread per case; before[i][j][n] and after[i][j][n] are log sums over the ways to draw j of the first (last) i classes.
+extern "C" __global__ void set_marginals(const float* energies, const float* labels, double* marginals, double* before,
+                                         double* after, int classes, int cases, int size) {
+    FOR_EACH(n, cases) {
+        const int label = labels ? (int)labels[n] : -1, taken = size - (labels != nullptr), width = size + 1;
+        float largest = -INFINITY;
+        for (int i = 0; i < classes; i++) largest = fmaxf(largest, energies[(long long)i * cases + n]);
+        for (int way = 0; way < 2; way++) {
+            double* table = way ? after : before;
+            for (int j = 0; j <= taken; j++) table[(long long)j * cases + n] = j ? -INFINITY : 0.0;
+            for (int i = 0; i < classes; i++) {
+                const int at = way ? classes - 1 - i : i;
+                const double energy = at == label ? -INFINITY : (double)(energies[(long long)at * cases + n] - largest);
+                const double* old = table + (long long)i * width * cases + n;
+                double* now = table + (long long)(i + 1) * width * cases + n;
+                for (int j = 0; j <= taken; j++)
+                    now[(long long)j * cases] = j ? add_logs(old[(long long)j * cases], old[(long long)(j - 1) * cases] + energy)
+                                                  : old[(long long)j * cases];
+            }
+        }
+        const double all = before[((long long)classes * width + taken) * cases + n];
+        for (int i = 0; i < classes; i++) {
+            const double energy = (double)(energies[(long long)i * cases + n] - largest);
+            double ways = -INFINITY;
+            for (int j = 0; j < taken; j++)
+                ways = add_logs(ways, before[((long long)i * width + j) * cases + n] + energy +
+                                          after[((long long)(classes - 1 - i) * width + taken - 1 - j) * cases + n]);
+            marginals[(long long)i * cases + n] = i == label ? 1.0 : exp(ways - all);
+        }
+    }
+}
+
+extern "C" __global__ void msm_grad(const double* given_label, const double* marginals, float* into, long long count,
+                                    float coeff, float scale_targets) {
+    FOR_EACH(i, count) into[i] = blend(into + i, coeff * (float)(given_label[i] - marginals[i]), scale_targets, 1.0f);
+}

@@ -1,0 +1,128 @@
+// Image operations (numerics 11), and the making of a minibatch from bytes.
+//
+//   blur      correlation with TAPS along x, then along y, zeros outside
+//   nailbed   out[c, oy, ox] = images[c, start + oy stride, start + ox stride]; its gradient scatters
+//   resize    bilinear, source = o * scale + (0.5 H - 0.5 OY scale), clamped to [0, H - 1.01]
+//   crop, mirror, rgb2yuv, rgb2lab
+//   pack      out[c, y, x, n] = (bytes[n, top + y, left + x or mirrored, c] - mean[c, y, x] + shift[n, c]) * gain
+//
+// Layout: images[c][y][x][n]; bytes [n][y][x][c]. Threads: one per output value, cases fastest, striding over the grid.
+// 2012: kGaussianBlur, kBedOfNails, kResizeBilinear, kCrop, kRGBToYUV, kRGBToLAB. 2014: kReflectH. Packing was the host's.
+
+#include "common.cuh"
+
+struct Place {
+    int c, y, x;
+    long long n;
+};
+
+__device__ __forceinline__ Place place_of(long long i, int height, int width) {
+    return {(int)(i / N / width / height), (int)(i / N / width % height), (int)(i / N % width), i % N};
+}
+
+__device__ __forceinline__ long long at(int c, int y, int x, long long n, int height, int width) {
+    return (((long long)c * height + y) * width + x) * N + n;
+}
+
+extern "C" __global__ void blur(const float* images, const float* taps, float* out, long long count, int radius, int along_x,
+                                float scale_targets) {
+    FOR_EACH(i, count) {
+        const Place p = place_of(i, H, W);
+        float sum = 0;
+        for (int t = -radius; t <= radius; t++) {
+            const int y = p.y + (along_x ? 0 : t), x = p.x + (along_x ? t : 0);
+            if (y >= 0 && y < H && x >= 0 && x < W) sum += taps[t + radius] * images[at(p.c, y, x, p.n, H, W)];
+        }
+        out[i] = blend(out + i, sum, scale_targets, 1.0f);
+    }
+}
+
+extern "C" __global__ void nailbed_forward(const float* images, float* out, long long count, int start, int stride) {
+    FOR_EACH(i, count) {
+        const Place p = place_of(i, OY, OX);
+        out[i] = images[at(p.c, start + p.y * stride, start + p.x * stride, p.n, H, W)];
+    }
+}
+
+extern "C" __global__ void nailbed_input_grad(const float* grad, float* into, long long count, int start, int stride,
+                                              float scale_targets) {
+    FOR_EACH(i, count) {
+        const Place p = place_of(i, H, W);
+        const int y = p.y - start, x = p.x - start;
+        const bool picked = y >= 0 && x >= 0 && y % stride == 0 && x % stride == 0 && y / stride < OY && x / stride < OX;
+        const float g = picked ? grad[at(p.c, y / stride, x / stride, p.n, OY, OX)] : 0.0f;
+        into[i] = blend(into + i, g, scale_targets, 1.0f);
+    }
+}
+
+__device__ __forceinline__ void source_of(int o, int side, int target, double scale, int& low, int& high, float& share) {
+    const double place = fmin(fmax(o * scale + (0.5 * side - 0.5 * target * scale), 0.0), fmax(side - 1.01, 0.0));
+    low = (int)floor(place);
+    high = least(low + 1, side - 1);
+    share = (float)(place - low);
+}
+
+extern "C" __global__ void resize(const float* images, float* out, long long count, double scale) {
+    FOR_EACH(i, count) {
+        const Place p = place_of(i, OY, OX);
+        int y0, y1, x0, x1;
+        float fy, fx;
+        source_of(p.y, H, OY, scale, y0, y1, fy);
+        source_of(p.x, W, OX, scale, x0, x1, fx);
+        const float top = images[at(p.c, y0, x0, p.n, H, W)] * (1 - fx) + images[at(p.c, y0, x1, p.n, H, W)] * fx;
+        const float bottom = images[at(p.c, y1, x0, p.n, H, W)] * (1 - fx) + images[at(p.c, y1, x1, p.n, H, W)] * fx;
+        out[i] = top * (1 - fy) + bottom * fy;
+    }
+}
+
+extern "C" __global__ void crop(const float* images, float* out, long long count, int top, int left) {
+    FOR_EACH(i, count) {
+        const Place p = place_of(i, OY, OX);
+        out[i] = images[at(p.c, top + p.y, left + p.x, p.n, H, W)];
+    }
+}
+
+extern "C" __global__ void mirror(const float* images, float* out, long long count, float scale_targets) {
+    FOR_EACH(i, count) {
+        const Place p = place_of(i, H, W);
+        out[i] = blend(out + i, images[at(p.c, p.y, W - 1 - p.x, p.n, H, W)], scale_targets, 1.0f);
+    }
+}
+
+// Three maps of `count` values each.
+extern "C" __global__ void rgb2yuv(const float* images, float* out, long long count) {
+    FOR_EACH(i, count) {
+        const float r = images[i], g = images[count + i], b = images[2 * count + i];
+        out[i] = 0.2126f * r + 0.7152f * g + 0.0722f * b;
+        out[count + i] = -0.09991f * r - 0.33609f * g + 0.436f * b;
+        out[2 * count + i] = 0.615f * r - 0.55861f * g - 0.05639f * b;
+    }
+}
+
+__device__ __forceinline__ float lab_curve(float t) {
+    return t > 0.0088564517f ? powf(t, 0.3333f) : 7.787037f * t + 0.13793103f;
+}
+
+extern "C" __global__ void rgb2lab(const float* images, float* out, long long count, float center) {
+    FOR_EACH(i, count) {
+        const float r = images[i], g = images[count + i], b = images[2 * count + i];
+        const float x = lab_curve(0.49f * r + 0.31f * g + 0.2f * b);
+        const float y = lab_curve(0.17697f * r + 0.8124f * g + 0.01063f * b);
+        const float z = lab_curve(0.01f * g + 0.99f * b);
+        out[i] = 116.0f * y - 16.0f - center;
+        out[count + i] = 500.0f * (x - y);
+        out[2 * count + i] = 200.0f * (y - z);
+    }
+}
+
+// Bytes of H x W pictures with C channels; the crop has OY x OX pixels. places: per case top, left, mirrored.
+extern "C" __global__ void pack(const unsigned char* bytes, const int* places, const float* mean, const float* shifts,
+                                float* out, long long count, int channels, float gain) {
+    FOR_EACH(i, count) {
+        const Place p = place_of(i, OY, OX);
+        const int* place = places + 3 * p.n;
+        const int y = place[0] + p.y, x = place[1] + (place[2] ? OX - 1 - p.x : p.x);
+        const float byte = bytes[((p.n * H + y) * W + x) * channels + p.c];
+        out[i] = (byte - mean[((long long)p.c * OY + p.y) * OX + p.x] + shifts[p.n * channels + p.c]) * gain;
+    }
+}

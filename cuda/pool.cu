@@ -1,0 +1,104 @@
+// Pooling within maps and across them.
+//
+//   max, abs     out = the largest value of a window; abs: of largest magnitude, the later one on a tie
+//   avg, sum     out = the window's sum, avg: over its number of pixels inside the image
+//   rand         out = a member of the window, with probability proportional to its positive part (any, if none is)
+//   gradients    gathered per pixel: max adds grad of every window whose output equals the pixel (ties all get it)
+//   cm           max over CHANNELS start + j * stride .. + size instead of a window of the map
+//
+// Layout: images[c][y][x][n], out[c][oy][ox][n]. Window (oy, ox) covers [START + o * STRIDE, + SIZE) clipped to the image.
+// Threads: one per output (per pixel in gradients), cases fastest, striding over the grid.
+// 2012: kLocalPool, kLocalPool2 with MaxPooler, MaxAbsPooler, AvgPooler; kLocalMaxUndo, kLocalAvgUndo. 2014: kPoolCrossMap.
+
+#include "common.cuh"
+
+__device__ __forceinline__ int begin_of(int o) { return least(most(START + o * STRIDE, 0), H); }
+__device__ __forceinline__ int end_of(int o, int side) { return most(0, least(START + o * STRIDE + SIZE, side)); }
+
+// The first of OUTPUTS windows that reaches a pixel, and the first that begins after it.
+__device__ __forceinline__ int first_over(int pixel) {
+    const int before = pixel - START - SIZE + 1;
+    return before <= 0 ? 0 : ceil_div(before, STRIDE);
+}
+__device__ __forceinline__ int last_over(int pixel, int outputs) {
+    return pixel < START ? 0 : least(outputs, (pixel - START) / STRIDE + 1);
+}
+
+extern "C" __global__ void pool_forward(const float* images, float* out, long long count, unsigned k0, unsigned k1,
+                                        unsigned c1, unsigned c2) {
+    FOR_EACH(i, count) {
+        const int n = i % N, ox = i / N % OX, oy = i / N / OX % OY;
+        const float* map = images + i / N / OX / OY * H * W * N + n;
+        const int y0 = begin_of(oy), y1 = end_of(oy, H), x0 = begin_of(ox), x1 = end_of(ox, W);
+        float best = KIND == MAX ? -2e38f : 0.0f, total = 0;
+        for (int y = y0; y < y1; y++)
+            for (int x = x0; x < x1; x++) {
+                const float v = map[(long long)(y * W + x) * N];
+                if (KIND == MAX) best = larger(best, v);
+                if (KIND == ABS && fabsf(v) >= fabsf(best)) best = v;
+                total += KIND == RAND ? fmaxf(v, 0.0f) : v;
+            }
+        const int pixels = most(0, y1 - y0) * most(0, x1 - x0);
+        if (KIND == AVG) best = total / most(pixels, 1);
+        if (KIND == SUM) best = total;
+        if (KIND == RAND) {
+            unsigned words[4];
+            philox((unsigned)(i / 4), Key{k0, k1, c1, c2}, words);
+            const bool any = !(total > 0);
+            const float target = uniform(words[i % 4]) * (any ? (float)pixels : total);
+            float mass = 0;
+            bool found = false;
+            for (int y = y0; y < y1 && !found; y++)
+                for (int x = x0; x < x1 && !found; x++) {
+                    const float v = map[(long long)(y * W + x) * N];
+                    mass += any ? 1.0f : fmaxf(v, 0.0f);
+                    best = v;
+                    found = mass >= target;
+                }
+        }
+        out[i] = best;
+    }
+}
+
+extern "C" __global__ void pool_input_grad(const float* images, const float* out, const float* grad, float* into,
+                                           long long count, float scale_targets) {
+    FOR_EACH(i, count) {
+        const int n = i % N, x = i / N % W, y = i / N / W % H;
+        const long long map = i / N / W / H * OY * OX;
+        float sum = 0;
+        for (int oy = first_over(y); oy < last_over(y, OY); oy++)
+            for (int ox = first_over(x); ox < last_over(x, OX); ox++) {
+                const long long o = (map + oy * OX + ox) * N + n;
+                if (KIND == MAX) {
+                    if (images[i] == out[o]) sum += grad[o];
+                } else {
+                    const int pixels = (end_of(oy, H) - begin_of(oy)) * (end_of(ox, W) - begin_of(ox));
+                    sum += KIND == SUM ? grad[o] : grad[o] / pixels;
+                }
+            }
+        into[i] = blend(into + i, sum, scale_targets, 1.0f);
+    }
+}
+
+// Across maps: H is the number of channels, OY that of outputs, and N the values of a map over all cases.
+extern "C" __global__ void cmpool_forward(const float* images, float* out, long long count) {
+    FOR_EACH(i, count) {
+        const int j = i / N;
+        const long long p = i % N;
+        float best = -INFINITY;
+        for (int c = begin_of(j); c < end_of(j, H); c++) best = larger(best, images[(long long)c * N + p]);
+        out[i] = best;
+    }
+}
+
+extern "C" __global__ void cmpool_input_grad(const float* images, const float* out, const float* grad, float* into,
+                                             long long count, float scale_targets) {
+    FOR_EACH(i, count) {
+        const int c = i / N;
+        const long long p = i % N;
+        float sum = 0;
+        for (int j = first_over(c); j < last_over(c, OY); j++)
+            if (images[i] == out[(long long)j * N + p]) sum += grad[(long long)j * N + p];
+        into[i] = blend(into + i, sum, scale_targets, 1.0f);
+    }
+}
