@@ -104,6 +104,8 @@ OPTIONS = (
     Option("--force-save", zero_one, "Force save before quitting", 0, False, group="training"),
     Option("--keep", natural, "Checkpoints to keep", 2, group="training"),
     Option("--backend", str, "Backend", "auto", False, ("auto", "reference", "cpu", "cuda"), "machine"),
+    Option("--gpu", integers, "GPU override", None, False, group="machine"),
+    Option("--math", str, "Products in full float32, or TF32", "float32", True, ("float32", "tf32"), "machine"),
     Option("--threads", int, "Processor threads (0 = all)", 0, False, group="machine"),
     Option("--config", str, "Options from a TOML file", "", False, group="machine"),
 )
@@ -112,7 +114,7 @@ BY_NAME = {option.name: option for option in OPTIONS}
 IGNORED = ("--num-gpus", "--max-filesize", "--zip-save", "--pca-noise")
 
 
-class _Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """Raises instead of leaving, so that all problems are reported in one way."""
 
     def error(self, message: str) -> NoReturn:
@@ -121,7 +123,7 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser(prog: str = "convnet run") -> argparse.ArgumentParser:
     """The command line of a run."""
-    parser = _Parser(
+    parser = CommandParser(
         prog=prog,
         description="Train, test or go on training a network that two layer files describe.",
         allow_abbrev=False,
@@ -136,7 +138,7 @@ def make_parser(prog: str = "convnet run") -> argparse.ArgumentParser:
         if option.default not in (None, ""):
             extra["help"] += f" [{option.default}]"
         parser.add_argument(*option.aliases, option.flag, **extra)
-    for flag in (*IGNORED, "--gpu"):
+    for flag in IGNORED:
         parser.add_argument(flag, help=argparse.SUPPRESS)
     return parser
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from convnet import options as declared
-from convnet.backends import make_backend
+from convnet.backends import make_backend, why_not_cuda
+from convnet.backends.base import Backend
 from convnet.checkpoint import (
     CheckpointFolder,
     find_latest,
@@ -69,7 +70,7 @@ def run(arguments: Sequence[str], prog: str = "convnet run") -> int:
     session = Session.open(given)
     printer = Printer()
     graph = session.graph(printer)
-    be = make_backend(session.options["backend"], session.options["threads"])
+    be = session.backend()
     printer.importing(be.name)
     net = session.net(graph, be)
     options = session.options
@@ -135,6 +136,15 @@ class Session:
         if self.checkpoint is None:
             printer.layers(graph)
         return graph
+
+    def backend(self) -> Backend:
+        """The backend asked for; says why ``auto`` did not take a GPU."""
+        options = self.options
+        if options["backend"] == "auto":
+            reason = why_not_cuda()
+            self.remarks += [f"Not on a GPU: {reason}."] if reason else []
+        gpus = options["gpu"] or [0]
+        return make_backend(options["backend"], options["threads"], gpus[0], options["math"])
 
     def net(self, graph: Graph, be: Any) -> Net:
         """The net, with the checkpoint's weights and random streams if there is one."""

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,7 +25,7 @@ from PIL import Image
 from convnet.checkpoint import find_latest, history_of, load, position_of, stored_option, unpack_layers
 from convnet.errors import ConvnetError, OptionError
 from convnet.language.source import nearest
-from convnet.options import zero_one
+from convnet.options import CommandParser, zero_one
 from convnet.outputs import Outputs
 
 _PER_ROW = 16
@@ -210,13 +210,8 @@ def _curve(outputs: Sequence[dict[str, list[float]]], name: str, index: int) -> 
     return [value[index] for value in values]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
-
-
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=prog, description="Draw filters or learning curves of a checkpoint.", allow_abbrev=False)
+    parser = CommandParser(prog=prog, description="Draw filters or learning curves of a checkpoint.", allow_abbrev=False)
     add = parser.add_argument
     add("-f", "--load-file", required=True, metavar="PATH", help="checkpoint file or folder")
     add("--out", default="", metavar="PNG", help="picture to write [filters.png, cost.png]")

@@ -7,6 +7,9 @@
 #ifndef EMULATED
 #define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
 #endif
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
 
 // A loop over `count` elements by the whole grid; i is a 64-bit index.
 #define FOR_EACH(i, count)                                                                     \

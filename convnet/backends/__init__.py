@@ -13,13 +13,14 @@ if TYPE_CHECKING:
 NAMES = ("auto", "reference", "cpu", "cuda")
 
 
-def make_backend(name: str = "auto", threads: int = 0) -> Backend:
-    """The backend called ``name``; ``auto`` takes the best one that runs here. ``threads`` 0 means all cores.
+def make_backend(name: str = "auto", threads: int = 0, gpu: int = 0, math: str = "float32") -> Backend:
+    """The backend called ``name``; ``auto`` takes cuda where it runs and cpu elsewhere. ``threads`` 0 means all cores;
+    ``gpu`` and ``math`` ("float32" or "tf32") are cuda's.
 
     Raises ``OptionError`` for an unknown name and ``BackendError`` if the one asked for cannot run.
     """
     if name == "auto":
-        name = "cpu"
+        name = "cpu" if why_not_cuda() else "cuda"
     if name == "reference":
         from convnet.backends.reference import Reference
 
@@ -33,5 +34,22 @@ def make_backend(name: str = "auto", threads: int = 0) -> Backend:
             ) from None
         return Cpu(threads)
     if name == "cuda":
-        raise BackendError("the cuda backend is not part of this version; use --backend cpu")
+        from convnet.backends.cuda import Cuda
+        from convnet.backends.cuda.driver import Driver
+
+        return Cuda(Driver(gpu, math))
     raise OptionError(f"unknown backend '{name}'; expected {one_of(NAMES)}; nearest: {nearest(name, NAMES) or 'auto'}")
+
+
+def why_not_cuda() -> str:
+    """What keeps cuda from running here, in a sentence; empty if nothing does."""
+    from convnet.backends.cuda.compile import find_compiler
+    from convnet.backends.cuda.driver import load_driver
+
+    try:
+        if load_driver().Device.count() == 0:
+            return "no GPU on this machine"
+        find_compiler()
+    except BackendError as error:
+        return str(error)
+    return ""

@@ -15,14 +15,15 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from convnet import pickles
 from convnet.data.pictures import fit
-from convnet.errors import ConvnetError, DataError, OptionError
+from convnet.errors import ConvnetError, DataError
+from convnet.options import CommandParser
 from convnet.storage import write_atomically
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -190,13 +191,8 @@ def _write(path: Path, value: dict[str, Any]) -> None:
         raise DataError(f"{path} cannot be written: {error.strerror}") from None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
-
-
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog=prog, description=__doc__.splitlines()[0] if __doc__ else "", allow_abbrev=False)
+    parser = CommandParser(prog=prog, description=__doc__.splitlines()[0] if __doc__ else "", allow_abbrev=False)
     parser.add_argument("source", help="folder with one sub-folder of pictures per class, or the word 'digits'")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the batches")
     parser.add_argument("--size", type=int, default=256, metavar="N", help="side of the stored pictures [256]")

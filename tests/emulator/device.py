@@ -143,8 +143,6 @@ def _trampoline(signature: Signature) -> str:
     """A C function that takes an array of pointers to the arguments and runs the kernel over a grid."""
     guard = signature.guard or "1"
     arguments = ", ".join(f"*({kind}*)args[{i}]" for i, kind in enumerate(signature.types))
-    return (
-        f"#if {guard}\n"
-        f'extern "C" const char* launch_{signature.name}(const unsigned* e, size_t shared, unsigned seed, void** args) {{\n'
-        f"    return emu::run({{e[0], e[1], e[2]}}, {{e[3], e[4], e[5]}}, shared, seed, [=] {{ {signature.name}({arguments}); }});\n}}\n#endif"
-    )
+    call = f"emu::run({{e[0], e[1], e[2]}}, {{e[3], e[4], e[5]}}, shared, seed, [=] {{ {signature.name}({arguments}); }})"
+    head = f'extern "C" const char* launch_{signature.name}(const unsigned* e, size_t shared, unsigned seed, void** args)'
+    return f"#if {guard}\n{head} {{\n    return {call};\n}}\n#endif"

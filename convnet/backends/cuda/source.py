@@ -20,7 +20,7 @@ Constants = tuple[tuple[str, Number], ...]
 
 _INCLUDE = re.compile(r'#include "(\w+\.cuh)"')
 _KERNEL = re.compile(
-    r'^#if (?P<guard>.*)$|^(?P<end>#endif)|extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?'
+    r'^#if\w* (?P<guard>.*)$|^(?P<end>#endif)|extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?'
     r"(?P<name>\w+)\s*\((?P<parameters>[^)]*)\)",
     re.MULTILINE,
 )
@@ -97,6 +97,14 @@ def signatures(file: str) -> dict[str, Signature]:
             types = tuple(_type(parameter) for parameter in match["parameters"].split(",") if parameter.strip())
             found[match["name"]] = Signature(match["name"], types, guards[-1])
     return found
+
+
+def forerunners(file: str) -> str:
+    """The kernels of the originals that a file stands for, as its header says."""
+    header = [line[2:].strip() for line in (folder() / file).read_text(encoding="utf-8").splitlines() if line[:2] == "//"]
+    first = next((i for i, line in enumerate(header) if line.startswith("2012:")), len(header))
+    last = next((i for i in range(first, len(header)) if header[i].endswith(".")), first)
+    return " ".join(header[first : last + 1]).removeprefix("2012: ")
 
 
 def _type(parameter: str) -> str:

@@ -1,0 +1,177 @@
+"""A real device: PyCUDA for context, memory, streams and launches; cuBLAS for products. Imported only when asked for.
+
+The device's primary context is used, and made current on the thread that works with it. Freed memory is kept for the
+next array of its size: work is issued to one stream, so what runs later on the same memory also runs later in time.
+Host arrays travel through page-locked buffers, so that ``copy_in`` returns while the device still computes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from convnet.backends.cuda.array import Buffer
+from convnet.backends.cuda.compile import build
+from convnet.backends.cuda.device import Device, Dim, convert
+from convnet.backends.cuda.source import Source, signatures
+from convnet.errors import BackendError
+
+_STAGES = 4  # page-locked buffers in turn
+_STATIC_SHARED = 48 << 10  # bytes of shared memory a kernel may have without asking
+_FORMATS = {"int": "i", "unsigned": "I", "long long": "q", "float": "f", "double": "d"}
+
+
+class Driver(Device):
+    """GPU number ``index``; ``math`` is ``float32`` or ``tf32``. Raises ``BackendError`` saying what is missing."""
+
+    def __init__(self, index: int = 0, math: str = "float32") -> None:
+        self.drv = load_driver()
+        if index >= self.drv.Device.count():
+            raise BackendError(f"there is no GPU {index}; this machine has {self.drv.Device.count()}")
+        self.index, self.math = index, math
+        device = self.drv.Device(index)
+        self.context = device.retain_primary_context()
+        self.context.push()
+        major, minor = device.compute_capability()
+        self.capability = 10 * major + minor
+        if math == "tf32" and self.capability < 80:
+            raise BackendError(f"{device.name()} (sm_{self.capability}) has no TF32; leave out --math tf32")
+        self.name = f"GPU {index}: {device.name()}"
+        self.processors = device.get_attribute(self.drv.device_attribute.MULTIPROCESSOR_COUNT)
+        self.stream = self.drv.Stream()
+        self._blas = _Blas(self.stream.handle, math)
+        self._functions: dict[tuple[Source, str], Any] = {}
+        self._free: dict[int, list[Any]] = defaultdict(list)
+        self._held: dict[int, Any] = {}
+        self._stages = [_Stage(self.drv) for _ in range(_STAGES)]
+        self._turn = 0
+
+    # -- memory -------------------------------------------------------------------------------------------------
+
+    def allocate(self, nbytes: int) -> Buffer:
+        size = -(-nbytes // 512) * 512
+        memory = self._free[size].pop() if self._free[size] else self._new(size)
+        self._held[int(memory)] = memory
+        return Buffer(self, int(memory), size)
+
+    def free(self, pointer: int, nbytes: int) -> None:
+        memory = self._held.pop(pointer, None)
+        if memory is not None:
+            self._free[nbytes].append(memory)
+
+    def memory(self) -> tuple[int, int]:
+        return self.drv.mem_get_info()
+
+    def _new(self, size: int) -> Any:
+        try:
+            return self.drv.mem_alloc(size)
+        except self.drv.MemoryError:
+            self.sync()
+            self._free.clear()  # gives everything unused back to the driver
+        try:
+            return self.drv.mem_alloc(size)
+        except self.drv.MemoryError:
+            free, total = self.memory()
+            raise BackendError(
+                f"{self.name} has no room for {size >> 20} MiB more ({free >> 20} of {total >> 20} MiB free); lower --mini"
+            ) from None
+
+    def copy_in(self, values: np.ndarray, pointer: int) -> None:
+        stage = self._stages[self._turn]
+        self._turn = (self._turn + 1) % _STAGES
+        stage.send(values, pointer, self.stream)
+
+    def copy_out(self, pointer: int, values: np.ndarray) -> None:
+        self.stream.synchronize()
+        self.drv.memcpy_dtoh(values, pointer)
+
+    def copy(self, source: int, target: int, nbytes: int) -> None:
+        self.drv.memcpy_dtod_async(target, source, nbytes, self.stream)
+
+    # -- work ---------------------------------------------------------------------------------------------------
+
+    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
+        function, types = self._function(source, kernel, shared)
+        values = [scalar.item() for scalar in convert(types, args, kernel)]
+        function.prepared_async_call(_three(grid), _three(block), self.stream, *values, shared_size=shared)
+
+    def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
+        # Row-major c = a b is column-major c' = b' a'.
+        self._blas.product(transpose_b, transpose_a, N, M, K, alpha, b, ldb, a, lda, beta, c, ldc)
+
+    def sync(self) -> None:
+        self.stream.synchronize()
+
+    def _function(self, source: Source, kernel: str, shared: int) -> tuple[Any, tuple[str, ...]]:
+        types = signatures(source.file)[kernel].types
+        function = self._functions.get((source, kernel))
+        if function is None:
+            module = self.drv.module_from_buffer(build(source, self.capability))
+            function = module.get_function(kernel)
+            function.prepare("".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types))
+            if shared > _STATIC_SHARED:
+                function.set_attribute(self.drv.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
+            self._functions[source, kernel] = function
+        return function, types
+
+
+class _Stage:
+    """A page-locked buffer, and the event after which it may be filled again."""
+
+    def __init__(self, drv: Any) -> None:
+        self.drv, self.buffer = drv, np.empty(0, np.uint8)
+        self.done = drv.Event(drv.event_flags.DISABLE_TIMING)
+
+    def send(self, values: np.ndarray, pointer: int, stream: Any) -> None:
+        self.done.synchronize()
+        if self.buffer.nbytes < values.nbytes:
+            self.buffer = self.drv.pagelocked_empty(values.nbytes, np.uint8)
+        part = self.buffer[: values.nbytes]
+        part[:] = values.reshape(-1).view(np.uint8)
+        self.drv.memcpy_htod_async(pointer, part, stream)
+        self.done.record(stream)
+
+
+class _Blas:
+    """cuBLAS in single precision, with the math mode said and not left to the environment."""
+
+    def __init__(self, stream: int, math: str) -> None:
+        try:
+            from nvmath.bindings import cublas
+
+            self.handle = cublas.create()
+        except Exception as error:  # a missing library shows in several kinds of errors
+            raise BackendError(f"cuBLAS is missing ({error}); pip install 'convnet[cuda]'") from None
+        self.api = cublas
+        cublas.set_stream(self.handle, stream)
+        cublas.set_math_mode(self.handle, cublas.Math.TF32_TENSOR_OP_MATH if math == "tf32" else cublas.Math.PEDANTIC_MATH)
+
+    def product(self, first: bool, second: bool, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) -> None:
+        one, other = ctypes.c_float(alpha), ctypes.c_float(beta)
+        scales = ctypes.addressof(one), ctypes.addressof(other)
+        self.api.sgemm(self.handle, int(first), int(second), m, n, k, scales[0], a, lda, b, ldb, scales[1], c, ldc)
+
+
+def load_driver() -> Any:
+    """``pycuda.driver``, initialised; raises ``BackendError`` with what is missing and how to get it."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        raise BackendError("no NVIDIA driver on this machine (libcuda is missing); use --backend cpu") from None
+    try:
+        import pycuda.driver as drv
+    except ImportError as error:
+        raise BackendError(f"PyCUDA is missing ({error}); pip install 'convnet[cuda]', or use --backend cpu") from None
+    try:
+        drv.init()
+    except drv.Error as error:
+        raise BackendError(f"the NVIDIA driver finds no GPU ({error}); use --backend cpu") from None
+    return drv
+
+
+def _three(extents: Dim) -> tuple[int, int, int]:
+    return (*extents, 1, 1)[:3]  # type: ignore[return-value]

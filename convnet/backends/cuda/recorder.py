@@ -1,0 +1,65 @@
+"""A device that only notes what it is asked to run: for listings of kernels, and for compiling them ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from convnet.backends.cuda.array import Buffer, DeviceArray
+from convnet.backends.cuda.device import Device, Dim, convert
+from convnet.backends.cuda.source import Source, signatures
+from convnet.graph import Graph
+from convnet.layers.weights import WeightLayer
+
+
+class Recorder(Device):
+    """Remembers (source, kernel, grid, block, shared bytes) of every launch; holds no values."""
+
+    name = "no device"
+    processors = 132
+
+    def __init__(self, math: str = "float32") -> None:
+        self.math = math
+        self.seen: list[tuple[Source, str, Dim, Dim, int]] = []
+        self._next = 1 << 20
+
+    def allocate(self, nbytes: int) -> Buffer:
+        self._next += -(-nbytes // 256) * 256
+        return Buffer(self, self._next, nbytes)
+
+    def free(self, pointer: int, nbytes: int) -> None:
+        pass
+
+    def copy_in(self, values: np.ndarray, pointer: int) -> None:
+        pass
+
+    def upload(self, values: np.ndarray) -> DeviceArray:
+        return self.empty(values.shape, values.dtype)
+
+    def copy_out(self, pointer: int, values: np.ndarray) -> None:
+        values.fill(0)
+
+    def copy(self, source: int, target: int, nbytes: int) -> None:
+        pass
+
+    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
+        convert(signatures(source.file)[kernel].types, args, kernel)
+        self.seen.append((source, kernel, grid, block, shared))
+
+    def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+
+def empty_state(graph: Graph) -> dict[str, dict[str, Any]]:
+    """Weights of the right shapes for a net that will not run."""
+    state = {}
+    for layer in graph.layers.values():
+        if isinstance(layer, WeightLayer):
+            arrays = [np.zeros(layer.weight_shape(i), np.float32) for i in range(len(layer.inputs))]
+            biases = np.zeros(layer.bias_shape(), np.float32)
+            state[layer.name] = {"weights": arrays, "weightsInc": arrays, "biases": biases, "biasesInc": biases}
+    return state

@@ -1,0 +1,176 @@
+"""``convnet kernels DEF LAYER``: the kernels of a layer as they are compiled for it, and what the compiler makes of them.
+
+    convnet kernels layers-imagenet.cfg conv2a
+    convnet kernels layers-imagenet.cfg conv2a --arch 90 --source
+
+For each kernel of a training step: the constants it is specialised by, grid and block, registers and shared memory, how
+many warps of it fit on a multiprocessor, and the kernel of 2012 that it stands for. No GPU is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import struct
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from convnet.errors import BackendError, ConvnetError, OptionError
+from convnet.language.source import nearest
+
+_MOST_WARPS = {75: 32, 86: 48, 87: 48, 89: 48, 120: 48, 121: 48}  # per multiprocessor; 64 elsewhere
+_SIZED, _REGISTERS = 4, 0x2F  # of entries in .nv.info
+_SHARED = {75: 64, 80: 164, 87: 164, 86: 100, 89: 100, 120: 100, 121: 100}  # KiB per multiprocessor; 228 elsewhere
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel of a step."""
+
+    source: Any
+    kernel: str
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    shared: int
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") -> int:
+    """Print what is asked for; returns the exit status."""
+    try:
+        args = _parser(prog).parse_args(arguments)
+        for launch in dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math)):
+            print(describe(launch, args.arch, args.source))
+    except ConvnetError as error:
+        print(f"convnet: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def launches_of(definition: str, params: str | None, layer: str, mini: int, math: str = "float32") -> list[Launch]:
+    """The kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
+    from convnet.assume import assume_data
+    from convnet.backends.cuda import Cuda
+    from convnet.backends.cuda.recorder import Recorder, empty_state
+    from convnet.net import Net
+    from convnet.passes import Pass
+    from convnet.reading import LayerFiles, parse
+
+    graph = assume_data(parse(LayerFiles.open(definition, params))).graph
+    if layer not in graph.layers:
+        hint = nearest(layer, graph.layers)
+        raise OptionError(f"no layer '{layer}' in {definition}" + (f"; did you mean '{hint}'?" if hint else ""))
+    recorder = Recorder(math)
+    net = Net(graph, Cuda(recorder), minibatch=mini, state=empty_state(graph))
+    node = net.nodes[layer]
+    net.cases, net.passing = mini, Pass.TRAIN
+    recorder.seen.clear()
+    if node.inputs:
+        node.forward()
+        node.backward()
+    for weights in node.all_weights:
+        weights.update()
+    return [Launch(*seen) for seen in recorder.seen]
+
+
+def describe(launch: Launch, capability: int, with_source: bool = False) -> str:
+    """What a person wants to know of a kernel."""
+    from convnet.backends.cuda.compile import build
+    from convnet.backends.cuda.source import forerunners
+
+    lines = [f"{launch.kernel} (cuda/{launch.source.file})", f"  constants  {launch.source.constants()}"]
+    lines.append(f"  grid       {_extents(launch.grid)} blocks of {_extents(launch.block)} threads")
+    try:
+        resources = resources_of(build(launch.source, capability), launch.kernel)
+        lines.append(f"  sm_{capability:<8} {resources_text(resources, launch, capability)}")
+    except BackendError as error:
+        lines.append(f"  sm_{capability:<8} not compiled: {str(error).splitlines()[0]}")
+    lines.append(f"  2012       {forerunners(launch.source.file)}")
+    return "\n".join([*lines, "", launch.source.text()] if with_source else lines) + "\n"
+
+
+def resources_text(resources: dict[str, int], launch: Launch, capability: int) -> str:
+    """Registers, shared memory, and the warps that fit on a multiprocessor."""
+    registers, shared = resources["registers"], resources["shared"] + launch.shared
+    warps = -(-_product(launch.block) // 32)
+    most = _MOST_WARPS.get(capability, 64)
+    blocks = min(
+        most // warps,
+        65536 // max(1, -(-registers * 32 // 256) * 256 * warps),
+        (_SHARED.get(capability, 228) << 10) // max(shared, 1024),
+        32,
+    )
+    share = blocks * warps / most
+    return f"{registers} registers, {shared} bytes of shared memory, {blocks * warps} of {most} warps resident ({share:.0%})"
+
+
+def resources_of(cubin: bytes, kernel: str) -> dict[str, int]:
+    """Registers per thread and static shared bytes of a kernel, read from the ELF sections of its machine code."""
+    sections = _sections(cubin)
+    text = sections.get(f".text.{kernel}")
+    if text is None:
+        raise BackendError(f"no {kernel} in this machine code")
+    shared = sections.get(f".nv.shared.{kernel}", (0, 0, 0))[1]
+    return {"registers": _register_counts(cubin, sections).get(text[0] & 0xFFFFFF, text[0] >> 24), "shared": shared}
+
+
+def _register_counts(cubin: bytes, sections: dict[str, tuple[int, int, int]]) -> dict[int, int]:
+    """Registers by symbol number, from the attributes in ``.nv.info`` (older compilers: the high byte of sh_info)."""
+    _, size, at = sections.get(".nv.info", (0, 0, 0))
+    end, found = at + size, {}
+    while at < end:
+        form, attribute, length = struct.unpack_from("<BBH", cubin, at)
+        at += 4
+        if form == _SIZED:
+            if attribute == _REGISTERS:
+                symbol, count = struct.unpack_from("<II", cubin, at)
+                found[symbol] = count
+            at += length
+    return found
+
+
+def _sections(elf: bytes) -> dict[str, tuple[int, int, int]]:
+    """(sh_info, sh_size, sh_offset) by name, of a 64-bit ELF file."""
+    start, size, count, names = (
+        struct.unpack_from("<Q", elf, 40)[0], *struct.unpack_from("<HHH", elf, 58)
+    )  # fmt: skip
+    headers = [struct.unpack_from("<IIQQQQIIQQ", elf, start + i * size) for i in range(count)]
+    table = headers[names][4]
+    found = {}
+    for header in headers:
+        end = elf.index(b"\0", table + header[0])
+        found[elf[table + header[0] : end].decode()] = (header[7], header[5], header[4])
+    return found
+
+
+def _extents(extents: tuple[int, ...]) -> str:
+    return "x".join(map(str, extents))
+
+
+def _product(extents: tuple[int, ...]) -> int:
+    total = 1
+    for extent in extents:
+        total *= extent
+    return total
+
+
+def _architecture(text: str) -> int:
+    match = re.fullmatch(r"(?:sm_)?(\d+)", text)
+    if not match:
+        raise argparse.ArgumentTypeError(f"{text!r} is no architecture; expected 90 or sm_90, for example")
+    return int(match[1])
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    from convnet.options import CommandParser, natural
+
+    parser = CommandParser(prog=prog, description=__doc__.splitlines()[0])
+    parser.add_argument("definition", help="layer definition file")
+    parser.add_argument("layer", help="name of a layer")
+    parser.add_argument("--params", help="layer parameter file")
+    parser.add_argument("--mini", type=natural, default=128, help="minibatch size [128]")
+    parser.add_argument("--arch", type=_architecture, default=90, help="compute capability [90]")
+    parser.add_argument("--math", choices=("float32", "tf32"), default="float32")
+    parser.add_argument("--source", action="store_true", help="print the specialised source as well")
+    return parser

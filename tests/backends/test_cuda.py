@@ -1,0 +1,154 @@
+"""What is true of the cuda backend on any machine: sources, compiling, the cache, and that no kernel goes untested."""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from support import BACKENDS, ROOT, make_graph
+
+from convnet.backends.cuda import Cuda, compile, source
+from convnet.backends.cuda.array import DeviceArray
+from convnet.backends.cuda.conv import Shape, tiles_for
+from convnet.backends.cuda.recorder import Recorder, empty_state
+from convnet.backends.cuda.source import Source
+from convnet.errors import BackendError
+from convnet.net import Net
+from convnet.passes import Pass
+
+ARCHITECTURES = (75, 80, 90, 120)
+ODD = Shape(H=7, W=7, N=5, F=9, MY=3, MX=3, SIZE=3, CF=5, G=1, PADDING=0, STRIDE=2, LOCAL=1, HAS_CONNS=1)
+ALEXNET = Shape(H=13, W=13, N=128, F=384, MY=13, MX=13, SIZE=3, CF=192, G=2, PADDING=1, STRIDE=1, LOCAL=0, HAS_CONNS=0)
+
+
+def specialisations() -> list[Source]:
+    """Every file as some layer has it compiled."""
+    found = [
+        Source.of("conv.cu", shape.constants, tiles_for(name, rows, columns, tensor))
+        for shape, rows, columns in ((ODD, 5, 5), (ALEXNET, 192, 128))
+        for name in ("FORWARD", "INPUT_GRAD", "WEIGHT_GRAD", "SPARSE_INPUT_GRAD", "ADD_PARTS")
+        for tensor in (False, True)
+    ]
+    recorder = Recorder()
+    be, x = Cuda(recorder), np.zeros((4, 6, 6, 8), np.float32)
+    maps, flat = be.upload(x), be.upload(x.reshape(-1, 8))
+    window, costs = {"size": 3, "start": 0, "stride": 2}, be.cost_vector(3)
+    be.add(flat, flat)
+    be.neuron_forward("tanh", 1.0, 1.0, flat, flat)
+    be.update(flat, flat, flat, 0.9, 0.1, 0.0)
+    be.pool_avg_forward(maps, be.zeros((4, 3, 3, 8)), False, **window)
+    be.rnorm_forward(maps, maps, size=3, scale=0.1, power=0.75, min_div=1.0)
+    be.logreg_cost(flat[:1], flat, costs, 5)
+    be.mirror(maps, maps)
+    return list(dict.fromkeys([*found, *(seen[0] for seen in recorder.seen)]))
+
+
+@pytest.fixture(scope="module")
+def compiler():
+    try:
+        return compile.Nvrtc()
+    except Exception as error:
+        pytest.skip(f"NVRTC cannot be installed here: {error}")
+
+
+@pytest.mark.parametrize("capability", ARCHITECTURES)
+def test_every_kernel_compiles(compiler, capability):
+    """TF32 needs sm_80; on sm_75 nobody asks for it."""
+    sources = [s for s in specialisations() if capability >= 80 or not dict(s.tiles).get("TF32")]
+    assert {s.file for s in sources} == set(source.files())
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        codes = list(workers.map(lambda s: compiler.compile(s.text(), s.file, f"sm_{capability}"), sources))
+    assert all(code.startswith(b"\x7fELF") for code in codes)
+    found = {name for s in sources for name, signature in source.signatures(s.file).items() if _is_in(s, signature)}
+    assert found == all_kernels()
+
+
+def all_kernels() -> set[str]:
+    return {name for file in source.files() for name in source.signatures(file)}
+
+
+def _is_in(s: Source, signature) -> bool:
+    tiles = dict(s.tiles)
+    return not signature.guard or tiles["PASS"] == tiles[signature.guard.split()[-1]]
+
+
+def test_no_kernel_is_left_out(request):
+    """The whole suite has launched every kernel on the emulated device (this test is run last)."""
+    needed = {*(ROOT / "tests/layers").glob("test_*.py"), ROOT / "tests/test_weights.py", ROOT / "tests/test_net.py"}
+    if not needed <= {item.path for item in request.session.items}:
+        pytest.skip("only the whole suite launches every kernel")
+    launched = {kernel for _, kernel in BACKENDS["cuda-emulated"].device.launched}
+    assert launched == all_kernels()
+
+
+def test_the_cache(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path))
+    eltwise = Source.of("eltwise.cu", {}, {"THREADS": 256})
+    first = compile.build(eltwise, 90, compiler)
+    monkeypatch.setattr(compiler, "compile", lambda *_: pytest.fail("compiled again"))
+    assert compile.build(eltwise, 90, compiler) == first
+    with pytest.raises(pytest.fail.Exception):
+        compile.build(Source.of("eltwise.cu", {}, {"THREADS": 128}), 90, compiler)
+
+
+def test_mistakes_name_file_line_and_constants(compiler, tmp_path, monkeypatch):
+    monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path))
+    broken = Source.of("eltwise.cu", {"N": 3}, {})
+    with pytest.raises(BackendError, match=r"(?s)eltwise.cu .* for sm_90 with N=3.*eltwise.cu\(\d+\).*THREADS"):
+        compile.build(broken, 90, compiler)
+
+
+def test_targets():
+    class Fake(compile.Compiler):
+        architectures, version = (75, 90), "fake"
+
+        def compile(self, text, name, target):
+            return b""
+
+    assert [Fake().target(c) for c in (75, 80, 90, 100)] == ["sm_75", "compute_75", "sm_90", "compute_90"]
+    with pytest.raises(BackendError, match="older CUDA toolkit"):
+        Fake().target(61)
+
+
+def test_arrays_are_views():
+    array = BACKENDS["cuda-emulated"].upload(np.arange(24.0).reshape(4, 6))
+    assert isinstance(array, DeviceArray)
+    part = array[1:3].reshape(2, 3, -1)
+    np.testing.assert_array_equal(BACKENDS["cuda-emulated"].download(part), np.arange(6.0, 18).reshape(2, 3, 2))
+    for bad in (lambda: array[::2], lambda: array.reshape(5, 5)):
+        with pytest.raises(ValueError):
+            bad()
+
+
+def test_a_whole_net_compiles_few_kernels():
+    """Layers of the same shape share theirs, as both towers of the 2012 network do."""
+    text = "".join(
+        f"[c{t}]\ntype=conv\ninputs=data\nchannels=3\nfilters=16\nfilterSize=3\npadding=1\nstride=1\ninitW=0.1\n"
+        for t in "ab"
+    )
+    text = "[data]\ntype=data\ndataIdx=0\n" + text + "[sum]\ntype=eltsum\ninputs=ca,cb\n[cost]\ntype=cost.sum2\ninputs=sum\n"
+    graph, recorder = make_graph(text, {0: 3 * 64}), Recorder()
+    net = Net(graph, Cuda(recorder), minibatch=8, state=empty_state(graph))
+    net.forward([np.zeros((192, 8), np.float32)], 8, Pass.TRAIN)
+    net.backward()
+    assert sum(seen[1] == "conv_forward" for seen in recorder.seen) == 2
+    assert len({seen[0] for seen in recorder.seen if seen[1] == "conv_forward"}) == 1
+
+
+def test_without_a_driver_one_line_says_so():
+    """Where there is a GPU this says nothing; elsewhere cuda is refused, and auto goes on with cpu."""
+    from convnet.backends import make_backend, why_not_cuda
+
+    if not why_not_cuda():
+        pytest.skip("a GPU is here")
+    with pytest.raises(BackendError) as raised:
+        make_backend("cuda")
+    assert "\n" not in str(raised.value) and "--backend cpu" in str(raised.value)
+    assert make_backend("auto").name == "cpu"
+
+
+def test_doctor():
+    done = subprocess.run([sys.executable, "-m", "convnet", "doctor"], capture_output=True, text=True)
+    assert done.returncode == 0 and "backend:" in done.stdout and "Traceback" not in done.stderr
