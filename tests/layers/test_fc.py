@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import ORACLE, assert_gradients, compare, each_backend, run_op, values
+from support import ORACLE, assert_close, assert_gradients, compare, each_backend, run_op, values
 
 from convnet.errors import DataError
 from convnet.layers.tree import LabelTree
@@ -98,3 +98,19 @@ inputs=labels,probs
 @pytest.mark.parametrize("top", ["type=fc\noutputs=3", "type=sfc\noutputs=3\nparts=3", "type=treefc"])
 def test_gradients(top):
     assert_gradients(NET.format(top=top), [values(5, 4), np.array([[0.0, 1, 2, 1]])], classes=3, tree=TREE)
+
+
+@each_backend
+@pytest.mark.parametrize("columns", [1, 7, 300])
+def test_sums_along_a_tree(be, columns):
+    """Down from the root, and back from the leaves to inner nodes, whose own rows do not count."""
+    parents, top_down = [4, 4, 3, 5, 5, 5], [5, 4, 3, 2, 1, 0]
+    x = values(6, columns)
+    offsets, effective = be.upload(x), be.upload(np.full(x.shape, np.nan))
+    be.tree_forward(offsets, effective, parents, top_down)
+    paths = [[0, 4, 5], [1, 4, 5], [2, 3, 5], [3, 5], [4, 5], [5]]
+    assert_close(be.download(effective), np.stack([x[path].sum(axis=0) for path in paths]))
+    grad = be.upload(x)
+    be.tree_backward(grad, parents, top_down, 3)
+    below = [[0], [1], [2], [2], [0, 1], [0, 1, 2]]
+    assert_close(be.download(grad), np.stack([x[leaves].sum(axis=0) for leaves in below]))
