@@ -58,11 +58,15 @@ class Graph:
     def costs(self) -> list[Layer]:
         return [layer for layer in self.declared if layer.is_cost]
 
-    def gradient_layers(self) -> set[str]:
-        """Names of layers whose outputs need a gradient: they learn, or something below them does (numerics 3.3)."""
+    def gradient_layers(self, frozen_too: bool = False) -> set[str]:
+        """Names of layers whose outputs need a gradient: they learn, or something below them does (numerics 3.3).
+
+        ``frozen_too``: all weights count as learning, as a gradient check wants it.
+        """
         wanting: set[str] = set()
         for layer in self.layers.values():
-            if not layer.is_cost and (layer.learns or any(source.name in wanting for source in layer.sources)):
+            learns = layer.learns or (frozen_too and isinstance(layer, WeightLayer))
+            if not layer.is_cost and (learns or any(source.name in wanting for source in layer.sources)):
                 wanting.add(layer.name)
         return wanting
 

@@ -186,7 +186,7 @@ class Net:
 
     ``minibatch`` is the largest number of cases at once. ``state`` gives weights by layer (as ``initial_state`` makes
     them and checkpoints hold them); without it they are drawn from ``seed``. ``keep`` in ``forward`` names layers whose
-    outputs must survive the pass.
+    outputs must survive the pass. With ``checking`` frozen weights get gradients too, for a gradient check.
     """
 
     def __init__(
@@ -198,6 +198,7 @@ class Net:
         state: dict[str, Any] | None = None,
         update_period: int = 1,
         poison: bool = False,
+        checking: bool = False,
     ) -> None:
         self.graph, self.be, self.minibatch, self.seed = graph, be, minibatch, seed
         self.update_period = update_period
@@ -208,7 +209,7 @@ class Net:
         self._pools: dict[int, BufferPool] = {}
         self._poison = poison
         self.nodes: dict[str, Node] = {}
-        wanting = graph.gradient_layers()
+        wanting = graph.gradient_layers(frozen_too=checking)
         for layer in graph.layers.values():
             if not layer.computes:
                 raise ConvnetError(f"layer '{layer.name}': {layer.type} can be read but not run: no engine ever computed it")
@@ -260,6 +261,14 @@ class Net:
                     source.reached = True
             node.release_grad()
             node.release_acts()
+
+    def behind(self, nodes: Sequence[Node]) -> list[Node]:
+        """``nodes`` and every node that depends on them, in running order: what to run again when their weights change."""
+        found = set(nodes)
+        for node in self.nodes.values():
+            if not found.isdisjoint(node.inputs):
+                found.add(node)
+        return [node for node in self.nodes.values() if node in found]
 
     def period_of(self, layer: Layer) -> int:
         """Minibatches between updates of a layer's weights."""

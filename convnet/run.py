@@ -67,8 +67,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> i
 def run(arguments: Sequence[str], prog: str = "convnet run") -> int:
     """As ``main``, raising ``ConvnetError``."""
     given = declared.parse(arguments, prog)
-    session = Session.open(given)
-    printer = Printer()
+    opening, printer = Opening.of(given), Printer()
+    if given.get("check_grads"):
+        from convnet.checking import check_grads
+
+        return check_grads(opening, printer)
+    session = Session.open(opening)
     graph = session.graph(printer)
     be = session.backend()
     printer.importing(be.name)
@@ -90,6 +94,35 @@ def run(arguments: Sequence[str], prog: str = "convnet run") -> int:
 
 
 @dataclass
+class Opening:
+    """What the options name, before any data are looked at."""
+
+    given: dict[str, Any]
+    options: dict[str, Any]
+    files: LayerFiles
+    builder: Builder
+    request: Request
+    checkpoint: dict[str, Any] | None
+    path: Path | None
+    remarks: list[str]
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Opening:
+        """Find the layer files and the checkpoint; raises ``ConvnetError`` with every mistake in them."""
+        remarks: list[str] = []
+        checkpoint, path = None, None
+        if given.get("load_file"):
+            path, checkpoint, remarks = find_latest(given["load_file"], load)
+        options = declared.complete(given, _stored_options(checkpoint))
+        if checkpoint is None and not options["layer_def"]:
+            raise OptionError("--layer-def is missing (or --load-file, to go on from a checkpoint); see --help")
+        files = _files(options, given, checkpoint, remarks)
+        builder = parse(files, options["dialect"], bool(options["strict"]))
+        builder.problems.check()
+        return cls(given, options, files, builder, _request(options, builder, files), checkpoint, path, remarks)
+
+
+@dataclass
 class Session:
     """Everything that a run needs, opened from its options: files, data, plan, and the checkpoint it goes on from."""
 
@@ -105,25 +138,15 @@ class Session:
     remarks: list[str]
 
     @classmethod
-    def open(cls, given: dict[str, Any]) -> Session:
+    def open(cls, opening: Opening) -> Session:
         """Find and check everything before anything is computed; raises ``ConvnetError``."""
-        remarks: list[str] = []
-        checkpoint, path = None, None
-        if given.get("load_file"):
-            path, checkpoint, remarks = find_latest(given["load_file"], load)
-        options = declared.complete(given, _stored_options(checkpoint))
-        if checkpoint is None and not options["layer_def"]:
-            raise OptionError("--layer-def is missing (or --load-file, to go on from a checkpoint); see --help")
-        files = _files(options, given, checkpoint, remarks)
-        builder = parse(files, options["dialect"], bool(options["strict"]))
-        builder.problems.check()
-        request = _request(options, expected_classes(builder))
-        train, test, plan = _data(options, request, remarks)
+        options, checkpoint, remarks = opening.options, opening.checkpoint, opening.remarks
+        train, test, plan = _data(options, opening.request, remarks)
         position = None
         if checkpoint is not None:
             position = Position.restored(history_of(checkpoint), position_of(checkpoint), len(plan.train))
-        folder = _folder(options, path, given, remarks)
-        return cls(options, files, builder, train, test, plan, folder, checkpoint, position, remarks)
+        folder = _folder(options, opening.path, opening.given, remarks)
+        return cls(options, opening.files, opening.builder, train, test, plan, folder, checkpoint, position, remarks)
 
     def graph(self, printer: Printer) -> Graph:
         """The checked graph; its layers are announced unless the run goes on from a checkpoint."""
@@ -202,7 +225,7 @@ def _compare(path: str, text: str, consequence: str, remarks: list[str]) -> bool
     return True
 
 
-def _request(options: dict[str, Any], classes: int) -> Request:
+def _request(options: dict[str, Any], builder: Builder, files: LayerFiles) -> Request:
     return Request(
         path=options["data_path"],
         seed=options["seed"],
@@ -210,7 +233,8 @@ def _request(options: dict[str, Any], classes: int) -> Request:
         inner_size=options["inner_size"],
         color_noise=options["color_noise"],
         scalar_mean=options["scalar_mean"],
-        classes=classes,
+        classes=expected_classes(builder),
+        parse=lambda: parse(files, options["dialect"], bool(options["strict"])),
         threads=options["threads"] or os.cpu_count() or 1,
     )
 

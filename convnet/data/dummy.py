@@ -29,6 +29,7 @@ class Dummy(Provider):
         match = _NAME.fullmatch(name)
         if not match or int(match[2]) < 1:
             raise DataError(f"no data provider '{name}'; expected dummy-cn-N with the number of values per case")
+        self.name = name
         self.kind, features = match[1] or "cn", int(match[2])
         self.classes = request.classes or _CLASSES
         self.label_names = [str(c) for c in range(self.classes)]

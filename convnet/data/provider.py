@@ -8,14 +8,17 @@ a resumed run sees what an uninterrupted one would have seen.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convnet.errors import DataError
 from convnet.layers.tree import LabelTree
+
+if TYPE_CHECKING:
+    from convnet.graph import Builder
 
 
 @dataclass
@@ -39,6 +42,8 @@ class Request:
     extra: float = 0.0
     classes: int = 0  # classes that the net expects; 0: unknown
     threads: int = 1
+    features: int = 0  # values per case of random data; 0: the fewest that fit the net
+    parse: Callable[[], Builder] | None = None  # begins to build the net, for random data that fit it
 
     def random(self, epoch: int, number: int) -> np.random.Generator:
         """The random numbers of one batch."""

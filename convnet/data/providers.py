@@ -10,6 +10,7 @@ from convnet.data.dummy import Dummy
 from convnet.data.matrices import CroppedMatrices, Matrices
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Provider, Request
+from convnet.data.synthetic import Synthetic
 from convnet.errors import DataError
 from convnet.language.source import nearest
 
@@ -24,10 +25,12 @@ def open_provider(name: str, request: Request) -> Provider:
     Raises ``DataError`` for unknown names, missing or damaged files.
     """
     name = _ALIASES.get(name, name) or (_guess(Path(request.path)) if request.path else "demo")
+    if name == "dummy" and request.parse:
+        return Synthetic(request)
     if name.startswith("dummy"):
         return Dummy(request, name)
     if name not in PROVIDERS:
-        known = [*PROVIDERS, "dummy-cn-N"]
+        known = [*PROVIDERS, "dummy", "dummy-cn-N"]
         hint = nearest(name, known)
         raise DataError(
             f"no data provider '{name}'; there are {', '.join(known)}" + (f"; did you mean '{hint}'?" if hint else "")

@@ -30,13 +30,16 @@ Parse = Callable[[], Builder]
 
 @dataclass(frozen=True)
 class Fit:
-    """A graph and the data it was shaped for: features by matrix index, what each holds, classes."""
+    """A graph and the data it was shaped for: features by matrix index, what each holds, classes.
+
+    ``side`` is that of the pictures in matrix 0; 0 where their features were given.
+    """
 
     graph: Graph
     dims: dict[int, int]
     kinds: dict[int, str]
     classes: int
-    side: int  # of the pictures in matrix 0; 0 where it holds none
+    side: int
     tree: LabelTree
 
     def matrices(self, cases: int, seed: int = 0) -> list[np.ndarray]:
@@ -61,10 +64,12 @@ class Synthetic(Provider):
     name = "dummy"
     help = "random data of the smallest size that fits the net"
 
-    def __init__(self, request: Request, fit: Fit) -> None:
+    def __init__(self, request: Request) -> None:
         super().__init__(request)
-        self.fit, self.dims, self.classes, self.tree = fit, fit.dims, fit.classes, fit.tree
-        self.label_names = [str(c) for c in range(fit.classes)]
+        assert request.parse
+        self.fit = found = fit(request.parse, SMALLEST, request.classes, request.features)
+        self.dims, self.classes, self.tree = found.dims, found.classes, found.tree
+        self.label_names = [str(c) for c in range(found.classes)]
 
     @property
     def numbers(self) -> list[int]:
@@ -78,14 +83,16 @@ class Synthetic(Provider):
         return MatrixBatch(self.fit.matrices(_CASES, self.request.seed * 7 + number))
 
 
-def fit(parse: Parse, sides: Sequence[int] = (), classes: int = 0) -> Fit:
-    """Shape the graph that ``parse`` begins for the first of ``sides`` that it accepts.
+def fit(parse: Parse, sides: Sequence[int] = (), classes: int = 0, features: int = 0) -> Fit:
+    """Shape the graph that ``parse`` begins for the first of ``sides`` that it accepts, or for ``features`` values per case.
 
     Without ``sides``, those of the historical nets: 224 with 100 classes and more, else 32 first. ``classes`` is for
     definitions that do not say how many there are. Raises ``LayerFileError`` as for the first side if none is accepted.
     """
     first = parse()
     first.problems.check()
+    if features:
+        return _shaped(parse, features, 0, classes)
     channels = _channels(first.graph)
     tried: LayerFileError | None = None
     for side in sides or _usual(parse, channels, classes):

@@ -95,6 +95,7 @@ class Layer:
     is_cost: ClassVar[bool] = False
     placed: ClassVar[bool] = True  # whether the "Initialized" line says on which device
     gradient: ClassVar[bool] = True  # whether backward exists
+    approximate: ClassVar[str] = ""  # why backward is no exact gradient, where the originals' is none
     uses_acts: ClassVar[bool] = True  # whether backward reads the layer's own outputs
     uses_inputs: ClassVar[bool] = True  # whether backward reads its inputs
     computes: ClassVar[bool] = True  # whether any published program says what the layer computes

@@ -288,6 +288,7 @@ class Tica(Cost):
     )
     most_inputs = least_inputs = 1
     op = "tica"
+    approximate = "the printed value is not what is made small"
     first_input = ""
 
     channels: int

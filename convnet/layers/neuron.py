@@ -32,6 +32,10 @@ class NeuronLayer(Layer):
     def uses_inputs(self) -> bool:  # type: ignore[override]
         return self.neuron is not None and TYPES[self.neuron.type].uses == "x"
 
+    @property
+    def approximate(self) -> str:  # type: ignore[override]
+        return "noise counts as a constant" if self.neuron is not None and self.neuron.type == "nrelu" else ""
+
     def shape(self, check: Check) -> None:
         if self.neuron is None:
             check.error("neuron", "a neuron layer needs a neuron", expected="neuron=relu, for example")

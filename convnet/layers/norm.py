@@ -109,4 +109,5 @@ class ContrastNorm(Norm):
     type = "cnorm"
     title = "contrast-normalization"
     stored_flags = "acts own"
+    approximate = "local means count as constants"
     summary = "Divides every value by the local contrast of its map; the gradient is the originals' approximation."

@@ -1,0 +1,113 @@
+"""``--check-grads``: every gradient of a definition against differences of its cost, a line each (io section 3).
+
+convnet run --layer-def net.cfg --check-grads                          random data of the smallest size that fits
+convnet run --layer-def net.cfg --check-grads --data-provider dummy-cn-192
+convnet run --load-file CHECKPOINT --check-grads --compat 2012         the steps and the arithmetic of 2012
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convnet.backends import make_backend
+from convnet.backends.base import Backend
+from convnet.checkpoint import unpack_layers
+from convnet.data.provider import Provider
+from convnet.data.providers import open_provider
+from convnet.errors import OptionError
+from convnet.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, each_check, original_step
+from convnet.graph import Graph
+from convnet.initial import initial_state
+from convnet.layers.weights import WeightLayer
+from convnet.net import Inputs, Net
+from convnet.printing import Printer
+
+if TYPE_CHECKING:
+    from convnet.run import Opening
+
+_CASES = 4  # unless --mini says otherwise
+
+
+def check_grads(opening: Opening, printer: Printer) -> int:
+    """Check and print; returns the exit status, 1 if any gradient is wrong. Raises ``ConvnetError``."""
+    options = opening.options
+    provider = _provider(opening)
+    graph = opening.builder.shape(provider.dims, provider.classes, provider.tree)
+    if not graph.costs:
+        raise OptionError(f"{opening.files.definition_path} has no cost layer, so there are no gradients to check")
+    batch = provider.batch(1, provider.default_ranges()[1][0])
+    cases = min(opening.given.get("mini", _CASES), batch.cases)
+    be, state = _backend(options), None
+    if opening.checkpoint:
+        state = unpack_layers(opening.checkpoint)
+    elif not options["compat"]:
+        state = lively_state(graph, options["seed"])
+    net = Net(graph, be, cases, options["seed"], state, checking=True)
+    printer.line(_heading(opening, be, provider, cases))
+    with np.errstate(all="ignore"):
+        return _check_all(net, batch.minibatch(0, cases), cases, options["compat"], printer)
+
+
+def lively_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
+    """Weights that keep outputs near 1 from layer to layer, and random biases, whatever the files say of initial values.
+
+    Many nets begin with outputs so small that the smallest step would cross the kinks of their neurons.
+    """
+    layers = [layer for layer in graph.declared if isinstance(layer, WeightLayer)]
+    for layer in layers:
+        inputs = len(layer.inputs)
+        layer.initW = [math.sqrt(2 / (layer.weights_per_filter(i) * inputs)) for i in range(inputs)]
+        layer.values |= {"initWFunc": "", "initBFunc": ""}
+    state, random = initial_state(graph, seed), np.random.default_rng(seed)
+    for layer in layers:
+        biases = state[layer.name]["biases"]
+        biases[...] = 0.1 * random.standard_normal(biases.shape)
+    return state
+
+
+def _check_all(net: Net, inputs: Inputs, cases: int, generation: str, printer: Printer) -> int:
+    step, tolerance = (original_step(generation), COMPAT_TOLERANCE) if generation else (1e-6, TOLERANCE)
+    failures = total = 0
+    for check in each_check(net, inputs, cases, step, one_sided=bool(generation), samples=0):
+        printer.line(check_line(check, tolerance))
+        failures, total = failures + check.failed(tolerance), total + 1
+    printer.line("-" * 55)
+    printer.line(f"{failures}/{total} TESTS FAILED" if failures else f"ALL {total} TESTS PASSED")
+    return int(failures > 0)
+
+
+def check_line(check: GradientCheck, tolerance: float) -> str:
+    """``PASS  conv1 weights[0]  relative error 2.1e-09  (of 2400 entries: 64)``."""
+    verdict = "PASS" if check.passed(tolerance) else "APPROXIMATE" if check.approximate else "FAIL"
+    entries = f"{len(check.numeric)} of {check.size} entries"
+    line = f"{verdict:<11} {check.name:<28} relative error {check.error:.2e}  ({entries})"
+    return f"{line}; {check.approximate}" if verdict == "APPROXIMATE" else line
+
+
+def _provider(opening: Opening) -> Provider:
+    """As the options name it; else random data of the size that the checkpoint had, or the smallest that fits."""
+    options, request = opening.options, opening.request
+    own = opening.checkpoint["model_state"].get("convnet") if opening.checkpoint else None
+    if own:
+        request = replace(request, features=int(own["data_dims"]["0"]), classes=int(own["num_classes"] or 0))
+    named = options["data_provider"] if options["data_path"] or "dummy" in options["data_provider"] else ""
+    return open_provider(named if named or options["data_path"] else "dummy", request)
+
+
+def _backend(options: dict[str, Any]) -> Backend:
+    if options["compat"]:
+        return make_backend(options["backend"], options["threads"])
+    from convnet.backends.reference import Reference
+
+    return Reference(np.float64)
+
+
+def _heading(opening: Opening, be: Backend, provider: Provider, cases: int) -> str:
+    generation = opening.options["compat"]
+    how = f"one-sided differences in float32 as in {generation}, {be.describe()}" if generation else "differences in float64"
+    data = f"{cases} cases of {provider.where()}, {provider.dims[0]} values each"
+    return f"Gradients of {opening.files.definition_path}: {how}; {data}"
