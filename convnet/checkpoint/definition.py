@@ -1,0 +1,162 @@
+"""Layer files written from a checkpoint of the originals, which holds none: its layer dicts turned back into text (io 4.5).
+
+What their parsers derived is undone: padding was negated, filters multiplied by the groups, scales divided by their
+windows, neurons detached, names made into indices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from convnet.errors import CheckpointError
+from convnet.language.keys import Key
+from convnet.layers import LAYER_TYPES, Layer
+from convnet.layers.tree import LabelTree
+from convnet.pickles import text_of
+from convnet.reading import LayerFiles
+
+Stored = Mapping[str, Any]
+
+
+def generation_of(layers: Mapping[str, Stored]) -> str:
+    """Which generation wrote these layer dicts: 2011 counted inputs, 2014 listed devices."""
+    if any(layer.get("inputs") and not isinstance(layer["inputs"][0], str) for layer in layers.values()):
+        return "2011"
+    return "2014" if any(isinstance(layer.get("gpu"), list) for layer in layers.values()) else "2012"
+
+
+def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> LayerFiles:
+    """Definition and parameters that make the net of these layer dicts; raises ``CheckpointError`` for unknown types."""
+    generation = generation_of(layers)
+    names = list(layers)
+    detached = _detached(layers, names)
+    definition, params = [], []
+    for name in _in_order(layers, names):
+        if name in detached:
+            continue
+        layer = layers[name]
+        kind = LAYER_TYPES.get(text_of(layer["type"]))
+        if kind is None:
+            raise CheckpointError(f"layer '{name}' has the unknown type '{layer['type']}'")
+        texts = _texts(kind, layer, generation, [detached.get(n, n) for n in _inputs(layer, names)])
+        homes = {key.name: key.home for key in kind.all_keys()}
+        own, learned = ({k: t for k, t in texts.items() if homes[k] == home} for home in ("def", "params"))
+        definition += [f"[{name}]", f"type={kind.type}", *(f"{k}={t}" for k, t in own.items()), ""]
+        params += [f"[{name}]", *(f"{k}={t}" for k, t in learned.items()), ""]
+    return LayerFiles("\n".join(definition), path, "\n".join(params), path)
+
+
+def stored_dims(layers: Mapping[str, Stored]) -> dict[int, int]:
+    """Features of each data matrix, as far as the data layers say."""
+    dims: dict[int, int] = {}
+    for layer in layers.values():
+        if layer["type"] == "data":
+            index = int(layer["dataIdx"])
+            dims[index] = max(dims.get(index, 0), int(layer.get("end") or layer["outputs"]))
+    return dims
+
+
+def stored_tree(layers: Mapping[str, Stored]) -> LabelTree | None:
+    """The tree of labels that 2012's treefc layers kept."""
+    for layer in layers.values():
+        if layer["type"] == "treefc" and isinstance(layer.get("tree"), dict):
+            children = {int(node): [int(child) for child in below] for node, below in layer["tree"].items()}
+            return LabelTree.from_children(children, int(layer["rootLabel"]), int(layer["outputs"]))
+    return None
+
+
+def _inputs(layer: Stored, names: list[str]) -> list[str]:
+    return [text_of(name) if isinstance(name, str) else names[int(name)] for name in layer.get("inputs") or []]
+
+
+def _detached(layers: Mapping[str, Stored], names: list[str]) -> dict[str, str]:
+    """Neuron layers that a parser split off, with the layer they came from."""
+    found: dict[str, str] = {}
+    for name, layer in layers.items():
+        if layer["type"] == "neuron" and layer.get("inputs"):
+            source = _inputs(layer, names)[0]
+            if layers[source].get("neuron") and name.startswith(f"{source}_neuron"):
+                found[name] = source
+    return found
+
+
+def _in_order(layers: Mapping[str, Stored], names: list[str]) -> list[str]:
+    """Every layer after those it reads and those whose weights it shares."""
+    order: list[str] = []
+
+    def visit(name: str, above: tuple[str, ...] = ()) -> None:
+        if name in above or name not in layers:
+            fault = "which depends on it itself" if name in above else "but is not in the checkpoint"
+            raise CheckpointError(f"layer '{name}' is read by '{above[-1]}', {fault}")
+        if name not in order:
+            owners = [text_of(source).partition("[")[0] for source in layers[name].get("weightSource") or [] if source]
+            children = [text_of(child) for child in layers[name].get("children") or []]
+            for source in (*_inputs(layers[name], names), *(o for o in owners if o != name), *children):
+                visit(source, (*above, name))
+            order.append(name)
+
+    numbered = sorted(names, key=lambda name: layers[name].get("id", 0))
+    for name in numbered:
+        visit(name)
+    return order
+
+
+def _texts(kind: type[Layer], layer: Stored, generation: str, inputs: list[str]) -> dict[str, str]:
+    """Each key that the generation read and the dict holds, as text."""
+    texts: dict[str, str] = {}
+    for key in kind.all_keys():
+        stored = "outputChannels" if key.name == "outputs" and kind.type == "cmpool" else key.name
+        given = generation in key.read_by and layer.get(stored) not in (None, [], "")
+        if given and key.name != "neuron" and not key.name.startswith("init"):
+            texts[key.name] = _text(kind, key, layer, layer[stored], inputs)
+    for name in ("initW", "initB"):
+        if name in layer:
+            texts[name] = _listed(layer[name])
+    if layer.get("neuron"):
+        texts["neuron"] = _neuron(layer["neuron"])
+    return texts
+
+
+def _text(kind: type[Layer], key: Key, layer: Stored, value: Any, inputs: list[str]) -> str:
+    if key.name == "inputs":
+        return ",".join(inputs)
+    if key.name == "padding":
+        return _listed([-int(item) for item in value])
+    if key.name == "filters":
+        return _listed([int(value) // int(groups) for groups in layer["groups"]])
+    if key.name == "scale" and hasattr(kind, "across"):
+        size = int(layer["size"])
+        return repr(float(value) * (size if kind.across else size**2))
+    if key.name in ("epsW", "epsB", "schedW", "schedB", "quantF", "quantB"):
+        return ",".join(_named(item) for item in (value if isinstance(value, list) else [value]))
+    return _listed(value)
+
+
+def _named(value: Any) -> str:
+    """``{'type': 'dexp', 'params': {...}}`` as ``dexp[...]``; 2014's constants, and plain rates, as their number."""
+    if not isinstance(value, dict):
+        return repr(float(value))
+    name, params = text_of(value["type"]), value["params"]
+    if name == "const":
+        return repr(float(params["base"]))
+    mark = ";" if "base" in params else ","
+    return f"{name}[{mark.join(f'{k}={v!r}' for k, v in params.items())}]" if params else name
+
+
+def _neuron(value: Any) -> str:
+    if not isinstance(value, dict):
+        return text_of(value)
+    params = value["params"]
+    return text_of(value["type"]) + (f"[{','.join(repr(float(params[k])) for k in sorted(params))}]" if params else "")
+
+
+def _listed(value: Any) -> str:
+    items = value if isinstance(value, list | tuple) else [value]
+    return ",".join(_item(item) for item in items)
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, str):
+        return text_of(value)
+    return str(int(value)) if isinstance(value, bool) else repr(value)
