@@ -1,3 +1,27 @@
-"""convnet: Alex Krizhevsky's cuda-convnet, the engine behind AlexNet (2012), in Python."""
+"""convnet: Alex Krizhevsky's cuda-convnet, the engine behind AlexNet (2012), in Python.
+
+``convnet.load`` and ``convnet.build`` give a ``convnet.Network``; they live in ``convnet.api``, which is imported when
+first asked for, so that ``import convnet`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convnet.api import Network, build, load
 
 __version__ = "0.1.0"
+__all__ = ["Network", "__version__", "build", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from convnet import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'convnet' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,12 +65,12 @@ def learning_of(layer: WeightLayer, i: int, graph: Graph) -> Learning:
     )
 
 
-def collect_state(net: Net) -> dict[str, dict[str, Any]]:
-    """Host copies of everything that learns, by layer; shared matrices are one array object."""
+def collect_state(net: Net, names: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+    """Host copies of everything that learns, of all layers or of ``names``; shared matrices are one array object."""
     arrays: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     state: dict[str, dict[str, Any]] = {}
-    for name, node in net.nodes.items():
-        layer = node.layer
+    for name in names or net.nodes:
+        node, layer = net.nodes[name], net.nodes[name].layer
         if not isinstance(layer, WeightLayer):
             continue
         own: dict[str, Any] = {"weights": [], "weightsInc": []}

@@ -269,7 +269,7 @@ class Trainer:
         """Save the run as it stands, after making sure that its weights are numbers."""
         self.net.check_weights()
         position = self.position
-        value = pack(self.net, self.files, position.history(), position.own(), self.options)
+        value = pack(self.net, self.files, position.history(), position.own(), self.options, self.test_data.description())
         self.folder.save(value, position.epoch, position.batch)
         self._saved_at = (position.batches_done, position.minibatches)
         return self.folder.path

@@ -43,9 +43,15 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def pack(
-    net: Net, files: LayerFiles, history: dict[str, Any], position: dict[str, Any], options: dict[str, Any]
+    net: Net,
+    files: LayerFiles,
+    history: dict[str, Any],
+    position: dict[str, Any],
+    options: dict[str, Any],
+    data: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The dict to save: ``history`` is what the originals kept beside the layers, ``position`` what a resumed run needs."""
+    """The dict to save: ``history`` is what the originals kept beside the layers, ``position`` what a resumed run needs,
+    ``data`` what it takes to show the net other pictures (``Provider.description``)."""
     state = collect_state(net)
     layers = {stored["name"]: stored | state.get(stored["name"], {}) for stored in stored_graph(net.graph, "2014")}
     own = {
@@ -63,6 +69,7 @@ def pack(
         "moments": _moments(net),
         "pending": _pending(net),
         "position": position,
+        "data": data,
     }
     return {"model_state": {**history, "layers": layers, "convnet": own}, "op": dict(options)}
 

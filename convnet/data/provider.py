@@ -115,6 +115,12 @@ class Provider(ABC):
         """Where the data come from, for messages."""
         return self.request.path or self.name
 
+    def description(self) -> dict[str, Any]:
+        """What it takes to show a net other pictures: the mean (C, S, S), the side before cropping, names of the classes."""
+        cropper = getattr(self, "cropper", None)
+        mean, side = (cropper.mean, cropper.side) if cropper else (None, 0)
+        return {"mean": mean, "side": side, "label_names": list(getattr(self, "label_names", []))}
+
     def images(self, matrix: np.ndarray) -> np.ndarray:
         """Cases of matrix 0 as pictures (N, H, W, 3) in 0 to 1, the mean added back."""
         raise DataError(f"the data of '{self.name}' are no pictures")

@@ -93,7 +93,7 @@ def fit(parse: Parse, sides: Sequence[int] = (), classes: int = 0, features: int
     first.problems.check()
     if features:
         return _shaped(parse, features, 0, classes)
-    channels = _channels(first.graph)
+    channels = channels_of(first.graph)
     tried: LayerFileError | None = None
     for side in sides or _usual(parse, channels, classes):
         try:
@@ -149,17 +149,17 @@ def _data_layers(graph: Graph) -> list[Data]:
     return [layer for layer in graph.declared if isinstance(layer, Data)]
 
 
-def _channels(graph: Graph) -> int:
+def channels_of(graph: Graph) -> int:
     """Maps of matrix 0 as the first layer to read it as pictures declares them; 3 where none does."""
     for layer in graph.declared:
         for i, source in enumerate(layer.sources):
             if isinstance(source, Data) and source.dataIdx == 0:
-                found = _channels_of(layer, i)
+                found = _declared(layer, i)
                 if found:
                     return found
     return 3
 
 
-def _channels_of(layer: Layer, i: int) -> int:
+def _declared(layer: Layer, i: int) -> int:
     given = getattr(layer, "channels", 0) or 0
     return int(given[i]) if isinstance(given, list) else int(given)

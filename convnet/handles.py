@@ -1,0 +1,80 @@
+"""Weights of a running net as NumPy arrays, by layer: what ``Network.weights`` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from convnet.errors import ConvnetError
+from convnet.language.source import nearest
+from convnet.layers.weights import WeightLayer
+from convnet.net import Net, Node
+from convnet.state import collect_state
+
+
+class LayerWeights(Sequence[np.ndarray]):
+    """The weights of one layer: a sequence of matrices, one per input, and ``biases``. What is read is a copy."""
+
+    def __init__(self, net: Net, node: Node) -> None:
+        self._net, self._node = net, node
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(matrix.shape) for matrix in self)
+        return f"<weights {shapes} and biases {self.biases.shape} of '{self._node.layer.name}'>"
+
+    def __len__(self) -> int:
+        return len(self._node.weights)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._state()["weights"][i]
+
+    def __setitem__(self, i: int, value: np.ndarray) -> None:
+        layer = self._node.layer
+        assert isinstance(layer, WeightLayer)
+        value = self._checked(value, layer.weight_shape(i))
+        ordered = value.T if layer.order == "F" else value
+        self._node.be.copy_in(np.ascontiguousarray(ordered).reshape(layer.array_shape(i)), self._node.weights[i].value)
+
+    @property
+    def biases(self) -> np.ndarray:
+        """The biases, in their shape of checkpoints."""
+        return self._state()["biases"]
+
+    @biases.setter
+    def biases(self, value: np.ndarray) -> None:
+        layer = self._node.layer
+        assert isinstance(layer, WeightLayer)
+        self._node.be.copy_in(self._checked(value, layer.bias_shape()).reshape(-1), self._node.biases.value)
+
+    def _state(self) -> dict[str, Any]:
+        return collect_state(self._net, [self._node.layer.name])[self._node.layer.name]
+
+    def _checked(self, value: Any, shape: tuple[int, int]) -> np.ndarray:
+        array = np.asarray(value, np.float32)
+        if array.shape != shape:
+            raise ConvnetError(f"layer '{self._node.layer.name}' needs shape {shape}, not {array.shape}")
+        return array
+
+
+class WeightsByLayer(Mapping[str, LayerWeights]):
+    """The layers that have weights, by name."""
+
+    def __init__(self, net: Net) -> None:
+        self._net = net
+
+    def __getitem__(self, name: str) -> LayerWeights:
+        if name not in set(self):
+            hint = nearest(name, list(self))
+            raise KeyError(f"{name}: no layer with weights" + (f"; did you mean '{hint}'?" if hint else ""))
+        return LayerWeights(self._net, self._net.nodes[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, node in self._net.nodes.items() if node.weights)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return "\n".join(repr(self[name]) for name in self)
