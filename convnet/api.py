@@ -26,11 +26,11 @@ from convnet.backends import make_backend
 from convnet.checkpoint import find_latest, history_of, layer_files, pack, position_of, restore_streams, unpack_layers
 from convnet.checkpoint import load as read_checkpoint
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
-from convnet.data.feeding import Arrays, Feeding, Images, Mean, label_matrices
 from convnet.data.provider import Provider, Request
 from convnet.data.providers import open_provider
 from convnet.data.synthetic import fit
 from convnet.errors import CheckpointError, ConvnetError, DataError
+from convnet.feeding import Arrays, Feeding, Images, Mean, label_matrices
 from convnet.graph import Graph
 from convnet.handles import LayerWeights, WeightsByLayer
 from convnet.language.source import nearest
