@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from convnet.graph import Graph
+from convnet.language.schedules import Schedule
 from convnet.layers import Layer
 from convnet.layers.weights import WeightLayer, stored_rate, stored_schedule
 
@@ -69,6 +70,8 @@ def _own_keys(graph: Graph, layer: Layer, generation: str) -> dict[str, Any]:
             own.pop("weightsPerFilter")
         if own.pop("sched", None) is not None:
             own["sched"] = stored_schedule(layer.sched or layer.schedW)
+        schedules = [name for name in ("schedW", "schedB") if isinstance(own.get(name), Schedule)]
+        own |= {name: stored_schedule(own[name]) for name in schedules}
     if generation == "2011":
         own["dropout"] = layer.dropout
     return own

@@ -222,3 +222,14 @@ def test_limits_of_each_generation(dialect, hard, factor):
     assert (conv.norm_limit, conv.norm_hard) == (2 * factor, hard)
     assert (local.norm_limit, local.norm_hard) == (2 * (36 if dialect == "2012" else 1), False)
     assert conv.superEps == (0.5 if dialect == "2012" else 0)
+
+
+@each_backend
+def test_contrast_is_limited_before_the_norm(be):
+    """Numerics 13.7: after an update first wcNorm, then wball."""
+    learning = Learning(0.1, contrast=(1.0, 2.0), norm_limit=5.0)
+    w = weights(be, np.array([1.0, 2, 3, 4]).reshape(1, 4, 1), learning, columns=(1, 4, 1))
+    step(w, 0.0)
+    # The contrast 0.559017 is raised to 1, which makes the norm 9.798; then the norm is cut to 5.
+    expected = np.array([1.0, 2, 3, 4]) * 5 / np.sqrt(30)
+    np.testing.assert_allclose(be.download(w.value).ravel(), expected, rtol=1e-5)

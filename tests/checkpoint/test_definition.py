@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support import ORACLE, ROOT, SHARED, make_graph, needs_museum
 
-from convnet import checkpoint
+from convnet import checkpoint, pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.data.synthetic import fit
 from convnet.errors import CheckpointError
@@ -31,11 +31,14 @@ def rebuilt(graph, generation, tree):
 
 
 @pytest.mark.parametrize("definition", [*SHIPPED, *HISTORICAL], ids=lambda path: f"{path.parts[-3]} {path.stem}")
-def test_there_and_back(definition):
+def test_there_and_back(definition, tmp_path):
     """Names, shapes, rates, constants: every key of every layer is what it was."""
     fitted = fit(lambda: parse(LayerFiles.open(definition)), classes=10 if "tree" in definition.name else 0)
     stored, again = rebuilt(fitted.graph, fitted.graph.dialect, fitted.tree)
     assert stored.keys() == again.keys()
+    with (tmp_path / "layers").open("wb") as file:
+        pickles.dump(stored_graph(fitted.graph, "2014"), file)  # as checkpoints are written, whatever the dialect
+    assert [layer["name"] for layer in pickles.load(tmp_path / "layers")] == [v.name for v in fitted.graph.in_file_order]
     for name, layer in stored.items():
         for key in layer.keys() - CHANGED:
             same = pytest.approx(layer[key], rel=1e-12) if key in ("scale", "filter") else layer[key]

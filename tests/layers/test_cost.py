@@ -179,3 +179,47 @@ def test_softmax_read_by_two():
     more = SOFTMAX + "\n[also]\ntype=cost.sum2\ninputs=probs"
     text = NET.format(between=more, cost="cost.logreg", inputs="inputs=labels,probs")
     assert_gradients(text, [values(4, 4), ONE_OF_THREE], classes=3)
+
+
+def test_cross_entropy_by_hand():
+    """Numerics 12.2: any positive target is right, shared among tied maxima; the log of nothing is -50."""
+    t = np.array([[0.5, 0.0, 1.0, 0], [0.5, 0.2, 0.0, 1], [0, 0.8, 0, 0]])
+    p = np.array([[0.6, 0.4, 0.0, 0.2], [0.3, 0.4, 0.5, 0.4], [0.1, 0.2, 0.5, 0.4]])
+    value = -(0.5 * np.log(0.6) + 0.5 * np.log(0.3) + 0.2 * np.log(0.4) + 0.8 * np.log(0.2) - 50 + np.log(0.4))
+    # Right; half right, for one of two maxima has a target; wrong; half right.
+    np.testing.assert_allclose(cost(ORACLE, "crossent", [t, p], 2), [value, 4 - (1 + 0.5 + 0 + 0.5)])
+
+
+def test_cross_entropy_2_by_hand():
+    """Numerics 12.3: both logs are safe; one number, summed over classes."""
+    t, y = np.array([[1.0, 0], [0, 1]]), np.array([[0.8, 1.0], [0.3, 0.0]])
+    assert cost(ORACLE, "crossent2", [t, y], 1)[0] == pytest.approx(-(np.log(0.8) + np.log(0.7) - 50 - 50))
+    grad = np.empty((2, 1))
+    ORACLE.crossent2_input_grad(t[:, :1], y[:, :1], grad, 2.0)
+    np.testing.assert_allclose(grad[:, 0], [2 / 0.8, -2 / 0.7])  # the second sign is the right one
+
+
+def test_sets_judge_errors_by_energies():
+    """Numerics 12.10: top-1, and top-k with k the size of the sets, ties shared."""
+    energies = np.array([[3.0, 3], [2, 3], [1, 0], [1, 0]])
+    found = cost(ORACLE, "msm", [np.array([[1.0, 1]]), energies], 3, set_size=2)
+    np.testing.assert_allclose(found[1:], [2 - 0.5, 2 - 2])
+
+
+def test_robust_flickr_by_hand():
+    """Numerics 12.8."""
+    t, y = np.array([[1.0]]), np.array([[3.0]])
+    grad = np.empty((1, 1))
+    ORACLE.rflickr_input_grad(t, y, grad, 0.5)
+    assert cost(ORACLE, "rflickr", [t, y], 1)[0] == pytest.approx(np.log(5)) and grad[0, 0] == pytest.approx(-0.5 * 4 / 5)
+
+
+@each_backend
+def test_energies_of_any_size_are_safe(be):
+    energies, labels = 500 * values(7, 5), np.array([[0.0, 1, 2, 3, 6]])
+    for size in (1, 2, 7):
+        grad = be.upload(np.full((7, 5), np.nan))
+        be.msm_input_grad(be.upload(labels), be.upload(energies), grad, 1.0, set_size=size)
+        found = be.download(grad)
+        assert np.isfinite(found).all() and np.abs(found).max() <= 1 + 1e-6
+        np.testing.assert_allclose(found.sum(axis=0), 0, atol=1e-5)

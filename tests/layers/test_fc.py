@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from support import ORACLE, assert_close, assert_gradients, compare, each_backend, run_op, values
+from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
 
 from convnet.errors import DataError
 from convnet.layers.tree import LabelTree
+from convnet.net import Net
 
 
 @each_backend
@@ -114,3 +115,23 @@ def test_sums_along_a_tree(be, columns):
     be.tree_backward(grad, parents, top_down, 3)
     below = [[0], [1], [2], [2], [0, 1], [0, 1, 2]]
     assert_close(be.download(grad), np.stack([x[leaves].sum(axis=0) for leaves in below]))
+
+
+@each_backend
+def test_tree_training(be):
+    """Numerics 4.5: inner columns begin at zero; a node moves by rate / sz of the sum of its leaves' gradients."""
+    text = "[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n[top]\ntype=treefc\ninputs=data\ninitW=0.5\n"
+    text += "[probs]\ntype=softmax\ninputs=top\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\n"
+    params = "[top]\nepsW=0.1\nepsB=0.2\nmomW=0.9\nmomB=0\nwc=0.3\nwball=0.01\n[logprob]\ncoeff=1\n"
+    net = Net(make_graph(text, {0: 5, 1: 1}, 3, params, tree=TREE), be, minibatch=4, seed=1)
+    before = be.download(net.nodes["top"].weights[0].value)
+    assert before[:3].all() and not before[3:].any()
+    x, labels = values(5, 4).astype(np.float32), np.float32([[0, 1, 2, 1]])
+    scores = before[:3] @ x  # offsets of inner nodes are zero, biases too
+    probs = np.exp(scores) / np.exp(scores).sum(axis=0)
+    leaf = ((np.arange(3)[:, None] == labels) - probs) @ x.T / 4
+    gradient = np.concatenate([leaf, leaf[:2].sum(axis=0)[None], leaf[2:], leaf.sum(axis=0)[None]])
+    size = np.array(TREE.leaves_below)[:, None]
+    net.train([x, labels], 4)
+    moved = before + 0.1 / size * (gradient - 0.3 / size * before)
+    np.testing.assert_allclose(be.download(net.nodes["top"].weights[0].value), moved, rtol=1e-4, atol=1e-6)

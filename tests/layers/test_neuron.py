@@ -8,6 +8,7 @@ from support import (
     assert_close,
     assert_gradients,
     compare,
+    default_params,
     each_backend,
     integers,
     make_graph,
@@ -169,3 +170,29 @@ def test_dropout_of_the_fork(p):
     assert abs(net.output("sum").mean() - (1 - p)) < 0.02
     net.forward([x], 50, Pass.TEST, keep=["sum"])
     np.testing.assert_allclose(net.output("sum"), 1 - p)
+
+
+def test_gradients_with_dropout_of_the_fork():
+    """Its mask works in a gradient check too, and is the same in every pass of it (numerics 10.4)."""
+    text = NET.format(neuron="relu")
+    params = default_params(text).replace("[below]\n", "[below]\ndropout=0.4\n")
+    data = [values(4, 6), np.array([[0.0, 1, 2, 1, 0, 2]])]
+    assert_gradients(text, data, classes=3, params=params)
+    net = Net(make_graph(text, {0: 4, 1: 1}, 3, params), ORACLE, minibatch=6, seed=3)
+    net.forward(data, 6, Pass.GRADCHECK)
+    dropped = net.output("below") == 0
+    assert 0 < dropped.mean() < 1
+
+
+@pytest.mark.parametrize("passing", Pass)
+def test_noise_of_nrelu_is_drawn_in_every_pass(passing):
+    """Numerics 7.1: testing included; anew in every training step."""
+    text = "[data]\ntype=data\ndataIdx=0\n[noisy]\ntype=neuron\nneuron=nrelu\ninputs=data\n"
+    text += "[cost]\ntype=cost.sum2\ninputs=noisy\n"
+    net, x = Net(make_graph(text, {0: 50}), ORACLE, minibatch=4), np.ones((50, 4))
+    outputs = []
+    for _ in range(2):
+        net.forward([x], 4, passing, keep=["noisy"])
+        outputs.append(net.output("noisy"))
+        net.step += 1
+    assert (outputs[0] != 1).all() and (outputs[0] >= 0).all() and (outputs[0] != outputs[1]).any()
