@@ -26,6 +26,7 @@ from convnet.backends import make_backend
 from convnet.checkpoint import find_latest, history_of, layer_files, pack, position_of, restore_streams, unpack_layers
 from convnet.checkpoint import load as read_checkpoint
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
+from convnet.checkpoint.format import tree_of
 from convnet.data.provider import Provider, Request
 from convnet.data.providers import open_provider
 from convnet.data.synthetic import fit
@@ -34,7 +35,6 @@ from convnet.feeding import Arrays, Feeding, Images, Mean, label_matrices
 from convnet.graph import Graph
 from convnet.handles import LayerWeights, WeightsByLayer
 from convnet.language.source import nearest
-from convnet.layers.tree import LabelTree
 from convnet.layers.weights import WeightLayer
 from convnet.net import Net
 from convnet.outputs import Costs, Outputs
@@ -60,13 +60,11 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     file, checkpoint, _ = find_latest(path, read_checkpoint)
     layers, own = unpack_layers(checkpoint), checkpoint["model_state"].get("convnet")
     if own:
-        files, dims, classes, tree = layer_files(checkpoint), _numbered(own["data_dims"]), own["num_classes"], None
+        files, dims, classes, tree = layer_files(checkpoint), _numbered(own["data_dims"]), own["num_classes"], tree_of(own)
         dialect = pickles.text_of(own["dialect"])
     else:
         files, dims, classes, tree = written_files(layers, str(file)), stored_dims(layers), None, stored_tree(layers)
         dialect = generation_of(layers)
-    if tree is None and any(layer["type"] == "treefc" for layer in layers.values()):
-        tree = LabelTree.flat(int(classes or 0))
     graph = build_graph(files, dims, classes, tree, dialect)
     net = Net(graph, make_backend(backend, threads), minibatch, int((own or {}).get("seed", 0)), layers)
     restore_streams(net, checkpoint)

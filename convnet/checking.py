@@ -16,6 +16,7 @@ import numpy as np
 from convnet.backends import make_backend
 from convnet.backends.base import Backend
 from convnet.checkpoint import unpack_layers
+from convnet.checkpoint.format import tree_of
 from convnet.data.provider import Provider
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
@@ -36,7 +37,9 @@ def check_grads(opening: Opening, printer: Printer) -> int:
     """Check and print; returns the exit status, 1 if any gradient is wrong. Raises ``ConvnetError``."""
     options = opening.options
     provider = _provider(opening)
-    graph = opening.builder.shape(provider.dims, provider.classes, provider.tree)
+    own = opening.checkpoint["model_state"].get("convnet") if opening.checkpoint else None
+    tree = (tree_of(own) if own else None) or provider.tree
+    graph = opening.builder.shape(provider.dims, provider.classes, tree)
     if not graph.costs:
         raise OptionError(f"{opening.files.definition_path} has no cost layer, so there are no gradients to check")
     batch = provider.batch(1, provider.default_ranges()[1][0])

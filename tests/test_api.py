@@ -8,10 +8,12 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support import ROOT, SHARED, SMALL_NET, SMALL_PARAMS, needs_museum, write_cifar, write_net
+from support import ROOT, SHARED, SMALL_NET, SMALL_PARAMS, dump, needs_museum, write_cifar, write_net
 
 import convnet
 from convnet import api, checkpoint, pickles
+from convnet.data.provider import Request
+from convnet.data.providers import open_provider
 from convnet.errors import CheckpointError, ConvnetError, DataError, LayerFileError
 from convnet.run import main
 
@@ -237,3 +239,36 @@ def test_mistakes(call, error, message):
     with pytest.raises(error) as caught:
         call(convnet.build(SMALL_NET, SMALL_PARAMS, side=12))
     assert message in str(caught.value)
+
+
+def test_trees_come_with_the_data(tmp_path, capsys):
+    """2012's treefc on its batches.meta (io 5.4): trained, saved with its tree, loaded, checked."""
+    folder = write_cifar(tmp_path / "data", classes=4)
+    meta = pickles.load(folder / "batches.meta")
+    tree = {6: [4, 5], 4: [0, 1], 5: [2, 3]}
+    dump(folder / "batches.meta", meta | {"tree": tree, "all_wnids": {"gproot": 6, "n01": 0}})
+    text = SMALL_NET.replace("type=fc\n", "type=treefc\n").replace("outputs=10\n", "")
+    definition = write_net(tmp_path, text, SMALL_PARAMS.replace("dexp[base=0.0004;tgtFactor=10;numSteps=3]", "0.001"))
+    options = ["--layer-def", definition, "--data-path", folder, "--save-path", tmp_path / "runs", "--epochs", 2]
+    assert main([*map(str, options), "--test-freq", "2"]) == 0
+    net = convnet.load(tmp_path / "runs")
+    layer = net.graph.layers["fc"]
+    assert layer.parents == [4, 4, 5, 5, 6, 6, 6] and net.weights["fc"][0].shape == (512, 7)
+    assert net.predict(pictures_of(tmp_path)[0]).shape == (60, 4)
+    assert main(["--load-file", str(tmp_path / "runs"), "--data-path", "", "--data-provider", "dummy", "--check-grads"]) == 0
+    assert "ALL 4 TESTS PASSED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"tree": {6: [4], 4: [0, 1], 5: [2, 3]}}, "the tree has no root"),
+        ({"tree": {6: [4, 5], 4: [0, 1], 5: [2]}}, "label tree"),
+    ],
+)
+def test_trees_that_are_none(tmp_path, change, message):
+    folder = write_cifar(tmp_path, classes=4)
+    dump(folder / "batches.meta", pickles.load(folder / "batches.meta") | change)
+    with pytest.raises(DataError, match=message) as caught:
+        open_provider("", Request(str(folder)))
+    assert str(folder) in str(caught.value)

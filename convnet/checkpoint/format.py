@@ -12,6 +12,8 @@ from typing import Any
 
 from convnet import pickles
 from convnet.errors import CheckpointError
+from convnet.layers.fc import TreeFullyConnected
+from convnet.layers.tree import LabelTree
 from convnet.net import Net
 from convnet.pickles import UnsafePickle, text_of
 from convnet.reading import LayerFiles
@@ -65,6 +67,7 @@ def pack(
         "layer_params_path": files.params_path,
         "data_dims": {str(i): rows for i, rows in net.graph.data_dims.items()},
         "num_classes": net.graph.classes,
+        "tree": next((layer.parents for layer in net.graph.declared if isinstance(layer, TreeFullyConnected)), None),
         "noise_state": _plain(net.noise.bit_generator.state),
         "moments": _moments(net),
         "pending": _pending(net),
@@ -91,6 +94,11 @@ def layer_files(checkpoint: dict[str, Any]) -> LayerFiles:
         text_of(params) if params is not None else None,
         text_of(own["layer_params_path"]),
     )
+
+
+def tree_of(own: dict[str, Any]) -> LabelTree | None:
+    """The tree of labels that a treefc layer was trained with, from what this project adds to a checkpoint."""
+    return LabelTree.from_parents([int(v) for v in own["tree"]], int(own["num_classes"])) if own.get("tree") else None
 
 
 def history_of(checkpoint: dict[str, Any]) -> dict[str, Any]:

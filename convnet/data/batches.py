@@ -13,6 +13,7 @@ import numpy as np
 
 from convnet import pickles
 from convnet.errors import DataError
+from convnet.layers.tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
 
 _BATCH = re.compile(r"data_batch_(\d+)(?:\.(\d+))?$")
@@ -103,6 +104,25 @@ def label_names_of(meta: dict[str, Any]) -> list[str]:
         if key in meta:
             return [text_of(name) for name in meta[key]]
     return []
+
+
+def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None:
+    """The tree of labels that 2012's descriptions hold: ``tree`` (node: children) and ``all_wnids['gproot']`` (io 5.4).
+
+    Raises ``DataError`` if it is no tree over the classes; ``None`` where there is none.
+    """
+    tree = meta.get("tree")
+    if not isinstance(tree, dict):
+        return None
+    children = {int(node): [int(child) for child in below] for node, below in tree.items()}
+    names = {text_of(name): label for name, label in (meta.get("all_wnids") or {}).items()}
+    roots = set(children) - {child for below in children.values() for child in below}
+    if "gproot" not in names and len(roots) != 1:
+        raise DataError(f"{where}: the tree has no root: all_wnids['gproot'] is missing")
+    try:
+        return LabelTree.from_children(children, int(names.get("gproot", min(roots, default=0))), classes)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from None
 
 
 def _read(path: Path) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.data.batches import find_batches, label_names_of, labels_of, mean_of, pixels_of, read_batch, read_meta
+from convnet.data.batches import find_batches, label_names_of, labels_of, mean_of, pixels_of, read_batch, read_meta, tree_of
 from convnet.data.images import Cropper, PictureBatch
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request, check_labels
 from convnet.errors import DataError
@@ -39,6 +39,7 @@ class Matrices(Provider):
         self.features = self._count_features()
         self.label_names = label_names_of(self.meta)
         self.classes = len(self.label_names) or self._count_classes()
+        self.tree = tree_of(self.meta, self.classes, self.folder)
         self.mean = self._find_mean()
         self.cropper = self._make_cropper()
         self.views = len(self.cropper.places) if self.cropper else 1

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from convnet.data.batches import find_batches, label_lists, label_names_of, mean_of, read_batch, read_meta
+from convnet.data.batches import find_batches, label_lists, label_names_of, mean_of, read_batch, read_meta, tree_of
 from convnet.data.images import Cropper, PictureBatch
 from convnet.data.provider import Batch, Provider, Request, check_labels
 from convnet.errors import DataError
@@ -40,6 +40,7 @@ class Pictures(Provider):
         self.classes = len(self.label_names)
         if not self.classes:
             raise DataError(f"{self.folder / 'batches.meta'} has no label_names, so the classes are unknown")
+        self.tree = tree_of(self.meta, self.classes, self.folder)
         self.offset = int(self.meta.get("label_offset", 0))
         self._prepare(int(self.meta.get("num_vis", 3 * _STORED**2)))
 

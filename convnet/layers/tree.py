@@ -39,6 +39,16 @@ class LabelTree:
         return cls(root, classes, [parents[node] for node in range(len(parents))], below, top_down)
 
     @classmethod
+    def from_parents(cls, parents: Sequence[int], classes: int) -> LabelTree:
+        """Build from each node's parent, the root being its own."""
+        children: dict[int, list[int]] = {}
+        for node, parent in enumerate(parents):
+            if node != parent:
+                children.setdefault(parent, []).append(node)
+        root = next((node for node, parent in enumerate(parents) if node == parent), 0)
+        return cls.from_children(children, root, classes)
+
+    @classmethod
     def flat(cls, classes: int) -> LabelTree:
         """All classes directly below one root: what a data set without a tree amounts to."""
         return cls.from_children({classes: range(classes)}, classes, classes)
