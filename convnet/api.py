@@ -119,14 +119,23 @@ class Network:
 
     # -- running
 
-    def predict(self, images: Images) -> np.ndarray:
+    def predict(self, images: Images, ten_views: bool = False) -> np.ndarray:
         """The predictions that the first cost judges, (N, classes) float32: probabilities, for a softmax.
+
+        ``ten_views`` takes the mean over the corners and the middle of each picture and their mirrors, as the paper did.
+        Pictures have to be larger than the net wants for views to differ.
 
         >>> net = convnet.build("layers-digits.cfg", side=8)
         >>> net.predict(np.zeros((2, 8, 8, 1), np.uint8)).sum(axis=1)
         array([1., 1.], dtype=float32)
         """
-        return self.features(images, self._predictions())
+        layer = self._predictions()
+        if not ten_views:
+            return self.features(images, layer)
+        parts = [np.empty((0, self.classes), np.float32)]
+        for some in self._minibatches(images):
+            parts.append(np.mean([self._run(matrix, layer) for matrix in self.feeding.views(some)], axis=0))
+        return np.concatenate(parts)
 
     def features(self, images: Images, layer: str) -> np.ndarray:
         """The outputs of ``layer``, (N, outputs) float32, as in testing: no unit is dropped.
@@ -137,9 +146,8 @@ class Network:
         """
         name = self._output_name(layer)
         parts = [np.empty((0, self.graph.layers[name].outputs), np.float32)]
-        for matrix in self._matrices(images):
-            self.net.forward(self._with_blanks(matrix), matrix.shape[1], Pass.FEATURE, keep=[name])
-            parts.append(self.net.output(name).T)
+        for some in self._minibatches(images):
+            parts.append(self._run(self.feeding.matrix(some), name))
         return np.concatenate(parts)
 
     def test(self, images: Images | Provider, labels: Any = None) -> Costs:
@@ -281,18 +289,22 @@ class Network:
             self.feeding.take_description(provider.description())
         return provider
 
-    def _matrices(self, images: Images) -> Iterator[np.ndarray]:
-        """Matrix 0 in minibatches."""
+    def _run(self, matrix: np.ndarray, layer: str) -> np.ndarray:
+        """The outputs of ``layer`` for one minibatch, (N, outputs)."""
+        self.net.forward(self._with_blanks(matrix), matrix.shape[1], Pass.FEATURE, keep=[layer])
+        return self.net.output(layer).T
+
+    def _minibatches(self, images: Images) -> Iterator[Images]:
+        """``images`` in portions that the net takes at once."""
         if isinstance(images, np.ndarray) and images.ndim == 2:
-            whole = self.feeding.matrix(images)
-            for start, stop in cut(whole.shape[1], self.net.minibatch):
-                yield whole[:, start:stop]
+            for start, stop in cut(images.shape[1], self.net.minibatch):
+                yield images[:, start:stop]
             return
         several = isinstance(images, Sequence) and not isinstance(images, str)
         several |= isinstance(images, np.ndarray) and (images.ndim == 4 or images.shape[-1] != self.feeding.channels)
         images = images if several else [images]
         for start, stop in cut(len(images), self.net.minibatch):
-            yield self.feeding.matrix(images[start:stop])
+            yield images[start:stop]
 
     def _with_blanks(self, matrix: np.ndarray) -> list[np.ndarray]:
         """Zeros for labels, which predictions do not depend on."""

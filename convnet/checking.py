@@ -42,6 +42,7 @@ def check_grads(opening: Opening, printer: Printer) -> int:
     graph = opening.builder.shape(provider.dims, provider.classes, tree)
     if not graph.costs:
         raise OptionError(f"{opening.files.definition_path} has no cost layer, so there are no gradients to check")
+    _weigh_costs(graph)
     batch = provider.batch(1, provider.default_ranges()[1][0])
     cases = min(opening.given.get("mini", _CASES), batch.cases)
     be, state = _backend(options), None
@@ -53,6 +54,15 @@ def check_grads(opening: Opening, printer: Printer) -> int:
     printer.line(_heading(opening, be, provider, cases))
     with np.errstate(all="ignore"):
         return _check_all(net, batch.minibatch(0, cases), cases, options["compat"], printer)
+
+
+def _weigh_costs(graph: Graph) -> None:
+    """Without a parameter file no cost has a coefficient: each then counts as 1. Raises if all of them are 0."""
+    if graph.params is None:
+        for cost in graph.costs:
+            cost.coeff = 1.0  # type: ignore[attr-defined]
+    if not any(cost.learns for cost in graph.costs):
+        raise OptionError("every cost has coeff=0, so there are no gradients to check")
 
 
 def lively_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
@@ -87,6 +97,8 @@ def check_line(check: GradientCheck, tolerance: float) -> str:
     """``PASS  conv1 weights[0]  relative error 2.1e-09  (of 2400 entries: 64)``."""
     verdict = "PASS" if check.passed(tolerance) else "APPROXIMATE" if check.approximate else "FAIL"
     entries = f"{len(check.numeric)} of {check.size} entries"
+    if check.empty:
+        entries += "; no gradient reaches it"
     line = f"{verdict:<11} {check.name:<28} relative error {check.error:.2e}  ({entries})"
     return f"{line}; {check.approximate}" if verdict == "APPROXIMATE" else line
 

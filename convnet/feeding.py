@@ -5,7 +5,7 @@ Letters: C channels, S side that the net sees, H, W height and width of the pict
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,16 @@ class Feeding:
             return self._from_matrix(images)
         pixels = self.pixels(images)
         top, left = ((length - self.size) // 2 for length in pixels.shape[1:3])
-        part = pixels[:, top : top + self.size, left : left + self.size].astype(np.float32)
-        maps = part.transpose(3, 1, 2, 0) - self._mean()[..., None]  # maps[c, y, x, n]
-        return np.ascontiguousarray(maps).reshape(self.features, -1)
+        return self._cut(pixels, top, left)
+
+    def views(self, images: Images) -> Iterator[np.ndarray]:
+        """Ten matrices of the same pictures: corners and centre, then their mirrors (numerics 11.9)."""
+        pixels = self.pixels(images)
+        bottom, right = (length - self.size for length in pixels.shape[1:3])
+        corners = [(0, 0), (0, right), (bottom // 2, right // 2), (bottom, 0), (bottom, right)]
+        for flip in (False, True):
+            for top, left in corners:
+                yield self._cut(pixels, top, left, flip)
 
     def pixels(self, images: Images) -> np.ndarray:
         """``images`` as one array (N, H, W, C), at least as large as the net wants; raises ``DataError``."""
@@ -102,7 +109,11 @@ class Feeding:
         if isinstance(images, str | Path | Image.Image):
             images = [images]
         if not isinstance(images, np.ndarray):
-            images = np.stack([self._picture(image) for image in images])
+            pictures = [self._picture(image) for image in images]
+            shapes = {picture.shape for picture in pictures}
+            if len(shapes) > 1:
+                raise DataError(f"pictures of one call must have one size, not {', '.join(map(str, sorted(shapes)))}")
+            images = np.stack(pictures)
         if images.ndim == 3:
             images = images[None] if images.shape[-1] == self.channels else images[..., None]
         if images.ndim != 4 or images.shape[3] != self.channels or min(images.shape[1:3]) < self.size:
@@ -117,18 +128,23 @@ class Feeding:
             mean = plain.matrix(images).mean(axis=1, dtype=np.float64).astype(np.float32)
             self.mean = mean.reshape(self.channels, self.size, self.size)
 
+    def _cut(self, pixels: np.ndarray, top: int, left: int, flip: bool = False) -> np.ndarray:
+        part = pixels[:, top : top + self.size, left : left + self.size, :].astype(np.float32)
+        part = part[:, :, ::-1] if flip else part
+        maps = part.transpose(3, 1, 2, 0) - self._mean()[..., None]  # maps[c, y, x, n]
+        return np.ascontiguousarray(maps).reshape(self.features, -1)
+
     def _picture(self, image: Any) -> np.ndarray:
         """A Pillow image, a file, or an array, as pixels of the common size."""
         if isinstance(image, np.ndarray):
             return image if image.ndim == 3 else image[..., None]
-        if isinstance(image, str | Path):
-            try:
-                image = Image.open(image)
-            except OSError as error:
-                raise DataError(f"{image} is no picture that can be read: {error}") from None
-        if not isinstance(image, Image.Image):
+        if not isinstance(image, str | Path | Image.Image):
             raise DataError(f"a {type(image).__name__} is no picture; give arrays, Pillow images, or paths")
-        pixels = fit(image.convert("RGB" if self.channels == 3 else "L"), self.side)
+        try:
+            opened = image if isinstance(image, Image.Image) else Image.open(image)
+            pixels = fit(opened.convert("RGB" if self.channels == 3 else "L"), self.side)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"{image} is no picture that can be read: {error}") from None
         return pixels if pixels.ndim == 3 else pixels[..., None]
 
     def _from_matrix(self, matrix: np.ndarray) -> np.ndarray:

@@ -224,6 +224,8 @@ def test_weights_can_be_set():
         (lambda net: net.predict(np.zeros((2, 8, 8, 3), np.uint8)), DataError, "(N, H, W, 3) with H and W at least 12"),
         (lambda net: net.predict(np.zeros((5, 7))), DataError, "the net needs (432, cases)"),
         (lambda net: net.predict(["nowhere.png"]), DataError, "nowhere.png is no picture that can be read"),
+        (lambda net: net.predict([np.zeros((12, 12, 3)), np.zeros((13, 13, 3))]), DataError, "must have one size"),
+        (lambda net: net.predict([str(ROOT / "README.md")]), DataError, "README.md is no picture that can be read"),
         (lambda net: net.predict([3]), DataError, "a int is no picture"),
         (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), [0, 10]), DataError, "labels from 0 to 10"),
         (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), [0]), DataError, "2 pictures but 1 labels"),
@@ -272,3 +274,14 @@ def test_trees_that_are_none(tmp_path, change, message):
     with pytest.raises(DataError, match=message) as caught:
         open_provider("", Request(str(folder)))
     assert str(folder) in str(caught.value)
+
+
+def test_ten_views(place, trained):
+    """The mean of ten predictions, one by one; with pictures no larger than the net's, of the picture and its mirror."""
+    pictures = pictures_of(place)[0]
+    corners = [(0, 0), (0, 4), (2, 2), (4, 0), (4, 4)]
+    views = [pictures[:, y : y + 28, x : x + 28] for y, x in corners]
+    single = [trained.predict(view[:, :, ::step]) for view in views for step in (1, -1)]
+    np.testing.assert_allclose(trained.predict(pictures, ten_views=True), np.mean(single, axis=0), atol=1e-5)
+    middle = np.mean([trained.predict(views[2]), trained.predict(views[2][:, :, ::-1])], axis=0)
+    np.testing.assert_allclose(trained.predict(views[2], ten_views=True), middle, atol=1e-5)

@@ -175,3 +175,21 @@ def test_nothing_to_check(tmp_path, capsys):
     text = SMALL_NET.split("[probs]")[0] + "[more]\ntype=neuron\nneuron=relu\ninputs=fc\n"
     assert main(["--layer-def", str(write_net(tmp_path, text)), "--check-grads"]) != 0
     assert "convnet:" in capsys.readouterr().err
+
+
+def test_definition_without_parameters(tmp_path, capsys):
+    """Its costs count as 1: a check of zeros against zeros would pass anything."""
+    (tmp_path / "net.cfg").write_text(SMALL_NET)
+    status, verdicts, out = check(capsys, "--layer-def", tmp_path / "net.cfg")
+    assert status == 0 and len(verdicts) == 4 and "no gradient reaches it" not in out
+
+
+def test_costs_that_do_not_count(tmp_path, capsys):
+    more = "[side]\ntype=fc\ninputs=drop\noutputs=2\ninitW=0.1\n[idle]\ntype=cost.sum2\ninputs=side\n"
+    definition = write_net(tmp_path, SMALL_NET + more, SMALL_PARAMS + "[side]\n[idle]\ncoeff=0\n")
+    status, verdicts, out = check(capsys, "--layer-def", definition)
+    assert status == 0 and len(verdicts) == 6
+    assert re.search(r"^PASS +side weights.*no gradient reaches it", out, re.M)
+    definition = write_net(tmp_path, SMALL_NET, SMALL_PARAMS.replace("coeff=1", "coeff=0"))
+    assert main(["--layer-def", str(definition), "--check-grads"]) != 0
+    assert "every cost has coeff=0" in capsys.readouterr().err
