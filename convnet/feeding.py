@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from convnet.assume import channels_of
 from convnet.checkpoint import stored_option
 from convnet.data.images import Cropper, PictureBatch
 from convnet.data.pictures import fit
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request
 from convnet.data.providers import open_provider
-from convnet.data.synthetic import channels_of
 from convnet.errors import DataError
 from convnet.graph import Graph
 from convnet.pickles import text_of

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from convnet import options as declared
+from convnet.assume import expected_classes
 from convnet.backends import make_backend, why_not_cuda
 from convnet.backends.base import Backend
 from convnet.checkpoint import (
@@ -35,8 +36,6 @@ from convnet.data.providers import open_provider
 from convnet.errors import ConvnetError, OptionError
 from convnet.graph import Builder, Graph
 from convnet.language.files import find, read_text
-from convnet.layers.fc import FullyConnected
-from convnet.layers.softmax import Softmax
 from convnet.net import Net
 from convnet.outputs import Outputs
 from convnet.printing import Printer
@@ -177,18 +176,6 @@ class Session:
         if self.checkpoint:
             restore_streams(net, self.checkpoint)
         return net
-
-
-def expected_classes(builder: Builder) -> int:
-    """Outputs of the first softmax as its fully-connected source declares them; 0 where it cannot be told yet."""
-    for layer in builder.graph.layers.values():
-        if isinstance(layer, Softmax) and layer.sources:
-            source = layer.sources[0]
-            while source.detached_from and source.sources:
-                source = source.sources[0]
-            if isinstance(source, FullyConnected):
-                return int(source.values.get("outputs") or 0)
-    return 0
 
 
 def _stored_options(checkpoint: dict[str, Any] | None) -> dict[str, Any]:

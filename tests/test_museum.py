@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from support import SHARED, needs_museum
 
+from convnet.assume import SMALLEST
 from convnet.backends.cpu import Cpu
-from convnet.data.synthetic import SMALLEST, fit
+from convnet.data.synthetic import fit
 from convnet.errors import LayerFileError
 from convnet.layers.tree import LabelTree
 from convnet.net import Net

@@ -3,7 +3,8 @@
 import pytest
 from support import BACKENDS, default_params
 
-from convnet.data.synthetic import SMALLEST, fit
+from convnet.assume import SMALLEST
+from convnet.data.synthetic import fit
 from convnet.errors import LayerFileError
 from convnet.net import Net
 from convnet.reading import LayerFiles, parse

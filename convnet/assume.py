@@ -1,0 +1,197 @@
+"""Stands in for a data set: the sizes of data that a definition wants, worked out from the definition itself.
+
+What a definition leaves open is the side of its pictures; sides that the historical nets had are tried until every check
+of the graph passes. All else follows: labels have one row, targets as many as the predictions they are compared with,
+and there are as many classes as predictions. No arrays here; ``convnet.data.synthetic`` makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from convnet.errors import LayerFileError
+from convnet.graph import Builder, Graph
+from convnet.language.source import Problems
+from convnet.layers import Layer
+from convnet.layers.base import Check
+from convnet.layers.data import Data
+from convnet.layers.eltwise import Concat, Elementwise
+from convnet.layers.fc import FullyConnected, TreeFullyConnected
+from convnet.layers.local import Local
+from convnet.layers.softmax import Softmax
+from convnet.layers.tree import LabelTree
+
+SMALLEST = (*range(4, 33, 4), *range(40, 129, 8), *range(144, 257, 16))  # sides, for speed
+USUAL = (224, 32, 28, 24, 8, *SMALLEST)  # sides, as the historical nets had them
+_CROPPED = 24  # what the locally-connected nets saw: random crops of CIFAR's 32
+_FEW = 100  # below so many classes a net of the usual ones sees pictures of 32 pixels
+_CLASSES, _TREE_CLASSES = 10, 1000  # where nothing tells; the historical nets with trees were for ImageNet
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """A checked graph and the data it was shaped for.
+
+    ``dims`` is features by matrix index; ``kinds`` says which matrices hold a ``label``, ``target`` or ``gate``. ``side``
+    is that of the pictures, 0 where their features were given. ``notes`` are sentences on what was assumed.
+    """
+
+    graph: Graph
+    dims: dict[int, int]
+    kinds: dict[int, str]
+    classes: int
+    side: int
+    tree: LabelTree
+    notes: list[str]
+
+
+def assume_data(
+    builder: Builder, data_dims: Sequence[int] | None = None, classes: int | None = None, sides: Sequence[int] = ()
+) -> Assumed:
+    """Shape the graph of ``builder`` for the data it seems to want; ``data_dims`` (features by matrix) and ``classes`` hold.
+
+    ``sides`` of pictures are tried in their order; without them those of the historical nets, 224 first with 100 classes
+    and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
+    """
+    given = dict(enumerate(data_dims or ()))
+    tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
+    start = _Sizes(given, {}, classes, _TREE_CLASSES if tree and not sides else _CLASSES)
+    best = None
+    for side in (0,) if 0 in given else sides or _usual(builder, start.known):
+        sizes = start.fitted(builder, side)
+        best = sizes if best is None or sizes.mistakes < best.mistakes else best
+        if not sizes.mistakes:
+            break
+    assert best is not None
+    graph = builder.shape(best.dims, best.classes, best.tree)
+    return Assumed(graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, given, classes))
+
+
+def expected_classes(builder: Builder) -> int:
+    """Outputs of the first softmax as the layers below it declare them; 0 where it cannot be told without data."""
+    softmax = next((layer for layer in builder.graph.declared if isinstance(layer, Softmax)), None)
+    return _declared_outputs(softmax) if softmax else 0
+
+
+def channels_of(graph: Graph, index: int = 0, default: int = 3) -> int:
+    """Maps of matrix ``index`` as the first layer to read it as pictures declares them; ``default`` where none does."""
+    reading = {layer.name for layer in graph.declared if isinstance(layer, Data) and layer.dataIdx == index}
+    for layer in graph.layers.values():
+        for i, source in enumerate(layer.sources):
+            if source.name in reading:
+                given = getattr(layer, "channels", 0) or 0
+                found = given[min(i, len(given) - 1)] if isinstance(given, list) else given
+                if found:
+                    return int(found)
+                if layer.elementwise or isinstance(layer, Elementwise):
+                    reading.add(layer.name)
+    return default
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Sizes of data, and how many mistakes shaping a graph for them finds.
+
+    ``classes`` is ``None`` where costs disagree on it, ``fallback`` what to take where nothing tells.
+    """
+
+    dims: dict[int, int]
+    kinds: dict[int, str]
+    classes: int | None
+    fallback: int
+    side: int = 0
+    mistakes: int = 0
+
+    @property
+    def known(self) -> int:
+        return self.classes or self.fallback
+
+    @property
+    def tree(self) -> LabelTree:
+        return LabelTree.flat(self.known)
+
+    def fitted(self, builder: Builder, side: int) -> _Sizes:
+        """These sizes completed for pictures of ``side``: first what costs predict, without knowing the labels."""
+        dims = {layer.dataIdx: 1 for layer in _data_layers(builder.graph)}
+        for layer in _data_layers(builder.graph):
+            rows = side**2 * channels_of(builder.graph, layer.dataIdx, default=0 if layer.dataIdx else 3)
+            dims[layer.dataIdx] = max(dims[layer.dataIdx], layer.values["start"] + rows, layer.values["end"])
+        dims |= self.dims
+        outputs, _ = _attempt(builder, dims, None, self.tree)
+        kinds, predictions = {}, set()
+        for cost in builder.graph.costs:
+            source, kind = cost.sources[0] if cost.sources else None, cost.first_input  # type: ignore[attr-defined]
+            if isinstance(source, Data) and kind:
+                kinds[source.dataIdx] = kind
+                predicted = max(outputs[cost.sources[-1].name], 1)
+                rows = source.values["start"] + (predicted if kind == "target" else 1)
+                dims[source.dataIdx] = max(dims[source.dataIdx], rows)
+                predictions |= {predicted} if kind != "gate" else set()
+        dims |= self.dims
+        agreed = self.classes or (predictions.pop() if len(predictions) == 1 else None)
+        sizes = replace(self, dims=dims, kinds=kinds, classes=agreed, side=side)
+        return replace(sizes, mistakes=len(_attempt(builder, dims, agreed, sizes.tree)[1].errors))
+
+
+def _attempt(
+    builder: Builder, dims: dict[int, int], classes: int | None, tree: LabelTree
+) -> tuple[dict[str, int], Problems]:
+    """Every layer's outputs, and what shaping would report. The builder is left as it was."""
+    layers = builder.graph.layers
+    kept, unshaped = (builder.problems, builder.checks), {name: dict(vars(layer)) for name, layer in layers.items()}
+    builder.problems = problems = Problems()
+    builder.checks = {name: _copy(check, problems) for name, check in builder.checks.items()}
+    with suppress(LayerFileError):
+        builder.shape(dims, classes, tree)
+    outputs = {name: layer.outputs for name, layer in layers.items()}
+    builder.problems, builder.checks = kept
+    for name, layer in layers.items():
+        vars(layer).clear()
+        vars(layer).update(unshaped[name])
+    return outputs, problems
+
+
+def _copy(check: Check, problems: Problems) -> Check:
+    copied = Check(check.layer, check.places, check.header, problems)
+    copied.failed = check.failed
+    return copied
+
+
+def _usual(builder: Builder, fallback: int) -> Iterable[int]:
+    predictions = [_declared_outputs(cost.sources[-1]) for cost in builder.graph.costs if cost.sources]
+    if (max(predictions, default=0) or fallback) >= _FEW:
+        return USUAL
+    local = any(isinstance(layer, Local) for layer in builder.graph.declared)
+    return (_CROPPED, *USUAL[1:]) if local else USUAL[1:]
+
+
+def _declared_outputs(layer: Layer) -> int:
+    """Outputs as far as they can be told without data; else 0."""
+    if isinstance(layer, FullyConnected):
+        return int(layer.values.get("outputs") or 0)
+    parts = [_declared_outputs(source) for source in layer.sources]
+    if isinstance(layer, Concat):
+        return sum(parts) if all(parts) else 0
+    return max(parts, default=0) if layer.elementwise or isinstance(layer, Softmax | Elementwise) else 0
+
+
+def _data_layers(graph: Graph) -> list[Data]:
+    return [layer for layer in graph.declared if isinstance(layer, Data)]
+
+
+def _notes(builder: Builder, sizes: _Sizes, given: dict[int, int], classes: int | None) -> list[str]:
+    """What was assumed, in the words of the options that would say it."""
+    notes = []
+    dims = [sizes.dims.get(i, 1) for i in range(max(sizes.dims, default=-1) + 1)]
+    if sizes.side and 0 in sizes.dims:
+        channels = channels_of(builder.graph)
+        size = f"{channels}x{sizes.side}x{sizes.side}"
+        option = f"--data-dims {','.join(map(str, dims))}"
+        notes.append(f"Assumed pictures of {size}, as {option} would say.")
+    if builder.graph.costs and classes is None:
+        notes.append(f"Assumed {sizes.known} classes, as --num-classes {sizes.known} would say.")
+    if any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared):
+        notes.append(f"Assumed a tree of labels in which all {sizes.known} classes stand directly below one root.")
+    return notes
