@@ -74,7 +74,7 @@ def lively_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
     for layer in layers:
         inputs = len(layer.inputs)
         layer.initW = [math.sqrt(2 / (layer.weights_per_filter(i) * inputs)) for i in range(inputs)]
-        layer.values |= {"initWFunc": "", "initBFunc": ""}
+        layer.values |= {"initWFunc": "", "initBFunc": "", "initCFunc": ""}
     state, random = initial_state(graph, seed), np.random.default_rng(seed)
     for layer in layers:
         biases = state[layer.name]["biases"]

@@ -193,3 +193,11 @@ def test_costs_that_do_not_count(tmp_path, capsys):
     definition = write_net(tmp_path, SMALL_NET, SMALL_PARAMS.replace("coeff=1", "coeff=0"))
     assert main(["--layer-def", str(definition), "--check-grads"]) != 0
     assert "every cost has coeff=0" in capsys.readouterr().err
+
+
+def test_functions_for_initial_weights_are_not_asked(tmp_path, capsys):
+    """Weights are drawn for the check: the checkpoint that a file names need not be there."""
+    functions = "initWFunc=initw.makew(gone)\ninitBFunc=initw.makeb(gone)\n"
+    text = SMALL_NET.replace("[conv1]\n", f"[conv1]\n{functions}").replace("[fc]\n", f"[fc]\n{functions}")
+    status, verdicts, _ = check(capsys, "--layer-def", write_net(tmp_path, text))
+    assert status == 0 and set(verdicts.values()) == {"PASS"}
