@@ -11,6 +11,7 @@ from convnet.language.source import nearest
 # verb: (module with main(arguments, prog), one line of help)
 VERBS = {
     "run": ("convnet.run", "train, test, or go on training a network"),
+    "explain": ("convnet.explain", "say what every layer of a definition is, has and costs"),
     "kernels": ("convnet.kernels", "show the CUDA kernels of a layer"),
     "doctor": ("convnet.doctor", "say what this machine can run, and how to mend what is wrong"),
     "shownet": ("convnet.show", "draw filters and learning curves of a checkpoint"),

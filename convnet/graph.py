@@ -275,7 +275,7 @@ class Builder:
     # -- check --------------------------------------------------------------------------------------------------
 
     def _is_shaped(self, layer: Layer) -> bool:
-        return layer.outputs > 0 and not self.checks[layer.name].failed
+        return not self.checks[layer.name].failed and layer.outputs > 0
 
     def _check_whole(self) -> None:
         learning_below: set[str] = set()

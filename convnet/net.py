@@ -340,13 +340,9 @@ class Net:
     def _share_buffers(self) -> None:
         """Elementwise layers work in place where nobody needs the old contents (numerics 3.4)."""
         for node in self.nodes.values():
-            if not node.layer.elementwise or node.layer.dropout or len(node.inputs) != 1:
-                continue
-            source = node.inputs[0]
-            if len(source.consumers) != 1 or source.be is not node.be or source.layer.dropout:
-                continue
-            source.grad_in_place = source.wants_grad
-            node.acts_in_place = not (source.layer.uses_acts or node.layer.uses_inputs)
+            node.acts_in_place, gradient = node.layer.in_place()
+            if gradient:
+                node.inputs[0].grad_in_place = node.inputs[0].wants_grad
 
     def _diagnose(self, cost: str) -> str:
         culprit = next((n for n in self.nodes.values() if not n.layer.is_cost and not n.be.all_finite(n.out)), None)

@@ -167,6 +167,14 @@ class Layer:
         """(size, stride) of the window each output sees, for the receptive field; ``None`` if it sees everything."""
         return 1, 1
 
+    def in_place(self) -> tuple[bool, bool]:
+        """Whether outputs, and the gradient of the input, may lie in the buffer of the only input (numerics 3.4)."""
+        if not self.elementwise or self.dropout or len(self.sources) != 1:
+            return False, False
+        source = self.sources[0]
+        alone = len(source.consumers) == 1 and not source.dropout and source.gpu == self.gpu
+        return alone and not (source.uses_acts or self.uses_inputs), alone
+
     def size_text(self) -> str:
         """``17x17 16-channel output`` or ``10 outputs``, as the originals print it."""
         if self.maps:
