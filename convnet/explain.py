@@ -75,6 +75,7 @@ def _arrays(layer: WeightLayer) -> dict[str, Any]:
     weights = [
         _array(layer.weight_shape(i), layer.order) | {"shared": owner is not None} for i, owner in enumerate(layer.owners)
     ]
+    # What a function would make of the biases is not known before it runs.
     value = {} if layer.values["initBFunc"] else {"value": float(layer.initB)}
     return {"weights": weights, "biases": _array(layer.bias_shape(), "C") | value}
 

@@ -40,6 +40,8 @@ def test_json_is_what_the_originals_stored(folder, name, capsys):
     layers = {layer["name"]: layer for layer in found["layers"]}
     assert set(layers) == {layer["name"] for layer in expected["layers"]}
     for layer in expected["layers"]:
+        if layer.get("initBFunc"):
+            del layer["biases"]["value"]  # of a stand-in for the function, which the parser was recorded with
         assert {k: v for k, v in layers[layer["name"]].items() if k not in DEAD} == {
             k: v for k, v in layer.items() if k not in DEAD
         }
