@@ -106,14 +106,14 @@ class Bool(Kind):
 
 
 class Choice(Kind):
-    """One of a few words, case-sensitive as in the originals."""
+    """One of a few words; case matters, as in the originals, unless ``fold``."""
 
-    def __init__(self, *words: str) -> None:
-        self.words = words
+    def __init__(self, *words: str, fold: bool = False) -> None:
+        self.words, self.fold = words, fold
         self.word = one_of(words)
 
     def parse(self, text: str) -> str:
-        text = text.strip()
+        text = text.strip().lower() if self.fold else text.strip()
         if text in self.words:
             return text
         raise BadValue(self.word, nearest=nearest(text, self.words))

@@ -47,7 +47,7 @@ GPU = Key(
     default=None,
     read_by="2012 2014",
 )
-QUANT = Choice("default", "half")
+QUANT = Choice("default", "half", fold=True)
 FORK_KEYS = (
     Key("dropout", FLOAT, "probability of dropping an output (2011 fork)", 0.0, "params", least=0, most=1, read_by="2011"),
     Key("quantF", QUANT, "precision of activations sent between devices", "default", "params", read_by="2012"),

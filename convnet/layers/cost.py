@@ -123,7 +123,8 @@ class LogReg(Cost):
         labels, predictions = self.num_inputs
         if labels != 1:
             check.error("inputs", f"the labels must have one row; input '{self.inputs[0]}' has {labels}")
-        if not isinstance(self.sources[1], Softmax):
+        below = self.sources[1]
+        if not isinstance(below.sources[0] if below.detached_from else below, Softmax):  # a softmax may have a neuron
             check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is none")
         elif check.classes is not None and predictions != check.classes:
             text = f"the softmax '{self.inputs[1]}' has {predictions} outputs, the data have {check.classes} classes"
