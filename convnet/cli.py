@@ -12,6 +12,7 @@ from convnet.language.source import nearest
 VERBS = {
     "run": ("convnet.run", "train, test, or go on training a network"),
     "explain": ("convnet.explain", "say what every layer of a definition is, has and costs"),
+    "diff": ("convnet.diff", "say what changed in meaning from one definition to another"),
     "kernels": ("convnet.kernels", "show the CUDA kernels of a layer"),
     "doctor": ("convnet.doctor", "say what this machine can run, and how to mend what is wrong"),
     "shownet": ("convnet.show", "draw filters and learning curves of a checkpoint"),
