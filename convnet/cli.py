@@ -16,6 +16,7 @@ VERBS = {
     "kernels": ("convnet.kernels", "show the CUDA kernels of a layer"),
     "doctor": ("convnet.doctor", "say what this machine can run, and how to mend what is wrong"),
     "shownet": ("convnet.show", "draw filters and learning curves of a checkpoint"),
+    "convert": ("convnet.convert", "translate layer files between their dialects and TOML"),
     "makebatches": ("convnet.data.make", "pack a folder of pictures, or the digits, into batches"),
 }
 

@@ -309,9 +309,9 @@ class Builder:
         if params is None:
             return
         for layer in self.graph.declared:
-            missing = [
-                key.name for key in layer.all_keys() if key.home == "params" and key.name in self.readers[layer.name].failed
-            ]
+            reader = self.readers[layer.name]
+            lacking = reader.failed - reader.excused - reader.places.keys()
+            missing = [key.name for key in layer.all_keys() if key.home == "params" and key.name in lacking]
             if layer.name not in params.sections and missing:
                 text = f"layer '{layer.name}' of type {layer.type} needs a section [{layer.name}] in {params.path}"
                 self.problems.error(self.checks[layer.name].header, text, expected=f"{one_of(missing)} there")

@@ -31,7 +31,7 @@ class LayerFiles:
 
 def parse(files: LayerFiles, dialect: str = "auto", strict: bool = False) -> Builder:
     """Read, type and wire; shapes wait for the dimensions of the data. Nothing is raised yet."""
-    problems = Problems(strict=strict)
+    problems = Problems(strict, files=[files.definition_path, files.params_path])
     definition = read_document(files.definition, files.definition_path, problems)
     params = read_document(files.params, files.params_path, problems) if files.params is not None else None
     if params is None and definition.native:

@@ -17,7 +17,7 @@ from convnet.language.source import nearest, one_of
 from convnet.language.values import FLOAT, INT, BadValue, Kind
 
 # Parameters of each schedule in the order of the published files, and the positional orders seen in 2012.
-_PARAMS = {
+PARAMS = {
     "const": (),
     "linear": ("tgtFactor",),
     "exp": ("tgtFactor",),
@@ -140,7 +140,7 @@ class RateKind(Kind):
 
 def parameters(schedule: Schedule, noise: bool) -> dict[str, float]:
     """The parameters that ``schedule`` has, in file order; ``noise`` includes ``noiseStdev``, as 2012 wrote it."""
-    names = list(_PARAMS[schedule.type])
+    names = list(PARAMS[schedule.type])
     if noise and names:
         names.insert(1, "noiseStdev")
     return {name: getattr(schedule, name) for name in names}
@@ -150,9 +150,9 @@ def _split(text: str) -> tuple[str, dict[str, float]]:
     """The schedule's name and its parameters, named in any order or positional."""
     match = re.fullmatch(r"\s*(\w+)\s*(?:\[(.*)\])?\s*", text, re.DOTALL)
     name = (match[1].lower() if match else "").replace("default", "const")
-    if not match or name not in _PARAMS:
+    if not match or name not in PARAMS:
         word = match[1] if match else text.strip()
-        raise BadValue(one_of(_PARAMS), nearest=nearest(word, _PARAMS))
+        raise BadValue(one_of(PARAMS), nearest=nearest(word, PARAMS))
     pieces = [piece.strip() for piece in re.split("[,;]", match[2] or "")]
     if pieces == [""]:
         return name, {}
@@ -170,11 +170,11 @@ def _named(piece: str) -> tuple[str, float]:
 
 def _positional(name: str, pieces: list[str]) -> list[tuple[str, float]]:
     # dexp[250,0,4] is target, noise, steps; dexp[1000,4] target, steps; linear[1,1] target, noise.
-    orders = [_PARAMS[name], *([("tgtFactor", "noiseStdev", *_PARAMS[name][1:])] if _PARAMS[name] else [])]
+    orders = [PARAMS[name], *([("tgtFactor", "noiseStdev", *PARAMS[name][1:])] if PARAMS[name] else [])]
     for order in orders:
         if len(order) == len(pieces):
             return [(key, _number(key, piece)) for key, piece in zip(order, pieces, strict=True)]
-    raise BadValue(f"{name}[{','.join(f'{key}=...' for key in _PARAMS[name])}]")
+    raise BadValue(f"{name}[{','.join(f'{key}=...' for key in PARAMS[name])}]")
 
 
 def _number(key: str, text: str) -> float:
@@ -185,10 +185,10 @@ def _number(key: str, text: str) -> float:
 
 
 def _build(name: str, given: dict[str, float]) -> Schedule:
-    missing = [key for key in _PARAMS[name] if key not in given]
+    missing = [key for key in PARAMS[name] if key not in given]
     if missing:
-        raise BadValue(f"{name}[{','.join(f'{key}=...' for key in _PARAMS[name])}]: {one_of(missing)} is missing")
-    extra = [key for key in given if key not in (*_PARAMS[name], "noiseStdev")]
+        raise BadValue(f"{name}[{','.join(f'{key}=...' for key in PARAMS[name])}]: {one_of(missing)} is missing")
+    extra = [key for key in given if key not in (*PARAMS[name], "noiseStdev")]
     if extra or (name == "const" and given):
         raise BadValue(f"{name} without {one_of(extra or list(given))}")
     if given.get("tgtFactor", 1) == 0:

@@ -66,6 +66,7 @@ class Problems:
 
     strict: bool = False
     found: list[Problem] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)  # the order in which to show files; others follow
 
     def error(self, place: Place, message: str, *, expected: str = "", nearest: str = "") -> None:
         self.found.append(Problem(place, message, expected, nearest))
@@ -89,7 +90,7 @@ class Problems:
             raise LayerFileError(self._sorted("error", "warning"))
 
     def _sorted(self, *severities: str) -> list[Problem]:
-        files = list(dict.fromkeys(problem.place.file for problem in self.found))
+        files = list(dict.fromkeys([*self.files, *(problem.place.file for problem in self.found)]))
         chosen = dict.fromkeys(problem for problem in self.found if problem.severity in severities)
         return sorted(chosen, key=lambda p: (files.index(p.place.file), p.place.line, p.place.column))
 

@@ -28,6 +28,7 @@ class Reader:
         self.name, self.definition, self.params, self.problems = name, definition, params, problems
         self.places: dict[str, Place] = {}
         self.failed: set[str] = set()
+        self.excused: set[str] = set()  # missing because [DEFAULT] misspells them, which is reported once
         self._known: dict[str, Key] = {}  # by folded spelling
 
     @property
@@ -104,6 +105,8 @@ class Reader:
         self.failed.add(key.name)
         document = self.params if key.home == "params" and self.params else self.definition
         section = document.sections.get(self.name)
+        if self._slip_in_defaults(document, key):
+            return None
         if section is None and key.home == "params":
             return None  # the whole section is missing: reported once, by whoever reads the pair of files
         if any(self._meant(entry) == key.name for entry in self._unknown(document)):
@@ -113,6 +116,15 @@ class Reader:
             place, f"layer '{self.name}': key '{key.name}' is missing", expected=f"{key.name}={key.kind.word}"
         )
         return None
+
+    def _slip_in_defaults(self, document: Document, key: Key) -> bool:
+        entries = document.defaults.entries.items() if document.defaults else ()
+        for folded, entry in entries:
+            if folded not in self._known and self._meant(entry) == key.name:
+                self.excused.add(key.name)
+                self.problems.error(entry.key_place, f"[DEFAULT]: no layer reads '{entry.key}'", nearest=key.name)
+                return True
+        return False
 
     def _ready(self, key: Key, values: dict[str, Any]) -> bool:
         """A computed default needs every earlier value; it is left out when one of them failed."""
@@ -180,9 +192,12 @@ class Reader:
         self.failed.add(key.name)
         found = bad.found or str(entry.raw).replace("\n", " ")
         place = entry.place.within(bad.offset, len(found)) if bad.found else entry.place
+        # One message for all layers that a shared value reaches.
+        shared = any(d and d.defaults and entry in d.defaults.entries.values() for d in (self.definition, self.params))
+        owner = "[DEFAULT]" if shared else f"layer '{self.name}'"
         self.problems.error(
             place,
-            f"layer '{self.name}': {key.name}={found} is not valid",
+            f"{owner}: {key.name}={found} is not valid",
             expected=bad.expected,
             nearest=bad.nearest,
         )

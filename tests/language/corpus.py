@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 from convnet.graph import Graph
+from convnet.layers import Layer
 from convnet.layers.tree import LabelTree
+from convnet.layers.weights import WeightLayer
 from convnet.reading import LayerFiles, build_graph
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
@@ -44,3 +46,20 @@ def label_tree(size: int, root: int, classes: int) -> LabelTree:
     for label in range(classes):
         children[(inner or [root])[label % max(1, len(inner))]].append(label)
     return LabelTree.from_children(children, root, classes)
+
+
+def meaning(graph: Graph) -> dict[str, dict]:
+    """What a net computes and how it learns, in whatever words its files say so."""
+    return {layer.name: _layer_meaning(layer) for layer in graph.in_file_order}
+
+
+def _layer_meaning(layer: Layer) -> dict:
+    left_out = {"epsW", "epsB", "schedW", "schedB", "sched", "gpu", "partialSum", "sumWidth", "neuron", "inputs"}
+    found = {key: value for key, value in layer.values.items() if key not in left_out}
+    found |= {"type": layer.type, "inputs": layer.inputs, "gpu": layer.gpu, "outputs": layer.outputs}
+    neuron = layer.values.get("neuron")
+    found["neuron"] = (neuron.type, neuron.params) if neuron else None
+    if isinstance(layer, WeightLayer):
+        found["epsW"] = [(rate.base, layer.weight_schedule(i)) for i, rate in enumerate(layer.epsW)]
+        found["epsB"] = (layer.epsB.base, layer.bias_schedule())
+    return found

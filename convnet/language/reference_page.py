@@ -1,0 +1,160 @@
+"""``docs/layer-files.md`` from the declarations: ``python -m convnet.language.reference_page`` writes it anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from convnet.language.examples import CHAIN, EXAMPLES, PARAMS
+from convnet.language.keys import GENERATIONS, REQUIRED, Key
+from convnet.language.neurons import TYPES
+from convnet.language.schedules import PARAMS as SCHEDULE_PARAMS
+from convnet.layers import LAYER_TYPES, Layer
+from convnet.layers.base import FORK_KEYS, GPU, INPUTS, NEURON_KEY
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "layer-files.md"
+_COMMON = (INPUTS, NEURON_KEY, GPU, *FORK_KEYS)
+
+_OPENING = """# Layer files
+
+Made by `python -m convnet.language.reference_page` from the declarations of the layers; do not edit it.
+
+A net is two text files. The **definition** (`layers-X.cfg`) lists its layers; each stands below those it reads.
+The **parameters** (`layer-params-X.cfg`) hold, under the same names, what may change while training goes on. A whole net:
+
+```ini
+{chain}```
+
+and its parameters:
+
+```ini
+{params}```
+
+## How the text is read
+
+- `[name]` opens a layer; `key=value` or `key: value` gives it a key. Keys ignore case, names and types do not.
+- `#` or `;` in the first column makes the line a comment. Behind a value only a `;` after white space does.
+- An indented line goes on with the value above it.
+- Sections of one name are one section; the last of two equal keys holds. `[DEFAULT]` gives its keys to every section.
+- `%(key)s` stands for another key of the section, `%(__name__)s` for its name, `%%` for a percent sign.
+- A key that is marked *per input* takes one value for every input, separated by commas, or one for all.
+- A key in the wrong one of both files is found there too. A key that no layer reads is a warning, with `--strict` an error.
+
+## Three generations
+
+The files of 2011, 2012 and 2014 are told apart by their types and keys, or by `--dialect`. *Read by* says whose parser knew
+a key; the others ignored it. `convnet convert DEF --to toml|2011|2012|2014` translates, and says what it could not keep.
+
+## TOML
+
+The same layers as tables in file order, with native numbers, lists and `true`/`false`; `[default]` is shared by all.
+Definition and parameters stand in one file, or in two.
+
+```toml
+[layer.fc10]
+type = "fc"
+inputs = ["pool1"]
+outputs = 10
+initW = [0.01]
+epsW = "dexp[base=0.01;tgtFactor=250;numSteps=4]"
+epsB = 0.002
+momW = [0.9]
+momB = 0.9
+```
+
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    parts = [_OPENING.format(chain=CHAIN, params=PARAMS), _neurons(), _schedules()]
+    parts += ["## Keys of every layer\n\n", _table(_COMMON), "\n## Layer types\n\n", _contents()]
+    parts += [_layer(layer) for layer in LAYER_TYPES.values()]
+    return "".join(parts)
+
+
+def _neurons() -> str:
+    rows = [f"| `{one.spelling}` | {_escape(one.formula)} | {_generations(one.read_by)} |\n" for one in TYPES.values()]
+    return "## Neurons: `neuron=`\n\n| spelling | function | read by |\n|---|---|---|\n" + "".join(rows) + "\n"
+
+
+def _schedules() -> str:
+    text = """## Learning rates that change
+
+2012 gave the base in `epsW` and its course in `schedW` (`schedB` for biases):
+`schedW=dexp[tgtFactor=250,noiseStdev=0,numSteps=4]`.
+2014 gave both at once: `epsW=dexp[base=0.01;tgtFactor=250;numSteps=4]`. Earlier files leave the names out: `dexp[250,0,4]`.
+P runs from 0 to 1 over the training; T is `tgtFactor`, the factor by which the rate ends up smaller.
+
+| schedule | parameters |\n|---|---|\n"""
+    rows = [
+        f"| `{name}` | {', '.join(f'`{word}`' for word in words) or 'none'} |\n" for name, words in SCHEDULE_PARAMS.items()
+    ]
+    return text + "".join(rows) + "\n"
+
+
+def _contents() -> str:
+    rows = [f"- [`{one.type}`](#{one.type.replace('.', '')}): {one.summary}\n" for one in LAYER_TYPES.values()]
+    return "".join(rows) + "\n"
+
+
+def _layer(layer: type[Layer]) -> str:
+    definition, params = EXAMPLES[layer.type]
+    parts = [f"### {layer.type}\n\n{layer.summary} {_inputs(layer)} Read by: {_generations(layer.read_by)}.\n\n"]
+    own = [key for key in layer.keys if key not in _COMMON]
+    parts.append(_table(own) + "\n" if own else "")
+    parts.append(f"```ini\n{definition}```\n\n")
+    if params:
+        parts.append(f"Parameters:\n\n```ini\n{params}```\n\n")
+    return "".join(parts)
+
+
+def _inputs(layer: type[Layer]) -> str:
+    if layer.most_inputs == 0:
+        return "Takes no input."
+    if layer.most_inputs is None:
+        return f"Takes {layer.least_inputs} or more inputs."
+    least, most = layer.least_inputs, layer.most_inputs
+    count = str(most) if least == most else f"{least} to {most}"
+    return f"Takes {count} input{'s' * (most > 1)}."
+
+
+def _table(keys: tuple[Key, ...] | list[Key]) -> str:
+    rows = [f"| {' | '.join(_cells(key))} |\n" for key in keys]
+    return "| key | meaning | value | default | file | read by |\n|---|---|---|---|---|---|\n" + "".join(rows)
+
+
+def _cells(key: Key) -> list[str]:
+    value = _escape(_kind(key))
+    return [f"`{key.name}`", _escape(_help(key)), value, _default(key), key.home, _generations(key.read_by)]
+
+
+def _help(key: Key) -> str:
+    return key.help + (f" (also `{'`, `'.join(key.aliases)}`)" if key.aliases else "")
+
+
+def _kind(key: Key) -> str:
+    return key.kind.word + (f", {key.range_text()}" if key.range_text() else "") + (", per input" if key.each else "")
+
+
+def _default(key: Key) -> str:
+    if key.default is REQUIRED:
+        return "**required**"
+    if callable(key.default):
+        return "computed"
+    if key.default is None or key.default in ("", []):
+        return "none"
+    return f"`{key.kind.write(key.default)}`"
+
+
+def _generations(words: str) -> str:
+    if set(words.split()) == set(GENERATIONS):
+        return "all"
+    return ", ".join(words.split()) or "convnet only"
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,11 @@
+"""``python tools/convert.py``: the same as ``convnet convert``; see ``convnet.convert``."""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    # In a checkout the package stands beside this folder; installed, Python finds it anyway.
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    from convnet.convert import main
+
+    sys.exit(main(prog="python tools/convert.py"))
