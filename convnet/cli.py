@@ -13,6 +13,7 @@ VERBS = {
     "run": ("convnet.run", "train, test, or go on training a network"),
     "explain": ("convnet.explain", "say what every layer of a definition is, has and costs"),
     "diff": ("convnet.diff", "say what changed in meaning from one definition to another"),
+    "draw": ("convnet.draw", "draw the graph of a definition as a picture"),
     "kernels": ("convnet.kernels", "show the CUDA kernels of a layer"),
     "doctor": ("convnet.doctor", "say what this machine can run, and how to mend what is wrong"),
     "shownet": ("convnet.show", "draw filters and learning curves of a checkpoint"),
