@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from corpus import CORPUS, MISSING, build, expectations, load
 
 from convnet.errors import LayerFileError
 from convnet.graph import Graph
 from convnet.layers.weights import WeightLayer
 from convnet.stored import stored_graph
-from tests.language.corpus import CORPUS, MISSING, build, expectations, load
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason=MISSING)
 

@@ -6,13 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from corpus import layer_files
 
 from convnet.errors import LayerFileError
 from convnet.language.files import shipped_folder
 from convnet.language.source import Place, Problem
 from convnet.language.writer import write_files
 from convnet.reading import LayerFiles, build_graph, parse
-from tests.language.corpus import layer_files
 
 _FILES = LayerFiles.open("layers-cifar10-26pct.cfg")
 _WRITTEN = write_files(parse(_FILES), "2011")  # without [DEFAULT]

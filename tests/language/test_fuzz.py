@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from corpus import layer_files, meaning
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,7 +11,6 @@ from convnet.errors import LayerFileError
 from convnet.language.files import read_text, shipped_folder
 from convnet.language.writer import TARGETS, write_files
 from convnet.reading import LayerFiles, build_graph, parse
-from tests.language.corpus import layer_files, meaning
 
 REAL = sorted([*shipped_folder("layers-cfg").glob("layer*"), *layer_files()])
 DIMS = {0: 3 * 24 * 24, 1: 1}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from corpus import CORPUS, MISSING
 
 from convnet.errors import LayerFileError
 from convnet.language.keys import GENERATIONS
 from convnet.layers.tree import LabelTree
 from convnet.reading import LayerFiles, build_graph
-from tests.language.corpus import CORPUS, MISSING
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason=MISSING)
 PATH = CORPUS / "snippets.json"

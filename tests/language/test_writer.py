@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from corpus import expectations, load, meaning
 
 from convnet.assume import assume_data
 from convnet.convert import main
@@ -10,7 +11,6 @@ from convnet.language.files import shipped_folder
 from convnet.language.writer import TARGETS, write_files
 from convnet.layers.tree import LabelTree
 from convnet.reading import LayerFiles, build_graph, parse
-from tests.language.corpus import expectations, load, meaning
 
 SHIPPED = sorted(shipped_folder("layers-cfg").glob("layers-*.cfg"))
 PARSED = [path for path in expectations() if not path.name.endswith(".error.json")]
