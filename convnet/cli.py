@@ -14,6 +14,7 @@ VERBS = {
     "explain": ("convnet.explain", "say what every layer of a definition is, has and costs"),
     "diff": ("convnet.diff", "say what changed in meaning from one definition to another"),
     "draw": ("convnet.draw", "draw the graph of a definition as a picture"),
+    "bench": ("convnet.bench", "time a training step, layer by layer"),
     "kernels": ("convnet.kernels", "show the CUDA kernels of a layer"),
     "doctor": ("convnet.doctor", "say what this machine can run, and how to mend what is wrong"),
     "shownet": ("convnet.show", "draw filters and learning curves of a checkpoint"),

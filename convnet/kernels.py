@@ -50,14 +50,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
 
 def launches_of(definition: str, params: str | None, layer: str, mini: int, math: str = "float32") -> list[Launch]:
     """The kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
-    from convnet.assume import assume_data
     from convnet.backends.cuda import Cuda
     from convnet.backends.cuda.recorder import Recorder, empty_state
+    from convnet.data.synthetic import fit
     from convnet.net import Net
     from convnet.passes import Pass
     from convnet.reading import LayerFiles, parse
 
-    graph = assume_data(parse(LayerFiles.open(definition, params))).graph
+    files = LayerFiles.open(definition, params)
+    graph = fit(lambda: parse(files)).graph
     if layer not in graph.layers:
         hint = nearest(layer, graph.layers)
         raise OptionError(f"no layer '{layer}' in {definition}" + (f"; did you mean '{hint}'?" if hint else ""))

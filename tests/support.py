@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from emulator import EmulatedDevice
 
+from convnet.backends import make_backend, why_not_cuda
 from convnet.backends.base import Backend
 from convnet.backends.cuda import Cuda
 from convnet.backends.reference import Reference
@@ -35,11 +36,15 @@ def make_backends() -> dict[str, Backend]:
         except ValueError:
             continue
     backends["cuda-emulated"] = Cuda(EmulatedDevice())
+    if not why_not_cuda():
+        backends["cuda"] = make_backend("cuda")
     return backends
 
 
 BACKENDS = make_backends()
-each_backend = pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+each_backend = pytest.mark.parametrize(
+    "be", [pytest.param(be, id=name, marks=[pytest.mark.gpu] if name == "cuda" else []) for name, be in BACKENDS.items()]
+)
 
 
 def values(*shape: int, seed: int = 0, low: float | None = None) -> np.ndarray:

@@ -1,0 +1,234 @@
+"""``convnet bench``: how long a training step takes, where the time goes, and how near that is to what the machine can do.
+
+    convnet bench --layer-def layers-imagenet.cfg
+    convnet bench --layer-def layers-cifar10-26pct.cfg --mini 64 --steps 20 --json
+
+Whole steps are timed first, undisturbed. Then every layer's forward, backward and update are timed alone, waiting for the
+device after each, so that their sum is a little more than a step. The peaks are measured by the backend's own ops in the
+same run: a large matrix product or convolution for arithmetic, a long sum of two arrays for memory.
+
+Multiply-adds count as two operations. Bytes are those that must move at least: each layer's inputs and outputs once,
+its weights once; in backward also the gradients. Letters: N cases of a minibatch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convnet.backends import NAMES, make_backend
+from convnet.backends.base import Backend
+from convnet.data.synthetic import Fit, fit
+from convnet.errors import ConvnetError
+from convnet.layers.weights import WeightLayer
+from convnet.net import Net, Node
+from convnet.options import CommandParser, natural
+from convnet.passes import Pass
+from convnet.reading import LayerFiles, parse
+
+PASSES = ("forward", "backward", "update")
+_PRODUCT = 2048  # side of the matrices whose product measures the peak
+_STREAM = 1 << 26  # floats in each array of the memory test
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") -> int:
+    """Measure and print; returns the exit status."""
+    try:
+        args = _parser(prog).parse_args(arguments)
+        files = LayerFiles.open(args.layer_def, args.layer_params or None)
+        fitted = fit(lambda: parse(files))
+        be = make_backend(args.backend, args.threads, args.gpu, args.math)
+        report = measure(fitted, be, args.mini, args.steps, args.warmup)
+    except ConvnetError as error:
+        print(f"convnet: {error}", file=sys.stderr)
+        return error.exit_code
+    print(json.dumps(report.as_dict(), indent=2) if args.json else report.text())
+    return 0
+
+
+@dataclass
+class Report:
+    """What was measured: seconds of whole steps, of each layer's passes, and the peaks."""
+
+    device: str
+    net: str
+    mini: int
+    steps: list[float]
+    layers: dict[str, dict[str, list[float]]]
+    work: dict[str, dict[str, tuple[float, float]]]  # (operations, bytes) by layer and pass
+    peak_flops: float
+    peak_bytes: float
+    kinds: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``--json``: milliseconds, GFLOP/s, GB/s, and shares of the peaks."""
+        step = statistics.median(self.steps)
+        flops = sum(work[0] for passes in self.work.values() for work in passes.values())
+        return {
+            "device": self.device,
+            "net": self.net,
+            "mini": self.mini,
+            "step_ms": _spread(self.steps),
+            "images_per_s": self.mini / step,
+            "gflops": flops / step / 1e9,
+            "peak": {"gflops": self.peak_flops / 1e9, "gbs": self.peak_bytes / 1e9},
+            "share_of_peak": flops / step / self.peak_flops,
+            "layers": [self._layer(name) for name in self.layers],
+        }
+
+    def _layer(self, name: str) -> dict[str, Any]:
+        passes = {}
+        for kind, seconds in self.layers[name].items():
+            flops, moved = self.work[name].get(kind, (0.0, 0.0))
+            median = statistics.median(seconds)
+            gflops, gbs = flops / median / 1e9, moved / median / 1e9
+            shares = {"of_flops": gflops * 1e9 / self.peak_flops, "of_bytes": gbs * 1e9 / self.peak_bytes}
+            passes[kind] = {"ms": _spread(seconds), "gflops": gflops, "gbs": gbs, **shares}
+        return {"name": name, "type": self.kinds[name], **passes}
+
+    def text(self) -> str:
+        """The table that people read."""
+        report = self.as_dict()
+        step, peak = report["step_ms"], report["peak"]
+        lines = [f"{self.net}, minibatch {self.mini}, {self.device}", ""]
+        lines.append(f"{'layer':<18} {'pass':<8} {'ms':>9} {'GFLOP/s':>9} {'of peak':>8} {'GB/s':>8} {'of peak':>8}")
+        for layer in report["layers"]:
+            for kind in PASSES:
+                if kind in layer and layer[kind]["ms"]["median"] >= 0.0005:
+                    lines.append(_row(layer["name"], kind, layer[kind]))
+        lines += [
+            "",
+            f"step: {step['median']:.2f} ms median of {len(self.steps)} ({step['least']:.2f} to {step['most']:.2f}), "
+            f"{report['images_per_s']:.1f} images/s",
+            f"      {report['gflops']:.1f} GFLOP/s, {report['share_of_peak']:.0%} of the peak measured here: "
+            f"{peak['gflops']:.1f} GFLOP/s by a large product or convolution, "
+            f"{peak['gbs']:.1f} GB/s by adding two arrays",
+        ]
+        return "\n".join(lines)
+
+
+def measure(fitted: Fit, be: Backend, mini: int = 128, steps: int = 5, warmup: int = 1) -> Report:
+    """Time ``steps`` training steps of a graph on random data, then as many layer by layer."""
+    net = Net(fitted.graph, be, minibatch=mini)
+    inputs = fitted.matrices(mini)
+    for _ in range(warmup):
+        _step(net, inputs, mini)
+    whole = [_timed(be, lambda: _step(net, inputs, mini)) for _ in range(steps)]
+    layers = _by_layer(net, inputs, mini, steps)
+    work = {name: _work(node, mini) for name, node in net.nodes.items()}
+    kinds = {name: node.layer.type for name, node in net.nodes.items()}
+    name = Path(fitted.graph.definition.path).name
+    return Report(be.describe(), name, mini, whole, layers, work, peak_flops(be), peak_bytes(be), kinds)
+
+
+def peak_flops(be: Backend, tries: int = 3) -> float:
+    """Operations per second of a large product of matrices, or of a convolution that suits the machine: the faster."""
+    K, C = _PRODUCT, _PRODUCT // 8
+    a, b, out = (be.upload(np.random.default_rng(i).random((K, K), np.float32)) for i in range(3))
+    product = [_timed(be, lambda: be.fc_forward(a, b, out)) for _ in range(tries + 1)]
+    images, filters = a.reshape(C, 8, 8, -1), b[: 9 * C * C // K].reshape(C, 3, 3, C)
+    maps = out.reshape(C, 8, 8, -1)
+    convolution = [_timed(be, lambda: be.conv_forward(images, filters, maps, padding=1, stride=1)) for _ in range(tries + 1)]
+    taps = 22 * 22  # of 3 x 3 at 8 x 8 places, those inside the image
+    return max(2 * K**3 / min(product[1:]), 2 * C * C * taps * images.shape[-1] / min(convolution[1:]))
+
+
+def peak_bytes(be: Backend, tries: int = 3) -> float:
+    """Bytes per second of out = out + x: two reads and a write."""
+    x, out = be.zeros((_STREAM,)), be.zeros((_STREAM,))
+    seconds = [_timed(be, lambda: be.add(x, out, 1.0)) for _ in range(tries + 1)]
+    return 3 * 4 * _STREAM / min(seconds[1:])
+
+
+def _step(net: Net, inputs: list[np.ndarray], cases: int) -> None:
+    """A training step without looking at the costs, whose values random data would make meaningless."""
+    net.begin_step(0.0, cases)
+    net.forward(inputs, cases, Pass.TRAIN)
+    net.backward()
+    net.update()
+
+
+def _by_layer(net: Net, inputs: list[np.ndarray], cases: int, steps: int) -> dict[str, dict[str, list[float]]]:
+    """Seconds of each layer's passes, one number per step."""
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in net.nodes}
+    for name, node in net.nodes.items():
+        _watch(net.be, node, "forward", found[name])
+        _watch(net.be, node, "backward", found[name])
+    for _ in range(steps):
+        net.begin_step(0.0, cases)
+        net.forward(inputs, cases, Pass.TRAIN)
+        net.backward()
+        for name, node in net.nodes.items():
+            own = [w for i, w in enumerate(node.weights) if node.layer.owners[i] is None]  # type: ignore[attr-defined]
+            if own or node.biases:
+                seconds = _timed(net.be, lambda own=own, node=node: [w.update(net.noise) for w in [*own, node.biases]])
+                found[name].setdefault("update", []).append(seconds)
+        net.step += 1
+    return found
+
+
+def _watch(be: Backend, node: Node, method: str, into: dict[str, list[float]]) -> None:
+    """Time every call of a node's method, waiting for the device before and after."""
+    original: Callable[[], None] = getattr(node, method)
+
+    def watched() -> None:
+        be.sync()
+        into.setdefault(method, []).append(_timed(be, original))
+
+    setattr(node, method, watched)
+
+
+def _timed(be: Backend, work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    be.sync()
+    return time.perf_counter() - begin
+
+
+def _work(node: Node, N: int) -> dict[str, tuple[float, float]]:
+    """(operations, bytes) of each pass of a layer at minibatch N."""
+    layer = node.layer
+    values = 4.0 * N * (sum(layer.num_inputs) + layer.outputs)
+    own = sum(int(np.prod(w.value.shape)) for w in node.all_weights)
+    forward = 2.0 * layer.macs() * N
+    products = int(isinstance(layer, WeightLayer) and layer.learns) + int(any(source.wants_grad for source in node.inputs))
+    return {
+        "forward": (forward, values + 4 * own),
+        "backward": (forward * products, 2 * values + 8 * own),
+        "update": (0.0, 5.0 * 4 * own),  # weights and momenta are read and written, gradients read
+    }
+
+
+def _spread(seconds: Sequence[float]) -> dict[str, float]:
+    """Milliseconds."""
+    return {"median": 1e3 * statistics.median(seconds), "least": 1e3 * min(seconds), "most": 1e3 * max(seconds)}
+
+
+def _row(name: str, kind: str, numbers: dict[str, Any]) -> str:
+    arithmetic = f"{numbers['gflops']:>9.1f} {numbers['of_flops']:>8.0%}" if numbers["gflops"] >= 0.05 else " " * 18
+    traffic = f"{numbers['gbs']:>8.1f} {numbers['of_bytes']:>8.0%}"
+    return f"{name:<18} {kind:<8} {numbers['ms']['median']:>9.3f} {arithmetic} {traffic}"
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = CommandParser(prog=prog, description=__doc__.splitlines()[0])
+    parser.add_argument("--layer-def", required=True, help="layer definition file")
+    parser.add_argument("--layer-params", default="", help="layer parameter file")
+    parser.add_argument("--backend", choices=NAMES, default="auto")
+    parser.add_argument("--mini", type=natural, default=128, help="minibatch size [128]")
+    parser.add_argument("--steps", type=natural, default=5, help="steps to time [5]")
+    parser.add_argument("--warmup", type=natural, default=1, help="steps before that [1]")
+    parser.add_argument("--threads", type=int, default=0, help="processor threads (0 = all)")
+    parser.add_argument("--gpu", type=int, default=0, help="which GPU [0]")
+    parser.add_argument("--math", choices=("float32", "tf32"), default="float32")
+    parser.add_argument("--json", action="store_true", help="print numbers for programs")
+    return parser

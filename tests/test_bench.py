@@ -1,0 +1,56 @@
+import json
+
+import pytest
+
+from convnet import bench, kernels
+from convnet.cli import main
+
+
+@pytest.fixture(autouse=True)
+def small_peaks(monkeypatch):
+    monkeypatch.setattr(bench, "_PRODUCT", 128)
+    monkeypatch.setattr(bench, "_STREAM", 4096)
+
+
+def test_every_layer_and_pass_is_timed(capsys):
+    assert main(["bench", "--layer-def", "layers-cifar10-26pct.cfg", "--mini", "8", "--steps", "2", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    layers = {layer["name"]: layer for layer in report["layers"]}
+    assert report["mini"] == 8 and report["step_ms"]["least"] <= report["step_ms"]["median"] <= report["step_ms"]["most"]
+    assert {"forward", "backward", "update"} <= layers["conv1"].keys()
+    assert "update" not in layers["pool1"] and "backward" not in layers["labels"]
+    flops = 2 * 8 * 32 * 32 * 32 * 75  # 32 filters of 5 x 5 x 3 at 32 x 32 places
+    seconds = layers["conv1"]["forward"]["ms"]["median"] / 1e3
+    assert layers["conv1"]["forward"]["gflops"] == pytest.approx(flops / seconds / 1e9)
+
+
+def test_table(capsys):
+    assert main(["bench", "--layer-def", "layers-cifar10-26pct.cfg", "--mini", "4", "--steps", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "conv2              backward" in text and "images/s" in text and "of the peak measured here" in text
+
+
+@pytest.mark.parametrize("options", [["--layer-def", "no.cfg"], ["--layer-def", "layers-digits.cfg", "--steps", "0"], []])
+def test_mistakes(capsys, options):
+    assert main(["bench", *options]) in (1, 2)
+    assert capsys.readouterr().err.startswith("convnet: ")
+
+
+def test_kernels_of_a_layer(capsys):
+    pytest.importorskip("cuda.bindings.nvrtc")
+    assert main(["kernels", "layers-imagenet.cfg", "conv2a", "--arch", "80"]) == 0
+    text = capsys.readouterr().out
+    assert "conv_forward (cuda/conv.cu)" in text and "CF=48" in text and "registers" in text
+    assert "filterActs_YxX_{color" in text and text.count("conv_weight_grad (") == 1
+    assert main(["kernels", "layers-imagenet.cfg", "conv2a", "--source"]) == 0
+    assert '#line 1 "conv.cu"' in capsys.readouterr().out
+
+
+def test_kernels_of_no_layer(capsys):
+    assert main(["kernels", "layers-imagenet.cfg", "conv22"]) == 2
+    assert "did you mean 'conv2" in capsys.readouterr().err
+
+
+def test_listing_holds_every_pass():
+    listed = {launch.kernel for launch in kernels.launches_of("layers-cifar10-26pct.cfg", None, "conv2", 4)}
+    assert {"conv_forward", "conv_input_grad", "conv_weight_grad", "add_bias", "sum_rows", "update"} <= listed
