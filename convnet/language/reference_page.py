@@ -11,7 +11,7 @@ from convnet.language.schedules import PARAMS as SCHEDULE_PARAMS
 from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.base import FORK_KEYS, GPU, INPUTS, NEURON_KEY
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "layer-files.md"
+PAGE = Path("docs", "layer-files.md")  # from the root of a checkout
 _COMMON = (INPUTS, NEURON_KEY, GPU, *FORK_KEYS)
 
 _OPENING = """# Layer files

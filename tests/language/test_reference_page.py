@@ -1,6 +1,7 @@
 """The reference page is current, and its examples are layers."""
 
 import pytest
+from support import ROOT
 
 from convnet.errors import LayerFileError
 from convnet.language.examples import CHAIN, CLASSES, DIMS, EXAMPLES, PARAMS, PRELUDE, PRELUDE_PARAMS
@@ -15,7 +16,7 @@ def build(definition, params):
 
 
 def test_page_is_current():
-    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m convnet.language.reference_page"
+    assert (ROOT / PAGE).read_text(encoding="utf-8") == page(), "run: python -m convnet.language.reference_page"
 
 
 def test_every_key_of_every_type_is_there():
