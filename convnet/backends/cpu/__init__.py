@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from convnet.backends.cpu._kernels import KernelSet
+from convnet.backends.cpu.compiled import KernelSet, pack
 from convnet.backends.reference import HostMemory
 from convnet.backends.reference.cost import CostOps
 from convnet.backends.reference.fc import FcOps
@@ -19,7 +19,6 @@ from convnet.backends.reference.image import ImageOps
 from convnet.backends.reference.neuron import NeuronOps
 from convnet.backends.reference.pool import PoolOps
 from convnet.backends.reference.weights import WeightOps
-from convnet.data._pack import pack
 
 # Rows of a product that one BLAS call makes: its result then stays in cache until it is added to where it belongs.
 _TILE_FLOATS = 1 << 19
