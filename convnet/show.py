@@ -6,7 +6,7 @@
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
 
 The layout of filters is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white. Drawing
-curves needs matplotlib, which comes with ``pip install 'convnet[plot]'``.
+curves needs matplotlib (the extra ``plot``).
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def draw_cost(curves: Curves, title: str, out: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise ConvnetError("drawing curves needs matplotlib: pip install 'convnet[plot]'") from None
+        raise ConvnetError("drawing curves needs matplotlib: pip install matplotlib") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -52,7 +52,7 @@ def pack_digits(out: Path) -> int:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise DataError("the digits come with scikit-learn: pip install 'convnet[digits]'") from None
+        raise DataError("the digits come with scikit-learn: pip install scikit-learn") from None
     digits = load_digits()
     # The grey values run from 0 to 16; writers follow each other, so the cases are shuffled.
     pixels = np.round(digits.data.T * 255 / 16).astype(np.uint8)

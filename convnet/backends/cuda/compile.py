@@ -1,6 +1,6 @@
 """From kernel text to machine code: NVRTC where it is installed, else nvcc; kept on disk.
 
-NVRTC (``pip install 'convnet[cuda]'``) needs neither a host compiler nor headers and is ten times faster than nvcc. The
+NVRTC (``pip install '.[cuda]'``) needs neither a host compiler nor headers and is ten times faster than nvcc. The
 cache is keyed by text, options, compiler and architecture; files appear by renaming, so concurrent runs cannot meet
 half of one. ``CONVNET_CACHE_DIR`` moves it.
 """
@@ -112,7 +112,7 @@ def find_compiler() -> Compiler:
     for program in (which("nvcc"), *(f"{os.environ[k]}/bin/nvcc" for k in ("CUDA_HOME", "CUDA_PATH") if k in os.environ)):
         if program and Path(program).is_file():
             return Nvcc(program)
-    raise BackendError(f"no compiler for kernels (NVRTC: {reason}; no nvcc on PATH); pip install 'convnet[cuda]'")
+    raise BackendError(f"no compiler for kernels (NVRTC: {reason}; no nvcc on PATH); pip install '.[cuda]'")
 
 
 def build(source: Source, capability: int, compiler: Compiler | None = None) -> bytes:

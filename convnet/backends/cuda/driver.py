@@ -145,7 +145,7 @@ class _Blas:
 
             self.handle = cublas.create()
         except Exception as error:  # a missing library shows in several kinds of errors
-            raise BackendError(f"cuBLAS is missing ({error}); pip install 'convnet[cuda]'") from None
+            raise BackendError(f"cuBLAS is missing ({error}); pip install '.[cuda]'") from None
         self.api = cublas
         cublas.set_stream(self.handle, stream)
         cublas.set_math_mode(self.handle, cublas.Math.TF32_TENSOR_OP_MATH if math == "tf32" else cublas.Math.PEDANTIC_MATH)
@@ -165,7 +165,7 @@ def load_driver() -> Any:
     try:
         import pycuda.driver as drv
     except ImportError as error:
-        raise BackendError(f"PyCUDA is missing ({error}); pip install 'convnet[cuda]', or use --backend cpu") from None
+        raise BackendError(f"PyCUDA is missing ({error}); pip install '.[cuda]', or use --backend cpu") from None
     try:
         drv.init()
     except drv.Error as error:
