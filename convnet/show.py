@@ -1,12 +1,16 @@
-"""Pictures of a checkpoint: filters and learning curves, written as PNG; no screen is needed (io section 7).
+"""Pictures of a checkpoint, written as PNG; no screen is needed (io section 7).
 
     convnet shownet --load-file CHECKPOINT --show-filters conv1 --out filters.png
     convnet shownet --load-file CHECKPOINT --show-cost logprob --out cost.png
+    convnet shownet --load-file CHECKPOINT --show-preds probs --out preds.png
+    convnet shownet --load-file CHECKPOINT --show-maps conv1 --out maps.png
+
+The last two run the net on the test data that the checkpoint names, or on those of --data-path.
 
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
 
 The layout of filters is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white. Drawing
-curves needs matplotlib (the extra ``plot``).
+curves and predictions needs matplotlib (the extra ``plot``).
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +29,12 @@ from PIL import Image
 from convnet.checkpoint import find_latest, history_of, load, position_of, stored_option, unpack_layers
 from convnet.errors import ConvnetError, OptionError
 from convnet.language.source import nearest
-from convnet.options import CommandParser, zero_one
+from convnet.options import BY_NAME, CommandParser, zero_one
 from convnet.outputs import Outputs
 
 _PER_ROW = 16
 _MOST = 16 * 24  # filters shown; the rest is left out
+_DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
 
 
@@ -45,23 +50,21 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") 
 def show(arguments: Sequence[str] | None, prog: str = "convnet shownet") -> int:
     """As ``main``, raising ``ConvnetError``."""
     args = _parser(prog).parse_args(arguments)
-    wanted = [name for name in ("show_filters", "show_cost") if getattr(args, name)]
+    wanted = [name for name in _PICTURES if getattr(args, name)]
+    flags = ["--" + name.replace("_", "-") for name in _PICTURES]
     if not wanted:
-        raise OptionError("nothing to show: give --show-filters LAYER or --show-cost NAME")
+        raise OptionError(f"nothing to show: give one of {', '.join(flags)}")
     if len(wanted) > 1 and args.out:
-        raise OptionError("--out names one picture; give one of --show-filters and --show-cost at a time")
+        raise OptionError(f"--out names one picture; give one of {', '.join(flags)} at a time")
+    if args.only_errors and not args.show_preds:
+        raise OptionError("--only-errors goes with --show-preds")
     path, checkpoint, remarks = find_latest(args.load_file, load)
     for remark in remarks:
         print(remark, file=sys.stderr)
     for name in wanted:
         out = Path(args.out or name.removeprefix("show_") + ".png")
-        picture = _filters(checkpoint, args) if name == "show_filters" else None
         try:
-            if picture is not None:
-                picture.save(out)
-            else:
-                curves = Curves.of(checkpoint, args.show_cost, args.cost_idx, bool(args.smooth_test_errors))
-                draw_cost(curves, f"{args.show_cost}[{args.cost_idx}]", out)
+            _PICTURES[name](checkpoint, args, out)
         except (OSError, ValueError) as error:
             raise ConvnetError(f"{out} cannot be written: {error}") from None
         print(f"Wrote {out} from {path}")
@@ -149,13 +152,7 @@ class Curves:
 
 def draw_cost(curves: Curves, title: str, out: Path) -> None:
     """Training costs in black, test costs in red and held until the next test, as the originals drew them."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise ConvnetError("drawing curves needs matplotlib: pip install matplotlib") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    pyplot = _pyplot()
     figure, axes = pyplot.subplots(figsize=(8, 5))
     batches = len(curves.train)
     axes.plot(np.arange(1, batches + 1) / curves.epoch, curves.train, "k-", label="Training set")
@@ -170,7 +167,47 @@ def draw_cost(curves: Curves, title: str, out: Path) -> None:
     pyplot.close(figure)
 
 
-def _filters(checkpoint: dict[str, Any], args: argparse.Namespace) -> Image.Image:
+def _pyplot() -> Any:
+    """matplotlib, drawing off the screen."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _show_cost(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+    curves = Curves.of(checkpoint, args.show_cost, args.cost_idx, bool(args.smooth_test_errors))
+    draw_cost(curves, f"{args.show_cost}[{args.cost_idx}]", out)
+
+
+def _show_preds(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+    from convnet import samples
+
+    pyplot = _pyplot()
+    cases = samples.predictions(_test_set(args), args.show_preds, bool(args.only_errors), args.seed)
+    heading = "Mistaken test samples" if args.only_errors else "Random test samples"
+    samples.draw_predictions(cases, heading, out, pyplot)
+
+
+def _show_maps(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+    from convnet import samples
+
+    samples.draw_maps(samples.feature_maps(_test_set(args), args.show_maps, args.seed), args.zoom).save(out)
+
+
+def _test_set(args: argparse.Namespace) -> Any:
+    """The net beside its test data, with what the options say of these."""
+    from convnet.samples import TestSet
+
+    given = {name: value for name in _DATA_OPTIONS if (value := getattr(args, name)) is not None}
+    return TestSet(args.load_file, given)
+
+
+def _show_filters(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
     towers = [
         filters_of(layer, args.input_idx, args.channels, args.local_plane)
         for layer in _towers(unpack_layers(checkpoint), args.show_filters)
@@ -182,7 +219,7 @@ def _filters(checkpoint: dict[str, Any], args: argparse.Namespace) -> Image.Imag
     mosaic = filter_mosaic(normalise(filters, bool(args.norm_filters)), color)
     pixels = np.round(255 * mosaic).astype(np.uint8)
     picture = Image.fromarray(pixels if color else pixels[..., 0])
-    return picture.resize((picture.width * args.zoom, picture.height * args.zoom), Image.Resampling.NEAREST)
+    picture.resize((picture.width * args.zoom, picture.height * args.zoom), Image.Resampling.NEAREST).save(out)
 
 
 def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -211,12 +248,16 @@ def _curve(outputs: Sequence[dict[str, list[float]]], name: str, index: int) -> 
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = CommandParser(prog=prog, description="Draw filters or learning curves of a checkpoint.", allow_abbrev=False)
+    parser = CommandParser(
+        prog=prog, description="Draw what a checkpoint has learned, and what it says of test data.", allow_abbrev=False
+    )
     add = parser.add_argument
     add("-f", "--load-file", required=True, metavar="PATH", help="checkpoint file or folder")
     add("--out", default="", metavar="PNG", help="picture to write [filters.png, cost.png]")
     add("--show-filters", default="", metavar="LAYER", help="draw this layer's filters")
     add("--show-cost", default="", metavar="NAME", help="draw this cost's curves")
+    add("--show-preds", default="", metavar="LAYER", help="draw what this softmax layer says of eight test cases")
+    add("--show-maps", default="", metavar="LAYER", help="draw what this layer makes of twelve test cases")
     add("--cost-idx", type=int, default=0, metavar="N", help="which value of the cost [0]")
     add("--smooth-test-errors", type=zero_one, default=1, metavar="0/1", help="smooth many test values [1]")
     add("--input-idx", type=int, default=0, metavar="N", help="which weight matrix of the layer [0]")
@@ -226,7 +267,21 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         ("--no-rgb", "show channels side by side in grey"),
         ("--yuv-to-rgb", "take three channels as YUV"),
         ("--norm-filters", "scale each filter to mean 0 and variance 1 first"),
+        ("--only-errors", "of predictions, show only wrong ones"),
     ):
         add(flag, type=zero_one, nargs="?", const=1, default=0, metavar="0/1", help=text)
     add("--zoom", type=int, default=4, metavar="N", help="picture pixels per weight [4]")
+    add("--seed", type=int, default=0, metavar="N", help="draws the cases and maps shown [0]")
+    data = parser.add_argument_group("test data, where not those of the checkpoint")
+    for name in _DATA_OPTIONS:
+        option = BY_NAME[name]
+        data.add_argument(option.flag, type=option.kind, choices=option.choices or None, default=None, help=option.help)
     return parser
+
+
+_PICTURES: dict[str, Callable[[dict[str, Any], argparse.Namespace, Path], None]] = {
+    "show_filters": _show_filters,
+    "show_cost": _show_cost,
+    "show_preds": _show_preds,
+    "show_maps": _show_maps,
+}

@@ -8,8 +8,11 @@ import pytest
 from PIL import Image
 from support import ROOT, SHARED, needs_museum, write_cifar, write_net
 
+import convnet
 from convnet import show
+from convnet.data.batches import read_batch
 from convnet.run import main as run
+from convnet.samples import TestSet, feature_maps, maps_mosaic, predictions
 from convnet.show import filter_mosaic, filters_of, normalise
 
 
@@ -80,6 +83,43 @@ def test_curves(saved, tmp_path):
         assert picture.size == (800, 500)
 
 
+def test_predictions_are_those_of_the_net(saved, tmp_path):
+    tests = TestSet(str(saved), {"backend": "reference"})
+    cases = predictions(tests, "probs", seed=3)
+    assert len(cases) == 8
+    net, batch = convnet.load(saved, backend="reference"), read_batch([saved.parent / "data" / "data_batch_3"])[0]
+    known = net.predict(batch["data"])
+    for case in cases:
+        shares = [share for _, share, _ in case.bars]
+        assert any(np.allclose(np.sort(row)[::-1][:5], shares, atol=1e-5) for row in known)
+        assert case.picture.shape == (32, 32, 3) and sum(true for *_, true in case.bars) <= 1
+        assert all((name == case.truth) == true for name, _, true in case.bars)
+    for case in predictions(tests, "probs", only_errors=True):
+        assert case.bars[0][0] != case.truth
+
+
+def test_maps(saved):
+    tests = TestSet(str(saved), {"backend": "reference"})
+    maps = feature_maps(tests, "conv1")
+    filters = tests.graph.layers["conv1"].maps[0]
+    assert maps.shape[:2] == (12, min(16, filters)) and maps.min() == 0
+    [values] = tests.outputs(["conv1"], most=12)
+    np.testing.assert_allclose(maps[5].ravel(), np.maximum(values[:, 5], 0))
+    mosaic = maps_mosaic(maps)
+    side = maps.shape[-1] + 1
+    assert mosaic.shape == (12 * side + 1, maps.shape[1] * side + 1) and mosaic[::side].max() == 0
+
+
+@pytest.mark.parametrize(
+    "what", [["--show-preds", "probs"], ["--show-preds", "probs", "--only-errors"], ["--show-maps", "conv1"]]
+)
+def test_samples_are_drawn(saved, tmp_path, what):
+    out = tmp_path / "x.png"
+    assert show.main(["-f", str(saved), *what, "--out", str(out)]) == 0
+    with Image.open(out) as picture:
+        assert len(np.unique(np.asarray(picture))) > 10
+
+
 @pytest.mark.parametrize(
     "options, word",
     [
@@ -89,6 +129,11 @@ def test_curves(saved, tmp_path):
         (["--show-filters", "conv1", "--input-idx", "3"], "--input-idx 3"),
         (["--show-cost", "logprop"], "did you mean 'logprob'"),
         (["--show-cost", "logprob", "--cost-idx", "7"], "--cost-idx 7"),
+        (["--show-preds", "prob"], "did you mean 'probs'"),
+        (["--show-preds", "conv1"], "no softmax layer 'conv1'"),
+        (["--show-maps", "fc"], "no layer of maps 'fc'"),
+        (["--show-preds", "probs", "--data-path", "nowhere"], "no folder nowhere"),
+        (["--show-cost", "logprob", "--only-errors"], "--only-errors goes with --show-preds"),
         (["--show-filters", "conv1", "--out", "/nowhere/x.png"], "cannot be written"),
         ([], "nothing to show"),
         (["--show-filter", "conv1"], "unrecognized"),
