@@ -28,7 +28,7 @@ from convnet.net import Inputs, Net
 from convnet.printing import Printer
 
 if TYPE_CHECKING:
-    from convnet.run import Opening
+    from convnet.session import Opening
 
 _CASES = 4  # unless --mini says otherwise
 

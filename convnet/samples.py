@@ -21,7 +21,7 @@ from convnet.errors import ConvnetError, OptionError
 from convnet.language.source import nearest
 from convnet.net import Net
 from convnet.printing import Printer
-from convnet.run import Opening, Session
+from convnet.session import Opening, Session
 from convnet.train import cut
 
 _CASES = 8  # two rows of four
