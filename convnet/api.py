@@ -27,7 +27,7 @@ from convnet.checkpoint import find_latest, history_of, layer_files, pack, posit
 from convnet.checkpoint import load as read_checkpoint
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.format import tree_of
-from convnet.data.provider import Provider, Request
+from convnet.data.provider import Provider, Request, cut
 from convnet.data.providers import open_provider
 from convnet.data.synthetic import fit
 from convnet.errors import CheckpointError, ConvnetError, DataError
@@ -37,12 +37,11 @@ from convnet.handles import LayerWeights, WeightsByLayer
 from convnet.language.source import nearest
 from convnet.layers.weights import WeightLayer
 from convnet.net import Net
-from convnet.outputs import Costs, Outputs
+from convnet.outputs import Costs, Outputs, add_costs
 from convnet.passes import Pass
-from convnet.printing import add_costs
 from convnet.reading import LayerFiles, build_graph, parse
 from convnet.storage import write_atomically
-from convnet.train import Plan, Position, cut
+from convnet.train import Plan, Position
 
 
 def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: str = "auto", threads: int = 0) -> Network:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from convnet.changes import NO_CHANGES, Changes
 from convnet.language.dialect import detect
 from convnet.language.ini import Document
 from convnet.language.keys import REQUIRED
@@ -78,8 +79,16 @@ class Graph:
 class Builder:
     """Builds one graph; ``build`` runs the phases and raises ``LayerFileError`` with everything that is wrong."""
 
-    def __init__(self, definition: Document, params: Document | None, problems: Problems, dialect: str = "auto") -> None:
+    def __init__(
+        self,
+        definition: Document,
+        params: Document | None,
+        problems: Problems,
+        dialect: str = "auto",
+        changes: Changes = NO_CHANGES,
+    ) -> None:
         self.problems = problems
+        self.changes = changes
         self.forced = dialect != "auto"
         generation = dialect if self.forced else detect(definition, params, LAYER_TYPES)
         self.graph = Graph(definition, params, generation)
@@ -120,6 +129,9 @@ class Builder:
         layer_class = self._layer_class(name, reader)
         if layer_class is None:
             return
+        written = layer_class.all_keys()
+        if name in self.changes.local:
+            layer_class = LAYER_TYPES["local"]
         keys = layer_class.all_keys()
         ignored = [key for key in keys if self.forced and graph.dialect not in key.read_by]
         for key in ignored:
@@ -129,9 +141,12 @@ class Builder:
         values |= {
             key.name: key.default_for(values, len(values.get("inputs") or ())) for key in keys if key.name not in values
         }
-        reader.report_unknown(keys, graph.definition)
+        for source, i in self.changes.unshared:
+            if source == name:
+                values["weightSource"][i] = None
+        reader.report_unknown(written, graph.definition)
         if graph.params and graph.params is not graph.definition:
-            reader.report_unknown(keys, graph.params)
+            reader.report_unknown(written, graph.params)
         layer = layer_class(name, values)
         check = Check(layer, reader.places, reader.place, self.problems)
         check.failed = bool(reader.failed)

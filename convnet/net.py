@@ -7,13 +7,14 @@ arrays and is all that a layer's ``forward`` and ``backward`` see. Order and acc
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from convnet import philox
 from convnet.backends.base import Array, Backend
+from convnet.compat import COMPAT, Compat
 from convnet.errors import ConvnetError, NumericalError
 from convnet.graph import Graph
 from convnet.initial import initial_state
@@ -199,7 +200,9 @@ class Net:
         update_period: int = 1,
         poison: bool = False,
         checking: bool = False,
+        compat: Compat = COMPAT[""],
     ) -> None:
+        self.compat = compat
         self.graph, self.be, self.minibatch, self.seed = graph, be, minibatch, seed
         self.update_period = update_period
         self.step = 0  # minibatches trained so far; numbers the random streams
@@ -278,7 +281,8 @@ class Net:
         """Set rates for the minibatch to come."""
         for weights in self.weights:
             # Gradients of several minibatches are divided by their nominal size (numerics 13.9).
-            weights.begin(progress, cases if weights.period == 1 else self.minibatch, self.noise)
+            nominal = weights.period > 1 or self.compat.nominal_cases
+            weights.begin(progress, self.minibatch if nominal else cases, self.noise)
 
     def update(self) -> None:
         """Change the weights by the gradients of the last ``backward``; ends the step."""
@@ -301,6 +305,25 @@ class Net:
         costs = self.costs()
         if not _all_finite(costs):
             self.forward(inputs, cases, Pass.TEST, keep=list(self.nodes))  # outputs are gone; make them again to look at
+        return self.check_costs()
+
+    def test_views(
+        self, views: Iterable[Inputs], count: int, cases: int, keep: Sequence[str] = ()
+    ) -> dict[str, list[float]]:
+        """Costs of the mean, over ``count`` views of the same cases, of what the cost layers read; layers of ``keep`` that
+        they read hold these means afterwards (numerics 16.5)."""
+        costs = [node for node in self.nodes.values() if node.layer.is_cost]
+        judged = {node.layer.name: node for cost in costs for node in cost.inputs}
+        means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in judged.items()}
+        for inputs in views:
+            self.forward(inputs, cases, Pass.VIEW, keep=[*judged, *keep])
+            for name, mean in means.items():
+                judged[name].be.add(judged[name].out, mean, 1.0, 1.0 / count)
+        for name, mean in means.items():
+            if judged[name].layer.type != "data":  # labels are the same in all views, and must not be rounded
+                judged[name].be.add(mean, judged[name].out)
+        for cost in costs:
+            cost.layer.forward(cost)
         return self.check_costs()
 
     def costs(self) -> dict[str, list[float]]:

@@ -88,6 +88,9 @@ OPTIONS = (
     Option("--compat", str, "Repeat what this generation did wrong", "", True, ("", "2011", "2012", "2014"), "net"),
     Option("--seed", int, "Random seed", 0, group="net"),
     Option("--wupdate-freq", natural, "Minibatches between weight updates", 1, group="net"),
+    Option("--conv-to-local", names, "Convert given conv layers to unshared local", [], False, group="net"),
+    Option("--unshare-weights", names, "Unshare weight matrices in given layers", [], False, group="net"),
+    Option("--conserve-mem", zero_one, "Conserve GPU memory? (always done)", 1, group="net"),
     Option("--data-provider", str, "Data provider", "", group="data"),
     Option("--data-path", str, "Data path", "", group="data"),
     Option("--train-range", batch_range, "Data batch range: training", None, group="data"),
@@ -102,6 +105,12 @@ OPTIONS = (
     Option("--test-one", zero_one, "Test on one batch at a time?", 1, group="training"),
     Option("--check-grads", zero_one, "Check gradients and quit?", 0, False, group="training"),
     Option("--test-only", zero_one, "Test and quit?", 0, False, group="training"),
+    Option("--multiview-test", zero_one, "Cropped DP: test on multiple patches?", 0, False, group="testing"),
+    Option("--logreg-name", str, "Logreg cost whose predictions are written", "", False, group="testing"),
+    Option("--test-out", str, "Write test case predictions to given path", "", False, group="testing"),
+    Option("--write-features", str, "Write test data features from given layer", "", False, group="testing"),
+    Option("--feature-path", str, "Write test data features to this path", "", False, group="testing"),
+    Option("--save-file", str, "Save file override", "", False, group="training"),
     Option("--save-path", str, "Save path", "checkpoints", group="training"),
     Option("--force-save", zero_one, "Force save before quitting", 0, False, group="training"),
     Option("--keep", natural, "Checkpoints to keep", 2, group="training"),
@@ -128,7 +137,6 @@ def make_parser(prog: str = "convnet run") -> argparse.ArgumentParser:
     parser = CommandParser(
         prog=prog,
         description="Train, test or go on training a network that two layer files describe.",
-        allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
     for option in OPTIONS:
@@ -192,6 +200,21 @@ def complete(given: dict[str, Any], stored: dict[str, Any] | None = None) -> dic
     """Every option: as given, else as a checkpoint's run had it, else its default."""
     inherited = {name: value for name, value in (stored or {}).items() if name in BY_NAME and BY_NAME[name].sticky}
     return {option.name: option.default for option in OPTIONS} | inherited | given
+
+
+def check_together(options: dict[str, Any]) -> None:
+    """Raise ``OptionError`` for options that need or exclude each other."""
+    faults = []
+    if options["write_features"] and not options["feature_path"]:
+        faults.append("--write-features needs --feature-path, the folder to write to")
+    if options["feature_path"] and not options["write_features"]:
+        faults.append("--feature-path needs --write-features, the layer whose features to write")
+    if options["write_features"] and not options["test_only"]:
+        faults.append("--write-features must be used in conjunction with --test-only: it writes test data features")
+    if options["write_features"] and options["multiview_test"]:
+        faults.append("--write-features writes features of one view; leave --multiview-test out")
+    if faults:
+        raise OptionError("; ".join(faults))
 
 
 def _metavar(option: Option) -> str:

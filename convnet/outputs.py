@@ -103,3 +103,12 @@ class Outputs:
                 most = self.additive.get(child)
                 total = [a + b for a, b in zip(total, self._total(child, costs)[:most], strict=False)]
         return total
+
+
+def add_costs(outputs: Sequence[tuple[Costs, int]]) -> tuple[Costs, int]:
+    """The sums over several batches of (sums, cases)."""
+    total: Costs = {}
+    for costs, _ in outputs:
+        for name, values in costs.items():
+            total[name] = [a + b for a, b in zip(total.get(name, [0.0] * len(values)), values, strict=True)]
+    return total, sum(cases for _, cases in outputs)

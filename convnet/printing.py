@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+from convnet.compat import COMPAT
 from convnet.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.weights import WeightLayer
 from convnet.net import Net
 from convnet.options import OPTIONS
-from convnet.outputs import Outputs
+from convnet.outputs import Outputs, add_costs
 
 RULE = "========================="
 _TEST_RULE = "======================Test output======================"
@@ -27,7 +28,7 @@ class Printer:
     def __init__(self, out: TextIO | None = None) -> None:
         self.out = out or sys.stdout
         self.live = self.out.isatty()
-        self.outputs = Outputs()
+        self.outputs, self.compat = Outputs(), COMPAT[""]
         self._shown = 0
 
     def line(self, text: str = "", end: str = "\n") -> None:
@@ -82,7 +83,8 @@ class Printer:
     # -- training
 
     def batch_start(self, epoch: int, batch: int, progress: float) -> None:
-        self.line(f"{epoch}.{batch} ({100 * progress:.2f}%)... ", end="")
+        percentage = f" ({100 * progress:.2f}%)" if self.compat.shows_progress else ""
+        self.line(f"{epoch}.{batch}{percentage}... ", end="")
 
     def minibatch(self, epoch: int, batch: int, done: int, count: int, costs: dict[str, list[float]], cases: int) -> None:
         """Progress within a batch, on terminals only; the next line replaces it."""
@@ -105,7 +107,7 @@ class Printer:
         self.line()
         self.line(_TEST_RULE)
         self.line(self._text(costs, cases))
-        if averages:
+        if averages and self.compat.shows_averages:
             self.line(_AVERAGE_RULE)
             self.line(self._text(*add_costs(averages)))
 
@@ -117,7 +119,8 @@ class Printer:
             rows = [(f"weights[{i}]", weights) for i, weights in enumerate(node.weights)]
             for label, weights in [*rows, ("biases", node.biases)] if node.biases else []:
                 size, change = node.be.mean_magnitude(weights.value), node.be.mean_magnitude(weights.inc)
-                ratio = f" [{change / size if size else 0:e}]" if label != "biases" else ""
+                shows_ratio = label != "biases" and self.compat.shows_ratio
+                ratio = f" [{change / size if size else 0:e}]" if shows_ratio else ""
                 self.line(f"Layer '{layer.name}' {label}: {size:e} [{change:e}]{ratio} ")
         self.line(_STATS_RULE)
 
@@ -149,15 +152,6 @@ def layer_line(layer: Layer) -> str:
 def costs_text(shown: dict[str, list[float]]) -> str:
     """``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
     return "".join(f"{name}:  {', '.join(f'{value:.6f}' for value in values)} " for name, values in shown.items())
-
-
-def add_costs(outputs: Sequence[tuple[dict[str, list[float]], int]]) -> tuple[dict[str, list[float]], int]:
-    """The sums over several batches of (sums, cases)."""
-    total: dict[str, list[float]] = {}
-    for costs, _ in outputs:
-        for name, values in costs.items():
-            total[name] = [a + b for a, b in zip(total.get(name, [0.0] * len(values)), values, strict=True)]
-    return total, sum(cases for _, cases in outputs)
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from convnet.changes import NO_CHANGES, Changes
 from convnet.graph import Builder, Graph
 from convnet.language.files import find, params_beside, read_document, read_text
 from convnet.language.source import Problems
@@ -20,6 +21,7 @@ class LayerFiles:
     definition_path: str
     params: str | None = None
     params_path: str = ""
+    changes: Changes = NO_CHANGES
 
     @classmethod
     def open(cls, definition: str | Path, params: str | Path | None = None, prefix: str = "") -> LayerFiles:
@@ -36,7 +38,7 @@ def parse(files: LayerFiles, dialect: str = "auto", strict: bool = False) -> Bui
     params = read_document(files.params, files.params_path, problems) if files.params is not None else None
     if params is None and definition.native:
         params = definition
-    return Builder(definition, params, problems, dialect).type_layers()
+    return Builder(definition, params, problems, dialect, files.changes).type_layers()
 
 
 def build_graph(

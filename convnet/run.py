@@ -47,12 +47,17 @@ def run(arguments: Sequence[str], prog: str = "convnet run") -> int:
     be = session.backend()
     printer.importing(be.name)
     net = session.net(graph, be)
+    tester = session.tester(net)
     options = session.options
     printer.banner(options, given, be.describe(), str(session.folder.path), training=not options["test_only"])
     for remark in session.remarks:
         printer.note(remark)
+    if options["write_features"]:
+        for path in session.write_features(net):
+            printer.line(f"Wrote feature file {path}")
+        return 0
     trainer = Trainer(
-        net, session.files, session.plan, session.train, session.test, session.folder, options, printer, session.position
+        net, session.files, session.plan, session.train, tester, session.folder, options, printer, session.position
     )
     if options["test_only"]:
         trainer.test_once()

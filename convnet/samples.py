@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from convnet.data.provider import Provider
+from convnet.data.provider import Provider, cut
 from convnet.errors import ConvnetError, OptionError
 from convnet.language.source import nearest
 from convnet.net import Net
 from convnet.printing import Printer
 from convnet.session import Opening, Session
-from convnet.train import cut
 
 _CASES = 8  # two rows of four
 _BARS = 5

@@ -16,6 +16,7 @@ from convnet.checkpoint import (
     CheckpointFolder,
     find_latest,
     history_of,
+    inherited_options,
     layer_files,
     load,
     new_folder,
@@ -23,17 +24,24 @@ from convnet.checkpoint import (
     restore_streams,
     unpack_layers,
 )
+from convnet.checkpoint.definition import generation_of, stored_tree, written_files
+from convnet.checkpoint.format import tree_of
+from convnet.compat import COMPAT
 from convnet.data import demo
 from convnet.data.provider import Provider, Request
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
 from convnet.graph import Builder, Graph
+from convnet.initial import initial_state
 from convnet.language.files import find, read_text
+from convnet.layers.tree import LabelTree
 from convnet.net import Net
 from convnet.outputs import Outputs
 from convnet.printing import Printer
 from convnet.reading import LayerFiles, parse
 from convnet.storage import cache_folder
+from convnet.surgery import operate
+from convnet.testing import Tester, write_features
 from convnet.train import Plan, Position
 
 _EPOCHS = 50000  # the originals' default: until stopped
@@ -59,9 +67,11 @@ class Opening:
         """Find the layer files and the checkpoint; raises ``ConvnetError`` with every mistake in them."""
         remarks: list[str] = []
         checkpoint, path = None, None
-        if given.get("load_file"):
-            path, checkpoint, remarks = find_latest(given["load_file"], load)
-        options = declared.complete(given, _stored_options(checkpoint))
+        source = given.get("load_file") or _saved_before(given.get("save_file", ""))
+        if source:
+            path, checkpoint, remarks = find_latest(source, load)
+        options = declared.complete(given, inherited_options(checkpoint) if checkpoint else None)
+        declared.check_together(options)
         if checkpoint is None and not options["layer_def"]:
             raise OptionError("--layer-def is missing (or --load-file, to go on from a checkpoint); see --help")
         files = _files(options, given, checkpoint, remarks)
@@ -84,6 +94,8 @@ class Session:
     checkpoint: dict[str, Any] | None
     position: Position | None
     remarks: list[str]
+    state: dict[str, Any] | None = None  # weights to begin with; None: drawn
+    operated: bool = False
 
     @classmethod
     def open(cls, opening: Opening) -> Session:
@@ -94,19 +106,40 @@ class Session:
         if checkpoint is not None:
             position = Position.restored(history_of(checkpoint), position_of(checkpoint), len(plan.train))
         folder = _folder(options, opening.path, opening.given, remarks)
-        return cls(options, opening.files, opening.builder, train, test, plan, folder, checkpoint, position, remarks)
+        state = unpack_layers(checkpoint) if checkpoint else None
+        return cls(options, opening.files, opening.builder, train, test, plan, folder, checkpoint, position, remarks, state)
 
     def graph(self, printer: Printer) -> Graph:
         """The checked graph; its layers are announced unless the run goes on from a checkpoint."""
-        graph = self.builder.shape(self.train.dims, self.train.classes, self.train.tree)
+        graph = self._shaped()
         for warning in graph.warnings:
             print(warning.render(sys.stderr.isatty()), file=sys.stderr)
         if not graph.costs:
             raise OptionError(f"{self.files.definition_path} has no cost layer, so there is nothing to train or test")
         printer.outputs = Outputs.of(graph)
+        printer.compat = COMPAT[self.options["compat"]]
         if self.checkpoint is None:
             printer.layers(graph)
-        return graph
+        return self._operated(graph, printer)
+
+    def _shaped(self) -> Graph:
+        tree = self.train.tree or (_stored_tree(self.checkpoint) if self.checkpoint else None)
+        return self.builder.shape(self.train.dims, self.train.classes, tree)
+
+    def _operated(self, graph: Graph, printer: Printer) -> Graph:
+        """The graph after --unshare-weights and --conv-to-local, which also change ``files`` and ``state``."""
+        local, unshare = self.options["conv_to_local"], self.options["unshare_weights"]
+        if not local and not unshare:
+            return graph
+        state = self.state if self.state is not None else initial_state(graph, self.options["seed"])
+        surgery = operate(graph, state, local, unshare)
+        for line in surgery.lines:
+            printer.line(line)
+        self.state, self.files = surgery.state, replace(self.files, changes=self.files.changes | surgery.changes)
+        self.builder = parse(self.files, self.options["dialect"], bool(self.options["strict"]))
+        self.options["conv_to_local"], self.options["unshare_weights"] = [], []
+        self.operated = True
+        return self._shaped()
 
     def backend(self) -> Backend:
         """The backend asked for; says why ``auto`` did not take a GPU."""
@@ -120,16 +153,32 @@ class Session:
     def net(self, graph: Graph, be: Any) -> Net:
         """The net, with the checkpoint's weights and random streams if there is one."""
         options = self.options
-        state = unpack_layers(self.checkpoint) if self.checkpoint else None
-        net = Net(graph, be, options["mini"], options["seed"], state, options["wupdate_freq"])
+        compat = COMPAT[options["compat"]]
+        net = Net(graph, be, options["mini"], options["seed"], self.state, options["wupdate_freq"], compat=compat)
         if self.checkpoint:
-            restore_streams(net, self.checkpoint)
+            restore_streams(net, self.checkpoint, not self.operated)
         return net
 
+    def tester(self, net: Net) -> Tester:
+        """What tests the net; raises ``OptionError`` for options that do not fit it."""
+        return Tester.of(net, self.test, self.options, str(self.folder.path))
 
-def _stored_options(checkpoint: dict[str, Any] | None) -> dict[str, Any]:
-    stored = checkpoint["op"] if checkpoint else None
-    return stored if isinstance(stored, dict) else {}
+    def write_features(self, net: Net) -> list[Path]:
+        """--write-features: files of what a layer makes of the test batches."""
+        options = self.options
+        layer, folder = options["write_features"], Path(options["feature_path"])
+        source = options["load_file"] or self.files.definition_path
+        return write_features(net, self.test, self.plan.test, layer, folder, source)
+
+
+def _saved_before(folder: str) -> str:
+    """``folder`` if a run saved checkpoints there, to go on from them (--save-file, io 1.5)."""
+    return folder if folder and CheckpointFolder(Path(folder)).names() else ""
+
+
+def _stored_tree(checkpoint: dict[str, Any]) -> LabelTree | None:
+    own = checkpoint["model_state"].get("convnet")
+    return tree_of(own) if own else stored_tree(unpack_layers(checkpoint))
 
 
 def _files(
@@ -139,8 +188,8 @@ def _files(
     prefix = options["layer_path"]
     if checkpoint is None:
         return LayerFiles.open(options["layer_def"], options["layer_params"] or None, prefix)
-    if "convnet" not in checkpoint["model_state"] and options["layer_def"]:
-        return LayerFiles.open(options["layer_def"], options["layer_params"] or None, prefix)
+    if "convnet" not in checkpoint["model_state"]:
+        return _legacy_files(options, given, checkpoint)
     files = layer_files(checkpoint)
     if given.get("layer_params"):
         path = find(given["layer_params"], prefix)
@@ -150,6 +199,20 @@ def _files(
     )
     if files.params is not None and _compare(files.params_path, files.params, "its new values hold from here on", remarks):
         return replace(files, params=read_text(Path(files.params_path)))
+    return files
+
+
+def _legacy_files(options: dict[str, Any], given: dict[str, Any], checkpoint: dict[str, Any]) -> LayerFiles:
+    """For a checkpoint of an original: the files named, or what its layers say, in the dialect of their generation."""
+    if given.get("layer_def"):
+        return LayerFiles.open(given["layer_def"], given.get("layer_params"), options["layer_path"])
+    layers = unpack_layers(checkpoint)
+    files = written_files(layers, "the checkpoint")
+    if options["dialect"] == "auto":
+        options["dialect"] = generation_of(layers)
+    if given.get("layer_params"):
+        path = find(given["layer_params"], options["layer_path"])
+        return replace(files, params=read_text(path), params_path=str(path))
     return files
 
 
@@ -171,6 +234,7 @@ def _request(options: dict[str, Any], builder: Builder, files: LayerFiles) -> Re
         scalar_mean=options["scalar_mean"],
         classes=expected_classes(builder),
         parse=lambda: parse(files, options["dialect"], bool(options["strict"])),
+        compat=COMPAT[options["compat"]],
         threads=options["threads"] or os.cpu_count() or 1,
     )
 
@@ -178,7 +242,7 @@ def _request(options: dict[str, Any], builder: Builder, files: LayerFiles) -> Re
 def _data(options: dict[str, Any], request: Request, remarks: list[str]) -> tuple[Provider, Provider, Plan]:
     """Providers for training and testing, and which batches each uses."""
     name = options["data_provider"]
-    test = open_provider(name, request)
+    test = open_provider(name, replace(request, multiview=bool(options["multiview_test"])))
     train_range, test_range = test.default_ranges()
     train_range, test_range = options["train_range"] or train_range, options["test_range"] or test_range
     test.check_range(test_range, "test")
@@ -214,6 +278,8 @@ def _plan_demo(options: dict[str, Any], plan: Plan, remarks: list[str]) -> None:
 
 def _folder(options: dict[str, Any], path: Path | None, given: dict[str, Any], remarks: list[str]) -> CheckpointFolder:
     """Where to save: the folder loaded from, unless --save-path is given; a new dated one otherwise."""
+    if options["save_file"]:
+        return CheckpointFolder(Path(options["save_file"]), options["keep"])
     if path is None or given.get("save_path"):
         return CheckpointFolder(new_folder(options["save_path"]), options["keep"])
     folder = CheckpointFolder(path.resolve().parent, options["keep"])

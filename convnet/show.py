@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") 
 def show(arguments: Sequence[str] | None, prog: str = "convnet shownet") -> int:
     """As ``main``, raising ``ConvnetError``."""
     args = _parser(prog).parse_args(arguments)
+    if args.write_features or args.feature_path:
+        return _write_features(args)
     wanted = [name for name in _PICTURES if getattr(args, name)]
     flags = ["--" + name.replace("_", "-") for name in _PICTURES]
     if not wanted:
@@ -199,6 +201,19 @@ def _show_maps(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) 
     samples.draw_maps(samples.feature_maps(_test_set(args), args.show_maps, args.seed), args.zoom).save(out)
 
 
+def _write_features(args: argparse.Namespace) -> int:
+    """As ``convnet run --test-only --write-features``; in 2011 and 2012 it was shownet that did it."""
+    from convnet.run import run
+
+    options = ["--test-only", "--load-file", args.load_file]
+    options += ["--write-features", args.write_features, "--feature-path", args.feature_path]
+    for name in _DATA_OPTIONS:
+        value = getattr(args, name)
+        if value is not None:
+            options += [BY_NAME[name].flag, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+    return run(options)
+
+
 def _test_set(args: argparse.Namespace) -> Any:
     """The net beside its test data, with what the options say of these."""
     from convnet.samples import TestSet
@@ -258,6 +273,8 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     add("--show-cost", default="", metavar="NAME", help="draw this cost's curves")
     add("--show-preds", default="", metavar="LAYER", help="draw what this softmax layer says of eight test cases")
     add("--show-maps", default="", metavar="LAYER", help="draw what this layer makes of twelve test cases")
+    add("--write-features", default="", metavar="LAYER", help="write what this layer makes of test batches")
+    add("--feature-path", default="", metavar="DIR", help="where to write features")
     add("--cost-idx", type=int, default=0, metavar="N", help="which value of the cost [0]")
     add("--smooth-test-errors", type=zero_one, default=1, metavar="0/1", help="smooth many test values [1]")
     add("--input-idx", type=int, default=0, metavar="N", help="which weight matrix of the layer [0]")

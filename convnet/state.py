@@ -33,6 +33,7 @@ def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:
         value, inc = (_as_array(layer, i, _array(layer, state, key, i)) for key in ("weights", "weightsInc"))
         weights = Weights(node.be, node.be.upload(value), node.be.upload(inc), learning_of(layer, i, net.graph))
         weights.folds, weights.columns, weights.period = layer.folds_gradient, _columns(layer, i), net.period_of(layer)
+        weights.last_only = net.compat.last_contribution
         node.weights.append(weights)
     biases, inc = (_array(layer, state, key, None).reshape(-1) for key in ("biases", "biasesInc"))
     learning = Learning(layer.epsB.base, layer.bias_schedule(), layer.momB)

@@ -17,13 +17,13 @@ from types import FrameType
 from typing import Any
 
 from convnet.checkpoint import CheckpointFolder, pack
-from convnet.data.provider import Batch, Provider
+from convnet.data.provider import Batch, Provider, cut
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.net import Net
-from convnet.printing import Printer, add_costs
+from convnet.outputs import Costs, add_costs
+from convnet.printing import Printer
 from convnet.reading import LayerFiles
-
-Costs = dict[str, list[float]]
+from convnet.testing import Tester
 
 
 @dataclass
@@ -152,14 +152,14 @@ class Trainer:
         files: LayerFiles,
         plan: Plan,
         train: Provider,
-        test: Provider,
+        tester: Tester,
         folder: CheckpointFolder,
         options: dict[str, Any],
         printer: Printer,
         position: Position | None = None,
     ) -> None:
         self.net, self.files, self.plan, self.folder, self.options, self.print = net, files, plan, folder, options, printer
-        self.loader, self.test_data = Loader(train), test
+        self.loader, self.tester = Loader(train), tester
         self.position = position or Position()
         self.stopper = Stopper()
         self._saved_at: tuple[int, int] | None = None
@@ -180,23 +180,18 @@ class Trainer:
         finally:
             self.loader.close()
 
-    def test_once(self) -> list[tuple[int, Costs, int]]:
-        """--test-only: every test batch as (number, sums, cases), each printed as it comes."""
+    def test_once(self) -> None:
+        """--test-only: every test batch, printed as it comes, then all of them; saves with --force-save."""
         results = []
         for number in self.plan.test:
             start = time.monotonic()
-            costs, cases = self.test_batch(number)
-            self.print.tested_batch(number, costs, cases, time.monotonic() - start)
-            results.append((number, costs, cases))
-        return results
-
-    def test_batch(self, number: int) -> tuple[Costs, int]:
-        """Sums of costs over one test batch, and its cases."""
-        batch = self.test_data.batch(1, number)
-        outputs = []
-        for start, stop in cut(batch.cases, self.plan.minibatch):
-            outputs.append((self.net.test(batch.minibatch(start, stop), stop - start), stop - start))
-        return add_costs(outputs)
+            results.append(self.tester.batch(number))
+            self.print.tested_batch(number, *results[-1], time.monotonic() - start)
+        self.print.test(*add_costs(results), [])
+        self.print.weights(self.net)
+        if self.options["force_save"]:
+            self._save()
+            self.print.line(f"Saved checkpoint to {self.folder.path}")
 
     # -- steps --------------------------------------------------------------------------------------------------
 
@@ -218,7 +213,10 @@ class Trainer:
     def _finished(self, begun: int) -> bool:
         epoch, _ = self.position.following(self.plan.train)
         spent = self.plan.max_batches and self.position.batches_done - begun >= self.plan.max_batches
-        return epoch > self.plan.epochs or bool(spent)
+        last = self.plan.epochs
+        if self.net.compat.extra_batch and self.position.epoch <= last:
+            return bool(spent)
+        return epoch > last or bool(spent)
 
     def _train_batch(self, epoch: int, number: int, progress: float) -> bool:
         """Train on one data batch from where it was left; False if told to stop before its end."""
@@ -258,18 +256,26 @@ class Trainer:
         chosen = self.plan.test
         if self.plan.test_one:
             chosen = [self.plan.test[position.tests_done % len(self.plan.test)]]
-        costs, cases = add_costs([self.test_batch(number) for number in chosen])
+        costs, cases = add_costs([self.tester.batch(number) for number in chosen])
         position.tests_done += 1
         position.test_outputs.append((costs, cases))
         position.test_batches.append(chosen[0] if self.plan.test_one else -1)
         position.tests_at.append(position.batches_done)
-        self.print.test(costs, cases, position.test_outputs[-len(self.plan.test) :])
+        self.print.test(costs, cases, self._averaged(position.test_outputs[-len(self.plan.test) :]))
+
+    def _averaged(self, outputs: list[tuple[Costs, int]]) -> list[tuple[Costs, int]]:
+        """What "Averages" are the mean of: all cases of the last tests, or in 2012 the tests, each as one case."""
+        if not self.net.compat.plain_averages:
+            return outputs
+        return [({name: [v / cases for v in values] for name, values in costs.items()}, 1) for costs, cases in outputs]
 
     def _save(self) -> Path:
         """Save the run as it stands, after making sure that its weights are numbers."""
         self.net.check_weights()
         position = self.position
-        value = pack(self.net, self.files, position.history(), position.own(), self.options, self.test_data.description())
+        value = pack(
+            self.net, self.files, position.history(), position.own(), self.options, self.tester.provider.description()
+        )
         self.folder.save(value, position.epoch, position.batch)
         self._saved_at = (position.batches_done, position.minibatches)
         return self.folder.path
@@ -294,9 +300,3 @@ class Trainer:
         if not saved:
             self.print.line(f"Saved checkpoint to {self.folder.path}")
         return path
-
-
-def cut(cases: int, size: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
-    for start in range(0, cases, size):
-        yield start, min(start + size, cases)

@@ -46,6 +46,7 @@ class Weights:
     folds: bool = False
     columns: tuple[int, int, int] = (1, 1, 1)
     period: int = 1  # minibatches between updates
+    last_only: bool = False  # 2011: of several contributions that fold only the last one stays (numerics 4.3)
     rate: float = 0.0
     plain_rate: float = 0.0  # the rate without this minibatch's noise
     case_scale: float = 1.0
@@ -82,7 +83,8 @@ class Weights:
         first = self.contributions == 0
         self.contributions += 1
         if self.folding:
-            return self.inc, self.learning.mom if first else 1.0, self.rate * self.case_scale
+            kept = self.learning.mom if first else float(not self.last_only)
+            return self.inc, kept, self.rate * self.case_scale
         return self.grad, 0.0 if first else 1.0, self.case_scale
 
     def update(self, noise: np.random.Generator | None = None) -> None:

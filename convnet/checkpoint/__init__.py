@@ -3,6 +3,7 @@
 from convnet.checkpoint.files import CheckpointFolder, find_latest, new_folder
 from convnet.checkpoint.format import (
     history_of,
+    inherited_options,
     layer_files,
     load,
     pack,
@@ -16,6 +17,7 @@ __all__ = [
     "CheckpointFolder",
     "find_latest",
     "history_of",
+    "inherited_options",
     "layer_files",
     "load",
     "new_folder",

@@ -7,20 +7,32 @@ nothing had happened. Files of all generations are read, as plain data (io 4.4 t
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 from convnet import pickles
+from convnet.changes import Changes
 from convnet.errors import CheckpointError
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.tree import LabelTree
 from convnet.net import Net
+from convnet.options import BY_NAME
 from convnet.pickles import UnsafePickle, text_of
 from convnet.reading import LayerFiles
 from convnet.state import collect_state
 from convnet.stored import stored_graph
 
 VERSION = 1  # of what this project adds
+# Options that the originals kept under other names.
+_LEGACY = {
+    "train_range": "train_batch_range",
+    "test_range": "test_batch_range",
+    "test_freq": "testing_freq",
+    "epochs": "num_epochs",
+    "mini": "minibatch_size",
+    "data_provider": "dp_type",
+}
 
 
 def load(path: str | Path) -> dict[str, Any]:
@@ -65,6 +77,8 @@ def pack(
         "layer_def_path": files.definition_path,
         "layer_params_text": files.params,
         "layer_params_path": files.params_path,
+        "made_local": list(files.changes.local),
+        "unshared": [list(pair) for pair in files.changes.unshared],
         "data_dims": {str(i): rows for i, rows in net.graph.data_dims.items()},
         "num_classes": net.graph.classes,
         "tree": next((layer.parents for layer in net.graph.declared if isinstance(layer, TreeFullyConnected)), None),
@@ -93,6 +107,10 @@ def layer_files(checkpoint: dict[str, Any]) -> LayerFiles:
         text_of(own["layer_def_path"]),
         text_of(params) if params is not None else None,
         text_of(own["layer_params_path"]),
+        Changes(
+            tuple(text_of(name) for name in own.get("made_local", ())),
+            tuple((text_of(name), int(i)) for name, i in own.get("unshared", ())),
+        ),
     )
 
 
@@ -120,9 +138,26 @@ def stored_option(checkpoint: dict[str, Any], name: str) -> Any:
     op = checkpoint.get("op")
     if isinstance(op, dict):
         return op.get(name)
-    legacy = {"test_range": "test_batch_range", "train_range": "train_batch_range", "test_freq": "testing_freq"}
-    option = getattr(op, "options", {}).get(legacy.get(name, name))
+    option = getattr(op, "options", {}).get(_LEGACY.get(name, name))
     return getattr(option, "value", None)
+
+
+def inherited_options(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """The options that a resumed run takes over; of an original's, those that describe its data and its training."""
+    op = checkpoint.get("op")
+    if isinstance(op, dict):
+        return op
+    found: dict[str, Any] = {}
+    for name in (*_LEGACY, "data_path", "test_one", "crop_border", "inner_size", "color_noise"):
+        value = stored_option(checkpoint, name)
+        try:
+            text = ",".join(map(str, value)) if isinstance(value, list) else text_of(str(value))
+            found[name] = BY_NAME[name].kind(text) if value is not None else None
+        except (ValueError, argparse.ArgumentTypeError):
+            continue
+    if "cropped" not in (found.get("data_provider") or ""):
+        found.pop("crop_border", None)  # 2011 and 2012 kept its default of 4 for data that they did not crop
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def position_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -131,12 +166,17 @@ def position_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return own.get("position") or {}
 
 
-def restore_streams(net: Net, checkpoint: dict[str, Any]) -> None:
-    """Put the step counter and random streams where the saved run had them."""
+def restore_streams(net: Net, checkpoint: dict[str, Any], same_weights: bool = True) -> None:
+    """Put the step counter and random streams where the saved run had them.
+
+    Without ``same_weights``, since the net was changed, moments and gradients under way are left at zero.
+    """
     own = checkpoint["model_state"].get("convnet") or {}
     net.step = int(own.get("step", 0))
     if own.get("noise_state"):
         net.noise.bit_generator.state = _revived(own["noise_state"])
+    if not same_weights:
+        return
     for weights, moments in zip(net.weights, own.get("moments") or [], strict=False):
         if moments is not None:
             weights.moments = (weights.be.upload(moments[0]), weights.be.upload(moments[1]))

@@ -75,12 +75,12 @@ def label_lists(part: dict[str, Any], path: Path) -> list[list[int]]:
     return [[int(label)] for label in labels_of(part, path)]
 
 
-def pixels_of(part: dict[str, Any], path: Path, features: int) -> np.ndarray:
-    """The data matrix as (features, cases), whichever way it was stored (io 5.1)."""
+def pixels_of(part: dict[str, Any], path: Path, features: int, cases_first: bool = False) -> np.ndarray:
+    """The data matrix as (features, cases), whichever way it was stored (io 5.1); ``cases_first`` decides for a square."""
     data = part.get("data")
     if not isinstance(data, np.ndarray) or data.ndim != 2:
         raise DataError(f"{path}: no data matrix in it")
-    if data.shape[0] == features and not (data.shape[1] == features and "filenames" in part):
+    if data.shape[0] == features and not (data.shape[1] == features and ("filenames" in part or cases_first)):
         return data
     if data.shape[1] == features:
         return data.T

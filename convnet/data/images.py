@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.compat import COMPAT, Compat
 from convnet.data.provider import Batch, Request
 from convnet.errors import DataError
 
@@ -63,11 +64,21 @@ class PictureBatch(Batch):
 class Cropper:
     """Decides crops for pictures of ``side`` with ``channels`` maps, as a ``Request`` wants them.
 
-    ``ten_views``: corners and centre and their mirrors (2011, image data), else nine places without mirrors.
+    ``ten_views``: corners and centre and their mirrors (2011, image data), else nine places without mirrors. ``offset``
+    is added to every pixel. Of ``compat``, image data follow what pictures share.
     """
 
-    def __init__(self, request: Request, channels: int, side: int, mean: np.ndarray, ten_views: bool = True) -> None:
-        self.request, self.channels, self.side = request, channels, side
+    def __init__(
+        self,
+        request: Request,
+        channels: int,
+        side: int,
+        mean: np.ndarray,
+        ten_views: bool = True,
+        offset: float = 0.0,
+        compat: Compat = COMPAT[""],
+    ) -> None:
+        self.request, self.channels, self.side, self.offset, self.compat = request, channels, side, offset, compat
         self.size = request.inner_size or side - 2 * request.crop_border
         if not 0 < self.size <= side:
             wanted = f"--inner-size {request.inner_size}" if request.inner_size else f"--crop-border {request.crop_border}"
@@ -84,13 +95,18 @@ class Cropper:
         """One ``Crops`` in training, one per view in testing."""
         if not self.request.training:
             return [self._fixed(cases, *place) for place in self.places]
-        group = self.request.crop_group
-        draws = -(-cases // group)
-        flips = np.repeat(random.integers(0, 2, draws), group)[:cases] if self._mirrors else np.zeros(cases, int)
-        tops = np.repeat(random.integers(0, self.slack + 1, draws), group)[:cases]
-        lefts = np.repeat(random.integers(0, self.slack + 1, draws), group)[:cases]
+        which = self._draws(cases)
+        draws = int(which.max(initial=-1)) + 1
+        flips = random.integers(0, 2, draws)[which] if self._mirrors else np.zeros(cases, int)
+        tops = random.integers(0, self.slack + 1, draws)[which]
+        lefts = random.integers(0, self.slack + 1, draws)[which]
         shifts, gain = self._noise(cases, random, color_pca)
         return [Crops(tops, lefts, flips.astype(np.uint8), self.mean, shifts, gain)]
+
+    def _draws(self, cases: int) -> np.ndarray:
+        """Which draw each picture follows."""
+        part = -(-cases // self.compat.crop_streams)
+        return np.arange(cases) % max(part, 1) // self.compat.crop_group
 
     @property
     def _mirrors(self) -> bool:
@@ -114,10 +130,10 @@ class Cropper:
         """The centre of the mean picture, whatever the crop (numerics 11.9); or one number for all of it."""
         shape = (self.channels, self.size, self.size)
         if self.request.scalar_mean >= 0:
-            return np.full(shape, self.request.scalar_mean - self.request.extra, np.float32)
+            return np.full(shape, self.request.scalar_mean, np.float32)
         border = self.slack // 2
         whole = mean.reshape(self.channels, self.side, self.side)
-        return (whole[:, border : border + self.size, border : border + self.size] - self.request.extra).astype(np.float32)
+        return (whole[:, border : border + self.size, border : border + self.size] - self.offset).astype(np.float32)
 
     def _places(self, ten: bool) -> list[tuple[int, int, bool]]:
         last, middle = self.slack, self.slack // 2

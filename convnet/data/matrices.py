@@ -55,9 +55,11 @@ class Matrices(Provider):
     def batch(self, epoch: int, number: int) -> Batch:
         pixels, labels = self._read(number)
         one_hot = (np.arange(self.classes)[:, None] == labels).astype(np.float32)
+        if self.request.compat.labels_of_batch:
+            one_hot[:] = one_hot.max(axis=1, keepdims=True)
         rows = [labels[None].astype(np.float32), one_hot]
         if self.cropper is None:
-            return MatrixBatch([pixels - self.mean[:, None], *rows])
+            return MatrixBatch([pixels - (self.mean - self.request.compat.pixel_offset)[:, None], *rows])
         C, S = self.cropper.channels, self.cropper.side
         pictures = pixels.reshape(C, S, S, -1).transpose(3, 1, 2, 0)
         crops = self.cropper.crops(len(pictures), self.request.random(epoch, number))
@@ -75,7 +77,9 @@ class Matrices(Provider):
         if number not in self.files:
             self.check_range([number], "data")
         parts = list(zip(self.files[number], read_batch(self.files[number]), strict=True))
-        pixels = np.concatenate([pixels_of(part, path, self.features) for path, part in parts], axis=1)
+        pixels = np.concatenate(
+            [pixels_of(part, path, self.features, "source_model" in self.meta) for path, part in parts], axis=1
+        )
         labels = np.concatenate([labels_of(part, path) for path, part in parts])
         where = str(self.files[number][0])
         if len(labels) != pixels.shape[1]:
@@ -127,7 +131,7 @@ class Matrices(Provider):
                 raise DataError(f"only pictures in bytes can be cropped; {self.folder} holds {kind}")
             return None
         request = Request(**{**vars(self.request), "crop_border": border})
-        return Cropper(request, *shape, self.mean, self.ten_views)
+        return Cropper(request, *shape, self.mean, self.ten_views, request.compat.pixel_offset)
 
 
 class CroppedMatrices(Matrices):

@@ -55,7 +55,7 @@ class Pictures(Provider):
         request = self.request
         if not request.inner_size and not request.crop_border and side == _STORED:
             request = Request(**{**vars(request), "inner_size": _INNER})
-        self.cropper = Cropper(request, 3, side, mean)
+        self.cropper = Cropper(request, 3, side, mean, compat=request.compat)
         self.views = len(self.cropper.places)
         self.dims = {0: self.cropper.features, 1: 1, 2: self.classes}
         self.color_pca = self.meta.get("color_pca")

@@ -8,12 +8,13 @@ a resumed run sees what an uninterrupted one would have seen.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convnet.compat import COMPAT, Compat
 from convnet.errors import DataError
 from convnet.layers.tree import LabelTree
 
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 class Request:
     """What a run wants of its data.
 
-    ``crop_border`` and ``inner_size`` are two spellings of the crop; ``crop_group`` images share one crop decision (1;
-    32 in 2012). ``extra`` is added to every pixel (1 in 2014's CIFAR provider).
+    ``crop_border`` and ``inner_size`` are two spellings of the crop.
     """
 
     path: str = ""
@@ -38,8 +38,7 @@ class Request:
     multiview: bool = False
     color_noise: float = 0.0
     scalar_mean: float = -1.0
-    crop_group: int = 1
-    extra: float = 0.0
+    compat: Compat = COMPAT[""]
     classes: int = 0  # classes that the net expects; 0: unknown
     threads: int = 1
     features: int = 0  # values per case of random data; 0: the fewest that fit the net
@@ -146,3 +145,9 @@ def check_labels(labels: np.ndarray, classes: int, where: str) -> None:
         at = int(np.flatnonzero(bad)[0])
         value = labels.reshape(-1)[at]
         raise DataError(f"{where}: case {at} has label {value:g}; labels must be 0 to {classes - 1}")
+
+
+def cut(cases: int, size: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
+    for start in range(0, cases, size):
+        yield start, min(start + size, cases)

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from support import BACKENDS, SHARED, dump, needs_museum, values, write_cifar
 
+from convnet.compat import COMPAT
 from convnet.data.images import Cropper, Crops
 from convnet.data.make import find_pictures, pack_digits, pack_folder
 from convnet.data.pictures import decode
@@ -127,23 +128,14 @@ def test_colour_noise():
     assert quiet.gain == 1 and not quiet.shifts.any()
 
 
-def test_crops_in_groups():
-    """2012 decided once for 32 pictures (numerics 11.9)."""
-    cropper = Cropper(Request(training=True, inner_size=4, crop_group=32), 1, 40, np.zeros(1600))
+@pytest.mark.parametrize("year, same", [("2012", lambda n: n // 32), ("2014", lambda n: n % 18)])
+def test_pictures_that_share_a_crop(year, same):
+    """2012 decided once for 32 pictures, 2014's four threads all drew the same (io 6.4)."""
+    cropper = Cropper(Request(training=True, inner_size=4), 1, 40, np.zeros(1600), compat=COMPAT[year])
     crops = cropper.crops(70, np.random.default_rng(0))[0]
-    for start in (0, 32, 64):
-        assert (
-            len(
-                {
-                    (t, left, f)
-                    for t, left, f in zip(
-                        crops.tops[start : start + 32], crops.lefts[start:], crops.flips[start:], strict=False
-                    )
-                }
-            )
-            == 1
-        )
-    assert len(set(crops.tops)) > 1
+    drawn = list(zip(crops.tops, crops.lefts, crops.flips, strict=True))
+    assert all(drawn[n] == drawn[m] for n in range(70) for m in range(n) if same(n) == same(m))
+    assert len(set(drawn)) == len({same(n) for n in range(70)})
 
 
 @pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())

@@ -1,0 +1,144 @@
+"""Testing a net: one view of each case or several, and what is written of it: predictions, features (io section 3).
+
+With several views the costs judge the mean over the views of what they read: of probabilities, for a softmax
+(numerics 16.5). Cases are counted once, however many views they have.
+
+Letters: N cases, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convnet import pickles
+from convnet.data.provider import Batch, Provider, cut
+from convnet.errors import ConvnetError, OptionError
+from convnet.graph import Graph
+from convnet.language.source import nearest
+from convnet.layers import Layer
+from convnet.net import Net
+from convnet.outputs import Costs, add_costs
+from convnet.storage import write_atomically
+
+
+@dataclass
+class Tester:
+    """Tests ``net`` on batches of ``provider``; ``predictions`` is where those of ``judged`` are written, if anywhere."""
+
+    net: Net
+    provider: Provider
+    multiview: bool = False
+    judged: Layer | None = None
+    predictions: Path | None = None
+    source: str = ""
+
+    @classmethod
+    def of(cls, net: Net, provider: Provider, options: dict[str, Any], source: str) -> Tester:
+        """As the options of a run say; raises ``OptionError`` for those that do not fit the net or the data."""
+        multiview = bool(options["multiview_test"])
+        if multiview and not _has_views(provider):
+            raise OptionError(
+                f"--multiview-test: the test data have one view of each case; they have several when pictures are cropped: "
+                f"--inner-size N, --crop-border N (provider: {provider.name})"
+            )
+        judged = None
+        if options["test_out"] or options["logreg_name"]:
+            judged = judge(net.graph, options["logreg_name"])
+        out = Path(options["test_out"]) if options["test_out"] else None
+        return cls(net, provider, multiview, judged, out, source)
+
+    def batch(self, number: int) -> tuple[Costs, int]:
+        """Sums of costs over one test batch, and its cases; writes predictions if asked to."""
+        batch = self.provider.batch(1, number)
+        name = self.judged.sources[-1].name if self.judged and self.predictions else ""
+        outputs, predicted = [], []
+        for start, stop in cut(batch.cases, self.net.minibatch):
+            outputs.append((self._minibatch(batch, start, stop, [name] if name else []), stop - start))
+            if name:
+                predicted.append(self.net.output(name).T)
+        if name:
+            self._write(number, np.concatenate(predicted))
+        return add_costs(outputs)
+
+    def _minibatch(self, batch: Batch, start: int, stop: int, keep: list[str]) -> Costs:
+        if not self.multiview:
+            return self.net.test(batch.minibatch(start, stop), stop - start, keep)
+        views = (batch.minibatch(start, stop, view) for view in range(batch.views))
+        return self.net.test_views(views, batch.views, stop - start, keep)
+
+    def _write(self, number: int, predicted: np.ndarray) -> None:
+        assert self.predictions
+        value = {"data": np.ascontiguousarray(predicted, np.float32), "note": f"generated from {self.source}"}
+        _save(self.predictions / f"test_preds_{number}", value)
+
+
+def _has_views(provider: Provider) -> bool:
+    """Whether views differ: pictures are cropped, so that there is somewhere to move."""
+    cropper = getattr(provider, "cropper", None)
+    return provider.views > 1 and (cropper is None or cropper.slack > 0)
+
+
+def judge(graph: Graph, name: str = "") -> Layer:
+    """The ``cost.logreg`` called ``name``, or the first; raises ``OptionError``."""
+    layers = {layer.name: layer for layer in graph.declared}
+    costs = [layer.name for layer in graph.costs if layer.type == "cost.logreg"]
+    if not name:
+        if not costs:
+            raise OptionError("--test-out: the net has no cost.logreg, so there are no predictions to write")
+        return layers[costs[0]]
+    if name not in layers:
+        hint = nearest(name, costs)
+        raise OptionError(
+            f"--logreg-name: Layer with name '{name}' not defined" + (f"; did you mean '{hint}'?" if hint else "")
+        )
+    if layers[name].type != "cost.logreg":
+        raise OptionError(
+            f"--logreg-name: Layer with name '{name}' has type '{layers[name].type}'; should be 'cost.logreg'."
+        )
+    return layers[name]
+
+
+def output_layer(graph: Graph, name: str) -> str:
+    """The layer whose output is that of ``name``: its detached neuron, where it has one. Raises ``OptionError``."""
+    known = [other for other, layer in graph.layers.items() if not layer.is_cost]
+    if name not in known:
+        hint = nearest(name, known)
+        raise OptionError(f"the net has no layer '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
+    return next((neuron.name for neuron in graph.neurons if neuron.detached_from == name), name)
+
+
+def write_features(net: Net, provider: Provider, numbers: list[int], layer: str, folder: Path, source: str) -> list[Path]:
+    """Write what ``layer`` makes of batches as ``data_batch_N`` with a case in each row, and ``batches.meta``.
+
+    Units are as in testing: none is dropped. Returns the paths; raises ``ConvnetError``.
+    """
+    name = output_layer(net.graph, layer)
+    paths = []
+    for number in numbers:
+        batch = provider.batch(1, number)
+        rows, labels = [], []
+        for start, stop in cut(batch.cases, net.minibatch):
+            inputs = batch.minibatch(start, stop)
+            net.test(inputs, stop - start, keep=[name])
+            rows.append(net.output(name).T)
+            labels.append(inputs[1] if len(inputs) > 1 else np.zeros((1, stop - start), np.float32))
+        part = {"data": np.ascontiguousarray(np.concatenate(rows)), "labels": np.concatenate(labels, axis=1)}
+        paths.append(_save(folder / f"data_batch_{number}", part))
+    meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}
+    described = getattr(provider, "meta", {})
+    meta |= {key: described[key] for key in ("batch_size", "label_names") if key in described}
+    _save(folder / "batches.meta", meta)
+    return paths
+
+
+def _save(path: Path, value: Any) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda file: pickles.dump(value, file))
+    except OSError as error:
+        raise ConvnetError(f"{path} cannot be written: {error.strerror or error}") from None
+    return path
