@@ -55,6 +55,10 @@ def assume_data(
     ``sides`` of pictures are tried in their order; without them those of the historical nets, 224 first with 100 classes
     and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
     """
+    if not builder.graph.definition.sections and not builder.graph.definition.broken:
+        builder.problems.error(
+            builder.graph.definition.top(), "no layers in this file", expected="[name] sections with types"
+        )
     given = dict(enumerate(data_dims or ()))
     tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
     start = _Sizes(given, {}, classes, _TREE_CLASSES if tree and not sides else _CLASSES)
@@ -125,7 +129,7 @@ class _Sizes:
             source, kind = cost.sources[0] if cost.sources else None, cost.first_input  # type: ignore[attr-defined]
             if isinstance(source, Data) and kind:
                 kinds[source.dataIdx] = kind
-                predicted = max(outputs[cost.sources[-1].name], 1)
+                predicted = max(outputs[cost.sources[-1].name] or 1, 1)
                 rows = source.values["start"] + (predicted if kind == "target" else 1)
                 dims[source.dataIdx] = max(dims[source.dataIdx], rows)
                 predictions |= {predicted} if kind != "gate" else set()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from convnet.changes import NO_CHANGES, Changes
 from convnet.language.dialect import detect
-from convnet.language.ini import Document
+from convnet.language.ini import Document, interpolate
 from convnet.language.keys import REQUIRED
 from convnet.language.source import Problem, Problems, nearest, one_of
 from convnet.language.typed import Reader
@@ -20,6 +20,9 @@ from convnet.layers.base import Check
 from convnet.layers.neuron import NeuronLayer
 from convnet.layers.tree import LabelTree
 from convnet.layers.weights import WeightLayer
+
+_LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
+_MISSPELT = 0.75  # likeness from which on a word is read as the type it resembles; below, it is another program's
 
 
 @dataclass
@@ -99,6 +102,8 @@ class Builder:
 
     def type_layers(self) -> Builder:
         """Type every section of the definition, then wire names to layers."""
+        if not self._is_definition():
+            return self
         for name in self.graph.definition.sections:
             self._type_layer(name)
         for layer in self.graph.declared:
@@ -122,6 +127,23 @@ class Builder:
         return self.graph
 
     # -- type ---------------------------------------------------------------------------------------------------
+
+    def _is_definition(self) -> bool:
+        """Report a parameter file in the place of the definition, and a definition in the place of the parameters."""
+        definition, params = self.graph.definition, self.graph.params
+        if params and params.broken:
+            self.graph.params = None
+        if params and params is not definition and _defines_layers(params):
+            self.graph.params = None
+            swapped = not _defines_layers(definition)
+            text = "the definition stands where the parameters belong" + (", and the other way round" if swapped else "")
+            self.problems.error(params.top(), text, expected="a file whose sections give epsW, momW, wc, coeff")
+            return not swapped
+        if definition.sections and not _defines_layers(definition) and _LEARNING & _keys_of(definition):
+            text = "these are parameters, no section has a type; the definition is missing"
+            self.problems.error(definition.top(), text, expected="a file whose sections say type=conv, for example")
+            return False
+        return True
 
     def _type_layer(self, name: str) -> None:
         graph = self.graph
@@ -159,7 +181,11 @@ class Builder:
         if entry is None:
             self.problems.error(reader.place, f"layer '{name}': no type given", expected="type=conv, for example")
             return None
-        word = str(entry.raw).strip()
+        raw = entry.raw if self.graph.definition.native else interpolate(self.graph.definition, name, entry, self.problems)
+        if raw is None:  # reported when it was read
+            self.untyped.add(name)
+            return None
+        word = str(raw).strip()
         if word not in LAYER_TYPES:
             self.problems.error(
                 entry.place,
@@ -167,7 +193,7 @@ class Builder:
                 expected=f"one of {one_of(sorted(LAYER_TYPES))}",
                 nearest=nearest(word, LAYER_TYPES),
             )
-            word = nearest(word, LAYER_TYPES)  # so that the other mistakes of the section are found as well
+            word = nearest(word, LAYER_TYPES, _MISSPELT)  # so that the other mistakes of the section are found as well
         if not word:
             self.untyped.add(name)
             return None
@@ -334,6 +360,15 @@ class Builder:
             if name not in self.graph.definition.sections:
                 text = f"parameters for '{name}', which is no layer of {self.graph.definition.path}"
                 self.problems.warn(section.place, text, nearest=nearest(name, self.graph.definition.sections))
+
+
+def _defines_layers(document: Document) -> bool:
+    """Whether sections of the document have types, as those of definitions do."""
+    return any(document.entry(name, "type") for name in document.sections)
+
+
+def _keys_of(document: Document) -> set[str]:
+    return {key for section in document.sections.values() for key in section.entries}
 
 
 def _free_name(name: str, taken: set[str]) -> str:

@@ -113,7 +113,7 @@ def _columns(picture: Picture, rows: dict[int, list[Spot]]) -> dict[Device, tupl
     """Left and right of each device's column: as wide as its fullest rank."""
     columns, left = {}, float(MARGIN)
     for device in picture.devices or [HOST]:
-        fullest = max(_extent([spot for spot in row if spot.column == device]) for row in rows.values())
+        fullest = max((_extent([spot for spot in row if spot.column == device]) for row in rows.values()), default=0.0)
         width = max(fullest, BOX_WIDTH) + 2 * _GAP
         columns[device] = (left, left + width)
         left += width + _BAND_GAP

@@ -25,7 +25,7 @@ _MAX_DEPTH = 10
 class Entry:
     """``key = value`` as written: ``raw`` joins continuation lines with newlines; ``place`` is the value's.
 
-    TOML values are native objects, so ``raw`` is text only for INI files.
+    TOML values are native objects, so ``raw`` is text only for INI files; ``None`` is a value that could not be read.
     """
 
     key: str
@@ -45,13 +45,17 @@ class Section:
 
 @dataclass(slots=True)
 class Document:
-    """A file as sections in order. ``defaults`` holds ``[DEFAULT]``; ``native`` marks TOML."""
+    """A file as sections in order. ``defaults`` holds ``[DEFAULT]``; ``native`` marks TOML.
+
+    ``broken``: its syntax hides what it says, so that nothing is to be concluded from what seems to be missing.
+    """
 
     path: str
     text: str
     sections: dict[str, Section] = field(default_factory=dict)
     defaults: Section | None = None
     native: bool = False
+    broken: bool = False
 
     def entry(self, section: str, key: str) -> Entry | None:
         """The entry that holds for ``key`` in ``section``, falling back on ``[DEFAULT]``."""

@@ -70,7 +70,8 @@ def _step(s: Schedule, base: float, i: int) -> float:
 
 def _interval(s: Schedule, progress: float) -> int:
     # Interval i is (i/n, (i+1)/n]: the first i with P <= (i+1)/n. Without steps only the last rate is left.
-    return next((i for i in range(s.numSteps) if progress <= (i + 1) / s.numSteps), s.numSteps - 1)
+    near = max(0, int(progress * s.numSteps) - 1)
+    return next((i for i in range(near, s.numSteps) if progress <= (i + 1) / s.numSteps), s.numSteps - 1)
 
 
 def _dexp(s: Schedule, base: float, progress: float) -> float:
@@ -191,8 +192,11 @@ def _build(name: str, given: dict[str, float]) -> Schedule:
     extra = [key for key in given if key not in (*PARAMS[name], "noiseStdev")]
     if extra or (name == "const" and given):
         raise BadValue(f"{name} without {one_of(extra or list(given))}")
-    if given.get("tgtFactor", 1) == 0:
-        raise BadValue("a tgtFactor other than 0")
+    factor = given.get("tgtFactor", 1.0)
+    if not math.isfinite(factor) or factor == 0 or not math.isfinite(1 / factor):
+        raise BadValue("a finite tgtFactor other than 0")
+    if factor < 0 and name != "linear":
+        raise BadValue(f"a tgtFactor above 0, which {name} takes the powers of")
     return Schedule(name, **given)  # type: ignore[arg-type]
 
 

@@ -95,14 +95,21 @@ class Problems:
         return sorted(chosen, key=lambda p: (files.index(p.place.file), p.place.line, p.place.column))
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The known name most like ``word``, or ``''`` if none comes close."""
-    known = list(known)
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The known name most like ``word``, or ``''`` if none reaches ``likeness``, of 0 to 1.
+
+    After a prefix that some names have, as in ``cost.logreg``, only what follows it is compared.
+    """
     folded = {name.lower(): name for name in known}
-    if word.lower() in folded:
-        return folded[word.lower()]
-    matches = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
-    return folded[matches[0]] if matches else ""
+    word = word.lower()
+    if word in folded:
+        return folded[word]
+    prefix = word[: word.find(".") + 1]
+    tails = {name.removeprefix(prefix): name for name in folded if name.startswith(prefix)}
+    if not tails:
+        prefix, tails = "", {name: name for name in folded}
+    matches = difflib.get_close_matches(word.removeprefix(prefix), tails, n=1, cutoff=likeness)
+    return folded[tails[matches[0]]] if matches else ""
 
 
 def one_of(names: Iterable[str]) -> str:

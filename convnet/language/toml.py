@@ -1,7 +1,8 @@
 """Reads the same networks from TOML: ``[layer.NAME]`` tables in file order, ``[default]`` for what all share.
 
 One file may hold definition and parameters together, or two files one each. Syntax and values are ``tomllib``'s; a scan
-of the lines adds the places that ``tomllib`` does not keep.
+of the lines adds the places that ``tomllib`` does not keep. It stops at the first mistake: the line is reported and mended,
+and the text read again, so that the others are found as well.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ from convnet.language.source import Place, Problems, nearest
 
 _TABLE = re.compile(r"\s*\[\s*(.+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))\s*=\s*""")
+_BROKEN_TABLE = re.compile(r"""\s*\[\s*layer\s*\.\s*["']?([^"'\]=]+)""")
 _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 _TABLES = ("layer", "default")
+_UNREADABLE = {"?": 1}
+_MOST_MENDED = 20  # lines, after which the file is something else
 
 
 def read_toml(text: str, path: str, problems: Problems) -> Document:
-    """Sections of a TOML layer file; a syntax error is one problem at its place."""
+    """Sections of a TOML layer file; every line that is none is a problem at its place."""
     document = Document(path, text, native=True)
     lines = text.split("\n")
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        problems.error(_error_place(path, lines, str(error)), f"not valid TOML: {_POSITION.sub('', str(error)).strip()}")
+    tables = _load(path, lines, problems)
+    if tables is None:
+        document.broken = True
         return document
     places = _scan(path, lines)
     for kind, content in tables.items():
@@ -46,6 +49,33 @@ def read_toml(text: str, path: str, problems: Problems) -> Document:
     return document
 
 
+def _load(path: str, lines: list[str], problems: Problems) -> dict[str, Any] | None:
+    """``tomllib``'s tables, with ``_UNREADABLE`` for values that it cannot read; ``None`` where mending does not help."""
+    mended: dict[int, str] = {}
+    while True:
+        try:
+            return tomllib.loads("\n".join(mended.get(i, line) for i, line in enumerate(lines)))
+        except RecursionError:
+            problems.error(Place(path), "not valid TOML: lists within lists within lists")
+            return None
+        except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
+            place = _error_place(path, lines, str(error))
+            mending = _mend(lines[place.line - 1])
+            if place.line - 1 not in mended:
+                problems.error(place, f"not valid TOML: {_POSITION.sub('', str(error)).strip()}")
+            if mended.get(place.line - 1) == mending or len(mended) == _MOST_MENDED:
+                return None
+            mended[place.line - 1] = mending
+
+
+def _mend(line: str) -> str:
+    """A line that is read in the place of one that cannot be: of a key or a table, as far as its name can be told."""
+    key, table = _KEY.match(line), _BROKEN_TABLE.match(line)
+    if key:
+        return f'{key[0]}{{"?" = 1}}'
+    return f'[layer."{table[1].rstrip()}"]' if table else ""
+
+
 def _section(
     document: Document,
     kind: str,
@@ -58,7 +88,9 @@ def _section(
     for key, value in content.items():
         key_place = places.get((kind, name, key), section.place)
         value_place = places.get((kind, name, key + "="), key_place)
-        if isinstance(value, dict):
+        if value == _UNREADABLE:
+            section.entries[key.lower()] = Entry(key, None, value_place, key_place)
+        elif isinstance(value, dict):
             problems.error(key_place, f"'{key}' of layer '{name}' must be a value, not a table")
         else:
             section.entries[key.lower()] = Entry(key, value, value_place, key_place)
@@ -70,9 +102,11 @@ def _scan(path: str, lines: list[str]) -> dict[tuple[str, str, str], Place]:
     places: dict[tuple[str, str, str], Place] = {}
     kind = name = ""
     for number, line in enumerate(lines, 1):
-        table, key = _TABLE.match(line), _KEY.match(line)
+        key = _KEY.match(line)
+        table = _TABLE.match(line) or (None if key else _BROKEN_TABLE.match(line))
         if table:
-            kind, _, name = (part.strip().strip("\"'") for part in table[1].partition("."))
+            path_text = table[1] if table.re is _TABLE else f"layer.{table[1]}"
+            kind, _, name = (part.strip().strip("\"'") for part in path_text.partition("."))
             places.setdefault((kind, name, ""), Place(path, number, 1, len(line.rstrip()), line))
             places.setdefault((kind, "", ""), Place(path, number, 1, len(line.rstrip()), line))
         elif key:

@@ -58,6 +58,9 @@ class Reader:
             return key.default_for(values, inputs) if self._ready(key, values) else None
         document, entry = found
         self.places[key.name] = entry.place
+        if entry.raw is None:  # reported when the file was read
+            self.failed.add(key.name)
+            return None
         try:
             value = self._native(key, entry, inputs) if document.native else self._text(document, key, entry, inputs)
         except BadValue as bad:

@@ -7,8 +7,11 @@ language spec quirk 7) or a native TOML value, and raises ``BadValue`` with what
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 from convnet.language.source import nearest, one_of
+
+_DIGITS = 19  # of a whole number: no size is larger, and products of sizes stay within what a float holds
 
 
 class BadValue(Exception):
@@ -47,12 +50,12 @@ class Int(Kind):
     word = "a whole number"
 
     def parse(self, text: str) -> int:
-        if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) and len(text) < 20:
+        if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) and len(text.strip()) <= _DIGITS:
             return int(text)
         raise BadValue(self.word)
 
     def native(self, value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_DIGITS:
             return value
         raise BadValue(self.word)
 
@@ -73,7 +76,8 @@ class Float(Kind):
 
     def native(self, value: object) -> float:
         if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+            with suppress(OverflowError):
+                return float(value)
         raise BadValue(self.word)
 
     def write(self, value: object) -> str:

@@ -215,7 +215,8 @@ class _Comments:
         section = ""
         for line in document.text.split("\n") if document else ():
             if line[:1] in ("#", ";"):
-                self.waiting.append("#" + line[1:].rstrip())
+                clean = "".join(char if char.isprintable() or char == "\t" else " " for char in line[1:])
+                self.waiting.append("#" + clean.rstrip())
             elif line.strip():
                 header = _HEADER.match(line)
                 section = header[1] if header else section

@@ -19,7 +19,7 @@ class Data(Layer):
     title = "data"
     summary = "A matrix of the data provider: images, labels."
     keys = (
-        Key("dataIdx", INT, "which of the provider's matrices: 0 images, 1 labels", least=0),
+        Key("dataIdx", INT, "which of the provider's matrices: 0 images, 1 labels", least=0, most=99),
         Key("start", INT, "first row to take", 0, least=0, read_by="2014"),
         Key("end", INT, "row to stop before; 0: the last", 0, least=0, read_by="2014"),
     )
