@@ -28,6 +28,7 @@ USUAL = (224, 32, 28, 24, 8, *SMALLEST)  # sides, as the historical nets had the
 _CROPPED = 24  # what the locally-connected nets saw: random crops of CIFAR's 32
 _FEW = 100  # below so many classes a net of the usual ones sees pictures of 32 pixels
 _CLASSES, _TREE_CLASSES = 10, 1000  # where nothing tells; the historical nets with trees were for ImageNet
+_MOST_IN_TREE = 1_000_000  # classes for which a tree is made up
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Assumed:
     kinds: dict[int, str]
     classes: int
     side: int
-    tree: LabelTree
+    tree: LabelTree | None
     notes: list[str]
 
 
@@ -61,7 +62,7 @@ def assume_data(
         )
     given = dict(enumerate(data_dims or ()))
     tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
-    start = _Sizes(given, {}, classes, _TREE_CLASSES if tree and not sides else _CLASSES)
+    start = _Sizes(given, {}, classes, _TREE_CLASSES if tree and not sides else _CLASSES, tree)
     best = None
     for side in (0,) if 0 in given else sides or _usual(builder, start.known):
         sizes = start.fitted(builder, side)
@@ -105,6 +106,7 @@ class _Sizes:
     kinds: dict[int, str]
     classes: int | None
     fallback: int
+    has_tree: bool = False
     side: int = 0
     mistakes: int = 0
 
@@ -113,8 +115,8 @@ class _Sizes:
         return self.classes or self.fallback
 
     @property
-    def tree(self) -> LabelTree:
-        return LabelTree.flat(self.known)
+    def tree(self) -> LabelTree | None:
+        return LabelTree.flat(min(self.known, _MOST_IN_TREE)) if self.has_tree else None
 
     def fitted(self, builder: Builder, side: int) -> _Sizes:
         """These sizes completed for pictures of ``side``: first what costs predict, without knowing the labels."""
@@ -140,7 +142,7 @@ class _Sizes:
 
 
 def _attempt(
-    builder: Builder, dims: dict[int, int], classes: int | None, tree: LabelTree
+    builder: Builder, dims: dict[int, int], classes: int | None, tree: LabelTree | None
 ) -> tuple[dict[str, int], Problems]:
     """Every layer's outputs, and what shaping would report. The builder is left as it was."""
     layers = builder.graph.layers
