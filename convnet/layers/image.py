@@ -59,7 +59,7 @@ class Blur(ImageLayer):
     keys = (
         _CHANNELS,
         Key("filterSize", Choice("3", "5", "7", "9"), "side of the filter"),
-        Key("stdev", FLOAT, "standard deviation of the Gaussian, in pixels", least=1e-6),
+        Key("stdev", FLOAT, "standard deviation of the Gaussian, in pixels", least=1e-6, most=1e6),
     )
 
     filterSize: str
