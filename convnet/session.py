@@ -154,6 +154,7 @@ class Session:
         """The net, with the checkpoint's weights and random streams if there is one."""
         options = self.options
         compat = COMPAT[options["compat"]]
+        be.prepare(graph, options["mini"])
         net = Net(graph, be, options["mini"], options["seed"], self.state, options["wupdate_freq"], compat=compat)
         if self.checkpoint:
             restore_streams(net, self.checkpoint, not self.operated)

@@ -17,11 +17,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from convnet.philox import Key
+
+if TYPE_CHECKING:
+    from convnet.graph import Graph
 
 Array = Any  # a backend's own array
 
@@ -65,6 +68,9 @@ class Backend(ABC):
 
     def sync(self) -> None:
         """Wait until every op issued so far is done."""
+
+    def prepare(self, graph: Graph, minibatch: int) -> None:
+        """Get ready to run ``graph``: where kernels are compiled, all of them at once."""
 
     def describe(self) -> str:
         """What runs the ops, for the banner: ``CPU (2 threads, AVX-512)``."""

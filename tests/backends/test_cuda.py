@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from support import BACKENDS, ROOT, make_graph
+from support import BACKENDS, ROOT, SMALL_NET, make_graph
 
 from convnet.backends.cuda import Cuda, compile, source
 from convnet.backends.cuda.array import DeviceArray
@@ -135,6 +135,26 @@ def test_a_whole_net_compiles_few_kernels():
     net.backward()
     assert sum(seen[1] == "conv_forward" for seen in recorder.seen) == 2
     assert len({seen[0] for seen in recorder.seen if seen[1] == "conv_forward"}) == 1
+
+
+def test_a_net_is_compiled_before_it_runs(compiler, tmp_path, monkeypatch):
+    """Several kernels at a time; afterwards neither the run nor the next start needs the compiler."""
+    monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path))
+    graph = make_graph(SMALL_NET, {0: 3 * 16 * 16, 1: 1}, 10)
+    device = Recorder()
+    device.capability = 90
+    be, names = Cuda(device), set()
+    be.prepare(graph, 8)
+    made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "kernels").iterdir()}
+    monkeypatch.setattr(type(compiler), "compile", lambda *_: pytest.fail("compiled twice"))
+    be.prepare(graph, 8)
+    net = Net(graph, be, 8, state=empty_state(graph))
+    net.train([np.zeros((768, 8), np.float32), np.zeros((1, 8), np.float32)], 8)
+    for launched, *_ in device.seen:
+        names.add(launched.file)
+        compile.build(launched, 90)
+    assert {"conv.cu", "pool.cu", "cost.cu", "weights.cu"} <= names
+    assert made == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "kernels").iterdir()}
 
 
 def test_without_a_driver_one_line_says_so():

@@ -5,6 +5,8 @@ Nothing here touches a device until a ``Cuda`` is made, and only ``driver.py`` k
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from convnet.backends.cuda.conv import ConvOps
 from convnet.backends.cuda.cost import CostOps
 from convnet.backends.cuda.device import Device
@@ -16,6 +18,9 @@ from convnet.backends.cuda.norm import NormOps
 from convnet.backends.cuda.pool import PoolOps
 from convnet.backends.cuda.weights import WeightOps
 
+if TYPE_CHECKING:
+    from convnet.graph import Graph
+
 
 class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, WeightOps, EltwiseOps):
     """Every op over one ``Device``."""
@@ -26,6 +31,13 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
         self.device = device
         self._sources = {}
         self._integers, self._inverse, self._held_floats = {}, {}, {}
+
+    def prepare(self, graph: Graph, minibatch: int) -> None:
+        if self.device.capability:
+            from convnet.backends.cuda import ahead
+
+            sources = ahead.sources_of(graph, minibatch, self.device.math, self.device.processors)
+            ahead.build_all(sources, self.device.capability)
 
     def describe(self) -> str:
         return self.device.name

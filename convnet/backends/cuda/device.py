@@ -22,6 +22,7 @@ class Device(ABC):
 
     name = ""
     processors = 1  # multiprocessors, for choosing grids
+    capability = 0  # 90 for 9.0; 0: nothing to compile for
     math = "float32"  # or "tf32": how products may round
 
     @abstractmethod

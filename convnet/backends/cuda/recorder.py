@@ -17,10 +17,9 @@ class Recorder(Device):
     """Remembers (source, kernel, grid, block, shared bytes) of every launch; holds no values."""
 
     name = "no device"
-    processors = 132
 
-    def __init__(self, math: str = "float32") -> None:
-        self.math = math
+    def __init__(self, math: str = "float32", processors: int = 132) -> None:
+        self.math, self.processors = math, processors
         self.seen: list[tuple[Source, str, Dim, Dim, int]] = []
         self._next = 1 << 20
 

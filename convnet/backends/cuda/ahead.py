@@ -1,0 +1,41 @@
+"""All kernels of a net compiled before it runs, several at a time.
+
+The net takes one step on a device that only notes what it is asked to run (``recorder``); the compiler, which lets other
+threads work, then makes machine code of everything that is not in the cache yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from convnet.backends.cuda import Cuda
+from convnet.backends.cuda.compile import Compiler, build, find_compiler
+from convnet.backends.cuda.recorder import Recorder, empty_state
+from convnet.backends.cuda.source import Source
+from convnet.graph import Graph
+from convnet.net import Net
+
+
+def sources_of(graph: Graph, minibatch: int, math: str = "float32", processors: int = 132) -> list[Source]:
+    """What a training step, a test and a look at the weights run, each once, in order."""
+    recorder = Recorder(math, processors)
+    net = Net(graph, Cuda(recorder), minibatch, state=empty_state(graph))
+    last = max(graph.data_dims, default=-1)
+    inputs = [np.zeros((graph.data_dims.get(i, 1), minibatch), np.float32) for i in range(last + 1)]
+    net.train(inputs, minibatch)
+    net.test(inputs, minibatch)
+    net.check_weights()
+    for weights in net.weights:
+        weights.be.mean_magnitude(weights.value)
+    return list(dict.fromkeys(seen[0] for seen in recorder.seen))
+
+
+def build_all(sources: Iterable[Source], capability: int, compiler: Compiler | None = None, threads: int = 0) -> int:
+    """Compile what the cache lacks; returns how many sources there are. Raises ``BackendError`` for the first that fails."""
+    compiler = compiler or find_compiler()
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="convnet-compile") as pool:
+        return sum(1 for _ in pool.map(lambda source: build(source, capability, compiler), sources))
