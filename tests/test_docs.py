@@ -55,3 +55,13 @@ def test_the_architecture_page_names_what_is_there():
 def test_files_stay_readable():
     long = {p.name: n for p in (ROOT / "convnet").rglob("*.py") if (n := len(p.read_text().splitlines())) > 600}
     assert not long
+
+
+def test_the_page_on_cuda_lists_every_file():
+    from convnet.backends.cuda.source import files, forerunners
+
+    text = (ROOT / "docs" / "cuda.md").read_text()
+    for file in files():
+        assert f"| `cuda/{file}` | {forerunners(file)} |" in text
+    for path in re.findall(r"(?:convnet|tests|cuda)/[\w/]+\.(?:py|cuh?)", text):
+        assert "NAME" in path or (ROOT / path).exists(), path
