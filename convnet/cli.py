@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -44,4 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"there are: {', '.join(VERBS)}", file=sys.stderr)
         return 2
     module = importlib.import_module(VERBS[verb][0])
-    return module.main(arguments[1:], prog=f"convnet {verb}")
+    try:
+        status = module.main(arguments[1:], prog=f"convnet {verb}")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output, ``head`` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status

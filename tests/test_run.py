@@ -373,3 +373,9 @@ def test_demonstration_trains(tmp_path, monkeypatch, capsys):
     costs = [float(line[2]) for line in costs_of(out)]
     assert len(costs) == 12 and costs[-1] < 0.3 * costs[0]
     assert "demonstration set" in out and "shownet" in out
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = f"{sys.executable} -m convnet explain layers-imagenet.cfg --json | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.startswith("{") and "Error" not in done.stderr
