@@ -31,15 +31,16 @@ from convnet.data.provider import Provider, Request, cut
 from convnet.data.providers import open_provider
 from convnet.data.synthetic import fit
 from convnet.errors import CheckpointError, ConvnetError, DataError
+from convnet.explain import layer_table
 from convnet.feeding import Arrays, Feeding, Images, Mean, label_matrices
 from convnet.graph import Graph
 from convnet.handles import LayerWeights, WeightsByLayer
 from convnet.language.source import nearest
-from convnet.layers.weights import WeightLayer
 from convnet.net import Net
 from convnet.outputs import Costs, Outputs, add_costs
 from convnet.passes import Pass
 from convnet.reading import LayerFiles, build_graph, parse
+from convnet.room import check_room
 from convnet.storage import write_atomically
 from convnet.train import Plan, Position
 
@@ -65,7 +66,9 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
         files, dims, classes, tree = written_files(layers, str(file)), stored_dims(layers), None, stored_tree(layers)
         dialect = generation_of(layers)
     graph = build_graph(files, dims, classes, tree, dialect)
-    net = Net(graph, make_backend(backend, threads), minibatch, int((own or {}).get("seed", 0)), layers)
+    be = make_backend(backend, threads)
+    check_room(graph, be, minibatch, training=False)
+    net = Net(graph, be, minibatch, int((own or {}).get("seed", 0)), layers)
     restore_streams(net, checkpoint)
     position = Position.restored(history_of(checkpoint), position_of(checkpoint), 1)
     network = Network(net, files, Feeding.of(graph, checkpoint), position)
@@ -96,7 +99,9 @@ def build(
     """
     files = _files(definition, params)
     fitted = fit(lambda: parse(files, dialect), (side,) if side else (), classes)
-    net = Net(fitted.graph, make_backend(backend, threads), minibatch, seed)
+    be = make_backend(backend, threads)
+    check_room(fitted.graph, be, minibatch, training=False)
+    net = Net(fitted.graph, be, minibatch, seed)
     return Network(net, files, Feeding.of(fitted.graph), Position())
 
 
@@ -114,7 +119,7 @@ class Network:
         return f"<Network {name}: {image} in, {self.classes} classes, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
-        return _table(self.graph)
+        return layer_table(self.graph, self.net.minibatch)
 
     # -- running
 
@@ -342,16 +347,3 @@ def _files(definition: str | Path, params: str | Path | None) -> LayerFiles:
 
 def _numbered(dims: Mapping[Any, Any]) -> dict[int, int]:
     return {int(i): int(rows) for i, rows in dims.items()}
-
-
-def _table(graph: Graph) -> str:
-    """Layers, what they read, what they give, and their weights."""
-    rows = [("layer", "type", "inputs", "output", "weights")]
-    for name, layer in graph.layers.items():
-        C, S = layer.maps or (0, 0)
-        size = f"{C}x{S}x{S}" if layer.maps else str(layer.outputs or "")
-        weights = f"{layer.parameters():,}" if isinstance(layer, WeightLayer) else ""
-        rows.append((name, layer.type, ", ".join(source.name for source in layer.sources), size, weights))
-    rows.append(("", "", "", "", f"{graph.parameters():,}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)

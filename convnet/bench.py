@@ -34,6 +34,7 @@ from convnet.net import Net, Node
 from convnet.options import CommandParser, natural
 from convnet.passes import Pass
 from convnet.reading import LayerFiles, parse
+from convnet.room import check_room
 
 PASSES = ("forward", "backward", "update")
 _PRODUCT = 2048  # side of the matrices whose product measures the peak
@@ -118,6 +119,7 @@ class Report:
 
 def measure(fitted: Fit, be: Backend, mini: int = 128, steps: int = 5, warmup: int = 1) -> Report:
     """Time ``steps`` training steps of a graph on random data, then as many layer by layer."""
+    check_room(fitted.graph, be, mini)
     net = Net(fitted.graph, be, minibatch=mini)
     inputs = fitted.matrices(mini)
     for _ in range(warmup):

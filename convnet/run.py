@@ -29,6 +29,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> i
         sys.stdout.flush()
         print(f"\nconvnet: {error}", file=sys.stderr)
         return error.exit_code
+    except MemoryError:
+        print("\nconvnet: out of memory; lower --mini", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nconvnet: stopped at once; the last checkpoint is untouched", file=sys.stderr)
         return 130

@@ -39,6 +39,7 @@ from convnet.net import Net
 from convnet.outputs import Outputs
 from convnet.printing import Printer
 from convnet.reading import LayerFiles, parse
+from convnet.room import check_room
 from convnet.storage import cache_folder
 from convnet.surgery import operate
 from convnet.testing import Tester, write_features
@@ -151,9 +152,11 @@ class Session:
         return make_backend(options["backend"], options["threads"], gpus[0], options["math"])
 
     def net(self, graph: Graph, be: Any) -> Net:
-        """The net, with the checkpoint's weights and random streams if there is one."""
+        """The net, with the checkpoint's weights and random streams; raises ``BackendError`` if memory cannot hold it."""
         options = self.options
         compat = COMPAT[options["compat"]]
+        training = not (options["test_only"] or options["write_features"])
+        check_room(graph, be, options["mini"], training)
         be.prepare(graph, options["mini"])
         net = Net(graph, be, options["mini"], options["seed"], self.state, options["wupdate_freq"], compat=compat)
         if self.checkpoint:

@@ -15,6 +15,7 @@ from convnet import api, checkpoint, pickles
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import CheckpointError, ConvnetError, DataError, LayerFileError
+from convnet.explain import layer_table
 from convnet.run import main
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -69,6 +70,7 @@ def pictures_of(place, number=3):
 
 
 def test_table(trained):
+    assert str(trained) == layer_table(trained.graph, trained.net.minibatch)
     rows = {line.split()[0]: line for line in str(trained).splitlines() if line.strip()}
     assert rows.keys() >= set(trained.graph.layers) and "15" in rows["conv1"] and "4,538" in str(trained)
     assert repr(trained) == "<Network layers-small.cfg: 3x28x28 in, 10 classes, 4,538 weights>"

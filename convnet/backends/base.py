@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convnet.backends.host import host_memory
 from convnet.philox import Key
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class Backend(ABC):
 
     def prepare(self, graph: Graph, minibatch: int) -> None:
         """Get ready to run ``graph``: where kernels are compiled, all of them at once."""
+
+    def memory(self) -> tuple[int, int] | None:
+        """(free, total) bytes for arrays, where that is known: of this machine, unless a device has its own."""
+        return host_memory()
 
     def describe(self) -> str:
         """What runs the ops, for the banner: ``CPU (2 threads, AVX-512)``."""

@@ -39,5 +39,8 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
             sources = ahead.sources_of(graph, minibatch, self.device.math, self.device.processors)
             ahead.build_all(sources, self.device.capability)
 
+    def memory(self) -> tuple[int, int] | None:
+        return self.device.memory()
+
     def describe(self) -> str:
         return self.device.name

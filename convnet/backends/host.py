@@ -1,0 +1,29 @@
+"""What memory this machine has left for arrays, as far as its system says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_MEMINFO, _GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
+
+def host_memory(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> tuple[int, int] | None:
+    """(free, total) bytes of memory and swap space, within the limit of a container; ``None`` where it is not known."""
+    try:
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        kib = {name: int(fields[name].split()[0]) for name in ("MemAvailable", "MemTotal", "SwapFree", "SwapTotal")}
+    except (OSError, ValueError, KeyError):
+        return None
+    free, total = (kib["MemAvailable"] + kib["SwapFree"]) << 10, (kib["MemTotal"] + kib["SwapTotal"]) << 10
+    limit = _limit(group)
+    return (min(free, limit[0]), min(total, limit[1])) if limit else (free, total)
+
+
+def _limit(group: Path) -> tuple[int, int] | None:
+    """(free, total) bytes that a control group allows; pages of files that it can drop count as free."""
+    try:
+        most, used = int((group / "memory.max").read_text()), int((group / "memory.current").read_text())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return max(most - used + int(stat.get("inactive_file", 0)), 0), most
+    except (OSError, ValueError):  # no such group, or "max"
+        return None
