@@ -1,4 +1,10 @@
-"""The emulated device: memory between guard pages, kernels compiled by g++, products by NumPy."""
+"""The emulated device: memory between guard pages, kernels compiled by g++, products by NumPy.
+
+With ``CONVNET_EMULATOR=asan`` kernels are built with AddressSanitizer, which also sees a step outside a shared or local
+array, or a few bytes before an array, and stops the process naming the line. Its library must be there from the start:
+
+    CONVNET_EMULATOR=asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$(g++ -print-file-name=libasan.so) python -m pytest -k cuda
+"""
 
 from __future__ import annotations
 
@@ -25,6 +31,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.restype = ctypes.c_void_p
 _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+SANITIZED = os.environ.get("CONVNET_EMULATOR") == "asan"
+_SANITIZER = ["-O1", "-fsanitize=address", "-fsanitize-sections=emulated_shared", "-fno-omit-frame-pointer"]
 _LIBC.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
@@ -54,11 +62,14 @@ class EmulatedDevice(Device):
         _LIBC.mprotect(start + _PAGE + pages, _PAGE, 0)
         pointer = start + _PAGE + pages - inside
         ctypes.memset(pointer, 0xFF, inside)
+        _poison("", pointer + nbytes, inside - nbytes)
+        _poison("", start + _PAGE, pages - inside)
         return Buffer(self, pointer, nbytes)
 
     def free(self, pointer: int, nbytes: int) -> None:
         inside = -(-nbytes // 16) * 16
         pages = -(-inside // _PAGE) * _PAGE
+        _poison("un", pointer + inside - pages, pages)
         _LIBC.munmap(pointer + inside - pages - _PAGE, pages + 2 * _PAGE)
 
     def copy_in(self, values: np.ndarray, pointer: int) -> None:
@@ -97,6 +108,12 @@ class EmulatedDevice(Device):
         pass
 
 
+def _poison(un: str, start: int, count: int) -> None:
+    """Tell the sanitizer that nobody may (``un``: may again) touch ``count`` bytes."""
+    if SANITIZED:
+        getattr(_LIBC, f"__asan_{un}poison_memory_region")(ctypes.c_void_p(start), ctypes.c_size_t(count))
+
+
 def _matrix(pointer: int, rows: int, columns: int, stride: int) -> np.ndarray:
     count = (rows - 1) * stride + columns
     flat = np.ctypeslib.as_array((ctypes.c_float * count).from_address(pointer))
@@ -121,6 +138,7 @@ def _library(file: str, tiles: tuple, shapes: tuple[str, ...], floats: frozenset
         )
     text = "\n".join([*lines, read(file), *(_trampoline(signature) for signature in signatures(file).values())])
     flags = ["-O2", "-g1", "-std=c++17", "-fPIC", "-shared", "-fno-strict-aliasing", "-ffp-contract=off", "-w"]
+    flags += _SANITIZER if SANITIZED else []
     key = hashlib.sha256("\0".join([text, HEADER.read_text(), *flags]).encode()).hexdigest()[:24]
     path = cache_folder() / "emulated" / f"{Path(file).stem}-{key}.so"
     if not path.is_file():

@@ -1,5 +1,10 @@
 """Mistakes that a kernel can make are found: each is planted here, and reported."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -91,3 +96,37 @@ def test_tensor_product(run):
     product = (a @ b).astype(np.float32)
     g, t = np.divmod(np.arange(32), 4)
     np.testing.assert_array_equal(out[:32], product[g, 2 * t] * np.float32(1000000) + product[g + 8, 2 * t + 1])
+
+
+STEPS = {
+    "shared": "__shared__ float t[64]; t[threadIdx.x] = x[threadIdx.x]; out[threadIdx.x] = t[threadIdx.x + count - 63];",
+    "local": "float t[4]; for (int i = 0; i < count - 59; i++) t[i] = x[i]; out[threadIdx.x] = t[threadIdx.x % 4];",
+    "before": "out[threadIdx.x] = x[(int)threadIdx.x - 1];",
+    "inside": "__shared__ float t[64]; t[threadIdx.x] = x[threadIdx.x]; out[threadIdx.x] = t[threadIdx.x];",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_address_sanitizer(step, tmp_path):
+    """Steps too short for guard pages, in a process that has the sanitizer's library from its start."""
+    library = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True).stdout.strip()
+    if not Path(library).is_file():
+        pytest.skip("g++ has no AddressSanitizer here")
+    (tmp_path / "planted.cu").write_text(HEAD + STEPS[step] + "\n}\n")
+    program = f"""
+import pathlib, numpy as np
+from convnet.backends.cuda import source
+source.folder = lambda: pathlib.Path({str(tmp_path)!r})
+from emulator import EmulatedDevice
+device = EmulatedDevice()
+out = device.empty((64,))
+device.launch(source.Source("planted.cu"), "planted", (2,), (64,), (device.upload(np.ones(64, np.float32)), out, 64))
+assert (device.download(out) == 1).all()
+"""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    asked = {"CONVNET_EMULATOR": "asan", "LD_PRELOAD": library, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, **asked}, capture_output=True, text=True)
+    if step == "inside":
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode != 0 and "AddressSanitizer" in done.stderr and "planted.cu:2" in done.stderr
