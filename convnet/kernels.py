@@ -78,7 +78,7 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
 def describe(launch: Launch, capability: int, with_source: bool = False) -> str:
     """What a person wants to know of a kernel."""
     from convnet.backends.cuda.compile import build
-    from convnet.backends.cuda.source import forerunners
+    from convnet.backends.cuda.source import forerunner
 
     lines = [f"{launch.kernel} (cuda/{launch.source.file})", f"  constants  {launch.source.constants()}"]
     lines.append(f"  grid       {_extents(launch.grid)} blocks of {_extents(launch.block)} threads")
@@ -87,7 +87,7 @@ def describe(launch: Launch, capability: int, with_source: bool = False) -> str:
         lines.append(f"  sm_{capability:<8} {resources_text(resources, launch, capability)}")
     except BackendError as error:
         lines.append(f"  sm_{capability:<8} not compiled: {str(error).splitlines()[0]}")
-    lines.append(f"  2012       {forerunners(launch.source.file)}")
+    lines.append(f"  2012       {forerunner(launch.source.file, launch.kernel)}")
     return "\n".join([*lines, "", launch.source.text()] if with_source else lines) + "\n"
 
 

@@ -50,6 +50,7 @@ __device__ __forceinline__ void blend_four(float* row, int column, int limit, fl
 }
 
 #if PASS == FORWARD
+// 2012: filterActs_YxX_color, filterActs_YxX_sparse; with random connections filterActs_YxX_sparse_random.
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_forward(const float* images, const float* filters, float* out, const int* conns, float scale_targets,
                  float scale_output) {
@@ -91,6 +92,7 @@ __device__ __forceinline__ int windows_over(int pixel, int windows) {
     return most(0, least(windows - 1, (pixel + PADDING) / STRIDE) - first_window(pixel) + 1);
 }
 
+// 2012: img_acts_color, img_acts_mediumcolor, conv_img_acts_manycolor.
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_input_grad(const float* grad, const float* filters, float* into, float scale_targets, float scale_output) {
     const int tiles = ceil_div(CF, BM) * G;
@@ -129,6 +131,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #endif
 
 #if PASS == WEIGHT_GRAD
+// 2012: conv_weight_acts_c, conv_weight_acts_mc_mf; with random connections conv_weight_acts_mc_mf_rand.
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_weight_grad(const float* images, const float* grad, float* into, const int* conns, int windows_per_part,
                      float scale_targets, float scale_output) {
@@ -162,6 +165,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #if PASS == SPARSE_INPUT_GRAD
 // With random connections a channel may be read by several groups, and more than once: `starts` and `places` list, for
 // each channel, the indices g CF + c under which it is read. One thread per value of the image gradient.
+// 2012: img_acts_mediumcolor_sparse_rand, img_acts_manycolor_sparse_rand.
 extern "C" __global__ void conv_sparse_input_grad(const float* grad, const float* filters, float* into, const int* starts,
                                                   const int* places, long long count, float scale_targets,
                                                   float scale_output) {
@@ -190,6 +194,7 @@ extern "C" __global__ void conv_sparse_input_grad(const float* grad, const float
 
 #if PASS == ADD_PARTS
 // into = blend of the sum of `parts` matrices of `count` values, in order.
+// 2012: kDumbAggCols, which added what partialSum had kept apart.
 extern "C" __global__ void conv_add_parts(const float* parts_of, float* into, int parts, long long count, float scale_targets,
                                           float scale_output) {
     FOR_EACH(i, count) {

@@ -39,6 +39,7 @@ __device__ __forceinline__ double guess_credit(int guesses, int above, int level
     return fmin(fmax((double)(guesses - above) / most(level, 1), 0.0), 1.0);
 }
 
+// 2012: kTotalAgg.
 extern "C" __global__ void total(const double* parts, double* costs, int count) {
     double sum = 0;
     for (int i = threadIdx.x; i < count; i += THREADS) sum += parts[(long long)blockIdx.x * count + i];
@@ -48,6 +49,7 @@ extern "C" __global__ void total(const double* parts, double* costs, int count) 
 
 // parts: [-log p_label, 1 - credit of one guess, 1 - credit of topk]. log: of `probs` where `logs` is null, else `logs`
 // holds the label's probability per case.
+// 2012: kLogregCost, kMultiSoftmaxCost.
 extern "C" __global__ void label_cost(const float* labels, const float* scores, const double* of_label, double* parts,
                                       int classes, int cases, int topk) {
     const int n = blockIdx.x * 32 + threadIdx.x;
@@ -69,6 +71,7 @@ extern "C" __global__ void label_cost(const float* labels, const float* scores, 
 }
 
 // parts: crossent [-sum t log p, 1 - credit]; binomial [-sum w t log p + (1 - t) log(1 - p), wrong / K, 1 - credit].
+// 2012: kCrossEntCost; CrossEntOperator.
 extern "C" __global__ void target_cost(const float* targets, const float* probs, double* parts, int classes, int cases,
                                        float pos_weight, int binomial) {
     const int n = blockIdx.x * 32 + threadIdx.x;
@@ -101,6 +104,7 @@ extern "C" __global__ void target_cost(const float* targets, const float* probs,
 }
 
 // One block per class: how often it was declared (p > 0.5), positive, and both.
+// 2012: none; 2014: kAggRows after kEltwiseBinaryOp.
 extern "C" __global__ void class_counts(const float* targets, const float* probs, double* costs, int cases) {
     double declared = 0, positive = 0, both = 0;
     for (int n = threadIdx.x; n < cases; n += THREADS) {
@@ -115,6 +119,7 @@ extern "C" __global__ void class_counts(const float* targets, const float* probs
 }
 
 // parts[block] of a sum over everything: x^2, gate_n x^2, log(1 + (x - t)^2), or x itself.
+// 2012: kTotalAgg after kEltwiseUnaryOp; RobustFlickrCostOperator.
 extern "C" __global__ void sum_cost(const float* x, const float* other, double* parts, long long count, int cases) {
     double sum = 0;
     FOR_EACH(i, count) {
@@ -129,6 +134,7 @@ extern "C" __global__ void sum_cost(const float* x, const float* other, double* 
 }
 
 // sums[n] = sum over j of x[j, n] (of its square).
+// 2012: kDumbAggCols.
 extern "C" __global__ void case_sums(const float* x, float* sums, int classes, int cases, int squared, float gain,
                                      float scale_targets) {
     const int n = blockIdx.x * 32 + threadIdx.x;
@@ -142,6 +148,7 @@ extern "C" __global__ void case_sums(const float* x, float* sums, int classes, i
 }
 
 // t: labels or gates [n], or targets [j][n]; sums: [n], of targets.
+// 2012: kLogregCostGrad, kLogregSoftmaxGrad, kCrossEntGrad, kCrossEntSoftmaxGrad; the gradient operators of the other costs.
 extern "C" __global__ void cost_grad(const float* t, const float* p, const float* sums, float* into, long long count, int cases,
                                      float coeff, float pos_weight, float scale_targets) {
     FOR_EACH(i, count) {
@@ -165,6 +172,7 @@ extern "C" __global__ void cost_grad(const float* t, const float* p, const float
 
 // tica over squares of `size` in each map of side `side`: forward writes reciprocals 1 / (0.001 + root of the window's sum of
 // squares); the gradient is -coeff * x * sum of the reciprocals whose windows hold the place.
+// 2012: kTICA_manyfilter, kTICAGrad_manyfilter.
 extern "C" __global__ void tica(const float* x, const float* reciprocals, float* out, long long count, int side, int cases,
                                 int size, int backward, float coeff, float scale_targets) {
     FOR_EACH(i, count) {
@@ -192,6 +200,7 @@ __device__ __forceinline__ double add_logs(double a, double b) {
 // marginals[i][n] = P(i in the set) over sets of `size` classes, drawn with probability proportional to the product of their
 // exp(energy); with `labels`, over sets of size - 1 of the classes other than the label, whose own entry becomes 1.
 // One thread per case; before[i][j][n] and after[i][j][n] are log sums over the ways to draw j of the first (last) i classes.
+// 2012: multisoftmax.cpp on the host; kMSMBackward was there for debugging.
 extern "C" __global__ void set_marginals(const float* energies, const float* labels, double* marginals, double* before,
                                          double* after, int classes, int cases, int size) {
     FOR_EACH(n, cases) {
@@ -223,6 +232,7 @@ extern "C" __global__ void set_marginals(const float* energies, const float* lab
     }
 }
 
+// 2012: multisoftmax.cpp on the host; kMSMBackward was there for debugging.
 extern "C" __global__ void msm_grad(const double* given_label, const double* marginals, float* into, long long count,
                                     float coeff, float scale_targets) {
     FOR_EACH(i, count) into[i] = blend(into + i, coeff * (float)(given_label[i] - marginals[i]), scale_targets, 1.0f);

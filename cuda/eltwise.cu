@@ -13,20 +13,24 @@
 
 #include "common.cuh"
 
+// 2012: kEltwiseUnaryOp.
 extern "C" __global__ void fill(float* out, long long count, float value) {
     FOR_EACH(i, count) out[i] = value;
 }
 
+// 2012: kEltwiseBinaryOp.
 extern "C" __global__ void add(const float* x, float* out, long long count, float scale_targets, float scale_output) {
     FOR_EACH(i, count) out[i] = blend(out + i, x[i], scale_targets, scale_output);
 }
 
+// 2012: kColVectorOp.
 extern "C" __global__ void add_bias(float* out, const float* biases, int rows, int columns) {
     const float bias = biases[blockIdx.y];
     float* row = out + (long long)blockIdx.y * columns;
     FOR_EACH(j, columns) row[j] += bias;
 }
 
+// 2012: kAggRows, kAggRows_wholerow, kAggShortRows.
 extern "C" __global__ void sum_rows(const float* x, float* out, int columns, float scale_targets, float scale_output) {
     const float* row = x + (long long)blockIdx.x * columns;
     float sum = 0;
@@ -35,16 +39,19 @@ extern "C" __global__ void sum_rows(const float* x, float* out, int columns, flo
     if (threadIdx.x == 0) out[blockIdx.x] = blend(out + blockIdx.x, sum, scale_targets, scale_output);
 }
 
+// 2012: kEltwiseBinaryOp.
 extern "C" __global__ void eltmax_forward(const float* x, float* out, long long count) {
     FOR_EACH(i, count) out[i] = larger(out[i], x[i]);
 }
 
+// 2012: kEltwiseMaxGrad.
 extern "C" __global__ void eltmax_input_grad(const float* x, const float* y, const float* grad, float* into,
                                              long long count, float scale_targets) {
     FOR_EACH(i, count) into[i] = blend(into + i, x[i] == y[i] ? grad[i] : 0.0f, scale_targets, 1.0f);
 }
 
 // parts[block] = number of values that are NaN or infinite.
+// 2012: none; a check of this project.
 extern "C" __global__ void count_bad(const float* x, double* parts, long long count) {
     double bad = 0;
     FOR_EACH(i, count) bad += !isfinite(x[i]);
@@ -53,6 +60,7 @@ extern "C" __global__ void count_bad(const float* x, double* parts, long long co
 }
 
 // parts[block] = sum of |x|.
+// 2012: kEltwiseUnaryOp, then kTotalAgg.
 extern "C" __global__ void sum_magnitudes(const float* x, double* parts, long long count) {
     double sum = 0;
     FOR_EACH(i, count) sum += fabsf(x[i]);

@@ -24,6 +24,7 @@ __device__ __forceinline__ long long at(int c, int y, int x, long long n, int he
     return (((long long)c * height + y) * width + x) * N + n;
 }
 
+// 2012: kGaussianBlur.
 extern "C" __global__ void blur(const float* images, const float* taps, float* out, long long count, int radius, int along_x,
                                 float scale_targets) {
     FOR_EACH(i, count) {
@@ -37,6 +38,7 @@ extern "C" __global__ void blur(const float* images, const float* taps, float* o
     }
 }
 
+// 2012: kBedOfNails.
 extern "C" __global__ void nailbed_forward(const float* images, float* out, long long count, int start, int stride) {
     FOR_EACH(i, count) {
         const Place p = place_of(i, OY, OX);
@@ -44,6 +46,7 @@ extern "C" __global__ void nailbed_forward(const float* images, float* out, long
     }
 }
 
+// 2012: kBedOfNails.
 extern "C" __global__ void nailbed_input_grad(const float* grad, float* into, long long count, int start, int stride,
                                               float scale_targets) {
     FOR_EACH(i, count) {
@@ -62,6 +65,7 @@ __device__ __forceinline__ void source_of(int o, int side, int target, double sc
     share = (float)(place - low);
 }
 
+// 2012: kResizeBilinear.
 extern "C" __global__ void resize(const float* images, float* out, long long count, double scale) {
     FOR_EACH(i, count) {
         const Place p = place_of(i, OY, OX);
@@ -75,6 +79,7 @@ extern "C" __global__ void resize(const float* images, float* out, long long cou
     }
 }
 
+// 2012: kCrop.
 extern "C" __global__ void crop(const float* images, float* out, long long count, int top, int left) {
     FOR_EACH(i, count) {
         const Place p = place_of(i, OY, OX);
@@ -82,6 +87,7 @@ extern "C" __global__ void crop(const float* images, float* out, long long count
     }
 }
 
+// 2012: none; 2014: kReflectH.
 extern "C" __global__ void mirror(const float* images, float* out, long long count, float scale_targets) {
     FOR_EACH(i, count) {
         const Place p = place_of(i, H, W);
@@ -90,6 +96,7 @@ extern "C" __global__ void mirror(const float* images, float* out, long long cou
 }
 
 // Three maps of `count` values each.
+// 2012: kRGBToYUV.
 extern "C" __global__ void rgb2yuv(const float* images, float* out, long long count) {
     FOR_EACH(i, count) {
         const float r = images[i], g = images[count + i], b = images[2 * count + i];
@@ -103,6 +110,7 @@ __device__ __forceinline__ float lab_curve(float t) {
     return t > 0.0088564517f ? powf(t, 0.3333f) : 7.787037f * t + 0.13793103f;
 }
 
+// 2012: kRGBToLAB.
 extern "C" __global__ void rgb2lab(const float* images, float* out, long long count, float center) {
     FOR_EACH(i, count) {
         const float r = images[i], g = images[count + i], b = images[2 * count + i];
@@ -116,6 +124,7 @@ extern "C" __global__ void rgb2lab(const float* images, float* out, long long co
 }
 
 // Bytes of H x W pictures with C channels; the crop has OY x OX pixels. places: per case top, left, mirrored.
+// 2012: none; the host cropped, mirrored and packed.
 extern "C" __global__ void pack(const unsigned char* bytes, const int* places, const float* mean, const float* shifts,
                                 float* out, long long count, int channels, float gain) {
     FOR_EACH(i, count) {

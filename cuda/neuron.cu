@@ -48,11 +48,13 @@ __device__ __forceinline__ float neuron_slope(float x, float y, float a, float b
     }
 }
 
+// 2012: kEltwiseUnaryOp with the functors of neuron.cuh.
 extern "C" __global__ void neuron_forward(const float* x, float* out, long long count, float a, float b) {
     FOR_EACH(i, count) out[i] = neuron(x[i], a, b);
 }
 
 // Only the one of x and y that the slope needs is read; the other pointer may be null.
+// 2012: kEltwiseBinaryOp with the functors of neuron.cuh.
 extern "C" __global__ void neuron_input_grad(const float* x, const float* y, const float* grad, float* into,
                                              long long count, float a, float b, float scale_targets) {
     FOR_EACH(i, count) {
@@ -61,6 +63,7 @@ extern "C" __global__ void neuron_input_grad(const float* x, const float* y, con
     }
 }
 
+// 2012: kUnaryRandomize after kEltwiseUnaryOp.
 extern "C" __global__ void nrelu_forward(const float* x, float* out, long long count, unsigned k0, unsigned k1,
                                          unsigned c1, unsigned c2) {
     FOR_EACH(block, (count + 3) / 4) {
@@ -76,6 +79,7 @@ extern "C" __global__ void nrelu_forward(const float* x, float* out, long long c
     }
 }
 
+// 2012: kUnaryRandomize, then kEltwiseBinaryOp with the mask it had drawn.
 extern "C" __global__ void dropout(const float* x, float* out, long long count, float keep, float gain,
                                    float scale_targets, unsigned k0, unsigned k1, unsigned c1, unsigned c2) {
     FOR_EACH(block, (count + 3) / 4) {
@@ -102,6 +106,7 @@ __device__ float share(float value, bool largest) {
     return total;
 }
 
+// 2012: kDumbAggCols, kRowVectorOp, kEltwiseUnaryOp in turn.
 extern "C" __global__ void softmax_forward(const float* x, float* out, int classes, int cases) {
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
@@ -116,6 +121,7 @@ extern "C" __global__ void softmax_forward(const float* x, float* out, int class
     }
 }
 
+// 2012: kSoftmaxGrad.
 extern "C" __global__ void softmax_input_grad(const float* y, const float* grad, float* into, int classes, int cases,
                                               float scale_targets) {
     const int n = blockIdx.x * 32 + threadIdx.x;

@@ -48,10 +48,12 @@ __device__ __forceinline__ float denominator(const float* m, const Place& p) {
     return MIN_DIV + SCALE * window_sum<true>(m, p, SIZE / 2);
 }
 
+// 2012: kFCNorm (across maps), kCNorm2, kCNorm_fewfilter, kCNorm_manyfilter (within).
 extern "C" __global__ void norm_forward(const float* x, const float* m, float* out, long long count) {
     FOR_EACH(i, count) out[i] = x[i] * powf(denominator(m, place_of(i)), -POWER);
 }
 
+// 2012: the first half of kFRNormUndo (across maps), kRNormUndoPrelims (within).
 extern "C" __global__ void norm_shares(const float* x, const float* m, const float* grad, float* u, float* into,
                                        long long count, float scale_targets) {
     FOR_EACH(i, count) {
@@ -61,11 +63,13 @@ extern "C" __global__ void norm_shares(const float* x, const float* m, const flo
     }
 }
 
+// 2012: the second half of kFRNormUndo (across maps), kRNormUndo, kRNormUndo2 (within).
 extern "C" __global__ void norm_gather(const float* m, const float* u, float* into, long long count) {
     FOR_EACH(i, count) into[i] += m[i] * window_sum<false>(u, place_of(i), SIZE - 1 - SIZE / 2);
 }
 
 // m = x minus the mean of its own clipped window.
+// 2012: kLocalPool with AvgPooler, then kEltwiseBinaryOp.
 extern "C" __global__ void norm_deviation(const float* x, float* m, long long count) {
     FOR_EACH(i, count) {
         const Place p = place_of(i);

@@ -24,6 +24,7 @@ __device__ __forceinline__ int last_over(int pixel, int outputs) {
     return pixel < START ? 0 : least(outputs, (pixel - START) / STRIDE + 1);
 }
 
+// 2012: kLocalPool, kLocalPool2 with MaxPooler, MaxAbsPooler, AvgPooler.
 extern "C" __global__ void pool_forward(const float* images, float* out, long long count, unsigned k0, unsigned k1,
                                         unsigned c1, unsigned c2) {
     FOR_EACH(i, count) {
@@ -60,6 +61,7 @@ extern "C" __global__ void pool_forward(const float* images, float* out, long lo
     }
 }
 
+// 2012: kLocalMaxUndo, kLocalAvgUndo.
 extern "C" __global__ void pool_input_grad(const float* images, const float* out, const float* grad, float* into,
                                            long long count, float scale_targets) {
     FOR_EACH(i, count) {
@@ -81,6 +83,7 @@ extern "C" __global__ void pool_input_grad(const float* images, const float* out
 }
 
 // Across maps: H is the number of channels, OY that of outputs, and N the values of a map over all cases.
+// 2012: none; 2014: kPoolCrossMap.
 extern "C" __global__ void cmpool_forward(const float* images, float* out, long long count) {
     FOR_EACH(i, count) {
         const int j = i / N;
@@ -91,6 +94,7 @@ extern "C" __global__ void cmpool_forward(const float* images, float* out, long 
     }
 }
 
+// 2012: none; 2014: kCrossMapMaxPoolUndo.
 extern "C" __global__ void cmpool_input_grad(const float* images, const float* out, const float* grad, float* into,
                                              long long count, float scale_targets) {
     FOR_EACH(i, count) {

@@ -12,6 +12,7 @@
 
 #include "common.cuh"
 
+// 2012: kEltwiseBinaryOp, once for each term.
 extern "C" __global__ void update(float* weights, float* increments, const float* grad, long long count, int has_grad,
                                   float momentum, float rate, float decay) {
     FOR_EACH(i, count) {
@@ -23,6 +24,7 @@ extern "C" __global__ void update(float* weights, float* increments, const float
     }
 }
 
+// 2012: superMomUpdate.
 extern "C" __global__ void super_update(float* weights, float* increments, const float* grad, float* mean, float* square,
                                         long long count, float momentum, float rate, float decay, float epsilon) {
     FOR_EACH(i, count) {
@@ -37,6 +39,7 @@ extern "C" __global__ void super_update(float* weights, float* increments, const
     }
 }
 
+// 2012: sums by kDumbAggCols, then WeightConstraintOperator.
 extern "C" __global__ void limit_norm(float* weights, int outer, int rows, int inner, float limit, int hard) {
     FOR_EACH(column, (long long)outer * inner) {
         float* w = weights + column / inner * rows * inner + column % inner;  // w[k * inner]
@@ -48,6 +51,7 @@ extern "C" __global__ void limit_norm(float* weights, int outer, int rows, int i
     }
 }
 
+// 2012: kNormalizeLCWeights, WeightContrastNormOperator.
 extern "C" __global__ void limit_contrast(float* weights, int outer, int rows, int inner, float low, float high) {
     FOR_EACH(column, (long long)outer * inner) {
         float* w = weights + column / inner * rows * inner + column % inner;
@@ -66,6 +70,7 @@ extern "C" __global__ void limit_contrast(float* weights, int outer, int rows, i
 }
 
 // order[] lists nodes from the root down; the root is its own parent.
+// 2012: kSoftmaxTreeFwd.
 extern "C" __global__ void tree_forward(const float* offsets, float* effective, const int* parents, const int* order,
                                         int nodes, int columns) {
     FOR_EACH(k, columns) {
@@ -76,6 +81,7 @@ extern "C" __global__ void tree_forward(const float* offsets, float* effective, 
     }
 }
 
+// 2012: kSoftmaxTreeBwd.
 extern "C" __global__ void tree_backward(float* grad, const int* parents, const int* order, int nodes, int leaves,
                                          int columns) {
     FOR_EACH(k, columns) {
@@ -87,6 +93,7 @@ extern "C" __global__ void tree_backward(float* grad, const int* parents, const 
     }
 }
 
+// 2012: kSoftmaxTreeUpdateWeights.
 extern "C" __global__ void tree_update(float* weights, float* increments, const float* grad, const int* leaves_below,
                                        int columns, long long count, float momentum, float rate, float decay) {
     FOR_EACH(i, count) {

@@ -41,7 +41,11 @@ def test_kernels_of_a_layer(capsys):
     assert main(["kernels", "layers-imagenet.cfg", "conv2a", "--arch", "80"]) == 0
     text = capsys.readouterr().out
     assert "conv_forward (cuda/conv.cu)" in text and "CF=48" in text and "registers" in text
-    assert "filterActs_YxX_{color" in text and text.count("conv_weight_grad (") == 1
+    assert (
+        "2012       filterActs_YxX_color, filterActs" in text
+        and "2012       kColVectorOp\n" in text
+        and text.count("conv_weight_grad (") == 1
+    )
     assert main(["kernels", "layers-imagenet.cfg", "conv2a", "--source"]) == 0
     assert '#line 1 "conv.cu"' in capsys.readouterr().out
 

@@ -1,6 +1,7 @@
 """What is true of the cuda backend on any machine: sources, compiling, the cache, and that no kernel goes untested."""
 
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -172,3 +173,17 @@ def test_without_a_driver_one_line_says_so():
 def test_doctor():
     done = subprocess.run([sys.executable, "-m", "convnet", "doctor"], capture_output=True, text=True)
     assert done.returncode == 0 and "backend:" in done.stdout and "Traceback" not in done.stderr
+
+
+def test_every_kernel_says_what_it_stands_for():
+    """Where 2012 had a kernel of its own for it, the name is one of the originals' (numerics 19)."""
+    said = {name: source.forerunner(file, name) for file in source.files() for name in source.signatures(file)}
+    assert not [name for name, text in said.items() if not text]
+    assert said["softmax_input_grad"] == "kSoftmaxGrad" and said["pack"].startswith("none")
+    known = ROOT.parent / "shared" / "spec" / "numerics.md"
+    if known.is_file():
+        text = known.read_text(encoding="utf-8")
+        names = {
+            word for line in said.values() for word in re.findall(r"\bk[A-Z]\w+|\b(?:filterActs|conv_|img_acts)\w+", line)
+        }
+        assert len(names) > 50 and not {name for name in names if name not in text}

@@ -107,6 +107,13 @@ def forerunners(file: str) -> str:
     return " ".join(header[first : last + 1]).removeprefix("2012: ")
 
 
+def forerunner(file: str, kernel: str) -> str:
+    """The kernels of the originals that one kernel stands for, as the line before it says."""
+    text = (folder() / file).read_text(encoding="utf-8")
+    found = re.search(rf'^// 2012: ([^\n]*)\.\nextern "C" __global__ void[^;{{]*?\b{kernel}\(', text, re.MULTILINE)
+    return found[1] if found else ""
+
+
 def _type(parameter: str) -> str:
     """``const float* __restrict__ x`` -> ``const float*``."""
     words = parameter.replace("__restrict__", "").replace("*", "* ").split()[:-1]
