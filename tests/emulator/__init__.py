@@ -1,5 +1,5 @@
 """A device that is no device: runs the kernels of ``cuda/`` on the processor, to test them where no GPU is."""
 
-from emulator.device import EmulatedDevice, EmulationError
+from emulator.device import EmulatedDevice, EmulationError, as_tf32
 
-__all__ = ["EmulatedDevice", "EmulationError"]
+__all__ = ["EmulatedDevice", "EmulationError", "as_tf32"]

@@ -100,6 +100,8 @@ class EmulatedDevice(Device):
     def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
         left = _matrix(a, K, M, lda).T if transpose_a else _matrix(a, M, K, lda)
         right = _matrix(b, N, K, ldb).T if transpose_b else _matrix(b, K, N, ldb)
+        if self.math == "tf32":
+            left, right = as_tf32(left), as_tf32(right)
         out = _matrix(c, M, N, ldc)
         result = np.float32(alpha) * (left @ right)
         out[...] = result if beta == 0 else result + np.float32(beta) * out
@@ -118,6 +120,12 @@ def _matrix(pointer: int, rows: int, columns: int, stride: int) -> np.ndarray:
     count = (rows - 1) * stride + columns
     flat = np.ctypeslib.as_array((ctypes.c_float * count).from_address(pointer))
     return np.lib.stride_tricks.as_strided(flat, (rows, columns), (4 * stride, 4))
+
+
+def as_tf32(array: np.ndarray) -> np.ndarray:
+    """Rounded to the 10 bits behind the point that tensor cores see, ties away from zero; float32."""
+    bits = array.astype(np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
 
 
 def _three(extents) -> tuple[int, int, int]:

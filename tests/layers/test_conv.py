@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from emulator import EmulatedDevice
+from emulator import EmulatedDevice, as_tf32
 from support import ORACLE, assert_gradients, compare, each_backend, make_graph, run_op, values
 
 from convnet.backends.cuda import Cuda
@@ -36,12 +36,6 @@ def test_ops(be, shape):
     compare(be, "conv_weight_grad", [x, g], filters, **how)
 
 
-def rounded(array):
-    """To the 10 bits behind the point that TF32 keeps, ties away from zero."""
-    bits = array.astype(np.float32).view(np.uint32)
-    return ((bits + 0x1000) & 0xFFFFE000).view(np.float32).astype(np.float64)
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_ops_in_tf32(shape):
     """Tensor cores see rounded inputs and add in float32: equal to the oracle on rounded inputs, near it on others."""
@@ -53,7 +47,7 @@ def test_ops_in_tf32(shape):
         ("conv_input_grad", [g, w], images),
         ("conv_weight_grad", [x, g], filters),
     ):
-        compare(be, op, [rounded(array) for array in given], target, **how)
+        compare(be, op, [as_tf32(array).astype(np.float64) for array in given], target, **how)
         exact = run_op(ORACLE, op, given, np.zeros(target), **how)
         found = run_op(be, op, given, np.zeros(target), **how)
         assert np.abs(found - exact).max() <= 2e-3 * np.abs(exact).max()

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from emulator import EmulatedDevice, as_tf32
 from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
 
+from convnet.backends.cuda import Cuda
 from convnet.errors import DataError
 from convnet.layers.tree import LabelTree
 from convnet.net import Net
@@ -16,6 +18,20 @@ def test_ops(be, K, F, N, parts):
     compare(be, "fc_forward", [x, w], g.shape, parts=parts)
     compare(be, "fc_input_grad", [g, w], x.shape, parts=parts)
     compare(be, "fc_weight_grad", [x, g], w.shape, parts=parts)
+
+
+def test_ops_in_tf32():
+    """The library's products round as the tensor cores of conv do."""
+    be = Cuda(EmulatedDevice(math="tf32"))
+    x, w, g = values(300, 33), values(17, 300, seed=1), values(17, 33, seed=2)
+    for op, given, target in (
+        ("fc_forward", [x, w], g.shape),
+        ("fc_input_grad", [g, w], x.shape),
+        ("fc_weight_grad", [x, g], w.shape),
+    ):
+        compare(be, op, [as_tf32(array).astype(np.float64) for array in given], target)
+        exact, found = (run_op(backend, op, given, np.zeros(target)) for backend in (ORACLE, be))
+        assert 1e-5 < np.abs(found - exact).max() / np.abs(exact).max() < 1e-3
 
 
 def test_blocks_do_not_mix():
