@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from convnet.assume import Assumed, assume_data
-from convnet.errors import ConvnetError, LayerFileError, OptionError
+from convnet.errors import ConvnetError, OptionError
 from convnet.options import integers, natural, zero_one
 from convnet.reading import LayerFiles, parse
+from convnet.telling import tell, tell_problems
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,8 +45,7 @@ def open_definition(args: argparse.Namespace, definition: str, params: str | Non
     assumed = assume_data(
         parse(LayerFiles.open(definition, params), args.dialect, bool(args.strict)), args.data_dims, args.num_classes
     )
-    for warning in assumed.graph.warnings:
-        print(warning.render(sys.stderr.isatty()), file=sys.stderr)
+    tell_problems(assumed.graph.warnings)
     return assumed
 
 
@@ -64,11 +63,8 @@ def told(
     """The exit status of ``act``, every mistake told on standard error. ``failure`` replaces the errors' own status."""
     try:
         return act(arguments, prog)
-    except LayerFileError as error:
-        print("\n".join(problem.render(sys.stderr.isatty()) for problem in error.problems), file=sys.stderr)
-        return failure or error.exit_code
     except ConvnetError as error:
-        print(f"convnet: {error}", file=sys.stderr)
-        return failure or error.exit_code
+        status = tell(error)
+        return failure or status
     except BrokenPipeError:
         return failure or 1

@@ -7,24 +7,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from convnet.errors import ConvnetError, OptionError
+from convnet.commands import told
+from convnet.errors import OptionError
 from convnet.language.keys import GENERATIONS
 from convnet.language.writer import TARGETS, Written, write_files
 from convnet.reading import LayerFiles, parse
+from convnet.telling import tell_problems
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:
     """Convert a pair of files; returns the exit status."""
+    return told(_convert, arguments, prog)
+
+
+def _convert(arguments: Sequence[str] | None, prog: str) -> int:
     args = _parser(prog).parse_args(arguments)
-    try:
-        files = LayerFiles.open(args.definition, args.params)
-        builder = parse(files, args.dialect)
-        single = args.to == "toml" and len(args.out or ()) < 2
-        written = write_files(builder, args.to, single)
-        _save(written, args.out, files) if args.out else _show(written)
-    except ConvnetError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
+    files = LayerFiles.open(args.definition, args.params)
+    builder = parse(files, args.dialect, args.strict)
+    single = args.to == "toml" and len(args.out or ()) < 2
+    written = write_files(builder, args.to, single)
+    _save(written, args.out, files) if args.out else _show(written)
+    tell_problems(builder.problems.warnings)
     for note in written.notes:
         print(f"not kept: {note}", file=sys.stderr)
     return 0
@@ -40,6 +43,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--dialect", default="auto", choices=("auto", *GENERATIONS), help="dialect of DEF; default: told apart"
     )
+    parser.add_argument("--strict", action="store_true", help="refuse what is only warned of")
     out_help = "file or files to write: one for TOML, two for INI or divided TOML; default: standard output"
     parser.add_argument("--out", nargs="+", metavar="FILE", help=out_help)
     return parser

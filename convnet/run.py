@@ -18,6 +18,7 @@ from convnet.errors import ConvnetError
 from convnet.graph import Graph
 from convnet.printing import Printer
 from convnet.session import Opening, Session
+from convnet.telling import tell
 from convnet.train import Trainer
 
 
@@ -27,8 +28,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> i
         return run(sys.argv[1:] if arguments is None else arguments, prog)
     except ConvnetError as error:
         sys.stdout.flush()
-        print(f"\nconvnet: {error}", file=sys.stderr)
-        return error.exit_code
+        print(file=sys.stderr)
+        return tell(error)
     except MemoryError:
         print("\nconvnet: out of memory; lower --mini", file=sys.stderr)
         return 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from convnet.reading import LayerFiles, parse
 from convnet.room import check_room
 from convnet.storage import cache_folder
 from convnet.surgery import operate
+from convnet.telling import tell_problems
 from convnet.testing import Tester, write_features
 from convnet.train import Plan, Position
 
@@ -113,8 +113,7 @@ class Session:
     def graph(self, printer: Printer) -> Graph:
         """The checked graph; its layers are announced unless the run goes on from a checkpoint."""
         graph = self._shaped()
-        for warning in graph.warnings:
-            print(warning.render(sys.stderr.isatty()), file=sys.stderr)
+        tell_problems(graph.warnings)
         if not graph.costs:
             raise OptionError(f"{self.files.definition_path} has no cost layer, so there is nothing to train or test")
         printer.outputs = Outputs.of(graph)

@@ -29,10 +29,11 @@ def find(name: str | Path, prefix: str = "") -> Path:
     path = Path(prefix, name)
     shipped = shipped_folder("layers-cfg")
     for candidate in (path, shipped / path.name):
-        if candidate.is_file():
+        if candidate.is_file() or candidate.is_fifo():  # a shell's <(...) is no file
             return candidate
     known = sorted(p.name for p in shipped.glob("layers-*")) if shipped.is_dir() else []
-    problem = Problem(Place(str(path)), "no such layer file", nearest=nearest(path.name, known))
+    what = "a folder, not a layer file" if path.is_dir() else "no such layer file"
+    problem = Problem(Place(str(path)), what, nearest=nearest(path.name, known))
     raise LayerFileError([problem])
 
 

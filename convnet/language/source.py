@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from convnet.errors import LayerFileError
 
+_SHOWN = 200  # characters of a line
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -48,16 +50,24 @@ class Problem:
         where = f"{place.file}:{place.line}:{place.column}" if place.line else place.file
         lines = [f"{bold}{where}:{off} {red}{self.severity}:{off} {self.message}"]
         if place.line and place.text.strip():
-            shown = "".join(char if char.isprintable() else " " for char in place.text)
-            lines += [f"    {shown}", "    " + " " * (place.column - 1) + red + "^" * self._width(shown) + off]
+            shown, before = self._shown()
+            lines += [f"    {shown}", "    " + " " * before + red + "^" * self._width(shown, before) + off]
         if self.expected:
             lines.append(f"    expected {self.expected}")
         if self.nearest:
             lines.append(f"    did you mean '{self.nearest}'?")
         return "\n".join(lines)
 
-    def _width(self, shown: str) -> int:
-        return max(1, min(self.place.length, len(shown) - self.place.column + 1))
+    def _shown(self) -> tuple[str, int]:
+        """The line, or what stands around the place in a very long one, and how many characters stand before the place."""
+        text = "".join(char if char.isprintable() else " " for char in self.place.text.rstrip())
+        before = self.place.column - 1
+        cut = max(0, before - _SHOWN // 2) if len(text) > _SHOWN else 0
+        start, end = "…" * (cut > 0), "…" * (len(text) > cut + _SHOWN)
+        return start + text[cut : cut + _SHOWN] + end, before - cut + len(start)
+
+    def _width(self, shown: str, before: int) -> int:
+        return max(1, min(self.place.length, len(shown) - before))
 
 
 @dataclass

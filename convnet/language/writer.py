@@ -14,12 +14,15 @@ from decimal import Decimal
 from typing import Any
 
 from convnet.graph import Builder
+from convnet.language.dialect import detect
 from convnet.language.ini import Document
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES
 from convnet.language.schedules import CONSTANT, SCHEDULE, Rate, Schedule, parameters
+from convnet.language.source import Problems
+from convnet.language.toml import read_toml
 from convnet.language.values import FLOAT
-from convnet.layers import Layer
+from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.weights import WeightLayer
 
 TARGETS = ("toml", "2011", "2012", "2014")
@@ -59,7 +62,16 @@ def write_files(builder: Builder, target: str, single: bool = False) -> Written:
             split["params"].append(writer.section(layer.name, homes["params"], comments["params"].of(layer.name)))
     texts = {home: "\n".join(parts[1:]) + comments[home].tail() for home, parts in split.items()}
     has_params = graph.params is not None and not single
+    writer.note_other_meanings(_read_as(texts, target))
     return Written(texts["def"], texts["params"] if has_params else None, writer.notes)
+
+
+def _read_as(texts: dict[str, str], target: str) -> str:
+    """The generation that written files will be taken for."""
+    if target != "toml":
+        return target
+    documents = [read_toml(text, home, Problems()) for home, text in texts.items()]
+    return detect(documents[0], documents[1] if documents[1].sections else documents[0], LAYER_TYPES)
 
 
 class _Writer:
@@ -143,6 +155,18 @@ class _Writer:
 
     def _text(self, key: Key, value: Any) -> str:
         return ",".join(key.kind.write(item) for item in value) if key.each else key.kind.write(value)
+
+    def note_other_meanings(self, generation: str) -> None:
+        """Note what the same words mean to ``generation``, as which the files will be read, and not to that of the net."""
+        graph = self.builder.graph
+        pair = {graph.dialect, generation}
+        for layer in graph.declared if len(pair) == 2 else ():
+            if any(layer.values.get("wball") or ()) and pair == {"2012", "2014"}:
+                self.note(layer, "wball limits the norm of a filter as a whole in 2014, per weight of it in 2012")
+            if layer.values.get("superEps") and "2014" in pair:
+                self.note(layer, "superEps does nothing in 2014")
+            if layer.type == "rscale" and "2014" in pair:
+                self.note(layer, "2014 tests on rescaled pictures, 2011 and 2012 on their middle")
 
     # -- learning rates -----------------------------------------------------------------------------------------
 
