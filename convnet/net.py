@@ -1,7 +1,11 @@
-"""A running network: a graph, a backend, and the arrays between them.
+"""A running network: a graph, one backend or several, and the arrays between them.
 
 ``Net`` runs the layers of a graph in order and back, and knows no layer type. Each layer has a ``Node``, which holds its
 arrays and is all that a layer's ``forward`` and ``backward`` see. Order and accumulation: numerics section 3.
+
+With several backends each node has its own (``placement.py``), and what crosses between them is copied (``exchange.py``).
+One thread issues the work of all of them, in the order of the layers: ops of a device return before they are done, so
+devices work at the same time, and a single order of issue is what makes runs repeatable. 2012 had a thread for each.
 """
 
 from __future__ import annotations
@@ -16,11 +20,13 @@ from convnet import philox
 from convnet.backends.base import Array, Backend
 from convnet.compat import COMPAT, Compat
 from convnet.errors import ConvnetError, NumericalError
+from convnet.exchange import Exchange
 from convnet.graph import Graph
 from convnet.initial import initial_state
 from convnet.layers.base import Layer
 from convnet.memory import BufferPool
 from convnet.passes import Pass
+from convnet.placement import place
 from convnet.state import bind_weights
 from convnet.weights import Weights
 
@@ -34,6 +40,7 @@ class Node:
     def __init__(self, net: Net, layer: Layer, be: Backend, inputs: list[Node]) -> None:
         self.net, self.layer, self.be, self.inputs = net, layer, be, inputs
         self.consumers: list[Node] = []
+        self.abroad = Exchange(self)
         self.weights: list[Weights] = []
         self.biases: Weights = None  # type: ignore[assignment]
         self.conns: list[Array | None] = []
@@ -65,21 +72,21 @@ class Node:
     @property
     def x(self) -> list[Array]:
         """The inputs, each (features, N)."""
-        return [node.out for node in self.inputs]
+        return [node.out if node.be is self.be else node.abroad.acts(self.be) for node in self.inputs]
 
     @property
     def out(self) -> Array:
         """The output, (features, N)."""
         if self._acts is None:
             self._acts = self.inputs[0]._acts if self.acts_in_place else self.net.pool(self.be).take(self._floats())
-        return self._view(self._acts)
+        return self.view(self._acts)
 
     @property
     def grad(self) -> Array:
         """The gradient of minus the cost at the output, (features, N)."""
         if self._grad is None:
             self._grad = self.net.pool(self.be).take(self._floats())
-        return self._view(self._grad)
+        return self.view(self._grad)
 
     def image(self, i: int, channels: int) -> Array:
         """Input ``i`` as maps (channels, S, S, N)."""
@@ -98,6 +105,8 @@ class Node:
     def into(self, i: int) -> tuple[Array, float]:
         """(gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add."""
         source = self.inputs[i]
+        if source.be is not self.be:
+            return source.abroad.gradient(self.be)
         if source.grad_in_place:
             source._grad = self._grad
         scale_targets = float(source.started)
@@ -149,13 +158,20 @@ class Node:
         self.layer.forward(self)
         if self.layer.dropout > 0:
             self._drop(self.out)
+        self.abroad.send()
 
     def backward(self) -> None:
         if self.layer.dropout > 0:
             self._drop(self.grad)
         self.layer.backward(self)
 
+    def deliver_grads(self) -> None:
+        """Send the gradients of inputs on other devices to where they belong."""
+        for source in dict.fromkeys(self.inputs):
+            source.abroad.collect(self.be)
+
     def release_acts(self) -> None:
+        self.abroad.release_acts()
         if self._acts is not None and not any(node.acts_in_place for node in self.consumers):
             self.net.pool(self.be).give(*self._acts)
         self._acts = None
@@ -178,12 +194,13 @@ class Node:
     def _floats(self) -> int:
         return self.layer.outputs * self.net.minibatch
 
-    def _view(self, held: tuple[int, Array]) -> Array:
+    def view(self, held: tuple[int, Array]) -> Array:
+        """A buffer of a pool as (features, N)."""
         return held[1][: self.layer.outputs * self.cases].reshape(self.layer.outputs, self.cases)
 
 
 class Net:
-    """Runs a graph on a backend.
+    """Runs a graph on a backend, or on several: one for each logical device that ``gpu=`` can name (``placement.place``).
 
     ``minibatch`` is the largest number of cases at once. ``state`` gives weights by layer (as ``initial_state`` makes
     them and checkpoints hold them); without it they are drawn from ``seed``. ``keep`` in ``forward`` names layers whose
@@ -193,7 +210,7 @@ class Net:
     def __init__(
         self,
         graph: Graph,
-        be: Backend,
+        be: Backend | Sequence[Backend],
         minibatch: int = 128,
         seed: int = 0,
         state: dict[str, Any] | None = None,
@@ -203,20 +220,21 @@ class Net:
         compat: Compat = COMPAT[""],
     ) -> None:
         self.compat = compat
-        self.graph, self.be, self.minibatch, self.seed = graph, be, minibatch, seed
+        self.backends = [be] if isinstance(be, Backend) else list(be)
+        self.graph, self.be, self.minibatch, self.seed = graph, self.backends[0], minibatch, seed
         self.update_period = update_period
         self.step = 0  # minibatches trained so far; numbers the random streams
         self.inputs: Inputs = ()
         self.cases = minibatch
         self.passing = Pass.TEST
-        self._pools: dict[int, BufferPool] = {}
+        self._pools: dict[Backend, BufferPool] = {}
         self._poison = poison
         self.nodes: dict[str, Node] = {}
-        wanting = graph.gradient_layers(frozen_too=checking)
+        wanting, places = graph.gradient_layers(frozen_too=checking), place(graph, self.backends)
         for layer in graph.layers.values():
             if not layer.computes:
                 raise ConvnetError(f"layer '{layer.name}': {layer.type} can be read but not run: no engine ever computed it")
-            node = Node(self, layer, be, [self.nodes[source.name] for source in layer.sources])
+            node = Node(self, layer, places[layer.name], [self.nodes[source.name] for source in layer.sources])
             node.wants_grad = layer.name in wanting
             for source in dict.fromkeys(node.inputs):
                 source.consumers.append(node)
@@ -227,9 +245,9 @@ class Net:
 
     def pool(self, be: Backend) -> BufferPool:
         """The free buffers of a backend."""
-        if id(be) not in self._pools:
-            self._pools[id(be)] = BufferPool(be, self._poison)
-        return self._pools[id(be)]
+        if be not in self._pools:
+            self._pools[be] = BufferPool(be, self._poison)
+        return self._pools[be]
 
     @property
     def weights(self) -> list[Weights]:
@@ -262,6 +280,7 @@ class Net:
                 node.backward()
                 for source in node.inputs:
                     source.reached = True
+                node.deliver_grads()
             node.release_grad()
             node.release_acts()
 
@@ -322,6 +341,7 @@ class Net:
         for name, mean in means.items():
             if judged[name].layer.type != "data":  # labels are the same in all views, and must not be rounded
                 judged[name].be.add(mean, judged[name].out)
+                judged[name].abroad.send()
         for cost in costs:
             cost.layer.forward(cost)
         return self.check_costs()
@@ -364,6 +384,8 @@ class Net:
         """Elementwise layers work in place where nobody needs the old contents (numerics 3.4)."""
         for node in self.nodes.values():
             node.acts_in_place, gradient = node.layer.in_place()
+            if node.inputs and node.inputs[0].be is not node.be:
+                node.acts_in_place = gradient = False
             if gradient:
                 node.inputs[0].grad_in_place = node.inputs[0].wants_grad
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from convnet.backends.base import Backend
 from convnet.errors import BackendError
 from convnet.explain import Memory, memories
@@ -12,38 +14,40 @@ _NAMED = 3  # layers in the message
 _MULTIPLE = 16  # suggested minibatches are multiples of it
 
 
-def check_room(graph: Graph, be: Backend, mini: int, training: bool = True) -> None:
+def check_room(graph: Graph, be: Backend, mini: int, training: bool = True, names: Collection[str] | None = None) -> None:
     """Raise ``BackendError`` if minibatches of ``mini`` cases certainly do not fit: with the largest layers, and a ``mini``
-    that would fit."""
+    that would fit. ``names`` are the layers that run on ``be``, all if none are given."""
     known = be.memory()
-    if known is None:
+    names = list(graph.layers) if names is None else names
+    if known is None or not names:
         return
-    free, needed = known[0], _needed(graph, mini, training)
+    free, needed = known[0], _needed(graph, mini, training, names)
     if needed * _SLACK <= free:
         return
     what = "train on" if training else "test"
-    large = sorted(memories(graph, mini).items(), key=lambda item: -item[1].total)[:_NAMED]
+    found = [(name, memory) for name, memory in memories(graph, mini).items() if name in names]
+    large = sorted(found, key=lambda item: -item[1].total)[:_NAMED]
     lines = [
         f"{graph.definition.path} needs about {_size(needed)} to {what} {mini} cases at a time; "
         f"{be.describe()} has {_size(free)} free",
         f"largest layers: {', '.join(_described(name, memory) for name, memory in large)}",
-        _advice(graph, free, training),
+        _advice(graph, free, training, names),
     ]
     raise BackendError("\n    ".join(lines))
 
 
-def _needed(graph: Graph, mini: int, training: bool) -> int:
+def _needed(graph: Graph, mini: int, training: bool, names: Collection[str]) -> int:
     """Bytes for all of a training step; in testing for the weights and the layer with most to read and write."""
-    found = memories(graph, mini)
+    found = [memory for name, memory in memories(graph, mini).items() if name in names]
     if training:
-        return sum(memory.total for memory in found.values())
-    widest = max(layer.outputs + sum(layer.num_inputs) for layer in graph.layers.values())
-    return sum(memory.weights for memory in found.values()) + 4 * mini * widest
+        return sum(memory.total for memory in found)
+    widest = max(graph.layers[name].outputs + sum(graph.layers[name].num_inputs) for name in names)
+    return sum(memory.weights for memory in found) + 4 * mini * widest
 
 
-def _advice(graph: Graph, free: int, training: bool) -> str:
-    weights = _needed(graph, 0, training)
-    fitting = max(free - weights, 0) // max(_needed(graph, 1, training) - weights, 1)
+def _advice(graph: Graph, free: int, training: bool, names: Collection[str]) -> str:
+    weights = _needed(graph, 0, training, names)
+    fitting = max(free - weights, 0) // max(_needed(graph, 1, training, names) - weights, 1)
     if fitting >= _MULTIPLE:
         fitting -= fitting % _MULTIPLE
     if fitting:

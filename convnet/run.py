@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convnet import options as declared
+from convnet.backends.base import Backend
 from convnet.checking import check_grads
 from convnet.errors import ConvnetError
 from convnet.graph import Graph
@@ -48,12 +49,12 @@ def run(arguments: Sequence[str], prog: str = "convnet run") -> int:
         return check_grads(opening, printer)
     session = Session.open(opening)
     graph = session.graph(printer)
-    be = session.backend()
-    printer.importing(be.name)
-    net = session.net(graph, be)
+    backends = session.backends(graph)
+    printer.importing(backends[0].name)
+    net = session.net(graph, backends)
     tester = session.tester(net)
     options = session.options
-    printer.banner(options, given, be.describe(), str(session.folder.path), training=not options["test_only"])
+    printer.banner(options, given, _machine(backends), str(session.folder.path), training=not options["test_only"])
     for remark in session.remarks:
         printer.note(remark)
     if options["write_features"]:
@@ -70,6 +71,11 @@ def run(arguments: Sequence[str], prog: str = "convnet run") -> int:
     if path is not None:
         _say_next(printer, session, path, graph)
     return 0
+
+
+def _machine(backends: list[Backend]) -> str:
+    """What runs the ops, each device once."""
+    return ", ".join(be.describe() for be in dict.fromkeys(backends))
 
 
 def _say_next(printer: Printer, session: Session, path: Path, graph: Graph) -> None:

@@ -49,7 +49,7 @@ class TestSet:
         self.provider: Provider = session.test
         self.number: int = session.options["test_range"][0]
         self.graph = session.graph(Printer())
-        self.net: Net = session.net(self.graph, session.backend())
+        self.net: Net = session.net(self.graph, session.backends(self.graph))
 
     def outputs(self, names: Sequence[str], most: int = 0) -> list[np.ndarray]:
         """Outputs (features, N) of layers for the first test batch, or its first ``most`` cases."""

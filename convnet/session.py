@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from convnet import options as declared
+from convnet import placement
 from convnet.assume import expected_classes
-from convnet.backends import make_backend, why_not_cuda
+from convnet.backends import make_backends, why_not_cuda
 from convnet.backends.base import Backend
 from convnet.checkpoint import (
     CheckpointFolder,
@@ -141,23 +142,29 @@ class Session:
         self.operated = True
         return self._shaped()
 
-    def backend(self) -> Backend:
-        """The backend asked for; says why ``auto`` did not take a GPU."""
+    def backends(self, graph: Graph) -> list[Backend]:
+        """The backend asked for, one for each logical device where it runs on GPUs. Remarks why ``auto`` did not take a
+        GPU, and where layers run that ask for more devices than ``--gpu`` lists."""
         options = self.options
         if options["backend"] == "auto":
             reason = why_not_cuda()
             self.remarks += [f"Not on a GPU: {reason}."] if reason else []
         gpus = options["gpu"] or [0]
-        return make_backend(options["backend"], options["threads"], gpus[0], options["math"])
+        backends = make_backends(options["backend"], options["threads"], gpus, options["math"])
+        if backends[0].name == "cuda":
+            self.remarks += placement.remarks(graph, gpus)
+        return backends
 
-    def net(self, graph: Graph, be: Any) -> Net:
+    def net(self, graph: Graph, backends: list[Backend]) -> Net:
         """The net, with the checkpoint's weights and random streams; raises ``BackendError`` if memory cannot hold it."""
         options = self.options
         compat = COMPAT[options["compat"]]
         training = not (options["test_only"] or options["write_features"])
-        check_room(graph, be, options["mini"], training)
-        be.prepare(graph, options["mini"])
-        net = Net(graph, be, options["mini"], options["seed"], self.state, options["wupdate_freq"], compat=compat)
+        places = placement.place(graph, backends)
+        for be in dict.fromkeys(backends):
+            check_room(graph, be, options["mini"], training, [name for name, own in places.items() if own is be])
+            be.prepare(graph, options["mini"])
+        net = Net(graph, backends, options["mini"], options["seed"], self.state, options["wupdate_freq"], compat=compat)
         if self.checkpoint:
             restore_streams(net, self.checkpoint, not self.operated)
         return net

@@ -129,3 +129,14 @@ def test_memory_that_is_not_told(tmp_path, text):
     if text is not None:
         (tmp_path / "meminfo").write_text(text)
     assert host_memory(tmp_path / "meminfo", tmp_path) is None
+
+
+def test_each_device_needs_room_for_its_own_layers():
+    """What does not fit as a whole may fit in parts, and the message names only the layers that are there."""
+    whole = sum(memory.total for memory in memories(graph(), 8).values())
+    be = Cuda(SmallDevice(whole // 2))
+    check_room(graph(), be, 8, names=["data", "labels", "small"])
+    check_room(graph(), be, 8, names=[])
+    with pytest.raises(BackendError, match="largest layers: large") as error:
+        check_room(graph(), be, 8, names=["large", "probs", "cost"])
+    assert "small" not in str(error.value)

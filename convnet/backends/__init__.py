@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from convnet.errors import BackendError, OptionError
@@ -39,6 +40,21 @@ def make_backend(name: str = "auto", threads: int = 0, gpu: int = 0, math: str =
 
         return Cuda(Driver(gpu, math))
     raise OptionError(f"unknown backend '{name}'; expected {one_of(NAMES)}; nearest: {nearest(name, NAMES) or 'auto'}")
+
+
+def make_backends(name: str, threads: int, gpus: Sequence[int], math: str = "float32") -> list[Backend]:
+    """One backend for each place in ``gpus``, one object for a device named twice; a single one where there are no GPUs.
+
+    Raises as ``make_backend`` does.
+    """
+    first = make_backend(name, threads, gpus[0], math)
+    if first.name != "cuda":
+        return [first]
+    made = {gpus[0]: first}
+    for gpu in gpus:
+        if gpu not in made:
+            made[gpu] = make_backend("cuda", threads, gpu, math)
+    return [made[gpu] for gpu in gpus]
 
 
 def why_not_cuda() -> str:

@@ -53,6 +53,10 @@ class Backend(ABC):
     def download(self, array: Array) -> np.ndarray:
         """A host copy of an array; waits for the ops that write it."""
 
+    def copy_from(self, other: Backend, x: Array, out: Array) -> None:
+        """out = x, an array of ``other`` of the same shape; waits only where it has to go through the host."""
+        self.copy_in(other.download(x), out)
+
     @abstractmethod
     def cost_vector(self, length: int) -> Array:
         """A float64 vector for the sums that a cost makes."""

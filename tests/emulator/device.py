@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.backends.cuda.array import Buffer
+from convnet.backends.cuda.array import Buffer, DeviceArray
 from convnet.backends.cuda.device import Device, convert
 from convnet.backends.cuda.source import Signature, Source, read, signatures
 from convnet.storage import cache_folder
@@ -41,7 +41,10 @@ class EmulationError(AssertionError):
 
 
 class EmulatedDevice(Device):
-    """Runs kernels on the processor; ``seed`` shuffles the order of a block's threads."""
+    """Runs kernels on the processor; ``seed`` shuffles the order of a block's threads.
+
+    Memory of one device is refused on another, as on cards that do not see each other's.
+    """
 
     name = "emulated device"
     processors = 4
@@ -49,6 +52,7 @@ class EmulatedDevice(Device):
     def __init__(self, seed: int = 1, math: str = "float32") -> None:
         self.seed, self.math = seed, math
         self.launched: set[tuple[str, str]] = set()
+        self._extents: dict[int, int] = {}  # pages of each array: start to end
 
     def allocate(self, nbytes: int) -> Buffer:
         """An array that ends (to 16 bytes) at a page nobody may touch, filled with NaN."""
@@ -64,24 +68,37 @@ class EmulatedDevice(Device):
         ctypes.memset(pointer, 0xFF, inside)
         _poison("", pointer + nbytes, inside - nbytes)
         _poison("", start + _PAGE, pages - inside)
+        self._extents[start] = start + pages + 2 * _PAGE
         return Buffer(self, pointer, nbytes)
 
     def free(self, pointer: int, nbytes: int) -> None:
         inside = -(-nbytes // 16) * 16
         pages = -(-inside // _PAGE) * _PAGE
         _poison("un", pointer + inside - pages, pages)
-        _LIBC.munmap(pointer + inside - pages - _PAGE, pages + 2 * _PAGE)
+        start = pointer + inside - pages - _PAGE
+        del self._extents[start]
+        _LIBC.munmap(start, pages + 2 * _PAGE)
+
+    def check(self, *pointers: int) -> None:
+        """Raise ``EmulationError`` unless every pointer is into this device's memory."""
+        for pointer in pointers:
+            if not any(start <= pointer < end for start, end in self._extents.items()):
+                raise EmulationError(f"{pointer:#x} is no memory of {self.name}")
 
     def copy_in(self, values: np.ndarray, pointer: int) -> None:
+        self.check(pointer)
         ctypes.memmove(pointer, values.ctypes.data, values.nbytes)
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
+        self.check(pointer)
         ctypes.memmove(values.ctypes.data, pointer, values.nbytes)
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
+        self.check(source, target)
         ctypes.memmove(target, source, nbytes)
 
     def launch(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int = 0) -> None:
+        self.check(*(arg.pointer for arg in args if isinstance(arg, DeviceArray)))
         signature = signatures(source.file)[kernel]
         library = _library(source.file, source.tiles, tuple(name for name, _ in source.shapes), _floats(source))
         for name, value in source.shapes:
@@ -98,6 +115,7 @@ class EmulatedDevice(Device):
             raise EmulationError(f"{source.file} {kernel} ({source.constants()}): {error.decode()}")
 
     def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
+        self.check(a, b, c)
         left = _matrix(a, K, M, lda).T if transpose_a else _matrix(a, M, K, lda)
         right = _matrix(b, N, K, ldb).T if transpose_b else _matrix(b, K, N, ldb)
         if self.math == "tf32":

@@ -70,7 +70,8 @@ def test_unwritten_memory_is_no_number(run):
     body = "__shared__ float t[64]; out[threadIdx.x] = threadIdx.x % 2 ? t[threadIdx.x] : x[threadIdx.x];"
     out = run(body, np.ones(64, np.float32), "unwritten.cu")
     assert np.isnan(out[1::2]).all() and (out[::2] == 1).all()
-    assert np.isnan(EmulatedDevice().download(EmulatedDevice().empty((5,)))).all()
+    device = EmulatedDevice()
+    assert np.isnan(device.download(device.empty((5,)))).all()
 
 
 def test_warps(run):

@@ -35,6 +35,9 @@ class HostMemory(Backend):
     def download(self, array):
         return np.array(array)
 
+    def copy_from(self, other, x, out):
+        out[...] = x if isinstance(other, HostMemory) else other.download(x)
+
     def cost_vector(self, length):
         return np.zeros(length, np.float64)
 
