@@ -91,7 +91,7 @@ gpu=0
 [small]
 type=cost.sum2
 inputs=fcb
-gpu=1
+gpu=0
 """
 
 
@@ -194,9 +194,9 @@ def test_each_output_crosses_once_to_a_device():
     net.train(data(7), 7)
     sizes = {name: node.layer.outputs for name, node in net.nodes.items()}
     to_second = [sizes[name] for name in ("data", "pool1a", "hsa", "fca", "morea", "fc10")]
-    to_first = [sizes[name] for name in ("pool1b", "hsb", "sum_neuron")]
+    to_first = [sizes[name] for name in ("pool1b", "hsb", "sum_neuron", "fcb")]
     back_to_first = [sizes[name] for name in ("pool1a", "hsa", "fca", "morea", "fc10")]
-    back_to_second = [sizes[name] for name in ("pool1b", "hsb", "hsb", "sum_neuron")]  # fca and morea read hsb
+    back_to_second = [sizes[name] for name in ("pool1b", "hsb", "hsb", "sum_neuron", "fcb")]  # fca and morea read hsb
     assert sorted(n for be, n in crossed if be is two[1]) == sorted(to_second + back_to_second)
     assert sorted(n for be, n in crossed if be is two[0]) == sorted(to_first + back_to_first)
 

@@ -1,7 +1,8 @@
 """A real device: PyCUDA for context, memory, streams and launches; cuBLAS for products. Imported only when asked for.
 
-The device's primary context is used, and made current on the thread that works with it. Freed memory is kept for the
-next array of its size: work is issued to one stream, so what runs later on the same memory also runs later in time.
+The device's primary context is used. Every call makes it current and puts back what was: one thread can work with
+several devices, and with other users of CUDA, and nothing is left behind at exit. Freed memory is kept for the next
+array of its size: work is issued to one stream, so what runs later on the same memory also runs later in time.
 Host arrays travel through page-locked buffers, so that ``copy_in`` returns while the device still computes.
 """
 
@@ -30,17 +31,25 @@ class Driver(Device):
 
     def __init__(self, index: int = 0, math: str = "float32") -> None:
         self.drv = load_driver()
-        if index >= self.drv.Device.count():
-            raise BackendError(f"there is no GPU {index}; this machine has {self.drv.Device.count()}")
+        count = self.drv.Device.count()
+        if not 0 <= index < count:
+            raise BackendError(
+                f"there is no GPU {index}; this machine has {count}, from 0. To put several logical devices on one, name it "
+                f"several times: --gpu 0,0"
+            )
         self.index, self.math = index, math
         device = self.drv.Device(index)
         self.context = device.retain_primary_context()
-        self.context.push()
+        self._current = _Current(self.context)
+        with self._current:
+            self._open(device, math)
+
+    def _open(self, device: Any, math: str) -> None:
         major, minor = device.compute_capability()
         self.capability = 10 * major + minor
         if math == "tf32" and self.capability < 80:
             raise BackendError(f"{device.name()} (sm_{self.capability}) has no TF32; leave out --math tf32")
-        self.name = f"GPU {index}: {device.name()}"
+        self.name = f"GPU {self.index}: {device.name()}"
         self.processors = device.get_attribute(self.drv.device_attribute.MULTIPROCESSOR_COUNT)
         self.stream = self.drv.Stream()
         self._blas = _Blas(self.stream.handle, math)
@@ -54,7 +63,11 @@ class Driver(Device):
 
     def allocate(self, nbytes: int) -> Buffer:
         size = -(-nbytes // 512) * 512
-        memory = self._free[size].pop() if self._free[size] else self._new(size)
+        if self._free[size]:
+            memory = self._free[size].pop()
+        else:
+            with self._current:
+                memory = self._new(size)
         self._held[int(memory)] = memory
         return Buffer(self, int(memory), size)
 
@@ -64,18 +77,19 @@ class Driver(Device):
             self._free[nbytes].append(memory)
 
     def memory(self) -> tuple[int, int]:
-        return self.drv.mem_get_info()
+        with self._current:
+            return self.drv.mem_get_info()
 
     def _new(self, size: int) -> Any:
         try:
             return self.drv.mem_alloc(size)
         except self.drv.MemoryError:
-            self.sync()
+            self.stream.synchronize()
             self._free.clear()  # gives everything unused back to the driver
         try:
             return self.drv.mem_alloc(size)
         except self.drv.MemoryError:
-            free, total = self.memory()
+            free, total = self.drv.mem_get_info()
             raise BackendError(
                 f"{self.name} has no room for {size >> 20} MiB more ({free >> 20} of {total >> 20} MiB free); lower --mini"
             ) from None
@@ -83,28 +97,34 @@ class Driver(Device):
     def copy_in(self, values: np.ndarray, pointer: int) -> None:
         stage = self._stages[self._turn]
         self._turn = (self._turn + 1) % _STAGES
-        stage.send(values, pointer, self.stream)
+        with self._current:
+            stage.send(values, pointer, self.stream)
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
-        self.stream.synchronize()
-        self.drv.memcpy_dtoh(values, pointer)
+        with self._current:
+            self.drv.memcpy_dtoh_async(values, pointer, self.stream)
+            self.stream.synchronize()
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
-        self.drv.memcpy_dtod_async(target, source, nbytes, self.stream)
+        with self._current:
+            self.drv.memcpy_dtod_async(target, source, nbytes, self.stream)
 
     # -- work ---------------------------------------------------------------------------------------------------
 
     def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
-        function, types = self._function(source, kernel, shared)
-        values = [scalar.item() for scalar in convert(types, args, kernel)]
-        function.prepared_async_call(_three(grid), _three(block), self.stream, *values, shared_size=shared)
+        with self._current:
+            function, types = self._function(source, kernel, shared)
+            values = [scalar.item() for scalar in convert(types, args, kernel)]
+            function.prepared_async_call(_three(grid), _three(block), self.stream, *values, shared_size=shared)
 
     def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
         # Row-major c = a b is column-major c' = b' a'.
-        self._blas.product(transpose_b, transpose_a, N, M, K, alpha, b, ldb, a, lda, beta, c, ldc)
+        with self._current:
+            self._blas.product(transpose_b, transpose_a, N, M, K, alpha, b, ldb, a, lda, beta, c, ldc)
 
     def sync(self) -> None:
-        self.stream.synchronize()
+        with self._current:
+            self.stream.synchronize()
 
     def _function(self, source: Source, kernel: str, shared: int) -> tuple[Any, tuple[str, ...]]:
         types = signatures(source.file)[kernel].types
@@ -117,6 +137,19 @@ class Driver(Device):
                 function.set_attribute(self.drv.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
             self._functions[source, kernel] = function
         return function, types
+
+
+class _Current:
+    """``with`` makes a context the current one of this thread, whichever was before."""
+
+    def __init__(self, context: Any) -> None:
+        self.context = context
+
+    def __enter__(self) -> None:
+        self.context.push()
+
+    def __exit__(self, *_: object) -> None:
+        self.context.pop()
 
 
 class _Stage:
