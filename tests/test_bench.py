@@ -27,7 +27,12 @@ def test_every_layer_and_pass_is_timed(capsys):
 def test_table(capsys):
     assert main(["bench", "--layer-def", "layers-cifar10-26pct.cfg", "--mini", "4", "--steps", "1"]) == 0
     text = capsys.readouterr().out
-    assert "conv2              backward" in text and "images/s" in text and "of the peak measured here" in text
+    assert (
+        "conv2              backward" in text
+        and "least to most" in text
+        and "images/s" in text
+        and "of the peak measured here" in text
+    )
 
 
 @pytest.mark.parametrize("options", [["--layer-def", "no.cfg"], ["--layer-def", "layers-digits.cfg", "--steps", "0"], []])
