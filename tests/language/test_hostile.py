@@ -1,0 +1,217 @@
+"""Hostile files: huge numbers, deep and wide nets, circles, odd names, the wrong file; neither traceback nor cost."""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+import tracemalloc
+from html import unescape
+
+import pytest
+from corpus import layer_files
+
+from convnet.assume import assume_data
+from convnet.cli import main
+from convnet.errors import LayerFileError
+from convnet.explain import layer_table, stored_net
+from convnet.language.examples import CHAIN, CLASSES, DIMS, EXAMPLES, PARAMS
+from convnet.language.files import read_text, shipped_folder
+from convnet.language.writer import TARGETS, write_files
+from convnet.layers import LAYER_TYPES
+from convnet.layers.tree import LabelTree
+from convnet.reading import LayerFiles, build_graph, parse
+
+SHIPPED = shipped_folder("layers-cfg")
+NUMBERS = ["0", "-1", "9" * 19, "1e308", "nan"]
+WORDS = {
+    "weightSource": ["x", "fc[99999999999]", "nobody"],
+    "neuron": ["tanh[1e308,1e308]", "log[-1]", "relu[1]"],
+    "schedW": ["jdexp[1e-300,9999999999999999999]", "exp[-3]", "exp[1e-320]"],
+    "epsW": ["dexp[base=1e300;tgtFactor=1e-300;numSteps=2]", "linear[base=1e308;tgtFactor=-1e-300]"],
+}
+USED = "\n[ten]\ntype=data\ndataIdx=2\n[logistic]\ntype=neuron\nneuron=logistic\ninputs=fc\n"
+USED += "[u1]\ntype=cost.sum2\ninputs=ten\n[u2]\ntype=cost.sum2\ninputs=logistic\n"
+USED_PARAMS = "\n[u1]\ncoeff=0\n[u2]\ncoeff=0\n"
+
+
+def without(text, key):
+    """The lines of ``text`` that do not give ``key``."""
+    return "".join(f"{line}\n" for line in text.splitlines() if line.partition("=")[0].lower() != key.lower())
+
+
+def with_value(type_, key, value):
+    """The example of a layer type, used by a cost, with another value of one of its keys."""
+    definition, params = (without(text, key.name) for text in EXAMPLES[type_])
+    if key.home == "def":
+        definition += f"{key.name}={value}\n"
+    else:
+        params = (params or "[x]\n") + f"{key.name}={value}\n"
+    if not type_.startswith("cost"):
+        definition, params = definition + "[s]\ntype=cost.sum2\ninputs=x\n", params + "[s]\ncoeff=1\n"
+    return LayerFiles(CHAIN + USED + definition, "d.cfg", PARAMS + USED_PARAMS + params, "p.cfg")
+
+
+@pytest.mark.parametrize("type_", EXAMPLES)
+def test_numbers_cost_nothing(type_):
+    """Whatever a number, reading takes neither memory nor time; a net that is accepted can be described."""
+    tracemalloc.start()
+    start = time.perf_counter()
+    tries = [(key, value) for key in LAYER_TYPES[type_].all_keys() for value in [*NUMBERS, *WORDS.get(key.name, [])]]
+    for key, value in tries:
+        try:
+            graph = build_graph(with_value(type_, key, value), DIMS, CLASSES, LabelTree.flat(CLASSES))
+        except LayerFileError as error:
+            assert error.problems
+        else:
+            assert layer_table(graph) and stored_net(graph)
+    spent, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6 and spent / len(tries) < 0.1
+
+
+def test_a_billion_classes():
+    text = CHAIN.replace("outputs=10\n", f"outputs={10**12}\n")
+    assumed = assume_data(parse(LayerFiles(text, "d.cfg", PARAMS, "p.cfg")))
+    assert assumed.classes == 10**12 and layer_table(assumed.graph)
+
+
+def chain(layers, kind="type=neuron\nneuron=relu\n"):
+    """A net of so many layers, one upon the other."""
+    deep = "".join(f"[n{i}]\n{kind}inputs={'fc' if i == 0 else f'n{i - 1}'}\n" for i in range(layers))
+    return CHAIN.replace("[probs]\ntype=softmax\ninputs=fc\n", f"{deep}[probs]\ntype=softmax\ninputs=n{layers - 1}\n")
+
+
+def test_thousands_of_layers(tmp_path):
+    (tmp_path / "layers-deep.cfg").write_text(chain(3000))
+    (tmp_path / "layer-params-deep.cfg").write_text(PARAMS)
+    start = time.perf_counter()
+    graph = build_graph(LayerFiles.open(tmp_path / "layers-deep.cfg"), DIMS, CLASSES)
+    assert len(graph.layers) == 3005 and layer_table(graph)
+    assert time.perf_counter() - start < 5
+
+
+@pytest.mark.parametrize(
+    "inputs, told",
+    [
+        ("x", "cannot be its own input"),
+        ("y", "stands later in the file"),
+        ("X", "input layer 'X' is not defined"),
+        ("", "input layer '' is not defined"),
+        ("fc,,fc", "input layer '' is not defined"),
+        ("logprob", "is a cost, which has no output"),
+    ],
+)
+def test_circles_and_names(inputs, told):
+    text = CHAIN + f"[x]\ntype=eltsum\ninputs={inputs}\n[y]\ntype=eltsum\ninputs=x\n"
+    with pytest.raises(LayerFileError, match=re.escape(told)):
+        build_graph(LayerFiles(text, "d.cfg", PARAMS, "p.cfg"), DIMS, CLASSES)
+
+
+@pytest.mark.parametrize("name", ["FC", "é 日本 😀", "a", "a.b", "a=b", "%(x)s", "__name__", "fc_neuron", "-1", "'\""])
+def test_odd_names(name, capsys, tmp_path):
+    """Names are text: such a layer is itself, whatever stands beside it, and every verb can show it."""
+    text = CHAIN + f"[{name}]\ntype=neuron\nneuron=relu\ninputs=fc\n[s]\ntype=cost.sum2\ninputs={name.replace('%', '%%')}\n"
+    (tmp_path / "d.cfg").write_text(text, encoding="utf-8")
+    (tmp_path / "p.cfg").write_text(PARAMS + "[s]\ncoeff=1\n")
+    files, picture = [str(tmp_path / "d.cfg"), str(tmp_path / "p.cfg")], tmp_path / "x.svg"
+    for options in (["explain"], ["explain", "--json"], ["convert", "--to", "toml"], ["draw", "--out", str(picture)]):
+        assert main([options[0], *files, *options[1:]]) == 0
+    assert name in unescape(picture.read_text(encoding="utf-8"))
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_file_in_the_place_of_another(native, tmp_path):
+    definition, params = SHIPPED / "layers-cifar10-26pct.cfg", SHIPPED / "layer-params-cifar10-26pct.cfg"
+    if native:
+        written = write_files(parse(LayerFiles.open(definition, params)), "toml")
+        definition, params = tmp_path / "d.toml", tmp_path / "p.toml"
+        definition.write_text(written.definition)
+        params.write_text(written.params)
+    for first, second, told in (
+        (definition, definition, "the definition stands where the parameters belong"),
+        (params, definition, "and the other way round"),
+        (params, params, "the definition is missing"),
+    ):
+        with pytest.raises(LayerFileError) as caught:
+            assume_data(parse(LayerFiles.open(first, second)))
+        assert len(caught.value.problems) == 1 and told in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"# nothing\n", b"\x00" * 99, b"\xff\xfe[\x00d\x00", b"\x7fELF\x02\x01\x00=["])
+def test_files_that_define_nothing(content, tmp_path, capsys):
+    for name in ("layers.cfg", "layers.toml"):
+        (tmp_path / name).write_bytes(content)
+        for verb in (["explain"], ["draw", "--out", str(tmp_path / "x.svg")]):
+            assert main([verb[0], str(tmp_path / name), *verb[1:]]) == 1
+    err = capsys.readouterr().err
+    assert "error:" in err and "Traceback" not in err
+
+
+def test_a_folder_and_nothing(tmp_path, capsys):
+    assert main(["explain", str(tmp_path)]) == 1
+    assert "a folder, not a layer file" in capsys.readouterr().err
+    assert main(["explain", str(tmp_path / "none.cfg")]) == 1
+    assert "no such layer file" in capsys.readouterr().err
+
+
+# -- mutated historical files
+
+SWAPS = ["0", "-1", "7", "2.5", "10000000000", "1e999", "nan", "text", "", "1,2,", "[", "dexp[", "%", "é", "\x00"]
+
+
+def mutated(text: str, rng: random.Random) -> str:
+    """``text`` with one to four accidents."""
+    for _ in range(rng.randint(1, 4)):
+        lines = text.split("\n")
+        at = rng.randrange(len(lines))
+        entries = [i for i, line in enumerate(lines) if "=" in line[1:]] or [at]
+        one, other = rng.choice(entries), rng.choice(entries)
+        (key, _, value), (_, _, second) = lines[one].partition("="), lines[other].partition("=")
+        match rng.randrange(12):
+            case 0:
+                del lines[at]
+            case 1:
+                lines.insert(rng.randrange(len(lines) + 1), lines[at])
+            case 2:
+                lines[one] = f"{key}={second}"
+            case 3 | 4 | 5:
+                lines[one] = f"{key}={rng.choice(SWAPS)}"
+            case 6:
+                cut = rng.randrange(len(key) + 1)
+                lines[one] = f"{key[:cut]}{rng.choice(['', 'x', ' '])}{key[cut + 1 :]}={value}"
+            case 7:
+                lines[at:] = [lines[at][: rng.randrange(len(lines[at]) + 1)]]
+            case 8:
+                lines = [line + "\r" for line in lines]
+            case 9:
+                lines[0] = "\ufeff" + lines[0]
+            case 10:
+                lines[at] = "\t" + lines[at]
+            case 11:
+                lines[at] += rng.choice("\x00\x0b\x0c\x1c\x85\u2028é😀")
+        text = "\n".join(lines)
+    return text
+
+
+DEFINITIONS = [path for path in [*SHIPPED.glob("layers-*.cfg"), *layer_files()] if path.name.startswith("layers")]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_accidents_in_real_files(seed):
+    rng = random.Random(seed)
+    definition = rng.choice(sorted(DEFINITIONS))
+    beside = definition.with_name(definition.name.replace("layers", "layer-params", 1))
+    params = read_text(beside) if beside.is_file() else PARAMS
+    files = LayerFiles(
+        mutated(read_text(definition), rng), "d.cfg", mutated(params, rng) if rng.random() < 0.5 else params, "p.cfg"
+    )
+    try:
+        graph = assume_data(parse(files)).graph
+    except LayerFileError as error:
+        assert all(problem.render(color=True) for problem in error.problems)
+        return
+    assert layer_table(graph) and stored_net(graph)
+    for target in TARGETS:
+        assert write_files(parse(files), target).definition
