@@ -35,7 +35,7 @@ _STYLE = """text{font-family:'Helvetica Neue',Helvetica,Arial,'DejaVu Sans',sans
 def svg(picture: Picture) -> str:
     """The picture as a complete SVG document."""
     layout = lay_out(picture)
-    width = max(layout.width, 12.0 * len(picture.title) + 2 * MARGIN, 7.0 * len(picture.subtitle) + 2 * MARGIN, 560)
+    width = max(layout.width, 15.5 * len(picture.title) + 2 * MARGIN, 7.0 * len(picture.subtitle) + 2 * MARGIN, 610)
     shift = (width - layout.width) / 2
     height = layout.height + _LEGEND
     parts = [

@@ -93,13 +93,16 @@ def nets(draw):
     return definition, params
 
 
-@pytest.mark.parametrize("target", ["2012", "2014", "toml"])
+@pytest.mark.parametrize("target", TARGETS)
 @QUICK
 @given(pair=nets())
 def test_printed_nets_read_back(target, pair):
-    assert target in TARGETS
     before = attempt(*pair)
     assert before is not None
     written = write_files(parse(LayerFiles(pair[0], "d.cfg", pair[1], "p.cfg")), target)
     after = attempt(written.definition, written.params, ".toml" if target == "toml" else ".cfg")
-    assert after is not None and meaning(after) == meaning(before)
+    assert after is not None
+    schedules = any("schedW" in line for line in pair[1].splitlines())
+    assert bool(written.notes) == (target == "2011" and schedules)  # nothing else is beyond 2011, which has no schedules
+    if not written.notes:
+        assert meaning(after) == meaning(before)
