@@ -30,7 +30,8 @@ from convnet.placement import place
 from convnet.state import bind_weights
 from convnet.weights import Weights
 
-# The matrices of one minibatch: a float32 array (features, cases), or an object that fills one (``fill(be, out)``).
+# The matrices of one minibatch: a float32 array (features, cases), or an object that fills one: ``fill(be, out)``, and
+# ``stage(be)``, which begins to bring what that needs and returns another to fill it from there.
 Inputs = Sequence[Any]
 
 
@@ -51,6 +52,7 @@ class Node:
         self._acts: tuple[int, Array] | None = None
         self._grad: tuple[int, Array] | None = None
         self._scratch: dict[str, Array] = {}
+        self._staged: Any = None  # what ``stage`` began to bring
 
     # -- what layers use ----------------------------------------------------------------------------------------
 
@@ -122,18 +124,25 @@ class Node:
         offset = 0 if self.passing is Pass.TRAIN else 128
         return philox.key_for(self.net.seed, self.layer.name, self.net.step, draw + offset)
 
+    def stage(self, index: int, start: int, end: int) -> None:
+        """Begin to bring rows ``start`` to ``end`` of the coming minibatch's matrix ``index`` for ``feed``."""
+        values = self.net.coming[index]
+        self._staged = self.be.stage(values[start:end]) if isinstance(values, np.ndarray) else values.stage(self.be)
+
     def feed(self, index: int, start: int, end: int) -> None:
         """Fill the output with rows ``start`` to ``end`` of the minibatch's matrix ``index``."""
-        values = self.net.inputs[index]
+        values, staged = self.net.inputs[index], None
+        if self.net.inputs is self.net.coming:
+            staged, self._staged = self._staged, None
         if isinstance(values, np.ndarray):
-            self.be.copy_in(values[start:end], self.out)
+            self.be.copy_in(values[start:end] if staged is None else staged, self.out)
             return
-        rows = self.net.graph.data_dims[index]
+        filling, rows = staged or values, self.net.graph.data_dims[index]
         if (start, end) == (0, rows):
-            values.fill(self.be, self.out)
+            filling.fill(self.be, self.out)
         else:
             whole = self.scratch("whole", (rows, self.cases))
-            values.fill(self.be, whole)
+            filling.fill(self.be, whole)
             self.be.add(whole[start:end], self.out)
 
     def uniforms(self, count: int) -> list[float]:
@@ -225,6 +234,7 @@ class Net:
         self.update_period = update_period
         self.step = 0  # minibatches trained so far; numbers the random streams
         self.inputs: Inputs = ()
+        self.coming: Inputs = ()  # what ``stage`` began to bring
         self.cases = minibatch
         self.passing = Pass.TEST
         self._pools: dict[Backend, BufferPool] = {}
@@ -272,6 +282,16 @@ class Net:
             if node.layer.is_cost or (not node.consumers and name not in keeps):
                 node.release_acts()
 
+        if inputs is self.coming:
+            self.coming = ()
+
+    def stage(self, coming: Inputs) -> None:
+        """Begin to bring the inputs of the next pass to the devices, while they work on this one; until that pass, which
+        has to be given the same object, its arrays must not change."""
+        self.coming = coming
+        for node in self.nodes.values():
+            node.layer.stage(node)
+
     def backward(self) -> None:
         """From the costs of the last ``forward`` to every gradient; gives up all outputs."""
         for node in reversed(self.nodes.values()):
@@ -309,10 +329,13 @@ class Net:
             weights.update(self.noise)
         self.step += 1
 
-    def train(self, inputs: Inputs, cases: int, progress: float = 0.0) -> dict[str, list[float]]:
-        """One training step; returns the sums of every cost, measured before the update (numerics 16.2)."""
+    def train(self, inputs: Inputs, cases: int, progress: float = 0.0, coming: Inputs = ()) -> dict[str, list[float]]:
+        """One training step; returns the sums of every cost, measured before the update (numerics 16.2). ``coming`` are the
+        inputs of the next step, packed and brought to the devices while they compute this one."""
         self.begin_step(progress, cases)
         self.forward(inputs, cases, Pass.TRAIN)
+        if coming:
+            self.stage(coming)
         costs = self.check_costs()
         self.backward()
         self.update()

@@ -19,7 +19,7 @@ from typing import Any
 from convnet.checkpoint import CheckpointFolder, pack
 from convnet.data.provider import Batch, Provider, cut
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
-from convnet.net import Net
+from convnet.net import Inputs, Net
 from convnet.outputs import Costs, add_costs
 from convnet.printing import Printer
 from convnet.reading import LayerFiles
@@ -223,11 +223,11 @@ class Trainer:
         batch = self.loader.get(epoch, number)
         after = Position(epoch, number).following(self.plan.train)
         self.loader.prepare(*after)
-        pieces = list(cut(batch.cases, self.plan.minibatch))
-        for done, (start, stop) in enumerate(pieces[self.position.minibatches :], self.position.minibatches + 1):
-            costs = self.net.train(batch.minibatch(start, stop), stop - start, progress)
-            self._count(costs, stop - start)
-            self.print.minibatch(epoch, number, done, len(pieces), costs, stop - start)
+        pieces, first = list(cut(batch.cases, self.plan.minibatch)), self.position.minibatches
+        for done, (inputs, coming, cases) in enumerate(_with_next(batch, pieces[first:]), first + 1):
+            costs = self.net.train(inputs, cases, progress, coming)
+            self._count(costs, cases)
+            self.print.minibatch(epoch, number, done, len(pieces), costs, cases)
             if self.stopper.wanted and done < len(pieces):
                 return False
         return True
@@ -300,3 +300,10 @@ class Trainer:
         if not saved:
             self.print.line(f"Saved checkpoint to {self.folder.path}")
         return path
+
+
+def _with_next(batch: Batch, pieces: list[tuple[int, int]]) -> Iterator[tuple[Inputs, Inputs, int]]:
+    """(inputs, inputs of the minibatch after it, cases) of every minibatch; nothing comes after the last."""
+    minibatches = [batch.minibatch(start, stop) for start, stop in pieces]
+    for (start, stop), inputs, coming in zip(pieces, minibatches, [*minibatches[1:], ()], strict=True):
+        yield inputs, coming, stop - start

@@ -190,6 +190,9 @@ class Layer:
         foreign = generation not in self.read_by
         return {key.name: self.values[key.name] for key in self.keys if foreign or generation in key.read_by}
 
+    def stage(self, node: Node) -> None:
+        """Begin to bring what the coming pass will want of the data, if anything."""
+
     def forward(self, node: Node) -> None:
         """Compute ``node.out`` from ``node.x``."""
         raise NotImplementedError(self.type)

@@ -43,6 +43,9 @@ class Data(Layer):
             return
         self.outputs = self.end - self.start
 
+    def stage(self, node: Node) -> None:
+        node.stage(self.dataIdx, self.start, self.end)
+
     def forward(self, node: Node) -> None:
         node.feed(self.dataIdx, self.start, self.end)
 

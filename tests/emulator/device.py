@@ -14,7 +14,8 @@ import mmap
 import os
 import subprocess
 import tempfile
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 from convnet.backends.cuda.array import Buffer, DeviceArray
 from convnet.backends.cuda.device import Device, convert
 from convnet.backends.cuda.source import Signature, Source, read, signatures
+from convnet.backends.cuda.transfers import COMPUTE, COPY
 from convnet.storage import cache_folder
 
 HEADER = Path(__file__).with_name("emulator.h")
@@ -43,14 +45,14 @@ class EmulationError(AssertionError):
 class EmulatedDevice(Device):
     """Runs kernels on the processor; ``seed`` shuffles the order of a block's threads.
 
-    Memory of one device is refused on another, as on cards that do not see each other's.
+    Memory of one device is refused on another, but for copies from ``peers``.
     """
 
     name = "emulated device"
     processors = 4
 
-    def __init__(self, seed: int = 1, math: str = "float32") -> None:
-        self.seed, self.math = seed, math
+    def __init__(self, seed: int = 1, math: str = "float32", peers: bool = True) -> None:
+        self.seed, self.math, self.peers = seed, math, peers
         self.launched: set[tuple[str, str]] = set()
         self._extents: dict[int, int] = {}  # pages of each array: start to end
 
@@ -85,37 +87,41 @@ class EmulatedDevice(Device):
             if not any(start <= pointer < end for start, end in self._extents.items()):
                 raise EmulationError(f"{pointer:#x} is no memory of {self.name}")
 
-    def copy_in(self, values: np.ndarray, pointer: int) -> None:
-        self.check(pointer)
-        ctypes.memmove(pointer, values.ctypes.data, values.nbytes)
-
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         self.check(pointer)
+        self.drain(COMPUTE)
         ctypes.memmove(values.ctypes.data, pointer, values.nbytes)
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
         self.check(source, target)
-        ctypes.memmove(target, source, nbytes)
+        self.issue(COMPUTE, partial(ctypes.memmove, target, source, nbytes))
 
     def launch(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int = 0) -> None:
         self.check(*(arg.pointer for arg in args if isinstance(arg, DeviceArray)))
-        signature = signatures(source.file)[kernel]
+        held = convert(signatures(source.file)[kernel].types, args, kernel)
+        self.launched.add((source.file, kernel))
+        self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, held, shared))
+
+    def _run(self, source: Source, kernel: str, grid, block, values: list[Any], shared: int) -> None:
         library = _library(source.file, source.tiles, tuple(name for name, _ in source.shapes), _floats(source))
         for name, value in source.shapes:
             kind = ctypes.c_float if isinstance(value, float) else ctypes.c_int
             kind.in_dll(library, f"constant_{name}").value = value
-        held = [np.asarray(scalar) for scalar in convert(signature.types, args, kernel)]
+        held = [np.asarray(scalar) for scalar in values]
         pointers = (ctypes.c_void_p * len(held))(*(array.ctypes.data for array in held))
         run = getattr(library, f"launch_{kernel}")
         run.restype = ctypes.c_char_p
         extents = (ctypes.c_uint * 6)(*_three(grid), *_three(block))
         error = run(extents, ctypes.c_size_t(shared), ctypes.c_uint(self.seed), pointers)
-        self.launched.add((source.file, kernel))
         if error:
             raise EmulationError(f"{source.file} {kernel} ({source.constants()}): {error.decode()}")
 
     def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
         self.check(a, b, c)
+        given = a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta
+        self.issue(COMPUTE, partial(self._product, *given))
+
+    def _product(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
         left = _matrix(a, K, M, lda).T if transpose_a else _matrix(a, M, K, lda)
         right = _matrix(b, N, K, ldb).T if transpose_b else _matrix(b, K, N, ldb)
         if self.math == "tf32":
@@ -125,6 +131,45 @@ class EmulatedDevice(Device):
         out[...] = result if beta == 0 else result + np.float32(beta) * out
 
     def sync(self) -> None:
+        self.drain(COMPUTE)
+        self.drain(COPY)
+
+    # -- lanes: here all work is done at once; ``LanedDevice`` puts it off
+
+    def issue(self, lane: int, work: Callable[[], Any]) -> None:
+        """Do ``work`` in its turn."""
+        work()
+
+    def drain(self, lane: int) -> None:
+        """Do all work of a lane."""
+
+    def pinned(self, nbytes: int) -> np.ndarray:
+        return np.full(nbytes, 0xFF, np.uint8)
+
+    def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
+        self.check(pointer)
+        self.issue(lane, lambda: ctypes.memmove(pointer, values.ctypes.data, values.nbytes))
+
+    def fetch(self, pointer: int, values: np.ndarray, lane: int) -> None:
+        self.check(pointer)
+        self.issue(lane, lambda: ctypes.memmove(values.ctypes.data, pointer, values.nbytes))
+
+    def copy_peer(self, other: Device, source: int, target: int, nbytes: int) -> None:
+        assert self.reaches(other)
+        other.check(source)
+        self.check(target)
+        self.issue(COMPUTE, partial(ctypes.memmove, target, source, nbytes))
+
+    def reaches(self, other: Device) -> bool:
+        return self.peers
+
+    def mark(self, lane: int) -> Any:
+        return None
+
+    def wait(self, lane: int, mark: Any) -> None:
+        pass
+
+    def wait_here(self, mark: Any) -> None:
         pass
 
 

@@ -1,18 +1,21 @@
 """What the cuda backend asks of a device: memory, copies, kernels, products, waiting. Nothing above knows PyCUDA.
 
 Two implementations: ``driver.Driver`` (PyCUDA, a real GPU) and the emulator of the tests, which runs the same kernel
-texts on the processor. Work is issued in order on one stream; ``download`` and ``sync`` wait for it.
+texts on the processor. Work is issued to lanes, each in order: ``COMPUTE`` unless said otherwise, ``COPY`` for what is
+brought ahead of its use (``transfers.py``). ``download`` and ``sync`` wait.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from convnet.backends.cuda.array import Buffer, DeviceArray
 from convnet.backends.cuda.source import Source
+from convnet.backends.cuda.transfers import Transfers
 
 Dim = tuple[int, ...]  # up to three extents, x first
 
@@ -34,12 +37,8 @@ class Device(ABC):
         """Called by a ``Buffer`` nobody holds; work already issued may still use the memory."""
 
     @abstractmethod
-    def copy_in(self, values: np.ndarray, pointer: int) -> None:
-        """Host to device; ``values`` is contiguous and may change as soon as this returns."""
-
-    @abstractmethod
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
-        """Device to host; waits."""
+        """Device to host; waits for COMPUTE."""
 
     @abstractmethod
     def copy(self, source: int, target: int, nbytes: int) -> None:
@@ -63,6 +62,40 @@ class Device(ABC):
     def sync(self) -> None:
         """Wait for everything issued."""
 
+    # -- lanes ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def pinned(self, nbytes: int) -> np.ndarray:
+        """Bytes of page-locked host memory, for ``send`` and ``fetch`` of any device."""
+
+    @abstractmethod
+    def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
+        """Page-locked bytes to the device; does not wait, so they must stay as they are until it is done."""
+
+    @abstractmethod
+    def fetch(self, pointer: int, values: np.ndarray, lane: int) -> None:
+        """Device to page-locked bytes; does not wait."""
+
+    @abstractmethod
+    def copy_peer(self, other: Device, source: int, target: int, nbytes: int) -> None:
+        """From memory of ``other``, which this device ``reaches``."""
+
+    @abstractmethod
+    def reaches(self, other: Device) -> bool:
+        """Whether this device can read the other's memory."""
+
+    @abstractmethod
+    def mark(self, lane: int) -> Any:
+        """A mark behind everything issued to ``lane`` so far."""
+
+    @abstractmethod
+    def wait(self, lane: int, mark: Any) -> None:
+        """What is issued to ``lane`` from now on waits for a mark, of any lane of any device."""
+
+    @abstractmethod
+    def wait_here(self, mark: Any) -> None:
+        """The host waits for a mark."""
+
     def memory(self) -> tuple[int, int] | None:
         """(free, total) bytes, where that is known."""
         return None
@@ -74,12 +107,21 @@ class Device(ABC):
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         return DeviceArray(self.allocate(max(nbytes, 1)), shape, dtype)
 
+    @cached_property
+    def transfers(self) -> Transfers:
+        """What copies to this device."""
+        return Transfers(self)
+
     def upload(self, values: np.ndarray) -> DeviceArray:
-        """A new array with the contents of a host array."""
+        """A new array with the contents of a host array, which may change at once."""
         array = self.empty(values.shape, values.dtype)
-        if array.size:
-            self.copy_in(np.ascontiguousarray(values), array.pointer)
+        self.copy_in(values, array)
         return array
+
+    def copy_in(self, values: np.ndarray, out: DeviceArray) -> None:
+        """Host to device; ``values`` may change at once."""
+        if out.size:
+            self.transfers.copy_in(values, out.dtype, out.pointer)
 
     def download(self, array: DeviceArray) -> np.ndarray:
         """A host copy; waits."""

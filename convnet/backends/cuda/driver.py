@@ -2,8 +2,11 @@
 
 The device's primary context is used. Every call makes it current and puts back what was: one thread can work with
 several devices, and with other users of CUDA, and nothing is left behind at exit. Freed memory is kept for the next
-array of its size: work is issued to one stream, so what runs later on the same memory also runs later in time.
-Host arrays travel through page-locked buffers, so that ``copy_in`` returns while the device still computes.
+array of its size: kernels are issued to one stream, so what runs later on the same memory also runs later in time.
+The lanes of ``transfers.py`` are streams, its marks events.
+
+Between devices PyCUDA's ``memcpy_peer`` is no use: its test of the contexts given is the wrong way round (2026.1), so it
+takes the current one for both. With unified addresses, which all devices that CUDA still knows have, a plain copy does.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from convnet.backends.cuda.array import Buffer
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.device import Device, Dim, convert
 from convnet.backends.cuda.source import Source, signatures
+from convnet.backends.cuda.transfers import COMPUTE
 from convnet.errors import BackendError
 
-_STAGES = 4  # page-locked buffers in turn
 _STATIC_SHARED = 48 << 10  # bytes of shared memory a kernel may have without asking
 _FORMATS = {"int": "i", "unsigned": "I", "long long": "q", "float": "f", "double": "d"}
 
@@ -38,11 +41,11 @@ class Driver(Device):
                 f"several times: --gpu 0,0"
             )
         self.index, self.math = index, math
-        device = self.drv.Device(index)
-        self.context = device.retain_primary_context()
+        self.device = self.drv.Device(index)
+        self.context = self.device.retain_primary_context()
         self._current = _Current(self.context)
         with self._current:
-            self._open(device, math)
+            self._open(self.device, math)
 
     def _open(self, device: Any, math: str) -> None:
         major, minor = device.compute_capability()
@@ -51,13 +54,12 @@ class Driver(Device):
             raise BackendError(f"{device.name()} (sm_{self.capability}) has no TF32; leave out --math tf32")
         self.name = f"GPU {self.index}: {device.name()}"
         self.processors = device.get_attribute(self.drv.device_attribute.MULTIPROCESSOR_COUNT)
-        self.stream = self.drv.Stream()
-        self._blas = _Blas(self.stream.handle, math)
+        self._streams = [self.drv.Stream(), self.drv.Stream()]  # by lane
+        self._blas = _Blas(self._streams[COMPUTE].handle, math)
         self._functions: dict[tuple[Source, str], Any] = {}
         self._free: dict[int, list[Any]] = defaultdict(list)
         self._held: dict[int, Any] = {}
-        self._stages = [_Stage(self.drv) for _ in range(_STAGES)]
-        self._turn = 0
+        self._reached: dict[Device, bool] = {}
 
     # -- memory -------------------------------------------------------------------------------------------------
 
@@ -84,7 +86,7 @@ class Driver(Device):
         try:
             return self.drv.mem_alloc(size)
         except self.drv.MemoryError:
-            self.stream.synchronize()
+            self.sync()
             self._free.clear()  # gives everything unused back to the driver
         try:
             return self.drv.mem_alloc(size)
@@ -94,20 +96,14 @@ class Driver(Device):
                 f"{self.name} has no room for {size >> 20} MiB more ({free >> 20} of {total >> 20} MiB free); lower --mini"
             ) from None
 
-    def copy_in(self, values: np.ndarray, pointer: int) -> None:
-        stage = self._stages[self._turn]
-        self._turn = (self._turn + 1) % _STAGES
-        with self._current:
-            stage.send(values, pointer, self.stream)
-
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         with self._current:
-            self.drv.memcpy_dtoh_async(values, pointer, self.stream)
-            self.stream.synchronize()
+            self.drv.memcpy_dtoh_async(values, pointer, self._streams[COMPUTE])
+            self._streams[COMPUTE].synchronize()
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
         with self._current:
-            self.drv.memcpy_dtod_async(target, source, nbytes, self.stream)
+            self.drv.memcpy_dtod_async(target, source, nbytes, self._streams[COMPUTE])
 
     # -- work ---------------------------------------------------------------------------------------------------
 
@@ -115,7 +111,7 @@ class Driver(Device):
         with self._current:
             function, types = self._function(source, kernel, shared)
             values = [scalar.item() for scalar in convert(types, args, kernel)]
-            function.prepared_async_call(_three(grid), _three(block), self.stream, *values, shared_size=shared)
+            function.prepared_async_call(_three(grid), _three(block), self._streams[COMPUTE], *values, shared_size=shared)
 
     def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
         # Row-major c = a b is column-major c' = b' a'.
@@ -124,7 +120,54 @@ class Driver(Device):
 
     def sync(self) -> None:
         with self._current:
-            self.stream.synchronize()
+            for stream in self._streams:
+                stream.synchronize()
+
+    # -- lanes --------------------------------------------------------------------------------------------------
+
+    def pinned(self, nbytes: int) -> np.ndarray:
+        with self._current:
+            return self.drv.pagelocked_empty(nbytes, np.uint8, mem_flags=self.drv.host_alloc_flags.PORTABLE)
+
+    def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
+        with self._current:
+            self.drv.memcpy_htod_async(pointer, values, self._streams[lane])
+
+    def fetch(self, pointer: int, values: np.ndarray, lane: int) -> None:
+        with self._current:
+            self.drv.memcpy_dtoh_async(values, pointer, self._streams[lane])
+
+    def copy_peer(self, other: Device, source: int, target: int, nbytes: int) -> None:
+        self.copy(source, target, nbytes)
+
+    def reaches(self, other: Device) -> bool:
+        if other not in self._reached:
+            self._reached[other] = isinstance(other, Driver) and self._reach(other)
+        return self._reached[other]
+
+    def _reach(self, other: Driver) -> bool:
+        if not self.device.can_access_peer(other.device):
+            return False
+        with self._current:
+            try:
+                self.drv.Context.enable_peer_access(other.context)
+            except self.drv.Error as error:  # refused, or somebody else in this process has done it
+                return "already enabled" in str(error)
+        return True
+
+    def mark(self, lane: int) -> Any:
+        with self._current:
+            return self.drv.Event(self.drv.event_flags.DISABLE_TIMING).record(self._streams[lane])
+
+    def wait(self, lane: int, mark: Any) -> None:
+        with self._current:
+            self._streams[lane].wait_for_event(mark)
+
+    def wait_here(self, mark: Any) -> None:
+        with self._current:
+            mark.synchronize()
+
+    # -- kernels ------------------------------------------------------------------------------------------------
 
     def _function(self, source: Source, kernel: str, shared: int) -> tuple[Any, tuple[str, ...]]:
         types = signatures(source.file)[kernel].types
@@ -150,23 +193,6 @@ class _Current:
 
     def __exit__(self, *_: object) -> None:
         self.context.pop()
-
-
-class _Stage:
-    """A page-locked buffer, and the event after which it may be filled again."""
-
-    def __init__(self, drv: Any) -> None:
-        self.drv, self.buffer = drv, np.empty(0, np.uint8)
-        self.done = drv.Event(drv.event_flags.DISABLE_TIMING)
-
-    def send(self, values: np.ndarray, pointer: int, stream: Any) -> None:
-        self.done.synchronize()
-        if self.buffer.nbytes < values.nbytes:
-            self.buffer = self.drv.pagelocked_empty(values.nbytes, np.uint8)
-        part = self.buffer[: values.nbytes]
-        part[:] = values.reshape(-1).view(np.uint8)
-        self.drv.memcpy_htod_async(pointer, part, stream)
-        self.done.record(stream)
 
 
 class _Blas:

@@ -6,6 +6,7 @@ import numpy as np
 
 from convnet.backends.base import Backend
 from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for
+from convnet.backends.cuda.transfers import Staged
 
 _PARTS = 256  # blocks of a sum over everything
 
@@ -20,8 +21,21 @@ class EltwiseOps(Launcher, Backend):
         return self.device.upload(np.asarray(values, np.float32))
 
     def copy_in(self, values, out):
-        if out.size:
-            self.device.copy_in(np.ascontiguousarray(values, np.float32), out.pointer)
+        if isinstance(values, Staged):
+            with values as arrived:
+                self.device.copy(arrived.pointer, out.pointer, out.nbytes)
+        else:
+            self.device.copy_in(values, out)
+
+    def stage(self, values):
+        dtype = values.dtype if values.dtype == np.uint8 else np.dtype(np.float32)
+        return self.device.transfers.stage(values, dtype)
+
+    def copy_from(self, other, x, out):
+        if isinstance(other, EltwiseOps):
+            self.device.transfers.cross(other.device, x.pointer, out.pointer, out.nbytes)
+        else:
+            super().copy_from(other, x, out)
 
     def download(self, array):
         return self.device.download(array)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 
 from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.launch import Launcher
+from convnet.backends.cuda.transfers import Staged
 
 
 class ImageOps(Launcher, Backend):
@@ -47,11 +50,11 @@ class ImageOps(Launcher, Backend):
 
     def pack_images(self, pixels, crop, out):
         N, H, W, C = pixels.shape
-        places = np.stack([crop.tops, crop.lefts, crop.flips], axis=1).astype(np.int32)
-        moved = [self.device.upload(np.ascontiguousarray(values)) for values in (pixels, places)]
-        mean, shifts = self._floats(crop.mean), self.device.upload(np.ascontiguousarray(crop.shifts, np.float32))
-        args = (*moved, mean, shifts, out, out.size, C, crop.gain)
-        self._image("pack", out, _shapes((C, H, W, N), out.shape), *args)
+        places = self.device.upload(np.stack([crop.tops, crop.lefts, crop.flips], axis=1).astype(np.int32))
+        mean, shifts = self._floats(crop.mean), self.device.upload(np.asarray(crop.shifts, np.float32))
+        with pixels if isinstance(pixels, Staged) else nullcontext(self.device.upload(pixels)) as moved:
+            args = (moved, places, mean, shifts, out, out.size, C, crop.gain)
+            self._image("pack", out, _shapes((C, H, W, N), out.shape), *args)
 
     def _image(self, kernel: str, out: DeviceArray, shapes: dict[str, int], *args) -> None:
         self.each("image", kernel, out.size, *args, shapes=shapes)

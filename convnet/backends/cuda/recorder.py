@@ -30,11 +30,8 @@ class Recorder(Device):
     def free(self, pointer: int, nbytes: int) -> None:
         pass
 
-    def copy_in(self, values: np.ndarray, pointer: int) -> None:
+    def copy_in(self, values: np.ndarray, out: DeviceArray) -> None:
         pass
-
-    def upload(self, values: np.ndarray) -> DeviceArray:
-        return self.empty(values.shape, values.dtype)
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         values.fill(0)
@@ -50,6 +47,30 @@ class Recorder(Device):
         pass
 
     def sync(self) -> None:
+        pass
+
+    def pinned(self, nbytes: int) -> np.ndarray:
+        return np.empty(nbytes, np.uint8)
+
+    def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
+        pass
+
+    def fetch(self, pointer: int, values: np.ndarray, lane: int) -> None:
+        pass
+
+    def copy_peer(self, other: Device, source: int, target: int, nbytes: int) -> None:
+        pass
+
+    def reaches(self, other: Device) -> bool:
+        return True
+
+    def mark(self, lane: int) -> None:
+        pass
+
+    def wait(self, lane: int, mark: Any) -> None:
+        pass
+
+    def wait_here(self, mark: Any) -> None:
         pass
 
 

@@ -1,0 +1,137 @@
+"""Arrays on their way from the host to a device, and between devices: what may run at the same time, and what must wait.
+
+A device has two lanes of work, each in order: COMPUTE for kernels and products, COPY for inputs of a step to come. So
+three things go on at once: the host packs a minibatch into page-locked memory, the one before it crosses to the device,
+and the device computes. Where one needs the other, a mark is set in one lane and waited for in the other:
+
+    a page-locked buffer is filled again     after the copy that reads it           (the host waits)
+    a slot on the device is filled again     after the ops that read it             (COPY waits for COMPUTE)
+    ops read a slot                          after the copy that fills it           (COMPUTE waits for COPY)
+    a copy from another device               after the ops there that make it       (COMPUTE here for COMPUTE there)
+    ops there write over what is copied      after the copy                         (COMPUTE there for COMPUTE here)
+
+The emulator of the tests runs lanes as late or as early as these waits allow, so that a missing one shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from convnet.backends.cuda.array import DeviceArray
+
+if TYPE_CHECKING:
+    from convnet.backends.cuda.device import Device
+
+COMPUTE, COPY = 0, 1  # the lanes
+_BUFFERS = 4  # page-locked buffers of a ring
+
+
+class Pinned:
+    """A page-locked buffer; ``busy`` is the mark after which it may be filled again."""
+
+    def __init__(self) -> None:
+        self.memory, self.busy = np.empty(0, np.uint8), None
+
+
+class Ring:
+    """Page-locked buffers in turn."""
+
+    def __init__(self, device: Device) -> None:
+        self.device, self.turn = device, 0
+        self.buffers = [Pinned() for _ in range(_BUFFERS)]
+
+    def next(self, nbytes: int) -> Pinned:
+        """A buffer of at least ``nbytes`` that nobody reads any more; the host waits for it."""
+        buffer = self.buffers[self.turn]
+        self.turn = (self.turn + 1) % len(self.buffers)
+        if buffer.busy is not None:
+            self.device.wait_here(buffer.busy)
+        if buffer.memory.nbytes < nbytes:
+            buffer.memory = self.device.pinned(nbytes)
+        return buffer
+
+    def send(self, values: np.ndarray, dtype: np.dtype, pointer: int, lane: int) -> Any:
+        """Copy ``values``, in any order of memory, to the device; they may change at once. Returns the mark of arrival."""
+        nbytes = values.size * dtype.itemsize
+        buffer = self.next(nbytes)
+        part = buffer.memory[:nbytes]
+        np.copyto(part.view(dtype).reshape(values.shape), values, casting="same_kind")
+        self.device.send(part, pointer, lane)
+        buffer.busy = self.device.mark(lane)
+        return buffer.busy
+
+
+class Slot:
+    """Memory on the device for one staged array after another; ``read`` is the mark of the last op that read it."""
+
+    def __init__(self, array: DeviceArray, read: Any) -> None:
+        self.array, self.read = array, read
+
+
+class Staged:
+    """A host array on its way to a device, or there: ``with staged as array`` gives it to ops, once."""
+
+    def __init__(self, transfers: Transfers, slot: Slot, shape: Sequence[int], dtype: np.dtype, sent: Any) -> None:
+        self.transfers, self.slot, self.sent = transfers, slot, sent
+        self.shape, self.dtype, self.used = tuple(shape), dtype, False
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __enter__(self) -> DeviceArray:
+        self.transfers.device.wait(COMPUTE, self.sent)
+        return DeviceArray(self.slot.array.buffer, self.shape, self.dtype)
+
+    def __exit__(self, *_: object) -> None:
+        self.slot.read, self.used = self.transfers.device.mark(COMPUTE), True
+        self.transfers.slots.append(self.slot)
+
+    def __del__(self) -> None:
+        if not self.used:  # its copy may be under way, but whatever is put there next comes later in the same lane
+            self.transfers.slots.append(self.slot)
+
+
+class Transfers:
+    """What a device needs for copies that do not hold up its work."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.slots: list[Slot] = []  # free ones
+        self._direct, self._ahead, self._between = Ring(device), Ring(device), Ring(device)
+
+    def copy_in(self, values: np.ndarray, dtype: np.dtype, pointer: int) -> None:
+        """To memory that ops issued before may still use."""
+        self._direct.send(values, dtype, pointer, COMPUTE)
+
+    def stage(self, values: np.ndarray, dtype: np.dtype) -> Staged:
+        """Begin to copy ``values`` beside the device's work; they may change at once."""
+        slot = self._slot(values.size * dtype.itemsize)
+        if slot.read is not None:
+            self.device.wait(COPY, slot.read)
+        sent = self._ahead.send(values, dtype, slot.array.pointer, COPY)
+        return Staged(self, slot, values.shape, dtype, sent)
+
+    def cross(self, other: Device, source: int, target: int, nbytes: int) -> None:
+        """Copy from ``source`` on ``other`` to ``target`` here: directly if this device reaches it, else by the host."""
+        device = self.device
+        if device.reaches(other):
+            device.wait(COMPUTE, other.mark(COMPUTE))
+            device.copy_peer(other, source, target, nbytes)
+            other.wait(COMPUTE, device.mark(COMPUTE))
+            return
+        buffer = self._between.next(nbytes)
+        other.fetch(source, buffer.memory[:nbytes], COMPUTE)
+        device.wait(COMPUTE, other.mark(COMPUTE))
+        device.send(buffer.memory[:nbytes], target, COMPUTE)
+        buffer.busy = device.mark(COMPUTE)
+
+    def _slot(self, nbytes: int) -> Slot:
+        fitting = [slot for slot in self.slots if nbytes <= slot.array.nbytes <= 2 * nbytes]
+        if fitting:
+            self.slots.remove(fitting[0])
+            return fitting[0]
+        # Ops issued before may still use the memory: what was freed is given out again at once.
+        return Slot(self.device.empty((nbytes,), np.uint8), self.device.mark(COMPUTE))
