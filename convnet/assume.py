@@ -123,16 +123,16 @@ class _Sizes:
         dims = {layer.dataIdx: 1 for layer in _data_layers(builder.graph)}
         for layer in _data_layers(builder.graph):
             rows = side**2 * channels_of(builder.graph, layer.dataIdx, default=0 if layer.dataIdx else 3)
-            dims[layer.dataIdx] = max(dims[layer.dataIdx], layer.values["start"] + rows, layer.values["end"])
+            dims[layer.dataIdx] = max(dims[layer.dataIdx], (layer.start or 0) + rows, layer.values["end"] or 0)
         dims |= self.dims
         outputs, _ = _attempt(builder, dims, None, self.tree)
         kinds, predictions = {}, set()
         for cost in builder.graph.costs:
             source, kind = cost.sources[0] if cost.sources else None, cost.first_input  # type: ignore[attr-defined]
-            if isinstance(source, Data) and kind:
+            if isinstance(source, Data) and source.dataIdx is not None and kind:
                 kinds[source.dataIdx] = kind
                 predicted = max(outputs[cost.sources[-1].name] or 1, 1)
-                rows = source.values["start"] + (predicted if kind == "target" else 1)
+                rows = (source.start or 0) + (predicted if kind == "target" else 1)
                 dims[source.dataIdx] = max(dims[source.dataIdx], rows)
                 predictions |= {predicted} if kind != "gate" else set()
         dims |= self.dims
@@ -184,7 +184,8 @@ def _declared_outputs(layer: Layer) -> int:
 
 
 def _data_layers(graph: Graph) -> list[Data]:
-    return [layer for layer in graph.declared if isinstance(layer, Data)]
+    """Those of a known matrix; values that could not be read are ``None``, here and above."""
+    return [layer for layer in graph.declared if isinstance(layer, Data) and layer.dataIdx is not None]
 
 
 def _notes(builder: Builder, sizes: _Sizes, given: dict[int, int], classes: int | None) -> list[str]:

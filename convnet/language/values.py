@@ -50,7 +50,7 @@ class Int(Kind):
     word = "a whole number"
 
     def parse(self, text: str) -> int:
-        if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) and len(text.strip()) <= _DIGITS:
+        if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text, re.ASCII) and len(text.strip()) <= _DIGITS:
             return int(text)
         raise BadValue(self.word)
 
@@ -132,7 +132,7 @@ class WeightSource(Kind):
         text = text.strip()
         if not text:
             return None
-        match = re.fullmatch(r"([^\[\]]*[^\[\]\s])(?:\[([0-9]+)\])?", text)
+        match = re.fullmatch(r"([^\[\]]*[^\[\]\s])(?:\[([0-9]{1,9})\])?", text)
         if not match:
             raise BadValue(self.word)
         return match[1], int(match[2] or 0)
