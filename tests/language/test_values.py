@@ -33,7 +33,8 @@ def test_spellings(kind, text, expected):
 @pytest.mark.parametrize(
     "kind, text",
     [
-        (INT, "16.0"), (INT, "0x10"), (INT, "1_6"), (INT, ""), (INT, "\x1c3"), (INT, "9" * 5000), (FLOAT, "1_0"), (FLOAT, "x"), (BOOL, "t"), (BOOL, "2"),
+        (INT, "16.0"), (INT, "0x10"), (INT, "1_6"), (INT, ""), (INT, "\x1c3"), (INT, "9" * 5000),
+        (FLOAT, "1_0"), (FLOAT, "x"), (BOOL, "t"), (BOOL, "2"),
         (WEIGHT_SOURCE, "A [0]"), (WEIGHT_SOURCE, f"a[{'9' * 5000}]"), (INIT_FUNC, "f"), (INIT_FUNC, "m.f(a))"),
         (RATE, "fast"), (RATE, "dexp[tgtFactor=250;numSteps=4]"), (RATE, "const[base=0.1]x"),
         (RATE, "dexp[base=1;tgtFactor=2]"),
