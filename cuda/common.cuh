@@ -5,7 +5,7 @@
 // Activations are [c][y][x][n], cases fastest; weights [c][ky][kx][f].
 
 #ifndef EMULATED
-#define DYNAMIC_SHARED(type, name) extern __shared__ type name[]
+#define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]
 #endif
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)

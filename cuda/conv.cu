@@ -9,33 +9,36 @@
 // Layout: images[ch][y][x][n], filters[c][ky][kx][f] (LOCAL: one such per window before it), out[f][my][mx][n].
 // Each is a matrix product by tiles (product.cuh) for one place of the image:
 //   forward      one window: filters x cases, k runs over (c, ky, kx)       block x: window, then group and filter tile
-//   input grad   one pixel: channels x cases, k over (window, f)             block x: pixel, then group and channel tile
+//   input grad   one pixel: channels x cases, k over (f, window)             block x: pixel, then group and channel tile
 //   weight grad  (c, ky, kx) x filters, k over (window, n)                   block x: tiles; z: a share of the windows, whose
 //                                                                            sums go to parts and are added in order
+// Forward and input grad first list the rows of memory that their k's lie in, those of taps inside the image only, so that the
+// loop over k is left with little but its products. The input grad reads filters turned around: turned[f][ky][kx][c].
 // 2012: filterActs_YxX_{color,sparse,sparse_random}, conv_img_acts_manycolor and kin, conv_weight_acts_{c,mc_mf}, add.
 
 #include "common.cuh"
+
+#if PASS == FORWARD || PASS == INPUT_GRAD || PASS == WEIGHT_GRAD
 #include "product.cuh"
 
 __device__ __forceinline__ int channel_of(const int* conns, int group, int c) {
     return HAS_CONNS ? conns[group * CF + c] : group * CF + c;
 }
 
-// Four neighbours of a row from `column` on; those from `limit` on are zero. VECTOR: rows begin at 16-byte boundaries.
-template <typename Row>
-__device__ __forceinline__ float4 four(Row row, int column, int limit, bool vector) {
-    if (vector && column + 3 < limit) return *reinterpret_cast<const float4*>(row + column);
-    float4 v = {0, 0, 0, 0};
-    if (column < limit) v.x = row[column];
-    if (column + 1 < limit) v.y = row[column + 1];
-    if (column + 2 < limit) v.z = row[column + 2];
-    if (column + 3 < limit) v.w = row[column + 3];
-    return v;
+// Begin to copy the four values from `from` on; zeros where fewer than four are `left` in the row, and where the row is not
+// `there`. `whole`: rows begin at 16-byte boundaries, and have multiples of four.
+__device__ __forceinline__ void copy_four(float* to, const float* from, int left, bool there, bool whole) {
+    if (whole) {
+        copy_async16(to, from, there && left > 0);
+    } else {
+#pragma unroll
+        for (int i = 0; i < 4; i++) copy_async4(to + i, from + i, there && i < left);
+    }
 }
 
-__device__ __forceinline__ void blend_four(float* row, int column, int limit, float4 v, bool vector, float scale_targets,
+__device__ __forceinline__ void blend_four(float* row, int column, int limit, float4 v, bool whole, float scale_targets,
                                            float scale_output) {
-    if (vector && column + 3 < limit) {
+    if (whole && column < limit) {
         float4* to = reinterpret_cast<float4*>(row + column);
         float4 old = {0, 0, 0, 0};
         if (scale_targets != 0.0f) old = *to;
@@ -48,6 +51,41 @@ __device__ __forceinline__ void blend_four(float* row, int column, int limit, fl
     if (column + 2 < limit) row[column + 2] = blend(row + column + 2, v.z, scale_targets, scale_output);
     if (column + 3 < limit) row[column + 3] = blend(row + column + 3, v.w, scale_targets, scale_output);
 }
+#endif
+
+#if PASS == FORWARD || PASS == INPUT_GRAD
+// The sums over `count` k's of a[k, m] b[k, n], where find(k, row_a, row_b) tells which row of a (of `wide_a` floats, those from
+// `limit_a` on are zero) and which of b (of N floats, `limit_b`) belong to k. The rows of up to LIST k's are found at a time.
+template <typename Find>
+__device__ __forceinline__ Sums listed_product(int count, Find find, const float* a, int wide_a, int limit_a, const float* b,
+                                               int limit_b) {
+    __shared__ int rows_a[LIST], rows_b[LIST];
+    Sums sums = {};
+    for (int first = 0; first < count; first += LIST) {
+        const int length = least(LIST, count - first), slices = ceil_div(length, BK);
+#pragma unroll 1
+        for (int i = threadIdx.x; i < slices * BK; i += THREADS) {
+            rows_a[i] = rows_b[i] = -1;
+            if (i < length) find(first + i, rows_a[i], rows_b[i]);
+        }
+        __syncthreads();
+        accumulate(
+            slices,
+            [&](int s, float* to_a, float* to_b) {
+                each_piece<BM>([&](int, int k, int m) {
+                    const int row = rows_a[s * BK + k];
+                    copy_four(to_a + k * WIDE_A + m, a + (long long)row * wide_a + m, limit_a - m, row >= 0, VECTOR_A);
+                });
+                each_piece<BN>([&](int, int k, int n) {
+                    const int row = rows_b[s * BK + k];
+                    copy_four(to_b + k * WIDE_B + n, b + (long long)row * N + n, limit_b - n, row >= 0, VECTOR_N);
+                });
+            },
+            sums);
+    }
+    return sums;
+}
+#endif
 
 #if PASS == FORWARD
 // 2012: filterActs_YxX_color, filterActs_YxX_sparse; with random connections filterActs_YxX_sparse_random.
@@ -58,25 +96,41 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int window = blockIdx.x / tiles, tile = blockIdx.x % tiles;
     const int group = tile / ceil_div(FG, BM), f0 = tile % ceil_div(FG, BM) * BM, n0 = blockIdx.y * BN;
     const int top = window / MX * STRIDE - PADDING, left = window % MX * STRIDE - PADDING;
+    const int ky0 = most(0, -top), kx0 = most(0, -left);  // taps inside the image
+    const int down = most(0, least(SIZE, H - top) - ky0), across = most(0, least(SIZE, W - left) - kx0);
     const float* weights = filters + (LOCAL ? (long long)window * CF * SIZE * SIZE * F : 0) + group * FG + f0;
 
-    product(
-        CF * SIZE * SIZE,
-        [&](int k, int m) -> float4 {
-            if (k >= CF * SIZE * SIZE) return {0, 0, 0, 0};
-            return four(weights + (long long)k * F, m, FG - f0, VECTOR_F);
+    const Sums sums = listed_product(
+        CF * down * across,
+        [&](int k, int& row_a, int& row_b) {
+            const int c = k / (down * across), ky = ky0 + k / across % down, kx = kx0 + k % across;
+            row_a = (c * SIZE + ky) * SIZE + kx;
+            row_b = (channel_of(conns, group, c) * H + top + ky) * W + left + kx;
         },
-        [&](int k, int n) -> float4 {
-            const int c = k / (SIZE * SIZE), y = top + k / SIZE % SIZE, x = left + k % SIZE;
-            if (c >= CF || y < 0 || y >= H || x < 0 || x >= W) return {0, 0, 0, 0};
-            const float* row = images + (((long long)channel_of(conns, group, c) * H + y) * W + x) * N + n0;
-            return four(row, n, N - n0, VECTOR_N);
-        },
-        [&](int m, int n, float4 sums) {
-            if (f0 + m >= FG) return;
-            float* row = out + ((long long)(group * FG + f0 + m) * MY * MX + window) * N + n0;
-            blend_four(row, n, N - n0, sums, VECTOR_N, scale_targets, scale_output);
-        });
+        weights, F, FG - f0, images + n0, N - n0);
+    give(sums, [&](int m, int n, float4 four) {
+        if (f0 + m >= FG) return;
+        float* row = out + ((long long)(group * FG + f0 + m) * MY * MX + window) * N + n0;
+        blend_four(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output);
+    });
+}
+#endif
+
+#if PASS == TURN
+// turned[f, t, c] = filters[c, t, f] for every tap t; one such for each window if LOCAL (block z: window, then tap). A block
+// turns 32 x 32 values around. 2012's kernels turned their tiles in shared memory instead.
+// 2012: none.
+extern "C" __global__ void conv_turn(const float* filters, float* turned) {
+    __shared__ float tile[32][33];
+    const int tap = blockIdx.z % (SIZE * SIZE), c0 = blockIdx.y * 32, f0 = blockIdx.x * 32;
+    const long long window = blockIdx.z / (SIZE * SIZE) * (long long)(CF * SIZE * SIZE) * F;
+    for (int i = threadIdx.y; i < 32 && c0 + i < CF; i += blockDim.y)
+        if (f0 + threadIdx.x < F)
+            tile[i][threadIdx.x] = filters[window + ((long long)(c0 + i) * SIZE * SIZE + tap) * F + f0 + threadIdx.x];
+    __syncthreads();
+    for (int i = threadIdx.y; i < 32 && f0 + i < F; i += blockDim.y)
+        if (c0 + threadIdx.x < CF)
+            turned[window + ((long long)(f0 + i) * SIZE * SIZE + tap) * CF + c0 + threadIdx.x] = tile[threadIdx.x][i];
 }
 #endif
 
@@ -94,39 +148,26 @@ __device__ __forceinline__ int windows_over(int pixel, int windows) {
 
 // 2012: img_acts_color, img_acts_mediumcolor, conv_img_acts_manycolor.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    conv_input_grad(const float* grad, const float* filters, float* into, float scale_targets, float scale_output) {
+    conv_input_grad(const float* grad, const float* turned, float* into, float scale_targets, float scale_output) {
     const int tiles = ceil_div(CF, BM) * G;
     const int pixel = blockIdx.x / tiles, tile = blockIdx.x % tiles, y = pixel / W, x = pixel % W;
     const int group = tile / ceil_div(CF, BM), c0 = tile % ceil_div(CF, BM) * BM, n0 = blockIdx.y * BN;
-    const int my0 = first_window(y), mx0 = first_window(x), across = windows_over(x, MX);
-    const int K = windows_over(y, MY) * across * FG;
+    const int my0 = first_window(y), mx0 = first_window(x), down = windows_over(y, MY), across = windows_over(x, MX);
 
-    product(
-        K,
-        [&](int k, int m) -> float4 {
-            const int at = k / FG, f = k % FG;
-            if (k >= K || c0 + m >= CF) return {0, 0, 0, 0};
-            const auto weight = [&](int at, int f) {
-                const int my = my0 + at / across, mx = mx0 + at % across;
-                const int ky = y + PADDING - my * STRIDE, kx = x + PADDING - mx * STRIDE;
-                const long long row = (LOCAL ? (long long)(my * MX + mx) * CF : 0) + c0 + m;
-                return filters + ((row * SIZE + ky) * SIZE + kx) * F + group * FG + f;
-            };
-            if (f + 3 < FG) return four(weight(at, f), 0, 4, VECTOR_F);
-            float v[4] = {0, 0, 0, 0};  // the four cross the end of a window's filters
-            for (int i = 0; i < 4 && k + i < K; i++) v[i] = *weight((k + i) / FG, (k + i) % FG);
-            return {v[0], v[1], v[2], v[3]};
+    const Sums sums = listed_product(
+        FG * down * across,
+        [&](int k, int& row_a, int& row_b) {
+            const int f = group * FG + k / (down * across), my = my0 + k / across % down, mx = mx0 + k % across;
+            const int ky = y + PADDING - my * STRIDE, kx = x + PADDING - mx * STRIDE, window = my * MX + mx;
+            row_a = (((LOCAL ? window * F : 0) + f) * SIZE + ky) * SIZE + kx;
+            row_b = f * MY * MX + window;
         },
-        [&](int k, int n) -> float4 {
-            if (k >= K) return {0, 0, 0, 0};
-            const int at = k / FG, f = group * FG + k % FG, my = my0 + at / across, mx = mx0 + at % across;
-            return four(grad + (((long long)f * MY + my) * MX + mx) * N + n0, n, N - n0, VECTOR_N);
-        },
-        [&](int m, int n, float4 sums) {
-            if (c0 + m >= CF) return;
-            float* row = into + ((long long)(group * CF + c0 + m) * H * W + pixel) * N + n0;
-            blend_four(row, n, N - n0, sums, VECTOR_N, scale_targets, scale_output);
-        });
+        turned + c0, CF, CF - c0, grad + n0, N - n0);
+    give(sums, [&](int m, int n, float4 four) {
+        if (c0 + m >= CF) return;
+        float* row = into + ((long long)(group * CF + c0 + m) * H * W + pixel) * N + n0;
+        blend_four(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output);
+    });
 }
 #endif
 
@@ -135,30 +176,53 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_weight_grad(const float* images, const float* grad, float* into, const int* conns, int windows_per_part,
                      float scale_targets, float scale_output) {
-    const int rows = CF * SIZE * SIZE, tiles_f = ceil_div(FG, BN);
+    const int rows = CF * SIZE * SIZE, tiles_f = ceil_div(FG, BN), per_window = ceil_div(N, BK);
     const int tile = blockIdx.x % (ceil_div(rows, BM) * tiles_f), group = blockIdx.x / (ceil_div(rows, BM) * tiles_f);
     const int r0 = tile / tiles_f * BM, f0 = tile % tiles_f * BN, part = blockIdx.z;
     const int first = part * windows_per_part, windows = least(windows_per_part, MY * MX - first);
-    float* target = into + (long long)part * rows * F;
+    float* target = into + (long long)part * rows * F + group * FG + f0;
 
-    product(
-        windows * NK,
-        [&](int k, int m) -> float4 {
-            const int window = first + k / NK, n = k % NK, r = r0 + m, c = r / (SIZE * SIZE);
-            const int y = window / MX * STRIDE - PADDING + r / SIZE % SIZE, x = window % MX * STRIDE - PADDING + r % SIZE;
-            if (c >= CF || k >= windows * NK || y < 0 || y >= H || x < 0 || x >= W) return {0, 0, 0, 0};
-            return four(images + (((long long)channel_of(conns, group, c) * H + y) * W + x) * N, n, N, VECTOR_N);
+    __shared__ int taps[BM], kys[BM], kxs[BM];  // of each weight of the tile: its row of the images, and place, in window (0, 0)
+    for (int m = threadIdx.x; m < BM; m += THREADS) {
+        const int r = r0 + m, c = least(r / (SIZE * SIZE), CF - 1), ky = r / SIZE % SIZE, kx = r % SIZE;
+        taps[m] = (channel_of(conns, group, c) * H + ky - PADDING) * W + kx - PADDING;
+        kys[m] = r < rows ? ky - PADDING : -H - MY * STRIDE, kxs[m] = kx - PADDING;
+    }
+    __syncthreads();
+
+    const float *from_a[pieces_of(BM)], *from_b[pieces_of(BN)];  // what this thread copies, at case 0 of the window
+    int left_a[pieces_of(BM)], left_b[pieces_of(BN)];            // and how many values there are from there on
+    Sums sums = {};
+    int window = first, n0 = 0;  // of the next slice
+    accumulate(
+        windows * per_window,
+        [&](int, float* to_a, float* to_b) {
+            if (n0 == 0) {
+                const int top = window / MX * STRIDE, left = window % MX * STRIDE;
+                each_piece<BM>([&](int p, int k, int m) {
+                    left_a[p] = (unsigned)(kys[m] + top) < H && (unsigned)(kxs[m] + left) < W ? N - k : 0;
+                    from_a[p] = images + (long long)(taps[m] + top * W + left) * N + k;
+                });
+                each_piece<BN>([&](int p, int k, int m) {
+                    from_b[p] = grad + ((long long)(group * FG + f0 + m) * MY * MX + window) * N + k;
+                    left_b[p] = f0 + m < FG ? N - k : 0;
+                });
+            }
+            each_piece<BM>([&](int p, int k, int m) {
+                copy_four(to_a + m * WIDE_A + k, from_a[p] + n0, left_a[p] - n0, true, VECTOR_N);
+            });
+            each_piece<BN>([&](int p, int k, int m) {
+                copy_four(to_b + m * WIDE_B + k, from_b[p] + n0, left_b[p] - n0, true, VECTOR_N);
+            });
+            n0 += BK;
+            if (n0 >= N) n0 = 0, window++;
         },
-        [&](int k, int m) -> float4 {
-            const int window = first + k / NK, n = k % NK;
-            if (f0 + m >= FG || k >= windows * NK) return {0, 0, 0, 0};
-            return four(grad + ((long long)(group * FG + f0 + m) * MY * MX + window) * N, n, N, VECTOR_N);
-        },
-        [&](int m, int f, float4 sums) {
-            if (r0 + m >= rows) return;
-            float* row = target + (long long)(r0 + m) * F + group * FG + f0;
-            blend_four(row, f, FG - f0, sums, VECTOR_F, scale_targets, scale_output);
-        });
+        sums);
+    give(sums, [&](int m, int f, float sum) {
+        if (r0 + m >= rows || f0 + f >= FG) return;
+        float* to = target + (long long)(r0 + m) * F + f;
+        *to = blend(to, sum, scale_targets, scale_output);
+    });
 }
 #endif
 

@@ -12,7 +12,6 @@ from support import BACKENDS, ROOT, SMALL_NET, make_graph
 
 from convnet.backends.cuda import Cuda, compile, source
 from convnet.backends.cuda.array import DeviceArray
-from convnet.backends.cuda.conv import Shape, tiles_for
 from convnet.backends.cuda.recorder import Recorder, empty_state
 from convnet.backends.cuda.source import Source
 from convnet.errors import BackendError
@@ -20,18 +19,34 @@ from convnet.net import Net
 from convnet.passes import Pass
 
 ARCHITECTURES = (75, 80, 90, 120)
-ODD = Shape(H=7, W=7, N=5, F=9, MY=3, MX=3, SIZE=3, CF=5, G=1, PADDING=0, STRIDE=2, LOCAL=1, HAS_CONNS=1)
-ALEXNET = Shape(H=13, W=13, N=128, F=384, MY=13, MX=13, SIZE=3, CF=192, G=2, PADDING=1, STRIDE=1, LOCAL=0, HAS_CONNS=0)
+# C, S, N, F, k, padding, stride, groups, local, random connections
+CONVOLUTIONS = [
+    (10, 7, 5, 9, 3, 0, 2, 1, True, True),
+    (10, 7, 5, 9, 3, 0, 2, 1, True, False),
+    (384, 13, 128, 384, 3, 1, 1, 2, False, False),
+]
+
+
+def convolutions(math: str, C, S, N, F, k, padding, stride, groups, local, random) -> list[Source]:
+    """Of all passes of a convolution."""
+    recorder = Recorder(math)
+    be, M, Cf = Cuda(recorder), (S + 2 * padding - k) // stride + 1, C // groups // (2 if random else 1)
+    images, out = be.empty((C, S, S, N)), be.empty((F, M, M, N))
+    filters = be.empty((*((M * M,) if local else ()), Cf, k, k, F))
+    how = {"padding": padding, "stride": stride, "groups": groups}
+    how["conns"] = be.connections([0] * Cf * groups) if random else None
+    for op, args in (
+        ("forward", (images, filters, out)),
+        ("input_grad", (out, filters, images)),
+        ("weight_grad", (images, out, filters)),
+    ):
+        getattr(be, f"{'local' if local else 'conv'}_{op}")(*args, **how)
+    return [seen[0] for seen in recorder.seen]
 
 
 def specialisations() -> list[Source]:
     """Every file as some layer has it compiled."""
-    found = [
-        Source.of("conv.cu", shape.constants, tiles_for(name, rows, columns, tensor))
-        for shape, rows, columns in ((ODD, 5, 5), (ALEXNET, 192, 128))
-        for name in ("FORWARD", "INPUT_GRAD", "WEIGHT_GRAD", "SPARSE_INPUT_GRAD", "ADD_PARTS")
-        for tensor in (False, True)
-    ]
+    found = [s for math in ("float32", "tf32") for sizes in CONVOLUTIONS for s in convolutions(math, *sizes)]
     recorder = Recorder()
     be, x = Cuda(recorder), np.zeros((4, 6, 6, 8), np.float32)
     maps, flat = be.upload(x), be.upload(x.reshape(-1, 8))

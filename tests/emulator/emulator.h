@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <vector>
 
@@ -45,7 +46,11 @@ namespace emu {
 
 enum State { READY, AT_BARRIER, AT_WARP, DONE };
 
+struct Copy { void* to; const void* from; size_t bytes; unsigned batch; };  // `from` null: zeros
+
 struct Fiber {
+    std::deque<Copy> copies;  // begun and not done
+    unsigned batches = 0;
     void* stack_pointer = nullptr;
     char* stack = nullptr;
     State state = READY;
@@ -158,6 +163,22 @@ inline unsigned ballot(bool vote, int line) {
     return votes;
 }
 
+// -- asynchronous copies: in every other block done when they are begun, else not before they are waited for
+
+inline bool early;
+
+inline void finish(unsigned batch) {
+    for (; !current->copies.empty() && current->copies.front().batch < batch; current->copies.pop_front()) {
+        const Copy& copy = current->copies.front();
+        copy.from ? memcpy(copy.to, copy.from, copy.bytes) : memset(copy.to, 0, copy.bytes);
+    }
+}
+
+inline void copy(void* to, const void* from, size_t bytes, bool inside) {
+    current->copies.push_back({to, inside ? from : nullptr, bytes, current->batches});
+    if (early) finish(current->batches + 1);
+}
+
 // -- running
 
 inline void release_barrier() {
@@ -195,6 +216,8 @@ inline void run_block(const std::vector<unsigned>& order) {
     for (Fiber& fiber : fibers) {
         fiber.state = READY;
         fiber.stack_pointer = prepare(fiber.stack, run_fiber);
+        fiber.copies.clear();
+        fiber.batches = 0;
     }
     for (Warp& own : warps) own.arrived = 0;
     for (;;) {
@@ -255,6 +278,7 @@ inline const char* run(dim3 grid, dim3 block, size_t shared, unsigned seed, std:
             for (unsigned y = 0; y < grid.y; y++)
                 for (unsigned x = 0; x < grid.x; x++) {
                     block_index = {x, y, z};
+                    early = (x + y + z + seed) % 2;
                     run_block(order);
                 }
     }
@@ -263,10 +287,11 @@ inline const char* run(dim3 grid, dim3 block, size_t shared, unsigned seed, std:
     return error;
 }
 
+// As tensor cores see a number.
 inline float as_tf32(float value) {
     uint32_t bits;
     memcpy(&bits, &value, 4);
-    bits = (bits + 0x1000) & 0xFFFFE000u;  // round to nearest, ties away, as cvt.rna.tf32
+    bits &= 0xFFFFE000u;
     memcpy(&value, &bits, 4);
     return value;
 }
@@ -295,12 +320,16 @@ inline float __powf(float x, float y) { return powf(x, y); }
 inline float __fdividef(float x, float y) { return x / y; }
 template <typename T> inline T atomicAdd(T* p, T value) { T old = *p; *p += value; return old; }
 
-// Definitions of the instructions that cuda/tensor.cuh wraps: asynchronous copies and TF32 tensor cores.
-inline void copy_async16(void* to, const void* from, bool inside) { inside ? memcpy(to, from, 16) : memset(to, 0, 16); }
-inline void copy_async4(void* to, const void* from, bool inside) { inside ? memcpy(to, from, 4) : memset(to, 0, 4); }
-inline void copy_commit() {}
-template <int PENDING> inline void copy_wait() {}
-inline float to_tf32(float value) { return emu::as_tf32(value); }
+inline unsigned __float_as_uint(float x) { unsigned bits; memcpy(&bits, &x, 4); return bits; }
+inline float __uint_as_float(unsigned bits) { float x; memcpy(&x, &bits, 4); return x; }
+
+// The instructions that cuda/tensor.cuh wraps.
+inline void copy_async16(void* to, const void* from, bool inside) { emu::copy(to, from, 16, inside); }
+inline void copy_async4(void* to, const void* from, bool inside) { emu::copy(to, from, 4, inside); }
+inline void copy_commit() { emu::current->batches++; }
+template <unsigned PENDING> inline void copy_wait() {
+    if (emu::current->batches > PENDING) emu::finish(emu::current->batches - PENDING);
+}
 
 // d[16x8] += a[16x8] b[8x8] over a warp; fragments as in the PTX manual for m16n8k8 with .tf32 operands.
 inline void mma_tf32(float d[4], const float a[4], const float b[2]) {

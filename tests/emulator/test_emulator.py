@@ -99,6 +99,41 @@ def test_tensor_product(run):
     np.testing.assert_array_equal(out[:32], product[g, 2 * t] * np.float32(1000000) + product[g + 8, 2 * t + 1])
 
 
+COPIED = """
+    __shared__ float t[64], u[64];
+    u[threadIdx.x] = 0;
+    __syncthreads();
+    t[threadIdx.x] = u[(threadIdx.x + 1) % 64]; BEFORE
+    copy_async4(&u[threadIdx.x], x + threadIdx.x, threadIdx.x != 5);
+    copy_commit(); AFTER
+    copy_wait<PENDING>();
+    __syncthreads();
+    out[threadIdx.x] = u[63 - threadIdx.x] + t[threadIdx.x];
+"""
+
+
+@pytest.mark.parametrize("barrier, pending, kept", [("BEFORE", 0, 6), ("AFTER", 0, 3), ("BEFORE", 1, 3)])
+def test_asynchronous_copies(run, barrier, pending, kept):
+    """Done at once or not before they are waited for: without a barrier before, or the wait after, half of the runs fail."""
+    x = np.arange(64, dtype=np.float32)
+    expected = np.where(x == 5, 0, x)[::-1]
+    body = COPIED.replace(barrier, "__syncthreads();").replace("PENDING", str(pending))
+    body = body.replace("BEFORE", "").replace("AFTER", "")
+    right = [np.array_equal(run(body, x, f"copied{barrier}{pending}.cu", seed), expected) for seed in range(6)]
+    assert sum(right) == kept
+
+
+def test_batches_of_copies_arrive_in_order(run):
+    body = """
+    __shared__ float t[128];
+    for (int half = 0; half < 2; half++) copy_async4(&t[half * 64 + threadIdx.x], x + threadIdx.x, true), copy_commit();
+    copy_wait<1>();
+    out[threadIdx.x] = t[threadIdx.x] + (t[64 + threadIdx.x] == t[threadIdx.x] ? 0 : 100);
+    """
+    sums = {run(body, np.ones(64, np.float32), "batches.cu", seed).sum() for seed in (1, 2)}
+    assert sums == {64, 64 * 101}
+
+
 STEPS = {
     "shared": "__shared__ float t[64]; t[threadIdx.x] = x[threadIdx.x]; out[threadIdx.x] = t[threadIdx.x + count - 63];",
     "local": "float t[4]; for (int i = 0; i < count - 59; i++) t[i] = x[i]; out[threadIdx.x] = t[threadIdx.x % 4];",

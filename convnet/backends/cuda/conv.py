@@ -14,11 +14,20 @@ import numpy as np
 
 from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray
-from convnet.backends.cuda.launch import Launcher, blocks_for, ceil_div
+from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
 
-_PASSES = ("FORWARD", "INPUT_GRAD", "WEIGHT_GRAD", "SPARSE_INPUT_GRAD", "ADD_PARTS")
-_HEIGHTS = (32, 48, 64, 96, 128)  # rows of a tile that a block can own
-_TENSOR_HEIGHTS = (32, 64, 128)
+_PASSES = ("FORWARD", "TURN", "INPUT_GRAD", "WEIGHT_GRAD", "SPARSE_INPUT_GRAD", "ADD_PARTS")
+_SIDES = (32, 48, 64, 96, 128)  # of the tile that a block can own
+_TENSOR_SIDES = (32, 64, 128)
+_ISSUED_PER_CYCLE = 128  # instructions of a processor's threads
+_BUSY_THREADS = 256  # of a processor, below which they wait for memory more than it waits for them
+_SUMS_PER_CYCLE = 128  # multiply-adds of a processor
+_BYTES_PER_CYCLE = 32  # that a processor gets from the second-level cache
+_ADDED_PER_CYCLE = 300  # parts of sums, written and read again by the whole device
+_NUMBERS = {name: i for i, name in enumerate(_PASSES)}
+_LIST = 1024  # rows that a block finds at a time
+_TURNED = 32  # side of the squares in which filters are turned around
+_FLOAT = 4
 _MOST_PARTS_BYTES = 256 << 20  # of memory for the parts of a weight gradient
 
 
@@ -57,9 +66,7 @@ class Shape:
 
     @property
     def constants(self) -> dict[str, int]:
-        vector_f = int(self.FG % 4 == 0 and self.F % 4 == 0)
-        extra = {"FG": self.FG, "NK": ceil_div(self.N, 4) * 4, "VECTOR_F": vector_f, "VECTOR_N": int(self.N % 4 == 0)}
-        return {**vars(self), **extra}
+        return {**vars(self), "FG": self.FG, "VECTOR_N": int(self.N % 4 == 0)}
 
 
 class ConvOps(Launcher, Backend):
@@ -106,51 +113,50 @@ class ConvOps(Launcher, Backend):
     # -- launches -----------------------------------------------------------------------------------------------
 
     def _filter_forward(self, s: Shape, images, filters, out, conns, scale_targets, scale_output) -> None:
-        tiles = self._tiles("FORWARD", s.FG, s.N)
+        tiles = self._tiles("FORWARD", s.FG, s.N, s.MY * s.MX * s.G)
         grid = (s.MY * s.MX * ceil_div(s.FG, tiles["BM"]) * s.G, ceil_div(s.N, tiles["BN"]))
-        self._conv("conv_forward", s, tiles, grid, images, filters, out, conns, scale_targets, scale_output)
+        self._conv("conv_forward", s, tiles, grid, images, filters, out, conns, scale_targets, scale_output, whole=s.FG)
 
     def _filter_input_grad(self, s: Shape, grad, filters, into, conns, scale_targets, scale_output) -> None:
         if conns is not None:
             starts, places = self._places(conns, len(into))
-            tiles, count = self._tiles("SPARSE_INPUT_GRAD", 32, 32), into.size
-            args = (grad, filters, into, starts, places, count, scale_targets, scale_output)
-            self._conv("conv_sparse_input_grad", s, tiles, (blocks_for(count, tiles["THREADS"]),), *args)
+            args = (grad, filters, into, starts, places, into.size, scale_targets, scale_output)
+            self._plain(
+                "SPARSE_INPUT_GRAD", "conv_sparse_input_grad", s.constants, (blocks_for(into.size),), (THREADS,), *args
+            )
             return
-        tiles = self._tiles("INPUT_GRAD", s.CF, s.N)
+        turned = self.device.empty((filters.size,))
+        depth = s.SIZE**2 * (s.MY * s.MX if s.LOCAL else 1)
+        grid = (ceil_div(s.F, _TURNED), ceil_div(s.CF, _TURNED), depth)
+        self._plain("TURN", "conv_turn", {"CF": s.CF, "SIZE": s.SIZE, "F": s.F}, grid, (_TURNED, 8), filters, turned)
+        tiles = self._tiles("INPUT_GRAD", s.CF, s.N, s.H * s.W * s.G)
         grid = (s.H * s.W * ceil_div(s.CF, tiles["BM"]) * s.G, ceil_div(s.N, tiles["BN"]))
-        self._conv("conv_input_grad", s, tiles, grid, grad, filters, into, scale_targets, scale_output)
+        self._conv("conv_input_grad", s, tiles, grid, grad, turned, into, scale_targets, scale_output, whole=s.CF)
 
     def _filter_weight_grad(self, s: Shape, images, grad, into, conns, scale_targets, scale_output) -> None:
-        tiles = self._tiles("WEIGHT_GRAD", s.rows, s.FG)
+        tiles = self._tiles("WEIGHT_GRAD", s.rows, s.FG, 0)
         blocks, windows = ceil_div(s.rows, tiles["BM"]) * ceil_div(s.FG, tiles["BN"]) * s.G, s.MY * s.MX
-        if s.LOCAL:
-            args = (images, grad, into, conns, 1, scale_targets, scale_output)
-            self._conv("conv_weight_grad", s, tiles, (blocks, 1, windows), *args)
-            return
-        share = self._windows_per_part(blocks, windows, into.nbytes)
+        share = 1 if s.LOCAL else share_of_windows(blocks, windows, tiles, s.N, into.size, self.device.processors)
         parts = ceil_div(windows, share)
-        if parts == 1:
+        if s.LOCAL or parts == 1:
             args = (images, grad, into, conns, share, scale_targets, scale_output)
-            self._conv("conv_weight_grad", s, tiles, (blocks,), *args)
+            self._conv("conv_weight_grad", s, tiles, (blocks, 1, parts), *args)
             return
         sums = self.device.empty((parts, into.size))
         self._conv("conv_weight_grad", s, tiles, (blocks, 1, parts), images, grad, sums, conns, share, 0.0, 1.0)
-        adding = self._tiles("ADD_PARTS", 32, 32)
         args = (sums, into, parts, into.size, scale_targets, scale_output)
-        self._conv("conv_add_parts", s, adding, (blocks_for(into.size, adding["THREADS"]),), *args)
+        self._plain("ADD_PARTS", "conv_add_parts", {}, (blocks_for(into.size),), (THREADS,), *args)
 
-    def _conv(self, kernel: str, s: Shape, tiles: dict[str, int], grid, *args: Any) -> None:
-        self.run("conv", kernel, grid, (tiles["THREADS"],), *args, shapes=s.constants, tiles=tiles)
+    def _conv(self, kernel: str, s: Shape, tiles: dict[str, int], grid, *args: Any, whole: int = 0) -> None:
+        """A product by tiles; ``whole`` is the length of the rows of its first matrix, unless those are rows of cases."""
+        shapes = {**s.constants, "VECTOR_A": int(whole % 4 == 0)}
+        self.run("conv", kernel, grid, (tiles["THREADS"],), *args, shapes=shapes, tiles=tiles, shared=shared_bytes(tiles))
 
-    def _tiles(self, name: str, rows: int, columns: int) -> dict[str, int]:
-        return tiles_for(name, rows, columns, self.device.math == "tf32")
+    def _plain(self, name: str, kernel: str, shapes: dict[str, int], grid, block, *args: Any) -> None:
+        self.run("conv", kernel, grid, block, *args, shapes=shapes, tiles={**_NUMBERS, "PASS": _NUMBERS[name]})
 
-    def _windows_per_part(self, blocks: int, windows: int, nbytes: int) -> int:
-        """So many windows that the blocks of all parts fill the device twice, within a limit of memory."""
-        wanted = ceil_div(2 * self.device.processors, blocks)
-        parts = max(1, min(wanted, windows, _MOST_PARTS_BYTES // max(nbytes, 1)))
-        return ceil_div(windows, parts)
+    def _tiles(self, name: str, rows: int, columns: int, places: int) -> dict[str, int]:
+        return tiles_for(name, rows, columns, places, self.device.processors, self.device.math == "tf32")
 
     def _places(self, conns: DeviceArray, channels: int) -> tuple[DeviceArray, DeviceArray]:
         """For each channel the indices into ``conns`` that name it: where its list starts, and the lists. Made once."""
@@ -164,20 +170,68 @@ class ConvOps(Launcher, Backend):
 
 
 @cache
-def tiles_for(name: str, rows: int, columns: int, tensor: bool = False) -> dict[str, int]:
-    """The tile of a block for a product of ``rows`` x ``columns``: the largest that wastes little."""
-    BM = _best(rows, _TENSOR_HEIGHTS if tensor else _HEIGHTS)
-    BN = _best(columns, _TENSOR_HEIGHTS)
-    along_k = {"FORWARD": (0, 0), "INPUT_GRAD": (1, 0), "WEIGHT_GRAD": (1, 1)}.get(name, (0, 0))
-    tiles = {pass_name: i for i, pass_name in enumerate(_PASSES)}
-    tiles |= {"PASS": tiles[name], "TF32": int(tensor), "A_ALONG_K": along_k[0], "B_ALONG_K": along_k[1], "BM": BM, "BN": BN}
+def tiles_for(name: str, rows: int, columns: int, places: int, processors: int, tensor: bool = False) -> dict[str, int]:
+    """The tile of a block for ``places`` products of ``rows`` x ``columns``, so that a device of so many processors is done
+    soonest; with 0 places they can be shared out as one likes."""
+    along_k = int(name == "WEIGHT_GRAD")
+    sides = _TENSOR_SIDES if tensor else _SIDES
+    tiles = [_tile(BM, BN, tensor) for BM in sides for BN in (sides if along_k else _TENSOR_SIDES)]
+
+    def cycles(tile: dict[str, int]) -> tuple[float, int]:
+        blocks = ceil_div(rows, tile["BM"]) * ceil_div(columns, tile["BN"])
+        turns = _turns(blocks * places, processors, tile) if places else blocks
+        return turns * _cycles_of_slice(tile), -tile["BM"] * tile["BN"]
+
+    best = min((tile for tile in tiles if tile["THREADS"] % 32 == 0 and tile["THREADS"] >= 64), key=cycles)
+    return {**_NUMBERS, "PASS": _NUMBERS[name], "ALONG_K": along_k, "LIST": _LIST, **best}
+
+
+def _tile(BM: int, BN: int, tensor: bool) -> dict[str, int]:
+    sides = {"TF32": int(tensor), "BM": BM, "BN": BN}
     if tensor:
-        WM, WN = (64, 32) if BM == 128 and BN == 128 else (32, 32)
-        return {**tiles, "BK": 16, "WM": WM, "WN": WN, "THREADS": 32 * (BM // WM) * (BN // WN)}
-    TM, TN = (8 if BM >= 64 else 4), (8 if BN >= 64 else 4)
-    return {**tiles, "BK": 8, "TM": TM, "TN": TN, "THREADS": BM // TM * (BN // TN)}
+        WM, WN = max(BM // 2, 32), max(BN // 2, 32)
+        return {**sides, "BK": 16, "STAGES": 3, "WM": WM, "WN": WN, "THREADS": 32 * (BM // WM) * (BN // WN)}
+    side = 8 if BM * BN >= 2048 else 4
+    return {**sides, "BK": 8, "STAGES": 4, "TM": side, "TN": side, "THREADS": BM * BN // side**2}
 
 
-def _best(length: int, sizes: tuple[int, ...]) -> int:
-    """The size whose tiles cover ``length`` with least waste; larger ones, which reuse more, may waste a little more."""
-    return min(sizes, key=lambda size: (ceil_div(length, size) * size * (1 + 4 / size), -size))
+def _turns(blocks: int, processors: int, tile: dict[str, int]) -> float:
+    """How many blocks the busiest processor has, which needs a number of threads to be busy at all."""
+    return max(ceil_div(blocks, processors), _BUSY_THREADS / tile["THREADS"])
+
+
+def _cycles_of_slice(tile: dict[str, int]) -> float:
+    """Cycles of a processor for one slice: to issue its instructions, as counted in machine code for sm_90, and to bring its
+    values, half of which goes on meanwhile."""
+    BM, BN, BK, threads = tile["BM"], tile["BN"], tile["BK"], tile["THREADS"]
+    pieces = ceil_div(BM * BK, 4 * threads) + ceil_div(BN * BK, 4 * threads)
+    if tile["TF32"]:
+        products = BM * BN * BK // (threads * 64)  # each keeps the tensor cores busy for several cycles
+        issued = 5 * products + 60 + 11 * pieces
+    else:
+        products = BM * BN * BK // threads
+        issued = products * (1 + 1 / (2 * tile["TM"])) + 20 + 12 * pieces
+    return threads * issued / _ISSUED_PER_CYCLE + (BM + BN) * BK * _FLOAT / _BYTES_PER_CYCLE / 2
+
+
+def share_of_windows(blocks: int, windows: int, tiles: dict[str, int], N: int, weights: int, processors: int) -> int:
+    """Windows that a part of a weight gradient sums over: so that blocks of all parts end at about the same time, and the
+    parts, of so many ``weights`` each, are soon added up."""
+    most = max(1, min(windows, _MOST_PARTS_BYTES // (_FLOAT * weights)))
+    window = tiles["BM"] * tiles["BN"] * N / _SUMS_PER_CYCLE
+
+    def cycles(parts: int) -> float:
+        turns = _turns(blocks * parts, processors, tiles)
+        return turns * ceil_div(windows, parts) * window + parts * weights / _ADDED_PER_CYCLE
+
+    return ceil_div(windows, min(range(1, most + 1), key=cycles))
+
+
+def shared_bytes(tiles: dict[str, int]) -> int:
+    """Shared memory for the slices of a product, as ``product.cuh`` lays them out."""
+    BM, BN, BK = tiles["BM"], tiles["BN"], tiles["BK"]
+    if tiles["ALONG_K"]:
+        floats = (BM + BN) * (BK + (0 if tiles["TF32"] else 4))
+    else:
+        floats = BK * (BM + BN + (16 if tiles["TF32"] else 0))
+    return _FLOAT * floats * tiles["STAGES"]
