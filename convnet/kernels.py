@@ -13,7 +13,7 @@ import argparse
 import re
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +51,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
 def launches_of(definition: str, params: str | None, layer: str, mini: int, math: str = "float32") -> list[Launch]:
     """The kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
     from convnet.backends.cuda import Cuda
-    from convnet.backends.cuda.recorder import Recorder, empty_state
+    from convnet.backends.cuda.recorder import Recorder, blank_inputs, empty_state
     from convnet.data.synthetic import fit
     from convnet.net import Net
-    from convnet.passes import Pass
     from convnet.reading import LayerFiles, parse
 
     files = LayerFiles.open(definition, params)
@@ -64,15 +63,22 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
         raise OptionError(f"no layer '{layer}' in {definition}" + (f"; did you mean '{hint}'?" if hint else ""))
     recorder = Recorder(math)
     net = Net(graph, Cuda(recorder), minibatch=mini, state=empty_state(graph))
-    node = net.nodes[layer]
-    net.cases, net.passing = mini, Pass.TRAIN
-    recorder.seen.clear()
-    if node.inputs:
-        node.forward()
-        node.backward()
+    launches: list[Launch] = []
+
+    def noting(work: Callable[..., None]) -> Callable[..., None]:
+        def noted(*args: Any) -> None:
+            begun = len(recorder.seen)
+            work(*args)
+            launches.extend(Launch(*seen) for seen in recorder.seen[begun:])
+
+        return noted
+
+    node: Any = net.nodes[layer]
+    node.forward, node.backward = noting(node.forward), noting(node.backward)
     for weights in node.all_weights:
-        weights.update()
-    return [Launch(*seen) for seen in recorder.seen]
+        weights.update = noting(weights.update)
+    net.train(blank_inputs(graph, mini), mini)
+    return launches
 
 
 def describe(launch: Launch, capability: int, with_source: bool = False) -> str:

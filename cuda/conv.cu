@@ -10,8 +10,8 @@
 // Each is a matrix product by tiles (product.cuh) for one place of the image:
 //   forward      one window: filters x cases, k runs over (c, ky, kx)       block x: window, then group and filter tile
 //   input grad   one pixel: channels x cases, k over (f, window)             block x: pixel, then group and channel tile
-//   weight grad  (c, ky, kx) x filters, k over (window, n)                   block x: tiles; z: a share of the windows, whose
-//                                                                            sums go to parts and are added in order
+//   weight grad  (c, ky, kx) x filters, k over (window, n)                   block x: a share of the windows, then tiles; the
+//                                                                            sums of shares go to parts, added in order
 // Forward and input grad first list the rows of memory that their k's lie in, those of taps inside the image only, so that the
 // loop over k is left with little but its products. The input grad reads filters turned around: turned[f][ky][kx][c].
 // 2012: filterActs_YxX_{color,sparse,sparse_random}, conv_img_acts_manycolor and kin, conv_weight_acts_{c,mc_mf}, add.
@@ -117,13 +117,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #endif
 
 #if PASS == TURN
-// turned[f, t, c] = filters[c, t, f] for every tap t; one such for each window if LOCAL (block z: window, then tap). A block
-// turns 32 x 32 values around. 2012's kernels turned their tiles in shared memory instead.
+// turned[f, t, c] = filters[c, t, f] for every tap t; one such for each window if LOCAL. A block turns 32 x 32 values around
+// (block x: window and tap, then channel tile, then filter tile). 2012's kernels turned their tiles in shared memory instead.
 // 2012: none.
 extern "C" __global__ void conv_turn(const float* filters, float* turned) {
     __shared__ float tile[32][33];
-    const int tap = blockIdx.z % (SIZE * SIZE), c0 = blockIdx.y * 32, f0 = blockIdx.x * 32;
-    const long long window = blockIdx.z / (SIZE * SIZE) * (long long)(CF * SIZE * SIZE) * F;
+    const int tiles_f = ceil_div(F, 32), tiles = tiles_f * ceil_div(CF, 32), tap = blockIdx.x / tiles % (SIZE * SIZE);
+    const int c0 = blockIdx.x % tiles / tiles_f * 32, f0 = blockIdx.x % tiles_f * 32;
+    const long long window = blockIdx.x / (tiles * SIZE * SIZE) * (long long)(CF * SIZE * SIZE) * F;
     for (int i = threadIdx.y; i < 32 && c0 + i < CF; i += blockDim.y)
         if (f0 + threadIdx.x < F)
             tile[i][threadIdx.x] = filters[window + ((long long)(c0 + i) * SIZE * SIZE + tap) * F + f0 + threadIdx.x];
@@ -177,8 +178,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     conv_weight_grad(const float* images, const float* grad, float* into, const int* conns, int windows_per_part,
                      float scale_targets, float scale_output) {
     const int rows = CF * SIZE * SIZE, tiles_f = ceil_div(FG, BN), per_window = ceil_div(N, BK);
-    const int tile = blockIdx.x % (ceil_div(rows, BM) * tiles_f), group = blockIdx.x / (ceil_div(rows, BM) * tiles_f);
-    const int r0 = tile / tiles_f * BM, f0 = tile % tiles_f * BN, part = blockIdx.z;
+    const int tiles = ceil_div(rows, BM) * tiles_f, tile = blockIdx.x % tiles, group = blockIdx.x / tiles % G;
+    const int r0 = tile / tiles_f * BM, f0 = tile % tiles_f * BN, part = blockIdx.x / (tiles * G);
     const int first = part * windows_per_part, windows = least(windows_per_part, MY * MX - first);
     float* target = into + (long long)part * rows * F + group * FG + f0;
 

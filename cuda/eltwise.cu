@@ -7,8 +7,8 @@
 //   eltmax       out[i] = max(out[i], x[i]);  gradient: grad[i] where x[i] == y[i]
 //   checks       how many values are not finite; the sum of magnitudes
 //
-// Layout: anything contiguous; x[r, j] rows slowest. Threads: one per element, striding over the grid; for sums one block
-// per row (sum_rows), or a fixed number of blocks whose partial sums the host adds (checks).
+// Layout: anything contiguous; x[r, j] rows slowest. Threads: one per element, striding over the grid (add_bias: over the
+// blocks of a row); for sums one block per row (sum_rows), or a fixed number of blocks whose parts the host adds (checks).
 // 2012: kEltwiseBinaryOp, kColVectorOp, kAggRows_wholerow, kTotalAgg, kEltwiseMaxGrad (nvmatrix, layer_kernels.cu).
 
 #include "common.cuh"
@@ -24,10 +24,10 @@ extern "C" __global__ void add(const float* x, float* out, long long count, floa
 }
 
 // 2012: kColVectorOp.
-extern "C" __global__ void add_bias(float* out, const float* biases, int rows, int columns) {
-    const float bias = biases[blockIdx.y];
-    float* row = out + (long long)blockIdx.y * columns;
-    FOR_EACH(j, columns) row[j] += bias;
+extern "C" __global__ void add_bias(float* out, const float* biases, int columns) {
+    const float bias = biases[blockIdx.x];
+    float* row = out + (long long)blockIdx.x * columns;
+    for (int j = blockIdx.y * THREADS + threadIdx.x; j < columns; j += gridDim.y * THREADS) row[j] += bias;
 }
 
 // 2012: kAggRows, kAggRows_wholerow, kAggShortRows.

@@ -4,6 +4,8 @@ import pytest
 
 from convnet import bench, kernels
 from convnet.cli import main
+from convnet.data.synthetic import fit
+from convnet.reading import LayerFiles, parse
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +65,11 @@ def test_kernels_of_no_layer(capsys):
 def test_listing_holds_every_pass():
     listed = {launch.kernel for launch in kernels.launches_of("layers-cifar10-26pct.cfg", None, "conv2", 4)}
     assert {"conv_forward", "conv_input_grad", "conv_weight_grad", "add_bias", "sum_rows", "update"} <= listed
+
+
+@pytest.mark.parametrize("definition", ["layers-imagenet.cfg", "layers-cifar10-11pct.cfg"])
+def test_every_layer_can_be_listed(definition):
+    graph = fit(lambda: parse(LayerFiles.open(definition, None))).graph
+    for name, layer in graph.layers.items():
+        listed = kernels.launches_of(definition, None, name, 4)
+        assert bool(listed) == (layer.type not in ("data", "concat")), name

@@ -60,12 +60,13 @@ def make_backends(name: str, threads: int, gpus: Sequence[int], math: str = "flo
 def why_not_cuda() -> str:
     """What keeps cuda from running here, in a sentence; empty if nothing does."""
     from convnet.backends.cuda.compile import find_compiler
-    from convnet.backends.cuda.driver import load_driver
+    from convnet.backends.cuda.driver import load_blas, load_driver
 
     try:
         if load_driver().Device.count() == 0:
             return "no GPU on this machine"
         find_compiler()
+        load_blas()
     except BackendError as error:
         return str(error)
     return ""

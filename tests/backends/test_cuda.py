@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from emulator.device import check_extents
 from support import BACKENDS, ROOT, SMALL_NET, make_graph
 
 from convnet.backends.cuda import Cuda, compile, source
@@ -27,8 +28,8 @@ CONVOLUTIONS = [
 ]
 
 
-def convolutions(math: str, C, S, N, F, k, padding, stride, groups, local, random) -> list[Source]:
-    """Of all passes of a convolution."""
+def launches(math: str, C, S, N, F, k, padding, stride, groups, local, random) -> list[tuple]:
+    """What all passes of a convolution start, biases included."""
     recorder = Recorder(math)
     be, M, Cf = Cuda(recorder), (S + 2 * padding - k) // stride + 1, C // groups // (2 if random else 1)
     images, out = be.empty((C, S, S, N)), be.empty((F, M, M, N))
@@ -41,12 +42,15 @@ def convolutions(math: str, C, S, N, F, k, padding, stride, groups, local, rando
         ("weight_grad", (images, out, filters)),
     ):
         getattr(be, f"{'local' if local else 'conv'}_{op}")(*args, **how)
-    return [seen[0] for seen in recorder.seen]
+    rows = out.reshape(-1, N) if local else out.reshape(F, -1)
+    be.add_bias(rows, be.empty((len(rows),)))
+    be.sum_rows(rows, be.empty((len(rows),)))
+    return recorder.seen
 
 
 def specialisations() -> list[Source]:
     """Every file as some layer has it compiled."""
-    found = [s for math in ("float32", "tf32") for sizes in CONVOLUTIONS for s in convolutions(math, *sizes)]
+    found = [seen[0] for math in ("float32", "tf32") for sizes in CONVOLUTIONS for seen in launches(math, *sizes)]
     recorder = Recorder()
     be, x = Cuda(recorder), np.zeros((4, 6, 6, 8), np.float32)
     maps, flat = be.upload(x), be.upload(x.reshape(-1, 8))
@@ -59,6 +63,14 @@ def specialisations() -> list[Source]:
     be.logreg_cost(flat[:1], flat, costs, 5)
     be.mirror(maps, maps)
     return list(dict.fromkeys([*found, *(seen[0] for seen in recorder.seen)]))
+
+
+@pytest.mark.parametrize("math", ["float32", "tf32"])
+@pytest.mark.parametrize("local", [True, False])
+def test_large_layers_can_be_started(math, local):
+    """Only the first extent of a grid may exceed 65,535."""
+    for _, _, grid, block, shared in launches(math, 4, 300, 1000, 8, 3, 1, 1, 1, local, False):
+        check_extents((*grid, 1, 1)[:3], (*block, 1, 1)[:3], shared)
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ class StandIn:
 
     def __init__(self, gpus=2, peers=True, enabled=()):
         drv, self.stack, self.log, self.peers, self.enabled = self, [], [], peers, set(enabled)
-        self.memory = {}
+        self.memory, self.at_exit = {}, []
         self.contexts = [drv.Context_(drv, index) for index in range(gpus)]
         self.Context = drv.Peering(drv)
 
@@ -99,6 +99,9 @@ class StandIn:
 
         def pop(self):
             assert self.drv.stack.pop() is self
+
+        def detach(self):
+            self.drv.log.append(("detach", self.index))
 
     class Peering:
         def __init__(self, drv):
@@ -191,6 +194,7 @@ def machine(monkeypatch):
     def put(**options):
         drv = StandIn(**options)
         monkeypatch.setattr(driver, "load_driver", lambda: drv)
+        monkeypatch.setattr(driver.atexit, "register", drv.at_exit.append)
         monkeypatch.setattr(driver, "_Blas", Blas)
         monkeypatch.setattr(driver, "build", lambda source, capability: b"")
         return drv
@@ -236,6 +240,14 @@ def test_inputs_come_by_the_second_stream(machine):
     assert len(be.device.transfers.slots) == 1 and not drv.stack
     lane = be.device._streams[COMPUTE]
     assert be.device._blas.made == lane.handle
+
+
+def test_contexts_are_given_back_at_exit(machine):
+    drv = machine()
+    make_backends("cuda", 0, [0, 1])
+    for work in drv.at_exit:
+        work()
+    assert drv.log == [("detach", 0), ("detach", 1)]
 
 
 def test_devices_named_twice_or_missing(machine):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import math
 import mmap
 import os
 import subprocess
@@ -29,6 +30,7 @@ from convnet.storage import cache_folder
 
 HEADER = Path(__file__).with_name("emulator.h")
 _PAGE = mmap.PAGESIZE
+_SHARED = 56 << 10  # bytes a block may ask for beside its own arrays: sm_75 has 64 KiB
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.restype = ctypes.c_void_p
 _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
@@ -98,6 +100,7 @@ class EmulatedDevice(Device):
 
     def launch(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int = 0) -> None:
         self.check(*(arg.pointer for arg in args if isinstance(arg, DeviceArray)))
+        check_extents(_three(grid), _three(block), shared)
         held = convert(signatures(source.file)[kernel].types, args, kernel)
         self.launched.add((source.file, kernel))
         self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, held, shared))
@@ -171,6 +174,13 @@ class EmulatedDevice(Device):
 
     def wait_here(self, mark: Any) -> None:
         pass
+
+
+def check_extents(grid: tuple[int, int, int], block: tuple[int, int, int], shared: int) -> None:
+    """Raise ``EmulationError`` for what no device would start (CUDA programming guide, technical specifications)."""
+    fits = grid[0] < 1 << 31 and max(grid[1:]) < 1 << 16 and min(*grid, *block) > 0
+    if not fits or math.prod(block) > 1024 or block[2] > 64 or shared > _SHARED:
+        raise EmulationError(f"no device starts {grid} blocks of {block} threads with {shared} bytes of shared memory")
 
 
 def _poison(un: str, start: int, count: int) -> None:

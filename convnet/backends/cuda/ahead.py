@@ -10,11 +10,9 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.compile import Compiler, build, find_compiler
-from convnet.backends.cuda.recorder import Recorder, empty_state
+from convnet.backends.cuda.recorder import Recorder, blank_inputs, empty_state
 from convnet.backends.cuda.source import Source
 from convnet.graph import Graph
 from convnet.net import Net
@@ -24,8 +22,7 @@ def sources_of(graph: Graph, minibatch: int, math: str = "float32", processors: 
     """What a training step, a test and a look at the weights run, each once, in order."""
     recorder = Recorder(math, processors)
     net = Net(graph, Cuda(recorder), minibatch, state=empty_state(graph))
-    last = max(graph.data_dims, default=-1)
-    inputs = [np.zeros((graph.data_dims.get(i, 1), minibatch), np.float32) for i in range(last + 1)]
+    inputs = blank_inputs(graph, minibatch)
     net.train(inputs, minibatch)
     net.test(inputs, minibatch)
     net.check_weights()

@@ -126,9 +126,9 @@ class ConvOps(Launcher, Backend):
             )
             return
         turned = self.device.empty((filters.size,))
-        depth = s.SIZE**2 * (s.MY * s.MX if s.LOCAL else 1)
-        grid = (ceil_div(s.F, _TURNED), ceil_div(s.CF, _TURNED), depth)
-        self._plain("TURN", "conv_turn", {"CF": s.CF, "SIZE": s.SIZE, "F": s.F}, grid, (_TURNED, 8), filters, turned)
+        taps = s.SIZE**2 * (s.MY * s.MX if s.LOCAL else 1)
+        blocks = ceil_div(s.F, _TURNED) * ceil_div(s.CF, _TURNED) * taps
+        self._plain("TURN", "conv_turn", {"CF": s.CF, "SIZE": s.SIZE, "F": s.F}, (blocks,), (_TURNED, 8), filters, turned)
         tiles = self._tiles("INPUT_GRAD", s.CF, s.N, s.H * s.W * s.G)
         grid = (s.H * s.W * ceil_div(s.CF, tiles["BM"]) * s.G, ceil_div(s.N, tiles["BN"]))
         self._conv("conv_input_grad", s, tiles, grid, grad, turned, into, scale_targets, scale_output, whole=s.CF)
@@ -136,14 +136,15 @@ class ConvOps(Launcher, Backend):
     def _filter_weight_grad(self, s: Shape, images, grad, into, conns, scale_targets, scale_output) -> None:
         tiles = self._tiles("WEIGHT_GRAD", s.rows, s.FG, 0)
         blocks, windows = ceil_div(s.rows, tiles["BM"]) * ceil_div(s.FG, tiles["BN"]) * s.G, s.MY * s.MX
-        share = 1 if s.LOCAL else share_of_windows(blocks, windows, tiles, s.N, into.size, self.device.processors)
+        area, threads, processors = tiles["BM"] * tiles["BN"], tiles["THREADS"], self.device.processors
+        share = 1 if s.LOCAL else share_of_windows(blocks, windows, area, threads, s.N, into.size, processors)
         parts = ceil_div(windows, share)
         if s.LOCAL or parts == 1:
             args = (images, grad, into, conns, share, scale_targets, scale_output)
-            self._conv("conv_weight_grad", s, tiles, (blocks, 1, parts), *args)
+            self._conv("conv_weight_grad", s, tiles, (blocks * parts,), *args)
             return
         sums = self.device.empty((parts, into.size))
-        self._conv("conv_weight_grad", s, tiles, (blocks, 1, parts), images, grad, sums, conns, share, 0.0, 1.0)
+        self._conv("conv_weight_grad", s, tiles, (blocks * parts,), images, grad, sums, conns, share, 0.0, 1.0)
         args = (sums, into, parts, into.size, scale_targets, scale_output)
         self._plain("ADD_PARTS", "conv_add_parts", {}, (blocks_for(into.size),), (THREADS,), *args)
 
@@ -179,7 +180,7 @@ def tiles_for(name: str, rows: int, columns: int, places: int, processors: int, 
 
     def cycles(tile: dict[str, int]) -> tuple[float, int]:
         blocks = ceil_div(rows, tile["BM"]) * ceil_div(columns, tile["BN"])
-        turns = _turns(blocks * places, processors, tile) if places else blocks
+        turns = _turns(blocks * places, processors, tile["THREADS"]) if places else blocks
         return turns * _cycles_of_slice(tile), -tile["BM"] * tile["BN"]
 
     best = min((tile for tile in tiles if tile["THREADS"] % 32 == 0 and tile["THREADS"] >= 64), key=cycles)
@@ -195,9 +196,9 @@ def _tile(BM: int, BN: int, tensor: bool) -> dict[str, int]:
     return {**sides, "BK": 8, "STAGES": 4, "TM": side, "TN": side, "THREADS": BM * BN // side**2}
 
 
-def _turns(blocks: int, processors: int, tile: dict[str, int]) -> float:
+def _turns(blocks: int, processors: int, threads: int) -> float:
     """How many blocks the busiest processor has, which needs a number of threads to be busy at all."""
-    return max(ceil_div(blocks, processors), _BUSY_THREADS / tile["THREADS"])
+    return max(ceil_div(blocks, processors), _BUSY_THREADS / threads)
 
 
 def _cycles_of_slice(tile: dict[str, int]) -> float:
@@ -214,14 +215,15 @@ def _cycles_of_slice(tile: dict[str, int]) -> float:
     return threads * issued / _ISSUED_PER_CYCLE + (BM + BN) * BK * _FLOAT / _BYTES_PER_CYCLE / 2
 
 
-def share_of_windows(blocks: int, windows: int, tiles: dict[str, int], N: int, weights: int, processors: int) -> int:
-    """Windows that a part of a weight gradient sums over: so that blocks of all parts end at about the same time, and the
-    parts, of so many ``weights`` each, are soon added up."""
+@cache
+def share_of_windows(blocks: int, windows: int, area: int, threads: int, N: int, weights: int, processors: int) -> int:
+    """Windows that a part of a weight gradient sums over: so that blocks of all parts, each of a tile of ``area`` sums, end
+    at about the same time, and the parts, of so many ``weights`` each, are soon added up."""
     most = max(1, min(windows, _MOST_PARTS_BYTES // (_FLOAT * weights)))
-    window = tiles["BM"] * tiles["BN"] * N / _SUMS_PER_CYCLE
+    window = area * N / _SUMS_PER_CYCLE
 
     def cycles(parts: int) -> float:
-        turns = _turns(blocks * parts, processors, tiles)
+        turns = _turns(blocks * parts, processors, threads)
         return turns * ceil_div(windows, parts) * window + parts * weights / _ADDED_PER_CYCLE
 
     return ceil_div(windows, min(range(1, most + 1), key=cycles))

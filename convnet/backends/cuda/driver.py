@@ -11,6 +11,7 @@ takes the current one for both. With unified addresses, which all devices that C
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import sys
 from collections import defaultdict
@@ -25,7 +26,6 @@ from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import COMPUTE
 from convnet.errors import BackendError
 
-_STATIC_SHARED = 48 << 10  # bytes of shared memory a kernel may have without asking
 _FORMATS = {"int": "i", "unsigned": "I", "long long": "q", "float": "f", "double": "d"}
 
 
@@ -43,6 +43,7 @@ class Driver(Device):
         self.index, self.math = index, math
         self.device = self.drv.Device(index)
         self.context = self.device.retain_primary_context()
+        atexit.register(self.context.detach)  # when it is only dropped, PyCUDA takes it for one it has made (2026.1)
         self._current = _Current(self.context)
         with self._current:
             self._open(self.device, math)
@@ -176,7 +177,7 @@ class Driver(Device):
             module = self.drv.module_from_buffer(build(source, self.capability))
             function = module.get_function(kernel)
             function.prepare("".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types))
-            if shared > _STATIC_SHARED:
+            if shared:  # more than 48 KiB, the kernel's own arrays counted, have to be asked for
                 function.set_attribute(self.drv.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
             self._functions[source, kernel] = function
         return function, types
@@ -199,13 +200,8 @@ class _Blas:
     """cuBLAS in single precision, with the math mode said and not left to the environment."""
 
     def __init__(self, stream: int, math: str) -> None:
-        try:
-            from nvmath.bindings import cublas
-
-            self.handle = cublas.create()
-        except Exception as error:  # a missing library shows in several kinds of errors
-            raise BackendError(f"cuBLAS is missing ({error}); pip install '.[cuda]'") from None
-        self.api = cublas
+        self.api = cublas = load_blas()
+        self.handle = cublas.create()
         cublas.set_stream(self.handle, stream)
         cublas.set_math_mode(self.handle, cublas.Math.TF32_TENSOR_OP_MATH if math == "tf32" else cublas.Math.PEDANTIC_MATH)
 
@@ -230,6 +226,17 @@ def load_driver() -> Any:
     except drv.Error as error:
         raise BackendError(f"the NVIDIA driver finds no GPU ({error}); use --backend cpu") from None
     return drv
+
+
+def load_blas() -> Any:
+    """nvmath's ``cublas``, with the library behind it; raises ``BackendError`` with what is missing and how to get it."""
+    try:
+        from nvmath.bindings import cublas
+
+        cublas.get_property(0)  # bindings look for their library when they are first used
+    except Exception as error:  # a missing library shows in several kinds of errors
+        raise BackendError(f"cuBLAS is missing ({str(error).splitlines()[0]}); pip install '.[cuda]'") from None
+    return cublas
 
 
 def _three(extents: Dim) -> tuple[int, int, int]:

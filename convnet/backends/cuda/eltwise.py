@@ -57,8 +57,8 @@ class EltwiseOps(Launcher, Backend):
 
     def add_bias(self, out, biases):
         rows, columns = out.shape
-        grid, tiles = (blocks_for(columns), rows), {"THREADS": THREADS}
-        self.run("eltwise", "add_bias", grid, (THREADS,), out, biases, rows, columns, tiles=tiles)
+        grid, tiles = (rows, blocks_for(columns)), {"THREADS": THREADS}
+        self.run("eltwise", "add_bias", grid, (THREADS,), out, biases, columns, tiles=tiles)
 
     def sum_rows(self, x, out, scale_targets=0.0, scale_output=1.0):
         rows, columns = x.shape

@@ -74,6 +74,12 @@ class Recorder(Device):
         pass
 
 
+def blank_inputs(graph: Graph, cases: int) -> list[np.ndarray]:
+    """Zeros for every matrix of a minibatch."""
+    last = max(graph.data_dims, default=-1)
+    return [np.zeros((graph.data_dims.get(i, 1), cases), np.float32) for i in range(last + 1)]
+
+
 def empty_state(graph: Graph) -> dict[str, dict[str, Any]]:
     """Weights of the right shapes for a net that will not run."""
     state = {}
