@@ -11,7 +11,7 @@ devices work at the same time, and a single order of issue is what makes runs re
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -331,13 +331,22 @@ class Net:
 
     def train(self, inputs: Inputs, cases: int, progress: float = 0.0, coming: Inputs = ()) -> dict[str, list[float]]:
         """One training step; returns the sums of every cost, measured before the update (numerics 16.2). ``coming`` are the
-        inputs of the next step, packed and brought to the devices while they compute this one."""
+        inputs of the next step, packed and brought to the devices while they compute this one.
+
+        The costs are looked at when all but the update has been issued, so that devices do not wait for the host. Raises
+        ``NumericalError`` if one is not finite, with the weights as they were.
+        """
         self.begin_step(progress, cases)
         self.forward(inputs, cases, Pass.TRAIN)
+        arriving = self._fetch_costs()
         if coming:
             self.stage(coming)
-        costs = self.check_costs()
         self.backward()
+        costs = {name: [float(value) for value in arrived()] for name, arrived in arriving.items()}
+        if not _all_finite(costs):
+            self._forget_gradients()
+            self.forward(inputs, cases, Pass.TRAIN)  # outputs are gone; make them again to look at
+            raise NumericalError(self._diagnose(costs))
         self.update()
         return costs
 
@@ -371,18 +380,23 @@ class Net:
 
     def costs(self) -> dict[str, list[float]]:
         """Sums over the cases of the last pass, by cost layer; waits."""
-        return {
-            name: [float(value) for value in node.be.download(node.costs)]
-            for name, node in self.nodes.items()
-            if node.layer.is_cost
-        }
+        return {name: [float(value) for value in arrived()] for name, arrived in self._fetch_costs().items()}
 
     def check_costs(self) -> dict[str, list[float]]:
         """``costs``, after checking that each is a finite number; raises ``NumericalError`` naming the first bad layer."""
         costs = self.costs()
         if not _all_finite(costs):
-            raise NumericalError(self._diagnose(next(name for name in costs if not _all_finite({name: costs[name]}))))
+            raise NumericalError(self._diagnose(costs))
         return costs
+
+    def _fetch_costs(self) -> dict[str, Callable[[], np.ndarray]]:
+        """Begin to bring the sums of every cost to the host."""
+        return {name: node.be.fetch(node.costs) for name, node in self.nodes.items() if node.layer.is_cost}
+
+    def _forget_gradients(self) -> None:
+        """Drop the gradients of a step that failed; momenta that one was folded into begin again."""
+        for weights in self.weights:
+            weights.forget()
 
     def output(self, name: str) -> np.ndarray:
         """The output of a layer kept by the last pass, (features, N)."""
@@ -412,7 +426,9 @@ class Net:
             if gradient:
                 node.inputs[0].grad_in_place = node.inputs[0].wants_grad
 
-    def _diagnose(self, cost: str) -> str:
+    def _diagnose(self, costs: dict[str, list[float]]) -> str:
+        """Where a cost that is not finite comes from, by the outputs of the last pass."""
+        cost = next(name for name in costs if not _all_finite({name: costs[name]}))
         culprit = next((n for n in self.nodes.values() if not n.layer.is_cost and not n.be.all_finite(n.out)), None)
         if culprit is None:
             return f"cost '{cost}' is not finite although every layer is: a label got probability 0. Lower epsW."

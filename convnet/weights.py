@@ -104,6 +104,12 @@ class Weights:
         self._constrain()
         self.contributions = self.waited = 0
 
+    def forget(self) -> None:
+        """Drop the gradient of a step that failed, and the momentum if the gradient was folded into it."""
+        if self.folding and self.contributions:
+            self.be.fill(self.inc, 0.0)
+        self.contributions = self.waited = 0
+
     def _tree_update(self) -> None:
         if self.contributions == 0:
             self.be.fill(self.grad, 0.0)

@@ -161,8 +161,13 @@ def test_bad_numbers_are_named(be):
     net = net_on(be)
     bad = data(9)
     bad[0][5, 3] = np.nan
+    before = collect_state(net)
     with np.errstate(all="ignore"), pytest.raises(NumericalError, match="layer 'data'"):
         net.train(bad, 9)
+    after = collect_state(net)
+    for name, own in before.items():
+        np.testing.assert_equal(after[name]["weights"], own["weights"])
+    assert net.train(data(9), 9) and net.step == 1 and net.check_weights() is None
     weights = net.nodes["local"].weights[0]
     be.copy_in(np.full(weights.value.shape, np.inf, np.float32), weights.value)
     with np.errstate(all="ignore"), pytest.raises(NumericalError, match=r"layer 'local'.*weights of 'local'"):

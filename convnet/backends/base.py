@@ -16,7 +16,7 @@ Letters: C channels, H, W height and width, N cases, F filters, M output side, G
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +59,11 @@ class Backend(ABC):
     @abstractmethod
     def download(self, array: Array) -> np.ndarray:
         """A host copy of an array; waits for the ops that write it."""
+
+    def fetch(self, array: Array) -> Callable[[], np.ndarray]:
+        """Begin to copy an array to the host, as the ops issued so far leave it; calling what is returned waits for it."""
+        values = self.download(array)
+        return lambda: values
 
     def copy_from(self, other: Backend, x: Array, out: Array) -> None:
         """out = x, an array of ``other`` of the same shape; waits only where it has to go through the host."""

@@ -40,6 +40,9 @@ class EltwiseOps(Launcher, Backend):
     def download(self, array):
         return self.device.download(array)
 
+    def fetch(self, array):
+        return self.device.transfers.fetch(array)
+
     def cost_vector(self, length):
         return self.device.upload(np.zeros(length, np.float64))
 

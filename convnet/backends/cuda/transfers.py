@@ -2,9 +2,11 @@
 
 A device has two lanes of work, each in order: COMPUTE for kernels and products, COPY for inputs of a step to come. So
 three things go on at once: the host packs a minibatch into page-locked memory, the one before it crosses to the device,
-and the device computes. Where one needs the other, a mark is set in one lane and waited for in the other:
+and the device computes. Costs come back in the order of COMPUTE, while the host issues what follows. Where one needs
+the other, a mark is set in one lane and waited for in the other:
 
     a page-locked buffer is filled again     after the copy that reads it           (the host waits)
+    the host reads what was fetched          after the copy                         (the host waits)
     a slot on the device is filled again     after the ops that read it             (COPY waits for COMPUTE)
     ops read a slot                          after the copy that fills it           (COMPUTE waits for COPY)
     a copy from another device               after the ops there that make it       (COMPUTE here for COMPUTE there)
@@ -15,7 +17,7 @@ The emulator of the tests runs lanes as late or as early as these waits allow, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 COMPUTE, COPY = 0, 1  # the lanes
 _BUFFERS = 4  # page-locked buffers of a ring
+_LEAST_FETCHED = 4096  # bytes of memory for what is fetched
 
 
 class Pinned:
@@ -101,6 +104,7 @@ class Transfers:
         self.device = device
         self.slots: list[Slot] = []  # free ones
         self._direct, self._ahead, self._between = Ring(device), Ring(device), Ring(device)
+        self._returned: list[np.ndarray] = []  # page-locked memory for what is fetched
 
     def copy_in(self, values: np.ndarray, dtype: np.dtype, pointer: int) -> None:
         """To memory that ops issued before may still use."""
@@ -113,6 +117,22 @@ class Transfers:
             self.device.wait(COPY, slot.read)
         sent = self._ahead.send(values, dtype, slot.array.pointer, COPY)
         return Staged(self, slot, values.shape, dtype, sent)
+
+    def fetch(self, array: DeviceArray) -> Callable[[], np.ndarray]:
+        """Begin to copy an array to the host, in the order of COMPUTE; the call of what is returned waits for it."""
+        fitting = [memory for memory in self._returned if memory.nbytes >= array.nbytes]
+        memory = fitting[0] if fitting else self.device.pinned(max(array.nbytes, _LEAST_FETCHED))
+        self._returned = [other for other in self._returned if other is not memory]
+        self.device.fetch(array.pointer, memory[: array.nbytes], COMPUTE)
+        mark = self.device.mark(COMPUTE)
+
+        def arrived() -> np.ndarray:
+            self.device.wait_here(mark)
+            values = memory[: array.nbytes].view(array.dtype).reshape(array.shape).copy()
+            self._returned.append(memory)
+            return values
+
+        return arrived
 
     def cross(self, other: Device, source: int, target: int, nbytes: int) -> None:
         """Copy from ``source`` on ``other`` to ``target`` here: directly if this device reaches it, else by the host."""
