@@ -28,6 +28,7 @@ from convnet.memory import BufferPool
 from convnet.passes import Pass
 from convnet.placement import place
 from convnet.state import bind_weights
+from convnet.steps import Steps
 from convnet.weights import Weights
 
 # The matrices of one minibatch: a float32 array (features, cases), or an object that fills one: ``fill(be, out)``, and
@@ -49,7 +50,7 @@ class Node:
         self.wants_grad = False
         self.acts_in_place = self.grad_in_place = False
         self.reached = self.started = False
-        self._acts: tuple[int, Array] | None = None
+        self.acts: tuple[int, Array] | None = None  # the buffer of the output, while there is one
         self._grad: tuple[int, Array] | None = None
         self._scratch: dict[str, Array] = {}
         self._staged: Any = None  # what ``stage`` began to bring
@@ -79,9 +80,7 @@ class Node:
     @property
     def out(self) -> Array:
         """The output, (features, N)."""
-        if self._acts is None:
-            self._acts = self.inputs[0]._acts if self.acts_in_place else self.net.pool(self.be).take(self._floats())
-        return self.view(self._acts)
+        return self.view(self.take_acts())
 
     @property
     def grad(self) -> Array:
@@ -122,7 +121,8 @@ class Node:
     def key(self, draw: int = 0) -> philox.Key:
         """Names the random numbers of this layer in this step."""
         offset = 0 if self.passing is Pass.TRAIN else 128
-        return philox.key_for(self.net.seed, self.layer.name, self.net.step, draw + offset)
+        step = 0 if self.net.capturing else self.net.step  # which the device counts for what is captured
+        return philox.key_for(self.net.seed, self.layer.name, step, draw + offset)
 
     def stage(self, index: int, start: int, end: int) -> None:
         """Begin to bring rows ``start`` to ``end`` of the coming minibatch's matrix ``index`` for ``feed``."""
@@ -163,6 +163,15 @@ class Node:
     def all_weights(self) -> list[Weights]:
         return [*self.weights, self.biases] if self.biases else []
 
+    def take_acts(self) -> tuple[int, Array]:
+        """The buffer of the output: that of the input, or one of the pool's."""
+        if self.acts is None:
+            self.acts = self.inputs[0].acts if self.acts_in_place else self.net.pool(self.be).take(self._floats())
+        return self.acts
+
+    def scratch_arrays(self) -> list[Array]:
+        return list(self._scratch.values())
+
     def forward(self) -> None:
         self.layer.forward(self)
         if self.layer.dropout > 0:
@@ -181,9 +190,9 @@ class Node:
 
     def release_acts(self) -> None:
         self.abroad.release_acts()
-        if self._acts is not None and not any(node.acts_in_place for node in self.consumers):
-            self.net.pool(self.be).give(*self._acts)
-        self._acts = None
+        if self.acts is not None and not any(node.acts_in_place for node in self.consumers):
+            self.net.pool(self.be).give(*self.acts)
+        self.acts = None
 
     def release_grad(self) -> None:
         taken_over = any(node.grad_in_place for node in self.inputs)
@@ -237,6 +246,7 @@ class Net:
         self.coming: Inputs = ()  # what ``stage`` began to bring
         self.cases = minibatch
         self.passing = Pass.TEST
+        self.capturing = False  # whether ops are kept for a ``CapturedStep`` instead of done
         self._pools: dict[Backend, BufferPool] = {}
         self._poison = poison
         self.nodes: dict[str, Node] = {}
@@ -270,7 +280,7 @@ class Net:
     def forward(self, inputs: Inputs, cases: int, passing: Pass, keep: Sequence[str] = ()) -> None:
         """Run all layers on one minibatch. In TRAIN and GRADCHECK outputs stay for ``backward``; else only those of ``keep``
         and of layers that nobody reads."""
-        self.inputs, self.cases, self.passing = inputs, cases, passing
+        self.begin_pass(inputs, cases, passing)
         remaining = {name: len(node.consumers) for name, node in self.nodes.items()}
         keeps = set(keep) if passing not in (Pass.TRAIN, Pass.GRADCHECK) else set(self.nodes)
         for name, node in self.nodes.items():
@@ -281,8 +291,15 @@ class Net:
                     source.release_acts()
             if node.layer.is_cost or (not node.consumers and name not in keeps):
                 node.release_acts()
+        self.end_forward()
 
-        if inputs is self.coming:
+    def begin_pass(self, inputs: Inputs, cases: int, passing: Pass) -> None:
+        """Set what nodes ask for while they run."""
+        self.inputs, self.cases, self.passing = inputs, cases, passing
+
+    def end_forward(self) -> None:
+        """What was staged for this pass is used up."""
+        if self.inputs is self.coming:
             self.coming = ()
 
     def stage(self, coming: Inputs) -> None:
@@ -337,17 +354,18 @@ class Net:
         ``NumericalError`` if one is not finite, with the weights as they were.
         """
         self.begin_step(progress, cases)
-        self.forward(inputs, cases, Pass.TRAIN)
+        step = self.steps.next(cases)
+        step.forward(inputs, cases)
         arriving = self._fetch_costs()
         if coming:
             self.stage(coming)
-        self.backward()
+        step.backward()
         costs = {name: [float(value) for value in arrived()] for name, arrived in arriving.items()}
         if not _all_finite(costs):
             self._forget_gradients()
             self.forward(inputs, cases, Pass.TRAIN)  # outputs are gone; make them again to look at
             raise NumericalError(self._diagnose(costs))
-        self.update()
+        step.update()
         return costs
 
     def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = ()) -> dict[str, list[float]]:
@@ -409,6 +427,7 @@ class Net:
         """Put weights into place; shared matrices become one ``Weights`` (numerics 13.4)."""
         for name, node in self.nodes.items():
             bind_weights(self, node, state.get(name, {}))
+        self.steps = Steps(self)
 
     def check_weights(self) -> None:
         """Raise ``NumericalError`` if any weight is not finite, naming the layer."""

@@ -20,7 +20,13 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 def key_for(seed: int, layer: str, step: int, draw: int = 0) -> Key:
     """The key of one layer's numbers at one training step; ``draw`` tells several draws of a step apart."""
-    return seed & 0xFFFFFFFF, zlib.crc32(layer.encode()), step & 0xFFFFFFFF, (step >> 32 << 8 | draw) & 0xFFFFFFFF
+    low, high = step_words(step)
+    return seed & 0xFFFFFFFF, zlib.crc32(layer.encode()), low, high | draw
+
+
+def step_words(step: int) -> tuple[int, int]:
+    """What a step adds to the two counter words of a key of step 0."""
+    return step & 0xFFFFFFFF, (step >> 32 << 8) & 0xFFFFFFFF
 
 
 def words(key: Key, count: int) -> np.ndarray:

@@ -104,9 +104,13 @@ class Weights:
         self._constrain()
         self.contributions = self.waited = 0
 
+    def kind_of_step(self) -> tuple[float, ...]:
+        """All that decides which ops a step issues for these weights, and with which numbers."""
+        return self.rate, self.plain_rate, self.case_scale, self.contributions, self.waited, self.checking
+
     def forget(self) -> None:
         """Drop the gradient of a step that failed, and the momentum if the gradient was folded into it."""
-        if self.folding and self.contributions:
+        if self.folding and self.learns:
             self.be.fill(self.inc, 0.0)
         self.contributions = self.waited = 0
 

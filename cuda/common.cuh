@@ -49,6 +49,12 @@ struct Key {
     unsigned k0, k1, c1, c2;
 };
 
+// The key of a launch. One that is issued again and again, as part of a captured step, finds the step's two words on the
+// device; else `now` is null and the host has put them into c1 and c2.
+__device__ __forceinline__ Key key_of(unsigned k0, unsigned k1, unsigned c1, unsigned c2, const unsigned* now) {
+    return now ? Key{k0, k1, c1 + now[0], c2 + now[1]} : Key{k0, k1, c1, c2};
+}
+
 __device__ __forceinline__ void philox(unsigned block, Key key, unsigned words[4]) {
     unsigned x0 = block, x1 = key.c1, x2 = key.c2, x3 = 0, k0 = key.k0, k1 = key.k1;
 #pragma unroll

@@ -65,10 +65,11 @@ extern "C" __global__ void neuron_input_grad(const float* x, const float* y, con
 
 // 2012: kUnaryRandomize after kEltwiseUnaryOp.
 extern "C" __global__ void nrelu_forward(const float* x, float* out, long long count, unsigned k0, unsigned k1,
-                                         unsigned c1, unsigned c2) {
+                                         unsigned c1, unsigned c2, const unsigned* now) {
+    const Key key = key_of(k0, k1, c1, c2, now);
     FOR_EACH(block, (count + 3) / 4) {
         unsigned words[4];
-        philox((unsigned)block, Key{k0, k1, c1, c2}, words);
+        philox((unsigned)block, key, words);
         for (int lane = 0; lane < 4 && 4 * block + lane < count; lane++) {
             const float radius = sqrtf(-2.0f * logf(uniform(words[lane & 2])));
             const float angle = 2.0f * uniform(words[lane | 1]);
@@ -81,10 +82,12 @@ extern "C" __global__ void nrelu_forward(const float* x, float* out, long long c
 
 // 2012: kUnaryRandomize, then kEltwiseBinaryOp with the mask it had drawn.
 extern "C" __global__ void dropout(const float* x, float* out, long long count, float keep, float gain,
-                                   float scale_targets, unsigned k0, unsigned k1, unsigned c1, unsigned c2) {
+                                   float scale_targets, unsigned k0, unsigned k1, unsigned c1, unsigned c2,
+                                   const unsigned* now) {
+    const Key key = key_of(k0, k1, c1, c2, now);
     FOR_EACH(block, (count + 3) / 4) {
         unsigned words[4];
-        philox((unsigned)block, Key{k0, k1, c1, c2}, words);
+        philox((unsigned)block, key, words);
         for (int lane = 0; lane < 4 && 4 * block + lane < count; lane++) {
             const long long i = 4 * block + lane;
             out[i] = blend(out + i, uniform(words[lane]) < keep ? gain * x[i] : 0.0f, scale_targets, 1.0f);

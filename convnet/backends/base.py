@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,6 +86,28 @@ class Backend(ABC):
 
     def sync(self) -> None:
         """Wait until every op issued so far is done."""
+
+    # -- capturing: ops issued once, then again and again as a whole, where ``captures`` is true ------------------
+
+    @property
+    def captures(self) -> bool:
+        """Whether ``capturing`` works."""
+        return False
+
+    def capturing(self) -> AbstractContextManager[list[Any]]:
+        """Inside, ops are kept instead of done; afterwards the list holds one thing for ``replay``.
+
+        Arrays must stay where they are. Random ops take keys of step 0; ``count_step`` adds the step to them.
+        """
+        raise NotImplementedError(self.name)
+
+    def replay(self, captured: Any) -> None:
+        """Issue what was captured."""
+        raise NotImplementedError(self.name)
+
+    def count_step(self, step: int) -> None:
+        """Let the random ops of what was captured draw the numbers of ``step`` from now on."""
+        raise NotImplementedError(self.name)
 
     def prepare(self, graph: Graph, minibatch: int) -> None:
         """Get ready to run ``graph``: where kernels are compiled, all of them at once."""

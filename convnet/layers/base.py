@@ -100,6 +100,7 @@ class Layer:
     uses_inputs: ClassVar[bool] = True  # whether backward reads its inputs
     computes: ClassVar[bool] = True  # whether any published program says what the layer computes
     stored_flags: ClassVar[str] = "acts inputs own"  # usesActs, usesInputs, forceOwnActs as the originals set them
+    varies: ClassVar[bool] = False  # whether forward depends on more, from step to step, than the contents of its inputs
     elementwise: ClassVar[bool] = False  # whether forward and backward may run in place
     wants_params: ClassVar[bool | str] = False  # whether a params section is demanded (or by which generations)
 

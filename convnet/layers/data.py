@@ -26,6 +26,7 @@ class Data(Layer):
     most_inputs = least_inputs = 0
     takes_neuron = False
     placed = False
+    varies = True
 
     dataIdx: int
     start: int

@@ -156,6 +156,7 @@ class RandomScale(ImageLayer):
         Key("tgtSize", INT, "side of the output; 0: side of the input over maxScale", 0, least=0, demanded_by="2012 2014"),
     )
     gradient = False
+    varies = True  # by sizes that the host draws
 
     maxScale: float
     tgtSize: int

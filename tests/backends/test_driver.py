@@ -180,11 +180,34 @@ class Function:
 
 
 class Blas:
-    def __init__(self, stream, math):
+    def __init__(self, stream, math, workspace):
         self.made = stream
 
     def product(self, *args):
         pass
+
+
+class Graphs:
+    """What ``graphs.Graphs`` asks of the driver, noted."""
+
+    def __init__(self, drv):
+        self.drv = drv
+
+    def _note(self, *entry):
+        self.drv.log.append((*entry, self.drv.current().index))
+
+    def begin(self, stream):
+        self._note("begin", stream)
+
+    def end(self, stream):
+        self._note("end", stream)
+        return 77
+
+    def launch(self, handle, stream):
+        self._note("launch", handle, stream)
+
+    def destroy(self, handle):
+        self._note("destroy", handle)
 
 
 @pytest.fixture
@@ -194,8 +217,9 @@ def machine(monkeypatch):
     def put(**options):
         drv = StandIn(**options)
         monkeypatch.setattr(driver, "load_driver", lambda: drv)
-        monkeypatch.setattr(driver.atexit, "register", drv.at_exit.append)
+        monkeypatch.setattr(driver.atexit, "register", lambda work, *args: drv.at_exit.append((work, args)))
         monkeypatch.setattr(driver, "_Blas", Blas)
+        monkeypatch.setattr(driver, "find_graphs", lambda: Graphs(drv))
         monkeypatch.setattr(driver, "build", lambda source, capability: b"")
         return drv
 
@@ -242,11 +266,23 @@ def test_inputs_come_by_the_second_stream(machine):
     assert be.device._blas.made == lane.handle
 
 
+def test_captured_work_is_a_graph_of_the_first_stream(machine):
+    drv = machine()
+    be = make_backends("cuda", 0, [0, 1])[1]
+    out, stream = be.empty((3, 4)), be.device._streams[COMPUTE].handle
+    with be.capturing() as held:
+        be.fill(out, 1.0)
+    be.replay(held[0])
+    del held
+    expected = [("begin", stream, 1), ("fill", 1), ("end", stream, 1), ("launch", 77, stream, 1), ("destroy", 77, 1)]
+    assert drv.log == expected and not drv.stack
+
+
 def test_contexts_are_given_back_at_exit(machine):
     drv = machine()
     make_backends("cuda", 0, [0, 1])
-    for work in drv.at_exit:
-        work()
+    for work, args in drv.at_exit:
+        work(*args)
     assert drv.log == [("detach", 0), ("detach", 1)]
 
 

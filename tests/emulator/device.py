@@ -52,10 +52,12 @@ class EmulatedDevice(Device):
 
     name = "emulated device"
     processors = 4
+    captures = True
 
     def __init__(self, seed: int = 1, math: str = "float32", peers: bool = True) -> None:
         self.seed, self.math, self.peers = seed, math, peers
         self.launched: set[tuple[str, str]] = set()
+        self._captured: list[Callable[[], Any]] | None = None
         self._extents: dict[int, int] = {}  # pages of each array: start to end
 
     def allocate(self, nbytes: int) -> Buffer:
@@ -91,6 +93,7 @@ class EmulatedDevice(Device):
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         self.check(pointer)
+        self.refuse_in_capture("waiting")
         self.drain(COMPUTE)
         ctypes.memmove(values.ctypes.data, pointer, values.nbytes)
 
@@ -99,13 +102,15 @@ class EmulatedDevice(Device):
         self.issue(COMPUTE, partial(ctypes.memmove, target, source, nbytes))
 
     def launch(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int = 0) -> None:
-        self.check(*(arg.pointer for arg in args if isinstance(arg, DeviceArray)))
+        pointers = [arg.pointer for arg in args if isinstance(arg, DeviceArray)]
+        self.check(*pointers)
         check_extents(_three(grid), _three(block), shared)
         held = convert(signatures(source.file)[kernel].types, args, kernel)
         self.launched.add((source.file, kernel))
-        self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, held, shared))
+        self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, held, shared, pointers))
 
-    def _run(self, source: Source, kernel: str, grid, block, values: list[Any], shared: int) -> None:
+    def _run(self, source: Source, kernel: str, grid, block, values: list[Any], shared: int, pointers: list[int]) -> None:
+        self.check(*pointers)  # again: what was captured, or put off, must find its arrays still there
         library = _library(source.file, source.tiles, tuple(name for name, _ in source.shapes), _floats(source))
         for name, value in source.shapes:
             kind = ctypes.c_float if isinstance(value, float) else ctypes.c_int
@@ -125,6 +130,7 @@ class EmulatedDevice(Device):
         self.issue(COMPUTE, partial(self._product, *given))
 
     def _product(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
+        self.check(a, b, c)
         left = _matrix(a, K, M, lda).T if transpose_a else _matrix(a, M, K, lda)
         right = _matrix(b, N, K, ldb).T if transpose_b else _matrix(b, K, N, ldb)
         if self.math == "tf32":
@@ -134,13 +140,37 @@ class EmulatedDevice(Device):
         out[...] = result if beta == 0 else result + np.float32(beta) * out
 
     def sync(self) -> None:
+        self.refuse_in_capture("waiting")
         self.drain(COMPUTE)
         self.drain(COPY)
+
+    # -- capturing: work of COMPUTE is kept, and nothing else may be asked for
+
+    def begin_capture(self) -> None:
+        self._captured = []
+
+    def end_capture(self) -> list[Callable[[], Any]]:
+        captured, self._captured = self._captured, None
+        return captured
+
+    def replay(self, captured: list[Callable[[], Any]]) -> None:
+        for work in captured:
+            self.issue(COMPUTE, work)
+
+    def refuse_in_capture(self, what: str) -> None:
+        if self._captured is not None:
+            raise EmulationError(f"{what} while work is captured")
 
     # -- lanes: here all work is done at once; ``LanedDevice`` puts it off
 
     def issue(self, lane: int, work: Callable[[], Any]) -> None:
-        """Do ``work`` in its turn."""
+        """Do ``work`` in its turn, or keep it."""
+        if self._captured is None:
+            self.do(lane, work)
+        else:
+            self._captured.append(work)
+
+    def do(self, lane: int, work: Callable[[], Any]) -> None:
         work()
 
     def drain(self, lane: int) -> None:
@@ -150,10 +180,12 @@ class EmulatedDevice(Device):
         return np.full(nbytes, 0xFF, np.uint8)
 
     def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
+        self.refuse_in_capture("sending")
         self.check(pointer)
         self.issue(lane, lambda: ctypes.memmove(pointer, values.ctypes.data, values.nbytes))
 
     def fetch(self, pointer: int, values: np.ndarray, lane: int) -> None:
+        self.refuse_in_capture("fetching")
         self.check(pointer)
         self.issue(lane, lambda: ctypes.memmove(values.ctypes.data, pointer, values.nbytes))
 
@@ -167,10 +199,10 @@ class EmulatedDevice(Device):
         return self.peers
 
     def mark(self, lane: int) -> Any:
-        return None
+        self.refuse_in_capture("marking")
 
     def wait(self, lane: int, mark: Any) -> None:
-        pass
+        self.refuse_in_capture("waiting")
 
     def wait_here(self, mark: Any) -> None:
         pass

@@ -42,7 +42,7 @@ class LanedDevice(EmulatedDevice):
     def free(self, pointer: int, nbytes: int) -> None:
         self._given_back[nbytes].append(pointer)
 
-    def issue(self, lane: int, work: Callable[[], Any]) -> None:
+    def do(self, lane: int, work: Callable[[], Any]) -> None:
         self.waiting[lane].append(work)
         if lane in self.early:
             self.drain(lane)
@@ -56,11 +56,13 @@ class LanedDevice(EmulatedDevice):
         self.waiting[lane].popleft()()
 
     def mark(self, lane: int) -> Mark:
+        super().mark(lane)
         mark = Mark(self, lane)
         self.issue(lane, lambda: setattr(mark, "reached", True))
         return mark
 
     def wait(self, lane: int, mark: Mark) -> None:
+        super().wait(lane, mark)
         self.issue(lane, mark.reach)
 
     def wait_here(self, mark: Mark) -> None:

@@ -5,8 +5,13 @@ Nothing here touches a device until a ``Cuda`` is made, and only ``driver.py`` k
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.conv import ConvOps
 from convnet.backends.cuda.cost import CostOps
 from convnet.backends.cuda.device import Device
@@ -17,6 +22,7 @@ from convnet.backends.cuda.neuron import NeuronOps
 from convnet.backends.cuda.norm import NormOps
 from convnet.backends.cuda.pool import PoolOps
 from convnet.backends.cuda.weights import WeightOps
+from convnet.philox import step_words
 
 if TYPE_CHECKING:
     from convnet.graph import Graph
@@ -30,6 +36,7 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
     def __init__(self, device: Device) -> None:
         self.device = device
         self._sources = {}
+        self._step: DeviceArray | None = None
         self._integers, self._inverse, self._held_floats = {}, {}, {}
 
     def prepare(self, graph: Graph, minibatch: int) -> None:
@@ -38,6 +45,30 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
 
             sources = ahead.sources_of(graph, minibatch, self.device.math, self.device.processors)
             ahead.build_all(sources, self.device.capability)
+
+    @property
+    def captures(self) -> bool:
+        return self.device.captures
+
+    @contextmanager
+    def capturing(self) -> Iterator[list[Any]]:
+        if self._step is None:
+            self.count_step(0)
+        self.now = self._step
+        try:
+            with self.device.capturing() as held:
+                yield held
+        finally:
+            self.now = None
+
+    def replay(self, captured: Any) -> None:
+        self.device.replay(captured)
+
+    def count_step(self, step: int) -> None:
+        words = np.array(step_words(step), np.uint32)
+        if self._step is None:
+            self._step = self.device.empty(words.shape, words.dtype)
+        self.device.copy_in(words, self._step)
 
     def memory(self) -> tuple[int, int] | None:
         return self.device.memory()

@@ -10,13 +10,32 @@ import numpy as np
 
 
 class Buffer:
-    """Memory of a device; ``free`` gives it back when nobody views it any more."""
+    """Memory of a device, or of an arena on it; ``free`` gives it back when nobody views it any more."""
 
     def __init__(self, device: Any, pointer: int, nbytes: int) -> None:
         self.device, self.pointer, self.nbytes = device, pointer, nbytes
 
     def __del__(self) -> None:
         self.device.free(self.pointer, self.nbytes)
+
+
+class Arena:
+    """Memory for launches that are captured: it goes back to nobody else, for they are issued again."""
+
+    def __init__(self, device: Any) -> None:
+        self.device = device
+        self._held: list[Buffer] = []
+        self._free: dict[int, list[int]] = {}
+
+    def allocate(self, nbytes: int) -> Buffer:
+        size = -(-nbytes // 512) * 512
+        if not self._free.get(size):
+            self._held.append(self.device.allocate(size))
+            self._free.setdefault(size, []).append(self._held[-1].pointer)
+        return Buffer(self, self._free[size].pop(), size)
+
+    def free(self, pointer: int, nbytes: int) -> None:
+        self._free[nbytes].append(pointer)
 
 
 class DeviceArray:

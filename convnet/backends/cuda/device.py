@@ -8,12 +8,14 @@ brought ahead of its use (``transfers.py``). ``download`` and ``sync`` wait.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from convnet.backends.cuda.array import Buffer, DeviceArray
+from convnet.backends.cuda.array import Arena, Buffer, DeviceArray
 from convnet.backends.cuda.source import Source
 from convnet.backends.cuda.transfers import Transfers
 
@@ -27,6 +29,8 @@ class Device(ABC):
     processors = 1  # multiprocessors, for choosing grids
     capability = 0  # 90 for 9.0; 0: nothing to compile for
     math = "float32"  # or "tf32": how products may round
+    captures = False  # whether ``capturing`` works
+    _capturing = False
 
     @abstractmethod
     def allocate(self, nbytes: int) -> Buffer:
@@ -100,12 +104,47 @@ class Device(ABC):
         """(free, total) bytes, where that is known."""
         return None
 
+    # -- capturing: where ``captures`` is true -------------------------------------------------------------------
+
+    def begin_capture(self) -> None:
+        """From here on what is issued to COMPUTE is kept instead of done."""
+        raise NotImplementedError
+
+    def end_capture(self) -> Any:
+        """What was kept, for ``replay``; raises ``BackendError`` if it cannot be issued again."""
+        raise NotImplementedError
+
+    def replay(self, captured: Any) -> None:
+        """Issue what was captured to COMPUTE."""
+        raise NotImplementedError
+
+    @contextmanager
+    def capturing(self) -> Iterator[list[Any]]:
+        """Keeps what is issued to COMPUTE inside; afterwards the list holds one thing for ``replay``. Nothing may wait.
+
+        New arrays lie in an arena of their own, so that nobody else is given their memory.
+        """
+        held: list[Any] = []
+        self.begin_capture()
+        self._capturing = True
+        try:
+            yield held
+        finally:
+            self._capturing = False
+            held.append(self.end_capture())
+
     # -- built on the above -----------------------------------------------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
         """A new array with arbitrary contents."""
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        return DeviceArray(self.allocate(max(nbytes, 1)), shape, dtype)
+        owner = self.arena if self._capturing else self
+        return DeviceArray(owner.allocate(max(nbytes, 1)), shape, dtype)
+
+    @cached_property
+    def arena(self) -> Arena:
+        """Where arrays lie that are made while capturing."""
+        return Arena(self)
 
     @cached_property
     def transfers(self) -> Transfers:

@@ -3,7 +3,7 @@
 The device's primary context is used. Every call makes it current and puts back what was: one thread can work with
 several devices, and with other users of CUDA, and nothing is left behind at exit. Freed memory is kept for the next
 array of its size: kernels are issued to one stream, so what runs later on the same memory also runs later in time.
-The lanes of ``transfers.py`` are streams, its marks events.
+The lanes of ``transfers.py`` are streams, its marks events; what is captured is a CUDA graph (``graphs.py``).
 
 Between devices PyCUDA's ``memcpy_peer`` is no use: its test of the contexts given is the wrong way round (2026.1), so it
 takes the current one for both. With unified addresses, which all devices that CUDA still knows have, a plain copy does.
@@ -14,7 +14,10 @@ from __future__ import annotations
 import atexit
 import ctypes
 import sys
+import weakref
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,10 +25,12 @@ import numpy as np
 from convnet.backends.cuda.array import Buffer
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.device import Device, Dim, convert
+from convnet.backends.cuda.graphs import Graph, find_graphs
 from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import COMPUTE
 from convnet.errors import BackendError
 
+_WORKSPACE = 32 << 20  # bytes for cuBLAS: what it takes on Hopper
 _FORMATS = {"int": "i", "unsigned": "I", "long long": "q", "float": "f", "double": "d"}
 
 
@@ -43,7 +48,7 @@ class Driver(Device):
         self.index, self.math = index, math
         self.device = self.drv.Device(index)
         self.context = self.device.retain_primary_context()
-        atexit.register(self.context.detach)  # when it is only dropped, PyCUDA takes it for one it has made (2026.1)
+        atexit.register(_leave, self.context, weakref.ref(self))
         self._current = _Current(self.context)
         with self._current:
             self._open(self.device, math)
@@ -56,7 +61,9 @@ class Driver(Device):
         self.name = f"GPU {self.index}: {device.name()}"
         self.processors = device.get_attribute(self.drv.device_attribute.MULTIPROCESSOR_COUNT)
         self._streams = [self.drv.Stream(), self.drv.Stream()]  # by lane
-        self._blas = _Blas(self._streams[COMPUTE].handle, math)
+        self._workspace = self.drv.mem_alloc(_WORKSPACE)
+        self._blas = _Blas(self._streams[COMPUTE].handle, math, int(self._workspace))
+        self._graphs = find_graphs()
         self._functions: dict[tuple[Source, str], Any] = {}
         self._free: dict[int, list[Any]] = defaultdict(list)
         self._held: dict[int, Any] = {}
@@ -87,6 +94,8 @@ class Driver(Device):
         try:
             return self.drv.mem_alloc(size)
         except self.drv.MemoryError:
+            if self._capturing:
+                raise BackendError(f"{self.name} has no room for {size >> 20} MiB more") from None
             self.sync()
             self._free.clear()  # gives everything unused back to the driver
         try:
@@ -168,6 +177,38 @@ class Driver(Device):
         with self._current:
             mark.synchronize()
 
+    # -- capturing ----------------------------------------------------------------------------------------------
+
+    @property
+    def captures(self) -> bool:  # type: ignore[override]
+        return self._graphs is not None
+
+    @contextmanager
+    def capturing(self) -> Iterator[list[Any]]:
+        try:
+            with super().capturing() as held:
+                yield held
+        except self.drv.Error as error:
+            raise BackendError(f"{self.name}: {error}") from None
+
+    def begin_capture(self) -> None:
+        with self._current:
+            self._graphs.begin(self._streams[COMPUTE].handle)
+
+    def end_capture(self) -> Any:
+        with self._current:
+            return Graph(self, self._graphs.end(self._streams[COMPUTE].handle))
+
+    def replay(self, captured: Graph) -> None:
+        with self._current:
+            self._graphs.launch(captured.handle, self._streams[COMPUTE].handle)
+
+    def drop(self, captured: Graph) -> None:
+        """Called by a ``Graph`` nobody holds; it may be running."""
+        if self._graphs:
+            with self._current:
+                self._graphs.destroy(captured.handle)
+
     # -- kernels ------------------------------------------------------------------------------------------------
 
     def _function(self, source: Source, kernel: str, shared: int) -> tuple[Any, tuple[str, ...]]:
@@ -199,16 +240,25 @@ class _Current:
 class _Blas:
     """cuBLAS in single precision, with the math mode said and not left to the environment."""
 
-    def __init__(self, stream: int, math: str) -> None:
+    def __init__(self, stream: int, math: str, workspace: int) -> None:
         self.api = cublas = load_blas()
         self.handle = cublas.create()
         cublas.set_stream(self.handle, stream)
+        cublas.set_workspace(self.handle, workspace, _WORKSPACE)  # its own would be allocated anew in a capture
         cublas.set_math_mode(self.handle, cublas.Math.TF32_TENSOR_OP_MATH if math == "tf32" else cublas.Math.PEDANTIC_MATH)
 
     def product(self, first: bool, second: bool, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) -> None:
         one, other = ctypes.c_float(alpha), ctypes.c_float(beta)
         scales = ctypes.addressof(one), ctypes.addressof(other)
         self.api.sgemm(self.handle, int(first), int(second), m, n, k, scales[0], a, lda, b, ldb, scales[1], c, ldc)
+
+
+def _leave(context: Any, driver: weakref.ref[Driver]) -> None:
+    """At exit: give the context back. One that is only dropped PyCUDA takes for one that it has made (2026.1)."""
+    held = driver()
+    if held is not None:
+        held._graphs = None  # goes with the context
+    context.detach()
 
 
 def load_driver() -> Any:

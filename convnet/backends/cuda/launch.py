@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.device import Device, Dim
 from convnet.backends.cuda.source import Number, Source
 
@@ -17,6 +18,7 @@ class Launcher:
     """Base of the op families: ``run`` for any kernel, ``each`` for one thread per element."""
 
     device: Device
+    now: DeviceArray | None = None  # the step's two words on the device, in launches that are captured (``philox.key_for``)
     _sources: dict[tuple, Source]
 
     def run(

@@ -27,10 +27,10 @@ class NeuronOps(Launcher, Backend):
 
     def nrelu_forward(self, x, out, key):
         count = ceil_div(out.size, 4)
-        self.each("neuron", "nrelu_forward", count, x, out, out.size, *key, shapes=_shapes("ident"), tiles=_TILES)
+        self.each("neuron", "nrelu_forward", count, x, out, out.size, *key, self.now, shapes=_shapes("ident"), tiles=_TILES)
 
     def dropout(self, x, out, keep, gain, key, scale_targets=0.0):
-        args = (x, out, out.size, keep, gain, scale_targets, *key)
+        args = (x, out, out.size, keep, gain, scale_targets, *key, self.now)
         self.each("neuron", "dropout", ceil_div(out.size, 4), *args, shapes=_shapes("ident"), tiles=_TILES)
 
     def softmax_forward(self, x, out):

@@ -42,7 +42,7 @@ class PoolOps(Launcher, Backend):
 
     def _pool_forward(self, kind: str, images, out, size: int, start: int, stride: int, key=_NO_KEY) -> None:
         shapes = _shapes(kind, images.shape, out.shape, size, start, stride)
-        self.each("pool", "pool_forward", out.size, images, out, out.size, *key, shapes=shapes, tiles=_KINDS)
+        self.each("pool", "pool_forward", out.size, images, out, out.size, *key, self.now, shapes=shapes, tiles=_KINDS)
 
 
 def _shapes(kind: str, image: tuple, out: tuple, size: int, start: int, stride: int) -> dict[str, int]:
