@@ -3,9 +3,10 @@
     convnet bench --layer-def layers-imagenet.cfg
     convnet bench --layer-def layers-cifar10-26pct.cfg --mini 64 --steps 20 --json
 
-Whole steps are timed first, undisturbed. Then every layer's forward, backward and update are timed alone, waiting for the
-device after each, so that their sum is a little more than a step. The peaks are measured by the backend's own ops in the
-same run: a large matrix product or convolution for arithmetic, a long sum of two arrays for memory.
+Whole steps are timed first, undisturbed, with inputs that lie where they are used. Then every layer's forward, backward
+and update are timed alone, waiting for the device after each, so that their sum is a little more than a step. The peaks
+are measured by the backend's own ops in the same run: a large matrix product or convolution for arithmetic, a long sum of
+two arrays for memory.
 
 Multiply-adds count as two operations, those with zeros around an image too, which nobody need carry out: a share of the
 peak can exceed 100 %. Bytes are those that must move at least: each layer's inputs and outputs once,
@@ -21,21 +22,23 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convnet.backends import NAMES, make_backend
-from convnet.backends.base import Backend
+from convnet.backends import NAMES, make_backends
+from convnet.backends.base import Array, Backend
 from convnet.data.synthetic import Fit, fit
 from convnet.errors import ConvnetError
+from convnet.layers.data import Data
 from convnet.layers.weights import WeightLayer
-from convnet.net import Net, Node
-from convnet.options import CommandParser, natural
+from convnet.net import Inputs, Net, Node
+from convnet.options import CommandParser, integers, natural
 from convnet.passes import Pass
 from convnet.reading import LayerFiles, parse
-from convnet.room import check_room
+from convnet.room import make_ready
 
 PASSES = ("forward", "backward", "update")
 _PRODUCT = 2048  # side of the matrices whose product measures the peak
@@ -48,8 +51,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") ->
         args = _parser(prog).parse_args(arguments)
         files = LayerFiles.open(args.layer_def, args.layer_params or None)
         fitted = fit(lambda: parse(files))
-        be = make_backend(args.backend, args.threads, args.gpu, args.math)
-        report = measure(fitted, be, args.mini, args.steps, args.warmup)
+        backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
+        report = measure(fitted, backends, args.mini, args.steps, args.warmup)
     except ConvnetError as error:
         print(f"convnet: {error}", file=sys.stderr)
         return error.exit_code
@@ -70,6 +73,7 @@ class Report:
     peak_flops: float
     peak_bytes: float
     kinds: dict[str, str] = field(default_factory=dict)
+    captured: bool = False  # whether whole steps were issued as one
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``: milliseconds, GFLOP/s, GB/s, and shares of the peaks."""
@@ -79,6 +83,7 @@ class Report:
             "device": self.device,
             "net": self.net,
             "mini": self.mini,
+            "captured": self.captured,
             "step_ms": _spread(self.steps),
             "images_per_s": self.mini / step,
             "gflops": flops / step / 1e9,
@@ -111,7 +116,7 @@ class Report:
         lines += [
             "",
             f"step: {step['median']:.2f} ms median of {len(self.steps)} ({step['least']:.2f} to {step['most']:.2f}), "
-            f"{report['images_per_s']:.1f} images/s",
+            f"{report['images_per_s']:.1f} images/s{', issued as a whole' if self.captured else ''}",
             f"      {report['gflops']:.1f} GFLOP/s, {report['share_of_peak']:.0%} of the peak measured here: "
             f"{peak['gflops']:.1f} GFLOP/s by a large product or convolution, "
             f"{peak['gbs']:.1f} GB/s by adding two arrays",
@@ -119,30 +124,51 @@ class Report:
         return "\n".join(lines)
 
 
-def measure(fitted: Fit, be: Backend, mini: int = 128, steps: int = 5, warmup: int = 1) -> Report:
+class Resident:
+    """A matrix of a minibatch that lies where ops run, as one does that was brought ahead."""
+
+    def __init__(self, be: Backend, values: np.ndarray) -> None:
+        self.values = be.upload(values)
+
+    def stage(self, be: Backend) -> Resident:
+        return self
+
+    def fill(self, be: Backend, out: Array) -> None:
+        be.add(self.values, out)
+
+
+def measure(fitted: Fit, backends: Sequence[Backend], mini: int = 128, steps: int = 5, warmup: int = 2) -> Report:
     """Time ``steps`` training steps of a graph on random data, then as many layer by layer."""
-    check_room(fitted.graph, be, mini)
-    net = Net(fitted.graph, be, minibatch=mini)
-    be.prepare(fitted.graph, mini)
-    inputs = fitted.matrices(mini)
+    make_ready(fitted.graph, backends, mini)
+    net = Net(fitted.graph, backends, minibatch=mini)
+    inputs = _resident(net, fitted.matrices(mini))
     for _ in range(warmup):
-        _step(net, inputs, mini)
-    whole = [_timed(be, lambda: _step(net, inputs, mini)) for _ in range(steps)]
+        net.train(inputs, mini, judged=False)
+    whole = [_timed(backends, lambda: net.train(inputs, mini, judged=False)) for _ in range(steps)]
     layers = _by_layer(net, inputs, mini, steps)
     work = {name: _work(node, mini) for name, node in net.nodes.items()}
     kinds = {name: node.layer.type for name, node in net.nodes.items()}
+    device = ", ".join(be.describe() for be in dict.fromkeys(backends))
+    peaks = [sum(peak(be) for be in dict.fromkeys(backends)) for peak in (peak_flops, peak_bytes)]
     name = Path(fitted.graph.definition.path).name
-    return Report(be.describe(), name, mini, whole, layers, work, peak_flops(be), peak_bytes(be), kinds)
+    return Report(device, name, mini, whole, layers, work, *peaks, kinds, bool(net.steps.captured))
+
+
+def _resident(net: Net, matrices: list[np.ndarray]) -> list[Resident | np.ndarray]:
+    """Each matrix on the backend of the data layer that hands it out."""
+    places = {node.layer.dataIdx: node.be for node in net.nodes.values() if isinstance(node.layer, Data)}
+    return [Resident(places[i], matrix) if i in places else matrix for i, matrix in enumerate(matrices)]
 
 
 def peak_flops(be: Backend, tries: int = 3) -> float:
     """Operations per second of a large product of matrices, or of a convolution that suits the machine: the faster."""
     K, C = _PRODUCT, _PRODUCT // 8
     a, b, out = (be.upload(np.random.default_rng(i).random((K, K), np.float32)) for i in range(3))
-    product = [_timed(be, lambda: be.fc_forward(a, b, out)) for _ in range(tries + 1)]
+    product = [_timed([be], lambda: be.fc_forward(a, b, out)) for _ in range(tries + 1)]
     images, filters = a.reshape(C, 8, 8, -1), b[: 9 * C * C // K].reshape(C, 3, 3, C)
     maps = out.reshape(C, 8, 8, -1)
-    convolution = [_timed(be, lambda: be.conv_forward(images, filters, maps, padding=1, stride=1)) for _ in range(tries + 1)]
+    convolve = partial(be.conv_forward, images, filters, maps, padding=1, stride=1)
+    convolution = [_timed([be], convolve) for _ in range(tries + 1)]
     taps = 22 * 22  # of 3 x 3 at 8 x 8 places, those inside the image
     return max(2 * K**3 / min(product[1:]), 2 * C * C * taps * images.shape[-1] / min(convolution[1:]))
 
@@ -150,24 +176,16 @@ def peak_flops(be: Backend, tries: int = 3) -> float:
 def peak_bytes(be: Backend, tries: int = 3) -> float:
     """Bytes per second of out = out + x: two reads and a write."""
     x, out = be.zeros((_STREAM,)), be.zeros((_STREAM,))
-    seconds = [_timed(be, lambda: be.add(x, out, 1.0)) for _ in range(tries + 1)]
+    seconds = [_timed([be], lambda: be.add(x, out, 1.0)) for _ in range(tries + 1)]
     return 3 * 4 * _STREAM / min(seconds[1:])
 
 
-def _step(net: Net, inputs: list[np.ndarray], cases: int) -> None:
-    """A training step without looking at the costs, whose values random data would make meaningless."""
-    net.begin_step(0.0, cases)
-    net.forward(inputs, cases, Pass.TRAIN)
-    net.backward()
-    net.update()
-
-
-def _by_layer(net: Net, inputs: list[np.ndarray], cases: int, steps: int) -> dict[str, dict[str, list[float]]]:
+def _by_layer(net: Net, inputs: Inputs, cases: int, steps: int) -> dict[str, dict[str, list[float]]]:
     """Seconds of each layer's passes, one number per step."""
     found: dict[str, dict[str, list[float]]] = {name: {} for name in net.nodes}
     for name, node in net.nodes.items():
-        _watch(net.be, node, "forward", found[name])
-        _watch(net.be, node, "backward", found[name])
+        _watch(net.backends, node, "forward", found[name])
+        _watch(net.backends, node, "backward", found[name])
     for _ in range(steps):
         net.begin_step(0.0, cases)
         net.forward(inputs, cases, Pass.TRAIN)
@@ -175,28 +193,33 @@ def _by_layer(net: Net, inputs: list[np.ndarray], cases: int, steps: int) -> dic
         for name, node in net.nodes.items():
             own = [w for i, w in enumerate(node.weights) if node.layer.owners[i] is None]  # type: ignore[attr-defined]
             if own or node.biases:
-                seconds = _timed(net.be, lambda own=own, node=node: [w.update(net.noise) for w in [*own, node.biases]])
+                seconds = _timed(net.backends, lambda own=own, node=node: [w.update(net.noise) for w in [*own, node.biases]])
                 found[name].setdefault("update", []).append(seconds)
         net.step += 1
     return found
 
 
-def _watch(be: Backend, node: Node, method: str, into: dict[str, list[float]]) -> None:
-    """Time every call of a node's method, waiting for the device before and after."""
+def _watch(backends: Sequence[Backend], node: Node, method: str, into: dict[str, list[float]]) -> None:
+    """Time every call of a node's method, waiting for the devices before and after."""
     original: Callable[[], None] = getattr(node, method)
 
     def watched() -> None:
-        be.sync()
-        into.setdefault(method, []).append(_timed(be, original))
+        _wait(backends)
+        into.setdefault(method, []).append(_timed(backends, original))
 
     setattr(node, method, watched)
 
 
-def _timed(be: Backend, work: Callable[[], object]) -> float:
+def _timed(backends: Sequence[Backend], work: Callable[[], object]) -> float:
     begin = time.perf_counter()
     work()
-    be.sync()
+    _wait(backends)
     return time.perf_counter() - begin
+
+
+def _wait(backends: Sequence[Backend]) -> None:
+    for be in backends:
+        be.sync()
 
 
 def _work(node: Node, N: int) -> dict[str, tuple[float, float]]:
@@ -232,9 +255,9 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--backend", choices=NAMES, default="auto")
     parser.add_argument("--mini", type=natural, default=128, help="minibatch size [128]")
     parser.add_argument("--steps", type=natural, default=5, help="steps to time [5]")
-    parser.add_argument("--warmup", type=natural, default=1, help="steps before that [1]")
+    parser.add_argument("--warmup", type=natural, default=2, help="steps before that; the second is captured [2]")
     parser.add_argument("--threads", type=int, default=0, help="processor threads (0 = all)")
-    parser.add_argument("--gpu", type=int, default=0, help="which GPU [0]")
+    parser.add_argument("--gpu", type=integers, help="which GPU, or several: 0,1 [0]")
     parser.add_argument("--math", choices=("float32", "tf32"), default="float32")
     parser.add_argument("--json", action="store_true", help="print numbers for programs")
     return parser

@@ -346,12 +346,14 @@ class Net:
             weights.update(self.noise)
         self.step += 1
 
-    def train(self, inputs: Inputs, cases: int, progress: float = 0.0, coming: Inputs = ()) -> dict[str, list[float]]:
+    def train(
+        self, inputs: Inputs, cases: int, progress: float = 0.0, coming: Inputs = (), judged: bool = True
+    ) -> dict[str, list[float]]:
         """One training step; returns the sums of every cost, measured before the update (numerics 16.2). ``coming`` are the
         inputs of the next step, packed and brought to the devices while they compute this one.
 
         The costs are looked at when all but the update has been issued, so that devices do not wait for the host. Raises
-        ``NumericalError`` if one is not finite, with the weights as they were.
+        ``NumericalError`` if one is not finite, with the weights as they were; unless ``judged`` is false.
         """
         self.begin_step(progress, cases)
         step = self.steps.next(cases)
@@ -361,7 +363,7 @@ class Net:
             self.stage(coming)
         step.backward()
         costs = {name: [float(value) for value in arrived()] for name, arrived in arriving.items()}
-        if not _all_finite(costs):
+        if judged and not _all_finite(costs):
             self._forget_gradients()
             self.forward(inputs, cases, Pass.TRAIN)  # outputs are gone; make them again to look at
             raise NumericalError(self._diagnose(costs))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from convnet.backends.base import Backend
 from convnet.errors import BackendError
 from convnet.explain import Memory, memories
 from convnet.graph import Graph
+from convnet.placement import place
 
 _SLACK = 0.9  # of the estimate must fit: buffers are shared in ways that it does not know of
 _NAMED = 3  # layers in the message
@@ -34,6 +35,14 @@ def check_room(graph: Graph, be: Backend, mini: int, training: bool = True, name
         _advice(graph, free, training, names),
     ]
     raise BackendError("\n    ".join(lines))
+
+
+def make_ready(graph: Graph, backends: Sequence[Backend], mini: int, training: bool = True) -> None:
+    """Check the room on every backend for the layers that it is to run, and let it get ready; raises ``BackendError``."""
+    places = place(graph, backends)
+    for be in dict.fromkeys(backends):
+        check_room(graph, be, mini, training, [name for name, own in places.items() if own is be])
+        be.prepare(graph, mini)
 
 
 def _needed(graph: Graph, mini: int, training: bool, names: Collection[str]) -> int:
