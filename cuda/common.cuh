@@ -11,10 +11,17 @@
 #define INFINITY __int_as_float(0x7f800000)
 #endif
 
-// A loop over `count` elements by the whole grid; i is a 64-bit index.
-#define FOR_EACH(i, count)                                                                     \
-    for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (count);          \
-         i += (long long)gridDim.x * blockDim.x)
+// A place in an array. Where 31 bits hold those of all arrays of a launch (WIDE 0) it has 32: sizes divide it much faster.
+#if WIDE
+typedef unsigned long long Index;
+#else
+typedef unsigned Index;
+#endif
+
+// A loop over `count` elements by the whole grid.
+#define FOR_EACH(i, count)                                                                 \
+    for (Index i = (Index)blockIdx.x * blockDim.x + threadIdx.x; i < (Index)(count);       \
+         i += (Index)gridDim.x * blockDim.x)
 
 // The contract of every op that accumulates: with scale_targets 0 the old contents are not read (they may be NaN).
 __device__ __forceinline__ float blend(const float* old, float result, float scale_targets, float scale_output) {

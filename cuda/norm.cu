@@ -7,74 +7,162 @@
 //   ACROSS 0: a square of SIZE in the same map, clipped; m = x (rnorm), or x minus the mean of its own window (cnorm, whose
 //             gradient is the originals' approximation)
 //
-// Layout: [c][y][x][n]. Threads: one per value, cases fastest, striding over the grid. The gradient takes two kernels,
-// u first; into holds g * d^-POWER between them.
+// Layout: [c][y][x][n]. Threads: one per value, cases fastest, striding over the grid; the gradient takes two kernels, u
+// first, with g * d^-POWER in `into` between them. Across maps with windows of up to MOST_SLID a thread (slide_*) goes
+// through RUN channels of one place (block y: which ones) and keeps in registers what a window holds, so that memory is
+// read once.
 // 2012: kFCNorm, kFRNormUndo (across); kCNorm2, kRNormUndoPrelims, kRNormUndo, kRNormUndo2 (within).
 
 #include "common.cuh"
 
+#define BEFORE (SIZE / 2)  // values of a window before its own, and after
+#define AFTER (SIZE - 1 - SIZE / 2)
+#define PIXELS ((Index)(H * W))
+
 struct Place {
     int c, y, x;
-    long long base;  // of value (0, 0, 0) for this case
+    Index base;  // of value (0, 0, 0) for this case
 };
 
-__device__ __forceinline__ Place place_of(long long i) {
-    const int pixels = W * H;
-    return {(int)(i / N / pixels), (int)(i / N / W % H), (int)(i / N % W), i % N};
+__device__ __forceinline__ Place place_of(Index i) {
+    return {(int)(i / N / PIXELS), (int)(i / N / W % H), (int)(i / N % W), i % N};
 }
 
-// The sum over [p - before, p - before + SIZE), clipped, of v (of v^2), or over the block of p.
-template <bool SQUARED>
-__device__ __forceinline__ float window_sum(const float* v, const Place& p, int before) {
-    const int pixels = W * H;
-    float sum = 0;
+// root = d^-POWER, and d^-1.
+__device__ __forceinline__ void powers(float d, float& root, float& inverse) {
+    if (POWER == 0.75f) {
+        const float half = rsqrtf(d);
+        root = half * sqrtf(half), inverse = half * half;
+    } else {
+        root = powf(d, -POWER), inverse = 1.0f / d;
+    }
+}
+
+// visit(v) for the values in [p - before, p - before + SIZE), clipped, or in the block of p.
+template <typename Visit>
+__device__ __forceinline__ void each_value(const float* v, const Place& p, int before, Visit visit) {
     if (ACROSS) {
         const int first = BLOCKED ? p.c / SIZE * SIZE : p.c - before;
-        for (int c = most(first, 0); c < least(first + SIZE, C); c++) {
-            const float value = v[p.base + ((long long)c * pixels + p.y * W + p.x) * N];
-            sum += SQUARED ? value * value : value;
-        }
-        return sum;
+        for (int c = most(first, 0); c < least(first + SIZE, C); c++) visit(v[p.base + (c * PIXELS + p.y * W + p.x) * N]);
+        return;
     }
-    for (int y = most(p.y - before, 0); y < least(p.y - before + SIZE, H); y++)
-        for (int x = most(p.x - before, 0); x < least(p.x - before + SIZE, W); x++) {
-            const float value = v[p.base + ((long long)p.c * pixels + y * W + x) * N];
-            sum += SQUARED ? value * value : value;
+#pragma unroll (SIZE <= 5 ? SIZE : 1)
+    for (int ky = 0; ky < SIZE; ky++)
+#pragma unroll (SIZE <= 5 ? SIZE : 1)
+        for (int kx = 0; kx < SIZE; kx++) {
+            const int y = p.y - before + ky, x = p.x - before + kx;
+            if ((unsigned)y < H && (unsigned)x < W) visit(v[p.base + (p.c * PIXELS + y * W + x) * N]);
         }
-    return sum;
 }
 
 __device__ __forceinline__ float denominator(const float* m, const Place& p) {
-    return MIN_DIV + SCALE * window_sum<true>(m, p, SIZE / 2);
+    float sum = 0;
+    each_value(m, p, BEFORE, [&](float v) { sum += v * v; });
+    return MIN_DIV + SCALE * sum;
 }
 
 // 2012: kFCNorm (across maps), kCNorm2, kCNorm_fewfilter, kCNorm_manyfilter (within).
 extern "C" __global__ void norm_forward(const float* x, const float* m, float* out, long long count) {
-    FOR_EACH(i, count) out[i] = x[i] * powf(denominator(m, place_of(i)), -POWER);
+    FOR_EACH(i, count) {
+        float root, inverse;
+        powers(denominator(m, place_of(i)), root, inverse);
+        out[i] = x[i] * root;
+    }
 }
 
 // 2012: the first half of kFRNormUndo (across maps), kRNormUndoPrelims (within).
 extern "C" __global__ void norm_shares(const float* x, const float* m, const float* grad, float* u, float* into,
                                        long long count, float scale_targets) {
     FOR_EACH(i, count) {
-        const float d = denominator(m, place_of(i)), g = grad[i], root = powf(d, -POWER);
-        u[i] = -2.0f * POWER * SCALE * g * x[i] * root / d;
+        float root, inverse;
+        powers(denominator(m, place_of(i)), root, inverse);
+        const float g = grad[i];
+        u[i] = -2.0f * POWER * SCALE * g * x[i] * root * inverse;
         into[i] = blend(into + i, g * root, scale_targets, 1.0f);
     }
 }
 
 // 2012: the second half of kFRNormUndo (across maps), kRNormUndo, kRNormUndo2 (within).
 extern "C" __global__ void norm_gather(const float* m, const float* u, float* into, long long count) {
-    FOR_EACH(i, count) into[i] += m[i] * window_sum<false>(u, place_of(i), SIZE - 1 - SIZE / 2);
+    FOR_EACH(i, count) {
+        float sum = 0;
+        each_value(u, place_of(i), AFTER, [&](float v) { sum += v; });
+        into[i] += m[i] * sum;
+    }
 }
 
 // m = x minus the mean of its own clipped window.
 // 2012: kLocalPool with AvgPooler, then kEltwiseBinaryOp.
 extern "C" __global__ void norm_deviation(const float* x, float* m, long long count) {
     FOR_EACH(i, count) {
-        const Place p = place_of(i);
-        const int y0 = p.y - SIZE / 2, x0 = p.x - SIZE / 2;
-        const int pixels = (least(y0 + SIZE, H) - most(y0, 0)) * (least(x0 + SIZE, W) - most(x0, 0));
-        m[i] = x[i] - window_sum<false>(x, p, SIZE / 2) / pixels;
+        float sum = 0;
+        int pixels = 0;
+        each_value(x, place_of(i), BEFORE, [&](float v) { sum += v, pixels++; });
+        m[i] = x[i] - sum / pixels;
     }
 }
+
+#if SLIDES
+// One more value at the end, the first falls out.
+template <int LENGTH>
+__device__ __forceinline__ void push(float (&held)[LENGTH], float value) {
+#pragma unroll
+    for (int k = 0; k + 1 < LENGTH; k++) held[k] = held[k + 1];
+    held[LENGTH - 1] = value;
+}
+
+__device__ __forceinline__ float channel(const float* x, int c, Index at) {
+    return c < 0 || c >= C ? 0.0f : x[c * PIXELS * N + at];
+}
+
+// d of the channel whose window is held.
+__device__ __forceinline__ float denominator(const float (&window)[SIZE]) {
+    float sum = 0;
+#pragma unroll
+    for (int k = 0; k < SIZE; k++) sum += window[k] * window[k];
+    return MIN_DIV + SCALE * sum;
+}
+
+// 2012: kFCNorm.
+extern "C" __global__ void slide_forward(const float* x, float* out) {
+    const int c0 = blockIdx.y * RUN, c1 = least(c0 + RUN, C);
+    FOR_EACH(at, PIXELS * N) {
+        float window[SIZE], root, inverse;
+#pragma unroll
+        for (int k = 1; k < SIZE; k++) window[k] = channel(x, c0 - BEFORE - 1 + k, at);
+#pragma unroll SIZE
+        for (int c = c0; c < c1; c++) {
+            push(window, channel(x, c + AFTER, at));
+            powers(denominator(window), root, inverse);
+            out[c * PIXELS * N + at] = window[BEFORE] * root;
+        }
+    }
+}
+
+// When u of channel q is known, all that the gradient of q - BEFORE needs is.
+// 2012: kFRNormUndo.
+extern "C" __global__ void slide_input_grad(const float* x, const float* grad, float* into, float scale_targets) {
+    const int c0 = blockIdx.y * RUN, c1 = least(c0 + RUN, C);
+    FOR_EACH(at, PIXELS * N) {
+        float window[SIZE], u[SIZE], kept[BEFORE + 1];  // x, u, and g * d^-POWER, of the last channels
+#pragma unroll
+        for (int k = 0; k < SIZE; k++) window[k] = channel(x, c0 - AFTER - BEFORE - 1 + k, at), u[k] = 0;
+#pragma unroll SIZE
+        for (int q = c0 - AFTER; q < c1 + BEFORE; q++) {
+            float root, inverse;
+            const float g = channel(grad, q, at);
+            push(window, channel(x, q + AFTER, at));
+            powers(denominator(window), root, inverse);
+            push(u, q < 0 || q >= C ? 0.0f : -2.0f * POWER * SCALE * g * window[BEFORE] * root * inverse);
+            push(kept, g * root);
+            const int c = q - BEFORE;
+            if (c < c0) continue;
+            float sum = 0;
+#pragma unroll
+            for (int k = 0; k < SIZE; k++) sum += u[k];
+            const Index i = c * PIXELS * N + at;
+            into[i] = blend(into + i, kept[0], scale_targets, 1.0f) + window[0] * sum;
+        }
+    }
+}
+#endif

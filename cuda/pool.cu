@@ -24,22 +24,34 @@ __device__ __forceinline__ int last_over(int pixel, int outputs) {
     return pixel < START ? 0 : least(outputs, (pixel - START) / STRIDE + 1);
 }
 
+#define REACH ((SIZE + STRIDE - 1) / STRIDE)  // windows over a pixel along an axis, at most
+
+// visit(v) for every pixel of window (oy, ox) inside the image, row by row; `map` is at (0, 0).
+template <typename Visit>
+__device__ __forceinline__ void each_pixel(const float* map, int oy, int ox, Visit visit) {
+    const int top = START + oy * STRIDE, left = START + ox * STRIDE;
+#pragma unroll (SIZE <= 4 ? SIZE : 1)
+    for (int ky = 0; ky < SIZE; ky++)
+#pragma unroll (SIZE <= 4 ? SIZE : 1)
+        for (int kx = 0; kx < SIZE; kx++) {
+            const int y = top + ky, x = left + kx;
+            if ((unsigned)y < H && (unsigned)x < W) visit(map[(Index)(y * W + x) * N]);
+        }
+}
+
 // 2012: kLocalPool, kLocalPool2 with MaxPooler, MaxAbsPooler, AvgPooler.
 extern "C" __global__ void pool_forward(const float* images, float* out, long long count, unsigned k0, unsigned k1,
                                         unsigned c1, unsigned c2, const unsigned* now) {
     FOR_EACH(i, count) {
         const int n = i % N, ox = i / N % OX, oy = i / N / OX % OY;
         const float* map = images + i / N / OX / OY * H * W * N + n;
-        const int y0 = begin_of(oy), y1 = end_of(oy, H), x0 = begin_of(ox), x1 = end_of(ox, W);
         float best = KIND == MAX ? -2e38f : 0.0f, total = 0;
-        for (int y = y0; y < y1; y++)
-            for (int x = x0; x < x1; x++) {
-                const float v = map[(long long)(y * W + x) * N];
-                if (KIND == MAX) best = larger(best, v);
-                if (KIND == ABS && fabsf(v) >= fabsf(best)) best = v;
-                total += KIND == RAND ? fmaxf(v, 0.0f) : v;
-            }
-        const int pixels = most(0, y1 - y0) * most(0, x1 - x0);
+        each_pixel(map, oy, ox, [&](float v) {
+            if (KIND == MAX) best = larger(best, v);
+            if (KIND == ABS && fabsf(v) >= fabsf(best)) best = v;
+            total += KIND == RAND ? fmaxf(v, 0.0f) : v;
+        });
+        const int pixels = most(0, end_of(oy, H) - begin_of(oy)) * most(0, end_of(ox, W) - begin_of(ox));
         if (KIND == AVG) best = total / most(pixels, 1);
         if (KIND == SUM) best = total;
         if (KIND == RAND) {
@@ -49,13 +61,12 @@ extern "C" __global__ void pool_forward(const float* images, float* out, long lo
             const float target = uniform(words[i % 4]) * (any ? (float)pixels : total);
             float mass = 0;
             bool found = false;
-            for (int y = y0; y < y1 && !found; y++)
-                for (int x = x0; x < x1 && !found; x++) {
-                    const float v = map[(long long)(y * W + x) * N];
-                    mass += any ? 1.0f : fmaxf(v, 0.0f);
-                    best = v;
-                    found = mass >= target;
-                }
+            each_pixel(map, oy, ox, [&](float v) {
+                if (found) return;
+                mass += any ? 1.0f : fmaxf(v, 0.0f);
+                best = v;
+                found = mass >= target;
+            });
         }
         out[i] = best;
     }
@@ -65,14 +76,19 @@ extern "C" __global__ void pool_forward(const float* images, float* out, long lo
 extern "C" __global__ void pool_input_grad(const float* images, const float* out, const float* grad, float* into,
                                            long long count, float scale_targets) {
     FOR_EACH(i, count) {
-        const int n = i % N, x = i / N % W, y = i / N / W % H;
-        const long long map = i / N / W / H * OY * OX;
+        const int n = i % N, x = i / N % W, y = i / N / W % H, oy0 = first_over(y), ox0 = first_over(x);
+        const Index map = i / N / W / H * OY * OX;
+        const float value = KIND == MAX ? images[i] : 0.0f;
         float sum = 0;
-        for (int oy = first_over(y); oy < last_over(y, OY); oy++)
-            for (int ox = first_over(x); ox < last_over(x, OX); ox++) {
-                const long long o = (map + oy * OX + ox) * N + n;
+#pragma unroll (REACH <= 4 ? REACH : 1)
+        for (int ky = 0; ky < REACH; ky++)
+#pragma unroll (REACH <= 4 ? REACH : 1)
+            for (int kx = 0; kx < REACH; kx++) {
+                const int oy = oy0 + ky, ox = ox0 + kx;
+                if (oy >= last_over(y, OY) || ox >= last_over(x, OX)) continue;
+                const Index o = (map + oy * OX + ox) * N + n;
                 if (KIND == MAX) {
-                    if (images[i] == out[o]) sum += grad[o];
+                    if (value == out[o]) sum += grad[o];
                 } else {
                     const int pixels = (end_of(oy, H) - begin_of(oy)) * (end_of(ox, W) - begin_of(ox));
                     sum += KIND == SUM ? grad[o] : grad[o] / pixels;
@@ -87,9 +103,9 @@ extern "C" __global__ void pool_input_grad(const float* images, const float* out
 extern "C" __global__ void cmpool_forward(const float* images, float* out, long long count) {
     FOR_EACH(i, count) {
         const int j = i / N;
-        const long long p = i % N;
+        const Index p = i % N;
         float best = -INFINITY;
-        for (int c = begin_of(j); c < end_of(j, H); c++) best = larger(best, images[(long long)c * N + p]);
+        for (int c = begin_of(j); c < end_of(j, H); c++) best = larger(best, images[(Index)c * N + p]);
         out[i] = best;
     }
 }
@@ -99,10 +115,10 @@ extern "C" __global__ void cmpool_input_grad(const float* images, const float* o
                                              long long count, float scale_targets) {
     FOR_EACH(i, count) {
         const int c = i / N;
-        const long long p = i % N;
+        const Index p = i % N;
         float sum = 0;
         for (int j = first_over(c); j < last_over(c, OY); j++)
-            if (images[i] == out[(long long)j * N + p]) sum += grad[(long long)j * N + p];
+            if (images[i] == out[(Index)j * N + p]) sum += grad[(Index)j * N + p];
         into[i] = blend(into + i, sum, scale_targets, 1.0f);
     }
 }

@@ -6,7 +6,14 @@ from support import ORACLE, assert_gradients, compare, each_backend, run_op, val
 
 KINDS = ["cmrnorm", "rnorm", "cnorm"]
 # C, S, N, size, power
-SHAPES = [(1, 3, 1, 1, 0.75), (7, 4, 5, 2, 0.75), (16, 5, 33, 5, 0.5), (3, 9, 70, 3, 1.25), (40, 3, 130, 9, 0.75)]
+SHAPES = [
+    (1, 3, 1, 1, 0.75),
+    (7, 4, 5, 2, 0.75),
+    (16, 5, 33, 5, 0.5),
+    (3, 9, 70, 3, 1.25),
+    (40, 3, 130, 9, 0.75),
+    (45, 2, 3, 17, 0.75),
+]
 
 
 @each_backend

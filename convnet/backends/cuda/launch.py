@@ -26,10 +26,11 @@ class Launcher:
         shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None, shared: int = 0,
     ) -> None:  # fmt: skip
         """Start ``kernel`` of ``cuda/<file>.cu`` as specialised by ``shapes`` and ``tiles``."""
-        key = (file, *(shapes or {}).items(), None, *(tiles or {}).items())
+        wide = max((arg.size for arg in args if isinstance(arg, DeviceArray)), default=0) >> 31 > 0
+        key = (file, wide, *(shapes or {}).items(), None, *(tiles or {}).items())
         source = self._sources.get(key)
         if source is None:
-            source = self._sources[key] = Source.of(f"{file}.cu", shapes, tiles)
+            source = self._sources[key] = Source.of(f"{file}.cu", shapes, {**(tiles or {}), "WIDE": int(wide)})
         if all(grid):
             self.device.launch(source, kernel, grid, block, args, shared)
 
