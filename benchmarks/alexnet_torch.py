@@ -1,25 +1,31 @@
-"""Times one training step of the 2012 network in PyTorch, for comparison with ``convnet bench``; needs ``torch``.
+"""Times one training step of the ImageNet networks in PyTorch, for comparison with ``convnet bench``; needs ``torch``.
 
-The two towers are groups of one convolution; normalisation spans the towers, and the extra within-map normalisation of
-the second layer is left out, both in PyTorch's favour. Prints the median and the best step in milliseconds.
+    python benchmarks/alexnet_torch.py --channels-last
+    python benchmarks/alexnet_torch.py --net layers-imagenet-1gpu --device cuda --math tf32 --compile max-autotune
+
+Of the two-tower network the towers are groups of one convolution; normalisation spans the towers, and the extra
+within-map normalisation of the second layer is left out, both in PyTorch's favour. Inputs lie on the device. Prints the
+median and the best step in milliseconds, or all of them with --json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 
 import torch
 from torch import nn
 
+LRN = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2}
 
-def alexnet(classes: int = 1000) -> nn.Module:
-    """The network of ``layers-cfg/layers-imagenet.cfg`` with its towers as groups."""
-    lrn = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 2}
+
+def two_towers(classes: int = 1000) -> nn.Module:
+    """``layers-cfg/layers-imagenet.cfg``, 2012, with its towers as groups."""
     return nn.Sequential(
-        nn.Conv2d(3, 96, 11, stride=4), nn.LocalResponseNorm(**lrn), nn.MaxPool2d(3, 2), nn.ReLU(inplace=True),
-        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(inplace=True), nn.LocalResponseNorm(**lrn), nn.MaxPool2d(3, 2),
+        nn.Conv2d(3, 96, 11, stride=4), nn.LocalResponseNorm(**LRN), nn.MaxPool2d(3, 2), nn.ReLU(inplace=True),
+        nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(inplace=True), nn.LocalResponseNorm(**LRN), nn.MaxPool2d(3, 2),
         nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(inplace=True),
         nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(inplace=True),
         nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.MaxPool2d(3, 2), nn.ReLU(inplace=True), nn.Flatten(),
@@ -28,27 +34,35 @@ def alexnet(classes: int = 1000) -> nn.Module:
     )  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mini", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+def one_tower(classes: int = 1000) -> nn.Module:
+    """``layers-cfg/layers-imagenet-1gpu.cfg``, 2014."""
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 11, stride=4), nn.LocalResponseNorm(**LRN), nn.MaxPool2d(3, 2), nn.ReLU(inplace=True),
+        nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True), nn.LocalResponseNorm(**LRN), nn.MaxPool2d(3, 2),
+        nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True),
+        nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2), nn.Flatten(),
+        nn.Linear(9216, 4096), nn.ReLU(inplace=True), nn.Dropout(0.5),
+        nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(0.5), nn.Linear(4096, classes),
+    )  # fmt: skip
+
+
+NETS = {"layers-imagenet": two_towers, "layers-imagenet-1gpu": one_tower}
+
+
+def measure(args: argparse.Namespace) -> list[float]:
+    """Milliseconds of each step, after two that are not counted."""
     device = torch.device(args.device)
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
-    net = alexnet().to(device).to(memory_format=layout)
-    step = torch.compile(net) if args.compile else net
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.math == "tf32"
+    torch.backends.cudnn.benchmark = True
+    net = NETS[args.net]().to(device).to(memory_format=layout)
+    step = torch.compile(net, mode=args.compile) if args.compile else net
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     # 227 pixels give the 55x55 positions that the 2012 rule gives for 224.
     images = torch.randn(args.mini, 3, 227, 227, device=device).to(memory_format=layout)
     labels = torch.randint(0, 1000, (args.mini,), device=device)
     times = []
-    for _ in range(args.steps + 1):
+    for _ in range(args.steps + 2):
         start = time.perf_counter()
         loss = nn.functional.cross_entropy(step(images), labels)
         optimizer.zero_grad()
@@ -57,8 +71,28 @@ def main() -> None:
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(1000 * (time.perf_counter() - start))
-    times = times[1:]
-    print(f"{statistics.median(times):.1f} ms median, {min(times):.1f} ms best of {len(times)} steps at {args.mini}")
+    return times[2:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--net", choices=NETS, default="layers-imagenet")
+    parser.add_argument("--mini", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--compile", nargs="?", const="default", default="", help="mode of torch.compile")
+    parser.add_argument("--math", choices=("float32", "tf32"), default="float32")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    times = measure(args)
+    if args.json:
+        print(json.dumps({"steps_ms": times, "torch": torch.__version__}))
+    else:
+        print(f"{statistics.median(times):.1f} ms median, {min(times):.1f} ms best of {len(times)} steps at {args.mini}")
 
 
 if __name__ == "__main__":

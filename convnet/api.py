@@ -27,7 +27,7 @@ from convnet.checkpoint import find_latest, history_of, layer_files, pack, posit
 from convnet.checkpoint import load as read_checkpoint
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.format import tree_of
-from convnet.data.provider import Provider, Request, cut
+from convnet.data.provider import Provider, Request, cut, minibatches
 from convnet.data.providers import open_provider
 from convnet.data.synthetic import fit
 from convnet.errors import CheckpointError, ConvnetError, DataError
@@ -167,8 +167,8 @@ class Network:
         provider = self._provider(images, labels, training=False)
         batch = provider.batch(1, provider.default_ranges()[1][0])
         outputs = []
-        for start, stop in cut(batch.cases, self.net.minibatch):
-            outputs.append((self.net.test(batch.minibatch(start, stop), stop - start), stop - start))
+        for inputs, coming, cases in minibatches(batch, self.net.minibatch):
+            outputs.append((self.net.test(inputs, cases, (), coming), cases))
         return self._outputs.shown(*add_costs(outputs))
 
     def train(self, images: Images | Provider, labels: Any = None, epochs: int = 1) -> list[Costs]:
@@ -260,8 +260,8 @@ class Network:
             batch = provider.batch(position.epoch + 1, number)
             progress = plan.progress(epoch * len(plan.train) + at)
             parts = []
-            for start, stop in cut(batch.cases, self.net.minibatch):
-                parts.append((self.net.train(batch.minibatch(start, stop), stop - start, progress), stop - start))
+            for inputs, coming, cases in minibatches(batch, self.net.minibatch):
+                parts.append((self.net.train(inputs, cases, progress, coming), cases))
             outputs.append(add_costs(parts))
             position.batch, position.batches_done = number, position.batches_done + 1
         position.epoch += 1

@@ -370,13 +370,17 @@ class Net:
         step.update()
         return costs
 
-    def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = ()) -> dict[str, list[float]]:
-        """One pass without training; returns the sums of every cost. Raises ``NumericalError`` as ``train`` does."""
+    def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), coming: Inputs = ()) -> dict[str, list[float]]:
+        """One pass without training; returns the sums of every cost. ``coming`` and what is raised: as for ``train``."""
         self.forward(inputs, cases, Pass.TEST, keep)
-        costs = self.costs()
+        arriving = self._fetch_costs()
+        if coming:
+            self.stage(coming)
+        costs = {name: [float(value) for value in arrived()] for name, arrived in arriving.items()}
         if not _all_finite(costs):
             self.forward(inputs, cases, Pass.TEST, keep=list(self.nodes))  # outputs are gone; make them again to look at
-        return self.check_costs()
+            raise NumericalError(self._diagnose(costs))
+        return costs
 
     def test_views(
         self, views: Iterable[Inputs], count: int, cases: int, keep: Sequence[str] = ()

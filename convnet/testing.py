@@ -8,6 +8,7 @@ Letters: N cases, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from convnet import pickles
-from convnet.data.provider import Batch, Provider, cut
+from convnet.data.provider import Batch, Provider, cut, minibatches
 from convnet.errors import ConvnetError, OptionError
 from convnet.graph import Graph
 from convnet.language.source import nearest
@@ -56,19 +57,23 @@ class Tester:
         batch = self.provider.batch(1, number)
         name = self.judged.sources[-1].name if self.judged and self.predictions else ""
         outputs, predicted = [], []
-        for start, stop in cut(batch.cases, self.net.minibatch):
-            outputs.append((self._minibatch(batch, start, stop, [name] if name else []), stop - start))
+        for costs, cases in self._outputs(batch, [name] if name else []):
+            outputs.append((costs, cases))
             if name:
                 predicted.append(self.net.output(name).T)
         if name:
             self._write(number, np.concatenate(predicted))
         return add_costs(outputs)
 
-    def _minibatch(self, batch: Batch, start: int, stop: int, keep: list[str]) -> Costs:
+    def _outputs(self, batch: Batch, keep: list[str]) -> Iterator[tuple[Costs, int]]:
+        """Sums of costs over each minibatch, and its cases."""
         if not self.multiview:
-            return self.net.test(batch.minibatch(start, stop), stop - start, keep)
-        views = (batch.minibatch(start, stop, view) for view in range(batch.views))
-        return self.net.test_views(views, batch.views, stop - start, keep)
+            for inputs, coming, cases in minibatches(batch, self.net.minibatch):
+                yield self.net.test(inputs, cases, keep, coming), cases
+            return
+        for start, stop in cut(batch.cases, self.net.minibatch):
+            views = (batch.minibatch(start, stop, view) for view in range(batch.views))
+            yield self.net.test_views(views, batch.views, stop - start, keep), stop - start
 
     def _write(self, number: int, predicted: np.ndarray) -> None:
         assert self.predictions
@@ -121,11 +126,10 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
     for number in numbers:
         batch = provider.batch(1, number)
         rows, labels = [], []
-        for start, stop in cut(batch.cases, net.minibatch):
-            inputs = batch.minibatch(start, stop)
-            net.test(inputs, stop - start, keep=[name])
+        for inputs, coming, cases in minibatches(batch, net.minibatch):
+            net.test(inputs, cases, [name], coming)
             rows.append(net.output(name).T)
-            labels.append(inputs[1] if len(inputs) > 1 else np.zeros((1, stop - start), np.float32))
+            labels.append(inputs[1] if len(inputs) > 1 else np.zeros((1, cases), np.float32))
         part = {"data": np.ascontiguousarray(np.concatenate(rows)), "labels": np.concatenate(labels, axis=1)}
         paths.append(_save(folder / f"data_batch_{number}", part))
     meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}

@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from convnet.checkpoint import CheckpointFolder, pack
-from convnet.data.provider import Batch, Provider, cut
+from convnet.data.provider import Batch, Provider, cut, minibatches
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.net import Inputs, Net
 from convnet.outputs import Costs, add_costs
@@ -139,6 +139,13 @@ class Loader:
         """Begin to load a batch."""
         self._ahead = ((epoch, number), self._thread.submit(self.provider.batch, epoch, number))
 
+    def loaded(self, epoch: int, number: int) -> Batch | None:
+        """The batch, if it has been loaded already."""
+        if not self._ahead or self._ahead[0] != (epoch, number):
+            return None
+        future = self._ahead[1]
+        return future.result() if future.done() and not future.exception() else None
+
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -163,6 +170,7 @@ class Trainer:
         self.position = position or Position()
         self.stopper = Stopper()
         self._saved_at: tuple[int, int] | None = None
+        self._opening: dict[tuple[int, int], Inputs] = {}  # the first minibatch of the batch to come, brought ahead
 
     def run(self) -> Path | None:
         """Train to the end of the plan, or until told to stop; returns the last checkpoint's path.
@@ -223,14 +231,25 @@ class Trainer:
         batch = self.loader.get(epoch, number)
         after = Position(epoch, number).following(self.plan.train)
         self.loader.prepare(*after)
-        pieces, first = list(cut(batch.cases, self.plan.minibatch)), self.position.minibatches
-        for done, (inputs, coming, cases) in enumerate(_with_next(batch, pieces[first:]), first + 1):
+        total, first = len(list(cut(batch.cases, self.plan.minibatch))), self.position.minibatches
+        opening = self._opening.get((epoch, number), ()) if first == 0 else ()
+        pieces = minibatches(batch, self.plan.minibatch, first, opening, lambda: self._opening_of(*after))
+        for done, (inputs, coming, cases) in enumerate(pieces, first + 1):
             costs = self.net.train(inputs, cases, progress, coming)
             self._count(costs, cases)
-            self.print.minibatch(epoch, number, done, len(pieces), costs, cases)
-            if self.stopper.wanted and done < len(pieces):
+            self.print.minibatch(epoch, number, done, total, costs, cases)
+            if self.stopper.wanted and done < total:
                 return False
         return True
+
+    def _opening_of(self, epoch: int, number: int) -> Inputs:
+        """The first minibatch of the next batch, if that is loaded and no test comes before it."""
+        self._opening.clear()
+        batch = self.loader.loaded(epoch, number)
+        if batch is None or (self.position.batches_done + 1) % self.plan.test_freq == 0:
+            return ()
+        self._opening[epoch, number] = batch.minibatch(*next(cut(batch.cases, self.plan.minibatch)))
+        return self._opening[epoch, number]
 
     def _count(self, costs: Costs, cases: int) -> None:
         position = self.position
@@ -300,10 +319,3 @@ class Trainer:
         if not saved:
             self.print.line(f"Saved checkpoint to {self.folder.path}")
         return path
-
-
-def _with_next(batch: Batch, pieces: list[tuple[int, int]]) -> Iterator[tuple[Inputs, Inputs, int]]:
-    """(inputs, inputs of the minibatch after it, cases) of every minibatch; nothing comes after the last."""
-    minibatches = [batch.minibatch(start, stop) for start, stop in pieces]
-    for (start, stop), inputs, coming in zip(pieces, minibatches, [*minibatches[1:], ()], strict=True):
-        yield inputs, coming, stop - start

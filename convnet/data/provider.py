@@ -151,3 +151,19 @@ def cut(cases: int, size: int) -> Iterator[tuple[int, int]]:
     """(start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
     for start in range(0, cases, size):
         yield start, min(start + size, cases)
+
+
+def minibatches(
+    batch: Batch, size: int, first: int = 0, opening: Sequence[Any] = (), after: Callable[[], Sequence[Any]] = tuple
+) -> Iterator[tuple[Sequence[Any], Sequence[Any], int]]:
+    """(matrices, those of the minibatch to come, cases) of every minibatch from number ``first`` on.
+
+    ``opening`` are the matrices of the first where somebody has made them already; ``after`` gives those that come after the
+    last.
+    """
+    pieces = list(cut(batch.cases, size))[first:]
+    coming = opening
+    for at, (start, stop) in enumerate(pieces):
+        matrices = coming or batch.minibatch(start, stop)
+        coming = batch.minibatch(*pieces[at + 1]) if at + 1 < len(pieces) else after()
+        yield matrices, coming, stop - start

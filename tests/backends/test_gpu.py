@@ -1,0 +1,105 @@
+"""On a GPU: nets against the processor, repeatable to the bit, captured steps, times of starts. Skipped where there is none.
+
+The ops are tested on it by every test that takes ``each_backend``. With NVIDIA's sanitizer:
+
+    compute-sanitizer --tool memcheck python -m pytest -m gpu tests/layers
+    compute-sanitizer --tool racecheck python -m pytest -m gpu tests/layers
+"""
+
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from convnet.backends import make_backend, why_not_cuda
+from convnet.bench import Resident
+from convnet.data.provider import Request, cut
+from convnet.data.providers import open_provider
+from convnet.net import Net
+from convnet.reading import LayerFiles, build_graph
+from convnet.state import collect_state
+
+REASON = why_not_cuda()
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(REASON), reason=REASON or "a GPU is here")]
+# definition, its classes, side of its pictures, minibatch
+NETS = [("layers-cifar10-26pct.cfg", 10, 32, 64), ("layers-imagenet.cfg", 1000, 224, 128)]
+each_net = pytest.mark.parametrize("definition, classes, side, mini", NETS, ids=["cifar", "imagenet"])
+
+
+def train(be, definition, classes, side, mini, steps=20):
+    """Costs of each minibatch of the drawn pictures, and the weights after the last."""
+    provider = open_provider("demo", Request(classes=classes, inner_size=side, training=True, seed=1))
+    net = Net(build_graph(LayerFiles.open(definition), provider.dims, classes), be, mini, seed=1)
+    costs, number = [], 0
+    while len(costs) < steps:
+        number += 1
+        batch = provider.batch(1, number)
+        for start, stop in list(cut(batch.cases, mini))[: steps - len(costs)]:
+            costs.append(net.train(batch.minibatch(start, stop), stop - start)["logprob"])
+    return np.array(costs), collect_state(net), net
+
+
+def cuda(math="float32", graphs=True):
+    be = make_backend("cuda", math=math)
+    if not graphs:
+        be.device._graphs = None
+    return be
+
+
+@each_net
+@pytest.mark.parametrize("math, tolerance", [("float32", 1e-4), ("tf32", 1e-2)])
+def test_costs_are_those_of_the_processor(definition, classes, side, mini, math, tolerance):
+    found, _, _ = train(cuda(math), definition, classes, side, mini)
+    expected, _, _ = train(make_backend("cpu"), definition, classes, side, mini)
+    np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=tolerance)
+
+
+@each_net
+@pytest.mark.parametrize("math", ["float32", "tf32"])
+def test_the_same_run_gives_the_same_bits(definition, classes, side, mini, math):
+    """Captured or issued op by op, today or tomorrow."""
+    runs = [train(cuda(math, graphs), definition, classes, side, mini, steps=6) for graphs in (True, True, False)]
+    assert [bool(net.steps.captured) for _, _, net in runs] == [True, True, False]
+    for costs, weights, _ in runs[1:]:
+        np.testing.assert_equal(costs, runs[0][0])
+        np.testing.assert_equal(weights, runs[0][1])
+
+
+START = """
+import time
+from convnet.backends import make_backend
+from convnet.reading import LayerFiles, build_graph
+graph = build_graph(LayerFiles.open("layers-imagenet.cfg"), {0: 150528, 1: 1}, 1000)
+be = make_backend("cuda")
+begun = time.perf_counter()
+be.prepare(graph, 128)
+print(time.perf_counter() - begun)
+"""
+
+
+def test_starts_are_short(tmp_path):
+    """All kernels of layers-imagenet are compiled in 10 seconds, and found again in one."""
+    environment, seconds = {**os.environ, "CONVNET_CACHE_DIR": str(tmp_path)}, []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", START], capture_output=True, text=True, check=True, env=environment)
+        seconds.append(float(done.stdout))
+    assert seconds[0] < 10 and seconds[1] < 1
+
+
+def test_the_host_is_ahead_of_the_device():
+    """To issue a captured step takes a small part of the time that it runs."""
+    _, _, net = train(cuda(), *NETS[1], steps=3)
+    inputs = [Resident(net.be, np.zeros((rows, 128), np.float32)) for rows in (150528, 1)]
+    net.be.sync()
+    begun = time.perf_counter()
+    net.begin_step(0.0, 128)
+    step = net.steps.next(128)
+    step.forward(inputs, 128)
+    step.backward()
+    step.update()
+    issued = time.perf_counter() - begun
+    net.be.sync()
+    assert issued < 0.5 * (time.perf_counter() - begun)
