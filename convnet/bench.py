@@ -38,7 +38,7 @@ from convnet.net import Inputs, Net, Node
 from convnet.options import CommandParser, integers, natural
 from convnet.passes import Pass
 from convnet.reading import LayerFiles, parse
-from convnet.room import make_ready
+from convnet.room import check_rooms
 
 PASSES = ("forward", "backward", "update")
 _PRODUCT = 2048  # side of the matrices whose product measures the peak
@@ -139,7 +139,7 @@ class Resident:
 
 def measure(fitted: Fit, backends: Sequence[Backend], mini: int = 128, steps: int = 5, warmup: int = 2) -> Report:
     """Time ``steps`` training steps of a graph on random data, then as many layer by layer."""
-    make_ready(fitted.graph, backends, mini)
+    check_rooms(fitted.graph, backends, mini)
     net = Net(fitted.graph, backends, minibatch=mini)
     inputs = _resident(net, fitted.matrices(mini))
     for _ in range(warmup):

@@ -246,6 +246,7 @@ class Net:
         self.coming: Inputs = ()  # what ``stage`` began to bring
         self.cases = minibatch
         self.passing = Pass.TEST
+        self._ready: set[tuple[int, bool]] = set()  # (cases, training) that backends are ready for
         self.capturing = False  # whether ops are kept for a ``CapturedStep`` instead of done
         self._pools: dict[Backend, BufferPool] = {}
         self._poison = poison
@@ -296,6 +297,14 @@ class Net:
     def begin_pass(self, inputs: Inputs, cases: int, passing: Pass) -> None:
         """Set what nodes ask for while they run."""
         self.inputs, self.cases, self.passing = inputs, cases, passing
+        self.get_ready(cases, passing in (Pass.TRAIN, Pass.GRADCHECK))
+
+    def get_ready(self, cases: int, training: bool) -> None:
+        """Let the backends prepare for passes over so many cases; the first one does so if nobody has."""
+        if not {(cases, True), (cases, training)} & self._ready:
+            self._ready.add((cases, training))
+            for be in dict.fromkeys(self.backends):
+                be.prepare(self.graph, cases, training)
 
     def end_forward(self) -> None:
         """What was staged for this pass is used up."""

@@ -37,12 +37,11 @@ def check_room(graph: Graph, be: Backend, mini: int, training: bool = True, name
     raise BackendError("\n    ".join(lines))
 
 
-def make_ready(graph: Graph, backends: Sequence[Backend], mini: int, training: bool = True) -> None:
-    """Check the room on every backend for the layers that it is to run, and let it get ready; raises ``BackendError``."""
+def check_rooms(graph: Graph, backends: Sequence[Backend], mini: int, training: bool = True) -> None:
+    """``check_room`` on every backend for the layers that it is to run; raises ``BackendError``."""
     places = place(graph, backends)
     for be in dict.fromkeys(backends):
         check_room(graph, be, mini, training, [name for name, own in places.items() if own is be])
-        be.prepare(graph, mini)
 
 
 def _needed(graph: Graph, mini: int, training: bool, names: Collection[str]) -> int:

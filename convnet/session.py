@@ -39,7 +39,7 @@ from convnet.net import Net
 from convnet.outputs import Outputs
 from convnet.printing import Printer
 from convnet.reading import LayerFiles, parse
-from convnet.room import make_ready
+from convnet.room import check_rooms
 from convnet.storage import cache_folder
 from convnet.surgery import operate
 from convnet.telling import tell_problems
@@ -160,10 +160,11 @@ class Session:
         options = self.options
         compat = COMPAT[options["compat"]]
         training = not (options["test_only"] or options["write_features"])
-        make_ready(graph, backends, options["mini"], training)
+        check_rooms(graph, backends, options["mini"], training)
         net = Net(graph, backends, options["mini"], options["seed"], self.state, options["wupdate_freq"], compat=compat)
         if self.checkpoint:
             restore_streams(net, self.checkpoint, not self.operated)
+        net.get_ready(options["mini"], training)
         return net
 
     def tester(self, net: Net) -> Tester:

@@ -109,8 +109,8 @@ class Backend(ABC):
         """Let the random ops of what was captured draw the numbers of ``step`` from now on."""
         raise NotImplementedError(self.name)
 
-    def prepare(self, graph: Graph, minibatch: int) -> None:
-        """Get ready to run ``graph``: where kernels are compiled, all of them at once."""
+    def prepare(self, graph: Graph, cases: int, training: bool = True) -> None:
+        """Get ready to run ``graph`` on so many cases, or only to test: where kernels are compiled, all of them at once."""
 
     def memory(self) -> tuple[int, int] | None:
         """(free, total) bytes for arrays, where that is known: of this machine, unless a device has its own."""

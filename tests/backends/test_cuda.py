@@ -11,7 +11,7 @@ import pytest
 from emulator.device import check_extents
 from support import BACKENDS, ROOT, SMALL_NET, make_graph
 
-from convnet.backends.cuda import Cuda, compile, source
+from convnet.backends.cuda import Cuda, ahead, compile, source
 from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.recorder import Recorder, empty_state
 from convnet.backends.cuda.source import Source
@@ -186,6 +186,19 @@ def test_a_net_is_compiled_before_it_runs(compiler, tmp_path, monkeypatch):
         compile.build(launched, 90)
     assert {"conv.cu", "pool.cu", "cost.cu", "weights.cu"} <= names
     assert made == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "kernels").iterdir()}
+
+
+def test_a_smaller_minibatch_is_compiled_at_once_too(monkeypatch):
+    """Before the first pass of a size, and only what the pass needs."""
+    graph, asked = make_graph(SMALL_NET, {0: 3 * 16 * 16, 1: 1}, 10), []
+    device = Recorder()
+    device.capability = 90
+    monkeypatch.setattr(ahead, "build_all", lambda sources, capability: asked.append({s.file for s in sources}))
+    net = Net(graph, Cuda(device), 8, state=empty_state(graph))
+    for cases, run in ((8, net.train), (8, net.train), (8, net.test), (5, net.test), (5, net.train), (5, net.test)):
+        run([np.zeros((768, cases), np.float32), np.zeros((1, cases), np.float32)], cases)
+    assert len(asked) == 3
+    assert asked[1] < asked[0] == asked[2]
 
 
 def test_without_a_driver_one_line_says_so():

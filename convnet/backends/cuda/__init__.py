@@ -39,11 +39,11 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
         self._step: DeviceArray | None = None
         self._integers, self._inverse, self._held_floats = {}, {}, {}
 
-    def prepare(self, graph: Graph, minibatch: int) -> None:
+    def prepare(self, graph: Graph, cases: int, training: bool = True) -> None:
         if self.device.capability:
             from convnet.backends.cuda import ahead
 
-            sources = ahead.sources_of(graph, minibatch, self.device.math, self.device.processors)
+            sources = ahead.sources_of(graph, cases, self.device.math, self.device.processors, training)
             ahead.build_all(sources, self.device.capability)
 
     @property

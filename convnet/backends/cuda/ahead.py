@@ -18,13 +18,16 @@ from convnet.graph import Graph
 from convnet.net import Net
 
 
-def sources_of(graph: Graph, minibatch: int, math: str = "float32", processors: int = 132) -> list[Source]:
-    """What a training step, a test and a look at the weights run, each once, in order."""
+def sources_of(
+    graph: Graph, cases: int, math: str = "float32", processors: int = 132, training: bool = True
+) -> list[Source]:
+    """What a training step, unless there is none, a test and a look at the weights run, each once, in order."""
     recorder = Recorder(math, processors)
-    net = Net(graph, Cuda(recorder), minibatch, state=empty_state(graph))
-    inputs = blank_inputs(graph, minibatch)
-    net.train(inputs, minibatch)
-    net.test(inputs, minibatch)
+    net = Net(graph, Cuda(recorder), cases, state=empty_state(graph))
+    inputs = blank_inputs(graph, cases)
+    if training:
+        net.train(inputs, cases)
+    net.test(inputs, cases)
     net.check_weights()
     for weights in net.weights:
         weights.be.mean_magnitude(weights.value)
