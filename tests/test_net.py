@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import BACKENDS, SHARED, assert_close, default_params, make_graph, needs_museum, values
+from support import BACKENDS, SHARED, assert_close, default_params, each_backend, make_graph, needs_museum, values
 
 from convnet.backends.reference import Reference
 from convnet.errors import NumericalError
@@ -81,7 +81,7 @@ def net_on(be, **options):
     return Net(make_graph(NET, {0: 192, 1: 1}, 4), be, minibatch=options.pop("minibatch", 9), seed=5, **options)
 
 
-@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@each_backend
 def test_training_agrees_with_the_oracle(be):
     """Costs and weights over several steps, the last minibatch smaller, buffers poisoned when given back."""
     net, oracle = net_on(be, poison=True), net_on(Reference(np.float64), poison=True)
@@ -156,7 +156,7 @@ def test_state_survives_a_round_trip():
     assert net.test(data(9), 9) == other.test(data(9), 9)
 
 
-@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@each_backend
 def test_bad_numbers_are_named(be):
     net = net_on(be)
     bad = data(9)
@@ -233,7 +233,7 @@ class Painted:
         be.copy_in(self.values, out)
 
 
-@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@each_backend
 def test_rows_of_a_matrix(be):
     """Numerics 5.3: 2014's start and end, of matrices and of pictures."""
     text = "[top]\ntype=data\ndataIdx=0\nend=2\n[rest]\ntype=data\ndataIdx=0\nstart=2\n[all]\ntype=data\ndataIdx=0\n"

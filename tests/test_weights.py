@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import BACKENDS, ORACLE, assert_close, each_backend, make_graph, values
+from support import ORACLE, assert_close, each_backend, make_graph, values
 
 from convnet.backends.reference import Reference
 from convnet.language.schedules import Schedule
@@ -166,7 +166,7 @@ def test_shared_weights_stay_one(source=",b[0]"):
     assert graph.parameters() == 4 * 5 + 5 + 5 * 5 + 5
 
 
-@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@each_backend
 def test_gradients_of_shared_weights_add_up(be):
     """A matrix used twice moves by the sum of what two unshared copies would have got."""
     x, labels = values(4, 6), np.array([[0.0, 1, 2, 3, 4, 0]])

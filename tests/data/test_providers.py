@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from support import BACKENDS, SHARED, dump, needs_museum, values, write_cifar
+from support import BACKENDS, SHARED, dump, each_backend, needs_museum, values, write_cifar
 
 from convnet.compat import COMPAT
 from convnet.data.images import Cropper, Crops
@@ -138,7 +138,7 @@ def test_pictures_that_share_a_crop(year, same):
     assert len(set(drawn)) == len({same(n) for n in range(70)})
 
 
-@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@each_backend
 @pytest.mark.parametrize("C, H, W, S, N", [(3, 9, 9, 7, 5), (1, 8, 8, 8, 33), (3, 12, 10, 10, 1)])
 def test_packing(be, C, H, W, S, N):
     random = np.random.RandomState(0)

@@ -111,7 +111,7 @@ class EmulatedDevice(Device):
 
     def _run(self, source: Source, kernel: str, grid, block, values: list[Any], shared: int, pointers: list[int]) -> None:
         self.check(*pointers)  # again: what was captured, or put off, must find its arrays still there
-        library = _library(source.file, source.tiles, tuple(name for name, _ in source.shapes), _floats(source))
+        library = _library(library_of(source))
         for name, value in source.shapes:
             kind = ctypes.c_float if isinstance(value, float) else ctypes.c_int
             kind.in_dll(library, f"constant_{name}").value = value
@@ -237,34 +237,41 @@ def _three(extents) -> tuple[int, int, int]:
     return (*extents, *(1 for _ in range(3 - len(extents))))
 
 
-def _floats(source: Source) -> frozenset[str]:
-    return frozenset(name for name, value in source.shapes if isinstance(value, float))
+def library_of(source: Source) -> Path:
+    """The kernels of a file, compiled for the tiles of ``source``; its shapes are variables ``constant_NAME``."""
+    floats = frozenset(name for name, value in source.shapes if isinstance(value, float))
+    return _compiled(source.file, source.tiles, tuple(name for name, _ in source.shapes), floats)
 
 
 @cache
-def _library(file: str, tiles: tuple, shapes: tuple[str, ...], floats: frozenset[str]) -> ctypes.CDLL:
-    """The kernels of a file, compiled for one choice of tiles; its shapes are variables."""
+def _library(path: Path) -> ctypes.CDLL:
+    return ctypes.CDLL(str(path))
+
+
+@cache
+def _compiled(file: str, tiles: tuple, shapes: tuple[str, ...], floats: frozenset[str]) -> Path:
     lines = [f'#include "{HEADER}"', Source(file, (), tiles).definitions()]
     for name in shapes:
         lines.append(
             f'extern "C" {{ {"float" if name in floats else "int"} constant_{name}; }}\n#define {name} constant_{name}'
         )
     text = "\n".join([*lines, read(file), *(_trampoline(signature) for signature in signatures(file).values())])
-    flags = ["-O2", "-g1", "-std=c++17", "-fPIC", "-shared", "-fno-strict-aliasing", "-ffp-contract=off", "-w"]
-    flags += _SANITIZER if SANITIZED else []
+    flags = ["-O2", "-g1", "-fno-strict-aliasing", "-ffp-contract=off", "-w", *(_SANITIZER if SANITIZED else [])]
     key = hashlib.sha256("\0".join([text, HEADER.read_text(), *flags]).encode()).hexdigest()[:24]
     path = cache_folder() / "emulated" / f"{Path(file).stem}-{key}.so"
     if not path.is_file():
-        _compile(text, flags, path)
-    return ctypes.CDLL(str(path))
+        compile_library(text, flags, path)
+    return path
 
 
-def _compile(text: str, flags: list[str], path: Path) -> None:
+def compile_library(text: str, flags: list[str], path: Path) -> None:
+    """A shared library from C++ text; it appears whole or not at all. Raises ``EmulationError`` with what g++ says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source, out = Path(folder) / "kernels.cpp", Path(folder) / "kernels.so"
         source.write_text(text)
-        done = subprocess.run([os.environ.get("CXX", "g++"), *flags, "-o", out, source], capture_output=True, text=True)
+        command = [os.environ.get("CXX", "g++"), "-std=c++17", "-fPIC", "-shared", *flags, "-o", out, source, "-ldl"]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise EmulationError(done.stderr[:4000])
         out.replace(path)

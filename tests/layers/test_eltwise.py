@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import BACKENDS, assert_gradients, make_graph, values
+from support import assert_gradients, each_backend, make_graph, values
 
 from convnet.net import Net
 from convnet.passes import Pass
@@ -61,7 +61,7 @@ def outputs_of(mix, be, x):
     return net.output("mix")
 
 
-@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@each_backend
 def test_values(be):
     x, y = np.float32([[1, 2], [3, 4], [5, 6]]), np.float32([[2, 1], [3, 5], [0, 7]])
     np.testing.assert_array_equal(outputs_of("type=eltsum\ninputs=x,y\ncoeffs=2,-1", be, [x, y]), 2 * x - y)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 from support import (
-    BACKENDS,
     ORACLE,
     assert_gradients,
     compare,
@@ -80,7 +79,7 @@ def test_random_scales():
     assert counts.sum() == 12529
 
 
-@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@each_backend
 def test_random_scale_passes(be):
     net = Net(one_layer("type=rscale\nchannels=3\nmaxScale=1.5\ntgtSize=6", 9), be, minibatch=2, seed=5)
     x = values(3 * 9 * 9, 2).astype(np.float32)
@@ -103,7 +102,7 @@ def test_gradients(layer):
     assert_gradients(text, [values(6, 4)])
 
 
-@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@each_backend
 @pytest.mark.parametrize("dialect", ["2012", "2014"])
 def test_random_scale_when_testing(be, dialect):
     """Numerics 11.6: 2012 crops the centre, 2014 shrinks by maxScale; with nothing to shrink both copy."""
@@ -138,7 +137,7 @@ def test_resize_by_hand():
     np.testing.assert_allclose(out[0, 0, :, 0], [0, 0.5, 1, 1.5, 2, 2.5, 2.99, 2.99])
 
 
-@pytest.mark.parametrize("be", BACKENDS.values(), ids=BACKENDS.keys())
+@each_backend
 def test_crop_and_mirror_layers(be):
     x = values(3 * 49, 2).astype(np.float32)
     image = x.reshape(3, 7, 7, 2)

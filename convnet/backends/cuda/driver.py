@@ -217,7 +217,7 @@ class Driver(Device):
         if function is None:
             module = self.drv.module_from_buffer(build(source, self.capability))
             function = module.get_function(kernel)
-            function.prepare("".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types))
+            function.prepare(formats(types))
             if shared:  # more than 48 KiB, the kernel's own arrays counted, have to be asked for
                 function.set_attribute(self.drv.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
             self._functions[source, kernel] = function
@@ -287,6 +287,11 @@ def load_blas() -> Any:
     except Exception as error:  # a missing library shows in several kinds of errors
         raise BackendError(f"cuBLAS is missing ({str(error).splitlines()[0]}); pip install '.[cuda]'") from None
     return cublas
+
+
+def formats(types: tuple[str, ...]) -> str:
+    """C types of arguments as the letters of ``struct``."""
+    return "".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types)
 
 
 def _three(extents: Dim) -> tuple[int, int, int]:

@@ -1,0 +1,409 @@
+// A CUDA driver that does its work on the processor: so much of libcuda that PyCUDA and cuda-bindings run over it.
+//
+// Two devices of capability 9.0. Work of a stream is put off until somebody waits for it, or done at once where the
+// environment has LIBCUDA_EARLY, so that a missing wait shows. Refused, with a line on standard error, is what a driver
+// refuses: another context's streams, events and functions, memory of another device that is not a peer, grids, blocks and
+// shared memory beyond the limits, arguments of another size, waiting in the middle of a capture.
+//
+// A module is text (``libcuda.py`` writes it), a word and its operands a line: library PATH, int NAME VALUE and
+// float NAME VALUE for the variables ``constant_NAME`` of the emulated kernels, kernel NAME FORMATS for their arguments.
+// Names, numbers and order of arguments are those of the driver API's reference; no header of NVIDIA's is needed.
+#include <dlfcn.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+namespace {
+
+enum Status {
+    SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, INVALID_HANDLE = 400,
+    NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, PEERS_ALREADY = 704, NOT_IN_CAPTURE = 900,
+};
+enum { MULTIPROCESSORS = 16, UNIFIED_ADDRESSING = 41, DYNAMIC_SHARED = 8 };  // attributes that are asked for
+constexpr size_t TOTAL = size_t(8) << 30;
+constexpr int DEVICES = 2, MOST_SHARED = 227 << 10, OWN_SHARED = 8 << 10;  // what a kernel may have beside dynamic memory
+
+using Work = std::function<void()>;
+typedef unsigned long long Address;
+
+struct Context { int device; };
+struct Graph { Context* context; std::vector<Work> work; };
+struct Stream { Context* context; std::deque<Work> waiting; Graph* capture; };
+struct Mark { Stream* stream; bool reached; };
+struct Event { Context* context; std::shared_ptr<Mark> mark; };
+struct Module {
+    Context* context;
+    void* library;
+    std::vector<std::pair<int*, int>> ints;
+    std::vector<std::pair<float*, float>> floats;
+    std::map<std::string, std::string> kernels;
+};
+struct Function {
+    Module* module;
+    std::string name, formats;
+    const char* (*run)(const unsigned*, size_t, unsigned, void**);
+    unsigned dynamic;
+};
+
+Context primary[DEVICES] = {{0}, {1}};
+std::vector<Context*> contexts;  // of the one thread that there is
+std::map<Address, std::pair<size_t, int>> memory;  // start: bytes, device
+std::map<const char*, size_t> pinned;
+std::set<std::pair<int, int>> peers;  // (who reaches, whom)
+std::set<Stream*> streams;
+size_t used;
+const bool early = getenv("LIBCUDA_EARLY");
+
+int refuse(Status status, const char* call, const std::string& why) {
+    fprintf(stderr, "libcuda.cpp: %s: %s\n", call, why.c_str());
+    return status;
+}
+#define REFUSE(status, why) return refuse(status, __func__, why)
+#define CONTEXT() do { if (contexts.empty()) REFUSE(INVALID_CONTEXT, "no context is current"); } while (0)
+#define OWN(thing) \
+    do { CONTEXT(); if (!(thing) || (thing)->context != contexts.back()) REFUSE(INVALID_HANDLE, "of another context"); } while (0)
+
+void drain(Stream* stream) {
+    while (!stream->waiting.empty()) {
+        Work next = stream->waiting.front();
+        stream->waiting.pop_front();
+        next();
+    }
+}
+
+void drain_all() {
+    for (Stream* stream : streams) drain(stream);
+}
+
+void issue(Stream* stream, Work work) {
+    if (stream->capture) {
+        stream->capture->work.push_back(work);
+        return;
+    }
+    stream->waiting.push_back(work);
+    if (early) drain(stream);
+}
+
+void reach(const std::shared_ptr<Mark>& mark) {
+    while (mark && !mark->reached) {
+        Work next = mark->stream->waiting.front();
+        mark->stream->waiting.pop_front();
+        next();
+    }
+}
+
+int owner(Address at, size_t bytes) {
+    auto found = memory.upper_bound(at);
+    if (found == memory.begin()) return -1;
+    --found;
+    return at + bytes <= found->first + found->second.first ? found->second.second : -1;
+}
+
+bool reachable(Address at, size_t bytes) {
+    const int here = contexts.back()->device, there = owner(at, bytes);
+    return there == here || peers.count({here, there});
+}
+
+bool is_pinned(const void* at, size_t bytes) {
+    auto found = pinned.upper_bound((const char*)at);
+    if (found == pinned.begin()) return false;
+    --found;
+    return (const char*)at + bytes <= found->first + found->second;
+}
+
+bool capturing() {
+    for (Stream* stream : streams)
+        if (stream->capture) return true;
+    return false;
+}
+
+size_t size_of(char format) { return format == 'i' || format == 'I' || format == 'f' ? 4 : 8; }
+
+}  // namespace
+
+extern "C" {
+
+// -- devices and contexts
+
+int cuInit(unsigned) { return SUCCESS; }
+int cuDriverGetVersion(int* version) { return *version = 13000, SUCCESS; }
+int cuGetErrorName(int, const char** text) { return *text = "refused by libcuda.cpp", SUCCESS; }
+int cuGetErrorString(int status, const char** text) {
+    *text = status == PEERS_ALREADY ? "peer access is already enabled" : "refused by libcuda.cpp";
+    return SUCCESS;
+}
+int cuDeviceGetCount(int* count) { return *count = DEVICES, SUCCESS; }
+int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, SUCCESS; }
+int cuDeviceGetName(char* text, int length, int device) { return snprintf(text, length, "processor %d", device), SUCCESS; }
+int cuDeviceComputeCapability(int* major, int* minor, int) { return *major = 9, *minor = 0, SUCCESS; }
+int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = TOTAL, SUCCESS; }
+int cuDeviceGetAttribute(int* value, int attribute, int) {
+    *value = attribute == MULTIPROCESSORS ? 4 : attribute == UNIFIED_ADDRESSING;
+    return SUCCESS;
+}
+int cuDeviceCanAccessPeer(int* can, int, int) { return *can = 1, SUCCESS; }
+int cuDevicePrimaryCtxRetain(Context** context, int device) { return *context = &primary[device], SUCCESS; }
+int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+int cuCtxDetach(Context*) { REFUSE(INVALID_CONTEXT, "a primary context is released, not detached"); }
+int cuCtxPushCurrent_v2(Context* context) { return contexts.push_back(context), SUCCESS; }
+int cuCtxPopCurrent_v2(Context** context) {
+    CONTEXT();
+    if (context) *context = contexts.back();
+    contexts.pop_back();
+    return SUCCESS;
+}
+int cuCtxGetCurrent(Context** context) { return *context = contexts.empty() ? nullptr : contexts.back(), SUCCESS; }
+int cuCtxGetDevice(int* device) {
+    CONTEXT();
+    return *device = contexts.back()->device, SUCCESS;
+}
+int cuCtxEnablePeerAccess(Context* peer, unsigned) {
+    CONTEXT();
+    return peers.insert({contexts.back()->device, peer->device}).second ? SUCCESS : PEERS_ALREADY;
+}
+
+// -- memory
+
+int cuMemGetInfo_v2(size_t* free, size_t* total) {
+    CONTEXT();
+    return *total = TOTAL, *free = TOTAL - used, SUCCESS;
+}
+int cuMemAlloc_v2(Address* at, size_t bytes) {
+    CONTEXT();
+    if (used + bytes > TOTAL) return OUT_OF_MEMORY;
+    void* block = aligned_alloc(512, (bytes + 511) / 512 * 512);
+    memset(block, 0xFF, bytes);
+    memory[*at = (Address)block] = {bytes, contexts.back()->device};
+    used += bytes;
+    return SUCCESS;
+}
+int cuMemFree_v2(Address at) {
+    CONTEXT();
+    drain_all();
+    auto found = memory.find(at);
+    if (found == memory.end()) REFUSE(INVALID_VALUE, "memory that was not allocated");
+    used -= found->second.first;
+    memory.erase(found);
+    free((void*)at);
+    return SUCCESS;
+}
+int cuMemHostAlloc(void** at, size_t bytes, unsigned) {
+    CONTEXT();
+    pinned[(const char*)(*at = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096))] = bytes;
+    return SUCCESS;
+}
+int cuMemFreeHost(void* at) {
+    drain_all();
+    pinned.erase((const char*)at);
+    free(at);
+    return SUCCESS;
+}
+int cuMemcpyHtoDAsync_v2(Address to, const void* from, size_t bytes, Stream* stream) {
+    OWN(stream);
+    if (owner(to, bytes) != stream->context->device) REFUSE(ILLEGAL_ADDRESS, "no memory of this device");
+    if (!is_pinned(from, bytes)) REFUSE(INVALID_VALUE, "from memory that is not page-locked: it would wait");
+    issue(stream, [=] { memcpy((void*)to, from, bytes); });
+    return SUCCESS;
+}
+int cuMemcpyDtoHAsync_v2(void* to, Address from, size_t bytes, Stream* stream) {
+    OWN(stream);
+    if (owner(from, bytes) != stream->context->device) REFUSE(ILLEGAL_ADDRESS, "no memory of this device");
+    issue(stream, [=] { memcpy(to, (void*)from, bytes); });
+    if (!is_pinned(to, bytes)) drain(stream);
+    return SUCCESS;
+}
+int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, Stream* stream) {
+    OWN(stream);
+    if (owner(to, bytes) != stream->context->device || !reachable(from, bytes)) REFUSE(ILLEGAL_ADDRESS, "out of reach");
+    issue(stream, [=] { memcpy((void*)to, (void*)from, bytes); });
+    return SUCCESS;
+}
+
+// -- streams and events
+
+int cuStreamCreate(Stream** stream, unsigned) {
+    CONTEXT();
+    streams.insert(*stream = new Stream{contexts.back(), {}, nullptr});
+    return SUCCESS;
+}
+int cuStreamDestroy_v2(Stream* stream) {
+    drain(stream);
+    streams.erase(stream);
+    delete stream;
+    return SUCCESS;
+}
+int cuStreamSynchronize(Stream* stream) {
+    OWN(stream);
+    if (stream->capture) REFUSE(NOT_IN_CAPTURE, "waiting while capturing");
+    drain(stream);
+    return SUCCESS;
+}
+int cuEventCreate(Event** event, unsigned) {
+    CONTEXT();
+    *event = new Event{contexts.back(), nullptr};
+    return SUCCESS;
+}
+int cuEventDestroy_v2(Event* event) { return delete event, SUCCESS; }
+int cuEventRecord(Event* event, Stream* stream) {
+    OWN(stream);
+    OWN(event);
+    if (stream->capture) REFUSE(NOT_IN_CAPTURE, "marking while capturing");
+    auto mark = event->mark = std::make_shared<Mark>(Mark{stream, false});
+    issue(stream, [=] { mark->reached = true; });
+    return SUCCESS;
+}
+int cuEventSynchronize(Event* event) {
+    CONTEXT();
+    reach(event->mark);
+    return SUCCESS;
+}
+int cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
+    OWN(stream);
+    if (stream->capture) REFUSE(NOT_IN_CAPTURE, "waiting while capturing");
+    auto mark = event->mark;
+    issue(stream, [=] { reach(mark); });
+    return SUCCESS;
+}
+
+// -- modules and launches
+
+int cuModuleLoadDataEx(Module** out, const char* image, unsigned, void*, void*) {
+    CONTEXT();
+    Module* module = new Module{contexts.back(), nullptr, {}, {}, {}};
+    std::istringstream words(image);
+    std::string word, name, value;
+    while (words >> word >> name) {
+        if (word == "library") {
+            module->library = dlopen(name.c_str(), RTLD_NOW);
+            if (!module->library) REFUSE(INVALID_IMAGE, dlerror());
+            continue;
+        }
+        words >> value;
+        void* variable = dlsym(module->library, ("constant_" + name).c_str());
+        if (word == "kernel") module->kernels[name] = value == "-" ? "" : value;
+        else if (!variable) REFUSE(INVALID_IMAGE, "no variable for " + name);
+        else if (word == "int") module->ints.push_back({(int*)variable, atoi(value.c_str())});
+        else module->floats.push_back({(float*)variable, (float)atof(value.c_str())});
+    }
+    return *out = module, SUCCESS;
+}
+int cuModuleUnload(Module*) { return SUCCESS; }
+int cuModuleGetFunction(Function** out, Module* module, const char* name) {
+    OWN(module);
+    void* run = dlsym(module->library, (std::string("launch_") + name).c_str());
+    if (!run) REFUSE(NOT_FOUND, name);
+    Function* function = new Function{module, name, module->kernels[name], nullptr, 48 << 10};
+    memcpy(&function->run, &run, sizeof run);
+    return *out = function, SUCCESS;
+}
+int cuFuncSetBlockShape(Function*, int, int, int) { return SUCCESS; }  // PyCUDA says it once more when it launches
+int cuFuncSetAttribute(Function* function, int attribute, int value) {
+    if (attribute != DYNAMIC_SHARED || value > MOST_SHARED) REFUSE(INVALID_VALUE, "no such attribute, or too much");
+    function->dynamic = value + OWN_SHARED;
+    return SUCCESS;
+}
+int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                   unsigned shared, Stream* stream, void** parameters, void** extra) {
+    OWN(stream);
+    OWN(function->module);
+    const std::string& name = function->name;
+    if (!gx || !gy || !gz || gx >> 31 || gy >> 16 || gz >> 16) REFUSE(INVALID_VALUE, name + ": no such grid");
+    if (!bx || !by || !bz || bx * by * bz > 1024 || bz > 64) REFUSE(INVALID_VALUE, name + ": no such block");
+    if (shared + OWN_SHARED > function->dynamic) REFUSE(INVALID_VALUE, name + ": more shared memory than was asked for");
+
+    std::vector<size_t> offsets;
+    size_t size = 0;
+    for (char format : function->formats) {
+        const size_t own = size_of(format);
+        offsets.push_back(size = (size + own - 1) / own * own);
+        size += own;
+    }
+    auto values = std::make_shared<std::vector<char>>(size);
+    if (parameters) {
+        for (size_t i = 0; i < offsets.size(); i++)
+            memcpy(values->data() + offsets[i], parameters[i], size_of(function->formats[i]));
+    } else {  // pairs of a number and what it means: 1 the buffer, 2 its size, 0 the end
+        size_t given = 0;
+        for (; *extra; extra += 2) {
+            if (*extra == (void*)2) given = *(size_t*)extra[1];
+            if (*extra == (void*)1) memcpy(values->data(), extra[1], size);
+        }
+        if (given != size) REFUSE(INVALID_VALUE, name + ": arguments of another size");
+    }
+    for (size_t i = 0; i < offsets.size(); i++) {
+        Address at;
+        memcpy(&at, values->data() + offsets[i], function->formats[i] == 'P' ? sizeof at : 0);
+        if (function->formats[i] == 'P' && at && !reachable(at, 1)) REFUSE(ILLEGAL_ADDRESS, name + ": no memory of this device");
+    }
+    const std::vector<unsigned> extents = {gx, gy, gz, bx, by, bz};
+    issue(stream, [=] {
+        for (auto& constant : function->module->ints) *constant.first = constant.second;
+        for (auto& constant : function->module->floats) *constant.first = constant.second;
+        std::vector<void*> arguments;
+        for (size_t offset : offsets) arguments.push_back(values->data() + offset);
+        const char* error = function->run(extents.data(), shared, 1, arguments.data());
+        if (error) {
+            fprintf(stderr, "libcuda.cpp: %s: %s\n", function->name.c_str(), error);
+            abort();
+        }
+    });
+    return SUCCESS;
+}
+
+// -- graphs
+
+int cuStreamBeginCapture_v2(Stream* stream, int) {
+    OWN(stream);
+    if (capturing()) REFUSE(NOT_IN_CAPTURE, "capturing already");
+    stream->capture = new Graph{stream->context, {}};
+    return SUCCESS;
+}
+int cuStreamEndCapture(Stream* stream, Graph** graph) {
+    OWN(stream);
+    if (!stream->capture) REFUSE(INVALID_VALUE, "nothing is captured");
+    *graph = stream->capture;
+    stream->capture = nullptr;
+    return SUCCESS;
+}
+int cuGraphInstantiateWithFlags(Graph** out, Graph* graph, unsigned long long) {
+    CONTEXT();
+    return *out = new Graph(*graph), SUCCESS;
+}
+int cuGraphLaunch(Graph* graph, Stream* stream) {
+    OWN(stream);
+    OWN(graph);
+    for (const Work& work : graph->work) issue(stream, work);
+    return SUCCESS;
+}
+int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
+int cuGraphExecDestroy(Graph* graph) {
+    CONTEXT();
+    return delete graph, SUCCESS;
+}
+
+// -- for those that look functions up, and for the products of libcublas.cpp
+
+int cuGetProcAddress_v2(const char* name, void** out, int, unsigned long long, int* found) {
+    void* self = dlopen("libcuda.so.1", RTLD_NOW);
+    *out = nullptr;
+    for (const char* ending : {"_v2", "WithFlags", ""})
+        if (!*out) *out = dlsym(self, (std::string(name) + ending).c_str());
+    if (found) *found = *out ? 0 : 1;
+    return *out ? SUCCESS : NOT_FOUND;
+}
+int cuGetProcAddress(const char* name, void** out, int version, unsigned long long flags) {
+    return cuGetProcAddress_v2(name, out, version, flags, nullptr);
+}
+void libcuda_issue(Stream* stream, void (*work)(void*), void* data) {
+    issue(stream, [=] { work(data); });
+}
+}
