@@ -7,10 +7,15 @@
 //   ACROSS 0: a square of SIZE in the same map, clipped; m = x (rnorm), or x minus the mean of its own window (cnorm, whose
 //             gradient is the originals' approximation)
 //
-// Layout: [c][y][x][n]. Threads: one per value, cases fastest, striding over the grid; the gradient takes two kernels, u
-// first, with g * d^-POWER in `into` between them. Across maps with windows of up to MOST_SLID a thread (slide_*) goes
-// through RUN channels of one place (block y: which ones) and keeps in registers what a window holds, so that memory is
-// read once.
+// Layout: [c][y][x][n]. Threads, for windows that fit into registers:
+//   across (slide_*)  one per place, cases fastest, goes through RUN channels (block y: which ones) and keeps what a window
+//                     holds, so that memory is read once
+//   within (strip_*)  a block has COLUMNS columns of LANES cases of one map, lanes fastest, and goes down RUN rows (block y:
+//                     which ones); a thread shares a row's value with its neighbours and keeps the sums over the parts of
+//                     SIZE rows that lie in its window, so that memory is read once; of wide maps, which need several
+//                     tiles, HALO columns at either side of one only serve their neighbours
+//   others (norm_*)   one per value, striding over the grid; the gradient takes two kernels, u first, with g * d^-POWER in
+//                     `into` between them
 // 2012: kFCNorm, kFRNormUndo (across); kCNorm2, kRNormUndoPrelims, kRNormUndo, kRNormUndo2 (within).
 
 #include "common.cuh"
@@ -32,7 +37,7 @@ __device__ __forceinline__ Place place_of(Index i) {
 __device__ __forceinline__ void powers(float d, float& root, float& inverse) {
     if (POWER == 0.75f) {
         const float half = rsqrtf(d);
-        root = half * sqrtf(half), inverse = half * half;
+        inverse = half * half, root = half * rsqrtf(rsqrtf(inverse));
     } else {
         root = powf(d, -POWER), inverse = 1.0f / d;
     }
@@ -102,7 +107,6 @@ extern "C" __global__ void norm_deviation(const float* x, float* m, long long co
     }
 }
 
-#if SLIDES
 // One more value at the end, the first falls out.
 template <int LENGTH>
 __device__ __forceinline__ void push(float (&held)[LENGTH], float value) {
@@ -111,6 +115,7 @@ __device__ __forceinline__ void push(float (&held)[LENGTH], float value) {
     held[LENGTH - 1] = value;
 }
 
+#if SLIDES
 __device__ __forceinline__ float channel(const float* x, int c, Index at) {
     return c < 0 || c >= C ? 0.0f : x[c * PIXELS * N + at];
 }
@@ -163,6 +168,122 @@ extern "C" __global__ void slide_input_grad(const float* x, const float* grad, f
             const Index i = c * PIXELS * N + at;
             into[i] = blend(into + i, kept[0], scale_targets, 1.0f) + window[0] * sum;
         }
+    }
+}
+#endif
+
+#if COLUMNS
+#define SPAN ((COLUMNS + SIZE - 1) * LANES)  // values of a row, and zeros on both sides
+
+// What a thread works on.
+struct Strip {
+    Index at;            // of value (c, 0, x, n)
+    int x, y0, y1;       // its column; its rows
+    bool inside, owned;  // there is such a place; nobody else writes it
+};
+
+__device__ __forceinline__ Strip strip_of_thread() {
+    const int groups = ceil_div(N, LANES), lane = threadIdx.x % LANES, column = threadIdx.x / LANES;
+    const int n = blockIdx.x % groups * LANES + lane, tile = blockIdx.x / groups % TILES, c = blockIdx.x / groups / TILES;
+    const int x = tile * (COLUMNS - 2 * HALO) - HALO + column, y0 = RUN < H ? blockIdx.y * RUN : 0;
+    const bool inside = n < N && (unsigned)x < W, owned = inside && column >= HALO && column < COLUMNS - HALO;
+    return {(c * PIXELS + x) * N + n, x, y0, least(y0 + RUN, H), inside, owned};
+}
+
+__device__ __forceinline__ float value(const float* v, const Strip& own, int y) {
+    return own.inside && (unsigned)y < H ? v[own.at + (Index)(y * W) * N] : 0.0f;
+}
+
+// What stands beside the columns of a row is zero.
+__device__ __forceinline__ void clear_sides(float* row, int before) {
+#pragma unroll 1
+    for (int i = threadIdx.x; i < (SIZE - 1) * LANES; i += COLUMNS * LANES)
+        row[i < before * LANES ? i : i + COLUMNS * LANES] = 0;
+}
+
+// The sum over the columns [x - before, + SIZE) of what the threads give. The next but one may use the same row.
+__device__ __forceinline__ float row_sum(float* row, float given, int before) {
+    row[threadIdx.x + before * LANES] = given;
+    __syncthreads();
+    float sum = row[threadIdx.x];
+#pragma unroll
+    for (int k = 1; k < SIZE; k++) sum += row[threadIdx.x + k * LANES];
+    return sum;
+}
+
+__device__ __forceinline__ float sum_of(const float (&rows)[SIZE]) {
+    float sum = rows[0];
+#pragma unroll
+    for (int k = 1; k < SIZE; k++) sum += rows[k];
+    return sum;
+}
+
+// 2012: kCNorm2, kCNorm_fewfilter, kCNorm_manyfilter.
+extern "C" __global__ void __launch_bounds__(COLUMNS * LANES) strip_forward(const float* x, const float* m, float* out) {
+    __shared__ float squares[2][SPAN];
+    const Strip own = strip_of_thread();
+    const int first = most(own.y0 - BEFORE, 0);
+    float rows[SIZE] = {}, window[AFTER + 1] = {}, next = value(m, own, first), root, inverse;
+    clear_sides(squares[0], BEFORE), clear_sides(squares[1], BEFORE);
+#pragma unroll SIZE
+    for (int last = first; last < own.y1 + AFTER; last++) {  // the window's last row
+        push(window, next);
+        next = value(m, own, last + 1);  // under way while the others are waited for
+        push(rows, last < H ? row_sum(squares[last & 1], window[AFTER] * window[AFTER], BEFORE) : 0.0f);
+        const int y = last - AFTER;
+        if (y < own.y0 || !own.owned) continue;
+        powers(MIN_DIV + SCALE * sum_of(rows), root, inverse);
+        const Index i = own.at + (Index)(y * W) * N;
+        out[i] = (DEVIATES ? x[i] : window[0]) * root;
+    }
+}
+
+// When u of row q is known, all that the gradient of row q - BEFORE needs is.
+// 2012: kRNormUndoPrelims, kRNormUndo, kRNormUndo2.
+extern "C" __global__ void __launch_bounds__(COLUMNS * LANES)
+    strip_input_grad(const float* x, const float* m, const float* grad, float* into, float scale_targets) {
+    __shared__ float squares[2][SPAN], shares[2][SPAN];
+    const Strip own = strip_of_thread();
+    const int first = most(own.y0 - SIZE + 1, 0);
+    float window[SIZE] = {}, rows[SIZE] = {}, u[SIZE] = {};  // m, and sums of m * m and u over parts of rows
+    float kept[BEFORE + 1] = {}, root, inverse;              // g * d^-POWER
+    float next = value(m, own, first), next_g = value(grad, own, own.y0 - AFTER);
+    clear_sides(squares[0], BEFORE), clear_sides(squares[1], BEFORE);
+    clear_sides(shares[0], AFTER), clear_sides(shares[1], AFTER);
+#pragma unroll SIZE
+    for (int last = first; last < own.y1 + SIZE - 1; last++) {  // the last row of the window of q
+        const int q = last - AFTER, y = q - BEFORE;
+        push(window, next);
+        next = value(m, own, last + 1);
+        push(rows, last < H ? row_sum(squares[last & 1], window[SIZE - 1] * window[SIZE - 1], BEFORE) : 0.0f);
+        if (last < own.y0) continue;
+        const float g = next_g, v = DEVIATES ? value(x, own, q) : window[BEFORE];
+        next_g = value(grad, own, q + 1);
+        powers(MIN_DIV + SCALE * sum_of(rows), root, inverse);
+        const float share = own.inside ? -2.0f * POWER * SCALE * g * v * root * inverse : 0.0f;
+        push(u, (unsigned)q < H ? row_sum(shares[last & 1], share, AFTER) : 0.0f);
+        push(kept, g * root);
+        if (y < own.y0 || !own.owned) continue;
+        const Index i = own.at + (Index)(y * W) * N;
+        into[i] = blend(into + i, kept[0], scale_targets, 1.0f) + window[0] * sum_of(u);
+    }
+}
+
+// m = x minus the mean of its own clipped window.
+// 2012: kLocalPool with AvgPooler, then kEltwiseBinaryOp.
+extern "C" __global__ void __launch_bounds__(COLUMNS * LANES) strip_deviation(const float* x, float* m) {
+    __shared__ float parts[2][SPAN];
+    const Strip own = strip_of_thread();
+    const int first = most(own.y0 - BEFORE, 0), columns = least(own.x + AFTER + 1, W) - most(own.x - BEFORE, 0);
+    float rows[SIZE] = {}, window[AFTER + 1] = {}, next = value(x, own, first);
+    clear_sides(parts[0], BEFORE), clear_sides(parts[1], BEFORE);
+#pragma unroll SIZE
+    for (int last = first; last < own.y1 + AFTER; last++) {
+        push(window, next);
+        next = value(x, own, last + 1);
+        push(rows, last < H ? row_sum(parts[last & 1], window[AFTER], BEFORE) : 0.0f);
+        const int y = last - AFTER, pixels = columns * (least(last + 1, H) - most(y - BEFORE, 0));
+        if (y >= own.y0 && own.owned) m[own.at + (Index)(y * W) * N] = window[0] - sum_of(rows) / pixels;
     }
 }
 #endif

@@ -29,6 +29,15 @@ def test_ops(be, kind, C, S, N, size, power):
     compare(be, f"{kind}_input_grad", [x, g], x.shape, **how)
 
 
+@each_backend
+@pytest.mark.parametrize("kind", ["rnorm", "cnorm"])
+@pytest.mark.parametrize("C, H, W, N, size", [(1, 42, 70, 9, 5), (2, 9, 67, 3, 4), (2, 17, 40, 20, 2), (1, 10, 66, 1, 9)])
+def test_within_maps_of_several_strips(be, kind, C, H, W, N, size):
+    how, x, g = {"size": size, "scale": 0.3, "power": 0.75, "min_div": 1.5}, values(C, H, W, N), values(C, H, W, N, seed=1)
+    compare(be, f"{kind}_forward", [x], x.shape, scales=False, **how)
+    compare(be, f"{kind}_input_grad", [x, g], x.shape, **how)
+
+
 ACROSS = [
     # size, divided scale, min_div, blocked, y, dx: numerics 24.1 and 24.2
     (3, 0.1, 1, False, [0.737788, 1.037222, 1.080993, 1.563180], [0.664009, -0.064404, -0.336091, 0.227717]),
