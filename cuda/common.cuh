@@ -35,10 +35,10 @@ __device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; 
 // Unlike fmaxf it keeps what is not a number, so that trouble is seen where it arises.
 __device__ __forceinline__ float larger(float a, float b) { return b > a || b != b ? b : a; }
 
-// The sum over the threads of a block, in a fixed order; every thread gets it. COUNT, their number, is a power of two.
+// The sum over the threads of a block, in a fixed order; every thread gets it. COUNT, their number, is a power of two; `parts`
+// is shared, for as many values.
 template <int COUNT, typename T>
-__device__ T block_sum(T value) {
-    __shared__ T parts[COUNT];
+__device__ T block_sum(T value, T* parts) {
     parts[threadIdx.x] = value;
     __syncthreads();
 #pragma unroll

@@ -54,30 +54,33 @@ __device__ __forceinline__ void blend_four(float* row, int column, int limit, fl
 #endif
 
 #if PASS == FORWARD || PASS == INPUT_GRAD
+struct Lists {
+    int a[LIST], b[LIST];
+};
+
 // The sums over `count` k's of a[k, m] b[k, n], where find(k, row_a, row_b) tells which row of a (of `wide_a` floats, those from
 // `limit_a` on are zero) and which of b (of N floats, `limit_b`) belong to k. The rows of up to LIST k's are found at a time.
 template <typename Find>
-__device__ __forceinline__ Sums listed_product(int count, Find find, const float* a, int wide_a, int limit_a, const float* b,
-                                               int limit_b) {
-    __shared__ int rows_a[LIST], rows_b[LIST];
+__device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find find, const float* a, int wide_a, int limit_a,
+                                               const float* b, int limit_b) {
     Sums sums = {};
     for (int first = 0; first < count; first += LIST) {
         const int length = least(LIST, count - first), slices = ceil_div(length, BK);
 #pragma unroll 1
         for (int i = threadIdx.x; i < slices * BK; i += THREADS) {
-            rows_a[i] = rows_b[i] = -1;
-            if (i < length) find(first + i, rows_a[i], rows_b[i]);
+            lists.a[i] = lists.b[i] = -1;
+            if (i < length) find(first + i, lists.a[i], lists.b[i]);
         }
         __syncthreads();
         accumulate(
             slices,
             [&](int s, float* to_a, float* to_b) {
                 each_piece<BM>([&](int, int k, int m) {
-                    const int row = rows_a[s * BK + k];
+                    const int row = lists.a[s * BK + k];
                     copy_four(to_a + k * WIDE_A + m, a + (long long)row * wide_a + m, limit_a - m, row >= 0, VECTOR_A);
                 });
                 each_piece<BN>([&](int, int k, int n) {
-                    const int row = rows_b[s * BK + k];
+                    const int row = lists.b[s * BK + k];
                     copy_four(to_b + k * WIDE_B + n, b + (long long)row * N + n, limit_b - n, row >= 0, VECTOR_N);
                 });
             },
@@ -100,7 +103,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int down = most(0, least(SIZE, H - top) - ky0), across = most(0, least(SIZE, W - left) - kx0);
     const float* weights = filters + (LOCAL ? (long long)window * CF * SIZE * SIZE * F : 0) + group * FG + f0;
 
+    __shared__ Lists lists;
     const Sums sums = listed_product(
+        lists,
         CF * down * across,
         [&](int k, int& row_a, int& row_b) {
             const int c = k / (down * across), ky = ky0 + k / across % down, kx = kx0 + k % across;
@@ -155,7 +160,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int group = tile / ceil_div(CF, BM), c0 = tile % ceil_div(CF, BM) * BM, n0 = blockIdx.y * BN;
     const int my0 = first_window(y), mx0 = first_window(x), down = windows_over(y, MY), across = windows_over(x, MX);
 
+    __shared__ Lists lists;
     const Sums sums = listed_product(
+        lists,
         FG * down * across,
         [&](int k, int& row_a, int& row_b) {
             const int f = group * FG + k / (down * across), my = my0 + k / across % down, mx = mx0 + k % across;

@@ -11,10 +11,9 @@
 
 #include "common.cuh"
 
-// The sum over the ROWS threads that share a case, in order; each gets it.
+// The sum over the ROWS threads that share a case, in order; each gets it. `held` is shared.
 template <typename T>
-__device__ T share(T value) {
-    __shared__ T held[ROWS][32];
+__device__ T share(T value, T held[ROWS][32]) {
     held[threadIdx.y][threadIdx.x] = value;
     __syncthreads();
     T total = 0;
@@ -41,9 +40,10 @@ __device__ __forceinline__ double guess_credit(int guesses, int above, int level
 
 // 2012: kTotalAgg.
 extern "C" __global__ void total(const double* parts, double* costs, int count) {
+    __shared__ double shares[THREADS];
     double sum = 0;
     for (int i = threadIdx.x; i < count; i += THREADS) sum += parts[(long long)blockIdx.x * count + i];
-    sum = block_sum<THREADS>(sum);
+    sum = block_sum<THREADS>(sum, shares);
     if (threadIdx.x == 0) costs[blockIdx.x] = sum;
 }
 
@@ -52,6 +52,7 @@ extern "C" __global__ void total(const double* parts, double* costs, int count) 
 // 2012: kLogregCost, kMultiSoftmaxCost.
 extern "C" __global__ void label_cost(const float* labels, const float* scores, const double* of_label, double* parts,
                                       int classes, int cases, int topk) {
+    __shared__ int held[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
     const int label = inside ? (int)labels[n] : 0;
@@ -62,8 +63,8 @@ extern "C" __global__ void label_cost(const float* labels, const float* scores, 
         above += score > own;
         level += score == own;
     }
-    above = share(above);
-    level = share(level);
+    above = share(above, held);
+    level = share(level, held);
     if (!inside || threadIdx.y) return;
     parts[n] = -log(of_label ? of_label[(long long)label * cases + n] : (double)own);
     parts[cases + n] = 1.0 - guess_credit(1, above, level);
@@ -74,6 +75,7 @@ extern "C" __global__ void label_cost(const float* labels, const float* scores, 
 // 2012: kCrossEntCost; CrossEntOperator.
 extern "C" __global__ void target_cost(const float* targets, const float* probs, double* parts, int classes, int cases,
                                        float pos_weight, int binomial) {
+    __shared__ double held[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
     double value = 0, wrong = 0, hit = 0, found = 0;
@@ -95,7 +97,7 @@ extern "C" __global__ void target_cost(const float* targets, const float* probs,
         found += 1;
         hit += binomial ? t : (t > 0 ? 1.0f : 0.0f);
     }
-    value = share(value), wrong = share(wrong), hit = share(hit), found = share(found);
+    value = share(value, held), wrong = share(wrong, held), hit = share(hit, held), found = share(found, held);
     if (!inside || threadIdx.y) return;
     const double credit = (binomial ? hit : (hit > 0 ? 1.0 : 0.0)) / found;
     parts[n] = value;
@@ -106,12 +108,14 @@ extern "C" __global__ void target_cost(const float* targets, const float* probs,
 // One block per class: how often it was declared (p > 0.5), positive, and both.
 // 2012: none; 2014: kAggRows after kEltwiseBinaryOp.
 extern "C" __global__ void class_counts(const float* targets, const float* probs, double* costs, int cases) {
+    __shared__ double shares[THREADS];
     double declared = 0, positive = 0, both = 0;
     for (int n = threadIdx.x; n < cases; n += THREADS) {
         const bool says = probs[(long long)blockIdx.x * cases + n] > 0.5f, is = targets[(long long)blockIdx.x * cases + n] > 0;
         declared += says, positive += is, both += says && is;
     }
-    declared = block_sum<THREADS>(declared), positive = block_sum<THREADS>(positive), both = block_sum<THREADS>(both);
+    declared = block_sum<THREADS>(declared, shares), positive = block_sum<THREADS>(positive, shares);
+    both = block_sum<THREADS>(both, shares);
     if (threadIdx.x) return;
     costs[2 + 3 * blockIdx.x] = declared;
     costs[3 + 3 * blockIdx.x] = positive;
@@ -121,6 +125,7 @@ extern "C" __global__ void class_counts(const float* targets, const float* probs
 // parts[block] of a sum over everything: x^2, gate_n x^2, log(1 + (x - t)^2), or x itself.
 // 2012: kTotalAgg after kEltwiseUnaryOp; RobustFlickrCostOperator.
 extern "C" __global__ void sum_cost(const float* x, const float* other, double* parts, long long count, int cases) {
+    __shared__ double shares[THREADS];
     double sum = 0;
     FOR_EACH(i, count) {
         const double v = x[i];
@@ -129,7 +134,7 @@ extern "C" __global__ void sum_cost(const float* x, const float* other, double* 
         if (KIND == RFLICKR) sum += log1p((v - other[i]) * (v - other[i]));
         if (KIND == PLAIN) sum += v;
     }
-    sum = block_sum<THREADS>(sum);
+    sum = block_sum<THREADS>(sum, shares);
     if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
@@ -137,13 +142,14 @@ extern "C" __global__ void sum_cost(const float* x, const float* other, double* 
 // 2012: kDumbAggCols.
 extern "C" __global__ void case_sums(const float* x, float* sums, int classes, int cases, int squared, float gain,
                                      float scale_targets) {
+    __shared__ float held[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     float sum = 0;
     for (int j = threadIdx.y; n < cases && j < classes; j += ROWS) {
         const float v = x[(long long)j * cases + n];
         sum += squared ? v * v : v;
     }
-    sum = share(sum);
+    sum = share(sum, held);
     if (n < cases && threadIdx.y == 0) sums[n] = blend(sums + n, gain * sum, scale_targets, 1.0f);
 }
 

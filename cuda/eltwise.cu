@@ -32,10 +32,11 @@ extern "C" __global__ void add_bias(float* out, const float* biases, int columns
 
 // 2012: kAggRows, kAggRows_wholerow, kAggShortRows.
 extern "C" __global__ void sum_rows(const float* x, float* out, int columns, float scale_targets, float scale_output) {
+    __shared__ float shares[THREADS];
     const float* row = x + (long long)blockIdx.x * columns;
     float sum = 0;
     for (int j = threadIdx.x; j < columns; j += THREADS) sum += row[j];
-    sum = block_sum<THREADS>(sum);
+    sum = block_sum<THREADS>(sum, shares);
     if (threadIdx.x == 0) out[blockIdx.x] = blend(out + blockIdx.x, sum, scale_targets, scale_output);
 }
 
@@ -53,17 +54,19 @@ extern "C" __global__ void eltmax_input_grad(const float* x, const float* y, con
 // parts[block] = number of values that are NaN or infinite.
 // 2012: none; a check of this project.
 extern "C" __global__ void count_bad(const float* x, double* parts, long long count) {
+    __shared__ double shares[THREADS];
     double bad = 0;
     FOR_EACH(i, count) bad += !isfinite(x[i]);
-    bad = block_sum<THREADS>(bad);
+    bad = block_sum<THREADS>(bad, shares);
     if (threadIdx.x == 0) parts[blockIdx.x] = bad;
 }
 
 // parts[block] = sum of |x|.
 // 2012: kEltwiseUnaryOp, then kTotalAgg.
 extern "C" __global__ void sum_magnitudes(const float* x, double* parts, long long count) {
+    __shared__ double shares[THREADS];
     double sum = 0;
     FOR_EACH(i, count) sum += fabsf(x[i]);
-    sum = block_sum<THREADS>(sum);
+    sum = block_sum<THREADS>(sum, shares);
     if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }

@@ -1,9 +1,12 @@
-"""The emulated device: memory between guard pages, kernels compiled by g++, products by NumPy.
+r"""The emulated device: memory between guard pages, kernels compiled by g++, products by NumPy.
 
 With ``CONVNET_EMULATOR=asan`` kernels are built with AddressSanitizer, which also sees a step outside a shared or local
-array, or a few bytes before an array, and stops the process naming the line. Its library must be there from the start:
+array, or a few bytes before an array; with ``tsan`` with ThreadSanitizer, which sees two threads at one place with no
+barrier between them. Both stop the process and name the line. Their libraries must be there from the start:
 
-    CONVNET_EMULATOR=asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$(g++ -print-file-name=libasan.so) python -m pytest -k cuda
+    CONVNET_EMULATOR=asan ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD=$(g++ -print-file-name=libasan.so) pytest -k cuda
+    CONVNET_EMULATOR=tsan TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1" \
+        LD_PRELOAD=$(g++ -print-file-name=libtsan.so) pytest -k cuda
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import hashlib
 import math
 import mmap
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -29,15 +33,30 @@ from convnet.backends.cuda.transfers import COMPUTE, COPY
 from convnet.storage import cache_folder
 
 HEADER = Path(__file__).with_name("emulator.h")
+_HEADERS = (HEADER, HEADER.with_name("races.h"))
 _PAGE = mmap.PAGESIZE
 _SHARED = 56 << 10  # bytes a block may ask for beside its own arrays: sm_75 has 64 KiB
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.restype = ctypes.c_void_p
 _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 _LIBC.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-SANITIZED = os.environ.get("CONVNET_EMULATOR") == "asan"
-_SANITIZER = ["-O1", "-fsanitize=address", "-fsanitize-sections=emulated_shared", "-fno-omit-frame-pointer"]
+SANITIZER = os.environ.get("CONVNET_EMULATOR", "")
+_SANITIZERS = {
+    "": [],
+    "asan": [
+        "-O1",
+        "-fsanitize=address,alignment",
+        "-fno-sanitize-recover=all",
+        "-fsanitize-sections=emulated_shared",
+        "-fno-omit-frame-pointer",
+    ],
+    "tsan": ["-O1", "-fsanitize=thread", "-DRACES"],
+}
 _LIBC.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+if SANITIZER == "tsan":
+    _LIBC.__tsan_java_init(ctypes.c_void_p(8), ctypes.c_void_p(8))  # from now on any memory may be said to be new
 
 
 class EmulationError(AssertionError):
@@ -215,9 +234,16 @@ def check_extents(grid: tuple[int, int, int], block: tuple[int, int, int], share
         raise EmulationError(f"no device starts {grid} blocks of {block} threads with {shared} bytes of shared memory")
 
 
+def check_shared(text: str) -> None:
+    """Raise ``EmulationError`` for a shared array in a template: g++ puts it where the emulator does not find it."""
+    for function in text.split("\n}\n"):
+        if re.search("^template", function, re.M) and re.search(r"^\s+__shared__", function, re.M):
+            raise EmulationError(f"a shared array in a template:\n{function.strip()}")
+
+
 def _poison(un: str, start: int, count: int) -> None:
     """Tell the sanitizer that nobody may (``un``: may again) touch ``count`` bytes."""
-    if SANITIZED:
+    if SANITIZER == "asan":
         getattr(_LIBC, f"__asan_{un}poison_memory_region")(ctypes.c_void_p(start), ctypes.c_size_t(count))
 
 
@@ -255,9 +281,10 @@ def _compiled(file: str, tiles: tuple, shapes: tuple[str, ...], floats: frozense
         lines.append(
             f'extern "C" {{ {"float" if name in floats else "int"} constant_{name}; }}\n#define {name} constant_{name}'
         )
+    check_shared(read(file))
     text = "\n".join([*lines, read(file), *(_trampoline(signature) for signature in signatures(file).values())])
-    flags = ["-O2", "-g1", "-fno-strict-aliasing", "-ffp-contract=off", "-w", *(_SANITIZER if SANITIZED else [])]
-    key = hashlib.sha256("\0".join([text, HEADER.read_text(), *flags]).encode()).hexdigest()[:24]
+    flags = ["-O2", "-g1", "-fno-strict-aliasing", "-ffp-contract=off", "-w", *_SANITIZERS[SANITIZER]]
+    key = hashlib.sha256("\0".join([text, *(header.read_text() for header in _HEADERS), *flags]).encode()).hexdigest()[:24]
     path = cache_folder() / "emulated" / f"{Path(file).stem}-{key}.so"
     if not path.is_file():
         compile_library(text, flags, path)

@@ -15,6 +15,8 @@
 #include <functional>
 #include <vector>
 
+#include "races.h"
+
 #define EMULATED 1
 #define __global__
 #define __device__ static
@@ -53,16 +55,22 @@ struct Fiber {
     unsigned batches = 0;
     void* stack_pointer = nullptr;
     char* stack = nullptr;
+    void* racer = nullptr;
     State state = READY;
     int line = 0;
+    unsigned barriers = 0, warp_barriers = 0;
     dim3 thread;
     unsigned rank = 0;
 };
 
 constexpr size_t STACK = 128 << 10;
+struct Thread { char* stack; void* racer; };
+inline std::vector<Thread> threads[races::TEAMS];  // used by one launch after the other
 inline std::vector<Fiber> fibers;
 inline Fiber* current;
-inline void* scheduler_pointer;
+inline void *scheduler_pointer, *scheduler_racer;
+inline unsigned team;                                // of threads that the block is made of
+inline char launched, finished, passed[races::TEAMS][2];  // places where threads wait for each other
 inline dim3 block_index, block_extent, grid_extent;
 inline std::vector<char> dynamic_shared;
 inline std::function<void()> body;
@@ -106,24 +114,37 @@ inline void* prepare(char* stack, void (*entry)()) {
 }
 #endif
 
-inline void give_way(State state) {
+UNSEEN inline void give_way(State state) {
     current->state = state;
+    races::become(scheduler_racer);
     switch_to(&current->stack_pointer, scheduler_pointer);
 }
 
-inline void run_fiber() {
+UNSEEN inline void run_fiber() {
+    races::go_on(&launched);
     body();
+    races::come(&finished);
     give_way(DONE);
 }
 
+// Whoever is at a barrier has left the one before the last: two places are enough.
 inline void barrier(int line) {
+    races::Unwatched here;
+    char* place = &passed[team][current->barriers++ % 2];
+    races::come(place);
     current->line = line;
     give_way(AT_BARRIER);
+    races::go_on(place);
 }
 
 // -- warps: a collective ends when all 32 lanes (or the block's last ones) have come
 
-struct Warp { unsigned arrived = 0, size = 0; uint64_t slots[32]; float fragments[32][8]; };
+struct Warp {
+    unsigned arrived = 0, size = 0;
+    uint64_t slots[32];
+    float fragments[32][8];
+    char passed[races::TEAMS][2];
+};
 inline std::vector<Warp> warps;
 
 inline Warp& warp() { return warps[current->rank / 32]; }
@@ -143,9 +164,19 @@ inline void warp_barrier(int line) {
     }
 }
 
+// The one that also orders what lanes do with memory; a shuffle or a vote does not.
+inline void sync_warp(int line) {
+    races::Unwatched here;
+    char* place = &warp().passed[team][current->warp_barriers++ % 2];
+    races::come(place);
+    warp_barrier(line);
+    races::go_on(place);
+}
+
 template <typename T>
 T exchange(T value, unsigned from, int line) {
     static_assert(sizeof(T) <= 8);
+    races::Unwatched here;
     memcpy(&warp().slots[lane()], &value, sizeof(T));
     warp_barrier(line);
     T taken;
@@ -155,6 +186,7 @@ T exchange(T value, unsigned from, int line) {
 }
 
 inline unsigned ballot(bool vote, int line) {
+    races::Unwatched here;
     warp().slots[lane()] = vote;
     warp_barrier(line);
     unsigned votes = 0;
@@ -168,13 +200,22 @@ inline unsigned ballot(bool vote, int line) {
 inline bool early;
 
 inline void finish(unsigned batch) {
-    for (; !current->copies.empty() && current->copies.front().batch < batch; current->copies.pop_front()) {
-        const Copy& copy = current->copies.front();
+    for (;;) {
+        Copy copy;
+        {
+            races::Unwatched here;
+            if (current->copies.empty() || current->copies.front().batch >= batch) return;
+            copy = current->copies.front();
+            current->copies.pop_front();
+        }
         copy.from ? memcpy(copy.to, copy.from, copy.bytes) : memset(copy.to, 0, copy.bytes);
     }
 }
 
 inline void copy(void* to, const void* from, size_t bytes, bool inside) {
+    if ((uintptr_t)to % bytes || (inside && (uintptr_t)from % bytes)) fail("an asynchronous copy that is not aligned");
+    races::writes(to, bytes);  // now, or whenever it pleases until the copy is waited for
+    races::Unwatched here;
     current->copies.push_back({to, inside ? from : nullptr, bytes, current->batches});
     if (early) finish(current->batches + 1);
 }
@@ -213,8 +254,14 @@ inline void run_block(const std::vector<unsigned>& order) {
     const size_t shared = __stop_emulated_shared - __start_emulated_shared;
     if (__start_emulated_shared) forget(__start_emulated_shared, shared);
     memset(dynamic_shared.data(), 0xFF, dynamic_shared.size());
+    races::renew(__start_emulated_shared, __stop_emulated_shared);
+    races::renew(dynamic_shared.data(), dynamic_shared.data() + dynamic_shared.size());
+    team = (team + 1) % races::TEAMS;
     for (Fiber& fiber : fibers) {
+        const Thread& thread = threads[team][fiber.rank];
+        fiber.stack = thread.stack, fiber.racer = thread.racer;
         fiber.state = READY;
+        fiber.barriers = fiber.warp_barriers = 0;
         fiber.stack_pointer = prepare(fiber.stack, run_fiber);
         fiber.copies.clear();
         fiber.batches = 0;
@@ -226,6 +273,7 @@ inline void run_block(const std::vector<unsigned>& order) {
             Fiber& fiber = fibers[i];
             if (fiber.state == READY) {
                 current = &fiber;
+                races::become(fiber.racer);
                 switch_to(&scheduler_pointer, fiber.stack_pointer);
                 ran = true;
             }
@@ -244,20 +292,22 @@ inline void wild_address(int, siginfo_t* info, void*) {
 
 // Runs `kernel` over a grid; returns nullptr or what went wrong.
 inline const char* run(dim3 grid, dim3 block, size_t shared, unsigned seed, std::function<void()> kernel) {
-    static std::vector<char*> stacks;
-    const unsigned threads = block.x * block.y * block.z;
-    while (stacks.size() < threads) stacks.push_back(static_cast<char*>(aligned_alloc(64, STACK)));
-    fibers.assign(threads, Fiber());
-    warps.assign((threads + 31) / 32, Warp());
-    std::vector<unsigned> order(threads);
-    for (unsigned i = 0; i < threads; i++) {
-        fibers[i].stack = stacks[i];
+    races::come(&launched);
+    races::Unwatched here;
+    scheduler_racer = races::this_thread();
+    const unsigned count = block.x * block.y * block.z;
+    for (std::vector<Thread>& all : threads)
+        while (all.size() < count) all.push_back({static_cast<char*>(aligned_alloc(64, STACK)), races::new_thread()});
+    fibers.assign(count, Fiber());
+    warps.assign((count + 31) / 32, Warp());
+    std::vector<unsigned> order(count);
+    for (unsigned i = 0; i < count; i++) {
         fibers[i].rank = i;
         fibers[i].thread = {i % block.x, i / block.x % block.y, i / block.x / block.y};
         warps[i / 32].size++;
         order[i] = i;
     }
-    for (unsigned i = threads; i > 1; i--) {
+    for (unsigned i = count; i > 1; i--) {
         seed = seed * 1664525u + 1013904223u;
         std::swap(order[i - 1], order[(seed >> 8) % i]);
     }
@@ -284,6 +334,7 @@ inline const char* run(dim3 grid, dim3 block, size_t shared, unsigned seed, std:
     }
     sigaction(SIGSEGV, &old_segv, nullptr);
     sigaction(SIGBUS, &old_bus, nullptr);
+    races::go_on(&finished);
     return error;
 }
 
@@ -303,7 +354,7 @@ inline float as_tf32(float value) {
 #define blockDim (emu::block_extent)
 #define gridDim (emu::grid_extent)
 #define __syncthreads() emu::barrier(__LINE__)
-#define __syncwarp(...) emu::warp_barrier(__LINE__)
+#define __syncwarp(...) emu::sync_warp(__LINE__)
 #define __shfl_sync(mask, value, from) emu::exchange(value, (from) & 31, __LINE__)
 #define __shfl_down_sync(mask, value, by) emu::exchange(value, emu::lane() + (by), __LINE__)
 #define __shfl_up_sync(mask, value, by) emu::exchange(value, emu::lane() - (by), __LINE__)
@@ -318,7 +369,12 @@ inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }
 inline float __powf(float x, float y) { return powf(x, y); }
 inline float __fdividef(float x, float y) { return x / y; }
-template <typename T> inline T atomicAdd(T* p, T value) { T old = *p; *p += value; return old; }
+template <typename T> inline T atomicAdd(T* p, T value) {
+    races::Unwatched here;
+    T old = *p;
+    *p += value;
+    return old;
+}
 
 inline unsigned __float_as_uint(float x) { unsigned bits; memcpy(&bits, &x, 4); return bits; }
 inline float __uint_as_float(unsigned bits) { float x; memcpy(&x, &bits, 4); return x; }
@@ -326,13 +382,17 @@ inline float __uint_as_float(unsigned bits) { float x; memcpy(&x, &bits, 4); ret
 // The instructions that cuda/tensor.cuh wraps.
 inline void copy_async16(void* to, const void* from, bool inside) { emu::copy(to, from, 16, inside); }
 inline void copy_async4(void* to, const void* from, bool inside) { emu::copy(to, from, 4, inside); }
-inline void copy_commit() { emu::current->batches++; }
+inline void copy_commit() {
+    races::Unwatched here;
+    emu::current->batches++;
+}
 template <unsigned PENDING> inline void copy_wait() {
     if (emu::current->batches > PENDING) emu::finish(emu::current->batches - PENDING);
 }
 
 // d[16x8] += a[16x8] b[8x8] over a warp; fragments as in the PTX manual for m16n8k8 with .tf32 operands.
 inline void mma_tf32(float d[4], const float a[4], const float b[2]) {
+    races::Unwatched here;
     emu::Warp& own = emu::warp();
     const unsigned lane = emu::lane(), group = lane / 4, member = lane % 4;
     float* slot = own.fragments[lane];
