@@ -4,12 +4,16 @@
 //   nailbed   out[c, oy, ox] = images[c, start + oy stride, start + ox stride]; its gradient scatters
 //   resize    bilinear, source = o * scale + (0.5 H - 0.5 OY scale), clamped to [0, H - 1.01]
 //   crop, mirror, rgb2yuv, rgb2lab
-//   pack      out[c, y, x, n] = (bytes[n, top + y, left + x or mirrored, c] - mean[c, y, x] + shift[n, c]) * gain
+//   pack      out[c, y, x, n] = (bytes[n, top + y, left + x or mirrored, c] - mean[c, y, x] + shift[c, n]) * gain
 //
 // Layout: images[c][y][x][n]; bytes [n][y][x][c]. Threads: one per output value, cases fastest, striding over the grid.
+// pack: a block takes SPAN values (x, c) of one row of CASES pictures; reading, a thread's neighbours go along the row of a
+// picture, writing, along the cases, and shared memory holds the bytes between.
 // 2012: kGaussianBlur, kBedOfNails, kResizeBilinear, kCrop, kRGBToYUV, kRGBToLAB. 2014: kReflectH. Packing was the host's.
 
 #include "common.cuh"
+
+constexpr int CASES = 32, SPAN = 96;
 
 struct Place {
     int c, y, x;
@@ -123,15 +127,37 @@ extern "C" __global__ void rgb2lab(const float* images, float* out, long long co
     }
 }
 
-// Bytes of H x W pictures with C channels; the crop has OY x OX pixels. places: per case top, left, mirrored.
+// Bytes of H x W pictures; the crop has OY x OX pixels. places: per case top, left, mirrored.
 // 2012: none; the host cropped, mirrored and packed.
 extern "C" __global__ void pack(const unsigned char* bytes, const int* places, const float* mean, const float* shifts,
-                                float* out, long long count, int channels, float gain) {
-    FOR_EACH(i, count) {
-        const Place p = place_of(i, OY, OX);
-        const int* place = places + 3 * p.n;
-        const int y = place[0] + p.y, x = place[1] + (place[2] ? OX - 1 - p.x : p.x);
-        const float byte = bytes[((p.n * H + y) * W + x) * channels + p.c];
-        out[i] = (byte - mean[((long long)p.c * OY + p.y) * OX + p.x] + shifts[p.n * channels + p.c]) * gain;
+                                float* out, float gain) {
+    constexpr int WARPS = THREADS / CASES, READS = CASES / WARPS, PIECES = SPAN / CASES;
+    __shared__ unsigned char held[SPAN][CASES + 4];  // padded, so that neighbours in a column lie in different banks
+    const int groups = ceil_div(N, CASES), spans = ceil_div(OX * C, SPAN);
+    const int lane = threadIdx.x % CASES, warp = threadIdx.x / CASES;
+    const int n0 = blockIdx.x % groups * CASES, v0 = blockIdx.x / groups % spans * SPAN, y = blockIdx.x / groups / spans;
+    unsigned char taken[READS][PIECES];  // all are under way at once
+#pragma unroll
+    for (int k = 0; k < READS; k++) {
+        const int n = least(n0 + k * WARPS + warp, N - 1), *place = places + 3 * n, left = place[1], mirrored = place[2];
+        const unsigned char* row = bytes + (((Index)n * H + place[0] + y) * W + left) * C;
+#pragma unroll
+        for (int j = 0; j < PIECES; j++) {
+            const unsigned v = least(v0 + j * CASES + lane, OX * C - 1);
+            taken[k][j] = row[mirrored ? (OX - 1 - v / C) * C + v % C : v];
+        }
+    }
+#pragma unroll
+    for (int k = 0; k < READS; k++)
+#pragma unroll
+        for (int j = 0; j < PIECES; j++) held[j * CASES + lane][k * WARPS + warp] = taken[k][j];
+    __syncthreads();
+    const int n = n0 + lane;
+    if (n >= N) return;
+#pragma unroll 4
+    for (int v = v0 + warp; v < least(v0 + SPAN, OX * C); v += WARPS) {
+        const unsigned x = (unsigned)v / C, c = (unsigned)v % C;
+        const Index pixel = ((Index)c * OY + y) * OX + x;
+        out[pixel * N + n] = (held[v - v0][lane] - mean[pixel] + shifts[c * N + n]) * gain;
     }
 }

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from support import (
+    BACKENDS,
     ORACLE,
     assert_gradients,
     compare,
@@ -14,6 +15,7 @@ from support import (
     values,
 )
 
+from convnet.data.images import Crops
 from convnet.errors import ConvnetError
 from convnet.net import Net
 from convnet.passes import Pass
@@ -166,3 +168,23 @@ def test_a_type_without_an_engine_can_be_read_but_not_run():
     """Numerics 5.7."""
     with pytest.raises(ConvnetError, match="layer 'image': sum can be read but not run"):
         Net(one_layer("type=sum\nstride=3", 4), ORACLE)
+
+
+@pytest.mark.parametrize("be", [be for name, be in BACKENDS.items() if name == "cuda-emulated"])
+def test_the_mean_picture_is_copied_once(be, monkeypatch):
+    """Another array is another mean, at the same address too."""
+    uploaded, upload, mean = [], be.device.upload, np.ones((3, 4, 4), np.float32)
+    monkeypatch.setattr(be.device, "upload", lambda values: uploaded.append(values.shape) or upload(values))
+    pixels, out = np.full((2, 4, 4, 3), 9, np.uint8), be.empty((3, 4, 4, 2))
+
+    def packed(mean):
+        zeros = np.zeros(2, int)
+        be.pack_images(pixels, Crops(zeros, zeros, zeros, mean, np.zeros((2, 3), np.float32)), out)
+        return be.download(out)
+
+    for value in (1, 1, 5, 7):
+        if value > 1:
+            del mean
+            mean = np.full((3, 4, 4), value, np.float32)
+        np.testing.assert_array_equal(packed(mean), 9 - value)
+    assert uploaded.count((3, 4, 4)) == 3

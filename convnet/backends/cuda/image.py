@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Hashable
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 
 from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray
-from convnet.backends.cuda.launch import Launcher
+from convnet.backends.cuda.launch import THREADS, Launcher, ceil_div
 from convnet.backends.cuda.transfers import Staged
+
+_CASES, _SPAN = 32, 96  # CASES and SPAN of the source
 
 
 class ImageOps(Launcher, Backend):
     """blur, nailbed_*, resize, crop, mirror, rgb2yuv, rgb2lab, pack_images."""
 
-    _held_floats: dict[bytes, DeviceArray]
+    _held_floats: dict[Hashable, Any]
 
     def blur(self, images, out, taps, scale_targets=0.0):
         weights = np.asarray(taps, np.float32)
@@ -50,24 +55,33 @@ class ImageOps(Launcher, Backend):
 
     def pack_images(self, pixels, crop, out):
         N, H, W, C = pixels.shape
+        shapes = _shapes((C, H, W, N), out.shape)
+        blocks = ceil_div(N, _CASES) * ceil_div(shapes["OX"] * C, _SPAN) * shapes["OY"]
         places = self.device.upload(np.stack([crop.tops, crop.lefts, crop.flips], axis=1).astype(np.int32))
-        mean, shifts = self._floats(crop.mean), self.device.upload(np.asarray(crop.shifts, np.float32))
+        shifts = self.device.upload(np.asarray(crop.shifts, np.float32).T)
         with pixels if isinstance(pixels, Staged) else nullcontext(self.device.upload(pixels)) as moved:
-            args = (moved, places, mean, shifts, out, out.size, C, crop.gain)
-            self._image("pack", out, _shapes((C, H, W, N), out.shape), *args)
+            args = (moved, places, self._mean(crop.mean), shifts, out, crop.gain)
+            self.run("image", "pack", (blocks,), (THREADS,), *args, shapes=shapes, tiles={"THREADS": THREADS})
 
     def _image(self, kernel: str, out: DeviceArray, shapes: dict[str, int], *args) -> None:
         self.each("image", kernel, out.size, *args, shapes=shapes)
 
     def _floats(self, values: np.ndarray) -> DeviceArray:
-        """Numbers that stay the same from step to step, copied once."""
-        values = np.ascontiguousarray(values, np.float32)
+        """A few numbers that stay the same from step to step, copied once."""
         key = values.tobytes()
         if key not in self._held_floats:
             self._held_floats[key] = self.device.upload(values)
         return self._held_floats[key]
 
+    def _mean(self, mean: np.ndarray) -> DeviceArray:
+        """The mean picture, which is the same array from step to step: copied once, and held for as long as it lives."""
+        held, key = self._held_floats, id(mean)
+        if key not in held:
+            alive = weakref.ref(mean, lambda _: held.pop(key))
+            held[key] = alive, self.device.upload(np.ascontiguousarray(mean, np.float32))
+        return held[key][1]
+
 
 def _shapes(image: tuple[int, ...], out: tuple[int, ...]) -> dict[str, int]:
-    (_, H, W, N), (_, OY, OX, _) = image, out
-    return {"H": H, "W": W, "N": N, "OY": OY, "OX": OX}
+    (C, H, W, N), (_, OY, OX, _) = image, out
+    return {"C": C, "H": H, "W": W, "N": N, "OY": OY, "OX": OX}
