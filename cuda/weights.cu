@@ -6,21 +6,27 @@
 //   limit_contrast  columns whose sqrt(sum (w - mean)^2) / K leaves [least, most] are scaled into it
 //   tree            effective[v] = sum of offsets from the root to v; the transpose; the update with rates per node
 //
-// Layout: weights [outer][k][inner], tree weights [node][k]. Threads: one per element; one per column of a constraint
-// or of the tree, striding over the grid.
+// Layout: weights [outer][k][inner], tree weights [node][k]. Threads: one per element, or per column of the tree, striding
+// over the grid. limit_*: a block has LANES columns next to each other, lanes fastest, and its threads share out the rows:
+// 1 where columns lie in one piece (inner 1, the weights of fc), so that either way a warp reads what lies together.
 // 2012: WeightConstraintOperator, kNormalizeLCWeights, superMomUpdate, kSoftmaxTree{Fwd,Bwd,UpdateWeights}.
 
 #include "common.cuh"
+
+#ifndef LANES
+#define LANES 1
+#endif
 
 // 2012: kEltwiseBinaryOp, once for each term.
 extern "C" __global__ void update(float* weights, float* increments, const float* grad, long long count, int has_grad,
                                   float momentum, float rate, float decay) {
     FOR_EACH(i, count) {
+        const float w = weights[i];
         float v = increments[i];
         if (has_grad) v = momentum * v + rate * grad[i];
-        if (decay > 0) v -= decay * weights[i];
+        if (decay > 0) v -= decay * w;
         increments[i] = v;
-        weights[i] += v;
+        weights[i] = w + v;
     }
 }
 
@@ -28,45 +34,74 @@ extern "C" __global__ void update(float* weights, float* increments, const float
 extern "C" __global__ void super_update(float* weights, float* increments, const float* grad, float* mean, float* square,
                                         long long count, float momentum, float rate, float decay, float epsilon) {
     FOR_EACH(i, count) {
+        const float w = weights[i], old = increments[i];
         const float g = grad[i], m = momentum * mean[i] + (1 - momentum) * g;
         const float s = momentum * square[i] + (1 - momentum) * g * g;
         mean[i] = m;
         square[i] = s;
         // 0.9 and the unsquared mean are the original's.
-        const float v = 0.9f * increments[i] + rate * g / sqrtf(s - m + epsilon) - decay * weights[i];
+        const float v = 0.9f * old + rate * g / sqrtf(s - m + epsilon) - decay * w;
         increments[i] = v;
-        weights[i] += v;
+        weights[i] = w + v;
     }
+}
+
+// What a thread has of a column: its first value, and every STRIDE-th row from there on, up to `rows`; none if outside.
+#define STRIDE (THREADS / LANES)
+struct Part {
+    float* first;
+    int k, rows;
+    Index pitch;  // from row to row
+};
+
+__device__ __forceinline__ Part part_of_thread(float* weights, int rows, int inner) {
+    const int groups = ceil_div(inner, LANES), column = blockIdx.x % groups * LANES + threadIdx.x % LANES;
+    float* first = weights + (Index)(blockIdx.x / groups) * rows * inner + column;
+    return {first, (int)threadIdx.x / LANES, column < inner ? rows : 0, (Index)(LANES == 1 ? 1 : inner)};
+}
+
+// The sum over the threads that have parts of a column, in a fixed order; each gets it.
+__device__ __forceinline__ float column_sum(float value, float* parts) {
+    parts[threadIdx.x] = value;
+    __syncthreads();
+#pragma unroll
+    for (int half = THREADS / 2; half >= LANES; half /= 2) {
+        if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
+        __syncthreads();
+    }
+    const float total = parts[threadIdx.x % LANES];
+    __syncthreads();
+    return total;
+}
+
+__device__ __forceinline__ void scale(const Part& own, float gain) {
+    for (int k = own.k; k < own.rows; k += STRIDE) own.first[k * own.pitch] *= gain;
 }
 
 // 2012: sums by kDumbAggCols, then WeightConstraintOperator.
-extern "C" __global__ void limit_norm(float* weights, int outer, int rows, int inner, float limit, int hard) {
-    FOR_EACH(column, (long long)outer * inner) {
-        float* w = weights + column / inner * rows * inner + column % inner;  // w[k * inner]
-        float square = 0;
-        for (int k = 0; k < rows; k++) square += w[(long long)k * inner] * w[(long long)k * inner];
-        const float norm = sqrtf(square);
-        if (!(hard ? norm > 0 : norm > limit)) continue;
-        for (int k = 0; k < rows; k++) w[(long long)k * inner] *= limit / norm;
-    }
+extern "C" __global__ void limit_norm(float* weights, int rows, int inner, float limit, int hard) {
+    __shared__ float parts[THREADS];
+    const Part own = part_of_thread(weights, rows, inner);
+    float square = 0;
+    for (int k = own.k; k < own.rows; k += STRIDE) square += own.first[k * own.pitch] * own.first[k * own.pitch];
+    const float norm = sqrtf(column_sum(square, parts));
+    if (hard ? norm > 0 : norm > limit) scale(own, limit / norm);
 }
 
 // 2012: kNormalizeLCWeights, WeightContrastNormOperator.
-extern "C" __global__ void limit_contrast(float* weights, int outer, int rows, int inner, float low, float high) {
-    FOR_EACH(column, (long long)outer * inner) {
-        float* w = weights + column / inner * rows * inner + column % inner;
-        float mean = 0, square = 0;
-        for (int k = 0; k < rows; k++) mean += w[(long long)k * inner];
-        mean /= rows;
-        for (int k = 0; k < rows; k++) {
-            const float deviation = w[(long long)k * inner] - mean;
-            square += deviation * deviation;
-        }
-        const float contrast = sqrtf(square) / rows;
-        if (contrast <= 0) continue;
-        const float gain = fminf(fmaxf(contrast, low), high) / contrast;
-        for (int k = 0; k < rows; k++) w[(long long)k * inner] *= gain;
+extern "C" __global__ void limit_contrast(float* weights, int rows, int inner, float low, float high) {
+    __shared__ float parts[THREADS];
+    const Part own = part_of_thread(weights, rows, inner);
+    float sum = 0, square = 0;
+    for (int k = own.k; k < own.rows; k += STRIDE) sum += own.first[k * own.pitch];
+    const float mean = column_sum(sum, parts) / rows;
+    for (int k = own.k; k < own.rows; k += STRIDE) {
+        const float deviation = own.first[k * own.pitch] - mean;
+        square += deviation * deviation;
     }
+    const float contrast = sqrtf(column_sum(square, parts)) / rows;
+    if (contrast <= 0) return;
+    scale(own, fminf(fmaxf(contrast, low), high) / contrast);
 }
 
 // order[] lists nodes from the root down; the root is its own parent.
@@ -98,8 +133,8 @@ extern "C" __global__ void tree_update(float* weights, float* increments, const 
                                        int columns, long long count, float momentum, float rate, float decay) {
     FOR_EACH(i, count) {
         const float size = (float)leaves_below[i / columns];
-        const float v = momentum * increments[i] + rate / size * (grad[i] - decay / size * weights[i]);
+        const float w = weights[i], v = momentum * increments[i] + rate / size * (grad[i] - decay / size * w);
         increments[i] = v;
-        weights[i] += v;
+        weights[i] = w + v;
     }
 }

@@ -111,6 +111,27 @@ def test_contrast_limit(be):
 
 
 @each_backend
+@pytest.mark.parametrize("outer, rows, inner", [(5, 1100, 1), (1, 70, 33), (3, 2, 64), (1, 3, 5), (2, 1, 1)])
+def test_limits_of_long_columns(be, outer, rows, inner):
+    """Numerics 13.6 and 13.7, with some columns within the limits and some outside."""
+    w = values(outer, rows, inner) * np.linspace(0.1, 2, outer * inner).reshape(outer, 1, inner)
+    norms = np.sqrt((w**2).sum(axis=1))
+    contrasts = np.sqrt(((w - w.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)) / rows
+    for op, limits in (
+        ("limit_norm", (np.median(norms), False)),
+        ("limit_norm", (1.5, True)),
+        ("limit_contrast", (np.quantile(contrasts, 0.3), np.quantile(contrasts, 0.7))),
+        ("limit_contrast", (np.median(contrasts), np.inf)),
+    ):
+        found = []
+        for backend in (be, ORACLE):
+            array = backend.upload(w)
+            getattr(backend, op)(array, *limits)
+            found.append(backend.download(array))
+        assert_close(*found)
+
+
+@each_backend
 def test_mean_magnitude(be):
     w = values(7, 13)
     assert be.mean_magnitude(be.upload(w)) == pytest.approx(np.abs(w).mean(), rel=1e-6)

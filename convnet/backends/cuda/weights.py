@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 from convnet.backends.base import Backend
-from convnet.backends.cuda.launch import Launcher
+from convnet.backends.cuda.launch import THREADS, Launcher, ceil_div
+
+_LANES, _MOST_THREADS = 32, 1024  # columns and threads of a block that limits them
 
 
 class WeightOps(Launcher, Backend):
@@ -20,10 +22,14 @@ class WeightOps(Launcher, Backend):
         self.each("weights", "super_update", weights.size, *args)
 
     def limit_norm(self, weights, limit, hard):
-        outer, rows, inner = weights.shape
-        self.each("weights", "limit_norm", outer * inner, weights, outer, rows, inner, limit, int(hard))
+        self._columns("limit_norm", weights, limit, int(hard))
 
     def limit_contrast(self, weights, least, most):
+        self._columns("limit_contrast", weights, least, most if math.isfinite(most) else 3e38)
+
+    def _columns(self, kernel: str, weights, *limits: float) -> None:
+        """Blocks of one column of values that follow each other, or of columns beside each other."""
         outer, rows, inner = weights.shape
-        high = most if math.isfinite(most) else 3e38
-        self.each("weights", "limit_contrast", outer * inner, weights, outer, rows, inner, least, high)
+        lanes, threads = (1, THREADS) if inner == 1 else (_LANES, _MOST_THREADS)
+        grid, tiles = (outer * ceil_div(inner, lanes),), {"THREADS": threads, "LANES": lanes}
+        self.run("weights", kernel, grid, (threads,), weights, rows, inner, *limits, tiles=tiles)
