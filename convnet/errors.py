@@ -40,3 +40,8 @@ class BackendError(ConvnetError):
 
 class NumericalError(ConvnetError):
     """A cost or a layer's output stopped being a finite number."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line; its kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,8 @@ def cache_folder() -> Path:
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """Write a file whole or not at all; raises ``OSError``."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Folders can be shared by machines, whose processes have the same numbers.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as file:
             write(file)

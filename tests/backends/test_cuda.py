@@ -18,6 +18,7 @@ from convnet.backends.cuda.source import Source
 from convnet.errors import BackendError
 from convnet.net import Net
 from convnet.passes import Pass
+from convnet.storage import write_atomically
 
 ARCHITECTURES = (75, 80, 90, 120)
 # C, S, N, F, k, padding, stride, groups, local, random connections
@@ -124,6 +125,26 @@ def test_the_cache(compiler, tmp_path, monkeypatch):
         compile.build(Source.of("eltwise.cu", {}, {"THREADS": 128}), 90, compiler)
 
 
+@pytest.mark.parametrize("damage", [b"", b"\0" * 4096], ids=["empty", "zeros"])
+def test_a_damaged_cache_is_mended(compiler, tmp_path, monkeypatch, damage):
+    monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path))
+    eltwise = Source.of("eltwise.cu", {}, {"THREADS": 256})
+    for target in (90, 91):  # machine code and PTX
+        made = compile.build(eltwise, target, compiler)
+        (path,) = (tmp_path / "kernels").iterdir()
+        path.write_bytes(damage)
+        assert compile.build(eltwise, target, compiler) == made == path.read_bytes()
+        path.unlink()
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    """Their temporary files differ, also between machines that share a folder."""
+    names = []
+    for _ in range(2):
+        write_atomically(tmp_path / "kernel", lambda file: names.append(file.name))
+    assert len(set(names)) == 2
+
+
 def test_mistakes_name_file_line_and_constants(compiler, tmp_path, monkeypatch):
     monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path))
     broken = Source.of("eltwise.cu", {"N": 3}, {})
@@ -141,6 +162,9 @@ def test_targets():
     assert [Fake().target(c) for c in (75, 80, 90, 100)] == ["sm_75", "compute_75", "sm_90", "compute_90"]
     with pytest.raises(BackendError, match="older CUDA toolkit"):
         Fake().target(61)
+    Fake.architectures = ()
+    with pytest.raises(BackendError, match="does not say for which"):
+        Fake().target(90)
 
 
 def test_arrays_are_views():

@@ -18,7 +18,7 @@ from pathlib import Path
 from shutil import which
 
 from convnet.backends.cuda.source import Source
-from convnet.errors import BackendError
+from convnet.errors import BackendError, first_line
 from convnet.storage import cache_folder, write_atomically
 
 OPTIONS = ("-std=c++17",)
@@ -28,6 +28,7 @@ class Compiler(ABC):
     """Turns text into a cubin, or PTX where the compiler does not know the architecture."""
 
     version = ""
+    generation = 0  # of CUDA: 13 for 13.5
     architectures: tuple[int, ...] = ()  # compute capabilities it knows, such as 90
 
     @abstractmethod
@@ -39,8 +40,10 @@ class Compiler(ABC):
         if capability in self.architectures:
             return f"sm_{capability}"
         older = [known for known in self.architectures if known < capability]
+        if not self.architectures:
+            raise BackendError(f"{self.version} does not say for which devices it compiles; pip install '.[cuda]'")
         if not older:
-            oldest = min(self.architectures, default=0)
+            oldest = min(self.architectures)
             raise BackendError(
                 f"{self.version} knows devices from sm_{oldest} on, not sm_{capability}; use an older CUDA toolkit"
             )
@@ -55,7 +58,7 @@ class Nvrtc(Compiler):
 
         self.api = nvrtc
         major, minor = self._check(nvrtc.nvrtcVersion())
-        self.version = f"NVRTC {major}.{minor}"
+        self.version, self.generation = f"NVRTC {major}.{minor}", major
         count = self._check(nvrtc.nvrtcGetNumSupportedArchs())[0]
         self.architectures = tuple(self._check(nvrtc.nvrtcGetSupportedArchs())[0][:count])
 
@@ -86,7 +89,9 @@ class Nvcc(Compiler):
     def __init__(self, program: str) -> None:
         self.program = program
         said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-        self.version = "nvcc " + (re.search(r"release ([\d.]+)", said) or [said, said.strip()])[1]
+        release = re.search(r"release (\d+)[\d.]*", said)
+        self.version = "nvcc " + (release[0].split()[1] if release else said.strip())
+        self.generation = int(release[1]) if release else 0
         listed = subprocess.run([program, "--list-gpu-arch"], capture_output=True, text=True).stdout
         self.architectures = tuple(int(number) for number in re.findall(r"compute_(\d+)\b", listed))
 
@@ -108,10 +113,13 @@ def find_compiler() -> Compiler:
     try:
         return Nvrtc()
     except Exception as error:  # the bindings raise many kinds where their library is missing
-        reason = str(error)
+        reason = first_line(error)
     for program in (which("nvcc"), *(f"{os.environ[k]}/bin/nvcc" for k in ("CUDA_HOME", "CUDA_PATH") if k in os.environ)):
         if program and Path(program).is_file():
-            return Nvcc(program)
+            try:
+                return Nvcc(program)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise BackendError(f"{program} does not run ({first_line(error)}); pip install '.[cuda]'") from None
     raise BackendError(f"no compiler for kernels (NVRTC: {reason}; no nvcc on PATH); pip install '.[cuda]'")
 
 
@@ -121,16 +129,24 @@ def build(source: Source, capability: int, compiler: Compiler | None = None) -> 
     text, target = source.text(), compiler.target(capability)
     key = hashlib.sha256("\0".join([text, *OPTIONS, compiler.version, target]).encode()).hexdigest()
     path = cache_folder() / "kernels" / f"{Path(source.file).stem}-{target}-{key[:24]}"
-    try:
-        return path.read_bytes()
-    except OSError:
-        pass
+    kept = _kept(path)
+    if kept:
+        return kept
     try:
         code = compiler.compile(text, source.file, target)
     except BackendError as error:
         raise BackendError(f"{source.file} does not compile for {target} with {source.constants()}:\n{error}") from None
     _keep(path, code)
     return code
+
+
+def _kept(path: Path) -> bytes:
+    """What the cache has there; nothing where that is missing, empty or damaged."""
+    try:
+        code = path.read_bytes()
+    except OSError:
+        return b""
+    return code if code.startswith(b"\x7fELF") or b".version" in code[:1000] else b""
 
 
 def _keep(path: Path, code: bytes) -> None:
