@@ -116,6 +116,9 @@ __device__ __forceinline__ void push(float (&held)[LENGTH], float value) {
 }
 
 #if SLIDES
+// `__restrict__`: nothing here is written where something else is read, so that the loads of several channels are under
+// way at once.
+
 __device__ __forceinline__ float channel(const float* x, int c, Index at) {
     return c < 0 || c >= C ? 0.0f : x[c * PIXELS * N + at];
 }
@@ -129,7 +132,7 @@ __device__ __forceinline__ float denominator(const float (&window)[SIZE]) {
 }
 
 // 2012: kFCNorm.
-extern "C" __global__ void slide_forward(const float* x, float* out) {
+extern "C" __global__ void slide_forward(const float* __restrict__ x, float* __restrict__ out) {
     const int c0 = blockIdx.y * RUN, c1 = least(c0 + RUN, C);
     FOR_EACH(at, PIXELS * N) {
         float window[SIZE], root, inverse;
@@ -146,7 +149,8 @@ extern "C" __global__ void slide_forward(const float* x, float* out) {
 
 // When u of channel q is known, all that the gradient of q - BEFORE needs is.
 // 2012: kFRNormUndo.
-extern "C" __global__ void slide_input_grad(const float* x, const float* grad, float* into, float scale_targets) {
+extern "C" __global__ void slide_input_grad(const float* __restrict__ x, const float* __restrict__ grad,
+                                            float* __restrict__ into, float scale_targets) {
     const int c0 = blockIdx.y * RUN, c1 = least(c0 + RUN, C);
     FOR_EACH(at, PIXELS * N) {
         float window[SIZE], u[SIZE], kept[BEFORE + 1];  // x, u, and g * d^-POWER, of the last channels
@@ -174,6 +178,7 @@ extern "C" __global__ void slide_input_grad(const float* x, const float* grad, f
 
 #if COLUMNS
 #define SPAN ((COLUMNS + SIZE - 1) * LANES)  // values of a row, and zeros on both sides
+#define AHEAD 2                              // rows whose loads are under way while others are waited for
 
 // What a thread works on.
 struct Strip {
@@ -223,12 +228,12 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LANES) strip_forward(cons
     __shared__ float squares[2][SPAN];
     const Strip own = strip_of_thread();
     const int first = most(own.y0 - BEFORE, 0);
-    float rows[SIZE] = {}, window[AFTER + 1] = {}, next = value(m, own, first), root, inverse;
+    float rows[SIZE] = {}, window[AFTER + 1 + AHEAD] = {}, root, inverse;
+    for (int k = 0; k < AHEAD; k++) push(window, value(m, own, first + k));
     clear_sides(squares[0], BEFORE), clear_sides(squares[1], BEFORE);
 #pragma unroll SIZE
     for (int last = first; last < own.y1 + AFTER; last++) {  // the window's last row
-        push(window, next);
-        next = value(m, own, last + 1);  // under way while the others are waited for
+        push(window, value(m, own, last + AHEAD));
         push(rows, last < H ? row_sum(squares[last & 1], window[AFTER] * window[AFTER], BEFORE) : 0.0f);
         const int y = last - AFTER;
         if (y < own.y0 || !own.owned) continue;
@@ -245,24 +250,23 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LANES)
     __shared__ float squares[2][SPAN], shares[2][SPAN];
     const Strip own = strip_of_thread();
     const int first = most(own.y0 - SIZE + 1, 0);
-    float window[SIZE] = {}, rows[SIZE] = {}, u[SIZE] = {};  // m, and sums of m * m and u over parts of rows
-    float kept[BEFORE + 1] = {}, root, inverse;              // g * d^-POWER
-    float next = value(m, own, first), next_g = value(grad, own, own.y0 - AFTER);
+    float window[SIZE + AHEAD] = {}, rows[SIZE] = {}, u[SIZE] = {};  // m, and sums of m * m and u over parts of rows
+    float g[1 + AHEAD] = {}, kept[BEFORE + 1] = {}, root, inverse;   // gradient, and g * d^-POWER
+    for (int k = 0; k < AHEAD; k++) push(window, value(m, own, first + k)), push(g, value(grad, own, own.y0 - AFTER + k));
     clear_sides(squares[0], BEFORE), clear_sides(squares[1], BEFORE);
     clear_sides(shares[0], AFTER), clear_sides(shares[1], AFTER);
 #pragma unroll SIZE
     for (int last = first; last < own.y1 + SIZE - 1; last++) {  // the last row of the window of q
         const int q = last - AFTER, y = q - BEFORE;
-        push(window, next);
-        next = value(m, own, last + 1);
+        push(window, value(m, own, last + AHEAD));
         push(rows, last < H ? row_sum(squares[last & 1], window[SIZE - 1] * window[SIZE - 1], BEFORE) : 0.0f);
         if (last < own.y0) continue;
-        const float g = next_g, v = DEVIATES ? value(x, own, q) : window[BEFORE];
-        next_g = value(grad, own, q + 1);
+        push(g, value(grad, own, q + AHEAD));
+        const float v = DEVIATES ? value(x, own, q) : window[BEFORE];
         powers(MIN_DIV + SCALE * sum_of(rows), root, inverse);
-        const float share = own.inside ? -2.0f * POWER * SCALE * g * v * root * inverse : 0.0f;
+        const float share = own.inside ? -2.0f * POWER * SCALE * g[0] * v * root * inverse : 0.0f;
         push(u, (unsigned)q < H ? row_sum(shares[last & 1], share, AFTER) : 0.0f);
-        push(kept, g * root);
+        push(kept, g[0] * root);
         if (y < own.y0 || !own.owned) continue;
         const Index i = own.at + (Index)(y * W) * N;
         into[i] = blend(into + i, kept[0], scale_targets, 1.0f) + window[0] * sum_of(u);
@@ -275,12 +279,12 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LANES) strip_deviation(co
     __shared__ float parts[2][SPAN];
     const Strip own = strip_of_thread();
     const int first = most(own.y0 - BEFORE, 0), columns = least(own.x + AFTER + 1, W) - most(own.x - BEFORE, 0);
-    float rows[SIZE] = {}, window[AFTER + 1] = {}, next = value(x, own, first);
+    float rows[SIZE] = {}, window[AFTER + 1 + AHEAD] = {};
+    for (int k = 0; k < AHEAD; k++) push(window, value(x, own, first + k));
     clear_sides(parts[0], BEFORE), clear_sides(parts[1], BEFORE);
 #pragma unroll SIZE
     for (int last = first; last < own.y1 + AFTER; last++) {
-        push(window, next);
-        next = value(x, own, last + 1);
+        push(window, value(x, own, last + AHEAD));
         push(rows, last < H ? row_sum(parts[last & 1], window[AFTER], BEFORE) : 0.0f);
         const int y = last - AFTER, pixels = columns * (least(last + 1, H) - most(y - BEFORE, 0));
         if (y >= own.y0 && own.owned) m[own.at + (Index)(y * W) * N] = window[0] - sum_of(rows) / pixels;
