@@ -7,11 +7,14 @@
 //   eltmax       out[i] = max(out[i], x[i]);  gradient: grad[i] where x[i] == y[i]
 //   checks       how many values are not finite; the sum of magnitudes
 //
-// Layout: anything contiguous; x[r, j] rows slowest. Threads: one per element, striding over the grid (add_bias: over the
-// blocks of a row); for sums one block per row (sum_rows), or a fixed number of blocks whose parts the host adds (checks).
+// Layout: anything contiguous; x[r, j] rows slowest. Threads: one per element, striding over the grid; EACH elements of a
+// row, THREADS apart (add_bias); for sums a block per row, or per `share` of a row, whose sums are then rows themselves
+// (sum_rows), or a fixed number of blocks whose parts the host adds (checks).
 // 2012: kEltwiseBinaryOp, kColVectorOp, kAggRows_wholerow, kTotalAgg, kEltwiseMaxGrad (nvmatrix, layer_kernels.cu).
 
 #include "common.cuh"
+
+constexpr int EACH = 4;
 
 // 2012: kEltwiseUnaryOp.
 extern "C" __global__ void fill(float* out, long long count, float value) {
@@ -26,18 +29,28 @@ extern "C" __global__ void add(const float* x, float* out, long long count, floa
 // 2012: kColVectorOp.
 extern "C" __global__ void add_bias(float* out, const float* biases, int columns) {
     const float bias = biases[blockIdx.x];
-    float* row = out + (long long)blockIdx.x * columns;
-    for (int j = blockIdx.y * THREADS + threadIdx.x; j < columns; j += gridDim.y * THREADS) row[j] += bias;
+    float* row = out + (Index)blockIdx.x * columns;
+    for (int j0 = blockIdx.y * EACH * THREADS + threadIdx.x; j0 < columns; j0 += gridDim.y * EACH * THREADS) {
+        float held[EACH];
+#pragma unroll
+        for (int k = 0; k < EACH; k++) held[k] = j0 + k * THREADS < columns ? row[j0 + k * THREADS] : 0.0f;
+#pragma unroll
+        for (int k = 0; k < EACH; k++)
+            if (j0 + k * THREADS < columns) row[j0 + k * THREADS] = held[k] + bias;
+    }
 }
 
 // 2012: kAggRows, kAggRows_wholerow, kAggShortRows.
-extern "C" __global__ void sum_rows(const float* x, float* out, int columns, float scale_targets, float scale_output) {
+extern "C" __global__ void sum_rows(const float* x, float* out, int columns, int share, float scale_targets,
+                                    float scale_output) {
     __shared__ float shares[THREADS];
-    const float* row = x + (long long)blockIdx.x * columns;
+    const float* row = x + (Index)blockIdx.x * columns;
+    const int first = blockIdx.y * share, last = least(first + share, columns);
     float sum = 0;
-    for (int j = threadIdx.x; j < columns; j += THREADS) sum += row[j];
+    for (int j = first + threadIdx.x; j < last; j += THREADS) sum += row[j];
     sum = block_sum<THREADS>(sum, shares);
-    if (threadIdx.x == 0) out[blockIdx.x] = blend(out + blockIdx.x, sum, scale_targets, scale_output);
+    const Index i = (Index)blockIdx.x * gridDim.y + blockIdx.y;
+    if (threadIdx.x == 0) out[i] = blend(out + i, sum, scale_targets, scale_output);
 }
 
 // 2012: kEltwiseBinaryOp.
@@ -55,10 +68,10 @@ extern "C" __global__ void eltmax_input_grad(const float* x, const float* y, con
 // 2012: none; a check of this project.
 extern "C" __global__ void count_bad(const float* x, double* parts, long long count) {
     __shared__ double shares[THREADS];
-    double bad = 0;
+    unsigned bad = 0;
     FOR_EACH(i, count) bad += !isfinite(x[i]);
-    bad = block_sum<THREADS>(bad, shares);
-    if (threadIdx.x == 0) parts[blockIdx.x] = bad;
+    const double all = block_sum<THREADS>((double)bad, shares);
+    if (threadIdx.x == 0) parts[blockIdx.x] = all;
 }
 
 // parts[block] = sum of |x|.

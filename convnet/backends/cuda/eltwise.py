@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from convnet.backends.base import Backend
-from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for
+from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
 from convnet.backends.cuda.transfers import Staged
 
+_EACH = 4  # EACH of the source
 _PARTS = 256  # blocks of a sum over everything
+_BUSY_BLOCKS = 8  # of a processor
+_LEAST_SHARE = 2048  # of a row
 
 
 class EltwiseOps(Launcher, Backend):
@@ -60,14 +63,28 @@ class EltwiseOps(Launcher, Backend):
 
     def add_bias(self, out, biases):
         rows, columns = out.shape
-        grid, tiles = (rows, blocks_for(columns)), {"THREADS": THREADS}
-        self.run("eltwise", "add_bias", grid, (THREADS,), out, biases, columns, tiles=tiles)
+        threads = _threads_for(columns)
+        grid, tiles = (rows, blocks_for(columns, threads * _EACH)), {"THREADS": threads}
+        self.run("eltwise", "add_bias", grid, (threads,), out, biases, columns, tiles=tiles)
 
     def sum_rows(self, x, out, scale_targets=0.0, scale_output=1.0):
         rows, columns = x.shape
-        threads = 64 if columns <= 256 else THREADS
-        tiles = {"THREADS": threads}
-        self.run("eltwise", "sum_rows", (rows,), (threads,), x, out, columns, scale_targets, scale_output, tiles=tiles)
+        share = self._share_of_row(rows, columns)
+        if share < columns:
+            sums = self.device.empty((rows, ceil_div(columns, share)))
+            self._sum_rows(x, sums, share, 0.0, 1.0)
+            x, share = sums, sums.shape[1]
+        self._sum_rows(x, out, share, scale_targets, scale_output)
+
+    def _sum_rows(self, x, out, share: int, *scales: float) -> None:
+        (rows, columns), threads = x.shape, _threads_for(share)
+        grid, tiles = (rows, max(1, ceil_div(columns, share))), {"THREADS": threads}
+        self.run("eltwise", "sum_rows", grid, (threads,), x, out, columns, share, *scales, tiles=tiles)
+
+    def _share_of_row(self, rows: int, columns: int) -> int:
+        """How much of a row a block adds up: few long rows are shared out, so that no processor is idle."""
+        wanted = ceil_div(self.device.processors * _BUSY_BLOCKS, rows)
+        return max(1, ceil_div(columns, max(1, min(wanted, columns // _LEAST_SHARE))))
 
     def eltmax_forward(self, x, out):
         self.each("eltwise", "eltmax_forward", out.size, x, out, out.size)
@@ -85,3 +102,7 @@ class EltwiseOps(Launcher, Backend):
         parts = self.device.empty((min(_PARTS, blocks_for(max(x.size, 1))),), np.float64)
         self.run("eltwise", kernel, (len(parts),), (THREADS,), x, parts, x.size, tiles={"THREADS": THREADS})
         return float(self.device.download(parts).sum())
+
+
+def _threads_for(columns: int) -> int:
+    return 64 if columns <= 256 else THREADS
