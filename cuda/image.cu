@@ -17,15 +17,15 @@ constexpr int CASES = 32, SPAN = 96;
 
 struct Place {
     int c, y, x;
-    long long n;
+    Index n;
 };
 
-__device__ __forceinline__ Place place_of(long long i, int height, int width) {
+__device__ __forceinline__ Place place_of(Index i, int height, int width) {
     return {(int)(i / N / width / height), (int)(i / N / width % height), (int)(i / N % width), i % N};
 }
 
-__device__ __forceinline__ long long at(int c, int y, int x, long long n, int height, int width) {
-    return (((long long)c * height + y) * width + x) * N + n;
+__device__ __forceinline__ Index at(int c, int y, int x, Index n, int height, int width) {
+    return (((Index)c * height + y) * width + x) * N + n;
 }
 
 // 2012: kGaussianBlur.
