@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import assert_gradients, each_backend, make_graph, values
+from support import assert_gradients, compare, each_backend, make_graph, values
 
 from convnet.net import Net
 from convnet.passes import Pass
@@ -67,3 +67,9 @@ def test_values(be):
     np.testing.assert_array_equal(outputs_of("type=eltsum\ninputs=x,y\ncoeffs=2,-1", be, [x, y]), 2 * x - y)
     np.testing.assert_array_equal(outputs_of("type=eltmax\ninputs=x,y,x", be, [x, y]), np.maximum(x, y))
     np.testing.assert_array_equal(outputs_of("type=concat\ninputs=y,x", be, [x, y]), np.concatenate([y, x]))
+
+
+@each_backend
+@pytest.mark.parametrize("rows, columns", [(1, 40000), (3, 16385), (70, 16384)])
+def test_sums_of_long_rows(be, rows, columns):
+    compare(be, "sum_rows", [values(rows, columns, low=-0.25)], (rows,), scale_output=0.25)

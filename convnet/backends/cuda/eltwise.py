@@ -11,7 +11,7 @@ from convnet.backends.cuda.transfers import Staged
 _EACH = 4  # EACH of the source
 _PARTS = 256  # blocks of a sum over everything
 _BUSY_BLOCKS = 8  # of a processor
-_LEAST_SHARE = 2048  # of a row
+_LEAST_SHARE = 8192  # of a row: less is not worth another launch
 
 
 class EltwiseOps(Launcher, Backend):

@@ -9,7 +9,6 @@ from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
 
 _MOST_SLID, _MOST_STRIPPED = 16, 9  # sides of a window, across and within maps, that a thread keeps in registers
 _BUSY_THREADS = 2048  # of a processor
-_LEAST_RUN = 4  # windows that a thread goes through, of which the first is read twice
 _LANES = (32, 16, 8)  # cases of a strip: 8 fill a sector of memory
 _STRIP_THREADS = 512
 
@@ -80,9 +79,9 @@ class NormOps(Launcher, Backend):
         self.run("norm", kernel, grid, (columns * lanes,), images, *args, shapes=shapes, tiles=tiles)
 
     def _run_of(self, length: int, size: int, threads: int) -> int:
-        """Each of ``threads`` goes through as much of ``length`` as leaves enough threads."""
+        """Each of ``threads`` goes through as much of ``length`` as leaves enough threads, but through ``size`` at least."""
         wanted = ceil_div(self.device.processors * _BUSY_THREADS, threads)
-        return ceil_div(length, max(1, min(wanted, length // (_LEAST_RUN * size))))
+        return ceil_div(length, max(1, min(wanted, length // size)))
 
     def _norm_forward(self, images, deviation, out, shapes) -> None:
         self.each("norm", "norm_forward", out.size, images, deviation, out, out.size, shapes=shapes)
