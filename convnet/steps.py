@@ -2,8 +2,9 @@
 
 To issue an op takes the host some microseconds, which small nets spend waiting for it. A step asks for the same ops on the
 same arrays every time, so where a backend can capture them (CUDA graphs), a step is captured when one like it is met for
-the second time, and from then on issued as three wholes: forward, backward, update. What differs from step to step stays
-outside: layers that vary (data, random scales) run first, op by op, and random numbers are counted on the device.
+the third time, and from then on issued as three wholes: forward, backward, update. Earlier it would seldom pay: rates may
+change with every data batch of one or two minibatches. What differs from step to step stays outside: layers that vary
+(data, random scales) run first, op by op, and random numbers are counted on the device.
 
 Steps are alike if their numbers of cases, rates and waiting gradients are; 2012 had no such thing, and issued every op.
 """
@@ -16,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from convnet.errors import BackendError
 from convnet.passes import Pass
+from convnet.telling import warn
 
 if TYPE_CHECKING:
     from convnet.net import Inputs, Net, Node
 
+_PLAIN = 2  # steps of a kind before it is captured
 _MOST_CAPTURED = 4  # kinds of step kept
 _MOST_MET = 64  # kinds of step remembered
 
@@ -116,7 +119,7 @@ class Steps:
     def __init__(self, net: Net) -> None:
         self.net = net
         self.captured: OrderedDict[Hashable, CapturedStep] = OrderedDict()
-        self._met: OrderedDict[Hashable, None] = OrderedDict()
+        self._met: OrderedDict[Hashable, int] = OrderedDict()  # how often
         self._usable = _can_capture(net)
 
     def next(self, cases: int) -> PlainStep | CapturedStep:
@@ -124,19 +127,27 @@ class Steps:
         if not self._usable:
             return PlainStep(self.net)
         kind = cases, tuple(weights.kind_of_step() for weights in self.net.weights)
-        if kind not in self.captured:
-            if kind not in self._met:  # arrays are made, and kernels loaded, when ops are issued one by one
-                self._met[kind] = None
-                _drop_oldest(self._met, _MOST_MET)
-                return PlainStep(self.net)
-            try:
-                self.captured[kind] = CapturedStep(self.net, cases)
-            except BackendError:
-                self._usable = False
-                return PlainStep(self.net)
-            _drop_oldest(self.captured, _MOST_CAPTURED)
+        if kind not in self.captured and not (self._is_known(kind) and self._capture(kind, cases)):
+            return PlainStep(self.net)
         self.captured.move_to_end(kind)
         return self.captured[kind]
+
+    def _is_known(self, kind: Hashable) -> bool:
+        """Whether it was met often enough: arrays are made, and kernels loaded, when ops are issued one by one."""
+        met = self._met[kind] = self._met.get(kind, 0) + 1
+        self._met.move_to_end(kind)
+        _drop_oldest(self._met, _MOST_MET)
+        return met > _PLAIN
+
+    def _capture(self, kind: Hashable, cases: int) -> bool:
+        try:
+            self.captured[kind] = CapturedStep(self.net, cases)
+        except BackendError as error:
+            self._usable = False
+            warn(f"steps are issued op by op, which may take longer: {error}")
+            return False
+        _drop_oldest(self.captured, _MOST_CAPTURED)
+        return True
 
 
 def varying(net: Net) -> list[Node]:

@@ -22,6 +22,11 @@ def tell_problems(problems: Iterable[Problem]) -> None:
         print(problem.render(colored(sys.stderr)), file=sys.stderr)
 
 
+def warn(text: str) -> None:
+    """Write what a person may want to know though all goes on."""
+    print(f"convnet: warning: {text}", file=sys.stderr)
+
+
 def tell(error: ConvnetError) -> int:
     """Write what went wrong; returns the exit status it ends in."""
     if isinstance(error, LayerFileError):

@@ -92,11 +92,11 @@ def make_net(device, text=NET, params="", **options) -> Net:
     return Net(graph, Cuda(device), minibatch=8, seed=5, **options)
 
 
-def train(net: Net, progress=lambda step: 0.0):
+def train(net: Net, progress=lambda step: 0.0, sizes=CASES):
     """Costs and weights of steps of several sizes, each brought ahead, with tests in between."""
-    inputs = [minibatch(step, cases) for step, cases in enumerate(CASES)]
+    inputs = [minibatch(step, cases) for step, cases in enumerate(sizes)]
     costs = []
-    for step, (cases, coming) in enumerate(zip(CASES, [*inputs[1:], ()], strict=True)):
+    for step, (cases, coming) in enumerate(zip(sizes, [*inputs[1:], ()], strict=True)):
         costs.append(net.train(inputs[step], cases, progress(step), coming))
         if step % 3 == 2:
             costs.append(net.test(minibatch(99, 8), 8, keep=["two"]))
@@ -120,16 +120,25 @@ def test_captured_steps_are_plain_ones(device):
     assert sorted(kind[0] for kind in net.steps.captured) == [5, 8]
 
 
-def test_every_kind_of_step_is_another(monkeypatch):
+CHANGING = "[DEFAULT]\nepsW=linear[base=0.05;tgtFactor=3]\nepsB=0.02\nmomW=0.9\nmomB=0.5\nwc=0.01\ncoeff=1\nenable=1\n"
+CHANGING += "scale=0.1\npow=0.75\n" + "".join(
+    f"[{name}]\n" for name in ("conv", "norm", "one", "hidden", "two", "three", "logprob", "size")
+)
+
+
+def test_every_kind_of_step_is_another():
     """Rates that change, weights that wait for several minibatches."""
-    params = "[DEFAULT]\nepsW=linear[base=0.05;tgtFactor=3]\nepsB=0.02\nmomW=0.9\nmomB=0.5\nwc=0.01\ncoeff=1\nenable=1\n"
-    params += "scale=0.1\npow=0.75\n" + "".join(
-        f"[{name}]\n" for name in ("conv", "norm", "one", "hidden", "two", "three", "logprob", "size")
-    )
-    rates = lambda step: step // 4 / 3  # noqa: E731
-    net = make_net(EmulatedDevice(), params=params, update_period=2)
-    assert_same(train(net, rates), train(make_net(plain(), params=params, update_period=2), rates))
-    assert net.steps.captured
+    given = lambda step: step // 7 / 3, (8,) * 14
+    net = make_net(EmulatedDevice(), params=CHANGING, update_period=2)
+    assert_same(train(net, *given), train(make_net(plain(), params=CHANGING, update_period=2), *given))
+    assert len(net.steps.captured) == 4
+
+
+def test_kinds_that_are_met_twice_are_not_captured():
+    """As with rates that change with every data batch of two minibatches: each capture would be used once."""
+    net = make_net(EmulatedDevice(), params=CHANGING)
+    train(net, lambda step: step // 2 / 5)
+    assert not net.steps.captured
 
 
 def test_what_varies_stays_outside():
@@ -154,8 +163,8 @@ def test_some_nets_are_never_captured(reason):
 
 
 @pytest.mark.parametrize("refused", ["conv_forward", "conv_weight_grad", "update"])
-def test_a_device_may_refuse(refused):
-    """Then steps go on op by op, with the same numbers."""
+def test_a_device_may_refuse(refused, capsys):
+    """Then steps go on op by op, with the same numbers, and it is said once."""
 
     class Refusing(EmulatedDevice):
         def launch(self, source, kernel, *args):
@@ -166,6 +175,8 @@ def test_a_device_may_refuse(refused):
     net = make_net(Refusing())
     assert_same(train(net), train(make_net(plain())))
     assert not net.steps.captured
+    warning = "convnet: warning: steps are issued op by op, which may take longer: not while capturing\n"
+    assert capsys.readouterr().err == warning
 
 
 def test_a_failed_step_leaves_the_weights():
