@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Sequence
 
 from convnet.backends.base import Backend
@@ -23,6 +24,9 @@ def check_room(graph: Graph, be: Backend, mini: int, training: bool = True, name
     if known is None or not names:
         return
     free, needed = known[0], _needed(graph, mini, training, names)
+    if needed * _SLACK > free:
+        gc.collect()  # a net that nobody holds any more may still hold memory
+        free = (be.memory() or known)[0]
     if needed * _SLACK <= free:
         return
     what = "train on" if training else "test"

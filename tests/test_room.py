@@ -67,6 +67,19 @@ def test_a_net_that_fits_passes():
     check(sum(memory.total for memory in memories(graph(), 64).values()), 64)
 
 
+def test_memory_that_only_the_collector_can_free_counts():
+    """A net that nobody holds any more."""
+
+    class Held:
+        pass
+
+    device = SmallDevice(0)
+    held = Held()
+    held.itself, held.__class__.__del__ = held, lambda self: setattr(device, "bytes_free", 1 << 40)
+    del held
+    check_room(graph(), Cuda(device), 64)
+
+
 def test_the_message_names_layers_and_a_minibatch_that_fits():
     with pytest.raises(BackendError) as caught:
         check(2_000_000, 500)
