@@ -7,7 +7,7 @@ import importlib.metadata as metadata
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from convnet.errors import BackendError
 
@@ -47,30 +47,52 @@ def _cpu() -> tuple[bool, str]:
 
 
 def _cuda() -> tuple[bool, list[tuple[str, str]]]:
-    """Whether cuda runs, and findings; the last one is the reason where it does not."""
-    lines, fine = [], True
+    """Whether cuda runs on the first GPU, and findings; the last one is the reason where it does not."""
+    lines = [("compiler", _said(_compiler)), ("pycuda", _version("pycuda"))]
     try:
-        from convnet.backends.cuda.compile import find_compiler
-
-        compiler = find_compiler()
-        known = compiler.architectures
-        lines.append(("compiler", f"{compiler.version}, for sm_{min(known)} to sm_{max(known)}"))
-    except BackendError as error:
-        lines, fine = [("compiler", str(error))], False
-    lines.append(("pycuda", _version("pycuda")))
-    try:
-        from convnet.backends.cuda.driver import Driver, load_driver
+        from convnet.backends.cuda.machine import cuda_version, load_driver, told
 
         drv = load_driver()
-        version = drv.get_driver_version()
-        lines.append(("driver", f"CUDA {version // 1000}.{version % 1000 // 10}"))
-        for index in range(drv.Device.count()):
-            device = Driver(index)
-            free, total = device.memory()
-            lines.append(("gpu", f"{device.name}, sm_{device.capability}, {free >> 20} of {total >> 20} MiB free"))
+        with told("the NVIDIA driver does not answer"):
+            count = drv.Device.count()
+            lines.append(("driver", f"CUDA {cuda_version(drv.get_driver_version())}, {count} GPU{'s' * (count != 1)}"))
     except BackendError as error:
         return False, [*lines, ("cuda", str(error))]
-    return fine, lines
+    found = [_gpu(index) for index in range(count)] or [(False, "no GPU on this machine")]
+    lines += [("gpu", text) for _, text in found]
+    return found[0][0], lines if found[0][0] else [*lines, ("cuda", found[0][1])]
+
+
+def _compiler() -> str:
+    from convnet.backends.cuda.compile import find_compiler
+
+    compiler = find_compiler()
+    known = sorted(compiler.architectures)
+    return f"{compiler.version}, for {f'sm_{known[0]} to sm_{known[-1]}' if known else 'devices that it does not list'}"
+
+
+def _gpu(index: int) -> tuple[bool, str]:
+    """Whether a small kernel runs on a GPU, and what it is or why not."""
+    from convnet.backends import make_backend, try_out
+    from convnet.backends.cuda.machine import told
+
+    try:
+        with told(f"GPU {index} cannot be used"):
+            be = make_backend("cuda", gpu=index)
+            try_out(be)
+            (free, total), device = be.memory(), be.device
+            device.close()
+    except BackendError as error:
+        return False, str(error)
+    return True, f"{device.name}, sm_{device.capability}, {free >> 20} of {total >> 20} MiB free"
+
+
+def _said(find: Callable[[], str]) -> str:
+    """What ``find`` finds, or why it does not."""
+    try:
+        return find()
+    except BackendError as error:
+        return str(error)
 
 
 def _version(package: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from convnet import options as declared
 from convnet import placement
 from convnet.assume import expected_classes
-from convnet.backends import make_backends, why_not_cuda
+from convnet.backends import choose_backends
 from convnet.backends.base import Backend
 from convnet.checkpoint import (
     CheckpointFolder,
@@ -146,11 +146,9 @@ class Session:
         """The backend asked for, one for each logical device where it runs on GPUs. Remarks why ``auto`` did not take a
         GPU, and where layers run that ask for more devices than ``--gpu`` lists."""
         options = self.options
-        if options["backend"] == "auto":
-            reason = why_not_cuda()
-            self.remarks += [f"Not on a GPU: {reason}."] if reason else []
         gpus = options["gpu"] or [0]
-        backends = make_backends(options["backend"], options["threads"], gpus, options["math"])
+        backends, reason = choose_backends(options["backend"], options["threads"], gpus, options["math"])
+        self.remarks += [f"Not on a GPU: {reason}."] if reason else []
         if backends[0].name == "cuda":
             self.remarks += placement.remarks(graph, gpus)
         return backends

@@ -20,26 +20,7 @@ def make_backend(name: str = "auto", threads: int = 0, gpu: int = 0, math: str =
 
     Raises ``OptionError`` for an unknown name and ``BackendError`` if the one asked for cannot run.
     """
-    if name == "auto":
-        name = "cpu" if why_not_cuda() else "cuda"
-    if name == "reference":
-        from convnet.backends.reference import Reference
-
-        return Reference()
-    if name == "cpu":
-        try:
-            from convnet.backends.cpu import Cpu
-        except ImportError as error:
-            raise BackendError(
-                f"the cpu backend is not built here ({error}); run 'pip install .' in the project's folder"
-            ) from None
-        return Cpu(threads)
-    if name == "cuda":
-        from convnet.backends.cuda import Cuda
-        from convnet.backends.cuda.driver import Driver
-
-        return Cuda(Driver(gpu, math))
-    raise OptionError(f"unknown backend '{name}'; expected {one_of(NAMES)}; nearest: {nearest(name, NAMES) or 'auto'}")
+    return make_backends(name, threads, [gpu], math)[0]
 
 
 def make_backends(name: str, threads: int, gpus: Sequence[int], math: str = "float32") -> list[Backend]:
@@ -47,26 +28,80 @@ def make_backends(name: str, threads: int, gpus: Sequence[int], math: str = "flo
 
     Raises as ``make_backend`` does.
     """
-    first = make_backend(name, threads, gpus[0], math)
-    if first.name != "cuda":
-        return [first]
-    made = {gpus[0]: first}
-    for gpu in gpus:
-        if gpu not in made:
-            made[gpu] = make_backend("cuda", threads, gpu, math)
-    return [made[gpu] for gpu in gpus]
+    return choose_backends(name, threads, gpus, math)[0]
 
 
-def why_not_cuda() -> str:
-    """What keeps cuda from running here, in a sentence; empty if nothing does."""
-    from convnet.backends.cuda.compile import find_compiler
-    from convnet.backends.cuda.driver import load_blas, load_driver
+def choose_backends(name: str, threads: int, gpus: Sequence[int], math: str = "float32") -> tuple[list[Backend], str]:
+    """As ``make_backends``, and what kept ``auto`` from cuda, in a sentence."""
+    if name == "cuda":
+        return _cuda(gpus, math), ""
+    if name != "auto":
+        return [_by_name(name, threads)], ""
+    reason = why_not_cuda(gpus[0])
+    if not reason:
+        _look_for(gpus)  # a mistake in --gpu is none of the machine's
+        try:
+            backends = _cuda(gpus, math)
+            for be in backends:
+                try_out(be)
+            return backends, ""
+        except BackendError as error:
+            reason = str(error)
+    return [_by_name("cpu", threads)], reason
+
+
+def try_out(be: Backend) -> None:
+    """Load and run a small kernel; raises ``BackendError`` where that fails."""
+    be.download(be.zeros((1,)))
+
+
+def why_not_cuda(gpu: int = 0) -> str:
+    """What keeps cuda from running on a GPU here, in a sentence; empty if nothing does, as far as is known before it is
+    tried."""
+    from convnet.backends.cuda.machine import capability_of, check_libraries, find_gpu, load_driver, told
 
     try:
-        if load_driver().Device.count() == 0:
-            return "no GPU on this machine"
-        find_compiler()
-        load_blas()
+        drv = load_driver()
+        with told("the NVIDIA driver does not answer", "use --backend cpu"):
+            count = drv.Device.count()
+            if count == 0:
+                return "no GPU on this machine"
+            check_libraries(drv, capability_of(find_gpu(drv, gpu if 0 <= gpu < count else 0)))
     except BackendError as error:
         return str(error)
     return ""
+
+
+def _cuda(gpus: Sequence[int], math: str) -> list[Backend]:
+    from convnet.backends.cuda import Cuda
+    from convnet.backends.cuda.driver import Driver
+
+    made: dict[int, Backend] = {}
+    for gpu in gpus:
+        if gpu not in made:
+            made[gpu] = Cuda(Driver(gpu, math))
+    return [made[gpu] for gpu in gpus]
+
+
+def _look_for(gpus: Sequence[int]) -> None:
+    from convnet.backends.cuda.machine import find_gpu, load_driver
+
+    for gpu in gpus:
+        find_gpu(load_driver(), gpu)
+
+
+def _by_name(name: str, threads: int) -> Backend:
+    if name == "reference":
+        from convnet.backends.reference import Reference
+
+        return Reference()
+    if name != "cpu":
+        near = nearest(name, NAMES) or "auto"
+        raise OptionError(f"unknown backend '{name}'; expected {one_of(NAMES)}; nearest: {near}")
+    try:
+        from convnet.backends.cpu import Cpu
+    except ImportError as error:
+        raise BackendError(
+            f"the cpu backend is not built here ({error}); run 'pip install .' in the project's folder"
+        ) from None
+    return Cpu(threads)

@@ -40,7 +40,9 @@ graphs = Graphs()
 issue(1.0)
 graphs.begin(int(stream))
 issue(2.0)
-captured = graphs.end(int(stream))
+graph = graphs.end(int(stream))
+captured = graphs.instantiate(graph)
+graphs.forget(graph)
 print(contents())
 graphs.launch(captured, int(stream))
 issue(3.0)
@@ -55,14 +57,67 @@ graphs.destroy(captured)
 """
 
 
+# Two threads use a device, a third collects it; another is left to the end.
+ENDING = """
+import ctypes, gc, threading
+from emulator import libcuda
+
+libcuda.pytest_configure()
+import numpy as np
+from convnet.backends import make_backend
+
+def use(be, products):
+    for _ in range(5):
+        out = be.zeros((3, 4))
+        be.copy_in(be.stage(np.ones((3, 4), np.float32)), out)
+        if products:
+            be.fc_forward(out.reshape(4, 3), out, be.empty((4, 4)))
+        with be.capturing() as held:
+            be.fill(out, 2.0)
+        be.replay(held[0])
+        be.late = be.fetch(out), be.device.mark(0), held, be.stage(np.ones((300, 4), np.float32))
+
+def elsewhere(work, *args):
+    thread = threading.Thread(target=work, args=args)
+    thread.start()
+    thread.join()
+
+gc.disable()
+living = ctypes.CDLL("libcuda.so.1").libcuda_living
+living.restype = ctypes.c_char_p
+made = []
+elsewhere(lambda: made.append(make_backend("cuda")))
+be = made.pop()
+for second in (False, True):
+    elsewhere(use, be, second)
+print(living().decode())
+del be
+elsewhere(gc.collect)
+print(living().decode())
+last = make_backend("cuda", gpu=1)
+use(last, True)
+"""
+
+
 def run(*command: str, **environment: str) -> str:
     """What a Python process prints that finds the libraries; raises with its errors."""
+    return ran(*command, **environment).stdout
+
+
+def ran(*command: str, **environment: str) -> subprocess.CompletedProcess:
+    """A Python process that found the libraries; raises with its errors."""
     paths = {"LD_LIBRARY_PATH": str(libcuda.libraries()), "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     done = subprocess.run(
         [sys.executable, *command], capture_output=True, text=True, env={**os.environ, **paths, **environment}, cwd=ROOT
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    return done
+
+
+def needs_pycuda() -> None:
+    missing = [name for name in ("pycuda", "nvmath") if not find_spec(name)]
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed: pip install '.[cuda]' where a CUDA toolkit is")
 
 
 @pytest.mark.parametrize("early", ["", "1"], ids=["late", "early"])
@@ -79,9 +134,24 @@ def test_graphs(tmp_path, early):
 @pytest.mark.parametrize("early", ["", "1"], ids=["late", "early"])
 def test_the_driver(early):
     """Nets and ops through PyCUDA and nvmath."""
-    missing = [name for name in ("pycuda", "nvmath") if not find_spec(name)]
-    if missing:
-        pytest.skip(f"{' and '.join(missing)} not installed: pip install '.[cuda]' where a CUDA toolkit is")
+    needs_pycuda()
     tests = [str(Path("tests") / name) for name in ("layers/test_fc.py", "layers/test_neuron.py", "test_net.py")]
     options = ["-q", "-p", "emulator.libcuda", "-p", "no:cacheprovider", "-m", "gpu"]
     assert "100%" in run("-m", "pytest", *options, *tests, **({"LIBCUDA_EARLY": "1"} if early else {}))
+
+
+def test_nothing_is_left_behind():
+    """Whichever threads used a device, and whichever comes upon it when it is of no use any more."""
+    needs_pycuda()
+    done = ran("-W", "error", "-c", ENDING)
+    before, after = done.stdout.splitlines()
+    assert not before.startswith("0 arrays") and not done.stderr
+    assert after == "0 arrays, 0 page-locked, 0 streams, 0 events, 0 modules, 0 graphs"
+
+
+def test_doctor_over_it():
+    needs_pycuda()
+    printed = run(
+        "-c", "from emulator import libcuda; libcuda.pytest_configure(); from convnet import doctor; doctor.main([])"
+    )
+    assert "CUDA 13.0, 2 GPUs" in printed and printed.count("MiB free") == 2 and "backend:   cuda" in printed

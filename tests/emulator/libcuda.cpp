@@ -55,12 +55,13 @@ struct Function {
 };
 
 Context primary[DEVICES] = {{0}, {1}};
-std::vector<Context*> contexts;  // of the one thread that there is
+thread_local std::vector<Context*> contexts;  // threads take turns: nothing here is locked
 std::map<Address, std::pair<size_t, int>> memory;  // start: bytes, device
 std::map<const char*, size_t> pinned;
 std::set<std::pair<int, int>> peers;  // (who reaches, whom)
 std::set<Stream*> streams;
 size_t used;
+int events, modules, graphs;  // how many there are
 const bool early = getenv("LIBCUDA_EARLY");
 
 int refuse(Status status, const char* call, const std::string& why) {
@@ -236,6 +237,7 @@ int cuStreamCreate(Stream** stream, unsigned) {
     return SUCCESS;
 }
 int cuStreamDestroy_v2(Stream* stream) {
+    OWN(stream);
     drain(stream);
     streams.erase(stream);
     delete stream;
@@ -250,9 +252,12 @@ int cuStreamSynchronize(Stream* stream) {
 int cuEventCreate(Event** event, unsigned) {
     CONTEXT();
     *event = new Event{contexts.back(), nullptr};
-    return SUCCESS;
+    return events++, SUCCESS;
 }
-int cuEventDestroy_v2(Event* event) { return delete event, SUCCESS; }
+int cuEventDestroy_v2(Event* event) {
+    OWN(event);
+    return delete event, events--, SUCCESS;
+}
 int cuEventRecord(Event* event, Stream* stream) {
     OWN(stream);
     OWN(event);
@@ -294,9 +299,14 @@ int cuModuleLoadDataEx(Module** out, const char* image, unsigned, void*, void*) 
         else if (word == "int") module->ints.push_back({(int*)variable, atoi(value.c_str())});
         else module->floats.push_back({(float*)variable, (float)atof(value.c_str())});
     }
-    return *out = module, SUCCESS;
+    return *out = module, modules++, SUCCESS;
 }
-int cuModuleUnload(Module*) { return SUCCESS; }
+int cuModuleUnload(Module* module) {
+    OWN(module);
+    for (Stream* stream : streams)
+        if (stream->context == module->context && !stream->waiting.empty()) REFUSE(INVALID_VALUE, "work may still need the module");
+    return modules--, SUCCESS;
+}
 int cuModuleGetFunction(Function** out, Module* module, const char* name) {
     OWN(module);
     void* run = dlsym(module->library, (std::string("launch_") + name).c_str());
@@ -376,7 +386,7 @@ int cuStreamEndCapture(Stream* stream, Graph** graph) {
 }
 int cuGraphInstantiateWithFlags(Graph** out, Graph* graph, unsigned long long) {
     CONTEXT();
-    return *out = new Graph(*graph), SUCCESS;
+    return *out = new Graph(*graph), graphs++, SUCCESS;
 }
 int cuGraphLaunch(Graph* graph, Stream* stream) {
     OWN(stream);
@@ -386,8 +396,8 @@ int cuGraphLaunch(Graph* graph, Stream* stream) {
 }
 int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
 int cuGraphExecDestroy(Graph* graph) {
-    CONTEXT();
-    return delete graph, SUCCESS;
+    OWN(graph);
+    return delete graph, graphs--, SUCCESS;
 }
 
 // -- for those that look functions up, and for the products of libcublas.cpp
@@ -402,6 +412,13 @@ int cuGetProcAddress_v2(const char* name, void** out, int, unsigned long long, i
 }
 int cuGetProcAddress(const char* name, void** out, int version, unsigned long long flags) {
     return cuGetProcAddress_v2(name, out, version, flags, nullptr);
+}
+int cuGetExportTable(const void**, const void*) { return NOT_FOUND; }  // NVRTC asks for one
+const char* libcuda_living() {  // what was made and not given back
+    static char text[200];
+    snprintf(text, sizeof text, "%zu arrays, %zu page-locked, %zu streams, %d events, %d modules, %d graphs", memory.size(),
+             pinned.size(), streams.size(), events, modules, graphs);
+    return text;
 }
 void libcuda_issue(Stream* stream, void (*work)(void*), void* data) {
     issue(stream, [=] { work(data); });

@@ -12,12 +12,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from convnet.backends.cuda import ahead, driver
+from convnet.backends.cuda.device import formats
 from convnet.backends.cuda.source import Source, signatures
 from convnet.storage import cache_folder
 from emulator.device import compile_library, library_of
@@ -38,6 +40,10 @@ def libraries() -> Path:
     for text, name in LIBRARIES:
         if not (folder / name).is_file():
             compile_library((HERE / text).read_text(), ["-O1", "-g1", f"-Wl,-soname,{name}"], folder / name)
+    linked = folder / "libcuda.so"  # what PyCUDA asks for if it was built against a stub without a name of its own
+    if not linked.is_symlink():
+        with suppress(FileExistsError):
+            linked.symlink_to("libcuda.so.1")
     return folder
 
 
@@ -47,7 +53,7 @@ def image(source: Source, capability: int = 90) -> bytes:
     for name, value in source.shapes:
         lines.append(f"{'float' if isinstance(value, float) else 'int'} {name} {value!r}")
     for name, signature in signatures(source.file).items():
-        lines.append(f"kernel {name} {driver.formats(signature.types) or '-'}")
+        lines.append(f"kernel {name} {formats(signature.types) or '-'}")
     return "\n".join(lines).encode() + b"\0"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from convnet.backends.cuda.array import Arena, Buffer, DeviceArray
 from convnet.backends.cuda.source import Source
 from convnet.backends.cuda.transfers import Transfers
+from convnet.errors import BackendError
 
 Dim = tuple[int, ...]  # up to three extents, x first
 
@@ -71,6 +72,9 @@ class Device(ABC):
     @abstractmethod
     def pinned(self, nbytes: int) -> np.ndarray:
         """Bytes of page-locked host memory, for ``send`` and ``fetch`` of any device."""
+
+    def unpin(self, values: np.ndarray) -> None:
+        """Give back what ``pinned`` gave; nobody may read it any more."""
 
     @abstractmethod
     def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
@@ -129,9 +133,13 @@ class Device(ABC):
         self._capturing = True
         try:
             yield held
-        finally:
+        except BaseException:
             self._capturing = False
-            held.append(self.end_capture())
+            with suppress(BackendError):  # what went wrong inside has more to say
+                self.end_capture()
+            raise
+        self._capturing = False
+        held.append(self.end_capture())
 
     # -- built on the above -----------------------------------------------------------------------------------
 
@@ -186,3 +194,16 @@ def _scalar(kind: str, value: Any) -> Any:
     if kind == "unsigned":
         return np.uint32(int(value) & 0xFFFFFFFF)
     return _SCALARS[kind](value)
+
+
+_FORMATS = {"int": "i", "unsigned": "I", "long long": "q", "float": "f", "double": "d"}
+
+
+def formats(types: tuple[str, ...]) -> str:
+    """C types of arguments as the letters of ``struct``."""
+    return "".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types)
+
+
+def three(extents: Dim) -> tuple[int, int, int]:
+    """A grid or block with the extents that were left out."""
+    return (*extents, 1, 1)[:3]  # type: ignore[return-value]

@@ -1,9 +1,11 @@
 """A real device: PyCUDA for context, memory, streams and launches; cuBLAS for products. Imported only when asked for.
 
 The device's primary context is used. Every call makes it current and puts back what was: one thread can work with
-several devices, and with other users of CUDA, and nothing is left behind at exit. Freed memory is kept for the next
-array of its size: kernels are issued to one stream, so what runs later on the same memory also runs later in time.
-The lanes of ``transfers.py`` are streams, its marks events; what is captured is a CUDA graph (``graphs.py``).
+several devices, and with other users of CUDA, and nothing is left behind at exit. PyCUDA gives a thing back only where its
+context is current, or in the thread that made the context: so a ``Driver`` holds all of them, and ends with ``close``.
+Freed memory is kept for the next array of its size: kernels are issued to one stream, so what runs later on the same
+memory also runs later in time. The lanes of ``transfers.py`` are streams, its marks events; what is captured is a CUDA
+graph (``graphs.py``).
 
 Between devices PyCUDA's ``memcpy_peer`` is no use: its test of the contexts given is the wrong way round (2026.1), so it
 takes the current one for both. With unified addresses, which all devices that CUDA still knows have, a plain copy does.
@@ -11,71 +13,100 @@ takes the current one for both. With unified addresses, which all devices that C
 
 from __future__ import annotations
 
-import atexit
-import ctypes
-import sys
-import weakref
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
 
 from convnet.backends.cuda.array import Buffer
+from convnet.backends.cuda.blas import WORKSPACE, Blas
 from convnet.backends.cuda.compile import build
-from convnet.backends.cuda.device import Device, Dim, convert
+from convnet.backends.cuda.contexts import Current, living, primary_context
+from convnet.backends.cuda.device import Device, Dim, convert, formats, three
 from convnet.backends.cuda.graphs import Graph, find_graphs
+from convnet.backends.cuda.machine import capability_of, check_libraries, find_gpu, load_driver, told
+from convnet.backends.cuda.marks import Mark, Marks
 from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import COMPUTE
 from convnet.errors import BackendError
 
-_WORKSPACE = 32 << 20  # bytes for cuBLAS: what it takes on Hopper
-_FORMATS = {"int": "i", "unsigned": "I", "long long": "q", "float": "f", "double": "d"}
+_NON_BLOCKING = 1  # streams that neither wait for what others in the process do on the default stream, nor hold it up
 
 
 class Driver(Device):
-    """GPU number ``index``; ``math`` is ``float32`` or ``tf32``. Raises ``BackendError`` saying what is missing."""
+    """GPU number ``index``; ``math`` is ``float32`` or ``tf32``. Raises ``BackendError`` saying what is missing.
+
+    What the driver or a library refuses later, in any call, is a ``BackendError`` too.
+    """
+
+    closed = True  # until it is open
 
     def __init__(self, index: int = 0, math: str = "float32") -> None:
         self.drv = load_driver()
-        count = self.drv.Device.count()
-        if not 0 <= index < count:
-            raise BackendError(
-                f"there is no GPU {index}; this machine has {count}, from 0. To put several logical devices on one, name it "
-                f"several times: --gpu 0,0"
-            )
-        self.index, self.math = index, math
-        self.device = self.drv.Device(index)
-        self.context = self.device.retain_primary_context()
-        atexit.register(_leave, self.context, weakref.ref(self))
-        self._current = _Current(self.context)
-        with self._current:
-            self._open(self.device, math)
-
-    def _open(self, device: Any, math: str) -> None:
-        major, minor = device.compute_capability()
-        self.capability = 10 * major + minor
+        self.device = find_gpu(self.drv, index)
+        self.index, self.math, self.name = index, math, f"GPU {index}: {self.device.name()}"
+        self.capability = capability_of(self.device)
         if math == "tf32" and self.capability < 80:
-            raise BackendError(f"{device.name()} (sm_{self.capability}) has no TF32; leave out --math tf32")
-        self.name = f"GPU {self.index}: {device.name()}"
-        self.processors = device.get_attribute(self.drv.device_attribute.MULTIPROCESSOR_COUNT)
-        self._streams = [self.drv.Stream(), self.drv.Stream()]  # by lane
-        self._workspace = self.drv.mem_alloc(_WORKSPACE)
-        self._blas = _Blas(self._streams[COMPUTE].handle, math, int(self._workspace))
-        self._graphs = find_graphs()
-        self._functions: dict[tuple[Source, str], Any] = {}
+            raise BackendError(f"{self.name} (sm_{self.capability}) has no TF32; leave out --math tf32")
+        check_libraries(self.drv, self.capability)
+        self.processors = self.device.get_attribute(self.drv.device_attribute.MULTIPROCESSOR_COUNT)
+        with told(f"{self.name} cannot be used", "nvidia-smi lists who uses it; or use --backend cpu"):
+            self.context = self._roomy(lambda: primary_context(self.drv, index))
+            self._current = Current(self.context, self.name, (self.drv.Error, RuntimeError))
+            self._open()
+
+    def _open(self) -> None:
+        self._functions: dict[tuple[Source, str], tuple[Any, Any]] = {}
         self._free: dict[int, list[Any]] = defaultdict(list)
         self._held: dict[int, Any] = {}
+        self._pinned: dict[int, Any] = {}
+        self._captured: dict[int, Any] = {}
+        self._streams: list[Any] = []  # by lane
         self._reached: dict[Device, bool] = {}
+        self._marks, self._graphs, self._blas = Marks(self.drv), find_graphs(), None
+        self.closed = False
+        living.add(self)
+        with self._current:
+            self._streams += [self._roomy(lambda: self.drv.Stream(_NON_BLOCKING)) for _ in range(2)]
+            self._workspace = self.allocate(WORKSPACE)
+            self._blas = self._roomy(lambda: Blas(self._streams[COMPUTE].handle, self.math, self._workspace.pointer))
+
+    def close(self) -> None:
+        """Wait for all that was issued and give everything back; what is left of arrays, graphs and marks is of no use."""
+        if self.closed:
+            return
+        self.closed = True
+        gone = [self._functions, self._free, self._held, self._marks.events, self._streams]
+        with suppress(BackendError), self._current:
+            for step in (self.sync, self._drop_graphs, self._drop_blas, self._unpin_all, *(held.clear for held in gone)):
+                with suppress(BackendError, self.drv.Error):  # a device that has failed refuses some of it
+                    step()
+        self._current.closed = True
+
+    __del__ = close  # the collector comes in any thread
+
+    def _drop_graphs(self) -> None:
+        while self._captured:
+            self._graphs.destroy(self._captured.popitem()[1])
+
+    def _drop_blas(self) -> None:
+        if self._blas:
+            self._blas.destroy()
+
+    def _unpin_all(self) -> None:
+        self.__dict__.pop("transfers", None)
+        while self._pinned:
+            self._pinned.popitem()[1].free()
 
     # -- memory -------------------------------------------------------------------------------------------------
 
     def allocate(self, nbytes: int) -> Buffer:
         size = -(-nbytes // 512) * 512
-        if self._free[size]:
+        try:
             memory = self._free[size].pop()
-        else:
+        except IndexError:
             with self._current:
                 memory = self._new(size)
         self._held[int(memory)] = memory
@@ -88,23 +119,45 @@ class Driver(Device):
 
     def memory(self) -> tuple[int, int]:
         with self._current:
-            return self.drv.mem_get_info()
+            free, total = self.drv.mem_get_info()
+        return free + sum(device.unused for device in _on_card(self.index)), total
+
+    @property
+    def unused(self) -> int:
+        """Bytes that wait for the next array of their size."""
+        return sum(size * len(held) for size, held in list(self._free.items()))
+
+    def give_back_unused(self) -> None:
+        """Return them to the driver."""
+        unused, self._free = self._free, defaultdict(list)
+        with self._current:
+            self.sync()
+            unused.clear()
 
     def _new(self, size: int) -> Any:
         try:
-            return self.drv.mem_alloc(size)
-        except self.drv.MemoryError:
-            if self._capturing:
-                raise BackendError(f"{self.name} has no room for {size >> 20} MiB more") from None
-            self.sync()
-            self._free.clear()  # gives everything unused back to the driver
-        try:
-            return self.drv.mem_alloc(size)
+            return self._roomy(lambda: self.drv.mem_alloc(size))
         except self.drv.MemoryError:
             free, total = self.drv.mem_get_info()
             raise BackendError(
-                f"{self.name} has no room for {size >> 20} MiB more ({free >> 20} of {total >> 20} MiB free); lower --mini"
+                f"{self.name} has no room for {size >> 20} MiB more ({free >> 20} of {total >> 20} MiB free); lower --mini, "
+                f"or see in nvidia-smi who else uses it"
             ) from None
+
+    def _roomy(self, work: Callable[[], Any]) -> Any:
+        """Do what needs memory of the card; where it fails, once more after all that lies unused there was given back.
+
+        The driver says in several ways that there is none left, and cuBLAS in others.
+        """
+        try:
+            return work()
+        except Exception:
+            others = list(_on_card(self.index))
+            if self._capturing or not others:
+                raise
+        for device in others:
+            device.give_back_unused()
+        return work()
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         with self._current:
@@ -121,7 +174,7 @@ class Driver(Device):
         with self._current:
             function, types = self._function(source, kernel, shared)
             values = [scalar.item() for scalar in convert(types, args, kernel)]
-            function.prepared_async_call(_three(grid), _three(block), self._streams[COMPUTE], *values, shared_size=shared)
+            function.prepared_async_call(three(grid), three(block), self._streams[COMPUTE], *values, shared_size=shared)
 
     def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
         # Row-major c = a b is column-major c' = b' a'.
@@ -137,7 +190,15 @@ class Driver(Device):
 
     def pinned(self, nbytes: int) -> np.ndarray:
         with self._current:
-            return self.drv.pagelocked_empty(nbytes, np.uint8, mem_flags=self.drv.host_alloc_flags.PORTABLE)
+            values = self.drv.pagelocked_empty(nbytes, np.uint8, mem_flags=self.drv.host_alloc_flags.PORTABLE)
+        self._pinned[values.ctypes.data] = values.base
+        return values
+
+    def unpin(self, values: np.ndarray) -> None:
+        held = self._pinned.pop(values.ctypes.data, None)
+        if held is not None:
+            with self._current:
+                held.free()
 
     def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
         with self._current:
@@ -165,17 +226,18 @@ class Driver(Device):
                 return "already enabled" in str(error)
         return True
 
-    def mark(self, lane: int) -> Any:
+    def mark(self, lane: int) -> Mark:
         with self._current:
-            return self.drv.Event(self.drv.event_flags.DISABLE_TIMING).record(self._streams[lane])
+            return self._marks.record(self._streams[lane])
 
-    def wait(self, lane: int, mark: Any) -> None:
-        with self._current:
-            self._streams[lane].wait_for_event(mark)
+    def wait(self, lane: int, mark: Mark) -> None:
+        if (event := mark.event) is not None:
+            with self._current:
+                self._streams[lane].wait_for_event(event)
 
-    def wait_here(self, mark: Any) -> None:
+    def wait_here(self, mark: Mark) -> None:
         with self._current:
-            mark.synchronize()
+            mark.event.synchronize()
 
     # -- capturing ----------------------------------------------------------------------------------------------
 
@@ -185,11 +247,8 @@ class Driver(Device):
 
     @contextmanager
     def capturing(self) -> Iterator[list[Any]]:
-        try:
-            with super().capturing() as held:
-                yield held
-        except self.drv.Error as error:
-            raise BackendError(f"{self.name}: {error}") from None
+        with told(f"{self.name} does not capture"), super().capturing() as held:
+            yield held
 
     def begin_capture(self) -> None:
         with self._current:
@@ -197,102 +256,43 @@ class Driver(Device):
 
     def end_capture(self) -> Any:
         with self._current:
-            return Graph(self, self._graphs.end(self._streams[COMPUTE].handle))
+            graph = self._graphs.end(self._streams[COMPUTE].handle)
+            try:
+                handle = self._roomy(lambda: self._graphs.instantiate(graph))
+            finally:
+                self._graphs.forget(graph)
+        self._captured[int(handle)] = handle
+        return Graph(self, handle)
 
     def replay(self, captured: Graph) -> None:
         with self._current:
-            self._graphs.launch(captured.handle, self._streams[COMPUTE].handle)
+            self._roomy(lambda: self._graphs.launch(captured.handle, self._streams[COMPUTE].handle))
 
-    def drop(self, captured: Graph) -> None:
+    def drop(self, handle: Any) -> None:
         """Called by a ``Graph`` nobody holds; it may be running."""
-        if self._graphs:
+        if self._captured.pop(int(handle), None) is not None:
             with self._current:
-                self._graphs.destroy(captured.handle)
+                self._graphs.destroy(handle)
 
     # -- kernels ------------------------------------------------------------------------------------------------
 
     def _function(self, source: Source, kernel: str, shared: int) -> tuple[Any, tuple[str, ...]]:
         types = signatures(source.file)[kernel].types
-        function = self._functions.get((source, kernel))
-        if function is None:
-            module = self.drv.module_from_buffer(build(source, self.capability))
-            function = module.get_function(kernel)
-            function.prepare(formats(types))
+        held = self._functions.get((source, kernel))
+        if held is None:
+            module = self._loaded(build(source, self.capability), source.file)
+            held = module.get_function(kernel), module  # else the collector takes a module before it calls ``close``
+            held[0].prepare(formats(types))
             if shared:  # more than 48 KiB, the kernel's own arrays counted, have to be asked for
-                function.set_attribute(self.drv.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
-            self._functions[source, kernel] = function
-        return function, types
+                held[0].set_attribute(self.drv.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
+            self._functions[source, kernel] = held
+        return held[0], types
+
+    def _loaded(self, code: bytes, file: str) -> Any:
+        with told(f"{self.name} does not take the machine code of {file}", "'convnet doctor' says what does not fit"):
+            return self._roomy(lambda: self.drv.module_from_buffer(code))
 
 
-class _Current:
-    """``with`` makes a context the current one of this thread, whichever was before."""
-
-    def __init__(self, context: Any) -> None:
-        self.context = context
-
-    def __enter__(self) -> None:
-        self.context.push()
-
-    def __exit__(self, *_: object) -> None:
-        self.context.pop()
-
-
-class _Blas:
-    """cuBLAS in single precision, with the math mode said and not left to the environment."""
-
-    def __init__(self, stream: int, math: str, workspace: int) -> None:
-        self.api = cublas = load_blas()
-        self.handle = cublas.create()
-        cublas.set_stream(self.handle, stream)
-        cublas.set_workspace(self.handle, workspace, _WORKSPACE)  # its own would be allocated anew in a capture
-        cublas.set_math_mode(self.handle, cublas.Math.TF32_TENSOR_OP_MATH if math == "tf32" else cublas.Math.PEDANTIC_MATH)
-
-    def product(self, first: bool, second: bool, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) -> None:
-        one, other = ctypes.c_float(alpha), ctypes.c_float(beta)
-        scales = ctypes.addressof(one), ctypes.addressof(other)
-        self.api.sgemm(self.handle, int(first), int(second), m, n, k, scales[0], a, lda, b, ldb, scales[1], c, ldc)
-
-
-def _leave(context: Any, driver: weakref.ref[Driver]) -> None:
-    """At exit: give the context back. One that is only dropped PyCUDA takes for one that it has made (2026.1)."""
-    held = driver()
-    if held is not None:
-        held._graphs = None  # goes with the context
-    context.detach()
-
-
-def load_driver() -> Any:
-    """``pycuda.driver``, initialised; raises ``BackendError`` with what is missing and how to get it."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        raise BackendError("no NVIDIA driver on this machine (libcuda is missing); use --backend cpu") from None
-    try:
-        import pycuda.driver as drv
-    except ImportError as error:
-        raise BackendError(f"PyCUDA is missing ({error}); pip install '.[cuda]', or use --backend cpu") from None
-    try:
-        drv.init()
-    except drv.Error as error:
-        raise BackendError(f"the NVIDIA driver finds no GPU ({error}); use --backend cpu") from None
-    return drv
-
-
-def load_blas() -> Any:
-    """nvmath's ``cublas``, with the library behind it; raises ``BackendError`` with what is missing and how to get it."""
-    try:
-        from nvmath.bindings import cublas
-
-        cublas.get_property(0)  # bindings look for their library when they are first used
-    except Exception as error:  # a missing library shows in several kinds of errors
-        raise BackendError(f"cuBLAS is missing ({str(error).splitlines()[0]}); pip install '.[cuda]'") from None
-    return cublas
-
-
-def formats(types: tuple[str, ...]) -> str:
-    """C types of arguments as the letters of ``struct``."""
-    return "".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types)
-
-
-def _three(extents: Dim) -> tuple[int, int, int]:
-    return (*extents, 1, 1)[:3]  # type: ignore[return-value]
+def _on_card(index: int) -> Iterator[Driver]:
+    """The open devices on a card that are not capturing just now."""
+    return (device for device in list(living) if device.index == index and not device.closed and not device._capturing)

@@ -17,7 +17,7 @@ The emulator of the tests runs lanes as late or as early as these waits allow, s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COMPUTE, COPY = 0, 1  # the lanes
 _BUFFERS = 4  # page-locked buffers of a ring
+_PIECE = 16 << 20  # bytes of a buffer: larger arrays go in pieces
 _LEAST_FETCHED = 4096  # bytes of memory for what is fetched
 
 
@@ -37,6 +38,12 @@ class Pinned:
 
     def __init__(self) -> None:
         self.memory, self.busy = np.empty(0, np.uint8), None
+
+    def make_free(self, device: Device) -> None:
+        """Wait until it may be filled again."""
+        if self.busy is not None:
+            device.wait_here(self.busy)
+            self.busy = None
 
 
 class Ring:
@@ -50,21 +57,38 @@ class Ring:
         """A buffer of at least ``nbytes`` that nobody reads any more; the host waits for it."""
         buffer = self.buffers[self.turn]
         self.turn = (self.turn + 1) % len(self.buffers)
-        if buffer.busy is not None:
-            self.device.wait_here(buffer.busy)
+        buffer.make_free(self.device)
         if buffer.memory.nbytes < nbytes:
+            self.device.unpin(buffer.memory)
+            buffer.memory = np.empty(0, np.uint8)
             buffer.memory = self.device.pinned(nbytes)
         return buffer
 
     def send(self, values: np.ndarray, dtype: np.dtype, pointer: int, lane: int) -> Any:
         """Copy ``values``, in any order of memory, to the device; they may change at once. Returns the mark of arrival."""
-        nbytes = values.size * dtype.itemsize
-        buffer = self.next(nbytes)
-        part = buffer.memory[:nbytes]
-        np.copyto(part.view(dtype).reshape(values.shape), values, casting="same_kind")
-        self.device.send(part, pointer, lane)
-        buffer.busy = self.device.mark(lane)
-        return buffer.busy
+        sent = None
+        for part in pieces(values, _PIECE // dtype.itemsize):
+            nbytes = part.size * dtype.itemsize
+            buffer = self.next(nbytes)
+            memory = buffer.memory[:nbytes]
+            np.copyto(memory.view(dtype).reshape(part.shape), part, casting="same_kind")
+            self.device.send(memory, pointer, lane)
+            sent = buffer.busy = self.device.mark(lane)
+            pointer += nbytes
+        return sent
+
+
+def pieces(values: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Parts of at most ``most`` values that, one after the other, are ``values`` in C order."""
+    if values.size <= most:
+        yield values
+        return
+    rows = most * len(values) // values.size
+    if rows:
+        yield from (values[start : start + rows] for start in range(0, len(values), rows))
+    else:
+        for row in values:
+            yield from pieces(row, most)
 
 
 class Slot:
@@ -77,8 +101,8 @@ class Slot:
 class Staged:
     """A host array on its way to a device, or there: ``with staged as array`` gives it to ops, once."""
 
-    def __init__(self, transfers: Transfers, slot: Slot, shape: Sequence[int], dtype: np.dtype, sent: Any) -> None:
-        self.transfers, self.slot, self.sent = transfers, slot, sent
+    def __init__(self, transfers: Transfers, slot: Slot, shape: Sequence[int], dtype: np.dtype) -> None:
+        self.transfers, self.slot, self.sent = transfers, slot, None
         self.shape, self.dtype, self.used = tuple(shape), dtype, False
 
     def __len__(self) -> int:
@@ -97,6 +121,22 @@ class Staged:
             self.transfers.slots.append(self.slot)
 
 
+class Fetched:
+    """An array on its way to the host: a call waits for it. Its page-locked memory goes back with this object, to be
+    used again after the copy, whether somebody has waited for that or not."""
+
+    def __init__(self, transfers: Transfers, buffer: Pinned, array: DeviceArray) -> None:
+        self.transfers, self.buffer = transfers, buffer
+        self.shape, self.dtype, self.nbytes = array.shape, array.dtype, array.nbytes
+
+    def __call__(self) -> np.ndarray:
+        self.buffer.make_free(self.transfers.device)
+        return self.buffer.memory[: self.nbytes].view(self.dtype).reshape(self.shape).copy()
+
+    def __del__(self) -> None:
+        self.transfers.returned.append(self.buffer)
+
+
 class Transfers:
     """What a device needs for copies that do not hold up its work."""
 
@@ -104,7 +144,7 @@ class Transfers:
         self.device = device
         self.slots: list[Slot] = []  # free ones
         self._direct, self._ahead, self._between = Ring(device), Ring(device), Ring(device)
-        self._returned: list[np.ndarray] = []  # page-locked memory for what is fetched
+        self.returned: list[Pinned] = []  # page-locked memory for what is fetched
 
     def copy_in(self, values: np.ndarray, dtype: np.dtype, pointer: int) -> None:
         """To memory that ops issued before may still use."""
@@ -115,24 +155,23 @@ class Transfers:
         slot = self._slot(values.size * dtype.itemsize)
         if slot.read is not None:
             self.device.wait(COPY, slot.read)
-        sent = self._ahead.send(values, dtype, slot.array.pointer, COPY)
-        return Staged(self, slot, values.shape, dtype, sent)
+        staged = Staged(self, slot, values.shape, dtype)  # if copying fails half-way, it takes the slot back
+        staged.sent = self._ahead.send(values, dtype, slot.array.pointer, COPY)
+        return staged
 
-    def fetch(self, array: DeviceArray) -> Callable[[], np.ndarray]:
+    def fetch(self, array: DeviceArray) -> Fetched:
         """Begin to copy an array to the host, in the order of COMPUTE; the call of what is returned waits for it."""
-        fitting = [memory for memory in self._returned if memory.nbytes >= array.nbytes]
-        memory = fitting[0] if fitting else self.device.pinned(max(array.nbytes, _LEAST_FETCHED))
-        self._returned = [other for other in self._returned if other is not memory]
-        self.device.fetch(array.pointer, memory[: array.nbytes], COMPUTE)
-        mark = self.device.mark(COMPUTE)
-
-        def arrived() -> np.ndarray:
-            self.device.wait_here(mark)
-            values = memory[: array.nbytes].view(array.dtype).reshape(array.shape).copy()
-            self._returned.append(memory)
-            return values
-
-        return arrived
+        buffer = next((held for held in self.returned if held.memory.nbytes >= array.nbytes), None)
+        if buffer is None:
+            buffer = Pinned()
+            buffer.memory = self.device.pinned(max(array.nbytes, _LEAST_FETCHED))
+        else:
+            self.returned.remove(buffer)
+            buffer.make_free(self.device)
+        fetched = Fetched(self, buffer, array)
+        self.device.fetch(array.pointer, buffer.memory[: array.nbytes], COMPUTE)
+        buffer.busy = self.device.mark(COMPUTE)
+        return fetched
 
     def cross(self, other: Device, source: int, target: int, nbytes: int) -> None:
         """Copy from ``source`` on ``other`` to ``target`` here: directly if this device reaches it, else by the host."""
@@ -142,7 +181,11 @@ class Transfers:
             device.copy_peer(other, source, target, nbytes)
             other.wait(COMPUTE, device.mark(COMPUTE))
             return
-        buffer = self._between.next(nbytes)
+        for start in range(0, nbytes, _PIECE):
+            self._by_the_host(other, source + start, target + start, min(_PIECE, nbytes - start))
+
+    def _by_the_host(self, other: Device, source: int, target: int, nbytes: int) -> None:
+        device, buffer = self.device, self._between.next(nbytes)
         other.fetch(source, buffer.memory[:nbytes], COMPUTE)
         device.wait(COMPUTE, other.mark(COMPUTE))
         device.send(buffer.memory[:nbytes], target, COMPUTE)

@@ -1,0 +1,90 @@
+"""What this machine has for the cuda backend: a driver, cards, and whether driver, compiler and libraries go together."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from convnet.backends.cuda.blas import load_blas
+from convnet.backends.cuda.compile import find_compiler
+from convnet.errors import BackendError, first_line
+
+_DRIVERS = {12: " (525 or later)", 13: " (580 or later)"}  # that know a generation of CUDA
+
+
+def load_driver() -> Any:
+    """``pycuda.driver``, initialised; raises ``BackendError`` with what is missing and how to get it."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        raise BackendError("no NVIDIA driver on this machine (libcuda is missing); use --backend cpu") from None
+    try:
+        import pycuda.driver as drv
+    except Exception as error:  # an extension fails in several ways to be loaded
+        raise BackendError(_why_not_pycuda(error)) from None
+    with told("the NVIDIA driver finds no GPU", "use --backend cpu"):
+        drv.init()
+    return drv
+
+
+def find_gpu(drv: Any, index: int) -> Any:
+    """PyCUDA's device number ``index``; raises ``BackendError`` if there is none."""
+    with told("the NVIDIA driver does not answer", "use --backend cpu"):
+        count = drv.Device.count()
+        if 0 <= index < count:
+            return drv.Device(index)
+    raise BackendError(
+        f"there is no GPU {index}; this machine has {count}, from 0. To put several logical devices on one, name it "
+        f"several times: --gpu 0,0"
+    )
+
+
+def capability_of(device: Any) -> int:
+    """90 for compute capability 9.0."""
+    major, minor = device.compute_capability()
+    return 10 * major + minor
+
+
+def check_libraries(drv: Any, capability: int) -> None:
+    """Raise ``BackendError`` where compiler or cuBLAS are missing, do not know the card, or are newer than the driver."""
+    compiler, blas = find_compiler(), load_blas()
+    compiler.target(capability)
+    version = drv.get_driver_version()
+    for what, generation in ((compiler.version, compiler.generation), ("cuBLAS", blas.get_property(0))):
+        if generation > version // 1000:
+            raise BackendError(
+                f"the NVIDIA driver knows CUDA {cuda_version(version)}, but {what} is of CUDA {generation}: update the "
+                f"driver{_DRIVERS.get(generation, '')}, {_other(version // 1000)}, or use --backend cpu"
+            )
+
+
+def cuda_version(number: int) -> str:
+    """12.4 for the 12040 of a driver."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+@contextmanager
+def told(what: str, advice: str = "") -> Iterator[None]:
+    """Whatever goes wrong inside becomes a ``BackendError`` of one line: what, the first line of it, what to do."""
+    try:
+        yield
+    except BackendError:
+        raise
+    except Exception as error:
+        raise BackendError(f"{what}: {first_line(error)}{'; ' * bool(advice)}{advice}") from None
+
+
+def _why_not_pycuda(error: Exception) -> str:
+    if "undefined symbol" in str(error):
+        return (
+            f"PyCUDA was built for a newer driver than this machine has ({first_line(error)}); update the NVIDIA driver, "
+            f"build PyCUDA against an older CUDA toolkit, or use --backend cpu"
+        )
+    return f"PyCUDA is missing ({first_line(error)}); pip install '.[cuda]', or use --backend cpu"
+
+
+def _other(generation: int) -> str:
+    return "pip install '.[cuda12]'" if generation == 12 else f"install libraries of CUDA {generation}"

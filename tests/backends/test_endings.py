@@ -1,0 +1,128 @@
+"""How a device ends: with its context current, when its work is done, in whichever thread; and what it leaves to whom."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+from emulator import LanedDevice
+
+from convnet.backends import make_backend
+from convnet.backends.cuda import Cuda, transfers
+from convnet.errors import BackendError
+
+
+def used(be):
+    """Something of every kind that a device holds."""
+    be.copy_in(be.stage(np.ones((3, 4), np.float32)), out := be.empty((3, 4)))
+    with be.capturing() as held:
+        be.fill(out, 1.0)
+    be.replay(held[0])
+    be.fetch(out)()
+    return out, held, be.stage(np.ones((3, 4), np.float32)), be.fetch(out), be.device.mark(0)
+
+
+def test_closing(machine):
+    drv = machine()
+    be = make_backend("cuda")
+    held = used(be)
+    be.device.close()
+    assert not drv.memory and not drv.locked and not drv.stack
+    assert ("destroy", 77, 0) in drv.log and ("blas destroyed", 0) in drv.log
+    entries = len(drv.log)
+    be.device.close()
+    device, graph, mark = be.device, held[1][0], held[4]
+    for work, *args in ((held[3],), (be.sync,), (be.empty, (4,)), (device.replay, graph), (device.wait_here, mark)):
+        with pytest.raises(BackendError, match="card 0 was closed"):
+            work(*args)
+    del held, be, device, graph, mark, work, args
+    gc.collect()
+    assert len(drv.log) == entries
+
+
+def test_a_device_that_failed_is_given_back_all_the_same(machine):
+    drv = machine()
+    be = make_backend("cuda")
+    held = used(be)
+    be.device._streams[0].synchronize = lambda: drv.refuse("sync")
+    drv.refused["sync"] = [drv.Error("illegal address")]
+    be.device.close()
+    assert not drv.memory and not drv.locked and held
+
+
+def test_the_collector_may_come_in_any_thread(machine):
+    """What it finds there is given back where its context is current: the stand-in refuses all else."""
+    drv = machine()
+    be = make_backend("cuda")
+    be.keep = used(be)
+    other = make_backend("cuda", gpu=1)
+    gc.collect()
+    gc.disable()
+    try:
+        del be
+        with other.device._current:
+            thread = threading.Thread(target=gc.collect)
+            thread.start()
+            thread.join()
+    finally:
+        gc.enable()
+    assert {context.index for _, _, context in drv.memory.values()} == {1}
+
+
+def test_marks_are_used_again(machine):
+    """From any thread: nothing of PyCUDA's goes with them."""
+    drv = machine()
+    be = make_backend("cuda")
+    out = be.empty((3, 4))
+
+    def work():
+        for _ in range(20):
+            be.copy_in(be.stage(np.ones((3, 4), np.float32)), out)
+            be.fetch(out)()
+
+    for _ in range(3):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert len([entry for entry in drv.log if entry[0] == "event"]) < 12
+
+
+def test_what_nobody_waited_for_is_not_written_over():
+    """A step that fails between fetching its costs and their arrival leaves memory that a copy is still to fill."""
+    device = LanedDevice()
+    be = Cuda(device)
+    one, other = be.zeros((4,)), be.zeros((4,))
+    be.fill(one, 1.0)
+    be.fill(other, 2.0)
+    fetched = be.fetch(one)
+    mark, memory = fetched.buffer.busy, fetched.buffer.memory
+    del fetched
+    assert not mark.reached
+    fetched = be.fetch(other)
+    assert fetched.buffer.memory is memory and mark.reached
+    np.testing.assert_array_equal(fetched(), np.full(4, 2.0))
+
+
+def test_staging_that_fails_leaves_its_slot():
+    device = LanedDevice()
+    be = Cuda(device)
+    with pytest.raises(TypeError):
+        be.stage(np.ones((3, 4), complex))
+    assert len(device.transfers.slots) == 1
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 50), (50, 1), (3, 5, 11), (1, 1, 70, 3), (0, 4)], ids=str)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_arrays_go_in_pieces(monkeypatch, shape, order):
+    """Page-locked memory stays small, whatever crosses."""
+    monkeypatch.setattr(transfers, "_PIECE", 64)
+    one, other = (Cuda(LanedDevice(early, peers=False)) for early in ((), (0, 1)))
+    values = np.asarray(np.random.default_rng(0).random(shape, np.float32), order=order)
+    there = other.empty(shape)
+    other.copy_from(one, one.upload(values), there)
+    np.testing.assert_array_equal(other.download(there), values)
+    if values.ndim > 1 and values.size:
+        other.copy_in(other.stage(values), there)
+        np.testing.assert_array_equal(other.download(there), values)
+    rings = [ring for be in (one, other) for ring in vars(be.device.transfers).values() if isinstance(ring, transfers.Ring)]
+    assert max(buffer.memory.nbytes for ring in rings for buffer in ring.buffers) <= 64

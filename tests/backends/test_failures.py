@@ -1,0 +1,175 @@
+"""What goes wrong with a card, its driver or a library is one line that says so, and ``auto`` goes on with the processor."""
+
+import sys
+
+import pytest
+import standin
+
+from convnet import doctor
+from convnet.backends import choose_backends, make_backend, why_not_cuda
+from convnet.backends.cuda import machine as machine_module
+from convnet.errors import BackendError, first_line
+
+FULL = standin.StandIn.MemoryError("cuDevicePrimaryCtxRetain failed: out of memory")
+
+
+class CuBlasError(Exception):
+    """Neither PyCUDA's nor a ``RuntimeError``."""
+
+
+def again(error: Exception) -> list[Exception]:
+    """Some like it: one that was raised holds on to what it came through."""
+    return [type(error)(*error.args) for _ in range(9)]
+
+
+def one_line(call, *args) -> str:
+    with pytest.raises(BackendError) as raised:
+        call(*args)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("what", ["retain", "stream", "memory", "blas"])
+@pytest.mark.parametrize("error", [FULL, RuntimeError("two\nlines"), CuBlasError("")], ids=["full", "runtime", "odd"])
+def test_a_card_that_cannot_be_opened(machine, what, error):
+    drv = machine()
+    drv.refused[what] = again(error)
+    said = one_line(make_backend, "cuda")
+    assert said.startswith("GPU 0: card 0") and (first_line(error) in said or "has no room for 32 MiB" in said)
+    backends, reason = choose_backends("auto", 1, [0])
+    assert backends[0].name == "cpu" and reason.startswith("GPU 0: card 0")
+
+
+@pytest.mark.parametrize("what", ["module", "pinned", "product"])
+def test_a_card_that_fails_later(machine, what):
+    drv = machine()
+    be = make_backend("cuda")
+    out = be.empty((3, 3))
+    drv.refused[what] = again(drv.Error("illegal address"))
+    call = {
+        "module": lambda: be.fill(out, 1.0),
+        "pinned": lambda: be.fetch(out),
+        "product": lambda: be.fc_forward(out, out, out),
+    }
+    said = one_line(call[what])
+    assert "card 0" in said and "illegal address" in said and not drv.stack
+
+
+def test_machine_code_that_the_driver_does_not_know(machine):
+    """``auto`` tries a kernel before it promises a card."""
+    drv = machine()
+    drv.refused["module"] = again(TypeError("cannot convert"))
+    backends, reason = choose_backends("auto", 1, [0])
+    assert backends[0].name == "cpu" and "does not take the machine code of eltwise.cu: cannot convert" in reason
+
+
+def test_a_driver_older_than_the_libraries(machine):
+    machine(cuda=12040)
+    said = one_line(make_backend, "cuda")
+    assert "knows CUDA 12.4, but NVRTC 13.5 is of CUDA 13: update the driver (580 or later)" in said
+    assert why_not_cuda() == said and make_backend("auto").name == "cpu"
+
+
+def test_a_card_older_than_the_compiler(machine):
+    machine(capability=(7, 0))
+    assert "knows devices from sm_75 on, not sm_70" in why_not_cuda()
+    assert one_line(make_backend, "cuda") == why_not_cuda()
+
+
+def test_auto_takes_a_card_that_runs(machine):
+    machine()
+    backends, reason = choose_backends("auto", 1, [0, 1, 0])
+    assert [be.device.index for be in backends] == [0, 1, 0] and not reason
+    with pytest.raises(BackendError, match="there is no GPU 5"):  # that is no reason for another backend
+        make_backend("auto", gpu=5)
+
+
+def test_a_machine_without_cards(machine):
+    machine(gpus=0)
+    assert why_not_cuda() == "no GPU on this machine" and make_backend("auto").name == "cpu"
+
+
+@pytest.mark.parametrize("broken", [None, 0, 1])
+def test_doctor_tries_every_card(machine, broken):
+    drv = machine()
+    drv.refused["module"] = again(drv.Error("invalid image"))[:2] if broken == 0 else []
+    if broken == 1:
+        drv.refused["retain"] = [None, *again(FULL)]
+    chosen, lines = doctor.examine()
+    cards = [text for name, text in lines if name == "gpu"]
+    assert chosen == ("cpu" if broken == 0 else "cuda") and len(cards) == 2
+    assert [("MiB free" in card) for card in cards] == [broken != 0, broken != 1]
+    assert dict(lines)["driver"] == "CUDA 13.0, 2 GPUs"
+
+
+def test_doctor_without_a_driver_that_answers(machine):
+    drv = machine()
+    drv.Device.count = staticmethod(lambda: 1 // 0)
+    chosen, lines = doctor.examine()
+    assert chosen == "cpu" and "division" in dict(lines)["cuda"]
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (ImportError("_driver.so: undefined symbol: cuGreenCtxCreate"), "built for a newer driver"),
+        (ImportError("No module named 'pycuda'"), r"PyCUDA is missing \(No module"),
+        (AttributeError(""), r"PyCUDA is missing \(AttributeError\)"),
+    ],
+)
+def test_pycuda_that_cannot_be_loaded(monkeypatch, error, said):
+    class Finder:
+        @staticmethod
+        def find_spec(name, *_):
+            if name.startswith("pycuda"):
+                raise error
+
+    monkeypatch.setattr(machine_module.ctypes, "CDLL", lambda name: None)
+    monkeypatch.setattr(sys, "meta_path", [Finder, *sys.meta_path])
+    for name in ("pycuda", "pycuda.driver"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(BackendError, match=said):
+        machine_module.load_driver()
+
+
+def test_memory_that_lies_unused_is_given_back_first(machine):
+    """By every device of the card, and once."""
+    drv = machine()
+    one, other, elsewhere = make_backend("cuda"), make_backend("cuda"), make_backend("cuda", gpu=1)
+    held = [be.empty((1 << 20,)) for be in (one, other, elsewhere)]
+    del held
+    assert one.memory()[0] == (1 << 30) + (8 << 20)  # as good as free
+    out = one.empty((4,))
+    for what, work in (
+        ("module", lambda: one.fill(out, 1.0)),
+        ("memory", lambda: one.empty((1 << 19,))),
+        ("blas", lambda: make_backend("cuda")),
+    ):
+        drv.refused[what] = again(drv.MemoryError("out of memory"))[:1]
+        work()
+        assert not drv.refused[what] and other.device.unused == 0
+        del work
+    assert one.device.unused == 0 and elsewhere.device.unused == 4 << 20
+    drv.refused["memory"] = again(drv.MemoryError("out of memory"))
+    with pytest.raises(BackendError, match=r"card 0 has no room for 4 MiB more \(1024 of 2048 MiB free\); lower --mini"):
+        one.empty((1 << 20,))
+
+
+@pytest.mark.parametrize("what", ["begin", "end", "instantiate", "inside"])
+def test_captures_that_fail(machine, what):
+    """Whatever the kind of error, steps can go on without."""
+    drv = machine()
+    be = make_backend("cuda")
+    be.count_step(0)
+    drv.refused[what] = again(RuntimeError(f"no {what}"))
+
+    def capture():
+        with be.capturing():
+            drv.refuse("inside")
+
+    assert one_line(capture).endswith(f"no {what}")
+    assert not be.device._capturing and not drv.stack
+    drv.refused.clear()
+    with be.capturing() as held:
+        pass
+    be.replay(held[0])
