@@ -8,6 +8,11 @@ and update are timed alone, waiting for the device after each, so that their sum
 are measured by the backend's own ops in the same run: a large matrix product or convolution for arithmetic, a long sum of
 two arrays for memory.
 
+To issue work to a card, and to wait for it, takes longer than the work of many a layer. So on a card everything is repeated
+until it takes some milliseconds from one wait to the next, and the time divided by the repetitions. A layer's pass can be
+repeated where it can be captured, as all steps are that look alike. Rates and momenta are zero then, so that weights stay as
+they are; and a pass of less than ten microseconds or so still shows how long it takes to issue it.
+
 Multiply-adds count as two operations, those with zeros around an image too, which nobody need carry out: a share of the
 peak can exceed 100 %. Bytes are those that must move at least: each layer's inputs and outputs once,
 its weights once; in backward also the gradients. Letters: N cases of a minibatch.
@@ -19,7 +24,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,10 +43,11 @@ from convnet.options import CommandParser, integers, natural
 from convnet.passes import Pass
 from convnet.reading import LayerFiles, parse
 from convnet.room import check_rooms
+from convnet.steps import varying
+from convnet.timing import measured, peak_bytes, peak_flops, timed, wait
+from convnet.weights import Weights
 
 PASSES = ("forward", "backward", "update")
-_PRODUCT = 2048  # side of the matrices whose product measures the peak
-_STREAM = 1 << 26  # floats in each array of the memory test
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") -> int:
@@ -137,14 +142,14 @@ class Resident:
         be.add(self.values, out)
 
 
-def measure(fitted: Fit, backends: Sequence[Backend], mini: int = 128, steps: int = 5, warmup: int = 2) -> Report:
+def measure(fitted: Fit, backends: Sequence[Backend], mini: int = 128, steps: int = 5, warmup: int = 3) -> Report:
     """Time ``steps`` training steps of a graph on random data, then as many layer by layer."""
     check_rooms(fitted.graph, backends, mini)
     net = Net(fitted.graph, backends, minibatch=mini)
     inputs = _resident(net, fitted.matrices(mini))
     for _ in range(warmup):
         net.train(inputs, mini, judged=False)
-    whole = [_timed(backends, lambda: net.train(inputs, mini, judged=False)) for _ in range(steps)]
+    whole = [measured(backends, lambda: net.train(inputs, mini, judged=False)) for _ in range(steps)]
     layers = _by_layer(net, inputs, mini, steps)
     work = {name: _work(node, mini) for name, node in net.nodes.items()}
     kinds = {name: node.layer.type for name, node in net.nodes.items()}
@@ -160,66 +165,58 @@ def _resident(net: Net, matrices: list[np.ndarray]) -> list[Resident | np.ndarra
     return [Resident(places[i], matrix) if i in places else matrix for i, matrix in enumerate(matrices)]
 
 
-def peak_flops(be: Backend, tries: int = 3) -> float:
-    """Operations per second of a large product of matrices, or of a convolution that suits the machine: the faster."""
-    K, C = _PRODUCT, _PRODUCT // 8
-    a, b, out = (be.upload(np.random.default_rng(i).random((K, K), np.float32)) for i in range(3))
-    product = [_timed([be], lambda: be.fc_forward(a, b, out)) for _ in range(tries + 1)]
-    images, filters = a.reshape(C, 8, 8, -1), b[: 9 * C * C // K].reshape(C, 3, 3, C)
-    maps = out.reshape(C, 8, 8, -1)
-    convolve = partial(be.conv_forward, images, filters, maps, padding=1, stride=1)
-    convolution = [_timed([be], convolve) for _ in range(tries + 1)]
-    taps = 22 * 22  # of 3 x 3 at 8 x 8 places, those inside the image
-    return max(2 * K**3 / min(product[1:]), 2 * C * C * taps * images.shape[-1] / min(convolution[1:]))
-
-
-def peak_bytes(be: Backend, tries: int = 3) -> float:
-    """Bytes per second of out = out + x: two reads and a write."""
-    x, out = be.zeros((_STREAM,)), be.zeros((_STREAM,))
-    seconds = [_timed([be], lambda: be.add(x, out, 1.0)) for _ in range(tries + 1)]
-    return 3 * 4 * _STREAM / min(seconds[1:])
-
-
 def _by_layer(net: Net, inputs: Inputs, cases: int, steps: int) -> dict[str, dict[str, list[float]]]:
     """Seconds of each layer's passes, one number per step."""
     found: dict[str, dict[str, list[float]]] = {name: {} for name in net.nodes}
+    outside = varying(net) if net.steps.captured else list(net.nodes.values())  # what is issued op by op
     for name, node in net.nodes.items():
-        _watch(net.backends, node, "forward", found[name])
-        _watch(net.backends, node, "backward", found[name])
+        for method in ("forward", "backward"):
+            work = _watched(net, getattr(node, method), found[name].setdefault(method, []), node in outside)
+            setattr(node, method, work)
     for _ in range(steps):
         net.begin_step(0.0, cases)
+        if net.steps.captured:
+            _stand_still(net)
         net.forward(inputs, cases, Pass.TRAIN)
         net.backward()
         for name, node in net.nodes.items():
             own = [w for i, w in enumerate(node.weights) if node.layer.owners[i] is None]  # type: ignore[attr-defined]
             if own or node.biases:
-                seconds = _timed(net.backends, lambda own=own, node=node: [w.update(net.noise) for w in [*own, node.biases]])
-                found[name].setdefault("update", []).append(seconds)
+                work = partial(_update, [*own, node.biases], net.noise)
+                _watched(net, work, found[name].setdefault("update", []), not net.steps.captured)()
         net.step += 1
-    return found
+    return {name: {kind: seconds for kind, seconds in passes.items() if seconds} for name, passes in found.items()}
 
 
-def _watch(backends: Sequence[Backend], node: Node, method: str, into: dict[str, list[float]]) -> None:
-    """Time every call of a node's method, waiting for the devices before and after."""
-    original: Callable[[], None] = getattr(node, method)
+def _update(weights: list[Weights], noise: np.random.Generator) -> None:
+    for own in weights:
+        own.update(noise)
+
+
+def _stand_still(net: Net) -> None:
+    """No rates and momenta: updates that are repeated must not make numbers of the weights that no net has."""
+    for weights in net.weights:
+        weights.rate = weights.plain_rate = 0.0
+        weights.be.fill(weights.inc, 0.0)
+
+
+def _watched(net: Net, work: Callable[[], None], into: list[float], plain: bool) -> Callable[[], None]:
+    """``work``, timed at every call, waiting for the devices before and after; captured and repeated unless ``plain``."""
 
     def watched() -> None:
-        _wait(backends)
-        into.setdefault(method, []).append(_timed(backends, original))
+        wait(net.backends)
+        if plain:
+            into.append(timed(net.backends, work))
+            return
+        net.capturing = True
+        try:
+            with net.be.capturing() as held:
+                work()
+        finally:
+            net.capturing = False
+        into.append(measured(net.backends, lambda: net.be.replay(held[0])))
 
-    setattr(node, method, watched)
-
-
-def _timed(backends: Sequence[Backend], work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    _wait(backends)
-    return time.perf_counter() - begin
-
-
-def _wait(backends: Sequence[Backend]) -> None:
-    for be in backends:
-        be.sync()
+    return watched
 
 
 def _work(node: Node, N: int) -> dict[str, tuple[float, float]]:
@@ -255,7 +252,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--backend", choices=NAMES, default="auto")
     parser.add_argument("--mini", type=natural, default=128, help="minibatch size [128]")
     parser.add_argument("--steps", type=natural, default=5, help="steps to time [5]")
-    parser.add_argument("--warmup", type=natural, default=2, help="steps before that; the second is captured [2]")
+    parser.add_argument("--warmup", type=natural, default=3, help="steps before that; the third is captured [3]")
     parser.add_argument("--threads", type=int, default=0, help="processor threads (0 = all)")
     parser.add_argument("--gpu", type=integers, help="which GPU, or several: 0,1 [0]")
     parser.add_argument("--math", choices=("float32", "tf32"), default="float32")

@@ -1,17 +1,23 @@
 import json
+from collections import Counter
 
+import numpy as np
 import pytest
+from emulator import EmulatedDevice
+from support import SMALL_NET, SMALL_PARAMS
 
-from convnet import bench, kernels
+from convnet import bench, kernels, timing
+from convnet.backends.cuda import Cuda
 from convnet.cli import main
 from convnet.data.synthetic import fit
+from convnet.net import Net
 from convnet.reading import LayerFiles, parse
 
 
 @pytest.fixture(autouse=True)
 def small_peaks(monkeypatch):
-    monkeypatch.setattr(bench, "_PRODUCT", 128)
-    monkeypatch.setattr(bench, "_STREAM", 4096)
+    for name, size in (("_PRODUCT", 128), ("_PRODUCT_ON_CARDS", 64), ("_STREAM", 4096)):
+        monkeypatch.setattr(timing, name, size)
 
 
 def test_every_layer_and_pass_is_timed(capsys):
@@ -24,6 +30,27 @@ def test_every_layer_and_pass_is_timed(capsys):
     flops = 2 * 8 * 32 * 32 * 32 * 75  # 32 filters of 5 x 5 x 3 at 32 x 32 places
     seconds = layers["conv1"]["forward"]["ms"]["median"] / 1e3
     assert layers["conv1"]["forward"]["gflops"] == pytest.approx(flops / seconds / 1e9)
+
+
+def test_on_a_card_what_is_short_is_repeated(monkeypatch):
+    """Layers' passes are captured for that, but for those that vary; weights stay what they are."""
+    be = Cuda(device := EmulatedDevice())
+    fitted = fit(lambda: parse(LayerFiles(SMALL_NET, "net.cfg", SMALL_PARAMS, "params.cfg")))
+    replayed, weights = [], []
+    replay, begin = device.replay, Net.begin_step
+    monkeypatch.setattr(device, "replay", lambda captured: (replayed.append(captured), replay(captured)))
+    monkeypatch.setattr(
+        Net, "begin_step", lambda net, *args: (weights.append(be.download(net.weights[0].value)), begin(net, *args))
+    )
+    monkeypatch.setattr(timing, "_LEAST", 1e9)
+    monkeypatch.setattr(timing, "_MOST", 2)
+    report = bench.measure(fitted, [be], mini=2, steps=2)
+    assert report.captured and report.device == "emulated device"
+    kinds = {name: set(passes) for name, passes in report.layers.items()}
+    assert kinds["conv1"] == {"forward", "backward", "update"} and kinds["data"] == {"forward"}
+    counts = Counter(id(captured) for captured in replayed).values()  # of parts of whole steps, and of passes
+    assert sorted(set(counts)) == [3, 7] and list(counts).count(7) == 3
+    np.testing.assert_array_equal(weights[-1], weights[-2])
 
 
 def test_table(capsys):
