@@ -69,6 +69,18 @@ def test_the_collector_may_come_in_any_thread(machine):
     assert {context.index for _, _, context in drv.memory.values()} == {1}
 
 
+def test_no_device_ends_while_another_captures(machine):
+    """To close is to wait; the collector is kept away."""
+    drv = machine()
+    one, other = make_backend("cuda"), make_backend("cuda")
+    one.itself = one
+    device = one.device
+    del one
+    with other.capturing():
+        assert not gc.isenabled()
+    assert gc.isenabled() and not device.closed and not drv.stack
+
+
 def test_marks_are_used_again(machine):
     """From any thread: nothing of PyCUDA's goes with them."""
     drv = machine()

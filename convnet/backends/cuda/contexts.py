@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -38,6 +41,18 @@ class Current:
 
     def _told(self, error: BaseException) -> BackendError:
         return BackendError(f"{self.name}: {first_line(error)}")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """The collector does not come: it may find a device, which waits when it is closed, and nothing may in a capture."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @cache

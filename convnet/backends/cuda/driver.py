@@ -23,7 +23,7 @@ import numpy as np
 from convnet.backends.cuda.array import Buffer
 from convnet.backends.cuda.blas import WORKSPACE, Blas
 from convnet.backends.cuda.compile import build
-from convnet.backends.cuda.contexts import Current, living, primary_context
+from convnet.backends.cuda.contexts import Current, living, primary_context, uncollected
 from convnet.backends.cuda.device import Device, Dim, convert, formats, three
 from convnet.backends.cuda.graphs import Graph, find_graphs
 from convnet.backends.cuda.machine import capability_of, check_libraries, find_gpu, load_driver, told
@@ -45,14 +45,14 @@ class Driver(Device):
 
     def __init__(self, index: int = 0, math: str = "float32") -> None:
         self.drv = load_driver()
-        self.device = find_gpu(self.drv, index)
-        self.index, self.math, self.name = index, math, f"GPU {index}: {self.device.name()}"
-        self.capability = capability_of(self.device)
-        if math == "tf32" and self.capability < 80:
-            raise BackendError(f"{self.name} (sm_{self.capability}) has no TF32; leave out --math tf32")
-        check_libraries(self.drv, self.capability)
-        self.processors = self.device.get_attribute(self.drv.device_attribute.MULTIPROCESSOR_COUNT)
-        with told(f"{self.name} cannot be used", "nvidia-smi lists who uses it; or use --backend cpu"):
+        with told(f"GPU {index} cannot be used", "nvidia-smi lists who uses it; or use --backend cpu"):
+            self.device = find_gpu(self.drv, index)
+            self.index, self.math, self.name = index, math, f"GPU {index}: {self.device.name()}"
+            self.capability = capability_of(self.device)
+            if math == "tf32" and self.capability < 80:
+                raise BackendError(f"{self.name} (sm_{self.capability}) has no TF32; leave out --math tf32")
+            check_libraries(self.drv, self.capability)
+            self.processors = self.device.get_attribute(self.drv.device_attribute.MULTIPROCESSOR_COUNT)
             self.context = self._roomy(lambda: primary_context(self.drv, index))
             self._current = Current(self.context, self.name, (self.drv.Error, RuntimeError))
             self._open()
@@ -247,7 +247,7 @@ class Driver(Device):
 
     @contextmanager
     def capturing(self) -> Iterator[list[Any]]:
-        with told(f"{self.name} does not capture"), super().capturing() as held:
+        with told(f"{self.name} does not capture"), uncollected(), super().capturing() as held:
             yield held
 
     def begin_capture(self) -> None:
