@@ -21,6 +21,7 @@ its weights once; in backward also the gradients. Letters: N cases of a minibatc
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -75,10 +76,10 @@ class Report:
     steps: list[float]
     layers: dict[str, dict[str, list[float]]]
     work: dict[str, dict[str, tuple[float, float]]]  # (operations, bytes) by layer and pass
-    peak_flops: float
-    peak_bytes: float
     kinds: dict[str, str] = field(default_factory=dict)
     captured: bool = False  # whether whole steps were issued as one
+    peak_flops: float = 0.0
+    peak_bytes: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``: milliseconds, GFLOP/s, GB/s, and shares of the peaks."""
@@ -145,6 +146,15 @@ class Resident:
 def measure(fitted: Fit, backends: Sequence[Backend], mini: int = 128, steps: int = 5, warmup: int = 3) -> Report:
     """Time ``steps`` training steps of a graph on random data, then as many layer by layer."""
     check_rooms(fitted.graph, backends, mini)
+    report = _without_peaks(fitted, backends, mini, steps, warmup)
+    gc.collect()  # the net is gone: the peaks want memory of their own
+    for be in dict.fromkeys(backends):
+        report.peak_flops += peak_flops(be)
+        report.peak_bytes += peak_bytes(be)
+    return report
+
+
+def _without_peaks(fitted: Fit, backends: Sequence[Backend], mini: int, steps: int, warmup: int) -> Report:
     net = Net(fitted.graph, backends, minibatch=mini)
     inputs = _resident(net, fitted.matrices(mini))
     for _ in range(warmup):
@@ -154,9 +164,8 @@ def measure(fitted: Fit, backends: Sequence[Backend], mini: int = 128, steps: in
     work = {name: _work(node, mini) for name, node in net.nodes.items()}
     kinds = {name: node.layer.type for name, node in net.nodes.items()}
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
-    peaks = [sum(peak(be) for be in dict.fromkeys(backends)) for peak in (peak_flops, peak_bytes)]
     name = Path(fitted.graph.definition.path).name
-    return Report(device, name, mini, whole, layers, work, *peaks, kinds, bool(net.steps.captured))
+    return Report(device, name, mini, whole, layers, work, kinds, bool(net.steps.captured))
 
 
 def _resident(net: Net, matrices: list[np.ndarray]) -> list[Resident | np.ndarray]:
