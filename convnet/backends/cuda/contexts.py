@@ -6,7 +6,7 @@ import atexit
 import gc
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -68,4 +68,5 @@ def _leave(context: Any) -> None:
     for device in list(living):
         if device.context is context:
             device.close()
-    context.detach()
+    with suppress(Exception):  # a card that has failed refuses even that, and nobody is left to hear of it
+        context.detach()

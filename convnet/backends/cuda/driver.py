@@ -81,7 +81,7 @@ class Driver(Device):
         gone = [self._functions, self._free, self._held, self._marks.events, self._streams]
         with suppress(BackendError), self._current:
             for step in (self.sync, self._drop_graphs, self._drop_blas, self._unpin_all, *(held.clear for held in gone)):
-                with suppress(BackendError, self.drv.Error):  # a device that has failed refuses some of it
+                with suppress(BackendError, self.drv.Error, RuntimeError):  # a device that has failed refuses some of it
                     step()
         self._current.closed = True
 
