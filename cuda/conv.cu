@@ -1,6 +1,7 @@
 // Convolution, with weights shared by all windows (conv) or of each window its own (LOCAL), in groups, with any sizes.
 //
 //   forward      out[f, my, mx, n]    = sum over c, ky, kx of filters[c, ky, kx, f] images[ch(c), y, x, n]
+//                                       and then + biases[f] (BIASES 1), or biases[f, my, mx] (BIASES 2)
 //   input grad   into[ch, y, x, n]    = sum over the windows (my, mx) that hold (y, x) and f of filters * grad[f, my, mx, n]
 //   weight grad  into[c, ky, kx, f]   = sum over my, mx, n of images[ch(c), y, x, n] grad[f, my, mx, n]
 //   with y = my * STRIDE - PADDING + ky, x likewise; taps outside the image count as zero.
@@ -36,20 +37,21 @@ __device__ __forceinline__ void copy_four(float* to, const float* from, int left
     }
 }
 
+// Four values of a row from `column` on, as far as the row goes to `limit`: blended, and then `bias` is added.
 __device__ __forceinline__ void blend_four(float* row, int column, int limit, float4 v, bool whole, float scale_targets,
-                                           float scale_output) {
+                                           float scale_output, float bias = -0.0f) {
+    const float sums[4] = {v.x, v.y, v.z, v.w};
     if (whole && column < limit) {
         float4* to = reinterpret_cast<float4*>(row + column);
         float4 old = {0, 0, 0, 0};
         if (scale_targets != 0.0f) old = *to;
-        *to = make_float4(blend(&old.x, v.x, scale_targets, scale_output), blend(&old.y, v.y, scale_targets, scale_output),
-                          blend(&old.z, v.z, scale_targets, scale_output), blend(&old.w, v.w, scale_targets, scale_output));
+        *to = make_float4(blend(&old.x, v.x, scale_targets, scale_output) + bias, blend(&old.y, v.y, scale_targets, scale_output) + bias,
+                          blend(&old.z, v.z, scale_targets, scale_output) + bias, blend(&old.w, v.w, scale_targets, scale_output) + bias);
         return;
     }
-    if (column < limit) row[column] = blend(row + column, v.x, scale_targets, scale_output);
-    if (column + 1 < limit) row[column + 1] = blend(row + column + 1, v.y, scale_targets, scale_output);
-    if (column + 2 < limit) row[column + 2] = blend(row + column + 2, v.z, scale_targets, scale_output);
-    if (column + 3 < limit) row[column + 3] = blend(row + column + 3, v.w, scale_targets, scale_output);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        if (column + i < limit) row[column + i] = blend(row + column + i, sums[i], scale_targets, scale_output) + bias;
 }
 #endif
 
@@ -93,8 +95,8 @@ __device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find fin
 #if PASS == FORWARD
 // 2012: filterActs_YxX_color, filterActs_YxX_sparse; with random connections filterActs_YxX_sparse_random.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    conv_forward(const float* images, const float* filters, float* out, const int* conns, float scale_targets,
-                 float scale_output) {
+    conv_forward(const float* images, const float* filters, float* out, const int* conns, const float* biases,
+                 float scale_targets, float scale_output) {
     const int tiles = ceil_div(FG, BM) * G;
     const int window = blockIdx.x / tiles, tile = blockIdx.x % tiles;
     const int group = tile / ceil_div(FG, BM), f0 = tile % ceil_div(FG, BM) * BM, n0 = blockIdx.y * BN;
@@ -115,8 +117,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         weights, F, FG - f0, images + n0, N - n0);
     give(sums, [&](int m, int n, float4 four) {
         if (f0 + m >= FG) return;
-        float* row = out + ((long long)(group * FG + f0 + m) * MY * MX + window) * N + n0;
-        blend_four(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output);
+        const int f = group * FG + f0 + m;
+        float* row = out + ((long long)f * MY * MX + window) * N + n0;
+        const float bias = BIASES ? biases[BIASES == 1 ? f : f * MY * MX + window] : -0.0f;
+        blend_four(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output, bias);
     });
 }
 #endif

@@ -41,7 +41,7 @@ __device__ __forceinline__ void each_piece(Visit visit) {
 __device__ __forceinline__ float4 four_at(const float* at) { return *reinterpret_cast<const float4*>(at); }
 
 #if TF32
-constexpr int WARPS_N = BN / WN, TILES_M = WM / 16, TILES_N = WN / 8, SIDE = TILES_M < 4 ? TILES_M : 4;
+constexpr int WARPS_N = BN / WN, TILES_M = WM / 16, TILES_N = WN / 8, SIDE = TILES_M % 4 ? 2 : 4;
 
 struct Sums {
     float d[TILES_M][TILES_N][4];

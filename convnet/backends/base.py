@@ -147,12 +147,20 @@ class Backend(ABC):
     # Window (my, mx) starts at (-padding + my*stride, -padding + mx*stride); taps outside the image count as zero.
     # Group q reads channels q*Cf .. (q+1)*Cf, or conns[q*Cf + j] where given, and makes filters q*F/G .. (q+1)*F/G.
 
+    def add_biases(self, out: Array, biases: Array | None) -> None:
+        """``add_bias`` on maps: one bias per map, or one per output; none if there are none."""
+        if biases is not None:
+            self.add_bias(out.reshape(biases.size, -1), biases)
+
     @abstractmethod
     def conv_forward(
         self, images: Array, filters: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0,
-        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None,
+        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None, biases: Array | None = None,
     ) -> None:  # fmt: skip
-        """result[f, my, mx, n] = sum over c, ky, kx of filters * images at the tap."""
+        """result[f, my, mx, n] = sum over c, ky, kx of filters * images at the tap.
+
+        ``biases``, one per filter or one per output, are added to the blended result.
+        """
 
     @abstractmethod
     def conv_input_grad(
@@ -171,7 +179,7 @@ class Backend(ABC):
     @abstractmethod
     def local_forward(
         self, images: Array, filters: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0,
-        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None,
+        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None, biases: Array | None = None,
     ) -> None:  # fmt: skip
         """As ``conv_forward``, with the filters of each window."""
 

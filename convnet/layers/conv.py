@@ -138,6 +138,10 @@ class Windowed(WeightLayer):
             "conns": node.conns[i],
         }
 
+    def biases_after(self, node: Node, i: int) -> Any:
+        """What is added with input ``i``: the biases, after the last one (numerics 2.7)."""
+        return node.biases.value if i == len(node.weights) - 1 else None
+
     def maps_of(self, array: Any) -> Any:
         """An output-shaped array as (F, M, M, N)."""
         return array.reshape(self.total_filters, self.modulesX, self.modulesX, -1)
@@ -223,8 +227,8 @@ class Conv(Windowed):
         out = self.maps_of(node.out)
         for i, weights in enumerate(node.weights):
             images = node.image(i, self.channels[i])
-            node.be.conv_forward(images, weights.value, out, scale_targets=min(i, 1), **self.geometry(node, i))
-        self.add_biases(node, self.bias_shape()[0])
+            how = {**self.geometry(node, i), "biases": self.biases_after(node, i)}
+            node.be.conv_forward(images, weights.value, out, scale_targets=min(i, 1), **how)
 
     def backward(self, node: Node) -> None:
         grad = self.maps_of(node.grad)

@@ -36,8 +36,8 @@ class Local(Windowed):
         out = self.maps_of(node.out)
         for i, weights in enumerate(node.weights):
             images = node.image(i, self.channels[i])
-            node.be.local_forward(images, weights.value, out, scale_targets=min(i, 1), **self.geometry(node, i))
-        self.add_biases(node, self.outputs)
+            how = {**self.geometry(node, i), "biases": self.biases_after(node, i)}
+            node.be.local_forward(images, weights.value, out, scale_targets=min(i, 1), **how)
 
     def backward(self, node: Node) -> None:
         grad = self.maps_of(node.grad)

@@ -42,7 +42,8 @@ def launches(math: str, C, S, N, F, k, padding, stride, groups, local, random) -
         ("input_grad", (out, filters, images)),
         ("weight_grad", (images, out, filters)),
     ):
-        getattr(be, f"{'local' if local else 'conv'}_{op}")(*args, **how)
+        biases = {"biases": be.empty((F,))} if op == "forward" else {}
+        getattr(be, f"{'local' if local else 'conv'}_{op}")(*args, **how, **biases)
     rows = out.reshape(-1, N) if local else out.reshape(F, -1)
     be.add_bias(rows, be.empty((len(rows),)))
     be.sum_rows(rows, be.empty((len(rows),)))
@@ -72,7 +73,7 @@ def specialisations() -> list[Source]:
 def test_large_layers_can_be_started(math, local):
     """Only the first extent of a grid may exceed 65,535."""
     for _, _, grid, block, shared in launches(math, 4, 300, 1000, 8, 3, 1, 1, 1, local, False):
-        check_extents((*grid, 1, 1)[:3], (*block, 1, 1)[:3], shared)
+        check_extents((*grid, 1, 1)[:3], (*block, 1, 1)[:3], shared, math)
 
 
 @pytest.fixture(scope="module")

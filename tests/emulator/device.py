@@ -35,7 +35,8 @@ from convnet.storage import cache_folder
 HEADER = Path(__file__).with_name("emulator.h")
 _HEADERS = (HEADER, HEADER.with_name("races.h"))
 _PAGE = mmap.PAGESIZE
-_SHARED = 56 << 10  # bytes a block may ask for beside its own arrays: sm_75 has 64 KiB
+# Bytes that a block may ask for beside its own arrays: sm_75 has 64 KiB, sm_80 and later, with tensor cores, at least 99.
+_SHARED = {"float32": 56 << 10, "tf32": 90 << 10}
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.restype = ctypes.c_void_p
 _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
@@ -123,7 +124,7 @@ class EmulatedDevice(Device):
     def launch(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int = 0) -> None:
         pointers = [arg.pointer for arg in args if isinstance(arg, DeviceArray)]
         self.check(*pointers)
-        check_extents(_three(grid), _three(block), shared)
+        check_extents(_three(grid), _three(block), shared, self.math)
         held = convert(signatures(source.file)[kernel].types, args, kernel)
         self.launched.add((source.file, kernel))
         self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, held, shared, pointers))
@@ -227,10 +228,10 @@ class EmulatedDevice(Device):
         pass
 
 
-def check_extents(grid: tuple[int, int, int], block: tuple[int, int, int], shared: int) -> None:
+def check_extents(grid: tuple[int, int, int], block: tuple[int, int, int], shared: int, rounding: str = "float32") -> None:
     """Raise ``EmulationError`` for what no device would start (CUDA programming guide, technical specifications)."""
     fits = grid[0] < 1 << 31 and max(grid[1:]) < 1 << 16 and min(*grid, *block) > 0
-    if not fits or math.prod(block) > 1024 or block[2] > 64 or shared > _SHARED:
+    if not fits or math.prod(block) > 1024 or block[2] > 64 or shared > _SHARED[rounding]:
         raise EmulationError(f"no device starts {grid} blocks of {block} threads with {shared} bytes of shared memory")
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from emulator import EmulatedDevice, as_tf32
-from support import ORACLE, assert_gradients, compare, each_backend, make_graph, run_op, values
+from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
 
-from convnet.backends.cuda import Cuda
+from convnet.backends.cuda import Cuda, conv
+from convnet.backends.cuda.tiles import Tile
 
 # C, S, N, F, k, padding, stride, groups
 SHAPES = [
@@ -52,6 +53,43 @@ def test_ops_in_tf32(shape):
         found = run_op(be, op, given, np.zeros(target), **how)
         assert np.abs(found - exact).max() <= 2e-3 * np.abs(exact).max()
         assert np.abs(found - exact).max() > 0 or not exact.any()
+
+
+TILES = [
+    Tile(96, 128, 96, 32, True, False), Tile(192, 128, 96, 32, True, False), Tile(128, 128, 64, 64, True, False),
+    Tile(64, 96, 32, 48, True, True), Tile(128, 192, 64, 48, True, True), Tile(256, 128, 64, 64, True, True),
+    Tile(48, 128, 8, 8, False, False), Tile(128, 128, 8, 8, False, False), Tile(96, 128, 8, 8, False, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BM}x{tile.BN}{'-tf32' if tile.tensor else ''}")
+def test_large_tiles(tile, monkeypatch):
+    """Tiles that only large layers are given, whatever device is at hand; sums longer than the list of rows."""
+    monkeypatch.setattr(conv, "tile_for", lambda *_, **__: tile)
+    be = Cuda(EmulatedDevice(math="tf32" if tile.tensor else "float32"))
+    images, filters, out, how = geometry(130, 4, 132, 200, 3, 1, 1, 1)
+    given = [array if not tile.tensor else as_tf32(array) for array in (values(*images), values(*filters), values(*out))]
+    x, w, g = (array.astype(np.float64) for array in given)
+    if tile.along_k:
+        compare(be, "conv_weight_grad", [x, g], filters, scales=False, **how)
+    else:
+        compare(be, "conv_forward", [x, w], out, scales=False, **how)
+        compare(be, "conv_input_grad", [g, w], images, scales=False, **how)
+
+
+@each_backend
+@pytest.mark.parametrize("op, shape", [("conv", SHAPES[4]), ("conv", SHAPES[6]), ("local", SHAPES[2])], ids=str)
+@pytest.mark.parametrize("shared", [True, False])
+def test_biases(be, op, shape, shared):
+    """One per filter, or one per output, added to the blended sums."""
+    images, filters, out, how = geometry(*shape)
+    filters = (out[1] * out[2], *filters) if op == "local" else filters
+    biases = values(out[0] if shared else out[0] * out[1] * out[2], seed=3)
+    x, w, before = values(*images), values(*filters, seed=1), values(*out, seed=2)
+    plain = run_op(ORACLE, f"{op}_forward", [x, w], before, 0.5, **how)
+    expected = plain + biases.reshape(out[0], *(1, 1) if shared else out[1:3], 1)
+    found = run_op(be, f"{op}_forward", [x, w], before, 0.5, biases=be.upload(biases), **how)
+    assert_close(found, expected)
 
 
 @each_backend

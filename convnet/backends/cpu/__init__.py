@@ -102,9 +102,11 @@ class Cpu(_Fc, PoolOps, NeuronOps, CostOps, ImageOps, WeightOps, HostMemory):
     # -- conv and local
 
     def conv_forward(
-        self, images, filters, out, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
-    ):
+        self, images, filters, out, scale_targets=0.0, scale_output=1.0,
+        *, padding, stride, groups=1, conns=None, biases=None,
+    ):  # fmt: skip
         self.kernels.conv_forward(images, filters, out, scale_targets, scale_output, padding, stride, groups, conns, False)
+        self.add_biases(out, biases)
 
     def conv_input_grad(
         self, grad, filters, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
@@ -117,9 +119,11 @@ class Cpu(_Fc, PoolOps, NeuronOps, CostOps, ImageOps, WeightOps, HostMemory):
         self.kernels.conv_weight_grad(images, grad, into, scale_targets, scale_output, padding, stride, groups, conns, False)
 
     def local_forward(
-        self, images, filters, out, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
-    ):
+        self, images, filters, out, scale_targets=0.0, scale_output=1.0,
+        *, padding, stride, groups=1, conns=None, biases=None,
+    ):  # fmt: skip
         self.kernels.conv_forward(images, filters, out, scale_targets, scale_output, padding, stride, groups, conns, True)
+        self.add_biases(out, biases)
 
     def local_input_grad(
         self, grad, filters, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None

@@ -43,7 +43,7 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
         if self.device.capability:
             from convnet.backends.cuda import ahead
 
-            sources = ahead.sources_of(graph, cases, self.device.math, self.device.processors, training)
+            sources = ahead.sources_of(graph, cases, ahead.Recorder.like(self.device), training)
             ahead.build_all(sources, self.device.capability)
 
     @property

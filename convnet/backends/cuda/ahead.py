@@ -18,11 +18,8 @@ from convnet.graph import Graph
 from convnet.net import Net
 
 
-def sources_of(
-    graph: Graph, cases: int, math: str = "float32", processors: int = 132, training: bool = True
-) -> list[Source]:
+def sources_of(graph: Graph, cases: int, recorder: Recorder, training: bool = True) -> list[Source]:
     """What a training step, unless there is none, a test and a look at the weights run, each once, in order."""
-    recorder = Recorder(math, processors)
     net = Net(graph, Cuda(recorder), cases, state=empty_state(graph))
     inputs = blank_inputs(graph, cases)
     if training:

@@ -28,6 +28,7 @@ class Device(ABC):
 
     name = ""
     processors = 1  # multiprocessors, for choosing grids
+    shared_memory = 100 << 10  # bytes of a multiprocessor, for choosing tiles
     capability = 0  # 90 for 9.0; 0: nothing to compile for
     math = "float32"  # or "tf32": how products may round
     captures = False  # whether ``capturing`` works

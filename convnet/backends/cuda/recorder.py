@@ -18,10 +18,15 @@ class Recorder(Device):
 
     name = "no device"
 
-    def __init__(self, math: str = "float32", processors: int = 132) -> None:
-        self.math, self.processors = math, processors
+    def __init__(self, math: str = "float32", processors: int = 132, shared_memory: int = 228 << 10) -> None:
+        self.math, self.processors, self.shared_memory = math, processors, shared_memory
         self.seen: list[tuple[Source, str, Dim, Dim, int]] = []
         self._next = 1 << 20
+
+    @classmethod
+    def like(cls, device: Device) -> Recorder:
+        """One for which the same kernels are chosen."""
+        return cls(device.math, device.processors, device.shared_memory)
 
     def allocate(self, nbytes: int) -> Buffer:
         self._next += -(-nbytes // 256) * 256

@@ -42,13 +42,15 @@ class ConvOps:
     """conv_* and local_*. ``np.add.at`` because random connections may name a channel twice."""
 
     def conv_forward(
-        self, images, filters, out, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
-    ):
+        self, images, filters, out, scale_targets=0.0, scale_output=1.0,
+        *, padding, stride, groups=1, conns=None, biases=None,
+    ):  # fmt: skip
         result = np.zeros_like(out)
         Cf, k = filters.shape[:2]
         for f, c, ky, kx, my, mx, y, x in _walk(images.shape, out.shape, k, Cf, padding, stride, groups, conns):
             result[f, my, mx] += np.einsum("cf,cyxn->fyxn", filters[:, ky, kx, f], images[c][:, y, x], optimize=True)
         store(out, result, scale_targets, scale_output)
+        self.add_biases(out, biases)
 
     def conv_input_grad(
         self, grad, filters, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
@@ -70,14 +72,16 @@ class ConvOps:
         store(into, result, scale_targets, scale_output)
 
     def local_forward(
-        self, images, filters, out, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
-    ):
+        self, images, filters, out, scale_targets=0.0, scale_output=1.0,
+        *, padding, stride, groups=1, conns=None, biases=None,
+    ):  # fmt: skip
         result = np.zeros_like(out)
         Cf, k = filters.shape[1:3]
         w = filters.reshape(*out.shape[1:3], *filters.shape[1:])  # w[my, mx, c, ky, kx, f]
         for f, c, ky, kx, my, mx, y, x in _walk(images.shape, out.shape, k, Cf, padding, stride, groups, conns):
             result[f, my, mx] += np.einsum("yxcf,cyxn->fyxn", w[my, mx, :, ky, kx, f], images[c][:, y, x])
         store(out, result, scale_targets, scale_output)
+        self.add_biases(out, biases)
 
     def local_input_grad(
         self, grad, filters, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
