@@ -50,8 +50,9 @@ extern "C" __global__ void total(const double* parts, double* costs, int count) 
 // parts: [-log p_label, 1 - credit of one guess, 1 - credit of topk]. log: of `probs` where `logs` is null, else `logs`
 // holds the label's probability per case.
 // 2012: kLogregCost, kMultiSoftmaxCost.
-extern "C" __global__ void label_cost(const float* labels, const float* scores, const double* of_label, double* parts,
-                                      int classes, int cases, int topk) {
+extern "C" __global__ void __launch_bounds__(32 * ROWS)
+    label_cost(const float* labels, const float* scores, const double* of_label, double* parts, int classes, int cases,
+               int topk) {
     __shared__ int held[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
@@ -73,8 +74,9 @@ extern "C" __global__ void label_cost(const float* labels, const float* scores, 
 
 // parts: crossent [-sum t log p, 1 - credit]; binomial [-sum w t log p + (1 - t) log(1 - p), wrong / K, 1 - credit].
 // 2012: kCrossEntCost; CrossEntOperator.
-extern "C" __global__ void target_cost(const float* targets, const float* probs, double* parts, int classes, int cases,
-                                       float pos_weight, int binomial) {
+extern "C" __global__ void __launch_bounds__(32 * ROWS)
+    target_cost(const float* targets, const float* probs, double* parts, int classes, int cases, float pos_weight,
+                int binomial) {
     __shared__ double held[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
@@ -140,8 +142,8 @@ extern "C" __global__ void sum_cost(const float* x, const float* other, double* 
 
 // sums[n] = sum over j of x[j, n] (of its square).
 // 2012: kDumbAggCols.
-extern "C" __global__ void case_sums(const float* x, float* sums, int classes, int cases, int squared, float gain,
-                                     float scale_targets) {
+extern "C" __global__ void __launch_bounds__(32 * ROWS)
+    case_sums(const float* x, float* sums, int classes, int cases, int squared, float gain, float scale_targets) {
     __shared__ float held[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     float sum = 0;

@@ -110,7 +110,8 @@ __device__ float share(float value, bool largest) {
 }
 
 // 2012: kDumbAggCols, kRowVectorOp, kEltwiseUnaryOp in turn.
-extern "C" __global__ void softmax_forward(const float* x, float* out, int classes, int cases) {
+extern "C" __global__ void __launch_bounds__(32 * ROWS)
+    softmax_forward(const float* x, float* out, int classes, int cases) {
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
     float largest = -INFINITY, sum = 0;
@@ -125,8 +126,8 @@ extern "C" __global__ void softmax_forward(const float* x, float* out, int class
 }
 
 // 2012: kSoftmaxGrad.
-extern "C" __global__ void softmax_input_grad(const float* y, const float* grad, float* into, int classes, int cases,
-                                              float scale_targets) {
+extern "C" __global__ void __launch_bounds__(32 * ROWS)
+    softmax_input_grad(const float* y, const float* grad, float* into, int classes, int cases, float scale_targets) {
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
     float sum = 0;

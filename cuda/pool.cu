@@ -85,14 +85,12 @@ extern "C" __global__ void pool_input_grad(const float* images, const float* out
 #pragma unroll (REACH <= 4 ? REACH : 1)
             for (int kx = 0; kx < REACH; kx++) {
                 const int oy = oy0 + ky, ox = ox0 + kx;
-                if (oy >= last_over(y, OY) || ox >= last_over(x, OX)) continue;
-                const Index o = (map + oy * OX + ox) * N + n;
-                if (KIND == MAX) {
-                    if (value == out[o]) sum += grad[o];
-                } else {
-                    const int pixels = (end_of(oy, H) - begin_of(oy)) * (end_of(ox, W) - begin_of(ox));
-                    sum += KIND == SUM ? grad[o] : grad[o] / pixels;
-                }
+                const bool there = oy < last_over(y, OY) && ox < last_over(x, OX);
+                const Index o = there ? (map + oy * OX + ox) * N + n : n;  // so that all are asked for at once
+                float share = grad[o];
+                if (KIND == MAX) share = value == out[o] ? share : 0.0f;
+                if (KIND == AVG) share /= most(1, (end_of(oy, H) - begin_of(oy)) * (end_of(ox, W) - begin_of(ox)));
+                sum += there ? share : 0.0f;
             }
         into[i] = blend(into + i, sum, scale_targets, 1.0f);
     }

@@ -38,7 +38,7 @@ def test_impossible_label_costs_infinity():
 
 
 @each_backend
-@pytest.mark.parametrize("K, N", [(2, 1), (10, 33), (7, 130)])
+@pytest.mark.parametrize("K, N", [(2, 1), (10, 33), (7, 130), (200, 35)])
 def test_ops(be, K, N):
     probs, targets = probabilities(K, N), (values(K, N, seed=3) > 0).astype(np.float64)
     labels = np.random.RandomState(0).randint(0, K, (1, N)).astype(np.float64)

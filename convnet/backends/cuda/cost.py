@@ -8,15 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from convnet.backends.base import Backend
-from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
+from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div, rows_for
 
 _KINDS = (
     "LOGREG", "LOGREG_FUSED", "CROSSENT", "CROSSENT_FUSED", "CROSSENT2_FUSED", "BCE", "BCE_FUSED", "SUM2", "GSUM2",
     "RFLICKR", "PLAIN",
 )  # fmt: skip
 _PER_CASE = ("LOGREG", "LOGREG_FUSED", "GSUM2")
-_ROWS = 8
-_TILES = {**{kind: i for i, kind in enumerate(_KINDS)}, "ROWS": _ROWS, "THREADS": THREADS}
+_TILES = {**{kind: i for i, kind in enumerate(_KINDS)}, "ROWS": 8, "THREADS": THREADS}
 _MOST_PARTS = 256
 
 
@@ -103,12 +102,12 @@ class CostOps(Launcher, Backend):
 
     def _label_cost(self, labels, scores, of_label, costs, topk: int) -> None:
         (K, N), parts = scores.shape, self.device.empty((3, scores.shape[1]), np.float64)
-        self._by_case("label_cost", N, labels, scores, of_label, parts, K, N, topk)
+        self._by_case("label_cost", scores, labels, scores, of_label, parts, K, N, topk)
         self._add_up(parts, costs)
 
     def _target_cost(self, targets, probs, costs, slots: int, pos_weight: float, binomial: int) -> None:
         (K, N), parts = probs.shape, self.device.empty((2 + binomial, probs.shape[1]), np.float64)
-        self._by_case("target_cost", N, targets, probs, parts, K, N, pos_weight, binomial)
+        self._by_case("target_cost", probs, targets, probs, parts, K, N, pos_weight, binomial)
         self._add_up(parts[:slots], costs)
 
     def _sum_cost(self, kind: str, x, other, costs) -> None:
@@ -127,7 +126,7 @@ class CostOps(Launcher, Backend):
 
     def _case_sums(self, x, sums, squared: int, gain: float, scale_targets: float) -> None:
         K, N = x.shape
-        self._by_case("case_sums", N, x, sums, K, N, squared, gain, scale_targets)
+        self._by_case("case_sums", x, x, sums, K, N, squared, gain, scale_targets)
 
     def _tica(self, images, reciprocals, out, size: int, backward: int, coeff: float, scale_targets: float) -> None:
         _, side, _, N = images.shape
@@ -141,11 +140,12 @@ class CostOps(Launcher, Backend):
         self._each_value("set_marginals", N, energies, labels, marginals, *tables, K, N, size)
         return marginals
 
-    def _by_case(self, kernel: str, cases: int, *args) -> None:
-        self._cost_kernel(kernel, (ceil_div(cases, 32),), (32, _ROWS), *args)
+    def _by_case(self, kernel: str, scores, *args) -> None:
+        rows, blocks = rows_for(scores.shape[0]), ceil_div(scores.shape[1], 32)
+        self._cost_kernel(kernel, (blocks,), (32, rows), *args, rows=rows)
 
-    def _cost_kernel(self, kernel: str, grid, block, *args, kind: str = "PLAIN") -> None:
-        self.run("cost", kernel, grid, block, *args, shapes=_shapes(kind), tiles=_TILES)
+    def _cost_kernel(self, kernel: str, grid, block, *args, kind: str = "PLAIN", rows: int = 8) -> None:
+        self.run("cost", kernel, grid, block, *args, shapes=_shapes(kind), tiles={**_TILES, "ROWS": rows})
 
     def _each_value(self, kernel: str, count: int, *args, kind: str = "PLAIN") -> None:
         self._cost_kernel(kernel, (blocks_for(count),), (THREADS,), *args, kind=kind)

@@ -43,6 +43,11 @@ class Launcher:
         self.run(file, kernel, (blocks_for(count),), (THREADS,), *args, shapes=shapes, tiles=tiles)
 
 
+def rows_for(classes: int) -> int:
+    """Threads that share the classes of a case."""
+    return 32 if classes > 128 else 8
+
+
 def blocks_for(count: int, threads: int = THREADS) -> int:
     """Blocks of a grid that strides over ``count`` elements."""
     return min(ceil_div(count, threads), _MOST_BLOCKS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convnet.backends.base import Backend
-from convnet.backends.cuda.launch import Launcher, ceil_div
+from convnet.backends.cuda.launch import Launcher, ceil_div, rows_for
 
 _KINDS = (
     "ident", "logistic", "relu", "brelu", "abs", "tanh", "drelu", "softrelu", "square", "sqrt", "linear", "log",
@@ -11,8 +11,7 @@ _KINDS = (
 _NUMBERS = {kind.upper(): i for i, kind in enumerate(_KINDS)}
 _READS_X = ("abs", "drelu", "softrelu", "square", "log")
 _READS_Y = ("logistic", "relu", "brelu", "tanh", "sqrt")
-_ROWS = 8  # threads that share a case of a softmax
-_TILES = {**_NUMBERS, "ROWS": _ROWS}
+_TILES = {**_NUMBERS, "ROWS": 8}
 
 
 class NeuronOps(Launcher, Backend):
@@ -40,8 +39,9 @@ class NeuronOps(Launcher, Backend):
         self._softmax("softmax_input_grad", y.shape, y, grad, into, *y.shape, scale_targets)
 
     def _softmax(self, kernel: str, shape: tuple[int, int], *args) -> None:
-        tiles = {"THREADS": 256, **_TILES}
-        self.run("neuron", kernel, (ceil_div(shape[1], 32),), (32, _ROWS), *args, shapes=_shapes("ident"), tiles=tiles)
+        rows = rows_for(shape[0])
+        tiles = {"THREADS": 256, **_TILES, "ROWS": rows}
+        self.run("neuron", kernel, (ceil_div(shape[1], 32),), (32, rows), *args, shapes=_shapes("ident"), tiles=tiles)
 
 
 def _shapes(kind: str) -> dict[str, int]:
