@@ -267,7 +267,7 @@ def _three(extents) -> tuple[int, int, int]:
 def library_of(source: Source) -> Path:
     """The kernels of a file, compiled for the tiles of ``source``; its shapes are variables ``constant_NAME``."""
     floats = frozenset(name for name, value in source.shapes if isinstance(value, float))
-    return _compiled(source.file, source.tiles, tuple(name for name, _ in source.shapes), floats)
+    return _compiled(source.file, source.tiles, source.names, tuple(name for name, _ in source.shapes), floats)
 
 
 @cache
@@ -276,8 +276,8 @@ def _library(path: Path) -> ctypes.CDLL:
 
 
 @cache
-def _compiled(file: str, tiles: tuple, shapes: tuple[str, ...], floats: frozenset[str]) -> Path:
-    lines = [f'#include "{HEADER}"', Source(file, (), tiles).definitions()]
+def _compiled(file: str, tiles: tuple, names: tuple, shapes: tuple[str, ...], floats: frozenset[str]) -> Path:
+    lines = [f'#include "{HEADER}"', Source(file, (), tiles, names).definitions()]
     for name in shapes:
         lines.append(
             f'extern "C" {{ {"float" if name in floats else "int"} constant_{name}; }}\n#define {name} constant_{name}'

@@ -16,8 +16,7 @@ from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
 from convnet.backends.cuda.tiles import Tile, share_of_windows, tile_for
 
-_PASSES = ("FORWARD", "TURN", "INPUT_GRAD", "WEIGHT_GRAD", "SPARSE_INPUT_GRAD", "ADD_PARTS")
-_NUMBERS = {name: i for i, name in enumerate(_PASSES)}
+_PASSES = {"FORWARD": 0, "TURN": 1, "INPUT_GRAD": 2, "WEIGHT_GRAD": 3, "SPARSE_INPUT_GRAD": 4, "ADD_PARTS": 5}
 _TURNED = 32  # side of the squares in which filters are turned around
 
 
@@ -144,13 +143,12 @@ class ConvOps(Launcher, Backend):
 
     def _conv(self, name: str, s: Shape, tile: Tile, grid, *args: Any, shapes: dict[str, int] | None = None) -> None:
         """A product by tiles."""
-        tiles = {**_NUMBERS, "PASS": _NUMBERS[name], **tile.constants}
-        shapes = {**s.constants, **(shapes or {})}
-        kernel = f"conv_{name.lower()}"
-        self.run("conv", kernel, grid, (tile.threads,), *args, shapes=shapes, tiles=tiles, shared=tile.shared)
+        shapes, tiles = {**s.constants, **(shapes or {})}, {"PASS": _PASSES[name], **tile.constants}
+        given = {"shapes": shapes, "tiles": tiles, "names": _PASSES, "shared": tile.shared}
+        self.run("conv", f"conv_{name.lower()}", grid, (tile.threads,), *args, **given)
 
     def _plain(self, name: str, kernel: str, shapes: dict[str, int], grid, block, *args: Any) -> None:
-        self.run("conv", kernel, grid, block, *args, shapes=shapes, tiles={**_NUMBERS, "PASS": _NUMBERS[name]})
+        self.run("conv", kernel, grid, block, *args, shapes=shapes, tiles={"PASS": _PASSES[name]}, names=_PASSES)
 
     def _tile(self, rows: int, columns: int, places: int, along_k: bool = False) -> Tile:
         tensor = self.device.math == "tf32"

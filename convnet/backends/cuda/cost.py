@@ -15,7 +15,7 @@ _KINDS = (
     "RFLICKR", "PLAIN",
 )  # fmt: skip
 _PER_CASE = ("LOGREG", "LOGREG_FUSED", "GSUM2")
-_TILES = {**{kind: i for i, kind in enumerate(_KINDS)}, "ROWS": 8, "THREADS": THREADS}
+_NAMES = {kind: i for i, kind in enumerate(_KINDS)}
 _MOST_PARTS = 256
 
 
@@ -145,11 +145,9 @@ class CostOps(Launcher, Backend):
         self._cost_kernel(kernel, (blocks,), (32, rows), *args, rows=rows)
 
     def _cost_kernel(self, kernel: str, grid, block, *args, kind: str = "PLAIN", rows: int = 8) -> None:
-        self.run("cost", kernel, grid, block, *args, shapes=_shapes(kind), tiles={**_TILES, "ROWS": rows})
+        shapes = {"KIND": _KINDS.index(kind), "PER_CASE": int(kind in _PER_CASE)}
+        tiles = {"ROWS": rows, "THREADS": THREADS}
+        self.run("cost", kernel, grid, block, *args, shapes=shapes, tiles=tiles, names=_NAMES)
 
     def _each_value(self, kernel: str, count: int, *args, kind: str = "PLAIN") -> None:
         self._cost_kernel(kernel, (blocks_for(count),), (THREADS,), *args, kind=kind)
-
-
-def _shapes(kind: str) -> dict[str, int]:
-    return {"KIND": _KINDS.index(kind), "PER_CASE": int(kind in _PER_CASE)}

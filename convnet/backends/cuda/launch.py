@@ -23,24 +23,25 @@ class Launcher:
 
     def run(
         self, file: str, kernel: str, grid: Dim, block: Dim, *args: Any,
-        shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None, shared: int = 0,
+        shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None,
+        names: Mapping[str, Number] | None = None, shared: int = 0,
     ) -> None:  # fmt: skip
-        """Start ``kernel`` of ``cuda/<file>.cu`` as specialised by ``shapes`` and ``tiles``."""
+        """Start ``kernel`` of ``cuda/<file>.cu`` as specialised by ``shapes``, ``tiles`` and ``names`` (``Source``)."""
         wide = max((arg.size for arg in args if isinstance(arg, DeviceArray)), default=0) >> 31 > 0
         key = (file, wide, *(shapes or {}).items(), None, *(tiles or {}).items())
         source = self._sources.get(key)
         if source is None:
-            source = self._sources[key] = Source.of(f"{file}.cu", shapes, {**(tiles or {}), "WIDE": int(wide)})
+            source = self._sources[key] = Source.of(f"{file}.cu", shapes, {**(tiles or {}), "WIDE": int(wide)}, names)
         if all(grid):
             self.device.launch(source, kernel, grid, block, args, shared)
 
     def each(
         self, file: str, kernel: str, count: int, *args: Any,
-        shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None,
+        shapes: Mapping[str, Number] | None = None, names: Mapping[str, Number] | None = None,
     ) -> None:  # fmt: skip
         """Start ``kernel`` with a thread for each of ``count`` elements (FOR_EACH in the source)."""
-        tiles = {"THREADS": THREADS, **(tiles or {})}
-        self.run(file, kernel, (blocks_for(count),), (THREADS,), *args, shapes=shapes, tiles=tiles)
+        grid, tiles = (blocks_for(count),), {"THREADS": THREADS}
+        self.run(file, kernel, grid, (THREADS,), *args, shapes=shapes, tiles=tiles, names=names)
 
 
 def rows_for(classes: int) -> int:

@@ -24,25 +24,25 @@ class PoolOps(Launcher, Backend):
     def pool_max_input_grad(self, images, out, grad, into, scale_targets=0.0, *, size, start, stride):
         shapes = _shapes("MAX", into.shape, grad.shape, size, start, stride)
         args = (images, out, grad, into, into.size, scale_targets)
-        self.each("pool", "pool_input_grad", into.size, *args, shapes=shapes, tiles=_KINDS)
+        self.each("pool", "pool_input_grad", into.size, *args, shapes=shapes, names=_KINDS)
 
     def pool_avg_input_grad(self, grad, into, undivided, scale_targets=0.0, *, size, start, stride):
         shapes = _shapes("SUM" if undivided else "AVG", into.shape, grad.shape, size, start, stride)
         args = (None, None, grad, into, into.size, scale_targets)
-        self.each("pool", "pool_input_grad", into.size, *args, shapes=shapes, tiles=_KINDS)
+        self.each("pool", "pool_input_grad", into.size, *args, shapes=shapes, names=_KINDS)
 
     def cmpool_forward(self, images, out, *, size, start, stride):
         shapes = _across(images.shape, out.shape, size, start, stride)
-        self.each("pool", "cmpool_forward", out.size, images, out, out.size, shapes=shapes, tiles=_KINDS)
+        self.each("pool", "cmpool_forward", out.size, images, out, out.size, shapes=shapes, names=_KINDS)
 
     def cmpool_input_grad(self, images, out, grad, into, scale_targets=0.0, *, size, start, stride):
         shapes = _across(images.shape, out.shape, size, start, stride)
         args = (images, out, grad, into, into.size, scale_targets)
-        self.each("pool", "cmpool_input_grad", into.size, *args, shapes=shapes, tiles=_KINDS)
+        self.each("pool", "cmpool_input_grad", into.size, *args, shapes=shapes, names=_KINDS)
 
     def _pool_forward(self, kind: str, images, out, size: int, start: int, stride: int, key=_NO_KEY) -> None:
         shapes = _shapes(kind, images.shape, out.shape, size, start, stride)
-        self.each("pool", "pool_forward", out.size, images, out, out.size, *key, self.now, shapes=shapes, tiles=_KINDS)
+        self.each("pool", "pool_forward", out.size, images, out, out.size, *key, self.now, shapes=shapes, names=_KINDS)
 
 
 def _shapes(kind: str, image: tuple, out: tuple, size: int, start: int, stride: int) -> dict[str, int]:

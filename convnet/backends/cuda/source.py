@@ -26,6 +26,9 @@ _KERNEL = re.compile(
 )
 
 
+_NAMED = ("PASS", "KIND")
+
+
 @dataclass(frozen=True)
 class Source:
     """One specialisation of one file."""
@@ -33,22 +36,28 @@ class Source:
     file: str
     shapes: Constants = ()
     tiles: Constants = ()
+    names: Constants = ()  # what the values of PASS and KIND are called
 
     @classmethod
-    def of(cls, file: str, shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None) -> Source:
-        return cls(file, tuple((shapes or {}).items()), tuple((tiles or {}).items()))
+    def of(
+        cls, file: str, shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None,
+        names: Mapping[str, Number] | None = None,
+    ) -> Source:  # fmt: skip
+        return cls(file, *(tuple((constants or {}).items()) for constants in (shapes, tiles, names)))
 
     def text(self) -> str:
         """What the compiler sees."""
         return "\n".join([self.definitions(), *(_constant(*item) for item in self.shapes), read(self.file)])
 
     def definitions(self) -> str:
-        """``tiles``, which ``#if`` may ask for."""
-        return "\n".join(f"#define {name} {value}" for name, value in self.tiles)
+        """``names`` and ``tiles``, which ``#if`` may ask for."""
+        return "\n".join(f"#define {name} {value}" for name, value in (*self.names, *self.tiles))
 
     def constants(self) -> str:
-        """For messages and listings: ``C=96 H=55 …``."""
-        return " ".join(f"{name}={value}" for name, value in (*self.tiles, *self.shapes))
+        """For messages and listings: ``KIND=MAX H=55 …``."""
+        called = {value: name for name, value in self.names}
+        known = ((name, called[value] if name in _NAMED else value) for name, value in (*self.tiles, *self.shapes))
+        return " ".join(f"{name}={value}" for name, value in known)
 
 
 @dataclass(frozen=True)
