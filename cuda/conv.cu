@@ -93,7 +93,7 @@ __device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find fin
 #endif
 
 #if PASS == FORWARD
-// 2012: filterActs_YxX_color, filterActs_YxX_sparse; with random connections filterActs_YxX_sparse_random.
+// 2012: filterActs_YxX_color, filterActs_YxX_sparse; with random connections filterActs_YxX_sparse_random; then kColVectorOp.
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_forward(const float* images, const float* filters, float* out, const int* conns, const float* biases,
                  float scale_targets, float scale_output) {

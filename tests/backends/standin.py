@@ -28,6 +28,7 @@ class StandIn:
 
     class device_attribute:
         MULTIPROCESSOR_COUNT = 16
+        MAX_SHARED_MEMORY_PER_MULTIPROCESSOR = 81
 
     class function_attribute:
         MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
@@ -52,7 +53,7 @@ class StandIn:
                 return capability
 
             def get_attribute(self, attribute):
-                return 4
+                return {16: 4, 81: 100 << 10}[attribute]
 
             def retain_primary_context(self):
                 drv.refuse("retain")

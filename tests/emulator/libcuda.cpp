@@ -28,7 +28,7 @@ enum Status {
     SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, INVALID_HANDLE = 400,
     NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, PEERS_ALREADY = 704, NOT_IN_CAPTURE = 900,
 };
-enum { MULTIPROCESSORS = 16, UNIFIED_ADDRESSING = 41, DYNAMIC_SHARED = 8 };  // attributes that are asked for
+enum { MULTIPROCESSORS = 16, UNIFIED_ADDRESSING = 41, SHARED_OF_PROCESSOR = 81, DYNAMIC_SHARED = 8 };  // attributes that are asked for
 constexpr size_t TOTAL = size_t(8) << 30;
 constexpr int DEVICES = 2, MOST_SHARED = 227 << 10, OWN_SHARED = 8 << 10;  // what a kernel may have beside dynamic memory
 
@@ -148,7 +148,7 @@ int cuDeviceGetName(char* text, int length, int device) { return snprintf(text, 
 int cuDeviceComputeCapability(int* major, int* minor, int) { return *major = 9, *minor = 0, SUCCESS; }
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = TOTAL, SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
-    *value = attribute == MULTIPROCESSORS ? 4 : attribute == UNIFIED_ADDRESSING;
+    *value = attribute == MULTIPROCESSORS ? 4 : attribute == SHARED_OF_PROCESSOR ? MOST_SHARED : attribute == UNIFIED_ADDRESSING;
     return SUCCESS;
 }
 int cuDeviceCanAccessPeer(int* can, int, int) { return *can = 1, SUCCESS; }

@@ -52,7 +52,9 @@ class Driver(Device):
             if math == "tf32" and self.capability < 80:
                 raise BackendError(f"{self.name} (sm_{self.capability}) has no TF32; leave out --math tf32")
             check_libraries(self.drv, self.capability)
-            self.processors = self.device.get_attribute(self.drv.device_attribute.MULTIPROCESSOR_COUNT)
+            ask = self.drv.device_attribute
+            self.processors = self.device.get_attribute(ask.MULTIPROCESSOR_COUNT)
+            self.shared_memory = self.device.get_attribute(ask.MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)
             self.context = self._roomy(lambda: primary_context(self.drv, index))
             self._current = Current(self.context, self.name, (self.drv.Error, RuntimeError))
             self._open()
