@@ -24,7 +24,10 @@ __device__ __forceinline__ int last_over(int pixel, int outputs) {
     return pixel < START ? 0 : least(outputs, (pixel - START) / STRIDE + 1);
 }
 
-#define REACH ((SIZE + STRIDE - 1) / STRIDE)  // windows over a pixel along an axis, at most
+// Windows over a pixel along an axis, at most.
+#define REACH ((SIZE + STRIDE - 1) / STRIDE)
+#define REACH_Y (REACH < OY ? REACH : OY)
+#define REACH_X (REACH < OX ? REACH : OX)
 
 // visit(v) for every pixel of window (oy, ox) inside the image, row by row; `map` is at (0, 0).
 template <typename Visit>
@@ -80,10 +83,10 @@ extern "C" __global__ void pool_input_grad(const float* images, const float* out
         const Index map = i / N / W / H * OY * OX;
         const float value = KIND == MAX ? images[i] : 0.0f;
         float sum = 0;
-#pragma unroll (REACH <= 4 ? REACH : 1)
-        for (int ky = 0; ky < REACH; ky++)
-#pragma unroll (REACH <= 4 ? REACH : 1)
-            for (int kx = 0; kx < REACH; kx++) {
+#pragma unroll (REACH_Y <= 4 ? REACH_Y : 1)
+        for (int ky = 0; ky < REACH_Y; ky++)
+#pragma unroll (REACH_X <= 4 ? REACH_X : 1)
+            for (int kx = 0; kx < REACH_X; kx++) {
                 const int oy = oy0 + ky, ox = ox0 + kx;
                 const bool there = oy < last_over(y, OY) && ox < last_over(x, OX);
                 const Index o = there ? (map + oy * OX + ox) * N + n : n;  // so that all are asked for at once

@@ -79,7 +79,7 @@ __device__ __forceinline__ void scale(const Part& own, float gain) {
 }
 
 // 2012: sums by kDumbAggCols, then WeightConstraintOperator.
-extern "C" __global__ void limit_norm(float* weights, int rows, int inner, float limit, int hard) {
+extern "C" __global__ void __launch_bounds__(THREADS) limit_norm(float* weights, int rows, int inner, float limit, int hard) {
     __shared__ float parts[THREADS];
     const Part own = part_of_thread(weights, rows, inner);
     float square = 0;
@@ -89,7 +89,7 @@ extern "C" __global__ void limit_norm(float* weights, int rows, int inner, float
 }
 
 // 2012: kNormalizeLCWeights, WeightContrastNormOperator.
-extern "C" __global__ void limit_contrast(float* weights, int rows, int inner, float low, float high) {
+extern "C" __global__ void __launch_bounds__(THREADS) limit_contrast(float* weights, int rows, int inner, float low, float high) {
     __shared__ float parts[THREADS];
     const Part own = part_of_thread(weights, rows, inner);
     float sum = 0, square = 0;
