@@ -35,18 +35,18 @@ __device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; 
 // Unlike fmaxf it keeps what is not a number, so that trouble is seen where it arises.
 __device__ __forceinline__ float larger(float a, float b) { return b > a || b != b ? b : a; }
 
-// The sum over the threads of a block, in a fixed order; every thread gets it. COUNT, their number, is a power of two; `parts`
-// is shared, for as many values.
-template <int COUNT, typename T>
+// The sum over the threads of a block, in a fixed order, or over every APART-th of them; every thread gets its own. COUNT,
+// their number, and APART are powers of two; `parts` is shared, for as many values as threads.
+template <int COUNT, int APART = 1, typename T>
 __device__ T block_sum(T value, T* parts) {
     parts[threadIdx.x] = value;
     __syncthreads();
 #pragma unroll
-    for (int half = COUNT / 2; half > 0; half /= 2) {
+    for (int half = COUNT / 2; half >= APART; half /= 2) {
         if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
         __syncthreads();
     }
-    T total = parts[0];
+    T total = parts[threadIdx.x % APART];
     __syncthreads();
     return total;
 }

@@ -40,18 +40,18 @@ __device__ __forceinline__ void copy_four(float* to, const float* from, int left
 // Four values of a row from `column` on, as far as the row goes to `limit`: blended, and then `bias` is added.
 __device__ __forceinline__ void blend_four(float* row, int column, int limit, float4 v, bool whole, float scale_targets,
                                            float scale_output, float bias = -0.0f) {
-    const float sums[4] = {v.x, v.y, v.z, v.w};
+    const auto mixed = [&](const float* old, float sum) { return blend(old, sum, scale_targets, scale_output) + bias; };
     if (whole && column < limit) {
         float4* to = reinterpret_cast<float4*>(row + column);
         float4 old = {0, 0, 0, 0};
         if (scale_targets != 0.0f) old = *to;
-        *to = make_float4(blend(&old.x, v.x, scale_targets, scale_output) + bias, blend(&old.y, v.y, scale_targets, scale_output) + bias,
-                          blend(&old.z, v.z, scale_targets, scale_output) + bias, blend(&old.w, v.w, scale_targets, scale_output) + bias);
+        *to = make_float4(mixed(&old.x, v.x), mixed(&old.y, v.y), mixed(&old.z, v.z), mixed(&old.w, v.w));
         return;
     }
+    const float sums[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
     for (int i = 0; i < 4; i++)
-        if (column + i < limit) row[column + i] = blend(row + column + i, sums[i], scale_targets, scale_output) + bias;
+        if (column + i < limit) row[column + i] = mixed(row + column + i, sums[i]);
 }
 #endif
 

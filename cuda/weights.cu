@@ -60,20 +60,6 @@ __device__ __forceinline__ Part part_of_thread(float* weights, int rows, int inn
     return {first, (int)threadIdx.x / LANES, column < inner ? rows : 0, (Index)(LANES == 1 ? 1 : inner)};
 }
 
-// The sum over the threads that have parts of a column, in a fixed order; each gets it.
-__device__ __forceinline__ float column_sum(float value, float* parts) {
-    parts[threadIdx.x] = value;
-    __syncthreads();
-#pragma unroll
-    for (int half = THREADS / 2; half >= LANES; half /= 2) {
-        if (threadIdx.x < half) parts[threadIdx.x] += parts[threadIdx.x + half];
-        __syncthreads();
-    }
-    const float total = parts[threadIdx.x % LANES];
-    __syncthreads();
-    return total;
-}
-
 __device__ __forceinline__ void scale(const Part& own, float gain) {
     for (int k = own.k; k < own.rows; k += STRIDE) own.first[k * own.pitch] *= gain;
 }
@@ -84,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) limit_norm(float* weights,
     const Part own = part_of_thread(weights, rows, inner);
     float square = 0;
     for (int k = own.k; k < own.rows; k += STRIDE) square += own.first[k * own.pitch] * own.first[k * own.pitch];
-    const float norm = sqrtf(column_sum(square, parts));
+    const float norm = sqrtf(block_sum<THREADS, LANES>(square, parts));
     if (hard ? norm > 0 : norm > limit) scale(own, limit / norm);
 }
 
@@ -94,12 +80,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) limit_contrast(float* weig
     const Part own = part_of_thread(weights, rows, inner);
     float sum = 0, square = 0;
     for (int k = own.k; k < own.rows; k += STRIDE) sum += own.first[k * own.pitch];
-    const float mean = column_sum(sum, parts) / rows;
+    const float mean = block_sum<THREADS, LANES>(sum, parts) / rows;
     for (int k = own.k; k < own.rows; k += STRIDE) {
         const float deviation = own.first[k * own.pitch] - mean;
         square += deviation * deviation;
     }
-    const float contrast = sqrtf(column_sum(square, parts)) / rows;
+    const float contrast = sqrtf(block_sum<THREADS, LANES>(square, parts)) / rows;
     if (contrast <= 0) return;
     scale(own, fminf(fmaxf(contrast, low), high) / contrast);
 }

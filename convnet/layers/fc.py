@@ -57,7 +57,7 @@ class FullyConnected(WeightLayer):
     def forward(self, node: Node) -> None:
         for i, weights in enumerate(node.weights):
             node.be.fc_forward(node.x[i], weights.value, node.out, scale_targets=min(i, 1), parts=self.parts)
-        self.add_biases(node, self.outputs)
+        node.be.add_bias(node.out, node.biases.value)
 
     def backward(self, node: Node) -> None:
         self.bias_gradient(node, self.outputs)
@@ -129,7 +129,7 @@ class TreeFullyConnected(FullyConnected):
         effective = node.scratch("effective", offsets.shape)
         node.be.tree_forward(offsets, effective, self.parents, self.top_down)
         node.be.fc_forward(node.x[0], effective[: self.outputs], node.out)
-        self.add_biases(node, self.outputs)
+        node.be.add_bias(node.out, node.biases.value)
 
     def backward(self, node: Node) -> None:
         self.bias_gradient(node, self.outputs)

@@ -109,10 +109,6 @@ class WeightLayer(Layer):
         rows, columns = self.bias_shape()
         return sum(self.weight_shape(i)[0] * self.weight_shape(i)[1] for i in own) + rows * columns
 
-    def add_biases(self, node: Node, rows: int) -> None:
-        """``out[r, :] += biases[r]`` with the output seen as ``rows`` rows (numerics 2.7)."""
-        node.be.add_bias(node.out.reshape(rows, -1), node.biases.value)
-
     def bias_gradient(self, node: Node, rows: int) -> None:
         """Sum the output's gradient over each of its ``rows`` rows (numerics 2.8)."""
         if node.biases.learns:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from convnet.backends.cuda.array import Buffer, DeviceArray
-from convnet.backends.cuda.device import Device, convert
+from convnet.backends.cuda.device import Device, convert, three
 from convnet.backends.cuda.source import Signature, Source, read, signatures
 from convnet.backends.cuda.transfers import COMPUTE, COPY
 from convnet.storage import cache_folder
@@ -124,7 +124,7 @@ class EmulatedDevice(Device):
     def launch(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int = 0) -> None:
         pointers = [arg.pointer for arg in args if isinstance(arg, DeviceArray)]
         self.check(*pointers)
-        check_extents(_three(grid), _three(block), shared, self.math)
+        check_extents(three(grid), three(block), shared, self.math)
         held = convert(signatures(source.file)[kernel].types, args, kernel)
         self.launched.add((source.file, kernel))
         self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, held, shared, pointers))
@@ -139,7 +139,7 @@ class EmulatedDevice(Device):
         pointers = (ctypes.c_void_p * len(held))(*(array.ctypes.data for array in held))
         run = getattr(library, f"launch_{kernel}")
         run.restype = ctypes.c_char_p
-        extents = (ctypes.c_uint * 6)(*_three(grid), *_three(block))
+        extents = (ctypes.c_uint * 6)(*three(grid), *three(block))
         error = run(extents, ctypes.c_size_t(shared), ctypes.c_uint(self.seed), pointers)
         if error:
             raise EmulationError(f"{source.file} {kernel} ({source.constants()}): {error.decode()}")
@@ -258,10 +258,6 @@ def as_tf32(array: np.ndarray) -> np.ndarray:
     """Rounded to the 10 bits behind the point that tensor cores see, ties away from zero; float32."""
     bits = array.astype(np.float32).view(np.uint32)
     return ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
-
-
-def _three(extents) -> tuple[int, int, int]:
-    return (*extents, *(1 for _ in range(3 - len(extents))))
 
 
 def library_of(source: Source) -> Path:

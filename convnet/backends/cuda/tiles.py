@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 
 from convnet.backends.cuda.launch import ceil_div
@@ -60,14 +60,14 @@ class Tile:
     def threads(self) -> int:
         return (32 if self.tensor else 1) * (self.BM // self.own_m) * (self.BN // self.own_n)
 
-    @property
+    @cached_property
     def constants(self) -> dict[str, int]:
         """By the names of ``product.cuh``."""
         own = {"WM": self.own_m, "WN": self.own_n} if self.tensor else {"TM": self.own_m, "TN": self.own_n}
         sides = {"BM": self.BM, "BN": self.BN, "BK": self.depth, "STAGES": self.stages, "THREADS": self.threads, **own}
         return {"TF32": int(self.tensor), "ALONG_K": int(self.along_k), "LIST": LIST, **sides}
 
-    @property
+    @cached_property
     def shared(self) -> int:
         """Bytes of shared memory for the slices, as ``product.cuh`` lays them out."""
         if self.along_k:
