@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -40,6 +41,16 @@ def test_closing(machine):
     assert len(drv.log) == entries
 
 
+def test_what_has_arrived_outlives_its_device(machine):
+    machine()
+    be = make_backend("cuda")
+    arrived = be.fetch(be.upload(np.arange(5, dtype=np.float32)))
+    values = arrived().copy()
+    be.device.close()
+    arrived.buffer.memory[:] = 0xFF  # given back, and somebody else's
+    np.testing.assert_array_equal(arrived(), values)
+
+
 def test_a_device_that_failed_is_given_back_all_the_same(machine):
     drv = machine()
     be = make_backend("cuda")
@@ -73,12 +84,16 @@ def test_no_device_ends_while_another_captures(machine):
     """To close is to wait; the collector is kept away."""
     drv = machine()
     one, other = make_backend("cuda"), make_backend("cuda")
-    one.itself = one
-    device = one.device
+    one.itself, device = one, weakref.ref(one.device)
     del one
     with other.capturing():
         assert not gc.isenabled()
-    assert gc.isenabled() and not device.closed and not drv.stack
+        for _ in range(100_000):  # more than enough for the collector to come, were it there
+            garbage: list = []
+            garbage.append(garbage)
+        assert device() is not None and not device().closed
+    gc.collect()
+    assert gc.isenabled() and device() is None and not drv.stack
 
 
 def test_marks_are_used_again(machine):

@@ -128,10 +128,13 @@ class Fetched:
     def __init__(self, transfers: Transfers, buffer: Pinned, array: DeviceArray) -> None:
         self.transfers, self.buffer = transfers, buffer
         self.shape, self.dtype, self.nbytes = array.shape, array.dtype, array.nbytes
+        self._values: np.ndarray | None = None  # once they are here: page-locked memory ends with the device
 
     def __call__(self) -> np.ndarray:
-        self.buffer.make_free(self.transfers.device)
-        return self.buffer.memory[: self.nbytes].view(self.dtype).reshape(self.shape).copy()
+        if self._values is None:
+            self.buffer.make_free(self.transfers.device)
+            self._values = self.buffer.memory[: self.nbytes].view(self.dtype).reshape(self.shape).copy()
+        return self._values
 
     def __del__(self) -> None:
         self.transfers.returned.append(self.buffer)
