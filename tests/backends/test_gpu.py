@@ -25,9 +25,17 @@ from convnet.state import collect_state
 
 REASON = why_not_cuda()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(REASON), reason=REASON or "a GPU is here")]
-# definition, its classes, side of its pictures, minibatch
-NETS = [("layers-cifar10-26pct.cfg", 10, 32, 64), ("layers-imagenet.cfg", 1000, 224, 128)]
-each_net = pytest.mark.parametrize("definition, classes, side, mini", NETS, ids=["cifar", "imagenet"])
+# definition, its classes, side of its pictures, minibatch, steps to compare
+NETS = [("layers-cifar10-26pct.cfg", 10, 32, 64, 20), ("layers-imagenet.cfg", 1000, 224, 128, 5)]
+each_net = pytest.mark.parametrize("definition, classes, side, mini, steps", NETS, ids=["cifar", "imagenet"])
+
+
+def noise(definition, classes, side, mini, steps):
+    """A graph, and minibatches of noise: in a flat picture one rounding decides which of two pixels is the largest."""
+    random = np.random.RandomState(1)
+    graph = build_graph(LayerFiles.open(definition), {0: 3 * side * side, 1: 1}, classes)
+    labels = random.randint(0, classes, (steps, 1, mini)).astype(np.float32)
+    return graph, [([40 * random.randn(3 * side * side, mini).astype(np.float32), own], mini) for own in labels]
 
 
 def pieces(definition, classes, side, mini, steps):
@@ -41,7 +49,7 @@ def pieces(definition, classes, side, mini, steps):
     return build_graph(LayerFiles.open(definition), provider.dims, classes), found[:steps]
 
 
-def train(be, definition, classes, side, mini, steps=20, pace=1.0):
+def train(be, definition, classes, side, mini, steps, pace=1.0):
     """Costs of each minibatch, the weights after the last, and the net; rates times ``pace``."""
     graph, minibatches = pieces(definition, classes, side, mini, steps)
     net = Net(graph, be, mini, seed=1)
@@ -51,13 +59,12 @@ def train(be, definition, classes, side, mini, steps=20, pace=1.0):
     return np.array(costs), collect_state(net), net
 
 
-def follow(be, leader, definition, classes, side, mini, steps=20):
+def follow(be, leader, definition, classes, side, mini, steps):
     """Largest relative differences of costs and of changes of weights, over steps that begin with the leader's weights.
 
-    Left to themselves two nets part within a few steps, on any two machines: one rounding decides which of two pixels of a
-    flat picture is the largest, and the rates of the first epoch do the rest.
+    Left to themselves two nets part within a few steps, on any two machines, at the rates of the first epoch.
     """
-    graph, minibatches = pieces(definition, classes, side, mini, steps)
+    graph, minibatches = noise(definition, classes, side, mini, steps)
     one, other = Net(graph, be, mini, seed=1), Net(graph, leader, mini, seed=1)
     pairs, worst = list(zip(one.weights, other.weights, strict=True)), [0.0, 0.0]
     for inputs, cases in minibatches:
@@ -81,26 +88,27 @@ def cuda(math="float32", graphs=True):
 
 
 @each_net
-@pytest.mark.parametrize("math, cost, change", [("float32", 1e-6, 0.1), ("tf32", 1e-3, 0.3)])
-def test_every_step_is_that_of_the_processor(definition, classes, side, mini, math, cost, change):
-    costs, changes = follow(cuda(math), make_backend("cpu"), definition, classes, side, mini)
+@pytest.mark.parametrize("math, cost, change", [("float32", 1e-6, 0.05), ("tf32", 1e-3, 0.3)])
+def test_every_step_is_that_of_the_processor(definition, classes, side, mini, steps, math, cost, change):
+    costs, changes = follow(cuda(math), make_backend("cpu"), definition, classes, side, mini, steps)
+    print(f"costs {costs:.2e}, changes of weights {changes:.2e}")
     assert costs < cost and changes < change
 
 
 @each_net
-def test_slow_training_is_that_of_the_processor(definition, classes, side, mini):
-    """Twenty minibatches, each net by itself, at rates that let roundings grow little."""
+def test_slow_training_is_that_of_the_processor(definition, classes, side, mini, steps):
+    """Each net by itself, at rates that let roundings grow little."""
     (found, _, _), (expected, _, _) = (
-        train(be, definition, classes, side, mini, pace=1e-3) for be in (cuda(), make_backend("cpu"))
+        train(be, definition, classes, side, mini, steps, pace=1e-3) for be in (cuda(), make_backend("cpu"))
     )
     np.testing.assert_allclose(found[:, 0], expected[:, 0], rtol=1e-4)
 
 
 @each_net
 @pytest.mark.parametrize("math", ["float32", "tf32"])
-def test_the_same_run_gives_the_same_bits(definition, classes, side, mini, math):
+def test_the_same_run_gives_the_same_bits(definition, classes, side, mini, steps, math):
     """Captured or issued op by op, today or tomorrow."""
-    runs = [train(cuda(math, graphs), definition, classes, side, mini, steps=6) for graphs in (True, True, False)]
+    runs = [train(cuda(math, graphs), definition, classes, side, mini, 6) for graphs in (True, True, False)]
     assert [bool(net.steps.captured) for _, _, net in runs] == [True, True, False]
     for costs, weights, _ in runs[1:]:
         np.testing.assert_equal(costs, runs[0][0])
@@ -130,7 +138,7 @@ def test_starts_are_short(tmp_path):
 
 def test_the_host_is_ahead_of_the_device():
     """To issue a captured step takes a small part of the time that it runs."""
-    _, _, net = train(cuda(), *NETS[1], steps=3)
+    _, _, net = train(cuda(), *NETS[1][:4], 3)
     inputs = [Resident(net.be, np.zeros((rows, 128), np.float32)) for rows in (150528, 1)]
     net.be.sync()
     begun = time.perf_counter()

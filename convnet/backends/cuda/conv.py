@@ -152,7 +152,7 @@ class ConvOps(Launcher, Backend):
 
     def _tile(self, rows: int, columns: int, places: int, along_k: bool = False) -> Tile:
         tensor = self.device.math == "tf32"
-        return tile_for(rows, columns, places, *self._means, tensor=tensor, along_k=along_k)
+        return tile_for(rows, columns, places, self.device.processors, tensor=tensor, along_k=along_k)
 
     @property
     def _means(self) -> tuple[int, int]:
