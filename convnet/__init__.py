@@ -1,7 +1,7 @@
 """convnet: Alex Krizhevsky's cuda-convnet, the engine behind AlexNet (2012), in Python.
 
-``convnet.load`` and ``convnet.build`` give a ``convnet.Network``; they live in ``convnet.api``, which is imported when
-first asked for, so that ``import convnet`` costs nothing.
+``convnet.load`` and ``convnet.build`` give a ``convnet.Network``; they live in ``convnet.api``, which is imported when first
+asked for, so that ``import convnet`` costs nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convnet.api import Network, build, load
+    from convnet.api.network import Network, build, load
 
 __version__ = "0.1.0"
 __all__ = ["Network", "__version__", "build", "load"]
@@ -17,9 +17,9 @@ __all__ = ["Network", "__version__", "build", "load"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from convnet import api
+        from convnet.api import network
 
-        return getattr(api, name)
+        return getattr(network, name)
     raise AttributeError(f"module 'convnet' has no attribute '{name}'")
 
 

@@ -13,10 +13,10 @@ from convnet.backends import make_backend, why_not_cuda
 from convnet.backends.base import Backend
 from convnet.backends.cuda import Cuda
 from convnet.backends.reference import Reference
-from convnet.gradcheck import check_gradients
+from convnet.graph.loading import LayerFiles, build_graph
 from convnet.language.source import Problems
-from convnet.net import Net
-from convnet.reading import LayerFiles, build_graph
+from convnet.net.gradcheck import check_gradients
+from convnet.net.net import Net
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -115,7 +115,7 @@ def problems_of(
 ) -> Problems:
     """Everything that is reported about a pair of texts."""
     from convnet.errors import LayerFileError
-    from convnet.reading import parse
+    from convnet.graph.loading import parse
 
     builder = parse(LayerFiles(text, "net.cfg", params, "params.cfg"), **options)
     with contextlib.suppress(LayerFileError):

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from support import SHARED, needs_museum
 
-from convnet.assume import SMALLEST
 from convnet.backends.cpu import Cpu
-from convnet.data.synthetic import fit
+from convnet.data.random import fit
 from convnet.errors import LayerFileError
-from convnet.layers.tree import LabelTree
-from convnet.net import Net
-from convnet.passes import Pass
-from convnet.reading import LayerFiles, build_graph, parse
+from convnet.graph.infer import SMALLEST
+from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.layers.label_tree import LabelTree
+from convnet.layers.modes import Pass
+from convnet.net.net import Net
 
 CORPUS = SHARED / "corpus"
 # What stands in the pair that nobody could mean: a slip of the keyboard, and files that do not belong together.
@@ -68,7 +68,7 @@ def pairs():
 
 def fast_net(graph, cases, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("convnet.initial.np.random.RandomState", Tiled)
+        patch.setattr("convnet.net.initial.np.random.RandomState", Tiled)
         return Net(graph, BE, minibatch=cases, seed=1)
 
 

@@ -4,8 +4,8 @@ import pytest
 from support import write_cifar, write_net
 
 from convnet import options
+from convnet.cli.run import main
 from convnet.errors import OptionError
-from convnet.run import main
 
 # flag: a value of its type; the tables of all three generations together.
 ORIGINALS = {

@@ -1,4 +1,4 @@
-"""``python tools/shownet.py``: the same as ``convnet shownet``; see ``convnet.show``."""
+"""``python tools/shownet.py``: the same as ``convnet shownet``; see ``convnet.cli.shownet``."""
 
 import sys
 from pathlib import Path
@@ -6,6 +6,6 @@ from pathlib import Path
 if __name__ == "__main__":
     # In a checkout the package stands beside this folder; installed, Python finds it anyway.
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
-    from convnet.show import main
+    from convnet.cli.shownet import main
 
     sys.exit(main(prog="python tools/shownet.py"))

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from convnet.assume import channels_of
 from convnet.checkpoint import stored_option
 from convnet.data.images import Cropper, PictureBatch
 from convnet.data.pictures import fit
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
-from convnet.graph import Graph
+from convnet.graph.builder import Graph
+from convnet.graph.infer import channels_of
 from convnet.pickles import text_of
 
 Images = Any  # one picture or several: arrays, Pillow images, paths

@@ -22,6 +22,8 @@ import numpy as np
 
 from convnet import options as declared
 from convnet import pickles
+from convnet.api.inputs import Arrays, Feeding, Images, Mean, label_matrices
+from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import make_backend
 from convnet.checkpoint import find_latest, history_of, layer_files, pack, position_of, restore_streams, unpack_layers
 from convnet.checkpoint import load as read_checkpoint
@@ -29,20 +31,18 @@ from convnet.checkpoint.definition import generation_of, stored_dims, stored_tre
 from convnet.checkpoint.format import tree_of
 from convnet.data.provider import Provider, Request, cut, minibatches
 from convnet.data.providers import open_provider
-from convnet.data.synthetic import fit
+from convnet.data.random import fit
 from convnet.errors import CheckpointError, ConvnetError, DataError
-from convnet.explain import layer_table
-from convnet.feeding import Arrays, Feeding, Images, Mean, label_matrices
-from convnet.graph import Graph
-from convnet.handles import LayerWeights, WeightsByLayer
+from convnet.graph.analysis import layer_table
+from convnet.graph.builder import Graph
+from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.language.source import nearest
-from convnet.net import Net
-from convnet.outputs import Costs, Outputs, add_costs
-from convnet.passes import Pass
-from convnet.reading import LayerFiles, build_graph, parse
-from convnet.room import check_room
+from convnet.layers.modes import Pass
+from convnet.net.memory_check import check_room
+from convnet.net.net import Net
 from convnet.storage import write_atomically
-from convnet.train import Plan, Position
+from convnet.training.costs import Costs, Outputs, add_costs
+from convnet.training.trainer import Plan, Position
 
 
 def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: str = "auto", threads: int = 0) -> Network:

@@ -9,9 +9,9 @@ import numpy as np
 
 from convnet.errors import ConvnetError
 from convnet.language.source import nearest
-from convnet.layers.weights import WeightLayer
-from convnet.net import Net, Node
-from convnet.state import collect_state
+from convnet.layers.weighted import WeightLayer
+from convnet.net.net import Net, Node
+from convnet.net.state import collect_state
 
 
 class LayerWeights(Sequence[np.ndarray]):

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convnet.backends.host import host_memory
-from convnet.philox import Key
+from convnet.backends.philox import Key
 
 if TYPE_CHECKING:
-    from convnet.graph import Graph
+    from convnet.graph.builder import Graph
 
 Array = Any  # a backend's own array
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from convnet.errors import CheckpointError
+from convnet.graph.loading import LayerFiles
 from convnet.language.keys import Key
 from convnet.layers import LAYER_TYPES, Layer
-from convnet.layers.tree import LabelTree
+from convnet.layers.label_tree import LabelTree
 from convnet.pickles import text_of
-from convnet.reading import LayerFiles
 
 Stored = Mapping[str, Any]
 

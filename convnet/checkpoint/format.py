@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from convnet import pickles
-from convnet.changes import Changes
+from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.errors import CheckpointError
+from convnet.graph.changes import Changes
+from convnet.graph.loading import LayerFiles
 from convnet.layers.fc import TreeFullyConnected
-from convnet.layers.tree import LabelTree
-from convnet.net import Net
+from convnet.layers.label_tree import LabelTree
+from convnet.net.net import Net
+from convnet.net.state import collect_state
 from convnet.options import BY_NAME
 from convnet.pickles import UnsafePickle, text_of
-from convnet.reading import LayerFiles
-from convnet.state import collect_state
-from convnet.stored import stored_graph
 
 VERSION = 1  # of what this project adds
 # Options that the originals kept under other names.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from convnet.graph import Graph
+from convnet.graph.builder import Graph
 from convnet.language.schedules import Schedule
 from convnet.layers import Layer
-from convnet.layers.weights import WeightLayer, stored_rate, stored_schedule
+from convnet.layers.weighted import WeightLayer, stored_rate, stored_schedule
 
 
 def stored_layer(graph: Graph, layer: Layer, generation: str) -> dict[str, Any]:

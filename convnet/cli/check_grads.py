@@ -20,15 +20,15 @@ from convnet.checkpoint.format import tree_of
 from convnet.data.provider import Provider
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
-from convnet.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, each_check, original_step
-from convnet.graph import Graph
-from convnet.initial import initial_state
-from convnet.layers.weights import WeightLayer
-from convnet.net import Inputs, Net
-from convnet.printing import Printer
+from convnet.graph.builder import Graph
+from convnet.layers.weighted import WeightLayer
+from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, each_check, original_step
+from convnet.net.initial import initial_state
+from convnet.net.net import Inputs, Net
+from convnet.training.log import Printer
 
 if TYPE_CHECKING:
-    from convnet.session import Opening
+    from convnet.training.session import Opening
 
 _CASES = 4  # unless --mini says otherwise
 

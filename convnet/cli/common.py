@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from convnet.assume import Assumed, assume_data
+from convnet.cli.messages import tell, tell_problems
 from convnet.errors import ConvnetError, OptionError
+from convnet.graph.infer import Assumed, assume_data
+from convnet.graph.loading import LayerFiles, parse
 from convnet.options import integers, natural, zero_one
-from convnet.reading import LayerFiles, parse
-from convnet.telling import tell, tell_problems
 
 
 class Parser(argparse.ArgumentParser):

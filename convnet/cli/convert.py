@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from convnet.commands import told
+from convnet.cli.common import told
+from convnet.cli.messages import tell_problems
 from convnet.errors import OptionError
+from convnet.graph.loading import LayerFiles, parse
+from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.language.keys import GENERATIONS
-from convnet.language.writer import TARGETS, Written, write_files
-from convnet.reading import LayerFiles, parse
-from convnet.telling import tell_problems
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:

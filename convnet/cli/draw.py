@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from convnet.commands import Parser, open_definition, told, write
+from convnet.cli.common import Parser, open_definition, told, write
 from convnet.drawing.dot import dot
 from convnet.drawing.page import page
 from convnet.drawing.picture import picture_of

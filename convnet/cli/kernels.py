@@ -52,9 +52,9 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
     """The kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
     from convnet.backends.cuda import Cuda
     from convnet.backends.cuda.recorder import Recorder, blank_inputs, empty_state
-    from convnet.data.synthetic import fit
-    from convnet.net import Net
-    from convnet.reading import LayerFiles, parse
+    from convnet.data.random import fit
+    from convnet.graph.loading import LayerFiles, parse
+    from convnet.net.net import Net
 
     files = LayerFiles.open(definition, params)
     graph = fit(lambda: parse(files)).graph

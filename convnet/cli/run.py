@@ -14,13 +14,13 @@ from pathlib import Path
 
 from convnet import options as declared
 from convnet.backends.base import Backend
-from convnet.checking import check_grads
+from convnet.cli.check_grads import check_grads
+from convnet.cli.messages import tell
 from convnet.errors import ConvnetError
-from convnet.graph import Graph
-from convnet.printing import Printer
-from convnet.session import Opening, Session
-from convnet.telling import tell
-from convnet.train import Trainer
+from convnet.graph.builder import Graph
+from convnet.training.log import Printer
+from convnet.training.session import Opening, Session
+from convnet.training.trainer import Trainer
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
@@ -87,7 +87,3 @@ def _say_next(printer: Printer, session: Session, path: Path, graph: Graph) -> N
     if filters:
         command = "python tools/shownet.py" if Path("tools/shownet.py").is_file() else "convnet shownet"
         printer.line(f"See its filters:  {command} --load-file {path} --show-filters {filters} --out filters.png")
-
-
-if __name__ == "__main__":
-    sys.exit(main(prog="python -m convnet.run"))

@@ -30,7 +30,7 @@ from convnet.checkpoint import find_latest, history_of, load, position_of, store
 from convnet.errors import ConvnetError, OptionError
 from convnet.language.source import nearest
 from convnet.options import BY_NAME, CommandParser, zero_one
-from convnet.outputs import Outputs
+from convnet.training.costs import Outputs
 
 _PER_ROW = 16
 _MOST = 16 * 24  # filters shown; the rest is left out
@@ -187,7 +187,7 @@ def _show_cost(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) 
 
 
 def _show_preds(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
-    from convnet import samples
+    from convnet.drawing import samples
 
     pyplot = _pyplot()
     cases = samples.predictions(_test_set(args), args.show_preds, bool(args.only_errors), args.seed)
@@ -196,14 +196,14 @@ def _show_preds(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path)
 
 
 def _show_maps(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
-    from convnet import samples
+    from convnet.drawing import samples
 
     samples.draw_maps(samples.feature_maps(_test_set(args), args.show_maps, args.seed), args.zoom).save(out)
 
 
 def _write_features(args: argparse.Namespace) -> int:
     """As ``convnet run --test-only --write-features``; in 2011 and 2012 it was shownet that did it."""
-    from convnet.run import run
+    from convnet.cli.run import run
 
     options = ["--test-only", "--load-file", args.load_file]
     options += ["--write-features", args.write_features, "--feature-path", args.feature_path]
@@ -216,7 +216,7 @@ def _write_features(args: argparse.Namespace) -> int:
 
 def _test_set(args: argparse.Namespace) -> Any:
     """The net beside its test data, with what the options say of these."""
-    from convnet.samples import TestSet
+    from convnet.drawing.samples import TestSet
 
     given = {name: value for name in _DATA_OPTIONS if (value := getattr(args, name)) is not None}
     return TestSet(args.load_file, given)

@@ -13,7 +13,7 @@ import numpy as np
 
 from convnet import pickles
 from convnet.errors import DataError
-from convnet.layers.tree import LabelTree
+from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
 
 _BATCH = re.compile(r"data_batch_(\d+)(?:\.(\d+))?$")

@@ -11,7 +11,7 @@ import numpy as np
 
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request
 from convnet.errors import DataError
-from convnet.layers.tree import LabelTree
+from convnet.layers.label_tree import LabelTree
 
 _NAME = re.compile(r"dummy(?:-(cn|labeled|lr|ce))?-(\d+)$")
 _CLASSES = 10

@@ -16,10 +16,10 @@ import numpy as np
 
 from convnet.compat import COMPAT, Compat
 from convnet.errors import DataError
-from convnet.layers.tree import LabelTree
+from convnet.layers.label_tree import LabelTree
 
 if TYPE_CHECKING:
-    from convnet.graph import Builder
+    from convnet.graph.builder import Builder
 
 
 @dataclass

@@ -10,7 +10,7 @@ from convnet.data.dummy import Dummy
 from convnet.data.matrices import CroppedMatrices, Matrices
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Provider, Request
-from convnet.data.synthetic import Synthetic
+from convnet.data.random import Synthetic
 from convnet.errors import DataError
 from convnet.language.source import nearest
 

@@ -1,6 +1,6 @@
 """Data made to fit a definition: sizes that its layers accept and matrices of the kinds its costs want (io section 3).
 
-The sizes are those that ``convnet.assume`` works out.
+The sizes are those that ``convnet.graph.infer`` works out.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from convnet.assume import SMALLEST, Assumed, assume_data
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request
-from convnet.graph import Builder
+from convnet.graph.builder import Builder
+from convnet.graph.infer import SMALLEST, Assumed, assume_data
 
 _CASES = 128
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from convnet.explain import memories, rate_text, receptive_fields, shape_text
-from convnet.graph import Graph
+from convnet.graph.analysis import memories, rate_text, receptive_fields, shape_text
+from convnet.graph.builder import Graph
 from convnet.layers import Layer
 from convnet.layers.conv import Windowed
 from convnet.layers.data import Data
 from convnet.layers.norm import Norm
 from convnet.layers.pool import CrossMapPool, Pool
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 Device = tuple[int, ...]
 HOST: Device = ()  # where data come from

@@ -19,9 +19,9 @@ from PIL import Image
 from convnet.data.provider import Provider, cut
 from convnet.errors import ConvnetError, OptionError
 from convnet.language.source import nearest
-from convnet.net import Net
-from convnet.printing import Printer
-from convnet.session import Opening, Session
+from convnet.net.net import Net
+from convnet.training.log import Printer
+from convnet.training.session import Opening, Session
 
 _CASES = 8  # two rows of four
 _BARS = 5

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convnet.commands import Parser, open_definition, told
-from convnet.graph import Graph
+from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.cli.common import Parser, open_definition, told
+from convnet.graph.builder import Graph
 from convnet.layers import Layer
 from convnet.layers.conv import Windowed
 from convnet.layers.image import Blur
 from convnet.layers.norm import Norm
-from convnet.layers.weights import WeightLayer
-from convnet.stored import stored_graph
+from convnet.layers.weighted import WeightLayer
 
 _FLOAT = 4  # bytes
 Field = tuple[int, int]  # size and step of a receptive field, in pixels of the data

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from convnet.changes import NO_CHANGES, Changes
+from convnet.graph.changes import NO_CHANGES, Changes
 from convnet.language.dialect import detect
 from convnet.language.ini import Document, interpolate
 from convnet.language.keys import REQUIRED
@@ -17,9 +17,9 @@ from convnet.language.source import Problem, Problems, nearest, one_of
 from convnet.language.typed import Reader
 from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.base import Check
+from convnet.layers.label_tree import LabelTree
 from convnet.layers.neuron import NeuronLayer
-from convnet.layers.tree import LabelTree
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
 _MISSPELT = 0.75  # likeness from which on a word is read as the type it resembles; below, it is another program's

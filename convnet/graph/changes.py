@@ -8,7 +8,7 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Changes:
     """``local`` names conv layers that became local, ``unshared`` (layer, input) the matrices that no longer follow
-    ``weightSource`` (``convnet.surgery``)."""
+    ``weightSource`` (``convnet.net.surgery``)."""
 
     local: tuple[str, ...] = ()
     unshared: tuple[tuple[str, int], ...] = ()

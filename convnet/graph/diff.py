@@ -14,13 +14,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from convnet.commands import Parser, open_definition, told
-from convnet.explain import shape_text
-from convnet.graph import Graph
+from convnet.cli.common import Parser, open_definition, told
+from convnet.graph.analysis import shape_text
+from convnet.graph.builder import Graph
 from convnet.language.keys import Key
 from convnet.language.schedules import CONSTANT, RATE, Rate, Schedule
 from convnet.layers import Layer
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 _SPELLINGS = {"hs": "dropout2", "pass": "concat"}  # types that compute the same
 _NO_EFFECT = {"partialSum", "sumWidth", "superMom", "threads"}

@@ -2,7 +2,7 @@
 
 What a definition leaves open is the side of its pictures; sides that the historical nets had are tried until every check
 of the graph passes. All else follows: labels have one row, targets as many as the predictions they are compared with,
-and there are as many classes as predictions. No arrays here; ``convnet.data.synthetic`` makes them.
+and there are as many classes as predictions. No arrays here; ``convnet.data.random`` makes them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from convnet.errors import LayerFileError
-from convnet.graph import Builder, Graph
+from convnet.graph.builder import Builder, Graph
 from convnet.language.source import Problems
 from convnet.layers import Layer
 from convnet.layers.base import Check
 from convnet.layers.data import Data
 from convnet.layers.eltwise import Concat, Elementwise
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
+from convnet.layers.label_tree import LabelTree
 from convnet.layers.local import Local
 from convnet.layers.softmax import Softmax
-from convnet.layers.tree import LabelTree
 
 SMALLEST = (*range(4, 33, 4), *range(40, 129, 8), *range(144, 257, 16))  # sides, for speed
 USUAL = (224, 32, 28, 24, 8, *SMALLEST)  # sides, as the historical nets had them

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from convnet.changes import NO_CHANGES, Changes
-from convnet.graph import Builder, Graph
+from convnet.graph.builder import Builder, Graph
+from convnet.graph.changes import NO_CHANGES, Changes
 from convnet.language.files import find, params_beside, read_document, read_text
 from convnet.language.source import Problems
-from convnet.layers.tree import LabelTree
+from convnet.layers.label_tree import LabelTree
 
 
 @dataclass(frozen=True)

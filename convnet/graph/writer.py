@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from convnet.graph import Builder
+from convnet.graph.builder import Builder
 from convnet.language.dialect import detect
 from convnet.language.ini import Document
 from convnet.language.keys import REQUIRED, Key
@@ -23,7 +23,7 @@ from convnet.language.source import Problems
 from convnet.language.toml import read_toml
 from convnet.language.values import FLOAT
 from convnet.layers import LAYER_TYPES, Layer
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 TARGETS = ("toml", "2011", "2012", "2014")
 _RATES = ("epsW", "epsB", "schedW", "schedB", "sched")

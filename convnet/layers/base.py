@@ -18,8 +18,8 @@ from convnet.language.source import Place, Problems
 from convnet.language.values import FLOAT, Choice, Int
 
 if TYPE_CHECKING:
-    from convnet.layers.tree import LabelTree
-    from convnet.net import Node
+    from convnet.layers.label_tree import LabelTree
+    from convnet.net.net import Node
 
 
 class GpuList(Int):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT
 from convnet.layers.base import Check
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 
 class Windowed(WeightLayer):

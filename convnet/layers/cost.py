@@ -14,10 +14,10 @@ from convnet.language.values import FLOAT, INT, Choice
 from convnet.layers.base import Check, Layer
 from convnet.layers.neuron import NeuronLayer
 from convnet.layers.softmax import Softmax
-from convnet.outputs import FILTERS
+from convnet.training.costs import FILTERS
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 _COEFF = Key("coeff", FLOAT, "weight of this cost in the total", home="params")
 _CHILDREN = Key(

@@ -9,7 +9,7 @@ from convnet.language.values import INT
 from convnet.layers.base import Check, Layer
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 
 class Data(Layer):

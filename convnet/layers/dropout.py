@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT
 from convnet.layers.base import Layer
-from convnet.passes import Pass
+from convnet.layers.modes import Pass
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 _KEEP_HELP = "probability that a unit stays"
 _ENABLE_HELP = "whether units are dropped in training"

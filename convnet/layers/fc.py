@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from convnet.language.keys import Key
 from convnet.language.values import FLOAT, INT
 from convnet.layers.base import Check
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 _INIT_W = Key("initW", FLOAT, "standard deviation of the initial weights", 0.01, each=True)
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INT, Choice
 from convnet.layers.base import Check, Layer
-from convnet.passes import Pass
+from convnet.layers.modes import Pass
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 _CHANNELS = Key("channels", INT, "maps of the input image", least=1)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from convnet.layers.conv import Windowed
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 
 class Local(Windowed):

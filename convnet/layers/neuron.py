@@ -11,7 +11,7 @@ from convnet.language.neurons import TYPES, Neuron
 from convnet.layers.base import Check, Layer
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 
 class NeuronLayer(Layer):

@@ -13,7 +13,7 @@ from convnet.language.values import BOOL, INT, Choice
 from convnet.layers.base import Check, Layer
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 
 class Pool(Layer):

@@ -1,22 +1,22 @@
-"""``docs/layer-files.md`` from the declarations: ``python -m convnet.language.reference_page`` writes it anew."""
+"""``docs/layer-files.md`` from the declarations: ``python -m convnet.layers.reference_page`` writes it anew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from convnet.language.examples import CHAIN, EXAMPLES, PARAMS
 from convnet.language.keys import GENERATIONS, REQUIRED, Key
 from convnet.language.neurons import TYPES
 from convnet.language.schedules import PARAMS as SCHEDULE_PARAMS
 from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.base import FORK_KEYS, GPU, INPUTS, NEURON_KEY
+from convnet.layers.examples import CHAIN, EXAMPLES, PARAMS
 
 PAGE = Path("docs", "layer-files.md")  # from the root of a checkout
 _COMMON = (INPUTS, NEURON_KEY, GPU, *FORK_KEYS)
 
 _OPENING = """# Layer files
 
-Made by `python -m convnet.language.reference_page` from the declarations of the layers; do not edit it.
+Made by `python -m convnet.layers.reference_page` from the declarations of the layers; do not edit it.
 
 A net is two text files. The **definition** (`layers-X.cfg`) lists its layers; each stands below those it reads.
 The **parameters** (`layer-params-X.cfg`) hold, under the same names, what may change while training goes on. A whole net:

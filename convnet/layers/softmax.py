@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from convnet.layers.base import Check, Layer
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 
 class Softmax(Layer):

@@ -13,7 +13,7 @@ from convnet.language.values import FLOAT, INIT_FUNC, INT, WEIGHT_SOURCE
 from convnet.layers.base import Check, Layer
 
 if TYPE_CHECKING:
-    from convnet.net import Node
+    from convnet.net.net import Node
 
 _SCHEDULE_HELP = "how the {} learning rate changes while training goes on"
 

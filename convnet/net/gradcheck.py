@@ -13,9 +13,9 @@ import numpy as np
 
 from convnet.layers import Layer
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
-from convnet.net import Inputs, Net, Node
-from convnet.passes import Pass
-from convnet.weights import Weights
+from convnet.layers.modes import Pass
+from convnet.net.net import Inputs, Net, Node
+from convnet.net.weights import Weights
 
 TOLERANCE = 1e-4  # of the relative error, where differences are in float64
 COMPAT_TOLERANCE = 0.02  # the originals' bound

@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 
 from convnet.errors import ConvnetError
-from convnet.graph import Graph
+from convnet.graph.builder import Graph
 from convnet.layers.conv import Windowed
 from convnet.layers.fc import TreeFullyConnected
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 LayerState = dict[str, Any]
+
+_OWN_FUNCTIONS = Path(__file__).resolve().parents[1] / "checkpoint"  # where the package keeps ``initw.py``
 
 
 def initial_state(graph: Graph, seed: int) -> dict[str, LayerState]:
@@ -126,8 +128,7 @@ def _call(spec: str, folder: Path, name: str, shape: tuple[int, int] | None, *ar
 
 def _find(module: str, function: str, folder: Path, name: str, spec: str) -> Callable[..., Any]:
     """The function, from a file beside the layer file or from this package; from nowhere else."""
-    places = [folder, Path(__file__).parent]
-    for place in places:
+    for place in (folder, _OWN_FUNCTIONS):
         path = place.joinpath(*module.split(".")).with_suffix(".py")
         if path.is_file():
             loaded = _load(module, path, path.stat().st_mtime_ns)

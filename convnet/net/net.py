@@ -16,20 +16,20 @@ from typing import Any
 
 import numpy as np
 
-from convnet import philox
+from convnet.backends import philox
 from convnet.backends.base import Array, Backend
 from convnet.compat import COMPAT, Compat
 from convnet.errors import ConvnetError, NumericalError
-from convnet.exchange import Exchange
-from convnet.graph import Graph
-from convnet.initial import initial_state
+from convnet.graph.builder import Graph
 from convnet.layers.base import Layer
-from convnet.memory import BufferPool
-from convnet.passes import Pass
-from convnet.placement import place
-from convnet.state import bind_weights
-from convnet.steps import Steps
-from convnet.weights import Weights
+from convnet.layers.modes import Pass
+from convnet.net.buffers import BufferPool
+from convnet.net.initial import initial_state
+from convnet.net.peers import Exchange
+from convnet.net.placement import place
+from convnet.net.state import bind_weights
+from convnet.net.steps import Steps
+from convnet.net.weights import Weights
 
 # The matrices of one minibatch: a float32 array (features, cases), or an object that fills one: ``fill(be, out)``, and
 # ``stage(be)``, which begins to bring what that needs and returns another to fill it from there.

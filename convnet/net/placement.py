@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convnet.graph import Graph
+from convnet.graph.builder import Graph
 from convnet.layers.base import Layer
 from convnet.layers.cost import Cost
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 if TYPE_CHECKING:
     from convnet.backends.base import Backend

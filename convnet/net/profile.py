@@ -35,18 +35,18 @@ import numpy as np
 
 from convnet.backends import NAMES, make_backends
 from convnet.backends.base import Array, Backend
-from convnet.data.synthetic import Fit, fit
+from convnet.backends.timing import measured, peak_bytes, peak_flops, timed, wait
+from convnet.data.random import Fit, fit
 from convnet.errors import ConvnetError
+from convnet.graph.loading import LayerFiles, parse
 from convnet.layers.data import Data
-from convnet.layers.weights import WeightLayer
-from convnet.net import Inputs, Net, Node
+from convnet.layers.modes import Pass
+from convnet.layers.weighted import WeightLayer
+from convnet.net.memory_check import check_rooms
+from convnet.net.net import Inputs, Net, Node
+from convnet.net.steps import varying
+from convnet.net.weights import Weights
 from convnet.options import CommandParser, integers, natural
-from convnet.passes import Pass
-from convnet.reading import LayerFiles, parse
-from convnet.room import check_rooms
-from convnet.steps import varying
-from convnet.timing import measured, peak_bytes, peak_flops, timed, wait
-from convnet.weights import Weights
 
 PASSES = ("forward", "backward", "update")
 

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convnet.errors import CheckpointError
-from convnet.graph import Graph
+from convnet.graph.builder import Graph
 from convnet.language.schedules import CONSTANT
 from convnet.layers.conv import Conv, Windowed
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.local import Local
-from convnet.layers.weights import WeightLayer
-from convnet.weights import Learning, Weights
+from convnet.layers.weighted import WeightLayer
+from convnet.net.weights import Learning, Weights
 
 if TYPE_CHECKING:
-    from convnet.net import Net, Node
+    from convnet.net.net import Net, Node
 
 
 def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:

@@ -15,12 +15,12 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
+from convnet.cli.messages import warn
 from convnet.errors import BackendError
-from convnet.passes import Pass
-from convnet.telling import warn
+from convnet.layers.modes import Pass
 
 if TYPE_CHECKING:
-    from convnet.net import Inputs, Net, Node
+    from convnet.net.net import Inputs, Net, Node
 
 _PLAIN = 2  # steps of a kind before it is captured
 _MOST_CAPTURED = 4  # kinds of step kept

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from convnet.changes import Changes
 from convnet.errors import OptionError
-from convnet.graph import Graph
+from convnet.graph.builder import Graph
+from convnet.graph.changes import Changes
 from convnet.language.source import nearest
 from convnet.layers.conv import Conv
-from convnet.layers.weights import WeightLayer
+from convnet.layers.weighted import WeightLayer
 
 State = dict[str, dict[str, Any]]
 L = TypeVar("L", bound=WeightLayer)

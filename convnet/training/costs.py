@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from convnet.graph import Graph
+    from convnet.graph.builder import Graph
 
 Costs = dict[str, list[float]]
 

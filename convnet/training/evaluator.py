@@ -18,12 +18,12 @@ import numpy as np
 from convnet import pickles
 from convnet.data.provider import Batch, Provider, cut, minibatches
 from convnet.errors import ConvnetError, OptionError
-from convnet.graph import Graph
+from convnet.graph.builder import Graph
 from convnet.language.source import nearest
 from convnet.layers import Layer
-from convnet.net import Net
-from convnet.outputs import Costs, add_costs
+from convnet.net.net import Net
 from convnet.storage import write_atomically
+from convnet.training.costs import Costs, add_costs
 
 
 @dataclass

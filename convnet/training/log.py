@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
 from convnet.compat import COMPAT
-from convnet.graph import Graph
+from convnet.graph.builder import Graph
 from convnet.layers import Layer
-from convnet.layers.weights import WeightLayer
-from convnet.net import Net
+from convnet.layers.weighted import WeightLayer
+from convnet.net.net import Net
 from convnet.options import OPTIONS
-from convnet.outputs import Outputs, add_costs
+from convnet.training.costs import Outputs, add_costs
 
 RULE = "========================="
 _TEST_RULE = "======================Test output======================"

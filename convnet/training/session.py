@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from convnet import options as declared
-from convnet import placement
-from convnet.assume import expected_classes
 from convnet.backends import choose_backends
 from convnet.backends.base import Backend
 from convnet.checkpoint import (
@@ -26,25 +24,27 @@ from convnet.checkpoint import (
 )
 from convnet.checkpoint.definition import generation_of, stored_tree, written_files
 from convnet.checkpoint.format import tree_of
+from convnet.cli.messages import tell_problems
 from convnet.compat import COMPAT
 from convnet.data import demo
 from convnet.data.provider import Provider, Request
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
-from convnet.graph import Builder, Graph
-from convnet.initial import initial_state
+from convnet.graph.builder import Builder, Graph
+from convnet.graph.infer import expected_classes
+from convnet.graph.loading import LayerFiles, parse
 from convnet.language.files import find, read_text
-from convnet.layers.tree import LabelTree
-from convnet.net import Net
-from convnet.outputs import Outputs
-from convnet.printing import Printer
-from convnet.reading import LayerFiles, parse
-from convnet.room import check_rooms
+from convnet.layers.label_tree import LabelTree
+from convnet.net import placement
+from convnet.net.initial import initial_state
+from convnet.net.memory_check import check_rooms
+from convnet.net.net import Net
+from convnet.net.surgery import operate
 from convnet.storage import cache_folder
-from convnet.surgery import operate
-from convnet.telling import tell_problems
-from convnet.testing import Tester, write_features
-from convnet.train import Plan, Position
+from convnet.training.costs import Outputs
+from convnet.training.evaluator import Tester, write_features
+from convnet.training.log import Printer
+from convnet.training.trainer import Plan, Position
 
 _EPOCHS = 50000  # the originals' default: until stopped
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before

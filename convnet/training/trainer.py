@@ -19,11 +19,11 @@ from typing import Any
 from convnet.checkpoint import CheckpointFolder, pack
 from convnet.data.provider import Batch, Provider, cut, minibatches
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
-from convnet.net import Inputs, Net
-from convnet.outputs import Costs, add_costs
-from convnet.printing import Printer
-from convnet.reading import LayerFiles
-from convnet.testing import Tester
+from convnet.graph.loading import LayerFiles
+from convnet.net.net import Inputs, Net
+from convnet.training.costs import Costs, add_costs
+from convnet.training.evaluator import Tester
+from convnet.training.log import Printer
 
 
 @dataclass

@@ -11,12 +11,13 @@ from PIL import Image
 from support import ROOT, SHARED, SMALL_NET, SMALL_PARAMS, dump, needs_museum, write_cifar, write_net
 
 import convnet
-from convnet import api, checkpoint, pickles
+from convnet import checkpoint, pickles
+from convnet.api import network as api
+from convnet.cli.run import main
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import CheckpointError, ConvnetError, DataError, LayerFileError
-from convnet.explain import layer_table
-from convnet.run import main
+from convnet.graph.analysis import layer_table
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -25,7 +25,9 @@ def test_kernels_can_be_forced(monkeypatch):
         Cpu(threads=1, kernels="sse9")
 
 
-@pytest.mark.parametrize("module", ["convnet", "convnet.cli", "convnet.graph", "convnet.reading", "convnet.language.files"])
+@pytest.mark.parametrize(
+    "module", ["convnet", "convnet.cli", "convnet.graph.builder", "convnet.graph.loading", "convnet.language.files"]
+)
 def test_light_modules_stay_light(module):
     """Reading a file needs no arrays, and nothing touches a graphics card before it is asked to."""
     heavy = "{'numpy', 'PIL', 'pycuda', 'cuda', 'matplotlib'}"

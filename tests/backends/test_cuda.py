@@ -16,8 +16,8 @@ from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.recorder import Recorder, empty_state
 from convnet.backends.cuda.source import Source
 from convnet.errors import BackendError
-from convnet.net import Net
-from convnet.passes import Pass
+from convnet.layers.modes import Pass
+from convnet.net.net import Net
 from convnet.storage import write_atomically
 
 ARCHITECTURES = (75, 80, 90, 120)

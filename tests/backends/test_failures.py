@@ -5,9 +5,9 @@ import sys
 import pytest
 import standin
 
-from convnet import doctor
 from convnet.backends import choose_backends, make_backend, why_not_cuda
 from convnet.backends.cuda import machine as machine_module
+from convnet.cli import doctor
 from convnet.errors import BackendError, first_line
 
 FULL = standin.StandIn.MemoryError("cuDevicePrimaryCtxRetain failed: out of memory")

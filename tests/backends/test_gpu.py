@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from convnet.backends import make_backend, why_not_cuda
-from convnet.bench import Resident
 from convnet.data.provider import Request, cut
 from convnet.data.providers import open_provider
-from convnet.net import Net
-from convnet.reading import LayerFiles, build_graph
-from convnet.state import collect_state
+from convnet.graph.loading import LayerFiles, build_graph
+from convnet.net.net import Net
+from convnet.net.profile import Resident
+from convnet.net.state import collect_state
 
 REASON = why_not_cuda()
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(bool(REASON), reason=REASON or "a GPU is here")]
@@ -118,7 +118,7 @@ def test_the_same_run_gives_the_same_bits(definition, classes, side, mini, steps
 START = """
 import time
 from convnet.backends import make_backend
-from convnet.reading import LayerFiles, build_graph
+from convnet.graph.loading import LayerFiles, build_graph
 graph = build_graph(LayerFiles.open("layers-imagenet.cfg"), {0: 150528, 1: 1}, 1000)
 be = make_backend("cuda")
 begun = time.perf_counter()

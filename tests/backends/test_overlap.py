@@ -12,9 +12,9 @@ from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.transfers import COMPUTE, COPY
 from convnet.data.images import Crops, PictureBatch
 from convnet.errors import NumericalError
-from convnet.net import Net
-from convnet.passes import Pass
-from convnet.state import collect_state
+from convnet.layers.modes import Pass
+from convnet.net.net import Net
+from convnet.net.state import collect_state
 
 NET = """
 [data]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support import each_backend
 
-from convnet import philox
+from convnet.backends import philox
 
 
 def test_words_are_those_of_the_paper():

@@ -6,8 +6,8 @@ from support import SHARED, needs_museum, write_cifar, write_net
 
 from convnet import checkpoint, pickles
 from convnet.checkpoint import CheckpointFolder, find_latest, history_of, unpack_layers
+from convnet.cli.run import main
 from convnet.errors import CheckpointError
-from convnet.run import main
 
 
 @pytest.fixture(scope="module")

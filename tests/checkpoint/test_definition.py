@@ -6,12 +6,12 @@ from support import ORACLE, ROOT, SHARED, make_graph, needs_museum
 
 from convnet import checkpoint, pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
-from convnet.data.synthetic import fit
+from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.data.random import fit
 from convnet.errors import CheckpointError
-from convnet.layers.tree import LabelTree
-from convnet.net import Net
-from convnet.reading import LayerFiles, build_graph, parse
-from convnet.stored import stored_graph
+from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.layers.label_tree import LabelTree
+from convnet.net.net import Net
 
 HISTORICAL = sorted((SHARED / "corpus/files").rglob("layers*.cfg")) if SHARED.is_dir() else []
 SHIPPED = sorted((ROOT / "layers-cfg").glob("layers-*.cfg"))

@@ -6,12 +6,13 @@ import pytest
 from emulator import EmulatedDevice
 from support import SMALL_NET, SMALL_PARAMS
 
-from convnet import bench, kernels, timing
+from convnet.backends import timing
 from convnet.backends.cuda import Cuda
-from convnet.cli import main
-from convnet.data.synthetic import fit
-from convnet.net import Net
-from convnet.reading import LayerFiles, parse
+from convnet.cli import kernels, main
+from convnet.data.random import fit
+from convnet.graph.loading import LayerFiles, parse
+from convnet.net import profile as bench
+from convnet.net.net import Net
 
 
 @pytest.fixture(autouse=True)

@@ -7,14 +7,14 @@ from itertools import combinations
 import pytest
 from support import SHARED, default_params, needs_museum
 
-from convnet.assume import assume_data
 from convnet.cli import main
 from convnet.drawing.dot import dot
 from convnet.drawing.layout import BOX_WIDTH, lay_out
 from convnet.drawing.page import page
 from convnet.drawing.picture import HOST, megabytes, picture_of, times
 from convnet.drawing.svg import svg
-from convnet.reading import LayerFiles, parse
+from convnet.graph.infer import assume_data
+from convnet.graph.loading import LayerFiles, parse
 
 MUSEUM = SHARED / "corpus" / "files" / "2012" / "layers"
 SHIPPED = ["layers-imagenet.cfg", "layers-imagenet-1gpu.cfg", "layers-cifar10-13pct.cfg"]

@@ -8,10 +8,10 @@ import time
 import pytest
 from support import ROOT, SHARED, default_params, make_graph, needs_museum
 
-from convnet.assume import assume_data
 from convnet.cli import main
-from convnet.explain import layer_table, memories, rate_text, receptive_fields, shape_text, stored_net
-from convnet.reading import LayerFiles, parse
+from convnet.graph.analysis import layer_table, memories, rate_text, receptive_fields, shape_text, stored_net
+from convnet.graph.infer import assume_data
+from convnet.graph.loading import LayerFiles, parse
 
 CORPUS = SHARED / "corpus"
 PAIRS = [

@@ -14,7 +14,7 @@ from support import ROOT, SMALL_PARAMS, dump, write_cifar, write_net
 
 from convnet import checkpoint
 from convnet.cli import main as cli
-from convnet.run import main
+from convnet.cli.run import main
 
 COST = re.compile(r"^(\d+\.\d+) \(([\d.]+)%\)\.\.\. logprob:  ([\d.]+), ([\d.]+), ([\d.]+) ", re.MULTILINE)
 
@@ -334,7 +334,7 @@ def test_full_disk_keeps_earlier_checkpoints(place, tmp_path):
     assert main(arguments(place, tmp_path, "--max-batches", 1)) == 0
     script = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096));"
-        "from convnet.run import main; sys.exit(main(sys.argv[1:]))"
+        "from convnet.cli.run import main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", script, "--load-file", str(tmp_path), "--max-batches", "1"]
     done = subprocess.run(command, env=dict(os.environ, PYTHONPATH=str(ROOT)), capture_output=True, text=True)

@@ -220,7 +220,7 @@ def test_photographs_train(photographs, tmp_path, capsys):
     """A folder of JPEG photographs is packed, and a net learns to tell its classes apart."""
     from support import SMALL_NET, SMALL_PARAMS, write_net
 
-    from convnet.run import main
+    from convnet.cli.run import main
 
     out = tmp_path / "batches"
     said = []
@@ -249,7 +249,7 @@ def test_no_folder_of_classes(tmp_path):
 
 def test_digits_reach_three_percent(tmp_path, capsys):
     """Real input: the handwritten digits, packed and learnt within a minute."""
-    from convnet.run import main
+    from convnet.cli.run import main
 
     assert pack_digits(tmp_path / "digits") == 6
     options = ["--layer-def", "layers-digits.cfg", "--data-path", str(tmp_path / "digits"), "--save-path", str(tmp_path)]

@@ -3,11 +3,11 @@
 import pytest
 from support import BACKENDS, default_params
 
-from convnet.assume import SMALLEST
-from convnet.data.synthetic import fit
+from convnet.data.random import fit
 from convnet.errors import LayerFileError
-from convnet.net import Net
-from convnet.reading import LayerFiles, parse
+from convnet.graph.infer import SMALLEST
+from convnet.graph.loading import LayerFiles, parse
+from convnet.net.net import Net
 
 FITTED = """
 [data]

@@ -6,8 +6,8 @@ import pytest
 from support import SMALL_NET, SMALL_PARAMS
 
 from convnet.cli import main
-from convnet.diff import difference, report
-from convnet.reading import LayerFiles, build_graph
+from convnet.graph.diff import difference, report
+from convnet.graph.loading import LayerFiles, build_graph
 
 
 def graph_of(text=SMALL_NET, params=SMALL_PARAMS, dialect="auto", side=28):

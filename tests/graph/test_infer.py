@@ -7,9 +7,9 @@ import sys
 import pytest
 from support import SHARED, default_params, needs_museum
 
-from convnet.assume import assume_data, channels_of, expected_classes
 from convnet.errors import LayerFileError
-from convnet.reading import LayerFiles, parse
+from convnet.graph.infer import assume_data, channels_of, expected_classes
+from convnet.graph.loading import LayerFiles, parse
 
 NET = """
 [data]
@@ -146,5 +146,5 @@ def test_what_the_definition_declares():
 
 
 def test_needs_no_numpy():
-    code = "import sys, convnet.assume; sys.exit('numpy' in sys.modules)"
+    code = "import sys, convnet.graph.infer; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

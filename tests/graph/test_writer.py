@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from corpus import expectations, load, meaning
 
-from convnet.assume import assume_data
-from convnet.convert import main
+from convnet.cli.convert import main
+from convnet.graph.infer import assume_data
+from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.writer import TARGETS, write_files
 from convnet.language.files import shipped_folder
-from convnet.language.writer import TARGETS, write_files
-from convnet.layers.tree import LabelTree
-from convnet.reading import LayerFiles, build_graph, parse
+from convnet.layers.label_tree import LabelTree
 
 SHIPPED = sorted(shipped_folder("layers-cfg").glob("layers-*.cfg"))
 PARSED = [path for path in expectations() if not path.name.endswith(".error.json")]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from convnet.graph import Graph
+from convnet.graph.builder import Graph
+from convnet.graph.loading import LayerFiles, build_graph
 from convnet.layers import Layer
-from convnet.layers.tree import LabelTree
-from convnet.layers.weights import WeightLayer
-from convnet.reading import LayerFiles, build_graph
+from convnet.layers.label_tree import LabelTree
+from convnet.layers.weighted import WeightLayer
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
 MISSING = f"no historical files: {CORPUS} is not there"

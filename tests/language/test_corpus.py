@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from corpus import CORPUS, MISSING, build, expectations, load
 
+from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.errors import LayerFileError
-from convnet.graph import Graph
-from convnet.layers.weights import WeightLayer
-from convnet.stored import stored_graph
+from convnet.graph.builder import Graph
+from convnet.layers.weighted import WeightLayer
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason=MISSING)
 

@@ -9,10 +9,10 @@ import pytest
 from corpus import layer_files
 
 from convnet.errors import LayerFileError
+from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.writer import write_files
 from convnet.language.files import shipped_folder
 from convnet.language.source import Place, Problem
-from convnet.language.writer import write_files
-from convnet.reading import LayerFiles, build_graph, parse
 
 _FILES = LayerFiles.open("layers-cifar10-26pct.cfg")
 _WRITTEN = write_files(parse(_FILES), "2011")  # without [DEFAULT]
@@ -94,7 +94,7 @@ def test_color_only_when_asked():
 
 _TIMED = """
 import sys, time
-from convnet.reading import LayerFiles, build_graph
+from convnet.graph.loading import LayerFiles, build_graph
 files = LayerFiles.open(*sys.argv[1:3])
 def once():
     start = time.process_time()

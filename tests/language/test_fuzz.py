@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convnet.errors import LayerFileError
+from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.writer import TARGETS, write_files
 from convnet.language.files import read_text, shipped_folder
-from convnet.language.writer import TARGETS, write_files
-from convnet.reading import LayerFiles, build_graph, parse
 
 REAL = sorted([*shipped_folder("layers-cfg").glob("layer*"), *layer_files()])
 DIMS = {0: 3 * 24 * 24, 1: 1}

@@ -12,16 +12,16 @@ from html import unescape
 import pytest
 from corpus import layer_files
 
-from convnet.assume import assume_data
 from convnet.cli import main
 from convnet.errors import LayerFileError
-from convnet.explain import layer_table, stored_net
-from convnet.language.examples import CHAIN, CLASSES, DIMS, EXAMPLES, PARAMS
+from convnet.graph.analysis import layer_table, stored_net
+from convnet.graph.infer import assume_data
+from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.writer import TARGETS, write_files
 from convnet.language.files import read_text, shipped_folder
-from convnet.language.writer import TARGETS, write_files
 from convnet.layers import LAYER_TYPES
-from convnet.layers.tree import LabelTree
-from convnet.reading import LayerFiles, build_graph, parse
+from convnet.layers.examples import CHAIN, CLASSES, DIMS, EXAMPLES, PARAMS
+from convnet.layers.label_tree import LabelTree
 
 SHIPPED = shipped_folder("layers-cfg")
 NUMBERS = ["0", "-1", "9" * 19, "1e308", "nan"]

@@ -7,8 +7,8 @@ from itertools import combinations
 import pytest
 
 from convnet.errors import LayerFileError
-from convnet.language.writer import TARGETS, write_files
-from convnet.reading import LayerFiles, build_graph, parse
+from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.writer import TARGETS, write_files
 
 DEFINITION = """
 [data]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support import ORACLE, make_graph, values
 
-from convnet.layers.tree import LabelTree
-from convnet.net import Net
-from convnet.train import Plan
+from convnet.layers.label_tree import LabelTree
+from convnet.net.net import Net
+from convnet.training.trainer import Plan
 
 NET = "[data]\ntype=data\ndataIdx=0\n[fc]\ntype=fc\ninputs=data\noutputs=2\ninitW=0.5\n[cost]\ntype=cost.sum2\ninputs=fc\n"
 BASE, EPOCHS, BATCHES = 0.01, 4, 5

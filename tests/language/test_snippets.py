@@ -8,9 +8,9 @@ import pytest
 from corpus import CORPUS, MISSING
 
 from convnet.errors import LayerFileError
+from convnet.graph.loading import LayerFiles, build_graph
 from convnet.language.keys import GENERATIONS
-from convnet.layers.tree import LabelTree
-from convnet.reading import LayerFiles, build_graph
+from convnet.layers.label_tree import LabelTree
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason=MISSING)
 PATH = CORPUS / "snippets.json"

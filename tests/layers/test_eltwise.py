@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support import assert_gradients, compare, each_backend, make_graph, values
 
-from convnet.net import Net
-from convnet.passes import Pass
+from convnet.layers.modes import Pass
+from convnet.net.net import Net
 
 NET = """
 [data]

@@ -7,8 +7,8 @@ from support import ORACLE, assert_close, assert_gradients, compare, each_backen
 
 from convnet.backends.cuda import Cuda
 from convnet.errors import DataError
-from convnet.layers.tree import LabelTree
-from convnet.net import Net
+from convnet.layers.label_tree import LabelTree
+from convnet.net.net import Net
 
 
 @each_backend

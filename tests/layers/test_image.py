@@ -17,8 +17,8 @@ from support import (
 
 from convnet.data.images import Crops
 from convnet.errors import ConvnetError
-from convnet.net import Net
-from convnet.passes import Pass
+from convnet.layers.modes import Pass
+from convnet.net.net import Net
 
 
 @each_backend

@@ -17,8 +17,8 @@ from support import (
 )
 
 from convnet.language.neurons import TYPES
-from convnet.net import Net
-from convnet.passes import Pass
+from convnet.layers.modes import Pass
+from convnet.net.net import Net
 
 SPELLINGS = ["ident", "logistic", "relu", "brelu[1.5]", "abs", "tanh[1.7,0.6]", "drelu[2]", "softrelu", "square", "sqrt"]
 SPELLINGS += ["linear[3,2.2]", "log[1.5]"]

@@ -4,11 +4,11 @@ import pytest
 from support import ROOT
 
 from convnet.errors import LayerFileError
-from convnet.language.examples import CHAIN, CLASSES, DIMS, EXAMPLES, PARAMS, PRELUDE, PRELUDE_PARAMS
-from convnet.language.reference_page import PAGE, page
+from convnet.graph.loading import LayerFiles, build_graph
 from convnet.layers import LAYER_TYPES
-from convnet.layers.tree import LabelTree
-from convnet.reading import LayerFiles, build_graph
+from convnet.layers.examples import CHAIN, CLASSES, DIMS, EXAMPLES, PARAMS, PRELUDE, PRELUDE_PARAMS
+from convnet.layers.label_tree import LabelTree
+from convnet.layers.reference_page import PAGE, page
 
 
 def build(definition, params):
@@ -16,7 +16,7 @@ def build(definition, params):
 
 
 def test_page_is_current():
-    assert (ROOT / PAGE).read_text(encoding="utf-8") == page(), "run: python -m convnet.language.reference_page"
+    assert (ROOT / PAGE).read_text(encoding="utf-8") == page(), "run: python -m convnet.layers.reference_page"
 
 
 def test_every_key_of_every_type_is_there():

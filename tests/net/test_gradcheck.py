@@ -7,9 +7,9 @@ import pytest
 from support import ROOT, SHARED, SMALL_NET, SMALL_PARAMS, default_params, make_graph, needs_museum, values, write_net
 
 from convnet.backends.reference import Reference
-from convnet.gradcheck import check_gradients, original_step
-from convnet.net import Net
-from convnet.run import main
+from convnet.cli.run import main
+from convnet.net.gradcheck import check_gradients, original_step
+from convnet.net.net import Net
 
 EXAMPLES = SHARED / "corpus/files"
 HISTORICAL = ["2011/example-layers/layers.gc", "2012/example-layers/layers.gc", "2014/layers/layers-cifar10-11pct"]

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from support import SMALL_NET, SMALL_PARAMS, write_cifar, write_net
 
-from convnet import checkpoint, initw
+from convnet import checkpoint
+from convnet.checkpoint import initw
+from convnet.cli.run import main
 from convnet.errors import ConvnetError
-from convnet.initial import initial_state
-from convnet.reading import LayerFiles, build_graph
-from convnet.run import main
+from convnet.graph.loading import LayerFiles, build_graph
+from convnet.net.initial import initial_state
 
 OWN = """
 import numpy as np

@@ -12,8 +12,8 @@ from convnet.backends.cuda import Cuda
 from convnet.backends.host import host_memory
 from convnet.cli import main
 from convnet.errors import BackendError
-from convnet.explain import memories
-from convnet.room import check_room
+from convnet.graph.analysis import memories
+from convnet.net.memory_check import check_room
 
 NET = """
 [data]

@@ -6,11 +6,11 @@ from support import BACKENDS, SHARED, assert_close, default_params, each_backend
 
 from convnet.backends.reference import Reference
 from convnet.errors import NumericalError
-from convnet.initial import initial_state
-from convnet.net import Net
-from convnet.passes import Pass
-from convnet.reading import LayerFiles, build_graph
-from convnet.state import collect_state
+from convnet.graph.loading import LayerFiles, build_graph
+from convnet.layers.modes import Pass
+from convnet.net.initial import initial_state
+from convnet.net.net import Net
+from convnet.net.state import collect_state
 
 NET = """
 [data]

@@ -8,11 +8,11 @@ from support import BACKENDS, ROOT, assert_close, default_params, make_graph, va
 from convnet.backends import make_backends
 from convnet.backends.cuda import Cuda
 from convnet.backends.reference import Reference
-from convnet.gradcheck import check_gradients
-from convnet.net import Net
-from convnet.placement import logical_devices, place, remarks
-from convnet.reading import LayerFiles, build_graph
-from convnet.state import collect_state
+from convnet.graph.loading import LayerFiles, build_graph
+from convnet.net.gradcheck import check_gradients
+from convnet.net.net import Net
+from convnet.net.placement import logical_devices, place, remarks
+from convnet.net.state import collect_state
 
 HEAD = """
 [data]

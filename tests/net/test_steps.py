@@ -7,9 +7,9 @@ from support import BACKENDS, SMALL_NET, SMALL_PARAMS, make_graph
 
 from convnet.backends.cuda import Cuda
 from convnet.errors import BackendError, NumericalError
-from convnet.net import Net
-from convnet.state import collect_state
-from convnet.steps import varying
+from convnet.net.net import Net
+from convnet.net.state import collect_state
+from convnet.net.steps import varying
 
 # Everything that random numbers, several users of one matrix or the host's choices could make differ between steps.
 NET = """

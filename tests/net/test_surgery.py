@@ -5,14 +5,14 @@ import pytest
 from support import BACKENDS, SMALL_NET, SMALL_PARAMS, default_params, values, write_cifar, write_net
 
 import convnet
-from convnet.changes import Changes
+from convnet.cli.run import main
 from convnet.errors import OptionError
-from convnet.initial import initial_state
-from convnet.net import Net
-from convnet.passes import Pass
-from convnet.reading import LayerFiles, build_graph
-from convnet.run import main
-from convnet.surgery import operate
+from convnet.graph.changes import Changes
+from convnet.graph.loading import LayerFiles, build_graph
+from convnet.layers.modes import Pass
+from convnet.net.initial import initial_state
+from convnet.net.net import Net
+from convnet.net.surgery import operate
 
 TWINS = """
 [data]

@@ -6,9 +6,9 @@ from support import ORACLE, assert_close, each_backend, make_graph, values
 
 from convnet.backends.reference import Reference
 from convnet.language.schedules import Schedule
-from convnet.net import Net
-from convnet.state import collect_state, learning_of
-from convnet.weights import Learning, Weights
+from convnet.net.net import Net
+from convnet.net.state import collect_state, learning_of
+from convnet.net.weights import Learning, Weights
 
 
 def weights(be, value, learning, **options):

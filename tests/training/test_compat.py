@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from support import ORACLE, ROOT, SHARED, make_graph, needs_museum, values, write_cifar, write_net
 
+from convnet.cli.run import main
 from convnet.compat import COMPAT, Compat
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
-from convnet.net import Net
+from convnet.net.net import Net
 from convnet.options import OPTIONS
-from convnet.run import main
 
 PAGE = ROOT / "docs" / "fidelity.md"
 FC = """

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support import ORACLE, default_params, make_graph, problems_of, values
 
-from convnet.net import Net
-from convnet.outputs import FILTERS, Outputs, recognise
-from convnet.stored import stored_graph
+from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.net.net import Net
+from convnet.training.costs import FILTERS, Outputs, recognise
 
 NET = """
 [data]

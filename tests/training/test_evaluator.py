@@ -5,10 +5,11 @@ import pytest
 from support import SHARED, needs_museum, write_cifar, write_net
 
 import convnet
-from convnet import pickles, show
+from convnet import pickles
+from convnet.cli import shownet as show
+from convnet.cli.run import main
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
-from convnet.run import main
 
 
 @pytest.fixture(scope="module")

@@ -22,10 +22,10 @@ from convnet.backends.cuda.neuron import NeuronOps
 from convnet.backends.cuda.norm import NormOps
 from convnet.backends.cuda.pool import PoolOps
 from convnet.backends.cuda.weights import WeightOps
-from convnet.philox import step_words
+from convnet.backends.philox import step_words
 
 if TYPE_CHECKING:
-    from convnet.graph import Graph
+    from convnet.graph.builder import Graph
 
 
 class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, WeightOps, EltwiseOps):

@@ -25,9 +25,9 @@ from convnet.backends.cuda.blas import WORKSPACE, Blas
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.contexts import Current, living, primary_context, uncollected
 from convnet.backends.cuda.device import Device, Dim, convert, formats, three
+from convnet.backends.cuda.events import Mark, Marks
 from convnet.backends.cuda.graphs import Graph, find_graphs
 from convnet.backends.cuda.machine import capability_of, check_libraries, find_gpu, load_driver, told
-from convnet.backends.cuda.marks import Mark, Marks
 from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import COMPUTE
 from convnet.errors import BackendError

@@ -14,8 +14,8 @@ from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.compile import Compiler, build, find_compiler
 from convnet.backends.cuda.recorder import Recorder, blank_inputs, empty_state
 from convnet.backends.cuda.source import Source
-from convnet.graph import Graph
-from convnet.net import Net
+from convnet.graph.builder import Graph
+from convnet.net.net import Net
 
 
 def sources_of(graph: Graph, cases: int, recorder: Recorder, training: bool = True) -> list[Source]:

@@ -9,8 +9,8 @@ import numpy as np
 from convnet.backends.cuda.array import Buffer, DeviceArray
 from convnet.backends.cuda.device import Device, Dim, convert
 from convnet.backends.cuda.source import Source, signatures
-from convnet.graph import Graph
-from convnet.layers.weights import WeightLayer
+from convnet.graph.builder import Graph
+from convnet.layers.weighted import WeightLayer
 
 
 class Recorder(Device):

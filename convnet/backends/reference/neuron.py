@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convnet import philox
+from convnet.backends import philox
 from convnet.backends.reference.common import store
 
 _FORWARD = {

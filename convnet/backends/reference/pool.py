@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convnet import philox
+from convnet.backends import philox
 from convnet.backends.reference.common import store, windows
 
 

@@ -1,0 +1,1 @@
+"""``convnet.load``, ``convnet.build`` and the ``Network`` that they give."""

@@ -1,0 +1,1 @@
+"""A graph on backends: arrays, passes, steps, weights, and where they lie."""

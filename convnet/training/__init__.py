@@ -1,0 +1,1 @@
+"""What a run does: opens what its options name, trains, tests, saves, and prints."""
