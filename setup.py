@@ -67,7 +67,7 @@ EXTENSIONS = [
         extra_compile_args=[*COMPILE, *OPENMP],
         extra_link_args=OPENMP,
     ),
-    Extension("convnet.data._pack", ["convnet/data/_pack.pyx"], extra_compile_args=["-O3", *OPENMP], extra_link_args=OPENMP),
+    Extension("convnet.backends.cpu._pack", [CPU + "_pack.pyx"], extra_compile_args=["-O3", *OPENMP], extra_link_args=OPENMP),
 ]
 
 if __name__ == "__main__":

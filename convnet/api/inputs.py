@@ -19,7 +19,7 @@ from convnet.data.pictures import fit
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.graph.infer import channels_of
 from convnet.pickles import text_of
 

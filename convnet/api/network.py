@@ -34,7 +34,7 @@ from convnet.data.providers import open_provider
 from convnet.data.random import fit
 from convnet.errors import CheckpointError, ConvnetError, DataError
 from convnet.graph.analysis import layer_table
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.language.source import nearest
 from convnet.layers.modes import Pass

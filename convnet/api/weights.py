@@ -10,7 +10,8 @@ import numpy as np
 from convnet.errors import ConvnetError
 from convnet.language.source import nearest
 from convnet.layers.weighted import WeightLayer
-from convnet.net.net import Net, Node
+from convnet.net.net import Net
+from convnet.net.node import Node
 from convnet.net.state import collect_state
 
 

@@ -18,15 +18,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from convnet.backends.host import host_memory
 from convnet.backends.philox import Key
-
-if TYPE_CHECKING:
-    from convnet.graph.builder import Graph
 
 Array = Any  # a backend's own array
 
@@ -109,8 +106,11 @@ class Backend(ABC):
         """Let the random ops of what was captured draw the numbers of ``step`` from now on."""
         raise NotImplementedError(self.name)
 
-    def prepare(self, graph: Graph, cases: int, training: bool = True) -> None:
-        """Get ready to run ``graph`` on so many cases, or only to test: where kernels are compiled, all of them at once."""
+    def prepare(self, run: Callable[[Backend], None]) -> None:
+        """Get ready for what ``run`` asks of a backend: where kernels are compiled, all of them at once.
+
+        ``run`` is called with a backend that only notes its ops, and holds no values.
+        """
 
     def memory(self) -> tuple[int, int] | None:
         """(free, total) bytes for arrays, where that is known: of this machine, unless a device has its own."""

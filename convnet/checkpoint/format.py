@@ -14,7 +14,7 @@ from typing import Any
 from convnet import pickles
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.errors import CheckpointError
-from convnet.graph.changes import Changes
+from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.label_tree import LabelTree

@@ -12,15 +12,15 @@ from convnet.language.source import nearest
 # verb: (module with main(arguments, prog), one line of help)
 VERBS = {
     "run": ("convnet.run", "train, test, or go on training a network"),
-    "explain": ("convnet.graph.analysis", "say what every layer of a definition is, has and costs"),
-    "diff": ("convnet.graph.diff", "say what changed in meaning from one definition to another"),
+    "explain": ("convnet.cli.explain", "say what every layer of a definition is, has and costs"),
+    "diff": ("convnet.cli.diff", "say what changed in meaning from one definition to another"),
     "draw": ("convnet.cli.draw", "draw the graph of a definition as a picture"),
-    "bench": ("convnet.net.profile", "time a training step, layer by layer"),
+    "bench": ("convnet.cli.bench", "time a training step, layer by layer"),
     "kernels": ("convnet.cli.kernels", "show the CUDA kernels of a layer"),
     "doctor": ("convnet.cli.doctor", "say what this machine can run, and how to mend what is wrong"),
     "shownet": ("convnet.cli.shownet", "draw filters and learning curves of a checkpoint"),
     "convert": ("convnet.cli.convert", "translate layer files between their dialects and TOML"),
-    "makebatches": ("convnet.data.make", "pack a folder of pictures, or the digits, into batches"),
+    "makebatches": ("convnet.cli.makebatches", "pack a folder of pictures, or the digits, into batches"),
 }
 
 

@@ -20,7 +20,7 @@ from convnet.checkpoint.format import tree_of
 from convnet.data.provider import Provider
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
 from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, each_check, original_step
 from convnet.net.initial import initial_state

@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import argparse
 import re
-import struct
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from convnet.backends.cuda.cubin import resources_of
 from convnet.errors import BackendError, ConvnetError, OptionError
 from convnet.language.source import nearest
 
 _MOST_WARPS = {75: 32, 86: 48, 87: 48, 89: 48, 120: 48, 121: 48}  # per multiprocessor; 64 elsewhere
-_SIZED, _REGISTERS = 4, 0x2F  # of entries in .nv.info
 _SHARED = {75: 64, 80: 164, 87: 164, 86: 100, 89: 100, 120: 100, 121: 100}  # KiB per multiprocessor; 228 elsewhere
 
 
@@ -51,9 +50,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
 def launches_of(definition: str, params: str | None, layer: str, mini: int, math: str = "float32") -> list[Launch]:
     """The kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
     from convnet.backends.cuda import Cuda
-    from convnet.backends.cuda.recorder import Recorder, blank_inputs, empty_state
+    from convnet.backends.cuda.recorder import Recorder
     from convnet.data.random import fit
     from convnet.graph.loading import LayerFiles, parse
+    from convnet.net.dry_run import blank_inputs, empty_state
     from convnet.net.net import Net
 
     files = LayerFiles.open(definition, params)
@@ -110,45 +110,6 @@ def resources_text(resources: dict[str, int], launch: Launch, capability: int) -
     )
     share = blocks * warps / most
     return f"{registers} registers, {shared} bytes of shared memory, {blocks * warps} of {most} warps resident ({share:.0%})"
-
-
-def resources_of(cubin: bytes, kernel: str) -> dict[str, int]:
-    """Registers per thread and static shared bytes of a kernel, read from the ELF sections of its machine code."""
-    sections = _sections(cubin)
-    text = sections.get(f".text.{kernel}")
-    if text is None:
-        raise BackendError(f"no {kernel} in this machine code")
-    shared = sections.get(f".nv.shared.{kernel}", (0, 0, 0))[1]
-    return {"registers": _register_counts(cubin, sections).get(text[0] & 0xFFFFFF, text[0] >> 24), "shared": shared}
-
-
-def _register_counts(cubin: bytes, sections: dict[str, tuple[int, int, int]]) -> dict[int, int]:
-    """Registers by symbol number, from the attributes in ``.nv.info`` (older compilers: the high byte of sh_info)."""
-    _, size, at = sections.get(".nv.info", (0, 0, 0))
-    end, found = at + size, {}
-    while at < end:
-        form, attribute, length = struct.unpack_from("<BBH", cubin, at)
-        at += 4
-        if form == _SIZED:
-            if attribute == _REGISTERS:
-                symbol, count = struct.unpack_from("<II", cubin, at)
-                found[symbol] = count
-            at += length
-    return found
-
-
-def _sections(elf: bytes) -> dict[str, tuple[int, int, int]]:
-    """(sh_info, sh_size, sh_offset) by name, of a 64-bit ELF file."""
-    start, size, count, names = (
-        struct.unpack_from("<Q", elf, 40)[0], *struct.unpack_from("<HHH", elf, 58)
-    )  # fmt: skip
-    headers = [struct.unpack_from("<IIQQQQIIQQ", elf, start + i * size) for i in range(count)]
-    table = headers[names][4]
-    found = {}
-    for header in headers:
-        end = elf.index(b"\0", table + header[0])
-        found[elf[table + header[0] : end].decode()] = (header[7], header[5], header[4])
-    return found
 
 
 def _extents(extents: tuple[int, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -22,9 +23,19 @@ def tell_problems(problems: Iterable[Problem]) -> None:
         print(problem.render(colored(sys.stderr)), file=sys.stderr)
 
 
-def warn(text: str) -> None:
-    """Write what a person may want to know though all goes on."""
-    print(f"convnet: warning: {text}", file=sys.stderr)
+class _ToStandardError(logging.Handler):
+    """Writes warnings of the library as the command line writes everything; to ``sys.stderr`` as it is then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"convnet: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+
+
+def show_warnings() -> None:
+    """Let the library's warnings (logger ``convnet``) be seen on standard error, once each."""
+    logger = logging.getLogger("convnet")
+    if not any(isinstance(handler, _ToStandardError) for handler in logger.handlers):
+        logger.addHandler(_ToStandardError())
+        logger.propagate = False
 
 
 def tell(error: ConvnetError) -> int:

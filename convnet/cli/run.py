@@ -15,9 +15,9 @@ from pathlib import Path
 from convnet import options as declared
 from convnet.backends.base import Backend
 from convnet.cli.check_grads import check_grads
-from convnet.cli.messages import tell
+from convnet.cli.messages import show_warnings, tell, tell_problems
 from convnet.errors import ConvnetError
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.training.log import Printer
 from convnet.training.session import Opening, Session
 from convnet.training.trainer import Trainer
@@ -25,6 +25,7 @@ from convnet.training.trainer import Trainer
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
     """Run with command-line arguments; returns the exit status, having printed one clear line for any error."""
+    show_warnings()
     try:
         return run(sys.argv[1:] if arguments is None else arguments, prog)
     except ConvnetError as error:
@@ -48,7 +49,9 @@ def run(arguments: Sequence[str], prog: str = "convnet run") -> int:
     if given.get("check_grads"):
         return check_grads(opening, printer)
     session = Session.open(opening)
-    graph = session.graph(printer)
+    graph = session.shape()
+    tell_problems(graph.warnings)
+    graph = session.prepare(graph, printer)
     backends = session.backends(graph)
     printer.importing(backends[0].name)
     net = session.net(graph, backends)

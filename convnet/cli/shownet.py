@@ -16,24 +16,22 @@ curves and predictions needs matplotlib (the extra ``plot``).
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from convnet.checkpoint import find_latest, history_of, load, position_of, stored_option, unpack_layers
+from convnet.checkpoint import find_latest, load, unpack_layers
+from convnet.cli.messages import tell_problems
+from convnet.drawing.curves import Curves, draw_cost, load_pyplot
+from convnet.drawing.filters import filter_mosaic, filters_of, normalise
 from convnet.errors import ConvnetError, OptionError
 from convnet.language.source import nearest
 from convnet.options import BY_NAME, CommandParser, zero_one
-from convnet.training.costs import Outputs
 
-_PER_ROW = 16
-_MOST = 16 * 24  # filters shown; the rest is left out
 _DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
 
@@ -73,114 +71,6 @@ def show(arguments: Sequence[str] | None, prog: str = "convnet shownet") -> int:
     return 0
 
 
-def filter_mosaic(filters: np.ndarray, color: bool) -> np.ndarray:
-    """Filters (channels, k, k, count) as one picture: rows of them with one-pixel black gaps, values in 0 to 1.
-
-    In ``color`` three channels make one coloured patch; else the channels of a filter stand side by side in grey.
-    """
-    channels, k, _, count = filters[..., :_MOST].shape
-    per_row = _PER_ROW if color else max(1, math.ceil(_PER_ROW / channels))
-    rows = math.ceil(count / per_row)
-    wide = k if color else k * channels
-    canvas = np.zeros((rows * (k + 1) + 1, per_row * (wide + 1) + 1, 3 if color else 1))
-    for i in range(count):
-        y, x = 1 + (i // per_row) * (k + 1), 1 + (i % per_row) * (wide + 1)
-        patch = filters[..., i]
-        flat = patch.transpose(1, 2, 0) if color else patch.transpose(1, 0, 2).reshape(k, wide)[..., None]
-        canvas[y : y + k, x : x + wide] = flat
-    return canvas
-
-
-def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: int = 0) -> np.ndarray:
-    """Weight matrix ``index`` of a stored layer as filters (channels, k, k, count).
-
-    A local layer shows, for output map ``plane``, its filter at every position. A fully-connected layer needs
-    ``channels`` to see its inputs as square maps. Raises ``ConvnetError`` where that is impossible.
-    """
-    name = layer["name"]
-    matrices = layer.get("weights")
-    if not isinstance(matrices, list) or not matrices:
-        raise ConvnetError(f"layer '{name}' of type {layer['type']} has no weights to show")
-    if not 0 <= index < len(matrices):
-        raise OptionError(f"--input-idx {index}: layer '{name}' has {len(matrices)} weight matrices, counted from 0")
-    weights = np.asarray(matrices[index], np.float64)
-    if layer["type"] in ("conv", "local"):
-        C, k = int(layer["filterChannels"][index]), int(layer["filterSize"][index])
-        if layer["type"] == "conv":
-            return weights.reshape(C, k, k, -1)
-        places = weights.reshape(-1, C, k, k, weights.shape[1])  # w[m, c, ky, kx, f]
-        if not 0 <= plane < places.shape[-1]:
-            raise OptionError(f"--local-plane {plane}: layer '{name}' has {places.shape[-1]} maps, counted from 0")
-        return places[..., plane].transpose(1, 2, 3, 0)
-    side = math.isqrt(len(weights) // channels) if channels else 0
-    if not channels or side * side * channels != len(weights):
-        raise OptionError(f"layer '{name}' has {len(weights)} inputs: --channels must say how many square maps they are")
-    return weights.reshape(channels, side, side, -1)
-
-
-def normalise(filters: np.ndarray, each: bool = False) -> np.ndarray:
-    """All filters scaled together to 0 to 1, or first each to mean 0 and variance 1."""
-    if each:
-        axes = (0, 1, 2)
-        spread = filters.std(axis=axes, keepdims=True)
-        filters = (filters - filters.mean(axis=axes, keepdims=True)) / np.where(spread > 0, spread, 1)
-    low, high = filters.min(), filters.max()
-    return (filters - low) / (high - low) if high > low else filters * 0 + 0.5
-
-
-@dataclass
-class Curves:
-    """One value of one cost: ``train`` per data batch, ``test`` at the batches ``tested``; the batches of an epoch."""
-
-    train: list[float]
-    test: list[float]
-    tested: list[int]
-    epoch: int
-
-    @classmethod
-    def of(cls, checkpoint: dict[str, Any], name: str, index: int, smooth: bool) -> Curves:
-        """Read a checkpoint's history; ``smooth`` means over as many tests as there are test batches."""
-        history, position = history_of(checkpoint), position_of(checkpoint)
-        outputs = Outputs.of_stored(unpack_layers(checkpoint))
-        shown = ([outputs.shown(*pair) for pair in history[key]] for key in ("train_outputs", "test_outputs"))
-        train, test = (_curve(costs, name, index) for costs in shown)
-        if smooth:
-            span = max(1, len(stored_option(checkpoint, "test_range") or [1]))
-            test = [float(np.mean(test[max(0, i - span + 1) : i + 1])) for i in range(len(test))]
-        every = stored_option(checkpoint, "test_freq") or max(1, len(train) // max(1, len(test)))
-        tested = position.get("tests_at") or [every * (i + 1) for i in range(len(test))]
-        return cls(train, test, tested, len(stored_option(checkpoint, "train_range") or train) or 1)
-
-
-def draw_cost(curves: Curves, title: str, out: Path) -> None:
-    """Training costs in black, test costs in red and held until the next test, as the originals drew them."""
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(8, 5))
-    batches = len(curves.train)
-    axes.plot(np.arange(1, batches + 1) / curves.epoch, curves.train, "k-", label="Training set")
-    if curves.test:
-        held = [*curves.tested, max(batches, curves.tested[-1])]
-        axes.plot(
-            np.array(held) / curves.epoch, [*curves.test, curves.test[-1]], "r-", drawstyle="steps-post", label="Test set"
-        )
-    axes.set(title=title, xlabel="Epoch", ylabel=title)
-    axes.legend()
-    figure.savefig(out, dpi=100)
-    pyplot.close(figure)
-
-
-def _pyplot() -> Any:
-    """matplotlib, drawing off the screen."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
-
-
 def _show_cost(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
     curves = Curves.of(checkpoint, args.show_cost, args.cost_idx, bool(args.smooth_test_errors))
     draw_cost(curves, f"{args.show_cost}[{args.cost_idx}]", out)
@@ -189,7 +79,7 @@ def _show_cost(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) 
 def _show_preds(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
     from convnet.drawing import samples
 
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     cases = samples.predictions(_test_set(args), args.show_preds, bool(args.only_errors), args.seed)
     heading = "Mistaken test samples" if args.only_errors else "Random test samples"
     samples.draw_predictions(cases, heading, out, pyplot)
@@ -219,7 +109,9 @@ def _test_set(args: argparse.Namespace) -> Any:
     from convnet.drawing.samples import TestSet
 
     given = {name: value for name in _DATA_OPTIONS if (value := getattr(args, name)) is not None}
-    return TestSet(args.load_file, given)
+    test_set = TestSet(args.load_file, given)
+    tell_problems(test_set.graph.warnings)
+    return test_set
 
 
 def _show_filters(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
@@ -247,19 +139,6 @@ def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]
         return towers
     hint = nearest(name, layers)
     raise OptionError(f"no layer '{name}' in the checkpoint" + (f"; did you mean '{hint}'?" if hint else ""))
-
-
-def _curve(outputs: Sequence[dict[str, list[float]]], name: str, index: int) -> list[float]:
-    known = sorted({cost for costs in outputs for cost in costs})
-    if outputs and name not in known:
-        hint = nearest(name, known)
-        raise OptionError(
-            f"no cost '{name}' in the checkpoint; it has {', '.join(known)}" + (f"; did you mean '{hint}'?" if hint else "")
-        )
-    values = [costs[name] for costs in outputs if name in costs]
-    if any(index >= len(value) or index < 0 for value in values):
-        raise OptionError(f"--cost-idx {index}: '{name}' has {len(values[0])} values, counted from 0")
-    return [value[index] for value in values]
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from convnet.compat import COMPAT, Compat
 from convnet.data.provider import Batch, Request
 from convnet.errors import DataError
+from convnet.generation import COMPAT, Compat
 
 
 @dataclass

@@ -9,10 +9,8 @@ batches are for testing. A picture that cannot be read is left out and named in 
 
 from __future__ import annotations
 
-import argparse
 import io
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,29 +20,12 @@ from PIL import Image
 
 from convnet import pickles
 from convnet.data.pictures import fit
-from convnet.errors import ConvnetError, DataError
-from convnet.options import CommandParser
+from convnet.errors import DataError
 from convnet.storage import write_atomically
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _DIGIT_BATCHES = 6
 _PCA_PIXELS = 512  # of each picture, for the colour axes
-
-
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
-    """Make batches as the options say; returns the exit status."""
-    try:
-        args = _parser(prog).parse_args(arguments)
-        out = Path(args.out)
-        if args.source == "digits":
-            batches = pack_digits(out)
-        else:
-            batches = pack_folder(Path(args.source), out, args.size, args.batch_size, args.test_share, args.seed, say=print)
-        print(f"Wrote {batches} batches to {out}; train with --data-path {out}")
-        return 0
-    except ConvnetError as error:
-        print(f"convnet: {error}", file=sys.stderr)
-        return error.exit_code
 
 
 def pack_digits(out: Path) -> int:
@@ -189,16 +170,3 @@ def _write(path: Path, value: dict[str, Any]) -> None:
         write_atomically(path, lambda file: pickles.dump(value, file))
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = CommandParser(prog=prog, description=__doc__.splitlines()[0] if __doc__ else "", allow_abbrev=False)
-    parser.add_argument("source", help="folder with one sub-folder of pictures per class, or the word 'digits'")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the batches")
-    parser.add_argument("--size", type=int, default=256, metavar="N", help="side of the stored pictures [256]")
-    parser.add_argument("--batch-size", type=int, default=1024, metavar="N", help="pictures per batch [1024]")
-    parser.add_argument(
-        "--test-share", type=float, default=0.1, metavar="X", help="share of pictures kept for testing [0.1]"
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the shuffle [0]")
-    return parser

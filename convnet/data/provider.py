@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from convnet.compat import COMPAT, Compat
 from convnet.errors import DataError
+from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from convnet.graph.analysis import memories, rate_text, receptive_fields, shape_text
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.conv import Windowed
 from convnet.layers.data import Data

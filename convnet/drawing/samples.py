@@ -48,7 +48,7 @@ class TestSet:
         session = Session.open(Opening.of({"load_file": load_file, "test_only": 1, **options}))
         self.provider: Provider = session.test
         self.number: int = session.options["test_range"][0]
-        self.graph = session.graph(Printer())
+        self.graph = session.prepare(session.shape(), Printer())
         self.net: Net = session.net(self.graph, session.backends(self.graph))
 
     def outputs(self, names: Sequence[str], most: int = 0) -> list[np.ndarray]:

@@ -12,18 +12,13 @@ divides are not counted.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from convnet.checkpoint.layer_dicts import stored_graph
-from convnet.cli.common import Parser, open_definition, told
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.conv import Windowed
-from convnet.layers.image import Blur
 from convnet.layers.norm import Norm
 from convnet.layers.weighted import WeightLayer
 
@@ -31,74 +26,7 @@ _FLOAT = 4  # bytes
 Field = tuple[int, int]  # size and step of a receptive field, in pixels of the data
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet explain") -> int:
-    """Explain a definition; returns the exit status."""
-    return told(_explain, arguments, prog)
-
-
-def _explain(arguments: Sequence[str] | None, prog: str) -> int:
-    parser = Parser(prog, "Say what every layer of a definition is, has and costs.")
-    parser.add_argument("definition", metavar="DEF", help="layer definition file, or the name of one that is shipped")
-    parser.add_argument("params", metavar="PARAMS", nargs="?", help="layer parameter file [the one beside DEF]")
-    parser.add_argument("--json", action="store_true", help="print what the originals would store of each layer")
-    args = parser.parse_args(arguments)
-    assumed = open_definition(args, args.definition, args.params)
-    if args.json:
-        print(json.dumps(stored_net(assumed.graph, args.mini), indent=1, sort_keys=True))
-    else:
-        print("\n".join([*assumed.notes, *[""] * bool(assumed.notes), layer_table(assumed.graph, args.mini)]))
-    return 0
-
-
 # -- what the originals stored
-
-
-def stored_net(graph: Graph, mini: int = 128) -> dict[str, Any]:
-    """``{"layers": [...], "totals": {...}}``: each layer's dict as the files' generation stores it, arrays by their shapes.
-
-    Layers stand in file order, each detached neuron behind its source.
-    """
-    stored = {layer["name"]: layer for layer in stored_graph(graph, graph.dialect)}
-    for layer in graph.declared:
-        if isinstance(layer, WeightLayer):
-            stored[layer.name] |= _arrays(layer)
-        if isinstance(layer, Windowed) and graph.dialect != "2014":
-            lengths = [layer.groups[i] * layer.filterChannels[i] for i in range(len(layer.inputs))]
-            stored[layer.name]["filterConnsLen"] = [n * sparse for n, sparse in zip(lengths, layer.randSparse, strict=True)]
-        if isinstance(layer, Blur):
-            taps = stored[layer.name]["filter"]
-            stored[layer.name]["filter"] = {"dtype": "float32", "shape": [1, len(taps)], "values": taps}
-    return {"layers": [stored[name] for name in graph.layers], "totals": _totals(graph, mini)}
-
-
-def _arrays(layer: WeightLayer) -> dict[str, Any]:
-    weights = [
-        _array(layer.weight_shape(i), layer.order) | {"shared": owner is not None} for i, owner in enumerate(layer.owners)
-    ]
-    # What a function would make of the biases is not known before it runs.
-    value = {} if layer.values["initBFunc"] else {"value": float(layer.initB)}
-    return {"weights": weights, "biases": _array(layer.bias_shape(), "C") | value}
-
-
-def _array(shape: tuple[int, int], order: str) -> dict[str, Any]:
-    rows, columns = shape
-    return {"shape": [rows, columns], "dtype": "float32", "order": "CF" if 1 in shape else order, "count": rows * columns}
-
-
-def _totals(graph: Graph, mini: int) -> dict[str, int]:
-    arrays = [_arrays(layer) for layer in graph.declared if isinstance(layer, WeightLayer)]
-    weights = [matrix for held in arrays for matrix in held["weights"]]
-    unique = sum(matrix["count"] for matrix in weights if not matrix["shared"])
-    biases = sum(held["biases"]["count"] for held in arrays)
-    return {
-        "num_layers": len(graph.layers),
-        "params": unique + biases,
-        "weights_unique": unique,
-        "weights_incl_shared": sum(matrix["count"] for matrix in weights),
-        "biases": biases,
-        "multiply_adds": sum(layer.macs() for layer in graph.layers.values()),
-        "memory": sum(memory.total for memory in memories(graph, mini).values()),
-    }
 
 
 # -- measures

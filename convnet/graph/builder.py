@@ -7,13 +7,12 @@ exist when there is no error in it. No arrays here: a ``Net`` is made from a ``G
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
-from convnet.graph.changes import NO_CHANGES, Changes
+from convnet.graph.graph import NO_CHANGES, Changes, Graph
 from convnet.language.dialect import detect
 from convnet.language.ini import Document, interpolate
 from convnet.language.keys import REQUIRED
-from convnet.language.source import Problem, Problems, nearest, one_of
+from convnet.language.source import Problems, nearest, one_of
 from convnet.language.typed import Reader
 from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.base import Check
@@ -23,60 +22,6 @@ from convnet.layers.weighted import WeightLayer
 
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
 _MISSPELT = 0.75  # likeness from which on a word is read as the type it resembles; below, it is another program's
-
-
-@dataclass
-class Graph:
-    """A network: its layers in the order in which they run, and what it was made from.
-
-    ``declared`` holds the layers of the file in file order, ``neurons`` those detached from them. ``dialect`` is the
-    generation of the files. ``warnings`` is what an original accepted silently and wrongly.
-    """
-
-    definition: Document
-    params: Document | None
-    dialect: str
-    declared: list[Layer] = field(default_factory=list)
-    neurons: list[Layer] = field(default_factory=list)
-    warnings: list[Problem] = field(default_factory=list)
-    data_dims: dict[int, int] = field(default_factory=dict)
-    classes: int | None = None
-
-    @property
-    def layers(self) -> dict[str, Layer]:
-        """All layers by name, in running order: file order, with each neuron right behind its source."""
-        behind = {neuron.detached_from: neuron for neuron in self.neurons}
-        ordered: dict[str, Layer] = {}
-        for layer in self.declared:
-            ordered[layer.name] = layer
-            if layer.name in behind:
-                ordered[behind[layer.name].name] = behind[layer.name]
-        return ordered
-
-    @property
-    def in_file_order(self) -> list[Layer]:
-        """Declared layers, then detached neurons in the order of their sources, as the originals list them."""
-        return [*self.declared, *self.neurons]
-
-    @property
-    def costs(self) -> list[Layer]:
-        return [layer for layer in self.declared if layer.is_cost]
-
-    def gradient_layers(self, frozen_too: bool = False) -> set[str]:
-        """Names of layers whose outputs need a gradient: they learn, or something below them does (numerics 3.3).
-
-        ``frozen_too``: all weights count as learning, as a gradient check wants it.
-        """
-        wanting: set[str] = set()
-        for layer in self.layers.values():
-            learns = layer.learns or (frozen_too and isinstance(layer, WeightLayer))
-            if not layer.is_cost and (learns or any(source.name in wanting for source in layer.sources)):
-                wanting.add(layer.name)
-        return wanting
-
-    def parameters(self) -> int:
-        """Number of weights and biases, shared ones counted once."""
-        return sum(layer.parameters() for layer in self.declared if isinstance(layer, WeightLayer))
 
 
 class Builder:

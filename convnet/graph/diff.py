@@ -9,14 +9,12 @@ nor do keys that only steer the originals' kernels.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-from convnet.cli.common import Parser, open_definition, told
 from convnet.graph.analysis import shape_text
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.language.keys import Key
 from convnet.language.schedules import CONSTANT, RATE, Rate, Schedule
 from convnet.layers import Layer
@@ -27,7 +25,6 @@ _NO_EFFECT = {"partialSum", "sumWidth", "superMom", "threads"}
 _RATES = {"epsW", "epsB", "schedW", "schedB", "sched"}
 _SPECIAL = {"inputs", "gpu", "neuron", "wball", *_NO_EFFECT, *_RATES}
 _CLOSE = (2.2, 1.6)  # likeness of two layers, at most 3, from which on they count as one renamed
-_TROUBLE = 2
 
 
 @dataclass(frozen=True)
@@ -44,28 +41,6 @@ class Difference:
     def same(self) -> bool:
         """Whether both mean the same; names are part of the meaning, since checkpoints hold weights by name."""
         return not (self.removed or self.added or self.renamed or self.changed)
-
-
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet diff") -> int:
-    """Compare two definitions; returns 0 if they mean the same, 1 if not, 2 after a mistake."""
-    return told(_diff, arguments, prog, failure=_TROUBLE)
-
-
-def _diff(arguments: Sequence[str] | None, prog: str) -> int:
-    parser = Parser(prog, "Say what changed in meaning from one definition to another.")
-    for name in ("a", "b"):
-        parser.add_argument(name, metavar=name.upper(), help="layer definition file")
-        parser.add_argument(f"--params-{name}", metavar="FILE", help=f"its parameter file [the one beside {name.upper()}]")
-    parser.add_argument("--json", action="store_true", help="print the differences as JSON")
-    args = parser.parse_args(arguments)
-    old = open_definition(args, args.a, args.params_a).graph
-    new = open_definition(args, args.b, args.params_b).graph
-    found = difference(old, new)
-    if args.json:
-        print(json.dumps({"same": found.same} | asdict(found), indent=1))
-    else:
-        print(report(found, old, new))
-    return int(not found.same)
 
 
 def difference(old: Graph, new: Graph) -> Difference:

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from convnet.errors import LayerFileError
-from convnet.graph.builder import Builder, Graph
+from convnet.graph.builder import Builder
+from convnet.graph.graph import Graph
 from convnet.language.source import Problems
 from convnet.layers import Layer
 from convnet.layers.base import Check

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from convnet.graph.builder import Builder, Graph
-from convnet.graph.changes import NO_CHANGES, Changes
+from convnet.graph.builder import Builder
+from convnet.graph.graph import NO_CHANGES, Changes, Graph
 from convnet.language.files import find, params_beside, read_document, read_text
 from convnet.language.source import Problems
 from convnet.layers.label_tree import LabelTree

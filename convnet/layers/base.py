@@ -19,7 +19,7 @@ from convnet.language.values import FLOAT, Choice, Int
 
 if TYPE_CHECKING:
     from convnet.layers.label_tree import LabelTree
-    from convnet.net.net import Node
+    from convnet.layers.node import LayerNode
 
 
 class GpuList(Int):
@@ -191,14 +191,14 @@ class Layer:
         foreign = generation not in self.read_by
         return {key.name: self.values[key.name] for key in self.keys if foreign or generation in key.read_by}
 
-    def stage(self, node: Node) -> None:
+    def stage(self, node: LayerNode) -> None:
         """Begin to bring what the coming pass will want of the data, if anything."""
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         """Compute ``node.out`` from ``node.x``."""
         raise NotImplementedError(self.type)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         """From ``node.grad``, gradients of minus the cost, add to weights' gradients and inputs' gradients."""
         raise NotImplementedError(self.type)
 

@@ -8,15 +8,13 @@ Letters: C channels, S side of the image, k filterSize, F all filters, M modules
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT
 from convnet.layers.base import Check
+from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
 
 
 class Windowed(WeightLayer):
@@ -129,7 +127,7 @@ class Windowed(WeightLayer):
     def window(self) -> tuple[int, int] | None:
         return self.filterSize[0], self.stride[0]
 
-    def geometry(self, node: Node, i: int) -> dict[str, Any]:
+    def geometry(self, node: LayerNode, i: int) -> dict[str, Any]:
         """How input ``i`` is walked over, as every conv and local op takes it."""
         return {
             "padding": self.padding[i],
@@ -138,7 +136,7 @@ class Windowed(WeightLayer):
             "conns": node.conns[i],
         }
 
-    def biases_after(self, node: Node, i: int) -> Any:
+    def biases_after(self, node: LayerNode, i: int) -> Any:
         """What is added with input ``i``: the biases, after the last one (numerics 2.7)."""
         return node.biases.value if i == len(node.weights) - 1 else None
 
@@ -223,14 +221,14 @@ class Conv(Windowed):
     def bias_shape(self) -> tuple[int, int]:
         return (self.total_filters if self.sharedBiases else self.outputs), 1
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         out = self.maps_of(node.out)
         for i, weights in enumerate(node.weights):
             images = node.image(i, self.channels[i])
             how = {**self.geometry(node, i), "biases": self.biases_after(node, i)}
             node.be.conv_forward(images, weights.value, out, scale_targets=min(i, 1), **how)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         grad = self.maps_of(node.grad)
         self.bias_gradient(node, self.bias_shape()[0])
         for i, weights in enumerate(node.weights):

@@ -7,17 +7,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convnet.language.keys import NAMES, Key
 from convnet.language.values import FLOAT, INT, Choice
 from convnet.layers.base import Check, Layer
+from convnet.layers.filters import FILTERS
 from convnet.layers.neuron import NeuronLayer
+from convnet.layers.node import LayerNode
 from convnet.layers.softmax import Softmax
-from convnet.training.costs import FILTERS
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
 
 _COEFF = Key("coeff", FLOAT, "weight of this cost in the total", home="params")
 _CHILDREN = Key(
@@ -87,16 +85,16 @@ class Cost(Layer):
         """Further arguments of every op of this cost."""
         return {}
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         getattr(node.be, f"{self.op}_cost")(*node.x, node.costs, **self.constants())
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         if node.wants(1) and not self.is_fused():
             into, scale_targets = node.into(1)
             op = getattr(node.be, f"{self.op}_input_grad")
             op(*node.x, into, self.coeff, scale_targets, **self.constants())
 
-    def gradient_below(self, node: Node, into: Any, scale_targets: float) -> None:
+    def gradient_below(self, node: LayerNode, into: Any, scale_targets: float) -> None:
         """Add the gradient of the fused pair to the gradient of what lies below it."""
         op = getattr(node.be, f"{self.op}_fused_grad")
         op(*node.x, into, self.coeff, scale_targets, **self.constants())
@@ -132,7 +130,7 @@ class LogReg(Cost):
         if self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.logreg_cost(*node.x, node.costs, self.topk)
 
 
@@ -214,7 +212,7 @@ class DetectionCrossEntropy(BinomialCrossEntropy):
         if check.classes is not None and self.num_inputs[0] != check.classes:
             check.error("inputs", f"the targets have {self.num_inputs[0]} rows, the data {check.classes} classes")
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.dce_cost(*node.x, node.costs, **self.constants())
 
 
@@ -228,7 +226,7 @@ class SumOfSquares(Cost):
     op = "sum2"
     first_input = ""
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         if node.wants(0):
             into, scale_targets = node.into(0)
             node.be.add(node.x[0], into, scale_targets, -2 * self.coeff)
@@ -249,7 +247,7 @@ class GatedSumOfSquares(Cost):
         if self.num_inputs[0] != 1:
             check.error("inputs", f"the gate must have one row; input '{self.inputs[0]}' has {self.num_inputs[0]}")
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         if node.wants(0):
             into, scale_targets = node.into(0)
             node.be.gsum2_gate_grad(*node.x, into, self.coeff, scale_targets)
@@ -304,11 +302,11 @@ class Tica(Cost):
     def stored(self, generation: str) -> dict[str, Any]:
         return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         reciprocals = node.scratch("reciprocals", node.image(0, self.channels).shape)
         node.be.tica_cost(node.image(0, self.channels), reciprocals, node.costs, self.sizeX)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         if node.wants(0):
             images = node.image(0, self.channels)
             reciprocals = node.scratch("reciprocals", images.shape)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convnet.language.keys import Key
 from convnet.language.values import INT
 from convnet.layers.base import Check, Layer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
+from convnet.layers.node import LayerNode
 
 
 class Data(Layer):
@@ -44,10 +42,10 @@ class Data(Layer):
             return
         self.outputs = self.end - self.start
 
-    def stage(self, node: Node) -> None:
+    def stage(self, node: LayerNode) -> None:
         node.stage(self.dataIdx, self.start, self.end)
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.feed(self.dataIdx, self.start, self.end)
 
     def stored(self, generation: str) -> dict[str, Any]:

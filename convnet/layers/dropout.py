@@ -5,15 +5,13 @@ Semantics of each pass: numerics section 10. The mask is a function of (seed, la
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT
 from convnet.layers.base import Layer
 from convnet.layers.modes import Pass
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
+from convnet.layers.node import LayerNode
 
 _KEEP_HELP = "probability that a unit stays"
 _ENABLE_HELP = "whether units are dropped in training"
@@ -44,16 +42,16 @@ class Dropout2(Layer):
         """What every unit is multiplied by when none is dropped."""
         return self.keep
 
-    def _apply(self, node: Node, values: Any, out: Any, scale_targets: float = 0.0) -> None:
+    def _apply(self, node: LayerNode, values: Any, out: Any, scale_targets: float = 0.0) -> None:
         if node.passing is Pass.TRAIN and self.enable:
             node.be.dropout(values, out, self.keep, self.train_gain, node.key(), scale_targets)
         else:
             node.be.add(values, out, scale_targets, self.test_gain())
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         self._apply(node, node.x[0], node.out)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         self._apply(node, node.grad, *node.into(0))
 
 

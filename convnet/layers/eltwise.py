@@ -6,14 +6,12 @@ Formulas: numerics section 5.
 from __future__ import annotations
 
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convnet.language.keys import Key
 from convnet.language.values import FLOAT
 from convnet.layers.base import Check, Layer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
+from convnet.layers.node import LayerNode
 
 
 class Elementwise(Layer):
@@ -42,11 +40,11 @@ class ElementwiseSum(Elementwise):
 
     coeffs: list[float]
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         for i, coeff in enumerate(self.coeffs):
             node.be.add(node.x[i], node.out, min(i, 1), coeff)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         for i, coeff in enumerate(self.coeffs):
             if node.wants(i):
                 node.be.add(node.grad, *node.into(i), coeff)
@@ -60,12 +58,12 @@ class ElementwiseMax(Elementwise):
     summary = "The largest of its inputs, value by value; tied inputs all get the gradient."
     least_inputs = 2
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.add(node.x[0], node.out)
         for values in node.x[1:]:
             node.be.eltmax_forward(values, node.out)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         for i, values in enumerate(node.x):
             if node.wants(i):
                 node.be.eltmax_input_grad(values, node.out, node.grad, *node.into(i))
@@ -98,11 +96,11 @@ class Concat(Layer):
     def rows(self, i: int) -> slice:
         return slice(self.offsets[i], self.offsets[i] + self.num_inputs[i])
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         for i, values in enumerate(node.x):
             node.be.add(values, node.out[self.rows(i)])
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         for i in range(len(node.x)):
             if node.wants(i):
                 node.be.add(node.grad[self.rows(i)], *node.into(i))

@@ -6,15 +6,13 @@ the array w[f, k].
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convnet.language.keys import Key
 from convnet.language.values import FLOAT, INT
 from convnet.layers.base import Check
+from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
 
 _INIT_W = Key("initW", FLOAT, "standard deviation of the initial weights", 0.01, each=True)
 
@@ -54,12 +52,12 @@ class FullyConnected(WeightLayer):
     def window(self) -> tuple[int, int] | None:
         return None
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         for i, weights in enumerate(node.weights):
             node.be.fc_forward(node.x[i], weights.value, node.out, scale_targets=min(i, 1), parts=self.parts)
         node.be.add_bias(node.out, node.biases.value)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         self.bias_gradient(node, self.outputs)
         for i, weights in enumerate(node.weights):
             if weights.learns:
@@ -124,14 +122,14 @@ class TreeFullyConnected(FullyConnected):
     def stored(self, generation: str) -> dict[str, Any]:
         return super().stored(generation) | {"rootLabel": self.rootLabel}
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         offsets = node.weights[0].value
         effective = node.scratch("effective", offsets.shape)
         node.be.tree_forward(offsets, effective, self.parents, self.top_down)
         node.be.fc_forward(node.x[0], effective[: self.outputs], node.out)
         node.be.add_bias(node.out, node.biases.value)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         self.bias_gradient(node, self.outputs)
         weights = node.weights[0]
         if weights.learns:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INT, Choice
 from convnet.layers.base import Check, Layer
 from convnet.layers.modes import Pass
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
+from convnet.layers.node import LayerNode
 
 _CHANNELS = Key("channels", INT, "maps of the input image", least=1)
 
@@ -42,7 +40,7 @@ class ImageLayer(Layer):
         """Side of the output picture."""
         return side
 
-    def images(self, node: Node) -> tuple[Any, Any]:
+    def images(self, node: LayerNode) -> tuple[Any, Any]:
         """Input and output as (C, S, S, N) and (C, T, T, N)."""
         return node.image(0, self.channels), node.out_image(self.channels)
 
@@ -74,10 +72,10 @@ class Blur(ImageLayer):
     def window(self) -> tuple[int, int] | None:
         return int(self.filterSize), 1
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.blur(*self.images(node), self.taps())
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         into, scale_targets = node.image_into(0, self.channels)
         node.be.blur(node.grad_image(self.channels), into, self.taps(), scale_targets)
 
@@ -106,10 +104,10 @@ class NailBed(ImageLayer):
     def window(self) -> tuple[int, int] | None:
         return 1, self.stride
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.nailbed_forward(*self.images(node), self.start, self.stride)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         into, scale_targets = node.image_into(0, self.channels)
         node.be.nailbed_input_grad(node.grad_image(self.channels), into, self.start, self.stride, scale_targets)
 
@@ -131,7 +129,7 @@ class Resize(ImageLayer):
     def target(self, check: Check, side: int) -> int:
         return math.floor(side / self.scale)
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.resize(*self.images(node), self.scale)
 
     def stored(self, generation: str) -> dict[str, Any]:
@@ -167,7 +165,7 @@ class RandomScale(ImageLayer):
             check.error("tgtSize", f"an output of side {self.tgtSize} is larger than the image, {side}")
         return self.tgtSize
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         images, out = self.images(node)
         if self.tgtSize == self.imgSize:
             node.be.crop(images, out, 0, 0)
@@ -179,7 +177,7 @@ class RandomScale(ImageLayer):
             centre = (self.imgSize - self.tgtSize) // 2
             node.be.crop(images, out, centre, centre)
 
-    def _forward_train(self, node: Node, images: Any, out: Any) -> None:
+    def _forward_train(self, node: LayerNode, images: Any, out: Any) -> None:
         pick, spread, down, right = node.uniforms(4)
         excess = self._draw_excess(pick)
         rescaled = self.tgtSize + excess
@@ -225,7 +223,7 @@ class Crop(ImageLayer):
                 check.error(key, f"a square from {start} to {start + self.sizeX} leaves the image, whose side is {side}")
         return self.sizeX
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.crop(*self.images(node), self.startY, self.startX)
 
 
@@ -243,10 +241,10 @@ class Reflect(ImageLayer):
             check.limit("channels", f"the originals' kernel wants at most 3 channels, not {self.channels}")
         return side
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.mirror(*self.images(node))
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         into, scale_targets = node.image_into(0, self.channels)
         node.be.mirror(node.grad_image(self.channels), into, scale_targets)
 
@@ -257,7 +255,7 @@ class ColorTransform(ImageLayer):
     gradient = False
     channels = 3
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.rgb2yuv(*self.images(node))
 
 
@@ -279,7 +277,7 @@ class RgbToLab(ColorTransform):
 
     center: bool
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.rgb2lab(*self.images(node), self.center)
 
 

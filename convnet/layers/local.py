@@ -5,13 +5,9 @@ Letters: C channels, k filterSize, F all filters, M modulesX, N cases.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from convnet.layers.conv import Windowed
+from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
 
 
 class Local(Windowed):
@@ -32,14 +28,14 @@ class Local(Windowed):
     def bias_shape(self) -> tuple[int, int]:
         return self.outputs, 1
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         out = self.maps_of(node.out)
         for i, weights in enumerate(node.weights):
             images = node.image(i, self.channels[i])
             how = {**self.geometry(node, i), "biases": self.biases_after(node, i)}
             node.be.local_forward(images, weights.value, out, scale_targets=min(i, 1), **how)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         grad = self.maps_of(node.grad)
         self.bias_gradient(node, self.outputs)
         for i, weights in enumerate(node.weights):

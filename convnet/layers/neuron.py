@@ -5,13 +5,11 @@ Functions and derivatives: numerics section 7.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convnet.language.neurons import TYPES, Neuron
 from convnet.layers.base import Check, Layer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
+from convnet.layers.node import LayerNode
 
 
 class NeuronLayer(Layer):
@@ -43,14 +41,14 @@ class NeuronLayer(Layer):
         self.outputs = self.num_inputs[0]
         self.maps = None
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         assert self.neuron is not None
         if self.neuron.type == "nrelu":
             node.be.nrelu_forward(node.x[0], node.out, node.key())
         else:
             node.be.neuron_forward(self.neuron.type, *self.neuron.values, node.x[0], node.out)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         assert self.neuron is not None
         if self._is_fused():
             self.consumers[0].gradient_below(node.consumers[0], *node.into(0))  # type: ignore[attr-defined]

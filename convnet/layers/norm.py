@@ -6,14 +6,12 @@ file's scale divided by the number of values in the window. Letters: C channels,
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INT
 from convnet.layers.base import Check, Layer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
+from convnet.layers.node import LayerNode
 
 
 class Norm(Layer):
@@ -69,11 +67,11 @@ class Norm(Layer):
         given = {"size": self.size, "scale": self.scaled, "power": self.pow, "min_div": self.minDiv}
         return given | ({"blocked": self.blocked} if self.across else {})
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         op = getattr(node.be, f"{self.type}_forward")
         op(node.image(0, self.channels), node.out_image(self.channels), **self.constants())
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         into, scale_targets = node.image_into(0, self.channels)
         op = getattr(node.be, f"{self.type}_input_grad")
         op(node.image(0, self.channels), node.grad_image(self.channels), into, scale_targets, **self.constants())

@@ -6,14 +6,12 @@ Formulas, clipping and ties: numerics section 8. Letters: C channels, S side of 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, INT, Choice
 from convnet.layers.base import Check, Layer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
+from convnet.layers.node import LayerNode
 
 
 class Pool(Layer):
@@ -82,7 +80,7 @@ class Pool(Layer):
     def geometry(self) -> dict[str, int]:
         return {"size": self.sizeX, "start": self.start, "stride": self.stride}
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         images, out = node.image(0, self.channels), node.out_image(self.channels)
         if self.pool == "rand" and not self.doMax:
             node.be.pool_rand_forward(images, out, node.key(), **self.geometry())
@@ -91,7 +89,7 @@ class Pool(Layer):
         else:
             node.be.pool_max_forward(images, out, self.pool == "maxabs", **self.geometry())
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         into, scale_targets = node.image_into(0, self.channels)
         grad = node.grad_image(self.channels)
         if self.pool == "avg":
@@ -160,10 +158,10 @@ class CrossMapPool(Layer):
     def geometry(self) -> dict[str, int]:
         return {"size": self.size, "start": self.start, "stride": self.stride}
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.cmpool_forward(node.image(0, self.channels), node.out_image(self.outputChannels), **self.geometry())
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         into, scale_targets = node.image_into(0, self.channels)
         images, out = node.image(0, self.channels), node.out_image(self.outputChannels)
         grad = node.grad_image(self.outputChannels)

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from convnet.layers.base import Check, Layer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
+from convnet.layers.node import LayerNode
 
 
 class Softmax(Layer):
@@ -21,10 +17,10 @@ class Softmax(Layer):
     def shape(self, check: Check) -> None:
         self.outputs = self.num_inputs[0]
 
-    def forward(self, node: Node) -> None:
+    def forward(self, node: LayerNode) -> None:
         node.be.softmax_forward(node.x[0], node.out)
 
-    def backward(self, node: Node) -> None:
+    def backward(self, node: LayerNode) -> None:
         if len(self.consumers) == 1 and self.consumers[0].is_cost and self.consumers[0].fuses(self):  # type: ignore[attr-defined]
             self.consumers[0].gradient_below(node.consumers[0], *node.into(0))  # type: ignore[attr-defined]
         else:

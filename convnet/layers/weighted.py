@@ -5,15 +5,13 @@ Shapes and orders: numerics 1.6 and 1.7. Learning rates, momentum, decay: numeri
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from convnet.language.keys import Key
 from convnet.language.schedules import CONSTANT, RATE, SCHEDULE, Rate, Schedule, parameters
 from convnet.language.values import FLOAT, INIT_FUNC, INT, WEIGHT_SOURCE
 from convnet.layers.base import Check, Layer
-
-if TYPE_CHECKING:
-    from convnet.net.net import Node
+from convnet.layers.node import LayerNode
 
 _SCHEDULE_HELP = "how the {} learning rate changes while training goes on"
 
@@ -109,7 +107,7 @@ class WeightLayer(Layer):
         rows, columns = self.bias_shape()
         return sum(self.weight_shape(i)[0] * self.weight_shape(i)[1] for i in own) + rows * columns
 
-    def bias_gradient(self, node: Node, rows: int) -> None:
+    def bias_gradient(self, node: LayerNode, rows: int) -> None:
         """Sum the output's gradient over each of its ``rows`` rows (numerics 2.8)."""
         if node.biases.learns:
             target, scale_targets, scale_output = node.biases.target()

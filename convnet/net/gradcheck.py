@@ -14,7 +14,8 @@ import numpy as np
 from convnet.layers import Layer
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
 from convnet.layers.modes import Pass
-from convnet.net.net import Inputs, Net, Node
+from convnet.net.net import Inputs, Net
+from convnet.net.node import Node
 from convnet.net.weights import Weights
 
 TOLERANCE = 1e-4  # of the relative error, where differences are in float64

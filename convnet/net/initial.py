@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from convnet.errors import ConvnetError
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.layers.conv import Windowed
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.weighted import WeightLayer

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from convnet.backends.base import Backend
 from convnet.errors import BackendError
 from convnet.graph.analysis import Memory, memories
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.net.placement import place
 
 _SLACK = 0.9  # of the estimate must fit: buffers are shared in ways that it does not know of

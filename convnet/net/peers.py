@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from convnet.backends.base import Array, Backend
-    from convnet.net.net import Node
+    from convnet.net.node import Node
 
 Held = tuple[int, "Array"]  # as a pool gives it
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.layers.base import Layer
 from convnet.layers.cost import Cost
 from convnet.layers.weighted import WeightLayer

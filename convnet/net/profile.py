@@ -20,11 +20,8 @@ its weights once; in backward also the gradients. Letters: N cases of a minibatc
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import statistics
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,37 +30,19 @@ from typing import Any
 
 import numpy as np
 
-from convnet.backends import NAMES, make_backends
 from convnet.backends.base import Array, Backend
 from convnet.backends.timing import measured, peak_bytes, peak_flops, timed, wait
-from convnet.data.random import Fit, fit
-from convnet.errors import ConvnetError
-from convnet.graph.loading import LayerFiles, parse
+from convnet.graph.graph import Graph
 from convnet.layers.data import Data
 from convnet.layers.modes import Pass
 from convnet.layers.weighted import WeightLayer
 from convnet.net.memory_check import check_rooms
-from convnet.net.net import Inputs, Net, Node
+from convnet.net.net import Inputs, Net
+from convnet.net.node import Node
 from convnet.net.steps import varying
 from convnet.net.weights import Weights
-from convnet.options import CommandParser, integers, natural
 
 PASSES = ("forward", "backward", "update")
-
-
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") -> int:
-    """Measure and print; returns the exit status."""
-    try:
-        args = _parser(prog).parse_args(arguments)
-        files = LayerFiles.open(args.layer_def, args.layer_params or None)
-        fitted = fit(lambda: parse(files))
-        backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
-        report = measure(fitted, backends, args.mini, args.steps, args.warmup)
-    except ConvnetError as error:
-        print(f"convnet: {error}", file=sys.stderr)
-        return error.exit_code
-    print(json.dumps(report.as_dict(), indent=2) if args.json else report.text())
-    return 0
 
 
 @dataclass
@@ -143,10 +122,12 @@ class Resident:
         be.add(self.values, out)
 
 
-def measure(fitted: Fit, backends: Sequence[Backend], mini: int = 128, steps: int = 5, warmup: int = 3) -> Report:
-    """Time ``steps`` training steps of a graph on random data, then as many layer by layer."""
-    check_rooms(fitted.graph, backends, mini)
-    report = _without_peaks(fitted, backends, mini, steps, warmup)
+def measure(
+    graph: Graph, matrices: list[np.ndarray], backends: Sequence[Backend], mini: int = 128, steps: int = 5, warmup: int = 3
+) -> Report:
+    """Time ``steps`` training steps of a graph on ``matrices`` (features, ``mini``), then as many layer by layer."""
+    check_rooms(graph, backends, mini)
+    report = _without_peaks(graph, matrices, backends, mini, steps, warmup)
     gc.collect()  # the net is gone: the peaks want memory of their own
     for be in dict.fromkeys(backends):
         report.peak_flops += peak_flops(be)
@@ -154,9 +135,11 @@ def measure(fitted: Fit, backends: Sequence[Backend], mini: int = 128, steps: in
     return report
 
 
-def _without_peaks(fitted: Fit, backends: Sequence[Backend], mini: int, steps: int, warmup: int) -> Report:
-    net = Net(fitted.graph, backends, minibatch=mini)
-    inputs = _resident(net, fitted.matrices(mini))
+def _without_peaks(
+    graph: Graph, matrices: list[np.ndarray], backends: Sequence[Backend], mini: int, steps: int, warmup: int
+) -> Report:
+    net = Net(graph, backends, minibatch=mini)
+    inputs = _resident(net, matrices)
     for _ in range(warmup):
         net.train(inputs, mini, judged=False)
     whole = [measured(backends, lambda: net.train(inputs, mini, judged=False)) for _ in range(steps)]
@@ -164,7 +147,7 @@ def _without_peaks(fitted: Fit, backends: Sequence[Backend], mini: int, steps: i
     work = {name: _work(node, mini) for name, node in net.nodes.items()}
     kinds = {name: node.layer.type for name, node in net.nodes.items()}
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
-    name = Path(fitted.graph.definition.path).name
+    name = Path(graph.definition.path).name
     return Report(device, name, mini, whole, layers, work, kinds, bool(net.steps.captured))
 
 
@@ -252,18 +235,3 @@ def _row(name: str, kind: str, numbers: dict[str, Any]) -> str:
     traffic = f"{numbers['gbs']:>8.1f} {numbers['of_bytes']:>8.0%}"
     spread = f"{numbers['ms']['least']:.3f} to {numbers['ms']['most']:.3f}"
     return f"{name:<18} {kind:<8} {numbers['ms']['median']:>9.3f} {spread:>19} {arithmetic} {traffic}"
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = CommandParser(prog=prog, description=__doc__.splitlines()[0])
-    parser.add_argument("--layer-def", required=True, help="layer definition file")
-    parser.add_argument("--layer-params", default="", help="layer parameter file")
-    parser.add_argument("--backend", choices=NAMES, default="auto")
-    parser.add_argument("--mini", type=natural, default=128, help="minibatch size [128]")
-    parser.add_argument("--steps", type=natural, default=5, help="steps to time [5]")
-    parser.add_argument("--warmup", type=natural, default=3, help="steps before that; the third is captured [3]")
-    parser.add_argument("--threads", type=int, default=0, help="processor threads (0 = all)")
-    parser.add_argument("--gpu", type=integers, help="which GPU, or several: 0,1 [0]")
-    parser.add_argument("--math", choices=("float32", "tf32"), default="float32")
-    parser.add_argument("--json", action="store_true", help="print numbers for programs")
-    return parser

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convnet.errors import CheckpointError
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.language.schedules import CONSTANT
 from convnet.layers.conv import Conv, Windowed
 from convnet.layers.fc import TreeFullyConnected
@@ -17,7 +17,8 @@ from convnet.layers.weighted import WeightLayer
 from convnet.net.weights import Learning, Weights
 
 if TYPE_CHECKING:
-    from convnet.net.net import Net, Node
+    from convnet.net.net import Net
+    from convnet.net.node import Node
 
 
 def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:

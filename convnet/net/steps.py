@@ -11,20 +11,23 @@ Steps are alike if their numbers of cases, rates and waiting gradients are; 2012
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
-from convnet.cli.messages import warn
 from convnet.errors import BackendError
 from convnet.layers.modes import Pass
 
 if TYPE_CHECKING:
-    from convnet.net.net import Inputs, Net, Node
+    from convnet.net.net import Inputs, Net
+    from convnet.net.node import Node
 
 _PLAIN = 2  # steps of a kind before it is captured
 _MOST_CAPTURED = 4  # kinds of step kept
 _MOST_MET = 64  # kinds of step remembered
+
+_LOG = logging.getLogger("convnet")
 
 
 class PlainStep:
@@ -144,7 +147,7 @@ class Steps:
             self.captured[kind] = CapturedStep(self.net, cases)
         except BackendError as error:
             self._usable = False
-            warn(f"steps are issued op by op, which may take longer: {error}")
+            _LOG.warning("steps are issued op by op, which may take longer: %s", error)
             return False
         _drop_oldest(self.captured, _MOST_CAPTURED)
         return True

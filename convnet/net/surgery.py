@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from convnet.errors import OptionError
-from convnet.graph.builder import Graph
-from convnet.graph.changes import Changes
+from convnet.graph.graph import Changes, Graph
 from convnet.language.source import nearest
 from convnet.layers.conv import Conv
 from convnet.layers.weighted import WeightLayer

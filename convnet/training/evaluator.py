@@ -18,7 +18,7 @@ import numpy as np
 from convnet import pickles
 from convnet.data.provider import Batch, Provider, cut, minibatches
 from convnet.errors import ConvnetError, OptionError
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.language.source import nearest
 from convnet.layers import Layer
 from convnet.net.net import Net

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
-from convnet.compat import COMPAT
-from convnet.graph.builder import Graph
+from convnet.generation import COMPAT
+from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
 from convnet.net.net import Net

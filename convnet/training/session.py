@@ -24,13 +24,13 @@ from convnet.checkpoint import (
 )
 from convnet.checkpoint.definition import generation_of, stored_tree, written_files
 from convnet.checkpoint.format import tree_of
-from convnet.cli.messages import tell_problems
-from convnet.compat import COMPAT
 from convnet.data import demo
 from convnet.data.provider import Provider, Request
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
-from convnet.graph.builder import Builder, Graph
+from convnet.generation import COMPAT
+from convnet.graph.builder import Builder
+from convnet.graph.graph import Graph
 from convnet.graph.infer import expected_classes
 from convnet.graph.loading import LayerFiles, parse
 from convnet.language.files import find, read_text
@@ -111,10 +111,12 @@ class Session:
         state = unpack_layers(checkpoint) if checkpoint else None
         return cls(options, opening.files, opening.builder, train, test, plan, folder, checkpoint, position, remarks, state)
 
-    def graph(self, printer: Printer) -> Graph:
-        """The checked graph; its layers are announced unless the run goes on from a checkpoint."""
-        graph = self._shaped()
-        tell_problems(graph.warnings)
+    def shape(self) -> Graph:
+        """The graph of the files, shaped for the data and checked; its ``warnings`` are for the user."""
+        return self._shaped()
+
+    def prepare(self, graph: Graph, printer: Printer) -> Graph:
+        """Announce the layers unless the run goes on from a checkpoint, and apply edits; returns the graph to run."""
         if not graph.costs:
             raise OptionError(f"{self.files.definition_path} has no cost layer, so there is nothing to train or test")
         printer.outputs = Outputs.of(graph)

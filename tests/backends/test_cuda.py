@@ -11,12 +11,14 @@ import pytest
 from emulator.device import check_extents
 from support import BACKENDS, ROOT, SMALL_NET, make_graph
 
-from convnet.backends.cuda import Cuda, ahead, compile, source
+from convnet.backends import cuda
+from convnet.backends.cuda import Cuda, compile, source
 from convnet.backends.cuda.array import DeviceArray
-from convnet.backends.cuda.recorder import Recorder, empty_state
+from convnet.backends.cuda.recorder import Recorder
 from convnet.backends.cuda.source import Source
 from convnet.errors import BackendError
 from convnet.layers.modes import Pass
+from convnet.net.dry_run import dry_run, empty_state
 from convnet.net.net import Net
 from convnet.storage import write_atomically
 
@@ -109,7 +111,7 @@ def _is_in(s: Source, signature) -> bool:
 
 def test_no_kernel_is_left_out(request):
     """The whole suite has launched every kernel on the emulated device (this test is run last)."""
-    needed = {*(ROOT / "tests/layers").glob("test_*.py"), ROOT / "tests/test_weights.py", ROOT / "tests/test_net.py"}
+    needed = {*(ROOT / "tests/layers").glob("test_*.py"), ROOT / "tests/net/test_weights.py", ROOT / "tests/net/test_net.py"}
     if not needed <= {item.path for item in request.session.items}:
         pytest.skip("only the whole suite launches every kernel")
     launched = {kernel for _, kernel in BACKENDS["cuda-emulated"].device.launched}
@@ -200,10 +202,10 @@ def test_a_net_is_compiled_before_it_runs(compiler, tmp_path, monkeypatch):
     device = Recorder()
     device.capability = 90
     be, names = Cuda(device), set()
-    be.prepare(graph, 8)
+    be.prepare(lambda noting: dry_run(graph, noting, 8))
     made = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "kernels").iterdir()}
     monkeypatch.setattr(type(compiler), "compile", lambda *_: pytest.fail("compiled twice"))
-    be.prepare(graph, 8)
+    be.prepare(lambda noting: dry_run(graph, noting, 8))
     net = Net(graph, be, 8, state=empty_state(graph))
     net.train([np.zeros((768, 8), np.float32), np.zeros((1, 8), np.float32)], 8)
     for launched, *_ in device.seen:
@@ -218,7 +220,7 @@ def test_a_smaller_minibatch_is_compiled_at_once_too(monkeypatch):
     graph, asked = make_graph(SMALL_NET, {0: 3 * 16 * 16, 1: 1}, 10), []
     device = Recorder()
     device.capability = 90
-    monkeypatch.setattr(ahead, "build_all", lambda sources, capability: asked.append({s.file for s in sources}))
+    monkeypatch.setattr(cuda, "compile_all", lambda sources, capability: asked.append({s.file for s in sources}))
     net = Net(graph, Cuda(device), 8, state=empty_state(graph))
     for cases, run in ((8, net.train), (8, net.train), (8, net.test), (5, net.test), (5, net.train), (5, net.test)):
         run([np.zeros((768, cases), np.float32), np.zeros((1, cases), np.float32)], cases)

@@ -119,10 +119,11 @@ START = """
 import time
 from convnet.backends import make_backend
 from convnet.graph.loading import LayerFiles, build_graph
+from convnet.net.dry_run import dry_run
 graph = build_graph(LayerFiles.open("layers-imagenet.cfg"), {0: 150528, 1: 1}, 1000)
 be = make_backend("cuda")
 begun = time.perf_counter()
-be.prepare(graph, 128)
+be.prepare(lambda noting: dry_run(graph, noting, 128))
 print(time.perf_counter() - begun)
 """
 

@@ -135,7 +135,7 @@ def test_graphs(tmp_path, early):
 def test_the_driver(early):
     """Nets and ops through PyCUDA and nvmath."""
     needs_pycuda()
-    tests = [str(Path("tests") / name) for name in ("layers/test_fc.py", "layers/test_neuron.py", "test_net.py")]
+    tests = [str(Path("tests") / name) for name in ("layers/test_fc.py", "layers/test_neuron.py", "net/test_net.py")]
     options = ["-q", "-p", "emulator.libcuda", "-p", "no:cacheprovider", "-m", "gpu"]
     assert "100%" in run("-m", "pytest", *options, *tests, **({"LIBCUDA_EARLY": "1"} if early else {}))
 

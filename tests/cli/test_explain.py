@@ -8,8 +8,9 @@ import time
 import pytest
 from support import ROOT, SHARED, default_params, make_graph, needs_museum
 
+from convnet.checkpoint.layer_dicts import stored_net
 from convnet.cli import main
-from convnet.graph.analysis import layer_table, memories, rate_text, receptive_fields, shape_text, stored_net
+from convnet.graph.analysis import layer_table, memories, rate_text, receptive_fields, shape_text
 from convnet.graph.infer import assume_data
 from convnet.graph.loading import LayerFiles, parse
 

@@ -11,8 +11,8 @@ from support import ROOT, SHARED, needs_museum, write_cifar, write_net
 import convnet
 from convnet.cli import shownet as show
 from convnet.cli.run import main as run
-from convnet.cli.shownet import filter_mosaic, filters_of, normalise
 from convnet.data.batches import read_batch
+from convnet.drawing.filters import filter_mosaic, filters_of, normalise
 from convnet.drawing.samples import TestSet, feature_maps, maps_mosaic, predictions
 
 

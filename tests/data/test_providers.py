@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 from support import BACKENDS, SHARED, dump, each_backend, needs_museum, values, write_cifar
 
-from convnet.compat import COMPAT
 from convnet.data.images import Cropper, Crops
 from convnet.data.make import find_pictures, pack_digits, pack_folder
 from convnet.data.pictures import decode
 from convnet.data.provider import Request, range_text
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
+from convnet.generation import COMPAT
 
 
 def matrices(batch, view=0):

@@ -9,7 +9,7 @@ from corpus import CORPUS, MISSING, build, expectations, load
 
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.errors import LayerFileError
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason=MISSING)

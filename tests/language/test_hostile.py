@@ -12,9 +12,10 @@ from html import unescape
 import pytest
 from corpus import layer_files
 
+from convnet.checkpoint.layer_dicts import stored_net
 from convnet.cli import main
 from convnet.errors import LayerFileError
-from convnet.graph.analysis import layer_table, stored_net
+from convnet.graph.analysis import layer_table
 from convnet.graph.infer import assume_data
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.graph.writer import TARGETS, write_files

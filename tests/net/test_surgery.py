@@ -7,7 +7,7 @@ from support import BACKENDS, SMALL_NET, SMALL_PARAMS, default_params, values, w
 import convnet
 from convnet.cli.run import main
 from convnet.errors import OptionError
-from convnet.graph.changes import Changes
+from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.layers.modes import Pass
 from convnet.net.initial import initial_state

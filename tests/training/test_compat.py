@@ -8,9 +8,9 @@ import pytest
 from support import ORACLE, ROOT, SHARED, make_graph, needs_museum, values, write_cifar, write_net
 
 from convnet.cli.run import main
-from convnet.compat import COMPAT, Compat
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
+from convnet.generation import COMPAT, Compat
 from convnet.net.net import Net
 from convnet.options import OPTIONS
 

@@ -7,8 +7,9 @@ import pytest
 from support import ORACLE, default_params, make_graph, problems_of, values
 
 from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.layers.filters import FILTERS, recognise
 from convnet.net.net import Net
-from convnet.training.costs import FILTERS, Outputs, recognise
+from convnet.training.costs import Outputs
 
 NET = """
 [data]

@@ -30,6 +30,6 @@ def _short_waits() -> Iterator[None]:
 
 with _short_waits():
     from convnet.backends.cpu._kernels import KernelSet
-    from convnet.data._pack import pack
+    from convnet.backends.cpu._pack import pack
 
 __all__ = ["KernelSet", "pack"]

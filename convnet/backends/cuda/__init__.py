@@ -5,12 +5,13 @@ Nothing here touches a device until a ``Cuda`` is made, and only ``driver.py`` k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.conv import ConvOps
 from convnet.backends.cuda.cost import CostOps
@@ -21,11 +22,10 @@ from convnet.backends.cuda.image import ImageOps
 from convnet.backends.cuda.neuron import NeuronOps
 from convnet.backends.cuda.norm import NormOps
 from convnet.backends.cuda.pool import PoolOps
+from convnet.backends.cuda.precompile import compile_all
+from convnet.backends.cuda.recorder import Recorder
 from convnet.backends.cuda.weights import WeightOps
 from convnet.backends.philox import step_words
-
-if TYPE_CHECKING:
-    from convnet.graph.builder import Graph
 
 
 class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, WeightOps, EltwiseOps):
@@ -39,12 +39,11 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
         self._step: DeviceArray | None = None
         self._integers, self._inverse, self._held_floats = {}, {}, {}
 
-    def prepare(self, graph: Graph, cases: int, training: bool = True) -> None:
+    def prepare(self, run: Callable[[Backend], None]) -> None:
         if self.device.capability:
-            from convnet.backends.cuda import ahead
-
-            sources = ahead.sources_of(graph, cases, ahead.Recorder.like(self.device), training)
-            ahead.build_all(sources, self.device.capability)
+            recorder = Recorder.like(self.device)
+            run(Cuda(recorder))
+            compile_all(recorder.sources, self.device.capability)
 
     @property
     def captures(self) -> bool:

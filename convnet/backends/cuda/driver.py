@@ -26,7 +26,7 @@ from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.contexts import Current, living, primary_context, uncollected
 from convnet.backends.cuda.device import Device, Dim, convert, formats, three
 from convnet.backends.cuda.events import Mark, Marks
-from convnet.backends.cuda.graphs import Graph, find_graphs
+from convnet.backends.cuda.graphs import CudaGraph, find_graphs
 from convnet.backends.cuda.machine import capability_of, check_libraries, find_gpu, load_driver, told
 from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import COMPUTE
@@ -264,14 +264,14 @@ class Driver(Device):
             finally:
                 self._graphs.forget(graph)
         self._captured[int(handle)] = handle
-        return Graph(self, handle)
+        return CudaGraph(self, handle)
 
-    def replay(self, captured: Graph) -> None:
+    def replay(self, captured: CudaGraph) -> None:
         with self._current:
             self._roomy(lambda: self._graphs.launch(captured.handle, self._streams[COMPUTE].handle))
 
     def drop(self, handle: Any) -> None:
-        """Called by a ``Graph`` nobody holds; it may be running."""
+        """Called by a ``CudaGraph`` nobody holds; it may be running."""
         if self._captured.pop(int(handle), None) is not None:
             with self._current:
                 self._graphs.destroy(handle)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convnet.backends.cuda.driver import Driver
 
 
-class Graph:
+class CudaGraph:
     """A captured piece of work that can be launched; given back when nobody holds it."""
 
     def __init__(self, device: Driver, handle: Any) -> None:

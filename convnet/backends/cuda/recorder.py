@@ -9,8 +9,6 @@ import numpy as np
 from convnet.backends.cuda.array import Buffer, DeviceArray
 from convnet.backends.cuda.device import Device, Dim, convert
 from convnet.backends.cuda.source import Source, signatures
-from convnet.graph.builder import Graph
-from convnet.layers.weighted import WeightLayer
 
 
 class Recorder(Device):
@@ -22,6 +20,11 @@ class Recorder(Device):
         self.math, self.processors, self.shared_memory = math, processors, shared_memory
         self.seen: list[tuple[Source, str, Dim, Dim, int]] = []
         self._next = 1 << 20
+
+    @property
+    def sources(self) -> list[Source]:
+        """What was launched, each specialisation once."""
+        return list(dict.fromkeys(source for source, *_ in self.seen))
 
     @classmethod
     def like(cls, device: Device) -> Recorder:
@@ -77,20 +80,3 @@ class Recorder(Device):
 
     def wait_here(self, mark: Any) -> None:
         pass
-
-
-def blank_inputs(graph: Graph, cases: int) -> list[np.ndarray]:
-    """Zeros for every matrix of a minibatch."""
-    last = max(graph.data_dims, default=-1)
-    return [np.zeros((graph.data_dims.get(i, 1), cases), np.float32) for i in range(last + 1)]
-
-
-def empty_state(graph: Graph) -> dict[str, dict[str, Any]]:
-    """Weights of the right shapes for a net that will not run."""
-    state = {}
-    for layer in graph.layers.values():
-        if isinstance(layer, WeightLayer):
-            arrays = [np.zeros(layer.weight_shape(i), np.float32) for i in range(len(layer.inputs))]
-            biases = np.zeros(layer.bias_shape(), np.float32)
-            state[layer.name] = {"weights": arrays, "weightsInc": arrays, "biases": biases, "biasesInc": biases}
-    return state

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from convnet.graph.builder import Graph
+from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.layers import Layer
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.weighted import WeightLayer
 
-CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpus"
+CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 MISSING = f"no historical files: {CORPUS} is not there"
 
 

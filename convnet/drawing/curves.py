@@ -1,0 +1,81 @@
+"""Costs over a run as curves. Drawing them needs matplotlib (the extra ``plot``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convnet.checkpoint import history_of, position_of, stored_option, unpack_layers
+from convnet.errors import ConvnetError, OptionError
+from convnet.language.source import nearest
+from convnet.training.costs import Outputs
+
+
+@dataclass
+class Curves:
+    """One value of one cost: ``train`` per data batch, ``test`` at the batches ``tested``; the batches of an epoch."""
+
+    train: list[float]
+    test: list[float]
+    tested: list[int]
+    epoch: int
+
+    @classmethod
+    def of(cls, checkpoint: dict[str, Any], name: str, index: int, smooth: bool) -> Curves:
+        """Read a checkpoint's history; ``smooth`` means over as many tests as there are test batches."""
+        history, position = history_of(checkpoint), position_of(checkpoint)
+        outputs = Outputs.of_stored(unpack_layers(checkpoint))
+        shown = ([outputs.shown(*pair) for pair in history[key]] for key in ("train_outputs", "test_outputs"))
+        train, test = (_curve(costs, name, index) for costs in shown)
+        if smooth:
+            span = max(1, len(stored_option(checkpoint, "test_range") or [1]))
+            test = [float(np.mean(test[max(0, i - span + 1) : i + 1])) for i in range(len(test))]
+        every = stored_option(checkpoint, "test_freq") or max(1, len(train) // max(1, len(test)))
+        tested = position.get("tests_at") or [every * (i + 1) for i in range(len(test))]
+        return cls(train, test, tested, len(stored_option(checkpoint, "train_range") or train) or 1)
+
+
+def draw_cost(curves: Curves, title: str, out: Path) -> None:
+    """Training costs in black, test costs in red and held until the next test, as the originals drew them."""
+    pyplot = load_pyplot()
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    batches = len(curves.train)
+    axes.plot(np.arange(1, batches + 1) / curves.epoch, curves.train, "k-", label="Training set")
+    if curves.test:
+        held = [*curves.tested, max(batches, curves.tested[-1])]
+        axes.plot(
+            np.array(held) / curves.epoch, [*curves.test, curves.test[-1]], "r-", drawstyle="steps-post", label="Test set"
+        )
+    axes.set(title=title, xlabel="Epoch", ylabel=title)
+    axes.legend()
+    figure.savefig(out, dpi=100)
+    pyplot.close(figure)
+
+
+def load_pyplot() -> Any:
+    """matplotlib, drawing off the screen."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def _curve(outputs: Sequence[dict[str, list[float]]], name: str, index: int) -> list[float]:
+    known = sorted({cost for costs in outputs for cost in costs})
+    if outputs and name not in known:
+        hint = nearest(name, known)
+        raise OptionError(
+            f"no cost '{name}' in the checkpoint; it has {', '.join(known)}" + (f"; did you mean '{hint}'?" if hint else "")
+        )
+    values = [costs[name] for costs in outputs if name in costs]
+    if any(index >= len(value) or index < 0 for value in values):
+        raise OptionError(f"--cost-idx {index}: '{name}' has {len(values[0])} values, counted from 0")
+    return [value[index] for value in values]

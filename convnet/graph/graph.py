@@ -1,0 +1,82 @@
+"""A checked network: its layers in the order in which they run, what it was made from, and what was changed since.
+
+No arrays here: a ``Net`` is made from a ``Graph`` and a backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from convnet.language.ini import Document
+from convnet.language.source import Problem
+from convnet.layers import Layer
+from convnet.layers.weighted import WeightLayer
+
+
+@dataclass(frozen=True)
+class Changes:
+    """``local`` names conv layers that became local, ``unshared`` (layer, input) the matrices that no longer follow
+    ``weightSource`` (``convnet.net.surgery``)."""
+
+    local: tuple[str, ...] = ()
+    unshared: tuple[tuple[str, int], ...] = ()
+
+    def __or__(self, other: Changes) -> Changes:
+        return Changes((*self.local, *other.local), (*self.unshared, *other.unshared))
+
+
+NO_CHANGES = Changes()
+
+
+@dataclass
+class Graph:
+    """A network: its layers in the order in which they run, and what it was made from.
+
+    ``declared`` holds the layers of the file in file order, ``neurons`` those detached from them. ``dialect`` is the
+    generation of the files. ``warnings`` is what an original accepted silently and wrongly.
+    """
+
+    definition: Document
+    params: Document | None
+    dialect: str
+    declared: list[Layer] = field(default_factory=list)
+    neurons: list[Layer] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    data_dims: dict[int, int] = field(default_factory=dict)
+    classes: int | None = None
+
+    @property
+    def layers(self) -> dict[str, Layer]:
+        """All layers by name, in running order: file order, with each neuron right behind its source."""
+        behind = {neuron.detached_from: neuron for neuron in self.neurons}
+        ordered: dict[str, Layer] = {}
+        for layer in self.declared:
+            ordered[layer.name] = layer
+            if layer.name in behind:
+                ordered[behind[layer.name].name] = behind[layer.name]
+        return ordered
+
+    @property
+    def in_file_order(self) -> list[Layer]:
+        """Declared layers, then detached neurons in the order of their sources, as the originals list them."""
+        return [*self.declared, *self.neurons]
+
+    @property
+    def costs(self) -> list[Layer]:
+        return [layer for layer in self.declared if layer.is_cost]
+
+    def gradient_layers(self, frozen_too: bool = False) -> set[str]:
+        """Names of layers whose outputs need a gradient: they learn, or something below them does (numerics 3.3).
+
+        ``frozen_too``: all weights count as learning, as a gradient check wants it.
+        """
+        wanting: set[str] = set()
+        for layer in self.layers.values():
+            learns = layer.learns or (frozen_too and isinstance(layer, WeightLayer))
+            if not layer.is_cost and (learns or any(source.name in wanting for source in layer.sources)):
+                wanting.add(layer.name)
+        return wanting
+
+    def parameters(self) -> int:
+        """Number of weights and biases, shared ones counted once."""
+        return sum(layer.parameters() for layer in self.declared if isinstance(layer, WeightLayer))

@@ -1,0 +1,56 @@
+"""How sums over cases become the numbers that are printed of a cost (io 2.6, numerics 12.5, 12.11 and 16.3).
+
+2014 kept a Python expression for this in every cost (``outputFilter``). Here a filter is one of a few words, and the
+originals' expressions are recognised, never run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Filter:
+    """One word: its meaning for people and for 2014's programs, and what it does to (sums, cases)."""
+
+    help: str
+    expression: str
+    apply: Callable[[Sequence[float], int], list[float]]
+
+
+def _mean(sums: Sequence[float], cases: int) -> list[float]:
+    return [value / cases for value in sums]
+
+
+def _detection(sums: Sequence[float], cases: int) -> list[float]:
+    """Means of the first two; then per class true / declared and true / positives, infinite where nothing is counted."""
+    counts = [sums[i : i + 3] for i in range(2, len(sums), 3)]
+    rates = [right / count if count else math.inf for declared, there, right in counts for count in (declared, there)]
+    return [*_mean(sums[:2], cases), *rates]
+
+
+_START = "lambda costs,num_cases: "
+
+
+FILTERS = {
+    "mean": Filter("each value divided by the cases", _START + "[c/num_cases for c in costs]", _mean),
+    "sum": Filter("sums as they are", _START + "costs", lambda sums, cases: list(sums)),
+    "first": Filter("only the cost itself", _START + "[costs[0]/num_cases]", lambda sums, cases: _mean(sums[:1], cases)),
+    "detection": Filter(
+        "means of cost and mismatch, then precision and recall of every class",
+        _START
+        + "[c/num_cases for c in costs[:2]] + [costs[i+2]/costs[i+j] if costs[i+j] > 0 else float('inf')"
+        + " for i in range(2,len(costs),3) for j in range(2)]",
+        _detection,
+    ),
+}
+
+
+def recognise(expression: str) -> str:
+    """The word for an expression found in a checkpoint; ``mean`` for one that is none of the originals'."""
+    known = next((word for word, filter in FILTERS.items() if filter.expression == expression), None)
+    if known is None and "costs[:2]" in expression and "costs[2:]" in expression:
+        return "detection"  # 2014's own wording, in several editions
+    return known or "mean"

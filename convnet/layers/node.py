@@ -1,0 +1,85 @@
+"""What a layer may ask of the node that runs it: its arrays, its backend, and its place in the step.
+
+The node itself is ``convnet.net.node.Node``; layers know only this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from convnet.layers.modes import Pass
+
+Array = Any  # a backend's own array
+
+
+class LayerNode(Protocol):
+    """Letters: C channels, S side of a square map, N cases."""
+
+    be: Any  # ``backends.base.Backend``, whose ops the layer calls
+    weights: list[Any]  # ``net.weights.Weights``, one per input of a layer that has them
+    biases: Any
+    conns: list[Array | None]  # random connections, one per input
+    costs: Array  # a cost's sums, one per value
+
+    @property
+    def cases(self) -> int:
+        """N of this minibatch."""
+
+    @property
+    def passing(self) -> Pass:
+        """Why the net runs."""
+
+    @property
+    def dialect(self) -> str:
+        """Generation of the layer files, where engines differ."""
+
+    @property
+    def consumers(self) -> Sequence[LayerNode]:
+        """The nodes that read this one's output."""
+
+    @property
+    def x(self) -> list[Array]:
+        """The inputs, each (features, N)."""
+
+    @property
+    def out(self) -> Array:
+        """The output, (features, N)."""
+
+    @property
+    def grad(self) -> Array:
+        """The gradient of minus the cost at the output, (features, N)."""
+
+    def image(self, i: int, channels: int) -> Array:
+        """Input ``i`` as maps (C, S, S, N)."""
+
+    def out_image(self, channels: int) -> Array:
+        """The output as maps."""
+
+    def grad_image(self, channels: int) -> Array:
+        """The gradient at the output as maps."""
+
+    def wants(self, i: int) -> bool:
+        """Whether input ``i`` wants a gradient."""
+
+    def into(self, i: int) -> tuple[Array, float]:
+        """(gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add."""
+
+    def image_into(self, i: int, channels: int) -> tuple[Array, float]:
+        """As ``into``, the gradient as maps."""
+
+    def key(self, draw: int = 0) -> Any:
+        """Name the random numbers of this layer in this step."""
+
+    def uniforms(self, count: int) -> list[float]:
+        """A few numbers in [0, 1) on the host, one draw for the whole minibatch."""
+
+    def scratch(self, name: str, shape: Sequence[int]) -> Array:
+        """Working memory that lasts from forward to backward."""
+
+    def stage(self, index: int, start: int, end: int) -> None:
+        """Begin to bring rows ``start`` to ``end`` of the coming minibatch's matrix ``index`` for ``feed``."""
+
+    def feed(self, index: int, start: int, end: int) -> None:
+        """Fill the output with rows ``start`` to ``end`` of the minibatch's matrix ``index``."""

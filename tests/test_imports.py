@@ -1,0 +1,71 @@
+"""The direction of imports: a package imports those below it and none above."""
+
+import ast
+from pathlib import Path
+
+from support import ROOT
+
+# From the ground up; packages of one line stand beside each other and do not import each other.
+FLOORS = (
+    ("errors", "storage", "generation"),
+    ("pickles",),
+    ("language",),
+    ("options", "layers"),
+    ("graph", "backends"),
+    ("net",),
+    ("data", "checkpoint"),
+    ("training",),
+    ("api",),
+    ("drawing",),
+    ("cli",),
+    ("run", "__main__", "__init__"),
+)
+LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
+LAZY = {("__init__", "api")}  # ``convnet.load`` and kin, found when they are asked for
+MOST_FILES = 8  # directly in ``convnet/``
+
+
+def package_of(path: Path) -> str:
+    relative = path.relative_to(ROOT / "convnet")
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+def imports_of(text: str) -> list[tuple[int, str]]:
+    """(line, package) of every import from ``convnet``, of whatever kind and wherever it stands."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module == "convnet":
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("convnet."):
+            found.append((node.lineno, node.module.split(".")[1]))
+        elif isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name.split(".")[1]) for alias in node.names if alias.name.startswith("convnet.")]
+    return found
+
+
+def is_upward(importer: str, imported: str) -> bool:
+    if importer == imported or imported not in LEVEL:  # a constant of ``convnet`` itself, such as its version
+        return False
+    return LEVEL[imported] >= LEVEL[importer] and (importer, imported) not in LAZY
+
+
+def test_imports_go_down():
+    upward = [
+        f"{path.relative_to(ROOT)}:{line}: {package_of(path)} imports {imported}"
+        for path in sorted((ROOT / "convnet").rglob("*.py"))
+        for line, imported in imports_of(path.read_text(encoding="utf-8"))
+        if is_upward(package_of(path), imported)
+    ]
+    assert not upward, "\n".join(upward)
+
+
+def test_every_package_has_its_place():
+    found = {package_of(path) for path in (ROOT / "convnet").rglob("*.py")}
+    assert found == set(LEVEL)
+    assert len(list((ROOT / "convnet").glob("*.py"))) <= MOST_FILES
+
+
+def test_an_upward_import_is_found():
+    text = "def f():\n    from convnet.net.net import Net\nimport convnet.cli.run\nfrom convnet import options\n"
+    assert imports_of(text) == [(3, "cli"), (4, "options"), (2, "net")]
+    assert is_upward("language", "net") and is_upward("graph", "backends") and not is_upward("net", "graph")
