@@ -16,12 +16,12 @@ import pytest
 from support import SHARED, needs_museum
 
 from convnet.backends.cpu import Cpu
-from convnet.data.random import fit
+from convnet.data.random import synthesize
 from convnet.errors import LayerFileError
 from convnet.graph.infer import SMALLEST
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.label_tree import LabelTree
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.net import Net
 
 CORPUS = SHARED / "corpus"
@@ -87,7 +87,7 @@ def run_once(fitted, monkeypatch, cases):
     net = fast_net(graph, cases, monkeypatch)
     frozen = [(w, w.be.download(w.value)) for w in net.weights if not w.learns]
     net.begin_step(0.0, cases)
-    net.forward(fitted.matrices(cases), cases, Pass.TRAIN)
+    net.forward(fitted.matrices(cases), cases, Mode.TRAIN)
     net.check_costs()
     net.backward()
     connected = reaches_a_cost(graph)
@@ -127,7 +127,7 @@ def test_pair_runs(name, folder, expected, first, monkeypatch, tmp_path):
         assert graph.parameters() == expected["totals"]["params"]
     side = math.isqrt(dims[0] // 3)
     sides = [side] if first else SMALLEST
-    run_once(fit(lambda: parse(files), sides, classes), monkeypatch, cases=2 if side > 100 else 5)
+    run_once(synthesize(lambda: parse(files), sides, classes), monkeypatch, cases=2 if side > 100 else 5)
 
 
 def other_definitions():
@@ -144,10 +144,10 @@ def test_other_definition_runs(definition, monkeypatch):
     assert params, f"no {own}.cfg beside {definition}"
     for path in params:
         files = LayerFiles.open(definition, path)
-        run_once(fit(lambda files=files: parse(files), () if path == params[0] else SMALLEST), monkeypatch, cases=2)
+        run_once(synthesize(lambda files=files: parse(files), () if path == params[0] else SMALLEST), monkeypatch, cases=2)
 
 
 @pytest.mark.parametrize("definition", sorted(p.name for p in Path("layers-cfg").glob("layers-*.cfg")))
 def test_shipped_definition_runs(definition, monkeypatch):
     files = LayerFiles.open(definition)
-    run_once(fit(lambda: parse(files), SMALLEST), monkeypatch, cases=5)
+    run_once(synthesize(lambda: parse(files), SMALLEST), monkeypatch, cases=5)

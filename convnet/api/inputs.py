@@ -15,7 +15,7 @@ from PIL import Image
 
 from convnet.checkpoint import stored_option
 from convnet.data.images import Cropper, PictureBatch
-from convnet.data.pictures import fit
+from convnet.data.pictures import resize_and_crop
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
@@ -142,7 +142,7 @@ class Feeding:
             raise DataError(f"a {type(image).__name__} is no picture; give arrays, Pillow images, or paths")
         try:
             opened = image if isinstance(image, Image.Image) else Image.open(image)
-            pixels = fit(opened.convert("RGB" if self.channels == 3 else "L"), self.side)
+            pixels = resize_and_crop(opened.convert("RGB" if self.channels == 3 else "L"), self.side)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(f"{image} is no picture that can be read: {error}") from None
         return pixels if pixels.ndim == 3 else pixels[..., None]

@@ -31,14 +31,14 @@ from convnet.checkpoint.definition import generation_of, stored_dims, stored_tre
 from convnet.checkpoint.format import tree_of
 from convnet.data.provider import Provider, Request, cut, minibatches
 from convnet.data.providers import open_provider
-from convnet.data.random import fit
+from convnet.data.random import synthesize
 from convnet.errors import CheckpointError, ConvnetError, DataError
 from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.language.source import nearest
-from convnet.layers.modes import Pass
-from convnet.net.memory_check import check_room
+from convnet.layers.modes import Mode
+from convnet.net.memory_check import check_backend_memory
 from convnet.net.net import Net
 from convnet.storage import write_atomically
 from convnet.training.costs import Costs, Outputs, add_costs
@@ -67,7 +67,7 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
         dialect = generation_of(layers)
     graph = build_graph(files, dims, classes, tree, dialect)
     be = make_backend(backend, threads)
-    check_room(graph, be, minibatch, training=False)
+    check_backend_memory(graph, be, minibatch, training=False)
     net = Net(graph, be, minibatch, int((own or {}).get("seed", 0)), layers)
     restore_streams(net, checkpoint)
     position = Position.restored(history_of(checkpoint), position_of(checkpoint), 1)
@@ -98,9 +98,9 @@ def build(
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
     """
     files = _files(definition, params)
-    fitted = fit(lambda: parse(files, dialect), (side,) if side else (), classes)
+    fitted = synthesize(lambda: parse(files, dialect), (side,) if side else (), classes)
     be = make_backend(backend, threads)
-    check_room(fitted.graph, be, minibatch, training=False)
+    check_backend_memory(fitted.graph, be, minibatch, training=False)
     net = Net(fitted.graph, be, minibatch, seed)
     return Network(net, files, Feeding.of(fitted.graph), Position())
 
@@ -167,8 +167,8 @@ class Network:
         provider = self._provider(images, labels, training=False)
         batch = provider.batch(1, provider.default_ranges()[1][0])
         outputs = []
-        for inputs, coming, cases in minibatches(batch, self.net.minibatch):
-            outputs.append((self.net.test(inputs, cases, (), coming), cases))
+        for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
+            outputs.append((self.net.test(inputs, cases, (), next_inputs), cases))
         return self._outputs.shown(*add_costs(outputs))
 
     def train(self, images: Images | Provider, labels: Any = None, epochs: int = 1) -> list[Costs]:
@@ -260,8 +260,8 @@ class Network:
             batch = provider.batch(position.epoch + 1, number)
             progress = plan.progress(epoch * len(plan.train) + at)
             parts = []
-            for inputs, coming, cases in minibatches(batch, self.net.minibatch):
-                parts.append((self.net.train(inputs, cases, progress, coming), cases))
+            for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
+                parts.append((self.net.train(inputs, cases, progress, next_inputs), cases))
             outputs.append(add_costs(parts))
             position.batch, position.batches_done = number, position.batches_done + 1
         position.epoch += 1
@@ -295,7 +295,7 @@ class Network:
 
     def _run(self, matrix: np.ndarray, layer: str) -> np.ndarray:
         """The outputs of ``layer`` for one minibatch, (N, outputs)."""
-        self.net.forward(self._with_blanks(matrix), matrix.shape[1], Pass.FEATURE, keep=[layer])
+        self.net.forward(self._with_blanks(matrix), matrix.shape[1], Mode.FEATURE, keep=[layer])
         return self.net.output(layer).T
 
     def _minibatches(self, images: Images) -> Iterator[Images]:

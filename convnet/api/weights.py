@@ -36,7 +36,7 @@ class LayerWeights(Sequence[np.ndarray]):
         assert isinstance(layer, WeightLayer)
         value = self._checked(value, layer.weight_shape(i))
         ordered = value.T if layer.order == "F" else value
-        self._node.be.copy_in(np.ascontiguousarray(ordered).reshape(layer.array_shape(i)), self._node.weights[i].value)
+        self._node.be.copy_in(np.ascontiguousarray(ordered).reshape(layer.kernel_shape(i)), self._node.weights[i].value)
 
     @property
     def biases(self) -> np.ndarray:

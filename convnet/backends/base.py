@@ -47,7 +47,7 @@ class Backend(ABC):
     def copy_in(self, values: np.ndarray, out: Array) -> None:
         """Fill ``out`` from a host array of the same shape."""
 
-    def stage(self, values: np.ndarray) -> Any:
+    def prefetch(self, values: np.ndarray) -> Any:
         """Begin to bring a host array, of bytes or floats, to where ops run, beside the ops issued so far.
 
         What is returned stands for ``values`` in one call of ``copy_in`` or ``pack_images``; they must not change before.

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from convnet.backends import NAMES, make_backends
-from convnet.data.random import fit
+from convnet.data.random import synthesize
 from convnet.errors import ConvnetError
 from convnet.graph.loading import LayerFiles, parse
 from convnet.net.profile import measure
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") ->
     try:
         args = _parser(prog).parse_args(arguments)
         files = LayerFiles.open(args.layer_def, args.layer_params or None)
-        fitted = fit(lambda: parse(files))
+        fitted = synthesize(lambda: parse(files))
         backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
         report = measure(fitted.graph, fitted.matrices(args.mini), backends, args.mini, args.steps, args.warmup)
     except ConvnetError as error:

@@ -49,7 +49,7 @@ def check_grads(opening: Opening, printer: Printer) -> int:
     if opening.checkpoint:
         state = unpack_layers(opening.checkpoint)
     elif not options["compat"]:
-        state = lively_state(graph, options["seed"])
+        state = he_initialized_state(graph, options["seed"])
     net = Net(graph, be, cases, options["seed"], state, checking=True)
     printer.line(_heading(opening, be, provider, cases))
     with np.errstate(all="ignore"):
@@ -65,7 +65,7 @@ def _weigh_costs(graph: Graph) -> None:
         raise OptionError("every cost has coeff=0, so there are no gradients to check")
 
 
-def lively_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
+def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
     """Weights that keep outputs near 1 from layer to layer, and random biases, whatever the files say of initial values.
 
     Many nets begin with outputs so small that the smallest step would cross the kinks of their neurons.

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from convnet.cli.messages import tell, tell_problems
 from convnet.errors import ConvnetError, OptionError
-from convnet.graph.infer import Assumed, assume_data
+from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.options import integers, natural, zero_one
 
@@ -40,9 +40,9 @@ def dims(text: str) -> list[int]:
     return numbers
 
 
-def open_definition(args: argparse.Namespace, definition: str, params: str | None) -> Assumed:
+def open_definition(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:
     """The checked graph of the files, for the data of the options or those it seems to want; warnings are printed."""
-    assumed = assume_data(
+    assumed = infer_data(
         parse(LayerFiles.open(definition, params), args.dialect, bool(args.strict)), args.data_dims, args.num_classes
     )
     tell_problems(assumed.graph.warnings)

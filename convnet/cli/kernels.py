@@ -51,13 +51,13 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
     """The kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
     from convnet.backends.cuda import Cuda
     from convnet.backends.cuda.recorder import Recorder
-    from convnet.data.random import fit
+    from convnet.data.random import synthesize
     from convnet.graph.loading import LayerFiles, parse
     from convnet.net.dry_run import blank_inputs, empty_state
     from convnet.net.net import Net
 
     files = LayerFiles.open(definition, params)
-    graph = fit(lambda: parse(files)).graph
+    graph = synthesize(lambda: parse(files)).graph
     if layer not in graph.layers:
         hint = nearest(layer, graph.layers)
         raise OptionError(f"no layer '{layer}' in {definition}" + (f"; did you mean '{hint}'?" if hint else ""))

@@ -43,9 +43,9 @@ class Pixels:
     pixels: np.ndarray
     crops: Crops
 
-    def stage(self, be: Any) -> Pixels:
+    def prefetch(self, be: Any) -> Pixels:
         """Begin to bring the pictures to where ``be`` packs them; what is returned fills in their place, once."""
-        return Pixels(be.stage(self.pixels), self.crops)
+        return Pixels(be.prefetch(self.pixels), self.crops)
 
     def fill(self, be: Any, out: Any) -> None:
         """Pack into ``out``, a backend's (features, N)."""

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from convnet import pickles
-from convnet.data.pictures import fit
+from convnet.data.pictures import resize_and_crop
 from convnet.errors import DataError
 from convnet.storage import write_atomically
 
@@ -145,7 +145,7 @@ class _Sums:
 def _encode(path: Path, size: int) -> tuple[bytes | None, np.ndarray]:
     try:
         with Image.open(path) as opened:
-            pixels = fit(opened.convert("RGB"), size)
+            pixels = resize_and_crop(opened.convert("RGB"), size)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None, np.empty(0)
     data = io.BytesIO()

@@ -128,10 +128,10 @@ def decode(data: bytes, side: int, offset: float = 0.5) -> np.ndarray | None:
             picture = opened.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return fit(picture, side, offset)
+    return resize_and_crop(picture, side, offset)
 
 
-def fit(picture: Image.Image, side: int, offset: float = 0.5) -> np.ndarray:
+def resize_and_crop(picture: Image.Image, side: int, offset: float = 0.5) -> np.ndarray:
     """Resize the short side to ``side`` where needed, and cut a square out of the long one."""
     width, height = picture.size
     short = min(width, height)

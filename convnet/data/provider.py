@@ -162,8 +162,8 @@ def minibatches(
     last.
     """
     pieces = list(cut(batch.cases, size))[first:]
-    coming = opening
+    next_inputs = opening
     for at, (start, stop) in enumerate(pieces):
-        matrices = coming or batch.minibatch(start, stop)
-        coming = batch.minibatch(*pieces[at + 1]) if at + 1 < len(pieces) else after()
-        yield matrices, coming, stop - start
+        matrices = next_inputs or batch.minibatch(start, stop)
+        next_inputs = batch.minibatch(*pieces[at + 1]) if at + 1 < len(pieces) else after()
+        yield matrices, next_inputs, stop - start

@@ -12,7 +12,7 @@ import numpy as np
 
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request
 from convnet.graph.builder import Builder
-from convnet.graph.infer import SMALLEST, Assumed, assume_data
+from convnet.graph.infer import SMALLEST, InferredData, infer_data
 
 _CASES = 128
 
@@ -20,7 +20,7 @@ Parse = Callable[[], Builder]
 
 
 @dataclass(frozen=True)
-class Fit(Assumed):
+class SyntheticData(InferredData):
     """A graph, the data it was shaped for, and random matrices of their sizes."""
 
     def matrices(self, cases: int, seed: int = 0) -> list[np.ndarray]:
@@ -40,7 +40,7 @@ class Fit(Assumed):
 
 
 class Synthetic(Provider):
-    """Batches of a ``Fit``, the same in every epoch."""
+    """Batches of a ``SyntheticData``, the same in every epoch."""
 
     name = "dummy"
     help = "random data of the smallest size that fits the net"
@@ -48,7 +48,7 @@ class Synthetic(Provider):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         assert request.parse
-        self.fit = found = fit(request.parse, SMALLEST, request.classes, request.features)
+        self.synthetic = found = synthesize(request.parse, SMALLEST, request.classes, request.features)
         self.dims, self.classes, self.tree = found.dims, found.classes, found.tree
         self.label_names = [str(c) for c in range(found.classes)]
 
@@ -61,10 +61,10 @@ class Synthetic(Provider):
 
     def batch(self, epoch: int, number: int) -> Batch:
         self.check_range([number], "dummy")
-        return MatrixBatch(self.fit.matrices(_CASES, self.request.seed * 7 + number))
+        return MatrixBatch(self.synthetic.matrices(_CASES, self.request.seed * 7 + number))
 
 
-def fit(parse: Parse, sides: Sequence[int] = (), classes: int = 0, features: int = 0) -> Fit:
+def synthesize(parse: Parse, sides: Sequence[int] = (), classes: int = 0, features: int = 0) -> SyntheticData:
     """Shape the graph that ``parse`` begins for the first of ``sides`` that it accepts, or for ``features`` values per case.
 
     Without ``sides``, those of the historical nets: 224 with 100 classes and more, else 32 first. ``classes`` is for
@@ -72,5 +72,5 @@ def fit(parse: Parse, sides: Sequence[int] = (), classes: int = 0, features: int
     """
     builder = parse()
     builder.problems.check()
-    assumed = assume_data(builder, [features] if features else None, classes or None, sides)
-    return Fit(**vars(assumed))
+    assumed = infer_data(builder, [features] if features else None, classes or None, sides)
+    return SyntheticData(**vars(assumed))

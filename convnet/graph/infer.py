@@ -33,7 +33,7 @@ _MOST_IN_TREE = 1_000_000  # classes for which a tree is made up
 
 
 @dataclass(frozen=True)
-class Assumed:
+class InferredData:
     """A checked graph and the data it was shaped for.
 
     ``dims`` is features by matrix index; ``kinds`` says which matrices hold a ``label``, ``target`` or ``gate``. ``side``
@@ -49,9 +49,9 @@ class Assumed:
     notes: list[str]
 
 
-def assume_data(
+def infer_data(
     builder: Builder, data_dims: Sequence[int] | None = None, classes: int | None = None, sides: Sequence[int] = ()
-) -> Assumed:
+) -> InferredData:
     """Shape the graph of ``builder`` for the data it seems to want; ``data_dims`` (features by matrix) and ``classes`` hold.
 
     ``sides`` of pictures are tried in their order; without them those of the historical nets, 224 first with 100 classes
@@ -72,7 +72,9 @@ def assume_data(
             break
     assert best is not None
     graph = builder.shape(best.dims, best.classes, best.tree)
-    return Assumed(graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, given, classes))
+    return InferredData(
+        graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, given, classes)
+    )
 
 
 def expected_classes(builder: Builder) -> int:

@@ -191,7 +191,7 @@ class Layer:
         foreign = generation not in self.read_by
         return {key.name: self.values[key.name] for key in self.keys if foreign or generation in key.read_by}
 
-    def stage(self, node: LayerNode) -> None:
+    def prefetch(self, node: LayerNode) -> None:
         """Begin to bring what the coming pass will want of the data, if anything."""
 
     def forward(self, node: LayerNode) -> None:

@@ -55,7 +55,7 @@ class Windowed(WeightLayer):
 
     # Set by ``shape``.
     imgSize: list[int]
-    total_filters: int = 0
+    num_filters: int = 0
 
     def shape(self, check: Check) -> None:
         sides = [self._check_input(check, i) for i in range(len(self.inputs))]
@@ -68,8 +68,8 @@ class Windowed(WeightLayer):
             shown = ", ".join(f"{f}x{m}x{m}" for f, m in zip(counts, sizes, strict=True))
             check.error("filters", f"every input must give the same number and size of maps, not {shown}")
             return
-        self.total_filters, self.modulesX = counts[0], sizes[0]
-        self.shape_like(self.total_filters, self.modulesX)
+        self.num_filters, self.modulesX = counts[0], sizes[0]
+        self.shape_like(self.num_filters, self.modulesX)
         self._check_coverage(check)
 
     def _check_input(self, check: Check, i: int) -> int | None:
@@ -142,12 +142,12 @@ class Windowed(WeightLayer):
 
     def maps_of(self, array: Any) -> Any:
         """An output-shaped array as (F, M, M, N)."""
-        return array.reshape(self.total_filters, self.modulesX, self.modulesX, -1)
+        return array.reshape(self.num_filters, self.modulesX, self.modulesX, -1)
 
     def stored(self, generation: str) -> dict[str, Any]:
         n = range(len(self.inputs))
         stored = super().stored(generation) | {
-            "filters": self.total_filters,
+            "filters": self.num_filters,
             "padding": [-p for p in self.padding],
             "filterPixels": [k * k for k in self.filterSize],
             "filterChannels": self.filterChannels,
@@ -213,13 +213,13 @@ class Conv(Windowed):
                 check.error("wcNormMin", f"wcNormMin={low} is larger than wcNormMax={high}")
 
     def weight_shape(self, i: int) -> tuple[int, int]:
-        return self.weights_per_filter(i), self.total_filters
+        return self.weights_per_filter(i), self.num_filters
 
-    def array_shape(self, i: int) -> tuple[int, ...]:
-        return (*self.filter_shape(i), self.total_filters)  # w[c, ky, kx, f]
+    def kernel_shape(self, i: int) -> tuple[int, ...]:
+        return (*self.filter_shape(i), self.num_filters)  # w[c, ky, kx, f]
 
     def bias_shape(self) -> tuple[int, int]:
-        return (self.total_filters if self.sharedBiases else self.outputs), 1
+        return (self.num_filters if self.sharedBiases else self.outputs), 1
 
     def forward(self, node: LayerNode) -> None:
         out = self.maps_of(node.out)
@@ -237,5 +237,5 @@ class Conv(Windowed):
                 node.be.conv_weight_grad(images, grad, *weights.target(), **self.geometry(node, i))
         for i, weights in enumerate(node.weights):
             if node.wants(i):
-                into, scale_targets = node.image_into(i, self.channels[i])
-                node.be.conv_input_grad(grad, weights.value, into, scale_targets, **self.geometry(node, i))
+                input_grad, scale_targets = node.image_input_grad(i, self.channels[i])
+                node.be.conv_input_grad(grad, weights.value, input_grad, scale_targets, **self.geometry(node, i))

@@ -90,14 +90,14 @@ class Cost(Layer):
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(1) and not self.is_fused():
-            into, scale_targets = node.into(1)
+            input_grad, scale_targets = node.input_grad(1)
             op = getattr(node.be, f"{self.op}_input_grad")
-            op(*node.x, into, self.coeff, scale_targets, **self.constants())
+            op(*node.x, input_grad, self.coeff, scale_targets, **self.constants())
 
-    def gradient_below(self, node: LayerNode, into: Any, scale_targets: float) -> None:
+    def gradient_below(self, node: LayerNode, input_grad: Any, scale_targets: float) -> None:
         """Add the gradient of the fused pair to the gradient of what lies below it."""
         op = getattr(node.be, f"{self.op}_fused_grad")
-        op(*node.x, into, self.coeff, scale_targets, **self.constants())
+        op(*node.x, input_grad, self.coeff, scale_targets, **self.constants())
 
 
 class LogReg(Cost):
@@ -228,8 +228,8 @@ class SumOfSquares(Cost):
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
-            into, scale_targets = node.into(0)
-            node.be.add(node.x[0], into, scale_targets, -2 * self.coeff)
+            input_grad, scale_targets = node.input_grad(0)
+            node.be.add(node.x[0], input_grad, scale_targets, -2 * self.coeff)
 
 
 class GatedSumOfSquares(Cost):
@@ -249,11 +249,11 @@ class GatedSumOfSquares(Cost):
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
-            into, scale_targets = node.into(0)
-            node.be.gsum2_gate_grad(*node.x, into, self.coeff, scale_targets)
+            input_grad, scale_targets = node.input_grad(0)
+            node.be.gsum2_gate_grad(*node.x, input_grad, self.coeff, scale_targets)
         if node.wants(1):
-            into, scale_targets = node.into(1)
-            node.be.gsum2_input_grad(*node.x, into, self.coeff, scale_targets)
+            input_grad, scale_targets = node.input_grad(1)
+            node.be.gsum2_input_grad(*node.x, input_grad, self.coeff, scale_targets)
 
 
 class RobustFlickr(Cost):
@@ -310,8 +310,8 @@ class Tica(Cost):
         if node.wants(0):
             images = node.image(0, self.channels)
             reciprocals = node.scratch("reciprocals", images.shape)
-            into, scale_targets = node.image_into(0, self.channels)
-            node.be.tica_input_grad(images, reciprocals, into, self.sizeX, self.coeff, scale_targets)
+            input_grad, scale_targets = node.image_input_grad(0, self.channels)
+            node.be.tica_input_grad(images, reciprocals, input_grad, self.sizeX, self.coeff, scale_targets)
 
 
 class MultiSoftmax(Cost):

@@ -42,8 +42,8 @@ class Data(Layer):
             return
         self.outputs = self.end - self.start
 
-    def stage(self, node: LayerNode) -> None:
-        node.stage(self.dataIdx, self.start, self.end)
+    def prefetch(self, node: LayerNode) -> None:
+        node.prefetch(self.dataIdx, self.start, self.end)
 
     def forward(self, node: LayerNode) -> None:
         node.feed(self.dataIdx, self.start, self.end)

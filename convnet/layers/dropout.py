@@ -10,7 +10,7 @@ from typing import Any
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT
 from convnet.layers.base import Layer
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.layers.node import LayerNode
 
 _KEEP_HELP = "probability that a unit stays"
@@ -43,7 +43,7 @@ class Dropout2(Layer):
         return self.keep
 
     def _apply(self, node: LayerNode, values: Any, out: Any, scale_targets: float = 0.0) -> None:
-        if node.passing is Pass.TRAIN and self.enable:
+        if node.mode is Mode.TRAIN and self.enable:
             node.be.dropout(values, out, self.keep, self.train_gain, node.key(), scale_targets)
         else:
             node.be.add(values, out, scale_targets, self.test_gain())
@@ -52,7 +52,7 @@ class Dropout2(Layer):
         self._apply(node, node.x[0], node.out)
 
     def backward(self, node: LayerNode) -> None:
-        self._apply(node, node.grad, *node.into(0))
+        self._apply(node, node.grad, *node.input_grad(0))
 
 
 class HiddenSex(Dropout2):

@@ -47,7 +47,7 @@ class ElementwiseSum(Elementwise):
     def backward(self, node: LayerNode) -> None:
         for i, coeff in enumerate(self.coeffs):
             if node.wants(i):
-                node.be.add(node.grad, *node.into(i), coeff)
+                node.be.add(node.grad, *node.input_grad(i), coeff)
 
 
 class ElementwiseMax(Elementwise):
@@ -66,7 +66,7 @@ class ElementwiseMax(Elementwise):
     def backward(self, node: LayerNode) -> None:
         for i, values in enumerate(node.x):
             if node.wants(i):
-                node.be.eltmax_input_grad(values, node.out, node.grad, *node.into(i))
+                node.be.eltmax_input_grad(values, node.out, node.grad, *node.input_grad(i))
 
 
 class Concat(Layer):
@@ -103,7 +103,7 @@ class Concat(Layer):
     def backward(self, node: LayerNode) -> None:
         for i in range(len(node.x)):
             if node.wants(i):
-                node.be.add(node.grad[self.rows(i)], *node.into(i))
+                node.be.add(node.grad[self.rows(i)], *node.input_grad(i))
 
     def stored(self, generation: str) -> dict[str, Any]:
         return {"copyOffsets": self.offsets}

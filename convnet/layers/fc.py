@@ -40,7 +40,7 @@ class FullyConnected(WeightLayer):
     def weight_shape(self, i: int) -> tuple[int, int]:
         return self.num_inputs[i], self.outputs // self.parts
 
-    def array_shape(self, i: int) -> tuple[int, ...]:
+    def kernel_shape(self, i: int) -> tuple[int, ...]:
         return self.outputs // self.parts, self.num_inputs[i]  # w[f within its block, k]
 
     def bias_shape(self) -> tuple[int, int]:
@@ -64,7 +64,7 @@ class FullyConnected(WeightLayer):
                 node.be.fc_weight_grad(node.x[i], node.grad, *weights.target(), parts=self.parts)
         for i, weights in enumerate(node.weights):
             if node.wants(i):
-                node.be.fc_input_grad(node.grad, weights.value, *node.into(i), parts=self.parts)
+                node.be.fc_input_grad(node.grad, weights.value, *node.input_grad(i), parts=self.parts)
 
 
 class SplitFullyConnected(FullyConnected):
@@ -116,7 +116,7 @@ class TreeFullyConnected(FullyConnected):
     def weight_shape(self, i: int) -> tuple[int, int]:
         return self.num_inputs[i], len(self.parents)
 
-    def array_shape(self, i: int) -> tuple[int, ...]:
+    def kernel_shape(self, i: int) -> tuple[int, ...]:
         return len(self.parents), self.num_inputs[i]  # w[node, k]
 
     def stored(self, generation: str) -> dict[str, Any]:
@@ -138,4 +138,4 @@ class TreeFullyConnected(FullyConnected):
             node.be.tree_backward(target, self.parents, self.top_down, self.outputs)
         if node.wants(0):
             effective = node.scratch("effective", weights.value.shape)
-            node.be.fc_input_grad(node.grad, effective[: self.outputs], *node.into(0))
+            node.be.fc_input_grad(node.grad, effective[: self.outputs], *node.input_grad(0))

@@ -12,7 +12,7 @@ from typing import Any
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INT, Choice
 from convnet.layers.base import Check, Layer
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.layers.node import LayerNode
 
 _CHANNELS = Key("channels", INT, "maps of the input image", least=1)
@@ -76,8 +76,8 @@ class Blur(ImageLayer):
         node.be.blur(*self.images(node), self.taps())
 
     def backward(self, node: LayerNode) -> None:
-        into, scale_targets = node.image_into(0, self.channels)
-        node.be.blur(node.grad_image(self.channels), into, self.taps(), scale_targets)
+        input_grad, scale_targets = node.image_input_grad(0, self.channels)
+        node.be.blur(node.grad_image(self.channels), input_grad, self.taps(), scale_targets)
 
     def stored(self, generation: str) -> dict[str, Any]:
         taps = [struct.unpack("f", struct.pack("f", tap))[0] for tap in self.taps()]  # as float32, like the originals
@@ -108,8 +108,8 @@ class NailBed(ImageLayer):
         node.be.nailbed_forward(*self.images(node), self.start, self.stride)
 
     def backward(self, node: LayerNode) -> None:
-        into, scale_targets = node.image_into(0, self.channels)
-        node.be.nailbed_input_grad(node.grad_image(self.channels), into, self.start, self.stride, scale_targets)
+        input_grad, scale_targets = node.image_input_grad(0, self.channels)
+        node.be.nailbed_input_grad(node.grad_image(self.channels), input_grad, self.start, self.stride, scale_targets)
 
     def stored(self, generation: str) -> dict[str, Any]:
         return super().stored(generation) | {"start": self.start, "outputsX": self.maps[1] if self.maps else 0}
@@ -169,7 +169,7 @@ class RandomScale(ImageLayer):
         images, out = self.images(node)
         if self.tgtSize == self.imgSize:
             node.be.crop(images, out, 0, 0)
-        elif node.passing is Pass.TRAIN:
+        elif node.mode is Mode.TRAIN:
             self._forward_train(node, images, out)
         elif node.dialect == "2014":
             node.be.resize(images, out, self.maxScale)
@@ -245,8 +245,8 @@ class Reflect(ImageLayer):
         node.be.mirror(*self.images(node))
 
     def backward(self, node: LayerNode) -> None:
-        into, scale_targets = node.image_into(0, self.channels)
-        node.be.mirror(node.grad_image(self.channels), into, scale_targets)
+        input_grad, scale_targets = node.image_input_grad(0, self.channels)
+        node.be.mirror(node.grad_image(self.channels), input_grad, scale_targets)
 
 
 class ColorTransform(ImageLayer):

@@ -20,10 +20,10 @@ class Local(Windowed):
     folds_gradient = True
 
     def weight_shape(self, i: int) -> tuple[int, int]:
-        return self.modulesX**2 * self.weights_per_filter(i), self.total_filters
+        return self.modulesX**2 * self.weights_per_filter(i), self.num_filters
 
-    def array_shape(self, i: int) -> tuple[int, ...]:
-        return (self.modulesX**2, *self.filter_shape(i), self.total_filters)  # w[m, c, ky, kx, f]
+    def kernel_shape(self, i: int) -> tuple[int, ...]:
+        return (self.modulesX**2, *self.filter_shape(i), self.num_filters)  # w[m, c, ky, kx, f]
 
     def bias_shape(self) -> tuple[int, int]:
         return self.outputs, 1
@@ -44,5 +44,5 @@ class Local(Windowed):
                 node.be.local_weight_grad(images, grad, *weights.target(), **self.geometry(node, i))
         for i, weights in enumerate(node.weights):
             if node.wants(i):
-                into, scale_targets = node.image_into(i, self.channels[i])
-                node.be.local_input_grad(grad, weights.value, into, scale_targets, **self.geometry(node, i))
+                input_grad, scale_targets = node.image_input_grad(i, self.channels[i])
+                node.be.local_input_grad(grad, weights.value, input_grad, scale_targets, **self.geometry(node, i))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Pass(Enum):
+class Mode(Enum):
     """TRAIN and TEST; GRADCHECK (deterministic, no 1/N); FEATURE (as TEST, for reading a layer's output);
     VIEW (one of several views of the same cases, averaged by whoever asked)."""
 

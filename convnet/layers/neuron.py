@@ -51,11 +51,11 @@ class NeuronLayer(Layer):
     def backward(self, node: LayerNode) -> None:
         assert self.neuron is not None
         if self._is_fused():
-            self.consumers[0].gradient_below(node.consumers[0], *node.into(0))  # type: ignore[attr-defined]
+            self.consumers[0].gradient_below(node.consumers[0], *node.input_grad(0))  # type: ignore[attr-defined]
             return
         kind = "relu" if self.neuron.type == "nrelu" else self.neuron.type
-        into, scale_targets = node.into(0)
-        node.be.neuron_input_grad(kind, *self.neuron.values, node.x[0], node.out, node.grad, into, scale_targets)
+        input_grad, scale_targets = node.input_grad(0)
+        node.be.neuron_input_grad(kind, *self.neuron.values, node.x[0], node.out, node.grad, input_grad, scale_targets)
 
     def _is_fused(self) -> bool:
         """Whether the only consumer is a cost that goes through this logistic in one formula (numerics 7.4)."""

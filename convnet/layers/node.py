@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from convnet.layers.modes import Pass
+    from convnet.layers.modes import Mode
 
 Array = Any  # a backend's own array
 
@@ -28,7 +28,7 @@ class LayerNode(Protocol):
         """N of this minibatch."""
 
     @property
-    def passing(self) -> Pass:
+    def mode(self) -> Mode:
         """Why the net runs."""
 
     @property
@@ -63,11 +63,11 @@ class LayerNode(Protocol):
     def wants(self, i: int) -> bool:
         """Whether input ``i`` wants a gradient."""
 
-    def into(self, i: int) -> tuple[Array, float]:
+    def input_grad(self, i: int) -> tuple[Array, float]:
         """(gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add."""
 
-    def image_into(self, i: int, channels: int) -> tuple[Array, float]:
-        """As ``into``, the gradient as maps."""
+    def image_input_grad(self, i: int, channels: int) -> tuple[Array, float]:
+        """As ``input_grad``, the gradient as maps."""
 
     def key(self, draw: int = 0) -> Any:
         """Name the random numbers of this layer in this step."""
@@ -78,7 +78,7 @@ class LayerNode(Protocol):
     def scratch(self, name: str, shape: Sequence[int]) -> Array:
         """Working memory that lasts from forward to backward."""
 
-    def stage(self, index: int, start: int, end: int) -> None:
+    def prefetch(self, index: int, start: int, end: int) -> None:
         """Begin to bring rows ``start`` to ``end`` of the coming minibatch's matrix ``index`` for ``feed``."""
 
     def feed(self, index: int, start: int, end: int) -> None:

@@ -72,9 +72,9 @@ class Norm(Layer):
         op(node.image(0, self.channels), node.out_image(self.channels), **self.constants())
 
     def backward(self, node: LayerNode) -> None:
-        into, scale_targets = node.image_into(0, self.channels)
+        input_grad, scale_targets = node.image_input_grad(0, self.channels)
         op = getattr(node.be, f"{self.type}_input_grad")
-        op(node.image(0, self.channels), node.grad_image(self.channels), into, scale_targets, **self.constants())
+        op(node.image(0, self.channels), node.grad_image(self.channels), input_grad, scale_targets, **self.constants())
 
     def stored(self, generation: str) -> dict[str, Any]:
         derived = {"scale": self.scaled, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}

@@ -90,13 +90,13 @@ class Pool(Layer):
             node.be.pool_max_forward(images, out, self.pool == "maxabs", **self.geometry())
 
     def backward(self, node: LayerNode) -> None:
-        into, scale_targets = node.image_into(0, self.channels)
+        input_grad, scale_targets = node.image_input_grad(0, self.channels)
         grad = node.grad_image(self.channels)
         if self.pool == "avg":
-            node.be.pool_avg_input_grad(grad, into, self.sum, scale_targets, **self.geometry())
+            node.be.pool_avg_input_grad(grad, input_grad, self.sum, scale_targets, **self.geometry())
         else:
             images, out = node.image(0, self.channels), node.out_image(self.channels)
-            node.be.pool_max_input_grad(images, out, grad, into, scale_targets, **self.geometry())
+            node.be.pool_max_input_grad(images, out, grad, input_grad, scale_targets, **self.geometry())
 
     def stored(self, generation: str) -> dict[str, Any]:
         stored = super().stored(generation)
@@ -162,10 +162,10 @@ class CrossMapPool(Layer):
         node.be.cmpool_forward(node.image(0, self.channels), node.out_image(self.outputChannels), **self.geometry())
 
     def backward(self, node: LayerNode) -> None:
-        into, scale_targets = node.image_into(0, self.channels)
+        input_grad, scale_targets = node.image_input_grad(0, self.channels)
         images, out = node.image(0, self.channels), node.out_image(self.outputChannels)
         grad = node.grad_image(self.outputChannels)
-        node.be.cmpool_input_grad(images, out, grad, into, scale_targets, **self.geometry())
+        node.be.cmpool_input_grad(images, out, grad, input_grad, scale_targets, **self.geometry())
 
     def stored(self, generation: str) -> dict[str, Any]:
         derived = {"outputChannels": self.outputChannels, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}

@@ -22,6 +22,6 @@ class Softmax(Layer):
 
     def backward(self, node: LayerNode) -> None:
         if len(self.consumers) == 1 and self.consumers[0].is_cost and self.consumers[0].fuses(self):  # type: ignore[attr-defined]
-            self.consumers[0].gradient_below(node.consumers[0], *node.into(0))  # type: ignore[attr-defined]
+            self.consumers[0].gradient_below(node.consumers[0], *node.input_grad(0))  # type: ignore[attr-defined]
         else:
-            node.be.softmax_input_grad(node.out, node.grad, *node.into(0))
+            node.be.softmax_input_grad(node.out, node.grad, *node.input_grad(0))

@@ -78,7 +78,7 @@ class WeightLayer(Layer):
         """(rows, columns) of input ``i``'s matrix, as stored in checkpoints."""
         raise NotImplementedError(self.type)
 
-    def array_shape(self, i: int) -> tuple[int, ...]:
+    def kernel_shape(self, i: int) -> tuple[int, ...]:
         """Shape of the C-ordered array that backends see; the same bytes as the stored matrix."""
         raise NotImplementedError(self.type)
 

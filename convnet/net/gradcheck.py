@@ -13,7 +13,7 @@ import numpy as np
 
 from convnet.layers import Layer
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.net import Inputs, Net
 from convnet.net.node import Node
 from convnet.net.weights import Weights
@@ -81,10 +81,10 @@ def each_check(
     try:
         for weights in net.weights:
             weights.begin(0.0, cases)
-        net.forward(inputs, cases, Pass.GRADCHECK)
+        net.forward(inputs, cases, Mode.GRADCHECK)
         net.check_costs()
         net.backward()
-        net.forward(inputs, cases, Pass.GRADCHECK)  # backward gave up the outputs
+        net.forward(inputs, cases, Mode.GRADCHECK)  # backward gave up the outputs
         base = _total(net)
         for name, node, weights in named_weights(net):
             size = step if isinstance(step, float) else step(node.layer, weights is node.biases)
@@ -131,7 +131,7 @@ def _users(net: Net, weights: Weights) -> list[Node]:
 
 
 def _affordable(net: Net, node: Node, cases: int) -> int:
-    work = sum(behind.layer.macs() * cases + _OVERHEAD for behind in net.behind([node]))
+    work = sum(behind.layer.macs() * cases + _OVERHEAD for behind in net.downstream([node]))
     return int(np.clip(_WORK / (2 * work), _LEAST_ENTRIES, _MOST_ENTRIES))
 
 
@@ -141,7 +141,7 @@ class _Slope:
     def __init__(self, net: Net, node: Node, weights: Weights, step: float, base: float | None) -> None:
         self.net, self.weights, self.step, self.base = net, weights, step, base
         self.flat = weights.value.reshape(-1)
-        self.again = net.behind(_users(net, weights))
+        self.again = net.downstream(_users(net, weights))
 
     def at(self, i: int) -> float:
         """The slope of entry ``i``; puts its value back, but leaves what depends on it as it was for the change."""

@@ -16,7 +16,9 @@ _NAMED = 3  # layers in the message
 _MULTIPLE = 16  # suggested minibatches are multiples of it
 
 
-def check_room(graph: Graph, be: Backend, mini: int, training: bool = True, names: Collection[str] | None = None) -> None:
+def check_backend_memory(
+    graph: Graph, be: Backend, mini: int, training: bool = True, names: Collection[str] | None = None
+) -> None:
     """Raise ``BackendError`` if minibatches of ``mini`` cases certainly do not fit: with the largest layers, and a ``mini``
     that would fit. ``names`` are the layers that run on ``be``, all if none are given."""
     known = be.memory()
@@ -41,11 +43,11 @@ def check_room(graph: Graph, be: Backend, mini: int, training: bool = True, name
     raise BackendError("\n    ".join(lines))
 
 
-def check_rooms(graph: Graph, backends: Sequence[Backend], mini: int, training: bool = True) -> None:
-    """``check_room`` on every backend for the layers that it is to run; raises ``BackendError``."""
+def check_memory(graph: Graph, backends: Sequence[Backend], mini: int, training: bool = True) -> None:
+    """``check_backend_memory`` on every backend for the layers that it is to run; raises ``BackendError``."""
     places = place(graph, backends)
     for be in dict.fromkeys(backends):
-        check_room(graph, be, mini, training, [name for name, own in places.items() if own is be])
+        check_backend_memory(graph, be, mini, training, [name for name, own in places.items() if own is be])
 
 
 def _needed(graph: Graph, mini: int, training: bool, names: Collection[str]) -> int:

@@ -21,7 +21,7 @@ from convnet.errors import ConvnetError, NumericalError
 from convnet.generation import COMPAT, Compat
 from convnet.graph.graph import Graph
 from convnet.layers.base import Layer
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.buffers import BufferPool
 from convnet.net.initial import initial_state
 from convnet.net.node import Node
@@ -61,10 +61,10 @@ class Net:
         self.update_period = update_period
         self.step = 0  # minibatches trained so far; numbers the random streams
         self.inputs: Inputs = ()
-        self.coming: Inputs = ()  # what ``stage`` began to bring
+        self.next_inputs: Inputs = ()  # what ``prefetch`` began to bring
         self.cases = minibatch
-        self.passing = Pass.TEST
-        self._ready: set[tuple[int, bool]] = set()  # (cases, training) that backends are ready for
+        self.mode = Mode.TEST
+        self._prepared: set[tuple[int, bool]] = set()  # (cases, training) that backends are ready for
         self.capturing = False  # whether ops are kept for a ``CapturedStep`` instead of done
         self._pools: dict[Backend, BufferPool] = {}
         self._poison = poison
@@ -96,12 +96,12 @@ class Net:
 
     # -- running ------------------------------------------------------------------------------------------------
 
-    def forward(self, inputs: Inputs, cases: int, passing: Pass, keep: Sequence[str] = ()) -> None:
+    def forward(self, inputs: Inputs, cases: int, mode: Mode, keep: Sequence[str] = ()) -> None:
         """Run all layers on one minibatch. In TRAIN and GRADCHECK outputs stay for ``backward``; else only those of ``keep``
         and of layers that nobody reads."""
-        self.begin_pass(inputs, cases, passing)
+        self.begin_pass(inputs, cases, mode)
         remaining = {name: len(node.consumers) for name, node in self.nodes.items()}
-        keeps = set(keep) if passing not in (Pass.TRAIN, Pass.GRADCHECK) else set(self.nodes)
+        keeps = set(keep) if mode not in (Mode.TRAIN, Mode.GRADCHECK) else set(self.nodes)
         for name, node in self.nodes.items():
             node.forward()
             for source in dict.fromkeys(node.inputs):
@@ -112,31 +112,31 @@ class Net:
                 node.release_acts()
         self.end_forward()
 
-    def begin_pass(self, inputs: Inputs, cases: int, passing: Pass) -> None:
+    def begin_pass(self, inputs: Inputs, cases: int, mode: Mode) -> None:
         """Set what nodes ask for while they run."""
-        self.inputs, self.cases, self.passing = inputs, cases, passing
-        self.get_ready(cases, passing in (Pass.TRAIN, Pass.GRADCHECK))
+        self.inputs, self.cases, self.mode = inputs, cases, mode
+        self.prepare(cases, mode in (Mode.TRAIN, Mode.GRADCHECK))
 
-    def get_ready(self, cases: int, training: bool) -> None:
+    def prepare(self, cases: int, training: bool) -> None:
         """Let the backends prepare for passes over so many cases; the first one does so if nobody has."""
-        if not {(cases, True), (cases, training)} & self._ready:
+        if not {(cases, True), (cases, training)} & self._prepared:
             from convnet.net.dry_run import dry_run
 
-            self._ready.add((cases, training))
+            self._prepared.add((cases, training))
             for be in dict.fromkeys(self.backends):
                 be.prepare(lambda noting: dry_run(self.graph, noting, cases, training))
 
     def end_forward(self) -> None:
         """What was staged for this pass is used up."""
-        if self.inputs is self.coming:
-            self.coming = ()
+        if self.inputs is self.next_inputs:
+            self.next_inputs = ()
 
-    def stage(self, coming: Inputs) -> None:
+    def prefetch(self, next_inputs: Inputs) -> None:
         """Begin to bring the inputs of the next pass to the devices, while they work on this one; until that pass, which
         has to be given the same object, its arrays must not change."""
-        self.coming = coming
+        self.next_inputs = next_inputs
         for node in self.nodes.values():
-            node.layer.stage(node)
+            node.layer.prefetch(node)
 
     def backward(self) -> None:
         """From the costs of the last ``forward`` to every gradient; gives up all outputs."""
@@ -150,7 +150,7 @@ class Net:
             node.release_grad()
             node.release_acts()
 
-    def behind(self, nodes: Sequence[Node]) -> list[Node]:
+    def downstream(self, nodes: Sequence[Node]) -> list[Node]:
         """``nodes`` and every node that depends on them, in running order: what to run again when their weights change."""
         found = set(nodes)
         for node in self.nodes.values():
@@ -176,38 +176,38 @@ class Net:
         self.step += 1
 
     def train(
-        self, inputs: Inputs, cases: int, progress: float = 0.0, coming: Inputs = (), judged: bool = True
+        self, inputs: Inputs, cases: int, progress: float = 0.0, next_inputs: Inputs = (), check_finite: bool = True
     ) -> dict[str, list[float]]:
-        """One training step; returns the sums of every cost, measured before the update (numerics 16.2). ``coming`` are the
+        """One training step; returns the sums of every cost, measured before the update (numerics 16.2). ``next_inputs`` are the
         inputs of the next step, packed and brought to the devices while they compute this one.
 
         The costs are looked at when all but the update has been issued, so that devices do not wait for the host. Raises
-        ``NumericalError`` if one is not finite, with the weights as they were; unless ``judged`` is false.
+        ``NumericalError`` if one is not finite, with the weights as they were; unless ``check_finite`` is false.
         """
         self.begin_step(progress, cases)
         step = self.steps.next(cases)
         step.forward(inputs, cases)
-        arriving = self._fetch_costs()
-        if coming:
-            self.stage(coming)
+        pending = self._fetch_costs()
+        if next_inputs:
+            self.prefetch(next_inputs)
         step.backward()
-        costs = {name: [float(value) for value in arrived()] for name, arrived in arriving.items()}
-        if judged and not _all_finite(costs):
+        costs = {name: [float(value) for value in arrived()] for name, arrived in pending.items()}
+        if check_finite and not _all_finite(costs):
             self._forget_gradients()
-            self.forward(inputs, cases, Pass.TRAIN)  # outputs are gone; make them again to look at
+            self.forward(inputs, cases, Mode.TRAIN)  # outputs are gone; make them again to look at
             raise NumericalError(self._diagnose(costs))
         step.update()
         return costs
 
-    def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), coming: Inputs = ()) -> dict[str, list[float]]:
-        """One pass without training; returns the sums of every cost. ``coming`` and what is raised: as for ``train``."""
-        self.forward(inputs, cases, Pass.TEST, keep)
-        arriving = self._fetch_costs()
-        if coming:
-            self.stage(coming)
-        costs = {name: [float(value) for value in arrived()] for name, arrived in arriving.items()}
+    def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = ()) -> dict[str, list[float]]:
+        """One pass without training; returns the sums of every cost. ``next_inputs`` and what is raised: as for ``train``."""
+        self.forward(inputs, cases, Mode.TEST, keep)
+        pending = self._fetch_costs()
+        if next_inputs:
+            self.prefetch(next_inputs)
+        costs = {name: [float(value) for value in arrived()] for name, arrived in pending.items()}
         if not _all_finite(costs):
-            self.forward(inputs, cases, Pass.TEST, keep=list(self.nodes))  # outputs are gone; make them again to look at
+            self.forward(inputs, cases, Mode.TEST, keep=list(self.nodes))  # outputs are gone; make them again to look at
             raise NumericalError(self._diagnose(costs))
         return costs
 
@@ -217,16 +217,16 @@ class Net:
         """Costs of the mean, over ``count`` views of the same cases, of what the cost layers read; layers of ``keep`` that
         they read hold these means afterwards (numerics 16.5)."""
         costs = [node for node in self.nodes.values() if node.layer.is_cost]
-        judged = {node.layer.name: node for cost in costs for node in cost.inputs}
-        means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in judged.items()}
+        cost_inputs = {node.layer.name: node for cost in costs for node in cost.inputs}
+        means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in cost_inputs.items()}
         for inputs in views:
-            self.forward(inputs, cases, Pass.VIEW, keep=[*judged, *keep])
+            self.forward(inputs, cases, Mode.VIEW, keep=[*cost_inputs, *keep])
             for name, mean in means.items():
-                judged[name].be.add(judged[name].out, mean, 1.0, 1.0 / count)
+                cost_inputs[name].be.add(cost_inputs[name].out, mean, 1.0, 1.0 / count)
         for name, mean in means.items():
-            if judged[name].layer.type != "data":  # labels are the same in all views, and must not be rounded
-                judged[name].be.add(mean, judged[name].out)
-                judged[name].abroad.send()
+            if cost_inputs[name].layer.type != "data":  # labels are the same in all views, and must not be rounded
+                cost_inputs[name].be.add(mean, cost_inputs[name].out)
+                cost_inputs[name].peers.send()
         for cost in costs:
             cost.layer.forward(cost)
         return self.check_costs()

@@ -11,8 +11,8 @@ import numpy as np
 from convnet.backends import philox
 from convnet.backends.base import Array, Backend
 from convnet.layers.base import Layer
-from convnet.layers.modes import Pass
-from convnet.net.peers import Exchange
+from convnet.layers.modes import Mode
+from convnet.net.peers import PeerCopies
 from convnet.net.weights import Weights
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Node:
     def __init__(self, net: Net, layer: Layer, be: Backend, inputs: list[Node]) -> None:
         self.net, self.layer, self.be, self.inputs = net, layer, be, inputs
         self.consumers: list[Node] = []
-        self.abroad = Exchange(self)
+        self.peers = PeerCopies(self)
         self.weights: list[Weights] = []
         self.biases: Weights = None  # type: ignore[assignment]
         self.conns: list[Array | None] = []
@@ -36,7 +36,7 @@ class Node:
         self.acts: tuple[int, Array] | None = None  # the buffer of the output, while there is one
         self._grad: tuple[int, Array] | None = None
         self._scratch: dict[str, Array] = {}
-        self._staged: Any = None  # what ``stage`` began to bring
+        self._prefetched: Any = None  # what ``prefetch`` began to bring
 
     # -- what layers use ----------------------------------------------------------------------------------------
 
@@ -46,9 +46,9 @@ class Node:
         return self.net.cases
 
     @property
-    def passing(self) -> Pass:
+    def mode(self) -> Mode:
         """Why the net runs."""
-        return self.net.passing
+        return self.net.mode
 
     @property
     def dialect(self) -> str:
@@ -58,7 +58,7 @@ class Node:
     @property
     def x(self) -> list[Array]:
         """The inputs, each (features, N)."""
-        return [node.out if node.be is self.be else node.abroad.acts(self.be) for node in self.inputs]
+        return [node.out if node.be is self.be else node.peers.acts(self.be) for node in self.inputs]
 
     @property
     def out(self) -> Array:
@@ -86,41 +86,43 @@ class Node:
         """Whether input ``i`` wants a gradient."""
         return self.inputs[i].wants_grad
 
-    def into(self, i: int) -> tuple[Array, float]:
+    def input_grad(self, i: int) -> tuple[Array, float]:
         """(gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add."""
         source = self.inputs[i]
         if source.be is not self.be:
-            return source.abroad.gradient(self.be)
+            return source.peers.gradient(self.be)
         if source.grad_in_place:
             source._grad = self._grad
         scale_targets = float(source.started)
         source.started = True
         return source.grad, scale_targets
 
-    def image_into(self, i: int, channels: int) -> tuple[Array, float]:
-        grad, scale_targets = self.into(i)
+    def image_input_grad(self, i: int, channels: int) -> tuple[Array, float]:
+        grad, scale_targets = self.input_grad(i)
         return _as_maps(grad, channels), scale_targets
 
     def key(self, draw: int = 0) -> philox.Key:
         """Names the random numbers of this layer in this step."""
-        offset = 0 if self.passing is Pass.TRAIN else 128
+        offset = 0 if self.mode is Mode.TRAIN else 128
         step = 0 if self.net.capturing else self.net.step  # which the device counts for what is captured
         return philox.key_for(self.net.seed, self.layer.name, step, draw + offset)
 
-    def stage(self, index: int, start: int, end: int) -> None:
+    def prefetch(self, index: int, start: int, end: int) -> None:
         """Begin to bring rows ``start`` to ``end`` of the coming minibatch's matrix ``index`` for ``feed``."""
-        values = self.net.coming[index]
-        self._staged = self.be.stage(values[start:end]) if isinstance(values, np.ndarray) else values.stage(self.be)
+        values = self.net.next_inputs[index]
+        self._prefetched = (
+            self.be.prefetch(values[start:end]) if isinstance(values, np.ndarray) else values.prefetch(self.be)
+        )
 
     def feed(self, index: int, start: int, end: int) -> None:
         """Fill the output with rows ``start`` to ``end`` of the minibatch's matrix ``index``."""
-        values, staged = self.net.inputs[index], None
-        if self.net.inputs is self.net.coming:
-            staged, self._staged = self._staged, None
+        values, prefetched = self.net.inputs[index], None
+        if self.net.inputs is self.net.next_inputs:
+            prefetched, self._prefetched = self._prefetched, None
         if isinstance(values, np.ndarray):
-            self.be.copy_in(values[start:end] if staged is None else staged, self.out)
+            self.be.copy_in(values[start:end] if prefetched is None else prefetched, self.out)
             return
-        filling, rows = staged or values, self.net.graph.data_dims[index]
+        filling, rows = prefetched or values, self.net.graph.data_dims[index]
         if (start, end) == (0, rows):
             filling.fill(self.be, self.out)
         else:
@@ -159,7 +161,7 @@ class Node:
         self.layer.forward(self)
         if self.layer.dropout > 0:
             self._drop(self.out)
-        self.abroad.send()
+        self.peers.send()
 
     def backward(self) -> None:
         if self.layer.dropout > 0:
@@ -169,10 +171,10 @@ class Node:
     def deliver_grads(self) -> None:
         """Send the gradients of inputs on other devices to where they belong."""
         for source in dict.fromkeys(self.inputs):
-            source.abroad.collect(self.be)
+            source.peers.collect(self.be)
 
     def release_acts(self) -> None:
-        self.abroad.release_acts()
+        self.peers.release_acts()
         if self.acts is not None and not any(node.acts_in_place for node in self.consumers):
             self.net.pool(self.be).give(*self.acts)
         self.acts = None
@@ -187,7 +189,7 @@ class Node:
     def _drop(self, values: Array) -> None:
         """The 2011 fork's dropout on any layer: masks in every pass but TEST, which scales (numerics 10.4)."""
         keep = 1 - self.layer.dropout
-        if self.passing in (Pass.TRAIN, Pass.GRADCHECK):
+        if self.mode in (Mode.TRAIN, Mode.GRADCHECK):
             self.be.dropout(values, values, keep, 1.0, self.key(draw=32))
         else:
             self.be.add(values, values, 0.0, keep)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Held = tuple[int, "Array"]  # as a pool gives it
 
 
-class Exchange:
+class PeerCopies:
     """What a node holds on devices other than its own."""
 
     def __init__(self, node: Node) -> None:

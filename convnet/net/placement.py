@@ -35,7 +35,7 @@ def logical_devices(graph: Graph) -> dict[str, int]:
     """The logical device of every layer, after the rules of ``place``."""
     found: dict[str, int] = {}
     for layer in graph.layers.values():
-        together = _company(layer)
+        together = _colocated_with(layer)
         found[layer.name] = found[together.name] if together else layer.gpu[0]
     for name, layer in reversed(graph.layers.items()):
         if found[name] < 0:
@@ -60,7 +60,7 @@ def remarks(graph: Graph, gpus: Sequence[int]) -> list[str]:
     return said
 
 
-def _company(layer: Layer) -> Layer | None:
+def _colocated_with(layer: Layer) -> Layer | None:
     """The earlier layer on whose device this one has to be, if any."""
     if isinstance(layer, WeightLayer):
         return next((owner[0] for owner in layer.owners if owner and owner[0] is not layer), None)

@@ -34,12 +34,12 @@ from convnet.backends.base import Array, Backend
 from convnet.backends.timing import measured, peak_bytes, peak_flops, timed, wait
 from convnet.graph.graph import Graph
 from convnet.layers.data import Data
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.layers.weighted import WeightLayer
-from convnet.net.memory_check import check_rooms
+from convnet.net.memory_check import check_memory
 from convnet.net.net import Inputs, Net
 from convnet.net.node import Node
-from convnet.net.steps import varying
+from convnet.net.steps import uncapturable
 from convnet.net.weights import Weights
 
 PASSES = ("forward", "backward", "update")
@@ -115,7 +115,7 @@ class Resident:
     def __init__(self, be: Backend, values: np.ndarray) -> None:
         self.values = be.upload(values)
 
-    def stage(self, be: Backend) -> Resident:
+    def prefetch(self, be: Backend) -> Resident:
         return self
 
     def fill(self, be: Backend, out: Array) -> None:
@@ -126,7 +126,7 @@ def measure(
     graph: Graph, matrices: list[np.ndarray], backends: Sequence[Backend], mini: int = 128, steps: int = 5, warmup: int = 3
 ) -> Report:
     """Time ``steps`` training steps of a graph on ``matrices`` (features, ``mini``), then as many layer by layer."""
-    check_rooms(graph, backends, mini)
+    check_memory(graph, backends, mini)
     report = _without_peaks(graph, matrices, backends, mini, steps, warmup)
     gc.collect()  # the net is gone: the peaks want memory of their own
     for be in dict.fromkeys(backends):
@@ -141,8 +141,8 @@ def _without_peaks(
     net = Net(graph, backends, minibatch=mini)
     inputs = _resident(net, matrices)
     for _ in range(warmup):
-        net.train(inputs, mini, judged=False)
-    whole = [measured(backends, lambda: net.train(inputs, mini, judged=False)) for _ in range(steps)]
+        net.train(inputs, mini, check_finite=False)
+    whole = [measured(backends, lambda: net.train(inputs, mini, check_finite=False)) for _ in range(steps)]
     layers = _by_layer(net, inputs, mini, steps)
     work = {name: _work(node, mini) for name, node in net.nodes.items()}
     kinds = {name: node.layer.type for name, node in net.nodes.items()}
@@ -160,7 +160,7 @@ def _resident(net: Net, matrices: list[np.ndarray]) -> list[Resident | np.ndarra
 def _by_layer(net: Net, inputs: Inputs, cases: int, steps: int) -> dict[str, dict[str, list[float]]]:
     """Seconds of each layer's passes, one number per step."""
     found: dict[str, dict[str, list[float]]] = {name: {} for name in net.nodes}
-    outside = varying(net) if net.steps.captured else list(net.nodes.values())  # what is issued op by op
+    outside = uncapturable(net) if net.steps.captured else list(net.nodes.values())  # what is issued op by op
     for name, node in net.nodes.items():
         for method in ("forward", "backward"):
             work = _watched(net, getattr(node, method), found[name].setdefault(method, []), node in outside)
@@ -169,7 +169,7 @@ def _by_layer(net: Net, inputs: Inputs, cases: int, steps: int) -> dict[str, dic
         net.begin_step(0.0, cases)
         if net.steps.captured:
             _stand_still(net)
-        net.forward(inputs, cases, Pass.TRAIN)
+        net.forward(inputs, cases, Mode.TRAIN)
         net.backward()
         for name, node in net.nodes.items():
             own = [w for i, w in enumerate(node.weights) if node.layer.owners[i] is None]  # type: ignore[attr-defined]

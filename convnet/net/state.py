@@ -104,7 +104,7 @@ def _array(layer: WeightLayer, state: dict[str, Any], key: str, i: int | None) -
 
 def _as_array(layer: WeightLayer, i: int, stored: np.ndarray) -> np.ndarray:
     """The C-ordered array that backends see; no copy where the stored order is the layer's own."""
-    return (stored.T if layer.order == "F" else stored).reshape(layer.array_shape(i))
+    return (stored.T if layer.order == "F" else stored).reshape(layer.kernel_shape(i))
 
 
 def _as_stored(layer: WeightLayer, i: int, array: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ def _as_stored(layer: WeightLayer, i: int, array: np.ndarray) -> np.ndarray:
 
 def _columns(layer: WeightLayer, i: int) -> tuple[int, int, int]:
     """(outer, K, inner) so that constraints act on each filter's K weights (numerics 13.6)."""
-    shape = layer.array_shape(i)
+    shape = layer.kernel_shape(i)
     if layer.order == "F":
         return shape[0], shape[1], 1
     outer = shape[0] if len(shape) == 5 else 1

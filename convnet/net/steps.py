@@ -17,7 +17,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from convnet.errors import BackendError
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 
 if TYPE_CHECKING:
     from convnet.net.net import Inputs, Net
@@ -38,7 +38,7 @@ class PlainStep:
 
     def forward(self, inputs: Inputs, cases: int) -> None:
         """Up to the costs."""
-        self.net.forward(inputs, cases, Pass.TRAIN)
+        self.net.forward(inputs, cases, Mode.TRAIN)
 
     def backward(self) -> None:
         """From the costs to every gradient."""
@@ -58,7 +58,7 @@ class CapturedStep:
     def __init__(self, net: Net, cases: int) -> None:
         self.net, self.be = net, net.be
         self._before = [(weights.contributions, weights.waited) for weights in net.weights]
-        net.begin_pass((), cases, Pass.TRAIN)
+        net.begin_pass((), cases, Mode.TRAIN)
         net.capturing = True
         try:
             self._parts = [self._captured(part) for part in (self._forward, net.backward, self._update)]
@@ -73,7 +73,7 @@ class CapturedStep:
 
     def forward(self, inputs: Inputs, cases: int) -> None:
         """Up to the costs."""
-        self.net.begin_pass(inputs, cases, Pass.TRAIN)
+        self.net.begin_pass(inputs, cases, Mode.TRAIN)
         self.be.count_step(self.net.step)
         for node, held in self._outside.items():
             node.release_acts()  # those of a test, say
@@ -101,7 +101,7 @@ class CapturedStep:
         return held[0]
 
     def _forward(self) -> None:
-        outside = varying(self.net)
+        outside = uncapturable(self.net)
         self._outside: dict[Node, Any] = {node: node.take_acts() for node in outside}
         for node in self.net.nodes.values():
             if node not in self._outside:
@@ -129,7 +129,7 @@ class Steps:
         """The way to issue the step that ``Net.begin_step`` has begun."""
         if not self._usable:
             return PlainStep(self.net)
-        kind = cases, tuple(weights.kind_of_step() for weights in self.net.weights)
+        kind = cases, tuple(weights.capture_key() for weights in self.net.weights)
         if kind not in self.captured and not (self._is_known(kind) and self._capture(kind, cases)):
             return PlainStep(self.net)
         self.captured.move_to_end(kind)
@@ -153,7 +153,7 @@ class Steps:
         return True
 
 
-def varying(net: Net) -> list[Node]:
+def uncapturable(net: Net) -> list[Node]:
     """The nodes whose forward differs from step to step, and all that they depend on, in running order."""
     found: set[Node] = set()
     for node in reversed(net.nodes.values()):
@@ -165,7 +165,7 @@ def varying(net: Net) -> list[Node]:
 def _can_capture(net: Net) -> bool:
     alone = len(set(net.backends)) == 1 and net.be.captures
     noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
-    return alone and not noisy and not any(node.wants_grad for node in varying(net))
+    return alone and not noisy and not any(node.wants_grad for node in uncapturable(net))
 
 
 def _drop_oldest(held: OrderedDict[Hashable, Any], most: int) -> None:

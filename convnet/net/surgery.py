@@ -24,7 +24,9 @@ State = dict[str, dict[str, Any]]
 L = TypeVar("L", bound=WeightLayer)
 
 
-def operate(graph: Graph, state: Mapping[str, Mapping[str, Any]], local: Sequence[str], unshare: Sequence[str]) -> Surgery:
+def apply_edits(
+    graph: Graph, state: Mapping[str, Mapping[str, Any]], local: Sequence[str], unshare: Sequence[str]
+) -> Surgery:
     """Unshare, then make local; returns what changed, the new state, and what to print. Raises ``OptionError``."""
     surgery = Surgery(graph, state)
     for text in unshare:

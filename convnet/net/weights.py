@@ -104,7 +104,7 @@ class Weights:
         self._constrain()
         self.contributions = self.waited = 0
 
-    def kind_of_step(self) -> tuple[float, ...]:
+    def capture_key(self) -> tuple[float, ...]:
         """All that decides which ops a step issues for these weights, and with which numbers."""
         return self.rate, self.plain_rate, self.case_scale, self.contributions, self.waited, self.checking
 

@@ -48,7 +48,7 @@ class Tester:
             )
         judged = None
         if options["test_out"] or options["logreg_name"]:
-            judged = judge(net.graph, options["logreg_name"])
+            judged = find_logreg(net.graph, options["logreg_name"])
         out = Path(options["test_out"]) if options["test_out"] else None
         return cls(net, provider, multiview, judged, out, source)
 
@@ -68,8 +68,8 @@ class Tester:
     def _outputs(self, batch: Batch, keep: list[str]) -> Iterator[tuple[Costs, int]]:
         """Sums of costs over each minibatch, and its cases."""
         if not self.multiview:
-            for inputs, coming, cases in minibatches(batch, self.net.minibatch):
-                yield self.net.test(inputs, cases, keep, coming), cases
+            for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
+                yield self.net.test(inputs, cases, keep, next_inputs), cases
             return
         for start, stop in cut(batch.cases, self.net.minibatch):
             views = (batch.minibatch(start, stop, view) for view in range(batch.views))
@@ -87,7 +87,7 @@ def _has_views(provider: Provider) -> bool:
     return provider.views > 1 and (cropper is None or cropper.slack > 0)
 
 
-def judge(graph: Graph, name: str = "") -> Layer:
+def find_logreg(graph: Graph, name: str = "") -> Layer:
     """The ``cost.logreg`` called ``name``, or the first; raises ``OptionError``."""
     layers = {layer.name: layer for layer in graph.declared}
     costs = [layer.name for layer in graph.costs if layer.type == "cost.logreg"]
@@ -126,8 +126,8 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
     for number in numbers:
         batch = provider.batch(1, number)
         rows, labels = [], []
-        for inputs, coming, cases in minibatches(batch, net.minibatch):
-            net.test(inputs, cases, [name], coming)
+        for inputs, next_inputs, cases in minibatches(batch, net.minibatch):
+            net.test(inputs, cases, [name], next_inputs)
             rows.append(net.output(name).T)
             labels.append(inputs[1] if len(inputs) > 1 else np.zeros((1, cases), np.float32))
         part = {"data": np.ascontiguousarray(np.concatenate(rows)), "labels": np.concatenate(labels, axis=1)}

@@ -37,9 +37,9 @@ from convnet.language.files import find, read_text
 from convnet.layers.label_tree import LabelTree
 from convnet.net import placement
 from convnet.net.initial import initial_state
-from convnet.net.memory_check import check_rooms
+from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
-from convnet.net.surgery import operate
+from convnet.net.surgery import apply_edits
 from convnet.storage import cache_folder
 from convnet.training.costs import Outputs
 from convnet.training.evaluator import Tester, write_features
@@ -97,7 +97,7 @@ class Session:
     position: Position | None
     remarks: list[str]
     state: dict[str, Any] | None = None  # weights to begin with; None: drawn
-    operated: bool = False
+    was_edited: bool = False
 
     @classmethod
     def open(cls, opening: Opening) -> Session:
@@ -123,25 +123,25 @@ class Session:
         printer.compat = COMPAT[self.options["compat"]]
         if self.checkpoint is None:
             printer.layers(graph)
-        return self._operated(graph, printer)
+        return self._edited(graph, printer)
 
     def _shaped(self) -> Graph:
         tree = self.train.tree or (_stored_tree(self.checkpoint) if self.checkpoint else None)
         return self.builder.shape(self.train.dims, self.train.classes, tree)
 
-    def _operated(self, graph: Graph, printer: Printer) -> Graph:
+    def _edited(self, graph: Graph, printer: Printer) -> Graph:
         """The graph after --unshare-weights and --conv-to-local, which also change ``files`` and ``state``."""
         local, unshare = self.options["conv_to_local"], self.options["unshare_weights"]
         if not local and not unshare:
             return graph
         state = self.state if self.state is not None else initial_state(graph, self.options["seed"])
-        surgery = operate(graph, state, local, unshare)
+        surgery = apply_edits(graph, state, local, unshare)
         for line in surgery.lines:
             printer.line(line)
         self.state, self.files = surgery.state, replace(self.files, changes=self.files.changes | surgery.changes)
         self.builder = parse(self.files, self.options["dialect"], bool(self.options["strict"]))
         self.options["conv_to_local"], self.options["unshare_weights"] = [], []
-        self.operated = True
+        self.was_edited = True
         return self._shaped()
 
     def backends(self, graph: Graph) -> list[Backend]:
@@ -160,11 +160,11 @@ class Session:
         options = self.options
         compat = COMPAT[options["compat"]]
         training = not (options["test_only"] or options["write_features"])
-        check_rooms(graph, backends, options["mini"], training)
+        check_memory(graph, backends, options["mini"], training)
         net = Net(graph, backends, options["mini"], options["seed"], self.state, options["wupdate_freq"], compat=compat)
         if self.checkpoint:
-            restore_streams(net, self.checkpoint, not self.operated)
-        net.get_ready(options["mini"], training)
+            restore_streams(net, self.checkpoint, not self.was_edited)
+        net.prepare(options["mini"], training)
         return net
 
     def tester(self, net: Net) -> Tester:

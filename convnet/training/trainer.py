@@ -234,8 +234,8 @@ class Trainer:
         total, first = len(list(cut(batch.cases, self.plan.minibatch))), self.position.minibatches
         opening = self._opening.get((epoch, number), ()) if first == 0 else ()
         pieces = minibatches(batch, self.plan.minibatch, first, opening, lambda: self._opening_of(*after))
-        for done, (inputs, coming, cases) in enumerate(pieces, first + 1):
-            costs = self.net.train(inputs, cases, progress, coming)
+        for done, (inputs, next_inputs, cases) in enumerate(pieces, first + 1):
+            costs = self.net.train(inputs, cases, progress, next_inputs)
             self._count(costs, cases)
             self.print.minibatch(epoch, number, done, total, costs, cases)
             if self.stopper.wanted and done < total:

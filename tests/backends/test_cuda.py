@@ -17,7 +17,7 @@ from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.recorder import Recorder
 from convnet.backends.cuda.source import Source
 from convnet.errors import BackendError
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.dry_run import dry_run, empty_state
 from convnet.net.net import Net
 from convnet.storage import write_atomically
@@ -189,7 +189,7 @@ def test_a_whole_net_compiles_few_kernels():
     text = "[data]\ntype=data\ndataIdx=0\n" + text + "[sum]\ntype=eltsum\ninputs=ca,cb\n[cost]\ntype=cost.sum2\ninputs=sum\n"
     graph, recorder = make_graph(text, {0: 3 * 64}), Recorder()
     net = Net(graph, Cuda(recorder), minibatch=8, state=empty_state(graph))
-    net.forward([np.zeros((192, 8), np.float32)], 8, Pass.TRAIN)
+    net.forward([np.zeros((192, 8), np.float32)], 8, Mode.TRAIN)
     net.backward()
     assert sum(seen[1] == "conv_forward" for seen in recorder.seen) == 2
     assert len({seen[0] for seen in recorder.seen if seen[1] == "conv_forward"}) == 1

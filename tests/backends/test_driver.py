@@ -41,7 +41,7 @@ def test_inputs_come_by_the_second_stream(machine):
     be = make_backends("cuda", 0, [0])[0]
     values, out = np.asfortranarray(np.arange(12.0).reshape(3, 4)), be.empty((3, 4))
     for _ in range(6):  # more than there are buffers
-        be.copy_in(be.stage(values), out)
+        be.copy_in(be.prefetch(values), out)
     np.testing.assert_array_equal(be.download(out), values)
     assert len(be.device.transfers.slots) == 1 and not drv.stack
     lane = be.device._streams[COMPUTE]

@@ -15,12 +15,12 @@ from convnet.errors import BackendError
 
 def used(be):
     """Something of every kind that a device holds."""
-    be.copy_in(be.stage(np.ones((3, 4), np.float32)), out := be.empty((3, 4)))
+    be.copy_in(be.prefetch(np.ones((3, 4), np.float32)), out := be.empty((3, 4)))
     with be.capturing() as held:
         be.fill(out, 1.0)
     be.replay(held[0])
     be.fetch(out)()
-    return out, held, be.stage(np.ones((3, 4), np.float32)), be.fetch(out), be.device.mark(0)
+    return out, held, be.prefetch(np.ones((3, 4), np.float32)), be.fetch(out), be.device.mark(0)
 
 
 def test_closing(machine):
@@ -104,7 +104,7 @@ def test_marks_are_used_again(machine):
 
     def work():
         for _ in range(20):
-            be.copy_in(be.stage(np.ones((3, 4), np.float32)), out)
+            be.copy_in(be.prefetch(np.ones((3, 4), np.float32)), out)
             be.fetch(out)()
 
     for _ in range(3):
@@ -134,7 +134,7 @@ def test_staging_that_fails_leaves_its_slot():
     device = LanedDevice()
     be = Cuda(device)
     with pytest.raises(TypeError):
-        be.stage(np.ones((3, 4), complex))
+        be.prefetch(np.ones((3, 4), complex))
     assert len(device.transfers.slots) == 1
 
 
@@ -149,7 +149,7 @@ def test_large_arrays_go_in_pieces(monkeypatch, shape, order):
     other.copy_from(one, one.upload(values), there)
     np.testing.assert_array_equal(other.download(there), values)
     if values.ndim > 1 and values.size:
-        other.copy_in(other.stage(values), there)
+        other.copy_in(other.prefetch(values), there)
         np.testing.assert_array_equal(other.download(there), values)
     rings = [ring for be in (one, other) for ring in vars(be.device.transfers).values() if isinstance(ring, transfers.Ring)]
     assert max(buffer.memory.nbytes for ring in rings for buffer in ring.buffers) <= 64

@@ -12,7 +12,7 @@ from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.transfers import COMPUTE, COPY
 from convnet.data.images import Crops, PictureBatch
 from convnet.errors import NumericalError
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.net import Net
 from convnet.net.state import collect_state
 
@@ -74,8 +74,8 @@ def train(devices, ahead=True):
     net, pieces = Net(graph, [Cuda(device) for device in devices], minibatch=CASES, seed=2), batch()
     minibatches = [pieces.minibatch(start, start + CASES) for start in range(0, CASES * STEPS, CASES)]
     costs = []
-    for step, (inputs, coming) in enumerate(zip(minibatches, [*minibatches[1:], ()], strict=True)):
-        costs.append(net.train(inputs, CASES, coming=coming if ahead else ()))
+    for step, (inputs, next_inputs) in enumerate(zip(minibatches, [*minibatches[1:], ()], strict=True)):
+        costs.append(net.train(inputs, CASES, next_inputs=next_inputs if ahead else ()))
         if step == 1:
             costs.append(net.test(minibatches[0], CASES))
     return costs, {name: [*own["weights"], own["biases"]] for name, own in collect_state(net).items()}
@@ -150,11 +150,11 @@ def test_copies_overtake_the_work_of_a_step():
     graph = make_graph(NET, {0: 50, 1: 1, 2: 3}, 3, dialect="2014")
     net, pieces = Net(graph, Cuda(device), minibatch=CASES), batch()
     first, second, third = (pieces.minibatch(start, start + CASES) for start in (0, CASES, 2 * CASES))
-    net.train(first, CASES, coming=second)
+    net.train(first, CASES, next_inputs=second)
     device.sync()
     net.begin_step(0.0, CASES)
-    net.forward(second, CASES, Pass.TRAIN)
-    net.stage(third)
+    net.forward(second, CASES, Mode.TRAIN)
+    net.prefetch(third)
     pixels = net.nodes["data"]._staged.pixels
     assert not device.waiting[COPY] and pixels.sent.reached
     kernels = [work.args[1] for work in device.waiting[COMPUTE] if getattr(work, "func", None) == device._run]
@@ -169,7 +169,7 @@ def test_slots_are_used_again():
     be = Cuda(device)
     out = be.zeros((6, 4))
     for step in range(9):
-        be.copy_in(be.stage(np.full((6, 4), step, np.float32)), out)
-        be.stage(np.zeros((6, 4), np.float32))  # never used
+        be.copy_in(be.prefetch(np.full((6, 4), step, np.float32)), out)
+        be.prefetch(np.zeros((6, 4), np.float32))  # never used
     assert len(device.transfers.slots) <= 2
     np.testing.assert_array_equal(be.download(out), np.full((6, 4), 8))

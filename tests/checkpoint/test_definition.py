@@ -7,7 +7,7 @@ from support import ORACLE, ROOT, SHARED, make_graph, needs_museum
 from convnet import checkpoint, pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.layer_dicts import stored_graph
-from convnet.data.random import fit
+from convnet.data.random import synthesize
 from convnet.errors import CheckpointError
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.label_tree import LabelTree
@@ -33,7 +33,7 @@ def rebuilt(graph, generation, tree):
 @pytest.mark.parametrize("definition", [*SHIPPED, *HISTORICAL], ids=lambda path: f"{path.parts[-3]} {path.stem}")
 def test_there_and_back(definition, tmp_path):
     """Names, shapes, rates, constants: every key of every layer is what it was."""
-    fitted = fit(lambda: parse(LayerFiles.open(definition)), classes=10 if "tree" in definition.name else 0)
+    fitted = synthesize(lambda: parse(LayerFiles.open(definition)), classes=10 if "tree" in definition.name else 0)
     stored, again = rebuilt(fitted.graph, fitted.graph.dialect, fitted.tree)
     assert stored.keys() == again.keys()
     with (tmp_path / "layers").open("wb") as file:

@@ -13,7 +13,7 @@ from convnet.drawing.layout import BOX_WIDTH, lay_out
 from convnet.drawing.page import page
 from convnet.drawing.picture import HOST, megabytes, picture_of, times
 from convnet.drawing.svg import svg
-from convnet.graph.infer import assume_data
+from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
 
 MUSEUM = SHARED / "corpus" / "files" / "2012" / "layers"
@@ -22,7 +22,7 @@ BIG = [pytest.param(MUSEUM / f"layers-{name}.cfg", marks=needs_museum, id=name) 
 
 
 def picture(definition, mini=128):
-    return picture_of(assume_data(parse(LayerFiles.open(definition))).graph, "a net", mini)
+    return picture_of(infer_data(parse(LayerFiles.open(definition))).graph, "a net", mini)
 
 
 @pytest.mark.parametrize("definition", [*SHIPPED, *BIG])
@@ -101,7 +101,7 @@ inputs=labels,probs
 
 
 def test_names_are_text_and_nothing_else():
-    graph = assume_data(parse(LayerFiles(NASTY, "net.cfg", default_params(NASTY), "params.cfg"))).graph
+    graph = infer_data(parse(LayerFiles(NASTY, "net.cfg", default_params(NASTY), "params.cfg"))).graph
     shown = picture_of(graph, "a <b> & \x00", 1)
     root = ET.fromstring(svg(shown))
     assert "<script>alert" in "".join(root.itertext()) and root.findall(".//{*}script") == []

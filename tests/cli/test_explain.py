@@ -11,7 +11,7 @@ from support import ROOT, SHARED, default_params, make_graph, needs_museum
 from convnet.checkpoint.layer_dicts import stored_net
 from convnet.cli import main
 from convnet.graph.analysis import layer_table, memories, rate_text, receptive_fields, shape_text
-from convnet.graph.infer import assume_data
+from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
 
 CORPUS = SHARED / "corpus"
@@ -26,7 +26,7 @@ DEAD = {"actsTarget", "actsGradTarget"}  # compared with the originals where all
 
 
 def shipped(name):
-    return assume_data(parse(LayerFiles.open(name))).graph
+    return infer_data(parse(LayerFiles.open(name))).graph
 
 
 @needs_museum

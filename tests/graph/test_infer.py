@@ -8,7 +8,7 @@ import pytest
 from support import SHARED, default_params, needs_museum
 
 from convnet.errors import LayerFileError
-from convnet.graph.infer import assume_data, channels_of, expected_classes
+from convnet.graph.infer import infer_data, channels_of, expected_classes
 from convnet.graph.loading import LayerFiles, parse
 
 NET = """
@@ -63,7 +63,7 @@ def test_historical_nets_get_their_own_sizes(path):
     expected = json.loads(path.read_text())
     folder = SHARED / "corpus" / "files" / path.parent.relative_to(SHARED / "corpus" / "expected")
     builder = parse(LayerFiles.open(folder / expected["def_file"], folder / expected["params_file"]))
-    assumed = assume_data(builder)
+    assumed = infer_data(builder)
     used = {layer.dataIdx for layer in assumed.graph.declared if layer.type == "data"}
     assert assumed.dims == {int(i): rows for i, rows in expected["data_dims"].items() if int(i) in used}
     assert assumed.classes == assumed.graph.classes == expected["num_classes"]
@@ -74,7 +74,7 @@ def test_historical_nets_get_their_own_sizes(path):
     "shape, side", [({}, 32), ({"classes": 1000}, 224), ({"filterSize": 33}, 40), ({"filterSize": 33, "channels": 1}, 40)]
 )
 def test_first_usual_side_that_fits(shape, side):
-    assumed = assume_data(net(**shape))
+    assumed = infer_data(net(**shape))
     channels = shape.get("channels", 3)
     assert (assumed.side, assumed.dims) == (side, {0: channels * side**2, 1: 1})
     assert assumed.graph.layers["conv"].imgSize == [side]
@@ -85,26 +85,26 @@ def test_first_usual_side_that_fits(shape, side):
 
 
 def test_what_is_given_holds():
-    assumed = assume_data(net(), [3 * 9 * 9], 10)
+    assumed = infer_data(net(), [3 * 9 * 9], 10)
     assert (assumed.dims, assumed.classes, assumed.side, assumed.notes) == ({0: 243, 1: 1}, 10, 0, [])
     with pytest.raises(LayerFileError, match="243 values, which are not 4 square maps"):
-        assume_data(net(channels=4), [243])
+        infer_data(net(channels=4), [243])
     with pytest.raises(LayerFileError, match="has 10 outputs, the data have 11 classes"):
-        assume_data(net(), None, 11)
+        infer_data(net(), None, 11)
 
 
 def test_a_trial_leaves_no_trace():
     """Sides that do not fit report nothing, and keys that follow from the data do not keep what a trial made of them."""
     text = NET.format(channels=3, filterSize=33, classes=10)
     pool = "[pool]\ntype=pool\npool=max\ninputs=conv\nchannels=4\nsizeX=2\nstride=2\n[fc]"
-    assumed = assume_data(begin(text.replace("[fc]", pool).replace("inputs=conv\noutputs", "inputs=pool\noutputs")))
+    assumed = infer_data(begin(text.replace("[fc]", pool).replace("inputs=conv\noutputs", "inputs=pool\noutputs")))
     assert assumed.graph.warnings == []
     assert (assumed.side, assumed.graph.layers["conv"].modulesX, assumed.graph.layers["pool"].outputsX) == (40, 8, 4)
 
 
 def test_every_mistake_is_reported_for_the_best_side():
     with pytest.raises(LayerFileError) as caught:
-        assume_data(begin(NET.format(channels=3, filterSize=5, classes=10).replace("inputs=fc\n", "inputs=fcc\n") + "[x]\n"))
+        infer_data(begin(NET.format(channels=3, filterSize=5, classes=10).replace("inputs=fc\n", "inputs=fcc\n") + "[x]\n"))
     assert [problem.nearest for problem in caught.value.problems if problem.severity == "error"] == ["fc", ""]
 
 
@@ -113,7 +113,7 @@ def test_rows_of_one_matrix_and_targets():
     text = text.replace("[labels]\ntype=data\ndataIdx=1", "[labels]\ntype=data\ndataIdx=2\nstart=5").replace(
         "logreg", "crossent"
     )
-    assumed = assume_data(begin(text))
+    assumed = infer_data(begin(text))
     assert (assumed.dims, assumed.kinds) == ({0: 3072, 2: 15}, {2: "target"})
     assert assumed.notes[0].endswith("--data-dims 3072,1,15 would say.")
 
@@ -122,7 +122,7 @@ def test_costs_that_disagree_on_the_classes():
     text = NET.format(channels=3, filterSize=5, classes=10)
     second = text[text.index("[fc]") :].replace("[", "[other").replace("=fc", "=otherfc").replace("probs", "otherprobs")
     second = second.replace("[otherother", "[other").replace("outputs=10", "outputs=7").replace("type=otherfc", "type=fc")
-    assumed = assume_data(begin(text + second))
+    assumed = infer_data(begin(text + second))
     assert assumed.graph.classes is None and assumed.graph.layers["otherprobs"].outputs == 7
 
 
@@ -130,7 +130,7 @@ def test_tree_of_labels():
     text = NET.format(channels=3, filterSize=5, classes=10).replace(
         "type=fc\ninputs=conv\noutputs=10", "type=treefc\ninputs=conv"
     )
-    assumed = assume_data(begin(text), classes=6)
+    assumed = infer_data(begin(text), classes=6)
     assert assumed.graph.layers["probs"].outputs == assumed.tree.leaves == 6
     assert "tree of labels in which all 6 classes" in assumed.notes[-1]
 

@@ -6,7 +6,7 @@ import pytest
 from corpus import expectations, load, meaning
 
 from convnet.cli.convert import main
-from convnet.graph.infer import assume_data
+from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.graph.writer import TARGETS, write_files
 from convnet.language.files import shipped_folder
@@ -64,7 +64,7 @@ def assert_kept(files, target, single, dims, classes):
 def test_shipped_files(path, target):
     files = LayerFiles.open(path)
     builder = parse(files)
-    assumed = assume_data(builder)
+    assumed = infer_data(builder)
     assert_kept(files, target, target == "toml", assumed.dims, assumed.classes)
 
 

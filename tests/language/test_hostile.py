@@ -16,7 +16,7 @@ from convnet.checkpoint.layer_dicts import stored_net
 from convnet.cli import main
 from convnet.errors import LayerFileError
 from convnet.graph.analysis import layer_table
-from convnet.graph.infer import assume_data
+from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.graph.writer import TARGETS, write_files
 from convnet.language.files import read_text, shipped_folder
@@ -64,7 +64,7 @@ def test_numbers_cost_nothing(type_):
         files = with_value(type_, key, value)
         if value in ("nan", NUMBERS[2]):
             with suppress(LayerFileError):
-                assert assume_data(parse(files)).dims
+                assert infer_data(parse(files)).dims
         try:
             graph = build_graph(files, DIMS, CLASSES, LabelTree.flat(CLASSES))
         except LayerFileError as error:
@@ -78,7 +78,7 @@ def test_numbers_cost_nothing(type_):
 
 def test_a_billion_classes():
     text = CHAIN.replace("outputs=10\n", f"outputs={10**12}\n")
-    assumed = assume_data(parse(LayerFiles(text, "d.cfg", PARAMS, "p.cfg")))
+    assumed = infer_data(parse(LayerFiles(text, "d.cfg", PARAMS, "p.cfg")))
     assert assumed.classes == 10**12 and layer_table(assumed.graph)
 
 
@@ -141,7 +141,7 @@ def test_a_file_in_the_place_of_another(native, tmp_path):
         (params, params, "the definition is missing"),
     ):
         with pytest.raises(LayerFileError) as caught:
-            assume_data(parse(LayerFiles.open(first, second)))
+            infer_data(parse(LayerFiles.open(first, second)))
         assert len(caught.value.problems) == 1 and told in str(caught.value)
 
 
@@ -214,7 +214,7 @@ def test_accidents_in_real_files(seed):
         mutated(read_text(definition), rng), "d.cfg", mutated(params, rng) if rng.random() < 0.5 else params, "p.cfg"
     )
     try:
-        graph = assume_data(parse(files)).graph
+        graph = infer_data(parse(files)).graph
     except LayerFileError as error:
         assert all(problem.render(color=True) for problem in error.problems)
         return

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support import assert_gradients, compare, each_backend, make_graph, values
 
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.net import Net
 
 NET = """
@@ -57,7 +57,7 @@ def outputs_of(mix, be, x):
         "[x]\ntype=data\ndataIdx=0\n[y]\ntype=data\ndataIdx=1\n" + f"[mix]\n{mix}\n" + "[cost]\ntype=cost.sum2\ninputs=mix\n"
     )
     net = Net(make_graph(text, {0: 3, 1: 3}), be, minibatch=2)
-    net.forward(x, 2, Pass.TEST, keep=["mix"])
+    net.forward(x, 2, Mode.TEST, keep=["mix"])
     return net.output("mix")
 
 

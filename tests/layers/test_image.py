@@ -17,7 +17,7 @@ from support import (
 
 from convnet.data.images import Crops
 from convnet.errors import ConvnetError
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.net import Net
 
 
@@ -85,10 +85,10 @@ def test_random_scales():
 def test_random_scale_passes(be):
     net = Net(one_layer("type=rscale\nchannels=3\nmaxScale=1.5\ntgtSize=6", 9), be, minibatch=2, seed=5)
     x = values(3 * 9 * 9, 2).astype(np.float32)
-    net.forward([x], 2, Pass.TEST, keep=["image"])
+    net.forward([x], 2, Mode.TEST, keep=["image"])
     centre = x.reshape(3, 9, 9, 2)[:, 1:7, 1:7]
     np.testing.assert_array_equal(net.output("image").reshape(3, 6, 6, 2), centre)
-    net.forward([x], 2, Pass.TRAIN)
+    net.forward([x], 2, Mode.TRAIN)
     trained = net.output("image")
     assert np.isfinite(trained).all() and x.min() - 1e-5 <= trained.min() and trained.max() <= x.max() + 1e-5
 
@@ -112,7 +112,7 @@ def test_random_scale_when_testing(be, dialect):
     text = "[data]\ntype=data\ndataIdx=0\n[image]\ninputs=data\n{}\n[cost]\ntype=cost.sum2\ninputs=image\n"
     for scale, side in ((1.5, 6), (1, 9)):
         net = Net(make_graph(text.format(layer.format(scale, side)), {0: 81}, dialect=dialect), be, minibatch=2)
-        net.forward([x.astype(np.float32)], 2, Pass.TEST, keep=["image"])
+        net.forward([x.astype(np.float32)], 2, Mode.TEST, keep=["image"])
         found, image = net.output("image").reshape(side, side, 2), x.reshape(1, 9, 9, 2)
         shrunk = run_op(ORACLE, "resize", [image], np.empty((1, side, side, 2)), scale)[0]
         centre = image[0, (9 - side) // 2 :, (9 - side) // 2 :][:side, :side]
@@ -150,7 +150,7 @@ def test_crop_and_mirror_layers(be):
         ("type=nailbed\nchannels=3\nstride=3", image[:, ::3, ::3]),
     ):
         net = Net(one_layer(layer, 7), be, minibatch=2)
-        net.forward([x], 2, Pass.TEST, keep=["image"])
+        net.forward([x], 2, Mode.TEST, keep=["image"])
         np.testing.assert_array_equal(net.output("image").reshape(expected.shape), expected)
 
 

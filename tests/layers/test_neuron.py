@@ -17,7 +17,7 @@ from support import (
 )
 
 from convnet.language.neurons import TYPES
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.net import Net
 
 SPELLINGS = ["ident", "logistic", "relu", "brelu[1.5]", "abs", "tanh[1.7,0.6]", "drelu[2]", "softrelu", "square", "sqrt"]
@@ -152,10 +152,10 @@ def test_dropout_passes(kind, gain, others, enable):
     params = f"[drop]\nenable={enable}\n[cost]\ncoeff=1\n"
     net = Net(make_graph(text, {0: 50}, params=params), BACKENDS["reference32"], minibatch=40)
     x = np.ones((50, 40), np.float32)
-    net.forward([x], 40, Pass.TRAIN)
+    net.forward([x], 40, Mode.TRAIN)
     trained = net.output("drop")
     assert set(np.unique(trained)) == ({0, np.float32(gain)} if enable else {np.float32(others)})
-    net.forward([x], 40, Pass.TEST, keep=["drop"])
+    net.forward([x], 40, Mode.TEST, keep=["drop"])
     np.testing.assert_allclose(net.output("drop"), others)
 
 
@@ -166,9 +166,9 @@ def test_dropout_of_the_fork(p):
     params = f"[sum]\ndropout={p}\n[cost]\ncoeff=1\n"
     net = Net(make_graph(text, {0: 200}, params=params), BACKENDS["reference32"], minibatch=50)
     x = np.ones((200, 50), np.float32)
-    net.forward([x], 50, Pass.TRAIN)
+    net.forward([x], 50, Mode.TRAIN)
     assert abs(net.output("sum").mean() - (1 - p)) < 0.02
-    net.forward([x], 50, Pass.TEST, keep=["sum"])
+    net.forward([x], 50, Mode.TEST, keep=["sum"])
     np.testing.assert_allclose(net.output("sum"), 1 - p)
 
 
@@ -179,20 +179,20 @@ def test_gradients_with_dropout_of_the_fork():
     data = [values(4, 6), np.array([[0.0, 1, 2, 1, 0, 2]])]
     assert_gradients(text, data, classes=3, params=params)
     net = Net(make_graph(text, {0: 4, 1: 1}, 3, params), ORACLE, minibatch=6, seed=3)
-    net.forward(data, 6, Pass.GRADCHECK)
+    net.forward(data, 6, Mode.GRADCHECK)
     dropped = net.output("below") == 0
     assert 0 < dropped.mean() < 1
 
 
-@pytest.mark.parametrize("passing", Pass)
-def test_noise_of_nrelu_is_drawn_in_every_pass(passing):
+@pytest.mark.parametrize("passing", Mode)
+def test_noise_of_nrelu_is_drawn_in_every_pass(mode):
     """Numerics 7.1: testing included; anew in every training step."""
     text = "[data]\ntype=data\ndataIdx=0\n[noisy]\ntype=neuron\nneuron=nrelu\ninputs=data\n"
     text += "[cost]\ntype=cost.sum2\ninputs=noisy\n"
     net, x = Net(make_graph(text, {0: 50}), ORACLE, minibatch=4), np.ones((50, 4))
     outputs = []
     for _ in range(2):
-        net.forward([x], 4, passing, keep=["noisy"])
+        net.forward([x], 4, mode, keep=["noisy"])
         outputs.append(net.output("noisy"))
         net.step += 1
     assert (outputs[0] != 1).all() and (outputs[0] >= 0).all() and (outputs[0] != outputs[1]).any()

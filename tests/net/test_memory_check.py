@@ -13,7 +13,7 @@ from convnet.backends.host import host_memory
 from convnet.cli import main
 from convnet.errors import BackendError
 from convnet.graph.analysis import memories
-from convnet.net.memory_check import check_room
+from convnet.net.memory_check import check_backend_memory
 
 NET = """
 [data]
@@ -60,7 +60,7 @@ def graph():
 
 
 def check(free, mini, training=True):
-    check_room(graph(), Cuda(SmallDevice(free)), mini, training)
+    check_backend_memory(graph(), Cuda(SmallDevice(free)), mini, training)
 
 
 def test_a_net_that_fits_passes():
@@ -77,7 +77,7 @@ def test_memory_that_only_the_collector_can_free_counts():
     held = Held()
     held.itself, held.__class__.__del__ = held, lambda self: setattr(device, "bytes_free", 1 << 40)
     del held
-    check_room(graph(), Cuda(device), 64)
+    check_backend_memory(graph(), Cuda(device), 64)
 
 
 def test_the_message_names_layers_and_a_minibatch_that_fits():
@@ -148,8 +148,8 @@ def test_each_device_needs_room_for_its_own_layers():
     """What does not fit as a whole may fit in parts, and the message names only the layers that are there."""
     whole = sum(memory.total for memory in memories(graph(), 8).values())
     be = Cuda(SmallDevice(whole // 2))
-    check_room(graph(), be, 8, names=["data", "labels", "small"])
-    check_room(graph(), be, 8, names=[])
+    check_backend_memory(graph(), be, 8, names=["data", "labels", "small"])
+    check_backend_memory(graph(), be, 8, names=[])
     with pytest.raises(BackendError, match="largest layers: large") as error:
-        check_room(graph(), be, 8, names=["large", "probs", "cost"])
+        check_backend_memory(graph(), be, 8, names=["large", "probs", "cost"])
     assert "small" not in str(error.value)

@@ -7,7 +7,7 @@ from support import BACKENDS, SHARED, assert_close, default_params, each_backend
 from convnet.backends.reference import Reference
 from convnet.errors import NumericalError
 from convnet.graph.loading import LayerFiles, build_graph
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.initial import initial_state
 from convnet.net.net import Net
 from convnet.net.state import collect_state
@@ -217,9 +217,9 @@ def test_shipped_networks_are_the_historical_ones():
 
 def test_view_pass_is_like_testing():
     net = net_on(BACKENDS["reference32"])
-    net.forward(data(9), 9, Pass.VIEW, keep=["probs"])
+    net.forward(data(9), 9, Mode.VIEW, keep=["probs"])
     view = net.output("probs")
-    net.forward(data(9), 9, Pass.TEST, keep=["probs"])
+    net.forward(data(9), 9, Mode.TEST, keep=["probs"])
     np.testing.assert_array_equal(net.output("probs"), view)
 
 
@@ -240,5 +240,5 @@ def test_rows_of_a_matrix(be):
     text += "[mix]\ntype=concat\ninputs=rest,top,all\n[cost]\ntype=cost.sum2\ninputs=mix\n"
     net, x = Net(make_graph(text, {0: 5}), be, minibatch=4), np.arange(15, dtype=np.float32).reshape(5, 3)
     for matrix in (x, Painted(x)):
-        net.forward([matrix], 3, Pass.TEST, keep=["mix"])
+        net.forward([matrix], 3, Mode.TEST, keep=["mix"])
         np.testing.assert_array_equal(net.output("mix"), np.concatenate([x[2:], x[:2], x]))

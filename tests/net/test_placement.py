@@ -173,7 +173,7 @@ def test_layers_run_where_the_file_says():
 def test_the_list_of_devices_is_gone_through_again():
     net = Net(graph(), [BACKENDS["reference32"]] * 2, minibatch=7, seed=5)
     assert {id(node.be) for node in net.nodes.values()} == {id(BACKENDS["reference32"])}
-    assert not any(node.abroad.readers for node in net.nodes.values())
+    assert not any(node.peers.readers for node in net.nodes.values())
     assert remarks(graph(), [0, 1])[0].startswith("On another device")
     wrapped = remarks(graph(), [3])
     assert wrapped[0] == "The layer file names devices 0, 1; --gpu lists 1: 0 on GPU 3, 1 on GPU 3."

@@ -9,7 +9,7 @@ from convnet.backends.cuda import Cuda
 from convnet.errors import BackendError, NumericalError
 from convnet.net.net import Net
 from convnet.net.state import collect_state
-from convnet.net.steps import varying
+from convnet.net.steps import uncapturable
 
 # Everything that random numbers, several users of one matrix or the host's choices could make differ between steps.
 NET = """
@@ -96,8 +96,8 @@ def train(net: Net, progress=lambda step: 0.0, sizes=CASES):
     """Costs and weights of steps of several sizes, each brought ahead, with tests in between."""
     inputs = [minibatch(step, cases) for step, cases in enumerate(sizes)]
     costs = []
-    for step, (cases, coming) in enumerate(zip(sizes, [*inputs[1:], ()], strict=True)):
-        costs.append(net.train(inputs[step], cases, progress(step), coming))
+    for step, (cases, next_inputs) in enumerate(zip(sizes, [*inputs[1:], ()], strict=True)):
+        costs.append(net.train(inputs[step], cases, progress(step), next_inputs))
         if step % 3 == 2:
             costs.append(net.test(minibatch(99, 8), 8, keep=["two"]))
     return costs, collect_state(net)
@@ -143,7 +143,7 @@ def test_kinds_that_are_met_twice_are_not_captured():
 
 def test_what_varies_stays_outside():
     net = make_net(EmulatedDevice())
-    assert [node.layer.name for node in varying(net)] == ["data", "labels", "small"]
+    assert [node.layer.name for node in uncapturable(net)] == ["data", "labels", "small"]
 
 
 @pytest.mark.parametrize("reason", ["noise", "two devices", "another backend"])

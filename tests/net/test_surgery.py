@@ -9,10 +9,10 @@ from convnet.cli.run import main
 from convnet.errors import OptionError
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles, build_graph
-from convnet.layers.modes import Pass
+from convnet.layers.modes import Mode
 from convnet.net.initial import initial_state
 from convnet.net.net import Net
-from convnet.net.surgery import operate
+from convnet.net.surgery import apply_edits
 
 TWINS = """
 [data]
@@ -75,7 +75,7 @@ def graph_of(text, changes=None):
 
 def probabilities(graph, state, be="reference32"):
     net = Net(graph, BACKENDS[be], 7, state=state)
-    net.forward([values(50, 7), np.zeros((1, 7), np.float32)], 7, Pass.TEST, keep=["probs"])
+    net.forward([values(50, 7), np.zeros((1, 7), np.float32)], 7, Mode.TEST, keep=["probs"])
     return net.output("probs")
 
 
@@ -88,7 +88,7 @@ def test_nothing_changes_at_first(be, shared, local, unshare):
     text = TWINS.replace("SHARED", str(shared))
     graph = graph_of(text)
     state = initial_state(graph, 1)
-    surgery = operate(graph, state, local, unshare)
+    surgery = apply_edits(graph, state, local, unshare)
     changed = graph_of(text, surgery.changes)
     np.testing.assert_allclose(
         probabilities(changed, surgery.state, be), probabilities(graph, state, be), rtol=1e-5, atol=1e-6
@@ -100,7 +100,7 @@ def test_nothing_changes_at_first(be, shared, local, unshare):
 def test_layers_that_share_become_local_together():
     """Converting one converts all that share its matrix, which they go on sharing."""
     graph = graph_of(TWINS.replace("SHARED", "1"))
-    surgery = operate(graph, initial_state(graph, 1), ["conv3"], [])
+    surgery = apply_edits(graph, initial_state(graph, 1), ["conv3"], [])
     assert surgery.changes.local == ("conv2", "conv3")
     assert surgery.lines[0] == "Converted layer 'conv2' from convolutional to unshared, locally-connected"
     changed = graph_of(TWINS.replace("SHARED", "1"), surgery.changes)
@@ -114,7 +114,7 @@ def test_positions_and_biases_lie_as_in_checkpoints():
     graph = graph_of(TWINS.replace("SHARED", "1"))
     state = initial_state(graph, 1)
     state["conv1"]["biases"][:] = np.arange(4)[:, None]
-    found = operate(graph, state, ["conv1"], []).state["conv1"]
+    found = apply_edits(graph, state, ["conv1"], []).state["conv1"]
     np.testing.assert_array_equal(found["weights"][0][18 * 7 + 5], state["conv1"]["weights"][0][5])
     np.testing.assert_array_equal(found["biases"][25 * 2 : 25 * 3, 0], 2)
     assert found["biases"].shape == found["biasesInc"].shape == (100, 1)
@@ -133,13 +133,13 @@ def test_positions_and_biases_lie_as_in_checkpoints():
 def test_mistakes(local, unshare, words):
     graph = graph_of(TWINS.replace("SHARED", "1"))
     with pytest.raises(OptionError) as caught:
-        operate(graph, initial_state(graph, 1), local, unshare)
+        apply_edits(graph, initial_state(graph, 1), local, unshare)
     assert words in str(caught.value)
 
 
 def test_words_of_the_originals():
     graph = graph_of(TWINS.replace("SHARED", "1"))
-    lines = operate(graph, initial_state(graph, 1), [], ["conv2", "conv2[1]"]).lines
+    lines = apply_edits(graph, initial_state(graph, 1), [], ["conv2", "conv2[1]"]).lines
     assert lines == [
         "Weight matrix conv2[0] already unshared.",
         "Unshared weight matrix conv2[1] from conv2[0].",

@@ -30,9 +30,9 @@ class EltwiseOps(Launcher, Backend):
         else:
             self.device.copy_in(values, out)
 
-    def stage(self, values):
+    def prefetch(self, values):
         dtype = values.dtype if values.dtype == np.uint8 else np.dtype(np.float32)
-        return self.device.transfers.stage(values, dtype)
+        return self.device.transfers.prefetch(values, dtype)
 
     def copy_from(self, other, x, out):
         if isinstance(other, EltwiseOps):

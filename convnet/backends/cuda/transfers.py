@@ -153,7 +153,7 @@ class Transfers:
         """To memory that ops issued before may still use."""
         self._direct.send(values, dtype, pointer, COMPUTE)
 
-    def stage(self, values: np.ndarray, dtype: np.dtype) -> Staged:
+    def prefetch(self, values: np.ndarray, dtype: np.dtype) -> Staged:
         """Begin to copy ``values`` beside the device's work; they may change at once."""
         slot = self._slot(values.size * dtype.itemsize)
         if slot.read is not None:
