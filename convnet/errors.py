@@ -5,9 +5,12 @@ The library raises, the command line prints ``str(error)`` on standard error and
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class ConvnetError(Exception):
-    """Base of all errors meant for the user's eyes. ``exit_code`` is the process status it ends in."""
+    """Base of all errors shown to users. ``exit_code`` is the process status it ends in."""
 
     exit_code = 1
 
@@ -45,3 +48,32 @@ class NumericalError(ConvnetError):
 def first_line(error: BaseException) -> str:
     """What an error says, in a line; its kind if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The known name most like ``word``, or ``''`` if none reaches ``likeness``, of 0 to 1.
+
+    After a prefix that some names have, as in ``cost.logreg``, only what follows it is compared.
+    """
+    folded = {name.lower(): name for name in known}
+    word = word.lower()
+    if word in folded:
+        return folded[word]
+    prefix = word[: word.find(".") + 1]
+    tails = {name.removeprefix(prefix): name for name in folded if name.startswith(prefix)}
+    if not tails:
+        prefix, tails = "", {name: name for name in folded}
+    matches = difflib.get_close_matches(word.removeprefix(prefix), tails, n=1, cutoff=likeness)
+    return folded[tails[matches[0]]] if matches else ""
+
+
+def one_of(names: Iterable[str]) -> str:
+    """``a, b or c``: a list of choices as a person writes it."""
+    names = list(names)
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'conv1'?`` for the end of a message, or ``''`` if no known name is like ``word``."""
+    hint = nearest(word, known)
+    return f"; did you mean '{hint}'?" if hint else ""

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from convnet.errors import OptionError
-from convnet.language.source import nearest
+from convnet.errors import OptionError, did_you_mean, nearest
 
 
 def zero_one(text: str) -> int:
@@ -184,8 +183,7 @@ def read_config(path: Path) -> dict[str, Any]:
     for key, value in table.items():
         option = BY_NAME.get(key.replace("-", "_"))
         if option is None:
-            hint = nearest(key, [o.flag.lstrip("-") for o in OPTIONS])
-            faults.append(f"unknown option '{key}'" + (f"; did you mean '{hint}'?" if hint else ""))
+            faults.append(f"unknown option '{key}'" + did_you_mean(key, [o.flag.lstrip("-") for o in OPTIONS]))
             continue
         try:
             options[option.name] = _from_toml(option, value)

@@ -14,7 +14,7 @@ from convnet.backends.base import Backend
 from convnet.backends.cuda import Cuda
 from convnet.backends.reference import Reference
 from convnet.graph.loading import LayerFiles, build_graph
-from convnet.language.source import Problems
+from convnet.language.diagnostics import Problems
 from convnet.net.gradcheck import check_gradients
 from convnet.net.net import Net
 

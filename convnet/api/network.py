@@ -32,11 +32,10 @@ from convnet.checkpoint.format import tree_of
 from convnet.data.provider import Provider, Request, cut, minibatches
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
-from convnet.errors import CheckpointError, ConvnetError, DataError
+from convnet.errors import CheckpointError, ConvnetError, DataError, did_you_mean
 from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
-from convnet.language.source import nearest
 from convnet.layers.modes import Mode
 from convnet.net.memory_check import check_backend_memory
 from convnet.net.net import Net
@@ -326,8 +325,7 @@ class Network:
         """The layer whose output is that of ``layer``: its neuron, where it has one."""
         known = [name for name, found in self.graph.layers.items() if not found.is_cost]
         if layer not in known:
-            hint = nearest(layer, known)
-            raise ConvnetError(f"the net has no layer '{layer}'" + (f"; did you mean '{hint}'?" if hint else ""))
+            raise ConvnetError(f"the net has no layer '{layer}'" + did_you_mean(layer, known))
         behind = next((n.name for n in self.graph.neurons if n.detached_from == layer), None)
         return behind or layer
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.errors import ConvnetError
-from convnet.language.source import nearest
+from convnet.errors import ConvnetError, did_you_mean
 from convnet.layers.weighted import WeightLayer
 from convnet.net.net import Net
 from convnet.net.node import Node
@@ -67,8 +66,7 @@ class WeightsByLayer(Mapping[str, LayerWeights]):
 
     def __getitem__(self, name: str) -> LayerWeights:
         if name not in set(self):
-            hint = nearest(name, list(self))
-            raise KeyError(f"{name}: no layer with weights" + (f"; did you mean '{hint}'?" if hint else ""))
+            raise KeyError(f"{name}: no layer with weights" + did_you_mean(name, list(self)))
         return LayerWeights(self._net, self._net.nodes[name])
 
     def __iter__(self) -> Iterator[str]:

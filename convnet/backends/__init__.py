@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convnet.errors import BackendError, OptionError
-from convnet.language.source import nearest, one_of
+from convnet.errors import BackendError, OptionError, nearest, one_of
 
 if TYPE_CHECKING:
     from convnet.backends.base import Backend

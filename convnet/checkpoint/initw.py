@@ -25,8 +25,7 @@ from typing import Any
 import numpy as np
 
 from convnet.checkpoint import find_latest, load, unpack_layers
-from convnet.errors import ConvnetError
-from convnet.language.source import nearest
+from convnet.errors import ConvnetError, did_you_mean
 
 Shape = tuple[int, int]
 
@@ -101,8 +100,7 @@ def _layer(path: str, name: str) -> dict[str, Any]:
     layers = _layers(file, file.stat().st_mtime_ns)
     if name not in layers or "biases" not in layers[name]:
         known = [other for other, layer in layers.items() if "biases" in layer]
-        hint = nearest(name, known)
-        raise ConvnetError(f"{path} has no weights of a layer '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
+        raise ConvnetError(f"{path} has no weights of a layer '{name}'" + did_you_mean(name, known))
     return layers[name]
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from convnet.language.source import nearest
+from convnet.errors import did_you_mean
 
 # verb: (module with main(arguments, prog), one line of help)
 VERBS = {
@@ -40,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"convnet {__version__}")
         return 0
     if verb not in VERBS:
-        hint = nearest(verb, VERBS)
-        print(f"convnet: unknown verb '{verb}'" + (f"; did you mean '{hint}'?" if hint else ""), file=sys.stderr)
+        print(f"convnet: unknown verb '{verb}'" + did_you_mean(verb, VERBS), file=sys.stderr)
         print(f"there are: {', '.join(VERBS)}", file=sys.stderr)
         return 2
     module = importlib.import_module(VERBS[verb][0])

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convnet.backends.cuda.cubin import resources_of
-from convnet.errors import BackendError, ConvnetError, OptionError
-from convnet.language.source import nearest
+from convnet.errors import BackendError, ConvnetError, OptionError, did_you_mean
 
 _MOST_WARPS = {75: 32, 86: 48, 87: 48, 89: 48, 120: 48, 121: 48}  # per multiprocessor; 64 elsewhere
 _SHARED = {75: 64, 80: 164, 87: 164, 86: 100, 89: 100, 120: 100, 121: 100}  # KiB per multiprocessor; 228 elsewhere
@@ -59,8 +58,7 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
     files = LayerFiles.open(definition, params)
     graph = synthesize(lambda: parse(files)).graph
     if layer not in graph.layers:
-        hint = nearest(layer, graph.layers)
-        raise OptionError(f"no layer '{layer}' in {definition}" + (f"; did you mean '{hint}'?" if hint else ""))
+        raise OptionError(f"no layer '{layer}' in {definition}" + did_you_mean(layer, graph.layers))
     recorder = Recorder(math)
     net = Net(graph, Cuda(recorder), minibatch=mini, state=empty_state(graph))
     launches: list[Launch] = []

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 from convnet.errors import ConvnetError, LayerFileError
-from convnet.language.source import Problem
+from convnet.language.diagnostics import Problem
 
 
 def colored(stream: TextIO) -> bool:

@@ -28,8 +28,7 @@ from convnet.checkpoint import find_latest, load, unpack_layers
 from convnet.cli.messages import tell_problems
 from convnet.drawing.curves import Curves, draw_cost, load_pyplot
 from convnet.drawing.filters import filter_mosaic, filters_of, normalise
-from convnet.errors import ConvnetError, OptionError
-from convnet.language.source import nearest
+from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.options import BY_NAME, CommandParser, zero_one
 
 _DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
@@ -137,8 +136,7 @@ def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]
     alike = {(layer["type"], str(layer.get("filterSize")), str(layer.get("filterChannels"))) for layer in towers}
     if towers and len(alike) == 1:
         return towers
-    hint = nearest(name, layers)
-    raise OptionError(f"no layer '{name}' in the checkpoint" + (f"; did you mean '{hint}'?" if hint else ""))
+    raise OptionError(f"no layer '{name}' in the checkpoint" + did_you_mean(name, layers))
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:

@@ -11,8 +11,7 @@ from convnet.data.matrices import CroppedMatrices, Matrices
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Provider, Request
 from convnet.data.random import Synthetic
-from convnet.errors import DataError
-from convnet.language.source import nearest
+from convnet.errors import DataError, did_you_mean
 
 PROVIDERS: dict[str, type[Provider]] = {p.name: p for p in (Matrices, CroppedMatrices, Pictures, Demo)}
 # Names of the 2012 release for the same kinds of files.
@@ -31,10 +30,7 @@ def open_provider(name: str, request: Request) -> Provider:
         return Dummy(request, name)
     if name not in PROVIDERS:
         known = [*PROVIDERS, "dummy", "dummy-cn-N"]
-        hint = nearest(name, known)
-        raise DataError(
-            f"no data provider '{name}'; there are {', '.join(known)}" + (f"; did you mean '{hint}'?" if hint else "")
-        )
+        raise DataError(f"no data provider '{name}'; there are {', '.join(known)}" + did_you_mean(name, known))
     if name != "demo" and not request.path:
         raise DataError(f"--data-provider {name} needs --data-path, the folder with batches.meta")
     return PROVIDERS[name](request)

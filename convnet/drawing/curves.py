@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from convnet.checkpoint import history_of, position_of, stored_option, unpack_layers
-from convnet.errors import ConvnetError, OptionError
-from convnet.language.source import nearest
+from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.training.costs import Outputs
 
 
@@ -71,10 +70,7 @@ def load_pyplot() -> Any:
 def _curve(outputs: Sequence[dict[str, list[float]]], name: str, index: int) -> list[float]:
     known = sorted({cost for costs in outputs for cost in costs})
     if outputs and name not in known:
-        hint = nearest(name, known)
-        raise OptionError(
-            f"no cost '{name}' in the checkpoint; it has {', '.join(known)}" + (f"; did you mean '{hint}'?" if hint else "")
-        )
+        raise OptionError(f"no cost '{name}' in the checkpoint; it has {', '.join(known)}" + did_you_mean(name, known))
     values = [costs[name] for costs in outputs if name in costs]
     if any(index >= len(value) or index < 0 for value in values):
         raise OptionError(f"--cost-idx {index}: '{name}' has {len(values[0])} values, counted from 0")

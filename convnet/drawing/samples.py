@@ -17,8 +17,7 @@ import numpy as np
 from PIL import Image
 
 from convnet.data.provider import Provider, cut
-from convnet.errors import ConvnetError, OptionError
-from convnet.language.source import nearest
+from convnet.errors import ConvnetError, OptionError, nearest
 from convnet.net.net import Net
 from convnet.training.log import Printer
 from convnet.training.session import Opening, Session

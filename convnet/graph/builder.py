@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from convnet.errors import nearest, one_of
 from convnet.graph.graph import NO_CHANGES, Changes, Graph
+from convnet.language.diagnostics import Problems
 from convnet.language.dialect import detect
 from convnet.language.ini import Document, interpolate
 from convnet.language.keys import REQUIRED
-from convnet.language.source import Problems, nearest, one_of
-from convnet.language.typed import Reader
+from convnet.language.reader import Reader
 from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.base import Check
 from convnet.layers.label_tree import LabelTree

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from convnet.language.diagnostics import Problem
 from convnet.language.ini import Document
-from convnet.language.source import Problem
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from convnet.errors import LayerFileError
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
-from convnet.language.source import Problems
+from convnet.language.diagnostics import Problems
 from convnet.layers import Layer
 from convnet.layers.base import Check
 from convnet.layers.data import Data

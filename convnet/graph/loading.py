@@ -8,8 +8,8 @@ from pathlib import Path
 
 from convnet.graph.builder import Builder
 from convnet.graph.graph import NO_CHANGES, Changes, Graph
+from convnet.language.diagnostics import Problems
 from convnet.language.files import find, params_beside, read_document, read_text
-from convnet.language.source import Problems
 from convnet.layers.label_tree import LabelTree
 
 

@@ -14,12 +14,12 @@ from decimal import Decimal
 from typing import Any
 
 from convnet.graph.builder import Builder
+from convnet.language.diagnostics import Problems
 from convnet.language.dialect import detect
 from convnet.language.ini import Document
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES
 from convnet.language.schedules import CONSTANT, SCHEDULE, Rate, Schedule, parameters
-from convnet.language.source import Problems
 from convnet.language.toml import read_toml
 from convnet.language.values import FLOAT
 from convnet.layers import LAYER_TYPES, Layer

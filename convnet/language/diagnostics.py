@@ -6,8 +6,6 @@ so that a person sees every mistake at once, sorted by file and line, each with 
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from convnet.errors import LayerFileError
@@ -103,26 +101,3 @@ class Problems:
         files = list(dict.fromkeys([*self.files, *(problem.place.file for problem in self.found)]))
         chosen = dict.fromkeys(problem for problem in self.found if problem.severity in severities)
         return sorted(chosen, key=lambda p: (files.index(p.place.file), p.place.line, p.place.column))
-
-
-def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    """The known name most like ``word``, or ``''`` if none reaches ``likeness``, of 0 to 1.
-
-    After a prefix that some names have, as in ``cost.logreg``, only what follows it is compared.
-    """
-    folded = {name.lower(): name for name in known}
-    word = word.lower()
-    if word in folded:
-        return folded[word]
-    prefix = word[: word.find(".") + 1]
-    tails = {name.removeprefix(prefix): name for name in folded if name.startswith(prefix)}
-    if not tails:
-        prefix, tails = "", {name: name for name in folded}
-    matches = difflib.get_close_matches(word.removeprefix(prefix), tails, n=1, cutoff=likeness)
-    return folded[tails[matches[0]]] if matches else ""
-
-
-def one_of(names: Iterable[str]) -> str:
-    """``a, b or c``: a list of choices as a person writes it."""
-    names = list(names)
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]

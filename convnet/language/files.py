@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convnet.errors import LayerFileError
+from convnet.errors import LayerFileError, nearest
+from convnet.language.diagnostics import Place, Problem, Problems
 from convnet.language.ini import Document, read_ini
-from convnet.language.source import Place, Problem, Problems, nearest
 from convnet.language.toml import read_toml
 
 _PACKAGE = Path(__file__).resolve().parents[1]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from convnet.language.source import Place, Problems
+from convnet.language.diagnostics import Place, Problems
 
 _HEADER = re.compile(r"\[([^]]+)\]")
 _BAD_HEADER = re.compile(r"[^=:]*?(\[([^]=:]+)\])")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from convnet.language.source import nearest, one_of
+from convnet.errors import nearest, one_of
 from convnet.language.values import FLOAT, BadValue, Kind
 
 

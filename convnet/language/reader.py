@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from convnet.errors import nearest
+from convnet.language.diagnostics import Place, Problems
 from convnet.language.ini import Document, Entry, interpolate
 from convnet.language.keys import REQUIRED, Key
-from convnet.language.source import Place, Problems, nearest
 from convnet.language.values import BadValue, Bool, Float
 
 # A key that its generation's parser leaves to itself: it names the section's own layer type.

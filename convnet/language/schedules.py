@@ -13,7 +13,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from convnet.language.source import nearest, one_of
+from convnet.errors import nearest, one_of
 from convnet.language.values import FLOAT, INT, BadValue, Kind
 
 # Parameters of each schedule in the order of the published files, and the positional orders seen in 2012.

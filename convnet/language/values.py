@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 
-from convnet.language.source import nearest, one_of
+from convnet.errors import nearest, one_of
 
 _DIGITS = 19  # of a whole number: no size is larger, and products of sizes stay within what a float holds
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import NAMES, Key
 from convnet.language.neurons import NEURON
-from convnet.language.source import Place, Problems
 from convnet.language.values import FLOAT, Choice, Int
 
 if TYPE_CHECKING:

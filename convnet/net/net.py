@@ -178,8 +178,9 @@ class Net:
     def train(
         self, inputs: Inputs, cases: int, progress: float = 0.0, next_inputs: Inputs = (), check_finite: bool = True
     ) -> dict[str, list[float]]:
-        """One training step; returns the sums of every cost, measured before the update (numerics 16.2). ``next_inputs`` are the
-        inputs of the next step, packed and brought to the devices while they compute this one.
+        """One training step; returns the sums of every cost, measured before the update (numerics 16.2).
+
+        ``next_inputs`` are the inputs of the next step, packed and brought to the devices while they compute this one.
 
         The costs are looked at when all but the update has been issued, so that devices do not wait for the host. Raises
         ``NumericalError`` if one is not finite, with the weights as they were; unless ``check_finite`` is false.
@@ -200,7 +201,7 @@ class Net:
         return costs
 
     def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = ()) -> dict[str, list[float]]:
-        """One pass without training; returns the sums of every cost. ``next_inputs`` and what is raised: as for ``train``."""
+        """One pass without training; returns the sums of every cost. For the rest see ``train``."""
         self.forward(inputs, cases, Mode.TEST, keep)
         pending = self._fetch_costs()
         if next_inputs:

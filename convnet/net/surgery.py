@@ -14,9 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from convnet.errors import OptionError
+from convnet.errors import OptionError, did_you_mean
 from convnet.graph.graph import Changes, Graph
-from convnet.language.source import nearest
 from convnet.layers.conv import Conv
 from convnet.layers.weighted import WeightLayer
 
@@ -131,8 +130,7 @@ class Surgery:
         layer = found.get(name)
         if isinstance(layer, kind):
             return layer
-        hint = nearest(name, fitting)
-        tail = f"; did you mean '{hint}'?" if hint else ""
+        tail = did_you_mean(name, fitting)
         if layer is None:
             raise OptionError(f"{flag}: Layer '{name}' does not exist{tail}")
         what = "no conv layer" if kind is Conv else "without weights"

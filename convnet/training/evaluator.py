@@ -17,9 +17,8 @@ import numpy as np
 
 from convnet import pickles
 from convnet.data.provider import Batch, Provider, cut, minibatches
-from convnet.errors import ConvnetError, OptionError
+from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.graph.graph import Graph
-from convnet.language.source import nearest
 from convnet.layers import Layer
 from convnet.net.net import Net
 from convnet.storage import write_atomically
@@ -96,10 +95,7 @@ def find_logreg(graph: Graph, name: str = "") -> Layer:
             raise OptionError("--test-out: the net has no cost.logreg, so there are no predictions to write")
         return layers[costs[0]]
     if name not in layers:
-        hint = nearest(name, costs)
-        raise OptionError(
-            f"--logreg-name: Layer with name '{name}' not defined" + (f"; did you mean '{hint}'?" if hint else "")
-        )
+        raise OptionError(f"--logreg-name: Layer with name '{name}' not defined" + did_you_mean(name, costs))
     if layers[name].type != "cost.logreg":
         raise OptionError(
             f"--logreg-name: Layer with name '{name}' has type '{layers[name].type}'; should be 'cost.logreg'."
@@ -111,8 +107,7 @@ def output_layer(graph: Graph, name: str) -> str:
     """The layer whose output is that of ``name``: its detached neuron, where it has one. Raises ``OptionError``."""
     known = [other for other, layer in graph.layers.items() if not layer.is_cost]
     if name not in known:
-        hint = nearest(name, known)
-        raise OptionError(f"the net has no layer '{name}'" + (f"; did you mean '{hint}'?" if hint else ""))
+        raise OptionError(f"the net has no layer '{name}'" + did_you_mean(name, known))
     return next((neuron.name for neuron in graph.neurons if neuron.detached_from == name), name)
 
 

@@ -155,7 +155,7 @@ def test_copies_overtake_the_work_of_a_step():
     net.begin_step(0.0, CASES)
     net.forward(second, CASES, Mode.TRAIN)
     net.prefetch(third)
-    pixels = net.nodes["data"]._staged.pixels
+    pixels = net.nodes["data"]._prefetched.pixels
     assert not device.waiting[COPY] and pixels.sent.reached
     kernels = [work.args[1] for work in device.waiting[COMPUTE] if getattr(work, "func", None) == device._run]
     assert kernels[0] == "conv_forward"

@@ -9,7 +9,7 @@ import pytest
 from support import SMALL_NET, SMALL_PARAMS
 
 from convnet.cli import main
-from convnet.language.source import Place, Problem
+from convnet.language.diagnostics import Place, Problem
 
 pty = pytest.importorskip("pty")
 

@@ -8,7 +8,7 @@ import pytest
 from support import SHARED, default_params, needs_museum
 
 from convnet.errors import LayerFileError
-from convnet.graph.infer import infer_data, channels_of, expected_classes
+from convnet.graph.infer import channels_of, expected_classes, infer_data
 from convnet.graph.loading import LayerFiles, parse
 
 NET = """

@@ -2,9 +2,9 @@
 
 import pytest
 
+from convnet.language.diagnostics import Problems
 from convnet.language.dialect import detect
 from convnet.language.ini import read_ini
-from convnet.language.source import Problems
 from convnet.layers import LAYER_TYPES
 
 CONV = "[data]\ntype=data\ndataIdx=0\n[c]\ntype=conv\ninputs=data\nchannels=3\nfilters=16\nfilterSize=5\ninitW=0.1\n"

@@ -11,8 +11,8 @@ from corpus import layer_files
 from convnet.errors import LayerFileError
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.graph.writer import write_files
+from convnet.language.diagnostics import Place, Problem
 from convnet.language.files import shipped_folder
-from convnet.language.source import Place, Problem
 
 _FILES = LayerFiles.open("layers-cifar10-26pct.cfg")
 _WRITTEN = write_files(parse(_FILES), "2011")  # without [DEFAULT]

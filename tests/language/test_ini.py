@@ -2,8 +2,8 @@
 
 import pytest
 
+from convnet.language.diagnostics import Problems
 from convnet.language.ini import interpolate, read_ini
-from convnet.language.source import Problems
 
 
 def read(text):

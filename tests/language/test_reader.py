@@ -2,11 +2,11 @@
 
 import pytest
 
+from convnet.language.diagnostics import Problems
 from convnet.language.ini import read_ini
 from convnet.language.keys import NAMES, REQUIRED, Key
-from convnet.language.source import Problems
+from convnet.language.reader import Reader
 from convnet.language.toml import read_toml
-from convnet.language.typed import Reader
 from convnet.language.values import BOOL, FLOAT, INT
 
 KEYS = (

@@ -3,8 +3,8 @@
 import pytest
 
 from convnet.errors import LayerFileError
+from convnet.language.diagnostics import Problems
 from convnet.language.files import find, params_beside, read_text
-from convnet.language.source import Problems
 from convnet.language.toml import read_toml
 
 
