@@ -1,11 +1,25 @@
-"""``--compat YEAR``: what a generation did differently or wrong, where results of old runs depend on it.
+"""The three generations of the originals, and what ``--compat`` repeats of each.
 
-One declaration; everything that behaves differently asks a field here, never a year. ``docs/fidelity.md`` explains each.
+A generation says how layer files and checkpoints are read and written. ``Compat`` says what it computed or printed
+differently or wrong, where results of old runs depend on it: whatever behaves differently asks a field of it, never a year.
+``docs/fidelity.md`` explains each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Generation(StrEnum):
+    """A release of the originals: cuda-convnet, the code of the 2012 paper, cuda-convnet2."""
+
+    G2011 = "2011"
+    G2012 = "2012"
+    G2014 = "2014"
+
+
+GENERATIONS = G2011, G2012, G2014 = tuple(Generation)
 
 
 @dataclass(frozen=True)
@@ -25,10 +39,10 @@ class Compat:
     shows_ratio: bool = True  # the ratio of change to weight in the statistics
 
 
-COMPAT = {
+COMPAT: dict[str, Compat] = {
     "": Compat(),
-    "2011": Compat(last_contribution=True, extra_batch=True, shows_progress=False, shows_averages=False, shows_ratio=False),
-    "2012": Compat(
+    G2011: Compat(last_contribution=True, extra_batch=True, shows_progress=False, shows_averages=False, shows_ratio=False),
+    G2012: Compat(
         crop_group=32,
         labels_of_batch=True,
         plain_averages=True,
@@ -36,5 +50,5 @@ COMPAT = {
         shows_progress=False,
         shows_ratio=False,
     ),
-    "2014": Compat(crop_streams=4, pixel_offset=1.0, nominal_cases=True, extra_batch=True),
+    G2014: Compat(crop_streams=4, pixel_offset=1.0, nominal_cases=True, extra_batch=True),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from convnet.errors import OptionError, did_you_mean, nearest
+from convnet.generation import GENERATIONS
 
 
 def zero_one(text: str) -> int:
@@ -81,10 +82,10 @@ OPTIONS = (
     Option("--layer-def", str, "Layer definition file", "", group="net"),
     Option("--layer-params", str, "Layer parameter file", "", group="net"),
     Option("--layer-path", str, "Layer file path prefix", "", group="net"),
-    Option("--dialect", str, "Generation of the layer files", "auto", True, ("auto", "2011", "2012", "2014"), "net"),
+    Option("--dialect", str, "Generation of the layer files", "auto", True, ("auto", *GENERATIONS), "net"),
     Option("--strict", zero_one, "Refuse what the originals accepted by mistake?", 0, group="net"),
     Option("--mini", natural, "Minibatch size", 128, group="net"),
-    Option("--compat", str, "Repeat what this generation did wrong", "", True, ("", "2011", "2012", "2014"), "net"),
+    Option("--compat", str, "Repeat what this generation did wrong", "", True, ("", *GENERATIONS), "net"),
     Option("--seed", int, "Random seed", 0, group="net"),
     Option("--wupdate-freq", natural, "Minibatches between weight updates", 1, group="net"),
     Option("--conv-to-local", names, "Convert given conv layers to unshared local", [], False, group="net"),

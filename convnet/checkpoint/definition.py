@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from convnet.errors import CheckpointError
+from convnet.generation import G2011, G2012, G2014, Generation
 from convnet.graph.loading import LayerFiles
 from convnet.language.keys import Key
 from convnet.layers import LAYER_TYPES, Layer
@@ -22,8 +23,8 @@ Stored = Mapping[str, Any]
 def generation_of(layers: Mapping[str, Stored]) -> str:
     """Which generation wrote these layer dicts: 2011 counted inputs, 2014 listed devices."""
     if any(layer.get("inputs") and not isinstance(layer["inputs"][0], str) for layer in layers.values()):
-        return "2011"
-    return "2014" if any(isinstance(layer.get("gpu"), list) for layer in layers.values()) else "2012"
+        return G2011
+    return G2014 if any(isinstance(layer.get("gpu"), list) for layer in layers.values()) else G2012
 
 
 def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> LayerFiles:
@@ -102,7 +103,7 @@ def _in_order(layers: Mapping[str, Stored], names: list[str]) -> list[str]:
     return order
 
 
-def _texts(kind: type[Layer], layer: Stored, generation: str, inputs: list[str]) -> dict[str, str]:
+def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: list[str]) -> dict[str, str]:
     """Each key that the generation read and the dict holds, as text."""
     texts: dict[str, str] = {}
     for key in kind.all_keys():

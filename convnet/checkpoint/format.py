@@ -14,6 +14,7 @@ from typing import Any
 from convnet import pickles
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.errors import CheckpointError
+from convnet.generation import G2014
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
 from convnet.layers.fc import TreeFullyConnected
@@ -67,12 +68,12 @@ def pack(
     """The dict to save: ``history`` is what the originals kept beside the layers, ``position`` what a resumed run needs,
     ``data`` what it takes to show the net other pictures (``Provider.description``)."""
     state = collect_state(net)
-    layers = {stored["name"]: stored | state.get(stored["name"], {}) for stored in stored_graph(net.graph, "2014")}
+    layers = {stored["name"]: stored | state.get(stored["name"], {}) for stored in stored_graph(net.graph, G2014)}
     own = {
         "version": VERSION,
         "seed": net.seed,
         "step": net.step,
-        "dialect": net.graph.dialect,
+        "dialect": str(net.graph.generation),
         "layer_def_text": files.definition,
         "layer_def_path": files.definition_path,
         "layer_params_text": files.params,

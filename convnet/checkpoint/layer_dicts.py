@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.generation import G2011, G2012, G2014, Generation
 from convnet.graph.analysis import memories
 from convnet.graph.graph import Graph
 from convnet.language.schedules import Schedule
@@ -17,7 +18,7 @@ from convnet.layers.image import Blur
 from convnet.layers.weighted import WeightLayer, stored_rate, stored_schedule
 
 
-def stored_layer(graph: Graph, layer: Layer, generation: str) -> dict[str, Any]:
+def stored_layer(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
     """The dict of one layer, without arrays."""
     flags = layer.stored_flags.split()
     stored: dict[str, Any] = {
@@ -36,87 +37,87 @@ def stored_layer(graph: Graph, layer: Layer, generation: str) -> dict[str, Any]:
         if not layer.is_cost:
             stored["neuron"] = layer.values["neuron"].text if layer.values.get("neuron") else ""
     stored |= _own_keys(graph, layer, generation)
-    if layer.detached_from and generation != "2011":
+    if layer.detached_from and generation != G2011:
         stored["src_layer"] = layer.detached_from
     return stored | _shared_buffers(layer, generation)
 
 
-def stored_graph(graph: Graph, generation: str) -> list[dict[str, Any]]:
+def stored_graph(graph: Graph, generation: Generation) -> list[dict[str, Any]]:
     """All layers in file order, detached neurons after their source in 2011 and at the end later."""
-    layers = list(graph.layers.values()) if generation == "2011" else graph.in_file_order
+    layers = list(graph.layers.values()) if generation == G2011 else graph.in_file_order
     dicts = [stored_layer(graph, layer, generation) for layer in layers]
-    if generation == "2014":
+    if generation == G2014:
         for number, stored in enumerate(dicts):
             stored["id"] = number
     return dicts
 
 
-def _inputs(graph: Graph, layer: Layer, generation: str) -> dict[str, Any]:
+def _inputs(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
     """Names of the inputs; 2011 kept indices, and for ``inputLayers`` the layers below detached neurons."""
     names = [source.name for source in layer.sources]
     inputs = {"inputs": names, "inputLayers": names, "numInputs": layer.num_inputs}
-    if generation == "2011":
+    if generation == G2011:
         order = list(graph.layers)
         below = [source.detached_from or source.name for source in layer.sources]
         inputs |= {"inputs": [order.index(name) for name in names], "inputNames": names, "inputLayers": below}
     return inputs
 
 
-def _own_keys(graph: Graph, layer: Layer, generation: str) -> dict[str, Any]:
+def _own_keys(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
     """What the layer type stores, in the words of the generation."""
     own = layer.stored(generation)
     if isinstance(layer, WeightLayer):
         own |= _learning(layer, generation)
         own["initB"] = own["initB"] or 0
         own |= _borrowed(graph, layer, own, generation)
-        if generation == "2011":
+        if generation == G2011:
             own.pop("weightsPerFilter")
         if own.pop("sched", None) is not None:
             own["sched"] = stored_schedule(layer.sched or layer.schedW)
         schedules = [name for name in ("schedW", "schedB") if isinstance(own.get(name), Schedule)]
         own |= {name: stored_schedule(own[name]) for name in schedules}
-    if generation == "2011":
+    if generation == G2011:
         own["dropout"] = layer.dropout
     return own
 
 
-def _borrowed(graph: Graph, layer: WeightLayer, own: dict[str, Any], generation: str) -> dict[str, Any]:
+def _borrowed(graph: Graph, layer: WeightLayer, own: dict[str, Any], generation: Generation) -> dict[str, Any]:
     """2011 named the owners of shared weights by index."""
-    if generation != "2011":
+    if generation != G2011:
         return {}
     order = list(graph.layers)
     names = own.pop("weightSourceLayers")
     return {"weightSourceLayerIndices": [order.index(name) if name else -1 for name in names]}
 
 
-def _learning(layer: WeightLayer, generation: str) -> dict[str, Any]:
-    if generation == "2014":
+def _learning(layer: WeightLayer, generation: Generation) -> dict[str, Any]:
+    if generation == G2014:
         rates = [stored_rate(rate) for rate in layer.epsW]
         return {"wballNormed": list(layer.wball), "epsW": rates, "epsB": stored_rate(layer.epsB)}
     learning: dict[str, Any] = {"epsW": [rate.base for rate in layer.epsW], "epsB": layer.epsB.base}
-    if generation == "2012":
+    if generation == G2012:
         normed = [limit * layer.weights_per_filter(i) for i, limit in enumerate(layer.wball)]
         schedules = {"schedW": stored_schedule(layer.schedW), "schedB": stored_schedule(layer.schedB)}
         learning |= {"wballNormed": normed, **schedules}
     return learning
 
 
-def _grad_consumer(layer: Layer, generation: str) -> bool:
-    return layer.learns and (not layer.is_cost or generation == "2014")
+def _grad_consumer(layer: Layer, generation: Generation) -> bool:
+    return layer.learns and (not layer.is_cost or generation == G2014)
 
 
-def _requires_params(layer: Layer, generation: str) -> bool:
-    return generation in layer.wants_params if isinstance(layer.wants_params, str) else layer.wants_params
+def _requires_params(layer: Layer, generation: Generation) -> bool:
+    return generation in layer.wants_params
 
 
-def _placed(graph: Graph, layer: Layer, generation: str) -> dict[str, Any]:
+def _placed(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
     """2012's ``gpu`` number, 2014's list with its derived keys."""
-    if generation == "2012":
+    if generation == G2012:
         quantised = {
             name: {"type": layer.values[name], "params": {}} for name in ("quantF", "quantB") if _is_set(layer, name)
         }
         return {"gpu": layer.gpu[0], **quantised}
-    if generation == "2014":
+    if generation == G2014:
         shown = {} if layer.gpu[0] < 0 else {"gpus": ", ".join(map(str, layer.gpu))}
         return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **shown}
     return {}
@@ -126,10 +127,10 @@ def _is_set(layer: Layer, name: str) -> bool:
     return layer.values.get(name, "default") != "default"
 
 
-def _shared_buffers(layer: Layer, generation: str) -> dict[str, Any]:
+def _shared_buffers(layer: Layer, generation: Generation) -> dict[str, Any]:
     """Whose buffer the originals' outputs and gradients lie in; 2012's search for one never succeeded (numerics 3.4)."""
     targets = {"actsTarget": -1, "actsGradTarget": -1}
-    if generation == "2012" or "own" in layer.stored_flags:
+    if generation == G2012 or "own" in layer.stored_flags:
         return targets
     for i, source in enumerate(layer.sources):
         if len(source.consumers) > 1 or source.gpu[0] < 0:
@@ -145,11 +146,11 @@ def stored_net(graph: Graph, mini: int = 128) -> dict[str, Any]:
 
     Layers stand in file order, each detached neuron behind its source.
     """
-    stored = {layer["name"]: layer for layer in stored_graph(graph, graph.dialect)}
+    stored = {layer["name"]: layer for layer in stored_graph(graph, graph.generation)}
     for layer in graph.declared:
         if isinstance(layer, WeightLayer):
             stored[layer.name] |= _arrays(layer)
-        if isinstance(layer, Windowed) and graph.dialect != "2014":
+        if isinstance(layer, Windowed) and graph.generation != G2014:
             lengths = [layer.groups[i] * layer.filterChannels[i] for i in range(len(layer.inputs))]
             stored[layer.name]["filterConnsLen"] = [n * sparse for n, sparse in zip(lengths, layer.randSparse, strict=True)]
         if isinstance(layer, Blur):

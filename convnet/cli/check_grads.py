@@ -20,6 +20,7 @@ from convnet.checkpoint.format import tree_of
 from convnet.data.provider import Provider
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
+from convnet.generation import Generation
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
 from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, each_check, original_step
@@ -82,7 +83,7 @@ def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
     return state
 
 
-def _check_all(net: Net, inputs: Inputs, cases: int, generation: str, printer: Printer) -> int:
+def _check_all(net: Net, inputs: Inputs, cases: int, generation: Generation, printer: Printer) -> int:
     step, tolerance = (original_step(generation), COMPAT_TOLERANCE) if generation else (1e-6, TOLERANCE)
     failures = total = 0
     for check in each_check(net, inputs, cases, step, one_sided=bool(generation), samples=0):

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from convnet.cli.messages import tell, tell_problems
 from convnet.errors import ConvnetError, OptionError
+from convnet.generation import GENERATIONS
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.options import integers, natural, zero_one
@@ -23,7 +24,7 @@ class Parser(argparse.ArgumentParser):
         add("--data-dims", type=dims, metavar="N,...", help="values per case of each data matrix, such as 150528,1")
         add("--num-classes", type=natural, metavar="N", help="classes of the data")
         add("--mini", type=natural, default=128, metavar="N", help="minibatch size [128]")
-        add("--dialect", choices=("auto", "2011", "2012", "2014"), default="auto", help="generation of the files [auto]")
+        add("--dialect", choices=("auto", *GENERATIONS), default="auto", help="generation of the files [auto]")
         add(
             "--strict", type=zero_one, nargs="?", const=1, default=0, metavar="0/1", help="refuse what is only warned of [0]"
         )

@@ -10,9 +10,9 @@ from pathlib import Path
 from convnet.cli.common import told
 from convnet.cli.messages import tell_problems
 from convnet.errors import OptionError
+from convnet.generation import GENERATIONS
 from convnet.graph.loading import LayerFiles, parse
 from convnet.graph.writer import TARGETS, Written, write_files
-from convnet.language.keys import GENERATIONS
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:

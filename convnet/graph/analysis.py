@@ -166,6 +166,6 @@ def _mb(count: int) -> str:
 def _summary(graph: Graph, macs: int, memory: int, mini: int) -> str:
     devices = sorted({number for layer in graph.layers.values() for number in layer.gpu if number >= 0})
     where = f"{len(devices)} logical device{'s' * (len(devices) != 1)}"
-    what = f"{graph.dialect} files, {len(graph.layers)} layers on {where}, {graph.parameters():,} parameters"
+    what = f"{graph.generation} files, {len(graph.layers)} layers on {where}, {graph.parameters():,} parameters"
     costs = f"{macs:,} multiply-adds per case, {memory / 1e6:,.0f} MB to train on {mini} cases"
     return f"{graph.definition.path}: {what}, {costs}."

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from convnet.errors import nearest, one_of
+from convnet.generation import Generation
 from convnet.graph.graph import NO_CHANGES, Changes, Graph
 from convnet.language.diagnostics import Problems
 from convnet.language.dialect import detect
@@ -39,7 +40,7 @@ class Builder:
         self.problems = problems
         self.changes = changes
         self.forced = dialect != "auto"
-        generation = dialect if self.forced else detect(definition, params, LAYER_TYPES)
+        generation = Generation(dialect) if self.forced else detect(definition, params, LAYER_TYPES)
         self.graph = Graph(definition, params, generation)
         self.by_name: dict[str, Layer] = {}
         self.checks: dict[str, Check] = {}
@@ -101,11 +102,11 @@ class Builder:
         if name in self.changes.local:
             layer_class = LAYER_TYPES["local"]
         keys = layer_class.all_keys()
-        ignored = [key for key in keys if self.forced and graph.dialect not in key.read_by]
+        ignored = [key for key in keys if self.forced and graph.generation not in key.read_by]
         for key in ignored:
             self._warn_ignored(name, key.name)
         read = [key for key in keys if key not in ignored or key.default is REQUIRED]
-        values = reader.read_all(read, graph.dialect if self.forced else "")
+        values = reader.read_all(read, graph.generation if self.forced else "")
         values |= {
             key.name: key.default_for(values, len(values.get("inputs") or ())) for key in keys if key.name not in values
         }
@@ -143,8 +144,8 @@ class Builder:
         if not word:
             self.untyped.add(name)
             return None
-        if self.forced and self.graph.dialect not in LAYER_TYPES[word].read_by:
-            self.problems.warn(entry.place, f"layer '{name}': {self.graph.dialect} has no type '{word}'")
+        if self.forced and self.graph.generation not in LAYER_TYPES[word].read_by:
+            self.problems.warn(entry.place, f"layer '{name}': {self.graph.generation} has no type '{word}'")
         return LAYER_TYPES[word]
 
     def _warn_ignored(self, name: str, key: str) -> None:
@@ -152,7 +153,7 @@ class Builder:
             section = document.sections.get(name) if document else None
             entry = section.entries.get(key.lower()) if section else None
             if entry:
-                text = f"layer '{name}': '{key}' is not read in {self.graph.dialect} files"
+                text = f"layer '{name}': '{key}' is not read in {self.graph.generation} files"
                 self.problems.warn(entry.key_place, text)
 
     # -- wire ---------------------------------------------------------------------------------------------------

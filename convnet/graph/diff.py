@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from convnet.generation import G2012
 from convnet.graph.analysis import shape_text
 from convnet.graph.graph import Graph
 from convnet.language.keys import Key
@@ -99,7 +100,7 @@ def _meaning(graph: Graph, layer: Layer) -> dict[str, str]:
     neuron = layer.values.get("neuron")
     meaning["neuron"] = neuron.text if neuron and neuron.type != "ident" else ""
     if isinstance(layer, WeightLayer):
-        per_weight = graph.dialect == "2012"  # whose limits hold per weight of a filter (numerics 13.6)
+        per_weight = graph.generation == G2012  # whose limits hold per weight of a filter (numerics 13.6)
         limits = [
             limit * (layer.weights_per_filter(i) if per_weight else 1) for i, limit in enumerate(layer.values["wball"])
         ]

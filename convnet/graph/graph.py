@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from convnet.generation import Generation
 from convnet.language.diagnostics import Problem
 from convnet.language.ini import Document
 from convnet.layers import Layer
@@ -32,13 +33,13 @@ NO_CHANGES = Changes()
 class Graph:
     """A network: its layers in the order in which they run, and what it was made from.
 
-    ``declared`` holds the layers of the file in file order, ``neurons`` those detached from them. ``dialect`` is the
-    generation of the files. ``warnings`` is what an original accepted silently and wrongly.
+    ``declared`` holds the layers of the file in file order, ``neurons`` those detached from them. ``generation`` is that
+    of the files. ``warnings`` is what an original accepted silently and wrongly.
     """
 
     definition: Document
     params: Document | None
-    dialect: str
+    generation: Generation
     declared: list[Layer] = field(default_factory=list)
     neurons: list[Layer] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from convnet.generation import G2011, G2012, G2014, GENERATIONS, Generation
 from convnet.graph.builder import Builder
 from convnet.language.diagnostics import Problems
 from convnet.language.dialect import detect
@@ -25,7 +26,7 @@ from convnet.language.values import FLOAT
 from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.weighted import WeightLayer
 
-TARGETS = ("toml", "2011", "2012", "2014")
+TARGETS = ("toml", *GENERATIONS)
 _RATES = ("epsW", "epsB", "schedW", "schedB", "sched")
 _USUAL_SUM_WIDTH = 4  # 2014 demands sumWidth, which has no effect on results; this is what its own files say
 _HEADER = re.compile(r"\s*\[(?:layer\.)?\s*\"?([^]\"]+)\"?\s*\]")
@@ -82,12 +83,11 @@ class _Writer:
     def note(self, layer: Layer, text: str) -> None:
         self.notes.append(f"layer '{layer.name}': {text}")
 
-    def reads(self, generations: str) -> bool:
-        return self.toml or self.target in generations.split()
+    def reads(self, generations: tuple[Generation, ...]) -> bool:
+        return self.toml or self.target in generations
 
     def wants_section(self, layer: Layer) -> bool:
-        wanted = layer.wants_params
-        return not self.toml and (self.target in wanted if isinstance(wanted, str) else wanted)
+        return not self.toml and self.target in layer.wants_params
 
     def section(self, name: str, lines: list[str], comments: Iterable[str]) -> str:
         header = f"[layer.{_toml_key(name)}]" if self.toml else f"[{name}]"
@@ -102,7 +102,7 @@ class _Writer:
             self.note(layer, f"{self.target} has no neuron '{neuron.type}'; written all the same")
         homes = {"def": [self._line("type", layer.type)], "params": []}
         for key in layer.all_keys():
-            home = "params" if key.name == "coeffs" and self.target == "2014" else key.home
+            home = "params" if key.name == "coeffs" and self.target == G2014 else key.home
             if key.name in _RATES and not self.toml and isinstance(layer, WeightLayer):
                 homes[home] += self._rates(layer, key.name)
                 continue
@@ -117,7 +117,7 @@ class _Writer:
             return False
         given = key.name in self.builder.readers[layer.name].places or key.default is REQUIRED
         if self.reads(key.read_by):
-            needed = self.target in key.demanded_by.split()
+            needed = self.target in key.demanded_by
             return given or needed or (key.name == "gpu" and self._moved(layer))
         if given and value != key.default_for(layer.values, len(layer.sources)) and not self._idle(key):
             self.note(layer, f"{self.target} has no key '{key.name}', which was {self._text(key, value)}")
@@ -134,12 +134,12 @@ class _Writer:
         value = layer.values.get(key.name)
         if key.name == "gpu":
             value = value or (layer.gpu if self._moved(layer) else None)
-            if value and self.target == "2012" and len(value) > 1:
+            if value and self.target == G2012 and len(value) > 1:
                 self.note(layer, f"2012 has one device per layer, not gpu={','.join(map(str, value))}")
                 return value[:1]
         if key.name == "inputs" and layer.sources:
             return [source.detached_from or source.name for source in layer.sources]
-        if key.name == "sumWidth" and self.target == "2014" and not value:
+        if key.name == "sumWidth" and self.target == G2014 and not value:
             return _USUAL_SUM_WIDTH
         return value
 
@@ -156,16 +156,16 @@ class _Writer:
     def _text(self, key: Key, value: Any) -> str:
         return ",".join(key.kind.write(item) for item in value) if key.each else key.kind.write(value)
 
-    def note_other_meanings(self, generation: str) -> None:
+    def note_other_meanings(self, generation: Generation) -> None:
         """Note what the same words mean to ``generation``, as which the files will be read, and not to that of the net."""
         graph = self.builder.graph
-        pair = {graph.dialect, generation}
+        pair = {graph.generation, generation}
         for layer in graph.declared if len(pair) == 2 else ():
-            if any(layer.values.get("wball") or ()) and pair == {"2012", "2014"}:
+            if any(layer.values.get("wball") or ()) and pair == {G2012, G2014}:
                 self.note(layer, "wball limits the norm of a filter as a whole in 2014, per weight of it in 2012")
-            if layer.values.get("superEps") and "2014" in pair:
+            if layer.values.get("superEps") and G2014 in pair:
                 self.note(layer, "superEps does nothing in 2014")
-            if layer.type == "rscale" and "2014" in pair:
+            if layer.type == "rscale" and G2014 in pair:
                 self.note(layer, "2014 tests on rescaled pictures, 2011 and 2012 on their middle")
 
     # -- learning rates -----------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ class _Writer:
             if name == "epsB":
                 rates = [Rate(layer.epsB.base, layer.bias_schedule())]
             return [self._line(name, ",".join(self._rate(layer, name, rate) for rate in rates))]
-        if self.target != "2012" or name == "sched":
+        if self.target != G2012 or name == "sched":
             return []
         schedules = [layer.weight_schedule(i) for i in n] if name == "schedW" else [layer.bias_schedule()]
         if len(set(schedules)) > 1:
@@ -188,8 +188,8 @@ class _Writer:
 
     def _rate(self, layer: WeightLayer, name: str, rate: Rate) -> str:
         schedule = rate.schedule or CONSTANT
-        if self.target != "2014":
-            if self.target == "2011" and schedule != CONSTANT:
+        if self.target != G2014:
+            if self.target == G2011 and schedule != CONSTANT:
                 self.note(layer, f"2011 has no schedules; {name} keeps its base, without {SCHEDULE.write(schedule)}")
             return FLOAT.write(rate.base)
         if schedule.noiseStdev:

@@ -10,18 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from convnet.generation import G2011, G2014, GENERATIONS, Generation
 from convnet.language.ini import Document
-from convnet.language.keys import GENERATIONS, Key
+from convnet.language.keys import Key
 
 
-def detect(definition: Document, params: Document | None, types: Mapping[str, Any]) -> str:
+def detect(definition: Document, params: Document | None, types: Mapping[str, Any]) -> Generation:
     """``2011``, ``2012`` or ``2014``: the generation whose parser comes closest to reading these files whole."""
     return min(reversed(GENERATIONS), key=lambda generation: _misfits(generation, definition, params, types))
 
 
-def _misfits(generation: str, definition: Document, params: Document | None, types: Mapping[str, Any]) -> int:
+def _misfits(generation: Generation, definition: Document, params: Document | None, types: Mapping[str, Any]) -> int:
     placed = any("gpu" in section.entries for section in definition.sections.values())
-    total = 5 * (generation != "2011" and not placed)
+    total = 5 * (generation != G2011 and not placed)
     for name, section in definition.sections.items():
         entry = section.entries.get("type")
         layer = types.get(str(entry.raw).strip()) if entry else None
@@ -31,12 +32,12 @@ def _misfits(generation: str, definition: Document, params: Document | None, typ
         given = set(section.entries)
         if params and name in params.sections:
             given |= set(params.sections[name].entries)
-            total += _spelled_for_2014(params, name) * (generation != "2014")
+            total += _spelled_for_2014(params, name) * (generation != G2014)
         total += _unread(generation, layer.all_keys(), given)
     return total
 
 
-def _unread(generation: str, keys: Iterable[Key], given: set[str]) -> int:
+def _unread(generation: Generation, keys: Iterable[Key], given: set[str]) -> int:
     unread = 0
     for key in keys:
         present = any(spelling.lower() in given for spelling in key.spellings)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from convnet.generation import GENERATIONS, Generation
 from convnet.language.values import TEXT, Kind
 
 
@@ -15,7 +16,6 @@ class _Required:
 
 
 REQUIRED = _Required()
-GENERATIONS = ("2011", "2012", "2014")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class Key:
     each: bool = False
     least: float | None = None
     most: float | None = None
-    read_by: str = "2011 2012 2014"
-    demanded_by: str = ""
+    read_by: tuple[Generation, ...] = GENERATIONS
+    demanded_by: tuple[Generation, ...] = ()
     aliases: tuple[str, ...] = ()
 
     @property

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from convnet.errors import nearest, one_of
+from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.values import FLOAT, BadValue, Kind
 
 
@@ -21,7 +22,7 @@ class NeuronType:
     params: str
     formula: str
     uses: str
-    read_by: str = "2011 2012 2014"
+    read_by: tuple[Generation, ...] = GENERATIONS
     stored_uses: str = ""  # what the originals' checkpoints say, where it differs
 
     @property
@@ -35,16 +36,16 @@ TYPES = {
         NeuronType("ident", "", "f(x) = x", ""),
         NeuronType("logistic", "", "f(x) = 1 / (1 + e^-x)", "y"),
         NeuronType("relu", "", "f(x) = max(0, x)", "y"),
-        NeuronType("nrelu", "", "f(x) = max(0, max(0, x) + noise)", "y", "2012 2014"),
+        NeuronType("nrelu", "", "f(x) = max(0, max(0, x) + noise)", "y", (G2012, G2014)),
         NeuronType("brelu", "a", "f(x) = min(a, max(0, x))", "y"),
         NeuronType("abs", "", "f(x) = |x|", "x"),
         NeuronType("tanh", "ab", "f(x) = a * tanh(b*x)", "y"),
-        NeuronType("drelu", "a", "f(x) = x - a * tanh(x/a)", "x", "2012 2014"),
+        NeuronType("drelu", "a", "f(x) = x - a * tanh(x/a)", "x", (G2012, G2014)),
         NeuronType("softrelu", "", "f(x) = log(1 + e^x)", "x"),
         NeuronType("square", "", "f(x) = x^2", "x"),
         NeuronType("sqrt", "", "f(x) = sqrt(x)", "y"),
         NeuronType("linear", "ab", "f(x) = a*x + b", "", stored_uses="y"),
-        NeuronType("log", "a", "f(x) = log(a + x)", "x", "2014"),
+        NeuronType("log", "a", "f(x) = log(a + x)", "x", (G2014,)),
     )
 }
 

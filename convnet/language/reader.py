@@ -45,7 +45,7 @@ class Reader:
         self._known = {spelling.lower(): key for key in keys for spelling in key.spellings}
         for key in keys:
             values[key.name] = self.read(key, values)
-            if demands in key.demanded_by.split() and key.name not in self.places:
+            if demands in key.demanded_by and key.name not in self.places:
                 self.problems.warn(self.place, f"layer '{self.name}': {demands} files must give '{key.name}'")
         return values
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from convnet.generation import G2011, G2012, G2014, GENERATIONS, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import NAMES, Key
 from convnet.language.neurons import NEURON
@@ -45,13 +46,13 @@ GPU = Key(
     GpuList(),
     "the logical device(s) that the layer runs on: an index into --gpu; several logical devices may be one real one",
     default=None,
-    read_by="2012 2014",
+    read_by=(G2012, G2014),
 )
 QUANT = Choice("default", "half", fold=True)
 FORK_KEYS = (
-    Key("dropout", FLOAT, "probability of dropping an output (2011 fork)", 0.0, "params", least=0, most=1, read_by="2011"),
-    Key("quantF", QUANT, "precision of activations sent between devices", "default", "params", read_by="2012"),
-    Key("quantB", QUANT, "precision of gradients sent between devices", "default", "params", read_by="2012"),
+    Key("dropout", FLOAT, "probability of dropping an output (2011 fork)", 0.0, "params", least=0, most=1, read_by=(G2011,)),
+    Key("quantF", QUANT, "precision of activations sent between devices", "default", "params", read_by=(G2012,)),
+    Key("quantB", QUANT, "precision of gradients sent between devices", "default", "params", read_by=(G2012,)),
 )
 
 
@@ -87,7 +88,7 @@ class Layer:
     type: ClassVar[str] = ""
     title: ClassVar[str] = ""  # the word in "Initialized ... layer"
     summary: ClassVar[str] = ""  # one sentence for the reference page
-    read_by: ClassVar[str] = "2011 2012 2014"
+    read_by: ClassVar[tuple[Generation, ...]] = GENERATIONS
     keys: ClassVar[tuple[Key, ...]] = ()
     least_inputs: ClassVar[int] = 1
     most_inputs: ClassVar[int | None] = 1
@@ -102,7 +103,7 @@ class Layer:
     stored_flags: ClassVar[str] = "acts inputs own"  # usesActs, usesInputs, forceOwnActs as the originals set them
     varies: ClassVar[bool] = False  # whether forward depends on more, from step to step, than the contents of its inputs
     elementwise: ClassVar[bool] = False  # whether forward and backward may run in place
-    wants_params: ClassVar[bool | str] = False  # whether a params section is demanded (or by which generations)
+    wants_params: ClassVar[tuple[Generation, ...]] = ()  # the generations that demand a section of parameters
 
     # Set while the graph is wired.
     inputs: list[str]
@@ -186,7 +187,7 @@ class Layer:
         """The title in the ``Initialized`` line, which some types make from a key."""
         return self.title
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         """Own keys as a generation stores them in a checkpoint (io 4.5); subclasses add what they derive."""
         foreign = generation not in self.read_by
         return {key.name: self.values[key.name] for key in self.keys if foreign or generation in key.read_by}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+from convnet.generation import G2011, G2012, G2014, Generation
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT
 from convnet.layers.base import Check
@@ -28,7 +29,7 @@ class Windowed(WeightLayer):
         Key("padding", INT, "pixels of zeros around the image", 0, each=True, least=0),
         Key("stride", INT, "pixels between neighbouring windows", 1, each=True, least=1),
         Key("groups", INT, "groups of filters, each seeing its own share of the channels", 1, each=True, least=1),
-        Key("randSparse", BOOL, "give each group a random set of channels", False, each=True, read_by="2011 2012"),
+        Key("randSparse", BOOL, "give each group a random set of channels", False, each=True, read_by=(G2011, G2012)),
         Key(
             "filterChannels",
             INT,
@@ -36,10 +37,10 @@ class Windowed(WeightLayer):
             lambda values, i: _share(values, i),
             each=True,
             least=1,
-            read_by="2011 2012",
+            read_by=(G2011, G2012),
         ),
         Key("initCFunc", INIT_FUNC, "function that makes randSparse's connections", ""),
-        Key("modulesX", INT, "side of the output; 0: as many windows as it takes to cover the image", 0, read_by="2014"),
+        Key("modulesX", INT, "side of the output; 0: as many windows as it takes to cover the image", 0, read_by=(G2014,)),
         Key("initW", FLOAT, "standard deviation of the initial weights", each=True),
     )
 
@@ -144,7 +145,7 @@ class Windowed(WeightLayer):
         """An output-shaped array as (F, M, M, N)."""
         return array.reshape(self.num_filters, self.modulesX, self.modulesX, -1)
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         n = range(len(self.inputs))
         stored = super().stored(generation) | {
             "filters": self.num_filters,
@@ -156,7 +157,7 @@ class Windowed(WeightLayer):
             "imgPixels": [side * side for side in self.imgSize],
             "modules": self.modulesX**2,
         }
-        if generation != "2014":
+        if generation != G2014:
             stored["overSample"] = [self.over_sample(i) if self.randSparse[i] else 1 for i in n]
         return stored
 
@@ -182,8 +183,8 @@ class Conv(Windowed):
             "windows whose weight gradients are summed at a time; no effect on results here",
             0,
             least=0,
-            read_by="2011 2012",
-            demanded_by="2011 2012",
+            read_by=(G2011, G2012),
+            demanded_by=(G2011, G2012),
         ),
         Key(
             "sumWidth",
@@ -191,12 +192,12 @@ class Conv(Windowed):
             "side of the squares of windows summed at a time; no effect on results here",
             0,
             least=0,
-            read_by="2014",
-            demanded_by="2014",
+            read_by=(G2014,),
+            demanded_by=(G2014,),
         ),
         *WeightLayer.learning_keys,
-        Key("wcNormMin", FLOAT, "least filter contrast", 0.0, "params", True, 0, read_by="2012 2014"),
-        Key("wcNormMax", FLOAT, "largest filter contrast; 0: no limit", 0.0, "params", True, 0, read_by="2012 2014"),
+        Key("wcNormMin", FLOAT, "least filter contrast", 0.0, "params", True, 0, read_by=(G2012, G2014)),
+        Key("wcNormMax", FLOAT, "largest filter contrast; 0: no limit", 0.0, "params", True, 0, read_by=(G2012, G2014)),
     )
 
     sharedBiases: bool

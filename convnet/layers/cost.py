@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import NAMES, Key
 from convnet.language.values import FLOAT, INT, Choice
 from convnet.layers.base import Check, Layer
@@ -19,7 +20,7 @@ from convnet.layers.softmax import Softmax
 
 _COEFF = Key("coeff", FLOAT, "weight of this cost in the total", home="params")
 _CHILDREN = Key(
-    "children", NAMES, "costs of the same type whose values are added to this one's in print", [], read_by="2014"
+    "children", NAMES, "costs of the same type whose values are added to this one's in print", [], read_by=(G2014,)
 )
 _SHOWN = Choice(*FILTERS)
 _SHOWN_HELP = "what is printed: " + "; ".join(f"{word}: {filter.help}" for word, filter in FILTERS.items())
@@ -31,7 +32,7 @@ class Cost(Layer):
 
     is_cost = True
     takes_neuron = False
-    wants_params = True
+    wants_params = GENERATIONS
     keys = (_COEFF, _CHILDREN, _FILTER)
     most_inputs = least_inputs = 2
     op = ""
@@ -55,10 +56,10 @@ class Cost(Layer):
         self.outputs = 0
         self.check_inputs(check)
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation)
         stored.pop("outputFilter", None)
-        if generation == "2014":
+        if generation == G2014:
             word = self.values.get("outputFilter") or "mean"
             stored |= {"aggregated": bool(self.values.get("children")), "outputFilter": FILTERS[word].expression}
         return stored
@@ -106,7 +107,7 @@ class LogReg(Cost):
     type = "cost.logreg"
     title = "logistic regression"
     summary = "Minus the log of the label's probability; also the error and the top-k error."
-    keys = (*Cost.keys, Key("topk", INT, "labels that may be guessed", 1, "params", least=1, read_by="2012 2014"))
+    keys = (*Cost.keys, Key("topk", INT, "labels that may be guessed", 1, "params", least=1, read_by=(G2012, G2014)))
     op = "logreg"
     first_input = "label"
     fused_type = Softmax
@@ -140,7 +141,7 @@ class CrossEntropy(Cost):
     type = "cost.crossent"
     title = "cross-entropy"
     summary = "Cross entropy against soft targets over a softmax; also the error."
-    read_by = "2012 2014"
+    read_by = (G2012, G2014)
     op = "crossent"
     fused_type = Softmax
 
@@ -160,7 +161,7 @@ class CrossEntropy2(Cost):
     type = "cost.crossent2"
     title = "cross-entropy-2"
     summary = "Independent yes-or-no cross entropies; best on a logistic neuron."
-    read_by = "2012"
+    read_by = (G2012,)
     keys = (_COEFF,)
     op = "crossent2"
 
@@ -177,8 +178,8 @@ class BinomialCrossEntropy(CrossEntropy2):
     type = "cost.bce"
     title = "binomial cross-entropy"
     summary = "Independent yes-or-no cross entropies with a weight on the positives."
-    read_by = "2014"
-    keys = (*Cost.keys, Key("posWeight", FLOAT, "weight of positive targets", 1.0, "params", read_by="2014"))
+    read_by = (G2014,)
+    keys = (*Cost.keys, Key("posWeight", FLOAT, "weight of positive targets", 1.0, "params", read_by=(G2014,)))
     op = "bce"
     additive = 1
 
@@ -238,7 +239,7 @@ class GatedSumOfSquares(Cost):
     type = "cost.gsum2"
     title = "gated sum-of-squares"
     summary = "The sum of squares of its second input, each case weighed by the first."
-    read_by = "2012"
+    read_by = (G2012,)
     keys = (_COEFF,)
     op = "gsum2"
     first_input = "gate"
@@ -262,7 +263,7 @@ class RobustFlickr(Cost):
     type = "cost.rflickr"
     title = "robust flickr"
     summary = "The sum of log(1 + squared error), which outliers sway little."
-    read_by = "2012"
+    read_by = (G2012,)
     keys = (_COEFF,)
     op = "rflickr"
 
@@ -279,7 +280,7 @@ class Tica(Cost):
     type = "cost.tica"
     title = "TICA"
     summary = "Topographic ICA; prints the originals' sum of reciprocals, descends on the root energies."
-    read_by = "2012"
+    read_by = (G2012,)
     keys = (
         _COEFF,
         Key("channels", INT, "maps of the input image", least=1),
@@ -299,7 +300,7 @@ class Tica(Cost):
         if self.channels <= 8 or self.sizeX >= 6:
             check.limit("channels", "the originals' kernel wants more than 8 channels and sizeX below 6")
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
 
     def forward(self, node: LayerNode) -> None:
@@ -320,7 +321,7 @@ class MultiSoftmax(Cost):
     type = "cost.msm"
     title = "multi-softmax"
     summary = "A softmax over sets of classes: minus the log of the probability that the label is in the set."
-    read_by = "2012"
+    read_by = (G2012,)
     keys = (
         _COEFF,
         Key("setSize", INT, "classes in each set", home="params", least=1),
@@ -346,7 +347,7 @@ class MultiSoftmax(Cost):
     def constants(self) -> dict[str, Any]:
         return {"set_size": self.setSize}
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"numOut": self.num_inputs[1]}
 
 

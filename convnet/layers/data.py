@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.generation import G2014, Generation
 from convnet.language.keys import Key
 from convnet.language.values import INT
 from convnet.layers.base import Check, Layer
@@ -18,8 +19,8 @@ class Data(Layer):
     summary = "A matrix of the data provider: images, labels."
     keys = (
         Key("dataIdx", INT, "which of the provider's matrices: 0 images, 1 labels", least=0, most=99),
-        Key("start", INT, "first row to take", 0, least=0, read_by="2014"),
-        Key("end", INT, "row to stop before; 0: the last", 0, least=0, read_by="2014"),
+        Key("start", INT, "first row to take", 0, least=0, read_by=(G2014,)),
+        Key("end", INT, "row to stop before; 0: the last", 0, least=0, read_by=(G2014,)),
     )
     most_inputs = least_inputs = 0
     takes_neuron = False
@@ -48,6 +49,6 @@ class Data(Layer):
     def forward(self, node: LayerNode) -> None:
         node.feed(self.dataIdx, self.start, self.end)
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation)
-        return stored | {"end": self.end} if generation == "2014" else stored
+        return stored | {"end": self.end} if generation == G2014 else stored

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.generation import G2012, G2014, GENERATIONS
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT
 from convnet.layers.base import Layer
@@ -23,12 +24,12 @@ class Dropout2(Layer):
     type = "dropout2"
     title = "dropout2"
     summary = "Drops units in training and scales all by keep otherwise; hs under its 2014 name."
-    read_by = "2014"
+    read_by = (G2014,)
     keys = (
         Key("keep", FLOAT, _KEEP_HELP, 0.5, "params", least=0, most=1),
         Key("enable", BOOL, _ENABLE_HELP, True, "params"),
     )
-    wants_params = True
+    wants_params = GENERATIONS
     elementwise = True
     uses_acts = uses_inputs = False
     stored_flags = ""
@@ -61,7 +62,7 @@ class HiddenSex(Dropout2):
     type = "hs"
     title = "hidden-sex"
     summary = "2012's dropout: drops units in training and scales all by keep otherwise."
-    read_by = "2012"
+    read_by = (G2012,)
     keys = (
         Key("keep", FLOAT, _KEEP_HELP, least=0, most=1),
         Key("enable", BOOL, _ENABLE_HELP, home="params"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
+from convnet.generation import G2012, G2014, Generation
 from convnet.language.keys import Key
 from convnet.language.values import FLOAT
 from convnet.layers.base import Check, Layer
@@ -36,7 +37,7 @@ class ElementwiseSum(Elementwise):
     keys = (Key("coeffs", FLOAT, "weight of each input", 1.0, each=True),)
     uses_acts = uses_inputs = False
     stored_flags = ""
-    wants_params = "2014"
+    wants_params = (G2014,)
 
     coeffs: list[float]
 
@@ -75,7 +76,7 @@ class Concat(Layer):
     type = "concat"
     title = "concatenation"
     summary = "Puts its inputs end to end."
-    read_by = "2012 2014"
+    read_by = (G2012, G2014)
     most_inputs = None
     uses_acts = uses_inputs = False
 
@@ -105,7 +106,7 @@ class Concat(Layer):
             if node.wants(i):
                 node.be.add(node.grad[self.rows(i)], *node.input_grad(i))
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         return {"copyOffsets": self.offsets}
 
 
@@ -115,7 +116,7 @@ class PassThrough(Concat):
     type = "pass"
     title = "pass-through"
     summary = "Puts its inputs end to end, as 2014's replicas joined their parts."
-    read_by = "2014"
+    read_by = (G2014,)
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         return {}

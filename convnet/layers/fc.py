@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.generation import G2012, G2014, Generation
 from convnet.language.keys import Key
 from convnet.language.values import FLOAT, INT
 from convnet.layers.base import Check
@@ -73,7 +74,7 @@ class SplitFullyConnected(FullyConnected):
     type = "sfc"
     title = "split fully-connected"
     summary = "A fully-connected layer in independent blocks: a block-diagonal weight matrix."
-    read_by = "2014"
+    read_by = (G2014,)
     keys = (*FullyConnected.keys, Key("parts", INT, "number of independent blocks", least=1))
 
     def shape(self, check: Check) -> None:
@@ -93,7 +94,7 @@ class TreeFullyConnected(FullyConnected):
     type = "treefc"
     title = "tree fully-connected"
     summary = "A fully-connected layer over classes that form a tree; relatives share part of their weights."
-    read_by = "2012"
+    read_by = (G2012,)
     most_inputs = 1
     keys = (_INIT_W, *WeightLayer.init_keys, *WeightLayer.learning_keys)
     folds_gradient = False
@@ -119,7 +120,7 @@ class TreeFullyConnected(FullyConnected):
     def kernel_shape(self, i: int) -> tuple[int, ...]:
         return len(self.parents), self.num_inputs[i]  # w[node, k]
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"rootLabel": self.rootLabel}
 
     def forward(self, node: LayerNode) -> None:

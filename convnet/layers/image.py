@@ -9,6 +9,7 @@ import math
 import struct
 from typing import Any
 
+from convnet.generation import G2012, G2014, Generation
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INT, Choice
 from convnet.layers.base import Check, Layer
@@ -44,7 +45,7 @@ class ImageLayer(Layer):
         """Input and output as (C, S, S, N) and (C, T, T, N)."""
         return node.image(0, self.channels), node.out_image(self.channels)
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
 
 
@@ -79,7 +80,7 @@ class Blur(ImageLayer):
         input_grad, scale_targets = node.image_input_grad(0, self.channels)
         node.be.blur(node.grad_image(self.channels), input_grad, self.taps(), scale_targets)
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         taps = [struct.unpack("f", struct.pack("f", tap))[0] for tap in self.taps()]  # as float32, like the originals
         return super().stored(generation) | {"filterSize": int(self.filterSize), "filter": taps}
 
@@ -111,7 +112,7 @@ class NailBed(ImageLayer):
         input_grad, scale_targets = node.image_input_grad(0, self.channels)
         node.be.nailbed_input_grad(node.grad_image(self.channels), input_grad, self.start, self.stride, scale_targets)
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"start": self.start, "outputsX": self.maps[1] if self.maps else 0}
 
 
@@ -132,7 +133,7 @@ class Resize(ImageLayer):
     def forward(self, node: LayerNode) -> None:
         node.be.resize(*self.images(node), self.scale)
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         target = self.maps[1] if self.maps else 0
         return super().stored(generation) | {"tgtSize": target, "tgtPixels": target**2}
 
@@ -151,7 +152,9 @@ class RandomScale(ImageLayer):
     keys = (
         _CHANNELS,
         Key("maxScale", FLOAT, "largest factor", least=1, most=2),
-        Key("tgtSize", INT, "side of the output; 0: side of the input over maxScale", 0, least=0, demanded_by="2012 2014"),
+        Key(
+            "tgtSize", INT, "side of the output; 0: side of the input over maxScale", 0, least=0, demanded_by=(G2012, G2014)
+        ),
     )
     gradient = False
     varies = True  # by sizes that the host draws
@@ -171,7 +174,7 @@ class RandomScale(ImageLayer):
             node.be.crop(images, out, 0, 0)
         elif node.mode is Mode.TRAIN:
             self._forward_train(node, images, out)
-        elif node.dialect == "2014":
+        elif node.generation == G2014:
             node.be.resize(images, out, self.maxScale)
         else:
             centre = (self.imgSize - self.tgtSize) // 2
@@ -204,7 +207,7 @@ class Crop(ImageLayer):
     type = "crop"
     title = "cropping"
     summary = "Cuts a square out of the picture; not over layers that learn."
-    read_by = "2014"
+    read_by = (G2014,)
     keys = (
         _CHANNELS,
         Key("startX", INT, "left edge", least=0),
@@ -233,7 +236,7 @@ class Reflect(ImageLayer):
     type = "href"
     title = "horizontal reflection"
     summary = "Mirrors the picture left to right."
-    read_by = "2012 2014"
+    read_by = (G2012, G2014)
     keys = (_CHANNELS,)
 
     def target(self, check: Check, side: int) -> int:
@@ -287,7 +290,7 @@ class Sum(Layer):
     type = "sum"
     title = "sum"
     summary = "Read by 2014's parser; no published program computes it, and neither does this one."
-    read_by = "2014"
+    read_by = (G2014,)
     keys = (Key("stride", INT, "inputs per output", 1, least=1),)
     computes = False
 

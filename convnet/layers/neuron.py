@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.generation import Generation
 from convnet.language.neurons import TYPES, Neuron
 from convnet.layers.base import Check, Layer
 from convnet.layers.node import LayerNode
@@ -61,7 +62,7 @@ class NeuronLayer(Layer):
         """Whether the only consumer is a cost that goes through this logistic in one formula (numerics 7.4)."""
         return len(self.consumers) == 1 and self.consumers[0].is_cost and self.consumers[0].fuses(self)  # type: ignore[attr-defined]
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         assert self.neuron is not None
         uses = {"usesActs": "acts" in self.stored_flags, "usesInputs": "inputs" in self.stored_flags}
         return {"neuron": {"type": self.neuron.type, "params": dict(self.neuron.params), **uses}}

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from convnet.generation import Generation
+
 if TYPE_CHECKING:
     from convnet.layers.modes import Mode
 
@@ -32,7 +34,7 @@ class LayerNode(Protocol):
         """Why the net runs."""
 
     @property
-    def dialect(self) -> str:
+    def generation(self) -> Generation:
         """Generation of the layer files, where engines differ."""
 
     @property

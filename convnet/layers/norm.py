@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INT
 from convnet.layers.base import Check, Layer
@@ -23,9 +24,9 @@ class Norm(Layer):
         Key("blocked", BOOL, "windows are fixed blocks of maps (cmrnorm only)", False),
         Key("scale", FLOAT, "weight of the sum of squares; divided by the values in the window", home="params"),
         Key("pow", FLOAT, "exponent of the denominator", home="params"),
-        Key("minDiv", FLOAT, "constant of the denominator", 1.0, "params", read_by="2012 2014"),
+        Key("minDiv", FLOAT, "constant of the denominator", 1.0, "params", read_by=(G2012, G2014)),
     )
-    wants_params = True
+    wants_params = GENERATIONS
     uses_acts = False
     across = False  # whether the window lies across maps
 
@@ -76,10 +77,10 @@ class Norm(Layer):
         op = getattr(node.be, f"{self.type}_input_grad")
         op(node.image(0, self.channels), node.grad_image(self.channels), input_grad, scale_targets, **self.constants())
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         derived = {"scale": self.scaled, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
         stored = super().stored(generation) | derived
-        if generation == "2012" and not self.across:
+        if generation == G2012 and not self.across:
             stored.pop("minDiv")  # 2012 read it for cmrnorm only
         return stored
 

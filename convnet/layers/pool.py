@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, INT, Choice
 from convnet.layers.base import Check, Layer
@@ -26,8 +27,8 @@ class Pool(Layer):
         Key("stride", INT, "pixels between neighbouring windows", least=1),
         Key("start", INT, "where the first window begins, in both directions; may be negative", 0),
         Key("outputsX", INT, "side of the output; 0: as many windows as it takes to cover the image", 0, least=0),
-        Key("sum", BOOL, "with pool=avg: add up without dividing", False, read_by="2014"),
-        Key("doMax", BOOL, "with pool=rand: take the maximum instead", False, "params", read_by="2012"),
+        Key("sum", BOOL, "with pool=avg: add up without dividing", False, read_by=(G2014,)),
+        Key("doMax", BOOL, "with pool=rand: take the maximum instead", False, "params", read_by=(G2012,)),
     )
 
     pool: str
@@ -47,8 +48,8 @@ class Pool(Layer):
     uses_inputs = uses_acts  # type: ignore[assignment]
 
     @property
-    def wants_params(self) -> bool:  # type: ignore[override]
-        return self.pool == "rand"
+    def wants_params(self) -> tuple[Generation, ...]:  # type: ignore[override]
+        return GENERATIONS if self.pool == "rand" else ()
 
     def shape(self, check: Check) -> None:
         side = self.image_side(check, self.channels)
@@ -98,7 +99,7 @@ class Pool(Layer):
             images, out = node.image(0, self.channels), node.out_image(self.channels)
             node.be.pool_max_input_grad(images, out, grad, input_grad, scale_targets, **self.geometry())
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation)
         stored |= {"outputsX": self.outputsX, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
         for key, kind in (("sum", "avg"), ("doMax", "rand")):
@@ -113,7 +114,7 @@ class CrossMapPool(Layer):
     type = "cmpool"
     title = "cross-map max-pooling"
     summary = "The maximum over neighbouring maps, pixel by pixel."
-    read_by = "2014"
+    read_by = (G2014,)
     keys = (
         Key("pool", Choice("max"), "what to take"),
         Key("channels", INT, "maps of the input image", least=1),
@@ -167,6 +168,6 @@ class CrossMapPool(Layer):
         grad = node.grad_image(self.outputChannels)
         node.be.cmpool_input_grad(images, out, grad, input_grad, scale_targets, **self.geometry())
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         derived = {"outputChannels": self.outputChannels, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
         return super().stored(generation) | derived

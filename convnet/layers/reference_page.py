@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convnet.language.keys import GENERATIONS, REQUIRED, Key
+from convnet.generation import GENERATIONS, Generation
+from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES
 from convnet.language.schedules import PARAMS as SCHEDULE_PARAMS
 from convnet.layers import LAYER_TYPES, Layer
@@ -146,10 +147,8 @@ def _default(key: Key) -> str:
     return f"`{key.kind.write(key.default)}`"
 
 
-def _generations(words: str) -> str:
-    if set(words.split()) == set(GENERATIONS):
-        return "all"
-    return ", ".join(words.split()) or "convnet only"
+def _generations(generations: tuple[Generation, ...]) -> str:
+    return "all" if generations == GENERATIONS else ", ".join(generations) or "convnet only"
 
 
 def _escape(text: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from convnet.generation import G2011, G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import Key
 from convnet.language.schedules import CONSTANT, RATE, SCHEDULE, Rate, Schedule, parameters
 from convnet.language.values import FLOAT, INIT_FUNC, INT, WEIGHT_SOURCE
@@ -30,18 +31,27 @@ class WeightLayer(Layer):
         Key("epsB", RATE, "learning rate of the biases; 0 freezes them", home="params"),
         Key("momW", FLOAT, "momentum of the weights", home="params", each=True),
         Key("momB", FLOAT, "momentum of the biases", home="params"),
-        Key("wc", FLOAT, "weight decay; multiplied by the learning rate", 0.0, "params", True, demanded_by="2011"),
+        Key("wc", FLOAT, "weight decay; multiplied by the learning rate", 0.0, "params", True, demanded_by=(G2011,)),
         Key(
-            "wball", FLOAT, "largest norm of each filter's weights; 0: no limit", 0.0, "params", True, 0, read_by="2012 2014"
+            "wball",
+            FLOAT,
+            "largest norm of each filter's weights; 0: no limit",
+            0.0,
+            "params",
+            True,
+            0,
+            read_by=(G2012, G2014),
         ),
-        Key("schedW", SCHEDULE, _SCHEDULE_HELP.format("weights'"), CONSTANT, "params", read_by="2012"),
-        Key("schedB", SCHEDULE, _SCHEDULE_HELP.format("biases'"), CONSTANT, "params", read_by="2012"),
-        Key("sched", SCHEDULE, "early 2012 spelling of schedW and schedB together", None, "params", read_by="2012"),
-        Key("superEps", FLOAT, "above 0: the experimental variance-normalised update", 0.0, "params", read_by="2012 2014"),
-        Key("superMom", FLOAT, "read by the originals, used by none", 0.0, "params", read_by="2012 2014"),
-        Key("updatePeriod", INT, "minibatches between updates; 0: every one", 0, "params", least=0, read_by="2014"),
+        Key("schedW", SCHEDULE, _SCHEDULE_HELP.format("weights'"), CONSTANT, "params", read_by=(G2012,)),
+        Key("schedB", SCHEDULE, _SCHEDULE_HELP.format("biases'"), CONSTANT, "params", read_by=(G2012,)),
+        Key("sched", SCHEDULE, "early 2012 spelling of schedW and schedB together", None, "params", read_by=(G2012,)),
+        Key(
+            "superEps", FLOAT, "above 0: the experimental variance-normalised update", 0.0, "params", read_by=(G2012, G2014)
+        ),
+        Key("superMom", FLOAT, "read by the originals, used by none", 0.0, "params", read_by=(G2012, G2014)),
+        Key("updatePeriod", INT, "minibatches between updates; 0: every one", 0, "params", least=0, read_by=(G2014,)),
     )
-    wants_params = True
+    wants_params = GENERATIONS
     uses_acts = False
     stored_flags = "inputs own"
 
@@ -113,7 +123,7 @@ class WeightLayer(Layer):
             target, scale_targets, scale_output = node.biases.target()
             node.be.sum_rows(node.grad.reshape(rows, -1), target, scale_targets, scale_output)
 
-    def stored(self, generation: str) -> dict[str, Any]:
+    def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation)
         stored["weightSource"] = [WEIGHT_SOURCE.write(source) for source in self.weightSource]
         stored["weightSourceLayers"] = [source[0] if source else "" for source in self.weightSource]

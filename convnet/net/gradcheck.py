@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convnet.generation import G2011, G2012, G2014, Generation
 from convnet.layers import Layer
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
 from convnet.layers.modes import Mode
@@ -21,7 +22,7 @@ from convnet.net.weights import Weights
 TOLERANCE = 1e-4  # of the relative error, where differences are in float64
 COMPAT_TOLERANCE = 0.02  # the originals' bound
 # The originals' steps: conv and local weights, their biases, fc weights, fc biases (numerics 17.5).
-_STEPS = {"2011": (0.001, 0.002, 0.1, 0.01), "2012": (0.02, 0.05, 0.01, 0.01), "2014": (0.02, 0.005, 0.01, 0.01)}
+_STEPS = {G2011: (0.001, 0.002, 0.1, 0.01), G2012: (0.02, 0.05, 0.01, 0.01), G2014: (0.02, 0.005, 0.01, 0.01)}
 _TREE_STEP = 0.001
 # How much one matrix may cost, in multiply-adds, and what a layer costs beside them.
 _WORK, _OVERHEAD = 4e8, 4e5
@@ -98,7 +99,7 @@ def each_check(
             node.release_acts()
 
 
-def original_step(generation: str) -> Step:
+def original_step(generation: Generation) -> Step:
     """The step that a generation's own checker used for a layer's weights, or for its biases."""
 
     def step(layer: Layer, biases: bool) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 
 from convnet.backends import philox
 from convnet.backends.base import Array, Backend
+from convnet.generation import Generation
 from convnet.layers.base import Layer
 from convnet.layers.modes import Mode
 from convnet.net.peers import PeerCopies
@@ -51,9 +52,9 @@ class Node:
         return self.net.mode
 
     @property
-    def dialect(self) -> str:
+    def generation(self) -> Generation:
         """Generation of the layer files, where engines differ."""
-        return self.net.graph.dialect
+        return self.net.graph.generation
 
     @property
     def x(self) -> list[Array]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convnet.errors import CheckpointError
+from convnet.generation import G2012, G2014
 from convnet.graph.graph import Graph
 from convnet.language.schedules import CONSTANT
 from convnet.layers.conv import Conv, Windowed
@@ -49,11 +50,11 @@ def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:
 def learning_of(layer: WeightLayer, i: int, graph: Graph) -> Learning:
     """How the weights of input ``i`` learn, from the parameter file (numerics 13 and 14)."""
     limit = layer.wball[i]
-    if graph.dialect == "2012":
+    if graph.generation == G2012:
         limit *= layer.weights_per_filter(i)  # wballNormed (numerics 13.6)
     contrast = (layer.wcNormMin[i], layer.wcNormMax[i]) if isinstance(layer, Conv) else (0.0, 0.0)
     tree = layer.leaves_below if isinstance(layer, TreeFullyConnected) else None
-    later = graph.dialect == "2014"
+    later = graph.generation == G2014
     return Learning(
         layer.epsW[i].base,
         CONSTANT if tree else layer.weight_schedule(i),  # treefc follows no schedule (numerics 4.5)

@@ -90,7 +90,7 @@ def test_graph(path):
 @pytest.mark.parametrize("path", PARSED, ids=name_of)
 def test_dialect(path):
     expected, files = load(path)
-    assert build(expected, files).dialect == expected["generation"]
+    assert build(expected, files).generation == expected["generation"]
 
 
 @pytest.mark.parametrize("path", FAILED, ids=name_of)

@@ -8,8 +8,8 @@ import pytest
 from corpus import CORPUS, MISSING
 
 from convnet.errors import LayerFileError
+from convnet.generation import GENERATIONS
 from convnet.graph.loading import LayerFiles, build_graph
-from convnet.language.keys import GENERATIONS
 from convnet.layers.label_tree import LabelTree
 
 pytestmark = pytest.mark.skipif(not CORPUS.is_dir(), reason=MISSING)

@@ -184,7 +184,7 @@ def test_gradients_with_dropout_of_the_fork():
     assert 0 < dropped.mean() < 1
 
 
-@pytest.mark.parametrize("passing", Mode)
+@pytest.mark.parametrize("mode", Mode)
 def test_noise_of_nrelu_is_drawn_in_every_pass(mode):
     """Numerics 7.1: testing included; anew in every training step."""
     text = "[data]\ntype=data\ndataIdx=0\n[noisy]\ntype=neuron\nneuron=nrelu\ninputs=data\n"
