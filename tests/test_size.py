@@ -85,8 +85,12 @@ def report() -> str:
     functions = [lines for path in sizes for _, lines in functions_of(path)]
     lines = [f"{size:>7,}  {name}" for name, size in sorted(groups.items())]
     lines.append(f"{sum(sizes.values()):>7,}  lines in {len(sizes)} files, at most {BUDGET:,}")
-    lines.append(f"{max(sizes.values()):>7,}  in the longest file, at most {FILE}; median {statistics.median(sizes.values()):g}")
-    lines.append(f"{max(functions):>7,}  in the longest function, at most {FUNCTION}; median {statistics.median(functions):g}")
+    lines.append(
+        f"{max(sizes.values()):>7,}  in the longest file, at most {FILE}; median {statistics.median(sizes.values()):g}"
+    )
+    lines.append(
+        f"{max(functions):>7,}  in the longest function, at most {FUNCTION}; median {statistics.median(functions):g}"
+    )
     return "\n".join(lines)
 
 
