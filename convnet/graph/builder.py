@@ -12,7 +12,7 @@ from convnet.errors import nearest, one_of
 from convnet.generation import Generation
 from convnet.graph.graph import NO_CHANGES, Changes, Graph
 from convnet.language.diagnostics import Problems
-from convnet.language.dialect import detect
+from convnet.language.detection import detect
 from convnet.language.ini import Document, interpolate
 from convnet.language.keys import REQUIRED
 from convnet.language.reader import Reader

@@ -16,7 +16,7 @@ from typing import Any
 from convnet.generation import G2011, G2012, G2014, GENERATIONS, Generation
 from convnet.graph.builder import Builder
 from convnet.language.diagnostics import Problems
-from convnet.language.dialect import detect
+from convnet.language.detection import detect
 from convnet.language.ini import Document
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES

@@ -3,7 +3,7 @@
 import pytest
 
 from convnet.language.diagnostics import Problems
-from convnet.language.dialect import detect
+from convnet.language.detection import detect
 from convnet.language.ini import read_ini
 from convnet.layers import LAYER_TYPES
 
