@@ -41,7 +41,7 @@ def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> Lay
         if kind is None:
             raise CheckpointError(f"layer '{name}' has the unknown type '{layer['type']}'")
         texts = _texts(kind, layer, generation, [detached.get(n, n) for n in _inputs(layer, names)])
-        homes = {key.name: key.home for key in kind.all_keys()}
+        homes = {key.name: key.home for key in kind.keys}
         own, learned = ({k: t for k, t in texts.items() if homes[k] == home} for home in ("def", "params"))
         definition += [f"[{name}]", f"type={kind.type}", *(f"{k}={t}" for k, t in own.items()), ""]
         params += [f"[{name}]", *(f"{k}={t}" for k, t in learned.items()), ""]
@@ -106,7 +106,7 @@ def _in_order(layers: Mapping[str, Stored], names: list[str]) -> list[str]:
 def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: list[str]) -> dict[str, str]:
     """Each key that the generation read and the dict holds, as text."""
     texts: dict[str, str] = {}
-    for key in kind.all_keys():
+    for key in kind.keys:
         stored = "outputChannels" if key.name == "outputs" and kind.type == "cmpool" else key.name
         given = generation in key.read_by and layer.get(stored) not in (None, [], "")
         if given and key.name != "neuron" and not key.name.startswith("init"):

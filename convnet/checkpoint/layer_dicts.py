@@ -35,7 +35,7 @@ def stored_layer(graph: Graph, layer: Layer, generation: Generation) -> dict[str
     if layer.sources:
         stored |= _inputs(graph, layer, generation)
         if not layer.is_cost:
-            stored["neuron"] = layer.values["neuron"].text if layer.values.get("neuron") else ""
+            stored["neuron"] = layer.neuron.text if layer.neuron else ""
     stored |= _own_keys(graph, layer, generation)
     if layer.detached_from and generation != G2011:
         stored["src_layer"] = layer.detached_from
@@ -113,18 +113,13 @@ def _requires_params(layer: Layer, generation: Generation) -> bool:
 def _placed(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
     """2012's ``gpu`` number, 2014's list with its derived keys."""
     if generation == G2012:
-        quantised = {
-            name: {"type": layer.values[name], "params": {}} for name in ("quantF", "quantB") if _is_set(layer, name)
-        }
+        words = {"quantF": layer.quantF, "quantB": layer.quantB}
+        quantised = {name: {"type": word, "params": {}} for name, word in words.items() if word != "default"}
         return {"gpu": layer.gpu[0], **quantised}
     if generation == G2014:
         shown = {} if layer.gpu[0] < 0 else {"gpus": ", ".join(map(str, layer.gpu))}
         return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **shown}
     return {}
-
-
-def _is_set(layer: Layer, name: str) -> bool:
-    return layer.values.get(name, "default") != "default"
 
 
 def _shared_buffers(layer: Layer, generation: Generation) -> dict[str, Any]:
@@ -164,7 +159,7 @@ def _arrays(layer: WeightLayer) -> dict[str, Any]:
         _array(layer.weight_shape(i), layer.order) | {"shared": owner is not None} for i, owner in enumerate(layer.owners)
     ]
     # What a function would make of the biases is not known before it runs.
-    value = {} if layer.values["initBFunc"] else {"value": float(layer.initB)}
+    value = {} if layer.initBFunc else {"value": float(layer.initB)}
     return {"weights": weights, "biases": _array(layer.bias_shape(), "C") | value}
 
 

@@ -68,7 +68,7 @@ def picture_of(graph: Graph, title: str, mini: int) -> Picture:
         for source in dict.fromkeys(layer.sources):
             below = _declared(graph, source)
             crosses = HOST not in (_device(below), _device(layer)) and not _shares(below, layer)
-            width = 2 if below.values.get("quantF") == "half" else 4
+            width = 2 if below.quantF == "half" else 4
             sent = source.outputs * mini * width if crosses else 0
             edges.append(Edge(below.name, layer.name, times(shape_text(source)), sent))
     macs = sum(layer.macs() for layer in graph.declared)
@@ -78,7 +78,7 @@ def picture_of(graph: Graph, title: str, mini: int) -> Picture:
 
 def _boxes(graph: Graph, mini: int) -> dict[str, Box]:
     memory, fields = memories(graph, mini), receptive_fields(graph)
-    neurons = {neuron.detached_from: neuron.values["neuron"].text for neuron in graph.neurons}
+    neurons = {neuron.detached_from: neuron.neuron.text for neuron in graph.neurons if neuron.neuron}
     boxes = {}
     for layer in graph.declared:
         neuron, shape, seen = neurons.get(layer.name, ""), shape_text(layer), fields[layer.name]

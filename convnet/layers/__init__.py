@@ -12,23 +12,20 @@ from convnet.layers.cost import (
     CrossEntropy,
     CrossEntropy2,
     DetectionCrossEntropy,
-    GatedSumOfSquares,
     LogReg,
     MultiSoftmax,
-    RobustFlickr,
-    SumOfSquares,
-    Tica,
 )
 from convnet.layers.data import Data
 from convnet.layers.dropout import Dropout, Dropout2, HiddenSex
-from convnet.layers.eltwise import Concat, ElementwiseMax, ElementwiseSum, PassThrough
+from convnet.layers.eltwise import Concat, ElementwiseMax, ElementwiseSum, PassThrough, Sum
 from convnet.layers.fc import FullyConnected, SplitFullyConnected, TreeFullyConnected
-from convnet.layers.image import Blur, Crop, NailBed, RandomScale, Reflect, Resize, RgbToLab, RgbToYuv, Sum
+from convnet.layers.image import Blur, Crop, NailBed, RandomScale, Reflect, Resize, RgbToLab, RgbToYuv
 from convnet.layers.local import Local
 from convnet.layers.neuron import NeuronLayer
 from convnet.layers.norm import ContrastNorm, CrossMapNorm, ResponseNorm
 from convnet.layers.pool import CrossMapPool, Pool
 from convnet.layers.softmax import Softmax
+from convnet.layers.square_costs import GatedSumOfSquares, RobustFlickr, SumOfSquares, Tica
 
 LAYER_TYPES: dict[str, type[Layer]] = {
     layer.type: layer

@@ -6,16 +6,13 @@ the array w[f, k].
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from convnet.generation import G2012, G2014, Generation
-from convnet.language.keys import Key
-from convnet.language.values import FLOAT, INT
-from convnet.layers.base import Check
+from convnet.language.keys import one, per_input
+from convnet.language.values import FLOAT, Int
 from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
-
-_INIT_W = Key("initW", FLOAT, "standard deviation of the initial weights", 0.01, each=True)
 
 
 class FullyConnected(WeightLayer):
@@ -24,19 +21,16 @@ class FullyConnected(WeightLayer):
     type = "fc"
     title = "fully-connected"
     summary = "Every output is a weighted sum of every input, plus a bias."
-    most_inputs = None
-    keys = (
-        Key("outputs", INT, "number of outputs", least=1),
-        _INIT_W,
-        *WeightLayer.init_keys,
-        *WeightLayer.learning_keys,
-    )
+    max_inputs: ClassVar[int | None] = None
     order = "F"
     folds_gradient = True
+
+    outputs = one(Int(min=1), "number of outputs")
+    initW = per_input(FLOAT, "standard deviation of the initial weights", 0.01)
     parts = 1  # independent blocks of inputs and outputs
 
-    def shape(self, check: Check) -> None:
-        self.outputs = self.values["outputs"]
+    def shape(self) -> None:
+        """Leave ``outputs`` as the file gives it."""
 
     def weight_shape(self, i: int) -> tuple[int, int]:
         return self.num_inputs[i], self.outputs // self.parts
@@ -75,13 +69,14 @@ class SplitFullyConnected(FullyConnected):
     title = "split fully-connected"
     summary = "A fully-connected layer in independent blocks: a block-diagonal weight matrix."
     read_by = (G2014,)
-    keys = (*FullyConnected.keys, Key("parts", INT, "number of independent blocks", least=1))
+    key_ranks = 4, 4
 
-    def shape(self, check: Check) -> None:
-        super().shape(check)
+    parts = one(Int(min=1), "number of independent blocks")
+
+    def shape(self) -> None:
         for features in (*self.num_inputs, self.outputs):
             if features % self.parts:
-                check.error("parts", f"{features} values cannot be cut into {self.parts} equal parts")
+                self.check.error("parts", f"{features} values cannot be cut into {self.parts} equal parts")
 
 
 class TreeFullyConnected(FullyConnected):
@@ -95,9 +90,9 @@ class TreeFullyConnected(FullyConnected):
     title = "tree fully-connected"
     summary = "A fully-connected layer over classes that form a tree; relatives share part of their weights."
     read_by = (G2012,)
-    most_inputs = 1
-    keys = (_INIT_W, *WeightLayer.init_keys, *WeightLayer.learning_keys)
+    max_inputs = 1
     folds_gradient = False
+    outputs = 0  # not a key of this type: one for each class of the data
 
     # Set by ``shape``: each tree node's parent (itself for the root) and number of leaves, by label.
     parents: list[int]
@@ -105,10 +100,10 @@ class TreeFullyConnected(FullyConnected):
     top_down: list[int]  # labels, parents before children
     rootLabel: int
 
-    def shape(self, check: Check) -> None:
-        tree = check.tree
+    def shape(self) -> None:
+        tree = self.check.data.tree
         if tree is None:
-            check.error("type", "a treefc layer needs the tree of labels of a data set")
+            self.check.error("type", "a treefc layer needs the tree of labels of a data set")
             return
         self.outputs = tree.leaves
         self.rootLabel = tree.root

@@ -20,7 +20,7 @@ class LabelTree:
 
     @classmethod
     def from_children(cls, children: Mapping[int, Sequence[int]], root: int, classes: int) -> LabelTree:
-        """Build from each node's children, as data sets give it; raises ``DataError`` if it is no such tree."""
+        """Build from each node's children, as data sets give it; raises ``DataError`` if it is not such a tree."""
         top_down, parents = [root], {root: root}
         for node in top_down:
             for child in children.get(node, ()):

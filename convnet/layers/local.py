@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from convnet.layers.conv import Windowed
 from convnet.layers.node import LayerNode
-from convnet.layers.weighted import WeightLayer
 
 
 class Local(Windowed):
@@ -16,7 +15,6 @@ class Local(Windowed):
     type = "local"
     title = "locally-connected"
     summary = "Like conv, with separate filters at every position."
-    keys = (*Windowed.window_keys, *WeightLayer.init_keys, *WeightLayer.learning_keys)
     folds_gradient = True
 
     def weight_shape(self, i: int) -> tuple[int, int]:

@@ -8,52 +8,44 @@ from __future__ import annotations
 
 from typing import Any
 
-from convnet.generation import G2012, G2014, GENERATIONS, Generation
-from convnet.language.keys import Key
-from convnet.language.values import BOOL, FLOAT, INT
-from convnet.layers.base import Check, Layer
+from convnet.generation import G2012, GENERATIONS, SINCE_2012, Generation
+from convnet.language.keys import one
+from convnet.language.values import BOOL, FLOAT, Int
+from convnet.layers.base import Layer
 from convnet.layers.node import LayerNode
 
 
 class Norm(Layer):
     """What the three normalisations share. Their ops are named after the type; backward starts from the input alone."""
 
-    keys = (
-        Key("channels", INT, "maps of the input image", least=1),
-        Key("size", INT, "side of the window, in pixels or maps", least=1, aliases=("sizeX",)),
-        Key("blocked", BOOL, "windows are fixed blocks of maps (cmrnorm only)", False),
-        Key("scale", FLOAT, "weight of the sum of squares; divided by the values in the window", home="params"),
-        Key("pow", FLOAT, "exponent of the denominator", home="params"),
-        Key("minDiv", FLOAT, "constant of the denominator", 1.0, "params", read_by=(G2012, G2014)),
-    )
     wants_params = GENERATIONS
     uses_acts = False
     across = False  # whether the window lies across maps
 
-    channels: int
-    size: int
-    blocked: bool
-    scale: float
-    pow: float
-    minDiv: float
+    channels = one(Int(min=1), "maps of the input image")
+    size = one(Int(min=1), "side of the window, in pixels or maps", aliases=("sizeX",))
+    blocked = one(BOOL, "windows are fixed blocks of maps (cmrnorm only)", False)
+    scale = one(FLOAT, "weight of the sum of squares; divided by the values in the window", home="params")
+    pow = one(FLOAT, "exponent of the denominator", home="params")
+    minDiv = one(FLOAT, "constant of the denominator", 1.0, "params", SINCE_2012)
+
     imgSize: int = 0
 
-    def shape(self, check: Check) -> None:
-        side = self.image_side(check, self.channels)
+    def shape(self) -> None:
+        check, side = self.check, self.image_side(self.channels)
         if side is None:
             return
         self.imgSize = side
-        least, most = (2, self.channels) if self.across else (1, side)
-        if not least <= self.size <= most:
-            check.error("size", f"a window of {self.size} is not within {least} to {most}")
+        smallest, largest = (2, self.channels) if self.across else (1, side)
+        if not smallest <= self.size <= largest:
+            check.error("size", f"a window of {self.size} is not within {smallest} to {largest}")
         if self.blocked and not self.across:
             check.warn("blocked", "blocked has a meaning only in cmrnorm")
         if self.across and self.channels % 16:
             check.limit("channels", f"the originals' kernels want a multiple of 16 channels, not {self.channels}")
         elif self.channels > 3 and self.channels % 4:
-            check.limit(
-                "channels", f"the originals' kernels want at most 3 channels or a multiple of 4, not {self.channels}"
-            )
+            wanted = "at most 3 channels or a multiple of 4"
+            check.limit("channels", f"the originals' kernels want {wanted}, not {self.channels}")
         self.shape_like(self.channels, side)
 
     @property

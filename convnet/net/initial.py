@@ -61,7 +61,7 @@ def _layer_state(
 
 def _weights(layer: WeightLayer, i: int, random: np.random.RandomState, folder: Path) -> np.ndarray:
     shape = layer.weight_shape(i)
-    spec = layer.values.get("initWFunc")
+    spec = layer.initWFunc
     if spec:
         return np.require(_call(spec, folder, layer.name, shape, layer.name, i, shape), np.float32, layer.order)
     values = (layer.initW[i] * random.randn(*shape)).astype(np.float32)
@@ -72,7 +72,7 @@ def _weights(layer: WeightLayer, i: int, random: np.random.RandomState, folder: 
 
 def _biases(layer: WeightLayer, folder: Path) -> np.ndarray:
     shape = layer.bias_shape()
-    spec = layer.values.get("initBFunc")
+    spec = layer.initBFunc
     if spec:
         return np.require(_call(spec, folder, layer.name, shape, layer.name, shape), np.float32, "C").copy()
     return np.full(shape, layer.initB, np.float32)
@@ -85,7 +85,7 @@ def _connections(
     result: list[list[int]] = []
     for i, owner in enumerate(layer.owners):
         C, G, Cf = layer.channels[i], layer.groups[i], layer.filterChannels[i]
-        spec = layer.values.get("initCFunc")
+        spec = layer.initCFunc
         if not layer.randSparse[i]:
             result.append([])
         elif owner is not None:

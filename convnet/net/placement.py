@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from convnet.graph.graph import Graph
 from convnet.layers.base import Layer
-from convnet.layers.cost import Cost
 from convnet.layers.weighted import WeightLayer
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def remarks(graph: Graph, gpus: Sequence[int]) -> list[str]:
     moved = [name for name, layer in graph.layers.items() if layer.gpu[0] >= 0 and found[name] != layer.gpu[0]]
     if moved:
         said.append(f"On another device than gpu= says, to be with what they share or fuse: {_list(moved)}.")
-    replicas = [layer.name for layer in graph.declared if len(set(layer.gpu)) > 1 and layer.most_inputs != 0]
+    replicas = [layer.name for layer in graph.declared if len(set(layer.gpu)) > 1 and layer.max_inputs != 0]
     if replicas:
         first = f"'{replicas[0]}'" + (f" and {len(replicas) - 1} more" if len(replicas) > 1 else "")
         said.append(f"Replicas (several numbers in gpu=, at {first}) run as one, on the first device named.")
@@ -64,7 +63,7 @@ def _colocated_with(layer: Layer) -> Layer | None:
     """The earlier layer on whose device this one has to be, if any."""
     if isinstance(layer, WeightLayer):
         return next((owner[0] for owner in layer.owners if owner and owner[0] is not layer), None)
-    if isinstance(layer, Cost) and layer.sources and layer.is_fused():
+    if layer.is_cost and layer.sources and layer.sources[-1].fused_cost is layer:
         return layer.sources[-1]
     if layer.detached_from:
         return layer.sources[0]

@@ -6,7 +6,7 @@ originals' expressions are recognised, never run. Costs that name ``children`` a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +29,10 @@ class Outputs:
     @classmethod
     def of(cls, graph: Graph) -> Outputs:
         """Of the costs of a graph."""
-        costs: Iterable[Any] = graph.costs
         return cls(
-            {cost.name: cost.values.get("outputFilter") or "mean" for cost in costs},
-            {cost.name: cost.values.get("children") or [] for cost in costs},
-            {cost.name: cost.additive for cost in costs if cost.additive},
+            {cost.name: cost.outputFilter for cost in graph.costs},
+            {cost.name: cost.children for cost in graph.costs},
+            {cost.name: cost.additive for cost in graph.costs if cost.additive},
         )
 
     @classmethod

@@ -54,9 +54,9 @@ class Printer:
         for i, source in enumerate(layer.weightSource):
             if source:
                 self.line(f"Layer '{layer.name}' initialized weight matrix {i} from {source[0]}")
-        for key, what in (("initWFunc", "weight matrices"), ("initBFunc", "bias vector")):
-            if layer.values.get(key):
-                self.line(f"Layer '{layer.name}' initialized {what} from function {layer.values[key]}")
+        for function, what in ((layer.initWFunc, "weight matrices"), (layer.initBFunc, "bias vector")):
+            if function:
+                self.line(f"Layer '{layer.name}' initialized {what} from function {function}")
 
     def importing(self, name: str) -> None:
         self.line(RULE)

@@ -59,7 +59,7 @@ def test_numbers_cost_nothing(type_):
     """Whatever a number, reading takes neither memory nor time; a net that is accepted can be described."""
     tracemalloc.start()
     start = time.perf_counter()
-    tries = [(key, value) for key in LAYER_TYPES[type_].all_keys() for value in [*NUMBERS, *WORDS.get(key.name, [])]]
+    tries = [(key, value) for key in LAYER_TYPES[type_].keys for value in [*NUMBERS, *WORDS.get(key.name, [])]]
     for key, value in tries:
         files = with_value(type_, key, value)
         if value in ("nan", NUMBERS[2]):
