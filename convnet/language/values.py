@@ -54,7 +54,7 @@ class Kind(Generic[T]):
 
     def to_toml(self, value: T) -> object:
         """Return the native TOML value of ``value``, which ``native`` reads back."""
-        return self.write(value)
+        return value if isinstance(value, bool | int | float | list) else self.write(value)
 
 
 class Number(Kind[N]):
@@ -72,9 +72,6 @@ class Number(Kind[N]):
         if self.min is None:
             return "" if self.max is None else f"at most {self.max}"
         return f"at least {self.min}" if self.max is None else f"{self.min} to {self.max}"
-
-    def to_toml(self, value: N) -> object:
-        return value
 
 
 class Int(Number[int]):
@@ -133,9 +130,6 @@ class Bool(Kind[bool]):
     def write(self, value: bool) -> str:
         return "1" if value else "0"
 
-    def to_toml(self, value: bool) -> object:
-        return value
-
 
 class Choice(Kind[str]):
     """One of a few words; case matters, as in the originals, unless ``fold``."""
@@ -167,9 +161,6 @@ class Names(Kind[list[str]]):
     def write(self, value: list[str]) -> str:
         return ",".join(value)
 
-    def to_toml(self, value: list[str]) -> object:
-        return value
-
 
 class Devices(Kind[list[int]]):
     """``gpu``: logical devices, one number (2012) or several (2014's replicas)."""
@@ -186,9 +177,6 @@ class Devices(Kind[list[int]]):
 
     def write(self, value: list[int]) -> str:
         return ",".join(map(str, value))
-
-    def to_toml(self, value: list[int]) -> object:
-        return value
 
 
 class WeightSource(Kind[tuple[str, int] | None]):

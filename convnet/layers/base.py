@@ -62,11 +62,13 @@ class Check:
 
 
 class Layer:
-    """Base of all layer types. The graph makes layers from typed values and wires them before it calls ``shape``."""
+    """Base of all layer types. The graph makes layers from typed values and wires them before it calls ``shape``.
+
+    The first paragraph of a type's docstring describes it on the reference page.
+    """
 
     type: ClassVar[str] = ""
-    title: ClassVar[str] = ""  # the word in "Initialized ... layer"
-    summary: ClassVar[str] = ""  # one sentence for the reference page
+    title: str = ""  # the word in "Initialized ... layer"
     read_by: ClassVar[tuple[Generation, ...]] = GENERATIONS
     keys: ClassVar[tuple[Key, ...]]  # all that the type reads, those of its base classes included
     key_ranks: ClassVar[tuple[int, int]] = (-1, 9)  # where keys of this class stand: of the definition, of the parameters
@@ -177,10 +179,6 @@ class Layer:
             return f"{self.maps[1]}x{self.maps[1]} {self.maps[0]}-channel output"
         return f"{self.outputs} outputs"
 
-    def describe(self) -> str:
-        """Return the title in the ``Initialized`` line, which some types make from a key."""
-        return self.title
-
     def stored(self, generation: Generation) -> dict[str, Any]:
         """Return own keys as a generation stores them in a checkpoint (io 4.5); subclasses add what they derive."""
         foreign = generation not in self.read_by
@@ -204,6 +202,25 @@ class Layer:
 
 
 Layer.keys = keys_of(Layer)
+
+
+class MapLayer(Layer):
+    """A layer that reads its only input as ``channels`` square maps."""
+
+    channels: int
+    imgSize: int = 0  # S of the input
+
+    def shape(self) -> None:
+        self.imgSize = self.image_side(self.channels) or 0
+        if self.imgSize:
+            self.shape_maps(self.imgSize)
+
+    def shape_maps(self, side: int) -> None:
+        """Work out the shape of the output from maps of ``side``; report what does not fit."""
+        raise NotImplementedError(self.type)
+
+    def stored(self, generation: Generation) -> dict[str, Any]:
+        return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
 
 
 def _square_hint(features: int) -> str:

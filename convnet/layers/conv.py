@@ -152,11 +152,10 @@ def _share(values: dict[str, Any], i: int) -> int:
 
 
 class Conv(Windowed):
-    """One set of filters for all positions; biases shared per filter, or one per output."""
+    """Convolves every input with its filters, sums over the inputs and adds biases."""
 
     type = "conv"
     title = "convolutional"
-    summary = "Convolves every input with its filters, sums over the inputs and adds biases."
     key_ranks = 2, 4
 
     sharedBiases = one(BOOL, "one bias per filter instead of one per output", True)

@@ -63,9 +63,6 @@ class Cost(Layer):
             stored |= {"aggregated": bool(self.children), "outputFilter": FILTERS[self.outputFilter].expression}
         return stored
 
-    def size_text(self) -> str:
-        return ""
-
     def constants(self) -> dict[str, Any]:
         """Return further arguments of every op of this cost."""
         return {}
@@ -92,11 +89,10 @@ class FilteredCost(Cost):
 
 
 class LogReg(FilteredCost):
-    """Minus the log probability of the label, the error rate, and the top-k error rate."""
+    """Minus the log of the label's probability; also the error and the top-k error."""
 
     type = "cost.logreg"
     title = "logistic regression"
-    summary = "Minus the log of the label's probability; also the error and the top-k error."
     op = "logreg"
     first_input = "label"
     fuses = "softmax"
@@ -120,11 +116,10 @@ class LogReg(FilteredCost):
 
 
 class CrossEntropy(FilteredCost):
-    """Cross entropy against soft targets, and the error against any of them."""
+    """Cross entropy against soft targets over a softmax; also the error."""
 
     type = "cost.crossent"
     title = "cross-entropy"
-    summary = "Cross entropy against soft targets over a softmax; also the error."
     read_by = SINCE_2012
     op = "crossent"
     fuses = "softmax"
@@ -138,22 +133,20 @@ class CrossEntropy(FilteredCost):
 
 
 class CrossEntropy2(Cost):
-    """Every output its own yes or no: the sum of their log likelihoods."""
+    """Independent yes-or-no cross entropies; best on a logistic neuron."""
 
     type = "cost.crossent2"
     title = "cross-entropy-2"
-    summary = "Independent yes-or-no cross entropies; best on a logistic neuron."
     read_by = (G2012,)
     op = "crossent2"
     fuses = "logistic"
 
 
 class BinomialCrossEntropy(FilteredCost):
-    """2014's crossent2: with a weight on positives, the share of wrong outputs and the top-1 error."""
+    """Independent yes-or-no cross entropies with a weight on the positives."""
 
     type = "cost.bce"
     title = "binomial cross-entropy"
-    summary = "Independent yes-or-no cross entropies with a weight on the positives."
     read_by = (G2014,)
     op = "bce"
     fuses = "logistic"
@@ -167,11 +160,10 @@ class BinomialCrossEntropy(FilteredCost):
 
 
 class DetectionCrossEntropy(BinomialCrossEntropy):
-    """As bce; also counts, class by class, of what was declared, what was there and what was right."""
+    """As bce, and prints precision and recall of every class."""
 
     type = "cost.dce"
     title = "detection cross-entropy"
-    summary = "As bce, and prints precision and recall of every class."
     row_per_class = True
 
     outputFilter = one(Choice(*FILTERS), _SHOWN, "detection", read_by=())
@@ -185,11 +177,10 @@ class DetectionCrossEntropy(BinomialCrossEntropy):
 
 
 class MultiSoftmax(Cost):
-    """Probability that the label is among the ``setSize`` classes drawn together (numerics 12.10)."""
+    """A softmax over sets of classes: minus the log of the probability that the label is in the set."""
 
     type = "cost.msm"
     title = "multi-softmax"
-    summary = "A softmax over sets of classes: minus the log of the probability that the label is in the set."
     read_by = (G2012,)
     op = "msm"
     first_input = "label"

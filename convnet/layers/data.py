@@ -10,11 +10,10 @@ from convnet.layers.node import LayerNode
 
 
 class Data(Layer):
-    """The rows ``start`` to ``end`` of the provider's matrix number ``dataIdx``."""
+    """A matrix of the data provider: images, labels."""
 
     type = "data"
     title = "data"
-    summary = "A matrix of the data provider: images, labels."
     max_inputs = min_inputs = 0
     placed = False
     varies = True

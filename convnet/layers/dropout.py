@@ -19,11 +19,10 @@ _ENABLE = "whether units are dropped in training"
 
 
 class Dropout2(Layer):
-    """In training a unit stays with probability ``keep``; in other passes, and without ``enable``, all are scaled by it."""
+    """Drops units in training and scales all by keep otherwise; hs under its 2014 name."""
 
     type = "dropout2"
     title = "dropout2"
-    summary = "Drops units in training and scales all by keep otherwise; hs under its 2014 name."
     read_by = (G2014,)
     wants_params = GENERATIONS
     elementwise = True
@@ -52,11 +51,10 @@ class Dropout2(Layer):
 
 
 class HiddenSex(Dropout2):
-    """2012's dropout: ``keep`` stands in the definition, ``enable`` in the parameters, both demanded."""
+    """2012's dropout: drops units in training and scales all by keep otherwise."""
 
     type = "hs"
     title = "hidden-sex"
-    summary = "2012's dropout: drops units in training and scales all by keep otherwise."
     read_by = (G2012,)
 
     keep = one(Float(min=0, max=1), _KEEP)
@@ -64,11 +62,10 @@ class HiddenSex(Dropout2):
 
 
 class Dropout(Dropout2):
-    """2014's inverted dropout: units that stay are scaled by 1/keep in training; otherwise the identity."""
+    """Drops units in training and scales those that stay by 1/keep; the identity otherwise."""
 
     type = "dropout"
     title = "dropout"
-    summary = "Drops units in training and scales those that stay by 1/keep; the identity otherwise."
 
     def gains(self) -> tuple[float, float]:
         return (1 / self.keep if self.keep else 0.0), 1.0

@@ -29,11 +29,10 @@ class Elementwise(Layer):
 
 
 class ElementwiseSum(Elementwise):
-    """out = sum of coeffs[i] * input i."""
+    """The weighted sum of its inputs, value by value."""
 
     type = "eltsum"
     title = "elementwise sum"
-    summary = "The weighted sum of its inputs, value by value."
     uses_acts = uses_inputs = False
     stored_flags = ""
     wants_params = (G2014,)
@@ -51,11 +50,10 @@ class ElementwiseSum(Elementwise):
 
 
 class ElementwiseMax(Elementwise):
-    """out = largest input; every input that equals it gets the whole gradient (numerics 5.5)."""
+    """The largest of its inputs, value by value; tied inputs all get the gradient."""
 
     type = "eltmax"
     title = "elementwise max"
-    summary = "The largest of its inputs, value by value; tied inputs all get the gradient."
     min_inputs = 2
 
     def forward(self, node: LayerNode) -> None:
@@ -70,11 +68,10 @@ class ElementwiseMax(Elementwise):
 
 
 class Concat(Layer):
-    """Inputs end to end; for maps of one size this stacks their channels."""
+    """Puts its inputs end to end."""
 
     type = "concat"
     title = "concatenation"
-    summary = "Puts its inputs end to end."
     read_by = SINCE_2012
     max_inputs = None
     uses_acts = uses_inputs = False
@@ -110,11 +107,10 @@ class Concat(Layer):
 
 
 class PassThrough(Concat):
-    """2014's concatenation without a copy. Here the same as concat: the values are identical."""
+    """Puts its inputs end to end, as 2014's replicas joined their parts."""
 
     type = "pass"
     title = "pass-through"
-    summary = "Puts its inputs end to end, as 2014's replicas joined their parts."
     read_by = (G2014,)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
@@ -124,11 +120,10 @@ class PassThrough(Concat):
 
 
 class Sum(Layer):
-    """2014's ``sum``: its parser knows it, no published engine computes it."""
+    """Read by 2014's parser; no published program computes it, and neither does this one."""
 
     type = "sum"
     title = "sum"
-    summary = "Read by 2014's parser; no published program computes it, and neither does this one."
     read_by = (G2014,)
     computes = False
 

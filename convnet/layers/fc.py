@@ -16,11 +16,10 @@ from convnet.layers.weighted import WeightLayer
 
 
 class FullyConnected(WeightLayer):
-    """Outputs = sum over inputs of weights times input, plus biases."""
+    """Every output is a weighted sum of every input, plus a bias."""
 
     type = "fc"
     title = "fully-connected"
-    summary = "Every output is a weighted sum of every input, plus a bias."
     max_inputs: ClassVar[int | None] = None
     order = "F"
     folds_gradient = True
@@ -63,11 +62,10 @@ class FullyConnected(WeightLayer):
 
 
 class SplitFullyConnected(FullyConnected):
-    """Inputs and outputs cut into ``parts`` blocks; each block of outputs reads its own block of inputs."""
+    """A fully-connected layer in independent blocks: a block-diagonal weight matrix."""
 
     type = "sfc"
     title = "split fully-connected"
-    summary = "A fully-connected layer in independent blocks: a block-diagonal weight matrix."
     read_by = (G2014,)
     key_ranks = 4, 4
 
@@ -80,15 +78,14 @@ class SplitFullyConnected(FullyConnected):
 
 
 class TreeFullyConnected(FullyConnected):
-    """A fully-connected layer whose class weights are sums along the path from the root of a tree of labels.
+    """A fully-connected layer over classes that form a tree; relatives share part of their weights.
 
-    The tree comes with the data set (numerics 4.5). Every node of the tree owns an offset column; only leaves,
-    which are the classes, make outputs.
+    Class weights are sums along the path from the root of a tree of labels, which comes with the data set (numerics 4.5).
+    Every node of the tree owns an offset column; only leaves, which are the classes, make outputs.
     """
 
     type = "treefc"
     title = "tree fully-connected"
-    summary = "A fully-connected layer over classes that form a tree; relatives share part of their weights."
     read_by = (G2012,)
     max_inputs = 1
     folds_gradient = False

@@ -12,12 +12,12 @@ from typing import Any
 from convnet.generation import G2014, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import BOOL, Choice, Float, Int
-from convnet.layers.base import Layer
+from convnet.layers.base import MapLayer
 from convnet.layers.modes import Mode
 from convnet.layers.node import Array, LayerNode
 
 
-class ImageLayer(Layer):
+class ImageLayer(MapLayer):
     """A picture of ``channels`` maps in, one of side ``target`` out."""
 
     uses_acts = uses_inputs = False
@@ -26,13 +26,7 @@ class ImageLayer(Layer):
 
     channels = one(Int(min=1), "maps of the input image")
 
-    imgSize: int = 0
-
-    def shape(self) -> None:
-        side = self.image_side(self.channels)
-        if side is None:
-            return
-        self.imgSize = side
+    def shape_maps(self, side: int) -> None:
         target = self.target(side)
         if not self.check.failed:
             self.shape_like(self.channels, target)
@@ -45,16 +39,12 @@ class ImageLayer(Layer):
         """Return input and output as (C, S, S, N) and (C, T, T, N)."""
         return node.image(0, self.channels), node.out_image(self.channels)
 
-    def stored(self, generation: Generation) -> dict[str, Any]:
-        return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
-
 
 class Blur(ImageLayer):
-    """Gaussian blur, zeros outside the picture."""
+    """Blurs with a Gaussian; zeros outside darken the border."""
 
     type = "blur"
     title = "Gaussian blur"
-    summary = "Blurs with a Gaussian; zeros outside darken the border."
 
     filterSize = one(Choice("3", "5", "7", "9"), "side of the filter")
     stdev = one(Float(min=1e-6, max=1e6), "standard deviation of the Gaussian, in pixels")
@@ -81,11 +71,10 @@ class Blur(ImageLayer):
 
 
 class NailBed(ImageLayer):
-    """Every ``stride``-th pixel, in both directions, centred."""
+    """Keeps every stride-th pixel."""
 
     type = "nailbed"
     title = "bed-of-nails"
-    summary = "Keeps every stride-th pixel."
     placed = True
 
     stride = one(Int(min=2), "pixels between those kept")
@@ -112,11 +101,10 @@ class NailBed(ImageLayer):
 
 
 class Resize(ImageLayer):
-    """Bilinear resampling to floor(S / scale). Forward only."""
+    """Shrinks (scale above 1) or enlarges by bilinear interpolation; not over layers that learn."""
 
     type = "resize"
     title = "resize"
-    summary = "Shrinks (scale above 1) or enlarges by bilinear interpolation; not over layers that learn."
     gradient = False
 
     scale = one(Float(min=0.5, max=2), "side of the input over side of the output")
@@ -133,16 +121,10 @@ class Resize(ImageLayer):
 
 
 class RandomScale(ImageLayer):
-    """Training: the batch shrunk by a random factor and cropped at a random place.
-
-    In every other pass: the centre of the picture (2012), or all of it shrunk by ``maxScale`` (2014).
-    """
+    """Shrinks each minibatch by a random factor and crops it; when testing, a centre crop (2014: shrinks by maxScale)."""
 
     type = "rscale"
     title = "random scale"
-    summary = (
-        "Shrinks each minibatch by a random factor and crops it; when testing, a centre crop (2014: shrinks by maxScale)."
-    )
     gradient = False
     varies = True  # by sizes that the host draws
 
@@ -189,11 +171,10 @@ class RandomScale(ImageLayer):
 
 
 class Crop(ImageLayer):
-    """A square cut out of the picture. Forward only (2014)."""
+    """Cuts a square out of the picture; not over layers that learn."""
 
     type = "crop"
     title = "cropping"
-    summary = "Cuts a square out of the picture; not over layers that learn."
     read_by = (G2014,)
     gradient = False
 
@@ -213,11 +194,10 @@ class Crop(ImageLayer):
 
 
 class Reflect(ImageLayer):
-    """The picture mirrored left to right."""
+    """Mirrors the picture left to right."""
 
     type = "href"
     title = "horizontal reflection"
-    summary = "Mirrors the picture left to right."
     read_by = SINCE_2012
 
     def target(self, side: int) -> int:
@@ -244,19 +224,17 @@ class ColorTransform(ImageLayer):
 
 
 class RgbToYuv(ColorTransform):
-    """R, G, B to luminance and two colour differences."""
+    """Converts red, green, blue to luminance and colour differences; not over layers that learn."""
 
     type = "rgb2yuv"
     title = "RGB --> YUV"
-    summary = "Converts red, green, blue to luminance and colour differences; not over layers that learn."
 
 
 class RgbToLab(ColorTransform):
-    """R, G, B in [0, 1] to CIE L, a, b."""
+    """Converts red, green, blue in 0 to 1 to CIE lightness and opponents; not over layers that learn."""
 
     type = "rgb2lab"
     title = "RGB --> LAB"
-    summary = "Converts red, green, blue in 0 to 1 to CIE lightness and opponents; not over layers that learn."
 
     center = one(BOOL, "subtract 50 from the lightness", False)
 

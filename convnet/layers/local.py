@@ -10,11 +10,10 @@ from convnet.layers.node import LayerNode
 
 
 class Local(Windowed):
-    """Filters that are not shared between positions; one bias per output."""
+    """Like conv, with separate filters at every position."""
 
     type = "local"
     title = "locally-connected"
-    summary = "Like conv, with separate filters at every position."
     folds_gradient = True
 
     def weight_shape(self, i: int) -> tuple[int, int]:

@@ -15,11 +15,10 @@ from convnet.layers.node import LayerNode
 
 
 class NeuronLayer(Layer):
-    """Applies ``neuron`` to its input. Takes over the buffer of its input where nobody needs the old values."""
+    """Applies a function to every value."""
 
     type = "neuron"
     title = "neuron"
-    summary = "Applies a function to every value."
     elementwise = True
     keeps_maps = False
 

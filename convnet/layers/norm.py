@@ -11,11 +11,11 @@ from typing import Any
 from convnet.generation import G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import BOOL, FLOAT, Int
-from convnet.layers.base import Layer
+from convnet.layers.base import MapLayer
 from convnet.layers.node import LayerNode
 
 
-class Norm(Layer):
+class Norm(MapLayer):
     """What the three normalisations share. Their ops are named after the type; backward starts from the input alone."""
 
     wants_params = GENERATIONS
@@ -29,13 +29,8 @@ class Norm(Layer):
     pow = one(FLOAT, "exponent of the denominator", home="params")
     minDiv = one(FLOAT, "constant of the denominator", 1.0, "params", SINCE_2012)
 
-    imgSize: int = 0
-
-    def shape(self) -> None:
-        check, side = self.check, self.image_side(self.channels)
-        if side is None:
-            return
-        self.imgSize = side
+    def shape_maps(self, side: int) -> None:
+        check = self.check
         smallest, largest = (2, self.channels) if self.across else (1, side)
         if not smallest <= self.size <= largest:
             check.error("size", f"a window of {self.size} is not within {smallest} to {largest}")
@@ -70,35 +65,31 @@ class Norm(Layer):
         op(node.image(0, self.channels), node.grad_image(self.channels), input_grad, scale_targets, **self.constants())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        derived = {"scale": self.scaled, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
-        stored = super().stored(generation) | derived
+        stored = super().stored(generation) | {"scale": self.scaled}
         if generation == G2012 and not self.across:
             stored.pop("minDiv")  # 2012 read it for cmrnorm only
         return stored
 
 
 class CrossMapNorm(Norm):
-    """Divides by the energy of neighbouring maps at the same pixel: the paper's response normalisation."""
+    """Divides every value by the energy of neighbouring maps at its pixel."""
 
     type = "cmrnorm"
     title = "cross-map response-normalization"
-    summary = "Divides every value by the energy of neighbouring maps at its pixel."
     across = True
 
 
 class ResponseNorm(Norm):
-    """Divides by the energy of neighbouring pixels of the same map."""
+    """Divides every value by the energy of neighbouring pixels in its map."""
 
     type = "rnorm"
     title = "response-normalization"
-    summary = "Divides every value by the energy of neighbouring pixels in its map."
 
 
 class ContrastNorm(Norm):
-    """As rnorm, with the energy taken around each pixel's local mean. Its gradient is an approximation (numerics 9.5)."""
+    """Divides every value by the local contrast of its map; the gradient is the originals' approximation."""
 
     type = "cnorm"
     title = "contrast-normalization"
     stored_flags = "acts own"
     approximate = "local means count as constants"
-    summary = "Divides every value by the local contrast of its map; the gradient is the originals' approximation."

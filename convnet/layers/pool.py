@@ -1,6 +1,7 @@
 """pool: the largest, the mean or a random value of each window of a map; cmpool: the largest across maps.
 
-Formulas, clipping and ties: numerics section 8. Letters: C channels, S side of the image, O outputsX, N cases.
+Windows are clipped to the image; tied maxima all get the gradient (numerics section 8).
+Letters: C channels, S side of the image, O outputsX, N cases.
 """
 
 from __future__ import annotations
@@ -12,15 +13,14 @@ from typing import Any
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import one
 from convnet.language.values import BOOL, INT, Choice, Int
-from convnet.layers.base import Check, Layer
+from convnet.layers.base import Check, MapLayer
 from convnet.layers.node import LayerNode
 
 
-class Pool(Layer):
-    """Reduces windows of each map. Windows are clipped to the image; tied maxima all get the gradient."""
+class Pool(MapLayer):
+    """Reduces each window of each map to its maximum, largest magnitude, mean, sum or a random member."""
 
     type = "pool"
-    summary = "Reduces each window of each map to its maximum, largest magnitude, mean, sum or a random member."
 
     pool = one(Choice("max", "maxabs", "avg", "rand"), "what to take from each window")
     channels = one(Int(min=1), "maps of the input image")
@@ -31,18 +31,14 @@ class Pool(Layer):
     sum = one(BOOL, "with pool=avg: add up without dividing", False, read_by=(G2014,))
     doMax = one(BOOL, "with pool=rand: take the maximum instead", False, "params", (G2012,))
 
-    imgSize: int = 0
-
     def __init__(self, name: str, values: Mapping[str, Any], check: Check) -> None:
         super().__init__(name, values, check)
+        self.title = f"{self.pool}-pooling"
         self.uses_acts = self.uses_inputs = self.pool != "avg"
         self.wants_params = GENERATIONS if self.pool == "rand" else ()
 
-    def shape(self) -> None:
-        check, side = self.check, self.image_side(self.channels)
-        if side is None:
-            return
-        self.imgSize = side
+    def shape_maps(self, side: int) -> None:
+        check = self.check
         if self.sizeX > side:
             check.error("sizeX", f"a window of side {self.sizeX} is larger than the image, {side}")
             return
@@ -57,9 +53,6 @@ class Pool(Layer):
             check.error("start", f"windows that start at {self.start} miss the image, whose side is {side}")
             return
         self.shape_like(self.channels, self.outputsX)
-
-    def describe(self) -> str:
-        return f"{self.pool}-pooling"
 
     def window(self) -> tuple[int, int] | None:
         return self.sizeX, self.stride
@@ -86,19 +79,18 @@ class Pool(Layer):
             node.be.pool_max_input_grad(images, out, grad, input_grad, scale_targets, **self.geometry())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        stored = super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
+        stored = super().stored(generation)
         for key, kind in (("sum", "avg"), ("doMax", "rand")):
             if self.pool != kind:
                 stored.pop(key, None)
         return stored
 
 
-class CrossMapPool(Layer):
-    """Maximum over neighbouring maps at the same pixel (2014)."""
+class CrossMapPool(MapLayer):
+    """The maximum over neighbouring maps, pixel by pixel."""
 
     type = "cmpool"
     title = "cross-map max-pooling"
-    summary = "The maximum over neighbouring maps, pixel by pixel."
     read_by = (G2014,)
 
     pool = one(Choice("max"), "what to take")
@@ -110,14 +102,10 @@ class CrossMapPool(Layer):
         Int(min=0), "maps of the output; 0: as many as it takes to cover the input", 0, aliases=("outputChannels",)
     )
 
-    imgSize: int = 0
     outputChannels: int = 0
 
-    def shape(self) -> None:
-        check, side = self.check, self.image_side(self.channels)
-        if side is None:
-            return
-        self.imgSize = side
+    def shape_maps(self, side: int) -> None:
+        check = self.check
         if self.size > self.channels:
             check.error("size", f"a window of {self.size} maps is larger than the image's {self.channels} maps")
             return
@@ -143,5 +131,4 @@ class CrossMapPool(Layer):
         node.be.cmpool_input_grad(images, out, grad, input_grad, scale_targets, **self.geometry())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        derived = {"outputChannels": self.outputChannels, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
-        return super().stored(generation) | derived
+        return super().stored(generation) | {"outputChannels": self.outputChannels}

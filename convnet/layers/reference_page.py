@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -102,14 +103,18 @@ def _link(layer: type[Layer]) -> str:
     return f"[`{layer.type}`](#{layer.type.replace('.', '')})"
 
 
+def _summary(layer: type[Layer]) -> str:
+    return " ".join((inspect.getdoc(layer) or "").split("\n\n")[0].split())
+
+
 def _contents() -> str:
-    return "".join(f"- {_link(layer)}: {layer.summary}\n" for layer in LAYER_TYPES.values()) + "\n"
+    return "".join(f"- {_link(layer)}: {_summary(layer)}\n" for layer in LAYER_TYPES.values()) + "\n"
 
 
 def _layer(layer: type[Layer]) -> str:
     definition, params = EXAMPLES[layer.type]
     own = [key for key in layer.keys if key not in Layer.keys and key not in _LEARNING]
-    parts = [f"### {layer.type}\n\n{layer.summary} {_inputs(layer)} Read by: {_generations(layer.read_by)}."]
+    parts = [f"### {layer.type}\n\n{_summary(layer)} {_inputs(layer)} Read by: {_generations(layer.read_by)}."]
     if issubclass(layer, WeightLayer):
         parts.append(" It also has the [learning keys](#learning-keys).")
     parts += ["\n\n", _table(own) + "\n" if own else "", f"```ini\n{definition}```\n\n"]

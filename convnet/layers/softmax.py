@@ -1,4 +1,4 @@
-"""softmax: positive values that add up to one, case by case (numerics section 6)."""
+"""softmax: y_j = exp(x_j - max) / sum, case by case (numerics section 6)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from convnet.layers.node import LayerNode
 
 
 class Softmax(Layer):
-    """y_j = exp(x_j - max) / sum. Its gradient joins that of a cost which is its only consumer in one formula."""
+    """Turns its inputs into probabilities."""
 
     type = "softmax"
     title = "softmax"
-    summary = "Turns its inputs into probabilities."
     function = "softmax"
     uses_inputs = False
     keeps_maps = False

@@ -16,7 +16,6 @@ class SumOfSquares(FilteredCost):
 
     type = "cost.sum2"
     title = "sum-of-squares"
-    summary = "The sum of the squares of its input."
     max_inputs = min_inputs = 1
     op = "sum2"
     first_input = ""
@@ -28,11 +27,10 @@ class SumOfSquares(FilteredCost):
 
 
 class GatedSumOfSquares(Cost):
-    """The sum of the squares of input 1, each case weighed by its gate (input 0)."""
+    """The sum of squares of its second input, each case weighed by the first."""
 
     type = "cost.gsum2"
     title = "gated sum-of-squares"
-    summary = "The sum of squares of its second input, each case weighed by the first."
     read_by = (G2012,)
     op = "gsum2"
     first_input = "gate"
@@ -47,22 +45,20 @@ class GatedSumOfSquares(Cost):
 
 
 class RobustFlickr(Cost):
-    """log(1 + (prediction - target)^2), summed."""
+    """The sum of log(1 + squared error), which outliers sway little."""
 
     type = "cost.rflickr"
     title = "robust flickr"
-    summary = "The sum of log(1 + squared error), which outliers sway little."
     read_by = (G2012,)
     op = "rflickr"
     row_per_class = True
 
 
 class Tica(Cost):
-    """Topographic ICA: pulls the energy of each window of each map towards zero (numerics 12.9)."""
+    """Topographic ICA; prints the originals' sum of reciprocals, descends on the root energies."""
 
     type = "cost.tica"
     title = "TICA"
-    summary = "Topographic ICA; prints the originals' sum of reciprocals, descends on the root energies."
     read_by = (G2012,)
     max_inputs = min_inputs = 1
     op = "tica"

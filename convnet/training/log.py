@@ -145,8 +145,8 @@ def layer_line(layer: Layer) -> str:
     """``Initialized convolutional layer 'conv1' on GPUs 0, producing 55x55 48-channel output``."""
     where = f" on GPUs {', '.join(map(str, layer.gpu))}" if layer.placed else ""
     if layer.is_cost:
-        return f"Initialized {layer.describe()} cost '{layer.name}'{where}"
-    return f"Initialized {layer.describe()} layer '{layer.name}'{where}, producing {layer.size_text()}"
+        return f"Initialized {layer.title} cost '{layer.name}'{where}"
+    return f"Initialized {layer.title} layer '{layer.name}'{where}, producing {layer.size_text()}"
 
 
 def costs_text(shown: dict[str, list[float]]) -> str:
