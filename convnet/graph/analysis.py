@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
-from convnet.layers.conv import Windowed
-from convnet.layers.norm import Norm
 from convnet.layers.weighted import WeightLayer
 
 _FLOAT = 4  # bytes
@@ -50,28 +48,21 @@ def memories(graph: Graph, mini: int) -> dict[str, Memory]:
 
 
 def receptive_fields(graph: Graph) -> dict[str, Field | None]:
-    """Return (size, step) of every layer's receptive field; ``None`` where an output sees everything, or no place."""
+    """Return (size, step) of every layer's receptive field; ``None`` where an output sees everything, or has no place."""
     fields: dict[str, Field | None] = {}
     for name, layer in graph.layers.items():
-        seen = [_through(_window(layer, i), fields[source.name]) for i, source in enumerate(layer.sources)]
-        known = [field for field in seen if field]
+        seen = []
+        for source, window in zip(layer.sources, layer.windows(), strict=True):
+            below = fields[source.name]
+            if below and window:
+                seen.append((below[0] + (window[0] - 1) * below[1], below[1] * window[1]))
         if not layer.sources:
             fields[name] = (1, 1)
-        elif layer.is_cost or len(known) < len(seen):
+        elif layer.is_cost or len(seen) < len(layer.sources):
             fields[name] = None
         else:
-            fields[name] = (max(size for size, _ in known), max(step for _, step in known))
+            fields[name] = (max(size for size, _ in seen), max(step for _, step in seen))
     return fields
-
-
-def _through(window: Field | None, below: Field | None) -> Field | None:
-    return (below[0] + (window[0] - 1) * below[1], below[1] * window[1]) if below and window else None
-
-
-def _window(layer: Layer, i: int) -> Field | None:
-    if isinstance(layer, Windowed):
-        return layer.filterSize[i], layer.stride[i]
-    return (1, 1) if isinstance(layer, Norm) else layer.window()
 
 
 def shape_text(layer: Layer) -> str:

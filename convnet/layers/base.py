@@ -154,9 +154,9 @@ class Layer:
         """Return the multiply-adds of one forward pass of one case."""
         return 0
 
-    def window(self) -> tuple[int, int] | None:
-        """Return (size, stride) of the window that an output sees, for receptive fields; ``None``: it sees everything."""
-        return 1, 1
+    def windows(self) -> list[tuple[int, int] | None]:
+        """Return (size, stride) of what an output sees of each input, for receptive fields; ``None``: it sees everything."""
+        return [(1, 1)] * len(self.sources)
 
     def in_place(self) -> tuple[bool, bool]:
         """Return whether outputs, and the gradient of the input, may lie in the buffer of the only input (numerics 3.4)."""

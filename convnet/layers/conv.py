@@ -110,8 +110,8 @@ class Windowed(WeightLayer):
         per_filter = sum(self.weights_per_filter(i) for i in range(len(self.inputs)))
         return self.outputs * per_filter
 
-    def window(self) -> tuple[int, int] | None:
-        return self.filterSize[0], self.stride[0]
+    def windows(self) -> list[tuple[int, int] | None]:
+        return list(zip(self.filterSize, self.stride, strict=True))
 
     def geometry(self, node: LayerNode, i: int) -> dict[str, Any]:
         """Return how input ``i`` is walked over, as every conv and local op takes it."""

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from convnet.generation import G2012, G2014, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import FLOAT, Int
+from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
 
@@ -43,8 +44,8 @@ class FullyConnected(WeightLayer):
     def macs(self) -> int:
         return sum(self.num_inputs) * self.outputs // self.parts
 
-    def window(self) -> tuple[int, int] | None:
-        return None
+    def windows(self) -> list[tuple[int, int] | None]:
+        return [None] * len(self.sources)
 
     def forward(self, node: LayerNode) -> None:
         for i, weights in enumerate(node.weights):
@@ -91,34 +92,28 @@ class TreeFullyConnected(FullyConnected):
     folds_gradient = False
     outputs = 0  # not a key of this type: one for each class of the data
 
-    # Set by ``shape``: each tree node's parent (itself for the root) and number of leaves, by label.
-    parents: list[int]
-    leaves_below: list[int]
-    top_down: list[int]  # labels, parents before children
-    rootLabel: int
+    tree: LabelTree  # set by ``shape``
 
     def shape(self) -> None:
-        tree = self.check.data.tree
-        if tree is None:
+        if self.check.data.tree is None:
             self.check.error("type", "a treefc layer needs the tree of labels of a data set")
-            return
-        self.outputs = tree.leaves
-        self.rootLabel = tree.root
-        self.parents, self.leaves_below, self.top_down = tree.parents, tree.leaves_below, tree.top_down
+        else:
+            self.tree = self.check.data.tree
+            self.outputs = self.tree.leaves
 
     def weight_shape(self, i: int) -> tuple[int, int]:
-        return self.num_inputs[i], len(self.parents)
+        return self.num_inputs[i], len(self.tree.parents)
 
     def kernel_shape(self, i: int) -> tuple[int, ...]:
-        return len(self.parents), self.num_inputs[i]  # w[node, k]
+        return len(self.tree.parents), self.num_inputs[i]  # w[node, k]
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        return super().stored(generation) | {"rootLabel": self.rootLabel}
+        return super().stored(generation) | {"rootLabel": self.tree.root}
 
     def forward(self, node: LayerNode) -> None:
         offsets = node.weights[0].value
         effective = node.scratch("effective", offsets.shape)
-        node.be.tree_forward(offsets, effective, self.parents, self.top_down)
+        node.be.tree_forward(offsets, effective, self.tree.parents, self.tree.top_down)
         node.be.fc_forward(node.x[0], effective[: self.outputs], node.out)
         node.be.add_bias(node.out, node.biases.value)
 
@@ -128,7 +123,7 @@ class TreeFullyConnected(FullyConnected):
         if weights.learns:
             target, scale_targets, scale_output = weights.target()
             node.be.fc_weight_grad(node.x[0], node.grad, target[: self.outputs], scale_targets, scale_output)
-            node.be.tree_backward(target, self.parents, self.top_down, self.outputs)
+            node.be.tree_backward(target, self.tree.parents, self.tree.top_down, self.outputs)
         if node.wants(0):
             effective = node.scratch("effective", weights.value.shape)
             node.be.fc_input_grad(node.grad, effective[: self.outputs], *node.input_grad(0))

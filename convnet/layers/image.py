@@ -55,8 +55,8 @@ class Blur(ImageLayer):
         raw = [math.exp(-((size // 2 - i) ** 2) / (2 * self.stdev**2)) for i in range(size)]
         return [tap / sum(raw) for tap in raw]
 
-    def window(self) -> tuple[int, int] | None:
-        return int(self.filterSize), 1
+    def windows(self) -> list[tuple[int, int] | None]:
+        return [(int(self.filterSize), 1)]
 
     def forward(self, node: LayerNode) -> None:
         node.be.blur(*self.images(node), self.taps())
@@ -86,8 +86,8 @@ class NailBed(ImageLayer):
         self.start = (side - self.stride * (outputs - 1)) // 2
         return outputs
 
-    def window(self) -> tuple[int, int] | None:
-        return 1, self.stride
+    def windows(self) -> list[tuple[int, int] | None]:
+        return [(1, self.stride)]
 
     def forward(self, node: LayerNode) -> None:
         node.be.nailbed_forward(*self.images(node), self.start, self.stride)

@@ -48,9 +48,6 @@ class Norm(MapLayer):
         """The scale that the formula uses: the file's, divided by the values in a window (numerics 9.0)."""
         return self.scale / (self.size if self.across else self.size**2)
 
-    def window(self) -> tuple[int, int] | None:
-        return (1, 1) if self.across else (self.size, 1)
-
     def constants(self) -> dict[str, Any]:
         given = {"size": self.size, "scale": self.scaled, "power": self.pow, "min_div": self.minDiv}
         return given | ({"blocked": self.blocked} if self.across else {})

@@ -54,8 +54,8 @@ class Pool(MapLayer):
             return
         self.shape_like(self.channels, self.outputsX)
 
-    def window(self) -> tuple[int, int] | None:
-        return self.sizeX, self.stride
+    def windows(self) -> list[tuple[int, int] | None]:
+        return [(self.sizeX, self.stride)]
 
     def geometry(self) -> dict[str, int]:
         return {"size": self.sizeX, "start": self.start, "stride": self.stride}

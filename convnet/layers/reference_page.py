@@ -69,17 +69,15 @@ momB = 0.9
 
 def page() -> str:
     """Return the page as Markdown."""
-    parts = [_OPENING.format(chain=CHAIN, params=PARAMS), _neurons(), _schedules()]
-    parts += ["## Keys of every layer\n\n", _table(Layer.keys)]
-    parts += ["\n## Learning keys\n\nKeys of every layer with weights: ", _weight_layers(), ".\n\n", _table(_LEARNING)]
-    parts += ["\n## Layer types\n\n", _contents()]
+    weighted = ", ".join(_link(layer) for layer in LAYER_TYPES.values() if issubclass(layer, WeightLayer))
+    neurons = [f"| `{one.spelling}` | {_escape(one.formula)} | {_generations(one.read_by)} |\n" for one in TYPES.values()]
+    parts = [_OPENING.format(chain=CHAIN, params=PARAMS)]
+    parts += ["## Neurons: `neuron=`\n\n| spelling | function | read by |\n|---|---|---|\n", *neurons]
+    parts += ["\n", _schedules(), "## Keys of every layer\n\n", _table(Layer.keys)]
+    parts += [f"\n## Learning keys\n\nKeys of every layer with weights: {weighted}.\n\n", _table(_LEARNING)]
+    parts += ["\n## Layer types\n\n", *(f"- {_link(layer)}: {_summary(layer)}\n" for layer in LAYER_TYPES.values()), "\n"]
     parts += [_layer(layer) for layer in LAYER_TYPES.values()]
     return "".join(parts)
-
-
-def _neurons() -> str:
-    rows = [f"| `{one.spelling}` | {_escape(one.formula)} | {_generations(one.read_by)} |\n" for one in TYPES.values()]
-    return "## Neurons: `neuron=`\n\n| spelling | function | read by |\n|---|---|---|\n" + "".join(rows) + "\n"
 
 
 def _schedules() -> str:
@@ -95,20 +93,12 @@ P runs from 0 to 1 over the training; T is `tgtFactor`, the factor by which the 
     return text + "".join(rows) + "\n"
 
 
-def _weight_layers() -> str:
-    return ", ".join(_link(layer) for layer in LAYER_TYPES.values() if issubclass(layer, WeightLayer))
-
-
 def _link(layer: type[Layer]) -> str:
     return f"[`{layer.type}`](#{layer.type.replace('.', '')})"
 
 
 def _summary(layer: type[Layer]) -> str:
     return " ".join((inspect.getdoc(layer) or "").split("\n\n")[0].split())
-
-
-def _contents() -> str:
-    return "".join(f"- {_link(layer)}: {_summary(layer)}\n" for layer in LAYER_TYPES.values()) + "\n"
 
 
 def _layer(layer: type[Layer]) -> str:
