@@ -1,7 +1,7 @@
 """From a pair of layer files to a graph of typed, wired, shaped and checked layers.
 
-Phases: read -> type -> wire -> shape and check. Every phase adds to one list of problems, and ``Graph`` objects only
-exist when there is no error in it. No arrays here: a ``Net`` is made from a ``Graph`` and a backend.
+Phases: read -> type -> wire -> shape and check. Every phase adds to one list of problems, and ``shape`` returns the graph
+only if there is no error in it. No arrays here: a ``Net`` is made from a ``Graph`` and a backend.
 """
 
 from __future__ import annotations

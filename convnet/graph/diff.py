@@ -1,7 +1,5 @@
 """What changed in meaning from one definition to another: layers, wiring, shapes, weights, rates; never the text.
 
-convnet diff layers-a.cfg layers-b.cfg        exit status 0: the same net; 1: another; 2: trouble, as of diff(1)
-
 Layers are matched by name, then by what they are and what stands around them, which finds those that were renamed.
 Comments, the order of keys and of sections, defaults written out and the spelling of a generation make no difference;
 nor do keys that only steer the originals' kernels.

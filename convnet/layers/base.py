@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from convnet.generation import G2011, G2012, G2014, GENERATIONS, Generation
+from convnet.generation import G2011, G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import Key, keys_of, one
 from convnet.language.neurons import NEURON, Neuron
@@ -71,7 +71,7 @@ class Layer:
     title: str = ""  # the word in "Initialized ... layer"
     read_by: ClassVar[tuple[Generation, ...]] = GENERATIONS
     keys: ClassVar[tuple[Key, ...]]  # all that the type reads, those of its base classes included
-    key_ranks: ClassVar[tuple[int, int]] = (-1, 9)  # where keys of this class stand: of the definition, of the parameters
+    key_ranks: ClassVar[tuple[int, int]] = (-1, 9)  # order of this class's keys: of the definition, of the parameters
     min_inputs: ClassVar[int] = 1
     max_inputs: ClassVar[int | None] = 1
     is_cost: ClassVar[bool] = False
@@ -95,7 +95,7 @@ class Layer:
         DEVICES,
         "the logical device(s) that the layer runs on: an index into --gpu; several logical devices may be one real one",
         [],
-        read_by=(G2012, G2014),
+        read_by=SINCE_2012,
     )
     dropout = one(Float(min=0, max=1), "probability of dropping an output (2011 fork)", 0.0, "params", (G2011,))
     quantF = one(QUANT, "precision of activations sent between devices", "default", "params", (G2012,))

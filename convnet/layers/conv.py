@@ -167,7 +167,7 @@ class Conv(Windowed):
         Int(min=0), "side of the squares of windows summed at a time; no effect on results here", 0,
         read_by=(G2014,), demanded_by=(G2014,),
     )  # fmt: skip
-    wcNormMin = per_input(Float(min=0), "least filter contrast", 0.0, "params", SINCE_2012)
+    wcNormMin = per_input(Float(min=0), "smallest filter contrast", 0.0, "params", SINCE_2012)
     wcNormMax = per_input(Float(min=0), "largest filter contrast; 0: no limit", 0.0, "params", SINCE_2012)
 
     def shape(self) -> None:

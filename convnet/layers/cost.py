@@ -3,7 +3,7 @@
 ``inputs[0]`` holds labels or gates, ``inputs[1]`` predictions. Printed values are divided by the number of cases;
 ``coeff`` weighs gradients and the total, never the printed values. Letters: K classes, N cases.
 
-Here stand the costs that compare predictions with labels; ``square_costs`` has those that are sums of squares and kin.
+These costs compare predictions with labels; ``square_costs`` has sums of squares and kin.
 """
 
 from __future__ import annotations
