@@ -62,7 +62,7 @@ def _weigh_costs(graph: Graph) -> None:
     """Without a parameter file no cost has a coefficient: each then counts as 1. Raises if all of them are 0."""
     if graph.params is None:
         for cost in graph.costs:
-            cost.coeff = 1.0  # type: ignore[attr-defined]
+            cost.coeff = 1.0
     if not any(cost.learns for cost in graph.costs):
         raise OptionError("every cost has coeff=0, so there are no gradients to check")
 

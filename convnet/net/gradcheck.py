@@ -124,7 +124,7 @@ def named_weights(net: Net) -> Iterator[tuple[str, Node, Weights]]:
 def _total(net: Net) -> float:
     """The total that training makes small: each cost's first value times its coefficient (numerics 12.0)."""
     costs = net.costs()
-    return sum(layer.coeff * costs[layer.name][0] for layer in net.graph.costs)  # type: ignore[attr-defined]
+    return sum(layer.coeff * costs[layer.name][0] for layer in net.graph.costs)
 
 
 def _users(net: Net, weights: Weights) -> list[Node]:

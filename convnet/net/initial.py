@@ -50,7 +50,7 @@ def _layer_state(
     for i, owner in enumerate(layer.owners):
         if owner is None:
             own["weights"].append(_weights(layer, i, random, folder))
-            own["weightsInc"].append(np.zeros(layer.weight_shape(i), np.float32, order=layer.order))  # type: ignore[call-overload]
+            own["weightsInc"].append(np.zeros(layer.weight_shape(i), np.float32, order=layer.order))
         else:
             own["weights"].append(state[owner[0].name]["weights"][owner[1]])
             own["weightsInc"].append(state[owner[0].name]["weightsInc"][owner[1]])
