@@ -29,13 +29,19 @@ class Printer:
         self.out = out or sys.stdout
         self.live = self.out.isatty()
         self.outputs, self.compat = Outputs(), COMPAT[""]
-        self._shown = 0
+        self._shown, self._is_open = 0, False
 
     def line(self, text: str = "", end: str = "\n") -> None:
         """Print ``text``, over whatever progress line stands there."""
         self._clear()
         self.out.write(text + end)
         self.out.flush()
+        self._is_open = not end.endswith("\n")
+
+    def end_line(self) -> None:
+        """End the line that is begun, if one is."""
+        if self._is_open:
+            self.line()
 
     def note(self, text: str) -> None:
         """A remark for the user that no original printed."""
@@ -67,12 +73,12 @@ class Printer:
         self.line(RULE)
         self.line("Training ConvNet" if training else "Testing ConvNet")
         given = set(given)
-        width = max(len(option.help) for option in OPTIONS)
+        width = max(len(option.description) for option in OPTIONS)
         shown = [(option, _shown(options[option.name])) for option in OPTIONS]
         value_width = max(len(text) for option, text in shown if option.name not in given)
-        for option, text in sorted(shown, key=lambda pair: pair[0].help):
+        for option, text in sorted(shown, key=lambda pair: pair[0].description):
             mark = "" if option.name in given else "[DEFAULT]"
-            self.line(f"{option.help:<{width}}: {text:<{value_width}} {mark}")
+            self.line(f"{option.description:<{width}}: {text:<{value_width}} {mark}")
         self.line(RULE)
         self.line(f"Running on {device}")
         self.line(f"Current time: {time.asctime()}")
