@@ -1,9 +1,14 @@
-"""The direction of imports: a package imports those below it and none above."""
+"""The direction of imports: a package imports those below it and none above.
+
+``python tests/test_imports.py`` writes the table of packages into docs/architecture.md.
+"""
 
 import ast
 from pathlib import Path
 
-from support import ROOT
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
+MARKS = "<!-- packages: written by tests/test_imports.py -->\n", "<!-- end of packages -->\n"
 
 # From the ground up; packages of one line stand beside each other and do not import each other.
 FLOORS = (
@@ -69,3 +74,37 @@ def test_an_upward_import_is_found():
     text = "def f():\n    from convnet.net.net import Net\nimport convnet.cli.run\nfrom convnet import options\n"
     assert imports_of(text) == [(3, "cli"), (4, "options"), (2, "net")]
     assert is_upward("language", "net") and is_upward("graph", "backends") and not is_upward("net", "graph")
+
+
+def packages_table() -> str:
+    """A line for each package, from the top down: what lives there, and which others it imports."""
+    lines = ["| package | what lives there | imports |", "|---|---|---|"]
+    for name in reversed([name for floor in FLOORS for name in floor]):
+        folder = ROOT / "convnet" / name
+        file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        doc = (
+            ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+            .split("\n\n")[0]
+            .replace("\n", " ")
+            .replace("``", "`")
+        )
+        texts = (path.read_text(encoding="utf-8") for path in (folder.rglob("*.py") if folder.is_dir() else [file]))
+        used = {imported for text in texts for _, imported in imports_of(text)} & set(LEVEL) - {name}
+        lines.append(
+            f"| `{name}` | {doc} | {', '.join(sorted(used, key=lambda other: (-LEVEL[other], other))) or 'nothing'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def with_table(page: str) -> str:
+    start, end = (page.index(mark) for mark in MARKS)
+    return page[: start + len(MARKS[0])] + packages_table() + page[end:]
+
+
+def test_the_page_has_the_table():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_table(page), "run python tests/test_imports.py"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

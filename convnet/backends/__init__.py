@@ -1,4 +1,7 @@
-"""Backends by name. Nothing is imported until it is asked for: a CPU user never touches CUDA."""
+"""The table of ops and what computes them: plain NumPy (reference), processors (cpu), NVIDIA cards (cuda).
+
+Backends by name: none is imported until it is asked for, so a CPU user never touches CUDA.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``convnet VERB``: one module per verb, imported when it is asked for."""
+"""The command ``convnet VERB``: one file per verb, imported when it is asked for."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pictures of graphs: where boxes stand (layout), and as SVG, as a page, or in the language of Graphviz."""
+"""Pictures: of graphs (SVG, a page, Graphviz), and of checkpoints (filters, curves, predictions, maps)."""

@@ -1,4 +1,7 @@
-"""All layer types by name. A new type is one class in a file of this folder and one entry here."""
+"""What each type of layer is: keys, shape rule, checks, forward and backward in terms of ops. No arrays, no device.
+
+``LAYER_TYPES`` has them by name. A new type is one class in a file of this folder and one entry here.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""A graph on backends: arrays, passes, steps, weights, and where they lie."""
+"""A graph on backends: arrays, passes, training steps, weights, and the devices they lie on."""

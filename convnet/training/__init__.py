@@ -1,1 +1,1 @@
-"""What a run does: opens what its options name, trains, tests, saves, and prints."""
+"""What a run does: open what its options name, train, test, save, print."""
