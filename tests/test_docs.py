@@ -52,6 +52,27 @@ def test_the_architecture_page_names_what_is_there():
             assert (ROOT / path).exists(), path
 
 
+def environment_variables(path):
+    """Names in the lines of a file that read the environment, of constants too."""
+    text = path.read_text(encoding="utf-8")
+    constants = dict(re.findall(r'^(\w+) = "(\w+)"$', text, re.MULTILINE))
+    lines = "\n".join(line for line in text.splitlines() if re.search(r"os\.environ|\bgetenv\(", line))
+    words = re.findall(r'"([A-Z][A-Z_]+)"', lines) + [constants.get(word, "") for word in re.findall(r"\b_?[A-Z]+\b", lines)]
+    return set(filter(None, words)) - {"PYTHONPATH", "LD_LIBRARY_PATH"}  # which tests pass on
+
+
+def test_the_page_on_the_environment_lists_every_variable():
+    files = [
+        path
+        for folder in ("convnet", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".cpp", ".c")
+    ]
+    read = set().union(*map(environment_variables, files))
+    rows = re.findall(r"^\| (`[A-Z].*?) \|", (ROOT / "docs/environment.md").read_text(), re.MULTILINE)
+    assert read == set(re.findall(r"`(\w+)`", " ".join(rows)))
+
+
 def test_files_stay_readable():
     long = {p.name: n for p in (ROOT / "convnet").rglob("*.py") if (n := len(p.read_text().splitlines())) > 600}
     assert not long
