@@ -25,8 +25,8 @@ _METAVARS: dict[Any, str] = {
 class Parser(argparse.ArgumentParser):
     """The command line of a verb. Every mistake in it is an ``OptionError`` of one line; unique beginnings of flags do."""
 
-    def __init__(self, prog: str, description: str, example: str, **settings: Any) -> None:
-        super().__init__(prog=prog, description=description, epilog=f"example: {prog} {example}", **settings)
+    def __init__(self, prog: str, description: str, example: str = "", **settings: Any) -> None:
+        super().__init__(prog=prog, description=description, epilog=f"example: {prog} {example}".rstrip(), **settings)
         self.add_argument("--version", action="version", version=f"convnet {__version__}", help="show the version and exit")
 
     def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
