@@ -142,7 +142,7 @@ OPTIONS = (
     Option("--data-provider", str, "data", "Data provider",
            "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N [what fits]", metavar="NAME"),
     Option("--data-path", str, "data", "Data path",
-           "folder of CIFAR or ImageNet batches to train on [a demonstration set]", metavar="DIR"),
+           "folder of CIFAR or ImageNet batches [a demonstration set]", metavar="DIR"),
     Option("--train-range", batch_range, "data", "Data batch range: training",
            "batches to train on, such as 1-5 [all but the last]", None),
     Option("--test-range", batch_range, "data", "Data batch range: testing",

@@ -71,15 +71,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_option(target: argparse._ActionsContainer, option: Option, **settings: Any) -> None:
-    """Add an option of a run to a parser or a group of one; ``settings`` are those of ``add_argument``."""
-    metavar = option.metavar or (
-        option.kind.metavar if isinstance(option.kind, Choice) else _METAVARS.get(option.kind, "TEXT")
-    )
+    """Add an option of a run to a parser or a group of one; ``settings`` of ``add_argument`` replace the option's."""
+    metavar = option.kind.metavar if isinstance(option.kind, Choice) else _METAVARS.get(option.kind, "TEXT")
     default = f" [{option.default}]" if option.default and "[" not in option.help else ""
+    own: dict[str, Any] = {"type": option.kind, "metavar": option.metavar or metavar, "help": option.help + default}
     if option.switch:
-        settings |= {"nargs": "?", "const": 1}
-    flags = (*option.aliases, option.flag)
-    target.add_argument(*flags, type=option.kind, metavar=metavar, help=option.help + default, **settings)
+        own |= {"nargs": "?", "const": 1}
+    target.add_argument(*option.aliases, option.flag, **(own | settings))
 
 
 def run_verb(

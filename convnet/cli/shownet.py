@@ -45,7 +45,7 @@ def _parser(prog: str) -> Parser:
     description = "Draw what a checkpoint has learned, and what it says of test data."
     example = "--load-file checkpoints --show-filters conv1 --out filters.png"
     parser = Parser(prog, description, example, argument_default=argparse.SUPPRESS)
-    add_option(parser, BY_NAME["load_file"], required=True)
+    add_option(parser, BY_NAME["load_file"], required=True, help="checkpoint, or folder of checkpoints")
     for flag, metavar, text in (
         ("--out", "PNG", "picture to write [filters.png, cost.png, preds.png, maps.png]"),
         ("--show-filters", "LAYER", "draw this layer's filters"),
@@ -74,8 +74,8 @@ def _parser(prog: str) -> Parser:
     ):
         parser.add_argument(flag, type=zero_one, nargs="?", const=1, default=default, metavar="0/1", help=text)
     data = parser.add_argument_group("test data, where not those of the checkpoint")
-    for name in _DATA_OPTIONS:
-        add_option(data, BY_NAME[name])
+    for option in map(BY_NAME.__getitem__, _DATA_OPTIONS):
+        add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
     return parser
 
 

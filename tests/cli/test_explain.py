@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from support import ROOT, SHARED, default_params, make_graph, needs_museum
@@ -161,14 +160,10 @@ def test_a_wrong_file_lists_all_its_mistakes(tmp_path, capsys):
     assert set(lines) <= set(found) and "did you mean 'softmax'?" in err
 
 
-def test_answers_quickly_and_without_numpy():
+def test_answers_without_what_takes_long_to_load():
     code = (
         "import sys; from convnet.cli import main; status = main(['explain', 'layers-imagenet.cfg']);"
-        "sys.exit(status or 'numpy' in sys.modules)"
+        "sys.exit(status or ' '.join(sys.modules.keys() & {'numpy', 'PIL', 'convnet.backends', 'convnet.net'}) or 0)"
     )
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
