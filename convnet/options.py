@@ -17,71 +17,59 @@ from convnet.errors import OptionError, did_you_mean, one_of
 from convnet.generation import GENERATIONS
 
 
-def zero_one(text: str) -> int:
-    """Read 0 or 1."""
-    if text.strip() in ("0", "1"):
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not 0 or 1")
+@dataclass(frozen=True)
+class Kind:
+    """A kind of values: how one is read, what it is called in "'x' is not ..." and in a help, and which are allowed."""
+
+    read: Callable[[str], Any]
+    name: str
+    metavar: str
+    allows: Callable[[Any], bool] = lambda _: True
+
+    def __call__(self, text: str) -> Any:
+        """Read a value; raises ``ArgumentTypeError``."""
+        try:
+            if self.allows(value := self.read(text)):
+                return value
+        except ValueError:
+            pass
+        raise argparse.ArgumentTypeError(f"{text!r} is not {self.name}")
 
 
-def batch_range(text: str) -> list[int]:
-    """Read batch numbers: ``1-5``, ``6``, ``1-3,7``."""
-    numbers: list[int] = []
-    for piece in text.split(","):
-        first, dash, last = piece.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a range of batches; expected 1-5, 6, or 1-3,7")
-        numbers += range(int(first), int(last or first) + 1)
-    return numbers
-
-
-def names(text: str) -> list[str]:
-    """Read names separated by commas."""
+def _words(text: str) -> list[str]:
     return [piece.strip() for piece in text.split(",") if piece.strip()]
 
 
-def integers(text: str) -> list[int]:
-    """Read whole numbers separated by commas."""
-    try:
-        return [int(piece) for piece in text.split(",") if piece.strip()]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers") from None
+def _batches(text: str) -> list[int]:
+    """Read batch numbers; raises ``ValueError``."""
+    numbers: list[int] = []
+    for piece in text.split(","):
+        first, dash, last = piece.strip().partition("-")
+        batches = range(int(first), int(last if dash else first) + 1)
+        if not batches:
+            raise ValueError
+        numbers += batches
+    return numbers
 
 
-def natural(text: str) -> int:
-    """Read a whole number from 1."""
-    if text.strip().isdigit() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+def text(metavar: str) -> Kind:
+    """Return the kind of any text."""
+    return Kind(str, "text", metavar)
 
 
-def integer(text: str) -> int:
-    """Read a whole number."""
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+def choice(*words: str) -> Kind:
+    """Return the kind of one of some words; an empty one is not named."""
+    named = [word for word in words if word]
+    return Kind(str, one_of(named), "{" + ",".join(named) + "}", words.__contains__)
 
 
-def real(text: str) -> float:
-    """Read a number."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-class Choice:
-    """Reads one of some words."""
-
-    def __init__(self, *words: str) -> None:
-        self.words = words
-        self.metavar = "{" + ",".join(filter(None, words)) + "}"
-
-    def __call__(self, text: str) -> str:
-        if text in self.words:
-            return text
-        raise argparse.ArgumentTypeError(f"{text!r} is not {one_of(filter(None, self.words))}")
+ZERO_ONE = Kind(int, "0 or 1", "0/1", (0, 1).__contains__)
+INTEGER = Kind(int, "a whole number", "N")
+NATURAL = Kind(int, "a whole number from 1", "N", lambda number: number > 0)
+REAL = Kind(float, "a number", "X")
+INTEGERS = Kind(lambda text: [int(word) for word in _words(text)], "a list of whole numbers", "N,...")
+LAYERS = Kind(_words, "a list of layers", "LAYER,...")
+BATCHES = Kind(_batches, "a range of batches; expected 1-5, 6, or 1-3,7", "A-B")
 
 
 @dataclass(frozen=True)
@@ -89,13 +77,12 @@ class Option:
     """One option. A run that resumes from a checkpoint inherits the ``sticky`` ones."""
 
     flag: str
-    kind: Callable[[str], Any]
+    kind: Kind
     group: str
     description: str  # the originals' words, for the listing at the start of a run
     help: str
     default: Any = ""
     sticky: bool = True
-    metavar: str = ""
     aliases: tuple[str, ...] = ()
 
     @property
@@ -103,98 +90,93 @@ class Option:
         """Name in ``Options``, in checkpoints and, with dashes, in a TOML file."""
         return self.flag.lstrip("-").replace("-", "_")
 
-    @property
-    def switch(self) -> bool:
-        """Whether the flag alone means 1."""
-        return self.kind is zero_one
-
 
 GROUPS = ("data", "network", "training", "testing", "saving", "machine")  # of the help
 # Flag, kind, group; the originals' words; help, default, sticky. Checkpoints keep this order.
 # fmt: off
 OPTIONS = (
-    Option("--load-file", str, "network", "Load file",
-           "go on from this checkpoint, or from the newest of a folder", "", False, metavar="PATH", aliases=("-f",)),
-    Option("--layer-def", str, "network", "Layer definition file",
-           "layer definition file, or the name of a shipped one", metavar="FILE"),
-    Option("--layer-params", str, "network", "Layer parameter file",
-           "layer parameter file [the one beside the definition]", metavar="FILE"),
-    Option("--layer-path", str, "network", "Layer file path prefix",
-           "folder of the layer files [the current one]", metavar="DIR"),
-    Option("--dialect", Choice("auto", *GENERATIONS), "network", "Generation of the layer files",
+    Option("--load-file", text("PATH"), "network", "Load file",
+           "go on from this checkpoint, or from the newest of a folder", "", False, aliases=("-f",)),
+    Option("--layer-def", text("FILE"), "network", "Layer definition file",
+           "layer definition file, or the name of a shipped one"),
+    Option("--layer-params", text("FILE"), "network", "Layer parameter file",
+           "layer parameter file [the one beside the definition]"),
+    Option("--layer-path", text("DIR"), "network", "Layer file path prefix",
+           "folder of the layer files [the current one]"),
+    Option("--dialect", choice("auto", *GENERATIONS), "network", "Generation of the layer files",
            "generation of the layer files; auto: told by their keys", "auto"),
-    Option("--strict", zero_one, "network", "Refuse what the originals accepted by mistake?",
+    Option("--strict", ZERO_ONE, "network", "Refuse what the originals accepted by mistake?",
            "refuse what is otherwise only warned of, such as misspelt keys", 0),
-    Option("--mini", natural, "training", "Minibatch size",
+    Option("--mini", NATURAL, "training", "Minibatch size",
            "cases in a minibatch", 128),
-    Option("--compat", Choice("", *GENERATIONS), "network", "Repeat what this generation did wrong",
+    Option("--compat", choice("", *GENERATIONS), "network", "Repeat what this generation did wrong",
            "repeat the faults of a generation, for results that depend on them"),
-    Option("--seed", integer, "training", "Random seed",
+    Option("--seed", INTEGER, "training", "Random seed",
            "seed of all random numbers: initial weights, crops, dropout, noise [0]", 0),
-    Option("--wupdate-freq", natural, "training", "Minibatches between weight updates",
+    Option("--wupdate-freq", NATURAL, "training", "Minibatches between weight updates",
            "update the weights after every N minibatches, by the mean of their gradients", 1),
-    Option("--conv-to-local", names, "network", "Convert given conv layers to unshared local",
+    Option("--conv-to-local", LAYERS, "network", "Convert given conv layers to unshared local",
            "make these conv layers local: each place gets its own copy of the filters", [], False),
-    Option("--unshare-weights", names, "network", "Unshare weight matrices in given layers",
+    Option("--unshare-weights", LAYERS, "network", "Unshare weight matrices in given layers",
            "give these layers, or one matrix such as fc2[1], their own copy of shared weights", [], False),
-    Option("--conserve-mem", zero_one, "machine", "Conserve GPU memory? (always done)",
+    Option("--conserve-mem", ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
            "no effect: memory is always conserved", 1),
-    Option("--data-provider", str, "data", "Data provider",
-           "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N [what fits]", metavar="NAME"),
-    Option("--data-path", str, "data", "Data path",
-           "folder of CIFAR or ImageNet batches [a demonstration set]", metavar="DIR"),
-    Option("--train-range", batch_range, "data", "Data batch range: training",
+    Option("--data-provider", text("NAME"), "data", "Data provider",
+           "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N [what fits]"),
+    Option("--data-path", text("DIR"), "data", "Data path",
+           "folder of CIFAR or ImageNet batches [a demonstration set]"),
+    Option("--train-range", BATCHES, "data", "Data batch range: training",
            "batches to train on, such as 1-5 [all but the last]", None),
-    Option("--test-range", batch_range, "data", "Data batch range: testing",
+    Option("--test-range", BATCHES, "data", "Data batch range: testing",
            "batches to test on, such as 6 [the last]", None),
-    Option("--crop-border", integer, "data", "Cropped DP: crop border size",
+    Option("--crop-border", INTEGER, "data", "Cropped DP: crop border size",
            "crop pictures by N pixels at every border, at random places in training [0]", 0),
-    Option("--inner-size", integer, "data", "Cropped DP: crop size (0 = don't crop)",
+    Option("--inner-size", INTEGER, "data", "Cropped DP: crop size (0 = don't crop)",
            "crop pictures to squares of side N, at random places in training; 0: do not [0]", 0),
-    Option("--color-noise", real, "data", "Add PCA noise to color channels with given scale",
+    Option("--color-noise", REAL, "data", "Add PCA noise to color channels with given scale",
            "strength of random colour shifts in training, 0.1 in the paper [0]", 0.0),
-    Option("--scalar-mean", real, "data", "Subtract this scalar from image (-1 = don't)",
+    Option("--scalar-mean", REAL, "data", "Subtract this scalar from image (-1 = don't)",
            "subtract this number from pixels; -1: subtract the mean picture [-1]", -1.0),
-    Option("--epochs", natural, "training", "Number of epochs",
+    Option("--epochs", NATURAL, "training", "Number of epochs",
            "stop after N passes over the training batches [50000]", None),
-    Option("--max-batches", integer, "training", "Stop after this many batches (0 = don't)",
+    Option("--max-batches", INTEGER, "training", "Stop after this many batches (0 = don't)",
            "stop after N batches; 0: do not [0; 12 on the demonstration set]", None, False),
-    Option("--test-freq", natural, "testing", "Testing frequency",
+    Option("--test-freq", NATURAL, "testing", "Testing frequency",
            "test and save after every N batches [57]", None),
-    Option("--test-one", zero_one, "testing", "Test on one batch at a time?",
+    Option("--test-one", ZERO_ONE, "testing", "Test on one batch at a time?",
            "test on one batch in turn; 0: on all of them", 1),
-    Option("--check-grads", zero_one, "testing", "Check gradients and quit?",
+    Option("--check-grads", ZERO_ONE, "testing", "Check gradients and quit?",
            "compare every gradient with differences of the cost, then leave", 0, False),
-    Option("--test-only", zero_one, "testing", "Test and quit?",
+    Option("--test-only", ZERO_ONE, "testing", "Test and quit?",
            "test on all test batches, then leave", 0, False),
-    Option("--multiview-test", zero_one, "testing", "Cropped DP: test on multiple patches?",
+    Option("--multiview-test", ZERO_ONE, "testing", "Cropped DP: test on multiple patches?",
            "average predictions over several crops and mirror images of each picture", 0, False),
-    Option("--logreg-name", str, "testing", "Logreg cost whose predictions are written",
-           "cost.logreg whose predictions --test-out writes [the first]", "", False, metavar="LAYER"),
-    Option("--test-out", str, "testing", "Write test case predictions to given path",
-           "folder to write predictions of test cases to", "", False, metavar="DIR"),
-    Option("--write-features", str, "testing", "Write test data features from given layer",
-           "write what this layer makes of the test batches; needs --test-only", "", False, metavar="LAYER"),
-    Option("--feature-path", str, "testing", "Write test data features to this path",
-           "folder for --write-features", "", False, metavar="DIR"),
-    Option("--save-file", str, "saving", "Save file override",
-           "folder of checkpoints, to go on from those in it", "", False, metavar="DIR"),
-    Option("--save-path", str, "saving", "Save path",
-           "folder in which a run makes a dated one for its checkpoints", "checkpoints", metavar="DIR"),
-    Option("--force-save", zero_one, "saving", "Force save before quitting",
+    Option("--logreg-name", text("LAYER"), "testing", "Logreg cost whose predictions are written",
+           "cost.logreg whose predictions --test-out writes [the first]", "", False),
+    Option("--test-out", text("DIR"), "testing", "Write test case predictions to given path",
+           "folder to write predictions of test cases to", "", False),
+    Option("--write-features", text("LAYER"), "testing", "Write test data features from given layer",
+           "write what this layer makes of the test batches; needs --test-only", "", False),
+    Option("--feature-path", text("DIR"), "testing", "Write test data features to this path",
+           "folder for --write-features", "", False),
+    Option("--save-file", text("DIR"), "saving", "Save file override",
+           "folder of checkpoints, to go on from those in it", "", False),
+    Option("--save-path", text("DIR"), "saving", "Save path",
+           "folder in which a run makes a dated one for its checkpoints", "checkpoints"),
+    Option("--force-save", ZERO_ONE, "saving", "Force save before quitting",
            "save a checkpoint after --test-only, too", 0, False),
-    Option("--keep", natural, "saving", "Checkpoints to keep",
+    Option("--keep", NATURAL, "saving", "Checkpoints to keep",
            "checkpoints to keep; older ones are removed", 2),
-    Option("--backend", Choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",
+    Option("--backend", choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",
            "what computes; auto: a GPU where one runs", "auto", False),
-    Option("--gpu", integers, "machine", "GPU override",
+    Option("--gpu", INTEGERS, "machine", "GPU override",
            "GPUs to use, in the order that gpu=0, gpu=1, ... in layer files count them [0]", None, False),
-    Option("--math", Choice("float32", "tf32"), "machine", "Products in full float32, or TF32",
+    Option("--math", choice("float32", "tf32"), "machine", "Products in full float32, or TF32",
            "precision of products on GPUs; tf32: faster, about three digits", "float32"),
-    Option("--threads", integer, "machine", "Processor threads (0 = all)",
+    Option("--threads", INTEGER, "machine", "Processor threads (0 = all)",
            "processor threads; 0: all [0]", 0, False),
-    Option("--config", str, "machine", "Options from a TOML file",
-           "TOML file of options; the command line wins", "", False, metavar="FILE"),
+    Option("--config", text("FILE"), "machine", "Options from a TOML file",
+           "TOML file of options; the command line wins", "", False),
 )
 # fmt: on
 BY_NAME = {option.name: option for option in OPTIONS}

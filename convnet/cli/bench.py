@@ -15,7 +15,7 @@ from convnet.cli.common import Parser, add_option, run_verb
 from convnet.data.random import synthesize
 from convnet.graph.loading import LayerFiles, parse
 from convnet.net.profile import measure
-from convnet.options import BY_NAME, natural
+from convnet.options import BY_NAME, NATURAL
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") -> int:
@@ -23,9 +23,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") ->
     parser = Parser(prog, "Time a training step, layer by layer.", "--layer-def layers-imagenet.cfg --steps 20")
     add_option(parser, BY_NAME["layer_def"], required=True)
     parser.add_run_options("layer_params", "backend", "mini")
-    parser.add_argument("--steps", type=natural, default=5, metavar="N", help="steps to time [5]")
-    warmup_help = "steps before that; the third is captured [3]"
-    parser.add_argument("--warmup", type=natural, default=3, metavar="N", help=warmup_help)
+    parser.add_value("--steps", NATURAL, "steps to time", 5)
+    parser.add_value("--warmup", NATURAL, "steps before that; the third is captured", 3)
     parser.add_run_options("threads", "gpu", "math")
     parser.add_argument("--json", action="store_true", help="print numbers for programs")
     return run_verb(_bench, parser, arguments)

@@ -15,11 +15,9 @@ from convnet.errors import ConvnetError, LayerFileError, OptionError, did_you_me
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.language.diagnostics import Problem
-from convnet.options import BY_NAME, Choice, Option, batch_range, integer, integers, names, natural, real, zero_one
+from convnet.options import BY_NAME, INTEGERS, NATURAL, ZERO_ONE, Kind, Option
 
-_METAVARS: dict[Any, str] = {
-    zero_one: "0/1", batch_range: "A-B", names: "LAYER,...", integers: "N,...", natural: "N", integer: "N", real: "X",
-}  # fmt: skip
+_DIMS = Kind(INTEGERS.read, "a list of whole numbers from 1, such as 150528,1", "N,...", lambda n: min(n, default=0) > 0)
 
 
 class Parser(argparse.ArgumentParser):
@@ -53,6 +51,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise OptionError(message.removeprefix("argument "))
 
+    def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None) -> None:
+        """Add an option of this verb alone; a ``default`` that says something is shown."""
+        self.add_argument(flag, default=default, **_settings(kind, help_text, default))
+
+    def add_run_options(self, *names: str) -> None:
+        """Add options of a run by name, with their defaults."""
+        for name in names:
+            add_option(self, BY_NAME[name], default=BY_NAME[name].default)
+
     def add_definition(self) -> None:
         """Add the arguments that name layer files."""
         self.add_argument("definition", metavar="DEF", help=BY_NAME["layer_def"].help)
@@ -60,24 +67,21 @@ class Parser(argparse.ArgumentParser):
 
     def add_data_sizes(self) -> None:
         """Add the options of verbs that shape a graph without data."""
-        self.add_argument("--data-dims", type=dims, metavar="N,...", help="values per case of each data matrix, as 150528,1")
-        self.add_argument("--num-classes", type=natural, metavar="N", help="classes of the data")
+        self.add_value("--data-dims", _DIMS, "values per case of each data matrix, such as 150528,1")
+        self.add_value("--num-classes", NATURAL, "classes of the data")
         self.add_run_options("mini", "dialect", "strict")
-
-    def add_run_options(self, *names: str) -> None:
-        """Add options of a run by name, with their defaults."""
-        for name in names:
-            add_option(self, BY_NAME[name], default=BY_NAME[name].default)
 
 
 def add_option(target: argparse._ActionsContainer, option: Option, **settings: Any) -> None:
     """Add an option of a run to a parser or a group of one; ``settings`` of ``add_argument`` replace the option's."""
-    metavar = option.kind.metavar if isinstance(option.kind, Choice) else _METAVARS.get(option.kind, "TEXT")
-    default = f" [{option.default}]" if option.default and "[" not in option.help else ""
-    own: dict[str, Any] = {"type": option.kind, "metavar": option.metavar or metavar, "help": option.help + default}
-    if option.switch:
-        own |= {"nargs": "?", "const": 1}
-    target.add_argument(*option.aliases, option.flag, **(own | settings))
+    flags = (*option.aliases, option.flag)
+    target.add_argument(*flags, **(_settings(option.kind, option.help, option.default) | settings))
+
+
+def _settings(kind: Kind, help_text: str, default: Any) -> dict[str, Any]:
+    shown = f" [{default}]" if default and "[" not in help_text else ""
+    switch = {"nargs": "?", "const": 1} if kind is ZERO_ONE else {}  # the flag alone means 1
+    return {"type": kind, "metavar": kind.metavar, "help": help_text + shown, **switch}
 
 
 def run_verb(
@@ -139,14 +143,6 @@ def show_warnings() -> None:
     if not any(isinstance(handler, _WarningHandler) for handler in logger.handlers):
         logger.addHandler(_WarningHandler())
         logger.propagate = False
-
-
-def dims(text: str) -> list[int]:
-    """Read numbers of values separated by commas, each from 1."""
-    numbers = integers(text)
-    if not numbers or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers from 1, such as 150528,1")
-    return numbers
 
 
 def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:

@@ -15,7 +15,7 @@ from convnet.cli.common import Parser, print_problems, run_verb, write_text
 from convnet.errors import OptionError
 from convnet.graph.loading import LayerFiles, parse
 from convnet.graph.writer import TARGETS, Written, write_files
-from convnet.options import BY_NAME, Choice
+from convnet.options import BY_NAME, choice
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
     description = "Translate layer files; what the target cannot say is listed on standard error."
     parser = Parser(prog, description, "layers-imagenet.cfg --to toml --out layers-imagenet.toml")
     parser.add_definition()
-    target = Choice(*TARGETS)
+    target = choice(*TARGETS)
     parser.add_argument("--to", required=True, type=target, metavar=target.metavar, help="dialect to write")
     parser.add_run_options("dialect")
     parser.add_argument("--strict", action="store_true", help=BY_NAME["strict"].help)

@@ -12,6 +12,7 @@ from dataclasses import asdict
 
 from convnet.cli.common import Parser, open_graph, run_verb
 from convnet.graph.diff import difference, report
+from convnet.options import text
 
 _TROUBLE = 2
 
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet diff") -> 
     parser = Parser(prog, "Say what changed in meaning from one definition to another.", example)
     for name in ("a", "b"):
         parser.add_argument(name, metavar=name.upper(), help="layer definition file")
-        parser.add_argument(f"--params-{name}", metavar="FILE", help=f"its parameter file [the one beside {name.upper()}]")
+        parser.add_value(f"--params-{name}", text("FILE"), f"its parameter file [the one beside {name.upper()}]")
     parser.add_data_sizes()
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
     return run_verb(_diff, parser, arguments, failure=_TROUBLE)

@@ -15,6 +15,7 @@ from convnet.drawing.page import page
 from convnet.drawing.picture import picture_of
 from convnet.drawing.svg import svg
 from convnet.errors import OptionError
+from convnet.options import text
 
 _FORMS = {".svg": svg, ".html": page, ".dot": dot}
 
@@ -24,8 +25,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet draw") -> 
     parser = Parser(prog, "Draw the graph of a definition.", "layers-imagenet.cfg --out net.svg")
     parser.add_definition()
     parser.add_data_sizes()
-    parser.add_argument("--out", metavar="FILE", help="picture to write, .svg, .html or .dot [DEF's name, .svg]")
-    parser.add_argument("--title", metavar="TEXT", help="what stands above the picture [DEF's name]")
+    parser.add_value("--out", text("FILE"), "picture to write, .svg, .html or .dot [DEF's name, .svg]")
+    parser.add_value("--title", text("TEXT"), "what stands above the picture [DEF's name]")
     return run_verb(_draw, parser, arguments)
 
 

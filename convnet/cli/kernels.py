@@ -10,7 +10,6 @@ many warps of it fit on a multiprocessor, and the kernels of 2012 that it replac
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -26,10 +25,13 @@ from convnet.errors import BackendError, OptionError, did_you_mean, first_line
 from convnet.graph.loading import LayerFiles, parse
 from convnet.net.dry_run import blank_inputs, empty_state
 from convnet.net.net import Net
-from convnet.options import BY_NAME
+from convnet.options import BY_NAME, Kind, text
 
 _MAX_WARPS = {75: 32, 86: 48, 87: 48, 89: 48, 120: 48, 121: 48}  # per multiprocessor; 64 elsewhere
 _SHARED = {75: 64, 80: 164, 87: 164, 86: 100, 89: 100, 120: 100, 121: 100}  # KiB per multiprocessor; 228 elsewhere
+_ARCHITECTURE = Kind(
+    lambda word: int(word.removeprefix("sm_")), "an architecture; expected 90 or sm_90, for example", "N", lambda n: n > 0
+)
 
 
 class Launch(NamedTuple):
@@ -47,9 +49,9 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
     parser = Parser(prog, "Show the CUDA kernels of a layer as they are compiled for it.", "layers-imagenet.cfg conv2a")
     parser.add_argument("definition", metavar="DEF", help=BY_NAME["layer_def"].help)
     parser.add_argument("layer", metavar="LAYER", help="name of a layer")
-    parser.add_argument("--params", metavar="FILE", help=BY_NAME["layer_params"].help)
+    parser.add_value("--params", text("FILE"), BY_NAME["layer_params"].help)
     parser.add_run_options("mini", "math")
-    parser.add_argument("--arch", type=_architecture, default=90, metavar="N", help="compute capability, such as 80 [90]")
+    parser.add_value("--arch", _ARCHITECTURE, "compute capability, such as 80", 90)
     parser.add_argument("--source", action="store_true", help="print the specialised source as well")
     return run_verb(_kernels, parser, arguments)
 
@@ -58,13 +60,6 @@ def _kernels(args: argparse.Namespace) -> int:
     for launch in dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math)):
         print(describe(launch, args.arch, args.source))
     return 0
-
-
-def _architecture(text: str) -> int:
-    match = re.fullmatch(r"(?:sm_)?(\d+)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an architecture; expected 90 or sm_90, for example")
-    return int(match[1])
 
 
 def launches_of(definition: str, params: str | None, layer: str, mini: int, math: str = "float32") -> list[Launch]:

@@ -12,19 +12,19 @@ from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb
 from convnet.data.make import pack_digits, pack_folder
-from convnet.options import integer, real
+from convnet.options import INTEGER, REAL
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
     """Pack batches; return the exit status."""
     parser = Parser(prog, "Pack a folder of pictures, or handwritten digits, into batches.", "pictures/ --out batches/")
-    add = parser.add_argument
-    add("source", metavar="SOURCE", help="folder with one sub-folder of pictures per class, or the word 'digits'")
-    add("--out", required=True, type=Path, metavar="DIR", help="folder for the batches")
-    add("--size", type=integer, default=256, metavar="N", help="side of the stored pictures [256]")
-    add("--batch-size", type=integer, default=1024, metavar="N", help="pictures per batch [1024]")
-    add("--test-share", type=real, default=0.1, metavar="X", help="share of pictures kept for testing [0.1]")
-    add("--seed", type=integer, default=0, metavar="N", help="seed of the shuffle [0]")
+    source_help = "folder with one sub-folder of pictures per class, or the word 'digits'"
+    parser.add_argument("source", metavar="SOURCE", help=source_help)
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the batches")
+    parser.add_value("--size", INTEGER, "side of the stored pictures", 256)
+    parser.add_value("--batch-size", INTEGER, "pictures per batch", 1024)
+    parser.add_value("--test-share", REAL, "share of pictures kept for testing", 0.1)
+    parser.add_value("--seed", INTEGER, "seed of the shuffle [0]", 0)
     return run_verb(_make, parser, arguments)
 
 

@@ -30,7 +30,7 @@ from convnet.drawing.curves import Curves, draw_cost, load_pyplot
 from convnet.drawing.filters import draw_mosaic, filter_mosaic, filters_of, normalise
 from convnet.drawing.samples import TestSet, draw_predictions, feature_maps, maps_mosaic, predictions
 from convnet.errors import ConvnetError, OptionError, did_you_mean
-from convnet.options import BY_NAME, integer, zero_one
+from convnet.options import BY_NAME, INTEGER, ZERO_ONE, text
 
 _DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
@@ -46,33 +46,27 @@ def _parser(prog: str) -> Parser:
     example = "--load-file checkpoints --show-filters conv1 --out filters.png"
     parser = Parser(prog, description, example, argument_default=argparse.SUPPRESS)
     add_option(parser, BY_NAME["load_file"], required=True, help="checkpoint, or folder of checkpoints")
-    for flag, metavar, text in (
-        ("--out", "PNG", "picture to write [filters.png, cost.png, preds.png, maps.png]"),
-        ("--show-filters", "LAYER", "draw this layer's filters"),
-        ("--show-cost", "NAME", "draw this cost's curves"),
-        ("--show-preds", "LAYER", "draw what this softmax layer says of eight test cases"),
-        ("--show-maps", "LAYER", "draw what this layer makes of twelve test cases"),
-        ("--write-features", "LAYER", "write what this layer makes of test batches"),
-        ("--feature-path", "DIR", "folder for --write-features"),
+    for flag, kind, default, help_text in (
+        ("--out", text("PNG"), "", "picture to write [filters.png, cost.png, preds.png, maps.png]"),
+        ("--show-filters", text("LAYER"), "", "draw this layer's filters"),
+        ("--show-cost", text("NAME"), "", "draw this cost's curves"),
+        ("--show-preds", text("LAYER"), "", "draw what this softmax layer says of eight test cases"),
+        ("--show-maps", text("LAYER"), "", "draw what this layer makes of twelve test cases"),
+        ("--write-features", text("LAYER"), "", "write what this layer makes of the test batches"),
+        ("--feature-path", text("DIR"), "", "folder for --write-features"),
+        ("--cost-idx", INTEGER, 0, "which value of the cost [0]"),
+        ("--smooth-test-errors", ZERO_ONE, 1, "draw means over as many tests as there are test batches"),
+        ("--input-idx", INTEGER, 0, "which weight matrix of the layer [0]"),
+        ("--channels", INTEGER, 0, "maps that a fully-connected layer's inputs are"),
+        ("--local-plane", INTEGER, 0, "which map of a local layer [0]"),
+        ("--no-rgb", ZERO_ONE, 0, "show channels side by side in grey"),
+        ("--yuv-to-rgb", ZERO_ONE, 0, "take three channels as YUV"),
+        ("--norm-filters", ZERO_ONE, 0, "scale each filter to mean 0 and variance 1 first"),
+        ("--only-errors", ZERO_ONE, 0, "of predictions, show only wrong ones"),
+        ("--zoom", INTEGER, 4, "picture pixels per weight"),
+        ("--seed", INTEGER, 0, "draws the cases and maps shown [0]"),
     ):
-        parser.add_argument(flag, default="", metavar=metavar, help=text)
-    for flag, default, text in (
-        ("--cost-idx", 0, "which value of the cost [0]"),
-        ("--input-idx", 0, "which weight matrix of the layer [0]"),
-        ("--channels", 0, "maps that a fully-connected layer's inputs are"),
-        ("--local-plane", 0, "which map of a local layer [0]"),
-        ("--zoom", 4, "picture pixels per weight [4]"),
-        ("--seed", 0, "draws the cases and maps shown [0]"),
-    ):
-        parser.add_argument(flag, type=integer, default=default, metavar="N", help=text)
-    for flag, default, text in (
-        ("--smooth-test-errors", 1, "smooth test values by the mean over the test range [1]"),
-        ("--no-rgb", 0, "show channels side by side in grey"),
-        ("--yuv-to-rgb", 0, "take three channels as YUV"),
-        ("--norm-filters", 0, "scale each filter to mean 0 and variance 1 first"),
-        ("--only-errors", 0, "of predictions, show only wrong ones"),
-    ):
-        parser.add_argument(flag, type=zero_one, nargs="?", const=1, default=default, metavar="0/1", help=text)
+        parser.add_value(flag, kind, help_text, default)
     data = parser.add_argument_group("test data, where not those of the checkpoint")
     for option in map(BY_NAME.__getitem__, _DATA_OPTIONS):
         add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
