@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from convnet import __version__
-from convnet.errors import ConvnetError, LayerFileError, OptionError, did_you_mean
+from convnet.errors import ConvnetError, LayerFileError, OptionError, nearest
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.language.diagnostics import Problem
@@ -45,8 +45,9 @@ class Parser(argparse.ArgumentParser):
         flag, known = word.split("=")[0], self._option_string_actions
         if not flag.startswith("--") or " " in flag or any(name.startswith(flag) for name in known):
             return ""
-        shown = [name for name, action in known.items() if action.help != argparse.SUPPRESS]
-        return f"unknown option '{flag}'" + (did_you_mean(flag, shown) or "; see --help")
+        shown = [name[2:] for name, action in known.items() if name[:2] == "--" and action.help != argparse.SUPPRESS]
+        hint = nearest(flag[2:], shown)
+        return f"unknown option '{flag}'; " + (f"did you mean '--{hint}'?" if hint else "see --help")
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(message.removeprefix("argument "))
