@@ -25,7 +25,16 @@ from convnet import pickles
 from convnet.api.inputs import Arrays, Feeding, Images, Mean, label_matrices
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import make_backend
-from convnet.checkpoint import find_latest, history_of, layer_files, pack, position_of, restore_streams, unpack_layers
+from convnet.checkpoint import (
+    find_latest,
+    history_of,
+    inherited_options,
+    layer_files,
+    pack,
+    position_of,
+    restore_streams,
+    unpack_layers,
+)
 from convnet.checkpoint import load as read_checkpoint
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.format import tree_of
@@ -69,7 +78,8 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     check_backend_memory(graph, be, minibatch, training=False)
     net = Net(graph, be, minibatch, int((own or {}).get("seed", 0)), layers)
     restore_streams(net, checkpoint)
-    position = Position.restored(history_of(checkpoint), position_of(checkpoint), 1)
+    batches = inherited_options(checkpoint).get("train_range") or [1]
+    position = Position.restored(history_of(checkpoint), position_of(checkpoint), batches)
     network = Network(net, files, Feeding.of(graph, checkpoint), position)
     if mean is not None:
         network.mean = mean

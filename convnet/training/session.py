@@ -106,7 +106,7 @@ class Session:
         train, test, plan = _data(options, opening.request, remarks)
         position = None
         if checkpoint is not None:
-            position = Position.restored(history_of(checkpoint), position_of(checkpoint), len(plan.train))
+            position = Position.restored(history_of(checkpoint), position_of(checkpoint), plan.train)
         folder = _folder(options, opening.path, opening.given, remarks)
         state = unpack_layers(checkpoint) if checkpoint else None
         return cls(options, opening.files, opening.builder, train, test, plan, folder, checkpoint, position, remarks, state)

@@ -69,11 +69,12 @@ class Position:
         return {name: getattr(self, name) for name in names}
 
     @classmethod
-    def restored(cls, history: dict[str, Any], own: dict[str, Any], batches: int) -> Position:
-        """From a checkpoint; what an original did not save is worked out as it would have done (io 2.3)."""
+    def restored(cls, history: dict[str, Any], own: dict[str, Any], batches: list[int]) -> Position:
+        """From a checkpoint of a run on ``batches``; what an original did not save is worked out as it did (io 2.3)."""
         outputs = {key: list(history[key]) for key in ("train_outputs", "test_outputs")}
         position = cls(history["epoch"], history["batchnum"], **outputs)
-        position.batches_done = batches * max(position.epoch - 1, 0) + position.batch
+        if position.epoch:
+            position.batches_done = max(0, len(batches) * (position.epoch - 1) + position.batch - batches[0] + 1)
         for name, value in own.items():
             setattr(position, name, value)
         return position
