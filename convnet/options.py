@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -195,25 +195,32 @@ def read_config(path: Path) -> dict[str, Any]:
     return options
 
 
-def complete(given: dict[str, Any], stored: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Every option: as given, else as a checkpoint's run had it, else its default."""
-    inherited = {name: value for name, value in (stored or {}).items() if name in BY_NAME and BY_NAME[name].sticky}
-    return {option.name: option.default for option in OPTIONS} | inherited | given
+class Options(make_dataclass("_Options", [(o.name, Any, field(default_factory=lambda o=o: o.default)) for o in OPTIONS] + [("given", Any, field(default=frozenset()))], frozen=True)):
+    """Every option of a run. ``given`` names those of the command line and of --config."""
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Options:
+        """Return every option: as given, else as a checkpoint's run had it, else its default."""
+        inherited = {name: value for name, value in (stored or {}).items() if name in BY_NAME and BY_NAME[name].sticky}
+        return cls(**(inherited | dict(given)), given=frozenset(given))
 
-def check_together(options: dict[str, Any]) -> None:
-    """Raise ``OptionError`` for options that need or exclude each other."""
-    faults = []
-    if options["write_features"] and not options["feature_path"]:
-        faults.append("--write-features needs --feature-path, the folder to write to")
-    if options["feature_path"] and not options["write_features"]:
-        faults.append("--feature-path needs --write-features, the layer whose features to write")
-    if options["write_features"] and not options["test_only"]:
-        faults.append("--write-features must be used in conjunction with --test-only: it writes test data features")
-    if options["write_features"] and options["multiview_test"]:
-        faults.append("--write-features writes features of one view; leave --multiview-test out")
-    if faults:
-        raise OptionError("; ".join(faults))
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of them."""
+        return {option.name: getattr(self, option.name) for option in OPTIONS}
+
+    def check(self) -> None:
+        """Raise ``OptionError`` for options that need or exclude each other."""
+        faults = []
+        if self.write_features and not self.feature_path:
+            faults.append("--write-features needs --feature-path, the folder to write to")
+        if self.feature_path and not self.write_features:
+            faults.append("--feature-path needs --write-features, the layer whose features to write")
+        if self.write_features and not self.test_only:
+            faults.append("--write-features must be used in conjunction with --test-only: it writes test data features")
+        if self.write_features and self.multiview_test:
+            faults.append("--write-features writes features of one view; leave --multiview-test out")
+        if faults:
+            raise OptionError("; ".join(faults))
 
 
 def _metavar(option: Option) -> str:

@@ -20,7 +20,7 @@ from convnet.pickles import text_of
 Stored = Mapping[str, Any]
 
 
-def generation_of(layers: Mapping[str, Stored]) -> str:
+def generation_of(layers: Mapping[str, Stored]) -> Generation:
     """Which generation wrote these layer dicts: 2011 counted inputs, 2014 listed devices."""
     if any(layer.get("inputs") and not isinstance(layer["inputs"][0], str) for layer in layers.values()):
         return G2011

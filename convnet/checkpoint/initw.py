@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.checkpoint import find_latest, load, unpack_layers
+from convnet.checkpoint import find_latest, load
 from convnet.errors import ConvnetError, did_you_mean
 
 Shape = tuple[int, int]
@@ -92,7 +92,7 @@ def _arguments(function: str, name: str, params: Sequence[str]) -> tuple[str, st
 @lru_cache(maxsize=1)
 def _layers(path: Path, changed: int) -> dict[str, dict[str, Any]]:
     """Layers of a checkpoint; read once for all the layers of a net."""
-    return unpack_layers(load(path))
+    return load(path).layers
 
 
 def _layer(path: str, name: str) -> dict[str, Any]:

@@ -17,10 +17,12 @@ from convnet.backends.base import Backend
 from convnet.cli.check_grads import check_grads
 from convnet.cli.messages import show_warnings, tell, tell_problems
 from convnet.errors import ConvnetError
+from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
+from convnet.training.costs import Outputs
 from convnet.training.log import Printer
-from convnet.training.session import Opening, Session
-from convnet.training.trainer import Trainer
+from convnet.training.run import Run
+from convnet.training.session import RunInputs, Session
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
@@ -44,35 +46,30 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> i
 
 def run(arguments: Sequence[str], prog: str = "convnet run") -> int:
     """As ``main``, raising ``ConvnetError``."""
-    given = declared.parse(arguments, prog)
-    opening, printer = Opening.of(given), Printer()
-    if given.get("check_grads"):
-        return check_grads(opening, printer)
-    session = Session.open(opening)
-    graph = session.shape()
-    tell_problems(graph.warnings)
-    graph = session.prepare(graph, printer)
-    backends = session.backends(graph)
+    inputs = RunInputs.open(declared.parse(arguments, prog))
+    if inputs.options.check_grads:
+        return check_grads(inputs, Printer())
+    session = Session.open(inputs)
+    tell_problems(session.graph.warnings)
+    session.check_costs()
+    printer = Printer(Outputs.of(session.graph), COMPAT[session.options.compat])
+    if session.checkpoint is None:
+        printer.layers(session.graph)
+    for line in session.apply_edits():
+        printer.line(line)
+    backends, remarks = session.backends()
     printer.importing(backends[0].name)
-    net = session.net(graph, backends)
-    tester = session.tester(net)
-    options = session.options
-    printer.banner(options, given, _machine(backends), str(session.folder.path), training=not options["test_only"])
-    for remark in session.remarks:
-        printer.note(remark)
-    if options["write_features"]:
-        for path in session.write_features(net):
+    work = Run(session, session.net(backends), printer)
+    printer.banner(session.options, _machine(backends), session.folder.path)
+    for remark in [*session.remarks, *remarks]:
+        printer.line(remark)
+    if session.options.write_features:
+        for path in session.write_features(work.net):
             printer.line(f"Wrote feature file {path}")
-        return 0
-    trainer = Trainer(
-        net, session.files, session.plan, session.train, tester, session.folder, options, printer, session.position
-    )
-    if options["test_only"]:
-        trainer.test_once()
-        return 0
-    path = trainer.run()
-    if path is not None:
-        _say_next(printer, session, path, graph)
+    elif session.options.test_only:
+        work.test_once()
+    elif saved := work.run():
+        _say_next(printer, saved, session.graph)
     return 0
 
 
@@ -81,7 +78,7 @@ def _machine(backends: list[Backend]) -> str:
     return ", ".join(be.describe() for be in dict.fromkeys(backends))
 
 
-def _say_next(printer: Printer, session: Session, path: Path, graph: Graph) -> None:
+def _say_next(printer: Printer, path: Path, graph: Graph) -> None:
     """What to try next."""
     printer.line(f"Go on with:       convnet run --load-file {path.parent}")
     filters = next((layer.name for layer in graph.declared if layer.type in ("conv", "local")), None)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from convnet.checkpoint import find_latest, load, unpack_layers
+from convnet.checkpoint import Checkpoint, find_latest, load
 from convnet.cli.messages import tell_problems
 from convnet.drawing.curves import Curves, draw_cost, load_pyplot
 from convnet.drawing.filters import filter_mosaic, filters_of, normalise
@@ -70,12 +70,12 @@ def show(arguments: Sequence[str] | None, prog: str = "convnet shownet") -> int:
     return 0
 
 
-def _show_cost(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+def _show_cost(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     curves = Curves.of(checkpoint, args.show_cost, args.cost_idx, bool(args.smooth_test_errors))
     draw_cost(curves, f"{args.show_cost}[{args.cost_idx}]", out)
 
 
-def _show_preds(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+def _show_preds(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     from convnet.drawing import samples
 
     pyplot = load_pyplot()
@@ -84,7 +84,7 @@ def _show_preds(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path)
     samples.draw_predictions(cases, heading, out, pyplot)
 
 
-def _show_maps(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+def _show_maps(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     from convnet.drawing import samples
 
     samples.draw_maps(samples.feature_maps(_test_set(args), args.show_maps, args.seed), args.zoom).save(out)
@@ -113,10 +113,10 @@ def _test_set(args: argparse.Namespace) -> Any:
     return test_set
 
 
-def _show_filters(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     towers = [
         filters_of(layer, args.input_idx, args.channels, args.local_plane)
-        for layer in _towers(unpack_layers(checkpoint), args.show_filters)
+        for layer in _towers(checkpoint.layers, args.show_filters)
     ]
     filters = np.concatenate(towers, axis=-1)
     if args.yuv_to_rgb and len(filters) == 3:
@@ -173,7 +173,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-_PICTURES: dict[str, Callable[[dict[str, Any], argparse.Namespace, Path], None]] = {
+_PICTURES: dict[str, Callable[[Checkpoint, argparse.Namespace, Path], None]] = {
     "show_filters": _show_filters,
     "show_cost": _show_cost,
     "show_preds": _show_preds,

@@ -19,8 +19,7 @@ from PIL import Image
 from convnet.data.provider import Provider, cut
 from convnet.errors import ConvnetError, OptionError, nearest
 from convnet.net.net import Net
-from convnet.training.log import Printer
-from convnet.training.session import Opening, Session
+from convnet.training.session import RunInputs, Session
 
 _CASES = 8  # two rows of four
 _BARS = 5
@@ -44,11 +43,13 @@ class TestSet:
     __test__ = False
 
     def __init__(self, load_file: str, options: dict[str, Any]) -> None:
-        session = Session.open(Opening.of({"load_file": load_file, "test_only": 1, **options}))
+        session = Session.open(RunInputs.open({"load_file": load_file, "test_only": 1, **options}))
+        session.check_costs()
         self.provider: Provider = session.test
-        self.number: int = session.options["test_range"][0]
-        self.graph = session.prepare(session.shape(), Printer())
-        self.net: Net = session.net(self.graph, session.backends(self.graph))
+        self.number: int = session.plan.test[0]
+        self.graph = session.graph
+        backends, _ = session.backends()
+        self.net: Net = session.net(backends)
 
     def outputs(self, names: Sequence[str], most: int = 0) -> list[np.ndarray]:
         """Outputs (features, N) of layers for the first test batch, or its first ``most`` cases."""
