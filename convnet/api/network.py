@@ -245,7 +245,6 @@ class Network:
         }
         value = pack(self.net, self.files, self.position, Options.of(options), self.preprocessor.metadata())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, lambda file: pickles.dump(value, file))
         except OSError as error:
             raise CheckpointError(f"{path} cannot be saved: {error.strerror or error}") from None

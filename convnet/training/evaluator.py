@@ -131,7 +131,6 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
 
 def _save(path: Path, value: Any) -> Path:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: pickles.dump(value, file))
     except OSError as error:
         raise ConvnetError(f"{path} cannot be written: {error.strerror or error}") from None
