@@ -195,7 +195,14 @@ def read_config(path: Path) -> dict[str, Any]:
     return options
 
 
-class Options(make_dataclass("_Options", [(o.name, Any, field(default_factory=lambda o=o: o.default)) for o in OPTIONS] + [("given", Any, field(default=frozenset()))], frozen=True)):
+class Options(
+    make_dataclass(
+        "_Options",
+        [(o.name, Any, field(default_factory=lambda o=o: o.default)) for o in OPTIONS]
+        + [("given", Any, field(default=frozenset()))],
+        frozen=True,
+    )
+):
     """Every option of a run. ``given`` names those of the command line and of --config."""
 
     @classmethod

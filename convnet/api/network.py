@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -46,11 +46,18 @@ from convnet.training.plan import ScheduledBatch
 from convnet.training.trainer import Trainer
 
 
-def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: str = "auto", threads: int = 0) -> Network:
-    """The net of a checkpoint of any generation: a file, or the newest in a folder. Nothing in it is executed.
+class Machine(TypedDict, total=False):
+    """What a net runs on: "auto" (a GPU where one runs), "reference", "cpu" or "cuda"; processor threads, 0 for all."""
+
+    backend: str
+    threads: int
+
+
+def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, **machine: Unpack[Machine]) -> Network:
+    """Return the net of a checkpoint of any generation: a file, or the newest in a folder. Nothing in it is executed.
 
     ``mean`` is what to subtract from pictures: an array, one number, or a folder with batches.meta; without it, that of
-    the checkpoint, or of the data folder it names. Raises ``CheckpointError``.
+    the checkpoint, or of the data folder it names. ``machine`` is ``backend`` and ``threads``. Raises ``CheckpointError``.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -61,9 +68,7 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     file, checkpoint, _ = find_latest(path, load_checkpoint)
     files = checkpoint.files(str(file))
     graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
-    be = make_backend(backend, threads)
-    check_backend_memory(graph, be, minibatch, training=False)
-    net = Net(graph, be, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers)
+    net = _make_net(graph, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers, **machine)
     restore_streams(net, checkpoint)
     network = Network(net, files, Preprocessor.of(graph, checkpoint), checkpoint.position())
     if mean is not None:
@@ -79,23 +84,36 @@ def build(
     classes: int = 0,
     seed: int = 0,
     minibatch: int = 128,
-    backend: str = "auto",
-    threads: int = 0,
     dialect: str = "auto",
+    **machine: Unpack[Machine],
 ) -> Network:
-    """A net with fresh weights from layer files: paths, names of shipped files, or their text.
+    """Return a net with fresh weights from layer files: paths, names of shipped files, or their text.
 
     ``side`` is that of the pictures it is for (by default 224 with 100 classes and more, else 32 or the next that fits).
-    Raises ``LayerFileError`` with every mistake in the files.
+    ``machine`` is ``backend`` and ``threads``. Raises ``LayerFileError`` with every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
     """
-    files = _files(definition, params)
+    files = _layer_files(definition, params)
     graph = synthesize(lambda: parse(files, dialect), (side,) if side else (), classes).graph
+    return Network(_make_net(graph, minibatch, seed, **machine), files, Preprocessor.of(graph), Position())
+
+
+def _make_net(graph: Graph, minibatch: int, seed: int, state: Any = None, backend: str = "auto", threads: int = 0) -> Net:
     be = make_backend(backend, threads)
     check_backend_memory(graph, be, minibatch, training=False)
-    return Network(Net(graph, be, minibatch, seed), files, Preprocessor.of(graph), Position())
+    return Net(graph, be, minibatch, seed, state)
+
+
+def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFiles:
+    """Layer files from paths or from texts, which have several lines."""
+    if "\n" not in str(definition):
+        return LayerFiles.open(definition, params)
+    text = str(params) if params is not None else None
+    if text is not None and "\n" not in text:
+        text = Path(text).read_text()
+    return LayerFiles(str(definition), "definition", text, "parameters")
 
 
 class Network:
@@ -276,7 +294,7 @@ class Network:
         return provider
 
     def _run(self, matrix: np.ndarray, layer: str) -> np.ndarray:
-        """The outputs of ``layer`` for one minibatch, (N, outputs); zeros for labels, which they do not depend on."""
+        """Return outputs of ``layer`` for a minibatch, (N, outputs); for labels, of which they are independent, zeros."""
         dims, cases = self.graph.data_dims, matrix.shape[1]
         blanks = [np.zeros((dims.get(i, 1), cases), np.float32) for i in range(1, max(dims) + 1)]
         self.net.forward([matrix, *blanks], cases, Mode.FEATURE, keep=[layer])
@@ -295,16 +313,6 @@ class Network:
             yield images[start:stop]
 
     def _prediction_layer(self) -> str:
-        """The layer that the first cost compares with labels; without costs the last."""
+        """Return the name of the layer that the first cost compares with labels; without costs, of the last."""
         cost = next(iter(self.graph.costs), None)
         return cost.sources[-1].name if cost else list(self.graph.layers)[-1]
-
-
-def _files(definition: str | Path, params: str | Path | None) -> LayerFiles:
-    """Layer files from paths or from texts, which have several lines."""
-    if "\n" in str(definition):
-        text = str(params) if params is not None else None
-        if text is not None and "\n" not in text:
-            text = Path(text).read_text()
-        return LayerFiles(str(definition), "definition", text, "parameters")
-    return LayerFiles.open(definition, params)

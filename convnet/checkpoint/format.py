@@ -23,6 +23,8 @@ from convnet.options import Options
 from convnet.pickles import text_of
 
 VERSION = 1  # of what this project adds
+# What the originals saved of a position, under their names.
+_HISTORY = {"epoch": "epoch", "batch": "batchnum", "train_outputs": "train_outputs", "test_outputs": "test_outputs"}
 
 
 def pack(
@@ -48,10 +50,11 @@ def pack(
         "noise_state": _plain(net.noise.bit_generator.state),
         "moments": _moments(net),
         "pending": _pending(net),
-        "position": position.rest(),
+        "position": {name: value for name, value in vars(position).items() if name not in _HISTORY},
         "data": data,
     }
-    return {"model_state": {**position.history(), "layers": layers, "convnet": own}, "op": options.as_dict()}
+    history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
+    return {"model_state": {**history, "layers": layers, "convnet": own}, "op": options.as_dict()}
 
 
 def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True) -> None:

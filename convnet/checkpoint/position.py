@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 Costs = dict[str, list[float]]  # sums over cases, by cost layer
-_HISTORY = {"epoch": "epoch", "batchnum": "batch", "train_outputs": "train_outputs", "test_outputs": "test_outputs"}
-_OWN = ("batches_done", "minibatches", "costs", "cases", "tests_done", "test_batches", "tests_at")
 
 
 @dataclass
@@ -48,17 +45,9 @@ class Position:
         """Forget the batch under way."""
         self.minibatches, self.costs, self.cases = 0, {}, 0
 
-    def history(self) -> dict[str, Any]:
-        """Return what the originals saved, by their names."""
-        return {name: getattr(self, own) for name, own in _HISTORY.items()}
-
-    def rest(self) -> dict[str, Any]:
-        """Return what they did not save."""
-        return {name: getattr(self, name) for name in _OWN}
-
 
 def batches_done(epoch: int, batch: int, batches: Sequence[int]) -> int:
-    """Number of batches finished at ``batch`` of ``epoch`` of a run over ``batches``; no original stored it (io 2.3)."""
+    """Return the number of batches finished at ``batch`` of ``epoch`` of a run over ``batches``; no original stored it (io 2.3)."""
     return max(0, len(batches) * (epoch - 1) + batch - batches[0] + 1) if epoch else 0
 
 

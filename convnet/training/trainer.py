@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from typing import NamedTuple
 
 from convnet.checkpoint import Costs, Position
 from convnet.data.provider import Batch, Provider, cut
 from convnet.net.net import Inputs, Net
 from convnet.training.plan import ScheduledBatch
 
-
-class Minibatch(NamedTuple):
-    """``cases`` cases of a data batch, as minibatch ``number`` of ``total``, and what is known of the inputs to come."""
-
-    inputs: Inputs
-    next_inputs: Inputs
-    cases: int
-    number: int
-    total: int
+Minibatch = tuple[Inputs, Inputs, int, int, int]  # inputs, those to come, cases, number of how many
 
 
 class Trainer:
@@ -104,7 +95,7 @@ class Feed:
                 self._next_inputs = batch.minibatch(*bounds[number])
             else:
                 self._next_inputs = self._first_of(following)
-            yield Minibatch(inputs, self._next_inputs, stop - start, number, len(bounds))
+            yield inputs, self._next_inputs, stop - start, number, len(bounds)
 
     def _first_of(self, following: Future[Batch] | None) -> Inputs:
         if following is None or not following.done() or following.exception():
