@@ -95,7 +95,7 @@ def find_latest(path: str | Path, read: Callable[[Path], T]) -> tuple[Path, T, l
         if not dated:
             raise CheckpointError(f"no checkpoint in {path}; checkpoints are named EPOCH.BATCH, for example 1.5")
         path, names = dated[-1], CheckpointFolder(dated[-1]).names()
-    errors = []
+    errors: list[CheckpointError] = []
     for name in reversed(names):
         try:
             return name, read(name), [f"{error}; falling back on the one before" for error in errors]

@@ -53,7 +53,8 @@ def check_grads(inputs: RunInputs, printer: Printer) -> int:
     net = Net(graph, be, cases, options.seed, state, checking=True)
     printer.line(_heading(inputs, be, provider, cases))
     with np.errstate(all="ignore"):
-        return _check_all(net, batch.minibatch(0, cases), cases, options.compat, printer)
+        generation = Generation(options.compat) if options.compat else None
+        return _check_all(net, batch.minibatch(0, cases), cases, generation, printer)
 
 
 def _weigh_costs(graph: Graph) -> None:
@@ -82,7 +83,7 @@ def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
     return state
 
 
-def _check_all(net: Net, inputs: Inputs, cases: int, generation: Generation, printer: Printer) -> int:
+def _check_all(net: Net, inputs: Inputs, cases: int, generation: Generation | None, printer: Printer) -> int:
     step, tolerance = (original_step(generation), COMPAT_TOLERANCE) if generation else (1e-6, TOLERANCE)
     failures = total = 0
     for check in each_check(net, inputs, cases, step, one_sided=bool(generation), samples=0):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from convnet.checkpoint import Costs, add_costs
-from convnet.generation import COMPAT, Compat
+from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
@@ -27,16 +27,24 @@ _END_RULE = "======================================================="
 class Printer:
     """Prints to ``out``; a line per minibatch only where ``out`` is a terminal."""
 
-    def __init__(self, outputs: Outputs | None = None, compat: Compat = COMPAT[""], out: TextIO | None = None) -> None:
-        self.outputs, self.compat, self.out = outputs or Outputs(), compat, out or sys.stdout
+    def __init__(self, out: TextIO | None = None) -> None:
+        self.out = out or sys.stdout
         self.live = self.out.isatty()
+        self.outputs, self.compat = Outputs(), COMPAT[""]
         self._shown = 0  # characters of the progress line
+        self._is_open = False  # whether a line is begun
 
     def line(self, text: str = "", end: str = "\n") -> None:
         """Print ``text``, over whatever progress line stands there."""
         self._clear()
         self.out.write(text + end)
         self.out.flush()
+        self._is_open = not end.endswith("\n")
+
+    def end_line(self) -> None:
+        """End the line that is begun, if one is."""
+        if self._is_open:
+            self.line()
 
     # -- start
 
@@ -60,12 +68,12 @@ class Printer:
         training = not options.test_only
         self.line(RULE)
         self.line("Training ConvNet" if training else "Testing ConvNet")
-        width = max(len(option.help) for option in OPTIONS)
+        width = max(len(option.description) for option in OPTIONS)
         shown = [(option, _option_text(getattr(options, option.name))) for option in OPTIONS]
         value_width = max(len(text) for option, text in shown if option.name not in options.given)
-        for option, text in sorted(shown, key=lambda pair: pair[0].help):
+        for option, text in sorted(shown, key=lambda pair: pair[0].description):
             mark = "" if option.name in options.given else "[DEFAULT]"
-            self.line(f"{option.help:<{width}}: {text:<{value_width}} {mark}")
+            self.line(f"{option.description:<{width}}: {text:<{value_width}} {mark}")
         self.line(RULE)
         self.line(f"Running on {device}")
         self.line(f"Current time: {time.asctime()}")
