@@ -82,7 +82,7 @@ def test_mistakes(arguments, words):
 def test_modes_are_not_inherited():
     """A run that goes on from a checkpoint of a test does not test only (io 10.13)."""
     modes = {"test_only", "force_save", "multiview_test", "test_out", "write_features", "conv_to_local", "check_grads"}
-    completed = options.complete({}, dict.fromkeys(modes, "set") | {"mini": 64})
+    completed = options.Options.of({}, dict.fromkeys(modes, "set") | {"mini": 64}).as_dict()
     assert completed["mini"] == 64 and not any(completed[name] == "set" for name in modes)
 
 

@@ -15,11 +15,13 @@ from typing import Any
 
 from convnet.cli.check_grads import check_grads
 from convnet.cli.common import Parser, add_option, print_problems, run_verb
+from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
+from convnet.training.costs import Outputs
 from convnet.training.log import Printer
-from convnet.training.session import Opening, Session
-from convnet.training.trainer import Trainer
+from convnet.training.run import Run
+from convnet.training.session import RunInputs, Session
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
@@ -65,35 +67,31 @@ def run(given: dict[str, Any]) -> int:
 
 
 def _run(given: dict[str, Any], printer: Printer) -> int:
-    opening = Opening.of(given)
-    if given.get("check_grads"):
-        return check_grads(opening, printer)
-    session = Session.open(opening)
-    graph = session.shape()
-    print_problems(graph.warnings)
-    graph = session.prepare(graph, printer)
-    backends = session.backends(graph)
+    inputs = RunInputs.open(given)
+    if inputs.options.check_grads:
+        return check_grads(inputs, printer)
+    session = Session.open(inputs)
+    print_problems(session.graph.warnings)
+    session.check_costs()
+    printer.outputs, printer.compat = Outputs.of(session.graph), COMPAT[session.options.compat]
+    if session.checkpoint is None:
+        printer.layers(session.graph)
+    for line in session.apply_edits():
+        printer.line(line)
+    backends, remarks = session.backends()
     printer.importing(backends[0].name)
-    net = session.net(graph, backends)
-    tester = session.tester(net)
-    options = session.options
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
-    printer.banner(options, given, device, str(session.folder.path), training=not options["test_only"])
-    for remark in session.remarks:
-        printer.note(remark)
-    if options["write_features"]:
-        for file in session.write_features(net):
+    work = Run(session, session.net(backends), printer)
+    printer.banner(session.options, device, session.folder.path)
+    for remark in [*session.remarks, *remarks]:
+        printer.line(remark)
+    if session.options.write_features:
+        for file in session.write_features(work.net):
             printer.line(f"Wrote feature file {file}")
-        return 0
-    trainer = Trainer(
-        net, session.files, session.plan, session.train, tester, session.folder, options, printer, session.position
-    )
-    if options["test_only"]:
-        trainer.test_once()
-        return 0
-    path = trainer.run()
-    if path is not None:
-        _print_next(printer, path, graph)
+    elif session.options.test_only:
+        work.test_once()
+    elif saved := work.run():
+        _print_next(printer, saved, session.graph)
     return 0
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.checkpoint import find_latest, load, unpack_layers
+from convnet.checkpoint import Checkpoint, find_latest, load
 from convnet.cli.common import Parser, add_option, print_problems, run_verb
 from convnet.cli.run import run
 from convnet.drawing.curves import Curves, draw_cost, load_pyplot
@@ -107,10 +107,10 @@ def _data_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in _DATA_OPTIONS if name in args}
 
 
-def _show_filters(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     towers = [
         filters_of(layer, args.input_idx, args.channels, args.local_plane)
-        for layer in _towers(unpack_layers(checkpoint), args.show_filters)
+        for layer in _towers(checkpoint.layers, args.show_filters)
     ]
     filters = np.concatenate(towers, axis=-1)
     if args.yuv_to_rgb and len(filters) == 3:
@@ -130,18 +130,18 @@ def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]
     raise OptionError(f"no layer '{name}' in the checkpoint" + did_you_mean(name, layers))
 
 
-def _show_cost(checkpoint: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+def _show_cost(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     curves = Curves.of(checkpoint, args.show_cost, args.cost_idx, bool(args.smooth_test_errors))
     draw_cost(curves, f"{args.show_cost}[{args.cost_idx}]", out)
 
 
-def _show_preds(_: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+def _show_preds(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     pyplot = load_pyplot()  # or say at once that it is missing
     cases = predictions(_test_set(args), args.show_preds, bool(args.only_errors), args.seed)
     draw_predictions(cases, f"{'Mistaken' if args.only_errors else 'Random'} test samples", out, pyplot)
 
 
-def _show_maps(_: dict[str, Any], args: argparse.Namespace, out: Path) -> None:
+def _show_maps(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     maps = feature_maps(_test_set(args), args.show_maps, args.seed)
     draw_mosaic(maps_mosaic(maps), args.zoom).save(out)
 
@@ -153,7 +153,7 @@ def _test_set(args: argparse.Namespace) -> TestSet:
     return test_set
 
 
-_PICTURES: dict[str, Callable[[dict[str, Any], argparse.Namespace, Path], None]] = {
+_PICTURES: dict[str, Callable[[Checkpoint, argparse.Namespace, Path], None]] = {
     "show_filters": _show_filters,
     "show_cost": _show_cost,
     "show_preds": _show_preds,

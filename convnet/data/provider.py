@@ -153,17 +153,11 @@ def cut(cases: int, size: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + size, cases)
 
 
-def minibatches(
-    batch: Batch, size: int, first: int = 0, opening: Sequence[Any] = (), after: Callable[[], Sequence[Any]] = tuple
-) -> Iterator[tuple[Sequence[Any], Sequence[Any], int]]:
-    """(matrices, those of the minibatch to come, cases) of every minibatch from number ``first`` on.
-
-    ``opening`` are the matrices of the first where somebody has made them already; ``after`` gives those that come after the
-    last.
-    """
-    pieces = list(cut(batch.cases, size))[first:]
-    next_inputs = opening
-    for at, (start, stop) in enumerate(pieces):
-        matrices = next_inputs or batch.minibatch(start, stop)
-        next_inputs = batch.minibatch(*pieces[at + 1]) if at + 1 < len(pieces) else after()
-        yield matrices, next_inputs, stop - start
+def minibatches(batch: Batch, size: int) -> Iterator[tuple[Sequence[Any], Sequence[Any], int]]:
+    """Yield (matrices, those of the minibatch to come, cases) of every minibatch of a batch."""
+    bounds = list(cut(batch.cases, size))
+    next_inputs: Sequence[Any] = ()
+    for number, (start, stop) in enumerate(bounds, 1):
+        inputs = next_inputs or batch.minibatch(start, stop)
+        next_inputs = batch.minibatch(*bounds[number]) if number < len(bounds) else ()
+        yield inputs, next_inputs, stop - start

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.checkpoint import history_of, position_of, stored_option, unpack_layers
+from convnet.checkpoint import Checkpoint
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.training.costs import Outputs
 
@@ -24,18 +24,17 @@ class Curves:
     epoch: int
 
     @classmethod
-    def of(cls, checkpoint: dict[str, Any], name: str, index: int, smooth: bool) -> Curves:
+    def of(cls, checkpoint: Checkpoint, name: str, index: int, smooth: bool) -> Curves:
         """Read a checkpoint's history; ``smooth`` means over as many tests as there are test batches."""
-        history, position = history_of(checkpoint), position_of(checkpoint)
-        outputs = Outputs.of_stored(unpack_layers(checkpoint))
-        shown = ([outputs.shown(*pair) for pair in history[key]] for key in ("train_outputs", "test_outputs"))
+        position, outputs = checkpoint.position(), Outputs.of_stored(checkpoint.layers)
+        shown = ([outputs.shown(*pair) for pair in pairs] for pairs in (position.train_outputs, position.test_outputs))
         train, test = (_curve(costs, name, index) for costs in shown)
         if smooth:
-            window = max(1, len(stored_option(checkpoint, "test_range") or [1]))
+            window = max(1, len(checkpoint.option("test_range") or [1]))
             test = [float(np.mean(test[max(0, i - window + 1) : i + 1])) for i in range(len(test))]
-        period = stored_option(checkpoint, "test_freq") or max(1, len(train) // max(1, len(test)))
-        tested_at = position.get("tests_at") or [period * (i + 1) for i in range(len(test))]
-        return cls(train, test, tested_at, len(stored_option(checkpoint, "train_range") or train) or 1)
+        period = checkpoint.option("test_freq") or max(1, len(train) // max(1, len(test)))
+        tested_at = position.tests_at or [period * (i + 1) for i in range(len(test))]
+        return cls(train, test, tested_at, len(checkpoint.option("train_range") or train) or 1)
 
 
 def _curve(outputs: Sequence[dict[str, list[float]]], name: str, index: int) -> list[float]:

@@ -18,8 +18,7 @@ from convnet.data.provider import cut
 from convnet.drawing.filters import mosaic, scale
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.layers.data import Data
-from convnet.training.log import Printer
-from convnet.training.session import Opening, Session
+from convnet.training.session import RunInputs, Session
 
 _CASES = 8  # two rows of four
 _BARS = 5
@@ -41,11 +40,13 @@ class TestSet:
     __test__ = False
 
     def __init__(self, load_file: str, options: dict[str, Any]) -> None:
-        session = Session.open(Opening.of({"load_file": load_file, "test_only": 1, **options}))
+        session = Session.open(RunInputs.open({"load_file": load_file, "test_only": 1, **options}))
+        session.check_costs()
         self.provider = session.test
-        self.number: int = session.options["test_range"][0]
-        self.graph = session.prepare(session.shape(), Printer())
-        self.net = session.net(self.graph, session.backends(self.graph))
+        self.number = session.plan.test[0]
+        self.graph = session.graph
+        backends, _ = session.backends()
+        self.net = session.net(backends)
 
     def outputs(self, names: Sequence[str], max_cases: int = 0) -> list[np.ndarray]:
         """Return outputs (features, N) of layers for the first test batch, or its first ``max_cases`` cases."""

@@ -44,7 +44,7 @@ def newest(save):
 def weights_of(save):
     """Every array that learns, by layer and name."""
     arrays = {}
-    for name, layer in checkpoint.unpack_layers(newest(save)[1]).items():
+    for name, layer in newest(save)[1].layers.items():
         for key in ("weights", "weightsInc", "biases", "biasesInc"):
             held = layer.get(key, [])
             for i, array in enumerate(held if isinstance(held, list) else [held]):
@@ -206,7 +206,7 @@ def test_parameters_are_read_anew_when_resuming(place, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "layer-params-small.cfg has changed" in out and "its new values hold" in out
     assert "layers-small.cfg has changed" in out and "the file is not read" in out
-    stored = checkpoint.unpack_layers(newest(tmp_path)[1])["conv1"]
+    stored = newest(tmp_path)[1].layers["conv1"]
     assert stored["epsW"][0]["params"]["base"] == 0.002 and stored["filters"] == 8
 
 
