@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -31,11 +32,12 @@ class Parser(argparse.ArgumentParser):
         """Parse arguments, by default the process's; raises ``OptionError``."""
         words = list(sys.argv[1:] if arguments is None else arguments)
         # argparse would first complain of what is missing, which may be what is misspelt.
-        if faults := [fault for word in words if (fault := self._fault(word))]:
+        if faults := [fault for word in takewhile("--".__ne__, words) if (fault := self._fault(word))]:
             raise OptionError("; ".join(faults))
         args, others = self.parse_known_args(words)
         if others:
-            raise OptionError("; ".join(f"unexpected argument '{word}'" for word in others))
+            kinds = ("unknown option" if word.startswith("-") else "unexpected argument" for word in others)
+            raise OptionError("; ".join(f"{kind} '{word}'" for kind, word in zip(kinds, others, strict=True)))
         return args
 
     def _fault(self, word: str) -> str:
