@@ -29,7 +29,8 @@ from convnet.checkpoint import find_latest, history_of, layer_files, pack, posit
 from convnet.checkpoint import load as read_checkpoint
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.format import tree_of
-from convnet.data.provider import Provider, Request, cut, minibatches
+from convnet.data.loader import batch_bounds, minibatches
+from convnet.data.provider import Provider, Request
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
 from convnet.errors import CheckpointError, ConvnetError, DataError, did_you_mean
@@ -97,7 +98,7 @@ def build(
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
     """
     files = _files(definition, params)
-    fitted = synthesize(lambda: parse(files, dialect), (side,) if side else (), classes)
+    fitted = synthesize(parse(files, dialect), (side,) if side else (), classes)
     be = make_backend(backend, threads)
     check_backend_memory(fitted.graph, be, minibatch, training=False)
     net = Net(fitted.graph, be, minibatch, seed)
@@ -300,13 +301,13 @@ class Network:
     def _minibatches(self, images: Images) -> Iterator[Images]:
         """``images`` in portions that the net takes at once."""
         if isinstance(images, np.ndarray) and images.ndim == 2:
-            for start, stop in cut(images.shape[1], self.net.minibatch):
+            for start, stop in batch_bounds(images.shape[1], self.net.minibatch):
                 yield images[:, start:stop]
             return
         several = isinstance(images, Sequence) and not isinstance(images, str)
         several |= isinstance(images, np.ndarray) and (images.ndim == 4 or images.shape[-1] != self.feeding.channels)
         images = images if several else [images]
-        for start, stop in cut(len(images), self.net.minibatch):
+        for start, stop in batch_bounds(len(images), self.net.minibatch):
             yield images[start:stop]
 
     def _with_blanks(self, matrix: np.ndarray) -> list[np.ndarray]:

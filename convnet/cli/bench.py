@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") ->
     try:
         args = _parser(prog).parse_args(arguments)
         files = LayerFiles.open(args.layer_def, args.layer_params or None)
-        fitted = synthesize(lambda: parse(files))
+        fitted = synthesize(parse(files))
         backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
         report = measure(fitted.graph, fitted.matrices(args.mini), backends, args.mini, args.steps, args.warmup)
     except ConvnetError as error:

@@ -56,7 +56,7 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
     from convnet.net.net import Net
 
     files = LayerFiles.open(definition, params)
-    graph = synthesize(lambda: parse(files)).graph
+    graph = synthesize(parse(files)).graph
     if layer not in graph.layers:
         raise OptionError(f"no layer '{layer}' in {definition}" + did_you_mean(layer, graph.layers))
     recorder = Recorder(math)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from convnet.data.provider import Provider, cut
+from convnet.data.loader import batch_bounds
+from convnet.data.provider import Provider
 from convnet.errors import ConvnetError, OptionError, nearest
 from convnet.net.net import Net
 from convnet.training.log import Printer
@@ -54,7 +55,7 @@ class TestSet:
         """Outputs (features, N) of layers for the first test batch, or its first ``most`` cases."""
         batch = self.provider.batch(1, self.number)
         parts = []
-        for start, stop in cut(min(batch.cases, most or batch.cases), self.net.minibatch):
+        for start, stop in batch_bounds(min(batch.cases, most or batch.cases), self.net.minibatch):
             self.net.test(batch.minibatch(start, stop), stop - start, keep=names)
             parts.append([self.net.output(name) for name in names])
         return [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]

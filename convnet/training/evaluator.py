@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from convnet import pickles
-from convnet.data.provider import Batch, Provider, cut, minibatches
+from convnet.data.loader import batch_bounds, minibatches
+from convnet.data.provider import Batch, Provider
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
@@ -70,7 +71,7 @@ class Tester:
             for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
                 yield self.net.test(inputs, cases, keep, next_inputs), cases
             return
-        for start, stop in cut(batch.cases, self.net.minibatch):
+        for start, stop in batch_bounds(batch.cases, self.net.minibatch):
             views = (batch.minibatch(start, stop, view) for view in range(batch.views))
             yield self.net.test_views(views, batch.views, stop - start, keep), stop - start
 
@@ -124,7 +125,7 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
         for inputs, next_inputs, cases in minibatches(batch, net.minibatch):
             net.test(inputs, cases, [name], next_inputs)
             rows.append(net.output(name).T)
-            labels.append(inputs[1] if len(inputs) > 1 else np.zeros((1, cases), np.float32))
+            labels.append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
         part = {"data": np.ascontiguousarray(np.concatenate(rows)), "labels": np.concatenate(labels, axis=1)}
         paths.append(_save(folder / f"data_batch_{number}", part))
     meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,11 @@ from types import FrameType
 from typing import Any
 
 from convnet.checkpoint import CheckpointFolder, pack
-from convnet.data.provider import Batch, Provider, cut, minibatches
+from convnet.data.loader import NO_MINIBATCH, Loader, Minibatch
+from convnet.data.provider import Provider
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.graph.loading import LayerFiles
-from convnet.net.net import Inputs, Net
+from convnet.net.net import Net
 from convnet.training.costs import Costs, add_costs
 from convnet.training.evaluator import Tester
 from convnet.training.log import Printer
@@ -121,35 +121,6 @@ class Stopper:
                 signal.signal(number, handler)
 
 
-class Loader:
-    """Loads the batch after the one in use in a thread of its own."""
-
-    def __init__(self, provider: Provider) -> None:
-        self.provider = provider
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
-        self._ahead: tuple[tuple[int, int], Future[Batch]] | None = None
-
-    def get(self, epoch: int, number: int) -> Batch:
-        """The batch; waits for it. Raises ``DataError``."""
-        if self._ahead and self._ahead[0] == (epoch, number):
-            return self._ahead[1].result()
-        return self.provider.batch(epoch, number)
-
-    def prepare(self, epoch: int, number: int) -> None:
-        """Begin to load a batch."""
-        self._ahead = ((epoch, number), self._thread.submit(self.provider.batch, epoch, number))
-
-    def loaded(self, epoch: int, number: int) -> Batch | None:
-        """The batch, if it has been loaded already."""
-        if not self._ahead or self._ahead[0] != (epoch, number):
-            return None
-        future = self._ahead[1]
-        return future.result() if future.done() and not future.exception() else None
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-
 class Trainer:
     """Runs a net over data; see the module."""
 
@@ -166,11 +137,10 @@ class Trainer:
         position: Position | None = None,
     ) -> None:
         self.net, self.files, self.plan, self.folder, self.options, self.print = net, files, plan, folder, options, printer
-        self.loader, self.tester = Loader(train), tester
+        self.loader, self.tester = Loader(train, plan.minibatch), tester
         self.position = position or Position()
         self.stopper = Stopper()
         self._saved_at: tuple[int, int] | None = None
-        self._opening: dict[tuple[int, int], Inputs] = {}  # the first minibatch of the batch to come, brought ahead
 
     def run(self) -> Path | None:
         """Train to the end of the plan, or until told to stop; returns the last checkpoint's path.
@@ -228,28 +198,23 @@ class Trainer:
 
     def _train_batch(self, epoch: int, number: int, progress: float) -> bool:
         """Train on one data batch from where it was left; False if told to stop before its end."""
-        batch = self.loader.get(epoch, number)
-        after = Position(epoch, number).following(self.plan.train)
-        self.loader.prepare(*after)
-        total, first = len(list(cut(batch.cases, self.plan.minibatch))), self.position.minibatches
-        opening = self._opening.get((epoch, number), ()) if first == 0 else ()
-        pieces = minibatches(batch, self.plan.minibatch, first, opening, lambda: self._opening_of(*after))
-        for done, (inputs, next_inputs, cases) in enumerate(pieces, first + 1):
-            costs = self.net.train(inputs, cases, progress, next_inputs)
-            self._count(costs, cases)
-            self.print.minibatch(epoch, number, done, total, costs, cases)
-            if self.stopper.wanted and done < total:
+        parts, after = self.loader.get(epoch, number), Position(epoch, number).following(self.plan.train)
+        self.loader.start(*after)
+        for done in range(self.position.minibatches + 1, len(parts) + 1):
+            part = parts[done - 1]
+            following = parts[done] if done < len(parts) else self._first_of(*after)
+            costs = self.net.train(part.inputs, part.cases, progress, following.inputs)
+            self._count(costs, part.cases)
+            self.print.minibatch(epoch, number, done, len(parts), costs, part.cases)
+            if self.stopper.wanted and done < len(parts):
                 return False
         return True
 
-    def _opening_of(self, epoch: int, number: int) -> Inputs:
+    def _first_of(self, epoch: int, number: int) -> Minibatch:
         """The first minibatch of the next batch, if that is loaded and no test comes before it."""
-        self._opening.clear()
-        batch = self.loader.loaded(epoch, number)
-        if batch is None or (self.position.batches_done + 1) % self.plan.test_freq == 0:
-            return ()
-        self._opening[epoch, number] = batch.minibatch(*next(cut(batch.cases, self.plan.minibatch)))
-        return self._opening[epoch, number]
+        if (self.position.batches_done + 1) % self.plan.test_freq == 0:
+            return NO_MINIBATCH
+        return self.loader.first(epoch, number)
 
     def _count(self, costs: Costs, cases: int) -> None:
         position = self.position

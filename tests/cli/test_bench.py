@@ -36,7 +36,7 @@ def test_every_layer_and_pass_is_timed(capsys):
 def test_on_a_card_what_is_short_is_repeated(monkeypatch):
     """Layers' passes are captured for that, but for those that vary; weights stay what they are."""
     be = Cuda(device := EmulatedDevice())
-    fitted = synthesize(lambda: parse(LayerFiles(SMALL_NET, "net.cfg", SMALL_PARAMS, "params.cfg")))
+    fitted = synthesize(parse(LayerFiles(SMALL_NET, "net.cfg", SMALL_PARAMS, "params.cfg")))
     replayed, weights = [], []
     replay, begin = device.replay, Net.begin_step
     monkeypatch.setattr(device, "replay", lambda captured: (replayed.append(captured), replay(captured)))
@@ -97,7 +97,7 @@ def test_listing_holds_every_pass():
 
 @pytest.mark.parametrize("definition", ["layers-imagenet.cfg", "layers-cifar10-11pct.cfg"])
 def test_every_layer_can_be_listed(definition):
-    graph = synthesize(lambda: parse(LayerFiles.open(definition, None))).graph
+    graph = synthesize(parse(LayerFiles.open(definition, None))).graph
     for name, layer in graph.layers.items():
         listed = kernels.launches_of(definition, None, name, 4)
         assert bool(listed) == (layer.type not in ("data", "concat")), name
