@@ -96,7 +96,7 @@ def run_once(fitted, monkeypatch, cases):
             trained = weights.learning.base > 0 and name in connected
             assert (weights.contributions > 0) == trained, name
             if trained:
-                gradient = weights.inc if weights.folding else weights.grad
+                gradient = weights.inc if weights.accumulates_into_momentum else weights.grad
                 assert np.isfinite(gradient).all() and gradient.any(), f"{name}: no gradient arrives"
     net.update()
     net.check_weights()

@@ -29,8 +29,7 @@ from convnet.checkpoint import find_latest, history_of, layer_files, pack, posit
 from convnet.checkpoint import load as read_checkpoint
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.format import tree_of
-from convnet.data.loader import batch_bounds, minibatches
-from convnet.data.provider import Provider, Request
+from convnet.data.provider import Provider, Request, batch_bounds, minibatches
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
 from convnet.errors import CheckpointError, ConvnetError, DataError, did_you_mean
@@ -38,7 +37,7 @@ from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.modes import Mode
-from convnet.net.memory_check import check_backend_memory
+from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
 from convnet.storage import write_atomically
 from convnet.training.costs import Costs, Outputs, add_costs
@@ -67,7 +66,7 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
         dialect = generation_of(layers)
     graph = build_graph(files, dims, classes, tree, dialect)
     be = make_backend(backend, threads)
-    check_backend_memory(graph, be, minibatch, training=False)
+    check_memory(graph, [be], minibatch, training=False)
     net = Net(graph, be, minibatch, int((own or {}).get("seed", 0)), layers)
     restore_streams(net, checkpoint)
     position = Position.restored(history_of(checkpoint), position_of(checkpoint), 1)
@@ -100,7 +99,7 @@ def build(
     files = _files(definition, params)
     fitted = synthesize(parse(files, dialect), (side,) if side else (), classes)
     be = make_backend(backend, threads)
-    check_backend_memory(fitted.graph, be, minibatch, training=False)
+    check_memory(fitted.graph, [be], minibatch, training=False)
     net = Net(fitted.graph, be, minibatch, seed)
     return Network(net, files, Feeding.of(fitted.graph), Position())
 

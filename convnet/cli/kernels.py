@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,8 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
     from convnet.data.random import synthesize
     from convnet.graph.loading import LayerFiles, parse
     from convnet.net.dry_run import blank_inputs, empty_state
-    from convnet.net.net import Net
+    from convnet.net.net import Net, Work
+    from convnet.net.node import Node
 
     files = LayerFiles.open(definition, params)
     graph = synthesize(parse(files)).graph
@@ -63,18 +64,13 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
     net = Net(graph, Cuda(recorder), minibatch=mini, state=empty_state(graph))
     launches: list[Launch] = []
 
-    def noting(work: Callable[..., None]) -> Callable[..., None]:
-        def noted(*args: Any) -> None:
-            begun = len(recorder.seen)
-            work(*args)
-            launches.extend(Launch(*seen) for seen in recorder.seen[begun:])
+    def record(node: Node, kind: str, work: Work) -> None:  # noqa: ARG001 (every kind)
+        start = len(recorder.seen)
+        work()
+        if node.layer.name == layer:
+            launches.extend(Launch(*seen) for seen in recorder.seen[start:])
 
-        return noted
-
-    node: Any = net.nodes[layer]
-    node.forward, node.backward = noting(node.forward), noting(node.backward)
-    for weights in node.all_weights:
-        weights.update = noting(weights.update)
+    net.around = record
     net.train(blank_inputs(graph, mini), mini)
     return launches
 

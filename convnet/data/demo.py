@@ -104,12 +104,6 @@ def attributes(label: int) -> tuple[int, int, int]:
     return label % 10, (label // 10 + label) % 10, (label // 100 + label) % 10
 
 
-def frequencies(classes: int) -> np.ndarray:
-    """Return the probability of each class: Zipf's law."""
-    weights = 1.0 / np.arange(1, classes + 1)
-    return weights / weights.sum()
-
-
 def class_name(label: int) -> str:
     """Return ``plain red disc`` for class 0."""
     shape, color, texture = attributes(label)
@@ -118,7 +112,8 @@ def class_name(label: int) -> str:
 
 def write_batch(path: Path, number: int, classes: int, side: int, threads: int) -> None:
     """Draw and write one batch; its pictures depend on ``number`` alone."""
-    labels = np.random.default_rng([number, 1]).choice(classes, BATCH_CASES, p=frequencies(classes))
+    frequencies = 1.0 / np.arange(1, classes + 1)  # Zipf's law
+    labels = np.random.default_rng([number, 1]).choice(classes, BATCH_CASES, p=frequencies / frequencies.sum())
 
     def picture(case: int) -> bytes:
         random = np.random.default_rng([number, 2, case])

@@ -20,8 +20,8 @@ from PIL import Image
 
 from convnet import pickles
 from convnet.data.images import color_axes
-from convnet.data.loader import batch_bounds
 from convnet.data.pictures import UNREADABLE, resize_and_crop
+from convnet.data.provider import batch_bounds
 from convnet.errors import DataError
 from convnet.storage import write_atomically
 

@@ -1,4 +1,4 @@
-"""What every data provider gives: dimensions, classes, and numbered batches.
+"""What every data provider gives: dimensions, classes, and numbered batches that are split into minibatches.
 
 A provider's matrices are (features, cases), cases in columns, as the originals' were (io 6.1). Batches come in a fixed
 order; what is random about one (crops, mirrors, noise) is a function of (seed, epoch, batch number) alone, so that a
@@ -8,10 +8,10 @@ resumed run sees what an uninterrupted one would have seen.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -145,6 +145,34 @@ class FolderProvider(Provider):
         if number not in self.files:
             self.check_range([number], "data")
         return list(zip(self.files[number], read_batch(self.files[number]), strict=True))
+
+
+class Minibatch(NamedTuple):
+    """The matrices of some cases, and their number."""
+
+    inputs: list[Matrix]
+    cases: int
+
+
+NO_MINIBATCH = Minibatch([], 0)
+
+
+def batch_bounds(cases: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
+    for start in range(0, cases, size):
+        yield start, min(start + size, cases)
+
+
+def split(batch: Batch, size: int) -> list[Minibatch]:
+    """Return the minibatches of a batch, which are views of it. What was prefetched is known by being the same object."""
+    return [Minibatch(batch.minibatch(start, stop), stop - start) for start, stop in batch_bounds(batch.cases, size)]
+
+
+def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Matrix], int]]:
+    """Yield (inputs, inputs of the minibatch that follows, cases) of every minibatch."""
+    parts = split(batch, size)
+    for part, following in zip(parts, [*parts[1:], NO_MINIBATCH], strict=True):
+        yield part.inputs, following.inputs, part.cases
 
 
 def range_text(numbers: Sequence[int]) -> str:

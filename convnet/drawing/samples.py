@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from convnet.data.loader import batch_bounds
-from convnet.data.provider import Provider
+from convnet.data.provider import Provider, batch_bounds
 from convnet.errors import ConvnetError, OptionError, nearest
 from convnet.net.net import Net
 from convnet.training.log import Printer

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from convnet import pickles
-from convnet.data.loader import batch_bounds, minibatches
-from convnet.data.provider import Batch, Provider
+from convnet.data.provider import Batch, Provider, batch_bounds, minibatches
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.graph.graph import Graph
 from convnet.layers import Layer

@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,7 @@ from types import FrameType
 from typing import Any
 
 from convnet.checkpoint import CheckpointFolder, pack
-from convnet.data.loader import NO_MINIBATCH, Loader, Minibatch
-from convnet.data.provider import Provider
+from convnet.data.provider import NO_MINIBATCH, Minibatch, Provider, split
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.graph.loading import LayerFiles
 from convnet.net.net import Net
@@ -119,6 +119,40 @@ class Stopper:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+class Loader:
+    """Loads batches of a provider in a thread of its own, and splits them into minibatches of ``size`` cases."""
+
+    def __init__(self, provider: Provider, size: int) -> None:
+        self.provider, self.size = provider, size
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
+        self._ahead: tuple[tuple[int, int], Future[list[Minibatch]]] | None = None
+
+    def start(self, epoch: int, number: int) -> None:
+        """Begin to load the batch that is wanted next."""
+        self._ahead = (epoch, number), self._thread.submit(self._load, epoch, number)
+
+    def get(self, epoch: int, number: int) -> list[Minibatch]:
+        """Return the minibatches of a batch, waiting for it; raises ``DataError``."""
+        if self._ahead and self._ahead[0] == (epoch, number):
+            return self._ahead[1].result()
+        return self._load(epoch, number)
+
+    def first(self, epoch: int, number: int) -> Minibatch:
+        """Return the first minibatch of a batch that has been loaded already, else ``NO_MINIBATCH``."""
+        if not self._ahead or self._ahead[0] != (epoch, number):
+            return NO_MINIBATCH
+        future = self._ahead[1]
+        parts = future.result() if future.done() and not future.exception() else []
+        return parts[0] if parts else NO_MINIBATCH
+
+    def close(self) -> None:
+        """Stop loading."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _load(self, epoch: int, number: int) -> list[Minibatch]:
+        return split(self.provider.batch(epoch, number), self.size)
 
 
 class Trainer:

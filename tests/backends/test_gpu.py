@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 from convnet.backends import make_backend, why_not_cuda
-from convnet.data.loader import batch_bounds
-from convnet.data.provider import Request
+from convnet.data.provider import Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.net.net import Net
