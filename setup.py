@@ -67,7 +67,9 @@ EXTENSIONS = [
         extra_compile_args=[*COMPILE, *OPENMP],
         extra_link_args=OPENMP,
     ),
-    Extension("convnet.backends.cpu._pack", [CPU + "_pack.pyx"], extra_compile_args=["-O3", *OPENMP], extra_link_args=OPENMP),
+    Extension(
+        "convnet.backends.cpu._pack", [CPU + "_pack.pyx"], extra_compile_args=["-O3", *OPENMP], extra_link_args=OPENMP
+    ),
 ]
 
 if __name__ == "__main__":
@@ -77,5 +79,7 @@ if __name__ == "__main__":
         packages=[str(p.parent).replace("/", ".") for p in sorted(Path("convnet").rglob("__init__.py"))]
         + [f"convnet.{name.replace('-', '_')}" for name in DATA],
         package_dir={f"convnet.{name.replace('-', '_')}": name for name in DATA},
-        package_data={f"convnet.{name.replace('-', '_')}": patterns for name, patterns in DATA.items()},
+        include_package_data=False,
+        package_data={"convnet": ["py.typed"]}
+        | {f"convnet.{name.replace('-', '_')}": patterns for name, patterns in DATA.items()},
     )
