@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -170,8 +171,7 @@ def split(batch: Batch, size: int) -> list[Minibatch]:
 
 def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Matrix], int]]:
     """Yield (inputs, inputs of the minibatch that follows, cases) of every minibatch."""
-    parts = split(batch, size)
-    for part, following in zip(parts, [*parts[1:], NO_MINIBATCH], strict=True):
+    for part, following in pairwise([*split(batch, size), NO_MINIBATCH]):
         yield part.inputs, following.inputs, part.cases
 
 

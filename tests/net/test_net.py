@@ -112,6 +112,18 @@ def test_elementwise_layers_work_in_place_where_nobody_minds():
     assert not net.nodes["hs"].acts_in_place or net.nodes["local_neuron"].layer.uses_acts is False
 
 
+def test_work_of_nodes_can_be_watched():
+    """``around`` is called in place of every forward, backward and update, in order, and changes no number."""
+    net, plain, seen = net_on(BACKENDS["reference32"]), net_on(BACKENDS["reference32"]), []
+    net.around = lambda node, kind, work: (seen.append((kind, node.layer.name)), work())
+    assert net.train(data(9), 9) == plain.train(data(9), 9)
+    names = {kind: [name for other, name in seen if other == kind] for kind, _ in seen}
+    assert list(names) == ["forward", "backward", "update"]
+    assert names["forward"] == list(net.nodes)
+    assert names["backward"] == [name for name in reversed(net.nodes) if name not in ("data", "labels")]
+    assert names["update"] == ["conv", "local", "sum", "fc"]
+
+
 def test_small_minibatches_equal_their_part_of_a_large_one():
     net = net_on(BACKENDS["reference32"])
     inputs = data(9)
