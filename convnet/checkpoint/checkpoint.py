@@ -9,12 +9,13 @@ from typing import Any
 
 from convnet import pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
-from convnet.checkpoint.position import Costs, Position, batches_done
+from convnet.checkpoint.position import Position, batches_done
 from convnet.errors import CheckpointError
 from convnet.generation import Generation
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
 from convnet.layers.label_tree import LabelTree
+from convnet.net.net import Costs
 from convnet.options import BY_NAME
 from convnet.pickles import UnsafePickle, text_of
 
@@ -57,7 +58,7 @@ class Checkpoint(dict[str, Any]):
         return generation_of(self.layers) if self.is_original else Generation(text_of(self.own["dialect"]))
 
     def files(self, name: str = "the checkpoint") -> LayerFiles:
-        """Return its layer files; for one of the originals, which hold none, files called ``name`` written from its layers."""
+        """Return its layer files; of the originals, which saved none, files called ``name`` written from its layers."""
         own = self.own
         if self.is_original:
             return written_files(self.layers, name)

@@ -89,7 +89,7 @@ def _pending(net: Net) -> list[Any]:
     if not any(weights.waited for weights in net.weights):
         return []
     return [
-        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.folding else None]
+        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.accumulates_into_momentum else None]
         for w in net.weights
     ]
 

@@ -21,7 +21,7 @@ from convnet.errors import OptionError
 from convnet.generation import Generation
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
-from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, each_check, original_step
+from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, check_gradients, original_step
 from convnet.net.initial import initial_state
 from convnet.net.net import Inputs, Net
 from convnet.options import Options
@@ -86,7 +86,7 @@ def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
 def _check_all(net: Net, inputs: Inputs, cases: int, generation: Generation | None, printer: Printer) -> int:
     step, tolerance = (original_step(generation), COMPAT_TOLERANCE) if generation else (1e-6, TOLERANCE)
     failures = total = 0
-    for check in each_check(net, inputs, cases, step, one_sided=bool(generation), samples=0):
+    for check in check_gradients(net, inputs, cases, step, one_sided=bool(generation), samples=0):
         printer.line(check_line(check, tolerance))
         failures, total = failures + check.failed(tolerance), total + 1
     printer.line("-" * 55)

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from convnet.checkpoint import Costs
 from convnet.layers.cost import Cost
 from convnet.layers.filters import FILTERS, recognise
+from convnet.net.net import Costs
 
 if TYPE_CHECKING:
     from convnet.graph.graph import Graph

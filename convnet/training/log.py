@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from convnet.checkpoint import Costs, add_costs
+from convnet.checkpoint import add_costs
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
-from convnet.net.net import Net
+from convnet.net.net import Costs, Net
 from convnet.options import OPTIONS, Options
 from convnet.training.costs import Outputs
 
@@ -116,8 +116,7 @@ class Printer:
         self.line(_STATS_RULE + " ")
         for layer in net.graph.in_file_order:
             node = net.nodes[layer.name]
-            rows = [(f"weights[{i}]", weights) for i, weights in enumerate(node.weights)]
-            for label, weights in [*rows, ("biases", node.biases)] if node.biases else []:
+            for label, weights in node.named_weights.items():
                 size, change = node.be.mean_magnitude(weights.value), node.be.mean_magnitude(weights.inc)
                 shows_ratio = label != "biases" and self.compat.shows_ratio
                 ratio = f" [{change / size if size else 0:e}]" if shows_ratio else ""

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from convnet.checkpoint import Costs, add_costs, pack
+from convnet.checkpoint import add_costs, pack
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
-from convnet.net.net import Net
+from convnet.net.net import Costs, Net
 from convnet.training.evaluator import Tester
 from convnet.training.log import Printer
 from convnet.training.plan import ScheduledBatch
@@ -94,8 +94,8 @@ class Run(Trainer):
         self._start = time.monotonic()
         self.print.batch_start(batch.epoch, batch.number, batch.progress)
 
-    def end_minibatch(self, costs: Costs, cases: int, number: int, total: int) -> None:
-        self.print.minibatch(number, total, costs, cases)
+    def end_minibatch(self, costs: Costs, cases: int, total: int) -> None:
+        self.print.minibatch(self.position.minibatches, total, costs, cases)
 
     def end_batch(self, batch: ScheduledBatch) -> None:
         self.print.costs(*self.position.train_outputs[-1])
