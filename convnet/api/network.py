@@ -26,9 +26,9 @@ from convnet import pickles
 from convnet.api.inputs import Arrays, Images, Mean, Preprocessor, label_matrices
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import make_backend
-from convnet.checkpoint import Costs, Position, add_costs, find_latest, pack, restore_streams
+from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams
 from convnet.checkpoint import load as load_checkpoint
-from convnet.data.provider import Provider, Request, cut
+from convnet.data.provider import Provider, Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
 from convnet.errors import CheckpointError, DataError
@@ -36,8 +36,8 @@ from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.modes import Mode
-from convnet.net.memory_check import check_backend_memory
-from convnet.net.net import Net
+from convnet.net.memory_check import check_memory
+from convnet.net.net import Costs, Net
 from convnet.options import Options
 from convnet.storage import write_atomically
 from convnet.training.costs import Outputs
@@ -96,13 +96,13 @@ def build(
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
     """
     files = _layer_files(definition, params)
-    graph = synthesize(lambda: parse(files, dialect), (side,) if side else (), classes).graph
+    graph = synthesize(parse(files, dialect), (side,) if side else (), classes).graph
     return Network(_make_net(graph, minibatch, seed, **machine), files, Preprocessor.of(graph), Position())
 
 
 def _make_net(graph: Graph, minibatch: int, seed: int, state: Any = None, backend: str = "auto", threads: int = 0) -> Net:
     be = make_backend(backend, threads)
-    check_backend_memory(graph, be, minibatch, training=False)
+    check_memory(graph, [be], minibatch, training=False)
     return Net(graph, be, minibatch, seed, state)
 
 
@@ -303,13 +303,13 @@ class Network:
     def _minibatches(self, images: Images) -> Iterator[Images]:
         """``images`` in portions that the net takes at once."""
         if isinstance(images, np.ndarray) and images.ndim == 2:
-            for start, stop in cut(images.shape[1], self.net.minibatch):
+            for start, stop in batch_bounds(images.shape[1], self.net.minibatch):
                 yield images[:, start:stop]
             return
         several = isinstance(images, Sequence) and not isinstance(images, str)
         several |= isinstance(images, np.ndarray) and (images.ndim == 4 or images.shape[-1] != self.preprocessor.channels)
         images = images if several else [images]
-        for start, stop in cut(len(images), self.net.minibatch):
+        for start, stop in batch_bounds(len(images), self.net.minibatch):
             yield images[start:stop]
 
     def _prediction_layer(self) -> str:

@@ -3,12 +3,11 @@
 from convnet.checkpoint.checkpoint import Checkpoint, load
 from convnet.checkpoint.files import CheckpointFolder, find_latest, new_folder
 from convnet.checkpoint.format import pack, restore_streams
-from convnet.checkpoint.position import Costs, Position, add_costs
+from convnet.checkpoint.position import Position, add_costs
 
 __all__ = [
     "Checkpoint",
     "CheckpointFolder",
-    "Costs",
     "Position",
     "add_costs",
     "find_latest",

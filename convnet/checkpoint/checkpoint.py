@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from convnet import pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
-from convnet.checkpoint.position import Costs, Position, batches_done
+from convnet.checkpoint.position import Position, batches_done
 from convnet.errors import CheckpointError
 from convnet.generation import Generation
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
 from convnet.layers.label_tree import LabelTree
+from convnet.net.net import Costs
 from convnet.options import BY_NAME
 from convnet.pickles import UnsafePickle, text_of
 
@@ -57,7 +59,7 @@ class Checkpoint(dict[str, Any]):
         return generation_of(self.layers) if self.is_original else Generation(text_of(self.own["dialect"]))
 
     def files(self, name: str = "the checkpoint") -> LayerFiles:
-        """Return its layer files; for one of the originals, which hold none, files called ``name`` written from its layers."""
+        """Return its layer files; of the originals, which saved none, files called ``name`` written from its layers."""
         own = self.own
         if self.is_original:
             return written_files(self.layers, name)
@@ -129,13 +131,10 @@ class Checkpoint(dict[str, Any]):
         options: dict[str, Any] = {}
         for name in _INHERITED:
             value = self.option(name)
-            if value is None:
-                continue
-            try:
-                text = ",".join(map(str, value)) if isinstance(value, list) else text_of(str(value))
-                options[name] = BY_NAME[name].kind(text)
-            except (ValueError, argparse.ArgumentTypeError):
-                continue
+            text = ",".join(map(str, value)) if isinstance(value, list) else text_of(str(value))
+            with suppress(argparse.ArgumentTypeError):
+                if value is not None:
+                    options[name] = BY_NAME[name].kind(text)
         if "cropped" not in options.get("data_provider", ""):
             options.pop("crop_border", None)  # 2011 and 2012 kept its default of 4 for data that they did not crop
         return options
@@ -166,7 +165,7 @@ def _layer_dicts(container: Any) -> list[dict[str, Any]]:
 
 
 def _outputs(stored: Any, averaged: bool) -> list[tuple[Costs, int]]:
-    """(sums, cases) of every batch."""
+    """Return (sums, cases) of every batch."""
     return [
         ({text_of(n): [float(v) * (cases if averaged else 1) for v in values] for n, values in costs.items()}, int(cases))
         for costs, cases in stored

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-Costs = dict[str, list[float]]  # sums over cases, by cost layer
+from convnet.net.net import Costs
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Position:
 
 
 def batches_done(epoch: int, batch: int, batches: Sequence[int]) -> int:
-    """Return the number of batches finished at ``batch`` of ``epoch`` of a run over ``batches``; no original stored it (io 2.3)."""
+    """Return how many batches a run over ``batches`` has done at ``batch`` of ``epoch``; no original stored it (io 2.3)."""
     return max(0, len(batches) * (epoch - 1) + batch - batches[0] + 1) if epoch else 0
 
 

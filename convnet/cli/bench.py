@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from convnet.backends import make_backends
 from convnet.cli.common import Parser, add_option, run_verb
 from convnet.data.random import synthesize
 from convnet.graph.loading import LayerFiles, parse
-from convnet.net.profile import measure
+from convnet.net.profile import PASSES, measure
 from convnet.options import BY_NAME, NATURAL
 
 
@@ -32,8 +33,36 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") ->
 
 def _bench(args: argparse.Namespace) -> int:
     files = LayerFiles.open(args.layer_def, args.layer_params or None)
-    data = synthesize(lambda: parse(files))
+    data = synthesize(parse(files))
     backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
     report = measure(data.graph, data.matrices(args.mini), backends, args.mini, args.steps, args.warmup)
-    print(json.dumps(report.as_dict(), indent=2) if args.json else report.text())
+    print(json.dumps(report.as_dict(), indent=2) if args.json else table(report.as_dict(), args.steps))
     return 0
+
+
+def table(report: dict[str, Any], steps: int) -> str:
+    """Return a row for each pass of each layer, and a summary of the steps."""
+    step, peak = report["step_ms"], report["peak"]
+    head = f"{'layer':<18} {'pass':<8} {'ms':>9} {'min to max':>19}"
+    lines = [f"{report['net']}, minibatch {report['mini']}, {report['device']}", ""]
+    lines.append(f"{head} {'GFLOP/s':>9} {'of peak':>8} {'GB/s':>8} {'of peak':>8}")
+    for layer in report["layers"]:
+        for kind in PASSES:
+            if kind in layer and layer[kind]["ms"]["median"] >= 0.0005:
+                lines.append(_row(layer["name"], kind, layer[kind]))
+    lines += [
+        "",
+        f"step: {step['median']:.2f} ms median of {steps} ({step['min']:.2f} to {step['max']:.2f}), "
+        f"{report['images_per_s']:.1f} images/s{', issued as a whole' if report['captured'] else ''}",
+        f"      {report['gflops']:.1f} GFLOP/s, {report['share_of_peak']:.0%} of the peak measured here: "
+        f"{peak['gflops']:.1f} GFLOP/s by a large product or convolution, "
+        f"{peak['gbs']:.1f} GB/s by adding two arrays",
+    ]
+    return "\n".join(lines)
+
+
+def _row(name: str, kind: str, numbers: dict[str, Any]) -> str:
+    arithmetic = f"{numbers['gflops']:>9.1f} {numbers['of_flops']:>8.0%}" if numbers["gflops"] >= 0.05 else " " * 18
+    traffic = f"{numbers['gbs']:>8.1f} {numbers['of_bytes']:>8.0%}"
+    spread = f"{numbers['ms']['min']:.3f} to {numbers['ms']['max']:.3f}"
+    return f"{name:<18} {kind:<8} {numbers['ms']['median']:>9.3f} {spread:>19} {arithmetic} {traffic}"

@@ -22,7 +22,7 @@ from convnet.errors import OptionError
 from convnet.generation import Generation
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
-from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, Step, each_check, original_step
+from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, Step, check_gradients, original_step
 from convnet.net.initial import initial_state
 from convnet.net.net import Net
 from convnet.training.log import Printer
@@ -55,7 +55,7 @@ def check_grads(inputs: RunInputs, printer: Printer) -> int:
     printer.line(f"Gradients of {inputs.files.definition_path}: {how}; {data}")
     failures = total = 0
     with np.errstate(all="ignore"):
-        for check in each_check(net, batch.minibatch(0, cases), cases, step, one_sided=bool(options.compat), samples=0):
+        for check in check_gradients(net, batch.minibatch(0, cases), cases, step, one_sided=bool(options.compat), samples=0):
             printer.line(check_line(check, tolerance))
             failures, total = failures + check.failed(tolerance), total + 1
     printer.line("-" * 55)

@@ -10,7 +10,7 @@ many warps of it fit on a multiprocessor, and the kernels of 2012 that it replac
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -24,7 +24,8 @@ from convnet.data.random import synthesize
 from convnet.errors import BackendError, OptionError, did_you_mean, first_line
 from convnet.graph.loading import LayerFiles, parse
 from convnet.net.dry_run import blank_inputs, empty_state
-from convnet.net.net import Net
+from convnet.net.net import Net, Work
+from convnet.net.node import Node
 from convnet.options import BY_NAME, Kind, text
 
 _MAX_WARPS = {75: 32, 86: 48, 87: 48, 89: 48, 120: 48, 121: 48}  # per multiprocessor; 64 elsewhere
@@ -65,25 +66,20 @@ def _kernels(args: argparse.Namespace) -> int:
 def launches_of(definition: str, params: str | None, layer: str, mini: int, math: str = "float32") -> list[Launch]:
     """Return the kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
     files = LayerFiles.open(definition, params)
-    graph = synthesize(lambda: parse(files)).graph
+    graph = synthesize(parse(files)).graph
     if layer not in graph.layers:
         raise OptionError(f"no layer '{layer}' in {definition}" + did_you_mean(layer, graph.layers))
     recorder = Recorder(math)
     net = Net(graph, Cuda(recorder), minibatch=mini, state=empty_state(graph))
     launches: list[Launch] = []
 
-    def noting(work: Callable[..., None]) -> Callable[..., None]:
-        def noted(*args: Any) -> None:
-            start = len(recorder.seen)
-            work(*args)
+    def record(node: Node, kind: str, work: Work) -> None:  # noqa: ARG001 (every kind)
+        start = len(recorder.seen)
+        work()
+        if node.layer.name == layer:
             launches.extend(Launch(*seen) for seen in recorder.seen[start:])
 
-        return noted
-
-    node: Any = net.nodes[layer]
-    node.forward, node.backward = noting(node.forward), noting(node.backward)
-    for weights in node.all_weights:
-        weights.update = noting(weights.update)
+    net.around = record
     net.train(blank_inputs(graph, mini), mini)
     return launches
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnet.data.provider import cut
+from convnet.data.provider import batch_bounds
 from convnet.drawing.filters import mosaic, scale
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.layers.data import Data
@@ -52,7 +52,7 @@ class TestSet:
         """Return outputs (features, N) of layers for the first test batch, or its first ``max_cases`` cases."""
         batch = self.provider.batch(1, self.number)
         parts = []
-        for start, stop in cut(min(batch.cases, max_cases or batch.cases), self.net.minibatch):
+        for start, stop in batch_bounds(min(batch.cases, max_cases or batch.cases), self.net.minibatch):
             self.net.test(batch.minibatch(start, stop), stop - start, keep=names)
             parts.append([self.net.output(name) for name in names])
         return [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]

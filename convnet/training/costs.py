@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from convnet.checkpoint import Costs
 from convnet.layers.cost import Cost
 from convnet.layers.filters import FILTERS, recognise
+from convnet.net.net import Costs
 
 if TYPE_CHECKING:
     from convnet.graph.graph import Graph
@@ -54,7 +54,7 @@ class Outputs:
         }
 
     def _total(self, name: str, costs: Costs) -> list[float]:
-        """Sums of a cost and its children, as far as their values add up."""
+        """Return the sums of a cost and its children, as far as their values add up."""
         total = costs[name]
         for child in self.children.get(name, ()):
             if child in costs:

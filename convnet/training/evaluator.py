@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from convnet import pickles
-from convnet.checkpoint import Costs, add_costs
-from convnet.data.provider import Batch, Provider, cut, minibatches
+from convnet.checkpoint import add_costs
+from convnet.data.provider import Batch, Provider, batch_bounds, minibatches
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
-from convnet.net.net import Net
+from convnet.net.net import Costs, Net
 from convnet.options import Options
 from convnet.storage import write_atomically
 
@@ -67,12 +67,12 @@ class Tester:
         return add_costs(outputs)
 
     def _outputs(self, batch: Batch, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
-        """Sums of costs over each minibatch, and its cases."""
+        """Yield the sums of costs over each minibatch, and its cases."""
         if not self.multiview:
             for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
                 yield self.net.test(inputs, cases, keep, next_inputs), cases
             return
-        for start, stop in cut(batch.cases, self.net.minibatch):
+        for start, stop in batch_bounds(batch.cases, self.net.minibatch):
             views = (batch.minibatch(start, stop, view) for view in range(batch.views))
             yield self.net.test_views(views, batch.views, stop - start, keep), stop - start
 
@@ -119,7 +119,7 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
         for inputs, next_inputs, cases in minibatches(provider.batch(1, number), net.minibatch):
             net.test(inputs, cases, [name], next_inputs)
             rows.append(net.output(name).T)
-            labels.append(inputs[1] if len(inputs) > 1 else np.zeros((1, cases), np.float32))
+            labels.append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
         part = {"data": np.ascontiguousarray(np.concatenate(rows)), "labels": np.concatenate(labels, axis=1)}
         paths.append(_save(folder / f"data_batch_{number}", part))
     meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}

@@ -1,17 +1,17 @@
-"""The training loop of the command line and of Python: data batches cut into minibatches (numerics section 16)."""
+"""The training loop of the command line and of Python: data batches split into minibatches (numerics section 16)."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
-from convnet.checkpoint import Costs, Position
-from convnet.data.provider import Batch, Provider, cut
-from convnet.net.net import Inputs, Net
+from convnet.checkpoint import Position
+from convnet.data.provider import Minibatch, Provider, split
+from convnet.net.net import Costs, Inputs, Net
 from convnet.training.plan import ScheduledBatch
 
-Minibatch = tuple[Inputs, Inputs, int, int, int]  # inputs, those to come, cases, number of how many
+Loading = Future[list[Minibatch]]
 
 
 class Trainer:
@@ -21,16 +21,21 @@ class Trainer:
         self.net, self.provider, self.position = net, provider, position
 
     def train(self, schedule: Iterable[ScheduledBatch]) -> None:
-        """Train on the batches of ``schedule``, on the first from where ``position`` left it, until ``must_stop``."""
-        feed = Feed(self.provider, self.net.minibatch)
-        with closing(feed.batches(schedule, self.position.minibatches)) as batches:
-            for batch, minibatches in batches:
+        """Train on the batches of ``schedule``, on the first from where ``position`` left it, until ``must_stop``.
+
+        Raises ``DataError`` for a batch that cannot be loaded, ``NumericalError`` for costs that are not finite.
+        """
+        with closing(load_ahead(self.provider, schedule, self.net.minibatch)) as batches:
+            for batch, loading, following in batches:
                 self.begin_batch(batch)
-                for inputs, next_inputs, cases, number, total in minibatches:
+                minibatches, first = loading.result(), self.position.minibatches
+                for number, (inputs, cases) in enumerate(minibatches[first:], first + 1):
+                    is_last = number == len(minibatches)
+                    next_inputs = _first_inputs(following) if is_last else minibatches[number].inputs
                     costs = self.net.train(inputs, cases, batch.progress, next_inputs)
                     self.position.count(costs, cases)
-                    self.end_minibatch(costs, cases, number, total)
-                    if self.must_stop() and number < total:
+                    self.end_minibatch(costs, cases, len(minibatches))
+                    if self.must_stop() and not is_last:
                         return
                 self.position.finish_batch(batch.epoch, batch.number)
                 self.end_batch(batch)
@@ -40,8 +45,8 @@ class Trainer:
     def begin_batch(self, batch: ScheduledBatch) -> None:
         """Act before a batch is trained on."""
 
-    def end_minibatch(self, costs: Costs, cases: int, number: int, total: int) -> None:
-        """Act after minibatch ``number`` of ``total``."""
+    def end_minibatch(self, costs: Costs, cases: int, total: int) -> None:
+        """Act after a minibatch, one of ``total``, which ``position`` counts already."""
 
     def end_batch(self, batch: ScheduledBatch) -> None:
         """Act after a batch, which ``position`` counts already."""
@@ -51,54 +56,32 @@ class Trainer:
         return False
 
 
-class Feed:
-    """Minibatches of up to ``size`` cases; a thread loads each data batch while the one before is in use."""
+def load_ahead(
+    provider: Provider, schedule: Iterable[ScheduledBatch], size: int
+) -> Generator[tuple[ScheduledBatch, Loading, Loading | None]]:
+    """Yield each batch, its minibatches of up to ``size`` cases, and those of the batch that follows without a test between.
 
-    def __init__(self, provider: Provider, size: int) -> None:
-        self.provider, self.size = provider, size
-        self._next_inputs: Inputs = ()
+    A thread loads each batch while the one before is in use.
+    """
+    thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
 
-    def batches(
-        self, schedule: Iterable[ScheduledBatch], first: int = 0
-    ) -> Generator[tuple[ScheduledBatch, Iterator[Minibatch]]]:
-        """Yield each data batch with its minibatches, those of the first from number ``first`` on.
+    def load(batch: ScheduledBatch) -> list[Minibatch]:
+        return split(provider.batch(batch.epoch, batch.number), size)
 
-        They are to be taken before the next batch is asked for, and raise ``DataError`` if theirs cannot be loaded.
-        """
-        upcoming = iter(schedule)
-        thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
+    upcoming = ((batch, thread.submit(load, batch)) for batch in schedule)
+    try:
+        current = next(upcoming, None)
+        while current:
+            (batch, loading), following = current, next(upcoming, None)
+            yield batch, loading, following[1] if following and not batch.test_follows else None
+            current = following
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
 
-        def load_next() -> tuple[ScheduledBatch, Future[Batch]] | None:
-            batch = next(upcoming, None)
-            return (batch, thread.submit(self.provider.batch, batch.epoch, batch.number)) if batch else None
 
-        try:
-            current = load_next()
-            while current:
-                (batch, loading), following = current, load_next()
-                ahead = following[1] if following and not batch.test_follows else None
-                yield batch, self._minibatches(loading, ahead, first)
-                current, first = following, 0
-        finally:
-            thread.shutdown(wait=False, cancel_futures=True)
-
-    def _minibatches(self, loading: Future[Batch], following: Future[Batch] | None, first: int) -> Iterator[Minibatch]:
-        """Cut a batch. The last minibatch knows the inputs of the next batch if that is loaded by then.
-
-        ``following`` is ``None`` where a test comes between, which has inputs of its own.
-        """
-        batch = loading.result()
-        bounds = list(cut(batch.cases, self.size))
-        for number, (start, stop) in enumerate(bounds[first:], first + 1):
-            inputs = self._next_inputs or batch.minibatch(start, stop)
-            if number < len(bounds):
-                self._next_inputs = batch.minibatch(*bounds[number])
-            else:
-                self._next_inputs = self._first_of(following)
-            yield inputs, self._next_inputs, stop - start, number, len(bounds)
-
-    def _first_of(self, following: Future[Batch] | None) -> Inputs:
-        if following is None or not following.done() or following.exception():
-            return ()
-        batch = following.result()
-        return batch.minibatch(0, min(batch.cases, self.size)) if batch.cases else ()
+def _first_inputs(following: Loading | None) -> Inputs:
+    """Return the inputs of the next batch's first minibatch, if it has been loaded by now."""
+    if following is None or not following.done() or following.exception():
+        return ()
+    minibatches = following.result()
+    return minibatches[0].inputs if minibatches else ()

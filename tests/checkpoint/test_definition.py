@@ -33,7 +33,7 @@ def rebuilt(graph, generation, tree):
 @pytest.mark.parametrize("definition", [*SHIPPED, *HISTORICAL], ids=lambda path: f"{path.parts[-3]} {path.stem}")
 def test_there_and_back(definition, tmp_path):
     """Names, shapes, rates, constants: every key of every layer is what it was."""
-    fitted = synthesize(lambda: parse(LayerFiles.open(definition)), classes=10 if "tree" in definition.name else 0)
+    fitted = synthesize(parse(LayerFiles.open(definition)), classes=10 if "tree" in definition.name else 0)
     stored, again = rebuilt(fitted.graph, fitted.graph.generation, fitted.tree)
     assert stored.keys() == again.keys()
     with (tmp_path / "layers").open("wb") as file:
