@@ -96,7 +96,7 @@ def run_once(fitted, monkeypatch, cases):
             trained = weights.learning.base > 0 and name in connected
             assert (weights.contributions > 0) == trained, name
             if trained:
-                gradient = weights.inc if weights.folding else weights.grad
+                gradient = weights.inc if weights.accumulates_into_momentum else weights.grad
                 assert np.isfinite(gradient).all() and gradient.any(), f"{name}: no gradient arrives"
     net.update()
     net.check_weights()
@@ -127,7 +127,7 @@ def test_pair_runs(name, folder, expected, first, monkeypatch, tmp_path):
         assert graph.parameters() == expected["totals"]["params"]
     side = math.isqrt(dims[0] // 3)
     sides = [side] if first else SMALLEST
-    run_once(synthesize(lambda: parse(files), sides, classes), monkeypatch, cases=2 if side > 100 else 5)
+    run_once(synthesize(parse(files), sides, classes), monkeypatch, cases=2 if side > 100 else 5)
 
 
 def other_definitions():
@@ -144,10 +144,10 @@ def test_other_definition_runs(definition, monkeypatch):
     assert params, f"no {own}.cfg beside {definition}"
     for path in params:
         files = LayerFiles.open(definition, path)
-        run_once(synthesize(lambda files=files: parse(files), () if path == params[0] else SMALLEST), monkeypatch, cases=2)
+        run_once(synthesize(parse(files), () if path == params[0] else SMALLEST), monkeypatch, cases=2)
 
 
 @pytest.mark.parametrize("definition", sorted(p.name for p in Path("layers-cfg").glob("layers-*.cfg")))
 def test_shipped_definition_runs(definition, monkeypatch):
     files = LayerFiles.open(definition)
-    run_once(synthesize(lambda: parse(files), SMALLEST), monkeypatch, cases=5)
+    run_once(synthesize(parse(files), SMALLEST), monkeypatch, cases=5)

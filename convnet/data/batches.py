@@ -20,7 +20,7 @@ _BATCH = re.compile(r"data_batch_(\d+)(?:\.(\d+))?$")
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """``batches.meta`` (or CIFAR-100's ``meta``) as a dict; raises ``DataError`` with what to do where there is none."""
+    """Return ``batches.meta`` (or CIFAR-100's ``meta``); raises ``DataError`` that says what to do if there is none."""
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; --data-path names the folder that holds batches.meta and data_batch_1")
     for name in ("batches.meta", "meta"):
@@ -33,50 +33,53 @@ def read_meta(folder: Path) -> dict[str, Any]:
 
 
 def find_batches(folder: Path) -> dict[int, list[Path]]:
-    """Batch number -> its files in order: one file, sub-files ``.1 .2``, or a folder of parts. ``test_batch`` comes last."""
-    found: dict[int, list[tuple[int, Path]]] = {}
+    """Return each batch's files by its number; raises ``DataError`` if there are no batches.
+
+    A batch is one file, sub-files ``.1 .2``, or a folder of parts. ``test_batch`` comes last.
+    """
+    batches: dict[int, list[tuple[int, Path]]] = {}
     for path in folder.iterdir():
         match = _BATCH.fullmatch(path.name)
         if match and path.is_dir():
-            parts = sorted((int(p.suffix[1:]), p) for p in path.iterdir() if p.suffix[1:].isdigit())
-            found.setdefault(int(match[1]), []).extend(parts)
+            parts = [(int(p.suffix[1:]), p) for p in path.iterdir() if p.suffix[1:].isdigit()]
+            batches.setdefault(int(match[1]), []).extend(parts)
         elif match:
-            found.setdefault(int(match[1]), []).append((int(match[2] or 0), path))
-    last = max(found, default=0)
-    for i, name in enumerate(("test_batch",), 1):
-        if (folder / name).is_file():
-            found[last + i] = [(0, folder / name)]
-    if not found and (folder / "train").is_file():
-        found = {1: [(0, folder / "train")], 2: [(0, folder / "test")]}
-    return {number: [path for _, path in sorted(parts)] for number, parts in sorted(found.items())}
+            batches.setdefault(int(match[1]), []).append((int(match[2] or 0), path))
+    if (folder / "test_batch").is_file():
+        batches[max(batches, default=0) + 1] = [(0, folder / "test_batch")]
+    if not batches and (folder / "train").is_file():  # CIFAR-100
+        batches = {1: [(0, folder / "train")], 2: [(0, folder / "test")]}
+    if not batches:
+        raise DataError(f"{folder} holds batches.meta but no data_batch_1; make batches with 'convnet makebatches'")
+    return {number: [path for _, path in sorted(parts)] for number, parts in sorted(batches.items())}
 
 
 def read_batch(paths: list[Path]) -> list[dict[str, Any]]:
-    """The parts of one batch as dicts; 2012's JPEG tuples become ``{'data', 'labels'}``. Raises ``DataError``."""
+    """Return the parts of one batch as dicts; 2012's JPEG tuples become ``{'data', 'labels'}``. Raises ``DataError``."""
     return [_as_dict(path, _read(path)) for path in paths]
 
 
 def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
-    """One label per case, from lists, (N,), (1, N), (N, 1) or lists of lists; the first, where a case has several."""
+    """Return one label per case, from lists, (N,), (1, N), (N, 1) or lists of lists; of several labels the first."""
     for key in ("labels", "fine_labels", "coarse_labels"):
-        if key in part:
-            held = part[key]
-            if isinstance(held, np.ndarray):
-                return held.reshape(-1).astype(np.float64)
-            return np.array([_first_label(item) for item in held], np.float64)
+        labels = part.get(key)
+        if isinstance(labels, np.ndarray):
+            return labels.reshape(-1).astype(np.float64)
+        if labels is not None:
+            return np.array([_first_label(item) for item in labels], np.float64)
     raise DataError(f"{path}: no labels in it")
 
 
 def label_lists(part: dict[str, Any], path: Path) -> list[list[int]]:
-    """All labels of each case."""
-    held = part.get("labels")
-    if isinstance(held, list) and held and isinstance(held[0], list | tuple | np.ndarray):
-        return [[int(label) for label in item] for item in held]
+    """Return all labels of each case."""
+    labels = part.get("labels")
+    if isinstance(labels, list) and labels and isinstance(labels[0], list | tuple | np.ndarray):
+        return [[int(label) for label in item] for item in labels]
     return [[int(label)] for label in labels_of(part, path)]
 
 
 def pixels_of(part: dict[str, Any], path: Path, features: int, cases_first: bool = False) -> np.ndarray:
-    """The data matrix as (features, cases), whichever way it was stored (io 5.1); ``cases_first`` decides for a square."""
+    """Return the data as (features, cases), however they were stored (io 5.1); ``cases_first`` decides for a square."""
     data = part.get("data")
     if not isinstance(data, np.ndarray) or data.ndim != 2:
         raise DataError(f"{path}: no data matrix in it")
@@ -88,7 +91,7 @@ def pixels_of(part: dict[str, Any], path: Path, features: int, cases_first: bool
 
 
 def mean_of(meta: dict[str, Any], features: int, where: Path) -> np.ndarray | None:
-    """``data_mean`` as (features,), from (D,), (D, 1) or (1, D); ``None`` where the description has none."""
+    """Return ``data_mean`` as (features,), from (D,), (D, 1) or (1, D); ``None`` if there is none."""
     mean = meta.get("data_mean")
     if mean is None:
         return None
@@ -99,7 +102,7 @@ def mean_of(meta: dict[str, Any], features: int, where: Path) -> np.ndarray | No
 
 
 def label_names_of(meta: dict[str, Any]) -> list[str]:
-    """Names of the classes, in order."""
+    """Return the names of the classes, in order."""
     for key in ("label_names", "fine_label_names"):
         if key in meta:
             return [text_of(name) for name in meta[key]]
@@ -107,9 +110,9 @@ def label_names_of(meta: dict[str, Any]) -> list[str]:
 
 
 def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None:
-    """The tree of labels that 2012's descriptions hold: ``tree`` (node: children) and ``all_wnids['gproot']`` (io 5.4).
+    """Return the tree of labels of 2012's descriptions: ``tree`` (node: children) and ``all_wnids['gproot']`` (io 5.4).
 
-    Raises ``DataError`` if it is no tree over the classes; ``None`` where there is none.
+    ``None`` where there is none; raises ``DataError`` if it is not a tree over the classes.
     """
     tree = meta.get("tree")
     if not isinstance(tree, dict):

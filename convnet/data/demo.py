@@ -12,18 +12,20 @@ import colorsys
 import io
 import math
 import os
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from convnet import pickles
+from convnet.data.images import color_axes
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Batch, Request
 from convnet.errors import DataError
-from convnet.storage import cache_folder
+from convnet.storage import cache_folder, write_atomically
 
 SHAPES = ("disc", "square", "triangle", "diamond", "star", "cross", "ring", "hexagon", "crescent", "bar")
 COLORS = ("red", "orange", "yellow", "lime", "green", "teal", "azure", "blue", "purple", "pink")
@@ -36,21 +38,21 @@ BATCH_CASES = 512
 _MEAN_CASES = 200
 _VERSION = 1  # of the drawings; part of the folder's name
 
+Color = tuple[int, int, int]
+Outline = list[tuple[float, float]]
+
 
 class Demo(Pictures):
-    """Pictures of ``request.classes`` classes, 256x256 (32x32 below 100 classes, as for CIFAR nets)."""
+    """Pictures of ``request.classes`` classes, 256x256 (32x32 below 100 classes, as for CIFAR nets); needs no files."""
 
     name = "demo"
-    help = "drawn shapes, colours and textures in up to 1000 classes; needs no files"
 
     def __init__(self, request: Request) -> None:
         classes = request.classes or CLASSES
         if not 1 < classes <= CLASSES:
             raise DataError(f"the demonstration set has 2 to {CLASSES} classes, the net {classes}; give --data-path")
-        self.side = 256 if classes >= 100 else 32
-        self.total = classes
-        folder = prepare(classes, self.side)
-        super().__init__(Request(**{**vars(request), "path": str(folder)}))
+        side = 256 if classes >= 100 else 32
+        super().__init__(replace(request, path=str(prepare(classes, side))))
         self.test_numbers = [TEST_BATCH]
 
     @property
@@ -61,7 +63,7 @@ class Demo(Pictures):
         self.check_range([number], "demonstration")
         path = self.folder / f"data_batch_{number}"
         if not path.is_file():
-            write_batch(path, number, self.total, self.side, self.request.threads)
+            write_batch(path, number, self.classes, self.cropper.side, self.request.threads)
         self.files[number] = [path]
         return super().batch(epoch, number)
 
@@ -70,31 +72,27 @@ class Demo(Pictures):
 
 
 def prepare(classes: int, side: int) -> Path:
-    """The folder of a demonstration set with its description, made if need be; batches follow when asked for."""
+    """Return the folder of a demonstration set, with its description and first batch; others are drawn when asked for."""
     folder = cache_folder() / f"demo-{classes}x{side}-v{_VERSION}"
-    meta = folder / "batches.meta"
-    if not meta.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"no place for the demonstration set in {folder}: {error.strerror}; set XDG_CACHE_HOME"
-            ) from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"no place for the demonstration set in {folder}: {error.strerror}; set XDG_CACHE_HOME") from None
+    if not (folder / "batches.meta").is_file():
         random = np.random.default_rng(0)
         sample = np.stack([np.asarray(draw(int(random.integers(classes)), side, random)) for _ in range(_MEAN_CASES)])
-        _write(meta, describe(classes, side, sample))
-    (folder / "data_batch_1").is_file() or write_batch(folder / "data_batch_1", 1, classes, side, os.cpu_count() or 1)
+        _write(folder / "batches.meta", _describe(classes, side, sample))
+    if not (folder / "data_batch_1").is_file():
+        write_batch(folder / "data_batch_1", 1, classes, side, os.cpu_count() or 1)
     return folder
 
 
-def describe(classes: int, side: int, sample: np.ndarray) -> dict:
-    """``batches.meta``: the mean picture (one colour everywhere, the set having no preferred place) and colour axes."""
+def _describe(classes: int, side: int, sample: np.ndarray) -> dict[str, Any]:
+    """Return ``batches.meta``; its mean picture is one colour, the set having no preferred place."""
     pixels = sample.reshape(-1, 3).astype(np.float64)
-    variances, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False))
-    mean = np.repeat(pixels.mean(axis=0), side * side).astype(np.float32)[:, None]
     return {
-        "data_mean": mean,
-        "color_pca": (np.sqrt(np.maximum(variances, 0)), vectors),
+        "data_mean": np.repeat(pixels.mean(axis=0), side * side).astype(np.float32)[:, None],
+        "color_pca": color_axes(pixels),
         "num_vis": 3 * side * side,
         "batch_size": BATCH_CASES,
         "label_names": [class_name(c) for c in range(classes)],
@@ -102,24 +100,20 @@ def describe(classes: int, side: int, sample: np.ndarray) -> dict:
 
 
 def attributes(label: int) -> tuple[int, int, int]:
-    """(shape, colour, texture) of a class: neighbouring classes differ in all three."""
+    """Return (shape, colour, texture) of a class; neighbouring classes differ in all three."""
     return label % 10, (label // 10 + label) % 10, (label // 100 + label) % 10
 
 
-def frequencies(classes: int) -> np.ndarray:
-    """How often each class is drawn: Zipf's law."""
-    ranks = 1.0 / np.arange(1, classes + 1)
-    return ranks / ranks.sum()
-
-
 def class_name(label: int) -> str:
+    """Return ``plain red disc`` for class 0."""
     shape, color, texture = attributes(label)
     return f"{TEXTURES[texture]} {COLORS[color]} {SHAPES[shape]}"
 
 
 def write_batch(path: Path, number: int, classes: int, side: int, threads: int) -> None:
-    """Draw one batch and keep it; its pictures depend on ``number`` alone."""
-    labels = np.random.default_rng([number, 1]).choice(classes, BATCH_CASES, p=frequencies(classes))
+    """Draw and write one batch; its pictures depend on ``number`` alone."""
+    frequencies = 1.0 / np.arange(1, classes + 1)  # Zipf's law
+    labels = np.random.default_rng([number, 1]).choice(classes, BATCH_CASES, p=frequencies / frequencies.sum())
 
     def picture(case: int) -> bytes:
         random = np.random.default_rng([number, 2, case])
@@ -133,26 +127,27 @@ def write_batch(path: Path, number: int, classes: int, side: int, threads: int) 
 
 
 def draw(label: int, side: int, random: np.random.Generator) -> Image.Image:
-    """One picture of a class."""
+    """Draw one picture of a class."""
     shape, color, texture = attributes(label)
     hue = color / len(COLORS) + random.uniform(-0.03, 0.03)
     bright = _rgb(hue, random.uniform(0.7, 1.0), random.uniform(0.75, 1.0))
-    dark = tuple(int(channel * 0.35) for channel in bright)
-    background = Image.new("RGB", (side, side), _rgb(random.uniform(), random.uniform(0, 0.35), random.uniform(0.15, 0.95)))
+    dark = int(bright[0] * 0.35), int(bright[1] * 0.35), int(bright[2] * 0.35)
+    background = _rgb(random.uniform(), random.uniform(0, 0.35), random.uniform(0.15, 0.95))
+    picture = Image.new("RGB", (side, side), background)
     filling = _texture(texture, side, bright, dark, random)
-    background.paste(filling, mask=_mask(shape, side, random))
-    return background
+    picture.paste(filling, mask=_mask(shape, side, random))
+    return picture
 
 
-def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
+def _rgb(hue: float, saturation: float, value: float) -> Color:
     red, green, blue = colorsys.hsv_to_rgb(hue % 1, saturation, value)
     return int(255 * red), int(255 * green), int(255 * blue)
 
 
-def _outline(shape: int, radius: float) -> list[tuple[float, float]]:
-    """The corners of a shape around the origin."""
+def _outline(shape: int, radius: float) -> Outline:
+    """Return the corners of a shape around the origin."""
 
-    def around(count: int, *radii: float, start: float = -math.pi / 2) -> list[tuple[float, float]]:
+    def around(count: int, *radii: float, start: float = -math.pi / 2) -> Outline:
         angles = [start + 2 * math.pi * i / count for i in range(count)]
         return [(radii[i % len(radii)] * math.cos(a), radii[i % len(radii)] * math.sin(a)) for i, a in enumerate(angles)]
 
@@ -171,12 +166,13 @@ def _outline(shape: int, radius: float) -> list[tuple[float, float]]:
 
 
 def _mask(shape: int, side: int, random: np.random.Generator) -> Image.Image:
+    """Draw a shape of random place, size and turn, white on black."""
     radius = side * random.uniform(0.28, 0.44)
     turn = random.uniform(-0.4, 0.4)
     x0, y0 = (side / 2 + side * random.uniform(-0.12, 0.12) for _ in range(2))
     cos, sin = math.cos(turn), math.sin(turn)
 
-    def place(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    def place(points: Outline) -> Outline:
         return [(x0 + x * cos - y * sin, y0 + x * sin + y * cos) for x, y in points]
 
     mask = Image.new("L", (side, side), 0)
@@ -189,8 +185,8 @@ def _mask(shape: int, side: int, random: np.random.Generator) -> Image.Image:
     return mask
 
 
-def _texture(texture: int, side: int, bright: tuple, dark: tuple, random: np.random.Generator) -> Image.Image:
-    """A full picture of one texture in two shades of a colour."""
+def _texture(texture: int, side: int, bright: Color, dark: Color, random: np.random.Generator) -> Image.Image:
+    """Fill a picture with one texture in two shades of a colour."""
     y, x = np.mgrid[:side, :side].astype(np.float32)
     period = side * random.uniform(0.06, 0.1)
     phase = random.uniform(0, period)
@@ -208,16 +204,12 @@ def _texture(texture: int, side: int, bright: tuple, dark: tuple, random: np.ran
         "gridded": (across % 1 > 0.3) & (down % 1 > 0.3),
     }[TEXTURES[texture]]
     mix = np.asarray(wave, np.float32)[..., None]
-    return Image.fromarray((mix * np.float32(bright) + (1 - mix) * np.float32(dark)).astype(np.uint8))
+    shades = mix * np.array(bright, np.float32) + (1 - mix) * np.array(dark, np.float32)
+    return Image.fromarray(shades.astype(np.uint8))
 
 
-def _write(path: Path, value: dict) -> None:
-    """Write a file whole or not at all, also when two runs make it at once."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def _write(path: Path, value: dict[str, Any]) -> None:
     try:
-        with os.fdopen(handle, "wb") as file:
-            pickles.dump(value, file)
-        Path(temporary).replace(path)
+        write_atomically(path, lambda file: pickles.dump(value, file))
     except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
         raise DataError(f"{path} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder with room") from None

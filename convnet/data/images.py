@@ -7,7 +7,7 @@ Letters: C channels, H, W sides of the stored picture, S side of the crop, N cas
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,10 +15,13 @@ from convnet.data.provider import Batch, Request
 from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
 
+if TYPE_CHECKING:
+    from convnet.backends.base import Array, Backend
+
 
 @dataclass
 class Crops:
-    """How pictures become maps: value = (pixel - mean + shift) * gain, at a corner and maybe mirrored.
+    """How pictures become maps: value = (pixel - mean + shift) * gain, cut at (top, left) and maybe mirrored.
 
     ``mean`` is (C, S, S) float32; ``shifts`` (N, C); ``tops``, ``lefts`` and ``flips`` one value per picture.
     """
@@ -31,45 +34,48 @@ class Crops:
     gain: float = 1.0
 
     def part(self, start: int, stop: int) -> Crops:
-        """The crops of cases ``start`` to ``stop``."""
+        """Return the crops of cases ``start`` to ``stop``."""
         at = slice(start, stop)
         return Crops(self.tops[at], self.lefts[at], self.flips[at], self.mean, self.shifts[at], self.gain)
 
 
 @dataclass
-class Pixels:
-    """Pictures of one minibatch and their crops, packed when a net asks."""
+class PictureMatrix:
+    """The pictures of a minibatch and their crops; packed into a matrix where a backend computes."""
 
     pixels: np.ndarray
     crops: Crops
 
-    def prefetch(self, be: Any) -> Pixels:
-        """Begin to bring the pictures to where ``be`` packs them; what is returned fills in their place, once."""
-        return Pixels(be.prefetch(self.pixels), self.crops)
+    def prefetch(self, be: Backend) -> PictureMatrix:
+        """Begin to copy the pixels to where ``be`` packs them; the result fills in place of this object, once."""
+        return PictureMatrix(be.prefetch(self.pixels), self.crops)
 
-    def fill(self, be: Any, out: Any) -> None:
+    def fill(self, be: Backend, out: Array) -> None:
         """Pack into ``out``, a backend's (features, N)."""
         C, S = self.crops.mean.shape[:2]
         be.pack_images(self.pixels, self.crops, out.reshape(C, S, S, len(self.pixels)))
 
 
+Matrix = np.ndarray | PictureMatrix  # of a minibatch, (features, cases)
+
+
 class PictureBatch(Batch):
-    """Pictures, labels, and one ``Crops`` per view."""
+    """Pictures, the matrices that belong to them (labels), and one ``Crops`` per view."""
 
     def __init__(self, pixels: np.ndarray, labels: list[np.ndarray], crops: list[Crops]) -> None:
         self.pixels, self.labels, self.crops = pixels, labels, crops
         self.cases, self.views = len(pixels), len(crops)
 
-    def minibatch(self, start: int, stop: int, view: int = 0) -> list[Any]:
-        pictures = Pixels(self.pixels[start:stop], self.crops[view].part(start, stop))
+    def minibatch(self, start: int, stop: int, view: int = 0) -> list[Matrix]:
+        pictures = PictureMatrix(self.pixels[start:stop], self.crops[view].part(start, stop))
         return [pictures, *(matrix[:, start:stop] for matrix in self.labels)]
 
 
 class Cropper:
-    """Decides crops for pictures of ``side`` with ``channels`` maps, as a ``Request`` wants them.
+    """Chooses crops of pictures of ``channels`` maps and side ``side``, as a ``Request`` wants them.
 
-    ``ten_views``: corners and centre and their mirrors (2011, image data), else nine places without mirrors. ``offset``
-    is added to every pixel. Of ``compat``, image data follow what pictures share.
+    ``ten_views``: corners, centre and their mirrors (2011, image data), else nine positions without mirrors. ``offset``
+    is added to every pixel. ``compat`` says which pictures share a crop (image data only).
     """
 
     def __init__(
@@ -82,47 +88,46 @@ class Cropper:
         offset: float = 0.0,
         compat: Compat = COMPAT[""],
     ) -> None:
-        self.request, self.channels, self.side, self.offset, self.compat = request, channels, side, offset, compat
+        self.request, self.channels, self.side, self.compat = request, channels, side, compat
         self.size = request.inner_size or side - 2 * request.crop_border
         if not 0 < self.size <= side:
-            wanted = f"--inner-size {request.inner_size}" if request.inner_size else f"--crop-border {request.crop_border}"
-            raise DataError(f"{wanted} does not fit pictures of side {side}")
-        self.slack = side - self.size
-        self.mean = self._mean(mean)
-        self.places = self._places(ten_views) if request.multiview else [(self.slack // 2, self.slack // 2, False)]
+            option = f"--inner-size {request.inner_size}" if request.inner_size else f"--crop-border {request.crop_border}"
+            raise DataError(f"{option} does not fit pictures of side {side}")
+        self.slack = side - self.size  # positions of a crop along a side, less one
+        self.mean = self._central_mean(mean, offset)
+        self.views = self._view_positions(ten_views) if request.multiview else [(self.slack // 2, self.slack // 2, False)]
 
     @property
     def features(self) -> int:
+        """Values per case of the packed matrix."""
         return self.channels * self.size**2
 
     def crops(self, cases: int, random: np.random.Generator, color_pca: tuple | None = None) -> list[Crops]:
-        """One ``Crops`` in training, one per view in testing."""
+        """Return one random ``Crops`` in training, one per view in testing."""
         if not self.request.training:
-            return [self._fixed(cases, *place) for place in self.places]
-        which = self._draws(cases)
+            return [self._view_crops(cases, *position) for position in self.views]
+        # Which draw each picture follows: one of its own, or with 2012 and 2014 that of others (io 6.4).
+        stream = max(-(-cases // self.compat.crop_streams), 1)
+        which = np.arange(cases) % stream // self.compat.crop_group
         draws = int(which.max(initial=-1)) + 1
-        flips = random.integers(0, 2, draws)[which] if self._mirrors else np.zeros(cases, int)
+        flips = random.integers(0, 2, draws)[which] if self.slack else np.zeros(cases, int)
         tops = random.integers(0, self.slack + 1, draws)[which]
         lefts = random.integers(0, self.slack + 1, draws)[which]
-        shifts, gain = self._noise(cases, random, color_pca)
+        shifts, gain = self._color_noise(cases, random, color_pca)
         return [Crops(tops, lefts, flips.astype(np.uint8), self.mean, shifts, gain)]
 
-    def _draws(self, cases: int) -> np.ndarray:
-        """Which draw each picture follows."""
-        part = -(-cases // self.compat.crop_streams)
-        return np.arange(cases) % max(part, 1) // self.compat.crop_group
+    def images(self, matrix: np.ndarray) -> np.ndarray:
+        """Return cases of the packed matrix as pictures (N, S, S, C) in 0 to 1."""
+        maps = matrix.reshape(self.channels, self.size, self.size, -1) + self.mean[..., None]
+        return np.clip(maps.transpose(3, 1, 2, 0) / 255.0, 0, 1)
 
-    @property
-    def _mirrors(self) -> bool:
-        return self.slack > 0
-
-    def _fixed(self, cases: int, top: int, left: int, flip: bool) -> Crops:
+    def _view_crops(self, cases: int, top: int, left: int, flip: bool) -> Crops:
         shifts = np.zeros((cases, self.channels), np.float32)
         flips = np.full(cases, flip, np.uint8)
         return Crops(np.full(cases, top), np.full(cases, left), flips, self.mean, shifts)
 
-    def _noise(self, cases: int, random: np.random.Generator, color_pca: tuple | None) -> tuple[np.ndarray, float]:
-        """Shifts c * E (stdev * z), and the division of the whole picture by 1 + c (numerics 11.8)."""
+    def _color_noise(self, cases: int, random: np.random.Generator, color_pca: tuple | None) -> tuple[np.ndarray, float]:
+        """Return the shifts c * E (stdev * z), and the gain that divides the whole picture by 1 + c (numerics 11.8)."""
         c = self.request.color_noise
         if c <= 0 or color_pca is None:
             return np.zeros((cases, self.channels), np.float32), 1.0
@@ -130,23 +135,23 @@ class Cropper:
         z = random.standard_normal((cases, len(stdevs)))
         return (c * (z * stdevs) @ vectors.T).astype(np.float32), 1.0 / (1.0 + c)
 
-    def _mean(self, mean: np.ndarray) -> np.ndarray:
-        """The centre of the mean picture, whatever the crop (numerics 11.9); or one number for all of it."""
-        shape = (self.channels, self.size, self.size)
+    def _central_mean(self, mean: np.ndarray, offset: float) -> np.ndarray:
+        """Return the centre of the mean picture, wherever crops lie (numerics 11.9); or --scalar-mean for all of it."""
         if self.request.scalar_mean >= 0:
-            return np.full(shape, self.request.scalar_mean, np.float32)
-        border = self.slack // 2
-        whole = mean.reshape(self.channels, self.side, self.side)
-        return (whole[:, border : border + self.size, border : border + self.size] - self.offset).astype(np.float32)
+            return np.full((self.channels, self.size, self.size), self.request.scalar_mean, np.float32)
+        inner = slice(self.slack // 2, self.slack // 2 + self.size)
+        return (mean.reshape(self.channels, self.side, self.side)[:, inner, inner] - offset).astype(np.float32)
 
-    def _places(self, ten: bool) -> list[tuple[int, int, bool]]:
+    def _view_positions(self, ten: bool) -> list[tuple[int, int, bool]]:
+        """Return (top, left, mirrored) of every view (io 6.4)."""
         last, middle = self.slack, self.slack // 2
         if ten:
             corners = [(0, 0), (0, last), (middle, middle), (last, 0), (last, last)]
             return [(top, left, flip) for flip in (False, True) for top, left in corners]
         return [(top, left, False) for top in (0, middle, last) for left in (0, middle, last)]
 
-    def pictures(self, matrix: np.ndarray) -> np.ndarray:
-        """Cases of the packed matrix as (N, S, S, C) in 0 to 1."""
-        maps = matrix.reshape(self.channels, self.size, self.size, -1) + self.mean[..., None]
-        return np.clip(maps.transpose(3, 1, 2, 0) / 255.0, 0, 1)
+
+def color_axes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``color_pca`` of pixels (N, 3): standard deviations along the principal axes, and the axes in columns."""
+    variances, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False))
+    return np.sqrt(np.maximum(variances, 0)), vectors

@@ -10,7 +10,7 @@ batches are for testing. A picture that cannot be read is left out and named in 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ import numpy as np
 from PIL import Image
 
 from convnet import pickles
-from convnet.data.pictures import resize_and_crop
+from convnet.data.images import color_axes
+from convnet.data.pictures import UNREADABLE, resize_and_crop
+from convnet.data.provider import batch_bounds
 from convnet.errors import DataError
 from convnet.storage import write_atomically
 
@@ -38,70 +40,58 @@ def pack_digits(out: Path) -> int:
     # The grey values run from 0 to 16; writers follow each other, so the cases are shuffled.
     pixels = np.round(digits.data.T * 255 / 16).astype(np.uint8)
     order = np.random.RandomState(0).permutation(pixels.shape[1])
-    parts = np.array_split(order, _DIGIT_BATCHES)
-    _folder(out)
-    for number, part in enumerate(parts, 1):
-        labels = [int(label) for label in digits.target[part]]
-        _write(out / f"data_batch_{number}", {"data": np.ascontiguousarray(pixels[:, part]), "labels": labels})
+    groups = np.array_split(order, _DIGIT_BATCHES)
+    _make_folder(out)
+    for number, group in enumerate(groups, 1):
+        labels = [int(label) for label in digits.target[group]]
+        _write(out / f"data_batch_{number}", {"data": np.ascontiguousarray(pixels[:, group]), "labels": labels})
     meta = {
         "num_vis": 64,
         "num_colors": 1,
-        "num_cases_per_batch": len(parts[0]),
+        "num_cases_per_batch": len(groups[0]),
         "label_names": [str(digit) for digit in range(10)],
-        "data_mean": pixels[:, np.concatenate(parts[:-1])].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None],
+        "data_mean": pixels[:, np.concatenate(groups[:-1])].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None],
     }
     _write(out / "batches.meta", meta)
     return _DIGIT_BATCHES
 
 
 def pack_folder(
-    source: Path,
-    out: Path,
-    size: int,
-    batch_size: int,
-    test_share: float,
-    seed: int,
-    say: Callable[[str], Any] = lambda text: None,
+    source: Path, out: Path, size: int, batch_size: int, test_share: float, seed: int, say: Callable[[str], object]
 ) -> int:
     """Write the pictures below ``source`` (one folder per class) as JPEG batches; returns the number of batches.
 
-    Raises ``DataError`` if there are no pictures or fewer than two classes.
+    Raises ``DataError`` if there are no pictures or fewer than two classes. ``say`` gets a line on each batch.
     """
     files, classes = find_pictures(source)
     order = np.random.RandomState(seed).permutation(len(files))
     test_cases = max(1, round(len(files) * test_share))
-    train, test = order[test_cases:], order[:test_cases]
-    groups = [*_chunks(train, batch_size), *_chunks(test, batch_size)]
-    first_test = len(groups) - len(list(_chunks(test, batch_size))) + 1
-    _folder(out)
-    sums = _Sums(size)
-    skipped: list[str] = []
-    for number, group in enumerate(groups, 1):
-        with ThreadPoolExecutor() as workers:
-            done = list(workers.map(lambda i: _encode(files[i][0], size), group))
-        kept = [(i, data, pixels) for i, (data, pixels) in zip(group, done, strict=True) if data is not None]
-        skipped += [str(files[i][0]) for i, (data, _) in zip(group, done, strict=True) if data is None]
-        if not kept:
-            raise DataError(f"none of the pictures of batch {number} can be read, the first {files[group[0]][0]}")
+    train, test = (
+        [part[start:stop] for start, stop in batch_bounds(len(part), batch_size)]
+        for part in (order[test_cases:], order[:test_cases])
+    )
+    total, first_test = len(train) + len(test), len(train) + 1
+    _make_folder(out)
+    statistics, skipped = _Statistics(size), []
+    for number, group in enumerate([*train, *test], 1):
+        part, pictures, unreadable = _pack([files[i] for i in group], source, size)
+        if not pictures:
+            raise DataError(f"none of the pictures of batch {number} can be read, the first {unreadable[0]}")
         if number < first_test:
-            sums.add([pixels for _, _, pixels in kept])
-        part = {
-            "data": [data for _, data, _ in kept],
-            "labels": [[files[i][1]] for i, _, _ in kept],
-            "files": [str(files[i][0].relative_to(source)) for i, _, _ in kept],
-        }
+            statistics.add(pictures)
+        skipped += unreadable
         _write(out / f"data_batch_{number}", part)
-        say(f"batch {number} of {len(groups)}: {len(kept)} pictures")
-    _write(out / "batches.meta", sums.describe() | {"label_names": classes, "batch_size": batch_size})
+        say(f"batch {number} of {total}: {len(pictures)} pictures")
+    _write(out / "batches.meta", statistics.describe() | {"label_names": classes, "batch_size": batch_size})
     if skipped:
-        (out / "skipped.txt").write_text("\n".join(skipped) + "\n", encoding="utf-8")
+        (out / "skipped.txt").write_text("\n".join(map(str, skipped)) + "\n", encoding="utf-8")
         say(f"{len(skipped)} pictures cannot be read; they are named in {out / 'skipped.txt'}")
-    say(f"{len(classes)} classes; test with batches {first_test} to {len(groups)} (--test-range {first_test}-{len(groups)})")
-    return len(groups)
+    say(f"{len(classes)} classes; test with batches {first_test} to {total} (--test-range {first_test}-{total})")
+    return total
 
 
 def find_pictures(source: Path) -> tuple[list[tuple[Path, int]], list[str]]:
-    """((picture, class), ...) and the names of the classes, which are the sub-folders in alphabetical order."""
+    """Return (picture, class) pairs and the names of the classes, which are the sub-folders in alphabetical order."""
     if not source.is_dir():
         raise DataError(f"no folder {source}; give a folder with one sub-folder of pictures per class, or 'digits'")
     classes = sorted(path.name for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -118,47 +108,58 @@ def find_pictures(source: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     return files, classes
 
 
-class _Sums:
+class _Statistics:
     """Mean picture and colour axes of the training pictures."""
 
     def __init__(self, size: int) -> None:
         self.size, self.count = size, 0
         self.total = np.zeros((size, size, 3))
-        self.pixels: list[np.ndarray] = []
+        self.sample: list[np.ndarray] = []  # pixels (N, 3)
 
-    def add(self, pictures: list[np.ndarray]) -> None:
-        step = max(1, self.size**2 // _PCA_PIXELS)
+    def add(self, pictures: Sequence[np.ndarray]) -> None:
+        """Count pictures (size, size, 3)."""
         for picture in pictures:
             self.total += picture
-            self.pixels.append(picture.reshape(-1, 3)[::step])
+            self.sample.append(picture.reshape(-1, 3)[:: max(1, self.size**2 // _PCA_PIXELS)])
         self.count += len(pictures)
 
     def describe(self) -> dict[str, Any]:
-        """data_mean, channel by channel, and color_pca as (standard deviations, axes in columns)."""
+        """Return entries of ``batches.meta``; the mean is stored channel by channel."""
         mean = (self.total / max(self.count, 1)).transpose(2, 0, 1).reshape(-1, 1).astype(np.float32)
-        sample = np.concatenate(self.pixels).astype(np.float64) if self.pixels else np.zeros((2, 3))
-        variances, vectors = np.linalg.eigh(np.cov(sample, rowvar=False))
-        pca = (np.sqrt(np.maximum(variances, 0)), vectors)
-        return {"data_mean": mean, "color_pca": pca, "num_vis": 3 * self.size**2, "img_size": self.size}
+        sample = np.concatenate(self.sample).astype(np.float64) if self.sample else np.zeros((2, 3))
+        return {"data_mean": mean, "color_pca": color_axes(sample), "num_vis": 3 * self.size**2, "img_size": self.size}
 
 
-def _encode(path: Path, size: int) -> tuple[bytes | None, np.ndarray]:
+def _pack(files: Sequence[tuple[Path, int]], source: Path, size: int) -> tuple[dict[str, Any], list[np.ndarray], list[Path]]:
+    """Return the contents of a batch, its pictures (size, size, 3), and the files that cannot be read."""
+    with ThreadPoolExecutor() as workers:
+        pictures = list(workers.map(lambda file: _read_picture(file[0], size), files))
+        data = workers.map(_jpeg, (picture for picture in pictures if picture is not None))
+    readable = [file for file, picture in zip(files, pictures, strict=True) if picture is not None]
+    part = {
+        "data": list(data),
+        "labels": [[label] for _, label in readable],
+        "files": [str(path.relative_to(source)) for path, _ in readable],
+    }
+    unreadable = [path for (path, _), picture in zip(files, pictures, strict=True) if picture is None]
+    return part, [picture for picture in pictures if picture is not None], unreadable
+
+
+def _read_picture(path: Path, size: int) -> np.ndarray | None:
     try:
         with Image.open(path) as opened:
-            pixels = resize_and_crop(opened.convert("RGB"), size)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None, np.empty(0)
+            return resize_and_crop(opened.convert("RGB"), size)
+    except UNREADABLE:
+        return None
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=95)
-    return data.getvalue(), pixels
+    return data.getvalue()
 
 
-def _chunks(items: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def _folder(out: Path) -> None:
+def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

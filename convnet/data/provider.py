@@ -1,8 +1,8 @@
-"""What every data provider gives: dimensions, classes, and numbered batches that are cut into minibatches.
+"""What every data provider gives: dimensions, classes, and numbered batches that are split into minibatches.
 
-A provider's matrices are (features, cases), cases in columns, as the originals' were (io 6.1). Batches are drawn in a
-fixed order; what is random about one (crops, mirrors, noise) is a function of (seed, epoch, batch number) alone, so that
-a resumed run sees what an uninterrupted one would have seen.
+A provider's matrices are (features, cases), cases in columns, as the originals' were (io 6.1). Batches come in a fixed
+order; what is random about one (crops, mirrors, noise) is a function of (seed, epoch, batch number) alone, so that a
+resumed run sees what an uninterrupted one would have seen.
 """
 
 from __future__ import annotations
@@ -10,24 +10,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convnet.data.batches import find_batches, label_names_of, read_batch, read_meta
 from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
 
 if TYPE_CHECKING:
+    from convnet.data.images import Cropper, Matrix
     from convnet.graph.builder import Builder
 
 
 @dataclass
 class Request:
-    """What a run wants of its data.
-
-    ``crop_border`` and ``inner_size`` are two spellings of the crop.
-    """
+    """What a run wants of its data. ``crop_border`` and ``inner_size`` are two spellings of the crop."""
 
     path: str = ""
     batches: list[int] = field(default_factory=list)
@@ -45,7 +46,7 @@ class Request:
     parse: Callable[[], Builder] | None = None  # begins to build the net, for random data that fit it
 
     def random(self, epoch: int, number: int) -> np.random.Generator:
-        """The random numbers of one batch."""
+        """Return the random numbers of one batch."""
         return np.random.default_rng([self.seed & 0xFFFFFFFF, int(self.training), epoch, number])
 
 
@@ -56,18 +57,18 @@ class Batch(ABC):
     views: int = 1
 
     @abstractmethod
-    def minibatch(self, start: int, stop: int, view: int = 0) -> list[Any]:
-        """The matrices of cases ``start`` to ``stop``: float32 arrays, or objects with ``fill(be, out)``."""
+    def minibatch(self, start: int, stop: int, view: int = 0) -> list[Matrix]:
+        """Return the matrices of cases ``start`` to ``stop``, float32 or pictures to be packed; copies nothing."""
 
 
 class MatrixBatch(Batch):
-    """A batch whose matrices are held whole."""
+    """A batch of float32 matrices (features, cases)."""
 
     def __init__(self, matrices: Sequence[np.ndarray]) -> None:
         self.matrices = [np.asarray(matrix, np.float32) for matrix in matrices]
         self.cases = self.matrices[0].shape[1]
 
-    def minibatch(self, start: int, stop: int, view: int = 0) -> list[Any]:
+    def minibatch(self, start: int, stop: int, view: int = 0) -> list[Matrix]:  # noqa: ARG002 (one view)
         return [matrix[:, start:stop] for matrix in self.matrices]
 
 
@@ -75,18 +76,18 @@ class Provider(ABC):
     """A data set. ``dims`` are features by matrix index, ``numbers`` the batches that exist."""
 
     name = ""
-    help = ""
     dims: dict[int, int]
     classes: int = 0
     label_names: list[str]
     tree: LabelTree | None = None
+    cropper: Cropper | None = None
     views = 1
     test_numbers: list[int] = []
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.dims, self.label_names = {}, []
-        self.problems: list[str] = []  # what was skipped while reading, for the user's eyes
+        self.problems: list[str] = []  # what was skipped while reading, shown to users
 
     @abstractmethod
     def batch(self, epoch: int, number: int) -> Batch:
@@ -98,7 +99,7 @@ class Provider(ABC):
         """The numbers of all batches that exist, in order."""
 
     def default_ranges(self) -> tuple[list[int], list[int]]:
-        """Training and test batches when the user names none: all but the last, and the last."""
+        """Return training and test batches for users who name none: all but the last, and the last."""
         if self.test_numbers:
             return [n for n in self.numbers if n not in self.test_numbers], self.test_numbers
         return self.numbers[:-1] or self.numbers, self.numbers[-1:]
@@ -107,22 +108,71 @@ class Provider(ABC):
         """Raise ``DataError`` unless every batch named exists."""
         missing = [n for n in batches if n not in set(self.numbers)]
         if missing or not batches:
-            shown = ", ".join(map(str, missing)) or "none given"
-            raise DataError(f"{purpose} batches missing: {shown}; there are {range_text(self.numbers)} in {self.where()}")
+            listed = ", ".join(map(str, missing)) or "none given"
+            raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where()}")
 
     def where(self) -> str:
-        """Where the data come from, for messages."""
+        """Say where the data come from, for messages."""
         return self.request.path or self.name
 
     def description(self) -> dict[str, Any]:
-        """What it takes to show a net other pictures: the mean (C, S, S), the side before cropping, names of the classes."""
-        cropper = getattr(self, "cropper", None)
-        mean, side = (cropper.mean, cropper.side) if cropper else (None, 0)
-        return {"mean": mean, "side": side, "label_names": list(getattr(self, "label_names", []))}
+        """Return what it takes to show a net other pictures: the mean (C, S, S), the side before cropping, class names."""
+        mean, side = (self.cropper.mean, self.cropper.side) if self.cropper else (None, 0)
+        return {"mean": mean, "side": side, "label_names": list(self.label_names)}
 
     def images(self, matrix: np.ndarray) -> np.ndarray:
-        """Cases of matrix 0 as pictures (N, H, W, 3) in 0 to 1, the mean added back."""
-        raise DataError(f"the data of '{self.name}' are no pictures")
+        """Return cases of matrix 0 as pictures (N, H, W, C) in 0 to 1, the mean added back."""
+        if self.cropper is None:
+            raise DataError(f"the data of '{self.name}' are not pictures")
+        return self.cropper.images(matrix)
+
+
+class FolderProvider(Provider):
+    """A folder of batch files: ``meta`` is its description, ``files`` are the parts of each batch."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.folder = Path(request.path)
+        self.meta = read_meta(self.folder)
+        self.files = find_batches(self.folder)
+        self.label_names = label_names_of(self.meta)
+
+    @property
+    def numbers(self) -> list[int]:
+        return list(self.files)
+
+    def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
+        """Return the parts of a batch with their files; raises ``DataError``."""
+        if number not in self.files:
+            self.check_range([number], "data")
+        return list(zip(self.files[number], read_batch(self.files[number]), strict=True))
+
+
+class Minibatch(NamedTuple):
+    """The matrices of some cases, and their number."""
+
+    inputs: list[Matrix]
+    cases: int
+
+
+NO_MINIBATCH = Minibatch([], 0)
+
+
+def batch_bounds(cases: int, size: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
+    for start in range(0, cases, size):
+        yield start, min(start + size, cases)
+
+
+def split(batch: Batch, size: int) -> list[Minibatch]:
+    """Return the minibatches of a batch, which are views of it. What was prefetched is known by being the same object."""
+    return [Minibatch(batch.minibatch(start, stop), stop - start) for start, stop in batch_bounds(batch.cases, size)]
+
+
+def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Matrix], int]]:
+    """Yield (inputs, inputs of the minibatch that follows, cases) of every minibatch."""
+    for part, following in pairwise([*split(batch, size), NO_MINIBATCH]):
+        yield part.inputs, following.inputs, part.cases
 
 
 def range_text(numbers: Sequence[int]) -> str:
@@ -138,32 +188,7 @@ def range_text(numbers: Sequence[int]) -> str:
 
 def check_labels(labels: np.ndarray, classes: int, where: str) -> None:
     """Raise ``DataError`` naming the first label that is not a whole number from 0 to ``classes`` - 1."""
-    if not labels.size:
-        return
     bad = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
     if bad.any():
-        at = int(np.flatnonzero(bad)[0])
-        value = labels.reshape(-1)[at]
-        raise DataError(f"{where}: case {at} has label {value:g}; labels must be 0 to {classes - 1}")
-
-
-def cut(cases: int, size: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
-    for start in range(0, cases, size):
-        yield start, min(start + size, cases)
-
-
-def minibatches(
-    batch: Batch, size: int, first: int = 0, opening: Sequence[Any] = (), after: Callable[[], Sequence[Any]] = tuple
-) -> Iterator[tuple[Sequence[Any], Sequence[Any], int]]:
-    """(matrices, those of the minibatch to come, cases) of every minibatch from number ``first`` on.
-
-    ``opening`` are the matrices of the first where somebody has made them already; ``after`` gives those that come after the
-    last.
-    """
-    pieces = list(cut(batch.cases, size))[first:]
-    next_inputs = opening
-    for at, (start, stop) in enumerate(pieces):
-        matrices = next_inputs or batch.minibatch(start, stop)
-        next_inputs = batch.minibatch(*pieces[at + 1]) if at + 1 < len(pieces) else after()
-        yield matrices, next_inputs, stop - start
+        case = int(np.flatnonzero(bad)[0])
+        raise DataError(f"{where}: case {case} has label {labels.flat[case]:g}; labels must be 0 to {classes - 1}")

@@ -6,11 +6,10 @@ from pathlib import Path
 
 from convnet.data.batches import find_batches, read_batch, read_meta
 from convnet.data.demo import Demo
-from convnet.data.dummy import Dummy
 from convnet.data.matrices import CroppedMatrices, Matrices
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Provider, Request
-from convnet.data.random import Synthetic
+from convnet.data.random import Dummy, Synthetic
 from convnet.errors import DataError, did_you_mean
 
 PROVIDERS: dict[str, type[Provider]] = {p.name: p for p in (Matrices, CroppedMatrices, Pictures, Demo)}
@@ -19,11 +18,11 @@ _ALIASES = {"inet-lr-cropped-jpeg": "image", "inet-lr-cropped": "cifar", "flatme
 
 
 def open_provider(name: str, request: Request) -> Provider:
-    """The provider called ``name``; without a name the one that fits ``request.path``, and without a path the demonstration.
+    """Open the provider called ``name``; without a name the one that fits ``request.path``, or the demonstration.
 
     Raises ``DataError`` for unknown names, missing or damaged files.
     """
-    name = _ALIASES.get(name, name) or (_guess(Path(request.path)) if request.path else "demo")
+    name = _ALIASES.get(name, name) or (_provider_for(Path(request.path)) if request.path else "demo")
     if name == "dummy" and request.parse:
         return Synthetic(request)
     if name.startswith("dummy"):
@@ -36,13 +35,10 @@ def open_provider(name: str, request: Request) -> Provider:
     return PROVIDERS[name](request)
 
 
-def _guess(folder: Path) -> str:
-    meta = read_meta(folder)
-    named = str(meta.get("dp_type", ""))
+def _provider_for(folder: Path) -> str:
+    """Return the name of the provider that reads the files of a folder."""
+    named = str(read_meta(folder).get("dp_type", ""))
     if named in PROVIDERS:
         return named
-    files = find_batches(folder)
-    if not files:
-        raise DataError(f"{folder} holds batches.meta but no data_batch_1; make batches with 'convnet makebatches'")
-    first = read_batch(next(iter(files.values()))[:1])[0]
-    return "image" if isinstance(first.get("data"), list) else "cifar"
+    first = next(iter(find_batches(folder).values()))
+    return "image" if isinstance(read_batch(first[:1])[0].get("data"), list) else "cifar"

@@ -1,22 +1,28 @@
-"""Data made to fit a definition: sizes that its layers accept and matrices of the kinds its costs want (io section 3).
+"""Random data: of the size that fits a net (``dummy``), or of a size that is named (``dummy-cn-192``).
 
-The sizes are those that ``convnet.graph.infer`` works out.
+``synthesize`` makes data to fit a definition: sizes that its layers accept and matrices of the kinds its costs want
+(io section 3). Names with a size are for gradient checks and trials (io 6.4): ``dummy-KIND-N`` has N values per case.
+``cn`` and ``labeled`` make [data, labels, one-hot labels]; ``lr`` [data, labels, gate]; ``ce`` [data, one-hot labels].
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request
+from convnet.errors import DataError
 from convnet.graph.builder import Builder
 from convnet.graph.infer import SMALLEST, InferredData, infer_data
+from convnet.layers.label_tree import LabelTree
 
-_CASES = 128
-
-Parse = Callable[[], Builder]
+_NAME = re.compile(r"dummy(?:-(cn|labeled|lr|ce))?-(\d+)$")
+_CLASSES = 10
+_CASES, _NAMED_CASES = 128, 512  # in a batch
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class SyntheticData(InferredData):
     """A graph, the data it was shaped for, and random matrices of their sizes."""
 
     def matrices(self, cases: int, seed: int = 0) -> list[np.ndarray]:
-        """Random matrices (features, cases), float32: uniform data, labels, one-hot targets, gates of 0 and 1."""
+        """Return random matrices (features, cases), float32: uniform data, labels, one-hot targets, gates of 0 and 1."""
         random = np.random.default_rng(seed)
         return [self._matrix(i, cases, random) for i in range(max(self.dims) + 1)]
 
@@ -33,44 +39,81 @@ class SyntheticData(InferredData):
         if kind == "label":
             return random.integers(0, self.classes, (1, cases)).astype(np.float32)
         if kind == "target":
-            return (np.arange(rows)[:, None] == random.integers(0, rows, cases)).astype(np.float32)
+            return _one_hot(random.integers(0, rows, cases), rows)
         if kind == "gate":
             return random.integers(0, 2, (rows, cases)).astype(np.float32)
         return random.random((rows, cases), np.float32)
 
 
-class Synthetic(Provider):
-    """Batches of a ``SyntheticData``, the same in every epoch."""
-
-    name = "dummy"
-    help = "random data of the smallest size that fits the net"
-
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        assert request.parse
-        self.synthetic = found = synthesize(request.parse, SMALLEST, request.classes, request.features)
-        self.dims, self.classes, self.tree = found.dims, found.classes, found.tree
-        self.label_names = [str(c) for c in range(found.classes)]
-
-    @property
-    def numbers(self) -> list[int]:
-        return [0, 1, 2, 3, 4, 5, 6]
-
-    def default_ranges(self) -> tuple[list[int], list[int]]:
-        return [1, 2, 3, 4, 5], [6]
-
-    def batch(self, epoch: int, number: int) -> Batch:
-        self.check_range([number], "dummy")
-        return MatrixBatch(self.synthetic.matrices(_CASES, self.request.seed * 7 + number))
-
-
-def synthesize(parse: Parse, sides: Sequence[int] = (), classes: int = 0, features: int = 0) -> SyntheticData:
-    """Shape the graph that ``parse`` begins for the first of ``sides`` that it accepts, or for ``features`` values per case.
+def synthesize(builder: Builder, sides: Sequence[int] = (), classes: int = 0, features: int = 0) -> SyntheticData:
+    """Shape the graph of ``builder`` for the first of ``sides`` that it accepts, or for ``features`` values per case.
 
     Without ``sides``, those of the historical nets: 224 with 100 classes and more, else 32 first. ``classes`` is for
     definitions that do not say how many there are. Raises ``LayerFileError`` as for the best side if none is accepted.
     """
-    builder = parse()
     builder.problems.check()
-    assumed = infer_data(builder, [features] if features else None, classes or None, sides)
-    return SyntheticData(**vars(assumed))
+    return SyntheticData(**vars(infer_data(builder, [features] if features else None, classes or None, sides)))
+
+
+class _RandomProvider(Provider):
+    """Batches of random numbers, the same in every epoch."""
+
+    def __init__(self, request: Request, classes: int) -> None:
+        super().__init__(request)
+        self.classes, self.label_names = classes, [str(c) for c in range(classes)]
+
+    @property
+    def numbers(self) -> list[int]:
+        return list(range(7))
+
+    def default_ranges(self) -> tuple[list[int], list[int]]:
+        return [1, 2, 3, 4, 5], [6]
+
+    def batch(self, epoch: int, number: int) -> Batch:  # noqa: ARG002 (the same in every epoch)
+        self.check_range([number], "dummy")
+        return MatrixBatch(self.matrices(number))
+
+    @abstractmethod
+    def matrices(self, number: int) -> list[np.ndarray]:
+        """Return the matrices of batch ``number``."""
+
+
+class Synthetic(_RandomProvider):
+    """Random data of the smallest size that fits the net."""
+
+    name = "dummy"
+
+    def __init__(self, request: Request) -> None:
+        assert request.parse
+        self.data = synthesize(request.parse(), SMALLEST, request.classes, request.features)
+        super().__init__(request, self.data.classes)
+        self.dims, self.tree = self.data.dims, self.data.tree
+
+    def matrices(self, number: int) -> list[np.ndarray]:
+        return self.data.matrices(_CASES, self.request.seed * 7 + number)
+
+
+class Dummy(_RandomProvider):
+    """Random data of the size in ``name``."""
+
+    def __init__(self, request: Request, name: str) -> None:
+        match = _NAME.fullmatch(name)
+        if not match or int(match[2]) < 1:
+            raise DataError(f"no data provider '{name}'; expected dummy-cn-N with the number of values per case")
+        super().__init__(request, request.classes or _CLASSES)
+        self.name, self.kind = name, match[1] or "cn"
+        self.tree = LabelTree.flat(self.classes)
+        rows = {"lr": {1: 1, 2: 1}, "ce": {1: self.classes}}.get(self.kind, {1: 1, 2: self.classes})
+        self.dims = {0: int(match[2]), **rows}
+
+    def matrices(self, number: int) -> list[np.ndarray]:
+        random = np.random.default_rng([self.request.seed & 0xFFFFFFFF, number])
+        data = random.random((self.dims[0], _NAMED_CASES), np.float32)
+        labels = random.integers(0, self.classes, _NAMED_CASES)
+        gate = random.integers(0, 2, (1, _NAMED_CASES)).astype(np.float32)
+        row, one_hot = labels[None].astype(np.float32), _one_hot(labels, self.classes)
+        return {"lr": [data, row, gate], "ce": [data, one_hot]}.get(self.kind, [data, row, one_hot])
+
+
+def _one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    return (np.arange(classes)[:, None] == labels).astype(np.float32)

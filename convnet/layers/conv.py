@@ -195,7 +195,7 @@ class Conv(Windowed):
         for i, weights in enumerate(node.weights):
             if weights.learns:
                 images = node.image(i, self.channels[i])
-                node.be.conv_weight_grad(images, grad, *weights.target(), **self.geometry(node, i))
+                node.be.conv_weight_grad(images, grad, *weights.grad_target(), **self.geometry(node, i))
         for i, weights in enumerate(node.weights):
             if node.wants(i):
                 input_grad, scale_targets = node.image_input_grad(i, self.channels[i])

@@ -56,7 +56,7 @@ class FullyConnected(WeightLayer):
         self.bias_gradient(node, self.outputs)
         for i, weights in enumerate(node.weights):
             if weights.learns:
-                node.be.fc_weight_grad(node.x[i], node.grad, *weights.target(), parts=self.parts)
+                node.be.fc_weight_grad(node.x[i], node.grad, *weights.grad_target(), parts=self.parts)
         for i, weights in enumerate(node.weights):
             if node.wants(i):
                 node.be.fc_input_grad(node.grad, weights.value, *node.input_grad(i), parts=self.parts)
@@ -121,7 +121,7 @@ class TreeFullyConnected(FullyConnected):
         self.bias_gradient(node, self.outputs)
         weights = node.weights[0]
         if weights.learns:
-            target, scale_targets, scale_output = weights.target()
+            target, scale_targets, scale_output = weights.grad_target()
             node.be.fc_weight_grad(node.x[0], node.grad, target[: self.outputs], scale_targets, scale_output)
             node.be.tree_backward(target, self.tree.parents, self.tree.top_down, self.outputs)
         if node.wants(0):

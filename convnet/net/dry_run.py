@@ -1,4 +1,4 @@
-"""A step on a backend that only notes what it is asked to run: what a net's kernels are, before it runs."""
+"""A step on a backend that only records what it is asked to run: what a net's kernels are, before it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from convnet.net.net import Net
 
 
 def dry_run(graph: Graph, be: Backend, cases: int, training: bool = True) -> None:
-    """Take a training step, unless there is none, a test and a look at the weights, each once, on ``be``."""
+    """Run a training step (unless not ``training``), a test and the checks of weights, each once, on ``be``."""
     net = Net(graph, be, cases, state=empty_state(graph))
     inputs = blank_inputs(graph, cases)
     if training:
@@ -21,17 +21,17 @@ def dry_run(graph: Graph, be: Backend, cases: int, training: bool = True) -> Non
     net.test(inputs, cases)
     net.check_weights()
     for weights in net.weights:
-        weights.be.mean_magnitude(weights.value)
+        be.mean_magnitude(weights.value)
 
 
 def blank_inputs(graph: Graph, cases: int) -> list[np.ndarray]:
-    """Zeros for every matrix of a minibatch."""
+    """Return zeros for every matrix of a minibatch."""
     last = max(graph.data_dims, default=-1)
     return [np.zeros((graph.data_dims.get(i, 1), cases), np.float32) for i in range(last + 1)]
 
 
 def empty_state(graph: Graph) -> dict[str, dict[str, Any]]:
-    """Weights of the right shapes for a net that will not run."""
+    """Return weights of the right shapes for a net that will not run."""
     state = {}
     for layer in graph.layers.values():
         if isinstance(layer, WeightLayer):

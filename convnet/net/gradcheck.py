@@ -26,9 +26,9 @@ _STEPS = {G2011: (0.001, 0.002, 0.1, 0.01), G2012: (0.02, 0.05, 0.01, 0.01), G20
 _TREE_STEP = 0.001
 # How much one matrix may cost, in multiply-adds, and what a layer costs beside them.
 _WORK, _OVERHEAD = 4e8, 4e5
-_LEAST_ENTRIES, _MOST_ENTRIES = 6, 400
+_MIN_ENTRIES, _MAX_ENTRIES = 6, 400
 
-_SMALLER = (0.1, 0.01)  # parts of the step to try again with
+_SMALLER = (0.1, 0.01)  # fractions of the step to try again with
 
 Step = Callable[[Layer, bool], float]
 
@@ -68,30 +68,24 @@ class GradientCheck:
 
 def check_gradients(
     net: Net, inputs: Inputs, cases: int, step: float | Step = 1e-5, one_sided: bool = False, samples: int | None = None
-) -> list[GradientCheck]:
-    """Check every matrix and bias vector, or ``samples`` entries of each; leaves the weights as they were."""
-    return list(each_check(net, inputs, cases, step, one_sided, samples))
-
-
-def each_check(
-    net: Net, inputs: Inputs, cases: int, step: float | Step = 1e-5, one_sided: bool = False, samples: int | None = None
 ) -> Iterator[GradientCheck]:
-    """As ``check_gradients``, one by one. ``samples`` 0 takes as many entries as a few seconds allow."""
+    """Check every matrix and bias vector, or ``samples`` entries of each; leaves the weights unchanged.
+
+    ``samples`` 0 takes as many entries as a few seconds allow.
+    """
     for weights in net.weights:
         weights.checking = True
+        weights.begin(0.0, cases)
     try:
-        for weights in net.weights:
-            weights.begin(0.0, cases)
         net.forward(inputs, cases, Mode.GRADCHECK)
         net.check_costs()
         net.backward()
-        net.forward(inputs, cases, Mode.GRADCHECK)  # backward gave up the outputs
+        net.forward(inputs, cases, Mode.GRADCHECK)  # backward has released the outputs
         base = _total(net)
-        for name, node, weights in named_weights(net):
+        for name, node, weights in _named_weights(net):
             size = step if isinstance(step, float) else step(node.layer, weights is node.biases)
-            slope = _Slope(net, node, weights, size, base if one_sided else None)
-            wanted = samples or (_affordable(net, node, cases) if samples == 0 else None)
-            yield _check(name, slope, cases, wanted)
+            slope = _Slope(net, weights, size, base if one_sided else None)
+            yield _check(name, slope, cases, _affordable(net, node, cases) if samples == 0 else samples)
     finally:
         for weights in net.weights:
             weights.checking, weights.contributions = False, 0
@@ -100,7 +94,7 @@ def each_check(
 
 
 def original_step(generation: Generation) -> Step:
-    """The step that a generation's own checker used for a layer's weights, or for its biases."""
+    """Return the step that a generation's own checker used, by layer and for weights or biases."""
 
     def step(layer: Layer, biases: bool) -> float:
         if isinstance(layer, TreeFullyConnected) and not biases:
@@ -110,59 +104,50 @@ def original_step(generation: Generation) -> Step:
     return step
 
 
-def named_weights(net: Net) -> Iterator[tuple[str, Node, Weights]]:
-    """Every ``Weights`` once, with the name that messages use and the node that comes first in using it."""
-    seen: set[int] = set()
+def _named_weights(net: Net) -> Iterator[tuple[str, Node, Weights]]:
+    """Yield every ``Weights`` once, with the name that messages use and the node that owns it."""
     for name, node in net.nodes.items():
-        named = [(f"{name} weights[{i}]", w) for i, w in enumerate(node.weights)]
-        for label, weights in [*named, (f"{name} biases", node.biases)]:
-            if weights is not None and id(weights) not in seen:
-                seen.add(id(weights))
-                yield label, node, weights
+        for label, weights in node.named_weights.items():
+            if weights in node.own_weights:
+                yield f"{name} {label}", node, weights
 
 
 def _total(net: Net) -> float:
-    """The total that training makes small: each cost's first value times its coefficient (numerics 12.0)."""
+    """Return the total that training makes small: each cost's first value times its coefficient (numerics 12.0)."""
     costs = net.costs()
     return sum(layer.coeff * costs[layer.name][0] for layer in net.graph.costs)
 
 
-def _users(net: Net, weights: Weights) -> list[Node]:
-    return [node for node in net.nodes.values() if any(w is weights for w in node.all_weights)]
-
-
 def _affordable(net: Net, node: Node, cases: int) -> int:
-    work = sum(behind.layer.macs() * cases + _OVERHEAD for behind in net.downstream([node]))
-    return int(np.clip(_WORK / (2 * work), _LEAST_ENTRIES, _MOST_ENTRIES))
+    """Return how many entries of the node's weights can be checked within the work allowed."""
+    work = sum(other.layer.macs() * cases + _OVERHEAD for other in net.downstream([node]))
+    return int(np.clip(_WORK / (2 * work), _MIN_ENTRIES, _MAX_ENTRIES))
 
 
 class _Slope:
-    """Differences of the total cost when one entry of ``weights`` changes by ``step``."""
+    """Differences of the total cost when one entry of ``weights`` changes by ``step``; one-sided with a ``base``."""
 
-    def __init__(self, net: Net, node: Node, weights: Weights, step: float, base: float | None) -> None:
+    def __init__(self, net: Net, weights: Weights, step: float, base: float | None) -> None:
         self.net, self.weights, self.step, self.base = net, weights, step, base
         self.flat = weights.value.reshape(-1)
-        self.again = net.downstream(_users(net, weights))
+        self.downstream = net.downstream([node for node in net.nodes.values() if weights in node.all_weights])
 
-    def at(self, i: int) -> float:
-        """The slope of entry ``i``; puts its value back, but leaves what depends on it as it was for the change."""
-        return self._at(i, self.step)
-
-    def nearest(self, i: int, slope: float, expected: float) -> float:
-        """``slope``, or where smaller steps come nearer to ``expected``, theirs: a step may cross the kink of a neuron."""
-        slopes = [slope, *(self._at(i, self.step * part) for part in _SMALLER)]
-        return min(slopes, key=lambda found: abs(found - expected))
-
-    def _at(self, i: int, step: float) -> float:
-        before = self.weights.be.download(self.flat[i : i + 1])
+    def at(self, i: int, fraction: float = 1.0) -> float:
+        """Return the slope of entry ``i``; puts its value back, but leaves what depends on it as it was for the change."""
+        step, before = self.step * fraction, self.weights.be.download(self.flat[i : i + 1])
         up = self._cost(i, before + step)
         slope = (up - self.base) / step if self.base is not None else (up - self._cost(i, before - step)) / 2 / step
         self.weights.be.copy_in(before, self.flat[i : i + 1])
         return slope
 
+    def nearest(self, i: int, slope: float, expected: float) -> float:
+        """Return ``slope``, or that of a smaller step nearer to ``expected``: a step may cross the kink of a neuron."""
+        slopes = [slope, *(self.at(i, fraction) for fraction in _SMALLER)]
+        return min(slopes, key=lambda found: abs(found - expected))
+
     def run(self) -> float:
-        """The total cost with the weights as they are."""
-        for node in self.again:
+        """Return the total cost with the weights as they are."""
+        for node in self.downstream:
             node.forward()
         return _total(self.net)
 
@@ -171,19 +156,20 @@ class _Slope:
         return self.run()
 
     def approximate(self) -> str:
-        """``behind 'norm1' (cnorm): ...`` if some layer on the way to the cost passes on an approximation."""
-        blurred = next((n.layer for n in self.again if n.layer.approximate and (n.wants_grad or n.layer.is_cost)), None)
-        return f"behind '{blurred.name}' ({blurred.type}), where {blurred.approximate}" if blurred else ""
+        """Return ``behind 'norm1' (cnorm): ...`` if a layer on the way to the cost passes on an approximation."""
+        on_the_way = (node.layer for node in self.downstream if node.wants_grad or node.layer.is_cost)
+        layer = next((layer for layer in on_the_way if layer.approximate), None)
+        return f"behind '{layer.name}' ({layer.type}), where {layer.approximate}" if layer else ""
 
 
 def _check(name: str, slope: _Slope, cases: int, samples: int | None) -> GradientCheck:
     weights = slope.weights
     size = slope.flat.shape[0]
-    reached = weights.contributions > 0
-    analytic = weights.be.download(weights.grad).reshape(-1) if reached else np.zeros(size)
+    analytic = weights.be.download(weights.grad).reshape(-1) if weights.contributions else np.zeros(size)
     entries = _entries(analytic, samples)
     numeric = np.array([slope.at(int(i)) for i in entries])
     if slope.base is None:
+        # Entries that disagree get further tries with smaller steps.
         doubtful = np.abs(numeric + analytic[entries]) > 0.1 * TOLERANCE * np.abs(numeric).max(initial=0)
         for at in np.flatnonzero(doubtful):
             numeric[at] = slope.nearest(int(entries[at]), numeric[at], -analytic[entries[at]])
@@ -193,7 +179,7 @@ def _check(name: str, slope: _Slope, cases: int, samples: int | None) -> Gradien
 
 
 def _entries(analytic: np.ndarray, samples: int | None) -> np.ndarray:
-    """All entries, or ``samples`` of them: half at random, half where the gradient is largest."""
+    """Return all entries, or ``samples`` of them: half at random, half where the gradient is largest."""
     if samples is None or samples >= analytic.size:
         return np.arange(analytic.size)
     largest = np.argpartition(np.abs(analytic), analytic.size - samples // 2)[analytic.size - samples // 2 :]

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,129 +31,128 @@ _OWN_FUNCTIONS = Path(__file__).resolve().parents[1] / "checkpoint"  # where the
 
 
 def initial_state(graph: Graph, seed: int) -> dict[str, LayerState]:
-    """Weights, biases, zero increments and connections of every weight layer, by name."""
-    random = np.random.RandomState(seed & 0xFFFFFFFF)
-    folder = Path(graph.definition.path).resolve().parent
-    state: dict[str, LayerState] = {}
+    """Return weights, biases, zero increments and connections of every weight layer, by name."""
+    initializer = _Initializer(Path(graph.definition.path).resolve().parent, seed)
     for layer in graph.declared:
         if isinstance(layer, WeightLayer):
-            state[layer.name] = _layer_state(layer, state, random, folder)
-    return state
+            initializer.add(layer)
+    return initializer.state
 
 
-def _layer_state(
-    layer: WeightLayer, state: dict[str, LayerState], random: np.random.RandomState, folder: Path
-) -> LayerState:
-    own: LayerState = {"weights": [], "weightsInc": []}
-    state[layer.name] = own
-    if isinstance(layer, Windowed):
-        own["filterConns"] = _connections(layer, state, random, folder)
-    for i, owner in enumerate(layer.owners):
-        if owner is None:
-            own["weights"].append(_weights(layer, i, random, folder))
-            own["weightsInc"].append(np.zeros(layer.weight_shape(i), np.float32, order=layer.order))
-        else:
-            own["weights"].append(state[owner[0].name]["weights"][owner[1]])
-            own["weightsInc"].append(state[owner[0].name]["weightsInc"][owner[1]])
-    own["biases"] = _biases(layer, folder)
-    own["biasesInc"] = np.zeros_like(own["biases"])
-    return own
+class _Initializer:
+    """Initializes layers one by one, in the order of the file; functions are looked for in ``folder``."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder = folder
+        self.random = np.random.RandomState(seed & 0xFFFFFFFF)
+        self.state: dict[str, LayerState] = {}
+
+    def add(self, layer: WeightLayer) -> None:
+        """Make the arrays of a layer, or take them from the layers it shares them with."""
+        arrays: LayerState = {"weights": [], "weightsInc": []}
+        self.state[layer.name] = arrays
+        if isinstance(layer, Windowed):
+            arrays["filterConns"] = self._connections(layer)
+        for i, owner in enumerate(layer.owners):
+            if owner is None:
+                arrays["weights"].append(self._weights(layer, i))
+                arrays["weightsInc"].append(np.zeros_like(arrays["weights"][i], subok=False))
+            else:
+                for key in ("weights", "weightsInc"):
+                    arrays[key].append(self.state[owner[0].name][key][owner[1]])
+        arrays["biases"] = self._biases(layer)
+        arrays["biasesInc"] = np.zeros_like(arrays["biases"])
+
+    def _weights(self, layer: WeightLayer, i: int) -> np.ndarray:
+        shape = layer.weight_shape(i)
+        spec = layer.initWFunc
+        if spec:
+            return np.require(self._call(layer.name, spec, shape, layer.name, i, shape), np.float32, layer.order)
+        values = (layer.initW[i] * self.random.randn(*shape)).astype(np.float32)
+        if isinstance(layer, TreeFullyConnected):
+            values[:, layer.outputs :] = 0  # inner nodes start without an offset
+        return np.require(values, np.float32, [layer.order, "W"])
+
+    def _biases(self, layer: WeightLayer) -> np.ndarray:
+        shape = layer.bias_shape()
+        spec = layer.initBFunc
+        if spec:
+            return np.require(self._call(layer.name, spec, shape, layer.name, shape), np.float32, "C").copy()
+        return np.full(shape, layer.initB, np.float32)
+
+    def _connections(self, layer: Windowed) -> list[list[int]]:
+        """Return for each input which channel feeds each slot of each group, or an empty list (numerics 1.10)."""
+        result: list[list[int]] = []
+        for i, owner in enumerate(layer.owners):
+            C, G, Cf = layer.channels[i], layer.groups[i], layer.filterChannels[i]
+            spec = layer.initCFunc
+            if not layer.randSparse[i]:
+                result.append([])
+            elif owner is not None:
+                result.append(self.state[owner[0].name]["filterConns"][owner[1]])
+            elif spec:
+                conns = [int(c) for c in self._call(layer.name, spec, None, layer.name, i, (G, C, Cf))]
+                _check_connections(layer.name, spec, conns, C, G * Cf)
+                result.append(conns)
+            else:
+                permutations = [self.random.permutation(C) for _ in range(layer.over_sample(i))]
+                result.append([int(c) for c in np.concatenate(permutations)])
+        return result
+
+    def _call(self, name: str, spec: str, shape: tuple[int, int] | None, *arguments: Any) -> Any:
+        """Call ``module.function(a,b)`` as the originals did, with ``params=['a', 'b']``; check what it returns."""
+        match = re.fullmatch(r"([\w.]+)\.(\w+)(?:\((.*)\))?", spec)
+        assert match
+        function = self._find_function(match[1], match[2], name, spec)
+        params = [part.strip() for part in match[3].split(",")] if match[3] else []
+        try:
+            result = function(*arguments, params=params) if params else function(*arguments)
+        except ConvnetError as error:
+            raise ConvnetError(f"layer '{name}': {spec}: {error}") from None
+        except Exception as error:
+            raise ConvnetError(f"layer '{name}': {spec} failed{_where(error)}: {type(error).__name__}: {error}") from error
+        if shape is None or (isinstance(result, np.ndarray) and result.shape == shape and result.dtype == np.float32):
+            return result
+        returned = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
+        raise ConvnetError(f"layer '{name}': {spec} returned {returned}; it must return a float32 array of shape {shape}")
+
+    def _find_function(self, module: str, function: str, name: str, spec: str) -> Callable[..., Any]:
+        """Return a function from a file beside the layer file or from this package, and from nowhere else."""
+        for folder in (self.folder, _OWN_FUNCTIONS):
+            path = folder.joinpath(*module.split(".")).with_suffix(".py")
+            if path.is_file():
+                result = getattr(_load_module(module, path, path.stat().st_mtime_ns), function, None)
+                if callable(result):
+                    return result
+                raise ConvnetError(f"layer '{name}': {path} has no function '{function}', which {spec} asks for")
+        raise ConvnetError(
+            f"layer '{name}': no module {module}.py beside the layer file ({self.folder}), which {spec} asks for"
+        )
 
 
-def _weights(layer: WeightLayer, i: int, random: np.random.RandomState, folder: Path) -> np.ndarray:
-    shape = layer.weight_shape(i)
-    spec = layer.initWFunc
-    if spec:
-        return np.require(_call(spec, folder, layer.name, shape, layer.name, i, shape), np.float32, layer.order)
-    values = (layer.initW[i] * random.randn(*shape)).astype(np.float32)
-    if isinstance(layer, TreeFullyConnected):
-        values[:, layer.outputs :] = 0  # inner nodes start without an offset
-    return np.require(values, np.float32, [layer.order, "W"])
-
-
-def _biases(layer: WeightLayer, folder: Path) -> np.ndarray:
-    shape = layer.bias_shape()
-    spec = layer.initBFunc
-    if spec:
-        return np.require(_call(spec, folder, layer.name, shape, layer.name, shape), np.float32, "C").copy()
-    return np.full(shape, layer.initB, np.float32)
-
-
-def _connections(
-    layer: Windowed, state: dict[str, LayerState], random: np.random.RandomState, folder: Path
-) -> list[list[int]]:
-    """For each input: which channel feeds each slot of each group, or an empty list (numerics 1.10)."""
-    result: list[list[int]] = []
-    for i, owner in enumerate(layer.owners):
-        C, G, Cf = layer.channels[i], layer.groups[i], layer.filterChannels[i]
-        spec = layer.initCFunc
-        if not layer.randSparse[i]:
-            result.append([])
-        elif owner is not None:
-            result.append(state[owner[0].name]["filterConns"][owner[1]])
-        elif spec:
-            given = _call(spec, folder, layer.name, None, layer.name, i, (G, C, Cf))
-            result.append(_check_connections(layer, spec, [int(c) for c in given], C, G * Cf))
-        else:
-            permutations = [random.permutation(C) for _ in range(layer.over_sample(i))]
-            result.append([int(c) for c in np.concatenate(permutations)])
-    return result
-
-
-def _check_connections(layer: Windowed, spec: str, conns: list[int], C: int, length: int) -> list[int]:
+def _check_connections(name: str, spec: str, conns: list[int], C: int, length: int) -> None:
     runs = [sorted(conns[start : start + C]) for start in range(0, length, C)]
     if len(conns) != length or any(run != list(range(C)) for run in runs):
         raise ConvnetError(
-            f"layer '{layer.name}': {spec} must return {length} channels, every {C} of them a permutation of 0 to {C - 1}"
+            f"layer '{name}': {spec} must return {length} channels, every {C} of them a permutation of 0 to {C - 1}"
         )
-    return conns
-
-
-def _call(spec: str, folder: Path, name: str, shape: tuple[int, int] | None, *arguments: Any) -> Any:
-    """Call ``module.function(a,b)`` as the originals did: with ``params=['a', 'b']``; check what it returns."""
-    match = re.fullmatch(r"([\w.]+)\.(\w+)(?:\((.*)\))?", spec)
-    assert match
-    function = _find(match[1], match[2], folder, name, spec)
-    params = [part.strip() for part in match[3].split(",")] if match[3] else []
-    try:
-        result = function(*arguments, params=params) if params else function(*arguments)
-    except ConvnetError as error:
-        raise ConvnetError(f"layer '{name}': {spec}: {error}") from None
-    except Exception as error:
-        raise ConvnetError(f"layer '{name}': {spec} failed{_where(error)}: {type(error).__name__}: {error}") from error
-    if shape is not None and (not isinstance(result, np.ndarray) or result.shape != shape or result.dtype != np.float32):
-        found = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
-        raise ConvnetError(f"layer '{name}': {spec} returned {found}; it must return a float32 array of shape {shape}")
-    return result
-
-
-def _find(module: str, function: str, folder: Path, name: str, spec: str) -> Callable[..., Any]:
-    """The function, from a file beside the layer file or from this package; from nowhere else."""
-    for place in (folder, _OWN_FUNCTIONS):
-        path = place.joinpath(*module.split(".")).with_suffix(".py")
-        if path.is_file():
-            loaded = _load(module, path, path.stat().st_mtime_ns)
-            if callable(getattr(loaded, function, None)):
-                return getattr(loaded, function)
-            raise ConvnetError(f"layer '{name}': {path} has no function '{function}', which {spec} asks for")
-    raise ConvnetError(f"layer '{name}': no module {module}.py beside the layer file ({folder}), which {spec} asks for")
 
 
 @lru_cache
-def _load(module: str, path: Path, changed: int) -> Any:
-    """The module in a file, run once as long as the file does not change."""
-    described = importlib.util.spec_from_file_location(f"convnet_init_{module.replace('.', '_')}", path)
-    assert described and described.loader
-    loaded = importlib.util.module_from_spec(described)
-    sys.modules[described.name] = loaded
+def _load_module(name: str, path: Path, modified: int) -> ModuleType:  # noqa: ARG001 (part of the cache's key)
+    """Return the module in a file, run once as long as the file does not change."""
+    spec = importlib.util.spec_from_file_location(f"convnet_init_{name.replace('.', '_')}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     try:
-        described.loader.exec_module(loaded)
+        spec.loader.exec_module(module)
     except Exception as error:
         raise ConvnetError(f"{path} cannot be imported{_where(error)}: {type(error).__name__}: {error}") from error
-    return loaded
+    return module
 
 
 def _where(error: Exception) -> str:
-    """`` at FILE:LINE``: where an init function raised ``error``."""
+    """Return `` at FILE:LINE``: where an init function raised ``error``."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f" at {frame.filename}:{frame.lineno}"

@@ -16,50 +16,51 @@ _NAMED = 3  # layers in the message
 _MULTIPLE = 16  # suggested minibatches are multiples of it
 
 
-def check_backend_memory(
-    graph: Graph, be: Backend, mini: int, training: bool = True, names: Collection[str] | None = None
-) -> None:
-    """Raise ``BackendError`` if minibatches of ``mini`` cases certainly do not fit: with the largest layers, and a ``mini``
-    that would fit. ``names`` are the layers that run on ``be``, all if none are given."""
-    known = be.memory()
-    names = list(graph.layers) if names is None else names
-    if known is None or not names:
+def check_memory(graph: Graph, backends: Sequence[Backend], mini: int, training: bool = True) -> None:
+    """Raise ``BackendError`` if minibatches of ``mini`` cases certainly do not fit on a backend with its layers.
+
+    The message names the largest layers, and a ``mini`` that would fit.
+    """
+    places = place(graph, backends)
+    for be in dict.fromkeys(backends):
+        names = [name for name, other in places.items() if other is be]
+        if names:
+            _check_backend(graph, be, mini, training, names)
+
+
+def _check_backend(graph: Graph, be: Backend, mini: int, training: bool, names: Collection[str]) -> None:
+    known, needed = be.memory(), _needed(graph, mini, training, names)
+    if known is None:
         return
-    free, needed = known[0], _needed(graph, mini, training, names)
+    free = known[0]
     if needed * _SLACK > free:
-        gc.collect()  # a net that nobody holds any more may still hold memory
+        gc.collect()  # a net that nothing refers to may still hold memory
         free = (be.memory() or known)[0]
     if needed * _SLACK <= free:
         return
-    what = "train on" if training else "test"
-    found = [(name, memory) for name, memory in memories(graph, mini).items() if name in names]
-    large = sorted(found, key=lambda item: -item[1].total)[:_NAMED]
+    used = [(name, memory) for name, memory in memories(graph, mini).items() if name in names]
+    largest = sorted(used, key=lambda item: -item[1].total)[:_NAMED]
+    task = "train on" if training else "test"
     lines = [
-        f"{graph.definition.path} needs about {_size(needed)} to {what} {mini} cases at a time; "
+        f"{graph.definition.path} needs about {_size(needed)} to {task} {mini} cases at a time; "
         f"{be.describe()} has {_size(free)} free",
-        f"largest layers: {', '.join(_described(name, memory) for name, memory in large)}",
+        f"largest layers: {', '.join(_layer_text(name, memory) for name, memory in largest)}",
         _advice(graph, free, training, names),
     ]
     raise BackendError("\n    ".join(lines))
 
 
-def check_memory(graph: Graph, backends: Sequence[Backend], mini: int, training: bool = True) -> None:
-    """``check_backend_memory`` on every backend for the layers that it is to run; raises ``BackendError``."""
-    places = place(graph, backends)
-    for be in dict.fromkeys(backends):
-        check_backend_memory(graph, be, mini, training, [name for name, own in places.items() if own is be])
-
-
 def _needed(graph: Graph, mini: int, training: bool, names: Collection[str]) -> int:
-    """Bytes for all of a training step; in testing for the weights and the layer with most to read and write."""
-    found = [memory for name, memory in memories(graph, mini).items() if name in names]
+    """Return bytes for all of a training step; in testing for the weights and the layer with most to read and write."""
+    used = [memory for name, memory in memories(graph, mini).items() if name in names]
     if training:
-        return sum(memory.total for memory in found)
+        return sum(memory.total for memory in used)
     widest = max(graph.layers[name].outputs + sum(graph.layers[name].num_inputs) for name in names)
-    return sum(memory.weights for memory in found) + 4 * mini * widest
+    return sum(memory.weights for memory in used) + 4 * mini * widest
 
 
 def _advice(graph: Graph, free: int, training: bool, names: Collection[str]) -> str:
+    """Say which minibatch would fit: what each case needs beside the weights is the same."""
     weights = _needed(graph, 0, training, names)
     fitting = max(free - weights, 0) // max(_needed(graph, 1, training, names) - weights, 1)
     if fitting >= _MULTIPLE:
@@ -69,10 +70,9 @@ def _advice(graph: Graph, free: int, training: bool, names: Collection[str]) -> 
     return f"no minibatch fits: weights and momenta alone take {_size(weights)}" if weights else "no minibatch fits"
 
 
-def _described(name: str, memory: Memory) -> str:
-    parts = [("outputs", memory.outputs), ("gradients", memory.gradients), ("weights", memory.weights)]
-    largest = max(parts, key=lambda part: part[1])
-    return f"{name} ({_size(memory.total)}, most of it {largest[0]})"
+def _layer_text(name: str, memory: Memory) -> str:
+    parts = {"outputs": memory.outputs, "gradients": memory.gradients, "weights": memory.weights}
+    return f"{name} ({_size(memory.total)}, most of it {max(parts, key=lambda part: parts[part])})"
 
 
 def _size(count: int) -> str:

@@ -3,7 +3,7 @@
 ``Net`` runs the layers of a graph in order and back, and knows no layer type. Each layer has a ``Node``, which holds its
 arrays and is all that a layer's ``forward`` and ``backward`` see. Order and accumulation: numerics section 3.
 
-With several backends each node has its own (``placement.py``), and what crosses between them is copied (``exchange.py``).
+With several backends each node has its own (``placement.py``), and what crosses between them is copied (``peers.py``).
 One thread issues the work of all of them, in the order of the layers: ops of a device return before they are done, so
 devices work at the same time, and a single order of issue is what makes runs repeatable. 2012 had a thread for each.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,27 +21,25 @@ from convnet.backends.base import Backend
 from convnet.errors import ConvnetError, NumericalError
 from convnet.generation import COMPAT, Compat
 from convnet.graph.graph import Graph
-from convnet.layers.base import Layer
 from convnet.layers.modes import Mode
 from convnet.net.buffers import BufferPool
 from convnet.net.initial import initial_state
-from convnet.net.node import Node
+from convnet.net.node import Context, Inputs, Node
 from convnet.net.placement import place
 from convnet.net.state import bind_weights
 from convnet.net.steps import Steps
 from convnet.net.weights import Weights
 
-# The matrices of one minibatch: a float32 array (features, cases), or an object that fills one: ``fill(be, out)``, and
-# ``stage(be)``, which begins to bring what that needs and returns another to fill it from there.
-Inputs = Sequence[Any]
+Costs = dict[str, list[float]]  # the sums of each cost layer over the cases of a pass
+Work = Callable[[], None]
 
 
 class Net:
     """Runs a graph on a backend, or on several: one for each logical device that ``gpu=`` can name (``placement.place``).
 
     ``minibatch`` is the largest number of cases at once. ``state`` gives weights by layer (as ``initial_state`` makes
-    them and checkpoints hold them); without it they are drawn from ``seed``. ``keep`` in ``forward`` names layers whose
-    outputs must survive the pass. With ``checking`` frozen weights get gradients too, for a gradient check.
+    them and checkpoints hold them); without it they are drawn from ``seed``. With ``checking`` frozen weights get
+    gradients too, for a gradient check.
     """
 
     def __init__(
@@ -51,139 +50,147 @@ class Net:
         seed: int = 0,
         state: dict[str, Any] | None = None,
         update_period: int = 1,
-        poison: bool = False,
-        checking: bool = False,
         compat: Compat = COMPAT[""],
+        checking: bool = False,
     ) -> None:
-        self.compat = compat
         self.backends = [be] if isinstance(be, Backend) else list(be)
         self.graph, self.be, self.minibatch, self.seed = graph, self.backends[0], minibatch, seed
-        self.update_period = update_period
-        self.step = 0  # minibatches trained so far; numbers the random streams
-        self.inputs: Inputs = ()
-        self.next_inputs: Inputs = ()  # what ``prefetch`` began to bring
-        self.cases = minibatch
-        self.mode = Mode.TEST
+        self.update_period, self.compat = update_period, compat
+        self.step = 0  # minibatches trained so far
+        self.noise = np.random.Generator(np.random.Philox(key=seed & 0xFFFFFFFFFFFFFFFF))  # of learning rates
+        # If set, called in place of each node's forward, backward and update, with their name and the work to do.
+        self.around: Callable[[Node, str, Work], None] | None = None
+        self.pools = {be: BufferPool(be) for be in self.backends}
+        self._context = Context(graph, minibatch, seed, self.pools, minibatch)
         self._prepared: set[tuple[int, bool]] = set()  # (cases, training) that backends are ready for
-        self.capturing = False  # whether ops are kept for a ``CapturedStep`` instead of done
-        self._pools: dict[Backend, BufferPool] = {}
-        self._poison = poison
-        self.nodes: dict[str, Node] = {}
-        wanting, places = graph.gradient_layers(frozen_too=checking), place(graph, self.backends)
-        for layer in graph.layers.values():
-            if not layer.computes:
-                raise ConvnetError(f"layer '{layer.name}': {layer.type} can be read but not run: no engine ever computed it")
-            node = Node(self, layer, places[layer.name], [self.nodes[source.name] for source in layer.sources])
-            node.wants_grad = layer.name in wanting
-            for source in dict.fromkeys(node.inputs):
-                source.consumers.append(node)
-            self.nodes[layer.name] = node
-        self._share_buffers()
-        self.noise = np.random.Generator(np.random.Philox(key=seed & 0xFFFFFFFFFFFFFFFF))
+        self.nodes = self._make_nodes(checking)
         self.load_state(state if state is not None else initial_state(graph, seed))
 
-    def pool(self, be: Backend) -> BufferPool:
-        """The free buffers of a backend."""
-        if be not in self._pools:
-            self._pools[be] = BufferPool(be, self._poison)
-        return self._pools[be]
-
-    @property
-    def weights(self) -> list[Weights]:
-        """Every weight matrix and bias vector once, in the order of layers."""
-        unique = {id(w): w for node in self.nodes.values() for w in node.all_weights}
-        return list(unique.values())
+    def _make_nodes(self, checking: bool) -> dict[str, Node]:
+        nodes: dict[str, Node] = {}
+        wanting, places = self.graph.gradient_layers(frozen_too=checking), place(self.graph, self.backends)
+        for name, layer in self.graph.layers.items():
+            if not layer.computes:
+                raise ConvnetError(f"layer '{name}': {layer.type} can be read but not run: no engine ever computed it")
+            inputs = [nodes[source.name] for source in layer.sources]
+            node = nodes[name] = Node(self._context, layer, places[name], inputs, name in wanting)
+            for source in dict.fromkeys(inputs):
+                source.consumers.append(node)
+        # Elementwise layers work in place where nobody needs the old contents (numerics 3.4).
+        for node in nodes.values():
+            if node.inputs and node.inputs[0].be is node.be:
+                node.acts_in_place, gradient_too = node.layer.in_place()
+                if gradient_too:
+                    node.inputs[0].grad_in_place = node.inputs[0].wants_grad
+        return nodes
 
     # -- running ------------------------------------------------------------------------------------------------
 
-    def forward(self, inputs: Inputs, cases: int, mode: Mode, keep: Sequence[str] = ()) -> None:
-        """Run all layers on one minibatch. In TRAIN and GRADCHECK outputs stay for ``backward``; else only those of ``keep``
-        and of layers that nobody reads."""
+    def forward(self, inputs: Inputs, cases: int, mode: Mode = Mode.TRAIN, keep: Sequence[str] = ()) -> None:
+        """Run all layers on one minibatch.
+
+        In TRAIN and GRADCHECK all outputs stay for ``backward``; else only those of ``keep`` and of layers without readers.
+        """
         self.begin_pass(inputs, cases, mode)
-        remaining = {name: len(node.consumers) for name, node in self.nodes.items()}
-        keeps = set(keep) if mode not in (Mode.TRAIN, Mode.GRADCHECK) else set(self.nodes)
+        remaining = {node: len(node.consumers) for node in self.nodes.values()}
+        kept = set(keep) if mode not in (Mode.TRAIN, Mode.GRADCHECK) else set(self.nodes)
         for name, node in self.nodes.items():
-            node.forward()
+            self._run(node, "forward", node.forward)
             for source in dict.fromkeys(node.inputs):
-                remaining[source.layer.name] -= 1
-                if remaining[source.layer.name] == 0 and source.layer.name not in keeps:
+                remaining[source] -= 1
+                if remaining[source] == 0 and source.layer.name not in kept:
                     source.release_acts()
-            if node.layer.is_cost or (not node.consumers and name not in keeps):
+            if node.layer.is_cost or (not node.consumers and name not in kept):
                 node.release_acts()
         self.end_forward()
 
     def begin_pass(self, inputs: Inputs, cases: int, mode: Mode) -> None:
         """Set what nodes ask for while they run."""
-        self.inputs, self.cases, self.mode = inputs, cases, mode
+        context = self._context
+        context.inputs, context.cases, context.mode, context.step = inputs, cases, mode, self.step
         self.prepare(cases, mode in (Mode.TRAIN, Mode.GRADCHECK))
 
+    def end_forward(self) -> None:
+        """Forget what was prefetched for this pass."""
+        if self._context.inputs is self._context.next_inputs:
+            self._context.next_inputs = ()
+
     def prepare(self, cases: int, training: bool) -> None:
-        """Let the backends prepare for passes over so many cases; the first one does so if nobody has."""
+        """Let the backends prepare for passes over so many cases, unless they have; the first pass does so itself."""
         if not {(cases, True), (cases, training)} & self._prepared:
             from convnet.net.dry_run import dry_run
 
             self._prepared.add((cases, training))
-            for be in dict.fromkeys(self.backends):
-                be.prepare(lambda noting: dry_run(self.graph, noting, cases, training))
-
-    def end_forward(self) -> None:
-        """What was staged for this pass is used up."""
-        if self.inputs is self.next_inputs:
-            self.next_inputs = ()
+            for be in self.pools:
+                be.prepare(lambda recording: dry_run(self.graph, recording, cases, training))
 
     def prefetch(self, next_inputs: Inputs) -> None:
-        """Begin to bring the inputs of the next pass to the devices, while they work on this one; until that pass, which
-        has to be given the same object, its arrays must not change."""
-        self.next_inputs = next_inputs
+        """Begin to copy the inputs of the next pass to the devices, while they work on this one.
+
+        The next pass has to be given the same object, whose arrays must not change before.
+        """
+        self._context.next_inputs = next_inputs
         for node in self.nodes.values():
             node.layer.prefetch(node)
 
     def backward(self) -> None:
-        """From the costs of the last ``forward`` to every gradient; gives up all outputs."""
+        """Compute every gradient from the costs of the last ``forward``; releases all outputs."""
         for node in reversed(self.nodes.values()):
-            runs = node.layer.learns if node.layer.is_cost else node.wants_grad and node.reached
-            if runs:
-                node.backward()
+            if node.layer.learns if node.layer.is_cost else node.wants_grad and node.reached:
+                self._run(node, "backward", node.backward)
                 for source in node.inputs:
                     source.reached = True
                 node.deliver_grads()
             node.release_grad()
             node.release_acts()
 
-    def downstream(self, nodes: Sequence[Node]) -> list[Node]:
-        """``nodes`` and every node that depends on them, in running order: what to run again when their weights change."""
-        found = set(nodes)
+    def update(self) -> None:
+        """Change the weights by the gradients of the last ``backward``; ends the step."""
         for node in self.nodes.values():
-            if not found.isdisjoint(node.inputs):
-                found.add(node)
-        return [node for node in self.nodes.values() if node in found]
+            if node.own_weights:
+                self._run(node, "update", partial(node.update, self.noise))
+        self.step += 1
 
-    def period_of(self, layer: Layer) -> int:
-        """Minibatches between updates of a layer's weights."""
-        return max(self.update_period, getattr(layer, "updatePeriod", 0), 1)
+    def _run(self, node: Node, kind: str, work: Work) -> None:
+        if self.around:
+            self.around(node, kind, work)
+        else:
+            work()
+
+    def capture(self, work: Work) -> Any:
+        """Capture the ops of ``work`` instead of doing them; the result is for the backend's ``replay``."""
+        self._context.step = 0
+        try:
+            with self.be.capturing() as captured:
+                work()
+        finally:
+            self._context.step = self.step
+        return captured[0]
+
+    def downstream(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return ``nodes`` and every node that depends on them, in running order."""
+        dependent = set(nodes)
+        for node in self.nodes.values():
+            if not dependent.isdisjoint(node.inputs):
+                dependent.add(node)
+        return [node for node in self.nodes.values() if node in dependent]
+
+    # -- training and testing -----------------------------------------------------------------------------------
 
     def begin_step(self, progress: float, cases: int) -> None:
-        """Set rates for the minibatch to come."""
+        """Set the learning rates of the step to come; ``progress`` of the run is 0 to 1."""
         for weights in self.weights:
             # Gradients of several minibatches are divided by their nominal size (numerics 13.9).
             nominal = weights.period > 1 or self.compat.nominal_cases
             weights.begin(progress, self.minibatch if nominal else cases, self.noise)
 
-    def update(self) -> None:
-        """Change the weights by the gradients of the last ``backward``; ends the step."""
-        for weights in self.weights:
-            weights.update(self.noise)
-        self.step += 1
-
     def train(
         self, inputs: Inputs, cases: int, progress: float = 0.0, next_inputs: Inputs = (), check_finite: bool = True
-    ) -> dict[str, list[float]]:
-        """One training step; returns the sums of every cost, measured before the update (numerics 16.2).
+    ) -> Costs:
+        """Take one training step; returns the sums of every cost, measured before the update (numerics 16.2).
 
-        ``next_inputs`` are the inputs of the next step, packed and brought to the devices while they compute this one.
-
-        The costs are looked at when all but the update has been issued, so that devices do not wait for the host. Raises
-        ``NumericalError`` if one is not finite, with the weights as they were; unless ``check_finite`` is false.
+        ``next_inputs`` are the inputs of the next step, packed and copied to the devices while they compute this one.
+        Raises ``NumericalError`` if a cost is not finite, leaving the weights unchanged, unless ``check_finite=False``.
         """
         self.begin_step(progress, cases)
         step = self.steps.next(cases)
@@ -192,97 +199,92 @@ class Net:
         if next_inputs:
             self.prefetch(next_inputs)
         step.backward()
-        costs = {name: [float(value) for value in arrived()] for name, arrived in pending.items()}
+        # Costs are looked at when all but the update has been issued, so that devices do not wait for the host.
+        costs = pending()
         if check_finite and not _all_finite(costs):
-            self._forget_gradients()
-            self.forward(inputs, cases, Mode.TRAIN)  # outputs are gone; make them again to look at
-            raise NumericalError(self._diagnose(costs))
+            for weights in self.weights:
+                weights.discard()
+            raise self._not_finite(costs, inputs, cases, Mode.TRAIN)
         step.update()
         return costs
 
-    def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = ()) -> dict[str, list[float]]:
-        """One pass without training; returns the sums of every cost. For the rest see ``train``."""
+    def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = ()) -> Costs:
+        """Run one pass without training; returns the sums of every cost. ``keep`` as for ``forward``, else as ``train``."""
         self.forward(inputs, cases, Mode.TEST, keep)
         pending = self._fetch_costs()
         if next_inputs:
             self.prefetch(next_inputs)
-        costs = {name: [float(value) for value in arrived()] for name, arrived in pending.items()}
+        costs = pending()
         if not _all_finite(costs):
-            self.forward(inputs, cases, Mode.TEST, keep=list(self.nodes))  # outputs are gone; make them again to look at
-            raise NumericalError(self._diagnose(costs))
+            raise self._not_finite(costs, inputs, cases, Mode.TEST)
         return costs
 
-    def test_views(
-        self, views: Iterable[Inputs], count: int, cases: int, keep: Sequence[str] = ()
-    ) -> dict[str, list[float]]:
-        """Costs of the mean, over ``count`` views of the same cases, of what the cost layers read; layers of ``keep`` that
-        they read hold these means afterwards (numerics 16.5)."""
+    def test_views(self, views: Iterable[Inputs], count: int, cases: int, keep: Sequence[str] = ()) -> Costs:
+        """Return the costs of the mean, over ``count`` views of the same cases, of what the cost layers read.
+
+        Layers of ``keep`` that they read hold these means afterwards (numerics 16.5).
+        """
         costs = [node for node in self.nodes.values() if node.layer.is_cost]
         cost_inputs = {node.layer.name: node for cost in costs for node in cost.inputs}
         means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in cost_inputs.items()}
         for inputs in views:
             self.forward(inputs, cases, Mode.VIEW, keep=[*cost_inputs, *keep])
-            for name, mean in means.items():
-                cost_inputs[name].be.add(cost_inputs[name].out, mean, 1.0, 1.0 / count)
-        for name, mean in means.items():
-            if cost_inputs[name].layer.type != "data":  # labels are the same in all views, and must not be rounded
-                cost_inputs[name].be.add(mean, cost_inputs[name].out)
-                cost_inputs[name].peers.send()
+            for name, node in cost_inputs.items():
+                node.be.add(node.out, means[name], 1.0, 1.0 / count)
+        for name, node in cost_inputs.items():
+            if node.inputs:  # labels are the same in all views, and must not be rounded
+                node.be.add(means[name], node.out)
+                node.peers.send()
         for cost in costs:
             cost.layer.forward(cost)
         return self.check_costs()
 
-    def costs(self) -> dict[str, list[float]]:
-        """Sums over the cases of the last pass, by cost layer; waits."""
-        return {name: [float(value) for value in arrived()] for name, arrived in self._fetch_costs().items()}
+    def costs(self) -> Costs:
+        """Return the sums of every cost over the cases of the last pass; waits."""
+        return self._fetch_costs()()
 
-    def check_costs(self) -> dict[str, list[float]]:
-        """``costs``, after checking that each is a finite number; raises ``NumericalError`` naming the first bad layer."""
+    def check_costs(self) -> Costs:
+        """As ``costs``; raises ``NumericalError`` naming the first bad layer unless each is finite."""
         costs = self.costs()
         if not _all_finite(costs):
             raise NumericalError(self._diagnose(costs))
         return costs
 
-    def _fetch_costs(self) -> dict[str, Callable[[], np.ndarray]]:
-        """Begin to bring the sums of every cost to the host."""
-        return {name: node.be.fetch(node.costs) for name, node in self.nodes.items() if node.layer.is_cost}
-
-    def _forget_gradients(self) -> None:
-        """Drop the gradients of a step that failed; momenta that one was folded into begin again."""
-        for weights in self.weights:
-            weights.forget()
-
     def output(self, name: str) -> np.ndarray:
-        """The output of a layer kept by the last pass, (features, N)."""
+        """Return the output of a layer kept by the last pass, (features, N)."""
         node = self.nodes[name]
         return node.be.download(node.out)
 
-    # -- state --------------------------------------------------------------------------------------------------
+    def _fetch_costs(self) -> Callable[[], Costs]:
+        """Begin to copy the sums of every cost to the host; the result waits for them."""
+        pending = {name: node.be.fetch(node.costs) for name, node in self.nodes.items() if node.layer.is_cost}
+        return lambda: {name: [float(value) for value in result()] for name, result in pending.items()}
+
+    # -- weights ------------------------------------------------------------------------------------------------
 
     def load_state(self, state: dict[str, dict[str, Any]]) -> None:
-        """Put weights into place; shared matrices become one ``Weights`` (numerics 13.4)."""
+        """Set the weights; shared matrices become one ``Weights`` (numerics 13.4)."""
         for name, node in self.nodes.items():
             bind_weights(self, node, state.get(name, {}))
+        # Every matrix and bias vector once, in the order of layers.
+        self.weights: list[Weights] = [weights for node in self.nodes.values() for weights in node.own_weights]
         self.steps = Steps(self)
 
     def check_weights(self) -> None:
         """Raise ``NumericalError`` if any weight is not finite, naming the layer."""
         for name, node in self.nodes.items():
-            for weights in node.all_weights:
-                if not node.be.all_finite(weights.value):
-                    raise NumericalError(f"layer '{name}': its weights are no longer finite numbers")
+            if not all(node.be.all_finite(weights.value) for weights in node.all_weights):
+                raise NumericalError(f"layer '{name}': its weights are no longer finite numbers")
 
-    def _share_buffers(self) -> None:
-        """Elementwise layers work in place where nobody needs the old contents (numerics 3.4)."""
-        for node in self.nodes.values():
-            node.acts_in_place, gradient = node.layer.in_place()
-            if node.inputs and node.inputs[0].be is not node.be:
-                node.acts_in_place = gradient = False
-            if gradient:
-                node.inputs[0].grad_in_place = node.inputs[0].wants_grad
+    # -- numbers that are not finite ----------------------------------------------------------------------------
 
-    def _diagnose(self, costs: dict[str, list[float]]) -> str:
-        """Where a cost that is not finite comes from, by the outputs of the last pass."""
+    def _not_finite(self, costs: Costs, inputs: Inputs, cases: int, mode: Mode) -> NumericalError:
+        """Return the error for bad ``costs``; runs forward again, for the outputs are gone."""
+        self.forward(inputs, cases, mode, keep=list(self.nodes))
+        return NumericalError(self._diagnose(costs))
+
+    def _diagnose(self, costs: Costs) -> str:
+        """Say where a cost that is not finite comes from, by the outputs of the last pass."""
         cost = next(name for name in costs if not _all_finite({name: costs[name]}))
         culprit = next((n for n in self.nodes.values() if not n.layer.is_cost and not n.be.all_finite(n.out)), None)
         if culprit is None:
@@ -293,5 +295,5 @@ class Net:
         return f"{where}. Lower epsW, or the initial weights, of the layers up to there."
 
 
-def _all_finite(costs: dict[str, list[float]]) -> bool:
+def _all_finite(costs: Costs) -> bool:
     return all(math.isfinite(value) for values in costs.values() for value in values)

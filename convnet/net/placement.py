@@ -21,46 +21,45 @@ if TYPE_CHECKING:
 
 
 def place(graph: Graph, backends: Sequence[Backend]) -> dict[str, Backend]:
-    """The backend of every layer; ``backends[d]`` is logical device d, from the start again where the list ends.
+    """Return the backend of every layer; ``backends[d]`` is logical device d, from the start again where the list ends.
 
     Layers that share weights keep together, at the first of them; a cost whose gradient is fused with that of the layer
-    below runs where that layer does; what has no device of its own (data) goes to whoever reads it first.
+    below runs where that layer does; what names no device (data) goes to its first reader.
     """
-    devices = logical_devices(graph)
-    return {name: backends[number % len(backends)] for name, number in devices.items()}
+    return {name: backends[device % len(backends)] for name, device in logical_devices(graph).items()}
 
 
 def logical_devices(graph: Graph) -> dict[str, int]:
-    """The logical device of every layer, after the rules of ``place``."""
-    found: dict[str, int] = {}
+    """Return the logical device of every layer, after the rules of ``place``."""
+    devices: dict[str, int] = {}
     for layer in graph.layers.values():
-        together = _colocated_with(layer)
-        found[layer.name] = found[together.name] if together else layer.gpu[0]
+        neighbour = _colocated_with(layer)
+        devices[layer.name] = devices[neighbour.name] if neighbour else layer.gpu[0]
     for name, layer in reversed(graph.layers.items()):
-        if found[name] < 0:
-            found[name] = next((found[reader.name] for reader in layer.consumers), 0)
-    return found
+        if devices[name] < 0:
+            devices[name] = next((devices[reader.name] for reader in layer.consumers), 0)
+    return devices
 
 
 def remarks(graph: Graph, gpus: Sequence[int]) -> list[str]:
-    """What a person should know of how the logical devices of a graph lie on the real ones ``gpus``."""
-    found, said = logical_devices(graph), []
-    named = sorted(set(found.values()))
-    if named[-1] >= len(gpus):
-        places = ", ".join(f"{number} on GPU {gpus[number % len(gpus)]}" for number in named)
-        said.append(f"The layer file names devices {_list(named)}; --gpu lists {len(gpus)}: {places}.")
-    moved = [name for name, layer in graph.layers.items() if layer.gpu[0] >= 0 and found[name] != layer.gpu[0]]
+    """Say what users should know of how the logical devices of a graph lie on the real ones ``gpus``."""
+    devices, lines = logical_devices(graph), []
+    used = sorted(set(devices.values()))
+    if used[-1] >= len(gpus):
+        places = ", ".join(f"{device} on GPU {gpus[device % len(gpus)]}" for device in used)
+        lines.append(f"The layer file names devices {_list(used)}; --gpu lists {len(gpus)}: {places}.")
+    moved = [name for name, layer in graph.layers.items() if layer.gpu[0] >= 0 and devices[name] != layer.gpu[0]]
     if moved:
-        said.append(f"On another device than gpu= says, to be with what they share or fuse: {_list(moved)}.")
-    replicas = [layer.name for layer in graph.declared if len(set(layer.gpu)) > 1 and layer.max_inputs != 0]
+        lines.append(f"On another device than gpu= says, to be with what they share or fuse: {_list(moved)}.")
+    replicas = [layer.name for layer in graph.declared if len(set(layer.gpu)) > 1 and layer.sources]
     if replicas:
         first = f"'{replicas[0]}'" + (f" and {len(replicas) - 1} more" if len(replicas) > 1 else "")
-        said.append(f"Replicas (several numbers in gpu=, at {first}) run as one, on the first device named.")
-    return said
+        lines.append(f"Replicas (several numbers in gpu=, at {first}) run as one, on the first device named.")
+    return lines
 
 
 def _colocated_with(layer: Layer) -> Layer | None:
-    """The earlier layer on whose device this one has to be, if any."""
+    """Return the earlier layer on whose device this one has to be, if any."""
     if isinstance(layer, WeightLayer):
         return next((owner[0] for owner in layer.owners if owner and owner[0] is not layer), None)
     if layer.is_cost and layer.sources and layer.sources[-1].fused_cost is layer:

@@ -1,7 +1,4 @@
-"""``convnet bench``: how long a training step takes, where the time goes, and how near that is to what the machine can do.
-
-    convnet bench --layer-def layers-imagenet.cfg
-    convnet bench --layer-def layers-cifar10-26pct.cfg --mini 64 --steps 20 --json
+"""How long a training step takes, where the time goes, and how near that is to what the machine can do.
 
 Whole steps are timed first, undisturbed, with inputs that lie where they are used. Then every layer's forward, backward
 and update are timed alone, waiting for the device after each, so that their sum is a little more than a step. The peaks
@@ -22,11 +19,10 @@ from __future__ import annotations
 
 import gc
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,12 +33,18 @@ from convnet.layers.data import Data
 from convnet.layers.modes import Mode
 from convnet.layers.weighted import WeightLayer
 from convnet.net.memory_check import check_memory
-from convnet.net.net import Inputs, Net
-from convnet.net.node import Node
+from convnet.net.net import Net, Work
+from convnet.net.node import Inputs, Node
 from convnet.net.steps import uncapturable
-from convnet.net.weights import Weights
 
 PASSES = ("forward", "backward", "update")
+
+
+class Effort(NamedTuple):
+    """What a pass of a layer has to do, at least."""
+
+    operations: float
+    bytes: float
 
 
 @dataclass
@@ -53,69 +55,48 @@ class Report:
     net: str
     mini: int
     steps: list[float]
-    layers: dict[str, dict[str, list[float]]]
-    work: dict[str, dict[str, tuple[float, float]]]  # (operations, bytes) by layer and pass
-    kinds: dict[str, str] = field(default_factory=dict)
-    captured: bool = False  # whether whole steps were issued as one
+    layers: dict[str, dict[str, list[float]]]  # seconds by layer and pass
+    efforts: dict[str, dict[str, Effort]]
+    types: dict[str, str]
+    captured: bool  # whether whole steps were issued as one
     peak_flops: float = 0.0
     peak_bytes: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``: milliseconds, GFLOP/s, GB/s, and shares of the peaks."""
+        """Return milliseconds, GFLOP/s, GB/s, and shares of the peaks, as ``convnet bench --json`` prints them."""
         step = statistics.median(self.steps)
-        flops = sum(work[0] for passes in self.work.values() for work in passes.values())
+        flops = sum(effort.operations for passes in self.efforts.values() for effort in passes.values())
         return {
             "device": self.device,
             "net": self.net,
             "mini": self.mini,
             "captured": self.captured,
-            "step_ms": _spread(self.steps),
+            "step_ms": _milliseconds(self.steps),
             "images_per_s": self.mini / step,
             "gflops": flops / step / 1e9,
             "peak": {"gflops": self.peak_flops / 1e9, "gbs": self.peak_bytes / 1e9},
             "share_of_peak": flops / step / self.peak_flops,
-            "layers": [self._layer(name) for name in self.layers],
+            "layers": [
+                {"name": name, "type": self.types[name]}
+                | {kind: self._pass(self.efforts[name][kind], seconds) for kind, seconds in passes.items()}
+                for name, passes in self.layers.items()
+            ],
         }
 
-    def _layer(self, name: str) -> dict[str, Any]:
-        passes = {}
-        for kind, seconds in self.layers[name].items():
-            flops, moved = self.work[name].get(kind, (0.0, 0.0))
-            median = statistics.median(seconds)
-            gflops, gbs = flops / median / 1e9, moved / median / 1e9
-            shares = {"of_flops": gflops * 1e9 / self.peak_flops, "of_bytes": gbs * 1e9 / self.peak_bytes}
-            passes[kind] = {"ms": _spread(seconds), "gflops": gflops, "gbs": gbs, **shares}
-        return {"name": name, "type": self.kinds[name], **passes}
-
-    def text(self) -> str:
-        """The table that people read."""
-        report = self.as_dict()
-        step, peak = report["step_ms"], report["peak"]
-        lines = [f"{self.net}, minibatch {self.mini}, {self.device}", ""]
-        head = f"{'layer':<18} {'pass':<8} {'ms':>9} {'least to most':>19}"
-        lines.append(f"{head} {'GFLOP/s':>9} {'of peak':>8} {'GB/s':>8} {'of peak':>8}")
-        for layer in report["layers"]:
-            for kind in PASSES:
-                if kind in layer and layer[kind]["ms"]["median"] >= 0.0005:
-                    lines.append(_row(layer["name"], kind, layer[kind]))
-        lines += [
-            "",
-            f"step: {step['median']:.2f} ms median of {len(self.steps)} ({step['least']:.2f} to {step['most']:.2f}), "
-            f"{report['images_per_s']:.1f} images/s{', issued as a whole' if self.captured else ''}",
-            f"      {report['gflops']:.1f} GFLOP/s, {report['share_of_peak']:.0%} of the peak measured here: "
-            f"{peak['gflops']:.1f} GFLOP/s by a large product or convolution, "
-            f"{peak['gbs']:.1f} GB/s by adding two arrays",
-        ]
-        return "\n".join(lines)
+    def _pass(self, effort: Effort, seconds: list[float]) -> dict[str, Any]:
+        median = statistics.median(seconds)
+        gflops, gbs = effort.operations / median / 1e9, effort.bytes / median / 1e9
+        shares = {"of_flops": gflops * 1e9 / self.peak_flops, "of_bytes": gbs * 1e9 / self.peak_bytes}
+        return {"ms": _milliseconds(seconds), "gflops": gflops, "gbs": gbs, **shares}
 
 
 class Resident:
-    """A matrix of a minibatch that lies where ops run, as one does that was brought ahead."""
+    """A matrix of a minibatch that lies where ops run, as one does that was prefetched."""
 
     def __init__(self, be: Backend, values: np.ndarray) -> None:
         self.values = be.upload(values)
 
-    def prefetch(self, be: Backend) -> Resident:
+    def prefetch(self, be: Backend) -> Resident:  # noqa: ARG002 (a ``Filler``)
         return self
 
     def fill(self, be: Backend, out: Array) -> None:
@@ -139,99 +120,70 @@ def _without_peaks(
     graph: Graph, matrices: list[np.ndarray], backends: Sequence[Backend], mini: int, steps: int, warmup: int
 ) -> Report:
     net = Net(graph, backends, minibatch=mini)
-    inputs = _resident(net, matrices)
+    # Each matrix lies on the backend of the data layer that hands it out.
+    places = {node.layer.dataIdx: node.be for node in net.nodes.values() if isinstance(node.layer, Data)}
+    inputs = [Resident(places[i], matrix) if i in places else matrix for i, matrix in enumerate(matrices)]
     for _ in range(warmup):
         net.train(inputs, mini, check_finite=False)
-    whole = [measured(backends, lambda: net.train(inputs, mini, check_finite=False)) for _ in range(steps)]
-    layers = _by_layer(net, inputs, mini, steps)
-    work = {name: _work(node, mini) for name, node in net.nodes.items()}
-    kinds = {name: node.layer.type for name, node in net.nodes.items()}
-    device = ", ".join(be.describe() for be in dict.fromkeys(backends))
-    name = Path(graph.definition.path).name
-    return Report(device, name, mini, whole, layers, work, kinds, bool(net.steps.captured))
+    seconds = [measured(backends, lambda: net.train(inputs, mini, check_finite=False)) for _ in range(steps)]
+    captured = bool(net.steps.captured)
+    return Report(
+        ", ".join(be.describe() for be in dict.fromkeys(backends)),
+        Path(graph.definition.path).name,
+        mini,
+        seconds,
+        _by_layer(net, inputs, mini, steps, captured),
+        {name: _efforts(node, mini) for name, node in net.nodes.items()},
+        {name: node.layer.type for name, node in net.nodes.items()},
+        captured,
+    )
 
 
-def _resident(net: Net, matrices: list[np.ndarray]) -> list[Resident | np.ndarray]:
-    """Each matrix on the backend of the data layer that hands it out."""
-    places = {node.layer.dataIdx: node.be for node in net.nodes.values() if isinstance(node.layer, Data)}
-    return [Resident(places[i], matrix) if i in places else matrix for i, matrix in enumerate(matrices)]
+def _by_layer(net: Net, inputs: Inputs, cases: int, steps: int, captured: bool) -> dict[str, dict[str, list[float]]]:
+    """Return seconds of each layer's passes, one number per step."""
+    seconds: dict[str, dict[str, list[float]]] = {name: {} for name in net.nodes}
+    eager = uncapturable(net)
 
+    def timed_work(node: Node, kind: str, work: Work) -> None:
+        wait(net.backends)
+        if not captured or (kind != "update" and node in eager):
+            result = timed(net.backends, work)
+        else:
+            captured_work = net.capture(work)
+            result = measured(net.backends, lambda: net.be.replay(captured_work))
+        seconds[node.layer.name].setdefault(kind, []).append(result)
 
-def _by_layer(net: Net, inputs: Inputs, cases: int, steps: int) -> dict[str, dict[str, list[float]]]:
-    """Seconds of each layer's passes, one number per step."""
-    found: dict[str, dict[str, list[float]]] = {name: {} for name in net.nodes}
-    outside = uncapturable(net) if net.steps.captured else list(net.nodes.values())  # what is issued op by op
-    for name, node in net.nodes.items():
-        for method in ("forward", "backward"):
-            work = _watched(net, getattr(node, method), found[name].setdefault(method, []), node in outside)
-            setattr(node, method, work)
+    net.around = timed_work
     for _ in range(steps):
         net.begin_step(0.0, cases)
-        if net.steps.captured:
-            _stand_still(net)
+        if captured:
+            _freeze_updates(net)
         net.forward(inputs, cases, Mode.TRAIN)
         net.backward()
-        for name, node in net.nodes.items():
-            own = [w for i, w in enumerate(node.weights) if node.layer.owners[i] is None]  # type: ignore[attr-defined]
-            if own or node.biases:
-                work = partial(_update, [*own, node.biases], net.noise)
-                _watched(net, work, found[name].setdefault("update", []), not net.steps.captured)()
-        net.step += 1
-    return {name: {kind: seconds for kind, seconds in passes.items() if seconds} for name, passes in found.items()}
+        net.update()
+    return seconds
 
 
-def _update(weights: list[Weights], noise: np.random.Generator) -> None:
-    for own in weights:
-        own.update(noise)
-
-
-def _stand_still(net: Net) -> None:
-    """No rates and momenta: updates that are repeated must not make numbers of the weights that no net has."""
+def _freeze_updates(net: Net) -> None:
+    """Set rates and momenta to zero: repeated updates must not change the weights."""
     for weights in net.weights:
-        weights.rate = weights.plain_rate = 0.0
+        weights.rate = weights.noiseless_rate = 0.0
         weights.be.fill(weights.inc, 0.0)
 
 
-def _watched(net: Net, work: Callable[[], None], into: list[float], plain: bool) -> Callable[[], None]:
-    """``work``, timed at every call, waiting for the devices before and after; captured and repeated unless ``plain``."""
-
-    def watched() -> None:
-        wait(net.backends)
-        if plain:
-            into.append(timed(net.backends, work))
-            return
-        net.capturing = True
-        try:
-            with net.be.capturing() as held:
-                work()
-        finally:
-            net.capturing = False
-        into.append(measured(net.backends, lambda: net.be.replay(held[0])))
-
-    return watched
-
-
-def _work(node: Node, N: int) -> dict[str, tuple[float, float]]:
-    """(operations, bytes) of each pass of a layer at minibatch N."""
+def _efforts(node: Node, N: int) -> dict[str, Effort]:
+    """Return what each pass of a layer has to do at minibatch N."""
     layer = node.layer
     values = 4.0 * N * (sum(layer.num_inputs) + layer.outputs)
-    own = sum(int(np.prod(w.value.shape)) for w in node.all_weights)
+    weights = sum(int(np.prod(w.value.shape)) for w in node.all_weights)
     forward = 2.0 * layer.macs() * N
     products = int(isinstance(layer, WeightLayer) and layer.learns) + int(any(source.wants_grad for source in node.inputs))
     return {
-        "forward": (forward, values + 4 * own),
-        "backward": (forward * products, 2 * values + 8 * own),
-        "update": (0.0, 5.0 * 4 * own),  # weights and momenta are read and written, gradients read
+        "forward": Effort(forward, values + 4 * weights),
+        "backward": Effort(forward * products, 2 * values + 8 * weights),
+        "update": Effort(0.0, 5.0 * 4 * weights),  # weights and momenta are read and written, gradients read
     }
 
 
-def _spread(seconds: Sequence[float]) -> dict[str, float]:
-    """Milliseconds."""
-    return {"median": 1e3 * statistics.median(seconds), "least": 1e3 * min(seconds), "most": 1e3 * max(seconds)}
-
-
-def _row(name: str, kind: str, numbers: dict[str, Any]) -> str:
-    arithmetic = f"{numbers['gflops']:>9.1f} {numbers['of_flops']:>8.0%}" if numbers["gflops"] >= 0.05 else " " * 18
-    traffic = f"{numbers['gbs']:>8.1f} {numbers['of_bytes']:>8.0%}"
-    spread = f"{numbers['ms']['least']:.3f} to {numbers['ms']['most']:.3f}"
-    return f"{name:<18} {kind:<8} {numbers['ms']['median']:>9.3f} {spread:>19} {arithmetic} {traffic}"
+def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:
+    return {"median": 1e3 * statistics.median(seconds), "min": 1e3 * min(seconds), "max": 1e3 * max(seconds)}

@@ -27,28 +27,31 @@ def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:
     layer = node.layer
     if not isinstance(layer, WeightLayer):
         return
-    node.weights = []
+    node.weights, node.own_weights = [], []
     for i, owner in enumerate(layer.owners):
         if owner is not None:
             node.weights.append(net.nodes[owner[0].name].weights[owner[1]])
-            continue
-        value, inc = (_as_array(layer, i, _array(layer, state, key, i)) for key in ("weights", "weightsInc"))
-        weights = Weights(node.be, node.be.upload(value), node.be.upload(inc), learning_of(layer, i, net.graph))
-        weights.folds, weights.columns, weights.period = layer.folds_gradient, _columns(layer, i), net.period_of(layer)
-        weights.last_only = net.compat.last_contribution
-        node.weights.append(weights)
-    biases, inc = (_array(layer, state, key, None).reshape(-1) for key in ("biases", "biasesInc"))
+        else:
+            learning = learning_of(layer, i, net.graph)
+            weights = _uploaded(node, learning, *(_kernel(layer, i, state, key) for key in ("weights", "weightsInc")))
+            weights.folds_gradient, weights.columns = layer.folds_gradient, _columns(layer, i)
+            weights.last_only = net.compat.last_contribution
+            node.weights.append(weights)
+            node.own_weights.append(weights)
     learning = Learning(layer.epsB.base, layer.bias_schedule(), layer.momB)
-    node.biases = Weights(node.be, node.be.upload(biases), node.be.upload(inc), learning)
-    node.biases.period = net.period_of(layer)
+    biases, inc = (_checked(layer, state.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc"))
+    node.biases = _uploaded(node, learning, biases.reshape(-1), inc.reshape(-1))
+    node.own_weights.append(node.biases)
+    for weights in node.own_weights:
+        weights.period = max(net.update_period, layer.updatePeriod, 1)
     node.conns = [None] * len(layer.inputs)
     if isinstance(layer, Windowed):
-        given = state.get("filterConns") or [[] for _ in layer.inputs]
-        node.conns = [node.be.connections(conns) if len(conns) else None for conns in given]
+        connections = state.get("filterConns") or [[] for _ in layer.inputs]
+        node.conns = [node.be.connections(conns) if len(conns) else None for conns in connections]
 
 
 def learning_of(layer: WeightLayer, i: int, graph: Graph) -> Learning:
-    """How the weights of input ``i`` learn, from the parameter file (numerics 13 and 14)."""
+    """Return how the weights of input ``i`` learn, from the parameter file (numerics 13 and 14)."""
     limit = layer.wball[i]
     if graph.generation == G2012:
         limit *= layer.weights_per_filter(i)  # wballNormed (numerics 13.6)
@@ -69,54 +72,58 @@ def learning_of(layer: WeightLayer, i: int, graph: Graph) -> Learning:
 
 
 def collect_state(net: Net, names: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
-    """Host copies of everything that learns, of all layers or of ``names``; shared matrices are one array object."""
-    arrays: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    """Copy everything that learns to the host, of all layers or of ``names``; shared matrices are one array object."""
+    stored: dict[Weights, tuple[np.ndarray, np.ndarray]] = {}
     state: dict[str, dict[str, Any]] = {}
     for name in names or net.nodes:
         node, layer = net.nodes[name], net.nodes[name].layer
         if not isinstance(layer, WeightLayer):
             continue
-        own: dict[str, Any] = {"weights": [], "weightsInc": []}
         for i, weights in enumerate(node.weights):
-            if id(weights) not in arrays:
-                pair = (node.be.download(weights.value), node.be.download(weights.inc))
-                arrays[id(weights)] = (_as_stored(layer, i, pair[0]), _as_stored(layer, i, pair[1]))
-            own["weights"].append(arrays[id(weights)][0])
-            own["weightsInc"].append(arrays[id(weights)][1])
-        own["biases"] = node.be.download(node.biases.value).reshape(layer.bias_shape())
-        own["biasesInc"] = node.be.download(node.biases.inc).reshape(layer.bias_shape())
+            if weights not in stored:
+                value, inc = (node.be.download(array) for array in (weights.value, weights.inc))
+                stored[weights] = _as_stored(layer, i, value), _as_stored(layer, i, inc)
+        state[name] = {
+            "weights": [stored[weights][0] for weights in node.weights],
+            "weightsInc": [stored[weights][1] for weights in node.weights],
+            "biases": node.be.download(node.biases.value).reshape(layer.bias_shape()),
+            "biasesInc": node.be.download(node.biases.inc).reshape(layer.bias_shape()),
+        }
         if isinstance(layer, Windowed):
-            own["filterConns"] = [[] if c is None else [int(v) for v in node.be.download(c)] for c in node.conns]
-        state[name] = own
+            conns = [[] if c is None else [int(v) for v in node.be.download(c)] for c in node.conns]
+            state[name]["filterConns"] = conns
     return state
 
 
-def _array(layer: WeightLayer, state: dict[str, Any], key: str, i: int | None) -> np.ndarray:
-    """A stored array after checking its shape; raises ``CheckpointError`` naming the layer."""
-    shape = layer.bias_shape() if i is None else layer.weight_shape(i)
-    held = state.get(key)
-    array = held if i is None else (held[i] if isinstance(held, list) and i < len(held) else None)
-    if not isinstance(array, np.ndarray) or array.shape != shape:
-        found = f"has shape {array.shape}" if isinstance(array, np.ndarray) else "is missing"
-        where = key if i is None else f"{key}[{i}]"
-        raise CheckpointError(f"layer '{layer.name}': {where} {found}; the net needs shape {shape}")
-    return array
+def _uploaded(node: Node, learning: Learning, value: np.ndarray, inc: np.ndarray) -> Weights:
+    return Weights(node.be, node.be.upload(value), node.be.upload(inc), learning)
 
 
-def _as_array(layer: WeightLayer, i: int, stored: np.ndarray) -> np.ndarray:
-    """The C-ordered array that backends see; no copy where the stored order is the layer's own."""
-    return (stored.T if layer.order == "F" else stored).reshape(layer.kernel_shape(i))
+def _kernel(layer: WeightLayer, i: int, state: dict[str, Any], key: str) -> np.ndarray:
+    """Return a stored matrix as the C-ordered array that backends see; no copy where its order is the layer's own."""
+    matrices = state.get(key)
+    matrix = matrices[i] if isinstance(matrices, list) and i < len(matrices) else None
+    matrix = _checked(layer, matrix, layer.weight_shape(i), f"{key}[{i}]")
+    return (matrix.T if layer.order == "F" else matrix).reshape(layer.kernel_shape(i))
+
+
+def _checked(layer: WeightLayer, array: Any, shape: tuple[int, int], name: str) -> np.ndarray:
+    """Return a stored array that has the right shape; raises ``CheckpointError`` naming the layer."""
+    if isinstance(array, np.ndarray) and array.shape == shape:
+        return array
+    problem = f"has shape {array.shape}" if isinstance(array, np.ndarray) else "is missing"
+    raise CheckpointError(f"layer '{layer.name}': {name} {problem}; the net needs shape {shape}")
 
 
 def _as_stored(layer: WeightLayer, i: int, array: np.ndarray) -> np.ndarray:
+    """Return an array of a backend as the matrix of checkpoints."""
     rows, columns = layer.weight_shape(i)
     return array.reshape(columns, rows).T if layer.order == "F" else array.reshape(rows, columns)
 
 
 def _columns(layer: WeightLayer, i: int) -> tuple[int, int, int]:
-    """(outer, K, inner) so that constraints act on each filter's K weights (numerics 13.6)."""
+    """Return (outer, K, inner) so that constraints act on each filter's K weights (numerics 13.6)."""
     shape = layer.kernel_shape(i)
     if layer.order == "F":
         return shape[0], shape[1], 1
-    outer = shape[0] if len(shape) == 5 else 1
-    return outer, layer.weights_per_filter(i), shape[-1]
+    return shape[0] if len(shape) == 5 else 1, layer.weights_per_filter(i), shape[-1]

@@ -1,21 +1,22 @@
 """How a training step is issued to a device: op by op, or as a whole that was captured before.
 
 To issue an op takes the host some microseconds, which small nets spend waiting for it. A step asks for the same ops on the
-same arrays every time, so where a backend can capture them (CUDA graphs), a step is captured when one like it is met for
-the third time, and from then on issued as three wholes: forward, backward, update. Earlier it would seldom pay: rates may
+same arrays every time, so where a backend can capture them (CUDA graphs), a step is captured when its key is seen for the
+third time, and from then on issued as three wholes: forward, backward, update. Earlier it would seldom pay: rates may
 change with every data batch of one or two minibatches. What differs from step to step stays outside: layers that vary
 (data, random scales) run first, op by op, and random numbers are counted on the device.
 
-Steps are alike if their numbers of cases, rates and waiting gradients are; 2012 had no such thing, and issued every op.
+The key of a step is its number of cases, rates and waiting gradients; 2012 had no such thing, and issued every op.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from convnet.backends.base import Array
 from convnet.errors import BackendError
 from convnet.layers.modes import Mode
 
@@ -23,95 +24,74 @@ if TYPE_CHECKING:
     from convnet.net.net import Inputs, Net
     from convnet.net.node import Node
 
-_PLAIN = 2  # steps of a kind before it is captured
-_MOST_CAPTURED = 4  # kinds of step kept
-_MOST_MET = 64  # kinds of step remembered
+_PLAIN_STEPS = 2  # with the same key, before the third is captured
+_MAX_CAPTURED = 4  # captured steps kept
+_MAX_COUNTED = 64  # keys whose steps are counted
 
 _LOG = logging.getLogger("convnet")
-
-
-class PlainStep:
-    """A step issued op by op."""
-
-    def __init__(self, net: Net) -> None:
-        self.net = net
-
-    def forward(self, inputs: Inputs, cases: int) -> None:
-        """Up to the costs."""
-        self.net.forward(inputs, cases, Mode.TRAIN)
-
-    def backward(self) -> None:
-        """From the costs to every gradient."""
-        self.net.backward()
-
-    def update(self) -> None:
-        """Change the weights."""
-        self.net.update()
 
 
 class CapturedStep:
     """A step like the one that comes next, captured for ``cases``; raises ``BackendError`` where that fails.
 
-    To capture is not to run: the net is left as it was.
+    Its methods issue at once what those of ``Net`` issue op by op. To capture is not to run: the net is left as it was.
     """
 
     def __init__(self, net: Net, cases: int) -> None:
         self.net, self.be = net, net.be
-        self._before = [(weights.contributions, weights.waited) for weights in net.weights]
+        self._eager_nodes: dict[Node, Array] = {}  # what stays outside, with the buffers of its outputs
+        counts = self._counts()
         net.begin_pass((), cases, Mode.TRAIN)
-        net.capturing = True
         try:
-            self._parts = [self._captured(part) for part in (self._forward, net.backward, self._update)]
+            self._forward = net.capture(self._issue_forward)
+            self._backward = net.capture(net.backward)
+            self._update = net.capture(self._issue_update)
         finally:
-            net.capturing = False
             for node in net.nodes.values():
                 node.release_grad()
                 node.release_acts()
-            self._after = [(weights.contributions, weights.waited) for weights in net.weights]
-            self._count(self._before)
-        self._scratch = [node.scratch_arrays() for node in net.nodes.values()]  # captured ops use these very arrays
+            self._counts_after = self._counts()
+            self._set_counts(counts)
+        self._scratch = [list(node.scratch_buffers.values()) for node in net.nodes.values()]  # which captured ops use
 
     def forward(self, inputs: Inputs, cases: int) -> None:
-        """Up to the costs."""
+        """Run all layers."""
         self.net.begin_pass(inputs, cases, Mode.TRAIN)
         self.be.count_step(self.net.step)
-        for node, held in self._outside.items():
+        for node, acts in self._eager_nodes.items():
             node.release_acts()  # those of a test, say
-            node.acts = held
-        for node in self._outside:
+            node.acts = acts
+        for node in self._eager_nodes:
             node.forward()
-        for node in self._outside:
+        for node in self._eager_nodes:
             node.acts = None
-        self.be.replay(self._parts[0])
+        self.be.replay(self._forward)
         self.net.end_forward()
 
     def backward(self) -> None:
-        """From the costs to every gradient."""
-        self.be.replay(self._parts[1])
+        """Compute every gradient from the costs."""
+        self.be.replay(self._backward)
 
     def update(self) -> None:
         """Change the weights."""
-        self.be.replay(self._parts[2])
-        self._count(self._after)
+        self.be.replay(self._update)
+        self._set_counts(self._counts_after)
         self.net.step += 1
 
-    def _captured(self, part: Any) -> Any:
-        with self.be.capturing() as held:
-            part()
-        return held[0]
-
-    def _forward(self) -> None:
-        outside = uncapturable(self.net)
-        self._outside: dict[Node, Any] = {node: node.take_acts() for node in outside}
+    def _issue_forward(self) -> None:
+        self._eager_nodes = {node: node.take_acts() for node in uncapturable(self.net)}
         for node in self.net.nodes.values():
-            if node not in self._outside:
+            if node not in self._eager_nodes:
                 node.forward()
 
-    def _update(self) -> None:
-        for weights in self.net.weights:
-            weights.update()
+    def _issue_update(self) -> None:
+        for node in self.net.nodes.values():
+            node.update()
 
-    def _count(self, counts: list[tuple[int, int]]) -> None:
+    def _counts(self) -> list[tuple[int, int]]:
+        return [(weights.contributions, weights.waited) for weights in self.net.weights]
+
+    def _set_counts(self, counts: Sequence[tuple[int, int]]) -> None:
         for weights, count in zip(self.net.weights, counts, strict=True):
             weights.contributions, weights.waited = count
 
@@ -122,52 +102,52 @@ class Steps:
     def __init__(self, net: Net) -> None:
         self.net = net
         self.captured: OrderedDict[Hashable, CapturedStep] = OrderedDict()
-        self._met: OrderedDict[Hashable, int] = OrderedDict()  # how often
+        self._seen_counts: OrderedDict[Hashable, int] = OrderedDict()
         self._usable = _can_capture(net)
 
-    def next(self, cases: int) -> PlainStep | CapturedStep:
-        """The way to issue the step that ``Net.begin_step`` has begun."""
-        if not self._usable:
-            return PlainStep(self.net)
-        kind = cases, tuple(weights.capture_key() for weights in self.net.weights)
-        if kind not in self.captured and not (self._is_known(kind) and self._capture(kind, cases)):
-            return PlainStep(self.net)
-        self.captured.move_to_end(kind)
-        return self.captured[kind]
+    def next(self, cases: int) -> Net | CapturedStep:
+        """Return what issues the step that ``Net.begin_step`` has begun; the net itself while ``Net.around`` is set."""
+        if not self._usable or self.net.around:
+            return self.net
+        key = cases, tuple(weights.capture_key() for weights in self.net.weights)
+        if key not in self.captured and not (self._seen_often(key) and self._capture(key, cases)):
+            return self.net
+        self.captured.move_to_end(key)
+        return self.captured[key]
 
-    def _is_known(self, kind: Hashable) -> bool:
-        """Whether it was met often enough: arrays are made, and kernels loaded, when ops are issued one by one."""
-        met = self._met[kind] = self._met.get(kind, 0) + 1
-        self._met.move_to_end(kind)
-        _drop_oldest(self._met, _MOST_MET)
-        return met > _PLAIN
+    def _seen_often(self, key: Hashable) -> bool:
+        """Count a step; says whether arrays are allocated and kernels loaded, as they are when ops are issued one by one."""
+        count = self._seen_counts[key] = self._seen_counts.get(key, 0) + 1
+        self._seen_counts.move_to_end(key)
+        _drop_oldest(self._seen_counts, _MAX_COUNTED)
+        return count > _PLAIN_STEPS
 
-    def _capture(self, kind: Hashable, cases: int) -> bool:
+    def _capture(self, key: Hashable, cases: int) -> bool:
         try:
-            self.captured[kind] = CapturedStep(self.net, cases)
+            self.captured[key] = CapturedStep(self.net, cases)
         except BackendError as error:
             self._usable = False
             _LOG.warning("steps are issued op by op, which may take longer: %s", error)
             return False
-        _drop_oldest(self.captured, _MOST_CAPTURED)
+        _drop_oldest(self.captured, _MAX_CAPTURED)
         return True
 
 
 def uncapturable(net: Net) -> list[Node]:
-    """The nodes whose forward differs from step to step, and all that they depend on, in running order."""
-    found: set[Node] = set()
+    """Return the nodes whose forward differs from step to step, and all that they depend on, in running order."""
+    nodes: set[Node] = set()
     for node in reversed(net.nodes.values()):
-        if node.layer.varies or any(node in reader.inputs for reader in found):
-            found.add(node)
-    return [node for node in net.nodes.values() if node in found]
+        if node.layer.varies or any(node in reader.inputs for reader in nodes):
+            nodes.add(node)
+    return [node for node in net.nodes.values() if node in nodes]
 
 
 def _can_capture(net: Net) -> bool:
-    alone = len(set(net.backends)) == 1 and net.be.captures
     noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
-    return alone and not noisy and not any(node.wants_grad for node in uncapturable(net))
+    one_device = len(set(net.backends)) == 1
+    return one_device and net.be.captures and not noisy and not any(node.wants_grad for node in uncapturable(net))
 
 
-def _drop_oldest(held: OrderedDict[Hashable, Any], most: int) -> None:
-    while len(held) > most:
-        held.popitem(last=False)
+def _drop_oldest(entries: OrderedDict[Hashable, Any], limit: int) -> None:
+    while len(entries) > limit:
+        entries.popitem(last=False)

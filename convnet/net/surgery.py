@@ -9,7 +9,7 @@ Letters: F filters, M side of the output (modulesX).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,27 +19,25 @@ from convnet.graph.graph import Changes, Graph
 from convnet.layers.conv import Conv
 from convnet.layers.weighted import WeightLayer
 
-State = dict[str, dict[str, Any]]
+State = Mapping[str, Mapping[str, Any]]
 L = TypeVar("L", bound=WeightLayer)
 
 
-def apply_edits(
-    graph: Graph, state: Mapping[str, Mapping[str, Any]], local: Sequence[str], unshare: Sequence[str]
-) -> Surgery:
-    """Unshare, then make local; returns what changed, the new state, and what to print. Raises ``OptionError``."""
-    surgery = Surgery(graph, state)
+def apply_edits(graph: Graph, state: State, local: Sequence[str], unshare: Sequence[str]) -> Edits:
+    """Unshare the matrices ``unshare``, then make the layers ``local`` local; raises ``OptionError``."""
+    edits = Edits(graph, state)
     for text in unshare:
-        surgery.unshare(text)
-    surgery.make_local(local)
-    return surgery
+        edits.unshare(text)
+    edits.make_local(local)
+    return edits
 
 
-class Surgery:
-    """``state`` is that of ``graph`` with ``changes``; ``lines`` say what was done, in the originals' words."""
+class Edits:
+    """``state`` is that of ``graph`` with ``changes``; ``lines`` report each edit in the originals' words."""
 
-    def __init__(self, graph: Graph, state: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, graph: Graph, state: State) -> None:
         self.graph = graph
-        self.state: State = {name: dict(own) for name, own in state.items()}
+        self.state: dict[str, dict[str, Any]] = {name: dict(arrays) for name, arrays in state.items()}
         self.changes = Changes()
         self.lines: list[str] = []
 
@@ -49,26 +47,25 @@ class Surgery:
         if not match:
             raise OptionError(f"--unshare-weights: Invalid layer name '{text}'; unable to unshare")
         layer = self._find(match[1], WeightLayer, "--unshare-weights")
-        inputs = range(len(layer.inputs)) if match[2] is None else [int(match[2])]
-        if inputs[-1] >= len(layer.inputs):
-            count = len(layer.inputs)
+        count = len(layer.inputs)
+        inputs = range(count) if match[2] is None else [int(match[2])]
+        if inputs[-1] >= count:
             raise OptionError(f"--unshare-weights: layer '{layer.name}' has {count} weight matrices, counted from 0: {text}")
         for i in inputs:
             self._unshare(layer, i)
 
     def _unshare(self, layer: WeightLayer, i: int) -> None:
-        owner = layer.owners[i]
-        if owner is None or (layer.name, i) in self.changes.unshared:
+        owner = self._owner(layer, i)
+        if owner == (layer.name, i):
             self.lines.append(f"Weight matrix {layer.name}[{i}] already unshared.")
             return
-        own = self.state[layer.name]
-        own["weights"], own["weightsInc"] = list(own["weights"]), list(own["weightsInc"])
-        own["weights"][i] = own["weights"][i].copy(order="K")
-        own["weightsInc"][i] = np.zeros_like(own["weights"][i])
+        arrays = self._copied_lists(layer)
+        arrays["weights"][i] = arrays["weights"][i].copy(order="K")
+        arrays["weightsInc"][i] = np.zeros_like(arrays["weights"][i])
         self.changes |= Changes(unshared=((layer.name, i),))
-        self.lines.append(f"Unshared weight matrix {layer.name}[{i}] from {owner[0].name}[{owner[1]}].")
+        self.lines.append(f"Unshared weight matrix {layer.name}[{i}] from {owner[0]}[{owner[1]}].")
 
-    def make_local(self, names: Iterable[str]) -> None:
+    def make_local(self, names: Sequence[str]) -> None:
         """Turn conv layers, and those that share weights with them, into local ones."""
         waiting = [self._find(name, Conv, "--conv-to-local") for name in names]
         group: list[Conv] = []
@@ -77,38 +74,37 @@ class Surgery:
             if layer not in group:
                 group.append(layer)
                 waiting += self._tied(layer)
-        for found in self.graph.declared:  # owners of matrices first
-            if isinstance(found, Conv) and found in group:
-                self._make_local(found)
+        for declared in self.graph.declared:  # owners of matrices first
+            if isinstance(declared, Conv) and declared in group:
+                self._make_local(declared)
 
     def _make_local(self, layer: Conv) -> None:
-        places = layer.modulesX**2
-        own = self.state[layer.name]
-        for key in ("weights", "weightsInc"):
-            own[key] = list(own[key])
+        positions = layer.modulesX**2
+        arrays = self._copied_lists(layer)
         for i in range(len(layer.inputs)):
-            owner = None if (layer.name, i) in self.changes.unshared else layer.owners[i]
-            source = self.state[owner[0].name] if owner and owner[0] is not layer else None
-            if source:
-                assert owner
-                own["weights"][i], own["weightsInc"][i] = (source[key][owner[1]] for key in ("weights", "weightsInc"))
+            owner, index = self._owner(layer, i)
+            if owner != layer.name:
+                for key in ("weights", "weightsInc"):
+                    arrays[key][i] = self.state[owner][key][index]
             else:
-                own["weights"][i] = np.tile(own["weights"][i], (places, 1))  # w[(m, c, ky, kx), f]
-                own["weightsInc"][i] = np.zeros_like(own["weights"][i])
+                arrays["weights"][i] = np.tile(arrays["weights"][i], (positions, 1))  # w[(m, c, ky, kx), f]
+                arrays["weightsInc"][i] = np.zeros_like(arrays["weights"][i])
         if layer.sharedBiases:
-            own["biases"] = np.repeat(own["biases"], places, axis=0)  # b[(f, m)]
-        own["biasesInc"] = np.zeros_like(own["biases"])
+            arrays["biases"] = np.repeat(arrays["biases"], positions, axis=0)  # b[(f, m)]
+        arrays["biasesInc"] = np.zeros_like(arrays["biases"])
         self.changes |= Changes(local=(layer.name,))
         self.lines.append(f"Converted layer '{layer.name}' from convolutional to unshared, locally-connected")
 
+    def _copied_lists(self, layer: WeightLayer) -> dict[str, Any]:
+        """Return the layer's arrays, in lists that other states do not share."""
+        arrays = self.state[layer.name]
+        arrays |= {key: list(arrays[key]) for key in ("weights", "weightsInc")}
+        return arrays
+
     def _tied(self, layer: Conv) -> list[Conv]:
-        """Layers that share a matrix with ``layer``; raises where their outputs differ in size."""
-        mine = {self._matrix(layer, i) for i in range(len(layer.inputs))}
-        tied = [
-            other
-            for other in self.graph.declared
-            if isinstance(other, Conv) and any(self._matrix(other, i) in mine for i in range(len(other.inputs)))
-        ]
+        """Return the layers that share a matrix with ``layer``; raises where their outputs differ in size."""
+        convs = [other for other in self.graph.declared if isinstance(other, Conv)]
+        tied = [other for other in convs if not self._matrices(layer).isdisjoint(self._matrices(other))]
         for other in tied:
             if other.modulesX != layer.modulesX:
                 raise OptionError(
@@ -117,21 +113,23 @@ class Surgery:
                 )
         return tied
 
-    def _matrix(self, layer: WeightLayer, i: int) -> tuple[str, int]:
-        """The matrix that input ``i`` uses, by its owner."""
+    def _matrices(self, layer: WeightLayer) -> set[tuple[str, int]]:
+        return {self._owner(layer, i) for i in range(len(layer.inputs))}
+
+    def _owner(self, layer: WeightLayer, i: int) -> tuple[str, int]:
+        """Return (layer, input) that owns the matrix of input ``i``, after the edits so far."""
         owner = layer.owners[i]
         if owner is None or (layer.name, i) in self.changes.unshared:
             return layer.name, i
         return owner[0].name, owner[1]
 
     def _find(self, name: str, kind: type[L], flag: str) -> L:
-        found = {layer.name: layer for layer in self.graph.declared}
-        fitting = [other for other, layer in found.items() if isinstance(layer, kind)]
-        layer = found.get(name)
+        layers = {layer.name: layer for layer in self.graph.declared}
+        layer = layers.get(name)
         if isinstance(layer, kind):
             return layer
-        tail = did_you_mean(name, fitting)
+        hint = did_you_mean(name, [other for other in layers if isinstance(layers[other], kind)])
         if layer is None:
-            raise OptionError(f"{flag}: Layer '{name}' does not exist{tail}")
-        what = "no conv layer" if kind is Conv else "without weights"
-        raise OptionError(f"{flag}: layer '{name}' of type {layer.type} is {what}{tail}")
+            raise OptionError(f"{flag}: Layer '{name}' does not exist{hint}")
+        problem = "not a conv layer" if kind is Conv else "without weights"
+        raise OptionError(f"{flag}: layer '{name}' of type {layer.type} is {problem}{hint}")

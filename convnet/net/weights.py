@@ -31,11 +31,11 @@ class Learning:
     leaves_below: list[int] | None = None  # treefc: leaves below each tree node
 
 
-@dataclass
+@dataclass(eq=False)
 class Weights:
     """``value`` and ``inc`` (the momentum buffer) are arrays of ``be``; ``columns`` is their (outer, K, inner) view.
 
-    With ``folds`` the momentum buffer accumulates the gradient, as the originals' fc and local layers did
+    With ``folds_gradient`` the momentum buffer accumulates the gradient, as the originals' fc and local layers did
     (numerics 4.2), which saves a matrix and a pass over memory.
     """
 
@@ -43,16 +43,16 @@ class Weights:
     value: Array
     inc: Array
     learning: Learning
-    folds: bool = False
+    folds_gradient: bool = False
     columns: tuple[int, int, int] = (1, 1, 1)
     period: int = 1  # minibatches between updates
-    last_only: bool = False  # 2011: of several contributions that fold only the last one stays (numerics 4.3)
+    last_only: bool = False  # 2011: of several contributions to the momentum buffer only the last stays (numerics 4.3)
     rate: float = 0.0
-    plain_rate: float = 0.0  # the rate without this minibatch's noise
+    noiseless_rate: float = 0.0
     case_scale: float = 1.0
     checking: bool = False  # gradient check: plain sums in ``grad``, momentum untouched
-    contributions: int = 0
-    waited: int = 0
+    contributions: int = 0  # ops that have added to the gradient
+    waited: int = 0  # minibatches since the last update
     moments: tuple[Array, Array] | None = None
     _grad: Array | None = field(default=None, repr=False)
 
@@ -63,28 +63,29 @@ class Weights:
 
     @property
     def grad(self) -> Array:
-        """The gradient accumulated so far, where it is not folded into the momentum buffer."""
+        """The gradient accumulated so far, where the momentum buffer does not accumulate it."""
         if self._grad is None:
             self._grad = self.be.empty(self.value.shape)
         return self._grad
 
     @property
-    def folding(self) -> bool:
-        return self.folds and not self.checking and self.learning.superEps <= 0
+    def accumulates_into_momentum(self) -> bool:
+        """Whether gradients are added to the momentum buffer, not to ``grad``."""
+        return self.folds_gradient and not self.checking and self.learning.superEps <= 0
 
     def begin(self, progress: float, cases: int, noise: np.random.Generator | None = None) -> None:
         """Set this minibatch's rate and the 1/N of its gradient (numerics 13.9, 14.3)."""
-        self.plain_rate = self.learning.schedule.rate(self.learning.base, progress)
-        self.rate = self._noisy(self.plain_rate, noise)
+        self.noiseless_rate = self.learning.schedule.rate(self.learning.base, progress)
+        self.rate = self._noisy(self.noiseless_rate, noise)
         self.case_scale = 1.0 if self.checking else 1.0 / (cases * self.period)
 
-    def target(self) -> tuple[Array, float, float]:
-        """(array, scale_targets, scale_output) for the next op that adds to the gradient."""
+    def grad_target(self) -> tuple[Array, float, float]:
+        """Return (array, scale_targets, scale_output) for the next op that adds to the gradient."""
         first = self.contributions == 0
         self.contributions += 1
-        if self.folding:
-            kept = self.learning.mom if first else float(not self.last_only)
-            return self.inc, kept, self.rate * self.case_scale
+        if self.accumulates_into_momentum:
+            scale_targets = self.learning.mom if first else float(not self.last_only)
+            return self.inc, scale_targets, self.rate * self.case_scale
         return self.grad, 0.0 if first else 1.0, self.case_scale
 
     def update(self, noise: np.random.Generator | None = None) -> None:
@@ -92,48 +93,37 @@ class Weights:
         self.waited += 1
         if self.learning.base <= 0 or self.waited < self.period:
             return
-        learning, decay = self.learning, self._noisy(self.plain_rate, noise) * self.learning.wc
+        learning, decay = self.learning, self._noisy(self.noiseless_rate, noise) * self.learning.wc
         if learning.leaves_below is not None:
-            self._tree_update()
+            if self.contributions == 0:
+                self.be.fill(self.grad, 0.0)
+            self.be.tree_update(self.value, self.inc, self.grad, learning.leaves_below, learning.mom, self.rate, learning.wc)
         elif self.contributions == 0:  # nothing reached these weights: the gradient is zero
             self.be.update(self.value, self.inc, self.inc, learning.mom, 0.0, decay)
         elif learning.superEps > 0:
-            self._super_update(decay)
+            if self.moments is None:
+                self.moments = self.be.zeros(self.value.shape), self.be.zeros(self.value.shape)
+            self.be.super_update(
+                self.value, self.inc, self.grad, *self.moments, learning.mom, self.rate, decay, learning.superEps
+            )
         else:
-            self.be.update(self.value, self.inc, None if self.folding else self.grad, learning.mom, self.rate, decay)
-        self._constrain()
+            grad = None if self.accumulates_into_momentum else self.grad
+            self.be.update(self.value, self.inc, grad, learning.mom, self.rate, decay)
+        if learning.contrast[1] > 0:
+            self.be.limit_contrast(self.value.reshape(*self.columns), *learning.contrast)
+        if learning.norm_limit > 0:
+            self.be.limit_norm(self.value.reshape(*self.columns), learning.norm_limit, learning.norm_hard)
         self.contributions = self.waited = 0
 
     def capture_key(self) -> tuple[float, ...]:
-        """All that decides which ops a step issues for these weights, and with which numbers."""
-        return self.rate, self.plain_rate, self.case_scale, self.contributions, self.waited, self.checking
+        """Return all that decides which ops a step issues for these weights, and with which numbers."""
+        return self.rate, self.noiseless_rate, self.case_scale, self.contributions, self.waited, self.checking
 
-    def forget(self) -> None:
-        """Drop the gradient of a step that failed, and the momentum if the gradient was folded into it."""
-        if self.folding and self.learns:
+    def discard(self) -> None:
+        """Drop the gradient of a failed step, and the momentum if the gradient was added to it."""
+        if self.accumulates_into_momentum and self.learns:
             self.be.fill(self.inc, 0.0)
         self.contributions = self.waited = 0
-
-    def _tree_update(self) -> None:
-        if self.contributions == 0:
-            self.be.fill(self.grad, 0.0)
-        learning = self.learning
-        assert learning.leaves_below is not None
-        self.be.tree_update(self.value, self.inc, self.grad, learning.leaves_below, learning.mom, self.rate, learning.wc)
-
-    def _super_update(self, decay: float) -> None:
-        if self.moments is None:
-            self.moments = self.be.zeros(self.value.shape), self.be.zeros(self.value.shape)
-        learning = self.learning
-        self.be.super_update(
-            self.value, self.inc, self.grad, *self.moments, learning.mom, self.rate, decay, learning.superEps
-        )
-
-    def _constrain(self) -> None:
-        if self.learning.contrast[1] > 0:
-            self.be.limit_contrast(self.value.reshape(*self.columns), *self.learning.contrast)
-        if self.learning.norm_limit > 0:
-            self.be.limit_norm(self.value.reshape(*self.columns), self.learning.norm_limit, self.learning.norm_hard)
 
     def _noisy(self, rate: float, noise: np.random.Generator | None) -> float:
         stdev = self.learning.schedule.noiseStdev

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from convnet.backends import make_backend, why_not_cuda
-from convnet.data.provider import Request, cut
+from convnet.data.provider import Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.net.net import Net
@@ -45,7 +45,7 @@ def pieces(definition, classes, side, mini, steps):
     while len(found) < steps:
         number += 1
         batch = provider.batch(1, number)
-        found += [(batch.minibatch(start, stop), stop - start) for start, stop in cut(batch.cases, mini)]
+        found += [(batch.minibatch(start, stop), stop - start) for start, stop in batch_bounds(batch.cases, mini)]
     return build_graph(LayerFiles.open(definition), provider.dims, classes), found[:steps]
 
 

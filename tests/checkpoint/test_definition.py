@@ -33,7 +33,7 @@ def rebuilt(graph, generation, tree):
 @pytest.mark.parametrize("definition", [*SHIPPED, *HISTORICAL], ids=lambda path: f"{path.parts[-3]} {path.stem}")
 def test_there_and_back(definition, tmp_path):
     """Names, shapes, rates, constants: every key of every layer is what it was."""
-    fitted = synthesize(lambda: parse(LayerFiles.open(definition)), classes=10 if "tree" in definition.name else 0)
+    fitted = synthesize(parse(LayerFiles.open(definition)), classes=10 if "tree" in definition.name else 0)
     stored, again = rebuilt(fitted.graph, fitted.graph.generation, fitted.tree)
     assert stored.keys() == again.keys()
     with (tmp_path / "layers").open("wb") as file:
@@ -108,7 +108,7 @@ def test_layers_that_no_shipped_net_has(generation):
 @pytest.mark.parametrize("name", ["ckpt-2011.pickle", "ckpt-2012.pickle", "ckpt-2014.pickle"])
 def test_genuine_checkpoints_run(name):
     """The net of the fixtures, and that its two fully-connected layers still share one matrix."""
-    layers = checkpoint.unpack_layers(checkpoint.load(SHARED / "fixtures" / name))
+    layers = checkpoint.load(SHARED / "fixtures" / name).layers
     generation = generation_of(layers)
     assert generation in name
     graph = build_graph(written_files(layers), stored_dims(layers), 10, dialect=generation)

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from support import BACKENDS, SHARED, dump, each_backend, needs_museum, values, 
 from convnet.data.images import Cropper, Crops
 from convnet.data.make import find_pictures, pack_digits, pack_folder
 from convnet.data.pictures import decode
-from convnet.data.provider import Request, range_text
+from convnet.data.provider import MatrixBatch, Request, minibatches, range_text
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
 from convnet.generation import COMPAT
@@ -277,6 +278,18 @@ def test_labels_of_the_original_batch_maker():
     part = pickles.load(SHARED / "fixtures" / "labels-2014-numpy-scalars.pickle")
     assert all(isinstance(v, int) for item in label_lists(part, "x") for v in item)
     assert labels_of(part, "x").dtype == np.float64
+
+
+@pytest.mark.parametrize("cases, sizes", [(7, [3, 3, 1]), (6, [3, 3]), (0, [])])
+def test_minibatches(cases, sizes):
+    """What follows a minibatch is the very object that comes next, by which a net knows what it has prefetched."""
+    parts = list(minibatches(MatrixBatch([np.arange(2.0 * cases).reshape(2, cases)]), 3))
+    assert [n for *_, n in parts] == sizes
+    for (_, following, _), (inputs, *_) in pairwise(parts):
+        assert following is inputs
+    assert not parts or not parts[-1][1]
+    joined = np.concatenate([inputs[0] for inputs, *_ in parts], axis=1) if parts else np.empty((2, 0))
+    np.testing.assert_array_equal(joined, np.arange(2.0 * cases).reshape(2, cases))
 
 
 def test_ranges():

@@ -51,7 +51,7 @@ def test_data_that_fit_a_definition(cost, index, read, rows, kind):
     text = FITTED.format(cost=cost, index=index, read=read)
     if read == "fc":
         text = text.replace("[probs]\ntype=softmax\ninputs=fc\n", "")
-    fitted = synthesize(lambda: parse(LayerFiles(text, "net.cfg", default_params(text), "params.cfg")), SMALLEST)
+    fitted = synthesize(parse(LayerFiles(text, "net.cfg", default_params(text), "params.cfg")), SMALLEST)
     assert fitted.side == 8 and fitted.dims[0] == 2 * 8 * 8  # the first of 4, 8, ... that holds a filter of 7
     assert fitted.dims[index] == rows and fitted.kinds == {index: kind}
     matrices = fitted.matrices(5)
@@ -64,4 +64,4 @@ def test_data_that_fit_a_definition(cost, index, read, rows, kind):
 def test_definition_that_no_size_fits():
     text = FITTED.format(cost="cost.logreg", index=1, read="probs").replace("channels=2", "channels=2\ngroups=3")
     with pytest.raises(LayerFileError, match="2 channels cannot be shared among 3 groups"):
-        synthesize(lambda: parse(LayerFiles(text, "net.cfg", default_params(text), "params.cfg")))
+        synthesize(parse(LayerFiles(text, "net.cfg", default_params(text), "params.cfg")))

@@ -127,7 +127,7 @@ def test_nothing_is_left_behind():
         net.train([x], 4)
     before = [w.inc.copy() for w in nets[0].weights]
     assert any(inc.any() for inc in before)
-    check_gradients(nets[0], [x], 4)
+    assert list(check_gradients(nets[0], [x], 4))
     for w, inc in zip(nets[0].weights, before, strict=True):
         np.testing.assert_array_equal(w.inc, inc)
     assert nets[0].train([x], 4) == nets[1].train([x], 4)

@@ -13,7 +13,7 @@ from convnet.backends.host import host_memory
 from convnet.cli import main
 from convnet.errors import BackendError
 from convnet.graph.analysis import memories
-from convnet.net.memory_check import check_backend_memory
+from convnet.net.memory_check import check_memory
 
 NET = """
 [data]
@@ -55,12 +55,12 @@ class SmallDevice(EmulatedDevice):
         raise AssertionError("allocated before the check")
 
 
-def graph():
-    return make_graph(NET, {0: 50, 1: 1}, 1000)
+def graph(text=NET):
+    return make_graph(text, {0: 50, 1: 1}, 1000)
 
 
 def check(free, mini, training=True):
-    check_backend_memory(graph(), Cuda(SmallDevice(free)), mini, training)
+    check_memory(graph(), [Cuda(SmallDevice(free))], mini, training)
 
 
 def test_a_net_that_fits_passes():
@@ -77,7 +77,7 @@ def test_memory_that_only_the_collector_can_free_counts():
     held = Held()
     held.itself, held.__class__.__del__ = held, lambda self: setattr(device, "bytes_free", 1 << 40)
     del held
-    check_backend_memory(graph(), Cuda(device), 64)
+    check_memory(graph(), [Cuda(device)], 64)
 
 
 def test_the_message_names_layers_and_a_minibatch_that_fits():
@@ -146,10 +146,12 @@ def test_memory_that_is_not_told(tmp_path, text):
 
 def test_each_device_needs_room_for_its_own_layers():
     """What does not fit as a whole may fit in parts, and the message names only the layers that are there."""
-    whole = sum(memory.total for memory in memories(graph(), 8).values())
-    be = Cuda(SmallDevice(whole // 2))
-    check_backend_memory(graph(), be, 8, names=["data", "labels", "small"])
-    check_backend_memory(graph(), be, 8, names=[])
+    towers = graph(NET.replace("[large]\n", "[large]\ngpu=1\n"))
+    memory = memories(towers, 8)
+    first, second = (
+        sum(memory[name].total for name in names) for names in (["data", "small"], ["labels", "large", "probs"])
+    )
+    check_memory(towers, [Cuda(SmallDevice(free)) for free in (first, second, 0)], 8)
     with pytest.raises(BackendError, match="largest layers: large") as error:
-        check_backend_memory(graph(), be, 8, names=["large", "probs", "cost"])
+        check_memory(towers, [Cuda(SmallDevice(first)), Cuda(SmallDevice(second // 2))], 8)
     assert "small" not in str(error.value)

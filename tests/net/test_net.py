@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import BACKENDS, SHARED, assert_close, default_params, each_backend, make_graph, needs_museum, values
+from support import BACKENDS, SHARED, assert_close, default_params, each_backend, make_graph, needs_museum, poisoned, values
 
 from convnet.backends.reference import Reference
 from convnet.errors import NumericalError
@@ -84,7 +84,7 @@ def net_on(be, **options):
 @each_backend
 def test_training_agrees_with_the_oracle(be):
     """Costs and weights over several steps, the last minibatch smaller, buffers poisoned when given back."""
-    net, oracle = net_on(be, poison=True), net_on(Reference(np.float64), poison=True)
+    net, oracle = poisoned(net_on(be)), poisoned(net_on(Reference(np.float64)))
     for step, cases in enumerate((9, 9, 4, 9, 1)):
         inputs = data(cases, step)
         found, expected = net.train(inputs, cases), oracle.train(inputs, cases)
@@ -98,9 +98,9 @@ def test_buffers_are_reused():
     """A second step allocates nothing, and gradients need less than one buffer per layer."""
     net = net_on(Reference(np.float32))
     net.train(data(9), 9)
-    first = sum(pool.allocated for pool in net._pools.values())
+    first = sum(pool.allocated for pool in net.pools.values())
     net.train(data(9, 1), 9)
-    assert sum(pool.allocated for pool in net._pools.values()) == first
+    assert sum(pool.allocated for pool in net.pools.values()) == first
     everything = 2 * 9 * sum(layer.outputs for layer in net.graph.layers.values())
     assert first < 0.75 * everything
 
@@ -110,6 +110,18 @@ def test_elementwise_layers_work_in_place_where_nobody_minds():
     assert net.nodes["conv_neuron"].acts_in_place  # conv needs no outputs for its backward
     assert not net.nodes["pool_neuron"].acts_in_place  # max-pooling compares with its outputs
     assert not net.nodes["hs"].acts_in_place or net.nodes["local_neuron"].layer.uses_acts is False
+
+
+def test_work_of_nodes_can_be_watched():
+    """``around`` is called in place of every forward, backward and update, in order, and changes no number."""
+    net, plain, seen = net_on(BACKENDS["reference32"]), net_on(BACKENDS["reference32"]), []
+    net.around = lambda node, kind, work: (seen.append((kind, node.layer.name)), work())
+    assert net.train(data(9), 9) == plain.train(data(9), 9)
+    names = {kind: [name for other, name in seen if other == kind] for kind, _ in seen}
+    assert list(names) == ["forward", "backward", "update"]
+    assert names["forward"] == list(net.nodes)
+    assert names["backward"] == [name for name in reversed(net.nodes) if name not in ("data", "labels")]
+    assert names["update"] == ["conv", "local", "sum", "fc"]
 
 
 def test_small_minibatches_equal_their_part_of_a_large_one():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from emulator import EmulatedDevice, EmulationError
-from support import BACKENDS, ROOT, assert_close, default_params, make_graph, values
+from support import BACKENDS, ROOT, assert_close, default_params, make_graph, poisoned, values
 
 from convnet.backends import make_backends
 from convnet.backends.cuda import Cuda
@@ -126,7 +126,7 @@ def data(cases, seed=0):
 
 def train(be, **options) -> tuple[list, dict]:
     """Costs and final state of a few steps, the last minibatches smaller."""
-    net = Net(graph(), be, minibatch=7, seed=5, poison=True, **options)
+    net = poisoned(Net(graph(), be, minibatch=7, seed=5, **options))
     costs = [net.train(data(cases, step), cases) for step, cases in enumerate((7, 7, 3, 7, 1))]
     return [*costs, net.test(data(7, 9), 7)], collect_state(net)
 
@@ -146,7 +146,7 @@ def test_two_devices_equal_one_bit_for_bit(name):
 def test_several_views_are_averaged_across_devices():
     costs = []
     for be in (two_of("reference"), Reference(np.float32)):
-        net = Net(graph(), be, minibatch=7, seed=5, poison=True)
+        net = poisoned(Net(graph(), be, minibatch=7, seed=5))
         views = [[data(7, seed)[0], data(7)[1]] for seed in range(3)]
         costs.append(net.test_views(views, 3, 7))
     assert costs[0] == costs[1]
@@ -204,14 +204,14 @@ def test_each_output_crosses_once_to_a_device():
 def test_nothing_is_allocated_after_the_first_step():
     net = Net(graph(), two_of("reference"), minibatch=7, seed=5)
     net.train(data(7), 7)
-    before = [net.pool(be).allocated for be in net.backends]
+    before = [pool.allocated for pool in net.pools.values()]
     net.train(data(7, 1), 7)
-    assert [net.pool(be).allocated for be in net.backends] == before and all(before)
+    assert [pool.allocated for pool in net.pools.values()] == before and all(before)
 
 
 def test_gradients_across_devices():
-    net = Net(graph(), [Reference(np.float64), Reference(np.float64)], minibatch=5, seed=3, poison=True)
-    checks = check_gradients(net, data(5), 5, samples=6)
+    net = poisoned(Net(graph(), [Reference(np.float64), Reference(np.float64)], minibatch=5, seed=3))
+    checks = list(check_gradients(net, data(5), 5, samples=6))
     assert len(checks) > 12 and all(check.error < 1e-6 for check in checks), [c.name for c in checks if c.error > 1e-6]
 
 

@@ -124,7 +124,7 @@ def test_positions_and_biases_lie_as_in_checkpoints():
     "local, unshare, words",
     [
         (["conv9"], [], "Layer 'conv9' does not exist; did you mean 'conv"),
-        (["fc"], [], "layer 'fc' of type fc is no conv layer"),
+        (["fc"], [], "layer 'fc' of type fc is not a conv layer"),
         ([], ["probs"], "without weights"),
         ([], ["conv2[7]"], "2 weight matrices"),
         ([], ["conv2["], "Invalid layer name 'conv2['; unable to unshare"),

@@ -19,7 +19,7 @@ def weights(be, value, learning, **options):
 def step(w, gradient, cases=1, progress=0.0):
     """One update with a given gradient of minus the cost, summed over cases."""
     w.begin(progress, cases)
-    target, scale_targets, scale_output = w.target()
+    target, scale_targets, scale_output = w.grad_target()
     w.be.add(w.be.upload(np.full(target.shape, gradient, np.float64)), target, scale_targets, scale_output)
     w.update()
 
@@ -28,7 +28,7 @@ def step(w, gradient, cases=1, progress=0.0):
 @pytest.mark.parametrize("folds", [False, True])
 def test_three_steps(be, folds):
     """Numerics 24.6."""
-    w = weights(be, [1.0], Learning(0.01, mom=0.9, wc=0.0005), folds=folds)
+    w = weights(be, [1.0], Learning(0.01, mom=0.9, wc=0.0005), folds_gradient=folds)
     for v, value in (
         (0.004995, 1.004995),
         (0.009490475025, 1.014485475025),
@@ -51,11 +51,11 @@ def test_frozen_weights_do_not_move():
 @pytest.mark.parametrize("folds", [False, True])
 def test_two_contributions_add_up(folds):
     """Numerics 2.13 and 4.2; 2011 lost the first of them in fc layers."""
-    w = weights(ORACLE, [1.0], Learning(0.1, mom=0.5), folds=folds)
+    w = weights(ORACLE, [1.0], Learning(0.1, mom=0.5), folds_gradient=folds)
     for expected in (1.3, 1.75):
         w.begin(0.0, 1)
         for gradient in (1.0, 2.0):
-            target, scale_targets, scale_output = w.target()
+            target, scale_targets, scale_output = w.grad_target()
             ORACLE.add(np.array([gradient]), target, scale_targets, scale_output)
         w.update()
         assert w.value[0] == pytest.approx(expected)
@@ -64,7 +64,7 @@ def test_two_contributions_add_up(folds):
 @pytest.mark.parametrize("folds", [False, True])
 def test_update_period(folds):
     """Gradients of several minibatches add up before one step (numerics 13.9)."""
-    w = weights(ORACLE, [1.0], Learning(0.1, mom=0.5), folds=folds, period=2)
+    w = weights(ORACLE, [1.0], Learning(0.1, mom=0.5), folds_gradient=folds, period=2)
     step(w, 1.0)
     assert w.value[0] == 1
     step(w, 3.0)
