@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from convnet.backends.arguments import Array
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import NAMES, Key
 from convnet.language.values import FLOAT, INT, Choice
@@ -28,14 +29,14 @@ _FILTER = Key("outputFilter", _SHOWN, _SHOWN_HELP, "mean", read_by="")
 
 
 class Cost(Layer):
-    """Base of costs. ``values`` is how many numbers one prints; ``op`` the stem of its ops."""
+    """Base of costs."""
 
     is_cost = True
     takes_neuron = False
     wants_params = GENERATIONS
     keys = (_COEFF, _CHILDREN, _FILTER)
     most_inputs = least_inputs = 2
-    op = ""
+    kind = ""  # of the gradient (``Backend.cost_input_grad``)
     first_input = "target"  # what inputs[0] holds: label (one row), target (a row per prediction), gate, or nothing
     additive: int | None = None  # how many values add up when another cost counts this one among its children
     fused_type: type[Layer] | None = None  # the layer below whose gradient joins the cost's in one formula
@@ -82,23 +83,23 @@ class Cost(Layer):
         below = self.sources[-1]
         return len(below.consumers) == 1 and self.fuses(below)
 
-    def constants(self) -> dict[str, Any]:
-        """Further arguments of every op of this cost."""
-        return {}
-
-    def forward(self, node: LayerNode) -> None:
-        getattr(node.be, f"{self.op}_cost")(*node.x, node.costs, **self.constants())
+    @property
+    def pos_weight(self) -> float:
+        """Weight of positive targets, where the cost is binomial."""
+        return 1.0
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(1) and not self.is_fused():
-            input_grad, scale_targets = node.input_grad(1)
-            op = getattr(node.be, f"{self.op}_input_grad")
-            op(*node.x, input_grad, self.coeff, scale_targets, **self.constants())
+            self._add_gradient(node, self.kind, *node.input_grad(1))
 
-    def gradient_below(self, node: LayerNode, input_grad: Any, scale_targets: float) -> None:
+    def gradient_below(self, node: LayerNode, input_grad: Array, scale_targets: float) -> None:
         """Add the gradient of the fused pair to the gradient of what lies below it."""
-        op = getattr(node.be, f"{self.op}_fused_grad")
-        op(*node.x, input_grad, self.coeff, scale_targets, **self.constants())
+        self._add_gradient(node, f"{self.kind}_fused", input_grad, scale_targets)
+
+    def _add_gradient(self, node: LayerNode, kind: str, input_grad: Array, scale_targets: float) -> None:
+        targets, predictions = node.x
+        constants = {"coeff": self.coeff, "pos_weight": self.pos_weight}
+        node.be.cost_input_grad(kind, targets, predictions, input_grad, scale_targets, **constants)
 
 
 class LogReg(Cost):
@@ -108,7 +109,7 @@ class LogReg(Cost):
     title = "logistic regression"
     summary = "Minus the log of the label's probability; also the error and the top-k error."
     keys = (*Cost.keys, Key("topk", INT, "labels that may be guessed", 1, "params", least=1, read_by=(G2012, G2014)))
-    op = "logreg"
+    kind = "logreg"
     first_input = "label"
     fused_type = Softmax
 
@@ -132,7 +133,8 @@ class LogReg(Cost):
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 
     def forward(self, node: LayerNode) -> None:
-        node.be.logreg_cost(*node.x, node.costs, self.topk)
+        labels, probs = node.x
+        node.be.logreg_cost(labels, probs, node.costs, topk=self.topk)
 
 
 class CrossEntropy(Cost):
@@ -142,7 +144,7 @@ class CrossEntropy(Cost):
     title = "cross-entropy"
     summary = "Cross entropy against soft targets over a softmax; also the error."
     read_by = (G2012, G2014)
-    op = "crossent"
+    kind = "crossent"
     fused_type = Softmax
 
     @property
@@ -154,22 +156,30 @@ class CrossEntropy(Cost):
         if not isinstance(self.sources[1], Softmax):
             check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is none")
 
+    def forward(self, node: LayerNode) -> None:
+        targets, probs = node.x
+        node.be.crossent_cost(targets, probs, node.costs)
+
 
 class CrossEntropy2(Cost):
-    """Every output its own yes or no: the sum of their log likelihoods."""
+    """Every output its own yes or no: minus the sum of their log likelihoods. The ops are bce's, with weight 1."""
 
     type = "cost.crossent2"
     title = "cross-entropy-2"
     summary = "Independent yes-or-no cross entropies; best on a logistic neuron."
     read_by = (G2012,)
     keys = (_COEFF,)
-    op = "crossent2"
+    kind = "bce"
 
     def check_inputs(self, check: Check) -> None:
         self.same_size(check)
 
     def fuses(self, below: Layer) -> bool:
         return below is self.sources[-1] and _is_logistic(below)
+
+    def forward(self, node: LayerNode) -> None:
+        targets, probs = node.x
+        node.be.bce_cost(targets, probs, node.costs, pos_weight=self.pos_weight)
 
 
 class BinomialCrossEntropy(CrossEntropy2):
@@ -180,7 +190,6 @@ class BinomialCrossEntropy(CrossEntropy2):
     summary = "Independent yes-or-no cross entropies with a weight on the positives."
     read_by = (G2014,)
     keys = (*Cost.keys, Key("posWeight", FLOAT, "weight of positive targets", 1.0, "params", read_by=(G2014,)))
-    op = "bce"
     additive = 1
 
     posWeight: float
@@ -189,8 +198,9 @@ class BinomialCrossEntropy(CrossEntropy2):
     def num_values(self) -> int:
         return 3
 
-    def constants(self) -> dict[str, Any]:
-        return {"pos_weight": self.posWeight}
+    @property
+    def pos_weight(self) -> float:
+        return self.posWeight
 
 
 class DetectionCrossEntropy(BinomialCrossEntropy):
@@ -214,7 +224,8 @@ class DetectionCrossEntropy(BinomialCrossEntropy):
             check.error("inputs", f"the targets have {self.num_inputs[0]} rows, the data {check.classes} classes")
 
     def forward(self, node: LayerNode) -> None:
-        node.be.dce_cost(*node.x, node.costs, **self.constants())
+        targets, probs = node.x
+        node.be.dce_cost(targets, probs, node.costs, pos_weight=self.pos_weight)
 
 
 class SumOfSquares(Cost):
@@ -224,13 +235,14 @@ class SumOfSquares(Cost):
     title = "sum-of-squares"
     summary = "The sum of the squares of its input."
     most_inputs = least_inputs = 1
-    op = "sum2"
     first_input = ""
+
+    def forward(self, node: LayerNode) -> None:
+        node.be.sum2_cost(node.x[0], node.costs)
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
-            input_grad, scale_targets = node.input_grad(0)
-            node.be.add(node.x[0], input_grad, scale_targets, -2 * self.coeff)
+            node.be.add(node.x[0], *node.input_grad(0), -2 * self.coeff)
 
 
 class GatedSumOfSquares(Cost):
@@ -241,20 +253,21 @@ class GatedSumOfSquares(Cost):
     summary = "The sum of squares of its second input, each case weighed by the first."
     read_by = (G2012,)
     keys = (_COEFF,)
-    op = "gsum2"
+    kind = "gsum2"
     first_input = "gate"
 
     def check_inputs(self, check: Check) -> None:
         if self.num_inputs[0] != 1:
             check.error("inputs", f"the gate must have one row; input '{self.inputs[0]}' has {self.num_inputs[0]}")
 
+    def forward(self, node: LayerNode) -> None:
+        gates, x = node.x
+        node.be.gsum2_cost(gates, x, node.costs)
+
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
-            input_grad, scale_targets = node.input_grad(0)
-            node.be.gsum2_gate_grad(*node.x, input_grad, self.coeff, scale_targets)
-        if node.wants(1):
-            input_grad, scale_targets = node.input_grad(1)
-            node.be.gsum2_input_grad(*node.x, input_grad, self.coeff, scale_targets)
+            node.be.gsum2_gate_grad(node.x[1], *node.input_grad(0), coeff=self.coeff)
+        super().backward(node)
 
 
 class RobustFlickr(Cost):
@@ -265,13 +278,17 @@ class RobustFlickr(Cost):
     summary = "The sum of log(1 + squared error), which outliers sway little."
     read_by = (G2012,)
     keys = (_COEFF,)
-    op = "rflickr"
+    kind = "rflickr"
 
     def check_inputs(self, check: Check) -> None:
         self.same_size(check)
         if check.classes is not None and self.num_inputs[0] != check.classes:
             text = f"the targets have {self.num_inputs[0]} rows, the data {check.classes} classes"
             check.error("inputs", text)
+
+    def forward(self, node: LayerNode) -> None:
+        targets, predictions = node.x
+        node.be.rflickr_cost(targets, predictions, node.costs)
 
 
 class Tica(Cost):
@@ -287,7 +304,6 @@ class Tica(Cost):
         Key("sizeX", INT, "side of the window", least=1),
     )
     most_inputs = least_inputs = 1
-    op = "tica"
     approximate = "the printed value is not what is made small"
     first_input = ""
 
@@ -304,15 +320,14 @@ class Tica(Cost):
         return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
 
     def forward(self, node: LayerNode) -> None:
-        reciprocals = node.scratch("reciprocals", node.image(0, self.channels).shape)
-        node.be.tica_cost(node.image(0, self.channels), reciprocals, node.costs, self.sizeX)
+        images = node.image(0, self.channels)
+        node.be.tica_cost(images, node.scratch("reciprocals", images.shape), node.costs, size=self.sizeX)
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
-            images = node.image(0, self.channels)
+            images, input_grad = node.image(0, self.channels), node.image_input_grad(0, self.channels)
             reciprocals = node.scratch("reciprocals", images.shape)
-            input_grad, scale_targets = node.image_input_grad(0, self.channels)
-            node.be.tica_input_grad(images, reciprocals, input_grad, self.sizeX, self.coeff, scale_targets)
+            node.be.tica_input_grad(images, reciprocals, *input_grad, size=self.sizeX, coeff=self.coeff)
 
 
 class MultiSoftmax(Cost):
@@ -327,7 +342,6 @@ class MultiSoftmax(Cost):
         Key("setSize", INT, "classes in each set", home="params", least=1),
         Key("threads", INT, "processor threads of the original; not used here", 1, "params", least=1),
     )
-    op = "msm"
     first_input = "label"
 
     setSize: int
@@ -344,8 +358,14 @@ class MultiSoftmax(Cost):
         if self.setSize > energies > 0:
             check.error("setSize", f"sets of {self.setSize} cannot be drawn from {energies} classes")
 
-    def constants(self) -> dict[str, Any]:
-        return {"set_size": self.setSize}
+    def forward(self, node: LayerNode) -> None:
+        labels, energies = node.x
+        node.be.msm_cost(labels, energies, node.costs, set_size=self.setSize)
+
+    def backward(self, node: LayerNode) -> None:
+        if node.wants(1):
+            labels, energies = node.x
+            node.be.msm_input_grad(labels, energies, *node.input_grad(1), set_size=self.setSize, coeff=self.coeff)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"numOut": self.num_inputs[1]}

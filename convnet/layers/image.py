@@ -9,6 +9,7 @@ import math
 import struct
 from typing import Any
 
+from convnet.backends.arguments import Array
 from convnet.generation import G2012, G2014, Generation
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INT, Choice
@@ -41,8 +42,8 @@ class ImageLayer(Layer):
         """Side of the output picture."""
         return side
 
-    def images(self, node: LayerNode) -> tuple[Any, Any]:
-        """Input and output as (C, S, S, N) and (C, T, T, N)."""
+    def images(self, node: LayerNode) -> tuple[Array, Array]:
+        """Return input and output as (C, S, S, N) and (C, T, T, N)."""
         return node.image(0, self.channels), node.out_image(self.channels)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
@@ -74,11 +75,10 @@ class Blur(ImageLayer):
         return int(self.filterSize), 1
 
     def forward(self, node: LayerNode) -> None:
-        node.be.blur(*self.images(node), self.taps())
+        node.be.blur(*self.images(node), taps=self.taps())
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
-        node.be.blur(node.grad_image(self.channels), input_grad, self.taps(), scale_targets)
+        node.be.blur(node.grad_image(self.channels), *node.image_input_grad(0, self.channels), taps=self.taps())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         taps = [struct.unpack("f", struct.pack("f", tap))[0] for tap in self.taps()]  # as float32, like the originals
@@ -106,11 +106,11 @@ class NailBed(ImageLayer):
         return 1, self.stride
 
     def forward(self, node: LayerNode) -> None:
-        node.be.nailbed_forward(*self.images(node), self.start, self.stride)
+        node.be.nailbed_forward(*self.images(node), start=self.start, stride=self.stride)
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
-        node.be.nailbed_input_grad(node.grad_image(self.channels), input_grad, self.start, self.stride, scale_targets)
+        grad, input_grad = node.grad_image(self.channels), node.image_input_grad(0, self.channels)
+        node.be.nailbed_input_grad(grad, *input_grad, start=self.start, stride=self.stride)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"start": self.start, "outputsX": self.maps[1] if self.maps else 0}
@@ -180,7 +180,7 @@ class RandomScale(ImageLayer):
             centre = (self.imgSize - self.tgtSize) // 2
             node.be.crop(images, out, centre, centre)
 
-    def _forward_train(self, node: LayerNode, images: Any, out: Any) -> None:
+    def _forward_train(self, node: LayerNode, images: Array, out: Array) -> None:
         pick, spread, down, right = node.uniforms(4)
         excess = self._draw_excess(pick)
         rescaled = self.tgtSize + excess
@@ -248,8 +248,7 @@ class Reflect(ImageLayer):
         node.be.mirror(*self.images(node))
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
-        node.be.mirror(node.grad_image(self.channels), input_grad, scale_targets)
+        node.be.mirror(node.grad_image(self.channels), *node.image_input_grad(0, self.channels))
 
 
 class ColorTransform(ImageLayer):

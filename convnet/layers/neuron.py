@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.backends.arguments import Activation
 from convnet.generation import Generation
 from convnet.language.neurons import TYPES, Neuron
 from convnet.layers.base import Check, Layer
@@ -45,9 +46,9 @@ class NeuronLayer(Layer):
     def forward(self, node: LayerNode) -> None:
         assert self.neuron is not None
         if self.neuron.type == "nrelu":
-            node.be.nrelu_forward(node.x[0], node.out, node.key())
+            node.be.nrelu_forward(node.x[0], node.out, key=node.key())
         else:
-            node.be.neuron_forward(self.neuron.type, *self.neuron.values, node.x[0], node.out)
+            node.be.neuron_forward(node.x[0], node.out, activation=Activation(self.neuron.type, *self.neuron.values))
 
     def backward(self, node: LayerNode) -> None:
         assert self.neuron is not None
@@ -55,8 +56,8 @@ class NeuronLayer(Layer):
             self.consumers[0].gradient_below(node.consumers[0], *node.input_grad(0))  # type: ignore[attr-defined]
             return
         kind = "relu" if self.neuron.type == "nrelu" else self.neuron.type
-        input_grad, scale_targets = node.input_grad(0)
-        node.be.neuron_input_grad(kind, *self.neuron.values, node.x[0], node.out, node.grad, input_grad, scale_targets)
+        activation = Activation(kind, *self.neuron.values)
+        node.be.neuron_input_grad(node.x[0], node.out, node.grad, *node.input_grad(0), activation=activation)
 
     def _is_fused(self) -> bool:
         """Whether the only consumer is a cost that goes through this logistic in one formula (numerics 7.4)."""

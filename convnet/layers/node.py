@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from convnet.backends.arguments import Array
 from convnet.generation import Generation
 
 if TYPE_CHECKING:
+    from convnet.backends.base import Backend
     from convnet.layers.modes import Mode
-
-Array = Any  # a backend's own array
 
 
 class LayerNode(Protocol):
     """Letters: C channels, S side of a square map, N cases."""
 
-    be: Any  # ``backends.base.Backend``, whose ops the layer calls
+    be: Backend  # whose ops the layer calls
     weights: list[Any]  # ``net.weights.Weights``, one per input of a layer that has them
     biases: Any
     conns: list[Array | None]  # random connections, one per input

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.backends.arguments import Response
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import Key
 from convnet.language.values import BOOL, FLOAT, INT
@@ -16,7 +17,7 @@ from convnet.layers.node import LayerNode
 
 
 class Norm(Layer):
-    """What the three normalisations share. Their ops are named after the type; backward starts from the input alone."""
+    """What the three normalisations share. Their type is the kind of the op; backward starts from the input alone."""
 
     keys = (
         Key("channels", INT, "maps of the input image", least=1),
@@ -64,18 +65,17 @@ class Norm(Layer):
     def window(self) -> tuple[int, int] | None:
         return (1, 1) if self.across else (self.size, 1)
 
-    def constants(self) -> dict[str, Any]:
-        given = {"size": self.size, "scale": self.scaled, "power": self.pow, "min_div": self.minDiv}
-        return given | ({"blocked": self.blocked} if self.across else {})
+    def response(self) -> Response:
+        return Response(self.size, self.scaled, self.pow, self.minDiv, self.blocked)
 
     def forward(self, node: LayerNode) -> None:
-        op = getattr(node.be, f"{self.type}_forward")
-        op(node.image(0, self.channels), node.out_image(self.channels), **self.constants())
+        images, out = node.image(0, self.channels), node.out_image(self.channels)
+        node.be.norm_forward(self.type, images, out, response=self.response())
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
-        op = getattr(node.be, f"{self.type}_input_grad")
-        op(node.image(0, self.channels), node.grad_image(self.channels), input_grad, scale_targets, **self.constants())
+        images, grad = node.image(0, self.channels), node.grad_image(self.channels)
+        input_grad = node.image_input_grad(0, self.channels)
+        node.be.norm_input_grad(self.type, images, grad, *input_grad, response=self.response())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         derived = {"scale": self.scaled, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}

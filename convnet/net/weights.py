@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convnet.backends.arguments import Rates
 from convnet.language.schedules import CONSTANT, Schedule
 
 if TYPE_CHECKING:
@@ -96,11 +97,12 @@ class Weights:
         if learning.leaves_below is not None:
             self._tree_update()
         elif self.contributions == 0:  # nothing reached these weights: the gradient is zero
-            self.be.update(self.value, self.inc, self.inc, learning.mom, 0.0, decay)
+            self.be.update(self.value, self.inc, self.inc, rates=Rates(learning.mom, 0.0, decay))
         elif learning.superEps > 0:
             self._super_update(decay)
         else:
-            self.be.update(self.value, self.inc, None if self.folding else self.grad, learning.mom, self.rate, decay)
+            grad = None if self.folding else self.grad
+            self.be.update(self.value, self.inc, grad, rates=Rates(learning.mom, self.rate, decay))
         self._constrain()
         self.contributions = self.waited = 0
 
@@ -119,15 +121,15 @@ class Weights:
             self.be.fill(self.grad, 0.0)
         learning = self.learning
         assert learning.leaves_below is not None
-        self.be.tree_update(self.value, self.inc, self.grad, learning.leaves_below, learning.mom, self.rate, learning.wc)
+        rates = Rates(learning.mom, self.rate, learning.wc)
+        self.be.tree_update(self.value, self.inc, self.grad, leaves_below=learning.leaves_below, rates=rates)
 
     def _super_update(self, decay: float) -> None:
         if self.moments is None:
             self.moments = self.be.zeros(self.value.shape), self.be.zeros(self.value.shape)
-        learning = self.learning
-        self.be.super_update(
-            self.value, self.inc, self.grad, *self.moments, learning.mom, self.rate, decay, learning.superEps
-        )
+        rates = Rates(self.learning.mom, self.rate, decay)
+        epsilon = self.learning.superEps
+        self.be.super_update(self.value, self.inc, self.grad, self.moments, rates=rates, epsilon=epsilon)
 
     def _constrain(self) -> None:
         if self.learning.contrast[1] > 0:

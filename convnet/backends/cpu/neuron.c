@@ -1,13 +1,14 @@
 /* Neurons, softmax, dropout and elementwise ops (numerics sections 5, 6, 7 and 10).
  *
- * One loop per function over all values, vectorised and shared among threads. Stands for 2012's kEltwise* kernels and
+ * One loop per function over all values, vectorised and shared among threads. Replaces 2012's kEltwise* kernels and
  * the functors of neuron.cuh.
  */
 
 #define EACH _Pragma("omp parallel for simd schedule(static)") for (int64_t i = 0; i < count; i++)
 
-static void neuron_forward(int kind, float a, float b, int64_t count, const float *x, float *out) {
-    switch (kind) {
+static void neuron_forward(const Activation *f, int64_t count, const float *x, float *out) {
+    const float a = f->a, b = f->b;
+    switch (f->kind) {
     case IDENT: EACH out[i] = x[i]; break;
     case LOGISTIC: EACH out[i] = 1.0f / (1.0f + fast_exp(-x[i])); break;
     case RELU: EACH out[i] = x[i] < 0.0f ? 0.0f : x[i]; break;
@@ -44,17 +45,18 @@ static inline float neuron_slope(int kind, float a, float b, float x, float y) {
     }
 }
 
-#define SLOPE(kind)                                                                                  \
-    case kind:                                                                                       \
-        if (st == 0.0f)                                                                              \
-            EACH into[i] = grad[i] * neuron_slope(kind, a, b, x[i], y[i]);                           \
-        else                                                                                         \
-            EACH into[i] = st * into[i] + grad[i] * neuron_slope(kind, a, b, x[i], y[i]);            \
+#define SLOPE(kind)                                                                                   \
+    case kind:                                                                                        \
+        if (st == 0.0f)                                                                               \
+            EACH input_grad[i] = grad[i] * neuron_slope(kind, a, b, x[i], y[i]);                      \
+        else                                                                                          \
+            EACH input_grad[i] = st * input_grad[i] + grad[i] * neuron_slope(kind, a, b, x[i], y[i]); \
         break;
 
-static void neuron_input_grad(int kind, float a, float b, int64_t count, const float *x, const float *y, const float *grad,
-                              float *into, float st) {
-    switch (kind) {
+static void neuron_input_grad(const Activation *f, int64_t count, const float *x, const float *y, const float *grad,
+                              float *input_grad, float st) {
+    const float a = f->a, b = f->b;
+    switch (f->kind) {
         SLOPE(IDENT)
         SLOPE(LOGISTIC)
         SLOPE(RELU)
@@ -70,27 +72,26 @@ static void neuron_input_grad(int kind, float a, float b, int64_t count, const f
     }
 }
 
-static int softmax_forward(int rows, int N, const float *x, float *out) {
+static void softmax_forward(int rows, int N, const float *x, float *out) {
 #pragma omp parallel for schedule(static)
     for (int b = 0; b < case_blocks(N); b++) {
         const int n0 = b * BLOCK, cases = cases_at(N, n0);
-        float most[BLOCK], sum[BLOCK] = {0};
-        for (int n = 0; n < cases; n++) most[n] = x[n0 + n];
+        float largest[BLOCK], sum[BLOCK] = {0};
+        for (int n = 0; n < cases; n++) largest[n] = x[n0 + n];
         for (int j = 1; j < rows; j++)
-            for (int n = 0; n < cases; n++) most[n] = MAX(most[n], x[(size_t)j * N + n0 + n]);
+            for (int n = 0; n < cases; n++) largest[n] = MAX(largest[n], x[(size_t)j * N + n0 + n]);
         for (int j = 0; j < rows; j++)
             SIMD for (int n = 0; n < cases; n++) {
-                float e = fast_exp(x[(size_t)j * N + n0 + n] - most[n]);
+                float e = fast_exp(x[(size_t)j * N + n0 + n] - largest[n]);
                 out[(size_t)j * N + n0 + n] = e;
                 sum[n] += e;
             }
         for (int j = 0; j < rows; j++)
             for (int n = 0; n < cases; n++) out[(size_t)j * N + n0 + n] /= sum[n];
     }
-    return 1;
 }
 
-static int softmax_input_grad(int rows, int N, const float *y, const float *grad, float *into, float st) {
+static void softmax_input_grad(int rows, int N, const float *y, const float *grad, float *input_grad, float st) {
 #pragma omp parallel for schedule(static)
     for (int b = 0; b < case_blocks(N); b++) {
         const int n0 = b * BLOCK, cases = cases_at(N, n0);
@@ -101,10 +102,9 @@ static int softmax_input_grad(int rows, int N, const float *y, const float *grad
             for (int n = 0; n < cases; n++) {
                 size_t at = (size_t)j * N + n0 + n;
                 float result = y[at] * (grad[at] - sum[n]);
-                into[at] = st == 0.0f ? result : st * into[at] + result;
+                input_grad[at] = st == 0.0f ? result : st * input_grad[at] + result;
             }
     }
-    return 1;
 }
 
 static void dropout(int64_t count, const float *x, float *out, float keep, float gain, const uint32_t key[4], float st) {
@@ -156,9 +156,9 @@ static void sum_rows(int64_t rows, int64_t columns, const float *x, float *out, 
 
 static void eltmax_forward(int64_t count, const float *x, float *out) { EACH out[i] = x[i] > out[i] || x[i] != x[i] ? x[i] : out[i]; }
 
-static void eltmax_input_grad(int64_t count, const float *x, const float *y, const float *grad, float *into, float st) {
+static void eltmax_input_grad(int64_t count, const float *x, const float *y, const float *grad, float *input_grad, float st) {
     if (st == 0.0f)
-        EACH into[i] = x[i] == y[i] ? grad[i] : 0.0f;
+        EACH input_grad[i] = x[i] == y[i] ? grad[i] : 0.0f;
     else
-        EACH into[i] = st * into[i] + (x[i] == y[i] ? grad[i] : 0.0f);
+        EACH input_grad[i] = st * input_grad[i] + (x[i] == y[i] ? grad[i] : 0.0f);
 }
