@@ -46,6 +46,16 @@ class Activation(NamedTuple):
     b: float = 0.0
 
 
+class Criterion(NamedTuple):
+    """A cost by name, its weight in the total, and the constants that some costs have (numerics 12)."""
+
+    kind: str
+    coeff: float = 1.0
+    topk: int = 1
+    pos_weight: float = 1.0
+    set_size: int = 1
+
+
 class Rates(NamedTuple):
     """How one update moves weights (numerics 13.1)."""
 

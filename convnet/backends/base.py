@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.backends.arguments import Activation, Array, Geometry, Rates, Response, Window
+from convnet.backends.arguments import Activation, Array, Criterion, Geometry, Rates, Response, Window
 from convnet.backends.host import host_memory
 from convnet.backends.philox import Key
 
@@ -127,7 +127,7 @@ class Backend(ABC):
         """out = value."""
 
     @abstractmethod
-    def add(self, x: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0) -> None:
+    def add(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
         """Blend: result = x; ``x`` and ``out`` may be one array."""
 
     @abstractmethod
@@ -135,7 +135,7 @@ class Backend(ABC):
         """out[r, j] += biases[r]."""
 
     @abstractmethod
-    def sum_rows(self, x: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0) -> None:
+    def sum_rows(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
         """result[r] = sum_j x[r, j]."""
 
     @abstractmethod
@@ -159,7 +159,7 @@ class Backend(ABC):
         images: Array,
         weights: Array,
         out: Array,
-        scale_targets: float = 0.0,
+        scale_targets: float = 0,
         *,
         geometry: Geometry,
         biases: Array | None = None,
@@ -171,7 +171,7 @@ class Backend(ABC):
 
     @abstractmethod
     def conv_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0.0, *, geometry: Geometry
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, geometry: Geometry
     ) -> None:
         """Transpose ``conv_forward``: result[c, y, x, n] = sum over f and the taps that lie on (y, x) of weights * grad."""
 
@@ -181,8 +181,8 @@ class Backend(ABC):
         images: Array,
         grad: Array,
         weight_grad: Array,
-        scale_targets: float = 0.0,
-        scale_output: float = 1.0,
+        scale_targets: float = 0,
+        scale_output: float = 1,
         *,
         geometry: Geometry,
     ) -> None:
@@ -191,25 +191,18 @@ class Backend(ABC):
     # -- fc (numerics section 4): x[k, n], out and grad[f, n], weights[f, k]; ``parts`` independent blocks ---------
 
     @abstractmethod
-    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0.0, *, parts: int = 1) -> None:
+    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
         """result[f, n] = sum_k weights[f, k] * x[k, n], over the k of f's own block."""
 
     @abstractmethod
     def fc_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0.0, *, parts: int = 1
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
     ) -> None:
         """result[k, n] = sum_f weights[f, k] * grad[f, n]."""
 
     @abstractmethod
     def fc_weight_grad(
-        self,
-        x: Array,
-        grad: Array,
-        weight_grad: Array,
-        scale_targets: float = 0.0,
-        scale_output: float = 1.0,
-        *,
-        parts: int = 1,
+        self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1
     ) -> None:
         """result[f, k] = sum_n grad[f, n] * x[k, n]."""
 
@@ -245,13 +238,13 @@ class Backend(ABC):
 
     @abstractmethod
     def pool_max_input_grad(
-        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, window: Window
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
         """result(pixel) = sum of grad over windows that cover it and whose output equals it: ties all get the gradient."""
 
     @abstractmethod
     def pool_avg_input_grad(
-        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, window: Window
+        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
         """result(pixel) = sum over windows that cover it of grad / pixels of the window (avg), or of grad (sum)."""
 
@@ -261,7 +254,7 @@ class Backend(ABC):
 
     @abstractmethod
     def cmpool_input_grad(
-        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, window: Window
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
         """As ``pool_max_input_grad``, across channels."""
 
@@ -278,7 +271,7 @@ class Backend(ABC):
 
     @abstractmethod
     def norm_input_grad(
-        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, response: Response
+        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, response: Response
     ) -> None:
         """Backpropagate; u sums over the windows q that hold this place (numerics 9.4).
 
@@ -295,7 +288,7 @@ class Backend(ABC):
 
     @abstractmethod
     def neuron_input_grad(
-        self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, activation: Activation
+        self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, activation: Activation
     ) -> None:
         """Multiply: result = grad * f'. Reads x or y as the table of neurons says; ``input_grad`` may be ``grad``."""
 
@@ -308,11 +301,11 @@ class Backend(ABC):
         """out[j, n] = exp(x[j, n] - max_j) / sum_j."""
 
     @abstractmethod
-    def softmax_input_grad(self, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0) -> None:
+    def softmax_input_grad(self, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0) -> None:
         """result[i, n] = y_i * (grad_i - sum_j grad_j y_j)."""
 
     @abstractmethod
-    def dropout(self, x: Array, out: Array, scale_targets: float = 0.0, *, keep: float, gain: float, key: Key) -> None:
+    def dropout(self, x: Array, out: Array, scale_targets: float = 0, *, keep: float, gain: float, key: Key) -> None:
         """Mask: result = gain * x where the key's uniform number at this position is below ``keep``, else 0."""
 
     @abstractmethod
@@ -320,50 +313,28 @@ class Backend(ABC):
         """out = max(out, x)."""
 
     @abstractmethod
-    def eltmax_input_grad(self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0) -> None:
+    def eltmax_input_grad(self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0) -> None:
         """Mask: result = grad where x == y, else 0."""
 
     # -- cost (numerics section 12): labels (1, N) or targets t (K, N), predictions y (K, N); costs are sums over cases --
 
     @abstractmethod
-    def logreg_cost(self, labels: Array, probs: Array, costs: Array, *, topk: int) -> None:
-        """costs = [-sum log y_label, top-1 errors, top-k errors], ties shared (numerics 12.1)."""
+    def cost_forward(self, targets: Array | None, predictions: Array, costs: Array, *, criterion: Criterion) -> None:
+        """Fill ``costs`` with the values of one of these, with w = ``pos_weight``.
 
-    @abstractmethod
-    def crossent_cost(self, targets: Array, probs: Array, costs: Array) -> None:
-        """costs = [-sum t * log y (log of nothing counts as -50), errors]."""
-
-    @abstractmethod
-    def bce_cost(self, targets: Array, probs: Array, costs: Array, *, pos_weight: float) -> None:
-        """costs = [-sum of w t log y + (1-t) log(1-y), wrong outputs / K, top-1 errors], as many as ``costs`` holds."""
-
-    @abstractmethod
-    def dce_cost(self, targets: Array, probs: Array, costs: Array, *, pos_weight: float) -> None:
-        """costs = bce's first two, then per class: declared positive (y > .5), positive, truly positive."""
-
-    @abstractmethod
-    def sum2_cost(self, x: Array, costs: Array) -> None:
-        """costs = [sum x^2]."""
-
-    @abstractmethod
-    def gsum2_cost(self, gates: Array, x: Array, costs: Array) -> None:
-        """costs = [sum gate_n * x^2]."""
-
-    @abstractmethod
-    def rflickr_cost(self, targets: Array, predictions: Array, costs: Array) -> None:
-        """costs = [sum log(1 + (y-t)^2)]."""
+        logreg    -sum log y_label, top-1 errors, top-k errors, ties shared (numerics 12.1)
+        crossent  -sum t * log y (log of nothing counts as -50), errors
+        bce       -sum of w t log y + (1-t) log(1-y), wrong outputs / K, top-1 errors: as many as ``costs`` holds
+        dce       bce's first two, then per class: declared positive (y > .5), positive, truly positive
+        sum2      sum y^2
+        gsum2     sum gate_n * y^2; ``targets`` are the gates
+        rflickr   sum log(1 + (y-t)^2)
+        msm       -sum log P(label in the set), top-1 errors, top-set_size errors; y are energies
+        """
 
     @abstractmethod
     def cost_input_grad(
-        self,
-        kind: str,
-        targets: Array,
-        predictions: Array,
-        input_grad: Array,
-        scale_targets: float = 0.0,
-        *,
-        coeff: float,
-        pos_weight: float = 1.0,
+        self, targets: Array, predictions: Array, input_grad: Array, scale_targets: float = 0, *, criterion: Criterion
     ) -> None:
         """Differentiate minus the cost by y: result = coeff times one of these, with w = ``pos_weight``.
 
@@ -373,12 +344,13 @@ class Backend(ABC):
         crossent_fused  t - y * sum_j t_j                      through the softmax
         bce             w t/y + (t-1)/(1-y)
         bce_fused       w t (1-y) + (t-1) y                    through the logistic
-        gsum2           -2 * gate_n * y                        ``targets`` are the gates
+        gsum2           -2 * gate_n * y
         rflickr         -2 (y-t) / (1 + (y-t)^2)
+        msm             P(j in the set | label in the set) - P(j in the set)
         """
 
     @abstractmethod
-    def gsum2_gate_grad(self, x: Array, gate_grad: Array, scale_targets: float = 0.0, *, coeff: float) -> None:
+    def gsum2_gate_grad(self, x: Array, gate_grad: Array, scale_targets: float = 0, *, coeff: float) -> None:
         """result[n] = -coeff * sum_i x[i, n]^2."""
 
     @abstractmethod
@@ -387,24 +359,14 @@ class Backend(ABC):
 
     @abstractmethod
     def tica_input_grad(
-        self, images: Array, reciprocals: Array, input_grad: Array, scale_targets: float = 0.0, *, size: int, coeff: float
+        self, images: Array, reciprocals: Array, input_grad: Array, scale_targets: float = 0, *, size: int, coeff: float
     ) -> None:
         """result(p) = -coeff * x(p) * sum of reciprocals over windows that hold p."""
-
-    @abstractmethod
-    def msm_cost(self, labels: Array, energies: Array, costs: Array, *, set_size: int) -> None:
-        """costs = [-sum log P(label in the set), top-1 errors, top-set_size errors], errors by energies."""
-
-    @abstractmethod
-    def msm_input_grad(
-        self, labels: Array, energies: Array, input_grad: Array, scale_targets: float = 0.0, *, set_size: int, coeff: float
-    ) -> None:
-        """result_i = coeff * (P(i in set | label in set) - P(i in set))."""
 
     # -- image (numerics section 11) -----------------------------------------------------------------------------
 
     @abstractmethod
-    def blur(self, images: Array, out: Array, scale_targets: float = 0.0, *, taps: Sequence[float]) -> None:
+    def blur(self, images: Array, out: Array, scale_targets: float = 0, *, taps: Sequence[float]) -> None:
         """Filter separably along both axes, zeros outside. Its own transpose."""
 
     @abstractmethod
@@ -413,7 +375,7 @@ class Backend(ABC):
 
     @abstractmethod
     def nailbed_input_grad(
-        self, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, start: int, stride: int
+        self, grad: Array, input_grad: Array, scale_targets: float = 0, *, start: int, stride: int
     ) -> None:
         """Scatter: result = ``grad`` at the pixels that were picked, zero elsewhere."""
 
@@ -426,7 +388,7 @@ class Backend(ABC):
         """out = the part of the images that starts at (top, left)."""
 
     @abstractmethod
-    def mirror(self, images: Array, out: Array, scale_targets: float = 0.0) -> None:
+    def mirror(self, images: Array, out: Array, scale_targets: float = 0) -> None:
         """result[c, y, x] = images[c, y, W-1-x]. Its own transpose."""
 
     @abstractmethod

@@ -19,6 +19,7 @@ from convnet.language.neurons import NEURON
 from convnet.language.values import FLOAT, Choice, Int
 
 if TYPE_CHECKING:
+    from convnet.backends.arguments import Array
     from convnet.layers.label_tree import LabelTree
     from convnet.layers.node import LayerNode
 
@@ -201,6 +202,19 @@ class Layer:
 
     def backward(self, node: LayerNode) -> None:
         """From ``node.grad``, gradients of minus the cost, add to weights' gradients and inputs' gradients."""
+        raise NotImplementedError(self.type)
+
+    @property
+    def fused_cost(self) -> Layer | None:
+        """The only consumer, if it is a cost whose gradient joins this layer's in one formula."""
+        return self.consumers[0] if len(self.consumers) == 1 and self.consumers[0].fuses(self) else None
+
+    def fuses(self, below: Layer) -> bool:
+        """Whether the gradient goes through ``below`` in one formula; then ``below`` calls ``gradient_below``."""
+        return False
+
+    def gradient_below(self, node: LayerNode, input_grad: Array, scale_targets: float) -> None:
+        """Add the gradient of this cost and the layer below it to the gradient of what lies below that."""
         raise NotImplementedError(self.type)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from convnet.backends.arguments import Array
+from convnet.backends.arguments import Array, Criterion
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import NAMES, Key
 from convnet.language.values import FLOAT, INT, Choice
@@ -36,7 +36,7 @@ class Cost(Layer):
     wants_params = GENERATIONS
     keys = (_COEFF, _CHILDREN, _FILTER)
     most_inputs = least_inputs = 2
-    kind = ""  # of the gradient (``Backend.cost_input_grad``)
+    kind = ""  # of ``Criterion``
     first_input = "target"  # what inputs[0] holds: label (one row), target (a row per prediction), gate, or nothing
     additive: int | None = None  # how many values add up when another cost counts this one among its children
     fused_type: type[Layer] | None = None  # the layer below whose gradient joins the cost's in one formula
@@ -76,30 +76,26 @@ class Cost(Layer):
         return ""
 
     def fuses(self, below: Layer) -> bool:
-        """Whether the gradient goes through ``below`` in one formula; then ``below`` calls ``gradient_below``."""
         return self.fused_type is not None and below is self.sources[-1] and isinstance(below, self.fused_type)
 
-    def is_fused(self) -> bool:
-        below = self.sources[-1]
-        return len(below.consumers) == 1 and self.fuses(below)
-
     @property
-    def pos_weight(self) -> float:
-        """Weight of positive targets, where the cost is binomial."""
-        return 1.0
+    def criterion(self) -> Criterion:
+        """What the cost is to the backend."""
+        return Criterion(self.kind, self.coeff)
+
+    def forward(self, node: LayerNode) -> None:
+        *targets, predictions = node.x
+        node.be.cost_forward(targets[0] if targets else None, predictions, node.costs, criterion=self.criterion)
 
     def backward(self, node: LayerNode) -> None:
-        if node.wants(1) and not self.is_fused():
-            self._add_gradient(node, self.kind, *node.input_grad(1))
+        if node.wants(1) and self.sources[-1].fused_cost is not self:
+            targets, predictions = node.x
+            node.be.cost_input_grad(targets, predictions, *node.input_grad(1), criterion=self.criterion)
 
     def gradient_below(self, node: LayerNode, input_grad: Array, scale_targets: float) -> None:
-        """Add the gradient of the fused pair to the gradient of what lies below it."""
-        self._add_gradient(node, f"{self.kind}_fused", input_grad, scale_targets)
-
-    def _add_gradient(self, node: LayerNode, kind: str, input_grad: Array, scale_targets: float) -> None:
         targets, predictions = node.x
-        constants = {"coeff": self.coeff, "pos_weight": self.pos_weight}
-        node.be.cost_input_grad(kind, targets, predictions, input_grad, scale_targets, **constants)
+        fused = self.criterion._replace(kind=f"{self.kind}_fused")
+        node.be.cost_input_grad(targets, predictions, input_grad, scale_targets, criterion=fused)
 
 
 class LogReg(Cost):
@@ -132,9 +128,9 @@ class LogReg(Cost):
         if self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 
-    def forward(self, node: LayerNode) -> None:
-        labels, probs = node.x
-        node.be.logreg_cost(labels, probs, node.costs, topk=self.topk)
+    @property
+    def criterion(self) -> Criterion:
+        return Criterion(self.kind, self.coeff, topk=self.topk)
 
 
 class CrossEntropy(Cost):
@@ -156,10 +152,6 @@ class CrossEntropy(Cost):
         if not isinstance(self.sources[1], Softmax):
             check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is none")
 
-    def forward(self, node: LayerNode) -> None:
-        targets, probs = node.x
-        node.be.crossent_cost(targets, probs, node.costs)
-
 
 class CrossEntropy2(Cost):
     """Every output its own yes or no: minus the sum of their log likelihoods. The ops are bce's, with weight 1."""
@@ -176,10 +168,6 @@ class CrossEntropy2(Cost):
 
     def fuses(self, below: Layer) -> bool:
         return below is self.sources[-1] and _is_logistic(below)
-
-    def forward(self, node: LayerNode) -> None:
-        targets, probs = node.x
-        node.be.bce_cost(targets, probs, node.costs, pos_weight=self.pos_weight)
 
 
 class BinomialCrossEntropy(CrossEntropy2):
@@ -199,8 +187,8 @@ class BinomialCrossEntropy(CrossEntropy2):
         return 3
 
     @property
-    def pos_weight(self) -> float:
-        return self.posWeight
+    def criterion(self) -> Criterion:
+        return Criterion(self.kind, self.coeff, pos_weight=self.posWeight)
 
 
 class DetectionCrossEntropy(BinomialCrossEntropy):
@@ -224,8 +212,8 @@ class DetectionCrossEntropy(BinomialCrossEntropy):
             check.error("inputs", f"the targets have {self.num_inputs[0]} rows, the data {check.classes} classes")
 
     def forward(self, node: LayerNode) -> None:
-        targets, probs = node.x
-        node.be.dce_cost(targets, probs, node.costs, pos_weight=self.pos_weight)
+        targets, predictions = node.x
+        node.be.cost_forward(targets, predictions, node.costs, criterion=self.criterion._replace(kind="dce"))
 
 
 class SumOfSquares(Cost):
@@ -235,10 +223,8 @@ class SumOfSquares(Cost):
     title = "sum-of-squares"
     summary = "The sum of the squares of its input."
     most_inputs = least_inputs = 1
+    kind = "sum2"
     first_input = ""
-
-    def forward(self, node: LayerNode) -> None:
-        node.be.sum2_cost(node.x[0], node.costs)
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
@@ -259,10 +245,6 @@ class GatedSumOfSquares(Cost):
     def check_inputs(self, check: Check) -> None:
         if self.num_inputs[0] != 1:
             check.error("inputs", f"the gate must have one row; input '{self.inputs[0]}' has {self.num_inputs[0]}")
-
-    def forward(self, node: LayerNode) -> None:
-        gates, x = node.x
-        node.be.gsum2_cost(gates, x, node.costs)
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
@@ -285,10 +267,6 @@ class RobustFlickr(Cost):
         if check.classes is not None and self.num_inputs[0] != check.classes:
             text = f"the targets have {self.num_inputs[0]} rows, the data {check.classes} classes"
             check.error("inputs", text)
-
-    def forward(self, node: LayerNode) -> None:
-        targets, predictions = node.x
-        node.be.rflickr_cost(targets, predictions, node.costs)
 
 
 class Tica(Cost):
@@ -342,6 +320,7 @@ class MultiSoftmax(Cost):
         Key("setSize", INT, "classes in each set", home="params", least=1),
         Key("threads", INT, "processor threads of the original; not used here", 1, "params", least=1),
     )
+    kind = "msm"
     first_input = "label"
 
     setSize: int
@@ -358,14 +337,9 @@ class MultiSoftmax(Cost):
         if self.setSize > energies > 0:
             check.error("setSize", f"sets of {self.setSize} cannot be drawn from {energies} classes")
 
-    def forward(self, node: LayerNode) -> None:
-        labels, energies = node.x
-        node.be.msm_cost(labels, energies, node.costs, set_size=self.setSize)
-
-    def backward(self, node: LayerNode) -> None:
-        if node.wants(1):
-            labels, energies = node.x
-            node.be.msm_input_grad(labels, energies, *node.input_grad(1), set_size=self.setSize, coeff=self.coeff)
+    @property
+    def criterion(self) -> Criterion:
+        return Criterion(self.kind, self.coeff, set_size=self.setSize)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"numOut": self.num_inputs[1]}

@@ -42,7 +42,7 @@ class Dropout2(Layer):
         """What every unit is multiplied by when none is dropped."""
         return self.keep
 
-    def _apply(self, node: LayerNode, values: Array, out: Array, scale_targets: float = 0.0) -> None:
+    def _apply(self, node: LayerNode, values: Array, out: Array, scale_targets: float = 0) -> None:
         if node.mode is Mode.TRAIN and self.enable:
             node.be.dropout(values, out, scale_targets, keep=self.keep, gain=self.train_gain, key=node.key())
         else:

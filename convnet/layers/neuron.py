@@ -52,16 +52,12 @@ class NeuronLayer(Layer):
 
     def backward(self, node: LayerNode) -> None:
         assert self.neuron is not None
-        if self._is_fused():
-            self.consumers[0].gradient_below(node.consumers[0], *node.input_grad(0))  # type: ignore[attr-defined]
+        if self.fused_cost:
+            self.fused_cost.gradient_below(node.consumers[0], *node.input_grad(0))
             return
         kind = "relu" if self.neuron.type == "nrelu" else self.neuron.type
         activation = Activation(kind, *self.neuron.values)
         node.be.neuron_input_grad(node.x[0], node.out, node.grad, *node.input_grad(0), activation=activation)
-
-    def _is_fused(self) -> bool:
-        """Whether the only consumer is a cost that goes through this logistic in one formula (numerics 7.4)."""
-        return len(self.consumers) == 1 and self.consumers[0].is_cost and self.consumers[0].fuses(self)  # type: ignore[attr-defined]
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         assert self.neuron is not None

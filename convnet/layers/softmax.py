@@ -21,7 +21,7 @@ class Softmax(Layer):
         node.be.softmax_forward(node.x[0], node.out)
 
     def backward(self, node: LayerNode) -> None:
-        if len(self.consumers) == 1 and self.consumers[0].is_cost and self.consumers[0].fuses(self):  # type: ignore[attr-defined]
-            self.consumers[0].gradient_below(node.consumers[0], *node.input_grad(0))  # type: ignore[attr-defined]
+        if self.fused_cost:
+            self.fused_cost.gradient_below(node.consumers[0], *node.input_grad(0))
         else:
             node.be.softmax_input_grad(node.out, node.grad, *node.input_grad(0))

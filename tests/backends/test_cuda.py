@@ -12,7 +12,7 @@ from emulator.device import check_extents
 from support import BACKENDS, ROOT, SMALL_NET, make_graph
 
 from convnet.backends import cuda
-from convnet.backends.arguments import Activation, Geometry, Rates, Response, Window
+from convnet.backends.arguments import Activation, Criterion, Geometry, Rates, Response, Window
 from convnet.backends.cuda import Cuda, compile, source
 from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.recorder import Recorder
@@ -61,7 +61,7 @@ def specialisations() -> list[Source]:
     be.pool_forward("avg", maps, be.zeros((4, 3, 3, 8)), window=Window(3, 0, 2))
     be.norm_forward("rnorm", maps, maps, response=Response(3, 0.1, 0.75, 1.0))
     be.norm_forward("cmrnorm", maps, maps, response=Response(4, 0.1, 0.75, 1.0))
-    be.logreg_cost(flat[:1], flat, be.cost_vector(3), topk=5)
+    be.cost_forward(flat[:1], flat, be.cost_vector(3), criterion=Criterion("logreg", topk=5))
     be.mirror(maps, maps)
     return list(dict.fromkeys([*found, *(seen[0] for seen in recorder.seen)]))
 

@@ -4,13 +4,19 @@ import itertools
 
 import numpy as np
 import pytest
-from support import ORACLE, assert_close, assert_gradients, compare, each_backend, values
+from support import ORACLE, assert_close, assert_gradients, compare, each_backend, run_op, values
+
+from convnet.backends.arguments import Criterion
 
 
-def cost(be, op, arrays, length, *args, **kwargs):
-    costs = be.cost_vector(length)
-    getattr(be, f"{op}_cost")(*[be.upload(array) for array in arrays], costs, *args, **kwargs)
+def cost(be, kind, arrays, length, **constants):
+    costs, (*targets, predictions) = be.cost_vector(length), [be.upload(array) for array in arrays]
+    be.cost_forward(targets[0] if targets else None, predictions, costs, criterion=Criterion(kind, **constants))
     return be.download(costs)
+
+
+def gradient(kind, arrays, **constants):
+    return run_op(ORACLE, "cost_input_grad", arrays, np.empty(arrays[1].shape), criterion=Criterion(kind, **constants))
 
 
 def probabilities(K, N):
@@ -41,30 +47,30 @@ def test_ops(be, K, N):
     probs, targets = probabilities(K, N), (values(K, N, seed=3) > 0).astype(np.float64)
     labels = np.random.RandomState(0).randint(0, K, (1, N)).astype(np.float64)
     y, gates = values(K, N, low=0.0) * 0.9 + 0.05, values(1, N)
-    for op, arrays, length, how in (
+    for kind, arrays, length, how in (
         ("logreg", [labels, probs], 3, {"topk": 2}),
         ("crossent", [targets, y], 2, {}),
-        ("bce", [targets, y], 1, {"pos_weight": 1.0}),
+        ("bce", [targets, y], 1, {}),
         ("bce", [targets, y], 3, {"pos_weight": 3.0}),
         ("dce", [targets, y], 2 + 3 * K, {"pos_weight": 3.0}),
         ("sum2", [y], 1, {}),
         ("gsum2", [gates, y], 1, {}),
         ("rflickr", [targets, y], 1, {}),
     ):
-        assert_close(cost(be, op, arrays, length, **how), cost(ORACLE, op, arrays, length, **how))
-    for kind, arrays, how in (
-        ("logreg", [labels, probs], {}),
-        ("logreg_fused", [labels, probs], {}),
-        ("crossent", [targets, y], {}),
-        ("crossent_fused", [targets, probs], {}),
-        ("bce", [targets, y], {}),
-        ("bce", [targets, y], {"pos_weight": 3.0}),
-        ("bce_fused", [targets, y], {}),
-        ("bce_fused", [targets, y], {"pos_weight": 3.0}),
-        ("gsum2", [gates, y], {}),
-        ("rflickr", [targets, y], {}),
+        assert_close(cost(be, kind, arrays, length, **how), cost(ORACLE, kind, arrays, length, **how))
+    for kind, arrays, weight in (
+        ("logreg", [labels, probs], 1.0),
+        ("logreg_fused", [labels, probs], 1.0),
+        ("crossent", [targets, y], 1.0),
+        ("crossent_fused", [targets, probs], 1.0),
+        ("bce", [targets, y], 1.0),
+        ("bce", [targets, y], 3.0),
+        ("bce_fused", [targets, y], 1.0),
+        ("bce_fused", [targets, y], 3.0),
+        ("gsum2", [gates, y], 1.0),
+        ("rflickr", [targets, y], 1.0),
     ):
-        compare(be, "cost_input_grad", [kind, *arrays], y.shape, coeff=0.7, **how)
+        compare(be, "cost_input_grad", arrays, y.shape, criterion=Criterion(kind, 0.7, pos_weight=weight))
     compare(be, "gsum2_gate_grad", [y], (1, N), coeff=0.7)
 
 
@@ -82,8 +88,7 @@ def test_sets_by_enumeration(size):
     """Numerics 12.10: the probability of a set is proportional to the exponent of its energies' sum."""
     energies, labels = values(4, 3), np.array([[0.0, 2, 3]])
     sets = list(itertools.combinations(range(4), size))
-    found = np.empty((4, 3))
-    ORACLE.msm_input_grad(labels, energies, found, set_size=size, coeff=1.0)
+    found = gradient("msm", [labels, energies], set_size=size)
     total = 0.0
     for n, label in enumerate(labels[0].astype(int)):
         weight = np.array([np.exp(energies[list(s), n].sum()) for s in sets])
@@ -99,7 +104,7 @@ def test_sets_by_enumeration(size):
 def test_sets(be):
     energies, labels = values(6, 9), np.random.RandomState(1).randint(0, 6, (1, 9)).astype(np.float64)
     assert_close(cost(be, "msm", [labels, energies], 3, set_size=2), cost(ORACLE, "msm", [labels, energies], 3, set_size=2))
-    compare(be, "msm_input_grad", [labels, energies], energies.shape, set_size=2, coeff=0.7)
+    compare(be, "cost_input_grad", [labels, energies], energies.shape, criterion=Criterion("msm", 0.7, set_size=2))
 
 
 @each_backend
@@ -199,8 +204,7 @@ def test_cross_entropy_2_by_hand():
     t, y = np.array([[1.0, 0], [0, 1]]), np.array([[0.8, 1.0], [0.3, 0.0]])
     found = cost(ORACLE, "bce", [t, y], 1, pos_weight=1.0)
     assert found[0] == pytest.approx(-(np.log(0.8) + np.log(0.7) - 50 - 50))
-    grad = np.empty((2, 1))
-    ORACLE.cost_input_grad("bce", t[:, :1], y[:, :1], grad, coeff=2.0)
+    grad = gradient("bce", [t[:, :1], y[:, :1]], coeff=2.0)
     np.testing.assert_allclose(grad[:, 0], [2 / 0.8, -2 / 0.7])  # the second sign is the right one
 
 
@@ -214,8 +218,7 @@ def test_sets_judge_errors_by_energies():
 def test_robust_flickr_by_hand():
     """Numerics 12.8."""
     t, y = np.array([[1.0]]), np.array([[3.0]])
-    grad = np.empty((1, 1))
-    ORACLE.cost_input_grad("rflickr", t, y, grad, coeff=0.5)
+    grad = gradient("rflickr", [t, y], coeff=0.5)
     assert cost(ORACLE, "rflickr", [t, y], 1)[0] == pytest.approx(np.log(5)) and grad[0, 0] == pytest.approx(-0.5 * 4 / 5)
 
 
@@ -223,8 +226,7 @@ def test_robust_flickr_by_hand():
 def test_energies_of_any_size_are_safe(be):
     energies, labels = 500 * values(7, 5), np.array([[0.0, 1, 2, 3, 6]])
     for size in (1, 2, 7):
-        grad = be.upload(np.full((7, 5), np.nan))
-        be.msm_input_grad(be.upload(labels), be.upload(energies), grad, set_size=size, coeff=1.0)
-        found = be.download(grad)
+        criterion = Criterion("msm", set_size=size)
+        found = run_op(be, "cost_input_grad", [labels, energies], np.full((7, 5), np.nan), criterion=criterion)
         assert np.isfinite(found).all() and np.abs(found).max() <= 1 + 1e-6
         np.testing.assert_allclose(found.sum(axis=0), 0, atol=1e-5)

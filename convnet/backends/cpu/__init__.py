@@ -45,40 +45,12 @@ class Cpu(KernelOps, Reference):
         offset = -raw.ctypes.data % 64 // 4
         return raw[offset : offset + count].reshape(tuple(shape))
 
-    # -- fc: rows shared among Python threads that each call a single-threaded BLAS. Threads of the BLAS's own would fight
-    # with OpenMP's for the cores, and NumPy's products cannot accumulate.
-
-    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0.0, *, parts: int = 1) -> None:
-        if parts > 1:
-            super().fc_forward(x, weights, out, scale_targets, parts=parts)
-        else:
-            self._product(weights, x, out, scale_targets)
-
-    def fc_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0.0, *, parts: int = 1
-    ) -> None:
-        if parts > 1:
-            super().fc_input_grad(grad, weights, input_grad, scale_targets, parts=parts)
-        else:
-            self._product(weights.T, grad, input_grad, scale_targets)
-
-    def fc_weight_grad(
-        self,
-        x: Array,
-        grad: Array,
-        weight_grad: Array,
-        scale_targets: float = 0.0,
-        scale_output: float = 1.0,
-        *,
-        parts: int = 1,
-    ) -> None:
-        if parts > 1:
-            super().fc_weight_grad(x, grad, weight_grad, scale_targets, scale_output, parts=parts)
-        else:
-            self._product(grad, x.T, weight_grad, scale_targets, scale_output)
-
-    def _product(self, a: Array, b: Array, out: Array, scale_targets: float, scale_output: float = 1.0) -> None:
-        """out = scale_targets * out + scale_output * a @ b."""
+    def _product(self, a: Array, b: Array, out: Array, scale_targets: float, scale_output: float = 1) -> None:
+        # fc. Rows are shared among Python threads that each call a single-threaded BLAS: threads of its own would fight
+        # with OpenMP's for the cores, and NumPy's products cannot accumulate. Blocks of sfc are left to NumPy.
+        if not (a.flags.forc and out.flags.forc):
+            super()._product(a, b, out, scale_targets, scale_output)
+            return
         rows = len(out)
         share = -(-rows // self.threads)
 

@@ -6,7 +6,6 @@ filters of a group.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,44 +21,6 @@ _PASSES = {"FORWARD": 0, "TURN": 1, "INPUT_GRAD": 2, "WEIGHT_GRAD": 3, "SPARSE_I
 _TRANSPOSE_SIDE = 32  # of the squares in which weights are transposed
 
 
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of one convolution, as ``conv.cu`` calls them."""
-
-    H: int
-    W: int
-    N: int
-    F: int
-    MY: int
-    MX: int
-    SIZE: int
-    CF: int
-    G: int
-    PADDING: int
-    STRIDE: int
-    LOCAL: int
-    HAS_CONNS: int
-
-    @classmethod
-    def of(cls, images: Array, weights: Array, out: Array, geometry: Geometry) -> Shape:
-        (_, H, W, N), (F, MY, MX, _), (Cf, k) = images.shape, out.shape, weights.shape[-4:-2]
-        padding, stride, groups, conns = geometry
-        return cls(H, W, N, F, MY, MX, k, Cf, groups, padding, stride, int(len(weights.shape) == 5), int(conns is not None))
-
-    @property
-    def FG(self) -> int:
-        return self.F // self.G
-
-    @property
-    def rows(self) -> int:
-        """Weights of a filter."""
-        return self.CF * self.SIZE**2
-
-    @property
-    def constants(self) -> dict[str, int]:
-        return {**vars(self), "FG": self.FG, "VECTOR_N": int(self.N % 4 == 0)}
-
-
 class ConvOps(Launcher, Backend):
     """conv_*."""
 
@@ -70,37 +31,39 @@ class ConvOps(Launcher, Backend):
         images: Array,
         weights: Array,
         out: Array,
-        scale_targets: float = 0.0,
+        scale_targets: float = 0,
         *,
         geometry: Geometry,
         biases: Array | None = None,
     ) -> None:
-        s = Shape.of(images, weights, out, geometry)
-        tile = self._tile(s.FG, s.N, s.MY * s.MX * s.G)
-        grid = (s.MY * s.MX * ceil_div(s.FG, tile.BM) * s.G, ceil_div(s.N, tile.BN))
-        each = 0 if biases is None else biases.size // s.F  # one per filter, or for each window of a filter
-        shapes = {**s.constants, **_alignment(s.FG), "BIASES": min(each, 2)}
+        shapes, (F, MY, MX, N), G = _shapes(images, weights, out, geometry), out.shape, geometry.groups
+        FG, places = F // G, MY * MX * G
+        tile = self._tile(FG, N, places)
+        grid = (places * ceil_div(FG, tile.BM), ceil_div(N, tile.BN))
+        each = 0 if biases is None else biases.size // F  # one per filter, or for each window of a filter
+        shapes |= {"VECTOR_A": int(FG % 4 == 0), "BIASES": min(each, 2)}
         self._product("FORWARD", shapes, tile, grid, images, weights, out, geometry.conns, biases, scale_targets, 1.0)
 
     def conv_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0.0, *, geometry: Geometry
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, geometry: Geometry
     ) -> None:
-        s = Shape.of(input_grad, weights, grad, geometry)
+        shapes, (_, H, W, N), G = _shapes(input_grad, weights, grad, geometry), input_grad.shape, geometry.groups
+        CF, F, count = shapes["CF"], shapes["F"], input_grad.size
         if geometry.conns is not None:
-            starts, places = self._places(geometry.conns, len(input_grad))
-            args = (grad, weights, input_grad, starts, places, input_grad.size, scale_targets, 1.0)
-            self._plain(
-                "SPARSE_INPUT_GRAD", "conv_sparse_input_grad", s.constants, (blocks_for(input_grad.size),), (THREADS,), *args
-            )
+            lists = self._places(geometry.conns, len(input_grad))
+            args = (grad, weights, input_grad, *lists, count, scale_targets, 1.0)
+            self._plain("SPARSE_INPUT_GRAD", "conv_sparse_input_grad", shapes, (blocks_for(count),), (THREADS,), *args)
             return
-        weights_t = self.device.empty((weights.size,))
-        taps = s.SIZE**2 * (s.MY * s.MX if s.LOCAL else 1)
-        blocks = ceil_div(s.F, _TRANSPOSE_SIDE) * ceil_div(s.CF, _TRANSPOSE_SIDE) * taps
-        shapes, block = {"CF": s.CF, "SIZE": s.SIZE, "F": s.F}, (_TRANSPOSE_SIDE, 8)
-        self._plain("TURN", "conv_turn", shapes, (blocks,), block, weights, weights_t)
-        tile = self._tile(s.CF, s.N, s.H * s.W * s.G)
-        grid = (s.H * s.W * ceil_div(s.CF, tile.BM) * s.G, ceil_div(s.N, tile.BN))
-        shapes = {**s.constants, **_alignment(s.CF)}
+
+        # weights_t[f, ky, kx, c], so that the product reads rows of channels.
+        weights_t, taps = self.device.empty((weights.size,)), weights.size // (CF * F)
+        blocks = ceil_div(F, _TRANSPOSE_SIDE) * ceil_div(CF, _TRANSPOSE_SIDE) * taps
+        sizes, block = {"CF": CF, "SIZE": shapes["SIZE"], "F": F}, (_TRANSPOSE_SIDE, 8)
+        self._plain("TURN", "conv_turn", sizes, (blocks,), block, weights, weights_t)
+
+        tile = self._tile(CF, N, H * W * G)
+        grid = (H * W * G * ceil_div(CF, tile.BM), ceil_div(N, tile.BN))
+        shapes |= {"VECTOR_A": int(CF % 4 == 0)}
         self._product("INPUT_GRAD", shapes, tile, grid, grad, weights_t, input_grad, scale_targets, 1.0)
 
     def conv_weight_grad(
@@ -108,27 +71,28 @@ class ConvOps(Launcher, Backend):
         images: Array,
         grad: Array,
         weight_grad: Array,
-        scale_targets: float = 0.0,
-        scale_output: float = 1.0,
+        scale_targets: float = 0,
+        scale_output: float = 1,
         *,
         geometry: Geometry,
     ) -> None:
-        s = Shape.of(images, weight_grad, grad, geometry)
-        tile, windows = self._tile(s.rows, s.FG, 0, along_k=True), s.MY * s.MX
+        shapes, (F, MY, MX, N), G = _shapes(images, weight_grad, grad, geometry), grad.shape, geometry.groups
+        rows, FG, windows = shapes["CF"] * shapes["SIZE"] ** 2, F // G, MY * MX
+        tile = self._tile(rows, FG, 0, along_k=True)
         machine = self.device.processors, self.device.shared_memory
-        share = 1 if s.LOCAL else share_of_windows(tile, s.rows, s.FG, s.G, windows, s.N, *machine)
+        share = 1 if shapes["LOCAL"] else share_of_windows(tile, rows, FG, G, windows, N, *machine)
         parts = ceil_div(windows, share)
-        grid = (tile.blocks(s.rows, s.FG) * s.G * parts,)
-        if s.LOCAL or parts == 1:
+        grid = (tile.blocks(rows, FG) * G * parts,)
+        if shapes["LOCAL"] or parts == 1:
             args = (images, grad, weight_grad, geometry.conns, share, scale_targets, scale_output)
-            self._product("WEIGHT_GRAD", s.constants, tile, grid, *args)
+            self._product("WEIGHT_GRAD", shapes, tile, grid, *args)
             return
+
+        # Few weights and many windows: sum shares of the windows beside each other, then the sums.
         sums, count = self.device.empty((parts, weight_grad.size)), weight_grad.size
-        self._product("WEIGHT_GRAD", s.constants, tile, grid, images, grad, sums, geometry.conns, share, 0.0, 1.0)
-        scales = scale_targets, scale_output
-        self._plain(
-            "ADD_PARTS", "conv_add_parts", {}, (blocks_for(count),), (THREADS,), sums, weight_grad, parts, count, *scales
-        )
+        self._product("WEIGHT_GRAD", shapes, tile, grid, images, grad, sums, geometry.conns, share, 0.0, 1.0)
+        totals = (sums, weight_grad, parts, count, scale_targets, scale_output)
+        self._plain("ADD_PARTS", "conv_add_parts", {}, (blocks_for(count),), (THREADS,), *totals)
 
     def _product(self, name: str, shapes: dict[str, int], tile: Tile, grid: Dim, *args: Any) -> None:
         """Start the kernel of a pass, a matrix product by tiles."""
@@ -154,6 +118,10 @@ class ConvOps(Launcher, Backend):
         return self._inverse[key][:2]
 
 
-def _alignment(length: int) -> dict[str, int]:
-    """Whether rows of the first matrix, of weights, begin at 16-byte boundaries and have multiples of four values."""
-    return {"VECTOR_A": int(length % 4 == 0)}
+def _shapes(images: Array, weights: Array, out: Array, geometry: Geometry) -> dict[str, int]:
+    """Return the sizes of a convolution, as ``conv.cu`` calls them."""
+    (_, H, W, N), (F, MY, MX, _), (Cf, k) = images.shape, out.shape, weights.shape[-4:-2]
+    padding, stride, groups, conns = geometry
+    sizes = {"H": H, "W": W, "N": N, "F": F, "MY": MY, "MX": MX, "SIZE": k, "CF": Cf, "G": groups, "PADDING": padding}
+    kinds = {"STRIDE": stride, "LOCAL": int(len(weights.shape) == 5), "HAS_CONNS": int(conns is not None)}
+    return {**sizes, **kinds, "FG": F // groups, "VECTOR_N": int(N % 4 == 0)}

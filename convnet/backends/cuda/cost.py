@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.backends.arguments import Criterion
 from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.device import Dim
@@ -22,50 +23,39 @@ _MAX_PARTS = 256
 
 
 class CostOps(Launcher, Backend):
-    """Every *_cost, cost_input_grad, and the gradients of gates, tica and msm."""
+    """cost_*, and the ops of gates and of tica."""
 
-    def logreg_cost(self, labels: Array, probs: Array, costs: Array, *, topk: int) -> None:
-        self._label_cost(labels, probs, None, costs, topk)
-
-    def crossent_cost(self, targets: Array, probs: Array, costs: Array) -> None:
-        self._target_cost(targets, probs, costs, 1.0, binomial=0)
-
-    def bce_cost(self, targets: Array, probs: Array, costs: Array, *, pos_weight: float) -> None:
-        self._target_cost(targets, probs, costs, pos_weight, binomial=1)
-
-    def dce_cost(self, targets: Array, probs: Array, costs: Array, *, pos_weight: float) -> None:
-        self.bce_cost(targets, probs, costs[:2], pos_weight=pos_weight)
-        self._cost_kernel("class_counts", (len(probs),), (THREADS,), targets, probs, costs, probs.shape[1])
-
-    def sum2_cost(self, x: Array, costs: Array) -> None:
-        self._sum_cost("sum2", x, None, costs)
-
-    def gsum2_cost(self, gates: Array, x: Array, costs: Array) -> None:
-        self._sum_cost("gsum2", x, gates, costs)
-
-    def rflickr_cost(self, targets: Array, predictions: Array, costs: Array) -> None:
-        self._sum_cost("rflickr", predictions, targets, costs)
+    def cost_forward(self, targets: Array | None, predictions: Array, costs: Array, *, criterion: Criterion) -> None:
+        kind, _, topk, pos_weight, set_size = criterion
+        if kind == "logreg":
+            self._label_cost(targets, predictions, None, costs, topk)
+        elif kind == "msm":
+            self._label_cost(targets, predictions, self._marginals(predictions, None, set_size), costs, set_size)
+        elif kind == "dce":
+            self._target_cost("bce", targets, predictions, costs[:2], pos_weight)
+            args = (targets, predictions, costs, predictions.shape[1])
+            self._cost_kernel("class_counts", (len(predictions),), (THREADS,), *args)
+        elif kind in ("crossent", "bce"):
+            self._target_cost(kind, targets, predictions, costs, pos_weight)
+        else:
+            self._sum_cost(kind, predictions, targets, costs)
 
     def cost_input_grad(
-        self,
-        kind: str,
-        targets: Array,
-        predictions: Array,
-        input_grad: Array,
-        scale_targets: float = 0.0,
-        *,
-        coeff: float,
-        pos_weight: float = 1.0,
+        self, targets: Array, predictions: Array, input_grad: Array, scale_targets: float = 0, *, criterion: Criterion
     ) -> None:
-        sums = None
+        kind, coeff, _, pos_weight, set_size = criterion
+        count, sums = input_grad.size, None
+        if kind == "msm":
+            marginals = [self._marginals(predictions, labels, set_size) for labels in (None, targets)]
+            self._each_value("msm_grad", count, marginals[1], marginals[0], input_grad, count, coeff, scale_targets)
+            return
         if kind == "crossent_fused":
             sums = self.device.empty((targets.shape[1],))
             self._case_sums(targets, sums, 0, 1.0, 0.0)
-        count, cases = input_grad.size, input_grad.shape[-1]
-        args = (targets, predictions, sums, input_grad, count, cases, coeff, pos_weight, scale_targets)
+        args = (targets, predictions, sums, input_grad, count, input_grad.shape[-1], coeff, pos_weight, scale_targets)
         self._each_value("cost_grad", count, *args, kind=kind)
 
-    def gsum2_gate_grad(self, x: Array, gate_grad: Array, scale_targets: float = 0.0, *, coeff: float) -> None:
+    def gsum2_gate_grad(self, x: Array, gate_grad: Array, scale_targets: float = 0, *, coeff: float) -> None:
         self._case_sums(x, gate_grad, 1, -coeff, scale_targets)
 
     def tica_cost(self, images: Array, reciprocals: Array, costs: Array, *, size: int) -> None:
@@ -73,29 +63,19 @@ class CostOps(Launcher, Backend):
         self._sum_cost("plain", reciprocals, None, costs)
 
     def tica_input_grad(
-        self, images: Array, reciprocals: Array, input_grad: Array, scale_targets: float = 0.0, *, size: int, coeff: float
+        self, images: Array, reciprocals: Array, input_grad: Array, scale_targets: float = 0, *, size: int, coeff: float
     ) -> None:
         self._tica(images, reciprocals, input_grad, size, coeff, scale_targets)
 
-    def msm_cost(self, labels: Array, energies: Array, costs: Array, *, set_size: int) -> None:
-        self._label_cost(labels, energies, self._marginals(energies, None, set_size), costs, set_size)
-
-    def msm_input_grad(
-        self, labels: Array, energies: Array, input_grad: Array, scale_targets: float = 0.0, *, set_size: int, coeff: float
-    ) -> None:
-        marginals = self._marginals(energies, None, set_size)
-        with_label = self._marginals(energies, labels, set_size)
-        count = input_grad.size
-        self._each_value("msm_grad", count, with_label, marginals, input_grad, count, coeff, scale_targets)
-
     # -- launches -----------------------------------------------------------------------------------------------
 
-    def _label_cost(self, labels: Array, scores: Array, of_label: Array | None, costs: Array, topk: int) -> None:
+    def _label_cost(self, labels: Array | None, scores: Array, of_label: Array | None, costs: Array, topk: int) -> None:
         (K, N), parts = scores.shape, self.device.empty((3, scores.shape[1]), np.float64)
         self._by_case("label_cost", scores, labels, scores, of_label, parts, K, N, topk)
         self._add_up(parts, costs)
 
-    def _target_cost(self, targets: Array, probs: Array, costs: Array, pos_weight: float, binomial: int) -> None:
+    def _target_cost(self, kind: str, targets: Array | None, probs: Array, costs: Array, pos_weight: float) -> None:
+        binomial = int(kind == "bce")
         (K, N), parts = probs.shape, self.device.empty((2 + binomial, probs.shape[1]), np.float64)
         self._by_case("target_cost", probs, targets, probs, parts, K, N, pos_weight, binomial)
         self._add_up(parts[: len(costs)], costs)

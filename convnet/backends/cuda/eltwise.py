@@ -62,7 +62,7 @@ class EltwiseOps(Launcher, Backend):
     def fill(self, out: Array, value: float) -> None:
         self.each("eltwise", "fill", out.size, out, out.size, value)
 
-    def add(self, x: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0) -> None:
+    def add(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
         self.each("eltwise", "add", out.size, x, out, out.size, scale_targets, scale_output)
 
     def add_bias(self, out: Array, biases: Array) -> None:
@@ -71,7 +71,7 @@ class EltwiseOps(Launcher, Backend):
         grid, tiles = (rows, blocks_for(columns, threads * _EACH)), {"THREADS": threads}
         self.run("eltwise", "add_bias", grid, (threads,), out, biases, columns, tiles=tiles)
 
-    def sum_rows(self, x: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0) -> None:
+    def sum_rows(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
         rows, columns = x.shape
         share = self._share_of_row(rows, columns)
         if share < columns:
@@ -93,7 +93,7 @@ class EltwiseOps(Launcher, Backend):
     def eltmax_forward(self, x: Array, out: Array) -> None:
         self.each("eltwise", "eltmax_forward", out.size, x, out, out.size)
 
-    def eltmax_input_grad(self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0) -> None:
+    def eltmax_input_grad(self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0) -> None:
         count = input_grad.size
         self.each("eltwise", "eltmax_input_grad", count, x, y, grad, input_grad, count, scale_targets)
 

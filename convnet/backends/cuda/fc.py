@@ -19,14 +19,14 @@ class FcOps(Launcher, Backend):
 
     _integers: dict[tuple[int, ...], Array]
 
-    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0.0, *, parts: int = 1) -> None:
+    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
         K, F, N = len(x) // parts, len(out) // parts, x.shape[1]
         for p in range(parts):
             w, xp, op = weights.pointer + p * K * _FLOAT, x.pointer + p * K * N * _FLOAT, out.pointer + p * F * N * _FLOAT
             self.device.gemm(w, xp, op, F, N, K, len(x), N, N, False, False, 1.0, scale_targets)
 
     def fc_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0.0, *, parts: int = 1
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
     ) -> None:
         K, F, N = len(input_grad) // parts, len(grad) // parts, grad.shape[1]
         for p in range(parts):
@@ -35,14 +35,7 @@ class FcOps(Launcher, Backend):
             self.device.gemm(w, gp, ip, K, N, F, len(input_grad), N, N, True, False, 1.0, scale_targets)
 
     def fc_weight_grad(
-        self,
-        x: Array,
-        grad: Array,
-        weight_grad: Array,
-        scale_targets: float = 0.0,
-        scale_output: float = 1.0,
-        *,
-        parts: int = 1,
+        self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1
     ) -> None:
         K, F, N = len(x) // parts, len(grad) // parts, x.shape[1]
         for p in range(parts):

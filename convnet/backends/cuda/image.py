@@ -22,7 +22,7 @@ class ImageOps(Launcher, Backend):
 
     _cached_floats: dict[Hashable, Any]
 
-    def blur(self, images: Array, out: Array, scale_targets: float = 0.0, *, taps: Sequence[float]) -> None:
+    def blur(self, images: Array, out: Array, scale_targets: float = 0, *, taps: Sequence[float]) -> None:
         shapes, line = _shapes(images.shape, images.shape), self._floats(np.asarray(taps, np.float32))
         halfway, radius = self.device.empty(images.shape), len(taps) // 2
         self._image("blur", halfway, shapes, images, line, halfway, halfway.size, radius, 1, 0.0)
@@ -32,7 +32,7 @@ class ImageOps(Launcher, Backend):
         self._image("nailbed_forward", out, _shapes(images.shape, out.shape), images, out, out.size, start, stride)
 
     def nailbed_input_grad(
-        self, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, start: int, stride: int
+        self, grad: Array, input_grad: Array, scale_targets: float = 0, *, start: int, stride: int
     ) -> None:
         shapes, args = _shapes(input_grad.shape, grad.shape), (grad, input_grad, input_grad.size, start, stride)
         self._image("nailbed_input_grad", input_grad, shapes, *args, scale_targets)
@@ -43,7 +43,7 @@ class ImageOps(Launcher, Backend):
     def crop(self, images: Array, out: Array, top: int, left: int) -> None:
         self._image("crop", out, _shapes(images.shape, out.shape), images, out, out.size, top, left)
 
-    def mirror(self, images: Array, out: Array, scale_targets: float = 0.0) -> None:
+    def mirror(self, images: Array, out: Array, scale_targets: float = 0) -> None:
         self._image("mirror", out, _shapes(images.shape, out.shape), images, out, out.size, scale_targets)
 
     def rgb2yuv(self, images: Array, out: Array) -> None:

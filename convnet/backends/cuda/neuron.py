@@ -24,7 +24,7 @@ class NeuronOps(Launcher, Backend):
         self._each_neuron("neuron_forward", out.size, x, out, out.size, a, b, kind=kind)
 
     def neuron_input_grad(
-        self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, activation: Activation
+        self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, activation: Activation
     ) -> None:
         kind, a, b = activation
         reads = (x if kind in _READS_X else None, y if kind in _READS_Y else None)
@@ -34,14 +34,14 @@ class NeuronOps(Launcher, Backend):
     def nrelu_forward(self, x: Array, out: Array, *, key: Key) -> None:
         self._each_neuron("nrelu_forward", ceil_div(out.size, 4), x, out, out.size, *key, self.now)
 
-    def dropout(self, x: Array, out: Array, scale_targets: float = 0.0, *, keep: float, gain: float, key: Key) -> None:
+    def dropout(self, x: Array, out: Array, scale_targets: float = 0, *, keep: float, gain: float, key: Key) -> None:
         args = (x, out, out.size, keep, gain, scale_targets, *key, self.now)
         self._each_neuron("dropout", ceil_div(out.size, 4), *args)
 
     def softmax_forward(self, x: Array, out: Array) -> None:
         self._softmax("softmax_forward", x, out, *x.shape)
 
-    def softmax_input_grad(self, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0) -> None:
+    def softmax_input_grad(self, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0) -> None:
         self._softmax("softmax_input_grad", y, grad, input_grad, *y.shape, scale_targets)
 
     def _each_neuron(self, kernel: str, count: int, *args: Any, kind: str = "ident") -> None:

@@ -35,7 +35,7 @@ class NormOps(Launcher, Backend):
             )
 
     def norm_input_grad(
-        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, response: Response
+        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, response: Response
     ) -> None:
         shapes, size = _shapes(kind, images, response), response.size
         path = _path(kind, response)

@@ -26,14 +26,14 @@ class PoolOps(Launcher, Backend):
         self._each("pool_forward", shapes, out, images, out, out.size, *key, self.now)
 
     def pool_max_input_grad(
-        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, window: Window
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
         shapes = _shapes("MAX", input_grad.shape, grad.shape, window)
         args = (images, out, grad, input_grad, input_grad.size, scale_targets)
         self._each("pool_input_grad", shapes, input_grad, *args)
 
     def pool_avg_input_grad(
-        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, window: Window
+        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
         shapes = _shapes(kind.upper(), input_grad.shape, grad.shape, window)
         args = (None, None, grad, input_grad, input_grad.size, scale_targets)
@@ -44,7 +44,7 @@ class PoolOps(Launcher, Backend):
         self._each("cmpool_forward", shapes, out, images, out, out.size)
 
     def cmpool_input_grad(
-        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, window: Window
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
         shapes = _across(images.shape, out.shape, window)
         args = (images, out, grad, input_grad, input_grad.size, scale_targets)

@@ -56,13 +56,13 @@ class Reference(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, 
     def fill(self, out: Array, value: float) -> None:
         out[...] = value
 
-    def add(self, x: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0) -> None:
+    def add(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
         store(out, x, scale_targets, scale_output)
 
     def add_bias(self, out: Array, biases: Array) -> None:
         out += biases[:, None]
 
-    def sum_rows(self, x: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0) -> None:
+    def sum_rows(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
         store(out, x.sum(axis=1), scale_targets, scale_output)
 
     def all_finite(self, x: Array) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 Array = np.ndarray
 
 
-def store(out: Array, result: Array, scale_targets: float, scale_output: float = 1.0) -> None:
+def store(out: Array, result: Array, scale_targets: float, scale_output: float = 1) -> None:
     """out = scale_targets * out + scale_output * result; old contents are not read when ``scale_targets`` is 0."""
     result = scale_output * result
     out[...] = result if scale_targets == 0 else scale_targets * out + result

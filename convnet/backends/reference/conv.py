@@ -55,7 +55,7 @@ class ConvOps(Backend):
         images: Array,
         weights: Array,
         out: Array,
-        scale_targets: float = 0.0,
+        scale_targets: float = 0,
         *,
         geometry: Geometry,
         biases: Array | None = None,
@@ -68,7 +68,7 @@ class ConvOps(Backend):
         self.add_biases(out, biases)
 
     def conv_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0.0, *, geometry: Geometry
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, geometry: Geometry
     ) -> None:
         result = np.zeros_like(input_grad)
         w, axes = _by_window(weights, grad)
@@ -81,8 +81,8 @@ class ConvOps(Backend):
         images: Array,
         grad: Array,
         weight_grad: Array,
-        scale_targets: float = 0.0,
-        scale_output: float = 1.0,
+        scale_targets: float = 0,
+        scale_output: float = 1,
         *,
         geometry: Geometry,
     ) -> None:

@@ -20,28 +20,25 @@ def _blocks(parts: int, inputs: int, outputs: int) -> Iterator[tuple[slice, slic
 class FcOps(Backend):
     """fc_* with w[f, k]; in blocks, w[:, k] holds the weights of k's own block of outputs. tree_*."""
 
-    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0.0, *, parts: int = 1) -> None:
+    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
         for k, f in _blocks(parts, len(x), len(out)):
-            store(out[f], weights[:, k] @ x[k], scale_targets)
+            self._product(weights[:, k], x[k], out[f], scale_targets)
 
     def fc_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0.0, *, parts: int = 1
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
     ) -> None:
         for k, f in _blocks(parts, len(input_grad), len(grad)):
-            store(input_grad[k], weights[:, k].T @ grad[f], scale_targets)
+            self._product(weights[:, k].T, grad[f], input_grad[k], scale_targets)
 
     def fc_weight_grad(
-        self,
-        x: Array,
-        grad: Array,
-        weight_grad: Array,
-        scale_targets: float = 0.0,
-        scale_output: float = 1.0,
-        *,
-        parts: int = 1,
+        self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1
     ) -> None:
         for k, f in _blocks(parts, len(x), len(grad)):
-            store(weight_grad[:, k], grad[f] @ x[k].T, scale_targets, scale_output)
+            self._product(grad[f], x[k].T, weight_grad[:, k], scale_targets, scale_output)
+
+    def _product(self, a: Array, b: Array, out: Array, scale_targets: float, scale_output: float = 1) -> None:
+        """out = scale_targets * out + scale_output * a @ b."""
+        store(out, a @ b, scale_targets, scale_output)
 
     def tree_forward(self, offsets: Array, effective: Array, parents: Sequence[int], top_down: Sequence[int]) -> None:
         for v in top_down:

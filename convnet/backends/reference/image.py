@@ -17,14 +17,14 @@ from convnet.backends.reference.common import Array, store
 class ImageOps(Backend):
     """blur, nailbed_*, resize, crop, mirror, rgb2yuv, rgb2lab, pack_images."""
 
-    def blur(self, images: Array, out: Array, scale_targets: float = 0.0, *, taps: Sequence[float]) -> None:
+    def blur(self, images: Array, out: Array, scale_targets: float = 0, *, taps: Sequence[float]) -> None:
         store(out, _filter(_filter(images, taps, 2), taps, 1), scale_targets)
 
     def nailbed_forward(self, images: Array, out: Array, *, start: int, stride: int) -> None:
         out[...] = images[:, start::stride, start::stride][:, : out.shape[1], : out.shape[2]]
 
     def nailbed_input_grad(
-        self, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, start: int, stride: int
+        self, grad: Array, input_grad: Array, scale_targets: float = 0, *, start: int, stride: int
     ) -> None:
         result = np.zeros_like(input_grad)
         result[:, start::stride, start::stride][:, : grad.shape[1], : grad.shape[2]] = grad
@@ -40,7 +40,7 @@ class ImageOps(Backend):
     def crop(self, images: Array, out: Array, top: int, left: int) -> None:
         out[...] = images[:, top : top + out.shape[1], left : left + out.shape[2]]
 
-    def mirror(self, images: Array, out: Array, scale_targets: float = 0.0) -> None:
+    def mirror(self, images: Array, out: Array, scale_targets: float = 0) -> None:
         store(out, images[:, :, ::-1], scale_targets)
 
     def rgb2yuv(self, images: Array, out: Array) -> None:

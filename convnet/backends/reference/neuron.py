@@ -51,7 +51,7 @@ class NeuronOps(Backend):
         out[...] = _NEURONS[kind][0](_Values(x, a, b))
 
     def neuron_input_grad(
-        self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, activation: Activation
+        self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, activation: Activation
     ) -> None:
         kind, a, b = activation
         store(input_grad, _NEURONS[kind][1](_Values(x, a, b, y, grad)), scale_targets)
@@ -65,15 +65,15 @@ class NeuronOps(Backend):
         e = np.exp(x - x.max(axis=0))
         out[...] = e / e.sum(axis=0)
 
-    def softmax_input_grad(self, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0) -> None:
+    def softmax_input_grad(self, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0) -> None:
         store(input_grad, y * (grad - (grad * y).sum(axis=0)), scale_targets)
 
-    def dropout(self, x: Array, out: Array, scale_targets: float = 0.0, *, keep: float, gain: float, key: Key) -> None:
+    def dropout(self, x: Array, out: Array, scale_targets: float = 0, *, keep: float, gain: float, key: Key) -> None:
         stays = (philox.uniform(key, x.size) < np.float32(keep)).reshape(x.shape)
         store(out, np.where(stays, gain * x, 0), scale_targets)
 
     def eltmax_forward(self, x: Array, out: Array) -> None:
         np.maximum(out, x, out=out)
 
-    def eltmax_input_grad(self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0) -> None:
+    def eltmax_input_grad(self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0) -> None:
         store(input_grad, np.where(x == y, grad, 0), scale_targets)

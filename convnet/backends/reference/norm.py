@@ -40,7 +40,7 @@ class NormOps(Backend):
         out[...] = images * (response.min_div + response.scale * _window_sum(kind, m**2, response)) ** -response.power
 
     def norm_input_grad(
-        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, response: Response
+        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, response: Response
     ) -> None:
         _, scale, power, min_div, _ = response
         m = _squared(kind, images, response)

@@ -61,7 +61,7 @@ class PoolOps(Backend):
             out[:, oy, ox] = _pick(part, np.minimum(chosen, part.shape[1] - 1))
 
     def pool_max_input_grad(
-        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, window: Window
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
         result = np.zeros_like(input_grad)
         for oy, ox, y, x in _grid(images, out, window):
@@ -69,7 +69,7 @@ class PoolOps(Backend):
         store(input_grad, result, scale_targets)
 
     def pool_avg_input_grad(
-        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, window: Window
+        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
         result = np.zeros_like(input_grad)
         for oy, ox, y, x in _grid(input_grad, grad, window):
@@ -82,7 +82,7 @@ class PoolOps(Backend):
             out[j] = images[channels].max(axis=0)
 
     def cmpool_input_grad(
-        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0.0, *, window: Window
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
         result = np.zeros_like(input_grad)
         for j, channels in enumerate(windows(len(images), len(out), *window)):
