@@ -39,10 +39,8 @@ typedef struct {
     float scale, power, min_div, st;
 } NormShape;
 
-enum Neuron { IDENT, LOGISTIC, RELU, BRELU, ABS, TANH, DRELU, SOFTRELU, SQUARE, SQRT, LINEAR, LOG };
-
 typedef struct {
-    int kind; /* enum Neuron */
+    int kind; /* enum Neuron, in neuron.c */
     float a, b;
 } Activation;
 

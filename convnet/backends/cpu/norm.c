@@ -21,7 +21,7 @@ static inline void prefetch_row(const float *row, int count) {
 }
 
 /* d of channel c at ``count`` neighbouring places; x[channel] lies ``plane`` apart. */
-static inline void cross_denominator(const NormShape *s, const float *x, size_t plane, int c, int count, float *RESTRICT d) {
+static inline void chunk_denominator(const NormShape *s, const float *x, size_t plane, int c, int count, float *RESTRICT d) {
     Range w = channels_at(s, c, 0);
     for (int n = 0; n < count; n++) d[n] = 0.0f;
     for (int j = w.first; j < w.last; j++) {
@@ -31,12 +31,12 @@ static inline void cross_denominator(const NormShape *s, const float *x, size_t 
     SIMD for (int n = 0; n < count; n++) d[n] = s->min_div + s->scale * d[n];
 }
 
-static void cross_forward(const NormShape *s, const float *x, size_t plane, int count, float *out) {
+static void chunk_forward(const NormShape *s, const float *x, size_t plane, int count, float *out) {
     float d[CHUNK], factor[CHUNK];
     for (int c = 0; c < s->C; c++) {
         const int ahead = c + s->size;
         if (ahead < s->C) prefetch_row(x + ahead * plane, count);
-        cross_denominator(s, x, plane, c, count, d);
+        chunk_denominator(s, x, plane, c, count, d);
         inverse_power(d, s->power, count, factor);
         const float *row = x + c * plane;
         float *to = out + c * plane;
@@ -45,15 +45,17 @@ static void cross_forward(const NormShape *s, const float *x, size_t plane, int 
 }
 
 /* ``buffer`` holds u and the direct term of every channel: 2 * C * CHUNK floats. */
-static void cross_backward(const NormShape *s, const float *x, const float *grad, size_t plane, int count, float *buffer,
+static void chunk_grad(const NormShape *s, const float *x, const float *grad, size_t plane, int count, float *buffer,
                            float *input_grad) {
     float d[CHUNK], factor[CHUNK];
     float *u = buffer, *direct = buffer + (size_t)s->C * CHUNK;
     const float twice = -2.0f * s->power * s->scale;
+
+    /* d of every channel gives its direct term, g * d^-power, and its u. */
     for (int c = 0; c < s->C; c++) {
         const int ahead = c + s->size;
         if (ahead < s->C) prefetch_row(x + ahead * plane, count), prefetch_row(grad + ahead * plane, count);
-        cross_denominator(s, x, plane, c, count, d);
+        chunk_denominator(s, x, plane, c, count, d);
         inverse_power(d, s->power, count, factor);
         const float *row = x + c * plane, *g = grad + c * plane;
         float *RESTRICT to_u = u + (size_t)c * CHUNK, *RESTRICT to_direct = direct + (size_t)c * CHUNK;
@@ -62,6 +64,8 @@ static void cross_backward(const NormShape *s, const float *x, const float *grad
             to_u[n] = twice * to_direct[n] * row[n] / d[n];
         }
     }
+
+    /* Sum u over the channels whose windows hold c. */
     for (int c = 0; c < s->C; c++) {
         Range w = channels_at(s, c, 1);
         for (int n = 0; n < count; n++) d[n] = 0.0f;
@@ -76,10 +80,10 @@ static void cross_backward(const NormShape *s, const float *x, const float *grad
     }
 }
 
-static int across_forward(const NormShape *s, const float *images, float *out) {
+static int achunk_forward(const NormShape *s, const float *images, float *out) {
     const int64_t plane = (int64_t)s->H * s->W * s->N;
 #pragma omp parallel for schedule(static)
-    for (int64_t at = 0; at < plane; at += CHUNK) cross_forward(s, images + at, plane, MIN(CHUNK, plane - at), out + at);
+    for (int64_t at = 0; at < plane; at += CHUNK) chunk_forward(s, images + at, plane, MIN(CHUNK, plane - at), out + at);
     return 1;
 }
 
@@ -93,7 +97,7 @@ static int across_input_grad(const NormShape *s, const float *images, const floa
 #pragma omp for schedule(static) nowait
         for (int64_t at = 0; at < plane; at += CHUNK)
             if (buffer)
-                cross_backward(s, images + at, grad + at, plane, MIN(CHUNK, plane - at), buffer, input_grad + at);
+                chunk_grad(s, images + at, grad + at, plane, MIN(CHUNK, plane - at), buffer, input_grad + at);
         free(buffer);
     }
     return !failed;
@@ -163,6 +167,8 @@ static void map_forward(const NormShape *s, int cases, Maps *w, float *out) {
 static void map_grad(const NormShape *s, const float *grad, int cases, Maps *w, float *input_grad) {
     const size_t pixels = (size_t)s->H * s->W;
     const float twice = -2.0f * s->power * s->scale, *m = s->kind == CNORM ? w->m : w->x;
+
+    /* The direct term, g * d^-power, into a; u into b. */
     for (size_t p = 0; p < pixels; p++) {
         float g[LANES], factor[LANES];
         const size_t at = p * LANES;
@@ -173,6 +179,8 @@ static void map_grad(const NormShape *s, const float *grad, int cases, Maps *w, 
             w->b[at + n] = twice * w->a[at + n] * w->x[at + n] / w->d[at + n];
         }
     }
+
+    /* Sum u over the windows that hold each pixel; d is not read any more. */
     box_sum(s, w->b, s->size - 1 - s->size / 2, w->half, w->d);
     for (size_t p = 0; p < pixels; p++)
         for (int n = 0; n < cases; n++) {
@@ -210,7 +218,7 @@ static int within(const NormShape *s, const float *images, const float *grad, fl
 }
 
 static int norm_forward(const NormShape *s, const float *images, float *out) {
-    return s->kind == CMRNORM ? across_forward(s, images, out) : within(s, images, NULL, out);
+    return s->kind == CMRNORM ? achunk_forward(s, images, out) : within(s, images, NULL, out);
 }
 
 static int norm_input_grad(const NormShape *s, const float *images, const float *grad, float *input_grad) {
