@@ -210,10 +210,10 @@ class Layer:
         return self.consumers[0] if len(self.consumers) == 1 and self.consumers[0].fuses(self) else None
 
     def fuses(self, below: Layer) -> bool:
-        """Whether the gradient goes through ``below`` in one formula; then ``below`` calls ``gradient_below``."""
+        """Whether the gradient goes through ``below`` in one formula; then ``below`` calls ``fused_backward``."""
         return False
 
-    def gradient_below(self, node: LayerNode, input_grad: Array, scale_targets: float) -> None:
+    def fused_backward(self, node: LayerNode, input_grad: Array, scale_targets: float) -> None:
         """Add the gradient of this cost and the layer below it to the gradient of what lies below that."""
         raise NotImplementedError(self.type)
 

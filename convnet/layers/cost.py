@@ -92,7 +92,7 @@ class Cost(Layer):
             targets, predictions = node.x
             node.be.cost_input_grad(targets, predictions, *node.input_grad(1), criterion=self.criterion)
 
-    def gradient_below(self, node: LayerNode, input_grad: Array, scale_targets: float) -> None:
+    def fused_backward(self, node: LayerNode, input_grad: Array, scale_targets: float) -> None:
         targets, predictions = node.x
         fused = self.criterion._replace(kind=f"{self.kind}_fused")
         node.be.cost_input_grad(targets, predictions, input_grad, scale_targets, criterion=fused)

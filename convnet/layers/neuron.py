@@ -53,7 +53,7 @@ class NeuronLayer(Layer):
     def backward(self, node: LayerNode) -> None:
         assert self.neuron is not None
         if self.fused_cost:
-            self.fused_cost.gradient_below(node.consumers[0], *node.input_grad(0))
+            self.fused_cost.fused_backward(node.consumers[0], *node.input_grad(0))
             return
         kind = "relu" if self.neuron.type == "nrelu" else self.neuron.type
         activation = Activation(kind, *self.neuron.values)

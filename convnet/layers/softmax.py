@@ -22,6 +22,6 @@ class Softmax(Layer):
 
     def backward(self, node: LayerNode) -> None:
         if self.fused_cost:
-            self.fused_cost.gradient_below(node.consumers[0], *node.input_grad(0))
+            self.fused_cost.fused_backward(node.consumers[0], *node.input_grad(0))
         else:
             node.be.softmax_input_grad(node.out, node.grad, *node.input_grad(0))

@@ -3,7 +3,6 @@
 
 import numpy as np
 
-cimport cython
 cimport numpy as cnp
 from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t

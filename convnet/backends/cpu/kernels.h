@@ -2,7 +2,8 @@
  *
  * Every family (conv.c, norm.c, ...) is compiled once per instruction set, by isa.h; select.c picks a table at run time.
  * Arrays are C-ordered float32. The contract of scale_targets (st) and scale_output (so):
- * out = st * out + so * result, and out is not read when st is 0. A kernel that returns int returns 0 if memory ran out.
+ * out = st * out + so * result, and out is not read when st is 0. A kernel that returns int returns 0 if memory ran out;
+ * all_finite returns whether it is so.
  *
  * Letters: C channels, H, W height and width, N cases, F filters, M output side, k filter side.
  */
