@@ -1,4 +1,4 @@
-"""Builds the C parts: the cpu backend's kernels, once per instruction set, and the packer of image batches.
+"""Builds the cpu backend's kernels, once per instruction set.
 
 Everything else about the package stands in pyproject.toml. The compiled modules are also copied beside their sources,
 so that ``python -m convnet.run`` works in a checkout, where the folder ``convnet`` hides an installed package.
@@ -66,9 +66,6 @@ EXTENSIONS = [
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=[*COMPILE, *OPENMP],
         extra_link_args=OPENMP,
-    ),
-    Extension(
-        "convnet.backends.cpu._pack", [CPU + "_pack.pyx"], extra_compile_args=["-O3", *OPENMP], extra_link_args=OPENMP
     ),
 ]
 

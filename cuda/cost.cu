@@ -169,7 +169,6 @@ extern "C" __global__ void cost_grad(const float* t, const float* p, const float
         if (KIND == LOGREG_FUSED) g = (hot ? 1.0f : 0.0f) - q;
         if (KIND == CROSSENT) g = target / q;
         if (KIND == CROSSENT_FUSED) g = target - q * sums[n];
-        if (KIND == CROSSENT2_FUSED) g = target - q;
         if (KIND == BCE) g = pos_weight * target / q + (target - 1.0f) / (1.0f - q);
         if (KIND == BCE_FUSED) g = pos_weight * target * (1.0f - q) + (target - 1.0f) * q;
         if (KIND == GSUM2) g = -2.0f * target * q;

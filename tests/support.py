@@ -63,8 +63,8 @@ def run_op(be: Backend, op: str, arrays: list, out: np.ndarray, *args, **kwargs)
     """Run ``op`` on uploaded ``arrays`` with ``out`` as its target; returns the target."""
     uploaded = [be.upload(array) if isinstance(array, np.ndarray) else array for array in arrays]
     target = be.upload(out)
-    if kwargs.get("conns") is not None:
-        kwargs["conns"] = be.connections(kwargs["conns"])
+    if "geometry" in kwargs and kwargs["geometry"].conns is not None:
+        kwargs["geometry"] = kwargs["geometry"]._replace(conns=be.connections(kwargs["geometry"].conns))
     getattr(be, op)(*uploaded, target, *args, **kwargs)
     return be.download(target)
 

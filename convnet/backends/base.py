@@ -4,7 +4,8 @@ Arrays are the backend's own (``Array``): C-ordered, resident where it computes,
 of the first axis. Activations are (features, N) or seen as maps (C, H, W, N), cases innermost, as in 2012 (numerics 1.1).
 Ops may return before they are done; ``download`` and ``sync`` wait. No op copies to or from the host unless it says so.
 
-The contract of every op that takes ``scale_targets``:
+An op takes its kind, if there are several; then its arrays, the one it writes last; then, by name, sizes and constants.
+The contract of every op that takes ``scale_targets``, and with it ``scale_output`` or 1:
 
     out = scale_targets * out + scale_output * result
 
@@ -22,10 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from convnet.backends.arguments import Activation, Array, Criterion, Geometry, Rates, Response, Window
 from convnet.backends.host import host_memory
 from convnet.backends.philox import Key
-
-Array = Any  # a backend's own array
 
 
 class Backend(ABC):
@@ -37,46 +37,46 @@ class Backend(ABC):
 
     @abstractmethod
     def empty(self, shape: Sequence[int]) -> Array:
-        """A new float array with arbitrary contents."""
+        """Return a new float array with arbitrary contents."""
 
     @abstractmethod
     def upload(self, values: np.ndarray) -> Array:
-        """A new array with the contents of a host array."""
+        """Return a new array with the contents of a host array."""
 
     @abstractmethod
     def copy_in(self, values: np.ndarray, out: Array) -> None:
         """Fill ``out`` from a host array of the same shape."""
 
     def prefetch(self, values: np.ndarray) -> Any:
-        """Begin to bring a host array, of bytes or floats, to where ops run, beside the ops issued so far.
+        """Begin to copy a host array of bytes or floats to where ops run, beside the ops issued so far.
 
-        What is returned stands for ``values`` in one call of ``copy_in`` or ``pack_images``; they must not change before.
+        The result stands for ``values`` in one call of ``copy_in`` or ``pack_images``; until then they must not change.
         """
         return values
 
     @abstractmethod
     def download(self, array: Array) -> np.ndarray:
-        """A host copy of an array; waits for the ops that write it."""
+        """Return a host copy of an array; waits for the ops that write it."""
 
     def fetch(self, array: Array) -> Callable[[], np.ndarray]:
-        """Begin to copy an array to the host, as the ops issued so far leave it; calling what is returned waits for it."""
+        """Begin to copy an array to the host, as the ops issued so far leave it; call the result for the copy."""
         values = self.download(array)
         return lambda: values
 
     def copy_from(self, other: Backend, x: Array, out: Array) -> None:
-        """out = x, an array of ``other`` of the same shape; waits only where it has to go through the host."""
+        """out = x, an array of the same shape on ``other``; waits only where it has to go through the host."""
         self.copy_in(other.download(x), out)
 
     @abstractmethod
     def cost_vector(self, length: int) -> Array:
-        """A float64 vector for the sums that a cost makes."""
+        """Return a float64 vector for a cost's sums."""
 
     @abstractmethod
     def connections(self, channels: Sequence[int]) -> Array:
-        """randSparse's connections as the conv and local ops take them (``conns``)."""
+        """Return randSparse's connections as ``Geometry.conns`` holds them."""
 
     def zeros(self, shape: Sequence[int]) -> Array:
-        """A new array of zeros."""
+        """Return a new array of zeros."""
         out = self.empty(shape)
         self.fill(out, 0.0)
         return out
@@ -84,7 +84,7 @@ class Backend(ABC):
     def sync(self) -> None:
         """Wait until every op issued so far is done."""
 
-    # -- capturing: ops issued once, then again and again as a whole, where ``captures`` is true ------------------
+    # -- capturing: ops recorded once, then replayed as a whole, where ``captures`` is true -----------------------
 
     @property
     def captures(self) -> bool:
@@ -92,32 +92,32 @@ class Backend(ABC):
         return False
 
     def capturing(self) -> AbstractContextManager[list[Any]]:
-        """Inside, ops are kept instead of done; afterwards the list holds one thing for ``replay``.
+        """Record the ops issued inside instead of running them; afterwards the list holds one item for ``replay``.
 
         Arrays must stay where they are. Random ops take keys of step 0; ``count_step`` adds the step to them.
         """
         raise NotImplementedError(self.name)
 
     def replay(self, captured: Any) -> None:
-        """Issue what was captured."""
+        """Issue the recorded ops."""
         raise NotImplementedError(self.name)
 
     def count_step(self, step: int) -> None:
-        """Let the random ops of what was captured draw the numbers of ``step`` from now on."""
+        """Let recorded random ops draw the numbers of ``step`` from now on."""
         raise NotImplementedError(self.name)
 
     def prepare(self, run: Callable[[Backend], None]) -> None:
-        """Get ready for what ``run`` asks of a backend: where kernels are compiled, all of them at once.
+        """Compile the kernels of all ops that ``run`` asks for, where a backend has any to compile.
 
-        ``run`` is called with a backend that only notes its ops, and holds no values.
+        ``run`` is called with a backend that records its ops and holds no values.
         """
 
     def memory(self) -> tuple[int, int] | None:
-        """(free, total) bytes for arrays, where that is known: of this machine, unless a device has its own."""
+        """Return (free, total) bytes for arrays, where known: of this machine, unless a device has its own."""
         return host_memory()
 
     def describe(self) -> str:
-        """What runs the ops, for the banner: ``CPU (2 threads, AVX-512)``."""
+        """Say what runs the ops, for the banner: ``CPU (2 threads, avx512 kernels)``."""
         return self.name
 
     # -- general ------------------------------------------------------------------------------------------------
@@ -127,15 +127,15 @@ class Backend(ABC):
         """out = value."""
 
     @abstractmethod
-    def add(self, x: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0) -> None:
-        """out = scale_targets * out + scale_output * x; ``x`` and ``out`` may be one array."""
+    def add(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
+        """Blend: result = x; ``x`` and ``out`` may be one array."""
 
     @abstractmethod
     def add_bias(self, out: Array, biases: Array) -> None:
         """out[r, j] += biases[r]."""
 
     @abstractmethod
-    def sum_rows(self, x: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0) -> None:
+    def sum_rows(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
         """result[r] = sum_j x[r, j]."""
 
     @abstractmethod
@@ -143,7 +143,8 @@ class Backend(ABC):
         """Whether ``x`` holds neither NaN nor infinity; waits."""
 
     # -- conv and local (numerics section 2) ----------------------------------------------------------------------
-    # images[c, y, x, n]; out and grad[f, my, mx, n]; filters[c, ky, kx, f], or [m, c, ky, kx, f] for local.
+    # images[c, y, x, n]; out and grad[f, my, mx, n]; weights[c, ky, kx, f]. Weights of rank 5 are local's, a kernel for
+    # each window m = my*M + mx: weights[m, c, ky, kx, f].
     # Window (my, mx) starts at (-padding + my*stride, -padding + mx*stride); taps outside the image count as zero.
     # Group q reads channels q*Cf .. (q+1)*Cf, or conns[q*Cf + j] where given, and makes filters q*F/G .. (q+1)*F/G.
 
@@ -154,73 +155,54 @@ class Backend(ABC):
 
     @abstractmethod
     def conv_forward(
-        self, images: Array, filters: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0,
-        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None, biases: Array | None = None,
-    ) -> None:  # fmt: skip
-        """result[f, my, mx, n] = sum over c, ky, kx of filters * images at the tap.
+        self,
+        images: Array,
+        weights: Array,
+        out: Array,
+        scale_targets: float = 0,
+        *,
+        geometry: Geometry,
+        biases: Array | None = None,
+    ) -> None:
+        """result[f, my, mx, n] = sum over c, ky, kx of weights * images at the tap.
 
         ``biases``, one per filter or one per output, are added to the blended result.
         """
 
     @abstractmethod
     def conv_input_grad(
-        self, grad: Array, filters: Array, into: Array, scale_targets: float = 0.0, scale_output: float = 1.0,
-        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None,
-    ) -> None:  # fmt: skip
-        """The transpose of ``conv_forward``: what ``grad`` means for every pixel of the images."""
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, geometry: Geometry
+    ) -> None:
+        """Transpose ``conv_forward``: result[c, y, x, n] = sum over f and the taps that lie on (y, x) of weights * grad."""
 
     @abstractmethod
     def conv_weight_grad(
-        self, images: Array, grad: Array, into: Array, scale_targets: float = 0.0, scale_output: float = 1.0,
-        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None,
-    ) -> None:  # fmt: skip
-        """result[c, ky, kx, f] = sum over my, mx, n of images at the tap * grad[f, my, mx, n]."""
-
-    @abstractmethod
-    def local_forward(
-        self, images: Array, filters: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0,
-        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None, biases: Array | None = None,
-    ) -> None:  # fmt: skip
-        """As ``conv_forward``, with the filters of each window."""
-
-    @abstractmethod
-    def local_input_grad(
-        self, grad: Array, filters: Array, into: Array, scale_targets: float = 0.0, scale_output: float = 1.0,
-        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None,
-    ) -> None:  # fmt: skip
-        """The transpose of ``local_forward``."""
-
-    @abstractmethod
-    def local_weight_grad(
-        self, images: Array, grad: Array, into: Array, scale_targets: float = 0.0, scale_output: float = 1.0,
-        *, padding: int, stride: int, groups: int = 1, conns: Array | None = None,
-    ) -> None:  # fmt: skip
-        """result[m, c, ky, kx, f] = sum over n of images at the tap * grad[f, m, n]."""
+        self,
+        images: Array,
+        grad: Array,
+        weight_grad: Array,
+        scale_targets: float = 0,
+        scale_output: float = 1,
+        *,
+        geometry: Geometry,
+    ) -> None:
+        """result[c, ky, kx, f] = sum over my, mx, n of images at the tap * grad[f, my, mx, n]; local: over n alone."""
 
     # -- fc (numerics section 4): x[k, n], out and grad[f, n], weights[f, k]; ``parts`` independent blocks ---------
 
     @abstractmethod
-    def fc_forward(
-        self, x: Array, weights: Array, out: Array, scale_targets: float = 0.0, scale_output: float = 1.0, *, parts: int = 1
-    ) -> None:
+    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
         """result[f, n] = sum_k weights[f, k] * x[k, n], over the k of f's own block."""
 
     @abstractmethod
     def fc_input_grad(
-        self,
-        grad: Array,
-        weights: Array,
-        into: Array,
-        scale_targets: float = 0.0,
-        scale_output: float = 1.0,
-        *,
-        parts: int = 1,
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
     ) -> None:
         """result[k, n] = sum_f weights[f, k] * grad[f, n]."""
 
     @abstractmethod
     def fc_weight_grad(
-        self, x: Array, grad: Array, into: Array, scale_targets: float = 0.0, scale_output: float = 1.0, *, parts: int = 1
+        self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1
     ) -> None:
         """result[f, k] = sum_n grad[f, n] * x[k, n]."""
 
@@ -234,100 +216,84 @@ class Backend(ABC):
 
     @abstractmethod
     def tree_update(
-        self, weights: Array, increments: Array, grad: Array, leaves_below: Sequence[int], momentum: float, rate: float,
-        decay: float,
-    ) -> None:  # fmt: skip
+        self, weights: Array, increments: Array, grad: Array, *, leaves_below: Sequence[int], rates: Rates
+    ) -> None:
         """As ``update`` row by row, with rate / sz and decay / sz for a node with sz leaves below it (numerics 4.5)."""
 
     # -- pool (numerics section 8): windows [start + o*stride, start + o*stride + size) clipped to the image ----------
 
     @abstractmethod
-    def pool_max_forward(self, images: Array, out: Array, by_magnitude: bool, *, size: int, start: int, stride: int) -> None:
-        """The largest value of each window; ``by_magnitude``: the value of largest magnitude, the later one on a tie."""
+    def pool_forward(self, kind: str, images: Array, out: Array, *, window: Window) -> None:
+        """Reduce each window of each map.
+
+        max     the largest value
+        maxabs  the value of the largest magnitude, the later one on a tie
+        avg     the sum over the number of pixels inside the image
+        sum     the sum
+        """
 
     @abstractmethod
-    def pool_avg_forward(self, images: Array, out: Array, undivided: bool, *, size: int, start: int, stride: int) -> None:
-        """The sum of each window over its number of pixels inside the image; ``undivided``: the sum."""
-
-    @abstractmethod
-    def pool_rand_forward(self, images: Array, out: Array, key: Key, *, size: int, start: int, stride: int) -> None:
-        """A member of each window, with probability proportional to its positive part; any, where none is positive."""
+    def pool_rand_forward(self, images: Array, out: Array, *, window: Window, key: Key) -> None:
+        """Pick a member of each window, with probability proportional to its positive part; any, where none is positive."""
 
     @abstractmethod
     def pool_max_input_grad(
-        self, images: Array, out: Array, grad: Array, into: Array, scale_targets: float = 0.0,
-        *, size: int, start: int, stride: int,
-    ) -> None:  # fmt: skip
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
+    ) -> None:
         """result(pixel) = sum of grad over windows that cover it and whose output equals it: ties all get the gradient."""
 
     @abstractmethod
     def pool_avg_input_grad(
-        self, grad: Array, into: Array, undivided: bool, scale_targets: float = 0.0, *, size: int, start: int, stride: int
+        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
     ) -> None:
-        """result(pixel) = sum of grad / pixels over windows that cover it."""
+        """result(pixel) = sum over windows that cover it of grad / pixels of the window (avg), or of grad (sum)."""
 
     @abstractmethod
-    def cmpool_forward(self, images: Array, out: Array, *, size: int, start: int, stride: int) -> None:
+    def cmpool_forward(self, images: Array, out: Array, *, window: Window) -> None:
         """out[j] = largest of channels start + j*stride .. + size, clipped."""
 
     @abstractmethod
     def cmpool_input_grad(
-        self, images: Array, out: Array, grad: Array, into: Array, scale_targets: float = 0.0,
-        *, size: int, start: int, stride: int,
-    ) -> None:  # fmt: skip
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
+    ) -> None:
         """As ``pool_max_input_grad``, across channels."""
 
     # -- norm (numerics section 9): d = min_div + scale * sum of squares in the window, out = x * d^-power -----------
 
     @abstractmethod
-    def cmrnorm_forward(
-        self, images: Array, out: Array, *, size: int, scale: float, power: float, min_div: float, blocked: bool
+    def norm_forward(self, kind: str, images: Array, out: Array, *, response: Response) -> None:
+        """Divide every value by the energy of its window.
+
+        cmrnorm  the window lies across channels: [c - size//2, c - size//2 + size), or c's block of ``size``
+        rnorm    a square of the same map, clipped to the image
+        cnorm    as rnorm with squares of m = x - mean of x's own window; the numerator stays x
+        """
+
+    @abstractmethod
+    def norm_input_grad(
+        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, response: Response
     ) -> None:
-        """The window lies across channels: [c - size//2, c - size//2 + size), or c's block of ``size``."""
+        """Backpropagate; u sums over the windows q that hold this place (numerics 9.4).
 
-    @abstractmethod
-    def cmrnorm_input_grad(
-        self, images: Array, grad: Array, into: Array, scale_targets: float = 0.0,
-        *, size: int, scale: float, power: float, min_div: float, blocked: bool,
-    ) -> None:  # fmt: skip
-        """g * d^-power + x * sum over windows q that hold this place of -2 * power * scale * g(q) * out(q) / d(q)."""
+            result = grad * d^-power + x * sum of u(q),  u(q) = -2 * power * scale * grad(q) * out(q) / d(q)
 
-    @abstractmethod
-    def rnorm_forward(self, images: Array, out: Array, *, size: int, scale: float, power: float, min_div: float) -> None:
-        """The window is a square of the same map, clipped to the image."""
-
-    @abstractmethod
-    def rnorm_input_grad(
-        self, images: Array, grad: Array, into: Array, scale_targets: float = 0.0,
-        *, size: int, scale: float, power: float, min_div: float,
-    ) -> None:  # fmt: skip
-        """As ``cmrnorm_input_grad``."""
-
-    @abstractmethod
-    def cnorm_forward(self, images: Array, out: Array, *, size: int, scale: float, power: float, min_div: float) -> None:
-        """As ``rnorm_forward`` with squares of m = x - mean of x's own window; the numerator stays x."""
-
-    @abstractmethod
-    def cnorm_input_grad(
-        self, images: Array, grad: Array, into: Array, scale_targets: float = 0.0,
-        *, size: int, scale: float, power: float, min_div: float,
-    ) -> None:  # fmt: skip
-        """The originals' approximation: as ``rnorm_input_grad`` with m for x before the sum (numerics 9.5)."""
+        cnorm has m for the x before the sum, the originals' approximation (numerics 9.5).
+        """
 
     # -- neuron (numerics section 7), softmax (6), dropout (10), eltwise (5) -----------------------------------------
 
     @abstractmethod
-    def neuron_forward(self, kind: str, a: float, b: float, x: Array, out: Array) -> None:
-        """out = f(x); ``x`` and ``out`` may be one array."""
+    def neuron_forward(self, x: Array, out: Array, *, activation: Activation) -> None:
+        """out = f(x), f one of ``arguments.NEURONS``; ``x`` and ``out`` may be one array."""
 
     @abstractmethod
     def neuron_input_grad(
-        self, kind: str, a: float, b: float, x: Array, y: Array, grad: Array, into: Array, scale_targets: float = 0.0
+        self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, activation: Activation
     ) -> None:
-        """result = grad * f'; reads ``x`` or ``y`` only where the table of neurons says so. ``into`` may be ``grad``."""
+        """Multiply: result = grad * f'. Reads x or y as the table of neurons says; ``input_grad`` may be ``grad``."""
 
     @abstractmethod
-    def nrelu_forward(self, x: Array, out: Array, key: Key) -> None:
+    def nrelu_forward(self, x: Array, out: Array, *, key: Key) -> None:
         """out = max(0, y + y * N(0, 1)) with y = max(0, x)."""
 
     @abstractmethod
@@ -335,146 +301,83 @@ class Backend(ABC):
         """out[j, n] = exp(x[j, n] - max_j) / sum_j."""
 
     @abstractmethod
-    def softmax_input_grad(self, y: Array, grad: Array, into: Array, scale_targets: float = 0.0) -> None:
+    def softmax_input_grad(self, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0) -> None:
         """result[i, n] = y_i * (grad_i - sum_j grad_j y_j)."""
 
     @abstractmethod
-    def dropout(self, x: Array, out: Array, keep: float, gain: float, key: Key, scale_targets: float = 0.0) -> None:
-        """result = gain * x where the key's uniform number at this position is below ``keep``, else 0."""
+    def dropout(self, x: Array, out: Array, scale_targets: float = 0, *, keep: float, gain: float, key: Key) -> None:
+        """Mask: result = gain * x where the key's uniform number at this position is below ``keep``, else 0."""
 
     @abstractmethod
     def eltmax_forward(self, x: Array, out: Array) -> None:
         """out = max(out, x)."""
 
     @abstractmethod
-    def eltmax_input_grad(self, x: Array, y: Array, grad: Array, into: Array, scale_targets: float = 0.0) -> None:
-        """result = grad where x == y, else 0."""
+    def eltmax_input_grad(self, x: Array, y: Array, grad: Array, input_grad: Array, scale_targets: float = 0) -> None:
+        """Mask: result = grad where x == y, else 0."""
 
-    # -- cost (numerics section 12): labels (1, N) or targets (K, N), predictions (K, N); costs hold sums over cases ----
-
-    @abstractmethod
-    def logreg_cost(self, labels: Array, probs: Array, costs: Array, topk: int) -> None:
-        """costs = [-sum log p_label, top-1 errors, top-k errors], ties shared (numerics 12.1)."""
+    # -- cost (numerics section 12): labels (1, N) or targets t (K, N), predictions y (K, N); costs are sums over cases --
 
     @abstractmethod
-    def logreg_input_grad(self, labels: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0) -> None:
-        """result[j] = coeff * [j == label] / p_label."""
+    def cost_forward(self, targets: Array | None, predictions: Array, costs: Array, *, criterion: Criterion) -> None:
+        """Fill ``costs`` with the values of one of these, with w = ``pos_weight``.
+
+        logreg    -sum log y_label, top-1 errors, top-k errors, ties shared (numerics 12.1)
+        crossent  -sum t * log y (log of nothing counts as -50), errors
+        bce       -sum of w t log y + (1-t) log(1-y), wrong outputs / K, top-1 errors: as many as ``costs`` holds
+        dce       bce's first two, then per class: declared positive (y > .5), positive, truly positive
+        sum2      sum y^2
+        gsum2     sum gate_n * y^2; ``targets`` are the gates
+        rflickr   sum log(1 + (y-t)^2)
+        msm       -sum log P(label in the set), top-1 errors, top-set_size errors; y are energies
+        """
 
     @abstractmethod
-    def logreg_fused_grad(self, labels: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0) -> None:
-        """Through the softmax: result[j] = coeff * ([j == label] - p_j)."""
-
-    @abstractmethod
-    def crossent_cost(self, targets: Array, probs: Array, costs: Array) -> None:
-        """costs = [-sum t * log p (log of nothing counts as -50), errors]."""
-
-    @abstractmethod
-    def crossent_input_grad(
-        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0
+    def cost_input_grad(
+        self, targets: Array, predictions: Array, input_grad: Array, scale_targets: float = 0, *, criterion: Criterion
     ) -> None:
-        """result = coeff * t / p."""
+        """Differentiate minus the cost by y: result = coeff times one of these, with w = ``pos_weight``.
+
+        logreg          [j == label] / y_label
+        logreg_fused    [j == label] - y_j                     through the softmax
+        crossent        t / y
+        crossent_fused  t - y * sum_j t_j                      through the softmax
+        bce             w t/y + (t-1)/(1-y)
+        bce_fused       w t (1-y) + (t-1) y                    through the logistic
+        gsum2           -2 * gate_n * y
+        rflickr         -2 (y-t) / (1 + (y-t)^2)
+        msm             P(j in the set | label in the set) - P(j in the set)
+        """
 
     @abstractmethod
-    def crossent_fused_grad(
-        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0
-    ) -> None:
-        """Through the softmax: result = coeff * (t - p * sum_j t_j)."""
-
-    @abstractmethod
-    def crossent2_cost(self, targets: Array, probs: Array, costs: Array) -> None:
-        """costs = [-sum of t log y + (1-t) log(1-y)]."""
-
-    @abstractmethod
-    def crossent2_input_grad(
-        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0
-    ) -> None:
-        """result = coeff * (t/y - (1-t)/(1-y))."""
-
-    @abstractmethod
-    def crossent2_fused_grad(
-        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0
-    ) -> None:
-        """Through the logistic: result = coeff * (t - y)."""
-
-    @abstractmethod
-    def bce_cost(self, targets: Array, probs: Array, costs: Array, *, pos_weight: float) -> None:
-        """costs = [-sum of w t log y + (1-t) log(1-y), wrong outputs / K, top-1 errors]."""
-
-    @abstractmethod
-    def bce_input_grad(
-        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0, *, pos_weight: float
-    ) -> None:
-        """result = coeff * (w t/y + (t-1)/(1-y))."""
-
-    @abstractmethod
-    def bce_fused_grad(
-        self, targets: Array, probs: Array, into: Array, coeff: float, scale_targets: float = 0.0, *, pos_weight: float
-    ) -> None:
-        """Through the logistic: result = coeff * (w t (1-y) + (t-1) y)."""
-
-    @abstractmethod
-    def dce_cost(self, targets: Array, probs: Array, costs: Array, *, pos_weight: float) -> None:
-        """costs = bce's first two, then per class: declared positive (y > .5), positive, truly positive."""
-
-    @abstractmethod
-    def sum2_cost(self, x: Array, costs: Array) -> None:
-        """costs = [sum x^2]."""
-
-    @abstractmethod
-    def gsum2_cost(self, gates: Array, x: Array, costs: Array) -> None:
-        """costs = [sum gate_n * x^2]."""
-
-    @abstractmethod
-    def gsum2_gate_grad(self, gates: Array, x: Array, into: Array, coeff: float, scale_targets: float = 0.0) -> None:
+    def gsum2_gate_grad(self, x: Array, gate_grad: Array, scale_targets: float = 0, *, coeff: float) -> None:
         """result[n] = -coeff * sum_i x[i, n]^2."""
 
     @abstractmethod
-    def gsum2_input_grad(self, gates: Array, x: Array, into: Array, coeff: float, scale_targets: float = 0.0) -> None:
-        """result = -2 * coeff * gate_n * x."""
-
-    @abstractmethod
-    def rflickr_cost(self, targets: Array, predictions: Array, costs: Array) -> None:
-        """costs = [sum log(1 + (y-t)^2)]."""
-
-    @abstractmethod
-    def rflickr_input_grad(
-        self, targets: Array, predictions: Array, into: Array, coeff: float, scale_targets: float = 0.0
-    ) -> None:
-        """result = -coeff * 2 (y-t) / (1 + (y-t)^2)."""
-
-    @abstractmethod
-    def tica_cost(self, images: Array, reciprocals: Array, costs: Array, size: int) -> None:
+    def tica_cost(self, images: Array, reciprocals: Array, costs: Array, *, size: int) -> None:
         """reciprocals = 1 / (0.001 + sqrt(sum of squares in the window)); costs = [their sum]."""
 
     @abstractmethod
     def tica_input_grad(
-        self, images: Array, reciprocals: Array, into: Array, size: int, coeff: float, scale_targets: float = 0.0
+        self, images: Array, reciprocals: Array, input_grad: Array, scale_targets: float = 0, *, size: int, coeff: float
     ) -> None:
         """result(p) = -coeff * x(p) * sum of reciprocals over windows that hold p."""
-
-    @abstractmethod
-    def msm_cost(self, labels: Array, energies: Array, costs: Array, *, set_size: int) -> None:
-        """costs = [-sum log P(label in the set), top-1 errors, top-set_size errors], errors by energies."""
-
-    @abstractmethod
-    def msm_input_grad(
-        self, labels: Array, energies: Array, into: Array, coeff: float, scale_targets: float = 0.0, *, set_size: int
-    ) -> None:
-        """result_i = coeff * (P(i in set | label in set) - P(i in set))."""
 
     # -- image (numerics section 11) -----------------------------------------------------------------------------
 
     @abstractmethod
-    def blur(self, images: Array, out: Array, taps: Sequence[float], scale_targets: float = 0.0) -> None:
-        """Separable filter along both axes, zeros outside. Its own transpose."""
+    def blur(self, images: Array, out: Array, scale_targets: float = 0, *, taps: Sequence[float]) -> None:
+        """Filter separably along both axes, zeros outside. Its own transpose."""
 
     @abstractmethod
-    def nailbed_forward(self, images: Array, out: Array, start: int, stride: int) -> None:
+    def nailbed_forward(self, images: Array, out: Array, *, start: int, stride: int) -> None:
         """out[c, oy, ox] = images[c, start + oy*stride, start + ox*stride]."""
 
     @abstractmethod
-    def nailbed_input_grad(self, grad: Array, into: Array, start: int, stride: int, scale_targets: float = 0.0) -> None:
-        """Scatters ``grad`` to the pixels that were picked, zero elsewhere."""
+    def nailbed_input_grad(
+        self, grad: Array, input_grad: Array, scale_targets: float = 0, *, start: int, stride: int
+    ) -> None:
+        """Scatter: result = ``grad`` at the pixels that were picked, zero elsewhere."""
 
     @abstractmethod
     def resize(self, images: Array, out: Array, scale: float) -> None:
@@ -482,10 +385,10 @@ class Backend(ABC):
 
     @abstractmethod
     def crop(self, images: Array, out: Array, top: int, left: int) -> None:
-        """The part of the images that starts at (top, left)."""
+        """out = the part of the images that starts at (top, left)."""
 
     @abstractmethod
-    def mirror(self, images: Array, out: Array, scale_targets: float = 0.0) -> None:
+    def mirror(self, images: Array, out: Array, scale_targets: float = 0) -> None:
         """result[c, y, x] = images[c, y, W-1-x]. Its own transpose."""
 
     @abstractmethod
@@ -497,38 +400,36 @@ class Backend(ABC):
         """Three channels in [0, 1] to L, a, b; ``center`` takes 50 off L."""
 
     @abstractmethod
-    def pack_images(self, pixels: np.ndarray, crop: Any, out: Array) -> None:
-        """Host bytes (N, H, W, C) to float maps (C, S, S, N): crop, mirror, subtract the mean, shift colours, scale.
+    def pack_images(self, pixels: Any, crops: Any, out: Array) -> None:
+        """out[c, y, x, n] = (pixels[n, top + y, left + x, c] - mean[c, y, x] + shift[n, c]) * gain; a flipped case reads
+        x from the right.
 
-        ``crop`` is a ``convnet.data.images.Crops``. Copies to the device.
+        ``pixels`` are host bytes (N, H, W, C) or what ``prefetch`` made of them, ``crops`` a ``convnet.data.images.Crops``.
         """
 
     # -- weights (numerics section 13) -----------------------------------------------------------------------------
 
     @abstractmethod
-    def update(
-        self, weights: Array, increments: Array, grad: Array | None, momentum: float, rate: float, decay: float
-    ) -> None:
+    def update(self, weights: Array, increments: Array, grad: Array | None, *, rates: Rates) -> None:
         """increments = momentum * increments + rate * grad - decay * weights; weights += increments.
 
-        Without ``grad`` the increments already hold the first two terms, and ``momentum`` and ``rate`` are not used.
+        Without ``grad`` the increments already hold the first two terms, and only the decay is used.
         """
 
     @abstractmethod
     def super_update(
-        self, weights: Array, increments: Array, grad: Array, mean: Array, square: Array, momentum: float, rate: float,
-        decay: float, epsilon: float,
-    ) -> None:  # fmt: skip
-        """2012's experimental update, normalised by running moments of the gradient (numerics 13.8)."""
+        self, weights: Array, increments: Array, grad: Array, moments: tuple[Array, Array], *, rates: Rates, epsilon: float
+    ) -> None:
+        """Update as 2012's experiment did, by running moments of the gradient and of its square (numerics 13.8)."""
 
     @abstractmethod
     def limit_norm(self, weights: Array, limit: float, hard: bool) -> None:
         """weights (outer, K, inner): columns over K longer than ``limit`` are scaled to it; ``hard``: all non-zero ones."""
 
     @abstractmethod
-    def limit_contrast(self, weights: Array, least: float, most: float) -> None:
-        """weights (outer, K, inner): scale columns whose sqrt(sum (w - mean)^2) / K leaves [least, most] (numerics 13.7)."""
+    def limit_contrast(self, weights: Array, low: float, high: float) -> None:
+        """weights (outer, K, inner): scale columns whose sqrt(sum (w - mean)^2) / K leaves [low, high] (numerics 13.7)."""
 
     @abstractmethod
     def mean_magnitude(self, x: Array) -> float:
-        """The mean of |x|, as printed after tests; waits."""
+        """Return the mean of |x|, as printed after tests; waits."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from convnet.backends.arguments import Geometry
 from convnet.backends.base import Backend
 
 _PRODUCT, _PRODUCT_ON_CARDS = 2048, 8192  # side of the matrices whose product measures the peak
@@ -43,10 +44,10 @@ def peak_flops(be: Backend, tries: int = 3) -> float:
     K = _PRODUCT_ON_CARDS if be.name == "cuda" else _PRODUCT
     C = K // 8
     a, b, out = (be.upload(np.random.default_rng(i).random((K, K), np.float32)) for i in range(3))
-    images, filters = a.reshape(C, 8, 8, -1), b[: 9 * C * C // K].reshape(C, 3, 3, C)
+    images, weights = a.reshape(C, 8, 8, -1), b[: 9 * C * C // K].reshape(C, 3, 3, C)
     maps = out.reshape(C, 8, 8, -1)
     product = _least(be, lambda: be.fc_forward(a, b, out), tries)
-    convolution = _least(be, lambda: be.conv_forward(images, filters, maps, padding=1, stride=1), tries)
+    convolution = _least(be, lambda: be.conv_forward(images, weights, maps, geometry=Geometry(1, 1)), tries)
     taps = 22 * 22  # of 3 x 3 at 8 x 8 places, those inside the image
     return max(2 * K**3 / product, 2 * C * C * taps * images.shape[-1] / convolution)
 

@@ -14,13 +14,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from convnet.backends.arguments import Array
 from convnet.generation import G2011, G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import Key, keys_of, one
 from convnet.language.neurons import NEURON, Neuron
 from convnet.language.values import DEVICES, NAMES, Choice, Float
 from convnet.layers.label_tree import LabelTree
-from convnet.layers.node import Array, LayerNode
+from convnet.layers.node import LayerNode
 
 QUANT = Choice("default", "half", fold=True)
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from convnet.backends.arguments import Array, Geometry
 from convnet.generation import G2014, SINCE_2012, UNTIL_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT, Float, Int
-from convnet.layers.node import Array, LayerNode
+from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
 
 
@@ -107,22 +108,33 @@ class Windowed(WeightLayer):
     def windows(self) -> list[tuple[int, int] | None]:
         return list(zip(self.filterSize, self.stride, strict=True))
 
-    def geometry(self, node: LayerNode, i: int) -> dict[str, Any]:
-        """Return how input ``i`` is walked over, as every conv and local op takes it."""
-        return {
-            "padding": self.padding[i],
-            "stride": self.stride[i],
-            "groups": self.groups[i],
-            "conns": node.conns[i],
-        }
-
-    def biases_after(self, node: LayerNode, i: int) -> Any:
-        """Return what is added with input ``i``: the biases, after the last one (numerics 2.7)."""
-        return node.biases.value if i == len(node.weights) - 1 else None
+    def geometry(self, node: LayerNode, i: int) -> Geometry:
+        """Return how the windows lie on input ``i``."""
+        return Geometry(self.padding[i], self.stride[i], self.groups[i], node.conns[i])
 
     def maps_of(self, array: Array) -> Array:
         """View an output-shaped array as (F, M, M, N)."""
         return array.reshape(self.num_filters, self.modulesX, self.modulesX, -1)
+
+    def forward(self, node: LayerNode) -> None:
+        out, last = self.maps_of(node.out), len(node.weights) - 1
+        for i, weights in enumerate(node.weights):
+            images, biases = node.image(i, self.channels[i]), node.biases.value if i == last else None
+            how = self.geometry(node, i)
+            node.be.conv_forward(images, weights.value, out, scale_targets=min(i, 1), geometry=how, biases=biases)
+
+    def backward(self, node: LayerNode) -> None:
+        grad = self.maps_of(node.grad)
+        self.bias_gradient(node, self.bias_shape()[0])
+        for i, weights in enumerate(node.weights):
+            if weights.learns:
+                images = node.image(i, self.channels[i])
+                node.be.conv_weight_grad(images, grad, *weights.grad_target(), geometry=self.geometry(node, i))
+        for i, weights in enumerate(node.weights):
+            if node.wants(i):
+                input_grad, scale_targets = node.image_input_grad(i, self.channels[i])
+                how = self.geometry(node, i)
+                node.be.conv_input_grad(grad, weights.value, input_grad, scale_targets, geometry=how)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation) | {
@@ -181,22 +193,3 @@ class Conv(Windowed):
 
     def bias_shape(self) -> tuple[int, int]:
         return (self.num_filters if self.sharedBiases else self.outputs), 1
-
-    def forward(self, node: LayerNode) -> None:
-        out = self.maps_of(node.out)
-        for i, weights in enumerate(node.weights):
-            images = node.image(i, self.channels[i])
-            how = {**self.geometry(node, i), "biases": self.biases_after(node, i)}
-            node.be.conv_forward(images, weights.value, out, scale_targets=min(i, 1), **how)
-
-    def backward(self, node: LayerNode) -> None:
-        grad = self.maps_of(node.grad)
-        self.bias_gradient(node, self.bias_shape()[0])
-        for i, weights in enumerate(node.weights):
-            if weights.learns:
-                images = node.image(i, self.channels[i])
-                node.be.conv_weight_grad(images, grad, *weights.grad_target(), **self.geometry(node, i))
-        for i, weights in enumerate(node.weights):
-            if node.wants(i):
-                input_grad, scale_targets = node.image_input_grad(i, self.channels[i])
-                node.be.conv_input_grad(grad, weights.value, input_grad, scale_targets, **self.geometry(node, i))

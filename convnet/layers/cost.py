@@ -10,27 +10,25 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from convnet.backends.arguments import Array, Criterion
 from convnet.generation import G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import FLOAT, NAMES, Choice, Int
 from convnet.layers.base import Layer
 from convnet.layers.filters import FILTERS
-from convnet.layers.node import Array, LayerNode
+from convnet.layers.node import LayerNode
 from convnet.layers.softmax import Softmax
 
 _SHOWN = "what is printed: " + "; ".join(f"{word}: {filter.help}" for word, filter in FILTERS.items())
 
 
 class Cost(Layer):
-    """Base of costs. ``op`` is the stem of its ops, ``num_values`` how many numbers one makes.
-
-    The first of those numbers is what training makes small.
-    """
+    """Base of costs. ``num_values`` is how many numbers one makes; the first is what training makes small."""
 
     is_cost = True
     wants_params = GENERATIONS
     max_inputs = min_inputs = 2
-    op: ClassVar[str] = ""
+    kind: ClassVar[str] = ""  # of ``Criterion``
     first_input: ClassVar[str] = "target"  # what inputs[0] holds: a label, target, gate, or ""
     row_per_class: ClassVar[bool] = False  # whether there must be as many targets as classes of the data
     additive: ClassVar[int | None] = None  # how many values add up when another cost counts this one among its children
@@ -63,22 +61,24 @@ class Cost(Layer):
             stored |= {"aggregated": bool(self.children), "outputFilter": FILTERS[self.outputFilter].expression}
         return stored
 
-    def constants(self) -> dict[str, Any]:
-        """Return further arguments of every op of this cost."""
-        return {}
+    @property
+    def criterion(self) -> Criterion:
+        """What the cost is to the backend."""
+        return Criterion(self.kind, self.coeff)
 
     def forward(self, node: LayerNode) -> None:
-        getattr(node.be, f"{self.op}_cost")(*node.x, node.costs, **self.constants())
+        *targets, predictions = node.x
+        node.be.cost_forward(targets[0] if targets else None, predictions, node.costs, criterion=self.criterion)
 
     def backward(self, node: LayerNode) -> None:
-        if node.wants(1) and self.sources[1].fused_cost is not self:
-            input_grad, scale_targets = node.input_grad(1)
-            op = getattr(node.be, f"{self.op}_input_grad")
-            op(*node.x, input_grad, self.coeff, scale_targets, **self.constants())
+        if node.wants(1) and self.sources[-1].fused_cost is not self:
+            targets, predictions = node.x
+            node.be.cost_input_grad(targets, predictions, *node.input_grad(1), criterion=self.criterion)
 
     def fused_backward(self, node: LayerNode, input_grad: Array, scale_targets: float) -> None:
-        op = getattr(node.be, f"{self.op}_fused_grad")
-        op(*node.x, input_grad, self.coeff, scale_targets, **self.constants())
+        targets, predictions = node.x
+        fused = self.criterion._replace(kind=f"{self.kind}_fused")
+        node.be.cost_input_grad(targets, predictions, input_grad, scale_targets, criterion=fused)
 
 
 class FilteredCost(Cost):
@@ -93,7 +93,7 @@ class LogReg(FilteredCost):
 
     type = "cost.logreg"
     title = "logistic regression"
-    op = "logreg"
+    kind = "logreg"
     first_input = "label"
     fuses = "softmax"
     num_values = 3
@@ -111,8 +111,9 @@ class LogReg(FilteredCost):
         if self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 
-    def forward(self, node: LayerNode) -> None:
-        node.be.logreg_cost(*node.x, node.costs, self.topk)
+    @property
+    def criterion(self) -> Criterion:
+        return Criterion(self.kind, self.coeff, topk=self.topk)
 
 
 class CrossEntropy(FilteredCost):
@@ -121,7 +122,7 @@ class CrossEntropy(FilteredCost):
     type = "cost.crossent"
     title = "cross-entropy"
     read_by = SINCE_2012
-    op = "crossent"
+    kind = "crossent"
     fuses = "softmax"
     num_values = 2
 
@@ -138,7 +139,7 @@ class CrossEntropy2(Cost):
     type = "cost.crossent2"
     title = "cross-entropy-2"
     read_by = (G2012,)
-    op = "crossent2"
+    kind = "bce"  # with weight 1
     fuses = "logistic"
 
 
@@ -148,15 +149,16 @@ class BinomialCrossEntropy(FilteredCost):
     type = "cost.bce"
     title = "binomial cross-entropy"
     read_by = (G2014,)
-    op = "bce"
+    kind = "bce"
     fuses = "logistic"
     additive = 1
     num_values = 3
 
     posWeight = one(FLOAT, "weight of positive targets", 1.0, "params", (G2014,))
 
-    def constants(self) -> dict[str, Any]:
-        return {"pos_weight": self.posWeight}
+    @property
+    def criterion(self) -> Criterion:
+        return Criterion(self.kind, self.coeff, pos_weight=self.posWeight)
 
 
 class DetectionCrossEntropy(BinomialCrossEntropy):
@@ -173,7 +175,8 @@ class DetectionCrossEntropy(BinomialCrossEntropy):
         self.num_values = 2 + 3 * self.num_inputs[1]
 
     def forward(self, node: LayerNode) -> None:
-        node.be.dce_cost(*node.x, node.costs, **self.constants())
+        targets, predictions = node.x
+        node.be.cost_forward(targets, predictions, node.costs, criterion=self.criterion._replace(kind="dce"))
 
 
 class MultiSoftmax(Cost):
@@ -182,7 +185,7 @@ class MultiSoftmax(Cost):
     type = "cost.msm"
     title = "multi-softmax"
     read_by = (G2012,)
-    op = "msm"
+    kind = "msm"
     first_input = "label"
     num_values = 3
 
@@ -194,8 +197,9 @@ class MultiSoftmax(Cost):
         if self.setSize > self.num_inputs[1] > 0:
             self.check.error("setSize", f"sets of {self.setSize} cannot be drawn from {self.num_inputs[1]} classes")
 
-    def constants(self) -> dict[str, Any]:
-        return {"set_size": self.setSize}
+    @property
+    def criterion(self) -> Criterion:
+        return Criterion(self.kind, self.coeff, set_size=self.setSize)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"numOut": self.num_inputs[1]}

@@ -5,8 +5,7 @@ Semantics of each pass: numerics section 10. The mask is a function of (seed, la
 
 from __future__ import annotations
 
-from typing import Any
-
+from convnet.backends.arguments import Array
 from convnet.generation import G2012, G2014, GENERATIONS
 from convnet.language.keys import one
 from convnet.language.values import BOOL, Float
@@ -36,10 +35,10 @@ class Dropout2(Layer):
         """Return what a unit that stays is multiplied by in training, and every unit when none is dropped."""
         return 1.0, self.keep
 
-    def _apply(self, node: LayerNode, values: Any, out: Any, scale_targets: float = 0.0) -> None:
+    def _apply(self, node: LayerNode, values: Array, out: Array, scale_targets: float = 0) -> None:
         train_gain, test_gain = self.gains()
         if node.mode is Mode.TRAIN and self.enable:
-            node.be.dropout(values, out, self.keep, train_gain, node.key(), scale_targets)
+            node.be.dropout(values, out, scale_targets, keep=self.keep, gain=train_gain, key=node.key())
         else:
             node.be.add(values, out, scale_targets, test_gain)
 

@@ -49,7 +49,7 @@ class FullyConnected(WeightLayer):
 
     def forward(self, node: LayerNode) -> None:
         for i, weights in enumerate(node.weights):
-            node.be.fc_forward(node.x[i], weights.value, node.out, scale_targets=min(i, 1), parts=self.parts)
+            node.be.fc_forward(node.x[i], weights.value, node.out, min(i, 1), parts=self.parts)
         node.be.add_bias(node.out, node.biases.value)
 
     def backward(self, node: LayerNode) -> None:

@@ -9,12 +9,13 @@ import math
 import struct
 from typing import Any
 
+from convnet.backends.arguments import Array
 from convnet.generation import G2014, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import BOOL, Choice, Float, Int
 from convnet.layers.base import MapLayer
 from convnet.layers.modes import Mode
-from convnet.layers.node import Array, LayerNode
+from convnet.layers.node import LayerNode
 
 
 class ImageLayer(MapLayer):
@@ -59,11 +60,10 @@ class Blur(ImageLayer):
         return [(int(self.filterSize), 1)]
 
     def forward(self, node: LayerNode) -> None:
-        node.be.blur(*self.images(node), self.taps())
+        node.be.blur(*self.images(node), taps=self.taps())
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
-        node.be.blur(node.grad_image(self.channels), input_grad, self.taps(), scale_targets)
+        node.be.blur(node.grad_image(self.channels), *node.image_input_grad(0, self.channels), taps=self.taps())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         taps = [struct.unpack("f", struct.pack("f", tap))[0] for tap in self.taps()]  # as float32, like the originals
@@ -90,11 +90,11 @@ class NailBed(ImageLayer):
         return [(1, self.stride)]
 
     def forward(self, node: LayerNode) -> None:
-        node.be.nailbed_forward(*self.images(node), self.start, self.stride)
+        node.be.nailbed_forward(*self.images(node), start=self.start, stride=self.stride)
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
-        node.be.nailbed_input_grad(node.grad_image(self.channels), input_grad, self.start, self.stride, scale_targets)
+        grad, input_grad = node.grad_image(self.channels), node.image_input_grad(0, self.channels)
+        node.be.nailbed_input_grad(grad, *input_grad, start=self.start, stride=self.stride)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"start": self.start, "outputsX": self.maps[1] if self.maps else 0}
@@ -209,8 +209,7 @@ class Reflect(ImageLayer):
         node.be.mirror(*self.images(node))
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
-        node.be.mirror(node.grad_image(self.channels), input_grad, scale_targets)
+        node.be.mirror(node.grad_image(self.channels), *node.image_input_grad(0, self.channels))
 
 
 class ColorTransform(ImageLayer):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from convnet.backends.arguments import Activation
 from convnet.generation import Generation
 from convnet.language.neurons import TYPES
 from convnet.layers.base import Check, Layer
@@ -40,18 +41,17 @@ class NeuronLayer(Layer):
     def forward(self, node: LayerNode) -> None:
         assert self.neuron is not None
         if self.function == "nrelu":
-            node.be.nrelu_forward(node.x[0], node.out, node.key())
+            node.be.nrelu_forward(node.x[0], node.out, key=node.key())
         else:
-            node.be.neuron_forward(self.function, *self.neuron.values, node.x[0], node.out)
+            node.be.neuron_forward(node.x[0], node.out, activation=Activation(self.function, *self.neuron.values))
 
     def backward(self, node: LayerNode) -> None:
         assert self.neuron is not None
-        input_grad, scale_targets = node.input_grad(0)
         if self.fused_cost:
-            self.fused_cost.fused_backward(node.consumers[0], input_grad, scale_targets)
-        else:
-            kind = "relu" if self.function == "nrelu" else self.function
-            node.be.neuron_input_grad(kind, *self.neuron.values, node.x[0], node.out, node.grad, input_grad, scale_targets)
+            self.fused_cost.fused_backward(node.consumers[0], *node.input_grad(0))
+            return
+        activation = Activation("relu" if self.function == "nrelu" else self.function, *self.neuron.values)
+        node.be.neuron_input_grad(node.x[0], node.out, node.grad, *node.input_grad(0), activation=activation)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         assert self.neuron is not None

@@ -6,18 +6,20 @@ The node itself is ``convnet.net.node.Node``; layers know only this.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from convnet.backends.arguments import Array
 from convnet.generation import Generation
 from convnet.layers.modes import Mode
 
-Array = Any  # a backend's own array
+if TYPE_CHECKING:
+    from convnet.backends.base import Backend
 
 
 class LayerNode(Protocol):
     """Letters: C channels, S side of a square map, N cases."""
 
-    be: Any  # ``backends.base.Backend``, whose ops the layer calls
+    be: Backend  # whose ops the layer calls
     weights: list[Any]  # ``net.weights.Weights``, one per input of a layer that has them
     biases: Any
     conns: list[Array | None]  # random connections, one per input

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.backends.arguments import Response
 from convnet.generation import G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import BOOL, FLOAT, Int
@@ -16,7 +17,7 @@ from convnet.layers.node import LayerNode
 
 
 class Norm(MapLayer):
-    """What the three normalisations share. Their ops are named after the type; backward starts from the input alone."""
+    """What the three normalisations share. Their type is the kind of the op; backward starts from the input alone."""
 
     wants_params = GENERATIONS
     uses_acts = False
@@ -48,18 +49,17 @@ class Norm(MapLayer):
         """The scale that the formula uses: the file's, divided by the values in a window (numerics 9.0)."""
         return self.scale / (self.size if self.across else self.size**2)
 
-    def constants(self) -> dict[str, Any]:
-        given = {"size": self.size, "scale": self.scaled, "power": self.pow, "min_div": self.minDiv}
-        return given | ({"blocked": self.blocked} if self.across else {})
+    def response(self) -> Response:
+        return Response(self.size, self.scaled, self.pow, self.minDiv, self.blocked)
 
     def forward(self, node: LayerNode) -> None:
-        op = getattr(node.be, f"{self.type}_forward")
-        op(node.image(0, self.channels), node.out_image(self.channels), **self.constants())
+        images, out = node.image(0, self.channels), node.out_image(self.channels)
+        node.be.norm_forward(self.type, images, out, response=self.response())
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
-        op = getattr(node.be, f"{self.type}_input_grad")
-        op(node.image(0, self.channels), node.grad_image(self.channels), input_grad, scale_targets, **self.constants())
+        images, grad = node.image(0, self.channels), node.grad_image(self.channels)
+        input_grad = node.image_input_grad(0, self.channels)
+        node.be.norm_input_grad(self.type, images, grad, *input_grad, response=self.response())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation) | {"scale": self.scaled}

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from convnet.backends.arguments import Window
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import one
 from convnet.language.values import BOOL, INT, Choice, Int
@@ -57,26 +58,29 @@ class Pool(MapLayer):
     def windows(self) -> list[tuple[int, int] | None]:
         return [(self.sizeX, self.stride)]
 
-    def geometry(self) -> dict[str, int]:
-        return {"size": self.sizeX, "start": self.start, "stride": self.stride}
+    @property
+    def op_kind(self) -> str:
+        """The kind of the op: one of ``pool``, or ``sum``, or ``max`` instead of ``rand``."""
+        if self.pool == "avg":
+            return "sum" if self.sum else "avg"
+        return "max" if self.pool == "rand" and self.doMax else self.pool
 
     def forward(self, node: LayerNode) -> None:
         images, out = node.image(0, self.channels), node.out_image(self.channels)
-        if self.pool == "rand" and not self.doMax:
-            node.be.pool_rand_forward(images, out, node.key(), **self.geometry())
-        elif self.pool == "avg":
-            node.be.pool_avg_forward(images, out, self.sum, **self.geometry())
+        window = Window(self.sizeX, self.start, self.stride)
+        if self.op_kind == "rand":
+            node.be.pool_rand_forward(images, out, window=window, key=node.key())
         else:
-            node.be.pool_max_forward(images, out, self.pool == "maxabs", **self.geometry())
+            node.be.pool_forward(self.op_kind, images, out, window=window)
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
-        grad = node.grad_image(self.channels)
+        grad, window = node.grad_image(self.channels), Window(self.sizeX, self.start, self.stride)
+        input_grad = node.image_input_grad(0, self.channels)
         if self.pool == "avg":
-            node.be.pool_avg_input_grad(grad, input_grad, self.sum, scale_targets, **self.geometry())
+            node.be.pool_avg_input_grad(self.op_kind, grad, *input_grad, window=window)
         else:
             images, out = node.image(0, self.channels), node.out_image(self.channels)
-            node.be.pool_max_input_grad(images, out, grad, input_grad, scale_targets, **self.geometry())
+            node.be.pool_max_input_grad(images, out, grad, *input_grad, window=window)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation)
@@ -118,17 +122,14 @@ class CrossMapPool(MapLayer):
             return
         self.shape_like(self.outputChannels, side)
 
-    def geometry(self) -> dict[str, int]:
-        return {"size": self.size, "start": self.start, "stride": self.stride}
-
     def forward(self, node: LayerNode) -> None:
-        node.be.cmpool_forward(node.image(0, self.channels), node.out_image(self.outputChannels), **self.geometry())
+        images, out = node.image(0, self.channels), node.out_image(self.outputChannels)
+        node.be.cmpool_forward(images, out, window=Window(self.size, self.start, self.stride))
 
     def backward(self, node: LayerNode) -> None:
-        input_grad, scale_targets = node.image_input_grad(0, self.channels)
         images, out = node.image(0, self.channels), node.out_image(self.outputChannels)
-        grad = node.grad_image(self.outputChannels)
-        node.be.cmpool_input_grad(images, out, grad, input_grad, scale_targets, **self.geometry())
+        grad, window = node.grad_image(self.outputChannels), Window(self.size, self.start, self.stride)
+        node.be.cmpool_input_grad(images, out, grad, *node.image_input_grad(0, self.channels), window=window)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"outputChannels": self.outputChannels}

@@ -17,13 +17,12 @@ class SumOfSquares(FilteredCost):
     type = "cost.sum2"
     title = "sum-of-squares"
     max_inputs = min_inputs = 1
-    op = "sum2"
+    kind = "sum2"
     first_input = ""
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
-            input_grad, scale_targets = node.input_grad(0)
-            node.be.add(node.x[0], input_grad, scale_targets, -2 * self.coeff)
+            node.be.add(node.x[0], *node.input_grad(0), -2 * self.coeff)
 
 
 class GatedSumOfSquares(Cost):
@@ -32,16 +31,13 @@ class GatedSumOfSquares(Cost):
     type = "cost.gsum2"
     title = "gated sum-of-squares"
     read_by = (G2012,)
-    op = "gsum2"
+    kind = "gsum2"
     first_input = "gate"
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
-            input_grad, scale_targets = node.input_grad(0)
-            node.be.gsum2_gate_grad(*node.x, input_grad, self.coeff, scale_targets)
-        if node.wants(1):
-            input_grad, scale_targets = node.input_grad(1)
-            node.be.gsum2_input_grad(*node.x, input_grad, self.coeff, scale_targets)
+            node.be.gsum2_gate_grad(node.x[1], *node.input_grad(0), coeff=self.coeff)
+        super().backward(node)
 
 
 class RobustFlickr(Cost):
@@ -50,7 +46,7 @@ class RobustFlickr(Cost):
     type = "cost.rflickr"
     title = "robust flickr"
     read_by = (G2012,)
-    op = "rflickr"
+    kind = "rflickr"
     row_per_class = True
 
 
@@ -61,7 +57,6 @@ class Tica(Cost):
     title = "TICA"
     read_by = (G2012,)
     max_inputs = min_inputs = 1
-    op = "tica"
     approximate = "the printed value is not what is made small"
     first_input = ""
 
@@ -79,12 +74,11 @@ class Tica(Cost):
         return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
 
     def forward(self, node: LayerNode) -> None:
-        reciprocals = node.scratch("reciprocals", node.image(0, self.channels).shape)
-        node.be.tica_cost(node.image(0, self.channels), reciprocals, node.costs, self.sizeX)
+        images = node.image(0, self.channels)
+        node.be.tica_cost(images, node.scratch("reciprocals", images.shape), node.costs, size=self.sizeX)
 
     def backward(self, node: LayerNode) -> None:
         if node.wants(0):
-            images = node.image(0, self.channels)
+            images, input_grad = node.image(0, self.channels), node.image_input_grad(0, self.channels)
             reciprocals = node.scratch("reciprocals", images.shape)
-            input_grad, scale_targets = node.image_input_grad(0, self.channels)
-            node.be.tica_input_grad(images, reciprocals, input_grad, self.sizeX, self.coeff, scale_targets)
+            node.be.tica_input_grad(images, reciprocals, *input_grad, size=self.sizeX, coeff=self.coeff)

@@ -96,8 +96,7 @@ class WeightLayer(Layer):
     def bias_gradient(self, node: LayerNode, rows: int) -> None:
         """Sum the output's gradient over each of its ``rows`` rows (numerics 2.8)."""
         if node.biases.learns:
-            target, scale_targets, scale_output = node.biases.grad_target()
-            node.be.sum_rows(node.grad.reshape(rows, -1), target, scale_targets, scale_output)
+            node.be.sum_rows(node.grad.reshape(rows, -1), *node.biases.grad_target())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {

@@ -223,7 +223,7 @@ class Node:
         """Apply the 2011 fork's dropout on any layer: masks in every pass but TEST, which scales (numerics 10.4)."""
         keep = 1 - self.layer.dropout
         if self.mode in (Mode.TRAIN, Mode.GRADCHECK):
-            self.be.dropout(values, values, keep, 1.0, self.key(draw=32))
+            self.be.dropout(values, values, keep=keep, gain=1.0, key=self.key(draw=32))
         else:
             self.be.add(values, values, 0.0, keep)
 

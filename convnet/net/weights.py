@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from convnet.backends.arguments import Rates
 from convnet.language.schedules import CONSTANT, Schedule
 
 if TYPE_CHECKING:
@@ -97,18 +98,18 @@ class Weights:
         if learning.leaves_below is not None:
             if self.contributions == 0:
                 self.be.fill(self.grad, 0.0)
-            self.be.tree_update(self.value, self.inc, self.grad, learning.leaves_below, learning.mom, self.rate, learning.wc)
+            rates = Rates(learning.mom, self.rate, learning.wc)
+            self.be.tree_update(self.value, self.inc, self.grad, leaves_below=learning.leaves_below, rates=rates)
         elif self.contributions == 0:  # nothing reached these weights: the gradient is zero
-            self.be.update(self.value, self.inc, self.inc, learning.mom, 0.0, decay)
+            self.be.update(self.value, self.inc, self.inc, rates=Rates(learning.mom, 0.0, decay))
         elif learning.superEps > 0:
             if self.moments is None:
                 self.moments = self.be.zeros(self.value.shape), self.be.zeros(self.value.shape)
-            self.be.super_update(
-                self.value, self.inc, self.grad, *self.moments, learning.mom, self.rate, decay, learning.superEps
-            )
+            rates = Rates(learning.mom, self.rate, decay)
+            self.be.super_update(self.value, self.inc, self.grad, self.moments, rates=rates, epsilon=learning.superEps)
         else:
             grad = None if self.accumulates_into_momentum else self.grad
-            self.be.update(self.value, self.inc, grad, learning.mom, self.rate, decay)
+            self.be.update(self.value, self.inc, grad, rates=Rates(learning.mom, self.rate, decay))
         if learning.contrast[1] > 0:
             self.be.limit_contrast(self.value.reshape(*self.columns), *learning.contrast)
         if learning.norm_limit > 0:

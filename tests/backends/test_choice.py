@@ -20,7 +20,7 @@ def test_nearest_name_is_offered():
 
 def test_kernels_can_be_forced(monkeypatch):
     monkeypatch.setenv("CONVNET_CPU", "baseline")
-    assert Cpu(threads=1).kernels.name == "baseline"
+    assert Cpu(threads=1).instruction_set == "baseline"
     with pytest.raises(ValueError, match="sse9"):
         Cpu(threads=1, kernels="sse9")
 

@@ -12,6 +12,7 @@ from emulator.device import check_extents
 from support import BACKENDS, ROOT, SMALL_NET, make_graph
 
 from convnet.backends import cuda
+from convnet.backends.arguments import Activation, Criterion, Geometry, Rates, Response, Window
 from convnet.backends.cuda import Cuda, compile, source
 from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.recorder import Recorder
@@ -36,16 +37,12 @@ def launches(math: str, C, S, N, F, k, padding, stride, groups, local, random) -
     recorder = Recorder(math)
     be, M, Cf = Cuda(recorder), (S + 2 * padding - k) // stride + 1, C // groups // (2 if random else 1)
     images, out = be.empty((C, S, S, N)), be.empty((F, M, M, N))
-    filters = be.empty((*((M * M,) if local else ()), Cf, k, k, F))
-    how = {"padding": padding, "stride": stride, "groups": groups}
-    how["conns"] = be.connections([0] * Cf * groups) if random else None
-    for op, args in (
-        ("forward", (images, filters, out)),
-        ("input_grad", (out, filters, images)),
-        ("weight_grad", (images, out, filters)),
-    ):
-        biases = {"biases": be.empty((F,))} if op == "forward" else {}
-        getattr(be, f"{'local' if local else 'conv'}_{op}")(*args, **how, **biases)
+    weights = be.empty((*((M * M,) if local else ()), Cf, k, k, F))
+    conns = be.connections([0] * Cf * groups) if random else None
+    geometry = Geometry(padding, stride, groups, conns)
+    be.conv_forward(images, weights, out, geometry=geometry, biases=be.empty((F,)))
+    be.conv_input_grad(out, weights, images, geometry=geometry)
+    be.conv_weight_grad(images, out, weights, geometry=geometry)
     rows = out.reshape(-1, N) if local else out.reshape(F, -1)
     be.add_bias(rows, be.empty((len(rows),)))
     be.sum_rows(rows, be.empty((len(rows),)))
@@ -58,14 +55,13 @@ def specialisations() -> list[Source]:
     recorder = Recorder()
     be, x = Cuda(recorder), np.zeros((4, 6, 6, 8), np.float32)
     maps, flat = be.upload(x), be.upload(x.reshape(-1, 8))
-    window, costs = {"size": 3, "start": 0, "stride": 2}, be.cost_vector(3)
     be.add(flat, flat)
-    be.neuron_forward("tanh", 1.0, 1.0, flat, flat)
-    be.update(flat, flat, flat, 0.9, 0.1, 0.0)
-    be.pool_avg_forward(maps, be.zeros((4, 3, 3, 8)), False, **window)
-    be.rnorm_forward(maps, maps, size=3, scale=0.1, power=0.75, min_div=1.0)
-    be.cmrnorm_forward(maps, maps, size=4, scale=0.1, power=0.75, min_div=1.0, blocked=False)
-    be.logreg_cost(flat[:1], flat, costs, 5)
+    be.neuron_forward(flat, flat, activation=Activation("tanh", 1.0, 1.0))
+    be.update(flat, flat, flat, rates=Rates(0.9, 0.1, 0.0))
+    be.pool_forward("avg", maps, be.zeros((4, 3, 3, 8)), window=Window(3, 0, 2))
+    be.norm_forward("rnorm", maps, maps, response=Response(3, 0.1, 0.75, 1.0))
+    be.norm_forward("cmrnorm", maps, maps, response=Response(4, 0.1, 0.75, 1.0))
+    be.cost_forward(flat[:1], flat, be.cost_vector(3), criterion=Criterion("logreg", topk=5))
     be.mirror(maps, maps)
     return list(dict.fromkeys([*found, *(seen[0] for seen in recorder.seen)]))
 

@@ -5,6 +5,7 @@ import pytest
 from emulator import EmulatedDevice, as_tf32
 from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
 
+from convnet.backends.arguments import Geometry
 from convnet.backends.cuda import Cuda, conv
 from convnet.backends.cuda.tiles import Tile
 
@@ -24,29 +25,29 @@ SHAPES = [
 
 def geometry(C, S, N, F, k, padding, stride, groups):
     M = 1 + -(-(2 * padding + S - k) // stride)
-    return (C, S, S, N), (C // groups, k, k, F), (F, M, M, N), {"padding": padding, "stride": stride, "groups": groups}
+    return (C, S, S, N), (C // groups, k, k, F), (F, M, M, N), {"geometry": Geometry(padding, stride, groups)}
 
 
 @each_backend
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_ops(be, shape):
-    images, filters, out, how = geometry(*shape)
-    x, w, g = values(*images), values(*filters, seed=1), values(*out, seed=2)
+    images, kernel, out, how = geometry(*shape)
+    x, w, g = values(*images), values(*kernel, seed=1), values(*out, seed=2)
     compare(be, "conv_forward", [x, w], out, **how)
     compare(be, "conv_input_grad", [g, w], images, **how)
-    compare(be, "conv_weight_grad", [x, g], filters, **how)
+    compare(be, "conv_weight_grad", [x, g], kernel, **how)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_ops_in_tf32(shape):
     """Tensor cores see rounded inputs and add in float32: equal to the oracle on rounded inputs, near it on others."""
     be = Cuda(EmulatedDevice(math="tf32"))
-    images, filters, out, how = geometry(*shape)
-    x, w, g = values(*images), values(*filters, seed=1), values(*out, seed=2)
+    images, kernel, out, how = geometry(*shape)
+    x, w, g = values(*images), values(*kernel, seed=1), values(*out, seed=2)
     for op, given, target in (
         ("conv_forward", [x, w], out),
         ("conv_input_grad", [g, w], images),
-        ("conv_weight_grad", [x, g], filters),
+        ("conv_weight_grad", [x, g], kernel),
     ):
         compare(be, op, [as_tf32(array).astype(np.float64) for array in given], target, **how)
         exact = run_op(ORACLE, op, given, np.zeros(target), **how)
@@ -67,28 +68,28 @@ def test_large_tiles(tile, monkeypatch):
     """Tiles that only large layers are given, whatever device is at hand; sums longer than the list of rows."""
     monkeypatch.setattr(conv, "tile_for", lambda *_, **__: tile)
     be = Cuda(EmulatedDevice(math="tf32" if tile.tensor else "float32"))
-    images, filters, out, how = geometry(130, 4, 132, 200, 3, 1, 1, 1)
-    given = [array if not tile.tensor else as_tf32(array) for array in (values(*images), values(*filters), values(*out))]
+    images, kernel, out, how = geometry(130, 4, 132, 200, 3, 1, 1, 1)
+    given = [array if not tile.tensor else as_tf32(array) for array in (values(*images), values(*kernel), values(*out))]
     x, w, g = (array.astype(np.float64) for array in given)
     if tile.along_k:
-        compare(be, "conv_weight_grad", [x, g], filters, scales=False, **how)
+        compare(be, "conv_weight_grad", [x, g], kernel, scales=False, **how)
     else:
         compare(be, "conv_forward", [x, w], out, scales=False, **how)
         compare(be, "conv_input_grad", [g, w], images, scales=False, **how)
 
 
 @each_backend
-@pytest.mark.parametrize("op, shape", [("conv", SHAPES[4]), ("conv", SHAPES[6]), ("local", SHAPES[2])], ids=str)
+@pytest.mark.parametrize("layer, shape", [("conv", SHAPES[4]), ("conv", SHAPES[6]), ("local", SHAPES[2])], ids=str)
 @pytest.mark.parametrize("shared", [True, False])
-def test_biases(be, op, shape, shared):
+def test_biases(be, layer, shape, shared):
     """One per filter, or one per output, added to the blended sums."""
-    images, filters, out, how = geometry(*shape)
-    filters = (out[1] * out[2], *filters) if op == "local" else filters
+    images, kernel, out, how = geometry(*shape)
+    kernel = (out[1] * out[2], *kernel) if layer == "local" else kernel
     biases = values(out[0] if shared else out[0] * out[1] * out[2], seed=3)
-    x, w, before = values(*images), values(*filters, seed=1), values(*out, seed=2)
-    plain = run_op(ORACLE, f"{op}_forward", [x, w], before, 0.5, **how)
+    x, w, before = values(*images), values(*kernel, seed=1), values(*out, seed=2)
+    plain = run_op(ORACLE, "conv_forward", [x, w], before, 0.5, **how)
     expected = plain + biases.reshape(out[0], *(1, 1) if shared else out[1:3], 1)
-    found = run_op(be, f"{op}_forward", [x, w], before, 0.5, biases=be.upload(biases), **how)
+    found = run_op(be, "conv_forward", [x, w], before, 0.5, biases=be.upload(biases), **how)
     assert_close(found, expected)
 
 
@@ -99,7 +100,7 @@ def test_random_connections(be, groups, Cf):
     random = np.random.RandomState(0)
     conns = np.concatenate([random.permutation(C) for _ in range(groups * Cf // C)])
     x, w, g = values(C, S, S, N), values(Cf, k, k, F), values(F, S, S, N, seed=1)
-    how = {"padding": 1, "stride": 1, "groups": groups, "conns": conns}
+    how = {"geometry": Geometry(1, 1, groups, conns)}
     compare(be, "conv_forward", [x, w], g.shape, **how)
     compare(be, "conv_input_grad", [g, w], x.shape, **how)
     compare(be, "conv_weight_grad", [x, g], w.shape, **how)
@@ -108,7 +109,7 @@ def test_random_connections(be, groups, Cf):
 def test_forward_by_hand():
     """One filter of ones sums each window; taps outside the image count as zero."""
     x = np.arange(1.0, 10).reshape(1, 3, 3, 1)
-    out = run_op(ORACLE, "conv_forward", [x, np.ones((1, 2, 2, 1))], np.empty((1, 2, 2, 1)), padding=0, stride=2)
+    out = run_op(ORACLE, "conv_forward", [x, np.ones((1, 2, 2, 1))], np.empty((1, 2, 2, 1)), geometry=Geometry(0, 2))
     np.testing.assert_array_equal(out.reshape(2, 2), [[12, 9], [15, 9]])
 
 

@@ -4,15 +4,19 @@ import itertools
 
 import numpy as np
 import pytest
-from support import ORACLE, assert_close, assert_gradients, compare, each_backend, values
+from support import ORACLE, assert_close, assert_gradients, compare, each_backend, run_op, values
 
-PLAIN = ["crossent", "crossent2", "rflickr"]
+from convnet.backends.arguments import Criterion
 
 
-def cost(be, op, arrays, length, *args, **kwargs):
-    costs = be.cost_vector(length)
-    getattr(be, f"{op}_cost")(*[be.upload(array) for array in arrays], costs, *args, **kwargs)
+def cost(be, kind, arrays, length, **constants):
+    costs, (*targets, predictions) = be.cost_vector(length), [be.upload(array) for array in arrays]
+    be.cost_forward(targets[0] if targets else None, predictions, costs, criterion=Criterion(kind, **constants))
     return be.download(costs)
+
+
+def gradient(kind, arrays, **constants):
+    return run_op(ORACLE, "cost_input_grad", arrays, np.empty(arrays[1].shape), criterion=Criterion(kind, **constants))
 
 
 def probabilities(K, N):
@@ -27,14 +31,14 @@ def test_ties_share_the_guesses(label, credits):
     """Numerics 24.8."""
     probs = np.float32([0.3, 0.2, 0.2, 0.2, 0.1])[:, None]
     for k, credit in enumerate(credits, 1):
-        found = cost(ORACLE, "logreg", [np.array([[float(label)]]), probs], 3, k)
+        found = cost(ORACLE, "logreg", [np.array([[float(label)]]), probs], 3, topk=k)
         assert found[2] == pytest.approx(1 - credit)
         assert found[1] == pytest.approx(1 - credits[0])
         assert found[0] == pytest.approx(-np.log(probs[label, 0]))
 
 
 def test_impossible_label_costs_infinity():
-    assert np.isinf(cost(ORACLE, "logreg", [np.array([[1.0]]), np.array([[1.0], [0.0]])], 3, 1)[0])
+    assert np.isinf(cost(ORACLE, "logreg", [np.array([[1.0]]), np.array([[1.0], [0.0]])], 3, topk=1)[0])
 
 
 @each_backend
@@ -42,26 +46,32 @@ def test_impossible_label_costs_infinity():
 def test_ops(be, K, N):
     probs, targets = probabilities(K, N), (values(K, N, seed=3) > 0).astype(np.float64)
     labels = np.random.RandomState(0).randint(0, K, (1, N)).astype(np.float64)
-    y = values(K, N, low=0.0) * 0.9 + 0.05
-    assert_close(cost(be, "logreg", [labels, probs], 3, 2), cost(ORACLE, "logreg", [labels, probs], 3, 2))
-    compare(be, "logreg_input_grad", [labels, probs], probs.shape, 0.7)
-    compare(be, "logreg_fused_grad", [labels, probs], probs.shape, 0.7)
-    for op, lengths in (("crossent", 2), ("crossent2", 1), ("rflickr", 1)):
-        assert_close(cost(be, op, [targets, y], lengths), cost(ORACLE, op, [targets, y], lengths))
-        compare(be, f"{op}_input_grad", [targets, y], y.shape, 0.7)
-    compare(be, "crossent_fused_grad", [targets, probs], y.shape, 0.7)
-    compare(be, "crossent2_fused_grad", [targets, y], y.shape, 0.7)
-    for op, length in (("bce", 3), ("dce", 2 + 3 * K)):
-        assert_close(
-            cost(be, op, [targets, y], length, pos_weight=3.0), cost(ORACLE, op, [targets, y], length, pos_weight=3.0)
-        )
-    compare(be, "bce_input_grad", [targets, y], y.shape, 0.7, pos_weight=3.0)
-    compare(be, "bce_fused_grad", [targets, y], y.shape, 0.7, pos_weight=3.0)
-    gates = values(1, N)
-    assert_close(cost(be, "sum2", [y], 1), cost(ORACLE, "sum2", [y], 1))
-    assert_close(cost(be, "gsum2", [gates, y], 1), cost(ORACLE, "gsum2", [gates, y], 1))
-    compare(be, "gsum2_gate_grad", [gates, y], (1, N), 0.7)
-    compare(be, "gsum2_input_grad", [gates, y], y.shape, 0.7)
+    y, gates = values(K, N, low=0.0) * 0.9 + 0.05, values(1, N)
+    for kind, arrays, length, how in (
+        ("logreg", [labels, probs], 3, {"topk": 2}),
+        ("crossent", [targets, y], 2, {}),
+        ("bce", [targets, y], 1, {}),
+        ("bce", [targets, y], 3, {"pos_weight": 3.0}),
+        ("dce", [targets, y], 2 + 3 * K, {"pos_weight": 3.0}),
+        ("sum2", [y], 1, {}),
+        ("gsum2", [gates, y], 1, {}),
+        ("rflickr", [targets, y], 1, {}),
+    ):
+        assert_close(cost(be, kind, arrays, length, **how), cost(ORACLE, kind, arrays, length, **how))
+    for kind, arrays, weight in (
+        ("logreg", [labels, probs], 1.0),
+        ("logreg_fused", [labels, probs], 1.0),
+        ("crossent", [targets, y], 1.0),
+        ("crossent_fused", [targets, probs], 1.0),
+        ("bce", [targets, y], 1.0),
+        ("bce", [targets, y], 3.0),
+        ("bce_fused", [targets, y], 1.0),
+        ("bce_fused", [targets, y], 3.0),
+        ("gsum2", [gates, y], 1.0),
+        ("rflickr", [targets, y], 1.0),
+    ):
+        compare(be, "cost_input_grad", arrays, y.shape, criterion=Criterion(kind, 0.7, pos_weight=weight))
+    compare(be, "gsum2_gate_grad", [y], (1, N), coeff=0.7)
 
 
 def test_binomial_by_hand():
@@ -78,8 +88,7 @@ def test_sets_by_enumeration(size):
     """Numerics 12.10: the probability of a set is proportional to the exponent of its energies' sum."""
     energies, labels = values(4, 3), np.array([[0.0, 2, 3]])
     sets = list(itertools.combinations(range(4), size))
-    found = np.empty((4, 3))
-    ORACLE.msm_input_grad(labels, energies, found, 1.0, set_size=size)
+    found = gradient("msm", [labels, energies], set_size=size)
     total = 0.0
     for n, label in enumerate(labels[0].astype(int)):
         weight = np.array([np.exp(energies[list(s), n].sum()) for s in sets])
@@ -95,7 +104,7 @@ def test_sets_by_enumeration(size):
 def test_sets(be):
     energies, labels = values(6, 9), np.random.RandomState(1).randint(0, 6, (1, 9)).astype(np.float64)
     assert_close(cost(be, "msm", [labels, energies], 3, set_size=2), cost(ORACLE, "msm", [labels, energies], 3, set_size=2))
-    compare(be, "msm_input_grad", [labels, energies], energies.shape, 0.7, set_size=2)
+    compare(be, "cost_input_grad", [labels, energies], energies.shape, criterion=Criterion("msm", 0.7, set_size=2))
 
 
 @each_backend
@@ -103,21 +112,21 @@ def test_sets(be):
 def test_topographic(be, size):
     x = values(9, 4, 4, 5)
     reciprocals = np.empty_like(x)
-    ORACLE.tica_cost(x, reciprocals, np.zeros(1), size)
+    ORACLE.tica_cost(x, reciprocals, np.zeros(1), size=size)
     mine = be.upload(reciprocals)
     costs = be.cost_vector(1)
-    be.tica_cost(be.upload(x), mine, costs, size)
+    be.tica_cost(be.upload(x), mine, costs, size=size)
     assert_close(be.download(mine), reciprocals)
     assert be.download(costs)[0] == pytest.approx(reciprocals.sum(), rel=1e-5)
-    compare(be, "tica_input_grad", [x, reciprocals], x.shape, size, 0.7)
+    compare(be, "tica_input_grad", [x, reciprocals], x.shape, size=size, coeff=0.7)
 
 
 def test_topographic_gradient_is_of_the_root_energies():
     """Numerics 12.9: minus the gradient of the sum of sqrt(windowed energy), with the originals' 0.001 inside."""
     x, size = values(9, 3, 3, 1), 3
     reciprocals, found = np.empty_like(x), np.empty_like(x)
-    ORACLE.tica_cost(x, reciprocals, np.zeros(1), size)
-    ORACLE.tica_input_grad(x, reciprocals, found, size, 1.0)
+    ORACLE.tica_cost(x, reciprocals, np.zeros(1), size=size)
+    ORACLE.tica_input_grad(x, reciprocals, found, size=size, coeff=1.0)
     energy = (1 / reciprocals - 0.001) ** 2
     back = np.lib.stride_tricks.sliding_window_view(
         np.pad(1 / (0.001 + np.sqrt(energy)), ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2)
@@ -191,11 +200,11 @@ def test_cross_entropy_by_hand():
 
 
 def test_cross_entropy_2_by_hand():
-    """Numerics 12.3: both logs are safe; one number, summed over classes."""
+    """Numerics 12.3: both logs are safe; one number, summed over classes. It is bce's first, with weight 1."""
     t, y = np.array([[1.0, 0], [0, 1]]), np.array([[0.8, 1.0], [0.3, 0.0]])
-    assert cost(ORACLE, "crossent2", [t, y], 1)[0] == pytest.approx(-(np.log(0.8) + np.log(0.7) - 50 - 50))
-    grad = np.empty((2, 1))
-    ORACLE.crossent2_input_grad(t[:, :1], y[:, :1], grad, 2.0)
+    found = cost(ORACLE, "bce", [t, y], 1, pos_weight=1.0)
+    assert found[0] == pytest.approx(-(np.log(0.8) + np.log(0.7) - 50 - 50))
+    grad = gradient("bce", [t[:, :1], y[:, :1]], coeff=2.0)
     np.testing.assert_allclose(grad[:, 0], [2 / 0.8, -2 / 0.7])  # the second sign is the right one
 
 
@@ -209,8 +218,7 @@ def test_sets_judge_errors_by_energies():
 def test_robust_flickr_by_hand():
     """Numerics 12.8."""
     t, y = np.array([[1.0]]), np.array([[3.0]])
-    grad = np.empty((1, 1))
-    ORACLE.rflickr_input_grad(t, y, grad, 0.5)
+    grad = gradient("rflickr", [t, y], coeff=0.5)
     assert cost(ORACLE, "rflickr", [t, y], 1)[0] == pytest.approx(np.log(5)) and grad[0, 0] == pytest.approx(-0.5 * 4 / 5)
 
 
@@ -218,8 +226,7 @@ def test_robust_flickr_by_hand():
 def test_energies_of_any_size_are_safe(be):
     energies, labels = 500 * values(7, 5), np.array([[0.0, 1, 2, 3, 6]])
     for size in (1, 2, 7):
-        grad = be.upload(np.full((7, 5), np.nan))
-        be.msm_input_grad(be.upload(labels), be.upload(energies), grad, 1.0, set_size=size)
-        found = be.download(grad)
+        criterion = Criterion("msm", set_size=size)
+        found = run_op(be, "cost_input_grad", [labels, energies], np.full((7, 5), np.nan), criterion=criterion)
         assert np.isfinite(found).all() and np.abs(found).max() <= 1 + 1e-6
         np.testing.assert_allclose(found.sum(axis=0), 0, atol=1e-5)

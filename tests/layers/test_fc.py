@@ -5,6 +5,7 @@ import pytest
 from emulator import EmulatedDevice, as_tf32
 from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
 
+from convnet.backends.arguments import Rates
 from convnet.backends.cuda import Cuda
 from convnet.errors import DataError
 from convnet.layers.label_tree import LabelTree
@@ -69,7 +70,7 @@ def test_tree_sums():
 def test_tree_update(be):
     w, v, g = values(6, 4), values(6, 4, seed=1), values(6, 4, seed=2)
     arrays = [be.upload(array) for array in (w, v, g)]
-    be.tree_update(*arrays, TREE.leaves_below, 0.9, 0.1, 0.05)
+    be.tree_update(*arrays, leaves_below=TREE.leaves_below, rates=Rates(0.9, 0.1, 0.05))
     size = np.array(TREE.leaves_below)[:, None]
     expected = 0.9 * v + 0.1 / size * (g - 0.05 / size * w)
     np.testing.assert_allclose(be.download(arrays[1]), expected, rtol=1e-5, atol=1e-6)

@@ -25,13 +25,13 @@ from convnet.net.net import Net
 @pytest.mark.parametrize("C, S, N", [(1, 1, 1), (3, 8, 5), (2, 13, 70)])
 def test_ops(be, C, S, N):
     x = values(C, S, S, N)
-    compare(be, "blur", [x], x.shape, [0.1, 0.2, 0.4, 0.2, 0.1])
+    compare(be, "blur", [x], x.shape, taps=[0.1, 0.2, 0.4, 0.2, 0.1])
     compare(be, "mirror", [x], x.shape)
     if S > 3:
         O = -(-S // 3)
         start = (S - 3 * (O - 1)) // 2
-        compare(be, "nailbed_forward", [x], (C, O, O, N), start, 3, scales=False)
-        compare(be, "nailbed_input_grad", [values(C, O, O, N)], x.shape, start, 3)
+        compare(be, "nailbed_forward", [x], (C, O, O, N), start=start, stride=3, scales=False)
+        compare(be, "nailbed_input_grad", [values(C, O, O, N)], x.shape, start=start, stride=3)
         compare(be, "crop", [x], (C, 3, 3, N), 1, 0, scales=False)
         for scale in (0.5, 1.3, 2.0):
             T = int(S / scale)

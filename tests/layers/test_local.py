@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from support import ORACLE, assert_gradients, compare, each_backend, run_op, values
 
+from convnet.backends.arguments import Geometry
+
 SHAPES = [
     (1, 3, 2, 1, 1, 0, 1, 1),
     (3, 7, 5, 7, 3, 1, 2, 1),
@@ -17,28 +19,28 @@ SHAPES = [
 def test_ops(be, C, S, N, F, k, padding, stride, groups):
     M = 1 + -(-(2 * padding + S - k) // stride)
     x, w, g = values(C, S, S, N), values(M * M, C // groups, k, k, F, seed=1), values(F, M, M, N, seed=2)
-    how = {"padding": padding, "stride": stride, "groups": groups}
-    compare(be, "local_forward", [x, w], g.shape, **how)
-    compare(be, "local_input_grad", [g, w], x.shape, **how)
-    compare(be, "local_weight_grad", [x, g], w.shape, **how)
+    how = {"geometry": Geometry(padding, stride, groups)}
+    compare(be, "conv_forward", [x, w], g.shape, **how)
+    compare(be, "conv_input_grad", [g, w], x.shape, **how)
+    compare(be, "conv_weight_grad", [x, g], w.shape, **how)
 
 
 @each_backend
 def test_random_connections(be):
     conns = np.concatenate([np.random.RandomState(i).permutation(8) for i in range(2)])
     x, w, g = values(8, 4, 4, 9), values(16, 4, 3, 3, 8), values(8, 4, 4, 9, seed=1)
-    how = {"padding": 1, "stride": 1, "groups": 4, "conns": conns}
-    compare(be, "local_forward", [x, w], g.shape, **how)
-    compare(be, "local_input_grad", [g, w], x.shape, **how)
-    compare(be, "local_weight_grad", [x, g], w.shape, **how)
+    how = {"geometry": Geometry(1, 1, 4, conns)}
+    compare(be, "conv_forward", [x, w], g.shape, **how)
+    compare(be, "conv_input_grad", [g, w], x.shape, **how)
+    compare(be, "conv_weight_grad", [x, g], w.shape, **how)
 
 
 def test_equal_filters_make_a_convolution():
-    x, w, how = values(2, 5, 5, 3), values(2, 3, 3, 4), {"padding": 1, "stride": 2}
+    x, w, how = values(2, 5, 5, 3), values(2, 3, 3, 4), {"geometry": Geometry(1, 2)}
     same = np.repeat(w[None], 9, axis=0)
     out = np.empty((4, 3, 3, 3))
     np.testing.assert_allclose(
-        run_op(ORACLE, "local_forward", [x, same], out, **how), run_op(ORACLE, "conv_forward", [x, w], out, **how)
+        run_op(ORACLE, "conv_forward", [x, same], out, **how), run_op(ORACLE, "conv_forward", [x, w], out, **how)
     )
 
 

@@ -16,6 +16,7 @@ from support import (
     values,
 )
 
+from convnet.backends.arguments import NEURONS, Activation
 from convnet.language.neurons import TYPES
 from convnet.layers.modes import Mode
 from convnet.net.net import Net
@@ -24,33 +25,32 @@ SPELLINGS = ["ident", "logistic", "relu", "brelu[1.5]", "abs", "tanh[1.7,0.6]", 
 SPELLINGS += ["linear[3,2.2]", "log[1.5]"]
 
 
-def parts(spelling):
+def activation_of(spelling):
     name, _, rest = spelling.partition("[")
-    a, b = ([float(p) for p in rest.rstrip("]").split(",")] + [0.0, 0.0])[:2] if rest else (0.0, 0.0)
-    return name, a, b
+    return Activation(name, *(float(part) for part in rest.rstrip("]").split(",") if part))
 
 
 def test_every_type_is_tested():
-    assert {parts(spelling)[0] for spelling in SPELLINGS} | {"nrelu"} == set(TYPES)
+    assert {activation_of(spelling).kind for spelling in SPELLINGS} | {"nrelu"} == set(TYPES) == {*NEURONS, "nrelu"}
 
 
 @each_backend
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_ops(be, spelling):
-    kind, a, b = parts(spelling)
-    positive = kind in ("sqrt", "log")
+    activation = activation_of(spelling)
+    positive = activation.kind in ("sqrt", "log")
     x = values(7, 33, low=0.1) if positive else np.concatenate([3 * values(7, 33), integers(7, 33)], axis=1)
     g = values(*x.shape, seed=1)
-    y = run_op(ORACLE, "neuron_forward", [kind, a, b, x], g)
-    assert_close(run_op(be, "neuron_forward", [kind, a, b, x], g), y)
-    compare(be, "neuron_input_grad", [kind, a, b, x, y.astype(np.float32).astype(np.float64), g], x.shape)
+    y = run_op(ORACLE, "neuron_forward", [x], g, activation=activation)
+    assert_close(run_op(be, "neuron_forward", [x], g, activation=activation), y)
+    compare(be, "neuron_input_grad", [x, y.astype(np.float32).astype(np.float64), g], x.shape, activation=activation)
 
 
 @each_backend
 def test_noise_of_nrelu(be):
     x, key = values(300, 20), (1, 2, 0, 0)
-    out = run_op(be, "nrelu_forward", [x], x.copy(), key)
-    assert_close(out, run_op(ORACLE, "nrelu_forward", [x], x.copy(), key), 1e-4)
+    out = run_op(be, "nrelu_forward", [x], x.copy(), key=key)
+    assert_close(out, run_op(ORACLE, "nrelu_forward", [x], x.copy(), key=key), 1e-4)
     assert (out[x <= 0] == 0).all()
     ratio = out[x > 0] / x[x > 0]
     assert abs(ratio.mean() - 1.083) < 0.05  # the mean of max(0, 1 + z)
@@ -59,7 +59,7 @@ def test_noise_of_nrelu(be):
 def test_softrelu_jumps_at_four():
     """Numerics 24.9."""
     x = np.array([[4.0, np.nextafter(4, 5)]])
-    y = run_op(ORACLE, "neuron_forward", ["softrelu", 0, 0, x], x)
+    y = run_op(ORACLE, "neuron_forward", [x], x, activation=Activation("softrelu"))
     assert y[0, 0] - y[0, 1] == pytest.approx(0.018150, abs=1e-6)
 
 
@@ -76,8 +76,9 @@ def test_softmax(be, rows, N):
 def test_dropout_mask_is_the_same_everywhere(be):
     x = values(101, 7, low=1.0)
     for keep, gain in ((0.5, 1.0), (0.3, 1 / 0.3), (0.0, 1.0), (1.0, 1.0)):
-        compare(be, "dropout", [x], x.shape, keep, gain, (1, 2, 3, 4))
-    kept = run_op(be, "dropout", [np.ones((400, 100))], np.empty((400, 100)), 0.3, 1.0, (9, 8, 7, 6))
+        compare(be, "dropout", [x], x.shape, keep=keep, gain=gain, key=(1, 2, 3, 4))
+    ones = np.ones((400, 100))
+    kept = run_op(be, "dropout", [ones], np.empty_like(ones), keep=0.3, gain=1.0, key=(9, 8, 7, 6))
     assert abs(kept.mean() - 0.3) < 0.01
 
 

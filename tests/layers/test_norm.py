@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from support import ORACLE, assert_gradients, compare, each_backend, run_op, values
 
+from convnet.backends.arguments import Response
+
 KINDS = ["cmrnorm", "rnorm", "cnorm"]
 # C, S, N, size, power
 SHAPES = [
@@ -20,22 +22,20 @@ SHAPES = [
 @pytest.mark.parametrize("kind", [*KINDS, "blocked"])
 @pytest.mark.parametrize("C, S, N, size, power", SHAPES)
 def test_ops(be, kind, C, S, N, size, power):
-    how = {"size": size, "scale": 0.3, "power": power, "min_div": 1.5}
-    if kind in ("cmrnorm", "blocked"):
-        how["blocked"] = kind == "blocked"
-        kind = "cmrnorm"
+    how = {"response": Response(size, 0.3, power, 1.5, blocked=kind == "blocked")}
+    kind = "cmrnorm" if kind == "blocked" else kind
     x, g = 2 * values(C, S, S, N), values(C, S, S, N, seed=1)
-    compare(be, f"{kind}_forward", [x], x.shape, scales=False, **how)
-    compare(be, f"{kind}_input_grad", [x, g], x.shape, **how)
+    compare(be, "norm_forward", [kind, x], x.shape, scales=False, **how)
+    compare(be, "norm_input_grad", [kind, x, g], x.shape, **how)
 
 
 @each_backend
 @pytest.mark.parametrize("kind", ["rnorm", "cnorm"])
 @pytest.mark.parametrize("C, H, W, N, size", [(1, 42, 70, 9, 5), (2, 9, 67, 3, 4), (2, 17, 40, 20, 2), (1, 10, 66, 1, 9)])
 def test_within_maps_of_several_strips(be, kind, C, H, W, N, size):
-    how, x, g = {"size": size, "scale": 0.3, "power": 0.75, "min_div": 1.5}, values(C, H, W, N), values(C, H, W, N, seed=1)
-    compare(be, f"{kind}_forward", [x], x.shape, scales=False, **how)
-    compare(be, f"{kind}_input_grad", [x, g], x.shape, **how)
+    how, x, g = {"response": Response(size, 0.3, 0.75, 1.5)}, values(C, H, W, N), values(C, H, W, N, seed=1)
+    compare(be, "norm_forward", [kind, x], x.shape, scales=False, **how)
+    compare(be, "norm_input_grad", [kind, x, g], x.shape, **how)
 
 
 ACROSS = [
@@ -50,19 +50,19 @@ ACROSS = [
 @pytest.mark.parametrize("size, scale, min_div, blocked, y, dx", ACROSS)
 def test_across_by_hand(size, scale, min_div, blocked, y, dx):
     x, g = np.array([1.0, 2, 3, 4]).reshape(4, 1, 1, 1), np.array([1, 0, -1, 0.5]).reshape(4, 1, 1, 1)
-    how = {"size": size, "scale": scale, "power": 0.75, "min_div": min_div, "blocked": blocked}
-    out = run_op(ORACLE, "cmrnorm_forward", [x], np.empty_like(x), **how)
-    into = run_op(ORACLE, "cmrnorm_input_grad", [x, g], np.empty_like(x), **how)
+    response = Response(size, scale, 0.75, min_div, blocked)
+    out = run_op(ORACLE, "norm_forward", ["cmrnorm", x], np.empty_like(x), response=response)
+    input_grad = run_op(ORACLE, "norm_input_grad", ["cmrnorm", x, g], np.empty_like(x), response=response)
     if y is not None:
         np.testing.assert_allclose(out.reshape(-1), y, atol=1e-6)
-    np.testing.assert_allclose(into.reshape(-1), dx, atol=1e-6)
+    np.testing.assert_allclose(input_grad.reshape(-1), dx, atol=1e-6)
 
 
 def test_within_by_hand():
     """Numerics 24.3."""
-    x, how = np.array([1.0, 2, 3, 4]).reshape(1, 2, 2, 1), {"size": 3, "scale": 0.1, "power": 0.75, "min_div": 1.0}
-    rnorm = run_op(ORACLE, "rnorm_forward", [x], np.empty_like(x), **how)
-    cnorm = run_op(ORACLE, "cnorm_forward", [x], np.empty_like(x), **how)
+    x, response = np.array([1.0, 2, 3, 4]).reshape(1, 2, 2, 1), Response(3, 0.1, 0.75, 1.0)
+    rnorm = run_op(ORACLE, "norm_forward", ["rnorm", x], np.empty_like(x), response=response)
+    cnorm = run_op(ORACLE, "norm_forward", ["cnorm", x], np.empty_like(x), response=response)
     np.testing.assert_allclose(rnorm.reshape(-1), [0.353553, 0.707107, 1.06066, 1.414214], atol=1e-6)
     np.testing.assert_allclose(cnorm.reshape(-1), [0.737788, 1.475576, 2.213364, 2.951152], atol=1e-6)
 
@@ -79,8 +79,9 @@ def test_contrast_gradient_is_the_approximation_of_the_originals():
     u = -2 * power * scale * g[0, :, :, 0] * x[0, :, :, 0] * d ** (-power - 1)
     back = np.lib.stride_tricks.sliding_window_view(np.pad(u, 1), (3, 3)).sum(axis=(2, 3))
     expected = g[0, :, :, 0] * d**-power + m * back
-    into = run_op(ORACLE, "cnorm_input_grad", [x, g], np.empty_like(x), size=size, scale=scale, power=power, min_div=1.0)
-    np.testing.assert_allclose(into[0, :, :, 0], expected)
+    response = Response(size, scale, power, 1.0)
+    input_grad = run_op(ORACLE, "norm_input_grad", ["cnorm", x, g], np.empty_like(x), response=response)
+    np.testing.assert_allclose(input_grad[0, :, :, 0], expected)
 
 
 NET = """

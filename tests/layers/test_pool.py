@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from support import ORACLE, assert_gradients, compare, each_backend, integers, run_op, values
 
+from convnet.backends.arguments import Window
+
 # C, S, N, size, start, stride
 SHAPES = [(1, 1, 1, 1, 0, 1), (3, 11, 5, 3, 0, 2), (2, 6, 33, 4, -2, 4), (5, 7, 70, 3, 1, 3), (17, 4, 130, 4, -1, 1)]
 
@@ -18,43 +20,42 @@ def outputs(side, size, start, stride):
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("C, S, N, size, start, stride", SHAPES)
 def test_ops(be, C, S, N, size, start, stride, tied):
-    O, window = outputs(S, size, start, stride), {"size": size, "start": start, "stride": stride}
+    O, how = outputs(S, size, start, stride), {"window": Window(size, start, stride)}
     x = integers(C, S, S, N) if tied else values(C, S, S, N)
     g = values(C, O, O, N, seed=1)
-    for mode in (False, True):
-        compare(be, "pool_max_forward", [x], g.shape, mode, scales=False, **window)
-        compare(be, "pool_avg_forward", [x], g.shape, mode, scales=False, **window)
-        compare(be, "pool_avg_input_grad", [g], x.shape, mode, **window)
-        y = run_op(ORACLE, "pool_max_forward", [x], g, mode, **window)
-        compare(be, "pool_max_input_grad", [x, y, g], x.shape, **window)
-    key = (1, 2, 3, 4)
-    compare(be, "pool_rand_forward", [x], g.shape, key, scales=False, **window)
+    for kind in ("max", "maxabs", "avg", "sum"):
+        compare(be, "pool_forward", [kind, x], g.shape, scales=False, **how)
+        if kind in ("avg", "sum"):
+            compare(be, "pool_avg_input_grad", [kind, g], x.shape, **how)
+        else:
+            y = run_op(ORACLE, "pool_forward", [kind, x], g, **how)
+            compare(be, "pool_max_input_grad", [x, y, g], x.shape, **how)
+    compare(be, "pool_rand_forward", [x], g.shape, key=(1, 2, 3, 4), scales=False, **how)
 
 
 @each_backend
 @pytest.mark.parametrize("C, size, start, stride, O", [(5, 2, 0, 2, 3), (8, 3, -1, 2, 4), (6, 6, 0, 1, 1)])
 def test_cross_map_ops(be, C, size, start, stride, O):
-    x, g, window = integers(C, 3, 3, 7), values(O, 3, 3, 7), {"size": size, "start": start, "stride": stride}
-    compare(be, "cmpool_forward", [x], g.shape, scales=False, **window)
-    y = run_op(ORACLE, "cmpool_forward", [x], g, **window)
-    compare(be, "cmpool_input_grad", [x, y, g], x.shape, **window)
+    x, g, window = integers(C, 3, 3, 7), values(O, 3, 3, 7), Window(size, start, stride)
+    compare(be, "cmpool_forward", [x], g.shape, scales=False, window=window)
+    y = run_op(ORACLE, "cmpool_forward", [x], g, window=window)
+    compare(be, "cmpool_input_grad", [x, y, g], x.shape, window=window)
 
 
 def test_by_hand():
     """Numerics 24.4: means are over pixels inside the image; and 8.6: every tied maximum gets the whole gradient."""
     x = np.arange(1.0, 17).reshape(1, 4, 4, 1)
-    out = run_op(ORACLE, "pool_avg_forward", [x], np.empty((1, 2, 2, 1)), False, size=3, start=0, stride=2)
+    out = run_op(ORACLE, "pool_forward", ["avg", x], np.empty((1, 2, 2, 1)), window=Window(3, 0, 2))
     np.testing.assert_allclose(out.reshape(-1), [6, 7.5, 12, 13.5])
     same = np.ones((1, 2, 2, 1))
-    grad = run_op(
-        ORACLE, "pool_max_input_grad", [same, same[:, :1, :1], 3 * same[:, :1, :1]], same, size=2, start=0, stride=2
-    )
+    arrays = [same, same[:, :1, :1], 3 * same[:, :1, :1]]
+    grad = run_op(ORACLE, "pool_max_input_grad", arrays, same, window=Window(2, 0, 2))
     np.testing.assert_array_equal(grad, 3 * same)
 
 
 def test_magnitude_keeps_the_sign_and_the_later_one():
     x = np.array([1.0, -3, 3, 2]).reshape(1, 2, 2, 1)
-    out = run_op(ORACLE, "pool_max_forward", [x], np.empty((1, 1, 1, 1)), True, size=2, start=0, stride=2)
+    out = run_op(ORACLE, "pool_forward", ["maxabs", x], np.empty((1, 1, 1, 1)), window=Window(2, 0, 2))
     assert out.item() == 3
 
 
@@ -65,7 +66,7 @@ def test_output_sides(side, expected):
 
 def test_random_members_follow_their_weights():
     x = np.tile(np.array([1.0, 3, 0, -2]).reshape(1, 2, 2, 1), (1, 1, 1, 20000))
-    out = run_op(ORACLE, "pool_rand_forward", [x], np.empty((1, 1, 1, 20000)), (5, 6, 0, 0), size=2, start=0, stride=2)
+    out = run_op(ORACLE, "pool_rand_forward", [x], np.empty((1, 1, 1, 20000)), key=(5, 6, 0, 0), window=Window(2, 0, 2))
     assert set(np.unique(out)) == {1, 3}
     assert abs((out == 3).mean() - 0.75) < 0.02
 

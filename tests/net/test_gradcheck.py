@@ -48,8 +48,8 @@ def test_the_arithmetic_of_2011_passes_its_own_net(capsys):
 def test_wrong_gradient_fails(capsys, monkeypatch):
     right = Reference.pool_avg_input_grad
 
-    def wrong(self, grad, into, undivided, scale_targets=0.0, **window):
-        right(self, 1.001 * grad, into, undivided, scale_targets, **window)
+    def wrong(self, kind, grad, *args, **window):
+        right(self, kind, 1.001 * grad, *args, **window)
 
     monkeypatch.setattr(Reference, "pool_avg_input_grad", wrong)
     status, verdicts, out = check(capsys, "--layer-def", ROOT / "layers-cfg/layers-cifar10-26pct.cfg")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support import ORACLE, assert_close, each_backend, make_graph, values
 
+from convnet.backends.arguments import Rates
 from convnet.backends.reference import Reference
 from convnet.language.schedules import Schedule
 from convnet.net.net import Net
@@ -143,7 +144,7 @@ def test_super_update(be):
     w, v, g = values(5, 3), values(5, 3, seed=1), values(5, 3, seed=2)
     a, b = values(5, 3, low=0.0) * 0.1, values(5, 3, low=1.0)
     arrays = [be.upload(array) for array in (w, v, g, a, b)]
-    be.super_update(*arrays, 0.8, 0.01, 0.001, 5.0)
+    be.super_update(*arrays[:3], tuple(arrays[3:]), rates=Rates(0.8, 0.01, 0.001), epsilon=5.0)
     a, b = 0.8 * a + 0.2 * g, 0.8 * b + 0.2 * g * g
     v = 0.9 * v + 0.01 * g / np.sqrt(b - a + 5) - 0.001 * w
     assert_close(be.download(arrays[1]), v)

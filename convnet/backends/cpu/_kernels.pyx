@@ -1,11 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The C kernels under the names of the op table. Checks types and shapes, releases the GIL, and calls."""
+"""The ops that have a C kernel, as the op table declares them: each checks types and shapes, releases the GIL, and calls."""
 
 import numpy as np
 
-cimport cython
 cimport numpy as cnp
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+from convnet.backends.arguments import NEURONS
 
 cnp.import_array()
 
@@ -15,40 +17,24 @@ cdef extern from "kernels.h" nogil:
         const int32_t *conns
         float st, so
     ctypedef struct PoolShape:
-        int C, H, W, N, Oy, Ox, size, start, stride, mode
+        int C, H, W, N, Oy, Ox, size, start, stride, kind
         float st
     ctypedef struct NormShape:
-        int C, H, W, N, size, blocked
+        int C, H, W, N, kind, size, blocked
         float scale, power, min_div, st
+    ctypedef struct Activation:
+        int kind
+        float a, b
+    ctypedef struct ImageShape:
+        int C, H, W, N, Oy, Ox
+    # What a kernel takes is declared in kernels.h, and checked by the C compiler.
+    ctypedef int (*Kernel)(...) noexcept
+    ctypedef void (*Unfailing)(...) noexcept
     ctypedef struct Kernels:
         const char *name
-        int vector_floats
-        int (*conv_forward)(const ConvShape *, const float *, const float *, float *) noexcept nogil
-        int (*conv_input_grad)(const ConvShape *, const float *, const float *, float *) noexcept nogil
-        int (*conv_weight_grad)(const ConvShape *, const float *, const float *, float *) noexcept nogil
-        void (*pool_forward)(const PoolShape *, const float *, float *) noexcept nogil
-        void (*pool_max_input_grad)(const PoolShape *, const float *, const float *, const float *, float *) noexcept nogil
-        void (*pool_avg_input_grad)(const PoolShape *, const float *, float *) noexcept nogil
-        int (*cmrnorm_forward)(const NormShape *, const float *, float *) noexcept nogil
-        int (*cmrnorm_input_grad)(const NormShape *, const float *, const float *, float *) noexcept nogil
-        int (*rnorm_forward)(const NormShape *, int, const float *, float *) noexcept nogil
-        int (*rnorm_input_grad)(const NormShape *, int, const float *, const float *, float *) noexcept nogil
-        void (*neuron_forward)(int, float, float, int64_t, const float *, float *) noexcept nogil
-        void (*neuron_input_grad)(int, float, float, int64_t, const float *, const float *, const float *, float *, float) noexcept nogil
-        int (*softmax_forward)(int, int, const float *, float *) noexcept nogil
-        int (*softmax_input_grad)(int, int, const float *, const float *, float *, float) noexcept nogil
-        void (*dropout)(int64_t, const float *, float *, float, float, const uint32_t *, float) noexcept nogil
-        void (*add)(int64_t, const float *, float *, float, float) noexcept nogil
-        void (*add_bias)(int64_t, int64_t, float *, const float *) noexcept nogil
-        void (*sum_rows)(int64_t, int64_t, const float *, float *, float, float) noexcept nogil
-        void (*eltmax_forward)(int64_t, const float *, float *) noexcept nogil
-        void (*eltmax_input_grad)(int64_t, const float *, const float *, const float *, float *, float) noexcept nogil
-        void (*update)(int64_t, float *, float *, const float *, float, float, float) noexcept nogil
-        int (*limit_norm)(int64_t, int64_t, int64_t, float *, float, int) noexcept nogil
-        double (*sum_magnitude)(int64_t, const float *) noexcept nogil
-        int (*all_finite)(int64_t, const float *) noexcept nogil
-        int (*blur)(int, int, int, int, const float *, float *, const float *, int, float) noexcept nogil
-        void (*resize)(int, int, int, int, int, int, const float *, float *, double) noexcept nogil
+        Kernel conv_forward, conv_input_grad, conv_weight_grad, norm_forward, norm_input_grad, sum_magnitude, all_finite, blur
+        Unfailing pool_forward, pool_input_grad, neuron_forward, neuron_input_grad, softmax_forward, softmax_input_grad
+        Unfailing dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
     const Kernels *convnet_select(const char *wanted)
 
 cdef extern from *:
@@ -62,14 +48,14 @@ cdef extern from *:
     """
     void convnet_threads(int count) nogil
 
-NEURONS = ("ident", "logistic", "relu", "brelu", "abs", "tanh", "drelu", "softrelu", "square", "sqrt", "linear", "log")
-
+POOLS = ("max", "maxabs", "avg", "sum")
+NORMS = ("cmrnorm", "rnorm", "cnorm")
 
 ctypedef float *Floats
 
 
 cdef Floats data(object array) except NULL:
-    """The floats of a C-ordered float32 array."""
+    """Return the floats of a C-ordered float32 array."""
     if not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(array) != cnp.NPY_FLOAT32:
         raise TypeError(f"expected a float32 array, not {getattr(array, 'dtype', type(array).__name__)}")
     if not cnp.PyArray_IS_C_CONTIGUOUS(array):
@@ -77,156 +63,165 @@ cdef Floats data(object array) except NULL:
     return <Floats>cnp.PyArray_DATA(array)
 
 
-cdef same(object arrays):
-    """Raise unless all arrays have one shape."""
+cdef int64_t same(tuple arrays) except -1:
+    """Return the size of arrays that must have one shape."""
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         raise ValueError(f"arrays must have one shape, not {sorted(shapes)}")
+    return arrays[0].size
 
 
-cdef done(int ok):
+cdef int done(int ok) except 0 nogil:
+    """Raise ``MemoryError`` where a kernel returned 0."""
     if not ok:
-        raise MemoryError("out of memory in a cpu kernel")
+        with gil:
+            raise MemoryError("out of memory in a cpu kernel")
+    return 1
 
 
-cdef class KernelSet:
-    """The kernels of one instruction set: ``avx512``, ``avx2`` or ``baseline``; ``None`` takes the best one."""
+cdef ConvShape conv_shape(images, weights, out, geometry, float st, float so) except *:
+    cdef ConvShape s
+    padding, stride, groups, conns = geometry
+    s.C, s.H, s.W, s.N = images.shape
+    s.F, s.My, s.Mx = out.shape[:3]
+    s.local = weights.ndim == 5
+    s.Cf, s.k = weights.shape[1:3] if s.local else weights.shape[:2]
+    s.padding, s.stride, s.groups, s.st, s.so = padding, stride, groups, st, so
+    expected = ((s.My * s.Mx,) if s.local else ()) + (s.Cf, s.k, s.k, s.F)
+    if weights.shape != expected or out.shape[3] != s.N or s.F % s.groups:
+        raise ValueError(f"weights {weights.shape}, images {images.shape} and output {out.shape} do not fit")
+    s.conns = NULL
+    if conns is not None:
+        if conns.dtype != np.int32 or conns.size != groups * s.Cf or conns.min() < 0 or conns.max() >= s.C:
+            raise ValueError("connections must name an image channel for every slot of every group")
+        s.conns = <const int32_t *>cnp.PyArray_DATA(conns)
+    elif groups * s.Cf > s.C:
+        raise ValueError(f"{groups} groups of {s.Cf} channels do not fit {s.C} channels")
+    return s
+
+
+cdef PoolShape pool_shape(str kind, images, out, window, float st) except *:
+    cdef PoolShape s
+    s.C, s.H, s.W, s.N = images.shape
+    s.Oy, s.Ox = out.shape[1:3]
+    s.size, s.start, s.stride = window
+    s.kind, s.st = POOLS.index(kind), st
+    if out.shape[0] != s.C or out.shape[3] != s.N:
+        raise ValueError(f"images {images.shape} and output {out.shape} do not fit")
+    return s
+
+
+cdef NormShape norm_shape(str kind, images, response, float st) except *:
+    cdef NormShape s
+    s.C, s.H, s.W, s.N = images.shape
+    s.size, s.scale, s.power, s.min_div, s.blocked = response
+    s.kind, s.st = NORMS.index(kind), st
+    return s
+
+
+cdef Activation activation_of(activation) except *:
+    cdef Activation f
+    kind, f.a, f.b = activation
+    f.kind = NEURONS.index(kind)
+    return f
+
+
+cdef class KernelOps:
+    """Ops by the kernels of one instruction set: ``avx512``, ``avx2`` or ``baseline``; ``None`` takes the best one."""
 
     cdef const Kernels *k
+    cdef readonly int threads
 
-    def __init__(self, str wanted=None):
+    def __init__(self, int threads, str wanted=None):
         encoded = wanted.encode() if wanted else None
         self.k = convnet_select(<const char *>encoded if encoded else NULL)
         if self.k == NULL:
             raise ValueError(f"this processor does not run the '{wanted}' kernels")
+        self.threads = threads
+        self.set_threads(threads)
 
     @property
-    def name(self):
+    def instruction_set(self):
         return self.k.name.decode()
 
     def set_threads(self, int count):
-        """Threads of the calling thread's kernels from now on."""
+        """Set the threads of the calling thread's kernels from now on."""
         convnet_threads(count)
 
     # -- conv and local
 
-    cdef ConvShape conv_shape(self, images, filters, out, float st, float so, int padding, int stride, int groups, conns,
-                              bint local) except *:
-        cdef ConvShape s
-        s.C, s.H, s.W, s.N = images.shape
-        s.F, s.My, s.Mx = out.shape[:3]
-        s.Cf, s.k = filters.shape[1:3] if local else filters.shape[:2]
-        s.padding, s.stride, s.groups, s.local, s.st, s.so = padding, stride, groups, local, st, so
-        expected = ((s.My * s.Mx,) if local else ()) + (s.Cf, s.k, s.k, s.F)
-        if filters.shape != expected or out.shape[3] != s.N or s.F % groups:
-            raise ValueError(f"filters {filters.shape}, images {images.shape} and output {out.shape} do not fit")
-        s.conns = NULL
-        if conns is not None:
-            if conns.dtype != np.int32 or conns.size != groups * s.Cf or conns.min() < 0 or conns.max() >= s.C:
-                raise ValueError("connections must name an image channel for every slot of every group")
-            s.conns = <const int32_t *>cnp.PyArray_DATA(conns)
-        elif groups * s.Cf > s.C:
-            raise ValueError(f"{groups} groups of {s.Cf} channels do not fit {s.C} channels")
-        return s
-
-    def conv_forward(self, images, filters, out, float st, float so, int padding, int stride, int groups, conns, bint local):
-        cdef ConvShape s = self.conv_shape(images, filters, out, st, so, padding, stride, groups, conns, local)
-        cdef Floats a = data(images), b = data(filters), c = data(out)
-        cdef int ok
+    def conv_forward(self, images, weights, out, float scale_targets=0, *, geometry, biases=None):
+        cdef ConvShape s = conv_shape(images, weights, out, geometry, scale_targets, 1)
+        cdef Floats x = data(images), w = data(weights), y = data(out)
         with nogil:
-            ok = self.k.conv_forward(&s, a, b, c)
-        done(ok)
+            done(self.k.conv_forward(&s, x, w, y))
+        self.add_biases(out, biases)
 
-    def conv_input_grad(self, grad, filters, into, float st, float so, int padding, int stride, int groups, conns, bint local):
-        cdef ConvShape s = self.conv_shape(into, filters, grad, st, so, padding, stride, groups, conns, local)
-        cdef Floats a = data(grad), b = data(filters), c = data(into)
-        cdef int ok
+    def conv_input_grad(self, grad, weights, input_grad, float scale_targets=0, *, geometry):
+        cdef ConvShape s = conv_shape(input_grad, weights, grad, geometry, scale_targets, 1)
+        cdef Floats g = data(grad), w = data(weights), y = data(input_grad)
         with nogil:
-            ok = self.k.conv_input_grad(&s, a, b, c)
-        done(ok)
+            done(self.k.conv_input_grad(&s, g, w, y))
 
-    def conv_weight_grad(self, images, grad, into, float st, float so, int padding, int stride, int groups, conns, bint local):
-        cdef ConvShape s = self.conv_shape(images, into, grad, st, so, padding, stride, groups, conns, local)
-        cdef Floats a = data(images), b = data(grad), c = data(into)
-        cdef int ok
+    def conv_weight_grad(self, images, grad, weight_grad, float scale_targets=0, float scale_output=1, *, geometry):
+        cdef ConvShape s = conv_shape(images, weight_grad, grad, geometry, scale_targets, scale_output)
+        cdef Floats x = data(images), g = data(grad), y = data(weight_grad)
         with nogil:
-            ok = self.k.conv_weight_grad(&s, a, b, c)
-        done(ok)
+            done(self.k.conv_weight_grad(&s, x, g, y))
 
     # -- pool
 
-    cdef PoolShape pool_shape(self, images, out, int mode, int size, int start, int stride, float st) except *:
-        cdef PoolShape s
-        s.C, s.H, s.W, s.N = images.shape
-        s.Oy, s.Ox = out.shape[1:3]
-        s.size, s.start, s.stride, s.mode, s.st = size, start, stride, mode, st
-        if out.shape[0] != s.C or out.shape[3] != s.N:
-            raise ValueError(f"images {images.shape} and output {out.shape} do not fit")
-        return s
-
-    def pool_forward(self, images, out, int mode, int size, int start, int stride):
-        cdef PoolShape s = self.pool_shape(images, out, mode, size, start, stride, 0)
-        cdef Floats a = data(images), b = data(out)
+    def pool_forward(self, str kind, images, out, *, window):
+        cdef PoolShape s = pool_shape(kind, images, out, window, 0)
+        cdef Floats x = data(images), y = data(out)
         with nogil:
-            self.k.pool_forward(&s, a, b)
+            self.k.pool_forward(&s, x, y)
 
-    def pool_max_input_grad(self, images, out, grad, into, float st, int size, int start, int stride):
-        same((images, into)), same((out, grad))
-        cdef PoolShape s = self.pool_shape(images, out, 0, size, start, stride, st)
-        cdef Floats a = data(images), b = data(out), c = data(grad), d = data(into)
+    def pool_max_input_grad(self, images, out, grad, input_grad, float scale_targets=0, *, window):
+        same((images, input_grad))
+        same((out, grad))
+        cdef PoolShape s = pool_shape("max", images, out, window, scale_targets)
+        cdef Floats x = data(images), best = data(out), g = data(grad), y = data(input_grad)
         with nogil:
-            self.k.pool_max_input_grad(&s, a, b, c, d)
+            self.k.pool_input_grad(&s, x, best, g, y)
 
-    def pool_avg_input_grad(self, grad, into, int mode, float st, int size, int start, int stride):
-        cdef PoolShape s = self.pool_shape(into, grad, mode, size, start, stride, st)
-        cdef Floats a = data(grad), b = data(into)
+    def pool_avg_input_grad(self, str kind, grad, input_grad, float scale_targets=0, *, window):
+        cdef PoolShape s = pool_shape(kind, input_grad, grad, window, scale_targets)
+        cdef Floats nothing = NULL, g = data(grad), y = data(input_grad)
         with nogil:
-            self.k.pool_avg_input_grad(&s, a, b)
+            self.k.pool_input_grad(&s, nothing, nothing, g, y)
 
-    # -- norm: kind 0 across maps, 1 within a map, 2 within a map around the mean
+    # -- norm
 
-    cdef NormShape norm_shape(self, images, int size, float scale, float power, float min_div, bint blocked, float st) except *:
-        cdef NormShape s
-        s.C, s.H, s.W, s.N = images.shape
-        s.size, s.scale, s.power, s.min_div, s.blocked, s.st = size, scale, power, min_div, blocked, st
-        return s
-
-    def norm_forward(self, int kind, images, out, int size, float scale, float power, float min_div, bint blocked):
+    def norm_forward(self, str kind, images, out, *, response):
         same((images, out))
-        cdef NormShape s = self.norm_shape(images, size, scale, power, min_div, blocked, 0)
-        cdef Floats a = data(images), b = data(out)
-        cdef int ok
+        cdef NormShape s = norm_shape(kind, images, response, 0)
+        cdef Floats x = data(images), y = data(out)
         with nogil:
-            ok = self.k.cmrnorm_forward(&s, a, b) if kind == 0 else self.k.rnorm_forward(&s, kind == 2, a, b)
-        done(ok)
+            done(self.k.norm_forward(&s, x, y))
 
-    def norm_input_grad(self, int kind, images, grad, into, float st, int size, float scale, float power, float min_div,
-                        bint blocked):
-        same((images, grad, into))
-        cdef NormShape s = self.norm_shape(images, size, scale, power, min_div, blocked, st)
-        cdef Floats a = data(images), b = data(grad), c = data(into)
-        cdef int ok
+    def norm_input_grad(self, str kind, images, grad, input_grad, float scale_targets=0, *, response):
+        same((images, grad, input_grad))
+        cdef NormShape s = norm_shape(kind, images, response, scale_targets)
+        cdef Floats x = data(images), g = data(grad), y = data(input_grad)
         with nogil:
-            ok = self.k.cmrnorm_input_grad(&s, a, b, c) if kind == 0 else self.k.rnorm_input_grad(&s, kind == 2, a, b, c)
-        done(ok)
+            done(self.k.norm_input_grad(&s, x, g, y))
 
     # -- neuron, softmax, dropout, eltwise
 
-    def neuron_forward(self, str kind, float a, float b, x, out):
-        same((x, out))
-        cdef int number = NEURONS.index(kind)
-        cdef int64_t count = x.size
-        cdef Floats from_ = data(x), to = data(out)
+    def neuron_forward(self, x, out, *, activation):
+        cdef int64_t count = same((x, out))
+        cdef Activation f = activation_of(activation)
+        cdef Floats a = data(x), b = data(out)
         with nogil:
-            self.k.neuron_forward(number, a, b, count, from_, to)
+            self.k.neuron_forward(&f, count, a, b)
 
-    def neuron_input_grad(self, str kind, float a, float b, x, y, grad, into, float st):
-        same((x, y, grad, into))
-        cdef int number = NEURONS.index(kind)
-        cdef int64_t count = grad.size
-        cdef Floats px = data(x), py = data(y), g = data(grad), to = data(into)
+    def neuron_input_grad(self, x, y, grad, input_grad, float scale_targets=0, *, activation):
+        cdef int64_t count = same((x, y, grad, input_grad))
+        cdef Activation f = activation_of(activation)
+        cdef Floats a = data(x), b = data(y), c = data(grad), d = data(input_grad)
         with nogil:
-            self.k.neuron_input_grad(number, a, b, count, px, py, g, to, st)
+            self.k.neuron_input_grad(&f, count, a, b, c, d, scale_targets)
 
     def softmax_forward(self, x, out):
         same((x, out))
@@ -235,28 +230,25 @@ cdef class KernelSet:
         with nogil:
             self.k.softmax_forward(rows, N, a, b)
 
-    def softmax_input_grad(self, y, grad, into, float st):
-        same((y, grad, into))
+    def softmax_input_grad(self, y, grad, input_grad, float scale_targets=0):
+        same((y, grad, input_grad))
         cdef int rows = y.shape[0], N = y.shape[1]
-        cdef Floats a = data(y), b = data(grad), c = data(into)
+        cdef Floats a = data(y), b = data(grad), c = data(input_grad)
         with nogil:
-            self.k.softmax_input_grad(rows, N, a, b, c, st)
+            self.k.softmax_input_grad(rows, N, a, b, c, scale_targets)
 
-    def dropout(self, x, out, float keep, float gain, tuple key, float st):
-        same((x, out))
-        cdef uint32_t words[4]
-        words[0], words[1], words[2], words[3] = key
-        cdef int64_t count = x.size
+    def dropout(self, x, out, float scale_targets=0, *, float keep, float gain, tuple key):
+        cdef int64_t count = same((x, out))
+        cdef uint32_t[4] words = key
         cdef Floats a = data(x), b = data(out)
         with nogil:
-            self.k.dropout(count, a, b, keep, gain, words, st)
+            self.k.dropout(count, a, b, keep, gain, words, scale_targets)
 
-    def add(self, x, out, float st, float so):
-        same((x, out))
-        cdef int64_t count = x.size
+    def add(self, x, out, float scale_targets=0, float scale_output=1):
+        cdef int64_t count = same((x, out))
         cdef Floats a = data(x), b = data(out)
         with nogil:
-            self.k.add(count, a, b, st, so)
+            self.k.add(count, a, b, scale_targets, scale_output)
 
     def add_bias(self, out, biases):
         cdef int64_t rows = out.shape[0], columns = out.shape[1]
@@ -266,36 +258,33 @@ cdef class KernelSet:
         with nogil:
             self.k.add_bias(rows, columns, a, b)
 
-    def sum_rows(self, x, out, float st, float so):
+    def sum_rows(self, x, out, float scale_targets=0, float scale_output=1):
         cdef int64_t rows = x.shape[0], columns = x.shape[1]
         if out.size != rows:
             raise ValueError(f"{out.size} sums for {rows} rows")
         cdef Floats a = data(x), b = data(out)
         with nogil:
-            self.k.sum_rows(rows, columns, a, b, st, so)
+            self.k.sum_rows(rows, columns, a, b, scale_targets, scale_output)
 
     def eltmax_forward(self, x, out):
-        same((x, out))
-        cdef int64_t count = x.size
+        cdef int64_t count = same((x, out))
         cdef Floats a = data(x), b = data(out)
         with nogil:
             self.k.eltmax_forward(count, a, b)
 
-    def eltmax_input_grad(self, x, y, grad, into, float st):
-        same((x, y, grad, into))
-        cdef int64_t count = x.size
-        cdef Floats a = data(x), b = data(y), c = data(grad), d = data(into)
+    def eltmax_input_grad(self, x, y, grad, input_grad, float scale_targets=0):
+        cdef int64_t count = same((x, y, grad, input_grad))
+        cdef Floats a = data(x), b = data(y), c = data(grad), d = data(input_grad)
         with nogil:
-            self.k.eltmax_input_grad(count, a, b, c, d, st)
+            self.k.eltmax_input_grad(count, a, b, c, d, scale_targets)
 
     # -- weights and whole arrays
 
-    def update(self, weights, increments, grad, float momentum, float rate, float decay):
-        same((weights, increments) if grad is None else (weights, increments, grad))
-        cdef int64_t count = weights.size
-        cdef Floats w = data(weights), v = data(increments), g = NULL
-        if grad is not None:
-            g = data(grad)
+    def update(self, weights, increments, grad, *, rates):
+        cdef float momentum, rate, decay
+        momentum, rate, decay = rates
+        cdef int64_t count = same((weights, increments, weights if grad is None else grad))
+        cdef Floats w = data(weights), v = data(increments), g = NULL if grad is None else data(grad)
         with nogil:
             self.k.update(count, w, v, g, momentum, rate, decay)
 
@@ -310,7 +299,7 @@ cdef class KernelSet:
         cdef Floats a = data(x)
         cdef double total
         with nogil:
-            total = self.k.sum_magnitude(count, a)
+            done(self.k.sum_magnitude(count, a, &total))
         return total / count if count else 0.0
 
     def all_finite(self, x):
@@ -323,21 +312,47 @@ cdef class KernelSet:
 
     # -- image
 
-    def blur(self, images, out, taps, float st):
+    def blur(self, images, out, float scale_targets=0, *, taps):
         same((images, out))
-        cdef int C = images.shape[0], H = images.shape[1], W = images.shape[2], N = images.shape[3]
-        filter_ = np.asarray(taps, np.float32)
-        cdef int size = filter_.size, ok
-        cdef Floats a = data(images), b = data(out), t = data(filter_)
+        cdef ImageShape s
+        s.C, s.H, s.W, s.N = images.shape
+        line = np.asarray(taps, np.float32)
+        cdef int size = line.size
+        cdef Floats a = data(images), b = data(out), t = data(line)
         with nogil:
-            ok = self.k.blur(C, H, W, N, a, b, t, size, st)
-        done(ok)
+            done(self.k.blur(&s, a, b, t, size, scale_targets))
 
     def resize(self, images, out, double scale):
-        cdef int C = images.shape[0], H = images.shape[1], W = images.shape[2], N = images.shape[3]
-        cdef int Ty = out.shape[1], Tx = out.shape[2]
-        if out.shape[0] != C or out.shape[3] != N:
+        cdef ImageShape s
+        s.C, s.H, s.W, s.N = images.shape
+        s.Oy, s.Ox = out.shape[1:3]
+        if out.shape[0] != s.C or out.shape[3] != s.N:
             raise ValueError(f"images {images.shape} and output {out.shape} do not fit")
         cdef Floats a = data(images), b = data(out)
         with nogil:
-            self.k.resize(C, H, W, Ty, Tx, N, a, b, scale)
+            self.k.resize(&s, a, b, scale)
+
+    def pack_images(self, const uint8_t[:, :, :, :] pixels, crops, float[:, :, :, ::1] out):
+        # Threads share the rows y: one row of all pictures fits the cache, and writes run along the cases.
+        cdef const int64_t[::1] tops = np.ascontiguousarray(crops.tops, np.int64)
+        cdef const int64_t[::1] lefts = np.ascontiguousarray(crops.lefts, np.int64)
+        cdef const uint8_t[::1] flips = np.ascontiguousarray(crops.flips, np.uint8)
+        cdef const float[:, :, ::1] mean = np.ascontiguousarray(crops.mean, np.float32)
+        cdef const float[:, ::1] shifts = np.ascontiguousarray(crops.shifts, np.float32)
+        cdef float gain = crops.gain
+        cdef Py_ssize_t C = out.shape[0], S = out.shape[1], N = out.shape[3]
+        cdef Py_ssize_t c, y, x, n, column
+        for n in range(N):
+            if tops[n] < 0 or lefts[n] < 0 or tops[n] + S > pixels.shape[1] or lefts[n] + S > pixels.shape[2]:
+                size = f"{pixels.shape[1]}x{pixels.shape[2]}"
+                raise ValueError(f"crop {tops[n]}, {lefts[n]} of side {S} leaves a picture of {size}")
+        if pixels.shape[0] < N or pixels.shape[3] < C or mean.shape[0] != C or mean.shape[1] != S or shifts.shape[0] < N:
+            raise ValueError("pictures, mean and output do not fit each other")
+        for y in prange(S, nogil=True, schedule="static", num_threads=self.threads):
+            for c in range(C):
+                for x in range(S):
+                    for n in range(N):
+                        column = S - 1 - x if flips[n] else x
+                        out[c, y, x, n] = (
+                            pixels[n, tops[n] + y, lefts[n] + column, c] - mean[c, y, x] + shifts[n, c]
+                        ) * gain

@@ -1,4 +1,4 @@
-"""The compiled parts, loaded so that threads with nothing to do soon sleep.
+"""The compiled kernels, loaded so that threads with nothing to do soon sleep.
 
 GNU OpenMP's threads spin for milliseconds while they wait for each other. On a machine with other work that keeps the very
 thread they wait for off the processor: steps of a small net then take up to thirty times as long. 1,000 turns, some
@@ -17,7 +17,7 @@ _TURNS = "GOMP_SPINCOUNT"
 
 @contextmanager
 def _short_waits() -> Iterator[None]:
-    """Limits the waiting of an OpenMP that is loaded inside: it reads the limit then, once."""
+    """Limit the waiting of an OpenMP that is loaded inside: it reads the limit then, once."""
     if _TURNS in os.environ or "OMP_WAIT_POLICY" in os.environ:
         yield
         return
@@ -29,7 +29,6 @@ def _short_waits() -> Iterator[None]:
 
 
 with _short_waits():
-    from convnet.backends.cpu._kernels import KernelSet
-    from convnet.backends.cpu._pack import pack
+    from convnet.backends.cpu._kernels import KernelOps
 
-__all__ = ["KernelSet", "pack"]
+__all__ = ["KernelOps"]

@@ -1,15 +1,6 @@
-/* The kernels for one instruction set: vectors of VW floats, tiles of MR filters by NV vectors of cases. */
-#include "kernels.h"
+/* The kernels for processors with AVX2 and FMA. */
+#define ISA avx2
 #define VW 8
 #define MR 6
 #define NV 2
-#include "vector.h"
-#include "conv.c"
-#include "pool.c"
-#include "norm.c"
-#include "neuron.c"
-#include "weights.c"
-#include "image.c"
-#define ISA_NAME "avx2"
-#define ISA_TABLE convnet_kernels_avx2
-#include "table.h"
+#include "isa.h"

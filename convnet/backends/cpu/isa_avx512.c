@@ -1,15 +1,6 @@
-/* The kernels for one instruction set: vectors of VW floats, tiles of MR filters by NV vectors of cases. */
-#include "kernels.h"
+/* The kernels for processors with AVX-512. */
+#define ISA avx512
 #define VW 16
 #define MR 8
 #define NV 2
-#include "vector.h"
-#include "conv.c"
-#include "pool.c"
-#include "norm.c"
-#include "neuron.c"
-#include "weights.c"
-#include "image.c"
-#define ISA_NAME "avx512"
-#define ISA_TABLE convnet_kernels_avx512
-#include "table.h"
+#include "isa.h"

@@ -1,110 +1,101 @@
 /* Neurons, softmax, dropout and elementwise ops (numerics sections 5, 6, 7 and 10).
  *
- * One loop per function over all values, vectorised and shared among threads. Stands for 2012's kEltwise* kernels and
+ * One loop per function over all values, vectorised and shared among threads. Replaces 2012's kEltwise* kernels and
  * the functors of neuron.cuh.
  */
 
 #define EACH _Pragma("omp parallel for simd schedule(static)") for (int64_t i = 0; i < count; i++)
 
-static void neuron_forward(int kind, float a, float b, int64_t count, const float *x, float *out) {
-    switch (kind) {
-    case IDENT: EACH out[i] = x[i]; break;
-    case LOGISTIC: EACH out[i] = 1.0f / (1.0f + fast_exp(-x[i])); break;
-    case RELU: EACH out[i] = x[i] < 0.0f ? 0.0f : x[i]; break;
-    case BRELU: EACH out[i] = x[i] < 0.0f ? 0.0f : (x[i] > a ? a : x[i]); break;
-    case ABS: EACH out[i] = fabsf(x[i]); break;
-    case TANH: EACH out[i] = a * (2.0f / (1.0f + fast_exp(-2.0f * b * x[i])) - 1.0f); break;
-    case DRELU: EACH out[i] = x[i] - a * (2.0f / (1.0f + fast_exp(-2.0f * x[i] / a)) - 1.0f); break;
-    case SOFTRELU: EACH out[i] = x[i] > 4.0f ? x[i] : log1pf(expf(x[i])); break;
-    case SQUARE: EACH out[i] = x[i] * x[i]; break;
-    case SQRT: EACH out[i] = sqrtf(x[i]); break;
-    case LINEAR: EACH out[i] = a * x[i] + b; break;
-    case LOG: EACH out[i] = logf(a + x[i]); break;
-    }
-}
+static inline float unit_tanh(float x, float a) { return 2.0f / (1.0f + fast_exp(-2.0f * x / a)) - 1.0f; }
 
-/* g times the derivative: from the input x or the output y, whichever the type uses. */
-static inline float neuron_slope(int kind, float a, float b, float x, float y) {
-    switch (kind) {
-    case LOGISTIC: return y * (1.0f - y);
-    case RELU: return y > 0.0f ? 1.0f : 0.0f;
-    case BRELU: return y > 0.0f && y < a ? 1.0f : 0.0f;
-    case ABS: return x > 0.0f ? 1.0f : -1.0f;
-    case TANH: return b * (a - y * y / a);
-    case DRELU: {
-        float t = 2.0f / (1.0f + fast_exp(-2.0f * x / a)) - 1.0f;
-        return t * t;
-    }
-    case SOFTRELU: return x > 4.0f ? 1.0f : 1.0f / (1.0f + fast_exp(-x));
-    case SQUARE: return 2.0f * x;
-    case SQRT: return 0.5f / y;
-    case LINEAR: return a;
-    case LOG: return 1.0f / (a + x);
-    default: return 1.0f;
-    }
-}
+static inline float squared(float x) { return x * x; }
 
-#define SLOPE(kind)                                                                                  \
-    case kind:                                                                                       \
-        if (st == 0.0f)                                                                              \
-            EACH into[i] = grad[i] * neuron_slope(kind, a, b, x[i], y[i]);                           \
-        else                                                                                         \
-            EACH into[i] = st * into[i] + grad[i] * neuron_slope(kind, a, b, x[i], y[i]);            \
+/* Every neuron: its kind, f(x), and f' from the input x or the output y, whichever the type uses. The order is that of
+ * NEURONS in convnet/backends/arguments.py. */
+#define NEURONS(X)                                                                              \
+    X(IDENT, x, 1.0f)                                                                           \
+    X(LOGISTIC, 1.0f / (1.0f + fast_exp(-x)), y * (1.0f - y))                                   \
+    X(RELU, x < 0.0f ? 0.0f : x, y > 0.0f ? 1.0f : 0.0f)                                        \
+    X(BRELU, x < 0.0f ? 0.0f : (x > a ? a : x), y > 0.0f && y < a ? 1.0f : 0.0f)                \
+    X(ABS, fabsf(x), x > 0.0f ? 1.0f : -1.0f)                                                   \
+    X(TANH, a * (2.0f / (1.0f + fast_exp(-2.0f * b * x)) - 1.0f), b * (a - y * y / a))          \
+    X(DRELU, x - a * unit_tanh(x, a), squared(unit_tanh(x, a)))                                 \
+    X(SOFTRELU, x > 4.0f ? x : log1pf(expf(x)), x > 4.0f ? 1.0f : 1.0f / (1.0f + fast_exp(-x))) \
+    X(SQUARE, x * x, 2.0f * x)                                                                  \
+    X(SQRT, sqrtf(x), 0.5f / y)                                                                 \
+    X(LINEAR, a * x + b, a)                                                                     \
+    X(LOG, logf(a + x), 1.0f / (a + x))
+
+#define NAME(kind, value, slope) kind,
+enum Neuron { NEURONS(NAME) };
+
+#define FORWARD(kind, value, slope) \
+    case kind:                      \
+        EACH {                      \
+            const float x = xs[i];  \
+            out[i] = value;         \
+        }                           \
         break;
 
-static void neuron_input_grad(int kind, float a, float b, int64_t count, const float *x, const float *y, const float *grad,
-                              float *into, float st) {
-    switch (kind) {
-        SLOPE(IDENT)
-        SLOPE(LOGISTIC)
-        SLOPE(RELU)
-        SLOPE(BRELU)
-        SLOPE(ABS)
-        SLOPE(TANH)
-        SLOPE(DRELU)
-        SLOPE(SOFTRELU)
-        SLOPE(SQUARE)
-        SLOPE(SQRT)
-        SLOPE(LINEAR)
-        SLOPE(LOG)
-    }
+#define BACKWARD(kind, value, slope)                                              \
+    case kind:                                                                    \
+        if (st == 0.0f)                                                           \
+            EACH { READ input_grad[i] = grad[i] * (slope); }                      \
+        else                                                                      \
+            EACH { READ input_grad[i] = st * input_grad[i] + grad[i] * (slope); } \
+        break;
+#define READ                          \
+    const float x = xs[i], y = ys[i]; \
+    (void)x, (void)y; /* few read both */
+
+static void neuron_forward(const Activation *f, int64_t count, const float *xs, float *out) {
+    const float a = f->a, b = f->b;
+    switch (f->kind) { NEURONS(FORWARD) }
 }
 
-static int softmax_forward(int rows, int N, const float *x, float *out) {
+static void neuron_input_grad(const Activation *f, int64_t count, const float *xs, const float *ys, const float *grad,
+                              float *input_grad, float st) {
+    const float a = f->a, b = f->b;
+    switch (f->kind) { NEURONS(BACKWARD) }
+}
+
+static void softmax_forward(int rows, int N, const float *x, float *out) {
 #pragma omp parallel for schedule(static)
     for (int b = 0; b < case_blocks(N); b++) {
         const int n0 = b * BLOCK, cases = cases_at(N, n0);
-        float most[BLOCK], sum[BLOCK] = {0};
-        for (int n = 0; n < cases; n++) most[n] = x[n0 + n];
+        float largest[BLOCK], sum[BLOCK] = {0};
+
+        /* The largest value of each case keeps the exponentials finite. */
+        for (int n = 0; n < cases; n++) largest[n] = x[n0 + n];
         for (int j = 1; j < rows; j++)
-            for (int n = 0; n < cases; n++) most[n] = MAX(most[n], x[(size_t)j * N + n0 + n]);
+            for (int n = 0; n < cases; n++) largest[n] = MAX(largest[n], x[(size_t)j * N + n0 + n]);
+
+        /* Exponentials and their sums, then the quotients. */
         for (int j = 0; j < rows; j++)
             SIMD for (int n = 0; n < cases; n++) {
-                float e = fast_exp(x[(size_t)j * N + n0 + n] - most[n]);
+                float e = fast_exp(x[(size_t)j * N + n0 + n] - largest[n]);
                 out[(size_t)j * N + n0 + n] = e;
                 sum[n] += e;
             }
         for (int j = 0; j < rows; j++)
             for (int n = 0; n < cases; n++) out[(size_t)j * N + n0 + n] /= sum[n];
     }
-    return 1;
 }
 
-static int softmax_input_grad(int rows, int N, const float *y, const float *grad, float *into, float st) {
+static void softmax_input_grad(int rows, int N, const float *y, const float *grad, float *input_grad, float st) {
 #pragma omp parallel for schedule(static)
     for (int b = 0; b < case_blocks(N); b++) {
         const int n0 = b * BLOCK, cases = cases_at(N, n0);
-        float sum[BLOCK] = {0};
+        float sum[BLOCK] = {0}; /* of grad * y */
         for (int j = 0; j < rows; j++)
             for (int n = 0; n < cases; n++) sum[n] += grad[(size_t)j * N + n0 + n] * y[(size_t)j * N + n0 + n];
         for (int j = 0; j < rows; j++)
             for (int n = 0; n < cases; n++) {
                 size_t at = (size_t)j * N + n0 + n;
                 float result = y[at] * (grad[at] - sum[n]);
-                into[at] = st == 0.0f ? result : st * into[at] + result;
+                input_grad[at] = st == 0.0f ? result : st * input_grad[at] + result;
             }
     }
-    return 1;
 }
 
 static void dropout(int64_t count, const float *x, float *out, float keep, float gain, const uint32_t key[4], float st) {
@@ -156,9 +147,9 @@ static void sum_rows(int64_t rows, int64_t columns, const float *x, float *out, 
 
 static void eltmax_forward(int64_t count, const float *x, float *out) { EACH out[i] = x[i] > out[i] || x[i] != x[i] ? x[i] : out[i]; }
 
-static void eltmax_input_grad(int64_t count, const float *x, const float *y, const float *grad, float *into, float st) {
+static void eltmax_input_grad(int64_t count, const float *x, const float *y, const float *grad, float *input_grad, float st) {
     if (st == 0.0f)
-        EACH into[i] = x[i] == y[i] ? grad[i] : 0.0f;
+        EACH input_grad[i] = x[i] == y[i] ? grad[i] : 0.0f;
     else
-        EACH into[i] = st * into[i] + (x[i] == y[i] ? grad[i] : 0.0f);
+        EACH input_grad[i] = st * input_grad[i] + (x[i] == y[i] ? grad[i] : 0.0f);
 }

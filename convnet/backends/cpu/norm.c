@@ -1,23 +1,19 @@
 /* Normalisation across maps (cmrnorm) and within them (rnorm, cnorm); numerics section 9.
  *
  *   d = min_div + scale * sum of squares in the window,  out = x * d^-power
- *   into = g * d^-power + x * sum over the windows that hold this place of u,  u = -2 * power * scale * g * out / d
+ *   input_grad = g * d^-power + x * sum over the windows that hold this place of u,  u = -2 * power * scale * g * out / d
  *
  * Nothing is saved between forward and backward: d is made again from x. Across maps a thread takes CHUNK neighbouring
- * values of every channel's plane; within maps, one map of LANES cases; both stay in its cache. Stands for 2012's
+ * values of every channel's plane; within maps, one map of LANES cases; both stay in its cache. Replaces 2012's
  * kFCNorm, kFRNormUndo, kCNorm2, kRNormUndo2 and kRNormUndoPrelims.
  */
 #define CHUNK 128
 #define LANES 32
 
-typedef struct {
-    int first, last;
-} Window;
-
 /* Channels that the denominator of channel c sums; with ``back``, channels whose denominators sum channel c. */
-static inline Window channels_at(const NormShape *s, int c, int back) {
+static inline Range channels_at(const NormShape *s, int c, int back) {
     int first = s->blocked ? c / s->size * s->size : c - (back ? s->size - 1 - s->size / 2 : s->size / 2);
-    return (Window){MAX(first, 0), MIN(first + s->size, s->C)};
+    return (Range){MAX(first, 0), MIN(first + s->size, s->C)};
 }
 
 static inline void prefetch_row(const float *row, int count) {
@@ -25,8 +21,8 @@ static inline void prefetch_row(const float *row, int count) {
 }
 
 /* d of channel c at ``count`` neighbouring places; x[channel] lies ``plane`` apart. */
-static inline void cross_denominator(const NormShape *s, const float *x, size_t plane, int c, int count, float *RESTRICT d) {
-    Window w = channels_at(s, c, 0);
+static inline void chunk_denominator(const NormShape *s, const float *x, size_t plane, int c, int count, float *RESTRICT d) {
+    Range w = channels_at(s, c, 0);
     for (int n = 0; n < count; n++) d[n] = 0.0f;
     for (int j = w.first; j < w.last; j++) {
         const float *row = x + j * plane;
@@ -35,12 +31,12 @@ static inline void cross_denominator(const NormShape *s, const float *x, size_t 
     SIMD for (int n = 0; n < count; n++) d[n] = s->min_div + s->scale * d[n];
 }
 
-static void cross_forward(const NormShape *s, const float *x, size_t plane, int count, float *out) {
+static void chunk_forward(const NormShape *s, const float *x, size_t plane, int count, float *out) {
     float d[CHUNK], factor[CHUNK];
     for (int c = 0; c < s->C; c++) {
         const int ahead = c + s->size;
         if (ahead < s->C) prefetch_row(x + ahead * plane, count);
-        cross_denominator(s, x, plane, c, count, d);
+        chunk_denominator(s, x, plane, c, count, d);
         inverse_power(d, s->power, count, factor);
         const float *row = x + c * plane;
         float *to = out + c * plane;
@@ -49,15 +45,17 @@ static void cross_forward(const NormShape *s, const float *x, size_t plane, int 
 }
 
 /* ``buffer`` holds u and the direct term of every channel: 2 * C * CHUNK floats. */
-static void cross_backward(const NormShape *s, const float *x, const float *grad, size_t plane, int count, float *buffer,
-                           float *into) {
+static void chunk_grad(const NormShape *s, const float *x, const float *grad, size_t plane, int count, float *buffer,
+                           float *input_grad) {
     float d[CHUNK], factor[CHUNK];
     float *u = buffer, *direct = buffer + (size_t)s->C * CHUNK;
     const float twice = -2.0f * s->power * s->scale;
+
+    /* d of every channel gives its direct term, g * d^-power, and its u. */
     for (int c = 0; c < s->C; c++) {
         const int ahead = c + s->size;
         if (ahead < s->C) prefetch_row(x + ahead * plane, count), prefetch_row(grad + ahead * plane, count);
-        cross_denominator(s, x, plane, c, count, d);
+        chunk_denominator(s, x, plane, c, count, d);
         inverse_power(d, s->power, count, factor);
         const float *row = x + c * plane, *g = grad + c * plane;
         float *RESTRICT to_u = u + (size_t)c * CHUNK, *RESTRICT to_direct = direct + (size_t)c * CHUNK;
@@ -66,42 +64,40 @@ static void cross_backward(const NormShape *s, const float *x, const float *grad
             to_u[n] = twice * to_direct[n] * row[n] / d[n];
         }
     }
+
+    /* Sum u over the channels whose windows hold c. */
     for (int c = 0; c < s->C; c++) {
-        Window w = channels_at(s, c, 1);
+        Range w = channels_at(s, c, 1);
         for (int n = 0; n < count; n++) d[n] = 0.0f;
         for (int j = w.first; j < w.last; j++)
             SIMD for (int n = 0; n < count; n++) d[n] += u[(size_t)j * CHUNK + n];
-        const float *row = x + c * plane, *RESTRICT own = direct + (size_t)c * CHUNK;
-        float *to = into + c * plane;
+        const float *row = x + c * plane, *RESTRICT term = direct + (size_t)c * CHUNK;
+        float *to = input_grad + c * plane;
         if (s->st == 0.0f)
-            SIMD for (int n = 0; n < count; n++) to[n] = own[n] + row[n] * d[n];
+            SIMD for (int n = 0; n < count; n++) to[n] = term[n] + row[n] * d[n];
         else
-            SIMD for (int n = 0; n < count; n++) to[n] = s->st * to[n] + own[n] + row[n] * d[n];
+            SIMD for (int n = 0; n < count; n++) to[n] = s->st * to[n] + term[n] + row[n] * d[n];
     }
 }
 
-static int cmrnorm_forward(const NormShape *s, const float *images, float *out) {
+static int achunk_forward(const NormShape *s, const float *images, float *out) {
     const int64_t plane = (int64_t)s->H * s->W * s->N;
 #pragma omp parallel for schedule(static)
-    for (int64_t at = 0; at < plane; at += CHUNK) cross_forward(s, images + at, plane, MIN(CHUNK, plane - at), out + at);
+    for (int64_t at = 0; at < plane; at += CHUNK) chunk_forward(s, images + at, plane, MIN(CHUNK, plane - at), out + at);
     return 1;
 }
 
-static int cmrnorm_input_grad(const NormShape *s, const float *images, const float *grad, float *into) {
+static int across_input_grad(const NormShape *s, const float *images, const float *grad, float *input_grad) {
     const int64_t plane = (int64_t)s->H * s->W * s->N;
     int failed = 0;
-#pragma omp parallel
+#pragma omp parallel reduction(| : failed)
     {
         float *buffer = scratch((size_t)s->C * CHUNK * 2);
-        if (!buffer) {
-#pragma omp atomic write
-            failed = 1;
-        }
-#pragma omp barrier
-        if (!failed)
+        failed = !buffer;
 #pragma omp for schedule(static) nowait
-            for (int64_t at = 0; at < plane; at += CHUNK)
-                cross_backward(s, images + at, grad + at, plane, MIN(CHUNK, plane - at), buffer, into + at);
+        for (int64_t at = 0; at < plane; at += CHUNK)
+            if (buffer)
+                chunk_grad(s, images + at, grad + at, plane, MIN(CHUNK, plane - at), buffer, input_grad + at);
         free(buffer);
     }
     return !failed;
@@ -149,11 +145,11 @@ typedef struct {
     float *x, *m, *d, *a, *b, *half;
 } Maps;
 
-static void map_denominators(const NormShape *s, int around_mean, const float *images, int cases, Maps *w) {
+static void map_denominators(const NormShape *s, const float *images, int cases, Maps *w) {
     const size_t pixels = (size_t)s->H * s->W, values = pixels * LANES;
     for (size_t p = 0; p < pixels; p++) load_lanes(w->x + p * LANES, images + p * s->N, cases);
-    if (around_mean) subtract_mean(s, w->x, w->half, w->a, w->m);
-    const float *m = around_mean ? w->m : w->x;
+    if (s->kind == CNORM) subtract_mean(s, w->x, w->half, w->a, w->m);
+    const float *m = s->kind == CNORM ? w->m : w->x;
     SIMD for (size_t i = 0; i < values; i++) w->a[i] = m[i] * m[i];
     box_sum(s, w->a, s->size / 2, w->half, w->d);
     SIMD for (size_t i = 0; i < values; i++) w->d[i] = s->min_div + s->scale * w->d[i];
@@ -168,9 +164,11 @@ static void map_forward(const NormShape *s, int cases, Maps *w, float *out) {
     }
 }
 
-static void map_grad(const NormShape *s, int around_mean, const float *grad, int cases, Maps *w, float *into) {
+static void map_grad(const NormShape *s, const float *grad, int cases, Maps *w, float *input_grad) {
     const size_t pixels = (size_t)s->H * s->W;
-    const float twice = -2.0f * s->power * s->scale, *m = around_mean ? w->m : w->x;
+    const float twice = -2.0f * s->power * s->scale, *m = s->kind == CNORM ? w->m : w->x;
+
+    /* The direct term, g * d^-power, into a; u into b. */
     for (size_t p = 0; p < pixels; p++) {
         float g[LANES], factor[LANES];
         const size_t at = p * LANES;
@@ -181,50 +179,48 @@ static void map_grad(const NormShape *s, int around_mean, const float *grad, int
             w->b[at + n] = twice * w->a[at + n] * w->x[at + n] / w->d[at + n];
         }
     }
+
+    /* Sum u over the windows that hold each pixel; d is not read any more. */
     box_sum(s, w->b, s->size - 1 - s->size / 2, w->half, w->d);
     for (size_t p = 0; p < pixels; p++)
         for (int n = 0; n < cases; n++) {
             size_t at = p * LANES + n;
-            float result = w->a[at] + m[at] * w->d[at], *to = into + p * s->N + n;
+            float result = w->a[at] + m[at] * w->d[at], *to = input_grad + p * s->N + n;
             *to = s->st == 0.0f ? result : s->st * *to + result;
         }
 }
 
-static int maps_all(const NormShape *s, int around_mean, const float *images, const float *grad, float *out) {
+/* Forward without ``grad``, else backward. */
+static int within(const NormShape *s, const float *images, const float *grad, float *out) {
     const size_t plane = (size_t)s->H * s->W * s->N, values = (size_t)s->H * s->W * LANES;
     const int blocks = (s->N + LANES - 1) / LANES;
     int failed = 0;
-#pragma omp parallel
+#pragma omp parallel reduction(| : failed)
     {
         float *memory = scratch(6 * values);
-        if (!memory) {
-#pragma omp atomic write
-            failed = 1;
-        }
-#pragma omp barrier
-        if (!failed) {
-            Maps w = {memory, memory + values, memory + 2 * values, memory + 3 * values, memory + 4 * values, memory + 5 * values};
+        failed = !memory;
+        Maps w = {memory, memory + values, memory + 2 * values, memory + 3 * values, memory + 4 * values, memory + 5 * values};
 #pragma omp for collapse(2) schedule(static) nowait
-            for (int c = 0; c < s->C; c++)
-                for (int b = 0; b < blocks; b++) {
-                    const size_t at = c * plane + (size_t)b * LANES;
-                    const int cases = MIN(LANES, s->N - b * LANES);
-                    map_denominators(s, around_mean, images + at, cases, &w);
-                    if (grad)
-                        map_grad(s, around_mean, grad + at, cases, &w, out + at);
-                    else
-                        map_forward(s, cases, &w, out + at);
-                }
-        }
+        for (int c = 0; c < s->C; c++)
+            for (int b = 0; b < blocks; b++) {
+                if (!memory) continue;
+                const size_t at = c * plane + (size_t)b * LANES; /* [c, 0, 0, b*LANES] */
+                const int cases = MIN(LANES, s->N - b * LANES);
+                map_denominators(s, images + at, cases, &w);
+                if (grad)
+                    map_grad(s, grad + at, cases, &w, out + at);
+                else
+                    map_forward(s, cases, &w, out + at);
+            }
         free(memory);
     }
     return !failed;
 }
 
-static int rnorm_forward(const NormShape *s, int around_mean, const float *images, float *out) {
-    return maps_all(s, around_mean, images, NULL, out);
+static int norm_forward(const NormShape *s, const float *images, float *out) {
+    return s->kind == CMRNORM ? achunk_forward(s, images, out) : within(s, images, NULL, out);
 }
 
-static int rnorm_input_grad(const NormShape *s, int around_mean, const float *images, const float *grad, float *into) {
-    return maps_all(s, around_mean, images, grad, into);
+static int norm_input_grad(const NormShape *s, const float *images, const float *grad, float *input_grad) {
+    return s->kind == CMRNORM ? across_input_grad(s, images, grad, input_grad) : within(s, images, grad, input_grad);
 }

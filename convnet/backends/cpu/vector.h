@@ -1,18 +1,10 @@
-/* Vectors of VW floats for the instruction set being compiled, and functions of whole arrays that compilers vectorise.
- *
- * An isa_*.c file defines ISA(name), VW, MR and NV before it includes this.
- */
+/* What the kernels share: vectors of VW floats for the instruction set being compiled, and functions of one value or of a
+ * few that compilers vectorise. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef _OPENMP
-#include <omp.h>
-#else
-static int omp_get_max_threads(void) { return 1; }
-static int omp_get_thread_num(void) { return 0; }
-#endif
 
 #define NR (NV * VW) /* columns of a tile */
 #define BLOCK 64     /* cases that loops over N handle at a time */
@@ -31,10 +23,9 @@ static inline float *scratch(size_t floats) {
     return posix_memalign(&memory, 64, (floats + 16) * sizeof(float)) ? NULL : (float *)memory;
 }
 
-/* e^x to 1 ulp or two: x = n log 2 + r, a polynomial for e^r, and n into the exponent. Zero where e^x is not normal. */
-static inline float fast_exp(float given) {
-    float x = given;
-    x = x < -87.3f ? -87.3f : (x > 88.7f ? 88.7f : x);
+/* e^y to 1 ulp or two: y = n log 2 + r, a polynomial for e^r, and n into the exponent. Zero where e^y is not normal. */
+static inline float fast_exp(float y) {
+    float x = y < -87.3f ? -87.3f : (y > 88.7f ? 88.7f : y);
     float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23 rounds to the nearest integer */
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -46,7 +37,7 @@ static inline float fast_exp(float given) {
     p = p * r * r + r + 1.0f;
     union { int32_t i; float f; } bits = {.i = ((int32_t)n + 127) << 23};
     float result = n > 127.0f ? p * 2.0f * 1.70141183e38f : p * bits.f;
-    return given < -87.3f ? 0.0f : result;
+    return y < -87.3f ? 0.0f : result;
 }
 
 /* log x for positive, normal x: mantissa in [sqrt(1/2), sqrt 2), a polynomial, and the exponent times log 2. */
@@ -81,7 +72,7 @@ static inline void inverse_power(const float *RESTRICT d, float power, int count
         SIMD for (int n = 0; n < count; n++) out[n] = fast_exp(-power * fast_log(d[n]));
 }
 
-/* Philox4x32-10; see convnet/philox.py. Writes the four words of one block. */
+/* Philox4x32-10; see convnet/backends/philox.py. Writes the four words of one block. */
 static inline void philox_block(uint32_t block, const uint32_t key[4], uint32_t out[4]) {
     uint32_t x0 = block, x1 = key[2], x2 = key[3], x3 = 0, k0 = key[0], k1 = key[1];
     for (int round = 0; round < 10; round++) {
@@ -101,3 +92,8 @@ static inline float philox_uniform(uint32_t word) { return (float)((word >> 8) +
 
 static inline int cases_at(int N, int n0) { return MIN(BLOCK, N - n0); }
 static inline int case_blocks(int N) { return (N + BLOCK - 1) / BLOCK; }
+
+/* Indices ``first`` to ``last`` - 1 along one axis. */
+typedef struct {
+    int first, last;
+} Range;

@@ -16,7 +16,7 @@ static void update(int64_t count, float *w, float *inc, const float *grad, float
 }
 
 /* Scale each column over K of w[outer, K, inner] to ``limit`` where it is longer; ``hard``: every column that is not zero. */
-static int limit_norm(int64_t outer, int64_t K, int64_t inner, float *w, float limit, int hard) {
+static void limit_norm(int64_t outer, int64_t K, int64_t inner, float *w, float limit, int hard) {
 #pragma omp parallel for collapse(2) schedule(static)
     for (int64_t o = 0; o < outer; o++)
         for (int64_t i = 0; i < inner; i++) {
@@ -28,25 +28,26 @@ static int limit_norm(int64_t outer, int64_t K, int64_t inner, float *w, float l
             const float factor = (float)(limit / norm);
             for (int64_t k = 0; k < K; k++) column[k * inner] *= factor;
         }
-    return 1;
 }
 
-static double sum_magnitude(int64_t count, const float *x) {
+/* sum = sum of |x|, chunk by chunk, so that it does not depend on the number of threads. */
+static int sum_magnitude(int64_t count, const float *x, double *sum) {
     const int64_t chunk = 1 << 16, chunks = (count + chunk - 1) / chunk;
-    double total = 0.0, *parts = malloc(sizeof(double) * (chunks ? chunks : 1));
-    if (!parts) return -1.0;
+    double *parts = malloc(sizeof(double) * MAX(chunks, 1));
+    if (!parts) return 0;
 #pragma omp parallel for schedule(static)
     for (int64_t c = 0; c < chunks; c++) {
         double sums[8] = {0};
         for (int64_t i = c * chunk; i < MIN((c + 1) * chunk, count); i++) sums[i & 7] += fabsf(x[i]);
         parts[c] = sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
     }
-    for (int64_t c = 0; c < chunks; c++) total += parts[c];
+    *sum = 0.0;
+    for (int64_t c = 0; c < chunks; c++) *sum += parts[c];
     free(parts);
-    return total;
+    return 1;
 }
 
-/* x - x is NaN for infinities and NaN, zero for everything else. */
+/* Infinities and NaN are the numbers whose exponent is all ones. */
 static int all_finite(int64_t count, const float *x) {
     int bad = 0;
 #pragma omp parallel for reduction(| : bad) schedule(static)

@@ -35,9 +35,8 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        self._sources = {}
+        self._sources, self._integers, self._inverse, self._cached_floats = {}, {}, {}, {}
         self._step: DeviceArray | None = None
-        self._integers, self._inverse, self._held_floats = {}, {}, {}
 
     def prepare(self, run: Callable[[Backend], None]) -> None:
         if self.device.capability:
@@ -55,8 +54,8 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
             self.count_step(0)
         self.now = self._step
         try:
-            with self.device.capturing() as held:
-                yield held
+            with self.device.capturing() as captured:
+                yield captured
         finally:
             self.now = None
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convnet.backends.arguments import Rates
 from convnet.backends.base import Backend
-from convnet.backends.cuda.array import DeviceArray
+from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.launch import Launcher
 
 _FLOAT = 4
@@ -16,49 +17,51 @@ _FLOAT = 4
 class FcOps(Launcher, Backend):
     """fc_* with w[f, k]; in blocks, w[:, k] holds the weights of k's own block of outputs. tree_*."""
 
-    _integers: dict[tuple[int, ...], DeviceArray]
+    _integers: dict[tuple[int, ...], Array]
 
-    def fc_forward(self, x, weights, out, scale_targets=0.0, scale_output=1.0, *, parts=1):
+    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
         K, F, N = len(x) // parts, len(out) // parts, x.shape[1]
         for p in range(parts):
             w, xp, op = weights.pointer + p * K * _FLOAT, x.pointer + p * K * N * _FLOAT, out.pointer + p * F * N * _FLOAT
-            self.device.gemm(w, xp, op, F, N, K, len(x), N, N, False, False, scale_output, scale_targets)
+            self.device.gemm(w, xp, op, F, N, K, len(x), N, N, False, False, 1.0, scale_targets)
 
-    def fc_input_grad(self, grad, weights, into, scale_targets=0.0, scale_output=1.0, *, parts=1):
-        K, F, N = len(into) // parts, len(grad) // parts, grad.shape[1]
+    def fc_input_grad(
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
+    ) -> None:
+        K, F, N = len(input_grad) // parts, len(grad) // parts, grad.shape[1]
         for p in range(parts):
-            w, gp, ip = (
-                weights.pointer + p * K * _FLOAT,
-                grad.pointer + p * F * N * _FLOAT,
-                into.pointer + p * K * N * _FLOAT,
-            )
-            self.device.gemm(w, gp, ip, K, N, F, len(into), N, N, True, False, scale_output, scale_targets)
+            w, gp = weights.pointer + p * K * _FLOAT, grad.pointer + p * F * N * _FLOAT
+            ip = input_grad.pointer + p * K * N * _FLOAT
+            self.device.gemm(w, gp, ip, K, N, F, len(input_grad), N, N, True, False, 1.0, scale_targets)
 
-    def fc_weight_grad(self, x, grad, into, scale_targets=0.0, scale_output=1.0, *, parts=1):
+    def fc_weight_grad(
+        self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1
+    ) -> None:
         K, F, N = len(x) // parts, len(grad) // parts, x.shape[1]
         for p in range(parts):
-            gp, xp, ip = grad.pointer + p * F * N * _FLOAT, x.pointer + p * K * N * _FLOAT, into.pointer + p * K * _FLOAT
-            self.device.gemm(gp, xp, ip, F, K, N, N, N, len(x), False, True, scale_output, scale_targets)
+            gp, xp = grad.pointer + p * F * N * _FLOAT, x.pointer + p * K * N * _FLOAT
+            wp = weight_grad.pointer + p * K * _FLOAT
+            self.device.gemm(gp, xp, wp, F, K, N, N, N, len(x), False, True, scale_output, scale_targets)
 
-    def tree_forward(self, offsets, effective, parents, top_down):
+    def tree_forward(self, offsets: Array, effective: Array, parents: Sequence[int], top_down: Sequence[int]) -> None:
         nodes, columns = offsets.shape
-        self.each(
-            "weights", "tree_forward", columns, offsets, effective, self._held(parents), self._held(top_down), nodes, columns
-        )
+        args = (offsets, effective, self._on_device(parents), self._on_device(top_down), nodes, columns)
+        self.each("weights", "tree_forward", columns, *args)
 
-    def tree_backward(self, grad, parents, top_down, leaves):
+    def tree_backward(self, grad: Array, parents: Sequence[int], top_down: Sequence[int], leaves: int) -> None:
         nodes, columns = grad.shape
-        self.each(
-            "weights", "tree_backward", columns, grad, self._held(parents), self._held(top_down), nodes, leaves, columns
-        )
+        args = (grad, self._on_device(parents), self._on_device(top_down), nodes, leaves, columns)
+        self.each("weights", "tree_backward", columns, *args)
 
-    def tree_update(self, weights, increments, grad, leaves_below, momentum, rate, decay):
+    def tree_update(
+        self, weights: Array, increments: Array, grad: Array, *, leaves_below: Sequence[int], rates: Rates
+    ) -> None:
         columns = weights.shape[1]
-        args = (weights, increments, grad, self._held(leaves_below), columns, weights.size, momentum, rate, decay)
+        args = (weights, increments, grad, self._on_device(leaves_below), columns, weights.size, *rates)
         self.each("weights", "tree_update", weights.size, *args)
 
-    def _held(self, numbers: Sequence[int]) -> DeviceArray:
-        """Integers on the device, copied once."""
+    def _on_device(self, numbers: Sequence[int]) -> Array:
+        """Return integers on the device, copied once."""
         key = tuple(int(number) for number in numbers)
         if key not in self._integers:
             self._integers[key] = self.device.upload(np.asarray(key, np.int32))

@@ -55,4 +55,5 @@ def blocks_for(count: int, threads: int = THREADS) -> int:
 
 
 def ceil_div(a: int, b: int) -> int:
+    """Return a / b, rounded up."""
     return -(-a // b)

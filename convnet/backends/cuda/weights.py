@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+from convnet.backends.arguments import Rates
 from convnet.backends.base import Backend
+from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.launch import THREADS, Launcher, ceil_div
 
 _LANES, _MOST_THREADS = 32, 1024  # columns and threads of a block that limits them
@@ -13,22 +15,24 @@ _LANES, _MOST_THREADS = 32, 1024  # columns and threads of a block that limits t
 class WeightOps(Launcher, Backend):
     """update, super_update, limit_norm, limit_contrast."""
 
-    def update(self, weights, increments, grad, momentum, rate, decay):
-        args = (weights, increments, grad, weights.size, int(grad is not None), momentum, rate, decay)
+    def update(self, weights: Array, increments: Array, grad: Array | None, *, rates: Rates) -> None:
+        args = (weights, increments, grad, weights.size, int(grad is not None), *rates)
         self.each("weights", "update", weights.size, *args)
 
-    def super_update(self, weights, increments, grad, mean, square, momentum, rate, decay, epsilon):
-        args = (weights, increments, grad, mean, square, weights.size, momentum, rate, decay, epsilon)
+    def super_update(
+        self, weights: Array, increments: Array, grad: Array, moments: tuple[Array, Array], *, rates: Rates, epsilon: float
+    ) -> None:
+        args = (weights, increments, grad, *moments, weights.size, *rates, epsilon)
         self.each("weights", "super_update", weights.size, *args)
 
-    def limit_norm(self, weights, limit, hard):
+    def limit_norm(self, weights: Array, limit: float, hard: bool) -> None:
         self._columns("limit_norm", weights, limit, int(hard))
 
-    def limit_contrast(self, weights, least, most):
-        self._columns("limit_contrast", weights, least, most if math.isfinite(most) else 3e38)
+    def limit_contrast(self, weights: Array, low: float, high: float) -> None:
+        self._columns("limit_contrast", weights, low, high if math.isfinite(high) else 3e38)
 
-    def _columns(self, kernel: str, weights, *limits: float) -> None:
-        """Blocks of one column of values that follow each other, or of columns beside each other."""
+    def _columns(self, kernel: str, weights: Array, *limits: float) -> None:
+        """Start blocks of one column whose values follow each other, or of columns beside each other."""
         outer, rows, inner = weights.shape
         lanes, threads = (1, THREADS) if inner == 1 else (_LANES, _MOST_THREADS)
         grid, tiles = (outer * ceil_div(inner, lanes),), {"THREADS": threads, "LANES": lanes}

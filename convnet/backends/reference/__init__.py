@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from convnet.backends.base import Backend
-from convnet.backends.reference.common import store
+from convnet.backends.reference.common import Array, store
 from convnet.backends.reference.conv import ConvOps
 from convnet.backends.reference.cost import CostOps
 from convnet.backends.reference.fc import FcOps
@@ -16,45 +18,11 @@ from convnet.backends.reference.pool import PoolOps
 from convnet.backends.reference.weights import WeightOps
 
 
-class HostMemory(Backend):
-    """Memory ops of the backends whose arrays are NumPy's."""
-
-    dtype: np.dtype = np.dtype(np.float32)
-
-    def empty(self, shape):
-        return np.empty(tuple(shape), self.dtype)
-
-    def upload(self, values):
-        array = self.empty(values.shape)
-        array[...] = values
-        return array
-
-    def copy_in(self, values, out):
-        out[...] = values
-
-    def download(self, array):
-        return np.array(array)
-
-    def copy_from(self, other, x, out):
-        out[...] = x if isinstance(other, HostMemory) else other.download(x)
-
-    def cost_vector(self, length):
-        return np.zeros(length, np.float64)
-
-    def connections(self, channels):
-        return np.asarray(channels, np.int32)
-
-    def fill(self, out, value):
-        out[...] = value
-
-    def all_finite(self, x):
-        return bool(np.isfinite(x).all())
-
-
-class Reference(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, WeightOps, HostMemory):
+class Reference(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, WeightOps):
     """NumPy ops. ``dtype`` is float32, or float64 where it judges other backends and gradients."""
 
     name = "reference"
+    dtype: np.dtype = np.dtype(np.float32)
 
     def __init__(self, dtype: type | str = np.float32) -> None:
         self.dtype = np.dtype(dtype)
@@ -62,11 +30,40 @@ class Reference(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, 
     def describe(self) -> str:
         return f"CPU (NumPy reference, {self.dtype})"
 
-    def add(self, x, out, scale_targets=0.0, scale_output=1.0):
+    def empty(self, shape: Sequence[int]) -> Array:
+        return np.empty(tuple(shape), self.dtype)
+
+    def upload(self, values: np.ndarray) -> Array:
+        array = self.empty(values.shape)
+        array[...] = values
+        return array
+
+    def copy_in(self, values: np.ndarray, out: Array) -> None:
+        out[...] = values
+
+    def download(self, array: Array) -> np.ndarray:
+        return np.array(array)
+
+    def copy_from(self, other: Backend, x: Array, out: Array) -> None:
+        out[...] = x if isinstance(other, Reference) else other.download(x)
+
+    def cost_vector(self, length: int) -> Array:
+        return np.zeros(length, np.float64)
+
+    def connections(self, channels: Sequence[int]) -> Array:
+        return np.asarray(channels, np.int32)
+
+    def fill(self, out: Array, value: float) -> None:
+        out[...] = value
+
+    def add(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
         store(out, x, scale_targets, scale_output)
 
-    def add_bias(self, out, biases):
+    def add_bias(self, out: Array, biases: Array) -> None:
         out += biases[:, None]
 
-    def sum_rows(self, x, out, scale_targets=0.0, scale_output=1.0):
+    def sum_rows(self, x: Array, out: Array, scale_targets: float = 0, scale_output: float = 1) -> None:
         store(out, x.sum(axis=1), scale_targets, scale_output)
+
+    def all_finite(self, x: Array) -> bool:
+        return bool(np.isfinite(x).all())

@@ -1,6 +1,7 @@
 """conv and local, tap by tap, straight from the formulas (numerics 2.4, 2.9, 2.10).
 
-Letters: C channels, S side of the image, N cases, F filters, M output side, k filter side, Cf channels of a group.
+Letters: C channels, H, W sides of the image, N cases, F filters, My, Mx sides of the output, k filter side, Cf channels
+of a group. Weights of rank 5, w[m, c, ky, kx, f], are local's; their einsum has the window's y and x beside c and f.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from convnet.backends.reference.common import store
+from convnet.backends.arguments import Geometry
+from convnet.backends.base import Backend
+from convnet.backends.reference.common import Array, store
 
 
 def _range(side: int, outputs: int, tap: int, padding: int, stride: int) -> tuple[slice, slice]:
-    """Windows for which a tap lies inside the image along one axis, and the pixels it lies on."""
+    """Return the windows for which a tap lies inside the image along one axis, and the pixels it lies on."""
     inside = [m for m in range(outputs) if 0 <= -padding + m * stride + tap < side]
     if not inside:
         return slice(0, 0), slice(0, 0)
@@ -22,84 +25,69 @@ def _range(side: int, outputs: int, tap: int, padding: int, stride: int) -> tupl
     return slice(first, last + 1), slice(start, start + (last - first) * stride + 1, stride)
 
 
-def _walk(
-    image: tuple[int, ...], out: tuple[int, ...], k: int, Cf: int, padding: int, stride: int, groups: int, conns
-) -> Iterator[tuple]:
-    """For each group and tap: (filters, channels, (ky, kx), windows y and x, pixels y and x)."""
-    _, H, W, _ = image
-    F, My, Mx, _ = out
+def _walk(images: Array, weights: Array, out: Array, geometry: Geometry) -> Iterator[tuple]:
+    """For each group and tap yield its place in the weights, its channels and pixels, and its part of the output."""
+    padding, stride, groups, conns = geometry
+    (_, H, W, _), (F, My, Mx, _), (Cf, k) = images.shape, out.shape, weights.shape[-4:-2]
     for q in range(groups):
-        filters = slice(q * F // groups, (q + 1) * F // groups)
+        f = slice(q * F // groups, (q + 1) * F // groups)
         channels = np.arange(q * Cf, (q + 1) * Cf) if conns is None else np.asarray(conns)[q * Cf : (q + 1) * Cf]
         for ky in range(k):
             my, y = _range(H, My, ky, padding, stride)
             for kx in range(k):
                 mx, x = _range(W, Mx, kx, padding, stride)
-                yield filters, channels, ky, kx, my, mx, y, x
+                window = (my, mx) if weights.ndim == 5 else ()
+                yield (*window, slice(None), ky, kx, f), channels, (slice(None), y, x), (f, my, mx)
 
 
-class ConvOps:
-    """conv_* and local_*. ``np.add.at`` because random connections may name a channel twice."""
+def _by_window(weights: Array, out: Array) -> tuple[Array, str]:
+    """Return the weights with local's windows as w[my, mx, c, ky, kx, f], and the axes of one tap in einsum's letters."""
+    if weights.ndim == 4:
+        return weights, "cf"
+    return weights.reshape(*out.shape[1:3], *weights.shape[1:]), "yxcf"
+
+
+class ConvOps(Backend):
+    """conv_*. ``np.add.at`` because random connections may name a channel twice."""
 
     def conv_forward(
-        self, images, filters, out, scale_targets=0.0, scale_output=1.0,
-        *, padding, stride, groups=1, conns=None, biases=None,
-    ):  # fmt: skip
+        self,
+        images: Array,
+        weights: Array,
+        out: Array,
+        scale_targets: float = 0,
+        *,
+        geometry: Geometry,
+        biases: Array | None = None,
+    ) -> None:
         result = np.zeros_like(out)
-        Cf, k = filters.shape[:2]
-        for f, c, ky, kx, my, mx, y, x in _walk(images.shape, out.shape, k, Cf, padding, stride, groups, conns):
-            result[f, my, mx] += np.einsum("cf,cyxn->fyxn", filters[:, ky, kx, f], images[c][:, y, x], optimize=True)
-        store(out, result, scale_targets, scale_output)
+        w, axes = _by_window(weights, out)
+        for tap, c, pixels, part in _walk(images, weights, out, geometry):
+            result[part] += np.einsum(f"{axes},cyxn->fyxn", w[tap], images[c][pixels], optimize=axes == "cf")
+        store(out, result, scale_targets)
         self.add_biases(out, biases)
 
     def conv_input_grad(
-        self, grad, filters, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
-    ):
-        result = np.zeros_like(into)
-        Cf, k = filters.shape[:2]
-        for f, c, ky, kx, my, mx, y, x in _walk(into.shape, grad.shape, k, Cf, padding, stride, groups, conns):
-            part = np.einsum("cf,fyxn->cyxn", filters[:, ky, kx, f], grad[f, my, mx], optimize=True)
-            np.add.at(result[:, y, x], c, part)
-        store(into, result, scale_targets, scale_output)
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, geometry: Geometry
+    ) -> None:
+        result = np.zeros_like(input_grad)
+        w, axes = _by_window(weights, grad)
+        for tap, c, pixels, part in _walk(input_grad, weights, grad, geometry):
+            np.add.at(result[pixels], c, np.einsum(f"{axes},fyxn->cyxn", w[tap], grad[part], optimize=axes == "cf"))
+        store(input_grad, result, scale_targets)
 
     def conv_weight_grad(
-        self, images, grad, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
-    ):
-        result = np.zeros_like(into)
-        Cf, k = into.shape[:2]
-        for f, c, ky, kx, my, mx, y, x in _walk(images.shape, grad.shape, k, Cf, padding, stride, groups, conns):
-            result[:, ky, kx, f] = np.einsum("cyxn,fyxn->cf", images[c][:, y, x], grad[f, my, mx], optimize=True)
-        store(into, result, scale_targets, scale_output)
-
-    def local_forward(
-        self, images, filters, out, scale_targets=0.0, scale_output=1.0,
-        *, padding, stride, groups=1, conns=None, biases=None,
-    ):  # fmt: skip
-        result = np.zeros_like(out)
-        Cf, k = filters.shape[1:3]
-        w = filters.reshape(*out.shape[1:3], *filters.shape[1:])  # w[my, mx, c, ky, kx, f]
-        for f, c, ky, kx, my, mx, y, x in _walk(images.shape, out.shape, k, Cf, padding, stride, groups, conns):
-            result[f, my, mx] += np.einsum("yxcf,cyxn->fyxn", w[my, mx, :, ky, kx, f], images[c][:, y, x])
-        store(out, result, scale_targets, scale_output)
-        self.add_biases(out, biases)
-
-    def local_input_grad(
-        self, grad, filters, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
-    ):
-        result = np.zeros_like(into)
-        Cf, k = filters.shape[1:3]
-        w = filters.reshape(*grad.shape[1:3], *filters.shape[1:])
-        for f, c, ky, kx, my, mx, y, x in _walk(into.shape, grad.shape, k, Cf, padding, stride, groups, conns):
-            part = np.einsum("yxcf,fyxn->cyxn", w[my, mx, :, ky, kx, f], grad[f, my, mx])
-            np.add.at(result[:, y, x], c, part)
-        store(into, result, scale_targets, scale_output)
-
-    def local_weight_grad(
-        self, images, grad, into, scale_targets=0.0, scale_output=1.0, *, padding, stride, groups=1, conns=None
-    ):
-        result = np.zeros_like(into)
-        Cf, k = into.shape[1:3]
-        w = result.reshape(*grad.shape[1:3], *into.shape[1:])
-        for f, c, ky, kx, my, mx, y, x in _walk(images.shape, grad.shape, k, Cf, padding, stride, groups, conns):
-            w[my, mx, :, ky, kx, f] = np.einsum("cyxn,fyxn->yxcf", images[c][:, y, x], grad[f, my, mx])
-        store(into, result, scale_targets, scale_output)
+        self,
+        images: Array,
+        grad: Array,
+        weight_grad: Array,
+        scale_targets: float = 0,
+        scale_output: float = 1,
+        *,
+        geometry: Geometry,
+    ) -> None:
+        result = np.zeros_like(weight_grad)
+        w, axes = _by_window(result, grad)
+        for tap, c, pixels, part in _walk(images, weight_grad, grad, geometry):
+            w[tap] = np.einsum(f"cyxn,fyxn->{axes}", images[c][pixels], grad[part], optimize=axes == "cf")
+        store(weight_grad, result, scale_targets, scale_output)

@@ -5,138 +5,131 @@ Letters: K classes, N cases.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 
-from convnet.backends.reference.common import box_sum, store
+from convnet.backends.arguments import Criterion
+from convnet.backends.base import Backend
+from convnet.backends.reference.common import Array, box_sum, store
 
 
-def _one_hot(labels: np.ndarray, like: np.ndarray) -> np.ndarray:
-    return np.arange(len(like))[:, None] == labels.astype(np.int64)
-
-
-def _safe_log(p: np.ndarray) -> np.ndarray:
+def _safe_log(p: Array) -> Array:
     return np.where(p > 0, np.log(np.where(p > 0, p, 1)), -50.0)
 
 
-def _label_credit(scores: np.ndarray, hot: np.ndarray, k: int) -> float:
-    """Sum over cases of the share of ``k`` guesses that falls to the label, ties sharing (numerics 12.1)."""
-    own = (scores * hot).sum(axis=0)
-    above, level = (scores > own).sum(axis=0), (scores == own).sum(axis=0)
-    return float(np.clip((k - above) / np.maximum(level, 1), 0, 1).sum())
+class _Values(NamedTuple):
+    """What a cost and its gradient read: labels, targets or gates t, predictions y, and the constants c."""
+
+    t: Array
+    y: Array
+    c: Criterion
+
+    @property
+    def hot(self) -> Array:
+        """[j == label]."""
+        return np.arange(len(self.y))[:, None] == self.t.astype(np.int64)
 
 
-def _target_credit(targets: np.ndarray, scores: np.ndarray, weigh: bool) -> float:
-    """Sum over cases of the largest outputs' targets, shared among ties; any positive one counts whole unless ``weigh``."""
-    best = scores == scores.max(axis=0)
-    hit = (best * targets).sum(axis=0) if weigh else (best & (targets > 0)).any(axis=0)
-    return float((hit / best.sum(axis=0)).sum())
+def _label_errors(v: _Values, k: int) -> list[float]:
+    """Return top-1 and top-k errors: cases minus the share of the guesses that falls to the label (numerics 12.1)."""
+    score = (v.y * v.hot).sum(axis=0)
+    above, level = (v.y > score).sum(axis=0), (v.y == score).sum(axis=0)
+    return [len(score) - float(np.clip((guesses - above) / np.maximum(level, 1), 0, 1).sum()) for guesses in (1, k)]
 
 
-class CostOps:
-    """Every *_cost, *_input_grad, *_fused_grad and *_gate_grad."""
+def _target_errors(v: _Values, weigh: bool) -> float:
+    """Return cases minus the largest outputs' targets, shared among ties; any positive one counts 1 unless ``weigh``."""
+    best = v.y == v.y.max(axis=0)
+    hit = (best * v.t).sum(axis=0) if weigh else (best & (v.t > 0)).any(axis=0)
+    return v.y.shape[1] - float((hit / best.sum(axis=0)).sum())
 
-    def logreg_cost(self, labels, probs, costs, topk):
-        hot, cases = _one_hot(labels, probs), probs.shape[1]
-        with np.errstate(divide="ignore"):
-            logs = np.log((probs * hot).sum(axis=0, dtype=np.float64))
-        costs[:] = [-logs.sum(), cases - _label_credit(probs, hot, 1), cases - _label_credit(probs, hot, topk)]
 
-    def logreg_input_grad(self, labels, probs, into, coeff, scale_targets=0.0):
-        hot = _one_hot(labels, probs)
-        store(into, np.where(hot, coeff / np.where(hot, probs, 1), 0), scale_targets)
+def _logreg(v: _Values) -> list[float]:
+    with np.errstate(divide="ignore"):
+        logs = np.log((v.y * v.hot).sum(axis=0, dtype=np.float64))
+    return [-logs.sum(), *_label_errors(v, v.c.topk)]
 
-    def logreg_fused_grad(self, labels, probs, into, coeff, scale_targets=0.0):
-        store(into, coeff * (_one_hot(labels, probs) - probs), scale_targets)
 
-    def crossent_cost(self, targets, probs, costs):
-        value = -(targets * _safe_log(probs)).sum(dtype=np.float64)
-        costs[:] = [value, probs.shape[1] - _target_credit(targets, probs, weigh=False)]
+def _binomial(v: _Values) -> list[float]:
+    p = v.y.astype(np.float64)
+    value = -(v.c.pos_weight * v.t * _safe_log(p) + (1 - v.t) * _safe_log(1 - p)).sum()
+    return [value, ((v.y > 0.5) != v.t).sum() / len(p), _target_errors(v, weigh=True)]
 
-    def crossent_input_grad(self, targets, probs, into, coeff, scale_targets=0.0):
-        store(into, coeff * targets / probs, scale_targets)
 
-    def crossent_fused_grad(self, targets, probs, into, coeff, scale_targets=0.0):
-        store(into, coeff * (targets - probs * targets.sum(axis=0)), scale_targets)
+def _detection(v: _Values) -> list[float]:
+    declared, positive = v.y > 0.5, v.t > 0
+    counts = [declared.sum(axis=1), positive.sum(axis=1), (declared & positive).sum(axis=1)]
+    return [*_binomial(v)[:2], *np.stack(counts, axis=1).reshape(-1)]
 
-    def crossent2_cost(self, targets, probs, costs):
-        costs[:] = [_binomial(targets, probs, 1.0)]
 
-    def crossent2_input_grad(self, targets, probs, into, coeff, scale_targets=0.0):
-        self.bce_input_grad(targets, probs, into, coeff, scale_targets, pos_weight=1.0)
+def _multi_softmax(v: _Values) -> list[float]:
+    logs = np.log((_set_marginals(v.y, v.c.set_size) * v.hot).sum(axis=0))
+    return [-logs.sum(), *_label_errors(v, v.c.set_size)]
 
-    def crossent2_fused_grad(self, targets, probs, into, coeff, scale_targets=0.0):
-        store(into, coeff * (targets - probs), scale_targets)
 
-    def bce_cost(self, targets, probs, costs, *, pos_weight):
-        wrong = ((probs > 0.5) != targets).sum() / len(probs)
-        error = probs.shape[1] - _target_credit(targets, probs, weigh=True)
-        costs[:] = [_binomial(targets, probs, pos_weight), wrong, error]
+def _multi_softmax_grad(v: _Values) -> Array:
+    # With the label in the set, the rest is a set of set_size - 1 of the other classes.
+    others = _set_marginals(np.where(v.hot, -np.inf, v.y), v.c.set_size - 1)
+    return v.c.coeff * (v.hot + others - _set_marginals(v.y, v.c.set_size))
 
-    def bce_input_grad(self, targets, probs, into, coeff, scale_targets=0.0, *, pos_weight):
-        t, y = targets, probs
+
+_COSTS: dict[str, Callable[[_Values], list[float]]] = {
+    "logreg": _logreg,
+    "crossent": lambda v: [-(v.t * _safe_log(v.y)).sum(dtype=np.float64), _target_errors(v, weigh=False)],
+    "bce": _binomial,
+    "dce": _detection,
+    "sum2": lambda v: [np.square(v.y, dtype=np.float64).sum()],
+    "gsum2": lambda v: [(v.t * np.square(v.y, dtype=np.float64)).sum()],
+    "rflickr": lambda v: [np.log1p(np.square(v.y - v.t, dtype=np.float64)).sum()],
+    "msm": _multi_softmax,
+}
+_GRADIENTS: dict[str, Callable[[_Values], Array]] = {
+    "logreg": lambda v: np.where(v.hot, v.c.coeff / np.where(v.hot, v.y, 1), 0),
+    "logreg_fused": lambda v: v.c.coeff * (v.hot - v.y),
+    "crossent": lambda v: v.c.coeff * v.t / v.y,
+    "crossent_fused": lambda v: v.c.coeff * (v.t - v.y * v.t.sum(axis=0)),
+    "bce": lambda v: v.c.coeff * (v.c.pos_weight * v.t / v.y + (v.t - 1) / (1 - v.y)),
+    "bce_fused": lambda v: v.c.coeff * (v.c.pos_weight * v.t * (1 - v.y) + (v.t - 1) * v.y),
+    "gsum2": lambda v: -2 * v.c.coeff * v.t * v.y,
+    "rflickr": lambda v: -v.c.coeff * 2 * (v.y - v.t) / (1 + (v.y - v.t) * (v.y - v.t)),
+    "msm": _multi_softmax_grad,
+}
+
+
+class CostOps(Backend):
+    """cost_*, and the ops of gates and of tica."""
+
+    def cost_forward(self, targets: Array | None, predictions: Array, costs: Array, *, criterion: Criterion) -> None:
+        t = predictions if targets is None else targets
+        costs[:] = _COSTS[criterion.kind](_Values(t, predictions, criterion))[: len(costs)]
+
+    def cost_input_grad(
+        self, targets: Array, predictions: Array, input_grad: Array, scale_targets: float = 0, *, criterion: Criterion
+    ) -> None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            store(into, coeff * (pos_weight * t / y + (t - 1) / (1 - y)), scale_targets)
+            result = _GRADIENTS[criterion.kind](_Values(targets, predictions, criterion))
+            store(input_grad, result, scale_targets)
 
-    def bce_fused_grad(self, targets, probs, into, coeff, scale_targets=0.0, *, pos_weight):
-        t, y = targets, probs
-        store(into, coeff * (pos_weight * t * (1 - y) + (t - 1) * y), scale_targets)
+    def gsum2_gate_grad(self, x: Array, gate_grad: Array, scale_targets: float = 0, *, coeff: float) -> None:
+        store(gate_grad, -coeff * np.square(x).sum(axis=0, keepdims=True), scale_targets)
 
-    def dce_cost(self, targets, probs, costs, *, pos_weight):
-        declared, positive = probs > 0.5, targets > 0
-        wrong = (declared != targets).sum() / len(probs)
-        counts = [declared.sum(axis=1), positive.sum(axis=1), (declared & positive).sum(axis=1)]
-        costs[:2] = [_binomial(targets, probs, pos_weight), wrong]
-        costs[2:] = np.stack(counts, axis=1).reshape(-1)
-
-    def sum2_cost(self, x, costs):
-        costs[:] = [np.square(x, dtype=np.float64).sum()]
-
-    def gsum2_cost(self, gates, x, costs):
-        costs[:] = [(gates * np.square(x, dtype=np.float64)).sum()]
-
-    def gsum2_gate_grad(self, gates, x, into, coeff, scale_targets=0.0):
-        store(into, -coeff * np.square(x).sum(axis=0, keepdims=True), scale_targets)
-
-    def gsum2_input_grad(self, gates, x, into, coeff, scale_targets=0.0):
-        store(into, -2 * coeff * gates * x, scale_targets)
-
-    def rflickr_cost(self, targets, predictions, costs):
-        costs[:] = [np.log1p(np.square(predictions - targets, dtype=np.float64)).sum()]
-
-    def rflickr_input_grad(self, targets, predictions, into, coeff, scale_targets=0.0):
-        error = predictions - targets
-        store(into, -coeff * 2 * error / (1 + error * error), scale_targets)
-
-    def tica_cost(self, images, reciprocals, costs, size):
+    def tica_cost(self, images: Array, reciprocals: Array, costs: Array, *, size: int) -> None:
         energy = box_sum(box_sum(images**2, size // 2, size, axis=1), size // 2, size, axis=2)
         reciprocals[...] = 1 / (0.001 + np.sqrt(energy))
         costs[:] = [reciprocals.sum(dtype=np.float64)]
 
-    def tica_input_grad(self, images, reciprocals, into, size, coeff, scale_targets=0.0):
+    def tica_input_grad(
+        self, images: Array, reciprocals: Array, input_grad: Array, scale_targets: float = 0, *, size: int, coeff: float
+    ) -> None:
         back = size - 1 - size // 2
         total = box_sum(box_sum(reciprocals, back, size, axis=1), back, size, axis=2)
-        store(into, -coeff * images * total, scale_targets)
-
-    def msm_cost(self, labels, energies, costs, *, set_size):
-        hot, cases = _one_hot(labels, energies), energies.shape[1]
-        logs = np.log((_set_marginals(energies, set_size) * hot).sum(axis=0))
-        correct = [_label_credit(energies, hot, 1), _label_credit(energies, hot, set_size)]
-        costs[:] = [-logs.sum(), cases - correct[0], cases - correct[1]]
-
-    def msm_input_grad(self, labels, energies, into, coeff, scale_targets=0.0, *, set_size):
-        hot = _one_hot(labels, energies)
-        # With the label in the set, the rest is a set of set_size - 1 of the other classes.
-        others = _set_marginals(np.where(hot, -np.inf, energies), set_size - 1)
-        store(into, coeff * (hot + others - _set_marginals(energies, set_size)), scale_targets)
+        store(input_grad, -coeff * images * total, scale_targets)
 
 
-def _binomial(targets: np.ndarray, probs: np.ndarray, weight: float) -> float:
-    p = probs.astype(np.float64)
-    return float(-(weight * targets * _safe_log(p) + (1 - targets) * _safe_log(1 - p)).sum())
-
-
-def _set_marginals(energies: np.ndarray, size: int) -> np.ndarray:
-    """P(i in set) over sets of ``size`` classes drawn with probability proportional to exp(sum of their energies).
+def _set_marginals(energies: Array, size: int) -> Array:
+    """Return P(i in set) over sets of ``size`` classes drawn with probability proportional to exp(sum of their energies).
 
     Forward and backward sums over classes and sizes, in logs (numerics 12.10).
     """
@@ -153,8 +146,8 @@ def _set_marginals(energies: np.ndarray, size: int) -> np.ndarray:
     return marginals
 
 
-def _lattice(e: np.ndarray, size: int) -> np.ndarray:
-    """log of the sum over all ways to draw j of the first i classes, as [i, j, n]."""
+def _lattice(e: Array, size: int) -> Array:
+    """Return the log of the sum over all ways to draw j of the first i classes, as [i, j, n]."""
     table = np.full((len(e) + 1, size + 1, e.shape[1]), -np.inf)
     table[0, 0] = 0
     for i, energy in enumerate(e):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from convnet.backends.reference.common import store
+from convnet.backends.arguments import Rates
+from convnet.backends.base import Backend
+from convnet.backends.reference.common import Array, store
 
 
 def _blocks(parts: int, inputs: int, outputs: int) -> Iterator[tuple[slice, slice]]:
@@ -15,31 +17,42 @@ def _blocks(parts: int, inputs: int, outputs: int) -> Iterator[tuple[slice, slic
         yield slice(p * K, (p + 1) * K), slice(p * F, (p + 1) * F)
 
 
-class FcOps:
-    """fc_* with w[f, k]; in blocks, w[:, k] holds the weights of k's own block of outputs."""
+class FcOps(Backend):
+    """fc_* with w[f, k]; in blocks, w[:, k] holds the weights of k's own block of outputs. tree_*."""
 
-    def fc_forward(self, x, weights, out, scale_targets=0.0, scale_output=1.0, *, parts=1):
+    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
         for k, f in _blocks(parts, len(x), len(out)):
-            store(out[f], weights[:, k] @ x[k], scale_targets, scale_output)
+            self._product(weights[:, k], x[k], out[f], scale_targets)
 
-    def fc_input_grad(self, grad, weights, into, scale_targets=0.0, scale_output=1.0, *, parts=1):
-        for k, f in _blocks(parts, len(into), len(grad)):
-            store(into[k], weights[:, k].T @ grad[f], scale_targets, scale_output)
+    def fc_input_grad(
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
+    ) -> None:
+        for k, f in _blocks(parts, len(input_grad), len(grad)):
+            self._product(weights[:, k].T, grad[f], input_grad[k], scale_targets)
 
-    def fc_weight_grad(self, x, grad, into, scale_targets=0.0, scale_output=1.0, *, parts=1):
+    def fc_weight_grad(
+        self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1
+    ) -> None:
         for k, f in _blocks(parts, len(x), len(grad)):
-            store(into[:, k], grad[f] @ x[k].T, scale_targets, scale_output)
+            self._product(grad[f], x[k].T, weight_grad[:, k], scale_targets, scale_output)
 
-    def tree_forward(self, offsets, effective, parents, top_down):
+    def _product(self, a: Array, b: Array, out: Array, scale_targets: float, scale_output: float = 1) -> None:
+        """out = scale_targets * out + scale_output * a @ b."""
+        store(out, a @ b, scale_targets, scale_output)
+
+    def tree_forward(self, offsets: Array, effective: Array, parents: Sequence[int], top_down: Sequence[int]) -> None:
         for v in top_down:
             effective[v] = offsets[v] if parents[v] == v else offsets[v] + effective[parents[v]]
 
-    def tree_backward(self, grad, parents, top_down, leaves):
+    def tree_backward(self, grad: Array, parents: Sequence[int], top_down: Sequence[int], leaves: int) -> None:
         grad[leaves:] = 0
         for v in reversed(top_down[1:]):
             grad[parents[v]] += grad[v]
 
-    def tree_update(self, weights, increments, grad, leaves_below, momentum, rate, decay):
+    def tree_update(
+        self, weights: Array, increments: Array, grad: Array, *, leaves_below: Sequence[int], rates: Rates
+    ) -> None:
         size = np.asarray(leaves_below, weights.dtype)[:, None]
+        momentum, rate, decay = rates
         increments[...] = momentum * increments + rate / size * (grad - decay / size * weights)
         weights += increments

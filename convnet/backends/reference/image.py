@@ -5,45 +5,51 @@ Letters: C channels, H, W height and width of the source, S side of the crop, N 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from convnet.backends.reference.common import store
+from convnet.backends.base import Backend
+from convnet.backends.reference.common import Array, store
 
 
-class ImageOps:
+class ImageOps(Backend):
     """blur, nailbed_*, resize, crop, mirror, rgb2yuv, rgb2lab, pack_images."""
 
-    def blur(self, images, out, taps, scale_targets=0.0):
+    def blur(self, images: Array, out: Array, scale_targets: float = 0, *, taps: Sequence[float]) -> None:
         store(out, _filter(_filter(images, taps, 2), taps, 1), scale_targets)
 
-    def nailbed_forward(self, images, out, start, stride):
+    def nailbed_forward(self, images: Array, out: Array, *, start: int, stride: int) -> None:
         out[...] = images[:, start::stride, start::stride][:, : out.shape[1], : out.shape[2]]
 
-    def nailbed_input_grad(self, grad, into, start, stride, scale_targets=0.0):
-        result = np.zeros_like(into)
+    def nailbed_input_grad(
+        self, grad: Array, input_grad: Array, scale_targets: float = 0, *, start: int, stride: int
+    ) -> None:
+        result = np.zeros_like(input_grad)
         result[:, start::stride, start::stride][:, : grad.shape[1], : grad.shape[2]] = grad
-        store(into, result, scale_targets)
+        store(input_grad, result, scale_targets)
 
-    def resize(self, images, out, scale):
+    def resize(self, images: Array, out: Array, scale: float) -> None:
         (y0, y1, fy), (x0, x1, fx) = (_sources(images.shape[a], out.shape[a], scale) for a in (1, 2))
         fy, fx = fy[:, None, None], fx[:, None]
         top = images[:, y0][:, :, x0] * (1 - fx) + images[:, y0][:, :, x1] * fx
         bottom = images[:, y1][:, :, x0] * (1 - fx) + images[:, y1][:, :, x1] * fx
         out[...] = top * (1 - fy) + bottom * fy
 
-    def crop(self, images, out, top, left):
+    def crop(self, images: Array, out: Array, top: int, left: int) -> None:
         out[...] = images[:, top : top + out.shape[1], left : left + out.shape[2]]
 
-    def mirror(self, images, out, scale_targets=0.0):
+    def mirror(self, images: Array, out: Array, scale_targets: float = 0) -> None:
         store(out, images[:, :, ::-1], scale_targets)
 
-    def rgb2yuv(self, images, out):
+    def rgb2yuv(self, images: Array, out: Array) -> None:
         r, g, b = images
         out[0] = 0.2126 * r + 0.7152 * g + 0.0722 * b
         out[1] = -0.09991 * r - 0.33609 * g + 0.436 * b
         out[2] = 0.615 * r - 0.55861 * g - 0.05639 * b
 
-    def rgb2lab(self, images, out, center):
+    def rgb2lab(self, images: Array, out: Array, center: bool) -> None:
         r, g, b = images
         x = _lab_curve(0.49 * r + 0.31 * g + 0.2 * b)
         y = _lab_curve(0.17697 * r + 0.8124 * g + 0.01063 * b)
@@ -52,29 +58,30 @@ class ImageOps:
         out[1] = 500 * (x - y)
         out[2] = 200 * (y - z)
 
-    def pack_images(self, pixels, crop, out):
+    def pack_images(self, pixels: Any, crops: Any, out: Array) -> None:
         S = out.shape[1]
         for n, image in enumerate(pixels):
-            top, left = crop.tops[n], crop.lefts[n]
+            top, left = crops.tops[n], crops.lefts[n]
             part = image[top : top + S, left : left + S].astype(out.dtype)
-            part = part[:, ::-1] if crop.flips[n] else part
-            out[..., n] = (part.transpose(2, 0, 1) - crop.mean + crop.shifts[n][:, None, None]) * crop.gain
+            part = part[:, ::-1] if crops.flips[n] else part
+            out[..., n] = (part.transpose(2, 0, 1) - crops.mean + crops.shifts[n][:, None, None]) * crops.gain
 
 
-def _filter(x: np.ndarray, taps, axis: int) -> np.ndarray:
+def _filter(x: Array, taps: Sequence[float], axis: int) -> Array:
     """Correlate along one axis, zeros outside."""
     radius, side = len(taps) // 2, x.shape[axis]
     padded = np.pad(x, [(radius, radius) if a == axis else (0, 0) for a in range(x.ndim)])
-    return sum(tap * np.take(padded, np.arange(i, i + side), axis) for i, tap in enumerate(taps)).astype(x.dtype)
+    terms = [tap * np.take(padded, np.arange(i, i + side), axis) for i, tap in enumerate(taps)]
+    return np.asarray(sum(terms), x.dtype)
 
 
-def _sources(side: int, target: int, scale: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each output position: the two source pixels and the weight of the second."""
+def _sources(side: int, target: int, scale: float) -> tuple[Array, Array, Array]:
+    """Return, for each output position, the two source pixels and the weight of the second."""
     position = np.arange(target) * scale + (0.5 * side - 0.5 * target * scale)
     position = np.clip(position, 0, max(side - 1.01, 0))
     low = np.floor(position).astype(int)
     return low, np.minimum(low + 1, side - 1), position - low
 
 
-def _lab_curve(t: np.ndarray) -> np.ndarray:
+def _lab_curve(t: Array) -> Array:
     return np.where(t > 0.0088564517, np.maximum(t, 1e-9) ** 0.3333, 7.787037 * t + 0.13793103)

@@ -8,63 +8,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from convnet.backends.reference.common import box_sum, store
+from convnet.backends.arguments import Response
+from convnet.backends.base import Backend
+from convnet.backends.reference.common import Array, box_sum, store
 
 
-def _across(x: np.ndarray, size: int, blocked: bool) -> np.ndarray:
-    if not blocked:
-        return box_sum(x, size // 2, size, axis=0)
+def _window_sum(kind: str, x: Array, response: Response, back: bool = False) -> Array:
+    """Return sums over each place's window; with ``back``, over the places whose windows hold it."""
+    size = response.size
+    before = size - 1 - size // 2 if back else size // 2
+    if kind != "cmrnorm":
+        return box_sum(box_sum(x, before, size, axis=1), before, size, axis=2)
+    if not response.blocked:
+        return box_sum(x, before, size, axis=0)
     starts = np.arange(0, len(x), size)
     return np.repeat(np.add.reduceat(x, starts, axis=0), size, axis=0)[: len(x)]
 
 
-def _within(x: np.ndarray, size: int, before: int) -> np.ndarray:
-    return box_sum(box_sum(x, before, size, axis=1), before, size, axis=2)
+def _squared(kind: str, x: Array, response: Response) -> Array:
+    """Return what the denominators sum the squares of: cnorm's is x minus the mean of its own window (numerics 9.3)."""
+    if kind != "cnorm":
+        return x
+    return x - _window_sum(kind, x, response) / _window_sum(kind, np.ones_like(x), response)
 
 
-def _deviation(x: np.ndarray, size: int) -> np.ndarray:
-    """x minus the mean of its own clipped window (numerics 9.3)."""
-    return x - _within(x, size, size // 2) / _within(np.ones_like(x), size, size // 2)
+class NormOps(Backend):
+    """norm_*."""
 
+    def norm_forward(self, kind: str, images: Array, out: Array, *, response: Response) -> None:
+        m = _squared(kind, images, response)
+        out[...] = images * (response.min_div + response.scale * _window_sum(kind, m**2, response)) ** -response.power
 
-def _gradient(x, inner, d, grad, sum_back, scale, power):
-    u = -2 * power * scale * grad * x * d ** (-power - 1)
-    return grad * d**-power + inner * sum_back(u)
-
-
-class NormOps:
-    """cmrnorm_*, rnorm_*, cnorm_*."""
-
-    def cmrnorm_forward(self, images, out, *, size, scale, power, min_div, blocked):
-        out[...] = images * (min_div + scale * _across(images**2, size, blocked)) ** -power
-
-    def cmrnorm_input_grad(self, images, grad, into, scale_targets=0.0, *, size, scale, power, min_div, blocked):
-        d = min_div + scale * _across(images**2, size, blocked)
-
-        def sum_back(u):
-            # [f - size + 1 + size//2, f + size//2]: the windows that hold channel f.
-            return _across(u, size, True) if blocked else box_sum(u, size - 1 - size // 2, size, axis=0)
-
-        store(into, _gradient(images, images, d, grad, sum_back, scale, power), scale_targets)
-
-    def rnorm_forward(self, images, out, *, size, scale, power, min_div):
-        out[...] = images * (min_div + scale * _within(images**2, size, size // 2)) ** -power
-
-    def rnorm_input_grad(self, images, grad, into, scale_targets=0.0, *, size, scale, power, min_div):
-        self._spatial_grad(images, images, grad, into, scale_targets, size, scale, power, min_div)
-
-    def cnorm_forward(self, images, out, *, size, scale, power, min_div):
-        m = _deviation(images, size)
-        out[...] = images * (min_div + scale * _within(m**2, size, size // 2)) ** -power
-
-    def cnorm_input_grad(self, images, grad, into, scale_targets=0.0, *, size, scale, power, min_div):
-        m = _deviation(images, size)
-        self._spatial_grad(images, m, grad, into, scale_targets, size, scale, power, min_div)
-
-    def _spatial_grad(self, x, m, grad, into, scale_targets, size, scale, power, min_div):
-        d = min_div + scale * _within(m**2, size, size // 2)
-
-        def sum_back(u):
-            return _within(u, size, size - 1 - size // 2)
-
-        store(into, _gradient(x, m, d, grad, sum_back, scale, power), scale_targets)
+    def norm_input_grad(
+        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, response: Response
+    ) -> None:
+        _, scale, power, min_div, _ = response
+        m = _squared(kind, images, response)
+        d = min_div + scale * _window_sum(kind, m**2, response)
+        u = -2 * power * scale * grad * images * d ** (-power - 1)
+        store(input_grad, grad * d**-power + m * _window_sum(kind, u, response, back=True), scale_targets)
