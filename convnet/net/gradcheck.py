@@ -107,9 +107,9 @@ def original_step(generation: Generation) -> Step:
 def _named_weights(net: Net) -> Iterator[tuple[str, Node, Weights]]:
     """Yield every ``Weights`` once, with the name that messages use and the node that owns it."""
     for name, node in net.nodes.items():
-        for label, weights in node.named_weights.items():
-            if weights in node.own_weights:
-                yield f"{name} {label}", node, weights
+        for weights in node.own_weights:
+            label = next(label for label, other in node.named_weights.items() if other is weights)
+            yield f"{name} {label}", node, weights
 
 
 def _total(net: Net) -> float:
