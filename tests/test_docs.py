@@ -7,8 +7,8 @@ import shlex
 import pytest
 from support import ROOT
 
-from convnet import options
 from convnet.cli import VERBS
+from convnet.cli.run import parse
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^ {4}(convnet \w.*?)(?: {3,}#.*)?$", re.MULTILINE)
@@ -24,9 +24,9 @@ def commands():
 def test_commands_are_ones(line):
     _, verb, *arguments = shlex.split(line)
     assert verb in VERBS
-    assert hasattr(importlib.import_module(VERBS[verb][0]), "main")
+    assert hasattr(importlib.import_module(f"convnet.cli.{verb}"), "main")
     if verb == "run":
-        given = options.parse(arguments)
+        given = parse(arguments)
         shipped = given.get("layer_def", "layers-imagenet.cfg")
         assert shipped == "layers-mine.cfg" or (ROOT / "layers-cfg" / shipped).is_file()
 
@@ -50,6 +50,27 @@ def test_the_architecture_page_names_what_is_there():
     for path in re.findall(r"`((?:convnet|tests|cuda)/[\w./]+)`", (ROOT / "docs/architecture.md").read_text()):
         if "FAMILY" not in path:
             assert (ROOT / path).exists(), path
+
+
+def environment_variables(path):
+    """Names in the lines of a file that read the environment, of constants too."""
+    text = path.read_text(encoding="utf-8")
+    constants = dict(re.findall(r'^(\w+) = "(\w+)"$', text, re.MULTILINE))
+    lines = "\n".join(line for line in text.splitlines() if re.search(r"os\.environ|\bgetenv\(", line))
+    words = re.findall(r'"([A-Z][A-Z_]+)"', lines) + [constants.get(word, "") for word in re.findall(r"\b_?[A-Z]+\b", lines)]
+    return set(filter(None, words)) - {"PYTHONPATH", "LD_LIBRARY_PATH"}  # which tests pass on
+
+
+def test_the_page_on_the_environment_lists_every_variable():
+    files = [
+        path
+        for folder in ("convnet", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".cpp", ".c")
+    ]
+    read = set().union(*map(environment_variables, files))
+    rows = re.findall(r"^\| (`[A-Z].*?) \|", (ROOT / "docs/environment.md").read_text(), re.MULTILINE)
+    assert read == set(re.findall(r"`(\w+)`", " ".join(rows)))
 
 
 def test_files_stay_readable():

@@ -4,7 +4,7 @@ import pytest
 from support import write_cifar, write_net
 
 from convnet import options
-from convnet.cli.run import main
+from convnet.cli.run import main, parse
 from convnet.errors import OptionError
 
 # flag: a value of its type; the tables of all three generations together.
@@ -51,24 +51,24 @@ ORIGINALS = {
 @pytest.mark.parametrize("flag", ORIGINALS)
 def test_options_of_the_originals(flag):
     for arguments in ([flag, ORIGINALS[flag]], [f"{flag}={ORIGINALS[flag]}"] if flag != "-f" else ["-fx"]):
-        given = options.parse(arguments)
+        given = parse(arguments)
         assert flag in options.IGNORED or len(given) == 1
 
 
 def test_unique_beginnings_are_enough():
     """As with the originals' getopt (io 1.1); the last of several wins."""
-    assert options.parse(["--epoch=3", "--test-onl=1", "--mini=1", "--mini=2"]) == {"epochs": 3, "test_only": 1, "mini": 2}
+    assert parse(["--epoch=3", "--test-onl=1", "--mini=1", "--mini=2"]) == {"epochs": 3, "test_only": 1, "mini": 2}
     with pytest.raises(OptionError, match="ambiguous"):
-        options.parse(["--test-o=1"])
+        parse(["--test-o=1"])
 
 
 @pytest.mark.parametrize(
     "arguments, words",
     [
         (["--test-only=yes"], "0 or 1"),
-        (["--train-range=5-1"], "no range of batches"),
+        (["--train-range=5-1"], "not a range of batches"),
         (["--epochs=many"], "epochs"),
-        (["--epohcs=3"], "did you mean --epochs"),
+        (["--epohcs=3"], "did you mean '--epochs'"),
         (["stray"], "unexpected argument 'stray'"),
         (["-f=x"], "write '-f x'"),
         (["--compat=2013"], "2013"),
@@ -76,13 +76,13 @@ def test_unique_beginnings_are_enough():
 )
 def test_mistakes(arguments, words):
     with pytest.raises(OptionError, match=words):
-        options.parse(arguments)
+        parse(arguments)
 
 
 def test_modes_are_not_inherited():
     """A run that goes on from a checkpoint of a test does not test only (io 10.13)."""
     modes = {"test_only", "force_save", "multiview_test", "test_out", "write_features", "conv_to_local", "check_grads"}
-    completed = options.complete({}, dict.fromkeys(modes, "set") | {"mini": 64})
+    completed = options.Options.of({}, dict.fromkeys(modes, "set") | {"mini": 64}).as_dict()
     assert completed["mini"] == 64 and not any(completed[name] == "set" for name in modes)
 
 

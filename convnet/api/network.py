@@ -15,40 +15,49 @@ as it is. Results have one row per image. ``docs/python.md`` is a tour.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from convnet import options as declared
 from convnet import pickles
-from convnet.api.inputs import Arrays, Feeding, Images, Mean, label_matrices
+from convnet.api.inputs import Arrays, Images, Mean, Preprocessor, label_matrices
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import make_backend
-from convnet.checkpoint import find_latest, history_of, layer_files, pack, position_of, restore_streams, unpack_layers
-from convnet.checkpoint import load as read_checkpoint
-from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
-from convnet.checkpoint.format import tree_of
-from convnet.data.provider import Provider, Request, batch_bounds, minibatches
+from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams
+from convnet.checkpoint import load as load_checkpoint
+from convnet.data.provider import Provider, Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
-from convnet.errors import CheckpointError, ConvnetError, DataError, did_you_mean
+from convnet.errors import CheckpointError, DataError
 from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.modes import Mode
 from convnet.net.memory_check import check_memory
-from convnet.net.net import Net
+from convnet.net.net import Costs, Net
+from convnet.options import Options
 from convnet.storage import write_atomically
-from convnet.training.costs import Costs, Outputs, add_costs
-from convnet.training.trainer import Plan, Position
+from convnet.training.costs import Outputs
+from convnet.training.evaluator import Tester, output_layer
+from convnet.training.plan import ScheduledBatch
+from convnet.training.trainer import Trainer
 
 
-def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: str = "auto", threads: int = 0) -> Network:
-    """The net of a checkpoint of any generation: a file, or the newest in a folder. Nothing in it is executed.
+class Machine(TypedDict, total=False):
+    """What a net runs on: "auto" (a GPU where one runs), "reference", "cpu" or "cuda"; processor threads, 0 for all."""
+
+    backend: str
+    threads: int
+
+
+def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, **machine: Unpack[Machine]) -> Network:
+    """Return the net of a checkpoint of any generation: a file, or the newest in a folder. Nothing in it is executed.
 
     ``mean`` is what to subtract from pictures: an array, one number, or a folder with batches.meta; without it, that of
-    the checkpoint, or of the data folder it names. Raises ``CheckpointError``.
+    the checkpoint, or of the data folder it names. ``machine`` is ``backend`` and ``threads``. Raises ``CheckpointError``.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -56,21 +65,12 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     >>> convnet.load(folder)
     <Network layers-digits.cfg: 1x8x8 in, 10 classes, 38,282 weights>
     """
-    file, checkpoint, _ = find_latest(path, read_checkpoint)
-    layers, own = unpack_layers(checkpoint), checkpoint["model_state"].get("convnet")
-    if own:
-        files, dims, classes, tree = layer_files(checkpoint), _numbered(own["data_dims"]), own["num_classes"], tree_of(own)
-        dialect = pickles.text_of(own["dialect"])
-    else:
-        files, dims, classes, tree = written_files(layers, str(file)), stored_dims(layers), None, stored_tree(layers)
-        dialect = generation_of(layers)
-    graph = build_graph(files, dims, classes, tree, dialect)
-    be = make_backend(backend, threads)
-    check_memory(graph, [be], minibatch, training=False)
-    net = Net(graph, be, minibatch, int((own or {}).get("seed", 0)), layers)
+    file, checkpoint, _ = find_latest(path, load_checkpoint)
+    files = checkpoint.files(str(file))
+    graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
+    net = _make_net(graph, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers, **machine)
     restore_streams(net, checkpoint)
-    position = Position.restored(history_of(checkpoint), position_of(checkpoint), 1)
-    network = Network(net, files, Feeding.of(graph, checkpoint), position)
+    network = Network(net, files, Preprocessor.of(graph, checkpoint), checkpoint.position())
     if mean is not None:
         network.mean = mean
     return network
@@ -84,37 +84,49 @@ def build(
     classes: int = 0,
     seed: int = 0,
     minibatch: int = 128,
-    backend: str = "auto",
-    threads: int = 0,
     dialect: str = "auto",
+    **machine: Unpack[Machine],
 ) -> Network:
-    """A net with fresh weights from layer files: paths, names of shipped files, or their text.
+    """Return a net with fresh weights from layer files: paths, names of shipped files, or their text.
 
     ``side`` is that of the pictures it is for (by default 224 with 100 classes and more, else 32 or the next that fits).
-    Raises ``LayerFileError`` with every mistake in the files.
+    ``machine`` is ``backend`` and ``threads``. Raises ``LayerFileError`` with every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
     """
-    files = _files(definition, params)
-    fitted = synthesize(parse(files, dialect), (side,) if side else (), classes)
+    files = _layer_files(definition, params)
+    graph = synthesize(parse(files, dialect), (side,) if side else (), classes).graph
+    return Network(_make_net(graph, minibatch, seed, **machine), files, Preprocessor.of(graph), Position())
+
+
+def _make_net(graph: Graph, minibatch: int, seed: int, state: Any = None, backend: str = "auto", threads: int = 0) -> Net:
     be = make_backend(backend, threads)
-    check_memory(fitted.graph, [be], minibatch, training=False)
-    net = Net(fitted.graph, be, minibatch, seed)
-    return Network(net, files, Feeding.of(fitted.graph), Position())
+    check_memory(graph, [be], minibatch, training=False)
+    return Net(graph, be, minibatch, seed, state)
+
+
+def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFiles:
+    """Layer files from paths or from texts, which have several lines."""
+    if "\n" not in str(definition):
+        return LayerFiles.open(definition, params)
+    text = str(params) if params is not None else None
+    if text is not None and "\n" not in text:
+        text = Path(text).read_text()
+    return LayerFiles(str(definition), "definition", text, "parameters")
 
 
 class Network:
     """A net that runs: see the module. ``graph`` holds its layers, ``history`` the costs of every batch trained."""
 
-    def __init__(self, net: Net, files: LayerFiles, feeding: Feeding, position: Position) -> None:
-        self.net, self.files, self.feeding, self.position = net, files, feeding, position
+    def __init__(self, net: Net, files: LayerFiles, preprocessor: Preprocessor, position: Position) -> None:
+        self.net, self.files, self.preprocessor, self.position = net, files, preprocessor, position
         self.graph: Graph = net.graph
         self._outputs = Outputs.of(self.graph)
 
     def __repr__(self) -> str:
-        feeding, name = self.feeding, Path(self.files.definition_path).name
-        image = f"{feeding.channels}x{feeding.size}x{feeding.size}" if feeding.size else f"{feeding.features} values"
+        inputs, name = self.preprocessor, Path(self.files.definition_path).name
+        image = f"{inputs.channels}x{inputs.size}x{inputs.size}" if inputs.size else f"{inputs.features} values"
         return f"<Network {name}: {image} in, {self.classes} classes, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
@@ -123,7 +135,7 @@ class Network:
     # -- running
 
     def predict(self, images: Images, ten_views: bool = False) -> np.ndarray:
-        """The predictions that the first cost judges, (N, classes) float32: probabilities, for a softmax.
+        """Return the predictions that the first cost reads, (N, classes) float32: probabilities, for a softmax.
 
         ``ten_views`` takes the mean over the corners and the middle of each picture and their mirrors, as the paper did.
         Pictures have to be larger than the net wants for views to differ.
@@ -132,29 +144,29 @@ class Network:
         >>> net.predict(np.zeros((2, 8, 8, 1), np.uint8)).sum(axis=1)
         array([1., 1.], dtype=float32)
         """
-        layer = self._predictions()
+        layer = self._prediction_layer()
         if not ten_views:
             return self.features(images, layer)
         parts = [np.empty((0, self.classes), np.float32)]
         for some in self._minibatches(images):
-            parts.append(np.mean([self._run(matrix, layer) for matrix in self.feeding.views(some)], axis=0))
+            parts.append(np.mean([self._run(matrix, layer) for matrix in self.preprocessor.views(some)], axis=0))
         return np.concatenate(parts)
 
     def features(self, images: Images, layer: str) -> np.ndarray:
-        """The outputs of ``layer``, (N, outputs) float32, as in testing: no unit is dropped.
+        """Return the outputs of ``layer``, (N, outputs) float32, as in testing: no unit is dropped.
 
         >>> net = convnet.build("layers-digits.cfg", side=8)
         >>> net.features(np.zeros((2, 8, 8, 1), np.uint8), "fc64").shape
         (2, 64)
         """
-        name = self._output_name(layer)
+        name = output_layer(self.graph, layer)
         parts = [np.empty((0, self.graph.layers[name].outputs), np.float32)]
         for some in self._minibatches(images):
-            parts.append(self._run(self.feeding.matrix(some), name))
+            parts.append(self._run(self.preprocessor.matrix(some), name))
         return np.concatenate(parts)
 
     def test(self, images: Images | Provider, labels: Any = None) -> Costs:
-        """What a run would print of these cases: ``{'logprob': [mean cost, error, top-k error]}``.
+        """Return what a run would print of these cases: ``{'logprob': [mean cost, error, top-k error]}``.
 
         ``images`` may also be a folder of batches, whose last batch is used. ``labels`` are class numbers (N,), or
         targets (rows, N).
@@ -164,11 +176,7 @@ class Network:
         [2.303]
         """
         provider = self._provider(images, labels, training=False)
-        batch = provider.batch(1, provider.default_ranges()[1][0])
-        outputs = []
-        for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
-            outputs.append((self.net.test(inputs, cases, (), next_inputs), cases))
-        return self._outputs.shown(*add_costs(outputs))
+        return self._outputs.shown(*Tester(self.net, provider).batch(provider.default_ranges()[1][0]))
 
     def train(self, images: Images | Provider, labels: Any = None, epochs: int = 1) -> list[Costs]:
         """Train for ``epochs``; returns for each what a run would print of it, measured while training.
@@ -183,13 +191,23 @@ class Network:
         >>> len(costs), list(costs[0])
         (2, ['logprob'])
         """
-        if self.feeding.mean is None and not isinstance(images, Provider | str | Path):
-            self.feeding.set_mean(images)
+        if self.preprocessor.mean is None and not isinstance(images, Provider | str | Path):
+            self.preprocessor.fit_mean(images)
         provider = self._provider(images, labels, training=True)
         numbers = provider.default_ranges()[0]
-        plan = Plan(numbers, [], epochs, 1)
-        self.position.minibatches, self.position.costs, self.position.cases = 0, {}, 0
-        return [self._epoch(provider, plan, epoch) for epoch in range(epochs)]
+        visits = list(product(range(epochs), numbers))
+        schedule = [
+            ScheduledBatch(self.position.epoch + 1 + epoch, number, at / len(visits))
+            for at, (epoch, number) in enumerate(visits)
+        ]
+        self.position.drop_batch()
+        try:
+            Trainer(self.net, provider, self.position).train(schedule)
+        finally:
+            self.position.drop_batch()
+        outputs = self.position.train_outputs[-len(visits) :]
+        by_epoch = (outputs[epoch * len(numbers) :][: len(numbers)] for epoch in range(epochs))
+        return [self._outputs.shown(*add_costs(costs)) for costs in by_epoch]
 
     # -- state
 
@@ -207,21 +225,21 @@ class Network:
     @property
     def mean(self) -> np.ndarray | None:
         """What is subtracted from pictures, (channels, size, size); set an array, a number, or a folder of batches."""
-        return self.feeding.mean
+        return self.preprocessor.mean
 
     @mean.setter
     def mean(self, value: Mean) -> None:
-        self.feeding.take_mean(value)
+        self.preprocessor.set_mean(value)
 
     @property
     def classes(self) -> int:
         """Number of predictions per image."""
-        return self.graph.layers[self._predictions()].outputs
+        return self.graph.layers[self._prediction_layer()].outputs
 
     @property
     def label_names(self) -> list[str]:
         """Names of the classes, if the checkpoint or the data have any."""
-        return self.feeding.label_names
+        return self.preprocessor.label_names
 
     @property
     def history(self) -> list[Costs]:
@@ -236,16 +254,15 @@ class Network:
         >>> convnet.load(file).graph.parameters() == net.graph.parameters()
         True
         """
-        path, position = Path(path), self.position
-        given = {
+        path = Path(path)
+        options = {
             "layer_def": self.files.definition_path,
             "layer_params": self.files.params_path,
             "mini": self.net.minibatch,
             "seed": self.net.seed,
         }
-        value = pack(self.net, self.files, position.history(), position.own(), declared.complete(given), self._described())
+        value = pack(self.net, self.files, self.position, Options.of(options), self.preprocessor.metadata())
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, lambda file: pickles.dump(value, file))
         except OSError as error:
             raise CheckpointError(f"{path} cannot be saved: {error.strerror or error}") from None
@@ -253,48 +270,34 @@ class Network:
 
     # -- inside
 
-    def _epoch(self, provider: Provider, plan: Plan, epoch: int) -> Costs:
-        position, outputs = self.position, []
-        for at, number in enumerate(plan.train):
-            batch = provider.batch(position.epoch + 1, number)
-            progress = plan.progress(epoch * len(plan.train) + at)
-            parts = []
-            for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
-                parts.append((self.net.train(inputs, cases, progress, next_inputs), cases))
-            outputs.append(add_costs(parts))
-            position.batch, position.batches_done = number, position.batches_done + 1
-        position.epoch += 1
-        position.train_outputs += outputs
-        return self._outputs.shown(*add_costs(outputs))
-
     def _provider(self, images: Images | Provider, labels: Any, training: bool) -> Provider:
         if isinstance(images, Provider):
             provider = images
         elif labels is None:
-            provider = self._folder(Path(images), training)
+            provider = self._open_folder(Path(images), training)
         else:
             others = label_matrices(labels, self.graph.data_dims, self.classes)
-            provider = Arrays(self.feeding, images, others, Request(training=training, seed=self.net.seed))
+            provider = Arrays(self.preprocessor, images, others, Request(training=training, seed=self.net.seed))
         for index, rows in self.graph.data_dims.items():
             if provider.dims.get(index) != rows:
-                found = f"{provider.dims.get(index, 'no')} values per case"
-                raise DataError(f"matrix {index} of {provider.where()} has {found}, the net needs {rows}")
+                values = f"{provider.dims.get(index, 'no')} values per case"
+                raise DataError(f"matrix {index} of {provider.where()} has {values}, the net needs {rows}")
         return provider
 
-    def _folder(self, folder: Path, training: bool) -> Provider:
-        request = Request(str(folder), inner_size=self.feeding.size, seed=self.net.seed, classes=self.classes)
-        whole = open_provider("", request)
-        if not training:
-            return whole
-        request.batches, request.training = whole.default_ranges()[0], True
+    def _open_folder(self, folder: Path, training: bool) -> Provider:
+        request = Request(str(folder), inner_size=self.preprocessor.size, seed=self.net.seed, classes=self.classes)
         provider = open_provider("", request)
-        if self.feeding.mean is None:
-            self.feeding.take_description(provider.description())
+        if training:
+            provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
+            if self.preprocessor.mean is None:
+                self.preprocessor.load_metadata(provider.description())
         return provider
 
     def _run(self, matrix: np.ndarray, layer: str) -> np.ndarray:
-        """The outputs of ``layer`` for one minibatch, (N, outputs)."""
-        self.net.forward(self._with_blanks(matrix), matrix.shape[1], Mode.FEATURE, keep=[layer])
+        """Return outputs of ``layer`` for a minibatch, (N, outputs); for labels, of which they are independent, zeros."""
+        dims, cases = self.graph.data_dims, matrix.shape[1]
+        blanks = [np.zeros((dims.get(i, 1), cases), np.float32) for i in range(1, max(dims) + 1)]
+        self.net.forward([matrix, *blanks], cases, Mode.FEATURE, keep=[layer])
         return self.net.output(layer).T
 
     def _minibatches(self, images: Images) -> Iterator[Images]:
@@ -304,44 +307,12 @@ class Network:
                 yield images[:, start:stop]
             return
         several = isinstance(images, Sequence) and not isinstance(images, str)
-        several |= isinstance(images, np.ndarray) and (images.ndim == 4 or images.shape[-1] != self.feeding.channels)
+        several |= isinstance(images, np.ndarray) and (images.ndim == 4 or images.shape[-1] != self.preprocessor.channels)
         images = images if several else [images]
         for start, stop in batch_bounds(len(images), self.net.minibatch):
             yield images[start:stop]
 
-    def _with_blanks(self, matrix: np.ndarray) -> list[np.ndarray]:
-        """Zeros for labels, which predictions do not depend on."""
-        dims = self.graph.data_dims
-        blanks = [np.zeros((dims.get(i, 1), matrix.shape[1]), np.float32) for i in range(1, max(dims) + 1)]
-        return [matrix, *blanks]
-
-    def _predictions(self) -> str:
+    def _prediction_layer(self) -> str:
+        """Return the name of the layer that the first cost compares with labels; without costs, of the last."""
         cost = next(iter(self.graph.costs), None)
-        if cost is None:
-            return list(self.graph.layers)[-1]
-        return cost.sources[-1].name
-
-    def _output_name(self, layer: str) -> str:
-        """The layer whose output is that of ``layer``: its neuron, where it has one."""
-        known = [name for name, found in self.graph.layers.items() if not found.is_cost]
-        if layer not in known:
-            raise ConvnetError(f"the net has no layer '{layer}'" + did_you_mean(layer, known))
-        behind = next((n.name for n in self.graph.neurons if n.detached_from == layer), None)
-        return behind or layer
-
-    def _described(self) -> dict[str, Any]:
-        return self.feeding.description()
-
-
-def _files(definition: str | Path, params: str | Path | None) -> LayerFiles:
-    """Layer files from paths or from texts, which have several lines."""
-    if "\n" in str(definition):
-        text = str(params) if params is not None else None
-        if text is not None and "\n" not in text:
-            text = Path(text).read_text()
-        return LayerFiles(str(definition), "definition", text, "parameters")
-    return LayerFiles.open(definition, params)
-
-
-def _numbered(dims: Mapping[Any, Any]) -> dict[int, int]:
-    return {int(i): int(rows) for i, rows in dims.items()}
+        return cost.sources[-1].name if cost else list(self.graph.layers)[-1]

@@ -10,19 +10,18 @@ import numpy as np
 from convnet.errors import ConvnetError, did_you_mean
 from convnet.layers.weighted import WeightLayer
 from convnet.net.net import Net
-from convnet.net.node import Node
 from convnet.net.state import collect_state
 
 
 class LayerWeights(Sequence[np.ndarray]):
     """The weights of one layer: a sequence of matrices, one per input, and ``biases``. What is read is a copy."""
 
-    def __init__(self, net: Net, node: Node) -> None:
-        self._net, self._node = net, node
+    def __init__(self, net: Net, layer: WeightLayer) -> None:
+        self._net, self._layer, self._node = net, layer, net.nodes[layer.name]
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(matrix.shape) for matrix in self)
-        return f"<weights {shapes} and biases {self.biases.shape} of '{self._node.layer.name}'>"
+        return f"<weights {shapes} and biases {self.biases.shape} of '{self._layer.name}'>"
 
     def __len__(self) -> int:
         return len(self._node.weights)
@@ -31,10 +30,9 @@ class LayerWeights(Sequence[np.ndarray]):
         return self._state()["weights"][i]
 
     def __setitem__(self, i: int, value: np.ndarray) -> None:
-        layer = self._node.layer
-        assert isinstance(layer, WeightLayer)
-        value = self._checked(value, layer.weight_shape(i))
-        ordered = value.T if layer.order == "F" else value
+        layer = self._layer
+        matrix = self._checked(value, layer.weight_shape(i))
+        ordered = matrix.T if layer.order == "F" else matrix
         self._node.be.copy_in(np.ascontiguousarray(ordered).reshape(layer.kernel_shape(i)), self._node.weights[i].value)
 
     @property
@@ -44,17 +42,16 @@ class LayerWeights(Sequence[np.ndarray]):
 
     @biases.setter
     def biases(self, value: np.ndarray) -> None:
-        layer = self._node.layer
-        assert isinstance(layer, WeightLayer)
-        self._node.be.copy_in(self._checked(value, layer.bias_shape()).reshape(-1), self._node.biases.value)
+        biases = self._checked(value, self._layer.bias_shape())
+        self._node.be.copy_in(biases.reshape(-1), self._node.biases.value)
 
     def _state(self) -> dict[str, Any]:
-        return collect_state(self._net, [self._node.layer.name])[self._node.layer.name]
+        return collect_state(self._net, [self._layer.name])[self._layer.name]
 
     def _checked(self, value: Any, shape: tuple[int, int]) -> np.ndarray:
         array = np.asarray(value, np.float32)
         if array.shape != shape:
-            raise ConvnetError(f"layer '{self._node.layer.name}' needs shape {shape}, not {array.shape}")
+            raise ConvnetError(f"layer '{self._layer.name}' needs shape {shape}, not {array.shape}")
         return array
 
 
@@ -63,17 +60,18 @@ class WeightsByLayer(Mapping[str, LayerWeights]):
 
     def __init__(self, net: Net) -> None:
         self._net = net
+        self._layers = {layer.name: layer for layer in net.graph.layers.values() if isinstance(layer, WeightLayer)}
 
     def __getitem__(self, name: str) -> LayerWeights:
-        if name not in set(self):
-            raise KeyError(f"{name}: no layer with weights" + did_you_mean(name, list(self)))
-        return LayerWeights(self._net, self._net.nodes[name])
+        if name not in self._layers:
+            raise KeyError(f"{name}: no layer with weights" + did_you_mean(name, self._layers))
+        return LayerWeights(self._net, self._layers[name])
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, node in self._net.nodes.items() if node.weights)
+        return iter(self._layers)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._layers)
 
     def __repr__(self) -> str:
         return "\n".join(repr(self[name]) for name in self)

@@ -1,29 +1,18 @@
 """Checkpoints: the net, the run's position and its history in one pickled dict, close to the originals' (io section 4)."""
 
+from convnet.checkpoint.checkpoint import Checkpoint, load
 from convnet.checkpoint.files import CheckpointFolder, find_latest, new_folder
-from convnet.checkpoint.format import (
-    history_of,
-    inherited_options,
-    layer_files,
-    load,
-    pack,
-    position_of,
-    restore_streams,
-    stored_option,
-    unpack_layers,
-)
+from convnet.checkpoint.format import pack, restore_streams
+from convnet.checkpoint.position import Position, add_costs
 
 __all__ = [
+    "Checkpoint",
     "CheckpointFolder",
+    "Position",
+    "add_costs",
     "find_latest",
-    "history_of",
-    "inherited_options",
-    "layer_files",
     "load",
     "new_folder",
     "pack",
-    "position_of",
     "restore_streams",
-    "stored_option",
-    "unpack_layers",
 ]

@@ -20,36 +20,39 @@ from convnet.pickles import text_of
 Stored = Mapping[str, Any]
 
 
-def generation_of(layers: Mapping[str, Stored]) -> str:
-    """Which generation wrote these layer dicts: 2011 counted inputs, 2014 listed devices."""
+def generation_of(layers: Mapping[str, Stored]) -> Generation:
+    """Return which generation wrote these layer dicts: 2011 counted inputs, 2014 listed devices."""
     if any(layer.get("inputs") and not isinstance(layer["inputs"][0], str) for layer in layers.values()):
         return G2011
     return G2014 if any(isinstance(layer.get("gpu"), list) for layer in layers.values()) else G2012
 
 
 def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> LayerFiles:
-    """Definition and parameters that make the net of these layer dicts; raises ``CheckpointError`` for unknown types."""
+    """Write definition and parameters of the net of these layer dicts; raises ``CheckpointError`` for unknown types."""
     generation = generation_of(layers)
-    names = list(layers)
-    detached = _detached(layers, names)
-    definition, params = [], []
-    for name in _in_order(layers, names):
+    detached = _detached(layers)
+    definition: list[str] = []
+    params: list[str] = []
+    for name in _in_order(layers):
         if name in detached:
             continue
         layer = layers[name]
         kind = LAYER_TYPES.get(text_of(layer["type"]))
         if kind is None:
             raise CheckpointError(f"layer '{name}' has the unknown type '{layer['type']}'")
-        texts = _texts(kind, layer, generation, [detached.get(n, n) for n in _inputs(layer, names)])
+        definition += [f"[{name}]", f"type={kind.type}"]
+        params.append(f"[{name}]")
         homes = {key.name: key.home for key in kind.all_keys()}
-        own, learned = ({k: t for k, t in texts.items() if homes[k] == home} for home in ("def", "params"))
-        definition += [f"[{name}]", f"type={kind.type}", *(f"{k}={t}" for k, t in own.items()), ""]
-        params += [f"[{name}]", *(f"{k}={t}" for k, t in learned.items()), ""]
+        inputs = [detached.get(source, source) for source in _inputs(layer, layers)]
+        for key, text in _texts(kind, layer, generation, inputs).items():
+            (definition if homes[key] == "def" else params).append(f"{key}={text}")
+        definition.append("")
+        params.append("")
     return LayerFiles("\n".join(definition), path, "\n".join(params), path)
 
 
 def stored_dims(layers: Mapping[str, Stored]) -> dict[int, int]:
-    """Features of each data matrix, as far as the data layers say."""
+    """Return the features of each data matrix, as far as the data layers say."""
     dims: dict[int, int] = {}
     for layer in layers.values():
         if layer["type"] == "data":
@@ -59,7 +62,7 @@ def stored_dims(layers: Mapping[str, Stored]) -> dict[int, int]:
 
 
 def stored_tree(layers: Mapping[str, Stored]) -> LabelTree | None:
-    """The tree of labels that 2012's treefc layers kept."""
+    """Return the tree of labels that 2012's treefc layers kept."""
     for layer in layers.values():
         if layer["type"] == "treefc" and isinstance(layer.get("tree"), dict):
             children = {int(node): [int(child) for child in below] for node, below in layer["tree"].items()}
@@ -67,38 +70,44 @@ def stored_tree(layers: Mapping[str, Stored]) -> LabelTree | None:
     return None
 
 
-def _inputs(layer: Stored, names: list[str]) -> list[str]:
-    return [text_of(name) if isinstance(name, str) else names[int(name)] for name in layer.get("inputs") or []]
+def _inputs(layer: Stored, layers: Mapping[str, Stored]) -> list[str]:
+    """Names of a layer's inputs; 2011 kept their places among the layers."""
+    names = list(layers)
+    return [text_of(source) if isinstance(source, str) else names[int(source)] for source in layer.get("inputs") or []]
 
 
-def _detached(layers: Mapping[str, Stored], names: list[str]) -> dict[str, str]:
+def _detached(layers: Mapping[str, Stored]) -> dict[str, str]:
     """Neuron layers that a parser split off, with the layer they came from."""
-    found: dict[str, str] = {}
-    for name, layer in layers.items():
-        if layer["type"] == "neuron" and layer.get("inputs"):
-            source = _inputs(layer, names)[0]
-            if layers[source].get("neuron") and name.startswith(f"{source}_neuron"):
-                found[name] = source
-    return found
+    sources = {
+        name: _inputs(layer, layers)[0]
+        for name, layer in layers.items()
+        if layer["type"] == "neuron" and layer.get("inputs")
+    }
+    return {
+        name: source
+        for name, source in sources.items()
+        if layers[source].get("neuron") and name.startswith(f"{source}_neuron")
+    }
 
 
-def _in_order(layers: Mapping[str, Stored], names: list[str]) -> list[str]:
+def _in_order(layers: Mapping[str, Stored]) -> list[str]:
     """Every layer after those it reads and those whose weights it shares."""
     order: list[str] = []
 
-    def visit(name: str, above: tuple[str, ...] = ()) -> None:
-        if name in above or name not in layers:
-            fault = "which depends on it itself" if name in above else "but is not in the checkpoint"
-            raise CheckpointError(f"layer '{name}' is read by '{above[-1]}', {fault}")
-        if name not in order:
-            owners = [text_of(source).partition("[")[0] for source in layers[name].get("weightSource") or [] if source]
-            children = [text_of(child) for child in layers[name].get("children") or []]
-            for source in (*_inputs(layers[name], names), *(o for o in owners if o != name), *children):
-                visit(source, (*above, name))
-            order.append(name)
+    def visit(name: str, readers: tuple[str, ...] = ()) -> None:
+        if name in readers or name not in layers:
+            fault = "which depends on it itself" if name in readers else "but is not in the checkpoint"
+            raise CheckpointError(f"layer '{name}' is read by '{readers[-1]}', {fault}")
+        if name in order:
+            return
+        layer = layers[name]
+        owners = [text_of(source).partition("[")[0] for source in layer.get("weightSource") or [] if source]
+        children = [text_of(child) for child in layer.get("children") or []]
+        for source in (*_inputs(layer, layers), *(owner for owner in owners if owner != name), *children):
+            visit(source, (*readers, name))
+        order.append(name)
 
-    numbered = sorted(names, key=lambda name: layers[name].get("id", 0))
-    for name in numbered:
+    for name in sorted(layers, key=lambda name: layers[name].get("id", 0)):
         visit(name)
     return order
 
@@ -107,13 +116,11 @@ def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: lis
     """Each key that the generation read and the dict holds, as text."""
     texts: dict[str, str] = {}
     for key in kind.all_keys():
-        stored = "outputChannels" if key.name == "outputs" and kind.type == "cmpool" else key.name
-        given = generation in key.read_by and layer.get(stored) not in (None, [], "")
-        if given and key.name != "neuron" and not key.name.startswith("init"):
-            texts[key.name] = _text(kind, key, layer, layer[stored], inputs)
-    for name in ("initW", "initB"):
-        if name in layer:
-            texts[name] = _listed(layer[name])
+        name = "outputChannels" if key.name == "outputs" and kind.type == "cmpool" else key.name
+        is_stored = generation in key.read_by and layer.get(name) not in (None, [], "")
+        if is_stored and key.name != "neuron" and not key.name.startswith("init"):
+            texts[key.name] = _text(kind, key, layer, layer[name], inputs)
+    texts |= {name: _listed(layer[name]) for name in ("initW", "initB") if name in layer}
     if layer.get("neuron"):
         texts["neuron"] = _neuron(layer["neuron"])
     return texts
@@ -154,10 +161,8 @@ def _neuron(value: Any) -> str:
 
 def _listed(value: Any) -> str:
     items = value if isinstance(value, list | tuple) else [value]
-    return ",".join(_item(item) for item in items)
-
-
-def _item(value: Any) -> str:
-    if isinstance(value, str):
-        return text_of(value)
-    return str(int(value)) if isinstance(value, bool) else repr(value)
+    texts = (
+        str(int(item)) if isinstance(item, bool) else text_of(item) if isinstance(item, str) else repr(item)
+        for item in items
+    )
+    return ",".join(texts)

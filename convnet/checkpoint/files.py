@@ -12,13 +12,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from convnet import pickles
 from convnet.errors import CheckpointError
+from convnet.storage import write_atomically
 
+T = TypeVar("T")
 _NAME = re.compile(r"(\d+)\.(-?\d+)")
-_TEMPORARY = re.compile(r"\.\d+\.-?\d+\.\d+\.tmp")
+_TEMPORARY = re.compile(r"\.\d+\.-?\d+\.(\d+)(?:-[0-9a-f]+)?\.tmp")
 
 
 @dataclass
@@ -29,34 +31,27 @@ class CheckpointFolder:
     keep: int = 2
 
     def names(self) -> list[Path]:
-        """Own checkpoints, oldest first."""
+        """Return the checkpoints in it, oldest first."""
         if not self.path.is_dir():
             return []
-        found = [p for p in self.path.iterdir() if _NAME.fullmatch(p.name) and p.is_file()]
-        return sorted(found, key=_position)
+        return sorted((p for p in self.path.iterdir() if _NAME.fullmatch(p.name) and p.is_file()), key=_position)
 
     def save(self, value: dict[str, Any], epoch: int, batch: int) -> Path:
         """Write a checkpoint whole or not at all, then prune; raises ``CheckpointError``, the old ones untouched."""
         target = self.path / f"{epoch}.{batch}"
-        temporary = self.path / f".{epoch}.{batch}.{os.getpid()}.tmp"
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             self._clean()
-            with temporary.open("wb") as file:
-                pickles.dump(value, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(target)
-            _sync_folder(self.path)
+            write_atomically(target, lambda file: pickles.dump(value, file), durable=True)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             text = f"checkpoint {target} cannot be saved: {error.strerror or error}; earlier checkpoints are untouched"
             raise CheckpointError(text) from None
-        self._prune(target)
+        older = [path for path in self.names() if _position(path) <= _position(target)]
+        for path in older[: -self.keep]:
+            path.unlink(missing_ok=True)
         return target
 
     def set_aside(self, after: Path) -> list[Path]:
-        """Rename checkpoints newer than ``after``, from which the run goes on: they would win at the next load."""
+        """Rename checkpoints newer than ``after``, from which a run goes on, since they would win at the next load."""
         moved = []
         for path in self.names():
             if _position(path) > _position(after):
@@ -65,20 +60,16 @@ class CheckpointFolder:
                 moved.append(aside)
         return moved
 
-    def _prune(self, newest: Path) -> None:
-        older = [path for path in self.names() if _position(path) <= _position(newest)]
-        for path in older[: -self.keep]:
-            path.unlink(missing_ok=True)
-
     def _clean(self) -> None:
         """Remove temporary files that killed runs left, none of a run that is alive."""
-        for path in self.path.iterdir():
-            if _TEMPORARY.fullmatch(path.name) and not _is_alive(int(path.name.split(".")[-2])):
+        for path in self.path.glob(".*.tmp"):
+            match = _TEMPORARY.fullmatch(path.name)
+            if match and not _is_alive(int(match[1])):
                 path.unlink(missing_ok=True)
 
 
 def new_folder(save_path: str | Path) -> Path:
-    """A dated folder below ``save_path`` that no other run uses; made when the first checkpoint is saved."""
+    """Return a dated folder below ``save_path`` that no other run uses; it is made when a checkpoint is saved."""
     stamp = time.strftime("%Y-%m-%d_%H.%M.%S")
     base = Path(save_path).resolve() / f"ConvNet__{stamp}"
     folder, number = base, 1
@@ -88,8 +79,8 @@ def new_folder(save_path: str | Path) -> Path:
     return folder
 
 
-def find_latest(path: str | Path, read: Callable[[Path], Any]) -> tuple[Path, Any, list[str]]:
-    """The checkpoint that ``path`` means: a file, or the newest readable one of a folder (or of its newest dated folder).
+def find_latest(path: str | Path, read: Callable[[Path], T]) -> tuple[Path, T, list[str]]:
+    """Find the checkpoint that ``path`` means: a file, or the newest readable one of a folder or its newest dated folder.
 
     Returns (file, what ``read`` made of it, remarks on newer ones that could not be read). Raises ``CheckpointError``.
     """
@@ -104,13 +95,13 @@ def find_latest(path: str | Path, read: Callable[[Path], Any]) -> tuple[Path, An
         if not dated:
             raise CheckpointError(f"no checkpoint in {path}; checkpoints are named EPOCH.BATCH, for example 1.5")
         path, names = dated[-1], CheckpointFolder(dated[-1]).names()
-    remarks: list[str] = []
+    errors: list[CheckpointError] = []
     for name in reversed(names):
         try:
-            return name, read(name), remarks
+            return name, read(name), [f"{error}; falling back on the one before" for error in errors]
         except CheckpointError as error:
-            remarks.append(f"{error}; falling back on the one before")
-    raise CheckpointError(f"no readable checkpoint in {path}: {remarks[0].removesuffix('; falling back on the one before')}")
+            errors.append(error)
+    raise CheckpointError(f"no readable checkpoint in {path}: {errors[0]}")
 
 
 def _position(path: Path) -> tuple[int, int]:
@@ -124,19 +115,5 @@ def _is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        return True
+        pass  # it lives, as another user's
     return True
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the rename itself last; some file systems do not allow it, which is no failure."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)

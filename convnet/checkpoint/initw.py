@@ -24,57 +24,57 @@ from typing import Any
 
 import numpy as np
 
-from convnet.checkpoint import find_latest, load, unpack_layers
+from convnet.checkpoint import find_latest, load
 from convnet.errors import ConvnetError, did_you_mean
 
 Shape = tuple[int, int]
 
 
 def makew(name: str, index: int, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
-    """Matrix ``index`` of layer ``name``, or of ``params[1]``, in checkpoint ``params[0]``; float32 of ``shape``."""
+    """Return matrix ``index`` of layer ``name``, or of ``params[1]``, in checkpoint ``params[0]``; float32 of ``shape``."""
     path, source = _arguments("makew", name, params)
-    return _fitting(_matrix(path, source, index), shape, f"weights[{index}] of '{source}' in {path}")
+    return _checked(_matrix(path, source, index), shape, f"weights[{index}] of '{source}' in {path}")
 
 
 def makeb(name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
-    """The biases of layer ``name``, or of ``params[1]``, in checkpoint ``params[0]``."""
+    """Return the biases of layer ``name``, or of ``params[1]``, in checkpoint ``params[0]``."""
     path, source = _arguments("makeb", name, params)
-    return _fitting(_biases(path, source), shape, f"the biases of '{source}' in {path}")
+    return _checked(_layer(path, source)["biases"], shape, f"the biases of '{source}' in {path}")
 
 
-def makec(name: str, index: int, shape: tuple[int, int, int], params: Sequence[str] = ()) -> list[int]:
-    """The connections of input ``index`` of layer ``name``, or of ``params[1]``; ``shape`` is checked by whoever asked."""
+def makec(name: str, index: int, _shape: tuple[int, int, int], params: Sequence[str] = ()) -> list[int]:
+    """Return the connections of input ``index`` of layer ``name``, or of ``params[1]``; the caller checks their shape."""
     path, source = _arguments("makec", name, params)
-    held = _layer(path, source).get("filterConns") or []
-    if index >= len(held) or not len(held[index]):
+    conns = _layer(path, source).get("filterConns") or []
+    if index >= len(conns) or not len(conns[index]):
         raise ConvnetError(f"layer '{source}' in {path} has no random connections for input {index}")
-    return [int(channel) for channel in held[index]]
+    return [int(channel) for channel in conns[index]]
 
 
-def makewcat(name: str, index: int, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
-    """First matrices of several layers joined to ``shape``: along columns if their rows fit, else along rows."""
+def makewcat(_name: str, _index: int, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
+    """Return the first matrices of several layers joined to ``shape``: along columns if their rows fit, else along rows."""
     path, *sources = _some("makewcat", params, 2)
     return _joined([_matrix(path, source, 0) for source in sources], shape, f"weights of {', '.join(sources)} in {path}")
 
 
-def makebcat(name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
-    """Biases of several layers joined to ``shape``."""
+def makebcat(_name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
+    """Return the biases of several layers joined to ``shape``."""
     path, *sources = _some("makebcat", params, 2)
-    return _joined([_biases(path, source) for source in sources], shape, f"biases of {', '.join(sources)} in {path}")
+    return _joined([_layer(path, name)["biases"] for name in sources], shape, f"biases of {', '.join(sources)} in {path}")
 
 
-def makeb_vec(name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
-    """The numbers between the brackets, one per bias."""
+def makeb_vec(_name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarray:
+    """Return the numbers between the brackets, one per bias."""
     values = np.array([float(text) for text in _some("makeb_vec", params, 1)], np.float32)
     if values.size != shape[0] * shape[1]:
         raise ConvnetError(f"{values.size} values for {shape[0] * shape[1]} biases")
     return values.reshape(shape)
 
 
-def _some(function: str, params: Sequence[str], least: int) -> list[str]:
+def _some(function: str, params: Sequence[str], least: int) -> Sequence[str]:
     if len(params) < least:
         raise ConvnetError(f"{function} takes at least {least} argument{'s' * (least > 1)} in brackets, not {len(params)}")
-    return list(params)
+    return params
 
 
 def _arguments(function: str, name: str, params: Sequence[str]) -> tuple[str, str]:
@@ -90,9 +90,9 @@ def _arguments(function: str, name: str, params: Sequence[str]) -> tuple[str, st
 
 
 @lru_cache(maxsize=1)
-def _layers(path: Path, changed: int) -> dict[str, dict[str, Any]]:
+def _layers(path: Path, _changed: int) -> dict[str, dict[str, Any]]:
     """Layers of a checkpoint; read once for all the layers of a net."""
-    return unpack_layers(load(path))
+    return load(path).layers
 
 
 def _layer(path: str, name: str) -> dict[str, Any]:
@@ -105,18 +105,14 @@ def _layer(path: str, name: str) -> dict[str, Any]:
 
 
 def _matrix(path: str, name: str, index: int) -> np.ndarray:
-    held = _layer(path, name)["weights"]
-    matrices = held if isinstance(held, list) else [held]
+    weights = _layer(path, name)["weights"]
+    matrices = weights if isinstance(weights, list) else [weights]
     if index >= len(matrices):
         raise ConvnetError(f"layer '{name}' in {path} has {len(matrices)} matrices, counted from 0; none is number {index}")
     return matrices[index]
 
 
-def _biases(path: str, name: str) -> np.ndarray:
-    return _layer(path, name)["biases"]
-
-
-def _fitting(array: np.ndarray, shape: Shape, what: str) -> np.ndarray:
+def _checked(array: np.ndarray, shape: Shape, what: str) -> np.ndarray:
     if array.shape != shape:
         raise ConvnetError(f"{what} have shape {array.shape}; the layer needs {shape}")
     return np.array(array, np.float32)

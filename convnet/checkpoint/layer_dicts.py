@@ -19,7 +19,7 @@ from convnet.layers.weighted import WeightLayer, stored_rate, stored_schedule
 
 
 def stored_layer(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
-    """The dict of one layer, without arrays."""
+    """Return the dict of one layer, without arrays."""
     flags = layer.stored_flags.split()
     stored: dict[str, Any] = {
         "name": layer.name,
@@ -28,22 +28,26 @@ def stored_layer(graph: Graph, layer: Layer, generation: Generation) -> dict[str
         "usesActs": "acts" in flags,
         "usesInputs": "inputs" in flags,
         "forceOwnActs": "own" in flags,
-        "gradConsumer": _grad_consumer(layer, generation),
-        "requiresParams": _requires_params(layer, generation),
+        "gradConsumer": layer.learns and (not layer.is_cost or generation == G2014),
+        "requiresParams": generation in layer.wants_params,
     }
-    stored |= _placed(graph, layer, generation)
+    stored |= _device_keys(layer, generation)
     if layer.sources:
-        stored |= _inputs(graph, layer, generation)
+        stored |= _input_keys(graph, layer, generation)
         if not layer.is_cost:
             stored["neuron"] = layer.values["neuron"].text if layer.values.get("neuron") else ""
-    stored |= _own_keys(graph, layer, generation)
-    if layer.detached_from and generation != G2011:
+    stored |= layer.stored(generation)
+    if isinstance(layer, WeightLayer):
+        _convert_learning(stored, graph, layer, generation)
+    if generation == G2011:
+        stored["dropout"] = layer.dropout
+    elif layer.detached_from:
         stored["src_layer"] = layer.detached_from
-    return stored | _shared_buffers(layer, generation)
+    return stored | _buffer_keys(layer, generation)
 
 
 def stored_graph(graph: Graph, generation: Generation) -> list[dict[str, Any]]:
-    """All layers in file order, detached neurons after their source in 2011 and at the end later."""
+    """Return the dicts of all layers in file order, detached neurons after their source in 2011 and at the end later."""
     layers = list(graph.layers.values()) if generation == G2011 else graph.in_file_order
     dicts = [stored_layer(graph, layer, generation) for layer in layers]
     if generation == G2014:
@@ -52,104 +56,73 @@ def stored_graph(graph: Graph, generation: Generation) -> list[dict[str, Any]]:
     return dicts
 
 
-def _inputs(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
+def _input_keys(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
     """Names of the inputs; 2011 kept indices, and for ``inputLayers`` the layers below detached neurons."""
     names = [source.name for source in layer.sources]
-    inputs = {"inputs": names, "inputLayers": names, "numInputs": layer.num_inputs}
+    keys = {"inputs": names, "inputLayers": names, "numInputs": layer.num_inputs}
     if generation == G2011:
         order = list(graph.layers)
         below = [source.detached_from or source.name for source in layer.sources]
-        inputs |= {"inputs": [order.index(name) for name in names], "inputNames": names, "inputLayers": below}
-    return inputs
+        keys |= {"inputs": [order.index(name) for name in names], "inputNames": names, "inputLayers": below}
+    return keys
 
 
-def _own_keys(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
-    """What the layer type stores, in the words of the generation."""
-    own = layer.stored(generation)
-    if isinstance(layer, WeightLayer):
-        own |= _learning(layer, generation)
-        own["initB"] = own["initB"] or 0
-        own |= _borrowed(graph, layer, own, generation)
-        if generation == G2011:
-            own.pop("weightsPerFilter")
-        if own.pop("sched", None) is not None:
-            own["sched"] = stored_schedule(layer.sched or layer.schedW)
-        schedules = [name for name in ("schedW", "schedB") if isinstance(own.get(name), Schedule)]
-        own |= {name: stored_schedule(own[name]) for name in schedules}
-    if generation == G2011:
-        own["dropout"] = layer.dropout
-    return own
-
-
-def _borrowed(graph: Graph, layer: WeightLayer, own: dict[str, Any], generation: Generation) -> dict[str, Any]:
-    """2011 named the owners of shared weights by index."""
-    if generation != G2011:
-        return {}
-    order = list(graph.layers)
-    names = own.pop("weightSourceLayers")
-    return {"weightSourceLayerIndices": [order.index(name) if name else -1 for name in names]}
-
-
-def _learning(layer: WeightLayer, generation: Generation) -> dict[str, Any]:
+def _convert_learning(stored: dict[str, Any], graph: Graph, layer: WeightLayer, generation: Generation) -> None:
+    """Write rates, schedules and owners of shared weights as the generation did."""
     if generation == G2014:
         rates = [stored_rate(rate) for rate in layer.epsW]
-        return {"wballNormed": list(layer.wball), "epsW": rates, "epsB": stored_rate(layer.epsB)}
-    learning: dict[str, Any] = {"epsW": [rate.base for rate in layer.epsW], "epsB": layer.epsB.base}
+        stored |= {"wballNormed": list(layer.wball), "epsW": rates, "epsB": stored_rate(layer.epsB)}
+    else:
+        stored |= {"epsW": [rate.base for rate in layer.epsW], "epsB": layer.epsB.base}
     if generation == G2012:
-        normed = [limit * layer.weights_per_filter(i) for i, limit in enumerate(layer.wball)]
-        schedules = {"schedW": stored_schedule(layer.schedW), "schedB": stored_schedule(layer.schedB)}
-        learning |= {"wballNormed": normed, **schedules}
-    return learning
+        stored["wballNormed"] = [limit * layer.weights_per_filter(i) for i, limit in enumerate(layer.wball)]
+    if generation == G2011:
+        order = list(graph.layers)
+        owners = stored.pop("weightSourceLayers")
+        stored["weightSourceLayerIndices"] = [order.index(name) if name else -1 for name in owners]
+        del stored["weightsPerFilter"]
+    stored["initB"] = stored["initB"] or 0
+    if stored.pop("sched", None) is not None:
+        stored["sched"] = layer.sched or layer.schedW
+    for name in ("sched", "schedW", "schedB"):
+        if isinstance(stored.get(name), Schedule):
+            stored[name] = stored_schedule(stored[name])
 
 
-def _grad_consumer(layer: Layer, generation: Generation) -> bool:
-    return layer.learns and (not layer.is_cost or generation == G2014)
-
-
-def _requires_params(layer: Layer, generation: Generation) -> bool:
-    return generation in layer.wants_params
-
-
-def _placed(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
+def _device_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
     """2012's ``gpu`` number, 2014's list with its derived keys."""
-    if generation == G2012:
-        quantised = {
-            name: {"type": layer.values[name], "params": {}} for name in ("quantF", "quantB") if _is_set(layer, name)
-        }
-        return {"gpu": layer.gpu[0], **quantised}
     if generation == G2014:
-        shown = {} if layer.gpu[0] < 0 else {"gpus": ", ".join(map(str, layer.gpu))}
-        return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **shown}
+        listed = {} if layer.gpu[0] < 0 else {"gpus": ", ".join(map(str, layer.gpu))}
+        return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **listed}
+    if generation == G2012:
+        quantised = {name: layer.values.get(name, "default") for name in ("quantF", "quantB")}
+        chosen = {name: {"type": type, "params": {}} for name, type in quantised.items() if type != "default"}
+        return {"gpu": layer.gpu[0], **chosen}
     return {}
 
 
-def _is_set(layer: Layer, name: str) -> bool:
-    return layer.values.get(name, "default") != "default"
-
-
-def _shared_buffers(layer: Layer, generation: Generation) -> dict[str, Any]:
+def _buffer_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
     """Whose buffer the originals' outputs and gradients lie in; 2012's search for one never succeeded (numerics 3.4)."""
     targets = {"actsTarget": -1, "actsGradTarget": -1}
     if generation == G2012 or "own" in layer.stored_flags:
         return targets
     for i, source in enumerate(layer.sources):
-        if len(source.consumers) > 1 or source.gpu[0] < 0:
-            continue
-        if "inputs" not in layer.stored_flags and "acts" not in source.stored_flags:
-            targets["actsTarget"] = i
-        targets["actsGradTarget"] = i
+        if len(source.consumers) == 1 and source.gpu[0] >= 0:
+            targets["actsGradTarget"] = i
+            if "inputs" not in layer.stored_flags and "acts" not in source.stored_flags:
+                targets["actsTarget"] = i
     return targets
 
 
 def stored_net(graph: Graph, mini: int = 128) -> dict[str, Any]:
-    """``{"layers": [...], "totals": {...}}``: each layer's dict as the files' generation stores it, arrays by their shapes.
+    """Return ``{"layers": [...], "totals": {...}}``: dicts as the files' generation stores them, arrays by their shapes.
 
     Layers stand in file order, each detached neuron behind its source.
     """
     stored = {layer["name"]: layer for layer in stored_graph(graph, graph.generation)}
     for layer in graph.declared:
         if isinstance(layer, WeightLayer):
-            stored[layer.name] |= _arrays(layer)
+            stored[layer.name] |= _array_shapes(layer)
         if isinstance(layer, Windowed) and graph.generation != G2014:
             lengths = [layer.groups[i] * layer.filterChannels[i] for i in range(len(layer.inputs))]
             stored[layer.name]["filterConnsLen"] = [n * sparse for n, sparse in zip(lengths, layer.randSparse, strict=True)]
@@ -159,25 +132,26 @@ def stored_net(graph: Graph, mini: int = 128) -> dict[str, Any]:
     return {"layers": [stored[name] for name in graph.layers], "totals": _totals(graph, mini)}
 
 
-def _arrays(layer: WeightLayer) -> dict[str, Any]:
+def _array_shapes(layer: WeightLayer) -> dict[str, Any]:
     weights = [
-        _array(layer.weight_shape(i), layer.order) | {"shared": owner is not None} for i, owner in enumerate(layer.owners)
+        _array_shape(layer.weight_shape(i), layer.order) | {"shared": owner is not None}
+        for i, owner in enumerate(layer.owners)
     ]
     # What a function would make of the biases is not known before it runs.
     value = {} if layer.values["initBFunc"] else {"value": float(layer.initB)}
-    return {"weights": weights, "biases": _array(layer.bias_shape(), "C") | value}
+    return {"weights": weights, "biases": _array_shape(layer.bias_shape(), "C") | value}
 
 
-def _array(shape: tuple[int, int], order: str) -> dict[str, Any]:
+def _array_shape(shape: tuple[int, int], order: str) -> dict[str, Any]:
     rows, columns = shape
     return {"shape": [rows, columns], "dtype": "float32", "order": "CF" if 1 in shape else order, "count": rows * columns}
 
 
 def _totals(graph: Graph, mini: int) -> dict[str, int]:
-    arrays = [_arrays(layer) for layer in graph.declared if isinstance(layer, WeightLayer)]
-    weights = [matrix for held in arrays for matrix in held["weights"]]
+    arrays = [_array_shapes(layer) for layer in graph.declared if isinstance(layer, WeightLayer)]
+    weights = [matrix for shapes in arrays for matrix in shapes["weights"]]
     unique = sum(matrix["count"] for matrix in weights if not matrix["shared"])
-    biases = sum(held["biases"]["count"] for held in arrays)
+    biases = sum(shapes["biases"]["count"] for shapes in arrays)
     return {
         "num_layers": len(graph.layers),
         "params": unique + biases,

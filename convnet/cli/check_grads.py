@@ -15,8 +15,6 @@ import numpy as np
 
 from convnet.backends import make_backend
 from convnet.backends.base import Backend
-from convnet.checkpoint import unpack_layers
-from convnet.checkpoint.format import tree_of
 from convnet.data.provider import Provider
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
@@ -26,35 +24,37 @@ from convnet.layers.weighted import WeightLayer
 from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, check_gradients, original_step
 from convnet.net.initial import initial_state
 from convnet.net.net import Inputs, Net
+from convnet.options import Options
 from convnet.training.log import Printer
 
 if TYPE_CHECKING:
-    from convnet.training.session import Opening
+    from convnet.training.session import RunInputs
 
 _CASES = 4  # unless --mini says otherwise
 
 
-def check_grads(opening: Opening, printer: Printer) -> int:
+def check_grads(inputs: RunInputs, printer: Printer) -> int:
     """Check and print; returns the exit status, 1 if any gradient is wrong. Raises ``ConvnetError``."""
-    options = opening.options
-    provider = _provider(opening)
-    own = opening.checkpoint["model_state"].get("convnet") if opening.checkpoint else None
-    tree = (tree_of(own) if own else None) or provider.tree
-    graph = opening.builder.shape(provider.dims, provider.classes, tree)
+    options = inputs.options
+    provider = _provider(inputs)
+    checkpoint = inputs.checkpoint
+    tree = (checkpoint.label_tree if checkpoint else None) or provider.tree
+    graph = inputs.builder.shape(provider.dims, provider.classes, tree)
     if not graph.costs:
-        raise OptionError(f"{opening.files.definition_path} has no cost layer, so there are no gradients to check")
+        raise OptionError(f"{inputs.files.definition_path} has no cost layer, so there are no gradients to check")
     _weigh_costs(graph)
     batch = provider.batch(1, provider.default_ranges()[1][0])
-    cases = min(opening.given.get("mini", _CASES), batch.cases)
+    cases = min(options.mini if "mini" in options.given else _CASES, batch.cases)
     be, state = _backend(options), None
-    if opening.checkpoint:
-        state = unpack_layers(opening.checkpoint)
-    elif not options["compat"]:
-        state = he_initialized_state(graph, options["seed"])
-    net = Net(graph, be, cases, options["seed"], state, checking=True)
-    printer.line(_heading(opening, be, provider, cases))
+    if checkpoint:
+        state = checkpoint.layers
+    elif not options.compat:
+        state = he_initialized_state(graph, options.seed)
+    net = Net(graph, be, cases, options.seed, state, checking=True)
+    printer.line(_heading(inputs, be, provider, cases))
     with np.errstate(all="ignore"):
-        return _check_all(net, batch.minibatch(0, cases), cases, options["compat"], printer)
+        generation = Generation(options.compat) if options.compat else None
+        return _check_all(net, batch.minibatch(0, cases), cases, generation, printer)
 
 
 def _weigh_costs(graph: Graph) -> None:
@@ -83,7 +83,7 @@ def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
     return state
 
 
-def _check_all(net: Net, inputs: Inputs, cases: int, generation: Generation, printer: Printer) -> int:
+def _check_all(net: Net, inputs: Inputs, cases: int, generation: Generation | None, printer: Printer) -> int:
     step, tolerance = (original_step(generation), COMPAT_TOLERANCE) if generation else (1e-6, TOLERANCE)
     failures = total = 0
     for check in check_gradients(net, inputs, cases, step, one_sided=bool(generation), samples=0):
@@ -104,26 +104,25 @@ def check_line(check: GradientCheck, tolerance: float) -> str:
     return f"{line}; {check.approximate}" if verdict == "APPROXIMATE" else line
 
 
-def _provider(opening: Opening) -> Provider:
+def _provider(inputs: RunInputs) -> Provider:
     """As the options name it; else random data of the size that the checkpoint had, or the smallest that fits."""
-    options, request = opening.options, opening.request
-    own = opening.checkpoint["model_state"].get("convnet") if opening.checkpoint else None
-    if own:
-        request = replace(request, features=int(own["data_dims"]["0"]), classes=int(own["num_classes"] or 0))
-    named = options["data_provider"] if options["data_path"] or "dummy" in options["data_provider"] else ""
-    return open_provider(named if named or options["data_path"] else "dummy", request)
+    options, request = inputs.options, inputs.request
+    if checkpoint := inputs.checkpoint:
+        request = replace(request, features=checkpoint.data_dims[0], classes=checkpoint.classes or request.classes)
+    named = options.data_provider if options.data_path or "dummy" in options.data_provider else ""
+    return open_provider(named if named or options.data_path else "dummy", request)
 
 
-def _backend(options: dict[str, Any]) -> Backend:
-    if options["compat"]:
-        return make_backend(options["backend"], options["threads"])
+def _backend(options: Options) -> Backend:
+    if options.compat:
+        return make_backend(options.backend, options.threads)
     from convnet.backends.reference import Reference
 
     return Reference(np.float64)
 
 
-def _heading(opening: Opening, be: Backend, provider: Provider, cases: int) -> str:
-    generation = opening.options["compat"]
+def _heading(inputs: RunInputs, be: Backend, provider: Provider, cases: int) -> str:
+    generation = inputs.options.compat
     how = f"one-sided differences in float32 as in {generation}, {be.describe()}" if generation else "differences in float64"
     data = f"{cases} cases of {provider.where()}, {provider.dims[0]} values each"
-    return f"Gradients of {opening.files.definition_path}: {how}; {data}"
+    return f"Gradients of {inputs.files.definition_path}: {how}; {data}"

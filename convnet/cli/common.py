@@ -1,71 +1,161 @@
-"""What the verbs that read a definition share: their options, opening the files, and telling of mistakes."""
+"""What all verbs share: the parser, the frame around errors, and how mistakes and warnings reach a person."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
-from convnet.cli.messages import tell, tell_problems
-from convnet.errors import ConvnetError, OptionError
-from convnet.generation import GENERATIONS
+from convnet import __version__
+from convnet.errors import ConvnetError, LayerFileError, OptionError, did_you_mean
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
-from convnet.options import integers, natural, zero_one
+from convnet.language.diagnostics import Problem
+from convnet.options import BY_NAME, INTEGERS, NATURAL, ZERO_ONE, Kind, Option
+
+_DIMS = Kind(INTEGERS.read, "a list of whole numbers from 1, such as 150528,1", "N,...", lambda n: min(n, default=0) > 0)
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ``OptionError`` instead of leaving, so that all mistakes are told in one way."""
+    """The command line of a verb. Every mistake in it is an ``OptionError`` of one line; unique beginnings of flags do."""
 
-    def __init__(self, prog: str, description: str) -> None:
-        super().__init__(prog=prog, description=description, allow_abbrev=False)
-        add = self.add_argument
-        add("--data-dims", type=dims, metavar="N,...", help="values per case of each data matrix, such as 150528,1")
-        add("--num-classes", type=natural, metavar="N", help="classes of the data")
-        add("--mini", type=natural, default=128, metavar="N", help="minibatch size [128]")
-        add("--dialect", choices=("auto", *GENERATIONS), default="auto", help="generation of the files [auto]")
-        add(
-            "--strict", type=zero_one, nargs="?", const=1, default=0, metavar="0/1", help="refuse what is only warned of [0]"
-        )
+    def __init__(self, prog: str, description: str, example: str = "", **settings: Any) -> None:
+        super().__init__(prog=prog, description=description, epilog=f"example: {prog} {example}".rstrip(), **settings)
+        self.add_argument("--version", action="version", version=f"convnet {__version__}", help="show the version and exit")
+
+    def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+        """Parse arguments, by default the process's; raises ``OptionError``."""
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        # argparse would first complain of what is missing, which may be what is misspelt.
+        if faults := [fault for word in words if (fault := self._fault(word))]:
+            raise OptionError("; ".join(faults))
+        args, others = self.parse_known_args(words)
+        if others:
+            raise OptionError("; ".join(f"unexpected argument '{word}'" for word in others))
+        return args
+
+    def _fault(self, word: str) -> str:
+        """Return what is wrong with a word of the command line that can only be an option, or ``''``."""
+        if word.startswith("-f="):
+            return f"{word}: write '-f {word[3:]}' or '--load-file={word[3:]}'"
+        flag, known = word.split("=")[0], self._option_string_actions
+        if not flag.startswith("--") or " " in flag or any(name.startswith(flag) for name in known):
+            return ""
+        shown = [name for name, action in known.items() if action.help != argparse.SUPPRESS]
+        return f"unknown option '{flag}'" + (did_you_mean(flag, shown) or "; see --help")
 
     def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
+        raise OptionError(message.removeprefix("argument "))
+
+    def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None) -> None:
+        """Add an option of this verb alone; a ``default`` that says something is shown."""
+        self.add_argument(flag, default=default, **_settings(kind, help_text, default))
+
+    def add_run_options(self, *names: str) -> None:
+        """Add options of a run by name, with their defaults."""
+        for name in names:
+            add_option(self, BY_NAME[name], default=BY_NAME[name].default)
+
+    def add_definition(self) -> None:
+        """Add the arguments that name layer files."""
+        self.add_argument("definition", metavar="DEF", help=BY_NAME["layer_def"].help)
+        self.add_argument("params", metavar="PARAMS", nargs="?", help=BY_NAME["layer_params"].help)
+
+    def add_data_sizes(self) -> None:
+        """Add the options of verbs that shape a graph without data."""
+        self.add_value("--data-dims", _DIMS, "values per case of each data matrix, such as 150528,1")
+        self.add_value("--num-classes", NATURAL, "classes of the data")
+        self.add_run_options("mini", "dialect", "strict")
 
 
-def dims(text: str) -> list[int]:
-    """Numbers of features separated by commas, each from 1."""
-    numbers = integers(text)
-    if not numbers or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of whole numbers from 1, such as 150528,1")
-    return numbers
+def add_option(target: argparse._ActionsContainer, option: Option, **settings: Any) -> None:
+    """Add an option of a run to a parser or a group of one; ``settings`` of ``add_argument`` replace the option's."""
+    flags = (*option.aliases, option.flag)
+    target.add_argument(*flags, **(_settings(option.kind, option.help, option.default) | settings))
 
 
-def open_definition(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:
-    """The checked graph of the files, for the data of the options or those it seems to want; warnings are printed."""
-    assumed = infer_data(
-        parse(LayerFiles.open(definition, params), args.dialect, bool(args.strict)), args.data_dims, args.num_classes
-    )
-    tell_problems(assumed.graph.warnings)
-    return assumed
+def _settings(kind: Kind, help_text: str, default: Any) -> dict[str, Any]:
+    shown = f" [{default}]" if default and "[" not in help_text else ""
+    switch = {"nargs": "?", "const": 1} if kind is ZERO_ONE else {}  # the flag alone means 1
+    return {"type": kind, "metavar": kind.metavar, "help": help_text + shown, **switch}
 
 
-def write(path: str, text: str) -> None:
-    """Write a file that a person asked for."""
+def run_verb(
+    act: Callable[[argparse.Namespace], int], parser: Parser, arguments: Sequence[str] | None, failure: int = 0
+) -> int:
+    """Return the exit status of a verb. Whatever ends it early is one message on standard error.
+
+    ``act`` does the work for the parsed ``arguments``. ``failure`` replaces the statuses of errors.
+    """
+    show_warnings()
+    try:
+        try:
+            return act(parser.read(arguments))
+        finally:
+            sys.stdout.flush()  # so that a message follows what was printed
+    except ConvnetError as error:
+        print_error(error)
+        return failure or error.exit_code
+    except MemoryError:
+        print("convnet: out of memory; lower --mini", file=sys.stderr)
+        return failure or 1
+    except KeyboardInterrupt:
+        print("convnet: interrupted; what was saved before is untouched", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output, ``head`` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return failure or 1
+
+
+def print_error(error: ConvnetError) -> None:
+    """Print what went wrong on standard error."""
+    if isinstance(error, LayerFileError):
+        print_problems(error.problems)
+    else:
+        print(f"convnet: {error}", file=sys.stderr)
+
+
+def print_problems(problems: Iterable[Problem]) -> None:
+    """Print problems of layer files on standard error, in colour where that is a terminal."""
+    for problem in problems:
+        print(problem.render(_is_colored(sys.stderr)), file=sys.stderr)
+
+
+def _is_colored(stream: TextIO) -> bool:
+    """Whether ``stream`` is a terminal with colours and NO_COLOR is not set (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class _WarningHandler(logging.Handler):
+    """Prints warnings of the library on standard error, whatever ``sys.stderr`` is by then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"convnet: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+
+
+def show_warnings() -> None:
+    """Print what the library logs (logger ``convnet``) on standard error."""
+    logger = logging.getLogger("convnet")
+    if not any(isinstance(handler, _WarningHandler) for handler in logger.handlers):
+        logger.addHandler(_WarningHandler())
+        logger.propagate = False
+
+
+def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:
+    """Return the checked graph of layer files, for data of the options' sizes or of those it needs; prints warnings."""
+    builder = parse(LayerFiles.open(definition, params), args.dialect, bool(args.strict))
+    inferred = infer_data(builder, args.data_dims, args.num_classes)
+    print_problems(inferred.graph.warnings)
+    return inferred
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file; raises ``ConvnetError``."""
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ConvnetError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def told(
-    act: Callable[[Sequence[str] | None, str], int], arguments: Sequence[str] | None, prog: str, failure: int = 0
-) -> int:
-    """The exit status of ``act``, every mistake told on standard error. ``failure`` replaces the errors' own status."""
-    try:
-        return act(arguments, prog)
-    except ConvnetError as error:
-        status = tell(error)
-        return failure or status
-    except BrokenPipeError:
-        return failure or 1

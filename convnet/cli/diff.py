@@ -5,33 +5,33 @@ convnet diff layers-a.cfg layers-b.cfg        exit status 0: the same net; 1: an
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from convnet.cli.common import Parser, open_definition, told
+from convnet.cli.common import Parser, open_graph, run_verb
 from convnet.graph.diff import difference, report
+from convnet.options import text
 
 _TROUBLE = 2
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet diff") -> int:
-    """Compare two definitions; returns 0 if they mean the same, 1 if not, 2 after a mistake."""
-    return told(_diff, arguments, prog, failure=_TROUBLE)
-
-
-def _diff(arguments: Sequence[str] | None, prog: str) -> int:
-    parser = Parser(prog, "Say what changed in meaning from one definition to another.")
+    """Compare two definitions; return 0 if they mean the same, 1 if not, 2 after a mistake."""
+    example = "layers-cifar10-19pct.cfg layers-cifar10-18pct.cfg"
+    parser = Parser(prog, "Say what changed in meaning from one definition to another.", example)
     for name in ("a", "b"):
         parser.add_argument(name, metavar=name.upper(), help="layer definition file")
-        parser.add_argument(f"--params-{name}", metavar="FILE", help=f"its parameter file [the one beside {name.upper()}]")
+        parser.add_value(f"--params-{name}", text("FILE"), f"its parameter file [the one beside {name.upper()}]")
+    parser.add_data_sizes()
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
-    args = parser.parse_args(arguments)
-    old = open_definition(args, args.a, args.params_a).graph
-    new = open_definition(args, args.b, args.params_b).graph
-    found = difference(old, new)
-    if args.json:
-        print(json.dumps({"same": found.same} | asdict(found), indent=1))
-    else:
-        print(report(found, old, new))
-    return int(not found.same)
+    return run_verb(_diff, parser, arguments, failure=_TROUBLE)
+
+
+def _diff(args: argparse.Namespace) -> int:
+    old = open_graph(args, args.a, args.params_a).graph
+    new = open_graph(args, args.b, args.params_b).graph
+    changes = difference(old, new)
+    print(json.dumps({"same": changes.same} | asdict(changes), indent=1) if args.json else report(changes, old, new))
+    return int(not changes.same)

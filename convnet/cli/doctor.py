@@ -1,98 +1,90 @@
-"""``convnet doctor``: what this machine can run, which backend would be used and why, and how to mend what is wrong."""
+"""What this machine can run, which backend would be used and why, and how to mend what is wrong."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata as metadata
 import os
 import platform
-import sys
 from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import metadata
 
+from convnet.backends import make_backend, try_out
+from convnet.backends.cuda import Cuda, machine
+from convnet.backends.cuda.compile import find_compiler
+from convnet.backends.cuda.driver import Driver
+from convnet.cli.common import Parser, run_verb
 from convnet.errors import BackendError
+
+Findings = list[tuple[str, str]]  # (what was looked at, what was found)
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet doctor") -> int:
-    """Print the findings; returns 0 if some backend runs."""
-    argparse.ArgumentParser(prog=prog, description=__doc__).parse_args(arguments)
-    chosen, lines = examine()
-    print("\n".join(f"{name + ':':<10} {text}" for name, text in lines))
-    return 0 if chosen else 1
+    """Print the findings; return 0 if some backend runs."""
+    return run_verb(_report, Parser(prog, "Say what this machine can run, and how to mend what is wrong."), arguments)
 
 
-def examine() -> tuple[str, list[tuple[str, str]]]:
-    """(the backend that ``auto`` takes, or '', findings as (what, text))."""
-    lines = [("convnet", f"{_version('convnet')} with Python {platform.python_version()} on {platform.platform()}")]
-    lines += [("numpy", _version("numpy")), ("processor", _processor())]
-    cpu, cpu_text = _cpu()
-    cuda, cuda_lines = _cuda()
-    chosen = "cuda" if cuda else "cpu" if cpu else ""
-    reason = "a GPU runs here" if cuda else f"not cuda: {cuda_lines[-1][1]}"
-    lines += [("cpu", cpu_text), *cuda_lines, ("backend", f"{chosen or 'none'} ({reason})")]
-    return chosen, lines
+def _report(_: argparse.Namespace) -> int:
+    backend, findings = examine()
+    print("\n".join(f"{what + ':':<10} {text}" for what, text in findings))
+    return 0 if backend else 1
 
 
-def _processor() -> str:
+def examine() -> tuple[str, Findings]:
+    """Return the backend that ``auto`` takes, or ``''``, and the findings."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{cores} core{'s' * (cores != 1)}, {platform.machine()}"
+    has_cpu, cpu = _attempt(lambda: f"runs: {make_backend('cpu').describe()}")
+    has_cuda, cuda_findings = _examine_cuda()
+    backend = "cuda" if has_cuda else "cpu" if has_cpu else ""
+    reason = "a GPU runs here" if has_cuda else f"not cuda: {cuda_findings[-1][1]}"
+    return backend, [
+        ("convnet", f"{_version('convnet')} with Python {platform.python_version()} on {platform.platform()}"),
+        ("numpy", _version("numpy")),
+        ("processor", f"{cores} core{'s' * (cores != 1)}, {platform.machine()}"),
+        ("cpu", cpu),
+        ("compiler", _attempt(_compiler)[1]),
+        ("pycuda", _version("pycuda")),
+        *cuda_findings,
+        ("backend", f"{backend or 'none'} ({reason})"),
+    ]
 
 
-def _cpu() -> tuple[bool, str]:
+def _examine_cuda() -> tuple[bool, Findings]:
+    """Return whether the first GPU runs, and findings; the last one says why it does not."""
     try:
-        from convnet.backends.cpu import Cpu
-
-        return True, f"runs: {Cpu().describe()}"
-    except ImportError as error:
-        return False, f"not built ({error}); run 'pip install .' in the project's folder"
-
-
-def _cuda() -> tuple[bool, list[tuple[str, str]]]:
-    """Whether cuda runs on the first GPU, and findings; the last one is the reason where it does not."""
-    lines = [("compiler", _said(_compiler)), ("pycuda", _version("pycuda"))]
-    try:
-        from convnet.backends.cuda.machine import cuda_version, load_driver, told
-
-        drv = load_driver()
-        with told("the NVIDIA driver does not answer"):
-            count = drv.Device.count()
-            lines.append(("driver", f"CUDA {cuda_version(drv.get_driver_version())}, {count} GPU{'s' * (count != 1)}"))
+        drv = machine.load_driver()
+        with machine.told("the NVIDIA driver does not answer"):
+            count, version = drv.Device.count(), machine.cuda_version(drv.get_driver_version())
     except BackendError as error:
-        return False, [*lines, ("cuda", str(error))]
-    found = [_gpu(index) for index in range(count)] or [(False, "no GPU on this machine")]
-    lines += [("gpu", text) for _, text in found]
-    return found[0][0], lines if found[0][0] else [*lines, ("cuda", found[0][1])]
+        return False, [("cuda", str(error))]
+    gpus = [_attempt(partial(_gpu, index)) for index in range(count)] or [(False, "no GPU on this machine")]
+    runs, reason = gpus[0]
+    findings = [("driver", f"CUDA {version}, {count} GPU{'s' * (count != 1)}"), *(("gpu", text) for _, text in gpus)]
+    return runs, findings if runs else [*findings, ("cuda", reason)]
+
+
+def _gpu(index: int) -> str:
+    """Run a small kernel on a GPU; return what the GPU is."""
+    with machine.told(f"GPU {index} cannot be used"):
+        device = Driver(index)
+        try_out(Cuda(device))
+        free, total = device.memory()
+        device.close()
+        return f"{device.name}, sm_{device.capability}, {free >> 20} of {total >> 20} MiB free"
 
 
 def _compiler() -> str:
-    from convnet.backends.cuda.compile import find_compiler
-
     compiler = find_compiler()
     known = sorted(compiler.architectures)
     return f"{compiler.version}, for {f'sm_{known[0]} to sm_{known[-1]}' if known else 'devices that it does not list'}"
 
 
-def _gpu(index: int) -> tuple[bool, str]:
-    """Whether a small kernel runs on a GPU, and what it is or why not."""
-    from convnet.backends import make_backend, try_out
-    from convnet.backends.cuda.machine import told
-
+def _attempt(look: Callable[[], str]) -> tuple[bool, str]:
+    """Return whether ``look`` succeeds, and what it finds or why it does not."""
     try:
-        with told(f"GPU {index} cannot be used"):
-            be = make_backend("cuda", gpu=index)
-            try_out(be)
-            (free, total), device = be.memory(), be.device
-            device.close()
+        return True, look()
     except BackendError as error:
         return False, str(error)
-    return True, f"{device.name}, sm_{device.capability}, {free >> 20} of {total >> 20} MiB free"
-
-
-def _said(find: Callable[[], str]) -> str:
-    """What ``find`` finds, or why it does not."""
-    try:
-        return find()
-    except BackendError as error:
-        return str(error)
 
 
 def _version(package: str) -> str:
@@ -100,7 +92,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

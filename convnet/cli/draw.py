@@ -5,37 +5,38 @@ convnet draw layers-imagenet.cfg --out net.svg        to print; .html: with deta
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from convnet.cli.common import Parser, open_definition, told, write
+from convnet.cli.common import Parser, open_graph, run_verb, write_text
 from convnet.drawing.dot import dot
 from convnet.drawing.page import page
 from convnet.drawing.picture import picture_of
 from convnet.drawing.svg import svg
 from convnet.errors import OptionError
+from convnet.options import text
 
 _FORMS = {".svg": svg, ".html": page, ".dot": dot}
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet draw") -> int:
-    """Draw a definition; returns the exit status."""
-    return told(_draw, arguments, prog)
+    """Draw a definition; return the exit status."""
+    parser = Parser(prog, "Draw the graph of a definition.", "layers-imagenet.cfg --out net.svg")
+    parser.add_definition()
+    parser.add_data_sizes()
+    parser.add_value("--out", text("FILE"), "picture to write, .svg, .html or .dot [DEF's name, .svg]")
+    parser.add_value("--title", text("TEXT"), "what stands above the picture [DEF's name]")
+    return run_verb(_draw, parser, arguments)
 
 
-def _draw(arguments: Sequence[str] | None, prog: str) -> int:
-    parser = Parser(prog, "Draw the graph of a definition.")
-    parser.add_argument("definition", metavar="DEF", help="layer definition file, or the name of one that is shipped")
-    parser.add_argument("params", metavar="PARAMS", nargs="?", help="layer parameter file [the one beside DEF]")
-    parser.add_argument("--out", metavar="FILE", help="picture to write, .svg, .html or .dot [DEF's name, .svg]")
-    parser.add_argument("--title", metavar="TEXT", help="what stands above the picture [DEF's name]")
-    args = parser.parse_args(arguments)
+def _draw(args: argparse.Namespace) -> int:
     stem = Path(args.definition).stem
     out = Path(args.out or f"{stem}.svg")
     if out.suffix.lower() not in _FORMS:
         raise OptionError(f"--out {out}: the name must end in {', '.join(_FORMS)}")
-    assumed = open_definition(args, args.definition, args.params)
-    picture = picture_of(assumed.graph, args.title or stem, args.mini)
-    write(str(out), _FORMS[out.suffix.lower()](picture))
-    print("\n".join([*assumed.notes, f"Wrote {out}."]))
+    inferred = open_graph(args, args.definition, args.params)
+    picture = picture_of(inferred.graph, args.title or stem, args.mini)
+    write_text(out, _FORMS[out.suffix.lower()](picture))
+    print("\n".join([*inferred.notes, f"Wrote {out}."]))
     return 0

@@ -1,30 +1,41 @@
-"""``convnet kernels DEF LAYER``: the kernels of a layer as they are compiled for it, and what the compiler makes of them.
+"""The kernels of a layer as they are compiled for it, and what the compiler makes of them.
 
     convnet kernels layers-imagenet.cfg conv2a
     convnet kernels layers-imagenet.cfg conv2a --arch 90 --source
 
 For each kernel of a training step: the constants it is specialised by, grid and block, registers and shared memory, how
-many warps of it fit on a multiprocessor, and the kernel of 2012 that it stands for. No GPU is needed.
+many warps of it fit on a multiprocessor, and the kernels of 2012 that it replaces. No GPU is needed.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
+from convnet.backends.cuda import Cuda
+from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.cubin import resources_of
-from convnet.errors import BackendError, ConvnetError, OptionError, did_you_mean
+from convnet.backends.cuda.recorder import Recorder
+from convnet.backends.cuda.source import forerunner
+from convnet.cli.common import Parser, run_verb
+from convnet.data.random import synthesize
+from convnet.errors import BackendError, OptionError, did_you_mean, first_line
+from convnet.graph.loading import LayerFiles, parse
+from convnet.net.dry_run import blank_inputs, empty_state
+from convnet.net.net import Net, Work
+from convnet.net.node import Node
+from convnet.options import BY_NAME, Kind, text
 
-_MOST_WARPS = {75: 32, 86: 48, 87: 48, 89: 48, 120: 48, 121: 48}  # per multiprocessor; 64 elsewhere
+_MAX_WARPS = {75: 32, 86: 48, 87: 48, 89: 48, 120: 48, 121: 48}  # per multiprocessor; 64 elsewhere
 _SHARED = {75: 64, 80: 164, 87: 164, 86: 100, 89: 100, 120: 100, 121: 100}  # KiB per multiprocessor; 228 elsewhere
+_ARCHITECTURE = Kind(
+    lambda word: int(word.removeprefix("sm_")), "an architecture; expected 90 or sm_90, for example", "N", lambda n: n > 0
+)
 
 
-@dataclass(frozen=True)
-class Launch:
+class Launch(NamedTuple):
     """One kernel of a step."""
 
     source: Any
@@ -35,27 +46,25 @@ class Launch:
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") -> int:
-    """Print what is asked for; returns the exit status."""
-    try:
-        args = _parser(prog).parse_args(arguments)
-        for launch in dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math)):
-            print(describe(launch, args.arch, args.source))
-    except ConvnetError as error:
-        print(f"convnet: {error}", file=sys.stderr)
-        return error.exit_code
+    """Print the kernels of a layer; return the exit status."""
+    parser = Parser(prog, "Show the CUDA kernels of a layer as they are compiled for it.", "layers-imagenet.cfg conv2a")
+    parser.add_argument("definition", metavar="DEF", help=BY_NAME["layer_def"].help)
+    parser.add_argument("layer", metavar="LAYER", help="name of a layer")
+    parser.add_value("--params", text("FILE"), BY_NAME["layer_params"].help)
+    parser.add_run_options("mini", "math")
+    parser.add_value("--arch", _ARCHITECTURE, "compute capability, such as 80", 90)
+    parser.add_argument("--source", action="store_true", help="print the specialised source as well")
+    return run_verb(_kernels, parser, arguments)
+
+
+def _kernels(args: argparse.Namespace) -> int:
+    for launch in dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math)):
+        print(describe(launch, args.arch, args.source))
     return 0
 
 
 def launches_of(definition: str, params: str | None, layer: str, mini: int, math: str = "float32") -> list[Launch]:
-    """The kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
-    from convnet.backends.cuda import Cuda
-    from convnet.backends.cuda.recorder import Recorder
-    from convnet.data.random import synthesize
-    from convnet.graph.loading import LayerFiles, parse
-    from convnet.net.dry_run import blank_inputs, empty_state
-    from convnet.net.net import Net, Work
-    from convnet.net.node import Node
-
+    """Return the kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
     files = LayerFiles.open(definition, params)
     graph = synthesize(parse(files)).graph
     if layer not in graph.layers:
@@ -76,63 +85,33 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
 
 
 def describe(launch: Launch, capability: int, with_source: bool = False) -> str:
-    """What a person wants to know of a kernel."""
-    from convnet.backends.cuda.compile import build
-    from convnet.backends.cuda.source import forerunner
-
-    lines = [f"{launch.kernel} (cuda/{launch.source.file})", f"  constants  {launch.source.constants()}"]
-    lines.append(f"  grid       {_extents(launch.grid)} blocks of {_extents(launch.block)} threads")
+    """Return what there is to say of a kernel: constants, extents, resources, and what it replaces."""
+    grid, block = ("x".join(map(str, extents)) for extents in (launch.grid, launch.block))
     try:
         resources = resources_of(build(launch.source, capability), launch.kernel)
-        lines.append(f"  sm_{capability:<8} {resources_text(resources, launch, capability)}")
+        compiled = resources_text(resources, launch, capability)
     except BackendError as error:
-        lines.append(f"  sm_{capability:<8} not compiled: {str(error).splitlines()[0]}")
-    lines.append(f"  2012       {forerunner(launch.source.file, launch.kernel)}")
+        compiled = f"not compiled: {first_line(error)}"
+    lines = [
+        f"{launch.kernel} (cuda/{launch.source.file})",
+        f"  constants  {launch.source.constants()}",
+        f"  grid       {grid} blocks of {block} threads",
+        f"  sm_{capability:<8} {compiled}",
+        f"  2012       {forerunner(launch.source.file, launch.kernel)}",
+    ]
     return "\n".join([*lines, "", launch.source.text()] if with_source else lines) + "\n"
 
 
 def resources_text(resources: dict[str, int], launch: Launch, capability: int) -> str:
-    """Registers, shared memory, and the warps that fit on a multiprocessor."""
+    """Return registers, shared memory, and the warps that fit on a multiprocessor."""
     registers, shared = resources["registers"], resources["shared"] + launch.shared
-    warps = -(-_product(launch.block) // 32)
-    most = _MOST_WARPS.get(capability, 64)
+    max_warps, warps = _MAX_WARPS.get(capability, 64), -(-prod(launch.block) // 32)
+    # A multiprocessor has 65536 registers, given out to warps in units of 256, and room for 32 blocks.
     blocks = min(
-        most // warps,
+        max_warps // warps,
         65536 // max(1, -(-registers * 32 // 256) * 256 * warps),
         (_SHARED.get(capability, 228) << 10) // max(shared, 1024),
         32,
     )
-    share = blocks * warps / most
-    return f"{registers} registers, {shared} bytes of shared memory, {blocks * warps} of {most} warps resident ({share:.0%})"
-
-
-def _extents(extents: tuple[int, ...]) -> str:
-    return "x".join(map(str, extents))
-
-
-def _product(extents: tuple[int, ...]) -> int:
-    total = 1
-    for extent in extents:
-        total *= extent
-    return total
-
-
-def _architecture(text: str) -> int:
-    match = re.fullmatch(r"(?:sm_)?(\d+)", text)
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no architecture; expected 90 or sm_90, for example")
-    return int(match[1])
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    from convnet.options import CommandParser, natural
-
-    parser = CommandParser(prog=prog, description=__doc__.splitlines()[0])
-    parser.add_argument("definition", help="layer definition file")
-    parser.add_argument("layer", help="name of a layer")
-    parser.add_argument("--params", help="layer parameter file")
-    parser.add_argument("--mini", type=natural, default=128, help="minibatch size [128]")
-    parser.add_argument("--arch", type=_architecture, default=90, help="compute capability [90]")
-    parser.add_argument("--math", choices=("float32", "tf32"), default="float32")
-    parser.add_argument("--source", action="store_true", help="print the specialised source as well")
-    return parser
+    resident = f"{blocks * warps} of {max_warps} warps resident ({blocks * warps / max_warps:.0%})"
+    return f"{registers} registers, {shared} bytes of shared memory, {resident}"

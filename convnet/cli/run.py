@@ -1,4 +1,4 @@
-"""``convnet run`` and ``python -m convnet.run``: from options to a training run. Little else lives here.
+"""``convnet run`` and ``python -m convnet.run``: from options to a training run.
 
 convnet run --layer-def layers-imagenet.cfg                      train on the demonstration set
 convnet run --layer-def net.cfg --data-path DIR --epochs 10      train on one's own data
@@ -8,81 +8,95 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from convnet import options as declared
-from convnet.backends.base import Backend
 from convnet.cli.check_grads import check_grads
-from convnet.cli.messages import show_warnings, tell, tell_problems
-from convnet.errors import ConvnetError
+from convnet.cli.common import Parser, add_option, print_problems, run_verb
+from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
+from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
+from convnet.training.costs import Outputs
 from convnet.training.log import Printer
-from convnet.training.session import Opening, Session
-from convnet.training.trainer import Trainer
+from convnet.training.run import Run
+from convnet.training.session import RunInputs, Session
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
-    """Run with command-line arguments; returns the exit status, having printed one clear line for any error."""
-    show_warnings()
+    """Train or test; return the exit status."""
+    return run_verb(lambda args: run(_given(args)), _parser(prog), arguments)
+
+
+def parse(arguments: Sequence[str] | None, prog: str = "convnet run") -> dict[str, Any]:
+    """Return the options given on the command line and in ``--config``, by name; the command line wins.
+
+    Raises ``OptionError`` with everything that is wrong.
+    """
+    return _given(_parser(prog).read(arguments))
+
+
+def _parser(prog: str) -> Parser:
+    description = "Train, test or go on training a network that two layer files describe."
+    usage = f"{prog} --layer-def FILE [--data-path DIR] [options]\n       {prog} --load-file CHECKPOINT [options]"
+    example = "--layer-def layers-cifar10-26pct.cfg --data-path cifar-10-batches-py"
+    parser = Parser(prog, description, example, usage=usage, argument_default=argparse.SUPPRESS)
+    for title in GROUPS:
+        group = parser.add_argument_group(title)
+        for option in OPTIONS:
+            if option.group == title:
+                add_option(group, option)
+    for flag in IGNORED:
+        parser.add_argument(flag, help=argparse.SUPPRESS)
+    return parser
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    options = {name: value for name, value in vars(args).items() if name in BY_NAME}
+    return read_config(Path(options["config"])) | options if options.get("config") else options
+
+
+def run(given: dict[str, Any]) -> int:
+    """Train or test as the ``given`` options say; return the exit status. Raises ``ConvnetError``."""
+    printer = Printer()
     try:
-        return run(sys.argv[1:] if arguments is None else arguments, prog)
-    except ConvnetError as error:
-        sys.stdout.flush()
-        print(file=sys.stderr)
-        return tell(error)
-    except MemoryError:
-        print("\nconvnet: out of memory; lower --mini", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nconvnet: stopped at once; the last checkpoint is untouched", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 1
+        return _run(given, printer)
+    finally:
+        printer.end_line()  # so that a message does not stand behind the line of a batch
 
 
-def run(arguments: Sequence[str], prog: str = "convnet run") -> int:
-    """As ``main``, raising ``ConvnetError``."""
-    given = declared.parse(arguments, prog)
-    opening, printer = Opening.of(given), Printer()
-    if given.get("check_grads"):
-        return check_grads(opening, printer)
-    session = Session.open(opening)
-    graph = session.shape()
-    tell_problems(graph.warnings)
-    graph = session.prepare(graph, printer)
-    backends = session.backends(graph)
+def _run(given: dict[str, Any], printer: Printer) -> int:
+    inputs = RunInputs.open(given)
+    if inputs.options.check_grads:
+        return check_grads(inputs, printer)
+    session = Session.open(inputs)
+    print_problems(session.graph.warnings)
+    session.check_costs()
+    printer.outputs, printer.compat = Outputs.of(session.graph), COMPAT[session.options.compat]
+    if session.checkpoint is None:
+        printer.layers(session.graph)
+    for line in session.apply_edits():
+        printer.line(line)
+    backends, remarks = session.backends()
     printer.importing(backends[0].name)
-    net = session.net(graph, backends)
-    tester = session.tester(net)
-    options = session.options
-    printer.banner(options, given, _machine(backends), str(session.folder.path), training=not options["test_only"])
-    for remark in session.remarks:
-        printer.note(remark)
-    if options["write_features"]:
-        for path in session.write_features(net):
-            printer.line(f"Wrote feature file {path}")
-        return 0
-    trainer = Trainer(
-        net, session.files, session.plan, session.train, tester, session.folder, options, printer, session.position
-    )
-    if options["test_only"]:
-        trainer.test_once()
-        return 0
-    path = trainer.run()
-    if path is not None:
-        _say_next(printer, session, path, graph)
+    device = ", ".join(be.describe() for be in dict.fromkeys(backends))
+    work = Run(session, session.net(backends), printer)
+    printer.banner(session.options, device, session.folder.path)
+    for remark in [*session.remarks, *remarks]:
+        printer.line(remark)
+    if session.options.write_features:
+        for file in session.write_features(work.net):
+            printer.line(f"Wrote feature file {file}")
+    elif session.options.test_only:
+        work.test_once()
+    elif saved := work.run():
+        _print_next(printer, saved, session.graph)
     return 0
 
 
-def _machine(backends: list[Backend]) -> str:
-    """What runs the ops, each device once."""
-    return ", ".join(be.describe() for be in dict.fromkeys(backends))
-
-
-def _say_next(printer: Printer, session: Session, path: Path, graph: Graph) -> None:
-    """What to try next."""
+def _print_next(printer: Printer, path: Path, graph: Graph) -> None:
+    """Print what to try next."""
     printer.line(f"Go on with:       convnet run --load-file {path.parent}")
     filters = next((layer.name for layer in graph.declared if layer.type in ("conv", "local")), None)
     if filters and filters[-1] == "a" and filters[:-1] + "b" in graph.layers:

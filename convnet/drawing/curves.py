@@ -1,4 +1,4 @@
-"""Costs over a run as curves. Drawing them needs matplotlib (the extra ``plot``)."""
+"""Costs over a run as curves (io 7.2). Drawing them needs matplotlib (the extra ``plot``)."""
 
 from __future__ import annotations
 
@@ -9,62 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from convnet.checkpoint import history_of, position_of, stored_option, unpack_layers
+from convnet.checkpoint import Checkpoint
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.training.costs import Outputs
 
 
 @dataclass
 class Curves:
-    """One value of one cost: ``train`` per data batch, ``test`` at the batches ``tested``; the batches of an epoch."""
+    """One value of one cost: ``train`` per data batch, ``test`` after the batches ``tested_at``; batches per epoch."""
 
     train: list[float]
     test: list[float]
-    tested: list[int]
+    tested_at: list[int]
     epoch: int
 
     @classmethod
-    def of(cls, checkpoint: dict[str, Any], name: str, index: int, smooth: bool) -> Curves:
+    def of(cls, checkpoint: Checkpoint, name: str, index: int, smooth: bool) -> Curves:
         """Read a checkpoint's history; ``smooth`` means over as many tests as there are test batches."""
-        history, position = history_of(checkpoint), position_of(checkpoint)
-        outputs = Outputs.of_stored(unpack_layers(checkpoint))
-        shown = ([outputs.shown(*pair) for pair in history[key]] for key in ("train_outputs", "test_outputs"))
+        position, outputs = checkpoint.position(), Outputs.of_stored(checkpoint.layers)
+        shown = ([outputs.shown(*pair) for pair in pairs] for pairs in (position.train_outputs, position.test_outputs))
         train, test = (_curve(costs, name, index) for costs in shown)
         if smooth:
-            span = max(1, len(stored_option(checkpoint, "test_range") or [1]))
-            test = [float(np.mean(test[max(0, i - span + 1) : i + 1])) for i in range(len(test))]
-        every = stored_option(checkpoint, "test_freq") or max(1, len(train) // max(1, len(test)))
-        tested = position.get("tests_at") or [every * (i + 1) for i in range(len(test))]
-        return cls(train, test, tested, len(stored_option(checkpoint, "train_range") or train) or 1)
-
-
-def draw_cost(curves: Curves, title: str, out: Path) -> None:
-    """Training costs in black, test costs in red and held until the next test, as the originals drew them."""
-    pyplot = load_pyplot()
-    figure, axes = pyplot.subplots(figsize=(8, 5))
-    batches = len(curves.train)
-    axes.plot(np.arange(1, batches + 1) / curves.epoch, curves.train, "k-", label="Training set")
-    if curves.test:
-        held = [*curves.tested, max(batches, curves.tested[-1])]
-        axes.plot(
-            np.array(held) / curves.epoch, [*curves.test, curves.test[-1]], "r-", drawstyle="steps-post", label="Test set"
-        )
-    axes.set(title=title, xlabel="Epoch", ylabel=title)
-    axes.legend()
-    figure.savefig(out, dpi=100)
-    pyplot.close(figure)
-
-
-def load_pyplot() -> Any:
-    """matplotlib, drawing off the screen."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
+            window = max(1, len(checkpoint.option("test_range") or [1]))
+            test = [float(np.mean(test[max(0, i - window + 1) : i + 1])) for i in range(len(test))]
+        period = checkpoint.option("test_freq") or max(1, len(train) // max(1, len(test)))
+        tested_at = position.tests_at or [period * (i + 1) for i in range(len(test))]
+        return cls(train, test, tested_at, len(checkpoint.option("train_range") or train) or 1)
 
 
 def _curve(outputs: Sequence[dict[str, list[float]]], name: str, index: int) -> list[float]:
@@ -75,3 +45,30 @@ def _curve(outputs: Sequence[dict[str, list[float]]], name: str, index: int) -> 
     if any(index >= len(value) or index < 0 for value in values):
         raise OptionError(f"--cost-idx {index}: '{name}' has {len(values[0])} values, counted from 0")
     return [value[index] for value in values]
+
+
+def draw_cost(curves: Curves, title: str, out: Path) -> None:
+    """Draw training costs in black, and in red test costs, each up to the next test, as the originals did."""
+    pyplot = load_pyplot()
+    figure, axes = pyplot.subplots(figsize=(8, 5))
+    batches = len(curves.train)
+    axes.plot(np.arange(1, batches + 1) / curves.epoch, curves.train, "k-", label="Training set")
+    if curves.test:
+        steps = np.array([*curves.tested_at, max(batches, curves.tested_at[-1])]) / curves.epoch
+        axes.plot(steps, [*curves.test, curves.test[-1]], "r-", drawstyle="steps-post", label="Test set")
+    axes.set(title=title, xlabel="Epoch", ylabel=title)
+    axes.legend()
+    figure.savefig(out, dpi=100)
+    pyplot.close(figure)
+
+
+def load_pyplot() -> Any:
+    """Return matplotlib's pyplot, drawing off the screen; raises ``ConvnetError``."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot

@@ -1,4 +1,4 @@
-"""A picture in the language of Graphviz, for whoever wants its layout: devices as clusters, the same colours."""
+"""A picture in the language of Graphviz: devices as clusters, the same colours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from convnet.drawing.svg import colors, device_text
 
 
 def dot(picture: Picture) -> str:
-    """The picture as a ``digraph``."""
+    """Return the picture as a ``digraph``."""
     lines = [
         "digraph net {",
         f"  label={_quoted(picture.title)}; labelloc=t;",

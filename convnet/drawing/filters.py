@@ -1,6 +1,7 @@
-"""Filters of a stored layer as one picture.
+"""Filters of a stored layer as one picture (io 7.3).
 
-The layout is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white.
+The layout is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white. Letters: C channels,
+k side of a filter, F filters; H, W height and width of a patch.
 """
 
 from __future__ import annotations
@@ -9,35 +10,46 @@ import math
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from convnet.errors import ConvnetError, OptionError
 
 _PER_ROW = 16
-
-
-_MOST = 16 * 24  # filters shown; the rest is left out
+_MAX_FILTERS = 16 * 24  # in one picture; the rest is left out
 
 
 def filter_mosaic(filters: np.ndarray, color: bool) -> np.ndarray:
-    """Filters (channels, k, k, count) as one picture: rows of them with one-pixel black gaps, values in 0 to 1.
+    """Return filters (C, k, k, F) as a mosaic.
 
     In ``color`` three channels make one coloured patch; else the channels of a filter stand side by side in grey.
     """
-    channels, k, _, count = filters[..., :_MOST].shape
-    per_row = _PER_ROW if color else max(1, math.ceil(_PER_ROW / channels))
-    rows = math.ceil(count / per_row)
-    wide = k if color else k * channels
-    canvas = np.zeros((rows * (k + 1) + 1, per_row * (wide + 1) + 1, 3 if color else 1))
-    for i in range(count):
-        y, x = 1 + (i // per_row) * (k + 1), 1 + (i % per_row) * (wide + 1)
-        patch = filters[..., i]
-        flat = patch.transpose(1, 2, 0) if color else patch.transpose(1, 0, 2).reshape(k, wide)[..., None]
-        canvas[y : y + k, x : x + wide] = flat
+    C, k, _, _ = filters.shape
+    filters = filters[..., :_MAX_FILTERS]
+    if color:
+        return mosaic(filters.transpose(3, 1, 2, 0), _PER_ROW)  # patch[f, y, x, c]
+    strips = filters.transpose(3, 1, 0, 2).reshape(-1, k, C * k, 1)  # strip[f, y, (c, x)]
+    return mosaic(strips, max(1, math.ceil(_PER_ROW / C)))
+
+
+def mosaic(patches: np.ndarray, per_row: int) -> np.ndarray:
+    """Return patches (count, H, W, 1 or 3) as one picture: rows of them, with one-pixel black gaps."""
+    count, H, W, channels = patches.shape
+    canvas = np.zeros((math.ceil(count / per_row) * (H + 1) + 1, per_row * (W + 1) + 1, channels))
+    for i, patch in enumerate(patches):
+        y, x = 1 + (i // per_row) * (H + 1), 1 + (i % per_row) * (W + 1)
+        canvas[y : y + H, x : x + W] = patch
     return canvas
 
 
+def draw_mosaic(values: np.ndarray, zoom: int) -> Image.Image:
+    """Return a mosaic of values from 0 to 1 as an image, ``zoom`` pixels for each value."""
+    pixels = np.round(255 * values).astype(np.uint8)
+    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+
+
 def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: int = 0) -> np.ndarray:
-    """Weight matrix ``index`` of a stored layer as filters (channels, k, k, count).
+    """Return weight matrix ``index`` of a stored layer as filters (C, k, k, F).
 
     A local layer shows, for output map ``plane``, its filter at every position. A fully-connected layer needs
     ``channels`` to see its inputs as square maps. Raises ``ConvnetError`` where that is impossible.
@@ -64,10 +76,15 @@ def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: 
 
 
 def normalise(filters: np.ndarray, each: bool = False) -> np.ndarray:
-    """All filters scaled together to 0 to 1, or first each to mean 0 and variance 1."""
+    """Scale all filters together to 0 to 1; with ``each``, first each to mean 0 and variance 1."""
     if each:
         axes = (0, 1, 2)
-        spread = filters.std(axis=axes, keepdims=True)
-        filters = (filters - filters.mean(axis=axes, keepdims=True)) / np.where(spread > 0, spread, 1)
-    low, high = filters.min(), filters.max()
-    return (filters - low) / (high - low) if high > low else filters * 0 + 0.5
+        deviation = filters.std(axis=axes, keepdims=True)
+        filters = (filters - filters.mean(axis=axes, keepdims=True)) / np.where(deviation > 0, deviation, 1)
+    return scale(filters, 0.5)
+
+
+def scale(values: np.ndarray, constant: float) -> np.ndarray:
+    """Scale values to 0 to 1, or to ``constant`` where all are the same."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.full_like(values, constant)

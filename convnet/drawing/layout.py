@@ -1,31 +1,35 @@
 """Where boxes stand: ranks by longest path, a column for each device, few crossings, straight lines.
 
-The steps are Sugiyama's: rank, bend points for edges that pass ranks by, order within ranks by the mean of the neighbours,
-then places as near to the neighbours as the order and the columns allow.
+The steps are Sugiyama's: rank; bend points for edges that pass ranks by; order within ranks by the mean of the neighbours;
+then places as near to the neighbours as the order and the columns allow. Lengths are pixels, x and y those of middles.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from convnet.drawing.picture import HOST, Device, Edge, Picture
 
 BOX_WIDTH, BOX_HEIGHT = 216, 44
 TOP, MARGIN = 104, 28
 _GAP = 26  # between neighbours
-_LANE = 16  # width of a bend point
-_BAND_GAP = 80  # between columns
+_BEND_WIDTH = 16
+_COLUMN_GAP = 80
 _SWEEPS = 12
 _ROW, _CROSSING_ROW, _HEAD_ROW = 32, 88, 84  # between ranks; wider where edges cross between devices, and over columns
 _PORT = 46  # between the ends of edges at one box
 
+Columns = dict[Device, tuple[float, float]]  # (left, right)
+Point = tuple[float, float]
+
 
 @dataclass(eq=False)
 class Spot:
-    """A box, or a bend point of an edge (without a name): its rank, column, width, and the middle of it."""
+    """A box, or a bend point of an edge (without a name): rank, column, x, and neighbours in other ranks."""
 
     rank: int
     column: Device
@@ -36,31 +40,29 @@ class Spot:
 
     @property
     def width(self) -> int:
-        return BOX_WIDTH if self.name else _LANE
+        return BOX_WIDTH if self.name else _BEND_WIDTH
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """An edge and the points it passes, from the foot of a box to the head of another."""
 
     edge: Edge
-    points: list[tuple[float, float]]
+    points: list[Point]
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Middles of boxes by name, routes of edges, (left, right) of columns by device, and the size of it all."""
+class Layout(NamedTuple):
+    """Middles of boxes by name, routes of edges, columns of devices, and the size of everything."""
 
-    boxes: dict[str, tuple[float, float]]
+    boxes: dict[str, Point]
     routes: list[Route]
-    columns: dict[Device, tuple[float, float]]
+    columns: Columns
     width: float
     height: float
 
 
 def lay_out(picture: Picture) -> Layout:
     """Find a place for everything in ``picture``."""
-    ranks = ranks_of(picture)
+    ranks = _ranks(picture)
     boxes = {name: Spot(ranks[name], box.device, name) for name, box in picture.boxes.items()}
     chains = [_chain(edge, boxes) for edge in picture.edges]
     rows: dict[int, list[Spot]] = defaultdict(list)
@@ -70,36 +72,36 @@ def lay_out(picture: Picture) -> Layout:
     for sweep in range(_SWEEPS):
         for rank in sorted(rows, reverse=sweep % 2 == 1):
             _arrange(rows[rank], columns, down=sweep % 2 == 0)
-    for rank in sorted(rows):
-        _place_host(rows[rank], columns)
-    _even_out(boxes, columns)
+    if HOST not in columns:
+        for rank in sorted(rows):
+            _place_host(rows[rank])
+    _straighten(boxes, columns)
     heights = _heights(picture, ranks)
     routes = [_route(edge, chain, heights) for edge, chain in zip(picture.edges, chains, strict=True)]
+    rights = [right for _, right in columns.values()] + [spot.x + spot.width / 2 for row in rows.values() for spot in row]
+    bottom = max(heights.values(), default=0) + BOX_HEIGHT / 2
     places = {name: (spot.x, heights[spot.rank]) for name, spot in boxes.items()}
-    right = max(
-        [*(right for _, right in columns.values()), *(spot.x + spot.width / 2 for row in rows.values() for spot in row)]
-    )
-    return Layout(places, routes, columns, right + MARGIN, max(heights.values(), default=0) + BOX_HEIGHT / 2 + MARGIN)
+    return Layout(places, routes, columns, max(rights) + MARGIN, bottom + MARGIN)
 
 
-def ranks_of(picture: Picture) -> dict[str, int]:
-    """Rank by longest path from the top; what has nothing above it stands just above its first reader."""
+def _ranks(picture: Picture) -> dict[str, int]:
+    """Rank by longest path from the top; what has nothing above it stands just above its first consumer."""
     above: dict[str, list[str]] = defaultdict(list)
-    readers: dict[str, list[str]] = defaultdict(list)
+    below: dict[str, list[str]] = defaultdict(list)
     for edge in picture.edges:
         above[edge.target].append(edge.source)
-        readers[edge.source].append(edge.target)
+        below[edge.source].append(edge.target)
     ranks: dict[str, int] = {}
     for name in picture.boxes:  # file order: sources first
         ranks[name] = max((ranks[source] + 1 for source in above[name]), default=0)
     for name in picture.boxes:
-        if not above[name] and readers[name]:
-            ranks[name] = min(ranks[reader] for reader in readers[name]) - 1
+        if not above[name] and below[name]:
+            ranks[name] = min(ranks[target] for target in below[name]) - 1
     return ranks
 
 
 def _chain(edge: Edge, boxes: dict[str, Spot]) -> list[Spot]:
-    """The boxes of an edge and bend points in the ranks between, linked."""
+    """Link the boxes of an edge by bend points in the ranks between."""
     source, target = boxes[edge.source], boxes[edge.target]
     column = target.column if source.column == HOST else source.column
     chain = [source, *(Spot(rank, column) for rank in range(source.rank + 1, target.rank)), target]
@@ -109,14 +111,14 @@ def _chain(edge: Edge, boxes: dict[str, Spot]) -> list[Spot]:
     return chain
 
 
-def _columns(picture: Picture, rows: dict[int, list[Spot]]) -> dict[Device, tuple[float, float]]:
-    """Left and right of each device's column: as wide as its fullest rank."""
+def _columns(picture: Picture, rows: dict[int, list[Spot]]) -> Columns:
+    """Make each device's column as wide as its fullest rank."""
     columns, left = {}, float(MARGIN)
     for device in picture.devices or [HOST]:
-        fullest = max((_extent([spot for spot in row if spot.column == device]) for row in rows.values()), default=0.0)
-        width = max(fullest, BOX_WIDTH) + 2 * _GAP
-        columns[device] = (left, left + width)
-        left += width + _BAND_GAP
+        widths = [_extent([spot for spot in row if spot.column == device]) for row in rows.values()]
+        right = left + max([BOX_WIDTH, *widths]) + 2 * _GAP
+        columns[device] = (left, right)
+        left = right + _COLUMN_GAP
     return columns
 
 
@@ -124,68 +126,58 @@ def _extent(spots: Sequence[Spot]) -> float:
     return sum(spot.width for spot in spots) + _GAP * max(len(spots) - 1, 0)
 
 
-def _arrange(row: list[Spot], columns: dict[Device, tuple[float, float]], down: bool) -> None:
+def _arrange(row: list[Spot], columns: Columns, down: bool) -> None:
     """Order and place a rank's spots within their columns, near their neighbours above (``down``) or below."""
     for device, (left, right) in columns.items():
         spots = [spot for spot in row if spot.column == device]
-        middle = (left + right) / 2
-        wanted = {spot: _mean(spot.above if down else spot.below, middle, device) for spot in spots}
-        spots.sort(key=wanted.__getitem__)
-        _pack(spots, wanted.__getitem__, left + _GAP, right - _GAP)
+        targets = {spot: _mean_x(spot.above if down else spot.below, (left + right) / 2, device) for spot in spots}
+        spots.sort(key=targets.__getitem__)
+        _pack(spots, targets, left + _GAP, right - _GAP)
 
 
-def _mean(neighbours: list[Spot], otherwise: float, column: Device) -> float:
-    """The mean place of neighbours, those of the own column if there are any."""
+def _mean_x(neighbours: list[Spot], default: float, column: Device) -> float:
+    """Return the mean place of neighbours, of those in ``column`` if there are any."""
     near = [spot for spot in neighbours if spot.column == column] or [spot for spot in neighbours if spot.column != HOST]
-    return sum(spot.x or otherwise for spot in near) / len(near) if near else otherwise
+    return sum(spot.x or default for spot in near) / len(near) if near else default
 
 
-def _pack(spots: list[Spot], wanted: Callable[[Spot], float], left: float, right: float) -> None:
-    """Place spots in their order as near to where they want to be as ``left`` and ``right`` allow.
-
-    Neighbours that want the same place share it out around it: runs are moved as one.
-    """
-    runs: list[tuple[list[Spot], float]] = []  # spots side by side, and the middle they want
+def _pack(spots: list[Spot], targets: dict[Spot, float], left: float, right: float) -> None:
+    """Place spots in their order as near to their targets as ``left`` and ``right`` allow."""
+    # Neighbours that would overlap become a run, spots side by side, whose middle is at the mean of their targets.
+    runs: list[tuple[list[Spot], float]] = []
     for spot in spots:
-        run, middle = [spot], wanted(spot)
-        while runs and _right(*runs[-1]) + _GAP > middle - _extent(run) / 2:
+        run, middle = [spot], targets[spot]
+        while runs and runs[-1][1] + _extent(runs[-1][0]) / 2 + _GAP > middle - _extent(run) / 2:
             before, its_middle = runs.pop()
             middle = (len(before) * its_middle + len(run) * middle) / (len(before) + len(run))
             run = [*before, *run]
         half = _extent(run) / 2
         runs.append((run, min(max(middle, left + half), right - half)))
+    # From the right, each run ends where the next begins if it would overlap that.
     limit = right
     for run, middle in reversed(runs):
-        edge = min(_right(run, middle), limit)
+        limit = min(middle + _extent(run) / 2, limit)
         for spot in reversed(run):
-            spot.x = edge - spot.width / 2
-            edge -= spot.width + _GAP
-        limit = edge
+            spot.x = limit - spot.width / 2
+            limit -= spot.width + _GAP
 
 
-def _right(run: list[Spot], middle: float) -> float:
-    return middle + _extent(run) / 2
-
-
-def _place_host(row: list[Spot], columns: dict[Device, tuple[float, float]]) -> None:
-    """Data stand over the middle of their readers, or as near to it as the rank has room."""
-    if HOST in columns:
-        return
+def _place_host(row: list[Spot]) -> None:
+    """Place data layers over the middle of their consumers, or as near to it as the rank has room."""
     placed = [spot for spot in row if spot.column != HOST]
     for spot in (spot for spot in row if spot.column == HOST):
-        wanted = sum(reader.x for reader in spot.below) / len(spot.below) if spot.below else MARGIN + BOX_WIDTH / 2
-        steps = [wanted + sign * step for step in range(0, 4000, 6) for sign in (1, -1)]
-        least = MARGIN + _GAP + spot.width / 2
-        spot.x = next(x for x in steps if x >= least and _is_free(x, spot, placed))
+        target = sum(consumer.x for consumer in spot.below) / len(spot.below) if spot.below else MARGIN + BOX_WIDTH / 2
+        spot.x = next(
+            x
+            for x in (target + sign * step for step in range(0, 4000, 6) for sign in (1, -1))
+            if x >= MARGIN + _GAP + spot.width / 2
+            and all(abs(x - other.x) >= (spot.width + other.width) / 2 + _GAP for other in placed)
+        )
         placed.append(spot)
 
 
-def _is_free(x: float, spot: Spot, placed: list[Spot]) -> bool:
-    return all(abs(x - other.x) >= (spot.width + other.width) / 2 + _GAP for other in placed)
-
-
-def _even_out(boxes: dict[str, Spot], columns: dict[Device, tuple[float, float]]) -> None:
-    """A column in which one box stands in every rank is a straight line."""
+def _straighten(boxes: dict[str, Spot], columns: Columns) -> None:
+    """Make a straight line of each column in which every rank has one box."""
     for device, (left, right) in columns.items():
         spots = [spot for spot in boxes.values() if spot.column == device]
         if len({spot.rank for spot in spots}) == len(spots) and right - left <= BOX_WIDTH + 2 * _GAP:
@@ -194,14 +186,15 @@ def _even_out(boxes: dict[str, Spot], columns: dict[Device, tuple[float, float]]
 
 
 def _heights(picture: Picture, ranks: dict[str, int]) -> dict[int, float]:
-    """The middle of each rank."""
+    """Return y of each rank."""
     crossing = {ranks[edge.target] for edge in picture.edges if edge.sent}
     first = min((ranks[name] for name, box in picture.boxes.items() if box.device != HOST), default=0)
-    heights, y = {}, TOP + BOX_HEIGHT / 2
+    heights: dict[int, float] = {}
+    y = TOP + BOX_HEIGHT / 2
     for rank in range(min(ranks.values(), default=0), max(ranks.values(), default=0) + 1):
         if heights:
-            heading = rank == first and len(picture.devices) > 1
-            y += BOX_HEIGHT + (_CROSSING_ROW if rank in crossing else _HEAD_ROW if heading else _ROW)
+            under_heads = rank == first and len(picture.devices) > 1
+            y += BOX_HEIGHT + (_CROSSING_ROW if rank in crossing else _HEAD_ROW if under_heads else _ROW)
         heights[rank] = y
     return heights
 
@@ -216,7 +209,7 @@ def _route(edge: Edge, chain: list[Spot], heights: dict[int, float]) -> Route:
 
 
 def _port(ends: list[Spot], end: Spot) -> float:
-    """Where at a box, from its middle, the edge to ``end`` is tied: in the order of the other ends."""
+    """Return where the edge to ``end`` meets a box, from its middle; edges stand in the order of their other ends."""
     order = sorted(ends, key=lambda spot: spot.x)
     spread = min(_PORT, (BOX_WIDTH - 40) / len(order))
     return (order.index(end) - (len(order) - 1) / 2) * spread

@@ -1,4 +1,4 @@
-"""A picture as a page: the SVG, and beside it what there is to say of the layer that is pointed at or clicked."""
+"""A picture as a page: the SVG, and beside it the details of the layer that is pointed at or clicked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ layers.forEach(o=>o.classList.toggle('chosen',o.dataset.layer===kept));show(g.da
 
 
 def page(picture: Picture) -> str:
-    """A complete HTML document that needs nothing else."""
+    """Return a complete HTML document that needs nothing else."""
     sections = "\n".join(
         f'<section data-layer="{i}"><h2>{text(box.name)}</h2><table>'
         + "".join(f"<tr><th>{text(name)}</th><td>{text(value)}</td></tr>" for name, value in box.details)

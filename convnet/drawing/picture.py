@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import pairwise
+import re
+from dataclasses import dataclass
 
 from convnet.graph.analysis import memories, rate_text, receptive_fields, shape_text
 from convnet.graph.graph import Graph
@@ -15,25 +15,25 @@ from convnet.layers.pool import CrossMapPool, Pool
 from convnet.layers.weighted import WeightLayer
 
 Device = tuple[int, ...]
-HOST: Device = ()  # where data come from
+HOST: Device = ()  # of data layers
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @dataclass(frozen=True)
 class Box:
-    """A layer: what is written in its box, and ``details`` for whoever asks. ``volume`` is (maps, side) of its output."""
+    """A layer: what is written in its box, (maps, side) of its output as ``volume``, and (name, text) ``details``."""
 
     name: str
     label: str
     device: Device
     weight: str
     volume: tuple[int, int]
-    details: list[tuple[str, str]] = field(default_factory=list)
+    details: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Edge:
-    """From a layer to one that reads it. ``sent`` is the bytes per minibatch that cross from one device to another."""
+    """From a layer to one that reads it. ``sent`` counts the bytes of a minibatch that another device reads."""
 
     source: str
     target: str
@@ -43,7 +43,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Picture:
-    """All there is to draw."""
+    """Everything that is drawn; ``mini`` is the size of the minibatches."""
 
     title: str
     subtitle: str
@@ -53,24 +53,24 @@ class Picture:
 
     @property
     def devices(self) -> list[Device]:
+        """Devices of all boxes but the host, sorted."""
         return sorted({box.device for box in self.boxes.values()} - {HOST})
 
     @property
     def sent(self) -> int:
-        """Bytes per minibatch and direction between devices."""
+        """Bytes between devices per minibatch, in one direction."""
         return sum(edge.sent for edge in self.edges)
 
 
 def picture_of(graph: Graph, title: str, mini: int) -> Picture:
-    """The picture of a graph for minibatches of ``mini`` cases."""
+    """Return the picture of a graph for minibatches of ``mini`` cases."""
     edges = []
     for layer in graph.declared:
         for source in dict.fromkeys(layer.sources):
-            below = _declared(graph, source)
-            crosses = HOST not in (_device(below), _device(layer)) and not _shares(below, layer)
-            width = 2 if below.values.get("quantF") == "half" else 4
-            sent = source.outputs * mini * width if crosses else 0
-            edges.append(Edge(below.name, layer.name, times(shape_text(source)), sent))
+            box = source.sources[0] if source.detached_from else source  # a neuron is in its layer's box
+            width = 2 if box.values.get("quantF") == "half" else 4
+            sent = source.outputs * mini * width if _crosses(box, layer) else 0
+            edges.append(Edge(box.name, layer.name, times(shape_text(source)), sent))
     macs = sum(layer.macs() for layer in graph.declared)
     counts = f"{len(graph.layers)} layers, {graph.parameters():,} parameters, {macs:,} multiply-adds per case"
     return Picture(title, counts, _boxes(graph, mini), edges, mini)
@@ -81,25 +81,32 @@ def _boxes(graph: Graph, mini: int) -> dict[str, Box]:
     neurons = {neuron.detached_from: neuron.values["neuron"].text for neuron in graph.neurons}
     boxes = {}
     for layer in graph.declared:
-        neuron, shape, seen = neurons.get(layer.name, ""), shape_text(layer), fields[layer.name]
-        details = [("type", layer.type), ("inputs", ", ".join(layer.inputs)), ("output", times(shape)), ("neuron", neuron)]
+        neuron, shape, field = neurons.get(layer.name, ""), shape_text(layer), fields[layer.name]
+        learned, weight = [], ""
         if isinstance(layer, WeightLayer):
-            details += [("parameters", f"{layer.parameters():,}"), ("multiply-adds", f"{layer.macs():,}")]
-            details += [("learning rate", rate_text(layer))]
-        details += [("memory", megabytes(memory[layer.name].total))]
-        details += [("receptive field", f"{seen[0]}, every {seen[1]}" if seen and layer.sources else "")]
-        details += [("device", ", ".join(map(str, _device(layer))) or "host")]
+            learned = [("parameters", f"{layer.parameters():,}"), ("multiply-adds", f"{layer.macs():,}")]
+            learned += [("learning rate", rate_text(layer))]
+            weight = _short(layer.parameters())
+        details = [
+            ("type", layer.type),
+            ("inputs", ", ".join(layer.inputs)),
+            ("output", times(shape)),
+            ("neuron", neuron),
+            *learned,
+            ("memory", megabytes(memory[layer.name].total)),
+            ("receptive field", f"{field[0]}, every {field[1]}" if field and layer.sources else ""),
+            ("device", ", ".join(map(str, _device(layer))) or "host"),
+        ]
+        label = times(_label(layer)) + (f", {neuron}" if neuron else "")
         maps, _, side = shape.partition("x")
         volume = (int(maps or 0), int(side.partition("x")[0] or 1))
-        weight = _short(layer.parameters()) if isinstance(layer, WeightLayer) else ""
-        label = times(_label(layer)) + (f", {neuron}" if neuron else "")
         shown = [(name, text) for name, text in details if text]
         boxes[layer.name] = Box(layer.name, label, _device(layer), weight, volume, shown)
     return boxes
 
 
 def _label(layer: Layer) -> str:
-    """What a layer does, in a few words."""
+    """Return what a layer does, in a few words."""
     if isinstance(layer, Windowed):
         window = f"{layer.filterSize[0]}x{layer.filterSize[0]}" + (f" / {layer.stride[0]}" if layer.stride[0] > 1 else "")
         groups = f", {layer.groups[0]} groups" if layer.groups[0] > 1 else ""
@@ -116,30 +123,24 @@ def _label(layer: Layer) -> str:
     return f"{layer.type}, keep {keep:g}" if keep is not None else layer.type
 
 
-def _declared(graph: Graph, layer: Layer) -> Layer:
-    return layer.sources[0] if layer.detached_from else layer
-
-
 def _device(layer: Layer) -> Device:
     return tuple(sorted(set(layer.gpu))) if layer.gpu[0] >= 0 else HOST
 
 
-def _shares(source: Layer, target: Layer) -> bool:
-    """Whether the target's devices all hold the source's output already."""
-    return set(_device(target)) <= set(_device(source)) or len(source.gpu) == len(target.gpu) > 1
+def _crosses(source: Layer, target: Layer) -> bool:
+    """Return whether a device of ``target`` does not have the output of ``source``."""
+    if HOST in (_device(source), _device(target)) or len(source.gpu) == len(target.gpu) > 1:
+        return False
+    return not set(_device(target)) <= set(_device(source))
 
 
 def times(text: str) -> str:
-    """``96x55x55`` with multiplication signs."""
-    pieces = text.split("x")
-    glued = pieces[0]
-    for before, piece in pairwise(pieces):
-        glued += (TIMES if before[-1:].isdigit() and piece[:1].isdigit() else "x") + piece
-    return glued
+    """Return text such as ``96x55x55`` with multiplication signs."""
+    return re.sub(r"(?<=\d)x(?=\d)", TIMES, text)
 
 
 def megabytes(count: int) -> str:
-    """Bytes as a person reads them: ``11.1 MB``, ``40 kB``."""
+    """Return bytes as a person reads them: ``11.1 MB``, ``40 kB``."""
     if count >= 950_000:
         return f"{count / 1e6:,.1f} MB"
     return f"{count / 1e3:,.0f} kB" if count >= 1000 else f"{count} B"

@@ -6,7 +6,7 @@ import math
 from html import escape
 from itertools import pairwise
 
-from convnet.drawing.layout import BOX_HEIGHT, BOX_WIDTH, MARGIN, Layout, Route, lay_out
+from convnet.drawing.layout import BOX_HEIGHT, BOX_WIDTH, MARGIN, Layout, Point, Route, lay_out
 from convnet.drawing.picture import HOST, Box, Device, Picture, megabytes
 
 # (fill, line, column) by device, told apart in grey and by the colour-blind (after Paul Tol's muted scheme)
@@ -33,7 +33,7 @@ _STYLE = """text{font-family:'Helvetica Neue',Helvetica,Arial,'DejaVu Sans',sans
 
 
 def svg(picture: Picture) -> str:
-    """The picture as a complete SVG document."""
+    """Return the picture as a complete SVG document."""
     layout = lay_out(picture)
     width = max(layout.width, 15.5 * len(picture.title) + 2 * MARGIN, 7.0 * len(picture.subtitle) + 2 * MARGIN, 610)
     shift = (width - layout.width) / 2
@@ -47,7 +47,7 @@ def svg(picture: Picture) -> str:
         f'<text class="subtitle" x="{width / 2:.1f}" y="60" text-anchor="middle">{text(picture.subtitle)}</text>',
         f'<g transform="translate({shift:.1f} 0)">',
         *_columns(picture, layout),
-        *(_edge(route, picture) for route in sorted(layout.routes, key=lambda route: route.edge.sent > 0)),
+        *(_edge_path(route, picture) for route in sorted(layout.routes, key=lambda route: route.edge.sent > 0)),
         *(_box(box, *layout.boxes[box.name], picture) for box in picture.boxes.values()),
         *(_edge_text(route, layout) for route in layout.routes if not route.edge.sent),
         *_crossings(layout),
@@ -58,14 +58,14 @@ def svg(picture: Picture) -> str:
     return "\n".join(parts) + "\n"
 
 
-def text(raw: str, most: int = 0) -> str:
-    """``raw`` as XML text, without characters that XML forbids; cut to ``most`` characters."""
+def text(raw: str, limit: int = 0) -> str:
+    """Return ``raw`` as XML text, without characters that XML forbids, cut to ``limit`` characters."""
     clean = "".join(char if char.isprintable() else " " for char in raw)
-    return escape(clean if not most or len(clean) <= most else clean[: most - 1] + "…")
+    return escape(clean if not limit or len(clean) <= limit else clean[: limit - 1] + "…")
 
 
 def colors(picture: Picture, device: Device) -> tuple[str, str, str]:
-    """Fill, line and column colour of a device."""
+    """Return fill, line and column colour of a device."""
     return _HOST_COLORS if device == HOST else _COLORS[picture.devices.index(device) % len(_COLORS)]
 
 
@@ -80,25 +80,22 @@ def _columns(picture: Picture, layout: Layout) -> list[str]:
     if len(picture.devices) < 2:
         return []
     parts = []
-    tops = {
-        device: min(layout.boxes[name][1] for name, box in picture.boxes.items() if box.device == device)
-        for device in picture.devices
-    }
-    top, bottom = min(tops.values()) - BOX_HEIGHT / 2 - 46, layout.height - MARGIN + 14
+    highest = min(layout.boxes[name][1] for name, box in picture.boxes.items() if box.device != HOST)
+    top, bottom = highest - BOX_HEIGHT / 2 - 46, layout.height - MARGIN + 14
     for device, (left, right) in layout.columns.items():
         _, line, fill = colors(picture, device)
-        outer = (left + 14, "start") if left + right < layout.width else (right - 14, "end")
+        x, anchor = (left + 14, "start") if left + right < layout.width else (right - 14, "end")
         parts.append(
             f'<rect x="{left:.1f}" y="{top:.1f}" width="{right - left:.1f}" height="{bottom - top:.1f}" rx="14" '
             f'fill="{fill}" stroke="{line}" stroke-opacity=".35"/>'
-            f'<text class="column" x="{outer[0]:.1f}" y="{top + 21:.1f}" text-anchor="{outer[1]}" '
+            f'<text class="column" x="{x:.1f}" y="{top + 21:.1f}" text-anchor="{anchor}" '
             f'style="fill:{line}">{device_text(device)}</text>'
         )
     return parts
 
 
 def device_text(device: Device) -> str:
-    """``device 0``, ``devices 0, 1``, ``host``."""
+    """Return ``device 0``, ``devices 0, 1`` or ``host``."""
     return f"device{'s' * (len(device) > 1)} {', '.join(map(str, device))}" if device else "host"
 
 
@@ -107,7 +104,7 @@ def _box(box: Box, x: float, y: float, picture: Picture) -> str:
     left, top = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
     number = list(picture.boxes).index(box.name)
     details = "\n".join(text(line) for line in [box.name, *(f"{name}: {value}" for name, value in box.details)])
-    parts = [
+    lines = [
         f'<g class="layer" data-layer="{number}"><title>{details}</title>',
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="7" fill="{fill}" stroke="{line}"'
         ' stroke-width="1.3"/>',
@@ -116,11 +113,11 @@ def _box(box: Box, x: float, y: float, picture: Picture) -> str:
         f'<text class="label" x="{left + 58:.1f}" y="{y + 13:.1f}">{text(box.label, 25)}</text>',
         f'<text class="weight" x="{left + BOX_WIDTH - 8:.1f}" y="{y - 5:.1f}" text-anchor="end">{box.weight}</text></g>',
     ]
-    return "\n".join(parts)
+    return "\n".join(lines)
 
 
 def _volume(volume: tuple[int, int], x: float, y: float, line: str) -> str:
-    """The output as a block: its face the side of the maps, its depth their number; a thin bar where it is no image."""
+    """Draw an output as a block whose face is the side of the maps, and whose depth their number; without maps as a bar."""
     maps, side = volume
     if maps <= 0:
         return ""
@@ -141,47 +138,41 @@ def _volume(volume: tuple[int, int], x: float, y: float, line: str) -> str:
     )
 
 
-def _edge(route: Route, picture: Picture) -> str:
-    edge = route.edge
-    style = "crossing" if edge.sent else "edge host" if picture.boxes[edge.source].device == HOST else "edge"
-    arrow = "red-arrow" if edge.sent else "arrow"
-    return f'<path class="{style}" d="{_path(route.points)}" marker-end="url(#{arrow})"/>'
-
-
-def _path(points: list[tuple[float, float]]) -> str:
-    path = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
+def _edge_path(route: Route, picture: Picture) -> str:
+    edge, points = route
+    path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for (x1, y1), (x2, y2) in pairwise(points):
         middle = (y1 + y2) / 2
         bend = f"C{x1:.1f} {middle:.1f} {x2:.1f} {middle:.1f} {x2:.1f} {y2:.1f}"
-        path.append(bend if abs(x1 - x2) > 0.5 else f"L{x2:.1f} {y2:.1f}")
-    return "".join(path)
+        path += bend if abs(x1 - x2) > 0.5 else f"L{x2:.1f} {y2:.1f}"
+    style = "crossing" if edge.sent else "edge host" if picture.boxes[edge.source].device == HOST else "edge"
+    return f'<path class="{style}" d="{path}" marker-end="url(#{"red-arrow" if edge.sent else "arrow"})"/>'
 
 
 def _edge_text(route: Route, layout: Layout) -> str:
-    """The shape beside an edge within a device."""
-    above, below = route.points[-2], route.points[-1]
-    straight = abs(below[0] - above[0]) <= 0.5
-    y = (above[1] + below[1]) / 2 + 3 if straight else below[1] - 9
-    left = below[0] < layout.boxes[route.edge.target][0] - 1
-    x, anchor = (below[0] - 6, "end") if left else (below[0] + 6, "start")
+    """Write the shape beside an edge within a device."""
+    (x1, y1), (x2, y2) = route.points[-2:]
+    y = (y1 + y2) / 2 + 3 if abs(x2 - x1) <= 0.5 else y2 - 9
+    is_left = x2 < layout.boxes[route.edge.target][0] - 1
+    x, anchor = (x2 - 6, "end") if is_left else (x2 + 6, "start")
     return f'<text class="shape" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text(route.edge.shape)}</text>'
 
 
 def _crossings(layout: Layout) -> list[str]:
-    """For each box that others on other devices read, what crosses: on the edge, or on most of them where several leave."""
+    """Label what crosses from each box to other devices: on the edge, or amid most of the edges where several leave."""
     leaving: dict[str, list[Route]] = {}
     for route in layout.routes:
         if route.edge.sent:
             leaving.setdefault(route.edge.source, []).append(route)
-    return [_pill(routes) for routes in leaving.values()]
+    return [_crossing_label(routes) for routes in leaving.values()]
 
 
-def _pill(routes: list[Route]) -> str:
+def _crossing_label(routes: list[Route]) -> str:
     edge = routes[0].edge
     to_right = [route for route in routes if route.points[1][0] >= route.points[0][0]]
     side = to_right if 2 * len(to_right) >= len(routes) else [route for route in routes if route not in to_right]
-    spots = [_on_curve(*route.points[:2], 0.3 if len(routes) == 1 else 0.22) for route in side]
-    x, y = (sum(spot[i] for spot in spots) / len(spots) for i in (0, 1))
+    points = [_on_curve(route.points[0], route.points[1], 0.3 if len(routes) == 1 else 0.22) for route in side]
+    x, y = (sum(point[i] for point in points) / len(points) for i in (0, 1))
     lines = [edge.shape, megabytes(edge.sent) + (f", {len(routes)} times" if len(routes) > 1 else "")]
     wide = 8 * max(map(len, lines)) + 8
     return (
@@ -191,37 +182,38 @@ def _pill(routes: list[Route]) -> str:
     )
 
 
-def _on_curve(start: tuple[float, float], end: tuple[float, float], t: float) -> tuple[float, float]:
-    """The point of the bend from ``start`` to ``end`` at ``t`` in 0 to 1."""
+def _on_curve(start: Point, end: Point, t: float) -> Point:
+    """Return the point at ``t`` in 0 to 1 of the bend from ``start`` to ``end``."""
     across, down = 3 * t**2 - 2 * t**3, 1.5 * t * (1 - t) + t**3
     return start[0] + (end[0] - start[0]) * across, start[1] + (end[1] - start[1]) * down
 
 
 def _legend(picture: Picture, width: float, y: float) -> str:
-    """What colours and lines mean."""
-    keys = []
+    """Say what colours and lines mean, in centred rows."""
+    entries = []
     for device in [HOST, *picture.devices]:
         fill, line, _ = colors(picture, device)
-        keys.append((f'<rect width="18" height="12" y="-10" rx="3" fill="{fill}" stroke="{line}"/>', device_text(device)))
-    keys.append((_volume((64, 32), 6, -4, "#555555"), "output: side and number of maps"))
-    keys.append(('<text class="weight" x="-6">17 k</text>', "parameters"))
+        swatch = f'<rect width="18" height="12" y="-10" rx="3" fill="{fill}" stroke="{line}"/>'
+        entries.append((swatch, device_text(device)))
+    entries.append((_volume((64, 32), 6, -4, "#555555"), "output: side and number of maps"))
+    entries.append(('<text class="weight" x="-6">17 k</text>', "parameters"))
     if picture.sent:
-        line = '<path d="M0 -4h20" class="crossing"/>'
-        keys.append((line, f"between devices: {megabytes(picture.sent)} per minibatch of {picture.mini}, as much back"))
-    widths = [30 + 6.6 * len(words) + 22 for _, words in keys]
-    rows: list[list[int]] = [[]]
-    for i, wide in enumerate(widths):
-        if rows[-1] and sum(widths[j] for j in rows[-1]) + wide > width - 2 * MARGIN:
+        words = f"between devices: {megabytes(picture.sent)} per minibatch of {picture.mini}, as much back"
+        entries.append(('<path d="M0 -4h20" class="crossing"/>', words))
+    rows: list[list[tuple[str, str]]] = [[]]
+    for entry in entries:
+        if rows[-1] and _row_width([*rows[-1], entry]) > width - 2 * MARGIN:
             rows.append([])
-        rows[-1].append(i)
+        rows[-1].append(entry)
     parts = []
     for number, row in enumerate(rows):
-        x = (width - sum(widths[i] for i in row)) / 2
-        for i in row:
-            mark, words = keys[i]
-            parts.append(
-                f'<g transform="translate({x:.1f} {y + 22 + 24 * number:.1f})">{mark}'
-                f'<text class="subtitle" x="28">{text(words)}</text></g>'
-            )
-            x += widths[i]
+        x = (width - _row_width(row)) / 2
+        for symbol, words in row:
+            place = f'<g transform="translate({x:.1f} {y + 22 + 24 * number:.1f})">'
+            parts.append(f'{place}{symbol}<text class="subtitle" x="28">{text(words)}</text></g>')
+            x += _row_width([(symbol, words)])
     return "\n".join(parts)
+
+
+def _row_width(entries: list[tuple[str, str]]) -> float:
+    return sum(30 + 6.6 * len(words) + 22 for _, words in entries)

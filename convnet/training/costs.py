@@ -6,16 +6,16 @@ originals' expressions are recognised, never run. Costs that name ``children`` a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from convnet.layers.cost import Cost
 from convnet.layers.filters import FILTERS, recognise
+from convnet.net.net import Costs
 
 if TYPE_CHECKING:
     from convnet.graph.graph import Graph
-
-Costs = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -28,45 +28,36 @@ class Outputs:
 
     @classmethod
     def of(cls, graph: Graph) -> Outputs:
-        """Of the costs of a graph."""
-        costs: Iterable[Any] = graph.costs
+        """Return those of the costs of a graph."""
         return cls(
-            {cost.name: cost.values.get("outputFilter") or "mean" for cost in costs},
-            {cost.name: cost.values.get("children") or [] for cost in costs},
-            {cost.name: cost.additive for cost in costs if cost.additive},
+            {cost.name: cost.values.get("outputFilter") or "mean" for cost in graph.costs},
+            {cost.name: cost.values.get("children") or [] for cost in graph.costs},
+            {cost.name: cost.additive for cost in graph.costs if isinstance(cost, Cost) and cost.additive},
         )
 
     @classmethod
     def of_stored(cls, layers: Mapping[str, Mapping[str, Any]]) -> Outputs:
-        """Of the layer dicts of a checkpoint, of any generation."""
+        """Return those of the layer dicts of a checkpoint, of any generation."""
         costs = {name: layer for name, layer in layers.items() if str(layer["type"]).startswith("cost.")}
         return cls(
             {name: recognise(str(layer.get("outputFilter", ""))) for name, layer in costs.items()},
             {name: layer.get("children") or [] for name, layer in costs.items()},
         )
 
-    def folded(self, costs: Costs) -> Costs:
-        """Sums, with children added to their parents and left out; values that do not add up are left out too."""
-        inner = {child for children in self.children.values() for child in children}
-        return {name: self._total(name, costs) for name in costs if name not in inner}
-
     def shown(self, costs: Costs, cases: int) -> Costs:
-        """The numbers to print."""
-        return {name: FILTERS[self.filters.get(name, "mean")].apply(v, cases) for name, v in self.folded(costs).items()}
+        """Return the numbers to print of sums over ``cases``: children are added to their parents and left out."""
+        inner = {child for children in self.children.values() for child in children}
+        return {
+            name: FILTERS[self.filters.get(name, "mean")].apply(self._total(name, costs), cases)
+            for name in costs
+            if name not in inner
+        }
 
     def _total(self, name: str, costs: Costs) -> list[float]:
+        """Sums of a cost and its children, as far as their values add up."""
         total = costs[name]
         for child in self.children.get(name, ()):
             if child in costs:
-                most = self.additive.get(child)
-                total = [a + b for a, b in zip(total, self._total(child, costs)[:most], strict=False)]
+                addends = self._total(child, costs)[: self.additive.get(child)]
+                total = [a + b for a, b in zip(total, addends, strict=False)]
         return total
-
-
-def add_costs(outputs: Sequence[tuple[Costs, int]]) -> tuple[Costs, int]:
-    """The sums over several batches of (sums, cases)."""
-    total: Costs = {}
-    for costs, _ in outputs:
-        for name, values in costs.items():
-            total[name] = [a + b for a, b in zip(total.get(name, [0.0] * len(values)), values, strict=True)]
-    return total, sum(cases for _, cases in outputs)

@@ -1,14 +1,14 @@
 """Testing a net: one view of each case or several, and what is written of it: predictions, features (io section 3).
 
-With several views the costs judge the mean over the views of what they read: of probabilities, for a softmax
-(numerics 16.5). Cases are counted once, however many views they have.
+With several views the costs see the mean over the views of what they read: of probabilities, for a softmax (numerics
+16.5). Cases are counted once, however many views they have.
 
 Letters: N cases, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,55 +16,57 @@ from typing import Any
 import numpy as np
 
 from convnet import pickles
+from convnet.checkpoint import add_costs
 from convnet.data.provider import Batch, Provider, batch_bounds, minibatches
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
-from convnet.net.net import Net
+from convnet.net.net import Costs, Net
+from convnet.options import Options
 from convnet.storage import write_atomically
-from convnet.training.costs import Costs, add_costs
 
 
 @dataclass
 class Tester:
-    """Tests ``net`` on batches of ``provider``; ``predictions`` is where those of ``judged`` are written, if anywhere."""
+    """Tests ``net`` on batches of ``provider``; writes what ``logreg`` reads to ``predictions``, if both are given.
+
+    ``source`` is said to have made them.
+    """
 
     net: Net
     provider: Provider
     multiview: bool = False
-    judged: Layer | None = None
+    logreg: Layer | None = None
     predictions: Path | None = None
     source: str = ""
 
     @classmethod
-    def of(cls, net: Net, provider: Provider, options: dict[str, Any], source: str) -> Tester:
-        """As the options of a run say; raises ``OptionError`` for those that do not fit the net or the data."""
-        multiview = bool(options["multiview_test"])
-        if multiview and not _has_views(provider):
+    def of(cls, net: Net, provider: Provider, options: Options, source: str) -> Tester:
+        """Return a tester as options say; raises ``OptionError`` for those that do not fit the net or the data."""
+        if options.multiview_test and not _has_views(provider):
             raise OptionError(
                 f"--multiview-test: the test data have one view of each case; they have several when pictures are cropped: "
                 f"--inner-size N, --crop-border N (provider: {provider.name})"
             )
-        judged = None
-        if options["test_out"] or options["logreg_name"]:
-            judged = find_logreg(net.graph, options["logreg_name"])
-        out = Path(options["test_out"]) if options["test_out"] else None
-        return cls(net, provider, multiview, judged, out, source)
+        writes = options.test_out or options.logreg_name
+        logreg = find_logreg(net.graph, options.logreg_name) if writes else None
+        predictions = Path(options.test_out) if options.test_out else None
+        return cls(net, provider, bool(options.multiview_test), logreg, predictions, source)
 
     def batch(self, number: int) -> tuple[Costs, int]:
-        """Sums of costs over one test batch, and its cases; writes predictions if asked to."""
+        """Return sums of costs over one test batch, and its cases; writes predictions if asked to."""
         batch = self.provider.batch(1, number)
-        name = self.judged.sources[-1].name if self.judged and self.predictions else ""
-        outputs, predicted = [], []
-        for costs, cases in self._outputs(batch, [name] if name else []):
+        names = [self.logreg.sources[-1].name] if self.logreg and self.predictions else []
+        outputs, predictions = [], []
+        for costs, cases in self._outputs(batch, names):
             outputs.append((costs, cases))
-            if name:
-                predicted.append(self.net.output(name).T)
-        if name:
-            self._write(number, np.concatenate(predicted))
+            predictions += [self.net.output(name).T for name in names]  # y[n, k]
+        if self.predictions and names:
+            data = np.ascontiguousarray(np.concatenate(predictions), np.float32)
+            _save(self.predictions / f"test_preds_{number}", {"data": data, "note": f"generated from {self.source}"})
         return add_costs(outputs)
 
-    def _outputs(self, batch: Batch, keep: list[str]) -> Iterator[tuple[Costs, int]]:
+    def _outputs(self, batch: Batch, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
         """Sums of costs over each minibatch, and its cases."""
         if not self.multiview:
             for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
@@ -74,11 +76,6 @@ class Tester:
             views = (batch.minibatch(start, stop, view) for view in range(batch.views))
             yield self.net.test_views(views, batch.views, stop - start, keep), stop - start
 
-    def _write(self, number: int, predicted: np.ndarray) -> None:
-        assert self.predictions
-        value = {"data": np.ascontiguousarray(predicted, np.float32), "note": f"generated from {self.source}"}
-        _save(self.predictions / f"test_preds_{number}", value)
-
 
 def _has_views(provider: Provider) -> bool:
     """Whether views differ: pictures are cropped, so that there is somewhere to move."""
@@ -87,27 +84,26 @@ def _has_views(provider: Provider) -> bool:
 
 
 def find_logreg(graph: Graph, name: str = "") -> Layer:
-    """The ``cost.logreg`` called ``name``, or the first; raises ``OptionError``."""
+    """Return the ``cost.logreg`` called ``name``, or the first; raises ``OptionError``."""
     layers = {layer.name: layer for layer in graph.declared}
     costs = [layer.name for layer in graph.costs if layer.type == "cost.logreg"]
-    if not name:
-        if not costs:
-            raise OptionError("--test-out: the net has no cost.logreg, so there are no predictions to write")
-        return layers[costs[0]]
+    if not name and not costs:
+        raise OptionError("--test-out: the net has no cost.logreg, so there are no predictions to write")
+    name = name or costs[0]
     if name not in layers:
         raise OptionError(f"--logreg-name: Layer with name '{name}' not defined" + did_you_mean(name, costs))
-    if layers[name].type != "cost.logreg":
+    if name not in costs:
         raise OptionError(
             f"--logreg-name: Layer with name '{name}' has type '{layers[name].type}'; should be 'cost.logreg'."
         )
     return layers[name]
 
 
-def output_layer(graph: Graph, name: str) -> str:
-    """The layer whose output is that of ``name``: its detached neuron, where it has one. Raises ``OptionError``."""
+def output_layer(graph: Graph, name: str, error: type[ConvnetError] = ConvnetError) -> str:
+    """Return the layer whose output is that of ``name``: its detached neuron, where it has one. Raises ``error``."""
     known = [other for other, layer in graph.layers.items() if not layer.is_cost]
     if name not in known:
-        raise OptionError(f"the net has no layer '{name}'" + did_you_mean(name, known))
+        raise error(f"the net has no layer '{name}'" + did_you_mean(name, known))
     return next((neuron.name for neuron in graph.neurons if neuron.detached_from == name), name)
 
 
@@ -116,12 +112,11 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
 
     Units are as in testing: none is dropped. Returns the paths; raises ``ConvnetError``.
     """
-    name = output_layer(net.graph, layer)
+    name = output_layer(net.graph, layer, OptionError)
     paths = []
     for number in numbers:
-        batch = provider.batch(1, number)
         rows, labels = [], []
-        for inputs, next_inputs, cases in minibatches(batch, net.minibatch):
+        for inputs, next_inputs, cases in minibatches(provider.batch(1, number), net.minibatch):
             net.test(inputs, cases, [name], next_inputs)
             rows.append(net.output(name).T)
             labels.append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
@@ -136,7 +131,6 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
 
 def _save(path: Path, value: Any) -> Path:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: pickles.dump(value, file))
     except OSError as error:
         raise ConvnetError(f"{path} cannot be written: {error.strerror or error}") from None

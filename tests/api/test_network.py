@@ -180,7 +180,7 @@ def test_checkpoints_of_the_originals(name, tmp_path):
     with pytest.raises(DataError, match="no mean picture is known"):
         net.predict(pictures)
     net = convnet.load(SHARED / "fixtures" / name, mean=120, backend="reference")
-    stored = checkpoint.unpack_layers(checkpoint.load(SHARED / "fixtures" / name))
+    stored = checkpoint.load(SHARED / "fixtures" / name).layers
     np.testing.assert_array_equal(net.weights["conv1"][0], stored["conv1"]["weights"][0])
     probabilities = net.predict(pictures)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
@@ -226,10 +226,10 @@ def test_weights_can_be_set():
     [
         (lambda net: net.predict(np.zeros((2, 8, 8, 3), np.uint8)), DataError, "(N, H, W, 3) with H and W at least 12"),
         (lambda net: net.predict(np.zeros((5, 7))), DataError, "the net needs (432, cases)"),
-        (lambda net: net.predict(["nowhere.png"]), DataError, "nowhere.png is no picture that can be read"),
+        (lambda net: net.predict(["nowhere.png"]), DataError, "nowhere.png is not a picture that can be read"),
         (lambda net: net.predict([np.zeros((12, 12, 3)), np.zeros((13, 13, 3))]), DataError, "must have one size"),
-        (lambda net: net.predict([str(ROOT / "README.md")]), DataError, "README.md is no picture that can be read"),
-        (lambda net: net.predict([3]), DataError, "a int is no picture"),
+        (lambda net: net.predict([str(ROOT / "README.md")]), DataError, "README.md is not a picture that can be read"),
+        (lambda net: net.predict([3]), DataError, "a int is not a picture"),
         (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), [0, 10]), DataError, "labels from 0 to 10"),
         (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), [0]), DataError, "2 pictures but 1 labels"),
         (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), np.zeros((4, 2))), DataError, "the net needs 1 rows"),

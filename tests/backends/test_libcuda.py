@@ -152,6 +152,6 @@ def test_nothing_is_left_behind():
 def test_doctor_over_it():
     needs_pycuda()
     printed = run(
-        "-c", "from emulator import libcuda; libcuda.pytest_configure(); from convnet import doctor; doctor.main([])"
+        "-c", "from emulator import libcuda; libcuda.pytest_configure(); from convnet.cli import doctor; doctor.main([])"
     )
     assert "CUDA 13.0, 2 GPUs" in printed and printed.count("MiB free") == 2 and "backend:   cuda" in printed

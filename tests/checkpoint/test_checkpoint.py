@@ -5,7 +5,7 @@ import pytest
 from support import SHARED, needs_museum, write_cifar, write_net
 
 from convnet import checkpoint, pickles
-from convnet.checkpoint import CheckpointFolder, find_latest, history_of, unpack_layers
+from convnet.checkpoint import CheckpointFolder, find_latest
 from convnet.cli.run import main
 from convnet.errors import CheckpointError
 
@@ -74,13 +74,12 @@ def test_other_pickles_are_no_checkpoints(tmp_path, value):
 def test_genuine_checkpoints(generation):
     """io 11, 2: container, aliasing, orders, stored values, options."""
     value = checkpoint.load(SHARED / "fixtures" / f"ckpt-{generation}.pickle")
-    layers = unpack_layers(value)
+    layers = value.layers
     assert layers["conv1"]["padding"] == [-2]
     shared = [layers[name]["weights"][0] for name in ("fcA", "fcB")]
     assert shared[0] is shared[1] and shared[0].flags.f_contiguous
-    assert checkpoint.stored_option(value, "test_freq") == 2
-    history = history_of(value)
-    costs, cases = history["train_outputs"][0]
+    assert value.option("test_freq") == 2 and value.is_original and value.generation == generation
+    costs, cases = value.position().train_outputs[0]
     assert costs["logprob"][0] / cases == pytest.approx(2.302585, abs=1e-5)
 
 
@@ -90,4 +89,4 @@ def test_bare_layers_are_accepted(tmp_path):
     value = checkpoint.load(SHARED / "fixtures" / "ckpt-2014.pickle")
     with (tmp_path / "layers").open("wb") as file:
         pickles.dump(value["model_state"]["layers"], file)
-    assert set(unpack_layers(checkpoint.load(tmp_path / "layers"))) == set(unpack_layers(value))
+    assert checkpoint.load(tmp_path / "layers").layers.keys() == value.layers.keys()

@@ -108,7 +108,7 @@ def test_layers_that_no_shipped_net_has(generation):
 @pytest.mark.parametrize("name", ["ckpt-2011.pickle", "ckpt-2012.pickle", "ckpt-2014.pickle"])
 def test_genuine_checkpoints_run(name):
     """The net of the fixtures, and that its two fully-connected layers still share one matrix."""
-    layers = checkpoint.unpack_layers(checkpoint.load(SHARED / "fixtures" / name))
+    layers = checkpoint.load(SHARED / "fixtures" / name).layers
     generation = generation_of(layers)
     assert generation in name
     graph = build_graph(written_files(layers), stored_dims(layers), 10, dialect=generation)

@@ -65,10 +65,17 @@ def test_table(capsys):
     )
 
 
-@pytest.mark.parametrize("options", [["--layer-def", "no.cfg"], ["--layer-def", "layers-digits.cfg", "--steps", "0"], []])
-def test_mistakes(capsys, options):
-    assert main(["bench", *options]) in (1, 2)
-    assert capsys.readouterr().err.startswith("convnet: ")
+@pytest.mark.parametrize(
+    "options, status, message",
+    [
+        (["--layer-def", "no.cfg"], 1, "no.cfg: error: no such layer file"),
+        (["--layer-def", "layers-digits.cfg", "--steps", "0"], 2, "convnet: --steps: '0' is not a whole number from 1"),
+        ([], 2, "convnet: the following arguments are required: --layer-def"),
+    ],
+)
+def test_mistakes(capsys, options, status, message):
+    assert main(["bench", *options]) == status
+    assert capsys.readouterr().err == message + "\n"
 
 
 def test_kernels_of_a_layer(capsys):

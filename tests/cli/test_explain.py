@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from support import ROOT, SHARED, default_params, make_graph, needs_museum
@@ -138,7 +137,7 @@ def test_what_was_assumed_is_said(capsys):
     [
         (["explain", "layers-imagent.cfg"], 1, "did you mean 'layers-imagenet.cfg'?"),
         (["explain"], 2, "DEF"),
-        (["explain", "layers-imagenet.cfg", "--data-dims", "3x4"], 2, "'3x4' is no list of numbers"),
+        (["explain", "layers-imagenet.cfg", "--data-dims", "3x4"], 2, "'3x4' is not a list of whole numbers from 1"),
         (["explain", "layers-imagenet.cfg", "--data-dims", "0"], 2, "whole numbers from 1"),
         (["explain", "layers-imagenet.cfg", "--num-classes", "7"], 1, "has 1000 outputs, the data have 7 classes"),
         (["explain", "layers-imagenet.cfg", "--data-dims", "150527,1"], 1, "150527 values, which are not 3 square maps"),
@@ -161,14 +160,10 @@ def test_a_wrong_file_lists_all_its_mistakes(tmp_path, capsys):
     assert set(lines) <= set(found) and "did you mean 'softmax'?" in err
 
 
-def test_answers_quickly_and_without_numpy():
+def test_answers_without_what_takes_long_to_load():
     code = (
         "import sys; from convnet.cli import main; status = main(['explain', 'layers-imagenet.cfg']);"
-        "sys.exit(status or 'numpy' in sys.modules)"
+        "sys.exit(status or ' '.join(sys.modules.keys() & {'numpy', 'PIL', 'convnet.backends', 'convnet.net'}) or 0)"
     )
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.5
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -103,11 +103,11 @@ def test_maps(saved):
     maps = feature_maps(tests, "conv1")
     filters = tests.graph.layers["conv1"].maps[0]
     assert maps.shape[:2] == (12, min(16, filters)) and maps.min() == 0
-    [values] = tests.outputs(["conv1"], most=12)
+    [values] = tests.outputs(["conv1"], max_cases=12)
     np.testing.assert_allclose(maps[5].ravel(), np.maximum(values[:, 5], 0))
     mosaic = maps_mosaic(maps)
     side = maps.shape[-1] + 1
-    assert mosaic.shape == (12 * side + 1, maps.shape[1] * side + 1) and mosaic[::side].max() == 0
+    assert mosaic.shape == (12 * side + 1, maps.shape[1] * side + 1, 1) and mosaic[::side].max() == 0
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_samples_are_drawn(saved, tmp_path, what):
         (["--show-cost", "logprob", "--only-errors"], "--only-errors goes with --show-preds"),
         (["--show-filters", "conv1", "--out", "/nowhere/x.png"], "cannot be written"),
         ([], "nothing to show"),
-        (["--show-filter", "conv1"], "unrecognized"),
+        (["--show-filtres", "conv1"], "unknown option '--show-filtres'; did you mean '--show-filters'?"),
     ],
 )
 def test_mistakes(saved, capsys, options, word):

@@ -8,7 +8,7 @@ from support import ORACLE, make_graph, values
 
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Net
-from convnet.training.trainer import Plan
+from convnet.training.plan import Plan
 
 NET = "[data]\ntype=data\ndataIdx=0\n[fc]\ntype=fc\ninputs=data\noutputs=2\ninitW=0.5\n[cost]\ntype=cost.sum2\ninputs=fc\n"
 BASE, EPOCHS, BATCHES = 0.01, 4, 5

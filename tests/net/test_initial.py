@@ -97,7 +97,7 @@ def saved(tmp_path_factory):
 def test_weights_from_a_checkpoint(saved, tmp_path):
     """initw.makew and makeb through a layer file, by the layer's own name and by another's (numerics 15.3)."""
     path, value, _ = saved
-    old = checkpoint.unpack_layers(value)
+    old = value.layers
     text = with_keys("conv1", f"initWFunc=initw.makew({path})\ninitBFunc=initw.makeb({path})")
     text = text.replace("[fc]", "[fc10]").replace("inputs=fc", "inputs=fc10")
     text = text.replace(
@@ -112,7 +112,7 @@ def test_weights_from_a_checkpoint(saved, tmp_path):
 
 def test_joined_matrices(saved):
     path, value, _ = saved
-    conv = checkpoint.unpack_layers(value)["conv1"]
+    conv = value.layers["conv1"]
     twice = [str(path), "conv1", "conv1"]
     np.testing.assert_array_equal(initw.makewcat("x", 0, (75, 16), twice), np.hstack([conv["weights"][0]] * 2))
     np.testing.assert_array_equal(initw.makewcat("x", 0, (150, 8), twice), np.vstack([conv["weights"][0]] * 2))
@@ -129,7 +129,7 @@ def test_files_of_2012_name_only_the_layer(saved, tmp_path, monkeypatch):
     path, value, _ = saved
     text = with_keys("conv1", "initWFunc=initw.makew(conv1)")
     monkeypatch.setenv("CONVNET_INITW", str(path))
-    old = checkpoint.unpack_layers(value)["conv1"]["weights"][0]
+    old = value.layers["conv1"]["weights"][0]
     np.testing.assert_array_equal(state_of(tmp_path, text)["conv1"]["weights"][0], old)
     with pytest.raises(ConvnetError, match=r"layer 'conv1' in .* has no random connections"):
         initw.makec("conv1", 0, (1, 3, 3), ["conv1"])

@@ -1,0 +1,174 @@
+"""What a checkpoint says, whichever program wrote it; nothing in the file is executed (io 4.4 to 4.8)."""
+
+from __future__ import annotations
+
+import argparse
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from convnet import pickles
+from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
+from convnet.checkpoint.position import Position, batches_done
+from convnet.errors import CheckpointError
+from convnet.generation import Generation
+from convnet.graph.graph import Changes
+from convnet.graph.loading import LayerFiles
+from convnet.layers.label_tree import LabelTree
+from convnet.net.net import Costs
+from convnet.options import BY_NAME
+from convnet.pickles import UnsafePickle, text_of
+
+# Options that the originals kept under other names, and those that they kept under ours.
+_LEGACY = {
+    "train_range": "train_batch_range",
+    "test_range": "test_batch_range",
+    "test_freq": "testing_freq",
+    "epochs": "num_epochs",
+    "mini": "minibatch_size",
+    "data_provider": "dp_type",
+}
+_INHERITED = (*_LEGACY, "data_path", "test_one", "crop_border", "inner_size", "color_noise")
+
+
+class Checkpoint(dict[str, Any]):
+    """``{"model_state": {...}, "op": {...}}`` as it lies in the file, and what that means.
+
+    ``own`` is what this project adds to 2014's format (``convnet.checkpoint.format``); empty in files of the originals.
+    """
+
+    @property
+    def own(self) -> dict[str, Any]:
+        own = self["model_state"].get("convnet")
+        return own if isinstance(own, dict) else {}
+
+    @property
+    def is_original(self) -> bool:
+        """Whether a program of 2011, 2012 or 2014 wrote it."""
+        return not self.own
+
+    @cached_property
+    def layers(self) -> dict[str, dict[str, Any]]:
+        """Layer dicts with their arrays by name, whichever container a generation used."""
+        return {text_of(layer["name"]): layer for layer in _layer_dicts(self["model_state"]["layers"])}
+
+    @property
+    def generation(self) -> Generation:
+        """Generation of its layer files, or of the program that wrote it."""
+        return generation_of(self.layers) if self.is_original else Generation(text_of(self.own["dialect"]))
+
+    def files(self, name: str = "the checkpoint") -> LayerFiles:
+        """Return its layer files; of the originals, which saved none, files called ``name`` written from its layers."""
+        own = self.own
+        if self.is_original:
+            return written_files(self.layers, name)
+        changes = Changes(
+            tuple(text_of(name) for name in own.get("made_local", ())),
+            tuple((text_of(name), int(i)) for name, i in own.get("unshared", ())),
+        )
+        params = own["layer_params_text"]
+        return LayerFiles(
+            text_of(own["layer_def_text"]),
+            text_of(own["layer_def_path"]),
+            text_of(params) if params is not None else None,
+            text_of(own["layer_params_path"]),
+            changes,
+        )
+
+    @property
+    def data_dims(self) -> dict[int, int]:
+        """Features of each data matrix."""
+        if self.is_original:
+            return stored_dims(self.layers)
+        return {int(i): int(rows) for i, rows in self.own["data_dims"].items()}
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes of the data, where it is known."""
+        return self.own.get("num_classes")
+
+    @property
+    def label_tree(self) -> LabelTree | None:
+        """The tree of labels that a treefc layer was trained with."""
+        own = self.own
+        if self.is_original:
+            return stored_tree(self.layers)
+        return LabelTree.from_parents([int(v) for v in own["tree"]], int(own["num_classes"])) if own.get("tree") else None
+
+    def position(self, batches: list[int] | None = None) -> Position:
+        """Return where its run stood, which trains on ``batches``; by default those that it trained on.
+
+        2011 and 2012 kept outputs divided by the cases (io 2.6); here they are sums.
+        """
+        state = self["model_state"]
+        averaged = self.is_original and not any("outputFilter" in layer for layer in self.layers.values())
+        train, test = (_outputs(state.get(key) or [], averaged) for key in ("train_outputs", "test_outputs"))
+        position = Position(
+            int(state.get("epoch", 0)), int(state.get("batchnum", 0)), train_outputs=train, test_outputs=test
+        )
+        position.batches_done = batches_done(
+            position.epoch, position.batch, batches or self.options.get("train_range") or [1]
+        )
+        for name, value in (self.own.get("position") or {}).items():
+            setattr(position, name, value)
+        return position
+
+    def option(self, name: str) -> Any:
+        """Return an option of the run that saved it, by this project's name; ``None`` where it had none."""
+        op = self.get("op")
+        if isinstance(op, dict):
+            return op.get(name)
+        option = getattr(op, "options", {}).get(_LEGACY.get(name, name))
+        return getattr(option, "value", None)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Options that a resumed run takes over; of an original's, those that describe its data and its training."""
+        op = self.get("op")
+        if isinstance(op, dict):
+            return op
+        options: dict[str, Any] = {}
+        for name in _INHERITED:
+            value = self.option(name)
+            if value is None:
+                continue
+            try:
+                text = ",".join(map(str, value)) if isinstance(value, list) else text_of(str(value))
+                options[name] = BY_NAME[name].kind(text)
+            except (ValueError, argparse.ArgumentTypeError):
+                continue
+        if "cropped" not in options.get("data_provider", ""):
+            options.pop("crop_border", None)  # 2011 and 2012 kept its default of 4 for data that they did not crop
+        return options
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Return what a checkpoint of any generation holds; nothing in the file is executed. Raises ``CheckpointError``.
+
+    >>> state = load("checkpoints/ConvNet__2026-11-23_10.00.00/1.5")["model_state"]  # doctest: +SKIP
+    >>> state["layers"]["conv1"]["weights"][0].shape  # doctest: +SKIP
+    (363, 64)
+    """
+    try:
+        value = pickles.load(path)
+    except UnsafePickle as error:
+        raise CheckpointError(str(error)) from None
+    if isinstance(value, dict) and isinstance(value.get("model_state"), dict):
+        return Checkpoint(value)
+    if isinstance(value, list | dict) and _layer_dicts(value):  # the layers alone (io 4.4)
+        state = {"layers": value, "epoch": 0, "batchnum": 0, "train_outputs": [], "test_outputs": []}
+        return Checkpoint({"model_state": state, "op": {}})
+    raise CheckpointError(f"{path}: not a checkpoint; it holds a {type(value).__name__} without layers")
+
+
+def _layer_dicts(container: Any) -> list[dict[str, Any]]:
+    layers = list(container.values()) if isinstance(container, dict) else container
+    return [layer for layer in layers if isinstance(layer, dict) and "name" in layer and "type" in layer]
+
+
+def _outputs(stored: Any, averaged: bool) -> list[tuple[Costs, int]]:
+    """(sums, cases) of every batch."""
+    return [
+        ({text_of(n): [float(v) * (cases if averaged else 1) for v in values] for n, values in costs.items()}, int(cases))
+        for costs, cases in stored
+    ]

@@ -1,0 +1,60 @@
+"""How far a run has come, which a checkpoint holds to the minibatch, and the costs up to there (io 2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from convnet.net.net import Costs
+
+
+@dataclass
+class Position:
+    """Epoch and batch last finished, 0 and 0 before the first, and (sums of costs, cases) of every batch and test.
+
+    ``minibatches``, ``costs`` and ``cases`` belong to the batch under way.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    batches_done: int = 0
+    minibatches: int = 0
+    costs: Costs = field(default_factory=dict)
+    cases: int = 0
+    tests_done: int = 0
+    train_outputs: list[tuple[Costs, int]] = field(default_factory=list)
+    test_outputs: list[tuple[Costs, int]] = field(default_factory=list)
+    test_batches: list[int] = field(default_factory=list)  # which batch each test used; -1: all
+    tests_at: list[int] = field(default_factory=list)  # batches_done at each test
+
+    def count(self, costs: Costs, cases: int) -> None:
+        """Add a minibatch to the batch under way."""
+        if self.costs:
+            costs, cases = add_costs([(self.costs, self.cases), (costs, cases)])
+        self.costs, self.cases = costs, cases
+        self.minibatches += 1
+
+    def finish_batch(self, epoch: int, batch: int) -> None:
+        """End the batch under way, which is number ``batch`` of ``epoch``."""
+        self.train_outputs.append((self.costs, self.cases))
+        self.epoch, self.batch = epoch, batch
+        self.batches_done += 1
+        self.drop_batch()
+
+    def drop_batch(self) -> None:
+        """Forget the batch under way."""
+        self.minibatches, self.costs, self.cases = 0, {}, 0
+
+
+def batches_done(epoch: int, batch: int, batches: Sequence[int]) -> int:
+    """Return how many batches a run over ``batches`` has done at ``batch`` of ``epoch``; no original stored it (io 2.3)."""
+    return max(0, len(batches) * (epoch - 1) + batch - batches[0] + 1) if epoch else 0
+
+
+def add_costs(outputs: Sequence[tuple[Costs, int]]) -> tuple[Costs, int]:
+    """Return the sums over several batches of (sums, cases)."""
+    total: Costs = {}
+    for costs, _ in outputs:
+        for name, values in costs.items():
+            total[name] = [a + b for a, b in zip(total.get(name, [0.0] * len(values)), values, strict=True)]
+    return total, sum(cases for _, cases in outputs)

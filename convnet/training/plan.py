@@ -1,0 +1,55 @@
+"""What a run is to do: on which data batches it trains, how long, and how often it tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from convnet.checkpoint import Position
+
+
+class ScheduledBatch(NamedTuple):
+    """A data batch to train on; ``progress`` sets the learning rates."""
+
+    epoch: int
+    number: int
+    progress: float
+    test_follows: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Batches to train and to test on, and when; ``max_batches`` 0: until the epochs are done."""
+
+    train: list[int]
+    test: list[int]
+    epochs: int
+    test_freq: int
+    test_one: bool = True
+    max_batches: int = 0
+    extra_batch: bool = False  # one more than ``epochs`` says, as the originals had it (io 2.5)
+
+    def progress(self, batches_done: int) -> float:
+        """Return P of the learning-rate schedules, 0 to 1, constant over a batch (numerics 14.1)."""
+        return min(1.0, max(0.0, batches_done / (self.epochs * len(self.train))))
+
+    def schedule(self, position: Position) -> Iterator[ScheduledBatch]:
+        """Yield the batches that a run at ``position`` has still to train on."""
+        epoch, number, done = position.epoch, position.batch, position.batches_done
+        end = done + self.max_batches
+        while not self.max_batches or done < end:
+            previous = epoch
+            epoch, number = self._following(epoch, number)
+            if epoch > self.epochs and not (self.extra_batch and previous <= self.epochs):
+                return
+            done += 1
+            yield ScheduledBatch(epoch, number, self.progress(done - 1), done % self.test_freq == 0)
+
+    def _following(self, epoch: int, number: int) -> tuple[int, int]:
+        if epoch == 0:
+            return 1, self.train[0]
+        if number not in self.train:
+            return epoch, self.train[0]
+        at = self.train.index(number) + 1
+        return (epoch, self.train[at]) if at < len(self.train) else (epoch + 1, self.train[0])

@@ -1,0 +1,157 @@
+"""A run of the command line: trains, tests and saves as its plan says, prints, and stops cleanly (io section 2).
+
+Everything that decides the next number is in a checkpoint, so that a run that was stopped anywhere goes on to the same
+numbers.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from convnet.checkpoint import add_costs, pack
+from convnet.errors import CheckpointError, ConvnetError, NumericalError
+from convnet.net.net import Costs, Net
+from convnet.training.evaluator import Tester
+from convnet.training.log import Printer
+from convnet.training.plan import ScheduledBatch
+from convnet.training.session import Session
+from convnet.training.trainer import Trainer
+
+
+class SignalHandler:
+    """Turns SIGINT and SIGTERM into a wish to stop after the minibatch; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = ""  # the signal's name, once one has come
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = signal.Signals(number).name
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handle both signals inside; only the main thread may."""
+        try:
+            before = {number: signal.signal(number, self) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class Run(Trainer):
+    """Trains the net of a session, or tests it; raises ``OptionError`` for options that do not fit the net or the data."""
+
+    def __init__(self, session: Session, net: Net, printer: Printer) -> None:
+        super().__init__(net, session.train, session.position)
+        self.session, self.plan, self.folder, self.print = session, session.plan, session.folder, printer
+        self.tester = Tester.of(net, session.test, session.options, str(self.folder.path))
+        self.signals = SignalHandler()
+        self._start = 0.0
+        self._saved_at: tuple[int, int] | None = None
+
+    def run(self) -> Path | None:
+        """Train to the end of the plan, or until told to stop; returns the last checkpoint's path.
+
+        Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
+        """
+        begun = self.position.batches_done
+        try:
+            with self.signals.installed():
+                self.train(self.plan.schedule(self.position))
+                return self._finish(begun)
+        except (NumericalError, CheckpointError):
+            raise
+        except ConvnetError:
+            self._save_if_new()
+            raise
+
+    def test_once(self) -> None:
+        """--test-only: every test batch, printed as it comes, then all of them; saves with --force-save."""
+        results = []
+        for number in self.plan.test:
+            start = time.monotonic()
+            results.append(self.tester.batch(number))
+            self.print.tested_batch(number, *results[-1], time.monotonic() - start)
+        self.print.test(*add_costs(results), [])
+        self.print.weights(self.net)
+        if self.session.options.force_save:
+            self._save()
+            self.print.line(f"Saved checkpoint to {self.folder.path}")
+
+    # -- what happens around a batch
+
+    def begin_batch(self, batch: ScheduledBatch) -> None:
+        self._start = time.monotonic()
+        self.print.batch_start(batch.epoch, batch.number, batch.progress)
+
+    def end_minibatch(self, costs: Costs, cases: int, total: int) -> None:
+        self.print.minibatch(self.position.minibatches, total, costs, cases)
+
+    def end_batch(self, batch: ScheduledBatch) -> None:
+        self.print.costs(*self.position.train_outputs[-1])
+        if batch.test_follows:
+            self._test()
+            self.print.weights(self.net)
+            self._save()
+            self.print.saved(self.folder.path)
+        self.print.seconds(time.monotonic() - self._start)
+
+    def must_stop(self) -> bool:
+        return bool(self.signals.requested)
+
+    def _test(self) -> None:
+        """One test: the next batch of the test range, or all of it (io 2.5)."""
+        position, numbers = self.position, self.plan.test
+        if self.plan.test_one:
+            numbers = [numbers[position.tests_done % len(numbers)]]
+        costs, cases = add_costs([self.tester.batch(number) for number in numbers])
+        position.tests_done += 1
+        position.test_outputs.append((costs, cases))
+        position.test_batches.append(numbers[0] if self.plan.test_one else -1)
+        position.tests_at.append(position.batches_done)
+        averaged = position.test_outputs[-len(self.plan.test) :]
+        if self.net.compat.plain_averages:  # each test counts as one case
+            averaged = [({name: [v / n for v in values] for name, values in costs.items()}, 1) for costs, n in averaged]
+        self.print.test(costs, cases, averaged)
+
+    # -- checkpoints
+
+    def _save(self) -> Path:
+        """Save the run as it stands, after making sure that its weights are numbers."""
+        self.net.check_weights()
+        position, session = self.position, self.session
+        value = pack(self.net, session.files, position, session.options, session.test.description())
+        path = self.folder.save(value, position.epoch, position.batch)
+        self._saved_at = (position.batches_done, position.minibatches)
+        return path
+
+    def _save_if_new(self) -> Path:
+        if self._saved_at == (self.position.batches_done, self.position.minibatches):
+            return self.folder.path / f"{self.position.epoch}.{self.position.batch}"
+        return self._save()
+
+    def _finish(self, begun: int) -> Path | None:
+        """Save what is not saved yet, and say how the run ended."""
+        position, stopped_by = self.position, self.signals.requested
+        if position.batches_done == begun and position.minibatches == 0 and not stopped_by:
+            self.print.line(f"Nothing to do: {position.epoch} of {self.plan.epochs} epochs are done.")
+            return None
+        before = self._saved_at
+        path = self._save_if_new()
+        if stopped_by:
+            self.print.line()
+            done = f"batch {position.epoch}.{position.batch}" if position.batches_done else "the beginning"
+            self.print.line(f"Stopped by {stopped_by} after {done} and {position.minibatches} minibatches.")
+        if self._saved_at != before:
+            self.print.line(f"Saved checkpoint to {self.folder.path}")
+        return path
