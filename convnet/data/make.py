@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from convnet import pickles
+from convnet.data.batches import write_file
 from convnet.data.images import color_axes
 from convnet.data.pictures import UNREADABLE, resize_and_crop
 from convnet.data.provider import batch_bounds
 from convnet.errors import DataError
-from convnet.storage import write_atomically
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _DIGIT_BATCHES = 6
@@ -44,7 +43,7 @@ def pack_digits(out: Path) -> int:
     _make_folder(out)
     for number, group in enumerate(groups, 1):
         labels = [int(label) for label in digits.target[group]]
-        _write(out / f"data_batch_{number}", {"data": np.ascontiguousarray(pixels[:, group]), "labels": labels})
+        write_file(out / f"data_batch_{number}", {"data": np.ascontiguousarray(pixels[:, group]), "labels": labels})
     meta = {
         "num_vis": 64,
         "num_colors": 1,
@@ -52,7 +51,7 @@ def pack_digits(out: Path) -> int:
         "label_names": [str(digit) for digit in range(10)],
         "data_mean": pixels[:, np.concatenate(groups[:-1])].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None],
     }
-    _write(out / "batches.meta", meta)
+    write_file(out / "batches.meta", meta)
     return _DIGIT_BATCHES
 
 
@@ -80,9 +79,9 @@ def pack_folder(
         if number < first_test:
             statistics.add(pictures)
         skipped += unreadable
-        _write(out / f"data_batch_{number}", part)
+        write_file(out / f"data_batch_{number}", part)
         say(f"batch {number} of {total}: {len(pictures)} pictures")
-    _write(out / "batches.meta", statistics.describe() | {"label_names": classes, "batch_size": batch_size})
+    write_file(out / "batches.meta", statistics.describe() | {"label_names": classes, "batch_size": batch_size})
     if skipped:
         (out / "skipped.txt").write_text("\n".join(map(str, skipped)) + "\n", encoding="utf-8")
         say(f"{len(skipped)} pictures cannot be read; they are named in {out / 'skipped.txt'}")
@@ -164,10 +163,3 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out} cannot be made: {error.strerror}") from None
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    try:
-        write_atomically(path, lambda file: pickles.dump(value, file))
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from None
