@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,13 +131,10 @@ class Checkpoint(dict[str, Any]):
         options: dict[str, Any] = {}
         for name in _INHERITED:
             value = self.option(name)
-            if value is None:
-                continue
-            try:
-                text = ",".join(map(str, value)) if isinstance(value, list) else text_of(str(value))
-                options[name] = BY_NAME[name].kind(text)
-            except (ValueError, argparse.ArgumentTypeError):
-                continue
+            text = ",".join(map(str, value)) if isinstance(value, list) else text_of(str(value))
+            with suppress(argparse.ArgumentTypeError):
+                if value is not None:
+                    options[name] = BY_NAME[name].kind(text)
         if "cropped" not in options.get("data_provider", ""):
             options.pop("crop_border", None)  # 2011 and 2012 kept its default of 4 for data that they did not crop
         return options
@@ -167,7 +165,7 @@ def _layer_dicts(container: Any) -> list[dict[str, Any]]:
 
 
 def _outputs(stored: Any, averaged: bool) -> list[tuple[Costs, int]]:
-    """(sums, cases) of every batch."""
+    """Return (sums, cases) of every batch."""
     return [
         ({text_of(n): [float(v) * (cases if averaged else 1) for v in values] for n, values in costs.items()}, int(cases))
         for costs, cases in stored

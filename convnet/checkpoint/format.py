@@ -78,7 +78,7 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
 
 
 def _moments(net: Net) -> list[Any]:
-    """Running moments of superEps, which the originals never saved."""
+    """Return the running moments of superEps, which the originals never saved."""
     if not any(weights.moments for weights in net.weights):
         return []
     return [w.moments and [w.be.download(moment) for moment in w.moments] for w in net.weights]
@@ -95,7 +95,7 @@ def _pending(net: Net) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A generator's state in types that pickles of 2012 know: arrays of 64 bits as lists."""
+    """Return a generator's state in types that pickles of 2012 know: arrays of 64 bits as lists."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [int(item) for item in value] if hasattr(value, "tolist") else value

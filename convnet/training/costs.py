@@ -54,7 +54,7 @@ class Outputs:
         }
 
     def _total(self, name: str, costs: Costs) -> list[float]:
-        """Sums of a cost and its children, as far as their values add up."""
+        """Return the sums of a cost and its children, as far as their values add up."""
         total = costs[name]
         for child in self.children.get(name, ()):
             if child in costs:

@@ -67,7 +67,7 @@ class Tester:
         return add_costs(outputs)
 
     def _outputs(self, batch: Batch, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
-        """Sums of costs over each minibatch, and its cases."""
+        """Yield the sums of costs over each minibatch, and its cases."""
         if not self.multiview:
             for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
                 yield self.net.test(inputs, cases, keep, next_inputs), cases

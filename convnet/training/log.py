@@ -11,13 +11,12 @@ from typing import Any, TextIO
 from convnet.checkpoint import add_costs
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
-from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
 from convnet.net.net import Costs, Net
 from convnet.options import OPTIONS, Options
 from convnet.training.costs import Outputs
 
-RULE = "========================="
+_RULE = "========================="
 _TEST_RULE = "======================Test output======================"
 _AVERAGE_RULE = "----------------------Averages-------------------------"
 _STATS_RULE = "-------------------------------------------------------"
@@ -57,29 +56,27 @@ class Printer:
             for key, what in (("initWFunc", "weight matrices"), ("initBFunc", "bias vector")):
                 if layer.values.get(key):
                     self.line(f"Layer '{layer.name}' initialized {what} from function {layer.values[key]}")
-            self.line(layer_line(layer))
+            where = f" on GPUs {', '.join(map(str, layer.gpu))}" if layer.placed else ""
+            size = "" if layer.is_cost else f", producing {layer.size_text()}"
+            kind = "cost" if layer.is_cost else "layer"
+            self.line(f"Initialized {layer.describe()} {kind} '{layer.name}'{where}{size}")
 
     def importing(self, name: str) -> None:
-        self.line(RULE)
-        self.line(f"Importing convnet.backends.{name} module")
+        self.line(f"{_RULE}\nImporting convnet.backends.{name} module")
 
     def banner(self, options: Options, device: str, folder: Path) -> None:
         """Print the list of options, the device, the time, and where checkpoints go."""
-        training = not options.test_only
-        self.line(RULE)
-        self.line("Training ConvNet" if training else "Testing ConvNet")
+        self.line(f"{_RULE}\n{'Testing' if options.test_only else 'Training'} ConvNet")
+        texts = {option.name: _option_text(getattr(options, option.name)) for option in OPTIONS}
         width = max(len(option.description) for option in OPTIONS)
-        shown = [(option, _option_text(getattr(options, option.name))) for option in OPTIONS]
-        value_width = max(len(text) for option, text in shown if option.name not in options.given)
-        for option, text in sorted(shown, key=lambda pair: pair[0].description):
+        value_width = max(len(text) for name, text in texts.items() if name not in options.given)
+        for option in sorted(OPTIONS, key=lambda option: option.description):
             mark = "" if option.name in options.given else "[DEFAULT]"
-            self.line(f"{option.description:<{width}}: {text:<{value_width}} {mark}")
-        self.line(RULE)
-        self.line(f"Running on {device}")
-        self.line(f"Current time: {time.asctime()}")
-        if training:
+            self.line(f"{option.description:<{width}}: {texts[option.name]:<{value_width}} {mark}")
+        self.line(f"{_RULE}\nRunning on {device}\nCurrent time: {time.asctime()}")
+        if not options.test_only:
             self.line(f"Saving checkpoints to {folder}")
-        self.line(RULE)
+        self.line(_RULE)
 
     # -- training
 
@@ -104,12 +101,9 @@ class Printer:
 
     def test(self, costs: Costs, cases: int, averaged: Sequence[tuple[Costs, int]] = ()) -> None:
         """Print the test block: this test's costs, and the mean over the cases of the tests ``averaged``."""
-        self.line()
-        self.line(_TEST_RULE)
-        self.line(self._costs_text(costs, cases))
+        self.line(f"\n{_TEST_RULE}\n{self._costs_text(costs, cases)}")
         if averaged and self.compat.shows_averages:
-            self.line(_AVERAGE_RULE)
-            self.line(self._costs_text(*add_costs(averaged)))
+            self.line(f"{_AVERAGE_RULE}\n{self._costs_text(*add_costs(averaged))}")
 
     def weights(self, net: Net) -> None:
         """Print mean magnitudes of every matrix and its momentum buffer, and their ratio."""
@@ -124,8 +118,7 @@ class Printer:
         self.line(_STATS_RULE)
 
     def saved(self, folder: Path) -> None:
-        self.line(f"Saved checkpoint to {folder}")
-        self.line(_END_RULE, end=" ")
+        self.line(f"Saved checkpoint to {folder}\n{_END_RULE}", end=" ")
 
     def tested_batch(self, batch: int, costs: Costs, cases: int, seconds: float) -> None:
         """Print a line of --test-only: raw sums and the number of cases, as in 2014."""
@@ -142,18 +135,10 @@ class Printer:
         self._shown = 0
 
 
-def layer_line(layer: Layer) -> str:
-    """``Initialized convolutional layer 'conv1' on GPUs 0, producing 55x55 48-channel output``."""
-    where = f" on GPUs {', '.join(map(str, layer.gpu))}" if layer.placed else ""
-    if layer.is_cost:
-        return f"Initialized {layer.describe()} cost '{layer.name}'{where}"
-    return f"Initialized {layer.describe()} layer '{layer.name}'{where}, producing {layer.size_text()}"
-
-
 def _option_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):
-        contiguous = value == list(range(value[0], value[0] + len(value))) if value and isinstance(value[0], int) else False
-        return f"{value[0]}-{value[-1]}" if contiguous else ",".join(map(str, value))
+        is_range = bool(value) and isinstance(value[0], int) and value == list(range(value[0], value[-1] + 1))
+        return f"{value[0]}-{value[-1]}" if is_range else ",".join(map(str, value))
     return "" if value is None else str(value)

@@ -72,7 +72,7 @@ class Run(Trainer):
         except (NumericalError, CheckpointError):
             raise
         except ConvnetError:
-            self._save_if_new()
+            self._save()
             raise
 
     def test_once(self) -> None:
@@ -110,7 +110,7 @@ class Run(Trainer):
         return bool(self.signals.requested)
 
     def _test(self) -> None:
-        """One test: the next batch of the test range, or all of it (io 2.5)."""
+        """Test on the next batch of the test range, or on all of it (io 2.5)."""
         position, numbers = self.position, self.plan.test
         if self.plan.test_one:
             numbers = [numbers[position.tests_done % len(numbers)]]
@@ -127,18 +127,16 @@ class Run(Trainer):
     # -- checkpoints
 
     def _save(self) -> Path:
-        """Save the run as it stands, after making sure that its weights are numbers."""
-        self.net.check_weights()
+        """Save the run as it stands, unless that has been done; returns the path. Raises for weights that are not finite."""
         position, session = self.position, self.session
+        here = position.batches_done, position.minibatches
+        if self._saved_at == here:
+            return self.folder.path / f"{position.epoch}.{position.batch}"
+        self.net.check_weights()
         value = pack(self.net, session.files, position, session.options, session.test.description())
         path = self.folder.save(value, position.epoch, position.batch)
-        self._saved_at = (position.batches_done, position.minibatches)
+        self._saved_at = here
         return path
-
-    def _save_if_new(self) -> Path:
-        if self._saved_at == (self.position.batches_done, self.position.minibatches):
-            return self.folder.path / f"{self.position.epoch}.{self.position.batch}"
-        return self._save()
 
     def _finish(self, begun: int) -> Path | None:
         """Save what is not saved yet, and say how the run ended."""
@@ -147,7 +145,7 @@ class Run(Trainer):
             self.print.line(f"Nothing to do: {position.epoch} of {self.plan.epochs} epochs are done.")
             return None
         before = self._saved_at
-        path = self._save_if_new()
+        path = self._save()
         if stopped_by:
             self.print.line()
             done = f"batch {position.epoch}.{position.batch}" if position.batches_done else "the beginning"

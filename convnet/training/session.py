@@ -182,7 +182,7 @@ class Session:
 
 
 def _layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerFiles, list[str]]:
-    """The layer files and remarks: files of the options, or of the checkpoint with its parameters read anew (io 1.5)."""
+    """Return layer files and remarks: those of the options, or of the checkpoint with parameters read anew (io 1.5)."""
     prefix = options.layer_path
     if checkpoint is None or (checkpoint.is_original and options.layer_def):
         return LayerFiles.open(options.layer_def, options.layer_params or None, prefix), []
@@ -213,7 +213,7 @@ def _shape(builder: Builder, train: Provider, checkpoint: Checkpoint | None) -> 
 
 
 def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, Plan, list[str]]:
-    """Providers for training and testing, which batches each uses, and remarks."""
+    """Open providers for training and testing; return them, which batches each uses, and remarks."""
     name = options.data_provider
     test = open_provider(name, replace(request, multiview=bool(options.multiview_test)))
     train_range, test_range = test.default_ranges()
@@ -222,34 +222,27 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
     train = open_provider(name, replace(request, training=True, batches=train_range))
     if not options.test_only:
         train.check_range(train_range, "training")
+    is_demo = isinstance(test, demo.Demo)
     plan = Plan(
         train_range,
         test_range,
-        options.epochs or _EPOCHS,
-        options.test_freq or _TEST_FREQ,
+        options.epochs or (_DEMO_EPOCHS if is_demo else _EPOCHS),
+        options.test_freq or (demo.TRAIN_BATCHES if is_demo else _TEST_FREQ),
         bool(options.test_one),
         options.max_batches or 0,
         COMPAT[options.compat].extra_batch,
     )
     remarks = []
-    if isinstance(test, demo.Demo):
-        plan, remark = _plan_demo(options, plan)
-        remarks.append(remark)
+    if is_demo:
+        remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
+        if options.max_batches is None and not options.epochs:
+            plan = replace(plan, max_batches=demo.TRAIN_BATCHES)
+            remarks[0] += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
     return train, test, plan, remarks + [text for data in (train, test) for text in dict.fromkeys(data.problems)]
 
 
-def _plan_demo(options: Options, plan: Plan) -> tuple[Plan, str]:
-    """The plan of a run on the demonstration set, and a remark on it."""
-    text = f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}."
-    if options.max_batches is None and not options.epochs:
-        plan = replace(plan, max_batches=demo.TRAIN_BATCHES)
-        text += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
-    epochs, test_freq = options.epochs or _DEMO_EPOCHS, options.test_freq or demo.TRAIN_BATCHES
-    return replace(plan, epochs=epochs, test_freq=test_freq), text
-
-
 def _open_folder(options: Options, path: Path | None) -> tuple[CheckpointFolder, list[str]]:
-    """Where to save, and remarks: the folder of the checkpoint at ``path``, unless --save-path is given; else a new one."""
+    """Return where to save, beside the checkpoint at ``path`` unless --save-path is given, else anew; and remarks."""
     if options.save_file:
         return CheckpointFolder(Path(options.save_file), options.keep), []
     if path is None or (options.save_path and "save_path" in options.given):

@@ -80,7 +80,8 @@ def load_ahead(
 
 
 def _first_inputs(following: Loading | None) -> Inputs:
-    """Inputs of the next batch's first minibatch, if it has been loaded by now."""
-    if following is None or not following.done() or following.exception() or not following.result():
+    """Return the inputs of the next batch's first minibatch, if it has been loaded by now."""
+    if following is None or not following.done() or following.exception():
         return ()
-    return following.result()[0].inputs
+    minibatches = following.result()
+    return minibatches[0].inputs if minibatches else ()
