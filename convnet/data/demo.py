@@ -96,19 +96,13 @@ def _describe(classes: int, side: int, sample: np.ndarray) -> dict[str, Any]:
         "color_pca": color_axes(pixels),
         "num_vis": 3 * side * side,
         "batch_size": BATCH_CASES,
-        "label_names": [class_name(c) for c in range(classes)],
+        "label_names": [f"{TEXTURES[t]} {COLORS[c]} {SHAPES[s]}" for s, c, t in map(attributes, range(classes))],
     }
 
 
 def attributes(label: int) -> tuple[int, int, int]:
     """Return (shape, colour, texture) of a class; neighbouring classes differ in all three."""
     return label % 10, (label // 10 + label) % 10, (label // 100 + label) % 10
-
-
-def class_name(label: int) -> str:
-    """Return ``plain red disc`` for class 0."""
-    shape, color, texture = attributes(label)
-    return f"{TEXTURES[texture]} {COLORS[color]} {SHAPES[shape]}"
 
 
 def write_batch(path: Path, number: int, classes: int, side: int, threads: int) -> None:

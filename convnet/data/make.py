@@ -132,30 +132,27 @@ class _Statistics:
 def _pack(files: Sequence[tuple[Path, int]], source: Path, size: int) -> tuple[dict[str, Any], list[np.ndarray], list[Path]]:
     """Return the contents of a batch, its pictures (size, size, 3), and the files that cannot be read."""
     with ThreadPoolExecutor() as workers:
-        pictures = list(workers.map(lambda file: _read_picture(file[0], size), files))
-        data = workers.map(_jpeg, (picture for picture in pictures if picture is not None))
-    readable = [file for file, picture in zip(files, pictures, strict=True) if picture is not None]
+        encoded = list(workers.map(lambda file: _encode(file[0], size), files))
+    readable = [(*file, *item) for file, item in zip(files, encoded, strict=True) if item]
     part = {
-        "data": list(data),
-        "labels": [[label] for _, label in readable],
-        "files": [str(path.relative_to(source)) for path, _ in readable],
+        "data": [data for _, _, data, _ in readable],
+        "labels": [[label] for _, label, _, _ in readable],
+        "files": [str(path.relative_to(source)) for path, _, _, _ in readable],
     }
-    unreadable = [path for (path, _), picture in zip(files, pictures, strict=True) if picture is None]
-    return part, [picture for picture in pictures if picture is not None], unreadable
+    unreadable = [path for (path, _), item in zip(files, encoded, strict=True) if not item]
+    return part, [picture for _, _, _, picture in readable], unreadable
 
 
-def _read_picture(path: Path, size: int) -> np.ndarray | None:
+def _encode(path: Path, size: int) -> tuple[bytes, np.ndarray] | None:
+    """Return a picture as JPEG and as pixels (size, size, 3), or ``None`` if it cannot be read."""
     try:
         with Image.open(path) as opened:
-            return resize_and_crop(opened.convert("RGB"), size)
+            pixels = resize_and_crop(opened.convert("RGB"), size)
     except UNREADABLE:
         return None
-
-
-def _jpeg(pixels: np.ndarray) -> bytes:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=95)
-    return data.getvalue()
+    return data.getvalue(), pixels
 
 
 def _make_folder(out: Path) -> None:
