@@ -155,9 +155,6 @@ class Minibatch(NamedTuple):
     cases: int
 
 
-NO_MINIBATCH = Minibatch([], 0)
-
-
 def batch_bounds(cases: int, size: int) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
     for start in range(0, cases, size):
@@ -171,7 +168,7 @@ def split(batch: Batch, size: int) -> list[Minibatch]:
 
 def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Matrix], int]]:
     """Yield (inputs, inputs of the minibatch that follows, cases) of every minibatch."""
-    for part, following in pairwise([*split(batch, size), NO_MINIBATCH]):
+    for part, following in pairwise([*split(batch, size), Minibatch([], 0)]):
         yield part.inputs, following.inputs, part.cases
 
 
