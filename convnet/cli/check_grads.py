@@ -9,65 +9,85 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from convnet.backends import make_backend
 from convnet.backends.base import Backend
+from convnet.backends.reference import Reference
 from convnet.data.provider import Provider
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
 from convnet.generation import Generation
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
-from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, check_gradients, original_step
+from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, Step, check_gradients, original_step
 from convnet.net.initial import initial_state
-from convnet.net.net import Inputs, Net
-from convnet.options import Options
+from convnet.net.net import Net
 from convnet.training.log import Printer
-
-if TYPE_CHECKING:
-    from convnet.training.session import RunInputs
+from convnet.training.session import RunInputs
 
 _CASES = 4  # unless --mini says otherwise
+_STEP = 1e-6  # of differences in float64
 
 
 def check_grads(inputs: RunInputs, printer: Printer) -> int:
-    """Check and print; returns the exit status, 1 if any gradient is wrong. Raises ``ConvnetError``."""
-    options = inputs.options
+    """Check and print; return the exit status, 1 if any gradient is wrong. Raises ``ConvnetError``."""
+    options, checkpoint = inputs.options, inputs.checkpoint
     provider = _provider(inputs)
-    checkpoint = inputs.checkpoint
-    tree = (checkpoint.label_tree if checkpoint else None) or provider.tree
+    graph = _graph(inputs, provider)
+    batch = provider.batch(1, provider.default_ranges()[1][0])
+    cases = min(options.mini if "mini" in options.given else _CASES, batch.cases)
+    be: Backend = Reference(np.float64)
+    step: float | Step = _STEP
+    how, tolerance = "differences in float64", TOLERANCE
+    if options.compat:
+        be, step, tolerance = (
+            make_backend(options.backend, options.threads),
+            original_step(Generation(options.compat)),
+            COMPAT_TOLERANCE,
+        )
+        how = f"one-sided differences in float32 as in {options.compat}, {be.describe()}"
+    state = checkpoint.layers if checkpoint else None if options.compat else he_initialized_state(graph, options.seed)
+    net = Net(graph, be, cases, options.seed, state, checking=True)
+    data = f"{cases} cases of {provider.where()}, {provider.dims[0]} values each"
+    printer.line(f"Gradients of {inputs.files.definition_path}: {how}; {data}")
+    failures = total = 0
+    with np.errstate(all="ignore"):
+        for check in check_gradients(net, batch.minibatch(0, cases), cases, step, one_sided=bool(options.compat), samples=0):
+            printer.line(check_line(check, tolerance))
+            failures, total = failures + check.failed(tolerance), total + 1
+    printer.line("-" * 55)
+    printer.line(f"{failures}/{total} TESTS FAILED" if failures else f"ALL {total} TESTS PASSED")
+    return int(failures > 0)
+
+
+def _provider(inputs: RunInputs) -> Provider:
+    """Open the data that options name; else random data of the size the checkpoint had, or of the smallest that fits."""
+    options, request = inputs.options, inputs.request
+    if checkpoint := inputs.checkpoint:
+        request = replace(request, features=checkpoint.data_dims[0], classes=checkpoint.classes or request.classes)
+    named = options.data_provider if options.data_path or "dummy" in options.data_provider else ""
+    return open_provider(named if named or options.data_path else "dummy", request)
+
+
+def _graph(inputs: RunInputs, provider: Provider) -> Graph:
+    """Return the graph, with costs that count; raises ``OptionError`` if there are none."""
+    tree = (inputs.checkpoint.label_tree if inputs.checkpoint else None) or provider.tree
     graph = inputs.builder.shape(provider.dims, provider.classes, tree)
     if not graph.costs:
         raise OptionError(f"{inputs.files.definition_path} has no cost layer, so there are no gradients to check")
-    _weigh_costs(graph)
-    batch = provider.batch(1, provider.default_ranges()[1][0])
-    cases = min(options.mini if "mini" in options.given else _CASES, batch.cases)
-    be, state = _backend(options), None
-    if checkpoint:
-        state = checkpoint.layers
-    elif not options.compat:
-        state = he_initialized_state(graph, options.seed)
-    net = Net(graph, be, cases, options.seed, state, checking=True)
-    printer.line(_heading(inputs, be, provider, cases))
-    with np.errstate(all="ignore"):
-        generation = Generation(options.compat) if options.compat else None
-        return _check_all(net, batch.minibatch(0, cases), cases, generation, printer)
-
-
-def _weigh_costs(graph: Graph) -> None:
-    """Without a parameter file no cost has a coefficient: each then counts as 1. Raises if all of them are 0."""
-    if graph.params is None:
+    if graph.params is None:  # nothing says what a cost counts
         for cost in graph.costs:
             cost.coeff = 1.0  # type: ignore[attr-defined]
     if not any(cost.learns for cost in graph.costs):
         raise OptionError("every cost has coeff=0, so there are no gradients to check")
+    return graph
 
 
 def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
-    """Weights that keep outputs near 1 from layer to layer, and random biases, whatever the files say of initial values.
+    """Return weights that keep outputs near 1 from layer to layer, and random biases, whatever the files say of them.
 
     Many nets begin with outputs so small that the smallest step would cross the kinks of their neurons.
     """
@@ -83,46 +103,9 @@ def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
     return state
 
 
-def _check_all(net: Net, inputs: Inputs, cases: int, generation: Generation | None, printer: Printer) -> int:
-    step, tolerance = (original_step(generation), COMPAT_TOLERANCE) if generation else (1e-6, TOLERANCE)
-    failures = total = 0
-    for check in check_gradients(net, inputs, cases, step, one_sided=bool(generation), samples=0):
-        printer.line(check_line(check, tolerance))
-        failures, total = failures + check.failed(tolerance), total + 1
-    printer.line("-" * 55)
-    printer.line(f"{failures}/{total} TESTS FAILED" if failures else f"ALL {total} TESTS PASSED")
-    return int(failures > 0)
-
-
 def check_line(check: GradientCheck, tolerance: float) -> str:
-    """``PASS  conv1 weights[0]  relative error 2.1e-09  (of 2400 entries: 64)``."""
+    """Return ``PASS  conv1 weights[0]  relative error 2.1e-09  (64 of 2400 entries)``."""
     verdict = "PASS" if check.passed(tolerance) else "APPROXIMATE" if check.approximate else "FAIL"
-    entries = f"{len(check.numeric)} of {check.size} entries"
-    if check.empty:
-        entries += "; no gradient reaches it"
+    entries = f"{len(check.numeric)} of {check.size} entries" + ("; no gradient reaches it" if check.empty else "")
     line = f"{verdict:<11} {check.name:<28} relative error {check.error:.2e}  ({entries})"
     return f"{line}; {check.approximate}" if verdict == "APPROXIMATE" else line
-
-
-def _provider(inputs: RunInputs) -> Provider:
-    """As the options name it; else random data of the size that the checkpoint had, or the smallest that fits."""
-    options, request = inputs.options, inputs.request
-    if checkpoint := inputs.checkpoint:
-        request = replace(request, features=checkpoint.data_dims[0], classes=checkpoint.classes or request.classes)
-    named = options.data_provider if options.data_path or "dummy" in options.data_provider else ""
-    return open_provider(named if named or options.data_path else "dummy", request)
-
-
-def _backend(options: Options) -> Backend:
-    if options.compat:
-        return make_backend(options.backend, options.threads)
-    from convnet.backends.reference import Reference
-
-    return Reference(np.float64)
-
-
-def _heading(inputs: RunInputs, be: Backend, provider: Provider, cases: int) -> str:
-    generation = inputs.options.compat
-    how = f"one-sided differences in float32 as in {generation}, {be.describe()}" if generation else "differences in float64"
-    data = f"{cases} cases of {provider.where()}, {provider.dims[0]} values each"
-    return f"Gradients of {inputs.files.definition_path}: {how}; {data}"

@@ -7,11 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from convnet import __version__
-from convnet.errors import ConvnetError, LayerFileError, OptionError, did_you_mean
+from convnet.errors import ConvnetError, LayerFileError, OptionError, nearest
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.language.diagnostics import Problem
@@ -31,11 +32,12 @@ class Parser(argparse.ArgumentParser):
         """Parse arguments, by default the process's; raises ``OptionError``."""
         words = list(sys.argv[1:] if arguments is None else arguments)
         # argparse would first complain of what is missing, which may be what is misspelt.
-        if faults := [fault for word in words if (fault := self._fault(word))]:
+        if faults := [fault for word in takewhile("--".__ne__, words) if (fault := self._fault(word))]:
             raise OptionError("; ".join(faults))
         args, others = self.parse_known_args(words)
         if others:
-            raise OptionError("; ".join(f"unexpected argument '{word}'" for word in others))
+            kinds = ("unknown option" if word.startswith("-") else "unexpected argument" for word in others)
+            raise OptionError("; ".join(f"{kind} '{word}'" for kind, word in zip(kinds, others, strict=True)))
         return args
 
     def _fault(self, word: str) -> str:
@@ -45,8 +47,9 @@ class Parser(argparse.ArgumentParser):
         flag, known = word.split("=")[0], self._option_string_actions
         if not flag.startswith("--") or " " in flag or any(name.startswith(flag) for name in known):
             return ""
-        shown = [name for name, action in known.items() if action.help != argparse.SUPPRESS]
-        return f"unknown option '{flag}'" + (did_you_mean(flag, shown) or "; see --help")
+        shown = [name[2:] for name, action in known.items() if name[:2] == "--" and action.help != argparse.SUPPRESS]
+        hint = nearest(flag[2:], shown)
+        return f"unknown option '{flag}'; " + (f"did you mean '--{hint}'?" if hint else "see --help")
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(message.removeprefix("argument "))

@@ -119,6 +119,8 @@ FLAGS = "--show-filters, --show-cost, --show-preds, --show-maps"
         (["run", "--scalar-mean", "x"], "--scalar-mean: 'x' is not a number"),
         (["doctor", "x"], "unexpected argument 'x'"),
         (["diff", "a", "b", "c"], "unexpected argument 'c'"),
+        (["diff", "a", "b", "-q"], "unknown option '-q'"),
+        (["diff", "--", "a", "--b", "c"], "unexpected argument 'c'"),
         (["shownet", "--show", "x"], "ambiguous option: --show could match " + FLAGS),
         (["convert", "x", "--too", "toml"], "unknown option '--too'; did you mean '--to'?"),
     ],
