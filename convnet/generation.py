@@ -20,6 +20,8 @@ class Generation(StrEnum):
 
 
 GENERATIONS = G2011, G2012, G2014 = tuple(Generation)
+UNTIL_2012: tuple[Generation, ...] = (G2011, G2012)
+SINCE_2012: tuple[Generation, ...] = (G2012, G2014)
 
 
 @dataclass(frozen=True)

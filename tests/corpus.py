@@ -55,10 +55,9 @@ def meaning(graph: Graph) -> dict[str, dict]:
 
 def _layer_meaning(layer: Layer) -> dict:
     left_out = {"epsW", "epsB", "schedW", "schedB", "sched", "gpu", "partialSum", "sumWidth", "neuron", "inputs"}
-    found = {key: value for key, value in layer.values.items() if key not in left_out}
+    found = {key.name: getattr(layer, key.name) for key in layer.keys if key.name not in left_out}
     found |= {"type": layer.type, "inputs": layer.inputs, "gpu": layer.gpu, "outputs": layer.outputs}
-    neuron = layer.values.get("neuron")
-    found["neuron"] = (neuron.type, neuron.params) if neuron else None
+    found["neuron"] = (layer.neuron.type, layer.neuron.params) if layer.neuron else None
     if isinstance(layer, WeightLayer):
         found["epsW"] = [(rate.base, layer.weight_schedule(i)) for i, rate in enumerate(layer.epsW)]
         found["epsB"] = (layer.epsB.base, layer.bias_schedule())

@@ -42,7 +42,7 @@ def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> Lay
             raise CheckpointError(f"layer '{name}' has the unknown type '{layer['type']}'")
         definition += [f"[{name}]", f"type={kind.type}"]
         params.append(f"[{name}]")
-        homes = {key.name: key.home for key in kind.all_keys()}
+        homes = {key.name: key.home for key in kind.keys}
         inputs = [detached.get(source, source) for source in _inputs(layer, layers)]
         for key, text in _texts(kind, layer, generation, inputs).items():
             (definition if homes[key] == "def" else params).append(f"{key}={text}")
@@ -115,7 +115,7 @@ def _in_order(layers: Mapping[str, Stored]) -> list[str]:
 def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: list[str]) -> dict[str, str]:
     """Each key that the generation read and the dict holds, as text."""
     texts: dict[str, str] = {}
-    for key in kind.all_keys():
+    for key in kind.keys:
         name = "outputChannels" if key.name == "outputs" and kind.type == "cmpool" else key.name
         is_stored = generation in key.read_by and layer.get(name) not in (None, [], "")
         if is_stored and key.name != "neuron" and not key.name.startswith("init"):

@@ -46,7 +46,7 @@ def pack(
         "unshared": [list(pair) for pair in files.changes.unshared],
         "data_dims": {str(i): rows for i, rows in net.graph.data_dims.items()},
         "num_classes": net.graph.classes,
-        "tree": next((layer.parents for layer in net.graph.declared if isinstance(layer, TreeFullyConnected)), None),
+        "tree": next((layer.tree.parents for layer in net.graph.declared if isinstance(layer, TreeFullyConnected)), None),
         "noise_state": _plain(net.noise.bit_generator.state),
         "moments": _moments(net),
         "pending": _pending(net),

@@ -35,7 +35,7 @@ def stored_layer(graph: Graph, layer: Layer, generation: Generation) -> dict[str
     if layer.sources:
         stored |= _input_keys(graph, layer, generation)
         if not layer.is_cost:
-            stored["neuron"] = layer.values["neuron"].text if layer.values.get("neuron") else ""
+            stored["neuron"] = layer.neuron.text if layer.neuron else ""
     stored |= layer.stored(generation)
     if isinstance(layer, WeightLayer):
         _convert_learning(stored, graph, layer, generation)
@@ -95,7 +95,7 @@ def _device_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
         listed = {} if layer.gpu[0] < 0 else {"gpus": ", ".join(map(str, layer.gpu))}
         return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **listed}
     if generation == G2012:
-        quantised = {name: layer.values.get(name, "default") for name in ("quantF", "quantB")}
+        quantised = {"quantF": layer.quantF, "quantB": layer.quantB}
         chosen = {name: {"type": type, "params": {}} for name, type in quantised.items() if type != "default"}
         return {"gpu": layer.gpu[0], **chosen}
     return {}
@@ -138,7 +138,7 @@ def _array_shapes(layer: WeightLayer) -> dict[str, Any]:
         for i, owner in enumerate(layer.owners)
     ]
     # What a function would make of the biases is not known before it runs.
-    value = {} if layer.values["initBFunc"] else {"value": float(layer.initB)}
+    value = {} if layer.initBFunc else {"value": float(layer.initB)}
     return {"weights": weights, "biases": _array_shape(layer.bias_shape(), "C") | value}
 
 

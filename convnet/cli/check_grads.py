@@ -21,6 +21,7 @@ from convnet.data.providers import open_provider
 from convnet.errors import OptionError
 from convnet.generation import Generation
 from convnet.graph.graph import Graph
+from convnet.layers.conv import Windowed
 from convnet.layers.weighted import WeightLayer
 from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, Step, check_gradients, original_step
 from convnet.net.initial import initial_state
@@ -80,7 +81,7 @@ def _graph(inputs: RunInputs, provider: Provider) -> Graph:
         raise OptionError(f"{inputs.files.definition_path} has no cost layer, so there are no gradients to check")
     if graph.params is None:  # nothing says what a cost counts
         for cost in graph.costs:
-            cost.coeff = 1.0  # type: ignore[attr-defined]
+            cost.coeff = 1.0
     if not any(cost.learns for cost in graph.costs):
         raise OptionError("every cost has coeff=0, so there are no gradients to check")
     return graph
@@ -95,7 +96,9 @@ def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
     for layer in layers:
         inputs = len(layer.inputs)
         layer.initW = [math.sqrt(2 / (layer.weights_per_filter(i) * inputs)) for i in range(inputs)]
-        layer.values |= {"initWFunc": "", "initBFunc": "", "initCFunc": ""}
+        layer.initWFunc = layer.initBFunc = ""
+        if isinstance(layer, Windowed):
+            layer.initCFunc = ""
     state, random = initial_state(graph, seed), np.random.default_rng(seed)
     for layer in layers:
         biases = state[layer.name]["biases"]

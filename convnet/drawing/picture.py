@@ -68,7 +68,7 @@ def picture_of(graph: Graph, title: str, mini: int) -> Picture:
     for layer in graph.declared:
         for source in dict.fromkeys(layer.sources):
             box = source.sources[0] if source.detached_from else source  # a neuron is in its layer's box
-            width = 2 if box.values.get("quantF") == "half" else 4
+            width = 2 if box.quantF == "half" else 4
             sent = source.outputs * mini * width if _crosses(box, layer) else 0
             edges.append(Edge(box.name, layer.name, times(shape_text(source)), sent))
     macs = sum(layer.macs() for layer in graph.declared)
@@ -78,7 +78,7 @@ def picture_of(graph: Graph, title: str, mini: int) -> Picture:
 
 def _boxes(graph: Graph, mini: int) -> dict[str, Box]:
     memory, fields = memories(graph, mini), receptive_fields(graph)
-    neurons = {neuron.detached_from: neuron.values["neuron"].text for neuron in graph.neurons}
+    neurons = {neuron.detached_from: neuron.neuron.text for neuron in graph.neurons if neuron.neuron}
     boxes = {}
     for layer in graph.declared:
         neuron, shape, field = neurons.get(layer.name, ""), shape_text(layer), fields[layer.name]

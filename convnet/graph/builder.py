@@ -1,33 +1,36 @@
 """From a pair of layer files to a graph of typed, wired, shaped and checked layers.
 
-Phases: read -> type -> wire -> shape and check. Every phase adds to one list of problems, and ``Graph`` objects only
-exist when there is no error in it. No arrays here: a ``Net`` is made from a ``Graph`` and a backend.
+Phases: read -> type -> wire -> shape and check. Every phase adds to one list of problems, and ``shape`` returns the graph
+only if there is no error in it. No arrays here: a ``Net`` is made from a ``Graph`` and a backend.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from convnet.errors import nearest, one_of
 from convnet.generation import Generation
+from convnet.graph.detection import detect
 from convnet.graph.graph import NO_CHANGES, Changes, Graph
 from convnet.language.diagnostics import Problems
-from convnet.language.dialect import detect
 from convnet.language.ini import Document, interpolate
-from convnet.language.keys import REQUIRED
+from convnet.language.keys import REQUIRED, Key
 from convnet.language.reader import Reader
 from convnet.layers import LAYER_TYPES, Layer
-from convnet.layers.base import Check
+from convnet.layers.base import Check, DataShape
+from convnet.layers.cost import Cost
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.neuron import NeuronLayer
 from convnet.layers.weighted import WeightLayer
 
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
-_MISSPELT = 0.75  # likeness from which on a word is read as the type it resembles; below, it is another program's
+_MIN_LIKENESS = 0.75  # from which on a word is read as the type it resembles; below, it is another program's
 
 
 class Builder:
-    """Builds one graph; ``build`` runs the phases and raises ``LayerFileError`` with everything that is wrong."""
+    """Builds one graph: ``type_layers``, then ``shape``, which raises ``LayerFileError`` with everything that is wrong."""
 
     def __init__(
         self,
@@ -40,11 +43,7 @@ class Builder:
         self.problems = problems
         self.changes = changes
         self.forced = dialect != "auto"
-        generation = Generation(dialect) if self.forced else detect(definition, params, LAYER_TYPES)
-        self.graph = Graph(definition, params, generation)
-        self.by_name: dict[str, Layer] = {}
-        self.checks: dict[str, Check] = {}
-        self.readers: dict[str, Reader] = {}
+        self.graph = Graph(definition, params, Generation(dialect) if self.forced else detect(definition, params))
         self.untyped: set[str] = set()  # sections whose type cannot even be guessed
 
     def type_layers(self) -> Builder:
@@ -53,25 +52,43 @@ class Builder:
             return self
         for name in self.graph.definition.sections:
             self._type_layer(name)
+        earlier: dict[str, Layer] = {}
         for layer in self.graph.declared:
-            self._wire(layer)
+            self._wire(layer, earlier)
+            earlier[layer.name] = layer
         self._detach_neurons()
         self._find_owners()
         self._report_sections()
         return self
 
     def shape(self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None) -> Graph:
-        """Work out every shape for data of ``data_dims`` (features by ``dataIdx``) and check the whole."""
+        """Work out every shape for data of ``data_dims`` (features by ``dataIdx``) and check the net as a whole."""
         self.graph.data_dims, self.graph.classes = dict(data_dims), classes
+        data = DataShape(self.graph.data_dims, classes, tree)
         for layer in self.graph.layers.values():
-            check = self.checks[layer.name]
-            check.data_dims, check.classes, check.tree = self.graph.data_dims, classes, tree
-            if not check.failed and all(self._is_shaped(source) for source in layer.sources):
-                layer.shape(check)
+            layer.check.data = data
+            if not layer.check.failed and all(source.is_shaped for source in layer.sources):
+                layer.shape()
         self._check_whole()
         self.problems.check()
         self.graph.warnings = self.problems.warnings
         return self.graph
+
+    def clone(self) -> Builder:
+        """Return a builder of copies of the layers, to shape them on trial; its problems are its own, and none as yet."""
+        twin = copy.copy(self)
+        twin.problems = Problems()
+        layers = {name: copy.copy(layer) for name, layer in self.graph.layers.items()}
+        for layer in layers.values():
+            layer.check = replace(layer.check, problems=twin.problems)
+            layer.sources = [layers[source.name] for source in layer.sources]
+            layer.consumers = [layers[reader.name] for reader in layer.consumers]
+        weighted = {name: layer for name, layer in layers.items() if isinstance(layer, WeightLayer)}
+        for layer in weighted.values():
+            layer.owners = [(weighted[owner[0].name], owner[1]) if owner else None for owner in layer.owners]
+        declared, neurons = ([layers[layer.name] for layer in part] for part in (self.graph.declared, self.graph.neurons))
+        twin.graph = replace(self.graph, declared=declared, neurons=neurons)
+        return twin
 
     # -- type ---------------------------------------------------------------------------------------------------
 
@@ -86,61 +103,57 @@ class Builder:
             text = "the definition stands where the parameters belong" + (", and the other way round" if swapped else "")
             self.problems.error(params.top(), text, expected="a file whose sections give epsW, momW, wc, coeff")
             return not swapped
-        if definition.sections and not _defines_layers(definition) and _LEARNING & _keys_of(definition):
+        keys = {key for section in definition.sections.values() for key in section.entries}
+        if definition.sections and not _defines_layers(definition) and _LEARNING & keys:
             text = "these are parameters, no section has a type; the definition is missing"
             self.problems.error(definition.top(), text, expected="a file whose sections say type=conv, for example")
             return False
         return True
 
     def _type_layer(self, name: str) -> None:
-        graph = self.graph
-        reader = Reader(name, graph.definition, graph.params, self.problems)
-        layer_class = self._layer_class(name, reader)
+        layer_class = self._layer_class(name)
         if layer_class is None:
             return
-        written = layer_class.all_keys()
+        graph = self.graph
+        reader = Reader(name, layer_class.keys, graph.definition, graph.params, self.problems)
         if name in self.changes.local:
             layer_class = LAYER_TYPES["local"]
-        keys = layer_class.all_keys()
+        # In a dialect that the user names, keys that its parser did not read have their defaults.
+        keys = layer_class.keys
         ignored = [key for key in keys if self.forced and graph.generation not in key.read_by]
-        for key in ignored:
-            self._warn_ignored(name, key.name)
+        self._warn_ignored(name, ignored)
         read = [key for key in keys if key not in ignored or key.default is REQUIRED]
         values = reader.read_all(read, graph.generation if self.forced else "")
-        values |= {
-            key.name: key.default_for(values, len(values.get("inputs") or ())) for key in keys if key.name not in values
-        }
+        inputs = len(values.get("inputs") or ())
+        values |= {key.name: key.default_for(values, inputs) for key in keys if key.name not in values}
         for source, i in self.changes.unshared:
             if source == name:
                 values["weightSource"][i] = None
-        reader.report_unknown(written, graph.definition)
-        if graph.params and graph.params is not graph.definition:
-            reader.report_unknown(written, graph.params)
-        layer = layer_class(name, values)
-        check = Check(layer, reader.places, reader.place, self.problems)
-        check.failed = bool(reader.failed)
-        self.checks[name], self.readers[name] = check, reader
-        graph.declared.append(layer)
-        self.by_name[name] = layer
+        reader.report_unknown()
+        self._report_section(reader, layer_class)
+        check = Check(name, reader.places, reader.place, self.problems, failed=bool(reader.failed))
+        graph.declared.append(layer_class(name, values, check))
 
-    def _layer_class(self, name: str, reader: Reader) -> type[Layer] | None:
-        entry = self.graph.definition.entry(name, "type")
+    def _layer_class(self, name: str) -> type[Layer] | None:
+        """Return the class that ``type=`` names, or the one it resembles; report what is wrong with it."""
+        definition = self.graph.definition
+        entry = definition.entry(name, "type")
         if entry is None:
-            self.problems.error(reader.place, f"layer '{name}': no type given", expected="type=conv, for example")
+            place = definition.sections[name].place
+            self.problems.error(place, f"layer '{name}': no type given", expected="type=conv, for example")
             return None
-        raw = entry.raw if self.graph.definition.native else interpolate(self.graph.definition, name, entry, self.problems)
-        if raw is None:  # reported when it was read
-            self.untyped.add(name)
-            return None
+        raw = entry.raw if definition.native else interpolate(definition, name, entry, self.problems)
         word = str(raw).strip()
-        if word not in LAYER_TYPES:
+        if raw is None:  # reported when it was read
+            word = ""
+        elif word not in LAYER_TYPES:
             self.problems.error(
                 entry.place,
                 f"layer '{name}': unknown type '{word}'",
                 expected=f"one of {one_of(sorted(LAYER_TYPES))}",
                 nearest=nearest(word, LAYER_TYPES),
             )
-            word = nearest(word, LAYER_TYPES, _MISSPELT)  # so that the other mistakes of the section are found as well
+            word = nearest(word, LAYER_TYPES, _MIN_LIKENESS)  # so that the other mistakes of the section are reported too
         if not word:
             self.untyped.add(name)
             return None
@@ -148,35 +161,56 @@ class Builder:
             self.problems.warn(entry.place, f"layer '{name}': {self.graph.generation} has no type '{word}'")
         return LAYER_TYPES[word]
 
-    def _warn_ignored(self, name: str, key: str) -> None:
-        for document in (self.graph.definition, self.graph.params):
-            section = document.sections.get(name) if document else None
-            entry = section.entries.get(key.lower()) if section else None
-            if entry:
-                text = f"layer '{name}': '{key}' is not read in {self.graph.generation} files"
-                self.problems.warn(entry.key_place, text)
+    def _warn_ignored(self, name: str, keys: Sequence[Key]) -> None:
+        for key in keys:
+            for document in (self.graph.definition, self.graph.params):
+                section = document.sections.get(name) if document else None
+                entry = section.entries.get(key.name.lower()) if section else None
+                if entry:
+                    text = f"layer '{name}': '{key.name}' is not read in {self.graph.generation} files"
+                    self.problems.warn(entry.key_place, text)
+
+    def _report_section(self, reader: Reader, layer_class: type[Layer]) -> None:
+        """Report that a layer has no section of parameters but needs one."""
+        params = self.graph.params
+        if params is None or reader.name in params.sections:
+            return
+        lacking = reader.failed - reader.suppressed - reader.places.keys()
+        missing = [key.name for key in layer_class.keys if key.home == "params" and key.name in lacking]
+        if missing:
+            text = f"layer '{reader.name}' of type {layer_class.type} needs a section [{reader.name}] in {params.path}"
+            self.problems.error(reader.place, text, expected=f"{one_of(missing)} there")
+
+    def _report_sections(self) -> None:
+        """Report sections of parameters without a layer."""
+        definition, params = self.graph.definition, self.graph.params
+        for name, section in params.sections.items() if params and params is not definition else ():
+            if name not in definition.sections:
+                text = f"parameters for '{name}', which is not a layer of {definition.path}"
+                self.problems.warn(section.place, text, nearest=nearest(name, definition.sections))
 
     # -- wire ---------------------------------------------------------------------------------------------------
 
-    def _wire(self, layer: Layer) -> None:
-        check = self.checks[layer.name]
-        layer.inputs = layer.values.get("inputs") or []
-        position = self.graph.declared.index(layer)
-        earlier = {other.name: other for other in self.graph.declared[:position]}
+    def _wire(self, layer: Layer, earlier: Mapping[str, Layer]) -> None:
+        names, layer.inputs = layer.inputs, list(layer.inputs or ())
         for name in layer.inputs:
             if name in earlier and not earlier[name].is_cost:
                 layer.sources.append(earlier[name])
             elif name in self.untyped:
-                check.failed = True  # its own message says all there is to say
+                layer.check.failed = True  # its own message says all there is to say
             else:
                 self._report_input(layer, name, earlier)
-        self._check_arity(layer, check)
-        layer.gpu = self._devices(layer)
+        low, high, count = layer.min_inputs, layer.max_inputs, len(layer.inputs)
+        if names is not None and (count < low or (high is not None and count > high)):
+            wanted = f"{low}" if low == high else f"at least {low}"
+            layer.check.error("inputs", f"{layer.type} takes {wanted} input{'s' * (wanted != '1')}, not {count}")
+        placed = [source.gpu for source in layer.sources if source.gpu[0] >= 0]
+        layer.gpu = layer.gpu or (placed[0] if placed else [-1 if layer.max_inputs == 0 else 0])
 
-    def _report_input(self, layer: Layer, name: str, earlier: dict[str, Layer]) -> None:
-        check = self.checks[layer.name]
-        check.failed = True
-        place = check.place("inputs")
+    def _report_input(self, layer: Layer, name: str, earlier: Mapping[str, Layer]) -> None:
+        """Report an input that is not a layer above; wire the one that it resembles, so that shapes are checked."""
+        layer.check.failed = True
+        place = layer.check.place("inputs")
         offset = place.text.find(name, place.column - 1) - (place.column - 1) if name else 0
         if name == layer.name:
             text = f"layer '{layer.name}' cannot be its own input"
@@ -186,75 +220,57 @@ class Builder:
             text = f"layer '{layer.name}': input '{name}' stands later in the file; a layer reads layers above it"
         else:
             text = f"layer '{layer.name}': input layer '{name}' is not defined"
-        known = [other for other in earlier if other != layer.name]
-        meant = nearest(name, known) if name else ""
+        meant = nearest(name, earlier) if name else ""
         if meant and not earlier[meant].is_cost:
             layer.sources.append(earlier[meant])
         self.problems.error(place.within(max(offset, 0), len(name)), text, nearest=meant)
 
-    def _check_arity(self, layer: Layer, check: Check) -> None:
-        least, most, count = layer.least_inputs, layer.most_inputs, len(layer.inputs)
-        if layer.values.get("inputs") is not None and (count < least or (most is not None and count > most)):
-            wanted = f"{least}" if least == most else f"at least {least}"
-            check.error("inputs", f"{layer.type} takes {wanted} input{'s' * (wanted != '1')}, not {count}")
-
-    def _devices(self, layer: Layer) -> list[int]:
-        given = layer.values.get("gpu")
-        if given:
-            return given
-        placed = [source.gpu for source in layer.sources if source.gpu[0] >= 0]
-        return placed[0] if placed else [-1 if layer.most_inputs == 0 else 0]
-
     def _detach_neurons(self) -> None:
-        """``neuron=`` becomes a layer of its own; whoever read the source now reads the neuron (numerics 3.5)."""
+        """Make every ``neuron=`` a layer of its own, which is read in the place of its source (numerics 3.5)."""
         taken = set(self.graph.definition.sections)
         for layer in self.graph.declared:
-            spec = layer.values.get("neuron")
-            if not spec or isinstance(layer, NeuronLayer):
+            if not layer.neuron or isinstance(layer, NeuronLayer):
                 continue
-            inherited = {key: layer.values[key] for key in ("quantF", "quantB")}
-            neuron = NeuronLayer(_free_name(f"{layer.name}_neuron", taken), {"neuron": spec, "dropout": 0.0, **inherited})
-            taken.add(neuron.name)
-            neuron.inputs, neuron.sources, neuron.gpu = [layer.name], [layer], layer.gpu
-            neuron.detached_from = layer.name
-            self._redirect(layer, neuron)
-            header = self.checks[layer.name]
-            self.checks[neuron.name] = Check(neuron, header.places, header.header, self.problems)
+            name = _free_name(f"{layer.name}_neuron", taken)
+            taken.add(name)
+            inherited = {"neuron": layer.neuron, "gpu": layer.gpu, "quantF": layer.quantF, "quantB": layer.quantB}
+            neuron = NeuronLayer(name, {"dropout": 0.0, **inherited}, replace(layer.check, name=name, failed=False))
+            for other in self.graph.declared:
+                other.sources = [neuron if source is layer else source for source in other.sources]
+                other.inputs = [name if source == layer.name else source for source in other.inputs]
+            neuron.inputs, neuron.sources, neuron.detached_from = [layer.name], [layer], layer.name
             self.graph.neurons.append(neuron)
         for layer in self.graph.layers.values():
             for source in dict.fromkeys(layer.sources):
                 source.consumers.append(layer)
 
-    def _redirect(self, layer: Layer, neuron: Layer) -> None:
-        for other in self.graph.declared:
-            other.sources = [neuron if source is layer else source for source in other.sources]
-            other.inputs = [neuron.name if name == layer.name else name for name in other.inputs]
-
     def _find_owners(self) -> None:
+        """Set for every weight matrix which layer owns it."""
+        earlier: dict[str, Layer] = {}
         for layer in self.graph.declared:
+            earlier[layer.name] = layer
             if isinstance(layer, WeightLayer):
-                own = layer.values.get("initWFunc")
                 layer.owners = []
                 for i, source in enumerate(layer.weightSource or []):
-                    layer.owners.append(self._owner(layer, i, source) if source and not own else None)
+                    layer.owners.append(self._owner(layer, i, source, earlier) if source and not layer.initWFunc else None)
 
-    def _owner(self, layer: WeightLayer, i: int, source: tuple[str, int]) -> tuple[WeightLayer, int] | None:
-        check = self.checks[layer.name]
+    def _owner(
+        self, layer: WeightLayer, i: int, source: tuple[str, int], earlier: Mapping[str, Layer]
+    ) -> tuple[WeightLayer, int] | None:
+        """Return the owner of the matrix that input ``i`` shares with ``source``, or ``None`` after reporting it."""
+        check = layer.check
         name, index = source
-        owner = self.by_name.get(name)
-        earlier = self.graph.declared[: self.graph.declared.index(layer) + 1]
-        if owner is None or owner not in earlier:
-            known = [other.name for other in earlier if isinstance(other, WeightLayer)]
+        owner = earlier.get(name)
+        if owner is None:
             check.failed = True
+            known = [other.name for other in earlier.values() if isinstance(other, WeightLayer)]
             text = f"layer '{layer.name}': weightSource layer '{name}' does not exist or stands later"
             self.problems.error(check.place("weightSource"), text, nearest=nearest(name, known))
-            return None
-        if type(owner) is not type(layer):
+        elif not isinstance(owner, WeightLayer) or type(owner) is not type(layer):
             check.error("weightSource", f"weights of '{name}' cannot be shared: its type is {owner.type}, not {layer.type}")
         elif index >= len(owner.inputs) or (owner is layer and index >= i):
             check.error("weightSource", f"'{name}[{index}]' does not exist or comes later")
         else:
-            assert isinstance(owner, WeightLayer)
             if owner.gpu != layer.gpu:
                 check.limit("weightSource", f"the originals share weights on one device only, '{name}' is on another")
             return owner.owners[index] or (owner, index)
@@ -262,60 +278,37 @@ class Builder:
 
     # -- check --------------------------------------------------------------------------------------------------
 
-    def _is_shaped(self, layer: Layer) -> bool:
-        return not self.checks[layer.name].failed and layer.outputs > 0
-
     def _check_whole(self) -> None:
         learning_below: set[str] = set()
         for layer in self.graph.layers.values():
-            check = self.checks[layer.name]
             below = any(source.name in learning_below for source in layer.sources)
             if below and not layer.gradient:
-                check.error("type", f"{layer.type} passes no gradient down, so it cannot stand over layers with weights")
+                text = f"{layer.type} passes no gradient down, so it cannot stand over layers with weights"
+                layer.check.error("type", text)
             if below or isinstance(layer, WeightLayer):
                 learning_below.add(layer.name)
-            if isinstance(layer, WeightLayer) and self._is_shaped(layer):
-                layer.check_sources(check)
-            unused = not layer.is_cost and not layer.consumers and not self.untyped
-            if unused and not layer.detached_from and layer in self.graph.declared:
-                check.error("type", f"nothing uses this layer, whose type is {layer.type}")
-            self._check_children(layer, check)
+            if isinstance(layer, WeightLayer) and layer.is_shaped:
+                layer.check_sources()
+            if not (layer.is_cost or layer.consumers or layer.detached_from or self.untyped):
+                layer.check.error("type", f"nothing uses this layer, whose type is {layer.type}")
+            if isinstance(layer, Cost):
+                self._check_children(layer)
 
-    def _check_children(self, layer: Layer, check: Check) -> None:
-        """Costs whose values are added up in print must be of one type, the children first."""
-        order = list(self.by_name)
-        for child in layer.values.get("children") or []:
-            if child not in self.by_name or order.index(child) >= order.index(layer.name):
-                costs = [other.name for other in self.graph.costs if other is not layer]
+    def _check_children(self, cost: Cost) -> None:
+        """Report children that are not costs of the same type further up, whose values can be added up in print."""
+        names = [layer.name for layer in self.graph.declared]
+        for child in cost.children or []:
+            if child not in names or names.index(child) >= names.index(cost.name):
+                costs = [other.name for other in self.graph.costs if other is not cost]
                 text = f"child cost layer '{child}' is not defined, or stands later"
-                check.error("children", text, expected=f"one of {one_of(costs)}" if costs else "")
-            elif self.by_name[child].type != layer.type:
-                check.error("children", f"child '{child}' is of type {self.by_name[child].type}, not {layer.type}")
-
-    def _report_sections(self) -> None:
-        params = self.graph.params
-        if params is None:
-            return
-        for layer in self.graph.declared:
-            reader = self.readers[layer.name]
-            lacking = reader.failed - reader.excused - reader.places.keys()
-            missing = [key.name for key in layer.all_keys() if key.home == "params" and key.name in lacking]
-            if layer.name not in params.sections and missing:
-                text = f"layer '{layer.name}' of type {layer.type} needs a section [{layer.name}] in {params.path}"
-                self.problems.error(self.checks[layer.name].header, text, expected=f"{one_of(missing)} there")
-        for name, section in params.sections.items() if params is not self.graph.definition else ():
-            if name not in self.graph.definition.sections:
-                text = f"parameters for '{name}', which is no layer of {self.graph.definition.path}"
-                self.problems.warn(section.place, text, nearest=nearest(name, self.graph.definition.sections))
+                cost.check.error("children", text, expected=f"one of {one_of(costs)}" if costs else "")
+            elif (other_type := self.graph.declared[names.index(child)].type) != cost.type:
+                cost.check.error("children", f"child '{child}' is of type {other_type}, not {cost.type}")
 
 
 def _defines_layers(document: Document) -> bool:
-    """Whether sections of the document have types, as those of definitions do."""
+    """Return whether sections of the document have types, as those of definitions do."""
     return any(document.entry(name, "type") for name in document.sections)
-
-
-def _keys_of(document: Document) -> set[str]:
-    return {key for section in document.sections.values() for key in section.entries}
 
 
 def _free_name(name: str, taken: set[str]) -> str:

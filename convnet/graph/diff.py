@@ -1,7 +1,5 @@
 """What changed in meaning from one definition to another: layers, wiring, shapes, weights, rates; never the text.
 
-convnet diff layers-a.cfg layers-b.cfg        exit status 0: the same net; 1: another; 2: trouble, as of diff(1)
-
 Layers are matched by name, then by what they are and what stands around them, which finds those that were renamed.
 Comments, the order of keys and of sections, defaults written out and the spelling of a generation make no difference;
 nor do keys that only steer the originals' kernels.
@@ -45,24 +43,23 @@ class Difference:
 
 
 def difference(old: Graph, new: Graph) -> Difference:
-    """What changed from ``old`` to ``new``."""
+    """Return what changed from ``old`` to ``new``."""
     before, after = _described(old), _described(new)
     matched = _match(before, after)
-    back = set(matched.values())
-    changed = {theirs: _changes(before[mine], after[theirs], matched) for mine, theirs in matched.items()}
+    new_names = set(matched.values())
+    changed = {now: _changes(before[was], after[now], matched) for was, now in matched.items()}
     return Difference(
         removed=[name for name in before if name not in matched],
-        added=[name for name in after if name not in back],
-        renamed={mine: theirs for mine, theirs in matched.items() if mine != theirs},
+        added=[name for name in after if name not in new_names],
+        renamed={was: now for was, now in matched.items() if was != now},
         changed={name: changes for name, changes in changed.items() if changes},
-        totals={name: (_total(old, name), _total(new, name)) for name in ("layers", "parameters", "multiply-adds")},
+        totals={name: (total, _totals(new)[name]) for name, total in _totals(old).items()},
     )
 
 
-def _total(graph: Graph, name: str) -> int:
-    if name == "layers":
-        return len(graph.declared)
-    return graph.parameters() if name == "parameters" else sum(layer.macs() for layer in graph.declared)
+def _totals(graph: Graph) -> dict[str, int]:
+    macs = sum(layer.macs() for layer in graph.declared)
+    return {"layers": len(graph.declared), "parameters": graph.parameters(), "multiply-adds": macs}
 
 
 # -- the meaning of one layer
@@ -70,7 +67,7 @@ def _total(graph: Graph, name: str) -> int:
 
 @dataclass(frozen=True)
 class _Described:
-    """A layer's meaning by key, and the declared layers before and behind it."""
+    """A layer's meaning by key, and the names of the declared layers that it reads and that read it."""
 
     meaning: dict[str, str]
     inputs: list[str]
@@ -78,32 +75,27 @@ class _Described:
 
 
 def _described(graph: Graph) -> dict[str, _Described]:
-    readers: dict[str, set[str]] = {layer.name: set() for layer in graph.declared}
-    inputs = {layer.name: [_declared(source) for source in layer.sources] for layer in graph.declared}
-    for name, sources in inputs.items():
-        for source in sources:
-            readers[source].add(name)
-    return {
-        layer.name: _Described(_meaning(graph, layer), inputs[layer.name], readers[layer.name]) for layer in graph.declared
-    }
+    described = {layer.name: _Described(_meaning(graph, layer), _input_names(layer), set()) for layer in graph.declared}
+    for name, layer in described.items():
+        for below in layer.inputs:
+            described[below].readers.add(name)
+    return described
 
 
-def _declared(layer: Layer) -> str:
-    return layer.detached_from or layer.name
+def _input_names(layer: Layer) -> list[str]:
+    return [source.detached_from or source.name for source in layer.sources]
 
 
 def _meaning(graph: Graph, layer: Layer) -> dict[str, str]:
+    """Return what the layer's keys mean, by key, in one spelling for all generations."""
     meaning = {"type": _SPELLINGS.get(layer.type, layer.type), "gpu": ",".join(map(str, layer.gpu))}
-    for key in layer.all_keys():
+    for key in layer.keys:
         if key.name not in _SPECIAL:
             meaning[key.name] = _text(key, getattr(layer, key.name))
-    neuron = layer.values.get("neuron")
-    meaning["neuron"] = neuron.text if neuron and neuron.type != "ident" else ""
+    meaning["neuron"] = layer.neuron.text if layer.neuron and layer.neuron.type != "ident" else ""
     if isinstance(layer, WeightLayer):
         per_weight = graph.generation == G2012  # whose limits hold per weight of a filter (numerics 13.6)
-        limits = [
-            limit * (layer.weights_per_filter(i) if per_weight else 1) for i, limit in enumerate(layer.values["wball"])
-        ]
+        limits = [limit * (layer.weights_per_filter(i) if per_weight else 1) for i, limit in enumerate(layer.wball)]
         meaning["wball"] = _joined(f"{limit:g}" if limit else "" for limit in limits)
         meaning["epsW"] = _joined(_rate(rate, layer.weight_schedule(i)) for i, rate in enumerate(layer.epsW))
         meaning["epsB"] = _rate(layer.epsB, layer.bias_schedule())
@@ -113,15 +105,13 @@ def _meaning(graph: Graph, layer: Layer) -> dict[str, str]:
 
 
 def _text(key: Key, value: Any) -> str:
-    if value is None:
-        return ""
     if key.each:
-        return _joined("" if item is None else str(key.kind.write(item)) for item in value)
-    return str(key.kind.write(value))
+        return _joined("" if item is None else key.kind.write(item) for item in value)
+    return "" if value is None else key.kind.write(value)
 
 
 def _joined(texts: Iterable[str]) -> str:
-    """One text for all inputs if they agree, since a single value serves all."""
+    """Return one text for all inputs if they agree, since a single value serves all."""
     texts = list(texts)
     return texts[0] if len(set(texts)) == 1 else ",".join(texts)
 
@@ -131,11 +121,14 @@ def _rate(rate: Rate, schedule: Schedule) -> str:
 
 
 def _changes(old: _Described, new: _Described, matched: dict[str, str]) -> dict[str, tuple[str, str]]:
-    names = dict.fromkeys([*old.meaning, *new.meaning])
-    changes = {name: (old.meaning.get(name, ""), new.meaning.get(name, "")) for name in names}
-    changes = {name: pair for name, pair in changes.items() if pair[0] != pair[1]}
+    """Return what was and what is, by key, of a layer whose inputs were renamed as ``matched`` says."""
+    changes = {}
     if [matched.get(name) for name in old.inputs] != new.inputs:
-        changes = {"inputs": (", ".join(old.inputs), ", ".join(new.inputs))} | changes
+        changes["inputs"] = (", ".join(old.inputs), ", ".join(new.inputs))
+    for name in dict.fromkeys([*old.meaning, *new.meaning]):
+        was, now = old.meaning.get(name, ""), new.meaning.get(name, "")
+        if was != now:
+            changes[name] = was, now
     return changes
 
 
@@ -143,16 +136,17 @@ def _changes(old: _Described, new: _Described, matched: dict[str, str]) -> dict[
 
 
 def _match(before: dict[str, _Described], after: dict[str, _Described]) -> dict[str, str]:
-    """New names by old ones, in the old order: the same names first, then the most alike with the same neighbours."""
+    """Return new names by old ones, in the old order."""
+    # The same name means the same layer.
     matched = {name: name for name in before if name in after}
-    left = [name for name in before if name not in matched]
-    open_names = [name for name in after if name not in before]
-    likeness = {(a, b): _likeness(before[a].meaning, after[b].meaning) for a in left for b in open_names}
+    pairs = [(a, b) for a in before if a not in matched for b in after if b not in before]
+    likeness = {(a, b): _likeness(before[a].meaning, after[b].meaning) for a, b in pairs}
+    # Others are matched in rounds, for each pair is a reason for their neighbours to match too; the most alike first.
     for threshold in _CLOSE:
-        while found := _closest(likeness, before, after, matched, threshold):
-            matched |= found
-            taken = set(found.values())
-            likeness = {(a, b): like for (a, b), like in likeness.items() if a not in found and b not in taken}
+        while renamed := _closest(likeness, before, after, matched, threshold):
+            matched |= renamed
+            taken = set(renamed.values())
+            likeness = {(a, b): like for (a, b), like in likeness.items() if a not in renamed and b not in taken}
     return {name: matched[name] for name in before if name in matched}
 
 
@@ -163,22 +157,22 @@ def _closest(
     matched: dict[str, str],
     threshold: float,
 ) -> dict[str, str]:
-    """Pairs whose likeness and neighbours reach ``threshold``, the best first, each layer once."""
+    """Return pairs whose likeness and neighbours reach ``threshold``, the best first, each layer once."""
     scores = {}
     for (a, b), like in likeness.items():
         above = _shared({matched.get(name) for name in before[a].inputs}, set(after[b].inputs))
         below = _shared({matched.get(name) for name in before[a].readers}, after[b].readers)
         if like and like + above + below >= threshold:
             scores[a, b] = like + above + below
-    found: dict[str, str] = {}
+    pairs: dict[str, str] = {}
     for a, b in sorted(scores, key=lambda pair: -scores[pair]):
-        if a not in found and b not in found.values():
-            found[a] = b
-    return found
+        if a not in pairs and b not in pairs.values():
+            pairs[a] = b
+    return pairs
 
 
 def _likeness(old: dict[str, str], new: dict[str, str]) -> float:
-    """Share of keys that mean the same, 0 to 1; 0 for layers of different types."""
+    """Return the share of keys that mean the same, 0 to 1; 0 for layers of different types."""
     if old["type"] != new["type"]:
         return 0.0
     names = {*old, *new}
@@ -186,33 +180,35 @@ def _likeness(old: dict[str, str], new: dict[str, str]) -> float:
 
 
 def _shared(old: set[str | None], new: set[str]) -> float:
+    """Return the share of neighbours that are the same, 0 to 1."""
     return len(old & new) / len(old | new) if old or new else 1.0
 
 
 # -- in words
 
 
-def report(found: Difference, old: Graph, new: Graph) -> str:
-    """The differences as lines: - removed, + added, = renamed, ~ changed; then what became of the totals."""
-    if found.same:
+def report(difference: Difference, old: Graph, new: Graph) -> str:
+    """Return the differences as lines: - removed, + added, = renamed, ~ changed; then what became of the totals."""
+    if difference.same:
         return "No difference in meaning."
     lines = [f"--- {old.definition.path}", f"+++ {new.definition.path}"]
-    lines += [f"- {_introduced(old.layers[name])}" for name in found.removed]
-    lines += [f"+ {_introduced(new.layers[name])}" for name in found.added]
-    lines += [f"= {was} is now {name}" for was, name in found.renamed.items()]
+    lines += [f"- {_introduction(old.layers[name])}" for name in difference.removed]
+    lines += [f"+ {_introduction(new.layers[name])}" for name in difference.added]
+    lines += [f"= {was} is now {now}" for was, now in difference.renamed.items()]
+    # Layers that changed in the same way share one entry.
     alike: dict[str, list[str]] = {}
-    for name, changes in found.changed.items():
+    for name, changes in difference.changed.items():
         alike.setdefault(repr(changes), []).append(name)
     for names in alike.values():
         lines.append(f"~ {', '.join(names)}")
-        changes = found.changed[names[0]]
-        lines += [f"    {key}: {was or 'none'} -> {is_now or 'none'}" for key, (was, is_now) in changes.items()]
-    for name, (was, is_now) in found.totals.items():
-        lines.append(f"{name}: {was:,}" + (f" -> {is_now:,} ({is_now - was:+,})" if was != is_now else ", as before"))
+        changes = difference.changed[names[0]]
+        lines += [f"    {key}: {was or 'none'} -> {now or 'none'}" for key, (was, now) in changes.items()]
+    for name, (total, now_total) in difference.totals.items():
+        change = f" -> {now_total:,} ({now_total - total:+,})" if total != now_total else ", as before"
+        lines.append(f"{name}: {total:,}{change}")
     return "\n".join(lines)
 
 
-def _introduced(layer: Layer) -> str:
-    inputs = ", ".join(_declared(source) for source in layer.sources)
-    size = shape_text(layer)
+def _introduction(layer: Layer) -> str:
+    inputs, size = ", ".join(_input_names(layer)), shape_text(layer)
     return f"{layer.name}: {layer.type}" + (f" of {inputs}" if inputs else "") + (f", {size}" if size else "")

@@ -11,6 +11,7 @@ from convnet.generation import Generation
 from convnet.language.diagnostics import Problem
 from convnet.language.ini import Document
 from convnet.layers import Layer
+from convnet.layers.cost import Cost
 from convnet.layers.weighted import WeightLayer
 
 
@@ -63,21 +64,21 @@ class Graph:
         return [*self.declared, *self.neurons]
 
     @property
-    def costs(self) -> list[Layer]:
-        return [layer for layer in self.declared if layer.is_cost]
+    def costs(self) -> list[Cost]:
+        return [layer for layer in self.declared if isinstance(layer, Cost)]
 
     def gradient_layers(self, frozen_too: bool = False) -> set[str]:
-        """Names of layers whose outputs need a gradient: they learn, or something below them does (numerics 3.3).
+        """Return the names of layers whose outputs need a gradient: they learn, or a layer below does (numerics 3.3).
 
         ``frozen_too``: all weights count as learning, as a gradient check wants it.
         """
-        wanting: set[str] = set()
+        names: set[str] = set()
         for layer in self.layers.values():
             learns = layer.learns or (frozen_too and isinstance(layer, WeightLayer))
-            if not layer.is_cost and (learns or any(source.name in wanting for source in layer.sources)):
-                wanting.add(layer.name)
-        return wanting
+            if not layer.is_cost and (learns or any(source.name in names for source in layer.sources)):
+                names.add(layer.name)
+        return names
 
     def parameters(self) -> int:
-        """Number of weights and biases, shared ones counted once."""
+        """Return the number of weights and biases, shared ones counted once."""
         return sum(layer.parameters() for layer in self.declared if isinstance(layer, WeightLayer))

@@ -7,16 +7,14 @@ and there are as many classes as predictions. No arrays here; ``convnet.data.ran
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from convnet.errors import LayerFileError
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
-from convnet.language.diagnostics import Problems
 from convnet.layers import Layer
-from convnet.layers.base import Check
 from convnet.layers.data import Data
 from convnet.layers.eltwise import Concat, Elementwise
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
@@ -29,7 +27,7 @@ USUAL = (224, 32, 28, 24, 8, *SMALLEST)  # sides, as the historical nets had the
 _CROPPED = 24  # what the locally-connected nets saw: random crops of CIFAR's 32
 _FEW = 100  # below so many classes a net of the usual ones sees pictures of 32 pixels
 _CLASSES, _TREE_CLASSES = 10, 1000  # where nothing tells; the historical nets with trees were for ImageNet
-_MOST_IN_TREE = 1_000_000  # classes for which a tree is made up
+_MAX_IN_TREE = 1_000_000  # classes for which a tree is made up
 
 
 @dataclass(frozen=True)
@@ -57,42 +55,40 @@ def infer_data(
     ``sides`` of pictures are tried in their order; without them those of the historical nets, 224 first with 100 classes
     and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
     """
-    if not builder.graph.definition.sections and not builder.graph.definition.broken:
-        builder.problems.error(
-            builder.graph.definition.top(), "no layers in this file", expected="[name] sections with types"
-        )
-    given = dict(enumerate(data_dims or ()))
-    tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
-    start = _Sizes(given, {}, classes, _TREE_CLASSES if tree and not sides else _CLASSES, tree)
+    definition = builder.graph.definition
+    if not definition.sections and not definition.broken:
+        builder.problems.error(definition.top(), "no layers in this file", expected="[name] sections with types")
+    dims = dict(enumerate(data_dims or ()))
+    has_tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
+    start = _Sizes(dims, {}, classes, _TREE_CLASSES if has_tree and not sides else _CLASSES, has_tree)
     best = None
-    for side in (0,) if 0 in given else sides or _usual(builder, start.known):
-        sizes = start.fitted(builder, side)
+    for side in (0,) if 0 in dims else sides or _usual_sides(builder, start.known):
+        sizes = start.completed(builder, side)
         best = sizes if best is None or sizes.mistakes < best.mistakes else best
         if not sizes.mistakes:
             break
     assert best is not None
     graph = builder.shape(best.dims, best.classes, best.tree)
-    return InferredData(
-        graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, given, classes)
-    )
+    return InferredData(graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, classes))
 
 
 def expected_classes(builder: Builder) -> int:
-    """Outputs of the first softmax as the layers below it declare them; 0 where it cannot be told without data."""
+    """Return the outputs of the first softmax as the layers below it declare them; 0 where it cannot be told."""
     softmax = next((layer for layer in builder.graph.declared if isinstance(layer, Softmax)), None)
     return _declared_outputs(softmax) if softmax else 0
 
 
 def channels_of(graph: Graph, index: int = 0, default: int = 3) -> int:
-    """Maps of matrix ``index`` as the first layer to read it as pictures declares them; ``default`` where none does."""
+    """Return the maps of matrix ``index`` as the first layer to read it as pictures declares them; else ``default``."""
     reading = {layer.name for layer in graph.declared if isinstance(layer, Data) and layer.dataIdx == index}
     for layer in graph.layers.values():
         for i, source in enumerate(layer.sources):
             if source.name in reading:
-                given = getattr(layer, "channels", 0) or 0
-                found = given[min(i, len(given) - 1)] if isinstance(given, list) else given
-                if found:
-                    return int(found)
+                channels = getattr(layer, "channels", 0) or 0
+                if isinstance(channels, list):
+                    channels = channels[min(i, len(channels) - 1)]
+                if channels:
+                    return int(channels)
                 if layer.elementwise or isinstance(layer, Elementwise):
                     reading.add(layer.name)
     return default
@@ -119,56 +115,47 @@ class _Sizes:
 
     @property
     def tree(self) -> LabelTree | None:
-        return LabelTree.flat(min(self.known, _MOST_IN_TREE)) if self.has_tree else None
+        return LabelTree.flat(min(self.known, _MAX_IN_TREE)) if self.has_tree else None
 
-    def fitted(self, builder: Builder, side: int) -> _Sizes:
-        """These sizes completed for pictures of ``side``: first what costs predict, without knowing the labels."""
-        dims = {layer.dataIdx: 1 for layer in _data_layers(builder.graph)}
-        for layer in _data_layers(builder.graph):
-            rows = side**2 * channels_of(builder.graph, layer.dataIdx, default=0 if layer.dataIdx else 3)
-            dims[layer.dataIdx] = max(dims[layer.dataIdx], (layer.start or 0) + rows, layer.values["end"] or 0)
+    def completed(self, builder: Builder, side: int) -> _Sizes:
+        """Return these sizes completed for pictures of ``side``, and what is wrong then."""
+        graph = builder.graph
+        # Values that could not be read are ``None``, here and below.
+        data = [layer for layer in graph.declared if isinstance(layer, Data) and layer.dataIdx is not None]
+        dims = {layer.dataIdx: 1 for layer in data}
+        for layer in data:
+            rows = side**2 * channels_of(graph, layer.dataIdx, default=0 if layer.dataIdx else 3)
+            dims[layer.dataIdx] = max(dims[layer.dataIdx], (layer.start or 0) + rows, layer.end or 0)
         dims |= self.dims
-        outputs, _ = _attempt(builder, dims, None, self.tree)
-        kinds, predictions = {}, set()
-        for cost in builder.graph.costs:
-            source, kind = cost.sources[0] if cost.sources else None, cost.first_input  # type: ignore[attr-defined]
+
+        # What costs predict, without knowing the labels, says how large these are and how many classes there are.
+        trial = _shaped(builder, dims, None, self.tree)
+        kinds: dict[int, str] = {}
+        predictions: set[int] = set()
+        for cost in trial.graph.costs:
+            source, kind = cost.sources[0] if cost.sources else None, cost.first_input
             if isinstance(source, Data) and source.dataIdx is not None and kind:
                 kinds[source.dataIdx] = kind
-                predicted = max(outputs[cost.sources[-1].name] or 1, 1)
+                predicted = max(cost.sources[-1].outputs or 1, 1)
                 rows = (source.start or 0) + (predicted if kind == "target" else 1)
                 dims[source.dataIdx] = max(dims[source.dataIdx], rows)
                 predictions |= {predicted} if kind != "gate" else set()
         dims |= self.dims
+
         agreed = self.classes or (predictions.pop() if len(predictions) == 1 else None)
         sizes = replace(self, dims=dims, kinds=kinds, classes=agreed, side=side)
-        return replace(sizes, mistakes=len(_attempt(builder, dims, agreed, sizes.tree)[1].errors))
+        return replace(sizes, mistakes=len(_shaped(builder, dims, agreed, sizes.tree).problems.errors))
 
 
-def _attempt(
-    builder: Builder, dims: dict[int, int], classes: int | None, tree: LabelTree | None
-) -> tuple[dict[str, int], Problems]:
-    """Every layer's outputs, and what shaping would report. The builder is left as it was."""
-    layers = builder.graph.layers
-    kept, unshaped = (builder.problems, builder.checks), {name: dict(vars(layer)) for name, layer in layers.items()}
-    builder.problems = problems = Problems()
-    builder.checks = {name: _copy(check, problems) for name, check in builder.checks.items()}
+def _shaped(builder: Builder, dims: dict[int, int], classes: int | None, tree: LabelTree | None) -> Builder:
+    """Return a copy of ``builder`` that was shaped, as far as possible; its problems are those of the shapes."""
+    trial = builder.clone()
     with suppress(LayerFileError):
-        builder.shape(dims, classes, tree)
-    outputs = {name: layer.outputs for name, layer in layers.items()}
-    builder.problems, builder.checks = kept
-    for name, layer in layers.items():
-        vars(layer).clear()
-        vars(layer).update(unshaped[name])
-    return outputs, problems
+        trial.shape(dims, classes, tree)
+    return trial
 
 
-def _copy(check: Check, problems: Problems) -> Check:
-    copied = Check(check.layer, check.places, check.header, problems)
-    copied.failed = check.failed
-    return copied
-
-
-def _usual(builder: Builder, fallback: int) -> Iterable[int]:
+def _usual_sides(builder: Builder, fallback: int) -> Sequence[int]:
     predictions = [_declared_outputs(cost.sources[-1]) for cost in builder.graph.costs if cost.sources]
     if (max(predictions, default=0) or fallback) >= _FEW:
         return USUAL
@@ -177,31 +164,24 @@ def _usual(builder: Builder, fallback: int) -> Iterable[int]:
 
 
 def _declared_outputs(layer: Layer) -> int:
-    """Outputs as far as they can be told without data; else 0."""
+    """Return the outputs as far as they can be told without data; else 0."""
     if isinstance(layer, FullyConnected):
-        return int(layer.values.get("outputs") or 0)
+        return layer.outputs or 0
     parts = [_declared_outputs(source) for source in layer.sources]
     if isinstance(layer, Concat):
         return sum(parts) if all(parts) else 0
     return max(parts, default=0) if layer.elementwise or isinstance(layer, Softmax | Elementwise) else 0
 
 
-def _data_layers(graph: Graph) -> list[Data]:
-    """Those of a known matrix; values that could not be read are ``None``, here and above."""
-    return [layer for layer in graph.declared if isinstance(layer, Data) and layer.dataIdx is not None]
-
-
-def _notes(builder: Builder, sizes: _Sizes, given: dict[int, int], classes: int | None) -> list[str]:
-    """What was assumed, in the words of the options that would say it."""
+def _notes(builder: Builder, sizes: _Sizes, classes: int | None) -> list[str]:
+    """Say what was assumed, in the words of the options that would say it."""
     notes = []
-    dims = [sizes.dims.get(i, 1) for i in range(max(sizes.dims, default=-1) + 1)]
     if sizes.side and 0 in sizes.dims:
-        channels = channels_of(builder.graph)
-        size = f"{channels}x{sizes.side}x{sizes.side}"
-        option = f"--data-dims {','.join(map(str, dims))}"
-        notes.append(f"Assumed pictures of {size}, as {option} would say.")
+        size = f"{channels_of(builder.graph)}x{sizes.side}x{sizes.side}"
+        dims = ",".join(str(sizes.dims.get(i, 1)) for i in range(max(sizes.dims) + 1))
+        notes.append(f"Assumed pictures of {size}, as --data-dims {dims} would say.")
     if builder.graph.costs and classes is None:
         notes.append(f"Assumed {sizes.known} classes, as --num-classes {sizes.known} would say.")
-    if any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared):
+    if sizes.has_tree:
         notes.append(f"Assumed a tree of labels in which all {sizes.known} classes stand directly below one root.")
     return notes

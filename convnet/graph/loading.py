@@ -32,7 +32,7 @@ class LayerFiles:
 
 
 def parse(files: LayerFiles, dialect: str = "auto", strict: bool = False) -> Builder:
-    """Read, type and wire; shapes wait for the dimensions of the data. Nothing is raised yet."""
+    """Read, type and wire; shapes wait for the dimensions of the data. Problems are collected, not raised."""
     problems = Problems(strict, files=[files.definition_path, files.params_path])
     definition = read_document(files.definition, files.definition_path, problems)
     params = read_document(files.params, files.params_path, problems) if files.params is not None else None
@@ -49,5 +49,5 @@ def build_graph(
     dialect: str = "auto",
     strict: bool = False,
 ) -> Graph:
-    """The checked graph of ``files`` for data of ``data_dims``; raises ``LayerFileError`` listing every mistake."""
+    """Return the checked graph of ``files`` for data of ``data_dims``; raise ``LayerFileError`` listing every mistake."""
     return parse(files, dialect, strict).shape(data_dims, classes, tree)

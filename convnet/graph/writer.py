@@ -7,6 +7,7 @@ the target's own parser reads. Whole-line comments stay with their section; thos
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -15,20 +16,21 @@ from typing import Any
 
 from convnet.generation import G2011, G2012, G2014, GENERATIONS, Generation
 from convnet.graph.builder import Builder
+from convnet.graph.detection import detect
 from convnet.language.diagnostics import Problems
-from convnet.language.dialect import detect
 from convnet.language.ini import Document
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES
-from convnet.language.schedules import CONSTANT, SCHEDULE, Rate, Schedule, parameters
+from convnet.language.schedules import CONSTANT, SCHEDULE, Rate
 from convnet.language.toml import read_toml
 from convnet.language.values import FLOAT
-from convnet.layers import LAYER_TYPES, Layer
+from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
 
 TARGETS = ("toml", *GENERATIONS)
 _RATES = ("epsW", "epsB", "schedW", "schedB", "sched")
-_USUAL_SUM_WIDTH = 4  # 2014 demands sumWidth, which has no effect on results; this is what its own files say
+_WITHOUT_EFFECT = ("partialSum", "sumWidth")  # on results
+_USUAL_SUM_WIDTH = 4  # 2014 demands sumWidth; this is what its own files say
 _HEADER = re.compile(r"\s*\[(?:layer\.)?\s*\"?([^]\"]+)\"?\s*\]")
 
 
@@ -42,42 +44,41 @@ class Written:
 
 
 def write_files(builder: Builder, target: str, single: bool = False) -> Written:
-    """The net of ``builder`` for ``target``; ``single`` puts both halves of a TOML net into one file.
+    """Write the net of ``builder`` for ``target``; ``single`` puts both halves of a TOML net into one file.
 
     Raises ``LayerFileError`` if the net has mistakes.
     """
     builder.problems.check()
     graph, writer = builder.graph, _Writer(builder, target)
-    split = {"def": [""], "params": [""]}
-    comments = {"def": _Comments(graph.definition), "params": _Comments(None)}
-    if graph.params and graph.params is not graph.definition:
-        comments["params"] = _Comments(graph.params)
+    has_params = graph.params is not None and not single
+    learning = graph.params if graph.params is not graph.definition else None
+    comments = {"def": _Comments(graph.definition), "params": _Comments(learning)}
+    sections: dict[str, list[str]] = {"def": [], "params": []}
     for layer in graph.declared:
         homes = writer.layer(layer)
+        remarks = {home: comments[home].of(layer.name) for home in homes}
         if single:
-            merged = [*comments["def"].of(layer.name), *comments["params"].of(layer.name)]
-            split["def"].append(writer.section(layer.name, homes["def"] + homes["params"], merged))
-            continue
-        split["def"].append(writer.section(layer.name, homes["def"], comments["def"].of(layer.name)))
-        if homes["params"] or writer.wants_section(layer):
-            split["params"].append(writer.section(layer.name, homes["params"], comments["params"].of(layer.name)))
-    texts = {home: "\n".join(parts[1:]) + comments[home].tail() for home, parts in split.items()}
-    has_params = graph.params is not None and not single
+            homes = {"def": homes["def"] + homes["params"], "params": []}
+            remarks["def"] += remarks["params"]
+        sections["def"].append(writer.section(layer.name, homes["def"], remarks["def"]))
+        if homes["params"] or target in layer.wants_params:
+            sections["params"].append(writer.section(layer.name, homes["params"], remarks["params"]))
+    texts = {home: "\n".join(parts) + comments[home].tail() for home, parts in sections.items()}
     writer.note_other_meanings(_read_as(texts, target))
     return Written(texts["def"], texts["params"] if has_params else None, writer.notes)
 
 
-def _read_as(texts: dict[str, str], target: str) -> str:
-    """The generation that written files will be taken for."""
+def _read_as(texts: dict[str, str], target: str) -> Generation:
+    """Return the generation that written files will be taken for."""
     if target != "toml":
-        return target
-    documents = [read_toml(text, home, Problems()) for home, text in texts.items()]
-    return detect(documents[0], documents[1] if documents[1].sections else documents[0], LAYER_TYPES)
+        return Generation(target)
+    definition, params = (read_toml(text, home, Problems()) for home, text in texts.items())
+    return detect(definition, params if params.sections else definition)
 
 
 class _Writer:
     def __init__(self, builder: Builder, target: str) -> None:
-        self.builder, self.target, self.toml = builder, target, target == "toml"
+        self.graph, self.target, self.toml = builder.graph, target, target == "toml"
         self.notes: list[str] = []
 
     def note(self, layer: Layer, text: str) -> None:
@@ -86,55 +87,52 @@ class _Writer:
     def reads(self, generations: tuple[Generation, ...]) -> bool:
         return self.toml or self.target in generations
 
-    def wants_section(self, layer: Layer) -> bool:
-        return not self.toml and self.target in layer.wants_params
-
     def section(self, name: str, lines: list[str], comments: Iterable[str]) -> str:
         header = f"[layer.{_toml_key(name)}]" if self.toml else f"[{name}]"
         return "".join(f"{line}\n" for line in (*comments, header, *lines))
 
     def layer(self, layer: Layer) -> dict[str, list[str]]:
-        """Lines of the layer's sections by home."""
+        """Return the lines of the layer's sections by home."""
         if not self.reads(layer.read_by):
             self.note(layer, f"{self.target} has no type '{layer.type}'; written all the same")
-        neuron = layer.values.get("neuron")
-        if neuron and not self.reads(TYPES[neuron.type].read_by):
-            self.note(layer, f"{self.target} has no neuron '{neuron.type}'; written all the same")
+        if layer.neuron and not self.reads(TYPES[layer.neuron.type].read_by):
+            self.note(layer, f"{self.target} has no neuron '{layer.neuron.type}'; written all the same")
         homes = {"def": [self._line("type", layer.type)], "params": []}
-        for key in layer.all_keys():
+        for key in layer.keys:
             home = "params" if key.name == "coeffs" and self.target == G2014 else key.home
+            value = self._value(layer, key)
             if key.name in _RATES and not self.toml and isinstance(layer, WeightLayer):
                 homes[home] += self._rates(layer, key.name)
-                continue
-            if self._kept(layer, key):
-                homes[home].append(self._entry(layer, key))
+            elif self._is_kept(layer, key, value):
+                homes[home].append(self._entry(key, value))
         return homes
 
-    def _kept(self, layer: Layer, key: Key) -> bool:
-        """Whether the key is to be written; notes it where a value that counts is lost."""
-        value = self._value(layer, key)
-        if value is None or (isinstance(value, list) and not value):
+    def _is_kept(self, layer: Layer, key: Key, value: Any) -> bool:
+        """Return whether the key is to be written; note it where a value that counts is lost."""
+        if value is None or value == []:
             return False
-        given = key.name in self.builder.readers[layer.name].places or key.default is REQUIRED
+        in_files = key.name in layer.check.places or key.default is REQUIRED
         if self.reads(key.read_by):
-            needed = self.target in key.demanded_by
-            return given or needed or (key.name == "gpu" and self._moved(layer))
-        if given and value != key.default_for(layer.values, len(layer.sources)) and not self._idle(key):
-            self.note(layer, f"{self.target} has no key '{key.name}', which was {self._text(key, value)}")
+            return in_files or self.target in key.demanded_by or (key.name == "gpu" and self._moved(layer))
+        default = key.default_for(vars(layer), len(layer.sources))
+        if in_files and value != default and key.name not in _WITHOUT_EFFECT:
+            self.note(layer, f"{self.target} has no key '{key.name}', which was {_text(key, value)}")
         return False
 
-    def _idle(self, key: Key) -> bool:
-        return key.name in ("partialSum", "sumWidth")  # no effect on results
-
     def _moved(self, layer: Layer) -> bool:
-        """Whether the original's default, the device of the first input, is not where the layer runs."""
-        return bool(layer.sources) and not self.toml and _beneath(layer).gpu != layer.gpu
+        """Return whether the original's default, the device of the first input, is not where the layer runs."""
+        if self.toml or not layer.sources:
+            return False
+        source = layer.sources[0]
+        return (source.sources[0] if source.detached_from else source).gpu != layer.gpu
 
     def _value(self, layer: Layer, key: Key) -> Any:
-        value = layer.values.get(key.name)
+        """Return the value to write; ``None`` for none."""
+        value = getattr(layer, key.name)
         if key.name == "gpu":
-            value = value or (layer.gpu if self._moved(layer) else None)
-            if value and self.target == G2012 and len(value) > 1:
+            if "gpu" not in layer.check.places and not self._moved(layer):
+                return None
+            if self.target == G2012 and len(value) > 1:
                 self.note(layer, f"2012 has one device per layer, not gpu={','.join(map(str, value))}")
                 return value[:1]
         if key.name == "inputs" and layer.sources:
@@ -143,45 +141,42 @@ class _Writer:
             return _USUAL_SUM_WIDTH
         return value
 
-    def _entry(self, layer: Layer, key: Key) -> str:
-        value = self._value(layer, key)
+    def _entry(self, key: Key, value: Any) -> str:
         if not self.toml:
-            return self._line(key.name, self._text(key, value))
+            return self._line(key.name, _text(key, value))
         native = [key.kind.to_toml(item) for item in value] if key.each else key.kind.to_toml(value)
         return f"{_toml_key(key.name)} = {_toml(native)}"
 
     def _line(self, name: str, text: str) -> str:
         return f"{name} = {_toml(text)}" if self.toml else f"{name}={text.replace('%', '%%')}"
 
-    def _text(self, key: Key, value: Any) -> str:
-        return ",".join(key.kind.write(item) for item in value) if key.each else key.kind.write(value)
-
     def note_other_meanings(self, generation: Generation) -> None:
         """Note what the same words mean to ``generation``, as which the files will be read, and not to that of the net."""
-        graph = self.builder.graph
-        pair = {graph.generation, generation}
-        for layer in graph.declared if len(pair) == 2 else ():
-            if any(layer.values.get("wball") or ()) and pair == {G2012, G2014}:
-                self.note(layer, "wball limits the norm of a filter as a whole in 2014, per weight of it in 2012")
-            if layer.values.get("superEps") and G2014 in pair:
-                self.note(layer, "superEps does nothing in 2014")
+        pair = {self.graph.generation, generation}
+        for layer in self.graph.declared if len(pair) == 2 else ():
+            if isinstance(layer, WeightLayer):
+                if any(layer.wball) and pair == {G2012, G2014}:
+                    self.note(layer, "wball limits the norm of a filter as a whole in 2014, per weight of it in 2012")
+                if layer.superEps and G2014 in pair:
+                    self.note(layer, "superEps does nothing in 2014")
             if layer.type == "rscale" and G2014 in pair:
                 self.note(layer, "2014 tests on rescaled pictures, 2011 and 2012 on their middle")
 
     # -- learning rates -----------------------------------------------------------------------------------------
 
     def _rates(self, layer: WeightLayer, name: str) -> list[str]:
-        if self.builder.graph.params is None:
+        """Return the line of a learning rate or a schedule, in the target's spelling."""
+        if self.graph.params is None:
             return []
-        n = range(len(layer.inputs))
+        if name in ("epsW", "schedW"):
+            rates = [Rate(rate.base, layer.weight_schedule(i)) for i, rate in enumerate(layer.epsW)]
+        else:
+            rates = [Rate(layer.epsB.base, layer.bias_schedule())]
         if name in ("epsW", "epsB"):
-            rates = [Rate(layer.epsW[i].base, layer.weight_schedule(i)) for i in n]
-            if name == "epsB":
-                rates = [Rate(layer.epsB.base, layer.bias_schedule())]
             return [self._line(name, ",".join(self._rate(layer, name, rate) for rate in rates))]
         if self.target != G2012 or name == "sched":
             return []
-        schedules = [layer.weight_schedule(i) for i in n] if name == "schedW" else [layer.bias_schedule()]
+        schedules = [rate.schedule or CONSTANT for rate in rates]
         if len(set(schedules)) > 1:
             self.note(layer, "2012 has one schedule for all weights of a layer; kept that of the first input")
         return [f"{name}={SCHEDULE.write(schedules[0])}"] if schedules and schedules[0] != CONSTANT else []
@@ -194,25 +189,16 @@ class _Writer:
             return FLOAT.write(rate.base)
         if schedule.noiseStdev:
             self.note(layer, f"2014 has no noiseStdev, which was {FLOAT.write(schedule.noiseStdev)} in {name}")
-        return _rate_2014(rate.base, schedule)
+        # 2014's parser reads no exponent in a base.
+        base = f"{Decimal(repr(rate.base)):f}".removesuffix(".0") if math.isfinite(rate.base) else repr(rate.base)
+        if schedule.type == "const":
+            return base
+        params = {"base": base} | {name: FLOAT.write(value) for name, value in schedule.parameters(noise=False).items()}
+        return f"{schedule.type}[{';'.join(f'{name}={text}' for name, text in params.items())}]"
 
 
-def _rate_2014(base: float, schedule: Schedule) -> str:
-    """Plain digits for a constant: 2014's parser reads no exponent."""
-    if schedule.type == "const":
-        return _digits(base)
-    given = {"base": _digits(base)}
-    given |= {name: FLOAT.write(value) for name, value in parameters(schedule, noise=False).items()}
-    return f"{schedule.type}[{';'.join(f'{name}={text}' for name, text in given.items())}]"
-
-
-def _digits(number: float) -> str:
-    return f"{Decimal(repr(number)):f}".removesuffix(".0") if abs(number) < float("inf") else repr(number)
-
-
-def _beneath(layer: Layer) -> Layer:
-    source = layer.sources[0]
-    return source.sources[0] if source.detached_from else source
+def _text(key: Key, value: Any) -> str:
+    return ",".join(key.kind.write(item) for item in value) if key.each else key.kind.write(value)
 
 
 def _toml_key(name: str) -> str:
@@ -220,7 +206,7 @@ def _toml_key(name: str) -> str:
 
 
 def _toml(value: Any) -> str:
-    """A native value as TOML text."""
+    """Return a native value as TOML text."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
     if isinstance(value, bool):
@@ -234,21 +220,21 @@ class _Comments:
     """Whole-line comments of a file by the section that they stand in or right above."""
 
     def __init__(self, document: Document | None) -> None:
-        self.found: dict[str, list[str]] = {}
-        self.waiting: list[str] = []
+        self.by_section: dict[str, list[str]] = {}
+        self.pending: list[str] = []
         section = ""
         for line in document.text.split("\n") if document else ():
             if line[:1] in ("#", ";"):
                 clean = "".join(char if char.isprintable() or char == "\t" else " " for char in line[1:])
-                self.waiting.append("#" + clean.rstrip())
+                self.pending.append("#" + clean.rstrip())
             elif line.strip():
                 header = _HEADER.match(line)
                 section = header[1] if header else section
-                self.found.setdefault(section, []).extend(self.waiting)
-                self.waiting = []
+                self.by_section.setdefault(section, []).extend(self.pending)
+                self.pending = []
 
     def of(self, name: str) -> list[str]:
-        return self.found.get(name, [])
+        return list(self.by_section.get(name, ()))
 
     def tail(self) -> str:
-        return "".join(f"{line}\n" for line in self.waiting)
+        return "".join(f"{line}\n" for line in self.pending)

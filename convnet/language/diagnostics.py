@@ -1,7 +1,7 @@
 """Where a text came from, and what is wrong with it.
 
-A ``Place`` is a stretch of one line of one file. ``Problems`` collects everything found by all phases,
-so that a person sees every mistake at once, sorted by file and line, each with the line and a caret.
+A ``Place`` is a stretch of one line of one file. ``Problems`` collects what all phases report,
+so that a user sees every mistake at once, sorted by file and line, each with the line and a caret.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from convnet.errors import LayerFileError
 
-_SHOWN = 200  # characters of a line
+_MAX_WIDTH = 200  # characters of a line that are shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,13 @@ class Place:
     text: str = ""
 
     def within(self, offset: int, length: int) -> Place:
-        """The part of this place that starts ``offset`` characters in."""
+        """Return the part of this place that starts ``offset`` characters in."""
         return Place(self.file, self.line, self.column + offset, max(length, 1), self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake: where, what was found, what was expected, and the nearest valid spelling if any."""
+    """One mistake: where, what is wrong, what was expected, and the nearest valid spelling if any."""
 
     place: Place
     message: str
@@ -42,47 +42,46 @@ class Problem:
         return self.render()
 
     def render(self, color: bool = False) -> str:
-        """The lines that a person reads; ``color`` adds escape codes for a terminal."""
+        """Return the lines to show; ``color`` adds escape codes for a terminal."""
         bold, red, off = ("\033[1m", "\033[31m", "\033[0m") if color else ("", "", "")
         place = self.place
         where = f"{place.file}:{place.line}:{place.column}" if place.line else place.file
         lines = [f"{bold}{where}:{off} {red}{self.severity}:{off} {self.message}"]
         if place.line and place.text.strip():
-            shown, before = self._shown()
-            lines += [f"    {shown}", "    " + " " * before + red + "^" * self._width(shown, before) + off]
+            text, before = self._excerpt()
+            width = max(1, min(place.length, len(text) - before))
+            lines += [f"    {text}", "    " + " " * before + red + "^" * width + off]
         if self.expected:
             lines.append(f"    expected {self.expected}")
         if self.nearest:
             lines.append(f"    did you mean '{self.nearest}'?")
         return "\n".join(lines)
 
-    def _shown(self) -> tuple[str, int]:
-        """The line, or what stands around the place in a very long one, and how many characters stand before the place."""
+    def _excerpt(self) -> tuple[str, int]:
+        """Return the line, or the part of a very long one around the place, and how many characters precede the place."""
         text = "".join(char if char.isprintable() else " " for char in self.place.text.rstrip())
         before = self.place.column - 1
-        cut = max(0, before - _SHOWN // 2) if len(text) > _SHOWN else 0
-        start, end = "…" * (cut > 0), "…" * (len(text) > cut + _SHOWN)
-        return start + text[cut : cut + _SHOWN] + end, before - cut + len(start)
-
-    def _width(self, shown: str, before: int) -> int:
-        return max(1, min(self.place.length, len(shown) - before))
+        cut = max(0, before - _MAX_WIDTH // 2) if len(text) > _MAX_WIDTH else 0
+        start, end = "…" * (cut > 0), "…" * (len(text) > cut + _MAX_WIDTH)
+        return start + text[cut : cut + _MAX_WIDTH] + end, before - cut + len(start)
 
 
 @dataclass
 class Problems:
-    """Collects errors and warnings of every phase; ``check`` raises once, with all of them."""
+    """Errors and warnings of every phase; ``check`` raises once, with all of them."""
 
     strict: bool = False
-    found: list[Problem] = field(default_factory=list)
+    items: list[Problem] = field(default_factory=list)
     files: list[str] = field(default_factory=list)  # the order in which to show files; others follow
 
     def error(self, place: Place, message: str, *, expected: str = "", nearest: str = "") -> None:
-        self.found.append(Problem(place, message, expected, nearest))
+        """Report a mistake."""
+        self.items.append(Problem(place, message, expected, nearest))
 
     def warn(self, place: Place, message: str, *, expected: str = "", nearest: str = "") -> None:
-        """Something an original accepted silently and wrongly: an error only when ``strict``."""
+        """Report what an original accepted silently and wrongly: an error only when ``strict``."""
         severity = "error" if self.strict else "warning"
-        self.found.append(Problem(place, message, expected, nearest, severity))
+        self.items.append(Problem(place, message, expected, nearest, severity))
 
     @property
     def errors(self) -> list[Problem]:
@@ -93,11 +92,11 @@ class Problems:
         return self._sorted("warning")
 
     def check(self) -> None:
-        """Raise ``LayerFileError`` if any error was found: warnings go along, a misspelt key explains a missing one."""
+        """Raise ``LayerFileError`` if any error was found: with it warnings, since a misspelt key explains a missing one."""
         if self.errors:
             raise LayerFileError(self._sorted("error", "warning"))
 
     def _sorted(self, *severities: str) -> list[Problem]:
-        files = list(dict.fromkeys([*self.files, *(problem.place.file for problem in self.found)]))
-        chosen = dict.fromkeys(problem for problem in self.found if problem.severity in severities)
+        files = list(dict.fromkeys([*self.files, *(problem.place.file for problem in self.items)]))
+        chosen = dict.fromkeys(problem for problem in self.items if problem.severity in severities)
         return sorted(chosen, key=lambda p: (files.index(p.place.file), p.place.line, p.place.column))

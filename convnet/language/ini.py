@@ -17,7 +17,8 @@ from convnet.language.diagnostics import Place, Problems
 _HEADER = re.compile(r"\[([^]]+)\]")
 _BAD_HEADER = re.compile(r"[^=:]*?(\[([^]=:]+)\])")
 _OPTION = re.compile(r"([^:=\s][^:=]*)([:=])[^\S\n]*(.*)$", re.DOTALL)
-_VARIABLE = re.compile(r"%\(([^)]+)\)s")
+_REFERENCE = re.compile(r"%(?:%|\(([^)]+)\)s)?")
+_REM = re.compile(r"rem(?=\s|$)", re.IGNORECASE)
 _MAX_DEPTH = 10
 
 
@@ -47,7 +48,7 @@ class Section:
 class Document:
     """A file as sections in order. ``defaults`` holds ``[DEFAULT]``; ``native`` marks TOML.
 
-    ``broken``: its syntax hides what it says, so that nothing is to be concluded from what seems to be missing.
+    ``broken``: its syntax hides what it says, so nothing follows from what seems to be missing.
     """
 
     path: str
@@ -58,15 +59,14 @@ class Document:
     broken: bool = False
 
     def entry(self, section: str, key: str) -> Entry | None:
-        """The entry that holds for ``key`` in ``section``, falling back on ``[DEFAULT]``."""
-        key = key.lower()
-        found = self.sections[section].entries.get(key) if section in self.sections else None
-        if found is None and self.defaults is not None:
-            found = self.defaults.entries.get(key)
-        return found
+        """Return the entry that holds for ``key`` in ``section``, else that of ``[DEFAULT]``."""
+        for candidate in (self.sections.get(section), self.defaults):
+            if candidate and key.lower() in candidate.entries:
+                return candidate.entries[key.lower()]
+        return None
 
     def top(self) -> Place:
-        """The place to blame when the file as a whole is at fault."""
+        """Return the place to blame when the file as a whole is at fault."""
         return Place(self.path)
 
 
@@ -78,33 +78,35 @@ def read_ini(text: str, path: str, problems: Problems) -> Document:
     document = Document(path, text)
     section: Section | None = None
     entry: Entry | None = None
-    for number, line in enumerate(_lines(text), 1):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+        line = line.removesuffix("\r")
         if "\r" in line:
             place = Place(path, number, line.index("\r") + 1, 1, line)
             problems.error(place, "a carriage return inside the line", expected="lines that end in a newline")
             break
-        if not line.strip() or line[0] in "#;" or _is_rem(line):
+        if not line.strip() or line[0] in "#;" or _REM.match(line):
             continue
-        if line[0].isspace() and section is not None and entry is not None:
+        # An indented line continues the value above it.
+        if line[0].isspace() and entry is not None:
             entry.raw = f"{entry.raw}\n{line.strip()}"
             continue
-        whole = Place(path, number, 1, len(line.rstrip()), line)
-        header = _HEADER.match(line)
+        place = Place(path, number, 1, len(line.rstrip()), line)
+        header, option = _HEADER.match(line), _OPTION.match(line)
         if header:
-            section, entry = _open_section(document, header[1], whole), None
-        elif section is None or not _OPTION.match(line):
-            intended = _report_line(line, whole, section, problems)
-            if intended or section is None:
-                section, entry = _open_section(document, intended, whole), None
-        else:
-            entry = _read_entry(line, whole)
+            section, entry = _open_section(document, header[1], place), None
+        elif section is not None and option:
+            entry = _entry(option, place)
             section.entries[entry.key.lower()] = entry
+        else:
+            intended = _report_line(line, place, section, problems)
+            if intended or section is None:
+                section, entry = _open_section(document, intended, place), None
     document.sections.pop("", None)
     return document
 
 
 def interpolate(document: Document, section: str, entry: Entry, problems: Problems) -> str | None:
-    """The text of an entry with ``%(key)s`` replaced; ``None`` after reporting a bad reference."""
+    """Return the text of an entry with ``%(key)s`` replaced, or ``None`` after reporting a bad reference."""
     assert isinstance(entry.raw, str)
     if "%" not in entry.raw:
         return entry.raw
@@ -119,74 +121,52 @@ class _BadReference(Exception):
     pass
 
 
-def _lines(text: str) -> list[str]:
-    text = text.removeprefix("\ufeff")
-    return [line.removesuffix("\r") for line in text.split("\n")]
-
-
-def _is_rem(line: str) -> bool:
-    return line[0] in "rR" and line.split(None, 1)[0].lower() == "rem"
-
-
 def _open_section(document: Document, name: str, place: Place) -> Section:
     if name == "DEFAULT":
-        if document.defaults is None:
-            document.defaults = Section(name, place)
+        document.defaults = document.defaults or Section(name, place)
         return document.defaults
     return document.sections.setdefault(name, Section(name, place))
 
 
-def _report_line(line: str, whole: Place, section: Section | None, problems: Problems) -> str:
-    """Report a line that is nothing, and return the section that it was meant to open, or ``''``."""
+def _report_line(line: str, place: Place, section: Section | None, problems: Problems) -> str:
+    """Report a line that is neither header nor entry; return the section that it was meant to open, or ``''``."""
     header = _BAD_HEADER.match(line)
     hint, name = (header[1], header[2]) if header else ("", "")
     if section is None:
-        problems.error(whole, "text before the first [section]", expected="a [layer name] line first", nearest=hint)
+        problems.error(place, "text before the first [section]", expected="a [layer name] line first", nearest=hint)
     else:
-        problems.error(whole, "neither a [section] nor a key=value line", expected="key=value", nearest=hint)
+        problems.error(place, "neither a [section] nor a key=value line", expected="key=value", nearest=hint)
     return name
 
 
-def _read_entry(line: str, whole: Place) -> Entry:
-    match = _OPTION.match(line)
-    assert match
-    key, value = match[1].rstrip(), match[3]
+def _entry(option: re.Match[str], line: Place) -> Entry:
+    """Return the entry of a line that ``_OPTION`` matched."""
+    key, value = option[1].rstrip(), option[3]
     semicolon = value.find(";")
     if semicolon != -1 and value[semicolon - 1].isspace():
         value = value[:semicolon]
     value = value.strip()
-    column = match.start(3) + 1
-    shown = max(len(value), 1)
-    if value == '""':
-        value = ""
-    place = Place(whole.file, whole.line, column, shown, whole.text)
-    key_place = Place(whole.file, whole.line, 1, len(key), whole.text)
-    return Entry(key, value, place, key_place)
+    place = Place(line.file, line.line, option.start(3) + 1, max(len(value), 1), line.text)
+    key_place = Place(line.file, line.line, 1, len(key), line.text)
+    return Entry(key, "" if value == '""' else value, place, key_place)
 
 
 def _expand(document: Document, section: str, text: str, depth: int) -> str:
+    """Replace every reference in ``text``, which stands ``depth`` references deep."""
     if depth > _MAX_DEPTH:
         raise _BadReference("%(...)s references go round in a circle")
-    parts: list[str] = []
-    while "%" in text:
-        before, _, text = text.partition("%")
-        parts.append(before)
-        match = _VARIABLE.match("%" + text)
-        if text.startswith("%"):
-            parts.append("%")
-            text = text[1:]
-        elif match:
-            parts.append(_lookup(document, section, match[1].lower(), depth))
-            text = text[match.end() - 1 :]
-        else:
+
+    def replacement(match: re.Match[str]) -> str:
+        key = match[1]
+        if match[0] == "%%":
+            return "%"
+        if key is None:
             raise _BadReference("a lone % or a broken %(...)s reference")
-    return "".join(parts) + text
+        if key.lower() == "__name__":
+            return section
+        entry = document.entry(section, key)
+        if entry is None:
+            raise _BadReference(f"%({key.lower()})s refers to a key that this section does not have")
+        return _expand(document, section, str(entry.raw), depth + 1)
 
-
-def _lookup(document: Document, section: str, key: str, depth: int) -> str:
-    if key == "__name__":
-        return section
-    entry = document.entry(section, key)
-    if entry is None:
-        raise _BadReference(f"%({key})s refers to a key that this section does not have")
-    return _expand(document, section, str(entry.raw), depth + 1)
+    return _REFERENCE.sub(replacement, text)

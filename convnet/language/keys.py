@@ -1,84 +1,95 @@
-"""How a layer declares the keys it reads, once, for the parser, the messages, the writers and the reference page."""
+"""How a layer class declares the keys it reads: once, for the parser, messages, writers, reference page and type checker.
+
+    class Pool(Layer):
+        sizeX = one(Int(min=1), "side of the window")
+
+In the class such a name is a ``Key``; in a layer, whose own attributes go before those of its class, the typed value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
 
 from convnet.generation import GENERATIONS, Generation
-from convnet.language.values import TEXT, Kind
+from convnet.language.values import Kind
+
+T = TypeVar("T")
+Home = Literal["def", "params"]
+REQUIRED: Any = object()  # the default of a key that has none
 
 
-class _Required:
-    def __repr__(self) -> str:
-        return "required"
-
-
-REQUIRED = _Required()
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False)
 class Key:
-    """One key of a layer type.
+    """One key of a layer type, under the name of the attribute that holds its value.
 
     ``home`` is the file that holds it, ``def`` or ``params``. ``each`` keys take one value per input, separated
     by commas; a single value serves all inputs. ``default`` is a value, ``REQUIRED``, or a function of the values
-    read so far (for ``each`` keys: of those and the input's index). ``least`` and ``most`` bound numbers, inclusively.
-    ``read_by`` lists the generations whose parser reads the key, ``demanded_by`` those that refuse a file without it,
-    ``aliases`` earlier spellings.
+    read so far (for ``each`` keys: of those and the input's index). ``read_by`` lists the generations whose parser reads
+    the key, ``demanded_by`` those that refuse a file without it, ``aliases`` earlier spellings.
     """
 
-    name: str
-    kind: Kind
+    kind: Kind[Any]
     help: str
-    default: Any = REQUIRED
-    home: str = "def"
-    each: bool = False
-    least: float | None = None
-    most: float | None = None
-    read_by: tuple[Generation, ...] = GENERATIONS
-    demanded_by: tuple[Generation, ...] = ()
-    aliases: tuple[str, ...] = ()
+    default: Any
+    home: Home
+    each: bool
+    read_by: tuple[Generation, ...]
+    demanded_by: tuple[Generation, ...]
+    aliases: tuple[str, ...]
+    name: str = field(init=False)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
 
     @property
     def spellings(self) -> tuple[str, ...]:
         return (self.name, *self.aliases)
 
     def default_for(self, values: dict[str, Any], inputs: int) -> Any:
-        """The default value, given the values of the keys declared before this one."""
-        if isinstance(self.default, Callable):  # type: ignore[arg-type]
+        """Return the default value, given the values of the keys declared before this one."""
+        if callable(self.default):
             return [self.default(values, i) for i in range(inputs)] if self.each else self.default(values)
         return [self.default] * inputs if self.each else self.default
 
-    def range_text(self) -> str:
-        """``at least 1``, ``0 to 1``, or an empty text."""
-        if self.least is None and self.most is None:
-            return ""
-        if self.most is None:
-            return f"at least {self.least}"
-        return f"{self.least} to {self.most}" if self.least is not None else f"at most {self.most}"
+
+def one(
+    kind: Kind[T],
+    help: str,
+    default: Any = REQUIRED,
+    home: Home = "def",
+    read_by: tuple[Generation, ...] = GENERATIONS,
+    demanded_by: tuple[Generation, ...] = (),
+    aliases: tuple[str, ...] = (),
+) -> T:
+    """Declare a key with one value. To a type checker the result is that value, as that of ``dataclasses.field`` is."""
+    return cast(T, Key(kind, help, default, home, False, read_by, demanded_by, aliases))
 
 
-class NameList(Kind):
-    """``inputs``: names of earlier layers, separated by commas, in order."""
-
-    word = "names of layers, separated by commas"
-
-    def parse(self, text: str) -> list[str]:
-        return [piece.strip() for piece in text.split(",")]
-
-    def native(self, value: object) -> list[str]:
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
-            return value
-        return super().native(value)  # type: ignore[return-value]
-
-    def write(self, value: object) -> str:
-        return ",".join(value)  # type: ignore[arg-type]
-
-    def to_toml(self, value: object) -> object:
-        return value
+def per_input(
+    kind: Kind[T],
+    help: str,
+    default: Any = REQUIRED,
+    home: Home = "def",
+    read_by: tuple[Generation, ...] = GENERATIONS,
+    demanded_by: tuple[Generation, ...] = (),
+) -> list[T]:
+    """Declare a key with a value for every input; see ``one``."""
+    return cast(list[T], Key(kind, help, default, home, True, read_by, demanded_by, ()))
 
 
-NAMES = NameList()
-TYPE = Key("type", TEXT, "the layer's type")
+def keys_of(layer_class: type) -> tuple[Key, ...]:
+    """Return the keys of a class and its bases in the order in which they are read and stored.
+
+    That is the order of ``key_ranks``, below it that of declaration, bases first. A class drops a key of its base by
+    giving the name a plain value.
+    """
+    ranks: dict[str, int] = {}
+    for base in reversed(layer_class.__mro__):
+        of_def, of_params = vars(base).get("key_ranks", (0, 0))
+        for name, value in vars(base).items():
+            if isinstance(value, Key):
+                ranks.pop(name, None)  # declared anew: it stands where it is declared last
+                ranks[name] = of_def if value.home == "def" else of_params
+    declared = (getattr(layer_class, name) for name in sorted(ranks, key=ranks.__getitem__))
+    return tuple(key for key in declared if isinstance(key, Key))

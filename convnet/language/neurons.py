@@ -65,7 +65,7 @@ class Neuron:
         return a, b
 
 
-class NeuronKind(Kind):
+class NeuronKind(Kind[Neuron | None]):
     """Reads ``relu``, ``tanh[1.7159,0.6667]``; an empty text is no neuron (``None``)."""
 
     word = "a neuron such as relu or tanh[a,b]"
@@ -80,7 +80,7 @@ class NeuronKind(Kind):
             raise BadValue(one_of(t.spelling for t in TYPES.values()), nearest=nearest(word, TYPES))
         neuron = TYPES[match[1]]
         pieces = [] if match[2] is None else match[2].split(",")
-        if len(pieces) != len(neuron.params) or (match[2] is not None and not neuron.params):
+        if len(pieces) != len(neuron.params):
             raise BadValue(neuron.spelling)
         try:
             values = [FLOAT.parse(piece) for piece in pieces]
@@ -88,8 +88,8 @@ class NeuronKind(Kind):
             raise BadValue(f"{neuron.spelling} with numbers for {one_of(neuron.params)}") from None
         return Neuron(text, neuron.name, tuple(zip(neuron.params, values, strict=True)))
 
-    def write(self, value: object) -> str:
-        return value.text if isinstance(value, Neuron) else ""
+    def write(self, value: Neuron | None) -> str:
+        return value.text if value else ""
 
 
 NEURON = NeuronKind()

@@ -6,31 +6,33 @@ Nothing here knows a layer; the declarations come as arguments. Every problem is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from convnet.errors import nearest
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.ini import Document, Entry, interpolate
 from convnet.language.keys import REQUIRED, Key
-from convnet.language.values import BadValue, Bool, Float
+from convnet.language.values import BOOL, BadValue
 
-# A key that its generation's parser leaves to itself: it names the section's own layer type.
-_OWN = frozenset({"type", "__name__"})
+_RESERVED = frozenset({"type", "__name__"})  # what every section may hold besides the keys of its type
 
 
 class Reader:
     """Reads the keys of one layer from its sections in the definition and the parameter file.
 
-    A key is looked for in its home file first, then in the other one. ``places`` remembers where each value stood.
+    A key is looked for in its home file first, then in the other one. ``places`` remembers where each value stood,
+    ``failed`` the keys that have none, because it is missing or wrong.
     """
 
-    def __init__(self, name: str, definition: Document, params: Document | None, problems: Problems) -> None:
+    def __init__(
+        self, name: str, keys: Sequence[Key], definition: Document, params: Document | None, problems: Problems
+    ) -> None:
         self.name, self.definition, self.params, self.problems = name, definition, params, problems
         self.places: dict[str, Place] = {}
         self.failed: set[str] = set()
-        self.excused: set[str] = set()  # missing because [DEFAULT] misspells them, which is reported once
-        self._known: dict[str, Key] = {}  # by folded spelling
+        self.suppressed: set[str] = set()  # missing because [DEFAULT] misspells them, which is reported once
+        self._by_spelling = {spelling.lower(): key for key in keys for spelling in key.spellings}
 
     @property
     def place(self) -> Place:
@@ -39,10 +41,11 @@ class Reader:
         return section.place if section else self.definition.top()
 
     def read_all(self, keys: Iterable[Key], demands: str = "") -> dict[str, Any]:
-        """Typed values of ``keys`` in order; a value that cannot be read becomes ``None`` and is in ``failed``."""
+        """Return the typed values of ``keys`` in order; a value that cannot be read is ``None`` and in ``failed``.
+
+        A generation ``demands`` some keys that have a default here: without them a warning is due.
+        """
         values: dict[str, Any] = {}
-        keys = list(keys)
-        self._known = {spelling.lower(): key for key in keys for spelling in key.spellings}
         for key in keys:
             values[key.name] = self.read(key, values)
             if demands in key.demanded_by and key.name not in self.places:
@@ -50,165 +53,154 @@ class Reader:
         return values
 
     def read(self, key: Key, values: dict[str, Any]) -> Any:
-        """The typed value of ``key``: from the files, or its default; reports what is wrong with it."""
+        """Return the typed value of ``key``: from the files, or its default; report what is wrong with it."""
         inputs = len(values.get("inputs") or ())
-        found = self._find(key)
-        if found is None:
-            if key.default is REQUIRED:
-                return self._missing(key, inputs)
-            return key.default_for(values, inputs) if self._ready(key, values) else None
-        document, entry = found
+        document, entry = self._find(key)
+        if document is None or entry is None:
+            return self._default(key, values, inputs)
         self.places[key.name] = entry.place
         if entry.raw is None:  # reported when the file was read
             self.failed.add(key.name)
             return None
         try:
-            value = self._native(key, entry, inputs) if document.native else self._text(document, key, entry, inputs)
+            return self._native(key, entry, inputs) if document.native else self._text(document, key, entry, inputs)
         except BadValue as bad:
             self._reject(key, entry, bad)
             return None
-        return value
 
-    def report_unknown(self, keys: Iterable[Key], document: Document) -> None:
-        """Report every entry of this layer's section in ``document`` that no key reads.
+    def report_unknown(self) -> None:
+        """Report every entry of this layer's sections that no key reads.
 
         An original ignored it, so it is a warning; but an error where a key that must be given was meant.
         """
-        self._known = {spelling.lower(): key for key in keys for spelling in key.spellings}
-        for entry in self._unknown(document):
-            meant = self._meant(entry)
-            report = self.problems.error if self._is_slip(entry) else self.problems.warn
-            report(entry.key_place, f"layer '{self.name}': no key '{entry.key}' in this layer type", nearest=meant)
+        for document in (self.definition, self.params if self.params is not self.definition else None):
+            for entry in self._unknown(document) if document else ():
+                meant = self._meant(entry)
+                key = self._by_spelling.get(meant.lower())
+                typo = key is not None and key.default is REQUIRED and key.name not in self.places
+                report = self.problems.error if typo else self.problems.warn
+                report(entry.key_place, f"layer '{self.name}': no key '{entry.key}' in this layer type", nearest=meant)
 
     def _unknown(self, document: Document) -> list[Entry]:
         section = document.sections.get(self.name)
         entries = section.entries.items() if section else ()
-        return [entry for folded, entry in entries if folded not in self._known and folded not in _OWN]
+        return [entry for folded, entry in entries if folded not in self._by_spelling and folded not in _RESERVED]
 
     def _meant(self, entry: Entry) -> str:
-        return nearest(entry.key, [key.name for key in self._known.values()])
+        return nearest(entry.key, [key.name for key in self._by_spelling.values()])
 
-    def _is_slip(self, entry: Entry) -> bool:
-        """Whether ``entry`` is a misspelt key that must be given, and was not."""
-        key = self._known.get(self._meant(entry).lower())
-        return key is not None and key.default is REQUIRED and key.name not in self.places
-
-    def _find(self, key: Key) -> tuple[Document, Entry] | None:
+    def _find(self, key: Key) -> tuple[Document | None, Entry | None]:
         documents = [self.definition, self.params] if key.home == "def" else [self.params, self.definition]
         for spelling in key.spellings:
             for document in documents:
                 entry = document.entry(self.name, spelling) if document else None
-                if document and entry:
+                if entry:
                     return document, entry
-        return None
+        return None, None
 
-    def _missing(self, key: Key, inputs: int) -> Any:
+    # -- without an entry ---------------------------------------------------------------------------------------
+
+    def _default(self, key: Key, values: dict[str, Any], inputs: int) -> Any:
+        if key.default is not REQUIRED:
+            # A computed default needs every earlier value.
+            ready = not callable(key.default) or not (self.failed or values.get("inputs") is None)
+            return key.default_for(values, inputs) if ready else None
         if key.home == "params" and self.params is None:
             blank = key.kind.parse("0")  # a definition without parameters: nothing learns, all shapes are known
             return [blank] * inputs if key.each else blank
         self.failed.add(key.name)
-        document = self.params if key.home == "params" and self.params else self.definition
-        section = document.sections.get(self.name)
-        if self._slip_in_defaults(document, key):
-            return None
-        if section is None and key.home == "params":
-            return None  # the whole section is missing: reported once, by whoever reads the pair of files
-        if any(self._meant(entry) == key.name for entry in self._unknown(document)):
-            return None  # misspelt, which ``report_unknown`` says
-        place = section.place if section else self.place
-        self.problems.error(
-            place, f"layer '{self.name}': key '{key.name}' is missing", expected=f"{key.name}={key.kind.word}"
-        )
+        self._report_missing(key)
         return None
 
-    def _slip_in_defaults(self, document: Document, key: Key) -> bool:
+    def _report_missing(self, key: Key) -> None:
+        """Report that a key is missing, unless another message says why."""
+        document = self.params if key.home == "params" and self.params else self.definition
+        if self._report_typo_in_defaults(document, key):
+            return
+        section = document.sections.get(self.name)
+        if section is None and key.home == "params":
+            return  # the whole section is missing, which the builder reports once
+        if any(self._meant(entry) == key.name for entry in self._unknown(document)):
+            return  # misspelt, which ``report_unknown`` says
+        place = section.place if section else self.place
+        message = f"layer '{self.name}': key '{key.name}' is missing"
+        self.problems.error(place, message, expected=f"{key.name}={key.kind.word}")
+
+    def _report_typo_in_defaults(self, document: Document, key: Key) -> bool:
         entries = document.defaults.entries.items() if document.defaults else ()
         for folded, entry in entries:
-            if folded not in self._known and self._meant(entry) == key.name:
-                self.excused.add(key.name)
+            if folded not in self._by_spelling and self._meant(entry) == key.name:
+                self.suppressed.add(key.name)
                 self.problems.error(entry.key_place, f"[DEFAULT]: no layer reads '{entry.key}'", nearest=key.name)
                 return True
         return False
 
-    def _ready(self, key: Key, values: dict[str, Any]) -> bool:
-        """A computed default needs every earlier value; it is left out when one of them failed."""
-        return not (callable(key.default) and (self.failed or any(v is None for v in (values.get("inputs"),))))
+    # -- from an entry ------------------------------------------------------------------------------------------
 
     def _text(self, document: Document, key: Key, entry: Entry, inputs: int) -> Any:
+        """Return the value of an INI entry."""
         text = interpolate(document, self.name, entry, self.problems)
         if text is None:
             self.failed.add(key.name)
             return None
         if not key.each:
-            return self._bounded(key, key.kind.parse(text), entry.place)
-        pieces = _split_list(text)
-        values = [self._item(key, entry, piece, offset) for piece, offset in pieces]
+            return self._checked(key, key.kind.parse(text), entry.place)
+        values = [self._item(key, entry, piece, offset) for piece, offset in _split_list(text)]
         return self._broadcast(key, entry, values, inputs)
 
     def _item(self, key: Key, entry: Entry, piece: str, offset: int) -> Any:
+        """Return the value of one piece of a list, which starts ``offset`` characters into the entry's value."""
         place = entry.place.within(offset, len(piece))
-        if isinstance(key.kind, Bool) and piece.strip().lower() not in ("true", "1", "false", "0"):
-            self.problems.warn(
-                place, f"layer '{self.name}': '{piece.strip()}' in a list counts as false", expected="true, false, 1 or 0"
-            )
+        if key.kind is BOOL and piece.strip().lower() not in ("true", "1", "false", "0"):
+            message = f"layer '{self.name}': '{piece.strip()}' in a list counts as false"
+            self.problems.warn(place, message, expected="true, false, 1 or 0")
             return False
         try:
-            return self._bounded(key, key.kind.parse(piece), place)
+            return self._checked(key, key.kind.parse(piece), place)
         except BadValue as bad:
             bad.offset += offset
-            bad.found = piece.strip()
+            bad.part = piece.strip()
             raise
 
     def _native(self, key: Key, entry: Entry, inputs: int) -> Any:
+        """Return the value of a TOML entry."""
         if not key.each:
-            return self._bounded(key, key.kind.native(entry.raw), entry.place)
+            return self._checked(key, key.kind.native(entry.raw), entry.place)
         items = entry.raw if isinstance(entry.raw, list) else [entry.raw]
-        values = [self._bounded(key, key.kind.native(item), entry.place) for item in items]
+        values = [self._checked(key, key.kind.native(item), entry.place) for item in items]
         return self._broadcast(key, entry, values, inputs)
 
     def _broadcast(self, key: Key, entry: Entry, values: list, inputs: int) -> list | None:
+        """Return one value per input; a single one serves all."""
         if len(values) == inputs:
             return values
         if len(values) == 1 and inputs:
             return values * inputs
         if inputs:
-            self.problems.error(
-                entry.place,
-                f"layer '{self.name}': {len(values)} values in '{key.name}' for {inputs} input{'s' * (inputs != 1)}",
-                expected="one value per input, or one for all",
-            )
+            count = f"{len(values)} values in '{key.name}' for {inputs} input{'s' * (inputs != 1)}"
+            self.problems.error(entry.place, f"layer '{self.name}': {count}", expected="one value per input, or one for all")
         self.failed.add(key.name)
         return None
 
-    def _bounded(self, key: Key, value: Any, place: Place) -> Any:
-        number = getattr(value, "base", value)
-        if not isinstance(number, int | float) or isinstance(number, bool):
-            return value
-        if isinstance(key.kind, Float) and not math.isfinite(number):
-            self.problems.warn(place, f"layer '{self.name}': '{key.name}' is {number}", expected="a finite number")
-        low = key.least is not None and not number >= key.least
-        high = key.most is not None and not number <= key.most
-        if low or high:
-            raise BadValue(key.range_text(), found=str(number))
+    def _checked(self, key: Key, value: Any, place: Place) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            self.problems.warn(place, f"layer '{self.name}': '{key.name}' is {value}", expected="a finite number")
+        key.kind.check(value)
         return value
 
     def _reject(self, key: Key, entry: Entry, bad: BadValue) -> None:
         self.failed.add(key.name)
-        found = bad.found or str(entry.raw).replace("\n", " ")
-        place = entry.place.within(bad.offset, len(found)) if bad.found else entry.place
+        text = bad.part or str(entry.raw).replace("\n", " ")
+        place = entry.place.within(bad.offset, len(text)) if bad.part else entry.place
         # One message for all layers that a shared value reaches.
         shared = any(d and d.defaults and entry in d.defaults.entries.values() for d in (self.definition, self.params))
         owner = "[DEFAULT]" if shared else f"layer '{self.name}'"
-        self.problems.error(
-            place,
-            f"{owner}: {key.name}={found} is not valid",
-            expected=bad.expected,
-            nearest=bad.nearest,
-        )
+        message = f"{owner}: {key.name}={text} is not valid"
+        self.problems.error(place, message, expected=bad.expected, nearest=bad.nearest)
 
 
 def _split_list(text: str) -> list[tuple[str, int]]:
-    """Pieces between commas that stand outside brackets, each with its offset past leading blanks."""
+    """Split at commas that stand outside brackets; return each piece with its offset past leading blanks."""
     pieces, depth, start = [], 0, 0
     for i, char in enumerate(text + ","):
         depth += (char in "[(") - (char in "])")

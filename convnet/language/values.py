@@ -8,70 +8,97 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from typing import Generic, TypeVar
 
 from convnet.errors import nearest, one_of
 
-_DIGITS = 19  # of a whole number: no size is larger, and products of sizes stay within what a float holds
+T = TypeVar("T")
+N = TypeVar("N", int, float)
+
+_MAX_DIGITS = 19  # of a whole number: no size is larger, and products of sizes stay within what a float holds
 
 
 class BadValue(Exception):
-    """A text that is not of the kind: what was expected, where in the text, and the nearest valid word."""
+    """A text that is not of the kind: what was expected, the wrong part and where it starts, and the nearest valid word."""
 
-    def __init__(self, expected: str, found: str = "", nearest: str = "", offset: int = 0) -> None:
+    def __init__(self, expected: str, part: str = "", nearest: str = "", offset: int = 0) -> None:
         super().__init__(expected)
-        self.expected, self.found, self.nearest, self.offset = expected, found, nearest, offset
+        self.expected, self.part, self.nearest, self.offset = expected, part, nearest, offset
 
 
-class Kind:
+class Kind(Generic[T]):
     """Reads and writes one kind of value. ``word`` names it in messages and in the reference page."""
 
-    word = "text"
+    word = ""
 
-    def parse(self, text: str) -> object:
-        """The value of ``text``; raises ``BadValue``."""
-        return text.strip()
+    def parse(self, text: str) -> T:
+        """Return the value of ``text``; raise ``BadValue``."""
+        raise NotImplementedError
 
-    def native(self, value: object) -> object:
-        """The value of a TOML object; raises ``BadValue``."""
+    def native(self, value: object) -> T:
+        """Return the value of a TOML object; raise ``BadValue``."""
         if isinstance(value, str):
             return self.parse(value)
         raise BadValue(self.word)
 
-    def write(self, value: object) -> str:
-        """The INI spelling of ``value``, which ``parse`` reads back."""
+    def check(self, value: T) -> None:
+        """Raise ``BadValue`` if ``value`` is out of range."""
+
+    def range_text(self) -> str:
+        """Return ``at least 1``, ``0 to 1``, or an empty text."""
+        return ""
+
+    def write(self, value: T) -> str:
+        """Return the INI spelling of ``value``, which ``parse`` reads back."""
         return str(value)
 
-    def to_toml(self, value: object) -> object:
-        """The native TOML value of ``value``, which ``native`` reads back."""
-        return self.write(value)
+    def to_toml(self, value: T) -> object:
+        """Return the native TOML value of ``value``, which ``native`` reads back."""
+        return value if isinstance(value, bool | int | float | list) else self.write(value)
 
 
-class Int(Kind):
+class Number(Kind[N]):
+    """A number from ``min`` to ``max``, both included; ``None`` leaves a side open."""
+
+    def __init__(self, min: float | None = None, max: float | None = None) -> None:
+        self.min, self.max = min, max
+
+    def check(self, value: N) -> None:
+        # Written so that NaN is out of every range.
+        if (self.min is not None and not value >= self.min) or (self.max is not None and not value <= self.max):
+            raise BadValue(self.range_text(), str(value))
+
+    def range_text(self) -> str:
+        if self.min is None:
+            return "" if self.max is None else f"at most {self.max}"
+        return f"at least {self.min}" if self.max is None else f"{self.min} to {self.max}"
+
+
+class Int(Number[int]):
+    """Decimal digits with a sign; no hexadecimal, no underscores, no fraction."""
+
     word = "a whole number"
 
     def parse(self, text: str) -> int:
-        if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text, re.ASCII) and len(text.strip()) <= _DIGITS:
+        if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text, re.ASCII) and len(text.strip()) <= _MAX_DIGITS:
             return int(text)
         raise BadValue(self.word)
 
     def native(self, value: object) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_DIGITS:
+        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_MAX_DIGITS:
             return value
         raise BadValue(self.word)
 
-    def to_toml(self, value: object) -> object:
-        return value
 
+class Float(Number[float]):
+    """Whatever Python 2's ``float`` reads, infinity and NaN included."""
 
-class Float(Kind):
     word = "a number"
 
     def parse(self, text: str) -> float:
         if "_" not in text and text.isascii():
-            try:
+            with suppress(ValueError):
                 return float(text)
-            except ValueError:
-                pass
         raise BadValue(self.word)
 
     def native(self, value: object) -> float:
@@ -80,15 +107,13 @@ class Float(Kind):
                 return float(value)
         raise BadValue(self.word)
 
-    def write(self, value: object) -> str:
-        text = repr(value)
-        return text.removesuffix(".0")
-
-    def to_toml(self, value: object) -> object:
-        return value
+    def write(self, value: float) -> str:
+        return repr(value).removesuffix(".0")
 
 
-class Bool(Kind):
+class Bool(Kind[bool]):
+    """The words that Python 2's ``ConfigParser`` takes for true and false."""
+
     word = "true or false (1/0, yes/no, on/off)"
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -102,14 +127,11 @@ class Bool(Kind):
             return value
         raise BadValue("true or false")
 
-    def write(self, value: object) -> str:
+    def write(self, value: bool) -> str:
         return "1" if value else "0"
 
-    def to_toml(self, value: object) -> object:
-        return value
 
-
-class Choice(Kind):
+class Choice(Kind[str]):
     """One of a few words; case matters, as in the originals, unless ``fold``."""
 
     def __init__(self, *words: str, fold: bool = False) -> None:
@@ -123,8 +145,42 @@ class Choice(Kind):
         raise BadValue(self.word, nearest=nearest(text, self.words))
 
 
-class WeightSource(Kind):
-    """``layer`` or ``layer[input]``: whose weight matrix to use; empty for one's own (numerics 13.4)."""
+class Names(Kind[list[str]]):
+    """``inputs``: names of earlier layers, in order."""
+
+    word = "names of layers, separated by commas"
+
+    def parse(self, text: str) -> list[str]:
+        return [piece.strip() for piece in text.split(",")]
+
+    def native(self, value: object) -> list[str]:
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return value
+        return super().native(value)
+
+    def write(self, value: list[str]) -> str:
+        return ",".join(value)
+
+
+class Devices(Kind[list[int]]):
+    """``gpu``: logical devices, one number (2012) or several (2014's replicas)."""
+
+    word = "a device number, or several separated by commas"
+    item = Int()
+    item.word = word  # for messages
+
+    def parse(self, text: str) -> list[int]:
+        return [self.item.parse(piece) for piece in text.split(",")]
+
+    def native(self, value: object) -> list[int]:
+        return [self.item.native(item) for item in (value if isinstance(value, list) else [value])]
+
+    def write(self, value: list[int]) -> str:
+        return ",".join(map(str, value))
+
+
+class WeightSource(Kind[tuple[str, int] | None]):
+    """``layer`` or ``layer[input]``: whose weight matrix to use; empty for the layer's own (numerics 13.4)."""
 
     word = "a layer name or layer[input]"
 
@@ -137,14 +193,14 @@ class WeightSource(Kind):
             raise BadValue(self.word)
         return match[1], int(match[2] or 0)
 
-    def write(self, value: object) -> str:
+    def write(self, value: tuple[str, int] | None) -> str:
         if value is None:
             return ""
-        layer, index = value  # type: ignore[misc]
+        layer, index = value
         return f"{layer}[{index}]" if index else layer
 
 
-class InitFunc(Kind):
+class InitFunc(Kind[str]):
     """``module.function`` or ``module.function(a,b)``: a Python function that makes initial values (numerics 15.2)."""
 
     word = "module.function or module.function(argument,...)"
@@ -156,4 +212,5 @@ class InitFunc(Kind):
         return text
 
 
-TEXT, INT, FLOAT, BOOL, WEIGHT_SOURCE, INIT_FUNC = Kind(), Int(), Float(), Bool(), WeightSource(), InitFunc()
+INT, FLOAT, BOOL, NAMES, DEVICES = Int(), Float(), Bool(), Names(), Devices()
+WEIGHT_SOURCE, INIT_FUNC = WeightSource(), InitFunc()

@@ -8,78 +8,67 @@ Letters: C channels, S side of the image, k filterSize, F all filters, M modules
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
-from convnet.generation import G2011, G2012, G2014, Generation
-from convnet.language.keys import Key
-from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT
-from convnet.layers.base import Check
-from convnet.layers.node import LayerNode
+from convnet.generation import G2014, SINCE_2012, UNTIL_2012, Generation
+from convnet.language.keys import one, per_input
+from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT, Float, Int
+from convnet.layers.node import Array, LayerNode
 from convnet.layers.weighted import WeightLayer
 
 
 class Windowed(WeightLayer):
     """Filters over square windows: geometry, checks and stored keys of conv and local."""
 
-    most_inputs = None
-    window_keys: ClassVar[tuple[Key, ...]] = (
-        Key("channels", INT, "maps of the input image", each=True, least=1),
-        Key("filters", INT, "filters per group", each=True, least=1),
-        Key("filterSize", INT, "side of each filter", each=True, least=1),
-        Key("padding", INT, "pixels of zeros around the image", 0, each=True, least=0),
-        Key("stride", INT, "pixels between neighbouring windows", 1, each=True, least=1),
-        Key("groups", INT, "groups of filters, each seeing its own share of the channels", 1, each=True, least=1),
-        Key("randSparse", BOOL, "give each group a random set of channels", False, each=True, read_by=(G2011, G2012)),
-        Key(
-            "filterChannels",
-            INT,
-            "channels that each group sees, with randSparse",
-            lambda values, i: _share(values, i),
-            each=True,
-            least=1,
-            read_by=(G2011, G2012),
-        ),
-        Key("initCFunc", INIT_FUNC, "function that makes randSparse's connections", ""),
-        Key("modulesX", INT, "side of the output; 0: as many windows as it takes to cover the image", 0, read_by=(G2014,)),
-        Key("initW", FLOAT, "standard deviation of the initial weights", each=True),
-    )
+    max_inputs = None
 
-    channels: list[int]
-    filters: list[int]
-    filterSize: list[int]
-    padding: list[int]
-    stride: list[int]
-    groups: list[int]
-    randSparse: list[bool]
-    filterChannels: list[int]
-    modulesX: int
+    channels = per_input(Int(min=1), "maps of the input image")
+    filters = per_input(Int(min=1), "filters per group")
+    filterSize = per_input(Int(min=1), "side of each filter")
+    padding = per_input(Int(min=0), "pixels of zeros around the image", 0)
+    stride = per_input(Int(min=1), "pixels between neighbouring windows", 1)
+    groups = per_input(Int(min=1), "groups of filters, each seeing its own share of the channels", 1)
+    randSparse = per_input(BOOL, "give each group a random set of channels", False, read_by=UNTIL_2012)
+    filterChannels = per_input(
+        Int(min=1), "channels that each group sees, with randSparse", lambda values, i: _share(values, i), read_by=UNTIL_2012
+    )
+    initCFunc = one(INIT_FUNC, "function that makes randSparse's connections", "")
+    modulesX = one(INT, "side of the output; 0: as many windows as it takes to cover the image", 0, read_by=(G2014,))
+    initW = per_input(FLOAT, "standard deviation of the initial weights")
 
     # Set by ``shape``.
     imgSize: list[int]
     num_filters: int = 0
 
-    def shape(self, check: Check) -> None:
-        sides = [self._check_input(check, i) for i in range(len(self.inputs))]
-        if check.failed or None in sides:
+    def shape(self) -> None:
+        sides = [self._checked_side(i) for i in range(len(self.inputs))]
+        if self.check.failed:
             return
         self.imgSize = [side for side in sides if side]
-        sizes = [self.modulesX or self._modules(i) for i in range(len(self.inputs))]
-        counts = [self.filters[i] * self.groups[i] for i in range(len(self.inputs))]
+        # The ceil lets the last window hang over the border by up to stride-1 pixels (numerics 2.3).
+        windows = zip(self.imgSize, self.filterSize, self.padding, self.stride, strict=True)
+        sizes = [self.modulesX or 1 + math.ceil((2 * pad + side - size) / step) for side, size, pad, step in windows]
+        counts = [filters * groups for filters, groups in zip(self.filters, self.groups, strict=True)]
         if len(set(zip(counts, sizes, strict=True))) > 1:
             shown = ", ".join(f"{f}x{m}x{m}" for f, m in zip(counts, sizes, strict=True))
-            check.error("filters", f"every input must give the same number and size of maps, not {shown}")
+            self.check.error("filters", f"every input must give the same number and size of maps, not {shown}")
             return
         self.num_filters, self.modulesX = counts[0], sizes[0]
         self.shape_like(self.num_filters, self.modulesX)
-        self._check_coverage(check)
+        for i, side in enumerate(self.imgSize):
+            covered = (self.modulesX - 1) * self.stride[i] + self.filterSize[i] - self.padding[i]
+            if covered < side or self.stride[i] > self.filterSize[i]:
+                text = f"the windows leave pixels of a side of {side} unread (they end at {covered})"
+                self.check.warn("modulesX", text)
 
-    def _check_input(self, check: Check, i: int) -> int | None:
-        side = self.image_side(check, self.channels[i], i)
+    def _checked_side(self, i: int) -> int | None:
+        """Return the side of input ``i``, after reporting which of its keys do not fit each other."""
+        check, side = self.check, self.image_side(self.channels[i], i)
         C, G, Cf = self.channels[i], self.groups[i], self.filterChannels[i]
         if C % G:
             check.error("groups", f"{C} channels cannot be shared among {G} groups")
         if self.randSparse[i]:
-            self._check_sparse(check, C, G, Cf)
+            self._check_sparse(C, G, Cf)
         elif Cf * G != C:
             check.error("filterChannels", f"{G} groups of {Cf} channels do not make {C} channels; randSparse allows it")
         if side and self.filterSize[i] > side + 2 * self.padding[i]:
@@ -87,11 +76,12 @@ class Windowed(WeightLayer):
             check.error("filterSize", f"a filter of side {self.filterSize[i]} is larger than the padded image, {size}")
         if C > 3 and C % 4:
             check.limit("channels", f"the originals' kernels want at most 3 channels or a multiple of 4, not {C}")
-        if self.filters[i] * G % (16 * G):
+        if self.filters[i] % 16:
             check.limit("filters", f"the originals' kernels want a multiple of 16 filters per group, not {self.filters[i]}")
         return side
 
-    def _check_sparse(self, check: Check, C: int, G: int, Cf: int) -> None:
+    def _check_sparse(self, C: int, G: int, Cf: int) -> None:
+        check = self.check
         if G == 1:
             check.error("randSparse", "random connections need more than one group")
         if C % Cf:
@@ -101,16 +91,6 @@ class Windowed(WeightLayer):
         if Cf % 4:
             check.limit("filterChannels", f"the originals' kernels want a multiple of 4 filter channels, not {Cf}")
 
-    def _modules(self, i: int) -> int:
-        # The ceil lets the last window hang over the border by up to stride-1 pixels (numerics 2.3).
-        return 1 + math.ceil((2 * self.padding[i] + self.imgSize[i] - self.filterSize[i]) / self.stride[i])
-
-    def _check_coverage(self, check: Check) -> None:
-        for i, side in enumerate(self.imgSize):
-            covered = (self.modulesX - 1) * self.stride[i] + self.filterSize[i] - self.padding[i]
-            if covered < side or self.stride[i] > self.filterSize[i]:
-                check.warn("modulesX", f"the windows leave pixels of a side of {side} unread (they end at {covered})")
-
     def filter_shape(self, i: int) -> tuple[int, int, int]:
         return self.filterChannels[i], self.filterSize[i], self.filterSize[i]
 
@@ -118,18 +98,17 @@ class Windowed(WeightLayer):
         return math.prod(self.filter_shape(i))
 
     def over_sample(self, i: int) -> int:
-        """How often each channel is used by all groups together (``overSample``)."""
+        """Return how often each channel is used by all groups together (``overSample``)."""
         return self.groups[i] * self.filterChannels[i] // self.channels[i]
 
     def macs(self) -> int:
-        per_filter = sum(self.weights_per_filter(i) for i in range(len(self.inputs)))
-        return self.outputs * per_filter
+        return self.outputs * sum(self.weights_per_filter(i) for i in range(len(self.inputs)))
 
-    def window(self) -> tuple[int, int] | None:
-        return self.filterSize[0], self.stride[0]
+    def windows(self) -> list[tuple[int, int] | None]:
+        return list(zip(self.filterSize, self.stride, strict=True))
 
     def geometry(self, node: LayerNode, i: int) -> dict[str, Any]:
-        """How input ``i`` is walked over, as every conv and local op takes it."""
+        """Return how input ``i`` is walked over, as every conv and local op takes it."""
         return {
             "padding": self.padding[i],
             "stride": self.stride[i],
@@ -138,15 +117,14 @@ class Windowed(WeightLayer):
         }
 
     def biases_after(self, node: LayerNode, i: int) -> Any:
-        """What is added with input ``i``: the biases, after the last one (numerics 2.7)."""
+        """Return what is added with input ``i``: the biases, after the last one (numerics 2.7)."""
         return node.biases.value if i == len(node.weights) - 1 else None
 
-    def maps_of(self, array: Any) -> Any:
-        """An output-shaped array as (F, M, M, N)."""
+    def maps_of(self, array: Array) -> Array:
+        """View an output-shaped array as (F, M, M, N)."""
         return array.reshape(self.num_filters, self.modulesX, self.modulesX, -1)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        n = range(len(self.inputs))
         stored = super().stored(generation) | {
             "filters": self.num_filters,
             "padding": [-p for p in self.padding],
@@ -158,7 +136,7 @@ class Windowed(WeightLayer):
             "modules": self.modulesX**2,
         }
         if generation != G2014:
-            stored["overSample"] = [self.over_sample(i) if self.randSparse[i] else 1 for i in n]
+            stored["overSample"] = [self.over_sample(i) if sparse else 1 for i, sparse in enumerate(self.randSparse)]
         return stored
 
 
@@ -168,50 +146,32 @@ def _share(values: dict[str, Any], i: int) -> int:
 
 
 class Conv(Windowed):
-    """One set of filters for all positions; biases shared per filter, or one per output."""
+    """Convolves every input with its filters, sums over the inputs and adds biases."""
 
     type = "conv"
     title = "convolutional"
-    summary = "Convolves every input with its filters, sums over the inputs and adds biases."
-    keys = (
-        *Windowed.window_keys,
-        *WeightLayer.init_keys,
-        Key("sharedBiases", BOOL, "one bias per filter instead of one per output", True),
-        Key(
-            "partialSum",
-            INT,
-            "windows whose weight gradients are summed at a time; no effect on results here",
-            0,
-            least=0,
-            read_by=(G2011, G2012),
-            demanded_by=(G2011, G2012),
-        ),
-        Key(
-            "sumWidth",
-            INT,
-            "side of the squares of windows summed at a time; no effect on results here",
-            0,
-            least=0,
-            read_by=(G2014,),
-            demanded_by=(G2014,),
-        ),
-        *WeightLayer.learning_keys,
-        Key("wcNormMin", FLOAT, "least filter contrast", 0.0, "params", True, 0, read_by=(G2012, G2014)),
-        Key("wcNormMax", FLOAT, "largest filter contrast; 0: no limit", 0.0, "params", True, 0, read_by=(G2012, G2014)),
-    )
+    key_ranks = 2, 4
 
-    sharedBiases: bool
-    partialSum: int
-    wcNormMin: list[float]
-    wcNormMax: list[float]
+    sharedBiases = one(BOOL, "one bias per filter instead of one per output", True)
+    partialSum = one(
+        Int(min=0), "windows whose weight gradients are summed at a time; no effect on results here", 0,
+        read_by=UNTIL_2012, demanded_by=UNTIL_2012,
+    )  # fmt: skip
+    sumWidth = one(
+        Int(min=0), "side of the squares of windows summed at a time; no effect on results here", 0,
+        read_by=(G2014,), demanded_by=(G2014,),
+    )  # fmt: skip
+    wcNormMin = per_input(Float(min=0), "smallest filter contrast", 0.0, "params", SINCE_2012)
+    wcNormMax = per_input(Float(min=0), "largest filter contrast; 0: no limit", 0.0, "params", SINCE_2012)
 
-    def shape(self, check: Check) -> None:
-        super().shape(check)
+    def shape(self) -> None:
+        super().shape()
         if self.partialSum and self.modulesX and self.modulesX**2 % self.partialSum:
-            check.limit("partialSum", f"partialSum={self.partialSum} does not divide the {self.modulesX**2} windows")
+            text = f"partialSum={self.partialSum} does not divide the {self.modulesX**2} windows"
+            self.check.limit("partialSum", text)
         for low, high in zip(self.wcNormMin, self.wcNormMax, strict=True):
             if low > high:
-                check.error("wcNormMin", f"wcNormMin={low} is larger than wcNormMax={high}")
+                self.check.error("wcNormMin", f"wcNormMin={low} is larger than wcNormMax={high}")
 
     def weight_shape(self, i: int) -> tuple[int, int]:
         return self.weights_per_filter(i), self.num_filters

@@ -2,132 +2,112 @@
 
 ``inputs[0]`` holds labels or gates, ``inputs[1]`` predictions. Printed values are divided by the number of cases;
 ``coeff`` weighs gradients and the total, never the printed values. Letters: K classes, N cases.
+
+These costs compare predictions with labels; ``square_costs`` has sums of squares and kin.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-from convnet.generation import G2012, G2014, GENERATIONS, Generation
-from convnet.language.keys import NAMES, Key
-from convnet.language.values import FLOAT, INT, Choice
-from convnet.layers.base import Check, Layer
+from convnet.generation import G2012, G2014, GENERATIONS, SINCE_2012, Generation
+from convnet.language.keys import one
+from convnet.language.values import FLOAT, NAMES, Choice, Int
+from convnet.layers.base import Layer
 from convnet.layers.filters import FILTERS
-from convnet.layers.neuron import NeuronLayer
-from convnet.layers.node import LayerNode
+from convnet.layers.node import Array, LayerNode
 from convnet.layers.softmax import Softmax
 
-_COEFF = Key("coeff", FLOAT, "weight of this cost in the total", home="params")
-_CHILDREN = Key(
-    "children", NAMES, "costs of the same type whose values are added to this one's in print", [], read_by=(G2014,)
-)
-_SHOWN = Choice(*FILTERS)
-_SHOWN_HELP = "what is printed: " + "; ".join(f"{word}: {filter.help}" for word, filter in FILTERS.items())
-_FILTER = Key("outputFilter", _SHOWN, _SHOWN_HELP, "mean", read_by="")
+_SHOWN = "what is printed: " + "; ".join(f"{word}: {filter.help}" for word, filter in FILTERS.items())
 
 
 class Cost(Layer):
-    """Base of costs. ``values`` is how many numbers one prints; ``op`` the stem of its ops."""
+    """Base of costs. ``op`` is the stem of its ops, ``num_values`` how many numbers one makes.
+
+    The first of those numbers is what training makes small.
+    """
 
     is_cost = True
-    takes_neuron = False
     wants_params = GENERATIONS
-    keys = (_COEFF, _CHILDREN, _FILTER)
-    most_inputs = least_inputs = 2
-    op = ""
-    first_input = "target"  # what inputs[0] holds: label (one row), target (a row per prediction), gate, or nothing
-    additive: int | None = None  # how many values add up when another cost counts this one among its children
-    fused_type: type[Layer] | None = None  # the layer below whose gradient joins the cost's in one formula
+    max_inputs = min_inputs = 2
+    op: ClassVar[str] = ""
+    first_input: ClassVar[str] = "target"  # what inputs[0] holds: a label, target, gate, or ""
+    row_per_class: ClassVar[bool] = False  # whether there must be as many targets as classes of the data
+    additive: ClassVar[int | None] = None  # how many values add up when another cost counts this one among its children
+    num_values: int = 1
 
-    coeff: float
-    children: list[str]
+    neuron = None  # not a key of costs
+    coeff = one(FLOAT, "weight of this cost in the total", home="params")
+    children: list[str] = []
+    outputFilter = "mean"
 
     @property
     def learns(self) -> bool:
         return self.coeff != 0
 
-    @property
-    def num_values(self) -> int:
-        """How many numbers forward produces; the first is what training makes small."""
-        return 1
-
-    def shape(self, check: Check) -> None:
-        self.outputs = 0
-        self.check_inputs(check)
+    def shape(self) -> None:
+        """Report inputs that do not fit each other or the data set. A cost has no output."""
+        rows, classes = self.num_inputs[0], self.check.data.classes
+        if self.first_input == "target" and rows != self.num_inputs[1]:
+            self.check.error("inputs", f"labels have {rows} rows, predictions {self.num_inputs[1]}")
+        if self.first_input in ("label", "gate") and rows != 1:
+            what = "labels" if self.first_input == "label" else "gate"
+            self.check.error("inputs", f"the {what} must have one row; input '{self.inputs[0]}' has {rows}")
+        if self.row_per_class and classes is not None and rows != classes:
+            self.check.error("inputs", f"the targets have {rows} rows, the data {classes} classes")
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation)
         stored.pop("outputFilter", None)
         if generation == G2014:
-            word = self.values.get("outputFilter") or "mean"
-            stored |= {"aggregated": bool(self.values.get("children")), "outputFilter": FILTERS[word].expression}
+            stored |= {"aggregated": bool(self.children), "outputFilter": FILTERS[self.outputFilter].expression}
         return stored
 
-    def check_inputs(self, check: Check) -> None:
-        """Report inputs that do not fit each other or the data set."""
-
-    def same_size(self, check: Check) -> None:
-        if len(set(self.num_inputs)) > 1:
-            check.error("inputs", f"labels have {self.num_inputs[0]} rows, predictions {self.num_inputs[1]}")
-
-    def size_text(self) -> str:
-        return ""
-
-    def fuses(self, below: Layer) -> bool:
-        """Whether the gradient goes through ``below`` in one formula; then ``below`` calls ``gradient_below``."""
-        return self.fused_type is not None and below is self.sources[-1] and isinstance(below, self.fused_type)
-
-    def is_fused(self) -> bool:
-        below = self.sources[-1]
-        return len(below.consumers) == 1 and self.fuses(below)
-
     def constants(self) -> dict[str, Any]:
-        """Further arguments of every op of this cost."""
+        """Return further arguments of every op of this cost."""
         return {}
 
     def forward(self, node: LayerNode) -> None:
         getattr(node.be, f"{self.op}_cost")(*node.x, node.costs, **self.constants())
 
     def backward(self, node: LayerNode) -> None:
-        if node.wants(1) and not self.is_fused():
+        if node.wants(1) and self.sources[1].fused_cost is not self:
             input_grad, scale_targets = node.input_grad(1)
             op = getattr(node.be, f"{self.op}_input_grad")
             op(*node.x, input_grad, self.coeff, scale_targets, **self.constants())
 
-    def gradient_below(self, node: LayerNode, input_grad: Any, scale_targets: float) -> None:
-        """Add the gradient of the fused pair to the gradient of what lies below it."""
+    def fused_backward(self, node: LayerNode, input_grad: Array, scale_targets: float) -> None:
         op = getattr(node.be, f"{self.op}_fused_grad")
         op(*node.x, input_grad, self.coeff, scale_targets, **self.constants())
 
 
-class LogReg(Cost):
-    """Minus the log probability of the label, the error rate, and the top-k error rate."""
+class FilteredCost(Cost):
+    """A cost that 2014 knows: what it prints may be filtered, and may count in other costs."""
+
+    children = one(NAMES, "costs of the same type whose values are added to this one's in print", [], read_by=(G2014,))
+    outputFilter = one(Choice(*FILTERS), _SHOWN, "mean", read_by=())
+
+
+class LogReg(FilteredCost):
+    """Minus the log of the label's probability; also the error and the top-k error."""
 
     type = "cost.logreg"
     title = "logistic regression"
-    summary = "Minus the log of the label's probability; also the error and the top-k error."
-    keys = (*Cost.keys, Key("topk", INT, "labels that may be guessed", 1, "params", least=1, read_by=(G2012, G2014)))
     op = "logreg"
     first_input = "label"
-    fused_type = Softmax
+    fuses = "softmax"
+    num_values = 3
 
-    topk: int
+    topk = one(Int(min=1), "labels that may be guessed", 1, "params", SINCE_2012)
 
-    @property
-    def num_values(self) -> int:
-        return 3
-
-    def check_inputs(self, check: Check) -> None:
-        labels, predictions = self.num_inputs
-        if labels != 1:
-            check.error("inputs", f"the labels must have one row; input '{self.inputs[0]}' has {labels}")
-        below = self.sources[1]
+    def shape(self) -> None:
+        super().shape()
+        check, predictions, below = self.check, self.num_inputs[1], self.sources[1]
         if not isinstance(below.sources[0] if below.detached_from else below, Softmax):  # a softmax may have a neuron
-            check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is none")
-        elif check.classes is not None and predictions != check.classes:
-            text = f"the softmax '{self.inputs[1]}' has {predictions} outputs, the data have {check.classes} classes"
-            check.error("inputs", text)
+            check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one")
+        elif check.data.classes is not None and predictions != check.data.classes:
+            outputs = f"the softmax '{self.inputs[1]}' has {predictions} outputs"
+            check.error("inputs", f"{outputs}, the data have {check.data.classes} classes")
         if self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 
@@ -135,221 +115,87 @@ class LogReg(Cost):
         node.be.logreg_cost(*node.x, node.costs, self.topk)
 
 
-class CrossEntropy(Cost):
-    """Cross entropy against soft targets, and the error against any of them."""
+class CrossEntropy(FilteredCost):
+    """Cross entropy against soft targets over a softmax; also the error."""
 
     type = "cost.crossent"
     title = "cross-entropy"
-    summary = "Cross entropy against soft targets over a softmax; also the error."
-    read_by = (G2012, G2014)
+    read_by = SINCE_2012
     op = "crossent"
-    fused_type = Softmax
+    fuses = "softmax"
+    num_values = 2
 
-    @property
-    def num_values(self) -> int:
-        return 2
-
-    def check_inputs(self, check: Check) -> None:
-        self.same_size(check)
+    def shape(self) -> None:
+        super().shape()
         if not isinstance(self.sources[1], Softmax):
-            check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is none")
+            text = f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one"
+            self.check.error("inputs", text)
 
 
 class CrossEntropy2(Cost):
-    """Every output its own yes or no: the sum of their log likelihoods."""
+    """Independent yes-or-no cross entropies; best on a logistic neuron."""
 
     type = "cost.crossent2"
     title = "cross-entropy-2"
-    summary = "Independent yes-or-no cross entropies; best on a logistic neuron."
     read_by = (G2012,)
-    keys = (_COEFF,)
     op = "crossent2"
-
-    def check_inputs(self, check: Check) -> None:
-        self.same_size(check)
-
-    def fuses(self, below: Layer) -> bool:
-        return below is self.sources[-1] and _is_logistic(below)
+    fuses = "logistic"
 
 
-class BinomialCrossEntropy(CrossEntropy2):
-    """2014's crossent2: with a weight on positives, the share of wrong outputs and the top-1 error."""
+class BinomialCrossEntropy(FilteredCost):
+    """Independent yes-or-no cross entropies with a weight on the positives."""
 
     type = "cost.bce"
     title = "binomial cross-entropy"
-    summary = "Independent yes-or-no cross entropies with a weight on the positives."
     read_by = (G2014,)
-    keys = (*Cost.keys, Key("posWeight", FLOAT, "weight of positive targets", 1.0, "params", read_by=(G2014,)))
     op = "bce"
+    fuses = "logistic"
     additive = 1
+    num_values = 3
 
-    posWeight: float
-
-    @property
-    def num_values(self) -> int:
-        return 3
+    posWeight = one(FLOAT, "weight of positive targets", 1.0, "params", (G2014,))
 
     def constants(self) -> dict[str, Any]:
         return {"pos_weight": self.posWeight}
 
 
 class DetectionCrossEntropy(BinomialCrossEntropy):
-    """As bce; also counts, class by class, of what was declared, what was there and what was right."""
+    """As bce, and prints precision and recall of every class."""
 
     type = "cost.dce"
     title = "detection cross-entropy"
-    summary = "As bce, and prints precision and recall of every class."
-    keys = (
-        *(key for key in BinomialCrossEntropy.keys if key is not _FILTER),
-        replace(_FILTER, default="detection"),
-    )
+    row_per_class = True
 
-    @property
-    def num_values(self) -> int:
-        return 2 + 3 * self.num_inputs[1]
+    outputFilter = one(Choice(*FILTERS), _SHOWN, "detection", read_by=())
 
-    def check_inputs(self, check: Check) -> None:
-        super().check_inputs(check)
-        if check.classes is not None and self.num_inputs[0] != check.classes:
-            check.error("inputs", f"the targets have {self.num_inputs[0]} rows, the data {check.classes} classes")
+    def shape(self) -> None:
+        super().shape()
+        self.num_values = 2 + 3 * self.num_inputs[1]
 
     def forward(self, node: LayerNode) -> None:
         node.be.dce_cost(*node.x, node.costs, **self.constants())
 
 
-class SumOfSquares(Cost):
-    """The sum of the squares of its input."""
-
-    type = "cost.sum2"
-    title = "sum-of-squares"
-    summary = "The sum of the squares of its input."
-    most_inputs = least_inputs = 1
-    op = "sum2"
-    first_input = ""
-
-    def backward(self, node: LayerNode) -> None:
-        if node.wants(0):
-            input_grad, scale_targets = node.input_grad(0)
-            node.be.add(node.x[0], input_grad, scale_targets, -2 * self.coeff)
-
-
-class GatedSumOfSquares(Cost):
-    """The sum of the squares of input 1, each case weighed by its gate (input 0)."""
-
-    type = "cost.gsum2"
-    title = "gated sum-of-squares"
-    summary = "The sum of squares of its second input, each case weighed by the first."
-    read_by = (G2012,)
-    keys = (_COEFF,)
-    op = "gsum2"
-    first_input = "gate"
-
-    def check_inputs(self, check: Check) -> None:
-        if self.num_inputs[0] != 1:
-            check.error("inputs", f"the gate must have one row; input '{self.inputs[0]}' has {self.num_inputs[0]}")
-
-    def backward(self, node: LayerNode) -> None:
-        if node.wants(0):
-            input_grad, scale_targets = node.input_grad(0)
-            node.be.gsum2_gate_grad(*node.x, input_grad, self.coeff, scale_targets)
-        if node.wants(1):
-            input_grad, scale_targets = node.input_grad(1)
-            node.be.gsum2_input_grad(*node.x, input_grad, self.coeff, scale_targets)
-
-
-class RobustFlickr(Cost):
-    """log(1 + (prediction - target)^2), summed."""
-
-    type = "cost.rflickr"
-    title = "robust flickr"
-    summary = "The sum of log(1 + squared error), which outliers sway little."
-    read_by = (G2012,)
-    keys = (_COEFF,)
-    op = "rflickr"
-
-    def check_inputs(self, check: Check) -> None:
-        self.same_size(check)
-        if check.classes is not None and self.num_inputs[0] != check.classes:
-            text = f"the targets have {self.num_inputs[0]} rows, the data {check.classes} classes"
-            check.error("inputs", text)
-
-
-class Tica(Cost):
-    """Topographic ICA: pulls the energy of each window of each map towards zero (numerics 12.9)."""
-
-    type = "cost.tica"
-    title = "TICA"
-    summary = "Topographic ICA; prints the originals' sum of reciprocals, descends on the root energies."
-    read_by = (G2012,)
-    keys = (
-        _COEFF,
-        Key("channels", INT, "maps of the input image", least=1),
-        Key("sizeX", INT, "side of the window", least=1),
-    )
-    most_inputs = least_inputs = 1
-    op = "tica"
-    approximate = "the printed value is not what is made small"
-    first_input = ""
-
-    channels: int
-    sizeX: int
-    imgSize: int = 0
-
-    def check_inputs(self, check: Check) -> None:
-        self.imgSize = self.image_side(check, self.channels) or 0
-        if self.channels <= 8 or self.sizeX >= 6:
-            check.limit("channels", "the originals' kernel wants more than 8 channels and sizeX below 6")
-
-    def stored(self, generation: Generation) -> dict[str, Any]:
-        return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
-
-    def forward(self, node: LayerNode) -> None:
-        reciprocals = node.scratch("reciprocals", node.image(0, self.channels).shape)
-        node.be.tica_cost(node.image(0, self.channels), reciprocals, node.costs, self.sizeX)
-
-    def backward(self, node: LayerNode) -> None:
-        if node.wants(0):
-            images = node.image(0, self.channels)
-            reciprocals = node.scratch("reciprocals", images.shape)
-            input_grad, scale_targets = node.image_input_grad(0, self.channels)
-            node.be.tica_input_grad(images, reciprocals, input_grad, self.sizeX, self.coeff, scale_targets)
-
-
 class MultiSoftmax(Cost):
-    """Probability that the label is among the ``setSize`` classes drawn together (numerics 12.10)."""
+    """A softmax over sets of classes: minus the log of the probability that the label is in the set."""
 
     type = "cost.msm"
     title = "multi-softmax"
-    summary = "A softmax over sets of classes: minus the log of the probability that the label is in the set."
     read_by = (G2012,)
-    keys = (
-        _COEFF,
-        Key("setSize", INT, "classes in each set", home="params", least=1),
-        Key("threads", INT, "processor threads of the original; not used here", 1, "params", least=1),
-    )
     op = "msm"
     first_input = "label"
+    num_values = 3
 
-    setSize: int
-    threads: int
+    setSize = one(Int(min=1), "classes in each set", home="params")
+    threads = one(Int(min=1), "processor threads of the original; not used here", 1, "params")
 
-    @property
-    def num_values(self) -> int:
-        return 3
-
-    def check_inputs(self, check: Check) -> None:
-        labels, energies = self.num_inputs
-        if labels != 1:
-            check.error("inputs", f"the labels must have one row; input '{self.inputs[0]}' has {labels}")
-        if self.setSize > energies > 0:
-            check.error("setSize", f"sets of {self.setSize} cannot be drawn from {energies} classes")
+    def shape(self) -> None:
+        super().shape()
+        if self.setSize > self.num_inputs[1] > 0:
+            self.check.error("setSize", f"sets of {self.setSize} cannot be drawn from {self.num_inputs[1]} classes")
 
     def constants(self) -> dict[str, Any]:
         return {"set_size": self.setSize}
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"numOut": self.num_inputs[1]}
-
-
-def _is_logistic(layer: Layer) -> bool:
-    return isinstance(layer, NeuronLayer) and layer.neuron is not None and layer.neuron.type == "logistic"

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from convnet.generation import G2014, Generation
-from convnet.language.keys import Key
-from convnet.language.values import INT
-from convnet.layers.base import Check, Layer
+from convnet.generation import G2014
+from convnet.language.keys import one
+from convnet.language.values import Int
+from convnet.layers.base import Layer
 from convnet.layers.node import LayerNode
 
 
 class Data(Layer):
-    """The rows ``start`` to ``end`` of the provider's matrix number ``dataIdx``."""
+    """A matrix of the data provider: images, labels."""
 
     type = "data"
     title = "data"
-    summary = "A matrix of the data provider: images, labels."
-    keys = (
-        Key("dataIdx", INT, "which of the provider's matrices: 0 images, 1 labels", least=0, most=99),
-        Key("start", INT, "first row to take", 0, least=0, read_by=(G2014,)),
-        Key("end", INT, "row to stop before; 0: the last", 0, least=0, read_by=(G2014,)),
-    )
-    most_inputs = least_inputs = 0
-    takes_neuron = False
+    max_inputs = min_inputs = 0
     placed = False
     varies = True
+    inputs, neuron, gpu = [], None, []  # not keys of this type
 
-    dataIdx: int
-    start: int
-    end: int
+    dataIdx = one(Int(min=0, max=99), "which of the provider's matrices: 0 images, 1 labels")
+    start = one(Int(min=0), "first row to take", 0, read_by=(G2014,))
+    end = one(Int(min=0), "row to stop before; 0: the last", 0, read_by=(G2014,))
 
-    def shape(self, check: Check) -> None:
-        if self.dataIdx not in check.data_dims:
-            known = sorted(check.data_dims)
-            check.error("dataIdx", f"the data have no matrix number {self.dataIdx}", expected=f"one of {known}")
+    def shape(self) -> None:
+        check, dims = self.check, self.check.data.dims
+        if self.dataIdx not in dims:
+            text = f"the data have no matrix number {self.dataIdx}"
+            check.error("dataIdx", text, expected=f"one of {sorted(dims)}")
             return
-        rows = check.data_dims[self.dataIdx]
+        rows = dims[self.dataIdx]
         self.end = self.end or rows
         if not self.start < self.end <= rows:
             check.error("end", f"rows {self.start} to {self.end} are not within the data's {rows} rows")
@@ -48,7 +41,3 @@ class Data(Layer):
 
     def forward(self, node: LayerNode) -> None:
         node.feed(self.dataIdx, self.start, self.end)
-
-    def stored(self, generation: Generation) -> dict[str, Any]:
-        stored = super().stored(generation)
-        return stored | {"end": self.end} if generation == G2014 else stored

@@ -8,46 +8,40 @@ from __future__ import annotations
 from typing import Any
 
 from convnet.generation import G2012, G2014, GENERATIONS
-from convnet.language.keys import Key
-from convnet.language.values import BOOL, FLOAT
+from convnet.language.keys import one
+from convnet.language.values import BOOL, Float
 from convnet.layers.base import Layer
 from convnet.layers.modes import Mode
 from convnet.layers.node import LayerNode
 
-_KEEP_HELP = "probability that a unit stays"
-_ENABLE_HELP = "whether units are dropped in training"
+_KEEP = "probability that a unit stays"
+_ENABLE = "whether units are dropped in training"
 
 
 class Dropout2(Layer):
-    """In training a unit stays with probability ``keep``; in other passes, and without ``enable``, all are scaled by it."""
+    """Drops units in training and scales all by keep otherwise; hs under its 2014 name."""
 
     type = "dropout2"
     title = "dropout2"
-    summary = "Drops units in training and scales all by keep otherwise; hs under its 2014 name."
     read_by = (G2014,)
-    keys = (
-        Key("keep", FLOAT, _KEEP_HELP, 0.5, "params", least=0, most=1),
-        Key("enable", BOOL, _ENABLE_HELP, True, "params"),
-    )
     wants_params = GENERATIONS
     elementwise = True
     uses_acts = uses_inputs = False
     stored_flags = ""
 
-    keep: float
-    enable: bool
+    keep = one(Float(min=0, max=1), _KEEP, 0.5, "params")
+    enable = one(BOOL, _ENABLE, True, "params")
 
-    train_gain = 1.0  # what a unit that stays is multiplied by in training
-
-    def test_gain(self) -> float:
-        """What every unit is multiplied by when none is dropped."""
-        return self.keep
+    def gains(self) -> tuple[float, float]:
+        """Return what a unit that stays is multiplied by in training, and every unit when none is dropped."""
+        return 1.0, self.keep
 
     def _apply(self, node: LayerNode, values: Any, out: Any, scale_targets: float = 0.0) -> None:
+        train_gain, test_gain = self.gains()
         if node.mode is Mode.TRAIN and self.enable:
-            node.be.dropout(values, out, self.keep, self.train_gain, node.key(), scale_targets)
+            node.be.dropout(values, out, self.keep, train_gain, node.key(), scale_targets)
         else:
-            node.be.add(values, out, scale_targets, self.test_gain())
+            node.be.add(values, out, scale_targets, test_gain)
 
     def forward(self, node: LayerNode) -> None:
         self._apply(node, node.x[0], node.out)
@@ -57,28 +51,21 @@ class Dropout2(Layer):
 
 
 class HiddenSex(Dropout2):
-    """2012's dropout: ``keep`` stands in the definition, ``enable`` in the parameters, both demanded."""
+    """2012's dropout: drops units in training and scales all by keep otherwise."""
 
     type = "hs"
     title = "hidden-sex"
-    summary = "2012's dropout: drops units in training and scales all by keep otherwise."
     read_by = (G2012,)
-    keys = (
-        Key("keep", FLOAT, _KEEP_HELP, least=0, most=1),
-        Key("enable", BOOL, _ENABLE_HELP, home="params"),
-    )
+
+    keep = one(Float(min=0, max=1), _KEEP)
+    enable = one(BOOL, _ENABLE, home="params")
 
 
 class Dropout(Dropout2):
-    """2014's inverted dropout: units that stay are scaled by 1/keep in training; otherwise the identity."""
+    """Drops units in training and scales those that stay by 1/keep; the identity otherwise."""
 
     type = "dropout"
     title = "dropout"
-    summary = "Drops units in training and scales those that stay by 1/keep; the identity otherwise."
 
-    @property
-    def train_gain(self) -> float:  # type: ignore[override]
-        return 1 / self.keep if self.keep else 0.0
-
-    def test_gain(self) -> float:
-        return 1.0
+    def gains(self) -> tuple[float, float]:
+        return (1 / self.keep if self.keep else 0.0), 1.0

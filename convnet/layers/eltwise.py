@@ -8,38 +8,36 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-from convnet.generation import G2012, G2014, Generation
-from convnet.language.keys import Key
-from convnet.language.values import FLOAT
-from convnet.layers.base import Check, Layer
+from convnet.generation import G2014, SINCE_2012, Generation
+from convnet.language.keys import one, per_input
+from convnet.language.values import FLOAT, Int
+from convnet.layers.base import Layer
 from convnet.layers.node import LayerNode
 
 
 class Elementwise(Layer):
     """Several inputs of one size."""
 
-    most_inputs = None
+    max_inputs = None
 
-    def shape(self, check: Check) -> None:
+    def shape(self) -> None:
         if len(set(self.num_inputs)) > 1:
-            sizes = ", ".join(str(features) for features in self.num_inputs)
-            check.error("inputs", f"all inputs must have the same size, not {sizes}")
+            sizes = ", ".join(map(str, self.num_inputs))
+            self.check.error("inputs", f"all inputs must have the same size, not {sizes}")
             return
         self.outputs = self.num_inputs[0]
 
 
 class ElementwiseSum(Elementwise):
-    """out = sum of coeffs[i] * input i."""
+    """The weighted sum of its inputs, value by value."""
 
     type = "eltsum"
     title = "elementwise sum"
-    summary = "The weighted sum of its inputs, value by value."
-    keys = (Key("coeffs", FLOAT, "weight of each input", 1.0, each=True),)
     uses_acts = uses_inputs = False
     stored_flags = ""
     wants_params = (G2014,)
 
-    coeffs: list[float]
+    coeffs = per_input(FLOAT, "weight of each input", 1.0)
 
     def forward(self, node: LayerNode) -> None:
         for i, coeff in enumerate(self.coeffs):
@@ -52,12 +50,11 @@ class ElementwiseSum(Elementwise):
 
 
 class ElementwiseMax(Elementwise):
-    """out = largest input; every input that equals it gets the whole gradient (numerics 5.5)."""
+    """The largest of its inputs, value by value; tied inputs all get the gradient."""
 
     type = "eltmax"
     title = "elementwise max"
-    summary = "The largest of its inputs, value by value; tied inputs all get the gradient."
-    least_inputs = 2
+    min_inputs = 2
 
     def forward(self, node: LayerNode) -> None:
         node.be.add(node.x[0], node.out)
@@ -71,20 +68,19 @@ class ElementwiseMax(Elementwise):
 
 
 class Concat(Layer):
-    """Inputs end to end; for maps of one size this stacks their channels."""
+    """Puts its inputs end to end."""
 
     type = "concat"
     title = "concatenation"
-    summary = "Puts its inputs end to end."
-    read_by = (G2012, G2014)
-    most_inputs = None
+    read_by = SINCE_2012
+    max_inputs = None
     uses_acts = uses_inputs = False
 
-    def shape(self, check: Check) -> None:
+    def shape(self) -> None:
         self.outputs = sum(self.num_inputs)
-        sides = {source.maps[1] if source.maps else None for source in self.sources}
-        if len(sides) == 1 and None not in sides:
-            self.shape_like(sum(source.maps[0] for source in self.sources if source.maps), sides.pop())  # type: ignore[arg-type]
+        maps = [source.maps for source in self.sources if source.maps]
+        if len(maps) == len(self.sources) and len({side for _, side in maps}) == 1:
+            self.shape_like(sum(channels for channels, _ in maps), maps[0][1])
 
     def size_text(self) -> str:
         return f"{self.outputs} outputs"
@@ -107,16 +103,35 @@ class Concat(Layer):
                 node.be.add(node.grad[self.rows(i)], *node.input_grad(i))
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        return {"copyOffsets": self.offsets}
+        return super().stored(generation) | {"copyOffsets": self.offsets}
 
 
 class PassThrough(Concat):
-    """2014's concatenation without a copy. Here the same as concat: the values are identical."""
+    """Puts its inputs end to end, as 2014's replicas joined their parts."""
 
     type = "pass"
     title = "pass-through"
-    summary = "Puts its inputs end to end, as 2014's replicas joined their parts."
     read_by = (G2014,)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        return {}
+        stored = super().stored(generation)
+        del stored["copyOffsets"]
+        return stored
+
+
+class Sum(Layer):
+    """Read by 2014's parser; no published program computes it, and neither does this one."""
+
+    type = "sum"
+    title = "sum"
+    read_by = (G2014,)
+    computes = False
+
+    stride = one(Int(min=1), "inputs per output", 1)
+
+    def shape(self) -> None:
+        features = self.num_inputs[0]
+        if features % self.stride:
+            self.check.error("stride", f"{features} inputs are not a multiple of stride={self.stride}")
+            return
+        self.outputs = features // self.stride

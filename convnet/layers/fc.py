@@ -6,37 +6,31 @@ the array w[f, k].
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from convnet.generation import G2012, G2014, Generation
-from convnet.language.keys import Key
-from convnet.language.values import FLOAT, INT
-from convnet.layers.base import Check
+from convnet.language.keys import one, per_input
+from convnet.language.values import FLOAT, Int
+from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
 
-_INIT_W = Key("initW", FLOAT, "standard deviation of the initial weights", 0.01, each=True)
-
 
 class FullyConnected(WeightLayer):
-    """Outputs = sum over inputs of weights times input, plus biases."""
+    """Every output is a weighted sum of every input, plus a bias."""
 
     type = "fc"
     title = "fully-connected"
-    summary = "Every output is a weighted sum of every input, plus a bias."
-    most_inputs = None
-    keys = (
-        Key("outputs", INT, "number of outputs", least=1),
-        _INIT_W,
-        *WeightLayer.init_keys,
-        *WeightLayer.learning_keys,
-    )
+    max_inputs: ClassVar[int | None] = None
     order = "F"
     folds_gradient = True
+
+    outputs = one(Int(min=1), "number of outputs")
+    initW = per_input(FLOAT, "standard deviation of the initial weights", 0.01)
     parts = 1  # independent blocks of inputs and outputs
 
-    def shape(self, check: Check) -> None:
-        self.outputs = self.values["outputs"]
+    def shape(self) -> None:
+        """Leave ``outputs`` as the file gives it."""
 
     def weight_shape(self, i: int) -> tuple[int, int]:
         return self.num_inputs[i], self.outputs // self.parts
@@ -50,8 +44,8 @@ class FullyConnected(WeightLayer):
     def macs(self) -> int:
         return sum(self.num_inputs) * self.outputs // self.parts
 
-    def window(self) -> tuple[int, int] | None:
-        return None
+    def windows(self) -> list[tuple[int, int] | None]:
+        return [None] * len(self.sources)
 
     def forward(self, node: LayerNode) -> None:
         for i, weights in enumerate(node.weights):
@@ -69,64 +63,57 @@ class FullyConnected(WeightLayer):
 
 
 class SplitFullyConnected(FullyConnected):
-    """Inputs and outputs cut into ``parts`` blocks; each block of outputs reads its own block of inputs."""
+    """A fully-connected layer in independent blocks: a block-diagonal weight matrix."""
 
     type = "sfc"
     title = "split fully-connected"
-    summary = "A fully-connected layer in independent blocks: a block-diagonal weight matrix."
     read_by = (G2014,)
-    keys = (*FullyConnected.keys, Key("parts", INT, "number of independent blocks", least=1))
+    key_ranks = 4, 4
 
-    def shape(self, check: Check) -> None:
-        super().shape(check)
+    parts = one(Int(min=1), "number of independent blocks")
+
+    def shape(self) -> None:
         for features in (*self.num_inputs, self.outputs):
             if features % self.parts:
-                check.error("parts", f"{features} values cannot be cut into {self.parts} equal parts")
+                self.check.error("parts", f"{features} values cannot be cut into {self.parts} equal parts")
 
 
 class TreeFullyConnected(FullyConnected):
-    """A fully-connected layer whose class weights are sums along the path from the root of a tree of labels.
+    """A fully-connected layer over classes that form a tree; relatives share part of their weights.
 
-    The tree comes with the data set (numerics 4.5). Every node of the tree owns an offset column; only leaves,
-    which are the classes, make outputs.
+    Class weights are sums along the path from the root of a tree of labels, which comes with the data set (numerics 4.5).
+    Every node of the tree owns an offset column; only leaves, which are the classes, make outputs.
     """
 
     type = "treefc"
     title = "tree fully-connected"
-    summary = "A fully-connected layer over classes that form a tree; relatives share part of their weights."
     read_by = (G2012,)
-    most_inputs = 1
-    keys = (_INIT_W, *WeightLayer.init_keys, *WeightLayer.learning_keys)
+    max_inputs = 1
     folds_gradient = False
+    outputs = 0  # not a key of this type: one for each class of the data
 
-    # Set by ``shape``: each tree node's parent (itself for the root) and number of leaves, by label.
-    parents: list[int]
-    leaves_below: list[int]
-    top_down: list[int]  # labels, parents before children
-    rootLabel: int
+    tree: LabelTree  # set by ``shape``
 
-    def shape(self, check: Check) -> None:
-        tree = check.tree
-        if tree is None:
-            check.error("type", "a treefc layer needs the tree of labels of a data set")
-            return
-        self.outputs = tree.leaves
-        self.rootLabel = tree.root
-        self.parents, self.leaves_below, self.top_down = tree.parents, tree.leaves_below, tree.top_down
+    def shape(self) -> None:
+        if self.check.data.tree is None:
+            self.check.error("type", "a treefc layer needs the tree of labels of a data set")
+        else:
+            self.tree = self.check.data.tree
+            self.outputs = self.tree.leaves
 
     def weight_shape(self, i: int) -> tuple[int, int]:
-        return self.num_inputs[i], len(self.parents)
+        return self.num_inputs[i], len(self.tree.parents)
 
     def kernel_shape(self, i: int) -> tuple[int, ...]:
-        return len(self.parents), self.num_inputs[i]  # w[node, k]
+        return len(self.tree.parents), self.num_inputs[i]  # w[node, k]
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        return super().stored(generation) | {"rootLabel": self.rootLabel}
+        return super().stored(generation) | {"rootLabel": self.tree.root}
 
     def forward(self, node: LayerNode) -> None:
         offsets = node.weights[0].value
         effective = node.scratch("effective", offsets.shape)
-        node.be.tree_forward(offsets, effective, self.parents, self.top_down)
+        node.be.tree_forward(offsets, effective, self.tree.parents, self.tree.top_down)
         node.be.fc_forward(node.x[0], effective[: self.outputs], node.out)
         node.be.add_bias(node.out, node.biases.value)
 
@@ -136,7 +123,7 @@ class TreeFullyConnected(FullyConnected):
         if weights.learns:
             target, scale_targets, scale_output = weights.grad_target()
             node.be.fc_weight_grad(node.x[0], node.grad, target[: self.outputs], scale_targets, scale_output)
-            node.be.tree_backward(target, self.parents, self.top_down, self.outputs)
+            node.be.tree_backward(target, self.tree.parents, self.tree.top_down, self.outputs)
         if node.wants(0):
             effective = node.scratch("effective", weights.value.shape)
             node.be.fc_input_grad(node.grad, effective[: self.outputs], *node.input_grad(0))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Filter:
-    """One word: its meaning for people and for 2014's programs, and what it does to (sums, cases)."""
+    """One word: its help text, the expression that cuda-convnet2 stores, and what it does to (sums, cases)."""
 
     help: str
     expression: str
@@ -25,9 +25,9 @@ def _mean(sums: Sequence[float], cases: int) -> list[float]:
 
 
 def _detection(sums: Sequence[float], cases: int) -> list[float]:
-    """Means of the first two; then per class true / declared and true / positives, infinite where nothing is counted."""
+    """Return means of the first two; then per class true / declared and true / positive, infinite for a count of 0."""
     counts = [sums[i : i + 3] for i in range(2, len(sums), 3)]
-    rates = [right / count if count else math.inf for declared, there, right in counts for count in (declared, there)]
+    rates = [right / count if count else math.inf for declared, positive, right in counts for count in (declared, positive)]
     return [*_mean(sums[:2], cases), *rates]
 
 
@@ -36,7 +36,7 @@ _START = "lambda costs,num_cases: "
 
 FILTERS = {
     "mean": Filter("each value divided by the cases", _START + "[c/num_cases for c in costs]", _mean),
-    "sum": Filter("sums as they are", _START + "costs", lambda sums, cases: list(sums)),
+    "sum": Filter("sums as they are", _START + "costs", lambda sums, _: list(sums)),
     "first": Filter("only the cost itself", _START + "[costs[0]/num_cases]", lambda sums, cases: _mean(sums[:1], cases)),
     "detection": Filter(
         "means of cost and mismatch, then precision and recall of every class",
@@ -49,7 +49,7 @@ FILTERS = {
 
 
 def recognise(expression: str) -> str:
-    """The word for an expression found in a checkpoint; ``mean`` for one that is none of the originals'."""
+    """Return the word for an expression of a checkpoint; ``mean`` for one that the originals do not have."""
     known = next((word for word, filter in FILTERS.items() if filter.expression == expression), None)
     if known is None and "costs[:2]" in expression and "costs[2:]" in expression:
         return "detection"  # 2014's own wording, in several editions

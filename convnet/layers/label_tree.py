@@ -14,13 +14,13 @@ class LabelTree:
 
     root: int
     leaves: int
-    parents: list[int]
-    leaves_below: list[int]
-    top_down: list[int]
+    parents: list[int]  # of each node, by label
+    leaves_below: list[int]  # number of leaves of each node, by label
+    top_down: list[int]  # labels, parents before children
 
     @classmethod
     def from_children(cls, children: Mapping[int, Sequence[int]], root: int, classes: int) -> LabelTree:
-        """Build from each node's children, as data sets give it; raises ``DataError`` if it is no such tree."""
+        """Build from each node's children, as data sets give it; raise ``DataError`` if it is not such a tree."""
         top_down, parents = [root], {root: root}
         for node in top_down:
             for child in children.get(node, ()):
@@ -50,5 +50,5 @@ class LabelTree:
 
     @classmethod
     def flat(cls, classes: int) -> LabelTree:
-        """All classes directly below one root: what a data set without a tree amounts to."""
+        """Put all classes directly below one root: what a data set without a tree amounts to."""
         return cls.from_children({classes: range(classes)}, classes, classes)

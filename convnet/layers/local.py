@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from convnet.layers.conv import Windowed
 from convnet.layers.node import LayerNode
-from convnet.layers.weighted import WeightLayer
 
 
 class Local(Windowed):
-    """Filters that are not shared between positions; one bias per output."""
+    """Like conv, with separate filters at every position."""
 
     type = "local"
     title = "locally-connected"
-    summary = "Like conv, with separate filters at every position."
-    keys = (*Windowed.window_keys, *WeightLayer.init_keys, *WeightLayer.learning_keys)
     folds_gradient = True
 
     def weight_shape(self, i: int) -> tuple[int, int]:

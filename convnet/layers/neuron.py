@@ -5,69 +5,56 @@ Functions and derivatives: numerics section 7.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from convnet.generation import Generation
-from convnet.language.neurons import TYPES, Neuron
+from convnet.language.neurons import TYPES
 from convnet.layers.base import Check, Layer
 from convnet.layers.node import LayerNode
 
 
 class NeuronLayer(Layer):
-    """Applies ``neuron`` to its input. Takes over the buffer of its input where nobody needs the old values."""
+    """Applies a function to every value."""
 
     type = "neuron"
     title = "neuron"
-    summary = "Applies a function to every value."
     elementwise = True
+    keeps_maps = False
 
-    neuron: Neuron | None
+    def __init__(self, name: str, values: Mapping[str, Any], check: Check) -> None:
+        super().__init__(name, values, check)
+        if self.neuron:
+            described = TYPES[self.neuron.type]
+            self.function = self.neuron.type
+            self.uses_acts, self.uses_inputs = described.uses == "y", described.uses == "x"
+            self.stored_flags = {"y": "acts", "x": "inputs"}.get(described.stored_uses or described.uses, "")
+            self.approximate = "noise counts as a constant" if self.function == "nrelu" else ""
 
-    @property
-    def uses_acts(self) -> bool:  # type: ignore[override]
-        return self.neuron is not None and TYPES[self.neuron.type].uses == "y"
-
-    @property
-    def uses_inputs(self) -> bool:  # type: ignore[override]
-        return self.neuron is not None and TYPES[self.neuron.type].uses == "x"
-
-    @property
-    def approximate(self) -> str:  # type: ignore[override]
-        return "noise counts as a constant" if self.neuron is not None and self.neuron.type == "nrelu" else ""
-
-    def shape(self, check: Check) -> None:
+    def shape(self) -> None:
         if self.neuron is None:
-            check.error("neuron", "a neuron layer needs a neuron", expected="neuron=relu, for example")
-            return
-        self.outputs = self.num_inputs[0]
-        self.maps = None
+            self.check.error("neuron", "a neuron layer needs a neuron", expected="neuron=relu, for example")
+        else:
+            super().shape()
 
     def forward(self, node: LayerNode) -> None:
         assert self.neuron is not None
-        if self.neuron.type == "nrelu":
+        if self.function == "nrelu":
             node.be.nrelu_forward(node.x[0], node.out, node.key())
         else:
-            node.be.neuron_forward(self.neuron.type, *self.neuron.values, node.x[0], node.out)
+            node.be.neuron_forward(self.function, *self.neuron.values, node.x[0], node.out)
 
     def backward(self, node: LayerNode) -> None:
         assert self.neuron is not None
-        if self._is_fused():
-            self.consumers[0].gradient_below(node.consumers[0], *node.input_grad(0))  # type: ignore[attr-defined]
-            return
-        kind = "relu" if self.neuron.type == "nrelu" else self.neuron.type
         input_grad, scale_targets = node.input_grad(0)
-        node.be.neuron_input_grad(kind, *self.neuron.values, node.x[0], node.out, node.grad, input_grad, scale_targets)
-
-    def _is_fused(self) -> bool:
-        """Whether the only consumer is a cost that goes through this logistic in one formula (numerics 7.4)."""
-        return len(self.consumers) == 1 and self.consumers[0].is_cost and self.consumers[0].fuses(self)  # type: ignore[attr-defined]
+        if self.fused_cost:
+            self.fused_cost.fused_backward(node.consumers[0], input_grad, scale_targets)
+        else:
+            kind = "relu" if self.function == "nrelu" else self.function
+            node.be.neuron_input_grad(kind, *self.neuron.values, node.x[0], node.out, node.grad, input_grad, scale_targets)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         assert self.neuron is not None
         uses = {"usesActs": "acts" in self.stored_flags, "usesInputs": "inputs" in self.stored_flags}
-        return {"neuron": {"type": self.neuron.type, "params": dict(self.neuron.params), **uses}}
-
-    @property
-    def stored_flags(self) -> str:  # type: ignore[override]
-        described = TYPES[self.neuron.type] if self.neuron else None
-        return {"y": "acts", "x": "inputs"}.get((described.stored_uses or described.uses) if described else "", "")
+        neuron = {"type": self.neuron.type, "params": dict(self.neuron.params), **uses}
+        return super().stored(generation) | {"neuron": neuron}

@@ -6,12 +6,10 @@ The node itself is ``convnet.net.node.Node``; layers know only this.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from convnet.generation import Generation
-
-if TYPE_CHECKING:
-    from convnet.layers.modes import Mode
+from convnet.layers.modes import Mode
 
 Array = Any  # a backend's own array
 
@@ -54,31 +52,31 @@ class LayerNode(Protocol):
         """The gradient of minus the cost at the output, (features, N)."""
 
     def image(self, i: int, channels: int) -> Array:
-        """Input ``i`` as maps (C, S, S, N)."""
+        """Return input ``i`` as maps (C, S, S, N)."""
 
     def out_image(self, channels: int) -> Array:
-        """The output as maps."""
+        """Return the output as maps."""
 
     def grad_image(self, channels: int) -> Array:
-        """The gradient at the output as maps."""
+        """Return the gradient at the output as maps."""
 
     def wants(self, i: int) -> bool:
-        """Whether input ``i`` wants a gradient."""
+        """Return whether input ``i`` wants a gradient."""
 
     def input_grad(self, i: int) -> tuple[Array, float]:
-        """(gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add."""
+        """Return (gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add."""
 
     def image_input_grad(self, i: int, channels: int) -> tuple[Array, float]:
-        """As ``input_grad``, the gradient as maps."""
+        """Return the same as ``input_grad``, the gradient as maps."""
 
     def key(self, draw: int = 0) -> Any:
         """Name the random numbers of this layer in this step."""
 
     def uniforms(self, count: int) -> list[float]:
-        """A few numbers in [0, 1) on the host, one draw for the whole minibatch."""
+        """Return a few numbers in [0, 1) on the host, one draw for the whole minibatch."""
 
     def scratch(self, name: str, shape: Sequence[int]) -> Array:
-        """Working memory that lasts from forward to backward."""
+        """Return working memory that lasts from forward to backward."""
 
     def prefetch(self, index: int, start: int, end: int) -> None:
         """Begin to bring rows ``start`` to ``end`` of the coming minibatch's matrix ``index`` for ``feed``."""

@@ -1,61 +1,44 @@
 """pool: the largest, the mean or a random value of each window of a map; cmpool: the largest across maps.
 
-Formulas, clipping and ties: numerics section 8. Letters: C channels, S side of the image, O outputsX, N cases.
+Windows are clipped to the image; tied maxima all get the gradient (numerics section 8).
+Letters: C channels, S side of the image, O outputsX, N cases.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
-from convnet.language.keys import Key
-from convnet.language.values import BOOL, INT, Choice
-from convnet.layers.base import Check, Layer
+from convnet.language.keys import one
+from convnet.language.values import BOOL, INT, Choice, Int
+from convnet.layers.base import Check, MapLayer
 from convnet.layers.node import LayerNode
 
 
-class Pool(Layer):
-    """Reduces windows of each map. Windows are clipped to the image; tied maxima all get the gradient."""
+class Pool(MapLayer):
+    """Reduces each window of each map to its maximum, largest magnitude, mean, sum or a random member."""
 
     type = "pool"
-    summary = "Reduces each window of each map to its maximum, largest magnitude, mean, sum or a random member."
-    keys = (
-        Key("pool", Choice("max", "maxabs", "avg", "rand"), "what to take from each window"),
-        Key("channels", INT, "maps of the input image", least=1),
-        Key("sizeX", INT, "side of the window", least=1),
-        Key("stride", INT, "pixels between neighbouring windows", least=1),
-        Key("start", INT, "where the first window begins, in both directions; may be negative", 0),
-        Key("outputsX", INT, "side of the output; 0: as many windows as it takes to cover the image", 0, least=0),
-        Key("sum", BOOL, "with pool=avg: add up without dividing", False, read_by=(G2014,)),
-        Key("doMax", BOOL, "with pool=rand: take the maximum instead", False, "params", read_by=(G2012,)),
-    )
 
-    pool: str
-    channels: int
-    sizeX: int
-    stride: int
-    start: int
-    outputsX: int
-    sum: bool
-    doMax: bool
-    imgSize: int = 0
+    pool = one(Choice("max", "maxabs", "avg", "rand"), "what to take from each window")
+    channels = one(Int(min=1), "maps of the input image")
+    sizeX = one(Int(min=1), "side of the window")
+    stride = one(Int(min=1), "pixels between neighbouring windows")
+    start = one(INT, "where the first window begins, in both directions; may be negative", 0)
+    outputsX = one(Int(min=0), "side of the output; 0: as many windows as it takes to cover the image", 0)
+    sum = one(BOOL, "with pool=avg: add up without dividing", False, read_by=(G2014,))
+    doMax = one(BOOL, "with pool=rand: take the maximum instead", False, "params", (G2012,))
 
-    @property
-    def uses_acts(self) -> bool:  # type: ignore[override]
-        return self.pool != "avg"
+    def __init__(self, name: str, values: Mapping[str, Any], check: Check) -> None:
+        super().__init__(name, values, check)
+        self.title = f"{self.pool}-pooling"
+        self.uses_acts = self.uses_inputs = self.pool != "avg"
+        self.wants_params = GENERATIONS if self.pool == "rand" else ()
 
-    uses_inputs = uses_acts  # type: ignore[assignment]
-
-    @property
-    def wants_params(self) -> tuple[Generation, ...]:  # type: ignore[override]
-        return GENERATIONS if self.pool == "rand" else ()
-
-    def shape(self, check: Check) -> None:
-        side = self.image_side(check, self.channels)
-        if side is None:
-            return
-        self.imgSize = side
+    def shape_maps(self, side: int) -> None:
+        check = self.check
         if self.sizeX > side:
             check.error("sizeX", f"a window of side {self.sizeX} is larger than the image, {side}")
             return
@@ -65,18 +48,14 @@ class Pool(Layer):
             check.warn("stride", f"windows of side {self.sizeX} every {self.stride} pixels skip pixels")
         if self.channels % 16:
             check.limit("channels", f"the originals' kernels want a multiple of 16 channels, not {self.channels}")
-        automatic = 1 + math.ceil((side - self.start - self.sizeX) / self.stride)
-        self.outputsX = self.outputsX or automatic
+        self.outputsX = self.outputsX or 1 + math.ceil((side - self.start - self.sizeX) / self.stride)
         if self.outputsX < 1:
             check.error("start", f"windows that start at {self.start} miss the image, whose side is {side}")
             return
         self.shape_like(self.channels, self.outputsX)
 
-    def describe(self) -> str:
-        return f"{self.pool}-pooling"
-
-    def window(self) -> tuple[int, int] | None:
-        return self.sizeX, self.stride
+    def windows(self) -> list[tuple[int, int] | None]:
+        return [(self.sizeX, self.stride)]
 
     def geometry(self) -> dict[str, int]:
         return {"size": self.sizeX, "start": self.start, "stride": self.stride}
@@ -101,55 +80,38 @@ class Pool(Layer):
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation)
-        stored |= {"outputsX": self.outputsX, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
         for key, kind in (("sum", "avg"), ("doMax", "rand")):
             if self.pool != kind:
                 stored.pop(key, None)
         return stored
 
 
-class CrossMapPool(Layer):
-    """Maximum over neighbouring maps at the same pixel (2014)."""
+class CrossMapPool(MapLayer):
+    """The maximum over neighbouring maps, pixel by pixel."""
 
     type = "cmpool"
     title = "cross-map max-pooling"
-    summary = "The maximum over neighbouring maps, pixel by pixel."
     read_by = (G2014,)
-    keys = (
-        Key("pool", Choice("max"), "what to take"),
-        Key("channels", INT, "maps of the input image", least=1),
-        Key("size", INT, "maps in each window", least=1),
-        Key("stride", INT, "maps between neighbouring windows", least=1),
-        Key("start", INT, "where the first window begins; at most 0", 0, most=0),
-        Key(
-            "outputs",
-            INT,
-            "maps of the output; 0: as many as it takes to cover the input",
-            0,
-            least=0,
-            aliases=("outputChannels",),
-        ),
+
+    pool = one(Choice("max"), "what to take")
+    channels = one(Int(min=1), "maps of the input image")
+    size = one(Int(min=1), "maps in each window")
+    stride = one(Int(min=1), "maps between neighbouring windows")
+    start = one(Int(max=0), "where the first window begins; at most 0", 0)
+    outputs = one(  # maps in the file; once shaped, features as in every layer
+        Int(min=0), "maps of the output; 0: as many as it takes to cover the input", 0, aliases=("outputChannels",)
     )
 
-    channels: int
-    size: int
-    stride: int
-    start: int
-    imgSize: int = 0
     outputChannels: int = 0
 
-    def shape(self, check: Check) -> None:
-        side = self.image_side(check, self.channels)
-        if side is None:
-            return
-        self.imgSize = side
+    def shape_maps(self, side: int) -> None:
+        check = self.check
         if self.size > self.channels:
             check.error("size", f"a window of {self.size} maps is larger than the image's {self.channels} maps")
             return
         if self.stride > self.size:
             check.warn("stride", f"windows of {self.size} maps every {self.stride} maps skip maps")
-        automatic = 1 + math.ceil((self.channels - self.start - self.size) / self.stride)
-        self.outputChannels = self.values["outputs"] or automatic
+        self.outputChannels = self.outputs or 1 + math.ceil((self.channels - self.start - self.size) / self.stride)
         covered = self.start + (self.outputChannels - 1) * self.stride + self.size
         if covered < self.channels:
             check.error("outputs", f"the windows cover only {covered} of {self.channels} maps")
@@ -169,5 +131,4 @@ class CrossMapPool(Layer):
         node.be.cmpool_input_grad(images, out, grad, input_grad, scale_targets, **self.geometry())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        derived = {"outputChannels": self.outputChannels, "imgSize": self.imgSize, "imgPixels": self.imgSize**2}
-        return super().stored(generation) | derived
+        return super().stored(generation) | {"outputChannels": self.outputChannels}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable
 from pathlib import Path
 
 from convnet.generation import GENERATIONS, Generation
@@ -9,11 +11,11 @@ from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES
 from convnet.language.schedules import PARAMS as SCHEDULE_PARAMS
 from convnet.layers import LAYER_TYPES, Layer
-from convnet.layers.base import FORK_KEYS, GPU, INPUTS, NEURON_KEY
 from convnet.layers.examples import CHAIN, EXAMPLES, PARAMS
+from convnet.layers.weighted import WeightLayer
 
 PAGE = Path("docs", "layer-files.md")  # from the root of a checkout
-_COMMON = (INPUTS, NEURON_KEY, GPU, *FORK_KEYS)
+_LEARNING = [key for key in WeightLayer.keys if key not in Layer.keys]
 
 _OPENING = """# Layer files
 
@@ -66,16 +68,16 @@ momB = 0.9
 
 
 def page() -> str:
-    """The whole page as Markdown."""
-    parts = [_OPENING.format(chain=CHAIN, params=PARAMS), _neurons(), _schedules()]
-    parts += ["## Keys of every layer\n\n", _table(_COMMON), "\n## Layer types\n\n", _contents()]
+    """Return the page as Markdown."""
+    weighted = ", ".join(_link(layer) for layer in LAYER_TYPES.values() if issubclass(layer, WeightLayer))
+    neurons = [f"| `{one.spelling}` | {_escape(one.formula)} | {_generations(one.read_by)} |\n" for one in TYPES.values()]
+    parts = [_OPENING.format(chain=CHAIN, params=PARAMS)]
+    parts += ["## Neurons: `neuron=`\n\n| spelling | function | read by |\n|---|---|---|\n", *neurons]
+    parts += ["\n", _schedules(), "## Keys of every layer\n\n", _table(Layer.keys)]
+    parts += [f"\n## Learning keys\n\nKeys of every layer with weights: {weighted}.\n\n", _table(_LEARNING)]
+    parts += ["\n## Layer types\n\n", *(f"- {_link(layer)}: {_summary(layer)}\n" for layer in LAYER_TYPES.values()), "\n"]
     parts += [_layer(layer) for layer in LAYER_TYPES.values()]
     return "".join(parts)
-
-
-def _neurons() -> str:
-    rows = [f"| `{one.spelling}` | {_escape(one.formula)} | {_generations(one.read_by)} |\n" for one in TYPES.values()]
-    return "## Neurons: `neuron=`\n\n| spelling | function | read by |\n|---|---|---|\n" + "".join(rows) + "\n"
 
 
 def _schedules() -> str:
@@ -87,54 +89,47 @@ def _schedules() -> str:
 P runs from 0 to 1 over the training; T is `tgtFactor`, the factor by which the rate ends up smaller.
 
 | schedule | parameters |\n|---|---|\n"""
-    rows = [
-        f"| `{name}` | {', '.join(f'`{word}`' for word in words) or 'none'} |\n" for name, words in SCHEDULE_PARAMS.items()
-    ]
+    rows = [f"| `{name}` | {', '.join(f'`{w}`' for w in words) or 'none'} |\n" for name, words in SCHEDULE_PARAMS.items()]
     return text + "".join(rows) + "\n"
 
 
-def _contents() -> str:
-    rows = [f"- [`{one.type}`](#{one.type.replace('.', '')}): {one.summary}\n" for one in LAYER_TYPES.values()]
-    return "".join(rows) + "\n"
+def _link(layer: type[Layer]) -> str:
+    return f"[`{layer.type}`](#{layer.type.replace('.', '')})"
+
+
+def _summary(layer: type[Layer]) -> str:
+    return " ".join((inspect.getdoc(layer) or "").split("\n\n")[0].split())
 
 
 def _layer(layer: type[Layer]) -> str:
     definition, params = EXAMPLES[layer.type]
-    parts = [f"### {layer.type}\n\n{layer.summary} {_inputs(layer)} Read by: {_generations(layer.read_by)}.\n\n"]
-    own = [key for key in layer.keys if key not in _COMMON]
-    parts.append(_table(own) + "\n" if own else "")
-    parts.append(f"```ini\n{definition}```\n\n")
+    own = [key for key in layer.keys if key not in Layer.keys and key not in _LEARNING]
+    parts = [f"### {layer.type}\n\n{_summary(layer)} {_inputs(layer)} Read by: {_generations(layer.read_by)}."]
+    if issubclass(layer, WeightLayer):
+        parts.append(" It also has the [learning keys](#learning-keys).")
+    parts += ["\n\n", _table(own) + "\n" if own else "", f"```ini\n{definition}```\n\n"]
     if params:
         parts.append(f"Parameters:\n\n```ini\n{params}```\n\n")
     return "".join(parts)
 
 
 def _inputs(layer: type[Layer]) -> str:
-    if layer.most_inputs == 0:
+    if layer.max_inputs == 0:
         return "Takes no input."
-    if layer.most_inputs is None:
-        return f"Takes {layer.least_inputs} or more inputs."
-    least, most = layer.least_inputs, layer.most_inputs
-    count = str(most) if least == most else f"{least} to {most}"
-    return f"Takes {count} input{'s' * (most > 1)}."
+    if layer.max_inputs is None:
+        return f"Takes {layer.min_inputs} or more inputs."
+    return f"Takes {layer.max_inputs} input{'s' * (layer.max_inputs > 1)}."
 
 
-def _table(keys: tuple[Key, ...] | list[Key]) -> str:
+def _table(keys: Iterable[Key]) -> str:
     rows = [f"| {' | '.join(_cells(key))} |\n" for key in keys]
     return "| key | meaning | value | default | file | read by |\n|---|---|---|---|---|---|\n" + "".join(rows)
 
 
 def _cells(key: Key) -> list[str]:
-    value = _escape(_kind(key))
-    return [f"`{key.name}`", _escape(_help(key)), value, _default(key), key.home, _generations(key.read_by)]
-
-
-def _help(key: Key) -> str:
-    return key.help + (f" (also `{'`, `'.join(key.aliases)}`)" if key.aliases else "")
-
-
-def _kind(key: Key) -> str:
-    return key.kind.word + (f", {key.range_text()}" if key.range_text() else "") + (", per input" if key.each else "")
+    meaning = key.help + (f" (also `{'`, `'.join(key.aliases)}`)" if key.aliases else "")
+    value = key.kind.word + (f", {key.kind.range_text()}" if key.kind.range_text() else "") + ", per input" * key.each
+    return [f"`{key.name}`", _escape(meaning), _escape(value), _default(key), key.home, _generations(key.read_by)]
 
 
 def _default(key: Key) -> str:

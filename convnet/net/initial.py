@@ -65,7 +65,7 @@ class _Initializer:
 
     def _weights(self, layer: WeightLayer, i: int) -> np.ndarray:
         shape = layer.weight_shape(i)
-        spec = layer.values.get("initWFunc")
+        spec = layer.initWFunc
         if spec:
             return np.require(self._call(layer.name, spec, shape, layer.name, i, shape), np.float32, layer.order)
         values = (layer.initW[i] * self.random.randn(*shape)).astype(np.float32)
@@ -75,7 +75,7 @@ class _Initializer:
 
     def _biases(self, layer: WeightLayer) -> np.ndarray:
         shape = layer.bias_shape()
-        spec = layer.values.get("initBFunc")
+        spec = layer.initBFunc
         if spec:
             return np.require(self._call(layer.name, spec, shape, layer.name, shape), np.float32, "C").copy()
         return np.full(shape, layer.initB, np.float32)
@@ -85,7 +85,7 @@ class _Initializer:
         result: list[list[int]] = []
         for i, owner in enumerate(layer.owners):
             C, G, Cf = layer.channels[i], layer.groups[i], layer.filterChannels[i]
-            spec = layer.values.get("initCFunc")
+            spec = layer.initCFunc
             if not layer.randSparse[i]:
                 result.append([])
             elif owner is not None:

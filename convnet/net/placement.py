@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from convnet.graph.graph import Graph
 from convnet.layers.base import Layer
-from convnet.layers.cost import Cost
 from convnet.layers.weighted import WeightLayer
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def _colocated_with(layer: Layer) -> Layer | None:
     """Return the earlier layer on whose device this one has to be, if any."""
     if isinstance(layer, WeightLayer):
         return next((owner[0] for owner in layer.owners if owner and owner[0] is not layer), None)
-    if isinstance(layer, Cost) and layer.sources and layer.is_fused():
+    if layer.is_cost and layer.sources and layer.sources[-1].fused_cost is layer:
         return layer.sources[-1]
     if layer.detached_from:
         return layer.sources[0]

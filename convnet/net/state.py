@@ -56,7 +56,7 @@ def learning_of(layer: WeightLayer, i: int, graph: Graph) -> Learning:
     if graph.generation == G2012:
         limit *= layer.weights_per_filter(i)  # wballNormed (numerics 13.6)
     contrast = (layer.wcNormMin[i], layer.wcNormMax[i]) if isinstance(layer, Conv) else (0.0, 0.0)
-    tree = layer.leaves_below if isinstance(layer, TreeFullyConnected) else None
+    tree = layer.tree.leaves_below if isinstance(layer, TreeFullyConnected) else None
     later = graph.generation == G2014
     return Learning(
         layer.epsW[i].base,

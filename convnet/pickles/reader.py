@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from math import prod
@@ -45,10 +46,9 @@ class _Dtype:
     """Stand-in for ``numpy.dtype``: plain numbers, byte and unicode strings, and objects given as lists."""
 
     def __init__(self, code: object = "", *_: object) -> None:
-        code = _as_text(code)
-        if not (code in _PLAIN or code.startswith("O") or (code[:1] in "SUV" and code[1:].isdigit() and code[0] != "V")):
-            raise UnsafePickle(f"array type {code!r} is not plain data")
-        self.code, self.order = code, "="
+        self.code, self.order = _as_text(code), ""
+        if self.code not in _PLAIN and not re.fullmatch(r"O.*|[SU][0-9]+", self.code, re.DOTALL):
+            raise UnsafePickle(f"array type {self.code!r} is not plain data")
 
     def __setstate__(self, state: tuple) -> None:
         if not isinstance(state, tuple) or len(state) < 5 or any(field is not None for field in state[2:5]):
@@ -56,11 +56,15 @@ class _Dtype:
         order = _as_text(state[1])
         if order not in ("<", ">", "=", "|"):
             raise UnsafePickle(f"unknown byte order {order!r}")
-        self.order = order
+        self.order = order if order in "<>" else ""
+
+    @property
+    def holds_objects(self) -> bool:
+        return self.code.startswith("O")
 
     @property
     def numpy(self) -> np.dtype:
-        return np.dtype(self.code).newbyteorder(self.order if self.order in "<>" else "=")
+        return np.dtype(self.order + self.code)
 
 
 class _Array:
@@ -78,26 +82,22 @@ class _Array:
         shape, dtype, fortran, raw = self.state[-4:]
         if not isinstance(dtype, _Dtype) or not _is_shape(shape):
             raise UnsafePickle("an array whose type or shape is damaged")
-        order = "F" if fortran else "C"
-        if dtype.code.startswith("O"):
-            return self._objects(shape, raw, order)
-        data = _as_bytes(raw)
-        if len(data) != prod(shape) * dtype.numpy.itemsize:
-            raise UnsafePickle(f"an array of shape {shape} with {len(data)} bytes")
-        return np.frombuffer(bytearray(data), dtype.numpy).reshape(shape, order=order)  # type: ignore[call-overload]
-
-    @staticmethod
-    def _objects(shape: tuple, items: Any, order: str) -> np.ndarray:
-        if not isinstance(items, list) or len(items) != prod(shape):
-            raise UnsafePickle("an array of objects that is not a list")
-        array = np.empty(len(items), object)
-        array[:] = [_finish(item, {}, 0) for item in items]
-        return array.reshape(shape, order=order)  # type: ignore[call-overload]
+        if dtype.holds_objects:
+            if not isinstance(raw, list) or len(raw) != prod(shape):
+                raise UnsafePickle("an array of objects that is not a list")
+            flat = np.empty(len(raw), object)
+            flat[:] = [_finish(item, {}, 0) for item in raw]
+        else:
+            data = _as_bytes(raw)
+            if len(data) != prod(shape) * dtype.numpy.itemsize:
+                raise UnsafePickle(f"an array of shape {shape} with {len(data)} bytes")
+            flat = np.frombuffer(bytearray(data), dtype.numpy)
+        return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _scalar(dtype: object, raw: object = "") -> Any:
-    """Stand-in for a NumPy scalar: becomes a plain Python number or text."""
-    if not isinstance(dtype, _Dtype) or dtype.code.startswith("O"):
+    """Stand in for a NumPy scalar: return a plain Python number or text."""
+    if not isinstance(dtype, _Dtype) or dtype.holds_objects:
         raise UnsafePickle("a number of an unknown type")
     data = _as_bytes(raw)
     if len(data) != dtype.numpy.itemsize:
@@ -142,17 +142,17 @@ _KNOWN: dict[tuple[str, str], Any] = {
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         # Files written in text mode on Windows end names with a carriage return.
-        found = _KNOWN.get((module.rstrip("\r"), name.rstrip("\r")))
-        if found is None:
+        key = module.rstrip("\r"), name.rstrip("\r")
+        if key not in _KNOWN:
             raise UnsafePickle(f"it names {module}.{name}, which is not plain data")
-        return found
+        return _KNOWN[key]
 
-    def persistent_load(self, pid: object) -> Any:
+    def persistent_load(self, _: object) -> Any:
         raise UnsafePickle("it refers to objects outside the file")
 
 
 def load(path: str | Path) -> Any:
-    """The object in a pickle file, which may be zipped or gzipped. Raises ``UnsafePickle`` naming the file."""
+    """Return the object in a pickle file, which may be zipped or gzipped. Raises ``UnsafePickle`` naming the file."""
     path = Path(path)
     try:
         return loads(path.read_bytes())
@@ -163,7 +163,7 @@ def load(path: str | Path) -> Any:
 
 
 def loads(data: bytes) -> Any:
-    """The object in the bytes of a pickle; see ``load``."""
+    """Return the object in the bytes of a pickle; see ``load``."""
     data = _unpacked(data)
     try:
         return _finish(_Reader(io.BytesIO(data), encoding="latin1").load(), {}, 0)
@@ -178,7 +178,7 @@ def loads(data: bytes) -> Any:
 
 
 def text_of(value: object) -> str:
-    """Human text from a Python 2 string: UTF-8 where it is, else Latin-1."""
+    """Decode a Python 2 string: UTF-8 where it is, else Latin-1."""
     if isinstance(value, bytes):
         value = value.decode("latin1")
     text = str(value)
@@ -208,29 +208,26 @@ def _finish(value: Any, done: dict[int, tuple[Any, Any]], depth: int) -> Any:
         raise UnsafePickle("nested too deeply")
     if id(value) in done:
         return done[id(value)][1]
+    # A container is noted before its items, which may hold it in turn.
+    if isinstance(value, list):
+        done[id(value)] = value, value
+        value[:] = [_finish(item, done, depth + 1) for item in value]
+        return value
+    if isinstance(value, dict | LegacyObject):
+        done[id(value)] = value, value
+        items = value if isinstance(value, dict) else vars(value)
+        for key in list(items):
+            items[key] = _finish(items[key], done, depth + 1)
+        return value
+    result = value
     if isinstance(value, _Array):
         result = value.finish()
     elif isinstance(value, tuple):
         result = tuple(_finish(item, done, depth + 1) for item in value)
-    elif isinstance(value, list | dict | LegacyObject):
-        done[id(value)] = (value, value)
-        return _finish_container(value, done, depth + 1)
-    elif isinstance(value, set) or value in _KNOWN.values() or (isinstance(value, type) and issubclass(value, LegacyObject)):
-        result = value
-    else:
+    elif not isinstance(value, set) and value not in _KNOWN.values():
         raise UnsafePickle(f"it holds a {type(value).__name__}, which is not plain data")
-    done[id(value)] = (value, result)
+    done[id(value)] = value, result
     return result
-
-
-def _finish_container(value: Any, done: dict[int, tuple[Any, Any]], depth: int) -> Any:
-    if isinstance(value, list):
-        value[:] = [_finish(item, done, depth) for item in value]
-    else:
-        items = value if isinstance(value, dict) else vars(value)
-        for key in list(items):
-            items[key] = _finish(items[key], done, depth)
-    return value
 
 
 def _is_shape(shape: object) -> bool:

@@ -6,9 +6,8 @@ Read with ``convnet.pickles.load``, or with ``pickle.load(file, encoding="latin1
 
 from __future__ import annotations
 
-import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,9 +19,8 @@ _INT32 = range(-(2**31), 2**31)
 
 def dump(value: Any, file: BinaryIO) -> None:
     """Write dicts, lists, tuples, text, bytes, numbers, None and arrays of numbers. Shared objects stay shared."""
-    writer = _Writer(file.write)
     file.write(b"\x80\x02")
-    writer.write(value)
+    _Writer(file.write).write(value)
     file.write(b".")
 
 
@@ -32,105 +30,81 @@ class _Writer:
         self.memo: dict[int, tuple[int, Any]] = {}
 
     def write(self, value: Any) -> None:
-        """One value, with everything below it."""
+        """Write one value, with everything below it."""
         if id(value) in self.memo:
             self.put(b"j" + struct.pack("<I", self.memo[id(value)][0]))
             return
-        for kinds, method in _METHODS:
-            if isinstance(value, kinds):
-                method(self, value)
-                return
-        raise ConvnetError(f"a {type(value).__name__} cannot be saved")
+        match value:
+            case None:
+                self.put(b"N")
+            case bool():
+                self.put(b"\x88" if value else b"\x89")
+            case int():
+                self.put_int(value)
+            case np.generic():
+                self.write(value.item())
+            case float():
+                self.put(b"G" + struct.pack(">d", value))
+            case str():
+                self.put_bytes(value.encode("utf-8"))
+            case bytes():
+                self.put_bytes(value)
+            case tuple():
+                self.put_items(value, b"t")
+            case list():
+                self.put(b"]")
+                self.remember(value)
+                self.put_items(value, b"e")
+            case dict():
+                self.put(b"}")
+                self.remember(value)
+                self.put_items((part for item in value.items() for part in item), b"u")
+            case np.ndarray():
+                self.put_array(value)
+            case _:
+                raise ConvnetError(f"a {type(value).__name__} cannot be saved")
 
     def remember(self, value: Any) -> None:
         self.put(b"r" + struct.pack("<I", len(self.memo)))
         self.memo[id(value)] = (len(self.memo), value)  # keeps the object alive, so that its identity stays its own
 
-    def none(self, value: None) -> None:
-        self.put(b"N")
-
-    def bool(self, value: bool) -> None:
-        self.put(b"\x88" if value else b"\x89")
-
-    def int(self, value: int) -> None:
+    def put_int(self, value: int) -> None:
         if value in _INT32:
             self.put(b"J" + struct.pack("<i", value))
-            return
-        length = value.bit_length() // 8 + 1
-        self.put(b"\x8a" + bytes([length]) + value.to_bytes(length, "little", signed=True))
+        else:
+            length = value.bit_length() // 8 + 1
+            self.put(b"\x8a" + bytes([length]) + value.to_bytes(length, "little", signed=True))
 
-    def float(self, value: float) -> None:
-        self.put(b"G" + struct.pack(">d", value))
-
-    def text(self, value: str) -> None:
-        self.bytes(value.encode("utf-8"))
-
-    def bytes(self, value: bytes | memoryview) -> None:
+    def put_bytes(self, value: bytes | memoryview) -> None:
         size = len(value)
         if size > 2**31 - 1:
             raise ConvnetError(f"{size} bytes in one array are more than the checkpoint format holds (2 GiB)")
         self.put(b"U" + bytes([size]) if size < 256 else b"T" + struct.pack("<i", size))
         self.put(value)
 
-    def tuple(self, value: tuple) -> None:
+    def put_items(self, values: Iterable[Any], end: bytes) -> None:
+        """Write values between a mark and the opcode that takes them."""
         self.put(b"(")
-        for item in value:
-            self.write(item)
-        self.put(b"t")
+        for value in values:
+            self.write(value)
+        self.put(end)
 
-    def list(self, value: list) -> None:
-        self.put(b"]")
-        self.remember(value)
-        self.put(b"(")
-        for item in value:
-            self.write(item)
-        self.put(b"e")
-
-    def dict(self, value: dict) -> None:
-        self.put(b"}")
-        self.remember(value)
-        self.put(b"(")
-        for key, item in value.items():
-            self.write(key)
-            self.write(item)
-        self.put(b"u")
-
-    def array(self, value: np.ndarray) -> None:
-        """As NumPy of 2012 wrote it: an empty array, then shape, type, order and bytes as its state."""
+    def put_array(self, value: np.ndarray) -> None:
+        """Write an array as NumPy of 2012 did: an empty one, then shape, type, order and bytes as its state."""
         if value.dtype.kind not in "biuf":
             raise ConvnetError(f"arrays of {value.dtype} cannot be saved")
         fortran = value.flags.f_contiguous and not value.flags.c_contiguous
         self.put(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR")
         self.remember(value)
-        self.put(b"(K\x01(")
-        for side in value.shape:
-            self.int(side)
-        self.put(b"tcnumpy\ndtype\n(")
-        code = value.dtype.kind + str(value.dtype.itemsize)
-        self.text(code)
+        self.put(b"(K\x01")
+        self.put_items(value.shape, b"t")
+        # The type is its code, then (version 3, byte order, no fields).
+        self.put(b"cnumpy\ndtype\n(")
+        self.write(value.dtype.kind + str(value.dtype.itemsize))
         self.put(b"K\x00K\x01tR(K\x03")
-        self.text("<" if value.dtype.itemsize > 1 else "|")
+        self.write("<" if value.dtype.itemsize > 1 else "|")
         self.put(b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb")
-        self.bool(fortran)
-        ordered = np.asarray(value, value.dtype.newbyteorder("<"), order="F" if fortran else "C")
-        flat = ordered.reshape(-1, order="F" if fortran else "C")
-        self.bytes(memoryview(flat.view(np.uint8)) if math.prod(value.shape) else b"")
+        self.write(fortran)
+        flat = np.asarray(value, value.dtype.newbyteorder("<")).reshape(-1, order="F" if fortran else "C")
+        self.put_bytes(flat.view(np.uint8).data if flat.size else b"")
         self.put(b"tb")
-
-    def number(self, value: np.generic) -> None:
-        self.write(value.item())
-
-
-_METHODS: tuple[tuple[Any, Callable[[_Writer, Any], None]], ...] = (
-    (type(None), _Writer.none),
-    (bool, _Writer.bool),
-    (int, _Writer.int),
-    (np.generic, _Writer.number),
-    (float, _Writer.float),
-    (str, _Writer.text),
-    (bytes, _Writer.bytes),
-    (tuple, _Writer.tuple),
-    (list, _Writer.list),
-    (dict, _Writer.dict),
-    (np.ndarray, _Writer.array),
-)

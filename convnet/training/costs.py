@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from convnet.layers.cost import Cost
 from convnet.layers.filters import FILTERS, recognise
 from convnet.net.net import Costs
 
@@ -30,9 +29,9 @@ class Outputs:
     def of(cls, graph: Graph) -> Outputs:
         """Return those of the costs of a graph."""
         return cls(
-            {cost.name: cost.values.get("outputFilter") or "mean" for cost in graph.costs},
-            {cost.name: cost.values.get("children") or [] for cost in graph.costs},
-            {cost.name: cost.additive for cost in graph.costs if isinstance(cost, Cost) and cost.additive},
+            {cost.name: cost.outputFilter for cost in graph.costs},
+            {cost.name: cost.children for cost in graph.costs},
+            {cost.name: cost.additive for cost in graph.costs if cost.additive},
         )
 
     @classmethod

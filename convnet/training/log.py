@@ -50,16 +50,17 @@ class Printer:
     def layers(self, graph: Graph) -> None:
         """Print ``Initialized ...`` for every layer, after where its weights come from."""
         for layer in graph.in_file_order:
-            for i, source in enumerate(layer.weightSource if isinstance(layer, WeightLayer) else ()):
-                if source:
-                    self.line(f"Layer '{layer.name}' initialized weight matrix {i} from {source[0]}")
-            for key, what in (("initWFunc", "weight matrices"), ("initBFunc", "bias vector")):
-                if layer.values.get(key):
-                    self.line(f"Layer '{layer.name}' initialized {what} from function {layer.values[key]}")
+            if isinstance(layer, WeightLayer):
+                for i, source in enumerate(layer.weightSource):
+                    if source:
+                        self.line(f"Layer '{layer.name}' initialized weight matrix {i} from {source[0]}")
+                for function, what in ((layer.initWFunc, "weight matrices"), (layer.initBFunc, "bias vector")):
+                    if function:
+                        self.line(f"Layer '{layer.name}' initialized {what} from function {function}")
             where = f" on GPUs {', '.join(map(str, layer.gpu))}" if layer.placed else ""
             size = "" if layer.is_cost else f", producing {layer.size_text()}"
             kind = "cost" if layer.is_cost else "layer"
-            self.line(f"Initialized {layer.describe()} {kind} '{layer.name}'{where}{size}")
+            self.line(f"Initialized {layer.title} {kind} '{layer.name}'{where}{size}")
 
     def importing(self, name: str) -> None:
         self.line(f"{_RULE}\nImporting convnet.backends.{name} module")

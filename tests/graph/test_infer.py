@@ -148,3 +148,14 @@ def test_what_the_definition_declares():
 def test_needs_no_numpy():
     code = "import sys, convnet.graph.infer; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_clone_is_shaped_on_its_own():
+    builder = net()
+    twin = builder.clone()
+    assert twin.shape({0: 3 * 12**2, 1: 1}, 10).layers["conv"].outputs == 4 * 8**2
+    assert builder.graph.layers["conv"].outputs == 0 and builder.graph.data_dims == {}
+    assert all(layer.sources == [twin.graph.layers[s.name] for s in layer.sources] for layer in twin.graph.layers.values())
+    with pytest.raises(LayerFileError):
+        builder.clone().shape({0: 5, 1: 1}, 10)
+    assert not builder.problems.errors and builder.shape({0: 3 * 9**2, 1: 1}, 10).layers["conv"].outputs == 4 * 5**2

@@ -117,3 +117,10 @@ def test_command(tmp_path, capsys):
     assert err.startswith("not kept: layer 'fc': 2011 has no schedules")
     assert main([str(definition), "--to", "toml", "--out", str(definition)]) == 2
     assert definition.read_text() == SMALL
+
+
+def test_a_note_is_made_once():
+    text = SMALL.replace("outputs=10\n", "outputs=10\ngpu=0,1\n")
+    written = write_files(parse(LayerFiles(text, "d.cfg", PARAMS.format(epsW="0.1", more=""), "p.cfg")), "2012")
+    assert written.notes == [f"layer '{name}': 2012 has one device per layer, not gpu=0,1" for name in ("fc", "cost")]
+    assert written.definition.count("gpu=0\n") == 2

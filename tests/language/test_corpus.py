@@ -46,7 +46,7 @@ def arrays(layer: WeightLayer) -> dict[str, Any]:
         described = {"count": rows * columns, "dtype": "float32", "order": layer.order, "shape": [rows, columns]}
         weights.append(described | {"shared": owner is not None})
     shape = list(layer.bias_shape())
-    value = 0.0 if layer.values["initBFunc"] else float(layer.initB)  # their initBFunc was a stand-in that gives zeros
+    value = 0.0 if layer.initBFunc else float(layer.initB)  # their initBFunc was a stand-in that gives zeros
     biases = {"count": shape[0] * shape[1], "dtype": "float32", "order": "CF", "shape": shape, "value": value}
     return {"weights": weights, "biases": biases}
 

@@ -58,8 +58,8 @@ def with_value(type_, key, value):
 def test_numbers_cost_nothing(type_):
     """Whatever a number, reading takes neither memory nor time; a net that is accepted can be described."""
     tracemalloc.start()
-    start = time.perf_counter()
-    tries = [(key, value) for key in LAYER_TYPES[type_].all_keys() for value in [*NUMBERS, *WORDS.get(key.name, [])]]
+    start = time.process_time()
+    tries = [(key, value) for key in LAYER_TYPES[type_].keys for value in [*NUMBERS, *WORDS.get(key.name, [])]]
     for key, value in tries:
         files = with_value(type_, key, value)
         if value in ("nan", NUMBERS[2]):
@@ -71,7 +71,7 @@ def test_numbers_cost_nothing(type_):
             assert error.problems
         else:
             assert layer_table(graph) and stored_net(graph)
-    spent, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    spent, (_, peak) = time.process_time() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20e6 and spent / len(tries) < 0.1
 
@@ -91,10 +91,10 @@ def chain(layers, kind="type=neuron\nneuron=relu\n"):
 def test_thousands_of_layers(tmp_path):
     (tmp_path / "layers-deep.cfg").write_text(chain(3000))
     (tmp_path / "layer-params-deep.cfg").write_text(PARAMS)
-    start = time.perf_counter()
+    start = time.process_time()
     graph = build_graph(LayerFiles.open(tmp_path / "layers-deep.cfg"), DIMS, CLASSES)
     assert len(graph.layers) == 3005 and layer_table(graph)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def read(text):
 def value(text, key="k", section="s"):
     document, problems = read(f"[{section}]\n{text}")
     entry = document.entry(section, key)
-    assert not problems.found
+    assert not problems.items
     return interpolate(document, section, entry, problems) if entry else None
 
 

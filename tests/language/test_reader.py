@@ -4,21 +4,24 @@ import pytest
 
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import read_ini
-from convnet.language.keys import NAMES, REQUIRED, Key
+from convnet.language.keys import REQUIRED, keys_of, one, per_input
 from convnet.language.reader import Reader
 from convnet.language.toml import read_toml
-from convnet.language.values import BOOL, FLOAT, INT
+from convnet.language.values import BOOL, FLOAT, INT, NAMES, Float, Int
 
-KEYS = (
-    Key("inputs", NAMES, "", default=[]),
-    Key("filters", INT, "", least=1, each=True),
-    Key("stride", INT, "", default=1, each=True, least=1),
-    Key("side", INT, "", default=lambda values, i: values["filters"][i] + 1, each=True),
-    Key("shared", BOOL, "", default=True, each=True),
-    Key("keep", FLOAT, "", default=0.5, least=0, most=1),
-    Key("rate", FLOAT, "", home="params"),
-    Key("size", INT, "", default=3, aliases=("sizeX",)),
-)
+
+class Example:
+    inputs = one(NAMES, "", [])
+    filters = per_input(Int(min=1), "")
+    stride = per_input(Int(min=1), "", 1)
+    side = per_input(INT, "", lambda values, i: values["filters"][i] + 1)
+    shared = per_input(BOOL, "", True)
+    keep = one(Float(min=0, max=1), "", 0.5)
+    rate = one(FLOAT, "", home="params")
+    size = one(INT, "", 3, aliases=("sizeX",))
+
+
+KEYS = keys_of(Example)
 
 
 def read(definition, params="[x]\nrate=1\n", native=False, strict=False):
@@ -27,15 +30,14 @@ def read(definition, params="[x]\nrate=1\n", native=False, strict=False):
     parse, name = (read_toml, "d.toml") if native else (read_ini, "d.cfg")
     first = parse(definition, name, problems)
     second = read_ini(params, "p.cfg", problems) if params is not None else (first if native else None)
-    reader = Reader("x", first, second, problems)
+    reader = Reader("x", KEYS, first, second, problems)
     values = reader.read_all(KEYS)
-    for document in dict.fromkeys(map(id, filter(None, (first, second)))):
-        reader.report_unknown(KEYS, first if document == id(first) else second)
+    reader.report_unknown()
     return values, reader, problems
 
 
 def messages(problems):
-    return [(p.severity, p.place.file, p.place.line, p.place.column, p.nearest) for p in problems.found]
+    return [(p.severity, p.place.file, p.place.line, p.place.column, p.nearest) for p in problems.items]
 
 
 def test_defaults_and_lists():
@@ -43,7 +45,7 @@ def test_defaults_and_lists():
     assert values["inputs"] == ["a", "b"] and values["filters"] == [4, 8]
     assert values["stride"] == [1, 1] and values["side"] == [5, 9] and values["shared"] == [True, True]
     assert (values["keep"], values["rate"], values["size"]) == (0.5, 1.0, 3)
-    assert not problems.found and set(reader.places) == {"inputs", "filters", "rate"}
+    assert not problems.items and set(reader.places) == {"inputs", "filters", "rate"}
 
 
 def test_one_value_serves_all_inputs():
@@ -53,7 +55,7 @@ def test_one_value_serves_all_inputs():
 
 def test_a_key_in_the_other_file_is_found_its_own_file_first():
     values, _, problems = read("[x]\ninputs=a\nfilters=4\nrate=7\n", "[x]\nkeep=0.25\n")
-    assert (values["rate"], values["keep"]) == (7.0, 0.25) and not problems.found
+    assert (values["rate"], values["keep"]) == (7.0, 0.25) and not problems.items
     assert read("[x]\ninputs=a\nfilters=4\nrate=7\n", "[x]\nrate=8\n")[0]["rate"] == 8.0
     assert read("[x]\ninputs=a\nfilters=4\nkeep=0.75\n", "[x]\nrate=1\nkeep=0.25\n")[0]["keep"] == 0.75
 
@@ -88,7 +90,7 @@ def test_what_the_originals_let_pass(strict, severity, line, nearest):
     params = "[x]\nrate=inf\n" if line.startswith("rate") else "[x]\nrate=1\n"
     definition = "[x]\ninputs=a,b\nfilters=4\n" + ("" if line.startswith("rate") else line + "\n")
     values, _, problems = read(definition, params, strict=strict)
-    assert [(p.severity, p.nearest) for p in problems.found] == [(severity, nearest)]
+    assert [(p.severity, p.nearest) for p in problems.items] == [(severity, nearest)]
     assert line[:6] != "shared" or values["shared"] == [False, True]
 
 
@@ -98,12 +100,12 @@ def test_a_definition_alone_learns_nothing():
 
 def test_a_missing_section_is_left_to_who_knows_both_files():
     values, reader, problems = read("[x]\ninputs=a\nfilters=4\n", "[other]\nrate=1\n")
-    assert values["rate"] is None and reader.failed == {"rate"} and not problems.found
+    assert values["rate"] is None and reader.failed == {"rate"} and not problems.items
 
 
 def test_a_computed_default_waits_for_what_it_needs():
     values, _, problems = read("[x]\ninputs=a\nfilters=x\n")
-    assert values["side"] is None and len(problems.found) == 1
+    assert values["side"] is None and len(problems.items) == 1
 
 
 @pytest.mark.parametrize("text", ["filters = 4.0", 'filters = "x"', "filters = true", "filters = [[1]]", "filters = 1e400"])

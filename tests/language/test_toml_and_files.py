@@ -11,7 +11,7 @@ from convnet.language.toml import read_toml
 def test_tables_are_sections_with_places():
     problems = Problems()
     document = read_toml('[default]\nmomB = 0.9\n[layer.a]\ntype = "fc"\n[layer."b c"]\nwc = [1, 2]\n', "x.toml", problems)
-    assert list(document.sections) == ["a", "b c"] and not problems.found
+    assert list(document.sections) == ["a", "b c"] and not problems.items
     entry = document.entry("b c", "WC")
     assert entry.raw == [1, 2] and (entry.place.line, entry.place.column) == (6, 6)
     assert document.entry("a", "momB").raw == 0.9

@@ -9,6 +9,7 @@ from convnet.layers import LAYER_TYPES
 from convnet.layers.examples import CHAIN, CLASSES, DIMS, EXAMPLES, PARAMS, PRELUDE, PRELUDE_PARAMS
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.reference_page import PAGE, page
+from convnet.layers.weighted import WeightLayer
 
 
 def build(definition, params):
@@ -23,7 +24,9 @@ def test_every_key_of_every_type_is_there():
     text = page()
     for layer in LAYER_TYPES.values():
         section = text.split(f"\n### {layer.type}\n")[1].split("\n### ")[0]
-        assert all(f"| `{key.name}` |" in section for key in layer.keys if key.name not in ("neuron", "gpu", "inputs"))
+        linked = text.split("\n## Keys of every layer\n")[1].split("\n## Layer types\n")[0]
+        assert all(f"| `{key.name}` |" in section + linked for key in layer.keys)
+        assert ("(#learning-keys)" in section) == issubclass(layer, WeightLayer)
 
 
 def test_the_whole_net():

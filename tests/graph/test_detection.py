@@ -2,10 +2,9 @@
 
 import pytest
 
+from convnet.graph.detection import detect
 from convnet.language.diagnostics import Problems
-from convnet.language.dialect import detect
 from convnet.language.ini import read_ini
-from convnet.layers import LAYER_TYPES
 
 CONV = "[data]\ntype=data\ndataIdx=0\n[c]\ntype=conv\ninputs=data\nchannels=3\nfilters=16\nfilterSize=5\ninitW=0.1\n"
 RATES = "[c]\nepsW=0.1\nepsB=0.1\nmomW=0\nmomB=0\n"
@@ -15,8 +14,8 @@ DROPOUT = "[d]\ntype={}\ninputs=c\n"
 def detected(definition, params=None):
     problems = Problems()
     documents = [read_ini(text, "x", problems) if text is not None else None for text in (definition, params)]
-    assert not problems.found
-    return detect(*documents, LAYER_TYPES)
+    assert not problems.items
+    return detect(*documents)
 
 
 @pytest.mark.parametrize(
