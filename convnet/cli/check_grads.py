@@ -81,7 +81,7 @@ def _graph(inputs: RunInputs, provider: Provider) -> Graph:
         raise OptionError(f"{inputs.files.definition_path} has no cost layer, so there are no gradients to check")
     if graph.params is None:  # nothing says what a cost counts
         for cost in graph.costs:
-            cost.coeff = 1.0  # type: ignore[attr-defined]
+            cost.coeff = 1.0
     if not any(cost.learns for cost in graph.costs):
         raise OptionError("every cost has coeff=0, so there are no gradients to check")
     return graph

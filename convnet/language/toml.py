@@ -62,10 +62,12 @@ def _load(path: str, lines: list[str], problems: Problems) -> dict[str, Any] | N
             problems.error(Place(path), "not valid TOML: lists within lists within lists")
             return None
         except ValueError as error:  # TOMLDecodeError, and numbers of thousands of digits
-            place = _error_place(path, lines, str(error))
-            i = place.line - 1
+            position = _POSITION.search(str(error))
+            number, column = (int(position[1]), int(position[2])) if position else (len(lines), 1)
+            i = number - 1
             repair = _repaired(lines[i])
             if i not in repairs:
+                place = Place(path, number, column, 1, lines[i])
                 problems.error(place, f"not valid TOML: {_POSITION.sub('', str(error)).strip()}")
             if repairs.get(i) == repair or len(repairs) == _MAX_REPAIRS:
                 return None
@@ -110,9 +112,3 @@ def _scan(path: str, lines: list[str]) -> Places:
             places.setdefault((kind, name, word), Place(path, number, line.find(word) + 1, len(word), line))
             places.setdefault((kind, name, word + "="), Place(path, number, key.end() + 1, end - key.end(), line))
     return places
-
-
-def _error_place(path: str, lines: list[str], message: str) -> Place:
-    position = _POSITION.search(message)
-    number, column = (int(position[1]), int(position[2])) if position else (len(lines), 1)
-    return Place(path, number, column, 1, lines[number - 1] if number <= len(lines) else "")

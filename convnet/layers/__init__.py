@@ -1,4 +1,7 @@
-"""All layer types by name. A new type is one class in a module of this folder, which stands in ``_FAMILIES``."""
+"""What each type of layer is: keys, shape rule, checks, forward and backward in terms of ops. No arrays, no device.
+
+``LAYER_TYPES`` has them by name. A new type is one class in a module of this folder; a new module is named here.
+"""
 
 from __future__ import annotations
 

@@ -45,15 +45,21 @@ class Windowed(WeightLayer):
         if self.check.failed:
             return
         self.imgSize = [side for side in sides if side]
-        sizes = [self.modulesX or self._modules(i) for i in range(len(self.inputs))]
-        counts = [self.filters[i] * self.groups[i] for i in range(len(self.inputs))]
+        # The ceil lets the last window hang over the border by up to stride-1 pixels (numerics 2.3).
+        windows = zip(self.imgSize, self.filterSize, self.padding, self.stride, strict=True)
+        sizes = [self.modulesX or 1 + math.ceil((2 * pad + side - size) / step) for side, size, pad, step in windows]
+        counts = [filters * groups for filters, groups in zip(self.filters, self.groups, strict=True)]
         if len(set(zip(counts, sizes, strict=True))) > 1:
             shown = ", ".join(f"{f}x{m}x{m}" for f, m in zip(counts, sizes, strict=True))
             self.check.error("filters", f"every input must give the same number and size of maps, not {shown}")
             return
         self.num_filters, self.modulesX = counts[0], sizes[0]
         self.shape_like(self.num_filters, self.modulesX)
-        self._check_coverage()
+        for i, side in enumerate(self.imgSize):
+            covered = (self.modulesX - 1) * self.stride[i] + self.filterSize[i] - self.padding[i]
+            if covered < side or self.stride[i] > self.filterSize[i]:
+                text = f"the windows leave pixels of a side of {side} unread (they end at {covered})"
+                self.check.warn("modulesX", text)
 
     def _checked_side(self, i: int) -> int | None:
         """Return the side of input ``i``, after reporting which of its keys do not fit each other."""
@@ -85,17 +91,6 @@ class Windowed(WeightLayer):
         if Cf % 4:
             check.limit("filterChannels", f"the originals' kernels want a multiple of 4 filter channels, not {Cf}")
 
-    def _modules(self, i: int) -> int:
-        # The ceil lets the last window hang over the border by up to stride-1 pixels (numerics 2.3).
-        return 1 + math.ceil((2 * self.padding[i] + self.imgSize[i] - self.filterSize[i]) / self.stride[i])
-
-    def _check_coverage(self) -> None:
-        for i, side in enumerate(self.imgSize):
-            covered = (self.modulesX - 1) * self.stride[i] + self.filterSize[i] - self.padding[i]
-            if covered < side or self.stride[i] > self.filterSize[i]:
-                text = f"the windows leave pixels of a side of {side} unread (they end at {covered})"
-                self.check.warn("modulesX", text)
-
     def filter_shape(self, i: int) -> tuple[int, int, int]:
         return self.filterChannels[i], self.filterSize[i], self.filterSize[i]
 
@@ -107,8 +102,7 @@ class Windowed(WeightLayer):
         return self.groups[i] * self.filterChannels[i] // self.channels[i]
 
     def macs(self) -> int:
-        per_filter = sum(self.weights_per_filter(i) for i in range(len(self.inputs)))
-        return self.outputs * per_filter
+        return self.outputs * sum(self.weights_per_filter(i) for i in range(len(self.inputs)))
 
     def windows(self) -> list[tuple[int, int] | None]:
         return list(zip(self.filterSize, self.stride, strict=True))

@@ -6,7 +6,7 @@ Shapes and orders: numerics 1.6 and 1.7. Learning rates, momentum, decay: numeri
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from convnet.generation import G2011, G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one, per_input
@@ -25,7 +25,7 @@ class WeightLayer(Layer):
     wants_params = GENERATIONS
     uses_acts = False
     stored_flags = "inputs own"
-    order: ClassVar[str] = "C"  # memory order of the stored weight matrices
+    order: ClassVar[Literal["C", "F"]] = "C"  # memory order of the stored weight matrices
     folds_gradient: ClassVar[bool] = False  # whether the momentum buffer accumulates the gradient (numerics 4.2)
 
     initB = one(FLOAT, "initial value of the biases", 0.0)

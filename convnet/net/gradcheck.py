@@ -110,7 +110,7 @@ def original_step(generation: Generation) -> Step:
 def _total(net: Net) -> float:
     """Return the total that training makes small: each cost's first value times its coefficient (numerics 12.0)."""
     costs = net.costs()
-    return sum(layer.coeff * costs[layer.name][0] for layer in net.graph.costs)  # type: ignore[attr-defined]
+    return sum(layer.coeff * costs[layer.name][0] for layer in net.graph.costs)
 
 
 def _affordable(net: Net, node: Node, cases: int) -> int:

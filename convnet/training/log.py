@@ -51,19 +51,16 @@ class Printer:
         """Print ``Initialized ...`` for every layer, after where its weights come from."""
         for layer in graph.in_file_order:
             if isinstance(layer, WeightLayer):
-                self._weight_sources(layer)
+                for i, source in enumerate(layer.weightSource):
+                    if source:
+                        self.line(f"Layer '{layer.name}' initialized weight matrix {i} from {source[0]}")
+                for function, what in ((layer.initWFunc, "weight matrices"), (layer.initBFunc, "bias vector")):
+                    if function:
+                        self.line(f"Layer '{layer.name}' initialized {what} from function {function}")
             where = f" on GPUs {', '.join(map(str, layer.gpu))}" if layer.placed else ""
             size = "" if layer.is_cost else f", producing {layer.size_text()}"
             kind = "cost" if layer.is_cost else "layer"
             self.line(f"Initialized {layer.title} {kind} '{layer.name}'{where}{size}")
-
-    def _weight_sources(self, layer: WeightLayer) -> None:
-        for i, source in enumerate(layer.weightSource):
-            if source:
-                self.line(f"Layer '{layer.name}' initialized weight matrix {i} from {source[0]}")
-        for function, what in ((layer.initWFunc, "weight matrices"), (layer.initBFunc, "bias vector")):
-            if function:
-                self.line(f"Layer '{layer.name}' initialized {what} from function {function}")
 
     def importing(self, name: str) -> None:
         self.line(f"{_RULE}\nImporting convnet.backends.{name} module")
