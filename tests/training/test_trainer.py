@@ -35,6 +35,10 @@ def test_schedules(changes, position, expected):
     assert visits(Plan([5, 6], [7], epochs=2, test_freq=2, **changes), **position) == expected
 
 
+def test_a_batch_named_twice_is_visited_twice():
+    assert visits(Plan([5, 5, 6], [7], epochs=1, test_freq=2)) == [(1, 5), (1, 5), (1, 6)]
+
+
 def test_progress_and_tests_are_counted_in_batches():
     batches = list(Plan([1, 2, 3], [4], epochs=2, test_freq=2).schedule(Position(1, 1, batches_done=1)))
     assert [batch.progress for batch in batches] == [pytest.approx(done / 6) for done in range(1, 6)]
