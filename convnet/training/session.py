@@ -84,7 +84,7 @@ class RunInputs:
             color_noise=options.color_noise,
             scalar_mean=options.scalar_mean,
             classes=expected_classes(self.builder),
-            parse=lambda: parse(self.files, options.dialect, bool(options.strict)),
+            builder=self.builder,
             compat=COMPAT[options.compat],
             threads=options.threads or os.cpu_count() or 1,
         )
