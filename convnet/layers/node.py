@@ -24,62 +24,33 @@ class LayerNode(Protocol):
     costs: Array  # a cost's sums, one per value
 
     @property
-    def cases(self) -> int:
-        """N of this minibatch."""
+    def cases(self) -> int: ...  # N of this minibatch
+    @property
+    def mode(self) -> Mode: ...  # why the net runs
+    @property
+    def generation(self) -> Generation: ...  # of the layer files, where engines differ
+    @property
+    def consumers(self) -> Sequence[LayerNode]: ...  # the nodes that read this one's output
 
     @property
-    def mode(self) -> Mode:
-        """Why the net runs."""
-
+    def x(self) -> list[Array]: ...  # the inputs, each (features, N)
     @property
-    def generation(self) -> Generation:
-        """Generation of the layer files, where engines differ."""
-
+    def out(self) -> Array: ...  # the output, (features, N)
     @property
-    def consumers(self) -> Sequence[LayerNode]:
-        """The nodes that read this one's output."""
+    def grad(self) -> Array: ...  # the gradient of minus the cost at the output, (features, N)
+    def image(self, i: int, channels: int) -> Array: ...  # input ``i`` as maps (C, S, S, N)
+    def out_image(self, channels: int) -> Array: ...  # the output as maps
+    def grad_image(self, channels: int) -> Array: ...  # the gradient at the output as maps
 
-    @property
-    def x(self) -> list[Array]:
-        """The inputs, each (features, N)."""
+    def wants(self, i: int) -> bool: ...  # whether input ``i`` wants a gradient
+    # (gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add; also as maps
+    def input_grad(self, i: int) -> tuple[Array, float]: ...
+    def image_input_grad(self, i: int, channels: int) -> tuple[Array, float]: ...
 
-    @property
-    def out(self) -> Array:
-        """The output, (features, N)."""
+    def key(self, draw: int = 0) -> Any: ...  # names the random numbers of this layer in this step
+    def uniforms(self, count: int) -> list[float]: ...  # numbers in [0, 1) on the host, one draw for the whole minibatch
+    def scratch(self, name: str, shape: Sequence[int]) -> Array: ...  # working memory, from forward to backward
 
-    @property
-    def grad(self) -> Array:
-        """The gradient of minus the cost at the output, (features, N)."""
-
-    def image(self, i: int, channels: int) -> Array:
-        """Return input ``i`` as maps (C, S, S, N)."""
-
-    def out_image(self, channels: int) -> Array:
-        """Return the output as maps."""
-
-    def grad_image(self, channels: int) -> Array:
-        """Return the gradient at the output as maps."""
-
-    def wants(self, i: int) -> bool:
-        """Return whether input ``i`` wants a gradient."""
-
-    def input_grad(self, i: int) -> tuple[Array, float]:
-        """Return (gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add."""
-
-    def image_input_grad(self, i: int, channels: int) -> tuple[Array, float]:
-        """Return the same as ``input_grad``, the gradient as maps."""
-
-    def key(self, draw: int = 0) -> Any:
-        """Name the random numbers of this layer in this step."""
-
-    def uniforms(self, count: int) -> list[float]:
-        """Return a few numbers in [0, 1) on the host, one draw for the whole minibatch."""
-
-    def scratch(self, name: str, shape: Sequence[int]) -> Array:
-        """Return working memory that lasts from forward to backward."""
-
-    def prefetch(self, index: int, start: int, end: int) -> None:
-        """Begin to bring rows ``start`` to ``end`` of the coming minibatch's matrix ``index`` for ``feed``."""
-
-    def feed(self, index: int, start: int, end: int) -> None:
-        """Fill the output with rows ``start`` to ``end`` of the minibatch's matrix ``index``."""
+    # Begin to bring rows ``start`` to ``end`` of the coming minibatch's matrix ``index``; fill the output with them.
+    def prefetch(self, index: int, start: int, end: int) -> None: ...
+    def feed(self, index: int, start: int, end: int) -> None: ...

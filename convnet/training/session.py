@@ -79,7 +79,7 @@ class RunInputs:
             color_noise=options.color_noise,
             scalar_mean=options.scalar_mean,
             classes=expected_classes(self.builder),
-            parse=self.builder.clone,
+            builder=self.builder,
             compat=COMPAT[options.compat],
             threads=options.threads or os.cpu_count() or 1,
         )
