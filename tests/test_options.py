@@ -86,6 +86,26 @@ def test_modes_are_not_inherited():
     assert completed["mini"] == 64 and not any(completed[name] == "set" for name in modes)
 
 
+def test_options_know_which_were_given():
+    completed = options.Options.of({"mini": 16, "test_only": 1}, {"mini": 64, "epochs": 9, "unknown": 1})
+    assert (completed.mini, completed.epochs, completed.save_path) == (16, 9, "checkpoints")
+    assert completed.given == {"mini", "test_only"}
+    assert list(completed.as_dict()) == [option.name for option in options.OPTIONS]
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ({"write_features": "fc"}, "needs --feature-path.*in conjunction with --test-only"),
+        ({"feature_path": "x"}, "needs --write-features"),
+        ({"write_features": "fc", "feature_path": "x", "test_only": 1, "multiview_test": 1}, "leave --multiview-test out"),
+    ],
+)
+def test_options_that_do_not_go_together(given, words):
+    with pytest.raises(OptionError, match=words):
+        options.Options.of(given).check()
+
+
 def test_save_file_goes_on_where_it_stopped(tmp_path, capsys):
     """2014's --save-file: this very folder, resumed from when it exists (io 1.5)."""
     command = ["--layer-def", write_net(tmp_path), "--data-path", write_cifar(tmp_path / "d"), "--save-file", tmp_path / "s"]

@@ -100,6 +100,12 @@ class Preprocessor:
             raise DataError("no mean picture is known: the checkpoint holds none and its data are not here; set mean=...")
         return np.zeros((self.channels, self.size, self.size), np.float32)
 
+    def cropper(self, side: int, request: Request) -> Cropper:
+        """Return what cuts pictures of ``side`` at random places; the mean beyond their middle is never used."""
+        border = (side - self.size) // 2
+        mean = np.pad(self.known_mean(), [(0, 0), (border, side - self.size - border), (border, side - self.size - border)])
+        return Cropper(replace(request, inner_size=self.size), self.channels, side, mean)
+
     def matrix(self, images: Images) -> np.ndarray:
         """Return ``images`` as a float32 matrix (features, N), centre cut out and mean subtracted; raises ``DataError``.
 
@@ -107,8 +113,10 @@ class Preprocessor:
         """
         if isinstance(images, np.ndarray) and images.ndim == 2:
             side = _square_side(len(images), self.channels) if images.dtype == np.uint8 and self.size else 0
+            if not side and len(images) != self.features:
+                raise DataError(f"a matrix of shape {images.shape} does not fit; the net needs ({self.features}, cases)")
             if not side:
-                return self._checked_matrix(images)
+                return np.ascontiguousarray(images, np.float32)
             images = images.reshape(self.channels, side, side, -1).transpose(3, 1, 2, 0)
         pixels = self.pixels(images)
         top, left = ((length - self.size) // 2 for length in pixels.shape[1:3])
@@ -160,11 +168,6 @@ class Preprocessor:
                 raise DataError(f"{image} is not a picture that can be read: {error}") from None
         return image if image.ndim == 3 else image[..., None]
 
-    def _checked_matrix(self, matrix: np.ndarray) -> np.ndarray:
-        if len(matrix) != self.features:
-            raise DataError(f"a matrix of shape {matrix.shape} does not fit; the net needs ({self.features}, cases)")
-        return np.ascontiguousarray(matrix, np.float32)
-
 
 class Arrays(Provider):
     """One batch of pictures in memory and what belongs to them; in training larger pictures are cut at random places."""
@@ -181,7 +184,7 @@ class Arrays(Provider):
         if not is_matrix and request.training and self._data.dtype == np.uint8:
             height, width = self._data.shape[1:3]
             if height == width > preprocessor.size:
-                self.cropper = _cropper(preprocessor, height, request)
+                self.cropper = preprocessor.cropper(height, request)
         if self.cropper is None:
             self._data = preprocessor.matrix(self._data)
         cases = len(self._data) if self.cropper else self._data.shape[1]
@@ -223,11 +226,3 @@ def _square_side(features: int, channels: int) -> int:
     """Side of ``channels`` square maps of ``features`` values together; 0 if they are not square."""
     side = round((features / channels) ** 0.5)
     return side if side * side * channels == features else 0
-
-
-def _cropper(preprocessor: Preprocessor, side: int, request: Request) -> Cropper:
-    """Crops of pictures of ``side``; the mean beyond the middle is never used."""
-    C, S, border = preprocessor.channels, preprocessor.size, (side - preprocessor.size) // 2
-    mean = np.zeros((C, side, side), np.float32)
-    mean[:, border : border + S, border : border + S] = preprocessor.known_mean()
-    return Cropper(replace(request, inner_size=S), C, side, mean)

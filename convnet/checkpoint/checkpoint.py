@@ -10,7 +10,7 @@ from typing import Any
 
 from convnet import pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
-from convnet.checkpoint.position import Position, batches_done
+from convnet.checkpoint.position import Position
 from convnet.errors import CheckpointError
 from convnet.generation import Generation
 from convnet.graph.graph import Changes
@@ -97,22 +97,29 @@ class Checkpoint(dict[str, Any]):
         return LabelTree.from_parents([int(v) for v in own["tree"]], int(own["num_classes"])) if own.get("tree") else None
 
     def position(self, batches: list[int] | None = None) -> Position:
-        """Return where its run stood, which trains on ``batches``; by default those that it trained on.
-
-        2011 and 2012 kept outputs divided by the cases (io 2.6); here they are sums.
-        """
+        """Return where its run stood, which trains on ``batches``; by default those that it trained on."""
         state = self["model_state"]
-        averaged = self.is_original and not any("outputFilter" in layer for layer in self.layers.values())
-        train, test = (_outputs(state.get(key) or [], averaged) for key in ("train_outputs", "test_outputs"))
+        train, test = (self._outputs(state.get(key) or []) for key in ("train_outputs", "test_outputs"))
         position = Position(
             int(state.get("epoch", 0)), int(state.get("batchnum", 0)), train_outputs=train, test_outputs=test
         )
-        position.batches_done = batches_done(
-            position.epoch, position.batch, batches or self.options.get("train_range") or [1]
-        )
+        batches = batches or self.options.get("train_range") or [1]
+        if position.epoch:  # the originals did not save how many batches were done (io 2.3)
+            done = len(batches) * (position.epoch - 1) + position.batch - batches[0] + 1
+            position.batches_done = max(0, done)
         for name, value in (self.own.get("position") or {}).items():
             setattr(position, name, value)
         return position
+
+    def _outputs(self, stored: Any) -> list[tuple[Costs, int]]:
+        """Return (sums, cases) of every batch, which 2011 and 2012 saved divided by the cases (io 2.6)."""
+        averaged = self.is_original and not any("outputFilter" in layer for layer in self.layers.values())
+        outputs = []
+        for costs, cases in stored:
+            scale = int(cases) if averaged else 1
+            sums = {text_of(name): [float(value) * scale for value in values] for name, values in costs.items()}
+            outputs.append((sums, int(cases)))
+        return outputs
 
     def option(self, name: str) -> Any:
         """Return an option of the run that saved it, by this project's name; ``None`` where it had none."""
@@ -162,11 +169,3 @@ def load(path: str | Path) -> Checkpoint:
 def _layer_dicts(container: Any) -> list[dict[str, Any]]:
     layers = list(container.values()) if isinstance(container, dict) else container
     return [layer for layer in layers if isinstance(layer, dict) and "name" in layer and "type" in layer]
-
-
-def _outputs(stored: Any, averaged: bool) -> list[tuple[Costs, int]]:
-    """Return (sums, cases) of every batch."""
-    return [
-        ({text_of(n): [float(v) * (cases if averaged else 1) for v in values] for n, values in costs.items()}, int(cases))
-        for costs, cases in stored
-    ]

@@ -78,16 +78,13 @@ def _inputs(layer: Stored, layers: Mapping[str, Stored]) -> list[str]:
 
 def _detached(layers: Mapping[str, Stored]) -> dict[str, str]:
     """Neuron layers that a parser split off, with the layer they came from."""
-    sources = {
-        name: _inputs(layer, layers)[0]
-        for name, layer in layers.items()
-        if layer["type"] == "neuron" and layer.get("inputs")
-    }
-    return {
-        name: source
-        for name, source in sources.items()
-        if layers[source].get("neuron") and name.startswith(f"{source}_neuron")
-    }
+    detached: dict[str, str] = {}
+    for name, layer in layers.items():
+        if layer["type"] == "neuron" and layer.get("inputs"):
+            source = _inputs(layer, layers)[0]
+            if layers[source].get("neuron") and name.startswith(f"{source}_neuron"):
+                detached[name] = source
+    return detached
 
 
 def _in_order(layers: Mapping[str, Stored]) -> list[str]:
@@ -161,8 +158,4 @@ def _neuron(value: Any) -> str:
 
 def _listed(value: Any) -> str:
     items = value if isinstance(value, list | tuple) else [value]
-    texts = (
-        str(int(item)) if isinstance(item, bool) else text_of(item) if isinstance(item, str) else repr(item)
-        for item in items
-    )
-    return ",".join(texts)
+    return ",".join(text_of(v) if isinstance(v, str) else repr(int(v) if isinstance(v, bool) else v) for v in items)

@@ -95,8 +95,8 @@ def _device_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
         listed = {} if layer.gpu[0] < 0 else {"gpus": ", ".join(map(str, layer.gpu))}
         return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **listed}
     if generation == G2012:
-        quantised = {"quantF": layer.quantF, "quantB": layer.quantB}
-        chosen = {name: {"type": type, "params": {}} for name, type in quantised.items() if type != "default"}
+        words = {"quantF": layer.quantF, "quantB": layer.quantB}
+        chosen = {name: {"type": word, "params": {}} for name, word in words.items() if word != "default"}
         return {"gpu": layer.gpu[0], **chosen}
     return {}
 
@@ -129,7 +129,19 @@ def stored_net(graph: Graph, mini: int = 128) -> dict[str, Any]:
         if isinstance(layer, Blur):
             taps = stored[layer.name]["filter"]
             stored[layer.name]["filter"] = {"dtype": "float32", "shape": [1, len(taps)], "values": taps}
-    return {"layers": [stored[name] for name in graph.layers], "totals": _totals(graph, mini)}
+    weights = [matrix for layer in stored.values() for matrix in layer.get("weights", ())]
+    unique = sum(matrix["count"] for matrix in weights if not matrix["shared"])
+    biases = sum(layer["biases"]["count"] for layer in stored.values() if "biases" in layer)
+    totals = {
+        "num_layers": len(graph.layers),
+        "params": unique + biases,
+        "weights_unique": unique,
+        "weights_incl_shared": sum(matrix["count"] for matrix in weights),
+        "biases": biases,
+        "multiply_adds": sum(layer.macs() for layer in graph.layers.values()),
+        "memory": sum(memory.total for memory in memories(graph, mini).values()),
+    }
+    return {"layers": [stored[name] for name in graph.layers], "totals": totals}
 
 
 def _array_shapes(layer: WeightLayer) -> dict[str, Any]:
@@ -145,19 +157,3 @@ def _array_shapes(layer: WeightLayer) -> dict[str, Any]:
 def _array_shape(shape: tuple[int, int], order: str) -> dict[str, Any]:
     rows, columns = shape
     return {"shape": [rows, columns], "dtype": "float32", "order": "CF" if 1 in shape else order, "count": rows * columns}
-
-
-def _totals(graph: Graph, mini: int) -> dict[str, int]:
-    arrays = [_array_shapes(layer) for layer in graph.declared if isinstance(layer, WeightLayer)]
-    weights = [matrix for shapes in arrays for matrix in shapes["weights"]]
-    unique = sum(matrix["count"] for matrix in weights if not matrix["shared"])
-    biases = sum(shapes["biases"]["count"] for shapes in arrays)
-    return {
-        "num_layers": len(graph.layers),
-        "params": unique + biases,
-        "weights_unique": unique,
-        "weights_incl_shared": sum(matrix["count"] for matrix in weights),
-        "biases": biases,
-        "multiply_adds": sum(layer.macs() for layer in graph.layers.values()),
-        "memory": sum(memory.total for memory in memories(graph, mini).values()),
-    }

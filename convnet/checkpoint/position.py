@@ -46,11 +46,6 @@ class Position:
         self.minibatches, self.costs, self.cases = 0, {}, 0
 
 
-def batches_done(epoch: int, batch: int, batches: Sequence[int]) -> int:
-    """Return how many batches a run over ``batches`` has done at ``batch`` of ``epoch``; no original stored it (io 2.3)."""
-    return max(0, len(batches) * (epoch - 1) + batch - batches[0] + 1) if epoch else 0
-
-
 def add_costs(outputs: Sequence[tuple[Costs, int]]) -> tuple[Costs, int]:
     """Return the sums over several batches of (sums, cases)."""
     total: Costs = {}

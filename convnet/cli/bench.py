@@ -36,7 +36,7 @@ def _bench(args: argparse.Namespace) -> int:
     data = synthesize(parse(files))
     backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
     report = measure(data.graph, data.matrices(args.mini), backends, args.mini, args.steps, args.warmup)
-    print(json.dumps(report.as_dict(), indent=2) if args.json else table(report.as_dict(), args.steps))
+    print(json.dumps(report, indent=2) if args.json else table(report, args.steps))
     return 0
 
 

@@ -67,10 +67,10 @@ def run(given: dict[str, Any]) -> int:
 
 
 def _run(given: dict[str, Any], printer: Printer) -> int:
-    inputs = RunInputs.open(given)
+    inputs = RunInputs(given)
     if inputs.options.check_grads:
         return check_grads(inputs, printer)
-    session = Session.open(inputs)
+    session = Session(inputs)
     print_problems(session.graph.warnings)
     session.check_costs()
     printer.outputs, printer.compat = Outputs.of(session.graph), COMPAT[session.options.compat]

@@ -15,6 +15,7 @@ from convnet import pickles
 from convnet.errors import DataError
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
+from convnet.storage import write_atomically
 
 _BATCH = re.compile(r"data_batch_(\d+)(?:\.(\d+))?$")
 
@@ -126,6 +127,14 @@ def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None
         return LabelTree.from_children(children, int(names.get("gproot", min(roots, default=0))), classes)
     except DataError as error:
         raise DataError(f"{where}: {error}") from None
+
+
+def write_file(path: Path, value: dict[str, Any], advice: str = "") -> None:
+    """Write a file of batches whole or not at all; raises ``DataError`` that ends with ``advice``."""
+    try:
+        write_atomically(path, lambda file: pickles.dump(value, file))
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}{advice}") from None
 
 
 def _read(path: Path) -> Any:

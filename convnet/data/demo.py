@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from convnet import pickles
+from convnet.data.batches import write_file
 from convnet.data.images import color_axes
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Batch, Request
 from convnet.errors import DataError
-from convnet.storage import cache_folder, write_atomically
+from convnet.storage import cache_folder
 
 SHAPES = ("disc", "square", "triangle", "diamond", "star", "cross", "ring", "hexagon", "crescent", "bar")
 COLORS = ("red", "orange", "yellow", "lime", "green", "teal", "azure", "blue", "purple", "pink")
@@ -37,6 +37,7 @@ TEST_BATCH = TRAIN_BATCHES + 1
 BATCH_CASES = 512
 _MEAN_CASES = 200
 _VERSION = 1  # of the drawings; part of the folder's name
+_ADVICE = "; set XDG_CACHE_HOME to a folder with room"
 
 Color = tuple[int, int, int]
 Outline = list[tuple[float, float]]
@@ -81,7 +82,7 @@ def prepare(classes: int, side: int) -> Path:
     if not (folder / "batches.meta").is_file():
         random = np.random.default_rng(0)
         sample = np.stack([np.asarray(draw(int(random.integers(classes)), side, random)) for _ in range(_MEAN_CASES)])
-        _write(folder / "batches.meta", _describe(classes, side, sample))
+        write_file(folder / "batches.meta", _describe(classes, side, sample), _ADVICE)
     if not (folder / "data_batch_1").is_file():
         write_batch(folder / "data_batch_1", 1, classes, side, os.cpu_count() or 1)
     return folder
@@ -95,19 +96,13 @@ def _describe(classes: int, side: int, sample: np.ndarray) -> dict[str, Any]:
         "color_pca": color_axes(pixels),
         "num_vis": 3 * side * side,
         "batch_size": BATCH_CASES,
-        "label_names": [class_name(c) for c in range(classes)],
+        "label_names": [f"{TEXTURES[t]} {COLORS[c]} {SHAPES[s]}" for s, c, t in map(attributes, range(classes))],
     }
 
 
 def attributes(label: int) -> tuple[int, int, int]:
     """Return (shape, colour, texture) of a class; neighbouring classes differ in all three."""
     return label % 10, (label // 10 + label) % 10, (label // 100 + label) % 10
-
-
-def class_name(label: int) -> str:
-    """Return ``plain red disc`` for class 0."""
-    shape, color, texture = attributes(label)
-    return f"{TEXTURES[texture]} {COLORS[color]} {SHAPES[shape]}"
 
 
 def write_batch(path: Path, number: int, classes: int, side: int, threads: int) -> None:
@@ -123,7 +118,7 @@ def write_batch(path: Path, number: int, classes: int, side: int, threads: int) 
 
     with ThreadPoolExecutor(threads) as workers:
         pictures = list(workers.map(picture, range(BATCH_CASES)))
-    _write(path, {"data": pictures, "labels": [[int(label)] for label in labels]})
+    write_file(path, {"data": pictures, "labels": [[int(label)] for label in labels]}, _ADVICE)
 
 
 def draw(label: int, side: int, random: np.random.Generator) -> Image.Image:
@@ -206,10 +201,3 @@ def _texture(texture: int, side: int, bright: Color, dark: Color, random: np.ran
     mix = np.asarray(wave, np.float32)[..., None]
     shades = mix * np.array(bright, np.float32) + (1 - mix) * np.array(dark, np.float32)
     return Image.fromarray(shades.astype(np.uint8))
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    try:
-        write_atomically(path, lambda file: pickles.dump(value, file))
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder with room") from None

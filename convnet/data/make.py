@@ -18,12 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from convnet import pickles
+from convnet.data.batches import write_file
 from convnet.data.images import color_axes
 from convnet.data.pictures import UNREADABLE, resize_and_crop
 from convnet.data.provider import batch_bounds
 from convnet.errors import DataError
-from convnet.storage import write_atomically
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _DIGIT_BATCHES = 6
@@ -44,7 +43,7 @@ def pack_digits(out: Path) -> int:
     _make_folder(out)
     for number, group in enumerate(groups, 1):
         labels = [int(label) for label in digits.target[group]]
-        _write(out / f"data_batch_{number}", {"data": np.ascontiguousarray(pixels[:, group]), "labels": labels})
+        write_file(out / f"data_batch_{number}", {"data": np.ascontiguousarray(pixels[:, group]), "labels": labels})
     meta = {
         "num_vis": 64,
         "num_colors": 1,
@@ -52,7 +51,7 @@ def pack_digits(out: Path) -> int:
         "label_names": [str(digit) for digit in range(10)],
         "data_mean": pixels[:, np.concatenate(groups[:-1])].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None],
     }
-    _write(out / "batches.meta", meta)
+    write_file(out / "batches.meta", meta)
     return _DIGIT_BATCHES
 
 
@@ -80,9 +79,9 @@ def pack_folder(
         if number < first_test:
             statistics.add(pictures)
         skipped += unreadable
-        _write(out / f"data_batch_{number}", part)
+        write_file(out / f"data_batch_{number}", part)
         say(f"batch {number} of {total}: {len(pictures)} pictures")
-    _write(out / "batches.meta", statistics.describe() | {"label_names": classes, "batch_size": batch_size})
+    write_file(out / "batches.meta", statistics.describe() | {"label_names": classes, "batch_size": batch_size})
     if skipped:
         (out / "skipped.txt").write_text("\n".join(map(str, skipped)) + "\n", encoding="utf-8")
         say(f"{len(skipped)} pictures cannot be read; they are named in {out / 'skipped.txt'}")
@@ -133,30 +132,27 @@ class _Statistics:
 def _pack(files: Sequence[tuple[Path, int]], source: Path, size: int) -> tuple[dict[str, Any], list[np.ndarray], list[Path]]:
     """Return the contents of a batch, its pictures (size, size, 3), and the files that cannot be read."""
     with ThreadPoolExecutor() as workers:
-        pictures = list(workers.map(lambda file: _read_picture(file[0], size), files))
-        data = workers.map(_jpeg, (picture for picture in pictures if picture is not None))
-    readable = [file for file, picture in zip(files, pictures, strict=True) if picture is not None]
+        encoded = list(workers.map(lambda file: _encode(file[0], size), files))
+    readable = [(*file, *item) for file, item in zip(files, encoded, strict=True) if item]
     part = {
-        "data": list(data),
-        "labels": [[label] for _, label in readable],
-        "files": [str(path.relative_to(source)) for path, _ in readable],
+        "data": [data for _, _, data, _ in readable],
+        "labels": [[label] for _, label, _, _ in readable],
+        "files": [str(path.relative_to(source)) for path, _, _, _ in readable],
     }
-    unreadable = [path for (path, _), picture in zip(files, pictures, strict=True) if picture is None]
-    return part, [picture for picture in pictures if picture is not None], unreadable
+    unreadable = [path for (path, _), item in zip(files, encoded, strict=True) if not item]
+    return part, [picture for _, _, _, picture in readable], unreadable
 
 
-def _read_picture(path: Path, size: int) -> np.ndarray | None:
+def _encode(path: Path, size: int) -> tuple[bytes, np.ndarray] | None:
+    """Return a picture as JPEG and as pixels (size, size, 3), or ``None`` if it cannot be read."""
     try:
         with Image.open(path) as opened:
-            return resize_and_crop(opened.convert("RGB"), size)
+            pixels = resize_and_crop(opened.convert("RGB"), size)
     except UNREADABLE:
         return None
-
-
-def _jpeg(pixels: np.ndarray) -> bytes:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=95)
-    return data.getvalue()
+    return data.getvalue(), pixels
 
 
 def _make_folder(out: Path) -> None:
@@ -164,10 +160,3 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{out} cannot be made: {error.strerror}") from None
-
-
-def _write(path: Path, value: dict[str, Any]) -> None:
-    try:
-        write_atomically(path, lambda file: pickles.dump(value, file))
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}") from None

@@ -8,7 +8,7 @@ resumed run sees what an uninterrupted one would have seen.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -43,7 +43,7 @@ class Request:
     classes: int = 0  # classes that the net expects; 0: unknown
     threads: int = 1
     features: int = 0  # values per case of random data; 0: the fewest that fit the net
-    parse: Callable[[], Builder] | None = None  # begins to build the net, for random data that fit it
+    builder: Builder | None = None  # of the net, for random data that fit it; it is not shaped
 
     def random(self, epoch: int, number: int) -> np.random.Generator:
         """Return the random numbers of one batch."""
@@ -155,9 +155,6 @@ class Minibatch(NamedTuple):
     cases: int
 
 
-NO_MINIBATCH = Minibatch([], 0)
-
-
 def batch_bounds(cases: int, size: int) -> Iterator[tuple[int, int]]:
     """Yield (start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
     for start in range(0, cases, size):
@@ -171,7 +168,7 @@ def split(batch: Batch, size: int) -> list[Minibatch]:
 
 def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Matrix], int]]:
     """Yield (inputs, inputs of the minibatch that follows, cases) of every minibatch."""
-    for part, following in pairwise([*split(batch, size), NO_MINIBATCH]):
+    for part, following in pairwise([*split(batch, size), Minibatch([], 0)]):
         yield part.inputs, following.inputs, part.cases
 
 

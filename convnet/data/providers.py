@@ -23,7 +23,7 @@ def open_provider(name: str, request: Request) -> Provider:
     Raises ``DataError`` for unknown names, missing or damaged files.
     """
     name = _ALIASES.get(name, name) or (_provider_for(Path(request.path)) if request.path else "demo")
-    if name == "dummy" and request.parse:
+    if name == "dummy" and request.builder:
         return Synthetic(request)
     if name.startswith("dummy"):
         return Dummy(request, name)

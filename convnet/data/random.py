@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -84,8 +84,10 @@ class Synthetic(_RandomProvider):
     name = "dummy"
 
     def __init__(self, request: Request) -> None:
-        assert request.parse
-        self.data = synthesize(request.parse(), SMALLEST, request.classes, request.features)
+        assert request.builder
+        problems = request.builder.problems
+        builder = request.builder.clone(replace(problems, items=list(problems.items)))
+        self.data = synthesize(builder, SMALLEST, request.classes, request.features)
         super().__init__(request, self.data.classes)
         self.dims, self.tree = self.data.dims, self.data.tree
 

@@ -40,7 +40,7 @@ class TestSet:
     __test__ = False
 
     def __init__(self, load_file: str, options: dict[str, Any]) -> None:
-        session = Session.open(RunInputs.open({"load_file": load_file, "test_only": 1, **options}))
+        session = Session(RunInputs({"load_file": load_file, "test_only": 1, **options}))
         session.check_costs()
         self.provider = session.test
         self.number = session.plan.test[0]

@@ -74,10 +74,10 @@ class Builder:
         self.graph.warnings = self.problems.warnings
         return self.graph
 
-    def clone(self) -> Builder:
-        """Return a builder of copies of the layers, to shape them on trial; its problems are its own, and none as yet."""
+    def clone(self, problems: Problems | None = None) -> Builder:
+        """Return a builder of copies of the layers, to shape them on trial; it reports to ``problems``, or new ones."""
         twin = copy.copy(self)
-        twin.problems = Problems()
+        twin.problems = Problems() if problems is None else problems
         layers = {name: copy.copy(layer) for name, layer in self.graph.layers.items()}
         for layer in layers.values():
             layer.check = replace(layer.check, problems=twin.problems)

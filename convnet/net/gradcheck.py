@@ -82,10 +82,13 @@ def check_gradients(
         net.backward()
         net.forward(inputs, cases, Mode.GRADCHECK)  # backward has released the outputs
         base = _total(net)
-        for name, node, weights in _named_weights(net):
-            size = step if isinstance(step, float) else step(node.layer, weights is node.biases)
-            slope = _Slope(net, weights, size, base if one_sided else None)
-            yield _check(name, slope, cases, _affordable(net, node, cases) if samples == 0 else samples)
+        for name, node in net.nodes.items():
+            entries = _affordable(net, node, cases) if samples == 0 else samples
+            for weights in node.own_weights:
+                label = next(label for label, other in node.named_weights.items() if other is weights)
+                size = step if isinstance(step, float) else step(node.layer, weights is node.biases)
+                slope = _Slope(net, weights, size, base if one_sided else None)
+                yield _check(f"{name} {label}", slope, cases, entries)
     finally:
         for weights in net.weights:
             weights.checking, weights.contributions = False, 0
@@ -102,14 +105,6 @@ def original_step(generation: Generation) -> Step:
         return _STEPS[generation][2 * isinstance(layer, FullyConnected) + biases]
 
     return step
-
-
-def _named_weights(net: Net) -> Iterator[tuple[str, Node, Weights]]:
-    """Yield every ``Weights`` once, with the name that messages use and the node that owns it."""
-    for name, node in net.nodes.items():
-        for label, weights in node.named_weights.items():
-            if weights in node.own_weights:
-                yield f"{name} {label}", node, weights
 
 
 def _total(net: Net) -> float:

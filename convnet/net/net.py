@@ -138,9 +138,9 @@ class Net:
         for node in reversed(self.nodes.values()):
             if node.layer.learns if node.layer.is_cost else node.wants_grad and node.reached:
                 self._run(node, "backward", node.backward)
-                for source in node.inputs:
+                for source in dict.fromkeys(node.inputs):
                     source.reached = True
-                node.deliver_grads()
+                    source.peers.collect(node.be)
             node.release_grad()
             node.release_acts()
 

@@ -186,11 +186,6 @@ class Node:
         for weights in self.own_weights:
             weights.update(noise)
 
-    def deliver_grads(self) -> None:
-        """Copy the gradients of inputs on other devices to where they belong."""
-        for source in dict.fromkeys(self.inputs):
-            source.peers.collect(self.be)
-
     def take_acts(self) -> Array:
         """Return the buffer of the output: that of the input, or one of the pool's."""
         if self.acts is None:

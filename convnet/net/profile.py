@@ -20,7 +20,6 @@ from __future__ import annotations
 import gc
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,53 +40,13 @@ PASSES = ("forward", "backward", "update")
 
 
 class Effort(NamedTuple):
-    """What a pass of a layer has to do, at least."""
+    """What a pass of a layer has to do at least, or what a device can do in a second."""
 
     operations: float
     bytes: float
 
 
-@dataclass
-class Report:
-    """What was measured: seconds of whole steps, of each layer's passes, and the peaks."""
-
-    device: str
-    net: str
-    mini: int
-    steps: list[float]
-    layers: dict[str, dict[str, list[float]]]  # seconds by layer and pass
-    efforts: dict[str, dict[str, Effort]]
-    types: dict[str, str]
-    captured: bool  # whether whole steps were issued as one
-    peak_flops: float = 0.0
-    peak_bytes: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return milliseconds, GFLOP/s, GB/s, and shares of the peaks, as ``convnet bench --json`` prints them."""
-        step = statistics.median(self.steps)
-        flops = sum(effort.operations for passes in self.efforts.values() for effort in passes.values())
-        return {
-            "device": self.device,
-            "net": self.net,
-            "mini": self.mini,
-            "captured": self.captured,
-            "step_ms": _milliseconds(self.steps),
-            "images_per_s": self.mini / step,
-            "gflops": flops / step / 1e9,
-            "peak": {"gflops": self.peak_flops / 1e9, "gbs": self.peak_bytes / 1e9},
-            "share_of_peak": flops / step / self.peak_flops,
-            "layers": [
-                {"name": name, "type": self.types[name]}
-                | {kind: self._pass(self.efforts[name][kind], seconds) for kind, seconds in passes.items()}
-                for name, passes in self.layers.items()
-            ],
-        }
-
-    def _pass(self, effort: Effort, seconds: list[float]) -> dict[str, Any]:
-        median = statistics.median(seconds)
-        gflops, gbs = effort.operations / median / 1e9, effort.bytes / median / 1e9
-        shares = {"of_flops": gflops * 1e9 / self.peak_flops, "of_bytes": gbs * 1e9 / self.peak_bytes}
-        return {"ms": _milliseconds(seconds), "gflops": gflops, "gbs": gbs, **shares}
+Passes = dict[str, tuple[Effort, list[float]]]  # by name, with seconds
 
 
 class Resident:
@@ -105,20 +64,46 @@ class Resident:
 
 def measure(
     graph: Graph, matrices: list[np.ndarray], backends: Sequence[Backend], mini: int = 128, steps: int = 5, warmup: int = 3
-) -> Report:
-    """Time ``steps`` training steps of a graph on ``matrices`` (features, ``mini``), then as many layer by layer."""
+) -> dict[str, Any]:
+    """Time ``steps`` training steps of a graph on ``matrices`` (features, ``mini``), then as many layer by layer.
+
+    Returns milliseconds, GFLOP/s, GB/s, and shares of the peaks, as ``convnet bench --json`` prints them.
+    """
     check_memory(graph, backends, mini)
-    report = _without_peaks(graph, matrices, backends, mini, steps, warmup)
+    seconds, captured, layers = _time(graph, matrices, backends, mini, steps, warmup)
     gc.collect()  # the net is gone: the peaks want memory of their own
-    for be in dict.fromkeys(backends):
-        report.peak_flops += peak_flops(be)
-        report.peak_bytes += peak_bytes(be)
-    return report
+    devices = list(dict.fromkeys(backends))
+    peak = Effort(sum(peak_flops(be) for be in devices), sum(peak_bytes(be) for be in devices))
+    step = statistics.median(seconds)
+    flops = sum(effort.operations for passes in layers.values() for effort, _ in passes.values()) / step
+    return {
+        "device": ", ".join(be.describe() for be in devices),
+        "net": Path(graph.definition.path).name,
+        "mini": mini,
+        "captured": captured,  # whether whole steps were issued as one
+        "step_ms": _milliseconds(seconds),
+        "images_per_s": mini / step,
+        "gflops": flops / 1e9,
+        "peak": {"gflops": peak.operations / 1e9, "gbs": peak.bytes / 1e9},
+        "share_of_peak": flops / peak.operations,
+        "layers": [
+            {"name": name, "type": graph.layers[name].type} | {kind: _rates(*entry, peak) for kind, entry in passes.items()}
+            for name, passes in layers.items()
+        ],
+    }
 
 
-def _without_peaks(
+def _rates(effort: Effort, seconds: list[float], peak: Effort) -> dict[str, Any]:
+    median = statistics.median(seconds)
+    flops, moved = effort.operations / median, effort.bytes / median
+    shares = {"of_flops": flops / peak.operations, "of_bytes": moved / peak.bytes}
+    return {"ms": _milliseconds(seconds), "gflops": flops / 1e9, "gbs": moved / 1e9, **shares}
+
+
+def _time(
     graph: Graph, matrices: list[np.ndarray], backends: Sequence[Backend], mini: int, steps: int, warmup: int
-) -> Report:
+) -> tuple[list[float], bool, dict[str, Passes]]:
+    """Return seconds of whole steps, whether they were captured, and the passes of each layer."""
     net = Net(graph, backends, minibatch=mini)
     # Each matrix lies on the backend of the data layer that hands it out.
     places = {node.layer.dataIdx: node.be for node in net.nodes.values() if isinstance(node.layer, Data)}
@@ -127,31 +112,22 @@ def _without_peaks(
         net.train(inputs, mini, check_finite=False)
     seconds = [measured(backends, lambda: net.train(inputs, mini, check_finite=False)) for _ in range(steps)]
     captured = bool(net.steps.captured)
-    return Report(
-        ", ".join(be.describe() for be in dict.fromkeys(backends)),
-        Path(graph.definition.path).name,
-        mini,
-        seconds,
-        _by_layer(net, inputs, mini, steps, captured),
-        {name: _efforts(node, mini) for name, node in net.nodes.items()},
-        {name: node.layer.type for name, node in net.nodes.items()},
-        captured,
-    )
+    return seconds, captured, _time_layers(net, inputs, mini, steps, captured)
 
 
-def _by_layer(net: Net, inputs: Inputs, cases: int, steps: int, captured: bool) -> dict[str, dict[str, list[float]]]:
-    """Return seconds of each layer's passes, one number per step."""
-    seconds: dict[str, dict[str, list[float]]] = {name: {} for name in net.nodes}
+def _time_layers(net: Net, inputs: Inputs, cases: int, steps: int, captured: bool) -> dict[str, Passes]:
+    """Return the passes of each layer, with seconds of each step."""
+    layers: dict[str, Passes] = {name: {} for name in net.nodes}
     eager = uncapturable(net)
 
     def timed_work(node: Node, kind: str, work: Work) -> None:
         wait(net.backends)
         if not captured or (kind != "update" and node in eager):
-            result = timed(net.backends, work)
+            seconds = timed(net.backends, work)
         else:
             captured_work = net.capture(work)
-            result = measured(net.backends, lambda: net.be.replay(captured_work))
-        seconds[node.layer.name].setdefault(kind, []).append(result)
+            seconds = measured(net.backends, lambda: net.be.replay(captured_work))
+        layers[node.layer.name].setdefault(kind, (_effort(node, kind, cases), []))[1].append(seconds)
 
     net.around = timed_work
     for _ in range(steps):
@@ -161,7 +137,7 @@ def _by_layer(net: Net, inputs: Inputs, cases: int, steps: int, captured: bool) 
         net.forward(inputs, cases, Mode.TRAIN)
         net.backward()
         net.update()
-    return seconds
+    return layers
 
 
 def _freeze_updates(net: Net) -> None:
@@ -171,18 +147,18 @@ def _freeze_updates(net: Net) -> None:
         weights.be.fill(weights.inc, 0.0)
 
 
-def _efforts(node: Node, N: int) -> dict[str, Effort]:
-    """Return what each pass of a layer has to do at minibatch N."""
+def _effort(node: Node, kind: str, N: int) -> Effort:
+    """Return what a pass of a layer has to do at minibatch N."""
     layer = node.layer
     values = 4.0 * N * (sum(layer.num_inputs) + layer.outputs)
-    weights = sum(int(np.prod(w.value.shape)) for w in node.all_weights)
+    weights = 4.0 * sum(int(np.prod(w.value.shape)) for w in node.all_weights)
     forward = 2.0 * layer.macs() * N
+    if kind == "forward":
+        return Effort(forward, values + weights)
+    if kind == "update":
+        return Effort(0.0, 5 * weights)  # weights and momenta are read and written, gradients read
     products = int(isinstance(layer, WeightLayer) and layer.learns) + int(any(source.wants_grad for source in node.inputs))
-    return {
-        "forward": Effort(forward, values + 4 * weights),
-        "backward": Effort(forward * products, 2 * values + 8 * weights),
-        "update": Effort(0.0, 5.0 * 4 * weights),  # weights and momenta are read and written, gradients read
-    }
+    return Effort(forward * products, 2 * values + 2 * weights)
 
 
 def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:

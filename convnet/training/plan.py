@@ -36,20 +36,14 @@ class Plan:
 
     def schedule(self, position: Position) -> Iterator[ScheduledBatch]:
         """Yield the batches that a run at ``position`` has still to train on."""
-        epoch, number, done = position.epoch, position.batch, position.batches_done
+        epoch, previous, done = max(position.epoch, 1), position.epoch, position.batches_done
+        at = self.train.index(position.batch) + 1 if position.epoch and position.batch in self.train else 0
         end = done + self.max_batches
         while not self.max_batches or done < end:
-            previous = epoch
-            epoch, number = self._following(epoch, number)
+            if at == len(self.train):
+                epoch, at = epoch + 1, 0
             if epoch > self.epochs and not (self.extra_batch and previous <= self.epochs):
                 return
             done += 1
-            yield ScheduledBatch(epoch, number, self.progress(done - 1), done % self.test_freq == 0)
-
-    def _following(self, epoch: int, number: int) -> tuple[int, int]:
-        if epoch == 0:
-            return 1, self.train[0]
-        if number not in self.train:
-            return epoch, self.train[0]
-        at = self.train.index(number) + 1
-        return (epoch, self.train[at]) if at < len(self.train) else (epoch + 1, self.train[0])
+            yield ScheduledBatch(epoch, self.train[at], self.progress(done - 1), done % self.test_freq == 0)
+            previous, at = epoch, at + 1

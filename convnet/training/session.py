@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,38 +39,33 @@ _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
 _TEST_FREQ = 57
 
 
-@dataclass(frozen=True)
 class RunInputs:
-    """What the options name, before any data are looked at; ``path`` is where ``checkpoint`` lies."""
+    """What the ``given`` options name, before any data are looked at; ``path`` is where ``checkpoint`` lies.
 
-    options: Options
-    files: LayerFiles
-    builder: Builder
-    checkpoint: Checkpoint | None
-    path: Path | None
-    remarks: list[str]
+    Raises ``ConvnetError`` with every mistake in the layer files.
+    """
 
-    @classmethod
-    def open(cls, given: Mapping[str, Any]) -> RunInputs:
-        """Find the layer files and the checkpoint; raises ``ConvnetError`` with every mistake in them."""
-        path: Path | None = None
-        checkpoint: Checkpoint | None = None
-        remarks: list[str] = []
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.path: Path | None = None
+        self.checkpoint: Checkpoint | None = None
+        self.remarks: list[str] = []
         save_file = given.get("save_file", "")
         if save_file and not CheckpointFolder(Path(save_file)).names():
             save_file = ""  # nothing to go on from yet (io 1.5)
         if source := given.get("load_file") or save_file:
-            path, checkpoint, remarks = find_latest(source, load)
+            self.path, self.checkpoint, self.remarks = find_latest(source, load)
+        checkpoint = self.checkpoint
         options = Options.of(given, checkpoint.options if checkpoint else None)
         options.check()
         if checkpoint is None and not options.layer_def:
             raise OptionError("--layer-def is missing (or --load-file, to go on from a checkpoint); see --help")
         if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
-        files, changed = _layer_files(options, checkpoint)
-        builder = parse(files, options.dialect, bool(options.strict))
-        builder.problems.check()
-        return cls(options, files, builder, checkpoint, path, remarks + changed)
+        self.options = options
+        self.files, changed = _layer_files(options, checkpoint)
+        self.remarks += changed
+        self.builder = parse(self.files, options.dialect, bool(options.strict))
+        self.builder.problems.check()
 
     @property
     def request(self) -> Request:
@@ -84,51 +79,38 @@ class RunInputs:
             color_noise=options.color_noise,
             scalar_mean=options.scalar_mean,
             classes=expected_classes(self.builder),
-            parse=lambda: parse(self.files, options.dialect, bool(options.strict)),
+            builder=self.builder,
             compat=COMPAT[options.compat],
             threads=options.threads or os.cpu_count() or 1,
         )
 
 
-@dataclass
 class Session:
-    """All that a run works on. Of ``options``, those that nobody gave hold what the run does; see ``Plan``."""
+    """All that a run works on, found and checked before anything is computed; raises ``ConvnetError``.
 
-    options: Options
-    files: LayerFiles
-    train: Provider
-    test: Provider
-    plan: Plan
-    folder: CheckpointFolder
-    graph: Graph
-    checkpoint: Checkpoint | None
-    position: Position
-    remarks: list[str]
-    state: dict[str, dict[str, Any]] | None  # weights to begin with; None: drawn
-    was_edited: bool = False
+    Of ``options``, those that nobody gave hold what the ``plan`` does. ``state`` are weights to begin with; ``None``: drawn.
+    """
 
-    @classmethod
-    def open(cls, inputs: RunInputs) -> Session:
-        """Find and check everything before anything is computed; raises ``ConvnetError``."""
-        options, checkpoint = inputs.options, inputs.checkpoint
-        train, test, plan, data_remarks = _open_data(options, inputs.request)
-        options = replace(
-            options, train_range=plan.train, test_range=plan.test, epochs=plan.epochs, test_freq=plan.test_freq
+    def __init__(self, inputs: RunInputs) -> None:
+        self.files, self.checkpoint = inputs.files, inputs.checkpoint
+        self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request)
+        self.options = replace(
+            inputs.options,
+            train_range=self.plan.train,
+            test_range=self.plan.test,
+            epochs=self.plan.epochs,
+            test_freq=self.plan.test_freq,
         )
-        folder, folder_remarks = _open_folder(options, inputs.path)
-        return cls(
-            options,
-            inputs.files,
-            train,
-            test,
-            plan,
-            folder,
-            _shape(inputs.builder, train, checkpoint),
-            checkpoint,
-            checkpoint.position(plan.train) if checkpoint else Position(),
-            [*inputs.remarks, *data_remarks, *folder_remarks],
-            checkpoint.layers if checkpoint else None,
-        )
+        self.folder, folder_remarks = _open_folder(self.options, inputs.path)
+        self.remarks = [*inputs.remarks, *data_remarks, *folder_remarks]
+        self.graph = self._shape(inputs.builder)
+        self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
+        self.state = self.checkpoint.layers if self.checkpoint else None
+        self.was_edited = False
+
+    def _shape(self, builder: Builder) -> Graph:
+        tree = self.train.tree or (self.checkpoint.label_tree if self.checkpoint else None)
+        return builder.shape(self.train.dims, self.train.classes, tree)
 
     def check_costs(self) -> None:
         """Raise ``OptionError`` for a net without costs."""
@@ -143,8 +125,7 @@ class Session:
         state = self.state if self.state is not None else initial_state(self.graph, options.seed)
         surgery = apply_edits(self.graph, state, options.conv_to_local, options.unshare_weights)
         self.state, self.files = surgery.state, replace(self.files, changes=self.files.changes | surgery.changes)
-        builder = parse(self.files, options.dialect, bool(options.strict))
-        self.graph = _shape(builder, self.train, self.checkpoint)
+        self.graph = self._shape(parse(self.files, options.dialect, bool(options.strict)))
         self.options = replace(options, conv_to_local=[], unshare_weights=[])
         self.was_edited = True
         return surgery.lines
@@ -205,11 +186,6 @@ def _layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[Layer
 def _differs(path: str, text: str | None) -> bool:
     """Whether there is a file at ``path`` that holds another text than a checkpoint had of it."""
     return text is not None and Path(path).is_file() and read_text(Path(path)) != text
-
-
-def _shape(builder: Builder, train: Provider, checkpoint: Checkpoint | None) -> Graph:
-    tree = train.tree or (checkpoint.label_tree if checkpoint else None)
-    return builder.shape(train.dims, train.classes, tree)
 
 
 def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, Plan, list[str]]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support import SHARED, needs_museum, write_cifar, write_net
+from support import SHARED, SMALL_NET, SMALL_PARAMS, needs_museum, write_cifar, write_net
 
 from convnet import checkpoint, pickles
 from convnet.checkpoint import CheckpointFolder, find_latest
@@ -32,6 +32,16 @@ def test_shape_of_2014(saved):
     assert fc["weightsInc"][0].dtype == np.float32 and np.abs(fc["weightsInc"][0]).max() > 0
     assert state["layers"]["conv1_neuron"]["neuron"]["type"] == "relu"
     assert len(state["train_outputs"]) == 2 and state["test_outputs"][0][1] == 60
+
+
+def test_what_a_checkpoint_says(saved):
+    value = checkpoint.load(saved)
+    assert not value.is_original and value.generation == "2014"
+    assert value.data_dims == {0: 3072, 1: 1, 2: 10} and value.classes == 10 and value.label_tree is None
+    assert value.files().definition == SMALL_NET and value.files().params == SMALL_PARAMS
+    assert value.option("max_batches") == 2 and value.options["test_freq"] == 1
+    position = value.position()
+    assert (position.epoch, position.batch, position.batches_done, position.tests_at) == (1, 2, 2, [1, 2])
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):

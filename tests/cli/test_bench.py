@@ -46,8 +46,8 @@ def test_on_a_card_what_is_short_is_repeated(monkeypatch):
     monkeypatch.setattr(timing, "_LEAST", 1e9)
     monkeypatch.setattr(timing, "_MOST", 2)
     report = bench.measure(fitted.graph, fitted.matrices(2), [be], mini=2, steps=2)
-    assert report.captured and report.device == "emulated device"
-    kinds = {name: set(passes) for name, passes in report.layers.items()}
+    assert report["captured"] and report["device"] == "emulated device"
+    kinds = {layer["name"]: layer.keys() - {"name", "type"} for layer in report["layers"]}
     assert kinds["conv1"] == {"forward", "backward", "update"} and kinds["data"] == {"forward"}
     counts = Counter(id(captured) for captured in replayed).values()  # of parts of whole steps, and of passes
     assert sorted(set(counts)) == [3, 7] and list(counts).count(7) == 3

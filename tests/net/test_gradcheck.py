@@ -135,6 +135,16 @@ def test_nothing_is_left_behind():
         np.testing.assert_array_equal(mine.value, theirs.value)
 
 
+def test_a_shared_matrix_is_checked_once():
+    text = NET.format(neuron="neuron=tanh[1,1]", layer="type=href\nchannels=1").replace(
+        "inputs=odd\noutputs=3\ninitW=0.5", "inputs=odd,odd\noutputs=3\ninitW=0.5,0.5\nweightSource=,top[0]"
+    )
+    net = Net(make_graph(text, {0: 5}), Reference(np.float64), minibatch=4, seed=2, checking=True)
+    checks = list(check_gradients(net, [values(5, 4)], 4))
+    assert [check.name for check in checks] == ["fc weights[0]", "fc biases", "top weights[0]", "top biases"]
+    assert all(check.passed() for check in checks)
+
+
 def test_one_sided_differences_by_hand():
     """Numerics 17.2: (cost(w + h) - cost) / (N h), and minus the gradient over N."""
     net, x, h = small_net(Reference(np.float64)), values(5, 4), 0.01
