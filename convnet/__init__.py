@@ -4,8 +4,6 @@
 asked for, so that ``import convnet`` costs nothing.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

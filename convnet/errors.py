@@ -3,8 +3,6 @@
 The library raises, the command line prints ``str(error)`` on standard error and leaves with ``exit_code``.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 
@@ -46,12 +44,12 @@ class NumericalError(ConvnetError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in a line; its kind if it says nothing."""
+    """Give what an error says, in a line; its kind if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
-    """The known name most like ``word``, or ``''`` if none reaches ``likeness``, of 0 to 1.
+    """Find the known name most like ``word``, or ``''`` if none reaches ``likeness``, of 0 to 1.
 
     After a prefix that some names have, as in ``cost.logreg``, only what follows it is compared.
     """
@@ -68,7 +66,7 @@ def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
 
 
 def one_of(names: Iterable[str]) -> str:
-    """``a, b or c``: a list of choices as a person writes it."""
+    """Write a list of choices as a person does: ``a, b or c``."""
     names = list(names)
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
 

@@ -5,8 +5,6 @@ differently or wrong, where results of old runs depend on it: whatever behaves d
 ``docs/fidelity.md`` explains each.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import StrEnum
 

@@ -1,7 +1,5 @@
 """Files that appear whole or not at all, and the folder for what can be made again."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

@@ -33,7 +33,7 @@ def python_functions(path: Path) -> list[tuple[str, int]]:
 
 
 def c_functions(path: Path) -> list[tuple[str, int]]:
-    """(first line, lines) of every function of a C or CUDA file: from a line that begins one to the next ``}`` in column 1."""
+    """(first line, lines) of every function of a C or CUDA file: from a line that begins one to ``}`` in column 1."""
     found, start = [], None
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
         if start is None and re.match(r"[A-Za-z].*[(]", line) and not line.rstrip().endswith(";"):

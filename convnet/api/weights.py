@@ -1,7 +1,5 @@
 """Weights of a running net as NumPy arrays, by layer: what ``Network.weights`` gives."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

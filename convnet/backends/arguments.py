@@ -1,7 +1,5 @@
 """What ops are told beside their arrays: sizes and constants that belong together. No NumPy: layers build them."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 Array = Any  # a backend's own array

@@ -1,7 +1,5 @@
 """What memory this machine has left for arrays, as far as its system says."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 _MEMINFO, _GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")

@@ -5,8 +5,6 @@ counter words; the first counter word is the position divided by four, the last 
 the same words; ``uniform`` is exact in float32, so masks agree bit for bit.
 """
 
-from __future__ import annotations
-
 import zlib
 
 import numpy as np

@@ -3,8 +3,6 @@
 To issue work to a card, and to wait for it, takes some ten microseconds: there it is repeated between two waits.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 

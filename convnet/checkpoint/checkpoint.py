@@ -1,7 +1,5 @@
 """What a checkpoint says, whichever program wrote it; nothing in the file is executed (io 4.4 to 4.8)."""
 
-from __future__ import annotations
-
 import argparse
 from contextlib import suppress
 from functools import cached_property

@@ -4,8 +4,6 @@ What their parsers derived is undone: padding was negated, filters multiplied by
 windows, neurons detached, names made into indices.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -4,8 +4,6 @@ A checkpoint is ``EPOCH.BATCH`` in a dated folder. It is written to a temporary 
 disk and renamed, so that a killed run leaves whole checkpoints only. Files that are not named like one are never touched.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import time

@@ -5,8 +5,6 @@ the texts of both layer files, the seed, the number of steps, the random streams
 batch, so that a run goes on as if nothing had happened.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

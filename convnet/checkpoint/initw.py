@@ -14,8 +14,6 @@ Put an ``initw.py`` of your own beside the layer file to use that one. A functio
 (rows, columns), params=[...])`` for weights, without ``input`` for biases; ``params`` are the texts between the brackets.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import lru_cache

@@ -4,8 +4,6 @@ Keys and values are the originals' own: padding negated, filters times groups, n
 in a few keys, which this module knows; what a layer type stores, it says itself (``Layer.stored``).
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from convnet.generation import G2011, G2012, G2014, Generation

@@ -1,7 +1,5 @@
 """How far a run has come, which a checkpoint holds to the minibatch, and the costs up to there (io 2.6)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 

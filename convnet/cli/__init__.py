@@ -1,7 +1,5 @@
 """The command ``convnet VERB``: one file per verb, imported when it is asked for."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Sequence

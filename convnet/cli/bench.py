@@ -4,8 +4,6 @@ convnet bench --layer-def layers-imagenet.cfg
 convnet bench --layer-def layers-cifar10-26pct.cfg --mini 64 --steps 20 --json
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ convnet run --layer-def net.cfg --check-grads --data-provider dummy-cn-192
 convnet run --load-file CHECKPOINT --check-grads --compat 2012         the steps and the arithmetic of 2012
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """What all verbs share: the parser, the frame around errors, and how mistakes and warnings reach a person."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -4,8 +4,6 @@ convnet convert layers-imagenet.cfg --to toml                                   
 convnet convert net.cfg params.cfg --to 2014 --out layers-2014.cfg params-2014.cfg
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 convnet diff layers-a.cfg layers-b.cfg        exit status 0: the same net; 1: another; 2: trouble, as of diff(1)
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What this machine can run, which backend would be used and why, and how to mend what is wrong."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import platform

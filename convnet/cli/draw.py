@@ -3,8 +3,6 @@
 convnet draw layers-imagenet.cfg --out net.svg        to print; .html: with details of each layer; .dot: for Graphviz
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

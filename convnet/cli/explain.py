@@ -5,8 +5,6 @@ convnet explain net.cfg params.cfg --data-dims 3072,1     for data of given size
 convnet explain net.cfg --json                            what the originals would store of each layer
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Sequence

@@ -7,8 +7,6 @@ For each kernel of a training step: the constants it is specialised by, grid and
 many warps of it fit on a multiprocessor, and the kernels of 2012 that it replaces. No GPU is needed.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from math import prod

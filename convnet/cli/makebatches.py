@@ -4,8 +4,6 @@ convnet makebatches pictures/ --out batches/            JPEG batches for --data-
 convnet makebatches digits --out digits/                1,797 handwritten digits of 8x8 pixels
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,8 +6,6 @@ convnet run --load-file CHECKPOINT                               go on
 convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -13,8 +13,6 @@ The layout of filters is the originals': 16 in a row, one-pixel gaps, all scaled
 curves and predictions needs matplotlib (the extra ``plot``).
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable, Sequence

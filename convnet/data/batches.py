@@ -3,8 +3,6 @@
 Layouts: io section 5. Everything is read as plain data (``convnet.pickles``).
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ go on to what is rare. The pictures are JPEG batches in the layout of ``convnet.
 for and kept in the user's cache folder.
 """
 
-from __future__ import annotations
-
 import colorsys
 import io
 import math

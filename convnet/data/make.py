@@ -7,8 +7,6 @@ Pictures are resized so that the short side fits and cut square, shuffled with -
 batches are for testing. A picture that cannot be read is left out and named in ``skipped.txt``.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ Bytes that form square pictures of one or three channels can be cropped; anythin
 Layouts: io 5.1; providers: io 6.4.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

@@ -4,8 +4,6 @@
 are left out and counted.
 """
 
-from __future__ import annotations
-
 import io
 import math
 from concurrent.futures import ThreadPoolExecutor

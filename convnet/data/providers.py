@@ -1,7 +1,5 @@
 """Data providers by name, and the one that fits a folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from convnet.data.batches import find_batches, read_batch, read_meta

@@ -5,8 +5,6 @@
 ``cn`` and ``labeled`` make [data, labels, one-hot labels]; ``lr`` [data, labels, gate]; ``ce`` [data, one-hot labels].
 """
 
-from __future__ import annotations
-
 import re
 from abc import abstractmethod
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A picture in the language of Graphviz: devices as clusters, the same colours."""
 
-from __future__ import annotations
-
 from convnet.drawing.picture import HOST, Picture, megabytes
 from convnet.drawing.svg import colors, device_text
 

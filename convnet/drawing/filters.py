@@ -4,8 +4,6 @@ The layout is the originals': 16 in a row, one-pixel gaps, all scaled together t
 k side of a filter, F filters; H, W height and width of a patch.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A picture as a page: the SVG, and beside it the details of the layer that is pointed at or clicked."""
 
-from __future__ import annotations
-
 from convnet.drawing.picture import Picture
 from convnet.drawing.svg import svg, text
 

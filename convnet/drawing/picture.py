@@ -1,7 +1,5 @@
 """What a picture of a graph shows: a box for each declared layer, with its neuron in it, and the edges between them."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

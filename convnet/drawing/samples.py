@@ -6,8 +6,6 @@
 Letters: N cases, C channels, H, W height and width of a picture, S side of a map.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """A picture as SVG: nothing but shapes and text, no links, no fonts of its own; every text escaped."""
 
-from __future__ import annotations
-
 import math
 from html import escape
 from itertools import pairwise

@@ -6,8 +6,6 @@ sees through filters, pooling and crops, and the step between neighbours; the su
 divides are not counted.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

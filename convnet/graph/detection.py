@@ -5,8 +5,6 @@ read, and for every key that it demanded and does not find; the later two also f
 at all. Ties go to the later generation.
 """
 
-from __future__ import annotations
-
 from convnet.generation import G2011, G2014, GENERATIONS, Generation
 from convnet.language.ini import Document
 from convnet.layers import LAYER_TYPES

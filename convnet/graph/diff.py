@@ -5,8 +5,6 @@ Comments, the order of keys and of sections, defaults written out and the spelli
 nor do keys that only steer the originals' kernels.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any

@@ -4,8 +4,6 @@ A target that does not know a key, a type or a neuron loses it, and a note says 
 the target's own parser reads. Whole-line comments stay with their section; those behind a value are lost.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -3,8 +3,6 @@
 With only a definition, its parameters are the file beside it that replaces ``layers`` by ``layer-params`` in the name.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from convnet.errors import LayerFileError, nearest

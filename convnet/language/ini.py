@@ -7,8 +7,6 @@ sections of one name merge, ``[DEFAULT]`` feeds every section, ``%(key)s`` inter
 Where it gave up at the first bad line, this reader reports the line and goes on.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field
 

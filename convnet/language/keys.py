@@ -6,8 +6,6 @@
 In the class such a name is a ``Key``; in a layer, whose own attributes go before those of its class, the typed value.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, cast
 

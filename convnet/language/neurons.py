@@ -4,8 +4,6 @@ Source: numerics section 7. ``uses`` is ``y`` where the gradient is computed fro
 input, empty where it needs neither.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Nothing here knows a layer; the declarations come as arguments. Every problem is reported, none stops the others.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -7,8 +7,6 @@
 Formulas: numerics 14.2. ``progress`` P runs from 0 at the first data batch to 1 at the end of the last epoch.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

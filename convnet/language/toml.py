@@ -5,8 +5,6 @@ of the lines adds the places that ``tomllib`` does not keep. ``tomllib`` stops a
 and repaired, and the text read again, until all mistakes are reported.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from typing import Any

@@ -4,8 +4,6 @@ Each kind reads the spelling of all three generations (numbers as Python 2's ``i
 language spec quirk 7) or a native TOML value, and raises ``BadValue`` with what it expected.
 """
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from typing import Generic, TypeVar

@@ -3,8 +3,6 @@
 ``LAYER_TYPES`` has them by name. A new type is one class in a module of this folder; a new module is named here.
 """
 
-from __future__ import annotations
-
 from convnet.layers import conv, cost, data, dropout, eltwise, fc, image, local, neuron, norm, pool, softmax, square_costs
 from convnet.layers.base import Layer
 

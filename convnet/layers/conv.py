@@ -5,8 +5,6 @@ Formulas, borders and shapes: numerics section 2. ``Windowed`` is all that conv 
 Letters: C channels, S side of the image, k filterSize, F all filters, M modulesX (side of the output), N cases.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -6,8 +6,6 @@
 These costs compare predictions with labels; ``square_costs`` has sums of squares and kin.
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from convnet.backends.arguments import Array, Criterion

@@ -1,7 +1,5 @@
 """data: hands a matrix of the data provider to the net (numerics 5.3 and 5.6)."""
 
-from __future__ import annotations
-
 from convnet.generation import G2014
 from convnet.language.keys import one
 from convnet.language.values import Int

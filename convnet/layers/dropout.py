@@ -3,8 +3,6 @@
 Semantics of each pass: numerics section 10. The mask is a function of (seed, layer, step), never stored.
 """
 
-from __future__ import annotations
-
 from convnet.backends.arguments import Array
 from convnet.generation import G2012, G2014, GENERATIONS
 from convnet.language.keys import one

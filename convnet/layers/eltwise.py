@@ -3,8 +3,6 @@
 Formulas: numerics section 5.
 """
 
-from __future__ import annotations
-
 from itertools import accumulate
 from typing import Any
 

@@ -3,8 +3,6 @@
 The data around them are ``DIMS``: matrix 0 pictures of 3 channels and 8 pixels a side, 1 labels, 2 ten numbers.
 """
 
-from __future__ import annotations
-
 DIMS, CLASSES = {0: 192, 1: 1, 2: 10}, 10
 
 _LEARNING = "epsW=0.001\nepsB=0.002\nmomW=0.9\nmomB=0.9\nwc=0.004\n"

@@ -4,8 +4,6 @@ Formulas: numerics section 4. Letters: K inputs, F outputs, N cases. Weights are
 the array w[f, k].
 """
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 from convnet.generation import G2012, G2014, Generation

@@ -4,8 +4,6 @@
 originals' expressions are recognised, never run.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

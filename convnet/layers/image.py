@@ -3,8 +3,6 @@
 Formulas: numerics section 11. Letters: C channels, S side of the input, T side of the output, N cases.
 """
 
-from __future__ import annotations
-
 import math
 import struct
 from typing import Any

@@ -3,8 +3,6 @@
 Letters: C channels, k filterSize, F all filters, M modulesX, N cases.
 """
 
-from __future__ import annotations
-
 from convnet.layers.conv import Windowed
 
 

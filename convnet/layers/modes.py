@@ -1,7 +1,5 @@
 """Why a net runs: layers with randomness or views behave differently in each pass (numerics 16.6)."""
 
-from __future__ import annotations
-
 from enum import Enum
 
 

@@ -3,8 +3,6 @@
 Functions and derivatives: numerics section 7.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

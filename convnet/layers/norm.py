@@ -4,8 +4,6 @@ Formulas: numerics section 9. y = x * (minDiv + scale' * sum of squares in the w
 file's scale divided by the number of values in the window. Letters: C channels, S side of the image, N cases.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from convnet.backends.arguments import Response

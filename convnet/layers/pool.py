@@ -4,8 +4,6 @@ Windows are clipped to the image; tied maxima all get the gradient (numerics sec
 Letters: C channels, S side of the image, O outputsX, N cases.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

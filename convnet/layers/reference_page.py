@@ -1,7 +1,5 @@
 """``docs/layer-files.md`` from the declarations: ``python -m convnet.layers.reference_page`` writes it anew."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable
 from pathlib import Path

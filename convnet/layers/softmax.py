@@ -1,7 +1,5 @@
 """softmax: y_j = exp(x_j - max) / sum, case by case (numerics section 6)."""
 
-from __future__ import annotations
-
 from convnet.layers.base import Layer
 from convnet.layers.node import LayerNode
 

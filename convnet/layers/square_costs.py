@@ -1,7 +1,5 @@
 """Costs that are sums over values: squares, robust squares, and the energies of topographic ICA (numerics section 12)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from convnet.generation import G2012, Generation

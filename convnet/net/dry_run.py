@@ -1,7 +1,5 @@
 """A step on a backend that only records what it is asked to run: what a net's kernels are, before it runs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -4,8 +4,6 @@ Central differences in float64 on the reference backend by default; the original
 Momentum buffers stay untouched. What depends on changed weights is all that is computed again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ the definition file: the weights of a seed are those that the original would hav
 (numerics section 15). Arrays have the shapes and orders of checkpoints (io 4.6).
 """
 
-from __future__ import annotations
-
 import importlib.util
 import re
 import sys

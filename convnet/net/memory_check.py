@@ -1,7 +1,5 @@
 """Whether a net fits into the memory of what it is to run on; asked before anything is allocated there."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Collection, Sequence
 

@@ -8,8 +8,6 @@ One thread issues the work of all of them, in the order of the layers: ops of a 
 devices work at the same time, and a single order of issue is what makes runs repeatable. 2012 had a thread for each.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial

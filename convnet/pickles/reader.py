@@ -5,8 +5,6 @@ given and become NumPy arrays only afterwards. NumPy's own functions are not saf
 nothing else can make an object array of chosen pointers. Strings of Python 2 are read as Latin-1.
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import pickle

@@ -4,8 +4,6 @@ Python 3's own pickler cannot: under protocol 2 it makes unicode of text, and of
 Read with ``convnet.pickles.load``, or with ``pickle.load(file, encoding="latin1")``.
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO

@@ -1,7 +1,5 @@
 """The lines of a run on standard output, in the words of 2014 (io section 2)."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Sequence

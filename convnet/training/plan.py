@@ -1,7 +1,5 @@
 """What a run is to do: on which data batches it trains, how long, and how often it tests."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple

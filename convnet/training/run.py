@@ -4,8 +4,6 @@ Everything that decides the next number is in a checkpoint, so that a run that w
 numbers.
 """
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Iterator

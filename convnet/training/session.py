@@ -3,8 +3,6 @@
 What a person should know of it comes back as remarks, for whoever opened it to show.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import replace

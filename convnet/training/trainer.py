@@ -1,7 +1,5 @@
 """The training loop of the command line and of Python: data batches split into minibatches (numerics section 16)."""
 
-from __future__ import annotations
-
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing

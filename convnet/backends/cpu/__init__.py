@@ -4,8 +4,6 @@
 float32: ``Cpu`` is a ``Reference`` whose other ops it replaces.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -6,8 +6,6 @@ twenty microseconds, cost 3 % on an idle machine (``benchmarks/2026-11-24-waitin
 Whoever sets OMP_WAIT_POLICY or GOMP_SPINCOUNT decides for themselves.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

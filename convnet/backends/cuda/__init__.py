@@ -3,8 +3,6 @@
 Nothing here touches a device until a ``Cuda`` is made, and only ``driver.py`` knows PyCUDA.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -1,7 +1,5 @@
 """Products by cuBLAS, through nvmath's bindings."""
 
-from __future__ import annotations
-
 import ctypes
 from typing import Any
 

@@ -5,8 +5,6 @@ cache is keyed by text, options, compiler and architecture; files appear by rena
 half of one. ``CONVNET_CACHE_DIR`` moves it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

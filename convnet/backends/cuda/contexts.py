@@ -1,7 +1,5 @@
 """The primary contexts of devices: held from their first use to the end of the process, current while a call is made."""
 
-from __future__ import annotations
-
 import atexit
 import gc
 import weakref

@@ -4,8 +4,6 @@ Letters: C channels, H, W sides of the image, N cases, F filters, MY, MX sides o
 filters of a group.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

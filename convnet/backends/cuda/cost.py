@@ -3,8 +3,6 @@
 Letters: K classes, N cases.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What machine code says of its kernels: registers and shared memory, read from the ELF file that a cubin is."""
 
-from __future__ import annotations
-
 import struct
 
 from convnet.errors import BackendError

@@ -1,7 +1,5 @@
 """Memory, elementwise ops and sums: the host side of ``cuda/eltwise.cu``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

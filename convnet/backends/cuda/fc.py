@@ -1,7 +1,5 @@
 """fc as products of the device's library; treefc's sums along the tree (``cuda/weights.cu``)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Image operations and the packing of minibatches: the host side of ``cuda/image.cu``."""
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Hashable, Sequence
 from contextlib import nullcontext

@@ -1,7 +1,5 @@
 """How ops start kernels: grids, blocks, and the one call that all families share."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What this machine has for the cuda backend: a driver, cards, and whether driver, compiler and libraries go together."""
 
-from __future__ import annotations
-
 import ctypes
 import sys
 from collections.abc import Iterator

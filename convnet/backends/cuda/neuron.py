@@ -1,7 +1,5 @@
 """Neurons, softmax and dropout: the host side of ``cuda/neuron.cu``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from convnet.backends.arguments import NEURONS, Activation

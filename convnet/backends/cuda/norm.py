@@ -1,7 +1,5 @@
 """Normalisation: the host side of ``cuda/norm.cu``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from convnet.backends.arguments import Response

@@ -1,7 +1,5 @@
 """Pooling: the host side of ``cuda/pool.cu``."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from convnet.backends.arguments import Window

@@ -1,7 +1,5 @@
 """All kernels of a net compiled before it runs, several at a time: the compiler lets other threads work."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor

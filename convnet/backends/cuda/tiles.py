@@ -6,8 +6,6 @@ A rule of a few constants, fitted to the time of every tile for every convolutio
 Letters: BM, BN, BK the sides of a tile and the depth of a slice (``cuda/product.cuh``), N cases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property

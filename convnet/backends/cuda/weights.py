@@ -1,7 +1,5 @@
 """Weight updates and constraints: the host side of ``cuda/weights.cu``."""
 
-from __future__ import annotations
-
 import math
 
 from convnet.backends.arguments import Rates

@@ -1,7 +1,5 @@
 """The oracle: every op in plain NumPy, in float32 or float64, as close to the formulas as NumPy allows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

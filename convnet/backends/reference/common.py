@@ -1,7 +1,5 @@
 """What all families of the reference share: the type of arrays, blending a result, and sums over clipped windows."""
 
-from __future__ import annotations
-
 import numpy as np
 
 Array = np.ndarray

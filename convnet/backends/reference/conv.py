@@ -4,8 +4,6 @@ Letters: C channels, H, W sides of the image, N cases, F filters, My, Mx sides o
 of a group. Weights of rank 5, w[m, c, ky, kx, f], are local's; their einsum has the window's y and x beside c and f.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

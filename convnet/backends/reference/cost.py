@@ -3,8 +3,6 @@
 Letters: K classes, N cases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

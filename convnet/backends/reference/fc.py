@@ -1,7 +1,5 @@
 """fc as matrix products, in blocks for sfc; treefc's sums along the tree (numerics section 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

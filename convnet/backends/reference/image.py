@@ -3,8 +3,6 @@
 Letters: C channels, H, W height and width of the source, S side of the crop, N cases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Neurons, softmax, dropout and elementwise ops (numerics sections 5, 6, 7, 10)."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -4,8 +4,6 @@ With d the denominators and u = -2 * power * scale * g * y / d, the gradient is 
 windows that hold the place), whose extent is the mirror image of the forward window for even sizes.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from convnet.backends.arguments import Response

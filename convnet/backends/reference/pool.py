@@ -3,8 +3,6 @@
 Letters: C channels, H, W height and width, N cases; out[c, oy, ox, n].
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Weight updates and constraints (numerics section 13)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from convnet.backends.arguments import Rates
