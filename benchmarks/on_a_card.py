@@ -30,13 +30,13 @@ HERE = Path(__file__).resolve().parent
 
 
 def ours(net: str, math: str, steps: int, backend: str, mini: int) -> dict[str, Any]:
-    """What ``convnet bench --json`` says."""
+    """Run ``convnet bench --json`` and return its report."""
     command = ["-m", "convnet", "bench", "--layer-def", f"{net}.cfg", "--backend", backend, "--math", math, "--json"]
     return json.loads(_run([*command, "--steps", str(steps), "--mini", str(mini)]))
 
 
 def theirs(net: str, math: str, steps: int, mode: str, mini: int) -> float | None:
-    """PyTorch's median step in milliseconds; ``None`` where it does not run."""
+    """Measure PyTorch's median step in milliseconds; ``None`` where it does not run."""
     command = [str(HERE / "alexnet_torch.py"), "--net", net, "--math", math, "--device", "cuda", "--json"]
     try:
         said = _run([*command, "--steps", str(steps), "--mini", str(mini), *TORCH_MODES[mode]])
@@ -47,14 +47,14 @@ def theirs(net: str, math: str, steps: int, mode: str, mini: int) -> float | Non
 
 
 def share_of_convolutions(report: dict[str, Any]) -> float:
-    """Arithmetic of all convolutions' passes over their time, as a share of the peak measured in the same run."""
+    """Return the arithmetic of all convolutions over their time, as a share of the peak measured in the same run."""
     passes = [layer[kind] for layer in report["layers"] if layer["type"] == "conv" for kind in ("forward", "backward")]
     milliseconds = sum(timed["ms"]["median"] for timed in passes)
     return sum(timed["gflops"] * timed["ms"]["median"] for timed in passes) / milliseconds / report["peak"]["gflops"]
 
 
 def by_type(report: dict[str, Any]) -> dict[str, float]:
-    """Milliseconds of a step by type of layer, timed one by one."""
+    """Return the milliseconds of a step by type of layer, each layer timed by itself."""
     found: dict[str, float] = {}
     for layer in report["layers"]:
         spent = sum(layer[kind]["ms"]["median"] for kind in ("forward", "backward", "update") if kind in layer)
@@ -63,7 +63,7 @@ def by_type(report: dict[str, Any]) -> dict[str, float]:
 
 
 def page(args: argparse.Namespace) -> str:
-    """The whole page."""
+    """Measure everything and return the page."""
     reports = {(net, math): ours(net, math, args.steps, args.backend, args.mini) for net in NETS for math in MATH}
     device = reports[NETS[0], MATH[0]]["device"]
     lines = [f"# Training steps on {device}, {datetime.date.today()}", ""]

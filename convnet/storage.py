@@ -17,7 +17,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or base) / "convnet"
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None], durable: bool = False) -> None:
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], durable: bool = False) -> None:
     """Write a file whole or not at all, in a folder that is made if need be; raises ``OSError``.
 
     A ``durable`` one survives a crash of the machine from the moment that this returns.

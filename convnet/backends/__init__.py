@@ -17,8 +17,9 @@ NAMES = ("auto", "reference", "cpu", "cuda")
 
 
 def make_backend(name: str = "auto", threads: int = 0, gpu: int = 0, math: str = "float32") -> Backend:
-    """The backend called ``name``; ``auto`` takes cuda where it runs and cpu elsewhere. ``threads`` 0 means all cores;
-    ``gpu`` and ``math`` ("float32" or "tf32") are cuda's.
+    """Make the backend called ``name``; ``auto`` takes cuda where it runs and cpu elsewhere.
+
+    ``threads`` 0 means all cores; ``gpu`` and ``math`` ("float32" or "tf32") are cuda's.
 
     Raises ``OptionError`` for an unknown name and ``BackendError`` if the one asked for cannot run.
     """
@@ -26,7 +27,7 @@ def make_backend(name: str = "auto", threads: int = 0, gpu: int = 0, math: str =
 
 
 def make_backends(name: str, threads: int, gpus: Sequence[int], math: str = "float32") -> list[Backend]:
-    """One backend for each place in ``gpus``, one object for a device named twice; a single one where there are no GPUs.
+    """Make one backend for each place in ``gpus``, one object for a device named twice; a single one without GPUs.
 
     Raises as ``make_backend`` does.
     """
@@ -34,7 +35,7 @@ def make_backends(name: str, threads: int, gpus: Sequence[int], math: str = "flo
 
 
 def choose_backends(name: str, threads: int, gpus: Sequence[int], math: str = "float32") -> tuple[list[Backend], str]:
-    """As ``make_backends``, and what kept ``auto`` from cuda, in a sentence."""
+    """Make them as ``make_backends`` does, and say in a sentence why ``auto`` did not choose cuda."""
     if name == "cuda":
         return _cuda(gpus, math), ""
     if name != "auto":
@@ -58,13 +59,12 @@ def try_out(be: Backend) -> None:
 
 
 def why_not_cuda(gpu: int = 0) -> str:
-    """What keeps cuda from running on a GPU here, in a sentence; empty if nothing does, as far as is known before it is
-    tried."""
-    from convnet.backends.cuda.machine import capability_of, check_libraries, find_gpu, load_driver, told
+    """Say in a sentence why cuda cannot run on a GPU here; empty if it can, as far as is known before a kernel runs."""
+    from convnet.backends.cuda.machine import as_backend_error, capability_of, check_libraries, find_gpu, load_driver
 
     try:
         drv = load_driver()
-        with told("the NVIDIA driver does not answer", "use --backend cpu"):
+        with as_backend_error("the NVIDIA driver does not answer", "use --backend cpu"):
             count = drv.Device.count()
             if count == 0:
                 return "no GPU on this machine"

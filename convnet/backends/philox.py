@@ -17,18 +17,18 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 def key_for(seed: int, layer: str, step: int, draw: int = 0) -> Key:
-    """The key of one layer's numbers at one training step; ``draw`` tells several draws of a step apart."""
+    """Return the key of one layer's numbers at one training step; ``draw`` tells several draws of a step apart."""
     low, high = step_words(step)
     return seed & 0xFFFFFFFF, zlib.crc32(layer.encode()), low, high | draw
 
 
 def step_words(step: int) -> tuple[int, int]:
-    """What a step adds to the two counter words of a key of step 0."""
+    """Return what a step adds to the two counter words of a key of step 0."""
     return step & 0xFFFFFFFF, (step >> 32 << 8) & 0xFFFFFFFF
 
 
 def words(key: Key, count: int) -> np.ndarray:
-    """The first ``count`` 32-bit words of a key's stream, as uint32."""
+    """Return the first ``count`` 32-bit words of a key's stream, as uint32."""
     blocks = -(-count // 4)
     x0 = np.arange(blocks, dtype=np.uint64)
     x1, x2, x3 = (np.full(blocks, word, np.uint64) for word in (key[2], key[3], 0))

@@ -51,7 +51,7 @@ def _examine_cuda() -> tuple[bool, Findings]:
     """Return whether the first GPU runs, and findings; the last one says why it does not."""
     try:
         drv = machine.load_driver()
-        with machine.told("the NVIDIA driver does not answer"):
+        with machine.as_backend_error("the NVIDIA driver does not answer"):
             count, version = drv.Device.count(), machine.cuda_version(drv.get_driver_version())
     except BackendError as error:
         return False, [("cuda", str(error))]
@@ -63,7 +63,7 @@ def _examine_cuda() -> tuple[bool, Findings]:
 
 def _gpu(index: int) -> str:
     """Run a small kernel on a GPU; return what the GPU is."""
-    with machine.told(f"GPU {index} cannot be used"):
+    with machine.as_backend_error(f"GPU {index} cannot be used"):
         device = Driver(index)
         try_out(Cuda(device))
         free, total = device.memory()

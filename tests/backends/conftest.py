@@ -22,7 +22,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(contexts.atexit, "register", lambda work, *args: drv.at_exit.append((work, args)))
         monkeypatch.setattr(standin.Blas, "drv", drv)
         monkeypatch.setattr(driver, "Blas", standin.Blas)
-        monkeypatch.setattr(driver, "find_graphs", lambda: standin.Graphs(drv))
+        monkeypatch.setattr(driver, "Graphs", lambda api: standin.Graphs(drv))
         monkeypatch.setattr(driver, "build", lambda source, capability: b"")
         made.append(drv)
         return drv

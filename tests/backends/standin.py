@@ -280,7 +280,7 @@ class Graphs:
         self.drv.refuse("instantiate")
         return 77
 
-    def forget(self, graph):
+    def destroy_graph(self, graph):
         assert graph == 76
         self._note("forget")
 

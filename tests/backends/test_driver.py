@@ -32,7 +32,7 @@ def test_two_devices_from_one_thread(machine, peers):
 def test_access_that_somebody_else_has_enabled(machine):
     drv = machine(enabled={(1, 0)})
     one, other = make_backends("cuda", 0, [0, 1])
-    assert other.device.reaches(one.device) and one.device.reaches(other.device)
+    assert other.device.can_access_peer(one.device) and one.device.can_access_peer(other.device)
     assert drv.enabled == {(0, 1), (1, 0)}
 
 
@@ -44,8 +44,8 @@ def test_inputs_come_by_the_second_stream(machine):
         be.copy_in(be.prefetch(values), out)
     np.testing.assert_array_equal(be.download(out), values)
     assert len(be.device.transfers.slots) == 1 and not drv.stack
-    lane = be.device._streams[COMPUTE]
-    assert be.device._blas.made == lane.handle
+    stream = be.device._streams[COMPUTE]
+    assert be.device._blas.made == stream.handle
 
 
 def test_captured_work_is_a_graph_of_the_first_stream(machine):

@@ -6,7 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
-from emulator import LanedDevice
+from emulator import LazyStreams
 
 from convnet.backends import make_backend
 from convnet.backends.cuda import Cuda, transfers
@@ -20,7 +20,7 @@ def used(be):
         be.fill(out, 1.0)
     be.replay(held[0])
     be.fetch(out)()
-    return out, held, be.prefetch(np.ones((3, 4), np.float32)), be.fetch(out), be.device.mark(0)
+    return out, held, be.prefetch(np.ones((3, 4), np.float32)), be.fetch(out), be.device.record_event(0)
 
 
 def test_closing(machine):
@@ -33,7 +33,7 @@ def test_closing(machine):
     entries = len(drv.log)
     be.device.close()
     device, graph, mark = be.device, held[1][0], held[4]
-    for work, *args in ((held[3],), (be.sync,), (be.empty, (4,)), (device.replay, graph), (device.wait_here, mark)):
+    for work, *args in ((held[3],), (be.sync,), (be.empty, (4,)), (device.replay, graph), (device.synchronize, mark)):
         with pytest.raises(BackendError, match="card 0 was closed"):
             work(*args)
     del held, be, device, graph, mark, work, args
@@ -116,7 +116,7 @@ def test_marks_are_used_again(machine):
 
 def test_what_nobody_waited_for_is_not_written_over():
     """A step that fails between fetching its costs and their arrival leaves memory that a copy is still to fill."""
-    device = LanedDevice()
+    device = LazyStreams()
     be = Cuda(device)
     one, other = be.zeros((4,)), be.zeros((4,))
     be.fill(one, 1.0)
@@ -131,7 +131,7 @@ def test_what_nobody_waited_for_is_not_written_over():
 
 
 def test_staging_that_fails_leaves_its_slot():
-    device = LanedDevice()
+    device = LazyStreams()
     be = Cuda(device)
     with pytest.raises(TypeError):
         be.prefetch(np.ones((3, 4), complex))
@@ -142,8 +142,8 @@ def test_staging_that_fails_leaves_its_slot():
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_large_arrays_go_in_pieces(monkeypatch, shape, order):
     """Page-locked memory stays small, whatever crosses."""
-    monkeypatch.setattr(transfers, "_PIECE", 64)
-    one, other = (Cuda(LanedDevice(early, peers=False)) for early in ((), (0, 1)))
+    monkeypatch.setattr(transfers, "_CHUNK", 64)
+    one, other = (Cuda(LazyStreams(early, peers=False)) for early in ((), (0, 1)))
     values = np.asarray(np.random.default_rng(0).random(shape, np.float32), order=order)
     there = other.empty(shape)
     other.copy_from(one, one.upload(values), there)

@@ -147,9 +147,9 @@ def test_memory_that_lies_unused_is_given_back_first(machine):
     ):
         drv.refused[what] = again(drv.MemoryError("out of memory"))[:1]
         work()
-        assert not drv.refused[what] and other.device.unused == 0
+        assert not drv.refused[what] and other.device.cached_bytes == 0
         del work
-    assert one.device.unused == 0 and elsewhere.device.unused == 4 << 20
+    assert one.device.cached_bytes == 0 and elsewhere.device.cached_bytes == 4 << 20
     drv.refused["memory"] = again(drv.MemoryError("out of memory"))
     with pytest.raises(BackendError, match=r"card 0 has no room for 4 MiB more \(1024 of 2048 MiB free\); lower --mini"):
         one.empty((1 << 20,))

@@ -83,7 +83,7 @@ def follow(be, leader, definition, classes, side, mini, steps):
 def cuda(math="float32", graphs=True):
     be = make_backend("cuda", math=math)
     if not graphs:
-        be.device._graphs = None
+        be.device.captures = False
     return be
 
 

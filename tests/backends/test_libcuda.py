@@ -75,7 +75,7 @@ def use(be, products):
         with be.capturing() as held:
             be.fill(out, 2.0)
         be.replay(held[0])
-        be.late = be.fetch(out), be.device.mark(0), held, be.stage(np.ones((300, 4), np.float32))
+        be.late = be.fetch(out), be.device.record_event(0), held, be.stage(np.ones((300, 4), np.float32))
 
 def elsewhere(work, *args):
     thread = threading.Thread(target=work, args=args)

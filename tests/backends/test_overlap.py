@@ -1,11 +1,11 @@
 """Copies beside the work of a device: results do not depend on what is done early and what late, and each wait is needed.
 
-``LanedDevice`` does the work of its lanes as late as it may, or at once; a wait left out must change results somewhere.
+``LazyStreams`` does the work of its streams as late as it may, or at once; a wait left out must change results somewhere.
 """
 
 import numpy as np
 import pytest
-from emulator import EmulatedDevice, EmulationError, LanedDevice
+from emulator import EmulatedDevice, EmulationError, LazyStreams
 from support import make_graph, values
 
 from convnet.backends.cuda import Cuda
@@ -96,24 +96,24 @@ def expected():
 @pytest.mark.parametrize("first", SCHEDULES)
 @pytest.mark.parametrize("second", ["", *SCHEDULES])
 def test_results_do_not_depend_on_what_is_late(expected, first, second, peers):
-    devices = [LanedDevice(SCHEDULES[first], peers)] + ([LanedDevice(SCHEDULES[second], peers)] if second else [])
+    devices = [LazyStreams(SCHEDULES[first], peers)] + ([LazyStreams(SCHEDULES[second], peers)] if second else [])
     assert same(train(devices), expected)
 
 
-class Forgetful(LanedDevice):
-    """Leaves out the waits of one kind: (lane that waits, lane it waits for), or the host's."""
+class Forgetful(LazyStreams):
+    """Leaves out the waits of one kind: (stream that waits, stream it waits for), or the host's."""
 
     def __init__(self, early, forgets):
         super().__init__(early)
         self.forgets = forgets
 
-    def wait(self, lane, mark):
-        if (lane, mark.lane) != self.forgets:
-            super().wait(lane, mark)
+    def wait_event(self, stream, event):
+        if (stream, event.stream) != self.forgets:
+            super().wait_event(stream, event)
 
-    def wait_here(self, mark):
+    def synchronize(self, event):
         if self.forgets != "host":
-            super().wait_here(mark)
+            super().synchronize(event)
 
 
 @pytest.mark.parametrize("forgets", [(COMPUTE, COPY), (COPY, COMPUTE), "host"], ids=str)
@@ -146,7 +146,7 @@ def test_copies_between_devices(forgets, peers):
 
 def test_copies_overtake_the_work_of_a_step():
     """When the host comes to wait for the costs, the next minibatch has arrived and the layers have not begun."""
-    device = LanedDevice((COPY,))
+    device = LazyStreams((COPY,))
     graph = make_graph(NET, {0: 50, 1: 1, 2: 3}, 3, dialect="2014")
     net, pieces = Net(graph, Cuda(device), minibatch=CASES), batch()
     first, second, third = (pieces.minibatch(start, start + CASES) for start in (0, CASES, 2 * CASES))
@@ -165,7 +165,7 @@ def test_copies_overtake_the_work_of_a_step():
 
 
 def test_slots_are_used_again():
-    device = LanedDevice()
+    device = LazyStreams()
     be = Cuda(device)
     out = be.zeros((6, 4))
     for step in range(9):

@@ -19,6 +19,7 @@ import os
 import re
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from convnet.backends.cuda.array import Buffer, DeviceArray
-from convnet.backends.cuda.device import Device, convert, three
+from convnet.backends.cuda.device import Device, Product, convert, three
 from convnet.backends.cuda.source import Signature, Source, read, signatures
 from convnet.backends.cuda.transfers import COMPUTE, COPY
 from convnet.storage import cache_folder
@@ -79,6 +80,7 @@ class EmulatedDevice(Device):
         self.launched: set[tuple[str, str]] = set()
         self._captured: list[Callable[[], Any]] | None = None
         self._extents: dict[int, int] = {}  # pages of each array: start to end
+        self._enabled: weakref.WeakSet[Device] = weakref.WeakSet()  # peers with access
 
     def allocate(self, nbytes: int) -> Buffer:
         """An array that ends (to 16 bytes) at a page nobody may touch, filled with NaN."""
@@ -105,11 +107,12 @@ class EmulatedDevice(Device):
         del self._extents[start]
         _LIBC.munmap(start, pages + 2 * _PAGE)
 
-    def check(self, *pointers: int) -> None:
-        """Raise ``EmulationError`` unless every pointer is into this device's memory."""
+    def check(self, *pointers: int, peers: bool = False) -> None:
+        """Raise ``EmulationError`` unless every pointer is into this device's memory, or that of ``peers``."""
+        devices = [self, *(self._enabled if peers else ())]
         for pointer in pointers:
-            if not any(start <= pointer < end for start, end in self._extents.items()):
-                raise EmulationError(f"{pointer:#x} is no memory of {self.name}")
+            if not any(start <= pointer < end for device in devices for start, end in device._extents.items()):
+                raise EmulationError(f"{pointer:#x} is not memory of {self.name}")
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         self.check(pointer)
@@ -118,7 +121,8 @@ class EmulatedDevice(Device):
         ctypes.memmove(values.ctypes.data, pointer, values.nbytes)
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
-        self.check(source, target)
+        self.check(target)
+        self.check(source, peers=True)
         self.issue(COMPUTE, partial(ctypes.memmove, target, source, nbytes))
 
     def launch(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int = 0) -> None:
@@ -144,20 +148,19 @@ class EmulatedDevice(Device):
         if error:
             raise EmulationError(f"{source.file} {kernel} ({source.constants()}): {error.decode()}")
 
-    def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
-        self.check(a, b, c)
-        given = a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta
-        self.issue(COMPUTE, partial(self._product, *given))
+    def gemm(self, product: Product) -> None:
+        self.check(product.a, product.b, product.c)
+        self.issue(COMPUTE, partial(self._product, product))
 
-    def _product(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
-        self.check(a, b, c)
-        left = _matrix(a, K, M, lda).T if transpose_a else _matrix(a, M, K, lda)
-        right = _matrix(b, N, K, ldb).T if transpose_b else _matrix(b, K, N, ldb)
+    def _product(self, p: Product) -> None:
+        self.check(p.a, p.b, p.c)
+        left = _matrix(p.a, p.K, p.M, p.lda).T if p.transpose_a else _matrix(p.a, p.M, p.K, p.lda)
+        right = _matrix(p.b, p.N, p.K, p.ldb).T if p.transpose_b else _matrix(p.b, p.K, p.N, p.ldb)
         if self.math == "tf32":
             left, right = as_tf32(left), as_tf32(right)
-        out = _matrix(c, M, N, ldc)
-        result = np.float32(alpha) * (left @ right)
-        out[...] = result if beta == 0 else result + np.float32(beta) * out
+        out = _matrix(p.c, p.M, p.N, p.ldc)
+        result = np.float32(p.alpha) * (left @ right)
+        out[...] = result if p.beta == 0 else result + np.float32(p.beta) * out
 
     def sync(self) -> None:
         self.refuse_in_capture("waiting")
@@ -181,50 +184,46 @@ class EmulatedDevice(Device):
         if self._captured is not None:
             raise EmulationError(f"{what} while work is captured")
 
-    # -- lanes: here all work is done at once; ``LanedDevice`` puts it off
+    # -- streams: here all work is done when it is issued; ``LazyStreams`` delays it
 
-    def issue(self, lane: int, work: Callable[[], Any]) -> None:
+    def issue(self, stream: int, work: Callable[[], Any]) -> None:
         """Do ``work`` in its turn, or keep it."""
         if self._captured is None:
-            self.do(lane, work)
+            self.do(stream, work)
         else:
             self._captured.append(work)
 
-    def do(self, lane: int, work: Callable[[], Any]) -> None:
+    def do(self, stream: int, work: Callable[[], Any]) -> None:
         work()
 
-    def drain(self, lane: int) -> None:
-        """Do all work of a lane."""
+    def drain(self, stream: int) -> None:
+        """Do all work of a stream."""
 
     def pinned(self, nbytes: int) -> np.ndarray:
         return np.full(nbytes, 0xFF, np.uint8)
 
-    def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
+    def send(self, values: np.ndarray, pointer: int, stream: int) -> None:
         self.refuse_in_capture("sending")
         self.check(pointer)
-        self.issue(lane, lambda: ctypes.memmove(pointer, values.ctypes.data, values.nbytes))
+        self.issue(stream, lambda: ctypes.memmove(pointer, values.ctypes.data, values.nbytes))
 
-    def fetch(self, pointer: int, values: np.ndarray, lane: int) -> None:
+    def fetch(self, pointer: int, values: np.ndarray, stream: int) -> None:
         self.refuse_in_capture("fetching")
         self.check(pointer)
-        self.issue(lane, lambda: ctypes.memmove(values.ctypes.data, pointer, values.nbytes))
+        self.issue(stream, lambda: ctypes.memmove(values.ctypes.data, pointer, values.nbytes))
 
-    def copy_peer(self, other: Device, source: int, target: int, nbytes: int) -> None:
-        assert self.reaches(other)
-        other.check(source)
-        self.check(target)
-        self.issue(COMPUTE, partial(ctypes.memmove, target, source, nbytes))
-
-    def reaches(self, other: Device) -> bool:
+    def can_access_peer(self, other: Device) -> bool:
+        if self.peers:
+            self._enabled.add(other)
         return self.peers
 
-    def mark(self, lane: int) -> Any:
-        self.refuse_in_capture("marking")
+    def record_event(self, stream: int) -> Any:
+        self.refuse_in_capture("recording an event")
 
-    def wait(self, lane: int, mark: Any) -> None:
+    def wait_event(self, stream: int, event: Any) -> None:
         self.refuse_in_capture("waiting")
 
-    def wait_here(self, mark: Any) -> None:
+    def synchronize(self, event: Any) -> None:
         pass
 
 

@@ -1,4 +1,4 @@
-"""An emulated device whose lanes of work run as late, or as early, as the waits between them allow."""
+"""An emulated device whose streams run as late, or as early, as the waits between them allow."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from convnet.backends.cuda.transfers import COMPUTE, COPY
 from emulator.device import EmulatedDevice
 
 
-class Mark:
-    """A place in a lane; reached when everything issued before it is done."""
+class Event:
+    """A point in a stream; reached when everything issued before it is done."""
 
-    def __init__(self, device: LanedDevice, lane: int) -> None:
-        self.device, self.lane, self.reached = device, lane, False
+    def __init__(self, device: LazyStreams, stream: int) -> None:
+        self.device, self.stream, self.reached = device, stream, False
 
     def reach(self) -> None:
         """Do the work before it, if that is not done."""
         while not self.reached:
-            self.device.step(self.lane)
+            self.device.step(self.stream)
 
 
-class LanedDevice(EmulatedDevice):
-    """Lanes in ``early`` do their work when it is issued; the others when the host, or another lane, waits for it.
+class LazyStreams(EmulatedDevice):
+    """Streams in ``early`` do their work when it is issued; the others when the host, or another stream, waits for it.
 
     Memory freed is given out again at once, as a real device's is, whatever work on it is still to be done.
     """
@@ -42,28 +42,28 @@ class LanedDevice(EmulatedDevice):
     def free(self, pointer: int, nbytes: int) -> None:
         self._given_back[nbytes].append(pointer)
 
-    def do(self, lane: int, work: Callable[[], Any]) -> None:
-        self.waiting[lane].append(work)
-        if lane in self.early:
-            self.drain(lane)
+    def do(self, stream: int, work: Callable[[], Any]) -> None:
+        self.waiting[stream].append(work)
+        if stream in self.early:
+            self.drain(stream)
 
-    def drain(self, lane: int) -> None:
-        while self.waiting[lane]:
-            self.step(lane)
+    def drain(self, stream: int) -> None:
+        while self.waiting[stream]:
+            self.step(stream)
 
-    def step(self, lane: int) -> None:
-        """Do the next piece of work of a lane."""
-        self.waiting[lane].popleft()()
+    def step(self, stream: int) -> None:
+        """Do the next piece of work of a stream."""
+        self.waiting[stream].popleft()()
 
-    def mark(self, lane: int) -> Mark:
-        super().mark(lane)
-        mark = Mark(self, lane)
-        self.issue(lane, lambda: setattr(mark, "reached", True))
-        return mark
+    def record_event(self, stream: int) -> Event:
+        super().record_event(stream)
+        event = Event(self, stream)
+        self.issue(stream, lambda: setattr(event, "reached", True))
+        return event
 
-    def wait(self, lane: int, mark: Mark) -> None:
-        super().wait(lane, mark)
-        self.issue(lane, mark.reach)
+    def wait_event(self, stream: int, event: Event) -> None:
+        super().wait_event(stream, event)
+        self.issue(stream, event.reach)
 
-    def wait_here(self, mark: Mark) -> None:
-        mark.reach()
+    def synchronize(self, event: Event) -> None:
+        event.reach()

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from emulator import EmulatedDevice, LanedDevice
+from emulator import EmulatedDevice, LazyStreams
 from support import BACKENDS, SMALL_NET, SMALL_PARAMS, make_graph
 
 from convnet.backends.cuda import Cuda
@@ -113,7 +113,7 @@ def assert_same(one, other) -> None:
     np.testing.assert_equal(one, other)
 
 
-@pytest.mark.parametrize("device", [EmulatedDevice, LanedDevice])
+@pytest.mark.parametrize("device", [EmulatedDevice, LazyStreams])
 def test_captured_steps_are_plain_ones(device):
     net = make_net(device())
     assert_same(train(net), train(make_net(plain())))

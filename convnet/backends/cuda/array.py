@@ -65,7 +65,7 @@ class DeviceArray:
         return self.shape[0]
 
     def reshape(self, *shape: Any) -> DeviceArray:
-        """The same values under another shape; one length may be -1."""
+        """View the same values in another shape; one length may be -1."""
         wanted = [int(n) for n in (shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)]
         if -1 in wanted:
             rest = -math.prod(wanted)

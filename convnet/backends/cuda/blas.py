@@ -3,13 +3,14 @@
 import ctypes
 from typing import Any
 
+from convnet.backends.cuda.device import Product
 from convnet.errors import BackendError, first_line
 
 WORKSPACE = 32 << 20  # bytes for cuBLAS: what it takes on Hopper
 
 
 def load_blas() -> Any:
-    """nvmath's ``cublas``, with the library behind it; raises ``BackendError`` with what is missing and how to get it."""
+    """Import nvmath's ``cublas`` and its library; raises ``BackendError`` with what is missing and how to get it."""
     try:
         from nvmath.bindings import cublas
 
@@ -20,34 +21,33 @@ def load_blas() -> Any:
 
 
 class Blas:
-    """cuBLAS in single precision, with the math mode said and not left to the environment.
+    """cuBLAS in single precision, with an explicit math mode that the environment cannot change.
 
-    Every call wants the device's context to be current, and raises ``BackendError`` with cuBLAS's own word.
+    Every call needs the device's context to be current, and raises ``BackendError`` with cuBLAS's name of an error.
     """
 
     def __init__(self, stream: int, math: str, workspace: int) -> None:
         self.api = cublas = load_blas()
         self.handle = self._checked(cublas.create)
-        self._checked(cublas.set_stream, stream)
-        self._checked(cublas.set_workspace, workspace, WORKSPACE)  # its own would be allocated anew in a capture
-        self._checked(cublas.set_math_mode, cublas.Math.TF32_TENSOR_OP_MATH if math == "tf32" else cublas.Math.PEDANTIC_MATH)
+        self._checked(cublas.set_stream, self.handle, stream)
+        # Its own workspace would be allocated again in a capture.
+        self._checked(cublas.set_workspace, self.handle, workspace, WORKSPACE)
+        mode = cublas.Math.TF32_TENSOR_OP_MATH if math == "tf32" else cublas.Math.PEDANTIC_MATH
+        self._checked(cublas.set_math_mode, self.handle, mode)
 
-    def product(self, first: bool, second: bool, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc) -> None:
-        """Column-major c = alpha * op(a) op(b) + beta * c."""
-        one, other = ctypes.c_float(alpha), ctypes.c_float(beta)
-        scales = ctypes.addressof(one), ctypes.addressof(other)
-        try:
-            self.api.sgemm(self.handle, int(first), int(second), m, n, k, scales[0], a, lda, b, ldb, scales[1], c, ldc)
-        except self.api.cuBLASError as error:
-            raise BackendError(f"cuBLAS: {first_line(error)}") from None
+    def product(self, p: Product) -> None:
+        """Compute a product of row-major matrices: for cuBLAS, which is column-major, c = a b is c' = b' a'."""
+        alpha, beta = ctypes.c_float(p.alpha), ctypes.c_float(p.beta)
+        sizes, transposed = (p.N, p.M, p.K), (int(p.transpose_b), int(p.transpose_a))
+        operands = ctypes.addressof(alpha), p.b, p.ldb, p.a, p.lda, ctypes.addressof(beta), p.c, p.ldc
+        self._checked(self.api.sgemm, self.handle, *transposed, *sizes, *operands)
 
     def destroy(self) -> None:
-        """Give the handle back."""
-        self._checked(self.api.destroy)
+        """Destroy the handle."""
+        self._checked(self.api.destroy, self.handle)
 
     def _checked(self, call: Any, *args: Any) -> Any:
-        handle = () if call is self.api.create else (self.handle,)
         try:
-            return call(*handle, *args)
+            return call(*args)
         except self.api.cuBLASError as error:
             raise BackendError(f"cuBLAS: {first_line(error)}") from None

@@ -34,7 +34,7 @@ class Compiler(ABC):
         """Machine code for ``sm_NN`` or PTX for ``compute_NN``; raises ``BackendError`` with the compiler's messages."""
 
     def target(self, capability: int) -> str:
-        """The best this compiler can do for a device: its own architecture, else PTX of the newest one below it."""
+        """Choose the target for a device: its own architecture if known, else PTX of the newest older one."""
         if capability in self.architectures:
             return f"sm_{capability}"
         older = [known for known in self.architectures if known < capability]
@@ -139,7 +139,7 @@ def build(source: Source, capability: int, compiler: Compiler | None = None) -> 
 
 
 def _kept(path: Path) -> bytes:
-    """What the cache has there; nothing where that is missing, empty or damaged."""
+    """Read a cache entry; ``b""`` where it is missing, empty or damaged."""
     try:
         code = path.read_bytes()
     except OSError:
@@ -148,7 +148,7 @@ def _kept(path: Path) -> bytes:
 
 
 def _keep(path: Path, code: bytes) -> None:
-    """Into the cache; a folder that cannot be written only costs time."""
+    """Write a cache entry; a folder that cannot be written only costs time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda file: file.write(code))

@@ -1,4 +1,4 @@
-"""The primary contexts of devices: held from their first use to the end of the process, current while a call is made."""
+"""Primary contexts of devices: retained from first use to the end of the process, current only during a call."""
 
 import atexit
 import gc
@@ -10,16 +10,16 @@ from typing import Any
 
 from convnet.errors import BackendError, first_line
 
-living: weakref.WeakSet[Any] = weakref.WeakSet()  # what has to be closed before its ``context`` goes
+open_devices: weakref.WeakSet[Any] = weakref.WeakSet()  # have to be closed before their ``context`` is released
 
 
 class Current:
-    """``with`` makes a context the current one of this thread, whichever was before.
+    """Make a context current in this thread inside ``with``, and restore the previous one.
 
     What PyCUDA and the bindings raise inside comes out as a ``BackendError`` that begins with the device's name.
     """
 
-    closed = False  # whether the device was
+    closed = False  # the device was closed
 
     def __init__(self, context: Any, name: str, failures: tuple[type[Exception], ...]) -> None:
         self.context, self.name, self.failures = context, name, failures
@@ -30,20 +30,20 @@ class Current:
         try:
             self.context.push()
         except self.failures as error:
-            raise self._told(error) from None
+            raise self._named(error) from None
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         self.context.pop()
         if isinstance(error, self.failures):
-            raise self._told(error) from None
+            raise self._named(error) from None
 
-    def _told(self, error: BaseException) -> BackendError:
+    def _named(self, error: BaseException) -> BackendError:
         return BackendError(f"{self.name}: {first_line(error)}")
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """The collector does not come: it may find a device, which waits when it is closed, and nothing may in a capture."""
+def gc_disabled() -> Iterator[None]:
+    """Disable the garbage collector: finalising a ``Driver`` synchronises, which is illegal during a capture."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -55,16 +55,16 @@ def uncollected() -> Iterator[None]:
 
 @cache
 def primary_context(drv: Any, index: int) -> Any:
-    """The context of GPU number ``index``; given back at exit."""
+    """Retain the primary context of GPU number ``index``; it is released at exit."""
     context = drv.Device(index).retain_primary_context()
-    atexit.register(_leave, context)
+    atexit.register(_release_context, context)
     return context
 
 
-def _leave(context: Any) -> None:
-    """At exit: give the context back. One that is only dropped PyCUDA takes for one that it has made (2026.1)."""
-    for device in list(living):
+def _release_context(context: Any) -> None:
+    """Release a context at exit. PyCUDA takes one that is only dropped for one that it has created (2026.1)."""
+    for device in list(open_devices):
         if device.context is context:
             device.close()
-    with suppress(Exception):  # a card that has failed refuses even that, and nobody is left to hear of it
+    with suppress(Exception):  # a device that has failed refuses even this, and at exit nobody can act on it
         context.detach()

@@ -13,7 +13,7 @@ from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.device import Dim
 from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
-from convnet.backends.cuda.tiles import Tile, share_of_windows, tile_for
+from convnet.backends.cuda.tiles import Tile, tile_for, windows_per_part
 
 _PASSES = {"FORWARD": 0, "TURN": 1, "INPUT_GRAD": 2, "WEIGHT_GRAD": 3, "SPARSE_INPUT_GRAD": 4, "ADD_PARTS": 5}
 _TRANSPOSE_SIDE = 32  # of the squares in which weights are transposed
@@ -78,7 +78,7 @@ class ConvOps(Launcher, Backend):
         rows, FG, windows = shapes["CF"] * shapes["SIZE"] ** 2, F // G, MY * MX
         tile = self._tile(rows, FG, 0, along_k=True)
         machine = self.device.processors, self.device.shared_memory
-        share = 1 if shapes["LOCAL"] else share_of_windows(tile, rows, FG, G, windows, N, *machine)
+        share = 1 if shapes["LOCAL"] else windows_per_part(tile, rows, FG, G, windows, N, *machine)
         parts = ceil_div(windows, share)
         grid = (tile.blocks(rows, FG) * G * parts,)
         if shapes["LOCAL"] or parts == 1:

@@ -8,7 +8,7 @@ _SIZED, _REGISTERS = 4, 0x2F  # of entries in .nv.info
 
 
 def resources_of(cubin: bytes, kernel: str) -> dict[str, int]:
-    """Registers per thread and static shared bytes of a kernel, read from the ELF sections of its machine code."""
+    """Read the registers per thread and static shared bytes of a kernel from the ELF sections of its machine code."""
     sections = _sections(cubin)
     text = sections.get(f".text.{kernel}")
     if text is None:
@@ -18,7 +18,7 @@ def resources_of(cubin: bytes, kernel: str) -> dict[str, int]:
 
 
 def _register_counts(cubin: bytes, sections: dict[str, tuple[int, int, int]]) -> dict[int, int]:
-    """Registers by symbol number, from the attributes in ``.nv.info`` (older compilers: the high byte of sh_info)."""
+    """Read registers by symbol number, from attributes in ``.nv.info`` (older compilers: the high byte of sh_info)."""
     _, size, at = sections.get(".nv.info", (0, 0, 0))
     end, found = at + size, {}
     while at < end:

@@ -1,8 +1,8 @@
-"""What the cuda backend asks of a device: memory, copies, kernels, products, waiting. Nothing above knows PyCUDA.
+"""What the cuda backend asks of a device: memory, copies, kernels, products, synchronisation. Nothing above knows PyCUDA.
 
 Two implementations: ``driver.Driver`` (PyCUDA, a real GPU) and the emulator of the tests, which runs the same kernel
-texts on the processor. Work is issued to lanes, each in order: ``COMPUTE`` unless said otherwise, ``COPY`` for what is
-brought ahead of its use (``transfers.py``). ``download`` and ``sync`` wait.
+texts on the processor. Work is issued to streams, each in order: ``COMPUTE`` unless said otherwise, ``COPY`` for inputs
+that are prefetched (``transfers.py``). ``download`` and ``sync`` wait.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,24 @@ from convnet.backends.cuda.transfers import Transfers
 from convnet.errors import BackendError
 
 Dim = tuple[int, ...]  # up to three extents, x first
+
+
+class Product(NamedTuple):
+    """c[M, N] = alpha * op(a)[M, K] @ op(b)[K, N] + beta * c, in rows ``ld`` floats apart. beta 0 does not read c."""
+
+    M: int
+    N: int
+    K: int
+    a: int  # pointers
+    b: int
+    c: int
+    lda: int
+    ldb: int
+    ldc: int
+    transpose_a: bool = False
+    transpose_b: bool = False
+    alpha: float = 1.0
+    beta: float = 0.0
 
 
 class Device(ABC):
@@ -36,157 +54,155 @@ class Device(ABC):
 
     @abstractmethod
     def allocate(self, nbytes: int) -> Buffer:
-        """New memory with arbitrary contents; raises ``BackendError`` when there is none left."""
+        """Allocate memory with arbitrary contents; raises ``BackendError`` when none is left."""
 
     @abstractmethod
     def free(self, pointer: int, nbytes: int) -> None:
-        """Called by a ``Buffer`` nobody holds; work already issued may still use the memory."""
+        """Free the memory of a dead ``Buffer``; work already issued may still use it."""
 
     @abstractmethod
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
-        """Device to host; waits for COMPUTE."""
+        """Copy from the device to the host; waits for COMPUTE."""
 
     @abstractmethod
     def copy(self, source: int, target: int, nbytes: int) -> None:
-        """Device to device."""
+        """Copy within the device, or from a peer."""
 
     @abstractmethod
     def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
-        """Run ``kernel`` of ``source``, compiled when first asked for, with ``shared`` bytes of dynamic shared memory.
+        """Run ``kernel`` of ``source``, compiled at its first launch, with ``shared`` bytes of dynamic shared memory.
 
         ``args`` are ``DeviceArray``, ``None`` (a null pointer) or numbers; they are converted to the kernel's C types.
         """
 
     @abstractmethod
-    def gemm(
-        self, a: int, b: int, c: int, M: int, N: int, K: int, lda: int, ldb: int, ldc: int,
-        transpose_a: bool, transpose_b: bool, alpha: float, beta: float,
-    ) -> None:  # fmt: skip
-        """c[M, N] = alpha * op(a)[M, K] @ op(b)[K, N] + beta * c; rows ``ld`` floats apart. beta 0 does not read c."""
+    def gemm(self, product: Product) -> None:
+        """Compute a product of matrices."""
 
     @abstractmethod
     def sync(self) -> None:
         """Wait for everything issued."""
 
-    # -- lanes ------------------------------------------------------------------------------------------------
+    # -- streams and events -----------------------------------------------------------------------------------
 
     @abstractmethod
     def pinned(self, nbytes: int) -> np.ndarray:
-        """Bytes of page-locked host memory, for ``send`` and ``fetch`` of any device."""
+        """Allocate page-locked host memory, for ``send`` and ``fetch`` of any device."""
 
     def unpin(self, values: np.ndarray) -> None:
-        """Give back what ``pinned`` gave; nobody may read it any more."""
+        """Free an array of ``pinned``, which no copy uses any more."""
 
     @abstractmethod
-    def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
-        """Page-locked bytes to the device; does not wait, so they must stay as they are until it is done."""
+    def send(self, values: np.ndarray, pointer: int, stream: int) -> None:
+        """Copy page-locked memory to the device without waiting; it must not change until the copy is done."""
 
     @abstractmethod
-    def fetch(self, pointer: int, values: np.ndarray, lane: int) -> None:
-        """Device to page-locked bytes; does not wait."""
+    def fetch(self, pointer: int, values: np.ndarray, stream: int) -> None:
+        """Copy from the device to page-locked memory without waiting."""
 
     @abstractmethod
-    def copy_peer(self, other: Device, source: int, target: int, nbytes: int) -> None:
-        """From memory of ``other``, which this device ``reaches``."""
+    def can_access_peer(self, other: Device) -> bool:
+        """Tell whether this device can read the other's memory, with access enabled from then on."""
 
     @abstractmethod
-    def reaches(self, other: Device) -> bool:
-        """Whether this device can read the other's memory."""
+    def record_event(self, stream: int) -> Any:
+        """Record an event after everything issued to ``stream`` so far."""
 
     @abstractmethod
-    def mark(self, lane: int) -> Any:
-        """A mark behind everything issued to ``lane`` so far."""
+    def wait_event(self, stream: int, event: Any) -> None:
+        """Make later work of ``stream`` wait for an event of any stream of any device."""
 
     @abstractmethod
-    def wait(self, lane: int, mark: Any) -> None:
-        """What is issued to ``lane`` from now on waits for a mark, of any lane of any device."""
-
-    @abstractmethod
-    def wait_here(self, mark: Any) -> None:
-        """The host waits for a mark."""
+    def synchronize(self, event: Any) -> None:
+        """Make the host wait for an event."""
 
     def memory(self) -> tuple[int, int] | None:
-        """(free, total) bytes, where that is known."""
+        """Return (free, total) bytes; ``None`` where that is not known."""
         return None
 
-    # -- capturing: where ``captures`` is true -------------------------------------------------------------------
+    # -- capture, where ``captures`` is true ------------------------------------------------------------------
 
     def begin_capture(self) -> None:
-        """From here on what is issued to COMPUTE is kept instead of done."""
+        """From here on, record what is issued to COMPUTE instead of running it."""
         raise NotImplementedError
 
     def end_capture(self) -> Any:
-        """What was kept, for ``replay``; raises ``BackendError`` if it cannot be issued again."""
+        """Return the recorded work for ``replay``; raises ``BackendError`` if the capture failed."""
         raise NotImplementedError
 
     def replay(self, captured: Any) -> None:
-        """Issue what was captured to COMPUTE."""
+        """Issue captured work to COMPUTE."""
         raise NotImplementedError
 
     @contextmanager
     def capturing(self) -> Iterator[list[Any]]:
-        """Keeps what is issued to COMPUTE inside; afterwards the list holds one thing for ``replay``. Nothing may wait.
+        """Capture what is issued to COMPUTE inside; afterwards the list holds one item for ``replay``. Nothing may wait.
 
-        New arrays lie in an arena of their own, so that nobody else is given their memory.
+        New arrays come from a separate arena, whose memory no other array is given.
         """
-        held: list[Any] = []
+        captured: list[Any] = []
         self.begin_capture()
         self._capturing = True
         try:
-            yield held
+            yield captured
         except BaseException:
             self._capturing = False
-            with suppress(BackendError):  # what went wrong inside has more to say
+            with suppress(BackendError):  # the first error explains more
                 self.end_capture()
             raise
         self._capturing = False
-        held.append(self.end_capture())
+        captured.append(self.end_capture())
 
     # -- built on the above -----------------------------------------------------------------------------------
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
-        """A new array with arbitrary contents."""
+        """Make a new array with arbitrary contents."""
         nbytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         owner = self.arena if self._capturing else self
         return DeviceArray(owner.allocate(max(nbytes, 1)), shape, dtype)
 
     @cached_property
     def arena(self) -> Arena:
-        """Where arrays lie that are made while capturing."""
+        """Memory of the arrays that are made during a capture."""
         return Arena(self)
 
     @cached_property
     def transfers(self) -> Transfers:
-        """What copies to this device."""
+        """Copies to and from this device that do not wait."""
         return Transfers(self)
 
     def upload(self, values: np.ndarray) -> DeviceArray:
-        """A new array with the contents of a host array, which may change at once."""
+        """Make a new array with the contents of a host array, which may change at once."""
         array = self.empty(values.shape, values.dtype)
         self.copy_in(values, array)
         return array
 
     def copy_in(self, values: np.ndarray, out: DeviceArray) -> None:
-        """Host to device; ``values`` may change at once."""
+        """Copy from the host to the device; ``values`` may change at once."""
         if out.size:
             self.transfers.copy_in(values, out.dtype, out.pointer)
 
     def download(self, array: DeviceArray) -> np.ndarray:
-        """A host copy; waits."""
+        """Copy an array to the host and wait for it."""
         values = np.empty(array.shape, array.dtype)
         if array.size:
             self.copy_out(array.pointer, values)
         return values
 
 
+_FORMATS = {"int": "i", "unsigned": "I", "long long": "q", "float": "f", "double": "d"}
+
+
+def formats(types: tuple[str, ...]) -> str:
+    """Translate C types of arguments to the letters of ``struct``."""
+    return "".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types)
+
+
 def convert(types: tuple[str, ...], args: tuple[Any, ...], kernel: str) -> list[Any]:
-    """``args`` as NumPy scalars of a kernel's C types; raises ``TypeError`` where their number differs."""
+    """Convert ``args`` to NumPy scalars of a kernel's C types; raises ``TypeError`` where their number differs."""
     if len(types) != len(args):
         raise TypeError(f"{kernel} takes {len(types)} arguments ({', '.join(types)}), not {len(args)}")
     return [_scalar(kind, value) for kind, value in zip(types, args, strict=True)]
-
-
-_SCALARS = {"int": np.int32, "unsigned": np.uint32, "long long": np.int64, "float": np.float32, "double": np.float64}
 
 
 def _scalar(kind: str, value: Any) -> Any:
@@ -194,17 +210,9 @@ def _scalar(kind: str, value: Any) -> Any:
         return np.uint64(0 if value is None else value.pointer)
     if kind == "unsigned":
         return np.uint32(int(value) & 0xFFFFFFFF)
-    return _SCALARS[kind](value)
-
-
-_FORMATS = {"int": "i", "unsigned": "I", "long long": "q", "float": "f", "double": "d"}
-
-
-def formats(types: tuple[str, ...]) -> str:
-    """C types of arguments as the letters of ``struct``."""
-    return "".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types)
+    return np.dtype(_FORMATS[kind]).type(value)
 
 
 def three(extents: Dim) -> tuple[int, int, int]:
-    """A grid or block with the extents that were left out."""
+    """Pad a grid or block to three extents."""
     return (*extents, 1, 1)[:3]  # type: ignore[return-value]

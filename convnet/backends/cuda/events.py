@@ -1,7 +1,7 @@
-"""Marks of a real device: events, which are recorded again when nobody holds their mark any more.
+"""Events of a real device, pooled: an event is recorded again once its ``Event`` is dead.
 
-A stream that was told to wait for an event waits for what was recorded when it was told, so that an event may be recorded
-again at once. The device holds the events themselves: a mark can be dropped in any thread, and outlive its device.
+A stream waits for what an event had recorded when the wait was issued, so an event may be recorded again at once. The
+pool owns PyCUDA's events, so that an ``Event`` can be dropped in any thread, and outlive its device.
 """
 
 from __future__ import annotations
@@ -9,41 +9,41 @@ from __future__ import annotations
 from typing import Any
 
 
-class Mark:
-    """A place in a stream."""
+class Event:
+    """A point in a stream."""
 
-    __slots__ = ("marks", "number")
+    __slots__ = ("number", "pool")
 
-    def __init__(self, marks: Marks, number: int) -> None:
-        self.marks, self.number = marks, number
+    def __init__(self, pool: EventPool, number: int) -> None:
+        self.pool, self.number = pool, number
 
     @property
-    def event(self) -> Any:
-        """PyCUDA's event; ``None`` where the device was closed, and so nothing is left to wait for."""
-        events = self.marks.events
+    def handle(self) -> Any:
+        """PyCUDA's event; ``None`` after the device was closed, when there is nothing left to wait for."""
+        events = self.pool.events
         return events[self.number] if self.number < len(events) else None
 
     def __del__(self) -> None:
-        self.marks.spare.append(self.number)
+        self.pool.unused.append(self.number)
 
 
-class Marks:
+class EventPool:
     """The events of one device."""
 
     def __init__(self, drv: Any) -> None:
         self.drv = drv
         self.events: list[Any] = []
-        self.spare: list[int] = []  # places of those that nobody holds
+        self.unused: list[int] = []  # indices into ``events``
 
-    def record(self, stream: Any) -> Mark:
-        """A mark behind all that was issued to ``stream``, whose context is current."""
+    def record(self, stream: Any) -> Event:
+        """Record an event after all that was issued to ``stream``, whose context is current."""
         try:
-            number = self.spare.pop()
+            number = self.unused.pop()
         except IndexError:
             number = len(self.events)
-            # The host sleeps when it waits for one: the processor has pictures to decode meanwhile.
+            # Blocking: the host sleeps while it waits, which leaves the processor to the decoding of pictures.
             flags = self.drv.event_flags.DISABLE_TIMING | self.drv.event_flags.BLOCKING_SYNC
             self.events.append(self.drv.Event(flags))
-        mark = Mark(self, number)
-        mark.event.record(stream)
-        return mark
+        event = Event(self, number)
+        event.handle.record(stream)
+        return event

@@ -7,6 +7,7 @@ import numpy as np
 from convnet.backends.arguments import Rates
 from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray as Array
+from convnet.backends.cuda.device import Product
 from convnet.backends.cuda.launch import Launcher
 
 _FLOAT = 4
@@ -21,7 +22,7 @@ class FcOps(Launcher, Backend):
         K, F, N = len(x) // parts, len(out) // parts, x.shape[1]
         for p in range(parts):
             w, xp, op = weights.pointer + p * K * _FLOAT, x.pointer + p * K * N * _FLOAT, out.pointer + p * F * N * _FLOAT
-            self.device.gemm(w, xp, op, F, N, K, len(x), N, N, False, False, 1.0, scale_targets)
+            self.device.gemm(Product(F, N, K, w, xp, op, len(x), N, N, beta=scale_targets))
 
     def fc_input_grad(
         self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
@@ -30,7 +31,7 @@ class FcOps(Launcher, Backend):
         for p in range(parts):
             w, gp = weights.pointer + p * K * _FLOAT, grad.pointer + p * F * N * _FLOAT
             ip = input_grad.pointer + p * K * N * _FLOAT
-            self.device.gemm(w, gp, ip, K, N, F, len(input_grad), N, N, True, False, 1.0, scale_targets)
+            self.device.gemm(Product(K, N, F, w, gp, ip, len(input_grad), N, N, transpose_a=True, beta=scale_targets))
 
     def fc_weight_grad(
         self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1
@@ -39,7 +40,8 @@ class FcOps(Launcher, Backend):
         for p in range(parts):
             gp, xp = grad.pointer + p * F * N * _FLOAT, x.pointer + p * K * N * _FLOAT
             wp = weight_grad.pointer + p * K * _FLOAT
-            self.device.gemm(gp, xp, wp, F, K, N, N, N, len(x), False, True, scale_output, scale_targets)
+            scales = scale_output, scale_targets
+            self.device.gemm(Product(F, K, N, gp, xp, wp, N, N, len(x), False, True, *scales))
 
     def tree_forward(self, offsets: Array, effective: Array, parents: Sequence[int], top_down: Sequence[int]) -> None:
         nodes, columns = offsets.shape

@@ -1,7 +1,7 @@
-"""CUDA graphs: what is issued to a stream kept as a whole, through cuda-bindings, for PyCUDA knows none (2026.1).
+"""CUDA graphs through cuda-bindings: the work issued to a stream, captured as a whole. PyCUDA has no graphs (2026.1).
 
-Both work with the driver itself, so that a stream of PyCUDA's can be captured by its handle. Every call here wants the
-device's context to be current.
+Both libraries work with the driver itself, so that a stream of PyCUDA's can be captured by its handle. Every call here
+needs the device's context to be current.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CudaGraph:
-    """A captured piece of work that can be launched; given back when nobody holds it."""
+    """An executable graph, destroyed with its last reference."""
 
     def __init__(self, device: Driver, handle: Any) -> None:
         self.device, self.handle = device, handle
@@ -26,28 +26,25 @@ class CudaGraph:
 
 
 class Graphs:
-    """The calls of the driver that capture and launch. Raises ``BackendError`` with the driver's own word."""
+    """The driver's calls for capture and launch, by ``api``. Raises ``BackendError`` with the driver's name of an error."""
 
-    def __init__(self) -> None:
-        from cuda.bindings import driver
-
-        self.api = driver
+    def __init__(self, api: Any) -> None:
+        self.api = api
 
     def begin(self, stream: int) -> None:
-        # Relaxed: the host may allocate memory and load kernels meanwhile, which are not part of what is captured.
+        # Relaxed: meanwhile the host may allocate memory and load kernels, which do not become part of the graph.
         mode = self.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         self._checked(self.api.cuStreamBeginCapture(stream, mode))
 
     def end(self, stream: int) -> Any:
-        """The graph of what was issued to the stream, for ``instantiate`` and ``forget``."""
+        """End the capture and return its graph, for ``instantiate`` and ``destroy_graph``."""
         return self._checked(self.api.cuStreamEndCapture(stream))[0]
 
     def instantiate(self, graph: Any) -> Any:
-        """What can be launched."""
+        """Make an executable graph, for ``launch`` and ``destroy``."""
         return self._checked(self.api.cuGraphInstantiate(graph, 0))[0]
 
-    def forget(self, graph: Any) -> None:
-        """Give back what ``end`` gave."""
+    def destroy_graph(self, graph: Any) -> None:
         self.api.cuGraphDestroy(graph)
 
     def launch(self, handle: Any, stream: int) -> None:
@@ -62,11 +59,12 @@ class Graphs:
         return result[1:]
 
 
-def find_graphs() -> Graphs | None:
-    """``None`` without cuda-bindings, which nvcc does without, and where CONVNET_GRAPHS is 0."""
+def load_graphs() -> Any:
+    """Import cuda-bindings' driver module; ``None`` where it is missing (nvcc works without) or CONVNET_GRAPHS is 0."""
     if os.environ.get("CONVNET_GRAPHS") == "0":
         return None
     try:
-        return Graphs()
-    except Exception:  # bindings that do not fit the driver fail in several ways; steps go op by op without them
+        from cuda.bindings import driver
+    except Exception:  # bindings that do not fit the driver fail in several ways; steps are issued op by op without them
         return None
+    return driver

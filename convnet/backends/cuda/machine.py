@@ -14,7 +14,7 @@ _DRIVERS = {12: " (525 or later)", 13: " (580 or later)"}  # that know a generat
 
 
 def load_driver() -> Any:
-    """``pycuda.driver``, initialised; raises ``BackendError`` with what is missing and how to get it."""
+    """Import ``pycuda.driver`` and initialise it; raises ``BackendError`` with what is missing and how to get it."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -23,14 +23,14 @@ def load_driver() -> Any:
         import pycuda.driver as drv
     except Exception as error:  # an extension fails in several ways to be loaded
         raise BackendError(_why_not_pycuda(error)) from None
-    with told("the NVIDIA driver finds no GPU", "use --backend cpu"):
+    with as_backend_error("the NVIDIA driver finds no GPU", "use --backend cpu"):
         drv.init()
     return drv
 
 
 def find_gpu(drv: Any, index: int) -> Any:
-    """PyCUDA's device number ``index``; raises ``BackendError`` if there is none."""
-    with told("the NVIDIA driver does not answer", "use --backend cpu"):
+    """Return PyCUDA's device number ``index``; raises ``BackendError`` if there is none."""
+    with as_backend_error("the NVIDIA driver does not answer", "use --backend cpu"):
         count = drv.Device.count()
         if 0 <= index < count:
             return drv.Device(index)
@@ -41,7 +41,7 @@ def find_gpu(drv: Any, index: int) -> Any:
 
 
 def capability_of(device: Any) -> int:
-    """90 for compute capability 9.0."""
+    """Return 90 for compute capability 9.0."""
     major, minor = device.compute_capability()
     return 10 * major + minor
 
@@ -60,13 +60,13 @@ def check_libraries(drv: Any, capability: int) -> None:
 
 
 def cuda_version(number: int) -> str:
-    """12.4 for the 12040 of a driver."""
+    """Format the 12040 of a driver as 12.4."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
 @contextmanager
-def told(what: str, advice: str = "") -> Iterator[None]:
-    """Whatever goes wrong inside becomes a ``BackendError`` of one line: what, the first line of it, what to do."""
+def as_backend_error(what: str, advice: str = "") -> Iterator[None]:
+    """Turn any exception inside into a ``BackendError`` of one line: what, its first line, advice."""
     try:
         yield
     except BackendError:

@@ -1,4 +1,4 @@
-"""A device that only notes what it is asked to run: for listings of kernels, and for compiling them ahead."""
+"""A device that only records its launches: for listings of kernels, and for compiling them before a run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from convnet.backends.cuda.array import Buffer, DeviceArray
-from convnet.backends.cuda.device import Device, Dim, convert
+from convnet.backends.cuda.device import Device, Dim, Product, convert
 from convnet.backends.cuda.source import Source, signatures
 
 
 class Recorder(Device):
-    """Remembers (source, kernel, grid, block, shared bytes) of every launch; holds no values."""
+    """Records (source, kernel, grid, block, shared bytes) of every launch; stores no values."""
 
     name = "no device"
 
@@ -23,12 +23,12 @@ class Recorder(Device):
 
     @property
     def sources(self) -> list[Source]:
-        """What was launched, each specialisation once."""
+        """The launched sources, each specialisation once."""
         return list(dict.fromkeys(source for source, *_ in self.seen))
 
     @classmethod
     def like(cls, device: Device) -> Recorder:
-        """One for which the same kernels are chosen."""
+        """Make a recorder for which the same kernels are chosen as for ``device``."""
         return cls(device.math, device.processors, device.shared_memory)
 
     def allocate(self, nbytes: int) -> Buffer:
@@ -42,7 +42,10 @@ class Recorder(Device):
         pass
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
-        values.fill(0)
+        pass
+
+    def download(self, array: DeviceArray) -> np.ndarray:
+        return np.zeros(array.shape, array.dtype)
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
         pass
@@ -51,7 +54,7 @@ class Recorder(Device):
         convert(signatures(source.file)[kernel].types, args, kernel)
         self.seen.append((source, kernel, grid, block, shared))
 
-    def gemm(self, a, b, c, M, N, K, lda, ldb, ldc, transpose_a, transpose_b, alpha, beta) -> None:
+    def gemm(self, product: Product) -> None:
         pass
 
     def sync(self) -> None:
@@ -60,23 +63,20 @@ class Recorder(Device):
     def pinned(self, nbytes: int) -> np.ndarray:
         return np.empty(nbytes, np.uint8)
 
-    def send(self, values: np.ndarray, pointer: int, lane: int) -> None:
+    def send(self, values: np.ndarray, pointer: int, stream: int) -> None:
         pass
 
-    def fetch(self, pointer: int, values: np.ndarray, lane: int) -> None:
+    def fetch(self, pointer: int, values: np.ndarray, stream: int) -> None:
         pass
 
-    def copy_peer(self, other: Device, source: int, target: int, nbytes: int) -> None:
+    def can_access_peer(self, other: Device) -> bool:
+        return isinstance(other, Recorder)
+
+    def record_event(self, stream: int) -> None:
         pass
 
-    def reaches(self, other: Device) -> bool:
-        return True
-
-    def mark(self, lane: int) -> None:
+    def wait_event(self, stream: int, event: Any) -> None:
         pass
 
-    def wait(self, lane: int, mark: Any) -> None:
-        pass
-
-    def wait_here(self, mark: Any) -> None:
+    def synchronize(self, event: Any) -> None:
         pass

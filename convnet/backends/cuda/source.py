@@ -46,15 +46,15 @@ class Source:
         return cls(file, *(tuple((constants or {}).items()) for constants in (shapes, tiles, names)))
 
     def text(self) -> str:
-        """What the compiler sees."""
+        """Return the complete text for the compiler."""
         return "\n".join([self.definitions(), *(_constant(*item) for item in self.shapes), read(self.file)])
 
     def definitions(self) -> str:
-        """``names`` and ``tiles``, which ``#if`` may ask for."""
+        """Return ``names`` and ``tiles`` as macros, which ``#if`` may use."""
         return "\n".join(f"#define {name} {value}" for name, value in (*self.names, *self.tiles))
 
     def constants(self) -> str:
-        """For messages and listings: ``KIND=MAX H=55 …``."""
+        """Format all constants for messages and listings: ``KIND=MAX H=55 …``."""
         called = {value: name for name, value in self.names}
         known = ((name, called[value] if name in _NAMED else value) for name, value in (*self.tiles, *self.shapes))
         return " ".join(f"{name}={value}" for name, value in known)
@@ -71,7 +71,7 @@ class Signature:
 
 @cache
 def folder() -> Path:
-    """Where the ``.cu`` files are: in the package, or beside it in a checkout."""
+    """Find the folder of the ``.cu`` files: in the package, or beside it in a checkout."""
     for candidate in (Path(str(resources.files("convnet"))) / "cuda", Path(__file__).resolve().parents[3] / "cuda"):
         if (candidate / "common.cuh").is_file():
             return candidate
@@ -80,7 +80,7 @@ def folder() -> Path:
 
 @cache
 def read(file: str) -> str:
-    """The text of a kernel file with its includes put in place; ``#line`` makes messages name files and lines."""
+    """Read a kernel file with its includes expanded; ``#line`` makes messages name files and lines."""
     lines = [f'#line 1 "{file}"']
     for number, line in enumerate((folder() / file).read_text(encoding="utf-8").splitlines(), 1):
         included = _INCLUDE.match(line)
@@ -89,13 +89,13 @@ def read(file: str) -> str:
 
 
 def files() -> list[str]:
-    """Every kernel file, by name."""
+    """List every kernel file, sorted by name."""
     return sorted(path.name for path in folder().glob("*.cu"))
 
 
 @cache
 def signatures(file: str) -> dict[str, Signature]:
-    """The kernels of a file, in order."""
+    """Parse the signatures of a file's kernels, in order."""
     found, guards = {}, [""]
     for match in _KERNEL.finditer(re.sub(r"//[^\n]*", "", (folder() / file).read_text(encoding="utf-8"))):
         if match["guard"]:
@@ -109,7 +109,7 @@ def signatures(file: str) -> dict[str, Signature]:
 
 
 def forerunners(file: str) -> str:
-    """The kernels of the originals that a file stands for, as its header says."""
+    """Read from the header of a file which kernels of the originals it replaces."""
     header = [line[2:].strip() for line in (folder() / file).read_text(encoding="utf-8").splitlines() if line[:2] == "//"]
     first = next((i for i, line in enumerate(header) if line.startswith("2012:")), len(header))
     last = next((i for i in range(first, len(header)) if header[i].endswith(".")), first)
@@ -117,7 +117,7 @@ def forerunners(file: str) -> str:
 
 
 def forerunner(file: str, kernel: str) -> str:
-    """The kernels of the originals that one kernel stands for, as the line before it says."""
+    """Read from the line before a kernel which kernels of the originals it replaces."""
     text = (folder() / file).read_text(encoding="utf-8")
     found = re.search(rf'^// 2012: ([^\n]*)\.\nextern "C" __global__ void[^;{{]*?\b{kernel}\(', text, re.MULTILINE)
     return found[1] if found else ""

@@ -1,7 +1,7 @@
-"""Which tile of a convolution a block of ``cuda/conv.cu`` computes, and how a weight gradient is shared out over blocks.
+"""Which tile of a convolution a block of ``cuda/conv.cu`` computes, and how a weight gradient is split over blocks.
 
-A rule of a few constants, fitted to the time of every tile for every convolution of the shipped networks on an H100
-(``benchmarks/2026-11-26-h100.md``). Nothing but speed depends on the outcome.
+A cost model of a few constants, fitted to the time of every tile for every convolution of the shipped networks on an H100
+(``benchmarks/2026-11-26-h100.md``). Only speed depends on the outcome.
 
 Letters: BM, BN, BK the sides of a tile and the depth of a slice (``cuda/product.cuh``), N cases.
 """
@@ -13,7 +13,7 @@ from itertools import product
 
 from convnet.backends.cuda.launch import ceil_div
 
-LIST = 1024  # rows that a block finds at a time
+LIST = 1024  # rows whose addresses a block computes at a time
 _FLOAT = 4
 _SIDES = (32, 48, 64, 96, 128)
 _TENSOR_SIDES = (32, 64, 128)
@@ -21,13 +21,13 @@ _TENSOR_SIDES = (32, 64, 128)
 _TENSOR_TILES = ((96, 128, 96, 32),)
 _TENSOR_TILES_ALONG_K = ((64, 96, 32, 48), (128, 96, 64, 48))
 
-_SIDE_COST = 8  # multiply-adds that take as long as bringing one value of a slice's two sides
-_CROWDED = 1.05  # what the barriers of 256 threads cost
-_BUSY_THREADS = 256  # below which a multiprocessor waits for memory
-_MULTIPLY_ADDS = {False: 128, True: 640}  # of a multiprocessor per cycle; tensor cores: as far as warps can ask for them
-_REGISTERS, _THREADS, _OWN_REGISTERS = 1 << 16, 2048, 72  # of a multiprocessor; of a thread, beside its sums
-_LISTS_BYTES = 2 * _FLOAT * LIST + (1 << 10)  # of shared memory beside the slices, with what the system takes
-_ADDED = 300  # parts of sums per cycle, written and read again by the whole device
+_SIDE_COST = 8  # multiply-adds that take as long as loading one value of a slice's two sides
+_BARRIERS = 1.05  # cost factor of the barriers of 256 threads
+_MIN_THREADS = 256  # of a multiprocessor: with fewer it waits for memory
+_MULTIPLY_ADDS = {False: 128, True: 640}  # of a multiprocessor per cycle; tensor cores: as many as warps can issue
+_REGISTERS, _THREADS, _OWN_REGISTERS = 1 << 16, 2048, 72  # of a multiprocessor; of a thread, besides its sums
+_LISTS_BYTES = 2 * _FLOAT * LIST + (1 << 10)  # of shared memory besides the slices, with what the system reserves
+_ADDED = 300  # partial sums per cycle, written and read again by the whole device
 _MOST_PARTS_BYTES = 256 << 20  # of memory for the parts of a weight gradient
 
 
@@ -52,7 +52,7 @@ class Tile:
 
     @property
     def _deep(self) -> bool:
-        """Whether float32 slices are of 16 values: half as many barriers, where sums are many and copies run along m."""
+        """Whether float32 slices are 16 deep: half as many barriers, where sums are many and copies run along m."""
         return not self.along_k and min(self.BM, self.BN) >= 64
 
     @property
@@ -61,14 +61,14 @@ class Tile:
 
     @cached_property
     def constants(self) -> dict[str, int]:
-        """By the names of ``product.cuh``."""
+        """Sizes by their names in ``product.cuh``."""
         own = {"WM": self.own_m, "WN": self.own_n} if self.tensor else {"TM": self.own_m, "TN": self.own_n}
         sides = {"BM": self.BM, "BN": self.BN, "BK": self.depth, "STAGES": self.stages, "THREADS": self.threads, **own}
         return {"TF32": int(self.tensor), "ALONG_K": int(self.along_k), "LIST": LIST, **sides}
 
     @cached_property
     def shared(self) -> int:
-        """Bytes of shared memory for the slices, as ``product.cuh`` lays them out."""
+        """Bytes of shared memory for the slices, in the layout of ``product.cuh``."""
         if self.along_k:
             floats = (self.BM + self.BN) * (self.depth + (0 if self.tensor else 4))
         else:
@@ -77,45 +77,47 @@ class Tile:
 
     @cached_property
     def cost(self) -> float:
-        """Multiply-adds for one k of a block, or what takes as long."""
-        crowded = _CROWDED if self.threads >= 256 else 1.0
-        return crowded * (self.BM * self.BN + _SIDE_COST * (self.BM + self.BN))
+        """Time of one k of a block, in multiply-adds."""
+        barriers = _BARRIERS if self.threads >= 256 else 1.0
+        return barriers * (self.BM * self.BN + _SIDE_COST * (self.BM + self.BN))
 
     def blocks(self, rows: int, columns: int) -> int:
-        """Tiles of a matrix."""
+        """Count the tiles of a matrix."""
         return ceil_div(rows, self.BM) * ceil_div(columns, self.BN)
 
     def resident(self, shared_memory: int) -> int:
-        """Blocks that a multiprocessor with so many bytes of shared memory has room for."""
+        """Count the blocks that fit on a multiprocessor with so many bytes of shared memory."""
         registers = min(255, self.BM * self.BN // self.threads + _OWN_REGISTERS)
         by_registers, by_memory = _REGISTERS // (registers * self.threads), shared_memory // (self.shared + _LISTS_BYTES)
         return max(1, min(by_registers, by_memory, _THREADS // self.threads))
 
-    def busy(self, blocks: int) -> float:
-        """The share of a multiprocessor's speed that so many blocks at a time make use of."""
-        return min(1.0, blocks * self.threads / _BUSY_THREADS)
+    def utilization(self, blocks: int) -> float:
+        """Return the share of a multiprocessor's speed that so many resident blocks reach."""
+        return min(1.0, blocks * self.threads / _MIN_THREADS)
 
 
 @cache
 def tile_for(rows: int, columns: int, places: int, processors: int, *, tensor: bool, along_k: bool) -> Tile:
-    """The tile for ``places`` products of ``rows`` x ``columns``; with 0 places they can be shared out as one likes."""
+    """Choose the tile for ``places`` products of ``rows`` x ``columns``; 0: their number is free (``windows_per_part``)."""
 
     def cost(tile: Tile) -> tuple[float, int]:
-        blocks = tile.blocks(rows, columns)
+        blocks: float = tile.blocks(rows, columns)
         if places:  # halfway between the mean and the busiest multiprocessor: its blocks do not end together
-            most = ceil_div(blocks * places, processors)
-            blocks = (blocks * places / processors + most) / 2 / tile.busy(most)
+            most = ceil_div(tile.blocks(rows, columns) * places, processors)
+            blocks = (blocks * places / processors + most) / 2 / tile.utilization(most)
         return blocks * tile.cost, -tile.BM * tile.BN
 
     return min(_tiles(tensor, along_k), key=cost)
 
 
 @cache
-def share_of_windows(
+def windows_per_part(
     tile: Tile, rows: int, columns: int, groups: int, windows: int, N: int, processors: int, shared_memory: int
 ) -> int:
-    """Windows that a part of a weight gradient, ``groups`` matrices of ``rows`` x ``columns``, sums over: so that the blocks
-    of all parts, which are equal, fill the device a whole number of times, and the parts are soon added up."""
+    """Choose how many windows a part of a weight gradient, ``groups`` matrices of ``rows`` x ``columns``, sums over.
+
+    The blocks of all parts are equal: they should fill the device a whole number of times, and leave few parts to add up.
+    """
     weights = rows * columns * groups
     most = max(1, min(windows, _MOST_PARTS_BYTES // (_FLOAT * weights)))
     window = N * tile.cost / _MULTIPLY_ADDS[tile.tensor]
@@ -124,8 +126,8 @@ def share_of_windows(
     def cycles(parts: int) -> float:
         blocks = ceil_div(tile.blocks(rows, columns) * groups * parts, processors)
         full, rest = divmod(blocks, resident)
-        turns = full * resident / tile.busy(resident) + (rest / tile.busy(rest) if rest else 0)
-        return turns * ceil_div(windows, parts) * window + parts * weights / _ADDED
+        waves = full * resident / tile.utilization(resident) + (rest / tile.utilization(rest) if rest else 0)
+        return waves * ceil_div(windows, parts) * window + parts * weights / _ADDED
 
     return ceil_div(windows, min(range(1, most + 1), key=cycles))
 
