@@ -1,5 +1,5 @@
-// What every kernel file may use. Includes are put in place before compiling (source.py), so that the compiler needs no
-// files; before them stand the constants of the layer at hand, `constexpr int C = 96;` and so on. See docs/cuda.md.
+// Definitions for every kernel file. source.py expands includes before compiling, so that the compiler needs no files, and
+// puts the constants of the layer at hand before the text, `constexpr int C = 96;` and so on. See docs/cuda.md.
 //
 // Letters: C channels, H, W height and width, N cases, F filters, M side of the output, G groups, K rows of a product.
 // Activations are [c][y][x][n], cases fastest; weights [c][ky][kx][f].
@@ -11,7 +11,8 @@
 #define INFINITY __int_as_float(0x7f800000)
 #endif
 
-// A place in an array. Where 31 bits hold those of all arrays of a launch (WIDE 0) it has 32: sizes divide it much faster.
+// An index into an array. It has 32 bits where every array of a launch has fewer than 2^31 elements (WIDE 0): dividing it is
+// much faster.
 #if WIDE
 typedef unsigned long long Index;
 #else
@@ -28,15 +29,13 @@ __device__ __forceinline__ float blend(const float* old, float result, float sca
     return scale_targets == 0.0f ? scale_output * result : scale_targets * *old + scale_output * result;
 }
 
-__device__ __forceinline__ int least(int a, int b) { return a < b ? a : b; }
-__device__ __forceinline__ int most(int a, int b) { return a > b ? a : b; }
 __device__ __forceinline__ int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-// Unlike fmaxf it keeps what is not a number, so that trouble is seen where it arises.
-__device__ __forceinline__ float larger(float a, float b) { return b > a || b != b ? b : a; }
+// The maximum; propagates NaN, unlike fmaxf, so that an error shows where it arises.
+__device__ __forceinline__ float nan_max(float a, float b) { return b > a || b != b ? b : a; }
 
-// The sum over the threads of a block, in a fixed order, or over every APART-th of them; every thread gets its own. COUNT,
-// their number, and APART are powers of two; `parts` is shared, for as many values as threads.
+// The sum over the COUNT threads of a block, in a fixed order; or with APART, over the threads whose number is the same modulo
+// APART. Every thread receives its sum. COUNT and APART are powers of two; `parts` is shared memory for COUNT values.
 template <int COUNT, int APART = 1, typename T>
 __device__ T block_sum(T value, T* parts) {
     parts[threadIdx.x] = value;
@@ -51,13 +50,13 @@ __device__ T block_sum(T value, T* parts) {
     return total;
 }
 
-// Philox4x32-10, the twin of convnet/philox.py: four words for block `block` of a key.
+// Philox4x32-10, the twin of convnet/backends/philox.py: four words for block `block` of a key.
 struct Key {
     unsigned k0, k1, c1, c2;
 };
 
-// The key of a launch. One that is issued again and again, as part of a captured step, finds the step's two words on the
-// device; else `now` is null and the host has put them into c1 and c2.
+// The key of a launch. A captured launch is replayed at every step: it reads the step's two words from the device (`now`).
+// Otherwise `now` is null, and c1 and c2 include them.
 __device__ __forceinline__ Key key_of(unsigned k0, unsigned k1, unsigned c1, unsigned c2, const unsigned* now) {
     return now ? Key{k0, k1, c1 + now[0], c2 + now[1]} : Key{k0, k1, c1, c2};
 }
@@ -77,5 +76,5 @@ __device__ __forceinline__ void philox(unsigned block, Key key, unsigned words[4
     words[0] = x0, words[1] = x1, words[2] = x2, words[3] = x3;
 }
 
-// A word as a number in (0, 1], exact in float.
+// Convert a word to a number in (0, 1], exact in float.
 __device__ __forceinline__ float uniform(unsigned word) { return (float)((word >> 8) + 1) * 0x1p-24f; }

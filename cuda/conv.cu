@@ -1,20 +1,20 @@
-// Convolution, with weights shared by all windows (conv) or of each window its own (LOCAL), in groups, with any sizes.
+// Convolution, with weights shared by all windows (conv) or separate for each window (LOCAL), in groups, of any size.
 //
 //   forward      out[f, my, mx, n]    = sum over c, ky, kx of filters[c, ky, kx, f] images[ch(c), y, x, n]
 //                                       and then + biases[f] (BIASES 1), or biases[f, my, mx] (BIASES 2)
-//   input grad   into[ch, y, x, n]    = sum over the windows (my, mx) that hold (y, x) and f of filters * grad[f, my, mx, n]
+//   input grad   into[ch, y, x, n]    = sum over f and the windows (my, mx) that contain (y, x) of filters * grad[f, my, mx, n]
 //   weight grad  into[c, ky, kx, f]   = sum over my, mx, n of images[ch(c), y, x, n] grad[f, my, mx, n]
 //   with y = my * STRIDE - PADDING + ky, x likewise; taps outside the image count as zero.
-//   Group g reads channels g CF .. (g + 1) CF, or CONNS[g CF + c] with random connections, and makes filters g FG .. (g + 1) FG.
+//   Group g reads channels g CF .. (g + 1) CF, or CONNS[g CF + c] with random connections, and computes filters g FG .. (g + 1) FG.
 //
-// Layout: images[ch][y][x][n], filters[c][ky][kx][f] (LOCAL: one such per window before it), out[f][my][mx][n].
-// Each is a matrix product by tiles (product.cuh) for one place of the image:
+// Layout: images[ch][y][x][n], filters[c][ky][kx][f] (LOCAL: [window][c][ky][kx][f]), out[f][my][mx][n].
+// Threads: each pass is a matrix product by tiles (product.cuh) for one position of the image:
 //   forward      one window: filters x cases, k runs over (c, ky, kx)       block x: window, then group and filter tile
 //   input grad   one pixel: channels x cases, k over (f, window)             block x: pixel, then group and channel tile
-//   weight grad  (c, ky, kx) x filters, k over (window, n)                   block x: a share of the windows, then tiles; the
-//                                                                            sums of shares go to parts, added in order
-// Forward and input grad first list the rows of memory that their k's lie in, those of taps inside the image only, so that the
-// loop over k is left with little but its products. The input grad reads filters turned around: turned[f][ky][kx][c].
+//   weight grad  (c, ky, kx) x filters, k over (window, n)                   block x: a part of the windows, then tiles; the sums
+//                                                                            of parts are added in order afterwards
+// Forward and input grad first list the memory rows of each k, only for taps inside the image, so that the loop over k contains
+// little but products. The input grad reads transposed filters: filters_t[f][ky][kx][c].
 // 2012: filterActs_YxX_{color,sparse,sparse_random}, conv_img_acts_manycolor and kin, conv_weight_acts_{c,mc_mf}, add.
 
 #include "common.cuh"
@@ -26,22 +26,22 @@ __device__ __forceinline__ int channel_of(const int* conns, int group, int c) {
     return HAS_CONNS ? conns[group * CF + c] : group * CF + c;
 }
 
-// Begin to copy the four values from `from` on; zeros where fewer than four are `left` in the row, and where the row is not
-// `there`. `whole`: rows begin at 16-byte boundaries, and have multiples of four.
-__device__ __forceinline__ void copy_four(float* to, const float* from, int left, bool there, bool whole) {
-    if (whole) {
-        copy_async16(to, from, there && left > 0);
+// Start a copy of four values; zeros after the `remaining` ones of the row, and where the row is not `valid`. `aligned`: rows
+// begin at 16-byte boundaries, and have multiples of four values.
+__device__ __forceinline__ void copy4(float* to, const float* from, int remaining, bool valid, bool aligned) {
+    if (aligned) {
+        copy_async16(to, from, valid && remaining > 0);
     } else {
 #pragma unroll
-        for (int i = 0; i < 4; i++) copy_async4(to + i, from + i, there && i < left);
+        for (int i = 0; i < 4; i++) copy_async4(to + i, from + i, valid && i < remaining);
     }
 }
 
-// Four values of a row from `column` on, as far as the row goes to `limit`: blended, and then `bias` is added.
-__device__ __forceinline__ void blend_four(float* row, int column, int limit, float4 v, bool whole, float scale_targets,
+// Store four values of a row from `column` on, up to `limit`: blend each with the old value, then add `bias`.
+__device__ __forceinline__ void blend4(float* row, int column, int limit, float4 v, bool aligned, float scale_targets,
                                            float scale_output, float bias = -0.0f) {
     const auto mixed = [&](const float* old, float sum) { return blend(old, sum, scale_targets, scale_output) + bias; };
-    if (whole && column < limit) {
+    if (aligned && column < limit) {
         float4* to = reinterpret_cast<float4*>(row + column);
         float4 old = {0, 0, 0, 0};
         if (scale_targets != 0.0f) old = *to;
@@ -60,30 +60,33 @@ struct Lists {
     int a[LIST], b[LIST];
 };
 
-// The sums over `count` k's of a[k, m] b[k, n], where find(k, row_a, row_b) tells which row of a (of `wide_a` floats, those from
-// `limit_a` on are zero) and which of b (of N floats, `limit_b`) belong to k. The rows of up to LIST k's are found at a time.
+// The sums over `count` values of k of a[k, m] b[k, n]. find(k, row_a, row_b) computes the row of a (of `wide_a` floats, which
+// count as zero from `limit_a` on) and of b (of N floats, `limit_b`) for k. The rows of up to LIST values of k are listed at a
+// time.
 template <typename Find>
 __device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find find, const float* a, int wide_a, int limit_a,
                                                const float* b, int limit_b) {
     Sums sums = {};
     for (int first = 0; first < count; first += LIST) {
-        const int length = least(LIST, count - first), slices = ceil_div(length, BK);
+        // List the rows; -1 after the last k of the last slice.
+        const int length = min(LIST, count - first), slices = ceil_div(length, BK);
 #pragma unroll 1
         for (int i = threadIdx.x; i < slices * BK; i += THREADS) {
             lists.a[i] = lists.b[i] = -1;
             if (i < length) find(first + i, lists.a[i], lists.b[i]);
         }
         __syncthreads();
+        // Multiply, slice by slice.
         accumulate(
             slices,
             [&](int s, float* to_a, float* to_b) {
-                each_piece<BM>([&](int, int k, int m) {
+                for_each_vec4<BM>([&](int, int k, int m) {
                     const int row = lists.a[s * BK + k];
-                    copy_four(to_a + k * WIDE_A + m, a + (long long)row * wide_a + m, limit_a - m, row >= 0, VECTOR_A);
+                    copy4(to_a + k * WIDE_A + m, a + (long long)row * wide_a + m, limit_a - m, row >= 0, VECTOR_A);
                 });
-                each_piece<BN>([&](int, int k, int n) {
+                for_each_vec4<BN>([&](int, int k, int n) {
                     const int row = lists.b[s * BK + k];
-                    copy_four(to_b + k * WIDE_B + n, b + (long long)row * N + n, limit_b - n, row >= 0, VECTOR_N);
+                    copy4(to_b + k * WIDE_B + n, b + (long long)row * N + n, limit_b - n, row >= 0, VECTOR_N);
                 });
             },
             sums);
@@ -101,8 +104,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int window = blockIdx.x / tiles, tile = blockIdx.x % tiles;
     const int group = tile / ceil_div(FG, BM), f0 = tile % ceil_div(FG, BM) * BM, n0 = blockIdx.y * BN;
     const int top = window / MX * STRIDE - PADDING, left = window % MX * STRIDE - PADDING;
-    const int ky0 = most(0, -top), kx0 = most(0, -left);  // taps inside the image
-    const int down = most(0, least(SIZE, H - top) - ky0), across = most(0, least(SIZE, W - left) - kx0);
+    const int ky0 = max(0, -top), kx0 = max(0, -left);  // taps inside the image
+    const int down = max(0, min(SIZE, H - top) - ky0), across = max(0, min(SIZE, W - left) - kx0);
     const float* weights = filters + (LOCAL ? (long long)window * CF * SIZE * SIZE * F : 0) + group * FG + f0;
 
     __shared__ Lists lists;
@@ -115,21 +118,21 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             row_b = (channel_of(conns, group, c) * H + top + ky) * W + left + kx;
         },
         weights, F, FG - f0, images + n0, N - n0);
-    give(sums, [&](int m, int n, float4 four) {
+    store_tile(sums, [&](int m, int n, float4 four) {
         if (f0 + m >= FG) return;
         const int f = group * FG + f0 + m;
         float* row = out + ((long long)f * MY * MX + window) * N + n0;
         const float bias = BIASES ? biases[BIASES == 1 ? f : f * MY * MX + window] : -0.0f;
-        blend_four(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output, bias);
+        blend4(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output, bias);
     });
 }
 #endif
 
-#if PASS == TURN
-// turned[f, t, c] = filters[c, t, f] for every tap t; one such for each window if LOCAL. A block turns 32 x 32 values around
-// (block x: window and tap, then channel tile, then filter tile). 2012's kernels turned their tiles in shared memory instead.
+#if PASS == TRANSPOSE
+// filters_t[f, t, c] = filters[c, t, f] for every tap t; for each window if LOCAL. A block transposes 32 x 32 values
+// (block x: window and tap, then channel tile, then filter tile). 2012's kernels transposed their tiles in shared memory instead.
 // 2012: none.
-extern "C" __global__ void conv_turn(const float* filters, float* turned) {
+extern "C" __global__ void conv_transpose_filters(const float* filters, float* filters_t) {
     __shared__ float tile[32][33];
     const int tiles_f = ceil_div(F, 32), tiles = tiles_f * ceil_div(CF, 32), tap = blockIdx.x / tiles % (SIZE * SIZE);
     const int c0 = blockIdx.x % tiles / tiles_f * 32, f0 = blockIdx.x % tiles_f * 32;
@@ -140,12 +143,12 @@ extern "C" __global__ void conv_turn(const float* filters, float* turned) {
     __syncthreads();
     for (int i = threadIdx.y; i < 32 && f0 + i < F; i += blockDim.y)
         if (c0 + threadIdx.x < CF)
-            turned[window + ((long long)(f0 + i) * SIZE * SIZE + tap) * CF + c0 + threadIdx.x] = tile[threadIdx.x][i];
+            filters_t[window + ((long long)(f0 + i) * SIZE * SIZE + tap) * CF + c0 + threadIdx.x] = tile[threadIdx.x][i];
 }
 #endif
 
 #if PASS == INPUT_GRAD
-// Windows along one axis that hold a pixel: the first, and how many.
+// The windows along one axis that contain a pixel: the first, and their number.
 __device__ __forceinline__ int first_window(int pixel) {
     const int reach = pixel + PADDING - SIZE + 1;
     return reach <= 0 ? 0 : ceil_div(reach, STRIDE);
@@ -153,12 +156,12 @@ __device__ __forceinline__ int first_window(int pixel) {
 
 __device__ __forceinline__ int windows_over(int pixel, int windows) {
     if (pixel + PADDING < 0) return 0;
-    return most(0, least(windows - 1, (pixel + PADDING) / STRIDE) - first_window(pixel) + 1);
+    return max(0, min(windows - 1, (pixel + PADDING) / STRIDE) - first_window(pixel) + 1);
 }
 
 // 2012: img_acts_color, img_acts_mediumcolor, conv_img_acts_manycolor.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    conv_input_grad(const float* grad, const float* turned, float* into, float scale_targets, float scale_output) {
+    conv_input_grad(const float* grad, const float* filters_t, float* into, float scale_targets, float scale_output) {
     const int tiles = ceil_div(CF, BM) * G;
     const int pixel = blockIdx.x / tiles, tile = blockIdx.x % tiles, y = pixel / W, x = pixel % W;
     const int group = tile / ceil_div(CF, BM), c0 = tile % ceil_div(CF, BM) * BM, n0 = blockIdx.y * BN;
@@ -174,11 +177,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             row_a = (((LOCAL ? window * F : 0) + f) * SIZE + ky) * SIZE + kx;
             row_b = f * MY * MX + window;
         },
-        turned + c0, CF, CF - c0, grad + n0, N - n0);
-    give(sums, [&](int m, int n, float4 four) {
+        filters_t + c0, CF, CF - c0, grad + n0, N - n0);
+    store_tile(sums, [&](int m, int n, float4 four) {
         if (c0 + m >= CF) return;
         float* row = into + ((long long)(group * CF + c0 + m) * H * W + pixel) * N + n0;
-        blend_four(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output);
+        blend4(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output);
     });
 }
 #endif
@@ -191,46 +194,48 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int rows = CF * SIZE * SIZE, tiles_f = ceil_div(FG, BN), per_window = ceil_div(N, BK);
     const int tiles = ceil_div(rows, BM) * tiles_f, tile = blockIdx.x % tiles, group = blockIdx.x / tiles % G;
     const int r0 = tile / tiles_f * BM, f0 = tile % tiles_f * BN, part = blockIdx.x / (tiles * G);
-    const int first = part * windows_per_part, windows = least(windows_per_part, MY * MX - first);
+    const int first = part * windows_per_part, windows = min(windows_per_part, MY * MX - first);
     float* target = into + (long long)part * rows * F + group * FG + f0;
 
-    __shared__ int taps[BM], kys[BM], kxs[BM];  // of each weight of the tile: its row of the images, and place, in window (0, 0)
+    __shared__ int taps[BM], kys[BM], kxs[BM];  // per weight of the tile: its image row and tap, in window (0, 0)
     for (int m = threadIdx.x; m < BM; m += THREADS) {
-        const int r = r0 + m, c = least(r / (SIZE * SIZE), CF - 1), ky = r / SIZE % SIZE, kx = r % SIZE;
+        const int r = r0 + m, c = min(r / (SIZE * SIZE), CF - 1), ky = r / SIZE % SIZE, kx = r % SIZE;
         taps[m] = (channel_of(conns, group, c) * H + ky - PADDING) * W + kx - PADDING;
         kys[m] = r < rows ? ky - PADDING : -H - MY * STRIDE, kxs[m] = kx - PADDING;
     }
     __syncthreads();
 
-    const float *from_a[pieces_of(BM)], *from_b[pieces_of(BN)];  // what this thread copies, at case 0 of the window
-    int left_a[pieces_of(BM)], left_b[pieces_of(BN)];            // and how many values there are from there on
+    // The source of each copy of this thread, at case 0 of the window, and the number of values from there on.
+    const float *from_a[vec4s_per_thread(BM)], *from_b[vec4s_per_thread(BN)];
+    int remaining_a[vec4s_per_thread(BM)], remaining_b[vec4s_per_thread(BN)];
+    // Multiply; k runs over the cases of a window, BK at a time, and then over the windows of this part.
     Sums sums = {};
     int window = first, n0 = 0;  // of the next slice
     accumulate(
         windows * per_window,
         [&](int, float* to_a, float* to_b) {
-            if (n0 == 0) {
+            if (n0 == 0) {  // a new window: find where its values are
                 const int top = window / MX * STRIDE, left = window % MX * STRIDE;
-                each_piece<BM>([&](int p, int k, int m) {
-                    left_a[p] = (unsigned)(kys[m] + top) < H && (unsigned)(kxs[m] + left) < W ? N - k : 0;
+                for_each_vec4<BM>([&](int p, int k, int m) {
+                    remaining_a[p] = (unsigned)(kys[m] + top) < H && (unsigned)(kxs[m] + left) < W ? N - k : 0;
                     from_a[p] = images + (long long)(taps[m] + top * W + left) * N + k;
                 });
-                each_piece<BN>([&](int p, int k, int m) {
+                for_each_vec4<BN>([&](int p, int k, int m) {
                     from_b[p] = grad + ((long long)(group * FG + f0 + m) * MY * MX + window) * N + k;
-                    left_b[p] = f0 + m < FG ? N - k : 0;
+                    remaining_b[p] = f0 + m < FG ? N - k : 0;
                 });
             }
-            each_piece<BM>([&](int p, int k, int m) {
-                copy_four(to_a + m * WIDE_A + k, from_a[p] + n0, left_a[p] - n0, true, VECTOR_N);
+            for_each_vec4<BM>([&](int p, int k, int m) {
+                copy4(to_a + m * WIDE_A + k, from_a[p] + n0, remaining_a[p] - n0, true, VECTOR_N);
             });
-            each_piece<BN>([&](int p, int k, int m) {
-                copy_four(to_b + m * WIDE_B + k, from_b[p] + n0, left_b[p] - n0, true, VECTOR_N);
+            for_each_vec4<BN>([&](int p, int k, int m) {
+                copy4(to_b + m * WIDE_B + k, from_b[p] + n0, remaining_b[p] - n0, true, VECTOR_N);
             });
             n0 += BK;
             if (n0 >= N) n0 = 0, window++;
         },
         sums);
-    give(sums, [&](int m, int f, float sum) {
+    store_tile(sums, [&](int m, int f, float sum) {
         if (r0 + m >= rows || f0 + f >= FG) return;
         float* to = target + (long long)(r0 + m) * F + f;
         *to = blend(to, sum, scale_targets, scale_output);
@@ -239,8 +244,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #endif
 
 #if PASS == SPARSE_INPUT_GRAD
-// With random connections a channel may be read by several groups, and more than once: `starts` and `places` list, for
-// each channel, the indices g CF + c under which it is read. One thread per value of the image gradient.
+// With random connections several groups may read a channel, also more than once: `starts` and `places` list for each channel
+// the indices g CF + c under which it is read. One thread per value of the image gradient.
 // 2012: img_acts_mediumcolor_sparse_rand, img_acts_manycolor_sparse_rand.
 extern "C" __global__ void conv_sparse_input_grad(const float* grad, const float* filters, float* into, const int* starts,
                                                   const int* places, long long count, float scale_targets,
@@ -270,7 +275,7 @@ extern "C" __global__ void conv_sparse_input_grad(const float* grad, const float
 
 #if PASS == ADD_PARTS
 // into = blend of the sum of `parts` matrices of `count` values, in order.
-// 2012: kDumbAggCols, which added what partialSum had kept apart.
+// 2012: kDumbAggCols, for the parts of partialSum.
 extern "C" __global__ void conv_add_parts(const float* parts_of, float* into, int parts, long long count, float scale_targets,
                                           float scale_output) {
     FOR_EACH(i, count) {

@@ -1,41 +1,41 @@
 // Costs and their gradients (numerics 12).
 //
-//   cost kernels write the share of each case (or of each block of a grid) of every number that a cost reports, in double:
-//   parts[slot * count + i]; `total` adds each slot in a fixed order, so that a run gives the same bits twice.
-//   grad kernels: KIND names the formula, gradients are of minus the cost.
+//   cost kernels write, for every number that a cost reports, the contribution of each case (or block of a grid) in double:
+//   parts[slot * count + i]; `total` adds each slot in a fixed order, so that results are deterministic.
+//   grad kernels: KIND selects the formula; gradients are of minus the cost.
 //
 // Layout: probabilities, targets p[j][n], t[j][n], cases fastest; labels[n], gates[n]. Threads: a block of 32 cases by ROWS
-// threads that share the classes of a case; gradients and sums over everything one thread per value.
+// threads that divide the classes of a case among them; gradients and sums over whole arrays: one thread per value.
 // 2012: kLogregCost, kMultiSoftmaxCost, kCrossEntCost and their Grad and SoftmaxGrad twins, CrossEntOperator,
 // RobustFlickr*Operator, kTICA_manyfilter, kTICAGrad_manyfilter, kMSMBackward.
 
 #include "common.cuh"
 
-// The sum over the ROWS threads that share a case, in order; each gets it. `held` is shared.
+// The sum over the ROWS threads of a case, in a fixed order; each receives it. `values` is shared memory.
 template <typename T>
-__device__ T share(T value, T held[ROWS][32]) {
-    held[threadIdx.y][threadIdx.x] = value;
+__device__ T case_sum(T value, T values[ROWS][32]) {
+    values[threadIdx.y][threadIdx.x] = value;
     __syncthreads();
     T total = 0;
-    for (int row = 0; row < ROWS; row++) total += held[row][threadIdx.x];
+    for (int row = 0; row < ROWS; row++) total += values[row][threadIdx.x];
     __syncthreads();
     return total;
 }
 
-__device__ __forceinline__ float share_most(float value) {
-    __shared__ float held[ROWS][32];
-    held[threadIdx.y][threadIdx.x] = value;
+__device__ __forceinline__ float case_max(float value) {
+    __shared__ float values[ROWS][32];
+    values[threadIdx.y][threadIdx.x] = value;
     __syncthreads();
-    float total = held[0][threadIdx.x];
-    for (int row = 1; row < ROWS; row++) total = fmaxf(total, held[row][threadIdx.x]);
+    float largest = values[0][threadIdx.x];
+    for (int row = 1; row < ROWS; row++) largest = fmaxf(largest, values[row][threadIdx.x]);
     __syncthreads();
-    return total;
+    return largest;
 }
 
 __device__ __forceinline__ double safe_log(float p) { return p > 0 ? log((double)p) : -50.0; }
 
 __device__ __forceinline__ double guess_credit(int guesses, int above, int level) {
-    return fmin(fmax((double)(guesses - above) / most(level, 1), 0.0), 1.0);
+    return fmin(fmax((double)(guesses - above) / max(level, 1), 0.0), 1.0);
 }
 
 // 2012: kTotalAgg.
@@ -47,13 +47,13 @@ extern "C" __global__ void total(const double* parts, double* costs, int count) 
     if (threadIdx.x == 0) costs[blockIdx.x] = sum;
 }
 
-// parts: [-log p_label, 1 - credit of one guess, 1 - credit of topk]. log: of `probs` where `logs` is null, else `logs`
-// holds the label's probability per case.
+// parts: [-log p_label, 1 - credit of one guess, 1 - credit of topk]. p_label is in `of_label`, or where that is null in
+// `scores`, which rank the classes.
 // 2012: kLogregCost, kMultiSoftmaxCost.
 extern "C" __global__ void __launch_bounds__(32 * ROWS)
     label_cost(const float* labels, const float* scores, const double* of_label, double* parts, int classes, int cases,
                int topk) {
-    __shared__ int held[ROWS][32];
+    __shared__ int values[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
     const int label = inside ? (int)labels[n] : 0;
@@ -64,8 +64,8 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS)
         above += score > own;
         level += score == own;
     }
-    above = share(above, held);
-    level = share(level, held);
+    above = case_sum(above, values);
+    level = case_sum(level, values);
     if (!inside || threadIdx.y) return;
     parts[n] = -log(of_label ? of_label[(long long)label * cases + n] : (double)own);
     parts[cases + n] = 1.0 - guess_credit(1, above, level);
@@ -77,10 +77,10 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS)
 extern "C" __global__ void __launch_bounds__(32 * ROWS)
     target_cost(const float* targets, const float* probs, double* parts, int classes, int cases, float pos_weight,
                 int binomial) {
-    __shared__ double held[ROWS][32];
+    __shared__ double values[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
-    double value = 0, wrong = 0, hit = 0, found = 0;
+    double value = 0, wrong = 0, hit = 0, best_count = 0;
     float best = -INFINITY;
     for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
         const float t = targets[(long long)j * cases + n], p = probs[(long long)j * cases + n];
@@ -92,22 +92,23 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS)
         }
         best = fmaxf(best, p);
     }
-    best = share_most(best);
+    best = case_max(best);
     for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
         const float t = targets[(long long)j * cases + n];
         if (probs[(long long)j * cases + n] != best) continue;
-        found += 1;
+        best_count += 1;
         hit += binomial ? t : (t > 0 ? 1.0f : 0.0f);
     }
-    value = share(value, held), wrong = share(wrong, held), hit = share(hit, held), found = share(found, held);
+    value = case_sum(value, values), wrong = case_sum(wrong, values);
+    hit = case_sum(hit, values), best_count = case_sum(best_count, values);
     if (!inside || threadIdx.y) return;
-    const double credit = (binomial ? hit : (hit > 0 ? 1.0 : 0.0)) / found;
+    const double credit = (binomial ? hit : (hit > 0 ? 1.0 : 0.0)) / best_count;
     parts[n] = value;
     if (binomial) parts[cases + n] = wrong / classes;
     parts[(binomial ? 2 : 1) * cases + n] = 1.0 - credit;
 }
 
-// One block per class: how often it was declared (p > 0.5), positive, and both.
+// One block per class: the numbers of cases where it was predicted (p > 0.5), positive, and both.
 // 2012: none; 2014: kAggRows after kEltwiseBinaryOp.
 extern "C" __global__ void class_counts(const float* targets, const float* probs, double* costs, int cases) {
     __shared__ double shares[THREADS];
@@ -144,14 +145,14 @@ extern "C" __global__ void sum_cost(const float* x, const float* other, double* 
 // 2012: kDumbAggCols.
 extern "C" __global__ void __launch_bounds__(32 * ROWS)
     case_sums(const float* x, float* sums, int classes, int cases, int squared, float gain, float scale_targets) {
-    __shared__ float held[ROWS][32];
+    __shared__ float values[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     float sum = 0;
     for (int j = threadIdx.y; n < cases && j < classes; j += ROWS) {
         const float v = x[(long long)j * cases + n];
         sum += squared ? v * v : v;
     }
-    sum = share(sum, held);
+    sum = case_sum(sum, values);
     if (n < cases && threadIdx.y == 0) sums[n] = blend(sums + n, gain * sum, scale_targets, 1.0f);
 }
 
@@ -177,8 +178,8 @@ extern "C" __global__ void cost_grad(const float* t, const float* p, const float
     }
 }
 
-// tica over squares of `size` in each map of side `side`: forward writes reciprocals 1 / (0.001 + root of the window's sum of
-// squares); the gradient is -coeff * x * sum of the reciprocals whose windows hold the place.
+// tica over windows of `size` x `size` in each map of side `side`: forward writes reciprocals 1 / (0.001 + root of the window's
+// sum of squares); the gradient is -coeff * x * sum of the reciprocals whose windows contain the pixel.
 // 2012: kTICA_manyfilter, kTICAGrad_manyfilter.
 extern "C" __global__ void tica(const float* x, const float* reciprocals, float* out, long long count, int side, int cases,
                                 int size, int backward, float coeff, float scale_targets) {
@@ -187,8 +188,8 @@ extern "C" __global__ void tica(const float* x, const float* reciprocals, float*
         const float* values = (backward ? reciprocals : x) + i / cases / side / side * side * side * cases + n;
         const int before = backward ? size - 1 - size / 2 : size / 2;
         float sum = 0;
-        for (int y = most(py - before, 0); y < least(py - before + size, side); y++)
-            for (int xx = most(px - before, 0); xx < least(px - before + size, side); xx++) {
+        for (int y = max(py - before, 0); y < min(py - before + size, side); y++)
+            for (int xx = max(px - before, 0); xx < min(px - before + size, side); xx++) {
                 const float v = values[(long long)(y * side + xx) * cases];
                 sum += backward ? v : v * v;
             }
@@ -212,8 +213,9 @@ extern "C" __global__ void set_marginals(const float* energies, const float* lab
                                          double* after, int classes, int cases, int size) {
     FOR_EACH(n, cases) {
         const int label = labels ? (int)labels[n] : -1, taken = size - (labels != nullptr), width = size + 1;
-        float largest = -INFINITY;
+        float largest = -INFINITY;  // subtracted from all energies, which changes no probability
         for (int i = 0; i < classes; i++) largest = fmaxf(largest, energies[(long long)i * cases + n]);
+        // Fill both tables, class by class.
         for (int way = 0; way < 2; way++) {
             double* table = way ? after : before;
             for (int j = 0; j <= taken; j++) table[(long long)j * cases + n] = j ? -INFINITY : 0.0;
@@ -227,6 +229,7 @@ extern "C" __global__ void set_marginals(const float* energies, const float* lab
                                                   : old[(long long)j * cases];
             }
         }
+        // Combine them: sets that contain class i, over all sets.
         const double all = before[((long long)classes * width + taken) * cases + n];
         for (int i = 0; i < classes; i++) {
             const double energy = (double)(energies[(long long)i * cases + n] - largest);
@@ -240,7 +243,7 @@ extern "C" __global__ void set_marginals(const float* energies, const float* lab
 }
 
 // 2012: multisoftmax.cpp on the host; kMSMBackward was there for debugging.
-extern "C" __global__ void msm_grad(const double* given_label, const double* marginals, float* into, long long count,
+extern "C" __global__ void msm_grad(const double* label_marginals, const double* marginals, float* into, long long count,
                                     float coeff, float scale_targets) {
-    FOR_EACH(i, count) into[i] = blend(into + i, coeff * (float)(given_label[i] - marginals[i]), scale_targets, 1.0f);
+    FOR_EACH(i, count) into[i] = blend(into + i, coeff * (float)(label_marginals[i] - marginals[i]), scale_targets, 1.0f);
 }

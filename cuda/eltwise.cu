@@ -5,11 +5,11 @@
 //   add_bias     out[r, j] += biases[r]
 //   sum_rows     out[r] = scale_targets out[r] + scale_output sum_j x[r, j]
 //   eltmax       out[i] = max(out[i], x[i]);  gradient: grad[i] where x[i] == y[i]
-//   checks       how many values are not finite; the sum of magnitudes
+//   checks       the number of values that are not finite; the sum of magnitudes
 //
-// Layout: anything contiguous; x[r, j] rows slowest. Threads: one per element, striding over the grid; EACH elements of a
-// row, THREADS apart (add_bias); for sums a block per row, or per `share` of a row, whose sums are then rows themselves
-// (sum_rows), or a fixed number of blocks whose parts the host adds (checks).
+// Layout: any contiguous array; x[r, j] rows slowest. Threads: one per element, striding over the grid; EACH elements of a
+// row, THREADS apart (add_bias); for sums a block per row, or per `share` columns of a row, whose sums are added in a second
+// launch (sum_rows), or a fixed number of blocks whose parts the host adds (checks).
 // 2012: kEltwiseBinaryOp, kColVectorOp, kAggRows_wholerow, kTotalAgg, kEltwiseMaxGrad (nvmatrix, layer_kernels.cu).
 
 #include "common.cuh"
@@ -31,12 +31,12 @@ extern "C" __global__ void add_bias(float* out, const float* biases, int columns
     const float bias = biases[blockIdx.x];
     float* row = out + (Index)blockIdx.x * columns;
     for (int j0 = blockIdx.y * EACH * THREADS + threadIdx.x; j0 < columns; j0 += gridDim.y * EACH * THREADS) {
-        float held[EACH];
+        float values[EACH];
 #pragma unroll
-        for (int k = 0; k < EACH; k++) held[k] = j0 + k * THREADS < columns ? row[j0 + k * THREADS] : 0.0f;
+        for (int k = 0; k < EACH; k++) values[k] = j0 + k * THREADS < columns ? row[j0 + k * THREADS] : 0.0f;
 #pragma unroll
         for (int k = 0; k < EACH; k++)
-            if (j0 + k * THREADS < columns) row[j0 + k * THREADS] = held[k] + bias;
+            if (j0 + k * THREADS < columns) row[j0 + k * THREADS] = values[k] + bias;
     }
 }
 
@@ -45,7 +45,7 @@ extern "C" __global__ void sum_rows(const float* x, float* out, int columns, int
                                     float scale_output) {
     __shared__ float shares[THREADS];
     const float* row = x + (Index)blockIdx.x * columns;
-    const int first = blockIdx.y * share, last = least(first + share, columns);
+    const int first = blockIdx.y * share, last = min(first + share, columns);
     float sum = 0;
     for (int j = first + threadIdx.x; j < last; j += THREADS) sum += row[j];
     sum = block_sum<THREADS>(sum, shares);
@@ -55,7 +55,7 @@ extern "C" __global__ void sum_rows(const float* x, float* out, int columns, int
 
 // 2012: kEltwiseBinaryOp.
 extern "C" __global__ void eltmax_forward(const float* x, float* out, long long count) {
-    FOR_EACH(i, count) out[i] = larger(out[i], x[i]);
+    FOR_EACH(i, count) out[i] = nan_max(out[i], x[i]);
 }
 
 // 2012: kEltwiseMaxGrad.

@@ -1,4 +1,4 @@
-// Image operations (numerics 11), and the making of a minibatch from bytes.
+// Image operations (numerics 11), and the conversion of bytes to a minibatch.
 //
 //   blur      correlation with TAPS along x, then along y, zeros outside
 //   nailbed   out[c, oy, ox] = images[c, start + oy stride, start + ox stride]; its gradient scatters
@@ -7,14 +7,15 @@
 //   pack      out[c, y, x, n] = (bytes[n, top + y, left + x or mirrored, c] - mean[c, y, x] + shift[c, n]) * gain
 //
 // Layout: images[c][y][x][n]; bytes [n][y][x][c]. Threads: one per output value, cases fastest, striding over the grid.
-// pack: a block takes SPAN values (x, c) of one row of CASES pictures; reading, a thread's neighbours go along the row of a
-// picture, writing, along the cases, and shared memory holds the bytes between.
+// pack: a block converts SPAN values (x, c) of one row of CASES pictures. It reads along the row of a picture and writes along
+// the cases, so that both are coalesced; shared memory holds the bytes in between.
 // 2012: kGaussianBlur, kBedOfNails, kResizeBilinear, kCrop, kRGBToYUV, kRGBToLAB. 2014: kReflectH. Packing was the host's.
 
 #include "common.cuh"
 
 constexpr int CASES = 32, SPAN = 96;
 
+// A position in an image, and its case.
 struct Place {
     int c, y, x;
     Index n;
@@ -62,10 +63,11 @@ extern "C" __global__ void nailbed_input_grad(const float* grad, float* into, lo
     }
 }
 
+// The two pixels between which output pixel o lies along an axis, and the share of the second.
 __device__ __forceinline__ void source_of(int o, int side, int target, double scale, int& low, int& high, float& share) {
     const double place = fmin(fmax(o * scale + (0.5 * side - 0.5 * target * scale), 0.0), fmax(side - 1.01, 0.0));
     low = (int)floor(place);
-    high = least(low + 1, side - 1);
+    high = min(low + 1, side - 1);
     share = (float)(place - low);
 }
 
@@ -132,32 +134,34 @@ extern "C" __global__ void rgb2lab(const float* images, float* out, long long co
 extern "C" __global__ void pack(const unsigned char* bytes, const int* places, const float* mean, const float* shifts,
                                 float* out, float gain) {
     constexpr int WARPS = THREADS / CASES, READS = CASES / WARPS, PIECES = SPAN / CASES;
-    __shared__ unsigned char held[SPAN][CASES + 4];  // padded, so that neighbours in a column lie in different banks
+    __shared__ unsigned char tile[SPAN][CASES + 4];  // padded, so that neighbours in a column lie in different banks
     const int groups = ceil_div(N, CASES), spans = ceil_div(OX * C, SPAN);
     const int lane = threadIdx.x % CASES, warp = threadIdx.x / CASES;
     const int n0 = blockIdx.x % groups * CASES, v0 = blockIdx.x / groups % spans * SPAN, y = blockIdx.x / groups / spans;
-    unsigned char taken[READS][PIECES];  // all are under way at once
+    // Load everything first, so that all loads are pending at once; then store it in shared memory.
+    unsigned char loaded[READS][PIECES];
 #pragma unroll
     for (int k = 0; k < READS; k++) {
-        const int n = least(n0 + k * WARPS + warp, N - 1), *place = places + 3 * n, left = place[1], mirrored = place[2];
+        const int n = min(n0 + k * WARPS + warp, N - 1), *place = places + 3 * n, left = place[1], mirrored = place[2];
         const unsigned char* row = bytes + (((Index)n * H + place[0] + y) * W + left) * C;
 #pragma unroll
         for (int j = 0; j < PIECES; j++) {
-            const unsigned v = least(v0 + j * CASES + lane, OX * C - 1);
-            taken[k][j] = row[mirrored ? (OX - 1 - v / C) * C + v % C : v];
+            const unsigned v = min(v0 + j * CASES + lane, OX * C - 1);
+            loaded[k][j] = row[mirrored ? (OX - 1 - v / C) * C + v % C : v];
         }
     }
 #pragma unroll
     for (int k = 0; k < READS; k++)
 #pragma unroll
-        for (int j = 0; j < PIECES; j++) held[j * CASES + lane][k * WARPS + warp] = taken[k][j];
+        for (int j = 0; j < PIECES; j++) tile[j * CASES + lane][k * WARPS + warp] = loaded[k][j];
     __syncthreads();
+    // Write along the cases.
     const int n = n0 + lane;
     if (n >= N) return;
 #pragma unroll 4
-    for (int v = v0 + warp; v < least(v0 + SPAN, OX * C); v += WARPS) {
+    for (int v = v0 + warp; v < min(v0 + SPAN, OX * C); v += WARPS) {
         const unsigned x = (unsigned)v / C, c = (unsigned)v % C;
         const Index pixel = ((Index)c * OY + y) * OX + x;
-        out[pixel * N + n] = (held[v - v0][lane] - mean[pixel] + shifts[c * N + n]) * gain;
+        out[pixel * N + n] = (tile[v - v0][lane] - mean[pixel] + shifts[c * N + n]) * gain;
     }
 }

@@ -1,12 +1,12 @@
 // Neurons, softmax and dropout.
 //
-//   neuron       out = f(x); gradient grad * f'(x or y), KIND names f (numerics 7)
+//   neuron       out = f(x); gradient grad * f'(x or y), KIND selects f (numerics 7)
 //   nrelu        out = max(0, y + y * g), y = max(0, x), g from N(0, 1)
 //   softmax      out[j, n] = exp(x[j, n] - max_j) / sum_j;  gradient y_i (g_i - sum_j g_j y_j)
-//   dropout      out = gain * x where the key's uniform number at this place is below keep, else 0
+//   dropout      out = gain * x where the key's uniform number for this element is below keep, else 0
 //
 // Layout: x[j, n], cases fastest. Threads: one per element (four for random numbers, one Philox block); softmax:
-// a block of 32 cases by ROWS threads, which share the classes of a case among them.
+// a block of 32 cases by ROWS threads, which divide the classes of a case among them.
 // 2012: the functors of neuron.cuh in kEltwiseUnaryOp and kEltwiseBinaryOp; kSoftmaxGrad; kUnaryRandomize.
 
 #include "common.cuh"
@@ -95,8 +95,8 @@ extern "C" __global__ void dropout(const float* x, float* out, long long count, 
     }
 }
 
-// The largest or the sum over the ROWS threads that share a case.
-__device__ float share(float value, bool largest) {
+// The maximum or the sum over the ROWS threads of a case.
+__device__ float reduce_case(float value, bool largest) {
     __shared__ float parts[ROWS][32];
     parts[threadIdx.y][threadIdx.x] = value;
     __syncthreads();
@@ -116,9 +116,9 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS)
     const bool inside = n < cases;
     float largest = -INFINITY, sum = 0;
     for (int j = threadIdx.y; inside && j < classes; j += ROWS) largest = fmaxf(largest, x[(long long)j * cases + n]);
-    largest = share(largest, true);
+    largest = reduce_case(largest, true);
     for (int j = threadIdx.y; inside && j < classes; j += ROWS) sum += expf(x[(long long)j * cases + n] - largest);
-    sum = share(sum, false);
+    sum = reduce_case(sum, false);
     for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
         const long long i = (long long)j * cases + n;
         out[i] = expf(x[i] - largest) / sum;
@@ -135,7 +135,7 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS)
         const long long i = (long long)j * cases + n;
         sum += grad[i] * y[i];
     }
-    sum = share(sum, false);
+    sum = reduce_case(sum, false);
     for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
         const long long i = (long long)j * cases + n;
         into[i] = blend(into + i, y[i] * (grad[i] - sum), scale_targets, 1.0f);

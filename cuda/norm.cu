@@ -1,26 +1,26 @@
 // Response and contrast normalisation.
 //
 //   d(p)  = MIN_DIV + SCALE * sum of m(q)^2 over the window of p,      out = x * d^-POWER
-//   grad  = g * d^-POWER + m(p) * sum of u(q) over the windows q that hold p,   u = -2 POWER SCALE g x d^(-POWER - 1)
+//   grad  = g * d^-POWER + m(p) * sum of u(q) over the windows q that contain p,   u = -2 POWER SCALE g x d^(-POWER - 1)
 //
 //   ACROSS 1: the window is [c - SIZE / 2, + SIZE) in the channels of one pixel, or (BLOCKED) c's block of SIZE; m = x
 //   ACROSS 0: a square of SIZE in the same map, clipped; m = x (rnorm), or x minus the mean of its own window (cnorm, whose
 //             gradient is the originals' approximation)
 //
 // Layout: [c][y][x][n]. Threads, for windows that fit into registers:
-//   across (slide_*)  one per place, cases fastest, goes through RUN channels (block y: which ones) and keeps what a window
-//                     holds, so that memory is read once
-//   within (strip_*)  a block has COLUMNS columns of LANES cases of one map, lanes fastest, and goes down RUN rows (block y:
-//                     which ones); a thread shares a row's value with its neighbours and keeps the sums over the parts of
-//                     SIZE rows that lie in its window, so that memory is read once; of wide maps, which need several
-//                     tiles, HALO columns at either side of one only serve their neighbours
+//   across (slide_*)  one per pixel and case, cases fastest; it walks through RUN channels (block y: which ones) and keeps the
+//                     values of the window in registers, so that memory is read once
+//   within (strip_*)  a block has COLUMNS columns of LANES cases of one map, lanes fastest, and walks down RUN rows (block y:
+//                     which ones); a thread shares its value of a row with its neighbours, and keeps the row sums of the SIZE
+//                     rows in its window, so that memory is read once. Wide maps are split into tiles of columns, which
+//                     overlap: HALO columns at either side are read only for their neighbours
 //   others (norm_*)   one per value, striding over the grid; the gradient takes two kernels, u first, with g * d^-POWER in
 //                     `into` between them
 // 2012: kFCNorm, kFRNormUndo (across); kCNorm2, kRNormUndoPrelims, kRNormUndo, kRNormUndo2 (within).
 
 #include "common.cuh"
 
-#define BEFORE (SIZE / 2)  // values of a window before its own, and after
+#define BEFORE (SIZE / 2)  // values of a window before its centre, and after
 #define AFTER (SIZE - 1 - SIZE / 2)
 #define PIXELS ((Index)(H * W))
 
@@ -33,7 +33,7 @@ __device__ __forceinline__ Place place_of(Index i) {
     return {(int)(i / N / PIXELS), (int)(i / N / W % H), (int)(i / N % W), i % N};
 }
 
-// root = d^-POWER, and d^-1.
+// Compute root = d^-POWER and inverse = d^-1.
 __device__ __forceinline__ void powers(float d, float& root, float& inverse) {
     if (POWER == 0.75f) {
         const float half = rsqrtf(d);
@@ -43,12 +43,12 @@ __device__ __forceinline__ void powers(float d, float& root, float& inverse) {
     }
 }
 
-// visit(v) for the values in [p - before, p - before + SIZE), clipped, or in the block of p.
+// Call visit(v) for the values in [p - before, p - before + SIZE), clipped, or in the block of p.
 template <typename Visit>
 __device__ __forceinline__ void each_value(const float* v, const Place& p, int before, Visit visit) {
     if (ACROSS) {
         const int first = BLOCKED ? p.c / SIZE * SIZE : p.c - before;
-        for (int c = most(first, 0); c < least(first + SIZE, C); c++) visit(v[p.base + (c * PIXELS + p.y * W + p.x) * N]);
+        for (int c = max(first, 0); c < min(first + SIZE, C); c++) visit(v[p.base + (c * PIXELS + p.y * W + p.x) * N]);
         return;
     }
 #pragma unroll (SIZE <= 5 ? SIZE : 1)
@@ -107,23 +107,22 @@ extern "C" __global__ void norm_deviation(const float* x, float* m, long long co
     }
 }
 
-// One more value at the end, the first falls out.
+// Append a value; the first one drops out.
 template <int LENGTH>
-__device__ __forceinline__ void push(float (&held)[LENGTH], float value) {
+__device__ __forceinline__ void push(float (&values)[LENGTH], float value) {
 #pragma unroll
-    for (int k = 0; k + 1 < LENGTH; k++) held[k] = held[k + 1];
-    held[LENGTH - 1] = value;
+    for (int k = 0; k + 1 < LENGTH; k++) values[k] = values[k + 1];
+    values[LENGTH - 1] = value;
 }
 
 #if SLIDES
-// `__restrict__`: nothing here is written where something else is read, so that the loads of several channels are under
-// way at once.
+// `__restrict__`: outputs do not overlap inputs, so that the loads of several channels can be pending at once.
 
 __device__ __forceinline__ float channel(const float* x, int c, Index at) {
     return c < 0 || c >= C ? 0.0f : x[c * PIXELS * N + at];
 }
 
-// d of the channel whose window is held.
+// d of the channel in the middle of the window.
 __device__ __forceinline__ float denominator(const float (&window)[SIZE]) {
     float sum = 0;
 #pragma unroll
@@ -133,7 +132,7 @@ __device__ __forceinline__ float denominator(const float (&window)[SIZE]) {
 
 // 2012: kFCNorm.
 extern "C" __global__ void slide_forward(const float* __restrict__ x, float* __restrict__ out) {
-    const int c0 = blockIdx.y * RUN, c1 = least(c0 + RUN, C);
+    const int c0 = blockIdx.y * RUN, c1 = min(c0 + RUN, C);
     FOR_EACH(at, PIXELS * N) {
         float window[SIZE], root, inverse;
 #pragma unroll
@@ -147,13 +146,13 @@ extern "C" __global__ void slide_forward(const float* __restrict__ x, float* __r
     }
 }
 
-// When u of channel q is known, all that the gradient of q - BEFORE needs is.
+// Step q computes u of channel q, the last one that the gradient of channel q - BEFORE needs.
 // 2012: kFRNormUndo.
 extern "C" __global__ void slide_input_grad(const float* __restrict__ x, const float* __restrict__ grad,
                                             float* __restrict__ into, float scale_targets) {
-    const int c0 = blockIdx.y * RUN, c1 = least(c0 + RUN, C);
+    const int c0 = blockIdx.y * RUN, c1 = min(c0 + RUN, C);
     FOR_EACH(at, PIXELS * N) {
-        float window[SIZE], u[SIZE], kept[BEFORE + 1];  // x, u, and g * d^-POWER, of the last channels
+        float window[SIZE], u[SIZE], scaled[BEFORE + 1];  // of the last channels: x, u, and g * d^-POWER
 #pragma unroll
         for (int k = 0; k < SIZE; k++) window[k] = channel(x, c0 - AFTER - BEFORE - 1 + k, at), u[k] = 0;
 #pragma unroll SIZE
@@ -163,28 +162,28 @@ extern "C" __global__ void slide_input_grad(const float* __restrict__ x, const f
             push(window, channel(x, q + AFTER, at));
             powers(denominator(window), root, inverse);
             push(u, q < 0 || q >= C ? 0.0f : -2.0f * POWER * SCALE * g * window[BEFORE] * root * inverse);
-            push(kept, g * root);
+            push(scaled, g * root);
             const int c = q - BEFORE;
             if (c < c0) continue;
             float sum = 0;
 #pragma unroll
             for (int k = 0; k < SIZE; k++) sum += u[k];
             const Index i = c * PIXELS * N + at;
-            into[i] = blend(into + i, kept[0], scale_targets, 1.0f) + window[0] * sum;
+            into[i] = blend(into + i, scaled[0], scale_targets, 1.0f) + window[0] * sum;
         }
     }
 }
 #endif
 
 #if COLUMNS
-#define SPAN ((COLUMNS + SIZE - 1) * LANES)  // values of a row, and zeros on both sides
-#define AHEAD 2                              // rows whose loads are under way while others are waited for
+#define SPAN ((COLUMNS + SIZE - 1) * LANES)  // values of a row, with zeros on both sides
+#define AHEAD 2                              // rows that are loaded before they are needed
 
-// What a thread works on.
+// The part of a map that a thread computes.
 struct Strip {
     Index at;            // of value (c, 0, x, n)
     int x, y0, y1;       // its column; its rows
-    bool inside, owned;  // there is such a place; nobody else writes it
+    bool inside, owned;  // the column and case exist; this thread writes them
 };
 
 __device__ __forceinline__ Strip strip_of_thread() {
@@ -192,23 +191,24 @@ __device__ __forceinline__ Strip strip_of_thread() {
     const int n = blockIdx.x % groups * LANES + lane, tile = blockIdx.x / groups % TILES, c = blockIdx.x / groups / TILES;
     const int x = tile * (COLUMNS - 2 * HALO) - HALO + column, y0 = RUN < H ? blockIdx.y * RUN : 0;
     const bool inside = n < N && (unsigned)x < W, owned = inside && column >= HALO && column < COLUMNS - HALO;
-    return {(c * PIXELS + x) * N + n, x, y0, least(y0 + RUN, H), inside, owned};
+    return {(c * PIXELS + x) * N + n, x, y0, min(y0 + RUN, H), inside, owned};
 }
 
 __device__ __forceinline__ float value(const float* v, const Strip& own, int y) {
     return own.inside && (unsigned)y < H ? v[own.at + (Index)(y * W) * N] : 0.0f;
 }
 
-// What stands beside the columns of a row is zero.
+// Zero what is outside of the columns of a row.
 __device__ __forceinline__ void clear_sides(float* row, int before) {
 #pragma unroll 1
     for (int i = threadIdx.x; i < (SIZE - 1) * LANES; i += COLUMNS * LANES)
         row[i < before * LANES ? i : i + COLUMNS * LANES] = 0;
 }
 
-// The sum over the columns [x - before, + SIZE) of what the threads give. The next but one may use the same row.
-__device__ __forceinline__ float row_sum(float* row, float given, int before) {
-    row[threadIdx.x + before * LANES] = given;
+// The sum over the columns [x - before, + SIZE) of the threads' values. One barrier suffices where calls alternate between two
+// rows of shared memory.
+__device__ __forceinline__ float row_sum(float* row, float value, int before) {
+    row[threadIdx.x + before * LANES] = value;
     __syncthreads();
     float sum = row[threadIdx.x];
 #pragma unroll
@@ -227,7 +227,7 @@ __device__ __forceinline__ float sum_of(const float (&rows)[SIZE]) {
 extern "C" __global__ void __launch_bounds__(COLUMNS * LANES) strip_forward(const float* x, const float* m, float* out) {
     __shared__ float squares[2][SPAN];
     const Strip own = strip_of_thread();
-    const int first = most(own.y0 - BEFORE, 0);
+    const int first = max(own.y0 - BEFORE, 0);
     float rows[SIZE] = {}, window[AFTER + 1 + AHEAD] = {}, root, inverse;
     for (int k = 0; k < AHEAD; k++) push(window, value(m, own, first + k));
     clear_sides(squares[0], BEFORE), clear_sides(squares[1], BEFORE);
@@ -243,15 +243,15 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LANES) strip_forward(cons
     }
 }
 
-// When u of row q is known, all that the gradient of row q - BEFORE needs is.
+// Step q computes u of row q, the last one that the gradient of row q - BEFORE needs.
 // 2012: kRNormUndoPrelims, kRNormUndo, kRNormUndo2.
 extern "C" __global__ void __launch_bounds__(COLUMNS * LANES)
     strip_input_grad(const float* x, const float* m, const float* grad, float* into, float scale_targets) {
     __shared__ float squares[2][SPAN], shares[2][SPAN];
     const Strip own = strip_of_thread();
-    const int first = most(own.y0 - SIZE + 1, 0);
-    float window[SIZE + AHEAD] = {}, rows[SIZE] = {}, u[SIZE] = {};  // m, and sums of m * m and u over parts of rows
-    float g[1 + AHEAD] = {}, kept[BEFORE + 1] = {}, root, inverse;   // gradient, and g * d^-POWER
+    const int first = max(own.y0 - SIZE + 1, 0);
+    float window[SIZE + AHEAD] = {}, rows[SIZE] = {}, u[SIZE] = {};  // m, and the row sums of m * m and of u
+    float g[1 + AHEAD] = {}, scaled[BEFORE + 1] = {}, root, inverse;   // gradient, and g * d^-POWER
     for (int k = 0; k < AHEAD; k++) push(window, value(m, own, first + k)), push(g, value(grad, own, own.y0 - AFTER + k));
     clear_sides(squares[0], BEFORE), clear_sides(squares[1], BEFORE);
     clear_sides(shares[0], AFTER), clear_sides(shares[1], AFTER);
@@ -266,10 +266,10 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LANES)
         powers(MIN_DIV + SCALE * sum_of(rows), root, inverse);
         const float share = own.inside ? -2.0f * POWER * SCALE * g[0] * v * root * inverse : 0.0f;
         push(u, (unsigned)q < H ? row_sum(shares[last & 1], share, AFTER) : 0.0f);
-        push(kept, g[0] * root);
+        push(scaled, g[0] * root);
         if (y < own.y0 || !own.owned) continue;
         const Index i = own.at + (Index)(y * W) * N;
-        into[i] = blend(into + i, kept[0], scale_targets, 1.0f) + window[0] * sum_of(u);
+        into[i] = blend(into + i, scaled[0], scale_targets, 1.0f) + window[0] * sum_of(u);
     }
 }
 
@@ -278,7 +278,7 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LANES)
 extern "C" __global__ void __launch_bounds__(COLUMNS * LANES) strip_deviation(const float* x, float* m) {
     __shared__ float parts[2][SPAN];
     const Strip own = strip_of_thread();
-    const int first = most(own.y0 - BEFORE, 0), columns = least(own.x + AFTER + 1, W) - most(own.x - BEFORE, 0);
+    const int first = max(own.y0 - BEFORE, 0), columns = min(own.x + AFTER + 1, W) - max(own.x - BEFORE, 0);
     float rows[SIZE] = {}, window[AFTER + 1 + AHEAD] = {};
     for (int k = 0; k < AHEAD; k++) push(window, value(x, own, first + k));
     clear_sides(parts[0], BEFORE), clear_sides(parts[1], BEFORE);
@@ -286,7 +286,7 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LANES) strip_deviation(co
     for (int last = first; last < own.y1 + AFTER; last++) {
         push(window, value(x, own, last + AHEAD));
         push(rows, last < H ? row_sum(parts[last & 1], window[AFTER], BEFORE) : 0.0f);
-        const int y = last - AFTER, pixels = columns * (least(last + 1, H) - most(y - BEFORE, 0));
+        const int y = last - AFTER, pixels = columns * (min(last + 1, H) - max(y - BEFORE, 0));
         if (y >= own.y0 && own.owned) m[own.at + (Index)(y * W) * N] = window[0] - sum_of(rows) / pixels;
     }
 }

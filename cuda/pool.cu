@@ -1,9 +1,9 @@
 // Pooling within maps and across them.
 //
-//   max, abs     out = the largest value of a window; abs: of largest magnitude, the later one on a tie
-//   avg, sum     out = the window's sum, avg: over its number of pixels inside the image
-//   rand         out = a member of the window, with probability proportional to its positive part (any, if none is)
-//   gradients    gathered per pixel: max adds grad of every window whose output equals the pixel (ties all get it)
+//   max, abs     out = the maximum of a window; abs: the value of largest magnitude, the last one on a tie
+//   avg, sum     out = the window's sum, avg: divided by its number of pixels inside the image
+//   rand         out = a member of the window, with probability proportional to its positive part (uniform, if none is positive)
+//   gradients    gathered per pixel: max adds grad of every window whose output equals the pixel (so do all ties)
 //   cm           max over CHANNELS start + j * stride .. + size instead of a window of the map
 //
 // Layout: images[c][y][x][n], out[c][oy][ox][n]. Window (oy, ox) covers [START + o * STRIDE, + SIZE) clipped to the image.
@@ -12,24 +12,24 @@
 
 #include "common.cuh"
 
-__device__ __forceinline__ int begin_of(int o) { return least(most(START + o * STRIDE, 0), H); }
-__device__ __forceinline__ int end_of(int o, int side) { return most(0, least(START + o * STRIDE + SIZE, side)); }
+__device__ __forceinline__ int begin_of(int o) { return min(max(START + o * STRIDE, 0), H); }
+__device__ __forceinline__ int end_of(int o, int side) { return max(0, min(START + o * STRIDE + SIZE, side)); }
 
-// The first of OUTPUTS windows that reaches a pixel, and the first that begins after it.
+// The first of `outputs` windows that contains a pixel, and the first that begins after it.
 __device__ __forceinline__ int first_over(int pixel) {
     const int before = pixel - START - SIZE + 1;
     return before <= 0 ? 0 : ceil_div(before, STRIDE);
 }
 __device__ __forceinline__ int last_over(int pixel, int outputs) {
-    return pixel < START ? 0 : least(outputs, (pixel - START) / STRIDE + 1);
+    return pixel < START ? 0 : min(outputs, (pixel - START) / STRIDE + 1);
 }
 
-// Windows over a pixel along an axis, at most.
+// The most windows along an axis that contain a pixel.
 #define REACH ((SIZE + STRIDE - 1) / STRIDE)
 #define REACH_Y (REACH < OY ? REACH : OY)
 #define REACH_X (REACH < OX ? REACH : OX)
 
-// visit(v) for every pixel of window (oy, ox) inside the image, row by row; `map` is at (0, 0).
+// Call visit(v) for every pixel of window (oy, ox) inside the image, row by row; `map` is at (0, 0).
 template <typename Visit>
 __device__ __forceinline__ void each_pixel(const float* map, int oy, int ox, Visit visit) {
     const int top = START + oy * STRIDE, left = START + ox * STRIDE;
@@ -50,12 +50,12 @@ extern "C" __global__ void pool_forward(const float* images, float* out, long lo
         const float* map = images + i / N / OX / OY * H * W * N + n;
         float best = KIND == MAX ? -2e38f : 0.0f, total = 0;
         each_pixel(map, oy, ox, [&](float v) {
-            if (KIND == MAX) best = larger(best, v);
+            if (KIND == MAX) best = nan_max(best, v);
             if (KIND == ABS && fabsf(v) >= fabsf(best)) best = v;
             total += KIND == RAND ? fmaxf(v, 0.0f) : v;
         });
-        const int pixels = most(0, end_of(oy, H) - begin_of(oy)) * most(0, end_of(ox, W) - begin_of(ox));
-        if (KIND == AVG) best = total / most(pixels, 1);
+        const int pixels = max(0, end_of(oy, H) - begin_of(oy)) * max(0, end_of(ox, W) - begin_of(ox));
+        if (KIND == AVG) best = total / max(pixels, 1);
         if (KIND == SUM) best = total;
         if (KIND == RAND) {
             unsigned words[4];
@@ -88,12 +88,12 @@ extern "C" __global__ void pool_input_grad(const float* images, const float* out
 #pragma unroll (REACH_X <= 4 ? REACH_X : 1)
             for (int kx = 0; kx < REACH_X; kx++) {
                 const int oy = oy0 + ky, ox = ox0 + kx;
-                const bool there = oy < last_over(y, OY) && ox < last_over(x, OX);
-                const Index o = there ? (map + oy * OX + ox) * N + n : n;  // so that all are asked for at once
+                const bool valid = oy < last_over(y, OY) && ox < last_over(x, OX);
+                const Index o = valid ? (map + oy * OX + ox) * N + n : n;  // no branch, so that all loads are pending at once
                 float share = grad[o];
                 if (KIND == MAX) share = value == out[o] ? share : 0.0f;
-                if (KIND == AVG) share /= most(1, (end_of(oy, H) - begin_of(oy)) * (end_of(ox, W) - begin_of(ox)));
-                sum += there ? share : 0.0f;
+                if (KIND == AVG) share /= max(1, (end_of(oy, H) - begin_of(oy)) * (end_of(ox, W) - begin_of(ox)));
+                sum += valid ? share : 0.0f;
             }
         into[i] = blend(into + i, sum, scale_targets, 1.0f);
     }
@@ -106,7 +106,7 @@ extern "C" __global__ void cmpool_forward(const float* images, float* out, long 
         const int j = i / N;
         const Index p = i % N;
         float best = -INFINITY;
-        for (int c = begin_of(j); c < end_of(j, H); c++) best = larger(best, images[(Index)c * N + p]);
+        for (int c = begin_of(j); c < end_of(j, H); c++) best = nan_max(best, images[(Index)c * N + p]);
         out[i] = best;
     }
 }

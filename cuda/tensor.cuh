@@ -1,10 +1,10 @@
-// Instructions that C has no words for: copies to shared memory beside other work, and tensor cores (both sm_80 on).
+// Instructions without a counterpart in C: asynchronous copies to shared memory, and tensor cores (both from sm_80 on).
 //
-// The emulator of the tests has twins of these, by the PTX manual; a copy there is done when it is issued, or not before
-// it is waited for, in turn. On older devices a copy is a plain one, done at once, and nobody asks for tensor cores.
+// The emulator of the tests has twins of these, written from the PTX manual; there a copy runs either when it is issued or
+// when it is waited for. On older devices a copy is synchronous, and tensor cores are never used.
 
 #ifndef EMULATED
-// Begin to copy 16 bytes (4 bytes): of which nothing is read, and zeros are written, where not `inside`.
+// Start a copy of 16 bytes (4 bytes). Where not `inside`, nothing is read and zeros are written.
 __device__ __forceinline__ void copy_async16(float* to, const float* from, bool inside) {
 #if __CUDA_ARCH__ >= 800
     const unsigned address = __cvta_generic_to_shared(to);
@@ -25,14 +25,14 @@ __device__ __forceinline__ void copy_async4(float* to, const float* from, bool i
 #endif
 }
 
-// What a thread has begun to copy since the last of these is one batch.
+// Close a batch: all copies that this thread has started since the previous one.
 __device__ __forceinline__ void copy_commit() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
 
-// Wait until all but the last PENDING batches of this thread are there.
+// Wait until all but the last PENDING batches of this thread are complete.
 template <int PENDING>
 __device__ __forceinline__ void copy_wait() {
 #if __CUDA_ARCH__ >= 800
@@ -40,7 +40,7 @@ __device__ __forceinline__ void copy_wait() {
 #endif
 }
 
-// d[16x8] += a[16x8] b[8x8] over a warp; of a and b the 10 first bits behind the point are seen.
+// d[16x8] += a[16x8] b[8x8] over a warp; of a and b only the first 10 bits of the mantissa count.
 __device__ __forceinline__ void mma_tf32(float d[4], const float a[4], const float b[2]) {
 #if __CUDA_ARCH__ >= 800
     asm volatile(
@@ -52,8 +52,8 @@ __device__ __forceinline__ void mma_tf32(float d[4], const float a[4], const flo
 }
 #endif
 
-// So that cutting off the last 13 bits rounds to the nearest, ties away from zero. What is not finite becomes NaN: without
-// the product with 0, the NaN of all ones would turn into -0.
+// Add half of the last bit that counts, so that truncation of the last 13 bits rounds to nearest, ties away from zero.
+// Infinity and NaN become NaN: without the product with 0, the NaN of all ones would become -0.
 __device__ __forceinline__ float to_tf32(float value) {
     return fmaf(value, 0.0f, __uint_as_float(__float_as_uint(value) + 0x1000u));
 }

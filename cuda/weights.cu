@@ -1,14 +1,14 @@
-// Weight updates and constraints (numerics 13), and the sums along a label tree (numerics 4.5).
+// Weight updates and constraints (numerics 13), and sums along a label tree (numerics 4.5).
 //
 //   update          v = momentum v + rate g - decay w;  w += v
-//   super_update    the same on g divided by the root of its running variance (13.8)
+//   super_update    the same with g divided by the root of its running variance (13.8)
 //   limit_norm      columns over K longer than `limit` are scaled to it
 //   limit_contrast  columns whose sqrt(sum (w - mean)^2) / K leaves [least, most] are scaled into it
-//   tree            effective[v] = sum of offsets from the root to v; the transpose; the update with rates per node
+//   tree            effective[v] = sum of offsets from the root to v; its transpose; an update with a rate per node
 //
 // Layout: weights [outer][k][inner], tree weights [node][k]. Threads: one per element, or per column of the tree, striding
-// over the grid. limit_*: a block has LANES columns next to each other, lanes fastest, and its threads share out the rows:
-// 1 where columns lie in one piece (inner 1, the weights of fc), so that either way a warp reads what lies together.
+// over the grid. limit_*: a block has LANES neighbouring columns, lanes fastest, and its threads divide the rows. LANES is 1
+// where columns are contiguous (inner 1, the weights of fc), so that accesses are coalesced in both layouts.
 // 2012: WeightConstraintOperator, kNormalizeLCWeights, superMomUpdate, kSoftmaxTree{Fwd,Bwd,UpdateWeights}.
 
 #include "common.cuh"
@@ -39,14 +39,14 @@ extern "C" __global__ void super_update(float* weights, float* increments, const
         const float s = momentum * square[i] + (1 - momentum) * g * g;
         mean[i] = m;
         square[i] = s;
-        // 0.9 and the unsquared mean are the original's.
+        // 0.9 and the mean that is not squared are the original's.
         const float v = 0.9f * old + rate * g / sqrtf(s - m + epsilon) - decay * w;
         increments[i] = v;
         weights[i] = w + v;
     }
 }
 
-// What a thread has of a column: its first value, and every STRIDE-th row from there on, up to `rows`; none if outside.
+// The part of a column that a thread computes: rows k, k + STRIDE, ... below `rows`, which is 0 outside.
 #define STRIDE (THREADS / LANES)
 struct Part {
     float* first;

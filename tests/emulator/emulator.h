@@ -365,6 +365,8 @@ template <typename T> inline T __ldg(const T* p) { return *p; }
 inline float sinpif(float x) { return (float)sin(3.14159265358979323846 * (double)x); }
 inline float cospif(float x) { return (float)cos(3.14159265358979323846 * (double)x); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a > b ? a : b; }
 inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }
 inline float __powf(float x, float y) { return powf(x, y); }

@@ -71,7 +71,7 @@ def test_large_tiles(tile, monkeypatch):
     images, kernel, out, how = geometry(130, 4, 132, 200, 3, 1, 1, 1)
     given = [array if not tile.tensor else as_tf32(array) for array in (values(*images), values(*kernel), values(*out))]
     x, w, g = (array.astype(np.float64) for array in given)
-    if tile.along_k:
+    if tile.k_major:
         compare(be, "conv_weight_grad", [x, g], kernel, scales=False, **how)
     else:
         compare(be, "conv_forward", [x, w], out, scales=False, **how)

@@ -15,7 +15,7 @@ from convnet.backends.cuda.device import Dim
 from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
 from convnet.backends.cuda.tiles import Tile, tile_for, windows_per_part
 
-_PASSES = {"FORWARD": 0, "TURN": 1, "INPUT_GRAD": 2, "WEIGHT_GRAD": 3, "SPARSE_INPUT_GRAD": 4, "ADD_PARTS": 5}
+_PASSES = {"FORWARD": 0, "TRANSPOSE": 1, "INPUT_GRAD": 2, "WEIGHT_GRAD": 3, "SPARSE_INPUT_GRAD": 4, "ADD_PARTS": 5}
 _TRANSPOSE_SIDE = 32  # of the squares in which weights are transposed
 
 
@@ -57,7 +57,7 @@ class ConvOps(Launcher, Backend):
         weights_t, taps = self.device.empty((weights.size,)), weights.size // (CF * F)
         blocks = ceil_div(F, _TRANSPOSE_SIDE) * ceil_div(CF, _TRANSPOSE_SIDE) * taps
         sizes, block = {"CF": CF, "SIZE": shapes["SIZE"], "F": F}, (_TRANSPOSE_SIDE, 8)
-        self._plain("TURN", "conv_turn", sizes, (blocks,), block, weights, weights_t)
+        self._plain("TRANSPOSE", "conv_transpose_filters", sizes, (blocks,), block, weights, weights_t)
 
         tile = self._tile(CF, N, H * W * G)
         grid = (H * W * G * ceil_div(CF, tile.BM), ceil_div(N, tile.BN))
@@ -76,7 +76,7 @@ class ConvOps(Launcher, Backend):
     ) -> None:
         shapes, (F, MY, MX, N), G = _shapes(images, weight_grad, grad, geometry), grad.shape, geometry.groups
         rows, FG, windows = shapes["CF"] * shapes["SIZE"] ** 2, F // G, MY * MX
-        tile = self._tile(rows, FG, 0, along_k=True)
+        tile = self._tile(rows, FG, 0, k_major=True)
         machine = self.device.processors, self.device.shared_memory
         share = 1 if shapes["LOCAL"] else windows_per_part(tile, rows, FG, G, windows, N, *machine)
         parts = ceil_div(windows, share)
@@ -101,9 +101,9 @@ class ConvOps(Launcher, Backend):
         """Start another kernel of a pass."""
         self.run("conv", kernel, grid, block, *args, shapes=shapes, tiles={"PASS": _PASSES[name]}, names=_PASSES)
 
-    def _tile(self, rows: int, columns: int, places: int, along_k: bool = False) -> Tile:
+    def _tile(self, rows: int, columns: int, places: int, k_major: bool = False) -> Tile:
         tensor = self.device.math == "tf32"
-        return tile_for(rows, columns, places, self.device.processors, tensor=tensor, along_k=along_k)
+        return tile_for(rows, columns, places, self.device.processors, tensor=tensor, k_major=k_major)
 
     def _places(self, conns: Array, channels: int) -> tuple[Array, Array]:
         """Return where each channel's list of the indices into ``conns`` that name it starts, and the lists; cached."""

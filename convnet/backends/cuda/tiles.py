@@ -19,7 +19,7 @@ _SIDES = (32, 48, 64, 96, 128)
 _TENSOR_SIDES = (32, 64, 128)
 # BM, BN, and what a warp owns of them; for the numbers of filters that the networks of 2012 and 2014 have
 _TENSOR_TILES = ((96, 128, 96, 32),)
-_TENSOR_TILES_ALONG_K = ((64, 96, 32, 48), (128, 96, 64, 48))
+_TENSOR_TILES_K_MAJOR = ((64, 96, 32, 48), (128, 96, 64, 48))
 
 _SIDE_COST = 8  # multiply-adds that take as long as loading one value of a slice's two sides
 _BARRIERS = 1.05  # cost factor of the barriers of 256 threads
@@ -40,7 +40,7 @@ class Tile:
     own_m: int
     own_n: int
     tensor: bool
-    along_k: bool
+    k_major: bool
 
     @property
     def depth(self) -> int:
@@ -53,7 +53,7 @@ class Tile:
     @property
     def _deep(self) -> bool:
         """Whether float32 slices are 16 deep: half as many barriers, where sums are many and copies run along m."""
-        return not self.along_k and min(self.BM, self.BN) >= 64
+        return not self.k_major and min(self.BM, self.BN) >= 64
 
     @property
     def threads(self) -> int:
@@ -64,12 +64,12 @@ class Tile:
         """Sizes by their names in ``product.cuh``."""
         own = {"WM": self.own_m, "WN": self.own_n} if self.tensor else {"TM": self.own_m, "TN": self.own_n}
         sides = {"BM": self.BM, "BN": self.BN, "BK": self.depth, "STAGES": self.stages, "THREADS": self.threads, **own}
-        return {"TF32": int(self.tensor), "ALONG_K": int(self.along_k), "LIST": LIST, **sides}
+        return {"TF32": int(self.tensor), "K_MAJOR": int(self.k_major), "LIST": LIST, **sides}
 
     @cached_property
     def shared(self) -> int:
         """Bytes of shared memory for the slices, in the layout of ``product.cuh``."""
-        if self.along_k:
+        if self.k_major:
             floats = (self.BM + self.BN) * (self.depth + (0 if self.tensor else 4))
         else:
             floats = self.depth * (self.BM + self.BN + (16 if self.tensor else 0))
@@ -97,7 +97,7 @@ class Tile:
 
 
 @cache
-def tile_for(rows: int, columns: int, places: int, processors: int, *, tensor: bool, along_k: bool) -> Tile:
+def tile_for(rows: int, columns: int, places: int, processors: int, *, tensor: bool, k_major: bool) -> Tile:
     """Choose the tile for ``places`` products of ``rows`` x ``columns``; 0: their number is free (``windows_per_part``)."""
 
     def cost(tile: Tile) -> tuple[float, int]:
@@ -107,7 +107,7 @@ def tile_for(rows: int, columns: int, places: int, processors: int, *, tensor: b
             blocks = (blocks * places / processors + most) / 2 / tile.utilization(most)
         return blocks * tile.cost, -tile.BM * tile.BN
 
-    return min(_tiles(tensor, along_k), key=cost)
+    return min(_tiles(tensor, k_major), key=cost)
 
 
 @cache
@@ -132,14 +132,14 @@ def windows_per_part(
     return ceil_div(windows, min(range(1, most + 1), key=cycles))
 
 
-def _tiles(tensor: bool, along_k: bool) -> Iterator[Tile]:
+def _tiles(tensor: bool, k_major: bool) -> Iterator[Tile]:
     sides = _TENSOR_SIDES if tensor else _SIDES
-    for BM, BN in product(sides, sides if along_k else _TENSOR_SIDES):
+    for BM, BN in product(sides, sides if k_major else _TENSOR_SIDES):
         side = 8 if BM * BN >= 2048 else 4
         own = (max(BM // 2, 32), max(BN // 2, 32)) if tensor else (side, side)
-        tile = Tile(BM, BN, *own, tensor, along_k)
+        tile = Tile(BM, BN, *own, tensor, k_major)
         if tile.threads % 32 == 0 and tile.threads >= 64:
             yield tile
     if tensor:
-        for sizes in _TENSOR_TILES_ALONG_K if along_k else _TENSOR_TILES:
-            yield Tile(*sizes, tensor, along_k)
+        for sizes in _TENSOR_TILES_K_MAJOR if k_major else _TENSOR_TILES:
+            yield Tile(*sizes, tensor, k_major)
