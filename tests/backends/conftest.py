@@ -3,34 +3,41 @@
 import gc
 
 import pytest
-import standin
+from emulator import libcuda, pycuda_driver
 
-from convnet.backends.cuda import contexts, driver
+from convnet.backends.cuda import blas, compile, contexts, driver
 from convnet.backends.cuda import machine as machine_module
+
+
+class Compiler(compile.Compiler):
+    """Of CUDA 13, as is cuBLAS beside it."""
+
+    version, generation, architectures = "NVRTC 13.5", 13, (75, 90)
+
+    def compile(self, text, name, target):
+        return b""
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Puts a stand-in where PyCUDA would be; at the end everything must have been given back."""
+    """Puts ``libcuda.cpp`` where the driver would be; at the end everything must have been destroyed, in its context."""
 
     def put(**options):
-        drv = standin.StandIn(**options)
-        monkeypatch.setattr(driver, "load_driver", lambda: drv)
-        monkeypatch.setattr(machine_module, "load_driver", lambda: drv)
-        monkeypatch.setattr(machine_module, "find_compiler", standin.Compiler)
-        monkeypatch.setattr(machine_module, "load_blas", lambda: standin.Compiler)
-        monkeypatch.setattr(contexts.atexit, "register", lambda work, *args: drv.at_exit.append((work, args)))
-        monkeypatch.setattr(standin.Blas, "drv", drv)
-        monkeypatch.setattr(driver, "Blas", standin.Blas)
-        monkeypatch.setattr(driver, "Graphs", lambda api: standin.Graphs(drv))
-        monkeypatch.setattr(driver, "build", lambda source, capability: b"")
-        made.append(drv)
-        return drv
+        pycuda_driver.configure(**options)
+        return pycuda_driver
 
-    made = []
+    for module in (driver, machine_module):
+        monkeypatch.setattr(module, "load_driver", lambda: pycuda_driver)
+    for module in (blas, machine_module):
+        monkeypatch.setattr(module, "load_blas", lambda: pycuda_driver.cublas)
+    monkeypatch.setattr(machine_module, "find_compiler", Compiler)
+    monkeypatch.setattr(driver, "load_graphs", lambda: pycuda_driver.graphs)
+    monkeypatch.setattr(driver, "build", libcuda.image)
+    monkeypatch.setattr(contexts.atexit, "register", lambda work, *args: pycuda_driver.at_exit.append((work, args)))
+    contexts.primary_context.cache_clear()
     yield put
-    for drv in made:
-        drv.refused.clear()
+    pycuda_driver.refused.clear()
     gc.collect()  # devices end here
-    left = [held for held in standin.HELD.values() if held[0] in made]
-    assert not left and not any(drv.stack or drv.memory or drv.locked for drv in made)
+    contexts.primary_context.cache_clear()
+    assert pycuda_driver.current() is None and not pycuda_driver.library().libcuda_refusals()
+    assert not any(pycuda_driver.living().values())

@@ -1,4 +1,4 @@
-"""``driver.py`` over a stand-in for PyCUDA: contexts are pushed and popped in pairs, and every call meets its own."""
+"""``driver.py`` over ``emulator/libcuda.cpp``: contexts are pushed and popped in pairs, and every call meets its own."""
 
 import numpy as np
 import pytest
@@ -8,32 +8,44 @@ from convnet.backends.cuda.transfers import COMPUTE
 from convnet.errors import BackendError
 
 
+def enabled(drv) -> list[tuple[int, int]]:
+    """(who can access, whom) by the driver's calls that succeeded."""
+    return [(here, 1 - here) for name, here, *_ in drv.log if name == "cuCtxEnablePeerAccess"]
+
+
 @pytest.mark.parametrize("peers", [True, False], ids=["direct", "by the host"])
 def test_two_devices_from_one_thread(machine, peers):
     drv = machine(peers=peers)
     one, other = make_backends("cuda", 0, [0, 1])
-    assert not drv.stack and one.device.name == "GPU 0: card 0" and other.device.processors == 4
+    assert drv.current() is None and one.device.name == "GPU 0: card 0" and other.device.processors == 4
     x = np.arange(12, dtype=np.float32).reshape(3, 4)
     here, there = one.upload(x), other.empty((3, 4))
     other.copy_from(one, here, there)
     np.testing.assert_array_equal(other.download(there), x)
-    assert (("copy", 1, 0) in drv.log) == peers == ((1, 0) in drv.enabled)
-    assert [entry for entry in drv.log if entry[0] == "wait"] == (
-        [("wait", 1, 0), ("wait", 0, 1)] if peers else [("wait", 1, 0)]
-    )
+    copies = [entry[1:4] for entry in drv.log if entry[0] == "cuMemcpyDtoDAsync_v2"]
+    assert copies == [(1, there.pointer, here.pointer)] * peers and enabled(drv) == [(1, 0)] * peers
+    made_on = {entry[2]: entry[1] for entry in drv.log if entry[0] == "cuEventCreate"}
+    waits = [(entry[1], made_on[entry[3]]) for entry in drv.log if entry[0] == "cuStreamWaitEvent"]
+    assert waits == [(1, 0), (0, 1)][: 1 + peers]
+    del drv.log[:]
     for be, array in ((one, here), (other, there), (one, here)):
         be.fill(array, 1.0)
-    assert [entry[1] for entry in drv.log if entry[0] == "fill"] == [0, 1, 0]
+    assert [entry[1] for entry in drv.log if entry[0] == "cuLaunchKernel"] == [0, 1, 0]
     one.fc_forward(here.reshape(4, 3), here, one.empty((3, 3)))
     one.sync()
-    assert not drv.stack and one.device.memory() == ((1 << 30) + 512, 1 << 31)  # an array is not used any more
+    assert drv.current() is None
+    with one.device._current:
+        free, total = drv.mem_get_info()
+    assert one.device.memory() == (free + 512, total)  # an array is not used any more
 
 
 def test_access_that_somebody_else_has_enabled(machine):
-    drv = machine(enabled={(1, 0)})
+    drv = machine()
     one, other = make_backends("cuda", 0, [0, 1])
+    with other.device._current:
+        drv.Context.enable_peer_access(one.device.context)
     assert other.device.can_access_peer(one.device) and one.device.can_access_peer(other.device)
-    assert drv.enabled == {(0, 1), (1, 0)}
+    assert set(enabled(drv)) == {(0, 1), (1, 0)}
 
 
 def test_inputs_come_by_the_second_stream(machine):
@@ -43,22 +55,29 @@ def test_inputs_come_by_the_second_stream(machine):
     for _ in range(6):  # more than there are buffers
         be.copy_in(be.prefetch(values), out)
     np.testing.assert_array_equal(be.download(out), values)
-    assert len(be.device.transfers.slots) == 1 and not drv.stack
+    assert len(be.device.transfers.slots) == 1 and drv.current() is None
     stream = be.device._streams[COMPUTE]
-    assert be.device._blas.made == stream.handle
+    assert [entry[3] for entry in drv.log if entry[0] == "cublasSetStream_v2"] == [stream.handle]
 
 
 def test_captured_work_is_a_graph_of_the_first_stream(machine):
     drv = machine()
     be = make_backends("cuda", 0, [0, 1])[1]
     out, stream = be.empty((3, 4)), be.device._streams[COMPUTE].handle
-    with be.capturing() as held:
+    be.count_step(0)
+    be.sync()
+    del drv.log[:]
+    with be.capturing() as captured:
         be.fill(out, 1.0)
-    be.replay(held[0])
-    del held
-    expected = ["begin", "fill", "end", "forget", "launch", "destroy"]
-    assert [entry[0] for entry in drv.log if entry[0] != "event"] == expected and not drv.stack
-    assert ("launch", 77, stream, 1) in drv.log
+    be.replay(captured[0])
+    graph = captured[0].handle
+    np.testing.assert_array_equal(be.download(out), np.ones((3, 4)))
+    del captured
+    recorded = ["cuStreamBeginCapture_v2", "cuLaunchKernel", "cuStreamEndCapture"]
+    names = [*recorded, "cuGraphInstantiateWithFlags", "cuGraphDestroy", "cuGraphLaunch", "cuGraphExecDestroy"]
+    calls = [entry for entry in drv.log if "Graph" in entry[0] or "Capture" in entry[0] or "Launch" in entry[0]]
+    assert [entry[0] for entry in calls] == names and drv.current() is None
+    assert ("cuGraphLaunch", 1, graph, stream) in calls
 
 
 def test_contexts_are_given_back_at_exit(machine):
@@ -66,8 +85,9 @@ def test_contexts_are_given_back_at_exit(machine):
     held, again = make_backends("cuda", 0, [0, 1]), make_backends("cuda", 0, [0])
     for work, args in reversed(drv.at_exit):
         work(*args)
-    assert [entry for entry in drv.log if entry[0] == "detach"] == [("detach", 1), ("detach", 0)]
-    assert len([entry for entry in drv.log if entry[0] == "blas destroyed"]) == 3 and not drv.memory
+    assert [entry[2] for entry in drv.log if entry[0] == "cuDevicePrimaryCtxRelease_v2"] == [1, 0]
+    assert len([entry for entry in drv.log if entry[0] == "cublasDestroy_v2"]) == 3
+    assert not drv.living()["arrays"]
     del held, again
 
 

@@ -3,14 +3,14 @@
 import sys
 
 import pytest
-import standin
+from emulator import pycuda_driver
 
 from convnet.backends import choose_backends, make_backend, why_not_cuda
 from convnet.backends.cuda import machine as machine_module
 from convnet.cli import doctor
 from convnet.errors import BackendError, first_line
 
-FULL = standin.StandIn.MemoryError("cuDevicePrimaryCtxRetain failed: out of memory")
+FULL = pycuda_driver.MemoryError("cuDevicePrimaryCtxRetain failed: out of memory")
 
 
 class CuBlasError(Exception):
@@ -29,7 +29,7 @@ def one_line(call, *args) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize("what", ["retain", "stream", "memory", "blas"])
+@pytest.mark.parametrize("what", ["cuDevicePrimaryCtxRetain", "cuStreamCreate", "cuMemAlloc_v2", "cublasCreate_v2"])
 @pytest.mark.parametrize("error", [FULL, RuntimeError("two\nlines"), CuBlasError("")], ids=["full", "runtime", "odd"])
 def test_a_card_that_cannot_be_opened(machine, what, error):
     drv = machine()
@@ -40,25 +40,25 @@ def test_a_card_that_cannot_be_opened(machine, what, error):
     assert backends[0].name == "cpu" and reason.startswith("GPU 0")
 
 
-@pytest.mark.parametrize("what", ["module", "pinned", "product"])
+@pytest.mark.parametrize("what", ["cuModuleLoadDataEx", "cuMemHostAlloc", "cublasSgemm_v2"])
 def test_a_card_that_fails_later(machine, what):
     drv = machine()
     be = make_backend("cuda")
     out = be.empty((3, 3))
     drv.refused[what] = again(drv.Error("illegal address"))
     call = {
-        "module": lambda: be.fill(out, 1.0),
-        "pinned": lambda: be.fetch(out),
-        "product": lambda: be.fc_forward(out, out, out),
+        "cuModuleLoadDataEx": lambda: be.fill(out, 1.0),
+        "cuMemHostAlloc": lambda: be.fetch(out),
+        "cublasSgemm_v2": lambda: be.fc_forward(out, out, out),
     }
     said = one_line(call[what])
-    assert "card 0" in said and "illegal address" in said and not drv.stack
+    assert "card 0" in said and "illegal address" in said and drv.current() is None
 
 
 def test_machine_code_that_the_driver_does_not_know(machine):
     """``auto`` tries a kernel before it promises a card."""
     drv = machine()
-    drv.refused["module"] = again(TypeError("cannot convert"))
+    drv.refused["cuModuleLoadDataEx"] = again(TypeError("cannot convert"))
     backends, reason = choose_backends("auto", 1, [0])
     assert backends[0].name == "cpu" and "does not take the machine code of eltwise.cu: cannot convert" in reason
 
@@ -92,9 +92,9 @@ def test_a_machine_without_cards(machine):
 @pytest.mark.parametrize("broken", [None, 0, 1])
 def test_doctor_tries_every_card(machine, broken):
     drv = machine()
-    drv.refused["module"] = again(drv.Error("invalid image"))[:2] if broken == 0 else []
+    drv.refused["cuModuleLoadDataEx"] = again(drv.Error("invalid image"))[:2] if broken == 0 else []
     if broken == 1:
-        drv.refused["retain"] = [None, *again(FULL)]
+        drv.refused["cuDevicePrimaryCtxRetain"] = [None, *again(FULL)]
     chosen, lines = doctor.examine()
     cards = [text for name, text in lines if name == "gpu"]
     assert chosen == ("cpu" if broken == 0 else "cuda") and len(cards) == 2
@@ -104,7 +104,7 @@ def test_doctor_tries_every_card(machine, broken):
 
 def test_doctor_without_a_driver_that_answers(machine):
     drv = machine()
-    drv.Device.count = staticmethod(lambda: 1 // 0)
+    drv.refused["cuDeviceGetCount"] = again(ZeroDivisionError("division by zero"))
     chosen, lines = doctor.examine()
     assert chosen == "cpu" and "division" in dict(lines)["cuda"]
 
@@ -138,24 +138,29 @@ def test_memory_that_lies_unused_is_given_back_first(machine):
     one, other, elsewhere = make_backend("cuda"), make_backend("cuda"), make_backend("cuda", gpu=1)
     held = [be.empty((1 << 20,)) for be in (one, other, elsewhere)]
     del held
-    assert one.memory()[0] == (1 << 30) + (8 << 20)  # as good as free
+    with one.device._current:
+        free, _ = drv.mem_get_info()
+    assert one.memory()[0] == free + (8 << 20)  # as good as free
     out = one.empty((4,))
     for what, work in (
-        ("module", lambda: one.fill(out, 1.0)),
-        ("memory", lambda: one.empty((1 << 19,))),
-        ("blas", lambda: make_backend("cuda")),
+        ("cuModuleLoadDataEx", lambda: one.fill(out, 1.0)),
+        ("cuMemAlloc_v2", lambda: one.empty((1 << 19,))),
+        ("cublasCreate_v2", lambda: make_backend("cuda")),
     ):
         drv.refused[what] = again(drv.MemoryError("out of memory"))[:1]
         work()
         assert not drv.refused[what] and other.device.cached_bytes == 0
         del work
     assert one.device.cached_bytes == 0 and elsewhere.device.cached_bytes == 4 << 20
-    drv.refused["memory"] = again(drv.MemoryError("out of memory"))
-    with pytest.raises(BackendError, match=r"card 0 has no room for 4 MiB more \(1024 of 2048 MiB free\); lower --mini"):
+    drv.refused["cuMemAlloc_v2"] = again(drv.MemoryError("out of memory"))
+    with one.device._current:
+        free, _ = drv.mem_get_info()
+    said = rf"card 0 has no room for 4 MiB more \({free >> 20} of 8192 MiB free\); lower --mini"
+    with pytest.raises(BackendError, match=said):
         one.empty((1 << 20,))
 
 
-@pytest.mark.parametrize("what", ["begin", "end", "instantiate", "inside"])
+@pytest.mark.parametrize("what", ["cuStreamBeginCapture_v2", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "inside"])
 def test_captures_that_fail(machine, what):
     """Whatever the kind of error, steps can go on without."""
     drv = machine()
@@ -168,7 +173,7 @@ def test_captures_that_fail(machine, what):
             drv.refuse("inside")
 
     assert one_line(capture).endswith(f"no {what}")
-    assert not be.device._capturing and not drv.stack
+    assert not be.device._capturing and drv.current() is None
     drv.refused.clear()
     with be.capturing() as held:
         pass

@@ -1,59 +1,39 @@
-"""The CUDA driver's calls, made for real, over a driver that works on the processor (``emulator/libcuda.cpp``)."""
+"""The calls of a whole process over a driver that works on the processor (``emulator/libcuda.cpp``).
+
+They come from cuda-bindings, and from PyCUDA and nvmath where these are installed, else from ``emulator/pycuda_driver.py``.
+"""
 
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from emulator import libcuda
 from support import ROOT
 
-from convnet.backends.cuda.source import Source
-
 GRAPHS = """
-import ctypes, sys
-from cuda.bindings import driver as api
-from convnet.backends.cuda.graphs import Graphs
+from emulator import libcuda
 
-def checked(result):
-    assert result[0] == api.CUresult.CUDA_SUCCESS, result
-    return result[1] if len(result) == 2 else None
+libcuda.pytest_configure()
+from convnet.backends import make_backend
 
-checked(api.cuInit(0))
-checked(api.cuCtxPushCurrent(checked(api.cuDevicePrimaryCtxRetain(checked(api.cuDeviceGet(1))))))
-stream, at = checked(api.cuStreamCreate(0)), checked(api.cuMemAlloc(4 * 300))
-image = open(sys.argv[1], "rb").read()
-fill = checked(api.cuModuleGetFunction(checked(api.cuModuleLoadDataEx(image, 0, [], [])), b"fill"))
-
-def issue(value):
-    values = (int(at), 300, value), (ctypes.c_void_p, ctypes.c_longlong, ctypes.c_float)
-    checked(api.cuLaunchKernel(fill, 2, 1, 1, 256, 1, 1, 0, stream, values, 0))
-
-def contents():
-    out = (ctypes.c_float * 300)()
-    checked(api.cuMemcpyDtoHAsync(ctypes.addressof(out), at, 1200, stream))
-    return set(out)
-
-graphs = Graphs()
-issue(1.0)
-graphs.begin(int(stream))
-issue(2.0)
-graph = graphs.end(int(stream))
-captured = graphs.instantiate(graph)
-graphs.forget(graph)
-print(contents())
-graphs.launch(captured, int(stream))
-issue(3.0)
-graphs.launch(captured, int(stream))
-print(contents())
-graphs.begin(int(stream))
+be = make_backend("cuda", gpu=1)
+out = be.zeros((300,))
+be.fill(out, 1.0)
+with be.capturing() as captured:
+    be.fill(out, 2.0)
+print({float(value) for value in be.download(out)})
+be.replay(captured[0])
+be.fill(out, 3.0)
+be.replay(captured[0])
+print({float(value) for value in be.download(out)})
+be.device.begin_capture()
 try:
-    graphs.begin(int(stream))
+    be.device.begin_capture()
 except Exception as error:
     print(error)
-graphs.destroy(captured)
+be.device.end_capture()
 """
 
 
@@ -69,13 +49,13 @@ from convnet.backends import make_backend
 def use(be, products):
     for _ in range(5):
         out = be.zeros((3, 4))
-        be.copy_in(be.stage(np.ones((3, 4), np.float32)), out)
+        be.copy_in(be.prefetch(np.ones((3, 4), np.float32)), out)
         if products:
             be.fc_forward(out.reshape(4, 3), out, be.empty((4, 4)))
-        with be.capturing() as held:
+        with be.capturing() as captured:
             be.fill(out, 2.0)
-        be.replay(held[0])
-        be.late = be.fetch(out), be.device.record_event(0), held, be.stage(np.ones((300, 4), np.float32))
+        be.replay(captured[0])
+        be.late = be.fetch(out), be.device.record_event(0), captured, be.prefetch(np.ones((300, 4), np.float32))
 
 def elsewhere(work, *args):
     thread = threading.Thread(target=work, args=args)
@@ -99,59 +79,42 @@ use(last, True)
 """
 
 
-def run(*command: str, **environment: str) -> str:
-    """What a Python process prints that finds the libraries; raises with its errors."""
-    return ran(*command, **environment).stdout
-
-
-def ran(*command: str, **environment: str) -> subprocess.CompletedProcess:
-    """A Python process that found the libraries; raises with its errors."""
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run a Python process that finds the libraries; raises with its errors."""
     paths = {"LD_LIBRARY_PATH": str(libcuda.libraries()), "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    done = subprocess.run(
-        [sys.executable, *command], capture_output=True, text=True, env={**os.environ, **paths, **environment}, cwd=ROOT
-    )
+    environment = {**os.environ, **paths, **environment}
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 
 
-def needs_pycuda() -> None:
-    missing = [name for name in ("pycuda", "nvmath") if not find_spec(name)]
-    if missing:
-        pytest.skip(f"{' and '.join(missing)} not installed: pip install '.[cuda]' where a CUDA toolkit is")
-
-
 @pytest.mark.parametrize("early", ["", "1"], ids=["late", "early"])
-def test_graphs(tmp_path, early):
-    """To capture is not to run; what was captured runs in its turn, as often as it is launched."""
+def test_graphs(early):
+    """Captured work does not run; a graph runs in its turn, as often as it is launched. By cuda-bindings."""
     pytest.importorskip("cuda.bindings.driver")
-    image = tmp_path / "fill"
-    image.write_bytes(libcuda.image(Source.of("eltwise.cu", {}, {"THREADS": 256})))
-    printed = run("-c", GRAPHS, str(image), **({"LIBCUDA_EARLY": "1"} if early else {})).splitlines()
+    printed = run("-c", GRAPHS, **({"LIBCUDA_EARLY": "1"} if early else {})).stdout.splitlines()
     assert printed[:2] == ["{1.0}", "{2.0}"]
-    assert printed[2].startswith("CUDA graphs: CUDA_ERROR_STREAM_CAPTURE")
+    assert printed[2].endswith("CUDA graphs: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 
 
 @pytest.mark.parametrize("early", ["", "1"], ids=["late", "early"])
 def test_the_driver(early):
-    """Nets and ops through PyCUDA and nvmath."""
-    needs_pycuda()
+    """Ops and nets."""
     tests = [str(Path("tests") / name) for name in ("layers/test_fc.py", "layers/test_neuron.py", "net/test_net.py")]
     options = ["-q", "-p", "emulator.libcuda", "-p", "no:cacheprovider", "-m", "gpu"]
-    assert "100%" in run("-m", "pytest", *options, *tests, **({"LIBCUDA_EARLY": "1"} if early else {}))
+    assert "100%" in run("-m", "pytest", *options, *tests, **({"LIBCUDA_EARLY": "1"} if early else {})).stdout
 
 
 def test_nothing_is_left_behind():
     """Whichever threads used a device, and whichever comes upon it when it is of no use any more."""
-    needs_pycuda()
-    done = ran("-W", "error", "-c", ENDING)
+    done = run("-W", "error", "-c", ENDING)
     before, after = done.stdout.splitlines()
     assert not before.startswith("0 arrays") and not done.stderr
-    assert after == "0 arrays, 0 page-locked, 0 streams, 0 events, 0 modules, 0 graphs"
+    assert after == "0 arrays, 0 page-locked, 0 streams, 0 events, 0 modules, 0 graphs, 0 handles"
 
 
 def test_doctor_over_it():
-    needs_pycuda()
     printed = run(
         "-c", "from emulator import libcuda; libcuda.pytest_configure(); from convnet.cli import doctor; doctor.main([])"
-    )
+    ).stdout
     assert "CUDA 13.0, 2 GPUs" in printed and printed.count("MiB free") == 2 and "backend:   cuda" in printed

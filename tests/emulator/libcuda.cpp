@@ -1,11 +1,12 @@
-// A CUDA driver that does its work on the processor: so much of libcuda that PyCUDA and cuda-bindings run over it.
+// A CUDA driver that works on the processor: as much of libcuda and cuBLAS as convnet calls, by PyCUDA, cuda-bindings and
+// nvmath, or by ``pycuda_driver.py`` where those are not installed.
 //
-// Two devices of capability 9.0. Work of a stream is put off until somebody waits for it, or done at once where the
-// environment has LIBCUDA_EARLY, so that a missing wait shows. Refused, with a line on standard error, is what a driver
-// refuses: another context's streams, events and functions, memory of another device that is not a peer, grids, blocks and
-// shared memory beyond the limits, arguments of another size, waiting in the middle of a capture.
+// At most two devices (``libcuda_configure``). Work of a stream is delayed until somebody waits for it, or runs at once where
+// the environment has LIBCUDA_EARLY, so that a missing wait shows. It refuses, with a line on standard error, what a driver
+// refuses: streams, events and functions of another context, memory of another device that is not a peer, grids, blocks and
+// shared memory beyond the limits, arguments of another size, waiting during a capture; and flags that convnet does not mean.
 //
-// A module is text (``libcuda.py`` writes it), a word and its operands a line: library PATH, int NAME VALUE and
+// A module is text (``libcuda.py`` writes it), one word and its operands per line: library PATH, int NAME VALUE and
 // float NAME VALUE for the variables ``constant_NAME`` of the emulated kernels, kernel NAME FORMATS for their arguments.
 // Names, numbers and order of arguments are those of the driver API's reference; no header of NVIDIA's is needed.
 #include <dlfcn.h>
@@ -28,9 +29,10 @@ enum Status {
     SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_IMAGE = 200, INVALID_CONTEXT = 201, INVALID_HANDLE = 400,
     NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700, PEERS_ALREADY = 704, NOT_IN_CAPTURE = 900,
 };
-enum { MULTIPROCESSORS = 16, UNIFIED_ADDRESSING = 41, SHARED_OF_PROCESSOR = 81, DYNAMIC_SHARED = 8 };  // attributes that are asked for
+enum { MULTIPROCESSORS = 16, UNIFIED_ADDRESSING = 41, SHARED_OF_PROCESSOR = 81, DYNAMIC_SHARED = 8 };  // attributes
+enum { NON_BLOCKING = 1, PORTABLE = 1, BLOCKING_WITHOUT_TIMING = 3 };  // flags of streams, page-locked memory and events
 constexpr size_t TOTAL = size_t(8) << 30;
-constexpr int DEVICES = 2, MOST_SHARED = 227 << 10, OWN_SHARED = 8 << 10;  // what a kernel may have beside dynamic memory
+constexpr int DEVICES = 2, MOST_SHARED = 227 << 10, OWN_SHARED = 8 << 10;  // of a kernel, besides dynamic memory
 
 using Work = std::function<void()>;
 typedef unsigned long long Address;
@@ -38,8 +40,9 @@ typedef unsigned long long Address;
 struct Context { int device; };
 struct Graph { Context* context; std::vector<Work> work; };
 struct Stream { Context* context; std::deque<Work> waiting; Graph* capture; };
-struct Mark { Stream* stream; bool reached; };
-struct Event { Context* context; std::shared_ptr<Mark> mark; };
+struct Point { Stream* stream; bool reached; };
+struct Event { Context* context; std::shared_ptr<Point> point; };
+struct Handle { Context* context; Stream* stream; };  // of cuBLAS
 struct Module {
     Context* context;
     void* library;
@@ -60,12 +63,16 @@ std::map<Address, std::pair<size_t, int>> memory;  // start: bytes, device
 std::map<const char*, size_t> pinned;
 std::set<std::pair<int, int>> peers;  // (who reaches, whom)
 std::set<Stream*> streams;
-size_t used;
-int events, modules, graphs;  // how many there are
+size_t used[DEVICES];
+int events, modules, graphs, handles;  // how many there are
+int devices = DEVICES, capability = 90, version = 13000, may_peer = 1;
+std::string refusals;
 const bool early = getenv("LIBCUDA_EARLY");
 
 int refuse(Status status, const char* call, const std::string& why) {
-    fprintf(stderr, "libcuda.cpp: %s: %s\n", call, why.c_str());
+    const std::string line = std::string("libcuda.cpp: ") + call + ": " + why + "\n";
+    refusals += line;
+    fputs(line.c_str(), stderr);
     return status;
 }
 #define REFUSE(status, why) return refuse(status, __func__, why)
@@ -94,10 +101,10 @@ void issue(Stream* stream, Work work) {
     if (early) drain(stream);
 }
 
-void reach(const std::shared_ptr<Mark>& mark) {
-    while (mark && !mark->reached) {
-        Work next = mark->stream->waiting.front();
-        mark->stream->waiting.pop_front();
+void reach(const std::shared_ptr<Point>& point) {
+    while (point && !point->reached) {
+        Work next = point->stream->waiting.front();
+        point->stream->waiting.pop_front();
         next();
     }
 }
@@ -136,22 +143,24 @@ extern "C" {
 // -- devices and contexts
 
 int cuInit(unsigned) { return SUCCESS; }
-int cuDriverGetVersion(int* version) { return *version = 13000, SUCCESS; }
+int cuDriverGetVersion(int* version) { return *version = ::version, SUCCESS; }
 int cuGetErrorName(int, const char** text) { return *text = "refused by libcuda.cpp", SUCCESS; }
 int cuGetErrorString(int status, const char** text) {
     *text = status == PEERS_ALREADY ? "peer access is already enabled" : "refused by libcuda.cpp";
     return SUCCESS;
 }
-int cuDeviceGetCount(int* count) { return *count = DEVICES, SUCCESS; }
+int cuDeviceGetCount(int* count) { return *count = devices, SUCCESS; }
 int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, SUCCESS; }
-int cuDeviceGetName(char* text, int length, int device) { return snprintf(text, length, "processor %d", device), SUCCESS; }
-int cuDeviceComputeCapability(int* major, int* minor, int) { return *major = 9, *minor = 0, SUCCESS; }
+int cuDeviceGetName(char* text, int length, int device) { return snprintf(text, length, "card %d", device), SUCCESS; }
+int cuDeviceComputeCapability(int* major, int* minor, int) {
+    return *major = capability / 10, *minor = capability % 10, SUCCESS;
+}
 int cuDeviceTotalMem_v2(size_t* bytes, int) { return *bytes = TOTAL, SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     *value = attribute == MULTIPROCESSORS ? 4 : attribute == SHARED_OF_PROCESSOR ? MOST_SHARED : attribute == UNIFIED_ADDRESSING;
     return SUCCESS;
 }
-int cuDeviceCanAccessPeer(int* can, int, int) { return *can = 1, SUCCESS; }
+int cuDeviceCanAccessPeer(int* can, int, int) { return *can = may_peer, SUCCESS; }
 int cuDevicePrimaryCtxRetain(Context** context, int device) { return *context = &primary[device], SUCCESS; }
 int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 int cuCtxDetach(Context*) { REFUSE(INVALID_CONTEXT, "a primary context is released, not detached"); }
@@ -164,7 +173,7 @@ int cuCtxPopCurrent_v2(Context** context) {
 }
 int cuCtxGetCurrent(Context** context) { return *context = contexts.empty() ? nullptr : contexts.back(), SUCCESS; }
 int cuCtxGetDevice(int* device) {
-    CONTEXT();
+    if (contexts.empty()) return INVALID_CONTEXT;
     return *device = contexts.back()->device, SUCCESS;
 }
 int cuCtxEnablePeerAccess(Context* peer, unsigned) {
@@ -176,15 +185,16 @@ int cuCtxEnablePeerAccess(Context* peer, unsigned) {
 
 int cuMemGetInfo_v2(size_t* free, size_t* total) {
     CONTEXT();
-    return *total = TOTAL, *free = TOTAL - used, SUCCESS;
+    return *total = TOTAL, *free = TOTAL - used[contexts.back()->device], SUCCESS;
 }
 int cuMemAlloc_v2(Address* at, size_t bytes) {
     CONTEXT();
-    if (used + bytes > TOTAL) return OUT_OF_MEMORY;
+    size_t& taken = used[contexts.back()->device];
+    if (taken + bytes > TOTAL) return OUT_OF_MEMORY;
     void* block = aligned_alloc(512, (bytes + 511) / 512 * 512);
     memset(block, 0xFF, bytes);
     memory[*at = (Address)block] = {bytes, contexts.back()->device};
-    used += bytes;
+    taken += bytes;
     return SUCCESS;
 }
 int cuMemFree_v2(Address at) {
@@ -192,17 +202,20 @@ int cuMemFree_v2(Address at) {
     drain_all();
     auto found = memory.find(at);
     if (found == memory.end()) REFUSE(INVALID_VALUE, "memory that was not allocated");
-    used -= found->second.first;
+    if (found->second.second != contexts.back()->device) REFUSE(INVALID_VALUE, "memory of another device");
+    used[found->second.second] -= found->second.first;
     memory.erase(found);
     free((void*)at);
     return SUCCESS;
 }
-int cuMemHostAlloc(void** at, size_t bytes, unsigned) {
+int cuMemHostAlloc(void** at, size_t bytes, unsigned flags) {
     CONTEXT();
+    if (flags != PORTABLE) REFUSE(INVALID_VALUE, "page-locked for one context only");
     pinned[(const char*)(*at = aligned_alloc(4096, (bytes + 4095) / 4096 * 4096))] = bytes;
     return SUCCESS;
 }
 int cuMemFreeHost(void* at) {
+    CONTEXT();
     drain_all();
     pinned.erase((const char*)at);
     free(at);
@@ -231,8 +244,9 @@ int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, Stream* stream)
 
 // -- streams and events
 
-int cuStreamCreate(Stream** stream, unsigned) {
+int cuStreamCreate(Stream** stream, unsigned flags) {
     CONTEXT();
+    if (flags != NON_BLOCKING) REFUSE(INVALID_VALUE, "a stream that synchronises with the default stream");
     streams.insert(*stream = new Stream{contexts.back(), {}, nullptr});
     return SUCCESS;
 }
@@ -249,8 +263,9 @@ int cuStreamSynchronize(Stream* stream) {
     drain(stream);
     return SUCCESS;
 }
-int cuEventCreate(Event** event, unsigned) {
+int cuEventCreate(Event** event, unsigned flags) {
     CONTEXT();
+    if (flags != BLOCKING_WITHOUT_TIMING) REFUSE(INVALID_VALUE, "the host would spin, or time be taken");
     *event = new Event{contexts.back(), nullptr};
     return events++, SUCCESS;
 }
@@ -261,21 +276,22 @@ int cuEventDestroy_v2(Event* event) {
 int cuEventRecord(Event* event, Stream* stream) {
     OWN(stream);
     OWN(event);
-    if (stream->capture) REFUSE(NOT_IN_CAPTURE, "marking while capturing");
-    auto mark = event->mark = std::make_shared<Mark>(Mark{stream, false});
-    issue(stream, [=] { mark->reached = true; });
+    if (stream->capture) REFUSE(NOT_IN_CAPTURE, "recording an event while capturing");
+    auto point = event->point = std::make_shared<Point>(Point{stream, false});
+    issue(stream, [=] { point->reached = true; });
     return SUCCESS;
 }
 int cuEventSynchronize(Event* event) {
-    CONTEXT();
-    reach(event->mark);
+    OWN(event);
+    reach(event->point);
     return SUCCESS;
 }
 int cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
     OWN(stream);
     if (stream->capture) REFUSE(NOT_IN_CAPTURE, "waiting while capturing");
-    auto mark = event->mark;
-    issue(stream, [=] { reach(mark); });
+    if (!event->point) REFUSE(INVALID_VALUE, "an event that was not recorded");
+    auto point = event->point;
+    issue(stream, [=] { reach(point); });
     return SUCCESS;
 }
 
@@ -400,7 +416,40 @@ int cuGraphExecDestroy(Graph* graph) {
     return delete graph, graphs--, SUCCESS;
 }
 
-// -- for those that look functions up, and for the products of libcublas.cpp
+// -- cuBLAS: column-major, c[i, j] at i + j ldc
+
+int cublasLtGetVersion() { return 130000; }
+int cublasGetProperty(int, int* value) { return *value = 13, SUCCESS; }
+int cublasCreate_v2(Handle** handle) {
+    CONTEXT();
+    return *handle = new Handle{contexts.back(), nullptr}, handles++, SUCCESS;
+}
+int cublasDestroy_v2(Handle* handle) {
+    OWN(handle);
+    return delete handle, handles--, SUCCESS;
+}
+int cublasSetStream_v2(Handle* handle, Stream* stream) { return handle->stream = stream, SUCCESS; }
+int cublasSetMathMode(Handle*, int) { return SUCCESS; }
+int cublasSetWorkspace_v2(Handle*, void*, size_t) { return SUCCESS; }
+int cublasSgemm_v2(Handle* handle, int transpose_a, int transpose_b, int m, int n, int k, const float* alpha_at, const float* a,
+                   int lda, const float* b, int ldb, const float* beta_at, float* c, int ldc) {
+    OWN(handle);
+    if (lda < (transpose_a ? k : m) || ldb < (transpose_b ? n : k) || ldc < m) REFUSE(INVALID_VALUE, "rows that overlap");
+    const float alpha = *alpha_at, beta = *beta_at;
+    issue(handle->stream, [=] {
+        for (long j = 0; j < n; j++)
+            for (long i = 0; i < m; i++) {
+                double sum = 0;
+                for (long l = 0; l < k; l++)
+                    sum += (double)a[transpose_a ? l + i * lda : i + l * lda] * b[transpose_b ? j + l * ldb : l + j * ldb];
+                float& to = c[i + j * ldc];
+                to = alpha * sum + (beta == 0 ? 0 : beta * to);
+            }
+    });
+    return SUCCESS;
+}
+
+// -- for those that look functions up, and for the tests
 
 int cuGetProcAddress_v2(const char* name, void** out, int, unsigned long long, int* found) {
     void* self = dlopen("libcuda.so.1", RTLD_NOW);
@@ -414,13 +463,15 @@ int cuGetProcAddress(const char* name, void** out, int version, unsigned long lo
     return cuGetProcAddress_v2(name, out, version, flags, nullptr);
 }
 int cuGetExportTable(const void**, const void*) { return NOT_FOUND; }  // NVRTC asks for one
-const char* libcuda_living() {  // what was made and not given back
-    static char text[200];
-    snprintf(text, sizeof text, "%zu arrays, %zu page-locked, %zu streams, %d events, %d modules, %d graphs", memory.size(),
-             pinned.size(), streams.size(), events, modules, graphs);
-    return text;
+void libcuda_configure(int count, int capability_of_each, int cuda, int peers_possible) {
+    devices = count, capability = capability_of_each, version = cuda, may_peer = peers_possible;
+    peers.clear(), refusals.clear();
 }
-void libcuda_issue(Stream* stream, void (*work)(void*), void* data) {
-    issue(stream, [=] { work(data); });
+const char* libcuda_refusals() { return refusals.c_str(); }
+const char* libcuda_living() {  // what was made and not destroyed
+    static char text[200];
+    snprintf(text, sizeof text, "%zu arrays, %zu page-locked, %zu streams, %d events, %d modules, %d graphs, %d handles",
+             memory.size(), pinned.size(), streams.size(), events, modules, graphs, handles);
+    return text;
 }
 }

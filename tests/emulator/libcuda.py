@@ -1,10 +1,11 @@
-"""The driver's own libraries on the processor: PyCUDA and its kin run over ``libcuda.cpp`` and ``libcublas.cpp``.
+"""The driver's own libraries on the processor: ``libcuda.cpp`` built, for PyCUDA, cuda-bindings and nvmath to run over it.
 
 As a pytest plugin it gives ``driver.py`` emulated kernels for machine code, so that the tests of a card run without one:
 
     PYTHONPATH=tests LD_LIBRARY_PATH=$(python tests/emulator/libcuda.py) pytest -p emulator.libcuda -m gpu tests/layers
 
-PyCUDA is built from source against the headers of a toolkit, so that it is no dependency of the tests.
+PyCUDA is built from source against the headers of a toolkit, so that the tests do not depend on it: where it, or nvmath, is
+missing, ``pycuda_driver.py`` takes its place.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import hashlib
 import os
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -26,25 +29,19 @@ from convnet.storage import cache_folder
 from emulator.device import compile_library, library_of
 
 HERE = Path(__file__).parent
-# text, name to be found by, flags: a library is known by the name that is compiled in
-LIBRARIES = (
-    ("libcuda.cpp", "libcuda.so.1"),
-    ("libcublas.cpp", "libcublas.so.13"),
-    ("libcublas.cpp", "libcublasLt.so.13"),
-)
+TEXT = HERE / "libcuda.cpp"
+# Without a number: what PyCUDA loads if it was built against a stub without a name of its own.
+LINKS = ("libcuda.so", "libcublas.so.13", "libcublasLt.so.13")
 
 
 def libraries() -> Path:
-    """A folder for LD_LIBRARY_PATH; compiled where it is not yet."""
-    key = hashlib.sha256(b"".join((HERE / text).read_bytes() for text, _ in LIBRARIES)).hexdigest()[:24]
-    folder = cache_folder() / "emulated" / f"driver-{key}"
-    for text, name in LIBRARIES:
-        if not (folder / name).is_file():
-            compile_library((HERE / text).read_text(), ["-O1", "-g1", f"-Wl,-soname,{name}"], folder / name)
-    linked = folder / "libcuda.so"  # what PyCUDA asks for if it was built against a stub without a name of its own
-    if not linked.is_symlink():
+    """A folder for LD_LIBRARY_PATH, compiled if need be: one library by several names."""
+    folder = cache_folder() / "emulated" / f"driver-{hashlib.sha256(TEXT.read_bytes()).hexdigest()[:24]}"
+    if not (folder / "libcuda.so.1").is_file():
+        compile_library(TEXT.read_text(), ["-O1", "-g1"], folder / "libcuda.so.1")
+    for name in LINKS:
         with suppress(FileExistsError):
-            linked.symlink_to("libcuda.so.1")
+            (folder / name).symlink_to("libcuda.so.1")
     return folder
 
 
@@ -63,6 +60,12 @@ def pytest_configure() -> None:
     sys.setdlopenflags(os.RTLD_LAZY)
     driver.build = image
     cuda.compile_all = lambda sources, capability: 0
+    from emulator import pycuda_driver
+
+    for name, module in (("pycuda.driver", pycuda_driver), ("nvmath.bindings", pycuda_driver)):
+        package = name.split(".")[0]
+        if not find_spec(package):
+            sys.modules[package], sys.modules[name] = ModuleType(package), module
 
 
 if __name__ == "__main__":
