@@ -79,10 +79,10 @@ def test_files_stay_readable():
 
 
 def test_the_page_on_cuda_lists_every_file():
-    from convnet.backends.cuda.source import files, forerunners
+    from convnet.backends.cuda.source import files, originals_of_file
 
     text = (ROOT / "docs" / "cuda.md").read_text()
     for file in files():
-        assert f"| `cuda/{file}` | {forerunners(file)} |" in text
+        assert f"| `cuda/{file}` | {originals_of_file(file)} |" in text
     for path in re.findall(r"(?:convnet|tests|cuda)/[\w/]+\.(?:py|cuh?)", text):
         assert "NAME" in path or (ROOT / path).exists(), path

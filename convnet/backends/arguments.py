@@ -1,4 +1,4 @@
-"""What ops are told beside their arrays: sizes and constants that belong together. No NumPy: layers build them."""
+"""Arguments of ops besides arrays: sizes and constants that belong together. No NumPy: layers build them."""
 
 from typing import Any, NamedTuple
 

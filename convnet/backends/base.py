@@ -50,7 +50,7 @@ class Backend(ABC):
     def prefetch(self, values: np.ndarray) -> Any:
         """Begin to copy a host array of bytes or floats to where ops run, beside the ops issued so far.
 
-        The result stands for ``values`` in one call of ``copy_in`` or ``pack_images``; until then they must not change.
+        The result replaces ``values`` in one call of ``copy_in`` or ``pack_images``; until then they must not change.
         """
         return values
 

@@ -16,7 +16,7 @@ from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.cubin import resources_of
 from convnet.backends.cuda.recorder import Recorder
-from convnet.backends.cuda.source import forerunner
+from convnet.backends.cuda.source import originals_of_kernel
 from convnet.cli.common import Parser, run_verb
 from convnet.data.random import synthesize
 from convnet.errors import BackendError, OptionError, did_you_mean, first_line
@@ -95,7 +95,7 @@ def describe(launch: Launch, capability: int, with_source: bool = False) -> str:
         f"  constants  {launch.source.constants()}",
         f"  grid       {grid} blocks of {block} threads",
         f"  sm_{capability:<8} {compiled}",
-        f"  2012       {forerunner(launch.source.file, launch.kernel)}",
+        f"  2012       {originals_of_kernel(launch.source.file, launch.kernel)}",
     ]
     return "\n".join([*lines, "", launch.source.text()] if with_source else lines) + "\n"
 

@@ -243,7 +243,7 @@ def test_doctor():
 
 def test_every_kernel_says_what_it_stands_for():
     """Where 2012 had a kernel of its own for it, the name is one of the originals' (numerics 19)."""
-    said = {name: source.forerunner(file, name) for file in source.files() for name in source.signatures(file)}
+    said = {name: source.originals_of_kernel(file, name) for file in source.files() for name in source.signatures(file)}
     assert not [name for name, text in said.items() if not text]
     assert said["softmax_input_grad"] == "kSoftmaxGrad" and said["pack"].startswith("none")
     known = ROOT.parent / "shared" / "spec" / "numerics.md"

@@ -1,4 +1,4 @@
-"""How a device ends: with its context current, when its work is done, in whichever thread; and what it leaves to whom."""
+"""How a device ends: with its context current, when its work is done, in whichever thread; and what outlives it."""
 
 import gc
 import threading
@@ -57,7 +57,7 @@ def test_what_has_arrived_outlives_its_device(machine):
     arrived = be.fetch(be.upload(np.arange(5, dtype=np.float32)))
     values = arrived().copy()
     be.device.close()
-    arrived.buffer.memory[:] = 0xFF  # given back, and somebody else's
+    arrived.buffer.memory[:] = 0xFF  # freed, and reused by others
     np.testing.assert_array_equal(arrived(), values)
 
 

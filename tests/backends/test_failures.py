@@ -175,6 +175,6 @@ def test_captures_that_fail(machine, what):
     assert one_line(capture).endswith(f"no {what}")
     assert not be.device._capturing and drv.current() is None
     drv.refused.clear()
-    with be.capturing() as held:
+    with be.capturing() as captured:
         pass
-    be.replay(held[0])
+    be.replay(captured[0])

@@ -106,7 +106,7 @@ def test_the_driver(early):
 
 
 def test_nothing_is_left_behind():
-    """Whichever threads used a device, and whichever comes upon it when it is of no use any more."""
+    """Whichever threads used a device, and whichever thread collects it."""
     done = run("-W", "error", "-c", ENDING)
     before, after = done.stdout.splitlines()
     assert not before.startswith("0 arrays") and not done.stderr

@@ -1,6 +1,6 @@
 """Copies beside the work of a device: results do not depend on what is done early and what late, and each wait is needed.
 
-``LazyStreams`` does the work of its streams as late as it may, or at once; a wait left out must change results somewhere.
+``LazyStreams`` does the work of its streams as late as possible, or at once; a missing wait must change results somewhere.
 """
 
 import numpy as np
@@ -122,7 +122,7 @@ def test_every_wait_is_needed(expected, forgets):
     for early in SCHEDULES.values():
         try:
             kept.append(same(train([Forgetful(early, forgets)]), expected))
-        except (NumericalError, EmulationError):  # memory that nothing was copied to yet is no number, and no label
+        except (NumericalError, EmulationError):  # memory that was not filled holds NaN, which is not a label
             kept.append(False)
     assert not all(kept)
 

@@ -1,4 +1,4 @@
-"""A device that is no device: runs the kernels of ``cuda/`` on the processor, to test them where no GPU is."""
+"""An emulated device: runs the kernels of ``cuda/`` on the processor, to test them where no GPU is."""
 
 from emulator.device import EmulatedDevice, EmulationError, as_tf32
 from emulator.streams import LazyStreams

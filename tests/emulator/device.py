@@ -62,7 +62,7 @@ if SANITIZER == "tsan":
 
 
 class EmulationError(AssertionError):
-    """A kernel did what no kernel may do."""
+    """A kernel or a call did what a device does not allow."""
 
 
 class EmulatedDevice(Device):
@@ -129,18 +129,18 @@ class EmulatedDevice(Device):
         pointers = [arg.pointer for arg in args if isinstance(arg, DeviceArray)]
         self.check(*pointers)
         check_extents(three(grid), three(block), shared, self.math)
-        held = convert(signatures(source.file)[kernel].types, args, kernel)
+        values = convert(signatures(source.file)[kernel].types, args, kernel)
         self.launched.add((source.file, kernel))
-        self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, held, shared, pointers))
+        self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, values, shared, pointers))
 
     def _run(self, source: Source, kernel: str, grid, block, values: list[Any], shared: int, pointers: list[int]) -> None:
-        self.check(*pointers)  # again: what was captured, or put off, must find its arrays still there
+        self.check(*pointers)  # again: arrays of captured or delayed work must still exist
         library = _library(library_of(source))
         for name, value in source.shapes:
             kind = ctypes.c_float if isinstance(value, float) else ctypes.c_int
             kind.in_dll(library, f"constant_{name}").value = value
-        held = [np.asarray(scalar) for scalar in values]
-        pointers = (ctypes.c_void_p * len(held))(*(array.ctypes.data for array in held))
+        arrays = [np.asarray(scalar) for scalar in values]
+        pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
         run = getattr(library, f"launch_{kernel}")
         run.restype = ctypes.c_char_p
         extents = (ctypes.c_uint * 6)(*three(grid), *three(block))

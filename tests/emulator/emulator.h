@@ -1,4 +1,4 @@
-// CUDA on a processor: just enough to run the kernels of cuda/ as they stand, with their mistakes found.
+// CUDA on a processor: just enough to run the unchanged kernels of cuda/ and to find their mistakes.
 //
 // The threads of a block are fibers of one thread. A barrier suspends a fiber until all have come; the order in which
 // fibers run is shuffled by a seed, so that a missing barrier shows. Shared memory starts as NaN. Errors are reported,
@@ -137,7 +137,7 @@ inline void barrier(int line) {
     races::go_on(place);
 }
 
-// -- warps: a collective ends when all 32 lanes (or the block's last ones) have come
+// -- warps: a collective ends when all 32 lanes (or the last ones of the block) have arrived
 
 struct Warp {
     unsigned arrived = 0, size = 0;

@@ -46,7 +46,7 @@ def libraries() -> Path:
 
 
 def image(source: Source, capability: int = 90) -> bytes:
-    """What stands for the machine code of ``source``: the text that ``libcuda.cpp`` reads."""
+    """The text that ``libcuda.cpp`` reads in place of the machine code of ``source``."""
     lines = [f"library {library_of(source)}"]
     for name, value in source.shapes:
         lines.append(f"{'float' if isinstance(value, float) else 'int'} {name} {value!r}")

@@ -1,4 +1,4 @@
-// What ThreadSanitizer is told of a kernel, with RACES defined; else nothing.
+// Annotations of a kernel for ThreadSanitizer, with RACES defined; else nothing.
 //
 // To the sanitizer each fiber is a thread of its own, and only barriers order them; a block and the next are made of
 // different threads, which nothing orders. Of the emulator itself it sees nothing, and shared memory is new in every block.

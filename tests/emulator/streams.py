@@ -26,21 +26,21 @@ class Event:
 class LazyStreams(EmulatedDevice):
     """Streams in ``early`` do their work when it is issued; the others when the host, or another stream, waits for it.
 
-    Memory freed is given out again at once, as a real device's is, whatever work on it is still to be done.
+    Freed memory is reused at once, as on a real device, even if work on it is still pending.
     """
 
     def __init__(self, early: Collection[int] = (), peers: bool = True) -> None:
         super().__init__(peers=peers)
         self.early = early
         self.waiting: dict[int, deque[Callable[[], Any]]] = {COMPUTE: deque(), COPY: deque()}
-        self._given_back: dict[int, list[int]] = defaultdict(list)
+        self._freed: dict[int, list[int]] = defaultdict(list)
 
     def allocate(self, nbytes: int) -> Buffer:
-        again = self._given_back[nbytes]
-        return Buffer(self, again.pop(), nbytes) if again else super().allocate(nbytes)
+        freed = self._freed[nbytes]
+        return Buffer(self, freed.pop(), nbytes) if freed else super().allocate(nbytes)
 
     def free(self, pointer: int, nbytes: int) -> None:
-        self._given_back[nbytes].append(pointer)
+        self._freed[nbytes].append(pointer)
 
     def do(self, stream: int, work: Callable[[], Any]) -> None:
         self.waiting[stream].append(work)

@@ -1,6 +1,6 @@
-"""The cuda backend: ops as kernels compiled for the layer at hand (``cuda/*.cu``), products by the device's library.
+"""The cuda backend: ops as kernels compiled for the layer at hand (``cuda/*.cu``), matrix products by cuBLAS.
 
-Nothing here touches a device until a ``Cuda`` is made, and only ``driver.py`` knows PyCUDA.
+Nothing here touches a device until a ``Cuda`` is made, and only ``driver.py``, with what it imports, calls PyCUDA.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Arrays that live on a device: a buffer, a place in it, a shape. C-ordered; slices and reshapes are views."""
+"""Arrays on a device: a buffer, an offset into it, a shape. C-ordered; slices and reshapes are views."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Buffer:
-    """Memory of a device, or of an arena on it; ``free`` gives it back when nobody views it any more."""
+    """Memory of a device, or of an arena on it; freed with the last array that views it."""
 
     def __init__(self, device: Any, pointer: int, nbytes: int) -> None:
         self.device, self.pointer, self.nbytes = device, pointer, nbytes
@@ -20,18 +20,18 @@ class Buffer:
 
 
 class Arena:
-    """Memory for launches that are captured: it goes back to nobody else, for they are issued again."""
+    """Memory for arrays of captured work: never returned to the device, because the work is replayed on it."""
 
     def __init__(self, device: Any) -> None:
         self.device = device
-        self._held: list[Buffer] = []
+        self._buffers: list[Buffer] = []
         self._free: dict[int, list[int]] = {}
 
     def allocate(self, nbytes: int) -> Buffer:
         size = -(-nbytes // 512) * 512
         if not self._free.get(size):
-            self._held.append(self.device.allocate(size))
-            self._free.setdefault(size, []).append(self._held[-1].pointer)
+            self._buffers.append(self.device.allocate(size))
+            self._free.setdefault(size, []).append(self._buffers[-1].pointer)
         return Buffer(self, self._free[size].pop(), size)
 
     def free(self, pointer: int, nbytes: int) -> None:
@@ -39,7 +39,7 @@ class Arena:
 
 
 class DeviceArray:
-    """``shape`` values of ``dtype`` from ``offset`` bytes into a buffer on."""
+    """``shape`` values of ``dtype``, from ``offset`` bytes into a buffer."""
 
     __slots__ = ("buffer", "dtype", "offset", "shape")
 
@@ -54,7 +54,7 @@ class DeviceArray:
 
     @property
     def size(self) -> int:
-        """How many values."""
+        """The number of values."""
         return math.prod(self.shape)
 
     @property

@@ -1,8 +1,8 @@
-"""From kernel text to machine code: NVRTC where it is installed, else nvcc; kept on disk.
+"""From kernel text to machine code: NVRTC where it is installed, else nvcc; cached on disk.
 
 NVRTC (``pip install '.[cuda]'``) needs neither a host compiler nor headers and is ten times faster than nvcc. The
-cache is keyed by text, options, compiler and architecture; files appear by renaming, so concurrent runs cannot meet
-half of one. ``CONVNET_CACHE_DIR`` moves it.
+cache is keyed by text, options, compiler and architecture; files appear by renaming, so concurrent runs never read an
+incomplete one. ``CONVNET_CACHE_DIR`` moves it.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""conv and local: the host side of ``cuda/conv.cu``. It chooses tiles, grids, and how weight gradients are shared out.
+"""conv and local: the host side of ``cuda/conv.cu``. It chooses tiles, grids, and how weight gradients are split.
 
 Letters: C channels, H, W sides of the image, N cases, F filters, MY, MX sides of the output, G groups, CF channels and FG
 filters of a group.
@@ -86,19 +86,19 @@ class ConvOps(Launcher, Backend):
             self._product("WEIGHT_GRAD", shapes, tile, grid, *args)
             return
 
-        # Few weights and many windows: sum shares of the windows beside each other, then the sums.
+        # Few weights and many windows: sum parts of the windows in parallel, then add the sums.
         sums, count = self.device.empty((parts, weight_grad.size)), weight_grad.size
         self._product("WEIGHT_GRAD", shapes, tile, grid, images, grad, sums, geometry.conns, share, 0.0, 1.0)
         totals = (sums, weight_grad, parts, count, scale_targets, scale_output)
         self._plain("ADD_PARTS", "conv_add_parts", {}, (blocks_for(count),), (THREADS,), *totals)
 
     def _product(self, name: str, shapes: dict[str, int], tile: Tile, grid: Dim, *args: Any) -> None:
-        """Start the kernel of a pass, a matrix product by tiles."""
+        """Launch the kernel of a pass, a matrix product by tiles."""
         kernel, tiles = f"conv_{name.lower()}", {"PASS": _PASSES[name], **tile.constants}
         self.run("conv", kernel, grid, (tile.threads,), *args, shapes=shapes, tiles=tiles, names=_PASSES, shared=tile.shared)
 
     def _plain(self, name: str, kernel: str, shapes: dict[str, int], grid: Dim, block: Dim, *args: Any) -> None:
-        """Start another kernel of a pass."""
+        """Launch another kernel of a pass."""
         self.run("conv", kernel, grid, block, *args, shapes=shapes, tiles={"PASS": _PASSES[name]}, names=_PASSES)
 
     def _tile(self, rows: int, columns: int, places: int, k_major: bool = False) -> Tile:

@@ -94,7 +94,7 @@ class CostOps(Launcher, Backend):
     def _tica(
         self, images: Array, reciprocals: Array | None, out: Array, size: int, coeff: float, scale_targets: float
     ) -> None:
-        """Forward, or backward where the ``reciprocals`` are given."""
+        """Launch the forward pass, or the backward pass if ``reciprocals`` are passed."""
         _, side, _, N = images.shape
         backward = int(reciprocals is not None)
         args = (images, reciprocals, out, out.size, side, N, size, backward, coeff, scale_targets)

@@ -20,16 +20,16 @@ def resources_of(cubin: bytes, kernel: str) -> dict[str, int]:
 def _register_counts(cubin: bytes, sections: dict[str, tuple[int, int, int]]) -> dict[int, int]:
     """Read registers by symbol number, from attributes in ``.nv.info`` (older compilers: the high byte of sh_info)."""
     _, size, at = sections.get(".nv.info", (0, 0, 0))
-    end, found = at + size, {}
+    end, counts = at + size, {}
     while at < end:
         form, attribute, length = struct.unpack_from("<BBH", cubin, at)
         at += 4
         if form == _SIZED:
             if attribute == _REGISTERS:
                 symbol, count = struct.unpack_from("<II", cubin, at)
-                found[symbol] = count
+                counts[symbol] = count
             at += length
-    return found
+    return counts
 
 
 def _sections(elf: bytes) -> dict[str, tuple[int, int, int]]:
@@ -39,8 +39,8 @@ def _sections(elf: bytes) -> dict[str, tuple[int, int, int]]:
     )  # fmt: skip
     headers = [struct.unpack_from("<IIQQQQIIQQ", elf, start + i * size) for i in range(count)]
     table = headers[names][4]
-    found = {}
+    sections = {}
     for header in headers:
         end = elf.index(b"\0", table + header[0])
-        found[elf[table + header[0] : end].decode()] = (header[7], header[5], header[4])
-    return found
+        sections[elf[table + header[0] : end].decode()] = (header[7], header[5], header[4])
+    return sections

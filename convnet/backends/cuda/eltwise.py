@@ -13,7 +13,7 @@ from convnet.backends.cuda.transfers import Staged
 _EACH = 4  # EACH of the source
 _PARTS = 256  # blocks of a sum over everything
 _BUSY_BLOCKS = 8  # of a processor
-_MIN_SHARE = 8192  # of a row: less is not worth another launch
+_MIN_SHARE = 8192  # columns of a row: fewer are not worth another launch
 
 
 class EltwiseOps(Launcher, Backend):

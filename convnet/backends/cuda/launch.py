@@ -1,4 +1,4 @@
-"""How ops start kernels: grids, blocks, and the one call that all families share."""
+"""How ops launch kernels: grids, blocks, and the one call that all families share."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ class Launcher:
     """Base of the op families: ``run`` for any kernel, ``each`` for one thread per element."""
 
     device: Device
-    now: DeviceArray | None = None  # the step's two words on the device, in launches that are captured (``philox.key_for``)
+    now: DeviceArray | None = None  # during a capture: the step's two words on the device (``philox.key_for``)
     _sources: dict[tuple, Source]
 
     def run(
@@ -24,7 +24,7 @@ class Launcher:
         shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None,
         names: Mapping[str, Number] | None = None, shared: int = 0,
     ) -> None:  # fmt: skip
-        """Start ``kernel`` of ``cuda/<file>.cu`` as specialised by ``shapes``, ``tiles`` and ``names`` (``Source``)."""
+        """Launch ``kernel`` of ``cuda/<file>.cu``, specialised by ``shapes``, ``tiles`` and ``names`` (``Source``)."""
         wide = max((arg.size for arg in args if isinstance(arg, DeviceArray)), default=0) >> 31 > 0
         key = (file, wide, *(shapes or {}).items(), None, *(tiles or {}).items())
         source = self._sources.get(key)
@@ -37,18 +37,18 @@ class Launcher:
         self, file: str, kernel: str, count: int, *args: Any,
         shapes: Mapping[str, Number] | None = None, names: Mapping[str, Number] | None = None,
     ) -> None:  # fmt: skip
-        """Start ``kernel`` with a thread for each of ``count`` elements (FOR_EACH in the source)."""
+        """Launch ``kernel`` with a thread for each of ``count`` elements (FOR_EACH in the source)."""
         grid, tiles = (blocks_for(count),), {"THREADS": THREADS}
         self.run(file, kernel, grid, (THREADS,), *args, shapes=shapes, tiles=tiles, names=names)
 
 
 def rows_for(classes: int) -> int:
-    """Threads that share the classes of a case."""
+    """Return how many threads divide the classes of a case."""
     return 32 if classes > 128 else 8
 
 
 def blocks_for(count: int, threads: int = THREADS) -> int:
-    """Blocks of a grid that strides over ``count`` elements."""
+    """Return the blocks of a grid that strides over ``count`` elements."""
     return min(ceil_div(count, threads), _MOST_BLOCKS)
 
 

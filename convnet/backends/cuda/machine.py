@@ -1,4 +1,4 @@
-"""What this machine has for the cuda backend: a driver, cards, and whether driver, compiler and libraries go together."""
+"""What this machine has for the cuda backend: a driver, cards, and whether driver, compiler and libraries match."""
 
 import ctypes
 import sys
@@ -10,7 +10,7 @@ from convnet.backends.cuda.blas import load_blas
 from convnet.backends.cuda.compile import find_compiler
 from convnet.errors import BackendError, first_line
 
-_DRIVERS = {12: " (525 or later)", 13: " (580 or later)"}  # that know a generation of CUDA
+_DRIVERS = {12: " (525 or later)", 13: " (580 or later)"}  # the oldest that support a generation of CUDA
 
 
 def load_driver() -> Any:
@@ -21,7 +21,7 @@ def load_driver() -> Any:
         raise BackendError("no NVIDIA driver on this machine (libcuda is missing); use --backend cpu") from None
     try:
         import pycuda.driver as drv
-    except Exception as error:  # an extension fails in several ways to be loaded
+    except Exception as error:  # loading an extension fails in several ways
         raise BackendError(_why_not_pycuda(error)) from None
     with as_backend_error("the NVIDIA driver finds no GPU", "use --backend cpu"):
         drv.init()

@@ -67,7 +67,7 @@ class NormOps(Launcher, Backend):
         self.run("norm", kernel, grid, (THREADS,), images, *args, shapes=shapes | {"RUN": run}, tiles=tiles)
 
     def _strip(self, kernel: str, size: int, shapes: _Shapes, images: Array, *args: Any) -> None:
-        """Start a kernel whose blocks each go down a strip of a map, the window in registers."""
+        """Launch a kernel whose blocks each walk down a strip of a map, the window in registers."""
         C, H, W, N = images.shape
         lanes, columns, halo = _strip_of(W, size)
         number, run = ceil_div(W, columns - 2 * halo), self._run_of(H, size, C * W * N)
@@ -76,13 +76,13 @@ class NormOps(Launcher, Backend):
         self.run("norm", kernel, grid, (columns * lanes,), images, *args, shapes=shapes, tiles=tiles)
 
     def _run_of(self, length: int, size: int, threads: int) -> int:
-        """Return how much of ``length`` each of ``threads`` goes through: enough threads are left, and ``size`` at least."""
+        """Return how much of ``length`` a thread walks: as much as leaves enough threads, but ``size`` at least."""
         wanted = ceil_div(self.device.processors * _BUSY_THREADS, threads)
         return ceil_div(length, max(1, min(wanted, length // size)))
 
 
 def _path(kind: str, response: Response) -> str:
-    """Which kernels do it: ``slide`` across maps, ``strip`` within them, ``plain`` for blocks and large windows."""
+    """Choose the kernels: ``slide`` across maps, ``strip`` within them, ``plain`` for blocks and large windows."""
     if kind == "cmrnorm":
         return "plain" if response.blocked or response.size > _MAX_SLID else "slide"
     return "plain" if response.size > _MAX_STRIPPED else "strip"

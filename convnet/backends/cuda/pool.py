@@ -58,6 +58,6 @@ def _shapes(kind: str, image: tuple[int, ...], out: tuple[int, ...], window: Win
 
 
 def _across(image: tuple[int, ...], out: tuple[int, ...], window: Window) -> dict[str, int]:
-    """Channels in the place of rows, and all the values of a map in that of cases."""
+    """Treat channels as rows, and all values of a map as cases."""
     values = image[1] * image[2] * image[3]
     return _shapes("MAX", (1, image[0], 1, values), (1, out[0], 1, values), window)

@@ -1,4 +1,4 @@
-"""All kernels of a net compiled before it runs, several at a time: the compiler lets other threads work."""
+"""Compile all kernels of a net before it runs, in parallel: the compiler releases the interpreter lock."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Kernel sources: the text of a ``.cu`` file with the constants of the layer at hand before it.
+"""Kernel sources: the text of a ``.cu`` file, with the constants of the layer at hand before it.
 
 ``shapes`` are plain numbers (sizes, strides, rates). ``tiles`` size arrays and unrolled loops. The real compiler sees
 both as constants; the emulator compiles once per ``tiles`` and sets ``shapes`` before each launch.
@@ -96,7 +96,7 @@ def files() -> list[str]:
 @cache
 def signatures(file: str) -> dict[str, Signature]:
     """Parse the signatures of a file's kernels, in order."""
-    found, guards = {}, [""]
+    kernels, guards = {}, [""]
     for match in _KERNEL.finditer(re.sub(r"//[^\n]*", "", (folder() / file).read_text(encoding="utf-8"))):
         if match["guard"]:
             guards.append(match["guard"])
@@ -104,11 +104,11 @@ def signatures(file: str) -> dict[str, Signature]:
             guards.pop()
         else:
             types = tuple(_type(parameter) for parameter in match["parameters"].split(",") if parameter.strip())
-            found[match["name"]] = Signature(match["name"], types, guards[-1])
-    return found
+            kernels[match["name"]] = Signature(match["name"], types, guards[-1])
+    return kernels
 
 
-def forerunners(file: str) -> str:
+def originals_of_file(file: str) -> str:
     """Read from the header of a file which kernels of the originals it replaces."""
     header = [line[2:].strip() for line in (folder() / file).read_text(encoding="utf-8").splitlines() if line[:2] == "//"]
     first = next((i for i, line in enumerate(header) if line.startswith("2012:")), len(header))
@@ -116,11 +116,11 @@ def forerunners(file: str) -> str:
     return " ".join(header[first : last + 1]).removeprefix("2012: ")
 
 
-def forerunner(file: str, kernel: str) -> str:
+def originals_of_kernel(file: str, kernel: str) -> str:
     """Read from the line before a kernel which kernels of the originals it replaces."""
     text = (folder() / file).read_text(encoding="utf-8")
-    found = re.search(rf'^// 2012: ([^\n]*)\.\nextern "C" __global__ void[^;{{]*?\b{kernel}\(', text, re.MULTILINE)
-    return found[1] if found else ""
+    line = re.search(rf'^// 2012: ([^\n]*)\.\nextern "C" __global__ void[^;{{]*?\b{kernel}\(', text, re.MULTILINE)
+    return line[1] if line else ""
 
 
 def _type(parameter: str) -> str:

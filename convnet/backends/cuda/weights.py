@@ -7,7 +7,7 @@ from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.launch import THREADS, Launcher, ceil_div
 
-_LANES, _MOST_THREADS = 32, 1024  # columns and threads of a block that limits them
+_LANES, _MOST_THREADS = 32, 1024  # columns and threads of a block
 
 
 class WeightOps(Launcher, Backend):
@@ -30,7 +30,7 @@ class WeightOps(Launcher, Backend):
         self._columns("limit_contrast", weights, low, high if math.isfinite(high) else 3e38)
 
     def _columns(self, kernel: str, weights: Array, *limits: float) -> None:
-        """Start blocks of one column whose values follow each other, or of columns beside each other."""
+        """Launch blocks of one column if its values are contiguous, else of neighbouring columns."""
         outer, rows, inner = weights.shape
         lanes, threads = (1, THREADS) if inner == 1 else (_LANES, _MOST_THREADS)
         grid, tiles = (outer * ceil_div(inner, lanes),), {"THREADS": threads, "LANES": lanes}
