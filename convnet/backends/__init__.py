@@ -42,7 +42,10 @@ def choose_backends(name: str, threads: int, gpus: Sequence[int], math: str = "f
         return [_by_name(name, threads)], ""
     reason = why_not_cuda(gpus[0])
     if not reason:
-        _look_for(gpus)  # a mistake in --gpu is none of the machine's
+        from convnet.backends.cuda.machine import find_gpu, load_driver
+
+        for gpu in gpus:  # a wrong --gpu is an error, not a reason for another backend
+            find_gpu(load_driver(), gpu)
         try:
             backends = _cuda(gpus, math)
             for be in backends:
@@ -83,13 +86,6 @@ def _cuda(gpus: Sequence[int], math: str) -> list[Backend]:
         if gpu not in made:
             made[gpu] = Cuda(Driver(gpu, math))
     return [made[gpu] for gpu in gpus]
-
-
-def _look_for(gpus: Sequence[int]) -> None:
-    from convnet.backends.cuda.machine import find_gpu, load_driver
-
-    for gpu in gpus:
-        find_gpu(load_driver(), gpu)
 
 
 def _by_name(name: str, threads: int) -> Backend:

@@ -155,15 +155,9 @@ class Backend(ABC):
 
     @abstractmethod
     def conv_forward(
-        self,
-        images: Array,
-        weights: Array,
-        out: Array,
-        scale_targets: float = 0,
-        *,
-        geometry: Geometry,
-        biases: Array | None = None,
-    ) -> None:
+        self, images: Array, weights: Array, out: Array, scale_targets: float = 0, *,
+        geometry: Geometry, biases: Array | None = None,
+    ) -> None:  # fmt: skip
         """result[f, my, mx, n] = sum over c, ky, kx of weights * images at the tap.
 
         ``biases``, one per filter or one per output, are added to the blended result.
@@ -177,15 +171,9 @@ class Backend(ABC):
 
     @abstractmethod
     def conv_weight_grad(
-        self,
-        images: Array,
-        grad: Array,
-        weight_grad: Array,
-        scale_targets: float = 0,
-        scale_output: float = 1,
-        *,
+        self, images: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *,
         geometry: Geometry,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """result[c, ky, kx, f] = sum over my, mx, n of images at the tap * grad[f, my, mx, n]; local: over n alone."""
 
     # -- fc (numerics section 4): x[k, n], out and grad[f, n], weights[f, k]; ``parts`` independent blocks ---------

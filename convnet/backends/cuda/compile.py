@@ -11,6 +11,7 @@ import re
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from shutil import which
@@ -127,30 +128,14 @@ def build(source: Source, capability: int, compiler: Compiler | None = None) -> 
     text, target = source.text(), compiler.target(capability)
     key = hashlib.sha256("\0".join([text, *OPTIONS, compiler.version, target]).encode()).hexdigest()
     path = cache_folder() / "kernels" / f"{Path(source.file).stem}-{target}-{key[:24]}"
-    kept = _kept(path)
-    if kept:
-        return kept
+    with suppress(OSError):
+        cached = path.read_bytes()
+        if cached.startswith(b"\x7fELF") or b".version" in cached[:1000]:  # neither empty nor damaged
+            return cached
     try:
         code = compiler.compile(text, source.file, target)
     except BackendError as error:
         raise BackendError(f"{source.file} does not compile for {target} with {source.constants()}:\n{error}") from None
-    _keep(path, code)
-    return code
-
-
-def _kept(path: Path) -> bytes:
-    """Read a cache entry; ``b""`` where it is missing, empty or damaged."""
-    try:
-        code = path.read_bytes()
-    except OSError:
-        return b""
-    return code if code.startswith(b"\x7fELF") or b".version" in code[:1000] else b""
-
-
-def _keep(path: Path, code: bytes) -> None:
-    """Write a cache entry; a folder that cannot be written only costs time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # a folder that cannot be written only costs time
         write_atomically(path, lambda file: file.write(code))
-    except (OSError, BackendError):
-        pass
+    return code

@@ -25,15 +25,9 @@ class ConvOps(Launcher, Backend):
     _inverse: dict[tuple, tuple[Array, Array, Array]]
 
     def conv_forward(
-        self,
-        images: Array,
-        weights: Array,
-        out: Array,
-        scale_targets: float = 0,
-        *,
-        geometry: Geometry,
-        biases: Array | None = None,
-    ) -> None:
+        self, images: Array, weights: Array, out: Array, scale_targets: float = 0, *,
+        geometry: Geometry, biases: Array | None = None,
+    ) -> None:  # fmt: skip
         shapes, (F, MY, MX, N), G = _shapes(images, weights, out, geometry), out.shape, geometry.groups
         FG, places = F // G, MY * MX * G
         tile = self._tile(FG, N, places)
@@ -65,15 +59,9 @@ class ConvOps(Launcher, Backend):
         self._product("INPUT_GRAD", shapes, tile, grid, grad, weights_t, input_grad, scale_targets, 1.0)
 
     def conv_weight_grad(
-        self,
-        images: Array,
-        grad: Array,
-        weight_grad: Array,
-        scale_targets: float = 0,
-        scale_output: float = 1,
-        *,
+        self, images: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *,
         geometry: Geometry,
-    ) -> None:
+    ) -> None:  # fmt: skip
         shapes, (F, MY, MX, N), G = _shapes(images, weight_grad, grad, geometry), grad.shape, geometry.groups
         rows, FG, windows = shapes["CF"] * shapes["SIZE"] ** 2, F // G, MY * MX
         tile = self._tile(rows, FG, 0, k_major=True)

@@ -228,18 +228,14 @@ class Driver(Device):
 
     def can_access_peer(self, other: Device) -> bool:
         if other not in self._peers:
-            self._peers[other] = isinstance(other, Driver) and self._enable_peer_access(other)
+            self._peers[other] = isinstance(other, Driver) and self.device.can_access_peer(other.device)
+            if isinstance(other, Driver) and self._peers[other]:
+                with self._current:
+                    try:
+                        self.drv.Context.enable_peer_access(other.context)
+                    except self.drv.Error as error:  # refused, or enabled by other code of this process
+                        self._peers[other] = "already enabled" in str(error)
         return self._peers[other]
-
-    def _enable_peer_access(self, other: Driver) -> bool:
-        if not self.device.can_access_peer(other.device):
-            return False
-        with self._current:
-            try:
-                self.drv.Context.enable_peer_access(other.context)
-            except self.drv.Error as error:  # refused, or enabled by other code of this process
-                return "already enabled" in str(error)
-        return True
 
     def record_event(self, stream: int) -> Event:
         with self._current:
@@ -267,11 +263,7 @@ class Driver(Device):
 
     def end_capture(self) -> CudaGraph:
         with self._current:
-            graph = self._graphs.end(self._streams[COMPUTE].handle)
-            try:
-                handle = self._with_oom_retry(lambda: self._graphs.instantiate(graph))
-            finally:
-                self._graphs.destroy_graph(graph)
+            handle = self._graphs.end(self._streams[COMPUTE].handle, self._with_oom_retry)
         self._captured[int(handle)] = handle
         return CudaGraph(self, handle)
 

@@ -7,6 +7,7 @@ needs the device's context to be current.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from convnet.errors import BackendError
@@ -36,16 +37,13 @@ class Graphs:
         mode = self.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         self._checked(self.api.cuStreamBeginCapture(stream, mode))
 
-    def end(self, stream: int) -> Any:
-        """End the capture and return its graph, for ``instantiate`` and ``destroy_graph``."""
-        return self._checked(self.api.cuStreamEndCapture(stream))[0]
-
-    def instantiate(self, graph: Any) -> Any:
-        """Make an executable graph, for ``launch`` and ``destroy``."""
-        return self._checked(self.api.cuGraphInstantiate(graph, 0))[0]
-
-    def destroy_graph(self, graph: Any) -> None:
-        self.api.cuGraphDestroy(graph)
+    def end(self, stream: int, retry: Callable[[Callable[[], Any]], Any]) -> Any:
+        """End the capture and make an executable graph, for ``launch`` and ``destroy``."""
+        (graph,) = self._checked(self.api.cuStreamEndCapture(stream))
+        try:
+            return retry(lambda: self._checked(self.api.cuGraphInstantiate(graph, 0))[0])
+        finally:
+            self.api.cuGraphDestroy(graph)
 
     def launch(self, handle: Any, stream: int) -> None:
         self._checked(self.api.cuGraphLaunch(handle, stream))

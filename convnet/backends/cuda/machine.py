@@ -22,7 +22,13 @@ def load_driver() -> Any:
     try:
         import pycuda.driver as drv
     except Exception as error:  # loading an extension fails in several ways
-        raise BackendError(_why_not_pycuda(error)) from None
+        why = f"PyCUDA is missing ({first_line(error)}); pip install '.[cuda]'"
+        if "undefined symbol" in str(error):
+            why = (
+                f"PyCUDA was built for a newer driver than this machine has ({first_line(error)}); update the NVIDIA "
+                f"driver, build PyCUDA against an older CUDA toolkit"
+            )
+        raise BackendError(f"{why}, or use --backend cpu") from None
     with as_backend_error("the NVIDIA driver finds no GPU", "use --backend cpu"):
         drv.init()
     return drv
@@ -53,9 +59,11 @@ def check_libraries(drv: Any, capability: int) -> None:
     version = drv.get_driver_version()
     for what, generation in ((compiler.version, compiler.generation), ("cuBLAS", blas.get_property(0))):
         if generation > version // 1000:
+            old = version // 1000
+            libraries = "pip install '.[cuda12]'" if old == 12 else f"install libraries of CUDA {old}"
             raise BackendError(
                 f"the NVIDIA driver knows CUDA {cuda_version(version)}, but {what} is of CUDA {generation}: update the "
-                f"driver{_DRIVERS.get(generation, '')}, {_other(version // 1000)}, or use --backend cpu"
+                f"driver{_DRIVERS.get(generation, '')}, {libraries}, or use --backend cpu"
             )
 
 
@@ -73,16 +81,3 @@ def as_backend_error(what: str, advice: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         raise BackendError(f"{what}: {first_line(error)}{'; ' * bool(advice)}{advice}") from None
-
-
-def _why_not_pycuda(error: Exception) -> str:
-    if "undefined symbol" in str(error):
-        return (
-            f"PyCUDA was built for a newer driver than this machine has ({first_line(error)}); update the NVIDIA driver, "
-            f"build PyCUDA against an older CUDA toolkit, or use --backend cpu"
-        )
-    return f"PyCUDA is missing ({first_line(error)}); pip install '.[cuda]', or use --backend cpu"
-
-
-def _other(generation: int) -> str:
-    return "pip install '.[cuda12]'" if generation == 12 else f"install libraries of CUDA {generation}"

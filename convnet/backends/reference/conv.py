@@ -49,15 +49,9 @@ class ConvOps(Backend):
     """conv_*. ``np.add.at`` because random connections may name a channel twice."""
 
     def conv_forward(
-        self,
-        images: Array,
-        weights: Array,
-        out: Array,
-        scale_targets: float = 0,
-        *,
-        geometry: Geometry,
-        biases: Array | None = None,
-    ) -> None:
+        self, images: Array, weights: Array, out: Array, scale_targets: float = 0, *,
+        geometry: Geometry, biases: Array | None = None,
+    ) -> None:  # fmt: skip
         result = np.zeros_like(out)
         w, axes = _by_window(weights, out)
         for tap, c, pixels, part in _walk(images, weights, out, geometry):
@@ -75,15 +69,9 @@ class ConvOps(Backend):
         store(input_grad, result, scale_targets)
 
     def conv_weight_grad(
-        self,
-        images: Array,
-        grad: Array,
-        weight_grad: Array,
-        scale_targets: float = 0,
-        scale_output: float = 1,
-        *,
+        self, images: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *,
         geometry: Geometry,
-    ) -> None:
+    ) -> None:  # fmt: skip
         result = np.zeros_like(weight_grad)
         w, axes = _by_window(result, grad)
         for tap, c, pixels, part in _walk(images, weight_grad, grad, geometry):
