@@ -80,7 +80,7 @@ static void chunk_grad(const NormShape *s, const float *x, const float *grad, si
     }
 }
 
-static int achunk_forward(const NormShape *s, const float *images, float *out) {
+static int across_forward(const NormShape *s, const float *images, float *out) {
     const int64_t plane = (int64_t)s->H * s->W * s->N;
 #pragma omp parallel for schedule(static)
     for (int64_t at = 0; at < plane; at += CHUNK) chunk_forward(s, images + at, plane, MIN(CHUNK, plane - at), out + at);
@@ -218,7 +218,7 @@ static int within(const NormShape *s, const float *images, const float *grad, fl
 }
 
 static int norm_forward(const NormShape *s, const float *images, float *out) {
-    return s->kind == CMRNORM ? achunk_forward(s, images, out) : within(s, images, NULL, out);
+    return s->kind == CMRNORM ? across_forward(s, images, out) : within(s, images, NULL, out);
 }
 
 static int norm_input_grad(const NormShape *s, const float *images, const float *grad, float *input_grad) {
