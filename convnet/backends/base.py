@@ -86,10 +86,7 @@ class Backend(ABC):
 
     # -- capturing: ops recorded once, then replayed as a whole, where ``captures`` is true -----------------------
 
-    @property
-    def captures(self) -> bool:
-        """Whether ``capturing`` works."""
-        return False
+    captures = False  # whether ``capturing`` works
 
     def capturing(self) -> AbstractContextManager[list[Any]]:
         """Record the ops issued inside instead of running them; afterwards the list holds one item for ``replay``.

@@ -80,8 +80,7 @@ def follow(be, leader, definition, classes, side, mini, steps):
 
 def cuda(math="float32", graphs=True):
     be = make_backend("cuda", math=math)
-    if not graphs:
-        be.device.captures = False
+    be.captures = be.captures and graphs
     return be
 
 

@@ -59,7 +59,7 @@ def pytest_configure() -> None:
     """Emulated kernels for those of the compiler; functions of the driver that nobody calls may be missing."""
     sys.setdlopenflags(os.RTLD_LAZY)
     driver.build = image
-    cuda.compile_all = lambda sources, capability: 0
+    cuda.compile_all = lambda sources, capability: None
     from emulator import pycuda_driver
 
     for name, module in (("pycuda.driver", pycuda_driver), ("nvmath.bindings", pycuda_driver)):

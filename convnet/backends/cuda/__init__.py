@@ -11,6 +11,7 @@ import numpy as np
 
 from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray
+from convnet.backends.cuda.compile import compile_all
 from convnet.backends.cuda.conv import ConvOps
 from convnet.backends.cuda.cost import CostOps
 from convnet.backends.cuda.device import Device
@@ -20,7 +21,6 @@ from convnet.backends.cuda.image import ImageOps
 from convnet.backends.cuda.neuron import NeuronOps
 from convnet.backends.cuda.norm import NormOps
 from convnet.backends.cuda.pool import PoolOps
-from convnet.backends.cuda.precompile import compile_all
 from convnet.backends.cuda.recorder import Recorder
 from convnet.backends.cuda.weights import WeightOps
 from convnet.backends.philox import step_words
@@ -32,7 +32,7 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
     name = "cuda"
 
     def __init__(self, device: Device) -> None:
-        self.device = device
+        self.device, self.captures = device, device.captures
         self._sources, self._integers, self._inverse, self._cached_floats = {}, {}, {}, {}
         self._step: DeviceArray | None = None
 
@@ -41,10 +41,6 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
             recorder = Recorder.like(self.device)
             run(Cuda(recorder))
             compile_all(recorder.sources, self.device.capability)
-
-    @property
-    def captures(self) -> bool:
-        return self.device.captures
 
     @contextmanager
     def capturing(self) -> Iterator[list[Any]]:

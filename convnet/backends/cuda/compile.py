@@ -11,6 +11,8 @@ import re
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -139,3 +141,10 @@ def build(source: Source, capability: int, compiler: Compiler | None = None) -> 
     with suppress(OSError):  # a folder that cannot be written only costs time
         write_atomically(path, lambda file: file.write(code))
     return code
+
+
+def compile_all(sources: Iterable[Source], capability: int) -> None:
+    """Compile what the cache lacks, in parallel: the compiler releases the interpreter lock. Raises the first error."""
+    compiler = find_compiler()
+    with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="convnet-compile") as pool:
+        list(pool.map(lambda source: build(source, capability, compiler), sources))
