@@ -143,7 +143,7 @@ class Backend(ABC):
     # images[c, y, x, n]; out and grad[f, my, mx, n]; weights[c, ky, kx, f]. Weights of rank 5 are local's, a kernel for
     # each window m = my*M + mx: weights[m, c, ky, kx, f].
     # Window (my, mx) starts at (-padding + my*stride, -padding + mx*stride); taps outside the image count as zero.
-    # Group q reads channels q*Cf .. (q+1)*Cf, or conns[q*Cf + j] where given, and makes filters q*F/G .. (q+1)*F/G.
+    # Group q reads channels q*Cf .. (q+1)*Cf, or conns[q*Cf + j] if not None, and computes filters q*F/G .. (q+1)*F/G.
 
     def add_biases(self, out: Array, biases: Array | None) -> None:
         """``add_bias`` on maps: one bias per map, or one per output; none if there are none."""
@@ -197,7 +197,7 @@ class Backend(ABC):
 
     @abstractmethod
     def tree_backward(self, grad: Array, parents: Sequence[int], top_down: Sequence[int], leaves: int) -> None:
-        """grad[v] of inner nodes = sum over their children, in place; rows below ``leaves`` are given."""
+        """grad[v] of inner nodes = sum over their children, in place; rows below ``leaves`` are inputs."""
 
     @abstractmethod
     def tree_update(

@@ -1,4 +1,4 @@
-"""``driver.py`` over ``emulator/libcuda.cpp``: contexts are pushed and popped in pairs, and every call meets its own."""
+"""``driver.py`` over ``emulator/libcuda.cpp``: contexts are pushed and popped in pairs, each call has its own current."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_two_devices_from_one_thread(machine, peers):
     assert one.device.memory() == (free + 512, total)  # an array is not used any more
 
 
-def test_access_that_somebody_else_has_enabled(machine):
+def test_access_enabled_by_other_code(machine):
     drv = machine()
     one, other = make_backends("cuda", 0, [0, 1])
     with other.device._current:
@@ -48,7 +48,7 @@ def test_access_that_somebody_else_has_enabled(machine):
     assert set(enabled(drv)) == {(0, 1), (1, 0)}
 
 
-def test_inputs_come_by_the_second_stream(machine):
+def test_inputs_are_copied_by_the_second_stream(machine):
     drv = machine()
     be = make_backends("cuda", 0, [0])[0]
     values, out = np.asfortranarray(np.arange(12.0).reshape(3, 4)), be.empty((3, 4))
@@ -80,7 +80,7 @@ def test_captured_work_is_a_graph_of_the_first_stream(machine):
     assert ("cuGraphLaunch", 1, graph, stream) in calls
 
 
-def test_contexts_are_given_back_at_exit(machine):
+def test_contexts_are_released_at_exit(machine):
     drv = machine()
     held, again = make_backends("cuda", 0, [0, 1]), make_backends("cuda", 0, [0])
     for work, args in reversed(drv.at_exit):

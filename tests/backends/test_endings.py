@@ -61,7 +61,7 @@ def test_what_has_arrived_outlives_its_device(machine):
     np.testing.assert_array_equal(arrived(), values)
 
 
-def test_a_device_that_failed_is_given_back_all_the_same(machine):
+def test_a_device_that_failed_is_freed_all_the_same(machine):
     drv = machine()
     be = make_backend("cuda")
     held = every_kind(be)
@@ -71,8 +71,8 @@ def test_a_device_that_failed_is_given_back_all_the_same(machine):
     assert not drv.living()["arrays"] + drv.living()["page-locked"] and held
 
 
-def test_the_collector_may_come_in_any_thread(machine):
-    """What it finds there is freed where its context is current: ``libcuda.cpp`` refuses all else."""
+def test_the_collector_may_run_in_any_thread(machine):
+    """What it finalises is freed with its context current: ``libcuda.cpp`` refuses all else."""
     drv = machine()
     be = make_backend("cuda")
     be.keep = every_kind(be)
@@ -95,14 +95,14 @@ def test_the_collector_may_come_in_any_thread(machine):
 
 
 def test_no_device_ends_while_another_captures(machine):
-    """To close is to wait; the collector is kept away."""
+    """Closing waits, so the collector is disabled."""
     drv = machine()
     one, other = make_backend("cuda"), make_backend("cuda")
     one.itself, device = one, weakref.ref(one.device)
     del one
     with other.capturing():
         assert not gc.isenabled()
-        for _ in range(100_000):  # more than enough for the collector to come, were it there
+        for _ in range(100_000):  # more than enough for the collector to run, were it enabled
             garbage: list = []
             garbage.append(garbage)
         assert device() is not None and not device().closed
@@ -111,7 +111,7 @@ def test_no_device_ends_while_another_captures(machine):
 
 
 def test_events_are_used_again(machine):
-    """From any thread: nothing of PyCUDA's goes with them."""
+    """From any thread: an ``Event`` owns nothing of PyCUDA's."""
     drv = machine()
     be = make_backend("cuda")
     out = be.empty((3, 4))
@@ -128,7 +128,7 @@ def test_events_are_used_again(machine):
     assert len([entry for entry in drv.log if entry[0] == "cuEventCreate"]) < 12
 
 
-def test_what_nobody_waited_for_is_not_written_over():
+def test_a_pending_copy_is_not_overwritten():
     """A step that fails between fetching its costs and their arrival leaves memory that a copy is still to fill."""
     device = LazyStreams()
     be = Cuda(device)
@@ -154,8 +154,8 @@ def test_staging_that_fails_leaves_its_slot():
 
 @pytest.mark.parametrize("shape", [(7,), (1, 50), (50, 1), (3, 5, 11), (1, 1, 70, 3), (0, 4)], ids=str)
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_large_arrays_go_in_pieces(monkeypatch, shape, order):
-    """Page-locked memory stays small, whatever crosses."""
+def test_large_arrays_are_copied_in_chunks(monkeypatch, shape, order):
+    """Page-locked memory stays small, whatever is copied."""
     monkeypatch.setattr(transfers, "_CHUNK", 64)
     one, other = (Cuda(LazyStreams(early, peers=False)) for early in ((), (0, 1)))
     values = np.asarray(np.random.default_rng(0).random(shape, np.float32), order=order)

@@ -132,8 +132,8 @@ def test_pycuda_that_cannot_be_loaded(monkeypatch, error, said):
         machine_module.load_driver()
 
 
-def test_memory_that_lies_unused_is_given_back_first(machine):
-    """By every device of the card, and once."""
+def test_cached_memory_is_freed_first(machine):
+    """By every device of the card, once."""
     drv = machine()
     one, other, elsewhere = make_backend("cuda"), make_backend("cuda"), make_backend("cuda", gpu=1)
     held = [be.empty((1 << 20,)) for be in (one, other, elsewhere)]

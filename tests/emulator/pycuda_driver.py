@@ -52,7 +52,7 @@ def current() -> int | None:
 
 
 def refuse(name: str) -> None:
-    """Raise the next error that a test has put down for ``name``."""
+    """Raise the next error that a test has put in ``refused`` for ``name``."""
     error = refused[name].pop(0) if refused.get(name) else None
     try:
         if error:
