@@ -78,6 +78,8 @@ def test_the_page_on_the_environment_lists_every_variable():
     read = set().union(*map(environment_variables, files))
     rows = re.findall(r"^\| (`[A-Z].*?) \|", (ROOT / "docs/environment.md").read_text(), re.MULTILINE)
     assert read == set(re.findall(r"`(\w+)`", " ".join(rows)))
+
+
 def test_the_page_on_cuda_lists_every_file():
     from convnet.backends.cuda.source import files, forerunners
 

@@ -82,7 +82,8 @@ def compiler():
         pytest.skip(f"NVRTC cannot be installed here: {error}")
 
 
-@pytest.mark.parametrize("capability", [pytest.param(c, marks=[] if c == 90 else [pytest.mark.slow]) for c in ARCHITECTURES])
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", ARCHITECTURES)
 def test_every_kernel_compiles(compiler, capability):
     """TF32 needs sm_80; on sm_75 nobody asks for it."""
     sources = [s for s in specialisations() if capability >= 80 or not dict(s.tiles).get("TF32")]
@@ -182,6 +183,7 @@ def test_a_whole_net_compiles_few_kernels():
     assert len({seen[0] for seen in recorder.seen if seen[1] == "conv_forward"}) == 1
 
 
+@pytest.mark.slow
 def test_a_net_is_compiled_before_it_runs(compiler, tmp_path, monkeypatch):
     """Several kernels at a time; afterwards neither the run nor the next start needs the compiler."""
     monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path))

@@ -248,6 +248,7 @@ def test_no_folder_of_classes(tmp_path):
         find_pictures(tmp_path)
 
 
+@pytest.mark.slow
 def test_digits_reach_three_percent(tmp_path, capsys):
     """Real input: the handwritten digits, packed and learnt within a minute."""
     from convnet.cli.run import main

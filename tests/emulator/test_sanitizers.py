@@ -68,16 +68,8 @@ def run(sanitizer: str, *command: str) -> subprocess.CompletedProcess:
     return done
 
 
-def planted() -> list:
-    """Every fault for every sanitizer; the first of each is in the fast tier."""
-    return [
-        pytest.param(sanitizer, fault, marks=[pytest.mark.slow] if number else [])
-        for sanitizer, faults in FAULTS.items()
-        for number, fault in enumerate(faults)
-    ]
-
-
-@pytest.mark.parametrize("sanitizer, fault", planted())
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer, fault", [(sanitizer, fault) for sanitizer in FAULTS for fault in FAULTS[sanitizer]])
 def test_planted_faults(sanitizer, fault, tmp_path):
     head = 'extern "C" __global__ void planted(const float* x, float* out, int count) {\n'
     (tmp_path / "planted.cu").write_text(head + FAULTS[sanitizer][fault] + "\n}\n")
