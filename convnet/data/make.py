@@ -18,7 +18,7 @@ from PIL import Image
 
 from convnet.data.batches import write_file
 from convnet.data.images import color_axes
-from convnet.data.pictures import UNREADABLE, resize_and_crop
+from convnet.data.pictures import decode
 from convnet.data.provider import batch_bounds
 from convnet.errors import DataError
 
@@ -143,10 +143,8 @@ def _pack(files: Sequence[tuple[Path, int]], source: Path, size: int) -> tuple[d
 
 def _encode(path: Path, size: int) -> tuple[bytes, np.ndarray] | None:
     """Return a picture as JPEG and as pixels (size, size, 3), or ``None`` if it cannot be read."""
-    try:
-        with Image.open(path) as opened:
-            pixels = resize_and_crop(opened.convert("RGB"), size)
-    except UNREADABLE:
+    pixels = decode(path, size)
+    if pixels is None:
         return None
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=95)

@@ -73,15 +73,15 @@ class MatrixBatch(Batch):
 
 
 class Provider(ABC):
-    """A data set. ``dims`` are features by matrix index, ``numbers`` the batches that exist."""
+    """A data set. ``dims`` are features by matrix index, ``numbers`` the batches that exist, in order."""
 
     name = ""
     dims: dict[int, int]
+    numbers: list[int]
     classes: int = 0
     label_names: list[str]
     tree: LabelTree | None = None
     cropper: Cropper | None = None
-    views = 1
     test_numbers: list[int] = []
 
     def __init__(self, request: Request) -> None:
@@ -92,11 +92,6 @@ class Provider(ABC):
     @abstractmethod
     def batch(self, epoch: int, number: int) -> Batch:
         """Load batch ``number``; raises ``DataError``."""
-
-    @property
-    @abstractmethod
-    def numbers(self) -> list[int]:
-        """The numbers of all batches that exist, in order."""
 
     def default_ranges(self) -> tuple[list[int], list[int]]:
         """Return training and test batches for users who name none: all but the last, and the last."""
@@ -135,17 +130,13 @@ class FolderProvider(Provider):
         self.folder = Path(request.path)
         self.meta = read_meta(self.folder)
         self.files = find_batches(self.folder)
-        self.label_names = label_names_of(self.meta)
-
-    @property
-    def numbers(self) -> list[int]:
-        return list(self.files)
+        self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
 
     def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
         """Return the parts of a batch with their files; raises ``DataError``."""
         if number not in self.files:
             self.check_range([number], "data")
-        return list(zip(self.files[number], read_batch(self.files[number]), strict=True))
+        return [(path, read_batch(path)) for path in self.files[number]]
 
 
 class Minibatch(NamedTuple):
@@ -181,6 +172,11 @@ def range_text(numbers: Sequence[int]) -> str:
         else:
             runs.append([number, number])
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs) or "none"
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return (classes, N) float32: a one in the row of each label."""
+    return (np.arange(classes)[:, None] == labels).astype(np.float32)
 
 
 def check_labels(labels: np.ndarray, classes: int, where: str) -> None:

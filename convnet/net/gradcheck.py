@@ -14,7 +14,6 @@ from convnet.layers import Layer
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
 from convnet.layers.modes import Mode
 from convnet.net.net import Inputs, Net
-from convnet.net.node import Node
 from convnet.net.weights import Weights
 
 TOLERANCE = 1e-4  # of the relative error, where differences are in float64
@@ -60,7 +59,7 @@ class GradientCheck:
         return bool(np.isfinite(self.error) and self.error < tolerance)
 
     def failed(self, tolerance: float = TOLERANCE) -> bool:
-        """Not passed, although the gradient claims to be exact."""
+        """Whether the gradient is wrong although it claims to be exact."""
         return not self.passed(tolerance) and not self.approximate
 
 
@@ -81,7 +80,10 @@ def check_gradients(
         net.forward(inputs, cases, Mode.GRADCHECK)  # backward has released the outputs
         base = _total(net)
         for name, node in net.nodes.items():
-            entries = _affordable(net, node, cases) if samples == 0 else samples
+            entries = samples
+            if samples == 0:  # as many as the work allowed is enough for
+                work = sum(other.layer.macs() * cases + _OVERHEAD for other in net.downstream([node]))
+                entries = int(np.clip(_WORK / (2 * work), _MIN_ENTRIES, _MAX_ENTRIES))
             for weights in node.own_weights:
                 label = next(label for label, other in node.named_weights.items() if other is weights)
                 size = step if isinstance(step, float) else step(node.layer, weights is node.biases)
@@ -109,12 +111,6 @@ def _total(net: Net) -> float:
     """Return the total that training makes small: each cost's first value times its coefficient (numerics 12.0)."""
     costs = net.costs()
     return sum(layer.coeff * costs[layer.name][0] for layer in net.graph.costs)
-
-
-def _affordable(net: Net, node: Node, cases: int) -> int:
-    """Return how many entries of the node's weights can be checked within the work allowed."""
-    work = sum(other.layer.macs() * cases + _OVERHEAD for other in net.downstream([node]))
-    return int(np.clip(_WORK / (2 * work), _MIN_ENTRIES, _MAX_ENTRIES))
 
 
 class _Slope:

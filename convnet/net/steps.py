@@ -103,7 +103,9 @@ class Steps:
         self.net = net
         self.captured: OrderedDict[Hashable, CapturedStep] = OrderedDict()
         self._seen_counts: OrderedDict[Hashable, int] = OrderedDict()
-        self._usable = _can_capture(net)
+        noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
+        can_capture = len(set(net.backends)) == 1 and net.be.captures
+        self._usable = can_capture and not noisy and not any(node.wants_grad for node in uncapturable(net))
 
     def next(self, cases: int) -> Net | CapturedStep:
         """Return what issues the step that ``Net.begin_step`` has begun; the net itself while ``Net.around`` is set."""
@@ -140,12 +142,6 @@ def uncapturable(net: Net) -> list[Node]:
         if node.layer.varies or any(node in reader.inputs for reader in nodes):
             nodes.add(node)
     return [node for node in net.nodes.values() if node in nodes]
-
-
-def _can_capture(net: Net) -> bool:
-    noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
-    one_device = len(set(net.backends)) == 1
-    return one_device and net.be.captures and not noisy and not any(node.wants_grad for node in uncapturable(net))
 
 
 def _drop_oldest(entries: OrderedDict[Hashable, Any], limit: int) -> None:

@@ -6,8 +6,6 @@ was copied starts at zero, as in the originals.
 Letters: F filters, M side of the output (modulesX).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -21,15 +19,6 @@ from convnet.layers.weighted import WeightLayer
 
 State = Mapping[str, Mapping[str, Any]]
 L = TypeVar("L", bound=WeightLayer)
-
-
-def apply_edits(graph: Graph, state: State, local: Sequence[str], unshare: Sequence[str]) -> Edits:
-    """Unshare the matrices ``unshare``, then make the layers ``local`` local; raises ``OptionError``."""
-    edits = Edits(graph, state)
-    for text in unshare:
-        edits.unshare(text)
-    edits.make_local(local)
-    return edits
 
 
 class Edits:
@@ -104,7 +93,8 @@ class Edits:
     def _tied(self, layer: Conv) -> list[Conv]:
         """Return the layers that share a matrix with ``layer``; raises where their outputs differ in size."""
         convs = [other for other in self.graph.declared if isinstance(other, Conv)]
-        tied = [other for other in convs if not self._matrices(layer).isdisjoint(self._matrices(other))]
+        matrices = {other: {self._owner(other, i) for i in range(len(other.inputs))} for other in convs}
+        tied = [other for other in convs if not matrices[layer].isdisjoint(matrices[other])]
         for other in tied:
             if other.modulesX != layer.modulesX:
                 raise OptionError(
@@ -112,9 +102,6 @@ class Edits:
                     f"give them weights of their own first, with --unshare-weights"
                 )
         return tied
-
-    def _matrices(self, layer: WeightLayer) -> set[tuple[str, int]]:
-        return {self._owner(layer, i) for i in range(len(layer.inputs))}
 
     def _owner(self, layer: WeightLayer, i: int) -> tuple[str, int]:
         """Return (layer, input) that owns the matrix of input ``i``, after the edits so far."""
@@ -133,3 +120,12 @@ class Edits:
             raise OptionError(f"{flag}: Layer '{name}' does not exist{hint}")
         problem = "not a conv layer" if kind is Conv else "without weights"
         raise OptionError(f"{flag}: layer '{name}' of type {layer.type} is {problem}{hint}")
+
+
+def apply_edits(graph: Graph, state: State, local: Sequence[str], unshare: Sequence[str]) -> Edits:
+    """Unshare the matrices ``unshare``, then make the layers ``local`` local; raises ``OptionError``."""
+    edits = Edits(graph, state)
+    for text in unshare:
+        edits.unshare(text)
+    edits.make_local(local)
+    return edits
