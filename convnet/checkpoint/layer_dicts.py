@@ -120,7 +120,13 @@ def stored_net(graph: Graph, mini: int = 128) -> dict[str, Any]:
     stored = {layer["name"]: layer for layer in stored_graph(graph, graph.generation)}
     for layer in graph.declared:
         if isinstance(layer, WeightLayer):
-            stored[layer.name] |= _array_shapes(layer)
+            stored[layer.name]["weights"] = [
+                _array_shape(layer.weight_shape(i), layer.order) | {"shared": owner is not None}
+                for i, owner in enumerate(layer.owners)
+            ]
+            # What a function would make of the biases is not known before it runs.
+            value = {} if layer.initBFunc else {"value": float(layer.initB)}
+            stored[layer.name]["biases"] = _array_shape(layer.bias_shape(), "C") | value
         if isinstance(layer, Windowed) and graph.generation != G2014:
             lengths = [layer.groups[i] * layer.filterChannels[i] for i in range(len(layer.inputs))]
             stored[layer.name]["filterConnsLen"] = [n * sparse for n, sparse in zip(lengths, layer.randSparse, strict=True)]
@@ -140,16 +146,6 @@ def stored_net(graph: Graph, mini: int = 128) -> dict[str, Any]:
         "memory": sum(memory.total for memory in memories(graph, mini).values()),
     }
     return {"layers": [stored[name] for name in graph.layers], "totals": totals}
-
-
-def _array_shapes(layer: WeightLayer) -> dict[str, Any]:
-    weights = [
-        _array_shape(layer.weight_shape(i), layer.order) | {"shared": owner is not None}
-        for i, owner in enumerate(layer.owners)
-    ]
-    # What a function would make of the biases is not known before it runs.
-    value = {} if layer.initBFunc else {"value": float(layer.initB)}
-    return {"weights": weights, "biases": _array_shape(layer.bias_shape(), "C") | value}
 
 
 def _array_shape(shape: tuple[int, int], order: str) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Demo(Pictures):
         side = 256 if classes >= 100 else 32
         super().__init__(replace(request, path=str(prepare(classes, side))))
         self.numbers, self.test_numbers = list(range(1, TEST_BATCH + 1)), [TEST_BATCH]
+        self.where = "the demonstration set"
 
     def batch(self, epoch: int, number: int) -> Batch:
         self.check_range([number], "demonstration")
@@ -60,9 +61,6 @@ class Demo(Pictures):
             write_batch(path, number, self.classes, self.cropper.side, self.request.threads)
         self.files[number] = [path]
         return super().batch(epoch, number)
-
-    def where(self) -> str:
-        return "the demonstration set"
 
 
 def prepare(classes: int, side: int) -> Path:

@@ -89,6 +89,7 @@ class Cropper:
         if not 0 < self.size <= side:
             option = f"--inner-size {request.inner_size}" if request.inner_size else f"--crop-border {request.crop_border}"
             raise DataError(f"{option} does not fit pictures of side {side}")
+        self.features = channels * self.size**2  # values per case of the packed matrix
         self.slack = side - self.size  # positions of a crop along a side, less one
         # The centre of the mean picture, wherever crops lie (numerics 11.9); or --scalar-mean for all of it.
         self.mean = np.full((channels, self.size, self.size), request.scalar_mean, np.float32)
@@ -101,11 +102,6 @@ class Cropper:
             self.views = ten_positions(last, last)
         elif request.multiview:
             self.views = [(top, left, False) for top in (0, middle, last) for left in (0, middle, last)]
-
-    @property
-    def features(self) -> int:
-        """Values per case of the packed matrix."""
-        return self.channels * self.size**2
 
     def crops(self, cases: int, random: np.random.Generator, color_pca: tuple | None = None) -> list[Crops]:
         """Return one random ``Crops`` in training, one per view in testing."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -86,6 +86,7 @@ class Provider(ABC):
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.where = request.path or self.name  # where the data come from, for messages
         self.dims, self.label_names = {}, []
         self.problems: list[str] = []  # what was skipped while reading, shown to users
 
@@ -104,11 +105,7 @@ class Provider(ABC):
         missing = [n for n in batches if n not in set(self.numbers)]
         if missing or not batches:
             listed = ", ".join(map(str, missing)) or "none given"
-            raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where()}")
-
-    def where(self) -> str:
-        """Say where the data come from, for messages."""
-        return self.request.path or self.name
+            raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where}")
 
     def description(self) -> dict[str, Any]:
         """Return what it takes to show a net other pictures: the mean (C, S, S), the side before cropping, class names."""
@@ -164,14 +161,10 @@ def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Ma
 
 
 def range_text(numbers: Sequence[int]) -> str:
-    """``1-5,8``: runs of numbers as a person writes them."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs) or "none"
+    """Return ``1-5,8``: numbers as a person writes them, with runs drawn together."""
+    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])  # which is the same all along a run
+    ends = [(run[0], run[-1]) for run in ([number for _, number in pairs] for _, pairs in runs)]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ends) or "none"
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -94,8 +94,8 @@ class Dummy(_RandomProvider):
         match = _NAME.fullmatch(name)
         if not match or int(match[2]) < 1:
             raise DataError(f"no data provider '{name}'; expected dummy-cn-N with the number of values per case")
-        super().__init__(request, request.classes or _CLASSES)
         self.name, self.kind = name, match[1] or "cn"
+        super().__init__(request, request.classes or _CLASSES)
         self.tree = LabelTree.flat(self.classes)
         rows = {"lr": {1: 1, 2: 1}, "ce": {1: self.classes}}.get(self.kind, {1: 1, 2: self.classes})
         self.dims = {0: int(match[2]), **rows}

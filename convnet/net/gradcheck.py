@@ -50,11 +50,6 @@ class GradientCheck:
         scale = max(float(np.linalg.norm(self.numeric)), float(np.linalg.norm(self.analytic)))
         return difference / scale if scale else 0.0
 
-    @property
-    def empty(self) -> bool:
-        """Whether neither gradient says anything: no cost that counts depends on these weights."""
-        return not self.analytic.any() and not self.numeric.any()
-
     def passed(self, tolerance: float = TOLERANCE) -> bool:
         return bool(np.isfinite(self.error) and self.error < tolerance)
 

@@ -112,27 +112,21 @@ class Steps:
         if not self._usable or self.net.around:
             return self.net
         key = cases, tuple(weights.capture_key() for weights in self.net.weights)
-        if key not in self.captured and not (self._seen_often(key) and self._capture(key, cases)):
-            return self.net
+        if key not in self.captured:
+            count = self._seen_counts[key] = self._seen_counts.get(key, 0) + 1
+            self._seen_counts.move_to_end(key)
+            _drop_oldest(self._seen_counts, _MAX_COUNTED)
+            if count <= _PLAIN_STEPS:  # ops that are issued one by one allocate arrays and load kernels
+                return self.net
+            try:
+                self.captured[key] = CapturedStep(self.net, cases)
+            except BackendError as error:
+                self._usable = False
+                _LOG.warning("steps are issued op by op, which may take longer: %s", error)
+                return self.net
+            _drop_oldest(self.captured, _MAX_CAPTURED)
         self.captured.move_to_end(key)
         return self.captured[key]
-
-    def _seen_often(self, key: Hashable) -> bool:
-        """Count a step; says whether arrays are allocated and kernels loaded, as they are when ops are issued one by one."""
-        count = self._seen_counts[key] = self._seen_counts.get(key, 0) + 1
-        self._seen_counts.move_to_end(key)
-        _drop_oldest(self._seen_counts, _MAX_COUNTED)
-        return count > _PLAIN_STEPS
-
-    def _capture(self, key: Hashable, cases: int) -> bool:
-        try:
-            self.captured[key] = CapturedStep(self.net, cases)
-        except BackendError as error:
-            self._usable = False
-            _LOG.warning("steps are issued op by op, which may take longer: %s", error)
-            return False
-        _drop_oldest(self.captured, _MAX_CAPTURED)
-        return True
 
 
 def uncapturable(net: Net) -> list[Node]:

@@ -22,13 +22,19 @@ L = TypeVar("L", bound=WeightLayer)
 
 
 class Edits:
-    """``state`` is that of ``graph`` with ``changes``; ``lines`` report each edit in the originals' words."""
+    """Unshares the matrices ``unshare`` of a graph, then makes the layers ``local`` local; raises ``OptionError``.
 
-    def __init__(self, graph: Graph, state: State) -> None:
+    Afterwards ``state`` is that of the graph with ``changes``; ``lines`` report each edit in the originals' words.
+    """
+
+    def __init__(self, graph: Graph, state: State, local: Sequence[str], unshare: Sequence[str]) -> None:
         self.graph = graph
         self.state: dict[str, dict[str, Any]] = {name: dict(arrays) for name, arrays in state.items()}
         self.changes = Changes()
         self.lines: list[str] = []
+        for text in unshare:
+            self.unshare(text)
+        self.make_local(local)
 
     def unshare(self, text: str) -> None:
         """Give ``layer``, or one input ``layer[2]``, a matrix of its own."""
@@ -41,18 +47,15 @@ class Edits:
         if inputs[-1] >= count:
             raise OptionError(f"--unshare-weights: layer '{layer.name}' has {count} weight matrices, counted from 0: {text}")
         for i in inputs:
-            self._unshare(layer, i)
-
-    def _unshare(self, layer: WeightLayer, i: int) -> None:
-        owner = self._owner(layer, i)
-        if owner == (layer.name, i):
-            self.lines.append(f"Weight matrix {layer.name}[{i}] already unshared.")
-            return
-        arrays = self._copied_lists(layer)
-        arrays["weights"][i] = arrays["weights"][i].copy(order="K")
-        arrays["weightsInc"][i] = np.zeros_like(arrays["weights"][i])
-        self.changes |= Changes(unshared=((layer.name, i),))
-        self.lines.append(f"Unshared weight matrix {layer.name}[{i}] from {owner[0]}[{owner[1]}].")
+            owner = self._owner(layer, i)
+            if owner == (layer.name, i):
+                self.lines.append(f"Weight matrix {layer.name}[{i}] already unshared.")
+                continue
+            arrays = self._copied_lists(layer)
+            arrays["weights"][i] = arrays["weights"][i].copy(order="K")
+            arrays["weightsInc"][i] = np.zeros_like(arrays["weights"][i])
+            self.changes |= Changes(unshared=((layer.name, i),))
+            self.lines.append(f"Unshared weight matrix {layer.name}[{i}] from {owner[0]}[{owner[1]}].")
 
     def make_local(self, names: Sequence[str]) -> None:
         """Turn conv layers, and those that share weights with them, into local ones."""
@@ -120,12 +123,3 @@ class Edits:
             raise OptionError(f"{flag}: Layer '{name}' does not exist{hint}")
         problem = "not a conv layer" if kind is Conv else "without weights"
         raise OptionError(f"{flag}: layer '{name}' of type {layer.type} is {problem}{hint}")
-
-
-def apply_edits(graph: Graph, state: State, local: Sequence[str], unshare: Sequence[str]) -> Edits:
-    """Unshare the matrices ``unshare``, then make the layers ``local`` local; raises ``OptionError``."""
-    edits = Edits(graph, state)
-    for text in unshare:
-        edits.unshare(text)
-    edits.make_local(local)
-    return edits
