@@ -161,8 +161,7 @@ class Network:
         """
         name = output_layer(self.graph, layer)
         parts = [np.empty((0, self.graph.layers[name].outputs), np.float32)]
-        for some in self._minibatches(images):
-            parts.append(self._run(self.preprocessor.matrix(some), name))
+        parts += [self._run(self.preprocessor.matrix(some), name) for some in self._minibatches(images)]
         return np.concatenate(parts)
 
     def test(self, images: Images | Provider, labels: Any = None) -> Costs:

@@ -174,7 +174,6 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
 
 def check_labels(labels: np.ndarray, classes: int, where: str) -> None:
     """Raise ``DataError`` naming the first label that is not a whole number from 0 to ``classes`` - 1."""
-    bad = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
-    if bad.any():
-        case = int(np.flatnonzero(bad)[0])
-        raise DataError(f"{where}: case {case} has label {labels.flat[case]:g}; labels must be 0 to {classes - 1}")
+    bad = np.flatnonzero(~((labels >= 0) & (labels < classes) & (labels == np.floor(labels))))
+    if bad.size:
+        raise DataError(f"{where}: case {bad[0]} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")

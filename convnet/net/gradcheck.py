@@ -61,10 +61,7 @@ class GradientCheck:
 def check_gradients(
     net: Net, inputs: Inputs, cases: int, step: float | Step = 1e-5, one_sided: bool = False, samples: int | None = None
 ) -> Iterator[GradientCheck]:
-    """Check every matrix and bias vector, or ``samples`` entries of each; leaves the weights unchanged.
-
-    ``samples`` 0 takes as many entries as a few seconds allow.
-    """
+    """Check every matrix and bias vector, or ``samples`` entries of each (0: as many as a few seconds allow)."""
     for weights in net.weights:
         weights.checking = True
         weights.begin(0.0, cases)

@@ -100,10 +100,7 @@ class _Initializer:
         return result
 
     def _call(self, spec: str, shape: tuple[int, int] | None, name: str, *arguments: Any) -> Any:
-        """Call ``module.function(a,b)`` for layer ``name`` as the originals did, with ``params=['a', 'b']``.
-
-        Checks what it returns to have ``shape``, if one is given.
-        """
+        """Call ``module.function(a,b)`` as the originals did, with ``params=['a', 'b']``; check the result's ``shape``."""
         match = re.fullmatch(r"([\w.]+)\.(\w+)(?:\((.*)\))?", spec)
         assert match
         function = self._find_function(match[1], match[2], name, spec)

@@ -25,10 +25,7 @@ from convnet.options import Options
 
 @dataclass
 class Tester:
-    """Tests ``net`` on batches of ``provider``; writes what ``logreg`` reads to ``predictions``, if both are given.
-
-    ``source`` is said to have made them.
-    """
+    """Tests ``net`` on batches of ``provider``; writes what ``logreg`` reads to ``predictions``, as made by ``source``."""
 
     net: Net
     provider: Provider
