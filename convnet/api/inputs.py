@@ -153,7 +153,7 @@ class Preprocessor:
         return np.ascontiguousarray(maps).reshape(self.features, -1)
 
     def _picture(self, image: Any) -> np.ndarray:
-        """Pixels (H, W, C) of an array, and of a Pillow image or a file after scaling to ``side``."""
+        """Return pixels (H, W, C) of an array, and of a Pillow image or a file after scaling to ``side``."""
         if not isinstance(image, np.ndarray | str | Path | Image.Image):
             raise DataError(f"a {type(image).__name__} is not a picture; give arrays, Pillow images, or paths")
         if not isinstance(image, np.ndarray):

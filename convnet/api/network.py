@@ -107,7 +107,7 @@ def _make_net(graph: Graph, minibatch: int, seed: int, state: Any = None, backen
 
 
 def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFiles:
-    """Layer files from paths or from texts, which have several lines."""
+    """Return layer files from paths or from texts, which have several lines."""
     if "\n" not in str(definition):
         return LayerFiles.open(definition, params)
     text = str(params) if params is not None else None
@@ -293,7 +293,7 @@ class Network:
         return self.net.output(layer).T
 
     def _minibatches(self, images: Images) -> Iterator[Images]:
-        """``images`` in portions that the net takes at once."""
+        """Yield ``images`` in minibatches."""
         if isinstance(images, np.ndarray) and images.ndim == 2:
             for start, stop in batch_bounds(images.shape[1], self.net.minibatch):
                 yield images[:, start:stop]

@@ -55,7 +55,7 @@ def stored_graph(graph: Graph, generation: Generation) -> list[dict[str, Any]]:
 
 
 def _input_keys(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
-    """Names of the inputs; 2011 kept indices, and for ``inputLayers`` the layers below detached neurons."""
+    """Return the names of the inputs; 2011 kept indices, and for ``inputLayers`` the layers below detached neurons."""
     names = [source.name for source in layer.sources]
     keys = {"inputs": names, "inputLayers": names, "numInputs": layer.num_inputs}
     if generation == G2011:
@@ -88,7 +88,7 @@ def _convert_learning(stored: dict[str, Any], graph: Graph, layer: WeightLayer, 
 
 
 def _device_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
-    """2012's ``gpu`` number, 2014's list with its derived keys."""
+    """Return 2012's ``gpu`` number, 2014's list with its derived keys."""
     if generation == G2014:
         listed = {} if layer.gpu[0] < 0 else {"gpus": ", ".join(map(str, layer.gpu))}
         return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **listed}
@@ -100,7 +100,7 @@ def _device_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
 
 
 def _buffer_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
-    """Whose buffer the originals' outputs and gradients lie in; 2012's search for one never succeeded (numerics 3.4)."""
+    """Return whose buffer outputs and gradients of the originals lie in; 2012's search never succeeded (numerics 3.4)."""
     targets = {"actsTarget": -1, "actsGradTarget": -1}
     if generation == G2012 or "own" in layer.stored_flags:
         return targets

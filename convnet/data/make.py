@@ -74,13 +74,13 @@ def pack_folder(
         if number < first_test:
             for picture in pictures:
                 total_pixels += picture
-                sample.append(picture.reshape(-1, 3)[:: max(1, size**2 // _PCA_PIXELS)])
+                sample.append(picture.reshape(-1, 3)[:: max(1, size**2 // _PCA_PIXELS)])  # (N, 3)
         skipped += unreadable
         write_file(out / f"data_batch_{number}", part)
         say(f"batch {number} of {total}: {len(pictures)} pictures")
-    mean = (total_pixels / max(len(sample), 1)).transpose(2, 0, 1).reshape(-1, 1).astype(np.float32)
+    mean = (total_pixels / max(len(sample), 1)).transpose(2, 0, 1)
     meta = {
-        "data_mean": mean,
+        "data_mean": mean.reshape(-1, 1).astype(np.float32),  # channel by channel
         "color_pca": color_axes(np.concatenate(sample).astype(np.float64) if sample else np.zeros((2, 3))),
         "num_vis": 3 * size**2,
         "img_size": size,

@@ -54,7 +54,7 @@ class GradientCheck:
         return bool(np.isfinite(self.error) and self.error < tolerance)
 
     def failed(self, tolerance: float = TOLERANCE) -> bool:
-        """Whether the gradient is wrong although it claims to be exact."""
+        """Return whether the gradient is wrong although it claims to be exact."""
         return not self.passed(tolerance) and not self.approximate
 
 

@@ -244,7 +244,7 @@ class Net:
         return self._fetch_costs()()
 
     def check_costs(self) -> Costs:
-        """As ``costs``; raises ``NumericalError`` naming the first bad layer unless each is finite."""
+        """Return ``costs()``; raises ``NumericalError`` naming the first bad layer unless each is finite."""
         costs = self.costs()
         if not _all_finite(costs):
             raise self._not_finite(costs)

@@ -170,7 +170,7 @@ def _layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[Layer
 
 
 def _differs(path: str, text: str | None) -> bool:
-    """Whether there is a file at ``path`` that holds another text than a checkpoint had of it."""
+    """Return whether there is a file at ``path`` that holds another text than a checkpoint had of it."""
     return text is not None and Path(path).is_file() and read_text(Path(path)) != text
 
 
