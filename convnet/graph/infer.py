@@ -20,7 +20,7 @@ from convnet.layers.eltwise import Concat, Elementwise
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.local import Local
-from convnet.layers.softmax import Softmax
+from convnet.layers.neuron import Softmax
 
 SMALLEST = (*range(4, 33, 4), *range(40, 129, 8), *range(144, 257, 16))  # sides, for speed
 USUAL = (224, 32, 28, 24, 8, *SMALLEST)  # sides, as the historical nets had them

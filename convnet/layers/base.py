@@ -19,7 +19,7 @@ from convnet.generation import G2011, G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import Key, keys_of, one
 from convnet.language.neurons import NEURON, Neuron
-from convnet.language.values import DEVICES, NAMES, Choice, Float
+from convnet.language.values import DEVICES, NAMES, Choice, Float, Int
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
 
@@ -46,12 +46,12 @@ class Check:
     data: DataShape = DataShape()
     failed: bool = False
 
-    def error(self, key: str, message: str, expected: str = "") -> None:
+    def error(self, key: str, message: str, expected: str = "", nearest: str = "") -> None:
         self.failed = True
-        self.problems.error(self.place(key), f"layer '{self.name}': {message}", expected=expected)
+        self.problems.error(self.place(key), f"layer '{self.name}': {message}", expected=expected, nearest=nearest)
 
-    def warn(self, key: str, message: str, expected: str = "") -> None:
-        self.problems.warn(self.place(key), f"layer '{self.name}': {message}", expected=expected)
+    def warn(self, key: str, message: str) -> None:
+        self.problems.warn(self.place(key), f"layer '{self.name}': {message}")
 
     def limit(self, key: str, message: str) -> None:
         """Report a limit that only the originals' kernels had: an error with ``--strict``, else accepted."""
@@ -208,7 +208,7 @@ Layer.keys = keys_of(Layer)
 class MapLayer(Layer):
     """A layer that reads its only input as ``channels`` square maps."""
 
-    channels: int
+    channels = one(Int(min=1), "maps of the input image")
     imgSize: int = 0  # S of the input
 
     def shape(self) -> None:
@@ -219,6 +219,14 @@ class MapLayer(Layer):
     def shape_maps(self, side: int) -> None:
         """Work out the shape of the output from maps of ``side``; report what does not fit."""
         raise NotImplementedError(self.type)
+
+    def images(self, node: LayerNode) -> tuple[Array, Array]:
+        """Return input and output as maps, of which there are as many."""
+        return node.image(0, self.channels), node.out_image(self.channels)
+
+    def gradients(self, node: LayerNode) -> tuple[Array, Array, float]:
+        """Return the gradients at the output and at the input as maps, and ``scale_targets`` of the latter."""
+        return node.grad_image(self.channels), *node.image_input_grad(0, self.channels)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}

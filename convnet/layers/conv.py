@@ -8,7 +8,7 @@ Letters: C channels, S side of the image, k filterSize, F all filters, M modules
 import math
 from typing import Any
 
-from convnet.backends.arguments import Array, Geometry
+from convnet.backends.arguments import Geometry
 from convnet.generation import G2014, SINCE_2012, UNTIL_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT, Float, Int
@@ -110,19 +110,14 @@ class Windowed(WeightLayer):
         """Return how the windows lie on input ``i``."""
         return Geometry(self.padding[i], self.stride[i], self.groups[i], node.conns[i])
 
-    def maps_of(self, array: Array) -> Array:
-        """View an output-shaped array as (F, M, M, N)."""
-        return array.reshape(self.num_filters, self.modulesX, self.modulesX, -1)
-
     def forward(self, node: LayerNode) -> None:
-        out, last = self.maps_of(node.out), len(node.weights) - 1
+        out, last = node.out_image(self.num_filters), len(node.weights) - 1
         for i, weights in enumerate(node.weights):
             images, biases = node.image(i, self.channels[i]), node.biases.value if i == last else None
-            how = self.geometry(node, i)
-            node.be.conv_forward(images, weights.value, out, scale_targets=min(i, 1), geometry=how, biases=biases)
+            node.be.conv_forward(images, weights.value, out, min(i, 1), geometry=self.geometry(node, i), biases=biases)
 
     def backward(self, node: LayerNode) -> None:
-        grad = self.maps_of(node.grad)
+        grad = node.grad_image(self.num_filters)
         self.bias_gradient(node, self.bias_shape()[0])
         for i, weights in enumerate(node.weights):
             if weights.learns:
@@ -130,9 +125,8 @@ class Windowed(WeightLayer):
                 node.be.conv_weight_grad(images, grad, *weights.grad_target(), geometry=self.geometry(node, i))
         for i, weights in enumerate(node.weights):
             if node.wants(i):
-                input_grad, scale_targets = node.image_input_grad(i, self.channels[i])
-                how = self.geometry(node, i)
-                node.be.conv_input_grad(grad, weights.value, input_grad, scale_targets, geometry=how)
+                input_grad = node.image_input_grad(i, self.channels[i])
+                node.be.conv_input_grad(grad, weights.value, *input_grad, geometry=self.geometry(node, i))
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation) | {
@@ -182,9 +176,6 @@ class Conv(Windowed):
         for low, high in zip(self.wcNormMin, self.wcNormMax, strict=True):
             if low > high:
                 self.check.error("wcNormMin", f"wcNormMin={low} is larger than wcNormMax={high}")
-
-    def weight_shape(self, i: int) -> tuple[int, int]:
-        return self.weights_per_filter(i), self.num_filters
 
     def kernel_shape(self, i: int) -> tuple[int, ...]:
         return (*self.filter_shape(i), self.num_filters)  # w[c, ky, kx, f]

@@ -14,8 +14,8 @@ from convnet.language.keys import one
 from convnet.language.values import FLOAT, NAMES, Choice, Int
 from convnet.layers.base import Layer
 from convnet.layers.filters import FILTERS
+from convnet.layers.neuron import Softmax
 from convnet.layers.node import LayerNode
-from convnet.layers.softmax import Softmax
 
 _SHOWN = "what is printed: " + "; ".join(f"{word}: {filter.help}" for word, filter in FILTERS.items())
 
@@ -34,8 +34,11 @@ class Cost(Layer):
 
     neuron = None  # not a key of costs
     coeff = one(FLOAT, "weight of this cost in the total", home="params")
+    # Of costs that have no such keys.
     children: list[str] = []
     outputFilter = "mean"
+    topk = setSize = 1
+    posWeight = 1.0
 
     @property
     def learns(self) -> bool:
@@ -62,7 +65,7 @@ class Cost(Layer):
     @property
     def criterion(self) -> Criterion:
         """What the cost is to the backend."""
-        return Criterion(self.kind, self.coeff)
+        return Criterion(self.kind, self.coeff, self.topk, self.posWeight, self.setSize)
 
     def forward(self, node: LayerNode) -> None:
         *targets, predictions = node.x
@@ -109,10 +112,6 @@ class LogReg(FilteredCost):
         if self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 
-    @property
-    def criterion(self) -> Criterion:
-        return Criterion(self.kind, self.coeff, topk=self.topk)
-
 
 class CrossEntropy(FilteredCost):
     """Cross entropy against soft targets over a softmax; also the error."""
@@ -154,10 +153,6 @@ class BinomialCrossEntropy(FilteredCost):
 
     posWeight = one(FLOAT, "weight of positive targets", 1.0, "params", (G2014,))
 
-    @property
-    def criterion(self) -> Criterion:
-        return Criterion(self.kind, self.coeff, pos_weight=self.posWeight)
-
 
 class DetectionCrossEntropy(BinomialCrossEntropy):
     """As bce, and prints precision and recall of every class."""
@@ -194,10 +189,6 @@ class MultiSoftmax(Cost):
         super().shape()
         if self.setSize > self.num_inputs[1] > 0:
             self.check.error("setSize", f"sets of {self.setSize} cannot be drawn from {self.num_inputs[1]} classes")
-
-    @property
-    def criterion(self) -> Criterion:
-        return Criterion(self.kind, self.coeff, set_size=self.setSize)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"numOut": self.num_inputs[1]}

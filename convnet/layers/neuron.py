@@ -1,6 +1,6 @@
-"""neuron: a function applied to every value. ``neuron=`` of any layer becomes a layer of this type behind it.
+"""neuron: a function applied to every value; softmax: y_j = exp(x_j - max) / sum, case by case.
 
-Functions and derivatives: numerics section 7.
+``neuron=`` of any layer becomes a neuron layer behind it. Functions and derivatives: numerics sections 6 and 7.
 """
 
 from collections.abc import Mapping
@@ -56,3 +56,22 @@ class NeuronLayer(Layer):
         uses = {"usesActs": "acts" in self.stored_flags, "usesInputs": "inputs" in self.stored_flags}
         neuron = {"type": self.neuron.type, "params": dict(self.neuron.params), **uses}
         return super().stored(generation) | {"neuron": neuron}
+
+
+class Softmax(Layer):
+    """Turns its inputs into probabilities."""
+
+    type = "softmax"
+    title = "softmax"
+    function = "softmax"
+    uses_inputs = False
+    keeps_maps = False
+
+    def forward(self, node: LayerNode) -> None:
+        node.be.softmax_forward(node.x[0], node.out)
+
+    def backward(self, node: LayerNode) -> None:
+        if self.fused_cost:
+            self.fused_cost.fused_backward(node.consumers[0], *node.input_grad(0))
+        else:
+            node.be.softmax_input_grad(node.out, node.grad, *node.input_grad(0))
