@@ -55,8 +55,6 @@ def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """
     folded = {name.lower(): name for name in known}
     word = word.lower()
-    if word in folded:
-        return folded[word]
     prefix = word[: word.find(".") + 1]
     tails = {name.removeprefix(prefix): name for name in folded if name.startswith(prefix)}
     if not tails:

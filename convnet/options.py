@@ -239,16 +239,11 @@ def read_config(path: Path) -> dict[str, Any]:
         if option is None:
             faults.append(f"unknown option '{key}'" + did_you_mean(key, [o.flag.lstrip("-") for o in OPTIONS]))
             continue
+        words = ",".join(map(str, value)) if isinstance(value, list) else int(value) if isinstance(value, bool) else value
         try:
-            options[option.name] = _from_toml(option, value)
+            options[option.name] = option.kind(str(words))
         except argparse.ArgumentTypeError as error:
             faults.append(f"{key}: {error}")
     if faults:
         raise OptionError(f"--config {path}: " + "; ".join(faults))
     return options
-
-
-def _from_toml(option: Option, value: Any) -> Any:
-    if isinstance(value, list):
-        value = ",".join(map(str, value))
-    return option.kind(str(int(value) if isinstance(value, bool) else value))

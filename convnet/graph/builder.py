@@ -142,7 +142,7 @@ class Builder:
             place = definition.sections[name].place
             self.problems.error(place, f"layer '{name}': no type given", expected="type=conv, for example")
             return None
-        raw = entry.raw if definition.native else interpolate(definition, name, entry, self.problems)
+        raw = interpolate(definition, name, entry, self.problems)
         word = str(raw).strip()
         if raw is None:  # reported when it was read
             word = ""
