@@ -61,13 +61,12 @@ def infer_data(
     dims = dict(enumerate(data_dims or ()))
     has_tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
     start = _Sizes(dims, {}, classes, _TREE_CLASSES if has_tree and not sides else _CLASSES, has_tree)
-    best = None
+    tried: list[_Sizes] = []
     for side in (0,) if 0 in dims else sides or _usual_sides(builder, start.known):
-        sizes = start.completed(builder, side)
-        best = sizes if best is None or sizes.mistakes < best.mistakes else best
-        if not sizes.mistakes:
+        tried.append(start.completed(builder, side))
+        if not tried[-1].mistakes:
             break
-    assert best is not None
+    best = min(tried, key=lambda sizes: sizes.mistakes)
     graph = builder.shape(best.dims, best.classes, best.tree)
     return InferredData(graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, classes))
 

@@ -144,12 +144,14 @@ class Layer:
         """Return S of input ``index`` seen as ``channels`` square maps, or ``None`` after reporting that it is not."""
         features = self.num_inputs[index]
         side = math.isqrt(features // channels) if channels > 0 else 0
-        if side * side * channels != features or side == 0:
-            source = self.sources[index].name
-            text = f"input '{source}' has {features} values, which are not {channels} square maps"
-            self.check.error("channels", text, expected=_square_hint(features))
-            return None
-        return side
+        if side and side * side * channels == features:
+            return side
+        fitting = [c for c in range(1, min(features, 4097)) if features % c == 0]  # 1x1 maps are left out
+        square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
+        text = f"input '{self.sources[index].name}' has {features} values, which are not {channels} square maps"
+        hint = f"a number of channels such as {', '.join(square)}" if square else ""
+        self.check.error("channels", text, expected=hint)
+        return None
 
     def macs(self) -> int:
         """Return the multiply-adds of one forward pass of one case."""
@@ -230,10 +232,3 @@ class MapLayer(Layer):
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
-
-
-def _square_hint(features: int) -> str:
-    """Return numbers of channels that make square maps of so many values, the first six; 1x1 maps are left out."""
-    fitting = [c for c in range(1, min(features, 4096) + 1) if features % c == 0 and features > c]
-    square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
-    return f"a number of channels such as {', '.join(square)}" if square else ""

@@ -16,6 +16,11 @@ from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
 
 
+def _share(values: dict[str, Any], i: int) -> int:
+    channels, groups = values["channels"], values["groups"]
+    return max(1, channels[i] // groups[i]) if channels and groups else 1
+
+
 class Windowed(WeightLayer):
     """Filters over square windows: geometry, checks and stored keys of conv and local."""
 
@@ -28,9 +33,7 @@ class Windowed(WeightLayer):
     stride = per_input(Int(min=1), "pixels between neighbouring windows", 1)
     groups = per_input(Int(min=1), "groups of filters, each seeing its own share of the channels", 1)
     randSparse = per_input(BOOL, "give each group a random set of channels", False, read_by=UNTIL_2012)
-    filterChannels = per_input(
-        Int(min=1), "channels that each group sees, with randSparse", lambda values, i: _share(values, i), read_by=UNTIL_2012
-    )
+    filterChannels = per_input(Int(min=1), "channels that each group sees, with randSparse", _share, read_by=UNTIL_2012)
     initCFunc = one(INIT_FUNC, "function that makes randSparse's connections", "")
     modulesX = one(INT, "side of the output; 0: as many windows as it takes to cover the image", 0, read_by=(G2014,))
     initW = per_input(FLOAT, "standard deviation of the initial weights")
@@ -142,11 +145,6 @@ class Windowed(WeightLayer):
         if generation != G2014:
             stored["overSample"] = [self.over_sample(i) if sparse else 1 for i, sparse in enumerate(self.randSparse)]
         return stored
-
-
-def _share(values: dict[str, Any], i: int) -> int:
-    channels, groups = values["channels"], values["groups"]
-    return max(1, channels[i] // groups[i]) if channels and groups else 1
 
 
 class Conv(Windowed):
