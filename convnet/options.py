@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -29,11 +30,9 @@ class Kind:
 
     def __call__(self, text: str) -> Any:
         """Read a value; raises ``ArgumentTypeError``."""
-        try:
+        with suppress(ValueError):
             if self.allows(value := self.read(text)):
                 return value
-        except ValueError:
-            pass
         raise argparse.ArgumentTypeError(f"{text!r} is not {self.name}")
 
 

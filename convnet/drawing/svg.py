@@ -158,11 +158,9 @@ def _edge_text(route: Route, layout: Layout) -> str:
 
 def _crossings(layout: Layout) -> list[str]:
     """Label what crosses from each box to other devices: on the edge, or amid most of the edges where several leave."""
-    leaving: dict[str, list[Route]] = {}
-    for route in layout.routes:
-        if route.edge.sent:
-            leaving.setdefault(route.edge.source, []).append(route)
-    return [_crossing_label(routes) for routes in leaving.values()]
+    crossing = [route for route in layout.routes if route.edge.sent]
+    sources = dict.fromkeys(route.edge.source for route in crossing)
+    return [_crossing_label([route for route in crossing if route.edge.source == source]) for source in sources]
 
 
 def _crossing_label(routes: list[Route]) -> str:

@@ -155,9 +155,7 @@ class RandomScale(ImageLayer):
         """Return r in 0..numScales-1 with probability proportional to (r+1)^2, bounded so that the crop fits the image."""
         scales = self.imgSize - int(self.imgSize / self.maxScale) + 1
         target = uniform * scales * (scales + 1) * (2 * scales + 1) / 6
-        excess = 0
-        while excess + 1 < scales and target >= (excess + 1) * (excess + 2) * (2 * excess + 3) / 6:
-            excess += 1
+        excess = sum(target >= r * (r + 1) * (2 * r + 1) / 6 for r in range(1, scales))
         return min(excess, self.imgSize - self.tgtSize)
 
 
@@ -203,9 +201,11 @@ class Reflect(ImageLayer):
         node.be.mirror(*self.gradients(node))
 
 
-class ColorTransform(ImageLayer):
-    """Three channels in, three out. Forward only."""
+class RgbToYuv(ImageLayer):
+    """Converts red, green, blue to luminance and colour differences; not over layers that learn."""
 
+    type = "rgb2yuv"
+    title = "RGB --> YUV"
     gradient = False
     channels = 3  # not a key
 
@@ -213,14 +213,7 @@ class ColorTransform(ImageLayer):
         node.be.rgb2yuv(*self.images(node))
 
 
-class RgbToYuv(ColorTransform):
-    """Converts red, green, blue to luminance and colour differences; not over layers that learn."""
-
-    type = "rgb2yuv"
-    title = "RGB --> YUV"
-
-
-class RgbToLab(ColorTransform):
+class RgbToLab(RgbToYuv):
     """Converts red, green, blue in 0 to 1 to CIE lightness and opponents; not over layers that learn."""
 
     type = "rgb2lab"

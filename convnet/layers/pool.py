@@ -78,11 +78,8 @@ class Pool(MapLayer):
             node.be.pool_max_input_grad(*self.images(node), *self.gradients(node), window=window)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        stored = super().stored(generation)
-        for key, kind in (("sum", "avg"), ("doMax", "rand")):
-            if self.pool != kind:
-                stored.pop(key, None)
-        return stored
+        foreign = [key for key, kind in (("sum", "avg"), ("doMax", "rand")) if self.pool != kind]
+        return {key: value for key, value in super().stored(generation).items() if key not in foreign}
 
 
 class CrossMapPool(MapLayer):
