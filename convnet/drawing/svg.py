@@ -100,10 +100,9 @@ def device_text(device: Device) -> str:
 def _box(box: Box, x: float, y: float, picture: Picture) -> str:
     fill, line, _ = colors(picture, box.device)
     left, top = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
-    number = list(picture.boxes).index(box.name)
     details = "\n".join(text(line) for line in [box.name, *(f"{name}: {value}" for name, value in box.details)])
     lines = [
-        f'<g class="layer" data-layer="{number}"><title>{details}</title>',
+        f'<g class="layer" data-layer="{list(picture.boxes).index(box.name)}"><title>{details}</title>',
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="7" fill="{fill}" stroke="{line}"'
         ' stroke-width="1.3"/>',
         _volume(box.volume, left + 29, y, line),

@@ -14,7 +14,7 @@ from itertools import count
 from convnet.errors import nearest, one_of
 from convnet.generation import Generation
 from convnet.graph.detection import detect
-from convnet.graph.graph import NO_CHANGES, Changes, Graph
+from convnet.graph.graph import Changes, Graph
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -34,12 +34,7 @@ class Builder:
     """Builds one graph: ``type_layers``, then ``shape``, which raises ``LayerFileError`` with everything that is wrong."""
 
     def __init__(
-        self,
-        definition: Document,
-        params: Document | None,
-        problems: Problems,
-        dialect: str = "auto",
-        changes: Changes = NO_CHANGES,
+        self, definition: Document, params: Document | None, problems: Problems, dialect: str, changes: Changes
     ) -> None:
         self.problems = problems
         self.changes = changes

@@ -128,10 +128,9 @@ class _Sizes:
         dims |= self.dims
 
         # What costs predict, without knowing the labels, says how large these are and how many classes there are.
-        trial = _shaped(builder, dims, None, self.tree)
         kinds: dict[int, str] = {}
         predictions: set[int] = set()
-        for cost in trial.graph.costs:
+        for cost in _shaped(builder, dims, None, self.tree).graph.costs:
             source, kind = cost.sources[0] if cost.sources else None, cost.first_input
             if isinstance(source, Data) and source.dataIdx is not None and kind:
                 kinds[source.dataIdx] = kind

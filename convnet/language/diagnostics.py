@@ -79,8 +79,7 @@ class Problems:
 
     def warn(self, place: Place, message: str, *, expected: str = "", nearest: str = "") -> None:
         """Report what an original accepted silently and wrongly: an error only when ``strict``."""
-        severity = "error" if self.strict else "warning"
-        self.items.append(Problem(place, message, expected, nearest, severity))
+        self.items.append(Problem(place, message, expected, nearest, "error" if self.strict else "warning"))
 
     @property
     def errors(self) -> list[Problem]:

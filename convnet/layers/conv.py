@@ -60,8 +60,7 @@ class Windowed(WeightLayer):
         for i, side in enumerate(self.imgSize):
             covered = (self.modulesX - 1) * self.stride[i] + self.filterSize[i] - self.padding[i]
             if covered < side or self.stride[i] > self.filterSize[i]:
-                text = f"the windows leave pixels of a side of {side} unread (they end at {covered})"
-                self.check.warn("modulesX", text)
+                self.check.warn("modulesX", f"the windows leave pixels of a side of {side} unread (they end at {covered})")
 
     def _checked_side(self, i: int) -> int | None:
         """Return the side of input ``i``, after reporting which of its keys do not fit each other."""
@@ -70,7 +69,14 @@ class Windowed(WeightLayer):
         if C % G:
             check.error("groups", f"{C} channels cannot be shared among {G} groups")
         if self.randSparse[i]:
-            self._check_sparse(C, G, Cf)
+            if G == 1:
+                check.error("randSparse", "random connections need more than one group")
+            if C % Cf:
+                check.error("filterChannels", f"{C} channels are not a multiple of {Cf} filter channels")
+            if G * Cf % C:
+                check.error("filterChannels", f"{G} groups of {Cf} channels do not use each of {C} channels equally often")
+            if Cf % 4:
+                check.limit("filterChannels", f"the originals' kernels want a multiple of 4 filter channels, not {Cf}")
         elif Cf * G != C:
             check.error("filterChannels", f"{G} groups of {Cf} channels do not make {C} channels; randSparse allows it")
         if side and self.filterSize[i] > side + 2 * self.padding[i]:
@@ -81,17 +87,6 @@ class Windowed(WeightLayer):
         if self.filters[i] % 16:
             check.limit("filters", f"the originals' kernels want a multiple of 16 filters per group, not {self.filters[i]}")
         return side
-
-    def _check_sparse(self, C: int, G: int, Cf: int) -> None:
-        check = self.check
-        if G == 1:
-            check.error("randSparse", "random connections need more than one group")
-        if C % Cf:
-            check.error("filterChannels", f"{C} channels are not a multiple of {Cf} filter channels")
-        if G * Cf % C:
-            check.error("filterChannels", f"{G} groups of {Cf} channels do not use each of {C} channels equally often")
-        if Cf % 4:
-            check.limit("filterChannels", f"the originals' kernels want a multiple of 4 filter channels, not {Cf}")
 
     def filter_shape(self, i: int) -> tuple[int, int, int]:
         return self.filterChannels[i], self.filterSize[i], self.filterSize[i]
@@ -169,8 +164,7 @@ class Conv(Windowed):
     def shape(self) -> None:
         super().shape()
         if self.partialSum and self.modulesX and self.modulesX**2 % self.partialSum:
-            text = f"partialSum={self.partialSum} does not divide the {self.modulesX**2} windows"
-            self.check.limit("partialSum", text)
+            self.check.limit("partialSum", f"partialSum={self.partialSum} does not divide the {self.modulesX**2} windows")
         for low, high in zip(self.wcNormMin, self.wcNormMax, strict=True):
             if low > high:
                 self.check.error("wcNormMin", f"wcNormMin={low} is larger than wcNormMax={high}")

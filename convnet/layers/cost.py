@@ -124,8 +124,7 @@ class CrossEntropy(FilteredCost):
     def shape(self) -> None:
         super().shape()
         if not isinstance(self.sources[1], Softmax):
-            text = f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one"
-            self.check.error("inputs", text)
+            self.check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one")
 
 
 class CrossEntropy2(Cost):

@@ -53,8 +53,7 @@ class Norm(MapLayer):
         node.be.norm_forward(self.type, *self.images(node), response=self.response())
 
     def backward(self, node: LayerNode) -> None:
-        images = node.image(0, self.channels)
-        node.be.norm_input_grad(self.type, images, *self.gradients(node), response=self.response())
+        node.be.norm_input_grad(self.type, node.image(0, self.channels), *self.gradients(node), response=self.response())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation) | {"scale": self.scaled}

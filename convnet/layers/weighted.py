@@ -116,5 +116,4 @@ def stored_rate(rate: Rate) -> dict[str, Any]:
 
 def stored_schedule(schedule: Schedule) -> dict[str, Any]:
     """Return 2012's ``{'type': ..., 'params': {...}}`` of a schedW or schedB value."""
-    name = "default" if schedule.type == "const" else schedule.type
-    return {"type": name, "params": schedule.parameters(noise=True)}
+    return {"type": "default" if schedule.type == "const" else schedule.type, "params": schedule.parameters(noise=True)}
