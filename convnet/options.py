@@ -224,7 +224,7 @@ IGNORED = ("--num-gpus", "--max-filesize", "--zip-save", "--pca-noise")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Options from a TOML file: ``layer-def = "net.cfg"``, ``epochs = 10``, ``test-only = true``."""
+    """Read options from a TOML file: ``layer-def = "net.cfg"``, ``epochs = 10``, ``test-only = true``."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -65,7 +65,8 @@ def receptive_fields(graph: Graph) -> dict[str, Field | None]:
 def shape_text(layer: Layer) -> str:
     """Return ``96x55x55`` or ``1000``: maps and their sides, seen through layers that keep them."""
     # Data are maps for the layers that read them as such.
-    channels = max((_channels_read(other, layer) for other in layer.consumers), default=0) if not layer.sources else 0
+    reads = [channels_read(other, other.sources.index(layer)) for other in layer.consumers if not layer.sources]
+    channels = max(reads, default=0)
     side = math.isqrt(layer.outputs // channels) if channels else 0
     if side and channels * side * side == layer.outputs:
         return f"{channels}x{side}x{side}"
@@ -78,10 +79,10 @@ def shape_text(layer: Layer) -> str:
     return str(layer.outputs) if layer.outputs else ""
 
 
-def _channels_read(layer: Layer, source: Layer) -> int:
-    """Return the maps as which ``layer`` reads ``source``, or 0."""
-    channels = getattr(layer, "channels", 0)
-    return channels[layer.sources.index(source)] if isinstance(channels, list) else channels or 0
+def channels_read(layer: Layer, i: int) -> int:
+    """Return the maps as which a layer reads its input ``i``, or 0."""
+    channels = getattr(layer, "channels", 0) or 0
+    return int(channels[min(i, len(channels) - 1)] if isinstance(channels, list) else channels)
 
 
 def rate_text(layer: WeightLayer) -> str:

@@ -1,7 +1,4 @@
-"""A checked network: its layers in the order in which they run, what it was made from, and what was changed since.
-
-No arrays here: a ``Net`` is made from a ``Graph`` and a backend.
-"""
+"""A checked network, and what was changed since its files. No arrays: a ``Net`` is made from a ``Graph`` and a backend."""
 
 from __future__ import annotations
 

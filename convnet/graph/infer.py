@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from convnet.errors import LayerFileError
+from convnet.graph.analysis import channels_read
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
@@ -83,11 +84,8 @@ def channels_of(graph: Graph, index: int = 0, default: int = 3) -> int:
     for layer in graph.layers.values():
         for i, source in enumerate(layer.sources):
             if source.name in reading:
-                channels = getattr(layer, "channels", 0) or 0
-                if isinstance(channels, list):
-                    channels = channels[min(i, len(channels) - 1)]
-                if channels:
-                    return int(channels)
+                if channels := channels_read(layer, i):
+                    return channels
                 if layer.elementwise or isinstance(layer, Elementwise):
                     reading.add(layer.name)
     return default

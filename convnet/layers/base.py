@@ -1,10 +1,7 @@
 """What every layer type declares and does.
 
-A layer class says, in one place: the keys it reads, its rule for shapes and its checks (while a graph is built),
-and what forward and backward are in terms of backend ops (while a net runs). It holds typed values under the
-originals' own key names and no arrays; those belong to the ``Node`` that a net makes for each layer.
-
-Letters: C channels, S side of a square image, N cases, F filters.
+A layer has a typed value for each key, under the originals' name for it, and no arrays; those belong to the ``Node`` that
+a net makes for it. Letters: C channels, S side of a square image, N cases, F filters.
 """
 
 from __future__ import annotations
