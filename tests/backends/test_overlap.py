@@ -16,6 +16,8 @@ from convnet.layers.modes import Mode
 from convnet.net.net import Net
 from convnet.net.state import collect_state
 
+pytestmark = pytest.mark.xdist_group("overlap")  # they share what is compiled, and what is expected
+
 NET = """
 [data]
 type=data
@@ -92,9 +94,14 @@ def expected():
     return train([EmulatedDevice()], ahead=False)
 
 
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in SCHEDULES if name != "all late"]
+
+
 @pytest.mark.parametrize("peers", [True, False], ids=["direct", "by the host"])
 @pytest.mark.parametrize("first", SCHEDULES)
-@pytest.mark.parametrize("second", ["", *SCHEDULES])
+@pytest.mark.parametrize(
+    "second", ["", "all late", *(pytest.param(name, marks=pytest.mark.slow) for name in list(SCHEDULES)[1:])]
+)
 def test_results_do_not_depend_on_what_is_late(expected, first, second, peers):
     devices = [LazyStreams(SCHEDULES[first], peers)] + ([LazyStreams(SCHEDULES[second], peers)] if second else [])
     assert same(train(devices), expected)
