@@ -26,9 +26,8 @@ COMPILE = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-c
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
 
 # Folders at the top level that are installed inside the package.
-DATA = {
-    name: patterns for name, patterns in {"layers-cfg": ["*.cfg"], "cuda": ["*.cu", "*.cuh"]}.items() if Path(name).is_dir()
-}
+FOLDERS = {"convnet.layers_cfg": "layers-cfg", "convnet.cuda": "cuda"}
+FOLDERS = {package: folder for package, folder in FOLDERS.items() if Path(folder).is_dir()}
 
 
 class BuildKernels(build_ext):
@@ -73,10 +72,8 @@ if __name__ == "__main__":
     setup(
         ext_modules=cythonize(EXTENSIONS, language_level=3),
         cmdclass={"build_ext": BuildKernels},
-        packages=[str(p.parent).replace("/", ".") for p in sorted(Path("convnet").rglob("__init__.py"))]
-        + [f"convnet.{name.replace('-', '_')}" for name in DATA],
-        package_dir={f"convnet.{name.replace('-', '_')}": name for name in DATA},
+        packages=[str(p.parent).replace("/", ".") for p in sorted(Path("convnet").rglob("__init__.py"))] + list(FOLDERS),
+        package_dir=FOLDERS,
         include_package_data=False,
-        package_data={"convnet": ["py.typed"]}
-        | {f"convnet.{name.replace('-', '_')}": patterns for name, patterns in DATA.items()},
+        package_data={"convnet": ["py.typed"]} | {package: ["*.cfg", "*.cu", "*.cuh"] for package in FOLDERS},
     )

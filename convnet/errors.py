@@ -44,7 +44,7 @@ class NumericalError(ConvnetError):
 
 
 def first_line(error: BaseException) -> str:
-    """Give what an error says, in a line; its kind if it says nothing."""
+    """Return the first line of what an error says, or its kind if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
@@ -55,8 +55,6 @@ def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """
     folded = {name.lower(): name for name in known}
     word = word.lower()
-    if word in folded:
-        return folded[word]
     prefix = word[: word.find(".") + 1]
     tails = {name.removeprefix(prefix): name for name in folded if name.startswith(prefix)}
     if not tails:
@@ -72,6 +70,6 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'conv1'?`` for the end of a message, or ``''`` if no known name is like ``word``."""
+    """Return ``; did you mean 'conv1'?`` for the end of a message, or ``''`` if no known name is like ``word``."""
     hint = nearest(word, known)
     return f"; did you mean '{hint}'?" if hint else ""

@@ -43,12 +43,7 @@ COMPAT: dict[str, Compat] = {
     "": Compat(),
     G2011: Compat(last_contribution=True, extra_batch=True, shows_progress=False, shows_averages=False, shows_ratio=False),
     G2012: Compat(
-        crop_group=32,
-        labels_of_batch=True,
-        plain_averages=True,
-        extra_batch=True,
-        shows_progress=False,
-        shows_ratio=False,
+        crop_group=32, labels_of_batch=True, plain_averages=True, extra_batch=True, shows_progress=False, shows_ratio=False
     ),
     G2014: Compat(crop_streams=4, pixel_offset=1.0, nominal_cases=True, extra_batch=True),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -29,11 +30,9 @@ class Kind:
 
     def __call__(self, text: str) -> Any:
         """Read a value; raises ``ArgumentTypeError``."""
-        try:
+        with suppress(ValueError):
             if self.allows(value := self.read(text)):
                 return value
-        except ValueError:
-            pass
         raise argparse.ArgumentTypeError(f"{text!r} is not {self.name}")
 
 
@@ -225,7 +224,7 @@ IGNORED = ("--num-gpus", "--max-filesize", "--zip-save", "--pca-noise")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Options from a TOML file: ``layer-def = "net.cfg"``, ``epochs = 10``, ``test-only = true``."""
+    """Read options from a TOML file: ``layer-def = "net.cfg"``, ``epochs = 10``, ``test-only = true``."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -239,16 +238,11 @@ def read_config(path: Path) -> dict[str, Any]:
         if option is None:
             faults.append(f"unknown option '{key}'" + did_you_mean(key, [o.flag.lstrip("-") for o in OPTIONS]))
             continue
+        words = ",".join(map(str, value)) if isinstance(value, list) else int(value) if isinstance(value, bool) else value
         try:
-            options[option.name] = _from_toml(option, value)
+            options[option.name] = option.kind(str(words))
         except argparse.ArgumentTypeError as error:
             faults.append(f"{key}: {error}")
     if faults:
         raise OptionError(f"--config {path}: " + "; ".join(faults))
     return options
-
-
-def _from_toml(option: Option, value: Any) -> Any:
-    if isinstance(value, list):
-        value = ",".join(map(str, value))
-    return option.kind(str(int(value) if isinstance(value, bool) else value))

@@ -1,13 +1,70 @@
-"""Makes ``support`` importable, keeps numbers reproducible, and drawings off the screen."""
+"""Makes ``support`` importable, sorts tests into tiers, and fails a whole run that leaves a kernel out.
+
+The fast tier is everything that is not marked ``slow``. In the emulator, where each shape may cost a compilation, the
+first case of a test is fast and the others are slow, so that case should be a telling one. What takes longest goes
+first, so that no worker is left with it at the end.
+"""
 
 import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+import pytest
+
+from convnet.backends.cuda import source
+
+TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """The check that every kernel was launched comes after all that launch them."""
-    items.sort(key=lambda item: item.name == "test_no_kernel_is_left_out")
+    """Mark all but the first emulated case of each test as slow, and put what takes minutes first."""
+    seen = set()
+    for item in items:
+        if "cuda-emulated" in item.name:
+            if item.nodeid.partition("[")[0] in seen:
+                item.add_marker(pytest.mark.slow)
+            seen.add(item.nodeid.partition("[")[0])
+    items.sort(key=lambda item: item.get_closest_marker("minutes") is None)
+
+
+# -- every kernel is launched on the emulated device: each process says which it has launched, the last one adds them up
+
+
+class Launched:
+    """Kernels that this run has launched in the emulator, and whether the tests of all ops and nets were asked for."""
+
+    def __init__(self):
+        self.kernels, self.whole_suite, self.left_out = set(), False, []
+
+    def pytest_collection_finish(self, session):
+        needed = {*(TESTS / "layers").glob("test_*.py"), TESTS / "net/test_weights.py", TESTS / "net/test_net.py"}
+        self.whole_suite = needed <= {item.path for item in session.items}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node):
+        """Take over what a worker of pytest-xdist says."""
+        said = getattr(node, "workeroutput", {})
+        self.kernels.update(said.get("launched", ()))
+        self.whole_suite = said.get("whole_suite", False)
+
+    def pytest_sessionfinish(self, session, exitstatus):
+        if not session.config.option.collectonly:
+            from support import BACKENDS
+
+            self.kernels.update(kernel for _, kernel in BACKENDS["cuda-emulated"].device.launched)
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput.update(launched=sorted(self.kernels), whole_suite=self.whole_suite)
+        elif self.whole_suite and exitstatus == 0 and not session.config.option.collectonly:
+            self.left_out = sorted({name for file in source.files() for name in source.signatures(file)} - self.kernels)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED if self.left_out else exitstatus
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.left_out:
+            terminalreporter.write_line(f"no test has launched these kernels: {', '.join(self.left_out)}", red=True)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Launched(), "launched")

@@ -63,7 +63,8 @@ def pairs():
         if "@" not in name:
             first = name not in REFUSED and (folder, expected["def_file"]) not in seen
             seen |= {(folder, expected["def_file"])} if first else set()
-            yield pytest.param(name, folder, expected, first, id=f"{path.parent.parent.name} {name}")
+            marks = [] if name in REFUSED or "example" in name else [pytest.mark.slow]
+            yield pytest.param(name, folder, expected, first, id=f"{path.parent.parent.name} {name}", marks=marks)
 
 
 def fast_net(graph, cases, monkeypatch):

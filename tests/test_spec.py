@@ -1,6 +1,7 @@
 """The specification: whatever code, tests and pages cite of it stands in ``docs/spec``, in its place and only there."""
 
 import re
+from pathlib import Path
 
 import pytest
 from support import ROOT
@@ -125,7 +126,7 @@ def test_links_to_numbers_lead_there(page):
         if anchor and target.parent == SPEC:
             assert anchor in anchors(target), (file, anchor)
     for label, file, anchor in re.findall(r"\[((?:\w+ )?[\d.]+)\]\(([^)#]*)#([\d.]+)\)", text):
-        assert label == (f"{file.removesuffix('.md')} {anchor}" if file else anchor)
+        assert label == (f"{Path(file).stem} {anchor}" if file else anchor)
 
 
 def test_every_fault_of_the_originals_has_a_row():

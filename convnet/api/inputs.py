@@ -3,20 +3,18 @@
 Letters: C channels, S side that the net sees, H, W height and width of the pictures given, N cases.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
 
 from convnet.checkpoint import Checkpoint
-from convnet.data.images import Cropper, PictureBatch
-from convnet.data.pictures import resize_and_crop
-from convnet.data.provider import Batch, MatrixBatch, Provider, Request
+from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
+from convnet.data.pictures import UNREADABLE, resize_and_crop
+from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
 from convnet.graph.graph import Graph
@@ -44,10 +42,10 @@ class Preprocessor:
     needs_mean: bool = False
 
     @classmethod
-    def of(cls, graph: Graph, checkpoint: Checkpoint | None = None) -> Preprocessor:
+    def of(cls, graph: Graph, checkpoint: Checkpoint | None = None) -> Self:
         """Return that of a graph; with the mean that its checkpoint holds, or that of the data folder it names."""
         features, channels = graph.data_dims[0], channels_of(graph)
-        size = _square_side(features, channels)
+        size = square_side(features, channels)
         preprocessor = cls(features, channels, size, 256 if size == 224 else size)
         if checkpoint is None:
             return preprocessor
@@ -79,7 +77,7 @@ class Preprocessor:
         if array.ndim == 0:
             self.mean = np.full((C, S, S), array, np.float32)
             return
-        side = _square_side(array.size, C)
+        side = square_side(array.size, C)
         if side < S:
             raise DataError(f"a mean of shape {array.shape} does not fit pictures of {C} channels and side {S}")
         border = (side - S) // 2
@@ -112,7 +110,7 @@ class Preprocessor:
         A matrix of floats (features, N) is taken to be that already; one of bytes holds pixels as batch files do.
         """
         if isinstance(images, np.ndarray) and images.ndim == 2:
-            side = _square_side(len(images), self.channels) if images.dtype == np.uint8 and self.size else 0
+            side = square_side(len(images), self.channels) if images.dtype == np.uint8 and self.size else 0
             if not side and len(images) != self.features:
                 raise DataError(f"a matrix of shape {images.shape} does not fit; the net needs ({self.features}, cases)")
             if not side:
@@ -126,10 +124,8 @@ class Preprocessor:
         """Yield ten matrices of the same pictures: corners and centre, then their mirrors (numerics 11.9)."""
         pixels = self.pixels(images)
         bottom, right = (length - self.size for length in pixels.shape[1:3])
-        corners = [(0, 0), (0, right), (bottom // 2, right // 2), (bottom, 0), (bottom, right)]
-        for flip in (False, True):
-            for top, left in corners:
-                yield self._cut(pixels, top, left, flip)
+        for position in ten_positions(bottom, right):
+            yield self._cut(pixels, *position)
 
     def pixels(self, images: Images) -> np.ndarray:
         """Return ``images`` as one array (N, H, W, C), at least as large as the net wants; raises ``DataError``."""
@@ -157,14 +153,14 @@ class Preprocessor:
         return np.ascontiguousarray(maps).reshape(self.features, -1)
 
     def _picture(self, image: Any) -> np.ndarray:
-        """Pixels (H, W, C) of an array, and of a Pillow image or a file after scaling to ``side``."""
+        """Return pixels (H, W, C) of an array, and of a Pillow image or a file after scaling to ``side``."""
         if not isinstance(image, np.ndarray | str | Path | Image.Image):
             raise DataError(f"a {type(image).__name__} is not a picture; give arrays, Pillow images, or paths")
         if not isinstance(image, np.ndarray):
             try:
                 opened = image if isinstance(image, Image.Image) else Image.open(image)
                 image = resize_and_crop(opened.convert("RGB" if self.channels == 3 else "L"), self.side)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            except UNREADABLE as error:
                 raise DataError(f"{image} is not a picture that can be read: {error}") from None
         return image if image.ndim == 3 else image[..., None]
 
@@ -172,7 +168,7 @@ class Preprocessor:
 class Arrays(Provider):
     """One batch of pictures in memory and what belongs to them; in training larger pictures are cut at random places."""
 
-    name = "arrays"
+    name, numbers = "arrays", [1]
 
     def __init__(self, preprocessor: Preprocessor, images: Images, labels: Sequence[np.ndarray], request: Request) -> None:
         super().__init__(request)
@@ -192,10 +188,6 @@ class Arrays(Provider):
             if matrix.shape[1] != cases:
                 raise DataError(f"{cases} pictures but {matrix.shape[1]} labels")
 
-    @property
-    def numbers(self) -> list[int]:
-        return [1]
-
     def batch(self, epoch: int, number: int) -> Batch:
         if self.cropper is None:
             return MatrixBatch([self._data, *self.labels])
@@ -213,16 +205,9 @@ def label_matrices(labels: Any, dims: Mapping[int, int], classes: int) -> list[n
     if labels.ndim == 1:
         if labels.size and (labels.min() < 0 or (classes and labels.max() >= classes)):
             raise DataError(f"labels from {labels.min()} to {labels.max()}; the net has {classes} classes, from 0")
-        one_hot = (np.arange(classes)[:, None] == labels).astype(np.float32)
-        by_rows = {1: labels[None].astype(np.float32)} | ({classes: one_hot} if classes > 1 else {})
+        by_rows = {1: labels[None].astype(np.float32)} | ({classes: one_hot(labels, classes)} if classes > 1 else {})
     missing = [rows for i, rows in dims.items() if i and rows not in by_rows]
     if missing:
         raise DataError(f"labels of shape {labels.shape} do not fit; the net needs {missing[0]} rows per case")
     blank = np.zeros((1, labels.shape[-1]), np.float32)
     return [by_rows[dims[i]] if i in dims else blank for i in range(1, max(dims) + 1)]
-
-
-def _square_side(features: int, channels: int) -> int:
-    """Side of ``channels`` square maps of ``features`` values together; 0 if they are not square."""
-    side = round((features / channels) ** 0.5)
-    return side if side * side * channels == features else 0

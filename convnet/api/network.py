@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -36,6 +35,7 @@ from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.modes import Mode
+from convnet.net.dry_run import blank_inputs
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Costs, Net
 from convnet.options import Options
@@ -107,7 +107,7 @@ def _make_net(graph: Graph, minibatch: int, seed: int, state: Any = None, backen
 
 
 def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFiles:
-    """Layer files from paths or from texts, which have several lines."""
+    """Return layer files from paths or from texts, which have several lines."""
     if "\n" not in str(definition):
         return LayerFiles.open(definition, params)
     text = str(params) if params is not None else None
@@ -161,8 +161,7 @@ class Network:
         """
         name = output_layer(self.graph, layer)
         parts = [np.empty((0, self.graph.layers[name].outputs), np.float32)]
-        for some in self._minibatches(images):
-            parts.append(self._run(self.preprocessor.matrix(some), name))
+        parts += [self._run(self.preprocessor.matrix(some), name) for some in self._minibatches(images)]
         return np.concatenate(parts)
 
     def test(self, images: Images | Provider, labels: Any = None) -> Costs:
@@ -195,18 +194,16 @@ class Network:
             self.preprocessor.fit_mean(images)
         provider = self._provider(images, labels, training=True)
         numbers = provider.default_ranges()[0]
-        visits = list(product(range(epochs), numbers))
-        schedule = [
-            ScheduledBatch(self.position.epoch + 1 + epoch, number, at / len(visits))
-            for at, (epoch, number) in enumerate(visits)
-        ]
+        first, size = self.position.epoch + 1, len(numbers)
+        visits = epochs * size
+        schedule = [ScheduledBatch(first + at // size, numbers[at % size], at / visits) for at in range(visits)]
         self.position.drop_batch()
         try:
             Trainer(self.net, provider, self.position).train(schedule)
         finally:
             self.position.drop_batch()
-        outputs = self.position.train_outputs[-len(visits) :]
-        by_epoch = (outputs[epoch * len(numbers) :][: len(numbers)] for epoch in range(epochs))
+        outputs = self.position.train_outputs[-visits:]
+        by_epoch = (outputs[start : start + size] for start in range(0, visits, size))
         return [self._outputs.shown(*add_costs(costs)) for costs in by_epoch]
 
     # -- state
@@ -274,34 +271,29 @@ class Network:
         if isinstance(images, Provider):
             provider = images
         elif labels is None:
-            provider = self._open_folder(Path(images), training)
+            request = Request(str(images), inner_size=self.preprocessor.size, seed=self.net.seed, classes=self.classes)
+            provider = open_provider("", request)
+            if training:
+                provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
+                if self.preprocessor.mean is None:
+                    self.preprocessor.load_metadata(provider.description())
         else:
             others = label_matrices(labels, self.graph.data_dims, self.classes)
             provider = Arrays(self.preprocessor, images, others, Request(training=training, seed=self.net.seed))
         for index, rows in self.graph.data_dims.items():
             if provider.dims.get(index) != rows:
                 values = f"{provider.dims.get(index, 'no')} values per case"
-                raise DataError(f"matrix {index} of {provider.where()} has {values}, the net needs {rows}")
-        return provider
-
-    def _open_folder(self, folder: Path, training: bool) -> Provider:
-        request = Request(str(folder), inner_size=self.preprocessor.size, seed=self.net.seed, classes=self.classes)
-        provider = open_provider("", request)
-        if training:
-            provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
-            if self.preprocessor.mean is None:
-                self.preprocessor.load_metadata(provider.description())
+                raise DataError(f"matrix {index} of {provider.where} has {values}, the net needs {rows}")
         return provider
 
     def _run(self, matrix: np.ndarray, layer: str) -> np.ndarray:
         """Return outputs of ``layer`` for a minibatch, (N, outputs); for labels, of which they are independent, zeros."""
-        dims, cases = self.graph.data_dims, matrix.shape[1]
-        blanks = [np.zeros((dims.get(i, 1), cases), np.float32) for i in range(1, max(dims) + 1)]
-        self.net.forward([matrix, *blanks], cases, Mode.FEATURE, keep=[layer])
+        cases = matrix.shape[1]
+        self.net.forward([matrix, *blank_inputs(self.graph, cases)[1:]], cases, Mode.FEATURE, keep=[layer])
         return self.net.output(layer).T
 
     def _minibatches(self, images: Images) -> Iterator[Images]:
-        """``images`` in portions that the net takes at once."""
+        """Yield ``images`` in minibatches."""
         if isinstance(images, np.ndarray) and images.ndim == 2:
             for start, stop in batch_bounds(images.shape[1], self.net.minibatch):
                 yield images[:, start:stop]

@@ -98,13 +98,11 @@ class Checkpoint(dict[str, Any]):
         """Return where its run stood, which trains on ``batches``; by default those that it trained on."""
         state = self["model_state"]
         train, test = (self._outputs(state.get(key) or []) for key in ("train_outputs", "test_outputs"))
-        position = Position(
-            int(state.get("epoch", 0)), int(state.get("batchnum", 0)), train_outputs=train, test_outputs=test
-        )
+        epoch, batch = int(state.get("epoch", 0)), int(state.get("batchnum", 0))
+        position = Position(epoch, batch, train_outputs=train, test_outputs=test)
         batches = batches or self.options.get("train_range") or [1]
-        if position.epoch:  # the originals did not save how many batches were done (io 2.3)
-            done = len(batches) * (position.epoch - 1) + position.batch - batches[0] + 1
-            position.batches_done = max(0, done)
+        if epoch:  # the originals did not save how many batches were done (io 2.3)
+            position.batches_done = max(0, len(batches) * (epoch - 1) + batch - batches[0] + 1)
         for name, value in (self.own.get("position") or {}).items():
             setattr(position, name, value)
         return position

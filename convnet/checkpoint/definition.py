@@ -69,13 +69,13 @@ def stored_tree(layers: Mapping[str, Stored]) -> LabelTree | None:
 
 
 def _inputs(layer: Stored, layers: Mapping[str, Stored]) -> list[str]:
-    """Names of a layer's inputs; 2011 kept their places among the layers."""
+    """Return the names of a layer's inputs; 2011 kept their places among the layers."""
     names = list(layers)
     return [text_of(source) if isinstance(source, str) else names[int(source)] for source in layer.get("inputs") or []]
 
 
 def _detached(layers: Mapping[str, Stored]) -> dict[str, str]:
-    """Neuron layers that a parser split off, with the layer they came from."""
+    """Return the neuron layers that a parser split off, with the layer they came from."""
     detached: dict[str, str] = {}
     for name, layer in layers.items():
         if layer["type"] == "neuron" and layer.get("inputs"):
@@ -86,7 +86,7 @@ def _detached(layers: Mapping[str, Stored]) -> dict[str, str]:
 
 
 def _in_order(layers: Mapping[str, Stored]) -> list[str]:
-    """Every layer after those it reads and those whose weights it shares."""
+    """Return the names of all layers, each after those it reads and those whose weights it shares."""
     order: list[str] = []
 
     def visit(name: str, readers: tuple[str, ...] = ()) -> None:
@@ -108,7 +108,7 @@ def _in_order(layers: Mapping[str, Stored]) -> list[str]:
 
 
 def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: list[str]) -> dict[str, str]:
-    """Each key that the generation read and the dict holds, as text."""
+    """Return each key that the generation read and the dict holds, as text."""
     texts: dict[str, str] = {}
     for key in kind.keys:
         name = "outputChannels" if key.name == "outputs" and kind.type == "cmpool" else key.name
@@ -137,7 +137,7 @@ def _text(kind: type[Layer], key: Key, layer: Stored, value: Any, inputs: list[s
 
 
 def _named(value: Any) -> str:
-    """``{'type': 'dexp', 'params': {...}}`` as ``dexp[...]``; 2014's constants, and plain rates, as their number."""
+    """Return ``dexp[...]`` for ``{'type': 'dexp', 'params': {...}}``, a number for 2014's constants and plain rates."""
     if not isinstance(value, dict):
         return repr(float(value))
     name, params = text_of(value["type"]), value["params"]

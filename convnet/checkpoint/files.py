@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +39,10 @@ class CheckpointFolder:
         """Write a checkpoint whole or not at all, then prune; raises ``CheckpointError``, the old ones untouched."""
         target = self.path / f"{epoch}.{batch}"
         try:
-            self._clean()
+            for path in self.path.glob(".*.tmp"):  # what killed runs left, nothing of a run that is alive
+                match = _TEMPORARY.fullmatch(path.name)
+                if match and not _is_alive(int(match[1])):
+                    path.unlink(missing_ok=True)
             write_atomically(target, lambda file: pickles.dump(value, file), durable=True)
         except OSError as error:
             text = f"checkpoint {target} cannot be saved: {error.strerror or error}; earlier checkpoints are untouched"
@@ -50,31 +54,16 @@ class CheckpointFolder:
 
     def set_aside(self, after: Path) -> list[Path]:
         """Rename checkpoints newer than ``after``, from which a run goes on, since they would win at the next load."""
-        moved = []
-        for path in self.names():
-            if _position(path) > _position(after):
-                aside = path.with_name(path.name + ".aside")
-                path.replace(aside)
-                moved.append(aside)
-        return moved
-
-    def _clean(self) -> None:
-        """Remove temporary files that killed runs left, none of a run that is alive."""
-        for path in self.path.glob(".*.tmp"):
-            match = _TEMPORARY.fullmatch(path.name)
-            if match and not _is_alive(int(match[1])):
-                path.unlink(missing_ok=True)
+        newer = [path for path in self.names() if _position(path) > _position(after)]
+        return [path.replace(path.with_name(f"{path.name}.aside")) for path in newer]
 
 
 def new_folder(save_path: str | Path) -> Path:
     """Return a dated folder below ``save_path`` that no other run uses; it is made when a checkpoint is saved."""
     stamp = time.strftime("%Y-%m-%d_%H.%M.%S")
     base = Path(save_path).resolve() / f"ConvNet__{stamp}"
-    folder, number = base, 1
-    while folder.exists():
-        number += 1
-        folder = base.with_name(f"{base.name}_{number}")
-    return folder
+    numbered = (base.with_name(f"{base.name}_{number}") for number in count(2))
+    return next(folder for folder in chain([base], numbered) if not folder.exists())
 
 
 def find_latest(path: str | Path, read: Callable[[Path], T]) -> tuple[Path, T, list[str]]:

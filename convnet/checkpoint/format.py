@@ -31,6 +31,13 @@ def pack(
     """Return the dict to save; ``data`` is what it takes to show the net other pictures (``Provider.description``)."""
     state = collect_state(net)
     layers = {stored["name"]: stored | state.get(stored["name"], {}) for stored in stored_graph(net.graph, G2014)}
+    # What the originals never saved: the running moments of superEps; and between updates of several minibatches
+    # (--wupdate-freq, updatePeriod) how many there were, how many gradients were added, and their sum.
+    moments = [w.moments and [w.be.download(moment) for moment in w.moments] for w in net.weights]
+    pending = [
+        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.accumulates_into_momentum else None]
+        for w in net.weights
+    ]
     own = {
         "version": VERSION,
         "seed": net.seed,
@@ -46,8 +53,8 @@ def pack(
         "num_classes": net.graph.classes,
         "tree": next((layer.tree.parents for layer in net.graph.declared if isinstance(layer, TreeFullyConnected)), None),
         "noise_state": _plain(net.noise.bit_generator.state),
-        "moments": _moments(net),
-        "pending": _pending(net),
+        "moments": moments if any(moments) else [],
+        "pending": pending if any(w.waited for w in net.weights) else [],
         "position": {name: value for name, value in vars(position).items() if name not in _HISTORY},
         "data": data,
     }
@@ -73,23 +80,6 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
         weights.waited, weights.contributions = int(waited), int(contributions)
         if grad is not None:
             weights.be.copy_in(grad, weights.grad)
-
-
-def _moments(net: Net) -> list[Any]:
-    """Return the running moments of superEps, which the originals never saved."""
-    if not any(weights.moments for weights in net.weights):
-        return []
-    return [w.moments and [w.be.download(moment) for moment in w.moments] for w in net.weights]
-
-
-def _pending(net: Net) -> list[Any]:
-    """Between updates of several minibatches (--wupdate-freq, updatePeriod): [minibatches, gradients added, their sum]."""
-    if not any(weights.waited for weights in net.weights):
-        return []
-    return [
-        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.accumulates_into_momentum else None]
-        for w in net.weights
-    ]
 
 
 def _plain(value: Any) -> Any:

@@ -76,7 +76,7 @@ def _some(function: str, params: Sequence[str], least: int) -> Sequence[str]:
 
 
 def _arguments(function: str, name: str, params: Sequence[str]) -> tuple[str, str]:
-    """(checkpoint, layer)."""
+    """Return (checkpoint, layer)."""
     path, *source = _some(function, params, 1)
     if source or Path(path).exists():
         return path, source[0] if source else name
@@ -89,7 +89,7 @@ def _arguments(function: str, name: str, params: Sequence[str]) -> tuple[str, st
 
 @lru_cache(maxsize=1)
 def _layers(path: Path, _changed: int) -> dict[str, dict[str, Any]]:
-    """Layers of a checkpoint; read once for all the layers of a net."""
+    """Return the layers of a checkpoint; read once for all the layers of a net."""
     return load(path).layers
 
 

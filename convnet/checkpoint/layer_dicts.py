@@ -55,7 +55,7 @@ def stored_graph(graph: Graph, generation: Generation) -> list[dict[str, Any]]:
 
 
 def _input_keys(graph: Graph, layer: Layer, generation: Generation) -> dict[str, Any]:
-    """Names of the inputs; 2011 kept indices, and for ``inputLayers`` the layers below detached neurons."""
+    """Return the names of the inputs; 2011 kept indices, and for ``inputLayers`` the layers below detached neurons."""
     names = [source.name for source in layer.sources]
     keys = {"inputs": names, "inputLayers": names, "numInputs": layer.num_inputs}
     if generation == G2011:
@@ -88,7 +88,7 @@ def _convert_learning(stored: dict[str, Any], graph: Graph, layer: WeightLayer, 
 
 
 def _device_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
-    """2012's ``gpu`` number, 2014's list with its derived keys."""
+    """Return 2012's ``gpu`` number, 2014's list with its derived keys."""
     if generation == G2014:
         listed = {} if layer.gpu[0] < 0 else {"gpus": ", ".join(map(str, layer.gpu))}
         return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **listed}
@@ -100,7 +100,7 @@ def _device_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
 
 
 def _buffer_keys(layer: Layer, generation: Generation) -> dict[str, Any]:
-    """Whose buffer the originals' outputs and gradients lie in; 2012's search for one never succeeded (numerics 3.4)."""
+    """Return whose buffer outputs and gradients of the originals lie in; 2012's search never succeeded (numerics 3.4)."""
     targets = {"actsTarget": -1, "actsGradTarget": -1}
     if generation == G2012 or "own" in layer.stored_flags:
         return targets
@@ -120,7 +120,13 @@ def stored_net(graph: Graph, mini: int = 128) -> dict[str, Any]:
     stored = {layer["name"]: layer for layer in stored_graph(graph, graph.generation)}
     for layer in graph.declared:
         if isinstance(layer, WeightLayer):
-            stored[layer.name] |= _array_shapes(layer)
+            stored[layer.name]["weights"] = [
+                _array_shape(layer.weight_shape(i), layer.order) | {"shared": owner is not None}
+                for i, owner in enumerate(layer.owners)
+            ]
+            # What a function would make of the biases is not known before it runs.
+            value = {} if layer.initBFunc else {"value": float(layer.initB)}
+            stored[layer.name]["biases"] = _array_shape(layer.bias_shape(), "C") | value
         if isinstance(layer, Windowed) and graph.generation != G2014:
             lengths = [layer.groups[i] * layer.filterChannels[i] for i in range(len(layer.inputs))]
             stored[layer.name]["filterConnsLen"] = [n * sparse for n, sparse in zip(lengths, layer.randSparse, strict=True)]
@@ -140,16 +146,6 @@ def stored_net(graph: Graph, mini: int = 128) -> dict[str, Any]:
         "memory": sum(memory.total for memory in memories(graph, mini).values()),
     }
     return {"layers": [stored[name] for name in graph.layers], "totals": totals}
-
-
-def _array_shapes(layer: WeightLayer) -> dict[str, Any]:
-    weights = [
-        _array_shape(layer.weight_shape(i), layer.order) | {"shared": owner is not None}
-        for i, owner in enumerate(layer.owners)
-    ]
-    # What a function would make of the biases is not known before it runs.
-    value = {} if layer.initBFunc else {"value": float(layer.initB)}
-    return {"weights": weights, "biases": _array_shape(layer.bias_shape(), "C") | value}
 
 
 def _array_shape(shape: tuple[int, int], order: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from convnet import __version__
 from convnet.errors import ConvnetError, LayerFileError, OptionError, nearest
@@ -92,7 +92,10 @@ def run_verb(
 
     ``act`` does the work for the parsed ``arguments``. ``failure`` replaces the statuses of errors.
     """
-    show_warnings()
+    logger = logging.getLogger("convnet")
+    if not any(isinstance(handler, _WarningHandler) for handler in logger.handlers):
+        logger.addHandler(_WarningHandler())
+        logger.propagate = False
     try:
         try:
             return act(parser.read(arguments))
@@ -122,13 +125,10 @@ def print_error(error: ConvnetError) -> None:
 
 def print_problems(problems: Iterable[Problem]) -> None:
     """Print problems of layer files on standard error, in colour where that is a terminal."""
+    # NO_COLOR: no-color.org
+    colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     for problem in problems:
-        print(problem.render(_is_colored(sys.stderr)), file=sys.stderr)
-
-
-def _is_colored(stream: TextIO) -> bool:
-    """Whether ``stream`` is a terminal with colours and NO_COLOR is not set (no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        print(problem.render(colored), file=sys.stderr)
 
 
 class _WarningHandler(logging.Handler):
@@ -136,14 +136,6 @@ class _WarningHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         print(f"convnet: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
-
-
-def show_warnings() -> None:
-    """Print what the library logs (logger ``convnet``) on standard error."""
-    logger = logging.getLogger("convnet")
-    if not any(isinstance(handler, _WarningHandler) for handler in logger.handlers):
-        logger.addHandler(_WarningHandler())
-        logger.propagate = False
 
 
 def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:

@@ -35,7 +35,12 @@ def _convert(args: argparse.Namespace) -> int:
     builder = parse(files, args.dialect, args.strict)
     single = args.to == "toml" and len(args.out or ()) < 2
     written = write_files(builder, args.to, single)
-    _save(written, args.out, files) if args.out else _show(written)
+    if args.out:
+        _save(written, args.out, files)
+    else:
+        print(written.definition, end="")
+        if written.params is not None:
+            print(f"\n# ---- parameters: the second file ----\n\n{written.params}", end="")
     print_problems(builder.problems.warnings)
     for note in written.notes:
         print(f"not kept: {note}", file=sys.stderr)
@@ -51,10 +56,3 @@ def _save(written: Written, out: list[str], files: LayerFiles) -> None:
         raise OptionError("--out must name other files than those that are read, each once")
     for path, text in zip(out, texts, strict=True):
         write_text(path, text)
-
-
-def _show(written: Written) -> None:
-    print(written.definition, end="")
-    if written.params is not None:
-        print("\n# ---- parameters: the second file ----\n")
-        print(written.params, end="")

@@ -17,6 +17,7 @@ from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
 from convnet.training.costs import Outputs
+from convnet.training.evaluator import write_features
 from convnet.training.log import Printer
 from convnet.training.run import Run
 from convnet.training.session import RunInputs, Session
@@ -24,18 +25,11 @@ from convnet.training.session import RunInputs, Session
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
     """Train or test; return the exit status."""
-    return run_verb(lambda args: run(_given(args)), _parser(prog), arguments)
+    return run_verb(lambda args: run(given_options(args)), run_parser(prog), arguments)
 
 
-def parse(arguments: Sequence[str] | None, prog: str = "convnet run") -> dict[str, Any]:
-    """Return the options given on the command line and in ``--config``, by name; the command line wins.
-
-    Raises ``OptionError`` with everything that is wrong.
-    """
-    return _given(_parser(prog).read(arguments))
-
-
-def _parser(prog: str) -> Parser:
+def run_parser(prog: str) -> Parser:
+    """Return the parser of ``convnet run``: every option of a run, by groups."""
     description = "Train, test or go on training a network that two layer files describe."
     usage = f"{prog} --layer-def FILE [--data-path DIR] [options]\n       {prog} --load-file CHECKPOINT [options]"
     example = "--layer-def layers-cifar10-26pct.cfg --data-path cifar-10-batches-py"
@@ -50,7 +44,8 @@ def _parser(prog: str) -> Parser:
     return parser
 
 
-def _given(args: argparse.Namespace) -> dict[str, Any]:
+def given_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options given on the command line and in ``--config``, by name; the command line wins."""
     options = {name: value for name, value in vars(args).items() if name in BY_NAME}
     return read_config(Path(options["config"])) | options if options.get("config") else options
 
@@ -84,7 +79,9 @@ def _run(given: dict[str, Any], printer: Printer) -> int:
     for remark in [*session.remarks, *remarks]:
         printer.line(remark)
     if session.options.write_features:
-        for file in session.write_features(work.net):
+        source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
+        layer, numbers = session.options.write_features, session.plan.test
+        for file in write_features(work.net, session.test, numbers, layer, folder, source):
             printer.line(f"Wrote feature file {file}")
     elif session.options.test_only:
         work.test_once()

@@ -36,10 +36,6 @@ _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") -> int:
     """Draw what the options ask for; return the exit status."""
-    return run_verb(_show, _parser(prog), arguments)
-
-
-def _parser(prog: str) -> Parser:
     description = "Draw what a checkpoint has learned, and what it says of test data."
     example = "--load-file checkpoints --show-filters conv1 --out filters.png"
     parser = Parser(prog, description, example, argument_default=argparse.SUPPRESS)
@@ -68,12 +64,13 @@ def _parser(prog: str) -> Parser:
     data = parser.add_argument_group("test data, where not those of the checkpoint")
     for option in map(BY_NAME.__getitem__, _DATA_OPTIONS):
         add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
-    return parser
+    return run_verb(_show, parser, arguments)
 
 
 def _show(args: argparse.Namespace) -> int:
-    if args.write_features or args.feature_path:
-        return _write_features(args)
+    if args.write_features or args.feature_path:  # as of ``convnet run``; in 2011 and 2012 it was shownet that did it
+        mode = {"test_only": 1, "write_features": args.write_features, "feature_path": args.feature_path}
+        return run({"load_file": args.load_file, **mode, **_data_options(args)})
     wanted = [name for name in _PICTURES if getattr(args, name)]
     flags = ", ".join("--" + name.replace("_", "-") for name in _PICTURES)
     if not wanted:
@@ -95,22 +92,13 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write_features(args: argparse.Namespace) -> int:
-    """Do as ``convnet run --test-only --write-features``; in 2011 and 2012 it was shownet that did it."""
-    mode = {"test_only": 1, "write_features": args.write_features, "feature_path": args.feature_path}
-    return run({"load_file": args.load_file, **mode, **_data_options(args)})
-
-
 def _data_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in _DATA_OPTIONS if name in args}
 
 
 def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    towers = [
-        filters_of(layer, args.input_idx, args.channels, args.local_plane)
-        for layer in _towers(checkpoint.layers, args.show_filters)
-    ]
-    filters = np.concatenate(towers, axis=-1)
+    layers, places = _towers(checkpoint.layers, args.show_filters), (args.input_idx, args.channels, args.local_plane)
+    filters = np.concatenate([filters_of(layer, *places) for layer in layers], axis=-1)
     if args.yuv_to_rgb and len(filters) == 3:
         filters = np.einsum("dc,cyxf->dyxf", _YUV, filters)
     color = len(filters) == 3 and not args.no_rgb

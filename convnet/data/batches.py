@@ -53,9 +53,15 @@ def find_batches(folder: Path) -> dict[int, list[Path]]:
     return {number: [path for _, path in sorted(parts)] for number, parts in sorted(batches.items())}
 
 
-def read_batch(paths: list[Path]) -> list[dict[str, Any]]:
-    """Return the parts of one batch as dicts; 2012's JPEG tuples become ``{'data', 'labels'}``. Raises ``DataError``."""
-    return [_as_dict(path, _read(path)) for path in paths]
+def read_batch(path: Path) -> dict[str, Any]:
+    """Return a part of a batch as a dict; 2012's JPEG tuple becomes ``{'data', 'labels'}``. Raises ``DataError``."""
+    value = _read(path)
+    if isinstance(value, dict):
+        return {text_of(key): item for key, item in value.items()}
+    if isinstance(value, tuple) and len(value) == 3:  # 2012: JPEG strings, sizes, (word id, class) pairs
+        labels = [label[1] or 0 if isinstance(label, tuple) else label for label in value[2]]
+        return {"data": list(value[0]), "labels": labels}
+    raise DataError(f"{path}: holds a {type(value).__name__}; expected a batch")
 
 
 def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
@@ -102,10 +108,7 @@ def mean_of(meta: dict[str, Any], features: int, where: Path) -> np.ndarray | No
 
 def label_names_of(meta: dict[str, Any]) -> list[str]:
     """Return the names of the classes, in order."""
-    for key in ("label_names", "fine_label_names"):
-        if key in meta:
-            return [text_of(name) for name in meta[key]]
-    return []
+    return [text_of(name) for name in meta.get("label_names", meta.get("fine_label_names", []))]
 
 
 def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None:
@@ -132,7 +135,7 @@ def write_file(path: Path, value: dict[str, Any], advice: str = "") -> None:
     try:
         write_atomically(path, lambda file: pickles.dump(value, file))
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}{advice}") from None
+        raise DataError(f"{path} cannot be written: {error.strerror or error}{advice}") from None
 
 
 def _read(path: Path) -> Any:
@@ -140,17 +143,6 @@ def _read(path: Path) -> Any:
         return pickles.load(path)
     except UnsafePickle as error:
         raise DataError(f"{error}; the file is damaged or not a batch") from None
-
-
-def _as_dict(path: Path, value: Any) -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {text_of(key): item for key, item in value.items()}
-    if isinstance(value, tuple) and len(value) == 3:  # 2012: JPEG strings, sizes, (word id, class) pairs
-        return {
-            "data": list(value[0]),
-            "labels": [label[1] or 0 if isinstance(label, tuple) else label for label in value[2]],
-        }
-    raise DataError(f"{path}: holds a {type(value).__name__}; expected a batch")
 
 
 def _first_label(item: Any) -> float:

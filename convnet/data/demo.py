@@ -13,7 +13,6 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -52,11 +51,8 @@ class Demo(Pictures):
             raise DataError(f"the demonstration set has 2 to {CLASSES} classes, the net {classes}; give --data-path")
         side = 256 if classes >= 100 else 32
         super().__init__(replace(request, path=str(prepare(classes, side))))
-        self.test_numbers = [TEST_BATCH]
-
-    @property
-    def numbers(self) -> list[int]:
-        return list(range(1, TEST_BATCH + 1))
+        self.numbers, self.test_numbers = list(range(1, TEST_BATCH + 1)), [TEST_BATCH]
+        self.where = "the demonstration set"
 
     def batch(self, epoch: int, number: int) -> Batch:
         self.check_range([number], "demonstration")
@@ -65,9 +61,6 @@ class Demo(Pictures):
             write_batch(path, number, self.classes, self.cropper.side, self.request.threads)
         self.files[number] = [path]
         return super().batch(epoch, number)
-
-    def where(self) -> str:
-        return "the demonstration set"
 
 
 def prepare(classes: int, side: int) -> Path:
@@ -80,22 +73,19 @@ def prepare(classes: int, side: int) -> Path:
     if not (folder / "batches.meta").is_file():
         random = np.random.default_rng(0)
         sample = np.stack([np.asarray(draw(int(random.integers(classes)), side, random)) for _ in range(_MEAN_CASES)])
-        write_file(folder / "batches.meta", _describe(classes, side, sample), _ADVICE)
+        pixels = sample.reshape(-1, 3).astype(np.float64)
+        meta = {
+            # The mean picture is one colour, the set having no preferred place.
+            "data_mean": np.repeat(pixels.mean(axis=0), side * side).astype(np.float32)[:, None],
+            "color_pca": color_axes(pixels),
+            "num_vis": 3 * side * side,
+            "batch_size": BATCH_CASES,
+            "label_names": [f"{TEXTURES[t]} {COLORS[c]} {SHAPES[s]}" for s, c, t in map(attributes, range(classes))],
+        }
+        write_file(folder / "batches.meta", meta, _ADVICE)
     if not (folder / "data_batch_1").is_file():
         write_batch(folder / "data_batch_1", 1, classes, side, os.cpu_count() or 1)
     return folder
-
-
-def _describe(classes: int, side: int, sample: np.ndarray) -> dict[str, Any]:
-    """Return ``batches.meta``; its mean picture is one colour, the set having no preferred place."""
-    pixels = sample.reshape(-1, 3).astype(np.float64)
-    return {
-        "data_mean": np.repeat(pixels.mean(axis=0), side * side).astype(np.float32)[:, None],
-        "color_pca": color_axes(pixels),
-        "num_vis": 3 * side * side,
-        "batch_size": BATCH_CASES,
-        "label_names": [f"{TEXTURES[t]} {COLORS[c]} {SHAPES[s]}" for s, c, t in map(attributes, range(classes))],
-    }
 
 
 def attributes(label: int) -> tuple[int, int, int]:

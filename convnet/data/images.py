@@ -4,19 +4,16 @@ Pictures stay bytes (N, H, W, C) until a minibatch is packed; ``Crops`` says wha
 Letters: C channels, H, W sides of the stored picture, S side of the crop, N cases.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
+from convnet.backends.base import Array, Backend
 from convnet.data.provider import Batch, Request
 from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
-
-if TYPE_CHECKING:
-    from convnet.backends.base import Array, Backend
 
 
 @dataclass
@@ -33,10 +30,9 @@ class Crops:
     shifts: np.ndarray
     gain: float = 1.0
 
-    def part(self, start: int, stop: int) -> Crops:
+    def part(self, start: int, stop: int) -> Self:
         """Return the crops of cases ``start`` to ``stop``."""
-        at = slice(start, stop)
-        return Crops(self.tops[at], self.lefts[at], self.flips[at], self.mean, self.shifts[at], self.gain)
+        return replace(self, **{name: getattr(self, name)[start:stop] for name in ("tops", "lefts", "flips", "shifts")})
 
 
 @dataclass
@@ -46,9 +42,9 @@ class PictureMatrix:
     pixels: np.ndarray
     crops: Crops
 
-    def prefetch(self, be: Backend) -> PictureMatrix:
+    def prefetch(self, be: Backend) -> Self:
         """Begin to copy the pixels to where ``be`` packs them; the result fills in place of this object, once."""
-        return PictureMatrix(be.prefetch(self.pixels), self.crops)
+        return replace(self, pixels=be.prefetch(self.pixels))
 
     def fill(self, be: Backend, out: Array) -> None:
         """Pack into ``out``, a backend's (features, N)."""
@@ -93,19 +89,26 @@ class Cropper:
         if not 0 < self.size <= side:
             option = f"--inner-size {request.inner_size}" if request.inner_size else f"--crop-border {request.crop_border}"
             raise DataError(f"{option} does not fit pictures of side {side}")
+        self.features = channels * self.size**2  # values per case of the packed matrix
         self.slack = side - self.size  # positions of a crop along a side, less one
-        self.mean = self._central_mean(mean, offset)
-        self.views = self._view_positions(ten_views) if request.multiview else [(self.slack // 2, self.slack // 2, False)]
-
-    @property
-    def features(self) -> int:
-        """Values per case of the packed matrix."""
-        return self.channels * self.size**2
+        # The centre of the mean picture, wherever crops lie (numerics 11.9); or --scalar-mean for all of it.
+        self.mean = np.full((channels, self.size, self.size), request.scalar_mean, np.float32)
+        last, middle = self.slack, self.slack // 2
+        if request.scalar_mean < 0:
+            inner = slice(middle, middle + self.size)
+            self.mean = (mean.reshape(channels, side, side)[:, inner, inner] - offset).astype(np.float32)
+        self.views = [(middle, middle, False)]  # (top, left, mirrored) of every view (io 6.4)
+        if request.multiview and ten_views:
+            self.views = ten_positions(last, last)
+        elif request.multiview:
+            self.views = [(top, left, False) for top in (0, middle, last) for left in (0, middle, last)]
 
     def crops(self, cases: int, random: np.random.Generator, color_pca: tuple | None = None) -> list[Crops]:
         """Return one random ``Crops`` in training, one per view in testing."""
         if not self.request.training:
-            return [self._view_crops(cases, *position) for position in self.views]
+            shifts = np.zeros((cases, self.channels), np.float32)
+            positions = [[np.full(cases, value) for value in position] for position in self.views]
+            return [Crops(top, left, flip.astype(np.uint8), self.mean, shifts) for top, left, flip in positions]
         # Which draw each picture follows: one of its own, or with 2012 and 2014 that of others (io 6.4).
         stream = max(-(-cases // self.compat.crop_streams), 1)
         which = np.arange(cases) % stream // self.compat.crop_group
@@ -121,11 +124,6 @@ class Cropper:
         maps = matrix.reshape(self.channels, self.size, self.size, -1) + self.mean[..., None]
         return np.clip(maps.transpose(3, 1, 2, 0) / 255.0, 0, 1)
 
-    def _view_crops(self, cases: int, top: int, left: int, flip: bool) -> Crops:
-        shifts = np.zeros((cases, self.channels), np.float32)
-        flips = np.full(cases, flip, np.uint8)
-        return Crops(np.full(cases, top), np.full(cases, left), flips, self.mean, shifts)
-
     def _color_noise(self, cases: int, random: np.random.Generator, color_pca: tuple | None) -> tuple[np.ndarray, float]:
         """Return the shifts c * E (stdev * z), and the gain that divides the whole picture by 1 + c (numerics 11.8)."""
         c = self.request.color_noise
@@ -135,20 +133,17 @@ class Cropper:
         z = random.standard_normal((cases, len(stdevs)))
         return (c * (z * stdevs) @ vectors.T).astype(np.float32), 1.0 / (1.0 + c)
 
-    def _central_mean(self, mean: np.ndarray, offset: float) -> np.ndarray:
-        """Return the centre of the mean picture, wherever crops lie (numerics 11.9); or --scalar-mean for all of it."""
-        if self.request.scalar_mean >= 0:
-            return np.full((self.channels, self.size, self.size), self.request.scalar_mean, np.float32)
-        inner = slice(self.slack // 2, self.slack // 2 + self.size)
-        return (mean.reshape(self.channels, self.side, self.side)[:, inner, inner] - offset).astype(np.float32)
 
-    def _view_positions(self, ten: bool) -> list[tuple[int, int, bool]]:
-        """Return (top, left, mirrored) of every view (io 6.4)."""
-        last, middle = self.slack, self.slack // 2
-        if ten:
-            corners = [(0, 0), (0, last), (middle, middle), (last, 0), (last, last)]
-            return [(top, left, flip) for flip in (False, True) for top, left in corners]
-        return [(top, left, False) for top in (0, middle, last) for left in (0, middle, last)]
+def ten_positions(bottom: int, right: int) -> list[tuple[int, int, bool]]:
+    """Return (top, left, mirrored) of ten views: corners and centre, then their mirrors (numerics 11.9)."""
+    corners = [(0, 0), (0, right), (bottom // 2, right // 2), (bottom, 0), (bottom, right)]
+    return [(top, left, flip) for flip in (False, True) for top, left in corners]
+
+
+def square_side(features: int, channels: int) -> int:
+    """Return the side of ``channels`` square maps of ``features`` values together; 0 if they are not square."""
+    side = math.isqrt(features // channels)
+    return side if side * side * channels == features else 0
 
 
 def color_axes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,5 @@
 """Makes batches: of a folder with one sub-folder of pictures per class, or of the digits that scikit-learn carries.
 
-    convnet makebatches pictures/ --out batches/            JPEG batches for --data-provider image
-    convnet makebatches digits --out digits/                1,797 handwritten digits of 8x8 pixels
-
 Pictures are resized so that the short side fits and cut square, shuffled with --seed, and spread over batches; the last
 batches are for testing. A picture that cannot be read is left out and named in ``skipped.txt``.
 """
@@ -18,7 +15,7 @@ from PIL import Image
 
 from convnet.data.batches import write_file
 from convnet.data.images import color_axes
-from convnet.data.pictures import UNREADABLE, resize_and_crop
+from convnet.data.pictures import decode
 from convnet.data.provider import batch_bounds
 from convnet.errors import DataError
 
@@ -69,17 +66,28 @@ def pack_folder(
     )
     total, first_test = len(train) + len(test), len(train) + 1
     _make_folder(out)
-    statistics, skipped = _Statistics(size), []
+    total_pixels, sample, skipped = np.zeros((size, size, 3)), [], []
     for number, group in enumerate([*train, *test], 1):
         part, pictures, unreadable = _pack([files[i] for i in group], source, size)
         if not pictures:
             raise DataError(f"none of the pictures of batch {number} can be read, the first {unreadable[0]}")
         if number < first_test:
-            statistics.add(pictures)
+            for picture in pictures:
+                total_pixels += picture
+                sample.append(picture.reshape(-1, 3)[:: max(1, size**2 // _PCA_PIXELS)])  # (N, 3)
         skipped += unreadable
         write_file(out / f"data_batch_{number}", part)
         say(f"batch {number} of {total}: {len(pictures)} pictures")
-    write_file(out / "batches.meta", statistics.describe() | {"label_names": classes, "batch_size": batch_size})
+    mean = (total_pixels / max(len(sample), 1)).transpose(2, 0, 1)
+    meta = {
+        "data_mean": mean.reshape(-1, 1).astype(np.float32),  # channel by channel
+        "color_pca": color_axes(np.concatenate(sample).astype(np.float64) if sample else np.zeros((2, 3))),
+        "num_vis": 3 * size**2,
+        "img_size": size,
+        "label_names": classes,
+        "batch_size": batch_size,
+    }
+    write_file(out / "batches.meta", meta)
     if skipped:
         (out / "skipped.txt").write_text("\n".join(map(str, skipped)) + "\n", encoding="utf-8")
         say(f"{len(skipped)} pictures cannot be read; they are named in {out / 'skipped.txt'}")
@@ -105,28 +113,6 @@ def find_pictures(source: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     return files, classes
 
 
-class _Statistics:
-    """Mean picture and colour axes of the training pictures."""
-
-    def __init__(self, size: int) -> None:
-        self.size, self.count = size, 0
-        self.total = np.zeros((size, size, 3))
-        self.sample: list[np.ndarray] = []  # pixels (N, 3)
-
-    def add(self, pictures: Sequence[np.ndarray]) -> None:
-        """Count pictures (size, size, 3)."""
-        for picture in pictures:
-            self.total += picture
-            self.sample.append(picture.reshape(-1, 3)[:: max(1, self.size**2 // _PCA_PIXELS)])
-        self.count += len(pictures)
-
-    def describe(self) -> dict[str, Any]:
-        """Return entries of ``batches.meta``; the mean is stored channel by channel."""
-        mean = (self.total / max(self.count, 1)).transpose(2, 0, 1).reshape(-1, 1).astype(np.float32)
-        sample = np.concatenate(self.sample).astype(np.float64) if self.sample else np.zeros((2, 3))
-        return {"data_mean": mean, "color_pca": color_axes(sample), "num_vis": 3 * self.size**2, "img_size": self.size}
-
-
 def _pack(files: Sequence[tuple[Path, int]], source: Path, size: int) -> tuple[dict[str, Any], list[np.ndarray], list[Path]]:
     """Return the contents of a batch, its pictures (size, size, 3), and the files that cannot be read."""
     with ThreadPoolExecutor() as workers:
@@ -143,10 +129,8 @@ def _pack(files: Sequence[tuple[Path, int]], source: Path, size: int) -> tuple[d
 
 def _encode(path: Path, size: int) -> tuple[bytes, np.ndarray] | None:
     """Return a picture as JPEG and as pixels (size, size, 3), or ``None`` if it cannot be read."""
-    try:
-        with Image.open(path) as opened:
-            pixels = resize_and_crop(opened.convert("RGB"), size)
-    except UNREADABLE:
+    pixels = decode(path, size)
+    if pixels is None:
         return None
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=95)

@@ -4,15 +4,14 @@ Bytes that form square pictures of one or three channels can be cropped; anythin
 Layouts: io 5.1; providers: io 6.4.
 """
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from convnet.data.batches import labels_of, mean_of, pixels_of, read_batch, tree_of
-from convnet.data.images import Cropper, PictureBatch
-from convnet.data.provider import Batch, FolderProvider, MatrixBatch, Request, check_labels
+from convnet.data.images import Cropper, PictureBatch, square_side
+from convnet.data.provider import Batch, FolderProvider, MatrixBatch, Request, check_labels, one_hot
 from convnet.errors import DataError
 
 _CACHE_BYTES = 1 << 30
@@ -29,21 +28,23 @@ class Matrices(FolderProvider):
         super().__init__(request)
         self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self.features = self._count_features()
-        self.classes = len(self.label_names) or self._count_classes()
+        self.classes = len(self.label_names)
+        if not self.classes:
+            parts = self.read_parts(self.numbers[0])
+            self.classes = int(max(labels_of(part, path).max(initial=0) for path, part in parts)) + 1
         self.tree = tree_of(self.meta, self.classes, self.folder)
         self.mean = self._find_mean()
         self.cropper = self._make_cropper()
-        self.views = len(self.cropper.views) if self.cropper else 1
         if (self.folder / "test_batch").is_file():
             self.test_numbers = self.numbers[-1:]
         self.dims = {0: self.cropper.features if self.cropper else self.features, 1: 1, 2: self.classes}
 
     def batch(self, epoch: int, number: int) -> Batch:
         pixels, labels = self._read(number)
-        one_hot = (np.arange(self.classes)[:, None] == labels).astype(np.float32)
+        targets = one_hot(labels, self.classes)
         if self.request.compat.labels_of_batch:
-            one_hot[:] = one_hot.max(axis=1, keepdims=True)
-        rows = [labels[None].astype(np.float32), one_hot]
+            targets[:] = targets.max(axis=1, keepdims=True)
+        rows = [labels[None].astype(np.float32), targets]
         if self.cropper is None:
             return MatrixBatch([pixels - (self.mean - self.request.compat.pixel_offset)[:, None], *rows])
         C, S = self.cropper.channels, self.cropper.side
@@ -73,14 +74,11 @@ class Matrices(FolderProvider):
         if "num_vis" in self.meta:
             return int(self.meta["num_vis"])
         path = self.files[self.numbers[0]][0]
-        part = read_batch([path])[0]
+        part = read_batch(path)
         data = part.get("data")
         if not isinstance(data, np.ndarray) or data.ndim != 2:
             raise DataError(f"{path}: no data matrix in it; for pictures use --data-provider image")
         return data.shape[1] if data.shape[0] == len(labels_of(part, path)) else data.shape[0]
-
-    def _count_classes(self) -> int:
-        return int(max(labels_of(part, path).max(initial=0) for path, part in self.read_parts(self.numbers[0]))) + 1
 
     def _find_mean(self) -> np.ndarray:
         """Return the description's mean, or that of the training batches (the standard CIFAR edition has none)."""
@@ -119,7 +117,6 @@ class CroppedMatrices(Matrices):
 def _picture_shape(features: int, meta: dict[str, Any]) -> tuple[int, int] | None:
     """Return (channels, side) if ``features`` values can be a square picture of three channels or one."""
     for channels in [int(meta["num_colors"])] if "num_colors" in meta else [3, 1]:
-        side = math.isqrt(features // channels)
-        if side * side * channels == features:
+        if side := square_side(features, channels):
             return channels, side
     return None

@@ -5,16 +5,16 @@ are left out and counted.
 """
 
 import io
-import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
 from convnet.data.batches import label_lists, mean_of, tree_of
-from convnet.data.images import Cropper, PictureBatch
+from convnet.data.images import Cropper, PictureBatch, square_side
 from convnet.data.provider import Batch, FolderProvider, Request, check_labels
 from convnet.errors import DataError
 
@@ -39,15 +39,14 @@ class Pictures(FolderProvider):
         self.label_offset = int(self.meta.get("label_offset", 0))
         self.color_pca = self.meta.get("color_pca")
         self.cropper = self._make_cropper(description)
-        self.views = len(self.cropper.views)
         self.dims = {0: self.cropper.features, 1: 1, 2: self.classes}
         if request.color_noise > 0 and request.training and self.color_pca is None:
             raise DataError(f"--color-noise needs color_pca in {description}, which has none")
 
     def _make_cropper(self, description: Path) -> Cropper:
         features = int(self.meta.get("num_vis", 3 * _STORED**2))
-        side = math.isqrt(features // 3)
-        if 3 * side * side != features:
+        side = square_side(features, 3)
+        if not side:
             raise DataError(f"{description}: num_vis={features} is not a square picture of 3 channels")
         mean = mean_of(self.meta, features, self.folder)
         if mean is None:
@@ -79,7 +78,7 @@ class Pictures(FolderProvider):
     def _decode(self, strings: list[bytes], offsets: np.ndarray, where: str) -> tuple[np.ndarray, list[int]]:
         """Return the pictures (N, side, side, 3), and the numbers of those that can be decoded."""
         with ThreadPoolExecutor(self.request.threads) as workers:
-            results = workers.map(decode, strings, [self.cropper.side] * len(strings), offsets)
+            results = workers.map(decode, map(io.BytesIO, strings), [self.cropper.side] * len(strings), offsets)
             pictures = {i: picture for i, picture in enumerate(results) if picture is not None}
         missing = len(strings) - len(pictures)
         if missing:
@@ -99,17 +98,16 @@ class Pictures(FolderProvider):
         return [one[None].astype(np.float32), many]
 
 
-def decode(data: bytes, side: int, offset: float = 0.5) -> np.ndarray | None:
+def decode(file: Path | BinaryIO, side: int, offset: float = 0.5) -> np.ndarray | None:
     """Return a picture as bytes (side, side, 3), or ``None`` if it cannot be decoded.
 
     A longer side is cut at ``offset`` (0 to 1); a shorter side that is not ``side`` is resized to it first.
     """
     try:
-        with Image.open(io.BytesIO(data)) as opened:
-            picture = opened.convert("RGB")
+        with Image.open(file) as opened:
+            return resize_and_crop(opened.convert("RGB"), side, offset)
     except UNREADABLE:
         return None
-    return resize_and_crop(picture, side, offset)
 
 
 def resize_and_crop(picture: Image.Image, side: int, offset: float = 0.5) -> np.ndarray:

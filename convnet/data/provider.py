@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -73,30 +73,26 @@ class MatrixBatch(Batch):
 
 
 class Provider(ABC):
-    """A data set. ``dims`` are features by matrix index, ``numbers`` the batches that exist."""
+    """A data set. ``dims`` are features by matrix index, ``numbers`` the batches that exist, in order."""
 
     name = ""
     dims: dict[int, int]
+    numbers: list[int]
     classes: int = 0
     label_names: list[str]
     tree: LabelTree | None = None
     cropper: Cropper | None = None
-    views = 1
     test_numbers: list[int] = []
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.where = request.path or self.name  # where the data come from, for messages
         self.dims, self.label_names = {}, []
         self.problems: list[str] = []  # what was skipped while reading, shown to users
 
     @abstractmethod
     def batch(self, epoch: int, number: int) -> Batch:
         """Load batch ``number``; raises ``DataError``."""
-
-    @property
-    @abstractmethod
-    def numbers(self) -> list[int]:
-        """The numbers of all batches that exist, in order."""
 
     def default_ranges(self) -> tuple[list[int], list[int]]:
         """Return training and test batches for users who name none: all but the last, and the last."""
@@ -109,11 +105,7 @@ class Provider(ABC):
         missing = [n for n in batches if n not in set(self.numbers)]
         if missing or not batches:
             listed = ", ".join(map(str, missing)) or "none given"
-            raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where()}")
-
-    def where(self) -> str:
-        """Say where the data come from, for messages."""
-        return self.request.path or self.name
+            raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where}")
 
     def description(self) -> dict[str, Any]:
         """Return what it takes to show a net other pictures: the mean (C, S, S), the side before cropping, class names."""
@@ -135,17 +127,13 @@ class FolderProvider(Provider):
         self.folder = Path(request.path)
         self.meta = read_meta(self.folder)
         self.files = find_batches(self.folder)
-        self.label_names = label_names_of(self.meta)
-
-    @property
-    def numbers(self) -> list[int]:
-        return list(self.files)
+        self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
 
     def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
         """Return the parts of a batch with their files; raises ``DataError``."""
         if number not in self.files:
             self.check_range([number], "data")
-        return list(zip(self.files[number], read_batch(self.files[number]), strict=True))
+        return [(path, read_batch(path)) for path in self.files[number]]
 
 
 class Minibatch(NamedTuple):
@@ -173,19 +161,19 @@ def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Ma
 
 
 def range_text(numbers: Sequence[int]) -> str:
-    """``1-5,8``: runs of numbers as a person writes them."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs) or "none"
+    """Return ``1-5,8``: numbers as a person writes them, with runs drawn together."""
+    runs = groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])  # which is the same all along a run
+    ends = [(run[0], run[-1]) for run in ([number for _, number in pairs] for _, pairs in runs)]
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ends) or "none"
+
+
+def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return (classes, N) float32: a one in the row of each label."""
+    return (np.arange(classes)[:, None] == labels).astype(np.float32)
 
 
 def check_labels(labels: np.ndarray, classes: int, where: str) -> None:
     """Raise ``DataError`` naming the first label that is not a whole number from 0 to ``classes`` - 1."""
-    bad = ~((labels >= 0) & (labels < classes) & (labels == np.floor(labels)))
-    if bad.any():
-        case = int(np.flatnonzero(bad)[0])
-        raise DataError(f"{where}: case {case} has label {labels.flat[case]:g}; labels must be 0 to {classes - 1}")
+    bad = np.flatnonzero(~((labels >= 0) & (labels < classes) & (labels == np.floor(labels))))
+    if bad.size:
+        raise DataError(f"{where}: case {bad[0]} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")

@@ -39,4 +39,4 @@ def _provider_for(folder: Path) -> str:
     if named in PROVIDERS:
         return named
     first = next(iter(find_batches(folder).values()))
-    return "image" if isinstance(read_batch(first[:1])[0].get("data"), list) else "cifar"
+    return "image" if isinstance(read_batch(first[0]).get("data"), list) else "cifar"

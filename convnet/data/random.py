@@ -7,12 +7,12 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from convnet.data.provider import Batch, MatrixBatch, Provider, Request
+from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.errors import DataError
 from convnet.graph.builder import Builder
 from convnet.graph.infer import SMALLEST, InferredData, infer_data
@@ -30,17 +30,13 @@ class SyntheticData(InferredData):
     def matrices(self, cases: int, seed: int = 0) -> list[np.ndarray]:
         """Return random matrices (features, cases), float32: uniform data, labels, one-hot targets, gates of 0 and 1."""
         random = np.random.default_rng(seed)
-        return [self._matrix(i, cases, random) for i in range(max(self.dims) + 1)]
-
-    def _matrix(self, i: int, cases: int, random: np.random.Generator) -> np.ndarray:
-        rows, kind = self.dims.get(i, 1), self.kinds.get(i, "data")
-        if kind == "label":
-            return random.integers(0, self.classes, (1, cases)).astype(np.float32)
-        if kind == "target":
-            return _one_hot(random.integers(0, rows, cases), rows)
-        if kind == "gate":
-            return random.integers(0, 2, (rows, cases)).astype(np.float32)
-        return random.random((rows, cases), np.float32)
+        makers: dict[str, Callable[[int], np.ndarray]] = {
+            "data": lambda rows: random.random((rows, cases), np.float32),
+            "label": lambda _: random.integers(0, self.classes, (1, cases)).astype(np.float32),
+            "target": lambda rows: one_hot(random.integers(0, rows, cases), rows),
+            "gate": lambda rows: random.integers(0, 2, (rows, cases)).astype(np.float32),
+        }
+        return [makers[self.kinds.get(i, "data")](self.dims.get(i, 1)) for i in range(max(self.dims) + 1)]
 
 
 def synthesize(builder: Builder, sides: Sequence[int] = (), classes: int = 0, features: int = 0) -> SyntheticData:
@@ -56,13 +52,11 @@ def synthesize(builder: Builder, sides: Sequence[int] = (), classes: int = 0, fe
 class _RandomProvider(Provider):
     """Batches of random numbers, the same in every epoch."""
 
+    numbers = list(range(7))
+
     def __init__(self, request: Request, classes: int) -> None:
         super().__init__(request)
         self.classes, self.label_names = classes, [str(c) for c in range(classes)]
-
-    @property
-    def numbers(self) -> list[int]:
-        return list(range(7))
 
     def default_ranges(self) -> tuple[list[int], list[int]]:
         return [1, 2, 3, 4, 5], [6]
@@ -100,8 +94,8 @@ class Dummy(_RandomProvider):
         match = _NAME.fullmatch(name)
         if not match or int(match[2]) < 1:
             raise DataError(f"no data provider '{name}'; expected dummy-cn-N with the number of values per case")
-        super().__init__(request, request.classes or _CLASSES)
         self.name, self.kind = name, match[1] or "cn"
+        super().__init__(request, request.classes or _CLASSES)
         self.tree = LabelTree.flat(self.classes)
         rows = {"lr": {1: 1, 2: 1}, "ce": {1: self.classes}}.get(self.kind, {1: 1, 2: self.classes})
         self.dims = {0: int(match[2]), **rows}
@@ -111,9 +105,5 @@ class Dummy(_RandomProvider):
         data = random.random((self.dims[0], _NAMED_CASES), np.float32)
         labels = random.integers(0, self.classes, _NAMED_CASES)
         gate = random.integers(0, 2, (1, _NAMED_CASES)).astype(np.float32)
-        row, one_hot = labels[None].astype(np.float32), _one_hot(labels, self.classes)
-        return {"lr": [data, row, gate], "ce": [data, one_hot]}.get(self.kind, [data, row, one_hot])
-
-
-def _one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    return (np.arange(classes)[:, None] == labels).astype(np.float32)
+        row, targets = labels[None].astype(np.float32), one_hot(labels, self.classes)
+        return {"lr": [data, row, gate], "ce": [data, targets]}.get(self.kind, [data, row, targets])

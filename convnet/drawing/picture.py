@@ -51,7 +51,7 @@ class Picture:
 
     @property
     def devices(self) -> list[Device]:
-        """Devices of all boxes but the host, sorted."""
+        """The devices of all boxes but the host, sorted."""
         return sorted({box.device for box in self.boxes.values()} - {HOST})
 
     @property

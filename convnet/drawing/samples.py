@@ -79,15 +79,12 @@ def predictions(tests: TestSet, softmax: str, only_errors: bool = False, seed: i
     # Names of classes end at the first comma; classes without a name are shown by number.
     known = [name.split(",")[0] for name in tests.provider.label_names]
     names = [*known[: len(scores)], *map(str, range(len(known), len(scores)))]
-    return [
-        Prediction(picture, names[truths[n]], _bars(scores[:, n], names, int(truths[n])))
-        for picture, n in zip(tests.provider.images(np.ascontiguousarray(data[:, chosen])), chosen, strict=True)
-    ]
-
-
-def _bars(scores: np.ndarray, names: Sequence[str], truth: int) -> list[tuple[str, float, bool]]:
-    likeliest = np.argsort(-scores, kind="stable")[: min(_BARS, len(scores))]
-    return [(names[i], float(scores[i]), int(i) == truth) for i in likeliest]
+    shown = []
+    for picture, n in zip(tests.provider.images(np.ascontiguousarray(data[:, chosen])), chosen, strict=True):
+        likeliest = np.argsort(-scores[:, n], kind="stable")[:_BARS]
+        bars = [(names[i], float(scores[i, n]), bool(i == truths[n])) for i in likeliest]
+        shown.append(Prediction(picture, names[truths[n]], bars))
+    return shown
 
 
 def _check_known(name: str, known: Iterable[str], what: str) -> None:

@@ -8,7 +8,7 @@ divides are not counted.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
@@ -18,8 +18,7 @@ _FLOAT = 4  # bytes
 Field = tuple[int, int]  # size and step of a receptive field, in pixels of the data
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """Bytes that training takes: ``outputs`` and ``gradients`` of a minibatch, ``weights`` with biases and their momenta."""
 
     outputs: int
@@ -28,7 +27,7 @@ class Memory:
 
     @property
     def total(self) -> int:
-        return self.outputs + self.gradients + self.weights
+        return sum(self)
 
 
 def memories(graph: Graph, mini: int) -> dict[str, Memory]:
@@ -66,7 +65,8 @@ def receptive_fields(graph: Graph) -> dict[str, Field | None]:
 def shape_text(layer: Layer) -> str:
     """Return ``96x55x55`` or ``1000``: maps and their sides, seen through layers that keep them."""
     # Data are maps for the layers that read them as such.
-    channels = max((_channels_read(other, layer) for other in layer.consumers), default=0) if not layer.sources else 0
+    reads = [channels_read(other, other.sources.index(layer)) for other in layer.consumers if not layer.sources]
+    channels = max(reads, default=0)
     side = math.isqrt(layer.outputs // channels) if channels else 0
     if side and channels * side * side == layer.outputs:
         return f"{channels}x{side}x{side}"
@@ -79,10 +79,10 @@ def shape_text(layer: Layer) -> str:
     return str(layer.outputs) if layer.outputs else ""
 
 
-def _channels_read(layer: Layer, source: Layer) -> int:
-    """Return the maps as which ``layer`` reads ``source``, or 0."""
-    channels = getattr(layer, "channels", 0)
-    return channels[layer.sources.index(source)] if isinstance(channels, list) else channels or 0
+def channels_read(layer: Layer, i: int) -> int:
+    """Return the maps as which a layer reads its input ``i``, or 0."""
+    channels = getattr(layer, "channels", 0) or 0
+    return int(channels[min(i, len(channels) - 1)] if isinstance(channels, list) else channels)
 
 
 def rate_text(layer: WeightLayer) -> str:
@@ -105,7 +105,7 @@ def layer_table(graph: Graph, mini: int = 128) -> str:
     """Return the layers as a table: a line each, then totals; memory for minibatches of ``mini`` cases."""
     memory, fields = memories(graph, mini), receptive_fields(graph)
     rows = [_row(layer, memory[name], fields[name]) for name, layer in graph.layers.items()]
-    sums = [sum(getattr(m, part) for m in memory.values()) for part in ("outputs", "gradients", "weights")]
+    sums = [sum(parts) for parts in zip(*memory.values(), strict=True)]
     macs = sum(layer.macs() for layer in graph.layers.values())
     total = ["total", "", "", "", f"{graph.parameters():,}", f"{macs:,}", *map(_mb, sums), "", "", "", "", ""]
     widths = [max(len(row[i]) for row in [_HEADS, *rows, total]) for i in range(len(_HEADS))]
@@ -119,17 +119,14 @@ def layer_table(graph: Graph, mini: int = 128) -> str:
 def _row(layer: Layer, memory: Memory, field: Field | None) -> list[str]:
     weighted = layer if isinstance(layer, WeightLayer) else None
     numbers = [weighted.parameters() if weighted else 0, layer.macs()]
-    if field:
-        sees = [str(field[0]), str(field[1])] if layer.sources else ["", ""]
-    else:
-        sees = ["" if layer.is_cost else "all", ""]
+    sees = map(str, field) if field and layer.sources else ("" if field or layer.is_cost else "all", "")
     return [
         layer.name,
         f"{layer.type} ({layer.neuron.text})" if layer.detached_from and layer.neuron else layer.type,
         ", ".join(source.name for source in layer.sources),
         shape_text(layer),
         *(f"{number:,}" if number else "" for number in numbers),
-        *map(_mb, (memory.outputs, memory.gradients, memory.weights)),
+        *map(_mb, memory),
         *sees,
         ",".join(map(str, layer.gpu)) if layer.gpu[0] >= 0 else "",
         rate_text(weighted) if weighted else "",

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 
 from convnet.errors import nearest, one_of
 from convnet.generation import Generation
 from convnet.graph.detection import detect
-from convnet.graph.graph import NO_CHANGES, Changes, Graph
+from convnet.graph.graph import Changes, Graph
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -33,12 +34,7 @@ class Builder:
     """Builds one graph: ``type_layers``, then ``shape``, which raises ``LayerFileError`` with everything that is wrong."""
 
     def __init__(
-        self,
-        definition: Document,
-        params: Document | None,
-        problems: Problems,
-        dialect: str = "auto",
-        changes: Changes = NO_CHANGES,
+        self, definition: Document, params: Document | None, problems: Problems, dialect: str, changes: Changes
     ) -> None:
         self.problems = problems
         self.changes = changes
@@ -56,8 +52,9 @@ class Builder:
         for layer in self.graph.declared:
             self._wire(layer, earlier)
             earlier[layer.name] = layer
+            if isinstance(layer, WeightLayer):
+                self._find_owners(layer, earlier)
         self._detach_neurons()
-        self._find_owners()
         self._report_sections()
         return self
 
@@ -142,7 +139,7 @@ class Builder:
             place = definition.sections[name].place
             self.problems.error(place, f"layer '{name}': no type given", expected="type=conv, for example")
             return None
-        raw = entry.raw if definition.native else interpolate(definition, name, entry, self.problems)
+        raw = interpolate(definition, name, entry, self.problems)
         word = str(raw).strip()
         if raw is None:  # reported when it was read
             word = ""
@@ -231,7 +228,8 @@ class Builder:
         for layer in self.graph.declared:
             if not layer.neuron or isinstance(layer, NeuronLayer):
                 continue
-            name = _free_name(f"{layer.name}_neuron", taken)
+            names = (f"{layer.name}_neuron" + (f".{number}" if number else "") for number in count())
+            name = next(name for name in names if name not in taken)
             taken.add(name)
             inherited = {"neuron": layer.neuron, "gpu": layer.gpu, "quantF": layer.quantF, "quantB": layer.quantB}
             neuron = NeuronLayer(name, {"dropout": 0.0, **inherited}, replace(layer.check, name=name, failed=False))
@@ -244,37 +242,11 @@ class Builder:
             for source in dict.fromkeys(layer.sources):
                 source.consumers.append(layer)
 
-    def _find_owners(self) -> None:
-        """Set for every weight matrix which layer owns it."""
-        earlier: dict[str, Layer] = {}
-        for layer in self.graph.declared:
-            earlier[layer.name] = layer
-            if isinstance(layer, WeightLayer):
-                layer.owners = []
-                for i, source in enumerate(layer.weightSource or []):
-                    layer.owners.append(self._owner(layer, i, source, earlier) if source and not layer.initWFunc else None)
-
-    def _owner(
-        self, layer: WeightLayer, i: int, source: tuple[str, int], earlier: Mapping[str, Layer]
-    ) -> tuple[WeightLayer, int] | None:
-        """Return the owner of the matrix that input ``i`` shares with ``source``, or ``None`` after reporting it."""
-        check = layer.check
-        name, index = source
-        owner = earlier.get(name)
-        if owner is None:
-            check.failed = True
-            known = [other.name for other in earlier.values() if isinstance(other, WeightLayer)]
-            text = f"layer '{layer.name}': weightSource layer '{name}' does not exist or stands later"
-            self.problems.error(check.place("weightSource"), text, nearest=nearest(name, known))
-        elif not isinstance(owner, WeightLayer) or type(owner) is not type(layer):
-            check.error("weightSource", f"weights of '{name}' cannot be shared: its type is {owner.type}, not {layer.type}")
-        elif index >= len(owner.inputs) or (owner is layer and index >= i):
-            check.error("weightSource", f"'{name}[{index}]' does not exist or comes later")
-        else:
-            if owner.gpu != layer.gpu:
-                check.limit("weightSource", f"the originals share weights on one device only, '{name}' is on another")
-            return owner.owners[index] or (owner, index)
-        return None
+    def _find_owners(self, layer: WeightLayer, earlier: Mapping[str, Layer]) -> None:
+        """Set for every weight matrix of a layer which one owns it: the layer itself or one of ``earlier``."""
+        layer.owners = []
+        for i, source in enumerate(layer.weightSource or ()):
+            layer.owners.append(_owner(layer, i, *source, earlier) if source and not layer.initWFunc else None)
 
     # -- check --------------------------------------------------------------------------------------------------
 
@@ -311,9 +283,21 @@ def _defines_layers(document: Document) -> bool:
     return any(document.entry(name, "type") for name in document.sections)
 
 
-def _free_name(name: str, taken: set[str]) -> str:
-    number, free = 0, name
-    while free in taken:
-        number += 1
-        free = f"{name}.{number}"
-    return free
+def _owner(
+    layer: WeightLayer, i: int, name: str, index: int, earlier: Mapping[str, Layer]
+) -> tuple[WeightLayer, int] | None:
+    """Return the owner of the matrix that input ``i`` shares with ``name[index]``, or ``None`` after reporting it."""
+    check, owner = layer.check, earlier.get(name)
+    if owner is None:
+        known = [other.name for other in earlier.values() if isinstance(other, WeightLayer)]
+        text = f"weightSource layer '{name}' does not exist or stands later"
+        check.error("weightSource", text, nearest=nearest(name, known))
+    elif not isinstance(owner, WeightLayer) or type(owner) is not type(layer):
+        check.error("weightSource", f"weights of '{name}' cannot be shared: its type is {owner.type}, not {layer.type}")
+    elif index >= len(owner.inputs) or (owner is layer and index >= i):
+        check.error("weightSource", f"'{name}[{index}]' does not exist or comes later")
+    else:
+        if owner.gpu != layer.gpu:
+            check.limit("weightSource", f"the originals share weights on one device only, '{name}' is on another")
+        return owner.owners[index] or (owner, index)
+    return None

@@ -6,7 +6,7 @@ nor do keys that only steer the originals' kernels.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from convnet.generation import G2012
@@ -28,11 +28,11 @@ _CLOSE = (2.2, 1.6)  # likeness of two layers, at most 3, from which on they cou
 class Difference:
     """From a net to another. ``renamed`` holds old and new names, ``changed`` by new name what was and what is, by key."""
 
-    removed: list[str] = field(default_factory=list)
-    added: list[str] = field(default_factory=list)
-    renamed: dict[str, str] = field(default_factory=dict)
-    changed: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
-    totals: dict[str, tuple[int, int]] = field(default_factory=dict)
+    removed: list[str]
+    added: list[str]
+    renamed: dict[str, str]
+    changed: dict[str, dict[str, tuple[str, str]]]
+    totals: dict[str, tuple[int, int]]
 
     @property
     def same(self) -> bool:
@@ -44,11 +44,10 @@ def difference(old: Graph, new: Graph) -> Difference:
     """Return what changed from ``old`` to ``new``."""
     before, after = _described(old), _described(new)
     matched = _match(before, after)
-    new_names = set(matched.values())
     changed = {now: _changes(before[was], after[now], matched) for was, now in matched.items()}
     return Difference(
         removed=[name for name in before if name not in matched],
-        added=[name for name in after if name not in new_names],
+        added=[name for name in after if name not in matched.values()],
         renamed={was: now for was, now in matched.items() if was != now},
         changed={name: changes for name, changes in changed.items() if changes},
         totals={name: (total, _totals(new)[name]) for name, total in _totals(old).items()},
@@ -72,7 +71,10 @@ class _Described:
     readers: set[str]
 
 
-def _described(graph: Graph) -> dict[str, _Described]:
+_Net = dict[str, _Described]
+
+
+def _described(graph: Graph) -> _Net:
     described = {layer.name: _Described(_meaning(graph, layer), _input_names(layer), set()) for layer in graph.declared}
     for name, layer in described.items():
         for below in layer.inputs:
@@ -133,7 +135,7 @@ def _changes(old: _Described, new: _Described, matched: dict[str, str]) -> dict[
 # -- which layer is which
 
 
-def _match(before: dict[str, _Described], after: dict[str, _Described]) -> dict[str, str]:
+def _match(before: _Net, after: _Net) -> dict[str, str]:
     """Return new names by old ones, in the old order."""
     # The same name means the same layer.
     matched = {name: name for name in before if name in after}
@@ -149,11 +151,7 @@ def _match(before: dict[str, _Described], after: dict[str, _Described]) -> dict[
 
 
 def _closest(
-    likeness: dict[tuple[str, str], float],
-    before: dict[str, _Described],
-    after: dict[str, _Described],
-    matched: dict[str, str],
-    threshold: float,
+    likeness: dict[tuple[str, str], float], before: _Net, after: _Net, matched: dict[str, str], threshold: float
 ) -> dict[str, str]:
     """Return pairs whose likeness and neighbours reach ``threshold``, the best first, each layer once."""
     scores = {}

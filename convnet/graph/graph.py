@@ -1,7 +1,4 @@
-"""A checked network: its layers in the order in which they run, what it was made from, and what was changed since.
-
-No arrays here: a ``Net`` is made from a ``Graph`` and a backend.
-"""
+"""A checked network, and what was changed since its files. No arrays: a ``Net`` is made from a ``Graph`` and a backend."""
 
 from __future__ import annotations
 
@@ -50,13 +47,8 @@ class Graph:
     @property
     def layers(self) -> dict[str, Layer]:
         """All layers by name, in running order: file order, with each neuron right behind its source."""
-        behind = {neuron.detached_from: neuron for neuron in self.neurons}
-        ordered: dict[str, Layer] = {}
-        for layer in self.declared:
-            ordered[layer.name] = layer
-            if layer.name in behind:
-                ordered[behind[layer.name].name] = behind[layer.name]
-        return ordered
+        behind = {neuron.detached_from: [neuron] for neuron in self.neurons}
+        return {layer.name: layer for first in self.declared for layer in (first, *behind.get(first.name, ()))}
 
     @property
     def in_file_order(self) -> list[Layer]:

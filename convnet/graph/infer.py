@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from convnet.errors import LayerFileError
+from convnet.graph.analysis import channels_read
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
@@ -20,7 +21,7 @@ from convnet.layers.eltwise import Concat, Elementwise
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.local import Local
-from convnet.layers.softmax import Softmax
+from convnet.layers.neuron import Softmax
 
 SMALLEST = (*range(4, 33, 4), *range(40, 129, 8), *range(144, 257, 16))  # sides, for speed
 USUAL = (224, 32, 28, 24, 8, *SMALLEST)  # sides, as the historical nets had them
@@ -61,13 +62,12 @@ def infer_data(
     dims = dict(enumerate(data_dims or ()))
     has_tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
     start = _Sizes(dims, {}, classes, _TREE_CLASSES if has_tree and not sides else _CLASSES, has_tree)
-    best = None
+    tried: list[_Sizes] = []
     for side in (0,) if 0 in dims else sides or _usual_sides(builder, start.known):
-        sizes = start.completed(builder, side)
-        best = sizes if best is None or sizes.mistakes < best.mistakes else best
-        if not sizes.mistakes:
+        tried.append(start.completed(builder, side))
+        if not tried[-1].mistakes:
             break
-    assert best is not None
+    best = min(tried, key=lambda sizes: sizes.mistakes)
     graph = builder.shape(best.dims, best.classes, best.tree)
     return InferredData(graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, classes))
 
@@ -84,11 +84,8 @@ def channels_of(graph: Graph, index: int = 0, default: int = 3) -> int:
     for layer in graph.layers.values():
         for i, source in enumerate(layer.sources):
             if source.name in reading:
-                channels = getattr(layer, "channels", 0) or 0
-                if isinstance(channels, list):
-                    channels = channels[min(i, len(channels) - 1)]
-                if channels:
-                    return int(channels)
+                if channels := channels_read(layer, i):
+                    return channels
                 if layer.elementwise or isinstance(layer, Elementwise):
                     reading.add(layer.name)
     return default
@@ -129,10 +126,9 @@ class _Sizes:
         dims |= self.dims
 
         # What costs predict, without knowing the labels, says how large these are and how many classes there are.
-        trial = _shaped(builder, dims, None, self.tree)
         kinds: dict[int, str] = {}
         predictions: set[int] = set()
-        for cost in trial.graph.costs:
+        for cost in _shaped(builder, dims, None, self.tree).graph.costs:
             source, kind = cost.sources[0] if cost.sources else None, cost.first_input
             if isinstance(source, Data) and source.dataIdx is not None and kind:
                 kinds[source.dataIdx] = kind

@@ -50,28 +50,24 @@ def write_files(builder: Builder, target: str, single: bool = False) -> Written:
     graph, writer = builder.graph, _Writer(builder, target)
     has_params = graph.params is not None and not single
     learning = graph.params if graph.params is not graph.definition else None
-    comments = {"def": _Comments(graph.definition), "params": _Comments(learning)}
+    comments = {"def": _comments(graph.definition), "params": _comments(learning)}
     sections: dict[str, list[str]] = {"def": [], "params": []}
     for layer in graph.declared:
         homes = writer.layer(layer)
-        remarks = {home: comments[home].of(layer.name) for home in homes}
+        remarks = {home: comments[home].get(layer.name, []) for home in homes}
         if single:
             homes = {"def": homes["def"] + homes["params"], "params": []}
-            remarks["def"] += remarks["params"]
+            remarks["def"] = remarks["def"] + remarks["params"]
         sections["def"].append(writer.section(layer.name, homes["def"], remarks["def"]))
         if homes["params"] or target in layer.wants_params:
             sections["params"].append(writer.section(layer.name, homes["params"], remarks["params"]))
-    texts = {home: "\n".join(parts) + comments[home].tail() for home, parts in sections.items()}
-    writer.note_other_meanings(_read_as(texts, target))
+    texts = {home: "\n".join(parts) + "".join(comments[home][None]) for home, parts in sections.items()}
+    if target == "toml":
+        definition, params = (read_toml(text, home, Problems()) for home, text in texts.items())
+        writer.note_other_meanings(detect(definition, params if params.sections else definition))
+    else:
+        writer.note_other_meanings(Generation(target))
     return Written(texts["def"], texts["params"] if has_params else None, writer.notes)
-
-
-def _read_as(texts: dict[str, str], target: str) -> Generation:
-    """Return the generation that written files will be taken for."""
-    if target != "toml":
-        return Generation(target)
-    definition, params = (read_toml(text, home, Problems()) for home, text in texts.items())
-    return detect(definition, params if params.sections else definition)
 
 
 class _Writer:
@@ -87,7 +83,7 @@ class _Writer:
 
     def section(self, name: str, lines: list[str], comments: Iterable[str]) -> str:
         header = f"[layer.{_toml_key(name)}]" if self.toml else f"[{name}]"
-        return "".join(f"{line}\n" for line in (*comments, header, *lines))
+        return "".join([*comments, *(f"{line}\n" for line in (header, *lines))])
 
     def layer(self, layer: Layer) -> dict[str, list[str]]:
         """Return the lines of the layer's sections by home."""
@@ -207,32 +203,23 @@ def _toml(value: Any) -> str:
     """Return a native value as TOML text."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(item) for item in value)}]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
+    if isinstance(value, bool | str):
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return repr(value)
 
 
-class _Comments:
-    """Whole-line comments of a file by the section that they stand in or right above."""
-
-    def __init__(self, document: Document | None) -> None:
-        self.by_section: dict[str, list[str]] = {}
-        self.pending: list[str] = []
-        section = ""
-        for line in document.text.split("\n") if document else ():
-            if line[:1] in ("#", ";"):
-                clean = "".join(char if char.isprintable() or char == "\t" else " " for char in line[1:])
-                self.pending.append("#" + clean.rstrip())
-            elif line.strip():
-                header = _HEADER.match(line)
-                section = header[1] if header else section
-                self.by_section.setdefault(section, []).extend(self.pending)
-                self.pending = []
-
-    def of(self, name: str) -> list[str]:
-        return list(self.by_section.get(name, ()))
-
-    def tail(self) -> str:
-        return "".join(f"{line}\n" for line in self.pending)
+def _comments(document: Document | None) -> dict[str | None, list[str]]:
+    """Return the whole-line comments of a file by the section in or right above which they stand; ``None``: at the end."""
+    comments: dict[str | None, list[str]] = {}
+    pending: list[str] = []
+    section = ""
+    for line in document.text.split("\n") if document else ():
+        if line[:1] in ("#", ";"):
+            clean = "".join(char if char.isprintable() or char == "\t" else " " for char in line[1:])
+            pending.append(f"#{clean.rstrip()}\n")
+        elif line.strip():
+            header = _HEADER.match(line)
+            section = header[1] if header else section
+            comments.setdefault(section, []).extend(pending)
+            pending = []
+    return comments | {None: pending}

@@ -38,9 +38,6 @@ class Problem:
     nearest: str = ""
     severity: str = "error"
 
-    def __str__(self) -> str:
-        return self.render()
-
     def render(self, color: bool = False) -> str:
         """Return the lines to show; ``color`` adds escape codes for a terminal."""
         bold, red, off = ("\033[1m", "\033[31m", "\033[0m") if color else ("", "", "")
@@ -56,6 +53,8 @@ class Problem:
         if self.nearest:
             lines.append(f"    did you mean '{self.nearest}'?")
         return "\n".join(lines)
+
+    __str__ = render
 
     def _excerpt(self) -> tuple[str, int]:
         """Return the line, or the part of a very long one around the place, and how many characters precede the place."""
@@ -80,8 +79,7 @@ class Problems:
 
     def warn(self, place: Place, message: str, *, expected: str = "", nearest: str = "") -> None:
         """Report what an original accepted silently and wrongly: an error only when ``strict``."""
-        severity = "error" if self.strict else "warning"
-        self.items.append(Problem(place, message, expected, nearest, severity))
+        self.items.append(Problem(place, message, expected, nearest, "error" if self.strict else "warning"))
 
     @property
     def errors(self) -> list[Problem]:

@@ -9,6 +9,7 @@ Where it gave up at the first bad line, this reader reports the line and goes on
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 from convnet.language.diagnostics import Place, Problems
 
@@ -103,20 +104,15 @@ def read_ini(text: str, path: str, problems: Problems) -> Document:
     return document
 
 
-def interpolate(document: Document, section: str, entry: Entry, problems: Problems) -> str | None:
-    """Return the text of an entry with ``%(key)s`` replaced, or ``None`` after reporting a bad reference."""
-    assert isinstance(entry.raw, str)
-    if "%" not in entry.raw:
+def interpolate(document: Document, section: str, entry: Entry, problems: Problems) -> Any:
+    """Return the value of an entry, in INI with ``%(key)s`` replaced; ``None`` if it is bad, which has been reported."""
+    if document.native:
         return entry.raw
     try:
-        return _expand(document, section, entry.raw, 1)
-    except _BadReference as bad:
+        return _expand(document, section, str(entry.raw), 1)
+    except ValueError as bad:
         problems.error(entry.place, str(bad), expected="%(key)s with a key of this section, or %% for a percent sign")
         return None
-
-
-class _BadReference(Exception):
-    pass
 
 
 def _open_section(document: Document, name: str, place: Place) -> Section:
@@ -150,21 +146,21 @@ def _entry(option: re.Match[str], line: Place) -> Entry:
 
 
 def _expand(document: Document, section: str, text: str, depth: int) -> str:
-    """Replace every reference in ``text``, which stands ``depth`` references deep."""
+    """Replace every reference in ``text``, which stands ``depth`` references deep; raise ``ValueError`` for a bad one."""
     if depth > _MAX_DEPTH:
-        raise _BadReference("%(...)s references go round in a circle")
+        raise ValueError("%(...)s references go round in a circle")
 
     def replacement(match: re.Match[str]) -> str:
         key = match[1]
         if match[0] == "%%":
             return "%"
         if key is None:
-            raise _BadReference("a lone % or a broken %(...)s reference")
+            raise ValueError("a lone % or a broken %(...)s reference")
         if key.lower() == "__name__":
             return section
         entry = document.entry(section, key)
         if entry is None:
-            raise _BadReference(f"%({key.lower()})s refers to a key that this section does not have")
+            raise ValueError(f"%({key.lower()})s refers to a key that this section does not have")
         return _expand(document, section, str(entry.raw), depth + 1)
 
     return _REFERENCE.sub(replacement, text)

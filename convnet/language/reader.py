@@ -9,7 +9,7 @@ from typing import Any
 
 from convnet.errors import nearest
 from convnet.language.diagnostics import Place, Problems
-from convnet.language.ini import Document, Entry, interpolate
+from convnet.language.ini import Document, Entry, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.values import BOOL, BadValue
 
@@ -57,11 +57,20 @@ class Reader:
         if document is None or entry is None:
             return self._default(key, values, inputs)
         self.places[key.name] = entry.place
-        if entry.raw is None:  # reported when the file was read
+        raw = interpolate(document, self.name, entry, self.problems)
+        if raw is None:
             self.failed.add(key.name)
             return None
+        parse = key.kind.native if document.native else key.kind.parse
         try:
-            return self._native(key, entry, inputs) if document.native else self._text(document, key, entry, inputs)
+            if not key.each:
+                return self._checked(key, parse(raw), entry.place)
+            if document.native:
+                items = raw if isinstance(raw, list) else [raw]
+                values_given = [self._checked(key, parse(item), entry.place) for item in items]
+            else:
+                values_given = [self._item(key, entry, piece, offset) for piece, offset in _split_list(raw)]
+            return self._broadcast(key, entry, values_given, inputs)
         except BadValue as bad:
             self._reject(key, entry, bad)
             return None
@@ -72,17 +81,17 @@ class Reader:
         An original ignored it, so it is a warning; but an error where a key that must be given was meant.
         """
         for document in (self.definition, self.params if self.params is not self.definition else None):
-            for entry in self._unknown(document) if document else ():
+            for entry in self._unknown(document.sections.get(self.name) if document else None):
                 meant = self._meant(entry)
                 key = self._by_spelling.get(meant.lower())
                 typo = key is not None and key.default is REQUIRED and key.name not in self.places
                 report = self.problems.error if typo else self.problems.warn
                 report(entry.key_place, f"layer '{self.name}': no key '{entry.key}' in this layer type", nearest=meant)
 
-    def _unknown(self, document: Document) -> list[Entry]:
-        section = document.sections.get(self.name)
-        entries = section.entries.items() if section else ()
-        return [entry for folded, entry in entries if folded not in self._by_spelling and folded not in _RESERVED]
+    def _unknown(self, section: Section | None) -> list[Entry]:
+        """Return the entries of a section that no key reads."""
+        entries = section.entries if section else {}
+        return [entry for folded, entry in entries.items() if folded not in self._by_spelling and folded not in _RESERVED]
 
     def _meant(self, entry: Entry) -> str:
         return nearest(entry.key, [key.name for key in self._by_spelling.values()])
@@ -113,38 +122,21 @@ class Reader:
     def _report_missing(self, key: Key) -> None:
         """Report that a key is missing, unless another message says why."""
         document = self.params if key.home == "params" and self.params else self.definition
-        if self._report_typo_in_defaults(document, key):
-            return
+        for entry in self._unknown(document.defaults):
+            if self._meant(entry) == key.name:
+                self.suppressed.add(key.name)
+                self.problems.error(entry.key_place, f"[DEFAULT]: no layer reads '{entry.key}'", nearest=key.name)
+                return
         section = document.sections.get(self.name)
         if section is None and key.home == "params":
             return  # the whole section is missing, which the builder reports once
-        if any(self._meant(entry) == key.name for entry in self._unknown(document)):
+        if any(self._meant(entry) == key.name for entry in self._unknown(section)):
             return  # misspelt, which ``report_unknown`` says
         place = section.place if section else self.place
         message = f"layer '{self.name}': key '{key.name}' is missing"
         self.problems.error(place, message, expected=f"{key.name}={key.kind.word}")
 
-    def _report_typo_in_defaults(self, document: Document, key: Key) -> bool:
-        entries = document.defaults.entries.items() if document.defaults else ()
-        for folded, entry in entries:
-            if folded not in self._by_spelling and self._meant(entry) == key.name:
-                self.suppressed.add(key.name)
-                self.problems.error(entry.key_place, f"[DEFAULT]: no layer reads '{entry.key}'", nearest=key.name)
-                return True
-        return False
-
     # -- from an entry ------------------------------------------------------------------------------------------
-
-    def _text(self, document: Document, key: Key, entry: Entry, inputs: int) -> Any:
-        """Return the value of an INI entry."""
-        text = interpolate(document, self.name, entry, self.problems)
-        if text is None:
-            self.failed.add(key.name)
-            return None
-        if not key.each:
-            return self._checked(key, key.kind.parse(text), entry.place)
-        values = [self._item(key, entry, piece, offset) for piece, offset in _split_list(text)]
-        return self._broadcast(key, entry, values, inputs)
 
     def _item(self, key: Key, entry: Entry, piece: str, offset: int) -> Any:
         """Return the value of one piece of a list, which starts ``offset`` characters into the entry's value."""
@@ -159,14 +151,6 @@ class Reader:
             bad.offset += offset
             bad.part = piece.strip()
             raise
-
-    def _native(self, key: Key, entry: Entry, inputs: int) -> Any:
-        """Return the value of a TOML entry."""
-        if not key.each:
-            return self._checked(key, key.kind.native(entry.raw), entry.place)
-        items = entry.raw if isinstance(entry.raw, list) else [entry.raw]
-        values = [self._checked(key, key.kind.native(item), entry.place) for item in items]
-        return self._broadcast(key, entry, values, inputs)
 
     def _broadcast(self, key: Key, entry: Entry, values: list, inputs: int) -> list | None:
         """Return one value per input; a single one serves all."""

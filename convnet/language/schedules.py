@@ -27,7 +27,7 @@ _FOLDED = {name.lower(): name for name in ("base", "tgtFactor", "noiseStdev", "n
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How a rate changes; noise is added by whoever has random numbers (numerics 14.3)."""
+    """How a rate changes; noise is added where random numbers are drawn (numerics 14.3)."""
 
     type: str = "const"
     tgtFactor: float = 1.0

@@ -3,11 +3,11 @@
 ``LAYER_TYPES`` has them by name. A new type is one class in a module of this folder; a new module is named here.
 """
 
-from convnet.layers import conv, cost, data, dropout, eltwise, fc, image, local, neuron, norm, pool, softmax, square_costs
+from convnet.layers import conv, cost, data, dropout, eltwise, fc, image, local, neuron, norm, pool
 from convnet.layers.base import Layer
 
 # In the order of the reference page; within a module that of its classes.
-_FAMILIES = (data, conv, local, fc, pool, norm, neuron, softmax, dropout, eltwise, image, cost, square_costs)
+_FAMILIES = (data, conv, local, fc, pool, norm, neuron, dropout, eltwise, image, cost)
 
 LAYER_TYPES: dict[str, type[Layer]] = {
     item.type: item

@@ -1,10 +1,7 @@
 """What every layer type declares and does.
 
-A layer class says, in one place: the keys it reads, its rule for shapes and its checks (while a graph is built),
-and what forward and backward are in terms of backend ops (while a net runs). It holds typed values under the
-originals' own key names and no arrays; those belong to the ``Node`` that a net makes for each layer.
-
-Letters: C channels, S side of a square image, N cases, F filters.
+A layer has a typed value for each key, under the originals' name for it, and no arrays; those belong to the ``Node`` that
+a net makes for it. Letters: C channels, S side of a square image, N cases, F filters.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ from convnet.generation import G2011, G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import Key, keys_of, one
 from convnet.language.neurons import NEURON, Neuron
-from convnet.language.values import DEVICES, NAMES, Choice, Float
+from convnet.language.values import DEVICES, NAMES, Choice, Float, Int
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
 
@@ -46,12 +43,12 @@ class Check:
     data: DataShape = DataShape()
     failed: bool = False
 
-    def error(self, key: str, message: str, expected: str = "") -> None:
+    def error(self, key: str, message: str, expected: str = "", nearest: str = "") -> None:
         self.failed = True
-        self.problems.error(self.place(key), f"layer '{self.name}': {message}", expected=expected)
+        self.problems.error(self.place(key), f"layer '{self.name}': {message}", expected=expected, nearest=nearest)
 
-    def warn(self, key: str, message: str, expected: str = "") -> None:
-        self.problems.warn(self.place(key), f"layer '{self.name}': {message}", expected=expected)
+    def warn(self, key: str, message: str) -> None:
+        self.problems.warn(self.place(key), f"layer '{self.name}': {message}")
 
     def limit(self, key: str, message: str) -> None:
         """Report a limit that only the originals' kernels had: an error with ``--strict``, else accepted."""
@@ -144,12 +141,14 @@ class Layer:
         """Return S of input ``index`` seen as ``channels`` square maps, or ``None`` after reporting that it is not."""
         features = self.num_inputs[index]
         side = math.isqrt(features // channels) if channels > 0 else 0
-        if side * side * channels != features or side == 0:
-            source = self.sources[index].name
-            text = f"input '{source}' has {features} values, which are not {channels} square maps"
-            self.check.error("channels", text, expected=_square_hint(features))
-            return None
-        return side
+        if side and side * side * channels == features:
+            return side
+        fitting = [c for c in range(1, min(features, 4097)) if features % c == 0]  # 1x1 maps are left out
+        square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
+        text = f"input '{self.sources[index].name}' has {features} values, which are not {channels} square maps"
+        hint = f"a number of channels such as {', '.join(square)}" if square else ""
+        self.check.error("channels", text, expected=hint)
+        return None
 
     def macs(self) -> int:
         """Return the multiply-adds of one forward pass of one case."""
@@ -208,7 +207,7 @@ Layer.keys = keys_of(Layer)
 class MapLayer(Layer):
     """A layer that reads its only input as ``channels`` square maps."""
 
-    channels: int
+    channels = one(Int(min=1), "maps of the input image")
     imgSize: int = 0  # S of the input
 
     def shape(self) -> None:
@@ -220,12 +219,13 @@ class MapLayer(Layer):
         """Work out the shape of the output from maps of ``side``; report what does not fit."""
         raise NotImplementedError(self.type)
 
+    def images(self, node: LayerNode) -> tuple[Array, Array]:
+        """Return input and output as maps, of which there are as many."""
+        return node.image(0, self.channels), node.out_image(self.channels)
+
+    def gradients(self, node: LayerNode) -> tuple[Array, Array, float]:
+        """Return the gradients at the output and at the input as maps, and ``scale_targets`` of the latter."""
+        return node.grad_image(self.channels), *node.image_input_grad(0, self.channels)
+
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
-
-
-def _square_hint(features: int) -> str:
-    """Return numbers of channels that make square maps of so many values, the first six; 1x1 maps are left out."""
-    fitting = [c for c in range(1, min(features, 4096) + 1) if features % c == 0 and features > c]
-    square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
-    return f"a number of channels such as {', '.join(square)}" if square else ""

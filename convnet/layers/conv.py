@@ -8,12 +8,17 @@ Letters: C channels, S side of the image, k filterSize, F all filters, M modules
 import math
 from typing import Any
 
-from convnet.backends.arguments import Array, Geometry
+from convnet.backends.arguments import Geometry
 from convnet.generation import G2014, SINCE_2012, UNTIL_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT, Float, Int
 from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
+
+
+def _share(values: dict[str, Any], i: int) -> int:
+    channels, groups = values["channels"], values["groups"]
+    return max(1, channels[i] // groups[i]) if channels and groups else 1
 
 
 class Windowed(WeightLayer):
@@ -28,9 +33,7 @@ class Windowed(WeightLayer):
     stride = per_input(Int(min=1), "pixels between neighbouring windows", 1)
     groups = per_input(Int(min=1), "groups of filters, each seeing its own share of the channels", 1)
     randSparse = per_input(BOOL, "give each group a random set of channels", False, read_by=UNTIL_2012)
-    filterChannels = per_input(
-        Int(min=1), "channels that each group sees, with randSparse", lambda values, i: _share(values, i), read_by=UNTIL_2012
-    )
+    filterChannels = per_input(Int(min=1), "channels that each group sees, with randSparse", _share, read_by=UNTIL_2012)
     initCFunc = one(INIT_FUNC, "function that makes randSparse's connections", "")
     modulesX = one(INT, "side of the output; 0: as many windows as it takes to cover the image", 0, read_by=(G2014,))
     initW = per_input(FLOAT, "standard deviation of the initial weights")
@@ -57,8 +60,7 @@ class Windowed(WeightLayer):
         for i, side in enumerate(self.imgSize):
             covered = (self.modulesX - 1) * self.stride[i] + self.filterSize[i] - self.padding[i]
             if covered < side or self.stride[i] > self.filterSize[i]:
-                text = f"the windows leave pixels of a side of {side} unread (they end at {covered})"
-                self.check.warn("modulesX", text)
+                self.check.warn("modulesX", f"the windows leave pixels of a side of {side} unread (they end at {covered})")
 
     def _checked_side(self, i: int) -> int | None:
         """Return the side of input ``i``, after reporting which of its keys do not fit each other."""
@@ -67,7 +69,14 @@ class Windowed(WeightLayer):
         if C % G:
             check.error("groups", f"{C} channels cannot be shared among {G} groups")
         if self.randSparse[i]:
-            self._check_sparse(C, G, Cf)
+            if G == 1:
+                check.error("randSparse", "random connections need more than one group")
+            if C % Cf:
+                check.error("filterChannels", f"{C} channels are not a multiple of {Cf} filter channels")
+            if G * Cf % C:
+                check.error("filterChannels", f"{G} groups of {Cf} channels do not use each of {C} channels equally often")
+            if Cf % 4:
+                check.limit("filterChannels", f"the originals' kernels want a multiple of 4 filter channels, not {Cf}")
         elif Cf * G != C:
             check.error("filterChannels", f"{G} groups of {Cf} channels do not make {C} channels; randSparse allows it")
         if side and self.filterSize[i] > side + 2 * self.padding[i]:
@@ -78,17 +87,6 @@ class Windowed(WeightLayer):
         if self.filters[i] % 16:
             check.limit("filters", f"the originals' kernels want a multiple of 16 filters per group, not {self.filters[i]}")
         return side
-
-    def _check_sparse(self, C: int, G: int, Cf: int) -> None:
-        check = self.check
-        if G == 1:
-            check.error("randSparse", "random connections need more than one group")
-        if C % Cf:
-            check.error("filterChannels", f"{C} channels are not a multiple of {Cf} filter channels")
-        if G * Cf % C:
-            check.error("filterChannels", f"{G} groups of {Cf} channels do not use each of {C} channels equally often")
-        if Cf % 4:
-            check.limit("filterChannels", f"the originals' kernels want a multiple of 4 filter channels, not {Cf}")
 
     def filter_shape(self, i: int) -> tuple[int, int, int]:
         return self.filterChannels[i], self.filterSize[i], self.filterSize[i]
@@ -110,19 +108,14 @@ class Windowed(WeightLayer):
         """Return how the windows lie on input ``i``."""
         return Geometry(self.padding[i], self.stride[i], self.groups[i], node.conns[i])
 
-    def maps_of(self, array: Array) -> Array:
-        """View an output-shaped array as (F, M, M, N)."""
-        return array.reshape(self.num_filters, self.modulesX, self.modulesX, -1)
-
     def forward(self, node: LayerNode) -> None:
-        out, last = self.maps_of(node.out), len(node.weights) - 1
+        out, last = node.out_image(self.num_filters), len(node.weights) - 1
         for i, weights in enumerate(node.weights):
             images, biases = node.image(i, self.channels[i]), node.biases.value if i == last else None
-            how = self.geometry(node, i)
-            node.be.conv_forward(images, weights.value, out, scale_targets=min(i, 1), geometry=how, biases=biases)
+            node.be.conv_forward(images, weights.value, out, min(i, 1), geometry=self.geometry(node, i), biases=biases)
 
     def backward(self, node: LayerNode) -> None:
-        grad = self.maps_of(node.grad)
+        grad = node.grad_image(self.num_filters)
         self.bias_gradient(node, self.bias_shape()[0])
         for i, weights in enumerate(node.weights):
             if weights.learns:
@@ -130,9 +123,8 @@ class Windowed(WeightLayer):
                 node.be.conv_weight_grad(images, grad, *weights.grad_target(), geometry=self.geometry(node, i))
         for i, weights in enumerate(node.weights):
             if node.wants(i):
-                input_grad, scale_targets = node.image_input_grad(i, self.channels[i])
-                how = self.geometry(node, i)
-                node.be.conv_input_grad(grad, weights.value, input_grad, scale_targets, geometry=how)
+                input_grad = node.image_input_grad(i, self.channels[i])
+                node.be.conv_input_grad(grad, weights.value, *input_grad, geometry=self.geometry(node, i))
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation) | {
@@ -148,11 +140,6 @@ class Windowed(WeightLayer):
         if generation != G2014:
             stored["overSample"] = [self.over_sample(i) if sparse else 1 for i, sparse in enumerate(self.randSparse)]
         return stored
-
-
-def _share(values: dict[str, Any], i: int) -> int:
-    channels, groups = values["channels"], values["groups"]
-    return max(1, channels[i] // groups[i]) if channels and groups else 1
 
 
 class Conv(Windowed):
@@ -177,14 +164,10 @@ class Conv(Windowed):
     def shape(self) -> None:
         super().shape()
         if self.partialSum and self.modulesX and self.modulesX**2 % self.partialSum:
-            text = f"partialSum={self.partialSum} does not divide the {self.modulesX**2} windows"
-            self.check.limit("partialSum", text)
+            self.check.limit("partialSum", f"partialSum={self.partialSum} does not divide the {self.modulesX**2} windows")
         for low, high in zip(self.wcNormMin, self.wcNormMax, strict=True):
             if low > high:
                 self.check.error("wcNormMin", f"wcNormMin={low} is larger than wcNormMax={high}")
-
-    def weight_shape(self, i: int) -> tuple[int, int]:
-        return self.weights_per_filter(i), self.num_filters
 
     def kernel_shape(self, i: int) -> tuple[int, ...]:
         return (*self.filter_shape(i), self.num_filters)  # w[c, ky, kx, f]

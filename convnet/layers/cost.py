@@ -2,8 +2,6 @@
 
 ``inputs[0]`` holds labels or gates, ``inputs[1]`` predictions. Printed values are divided by the number of cases;
 ``coeff`` weighs gradients and the total, never the printed values. Letters: K classes, N cases.
-
-These costs compare predictions with labels; ``square_costs`` has sums of squares and kin.
 """
 
 from typing import Any, ClassVar
@@ -14,8 +12,8 @@ from convnet.language.keys import one
 from convnet.language.values import FLOAT, NAMES, Choice, Int
 from convnet.layers.base import Layer
 from convnet.layers.filters import FILTERS
+from convnet.layers.neuron import Softmax
 from convnet.layers.node import LayerNode
-from convnet.layers.softmax import Softmax
 
 _SHOWN = "what is printed: " + "; ".join(f"{word}: {filter.help}" for word, filter in FILTERS.items())
 
@@ -34,8 +32,11 @@ class Cost(Layer):
 
     neuron = None  # not a key of costs
     coeff = one(FLOAT, "weight of this cost in the total", home="params")
+    # Of costs that have no such keys.
     children: list[str] = []
     outputFilter = "mean"
+    topk = setSize = 1
+    posWeight = 1.0
 
     @property
     def learns(self) -> bool:
@@ -62,7 +63,7 @@ class Cost(Layer):
     @property
     def criterion(self) -> Criterion:
         """What the cost is to the backend."""
-        return Criterion(self.kind, self.coeff)
+        return Criterion(self.kind, self.coeff, self.topk, self.posWeight, self.setSize)
 
     def forward(self, node: LayerNode) -> None:
         *targets, predictions = node.x
@@ -109,10 +110,6 @@ class LogReg(FilteredCost):
         if self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 
-    @property
-    def criterion(self) -> Criterion:
-        return Criterion(self.kind, self.coeff, topk=self.topk)
-
 
 class CrossEntropy(FilteredCost):
     """Cross entropy against soft targets over a softmax; also the error."""
@@ -127,8 +124,7 @@ class CrossEntropy(FilteredCost):
     def shape(self) -> None:
         super().shape()
         if not isinstance(self.sources[1], Softmax):
-            text = f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one"
-            self.check.error("inputs", text)
+            self.check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one")
 
 
 class CrossEntropy2(Cost):
@@ -153,10 +149,6 @@ class BinomialCrossEntropy(FilteredCost):
     num_values = 3
 
     posWeight = one(FLOAT, "weight of positive targets", 1.0, "params", (G2014,))
-
-    @property
-    def criterion(self) -> Criterion:
-        return Criterion(self.kind, self.coeff, pos_weight=self.posWeight)
 
 
 class DetectionCrossEntropy(BinomialCrossEntropy):
@@ -195,9 +187,78 @@ class MultiSoftmax(Cost):
         if self.setSize > self.num_inputs[1] > 0:
             self.check.error("setSize", f"sets of {self.setSize} cannot be drawn from {self.num_inputs[1]} classes")
 
-    @property
-    def criterion(self) -> Criterion:
-        return Criterion(self.kind, self.coeff, set_size=self.setSize)
-
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"numOut": self.num_inputs[1]}
+
+
+class SumOfSquares(FilteredCost):
+    """The sum of the squares of its input."""
+
+    type = "cost.sum2"
+    title = "sum-of-squares"
+    max_inputs = min_inputs = 1
+    kind = "sum2"
+    first_input = ""
+
+    def backward(self, node: LayerNode) -> None:
+        if node.wants(0):
+            node.be.add(node.x[0], *node.input_grad(0), -2 * self.coeff)
+
+
+class GatedSumOfSquares(Cost):
+    """The sum of squares of its second input, each case weighed by the first."""
+
+    type = "cost.gsum2"
+    title = "gated sum-of-squares"
+    read_by = (G2012,)
+    kind = "gsum2"
+    first_input = "gate"
+
+    def backward(self, node: LayerNode) -> None:
+        if node.wants(0):
+            node.be.gsum2_gate_grad(node.x[1], *node.input_grad(0), coeff=self.coeff)
+        super().backward(node)
+
+
+class RobustFlickr(Cost):
+    """The sum of log(1 + squared error), which outliers sway little."""
+
+    type = "cost.rflickr"
+    title = "robust flickr"
+    read_by = (G2012,)
+    kind = "rflickr"
+    row_per_class = True
+
+
+class Tica(Cost):
+    """Topographic ICA; prints the originals' sum of reciprocals, descends on the root energies."""
+
+    type = "cost.tica"
+    title = "TICA"
+    read_by = (G2012,)
+    max_inputs = min_inputs = 1
+    approximate = "the printed value is not what is made small"
+    first_input = ""
+
+    channels = one(Int(min=1), "maps of the input image")
+    sizeX = one(Int(min=1), "side of the window")
+
+    imgSize: int = 0
+
+    def shape(self) -> None:
+        self.imgSize = self.image_side(self.channels) or 0
+        if self.channels <= 8 or self.sizeX >= 6:
+            self.check.limit("channels", "the originals' kernel wants more than 8 channels and sizeX below 6")
+
+    def stored(self, generation: Generation) -> dict[str, Any]:
+        return super().stored(generation) | {"imgSize": self.imgSize, "imgPixels": self.imgSize**2}
+
+    def forward(self, node: LayerNode) -> None:
+        images = node.image(0, self.channels)
+        node.be.tica_cost(images, node.scratch("reciprocals", images.shape), node.costs, size=self.sizeX)
+
+    def backward(self, node: LayerNode) -> None:
+        if node.wants(0):
+            images, input_grad = node.image(0, self.channels), node.image_input_grad(0, self.channels)
+            reciprocals = node.scratch("reciprocals", images.shape)
+            node.be.tica_input_grad(images, reciprocals, *input_grad, size=self.sizeX, coeff=self.coeff)

@@ -24,8 +24,7 @@ class Data(Layer):
     def shape(self) -> None:
         check, dims = self.check, self.check.data.dims
         if self.dataIdx not in dims:
-            text = f"the data have no matrix number {self.dataIdx}"
-            check.error("dataIdx", text, expected=f"one of {sorted(dims)}")
+            check.error("dataIdx", f"the data have no matrix number {self.dataIdx}", expected=f"one of {sorted(dims)}")
             return
         rows = dims[self.dataIdx]
         self.end = self.end or rows

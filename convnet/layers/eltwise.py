@@ -3,7 +3,7 @@
 Formulas: numerics section 5.
 """
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from convnet.generation import G2014, SINCE_2012, Generation
@@ -84,24 +84,22 @@ class Concat(Layer):
         return f"{self.outputs} outputs"
 
     @property
-    def offsets(self) -> list[int]:
-        """First row of each input in the output (``copyOffsets``)."""
-        return [0, *accumulate(self.num_inputs)][:-1]
-
-    def rows(self, i: int) -> slice:
-        return slice(self.offsets[i], self.offsets[i] + self.num_inputs[i])
+    def rows(self) -> list[slice]:
+        """Rows of each input in the output."""
+        return [slice(*ends) for ends in pairwise(accumulate(self.num_inputs, initial=0))]
 
     def forward(self, node: LayerNode) -> None:
-        for i, values in enumerate(node.x):
-            node.be.add(values, node.out[self.rows(i)])
+        for values, rows in zip(node.x, self.rows, strict=True):
+            node.be.add(values, node.out[rows])
 
     def backward(self, node: LayerNode) -> None:
-        for i in range(len(node.x)):
+        for i, rows in enumerate(self.rows):
             if node.wants(i):
-                node.be.add(node.grad[self.rows(i)], *node.input_grad(i))
+                node.be.add(node.grad[rows], *node.input_grad(i))
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        return super().stored(generation) | {"copyOffsets": self.offsets}
+        offsets = {"copyOffsets": [rows.start for rows in self.rows]} if self.type == "concat" else {}
+        return super().stored(generation) | offsets
 
 
 class PassThrough(Concat):
@@ -110,11 +108,6 @@ class PassThrough(Concat):
     type = "pass"
     title = "pass-through"
     read_by = (G2014,)
-
-    def stored(self, generation: Generation) -> dict[str, Any]:
-        stored = super().stored(generation)
-        del stored["copyOffsets"]
-        return stored
 
 
 class Sum(Layer):

@@ -30,9 +30,6 @@ class FullyConnected(WeightLayer):
     def shape(self) -> None:
         """Leave ``outputs`` as the file gives it."""
 
-    def weight_shape(self, i: int) -> tuple[int, int]:
-        return self.num_inputs[i], self.outputs // self.parts
-
     def kernel_shape(self, i: int) -> tuple[int, ...]:
         return self.outputs // self.parts, self.num_inputs[i]  # w[f within its block, k]
 
@@ -98,9 +95,6 @@ class TreeFullyConnected(FullyConnected):
         else:
             self.tree = self.check.data.tree
             self.outputs = self.tree.leaves
-
-    def weight_shape(self, i: int) -> tuple[int, int]:
-        return self.num_inputs[i], len(self.tree.parents)
 
     def kernel_shape(self, i: int) -> tuple[int, ...]:
         return len(self.tree.parents), self.num_inputs[i]  # w[node, k]

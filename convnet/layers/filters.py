@@ -30,8 +30,6 @@ def _detection(sums: Sequence[float], cases: int) -> list[float]:
 
 
 _START = "lambda costs,num_cases: "
-
-
 FILTERS = {
     "mean": Filter("each value divided by the cases", _START + "[c/num_cases for c in costs]", _mean),
     "sum": Filter("sums as they are", _START + "costs", lambda sums, _: list(sums)),
@@ -48,7 +46,6 @@ FILTERS = {
 
 def recognise(expression: str) -> str:
     """Return the word for an expression of a checkpoint; ``mean`` for one that the originals do not have."""
-    known = next((word for word, filter in FILTERS.items() if filter.expression == expression), None)
-    if known is None and "costs[:2]" in expression and "costs[2:]" in expression:
-        return "detection"  # 2014's own wording, in several editions
-    return known or "mean"
+    known = {filter.expression: word for word, filter in FILTERS.items()}
+    detects = "costs[:2]" in expression and "costs[2:]" in expression  # 2014's own wording, in several editions
+    return known.get(expression, "detection" if detects else "mean")

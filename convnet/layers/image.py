@@ -23,8 +23,6 @@ class ImageLayer(MapLayer):
     stored_flags = ""
     placed = False
 
-    channels = one(Int(min=1), "maps of the input image")
-
     def shape_maps(self, side: int) -> None:
         target = self.target(side)
         if not self.check.failed:
@@ -33,10 +31,6 @@ class ImageLayer(MapLayer):
     def target(self, side: int) -> int:
         """Return T, the side of the output, for an input of ``side``."""
         return side
-
-    def images(self, node: LayerNode) -> tuple[Array, Array]:
-        """Return input and output as (C, S, S, N) and (C, T, T, N)."""
-        return node.image(0, self.channels), node.out_image(self.channels)
 
 
 class Blur(ImageLayer):
@@ -61,7 +55,7 @@ class Blur(ImageLayer):
         node.be.blur(*self.images(node), taps=self.taps())
 
     def backward(self, node: LayerNode) -> None:
-        node.be.blur(node.grad_image(self.channels), *node.image_input_grad(0, self.channels), taps=self.taps())
+        node.be.blur(*self.gradients(node), taps=self.taps())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         taps = [struct.unpack("f", struct.pack("f", tap))[0] for tap in self.taps()]  # as float32, like the originals
@@ -91,8 +85,7 @@ class NailBed(ImageLayer):
         node.be.nailbed_forward(*self.images(node), start=self.start, stride=self.stride)
 
     def backward(self, node: LayerNode) -> None:
-        grad, input_grad = node.grad_image(self.channels), node.image_input_grad(0, self.channels)
-        node.be.nailbed_input_grad(grad, *input_grad, start=self.start, stride=self.stride)
+        node.be.nailbed_input_grad(*self.gradients(node), start=self.start, stride=self.stride)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"start": self.start, "outputsX": self.maps[1] if self.maps else 0}
@@ -162,9 +155,7 @@ class RandomScale(ImageLayer):
         """Return r in 0..numScales-1 with probability proportional to (r+1)^2, bounded so that the crop fits the image."""
         scales = self.imgSize - int(self.imgSize / self.maxScale) + 1
         target = uniform * scales * (scales + 1) * (2 * scales + 1) / 6
-        excess = 0
-        while excess + 1 < scales and target >= (excess + 1) * (excess + 2) * (2 * excess + 3) / 6:
-            excess += 1
+        excess = sum(target >= r * (r + 1) * (2 * r + 1) / 6 for r in range(1, scales))
         return min(excess, self.imgSize - self.tgtSize)
 
 
@@ -207,12 +198,14 @@ class Reflect(ImageLayer):
         node.be.mirror(*self.images(node))
 
     def backward(self, node: LayerNode) -> None:
-        node.be.mirror(node.grad_image(self.channels), *node.image_input_grad(0, self.channels))
+        node.be.mirror(*self.gradients(node))
 
 
-class ColorTransform(ImageLayer):
-    """Three channels in, three out. Forward only."""
+class RgbToYuv(ImageLayer):
+    """Converts red, green, blue to luminance and colour differences; not over layers that learn."""
 
+    type = "rgb2yuv"
+    title = "RGB --> YUV"
     gradient = False
     channels = 3  # not a key
 
@@ -220,14 +213,7 @@ class ColorTransform(ImageLayer):
         node.be.rgb2yuv(*self.images(node))
 
 
-class RgbToYuv(ColorTransform):
-    """Converts red, green, blue to luminance and colour differences; not over layers that learn."""
-
-    type = "rgb2yuv"
-    title = "RGB --> YUV"
-
-
-class RgbToLab(ColorTransform):
+class RgbToLab(RgbToYuv):
     """Converts red, green, blue in 0 to 1 to CIE lightness and opponents; not over layers that learn."""
 
     type = "rgb2lab"

@@ -13,9 +13,6 @@ class Local(Windowed):
     title = "locally-connected"
     folds_gradient = True
 
-    def weight_shape(self, i: int) -> tuple[int, int]:
-        return self.modulesX**2 * self.weights_per_filter(i), self.num_filters
-
     def kernel_shape(self, i: int) -> tuple[int, ...]:
         return (self.modulesX**2, *self.filter_shape(i), self.num_filters)  # w[m, c, ky, kx, f]
 

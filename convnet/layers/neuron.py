@@ -1,6 +1,6 @@
-"""neuron: a function applied to every value. ``neuron=`` of any layer becomes a layer of this type behind it.
+"""neuron: a function applied to every value; softmax: y_j = exp(x_j - max) / sum, case by case.
 
-Functions and derivatives: numerics section 7.
+``neuron=`` of any layer becomes a neuron layer behind it. Functions and derivatives: numerics sections 6 and 7.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 from convnet.backends.arguments import Activation
 from convnet.generation import Generation
-from convnet.language.neurons import TYPES
+from convnet.language.neurons import TYPES, Neuron
 from convnet.layers.base import Check, Layer
 from convnet.layers.node import LayerNode
 
@@ -20,6 +20,7 @@ class NeuronLayer(Layer):
     title = "neuron"
     elementwise = True
     keeps_maps = False
+    neuron: Neuron  # ``None`` only where the file's is wrong or missing, and nothing runs
 
     def __init__(self, name: str, values: Mapping[str, Any], check: Check) -> None:
         super().__init__(name, values, check)
@@ -37,14 +38,12 @@ class NeuronLayer(Layer):
             super().shape()
 
     def forward(self, node: LayerNode) -> None:
-        assert self.neuron is not None
         if self.function == "nrelu":
             node.be.nrelu_forward(node.x[0], node.out, key=node.key())
         else:
             node.be.neuron_forward(node.x[0], node.out, activation=Activation(self.function, *self.neuron.values))
 
     def backward(self, node: LayerNode) -> None:
-        assert self.neuron is not None
         if self.fused_cost:
             self.fused_cost.fused_backward(node.consumers[0], *node.input_grad(0))
             return
@@ -52,7 +51,25 @@ class NeuronLayer(Layer):
         node.be.neuron_input_grad(node.x[0], node.out, node.grad, *node.input_grad(0), activation=activation)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        assert self.neuron is not None
         uses = {"usesActs": "acts" in self.stored_flags, "usesInputs": "inputs" in self.stored_flags}
         neuron = {"type": self.neuron.type, "params": dict(self.neuron.params), **uses}
         return super().stored(generation) | {"neuron": neuron}
+
+
+class Softmax(Layer):
+    """Turns its inputs into probabilities."""
+
+    type = "softmax"
+    title = "softmax"
+    function = "softmax"
+    uses_inputs = False
+    keeps_maps = False
+
+    def forward(self, node: LayerNode) -> None:
+        node.be.softmax_forward(node.x[0], node.out)
+
+    def backward(self, node: LayerNode) -> None:
+        if self.fused_cost:
+            self.fused_cost.fused_backward(node.consumers[0], *node.input_grad(0))
+        else:
+            node.be.softmax_input_grad(node.out, node.grad, *node.input_grad(0))

@@ -21,7 +21,6 @@ class Norm(MapLayer):
     uses_acts = False
     across = False  # whether the window lies across maps
 
-    channels = one(Int(min=1), "maps of the input image")
     size = one(Int(min=1), "side of the window, in pixels or maps", aliases=("sizeX",))
     blocked = one(BOOL, "windows are fixed blocks of maps (cmrnorm only)", False)
     scale = one(FLOAT, "weight of the sum of squares; divided by the values in the window", home="params")
@@ -51,13 +50,10 @@ class Norm(MapLayer):
         return Response(self.size, self.scaled, self.pow, self.minDiv, self.blocked)
 
     def forward(self, node: LayerNode) -> None:
-        images, out = node.image(0, self.channels), node.out_image(self.channels)
-        node.be.norm_forward(self.type, images, out, response=self.response())
+        node.be.norm_forward(self.type, *self.images(node), response=self.response())
 
     def backward(self, node: LayerNode) -> None:
-        images, grad = node.image(0, self.channels), node.grad_image(self.channels)
-        input_grad = node.image_input_grad(0, self.channels)
-        node.be.norm_input_grad(self.type, images, grad, *input_grad, response=self.response())
+        node.be.norm_input_grad(self.type, node.image(0, self.channels), *self.gradients(node), response=self.response())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation) | {"scale": self.scaled}

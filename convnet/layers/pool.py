@@ -64,28 +64,22 @@ class Pool(MapLayer):
         return "max" if self.pool == "rand" and self.doMax else self.pool
 
     def forward(self, node: LayerNode) -> None:
-        images, out = node.image(0, self.channels), node.out_image(self.channels)
         window = Window(self.sizeX, self.start, self.stride)
         if self.op_kind == "rand":
-            node.be.pool_rand_forward(images, out, window=window, key=node.key())
+            node.be.pool_rand_forward(*self.images(node), window=window, key=node.key())
         else:
-            node.be.pool_forward(self.op_kind, images, out, window=window)
+            node.be.pool_forward(self.op_kind, *self.images(node), window=window)
 
     def backward(self, node: LayerNode) -> None:
-        grad, window = node.grad_image(self.channels), Window(self.sizeX, self.start, self.stride)
-        input_grad = node.image_input_grad(0, self.channels)
+        window = Window(self.sizeX, self.start, self.stride)
         if self.pool == "avg":
-            node.be.pool_avg_input_grad(self.op_kind, grad, *input_grad, window=window)
+            node.be.pool_avg_input_grad(self.op_kind, *self.gradients(node), window=window)
         else:
-            images, out = node.image(0, self.channels), node.out_image(self.channels)
-            node.be.pool_max_input_grad(images, out, grad, *input_grad, window=window)
+            node.be.pool_max_input_grad(*self.images(node), *self.gradients(node), window=window)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        stored = super().stored(generation)
-        for key, kind in (("sum", "avg"), ("doMax", "rand")):
-            if self.pool != kind:
-                stored.pop(key, None)
-        return stored
+        foreign = [key for key, kind in (("sum", "avg"), ("doMax", "rand")) if self.pool != kind]
+        return {key: value for key, value in super().stored(generation).items() if key not in foreign}
 
 
 class CrossMapPool(MapLayer):

@@ -120,14 +120,13 @@ def _inputs(layer: type[Layer]) -> str:
 
 
 def _table(keys: Iterable[Key]) -> str:
-    rows = [f"| {' | '.join(_cells(key))} |\n" for key in keys]
-    return "| key | meaning | value | default | file | read by |\n|---|---|---|---|---|---|\n" + "".join(rows)
-
-
-def _cells(key: Key) -> list[str]:
-    meaning = key.help + (f" (also `{'`, `'.join(key.aliases)}`)" if key.aliases else "")
-    value = key.kind.word + (f", {key.kind.range_text()}" if key.kind.range_text() else "") + ", per input" * key.each
-    return [f"`{key.name}`", _escape(meaning), _escape(value), _default(key), key.home, _generations(key.read_by)]
+    rows = "| key | meaning | value | default | file | read by |\n|---|---|---|---|---|---|\n"
+    for key in keys:
+        meaning = key.help + (f" (also `{'`, `'.join(key.aliases)}`)" if key.aliases else "")
+        value = key.kind.word + (f", {key.kind.range_text()}" if key.kind.range_text() else "") + ", per input" * key.each
+        cells = f"`{key.name}`", _escape(meaning), _escape(value), _default(key), key.home, _generations(key.read_by)
+        rows += f"| {' | '.join(cells)} |\n"
+    return rows
 
 
 def _default(key: Key) -> str:

@@ -63,8 +63,9 @@ class WeightLayer(Layer):
         return self.sched if self.sched and separate == CONSTANT else separate
 
     def weight_shape(self, i: int) -> tuple[int, int]:
-        """Return (rows, columns) of input ``i``'s matrix, as stored in checkpoints."""
-        raise NotImplementedError(self.type)
+        """Return (rows, columns) of input ``i``'s matrix, as stored in checkpoints: a column for each filter or output."""
+        *rows, columns = self.kernel_shape(i) if self.order == "C" else reversed(self.kernel_shape(i))
+        return math.prod(rows), columns
 
     def kernel_shape(self, i: int) -> tuple[int, ...]:
         """Return the shape of the C-ordered array that backends see; the same bytes as the stored matrix."""
@@ -115,5 +116,4 @@ def stored_rate(rate: Rate) -> dict[str, Any]:
 
 def stored_schedule(schedule: Schedule) -> dict[str, Any]:
     """Return 2012's ``{'type': ..., 'params': {...}}`` of a schedW or schedB value."""
-    name = "default" if schedule.type == "const" else schedule.type
-    return {"type": name, "params": schedule.parameters(noise=True)}
+    return {"type": "default" if schedule.type == "const" else schedule.type, "params": schedule.parameters(noise=True)}

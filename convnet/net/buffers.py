@@ -3,13 +3,9 @@
 A step asks for the same sizes in the same order every time, so after the first step nothing is allocated.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from convnet.backends.base import Array, Backend
+from convnet.backends.base import Array, Backend
 
 
 class BufferPool:

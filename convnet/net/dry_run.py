@@ -24,8 +24,8 @@ def dry_run(graph: Graph, be: Backend, cases: int, training: bool = True) -> Non
 
 def blank_inputs(graph: Graph, cases: int) -> list[np.ndarray]:
     """Return zeros for every matrix of a minibatch."""
-    last = max(graph.data_dims, default=-1)
-    return [np.zeros((graph.data_dims.get(i, 1), cases), np.float32) for i in range(last + 1)]
+    dims = graph.data_dims
+    return [np.zeros((dims.get(i, 1), cases), np.float32) for i in range(max(dims, default=-1) + 1)]
 
 
 def empty_state(graph: Graph) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,6 @@ from convnet.layers import Layer
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
 from convnet.layers.modes import Mode
 from convnet.net.net import Inputs, Net
-from convnet.net.node import Node
 from convnet.net.weights import Weights
 
 TOLERANCE = 1e-4  # of the relative error, where differences are in float64
@@ -51,26 +50,18 @@ class GradientCheck:
         scale = max(float(np.linalg.norm(self.numeric)), float(np.linalg.norm(self.analytic)))
         return difference / scale if scale else 0.0
 
-    @property
-    def empty(self) -> bool:
-        """Whether neither gradient says anything: no cost that counts depends on these weights."""
-        return not self.analytic.any() and not self.numeric.any()
-
     def passed(self, tolerance: float = TOLERANCE) -> bool:
         return bool(np.isfinite(self.error) and self.error < tolerance)
 
     def failed(self, tolerance: float = TOLERANCE) -> bool:
-        """Not passed, although the gradient claims to be exact."""
+        """Return whether the gradient is wrong although it claims to be exact."""
         return not self.passed(tolerance) and not self.approximate
 
 
 def check_gradients(
     net: Net, inputs: Inputs, cases: int, step: float | Step = 1e-5, one_sided: bool = False, samples: int | None = None
 ) -> Iterator[GradientCheck]:
-    """Check every matrix and bias vector, or ``samples`` entries of each; leaves the weights unchanged.
-
-    ``samples`` 0 takes as many entries as a few seconds allow.
-    """
+    """Check every matrix and bias vector, or ``samples`` entries of each (0: as many as a few seconds allow)."""
     for weights in net.weights:
         weights.checking = True
         weights.begin(0.0, cases)
@@ -81,7 +72,10 @@ def check_gradients(
         net.forward(inputs, cases, Mode.GRADCHECK)  # backward has released the outputs
         base = _total(net)
         for name, node in net.nodes.items():
-            entries = _affordable(net, node, cases) if samples == 0 else samples
+            entries = samples
+            if samples == 0:  # as many as the work allowed is enough for
+                work = sum(other.layer.macs() * cases + _OVERHEAD for other in net.downstream([node]))
+                entries = int(np.clip(_WORK / (2 * work), _MIN_ENTRIES, _MAX_ENTRIES))
             for weights in node.own_weights:
                 label = next(label for label, other in node.named_weights.items() if other is weights)
                 size = step if isinstance(step, float) else step(node.layer, weights is node.biases)
@@ -109,12 +103,6 @@ def _total(net: Net) -> float:
     """Return the total that training makes small: each cost's first value times its coefficient (numerics 12.0)."""
     costs = net.costs()
     return sum(layer.coeff * costs[layer.name][0] for layer in net.graph.costs)
-
-
-def _affordable(net: Net, node: Node, cases: int) -> int:
-    """Return how many entries of the node's weights can be checked within the work allowed."""
-    work = sum(other.layer.macs() * cases + _OVERHEAD for other in net.downstream([node]))
-    return int(np.clip(_WORK / (2 * work), _MIN_ENTRIES, _MAX_ENTRIES))
 
 
 class _Slope:

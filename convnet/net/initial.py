@@ -63,9 +63,8 @@ class _Initializer:
 
     def _weights(self, layer: WeightLayer, i: int) -> np.ndarray:
         shape = layer.weight_shape(i)
-        spec = layer.initWFunc
-        if spec:
-            return np.require(self._call(layer.name, spec, shape, layer.name, i, shape), np.float32, layer.order)
+        if layer.initWFunc:
+            return np.require(self._call(layer.initWFunc, shape, layer.name, i, shape), np.float32, layer.order)
         values = (layer.initW[i] * self.random.randn(*shape)).astype(np.float32)
         if isinstance(layer, TreeFullyConnected):
             values[:, layer.outputs :] = 0  # inner nodes start without an offset
@@ -73,9 +72,8 @@ class _Initializer:
 
     def _biases(self, layer: WeightLayer) -> np.ndarray:
         shape = layer.bias_shape()
-        spec = layer.initBFunc
-        if spec:
-            return np.require(self._call(layer.name, spec, shape, layer.name, shape), np.float32, "C").copy()
+        if layer.initBFunc:
+            return np.require(self._call(layer.initBFunc, shape, layer.name, shape), np.float32, "C").copy()
         return np.full(shape, layer.initB, np.float32)
 
     def _connections(self, layer: Windowed) -> list[list[int]]:
@@ -83,28 +81,32 @@ class _Initializer:
         result: list[list[int]] = []
         for i, owner in enumerate(layer.owners):
             C, G, Cf = layer.channels[i], layer.groups[i], layer.filterChannels[i]
-            spec = layer.initCFunc
             if not layer.randSparse[i]:
                 result.append([])
             elif owner is not None:
                 result.append(self.state[owner[0].name]["filterConns"][owner[1]])
-            elif spec:
-                conns = [int(c) for c in self._call(layer.name, spec, None, layer.name, i, (G, C, Cf))]
-                _check_connections(layer.name, spec, conns, C, G * Cf)
+            elif spec := layer.initCFunc:
+                conns = [int(c) for c in self._call(spec, None, layer.name, i, (G, C, Cf))]
+                runs = [sorted(conns[start : start + C]) for start in range(0, G * Cf, C)]
+                if len(conns) != G * Cf or any(run != list(range(C)) for run in runs):
+                    raise ConvnetError(
+                        f"layer '{layer.name}': {spec} must return {G * Cf} channels, "
+                        f"every {C} of them a permutation of 0 to {C - 1}"
+                    )
                 result.append(conns)
             else:
                 permutations = [self.random.permutation(C) for _ in range(layer.over_sample(i))]
                 result.append([int(c) for c in np.concatenate(permutations)])
         return result
 
-    def _call(self, name: str, spec: str, shape: tuple[int, int] | None, *arguments: Any) -> Any:
-        """Call ``module.function(a,b)`` as the originals did, with ``params=['a', 'b']``; check what it returns."""
+    def _call(self, spec: str, shape: tuple[int, int] | None, name: str, *arguments: Any) -> Any:
+        """Call ``module.function(a,b)`` as the originals did, with ``params=['a', 'b']``; check the result's ``shape``."""
         match = re.fullmatch(r"([\w.]+)\.(\w+)(?:\((.*)\))?", spec)
         assert match
         function = self._find_function(match[1], match[2], name, spec)
         params = [part.strip() for part in match[3].split(",")] if match[3] else []
         try:
-            result = function(*arguments, params=params) if params else function(*arguments)
+            result = function(name, *arguments, **({"params": params} if params else {}))
         except ConvnetError as error:
             raise ConvnetError(f"layer '{name}': {spec}: {error}") from None
         except Exception as error:
@@ -125,14 +127,6 @@ class _Initializer:
                 raise ConvnetError(f"layer '{name}': {path} has no function '{function}', which {spec} asks for")
         raise ConvnetError(
             f"layer '{name}': no module {module}.py beside the layer file ({self.folder}), which {spec} asks for"
-        )
-
-
-def _check_connections(name: str, spec: str, conns: list[int], C: int, length: int) -> None:
-    runs = [sorted(conns[start : start + C]) for start in range(0, length, C)]
-    if len(conns) != length or any(run != list(range(C)) for run in runs):
-        raise ConvnetError(
-            f"layer '{name}': {spec} must return {length} channels, every {C} of them a permutation of 0 to {C - 1}"
         )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from convnet.backends.base import Backend
 from convnet.errors import BackendError
-from convnet.graph.analysis import Memory, memories
+from convnet.graph.analysis import memories
 from convnet.graph.graph import Graph
 from convnet.net.placement import place
 
@@ -22,30 +22,30 @@ def check_memory(graph: Graph, backends: Sequence[Backend], mini: int, training:
     places = place(graph, backends)
     for be in dict.fromkeys(backends):
         names = [name for name, other in places.items() if other is be]
-        if names:
-            _check_backend(graph, be, mini, training, names)
+        known = be.memory() if names else None
+        if known is None:
+            continue
+        needed, free = _needed(graph, mini, training, names), known[0]
+        if needed * _SLACK > free:
+            gc.collect()  # a net that nothing refers to may still hold memory
+            free = (be.memory() or known)[0]
+        if needed * _SLACK > free:
+            lines = [
+                f"{graph.definition.path} needs about {_size(needed)} to {'train on' if training else 'test'} {mini} cases "
+                f"at a time; {be.describe()} has {_size(free)} free",
+                f"largest layers: {_largest(graph, mini, names)}",
+                _advice(graph, free, training, names),
+            ]
+            raise BackendError("\n    ".join(lines))
 
 
-def _check_backend(graph: Graph, be: Backend, mini: int, training: bool, names: Collection[str]) -> None:
-    known, needed = be.memory(), _needed(graph, mini, training, names)
-    if known is None:
-        return
-    free = known[0]
-    if needed * _SLACK > free:
-        gc.collect()  # a net that nothing refers to may still hold memory
-        free = (be.memory() or known)[0]
-    if needed * _SLACK <= free:
-        return
-    used = [(name, memory) for name, memory in memories(graph, mini).items() if name in names]
-    largest = sorted(used, key=lambda item: -item[1].total)[:_NAMED]
-    task = "train on" if training else "test"
-    lines = [
-        f"{graph.definition.path} needs about {_size(needed)} to {task} {mini} cases at a time; "
-        f"{be.describe()} has {_size(free)} free",
-        f"largest layers: {', '.join(_layer_text(name, memory) for name, memory in largest)}",
-        _advice(graph, free, training, names),
-    ]
-    raise BackendError("\n    ".join(lines))
+def _largest(graph: Graph, mini: int, names: Collection[str]) -> str:
+    used = {name: memory for name, memory in memories(graph, mini).items() if name in names}
+    texts = []
+    for name in sorted(used, key=lambda name: -used[name].total)[:_NAMED]:
+        parts = {part: getattr(used[name], part) for part in ("outputs", "gradients", "weights")}
+        texts.append(f"{name} ({_size(used[name].total)}, most of it {max(parts, key=parts.__getitem__)})")
+    return ", ".join(texts)
 
 
 def _needed(graph: Graph, mini: int, training: bool, names: Collection[str]) -> int:
@@ -66,11 +66,6 @@ def _advice(graph: Graph, free: int, training: bool, names: Collection[str]) -> 
     if fitting:
         return f"--mini {fitting} would fit"
     return f"no minibatch fits: weights and momenta alone take {_size(weights)}" if weights else "no minibatch fits"
-
-
-def _layer_text(name: str, memory: Memory) -> str:
-    parts = {"outputs": memory.outputs, "gradients": memory.gradients, "weights": memory.weights}
-    return f"{name} ({_size(memory.total)}, most of it {max(parts, key=lambda part: parts[part])})"
 
 
 def _size(count: int) -> str:

@@ -202,7 +202,8 @@ class Net:
         if check_finite and not _all_finite(costs):
             for weights in self.weights:
                 weights.discard()
-            raise self._not_finite(costs, inputs, cases, Mode.TRAIN)
+            self.forward(inputs, cases, Mode.TRAIN)  # again, for the outputs are gone
+            raise self._not_finite(costs)
         step.update()
         return costs
 
@@ -214,7 +215,8 @@ class Net:
             self.prefetch(next_inputs)
         costs = pending()
         if not _all_finite(costs):
-            raise self._not_finite(costs, inputs, cases, Mode.TEST)
+            self.forward(inputs, cases, Mode.TEST, keep=list(self.nodes))  # again, for the outputs are gone
+            raise self._not_finite(costs)
         return costs
 
     def test_views(self, views: Iterable[Inputs], count: int, cases: int, keep: Sequence[str] = ()) -> Costs:
@@ -242,10 +244,10 @@ class Net:
         return self._fetch_costs()()
 
     def check_costs(self) -> Costs:
-        """As ``costs``; raises ``NumericalError`` naming the first bad layer unless each is finite."""
+        """Return ``costs()``; raises ``NumericalError`` naming the first bad layer unless each is finite."""
         costs = self.costs()
         if not _all_finite(costs):
-            raise NumericalError(self._diagnose(costs))
+            raise self._not_finite(costs)
         return costs
 
     def output(self, name: str) -> np.ndarray:
@@ -276,21 +278,17 @@ class Net:
 
     # -- numbers that are not finite ----------------------------------------------------------------------------
 
-    def _not_finite(self, costs: Costs, inputs: Inputs, cases: int, mode: Mode) -> NumericalError:
-        """Return the error for bad ``costs``; runs forward again, for the outputs are gone."""
-        self.forward(inputs, cases, mode, keep=list(self.nodes))
-        return NumericalError(self._diagnose(costs))
-
-    def _diagnose(self, costs: Costs) -> str:
-        """Say where a cost that is not finite comes from, by the outputs of the last pass."""
+    def _not_finite(self, costs: Costs) -> NumericalError:
+        """Return the error for bad ``costs``, which says where they come from, by the outputs of the last pass."""
         cost = next(name for name in costs if not _all_finite({name: costs[name]}))
         culprit = next((n for n in self.nodes.values() if not n.layer.is_cost and not n.be.all_finite(n.out)), None)
         if culprit is None:
-            return f"cost '{cost}' is not finite although every layer is: a label got probability 0. Lower epsW."
+            text = f"cost '{cost}' is not finite although every layer is: a label got probability 0. Lower epsW."
+            return NumericalError(text)
         weights = [n.layer.name for n in self.nodes.values() for w in n.all_weights if not n.be.all_finite(w.value)]
         cause = f"; the weights of '{weights[0]}' are not finite" if weights else ""
         where = f"the output of layer '{culprit.layer.name}' is not a finite number{cause}"
-        return f"{where}. Lower epsW, or the initial weights, of the layers up to there."
+        return NumericalError(f"{where}. Lower epsW, or the initial weights, of the layers up to there.")
 
 
 def _all_finite(costs: Costs) -> bool:

@@ -7,17 +7,12 @@ so a net of two towers runs on one device, two, or twice the same. The result is
 named, with the whole minibatch, which gives the gradient that the replicas' parts added up to.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from convnet.backends.base import Backend
 from convnet.graph.graph import Graph
 from convnet.layers.base import Layer
 from convnet.layers.weighted import WeightLayer
-
-if TYPE_CHECKING:
-    from convnet.backends.base import Backend
 
 
 def place(graph: Graph, backends: Sequence[Backend]) -> dict[str, Backend]:
@@ -47,10 +42,10 @@ def remarks(graph: Graph, gpus: Sequence[int]) -> list[str]:
     used = sorted(set(devices.values()))
     if used[-1] >= len(gpus):
         places = ", ".join(f"{device} on GPU {gpus[device % len(gpus)]}" for device in used)
-        lines.append(f"The layer file names devices {_list(used)}; --gpu lists {len(gpus)}: {places}.")
+        lines.append(f"The layer file names devices {', '.join(map(str, used))}; --gpu lists {len(gpus)}: {places}.")
     moved = [name for name, layer in graph.layers.items() if layer.gpu[0] >= 0 and devices[name] != layer.gpu[0]]
     if moved:
-        lines.append(f"On another device than gpu= says, to be with what they share or fuse: {_list(moved)}.")
+        lines.append(f"On another device than gpu= says, to be with what they share or fuse: {', '.join(moved)}.")
     replicas = [layer.name for layer in graph.declared if len(set(layer.gpu)) > 1 and layer.sources]
     if replicas:
         first = f"'{replicas[0]}'" + (f" and {len(replicas) - 1} more" if len(replicas) > 1 else "")
@@ -67,7 +62,3 @@ def _colocated_with(layer: Layer) -> Layer | None:
     if layer.detached_from:
         return layer.sources[0]
     return None
-
-
-def _list(items: Sequence[object]) -> str:
-    return ", ".join(map(str, items))

@@ -132,19 +132,13 @@ def _time_layers(net: Net, inputs: Inputs, cases: int, steps: int, captured: boo
     net.around = timed_work
     for _ in range(steps):
         net.begin_step(0.0, cases)
-        if captured:
-            _freeze_updates(net)
+        for weights in net.weights if captured else ():  # repeated updates must not change the weights
+            weights.rate = weights.noiseless_rate = 0.0
+            weights.be.fill(weights.inc, 0.0)
         net.forward(inputs, cases, Mode.TRAIN)
         net.backward()
         net.update()
     return layers
-
-
-def _freeze_updates(net: Net) -> None:
-    """Set rates and momenta to zero: repeated updates must not change the weights."""
-    for weights in net.weights:
-        weights.rate = weights.noiseless_rate = 0.0
-        weights.be.fill(weights.inc, 0.0)
 
 
 def _effort(node: Node, kind: str, N: int) -> Effort:

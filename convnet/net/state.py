@@ -32,15 +32,16 @@ def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:
         if owner is not None:
             node.weights.append(net.nodes[owner[0].name].weights[owner[1]])
         else:
-            learning = learning_of(layer, i, net.graph)
-            weights = _uploaded(node, learning, *(_kernel(layer, i, state, key) for key in ("weights", "weightsInc")))
-            weights.folds_gradient, weights.columns = layer.folds_gradient, _columns(layer, i)
+            value, inc = (node.be.upload(_kernel(layer, i, state, key)) for key in ("weights", "weightsInc"))
+            weights = Weights(
+                node.be, value, inc, learning_of(layer, i, net.graph), layer.folds_gradient, _columns(layer, i)
+            )
             weights.last_only = net.compat.last_contribution
             node.weights.append(weights)
             node.own_weights.append(weights)
-    learning = Learning(layer.epsB.base, layer.bias_schedule(), layer.momB)
-    biases, inc = (_checked(layer, state.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc"))
-    node.biases = _uploaded(node, learning, biases.reshape(-1), inc.reshape(-1))
+    arrays = (_checked(layer, state.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc"))
+    value, inc = (node.be.upload(array.reshape(-1)) for array in arrays)
+    node.biases = Weights(node.be, value, inc, Learning(layer.epsB.base, layer.bias_schedule(), layer.momB))
     node.own_weights.append(node.biases)
     for weights in node.own_weights:
         weights.period = max(net.update_period, layer.updatePeriod, 1)
@@ -90,13 +91,8 @@ def collect_state(net: Net, names: Iterable[str] = ()) -> dict[str, dict[str, An
             "biasesInc": node.be.download(node.biases.inc).reshape(layer.bias_shape()),
         }
         if isinstance(layer, Windowed):
-            conns = [[] if c is None else [int(v) for v in node.be.download(c)] for c in node.conns]
-            state[name]["filterConns"] = conns
+            state[name]["filterConns"] = [[] if c is None else node.be.download(c).tolist() for c in node.conns]
     return state
-
-
-def _uploaded(node: Node, learning: Learning, value: np.ndarray, inc: np.ndarray) -> Weights:
-    return Weights(node.be, node.be.upload(value), node.be.upload(inc), learning)
 
 
 def _kernel(layer: WeightLayer, i: int, state: dict[str, Any], key: str) -> np.ndarray:

@@ -103,34 +103,30 @@ class Steps:
         self.net = net
         self.captured: OrderedDict[Hashable, CapturedStep] = OrderedDict()
         self._seen_counts: OrderedDict[Hashable, int] = OrderedDict()
-        self._usable = _can_capture(net)
+        noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
+        can_capture = len(set(net.backends)) == 1 and net.be.captures
+        self._usable = can_capture and not noisy and not any(node.wants_grad for node in uncapturable(net))
 
     def next(self, cases: int) -> Net | CapturedStep:
         """Return what issues the step that ``Net.begin_step`` has begun; the net itself while ``Net.around`` is set."""
         if not self._usable or self.net.around:
             return self.net
         key = cases, tuple(weights.capture_key() for weights in self.net.weights)
-        if key not in self.captured and not (self._seen_often(key) and self._capture(key, cases)):
-            return self.net
+        if key not in self.captured:
+            count = self._seen_counts[key] = self._seen_counts.get(key, 0) + 1
+            self._seen_counts.move_to_end(key)
+            _drop_oldest(self._seen_counts, _MAX_COUNTED)
+            if count <= _PLAIN_STEPS:  # ops that are issued one by one allocate arrays and load kernels
+                return self.net
+            try:
+                self.captured[key] = CapturedStep(self.net, cases)
+            except BackendError as error:
+                self._usable = False
+                _LOG.warning("steps are issued op by op, which may take longer: %s", error)
+                return self.net
+            _drop_oldest(self.captured, _MAX_CAPTURED)
         self.captured.move_to_end(key)
         return self.captured[key]
-
-    def _seen_often(self, key: Hashable) -> bool:
-        """Count a step; says whether arrays are allocated and kernels loaded, as they are when ops are issued one by one."""
-        count = self._seen_counts[key] = self._seen_counts.get(key, 0) + 1
-        self._seen_counts.move_to_end(key)
-        _drop_oldest(self._seen_counts, _MAX_COUNTED)
-        return count > _PLAIN_STEPS
-
-    def _capture(self, key: Hashable, cases: int) -> bool:
-        try:
-            self.captured[key] = CapturedStep(self.net, cases)
-        except BackendError as error:
-            self._usable = False
-            _LOG.warning("steps are issued op by op, which may take longer: %s", error)
-            return False
-        _drop_oldest(self.captured, _MAX_CAPTURED)
-        return True
 
 
 def uncapturable(net: Net) -> list[Node]:
@@ -140,12 +136,6 @@ def uncapturable(net: Net) -> list[Node]:
         if node.layer.varies or any(node in reader.inputs for reader in nodes):
             nodes.add(node)
     return [node for node in net.nodes.values() if node in nodes]
-
-
-def _can_capture(net: Net) -> bool:
-    noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
-    one_device = len(set(net.backends)) == 1
-    return one_device and net.be.captures and not noisy and not any(node.wants_grad for node in uncapturable(net))
 
 
 def _drop_oldest(entries: OrderedDict[Hashable, Any], limit: int) -> None:

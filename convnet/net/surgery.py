@@ -6,8 +6,6 @@ was copied starts at zero, as in the originals.
 Letters: F filters, M side of the output (modulesX).
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -23,23 +21,20 @@ State = Mapping[str, Mapping[str, Any]]
 L = TypeVar("L", bound=WeightLayer)
 
 
-def apply_edits(graph: Graph, state: State, local: Sequence[str], unshare: Sequence[str]) -> Edits:
-    """Unshare the matrices ``unshare``, then make the layers ``local`` local; raises ``OptionError``."""
-    edits = Edits(graph, state)
-    for text in unshare:
-        edits.unshare(text)
-    edits.make_local(local)
-    return edits
-
-
 class Edits:
-    """``state`` is that of ``graph`` with ``changes``; ``lines`` report each edit in the originals' words."""
+    """Unshares the matrices ``unshare`` of a graph, then makes the layers ``local`` local; raises ``OptionError``.
 
-    def __init__(self, graph: Graph, state: State) -> None:
+    Afterwards ``state`` is that of the graph with ``changes``; ``lines`` report each edit in the originals' words.
+    """
+
+    def __init__(self, graph: Graph, state: State, local: Sequence[str], unshare: Sequence[str]) -> None:
         self.graph = graph
         self.state: dict[str, dict[str, Any]] = {name: dict(arrays) for name, arrays in state.items()}
         self.changes = Changes()
         self.lines: list[str] = []
+        for text in unshare:
+            self.unshare(text)
+        self.make_local(local)
 
     def unshare(self, text: str) -> None:
         """Give ``layer``, or one input ``layer[2]``, a matrix of its own."""
@@ -52,18 +47,15 @@ class Edits:
         if inputs[-1] >= count:
             raise OptionError(f"--unshare-weights: layer '{layer.name}' has {count} weight matrices, counted from 0: {text}")
         for i in inputs:
-            self._unshare(layer, i)
-
-    def _unshare(self, layer: WeightLayer, i: int) -> None:
-        owner = self._owner(layer, i)
-        if owner == (layer.name, i):
-            self.lines.append(f"Weight matrix {layer.name}[{i}] already unshared.")
-            return
-        arrays = self._copied_lists(layer)
-        arrays["weights"][i] = arrays["weights"][i].copy(order="K")
-        arrays["weightsInc"][i] = np.zeros_like(arrays["weights"][i])
-        self.changes |= Changes(unshared=((layer.name, i),))
-        self.lines.append(f"Unshared weight matrix {layer.name}[{i}] from {owner[0]}[{owner[1]}].")
+            owner = self._owner(layer, i)
+            if owner == (layer.name, i):
+                self.lines.append(f"Weight matrix {layer.name}[{i}] already unshared.")
+                continue
+            arrays = self._copied_lists(layer)
+            arrays["weights"][i] = arrays["weights"][i].copy(order="K")
+            arrays["weightsInc"][i] = np.zeros_like(arrays["weights"][i])
+            self.changes |= Changes(unshared=((layer.name, i),))
+            self.lines.append(f"Unshared weight matrix {layer.name}[{i}] from {owner[0]}[{owner[1]}].")
 
     def make_local(self, names: Sequence[str]) -> None:
         """Turn conv layers, and those that share weights with them, into local ones."""
@@ -104,7 +96,8 @@ class Edits:
     def _tied(self, layer: Conv) -> list[Conv]:
         """Return the layers that share a matrix with ``layer``; raises where their outputs differ in size."""
         convs = [other for other in self.graph.declared if isinstance(other, Conv)]
-        tied = [other for other in convs if not self._matrices(layer).isdisjoint(self._matrices(other))]
+        matrices = {other: {self._owner(other, i) for i in range(len(other.inputs))} for other in convs}
+        tied = [other for other in convs if not matrices[layer].isdisjoint(matrices[other])]
         for other in tied:
             if other.modulesX != layer.modulesX:
                 raise OptionError(
@@ -112,9 +105,6 @@ class Edits:
                     f"give them weights of their own first, with --unshare-weights"
                 )
         return tied
-
-    def _matrices(self, layer: WeightLayer) -> set[tuple[str, int]]:
-        return {self._owner(layer, i) for i in range(len(layer.inputs))}
 
     def _owner(self, layer: WeightLayer, i: int) -> tuple[str, int]:
         """Return (layer, input) that owns the matrix of input ``i``, after the edits so far."""

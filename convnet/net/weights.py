@@ -3,18 +3,13 @@
 Update rule and its order: numerics section 13. A matrix shared by several layers is one ``Weights`` object.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from convnet.backends.arguments import Rates
+from convnet.backends.base import Array, Backend
 from convnet.language.schedules import CONSTANT, Schedule
-
-if TYPE_CHECKING:
-    from convnet.backends.base import Array, Backend
 
 
 @dataclass(frozen=True)

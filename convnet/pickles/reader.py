@@ -45,6 +45,7 @@ class _Dtype:
 
     def __init__(self, code: object = "", *_: object) -> None:
         self.code, self.order = _as_text(code), ""
+        self.holds_objects = self.code.startswith("O")
         if self.code not in _PLAIN and not re.fullmatch(r"O.*|[SU][0-9]+", self.code, re.DOTALL):
             raise UnsafePickle(f"array type {self.code!r} is not plain data")
 
@@ -55,10 +56,6 @@ class _Dtype:
         if order not in ("<", ">", "=", "|"):
             raise UnsafePickle(f"unknown byte order {order!r}")
         self.order = order if order in "<>" else ""
-
-    @property
-    def holds_objects(self) -> bool:
-        return self.code.startswith("O")
 
     @property
     def numpy(self) -> np.dtype:
@@ -109,12 +106,7 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-_NUMPY_MODULES = (
-    "numpy.core.multiarray",
-    "numpy.core._multiarray_umath",
-    "numpy._core.multiarray",
-    "numpy._core._multiarray_umath",
-)
+_NUMPY_MODULES = [f"numpy.{core}.{name}" for core in ("core", "_core") for name in ("multiarray", "_multiarray_umath")]
 _OPTION_NAMES = (
     "OptionsParser", "Option", "BooleanOptionParser", "StringOptionParser", "IntegerOptionParser",
     "FloatOptionParser", "RangeOptionParser", "ListOptionParser", "OptionExpression",

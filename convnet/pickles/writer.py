@@ -37,8 +37,11 @@ class _Writer:
                 self.put(b"N")
             case bool():
                 self.put(b"\x88" if value else b"\x89")
+            case int() if value in _INT32:
+                self.put(b"J" + struct.pack("<i", value))
             case int():
-                self.put_int(value)
+                length = value.bit_length() // 8 + 1
+                self.put(b"\x8a" + bytes([length]) + value.to_bytes(length, "little", signed=True))
             case np.generic():
                 self.write(value.item())
             case float():
@@ -65,13 +68,6 @@ class _Writer:
     def remember(self, value: Any) -> None:
         self.put(b"r" + struct.pack("<I", len(self.memo)))
         self.memo[id(value)] = (len(self.memo), value)  # keeps the object alive, so that its identity stays its own
-
-    def put_int(self, value: int) -> None:
-        if value in _INT32:
-            self.put(b"J" + struct.pack("<i", value))
-        else:
-            length = value.bit_length() // 8 + 1
-            self.put(b"\x8a" + bytes([length]) + value.to_bytes(length, "little", signed=True))
 
     def put_bytes(self, value: bytes | memoryview) -> None:
         size = len(value)

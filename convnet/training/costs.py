@@ -4,17 +4,13 @@
 originals' expressions are recognised, never run. Costs that name ``children`` are shown as one sum with them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
+from convnet.graph.graph import Graph
 from convnet.layers.filters import FILTERS, recognise
 from convnet.net.net import Costs
-
-if TYPE_CHECKING:
-    from convnet.graph.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,7 @@ class Outputs:
     additive: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, graph: Graph) -> Outputs:
+    def of(cls, graph: Graph) -> Self:
         """Return those of the costs of a graph."""
         return cls(
             {cost.name: cost.outputFilter for cost in graph.costs},
@@ -35,7 +31,7 @@ class Outputs:
         )
 
     @classmethod
-    def of_stored(cls, layers: Mapping[str, Mapping[str, Any]]) -> Outputs:
+    def of_stored(cls, layers: Mapping[str, Mapping[str, Any]]) -> Self:
         """Return those of the layer dicts of a checkpoint, of any generation."""
         costs = {name: layer for name, layer in layers.items() if str(layer["type"]).startswith("cost.")}
         return cls(

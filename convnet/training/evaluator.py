@@ -6,32 +6,26 @@ With several views the costs see the mean over the views of what they read: of p
 Letters: N cases, K classes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 
-from convnet import pickles
 from convnet.checkpoint import add_costs
+from convnet.data.batches import write_file
 from convnet.data.provider import Batch, Provider, batch_bounds, minibatches
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.net.net import Costs, Net
 from convnet.options import Options
-from convnet.storage import write_atomically
 
 
 @dataclass
 class Tester:
-    """Tests ``net`` on batches of ``provider``; writes what ``logreg`` reads to ``predictions``, if both are given.
-
-    ``source`` is said to have made them.
-    """
+    """Tests ``net`` on batches of ``provider``; writes what ``logreg`` reads to ``predictions``, as made by ``source``."""
 
     net: Net
     provider: Provider
@@ -41,9 +35,11 @@ class Tester:
     source: str = ""
 
     @classmethod
-    def of(cls, net: Net, provider: Provider, options: Options, source: str) -> Tester:
+    def of(cls, net: Net, provider: Provider, options: Options, source: str) -> Self:
         """Return a tester as options say; raises ``OptionError`` for those that do not fit the net or the data."""
-        if options.multiview_test and not _has_views(provider):
+        cropper = provider.cropper
+        # Views differ where pictures are cropped, so that there is somewhere to move.
+        if options.multiview_test and (cropper is None or len(cropper.views) == 1 or cropper.slack == 0):
             raise OptionError(
                 f"--multiview-test: the test data have one view of each case; they have several when pictures are cropped: "
                 f"--inner-size N, --crop-border N (provider: {provider.name})"
@@ -63,7 +59,7 @@ class Tester:
             predictions += [self.net.output(name).T for name in names]  # y[n, k]
         if self.predictions and names:
             data = np.ascontiguousarray(np.concatenate(predictions), np.float32)
-            _save(self.predictions / f"test_preds_{number}", {"data": data, "note": f"generated from {self.source}"})
+            write_file(self.predictions / f"test_preds_{number}", {"data": data, "note": f"generated from {self.source}"})
         return add_costs(outputs)
 
     def _outputs(self, batch: Batch, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
@@ -75,12 +71,6 @@ class Tester:
         for start, stop in batch_bounds(batch.cases, self.net.minibatch):
             views = (batch.minibatch(start, stop, view) for view in range(batch.views))
             yield self.net.test_views(views, batch.views, stop - start, keep), stop - start
-
-
-def _has_views(provider: Provider) -> bool:
-    """Whether views differ: pictures are cropped, so that there is somewhere to move."""
-    cropper = getattr(provider, "cropper", None)
-    return provider.views > 1 and (cropper is None or cropper.slack > 0)
 
 
 def find_logreg(graph: Graph, name: str = "") -> Layer:
@@ -121,17 +111,10 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
             rows.append(net.output(name).T)
             labels.append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
         part = {"data": np.ascontiguousarray(np.concatenate(rows)), "labels": np.concatenate(labels, axis=1)}
-        paths.append(_save(folder / f"data_batch_{number}", part))
+        paths.append(folder / f"data_batch_{number}")
+        write_file(paths[-1], part)
     meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}
     described = getattr(provider, "meta", {})
     meta |= {key: described[key] for key in ("batch_size", "label_names") if key in described}
-    _save(folder / "batches.meta", meta)
+    write_file(folder / "batches.meta", meta)
     return paths
-
-
-def _save(path: Path, value: Any) -> Path:
-    try:
-        write_atomically(path, lambda file: pickles.dump(value, file))
-    except OSError as error:
-        raise ConvnetError(f"{path} cannot be written: {error.strerror or error}") from None
-    return path

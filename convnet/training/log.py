@@ -124,7 +124,7 @@ class Printer:
         self.line(f"batch {batch}: ({costs!r}, {cases}) ({seconds:.3f} sec)")
 
     def _costs_text(self, costs: Costs, cases: int) -> str:
-        """``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
+        """Return ``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
         shown = self.outputs.shown(costs, cases)
         return "".join(f"{name}:  {', '.join(f'{value:.6f}' for value in values)} " for name, values in shown.items())
 

@@ -74,7 +74,7 @@ class Run(Trainer):
             raise
 
     def test_once(self) -> None:
-        """--test-only: every test batch, printed as it comes, then all of them; saves with --force-save."""
+        """Test every test batch, print each as it comes, then all of them (--test-only); save with --force-save."""
         results = []
         for number in self.plan.test:
             start = time.monotonic()

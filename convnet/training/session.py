@@ -26,10 +26,9 @@ from convnet.net import placement
 from convnet.net.initial import initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
-from convnet.net.surgery import apply_edits
+from convnet.net.surgery import Edits
 from convnet.options import Options
 from convnet.storage import cache_folder
-from convnet.training.evaluator import write_features
 from convnet.training.plan import Plan
 
 _EPOCHS = 50000  # the originals' default: until stopped
@@ -40,7 +39,7 @@ _TEST_FREQ = 57
 class RunInputs:
     """What the ``given`` options name, before any data are looked at; ``path`` is where ``checkpoint`` lies.
 
-    Raises ``ConvnetError`` with every mistake in the layer files.
+    ``request`` says what the run wants of its data. Raises ``ConvnetError`` with every mistake in the layer files.
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -64,12 +63,7 @@ class RunInputs:
         self.remarks += changed
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
-
-    @property
-    def request(self) -> Request:
-        """What the run wants of its data."""
-        options = self.options
-        return Request(
+        self.request = Request(
             path=options.data_path,
             seed=options.seed,
             crop_border=options.crop_border,
@@ -121,7 +115,7 @@ class Session:
         if not options.conv_to_local and not options.unshare_weights:
             return []
         state = self.state if self.state is not None else initial_state(self.graph, options.seed)
-        surgery = apply_edits(self.graph, state, options.conv_to_local, options.unshare_weights)
+        surgery = Edits(self.graph, state, options.conv_to_local, options.unshare_weights)
         self.state, self.files = surgery.state, replace(self.files, changes=self.files.changes | surgery.changes)
         self.graph = self._shape(parse(self.files, options.dialect, bool(options.strict)))
         self.options = replace(options, conv_to_local=[], unshare_weights=[])
@@ -153,12 +147,6 @@ class Session:
         net.prepare(options.mini, training)
         return net
 
-    def write_features(self, net: Net) -> list[Path]:
-        """--write-features: files of what a layer makes of the test batches; returns their paths."""
-        options = self.options
-        source = options.load_file or self.files.definition_path
-        return write_features(net, self.test, self.plan.test, options.write_features, Path(options.feature_path), source)
-
 
 def _layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerFiles, list[str]]:
     """Return layer files and remarks: those of the options, or of the checkpoint with parameters read anew (io 1.5)."""
@@ -182,7 +170,7 @@ def _layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[Layer
 
 
 def _differs(path: str, text: str | None) -> bool:
-    """Whether there is a file at ``path`` that holds another text than a checkpoint had of it."""
+    """Return whether there is a file at ``path`` that holds another text than a checkpoint had of it."""
     return text is not None and Path(path).is_file() and read_text(Path(path)) != text
 
 
@@ -197,20 +185,20 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
     if not options.test_only:
         train.check_range(train_range, "training")
     is_demo = isinstance(test, demo.Demo)
+    stops_early = is_demo and options.max_batches is None and not options.epochs
     plan = Plan(
         train_range,
         test_range,
         options.epochs or (_DEMO_EPOCHS if is_demo else _EPOCHS),
         options.test_freq or (demo.TRAIN_BATCHES if is_demo else _TEST_FREQ),
         bool(options.test_one),
-        options.max_batches or 0,
+        demo.TRAIN_BATCHES if stops_early else options.max_batches or 0,
         COMPAT[options.compat].extra_batch,
     )
     remarks = []
     if is_demo:
         remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
-        if options.max_batches is None and not options.epochs:
-            plan = replace(plan, max_batches=demo.TRAIN_BATCHES)
+        if stops_early:
             remarks[0] += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
     return train, test, plan, remarks + [text for data in (train, test) for text in dict.fromkeys(data.problems)]
 

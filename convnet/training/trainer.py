@@ -50,7 +50,7 @@ class Trainer:
         """Act after a batch, which ``position`` counts already."""
 
     def must_stop(self) -> bool:
-        """Whether to end here, between two minibatches."""
+        """Return whether to end here, between two minibatches."""
         return False
 
 

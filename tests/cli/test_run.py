@@ -81,10 +81,10 @@ def test_training_learns_and_prints_the_lines_of_2014(place, tmp_path, capsys):
 
 def test_backends_print_the_same_costs(tmp_path, capsys):
     """layers-cifar10-26pct on synthetic CIFAR-shaped data: 20 minibatches agree to 1e-4."""
-    data = write_cifar(tmp_path / "data", batches=6, cases=64)
+    data = write_cifar(tmp_path / "data", batches=6, cases=8)
     printed = []
     for backend in ("reference", "cpu"):
-        options = ["--layer-def", "layers-cifar10-26pct.cfg", "--data-path", data, "--mini", 16, "--epochs", 1, "--seed", 4]
+        options = ["--layer-def", "layers-cifar10-26pct.cfg", "--data-path", data, "--mini", 2, "--epochs", 1, "--seed", 4]
         assert main([*map(str, options), "--backend", backend, "--save-path", str(tmp_path / backend)]) == 0
         printed.append(np.array([[float(v) for v in line[2:]] for line in costs_of(capsys.readouterr().out)]))
     assert printed[0].shape == (5, 3)  # five data batches of four minibatches
@@ -151,6 +151,7 @@ def test_signals_finish_the_minibatch_save_and_leave(place, tmp_path, capsys, nu
     assert costs_of(capsys.readouterr().out) == whole[-2:]
 
 
+@pytest.mark.slow
 def test_killed_while_saving_ten_times(place, tmp_path):
     """Kill -9 at random moments of a run that saves all the time: it always resumes from a whole checkpoint."""
     moments = random.Random(0)

@@ -87,7 +87,7 @@ def test_predictions_are_those_of_the_net(saved, tmp_path):
     tests = TestSet(str(saved), {"backend": "reference"})
     cases = predictions(tests, "probs", seed=3)
     assert len(cases) == 8
-    net, batch = convnet.load(saved, backend="reference"), read_batch([saved.parent / "data" / "data_batch_3"])[0]
+    net, batch = convnet.load(saved, backend="reference"), read_batch(saved.parent / "data" / "data_batch_3")
     known = net.predict(batch["data"])
     for case in cases:
         shares = [share for _, share, _ in case.bars]

@@ -163,15 +163,19 @@ def jpeg(picture, kind="JPEG", **options):
     return data.getvalue()
 
 
+def decoded(data, side, offset=0.5):
+    return decode(io.BytesIO(data), side, offset)
+
+
 def test_decoding():
     grey = Image.fromarray(np.full((20, 20), 77, np.uint8))
-    np.testing.assert_array_equal(decode(jpeg(grey), 20), np.full((20, 20, 3), 77))
-    assert decode(jpeg(grey.convert("CMYK")), 20).shape == (20, 20, 3)
+    np.testing.assert_array_equal(decoded(jpeg(grey), 20), np.full((20, 20, 3), 77))
+    assert decoded(jpeg(grey.convert("CMYK")), 20).shape == (20, 20, 3)
     wide = Image.fromarray(np.tile(np.arange(40, dtype=np.uint8) * 6, (20, 1)))
-    assert decode(jpeg(wide), 20, 0.0).mean() < decode(jpeg(wide), 20).mean() < decode(jpeg(wide), 20, 1.0).mean()
-    assert decode(jpeg(wide), 10).shape == (10, 10, 3)
-    assert decode(b"no picture", 20) is None
-    assert decode(jpeg(wide)[:100], 20) is None
+    assert decoded(jpeg(wide), 20, 0.0).mean() < decoded(jpeg(wide), 20).mean() < decoded(jpeg(wide), 20, 1.0).mean()
+    assert decoded(jpeg(wide), 10).shape == (10, 10, 3)
+    assert decoded(b"no picture", 20) is None
+    assert decoded(jpeg(wide)[:100], 20) is None
 
 
 def picture_batch(tmp_path, labels, name_labels=3, offset=None):
@@ -248,6 +252,7 @@ def test_no_folder_of_classes(tmp_path):
         find_pictures(tmp_path)
 
 
+@pytest.mark.slow
 def test_digits_reach_three_percent(tmp_path, capsys):
     """Real input: the handwritten digits, packed and learnt within a minute."""
     from convnet.cli.run import main

@@ -6,7 +6,6 @@ A process has a sanitizer's library from its start or not at all, so each of the
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,6 +68,7 @@ def run(sanitizer: str, *command: str) -> subprocess.CompletedProcess:
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sanitizer, fault", [(sanitizer, fault) for sanitizer in FAULTS for fault in FAULTS[sanitizer]])
 def test_planted_faults(sanitizer, fault, tmp_path):
     head = 'extern "C" __global__ void planted(const float* x, float* out, int count) {\n'
@@ -81,16 +81,11 @@ def test_planted_faults(sanitizer, fault, tmp_path):
         assert NAMES[sanitizer] in done.stderr or "runtime error" in done.stderr
 
 
-@pytest.fixture(scope="module")
-def over_every_kernel():
-    """Each sanitizer over the tests of every layer, side by side, for each takes minutes."""
-    command = ("-m", "pytest", "-s", "-p", "no:cacheprovider", str(TESTS / "layers"), "-k", "cuda or ops_in_tf32")
-    with ThreadPoolExecutor() as pool:
-        yield {sanitizer: pool.submit(run, sanitizer, *command) for sanitizer in FAULTS}
-
-
+@pytest.mark.slow
+@pytest.mark.minutes
 @pytest.mark.parametrize("sanitizer", FAULTS)
-def test_every_kernel(sanitizer, over_every_kernel):
+def test_every_kernel(sanitizer):
     """What compute-sanitizer asks on a card: no kernel leaves its arrays, no two threads meet at one place unordered."""
-    done = over_every_kernel[sanitizer].result()
+    command = ("-m", "pytest", "-n0", "-s", "-p", "no:cacheprovider", "-m", "", "-k", "cuda or ops_in_tf32")
+    done = run(sanitizer, *command, str(TESTS / "layers"))
     assert done.returncode == 0 and " passed" in done.stdout, done.stderr[-8000:] + done.stdout[-4000:]

@@ -68,6 +68,7 @@ def test_shipped_files(path, target):
     assert_kept(files, target, target == "toml", assumed.dims, assumed.classes)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PARSED, reason="no historical files")
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("path", PARSED, ids=lambda path: path.name)

@@ -92,24 +92,24 @@ def test_color_only_when_asked():
     assert "\033" in problem.render(color=True) and "\033" not in str(problem)
 
 
-_TIMED = """
-import sys, time
+_COUNTED = """
+import sys
 from convnet.graph.loading import LayerFiles, build_graph
-files = LayerFiles.open(*sys.argv[1:3])
-def once():
-    start = time.process_time()
-    build_graph(files, {0: 3*224*224, 1: 1}, 10184 if "184" in sys.argv[1] else 1000)
-    return time.process_time() - start
-print(min(once() for _ in range(30)))
+files, calls = LayerFiles.open(*sys.argv[1:3]), []
+sys.setprofile(lambda frame, event, argument: calls.append(1) if event == "call" else None)
+graph = build_graph(files, {0: 3*224*224, 1: 1}, 10184 if "184" in sys.argv[1] else 1000)
+sys.setprofile(None)
+print(len(calls) / len(graph.layers))
 assert "numpy" not in sys.modules
 """
 
 
-def test_the_largest_definition_is_read_in_50_ms_without_numpy():
+def test_the_largest_definition_is_read_in_few_calls_without_numpy():
+    """A few hundred calls for each layer, however many there are."""
     candidates = [path for path in layer_files() if path.name == "layers-184-4gpu.cfg"]
     definition = candidates[0] if candidates else shipped_folder("layers-cfg") / "layers-imagenet.cfg"
     params = definition.with_name("layer-params-184-4gpu.cfg" if candidates else "layer-params-imagenet.cfg")
-    command = [sys.executable, "-c", _TIMED, str(definition), str(params)]
+    command = [sys.executable, "-c", _COUNTED, str(definition), str(params)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 0.05
+    assert float(done.stdout) < 800

@@ -6,15 +6,15 @@ from emulator import EmulatedDevice, as_tf32
 from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
 
 from convnet.backends.arguments import Geometry
-from convnet.backends.cuda import Cuda, conv
+from convnet.backends.cuda import Cuda, conv, tiles
 from convnet.backends.cuda.tiles import Tile
 
 # C, S, N, F, k, padding, stride, groups
 SHAPES = [
+    (5, 8, 16, 9, 3, 2, 2, 1),
     (1, 1, 1, 1, 1, 0, 1, 1),
     (3, 11, 5, 7, 5, 0, 4, 1),  # the last window hangs over the border
     (3, 9, 33, 16, 3, 1, 1, 1),
-    (5, 8, 16, 9, 3, 2, 2, 1),
     (8, 7, 20, 12, 3, 1, 1, 2),
     (6, 6, 130, 3, 2, 0, 3, 3),  # windows leave pixels unread
     (17, 5, 3, 40, 5, 2, 1, 1),
@@ -38,7 +38,9 @@ def test_ops(be, shape):
     compare(be, "conv_weight_grad", [x, g], kernel, **how)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    "shape", [SHAPES[0], *(pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES[1:])], ids=str
+)
 def test_ops_in_tf32(shape):
     """Tensor cores see rounded inputs and add in float32: equal to the oracle on rounded inputs, near it on others."""
     be = Cuda(EmulatedDevice(math="tf32"))
@@ -63,12 +65,14 @@ TILES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BM}x{tile.BN}{'-tf32' if tile.tensor else ''}")
 def test_large_tiles(tile, monkeypatch):
     """Tiles that only large layers are given, whatever device is at hand; sums longer than the list of rows."""
     monkeypatch.setattr(conv, "tile_for", lambda *_, **__: tile)
+    monkeypatch.setattr(tiles, "LIST", 64)
     be = Cuda(EmulatedDevice(math="tf32" if tile.tensor else "float32"))
-    images, kernel, out, how = geometry(130, 4, 132, 200, 3, 1, 1, 1)
+    images, kernel, out, how = geometry(36, 2, 132, 200, 3, 1, 1, 1)
     given = [array if not tile.tensor else as_tf32(array) for array in (values(*images), values(*kernel), values(*out))]
     x, w, g = (array.astype(np.float64) for array in given)
     if tile.k_major:
@@ -79,7 +83,7 @@ def test_large_tiles(tile, monkeypatch):
 
 
 @each_backend
-@pytest.mark.parametrize("layer, shape", [("conv", SHAPES[4]), ("conv", SHAPES[6]), ("local", SHAPES[2])], ids=str)
+@pytest.mark.parametrize("layer, shape", [("conv", SHAPES[4]), ("conv", SHAPES[6]), ("local", SHAPES[3])], ids=str)
 @pytest.mark.parametrize("shared", [True, False])
 def test_biases(be, layer, shape, shared):
     """One per filter, or one per output, added to the blended sums."""

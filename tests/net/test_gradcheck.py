@@ -23,7 +23,9 @@ def check(capsys, *options):
     return status, {name: verdict for verdict, name in LINE.findall(out)}, out
 
 
-@pytest.mark.parametrize("name", ["digits", "cifar10-26pct", "cifar10-18pct", "cifar10-11pct", "cifar10-13pct"])
+@pytest.mark.parametrize(
+    "name", ["digits", *(pytest.param(f"cifar10-{n}pct", marks=pytest.mark.slow) for n in (26, 18, 13, 11))]
+)
 def test_shipped_nets_pass(name, capsys):
     status, verdicts, out = check(capsys, "--layer-def", ROOT / f"layers-cfg/layers-{name}.cfg")
     assert status == 0 and set(verdicts.values()) == {"PASS"}

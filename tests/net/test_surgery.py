@@ -12,7 +12,7 @@ from convnet.graph.loading import LayerFiles, build_graph
 from convnet.layers.modes import Mode
 from convnet.net.initial import initial_state
 from convnet.net.net import Net
-from convnet.net.surgery import apply_edits
+from convnet.net.surgery import Edits
 
 TWINS = """
 [data]
@@ -88,7 +88,7 @@ def test_nothing_changes_at_first(be, shared, local, unshare):
     text = TWINS.replace("SHARED", str(shared))
     graph = graph_of(text)
     state = initial_state(graph, 1)
-    surgery = apply_edits(graph, state, local, unshare)
+    surgery = Edits(graph, state, local, unshare)
     changed = graph_of(text, surgery.changes)
     np.testing.assert_allclose(
         probabilities(changed, surgery.state, be), probabilities(graph, state, be), rtol=1e-5, atol=1e-6
@@ -100,7 +100,7 @@ def test_nothing_changes_at_first(be, shared, local, unshare):
 def test_layers_that_share_become_local_together():
     """Converting one converts all that share its matrix, which they go on sharing."""
     graph = graph_of(TWINS.replace("SHARED", "1"))
-    surgery = apply_edits(graph, initial_state(graph, 1), ["conv3"], [])
+    surgery = Edits(graph, initial_state(graph, 1), ["conv3"], [])
     assert surgery.changes.local == ("conv2", "conv3")
     assert surgery.lines[0] == "Converted layer 'conv2' from convolutional to unshared, locally-connected"
     changed = graph_of(TWINS.replace("SHARED", "1"), surgery.changes)
@@ -114,7 +114,7 @@ def test_positions_and_biases_lie_as_in_checkpoints():
     graph = graph_of(TWINS.replace("SHARED", "1"))
     state = initial_state(graph, 1)
     state["conv1"]["biases"][:] = np.arange(4)[:, None]
-    found = apply_edits(graph, state, ["conv1"], []).state["conv1"]
+    found = Edits(graph, state, ["conv1"], []).state["conv1"]
     np.testing.assert_array_equal(found["weights"][0][18 * 7 + 5], state["conv1"]["weights"][0][5])
     np.testing.assert_array_equal(found["biases"][25 * 2 : 25 * 3, 0], 2)
     assert found["biases"].shape == found["biasesInc"].shape == (100, 1)
@@ -133,13 +133,13 @@ def test_positions_and_biases_lie_as_in_checkpoints():
 def test_mistakes(local, unshare, words):
     graph = graph_of(TWINS.replace("SHARED", "1"))
     with pytest.raises(OptionError) as caught:
-        apply_edits(graph, initial_state(graph, 1), local, unshare)
+        Edits(graph, initial_state(graph, 1), local, unshare)
     assert words in str(caught.value)
 
 
 def test_words_of_the_originals():
     graph = graph_of(TWINS.replace("SHARED", "1"))
-    lines = apply_edits(graph, initial_state(graph, 1), [], ["conv2", "conv2[1]"]).lines
+    lines = Edits(graph, initial_state(graph, 1), [], ["conv2", "conv2[1]"]).lines
     assert lines == [
         "Weight matrix conv2[0] already unshared.",
         "Unshared weight matrix conv2[1] from conv2[0].",

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from support import ORACLE, ROOT, SHARED, make_graph, needs_museum, values, write_cifar, write_net
+from support import ORACLE, ROOT, make_graph, values, write_cifar, write_net
 
 from convnet.cli.run import main
 from convnet.data.provider import Request
@@ -133,16 +133,3 @@ def test_every_difference_is_on_the_page():
         assert f"`{field.name}`" in text, field.name
     known = {option.flag for option in OPTIONS}
     assert set(re.findall(r"`(--[a-z-]+)", text)) <= known
-
-
-@needs_museum
-@pytest.mark.parametrize("name", ["numerics", "io"])
-def test_every_bug_is_on_the_page(name):
-    """Every section that the specification marks is named in a row."""
-    section, missing, text = "", [], PAGE.read_text()
-    for line in (SHARED / "spec" / f"{name}.md").read_text().splitlines()[12:]:
-        found = re.match(r"\s*(?:### )?(\d+\.\d+)\b", line)
-        section = found[1] if found else section
-        if "BUG" in line and f"{name} {section}" not in text:
-            missing.append(section)
-    assert not missing

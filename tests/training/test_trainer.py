@@ -48,13 +48,11 @@ def test_progress_and_tests_are_counted_in_batches():
 class Numbers(Provider):
     """Batches of five cases, whose values are 100 times the epoch and the batch's number."""
 
+    numbers = [1, 2, 3]
+
     def __init__(self, broken=()):
         super().__init__(Request())
         self.broken = broken
-
-    @property
-    def numbers(self):
-        return [1, 2, 3]
 
     def batch(self, epoch, number):
         if number in self.broken:

@@ -1,4 +1,4 @@
-/* Neurons, softmax, dropout and elementwise ops (numerics sections 5, 6, 7 and 10).
+/* Neurons, softmax, dropout and elementwise ops (numerics 5, 6, 7 and 10).
  *
  * One loop per function over all values, vectorised and shared among threads. Replaces 2012's kEltwise* kernels and
  * the functors of neuron.cuh.

@@ -107,8 +107,7 @@ class CostOps(Backend):
         self, targets: Array, predictions: Array, input_grad: Array, scale_targets: float = 0, *, criterion: Criterion
     ) -> None:
         with np.errstate(divide="ignore", invalid="ignore"):
-            result = _GRADIENTS[criterion.kind](_Values(targets, predictions, criterion))
-            store(input_grad, result, scale_targets)
+            store(input_grad, _GRADIENTS[criterion.kind](_Values(targets, predictions, criterion)), scale_targets)
 
     def gsum2_gate_grad(self, x: Array, gate_grad: Array, scale_targets: float = 0, *, coeff: float) -> None:
         store(gate_grad, -coeff * np.square(x).sum(axis=0, keepdims=True), scale_targets)

@@ -1,4 +1,4 @@
-"""Neurons, softmax, dropout and elementwise ops (numerics sections 5, 6, 7, 10)."""
+"""Neurons, softmax, dropout and elementwise ops (numerics 5, 6, 7 and 10)."""
 
 from typing import NamedTuple
 

@@ -29,14 +29,12 @@ class WeightOps(Backend):
 
     def limit_norm(self, weights: Array, limit: float, hard: bool) -> None:
         norm = np.sqrt(np.square(weights).sum(axis=1, keepdims=True))
-        scaled = (norm > 0) if hard else (norm > limit)
-        weights *= np.where(scaled, limit / np.where(norm > 0, norm, 1), 1)
+        weights *= np.where(norm > (0 if hard else limit), limit / np.where(norm > 0, norm, 1), 1)
 
     def limit_contrast(self, weights: Array, low: float, high: float) -> None:
         deviation = weights - weights.mean(axis=1, keepdims=True)
         contrast = np.sqrt(np.square(deviation).sum(axis=1, keepdims=True)) / weights.shape[1]
-        limited = np.clip(contrast, low, high)
-        weights *= np.where(contrast > 0, limited / np.where(contrast > 0, contrast, 1), 1)
+        weights *= np.where(contrast > 0, np.clip(contrast, low, high) / np.where(contrast > 0, contrast, 1), 1)
 
     def mean_magnitude(self, x: Array) -> float:
         return float(np.abs(x).mean(dtype=np.float64))
