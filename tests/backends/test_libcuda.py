@@ -97,11 +97,12 @@ def test_graphs(early):
     assert printed[2].endswith("CUDA graphs: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early", ["", "1"], ids=["late", "early"])
 def test_the_driver(early):
     """Ops and nets."""
     tests = [str(Path("tests") / name) for name in ("layers/test_fc.py", "layers/test_neuron.py", "net/test_net.py")]
-    options = ["-q", "-p", "emulator.libcuda", "-p", "no:cacheprovider", "-m", "gpu"]
+    options = ["-q", "-p", "emulator.libcuda", "-p", "no:cacheprovider", "-m", "gpu", "-n0"]
     assert "100%" in run("-m", "pytest", *options, *tests, **({"LIBCUDA_EARLY": "1"} if early else {})).stdout
 
 

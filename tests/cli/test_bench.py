@@ -78,6 +78,7 @@ def test_mistakes(capsys, options, status, message):
     assert capsys.readouterr().err == message + "\n"
 
 
+@pytest.mark.slow
 def test_kernels_of_a_layer(capsys):
     pytest.importorskip("cuda.bindings.nvrtc")
     assert main(["kernels", "layers-imagenet.cfg", "conv2a", "--arch", "80"]) == 0
