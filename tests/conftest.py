@@ -1,7 +1,7 @@
 """Makes ``support`` importable, sorts tests into tiers, and fails a whole run that leaves a kernel out.
 
 The fast tier is everything that is not marked ``slow``. In the emulator, where each shape may cost a compilation, the
-first case of a test is fast and the others are slow, so that case should be a telling one. What takes longest goes
+first case of each kind is fast and the others are slow, so that case should be a telling one. What takes longest goes
 first, so that no worker is left with it at the end.
 """
 
@@ -18,15 +18,20 @@ sys.path.insert(0, str(TESTS))
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 
+def first_of_its_kind(item, seen):
+    """Whether no case of this test with the same words among its parameters, such as a type of layer, came before."""
+    words = [value for value in item.callspec.params.values() if isinstance(value, str)]
+    kind = (item.nodeid.partition("[")[0], *words)
+    return kind not in seen and not seen.add(kind)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark all but the first emulated case of each test as slow, and put what takes minutes first."""
+    """Mark most emulated cases as slow, and put what takes minutes first."""
     seen = set()
     for item in items:
-        if "cuda-emulated" in item.name:
-            if item.nodeid.partition("[")[0] in seen:
-                item.add_marker(pytest.mark.slow)
-            seen.add(item.nodeid.partition("[")[0])
+        if "cuda-emulated" in item.name and not first_of_its_kind(item, seen):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("minutes") is None)
 
 

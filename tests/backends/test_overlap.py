@@ -16,8 +16,6 @@ from convnet.layers.modes import Mode
 from convnet.net.net import Net
 from convnet.net.state import collect_state
 
-pytestmark = pytest.mark.xdist_group("overlap")  # they share what is compiled, and what is expected
-
 NET = """
 [data]
 type=data

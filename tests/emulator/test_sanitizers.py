@@ -6,6 +6,7 @@ A process has a sanitizer's library from its start or not at all, so each of the
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,11 +82,18 @@ def test_planted_faults(sanitizer, fault, tmp_path):
         assert NAMES[sanitizer] in done.stderr or "runtime error" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def over_every_kernel():
+    """Each sanitizer over the tests of every layer, side by side, for each takes minutes."""
+    command = ("-m", "pytest", "-n0", "-s", "-p", "no:cacheprovider", "-m", "", "-k", "cuda or ops_in_tf32")
+    with ThreadPoolExecutor() as pool:
+        yield {sanitizer: pool.submit(run, sanitizer, *command, str(TESTS / "layers")) for sanitizer in FAULTS}
+
+
 @pytest.mark.slow
 @pytest.mark.minutes
 @pytest.mark.parametrize("sanitizer", FAULTS)
-def test_every_kernel(sanitizer):
+def test_every_kernel(sanitizer, over_every_kernel):
     """What compute-sanitizer asks on a card: no kernel leaves its arrays, no two threads meet at one place unordered."""
-    command = ("-m", "pytest", "-n0", "-s", "-p", "no:cacheprovider", "-m", "", "-k", "cuda or ops_in_tf32")
-    done = run(sanitizer, *command, str(TESTS / "layers"))
+    done = over_every_kernel[sanitizer].result()
     assert done.returncode == 0 and " passed" in done.stdout, done.stderr[-8000:] + done.stdout[-4000:]

@@ -7,8 +7,8 @@ from support import ORACLE, assert_gradients, compare, each_backend, run_op, val
 from convnet.backends.arguments import Geometry
 
 SHAPES = [
-    (1, 3, 2, 1, 1, 0, 1, 1),
     (3, 7, 5, 7, 3, 1, 2, 1),
+    (1, 3, 2, 1, 1, 0, 1, 1),
     (8, 5, 33, 12, 3, 1, 1, 2),
     (4, 6, 130, 9, 5, 2, 3, 1),
 ]

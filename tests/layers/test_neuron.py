@@ -64,7 +64,7 @@ def test_softrelu_jumps_at_four():
 
 
 @each_backend
-@pytest.mark.parametrize("rows, N", [(1, 1), (10, 5), (33, 130), (150, 35)])
+@pytest.mark.parametrize("rows, N", [(10, 5), (1, 1), (33, 130), (150, 35)])
 def test_softmax(be, rows, N):
     x, g = 5 * values(rows, N), values(rows, N, seed=1)
     y = run_op(ORACLE, "softmax_forward", [x], g)

@@ -9,12 +9,12 @@ from convnet.backends.arguments import Response
 KINDS = ["cmrnorm", "rnorm", "cnorm"]
 # C, S, N, size, power
 SHAPES = [
+    (45, 2, 3, 17, 0.75),
     (1, 3, 1, 1, 0.75),
     (7, 4, 5, 2, 0.75),
     (16, 5, 33, 5, 0.5),
     (3, 9, 70, 3, 1.25),
     (40, 3, 130, 9, 0.75),
-    (45, 2, 3, 17, 0.75),
 ]
 
 

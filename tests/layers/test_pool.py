@@ -9,7 +9,7 @@ from support import ORACLE, assert_gradients, compare, each_backend, integers, r
 from convnet.backends.arguments import Window
 
 # C, S, N, size, start, stride
-SHAPES = [(1, 1, 1, 1, 0, 1), (3, 11, 5, 3, 0, 2), (2, 6, 33, 4, -2, 4), (5, 7, 70, 3, 1, 3), (17, 4, 130, 4, -1, 1)]
+SHAPES = [(3, 11, 5, 3, 0, 2), (1, 1, 1, 1, 0, 1), (2, 6, 33, 4, -2, 4), (5, 7, 70, 3, 1, 3), (17, 4, 130, 4, -1, 1)]
 
 
 def outputs(side, size, start, stride):

@@ -32,6 +32,7 @@ def test_shipped_nets_pass(name, capsys):
     assert f"ALL {len(verdicts)} TESTS PASSED" in out
 
 
+@pytest.mark.slow
 @needs_museum
 @pytest.mark.parametrize("name", HISTORICAL)
 def test_historical_nets_pass(name, capsys):
