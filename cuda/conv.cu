@@ -60,9 +60,8 @@ struct Lists {
     int a[LIST], b[LIST];
 };
 
-// The sums over `count` values of k of a[k, m] b[k, n]. find(k, row_a, row_b) computes the row of a (of `wide_a` floats, which
-// count as zero from `limit_a` on) and of b (of N floats, `limit_b`) for k. The rows of up to LIST values of k are listed at a
-// time.
+// The sums over k < `count` of a[k, m] b[k, n]. find(k, row_a, row_b) gives the row of each operand: those of a are `wide_a`
+// floats long, those of b N; values from `limit_a` (`limit_b`) on count as zero. Up to LIST rows are listed at a time.
 template <typename Find>
 __device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find find, const float* a, int wide_a, int limit_a,
                                                const float* b, int limit_b) {
@@ -82,11 +81,11 @@ __device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find fin
             [&](int s, float* to_a, float* to_b) {
                 for_each_vec4<BM>([&](int, int k, int m) {
                     const int row = lists.a[s * BK + k];
-                    copy4(to_a + k * WIDE_A + m, a + (long long)row * wide_a + m, limit_a - m, row >= 0, VECTOR_A);
+                    copy4(to_a + k * PITCH_A + m, a + (long long)row * wide_a + m, limit_a - m, row >= 0, VECTOR_A);
                 });
                 for_each_vec4<BN>([&](int, int k, int n) {
                     const int row = lists.b[s * BK + k];
-                    copy4(to_b + k * WIDE_B + n, b + (long long)row * N + n, limit_b - n, row >= 0, VECTOR_N);
+                    copy4(to_b + k * PITCH_B + n, b + (long long)row * N + n, limit_b - n, row >= 0, VECTOR_N);
                 });
             },
             sums);
@@ -197,11 +196,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int first = part * windows_per_part, windows = min(windows_per_part, MY * MX - first);
     float* target = into + (long long)part * rows * F + group * FG + f0;
 
-    __shared__ int taps[BM], kys[BM], kxs[BM];  // per weight of the tile: its image row and tap, in window (0, 0)
+    // Per weight of the tile, in window (0, 0): its row of the images, and its tap, relative to the window's corner. Weights past
+    // the last have a tap that lies outside of the image in every window.
+    __shared__ int image_rows[BM], ys[BM], xs[BM];
     for (int m = threadIdx.x; m < BM; m += THREADS) {
         const int r = r0 + m, c = min(r / (SIZE * SIZE), CF - 1), ky = r / SIZE % SIZE, kx = r % SIZE;
-        taps[m] = (channel_of(conns, group, c) * H + ky - PADDING) * W + kx - PADDING;
-        kys[m] = r < rows ? ky - PADDING : -H - MY * STRIDE, kxs[m] = kx - PADDING;
+        image_rows[m] = (channel_of(conns, group, c) * H + ky - PADDING) * W + kx - PADDING;
+        ys[m] = r < rows ? ky - PADDING : -H - MY * STRIDE, xs[m] = kx - PADDING;
     }
     __syncthreads();
 
@@ -217,19 +218,19 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             if (n0 == 0) {  // a new window: find where its values are
                 const int top = window / MX * STRIDE, left = window % MX * STRIDE;
                 for_each_vec4<BM>([&](int p, int k, int m) {
-                    remaining_a[p] = (unsigned)(kys[m] + top) < H && (unsigned)(kxs[m] + left) < W ? N - k : 0;
-                    from_a[p] = images + (long long)(taps[m] + top * W + left) * N + k;
+                    remaining_a[p] = (unsigned)(ys[m] + top) < H && (unsigned)(xs[m] + left) < W ? N - k : 0;
+                    from_a[p] = images + (long long)(image_rows[m] + top * W + left) * N + k;
                 });
-                for_each_vec4<BN>([&](int p, int k, int m) {
-                    from_b[p] = grad + ((long long)(group * FG + f0 + m) * MY * MX + window) * N + k;
-                    remaining_b[p] = f0 + m < FG ? N - k : 0;
+                for_each_vec4<BN>([&](int p, int k, int f) {
+                    from_b[p] = grad + ((long long)(group * FG + f0 + f) * MY * MX + window) * N + k;
+                    remaining_b[p] = f0 + f < FG ? N - k : 0;
                 });
             }
             for_each_vec4<BM>([&](int p, int k, int m) {
-                copy4(to_a + m * WIDE_A + k, from_a[p] + n0, remaining_a[p] - n0, true, VECTOR_N);
+                copy4(to_a + m * PITCH_A + k, from_a[p] + n0, remaining_a[p] - n0, true, VECTOR_N);
             });
-            for_each_vec4<BN>([&](int p, int k, int m) {
-                copy4(to_b + m * WIDE_B + k, from_b[p] + n0, remaining_b[p] - n0, true, VECTOR_N);
+            for_each_vec4<BN>([&](int p, int k, int f) {
+                copy4(to_b + f * PITCH_B + k, from_b[p] + n0, remaining_b[p] - n0, true, VECTOR_N);
             });
             n0 += BK;
             if (n0 >= N) n0 = 0, window++;
@@ -276,11 +277,11 @@ extern "C" __global__ void conv_sparse_input_grad(const float* grad, const float
 #if PASS == ADD_PARTS
 // into = blend of the sum of `parts` matrices of `count` values, in order.
 // 2012: kDumbAggCols, for the parts of partialSum.
-extern "C" __global__ void conv_add_parts(const float* parts_of, float* into, int parts, long long count, float scale_targets,
+extern "C" __global__ void conv_add_parts(const float* partial_sums, float* into, int parts, long long count, float scale_targets,
                                           float scale_output) {
     FOR_EACH(i, count) {
         float sum = 0;
-        for (int part = 0; part < parts; part++) sum += parts_of[part * count + i];
+        for (int part = 0; part < parts; part++) sum += partial_sums[part * count + i];
         into[i] = blend(into + i, sum, scale_targets, scale_output);
     }
 }

@@ -79,12 +79,12 @@ def why_not_cuda(gpu: int = 0) -> str:
 
 def _cuda(gpus: Sequence[int], math: str) -> list[Backend]:
     from convnet.backends.cuda import Cuda
-    from convnet.backends.cuda.driver import Driver
+    from convnet.backends.cuda.driver import CudaDevice
 
     made: dict[int, Backend] = {}
     for gpu in gpus:
         if gpu not in made:
-            made[gpu] = Cuda(Driver(gpu, math))
+            made[gpu] = Cuda(CudaDevice(gpu, math))
     return [made[gpu] for gpu in gpus]
 
 

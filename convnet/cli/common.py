@@ -1,4 +1,4 @@
-"""What all verbs share: the parser, the frame around errors, and how mistakes and warnings reach a person."""
+"""What all verbs share: the parser, error handling, and how mistakes and warnings are printed."""
 
 import argparse
 import logging
@@ -20,7 +20,7 @@ _DIMS = Kind(INTEGERS.read, "a list of whole numbers from 1, such as 150528,1", 
 
 
 class Parser(argparse.ArgumentParser):
-    """The command line of a verb. Every mistake in it is an ``OptionError`` of one line; unique beginnings of flags do."""
+    """The command line of a verb. Its mistakes are ``OptionError``s of one line; unambiguous prefixes are accepted."""
 
     def __init__(self, prog: str, description: str, example: str = "", **settings: Any) -> None:
         super().__init__(prog=prog, description=description, epilog=f"example: {prog} {example}".rstrip(), **settings)
@@ -88,7 +88,7 @@ def _settings(kind: Kind, help_text: str, default: Any) -> dict[str, Any]:
 def run_verb(
     act: Callable[[argparse.Namespace], int], parser: Parser, arguments: Sequence[str] | None, failure: int = 0
 ) -> int:
-    """Return the exit status of a verb. Whatever ends it early is one message on standard error.
+    """Return the exit status of a verb. Expected errors are printed on standard error, without a traceback.
 
     ``act`` does the work for the parsed ``arguments``. ``failure`` replaces the statuses of errors.
     """
@@ -110,7 +110,7 @@ def run_verb(
     except KeyboardInterrupt:
         print("convnet: interrupted; what was saved before is untouched", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output, ``head`` for one, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as ``head``, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return failure or 1
 
@@ -139,7 +139,7 @@ class _WarningHandler(logging.Handler):
 
 
 def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:
-    """Return the checked graph of layer files, for data of the options' sizes or of those it needs; prints warnings."""
+    """Return the checked graph of layer files, for --data-dims and --num-classes or inferred ones; prints warnings."""
     builder = parse(LayerFiles.open(definition, params), args.dialect, bool(args.strict))
     inferred = infer_data(builder, args.data_dims, args.num_classes)
     print_problems(inferred.graph.warnings)

@@ -10,7 +10,7 @@ from importlib import metadata
 from convnet.backends import make_backend, try_out
 from convnet.backends.cuda import Cuda, machine
 from convnet.backends.cuda.compile import find_compiler
-from convnet.backends.cuda.driver import Driver
+from convnet.backends.cuda.driver import CudaDevice
 from convnet.cli.common import Parser, run_verb
 from convnet.errors import BackendError
 
@@ -64,7 +64,7 @@ def _examine_cuda() -> tuple[bool, Findings]:
 def _gpu(index: int) -> str:
     """Run a small kernel on a GPU; return what the GPU is."""
     with machine.as_backend_error(f"GPU {index} cannot be used"):
-        device = Driver(index)
+        device = CudaDevice(index)
         try_out(Cuda(device))
         free, total = device.memory()
         device.close()

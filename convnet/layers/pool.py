@@ -1,7 +1,6 @@
 """pool: the largest, the mean or a random value of each window of a map; cmpool: the largest across maps.
 
 Windows are clipped to the image; tied maxima all get the gradient (numerics section 8).
-Letters: C channels, S side of the image, O outputsX, N cases.
 """
 
 import math
@@ -94,8 +93,10 @@ class CrossMapPool(MapLayer):
     size = one(Int(min=1), "maps in each window")
     stride = one(Int(min=1), "maps between neighbouring windows")
     start = one(Int(max=0), "where the first window begins; at most 0", 0)
-    outputs = one(  # maps in the file; once shaped, features as in every layer
-        Int(min=0), "maps of the output; 0: as many as it takes to cover the input", 0, aliases=("outputChannels",)
+    outputs = (
+        one(  # in the file the number of maps; ``shape`` puts that of features in its place, ``outputChannels`` has the maps
+            Int(min=0), "maps of the output; 0: as many as it takes to cover the input", 0, aliases=("outputChannels",)
+        )
     )
 
     outputChannels: int = 0

@@ -2,11 +2,13 @@
 
 To issue an op takes the host some microseconds, which small nets spend waiting for it. A step asks for the same ops on the
 same arrays every time, so where a backend can capture them (CUDA graphs), a step is captured when its key is seen for the
-third time, and from then on issued as three wholes: forward, backward, update. Earlier it would seldom pay: rates may
-change with every data batch of one or two minibatches. What differs from step to step stays outside: layers that vary
-(data, random scales) run first, op by op, and random numbers are counted on the device.
+third time, and from then on issued as three wholes: forward, backward, update. To capture earlier would often be wasted:
+where a data batch has one or two minibatches, the rates, and so the key, may change every step or two. What differs from
+step to step stays outside: layers that vary (data, random scales) run first, op by op, and random numbers are counted on
+the device.
 
-The key of a step is its number of cases, rates and waiting gradients; 2012 had no such thing, and issued every op.
+The key of a step is its number of cases, its rates, and the number of gradients accumulated since the last update. 2012 had
+no such thing, and issued every op.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ class CapturedStep:
                 node.release_acts()
             self._counts_after = self._counts()
             self._set_counts(counts)
-        self._scratch = [list(node.scratch_buffers.values()) for node in net.nodes.values()]  # which captured ops use
+        self._scratch = [list(node.scratch_buffers.values()) for node in net.nodes.values()]  # kept alive for captured ops
 
     def forward(self, inputs: Inputs, cases: int) -> None:
         """Run all layers."""
@@ -108,7 +110,10 @@ class Steps:
         self._usable = can_capture and not noisy and not any(node.wants_grad for node in uncapturable(net))
 
     def next(self, cases: int) -> Net | CapturedStep:
-        """Return what issues the step that ``Net.begin_step`` has begun; the net itself while ``Net.around`` is set."""
+        """Return what issues the step that ``Net.begin_step`` has begun: a captured step, or the net, op by op.
+
+        That is the net for the first two steps of a key, where capture is impossible, and while ``Net.around`` is set.
+        """
         if not self._usable or self.net.around:
             return self.net
         key = cases, tuple(weights.capture_key() for weights in self.net.weights)

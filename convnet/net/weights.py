@@ -29,7 +29,8 @@ class Learning:
 
 @dataclass(eq=False)
 class Weights:
-    """``value`` and ``inc`` (the momentum buffer) are arrays of ``be``; ``columns`` is their (outer, K, inner) view.
+    """``value`` and ``inc`` (the momentum buffer) are arrays of ``be``; ``column_shape`` is the shape (outer, K, inner)
+    that lays the K weights of each filter along axis 1.
 
     With ``folds_gradient`` the momentum buffer accumulates the gradient, as the originals' fc and local layers did
     (numerics 4.2), which saves a matrix and a pass over memory.
@@ -40,7 +41,7 @@ class Weights:
     inc: Array
     learning: Learning
     folds_gradient: bool = False
-    columns: tuple[int, int, int] = (1, 1, 1)
+    column_shape: tuple[int, int, int] = (1, 1, 1)
     period: int = 1  # minibatches between updates
     last_only: bool = False  # 2011: of several contributions to the momentum buffer only the last stays (numerics 4.3)
     rate: float = 0.0
@@ -59,7 +60,7 @@ class Weights:
 
     @property
     def grad(self) -> Array:
-        """The gradient accumulated so far, where the momentum buffer does not accumulate it."""
+        """The buffer of the gradient, allocated on first use and undefined until an op has written it."""
         if self._grad is None:
             self._grad = self.be.empty(self.value.shape)
         return self._grad
@@ -106,9 +107,9 @@ class Weights:
             grad = None if self.accumulates_into_momentum else self.grad
             self.be.update(self.value, self.inc, grad, rates=Rates(learning.mom, self.rate, decay))
         if learning.contrast[1] > 0:
-            self.be.limit_contrast(self.value.reshape(*self.columns), *learning.contrast)
+            self.be.limit_contrast(self.value.reshape(*self.column_shape), *learning.contrast)
         if learning.norm_limit > 0:
-            self.be.limit_norm(self.value.reshape(*self.columns), learning.norm_limit, learning.norm_hard)
+            self.be.limit_norm(self.value.reshape(*self.column_shape), learning.norm_limit, learning.norm_hard)
         self.contributions = self.waited = 0
 
     def capture_key(self) -> tuple[float, ...]:

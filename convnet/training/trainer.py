@@ -13,13 +13,13 @@ Loading = Future[list[Minibatch]]
 
 
 class Trainer:
-    """Trains ``net`` on batches of ``provider`` and counts in ``position``; subclasses say what else is to happen."""
+    """Trains ``net`` on batches of ``provider`` and updates ``position``; subclasses override the hooks."""
 
     def __init__(self, net: Net, provider: Provider, position: Position) -> None:
         self.net, self.provider, self.position = net, provider, position
 
     def train(self, schedule: Iterable[ScheduledBatch]) -> None:
-        """Train on the batches of ``schedule``, on the first from where ``position`` left it, until ``must_stop``.
+        """Train on the batches of ``schedule`` until ``must_stop``; in the first, after the minibatches already counted.
 
         Raises ``DataError`` for a batch that cannot be loaded, ``NumericalError`` for costs that are not finite.
         """
@@ -57,9 +57,10 @@ class Trainer:
 def load_ahead(
     provider: Provider, schedule: Iterable[ScheduledBatch], size: int
 ) -> Generator[tuple[ScheduledBatch, Loading, Loading | None]]:
-    """Yield each batch, its minibatches of up to ``size`` cases, and those of the batch that follows without a test between.
+    """Yield each batch, the future of its minibatches of up to ``size`` cases, and that of the next batch's.
 
-    A thread loads each batch while the one before is in use.
+    The last is ``None`` at the end, and where a test comes between. A thread loads each batch while the one before is
+    in use.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
 

@@ -17,7 +17,7 @@ def enabled(drv) -> list[tuple[int, int]]:
 def test_two_devices_from_one_thread(machine, peers):
     drv = machine(peers=peers)
     one, other = make_backends("cuda", 0, [0, 1])
-    assert drv.current() is None and one.device.name == "GPU 0: card 0" and other.device.processors == 4
+    assert drv.current() is None and one.device.name == "GPU 0: card 0" and other.device.multiprocessors == 4
     x = np.arange(12, dtype=np.float32).reshape(3, 4)
     here, there = one.upload(x), other.empty((3, 4))
     other.copy_from(one, here, there)

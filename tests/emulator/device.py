@@ -73,7 +73,7 @@ class EmulatedDevice(Device):
     """
 
     name = "emulated device"
-    processors = 4
+    multiprocessors = 4
     captures = True
 
     def __init__(self, seed: int = 1, math: str = "float32", peers: bool = True) -> None:

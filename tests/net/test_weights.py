@@ -42,7 +42,7 @@ def test_three_steps(be, folds):
 
 def test_frozen_weights_do_not_move():
     """Numerics 13.3: no gradient, no decay, no constraint."""
-    w = weights(ORACLE, [[3.0], [4.0]], Learning(0.0, mom=0.9, wc=1, norm_limit=1), columns=(1, 2, 1))
+    w = weights(ORACLE, [[3.0], [4.0]], Learning(0.0, mom=0.9, wc=1, norm_limit=1), column_shape=(1, 2, 1))
     assert not w.learns
     w.begin(0.0, 1)
     w.update()
@@ -250,7 +250,7 @@ def test_limits_of_each_generation(dialect, hard, factor):
 def test_contrast_is_limited_before_the_norm(be):
     """Numerics 13.7: after an update first wcNorm, then wball."""
     learning = Learning(0.1, contrast=(1.0, 2.0), norm_limit=5.0)
-    w = weights(be, np.array([1.0, 2, 3, 4]).reshape(1, 4, 1), learning, columns=(1, 4, 1))
+    w = weights(be, np.array([1.0, 2, 3, 4]).reshape(1, 4, 1), learning, column_shape=(1, 4, 1))
     step(w, 0.0)
     # The contrast 0.559017 is raised to 1, which makes the norm 9.798; then the norm is cut to 5.
     expected = np.array([1.0, 2, 3, 4]) * 5 / np.sqrt(30)

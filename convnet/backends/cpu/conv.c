@@ -91,7 +91,7 @@ static void pack_all(const Gather *g) {
 /* One thread's sweep over a row of targets, for one group and some blocks of NR cases; and its working memory. */
 typedef struct {
     int q, n0, blocks;
-    Taps ys, xs; /* of the target pixel at hand */
+    Taps ys, xs; /* of the current row and pixel of the target */
     Run *runs;
     float *ring;    /* ring[slot, block, ky, channel, NR], k slots */
     int *column;    /* source column in each slot, or -1 */
@@ -138,8 +138,8 @@ static void pack_column(const Gather *g, const Sweep *w, int column, float *REST
     }
 }
 
-/* acc[i][v] = sum over all rows of all runs of weights[i] * cases[v]: the inner loop of everything above.
- * ``offset`` leads from the first block of cases to the one at hand. */
+/* acc[i][v] = sum over all rows of all runs of weights[i] * cases[v]: the inner loop of gather_pixel.
+ * ``offset`` leads from the first block of cases to the current one. */
 static inline void tile_product(const Run *runs, int count, size_t offset, const float *weights, vec acc[MR][NV]) {
     for (int i = 0; i < MR; i++)
         for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
@@ -165,7 +165,7 @@ static inline void store_row(float *RESTRICT out, const vec *acc, int valid, flo
         for (int j = 0; j < valid; j++) out[j] = st * out[j] + so * row[j];
 }
 
-/* The runs of the target pixel at hand, for the first block of cases. Neighbouring taps that follow each other in both
+/* The runs of the current target pixel, for the first block of cases. Neighbouring taps that follow each other in both
  * packings join into one run. */
 static int make_runs(const Gather *g, Sweep *w) {
     const int k = g->s->k, C = g->source_channels;
@@ -183,7 +183,7 @@ static int make_runs(const Gather *g, Sweep *w) {
     return count;
 }
 
-/* local: pack the weights of one tile for the pixel at hand, at the rows that its runs name. */
+/* local: pack the weights of one tile for the current pixel, at the rows that its runs name. */
 static void pack_pixel(const Gather *g, Sweep *w, int tile, int row, int col) {
     const ConvShape *s = g->s;
     for (int a = 0; a < w->xs.count; a++)
@@ -239,7 +239,7 @@ static void gather_row(const Gather *g, Sweep *w, int row, int first, int last) 
 /* Both directions: sweep every row of targets for every chunk of cases. */
 static int gather(Gather *g) {
     const ConvShape *s = g->s;
-    /* A chunk is so many blocks of NR cases that its columns stay in cache; local goes pixel by pixel instead. */
+    /* A chunk is as many blocks of NR cases as keep their columns in cache; local goes pixel by pixel instead. */
     const int blocks = s->local ? (MIN(s->N, 128) + NR - 1) / NR : MAX(1, MIN((s->N + NR - 1) / NR, 64 / NR));
     const int chunks = (s->N + blocks * NR - 1) / (blocks * NR);
     const int width = s->local ? 1 : g->cols, strips = (g->cols + width - 1) / width;
@@ -261,7 +261,7 @@ static int gather(Gather *g) {
         pack_all(g);
     }
 
-    /* Threads take rows, chunks and strips as they come; a thread without memory leaves its share undone. */
+    /* Threads take rows, chunks and strips as they come; if one cannot allocate its memory, the op fails. */
 #pragma omp parallel reduction(| : failed)
     {
         Sweep w = {0};

@@ -43,7 +43,7 @@ class Current:
 
 @contextmanager
 def gc_disabled() -> Iterator[None]:
-    """Disable the garbage collector: finalising a ``Driver`` synchronises, which is illegal during a capture."""
+    """Disable the garbage collector: finalising a ``CudaDevice`` synchronises, which is illegal during a capture."""
     enabled = gc.isenabled()
     gc.disable()
     try:

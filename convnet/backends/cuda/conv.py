@@ -65,7 +65,7 @@ class ConvOps(Launcher, Backend):
         shapes, (F, MY, MX, N), G = _shapes(images, weight_grad, grad, geometry), grad.shape, geometry.groups
         rows, FG, windows = shapes["CF"] * shapes["SIZE"] ** 2, F // G, MY * MX
         tile = self._tile(rows, FG, 0, k_major=True)
-        machine = self.device.processors, self.device.shared_memory
+        machine = self.device.multiprocessors, self.device.shared_memory
         share = 1 if shapes["LOCAL"] else windows_per_part(tile, rows, FG, G, windows, N, *machine)
         parts = ceil_div(windows, share)
         grid = (tile.blocks(rows, FG) * G * parts,)
@@ -91,7 +91,7 @@ class ConvOps(Launcher, Backend):
 
     def _tile(self, rows: int, columns: int, places: int, k_major: bool = False) -> Tile:
         tensor = self.device.math == "tf32"
-        return tile_for(rows, columns, places, self.device.processors, tensor=tensor, k_major=k_major)
+        return tile_for(rows, columns, places, self.device.multiprocessors, tensor=tensor, k_major=k_major)
 
     def _places(self, conns: Array, channels: int) -> tuple[Array, Array]:
         """Return where each channel's list of the indices into ``conns`` that name it starts, and the lists; cached."""

@@ -1,6 +1,6 @@
 """What the cuda backend asks of a device: memory, copies, kernels, products, synchronisation. Nothing above knows PyCUDA.
 
-Two implementations: ``driver.Driver`` (PyCUDA, a real GPU) and the emulator of the tests, which runs the same kernel
+Two implementations: ``driver.CudaDevice`` (PyCUDA, a real GPU) and the emulator of the tests, which runs the same kernel
 texts on the processor. Work is issued to streams, each in order: ``COMPUTE`` unless said otherwise, ``COPY`` for inputs
 that are prefetched (``transfers.py``). ``download`` and ``sync`` wait.
 """
@@ -45,7 +45,7 @@ class Device(ABC):
     """One device. Pointers are integers."""
 
     name = ""
-    processors = 1  # multiprocessors, for choosing grids
+    multiprocessors = 1  # for choosing grids
     shared_memory = 100 << 10  # bytes of a multiprocessor, for choosing tiles
     capability = 0  # 90 for 9.0; 0: nothing to compile for
     math = "float32"  # or "tf32": how products may round

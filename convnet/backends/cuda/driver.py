@@ -1,10 +1,10 @@
 """A real device: PyCUDA for context, memory, streams and launches; cuBLAS for products. Imported only when asked for.
 
-The device's primary context is used. Every call makes it current and restores the previous one: one thread can work with
-several devices, and with other users of CUDA, and nothing stays behind at exit. PyCUDA frees its objects only where their
-context is current, or in the thread that made the context: so a ``Driver`` owns all of them, and ends with ``close``.
-Freed memory is cached for the next array of its size: kernels are issued to one stream, so what runs later on the same
-memory also runs later in time. What is captured is a CUDA graph (``graphs.py``).
+The device's primary context is used. Every call makes it current and restores the previous one, so that one thread can
+work with several devices, and beside other CUDA code of the process. PyCUDA frees its objects only where their context is
+current, or in the thread that made the context: so a ``CudaDevice`` owns all of them, and ``close`` releases them. Freed
+memory is cached, and can be handed out at once to the next array of its size: what that is used for is queued on the same
+stream, after the last use. What is captured is a CUDA graph (``graphs.py``).
 
 PyCUDA's ``memcpy_peer`` cannot be used: its test of the contexts it is passed is inverted (2026.1), so that it takes the
 current one for both. With unified addresses, which all devices that CUDA still supports have, a plain copy serves.
@@ -35,13 +35,13 @@ from convnet.errors import BackendError
 _NON_BLOCKING = 1  # no implicit synchronisation with work of others in this process on the default stream
 
 
-class Driver(Device):
+class CudaDevice(Device):
     """GPU number ``index``; ``math`` is ``float32`` or ``tf32``. Raises ``BackendError`` saying what is missing.
 
     What the driver or a library refuses later, in any call, is a ``BackendError`` too.
     """
 
-    closed = True  # until it is open
+    closed = True  # until ``_open`` has run
     _blas: Blas
 
     def __init__(self, index: int = 0, math: str = "float32") -> None:
@@ -54,7 +54,7 @@ class Driver(Device):
                 raise BackendError(f"{self.name} (sm_{self.capability}) has no TF32; leave out --math tf32")
             check_libraries(self.drv, self.capability)
             ask = self.drv.device_attribute
-            self.processors = self.device.get_attribute(ask.MULTIPROCESSOR_COUNT)
+            self.multiprocessors = self.device.get_attribute(ask.MULTIPROCESSOR_COUNT)
             self.shared_memory = self.device.get_attribute(ask.MAX_SHARED_MEMORY_PER_MULTIPROCESSOR)
             self.context = self._with_oom_retry(lambda: primary_context(self.drv, index))
             self._current = Current(self.context, self.name, (self.drv.Error, RuntimeError))
@@ -149,9 +149,9 @@ class Driver(Device):
             unused.clear()
 
     def _with_oom_retry(self, work: Callable[[], Any]) -> Any:
-        """Do what needs device memory; where it fails, once more after every ``Driver`` of the card has trimmed its pool.
+        """Run ``work``; after a failure, once more with the pools of all devices of this card trimmed.
 
-        The driver reports a lack of memory by several errors, and cuBLAS by others.
+        Any failure counts: the driver reports a lack of memory by several errors, and cuBLAS by others.
         """
         try:
             return work()
@@ -228,8 +228,8 @@ class Driver(Device):
 
     def can_access_peer(self, other: Device) -> bool:
         if other not in self._peers:
-            self._peers[other] = isinstance(other, Driver) and self.device.can_access_peer(other.device)
-            if isinstance(other, Driver) and self._peers[other]:
+            self._peers[other] = isinstance(other, CudaDevice) and self.device.can_access_peer(other.device)
+            if isinstance(other, CudaDevice) and self._peers[other]:
                 with self._current:
                     try:
                         self.drv.Context.enable_peer_access(other.context)
@@ -272,12 +272,12 @@ class Driver(Device):
             self._with_oom_retry(lambda: self._graphs.launch(captured.handle, self._streams[COMPUTE].handle))
 
     def drop(self, handle: Any) -> None:
-        """Destroy the graph of a dead ``CudaGraph``; it may be running."""
+        """Destroy the graph of a dead ``CudaGraph``; it may still be executing."""
         if self._captured.pop(int(handle), None) is not None:
             with self._current:
                 self._graphs.destroy(handle)
 
 
-def _on_card(index: int) -> Iterator[Driver]:
+def _on_card(index: int) -> Iterator[CudaDevice]:
     """List the open devices on a card that are not capturing at the moment."""
     return (device for device in list(open_devices) if device.index == index and not device.closed and not device._capturing)

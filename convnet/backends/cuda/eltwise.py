@@ -85,7 +85,7 @@ class EltwiseOps(Launcher, Backend):
 
     def _share_of_row(self, rows: int, columns: int) -> int:
         """Return how much of a row a block adds up: few long rows are divided, so that no processor is idle."""
-        wanted = ceil_div(self.device.processors * _BUSY_BLOCKS, rows)
+        wanted = ceil_div(self.device.multiprocessors * _BUSY_BLOCKS, rows)
         return max(1, ceil_div(columns, max(1, min(wanted, columns // _MIN_SHARE))))
 
     def eltmax_forward(self, x: Array, out: Array) -> None:

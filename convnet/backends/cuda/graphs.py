@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from convnet.errors import BackendError
 
 if TYPE_CHECKING:
-    from convnet.backends.cuda.driver import Driver
+    from convnet.backends.cuda.driver import CudaDevice
 
 
 class CudaGraph:
     """An executable graph, destroyed with its last reference."""
 
-    def __init__(self, device: Driver, handle: Any) -> None:
+    def __init__(self, device: CudaDevice, handle: Any) -> None:
         self.device, self.handle = device, handle
 
     def __del__(self) -> None:

@@ -77,7 +77,7 @@ class NormOps(Launcher, Backend):
 
     def _run_of(self, length: int, size: int, threads: int) -> int:
         """Return how much of ``length`` a thread walks: as much as leaves enough threads, but ``size`` at least."""
-        wanted = ceil_div(self.device.processors * _BUSY_THREADS, threads)
+        wanted = ceil_div(self.device.multiprocessors * _BUSY_THREADS, threads)
         return ceil_div(length, max(1, min(wanted, length // size)))
 
 

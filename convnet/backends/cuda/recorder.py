@@ -16,8 +16,8 @@ class Recorder(Device):
 
     name = "no device"
 
-    def __init__(self, math: str = "float32", processors: int = 132, shared_memory: int = 228 << 10) -> None:
-        self.math, self.processors, self.shared_memory = math, processors, shared_memory
+    def __init__(self, math: str = "float32", multiprocessors: int = 132, shared_memory: int = 228 << 10) -> None:
+        self.math, self.multiprocessors, self.shared_memory = math, multiprocessors, shared_memory
         self.seen: list[tuple[Source, str, Dim, Dim, int]] = []
         self._next = 1 << 20
 
@@ -29,7 +29,7 @@ class Recorder(Device):
     @classmethod
     def like(cls, device: Device) -> Recorder:
         """Make a recorder for which the same kernels are chosen as for ``device``."""
-        return cls(device.math, device.processors, device.shared_memory)
+        return cls(device.math, device.multiprocessors, device.shared_memory)
 
     def allocate(self, nbytes: int) -> Buffer:
         self._next += -(-nbytes // 256) * 256

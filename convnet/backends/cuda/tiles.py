@@ -1,4 +1,4 @@
-"""Which tile of a convolution a block of ``cuda/conv.cu`` computes, and how a weight gradient is split over blocks.
+"""Choose the size of the tiles of a convolution (``cuda/conv.cu``), and how a weight gradient is split over blocks.
 
 A cost model of a few constants, fitted to the time of every tile for every convolution of the shipped networks on an H100
 (``benchmarks/2026-11-26-h100.md``). Only speed depends on the outcome.
@@ -16,7 +16,7 @@ from convnet.backends.cuda.launch import ceil_div
 LIST = 1024  # rows whose addresses a block computes at a time
 _FLOAT = 4
 _SIDES = (32, 48, 64, 96, 128)
-_TENSOR_SIDES = (32, 64, 128)
+_WARP_SIDES = (32, 64, 128)  # whole rows of vectors for every warp: tensor cores need them, and copies along n
 # BM, BN, and what a warp owns of them; for the numbers of filters that the networks of 2012 and 2014 have
 _TENSOR_TILES = ((96, 128, 96, 32),)
 _TENSOR_TILES_K_MAJOR = ((64, 96, 32, 48), (128, 96, 64, 48))
@@ -25,10 +25,11 @@ _SIDE_COST = 8  # multiply-adds that take as long as loading one value of a slic
 _BARRIERS = 1.05  # cost factor of the barriers of 256 threads
 _MIN_THREADS = 256  # of a multiprocessor: with fewer it waits for memory
 _MULTIPLY_ADDS = {False: 128, True: 640}  # of a multiprocessor per cycle; tensor cores: as many as warps can issue
-_REGISTERS, _THREADS, _OWN_REGISTERS = 1 << 16, 2048, 72  # of a multiprocessor; of a thread, besides its sums
+_REGISTERS, _THREADS = 1 << 16, 2048  # of a multiprocessor
+_OWN_REGISTERS = 72  # of a thread, besides those of its sums
 _LISTS_BYTES = 2 * _FLOAT * LIST + (1 << 10)  # of shared memory besides the slices, with what the system reserves
-_ADDED = 300  # partial sums per cycle, written and read again by the whole device
-_MOST_PARTS_BYTES = 256 << 20  # of memory for the parts of a weight gradient
+_PARTIAL_SUMS_PER_CYCLE = 300  # written and read again by the whole device
+_MAX_PARTS_BYTES = 256 << 20  # of memory for the parts of a weight gradient
 
 
 @dataclass(frozen=True)
@@ -86,25 +87,28 @@ class Tile:
         return ceil_div(rows, self.BM) * ceil_div(columns, self.BN)
 
     def resident(self, shared_memory: int) -> int:
-        """Count the blocks that fit on a multiprocessor with so many bytes of shared memory."""
+        """Count the blocks that fit on a multiprocessor with ``shared_memory`` bytes."""
         registers = min(255, self.BM * self.BN // self.threads + _OWN_REGISTERS)
         by_registers, by_memory = _REGISTERS // (registers * self.threads), shared_memory // (self.shared + _LISTS_BYTES)
         return max(1, min(by_registers, by_memory, _THREADS // self.threads))
 
     def utilization(self, blocks: int) -> float:
-        """Return the share of a multiprocessor's speed that so many resident blocks reach."""
+        """Return the share of a multiprocessor's speed that ``blocks`` resident blocks reach."""
         return min(1.0, blocks * self.threads / _MIN_THREADS)
 
 
 @cache
-def tile_for(rows: int, columns: int, places: int, processors: int, *, tensor: bool, k_major: bool) -> Tile:
-    """Choose the tile for ``places`` products of ``rows`` x ``columns``; 0: their number is free (``windows_per_part``)."""
+def tile_for(rows: int, columns: int, places: int, multiprocessors: int, *, tensor: bool, k_major: bool) -> Tile:
+    """Choose the tile for products of ``rows`` x ``columns``, one for each of ``places`` output positions.
+
+    ``places`` is 0 for weight gradients, whose number of products ``windows_per_part`` chooses.
+    """
 
     def cost(tile: Tile) -> tuple[float, int]:
         blocks: float = tile.blocks(rows, columns)
         if places:  # halfway between the mean and the busiest multiprocessor: its blocks do not end together
-            most = ceil_div(tile.blocks(rows, columns) * places, processors)
-            blocks = (blocks * places / processors + most) / 2 / tile.utilization(most)
+            most = ceil_div(tile.blocks(rows, columns) * places, multiprocessors)
+            blocks = (blocks * places / multiprocessors + most) / 2 / tile.utilization(most)
         return blocks * tile.cost, -tile.BM * tile.BN
 
     return min(_tiles(tensor, k_major), key=cost)
@@ -112,29 +116,29 @@ def tile_for(rows: int, columns: int, places: int, processors: int, *, tensor: b
 
 @cache
 def windows_per_part(
-    tile: Tile, rows: int, columns: int, groups: int, windows: int, N: int, processors: int, shared_memory: int
+    tile: Tile, rows: int, columns: int, groups: int, windows: int, N: int, multiprocessors: int, shared_memory: int
 ) -> int:
     """Choose how many windows a part of a weight gradient, ``groups`` matrices of ``rows`` x ``columns``, sums over.
 
     The blocks of all parts are equal: they should fill the device a whole number of times, and leave few parts to add up.
     """
     weights = rows * columns * groups
-    most = max(1, min(windows, _MOST_PARTS_BYTES // (_FLOAT * weights)))
+    most = max(1, min(windows, _MAX_PARTS_BYTES // (_FLOAT * weights)))
     window = N * tile.cost / _MULTIPLY_ADDS[tile.tensor]
     resident = tile.resident(shared_memory)
 
     def cycles(parts: int) -> float:
-        blocks = ceil_div(tile.blocks(rows, columns) * groups * parts, processors)
+        blocks = ceil_div(tile.blocks(rows, columns) * groups * parts, multiprocessors)
         full, rest = divmod(blocks, resident)
         waves = full * resident / tile.utilization(resident) + (rest / tile.utilization(rest) if rest else 0)
-        return waves * ceil_div(windows, parts) * window + parts * weights / _ADDED
+        return waves * ceil_div(windows, parts) * window + parts * weights / _PARTIAL_SUMS_PER_CYCLE
 
     return ceil_div(windows, min(range(1, most + 1), key=cycles))
 
 
 def _tiles(tensor: bool, k_major: bool) -> Iterator[Tile]:
-    sides = _TENSOR_SIDES if tensor else _SIDES
-    for BM, BN in product(sides, sides if k_major else _TENSOR_SIDES):
+    sides = _WARP_SIDES if tensor else _SIDES
+    for BM, BN in product(sides, sides if k_major else _WARP_SIDES):
         side = 8 if BM * BN >= 2048 else 4
         own = (max(BM // 2, 32), max(BN // 2, 32)) if tensor else (side, side)
         tile = Tile(BM, BN, *own, tensor, k_major)

@@ -1,4 +1,4 @@
-"""Copies from the host to a device, and between devices: what may run at the same time, and what must wait.
+"""Copies between host and device, and between devices: what may run at the same time, and what must wait.
 
 A device has two streams: COMPUTE for kernels and products, COPY for prefetched inputs. So three things go on at once:
 the host packs a minibatch into page-locked memory, the one before it is copied to the device, and the device computes
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COMPUTE, COPY = 0, 1  # the streams
 _BUFFERS = 4  # page-locked buffers of a ring
 _CHUNK = 16 << 20  # bytes of a buffer: larger arrays are copied in chunks
-_LEAST_FETCHED = 4096  # bytes of a buffer for fetched arrays
+_MIN_FETCH_BUFFER = 4096  # bytes of a buffer for fetched arrays
 
 
 class Pinned:
@@ -65,7 +65,10 @@ class Ring:
         return buffer
 
     def send(self, values: np.ndarray, dtype: np.dtype, pointer: int, stream: int) -> Any:
-        """Copy ``values``, of any memory order, to the device; they may change at once. Returns the event of arrival."""
+        """Copy ``values``, of any memory order, to the device; returns the event of arrival.
+
+        The caller may overwrite ``values`` as soon as this returns.
+        """
         sent = None
         for part in chunks(values, _CHUNK // dtype.itemsize):
             nbytes = part.size * dtype.itemsize
@@ -143,7 +146,7 @@ class Fetched:
 
 
 class Transfers:
-    """Copies of one device that do not hold up its work."""
+    """Asynchronous copies to, from and between devices."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -156,7 +159,7 @@ class Transfers:
         self.upload_ring.send(values, dtype, pointer, COMPUTE)
 
     def prefetch(self, values: np.ndarray, dtype: np.dtype) -> Staged:
-        """Start a copy of ``values`` beside the device's work; they may change at once."""
+        """Start a copy of ``values`` beside the device's work; the caller may overwrite them as soon as this returns."""
         slot = self._slot(values.size * dtype.itemsize)
         if slot.read is not None:
             self.device.wait_event(COPY, slot.read)
@@ -169,7 +172,7 @@ class Transfers:
         buffer = next((free for free in self.returned if free.memory.nbytes >= array.nbytes), None)
         if buffer is None:
             buffer = Pinned()
-            buffer.memory = self.device.pinned(max(array.nbytes, _LEAST_FETCHED))
+            buffer.memory = self.device.pinned(max(array.nbytes, _MIN_FETCH_BUFFER))
         else:
             self.returned.remove(buffer)
             buffer.wait(self.device)
