@@ -55,7 +55,7 @@ def test_the_architecture_page_names_what_is_there():
         assert any((ROOT / "convnet").rglob(name)), name
     for name, path in re.findall(r"`([A-Za-z_.]+)` in `(convnet/[\w./]+\.\w+)`", text):
         for word in name.split("."):
-            line = rf"^\s*(?:cdef )?(?:def |class )?{word}\b"
+            line = rf"^\s*(?:cdef |static int )?(?:def |class )?{word}\b"
             assert re.search(line, (ROOT / path).read_text(), re.MULTILINE), (name, path)
 
 
