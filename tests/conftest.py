@@ -35,6 +35,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("minutes") is None)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Use all cores, up to eight, where pytest-xdist is there and the command line gives no number of workers."""
+    if config.pluginmanager.hasplugin("xdist") and config.option.numprocesses is None and not hasattr(config, "workerinput"):
+        config.option.numprocesses, config.option.maxprocesses = "auto", 8
+        config.option.dist = "worksteal" if config.option.dist == "no" else config.option.dist
+
+
 # -- every kernel is launched on the emulated device: each process says which it has launched, the last one adds them up
 
 

@@ -271,6 +271,8 @@ class Network:
         if isinstance(images, Provider):
             provider = images
         elif labels is None:
+            if not isinstance(images, str | Path):
+                raise DataError("pictures need their labels beside them; only a folder of batches brings its own")
             request = Request(str(images), inner_size=self.preprocessor.size, seed=self.net.seed, classes=self.classes)
             provider = open_provider("", request)
             if training:

@@ -36,6 +36,8 @@ def make_backends(name: str, threads: int, gpus: Sequence[int], math: str = "flo
 
 def choose_backends(name: str, threads: int, gpus: Sequence[int], math: str = "float32") -> tuple[list[Backend], str]:
     """Make them as ``make_backends`` does, and say in a sentence why ``auto`` did not choose cuda."""
+    if threads < 0:
+        raise OptionError(f"threads: {threads} is not a whole number from 0")
     if name == "cuda":
         return _cuda(gpus, math), ""
     if name != "auto":

@@ -29,6 +29,8 @@ _LEGACY = {
 }
 _INHERITED = (*_LEGACY, "data_path", "test_one", "crop_border", "inner_size", "color_noise")
 
+_OWN = {"dialect", "layer_def_text", "layer_def_path", "layer_params_text", "layer_params_path", "data_dims"}
+
 
 class Checkpoint(dict[str, Any]):
     """``{"model_state": {...}, "op": {...}}`` as it lies in the file, and what that means.
@@ -155,6 +157,9 @@ def load(path: str | Path) -> Checkpoint:
     except UnsafePickle as error:
         raise CheckpointError(str(error)) from None
     if isinstance(value, dict) and isinstance(value.get("model_state"), dict):
+        own = value["model_state"].get("convnet")
+        if "convnet" in value["model_state"] and not (isinstance(own, dict) and own.keys() >= _OWN):
+            raise CheckpointError(f"{path}: damaged; 'convnet' lacks what every checkpoint of this program holds there")
         return Checkpoint(value)
     if isinstance(value, list | dict) and _layer_dicts(value):  # the layers alone (io 4.4)
         state = {"layers": value, "epoch": 0, "batchnum": 0, "train_outputs": [], "test_outputs": []}

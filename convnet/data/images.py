@@ -94,7 +94,7 @@ class Cropper:
         # The centre of the mean picture, wherever crops lie (numerics 11.9); or --scalar-mean for all of it.
         self.mean = np.full((channels, self.size, self.size), request.scalar_mean, np.float32)
         last, middle = self.slack, self.slack // 2
-        if request.scalar_mean < 0:
+        if not request.scalar_mean >= 0:  # nor where it is not a number
             inner = slice(middle, middle + self.size)
             self.mean = (mean.reshape(channels, side, side)[:, inner, inner] - offset).astype(np.float32)
         self.views = [(middle, middle, False)]  # (top, left, mirrored) of every view (io 6.4)

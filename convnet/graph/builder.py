@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-from convnet.errors import nearest, one_of
-from convnet.generation import Generation
+from convnet.errors import OptionError, nearest, one_of
+from convnet.generation import GENERATIONS, Generation
 from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
 from convnet.language.diagnostics import Problems
@@ -39,6 +39,8 @@ class Builder:
         self.problems = problems
         self.changes = changes
         self.forced = dialect != "auto"
+        if self.forced and dialect not in GENERATIONS:
+            raise OptionError(f"dialect: '{dialect}' is not {one_of(('auto', *GENERATIONS))}")
         self.graph = Graph(definition, params, Generation(dialect) if self.forced else detect(definition, params))
         self.untyped: set[str] = set()  # sections whose type cannot even be guessed
 

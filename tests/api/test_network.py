@@ -16,7 +16,7 @@ from convnet.api import network as api
 from convnet.cli.run import main
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
-from convnet.errors import CheckpointError, ConvnetError, DataError, LayerFileError
+from convnet.errors import CheckpointError, ConvnetError, DataError, LayerFileError, OptionError
 from convnet.graph.analysis import layer_table
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -233,11 +233,14 @@ def test_weights_can_be_set():
         (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), [0, 10]), DataError, "labels from 0 to 10"),
         (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), [0]), DataError, "2 pictures but 1 labels"),
         (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), np.zeros((4, 2))), DataError, "the net needs 1 rows"),
+        (lambda net: net.train(np.zeros((2, 12, 12, 3), np.uint8)), DataError, "pictures need their labels"),
         (lambda net: net.save("/proc/nowhere/1.1"), CheckpointError, "cannot be saved"),
         (lambda net: convnet.load("nowhere"), CheckpointError, "no checkpoint nowhere"),
         (lambda net: convnet.build("layers-nowhere.cfg"), LayerFileError, "no such layer file"),
         (lambda net: convnet.build(SMALL_NET.replace("filters=8", "filters=x"), SMALL_PARAMS), LayerFileError, "filters"),
         (lambda net: convnet.build(SMALL_NET, SMALL_PARAMS, side=1), LayerFileError, "larger than"),
+        (lambda net: convnet.build(SMALL_NET, SMALL_PARAMS, dialect="2013"), OptionError, "'2013' is not auto, 2011"),
+        (lambda net: convnet.build(SMALL_NET, SMALL_PARAMS, threads=-1), OptionError, "-1 is not a whole number from 0"),
     ],
 )  # fmt: skip
 def test_mistakes(call, error, message):

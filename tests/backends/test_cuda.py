@@ -15,6 +15,7 @@ from convnet.backends import cuda
 from convnet.backends.arguments import Activation, Criterion, Geometry, Rates, Response, Window
 from convnet.backends.cuda import Cuda, compile, source
 from convnet.backends.cuda.array import DeviceArray
+from convnet.backends.cuda.cubin import resources_of
 from convnet.backends.cuda.recorder import Recorder
 from convnet.backends.cuda.source import Source
 from convnet.errors import BackendError
@@ -156,6 +157,11 @@ def test_targets():
     Fake.architectures = ()
     with pytest.raises(BackendError, match="does not say for which"):
         Fake().target(90)
+
+
+def test_ptx_does_not_say_how_many_registers_are_used():
+    with pytest.raises(BackendError, match="PTX"):
+        resources_of(b".version 8.0", "add")
 
 
 def test_arrays_are_views():

@@ -71,6 +71,14 @@ def test_damaged_newest_falls_back(saved, tmp_path):
         find_latest(tmp_path, checkpoint.load)
 
 
+@pytest.mark.parametrize("own", [3, {}, {"version": 1}])
+def test_a_damaged_part_of_our_own_is_not_an_original(tmp_path, own):
+    with (tmp_path / "1.1").open("wb") as file:
+        pickles.dump({"model_state": {"layers": {}, "convnet": own}, "op": {}}, file)
+    with pytest.raises(CheckpointError, match="damaged; 'convnet' lacks"):
+        checkpoint.load(tmp_path / "1.1")
+
+
 @pytest.mark.parametrize("value", [[1, 2], {"a": 1}, "text", {"model_state": 3}])
 def test_other_pickles_are_no_checkpoints(tmp_path, value):
     with (tmp_path / "1.1").open("wb") as file:

@@ -9,6 +9,8 @@ _SIZED, _REGISTERS = 4, 0x2F  # of entries in .nv.info
 
 def resources_of(cubin: bytes, kernel: str) -> dict[str, int]:
     """Read the registers per thread and static shared bytes of a kernel from the ELF sections of its machine code."""
+    if not cubin.startswith(b"\x7fELF"):
+        raise BackendError("the compiler gives PTX for this architecture, which does not say how many registers are used")
     sections = _sections(cubin)
     text = sections.get(f".text.{kernel}")
     if text is None:
