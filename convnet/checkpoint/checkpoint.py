@@ -40,8 +40,8 @@ class Checkpoint(dict[str, Any]):
 
     @property
     def own(self) -> dict[str, Any]:
-        own = self["model_state"].get("convnet")
-        return own if isinstance(own, dict) else {}
+        own: dict[str, Any] = self["model_state"].get("convnet", {})  # ``load`` has looked at it
+        return own
 
     @property
     def is_original(self) -> bool:

@@ -46,7 +46,7 @@ def svg(picture: Picture) -> str:
         f'<g transform="translate({shift:.1f} 0)">',
         *_columns(picture, layout),
         *(_edge_path(route, picture) for route in sorted(layout.routes, key=lambda route: route.edge.sent > 0)),
-        *(_box(box, *layout.boxes[box.name], picture) for box in picture.boxes.values()),
+        *(_box(number, box, *layout.boxes[box.name], picture) for number, box in enumerate(picture.boxes.values())),
         *(_edge_text(route, layout) for route in layout.routes if not route.edge.sent),
         *_crossings(layout),
         "</g>",
@@ -97,12 +97,12 @@ def device_text(device: Device) -> str:
     return f"device{'s' * (len(device) > 1)} {', '.join(map(str, device))}" if device else "host"
 
 
-def _box(box: Box, x: float, y: float, picture: Picture) -> str:
+def _box(number: int, box: Box, x: float, y: float, picture: Picture) -> str:
     fill, line, _ = colors(picture, box.device)
     left, top = x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2
     details = "\n".join(text(line) for line in [box.name, *(f"{name}: {value}" for name, value in box.details)])
     lines = [
-        f'<g class="layer" data-layer="{list(picture.boxes).index(box.name)}"><title>{details}</title>',
+        f'<g class="layer" data-layer="{number}"><title>{details}</title>',
         f'<rect x="{left:.1f}" y="{top:.1f}" width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="7" fill="{fill}" stroke="{line}"'
         ' stroke-width="1.3"/>',
         _volume(box.volume, left + 29, y, line),
@@ -157,9 +157,11 @@ def _edge_text(route: Route, layout: Layout) -> str:
 
 def _crossings(layout: Layout) -> list[str]:
     """Label what crosses from each box to other devices: on the edge, or amid most of the edges where several leave."""
-    crossing = [route for route in layout.routes if route.edge.sent]
-    sources = dict.fromkeys(route.edge.source for route in crossing)
-    return [_crossing_label([route for route in crossing if route.edge.source == source]) for source in sources]
+    leaving: dict[str, list[Route]] = {}
+    for route in layout.routes:
+        if route.edge.sent:
+            leaving.setdefault(route.edge.source, []).append(route)
+    return [_crossing_label(routes) for routes in leaving.values()]
 
 
 def _crossing_label(routes: list[Route]) -> str:

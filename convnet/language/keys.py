@@ -31,8 +31,8 @@ class Key:
     help: str
     default: Any
     home: Home
-    read_by: tuple[Generation, ...] = GENERATIONS
-    demanded_by: tuple[Generation, ...] = ()
+    read_by: tuple[Generation, ...]
+    demanded_by: tuple[Generation, ...]
     aliases: tuple[str, ...] = ()
     each: bool = field(default=False, kw_only=True)
     name: str = field(init=False)
@@ -51,17 +51,29 @@ class Key:
         return [self.default] * inputs if self.each else self.default
 
 
-def one(kind: Kind[T], help: str, default: Any = REQUIRED, home: Home = "def", *more: Any, **named: Any) -> T:
-    """Declare a key with one value; ``more`` and ``named`` are as in ``Key``.
+def one(
+    kind: Kind[T],
+    help: str,
+    default: Any = REQUIRED,
+    home: Home = "def",
+    read_by: tuple[Generation, ...] = GENERATIONS,
+    demanded_by: tuple[Generation, ...] = (),
+    aliases: tuple[str, ...] = (),
+) -> T:
+    """Declare a key with one value. To a type checker the result is that value, as that of ``dataclasses.field`` is."""
+    return cast(T, Key(kind, help, default, home, read_by, demanded_by, aliases))
 
-    To a type checker the result is that value, as that of ``dataclasses.field`` is.
-    """
-    return cast(T, Key(kind, help, default, home, *more, **named))
 
-
-def per_input(kind: Kind[T], help: str, default: Any = REQUIRED, home: Home = "def", *more: Any, **named: Any) -> list[T]:
+def per_input(
+    kind: Kind[T],
+    help: str,
+    default: Any = REQUIRED,
+    home: Home = "def",
+    read_by: tuple[Generation, ...] = GENERATIONS,
+    demanded_by: tuple[Generation, ...] = (),
+) -> list[T]:
     """Declare a key with a value for every input; see ``one``."""
-    return cast(list[T], Key(kind, help, default, home, *more, **named, each=True))
+    return cast(list[T], Key(kind, help, default, home, read_by, demanded_by, each=True))
 
 
 def keys_of(layer_class: type) -> tuple[Key, ...]:

@@ -12,7 +12,7 @@ from convnet.backends.cuda.transfers import Staged
 
 _EACH = 4  # EACH of the source
 _PARTS = 256  # blocks of a sum over everything
-_BUSY_BLOCKS = 8  # of a processor
+_TARGET_BLOCKS = 8  # of a multiprocessor
 _MIN_SHARE = 8192  # columns of a row: fewer are not worth another launch
 
 
@@ -84,8 +84,8 @@ class EltwiseOps(Launcher, Backend):
         self.run("eltwise", "sum_rows", grid, (threads,), x, out, columns, share, *scales, tiles=tiles)
 
     def _share_of_row(self, rows: int, columns: int) -> int:
-        """Return how much of a row a block adds up: few long rows are divided, so that no processor is idle."""
-        wanted = ceil_div(self.device.multiprocessors * _BUSY_BLOCKS, rows)
+        """Return how much of a row a block adds up: few long rows are divided, so that no multiprocessor is idle."""
+        wanted = ceil_div(self.device.multiprocessors * _TARGET_BLOCKS, rows)
         return max(1, ceil_div(columns, max(1, min(wanted, columns // _MIN_SHARE))))
 
     def eltmax_forward(self, x: Array, out: Array) -> None:

@@ -8,7 +8,7 @@ from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
 
 _MAX_SLID, _MAX_STRIPPED = 16, 9  # sides of a window, across and within maps, that a thread keeps in registers
-_MIN_THREADS = 2048  # of a multiprocessor
+_TARGET_THREADS = 2048  # of a multiprocessor
 _LANES = (32, 16, 8)  # cases of a strip: 8 fill a sector of memory
 _STRIP_THREADS = 512
 
@@ -77,7 +77,7 @@ class NormOps(Launcher, Backend):
 
     def _run_of(self, length: int, size: int, threads: int) -> int:
         """Return how much of ``length`` a thread walks: as much as leaves enough threads, but ``size`` at least."""
-        wanted = ceil_div(self.device.multiprocessors * _MIN_THREADS, threads)
+        wanted = ceil_div(self.device.multiprocessors * _TARGET_THREADS, threads)
         return ceil_div(length, max(1, min(wanted, length // size)))
 
 
