@@ -59,10 +59,11 @@ def test_ops_in_tf32(shape):
 
 
 TILES = [
-    Tile(96, 128, 96, 32, True, False), Tile(192, 128, 96, 32, True, False), Tile(128, 128, 64, 64, True, False),
-    Tile(64, 96, 32, 48, True, True), Tile(128, 192, 64, 48, True, True), Tile(256, 128, 64, 64, True, True),
-    Tile(48, 128, 8, 8, False, False), Tile(128, 128, 8, 8, False, False), Tile(96, 128, 8, 8, False, True),
-]  # fmt: skip
+    *(Tile.of(*sizes, tensor=True, k_major=False) for sizes in [(96, 128, 96, 32), (192, 128, 96, 32), (128, 128, 64, 64)]),
+    *(Tile.of(*sizes, tensor=True, k_major=True) for sizes in [(64, 96, 32, 48), (128, 192, 64, 48), (256, 128, 64, 64)]),
+    *(Tile.of(*sizes, tensor=False, k_major=False) for sizes in [(48, 128, 8, 8), (128, 128, 8, 8)]),
+    Tile.of(96, 128, 8, 8, tensor=False, k_major=True),
+]
 
 
 @pytest.mark.slow

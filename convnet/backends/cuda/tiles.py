@@ -34,7 +34,10 @@ _MAX_PARTS_BYTES = 256 << 20  # of memory for the parts of a weight gradient
 
 @dataclass(frozen=True)
 class Tile:
-    """A block's share of a matrix product, and a warp's (TF32) or thread's share of that, ``own_m`` x ``own_n``."""
+    """A block's share of a matrix product, and a warp's (TF32) or thread's share of that, ``own_m`` x ``own_n``.
+
+    Its slices are BK deep; STAGES of them are in shared memory at a time.
+    """
 
     BM: int
     BN: int
@@ -42,19 +45,18 @@ class Tile:
     own_n: int
     tensor: bool
     k_major: bool
+    BK: int
+    STAGES: int
 
-    @property
-    def depth(self) -> int:
-        return 16 if self.tensor or self._deep else 8
+    @classmethod
+    def of(cls, BM: int, BN: int, own_m: int, own_n: int, *, tensor: bool, k_major: bool) -> "Tile":
+        """Make a tile with the slices that suit its sides.
 
-    @property
-    def stages(self) -> int:
-        return 3 if self.tensor else 2 if self._deep else 4
-
-    @property
-    def _deep(self) -> bool:
-        """Whether float32 slices are 16 deep: half as many barriers, where sums are many and copies run along m."""
-        return not self.k_major and min(self.BM, self.BN) >= 64
+        Float32 slices are 16 deep, with half as many barriers, where sums are many and copies run along m.
+        """
+        deep = not k_major and min(BM, BN) >= 64
+        BK, stages = (16, 3) if tensor else (16, 2) if deep else (8, 4)
+        return cls(BM, BN, own_m, own_n, tensor, k_major, BK, stages)
 
     @property
     def threads(self) -> int:
@@ -64,17 +66,17 @@ class Tile:
     def constants(self) -> dict[str, int]:
         """Sizes by their names in ``product.cuh``."""
         own = {"WM": self.own_m, "WN": self.own_n} if self.tensor else {"TM": self.own_m, "TN": self.own_n}
-        sides = {"BM": self.BM, "BN": self.BN, "BK": self.depth, "STAGES": self.stages, "THREADS": self.threads, **own}
+        sides = {"BM": self.BM, "BN": self.BN, "BK": self.BK, "STAGES": self.STAGES, "THREADS": self.threads, **own}
         return {"TF32": int(self.tensor), "K_MAJOR": int(self.k_major), "LIST": LIST, **sides}
 
     @cached_property
     def shared(self) -> int:
         """Bytes of shared memory for the slices, in the layout of ``product.cuh``."""
         if self.k_major:
-            floats = (self.BM + self.BN) * (self.depth + (0 if self.tensor else 4))
+            floats = (self.BM + self.BN) * (self.BK + (0 if self.tensor else 4))
         else:
-            floats = self.depth * (self.BM + self.BN + (16 if self.tensor else 0))
-        return _FLOAT * floats * self.stages
+            floats = self.BK * (self.BM + self.BN + (16 if self.tensor else 0))
+        return _FLOAT * floats * self.STAGES
 
     @cached_property
     def cost(self) -> float:
@@ -141,9 +143,9 @@ def _tiles(tensor: bool, k_major: bool) -> Iterator[Tile]:
     for BM, BN in product(sides, sides if k_major else _WARP_SIDES):
         side = 8 if BM * BN >= 2048 else 4
         own = (max(BM // 2, 32), max(BN // 2, 32)) if tensor else (side, side)
-        tile = Tile(BM, BN, *own, tensor, k_major)
+        tile = Tile.of(BM, BN, *own, tensor=tensor, k_major=k_major)
         if tile.threads % 32 == 0 and tile.threads >= 64:
             yield tile
     if tensor:
         for sizes in _TENSOR_TILES_K_MAJOR if k_major else _TENSOR_TILES:
-            yield Tile(*sizes, tensor, k_major)
+            yield Tile.of(*sizes, tensor=tensor, k_major=k_major)
