@@ -1,8 +1,10 @@
 // Convolution, with weights shared by all windows (conv) or separate for each window (LOCAL), in groups, of any size.
 //
 //   forward      out[f, my, mx, n]    = sum over c, ky, kx of filters[c, ky, kx, f] images[ch(c), y, x, n]
-//                                       and then + biases[f] (BIASES 1), or biases[f, my, mx] (BIASES 2)
-//   input grad   into[ch, y, x, n]    = sum over f and the windows (my, mx) that contain (y, x) of filters * grad[f, my, mx, n]
+//                                       and then + biases[f] (BIASES 1), or biases[f, my, mx] (BIASES 2), and then f(.) of
+//                                       the neuron behind it (NEURON)
+//   input grad   into[ch, y, x, n]    = sum over f and the windows (my, mx) that contain (y, x) of filters * grad[f, my, mx, n],
+//                                       times f' of the neuron before it (SLOPE), whose output is the image ys
 //   weight grad  into[c, ky, kx, f]   = sum over my, mx, n of images[ch(c), y, x, n] grad[f, my, mx, n]
 //   with y = my * STRIDE - PADDING + ky, x likewise; taps outside the image count as zero.
 //   Group g reads channels g CF .. (g + 1) CF, or CONNS[g CF + c] with random connections, and computes filters g FG .. (g + 1) FG.
@@ -18,6 +20,7 @@
 // 2012: filterActs_YxX_{color,sparse,sparse_random}, conv_img_acts_manycolor and kin, conv_weight_acts_{c,mc_mf}, add.
 
 #include "common.cuh"
+#include "neuron.cuh"
 
 #if PASS == FORWARD || PASS == INPUT_GRAD || PASS == WEIGHT_GRAD
 #include "product.cuh"
@@ -37,21 +40,24 @@ __device__ __forceinline__ void copy4(float* to, const float* from, int remainin
     }
 }
 
-// Store four values of a row from `column` on, up to `limit`: blend each with the old value, then add `bias`.
-__device__ __forceinline__ void blend4(float* row, int column, int limit, float4 v, bool aligned, float scale_targets,
-                                           float scale_output, float bias = -0.0f) {
-    const auto mixed = [&](const float* old, float sum) { return blend(old, sum, scale_targets, scale_output) + bias; };
-    if (aligned && column < limit) {
+// Store combine(sum, old, y) for four sums of a row from `column` on, up to `limit`. `old` points to the value that is replaced;
+// y are the values of `ys`, a row like it, where `reads_y`.
+template <typename Combine>
+__device__ __forceinline__ void store4(float* row, const float* ys, bool reads_y, int column, int limit, float4 sums,
+                                       float scale_targets, Combine combine) {
+    if (VECTOR_N && column < limit) {
         float4* to = reinterpret_cast<float4*>(row + column);
-        float4 old = {0, 0, 0, 0};
+        float4 old = {0, 0, 0, 0}, y = {0, 0, 0, 0};
         if (scale_targets != 0.0f) old = *to;
-        *to = make_float4(mixed(&old.x, v.x), mixed(&old.y, v.y), mixed(&old.z, v.z), mixed(&old.w, v.w));
+        if (reads_y) y = load4(ys + column);
+        *to = make_float4(combine(sums.x, &old.x, y.x), combine(sums.y, &old.y, y.y), combine(sums.z, &old.z, y.z),
+                          combine(sums.w, &old.w, y.w));
         return;
     }
-    const float sums[4] = {v.x, v.y, v.z, v.w};
+    const float each[4] = {sums.x, sums.y, sums.z, sums.w};
 #pragma unroll
-    for (int i = 0; i < 4; i++)
-        if (column + i < limit) row[column + i] = mixed(row + column + i, sums[i]);
+    for (int i = column; i < column + 4; i++)
+        if (i < limit) row[i] = combine(each[i - column], row + i, reads_y ? ys[i] : 0.0f);
 }
 #endif
 
@@ -98,7 +104,7 @@ __device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find fin
 // 2012: filterActs_YxX_color, filterActs_YxX_sparse; with random connections filterActs_YxX_sparse_random; then kColVectorOp.
 extern "C" __global__ void __launch_bounds__(THREADS)
     conv_forward(const float* images, const float* filters, float* out, const int* conns, const float* biases,
-                 float scale_targets, float scale_output) {
+                 float scale_targets) {
     const int tiles = ceil_div(FG, BM) * G;
     const int window = blockIdx.x / tiles, tile = blockIdx.x % tiles;
     const int group = tile / ceil_div(FG, BM), f0 = tile % ceil_div(FG, BM) * BM, n0 = blockIdx.y * BN;
@@ -122,7 +128,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         const int f = group * FG + f0 + m;
         float* row = out + ((long long)f * MY * MX + window) * N + n0;
         const float bias = BIASES ? biases[BIASES == 1 ? f : f * MY * MX + window] : -0.0f;
-        blend4(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output, bias);
+        store4(row, nullptr, false, n, N - n0, four, scale_targets, [&](float sum, const float* old, float) {
+            return neuron(NEURON, blend(old, sum, scale_targets, 1.0f) + bias);
+        });
     });
 }
 #endif
@@ -160,7 +168,7 @@ __device__ __forceinline__ int windows_over(int pixel, int windows) {
 
 // 2012: img_acts_color, img_acts_mediumcolor, conv_img_acts_manycolor.
 extern "C" __global__ void __launch_bounds__(THREADS)
-    conv_input_grad(const float* grad, const float* filters_t, float* into, float scale_targets, float scale_output) {
+    conv_input_grad(const float* grad, const float* filters_t, float* into, const float* ys, float scale_targets) {
     const int tiles = ceil_div(CF, BM) * G;
     const int pixel = blockIdx.x / tiles, tile = blockIdx.x % tiles, y = pixel / W, x = pixel % W;
     const int group = tile / ceil_div(CF, BM), c0 = tile % ceil_div(CF, BM) * BM, n0 = blockIdx.y * BN;
@@ -179,8 +187,11 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         filters_t + c0, CF, CF - c0, grad + n0, N - n0);
     store_tile(sums, [&](int m, int n, float4 four) {
         if (c0 + m >= CF) return;
-        float* row = into + ((long long)(group * CF + c0 + m) * H * W + pixel) * N + n0;
-        blend4(row, n, N - n0, four, VECTOR_N, scale_targets, scale_output);
+        const long long row = ((long long)(group * CF + c0 + m) * H * W + pixel) * N + n0;
+        const auto combine = [&](float sum, const float* old, float y) {
+            return blend(old, sum * neuron_slope(SLOPE, 0.0f, y), scale_targets, 1.0f);
+        };
+        store4(into + row, ys + row, SLOPE != IDENT, n, N - n0, four, scale_targets, combine);
     });
 }
 #endif
@@ -248,9 +259,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 // With random connections several groups may read a channel, also more than once: `starts` and `places` list for each channel
 // the indices g CF + c under which it is read. One thread per value of the image gradient.
 // 2012: img_acts_mediumcolor_sparse_rand, img_acts_manycolor_sparse_rand.
-extern "C" __global__ void conv_sparse_input_grad(const float* grad, const float* filters, float* into, const int* starts,
-                                                  const int* places, long long count, float scale_targets,
-                                                  float scale_output) {
+extern "C" __global__ void conv_sparse_input_grad(const float* grad, const float* filters, float* into, const float* ys,
+                                                  const int* starts, const int* places, long long count,
+                                                  float scale_targets) {
     FOR_EACH(i, count) {
         const int n = i % N, x = i / N % W, y = i / N / W % H, ch = i / N / W / H;
         float sum = 0;
@@ -269,7 +280,8 @@ extern "C" __global__ void conv_sparse_input_grad(const float* grad, const float
                 }
             }
         }
-        into[i] = blend(into + i, sum, scale_targets, scale_output);
+        const float slope = SLOPE != IDENT ? neuron_slope(SLOPE, 0.0f, ys[i]) : 1.0f;
+        into[i] = blend(into + i, sum * slope, scale_targets, 1.0f);
     }
 }
 #endif

@@ -10,47 +10,11 @@
 // 2012: the functors of neuron.cuh in kEltwiseUnaryOp and kEltwiseBinaryOp; kSoftmaxGrad; kUnaryRandomize.
 
 #include "common.cuh"
-
-__device__ __forceinline__ float logistic(float x) { return 1.0f / (1.0f + expf(-x)); }
-
-__device__ __forceinline__ float neuron(float x, float a, float b) {
-    switch (KIND) {
-        case LOGISTIC: return logistic(x);
-        case RELU: return x < 0 ? 0.0f : x;
-        case BRELU: return x < 0 ? 0.0f : x > a ? a : x;
-        case ABS: return fabsf(x);
-        case TANH: return a * (2.0f / (1.0f + expf(-2.0f * b * x)) - 1.0f);
-        case DRELU: return x - a * tanhf(x / a);
-        case SOFTRELU: return x > 4.0f ? x : log1pf(expf(x));
-        case SQUARE: return x * x;
-        case SQRT: return sqrtf(x);
-        case LINEAR: return a * x + b;
-        case LOG: return logf(a + x);
-        default: return x;
-    }
-}
-
-__device__ __forceinline__ float neuron_slope(float x, float y, float a, float b) {
-    float t;
-    switch (KIND) {
-        case LOGISTIC: return y * (1.0f - y);
-        case RELU: return y > 0 ? 1.0f : 0.0f;
-        case BRELU: return y > 0 && y < a ? 1.0f : 0.0f;
-        case ABS: return x > 0 ? 1.0f : -1.0f;
-        case TANH: return b * (a - y * y / a);
-        case DRELU: t = tanhf(x / a); return t * t;
-        case SOFTRELU: return x > 4.0f ? 1.0f : 1.0f / (1.0f + expf(-x));
-        case SQUARE: return 2.0f * x;
-        case SQRT: return 1.0f / (2.0f * y);
-        case LINEAR: return a;
-        case LOG: return 1.0f / (a + x);
-        default: return 1.0f;
-    }
-}
+#include "neuron.cuh"
 
 // 2012: kEltwiseUnaryOp with the functors of neuron.cuh.
 extern "C" __global__ void neuron_forward(const float* x, float* out, long long count, float a, float b) {
-    FOR_EACH(i, count) out[i] = neuron(x[i], a, b);
+    FOR_EACH(i, count) out[i] = neuron(KIND, x[i], a, b);
 }
 
 // Only the one of x and y that the slope needs is read; the other pointer may be null.
@@ -58,7 +22,7 @@ extern "C" __global__ void neuron_forward(const float* x, float* out, long long 
 extern "C" __global__ void neuron_input_grad(const float* x, const float* y, const float* grad, float* into,
                                              long long count, float a, float b, float scale_targets) {
     FOR_EACH(i, count) {
-        const float slope = neuron_slope(NEEDS_X ? x[i] : 0.0f, NEEDS_Y ? y[i] : 0.0f, a, b);
+        const float slope = neuron_slope(KIND, NEEDS_X ? x[i] : 0.0f, NEEDS_Y ? y[i] : 0.0f, a, b);
         into[i] = blend(into + i, grad[i] * slope, scale_targets, 1.0f);
     }
 }

@@ -19,10 +19,14 @@
 // 2012: kFCNorm, kFRNormUndo (across); kCNorm2, kRNormUndoPrelims, kRNormUndo, kRNormUndo2 (within).
 
 #include "common.cuh"
+#include "neuron.cuh"
 
 #define BEFORE (SIZE / 2)  // values of a window before its centre, and after
 #define AFTER (SIZE - 1 - SIZE / 2)
 #define PIXELS ((Index)(H * W))
+
+// x, which is y of the neuron below.
+__device__ __forceinline__ float slope(float x) { return neuron_slope(SLOPE, 0.0f, x); }
 
 struct Place {
     int c, y, x;
@@ -83,16 +87,16 @@ extern "C" __global__ void norm_shares(const float* x, const float* m, const flo
         powers(denominator(m, place_of(i)), root, inverse);
         const float g = grad[i];
         u[i] = -2.0f * POWER * SCALE * g * x[i] * root * inverse;
-        into[i] = blend(into + i, g * root, scale_targets, 1.0f);
+        into[i] = blend(into + i, g * root * slope(x[i]), scale_targets, 1.0f);
     }
 }
 
 // 2012: the second half of kFRNormUndo (across maps), kRNormUndo, kRNormUndo2 (within).
-extern "C" __global__ void norm_gather(const float* m, const float* u, float* into, long long count) {
+extern "C" __global__ void norm_gather(const float* x, const float* m, const float* u, float* into, long long count) {
     FOR_EACH(i, count) {
         float sum = 0;
         each_value(u, place_of(i), AFTER, [&](float v) { sum += v; });
-        into[i] += m[i] * sum;
+        into[i] += m[i] * sum * (SLOPE != IDENT ? slope(x[i]) : 1.0f);
     }
 }
 
@@ -169,7 +173,7 @@ extern "C" __global__ void slide_input_grad(const float* __restrict__ x, const f
 #pragma unroll
             for (int k = 0; k < SIZE; k++) sum += u[k];
             const Index i = c * PIXELS * N + at;
-            into[i] = blend(into + i, scaled[0], scale_targets, 1.0f) + window[0] * sum;
+            into[i] = blend(into + i, (scaled[0] + window[0] * sum) * slope(window[0]), scale_targets, 1.0f);
         }
     }
 }
@@ -269,7 +273,8 @@ extern "C" __global__ void __launch_bounds__(COLUMNS * LANES)
         push(scaled, g[0] * root);
         if (y < own.y0 || !own.owned) continue;
         const Index i = own.at + (Index)(y * W) * N;
-        into[i] = blend(into + i, scaled[0], scale_targets, 1.0f) + window[0] * sum_of(u);
+        const float total = scaled[0] + window[0] * sum_of(u);
+        into[i] = blend(into + i, total * slope(DEVIATES && SLOPE != IDENT ? x[i] : window[0]), scale_targets, 1.0f);
     }
 }
 

@@ -1,6 +1,6 @@
 // Pooling within maps and across them.
 //
-//   max, abs     out = the maximum of a window; abs: the value of largest magnitude, the last one on a tie
+//   max, maxabs  out = the maximum of a window; maxabs: the value of largest magnitude, the last one on a tie
 //   avg, sum     out = the window's sum, avg: divided by its number of pixels inside the image
 //   rand         out = a member of the window, with probability proportional to its positive part (uniform, if none is positive)
 //   gradients    gathered per pixel: max adds grad of every window whose output equals the pixel (so do all ties)
@@ -11,6 +11,7 @@
 // 2012: kLocalPool, kLocalPool2 with MaxPooler, MaxAbsPooler, AvgPooler; kLocalMaxUndo, kLocalAvgUndo. 2014: kPoolCrossMap.
 
 #include "common.cuh"
+#include "neuron.cuh"
 
 __device__ __forceinline__ int begin_of(int o) { return min(max(START + o * STRIDE, 0), H); }
 __device__ __forceinline__ int end_of(int o, int side) { return max(0, min(START + o * STRIDE + SIZE, side)); }
@@ -51,7 +52,7 @@ extern "C" __global__ void pool_forward(const float* images, float* out, long lo
         float best = KIND == MAX ? -2e38f : 0.0f, total = 0;
         each_pixel(map, oy, ox, [&](float v) {
             if (KIND == MAX) best = nan_max(best, v);
-            if (KIND == ABS && fabsf(v) >= fabsf(best)) best = v;
+            if (KIND == MAXABS && fabsf(v) >= fabsf(best)) best = v;
             total += KIND == RAND ? fmaxf(v, 0.0f) : v;
         });
         const int pixels = max(0, end_of(oy, H) - begin_of(oy)) * max(0, end_of(ox, W) - begin_of(ox));
@@ -71,7 +72,7 @@ extern "C" __global__ void pool_forward(const float* images, float* out, long lo
                 found = mass >= target;
             });
         }
-        out[i] = best;
+        out[i] = neuron(NEURON, best);
     }
 }
 
@@ -81,7 +82,7 @@ extern "C" __global__ void pool_input_grad(const float* images, const float* out
     FOR_EACH(i, count) {
         const int n = i % N, x = i / N % W, y = i / N / W % H, oy0 = first_over(y), ox0 = first_over(x);
         const Index map = i / N / W / H * OY * OX;
-        const float value = KIND == MAX ? images[i] : 0.0f;
+        const float value = KIND == MAX || SLOPE != IDENT ? images[i] : 0.0f;
         float sum = 0;
 #pragma unroll (REACH_Y <= 4 ? REACH_Y : 1)
         for (int ky = 0; ky < REACH_Y; ky++)
@@ -95,7 +96,7 @@ extern "C" __global__ void pool_input_grad(const float* images, const float* out
                 if (KIND == AVG) share /= max(1, (end_of(oy, H) - begin_of(oy)) * (end_of(ox, W) - begin_of(ox)));
                 sum += valid ? share : 0.0f;
             }
-        into[i] = blend(into + i, sum, scale_targets, 1.0f);
+        into[i] = blend(into + i, sum * neuron_slope(SLOPE, 0.0f, value), scale_targets, 1.0f);
     }
 }
 

@@ -44,6 +44,16 @@ class Activation(NamedTuple):
     b: float = 0.0
 
 
+class Slope(NamedTuple):
+    """The derivative of a neuron whose outputs are an op's inputs; the gradient that the op makes is multiplied by it.
+
+    Only of functions whose derivative follows from their output ``y``.
+    """
+
+    activation: Activation
+    y: Array
+
+
 class Criterion(NamedTuple):
     """A cost by name, its weight in the total, and the constants that some costs have (numerics 12)."""
 

@@ -9,7 +9,9 @@ The contract of every op that takes ``scale_targets``, and with it ``scale_outpu
 
     out = scale_targets * out + scale_output * result
 
-and ``scale_targets == 0`` never reads ``out``, whose old contents may be NaN (numerics 2.5).
+and ``scale_targets == 0`` never reads ``out``, whose old contents may be NaN (numerics 2.5). Some ops include the neuron
+that stands beside them: with ``activation`` they store f of what they would have stored; with ``slope`` their result is
+multiplied by the derivative of the neuron below.
 
 Letters: C channels, H, W height and width, N cases, F filters, M output side, G groups, k filter side, K inputs of fc.
 """
@@ -17,13 +19,13 @@ Letters: C channels, H, W height and width, N cases, F filters, M output side, G
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
 
-from convnet.backends.arguments import Activation, Array, Criterion, Geometry, Rates, Response, Window
+from convnet.backends.arguments import Activation, Array, Criterion, Geometry, Rates, Response, Slope, Window
 from convnet.backends.host import host_memory
 from convnet.backends.philox import Key
 
@@ -145,6 +147,23 @@ class Backend(ABC):
     # Window (my, mx) starts at (-padding + my*stride, -padding + mx*stride); taps outside the image count as zero.
     # Group q reads channels q*Cf .. (q+1)*Cf, or conns[q*Cf + j] if not None, and computes filters q*F/G .. (q+1)*F/G.
 
+    fuses = False  # whether ``activation`` and ``slope`` save time: whether nets should ask for them
+
+    def activate(self, out: Array, activation: Activation | None) -> None:
+        """out = f(out), if there is a function."""
+        if activation is not None:
+            self.neuron_forward(out, out, activation=activation)
+
+    @contextmanager
+    def multiplied(self, input_grad: Array, scale_targets: float, slope: Slope | None) -> Iterator[tuple[Array, float]]:
+        """Yield (target, its scale_targets) for an op; afterwards multiply what it made by ``slope``, if there is one."""
+        if slope is None:
+            yield input_grad, scale_targets
+            return
+        target = self.empty(input_grad.shape) if scale_targets else input_grad
+        yield target, 0.0
+        self.neuron_input_grad(slope.y, slope.y, target, input_grad, scale_targets, activation=slope.activation)
+
     def add_biases(self, out: Array, biases: Array | None) -> None:
         """``add_bias`` on maps: one bias per map, or one per output; none if there are none."""
         if biases is not None:
@@ -153,17 +172,18 @@ class Backend(ABC):
     @abstractmethod
     def conv_forward(
         self, images: Array, weights: Array, out: Array, scale_targets: float = 0, *,
-        geometry: Geometry, biases: Array | None = None,
+        geometry: Geometry, biases: Array | None = None, activation: Activation | None = None,
     ) -> None:  # fmt: skip
         """result[f, my, mx, n] = sum over c, ky, kx of weights * images at the tap.
 
-        ``biases``, one per filter or one per output, are added to the blended result.
+        ``biases``, one per filter or one per output, are added to the blended result, before ``activation``.
         """
 
     @abstractmethod
     def conv_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, geometry: Geometry
-    ) -> None:
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *,
+        geometry: Geometry, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
         """Transpose ``conv_forward``: result[c, y, x, n] = sum over f and the taps that lie on (y, x) of weights * grad."""
 
     @abstractmethod
@@ -208,7 +228,9 @@ class Backend(ABC):
     # -- pool (numerics section 8): windows [start + o*stride, start + o*stride + size) clipped to the image ----------
 
     @abstractmethod
-    def pool_forward(self, kind: str, images: Array, out: Array, *, window: Window) -> None:
+    def pool_forward(
+        self, kind: str, images: Array, out: Array, *, window: Window, activation: Activation | None = None
+    ) -> None:
         """Reduce each window of each map.
 
         max     the largest value
@@ -223,14 +245,19 @@ class Backend(ABC):
 
     @abstractmethod
     def pool_max_input_grad(
-        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
-    ) -> None:
-        """result(pixel) = sum of grad over windows that cover it and whose output equals it: ties all get the gradient."""
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *,
+        window: Window, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
+        """result(pixel) = sum of grad over windows that cover it and whose output equals it: ties all get the gradient.
+
+        After ``pool_forward`` with relu, windows whose output became 0 must have a gradient of 0.
+        """
 
     @abstractmethod
     def pool_avg_input_grad(
-        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
-    ) -> None:
+        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0, *,
+        window: Window, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
         """result(pixel) = sum over windows that cover it of grad / pixels of the window (avg), or of grad (sum)."""
 
     @abstractmethod
@@ -256,8 +283,9 @@ class Backend(ABC):
 
     @abstractmethod
     def norm_input_grad(
-        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, response: Response
-    ) -> None:
+        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *,
+        response: Response, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
         """Backpropagate; u sums over the windows q that hold this place (numerics 9.4).
 
             result = grad * d^-power + x * sum of u(q),  u(q) = -2 * power * scale * grad(q) * out(q) / d(q)

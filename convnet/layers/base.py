@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from convnet.backends.arguments import Array
+from convnet.backends.arguments import Activation, Array
 from convnet.generation import G2011, G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import Key, keys_of, one
@@ -85,6 +85,7 @@ class Layer:
     function: str = ""  # "softmax", or the type of neuron that the layer applies
     fuses: ClassVar[str] = ""  # the function below a cost whose gradient joins the cost's in one formula
     stored_flags: str = "acts inputs own"  # usesActs, usesInputs, forceOwnActs as the originals set them
+    multiplies_slope: ClassVar[bool] = False  # whether backward can multiply its inputs' gradients by a neuron's derivative
     approximate: str = ""  # why backward is not the exact gradient, where the originals' is not
 
     inputs = one(NAMES, "the layers this one reads, in order; they must stand earlier in the file")
@@ -172,6 +173,15 @@ class Layer:
         reader = self.consumers[0] if len(self.consumers) == 1 else None
         fused = reader and reader.fuses and reader.fuses == self.function and reader.sources[-1] is self
         return reader if fused else None
+
+    @property
+    def activation(self) -> Activation | None:
+        """The function of one value that is all the layer does, where it has no parameters: ops beside it may include it."""
+        return None
+
+    def can_apply(self, activation: Activation, training: bool) -> bool:  # noqa: ARG002
+        """Whether ``forward`` can store ``activation`` of its output, and ``backward`` (``training``) still work."""
+        return False
 
     def size_text(self) -> str:
         """Return ``17x17 16-channel output`` or ``10 outputs``, as the originals print it."""

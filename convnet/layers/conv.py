@@ -8,7 +8,7 @@ Letters: C channels, S side of the image, k filterSize, F all filters, M modules
 import math
 from typing import Any
 
-from convnet.backends.arguments import Geometry
+from convnet.backends.arguments import Activation, Geometry
 from convnet.generation import G2014, SINCE_2012, UNTIL_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT, Float, Int
@@ -25,6 +25,7 @@ class Windowed(WeightLayer):
     """Filters over square windows: geometry, checks and stored keys of conv and local."""
 
     max_inputs = None
+    multiplies_slope = True
 
     channels = per_input(Int(min=1), "maps of the input image")
     filters = per_input(Int(min=1), "filters per group")
@@ -108,11 +109,15 @@ class Windowed(WeightLayer):
         """Return how the windows lie on input ``i``."""
         return Geometry(self.padding[i], self.stride[i], self.groups[i], node.conns[i])
 
+    def can_apply(self, activation: Activation, training: bool) -> bool:  # noqa: ARG002
+        return True
+
     def forward(self, node: LayerNode) -> None:
         out, last = node.out_image(self.num_filters), len(node.weights) - 1
         for i, weights in enumerate(node.weights):
-            images, biases = node.image(i, self.channels[i]), node.biases.value if i == last else None
-            node.be.conv_forward(images, weights.value, out, min(i, 1), geometry=self.geometry(node, i), biases=biases)
+            images, geometry = node.image(i, self.channels[i]), self.geometry(node, i)
+            ending = {"biases": node.biases.value, "activation": node.activation} if i == last else {}
+            node.be.conv_forward(images, weights.value, out, min(i, 1), geometry=geometry, **ending)
 
     def backward(self, node: LayerNode) -> None:
         grad = node.grad_image(self.num_filters)
@@ -123,8 +128,8 @@ class Windowed(WeightLayer):
                 node.be.conv_weight_grad(images, grad, *weights.grad_target(), geometry=self.geometry(node, i))
         for i, weights in enumerate(node.weights):
             if node.wants(i):
-                input_grad = node.image_input_grad(i, self.channels[i])
-                node.be.conv_input_grad(grad, weights.value, *input_grad, geometry=self.geometry(node, i))
+                input_grad, slope = node.image_input_grad(i, self.channels[i]), node.slope(i, self.channels[i])
+                node.be.conv_input_grad(grad, weights.value, *input_grad, geometry=self.geometry(node, i), slope=slope)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation) | {

@@ -37,6 +37,11 @@ class NeuronLayer(Layer):
         else:
             super().shape()
 
+    @property
+    def activation(self) -> Activation | None:
+        plain = self.neuron and not self.neuron.params and self.function != "nrelu"
+        return Activation(self.function) if plain else None
+
     def forward(self, node: LayerNode) -> None:
         if self.function == "nrelu":
             node.be.nrelu_forward(node.x[0], node.out, key=node.key())

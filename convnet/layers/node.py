@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from convnet.backends.arguments import Array
+from convnet.backends.arguments import Activation, Array, Slope
 from convnet.generation import Generation
 from convnet.layers.modes import Mode
 
@@ -48,6 +48,12 @@ class LayerNode(Protocol):
     # (gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add; also as maps
     def input_grad(self, i: int) -> tuple[Array, float]: ...
     def image_input_grad(self, i: int, channels: int) -> tuple[Array, float]: ...
+
+    @property
+    def activation(self) -> Activation | None: ...  # of the neuron behind this layer, where ``forward`` includes it
+    def slope(
+        self, i: int, channels: int
+    ) -> Slope | None: ...  # of the neuron that is input ``i``, where backward includes it
 
     def key(self, draw: int = 0) -> Any: ...  # names the random numbers of this layer in this step
     def uniforms(self, count: int) -> list[float]: ...  # numbers in [0, 1) on the host, one draw for the whole minibatch

@@ -19,6 +19,7 @@ class Norm(MapLayer):
 
     wants_params = GENERATIONS
     uses_acts = False
+    multiplies_slope = True
     across = False  # whether the window lies across maps
 
     size = one(Int(min=1), "side of the window, in pixels or maps", aliases=("sizeX",))
@@ -53,7 +54,8 @@ class Norm(MapLayer):
         node.be.norm_forward(self.type, *self.images(node), response=self.response())
 
     def backward(self, node: LayerNode) -> None:
-        node.be.norm_input_grad(self.type, node.image(0, self.channels), *self.gradients(node), response=self.response())
+        images, slope = node.image(0, self.channels), node.slope(0, self.channels)
+        node.be.norm_input_grad(self.type, images, *self.gradients(node), response=self.response(), slope=slope)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation) | {"scale": self.scaled}

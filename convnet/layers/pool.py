@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from convnet.backends.arguments import Window
+from convnet.backends.arguments import Activation, Window
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import one
 from convnet.language.values import BOOL, INT, Choice, Int
@@ -19,6 +19,7 @@ class Pool(MapLayer):
     """Reduces each window of each map to its maximum, largest magnitude, mean, sum or a random member."""
 
     type = "pool"
+    multiplies_slope = True
 
     pool = one(Choice("max", "maxabs", "avg", "rand"), "what to take from each window")
     channels = one(Int(min=1), "maps of the input image")
@@ -62,19 +63,23 @@ class Pool(MapLayer):
             return "sum" if self.sum else "avg"
         return "max" if self.pool == "rand" and self.doMax else self.pool
 
+    def can_apply(self, activation: Activation, training: bool) -> bool:
+        """Backward looks for its outputs among its inputs; where relu made a 0, relu's derivative stops the gradient."""
+        return self.op_kind != "rand" and not (training and self.uses_acts and activation.kind != "relu")
+
     def forward(self, node: LayerNode) -> None:
         window = Window(self.sizeX, self.start, self.stride)
         if self.op_kind == "rand":
             node.be.pool_rand_forward(*self.images(node), window=window, key=node.key())
         else:
-            node.be.pool_forward(self.op_kind, *self.images(node), window=window)
+            node.be.pool_forward(self.op_kind, *self.images(node), window=window, activation=node.activation)
 
     def backward(self, node: LayerNode) -> None:
-        window = Window(self.sizeX, self.start, self.stride)
+        window, slope = Window(self.sizeX, self.start, self.stride), node.slope(0, self.channels)
         if self.pool == "avg":
-            node.be.pool_avg_input_grad(self.op_kind, *self.gradients(node), window=window)
+            node.be.pool_avg_input_grad(self.op_kind, *self.gradients(node), window=window, slope=slope)
         else:
-            node.be.pool_max_input_grad(*self.images(node), *self.gradients(node), window=window)
+            node.be.pool_max_input_grad(*self.images(node), *self.gradients(node), window=window, slope=slope)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         foreign = [key for key, kind in (("sum", "avg"), ("doMax", "rand")) if self.pool != kind]

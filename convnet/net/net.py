@@ -21,6 +21,7 @@ from convnet.generation import COMPAT, Compat
 from convnet.graph.graph import Graph
 from convnet.layers.modes import Mode
 from convnet.net.buffers import BufferPool
+from convnet.net.fusion import include_neurons
 from convnet.net.initial import initial_state
 from convnet.net.node import Context, Inputs, Node
 from convnet.net.placement import place
@@ -77,9 +78,10 @@ class Net:
         # Elementwise layers work in place where nobody needs the old contents (numerics 3.4).
         for node in nodes.values():
             if node.inputs and node.inputs[0].be is node.be:
-                node.acts_in_place, gradient_too = node.layer.in_place()
+                node.works_in_place, gradient_too = node.layer.in_place()
                 if gradient_too:
                     node.inputs[0].grad_in_place = node.inputs[0].wants_grad
+        include_neurons(nodes.values())
         return nodes
 
     # -- running ------------------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ class Net:
 
         In TRAIN and GRADCHECK all outputs stay for ``backward``; else only those of ``keep`` and of layers without readers.
         """
-        self.begin_pass(inputs, cases, mode)
+        self.begin_pass(inputs, cases, mode, keep)
         remaining = {node: len(node.consumers) for node in self.nodes.values()}
         kept = set(keep) if mode not in (Mode.TRAIN, Mode.GRADCHECK) else set(self.nodes)
         for name, node in self.nodes.items():
@@ -102,9 +104,10 @@ class Net:
                 node.release_acts()
         self.end_forward()
 
-    def begin_pass(self, inputs: Inputs, cases: int, mode: Mode) -> None:
+    def begin_pass(self, inputs: Inputs, cases: int, mode: Mode, keep: Sequence[str] = ()) -> None:
         """Set what nodes ask for while they run."""
         context = self._context
+        context.keep = set(keep)
         context.inputs, context.cases, context.mode, context.step = inputs, cases, mode, self.step
         self.prepare(cases, mode in (Mode.TRAIN, Mode.GRADCHECK))
 
@@ -140,7 +143,7 @@ class Net:
                     source.reached = True
                     source.peers.collect(node.be)
             node.release_grad()
-            node.release_acts()
+            node.release_acts(backward=True)
 
     def update(self) -> None:
         """Change the weights by the gradients of the last ``backward``; ends the step."""

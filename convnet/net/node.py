@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from convnet.backends import philox
+from convnet.backends.arguments import Activation, Slope
 from convnet.backends.base import Array, Backend
 from convnet.graph.graph import Graph
 from convnet.layers.base import Layer
@@ -44,6 +45,7 @@ class Context:
     cases: int
     mode: Mode = Mode.TEST
     step: int = 0  # numbers the random streams; 0 while ops are captured, since the device adds the step to those
+    keep: Collection[str] = ()  # layers whose outputs somebody wants, as they are without the neurons behind them
     inputs: Inputs = ()
     next_inputs: Inputs = ()  # of the pass to come, for which ``prefetch`` has begun
 
@@ -62,7 +64,9 @@ class Node:
         self.own_weights: list[Weights] = []  # those that no earlier layer owns, and the biases
         self.conns: list[Array | None] = []
         self.costs: Array = be.cost_vector(layer.num_values) if isinstance(layer, Cost) else None
-        self.acts_in_place = self.grad_in_place = False
+        self.works_in_place = self.grad_in_place = False  # in its input's output; in its consumer's gradient
+        self.neuron: Node | None = None  # a neuron behind this layer that its ops can include (``fusion.py``)
+        self.readers_multiply = False  # of a neuron: the gradient that arrives is multiplied by its derivative
         self.reached = self.started = False  # whether a consumer has run backward, and whether the gradient has a value
         self.acts: Array | None = None  # the buffer of the output, while there is one
         self._grad: Array | None = None
@@ -119,6 +123,19 @@ class Node:
         grad, scale_targets = self.input_grad(i)
         return _as_maps(grad, channels), scale_targets
 
+    @property
+    def activation(self) -> Activation | None:
+        if self.neuron is None or self.layer.name in self.context.keep:
+            return None
+        training, activation = self.mode in (Mode.TRAIN, Mode.GRADCHECK), self.neuron.layer.activation
+        possible = activation and self.layer.can_apply(activation, training)
+        return activation if possible and not (training and self.neuron.layer.uses_inputs) else None
+
+    def slope(self, i: int, channels: int) -> Slope | None:
+        source = self.inputs[i]
+        activation = source.layer.activation if source.readers_multiply else None
+        return Slope(activation, self.image(i, channels)) if activation else None
+
     def key(self, draw: int = 0) -> philox.Key:
         offset = 0 if self.mode is Mode.TRAIN else 128
         return philox.key_for(self.context.seed, self.layer.name, self.context.step, draw + offset)
@@ -170,7 +187,10 @@ class Node:
 
     def forward(self) -> None:
         """Compute the output, and copy it to the devices that read it."""
-        self.layer.forward(self)
+        if self.is_applied:
+            self.take_acts()
+        else:
+            self.layer.forward(self)
         if self.layer.dropout > 0:
             self._drop(self.out)
         self.peers.send()
@@ -179,12 +199,25 @@ class Node:
         """Compute the gradients of weights and inputs."""
         if self.layer.dropout > 0:
             self._drop(self.grad)
-        self.layer.backward(self)
+        if self.readers_multiply:
+            self.input_grad(0)
+        else:
+            self.layer.backward(self)
 
     def update(self, noise: np.random.Generator | None = None) -> None:
         """Change the node's own weights by their gradients."""
         for weights in self.own_weights:
             weights.update(noise)
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether this is a neuron that the layer before it includes in this pass."""
+        return bool(self.inputs) and self.inputs[0].neuron is self and self.inputs[0].activation is not None
+
+    @property
+    def acts_in_place(self) -> bool:
+        """Whether the output lies in the buffer of the input's."""
+        return self.works_in_place or self.is_applied
 
     def take_acts(self) -> Array:
         """Return the buffer of the output: that of the input, or one of the pool's."""
@@ -200,10 +233,18 @@ class Node:
         """Return a buffer of ``take_buffer`` as (features, N)."""
         return buffer[: self.layer.outputs * self.cases].reshape(self.layer.outputs, self.cases)
 
-    def release_acts(self) -> None:
-        """Return the output's buffer to its pool, unless a consumer works in it."""
+    def release_acts(self, backward: bool = False) -> None:
+        """Return the output's buffer to its pool, unless another node still works in it.
+
+        That is a consumer, on the way forward; on the way ``backward`` it is the input's, if it looks at its outputs.
+        """
         self.peers.release_acts()
-        if self.acts is not None and not any(node.acts_in_place for node in self.consumers):
+        if backward:
+            shared = self.acts_in_place and self.inputs[0].layer.uses_acts
+            shared |= not self.layer.uses_acts and any(node.acts_in_place for node in self.consumers)
+        else:
+            shared = any(node.acts_in_place for node in self.consumers)
+        if self.acts is not None and not shared:
             self.context.pools[self.be].give(self.acts)
         self.acts = None
 

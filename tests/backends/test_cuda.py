@@ -103,7 +103,7 @@ def all_kernels() -> set[str]:
 def _is_in(s: Source, signature) -> bool:
     tiles = dict(s.tiles)
     if "==" in signature.guard:
-        return tiles["PASS"] == dict(s.names)[signature.guard.split()[-1]]
+        return dict(s.names)["PASS"][tiles["PASS"]] == signature.guard.split()[-1]
     return not signature.guard or bool(tiles.get(signature.guard))
 
 

@@ -5,7 +5,7 @@ import pytest
 from emulator import EmulatedDevice, as_tf32
 from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
 
-from convnet.backends.arguments import Geometry
+from convnet.backends.arguments import Activation, Geometry, Slope
 from convnet.backends.cuda import Cuda, conv, tiles
 from convnet.backends.cuda.tiles import Tile
 
@@ -36,6 +36,17 @@ def test_ops(be, shape):
     compare(be, "conv_forward", [x, w], out, **how)
     compare(be, "conv_input_grad", [g, w], images, **how)
     compare(be, "conv_weight_grad", [x, g], kernel, **how)
+
+
+@each_backend
+@pytest.mark.parametrize("shape", [SHAPES[i] for i in (0, 2, 4, 6)], ids=str)
+@pytest.mark.parametrize("neuron", ["relu", "logistic"])
+def test_with_the_neurons_beside_it(be, shape, neuron):
+    images, kernel, out, how = geometry(*shape)
+    x, w, g, activation = values(*images), values(*kernel, seed=1), values(*out, seed=2), Activation(neuron)
+    y = run_op(ORACLE, "neuron_forward", [x], x, activation=activation).astype(np.float32)
+    compare(be, "conv_forward", [x, w], out, activation=activation, **how)
+    compare(be, "conv_input_grad", [g, w], images, slope=Slope(activation, y), **how)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +107,8 @@ def test_biases(be, layer, shape, shared):
     expected = plain + biases.reshape(out[0], *(1, 1) if shared else out[1:3], 1)
     found = run_op(be, "conv_forward", [x, w], before, 0.5, biases=be.upload(biases), **how)
     assert_close(found, expected)
+    how |= {"biases": be.upload(biases), "activation": Activation("relu")}
+    assert_close(run_op(be, "conv_forward", [x, w], before, 0.5, **how), np.maximum(expected, 0))
 
 
 @each_backend
@@ -107,6 +120,7 @@ def test_random_connections(be, groups, Cf):
     x, w, g = values(C, S, S, N), values(Cf, k, k, F), values(F, S, S, N, seed=1)
     how = {"geometry": Geometry(1, 1, groups, conns)}
     compare(be, "conv_forward", [x, w], g.shape, **how)
+    compare(be, "conv_input_grad", [g, w], x.shape, slope=Slope(Activation("relu"), x), **how)
     compare(be, "conv_input_grad", [g, w], x.shape, **how)
     compare(be, "conv_weight_grad", [x, g], w.shape, **how)
 

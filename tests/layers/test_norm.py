@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support import ORACLE, assert_gradients, compare, each_backend, run_op, values
 
-from convnet.backends.arguments import Response
+from convnet.backends.arguments import Activation, Response, Slope
 
 KINDS = ["cmrnorm", "rnorm", "cnorm"]
 # C, S, N, size, power
@@ -27,6 +27,7 @@ def test_ops(be, kind, C, S, N, size, power):
     x, g = 2 * values(C, S, S, N), values(C, S, S, N, seed=1)
     compare(be, "norm_forward", [kind, x], x.shape, scales=False, **how)
     compare(be, "norm_input_grad", [kind, x, g], x.shape, **how)
+    compare(be, "norm_input_grad", [kind, x, g], x.shape, slope=Slope(Activation("relu"), x), **how)
 
 
 @each_backend

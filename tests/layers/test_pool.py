@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import ORACLE, assert_gradients, compare, each_backend, integers, run_op, values
 
-from convnet.backends.arguments import Window
+from convnet.backends.arguments import Activation, Slope, Window
 
 # C, S, N, size, start, stride
 SHAPES = [(3, 11, 5, 3, 0, 2), (1, 1, 1, 1, 0, 1), (2, 6, 33, 4, -2, 4), (5, 7, 70, 3, 1, 3), (17, 4, 130, 4, -1, 1)]
@@ -31,6 +31,20 @@ def test_ops(be, C, S, N, size, start, stride, tied):
             y = run_op(ORACLE, "pool_forward", [kind, x], g, **how)
             compare(be, "pool_max_input_grad", [x, y, g], x.shape, **how)
     compare(be, "pool_rand_forward", [x], g.shape, key=(1, 2, 3, 4), scales=False, **how)
+
+
+@each_backend
+@pytest.mark.parametrize("C, S, N, size, start, stride", SHAPES)
+def test_with_the_neurons_beside_it(be, C, S, N, size, start, stride):
+    O, how, relu = outputs(S, size, start, stride), {"window": Window(size, start, stride)}, Activation("relu")
+    x, g = values(C, S, S, N), values(C, O, O, N, seed=1)
+    for kind in ("max", "maxabs", "avg", "sum"):
+        compare(be, "pool_forward", [kind, x], g.shape, scales=False, activation=relu, **how)
+    for activation in (relu, Activation("logistic")):
+        y = run_op(ORACLE, "neuron_forward", [x], x, activation=activation).astype(np.float32).astype(np.float64)
+        best = run_op(ORACLE, "pool_forward", ["max", y], g, **how)
+        compare(be, "pool_max_input_grad", [y, best, g], x.shape, slope=Slope(activation, y), **how)
+        compare(be, "pool_avg_input_grad", ["avg", g], x.shape, slope=Slope(activation, y), **how)
 
 
 @each_backend

@@ -150,18 +150,21 @@ cdef class KernelOps:
 
     # -- conv and local
 
-    def conv_forward(self, images, weights, out, float scale_targets=0, *, geometry, biases=None):
+    def conv_forward(self, images, weights, out, float scale_targets=0, *, geometry, biases=None, activation=None):
         cdef ConvShape s = conv_shape(images, weights, out, geometry, scale_targets, 1)
         cdef Floats x = data(images), w = data(weights), y = data(out)
         with nogil:
             done(self.k.conv_forward(&s, x, w, y))
         self.add_biases(out, biases)
+        self.activate(out, activation)
 
-    def conv_input_grad(self, grad, weights, input_grad, float scale_targets=0, *, geometry):
-        cdef ConvShape s = conv_shape(input_grad, weights, grad, geometry, scale_targets, 1)
-        cdef Floats g = data(grad), w = data(weights), y = data(input_grad)
-        with nogil:
-            done(self.k.conv_input_grad(&s, g, w, y))
+    def conv_input_grad(self, grad, weights, input_grad, float scale_targets=0, *, geometry, slope=None):
+        cdef ConvShape s
+        cdef Floats g = data(grad), w = data(weights), y
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            s, y = conv_shape(target, weights, grad, geometry, scale, 1), data(target)
+            with nogil:
+                done(self.k.conv_input_grad(&s, g, w, y))
 
     def conv_weight_grad(self, images, grad, weight_grad, float scale_targets=0, float scale_output=1, *, geometry):
         cdef ConvShape s = conv_shape(images, weight_grad, grad, geometry, scale_targets, scale_output)
@@ -171,25 +174,30 @@ cdef class KernelOps:
 
     # -- pool
 
-    def pool_forward(self, str kind, images, out, *, window):
+    def pool_forward(self, str kind, images, out, *, window, activation=None):
         cdef PoolShape s = pool_shape(kind, images, out, window, 0)
         cdef Floats x = data(images), y = data(out)
         with nogil:
             self.k.pool_forward(&s, x, y)
+        self.activate(out, activation)
 
-    def pool_max_input_grad(self, images, out, grad, input_grad, float scale_targets=0, *, window):
+    def pool_max_input_grad(self, images, out, grad, input_grad, float scale_targets=0, *, window, slope=None):
         same((images, input_grad))
         same((out, grad))
-        cdef PoolShape s = pool_shape("max", images, out, window, scale_targets)
-        cdef Floats x = data(images), best = data(out), g = data(grad), y = data(input_grad)
-        with nogil:
-            self.k.pool_input_grad(&s, x, best, g, y)
+        cdef PoolShape s
+        cdef Floats x = data(images), best = data(out), g = data(grad), y
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            s, y = pool_shape("max", images, out, window, scale), data(target)
+            with nogil:
+                self.k.pool_input_grad(&s, x, best, g, y)
 
-    def pool_avg_input_grad(self, str kind, grad, input_grad, float scale_targets=0, *, window):
-        cdef PoolShape s = pool_shape(kind, input_grad, grad, window, scale_targets)
-        cdef Floats nothing = NULL, g = data(grad), y = data(input_grad)
-        with nogil:
-            self.k.pool_input_grad(&s, nothing, nothing, g, y)
+    def pool_avg_input_grad(self, str kind, grad, input_grad, float scale_targets=0, *, window, slope=None):
+        cdef PoolShape s
+        cdef Floats nothing = NULL, g = data(grad), y
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            s, y = pool_shape(kind, target, grad, window, scale), data(target)
+            with nogil:
+                self.k.pool_input_grad(&s, nothing, nothing, g, y)
 
     # -- norm
 
@@ -200,12 +208,14 @@ cdef class KernelOps:
         with nogil:
             done(self.k.norm_forward(&s, x, y))
 
-    def norm_input_grad(self, str kind, images, grad, input_grad, float scale_targets=0, *, response):
+    def norm_input_grad(self, str kind, images, grad, input_grad, float scale_targets=0, *, response, slope=None):
         same((images, grad, input_grad))
-        cdef NormShape s = norm_shape(kind, images, response, scale_targets)
-        cdef Floats x = data(images), g = data(grad), y = data(input_grad)
-        with nogil:
-            done(self.k.norm_input_grad(&s, x, g, y))
+        cdef NormShape s
+        cdef Floats x = data(images), g = data(grad), y
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            s, y = norm_shape(kind, images, response, scale), data(target)
+            with nogil:
+                done(self.k.norm_input_grad(&s, x, g, y))
 
     # -- neuron, softmax, dropout, eltwise
 

@@ -30,6 +30,7 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
     """Every op over one ``Device``."""
 
     name = "cuda"
+    fuses = True
 
     def __init__(self, device: Device) -> None:
         self.device, self.captures = device, device.captures

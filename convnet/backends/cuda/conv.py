@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from convnet.backends.arguments import Geometry
+from convnet.backends.arguments import Activation, Geometry, Slope
 from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.device import Dim
-from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
+from convnet.backends.cuda.launch import NEURON_NAMES, THREADS, Launcher, blocks_for, ceil_div, neuron_constants
 from convnet.backends.cuda.tiles import Tile, tile_for, windows_per_part
 
-_PASSES = {"FORWARD": 0, "TRANSPOSE": 1, "INPUT_GRAD": 2, "WEIGHT_GRAD": 3, "SPARSE_INPUT_GRAD": 4, "ADD_PARTS": 5}
+_PASSES = ["FORWARD", "TRANSPOSE", "INPUT_GRAD", "WEIGHT_GRAD", "SPARSE_INPUT_GRAD", "ADD_PARTS"]
+_NAMES = {"PASS": _PASSES, "NEURON": NEURON_NAMES, "SLOPE": NEURON_NAMES}
 _TRANSPOSE_SIDE = 32  # of the squares in which weights are transposed
 
 
@@ -26,24 +27,26 @@ class ConvOps(Launcher, Backend):
 
     def conv_forward(
         self, images: Array, weights: Array, out: Array, scale_targets: float = 0, *,
-        geometry: Geometry, biases: Array | None = None,
+        geometry: Geometry, biases: Array | None = None, activation: Activation | None = None,
     ) -> None:  # fmt: skip
         shapes, (F, MY, MX, N), G = _shapes(images, weights, out, geometry), out.shape, geometry.groups
         FG, places = F // G, MY * MX * G
         tile = self._tile(FG, N, places)
         grid = (places * ceil_div(FG, tile.BM), ceil_div(N, tile.BN))
         each = 0 if biases is None else biases.size // F  # one per filter, or for each window of a filter
-        shapes |= {"VECTOR_A": int(FG % 4 == 0), "BIASES": min(each, 2)}
-        self._product("FORWARD", shapes, tile, grid, images, weights, out, geometry.conns, biases, scale_targets, 1.0)
+        shapes |= {"VECTOR_A": int(FG % 4 == 0), "BIASES": min(each, 2), **neuron_constants(activation)}
+        self._product("FORWARD", shapes, tile, grid, images, weights, out, geometry.conns, biases, scale_targets)
 
     def conv_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, geometry: Geometry
-    ) -> None:
-        shapes, (_, H, W, N), G = _shapes(input_grad, weights, grad, geometry), input_grad.shape, geometry.groups
-        CF, F, count = shapes["CF"], shapes["F"], input_grad.size
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *,
+        geometry: Geometry, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
+        shapes = _shapes(input_grad, weights, grad, geometry) | neuron_constants(slope=slope)
+        (_, H, W, N), G = input_grad.shape, geometry.groups
+        CF, F, count, y = shapes["CF"], shapes["F"], input_grad.size, slope.y if slope else None
         if geometry.conns is not None:
             lists = self._places(geometry.conns, len(input_grad))
-            args = (grad, weights, input_grad, *lists, count, scale_targets, 1.0)
+            args = (grad, weights, input_grad, y, *lists, count, scale_targets)
             self._plain("SPARSE_INPUT_GRAD", "conv_sparse_input_grad", shapes, (blocks_for(count),), (THREADS,), *args)
             return
 
@@ -56,7 +59,7 @@ class ConvOps(Launcher, Backend):
         tile = self._tile(CF, N, H * W * G)
         grid = (H * W * G * ceil_div(CF, tile.BM), ceil_div(N, tile.BN))
         shapes |= {"VECTOR_A": int(CF % 4 == 0)}
-        self._product("INPUT_GRAD", shapes, tile, grid, grad, weights_t, input_grad, scale_targets, 1.0)
+        self._product("INPUT_GRAD", shapes, tile, grid, grad, weights_t, input_grad, y, scale_targets)
 
     def conv_weight_grad(
         self, images: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *,
@@ -82,12 +85,12 @@ class ConvOps(Launcher, Backend):
 
     def _product(self, name: str, shapes: dict[str, int], tile: Tile, grid: Dim, *args: Any) -> None:
         """Launch the kernel of a pass, a matrix product by tiles."""
-        kernel, tiles = f"conv_{name.lower()}", {"PASS": _PASSES[name], **tile.constants}
-        self.run("conv", kernel, grid, (tile.threads,), *args, shapes=shapes, tiles=tiles, names=_PASSES, shared=tile.shared)
+        kernel, tiles = f"conv_{name.lower()}", {"PASS": _PASSES.index(name), **tile.constants}
+        self.run("conv", kernel, grid, (tile.threads,), *args, shapes=shapes, tiles=tiles, names=_NAMES, shared=tile.shared)
 
     def _plain(self, name: str, kernel: str, shapes: dict[str, int], grid: Dim, block: Dim, *args: Any) -> None:
         """Launch another kernel of a pass."""
-        self.run("conv", kernel, grid, block, *args, shapes=shapes, tiles={"PASS": _PASSES[name]}, names=_PASSES)
+        self.run("conv", kernel, grid, block, *args, shapes=shapes, tiles={"PASS": _PASSES.index(name)}, names=_NAMES)
 
     def _tile(self, rows: int, columns: int, places: int, k_major: bool = False) -> Tile:
         tensor = self.device.math == "tf32"

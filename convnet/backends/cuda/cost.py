@@ -16,7 +16,7 @@ from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div
 # Kinds of ``cost_input_grad`` and of sums, in the order of the kernels' numbers.
 _KINDS = ("logreg", "logreg_fused", "crossent", "crossent_fused", "bce", "bce_fused", "sum2", "gsum2", "rflickr", "plain")
 _PER_CASE = ("logreg", "logreg_fused", "gsum2")
-_NAMES = {kind.upper(): i for i, kind in enumerate(_KINDS)}
+_NAMES = {"KIND": [kind.upper() for kind in _KINDS]}
 _MAX_PARTS = 256
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from convnet.backends.arguments import NEURONS, Activation, Slope
 from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.device import Device, Dim
-from convnet.backends.cuda.source import Number, Source
+from convnet.backends.cuda.source import Names, Number, Source
 
 THREADS = 256
+NEURON_NAMES = [kind.upper() for kind in NEURONS]
 # Blocks of a kernel that strides over its elements: enough to fill any device several times over.
 _MOST_BLOCKS = 4096
 
@@ -22,7 +24,7 @@ class Launcher:
     def run(
         self, file: str, kernel: str, grid: Dim, block: Dim, *args: Any,
         shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None,
-        names: Mapping[str, Number] | None = None, shared: int = 0,
+        names: Names | None = None, shared: int = 0,
     ) -> None:  # fmt: skip
         """Launch ``kernel`` of ``cuda/<file>.cu``, specialised by ``shapes``, ``tiles`` and ``names`` (``Source``)."""
         wide = max((arg.size for arg in args if isinstance(arg, DeviceArray)), default=0) >> 31 > 0
@@ -35,11 +37,17 @@ class Launcher:
 
     def each(
         self, file: str, kernel: str, count: int, *args: Any,
-        shapes: Mapping[str, Number] | None = None, names: Mapping[str, Number] | None = None,
+        shapes: Mapping[str, Number] | None = None, names: Names | None = None,
     ) -> None:  # fmt: skip
         """Launch ``kernel`` with a thread for each of ``count`` elements (FOR_EACH in the source)."""
         grid, tiles = (blocks_for(count),), {"THREADS": THREADS}
         self.run(file, kernel, grid, (THREADS,), *args, shapes=shapes, tiles=tiles, names=names)
+
+
+def neuron_constants(activation: Activation | None = None, slope: Slope | None = None) -> dict[str, int]:
+    """Return the constants of ``neuron.cuh`` for an op's neurons, which have no parameters."""
+    kinds = activation.kind if activation else "ident", slope.activation.kind if slope else "ident"
+    return dict(zip(("NEURON", "SLOPE"), map(NEURONS.index, kinds), strict=True))
 
 
 def rows_for(classes: int) -> int:

@@ -6,10 +6,10 @@ from convnet.backends.arguments import NEURONS, Activation
 from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.device import Dim
-from convnet.backends.cuda.launch import THREADS, Launcher, blocks_for, ceil_div, rows_for
+from convnet.backends.cuda.launch import NEURON_NAMES, THREADS, Launcher, blocks_for, ceil_div, rows_for
 from convnet.backends.philox import Key
 
-_NAMES = {kind.upper(): i for i, kind in enumerate(NEURONS)}
+_NAMES = {"KIND": NEURON_NAMES}
 _READS_X = ("abs", "drelu", "softrelu", "square", "log")
 _READS_Y = ("logistic", "relu", "brelu", "tanh", "sqrt")
 

@@ -7,7 +7,7 @@ both as constants; the emulator compiles once per ``tiles`` and sets ``shapes`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,6 +17,7 @@ from convnet.errors import BackendError
 
 Number = int | float
 Constants = tuple[tuple[str, Number], ...]
+Names = Mapping[str, Sequence[str]]  # what the values 0, 1, ... of a constant are called
 
 _INCLUDE = re.compile(r'#include "(\w+\.cuh)"')
 _KERNEL = re.compile(
@@ -26,9 +27,6 @@ _KERNEL = re.compile(
 )
 
 
-_NAMED = ("PASS", "KIND")
-
-
 @dataclass(frozen=True)
 class Source:
     """One specialisation of one file."""
@@ -36,14 +34,15 @@ class Source:
     file: str
     shapes: Constants = ()
     tiles: Constants = ()
-    names: Constants = ()  # what the values of PASS and KIND are called
+    names: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @classmethod
     def of(
         cls, file: str, shapes: Mapping[str, Number] | None = None, tiles: Mapping[str, Number] | None = None,
-        names: Mapping[str, Number] | None = None,
+        names: Names | None = None,
     ) -> Source:  # fmt: skip
-        return cls(file, *(tuple((constants or {}).items()) for constants in (shapes, tiles, names)))
+        called = tuple((constant, tuple(values)) for constant, values in (names or {}).items())
+        return cls(file, tuple((shapes or {}).items()), tuple((tiles or {}).items()), called)
 
     def text(self) -> str:
         """Return the complete text for the compiler."""
@@ -51,12 +50,13 @@ class Source:
 
     def definitions(self) -> str:
         """Return ``names`` and ``tiles`` as macros, which ``#if`` may use."""
-        return "\n".join(f"#define {name} {value}" for name, value in (*self.names, *self.tiles))
+        named = ((name, value) for _, called in self.names for value, name in enumerate(called))
+        return "\n".join(f"#define {name} {value}" for name, value in (*named, *self.tiles))
 
     def constants(self) -> str:
         """Format all constants for messages and listings: ``KIND=MAX H=55 …``."""
-        called = {value: name for name, value in self.names}
-        known = ((name, called[value] if name in _NAMED else value) for name, value in (*self.tiles, *self.shapes))
+        names = dict(self.names)
+        known = ((name, names[name][int(value)] if name in names else value) for name, value in (*self.tiles, *self.shapes))
         return " ".join(f"{name}={value}" for name, value in known)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from convnet.backends.arguments import Geometry
+from convnet.backends.arguments import Activation, Geometry, Slope
 from convnet.backends.base import Backend
 from convnet.backends.reference.common import Array, store
 
@@ -50,7 +50,7 @@ class ConvOps(Backend):
 
     def conv_forward(
         self, images: Array, weights: Array, out: Array, scale_targets: float = 0, *,
-        geometry: Geometry, biases: Array | None = None,
+        geometry: Geometry, biases: Array | None = None, activation: Activation | None = None,
     ) -> None:  # fmt: skip
         result = np.zeros_like(out)
         w, axes = _by_window(weights, out)
@@ -58,15 +58,18 @@ class ConvOps(Backend):
             result[part] += np.einsum(f"{axes},cyxn->fyxn", w[tap], images[c][pixels], optimize=axes == "cf")
         store(out, result, scale_targets)
         self.add_biases(out, biases)
+        self.activate(out, activation)
 
     def conv_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, geometry: Geometry
-    ) -> None:
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *,
+        geometry: Geometry, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
         result = np.zeros_like(input_grad)
         w, axes = _by_window(weights, grad)
         for tap, c, pixels, part in _walk(input_grad, weights, grad, geometry):
             np.add.at(result[pixels], c, np.einsum(f"{axes},fyxn->cyxn", w[tap], grad[part], optimize=axes == "cf"))
-        store(input_grad, result, scale_targets)
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            store(target, result, scale)
 
     def conv_weight_grad(
         self, images: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *,

@@ -6,7 +6,7 @@ windows that hold the place), whose extent is the mirror image of the forward wi
 
 import numpy as np
 
-from convnet.backends.arguments import Response
+from convnet.backends.arguments import Response, Slope
 from convnet.backends.base import Backend
 from convnet.backends.reference.common import Array, box_sum, store
 
@@ -38,10 +38,12 @@ class NormOps(Backend):
         out[...] = images * (response.min_div + response.scale * _window_sum(kind, m**2, response)) ** -response.power
 
     def norm_input_grad(
-        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, response: Response
-    ) -> None:
+        self, kind: str, images: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *,
+        response: Response, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
         _, scale, power, min_div, _ = response
         m = _squared(kind, images, response)
         d = min_div + scale * _window_sum(kind, m**2, response)
         u = -2 * power * scale * grad * images * d ** (-power - 1)
-        store(input_grad, grad * d**-power + m * _window_sum(kind, u, response, back=True), scale_targets)
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            store(target, grad * d**-power + m * _window_sum(kind, u, response, back=True), scale)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from convnet.backends import philox
-from convnet.backends.arguments import Window
+from convnet.backends.arguments import Activation, Slope, Window
 from convnet.backends.base import Backend
 from convnet.backends.philox import Key
 from convnet.backends.reference.common import Array, store, windows
@@ -40,9 +40,12 @@ def _reduce(kind: str, part: Array) -> Array:
 class PoolOps(Backend):
     """pool_* and cmpool_*."""
 
-    def pool_forward(self, kind: str, images: Array, out: Array, *, window: Window) -> None:
+    def pool_forward(
+        self, kind: str, images: Array, out: Array, *, window: Window, activation: Activation | None = None
+    ) -> None:
         for oy, ox, y, x in _grid(images, out, window):
             out[:, oy, ox] = _reduce(kind, _pixels(images, y, x))
+        self.activate(out, activation)
 
     def pool_rand_forward(self, images: Array, out: Array, *, window: Window, key: Key) -> None:
         draws = philox.uniform(key, out.size).reshape(out.shape)
@@ -59,21 +62,25 @@ class PoolOps(Backend):
             out[:, oy, ox] = _pick(part, np.minimum(chosen, part.shape[1] - 1))
 
     def pool_max_input_grad(
-        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
-    ) -> None:
+        self, images: Array, out: Array, grad: Array, input_grad: Array, scale_targets: float = 0, *,
+        window: Window, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
         result = np.zeros_like(input_grad)
         for oy, ox, y, x in _grid(images, out, window):
             result[:, y, x] += np.where(images[:, y, x] == out[:, None, None, oy, ox], grad[:, None, None, oy, ox], 0)
-        store(input_grad, result, scale_targets)
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            store(target, result, scale)
 
     def pool_avg_input_grad(
-        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0, *, window: Window
-    ) -> None:
+        self, kind: str, grad: Array, input_grad: Array, scale_targets: float = 0, *,
+        window: Window, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
         result = np.zeros_like(input_grad)
         for oy, ox, y, x in _grid(input_grad, grad, window):
             pixels = max((y.stop - y.start) * (x.stop - x.start), 1)
             result[:, y, x] += grad[:, None, None, oy, ox] / (1 if kind == "sum" else pixels)
-        store(input_grad, result, scale_targets)
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            store(target, result, scale)
 
     def cmpool_forward(self, images: Array, out: Array, *, window: Window) -> None:
         for j, channels in enumerate(windows(len(images), len(out), *window)):
