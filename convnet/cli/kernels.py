@@ -56,7 +56,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
 
 
 def _kernels(args: argparse.Namespace) -> int:
-    for launch in dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math)):
+    launches = dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math))
+    if not launches:
+        print(f"'{args.layer}' starts no kernel: the layers beside it compute its neuron, or its values are only copied")
+    for launch in launches:
         print(describe(launch, args.arch, args.source))
     return 0
 

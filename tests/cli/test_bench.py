@@ -107,5 +107,12 @@ def test_listing_holds_every_pass():
 def test_every_layer_can_be_listed(definition):
     graph = synthesize(parse(LayerFiles.open(definition, None))).graph
     for name, layer in graph.layers.items():
-        listed = kernels.launches_of(definition, None, name, 4)
-        assert bool(listed) == (layer.type not in ("data", "concat")), name
+        listed, may_be_included = kernels.launches_of(definition, None, name, 4), layer.activation is not None
+        assert listed or may_be_included or layer.type in ("data", "concat"), name
+
+
+def test_a_neuron_without_kernels_of_its_own(capsys):
+    assert main(["kernels", "layers-imagenet.cfg", "conv3a_neuron"]) == 0
+    assert "the layers beside it compute its neuron" in capsys.readouterr().out
+    assert main(["kernels", "layers-imagenet.cfg", "conv3a"]) == 0
+    assert "NEURON=RELU" in capsys.readouterr().out
