@@ -87,6 +87,7 @@ class Backend(ABC):
     # -- capturing: ops recorded once, then replayed as a whole, where ``captures`` is true -----------------------
 
     captures = False  # whether ``capturing`` works
+    why_no_capture = ""  # why not, where something is wrong
 
     def capturing(self) -> AbstractContextManager[list[Any]]:
         """Record the ops issued inside instead of running them; afterwards the list holds one item for ``replay``.

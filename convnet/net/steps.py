@@ -108,12 +108,15 @@ class Steps:
         noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
         can_capture = len(set(net.backends)) == 1 and net.be.captures
         self._usable = can_capture and not noisy and not any(node.wants_grad for node in uncapturable(net))
+        self._why_not = net.be.why_no_capture if len(set(net.backends)) == 1 else ""  # until it has been said
 
     def next(self, cases: int) -> Net | CapturedStep:
         """Return what issues the step that ``Net.begin_step`` has begun: a captured step, or the net, op by op.
 
         That is the net for the first two steps of a key, where capture is impossible, and while ``Net.around`` is set.
         """
+        if self._why_not:
+            self._say(self._why_not)
         if not self._usable or self.net.around:
             return self.net
         key = cases, tuple(weights.capture_key() for weights in self.net.weights)
@@ -127,11 +130,16 @@ class Steps:
                 self.captured[key] = CapturedStep(self.net, cases)
             except BackendError as error:
                 self._usable = False
-                _LOG.warning("steps are issued op by op, which may take longer: %s", error)
+                self.captured.clear()  # with their memory: they will not be replayed
+                self._say(str(error))
                 return self.net
             _drop_oldest(self.captured, _MAX_CAPTURED)
         self.captured.move_to_end(key)
         return self.captured[key]
+
+    def _say(self, reason: str) -> None:
+        self._why_not = ""
+        _LOG.warning("steps are issued op by op, which may take longer: %s", reason)
 
 
 def uncapturable(net: Net) -> list[Node]:

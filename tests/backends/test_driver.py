@@ -70,7 +70,7 @@ def test_captured_work_is_a_graph_of_the_first_stream(machine):
     with be.capturing() as captured:
         be.fill(out, 1.0)
     be.replay(captured[0])
-    graph = captured[0].handle
+    graph = captured[0].work.handle
     np.testing.assert_array_equal(be.download(out), np.ones((3, 4)))
     del captured
     recorded = ["cuStreamBeginCapture_v2", "cuLaunchKernel", "cuStreamEndCapture"]

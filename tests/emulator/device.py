@@ -177,9 +177,9 @@ class EmulatedDevice(Device):
         captured, self._captured = self._captured, None
         return captured
 
-    def replay(self, captured: list[Callable[[], Any]]) -> None:
-        for work in captured:
-            self.issue(COMPUTE, work)
+    def issue_captured(self, work: list[Callable[[], Any]]) -> None:
+        for piece in work:
+            self.issue(COMPUTE, piece)
 
     def refuse_in_capture(self, what: str) -> None:
         if self._captured is not None:

@@ -1,5 +1,7 @@
 """Steps captured and issued as a whole give the bits of steps issued op by op, whatever comes between them."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from emulator import EmulatedDevice, LazyStreams
@@ -172,11 +174,50 @@ def test_a_device_may_refuse(refused, caplog):
                 raise BackendError("not while capturing")
             super().launch(source, kernel, *args)
 
-    net = make_net(Refusing())
-    assert_same(train(net), train(make_net(plain())))
+    net, other = make_net(Refusing()), make_net(plain())
+    assert_same(train(net), train(other))
     assert not net.steps.captured
     warning = "steps are issued op by op, which may take longer: not while capturing"
     assert caplog.messages == [warning]
+    other.be.count_step(0)  # which a capture begins with
+    assert_same(*(arrays_of(made.be.device) for made in (net, other)))  # what was captured before keeps no memory
+
+
+def arrays_of(device) -> dict[int, int]:
+    """How many arrays of each number of pages a device has."""
+    return Counter(end - start for start, end in device._extents.items())
+
+
+def test_memory_of_dropped_steps_is_given_back():
+    """While a captured step is kept, its temporary arrays are; arrays that were made meanwhile live on."""
+    device = EmulatedDevice()
+    be, before = Cuda(device), len(device._extents)
+    with be.capturing() as captured:
+        made = be.zeros((3, 4))
+        be.zeros((5, 4))
+    step, both = 1, 2
+    assert len(device._extents) == before + step + both
+    captured.clear()
+    assert len(device._extents) == before + step + 1
+    be.fill(made, 1.0)
+    with be.capturing() as one:
+        be.zeros((5, 4))
+    with be.capturing() as other:  # works in the same memory, in its turn
+        be.zeros((5, 4))
+    assert len(device._extents) == before + step + both
+    one.clear()
+    be.replay(other[0])
+    np.testing.assert_array_equal(be.download(made), np.ones((3, 4)))
+
+
+def test_why_steps_are_not_captured_is_said_once(caplog):
+    device = plain()
+    device.why_no_capture = "the bindings do not fit"
+    train(make_net(device))
+    assert caplog.messages == ["steps are issued op by op, which may take longer: the bindings do not fit"]
+    caplog.clear()
+    train(make_net(plain()))
+    assert not caplog.messages
 
 
 def test_a_failed_step_leaves_the_weights():

@@ -32,7 +32,7 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
     name = "cuda"
 
     def __init__(self, device: Device) -> None:
-        self.device, self.captures = device, device.captures
+        self.device, self.captures, self.why_no_capture = device, device.captures, device.why_no_capture
         self._sources, self._integers, self._inverse, self._cached_floats = {}, {}, {}, {}
         self._step: DeviceArray | None = None
 

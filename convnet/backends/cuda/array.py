@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
 class Buffer:
-    """Memory of a device, or of an arena on it; freed with the last array that views it."""
+    """Memory of a device; freed with the last array that views it."""
 
     def __init__(self, device: Any, pointer: int, nbytes: int) -> None:
         self.device, self.pointer, self.nbytes = device, pointer, nbytes
@@ -19,23 +21,47 @@ class Buffer:
         self.device.free(self.pointer, self.nbytes)
 
 
+class Lent(Buffer):
+    """A block of an arena, for the arrays that view it; returned with the last of them."""
+
+    def __init__(self, arena: Arena, block: Buffer) -> None:
+        super().__init__(arena.device, block.pointer, block.nbytes)
+        self.arena, self.block = arena, block
+
+    def __del__(self) -> None:
+        self.arena.give(self.block)
+
+
 class Arena:
-    """Memory for arrays of captured work: never returned to the device, because the work is replayed on it."""
+    """Memory for arrays that are made during captures.
+
+    A block stays where it is while an array views it, or while any work that was captured with it can be replayed: who
+    keeps the work keeps ``used``. Replays follow each other, so that one capture after another can use a block.
+    """
 
     def __init__(self, device: Any) -> None:
         self.device = device
-        self._buffers: list[Buffer] = []
-        self._free: dict[int, list[int]] = {}
+        self.used: set[Buffer] = set()  # by the capture under way
+        self._free: dict[int, list[weakref.ref[Buffer]]] = defaultdict(list)  # that captured work keeps, by size
 
     def allocate(self, nbytes: int) -> Buffer:
         size = -(-nbytes // 512) * 512
-        if not self._free.get(size):
-            self._buffers.append(self.device.allocate(size))
-            self._free.setdefault(size, []).append(self._buffers[-1].pointer)
-        return Buffer(self, self._free[size].pop(), size)
+        block = None
+        while block is None:
+            block = self._free[size].pop()() if self._free[size] else self.device.allocate(size)
+        self.used.add(block)
+        return Lent(self, block)
 
-    def free(self, pointer: int, nbytes: int) -> None:
-        self._free[nbytes].append(pointer)
+    def give(self, block: Buffer) -> None:
+        """Take back a block that no array views any more; it is freed unless captured work keeps it."""
+        self._free[block.nbytes].append(weakref.ref(block))
+
+
+class Captured(NamedTuple):
+    """Captured work, and the memory that it works in."""
+
+    work: Any
+    memory: set[Buffer]
 
 
 class DeviceArray:

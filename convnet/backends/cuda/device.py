@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnet.backends.cuda.array import Arena, Buffer, DeviceArray
+from convnet.backends.cuda.array import Arena, Buffer, Captured, DeviceArray
 from convnet.backends.cuda.source import Source
 from convnet.backends.cuda.transfers import Transfers
 from convnet.errors import BackendError
@@ -50,6 +50,7 @@ class Device(ABC):
     capability = 0  # 90 for 9.0; 0: nothing to compile for
     math = "float32"  # or "tf32": how products may round
     captures = False  # whether ``capturing`` works
+    why_no_capture = ""  # why not, where a person would want to know
     _capturing = False
 
     @abstractmethod
@@ -127,31 +128,38 @@ class Device(ABC):
         raise NotImplementedError
 
     def end_capture(self) -> Any:
-        """Return the recorded work for ``replay``; raises ``BackendError`` if the capture failed."""
+        """Return the recorded work for ``issue_captured``; raises ``BackendError`` if the capture failed."""
         raise NotImplementedError
 
-    def replay(self, captured: Any) -> None:
-        """Issue captured work to COMPUTE."""
+    def issue_captured(self, work: Any) -> None:
+        """Issue what ``end_capture`` returned to COMPUTE."""
         raise NotImplementedError
+
+    def replay(self, captured: Captured) -> None:
+        """Issue captured work to COMPUTE."""
+        self.issue_captured(captured.work)
 
     @contextmanager
-    def capturing(self) -> Iterator[list[Any]]:
+    def capturing(self) -> Iterator[list[Captured]]:
         """Capture what is issued to COMPUTE inside; afterwards the list holds one item for ``replay``. Nothing may wait.
 
-        New arrays come from a separate arena, whose memory no other array is given.
+        New arrays come from a separate arena, whose memory no other array is given while the work can be replayed.
         """
-        captured: list[Any] = []
+        captured: list[Captured] = []
+        memory = self.arena.used = set()
         self.begin_capture()
         self._capturing = True
         try:
             yield captured
         except BaseException:
-            self._capturing = False
             with suppress(BackendError):  # the first error explains more
-                self.end_capture()
+                self._end_capture()
             raise
-        self._capturing = False
-        captured.append(self.end_capture())
+        captured.append(Captured(self._end_capture(), memory))
+
+    def _end_capture(self) -> Any:
+        self._capturing, self.arena.used = False, set()
+        return self.end_capture()
 
     # -- built on the above -----------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.backends.cuda.array import Buffer
+from convnet.backends.cuda.array import Buffer, Captured
 from convnet.backends.cuda.blas import WORKSPACE, Blas
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.contexts import Current, gc_disabled, open_devices, primary_context
@@ -68,7 +68,7 @@ class CudaDevice(Device):
         self._captured: dict[int, Any] = {}
         self._streams: list[Any] = []
         self._peers: dict[Device, bool] = {}
-        self._events, api = EventPool(self.drv), load_graphs()
+        self._events, (api, self.why_no_capture) = EventPool(self.drv), load_graphs()
         self._graphs, self.captures = Graphs(api), api is not None
         self.closed = False
         open_devices.add(self)
@@ -253,7 +253,7 @@ class CudaDevice(Device):
     # -- capture ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def capturing(self) -> Iterator[list[Any]]:
+    def capturing(self) -> Iterator[list[Captured]]:
         with as_backend_error(f"{self.name} does not capture"), gc_disabled(), super().capturing() as captured:
             yield captured
 
@@ -267,9 +267,9 @@ class CudaDevice(Device):
         self._captured[int(handle)] = handle
         return CudaGraph(self, handle)
 
-    def replay(self, captured: CudaGraph) -> None:
+    def issue_captured(self, work: CudaGraph) -> None:
         with self._current:
-            self._with_oom_retry(lambda: self._graphs.launch(captured.handle, self._streams[COMPUTE].handle))
+            self._with_oom_retry(lambda: self._graphs.launch(work.handle, self._streams[COMPUTE].handle))
 
     def drop(self, handle: Any) -> None:
         """Destroy the graph of a dead ``CudaGraph``; it may still be executing."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from convnet.errors import BackendError
+from convnet.errors import BackendError, first_line
 
 if TYPE_CHECKING:
     from convnet.backends.cuda.driver import CudaDevice
@@ -57,12 +57,15 @@ class Graphs:
         return result[1:]
 
 
-def load_graphs() -> Any:
-    """Import cuda-bindings' driver module; ``None`` where it is missing (nvcc works without) or CONVNET_GRAPHS is 0."""
+def load_graphs() -> tuple[Any, str]:
+    """Import cuda-bindings' driver module; else return ``None`` and why, ``""`` where CONVNET_GRAPHS is 0.
+
+    Steps are issued op by op without: nvcc compiles where the bindings are missing.
+    """
     if os.environ.get("CONVNET_GRAPHS") == "0":
-        return None
+        return None, ""
     try:
         from cuda.bindings import driver
-    except Exception:  # bindings that do not fit the driver fail in several ways; steps are issued op by op without them
-        return None
-    return driver
+    except Exception as error:  # bindings that do not fit the driver fail in several ways
+        return None, f"cuda-bindings cannot be used ({first_line(error)}); pip install '.[cuda]'"
+    return driver, ""
