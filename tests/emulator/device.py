@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from convnet.backends.cuda.array import Buffer, DeviceArray
-from convnet.backends.cuda.device import Device, Product, convert, three
+from convnet.backends.cuda.device import Device, Product, convert, formats, three
 from convnet.backends.cuda.source import Signature, Source, read, signatures
 from convnet.backends.cuda.transfers import COMPUTE, COPY
 from convnet.storage import cache_folder
@@ -130,7 +130,9 @@ class EmulatedDevice(Device):
         pointers = [arg.pointer for arg in args if isinstance(arg, DeviceArray)]
         self.check(*pointers)
         check_extents(three(grid), three(block), shared, self.math)
-        values = convert(signatures(source.file)[kernel].types, args, kernel)
+        types = signatures(source.file)[kernel].types
+        numbers = zip(formats(types), convert(types, args, kernel), strict=True)
+        values = [np.dtype(kind).type(number) for kind, number in numbers]
         self.launched.add((source.file, kernel))
         self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, values, shared, pointers))
 

@@ -67,21 +67,13 @@ class Captured(NamedTuple):
 class DeviceArray:
     """``shape`` values of ``dtype``, from ``offset`` bytes into a buffer."""
 
-    __slots__ = ("buffer", "dtype", "offset", "shape")
+    __slots__ = ("buffer", "dtype", "offset", "pointer", "shape", "size")
 
     def __init__(self, buffer: Buffer, shape: Sequence[int], dtype: np.dtype | type = np.float32, offset: int = 0) -> None:
-        self.buffer, self.shape = buffer, tuple(int(length) for length in shape)
+        self.buffer, self.shape = buffer, tuple(map(int, shape))
         self.dtype, self.offset = np.dtype(dtype), offset
-
-    @property
-    def pointer(self) -> int:
-        """The device address of the first value."""
-        return self.buffer.pointer + self.offset
-
-    @property
-    def size(self) -> int:
-        """The number of values."""
-        return math.prod(self.shape)
+        self.pointer = buffer.pointer + offset  # the device address of the first value; every launch asks for it
+        self.size = math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:

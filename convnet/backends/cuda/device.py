@@ -8,9 +8,9 @@ that are prefetched (``transfers.py``). ``download`` and ``sync`` wait.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -206,19 +206,31 @@ def formats(types: tuple[str, ...]) -> str:
     return "".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types)
 
 
-def convert(types: tuple[str, ...], args: tuple[Any, ...], kernel: str) -> list[Any]:
-    """Convert ``args`` to NumPy scalars of a kernel's C types; raises ``TypeError`` where their number differs."""
+def convert(types: tuple[str, ...], args: tuple[Any, ...], kernel: str) -> list[int | float]:
+    """Convert ``args`` to what ``struct`` packs as a kernel's C types; raises ``TypeError`` where their number differs."""
     if len(types) != len(args):
         raise TypeError(f"{kernel} takes {len(types)} arguments ({', '.join(types)}), not {len(args)}")
-    return [_scalar(kind, value) for kind, value in zip(types, args, strict=True)]
+    return [to_number(value) for to_number, value in zip(_converters(types), args, strict=True)]
 
 
-def _scalar(kind: str, value: Any) -> Any:
-    if kind.endswith("*"):
-        return np.uint64(0 if value is None else value.pointer)
-    if kind == "unsigned":
-        return np.uint32(int(value) & 0xFFFFFFFF)
-    return np.dtype(_FORMATS[kind]).type(value)
+@cache
+def _converters(types: tuple[str, ...]) -> list[Callable[[Any], int | float]]:
+    numbers: dict[str, Callable[[Any], int | float]] = {
+        "int": int,
+        "long long": int,
+        "unsigned": _wrapped,
+        "float": float,
+        "double": float,
+    }
+    return [_address if kind.endswith("*") else numbers[kind] for kind in types]
+
+
+def _address(array: DeviceArray | None) -> int:
+    return 0 if array is None else array.pointer
+
+
+def _wrapped(value: Any) -> int:
+    return int(value) & 0xFFFFFFFF
 
 
 def three(extents: Dim) -> tuple[int, int, int]:

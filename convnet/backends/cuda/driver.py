@@ -61,7 +61,7 @@ class CudaDevice(Device):
             self._open()
 
     def _open(self) -> None:
-        self._functions: dict[tuple[Source, str], tuple[Any, Any]] = {}
+        self._functions: dict[tuple[Source, str], tuple[Any, tuple[str, ...], Any]] = {}
         self._cached: dict[int, list[Any]] = defaultdict(list)  # freed memory by size
         self._memory: dict[int, Any] = {}  # by pointer, as the two that follow
         self._pinned: dict[int, Any] = {}
@@ -175,17 +175,18 @@ class CudaDevice(Device):
     # -- kernels and products -----------------------------------------------------------------------------------
 
     def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
-        types = signatures(source.file)[kernel].types
+        loaded = self._functions.get((source, kernel))
+        if loaded is None:
+            with self._current:
+                loaded = self._functions[source, kernel] = self._load(source, kernel, shared)
+        function, types, _ = loaded
+        values = convert(types, args, kernel)
         with self._current:
-            if (source, kernel) not in self._functions:
-                self._functions[source, kernel] = self._load(source, kernel, types, shared)
-            function, _ = self._functions[source, kernel]
-            values = [scalar.item() for scalar in convert(types, args, kernel)]
             function.prepared_async_call(three(grid), three(block), self._streams[COMPUTE], *values, shared_size=shared)
 
-    def _load(self, source: Source, kernel: str, types: tuple[str, ...], shared: int) -> tuple[Any, Any]:
+    def _load(self, source: Source, kernel: str, shared: int) -> tuple[Any, tuple[str, ...], Any]:
         """Load a kernel. Its module is kept beside it: else the collector could finalise the module before ``close``."""
-        code = build(source, self.capability)
+        code, types = build(source, self.capability), signatures(source.file)[kernel].types
         failure = f"{self.name} does not take the machine code of {source.file}"
         with as_backend_error(failure, "'convnet doctor' says what does not fit"):
             module = self._with_oom_retry(lambda: self.drv.module_from_buffer(code))
@@ -193,7 +194,7 @@ class CudaDevice(Device):
         function.prepare(formats(types))
         if shared:  # more than 48 KiB, the kernel's own arrays included, must be requested
             function.set_attribute(self.drv.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
-        return function, module
+        return function, types, module
 
     def gemm(self, product: Product) -> None:
         with self._current:

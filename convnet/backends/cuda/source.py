@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 
@@ -37,6 +37,13 @@ class Source:
     shapes: Constants = ()
     tiles: Constants = ()
     names: Constants = ()  # what the values of PASS and KIND are called
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # every launch looks its source up
+        return hash((self.file, self.shapes, self.tiles, self.names))
 
     @classmethod
     def of(
