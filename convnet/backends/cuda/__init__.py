@@ -53,6 +53,14 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
         finally:
             self.now = None
 
+    @property
+    def overlaps(self) -> bool:
+        return self.device.overlaps
+
+    @overlaps.setter
+    def overlaps(self, value: bool) -> None:
+        self.device.overlaps = value
+
     def replay(self, captured: Any) -> None:
         self.device.replay(captured)
 
@@ -64,6 +72,9 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
 
     def memory(self) -> tuple[int, int] | None:
         return self.device.memory()
+
+    def trim(self) -> None:
+        self.device.trim_pool()
 
     def describe(self) -> str:
         return self.device.name

@@ -36,24 +36,40 @@ class Arena:
     """Memory for arrays that are made during captures.
 
     A block stays where it is while an array views it, or while any work that was captured with it can be replayed: who
-    keeps the work keeps ``used``. Replays follow each other, so that one capture after another can use a block.
+    keeps the work keeps what ``begin`` returned. Replays follow each other, so that one capture after another can use a
+    block; but within one capture it is used once where branches may run at the same time, which else would wait for it.
     """
 
     def __init__(self, device: Any) -> None:
         self.device = device
-        self.used: set[Buffer] = set()  # by the capture under way
+        self._used: set[Buffer] = set()  # by the capture under way
         self._free: dict[int, list[weakref.ref[Buffer]]] = defaultdict(list)  # that captured work keeps, by size
+        self._kept_back: list[Buffer] | None = None  # until the capture ends
+
+    def begin(self, once: bool) -> set[Buffer]:
+        """Begin a capture, which uses each block ``once``; the result holds all that it will have used."""
+        self._used, self._kept_back = set(), [] if once else None
+        return self._used
+
+    def end(self) -> None:
+        """End the capture."""
+        kept_back, self._used, self._kept_back = self._kept_back, set(), None
+        for block in kept_back or ():
+            self.give(block)
 
     def allocate(self, nbytes: int) -> Buffer:
         size = -(-nbytes // 512) * 512
         block = None
         while block is None:
             block = self._free[size].pop()() if self._free[size] else self.device.allocate(size)
-        self.used.add(block)
+        self._used.add(block)
         return Lent(self, block)
 
     def give(self, block: Buffer) -> None:
         """Take back a block that no array views any more; it is freed unless captured work keeps it."""
+        if self._kept_back is not None:
+            self._kept_back.append(block)
+            return
         self._free[block.nbytes].append(weakref.ref(block))
 
 

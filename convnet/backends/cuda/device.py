@@ -2,7 +2,8 @@
 
 Two implementations: ``driver.CudaDevice`` (PyCUDA, a real GPU) and the emulator of the tests, which runs the same kernel
 texts on the processor. Work is issued to streams, each in order: ``COMPUTE`` unless said otherwise, ``COPY`` for inputs
-that are prefetched (``transfers.py``). ``download`` and ``sync`` wait.
+that are prefetched (``transfers.py``). ``download`` and ``sync`` wait. What is captured keeps only the order that its
+memory demands (``branches.py``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convnet.backends.cuda.array import Arena, Buffer, Captured, DeviceArray
-from convnet.backends.cuda.source import Source
+from convnet.backends.cuda.branches import Branches, accesses
+from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import Transfers
 from convnet.errors import BackendError
 
@@ -29,9 +31,9 @@ class Product(NamedTuple):
     M: int
     N: int
     K: int
-    a: int  # pointers
-    b: int
-    c: int
+    a: DeviceArray  # from their first values on, of any shape
+    b: DeviceArray
+    c: DeviceArray
     lda: int
     ldb: int
     ldc: int
@@ -50,8 +52,10 @@ class Device(ABC):
     capability = 0  # 90 for 9.0; 0: nothing to compile for
     math = "float32"  # or "tf32": how products may round
     captures = False  # whether ``capturing`` works
+    overlaps = False  # whether ops of a capture may run at the same time
     why_no_capture = ""  # why not, where a person would want to know
     _capturing = False
+    _branches: Branches | None = None  # of the capture under way
 
     @abstractmethod
     def allocate(self, nbytes: int) -> Buffer:
@@ -67,18 +71,15 @@ class Device(ABC):
 
     @abstractmethod
     def copy(self, source: int, target: int, nbytes: int) -> None:
-        """Copy within the device, or from a peer."""
+        """Copy within the device, or from a peer; not in a capture."""
 
     @abstractmethod
-    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
-        """Run ``kernel`` of ``source``, compiled at its first launch, with ``shared`` bytes of dynamic shared memory.
-
-        ``args`` are ``DeviceArray``, ``None`` (a null pointer) or numbers; they are converted to the kernel's C types.
-        """
+    def start(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int) -> None:
+        """Do what ``launch`` says in the order of COMPUTE."""
 
     @abstractmethod
-    def gemm(self, product: Product) -> None:
-        """Compute a product of matrices."""
+    def multiply(self, product: Product, workspace: int) -> None:
+        """Compute a product of matrices in the order of COMPUTE, with workspace number ``workspace``."""
 
     @abstractmethod
     def sync(self) -> None:
@@ -121,10 +122,21 @@ class Device(ABC):
         """Return (free, total) bytes; ``None`` where that is not known."""
         return None
 
+    def trim_pool(self) -> None:
+        """Return memory that is kept for later arrays."""
+
     # -- capture, where ``captures`` is true ------------------------------------------------------------------
 
     def begin_capture(self) -> None:
         """From here on, record what is issued to COMPUTE instead of running it."""
+        raise NotImplementedError
+
+    def captured_last(self) -> list[Any]:
+        """Return what the next piece of captured work depends on: as nodes of the capture, the piece before it."""
+        raise NotImplementedError
+
+    def depend_on(self, nodes: list[Any]) -> None:
+        """Make the next piece of captured work depend on ``nodes`` alone."""
         raise NotImplementedError
 
     def end_capture(self) -> Any:
@@ -146,9 +158,9 @@ class Device(ABC):
         New arrays come from a separate arena, whose memory no other array is given while the work can be replayed.
         """
         captured: list[Captured] = []
-        memory = self.arena.used = set()
         self.begin_capture()
-        self._capturing = True
+        memory = self.arena.begin(once=self.overlaps)
+        self._capturing, self._branches = True, Branches(self) if self.overlaps else None
         try:
             yield captured
         except BaseException:
@@ -158,10 +170,32 @@ class Device(ABC):
         captured.append(Captured(self._end_capture(), memory))
 
     def _end_capture(self) -> Any:
-        self._capturing, self.arena.used = False, set()
+        self._capturing, self._branches = False, None
+        self.arena.end()
         return self.end_capture()
 
     # -- built on the above -----------------------------------------------------------------------------------
+
+    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
+        """Run ``kernel`` of ``source``, compiled at its first launch, with ``shared`` bytes of dynamic shared memory.
+
+        ``args`` are ``DeviceArray``, ``None`` (a null pointer) or numbers; they are converted to the kernel's C types.
+        """
+        if self._branches is None:
+            self.start(source, kernel, grid, block, args, shared)
+            return
+        with self._branches.after(*accesses(signatures(source.file)[kernel].types, args)):
+            self.start(source, kernel, grid, block, args, shared)
+
+    def gemm(self, product: Product) -> None:
+        """Compute a product of matrices."""
+        if self._branches is None:
+            self.multiply(product, 0)
+            return
+        reads, writes = [array.buffer.pointer for array in (product.a, product.b)], [product.c.buffer.pointer]
+        workspace = self._branches.workspace(reads, writes)
+        with self._branches.after(reads, [*writes, -1 - workspace]):
+            self.multiply(product, workspace)
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
         """Make a new array with arbitrary contents."""

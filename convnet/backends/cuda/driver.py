@@ -12,6 +12,7 @@ current one for both. With unified addresses, which all devices that CUDA still 
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -70,13 +71,14 @@ class CudaDevice(Device):
         self._peers: dict[Device, bool] = {}
         self._events, (api, self.why_no_capture) = EventPool(self.drv), load_graphs()
         self._graphs, self.captures = Graphs(api), api is not None
+        self.overlaps = self.captures and os.environ.get("CONVNET_BRANCHES") != "0"
         self.closed = False
         open_devices.add(self)
         with self._current:
             self._streams += [self._with_oom_retry(lambda: self.drv.Stream(_NON_BLOCKING)) for _ in range(2)]
-            self._workspace = self.allocate(WORKSPACE)
+            self._workspaces = [self.allocate(WORKSPACE)]  # more where a capture has several products at the same time
             stream = self._streams[COMPUTE].handle
-            self._blas = self._with_oom_retry(lambda: Blas(stream, self.math, self._workspace.pointer))
+            self._blas = self._with_oom_retry(lambda: Blas(stream, self.math, self._workspaces[0].pointer))
 
     def close(self) -> None:
         """Wait for all that was issued and free everything; arrays, graphs and events that are left cannot be used."""
@@ -169,12 +171,14 @@ class CudaDevice(Device):
             self._streams[COMPUTE].synchronize()
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
+        if self._capturing:
+            raise BackendError(f"{self.name}: copies cannot be captured")
         with self._current:
             self.drv.memcpy_dtod_async(target, source, nbytes, self._streams[COMPUTE])
 
     # -- kernels and products -----------------------------------------------------------------------------------
 
-    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
+    def start(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int) -> None:
         loaded = self._functions.get((source, kernel))
         if loaded is None:
             with self._current:
@@ -196,9 +200,11 @@ class CudaDevice(Device):
             function.set_attribute(self.drv.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
         return function, types, module
 
-    def gemm(self, product: Product) -> None:
+    def multiply(self, product: Product, workspace: int) -> None:
+        while workspace >= len(self._workspaces):
+            self._workspaces.append(self.allocate(WORKSPACE))
         with self._current:
-            self._blas.product(product)
+            self._blas.product(product, self._workspaces[workspace].pointer)
 
     def sync(self) -> None:
         with self._current:
@@ -261,6 +267,14 @@ class CudaDevice(Device):
     def begin_capture(self) -> None:
         with self._current:
             self._graphs.begin(self._streams[COMPUTE].handle)
+
+    def captured_last(self) -> list[Any]:
+        with self._current:
+            return self._graphs.last(self._streams[COMPUTE].handle)
+
+    def depend_on(self, nodes: list[Any]) -> None:
+        with self._current:
+            self._graphs.depend_on(self._streams[COMPUTE].handle, nodes)
 
     def end_capture(self) -> CudaGraph:
         with self._current:

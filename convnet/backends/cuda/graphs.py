@@ -15,6 +15,8 @@ from convnet.errors import BackendError, first_line
 if TYPE_CHECKING:
     from convnet.backends.cuda.driver import CudaDevice
 
+_DEPENDENCIES = 3  # among what ``cuStreamGetCaptureInfo`` returns: state, number, graph, dependencies, ...
+
 
 class CudaGraph:
     """An executable graph, destroyed with its last reference."""
@@ -36,6 +38,18 @@ class Graphs:
         # Relaxed: meanwhile the host may allocate memory and load kernels, which do not become part of the graph.
         mode = self.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         self._checked(self.api.cuStreamBeginCapture(stream, mode))
+
+    def last(self, stream: int) -> list[Any]:
+        """Return the nodes that the next node of the capture depends on."""
+        return list(self._checked(self.api.cuStreamGetCaptureInfo(stream))[_DEPENDENCIES])
+
+    def depend_on(self, stream: int, nodes: list[Any]) -> None:
+        """Make the next node of the capture depend on ``nodes`` alone."""
+        change = self.api.CUstreamUpdateCaptureDependencies_flags.CU_STREAM_SET_CAPTURE_DEPENDENCIES
+        # Since CUDA 13 edges may have data; none are those of a plain dependency.
+        edges = () if hasattr(self.api, "cuStreamUpdateCaptureDependencies_v2") else (None,)
+        update = self.api.cuStreamUpdateCaptureDependencies
+        self._checked(update(stream, nodes, *edges, len(nodes), change.value))
 
     def end(self, stream: int, retry: Callable[[Callable[[], Any]], Any]) -> Any:
         """End the capture and make an executable graph, for ``launch`` and ``destroy``."""
