@@ -89,6 +89,8 @@ class Backend(ABC):
     # -- capturing: ops recorded once, then replayed as a whole, where ``captures`` is true -----------------------
 
     captures = False  # whether ``capturing`` works
+    overlaps = False  # whether those that share no arrays may then run at the same time
+    why_no_capture = ""  # why not, where something is wrong
 
     def capturing(self) -> AbstractContextManager[list[Any]]:
         """Record the ops issued inside instead of running them; afterwards the list holds one item for ``replay``.
@@ -114,6 +116,9 @@ class Backend(ABC):
     def memory(self) -> tuple[int, int] | None:
         """Return (free, total) bytes for arrays, where known: of this machine, unless a device has its own."""
         return host_memory()
+
+    def trim(self) -> None:
+        """Return memory that no array uses, where it is kept for later ones."""
 
     def describe(self) -> str:
         """Say what runs the ops, for the banner: ``CPU (2 threads, avx512 kernels)``."""

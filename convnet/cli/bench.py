@@ -48,10 +48,14 @@ def table(report: dict[str, Any], steps: int) -> str:
         for kind in PASSES:
             if kind in layer and layer[kind]["ms"]["median"] >= 0.0005:
                 lines.append(_row(layer["name"], kind, layer[kind]))
+    in_order = report["in_order_ms"]
+    issued = (", issued as a whole" if report["captured"] else "") + (
+        f"; {in_order['median']:.2f} ms without branches at the same time" if in_order else ""
+    )
     lines += [
         "",
         f"step: {step['median']:.2f} ms median of {steps} ({step['min']:.2f} to {step['max']:.2f}), "
-        f"{report['images_per_s']:.1f} images/s{', issued as a whole' if report['captured'] else ''}",
+        f"{report['images_per_s']:.1f} images/s{issued}",
         f"      {report['gflops']:.1f} GFLOP/s, {report['share_of_peak']:.0%} of the peak measured here: "
         f"{peak['gflops']:.1f} GFLOP/s by a large product or convolution, "
         f"{peak['gbs']:.1f} GB/s by adding two arrays",

@@ -11,6 +11,7 @@ from convnet.backends import make_backend, try_out
 from convnet.backends.cuda import Cuda, machine
 from convnet.backends.cuda.compile import find_compiler
 from convnet.backends.cuda.driver import CudaDevice
+from convnet.backends.cuda.graphs import load_graphs
 from convnet.cli.common import Parser, run_verb
 from convnet.errors import BackendError
 
@@ -58,6 +59,7 @@ def _examine_cuda() -> tuple[bool, Findings]:
     gpus = [_attempt(partial(_gpu, index)) for index in range(count)] or [(False, "no GPU on this machine")]
     runs, reason = gpus[0]
     findings = [("driver", f"CUDA {version}, {count} GPU{'s' * (count != 1)}"), *(("gpu", text) for _, text in gpus)]
+    findings.append(("graphs", _graphs()))
     return runs, findings if runs else [*findings, ("cuda", reason)]
 
 
@@ -69,6 +71,14 @@ def _gpu(index: int) -> str:
         free, total = device.memory()
         device.close()
         return f"{device.name}, sm_{device.capability}, {free >> 20} of {total >> 20} MiB free"
+
+
+def _graphs() -> str:
+    """Say whether steps are captured, or why not."""
+    api, why_not = load_graphs()
+    if api is not None:
+        return f"cuda-bindings {_version('cuda-bindings')}: steps are captured"
+    return f"steps are issued op by op, which may take longer: {why_not or 'CONVNET_GRAPHS is 0'}"
 
 
 def _compiler() -> str:

@@ -34,7 +34,7 @@ from convnet.layers.weighted import WeightLayer
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net, Work
 from convnet.net.node import Inputs, Node
-from convnet.net.steps import uncapturable
+from convnet.net.steps import STEPS_BEFORE_CAPTURE, Steps, uncapturable
 
 PASSES = ("forward", "backward", "update")
 
@@ -70,7 +70,7 @@ def measure(
     Returns milliseconds, GFLOP/s, GB/s, and shares of the peaks, as ``convnet bench --json`` prints them.
     """
     check_memory(graph, backends, mini)
-    seconds, captured, layers = _time(graph, matrices, backends, mini, steps, warmup)
+    seconds, in_order, captured, layers = _time(graph, matrices, backends, mini, steps, warmup)
     gc.collect()  # the net is gone: the peaks want memory of their own
     devices = list(dict.fromkeys(backends))
     peak = Effort(sum(peak_flops(be) for be in devices), sum(peak_bytes(be) for be in devices))
@@ -82,6 +82,7 @@ def measure(
         "mini": mini,
         "captured": captured,  # whether whole steps were issued as one
         "step_ms": _milliseconds(seconds),
+        "in_order_ms": _milliseconds(in_order) if in_order else None,  # captured without branches
         "images_per_s": mini / step,
         "gflops": flops / 1e9,
         "peak": {"gflops": peak.operations / 1e9, "gbs": peak.bytes / 1e9},
@@ -102,17 +103,24 @@ def _rates(effort: Effort, seconds: list[float], peak: Effort) -> dict[str, Any]
 
 def _time(
     graph: Graph, matrices: list[np.ndarray], backends: Sequence[Backend], mini: int, steps: int, warmup: int
-) -> tuple[list[float], bool, dict[str, Passes]]:
-    """Return seconds of whole steps, whether they were captured, and the passes of each layer."""
+) -> tuple[list[float], list[float], bool, dict[str, Passes]]:
+    """Return seconds of whole steps, with branches and without, whether they were captured, and the passes of each layer."""
     net = Net(graph, backends, minibatch=mini)
     # Each matrix lies on the backend of the data layer that hands it out.
     places = {node.layer.dataIdx: node.be for node in net.nodes.values() if isinstance(node.layer, Data)}
     inputs = [Resident(places[i], matrix) if i in places else matrix for i, matrix in enumerate(matrices)]
-    for _ in range(warmup):
-        net.train(inputs, mini, check_finite=False)
-    seconds = [measured(backends, lambda: net.train(inputs, mini, check_finite=False)) for _ in range(steps)]
-    captured = bool(net.steps.captured)
-    return seconds, captured, _time_layers(net, inputs, mini, steps, captured)
+
+    def time_steps(warmup: int) -> list[float]:
+        for _ in range(warmup):
+            net.train(inputs, mini, check_finite=False)
+        return [measured(backends, lambda: net.train(inputs, mini, check_finite=False)) for _ in range(steps)]
+
+    seconds, in_order, captured = time_steps(warmup), [], bool(net.steps.captured)
+    if captured and net.be.overlaps:
+        net.be.overlaps, net.steps = False, Steps(net)
+        in_order = time_steps(max(warmup, STEPS_BEFORE_CAPTURE + 1))
+        net.be.overlaps = True
+    return seconds, in_order, captured, _time_layers(net, inputs, mini, steps, captured)
 
 
 def _time_layers(net: Net, inputs: Inputs, cases: int, steps: int, captured: bool) -> dict[str, Passes]:

@@ -1,11 +1,11 @@
 """How a training step is issued to a device: op by op, or as a whole that was captured before.
 
-To issue an op takes the host some microseconds, which small nets spend waiting for it. A step asks for the same ops on the
-same arrays every time, so where a backend can capture them (CUDA graphs), a step is captured when its key is seen for the
-third time, and from then on issued as three wholes: forward, backward, update. To capture earlier would often be wasted:
-where a data batch has one or two minibatches, the rates, and so the key, may change every step or two. What differs from
-step to step stays outside: layers that vary (data, random scales) run first, op by op, and random numbers are counted on
-the device.
+To issue an op takes the host some microseconds, which small nets spend waiting for it; and ops that are issued in turn run
+in turn, though few of them fill a card. A step asks for the same ops on the same arrays every time, so where a backend can
+capture them (CUDA graphs), a step is captured when its key is seen for the third time, and from then on issued as three
+wholes: forward, backward, update. To capture earlier would often be wasted: where a data batch has one or two minibatches,
+the rates, and so the key, may change every step or two. What differs from step to step stays outside: layers that vary
+(data, random scales) run first, op by op, and random numbers are counted on the device.
 
 The key of a step is its number of cases, its rates, and the number of gradients accumulated since the last update. 2012 had
 no such thing, and issued every op.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from convnet.backends.base import Array
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from convnet.net.net import Inputs, Net
     from convnet.net.node import Node
 
-_PLAIN_STEPS = 2  # with the same key, before the third is captured
+STEPS_BEFORE_CAPTURE = 2  # with the same key, before the third is captured
 _MAX_CAPTURED = 4  # captured steps kept
 _MAX_COUNTED = 64  # keys whose steps are counted
 
@@ -44,16 +45,17 @@ class CapturedStep:
         self._eager_nodes: dict[Node, Array] = {}  # what stays outside, with the buffers of its outputs
         counts = self._counts()
         net.begin_pass((), cases, Mode.TRAIN)
-        try:
-            self._forward = net.capture(self._issue_forward)
-            self._backward = net.capture(net.backward)
-            self._update = net.capture(self._issue_update)
-        finally:
-            for node in net.nodes.values():
-                node.release_grad()
-                node.release_acts()
-            self._counts_after = self._counts()
-            self._set_counts(counts)
+        with net.pools[self.be].keeping() if self.be.overlaps else nullcontext():
+            try:
+                self._forward = net.capture(self._issue_forward)
+                self._backward = net.capture(net.backward)
+                self._update = net.capture(self._issue_update)
+            finally:
+                for node in net.nodes.values():
+                    node.release_grad()
+                    node.release_acts()
+                self._counts_after = self._counts()
+                self._set_counts(counts)
         self._scratch = [list(node.scratch_buffers.values()) for node in net.nodes.values()]  # kept alive for captured ops
 
     def forward(self, inputs: Inputs, cases: int) -> None:
@@ -108,12 +110,15 @@ class Steps:
         noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
         can_capture = len(set(net.backends)) == 1 and net.be.captures
         self._usable = can_capture and not noisy and not any(node.wants_grad for node in uncapturable(net))
+        self._why_not = net.be.why_no_capture if len(set(net.backends)) == 1 else ""  # until it has been said
 
     def next(self, cases: int) -> Net | CapturedStep:
         """Return what issues the step that ``Net.begin_step`` has begun: a captured step, or the net, op by op.
 
         That is the net for the first two steps of a key, where capture is impossible, and while ``Net.around`` is set.
         """
+        if self._why_not:
+            self._say(self._why_not)
         if not self._usable or self.net.around:
             return self.net
         key = cases, tuple(weights.capture_key() for weights in self.net.weights)
@@ -121,17 +126,36 @@ class Steps:
             count = self._seen_counts[key] = self._seen_counts.get(key, 0) + 1
             self._seen_counts.move_to_end(key)
             _drop_oldest(self._seen_counts, _MAX_COUNTED)
-            if count <= _PLAIN_STEPS:  # ops that are issued one by one allocate arrays and load kernels
+            if count <= STEPS_BEFORE_CAPTURE:  # ops that are issued one by one allocate arrays and load kernels
                 return self.net
             try:
-                self.captured[key] = CapturedStep(self.net, cases)
+                self.captured[key] = self._capture(cases)
             except BackendError as error:
                 self._usable = False
-                _LOG.warning("steps are issued op by op, which may take longer: %s", error)
+                self.captured.clear()  # with their memory: they will not be replayed
+                self._say(str(error))
                 return self.net
             _drop_oldest(self.captured, _MAX_CAPTURED)
         self.captured.move_to_end(key)
         return self.captured[key]
+
+    def _capture(self, cases: int) -> CapturedStep:
+        """Capture a step; where that fails with branches, which take more memory, in the order of its ops."""
+        try:
+            return CapturedStep(self.net, cases)
+        except BackendError as error:
+            if not self.net.be.overlaps:
+                raise
+            reason = str(error)
+        self.net.be.overlaps = False
+        self.net.be.trim()
+        step = CapturedStep(self.net, cases)
+        _LOG.warning("branches of a net do not run at the same time, which may take longer: %s", reason)
+        return step
+
+    def _say(self, reason: str) -> None:
+        self._why_not = ""
+        _LOG.warning("steps are issued op by op, which may take longer: %s", reason)
 
 
 def uncapturable(net: Net) -> list[Node]:

@@ -31,7 +31,7 @@ def machine(monkeypatch):
     for module in (blas, machine_module):
         monkeypatch.setattr(module, "load_blas", lambda: pycuda_driver.cublas)
     monkeypatch.setattr(machine_module, "find_compiler", Compiler)
-    monkeypatch.setattr(driver, "load_graphs", lambda: pycuda_driver.graphs)
+    monkeypatch.setattr(driver, "load_graphs", lambda: (pycuda_driver.graphs, ""))
     monkeypatch.setattr(driver, "build", libcuda.image)
     monkeypatch.setattr(contexts.atexit, "register", lambda work, *args: pycuda_driver.at_exit.append((work, args)))
     contexts.primary_context.cache_clear()

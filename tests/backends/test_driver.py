@@ -1,9 +1,14 @@
 """``driver.py`` over ``emulator/libcuda.cpp``: contexts are pushed and popped in pairs, each call has its own current."""
 
+import struct
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from convnet.backends import make_backends
+from convnet.backends.cuda.array import Buffer, DeviceArray
+from convnet.backends.cuda.device import convert, formats
 from convnet.backends.cuda.transfers import COMPUTE
 from convnet.errors import BackendError
 
@@ -70,14 +75,27 @@ def test_captured_work_is_a_graph_of_the_first_stream(machine):
     with be.capturing() as captured:
         be.fill(out, 1.0)
     be.replay(captured[0])
-    graph = captured[0].handle
+    graph = captured[0].work.handle
     np.testing.assert_array_equal(be.download(out), np.ones((3, 4)))
     del captured
-    recorded = ["cuStreamBeginCapture_v2", "cuLaunchKernel", "cuStreamEndCapture"]
+    placed = ["cuStreamUpdateCaptureDependencies_v2", "cuLaunchKernel", "cuStreamGetCaptureInfo_v3"]
+    recorded = ["cuStreamBeginCapture_v2", *placed, "cuStreamEndCapture"]
     names = [*recorded, "cuGraphInstantiateWithFlags", "cuGraphDestroy", "cuGraphLaunch", "cuGraphExecDestroy"]
     calls = [entry for entry in drv.log if "Graph" in entry[0] or "Capture" in entry[0] or "Launch" in entry[0]]
     assert [entry[0] for entry in calls] == names and drv.current() is None
     assert ("cuGraphLaunch", 1, graph, stream) in calls
+
+
+def test_arguments_become_plain_numbers():
+    """Whatever kinds of numbers ops pass; NumPy's would take several times as long to pack."""
+    array = DeviceArray(Buffer(SimpleNamespace(free=lambda *_: None), 1 << 40, 48), (4, 3))[1:]
+    types = "const float*", "float*", "int", "long long", "unsigned", "float", "double"
+    values = convert(types, (array, None, np.int64(-3), True, -1, np.float32(0.5), 2), "kernel")
+    assert values == [(1 << 40) + 12, 0, -3, 1, 0xFFFFFFFF, 0.5, 2.0]
+    assert [type(value) for value in values] == [int, int, int, int, int, float, float]
+    assert len(struct.pack(formats(types), *values)) == 48
+    with pytest.raises(TypeError, match=r"kernel takes 7 arguments \(const float\*, .*\), not 2"):
+        convert(types, (array, None), "kernel")
 
 
 def test_contexts_are_released_at_exit(machine):

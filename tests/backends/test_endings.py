@@ -38,7 +38,7 @@ def test_closing(machine):
     held = every_kind(be)
     be.device.close()
     assert not drv.living()["arrays"] + drv.living()["page-locked"] and drv.current() is None
-    assert ("cuGraphExecDestroy", 0, held[1][0].handle) in drv.log
+    assert ("cuGraphExecDestroy", 0, held[1][0].work.handle) in drv.log
     assert [entry[1] for entry in drv.log if entry[0] == "cublasDestroy_v2"] == [0]
     entries = len(drv.log)
     be.device.close()

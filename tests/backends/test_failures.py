@@ -7,6 +7,7 @@ import pytest
 from emulator import pycuda_driver
 
 from convnet.backends import choose_backends, make_backend, why_not_cuda
+from convnet.backends.cuda import driver, graphs
 from convnet.backends.cuda import machine as machine_module
 from convnet.cli import doctor
 from convnet.errors import BackendError, first_line
@@ -173,11 +174,34 @@ def test_captures_that_fail(machine, what):
 
     def capture():
         with be.capturing():
+            be.zeros((1 << 20,))
             drv.refuse("inside")
 
+    be.zeros((4,))
+    be.device.trim_pool()
+    before = drv.living()["arrays"]
     assert one_line(capture).endswith(f"no {what}")
     assert not be.device._capturing and drv.current() is None
+    gc.collect()  # pytest's record of the error, which refers to itself
+    be.device.trim_pool()
+    assert drv.living()["arrays"] == before
     drv.refused.clear()
     with be.capturing() as captured:
         pass
     be.replay(captured[0])
+
+
+def test_bindings_that_do_not_fit(monkeypatch, machine):
+    """They are no reason to stop, and it is said why; not where nobody asked for captures."""
+    machine()
+    monkeypatch.setattr(driver, "load_graphs", graphs.load_graphs)
+    monkeypatch.setattr(doctor, "load_graphs", graphs.load_graphs)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    be = make_backend("cuda")
+    why = "cuda-bindings cannot be used (import of cuda.bindings halted; None in sys.modules); pip install '.[cuda]'"
+    assert not be.captures and be.why_no_capture == why
+    assert dict(doctor.examine()[1])["graphs"] == f"steps are issued op by op, which may take longer: {why}"
+    monkeypatch.setenv("CONVNET_GRAPHS", "0")
+    be = make_backend("cuda")
+    assert not be.captures and not be.why_no_capture
+    assert dict(doctor.examine()[1])["graphs"].endswith("longer: CONVNET_GRAPHS is 0")

@@ -78,9 +78,9 @@ def follow(be, leader, definition, classes, side, mini, steps):
     return worst
 
 
-def cuda(math="float32", graphs=True):
+def cuda(math="float32", graphs=True, branches=True):
     be = make_backend("cuda", math=math)
-    be.captures = be.captures and graphs
+    be.captures, be.overlaps = be.captures and graphs, be.overlaps and branches
     return be
 
 
@@ -104,9 +104,10 @@ def test_slow_training_is_that_of_the_processor(definition, classes, side, mini,
 @each_net
 @pytest.mark.parametrize("math", ["float32", "tf32"])
 def test_the_same_run_gives_the_same_bits(definition, classes, side, mini, steps, math):
-    """Captured or issued op by op, today or tomorrow."""
-    runs = [train(cuda(math, graphs), definition, classes, side, mini, 6) for graphs in (True, True, False)]
-    assert [bool(net.steps.captured) for _, _, net in runs] == [True, True, False]
+    """Captured, with branches at the same time or without, or issued op by op, today or tomorrow."""
+    ways = (True, True), (True, True), (True, False), (False, False)
+    runs = [train(cuda(math, *way), definition, classes, side, mini, 6) for way in ways]
+    assert [(bool(net.steps.captured), net.be.overlaps) for _, _, net in runs] == list(ways)
     for costs, weights, _ in runs[1:]:
         np.testing.assert_equal(costs, runs[0][0])
         np.testing.assert_equal(weights, runs[0][1])

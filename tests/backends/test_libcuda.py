@@ -28,6 +28,17 @@ be.replay(captured[0])
 be.fill(out, 3.0)
 be.replay(captured[0])
 print({float(value) for value in be.download(out)})
+one, other, both = (be.zeros((9, 9)) for _ in range(3))
+with be.capturing() as captured:  # two branches that meet; the last op waits for both
+    be.fill(one, 2.0)
+    be.fill(other, 3.0)
+    be.fc_forward(one, one, both)
+    be.fc_forward(other, other, both, 1.0)
+    be.fill(one, 5.0)
+    be.fill(other, 5.0)
+for _ in range(4):
+    be.replay(captured[0])
+    print({float(value) for value in be.download(both).ravel()}, {float(value) for value in be.download(one).ravel()})
 be.device.begin_capture()
 try:
     be.device.begin_capture()
@@ -94,14 +105,16 @@ def test_graphs(early):
     pytest.importorskip("cuda.bindings.driver")
     printed = run("-c", GRAPHS, **({"LIBCUDA_EARLY": "1"} if early else {})).stdout.splitlines()
     assert printed[:2] == ["{1.0}", "{2.0}"]
-    assert printed[2].endswith("CUDA graphs: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
+    assert printed[2:6] == ["{117.0} {5.0}"] * 4
+    assert printed[6].endswith("CUDA graphs: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("early", ["", "1"], ids=["late", "early"])
 def test_the_driver(early):
-    """Ops and nets."""
-    tests = [str(Path("tests") / name) for name in ("layers/test_fc.py", "layers/test_neuron.py", "net/test_net.py")]
+    """Ops and nets, issued op by op and captured."""
+    names = "layers/test_fc.py", "layers/test_neuron.py", "net/test_net.py", "net/test_towers.py"
+    tests = [str(Path("tests") / name) for name in names]
     options = ["-q", "-p", "emulator.libcuda", "-p", "no:cacheprovider", "-m", "gpu", "-n0"]
     assert "100%" in run("-m", "pytest", *options, *tests, **({"LIBCUDA_EARLY": "1"} if early else {})).stdout
 

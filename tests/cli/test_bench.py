@@ -9,6 +9,7 @@ from support import SMALL_NET, SMALL_PARAMS
 from convnet.backends import timing
 from convnet.backends.cuda import Cuda
 from convnet.cli import kernels, main
+from convnet.cli.bench import table
 from convnet.data.random import synthesize
 from convnet.graph.loading import LayerFiles, parse
 from convnet.net import profile as bench
@@ -46,11 +47,12 @@ def test_on_a_card_what_is_short_is_repeated(monkeypatch):
     monkeypatch.setattr(timing, "_LEAST", 1e9)
     monkeypatch.setattr(timing, "_MOST", 2)
     report = bench.measure(fitted.graph, fitted.matrices(2), [be], mini=2, steps=2)
-    assert report["captured"] and report["device"] == "emulated device"
+    assert report["captured"] and report["device"] == "emulated device" and device.overlaps
+    assert report["in_order_ms"]["min"] > 0 and "ms without branches at the same time" in table(report, 2)
     kinds = {layer["name"]: layer.keys() - {"name", "type"} for layer in report["layers"]}
     assert kinds["conv1"] == {"forward", "backward", "update"} and kinds["data"] == {"forward"}
     counts = Counter(id(captured) for captured in replayed).values()  # of parts of whole steps, and of passes
-    assert sorted(set(counts)) == [3, 7] and list(counts).count(7) == 3
+    assert sorted(set(counts)) == [3, 7] and list(counts).count(7) == 2 * 3  # with branches and without
     np.testing.assert_array_equal(weights[-1], weights[-2])
 
 

@@ -21,7 +21,7 @@ import re
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from convnet.backends.cuda.array import Buffer, DeviceArray
-from convnet.backends.cuda.device import Device, Product, convert, three
+from convnet.backends.cuda.device import Device, Product, convert, formats, three
 from convnet.backends.cuda.source import Signature, Source, read, signatures
 from convnet.backends.cuda.transfers import COMPUTE, COPY
 from convnet.storage import cache_folder
@@ -66,6 +66,29 @@ class EmulationError(AssertionError):
     """A kernel or a call did what a device does not allow."""
 
 
+class Recording:
+    """Captured work: pieces, each with the numbers of those before it that it depends on."""
+
+    def __init__(self) -> None:
+        self.works: list[Callable[[], Any]] = []
+        self.before: list[list[int]] = []
+        self.next: list[int] = []  # what the next piece depends on
+
+    def append(self, work: Callable[[], Any]) -> None:
+        self.before.append(self.next)
+        self.next = [len(self.works)]
+        self.works.append(work)
+
+    def latest_first(self, delayed: int) -> Iterator[Callable[[], Any]]:
+        """Give all work as the dependencies allow: the last that can run comes first, ``delayed`` after all that can."""
+        done: set[int] = set()
+        while len(done) < len(self.works):
+            ready = [i for i, before in enumerate(self.before) if i not in done and done.issuperset(before)]
+            chosen = max(ready, key=lambda i: (i != delayed, i))
+            done.add(chosen)
+            yield self.works[chosen]
+
+
 class EmulatedDevice(Device):
     """Runs kernels on the processor; ``seed`` shuffles the order of a block's threads.
 
@@ -74,12 +97,13 @@ class EmulatedDevice(Device):
 
     name = "emulated device"
     multiprocessors = 4
-    captures = True
+    captures = overlaps = True
 
     def __init__(self, seed: int = 1, math: str = "float32", peers: bool = True) -> None:
         self.seed, self.math, self.peers = seed, math, peers
         self.launched: set[tuple[str, str]] = set()
-        self._captured: list[Callable[[], Any]] | None = None
+        self._captured: Recording | None = None
+        self.random, self.delayed = np.random.RandomState(seed), None  # which piece of each replay is delayed: any
         self._extents: dict[int, int] = {}  # pages of each array: start to end
         self._enabled: weakref.WeakSet[Device] = weakref.WeakSet()  # peers with access
 
@@ -122,15 +146,18 @@ class EmulatedDevice(Device):
         ctypes.memmove(values.ctypes.data, pointer, values.nbytes)
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
+        self.refuse_in_capture("copying")
         self.check(target)
         self.check(source, peers=True)
         self.issue(COMPUTE, partial(ctypes.memmove, target, source, nbytes))
 
-    def launch(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int = 0) -> None:
+    def start(self, source: Source, kernel: str, grid, block, args: tuple[Any, ...], shared: int) -> None:
         pointers = [arg.pointer for arg in args if isinstance(arg, DeviceArray)]
         self.check(*pointers)
         check_extents(three(grid), three(block), shared, self.math)
-        values = convert(signatures(source.file)[kernel].types, args, kernel)
+        types = signatures(source.file)[kernel].types
+        numbers = zip(formats(types), convert(types, args, kernel), strict=True)
+        values = [np.dtype(kind).type(number) for kind, number in numbers]
         self.launched.add((source.file, kernel))
         self.issue(COMPUTE, partial(self._run, source, kernel, grid, block, values, shared, pointers))
 
@@ -149,17 +176,18 @@ class EmulatedDevice(Device):
         if error:
             raise EmulationError(f"{source.file} {kernel} ({source.constants()}): {error.decode()}")
 
-    def gemm(self, product: Product) -> None:
-        self.check(product.a, product.b, product.c)
-        self.issue(COMPUTE, partial(self._product, product))
+    def multiply(self, product: Product, workspace: int) -> None:
+        pointers = [array.pointer for array in (product.a, product.b, product.c)]
+        self.check(*pointers)
+        self.issue(COMPUTE, partial(self._product, product._replace(a=None, b=None, c=None), *pointers))
 
-    def _product(self, p: Product) -> None:
-        self.check(p.a, p.b, p.c)
-        left = _matrix(p.a, p.K, p.M, p.lda).T if p.transpose_a else _matrix(p.a, p.M, p.K, p.lda)
-        right = _matrix(p.b, p.N, p.K, p.ldb).T if p.transpose_b else _matrix(p.b, p.K, p.N, p.ldb)
+    def _product(self, p: Product, a: int, b: int, c: int) -> None:
+        self.check(a, b, c)
+        left = _matrix(a, p.K, p.M, p.lda).T if p.transpose_a else _matrix(a, p.M, p.K, p.lda)
+        right = _matrix(b, p.N, p.K, p.ldb).T if p.transpose_b else _matrix(b, p.K, p.N, p.ldb)
         if self.math == "tf32":
             left, right = as_tf32(left), as_tf32(right)
-        out = _matrix(p.c, p.M, p.N, p.ldc)
+        out = _matrix(c, p.M, p.N, p.ldc)
         result = np.float32(p.alpha) * (left @ right)
         out[...] = result if p.beta == 0 else result + np.float32(p.beta) * out
 
@@ -171,15 +199,22 @@ class EmulatedDevice(Device):
     # -- capturing: work of COMPUTE is kept, and nothing else may be asked for
 
     def begin_capture(self) -> None:
-        self._captured = []
+        self._captured = Recording()
 
-    def end_capture(self) -> list[Callable[[], Any]]:
+    def captured_last(self) -> list[int]:
+        return self._captured.next
+
+    def depend_on(self, nodes: list[int]) -> None:
+        self._captured.next = nodes
+
+    def end_capture(self) -> Recording:
         captured, self._captured = self._captured, None
         return captured
 
-    def replay(self, captured: list[Callable[[], Any]]) -> None:
-        for work in captured:
-            self.issue(COMPUTE, work)
+    def issue_captured(self, work: Recording) -> None:
+        delayed = self.random.randint(len(work.works) or 1)
+        for piece in work.latest_first(delayed if self.delayed is None else self.delayed):
+            self.issue(COMPUTE, piece)
 
     def refuse_in_capture(self, what: str) -> None:
         if self._captured is not None:

@@ -38,11 +38,16 @@ using Work = std::function<void()>;
 typedef unsigned long long Address;
 
 struct Context { int device; };
-struct Graph { Context* context; std::vector<Work> work; };
+struct Node { int number; Work work; std::vector<int> before; };  // of a graph: what its numbers name is done before it
+struct Graph {
+    Context* context;
+    std::vector<std::shared_ptr<Node>> nodes;
+    std::vector<Node*> next;  // while it is captured: what the next node depends on
+};
 struct Stream { Context* context; std::deque<Work> waiting; Graph* capture; };
 struct Point { Stream* stream; bool reached; };
 struct Event { Context* context; std::shared_ptr<Point> point; };
-struct Handle { Context* context; Stream* stream; };  // of cuBLAS
+struct Handle { Context* context; Stream* stream; float* workspace; size_t bytes; };  // of cuBLAS
 struct Module {
     Context* context;
     void* library;
@@ -93,8 +98,11 @@ void drain_all() {
 }
 
 void issue(Stream* stream, Work work) {
-    if (stream->capture) {
-        stream->capture->work.push_back(work);
+    if (Graph* graph = stream->capture) {
+        Node node{(int)graph->nodes.size(), work, {}};
+        for (Node* before : graph->next) node.before.push_back(before->number);
+        graph->nodes.push_back(std::make_shared<Node>(node));
+        graph->next = {graph->nodes.back().get()};
         return;
     }
     stream->waiting.push_back(work);
@@ -390,8 +398,40 @@ int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, un
 int cuStreamBeginCapture_v2(Stream* stream, int) {
     OWN(stream);
     if (capturing()) REFUSE(NOT_IN_CAPTURE, "capturing already");
-    stream->capture = new Graph{stream->context, {}};
+    stream->capture = new Graph{stream->context, {}, {}};
     return SUCCESS;
+}
+int cuStreamGetCaptureInfo_v3(Stream* stream, int* state, unsigned long long* number, Graph** graph, Node*** next,
+                              const void** edges, size_t* count) {
+    OWN(stream);
+    *state = stream->capture ? 1 : 0;
+    if (!stream->capture) return SUCCESS;
+    if (number) *number = 1;
+    if (graph) *graph = stream->capture;
+    if (next) *next = stream->capture->next.data();
+    static char plain[8 * 1024];  // data of edges: zeros
+    if (edges) *edges = plain;
+    if (count) *count = stream->capture->next.size();
+    return SUCCESS;
+}
+int cuStreamUpdateCaptureDependencies_v2(Stream* stream, Node** nodes, const void*, size_t count, unsigned flags) {
+    OWN(stream);
+    if (!stream->capture) REFUSE(NOT_IN_CAPTURE, "nothing is captured");
+    if (flags != 1) REFUSE(INVALID_VALUE, "dependencies are to be set, not added");
+    for (size_t i = 0; i < count; i++) {
+        bool known = false;
+        for (auto& node : stream->capture->nodes) known = known || node.get() == nodes[i];
+        if (!known) REFUSE(INVALID_VALUE, "a node that is not of this capture");
+    }
+    stream->capture->next = {nodes, nodes + count};
+    return SUCCESS;
+}
+// As CUDA 12 calls both until its version 12.3: without data of edges.
+int cuStreamGetCaptureInfo_v2(Stream* stream, int* state, unsigned long long* number, Graph** graph, Node*** next, size_t* count) {
+    return cuStreamGetCaptureInfo_v3(stream, state, number, graph, next, nullptr, count);
+}
+int cuStreamUpdateCaptureDependencies(Stream* stream, Node** nodes, size_t count, unsigned flags) {
+    return cuStreamUpdateCaptureDependencies_v2(stream, nodes, nullptr, count, flags);
 }
 int cuStreamEndCapture(Stream* stream, Graph** graph) {
     OWN(stream);
@@ -404,10 +444,27 @@ int cuGraphInstantiateWithFlags(Graph** out, Graph* graph, unsigned long long) {
     CONTEXT();
     return *out = new Graph(*graph), graphs++, SUCCESS;
 }
+// In an order that the dependencies allow: with LIBCUDA_EARLY that of issue; else the last node that can run comes first, and
+// one, another in each launch, after all that need not wait for it.
 int cuGraphLaunch(Graph* graph, Stream* stream) {
     OWN(stream);
     OWN(graph);
-    for (const Work& work : graph->work) issue(stream, work);
+    static unsigned random = 1;
+    random = random * 1664525 + 1013904223;
+    const int delayed = graph->nodes.empty() ? 0 : (random >> 8) % graph->nodes.size();
+    std::set<int> done;
+    while (done.size() < graph->nodes.size()) {
+        std::vector<Node*> ready;
+        for (auto& node : graph->nodes) {
+            bool can = !done.count(node->number);
+            for (int before : node->before) can = can && done.count(before);
+            if (can) ready.push_back(node.get());
+        }
+        const bool wait = ready.size() > 1 && ready.back()->number == delayed;
+        Node* chosen = early ? ready[0] : ready[ready.size() - 1 - wait];
+        done.insert(chosen->number);
+        issue(stream, chosen->work);
+    }
     return SUCCESS;
 }
 int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
@@ -422,7 +479,7 @@ int cublasLtGetVersion() { return 130000; }
 int cublasGetProperty(int, int* value) { return *value = 13, SUCCESS; }
 int cublasCreate_v2(Handle** handle) {
     CONTEXT();
-    return *handle = new Handle{contexts.back(), nullptr}, handles++, SUCCESS;
+    return *handle = new Handle{contexts.back(), nullptr, nullptr, 0}, handles++, SUCCESS;
 }
 int cublasDestroy_v2(Handle* handle) {
     OWN(handle);
@@ -430,31 +487,42 @@ int cublasDestroy_v2(Handle* handle) {
 }
 int cublasSetStream_v2(Handle* handle, Stream* stream) { return handle->stream = stream, SUCCESS; }
 int cublasSetMathMode(Handle*, int) { return SUCCESS; }
-int cublasSetWorkspace_v2(Handle*, void*, size_t) { return SUCCESS; }
+int cublasSetWorkspace_v2(Handle* handle, float* workspace, size_t bytes) {
+    OWN(handle);
+    if (owner((Address)workspace, bytes) != handle->context->device) REFUSE(INVALID_VALUE, "a workspace elsewhere");
+    return handle->workspace = workspace, handle->bytes = bytes, SUCCESS;
+}
 int cublasSgemm_v2(Handle* handle, int transpose_a, int transpose_b, int m, int n, int k, const float* alpha_at, const float* a,
                    int lda, const float* b, int ldb, const float* beta_at, float* c, int ldc) {
     OWN(handle);
     if (lda < (transpose_a ? k : m) || ldb < (transpose_b ? n : k) || ldc < m) REFUSE(INVALID_VALUE, "rows that overlap");
     const float alpha = *alpha_at, beta = *beta_at;
+    float* sums = handle->workspace;
+    if (handle->bytes / sizeof(float) < (size_t)m * n) REFUSE(INVALID_VALUE, "a workspace that is too small");
     issue(handle->stream, [=] {
         for (long j = 0; j < n; j++)
             for (long i = 0; i < m; i++) {
                 double sum = 0;
                 for (long l = 0; l < k; l++)
                     sum += (double)a[transpose_a ? l + i * lda : i + l * lda] * b[transpose_b ? j + l * ldb : l + j * ldb];
-                float& to = c[i + j * ldc];
-                to = alpha * sum + (beta == 0 ? 0 : beta * to);
+                sums[i + j * m] = alpha * sum;
             }
+    });
+    issue(handle->stream, [=] {  // another kernel, which is passed the sums in the workspace
+        for (long j = 0; j < n; j++)
+            for (long i = 0; i < m; i++) c[i + j * ldc] = sums[i + j * m] + (beta == 0 ? 0 : beta * c[i + j * ldc]);
     });
     return SUCCESS;
 }
 
 // -- for those that look functions up, and for the tests
 
-int cuGetProcAddress_v2(const char* name, void** out, int, unsigned long long, int* found) {
+int cuGetProcAddress_v2(const char* name, void** out, int version, unsigned long long, int* found) {
     void* self = dlopen("libcuda.so.1", RTLD_NOW);
     *out = nullptr;
-    for (const char* ending : {"_v2", "WithFlags", ""})
+    if (version < 12030 && !strcmp(name, "cuStreamGetCaptureInfo")) *out = (void*)cuStreamGetCaptureInfo_v2;
+    if (version < 12030 && !strcmp(name, "cuStreamUpdateCaptureDependencies")) *out = (void*)cuStreamUpdateCaptureDependencies;
+    for (const char* ending : {"_v3", "_v2", "WithFlags", ""})
         if (!*out) *out = dlsym(self, (std::string(name) + ending).c_str());
     if (found) *found = *out ? 0 : 1;
     return *out ? SUCCESS : NOT_FOUND;

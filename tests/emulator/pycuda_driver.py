@@ -224,11 +224,23 @@ def module_from_buffer(code):
     return Module(code, 0, 0, 0)
 
 
+def _next_nodes(stream) -> list[int]:
+    """The nodes that the next one of a capture depends on."""
+    *_, nodes, _, count = call("cuStreamGetCaptureInfo_v3", stream, INT, OUT, OUT, OUT, OUT, OUT)
+    return list((OUT * count).from_address(nodes)) if count else []
+
+
 # What ``graphs.py`` calls of ``cuda.bindings.driver``: the status first.
 graphs = SimpleNamespace(
     CUresult=SimpleNamespace(CUDA_SUCCESS=0),
     CUstreamCaptureMode=SimpleNamespace(CU_STREAM_CAPTURE_MODE_RELAXED=2),
     cuStreamBeginCapture=lambda *args: (0, *call("cuStreamBeginCapture_v2", *args)),
+    CUstreamUpdateCaptureDependencies_flags=SimpleNamespace(CU_STREAM_SET_CAPTURE_DEPENDENCIES=SimpleNamespace(value=1)),
+    cuStreamGetCaptureInfo=lambda stream: (0, 1, 1, 0, _next_nodes(stream)),
+    cuStreamUpdateCaptureDependencies=lambda stream, nodes, edges, count, flags: (
+        0,
+        *call("cuStreamUpdateCaptureDependencies_v2", stream, (OUT * count)(*nodes), edges or 0, count, flags),
+    ),
     cuStreamEndCapture=lambda stream: (0, *call("cuStreamEndCapture", stream, OUT)),
     cuGraphInstantiate=lambda *args: (0, get("cuGraphInstantiateWithFlags", *args)),
     cuGraphDestroy=lambda graph: (0, *call("cuGraphDestroy", graph)),

@@ -172,11 +172,46 @@ def test_a_device_may_refuse(refused, caplog):
                 raise BackendError("not while capturing")
             super().launch(source, kernel, *args)
 
-    net = make_net(Refusing())
-    assert_same(train(net), train(make_net(plain())))
+    net, other = make_net(Refusing()), make_net(plain())
+    assert_same(train(net), train(other))
     assert not net.steps.captured
     warning = "steps are issued op by op, which may take longer: not while capturing"
     assert caplog.messages == [warning]
+    other.be.count_step(0)  # which a capture begins with
+    beside_pools = [len(made.be.device._extents) - len(made.pools[made.be]._free) for made in (net, other)]
+    assert beside_pools[0] == beside_pools[1]  # what was captured before keeps no memory
+
+
+def test_memory_of_dropped_steps_is_given_back():
+    """While a captured step is kept, its temporary arrays are; arrays that were made meanwhile live on."""
+    device = EmulatedDevice()
+    be, before = Cuda(device), len(device._extents)
+    with be.capturing() as captured:
+        made = be.zeros((3, 4))
+        be.zeros((5, 4))
+    step, both = 1, 2
+    assert len(device._extents) == before + step + both
+    captured.clear()
+    assert len(device._extents) == before + step + 1
+    be.fill(made, 1.0)
+    with be.capturing() as one:
+        be.zeros((5, 4))
+    with be.capturing() as other:  # works in the same memory, in its turn
+        be.zeros((5, 4))
+    assert len(device._extents) == before + step + both
+    one.clear()
+    be.replay(other[0])
+    np.testing.assert_array_equal(be.download(made), np.ones((3, 4)))
+
+
+def test_why_steps_are_not_captured_is_said_once(caplog):
+    device = plain()
+    device.why_no_capture = "the bindings do not fit"
+    train(make_net(device))
+    assert caplog.messages == ["steps are issued op by op, which may take longer: the bindings do not fit"]
+    caplog.clear()
+    train(make_net(plain()))
+    assert not caplog.messages
 
 
 def test_a_failed_step_leaves_the_weights():

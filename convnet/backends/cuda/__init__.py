@@ -33,7 +33,7 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
     fuses = True
 
     def __init__(self, device: Device) -> None:
-        self.device, self.captures = device, device.captures
+        self.device, self.captures, self.why_no_capture = device, device.captures, device.why_no_capture
         self._sources, self._integers, self._inverse, self._cached_floats = {}, {}, {}, {}
         self._step: DeviceArray | None = None
 
@@ -54,6 +54,14 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
         finally:
             self.now = None
 
+    @property
+    def overlaps(self) -> bool:
+        return self.device.overlaps
+
+    @overlaps.setter
+    def overlaps(self, value: bool) -> None:
+        self.device.overlaps = value
+
     def replay(self, captured: Any) -> None:
         self.device.replay(captured)
 
@@ -65,6 +73,9 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
 
     def memory(self) -> tuple[int, int] | None:
         return self.device.memory()
+
+    def trim(self) -> None:
+        self.device.trim_pool()
 
     def describe(self) -> str:
         return self.device.name

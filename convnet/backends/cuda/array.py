@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import weakref
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 
 class Buffer:
-    """Memory of a device, or of an arena on it; freed with the last array that views it."""
+    """Memory of a device; freed with the last array that views it."""
 
     def __init__(self, device: Any, pointer: int, nbytes: int) -> None:
         self.device, self.pointer, self.nbytes = device, pointer, nbytes
@@ -19,43 +21,75 @@ class Buffer:
         self.device.free(self.pointer, self.nbytes)
 
 
+class Lent(Buffer):
+    """A block of an arena, for the arrays that view it; returned with the last of them."""
+
+    def __init__(self, arena: Arena, block: Buffer) -> None:
+        super().__init__(arena.device, block.pointer, block.nbytes)
+        self.arena, self.block = arena, block
+
+    def __del__(self) -> None:
+        self.arena.give(self.block)
+
+
 class Arena:
-    """Memory for arrays of captured work: never returned to the device, because the work is replayed on it."""
+    """Memory for arrays that are made during captures.
+
+    A block stays where it is while an array views it, or while any work that was captured with it can be replayed: who
+    keeps the work keeps what ``begin`` returned. Replays follow each other, so that one capture after another can use a
+    block; but within one capture it is used once where branches may run at the same time, which else would wait for it.
+    """
 
     def __init__(self, device: Any) -> None:
         self.device = device
-        self._buffers: list[Buffer] = []
-        self._free: dict[int, list[int]] = {}
+        self._used: set[Buffer] = set()  # by the capture under way
+        self._free: dict[int, list[weakref.ref[Buffer]]] = defaultdict(list)  # that captured work keeps, by size
+        self._kept_back: list[Buffer] | None = None  # until the capture ends
+
+    def begin(self, once: bool) -> set[Buffer]:
+        """Begin a capture, which uses each block ``once``; the result holds all that it will have used."""
+        self._used, self._kept_back = set(), [] if once else None
+        return self._used
+
+    def end(self) -> None:
+        """End the capture."""
+        kept_back, self._used, self._kept_back = self._kept_back, set(), None
+        for block in kept_back or ():
+            self.give(block)
 
     def allocate(self, nbytes: int) -> Buffer:
         size = -(-nbytes // 512) * 512
-        if not self._free.get(size):
-            self._buffers.append(self.device.allocate(size))
-            self._free.setdefault(size, []).append(self._buffers[-1].pointer)
-        return Buffer(self, self._free[size].pop(), size)
+        block = None
+        while block is None:
+            block = self._free[size].pop()() if self._free[size] else self.device.allocate(size)
+        self._used.add(block)
+        return Lent(self, block)
 
-    def free(self, pointer: int, nbytes: int) -> None:
-        self._free[nbytes].append(pointer)
+    def give(self, block: Buffer) -> None:
+        """Take back a block that no array views any more; it is freed unless captured work keeps it."""
+        if self._kept_back is not None:
+            self._kept_back.append(block)
+            return
+        self._free[block.nbytes].append(weakref.ref(block))
+
+
+class Captured(NamedTuple):
+    """Captured work, and the memory that it works in."""
+
+    work: Any
+    memory: set[Buffer]
 
 
 class DeviceArray:
     """``shape`` values of ``dtype``, from ``offset`` bytes into a buffer."""
 
-    __slots__ = ("buffer", "dtype", "offset", "shape")
+    __slots__ = ("buffer", "dtype", "offset", "pointer", "shape", "size")
 
     def __init__(self, buffer: Buffer, shape: Sequence[int], dtype: np.dtype | type = np.float32, offset: int = 0) -> None:
-        self.buffer, self.shape = buffer, tuple(int(length) for length in shape)
+        self.buffer, self.shape = buffer, tuple(map(int, shape))
         self.dtype, self.offset = np.dtype(dtype), offset
-
-    @property
-    def pointer(self) -> int:
-        """The device address of the first value."""
-        return self.buffer.pointer + self.offset
-
-    @property
-    def size(self) -> int:
-        """The number of values."""
-        return math.prod(self.shape)
+        self.pointer = buffer.pointer + offset  # the device address of the first value; every launch asks for it
+        self.size = math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:

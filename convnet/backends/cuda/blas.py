@@ -30,16 +30,23 @@ class Blas:
         self.api = cublas = load_blas()
         self.handle = self._checked(cublas.create)
         self._checked(cublas.set_stream, self.handle, stream)
-        # Its own workspace would be allocated again in a capture.
-        self._checked(cublas.set_workspace, self.handle, workspace, WORKSPACE)
+        self.workspace = 0
+        self._use(workspace)  # its own would be allocated again in a capture
         mode = cublas.Math.TF32_TENSOR_OP_MATH if math == "tf32" else cublas.Math.PEDANTIC_MATH
         self._checked(cublas.set_math_mode, self.handle, mode)
 
-    def product(self, p: Product) -> None:
+    def _use(self, workspace: int) -> None:
+        if workspace != self.workspace:
+            self._checked(self.api.set_workspace, self.handle, workspace, WORKSPACE)
+            self.workspace = workspace
+
+    def product(self, p: Product, workspace: int) -> None:
         """Compute a product of row-major matrices: for cuBLAS, which is column-major, c = a b is c' = b' a'."""
+        self._use(workspace)
         alpha, beta = ctypes.c_float(p.alpha), ctypes.c_float(p.beta)
         sizes, transposed = (p.N, p.M, p.K), (int(p.transpose_b), int(p.transpose_a))
-        operands = ctypes.addressof(alpha), p.b, p.ldb, p.a, p.lda, ctypes.addressof(beta), p.c, p.ldc
+        a, b, c = (array.pointer for array in (p.a, p.b, p.c))
+        operands = ctypes.addressof(alpha), b, p.ldb, a, p.lda, ctypes.addressof(beta), c, p.ldc
         self._checked(self.api.sgemm, self.handle, *transposed, *sizes, *operands)
 
     def destroy(self) -> None:

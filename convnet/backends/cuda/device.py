@@ -2,21 +2,23 @@
 
 Two implementations: ``driver.CudaDevice`` (PyCUDA, a real GPU) and the emulator of the tests, which runs the same kernel
 texts on the processor. Work is issued to streams, each in order: ``COMPUTE`` unless said otherwise, ``COPY`` for inputs
-that are prefetched (``transfers.py``). ``download`` and ``sync`` wait.
+that are prefetched (``transfers.py``). ``download`` and ``sync`` wait. What is captured keeps only the order that its
+memory demands (``branches.py``).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnet.backends.cuda.array import Arena, Buffer, DeviceArray
-from convnet.backends.cuda.source import Source
+from convnet.backends.cuda.array import Arena, Buffer, Captured, DeviceArray
+from convnet.backends.cuda.branches import Branches, accesses
+from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import Transfers
 from convnet.errors import BackendError
 
@@ -29,9 +31,9 @@ class Product(NamedTuple):
     M: int
     N: int
     K: int
-    a: int  # pointers
-    b: int
-    c: int
+    a: DeviceArray  # from their first values on, of any shape
+    b: DeviceArray
+    c: DeviceArray
     lda: int
     ldb: int
     ldc: int
@@ -50,7 +52,10 @@ class Device(ABC):
     capability = 0  # 90 for 9.0; 0: nothing to compile for
     math = "float32"  # or "tf32": how products may round
     captures = False  # whether ``capturing`` works
+    overlaps = False  # whether ops of a capture may run at the same time
+    why_no_capture = ""  # why not, where a person would want to know
     _capturing = False
+    _branches: Branches | None = None  # of the capture under way
 
     @abstractmethod
     def allocate(self, nbytes: int) -> Buffer:
@@ -66,18 +71,15 @@ class Device(ABC):
 
     @abstractmethod
     def copy(self, source: int, target: int, nbytes: int) -> None:
-        """Copy within the device, or from a peer."""
+        """Copy within the device, or from a peer; not in a capture."""
 
     @abstractmethod
-    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
-        """Run ``kernel`` of ``source``, compiled at its first launch, with ``shared`` bytes of dynamic shared memory.
-
-        ``args`` are ``DeviceArray``, ``None`` (a null pointer) or numbers; they are converted to the kernel's C types.
-        """
+    def start(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int) -> None:
+        """Do what ``launch`` says in the order of COMPUTE."""
 
     @abstractmethod
-    def gemm(self, product: Product) -> None:
-        """Compute a product of matrices."""
+    def multiply(self, product: Product, workspace: int) -> None:
+        """Compute a product of matrices in the order of COMPUTE, with workspace number ``workspace``."""
 
     @abstractmethod
     def sync(self) -> None:
@@ -120,40 +122,80 @@ class Device(ABC):
         """Return (free, total) bytes; ``None`` where that is not known."""
         return None
 
+    def trim_pool(self) -> None:
+        """Return memory that is kept for later arrays."""
+
     # -- capture, where ``captures`` is true ------------------------------------------------------------------
 
     def begin_capture(self) -> None:
         """From here on, record what is issued to COMPUTE instead of running it."""
         raise NotImplementedError
 
-    def end_capture(self) -> Any:
-        """Return the recorded work for ``replay``; raises ``BackendError`` if the capture failed."""
+    def captured_last(self) -> list[Any]:
+        """Return what the next piece of captured work depends on: as nodes of the capture, the piece before it."""
         raise NotImplementedError
 
-    def replay(self, captured: Any) -> None:
-        """Issue captured work to COMPUTE."""
+    def depend_on(self, nodes: list[Any]) -> None:
+        """Make the next piece of captured work depend on ``nodes`` alone."""
         raise NotImplementedError
+
+    def end_capture(self) -> Any:
+        """Return the recorded work for ``issue_captured``; raises ``BackendError`` if the capture failed."""
+        raise NotImplementedError
+
+    def issue_captured(self, work: Any) -> None:
+        """Issue what ``end_capture`` returned to COMPUTE."""
+        raise NotImplementedError
+
+    def replay(self, captured: Captured) -> None:
+        """Issue captured work to COMPUTE."""
+        self.issue_captured(captured.work)
 
     @contextmanager
-    def capturing(self) -> Iterator[list[Any]]:
+    def capturing(self) -> Iterator[list[Captured]]:
         """Capture what is issued to COMPUTE inside; afterwards the list holds one item for ``replay``. Nothing may wait.
 
-        New arrays come from a separate arena, whose memory no other array is given.
+        New arrays come from a separate arena, whose memory no other array is given while the work can be replayed.
         """
-        captured: list[Any] = []
+        captured: list[Captured] = []
         self.begin_capture()
-        self._capturing = True
+        memory = self.arena.begin(once=self.overlaps)
+        self._capturing, self._branches = True, Branches(self) if self.overlaps else None
         try:
             yield captured
         except BaseException:
-            self._capturing = False
             with suppress(BackendError):  # the first error explains more
-                self.end_capture()
+                self._end_capture()
             raise
-        self._capturing = False
-        captured.append(self.end_capture())
+        captured.append(Captured(self._end_capture(), memory))
+
+    def _end_capture(self) -> Any:
+        self._capturing, self._branches = False, None
+        self.arena.end()
+        return self.end_capture()
 
     # -- built on the above -----------------------------------------------------------------------------------
+
+    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
+        """Run ``kernel`` of ``source``, compiled at its first launch, with ``shared`` bytes of dynamic shared memory.
+
+        ``args`` are ``DeviceArray``, ``None`` (a null pointer) or numbers; they are converted to the kernel's C types.
+        """
+        if self._branches is None:
+            self.start(source, kernel, grid, block, args, shared)
+            return
+        with self._branches.after(*accesses(signatures(source.file)[kernel].types, args)):
+            self.start(source, kernel, grid, block, args, shared)
+
+    def gemm(self, product: Product) -> None:
+        """Compute a product of matrices."""
+        if self._branches is None:
+            self.multiply(product, 0)
+            return
+        reads, writes = [array.buffer.pointer for array in (product.a, product.b)], [product.c.buffer.pointer]
+        workspace = self._branches.workspace(reads, writes)
+        with self._branches.after(reads, [*writes, -1 - workspace]):
+            self.multiply(product, workspace)
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
         """Make a new array with arbitrary contents."""
@@ -198,19 +240,31 @@ def formats(types: tuple[str, ...]) -> str:
     return "".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types)
 
 
-def convert(types: tuple[str, ...], args: tuple[Any, ...], kernel: str) -> list[Any]:
-    """Convert ``args`` to NumPy scalars of a kernel's C types; raises ``TypeError`` where their number differs."""
+def convert(types: tuple[str, ...], args: tuple[Any, ...], kernel: str) -> list[int | float]:
+    """Convert ``args`` to what ``struct`` packs as a kernel's C types; raises ``TypeError`` where their number differs."""
     if len(types) != len(args):
         raise TypeError(f"{kernel} takes {len(types)} arguments ({', '.join(types)}), not {len(args)}")
-    return [_scalar(kind, value) for kind, value in zip(types, args, strict=True)]
+    return [to_number(value) for to_number, value in zip(_converters(types), args, strict=True)]
 
 
-def _scalar(kind: str, value: Any) -> Any:
-    if kind.endswith("*"):
-        return np.uint64(0 if value is None else value.pointer)
-    if kind == "unsigned":
-        return np.uint32(int(value) & 0xFFFFFFFF)
-    return np.dtype(_FORMATS[kind]).type(value)
+@cache
+def _converters(types: tuple[str, ...]) -> list[Callable[[Any], int | float]]:
+    numbers: dict[str, Callable[[Any], int | float]] = {
+        "int": int,
+        "long long": int,
+        "unsigned": _wrapped,
+        "float": float,
+        "double": float,
+    }
+    return [_address if kind.endswith("*") else numbers[kind] for kind in types]
+
+
+def _address(array: DeviceArray | None) -> int:
+    return 0 if array is None else array.pointer
+
+
+def _wrapped(value: Any) -> int:
+    return int(value) & 0xFFFFFFFF
 
 
 def three(extents: Dim) -> tuple[int, int, int]:

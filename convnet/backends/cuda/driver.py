@@ -12,6 +12,7 @@ current one for both. With unified addresses, which all devices that CUDA still 
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.backends.cuda.array import Buffer
+from convnet.backends.cuda.array import Buffer, Captured
 from convnet.backends.cuda.blas import WORKSPACE, Blas
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.contexts import Current, gc_disabled, open_devices, primary_context
@@ -61,22 +62,23 @@ class CudaDevice(Device):
             self._open()
 
     def _open(self) -> None:
-        self._functions: dict[tuple[Source, str], tuple[Any, Any]] = {}
+        self._functions: dict[tuple[Source, str], tuple[Any, tuple[str, ...], Any]] = {}
         self._cached: dict[int, list[Any]] = defaultdict(list)  # freed memory by size
         self._memory: dict[int, Any] = {}  # by pointer, as the two that follow
         self._pinned: dict[int, Any] = {}
         self._captured: dict[int, Any] = {}
         self._streams: list[Any] = []
         self._peers: dict[Device, bool] = {}
-        self._events, api = EventPool(self.drv), load_graphs()
+        self._events, (api, self.why_no_capture) = EventPool(self.drv), load_graphs()
         self._graphs, self.captures = Graphs(api), api is not None
+        self.overlaps = self.captures and os.environ.get("CONVNET_BRANCHES") != "0"
         self.closed = False
         open_devices.add(self)
         with self._current:
             self._streams += [self._with_oom_retry(lambda: self.drv.Stream(_NON_BLOCKING)) for _ in range(2)]
-            self._workspace = self.allocate(WORKSPACE)
+            self._workspaces = [self.allocate(WORKSPACE)]  # more where a capture has several products at the same time
             stream = self._streams[COMPUTE].handle
-            self._blas = self._with_oom_retry(lambda: Blas(stream, self.math, self._workspace.pointer))
+            self._blas = self._with_oom_retry(lambda: Blas(stream, self.math, self._workspaces[0].pointer))
 
     def close(self) -> None:
         """Wait for all that was issued and free everything; arrays, graphs and events that are left cannot be used."""
@@ -169,23 +171,26 @@ class CudaDevice(Device):
             self._streams[COMPUTE].synchronize()
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
+        if self._capturing:
+            raise BackendError(f"{self.name}: copies cannot be captured")
         with self._current:
             self.drv.memcpy_dtod_async(target, source, nbytes, self._streams[COMPUTE])
 
     # -- kernels and products -----------------------------------------------------------------------------------
 
-    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
-        types = signatures(source.file)[kernel].types
+    def start(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int) -> None:
+        loaded = self._functions.get((source, kernel))
+        if loaded is None:
+            with self._current:
+                loaded = self._functions[source, kernel] = self._load(source, kernel, shared)
+        function, types, _ = loaded
+        values = convert(types, args, kernel)
         with self._current:
-            if (source, kernel) not in self._functions:
-                self._functions[source, kernel] = self._load(source, kernel, types, shared)
-            function, _ = self._functions[source, kernel]
-            values = [scalar.item() for scalar in convert(types, args, kernel)]
             function.prepared_async_call(three(grid), three(block), self._streams[COMPUTE], *values, shared_size=shared)
 
-    def _load(self, source: Source, kernel: str, types: tuple[str, ...], shared: int) -> tuple[Any, Any]:
+    def _load(self, source: Source, kernel: str, shared: int) -> tuple[Any, tuple[str, ...], Any]:
         """Load a kernel. Its module is kept beside it: else the collector could finalise the module before ``close``."""
-        code = build(source, self.capability)
+        code, types = build(source, self.capability), signatures(source.file)[kernel].types
         failure = f"{self.name} does not take the machine code of {source.file}"
         with as_backend_error(failure, "'convnet doctor' says what does not fit"):
             module = self._with_oom_retry(lambda: self.drv.module_from_buffer(code))
@@ -193,11 +198,13 @@ class CudaDevice(Device):
         function.prepare(formats(types))
         if shared:  # more than 48 KiB, the kernel's own arrays included, must be requested
             function.set_attribute(self.drv.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES, shared)
-        return function, module
+        return function, types, module
 
-    def gemm(self, product: Product) -> None:
+    def multiply(self, product: Product, workspace: int) -> None:
+        while workspace >= len(self._workspaces):
+            self._workspaces.append(self.allocate(WORKSPACE))
         with self._current:
-            self._blas.product(product)
+            self._blas.product(product, self._workspaces[workspace].pointer)
 
     def sync(self) -> None:
         with self._current:
@@ -253,7 +260,7 @@ class CudaDevice(Device):
     # -- capture ------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def capturing(self) -> Iterator[list[Any]]:
+    def capturing(self) -> Iterator[list[Captured]]:
         with as_backend_error(f"{self.name} does not capture"), gc_disabled(), super().capturing() as captured:
             yield captured
 
@@ -261,15 +268,23 @@ class CudaDevice(Device):
         with self._current:
             self._graphs.begin(self._streams[COMPUTE].handle)
 
+    def captured_last(self) -> list[Any]:
+        with self._current:
+            return self._graphs.last(self._streams[COMPUTE].handle)
+
+    def depend_on(self, nodes: list[Any]) -> None:
+        with self._current:
+            self._graphs.depend_on(self._streams[COMPUTE].handle, nodes)
+
     def end_capture(self) -> CudaGraph:
         with self._current:
             handle = self._graphs.end(self._streams[COMPUTE].handle, self._with_oom_retry)
         self._captured[int(handle)] = handle
         return CudaGraph(self, handle)
 
-    def replay(self, captured: CudaGraph) -> None:
+    def issue_captured(self, work: CudaGraph) -> None:
         with self._current:
-            self._with_oom_retry(lambda: self._graphs.launch(captured.handle, self._streams[COMPUTE].handle))
+            self._with_oom_retry(lambda: self._graphs.launch(work.handle, self._streams[COMPUTE].handle))
 
     def drop(self, handle: Any) -> None:
         """Destroy the graph of a dead ``CudaGraph``; it may still be executing."""

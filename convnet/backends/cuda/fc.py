@@ -10,8 +10,6 @@ from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.device import Product
 from convnet.backends.cuda.launch import Launcher
 
-_FLOAT = 4
-
 
 class FcOps(Launcher, Backend):
     """fc_* with w[f, k]; in blocks, w[:, k] holds the weights of k's own block of outputs. tree_*."""
@@ -21,27 +19,24 @@ class FcOps(Launcher, Backend):
     def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
         K, F, N = len(x) // parts, len(out) // parts, x.shape[1]
         for p in range(parts):
-            w, xp, op = weights.pointer + p * K * _FLOAT, x.pointer + p * K * N * _FLOAT, out.pointer + p * F * N * _FLOAT
-            self.device.gemm(Product(F, N, K, w, xp, op, len(x), N, N, beta=scale_targets))
+            arrays = _from(weights, p * K), _from(x, p * K * N), _from(out, p * F * N)
+            self.device.gemm(Product(F, N, K, *arrays, len(x), N, N, beta=scale_targets))
 
     def fc_input_grad(
         self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
     ) -> None:
         K, F, N = len(input_grad) // parts, len(grad) // parts, grad.shape[1]
         for p in range(parts):
-            w, gp = weights.pointer + p * K * _FLOAT, grad.pointer + p * F * N * _FLOAT
-            ip = input_grad.pointer + p * K * N * _FLOAT
-            self.device.gemm(Product(K, N, F, w, gp, ip, len(input_grad), N, N, transpose_a=True, beta=scale_targets))
+            arrays = _from(weights, p * K), _from(grad, p * F * N), _from(input_grad, p * K * N)
+            self.device.gemm(Product(K, N, F, *arrays, len(input_grad), N, N, transpose_a=True, beta=scale_targets))
 
     def fc_weight_grad(
         self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1
     ) -> None:
         K, F, N = len(x) // parts, len(grad) // parts, x.shape[1]
         for p in range(parts):
-            gp, xp = grad.pointer + p * F * N * _FLOAT, x.pointer + p * K * N * _FLOAT
-            wp = weight_grad.pointer + p * K * _FLOAT
-            scales = scale_output, scale_targets
-            self.device.gemm(Product(F, K, N, gp, xp, wp, N, N, len(x), False, True, *scales))
+            arrays = _from(grad, p * F * N), _from(x, p * K * N), _from(weight_grad, p * K)
+            self.device.gemm(Product(F, K, N, *arrays, N, N, len(x), False, True, scale_output, scale_targets))
 
     def tree_forward(self, offsets: Array, effective: Array, parents: Sequence[int], top_down: Sequence[int]) -> None:
         nodes, columns = offsets.shape
@@ -66,3 +61,8 @@ class FcOps(Launcher, Backend):
         if key not in self._integers:
             self._integers[key] = self.device.upload(np.asarray(key, np.int32))
         return self._integers[key]
+
+
+def _from(array: Array, start: int) -> Array:
+    """View an array from its value number ``start`` on."""
+    return array.reshape(-1)[start:] if start else array

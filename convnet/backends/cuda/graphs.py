@@ -10,10 +10,12 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from convnet.errors import BackendError
+from convnet.errors import BackendError, first_line
 
 if TYPE_CHECKING:
     from convnet.backends.cuda.driver import CudaDevice
+
+_DEPENDENCIES = 3  # among what ``cuStreamGetCaptureInfo`` returns: state, number, graph, dependencies, ...
 
 
 class CudaGraph:
@@ -37,6 +39,18 @@ class Graphs:
         mode = self.api.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         self._checked(self.api.cuStreamBeginCapture(stream, mode))
 
+    def last(self, stream: int) -> list[Any]:
+        """Return the nodes that the next node of the capture depends on."""
+        return list(self._checked(self.api.cuStreamGetCaptureInfo(stream))[_DEPENDENCIES])
+
+    def depend_on(self, stream: int, nodes: list[Any]) -> None:
+        """Make the next node of the capture depend on ``nodes`` alone."""
+        change = self.api.CUstreamUpdateCaptureDependencies_flags.CU_STREAM_SET_CAPTURE_DEPENDENCIES
+        # Since CUDA 13 edges may have data; none are those of a plain dependency.
+        edges = () if hasattr(self.api, "cuStreamUpdateCaptureDependencies_v2") else (None,)
+        update = self.api.cuStreamUpdateCaptureDependencies
+        self._checked(update(stream, nodes, *edges, len(nodes), change.value))
+
     def end(self, stream: int, retry: Callable[[Callable[[], Any]], Any]) -> Any:
         """End the capture and make an executable graph, for ``launch`` and ``destroy``."""
         (graph,) = self._checked(self.api.cuStreamEndCapture(stream))
@@ -57,12 +71,15 @@ class Graphs:
         return result[1:]
 
 
-def load_graphs() -> Any:
-    """Import cuda-bindings' driver module; ``None`` where it is missing (nvcc works without) or CONVNET_GRAPHS is 0."""
+def load_graphs() -> tuple[Any, str]:
+    """Import cuda-bindings' driver module; else return ``None`` and why, ``""`` where CONVNET_GRAPHS is 0.
+
+    Steps are issued op by op without: nvcc compiles where the bindings are missing.
+    """
     if os.environ.get("CONVNET_GRAPHS") == "0":
-        return None
+        return None, ""
     try:
         from cuda.bindings import driver
-    except Exception:  # bindings that do not fit the driver fail in several ways; steps are issued op by op without them
-        return None
-    return driver
+    except Exception as error:  # bindings that do not fit the driver fail in several ways
+        return None, f"cuda-bindings cannot be used ({first_line(error)}); pip install '.[cuda]'"
+    return driver, ""

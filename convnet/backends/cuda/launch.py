@@ -12,6 +12,7 @@ THREADS = 256
 NEURON_NAMES = [kind.upper() for kind in NEURONS]
 # Blocks of a kernel that strides over its elements: enough to fill any device several times over.
 _MOST_BLOCKS = 4096
+_MOST_INT = 2**31 - 1
 
 
 class Launcher:
@@ -27,8 +28,8 @@ class Launcher:
         names: Names | None = None, shared: int = 0,
     ) -> None:  # fmt: skip
         """Launch ``kernel`` of ``cuda/<file>.cu``, specialised by ``shapes``, ``tiles`` and ``names`` (``Source``)."""
-        wide = max((arg.size for arg in args if isinstance(arg, DeviceArray)), default=0) >> 31 > 0
-        key = (file, wide, *(shapes or {}).items(), None, *(tiles or {}).items())
+        wide = any(arg.size > _MOST_INT for arg in args if arg.__class__ is DeviceArray)
+        key = (file, wide, *(shapes.items() if shapes else ()), None, *(tiles.items() if tiles else ()))
         source = self._sources.get(key)
         if source is None:
             source = self._sources[key] = Source.of(f"{file}.cu", shapes, {**(tiles or {}), "WIDE": int(wide)}, names)

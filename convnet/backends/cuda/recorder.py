@@ -38,7 +38,7 @@ class Recorder(Device):
     def download(self, array: DeviceArray) -> np.ndarray:
         return np.zeros(array.shape, array.dtype)
 
-    def launch(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int = 0) -> None:
+    def start(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int) -> None:
         convert(signatures(source.file)[kernel].types, args, kernel)
         self.seen.append((source, kernel, grid, block, shared))
 
@@ -51,4 +51,4 @@ class Recorder(Device):
     def _ignore(self, *_: Any, **__: Any) -> None:
         """Do nothing: there are no values to free, copy, multiply or wait for."""
 
-    free = copy_in = copy_out = copy = gemm = sync = send = fetch = record_event = wait_event = synchronize = _ignore
+    free = copy_in = copy_out = copy = multiply = sync = send = fetch = record_event = wait_event = synchronize = _ignore

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 
@@ -35,6 +35,13 @@ class Source:
     shapes: Constants = ()
     tiles: Constants = ()
     names: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # every launch looks its source up
+        return hash((self.file, self.shapes, self.tiles, self.names))
 
     @classmethod
     def of(

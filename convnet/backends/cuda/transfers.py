@@ -12,7 +12,8 @@ another, an event is recorded in one stream and waited for in the other:
     a copy from a peer                       after the ops there that make it       (COMPUTE here for COMPUTE there)
     ops there write over what is copied      after the copy                         (COMPUTE there for COMPUTE here)
 
-The emulator of the tests runs streams as late or as early as these waits allow, so that a missing one shows.
+Inside a captured step ops wait for each other by ``branches.py``. The emulator of the tests runs streams as late or as
+early as these waits allow, so that a missing one shows.
 """
 
 from __future__ import annotations
