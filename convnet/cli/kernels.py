@@ -2,9 +2,11 @@
 
     convnet kernels layers-imagenet.cfg conv2a
     convnet kernels layers-imagenet.cfg conv2a --arch 90 --source
+    convnet kernels layers-imagenet.cfg conv2a --sass
 
 For each kernel of a training step: the constants it is specialised by, grid and block, registers and shared memory, how
-many warps of it fit on a multiprocessor, and the kernels of 2012 that it replaces. No GPU is needed.
+many warps of it fit on a multiprocessor, and the kernels of 2012 that it replaces; with --sass its machine code, and what
+an iteration of its innermost loop issues. No GPU is needed.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.cubin import resources_of
 from convnet.backends.cuda.recorder import Recorder
+from convnet.backends.cuda.sass import find_disassembler, innermost_loop, instructions_of, listing_of
 from convnet.backends.cuda.source import originals_of_kernel
 from convnet.cli.common import Parser, run_verb
 from convnet.data.random import synthesize
@@ -52,12 +55,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
     parser.add_run_options("mini", "math")
     parser.add_value("--arch", _ARCHITECTURE, "compute capability, such as 80", 90)
     parser.add_argument("--source", action="store_true", help="print the specialised source as well")
+    parser.add_argument("--sass", action="store_true", help="count the innermost loop and print the machine code (nvdisasm)")
     return run_verb(_kernels, parser, arguments)
 
 
 def _kernels(args: argparse.Namespace) -> int:
+    if args.sass:
+        find_disassembler()
     for launch in dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math)):
-        print(describe(launch, args.arch, args.source))
+        print(describe(launch, args.arch, args.source, args.sass))
     return 0
 
 
@@ -82,12 +88,17 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
     return launches
 
 
-def describe(launch: Launch, capability: int, with_source: bool = False) -> str:
+def describe(launch: Launch, capability: int, with_source: bool = False, with_sass: bool = False) -> str:
     """Return what there is to say of a kernel: constants, extents, resources, and what it replaces."""
     grid, block = ("x".join(map(str, extents)) for extents in (launch.grid, launch.block))
+    machine_code: list[str] = []
     try:
-        resources = resources_of(build(launch.source, capability), launch.kernel)
-        compiled = resources_text(resources, launch, capability)
+        cubin = build(launch.source, capability)
+        compiled = resources_text(resources_of(cubin, launch.kernel), launch, capability)
+        if with_sass:
+            listing = listing_of(cubin)
+            loop = innermost_loop(instructions_of(listing, launch.kernel))
+            machine_code = [f"  loop       {loop.text() if loop else 'none'}", "", listing]
     except BackendError as error:
         compiled = f"not compiled: {first_line(error)}"
     lines = [
@@ -97,7 +108,7 @@ def describe(launch: Launch, capability: int, with_source: bool = False) -> str:
         f"  sm_{capability:<8} {compiled}",
         f"  2012       {originals_of_kernel(launch.source.file, launch.kernel)}",
     ]
-    return "\n".join([*lines, "", launch.source.text()] if with_source else lines) + "\n"
+    return "\n".join([*lines, *machine_code, *(["", launch.source.text()] if with_source else [])]) + "\n"
 
 
 def resources_text(resources: dict[str, int], launch: Launch, capability: int) -> str:
