@@ -111,16 +111,23 @@ def describe(launch: Launch, capability: int, with_source: bool = False, with_sa
     return "\n".join([*lines, *machine_code, *(["", launch.source.text()] if with_source else [])]) + "\n"
 
 
+def resident_blocks(resources: dict[str, int], launch: Launch, capability: int) -> int:
+    """Count the blocks that fit on a multiprocessor."""
+    registers, shared = resources["registers"], resources["shared"] + launch.shared
+    warps = _warps(launch)
+    # Each quarter of a multiprocessor has 16384 registers, given out to warps in units of 256; all have room for 32 blocks.
+    by_registers = 4 * (16384 // max(1, -(-registers * 32 // 256) * 256))
+    by_shared = (_SHARED.get(capability, 228) << 10) // max(shared, 1024)
+    return min(_MAX_WARPS.get(capability, 64) // warps, by_registers // warps, by_shared, 32)
+
+
 def resources_text(resources: dict[str, int], launch: Launch, capability: int) -> str:
     """Return registers, shared memory, and the warps that fit on a multiprocessor."""
-    registers, shared = resources["registers"], resources["shared"] + launch.shared
-    max_warps, warps = _MAX_WARPS.get(capability, 64), -(-prod(launch.block) // 32)
-    # A multiprocessor has 65536 registers, given out to warps in units of 256, and room for 32 blocks.
-    blocks = min(
-        max_warps // warps,
-        65536 // max(1, -(-registers * 32 // 256) * 256 * warps),
-        (_SHARED.get(capability, 228) << 10) // max(shared, 1024),
-        32,
-    )
-    resident = f"{blocks * warps} of {max_warps} warps resident ({blocks * warps / max_warps:.0%})"
-    return f"{registers} registers, {shared} bytes of shared memory, {resident}"
+    shared, max_warps = resources["shared"] + launch.shared, _MAX_WARPS.get(capability, 64)
+    warps = resident_blocks(resources, launch, capability) * _warps(launch)
+    resident = f"{warps} of {max_warps} warps resident ({warps / max_warps:.0%})"
+    return f"{resources['registers']} registers, {shared} bytes of shared memory, {resident}"
+
+
+def _warps(launch: Launch) -> int:
+    return -(-prod(launch.block) // 32)

@@ -75,10 +75,10 @@ class EmulatedDevice(Device):
     name = "emulated device"
     multiprocessors = 4
     captures = True
+    launched: set[tuple[str, str]] = set()  # file and kernel, by all of them
 
     def __init__(self, seed: int = 1, math: str = "float32", peers: bool = True) -> None:
         self.seed, self.math, self.peers = seed, math, peers
-        self.launched: set[tuple[str, str]] = set()
         self._captured: list[Callable[[], Any]] | None = None
         self._extents: dict[int, int] = {}  # pages of each array: start to end
         self._enabled: weakref.WeakSet[Device] = weakref.WeakSet()  # peers with access

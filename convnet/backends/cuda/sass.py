@@ -58,7 +58,7 @@ class Instruction(NamedTuple):
     @property
     def idle(self) -> bool:
         """Whether it does nothing but take its turn: ptxas places three such reads before each asynchronous copy."""
-        return self.predicate == "!PT" or self.opcode == "NOP"
+        return self.predicate in ("!PT", "!UPT") or self.opcode == "NOP"
 
 
 class Loop(NamedTuple):
@@ -75,7 +75,7 @@ class Loop(NamedTuple):
         return Counter("idle" if each.idle else each.kind for each in self.body)
 
     def loads(self) -> Counter[int]:
-        """Reads of shared memory by their width in bits."""
+        """Count reads of shared memory by their width in bits."""
         widths = (_width(each.opcode) for each in self.body if each.opcode.startswith("LDS") and not each.idle)
         return Counter(widths)
 
@@ -126,13 +126,16 @@ def listing_of(cubin: bytes) -> str:
         except OSError as error:
             raise BackendError(f"{program} does not run ({first_line(error)})") from None
     if done.returncode:
-        raise BackendError(f"{program}: {first_line(done.stderr)}")
+        raise BackendError(f"{program} ends with {done.returncode}: {done.stderr.strip()[:200]}")
     return done.stdout
 
 
 def instructions_of(listing: str, kernel: str) -> list[Instruction]:
     """Parse the instructions of a kernel; raises ``BackendError`` where the listing has none."""
-    lines, labels, current, found = [], {}, "", []
+    lines: list[re.Match[str]] = []
+    labels: dict[str, int] = {}
+    found: list[Instruction] = []
+    current = ""
     for line in listing.splitlines():
         if section := _SECTION.match(line):
             current = section[1]
@@ -147,7 +150,7 @@ def instructions_of(listing: str, kernel: str) -> list[Instruction]:
         branch = _BRANCH.search(match[4]) if match[3].startswith("BRA") else None
         place = labels.get(branch[0], len(lines)) if branch else len(lines)
         target = addresses[place] if place < len(lines) else -1
-        found.append(Instruction(address, match[3], match[4].strip(), match[2] or "", target))
+        found.append(Instruction(address, match[3], match[4].split("(*")[0].strip(), match[2] or "", target))
     return found
 
 

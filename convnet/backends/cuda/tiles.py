@@ -54,7 +54,7 @@ class Tile:
 
         Float32 slices are 16 deep, with half as many barriers, where sums are many and copies run along m.
         """
-        deep = not k_major and min(BM, BN) >= 64
+        deep = k_major or (BM, BN) != (64, 64)
         BK, stages = (16, 3) if tensor else (16, 2) if deep else (8, 4)
         return cls(BM, BN, own_m, own_n, tensor, k_major, BK, stages)
 
@@ -75,7 +75,7 @@ class Tile:
         if self.k_major:
             floats = (self.BM + self.BN) * (self.BK + (0 if self.tensor else 4))
         else:
-            floats = self.BK * (self.BM + self.BN + (16 if self.tensor else 0))
+            floats = self.BK * (self.BM + self.BN + (8 if self.tensor else 0))
         return _FLOAT * floats * self.STAGES
 
     @cached_property
