@@ -12,6 +12,7 @@ from convnet.backends.cuda import Cuda, sass
 from convnet.backends.cuda.compile import Nvrtc, build
 from convnet.backends.cuda.cubin import resources_of
 from convnet.backends.cuda.recorder import Recorder
+from convnet.backends.cuda.tiles import Tile
 from convnet.cli import main
 from convnet.cli.kernels import Launch, launches_of, resident_blocks
 from convnet.data.random import synthesize
@@ -148,6 +149,7 @@ def check(launch: Launch, math: str) -> None:
     assert 100 * loop.share >= share, where
     resident = resident_blocks(resources_of(cubin, launch.kernel), launch, 90) * tiles["THREADS"] // 32
     assert resident >= warps, (resident, where)
+    assert resident >= tile_of(tiles).resident(228 << 10) * tiles["THREADS"] // 32, (resident, where)
     # Each sum of a thread, or with HMMA 32 of them, once for every k of the slice.
     products = tiles["BM"] * tiles["BN"] * tiles["BK"] // tiles["THREADS"]
     assert (loop.math, loop.count(loop.math)) == (("HMMA", products // 32) if math == "tf32" else ("FFMA", products)), where
@@ -158,6 +160,12 @@ def check(launch: Launch, math: str) -> None:
     pairs = tiles["WM"] // 16 * 2 * (tiles["BK"] // 8) if math == "tf32" and not tiles["K_MAJOR"] else 0
     assert loads[32] <= loop.count("copies") and loads[64] <= pairs + 2, where
     assert not [each for each in instructions if each.kind == "local"], where  # nor spills
+
+
+def tile_of(tiles: dict[str, int]) -> Tile:
+    tensor = bool(tiles["TF32"])
+    own = (tiles["WM"], tiles["WN"]) if tensor else (tiles["TM"], tiles["TN"])
+    return Tile(tiles["BM"], tiles["BN"], *own, tensor, bool(tiles["K_MAJOR"]), tiles["BK"], tiles["STAGES"])
 
 
 def convolutions(definition: str, math: str) -> list[Launch]:

@@ -84,11 +84,14 @@ TILES = [
     *(Tile.of(*sizes, tensor=True, k_major=True) for sizes in [(64, 96, 32, 48), (128, 192, 64, 48), (256, 128, 64, 64)]),
     *(Tile.of(*sizes, tensor=False, k_major=False) for sizes in [(48, 128, 8, 8), (128, 128, 8, 8)]),
     Tile.of(96, 128, 8, 8, tensor=False, k_major=True),
+    # Slices that a measured table may ask for.
+    *(Tile(64, 128, 32, 64, True, k_major, BK, stages) for k_major in (False, True) for BK, stages in [(32, 2), (16, 4)]),
+    Tile(64, 128, 8, 8, False, False, 8, 5),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BM}x{tile.BN}{'-tf32' if tile.tensor else ''}")
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BM}x{tile.BN}x{tile.BK}{'-tf32' if tile.tensor else ''}")
 def test_large_tiles(tile, monkeypatch):
     """Tiles that only large layers are given, whatever device is at hand; sums longer than the list of rows."""
     monkeypatch.setattr(conv, "tile_for", lambda *_, **__: tile)
