@@ -24,7 +24,7 @@
 // warps, 128 of 16, 168 of 12. Without such a bound the compiler takes some more, and a block less is resident.
 constexpr int SUMS = BM * BN / THREADS;
 constexpr int WARPS = K_MAJOR ? (SUMS <= 16 ? 24 : SUMS <= 32 ? 16 : SUMS <= 64 ? 12 : 8)
-                              : (SUMS <= 16 ? 32 : SUMS <= 32 ? 24 : SUMS <= 64 ? 16 : SUMS <= 96 ? 12 : 8);
+                              : (SUMS <= 16 ? 36 : SUMS <= 32 ? 24 : SUMS <= 64 ? 16 : SUMS <= 96 ? 12 : 8);
 constexpr int MIN_BLOCKS = WARPS * 32 < THREADS ? 1 : WARPS * 32 / THREADS;
 constexpr int PAD = TF32 == K_MAJOR ? 0 : 4;  // spreads simultaneous reads of a warp over the banks
 constexpr int PITCH_A = (K_MAJOR ? BK : BM) + PAD, ROWS_A = K_MAJOR ? BM : BK;  // of a slice in shared memory

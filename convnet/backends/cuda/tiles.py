@@ -26,7 +26,7 @@ _BARRIERS = 1.05  # cost factor of the barriers of 256 threads
 _MIN_THREADS = 256  # of a multiprocessor: with fewer it waits for memory
 _MULTIPLY_ADDS = {False: 128, True: 640}  # of a multiprocessor per cycle; tensor cores: as many as warps can issue
 # Sums of a thread: warps of a multiprocessor for which the compiler must save registers (WARPS in product.cuh)
-_WARPS = {16: 32, 32: 24, 64: 16, 96: 12, 128: 8}
+_WARPS = {16: 36, 32: 24, 64: 16, 96: 12, 128: 8}
 _WARPS_K_MAJOR = {16: 24, 32: 16, 64: 12, 128: 8}
 _LISTS_BYTES = 2 * _FLOAT * LIST + (1 << 10)  # of shared memory besides the slices, with what the system reserves
 _PARTIAL_SUMS_PER_CYCLE = 300  # written and read again by the whole device
