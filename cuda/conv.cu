@@ -16,11 +16,13 @@
 //   weight grad  (c, ky, kx) x filters, k over (window, n)                   block x: a part of the windows, then tiles; the sums
 //                                                                            of parts are added in order afterwards
 // Forward and input grad first list the memory rows of each k, only for taps inside the image, so that the loop over k contains
-// little but products. The input grad reads transposed filters: filters_t[f][ky][kx][c].
+// little but products. The input grad reads transposed filters: filters_t[f][ky][kx][c]. For tensor cores filters are rounded
+// once, by a kernel of their own or as they are transposed; images are large, and are rounded by the blocks that read them.
 // 2012: filterActs_YxX_{color,sparse,sparse_random}, conv_img_acts_manycolor and kin, conv_weight_acts_{c,mc_mf}, add.
 
 #include "common.cuh"
 #include "neuron.cuh"
+#include "tensor.cuh"
 
 #if PASS == FORWARD || PASS == INPUT_GRAD || PASS == WEIGHT_GRAD
 #include "product.cuh"
@@ -62,15 +64,19 @@ __device__ __forceinline__ void store4(float* row, const float* ys, bool reads_y
 #endif
 
 #if PASS == FORWARD || PASS == INPUT_GRAD
-struct Lists {
+struct __align__(16) Lists {
     int a[LIST], b[LIST];
 };
 
 // The sums over k < `count` of a[k, m] b[k, n]. find(k, row_a, row_b) gives the row of each operand: those of a are `wide_a`
-// floats long, those of b N; values from `limit_a` (`limit_b`) on count as zero. Up to LIST rows are listed at a time.
+// floats long, those of b N; values from `limit_a` (`limit_b`) on count as zero. Up to LIST rows are listed at a time. `whole`:
+// the count is a multiple of BK.
 template <typename Find>
-__device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find find, const float* a, int wide_a, int limit_a,
-                                               const float* b, int limit_b) {
+__device__ __forceinline__ Sums listed_product(Lists& lists, int count, bool whole, Find find, const float* a, int wide_a,
+                                               int limit_a, const float* b, int limit_b) {
+    const Places<BM> places_a = places_of<BM>();
+    const Places<BN> places_b = places_of<BN>();
+    a = keep(a + places_a.column), b = keep(b + places_b.column);
     Sums sums = {};
     for (int first = 0; first < count; first += LIST) {
         // List the rows; -1 after the last k of the last slice.
@@ -82,17 +88,21 @@ __device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find fin
         }
         __syncthreads();
         // Multiply, slice by slice.
+        const int *list_a = lists.a, *list_b = lists.b;
         accumulate(
-            slices,
-            [&](int s, float* to_a, float* to_b) {
-                for_each_vec4<BM>([&](int, int k, int m) {
-                    const int row = lists.a[s * BK + k];
-                    copy4(to_a + k * PITCH_A + m, a + (long long)row * wide_a + m, limit_a - m, row >= 0, VECTOR_A);
+            slices, places_a, places_b,
+            [&](float* to_a, float* to_b) {
+                int rows_a[vec4s_per_thread(BM)] = {}, rows_b[vec4s_per_thread(BN)] = {};
+                look_up(places_a, list_a, rows_a), look_up(places_b, list_b, rows_b);
+                for_each_vec4(places_a, [&](int p, int k, int m) {
+                    const float* from = a + (long long)rows_a[p] * wide_a + (m - places_a.column);
+                    copy4(to_a + k * PITCH_A + m, from, limit_a - m, whole || rows_a[p] >= 0, VECTOR_A);
                 });
-                for_each_vec4<BN>([&](int, int k, int n) {
-                    const int row = lists.b[s * BK + k];
-                    copy4(to_b + k * PITCH_B + n, b + (long long)row * N + n, limit_b - n, row >= 0, VECTOR_N);
+                for_each_vec4(places_b, [&](int p, int k, int n) {
+                    const float* from = b + (long long)rows_b[p] * N + (n - places_b.column);
+                    copy4(to_b + k * PITCH_B + n, from, N % BN == 0 ? BN : limit_b - n, whole || rows_b[p] >= 0, VECTOR_N);
                 });
+                list_a += BK, list_b += BK;
             },
             sums);
     }
@@ -102,7 +112,7 @@ __device__ __forceinline__ Sums listed_product(Lists& lists, int count, Find fin
 
 #if PASS == FORWARD
 // 2012: filterActs_YxX_color, filterActs_YxX_sparse; with random connections filterActs_YxX_sparse_random; then kColVectorOp.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     conv_forward(const float* images, const float* filters, float* out, const int* conns, const float* biases,
                  float scale_targets) {
     const int tiles = ceil_div(FG, BM) * G;
@@ -116,13 +126,13 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     __shared__ Lists lists;
     const Sums sums = listed_product(
         lists,
-        CF * down * across,
+        CF * down * across, CF % BK == 0,
         [&](int k, int& row_a, int& row_b) {
             const int c = k / (down * across), ky = ky0 + k / across % down, kx = kx0 + k % across;
             row_a = (c * SIZE + ky) * SIZE + kx;
             row_b = (channel_of(conns, group, c) * H + top + ky) * W + left + kx;
         },
-        weights, F, FG - f0, images + n0, N - n0);
+        weights, F, FG % BM == 0 ? BM : FG - f0, images + n0, N - n0);
     store_tile(sums, [&](int m, int n, float4 four) {
         if (f0 + m >= FG) return;
         const int f = group * FG + f0 + m;
@@ -136,8 +146,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #endif
 
 #if PASS == TRANSPOSE
-// filters_t[f, t, c] = filters[c, t, f] for every tap t; for each window if LOCAL. A block transposes 32 x 32 values
-// (block x: window and tap, then channel tile, then filter tile). 2012's kernels transposed their tiles in shared memory instead.
+// filters_t[f, t, c] = filters[c, t, f] for every tap t; for each window if LOCAL; rounded if TF32. A block transposes 32 x 32
+// values (block x: window and tap, then channel tile, then filter tile). 2012's kernels transposed their tiles in shared memory.
 // 2012: none.
 extern "C" __global__ void conv_transpose_filters(const float* filters, float* filters_t) {
     __shared__ float tile[32][33];
@@ -150,7 +160,16 @@ extern "C" __global__ void conv_transpose_filters(const float* filters, float* f
     __syncthreads();
     for (int i = threadIdx.y; i < 32 && f0 + i < F; i += blockDim.y)
         if (c0 + threadIdx.x < CF)
-            filters_t[window + ((long long)(f0 + i) * SIZE * SIZE + tap) * CF + c0 + threadIdx.x] = tile[threadIdx.x][i];
+            filters_t[window + ((long long)(f0 + i) * SIZE * SIZE + tap) * CF + c0 + threadIdx.x] =
+                TF32 ? to_tf32(tile[threadIdx.x][i]) : tile[threadIdx.x][i];
+}
+#endif
+
+#if PASS == ROUND
+// rounded = filters, rounded to TF32.
+// 2012: none.
+extern "C" __global__ void conv_round_filters(const float* filters, float* rounded, long long count) {
+    FOR_EACH(i, count) rounded[i] = to_tf32(filters[i]);
 }
 #endif
 
@@ -167,7 +186,7 @@ __device__ __forceinline__ int windows_over(int pixel, int windows) {
 }
 
 // 2012: img_acts_color, img_acts_mediumcolor, conv_img_acts_manycolor.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     conv_input_grad(const float* grad, const float* filters_t, float* into, const float* ys, float scale_targets) {
     const int tiles = ceil_div(CF, BM) * G;
     const int pixel = blockIdx.x / tiles, tile = blockIdx.x % tiles, y = pixel / W, x = pixel % W;
@@ -177,14 +196,14 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     __shared__ Lists lists;
     const Sums sums = listed_product(
         lists,
-        FG * down * across,
+        FG * down * across, FG % BK == 0,
         [&](int k, int& row_a, int& row_b) {
             const int f = group * FG + k / (down * across), my = my0 + k / across % down, mx = mx0 + k % across;
             const int ky = y + PADDING - my * STRIDE, kx = x + PADDING - mx * STRIDE, window = my * MX + mx;
             row_a = (((LOCAL ? window * F : 0) + f) * SIZE + ky) * SIZE + kx;
             row_b = f * MY * MX + window;
         },
-        filters_t + c0, CF, CF - c0, grad + n0, N - n0);
+        filters_t + c0, CF, CF % BM == 0 ? BM : CF - c0, grad + n0, N - n0);
     store_tile(sums, [&](int m, int n, float4 four) {
         if (c0 + m >= CF) return;
         const long long row = ((long long)(group * CF + c0 + m) * H * W + pixel) * N + n0;
@@ -197,8 +216,20 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 #endif
 
 #if PASS == WEIGHT_GRAD
+// Per weight of a tile from r0 on, in window (0, 0): its row of the images, and its tap, relative to the window's corner. The tap
+// of weights past the last lies outside of the image in every window.
+__device__ __forceinline__ void list_taps(uint4* taps, const int* conns, int group, int r0) {
+    for (int m = threadIdx.x; m < BM; m += THREADS) {
+        const int r = r0 + m, c = min(r / (SIZE * SIZE), CF - 1), ky = r / SIZE % SIZE, kx = r % SIZE;
+        const int row = (channel_of(conns, group, c) * H + ky - PADDING) * W + kx - PADDING;
+        const int y = r < CF * SIZE * SIZE ? ky - PADDING : -H - MY * STRIDE, x = kx - PADDING;
+        taps[m] = {(unsigned)row, (unsigned)y, (unsigned)x, 0};
+    }
+    __syncthreads();
+}
+
 // 2012: conv_weight_acts_c, conv_weight_acts_mc_mf; with random connections conv_weight_acts_mc_mf_rand.
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
     conv_weight_grad(const float* images, const float* grad, float* into, const int* conns, int windows_per_part,
                      float scale_targets, float scale_output) {
     const int rows = CF * SIZE * SIZE, tiles_f = ceil_div(FG, BN), per_window = ceil_div(N, BK);
@@ -207,44 +238,43 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int first = part * windows_per_part, windows = min(windows_per_part, MY * MX - first);
     float* target = into + (long long)part * rows * F + group * FG + f0;
 
-    // Per weight of the tile, in window (0, 0): its row of the images, and its tap, relative to the window's corner. Weights past
-    // the last have a tap that lies outside of the image in every window.
-    __shared__ int image_rows[BM], ys[BM], xs[BM];
-    for (int m = threadIdx.x; m < BM; m += THREADS) {
-        const int r = r0 + m, c = min(r / (SIZE * SIZE), CF - 1), ky = r / SIZE % SIZE, kx = r % SIZE;
-        image_rows[m] = (channel_of(conns, group, c) * H + ky - PADDING) * W + kx - PADDING;
-        ys[m] = r < rows ? ky - PADDING : -H - MY * STRIDE, xs[m] = kx - PADDING;
-    }
-    __syncthreads();
-
-    // The source of each copy of this thread, at case 0 of the window, and the number of values from there on.
-    const float *from_a[vec4s_per_thread(BM)], *from_b[vec4s_per_thread(BN)];
-    int remaining_a[vec4s_per_thread(BM)], remaining_b[vec4s_per_thread(BN)];
+    __shared__ uint4 taps[BM];
+    list_taps(taps, conns, group, r0);
+    // Where each copy of this thread begins, relative to the case and, for b, window at hand; OUTSIDE: there is nothing.
+    constexpr Index OUTSIDE = ~(Index)0;
+    Index from_a[vec4s_per_thread(BM)], from_b[vec4s_per_thread(BN)];
+    const Places<BM> places_a = places_of<BM>();
+    const Places<BN> places_b = places_of<BN>();
+    for_each_vec4(places_b, [&](int p, int k, int f) {
+        const bool inside = FG % BN == 0 || f0 + f < FG;
+        from_b[p] = inside ? (Index)(group * FG + f0 + f) * (MY * MX * N) + k : OUTSIDE;
+    });
+    grad += (Index)first * N;
     // Multiply; k runs over the cases of a window, BK at a time, and then over the windows of this part.
     Sums sums = {};
     int window = first, n0 = 0;  // of the next slice
     accumulate(
-        windows * per_window,
-        [&](int, float* to_a, float* to_b) {
+        windows * per_window, places_a, places_b,
+        [&](float* to_a, float* to_b) {
             if (n0 == 0) {  // a new window: find where its values are
                 const int top = window / MX * STRIDE, left = window % MX * STRIDE;
-                for_each_vec4<BM>([&](int p, int k, int m) {
-                    remaining_a[p] = (unsigned)(ys[m] + top) < H && (unsigned)(xs[m] + left) < W ? N - k : 0;
-                    from_a[p] = images + (long long)(image_rows[m] + top * W + left) * N + k;
-                });
-                for_each_vec4<BN>([&](int p, int k, int f) {
-                    from_b[p] = grad + ((long long)(group * FG + f0 + f) * MY * MX + window) * N + k;
-                    remaining_b[p] = f0 + f < FG ? N - k : 0;
+                for_each_vec4(places_a, [&](int p, int k, int m) {
+                    const uint4 tap = taps[m];
+                    const bool inside = (tap.y + top < H) & (tap.z + left < W);
+                    from_a[p] = inside ? (Index)((int)tap.x + top * W + left) * N + k : OUTSIDE;
                 });
             }
-            for_each_vec4<BM>([&](int p, int k, int m) {
-                copy4(to_a + m * PITCH_A + k, from_a[p] + n0, remaining_a[p] - n0, true, VECTOR_N);
+            const auto left_from = [&](int k) { return N % BK == 0 ? 4 : N - n0 - k; };  // cases
+            for_each_vec4(places_a, [&](int p, int k, int m) {
+                copy4(to_a + m * PITCH_A + k, images + from_a[p], left_from(k), from_a[p] != OUTSIDE, VECTOR_N);
             });
-            for_each_vec4<BN>([&](int p, int k, int f) {
-                copy4(to_b + f * PITCH_B + k, from_b[p] + n0, remaining_b[p] - n0, true, VECTOR_N);
+            for_each_vec4(places_b, [&](int p, int k, int f) {
+                const bool inside = FG % BN == 0 || from_b[p] != OUTSIDE;
+                copy4(to_b + f * PITCH_B + k, grad + from_b[p], left_from(k), inside, VECTOR_N);
             });
-            n0 += BK;
-            if (n0 >= N) n0 = 0, window++;
+            const int step = N % BK == 0 ? BK : min(BK, N - n0);
+            n0 += step, images = keep(images + step), grad = keep(grad + step);
+            if (n0 == N) n0 = 0, window++, images -= N;
         },
         sums);
     store_tile(sums, [&](int m, int f, float sum) {

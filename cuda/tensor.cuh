@@ -40,7 +40,8 @@ __device__ __forceinline__ void copy_wait() {
 #endif
 }
 
-// d[16x8] += a[16x8] b[8x8] over a warp; of a and b only the first 10 bits of the mantissa count.
+// d[16x8] += a[16x8] b[8x8] over a warp; of a and b only the first 10 bits of the mantissa count. The instruction takes four (two)
+// neighbouring registers: values of one vector read are in such, others are moved first.
 __device__ __forceinline__ void mma_tf32(float d[4], const float a[4], const float b[2]) {
 #if __CUDA_ARCH__ >= 800
     asm volatile(
@@ -49,6 +50,17 @@ __device__ __forceinline__ void mma_tf32(float d[4], const float a[4], const flo
         : "r"(__float_as_uint(a[0])), "r"(__float_as_uint(a[1])), "r"(__float_as_uint(a[2])), "r"(__float_as_uint(a[3])),
           "r"(__float_as_uint(b[0])), "r"(__float_as_uint(b[1])));
 #endif
+}
+
+// Keep a value that is the same in all iterations in its register: the compiler would rather compute it again each time.
+__device__ __forceinline__ int keep(int value) {
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
+__device__ __forceinline__ const float* keep(const float* value) {
+    asm volatile("" : "+l"(value));
+    return value;
 }
 #endif
 

@@ -2,9 +2,11 @@
 
     convnet kernels layers-imagenet.cfg conv2a
     convnet kernels layers-imagenet.cfg conv2a --arch 90 --source
+    convnet kernels layers-imagenet.cfg conv2a --sass
 
 For each kernel of a training step: the constants it is specialised by, grid and block, registers and shared memory, how
-many warps of it fit on a multiprocessor, and the kernels of 2012 that it replaces. No GPU is needed.
+many warps of it fit on a multiprocessor, and the kernels of 2012 that it replaces; with --sass its machine code, and what
+an iteration of its innermost loop issues. No GPU is needed.
 """
 
 import argparse
@@ -16,6 +18,7 @@ from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.cubin import resources_of
 from convnet.backends.cuda.recorder import Recorder
+from convnet.backends.cuda.sass import find_disassembler, innermost_loop, instructions_of, listing_of
 from convnet.backends.cuda.source import originals_of_kernel
 from convnet.cli.common import Parser, run_verb
 from convnet.data.random import synthesize
@@ -52,15 +55,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
     parser.add_run_options("mini", "math")
     parser.add_value("--arch", _ARCHITECTURE, "compute capability, such as 80", 90)
     parser.add_argument("--source", action="store_true", help="print the specialised source as well")
+    parser.add_argument("--sass", action="store_true", help="count the innermost loop and print the machine code (nvdisasm)")
     return run_verb(_kernels, parser, arguments)
 
 
 def _kernels(args: argparse.Namespace) -> int:
+    if args.sass:
+        find_disassembler()
     launches = dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math))
     if not launches:
         print(f"'{args.layer}' starts no kernel: the layers beside it compute its neuron, or its values are only copied")
     for launch in launches:
-        print(describe(launch, args.arch, args.source))
+        print(describe(launch, args.arch, args.source, args.sass))
     return 0
 
 
@@ -85,12 +91,17 @@ def launches_of(definition: str, params: str | None, layer: str, mini: int, math
     return launches
 
 
-def describe(launch: Launch, capability: int, with_source: bool = False) -> str:
+def describe(launch: Launch, capability: int, with_source: bool = False, with_sass: bool = False) -> str:
     """Return what there is to say of a kernel: constants, extents, resources, and what it replaces."""
     grid, block = ("x".join(map(str, extents)) for extents in (launch.grid, launch.block))
+    machine_code: list[str] = []
     try:
-        resources = resources_of(build(launch.source, capability), launch.kernel)
-        compiled = resources_text(resources, launch, capability)
+        cubin = build(launch.source, capability)
+        compiled = resources_text(resources_of(cubin, launch.kernel), launch, capability)
+        if with_sass:
+            listing = listing_of(cubin)
+            loop = innermost_loop(instructions_of(listing, launch.kernel))
+            machine_code = [f"  loop       {loop.text() if loop else 'none'}", "", listing]
     except BackendError as error:
         compiled = f"not compiled: {first_line(error)}"
     lines = [
@@ -100,19 +111,26 @@ def describe(launch: Launch, capability: int, with_source: bool = False) -> str:
         f"  sm_{capability:<8} {compiled}",
         f"  2012       {originals_of_kernel(launch.source.file, launch.kernel)}",
     ]
-    return "\n".join([*lines, "", launch.source.text()] if with_source else lines) + "\n"
+    return "\n".join([*lines, *machine_code, *(["", launch.source.text()] if with_source else [])]) + "\n"
+
+
+def resident_blocks(resources: dict[str, int], launch: Launch, capability: int) -> int:
+    """Count the blocks that fit on a multiprocessor."""
+    registers, shared = resources["registers"], resources["shared"] + launch.shared
+    warps = _warps(launch)
+    # Each quarter of a multiprocessor has 16384 registers, given out to warps in units of 256; all have room for 32 blocks.
+    by_registers = 4 * (16384 // max(1, -(-registers * 32 // 256) * 256))
+    by_shared = (_SHARED.get(capability, 228) << 10) // max(shared, 1024)
+    return min(_MAX_WARPS.get(capability, 64) // warps, by_registers // warps, by_shared, 32)
 
 
 def resources_text(resources: dict[str, int], launch: Launch, capability: int) -> str:
     """Return registers, shared memory, and the warps that fit on a multiprocessor."""
-    registers, shared = resources["registers"], resources["shared"] + launch.shared
-    max_warps, warps = _MAX_WARPS.get(capability, 64), -(-prod(launch.block) // 32)
-    # A multiprocessor has 65536 registers, given out to warps in units of 256, and room for 32 blocks.
-    blocks = min(
-        max_warps // warps,
-        65536 // max(1, -(-registers * 32 // 256) * 256 * warps),
-        (_SHARED.get(capability, 228) << 10) // max(shared, 1024),
-        32,
-    )
-    resident = f"{blocks * warps} of {max_warps} warps resident ({blocks * warps / max_warps:.0%})"
-    return f"{registers} registers, {shared} bytes of shared memory, {resident}"
+    shared, max_warps = resources["shared"] + launch.shared, _MAX_WARPS.get(capability, 64)
+    warps = resident_blocks(resources, launch, capability) * _warps(launch)
+    resident = f"{warps} of {max_warps} warps resident ({warps / max_warps:.0%})"
+    return f"{resources['registers']} registers, {shared} bytes of shared memory, {resident}"
+
+
+def _warps(launch: Launch) -> int:
+    return -(-prod(launch.block) // 32)

@@ -98,10 +98,10 @@ class EmulatedDevice(Device):
     name = "emulated device"
     multiprocessors = 4
     captures = overlaps = True
+    launched: set[tuple[str, str]] = set()  # file and kernel, by all of them
 
     def __init__(self, seed: int = 1, math: str = "float32", peers: bool = True) -> None:
         self.seed, self.math, self.peers = seed, math, peers
-        self.launched: set[tuple[str, str]] = set()
         self._captured: Recording | None = None
         self.random, self.delayed = np.random.RandomState(seed), None  # which piece of each replay is delayed: any
         self._extents: dict[int, int] = {}  # pages of each array: start to end

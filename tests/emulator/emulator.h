@@ -382,6 +382,7 @@ inline unsigned __float_as_uint(float x) { unsigned bits; memcpy(&bits, &x, 4); 
 inline float __uint_as_float(unsigned bits) { float x; memcpy(&x, &bits, 4); return x; }
 
 // The instructions that cuda/tensor.cuh wraps.
+template <typename T> inline T keep(T value) { return value; }
 inline void copy_async16(void* to, const void* from, bool inside) { emu::copy(to, from, 16, inside); }
 inline void copy_async4(void* to, const void* from, bool inside) { emu::copy(to, from, 4, inside); }
 inline void copy_commit() {

@@ -69,16 +69,40 @@ def test_ops_in_tf32(shape):
         assert np.abs(found - exact).max() > 0 or not exact.any()
 
 
+def test_not_a_number_stays_one_in_tf32():
+    """Rounded as an integer, the NaN that devices compute with, all ones, would become -0."""
+    be, shape = Cuda(EmulatedDevice(math="tf32")), (4, 3, 8, 4, 3, 1, 1, 1)
+    images, kernel, out, how = geometry(*shape)
+    x, w, g = values(*images), values(*kernel, seed=1), values(*out, seed=2)
+    ones, infinite = np.full(1, -1, np.int32).view(np.float32)[0], np.float32(np.inf)
+    for wrong in (ones, -ones, np.float32(np.nan), infinite):
+        for op, given, target in (
+            ("conv_forward", [x, w], out),
+            ("conv_input_grad", [g, w], images),
+            ("conv_weight_grad", [x, g], kernel),
+        ):
+            for which in (0, 1):
+                spoilt = [np.float32(array) for array in given]
+                spoilt[which].flat[0] = wrong
+                with np.errstate(invalid="ignore"):
+                    exact = run_op(ORACLE, op, [array.astype(np.float64) for array in spoilt], np.zeros(target), **how)
+                found = run_op(be, op, spoilt, np.zeros(target), **how)
+                assert not np.isfinite(exact).all() and not np.isfinite(found[~np.isfinite(exact)]).any()
+
+
 TILES = [
     *(Tile.of(*sizes, tensor=True, k_major=False) for sizes in [(96, 128, 96, 32), (192, 128, 96, 32), (128, 128, 64, 64)]),
     *(Tile.of(*sizes, tensor=True, k_major=True) for sizes in [(64, 96, 32, 48), (128, 192, 64, 48), (256, 128, 64, 64)]),
     *(Tile.of(*sizes, tensor=False, k_major=False) for sizes in [(48, 128, 8, 8), (128, 128, 8, 8)]),
     Tile.of(96, 128, 8, 8, tensor=False, k_major=True),
+    # Slices that a measured table may ask for.
+    *(Tile(64, 128, 32, 64, True, k_major, BK, stages) for k_major in (False, True) for BK, stages in [(32, 2), (16, 4)]),
+    Tile(64, 128, 8, 8, False, False, 8, 5),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BM}x{tile.BN}{'-tf32' if tile.tensor else ''}")
+@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BM}x{tile.BN}x{tile.BK}{'-tf32' if tile.tensor else ''}")
 def test_large_tiles(tile, monkeypatch):
     """Tiles that only large layers are given, whatever device is at hand; sums longer than the list of rows."""
     monkeypatch.setattr(conv, "tile_for", lambda *_, **__: tile)

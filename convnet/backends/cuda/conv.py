@@ -15,7 +15,7 @@ from convnet.backends.cuda.device import Dim
 from convnet.backends.cuda.launch import NEURON_NAMES, THREADS, Launcher, blocks_for, ceil_div, neuron_constants
 from convnet.backends.cuda.tiles import Tile, tile_for, windows_per_part
 
-_PASSES = ["FORWARD", "TRANSPOSE", "INPUT_GRAD", "WEIGHT_GRAD", "SPARSE_INPUT_GRAD", "ADD_PARTS"]
+_PASSES = ["FORWARD", "TRANSPOSE", "INPUT_GRAD", "WEIGHT_GRAD", "SPARSE_INPUT_GRAD", "ADD_PARTS", "ROUND"]
 _NAMES = {"PASS": _PASSES, "NEURON": NEURON_NAMES, "SLOPE": NEURON_NAMES}
 _TRANSPOSE_SIDE = 32  # of the squares in which weights are transposed
 
@@ -35,6 +35,9 @@ class ConvOps(Launcher, Backend):
         grid = (places * ceil_div(FG, tile.BM), ceil_div(N, tile.BN))
         each = 0 if biases is None else biases.size // F  # one per filter, or for each window of a filter
         shapes |= {"VECTOR_A": int(FG % 4 == 0), "BIASES": min(each, 2), **neuron_constants(activation)}
+        if tile.tensor:  # round the weights once, and not in every block that reads them
+            given, weights, count = weights, self.device.empty((weights.size,)), weights.size
+            self._plain("ROUND", "conv_round_filters", {}, (blocks_for(count),), (THREADS,), given, weights, count)
         self._product("FORWARD", shapes, tile, grid, images, weights, out, geometry.conns, biases, scale_targets)
 
     def conv_input_grad(
@@ -50,10 +53,10 @@ class ConvOps(Launcher, Backend):
             self._plain("SPARSE_INPUT_GRAD", "conv_sparse_input_grad", shapes, (blocks_for(count),), (THREADS,), *args)
             return
 
-        # weights_t[f, ky, kx, c], so that the product reads rows of channels.
+        # weights_t[f, ky, kx, c], so that the product reads rows of channels; rounded for tensor cores.
         weights_t, taps = self.device.empty((weights.size,)), weights.size // (CF * F)
         blocks = ceil_div(F, _TRANSPOSE_SIDE) * ceil_div(CF, _TRANSPOSE_SIDE) * taps
-        sizes, block = {"CF": CF, "SIZE": shapes["SIZE"], "F": F}, (_TRANSPOSE_SIDE, 8)
+        sizes, block = {"CF": CF, "SIZE": shapes["SIZE"], "F": F, "TF32": int(self._tensor)}, (_TRANSPOSE_SIDE, 8)
         self._plain("TRANSPOSE", "conv_transpose_filters", sizes, (blocks,), block, weights, weights_t)
 
         tile = self._tile(CF, N, H * W * G)
@@ -93,8 +96,11 @@ class ConvOps(Launcher, Backend):
         self.run("conv", kernel, grid, block, *args, shapes=shapes, tiles={"PASS": _PASSES.index(name)}, names=_NAMES)
 
     def _tile(self, rows: int, columns: int, places: int, k_major: bool = False) -> Tile:
-        tensor = self.device.math == "tf32"
-        return tile_for(rows, columns, places, self.device.multiprocessors, tensor=tensor, k_major=k_major)
+        return tile_for(rows, columns, places, self.device.multiprocessors, tensor=self._tensor, k_major=k_major)
+
+    @property
+    def _tensor(self) -> bool:
+        return self.device.math == "tf32"
 
     def _places(self, conns: Array, channels: int) -> tuple[Array, Array]:
         """Return where each channel's list of the indices into ``conns`` that name it starts, and the lists; cached."""

@@ -25,8 +25,9 @@ _SIDE_COST = 8  # multiply-adds that take as long as loading one value of a slic
 _BARRIERS = 1.05  # cost factor of the barriers of 256 threads
 _MIN_THREADS = 256  # of a multiprocessor: with fewer it waits for memory
 _MULTIPLY_ADDS = {False: 128, True: 640}  # of a multiprocessor per cycle; tensor cores: as many as warps can issue
-_REGISTERS, _THREADS = 1 << 16, 2048  # of a multiprocessor
-_OWN_REGISTERS = 72  # of a thread, besides those of its sums
+# Sums of a thread: warps of a multiprocessor for which the compiler must save registers (WARPS in product.cuh)
+_WARPS = {16: 36, 32: 24, 64: 16, 96: 12, 128: 8}
+_WARPS_K_MAJOR = {16: 24, 32: 16, 64: 12, 128: 8}
 _LISTS_BYTES = 2 * _FLOAT * LIST + (1 << 10)  # of shared memory besides the slices, with what the system reserves
 _PARTIAL_SUMS_PER_CYCLE = 300  # written and read again by the whole device
 _MAX_PARTS_BYTES = 256 << 20  # of memory for the parts of a weight gradient
@@ -52,9 +53,9 @@ class Tile:
     def of(cls, BM: int, BN: int, own_m: int, own_n: int, *, tensor: bool, k_major: bool) -> "Tile":
         """Make a tile with the slices that suit its sides.
 
-        Float32 slices are 16 deep, with half as many barriers, where sums are many and copies run along m.
+        Float32 slices are 16 deep, with half as many barriers; but 64 x 64 was slower with them.
         """
-        deep = not k_major and min(BM, BN) >= 64
+        deep = k_major or (BM, BN) != (64, 64)
         BK, stages = (16, 3) if tensor else (16, 2) if deep else (8, 4)
         return cls(BM, BN, own_m, own_n, tensor, k_major, BK, stages)
 
@@ -75,7 +76,7 @@ class Tile:
         if self.k_major:
             floats = (self.BM + self.BN) * (self.BK + (0 if self.tensor else 4))
         else:
-            floats = self.BK * (self.BM + self.BN + (16 if self.tensor else 0))
+            floats = self.BK * (self.BM + self.BN + (8 if self.tensor else 0))
         return _FLOAT * floats * self.STAGES
 
     @cached_property
@@ -90,9 +91,9 @@ class Tile:
 
     def resident(self, shared_memory: int) -> int:
         """Count the blocks that fit on a multiprocessor with ``shared_memory`` bytes."""
-        registers = min(255, self.BM * self.BN // self.threads + _OWN_REGISTERS)
-        by_registers, by_memory = _REGISTERS // (registers * self.threads), shared_memory // (self.shared + _LISTS_BYTES)
-        return max(1, min(by_registers, by_memory, _THREADS // self.threads))
+        warps, sums = _WARPS_K_MAJOR if self.k_major else _WARPS, self.BM * self.BN // self.threads
+        by_registers = next((count for most, count in warps.items() if sums <= most), 8) * 32 // self.threads
+        return max(1, min(by_registers, shared_memory // (self.shared + _LISTS_BYTES)))
 
     def utilization(self, blocks: int) -> float:
         """Return the share of a multiprocessor's speed that ``blocks`` resident blocks reach."""
