@@ -15,9 +15,10 @@
 //   input grad   one pixel: channels x cases, k over (f, window)             block x: pixel, then group and channel tile
 //   weight grad  (c, ky, kx) x filters, k over (window, n)                   block x: a part of the windows, then tiles; the sums
 //                                                                            of parts are added in order afterwards
-// Forward and input grad first list the memory rows of each k, only for taps inside the image, so that the loop over k contains
-// little but products. The input grad reads transposed filters: filters_t[f][ky][kx][c]. For tensor cores filters are rounded
-// once, by a kernel of their own or as they are transposed; images are large, and are rounded by the blocks that read them.
+// Forward and input grad first list the memory rows of each k, only for taps inside the image, so that the loop over k
+// contains little but products. The input grad reads transposed filters: filters_t[f][ky][kx][c]. For tensor cores filters
+// are rounded once, by a kernel of their own or as they are transposed; images, and filters that few blocks read (LOCAL), by
+// who reads them.
 // 2012: filterActs_YxX_{color,sparse,sparse_random}, conv_img_acts_manycolor and kin, conv_weight_acts_{c,mc_mf}, add.
 
 #include "common.cuh"
@@ -25,6 +26,7 @@
 #include "tensor.cuh"
 
 #if PASS == FORWARD || PASS == INPUT_GRAD || PASS == WEIGHT_GRAD
+#define ROUND_A (PASS == FORWARD && LOCAL)  // of filters: those of conv and of the input grad are rounded beforehand
 #include "product.cuh"
 
 __device__ __forceinline__ int channel_of(const int* conns, int group, int c) {
@@ -69,8 +71,8 @@ struct __align__(16) Lists {
 };
 
 // The sums over k < `count` of a[k, m] b[k, n]. find(k, row_a, row_b) gives the row of each operand: those of a are `wide_a`
-// floats long, those of b N; values from `limit_a` (`limit_b`) on count as zero. Up to LIST rows are listed at a time. `whole`:
-// the count is a multiple of BK.
+// floats long, those of b N; values from `limit_a` (`limit_b`) on count as zero. Up to LIST rows are listed at a time.
+// `whole`: the count is a multiple of BK.
 template <typename Find>
 __device__ __forceinline__ Sums listed_product(Lists& lists, int count, bool whole, Find find, const float* a, int wide_a,
                                                int limit_a, const float* b, int limit_b) {
@@ -146,8 +148,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
 #endif
 
 #if PASS == TRANSPOSE
-// filters_t[f, t, c] = filters[c, t, f] for every tap t; for each window if LOCAL; rounded if TF32. A block transposes 32 x 32
-// values (block x: window and tap, then channel tile, then filter tile). 2012's kernels transposed their tiles in shared memory.
+// filters_t[f, t, c] = filters[c, t, f] for every tap t; for each window if LOCAL; rounded if TF32. A block transposes 32 x
+// 32 values (block x: window and tap, then channel tile, then filter tile). 2012's kernels transposed their tiles in shared
+// memory.
 // 2012: none.
 extern "C" __global__ void conv_transpose_filters(const float* filters, float* filters_t) {
     __shared__ float tile[32][33];
@@ -216,8 +219,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, MIN_BLOCKS)
 #endif
 
 #if PASS == WEIGHT_GRAD
-// Per weight of a tile from r0 on, in window (0, 0): its row of the images, and its tap, relative to the window's corner. The tap
-// of weights past the last lies outside of the image in every window.
+// Per weight of a tile from r0 on, in window (0, 0): its row of the images, and its tap, relative to the window's corner.
+// The tap of weights past the last lies outside of the image in every window.
 __device__ __forceinline__ void list_taps(uint4* taps, const int* conns, int group, int r0) {
     for (int m = threadIdx.x; m < BM; m += THREADS) {
         const int r = r0 + m, c = min(r / (SIZE * SIZE), CF - 1), ky = r / SIZE % SIZE, kx = r % SIZE;

@@ -12,12 +12,12 @@
 //
 // Float32: a thread owns TM x TN sums. K_MAJOR 0: in groups of four, 4 BM / TM (4 BN / TN) apart; 1: every (BM / TM)th row and
 // (BN / TN)th column. Either way it reads four values at a time without bank conflicts.
-// TF32: a warp owns WM x WN sums, computed by tensor cores in fragments of 16 x 8. Filters come rounded. Other values are rounded
-// in shared memory, by the thread that has copied them and once for all warps, while the slice before is multiplied; what a
-// thread multiplies is put side by side there, because the instruction takes neighbouring registers and a vector read fills
-// such: else a move for every value follows.
-// What is the same for all slices stays in registers (`keep`), so that a slice costs little but its products; how little is held
-// by tests/backends/test_sass.py, and shown by `convnet kernels --sass`.
+// TF32: a warp owns WM x WN sums, computed by tensor cores in fragments of 16 x 8. Filters come rounded, but for ROUND_A.
+// Other values are rounded in shared memory, by the thread that has copied them and once for all warps, while the slice
+// before is multiplied; what a thread multiplies is put side by side there, because the instruction takes neighbouring
+// registers and a vector read fills such: else a move for every value follows.
+// What is the same for all slices stays in registers (`keep`), so that a slice costs little but its products; how little is
+// held by tests/backends/test_sass.py, and shown by `convnet kernels --sass`.
 // 2012: the bodies of filterActs_YxX_sparse, conv_img_acts_manycolor and conv_weight_acts_mc_mf.
 
 // Warps of a multiprocessor that its registers must suffice for, by the sums of a thread: there are 80 for each thread of 24
@@ -34,8 +34,8 @@ constexpr int SLICE = ROWS_A * PITCH_A + ROWS_B * PITCH_B;  // floats
 // How many groups of four values a thread copies, at most, of a slice that is `width` values of m (or n) wide.
 __device__ constexpr int vec4s_per_thread(int width) { return (BK * width / 4 + THREADS - 1) / THREADS; }
 
-// The groups of a thread: where the first is, and how the others follow: K_MAJOR 0 as neighbours along k where possible; 1 and
-// elsewhere STEP rows of the slice apart.
+// The groups of a thread: where the first is, and how the others follow: K_MAJOR 0 as neighbours along k where possible; 1
+// and elsewhere STEP rows of the slice apart.
 template <int WIDTH>
 struct Places {
     static constexpr int ALL = BK * WIDTH / 4, PER_ROW = K_MAJOR ? BK / 4 : WIDTH / 4, COUNT = vec4s_per_thread(WIDTH);
@@ -123,8 +123,9 @@ constexpr int STEP_A = Places<BM>::STEP, HALVES = STEP_A / 8;
 static_assert(Places<BM>::FULL && Places<BM>::COUNT % 2 == 0 && STEP_A % 8 == 0, "rows are rounded in pairs");
 __device__ __forceinline__ int first_row(int i) { return i / HALVES * 2 * STEP_A + i % HALVES * 8; }
 
-// Round the values of a slice that this thread has copied; those of a become parts of fragments. With r the row of one copy and
-// R that of the next: r[k], R[k], r[k + 1], R[k + 1] take the place of r[k .. k + 3], those of k + 2 and k + 3 of R[k .. k + 3].
+// Round the values of a slice that this thread has copied; those of a become parts of fragments. With r the row of one copy
+// and R that of the next: r[k], R[k], r[k + 1], R[k + 1] take the place of r[k .. k + 3], those of k + 2 and k + 3 of R[k ..
+// k + 3].
 __device__ __forceinline__ void round_slice(const Places<BM>& places_a, float* a, const Places<BN>& places_b, float* b) {
     float4 first;
     for_each_vec4(places_a, [&](int p, int k, int m) {
@@ -189,10 +190,14 @@ __device__ __forceinline__ void store_tile(const Sums& sums, Store store) {
 #else
 static_assert(Places<BN>::NEIGHBOURS && Places<BN>::COUNT % 2 == 0, "columns are rounded in pairs");
 
-// Round the values of b in a slice that this thread has copied, and pair them: those of k and k + 1 in the first two of four
-// columns take the place of row k, those in the last two of row k + 1. What is read as a, filters, is rounded already.
-__device__ __forceinline__ void round_slice(const Places<BM>&, float*, const Places<BN>& places_b, float* b) {
+// Round the values of a slice that this thread has copied (of a only with ROUND_A), and pair those of b: those of k and k +
+// 1 in the first two of four columns take the place of row k, those in the last two of row k + 1.
+__device__ __forceinline__ void round_slice(const Places<BM>& places_a, float* a, const Places<BN>& places_b, float* b) {
     float4 first;
+    for_each_vec4(places_a, [&](int, int k, int m) {
+        float* at = a + k * PITCH_A + m;
+        if (ROUND_A) *reinterpret_cast<float4*>(at) = round4(at);
+    });
     for_each_vec4(places_b, [&](int p, int k, int n) {
         float* at = b + k * PITCH_B + n;
         const float4 v = round4(at);
@@ -211,8 +216,8 @@ __device__ __forceinline__ Begin begin() {
     return {member * 2 * PITCH_A + m0 + group * 2, member * 2 * PITCH_B + n0 + group * 4};
 }
 
-// Add the products of a slice, 8 values of k at a time, of which this thread has k = 2 member and the one after it. Its two rows
-// of a fragment are neighbours, as are its columns of four fragments, so that they are read together.
+// Add the products of a slice, 8 values of k at a time, of which this thread has k = 2 member and the one after it. Its two
+// rows of a fragment are neighbours, as are its columns of four fragments, so that they are read together.
 __device__ __forceinline__ void multiply(const float* a, const float* b, Sums& sums) {
 #pragma unroll
     for (int k = 0; k < BK; k += 8) {

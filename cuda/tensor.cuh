@@ -40,8 +40,8 @@ __device__ __forceinline__ void copy_wait() {
 #endif
 }
 
-// d[16x8] += a[16x8] b[8x8] over a warp; of a and b only the first 10 bits of the mantissa count. The instruction takes four (two)
-// neighbouring registers: values of one vector read are in such, others are moved first.
+// d[16x8] += a[16x8] b[8x8] over a warp; of a and b only the first 10 bits of the mantissa count. The instruction takes four
+// (two) neighbouring registers: values of one vector read are in such, others are moved first.
 __device__ __forceinline__ void mma_tf32(float d[4], const float a[4], const float b[2]) {
 #if __CUDA_ARCH__ >= 800
     asm volatile(

@@ -195,6 +195,7 @@ def test_loops_issue_little_but_products(tools, definition, math):
         check(launch, math)
 
 
+@pytest.mark.slow
 def test_the_verb_prints_counts_and_code(tools, capsys):
     assert main(["kernels", "layers-cifar10-18pct.cfg", "conv3", "--mini", "128", "--sass"]) == 0
     text = capsys.readouterr().out

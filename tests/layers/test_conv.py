@@ -62,11 +62,31 @@ def test_ops_in_tf32(shape):
         ("conv_input_grad", [g, w], images),
         ("conv_weight_grad", [x, g], kernel),
     ):
-        compare(be, op, [as_tf32(array).astype(np.float64) for array in given], target, **how)
+        rounded = [as_tf32(array).astype(np.float64) for array in given]
+        compare(be, op, rounded, target, **how)
         exact = run_op(ORACLE, op, given, np.zeros(target), **how)
         found = run_op(be, op, given, np.zeros(target), **how)
+        assert_close(found, run_op(ORACLE, op, rounded, np.zeros(target), **how))
         assert np.abs(found - exact).max() <= 2e-3 * np.abs(exact).max()
         assert np.abs(found - exact).max() > 0 or not exact.any()
+
+
+@pytest.mark.parametrize("shape", [SHAPES[3], pytest.param(SHAPES[6], marks=pytest.mark.slow)], ids=str)
+def test_local_in_tf32(shape):
+    """Filters of their own for each window are rounded as they are read."""
+    be = Cuda(EmulatedDevice(math="tf32"))
+    images, kernel, out, how = geometry(*shape)
+    kernel = (out[1] * out[2], *kernel)
+    x, w, g = (values(*dims, seed=seed) for seed, dims in enumerate((images, kernel, out)))
+    for op, given, target in (
+        ("conv_forward", [x, w], out),
+        ("conv_input_grad", [g, w], images),
+        ("conv_weight_grad", [x, g], kernel),
+    ):
+        rounded = [as_tf32(array).astype(np.float64) for array in given]
+        compare(be, op, rounded, target, **how)
+        found = run_op(be, op, given, np.zeros(target), **how)
+        assert_close(found, run_op(ORACLE, op, rounded, np.zeros(target), **how))
 
 
 def test_not_a_number_stays_one_in_tf32():
