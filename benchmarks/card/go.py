@@ -98,8 +98,8 @@ def main() -> int:
         return 1
     work = args.site.with_name(f"{args.site.name}-work")
     work.mkdir(parents=True, exist_ok=True)
-    log = Log(out / "log.txt")
-    outcomes = run_steps(table, log, environment(args.site.resolve(), work / "cache"), work, began + args.limit)
+    with Log(out / "log.txt") as log:
+        outcomes = run_steps(table, log, environment(args.site.resolve(), work / "cache"), work, began + args.limit)
     text = summary(title(args.wheels, outcomes, began), outcomes)
     (out / "summary.txt").write_text(text + "\n")
     print("\n" + text)

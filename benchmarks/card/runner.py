@@ -8,7 +8,9 @@ running behind it.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -57,10 +59,16 @@ class Outcome:
 
 
 class Log:
-    """The one file for what all steps print; a section for each."""
+    """The one file for what all steps print; a section for each. A context, which closes it."""
 
     def __init__(self, path: Path) -> None:
         self.file: BinaryIO = path.open("ab", buffering=0)
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
 
     def write(self, text: str) -> None:
         self.file.write(text.encode())
@@ -75,12 +83,16 @@ class Pump(threading.Thread):
         self.written = self.left_out = 0
         self.last: deque[bytes] = deque(maxlen=KEPT)
         self.partial = b""
-        self.stopped = False
+        self.until = math.inf  # when to stop, although the pipe is still open
         self.start()
 
     def run(self) -> None:
-        while block := os.read(self.pipe.fileno(), 1 << 16):
-            if self.stopped:
+        while True:
+            if not select.select([self.pipe], [], [], 0.05)[0]:
+                if self.until < math.inf:
+                    return
+                continue
+            if time.monotonic() > self.until or not (block := os.read(self.pipe.fileno(), 1 << 16)):
                 return
             taken = block[: self.most - self.written]
             self.log.file.write(taken)
@@ -91,8 +103,9 @@ class Pump(threading.Thread):
 
     def finish(self) -> list[str]:
         """Return the last lines; the log gets them too, if it was cut. A process that escaped may still hold the pipe."""
-        self.join(1.0)
-        self.stopped = True
+        self.until = time.monotonic() + 1.0
+        self.join()
+        self.pipe.close()
         lines = [line.decode(errors="replace").rstrip() for line in [*self.last, self.partial]]
         if self.left_out:
             self.log.write(f"\n... {self.left_out} bytes are left out; the last lines: ...\n" + "\n".join(lines))
@@ -123,8 +136,6 @@ def run_step(step: Step, seconds: float, log: Log, environment: Mapping[str, str
         status, spent = process.wait(), time.monotonic() - begin
         how = _words(status) if in_time else f"stopped at its limit of {seconds:.0f} s"
         outcome = Outcome(step, how, spent, pump.finish())
-        if not pump.is_alive():
-            process.stdout.close()
     log.write(f"\n===== {step.name}: {outcome.how}, {outcome.seconds:.1f} s\n")
     return outcome
 

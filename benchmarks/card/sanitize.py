@@ -6,6 +6,7 @@ python benchmarks/card/sanitize.py --seconds 90
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ("tests/layers", "tests/net/test_weights.py", "tests/net/test_net.py")
+TESTS = ("tests/layers", "tests/net/test_weights.py", "tests/net/test_net.py", "tests/data/test_providers.py")
 TOOLS = {"memcheck": "ERROR SUMMARY: 0 errors", "racecheck": "RACECHECK SUMMARY: 0 hazards"}
 
 
@@ -36,7 +37,9 @@ def check(tool: str, clean: str, sanitizer: str, tests: list[str], seconds: floa
             said.append(line.rstrip())
             print(said[-1], flush=True)
     except TimeoutError:
-        process.send_signal(signal.SIGINT)
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        os.killpg(0, signal.SIGINT)  # to the tests as well: the sanitizer is only their parent
+        signal.signal(signal.SIGINT, handler)
         try:
             rest, _ = process.communicate(timeout=10)
         except subprocess.TimeoutExpired:

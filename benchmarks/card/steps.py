@@ -46,9 +46,8 @@ PLANTED = [
 ]
 CARD = Sizes()
 TINY = Sizes(
-    tests=("layers/test_fc.py", "net/test_weights.py"),
+    tests=("layers", "net", "data"),
     test_options=("--each-once",),
-    sanitized=("tests/net/test_weights.py",),
     measured=("--nets", "layers-cifar10-18pct", "--math", "float32", "--mini", "4", "--steps", "1"),
     training=("--net", str(HERE / "layers-tiny.cfg"), "--least", "2", "--seconds", "2"),
     tuning=("--nets", "layers-cifar10-18pct", "--math", "float32", "--mini", "4", "--most", "2"),
