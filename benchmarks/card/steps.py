@@ -50,7 +50,7 @@ TINY = Sizes(
     test_options=("--each-once",),
     measured=("--nets", "layers-cifar10-18pct", "--math", "float32", "--mini", "4", "--steps", "1"),
     training=("--net", str(HERE / "layers-tiny.cfg"), "--least", "2", "--seconds", "2"),
-    tuning=("--nets", "layers-cifar10-18pct", "--math", "float32", "--mini", "4", "--most", "2"),
+    tuning=("--nets", str(HERE / "layers-tiny"), "--math", "float32", "--mini", "4", "--most", "2"),
 )
 
 
