@@ -137,9 +137,10 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=ROOT / ".card", help="folder for the wheels; its other files are removed"
     )
+    parser.add_argument("--work", type=Path, help="folder for what is built, and used again; one below build/")
     args = parser.parse_args()
     python = find_python(args.python)
-    folder = ROOT / "build" / f"card-{tag_of(python)}"
+    folder = args.work or ROOT / "build" / f"card-{tag_of(python)}"
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(args.out, ignore_errors=True)
     args.out.mkdir(parents=True)

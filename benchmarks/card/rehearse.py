@@ -61,6 +61,11 @@ def environment_of(python: str, folder: Path) -> Path:
     return own
 
 
+def place(tag: str) -> Path:
+    """Return the folder for what a rehearsal makes, by the version of Python."""
+    return ROOT / "build" / "rehearsal" / tag
+
+
 def stand_ins(folder: Path) -> None:
     """Write what takes the place of the driver's part of Python, and of compute-sanitizer."""
     (folder / "bin").mkdir(parents=True, exist_ok=True)
@@ -91,10 +96,11 @@ def main() -> int:
     parser.add_argument("--python", default="3.12", help="version of the card's Python, or a path")
     parser.add_argument("--wheels", type=Path, default=ROOT / ".card")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "rehearsal" / "results")
+    parser.add_argument("--folder", type=Path, help="for the environment and what is unpacked; one below build/")
     parser.add_argument("--only", default="", help="steps to run besides the planted ones")
     args = parser.parse_args()
     python = prepare.find_python(args.python)
-    folder = ROOT / "build" / "rehearsal" / prepare.tag_of(python)
+    folder = args.folder or place(prepare.tag_of(python))
     own = environment_of(python, folder)
     stand_ins(folder)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from convolutions import Convolution
+from tile_passes import Convolution
 
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.recorder import Recorder

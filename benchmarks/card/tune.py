@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from convolutions import NETS, Convolution, Forced, convolutions
+from tile_passes import NETS, Convolution, Forced, convolutions
 from tile_rows import FIELDS, Machine, Row, compare, read_rows, rows_of_first_visit, table_text, verdict
 
 from convnet.backends.cuda import compile_all

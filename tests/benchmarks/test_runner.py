@@ -70,7 +70,11 @@ def test_grandchildren_that_ignore_signals_are_killed(run, tmp_path):
 
 
 def test_a_process_that_left_the_group_holds_nothing_up(run):
-    escaped = "import subprocess\nchild = subprocess.Popen(['yes', 'x' * 99], start_new_session=True)\nprint(child.pid, flush=True)"
+    escaped = (
+        "import subprocess\n"
+        "child = subprocess.Popen(['yes', 'x' * 99], start_new_session=True)\n"
+        "print(child.pid, flush=True)"
+    )
     (outcome,), log = run(step("escapes", escaped))
     found = re.search(r"^\d+$", log, re.MULTILINE)
     os.kill(int(found.group()), signal.SIGKILL)

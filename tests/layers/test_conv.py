@@ -7,6 +7,7 @@ from support import ORACLE, assert_close, assert_gradients, compare, each_backen
 
 from convnet.backends.arguments import Geometry
 from convnet.backends.cuda import Cuda, conv, tiles
+from convnet.backends.cuda.tile_table import table_for
 from convnet.backends.cuda.tiles import Tile
 
 # C, S, N, F, k, padding, stride, groups
@@ -63,11 +64,14 @@ TILES = [
     *(Tile.of(*sizes, tensor=True, k_major=True) for sizes in [(64, 96, 32, 48), (128, 192, 64, 48), (256, 128, 64, 64)]),
     *(Tile.of(*sizes, tensor=False, k_major=False) for sizes in [(48, 128, 8, 8), (128, 128, 8, 8)]),
     Tile.of(96, 128, 8, 8, tensor=False, k_major=True),
+    *dict.fromkeys(choice.tile for choice in table_for(90, 132).values()),
 ]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BM}x{tile.BN}{'-tf32' if tile.tensor else ''}")
+@pytest.mark.parametrize(
+    "tile", TILES, ids=lambda tile: f"{tile.BM}x{tile.BN}x{tile.BK}-{tile.STAGES}{'-tf32' if tile.tensor else ''}"
+)
 def test_large_tiles(tile, monkeypatch):
     """Tiles that only large layers are given, whatever device is at hand; sums longer than the list of rows."""
     monkeypatch.setattr(conv, "tile_for", lambda *_, **__: tile)
