@@ -134,33 +134,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", default="3.12", help="version of the card's Python, or the path of one like it")
     parser.add_argument("--cuda", type=int, choices=sorted(HEADERS), default=13, help="generation of CUDA")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / ".card", help="folder for the wheels; its other files are removed"
-    )
+    parser.add_argument("--out", type=Path, default=ROOT / ".card", help="folder for the wheels; older ones are removed")
     parser.add_argument("--work", type=Path, help="folder for what is built, and used again; one below build/")
     args = parser.parse_args()
     python = find_python(args.python)
     folder = args.work or ROOT / "build" / f"card-{tag_of(python)}"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(args.out, ignore_errors=True)
-    args.out.mkdir(parents=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    for old in args.out.glob("*.whl"):
+        old.unlink()
     own = environment(python, folder)
     convnet(own, folder, args.out)
     pycuda(own, args.cuda, folder, args.out)
     kept = folder / "as-they-are"
-    _pip(
-        own,
-        "download",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--find-links",
-        str(kept),
-        "--dest",
-        str(kept),
-        *AS_THEY_ARE,
-        *PURE,
-    )
+    plain = ["--no-deps", "--only-binary", ":all:", "--find-links", str(kept), "--dest", str(kept)]
+    _pip(own, "download", *plain, *AS_THEY_ARE, *PURE)
     for wheel in kept.glob("*.whl"):
         shutil.copy2(wheel, args.out)
     report(args.out)

@@ -159,7 +159,7 @@ def rehearse_with(arguments, out, monkeypatch, capfd):
 
 @pytest.mark.slow
 def test_the_rehearsal(tmp_path, monkeypatch, capfd):
-    """All of ``go.py`` over the emulated driver, with steps that fail, hang, are killed and are missing; with this Python."""
+    """All of ``go.py`` over the emulated driver, with steps that fail, hang, are killed and are missing."""
     wheels_like_those_of_prepare(tmp_path / "wheels")
     monkeypatch.setattr(rehearse, "environment_of", lambda *_: sys.executable)
     places = ["--wheels", str(tmp_path / "wheels"), "--folder", str(tmp_path / "there")]
