@@ -20,9 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 60 << 20  # bytes of all wheels
 PYCUDA = "2026.1"
-AS_THEY_ARE = ("nvmath-python==1.0.0", "cuda-core==1.2.2", "cuda-pathfinder>=1.5.1")
+AS_THEY_ARE = ("nvmath-python==1.0.0", "cuda-core==1.2.2", "cuda-pathfinder==1.9.1")
 # What the rest of PyCUDA imports besides its driver.
-PURE = ("pytools", "mako", "MarkupSafe", "platformdirs", "siphash24", "typing-extensions")
+PURE = (
+    "pytools==2026.1.1", "mako==1.4.3", "MarkupSafe==3.0.4", "platformdirs==4.14.8", "siphash24==1.9",
+    "typing-extensions==4.16.0",
+)  # fmt: skip
 # Of the oldest release of a generation of CUDA whose headers are packages, so that any driver of it will do.
 HEADERS = {
     13: [f"nvidia-cuda-{name}==13.0.*" for name in ("runtime", "profiler-api", "crt")],

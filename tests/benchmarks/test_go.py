@@ -64,8 +64,8 @@ def test_a_folder_of_originals_is_compiled_first(tmp_path, monkeypatch):
     compiler.chmod(0o755)
     (step,) = (step for step in steps.steps(tmp_path, tmp_path, tune=False) if step.name == "originals")
     echoing = [*step.command[:5], "echo", *step.command[5:]]
-    environment = {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    compiled, run = subprocess.run(echoing, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    compiled, run = subprocess.run(echoing, capture_output=True, text=True, check=True).stdout.splitlines()
     assert compiled.startswith("nvcc -O3") and compiled.endswith(f"originals.so {tmp_path / 'old.cu'}")
     library = compiled.split()[-2]
     assert run.endswith(f"--library {library}") and "originals.py --out" in run
