@@ -151,7 +151,7 @@ def rehearse_with(arguments, out, monkeypatch, capfd):
     """Rehearse all steps whose scripts are here; there are four planted ones besides."""
     only = [step.name for step in steps.steps(out, None, tune=True) if step.name not in SCRIPTS_TO_COME]
     monkeypatch.setattr(sys, "argv", ["rehearse.py", "--out", str(out), "--only", ",".join(only), *arguments])
-    assert rehearse.main() == 0, capfd.readouterr().out
+    assert rehearse.main() == 0, capfd.readouterr().out + (out / "log.txt").read_text()
     text = (out / "summary.txt").read_text()
     assert text.splitlines()[0].startswith(f"{len(only)} of {len(only) + 4} steps ok")
     assert len(text.splitlines()) <= 40 and "every kernel was launched" in text
