@@ -112,7 +112,7 @@ def main() -> int:
         "PYTHONPATH": str(folder),
         "PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]),
     }
-    options = ["--wheels", args.wheels, "--out", args.out, "--site", folder / "site", "--only", args.only]
+    options = ["--wheels", args.wheels, "--out", args.out, "--site", folder / "site", "--only", args.only, "--limit", "2400"]
     subprocess.run([own, HERE / "go.py", *options, "--tiny", "--tune", "--plant"], env=environment, check=False)
     found = faults((args.out / "summary.txt").read_text(), args.out)
     print("\n" + ("\n".join(found) or "The rehearsal went as it should."))

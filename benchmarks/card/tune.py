@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -130,7 +132,8 @@ class Tuner:
 
 def measure(args: argparse.Namespace) -> int:
     """Time all there is time for, and write the table."""
-    tuner = Tuner(args.out, args.most, time.monotonic() + args.seconds)
+    tuner, status = Tuner(args.out, args.most, time.monotonic() + args.seconds), 0
+    gc.disable()  # a collection in the thread that compiles would free memory of the card beside its work
     try:
         found = convolutions(args.nets, args.math, args.mini)
         first = {id(c): rows[0].ms for c in found if (rows := tuner.time(c, [None]))}
@@ -148,8 +151,11 @@ def measure(args: argparse.Namespace) -> int:
                 print(f"{shown} of {len(rows)}", flush=True)
     except KeyboardInterrupt:
         print("stopped")
+    except Exception:
+        traceback.print_exc()
+        status = 1
     device = next((be.device.name for be in tuner.backends.values()), "no device")
-    return write(read_rows(args.out), tuner.machine, args.table, args.out.name, device)
+    return write(read_rows(args.out), tuner.machine, args.table, args.out.name, device) or status
 
 
 def _compiled_ahead(tuner: Tuner, found: list[Convolution]) -> Iterator[tuple[Convolution, list[Choice]]]:
