@@ -84,7 +84,7 @@ def main() -> int:
     parser.add_argument("--plant", action="store_true", help="add steps that fail, hang and are killed")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    out = args.out.resolve()
+    out, site = args.out.resolve(), args.site.resolve()
     for name in steps.FILES:
         (out / name).unlink(missing_ok=True)
     originals = args.originals.resolve() if args.originals else None
@@ -92,14 +92,14 @@ def main() -> int:
     table = chosen(table, args.only)
     if args.plant:
         table[1:1] = steps.PLANTED
-    if problem := install(args.wheels, args.site):
+    if problem := install(args.wheels, site):
         (out / "summary.txt").write_text(problem + "\n")
         print(problem)
         return 1
-    work = args.site.with_name(f"{args.site.name}-work")
+    work = site.with_name(f"{site.name}-work")
     work.mkdir(parents=True, exist_ok=True)
     with Log(out / "log.txt") as log:
-        outcomes = run_steps(table, log, environment(args.site.resolve(), work / "cache"), work, began + args.limit)
+        outcomes = run_steps(table, log, environment(site, work / "cache"), work, began + args.limit)
     text = summary(title(args.wheels, outcomes, began), outcomes)
     (out / "summary.txt").write_text(text + "\n")
     print("\n" + text)

@@ -111,7 +111,8 @@ def convnet(own: Path, folder: Path, wheels: Path) -> None:
             copy = tree / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
-        _pip(own, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(built), str(tree))
+        flags = {"CFLAGS": f"-g0 -ffile-prefix-map={tree}=.", "LDFLAGS": "-Wl,-s"}  # the same wheel in any folder
+        _pip(own, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(built), str(tree), **flags)
         shutil.rmtree(tree)
     for wheel in built.glob("*.whl"):
         shutil.copy2(wheel, wheels)

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -41,7 +41,6 @@ class Step:
     lines: int = 3
     stop: signal.Signals = signal.SIGTERM
     most_bytes: int = 1 << 20  # of its output in the log
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def run_step(step: Step, seconds: float, log: Log, environment: Mapping[str, str
     try:
         process = subprocess.Popen(
             step.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
-            env={**environment, **step.environment}, start_new_session=True, bufsize=0,
+            env=environment, start_new_session=True, bufsize=0,
         )  # fmt: skip
     except (OSError, ValueError) as error:
         outcome = Outcome(step, f"cannot start: {error}", 0.0, [])
