@@ -59,7 +59,8 @@ TINY = Sizes(
 
 def steps(out: Path, originals: Path | None, tune: bool, sizes: Sizes = CARD) -> list[Step]:
     """Return the steps in order; results other than the log are written to ``out``."""
-    pytest = ("-m", "pytest", "-p", "suite", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "gpu", "--tb=short", "-ra")
+    plugins = ("-p", "suite", "-p", "no:cacheprovider", "-p", "no:xdist")
+    pytest = ("-m", "pytest", *plugins, "-m", "gpu", "--tb=short", "-ra", "--continue-on-collection-errors")
     tests = dict.fromkeys(str(ROOT / "tests" / test) for test in sizes.tests)
     measure = ("../on_a_card.py", "--out", str(out), "--seconds", "170", *sizes.measured)
     counters = ("counters.py", "--out", str(out / "counters.csv"), "--limit", "36")
