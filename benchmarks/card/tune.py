@@ -43,7 +43,7 @@ class Tuner:
 
     def __init__(self, out: Path, most: int, until: float) -> None:
         self.out, self.most, self.until = out, most, until
-        self.backends: dict[str, Forced] = {}
+        self.backends: dict[str, Forced] = {}  # over a ``CudaDevice`` each
         self.machine = Machine()
         out.write_text(",".join(FIELDS) + "\n")
 
@@ -90,7 +90,8 @@ class Tuner:
                 continue
             with self.out.open("a", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(rows[-1].values())
-        be.choice = None
+        be.choice, arrays = None, []
+        be.device.trim_pool()  # each choice has partial sums of a size of its own
         return rows
 
     def _seconds(self, be: Forced, convolution: Convolution, arrays: list) -> float:
@@ -194,6 +195,8 @@ def main() -> int:
     making = verbs.add_parser("table", help="make a table from times")
     making.add_argument("times", type=Path)
     making.add_argument("--first-visit", action="store_true", help="times in the columns of 2026-11-26-h100-tiles.csv")
+    sizes = "capability, multiprocessors, and KiB of shared memory of one"
+    making.add_argument("--machine", type=int, nargs=3, default=(90, 132, 228), metavar="N", help=sizes)
     making.add_argument("--device", default="NVIDIA H100 80GB HBM3", help="for the table's head")
     making.set_defaults(work=_make)
     for verb in (timing, making):
@@ -207,7 +210,8 @@ def _make(args: argparse.Namespace) -> int:
         rows = list(rows_of_first_visit(args.times, convolutions(NETS, MATH, 128)))
     else:
         rows = read_rows(args.times)
-    return write(rows, Machine(), args.table, args.times.name, args.device)
+    capability, multiprocessors, shared = args.machine
+    return write(rows, Machine(capability, multiprocessors, shared << 10), args.table, args.times.name, args.device)
 
 
 if __name__ == "__main__":
