@@ -1,9 +1,11 @@
-"""Measures training steps on a GPU beside PyTorch, in one run, and prints a page for this folder.
+"""Measures training steps on a GPU beside PyTorch, in one run, and writes a page for this folder.
 
-    python benchmarks/on_a_card.py > benchmarks/DATE-CARD.md
+    python benchmarks/on_a_card.py --out results            # steps.json and steps.md, rewritten after each measurement
+    python benchmarks/on_a_card.py --page results/steps.json > benchmarks/DATE-CARD.md
 
-Every figure is the median of the steps of a process of its own. PyTorch runs eager and compiled, its images contiguous and
-channels_last; the ratio is to the fastest of these in the same math mode. Without ``torch`` only our own figures are shown.
+Our figures of a net and math mode come from a process, ``convnet bench``; PyTorch's from one for each of its modes: eager,
+compiled, with CUDA graphs, its images contiguous or channels_last. The ratio is to the fastest of these in the same math
+mode. What is likely to be slow comes last, so that a time limit cuts that. Without ``torch`` only our own figures are shown.
 """
 
 from __future__ import annotations
@@ -14,95 +16,133 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-NETS = ("layers-imagenet", "layers-imagenet-1gpu")
+from card_page import page, telling
+
+NETS = ("layers-imagenet", "layers-imagenet-1gpu", "layers-cifar10-18pct")
 MATH = ("float32", "tf32")
 TORCH_MODES = {
     "eager": [],
-    "eager, channels_last": ["--channels-last"],
-    "compiled": ["--compile"],
-    "compiled, channels_last": ["--compile", "--channels-last"],
     "compiled with CUDA graphs, channels_last": ["--compile", "reduce-overhead", "--channels-last"],
+    "compiled with CUDA graphs": ["--compile", "reduce-overhead"],
+    "compiled, channels_last": ["--compile", "--channels-last"],
+    "compiled": ["--compile"],
+    "eager, channels_last": ["--channels-last"],
 }
 HERE = Path(__file__).resolve().parent
 
 
-def ours(net: str, math: str, steps: int, backend: str, mini: int) -> dict[str, Any]:
-    """Run ``convnet bench --json`` and return its report."""
-    command = ["-m", "convnet", "bench", "--layer-def", f"{net}.cfg", "--backend", backend, "--math", math, "--json"]
-    return json.loads(_run([*command, "--steps", str(steps), "--mini", str(mini)]))
+class Measurements:
+    """All that was measured so far, written to a folder whenever something is added."""
+
+    def __init__(self, out: Path | None, mini: int, steps: int) -> None:
+        self.out = out
+        self.found: dict[str, Any] = {
+            "date": str(datetime.date.today()), "mini": mini, "steps": steps, "ours": [], "theirs": [], "missing": [],
+        }  # fmt: skip
+
+    def add(self, kind: str, record: dict[str, Any] | str) -> None:
+        self.found[kind].append(record)
+        if self.out:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / "steps.json").write_text(json.dumps(self.found, indent=1) + "\n")
+            if self.found["ours"]:
+                (self.out / "steps.md").write_text(page(self.found) + "\n")
+
+    def miss(self, what: str, why: str) -> None:
+        print(f"{what}: {why}", file=sys.stderr, flush=True)
+        self.add("missing", f"{what}: {why}")
 
 
-def theirs(net: str, math: str, steps: int, mode: str, mini: int) -> float | None:
-    """Measure PyTorch's median step in milliseconds; ``None`` where it does not run."""
-    command = [str(HERE / "alexnet_torch.py"), "--net", net, "--math", math, "--device", "cuda", "--json"]
-    try:
-        said = _run([*command, "--steps", str(steps), "--mini", str(mini), *TORCH_MODES[mode]])
-    except subprocess.CalledProcessError as error:
-        print(f"{net}, {math}, PyTorch {mode}: {error.stderr.strip().splitlines()[-1]}", file=sys.stderr)
-        return None
-    return statistics.median(json.loads(said.splitlines()[-1])["steps_ms"])
+def ours(args: argparse.Namespace, until: float, results: Measurements) -> None:
+    """Run ``convnet bench --json`` for every net and math mode."""
+    for net in args.nets:
+        for math in args.math:
+            command = [
+                "-m",
+                "convnet",
+                "bench",
+                "--layer-def",
+                f"{net}.cfg",
+                "--backend",
+                args.backend,
+                "--math",
+                math,
+                "--json",
+            ]
+            said = _run([*command, "--steps", str(args.steps), "--mini", str(args.mini)], until)
+            if said.returncode:
+                results.miss(f"{net}, {math}", _last_line(said))
+                continue
+            results.add("ours", {**json.loads(said.stdout), "net": net, "math": math})
+            print(f"{net}, {math}: {results.found['ours'][-1]['step_ms']['median']:.2f} ms", flush=True)
 
 
-def share_of_convolutions(report: dict[str, Any]) -> float:
-    """Return the arithmetic of all convolutions over their time, as a share of the peak measured in the same run."""
-    passes = [layer[kind] for layer in report["layers"] if layer["type"] == "conv" for kind in ("forward", "backward")]
-    milliseconds = sum(timed["ms"]["median"] for timed in passes)
-    return sum(timed["gflops"] * timed["ms"]["median"] for timed in passes) / milliseconds / report["peak"]["gflops"]
+def theirs(args: argparse.Namespace, until: float, results: Measurements) -> None:
+    """Measure PyTorch's median steps, mode by mode."""
+    if _run(["-c", "import torch"], until).returncode:
+        results.miss("PyTorch", "not here: torch is not installed")
+        return
+    for mode, options in TORCH_MODES.items():
+        command = [str(HERE / "nets_torch.py"), "--net", *args.nets, "--math", *args.math, "--device", "cuda", "--json"]
+        said = _run([*command, "--steps", str(args.torch_steps), "--mini", str(args.mini), *options], until)
+        for line in said.stdout.splitlines():
+            if line.startswith("{"):
+                record = json.loads(line)
+                record["ms"] = statistics.median(record.pop("steps_ms"))
+                results.add("theirs", {"mode": mode, **record})
+                print(f"{record['net']}, {record['math']}, PyTorch {mode}: {record['ms']:.2f} ms", flush=True)
+        if said.returncode:
+            results.miss(f"PyTorch {mode}", _last_line(said))
 
 
-def by_type(report: dict[str, Any]) -> dict[str, float]:
-    """Return the milliseconds of a step by type of layer, each layer timed by itself."""
-    found: dict[str, float] = {}
-    for layer in report["layers"]:
-        spent = sum(layer[kind]["ms"]["median"] for kind in ("forward", "backward", "update") if kind in layer)
-        found[layer["type"]] = found.get(layer["type"], 0.0) + spent
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def page(args: argparse.Namespace) -> str:
-    """Measure everything and return the page."""
-    reports = {(net, math): ours(net, math, args.steps, args.backend, args.mini) for net in NETS for math in MATH}
-    device = reports[NETS[0], MATH[0]]["device"]
-    lines = [f"# Training steps on {device}, {datetime.date.today()}", ""]
-    lines += [f"Minibatch {args.mini}, median of {args.steps} steps, milliseconds, inputs on the device.", ""]
-    lines += ["| | " + " | ".join(f"{net}, {math}" for net, math in reports) + " |", "|---" * (len(reports) + 1) + "|"]
-    steps = {key: report["step_ms"]["median"] for key, report in reports.items()}
-    lines.append("| convnet | " + " | ".join(f"**{ms:.2f}**" for ms in steps.values()) + " |")
-    best: dict[tuple[str, str], float] = {}
-    for mode in TORCH_MODES if not args.alone else ():
-        times = {(net, math): theirs(net, math, args.steps, mode, args.mini) for net, math in reports}
-        best |= {key: min(best.get(key, ms), ms) for key, ms in times.items() if ms is not None}
-        lines.append(f"| PyTorch, {mode} | " + " | ".join("-" if t is None else f"{t:.2f}" for t in times.values()) + " |")
-    if best:
-        shown = [f"{steps[key] / best[key]:.2f}" if key in best else "-" for key in reports]
-        lines.append("| convnet over PyTorch's best | " + " | ".join(shown) + " |")
-    lines.append("| images/s | " + " | ".join(f"{report['images_per_s']:,.0f}" for report in reports.values()) + " |")
-    shares = [f"{share_of_convolutions(report):.0%}" for report in reports.values()]
-    lines.append("| convolutions, of the peak measured here | " + " | ".join(shares) + " |")
-    peaks = [f"{report['peak']['gflops'] / 1e3:.1f}" for report in reports.values()]
-    lines += ["| that peak, TFLOP/s | " + " | ".join(peaks) + " |", "", "Where a step goes, layer by layer:", ""]
-    for (net, math), report in reports.items():
-        lines.append(
-            f"- {net}, {math}: " + ", ".join(f"{kind} {ms:.2f}" for kind, ms in by_type(report).items() if ms > 0.005)
-        )
-    return "\n".join(lines)
-
-
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--nets", nargs="+", default=NETS)
+    parser.add_argument("--math", nargs="+", choices=MATH, default=MATH)
+    parser.add_argument(
+        "--steps", type=int, default=5, help="of ours, and as many layer by layer; each is repeated for 20 ms"
+    )
+    parser.add_argument("--torch-steps", type=int, default=20)
     parser.add_argument("--mini", type=int, default=128)
     parser.add_argument("--backend", default="cuda")
     parser.add_argument("--alone", action="store_true", help="without PyTorch")
-    print(page(parser.parse_args()))
+    parser.add_argument("--seconds", type=float, default=3600, help="for everything")
+    parser.add_argument("--out", type=Path, help="folder for steps.json and steps.md")
+    parser.add_argument("--page", type=Path, help="print the page of a steps.json; measure nothing")
+    args = parser.parse_args()
+    if args.page:
+        print(page(json.loads(args.page.read_text())))
+        return 0
+    until, results = time.monotonic() + args.seconds, Measurements(args.out, args.mini, args.steps)
+    ours(args, until, results)
+    if not args.alone:
+        theirs(args, until, results)
+    print("\n".join(telling(results.found)) if args.out else page(results.found))
+    return 0 if len(results.found["ours"]) == len(args.nets) * len(args.math) else 1
 
 
-def _run(command: list[str]) -> str:
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True).stdout
+def _run(command: list[str], until: float) -> subprocess.CompletedProcess[str]:
+    """Run Python until it ends or ``until`` on the monotonic clock; returns what it has said by then."""
+    left = until - time.monotonic()
+    if left < 1:
+        return subprocess.CompletedProcess(command, 1, "", "no time is left")
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        said, errors = process.communicate(timeout=left)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, _ = process.communicate()
+        errors = "stopped at the time limit"
+    return subprocess.CompletedProcess(command, process.returncode, said, errors)
+
+
+def _last_line(said: subprocess.CompletedProcess[str]) -> str:
+    return next(reversed(said.stderr.strip().splitlines()), f"exit status {said.returncode}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

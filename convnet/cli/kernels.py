@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
 def _kernels(args: argparse.Namespace) -> int:
     if args.sass:
         find_disassembler()
-    launches = dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math))
+    launches = dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math, args.arch))
     if not launches:
         print(f"'{args.layer}' starts no kernel: the layers beside it compute its neuron, or its values are only copied")
     for launch in launches:
@@ -70,13 +70,15 @@ def _kernels(args: argparse.Namespace) -> int:
     return 0
 
 
-def launches_of(definition: str, params: str | None, layer: str, mini: int, math: str = "float32") -> list[Launch]:
+def launches_of(
+    definition: str, params: str | None, layer: str, mini: int, math: str = "float32", capability: int = 0
+) -> list[Launch]:
     """Return the kernels that one training step starts for ``layer``; raises ``ConvnetError``."""
     files = LayerFiles.open(definition, params)
     graph = synthesize(parse(files)).graph
     if layer not in graph.layers:
         raise OptionError(f"no layer '{layer}' in {definition}" + did_you_mean(layer, graph.layers))
-    recorder = Recorder(math)
+    recorder = Recorder(math, tiled_for=capability)
     net = Net(graph, Cuda(recorder), minibatch=mini, state=empty_state(graph))
     launches: list[Launch] = []
 

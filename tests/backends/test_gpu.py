@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from convnet.backends import make_backend, why_not_cuda
+from convnet.backends import make_backend, make_backends, why_not_cuda
 from convnet.backends.cuda.compile import find_compiler
 from convnet.data.provider import Request, batch_bounds
 from convnet.data.providers import open_provider
@@ -111,6 +111,19 @@ def test_the_same_run_gives_the_same_bits(definition, classes, side, mini, steps
     for costs, weights, _ in runs[1:]:
         np.testing.assert_equal(costs, runs[0][0])
         np.testing.assert_equal(weights, runs[0][1])
+
+
+@pytest.mark.parametrize("math", ["float32", "tf32"])
+def test_two_logical_devices_on_one_card(math):
+    """``--gpu 0,0``: the towers of 2012 on one card, named twice, are the net that knows of one device."""
+    graph, minibatches = noise(*NETS[1][:4], 4)
+    found = []
+    for backends in (make_backends("cuda", 0, [0, 0], math), [make_backend("cuda", math=math)]):
+        net = Net(graph, backends, NETS[1][3], seed=1)
+        found.append(([net.train(inputs, cases) for inputs, cases in minibatches], collect_state(net)))
+    (costs, state), (expected_costs, expected) = found
+    assert costs == expected_costs
+    np.testing.assert_equal(state, expected)
 
 
 def test_a_second_start_compiles_nothing(tmp_path, monkeypatch):

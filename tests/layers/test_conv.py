@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from emulator import EmulatedDevice, as_tf32
+from emulator import EmulatedDevice, as_tf32, device
 from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
 
 from convnet.backends.arguments import Activation, Geometry, Slope
 from convnet.backends.cuda import Cuda, conv, tiles
+from convnet.backends.cuda.tile_table import table_for
 from convnet.backends.cuda.tiles import Tile
 
 # C, S, N, F, k, padding, stride, groups
@@ -121,12 +122,21 @@ TILES = [
 ]
 
 
+MEASURED = {choice.tile for choice in table_for(90, 132).values()}
+
+
+def name_of(tile):
+    return f"{tile.BM}x{tile.BN}x{tile.BK}-{tile.STAGES}{'-tf32' if tile.tensor else ''}"
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("tile", TILES, ids=lambda tile: f"{tile.BM}x{tile.BN}x{tile.BK}{'-tf32' if tile.tensor else ''}")
+@pytest.mark.parametrize("tile", sorted({*TILES, *MEASURED}, key=repr), ids=name_of)
 def test_large_tiles(tile, monkeypatch):
     """Tiles that only large layers are given, whatever device is at hand; sums longer than the list of rows."""
     monkeypatch.setattr(conv, "tile_for", lambda *_, **__: tile)
     monkeypatch.setattr(tiles, "LIST", 64)
+    if tile in MEASURED:
+        monkeypatch.setitem(device._SHARED, "tf32", 227 << 10)  # of the devices with that table
     be = Cuda(EmulatedDevice(math="tf32" if tile.tensor else "float32"))
     images, kernel, out, how = geometry(36, 2, 132, 200, 3, 1, 1, 1)
     given = [array if not tile.tensor else as_tf32(array) for array in (values(*images), values(*kernel), values(*out))]

@@ -112,7 +112,7 @@ def two_of(name: str) -> list:
         return [Reference(np.float32), Reference(np.float32)]
     if name == "mixed":
         return [BACKENDS["cpu-baseline"], Cuda(EmulatedDevice())]
-    return make_backends("cpu", 1, [0]) + make_backends("cpu", 1, [0])
+    return make_backends(name, 1, [0]) + make_backends(name, 1, [0])
 
 
 def graph():
@@ -141,6 +141,21 @@ def test_two_devices_equal_one_bit_for_bit(name):
             for mine, theirs in zip(state[layer][key], own[key], strict=True):
                 np.testing.assert_array_equal(mine, theirs)
         np.testing.assert_array_equal(state[layer]["biases"], own["biases"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif("cuda" not in BACKENDS, reason="no GPU runs here")
+def test_two_devices_on_one_card_equal_one():
+    """Each with streams, memory and cuBLAS of its own; which may add what it is to add to in another order."""
+    two = two_of("cuda")
+    assert two[0] is not two[1]
+    (costs, state), (expected_costs, expected) = train(two), train(two[0])
+    for found, right in zip(costs, expected_costs, strict=True):
+        for name, values_of_cost in right.items():
+            np.testing.assert_allclose(found[name], values_of_cost, rtol=1e-5)
+    for layer, own in expected.items():
+        for mine, theirs in zip(state[layer]["weights"], own["weights"], strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_several_views_are_averaged_across_devices():

@@ -13,6 +13,7 @@ from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.device import Dim
 from convnet.backends.cuda.launch import NEURON_NAMES, THREADS, Launcher, blocks_for, ceil_div, neuron_constants
+from convnet.backends.cuda.tile_table import Choice, Products, table_for
 from convnet.backends.cuda.tiles import Tile, tile_for, windows_per_part
 
 _PASSES = ["FORWARD", "TRANSPOSE", "INPUT_GRAD", "WEIGHT_GRAD", "SPARSE_INPUT_GRAD", "ADD_PARTS", "ROUND"]
@@ -31,7 +32,7 @@ class ConvOps(Launcher, Backend):
     ) -> None:  # fmt: skip
         shapes, (F, MY, MX, N), G = _shapes(images, weights, out, geometry), out.shape, geometry.groups
         FG, places = F // G, MY * MX * G
-        tile = self._tile(FG, N, places)
+        tile = self._choice("FORWARD", shapes, FG, N, shapes["CF"] * shapes["SIZE"] ** 2, MY * MX).tile
         grid = (places * ceil_div(FG, tile.BM), ceil_div(N, tile.BN))
         each = 0 if biases is None else biases.size // F  # one per filter, or for each window of a filter
         shapes |= {"VECTOR_A": int(FG % 4 == 0), "BIASES": min(each, 2), **neuron_constants(activation)}
@@ -59,7 +60,7 @@ class ConvOps(Launcher, Backend):
         sizes, block = {"CF": CF, "SIZE": shapes["SIZE"], "F": F, "TF32": int(self._tensor)}, (_TRANSPOSE_SIDE, 8)
         self._plain("TRANSPOSE", "conv_transpose_filters", sizes, (blocks,), block, weights, weights_t)
 
-        tile = self._tile(CF, N, H * W * G)
+        tile = self._choice("INPUT_GRAD", shapes, CF, N, shapes["FG"] * shapes["SIZE"] ** 2, H * W).tile
         grid = (H * W * G * ceil_div(CF, tile.BM), ceil_div(N, tile.BN))
         shapes |= {"VECTOR_A": int(CF % 4 == 0)}
         self._product("INPUT_GRAD", shapes, tile, grid, grad, weights_t, input_grad, y, scale_targets)
@@ -70,9 +71,7 @@ class ConvOps(Launcher, Backend):
     ) -> None:  # fmt: skip
         shapes, (F, MY, MX, N), G = _shapes(images, weight_grad, grad, geometry), grad.shape, geometry.groups
         rows, FG, windows = shapes["CF"] * shapes["SIZE"] ** 2, F // G, MY * MX
-        tile = self._tile(rows, FG, 0, k_major=True)
-        machine = self.device.multiprocessors, self.device.shared_memory
-        share = 1 if shapes["LOCAL"] else windows_per_part(tile, rows, FG, G, windows, N, *machine)
+        tile, share = self._choice("WEIGHT_GRAD", shapes, rows, FG, N, windows)
         parts = ceil_div(windows, share)
         grid = (tile.blocks(rows, FG) * G * parts,)
         if shapes["LOCAL"] or parts == 1:
@@ -95,12 +94,24 @@ class ConvOps(Launcher, Backend):
         """Launch another kernel of a pass."""
         self.run("conv", kernel, grid, block, *args, shapes=shapes, tiles={"PASS": _PASSES.index(name)}, names=_NAMES)
 
-    def _tile(self, rows: int, columns: int, places: int, k_major: bool = False) -> Tile:
-        return tile_for(rows, columns, places, self.device.multiprocessors, tensor=self._tensor, k_major=k_major)
-
     @property
     def _tensor(self) -> bool:
         return self.device.math == "tf32"
+
+    def _choice(self, kind: str, shapes: dict[str, int], rows: int, columns: int, depth: int, places: int) -> Choice:
+        """Choose how a pass is computed: as a table of this device says, else by the cost model."""
+        device, G, LOCAL = self.device, shapes["G"], shapes["LOCAL"]
+        products = Products(kind.lower(), device.math, rows, columns, depth, places, G)
+        measured = None if LOCAL else table_for(device.tiled_for, device.multiprocessors).get(products)
+        if measured:
+            return measured
+        k_major = kind == "WEIGHT_GRAD"
+        count = 0 if k_major else places * G
+        tile = tile_for(rows, columns, count, device.multiprocessors, tensor=self._tensor, k_major=k_major)
+        if LOCAL or not k_major:
+            return Choice(tile, 1)
+        machine = device.multiprocessors, device.shared_memory
+        return Choice(tile, windows_per_part(tile, rows, columns, G, places, depth, *machine))
 
     def _places(self, conns: Array, channels: int) -> tuple[Array, Array]:
         """Return where each channel's list of the indices into ``conns`` that name it starts, and the lists; cached."""

@@ -50,6 +50,7 @@ class Device(ABC):
     multiprocessors = 1  # for choosing grids
     shared_memory = 100 << 10  # bytes of a multiprocessor, for choosing tiles
     capability = 0  # 90 for 9.0; 0: nothing to compile for
+    tiled_for = 0  # the capability for which tiles were measured (``tile_table.py``)
     math = "float32"  # or "tf32": how products may round
     captures = False  # whether ``capturing`` works
     overlaps = False  # whether ops of a capture may run at the same time

@@ -50,7 +50,7 @@ class CudaDevice(Device):
         with as_backend_error(f"GPU {index} cannot be used", "nvidia-smi lists who uses it; or use --backend cpu"):
             self.device = find_gpu(self.drv, index)
             self.index, self.math, self.name = index, math, f"GPU {index}: {self.device.name()}"
-            self.capability = capability_of(self.device)
+            self.capability = self.tiled_for = capability_of(self.device)
             if math == "tf32" and self.capability < 80:
                 raise BackendError(f"{self.name} (sm_{self.capability}) has no TF32; leave out --math tf32")
             check_libraries(self.drv, self.capability)

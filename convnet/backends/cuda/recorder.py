@@ -16,8 +16,11 @@ class Recorder(Device):
 
     name = "no device"
 
-    def __init__(self, math: str = "float32", multiprocessors: int = 132, shared_memory: int = 228 << 10) -> None:
+    def __init__(
+        self, math: str = "float32", multiprocessors: int = 132, shared_memory: int = 228 << 10, tiled_for: int = 0
+    ) -> None:
         self.math, self.multiprocessors, self.shared_memory = math, multiprocessors, shared_memory
+        self.tiled_for = tiled_for
         self.seen: list[tuple[Source, str, Dim, Dim, int]] = []
         self._next = 1 << 20
 
@@ -29,7 +32,7 @@ class Recorder(Device):
     @classmethod
     def like(cls, device: Device) -> Recorder:
         """Make a recorder for which the same kernels are chosen as for ``device``."""
-        return cls(device.math, device.multiprocessors, device.shared_memory)
+        return cls(device.math, device.multiprocessors, device.shared_memory, device.tiled_for)
 
     def allocate(self, nbytes: int) -> Buffer:
         self._next += -(-nbytes // 256) * 256

@@ -1,7 +1,7 @@
 """Choose the size of the tiles of a convolution (``cuda/conv.cu``), and how a weight gradient is split over blocks.
 
 A cost model of a few constants, fitted to the time of every tile for every convolution of the shipped networks on an H100
-(``benchmarks/2026-11-26-h100.md``). Only speed depends on the outcome.
+(``benchmarks/2026-11-26-h100.md``). Only speed depends on the outcome. Measured choices win over it (``tile_table.py``).
 
 Letters: BM, BN, BK the sides of a tile and the depth of a slice (``cuda/product.cuh``), N cases.
 """
@@ -114,7 +114,7 @@ def tile_for(rows: int, columns: int, places: int, multiprocessors: int, *, tens
             blocks = (blocks * places / multiprocessors + most) / 2 / tile.utilization(most)
         return blocks * tile.cost, -tile.BM * tile.BN
 
-    return min(_tiles(tensor, k_major), key=cost)
+    return min(tiles_for(tensor, k_major), key=cost)
 
 
 @cache
@@ -139,7 +139,8 @@ def windows_per_part(
     return ceil_div(windows, min(range(1, most + 1), key=cycles))
 
 
-def _tiles(tensor: bool, k_major: bool) -> Iterator[Tile]:
+def tiles_for(tensor: bool, k_major: bool) -> Iterator[Tile]:
+    """Return every tile that may be chosen."""
     sides = _WARP_SIDES if tensor else _SIDES
     for BM, BN in product(sides, sides if k_major else _WARP_SIDES):
         side = 8 if BM * BN >= 2048 else 4

@@ -1,11 +1,11 @@
-"""Times one training step of the ImageNet networks in PyTorch, for comparison with ``convnet bench``; needs ``torch``.
+"""Times training steps of the shipped networks in PyTorch, for comparison with ``convnet bench``; needs ``torch``.
 
-    python benchmarks/alexnet_torch.py --channels-last
-    python benchmarks/alexnet_torch.py --net layers-imagenet-1gpu --device cuda --math tf32 --compile max-autotune
+    python benchmarks/nets_torch.py --channels-last
+    python benchmarks/nets_torch.py --net layers-imagenet-1gpu --device cuda --math tf32 --compile max-autotune
 
 Of the two-tower network the towers are groups of one convolution; normalisation spans the towers, and the extra
 within-map normalisation of the second layer is left out, both in PyTorch's favour. Inputs lie on the device. Prints the
-median and the best step in milliseconds, or all of them with --json.
+median and the best step in milliseconds of each net and math mode, or all of them with --json, a line each.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -46,21 +48,53 @@ def one_tower(classes: int = 1000) -> nn.Module:
     )  # fmt: skip
 
 
-NETS = {"layers-imagenet": two_towers, "layers-imagenet-1gpu": one_tower}
+class WithinMaps(nn.Module):
+    """``rnorm``: over windows of 3 x 3 pixels of a map, with the sum of squares scaled by 5e-5 / 9."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = nn.functional.avg_pool2d(x * x, 3, 1, 1)
+        return x * (1 + 5e-5 * mean).pow(-0.75)
 
 
-def measure(args: argparse.Namespace) -> list[float]:
-    """Milliseconds of each step, after two that are not counted."""
+def cifar(classes: int = 10) -> nn.Module:
+    """``layers-cfg/layers-cifar10-18pct.cfg``, 2011."""
+    pool = {"kernel_size": 3, "stride": 2, "ceil_mode": True}
+    return nn.Sequential(
+        nn.Conv2d(3, 32, 5, padding=2), nn.MaxPool2d(**pool), nn.ReLU(inplace=True), WithinMaps(),
+        nn.Conv2d(32, 32, 5, padding=2), nn.ReLU(inplace=True), nn.AvgPool2d(**pool), WithinMaps(),
+        nn.Conv2d(32, 64, 5, padding=2), nn.ReLU(inplace=True), nn.AvgPool2d(**pool), nn.Flatten(),
+        nn.Linear(1024, classes),
+    )  # fmt: skip
+
+
+class Twin(NamedTuple):
+    """How to make a net, the side of its pictures, and its classes."""
+
+    make: Callable[[], nn.Module]
+    side: int
+    classes: int
+
+
+# 227 pixels give the 55x55 positions that the 2012 rule gives for 224.
+NETS = {
+    "layers-imagenet": Twin(two_towers, 227, 1000),
+    "layers-imagenet-1gpu": Twin(one_tower, 227, 1000),
+    "layers-cifar10-18pct": Twin(cifar, 32, 10),
+}
+
+
+def measure(args: argparse.Namespace, name: str, math: str) -> list[float]:
+    """Milliseconds of each step of a net, after two that are not counted."""
+    twin = NETS[name]
     device = torch.device(args.device)
     layout = torch.channels_last if args.channels_last else torch.contiguous_format
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = args.math == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = math == "tf32"
     torch.backends.cudnn.benchmark = True
-    net = NETS[args.net]().to(device).to(memory_format=layout)
+    net = twin.make().to(device).to(memory_format=layout)
     step = torch.compile(net, mode=args.compile) if args.compile else net
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    # 227 pixels give the 55x55 positions that the 2012 rule gives for 224.
-    images = torch.randn(args.mini, 3, 227, 227, device=device).to(memory_format=layout)
-    labels = torch.randint(0, 1000, (args.mini,), device=device)
+    images = torch.randn(args.mini, 3, twin.side, twin.side, device=device).to(memory_format=layout)
+    labels = torch.randint(0, twin.classes, (args.mini,), device=device)
     times = []
     for _ in range(args.steps + 2):
         start = time.perf_counter()
@@ -76,23 +110,24 @@ def measure(args: argparse.Namespace) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--net", choices=NETS, default="layers-imagenet")
+    parser.add_argument("--net", nargs="+", choices=NETS, default=["layers-imagenet"])
     parser.add_argument("--mini", type=int, default=128)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--channels-last", action="store_true")
     parser.add_argument("--compile", nargs="?", const="default", default="", help="mode of torch.compile")
-    parser.add_argument("--math", choices=("float32", "tf32"), default="float32")
+    parser.add_argument("--math", nargs="+", choices=("float32", "tf32"), default=["float32"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    times = measure(args)
-    if args.json:
-        print(json.dumps({"steps_ms": times, "torch": torch.__version__}))
-    else:
-        print(f"{statistics.median(times):.1f} ms median, {min(times):.1f} ms best of {len(times)} steps at {args.mini}")
+    for name in args.net:
+        for math in args.math:
+            times = measure(args, name, math)
+            said = {"net": name, "math": math, "steps_ms": times, "torch": torch.__version__}
+            shown = f"{statistics.median(times):.1f} ms median, {min(times):.1f} ms best of {len(times)} steps"
+            print(json.dumps(said) if args.json else f"{name}, {math}: {shown} at {args.mini}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""Rehearses ``go.py`` without a card, with the wheels of ``prepare.py`` and the card's version of Python.
+
+    python benchmarks/card/prepare.py && python benchmarks/card/rehearse.py
+
+In place of the driver and cuBLAS stands the tests' libcuda, which works on the processor, and emulated kernels in place of
+machine code; compute-sanitizer is a script that runs its program and says so. All steps run at tiny sizes, among them four
+planted ones: one fails, one hangs and ignores signals, one is killed, one is missing. Exit status 0 if these end as they
+should and all others well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import prepare  # noqa: E402
+from steps import FILES, ROOT  # noqa: E402
+
+# What the card's machine has, in its versions; without PyTorch, which then is reported as missing.
+THERE = (
+    "numpy>=2", "cuda-bindings==13.3.1", "nvidia-cuda-nvrtc==13.0.88", "pytest", "hypothesis", "pillow", "threadpoolctl",
+)  # fmt: skip
+EXPECTED = {
+    "fails": "exit status 3", "hangs": "stopped at its limit", "killed": "killed by SIGKILL", "missing": "cannot start",
+}  # fmt: skip
+CUSTOMIZE = """
+import os
+
+if {tests!r} in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # not in go.py itself, which has no convnet yet
+    from emulator import libcuda
+
+    libcuda.pytest_configure()
+    from convnet.backends import timing
+
+    timing._PRODUCT_ON_CARDS, timing._STREAM, timing._LEAST = 64, 4096, 0.0
+"""
+SANITIZER = """#!/bin/sh
+echo "a stand-in for compute-sanitizer $1 $2"
+tool=$2
+shift 2
+"$@" || exit $?
+test "$tool" = racecheck && echo "========= RACECHECK SUMMARY: 0 hazards displayed (a stand-in: nothing was checked)"
+test "$tool" = memcheck && echo "========= ERROR SUMMARY: 0 errors (a stand-in: nothing was checked)"
+exit 0
+"""
+
+
+def environment_of(python: str, folder: Path) -> Path:
+    """Return the interpreter of a virtual environment like the card's; made if need be."""
+    own = folder / "venv" / "bin" / "python"
+    if not (folder / "venv" / "ready").is_file():
+        prepare.call(python, "-m", "venv", "--clear", str(folder / "venv"))
+        prepare.call(str(own), "-m", "pip", "install", "--quiet", *THERE)
+        (folder / "venv" / "ready").touch()
+    return own
+
+
+def place(tag: str) -> Path:
+    """Return the folder for what a rehearsal makes, by the version of Python."""
+    return ROOT / "build" / "rehearsal" / tag
+
+
+def stand_ins(folder: Path) -> None:
+    """Write what takes the place of the driver's part of Python, and of compute-sanitizer."""
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(CUSTOMIZE.format(tests=str(ROOT / "tests")))
+    script = folder / "bin" / "compute-sanitizer"
+    script.write_text(SANITIZER)
+    script.chmod(0o755)
+
+
+def faults(text: str, out: Path) -> list[str]:
+    """Return what is not as it should be in the summary ``text`` and in the files."""
+    found = []
+    lines = [line.removeprefix("*** ") for line in text.splitlines() if not line.startswith(" ")]
+    for name, how in EXPECTED.items():
+        if not any(line.startswith(f"{name}: {how}") for line in lines):
+            found.append(f"the planted step '{name}' was to end with: {how}")
+    found += [f"failed: {line}" for line in lines[1:] if line.split(":")[0] not in EXPECTED and ": ok, " not in line]
+    files = sorted(path.name for path in out.iterdir())
+    if len(files) > 8 or not set(files) <= set(FILES):
+        found.append(f"more than eight files, or others than these: {', '.join(files)}")
+    if len(text.splitlines()) > 40:
+        found.append("the summary is longer than 40 lines")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", default="3.12", help="version of the card's Python, or a path")
+    parser.add_argument("--wheels", type=Path, default=ROOT / ".card")
+    parser.add_argument("--out", type=Path, default=ROOT / "build" / "rehearsal" / "results")
+    parser.add_argument("--folder", type=Path, help="for the environment and what is unpacked; one below build/")
+    parser.add_argument("--only", default="", help="steps to run besides the planted ones")
+    args = parser.parse_args()
+    python = prepare.find_python(args.python)
+    folder = args.folder or place(prepare.tag_of(python))
+    own = environment_of(python, folder)
+    stand_ins(folder)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    libraries = subprocess.run(
+        [own, ROOT / "tests" / "emulator" / "libcuda.py"], env=environment, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    environment |= {
+        "LD_LIBRARY_PATH": libraries,
+        "PYTHONPATH": str(folder),
+        "PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]),
+    }
+    options = ["--wheels", args.wheels, "--out", args.out, "--site", folder / "site", "--only", args.only, "--limit", "2400"]
+    subprocess.run([own, HERE / "go.py", *options, "--tiny", "--tune", "--plant"], env=environment, check=False)
+    found = faults((args.out / "summary.txt").read_text(), args.out)
+    print("\n" + ("\n".join(found) or "The rehearsal went as it should."))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

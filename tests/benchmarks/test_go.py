@@ -1,0 +1,182 @@
+"""The commands for a visit to a card: what is installed and run there, what comes back, and a rehearsal of all of it."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import card_page
+import go
+import on_a_card
+import prepare
+import pytest
+import rehearse
+import steps
+import train
+from support import ROOT
+
+from convnet.storage import cache_folder
+
+OWN = f"cp{sys.version_info.major}{sys.version_info.minor}"
+SCRIPTS_TO_COME = [step for step in ("originals", "counters") if not (steps.HERE / f"{step}.py").is_file()]
+
+
+def wheel(folder, name, **files):
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(f"{path}.py", text)
+
+
+def test_wheels_are_unpacked_without_pip(tmp_path):
+    wheels, site = tmp_path / "wheels", tmp_path / "site"
+    assert "run benchmarks/card/prepare.py first" in go.install(wheels, site)
+    wheel(wheels, f"one-1.0-{OWN}-{OWN}-linux_x86_64.whl", one="x = 1")
+    wheel(wheels, "two-1.0-py3-none-any.whl", two="y = 2")
+    site.mkdir()
+    (site / "old.py").write_text("")
+    assert go.install(wheels, site) == ""
+    assert sorted(path.name for path in site.iterdir()) == ["one.py", "two.py"]
+    wheel(wheels, "three-1.0-cp27-cp27m-linux_x86_64.whl", three="")
+    assert "for another one: three-1.0-cp27-cp27m-linux_x86_64.whl" in go.install(wheels, site)
+
+
+def test_steps_and_files(tmp_path):
+    names = [step.name for step in steps.steps(tmp_path, None, tune=False)]
+    assert names == ["doctor", "ops", "steps", "originals", "sanitizer", "counters", "run"]
+    table = steps.steps(tmp_path, tmp_path / "originals.so", tune=True)
+    assert [step.name for step in table if step.name not in names] == ["tune"]
+    assert len(steps.FILES) == 8 and all(part.isalnum() for name in steps.FILES for part in name.split("."))
+    scripts = [step.command[1] for step in table if step.command[1] != "-m"]
+    assert [path for path in scripts if not os.path.isfile(path) and not any(s in path for s in SCRIPTS_TO_COME)] == []  # noqa: PTH113
+    assert table[4].command[2:4] == ("--library", str(tmp_path / "originals.so"))
+    assert [step.name for step in go.chosen(table, "run,ops")] == ["ops", "run"]
+    with pytest.raises(SystemExit, match="--only: sleep: the steps are doctor, "):
+        go.chosen(table, "ops,sleep")
+
+
+def test_a_folder_of_originals_is_compiled_first(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "old.cu").write_text("")
+    compiler = tmp_path / "bin" / "nvcc"
+    compiler.write_text("#!/bin/sh\necho nvcc $@\n")
+    compiler.chmod(0o755)
+    (step,) = (step for step in steps.steps(tmp_path, tmp_path, tune=False) if step.name == "originals")
+    echoing = [*step.command[:5], "echo", *step.command[5:]]
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    compiled, run = subprocess.run(echoing, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert compiled.startswith("nvcc -O3") and compiled.endswith(f"originals.so {tmp_path / 'old.cu'}")
+    library = compiled.split()[-2]
+    assert run.endswith(f"--library {library}") and "originals.py --out" in run
+
+
+def test_a_stale_wheel_is_told(tmp_path):
+    (tmp_path / prepare.SOURCES).write_text(prepare.digest_of_sources())
+    assert len(go.title(tmp_path, [], 0.0)) == 1
+    (tmp_path / prepare.SOURCES).write_text("0")
+    assert "built from other sources" in go.title(tmp_path, [], 0.0)[1]
+
+
+def test_sources_of_the_wheel_are_all_that_builds_it():
+    found = {str(path.relative_to(ROOT)) for path in prepare.source_files()}
+    assert {
+        "setup.py",
+        "convnet/py.typed",
+        "cuda/conv.cu",
+        "cuda/tiles-sm_90.toml",
+        "convnet/backends/cpu/_kernels.pyx",
+    } <= found
+    assert "convnet/backends/cpu/_kernels.c" not in found
+
+
+def report(net, math, ms):
+    timed = {"ms": {"median": ms}, "gflops": 100.0, "gbs": 1.0, "of_flops": 0.5, "of_bytes": 0.25}
+    layers = [{"name": "conv1", "type": "conv", "forward": timed, "backward": timed}]
+    peak = {"gflops": 200.0, "gbs": 3000.0}
+    return {
+        "net": net,
+        "math": math,
+        "device": "a card",
+        "step_ms": {"median": ms},
+        "images_per_s": 10.0,
+        "peak": peak,
+        "layers": layers,
+    }
+
+
+def test_results_are_written_as_they_come(tmp_path, capsys):
+    results = on_a_card.Measurements(tmp_path, 128, 5)
+    results.add("ours", report("layers-x", "float32", 8.0))
+    assert "| convnet | **8.00** |" in (tmp_path / "steps.md").read_text()
+    for mode, ms in (("eager", 20.0), ("compiled", 10.0)):
+        results.add("theirs", {"mode": mode, "net": "layers-x", "math": "float32", "ms": ms})
+    results.miss("PyTorch max", "stopped")
+    page = (tmp_path / "steps.md").read_text()
+    assert "| convnet over PyTorch's best | 0.80 |" in page and "| PyTorch, eager | 20.00 |" in page
+    assert "| conv1 | forward | 8.000 | 50% | 25% |" in page and "- PyTorch max: stopped" in page
+    found = json.loads((tmp_path / "steps.json").read_text())
+    line = "layers-x, float32: 8.00 ms, PyTorch's best 10.00 (compiled): 0.80; convolutions at 50% of the peak"
+    assert card_page.telling(found) == [line, "PyTorch max: stopped"]
+    assert capsys.readouterr().err == "PyTorch max: stopped\n"
+
+
+@pytest.mark.parametrize(
+    "first, second, status, said",
+    [
+        ([(1, 1, 2.0), (1, 2, 1.9)], [(1, 3, 1.5)], 0, "2 batches to 1.2, then 1 from 1.3"),
+        ([(1, 1, 2.0), (1, 2, 1.9)], [(1, 1, 1.5)], 1, "from 1.1"),  # it began anew
+        ([(1, 1, 2.0)], [(1, 2, 2.5)], 1, "cost 2.0000 at first, 2.5000 at last"),
+        ([(1, 1, 2.0)], [], 1, "the run did not go on"),
+    ],
+)
+def test_a_run_goes_on_and_its_cost_falls(first, second, status, said, capsys):
+    assert train.verdict(first, second, [0, 0]) == status
+    assert said in capsys.readouterr().out
+
+
+def wheels_like_those_of_prepare(folder):
+    """Wheels of this Python, of what is installed here: the sources of convnet with the compiled kernels."""
+    wheel(folder, f"convnet-0.1.0-{OWN}-{OWN}-linux_x86_64.whl")
+    with zipfile.ZipFile(next(folder.glob("convnet-*.whl")), "w") as archive:
+        trees = (("convnet", "convnet"), ("cuda", "convnet/cuda"), ("layers-cfg", "convnet/layers_cfg"))
+        for tree, package in trees:
+            for path in (ROOT / tree).rglob("*"):
+                if path.suffix in (*prepare.KINDS, ".so") and path.is_file():
+                    archive.write(path, f"{package}/{path.relative_to(ROOT / tree)}")
+    (folder / prepare.SOURCES).write_text(prepare.digest_of_sources())
+
+
+def rehearse_with(arguments, out, monkeypatch, capfd):
+    """Rehearse all steps whose scripts are here; there are four planted ones besides."""
+    only = [step.name for step in steps.steps(out, None, tune=True) if step.name not in SCRIPTS_TO_COME]
+    monkeypatch.setattr(sys, "argv", ["rehearse.py", "--out", str(out), "--only", ",".join(only), *arguments])
+    assert rehearse.main() == 0, capfd.readouterr().out + (out / "log.txt").read_text()
+    text = (out / "summary.txt").read_text()
+    assert text.splitlines()[0].startswith(f"{len(only)} of {len(only) + 4} steps ok")
+    assert len(text.splitlines()) <= 40 and "every kernel was launched" in text
+
+
+@pytest.mark.slow
+def test_the_rehearsal(tmp_path, monkeypatch, capfd):
+    """All of ``go.py`` over the emulated driver, with steps that fail, hang, are killed and are missing."""
+    wheels_like_those_of_prepare(tmp_path / "wheels")
+    monkeypatch.setattr(rehearse, "environment_of", lambda *_: sys.executable)
+    places = ["--wheels", str(tmp_path / "wheels"), "--folder", str(tmp_path / "there")]
+    rehearse_with([*places, "--python", sys.executable], tmp_path / "out", monkeypatch, capfd)
+
+
+@pytest.mark.slow
+@pytest.mark.minutes
+def test_the_rehearsal_as_on_a_card(tmp_path, monkeypatch, capfd):
+    """With its version of Python, the wheels of ``prepare.py``, the real PyCUDA and nvmath; what was built is kept."""
+    try:
+        python = prepare.find_python("3.12")
+        prepare.call(python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(tmp_path), "pytools")
+    except SystemExit as error:
+        pytest.skip(f"the card's Python, or the package index, is not here: {str(error).splitlines()[0]}")
+    kept, wheels = cache_folder() / "card", tmp_path / "wheels"
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "--out", str(wheels), "--work", str(kept / "build")])
+    prepare.main()
+    assert sum(path.stat().st_size for path in wheels.iterdir()) < prepare.MOST
+    rehearse_with(["--wheels", str(wheels), "--folder", str(kept / "there")], tmp_path / "out", monkeypatch, capfd)

@@ -1,0 +1,126 @@
+"""Steps of a visit to a card: whatever one does, its end is told, its processes are gone, and the next one runs."""
+
+import os
+import re
+import signal
+import sys
+import time
+
+import pytest
+import runner
+from runner import Log, Outcome, Step, run_step, run_steps, summary
+
+
+def step(name, text, seconds=20.0, **more):
+    return Step(name, f"what {name} does", (sys.executable, "-c", text), seconds, **more)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "GRACE", 0.6)
+
+    def run(*steps, seconds=60.0):
+        with Log(tmp_path / "log.txt") as log:
+            outcomes = run_steps(steps, log, dict(os.environ), tmp_path, time.monotonic() + seconds)
+        return outcomes, (tmp_path / "log.txt").read_text(errors="replace")
+
+    return run
+
+
+def is_alive(pid):
+    """Whether a process runs; one that nobody has reaped yet does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_every_way_to_end_is_told_and_the_next_step_runs(run):
+    outcomes, log = run(
+        step("good", "print('fine')"),
+        step("fails", "import sys; print('why'); sys.exit(7)"),
+        step("dies", "import os, signal; print('soon', flush=True); os.kill(os.getpid(), signal.SIGSEGV)"),
+        step("hangs", "import time; print('waiting', flush=True); time.sleep(60)", seconds=0.8),
+        Step("missing", "nothing", ("/no/such/program",), 5),
+        step("raises", "raise ValueError('a telling text')"),
+        step("last", "print('still here')"),
+    )
+    assert [outcome.how.partition(":")[0] for outcome in outcomes] == [
+        "ok", "exit status 7", "killed by SIGSEGV", "stopped at its limit of 1 s", "cannot start", "exit status 1", "ok",
+    ]  # fmt: skip
+    assert outcomes[3].last == ["waiting"] and outcomes[5].last[-1] == "ValueError: a telling text"
+    assert "===== hangs: what hangs does" in log and log.index("still here") > log.index("a telling text")
+
+
+def test_grandchildren_that_ignore_signals_are_killed(run, tmp_path):
+    stubborn = (
+        "import os, signal, subprocess, sys, time\n"
+        "for number in (signal.SIGINT, signal.SIGTERM): signal.signal(number, signal.SIG_IGN)\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(os.getpid(), child.pid, flush=True)\n"
+    )
+    outcomes, _ = run(
+        step("hangs", stubborn + "time.sleep(60)", seconds=1.5), step("leaves a child behind", stubborn), step("next", "")
+    )
+    assert [outcome.how for outcome in outcomes] == ["stopped at its limit of 2 s", "ok", "ok"]
+    for outcome in outcomes[:2]:
+        pids = outcome.last[0].split()
+        assert len(pids) == 2 and not any(map(is_alive, pids))
+
+
+def test_a_process_that_left_the_group_holds_nothing_up(run):
+    escaped = (
+        "import subprocess\n"
+        "child = subprocess.Popen(['yes', 'x' * 99], start_new_session=True)\n"
+        "print(child.pid, flush=True)"
+    )
+    (outcome,), log = run(step("escapes", escaped))
+    found = re.search(r"^\d+$", log, re.MULTILINE)
+    os.kill(int(found.group()), signal.SIGKILL)
+    assert outcome.ok and outcome.last[-1].startswith("x")
+
+
+def test_a_step_may_say_how_far_it_came(run):
+    patient = "import time\ntry:\n    print('x', flush=True); time.sleep(60)\nexcept KeyboardInterrupt:\n    print('half')"
+    (outcome,), _ = run(step("tests", patient, seconds=1.5, stop=signal.SIGINT))
+    assert outcome.last == ["x", "half"] and outcome.how == "stopped at its limit of 2 s"
+
+
+def test_output_of_any_size_is_cut_in_the_log_but_for_its_end(run):
+    endless = "import sys\nfor i in range(30000): print('line', i, 'x' * 90)\nsys.stdout.write('y' * 3_000_000)"
+    (outcome,), log = run(step("talks", endless, most_bytes=20_000))
+    assert outcome.ok and "line 0 " in log and "line 15000 " not in log and "line 29999 " in log
+    assert "bytes are left out" in log and len(log) < 150_000
+    assert outcome.last[-2].startswith("line 29999 ") and set(outcome.last[-1]) == {"y"}
+
+
+def test_output_is_in_the_log_while_a_step_runs(tmp_path):
+    """Whatever becomes of the machine: the step itself reads there what it has printed."""
+    text = (
+        "import pathlib, time\nprint('first', flush=True)\n"
+        "for _ in range(500):\n    found = 'first\\n' in pathlib.Path('log.txt').read_text()\n"
+        "    if found: break\n    time.sleep(0.02)\nprint(found)"
+    )
+    with Log(tmp_path / "log.txt") as log:
+        outcome = run_step(step("reads", text), 20, log, dict(os.environ), tmp_path)
+    assert outcome.last == ["first", "True"]
+
+
+def test_the_deadline_cuts_a_step_and_leaves_out_the_rest(run, monkeypatch):
+    monkeypatch.setattr(runner, "LEAST", 1.0)
+    outcomes, _ = run(step("hangs", "import time; time.sleep(60)", seconds=50), step("next", "print('no')"), seconds=2.5)
+    assert [outcome.how for outcome in outcomes] == ["stopped at its limit of 2 s", "left out: no time is left"]
+
+
+def test_the_summary_has_every_step_and_at_most_forty_lines():
+    many = [f"line {i} " + "x" * 300 for i in range(100)]
+    outcomes = [
+        Outcome(step(f"step{i}", "", lines=8), "ok" if i % 3 else "exit status 1", 1.0, many if i else []) for i in range(9)
+    ]
+    lines = summary(["title"], outcomes).splitlines()
+    assert len(lines) == 40 and max(map(len, lines)) <= runner.WIDTH
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "title", *(f"step{i}: ok, 1 s" if i % 3 else f"*** step{i}: exit status 1, 1 s" for i in range(9)),
+    ]  # fmt: skip
+    assert lines[-1].startswith("    line 99 ")
