@@ -87,7 +87,6 @@ def _entry(path: Path, where: str, row: Any) -> tuple[Products, Choice]:
         if row.get(name) not in allowed:
             raise BackendError(f"{path}: {where}.{name}: expected one of {', '.join(allowed)}, not {row.get(name)!r}")
     numbers = {name: _number(path, row, name, f"{where}.") for name in names[2:]}
-    sides = [numbers[name] for name in ("BM", "BN", "own_m", "own_n")]
     own, tensor = tuple(numbers[name] for name in ("BM", "BN", "own_m", "own_n")), row["math"] == "tf32"
     if own not in [(tile.BM, tile.BN, tile.own_m, tile.own_n) for tile in tiles_for(tensor, weights)]:
         raise BackendError(f"{path}: {where}: BM, BN, own_m, own_n: {own} are those of no tile in such a product")
