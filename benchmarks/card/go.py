@@ -75,7 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wheels", type=Path, required=True, help="folder that prepare.py has filled")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--originals", type=Path, help="library, or folder of .cu files, for originals.py")
+    parser.add_argument("--originals", type=Path, help="library of other convolutions to time beside ours (originals.py)")
     parser.add_argument("--tune", action="store_true", help="time every tile of every convolution, too")
     parser.add_argument("--only", default="", help="steps to run, with commas between them")
     parser.add_argument("--limit", type=float, default=LIMIT, help="seconds in all")

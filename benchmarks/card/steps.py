@@ -75,35 +75,17 @@ def steps(out: Path, originals: Path | None, tune: bool, sizes: Sizes = CARD) ->
         _step("run", "training, Ctrl-C, resume", ("train.py", "--seconds", "40", *sizes.training), 60, 3),
     ]
     if tune:
-        tuner = (
-            "tune.py",
-            "measure",
-            "--out",
-            str(out / "tiles.csv"),
-            "--table",
-            str(out / "tiles.toml"),
-            "--seconds",
-            "220",
-        )
-        table.insert(
-            1, _step("tune", "every tile of every convolution", (*tuner, *sizes.tuning), 230, 4, stop=signal.SIGINT)
-        )
+        files = ("--out", str(out / "tiles.csv"), "--table", str(out / "tiles.toml"))
+        tuner = ("tune.py", "measure", *files, "--seconds", "220", *sizes.tuning)
+        table.insert(1, _step("tune", "every tile of every convolution", tuner, 230, 4, stop=signal.SIGINT))
     return [replace(step, seconds=step.seconds * sizes.patience) for step in table]
 
 
-def _originals(source: Path | None, out: Path) -> Step:
-    """Return the step that times the originals' kernels: a library, or a folder of .cu files for nvcc."""
-    library = [] if source is None else ["--library", str(source)]
-    step = _step(
-        "originals", "the kernels of 2011 to 2014 beside ours",
-        ("originals.py", *library, "--out", str(out / "originals.txt"), "--limit", "36"), 40, 5,
-    )  # fmt: skip
-    if source is None or not source.is_dir():
-        return step
-    built = 'build=$(mktemp -d) && nvcc -O3 -arch=native -shared -Xcompiler -fPIC -o $build/originals.so "$1"/*.cu'
-    run = 'shift && exec "$@" --library $build/originals.so'
-    command = [word for word in step.command if word not in library]
-    return replace(step, command=("sh", "-c", f"{built} && {run}", "sh", str(source), *command), seconds=60)
+def _originals(library: Path | None, out: Path) -> Step:
+    """Return the step that times the convolutions of another library, such as the originals'."""
+    given = ("--library", str(library)) if library else ()
+    arguments = ("originals.py", *given, "--out", str(out / "originals.txt"), "--limit", "36")
+    return _step("originals", "another library's convolutions beside ours", arguments, 40, 5)
 
 
 def _step(name: str, what: str, arguments: tuple[str, ...], seconds: float, lines: int, **more) -> Step:

@@ -16,12 +16,12 @@ from tile_passes import Convolution
 
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.recorder import Recorder
-from convnet.backends.cuda.tile_table import KINDS, Choice, Products
+from convnet.backends.cuda.tile_table import KINDS, Choice, Products, digest_of_kernels
 from convnet.backends.cuda.tiles import Tile
 
 NOISE = 0.03  # how much faster than the model's choice a tile must be: twice the same tile differs by up to 2.6 %
 SIDES = ("BM", "BN", "own_m", "own_n", "BK", "STAGES")
-FIELDS = ("layer", *Products._fields, *SIDES, "windows", "ms")
+FIELDS = ("layer", *Products._fields, *SIDES, "windows", "ms", "kernels")
 
 
 class Machine(NamedTuple):
@@ -44,15 +44,16 @@ class Row:
     def values(self) -> list[str]:
         """Return the row's values in the order of ``FIELDS``."""
         sides = [getattr(self.choice.tile, name) for name in SIDES]
-        return [self.layer, *map(str, [*self.products, *sides, self.choice.windows]), f"{self.ms:.4f}"]
+        sizes = map(str, [*self.products, *sides, self.choice.windows])
+        return [self.layer, *sizes, f"{self.ms:.4f}", digest_of_kernels()]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read what ``tune.py`` has appended; a last line that is cut short is left out."""
+    """Read what ``tune.py`` has appended with today's kernels; a last line that is cut short is left out."""
     rows = []
     with path.open(newline="") as file:
         for record in csv.DictReader(file):
-            if None not in record.values():
+            if record["kernels"] == digest_of_kernels():
                 sizes = [int(record[name]) for name in Products._fields[2:]]
                 products = Products(record["kind"], record["math"], *sizes)
                 rows.append(
@@ -118,7 +119,8 @@ def compare(rows: Iterable[Row], machine: Machine) -> list[Comparison]:
 def table_text(comparisons: Iterable[Comparison], machine: Machine, remark: str) -> str:
     """Return the text of a table with the choices that beat the model's by more than noise."""
     lines = [f"# {line}" for line in remark.splitlines()]
-    lines += [f"capability = {machine.capability}", f"multiprocessors = {machine.multiprocessors}", "tile = ["]
+    lines += [f"capability = {machine.capability}", f"multiprocessors = {machine.multiprocessors}"]
+    lines += [f'kernels = "{digest_of_kernels()}"', "tile = ["]
     better = [c for c in comparisons if c.best_ms < (1 - NOISE) * c.model_ms]
     for c in sorted(better, key=lambda c: (KINDS.index(c.products.kind), c.products)):
         values = c.products._asdict() | {name: getattr(c.best.tile, name) for name in SIDES}

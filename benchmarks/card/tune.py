@@ -2,7 +2,6 @@
 
     python benchmarks/card/tune.py measure --out tiles.csv --table tiles.toml --seconds 220
     python benchmarks/card/tune.py table tiles.csv --table cuda/tiles-sm_90.toml
-    python benchmarks/card/tune.py table benchmarks/2026-11-26-h100-tiles.csv --first-visit --table cuda/tiles-sm_90.toml
 
 Results are appended as they come, those of the most expensive products first: the model's choices, then each tile of
 ``tiles.py``, then other depths and stages of the fastest. Kernels are compiled on all cores while others are timed.
@@ -22,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tile_passes import NETS, Convolution, Forced, convolutions
-from tile_rows import FIELDS, Machine, Row, compare, read_rows, rows_of_first_visit, table_text, verdict
+from tile_rows import FIELDS, Machine, Row, compare, read_rows, table_text, verdict
 
 from convnet.backends.cuda import compile_all
 from convnet.backends.cuda.driver import CudaDevice
@@ -194,7 +193,6 @@ def main() -> int:
     timing.set_defaults(work=measure)
     making = verbs.add_parser("table", help="make a table from times")
     making.add_argument("times", type=Path)
-    making.add_argument("--first-visit", action="store_true", help="times in the columns of 2026-11-26-h100-tiles.csv")
     sizes = "capability, multiprocessors, and KiB of shared memory of one"
     making.add_argument("--machine", type=int, nargs=3, default=(90, 132, 228), metavar="N", help=sizes)
     making.add_argument("--device", default="NVIDIA H100 80GB HBM3", help="for the table's head")
@@ -206,10 +204,10 @@ def main() -> int:
 
 
 def _make(args: argparse.Namespace) -> int:
-    if args.first_visit:
-        rows = list(rows_of_first_visit(args.times, convolutions(NETS, MATH, 128)))
-    else:
-        rows = read_rows(args.times)
+    rows = read_rows(args.times)
+    if not rows:
+        print(f"{args.times} has no times of the kernels that lie here: they have changed since, or nothing was timed")
+        return 1
     capability, multiprocessors, shared = args.machine
     return write(rows, Machine(capability, multiprocessors, shared << 10), args.table, args.times.name, args.device)
 

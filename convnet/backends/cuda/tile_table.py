@@ -1,16 +1,19 @@
 """Tiles that were measured: ``cuda/tiles-sm_90.toml`` and its like, for exactly the products that they list.
 
-A table holds for devices of one capability and one number of multiprocessors. Where it has a product, it wins over the cost
-model of ``tiles.py``. ``benchmarks/card/tune.py`` writes tables; a convolution that none lists is left to the model.
+A table holds for devices of one capability and one number of multiprocessors, and for the kernels that were timed: which
+tile is the fastest changes with the loop inside. Where it has a product, it wins over the cost model of ``tiles.py``; a
+convolution that none lists is left to the model. ``benchmarks/card/tune.py`` writes tables.
 """
 
+import hashlib
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from convnet.backends.cuda.source import folder
+from convnet.backends.cuda.source import folder, read
 from convnet.backends.cuda.tiles import Tile, tiles_for
 from convnet.errors import BackendError
 
@@ -42,6 +45,14 @@ class Choice(NamedTuple):
     windows: int = 1
 
 
+class Head(NamedTuple):
+    """What a table holds for."""
+
+    capability: int
+    multiprocessors: int
+    kernels: str  # ``digest_of_kernels`` of those that were timed
+
+
 Table = Mapping[Products, Choice]
 
 
@@ -51,19 +62,29 @@ def table_for(capability: int, multiprocessors: int) -> Table:
     path = folder() / f"tiles-sm_{capability}.toml"
     if not path.is_file():
         return {}
-    machine, table = read_table(path)
-    return table if machine == (capability, multiprocessors) else {}
+    head, table = read_table(path)
+    return table if head == (capability, multiprocessors, digest_of_kernels()) else {}
 
 
-def read_table(path: Path) -> tuple[tuple[int, int], Table]:
-    """Read a table: capability and multiprocessors of its device, and choices; raises ``BackendError`` naming the key."""
+@cache
+def digest_of_kernels() -> str:
+    """Return a digest of the code of ``conv.cu`` with all that it includes, without comments and line breaks."""
+    code = re.sub(r"//[^\n]*|#line[^\n]*", "", read("conv.cu"))
+    return hashlib.sha256(" ".join(code.split()).encode()).hexdigest()[:16]
+
+
+def read_table(path: Path) -> tuple[Head, Table]:
+    """Read a table: what it holds for, and its choices; raises ``BackendError`` naming the key."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BackendError(f"{path}: {error}") from None
-    machine = _number(path, content, "capability"), _number(path, content, "multiprocessors")
+    capability, multiprocessors = (_number(path, content, name) for name in Head._fields[:2])
+    head = Head(capability, multiprocessors, str(content.get("kernels")))
+    if not isinstance(content.get("kernels"), str):
+        raise BackendError(f"{path}: kernels: expected the digest of kernels that tune.py writes")
     rows = content.get("tile", [])
-    if unknown := sorted(content.keys() - {"capability", "multiprocessors", "tile"}):
+    if unknown := sorted(content.keys() - {*Head._fields, "tile"}):
         raise BackendError(f"{path}: {unknown[0]}: no such key")
     if not isinstance(rows, list):
         raise BackendError(f"{path}: tile: expected a list of tables")
@@ -73,7 +94,7 @@ def read_table(path: Path) -> tuple[tuple[int, int], Table]:
         if products in table:
             raise BackendError(f"{path}: tile[{i}]: these products were listed before")
         table[products] = choice
-    return machine, table
+    return head, table
 
 
 def _entry(path: Path, where: str, row: Any) -> tuple[Products, Choice]:
