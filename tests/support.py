@@ -13,6 +13,7 @@ from convnet.backends import make_backend, why_not_cuda
 from convnet.backends.base import Backend
 from convnet.backends.cuda import Cuda
 from convnet.backends.reference import Reference
+from convnet.errors import BackendError
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.language.diagnostics import Problems
 from convnet.net.gradcheck import check_gradients
@@ -41,10 +42,26 @@ def make_backends() -> dict[str, Backend]:
     return backends
 
 
+def make_tf32_backends() -> dict[str, Backend]:
+    """Tensor cores: emulated, and those of a card that has them."""
+    backends: dict[str, Backend] = {"cuda-emulated": Cuda(EmulatedDevice(math="tf32"))}
+    if not why_not_cuda():
+        with contextlib.suppress(BackendError):
+            backends["cuda"] = make_backend("cuda", math="tf32")
+    return backends
+
+
 BACKENDS = make_backends()
-each_backend = pytest.mark.parametrize(
-    "be", [pytest.param(be, id=name, marks=[pytest.mark.gpu] if name == "cuda" else []) for name, be in BACKENDS.items()]
-)
+
+
+def _each(backends: dict[str, Backend]) -> pytest.MarkDecorator:
+    marks = {"cuda": [pytest.mark.gpu]}
+    return pytest.mark.parametrize(
+        "be", [pytest.param(be, id=name, marks=marks.get(name, [])) for name, be in backends.items()]
+    )
+
+
+each_backend, each_tf32_backend = _each(BACKENDS), _each(make_tf32_backends())
 
 
 def values(*shape: int, seed: int = 0, low: float | None = None) -> np.ndarray:

@@ -2,11 +2,22 @@
 
 import numpy as np
 import pytest
-from emulator import EmulatedDevice, as_tf32, device
-from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
+from emulator import as_tf32, device
+from support import (
+    BACKENDS,
+    ORACLE,
+    assert_close,
+    assert_gradients,
+    compare,
+    each_backend,
+    each_tf32_backend,
+    make_graph,
+    run_op,
+    values,
+)
 
 from convnet.backends.arguments import Activation, Geometry, Slope
-from convnet.backends.cuda import Cuda, conv, tiles
+from convnet.backends.cuda import conv, tiles
 from convnet.backends.cuda.tile_table import table_for
 from convnet.backends.cuda.tiles import Tile
 
@@ -53,9 +64,9 @@ def test_with_the_neurons_beside_it(be, shape, neuron):
 @pytest.mark.parametrize(
     "shape", [SHAPES[0], *(pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES[1:])], ids=str
 )
-def test_ops_in_tf32(shape):
+@each_tf32_backend
+def test_ops_in_tf32(be, shape):
     """Tensor cores see rounded inputs and add in float32: equal to the oracle on rounded inputs, near it on others."""
-    be = Cuda(EmulatedDevice(math="tf32"))
     images, kernel, out, how = geometry(*shape)
     x, w, g = values(*images), values(*kernel, seed=1), values(*out, seed=2)
     for op, given, target in (
@@ -73,9 +84,9 @@ def test_ops_in_tf32(shape):
 
 
 @pytest.mark.parametrize("shape", [SHAPES[3], pytest.param(SHAPES[6], marks=pytest.mark.slow)], ids=str)
-def test_local_in_tf32(shape):
+@each_tf32_backend
+def test_local_in_tf32(be, shape):
     """Filters of their own for each window are rounded as they are read."""
-    be = Cuda(EmulatedDevice(math="tf32"))
     images, kernel, out, how = geometry(*shape)
     kernel = (out[1] * out[2], *kernel)
     x, w, g = (values(*dims, seed=seed) for seed, dims in enumerate((images, kernel, out)))
@@ -90,9 +101,10 @@ def test_local_in_tf32(shape):
         assert_close(found, run_op(ORACLE, op, rounded, np.zeros(target), **how))
 
 
-def test_not_a_number_stays_one_in_tf32():
+@each_tf32_backend
+def test_not_a_number_stays_one_in_tf32(be):
     """Rounded as an integer, the NaN that devices compute with, all ones, would become -0."""
-    be, shape = Cuda(EmulatedDevice(math="tf32")), (4, 3, 8, 4, 3, 1, 1, 1)
+    shape = (4, 3, 8, 4, 3, 1, 1, 1)
     images, kernel, out, how = geometry(*shape)
     x, w, g = values(*images), values(*kernel, seed=1), values(*out, seed=2)
     ones, infinite = np.full(1, -1, np.int32).view(np.float32)[0], np.float32(np.inf)
@@ -125,19 +137,26 @@ TILES = [
 MEASURED = {choice.tile for choice in table_for(90, 132).values()}
 
 
+def use_of(tile):
+    return f"{'TF32' if tile.tensor else 'float32'} {'weight gradients' if tile.k_major else 'others'}"
+
+
 def name_of(tile):
-    return f"{tile.BM}x{tile.BN}x{tile.BK}-{tile.STAGES}{'-tf32' if tile.tensor else ''}"
+    return tile if isinstance(tile, str) else f"{tile.BM}x{tile.BN}x{tile.BK}-{tile.STAGES}{'-tf32' if tile.tensor else ''}"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tile", sorted({*TILES, *MEASURED}, key=repr), ids=name_of)
-def test_large_tiles(tile, monkeypatch):
+@pytest.mark.parametrize(
+    "products, tile", [(use_of(tile), tile) for tile in sorted({*TILES, *MEASURED}, key=repr)], ids=name_of
+)
+@each_tf32_backend
+def test_large_tiles(be, use, tile, monkeypatch):
     """Tiles that only large layers are given, whatever device is at hand; sums longer than the list of rows."""
     monkeypatch.setattr(conv, "tile_for", lambda *_, **__: tile)
     monkeypatch.setattr(tiles, "LIST", 64)
     if tile in MEASURED:
         monkeypatch.setitem(device._SHARED, "tf32", 227 << 10)  # of the devices with that table
-    be = Cuda(EmulatedDevice(math="tf32" if tile.tensor else "float32"))
+    be = be if tile.tensor else BACKENDS["cuda" if be.device.capability else "cuda-emulated"]
     images, kernel, out, how = geometry(36, 2, 132, 200, 3, 1, 1, 1)
     given = [array if not tile.tensor else as_tf32(array) for array in (values(*images), values(*kernel), values(*out))]
     x, w, g = (array.astype(np.float64) for array in given)

@@ -2,11 +2,20 @@
 
 import numpy as np
 import pytest
-from emulator import EmulatedDevice, as_tf32
-from support import ORACLE, assert_close, assert_gradients, compare, each_backend, make_graph, run_op, values
+from emulator import as_tf32
+from support import (
+    ORACLE,
+    assert_close,
+    assert_gradients,
+    compare,
+    each_backend,
+    each_tf32_backend,
+    make_graph,
+    run_op,
+    values,
+)
 
 from convnet.backends.arguments import Rates
-from convnet.backends.cuda import Cuda
 from convnet.errors import DataError
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Net
@@ -21,9 +30,9 @@ def test_ops(be, K, F, N, parts):
     compare(be, "fc_weight_grad", [x, g], w.shape, parts=parts)
 
 
-def test_ops_in_tf32():
+@each_tf32_backend
+def test_ops_in_tf32(be):
     """The library's products round as the tensor cores of conv do."""
-    be = Cuda(EmulatedDevice(math="tf32"))
     x, w, g = values(300, 33), values(17, 300, seed=1), values(17, 33, seed=2)
     for op, given, target in (
         ("fc_forward", [x, w], g.shape),
