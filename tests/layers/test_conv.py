@@ -146,9 +146,7 @@ def name_of(tile):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "products, tile", [(use_of(tile), tile) for tile in sorted({*TILES, *MEASURED}, key=repr)], ids=name_of
-)
+@pytest.mark.parametrize("use, tile", [(use_of(tile), tile) for tile in sorted({*TILES, *MEASURED}, key=repr)], ids=name_of)
 @each_tf32_backend
 def test_large_tiles(be, use, tile, monkeypatch):
     """Tiles that only large layers are given, whatever device is at hand; sums longer than the list of rows."""
