@@ -33,7 +33,7 @@ HEADERS = {
 }
 SITECONF = """
 CUDA_ENABLE_CURAND = False
-CUDA_INC_DIR = [{headers!r}]
+CUDA_INC_DIR = {headers!r}
 CUDADRV_LIB_DIR = [{stub!r}]
 CUDART_LIB_DIR = []
 """
@@ -85,15 +85,15 @@ def pycuda(own: Path, generation: int, folder: Path, wheels: Path) -> None:
         compiler = os.environ.get("CC", "gcc")
         call(compiler, "-shared", "-o", str(stub / "libcuda.so"), "-Wl,-soname,libcuda.so.1", str(stub / "empty.c"))
         _pip(own, "install", "--no-deps", "--target", str(headers), *HEADERS[generation])
-        included = next(path.parent for path in sorted(headers.rglob("cuda.h")))
+        included = [str(path) for path in sorted(headers.glob("nvidia/*/include"))]
         # --no-build-isolation: what builds it is in the environment already.
         source = [f"pycuda=={PYCUDA}", "--no-deps", "--no-build-isolation", "--no-binary", "pycuda"]
         _pip(own, "download", *source, "--dest", str(work))
         shutil.unpack_archive(next(work.glob("pycuda-*.tar.gz")), work)
         tree = next(path for path in work.glob("pycuda-*") if path.is_dir())
-        (tree / "siteconf.py").write_text(SITECONF.format(headers=str(included), stub=str(stub)))
+        (tree / "siteconf.py").write_text(SITECONF.format(headers=included, stub=str(stub)))
         # The stub has no symbol: the linker must name it all the same, for the loader to look there.
-        flags = {"LDFLAGS": "-Wl,--no-as-needed -Wl,-s", "CFLAGS": "-O1 -g0"}
+        flags = {"LDFLAGS": "-Wl,--no-as-needed -Wl,-s", "CFLAGS": "-g0", "CXXFLAGS": "-O1 -g0"}
         _pip(own, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder / name), str(tree), **flags)
     for wheel in (folder / name).glob("*.whl"):
         shutil.copy2(wheel, wheels)

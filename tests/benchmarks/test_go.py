@@ -168,4 +168,7 @@ def test_the_rehearsal_as_on_a_card(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(sys, "argv", ["prepare.py", "--out", str(wheels), "--work", str(kept / "build")])
     prepare.main()
     assert sum(path.stat().st_size for path in wheels.iterdir()) < prepare.MOST
+    with zipfile.ZipFile(next(wheels.glob("pycuda-*.whl"))) as archive:
+        (driver,) = (archive.read(name) for name in archive.namelist() if name.startswith("pycuda/_driver."))
+    assert b"libcuda.so.1" in driver and b"libcurand" not in driver and b"libcudart" not in driver
     rehearse_with(["--wheels", str(wheels), "--folder", str(kept / "there")], tmp_path / "out", monkeypatch, capfd)
