@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path.insert(0, str(HERE))
+sys.path.append(str(HERE.parents[1]))  # behind the wheel, if there is one
 
 from convolutions import Arrays, convolutions  # noqa: E402
 from ncu_pages import METRICS, Kernel, parse_page, table, unknown_metrics  # noqa: E402

@@ -32,7 +32,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+sys.path.insert(0, str(HERE))
+sys.path.append(str(HERE.parents[1]))  # behind the wheel, if there is one
 
 from convolutions import Arrays, Convolution, Sizes, convolutions  # noqa: E402
 

@@ -103,7 +103,9 @@ def main() -> int:
     folder = args.folder or place(prepare.tag_of(python))
     own = environment_of(python, folder)
     stand_ins(folder)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # One cache for all: libcuda lies in it, and a process that loaded two would find no context in the other.
+    cache = os.environ.get("CONVNET_CACHE_DIR", str(folder / "cache"))
+    environment = {**os.environ, "CONVNET_CACHE_DIR": cache, "PYTHONPATH": str(ROOT)}
     libraries = subprocess.run(
         [own, ROOT / "tests" / "emulator" / "libcuda.py"], env=environment, capture_output=True, text=True, check=True
     ).stdout.strip()
