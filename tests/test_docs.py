@@ -73,7 +73,7 @@ def test_the_page_on_the_environment_lists_every_variable():
         path
         for folder in ("convnet", "tests")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".cpp", ".c")
+        if path.suffix in (".py", ".cpp", ".c", ".h")
     ]
     read = set().union(*map(environment_variables, files))
     rows = re.findall(r"^\| (`[A-Z].*?) \|", (ROOT / "docs/environment.md").read_text(), re.MULTILINE)

@@ -29,16 +29,17 @@ from convnet.storage import cache_folder
 from emulator.device import compile_library, library_of
 
 HERE = Path(__file__).parent
-TEXT = HERE / "libcuda.cpp"
+TEXT, HEADER = HERE / "libcuda.cpp", HERE / "libcuda.h"
 # Without a number: what PyCUDA loads if it was built against a stub without a name of its own.
 LINKS = ("libcuda.so", "libcublas.so.13", "libcublasLt.so.13")
 
 
 def libraries() -> Path:
     """A folder for LD_LIBRARY_PATH, compiled if need be: one library by several names."""
-    folder = cache_folder() / "emulated" / f"driver-{hashlib.sha256(TEXT.read_bytes()).hexdigest()[:24]}"
+    digest = hashlib.sha256(HEADER.read_bytes() + TEXT.read_bytes()).hexdigest()
+    folder = cache_folder() / "emulated" / f"driver-{digest[:24]}"
     if not (folder / "libcuda.so.1").is_file():
-        compile_library(TEXT.read_text(), ["-O1", "-g1"], folder / "libcuda.so.1")
+        compile_library(TEXT.read_text(), ["-O1", "-g1", f"-I{HERE}"], folder / "libcuda.so.1")
     for name in LINKS:
         with suppress(FileExistsError):
             (folder / name).symlink_to("libcuda.so.1")
