@@ -89,8 +89,8 @@ class Backend(ABC):
     # -- capturing: ops recorded once, then replayed as a whole, where ``captures`` is true -----------------------
 
     captures = False  # whether ``capturing`` works
-    overlaps = False  # whether those that share no arrays may then run at the same time
     why_no_capture = ""  # why not, where something is wrong
+    runs_branches = False  # whether captured ops that share no arrays may run at the same time
 
     def capturing(self) -> AbstractContextManager[list[Any]]:
         """Record the ops issued inside instead of running them; afterwards the list holds one item for ``replay``.
@@ -146,13 +146,9 @@ class Backend(ABC):
     def all_finite(self, x: Array) -> bool:
         """Whether ``x`` holds neither NaN nor infinity; waits."""
 
-    # -- conv and local (numerics section 2) ----------------------------------------------------------------------
-    # images[c, y, x, n]; out and grad[f, my, mx, n]; weights[c, ky, kx, f]. Weights of rank 5 are local's, a kernel for
-    # each window m = my*M + mx: weights[m, c, ky, kx, f].
-    # Window (my, mx) starts at (-padding + my*stride, -padding + mx*stride); taps outside the image count as zero.
-    # Group q reads channels q*Cf .. (q+1)*Cf, or conns[q*Cf + j] if not None, and computes filters q*F/G .. (q+1)*F/G.
+    # -- neurons that ops beside them include: ``activation`` and ``slope`` --------------------------------------
 
-    fuses = False  # whether ``activation`` and ``slope`` save time: whether nets should ask for them
+    includes_neurons = False  # whether that saves time: whether nets should ask for it
 
     def activate(self, out: Array, activation: Activation | None) -> None:
         """out = f(out), if there is a function."""
@@ -168,6 +164,12 @@ class Backend(ABC):
         target = self.empty(input_grad.shape) if scale_targets else input_grad
         yield target, 0.0
         self.neuron_input_grad(slope.y, slope.y, target, input_grad, scale_targets, activation=slope.activation)
+
+    # -- conv and local (numerics section 2) ----------------------------------------------------------------------
+    # images[c, y, x, n]; out and grad[f, my, mx, n]; weights[c, ky, kx, f]. Weights of rank 5 are local's, a kernel for
+    # each window m = my*M + mx: weights[m, c, ky, kx, f].
+    # Window (my, mx) starts at (-padding + my*stride, -padding + mx*stride); taps outside the image count as zero.
+    # Group q reads channels q*Cf .. (q+1)*Cf, or conns[q*Cf + j] if not None, and computes filters q*F/G .. (q+1)*F/G.
 
     def add_biases(self, out: Array, biases: Array | None) -> None:
         """``add_bias`` on maps: one bias per map, or one per output; none if there are none."""

@@ -179,7 +179,7 @@ class Layer:
         """The function of one value that is all the layer does, where it has no parameters: ops beside it may include it."""
         return None
 
-    def can_apply(self, activation: Activation, training: bool) -> bool:  # noqa: ARG002
+    def can_include(self, activation: Activation, training: bool) -> bool:  # noqa: ARG002
         """Whether ``forward`` can store ``activation`` of its output, and ``backward`` (``training``) still work."""
         return False
 

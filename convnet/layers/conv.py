@@ -109,7 +109,7 @@ class Windowed(WeightLayer):
         """Return how the windows lie on input ``i``."""
         return Geometry(self.padding[i], self.stride[i], self.groups[i], node.conns[i])
 
-    def can_apply(self, activation: Activation, training: bool) -> bool:  # noqa: ARG002
+    def can_include(self, activation: Activation, training: bool) -> bool:  # noqa: ARG002
         return True
 
     def forward(self, node: LayerNode) -> None:

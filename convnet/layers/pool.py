@@ -63,7 +63,7 @@ class Pool(MapLayer):
             return "sum" if self.sum else "avg"
         return "max" if self.pool == "rand" and self.doMax else self.pool
 
-    def can_apply(self, activation: Activation, training: bool) -> bool:
+    def can_include(self, activation: Activation, training: bool) -> bool:
         """Backward looks for its outputs among its inputs; where relu made a 0, relu's derivative stops the gradient."""
         return self.op_kind != "rand" and not (training and self.uses_acts and activation.kind != "relu")
 

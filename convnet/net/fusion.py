@@ -1,4 +1,4 @@
-"""Neurons that the layers beside them include in their ops, where the ops of a backend can (``Backend.fuses``).
+"""Neurons that the layers beside them include in their ops, where the ops of a backend may (``Backend.includes_neurons``).
 
 Forward, the layer before a neuron stores f(x) instead of x, so that its map is written once. Backward, every reader of a
 neuron multiplies the gradient that it makes by f', and the neuron only passes on the sum of these. 2012 ran neurons as
@@ -11,13 +11,13 @@ from convnet.net.node import Node
 
 
 def include_neurons(nodes: Iterable[Node]) -> None:
-    """Set ``neuron`` of the nodes that can apply the one behind them, and ``readers_multiply`` of neurons."""
+    """Set ``neuron`` of the nodes that can include the one behind them, and ``readers_multiply`` of neurons."""
     for node in nodes:
         if node.layer.activation is None or node.layer.dropout:
             continue
         (source,) = node.inputs
-        if source.be is node.be and source.be.fuses and source.consumers == [node] and not source.layer.dropout:
+        if source.be is node.be and source.be.includes_neurons and source.consumers == [node] and not source.layer.dropout:
             source.neuron = node
-        readers = [reader.layer.multiplies_slope and reader.be.fuses for reader in node.consumers]
-        only_passes = source.grad_in_place and not node.layer.uses_inputs and not node.layer.fused_cost
-        node.readers_multiply = only_passes and bool(readers) and all(readers)
+        readers = [reader.layer.multiplies_slope and reader.be.includes_neurons for reader in node.consumers]
+        only_passes_on = source.grad_in_place and not node.layer.uses_inputs and not node.layer.fused_cost
+        node.readers_multiply = only_passes_on and bool(readers) and all(readers)

@@ -64,7 +64,7 @@ class Node:
         self.own_weights: list[Weights] = []  # those that no earlier layer owns, and the biases
         self.conns: list[Array | None] = []
         self.costs: Array = be.cost_vector(layer.num_values) if isinstance(layer, Cost) else None
-        self.works_in_place = self.grad_in_place = False  # in its input's output; in its consumer's gradient
+        self.works_in_place = self.grad_in_place = False  # in the buffer of its input's output; of its consumer's gradient
         self.neuron: Node | None = None  # a neuron behind this layer that its ops can include (``fusion.py``)
         self.readers_multiply = False  # of a neuron: the gradient that arrives is multiplied by its derivative
         self.reached = self.started = False  # whether a consumer has run backward, and whether the gradient has a value
@@ -128,7 +128,7 @@ class Node:
         if self.neuron is None or self.layer.name in self.context.keep:
             return None
         training, activation = self.mode in (Mode.TRAIN, Mode.GRADCHECK), self.neuron.layer.activation
-        possible = activation and self.layer.can_apply(activation, training)
+        possible = activation and self.layer.can_include(activation, training)
         return activation if possible and not (training and self.neuron.layer.uses_inputs) else None
 
     def slope(self, i: int, channels: int) -> Slope | None:
@@ -187,7 +187,7 @@ class Node:
 
     def forward(self) -> None:
         """Compute the output, and copy it to the devices that read it."""
-        if self.is_applied:
+        if self.is_included:
             self.take_acts()
         else:
             self.layer.forward(self)
@@ -210,14 +210,14 @@ class Node:
             weights.update(noise)
 
     @property
-    def is_applied(self) -> bool:
+    def is_included(self) -> bool:
         """Whether this is a neuron that the layer before it includes in this pass."""
         return bool(self.inputs) and self.inputs[0].neuron is self and self.inputs[0].activation is not None
 
     @property
     def acts_in_place(self) -> bool:
         """Whether the output lies in the buffer of the input's."""
-        return self.works_in_place or self.is_applied
+        return self.works_in_place or self.is_included
 
     def take_acts(self) -> Array:
         """Return the buffer of the output: that of the input, or one of the pool's."""

@@ -116,10 +116,10 @@ def _time(
         return [measured(backends, lambda: net.train(inputs, mini, check_finite=False)) for _ in range(steps)]
 
     seconds, in_order, captured = time_steps(warmup), [], bool(net.steps.captured)
-    if captured and net.be.overlaps:
-        net.be.overlaps, net.steps = False, Steps(net)
+    if captured and net.be.runs_branches:
+        net.be.runs_branches, net.steps = False, Steps(net)
         in_order = time_steps(max(warmup, STEPS_BEFORE_CAPTURE + 1))
-        net.be.overlaps = True
+        net.be.runs_branches = True
     return seconds, in_order, captured, _time_layers(net, inputs, mini, steps, captured)
 
 

@@ -45,7 +45,7 @@ class CapturedStep:
         self._eager_nodes: dict[Node, Array] = {}  # what stays outside, with the buffers of its outputs
         counts = self._counts()
         net.begin_pass((), cases, Mode.TRAIN)
-        with net.pools[self.be].keeping() if self.be.overlaps else nullcontext():
+        with net.pools[self.be].keeping() if self.be.runs_branches else nullcontext():
             try:
                 self._forward = net.capture(self._issue_forward)
                 self._backward = net.capture(net.backward)
@@ -144,10 +144,10 @@ class Steps:
         try:
             return CapturedStep(self.net, cases)
         except BackendError as error:
-            if not self.net.be.overlaps:
+            if not self.net.be.runs_branches:
                 raise
             reason = str(error)
-        self.net.be.overlaps = False
+        self.net.be.runs_branches = False
         self.net.be.trim()
         step = CapturedStep(self.net, cases)
         _LOG.warning("branches of a net do not run at the same time, which may take longer: %s", reason)

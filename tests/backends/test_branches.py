@@ -121,10 +121,10 @@ def test_the_driver_is_told(machine, monkeypatch, told):
 
 def test_branches_can_be_disabled(machine, monkeypatch):
     machine()
-    assert make_backend("cuda").overlaps
+    assert make_backend("cuda").runs_branches
     monkeypatch.setenv("CONVNET_BRANCHES", "0")
     be = make_backend("cuda")
-    assert be.captures and not be.overlaps
+    assert be.captures and not be.runs_branches
 
 
 def test_copies_are_not_captured(machine):

@@ -80,7 +80,7 @@ def follow(be, leader, definition, classes, side, mini, steps):
 
 def cuda(math="float32", graphs=True, branches=True):
     be = make_backend("cuda", math=math)
-    be.captures, be.overlaps = be.captures and graphs, be.overlaps and branches
+    be.captures, be.runs_branches = be.captures and graphs, be.runs_branches and branches
     return be
 
 
@@ -107,7 +107,7 @@ def test_the_same_run_gives_the_same_bits(definition, classes, side, mini, steps
     """Captured, with branches at the same time or without, or issued op by op, today or tomorrow."""
     ways = (True, True), (True, True), (True, False), (False, False)
     runs = [train(cuda(math, *way), definition, classes, side, mini, 6) for way in ways]
-    assert [(bool(net.steps.captured), net.be.overlaps) for _, _, net in runs] == list(ways)
+    assert [(bool(net.steps.captured), net.be.runs_branches) for _, _, net in runs] == list(ways)
     for costs, weights, _ in runs[1:]:
         np.testing.assert_equal(costs, runs[0][0])
         np.testing.assert_equal(weights, runs[0][1])

@@ -47,7 +47,7 @@ def test_on_a_card_what_is_short_is_repeated(monkeypatch):
     monkeypatch.setattr(timing, "_LEAST", 1e9)
     monkeypatch.setattr(timing, "_MOST", 2)
     report = bench.measure(fitted.graph, fitted.matrices(2), [be], mini=2, steps=2)
-    assert report["captured"] and report["device"] == "emulated device" and device.overlaps
+    assert report["captured"] and report["device"] == "emulated device" and device.runs_branches
     assert report["in_order_ms"]["min"] > 0 and "ms without branches at the same time" in table(report, 2)
     kinds = {layer["name"]: layer.keys() - {"name", "type"} for layer in report["layers"]}
     assert kinds["conv1"] == {"forward", "backward", "update"} and kinds["data"] == {"forward"}

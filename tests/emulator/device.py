@@ -97,7 +97,7 @@ class EmulatedDevice(Device):
 
     name = "emulated device"
     multiprocessors = 4
-    captures = overlaps = True
+    captures = runs_branches = True
     launched: set[tuple[str, str]] = set()  # file and kernel, by all of them
 
     def __init__(self, seed: int = 1, math: str = "float32", peers: bool = True) -> None:

@@ -62,7 +62,7 @@ def minibatch(cases=5):
 def nets(name, be, other):
     """The same net with neurons included, and without."""
     graph, *_ = graph_of(name)
-    other.fuses, be.fuses = False, True
+    other.includes_neurons, be.includes_neurons = False, True
     return [poisoned(Net(graph, backend, minibatch=5, seed=2)) for backend in (be, other)]
 
 
@@ -76,7 +76,7 @@ def assert_same_weights(one, other, tolerance):
 def test_who_includes_a_neuron(name):
     graph, applied, multiplied = graph_of(name)
     be = Reference(np.float64)
-    be.fuses = True
+    be.includes_neurons = True
     net = Net(graph, be, minibatch=5, seed=2)
     net.begin_pass((), 5, Mode.TRAIN)
     assert {layer for layer, node in net.nodes.items() if node.activation} == applied
@@ -106,7 +106,7 @@ def test_the_same_step_on_a_card(name):
 def test_gradients_by_differences(name):
     graph, *_ = graph_of(name)
     be = Reference(np.float64)
-    be.fuses = True
+    be.includes_neurons = True
     net = poisoned(Net(graph, be, minibatch=5, seed=2))
     for check in check_gradients(net, minibatch(), 5, samples=8):
         assert check.approximate or check.error < 1e-6, check.name

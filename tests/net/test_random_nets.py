@@ -85,7 +85,7 @@ quietly = settings(deadline=None, suppress_health_check=list(HealthCheck), datab
 def test_neurons_included_or_apart(text):
     """In float64, where maxima do not tie: a difference would be one of formulas."""
     backends = [Reference(np.float64) for _ in range(2)]
-    backends[0].fuses = True
+    backends[0].includes_neurons = True
     assert_near(*(train(text, be, 2) for be in backends), 1e-9)
 
 

@@ -94,9 +94,9 @@ card = pytest.param("card", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(REAS
 DEVICES = {"emulated": EmulatedDevice, "late": LazyStreams, "early": lambda: LazyStreams((0, 1))}
 
 
-def make_be(kind: str, captures=True, overlaps=True):
+def make_be(kind: str, captures=True, runs_branches=True):
     be = make_backend("cuda") if kind == "card" else Cuda(DEVICES[kind]())
-    be.captures, be.overlaps = captures, overlaps
+    be.captures, be.runs_branches = captures, runs_branches
     return be
 
 
@@ -121,8 +121,8 @@ def train(be):
 def test_branches_leave_the_bits(kind):
     plain, net = train(make_be(kind, captures=False))
     assert not net.steps.captured
-    for overlaps in (True, False):
-        found, net = train(make_be(kind, overlaps=overlaps))
+    for runs_branches in (True, False):
+        found, net = train(make_be(kind, runs_branches=runs_branches))
         np.testing.assert_equal(found, plain)
         assert len(net.steps.captured) == 1
 
@@ -165,7 +165,7 @@ def test_every_dependency_is_needed(monkeypatch):
 class Drawing(Recorder):
     """Notes what captured ops wait for, by (layer, pass, kernel); computes nothing."""
 
-    captures = overlaps = True
+    captures = runs_branches = True
 
     def __init__(self):
         super().__init__()
@@ -258,10 +258,10 @@ def test_a_device_may_refuse_branches(refused, caplog):
             super().start(source, kernel, *args)
 
     device, serial = Refusing(), EmulatedDevice()
-    serial.overlaps = False
+    serial.runs_branches = False
     (found, net), (expected, _) = train(Cuda(device)), train(Cuda(serial))
     np.testing.assert_equal(found, expected)
-    assert net.steps.captured and net.be.overlaps == (refused == "")
+    assert net.steps.captured and net.be.runs_branches == (refused == "")
     warning = "branches of a net do not run at the same time, which may take longer: no memory for branches"
     assert caplog.messages == [warning] * (refused != "")
     arrays = len(device._extents), len(serial._extents)

@@ -30,7 +30,7 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
     """Every op over one ``Device``."""
 
     name = "cuda"
-    fuses = True
+    includes_neurons = True
 
     def __init__(self, device: Device) -> None:
         self.device, self.captures, self.why_no_capture = device, device.captures, device.why_no_capture
@@ -55,12 +55,12 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
             self.now = None
 
     @property
-    def overlaps(self) -> bool:
-        return self.device.overlaps
+    def runs_branches(self) -> bool:
+        return self.device.runs_branches
 
-    @overlaps.setter
-    def overlaps(self, value: bool) -> None:
-        self.device.overlaps = value
+    @runs_branches.setter
+    def runs_branches(self, value: bool) -> None:
+        self.device.runs_branches = value
 
     def replay(self, captured: Any) -> None:
         self.device.replay(captured)

@@ -53,8 +53,8 @@ class Device(ABC):
     tiled_for = 0  # the capability for which tiles were measured (``tile_table.py``)
     math = "float32"  # or "tf32": how products may round
     captures = False  # whether ``capturing`` works
-    overlaps = False  # whether ops of a capture may run at the same time
-    why_no_capture = ""  # why not, where a person would want to know
+    why_no_capture = ""  # why not, where something is wrong
+    runs_branches = False  # whether captured ops that share no memory may run at the same time
     _capturing = False
     _branches: Branches | None = None  # of the capture under way
 
@@ -133,11 +133,11 @@ class Device(ABC):
         raise NotImplementedError
 
     def captured_last(self) -> list[Any]:
-        """Return what the next piece of captured work depends on: as nodes of the capture, the piece before it."""
+        """Return the nodes of the capture that end the last op: those that the next one would depend on."""
         raise NotImplementedError
 
     def depend_on(self, nodes: list[Any]) -> None:
-        """Make the next piece of captured work depend on ``nodes`` alone."""
+        """Make the next op of the capture depend on ``nodes`` alone."""
         raise NotImplementedError
 
     def end_capture(self) -> Any:
@@ -160,8 +160,8 @@ class Device(ABC):
         """
         captured: list[Captured] = []
         self.begin_capture()
-        memory = self.arena.begin(once=self.overlaps)
-        self._capturing, self._branches = True, Branches(self) if self.overlaps else None
+        memory = self.arena.begin(once=self.runs_branches)
+        self._capturing, self._branches = True, Branches(self) if self.runs_branches else None
         try:
             yield captured
         except BaseException:

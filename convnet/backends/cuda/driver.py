@@ -71,7 +71,7 @@ class CudaDevice(Device):
         self._peers: dict[Device, bool] = {}
         self._events, (api, self.why_no_capture) = EventPool(self.drv), load_graphs()
         self._graphs, self.captures = Graphs(api), api is not None
-        self.overlaps = self.captures and os.environ.get("CONVNET_BRANCHES") != "0"
+        self.runs_branches = self.captures and os.environ.get("CONVNET_BRANCHES") != "0"
         self.closed = False
         open_devices.add(self)
         with self._current:
