@@ -8,7 +8,7 @@ import pytest
 
 from convnet.backends import make_backends
 from convnet.backends.cuda.array import Buffer, DeviceArray
-from convnet.backends.cuda.device import convert, formats
+from convnet.backends.cuda.parameters import convert, formats
 from convnet.backends.cuda.transfers import COMPUTE
 from convnet.errors import BackendError
 

@@ -152,7 +152,9 @@ def check(launch: Launch, math: str) -> None:
     assert resident >= tile_of(tiles).resident(228 << 10) * tiles["THREADS"] // 32, (resident, where)
     # Each sum of a thread, or with HMMA 32 of them, once for every k of the slice.
     products = tiles["BM"] * tiles["BN"] * tiles["BK"] // tiles["THREADS"]
-    assert (loop.math, loop.count(loop.math)) == (("HMMA", products // 32) if math == "tf32" else ("FFMA", products)), where
+    assert (loop.multiply_add, loop.count(loop.multiply_add)) == (
+        ("HMMA", products // 32) if math == "tf32" else ("FFMA", products)
+    ), where
     assert loop.count("barriers") == 1, where
     # What is multiplied is read four values at a time, but filters by tensor cores two: a fragment's in two reads. Besides,
     # copies look up addresses, at most one each.

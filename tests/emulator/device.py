@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 
 from convnet.backends.cuda.array import Buffer, DeviceArray
-from convnet.backends.cuda.device import Device, Product, convert, formats, three
+from convnet.backends.cuda.device import Device, Product, three
+from convnet.backends.cuda.parameters import convert, formats
 from convnet.backends.cuda.source import Signature, Source, read, signatures
 from convnet.backends.cuda.transfers import COMPUTE, COPY
 from convnet.storage import cache_folder

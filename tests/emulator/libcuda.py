@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
 from convnet.backends import cuda
 from convnet.backends.cuda import driver
-from convnet.backends.cuda.device import formats
+from convnet.backends.cuda.parameters import formats
 from convnet.backends.cuda.source import Source, signatures
 from convnet.storage import cache_folder
 from emulator.device import compile_library, library_of

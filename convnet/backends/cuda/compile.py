@@ -11,7 +11,7 @@ import re
 import subprocess
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -108,6 +108,13 @@ class Nvcc(Compiler):
             return out.read_bytes()
 
 
+def toolkit_programs(name: str) -> Iterator[str]:
+    """List where a program of a CUDA toolkit may be: on the PATH, then in folders that the environment names."""
+    if found := which(name):
+        yield found
+    yield from (f"{os.environ[variable]}/bin/{name}" for variable in ("CUDA_HOME", "CUDA_PATH") if variable in os.environ)
+
+
 @cache
 def find_compiler() -> Compiler:
     """NVRTC, else nvcc; raises ``BackendError`` saying what to install."""
@@ -115,8 +122,8 @@ def find_compiler() -> Compiler:
         return Nvrtc()
     except Exception as error:  # the bindings raise many kinds where their library is missing
         reason = first_line(error)
-    for program in (which("nvcc"), *(f"{os.environ[k]}/bin/nvcc" for k in ("CUDA_HOME", "CUDA_PATH") if k in os.environ)):
-        if program and Path(program).is_file():
+    for program in toolkit_programs("nvcc"):
+        if Path(program).is_file():
             try:
                 return Nvcc(program)
             except (OSError, subprocess.SubprocessError) as error:

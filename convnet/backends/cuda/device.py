@@ -9,9 +9,9 @@ memory demands (``branches.py``).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -231,41 +231,6 @@ class Device(ABC):
         if array.size:
             self.copy_out(array.pointer, values)
         return values
-
-
-_FORMATS = {"int": "i", "unsigned": "I", "long long": "q", "float": "f", "double": "d"}
-
-
-def formats(types: tuple[str, ...]) -> str:
-    """Translate C types of arguments to the letters of ``struct``."""
-    return "".join("P" if kind.endswith("*") else _FORMATS[kind] for kind in types)
-
-
-def convert(types: tuple[str, ...], args: tuple[Any, ...], kernel: str) -> list[int | float]:
-    """Convert ``args`` to what ``struct`` packs as a kernel's C types; raises ``TypeError`` where their number differs."""
-    if len(types) != len(args):
-        raise TypeError(f"{kernel} takes {len(types)} arguments ({', '.join(types)}), not {len(args)}")
-    return [to_number(value) for to_number, value in zip(_converters(types), args, strict=True)]
-
-
-@cache
-def _converters(types: tuple[str, ...]) -> list[Callable[[Any], int | float]]:
-    numbers: dict[str, Callable[[Any], int | float]] = {
-        "int": int,
-        "long long": int,
-        "unsigned": _wrapped,
-        "float": float,
-        "double": float,
-    }
-    return [_address if kind.endswith("*") else numbers[kind] for kind in types]
-
-
-def _address(array: DeviceArray | None) -> int:
-    return 0 if array is None else array.pointer
-
-
-def _wrapped(value: Any) -> int:
-    return int(value) & 0xFFFFFFFF
 
 
 def three(extents: Dim) -> tuple[int, int, int]:

@@ -25,10 +25,11 @@ from convnet.backends.cuda.array import Buffer, Captured
 from convnet.backends.cuda.blas import WORKSPACE, Blas
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.contexts import Current, gc_disabled, open_devices, primary_context
-from convnet.backends.cuda.device import Device, Dim, Product, convert, formats, three
+from convnet.backends.cuda.device import Device, Dim, Product, three
 from convnet.backends.cuda.events import Event, EventPool
 from convnet.backends.cuda.graphs import CudaGraph, Graphs, load_graphs
 from convnet.backends.cuda.machine import as_backend_error, capability_of, check_libraries, find_gpu, load_driver
+from convnet.backends.cuda.parameters import convert, formats
 from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import COMPUTE
 from convnet.errors import BackendError
@@ -69,7 +70,8 @@ class CudaDevice(Device):
         self._captured: dict[int, Any] = {}
         self._streams: list[Any] = []
         self._peers: dict[Device, bool] = {}
-        self._events, (api, self.why_no_capture) = EventPool(self.drv), load_graphs()
+        self._events = EventPool(self.drv)
+        api, self.why_no_capture = load_graphs()
         self._graphs, self.captures = Graphs(api), api is not None
         self.runs_branches = self.captures and os.environ.get("CONVNET_BRANCHES") != "0"
         self.closed = False

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from convnet.backends.cuda.array import Buffer, DeviceArray
-from convnet.backends.cuda.device import Device, Dim, convert
+from convnet.backends.cuda.device import Device, Dim
+from convnet.backends.cuda.parameters import convert
 from convnet.backends.cuda.source import Source, signatures
 
 

@@ -4,7 +4,6 @@ nvdisasm comes from the package index (``pip install nvidia-cuda-nvdisasm``) or 
 matters is the one without another inside that multiplies most; what it issues besides multiply-adds is what can be won.
 """
 
-import os
 import re
 import subprocess
 import tempfile
@@ -13,12 +12,12 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from shutil import which
 from typing import NamedTuple
 
+from convnet.backends.cuda.compile import toolkit_programs
 from convnet.errors import BackendError, first_line
 
-MATH = ("FFMA", "HMMA")
+_MULTIPLY_ADDS = ("FFMA", "HMMA")
 _SECTION = re.compile(r"^\.text\.(\w+):$")
 _LABEL = re.compile(r"^(\.L_\w+):$")
 _LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][\w.]*)\s*([^;]*);")
@@ -67,11 +66,11 @@ class Loop(NamedTuple):
     body: list[Instruction]
 
     def count(self, kind: str) -> int:
-        """How many instructions of a kind an iteration issues; parts that it may skip are included."""
+        """Count the instructions of a kind that an iteration issues; parts that it may skip are included."""
         return self.kinds()[kind]
 
     def kinds(self) -> Counter[str]:
-        """Instructions by kind; those that do nothing are "idle"."""
+        """Count instructions by kind; those that do nothing are "idle"."""
         return Counter("idle" if each.idle else each.kind for each in self.body)
 
     def loads(self) -> Counter[int]:
@@ -80,35 +79,34 @@ class Loop(NamedTuple):
         return Counter(widths)
 
     @property
-    def math(self) -> str:
-        """The instruction that multiplies: HMMA (tensor cores) where there is any, else FFMA."""
+    def multiply_add(self) -> str:
+        """The instruction that multiplies and adds: HMMA (tensor cores) where there is any, else FFMA."""
         return "HMMA" if self.count("HMMA") else "FFMA"
 
     @property
     def share(self) -> float:
         """The share of FFMA or HMMA in what is issued."""
-        return self.count(self.math) / len(self.body)
+        return self.count(self.multiply_add) / len(self.body)
 
     def text(self) -> str:
         """Say what an iteration issues: ``1160 instructions: 1024 FFMA (88.3%), 64 LDS.128, ...``."""
         kinds, loads = self.kinds(), self.loads()
         shared = {f"LDS.{bits}": count for bits, count in sorted(loads.items(), reverse=True)}
         stored = {"STS": kinds["shared"] - sum(loads.values())}
-        rest = {kind: count for kind, count in kinds.most_common() if kind not in (self.math, "shared")}
+        rest = {kind: count for kind, count in kinds.most_common() if kind not in (self.multiply_add, "shared")}
         issued = ", ".join(f"{count} {kind}" for kind, count in (shared | stored | rest).items() if count)
-        products = f"{kinds[self.math]} {self.math} ({self.share:.1%}), " if kinds[self.math] else ""
+        products = f"{kinds[self.multiply_add]} {self.multiply_add} ({self.share:.1%}), " if self.share else ""
         return f"{len(self.body)} instructions: {products}{issued}"
 
 
 @cache
 def find_disassembler() -> str:
-    """nvdisasm of the package, else of a toolkit; raises ``BackendError`` saying what to install."""
+    """Find nvdisasm, that of the package, else of a toolkit; raises ``BackendError`` saying what to install."""
     spec = find_spec("nvidia")
     folders = [Path(folder) for folder in (spec.submodule_search_locations or [] if spec else [])]
     packaged = [str(path) for folder in folders for path in sorted(folder.glob("*/bin/nvdisasm*"))]
-    toolkits = [f"{os.environ[name]}/bin/nvdisasm" for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
-    for program in (*packaged, which("nvdisasm"), *toolkits):
-        if program and Path(program).is_file():
+    for program in (*packaged, *toolkit_programs("nvdisasm")):
+        if Path(program).is_file():
             return program
     raise BackendError("no disassembler (nvdisasm) here; pip install nvidia-cuda-nvdisasm")
 
@@ -159,19 +157,19 @@ def innermost_loop(instructions: list[Instruction]) -> Loop | None:
 
     def worth(loop: Loop) -> tuple[int, int, int]:
         kinds = loop.kinds()
-        return sum(kinds[name] for name in MATH), kinds["float"], -len(loop.body)
+        return sum(kinds[name] for name in _MULTIPLY_ADDS), kinds["float"], -len(loop.body)
 
     return max(_innermost(instructions), key=worth, default=None)
 
 
 def _innermost(instructions: list[Instruction]) -> Iterator[Loop]:
-    """Loops that contain no other one that multiplies; where none does, all that contain no other one.
+    """Yield loops that contain no other one that multiplies; where none does, all that contain no other one.
 
     The branch to itself after a kernel's end is none.
     """
     spans = {(each.target, each.address) for each in instructions if 0 <= each.target < each.address}
     loops = {span: Loop([each for each in instructions if span[0] <= each.address <= span[1]]) for span in spans}
-    multiplies = {span for span, loop in loops.items() if any(loop.count(name) for name in MATH)}
+    multiplies = {span for span, loop in loops.items() if any(loop.count(name) for name in _MULTIPLY_ADDS)}
     for span in multiplies or spans:
         others = (multiplies or spans) - {span}
         if not any(span[0] <= start and end <= span[1] for start, end in others):
