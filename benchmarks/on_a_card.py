@@ -61,19 +61,9 @@ def ours(args: argparse.Namespace, until: float, results: Measurements) -> None:
     """Run ``convnet bench --json`` for every net and math mode."""
     for net in args.nets:
         for math in args.math:
-            command = [
-                "-m",
-                "convnet",
-                "bench",
-                "--layer-def",
-                f"{net}.cfg",
-                "--backend",
-                args.backend,
-                "--math",
-                math,
-                "--json",
-            ]
-            said = _run([*command, "--steps", str(args.steps), "--mini", str(args.mini)], until)
+            command = ["-m", "convnet", "bench", "--json", "--layer-def", f"{net}.cfg", "--math", math]
+            sizes = ["--backend", args.backend, "--steps", str(args.steps), "--mini", str(args.mini)]
+            said = _run([*command, *sizes], until)
             if said.returncode:
                 results.miss(f"{net}, {math}", _last_line(said))
                 continue
@@ -103,9 +93,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nets", nargs="+", default=NETS)
     parser.add_argument("--math", nargs="+", choices=MATH, default=MATH)
-    parser.add_argument(
-        "--steps", type=int, default=5, help="of ours, and as many layer by layer; each is repeated for 20 ms"
-    )
+    of_ours = "of ours, and as many layer by layer; each is repeated for 20 ms"
+    parser.add_argument("--steps", type=int, default=5, help=of_ours)
     parser.add_argument("--torch-steps", type=int, default=20)
     parser.add_argument("--mini", type=int, default=128)
     parser.add_argument("--backend", default="cuda")

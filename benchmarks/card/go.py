@@ -61,9 +61,8 @@ def chosen(table: list[Step], only: str) -> list[Step]:
 def title(wheels: Path, outcomes: list[Outcome], began: float) -> list[str]:
     """Return the first lines of the summary."""
     good = sum(outcome.ok for outcome in outcomes)
-    lines = [
-        f"{good} of {len(outcomes)} steps ok, {time.monotonic() - began:.0f} s in all, Python {platform.python_version()}"
-    ]
+    seconds = time.monotonic() - began
+    lines = [f"{good} of {len(outcomes)} steps ok, {seconds:.0f} s in all, Python {platform.python_version()}"]
     made_of = wheels / prepare.SOURCES
     if not made_of.is_file() or made_of.read_text() != prepare.digest_of_sources():
         lines.append("*** the wheel of convnet was built from other sources than those that lie here")

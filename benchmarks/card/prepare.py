@@ -121,9 +121,8 @@ def convnet(own: Path, folder: Path, wheels: Path) -> None:
 
 def source_files() -> list[Path]:
     """Return what convnet is built from."""
-    files = [
-        path for tree in TREES for path in (ROOT / tree).rglob("*") if path.suffix in KINDS and path.name != "_kernels.c"
-    ]
+    found = (path for tree in TREES for path in (ROOT / tree).rglob("*"))
+    files = [path for path in found if path.suffix in KINDS and path.name != "_kernels.c"]
     top = ["setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE"]
     return sorted([*files, *(ROOT / name for name in top), ROOT / "convnet" / "py.typed"])
 
@@ -169,10 +168,8 @@ def report(out: Path) -> None:
         raise SystemExit(f"{total} bytes of wheels are more than {MOST}")
     folder = os.path.relpath(out, ROOT) if out.resolve().is_relative_to(ROOT) else str(out)
     command = f'python3 benchmarks/card/go.py --wheels {folder} --out "$OUT"'
-    print(
-        f"\nOn the card's machine, in the root of a copy of this folder with {folder}/ in it ({len(command)} characters):\n"
-    )
-    print(f"    {command}")
+    where = f"in the root of a copy of this folder with {folder}/ in it ({len(command)} characters)"
+    print(f"\nOn the card's machine, {where}:\n\n    {command}")
 
 
 def _pip(own: Path, *arguments: str, **flags: str) -> None:
@@ -182,13 +179,8 @@ def _pip(own: Path, *arguments: str, **flags: str) -> None:
 
 def call(*command: str, **flags: str) -> None:
     """Run a command; raises ``SystemExit`` with the end of what it said where it fails."""
-    done = subprocess.run(
-        command,
-        env={**os.environ, **WITHOUT_LOCATIONS, **flags},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    variables = {**os.environ, **WITHOUT_LOCATIONS, **flags}
+    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         said = done.stdout.decode(errors="replace").strip()
         raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{said[-4000:]}")

@@ -22,7 +22,7 @@ OPS = ("conv_forward", "conv_input_grad", "conv_weight_grad")
 
 
 @dataclass
-class Convolution:
+class ConvPass:
     """A pass of a convolution: its products, the op and the shapes of its three arrays, and the layers that have it."""
 
     products: Products
@@ -53,16 +53,16 @@ class Forced(Cuda):
         return self.choice or super()._choice(kind, shapes, *sizes)
 
 
-def convolutions(nets: Iterable[str], maths: Iterable[str], mini: int) -> list[Convolution]:
+def conv_passes(nets: Iterable[str], maths: Iterable[str], mini: int) -> list[ConvPass]:
     """Return the passes of all plain convolutions of ``nets``, each of its sizes once."""
-    found: dict[Products, Convolution] = {}
+    found: dict[Products, ConvPass] = {}
     for math in maths:
         for net in nets:
             _note(net, math, mini, found)
     return list(found.values())
 
 
-def _note(name: str, math: str, mini: int, found: dict[Products, Convolution]) -> None:
+def _note(name: str, math: str, mini: int, found: dict[Products, ConvPass]) -> None:
     graph = synthesize(parse(LayerFiles.open(f"{name}.cfg"))).graph
     be = Forced(Recorder(math))
     running: list[str] = []
@@ -74,7 +74,7 @@ def _note(name: str, math: str, mini: int, found: dict[Products, Convolution]) -
             plain(a, b, out, *args, geometry=geometry, **more)
             if geometry.conns is None and be.products:
                 shapes = tuple(tuple(array.shape) for array in (a, b, out))
-                entry = found.setdefault(be.products, Convolution(be.products, op, shapes, geometry))
+                entry = found.setdefault(be.products, ConvPass(be.products, op, shapes, geometry))
                 if running and f"{name}/{running[-1]}" not in entry.layers:
                     entry.layers.append(f"{name}/{running[-1]}")
 

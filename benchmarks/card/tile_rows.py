@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tile_passes import Convolution
+from tile_passes import ConvPass
 
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.recorder import Recorder
-from convnet.backends.cuda.tile_table import KINDS, Choice, Products, digest_of_kernels
+from convnet.backends.cuda.tile_table import KINDS, MATH, Choice, Products, digest_of_kernels
 from convnet.backends.cuda.tiles import Tile
 
 NOISE = 0.03  # how much faster than the model's choice a tile must be: twice the same tile differs by up to 2.6 %
@@ -56,18 +56,12 @@ def read_rows(path: Path) -> list[Row]:
             if record["kernels"] == digest_of_kernels():
                 sizes = [int(record[name]) for name in Products._fields[2:]]
                 products = Products(record["kind"], record["math"], *sizes)
-                rows.append(
-                    Row(
-                        record["layer"],
-                        products,
-                        Choice(_tile(record, products), int(record["windows"])),
-                        float(record["ms"]),
-                    )
-                )
+                choice = Choice(_tile(record, products), int(record["windows"]))
+                rows.append(Row(record["layer"], products, choice, float(record["ms"])))
     return rows
 
 
-def rows_of_first_visit(path: Path, found: Iterable[Convolution]) -> Iterator[Row]:
+def rows_of_first_visit(path: Path, found: Iterable[ConvPass]) -> Iterator[Row]:
     """Yield the rows of ``2026-11-26-h100-tiles.csv``, which names layers, without weight gradients.
 
     Of these it does not say how many windows a part had, and the rule for that was another one in each of two calls.
@@ -126,9 +120,8 @@ def table_text(comparisons: Iterable[Comparison], machine: Machine, remark: str)
         values = c.products._asdict() | {name: getattr(c.best.tile, name) for name in SIDES}
         if c.products.kind == "weight_grad":
             values["windows"] = c.best.windows
-        entry = ", ".join(
-            f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}" for name, value in values.items()
-        )
+        texts = {name: f'"{value}"' if isinstance(value, str) else value for name, value in values.items()}
+        entry = ", ".join(f"{name} = {text}" for name, text in texts.items())
         lines.append(f"    {{ {entry} }},  # {c.best_ms:.4f} ms, the model's {c.model_ms:.4f}")
     return "\n".join([*lines, "]"]) + "\n"
 
@@ -137,11 +130,10 @@ def verdict(comparisons: list[Comparison]) -> list[str]:
     """Return a line for each pass and math mode: the model's time over the best."""
     lines = []
     for kind in KINDS:
-        for math in ("float32", "tf32"):
+        for math in MATH:
             own = [c for c in comparisons if (c.products.kind, c.products.math) == (kind, math)]
             if own:
                 model, best = sum(c.model_ms for c in own), sum(c.best_ms for c in own)
-                lines.append(
-                    f"{kind}, {math}, {len(own)} convolutions: model {model:.3f} ms, best {best:.3f}: {model / best:.3f}"
-                )
+                times = f"model {model:.3f} ms, best {best:.3f}: {model / best:.3f}"
+                lines.append(f"{kind}, {math}, {len(own)} convolutions: {times}")
     return lines

@@ -20,8 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from tile_passes import NETS, Convolution, Forced, convolutions
-from tile_rows import FIELDS, Machine, Row, compare, read_rows, table_text, verdict
+from tile_passes import NETS, ConvPass, Forced, conv_passes
+from tile_rows import FIELDS, Machine, Row, choice_of_model, compare, read_rows, table_text, verdict
 
 from convnet.backends.cuda import compile_all
 from convnet.backends.cuda.driver import CudaDevice
@@ -58,7 +58,7 @@ class Tuner:
     def is_late(self) -> bool:
         return time.monotonic() > self.until
 
-    def compile(self, convolution: Convolution, choices: list[Choice]) -> None:
+    def compile(self, convolution: ConvPass, choices: list[Choice]) -> None:
         """Compile what the choices need; a choice that cannot be compiled fails again, alone, when it is timed."""
         recorder = Recorder(convolution.products.math, self.machine.multiprocessors, self.machine.shared_memory)
         be = Forced(recorder)
@@ -70,7 +70,7 @@ class Tuner:
         except BackendError as error:
             print(f"{convolution.layers[0]}: {error}", flush=True)
 
-    def time(self, convolution: Convolution, choices: list[Choice | None]) -> list[Row]:
+    def time(self, convolution: ConvPass, choices: list[Choice | None]) -> list[Row]:
         """Time choices, ``None`` for the model's; those that the device refuses are left out."""
         be, rows = self.backend(convolution.products.math), []
         arrays = convolution.arrays(be)
@@ -78,22 +78,20 @@ class Tuner:
             if self.is_late:
                 break
             be.choice = choice
-            taken = choice or be._choice(convolution.products.kind.upper(), {"G": convolution.products.groups, "LOCAL": 0},
-                                         *convolution.products[2:6])  # fmt: skip
+            taken = choice or choice_of_model(convolution.products, self.machine)
             try:
-                rows.append(
-                    Row(convolution.layers[0], convolution.products, taken, 1e3 * self._seconds(be, convolution, arrays))
-                )
+                ms = 1e3 * self._seconds(be, convolution, arrays)
             except BackendError as error:
                 print(f"{convolution.layers[0]}, {taken}: {error}", flush=True)
                 continue
+            rows.append(Row(convolution.layers[0], convolution.products, taken, ms))
             with self.out.open("a", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(rows[-1].values())
         be.choice, arrays = None, []
         be.device.trim_pool()  # each choice has partial sums of a size of its own
         return rows
 
-    def _seconds(self, be: Forced, convolution: Convolution, arrays: list) -> float:
+    def _seconds(self, be: Forced, convolution: ConvPass, arrays: list) -> float:
         convolution.run(be, arrays)  # loads the kernel
         if not be.captures:
             return measured([be], lambda: convolution.run(be, arrays))
@@ -102,8 +100,8 @@ class Tuner:
                 convolution.run(be, arrays)
         return measured([be], lambda: [be.replay(part) for part in captured]) / REPEATED
 
-    def candidates(self, convolution: Convolution) -> list[Choice]:
-        """Return a choice for each tile, of weight gradients with half and twice the model's windows too."""
+    def candidates(self, convolution: ConvPass) -> list[Choice]:
+        """Return a choice for each tile, of weight gradients from half to twice the model's windows, too."""
         products = convolution.products
         weights = products.kind == "weight_grad"
         found = []
@@ -117,7 +115,7 @@ class Tuner:
             found += [Choice(tile, windows) for windows in shares]
         return found
 
-    def variants(self, convolution: Convolution, rows: list[Row]) -> list[Choice]:
+    def variants(self, convolution: ConvPass, rows: list[Row]) -> list[Choice]:
         """Return other depths and stages for the fastest of ``rows``."""
         tensor = convolution.products.math == "tf32"
         best = sorted(rows, key=lambda row: row.ms)[: 1 if self.most else BEST]
@@ -135,7 +133,7 @@ def measure(args: argparse.Namespace) -> int:
     tuner, status = Tuner(args.out, args.most, time.monotonic() + args.seconds), 0
     gc.disable()  # a collection in the thread that compiles would free memory of the card beside its work
     try:
-        found = convolutions(args.nets, args.math, args.mini)
+        found = conv_passes(args.nets, args.math, args.mini)
         first = {id(c): rows[0].ms for c in found if (rows := tuner.time(c, [None]))}
         found = sorted((c for c in found if id(c) in first), key=lambda c: -first[id(c)] * len(c.layers))
         print(f"{len(found)} products, {sum(first.values()):.2f} ms with the model's choices", flush=True)
@@ -158,7 +156,7 @@ def measure(args: argparse.Namespace) -> int:
     return write(read_rows(args.out), tuner.machine, args.table, args.out.name, device) or status
 
 
-def _compiled_ahead(tuner: Tuner, found: list[Convolution]) -> Iterator[tuple[Convolution, list[Choice]]]:
+def _compiled_ahead(tuner: Tuner, found: list[ConvPass]) -> Iterator[tuple[ConvPass, list[Choice]]]:
     """Yield each convolution and its candidates, compiled while the one before was timed."""
     with ThreadPoolExecutor(1) as worker:
         choices = {id(c): tuner.candidates(c) for c in found}

@@ -48,10 +48,9 @@ def table(report: dict[str, Any], steps: int) -> str:
         for kind in PASSES:
             if kind in layer and layer[kind]["ms"]["median"] >= 0.0005:
                 lines.append(_row(layer["name"], kind, layer[kind]))
-    in_order = report["in_order_ms"]
-    issued = (", issued as a whole" if report["captured"] else "") + (
-        f"; {in_order['median']:.2f} ms without branches at the same time" if in_order else ""
-    )
+    issued = ", issued as a whole" if report["captured"] else ""
+    if in_order := report["in_order_ms"]:
+        issued += f"; {in_order['median']:.2f} ms without branches at the same time"
     lines += [
         "",
         f"step: {step['median']:.2f} ms median of {steps} ({step['min']:.2f} to {step['max']:.2f}), "

@@ -6,7 +6,7 @@ import statistics
 import pytest
 import tune
 from support import ROOT
-from tile_passes import NETS, convolutions
+from tile_passes import NETS, conv_passes
 from tile_rows import FIELDS, Machine, Row, choice_of_model, compare, read_rows, rows_of_first_visit, table_text
 
 from convnet.backends.cuda import Cuda
@@ -50,7 +50,7 @@ def test_times_of_other_kernels_make_no_table(tmp_path, capsys):
 
 
 def test_products_are_those_of_the_nets():
-    found = {(c.products.kind, layer): c for c in convolutions(NETS, ("float32",), 128) for layer in c.layers}
+    found = {(c.products.kind, layer): c for c in conv_passes(NETS, ("float32",), 128) for layer in c.layers}
     c = found["forward", "layers-imagenet/conv1a"]
     assert c.products == FORWARD and c.layers == ["layers-imagenet/conv1a", "layers-imagenet/conv1b"]
     assert c.shapes == ((3, 224, 224, 128), (3, 11, 11, 48), (48, 55, 55, 128))
@@ -64,7 +64,7 @@ def test_products_are_those_of_the_nets():
 @pytest.fixture(scope="module")
 def compared():
     visit = ROOT / "benchmarks/2026-11-26-h100-tiles.csv"
-    return compare(rows_of_first_visit(visit, convolutions(NETS, ("float32", "tf32"), 128)), Machine())
+    return compare(rows_of_first_visit(visit, conv_passes(NETS, ("float32", "tf32"), 128)), Machine())
 
 
 def test_the_model_is_near_the_best_that_was_measured(compared):
@@ -76,7 +76,7 @@ def test_the_model_is_near_the_best_that_was_measured(compared):
 
 def test_the_tuner_tries_each_tile_and_other_windows(tmp_path):
     tuner = tune.Tuner(tmp_path / "times.csv", 0, 1e9)
-    by_kind = {c.products.kind: c for c in convolutions(["layers-cifar10-18pct"], ("float32",), 128)}
+    by_kind = {c.products.kind: c for c in conv_passes(["layers-cifar10-18pct"], ("float32",), 128)}
     forward, weights = (tuner.candidates(by_kind[kind]) for kind in ("forward", "weight_grad"))
     assert choice_of_model(by_kind["forward"].products, tuner.machine) in forward
     assert choice_of_model(by_kind["weight_grad"].products, tuner.machine) in weights
