@@ -15,6 +15,7 @@ from convnet.backends.arguments import Geometry
 from convnet.backends.base import Array, Backend
 from convnet.data.random import synthesize
 from convnet.graph.loading import LayerFiles, parse
+from convnet.layers.conv import Conv
 
 PASSES = ("forward", "input grad", "weight grad")
 
@@ -50,7 +51,7 @@ def convolutions(net: str, mini: int) -> list[Convolution]:
     graph = synthesize(parse(LayerFiles.open(net))).graph
     found: dict[tuple[Sizes, tuple[str, ...]], list[str]] = {}
     for layer in graph.layers.values():
-        if layer.type != "conv":
+        if not isinstance(layer, Conv):
             continue
         for i, source in enumerate(layer.sources):
             if layer.randSparse[i]:

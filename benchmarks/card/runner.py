@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 GRACE = 5.0  # seconds from the first signal to SIGKILL
 LEAST = 3.0  # seconds: with less time left a step is not started
@@ -61,7 +61,7 @@ class Log:
     """The one file for what all steps print; a section for each. A context, which closes it."""
 
     def __init__(self, path: Path) -> None:
-        self.file: BinaryIO = path.open("ab", buffering=0)
+        self.file: IO[bytes] = path.open("ab", buffering=0)
 
     def __enter__(self) -> Log:
         return self
@@ -76,7 +76,7 @@ class Log:
 class Pump(threading.Thread):
     """Copies a pipe to the log up to a number of bytes, and holds the last lines of all that comes."""
 
-    def __init__(self, pipe: BinaryIO, log: Log, most: int) -> None:
+    def __init__(self, pipe: IO[bytes], log: Log, most: int) -> None:
         super().__init__(daemon=True)
         self.pipe, self.log, self.most = pipe, log, most
         self.written = self.left_out = 0

@@ -110,7 +110,7 @@ class Steps:
         noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
         can_capture = len(set(net.backends)) == 1 and net.be.captures
         self._usable = can_capture and not noisy and not any(node.wants_grad for node in uncapturable(net))
-        self._why_not = net.be.why_no_capture if len(set(net.backends)) == 1 else ""  # until it has been said
+        self._why_not = net.be.why_no_capture if len(set(net.backends)) == 1 else ""  # until the warning has been given
 
     def next(self, cases: int) -> Net | CapturedStep:
         """Return what issues the step that ``Net.begin_step`` has begun: a captured step, or the net, op by op.
@@ -118,7 +118,7 @@ class Steps:
         That is the net for the first two steps of a key, where capture is impossible, and while ``Net.around`` is set.
         """
         if self._why_not:
-            self._say(self._why_not)
+            self._warn(self._why_not)
         if not self._usable or self.net.around:
             return self.net
         key = cases, tuple(weights.capture_key() for weights in self.net.weights)
@@ -133,7 +133,7 @@ class Steps:
             except BackendError as error:
                 self._usable = False
                 self.captured.clear()  # with their memory: they will not be replayed
-                self._say(str(error))
+                self._warn(str(error))
                 return self.net
             _drop_oldest(self.captured, _MAX_CAPTURED)
         self.captured.move_to_end(key)
@@ -153,7 +153,7 @@ class Steps:
         _LOG.warning("branches of a net do not run at the same time, which may take longer: %s", reason)
         return step
 
-    def _say(self, reason: str) -> None:
+    def _warn(self, reason: str) -> None:
         self._why_not = ""
         _LOG.warning("steps are issued op by op, which may take longer: %s", reason)
 

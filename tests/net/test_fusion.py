@@ -49,10 +49,10 @@ NETS = {
 
 
 def graph_of(name):
-    text, last, applied, multiplied = NETS[name]
+    text, last, included, multiplied = NETS[name]
     text = text.replace("neuron=sqrt", "initB=30\nneuron=sqrt")
     graph = make_graph(HEAD + text + TAIL.format(last), {0: 3 * 64, 1: 1}, 3)
-    return graph, set(applied.split()), {f"{layer}_neuron" for layer in multiplied.split()}
+    return graph, set(included.split()), {f"{layer}_neuron" for layer in multiplied.split()}
 
 
 def minibatch(cases=5):
@@ -74,12 +74,12 @@ def assert_same_weights(one, other, tolerance):
 
 @pytest.mark.parametrize("name", NETS)
 def test_who_includes_a_neuron(name):
-    graph, applied, multiplied = graph_of(name)
+    graph, included, multiplied = graph_of(name)
     be = Reference(np.float64)
     be.includes_neurons = True
     net = Net(graph, be, minibatch=5, seed=2)
     net.begin_pass((), 5, Mode.TRAIN)
-    assert {layer for layer, node in net.nodes.items() if node.activation} == applied
+    assert {layer for layer, node in net.nodes.items() if node.activation} == included
     assert {layer for layer, node in net.nodes.items() if node.readers_multiply} == multiplied
 
 

@@ -76,7 +76,7 @@ class Device(ABC):
 
     @abstractmethod
     def start(self, source: Source, kernel: str, grid: Dim, block: Dim, args: tuple[Any, ...], shared: int) -> None:
-        """Do what ``launch`` says in the order of COMPUTE."""
+        """Run a kernel as ``launch`` says, in the order of COMPUTE."""
 
     @abstractmethod
     def multiply(self, product: Product, workspace: int) -> None:
