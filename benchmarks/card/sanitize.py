@@ -25,8 +25,8 @@ def command(tool: str, sanitizer: str, tests: list[str]) -> list[str]:
     return [sanitizer, "--tool", tool, *pytest, "--tb=short", *(str(ROOT / test) for test in tests)]
 
 
-def check(tool: str, clean: str, sanitizer: str, tests: list[str], seconds: float) -> bool:
-    """Run a tool and print what it says; returns whether it has found nothing in all of the tests."""
+def check(tool: str, clean: str, sanitizer: str, tests: list[str], seconds: float) -> tuple[bool, str]:
+    """Run a tool and print what it says; returns whether it has found nothing in all of the tests, and its verdict."""
     print(f"--- {tool}", flush=True)
     process = subprocess.Popen(command(tool, sanitizer, tests), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
@@ -51,11 +51,7 @@ def check(tool: str, clean: str, sanitizer: str, tests: list[str], seconds: floa
         signal.setitimer(signal.ITIMER_REAL, 0)
     status = process.wait()
     telling = [line.lstrip("= ") for line in said if " SUMMARY: " in line or line.startswith("stopped") or " passed" in line]
-    verdicts.append(f"{tool}: exit status {status}; " + "; ".join(telling))
-    return any(clean in line for line in said)
-
-
-verdicts: list[str] = []
+    return any(clean in line for line in said), f"{tool}: exit status {status}; {'; '.join(telling)}"
 
 
 def main() -> int:
@@ -73,8 +69,8 @@ def main() -> int:
 
     signal.signal(signal.SIGALRM, late)
     found = [check(tool, clean, sanitizer, args.tests, args.seconds / 2 - 5) for tool, clean in TOOLS.items()]
-    print("\n".join(verdicts))
-    return 0 if all(found) else 1
+    print("\n".join(verdict for _, verdict in found))
+    return 0 if all(clean for clean, _ in found) else 1
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def include_neurons(nodes: Iterable[Node]) -> None:
         (source,) = node.inputs
         if source.be is node.be and source.be.includes_neurons and source.consumers == [node] and not source.layer.dropout:
             source.neuron = node
-        readers = [reader.layer.multiplies_slope and reader.be.includes_neurons for reader in node.consumers]
+        # Its own backward then has nothing left to do: the gradients lie in one buffer, and f' follows from its output.
         only_passes_on = source.grad_in_place and not node.layer.uses_inputs and not node.layer.fused_cost
-        node.readers_multiply = only_passes_on and bool(readers) and all(readers)
+        can_multiply = [reader.layer.multiplies_slope and reader.be.includes_neurons for reader in node.consumers]
+        node.readers_multiply = only_passes_on and bool(can_multiply) and all(can_multiply)

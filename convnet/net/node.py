@@ -234,9 +234,9 @@ class Node:
         return buffer[: self.layer.outputs * self.cases].reshape(self.layer.outputs, self.cases)
 
     def release_acts(self, backward: bool = False) -> None:
-        """Return the output's buffer to its pool, unless another node still works in it.
+        """Return the output's buffer to its pool, unless another node does that: those that work in place share a buffer.
 
-        That is a consumer, on the way forward; on the way ``backward`` it is the input's, if it looks at its outputs.
+        Forward, the consumer returns it. ``backward``, where consumers come first, the input if it reads its outputs there.
         """
         self.peers.release_acts()
         if backward:
