@@ -37,8 +37,9 @@ class ConvOps(Launcher, Backend):
         each = 0 if biases is None else biases.size // F  # one per filter, or for each window of a filter
         shapes |= {"VECTOR_A": int(FG % 4 == 0), "BIASES": min(each, 2), **neuron_constants(activation)}
         if tile.tensor and not shapes["LOCAL"]:  # round the weights once, and not in every block that reads them
-            given, weights, count = weights, self.device.empty((weights.size,)), weights.size
-            self._plain("ROUND", "conv_round_filters", {}, (blocks_for(count),), (THREADS,), given, weights, count)
+            rounded, count = self.device.empty((weights.size,)), weights.size
+            self._plain("ROUND", "conv_round_filters", {}, (blocks_for(count),), (THREADS,), weights, rounded, count)
+            weights = rounded
         self._product("FORWARD", shapes, tile, grid, images, weights, out, geometry.conns, biases, scale_targets)
 
     def conv_input_grad(

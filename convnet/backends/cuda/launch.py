@@ -29,6 +29,7 @@ class Launcher:
     ) -> None:  # fmt: skip
         """Launch ``kernel`` of ``cuda/<file>.cu``, specialised by ``shapes``, ``tiles`` and ``names`` (``Source``)."""
         wide = any(arg.size > _MOST_INT for arg in args if arg.__class__ is DeviceArray)
+        # A file has always the same names, so that they are not part of the key.
         key = (file, wide, *(shapes.items() if shapes else ()), None, *(tiles.items() if tiles else ()))
         source = self._sources.get(key)
         if source is None:
@@ -47,8 +48,8 @@ class Launcher:
 
 def neuron_constants(activation: Activation | None = None, slope: Slope | None = None) -> dict[str, int]:
     """Return the constants of ``neuron.cuh`` for an op's neurons, which have no parameters."""
-    kinds = activation.kind if activation else "ident", slope.activation.kind if slope else "ident"
-    return dict(zip(("NEURON", "SLOPE"), map(NEURONS.index, kinds), strict=True))
+    neuron, below = activation.kind if activation else "ident", slope.activation.kind if slope else "ident"
+    return {"NEURON": NEURONS.index(neuron), "SLOPE": NEURONS.index(below)}
 
 
 def rows_for(classes: int) -> int:
