@@ -30,7 +30,7 @@ def best_of_torch(found: Found, net: str, math: str) -> Found | None:
     return min(records, key=lambda record: record["ms"], default=None)
 
 
-def telling(found: Found) -> list[str]:
+def summary(found: Found) -> list[str]:
     """Return a line for each net and math mode: our step, PyTorch's best, and the share of the peak."""
     lines = []
     for report in found["ours"]:

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from card_page import page, telling
+from card_page import page, summary
 
 NETS = ("layers-imagenet", "layers-imagenet-1gpu", "layers-cifar10-18pct")
 MATH = ("float32", "tf32")
@@ -110,7 +110,7 @@ def main() -> int:
     ours(args, until, results)
     if not args.alone:
         theirs(args, until, results)
-    print("\n".join(telling(results.found)) if args.out else page(results.found))
+    print("\n".join(summary(results.found)) if args.out else page(results.found))
     return 0 if len(results.found["ours"]) == len(args.nets) * len(args.math) else 1
 
 

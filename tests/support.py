@@ -56,9 +56,8 @@ BACKENDS = make_backends()
 
 def _each(backends: dict[str, Backend]) -> pytest.MarkDecorator:
     marks = {"cuda": [pytest.mark.gpu]}
-    return pytest.mark.parametrize(
-        "be", [pytest.param(be, id=name, marks=marks.get(name, [])) for name, be in backends.items()]
-    )
+    params = [pytest.param(be, id=name, marks=marks.get(name, [])) for name, be in backends.items()]
+    return pytest.mark.parametrize("be", params)
 
 
 each_backend, each_tf32_backend = _each(BACKENDS), _each(make_tf32_backends())

@@ -105,7 +105,7 @@ def test_results_are_written_as_they_come(tmp_path, capsys):
     assert "| conv1 | forward | 8.000 | 50% | 25% |" in page and "- PyTorch max: stopped" in page
     found = json.loads((tmp_path / "steps.json").read_text())
     line = "layers-x, float32: 8.00 ms, PyTorch's best 10.00 (compiled): 0.80; convolutions at 50% of the peak"
-    assert card_page.telling(found) == [line, "PyTorch max: stopped"]
+    assert card_page.summary(found) == [line, "PyTorch max: stopped"]
     assert capsys.readouterr().err == "PyTorch max: stopped\n"
 
 

@@ -140,7 +140,7 @@ def test_every_dependency_is_needed(monkeypatch):
     def go_on():
         for array, values in zip(arrays, begin, strict=True):
             net.be.copy_in(values, array)
-        net.step, found = STEPS, []
+        net.step = STEPS
         with np.errstate(all="ignore"):
             found = [net.train(minibatch(STEPS + step), CASES) for step in range(2)]
         return found, [net.be.download(array) for array in arrays]
@@ -239,9 +239,8 @@ def test_the_towers_of_2012_are_branches():
         weights, inputs = (f"conv4{own}", "conv_weight_grad"), (f"conv4{own}", "conv_input_grad")
         assert weights not in backward[inputs] and inputs not in backward[weights]
         assert {(f"conv5{own}", "conv_input_grad"), ("fc1000", "gemm")} <= backward[inputs] & backward[weights]
-        assert {
-            layer.removesuffix("_neuron")[-1] for layer, _ in backward[inputs] if layer.startswith(("conv", "pool"))
-        } == {own}
+        towers = {layer.removesuffix("_neuron")[-1] for layer, _ in backward[inputs] if layer.startswith(("conv", "pool"))}
+        assert towers == {own}
         assert not any("weight" in kernel for _, kernel in backward[f"conv1{own}", "conv_weight_grad"])
         assert (f"conv3{other}", "conv_input_grad") in backward[f"conv2{own}", "conv_input_grad"]
     assert not any(update.values()) and len(update) == 15
