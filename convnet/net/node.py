@@ -127,9 +127,10 @@ class Node:
     def activation(self) -> Activation | None:
         if self.neuron is None or self.layer.name in self.context.keep:
             return None
-        training, activation = self.mode in (Mode.TRAIN, Mode.GRADCHECK), self.neuron.layer.activation
-        possible = activation and self.layer.can_include(activation, training)
-        return activation if possible and not (training and self.neuron.layer.uses_inputs) else None
+        training, neuron = self.mode in (Mode.TRAIN, Mode.GRADCHECK), self.neuron.layer
+        if neuron.activation is None or (training and neuron.uses_inputs):  # backward would want what is not stored
+            return None
+        return neuron.activation if self.layer.can_include(neuron.activation, training) else None
 
     def slope(self, i: int, channels: int) -> Slope | None:
         source = self.inputs[i]
