@@ -105,7 +105,9 @@ class Net:
         self.end_forward()
 
     def begin_pass(self, inputs: Inputs, cases: int, mode: Mode, keep: Sequence[str] = ()) -> None:
-        """Set what nodes ask for while they run."""
+        """Set what nodes ask for while they run; what the pass before has kept is released."""
+        for node in self.nodes.values():
+            node.release_acts()  # before ``keep`` and the mode, which decide who shares a buffer, are those of this pass
         context = self._context
         context.keep = set(keep)
         context.inputs, context.cases, context.mode, context.step = inputs, cases, mode, self.step

@@ -63,7 +63,6 @@ class CapturedStep:
         self.net.begin_pass(inputs, cases, Mode.TRAIN)
         self.be.count_step(self.net.step)
         for node, acts in self._eager_nodes.items():
-            node.release_acts()  # those of a test, say
             node.acts = acts
         for node in self._eager_nodes:
             node.forward()
