@@ -210,6 +210,7 @@ class Net:
             self.forward(inputs, cases, Mode.TRAIN)  # again, for the outputs are gone
             raise self._not_finite(costs)
         step.update()
+        self.steps.end()
         return costs
 
     def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = ()) -> Costs:
