@@ -38,8 +38,8 @@ extern "C" __global__ void nrelu_forward(const float* x, float* out, long long c
             const float radius = sqrtf(-2.0f * logf(uniform(words[lane & 2])));
             const float angle = 2.0f * uniform(words[lane | 1]);
             const float noise = radius * (lane & 1 ? sinpif(angle) : cospif(angle));
-            const float y = fmaxf(x[4 * block + lane], 0.0f);
-            out[4 * block + lane] = fmaxf(y + y * noise, 0.0f);
+            const float y = nan_max(0.0f, x[4 * block + lane]);
+            out[4 * block + lane] = nan_max(0.0f, y + y * noise);
         }
     }
 }

@@ -52,8 +52,8 @@ extern "C" __global__ void pool_forward(const float* images, float* out, long lo
         float best = KIND == MAX ? -2e38f : 0.0f, total = 0;
         each_pixel(map, oy, ox, [&](float v) {
             if (KIND == MAX) best = nan_max(best, v);
-            if (KIND == MAXABS && fabsf(v) >= fabsf(best)) best = v;
-            total += KIND == RAND ? fmaxf(v, 0.0f) : v;
+            if (KIND == MAXABS && best == best && !(fabsf(v) < fabsf(best))) best = v;  // NaN stays
+            total += KIND == RAND ? nan_max(0.0f, v) : v;
         });
         const int pixels = max(0, end_of(oy, H) - begin_of(oy)) * max(0, end_of(ox, W) - begin_of(ox));
         if (KIND == AVG) best = total / max(pixels, 1);

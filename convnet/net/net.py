@@ -105,7 +105,9 @@ class Net:
         self.end_forward()
 
     def begin_pass(self, inputs: Inputs, cases: int, mode: Mode, keep: Sequence[str] = ()) -> None:
-        """Set what nodes ask for while they run."""
+        """Set what nodes ask for while they run; what the pass before has kept is released."""
+        for node in self.nodes.values():
+            node.release_acts()  # before ``keep`` and the mode, which decide who shares a buffer, are those of this pass
         context = self._context
         context.keep = set(keep)
         context.inputs, context.cases, context.mode, context.step = inputs, cases, mode, self.step
@@ -208,6 +210,7 @@ class Net:
             self.forward(inputs, cases, Mode.TRAIN)  # again, for the outputs are gone
             raise self._not_finite(costs)
         step.update()
+        self.steps.end()
         return costs
 
     def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = ()) -> Costs:

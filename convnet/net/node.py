@@ -218,7 +218,8 @@ class Node:
     @property
     def acts_in_place(self) -> bool:
         """Whether the output lies in the buffer of the input's."""
-        return self.works_in_place or self.is_included
+        wanted = bool(self.inputs) and self.inputs[0].layer.name in self.context.keep
+        return (self.works_in_place and not wanted) or self.is_included
 
     def take_acts(self) -> Array:
         """Return the buffer of the output: that of the input, or one of the pool's."""

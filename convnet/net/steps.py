@@ -63,7 +63,6 @@ class CapturedStep:
         self.net.begin_pass(inputs, cases, Mode.TRAIN)
         self.be.count_step(self.net.step)
         for node, acts in self._eager_nodes.items():
-            node.release_acts()  # those of a test, say
             node.acts = acts
         for node in self._eager_nodes:
             node.forward()
@@ -106,7 +105,8 @@ class Steps:
     def __init__(self, net: Net) -> None:
         self.net = net
         self.captured: OrderedDict[Hashable, CapturedStep] = OrderedDict()
-        self._seen_counts: OrderedDict[Hashable, int] = OrderedDict()
+        self._seen_counts: OrderedDict[Hashable, int] = OrderedDict()  # steps that ended, of each key
+        self._by_op: Hashable = None  # the key of the step that is issued op by op
         noisy = any(weights.learning.schedule.noiseStdev > 0 for weights in net.weights)
         can_capture = len(set(net.backends)) == 1 and net.be.captures
         self._usable = can_capture and not noisy and not any(node.wants_grad for node in uncapturable(net))
@@ -119,14 +119,13 @@ class Steps:
         """
         if self._why_not:
             self._warn(self._why_not)
+        self._by_op = None
         if not self._usable or self.net.around:
             return self.net
         key = cases, tuple(weights.capture_key() for weights in self.net.weights)
         if key not in self.captured:
-            count = self._seen_counts[key] = self._seen_counts.get(key, 0) + 1
-            self._seen_counts.move_to_end(key)
-            _drop_oldest(self._seen_counts, _MAX_COUNTED)
-            if count <= STEPS_BEFORE_CAPTURE:  # ops that are issued one by one allocate arrays and load kernels
+            if self._seen_counts.get(key, 0) < STEPS_BEFORE_CAPTURE:
+                self._by_op = key
                 return self.net
             try:
                 self.captured[key] = self._capture(cases)
@@ -138,6 +137,13 @@ class Steps:
             _drop_oldest(self.captured, _MAX_CAPTURED)
         self.captured.move_to_end(key)
         return self.captured[key]
+
+    def end(self) -> None:
+        """Count the step that has been issued to its end; what one allocates, fills and loads at first is not captured."""
+        if self._by_op is not None:
+            self._seen_counts[self._by_op] = self._seen_counts.get(self._by_op, 0) + 1
+            self._seen_counts.move_to_end(self._by_op)
+            _drop_oldest(self._seen_counts, _MAX_COUNTED)
 
     def _capture(self, cases: int) -> CapturedStep:
         """Capture a step; where that fails with branches, which take more memory, in the order of its ops."""

@@ -127,11 +127,22 @@ def test_branches_can_be_disabled(machine, monkeypatch):
     assert be.captures and not be.runs_branches
 
 
-def test_copies_are_not_captured(machine):
-    """Nobody knows which arrays they touch."""
+@pytest.mark.parametrize(
+    "copy",
+    [
+        lambda be, x, y: be.device.copy(x.pointer, y.pointer, 16),
+        lambda be, x, y: be.upload(np.ones(4, np.float32)),
+        lambda be, x, y: be.copy_in(np.ones(4, np.float32), x),
+        lambda be, x, y: be.fetch(x),
+        lambda be, x, y: be.download(x),
+    ],
+    ids=["within", "upload", "in", "fetch", "download"],
+)
+def test_copies_are_not_captured(machine, copy):
+    """Nobody knows which arrays they touch, and a replay would repeat what was of the moment."""
     machine()
     be = make_backend("cuda")
     x, y = be.zeros((4,)), be.zeros((4,))
     be.count_step(0)
     with pytest.raises(BackendError, match="copies cannot be captured"), be.capturing():
-        be.device.copy(x.pointer, y.pointer, 16)
+        copy(be, x, y)

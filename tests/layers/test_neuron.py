@@ -56,6 +56,14 @@ def test_noise_of_nrelu(be):
     assert abs(ratio.mean() - 1.083) < 0.05  # the mean of max(0, 1 + z)
 
 
+@each_backend
+def test_noise_of_nrelu_does_not_hide_what_is_not_a_number(be):
+    x = values(8, 33)
+    x[0, 2] = x[3, 20] = np.nan
+    found = run_op(be, "nrelu_forward", [x], x, key=(1, 2, 3, 4))
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(x))
+
+
 def test_softrelu_jumps_at_four():
     """Numerics 24.9."""
     x = np.array([[4.0, np.nextafter(4, 5)]])

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from support import ORACLE, assert_gradients, compare, each_backend, integers, run_op, values
+from support import ORACLE, assert_close, assert_gradients, compare, each_backend, integers, run_op, values
 
 from convnet.backends.arguments import Activation, Slope, Window
 
@@ -71,6 +71,20 @@ def test_magnitude_keeps_the_sign_and_the_later_one():
     x = np.array([1.0, -3, 3, 2]).reshape(1, 2, 2, 1)
     out = run_op(ORACLE, "pool_forward", ["maxabs", x], np.empty((1, 1, 1, 1)), window=Window(2, 0, 2))
     assert out.item() == 3
+
+
+@each_backend
+@pytest.mark.parametrize("kind", ["max", "maxabs", "avg", "sum", "rand"])
+def test_not_a_number_stays_one(be, kind):
+    """Wherever it is in a window, and whatever follows it; a random member is drawn as if all were alike."""
+    x, window = values(4, 6, 6, 5), Window(3, -1, 1)
+    x[0, 2, 2, 0] = x[1, 0, 0, 4] = x[2, 5, 5, 1] = np.nan
+    op, args, given = "pool_forward", [kind, x], {}
+    if kind == "rand":
+        op, args, given = "pool_rand_forward", [x], {"key": (1, 2, 3, 4)}
+    found, expected = (run_op(each, op, args, np.zeros_like(x), window=window, **given) for each in (be, ORACLE))
+    assert np.isnan(expected).any()
+    assert_close(found, expected)
 
 
 @pytest.mark.parametrize("side, expected", [(55, 27), (27, 13), (13, 6), (32, 16), (16, 8), (8, 4)])

@@ -8,6 +8,7 @@ from support import make_graph, poisoned, values
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.recorder import Recorder
 from convnet.backends.reference import Reference
+from convnet.errors import NumericalError
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs, empty_state
@@ -120,6 +121,24 @@ def test_outputs_that_somebody_wants_stay_as_they_are(layer):
         for net in (included, apart):
             net.test(minibatch(), 5, keep=[layer])
         np.testing.assert_array_equal(included.output(layer), apart.output(layer))
+
+
+@pytest.mark.parametrize("fuses", [True, False])
+@pytest.mark.parametrize("name", NETS)
+def test_outputs_of_one_pass_after_another(name, fuses):
+    """What is kept is what a net gives that has run nothing else, and keeps everything, whatever was kept before."""
+    graph, *_ = graph_of(name)
+    be = Reference(np.float64)
+    be.includes_neurons = fuses
+    net, whole = (poisoned(Net(graph, be, minibatch=5, seed=2)) for _ in range(2))
+    layers = [layer for layer, node in net.nodes.items() if not node.layer.is_cost]
+    with pytest.raises(NumericalError):  # leaves the outputs of training behind
+        net.train([values(3 * 64, 5) * np.nan, minibatch()[1]], 5)
+    for number, keep in enumerate([[layer] for layer in layers for _ in range(2)] + [[], layers[::2], layers]):
+        inputs = [values(3 * 64, 5, seed=number), minibatch()[1]]
+        assert net.test(inputs, 5, keep=keep) == whole.test(inputs, 5, keep=layers)
+        for layer in keep:
+            np.testing.assert_array_equal(net.output(layer), whole.output(layer))
 
 
 def test_every_map_of_the_paper_is_written_once():

@@ -236,3 +236,15 @@ def test_new_weights_are_not_those_that_were_captured():
         net.load_state(collect_state(make_net(plain())))
     assert not one.steps.captured
     assert_same(train(one), train(other))
+
+
+def test_steps_that_failed_are_not_those_before_a_capture():
+    """They have not issued all that a step does at first: an update sets its moments to zero once, not at every replay."""
+    params = CHANGING.replace("[DEFAULT]", "[DEFAULT]\nsuperEps=0.5")
+    one, other = (make_net(device, params=params) for device in (EmulatedDevice(), plain()))
+    for net in (one, other):
+        for _ in range(3):
+            with np.errstate(all="ignore"), pytest.raises(NumericalError):
+                net.train([minibatch(0, 8)[0] * np.nan, minibatch(0, 8)[1]], 8)
+    assert_same(train(one), train(other))
+    assert one.steps.captured and any(weights.moments for weights in one.weights)

@@ -26,8 +26,9 @@ static void pool_window(const PoolShape *s, Range ys, Range xs, const float *map
             const float *pixel = map + ((size_t)y * s->W + x) * s->N;
             if (s->kind == POOL_MAX) /* NaN stays, so that it is seen */
                 SIMD for (int n = 0; n < cases; n++) best[n] = pixel[n] > best[n] || pixel[n] != pixel[n] ? pixel[n] : best[n];
-            else if (s->kind == POOL_MAXABS) /* the later of equal magnitudes wins */
-                SIMD for (int n = 0; n < cases; n++) best[n] = fabsf(best[n]) > fabsf(pixel[n]) ? best[n] : pixel[n];
+            else if (s->kind == POOL_MAXABS) /* the later of equal magnitudes wins; NaN stays */
+                SIMD for (int n = 0; n < cases; n++)
+                    best[n] = fabsf(best[n]) > fabsf(pixel[n]) || best[n] != best[n] ? best[n] : pixel[n];
             else
                 SIMD for (int n = 0; n < cases; n++) best[n] += pixel[n];
         }

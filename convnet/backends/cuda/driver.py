@@ -168,15 +168,20 @@ class CudaDevice(Device):
         return work()
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
+        self._refuse_in_capture()
         with self._current:
             self.drv.memcpy_dtoh_async(values, pointer, self._streams[COMPUTE])
             self._streams[COMPUTE].synchronize()
 
     def copy(self, source: int, target: int, nbytes: int) -> None:
-        if self._capturing:
-            raise BackendError(f"{self.name}: copies cannot be captured")
+        self._refuse_in_capture()
         with self._current:
             self.drv.memcpy_dtod_async(target, source, nbytes, self._streams[COMPUTE])
+
+    def _refuse_in_capture(self) -> None:
+        """Raise ``BackendError`` in a capture: copies are of the moment, and nobody knows which arrays they touch."""
+        if self._capturing:
+            raise BackendError(f"{self.name}: copies cannot be captured")
 
     # -- kernels and products -----------------------------------------------------------------------------------
 
@@ -228,10 +233,12 @@ class CudaDevice(Device):
                 memory.free()
 
     def send(self, values: np.ndarray, pointer: int, stream: int) -> None:
+        self._refuse_in_capture()
         with self._current:
             self.drv.memcpy_htod_async(pointer, values, self._streams[stream])
 
     def fetch(self, pointer: int, values: np.ndarray, stream: int) -> None:
+        self._refuse_in_capture()
         with self._current:
             self.drv.memcpy_dtoh_async(values, pointer, self._streams[stream])
 
