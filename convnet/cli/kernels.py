@@ -62,6 +62,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
 def _kernels(args: argparse.Namespace) -> int:
     if args.sass:
         find_disassembler()
+    if args.math == "tf32" and args.arch < 80:
+        raise OptionError(f"sm_{args.arch} has no TF32; leave out --math tf32")
     launches = dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math, args.arch))
     if not launches:
         print(f"'{args.layer}' starts no kernel: the layers beside it compute its neuron, or its values are only copied")

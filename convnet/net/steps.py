@@ -62,12 +62,14 @@ class CapturedStep:
         """Run all layers."""
         self.net.begin_pass(inputs, cases, Mode.TRAIN)
         self.be.count_step(self.net.step)
-        for node, acts in self._eager_nodes.items():
-            node.acts = acts
-        for node in self._eager_nodes:
-            node.forward()
-        for node in self._eager_nodes:
-            node.acts = None
+        try:
+            for node, acts in self._eager_nodes.items():
+                node.acts = acts
+            for node in self._eager_nodes:
+                node.forward()
+        finally:
+            for node in self._eager_nodes:
+                node.acts = None  # the pool has them already
         self.be.replay(self._forward)
         self.net.end_forward()
 

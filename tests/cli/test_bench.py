@@ -100,6 +100,12 @@ def test_kernels_of_no_layer(capsys):
     assert "did you mean 'conv2" in capsys.readouterr().err
 
 
+def test_kernels_of_a_device_without_tensor_cores(capsys):
+    """They would be compiled to products that add nothing."""
+    assert main(["kernels", "layers-imagenet.cfg", "conv2a", "--math", "tf32", "--arch", "75"]) == 2
+    assert "sm_75 has no TF32" in capsys.readouterr().err
+
+
 def test_listing_holds_every_pass():
     listed = {launch.kernel for launch in kernels.launches_of("layers-cifar10-26pct.cfg", None, "conv2", 4)}
     assert {"conv_forward", "conv_input_grad", "conv_weight_grad", "sum_rows", "update"} <= listed
