@@ -47,7 +47,8 @@ def page(found: Found) -> str:
     device = reports[0]["device"] if reports else "no device"
     lines = [f"# Training steps on {device}, {found['date']}", ""]
     lines += [f"Minibatch {found['mini']}, median of {found['steps']} steps, milliseconds, inputs on the device.", ""]
-    lines += [*_steps(found), "", "Where a step goes, layer by layer:", ""]
+    if reports:
+        lines += [*_steps(found), "", "Where a step goes, layer by layer:", ""]
     for report in reports:
         spent = ", ".join(f"{kind} {ms:.2f}" for kind, ms in by_type(report).items() if ms > 0.005)
         lines.append(f"- {report['net']}, {report['math']}: {spent}")

@@ -47,7 +47,8 @@ def main() -> int:
         status, first = stretch(begin, args.seconds * 0.4, args.least)
         saved = sorted(path for path in Path(folder).rglob("*") if path.is_file())
         checkpoints = [path.parent if path.parent != Path(folder) else path for path in saved]
-        print(f"after Ctrl-C: exit status {status}, {len(first)} batches, {len(saved)} files saved", flush=True)
+        ended = "after Ctrl-C" if len(first) >= args.least else "ended before Ctrl-C"
+        print(f"{ended}: exit status {status}, {len(first)} batches, {len(saved)} files saved", flush=True)
         if not checkpoints:
             return 1
         going_on = [*base, "--load-file", str(checkpoints[-1])]
