@@ -4,11 +4,13 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 import runner
-from runner import Log, Outcome, Step, run_step, run_steps, summary
+from runner import Log, Outcome, Step, Stop, plain, run_step, run_steps, summary
 
 
 def step(name, text, seconds=20.0, **more):
@@ -111,6 +113,51 @@ def test_the_deadline_cuts_a_step_and_leaves_out_the_rest(run, monkeypatch):
     outcomes, _ = run(step("hangs", "import time; time.sleep(60)", seconds=50), step("next", "print('no')"), seconds=2.5)
     first, second = (outcome.how for outcome in outcomes)
     assert first.startswith("stopped at its limit of ") and second == "left out: no time is left"
+
+
+def test_a_stop_ends_the_step_and_its_children_and_leaves_out_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "GRACE", 0.4)
+    stop, reported = Stop(), []
+    stubborn = Step("stubborn", "", ("sh", "-c", "trap '' INT TERM; sleep 60 & echo $$ $!; sleep 60"), 60)
+
+    def report(outcomes):
+        reported.append([outcome.how for outcome in outcomes])
+        if len(reported) == 2:
+            threading.Timer(0.5, lambda: stop._note(signal.SIGTERM, None)).start()
+
+    with Log(tmp_path / "log.txt") as log:
+        table = [step("good", "print('fine')"), stubborn, step("next", "print('no')")]
+        outcomes = run_steps(table, log, dict(os.environ), tmp_path, time.monotonic() + 60, stop, report)
+    assert [outcome.how for outcome in outcomes] == ["ok", "stopped by SIGTERM", "left out: stopped by SIGTERM"]
+    pids = outcomes[1].last[0].split()
+    assert len(pids) == 2 and not any(map(is_alive, pids))
+    assert reported == [["not ended", "not begun", "not begun"], ["ok", "not ended", "not begun"]]
+
+
+def test_a_step_that_had_nothing_to_do_is_told_apart(run):
+    outcomes, _ = run(
+        step("absent", "print('not here: no ncu')"), step("failed", "import sys; print('not here: x'); sys.exit(1)")
+    )
+    assert [(outcome.how, outcome.ok) for outcome in outcomes] == [("not here", True), ("exit status 1", False)]
+
+
+def test_a_full_disk_stops_no_step(tmp_path):
+    with Log(Path("/dev/full")) as log:
+        outcome = run_step(step("talks", "print('x' * 500_000)\nprint('end')"), 20, log, dict(os.environ), tmp_path)
+    assert outcome.ok and outcome.last[-1] == "end"
+
+
+@pytest.mark.parametrize(
+    "printed, shown",
+    [
+        (b"\x1b[31mred\x1b[0m  ", "red"),
+        (b" 5%\r50%\r100% done\r", "100% done"),
+        ("one\u2028two\x85three\x0bfour\x1cfive".encode(), "one?two?three?four?five"),
+        (b"\xff\x00a\tb", "\ufffd?a     b"),
+    ],
+)
+def test_lines_of_a_summary_stay_one_line(printed, shown):
+    assert plain(printed) == shown and len(shown.splitlines()) == 1
 
 
 def test_the_summary_has_every_step_and_at_most_forty_lines():
