@@ -2,16 +2,19 @@
 
     python benchmarks/card/prepare.py --python 3.12 --cuda 13 --out .card
 
-PyCUDA comes as source, and is built once, against the headers of CUDA and an empty libcuda of the driver's name: what it
-calls is looked up where it runs. convnet is built whenever its sources have changed. nvmath-python and cuda-core come as
-they are. Left out is what a machine with PyTorch for CUDA has: numpy, cuda-bindings, NVRTC, cuBLAS, pytest, Pillow.
+Takes some four minutes the first time, seconds later. PyCUDA comes as source, and is built once, against the headers of
+CUDA and an empty libcuda of the driver's name: what it calls is looked up where it runs. convnet is built whenever its
+sources have changed. nvmath-python and cuda-core come as they are. Left out is what a machine with PyTorch for CUDA has:
+numpy, cuda-bindings, NVRTC, cuBLAS, pytest, Pillow.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -46,7 +49,9 @@ KINDS = (".py", ".pyx", ".pxd", ".c", ".h", ".cu", ".cuh", ".cfg", ".toml")
 def find_python(version: str) -> str:
     """Return an interpreter of ``version``, such as 3.12, or that at a path; raises ``SystemExit`` where there is none."""
     if os.sep in version:
-        return version
+        if not shutil.which(version):
+            raise refusal(f"no Python at {version}: there is no program of that name")
+        return os.path.abspath(version)  # noqa: PTH100, which would follow the link of a virtual environment
     if f"{sys.version_info.major}.{sys.version_info.minor}" == version:
         return sys.executable
     ours = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
@@ -54,13 +59,38 @@ def find_python(version: str) -> str:
     for candidate in [shutil.which(f"python{version}"), *map(str, found)]:
         if candidate and subprocess.run([candidate, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
             return candidate
-    raise SystemExit(f"no Python {version} here: not on the PATH, not one of pyenv's; --python takes a path, too")
+    raise refusal(f"no Python {version} here: not on the PATH, not one of pyenv's; --python takes a path, too")
 
 
 def tag_of(python: str) -> str:
     """Return cp312 for an interpreter of Python 3.12."""
     asked = [python, "-c", "import sys; print('cp%d%d' % sys.version_info[:2])"]
-    return subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
+    said = subprocess.run(asked, check=False, capture_output=True, text=True).stdout.strip()
+    if not said.startswith("cp"):
+        raise refusal(f"{python} is no Python")
+    return said
+
+
+def refusal(problem: str) -> SystemExit:
+    """Print why nothing is begun; returns what to raise."""
+    print(problem, file=sys.stderr)
+    return SystemExit(2)
+
+
+def take(folder: Path) -> int:
+    """Make a folder that can be written to, and lock it while this process runs; raises ``SystemExit`` where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(0, "it is not writable")
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise refusal(f"nothing can be written to the folder {folder}: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise refusal(f"another run is at work in {folder}") from None
+    return lock
 
 
 def environment(python: str, folder: Path) -> Path:
@@ -99,14 +129,15 @@ def pycuda(own: Path, generation: int, folder: Path, wheels: Path) -> None:
         shutil.copy2(wheel, wheels)
 
 
-def convnet(own: Path, folder: Path, wheels: Path) -> None:
-    """Build convnet from a copy of its sources, unless a wheel of the same sources is there already."""
+def convnet(own: Path, folder: Path, wheels: Path) -> str:
+    """Build convnet from a copy of its sources, unless a wheel of the same sources is there; returns their digest."""
     digest = digest_of_sources()
     built = folder / f"convnet-{digest[:16]}"
     if not list(built.glob("*.whl")):
         for old in folder.glob("convnet-*"):
             shutil.rmtree(old)
         tree = folder / "convnet-tree"
+        shutil.rmtree(tree, ignore_errors=True)  # of a run that was interrupted
         for path in source_files():
             copy = tree / path.relative_to(ROOT)
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +147,7 @@ def convnet(own: Path, folder: Path, wheels: Path) -> None:
         shutil.rmtree(tree)
     for wheel in built.glob("*.whl"):
         shutil.copy2(wheel, wheels)
-    (wheels / SOURCES).write_text(digest)
+    return digest
 
 
 def source_files() -> list[Path]:
@@ -142,20 +173,35 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for what is built, and used again; one below build/")
     args = parser.parse_args()
     python = find_python(args.python)
-    folder = args.work or ROOT / "build" / f"card-{tag_of(python)}"
-    folder.mkdir(parents=True, exist_ok=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    for old in args.out.glob("*.whl"):
-        old.unlink()
+    folder = (args.work or ROOT / "build" / f"card-{tag_of(python)}").resolve()
+    locks = [take(folder), take(args.out)]
+    for old in [*args.out.glob("*.whl"), args.out / SOURCES]:
+        old.unlink(missing_ok=True)
+    print(f"a virtual environment of {python}", flush=True)
     own = environment(python, folder)
-    convnet(own, folder, args.out)
+    print("convnet", flush=True)
+    digest = convnet(own, folder, args.out)
+    print(f"PyCUDA {PYCUDA}: two minutes and more, unless it is built already", flush=True)
     pycuda(own, args.cuda, folder, args.out)
-    kept = folder / "as-they-are"
-    plain = ["--no-deps", "--only-binary", ":all:", "--find-links", str(kept), "--dest", str(kept)]
-    _pip(own, "download", *plain, *AS_THEY_ARE, *PURE)
-    for wheel in kept.glob("*.whl"):
-        shutil.copy2(wheel, args.out)
+    print(", ".join((*AS_THEY_ARE, *PURE)), flush=True)
+    as_they_are(own, folder, args.out)
+    (args.out / SOURCES).write_text(digest)  # last: without it go.py says that wheels may be missing
     report(args.out)
+    for lock in locks:
+        os.close(lock)
+
+
+def as_they_are(own: Path, folder: Path, wheels: Path) -> None:
+    """Download what is not built here, unless it is there already; other versions of an earlier run are left behind."""
+    kept, chosen = folder / "as-they-are", folder / "as-they-are-now"
+    shutil.rmtree(chosen, ignore_errors=True)
+    plain = ["--no-deps", "--only-binary", ":all:", "--find-links", str(kept), "--dest", str(chosen)]
+    kept.mkdir(exist_ok=True)
+    _pip(own, "download", *plain, *AS_THEY_ARE, *PURE)
+    for wheel in chosen.glob("*.whl"):
+        shutil.copy2(wheel, wheels)
+    shutil.rmtree(kept)
+    chosen.rename(kept)
 
 
 def report(out: Path) -> None:
@@ -168,10 +214,9 @@ def report(out: Path) -> None:
     if total > MOST:
         raise SystemExit(f"{total} bytes of wheels are more than {MOST}")
     folder = os.path.relpath(out, ROOT) if out.resolve().is_relative_to(ROOT) else str(out)
-    command = f'python3 benchmarks/card/go.py --wheels {folder} --out "$OUT"'
-    print(
-        f"\nOn the card's machine, in the root of a copy of this folder with {folder}/ in it ({len(command)} characters):\n"
-    )
+    command = f"python3 benchmarks/card/go.py --wheels {shlex.quote(folder)} --out results"
+    ignored = " (git ignores it)" if out.resolve() == ROOT / ".card" else ""
+    print(f"\nOn the card's machine, in the root of a copy of this project with {folder}{ignored} in it:\n")
     print(f"    {command}")
 
 

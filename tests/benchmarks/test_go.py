@@ -2,7 +2,10 @@
 
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
 import zipfile
 
 import card_page
@@ -33,14 +36,20 @@ def test_wheels_are_unpacked_without_pip(tmp_path):
     wheel(wheels, f"one-1.0-{OWN}-{OWN}-linux_x86_64.whl", one="x = 1")
     wheel(wheels, "two-1.0-py3-none-any.whl", two="y = 2")
     site.mkdir()
+    (site / "mine.py").write_text("")
+    assert "files that are not of go.py" in go.install(wheels, site)
+    (site / "mine.py").unlink()
+    assert go.install(wheels, site) == ""
     (site / "old.py").write_text("")
     assert go.install(wheels, site) == ""
-    assert sorted(path.name for path in site.iterdir()) == ["one.py", "two.py"]
+    assert sorted(path.name for path in site.iterdir()) == [go.MARK, "one.py", "two.py"]
+    (wheels / "two-1.0-py3-none-any.whl").write_bytes(b"half a")
+    assert go.install(wheels, site).startswith("not whole: two-1.0-py3-none-any.whl: ")
     wheel(wheels, "three-1.0-cp27-cp27m-linux_x86_64.whl", three="")
     assert "for another one: three-1.0-cp27-cp27m-linux_x86_64.whl" in go.install(wheels, site)
 
 
-def test_steps_and_files(tmp_path):
+def test_steps_and_files(tmp_path, capsys):
     names = [step.name for step in steps.steps(tmp_path, None, tune=False)]
     assert names == ["doctor", "ops", "steps", "originals", "sanitizer", "counters", "run"]
     table = steps.steps(tmp_path, tmp_path / "originals.so", tune=True)
@@ -49,9 +58,10 @@ def test_steps_and_files(tmp_path):
     scripts = [step.command[1] for step in table if step.command[1] != "-m"]
     assert [path for path in scripts if not os.path.isfile(path)] == []  # noqa: PTH113
     assert table[4].command[2:4] == ("--library", str(tmp_path / "originals.so"))
-    assert [step.name for step in go.chosen(table, "run,ops")] == ["ops", "run"]
-    with pytest.raises(SystemExit, match="--only: sleep: the steps are doctor, "):
-        go.chosen(table, "ops,sleep")
+    assert [step.name for step in go.chosen(table, ["run", "ops"])] == ["ops", "run"]
+    with pytest.raises(SystemExit):
+        go.chosen(table, ["ops", "sleep"])
+    assert capsys.readouterr().err.startswith("--only: sleep: the steps are doctor, ")
 
 
 def test_another_library_is_timed_where_one_is_given(tmp_path):
@@ -65,6 +75,65 @@ def test_a_stale_wheel_is_told(tmp_path):
     assert len(go.title(tmp_path, [], 0.0)) == 1
     (tmp_path / prepare.SOURCES).write_text("0")
     assert "built from other sources" in go.title(tmp_path, [], 0.0)[1]
+    (tmp_path / prepare.SOURCES).unlink()  # prepare.py was interrupted
+    assert "wheels may be missing" in go.title(tmp_path, [], 0.0)[1]
+
+
+def visit(out, wheels, *arguments, **more):
+    command = [sys.executable, ROOT / "benchmarks" / "card" / "go.py", "--wheels", wheels, "--out", out, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CONVNET_CACHE_DIR": str(cache_folder())}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, **more)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with a blank in its name, and in it a wheel, and results of an earlier visit."""
+    place = tmp_path / "a place"
+    place.mkdir()
+    wheel(place / "wheels", "one-1.0-py3-none-any.whl", one="x = 1")
+    (place / "out").mkdir()
+    (place / "out" / "steps.json").write_text("dear")
+    (place / "file").write_text("")
+    return place
+
+
+@pytest.mark.parametrize(
+    "wheels, out, arguments, said",
+    [
+        ("nothing", "out", [], "no wheels in "),
+        ("file", "out", [], "no wheels in "),
+        ("wheels", "file", [], "File exists"),
+        ("wheels", "file/out", [], "Not a directory"),
+        ("wheels", "out", ["--only", "ops, sleep"], "--only: sleep: the steps are doctor, ops, "),
+        ("wheels", "out", ["--site", "{place}"], "files that are not of go.py"),
+    ],
+)
+def test_a_visit_that_cannot_begin_says_why_and_removes_nothing(place, wheels, out, arguments, said):
+    options = [argument.format(place=place) for argument in arguments] or ["--site", place / "site"]
+    process = visit(place / out, place / wheels, *options)
+    printed, _ = process.communicate()
+    assert process.returncode == 2 and said in printed and len(printed.splitlines()) == 1
+    assert (place / "out" / "steps.json").read_text() == "dear"
+
+
+def test_two_visits_at_once_and_a_signal(place):
+    """The second is refused; a signal ends the step of the first, whose summary says what was done."""
+    slow = place / "wheels" / "slow-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(slow, "w") as archive:  # imported by whatever a step runs
+        archive.writestr("sitecustomize.py", "import sys, time\nif 'first.py' in sys.argv[0]: time.sleep(60)\n")
+    options = ["--site", place / "site", "--only", "doctor run"]
+    first = visit(place / "out", place / "wheels", *options, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    while "not ended" not in "".join(path.read_text() for path in (place / "out").glob("summary.txt")):
+        assert first.poll() is None
+        time.sleep(0.02)
+    second = visit(place / "out", place / "wheels", *options)
+    assert "another run is at work in " in second.communicate()[0] and second.returncode == 2
+    first.send_signal(signal.SIGINT)
+    printed, _ = first.communicate()
+    summary = (place / "out" / "summary.txt").read_text()
+    assert first.returncode == 1 and printed.endswith("\n" + summary) and summary.startswith("0 of 2 steps ok, ")
+    assert "*** doctor: stopped by SIGINT, " in summary and "*** run: left out: stopped by SIGINT, 0 s" in summary
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["log.txt", "summary.txt"]
 
 
 def test_sources_of_the_wheel_are_all_that_builds_it():
