@@ -91,7 +91,8 @@ def _layers(report: Found) -> list[str]:
     ]
     for layer in report["layers"]:
         for kind in PASSES:
-            if kind in layer and layer[kind]["ms"]["median"] >= 0.0005:
+            # A neuron that the layers beside it include has nothing to do.
+            if kind in layer and layer[kind]["gbs"] and layer[kind]["ms"]["median"] >= 0.0005:
                 timed = layer[kind]
                 flops = f"{timed['of_flops']:.0%}" if timed["gflops"] >= 0.05 else ""
                 lines.append(
