@@ -157,7 +157,9 @@ def _run(command: list[str], until: float) -> subprocess.CompletedProcess[str]:
     left = until - time.monotonic()
     if left < 1:
         return subprocess.CompletedProcess(command, 1, "", "no time is left")
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
     try:
         said, errors = process.communicate(timeout=left)
     except subprocess.TimeoutExpired:

@@ -20,7 +20,7 @@ COST = re.compile(r"^(\d+)\.(\d+) \([\d.]+%\)\.\.\. logprob:  ([\d.]+),")
 
 def stretch(command: list[str], seconds: float, least: int) -> tuple[int, list[tuple[int, int, float]]]:
     """Run ``command`` until ``seconds`` and ``least`` batches, then send SIGINT; returns status, and epoch, batch, cost."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     assert process.stdout is not None
     begin, batches, stopped = time.monotonic(), [], False
     for line in process.stdout:

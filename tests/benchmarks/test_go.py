@@ -14,6 +14,7 @@ import on_a_card
 import prepare
 import pytest
 import rehearse
+import sanitize
 import steps
 import train
 from support import ROOT
@@ -176,6 +177,45 @@ def test_results_are_written_as_they_come(tmp_path, capsys):
     line = "layers-x, float32: 8.00 ms, PyTorch's best 10.00 (compiled): 0.80; convolutions at 50% of the peak"
     assert card_page.telling(found) == [line, "PyTorch max: stopped"]
     assert capsys.readouterr().err == "PyTorch max: stopped\n"
+
+
+@pytest.mark.parametrize(
+    "test, status, said",
+    [
+        ("def test(): pass", 0, "1 passed"),
+        ("import pytest\ndef test(): pytest.skip('no card')", 5, "no test has passed: nothing is proved"),
+        ("def test(): assert 0", 1, "--- FAILED after 0 that passed"),
+    ],
+)
+def test_tests_that_were_all_skipped_prove_nothing(tmp_path, test, status, said):
+    (tmp_path / "test_x.py").write_text(test)
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks" / "card")])
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "suite",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        tmp_path,
+        tmp_path,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths}, cwd=tmp_path)
+    assert done.returncode == status and said in done.stdout
+
+
+@pytest.mark.parametrize(
+    "tests, found", [("echo 2 passed in \\\\377", True), ("echo '2 skipped in 1 s'", False), ("exit 1", False)]
+)
+def test_a_sanitizer_without_tests_has_found_nothing_out(tmp_path, monkeypatch, capsys, tests, found):
+    (tmp_path / "tool").write_text(f"#!/bin/sh\n{tests}\necho '========= ERROR SUMMARY: 0 errors'\n")
+    (tmp_path / "tool").chmod(0o755)
+    monkeypatch.setattr(sanitize, "verdicts", [])
+    assert sanitize.check("memcheck", sanitize.TOOLS["memcheck"], str(tmp_path / "tool"), [], 60) == found
+    assert "--- memcheck" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
