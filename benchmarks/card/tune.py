@@ -180,7 +180,7 @@ def write(rows: list[Row], machine: Machine, table: Path, source: str, device: s
     """Write the table, and print how near the model comes; without times a table that is there stays."""
     compared = compare(rows, machine)
     if not compared:
-        print(f"no product was timed with the model's choice and others: {table} is not written")
+        print(f"no product was timed with the choice of the model; of another device (--machine)? {table} is not written")
         return 1
     table.write_text(table_text(compared, machine, REMARK.format(source=source, device=device)))
     print("\n".join(verdict(compared)))
