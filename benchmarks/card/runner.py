@@ -117,8 +117,8 @@ class Pump(threading.Thread):
             self.log.write(taken)
             self.written += len(taken)
             self.left_out += len(block) - len(taken)
-            *lines, self.partial = (self.partial[-4 * WIDTH :] + block).split(b"\n")
-            self.last.extend(line[-4 * WIDTH :] for line in lines)
+            *lines, self.partial = map(shortened, (self.partial + block).split(b"\n"))
+            self.last.extend(lines)
 
     def finish(self) -> list[str]:
         """Return the last lines; the log gets them too, if it was cut. A process that escaped may still hold the pipe."""
@@ -129,6 +129,28 @@ class Pump(threading.Thread):
         if self.left_out:
             self.log.write(f"\n... {self.left_out} bytes are left out; the last lines: ...\n" + "\n".join(lines))
         return [line for line in lines if line.strip()]
+
+
+class Guard:
+    """Kills a group of processes should this one be killed itself: a shell that waits for the end of a pipe. A context."""
+
+    def __init__(self, group: int) -> None:
+        command = ["sh", "-c", 'read -r _; kill -9 "-$1"', "sh", str(group)]
+        self.shell = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shell.kill()
+        self.shell.communicate()
+
+
+def shortened(line: bytes, most: int = 4 * WIDTH) -> bytes:
+    """Return a line of any length without its middle."""
+    return line if len(line) <= 2 * most + 5 else line[:most] + b" ... " + line[-most:]
 
 
 def plain(line: bytes) -> str:
@@ -160,13 +182,15 @@ def run_step(
     else:
         assert process.stdout is not None
         pump = Pump(process.stdout, log, step.most_bytes)
-        in_time = _ended(process, seconds, stop)
-        how = f"stopped by {stop.why}" if stop.why else f"stopped at its limit of {seconds:.0f} s"
-        if not in_time:
-            _signal(process, step.stop)
-            if not _ended(process, GRACE / 2):
-                _signal(process, signal.SIGTERM)
-                _ended(process, GRACE / 2)
+        with Guard(process.pid):
+            in_time = _ended(process, seconds, stop)
+            whose = "its limit of" if seconds >= step.seconds else "the limit of all steps, after"
+            how = f"stopped by {stop.why}" if stop.why else f"stopped at {whose} {seconds:.0f} s"
+            if not in_time:
+                _signal(process, step.stop)
+                if not _ended(process, GRACE / 2):
+                    _signal(process, signal.SIGTERM)
+                    _ended(process, GRACE / 2)
         _signal(process, signal.SIGKILL)  # the rest of its group; not reaped yet, its number still belongs to it
         status, spent, last = process.wait(), time.monotonic() - begin, pump.finish()
         if in_time:
