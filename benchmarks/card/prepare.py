@@ -16,6 +16,7 @@ import hashlib
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,7 +117,6 @@ def pycuda(own: Path, generation: int, folder: Path, wheels: Path) -> None:
         call(compiler, "-shared", "-o", str(stub / "libcuda.so"), "-Wl,-soname,libcuda.so.1", str(stub / "empty.c"))
         _pip(own, "install", "--no-deps", "--target", str(headers), *HEADERS[generation])
         included = [str(path) for path in sorted(headers.glob("nvidia/*/include"))]
-        # --no-build-isolation: what builds it is in the environment already.
         source = [f"pycuda=={PYCUDA}", "--no-deps", "--no-build-isolation", "--no-binary", "pycuda"]
         _pip(own, "download", *source, "--dest", str(work))
         shutil.unpack_archive(next(work.glob("pycuda-*.tar.gz")), work)
@@ -124,9 +124,18 @@ def pycuda(own: Path, generation: int, folder: Path, wheels: Path) -> None:
         (tree / "siteconf.py").write_text(SITECONF.format(headers=included, stub=str(stub)))
         # The stub has no symbol: the linker must name it all the same, for the loader to look there.
         flags = {"LDFLAGS": "-Wl,--no-as-needed -Wl,-s", "CFLAGS": "-g0", "CXXFLAGS": "-O1 -g0"}
-        _pip(own, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder / name), str(tree), **flags)
+        build(own, tree, folder / name, **flags)
     for wheel in (folder / name).glob("*.whl"):
         shutil.copy2(wheel, wheels)
+
+
+def build(own: Path, tree: Path, built: Path, **flags: str) -> None:
+    """Build the wheel of ``tree``; the folder ``built`` appears with all of it."""
+    new = built.with_name("new")
+    shutil.rmtree(new, ignore_errors=True)
+    # --no-build-isolation: what builds it is in the environment already.
+    _pip(own, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(new), str(tree), **flags)
+    new.rename(built)
 
 
 def convnet(own: Path, folder: Path, wheels: Path) -> str:
@@ -143,7 +152,7 @@ def convnet(own: Path, folder: Path, wheels: Path) -> str:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, copy)
         flags = {"CFLAGS": f"-g0 -ffile-prefix-map={tree}=.", "LDFLAGS": "-Wl,-s"}  # the same wheel in any folder
-        _pip(own, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(built), str(tree), **flags)
+        build(own, tree, built, **flags)
         shutil.rmtree(tree)
     for wheel in built.glob("*.whl"):
         shutil.copy2(wheel, wheels)
@@ -227,17 +236,21 @@ def _pip(own: Path, *arguments: str, **flags: str) -> None:
 
 def call(*command: str, **flags: str) -> None:
     """Run a command; raises ``SystemExit`` with the end of what it said where it fails."""
-    done = subprocess.run(
-        command,
-        env={**os.environ, **WITHOUT_LOCATIONS, **flags},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    environment = {**os.environ, **WITHOUT_LOCATIONS, **flags}
+    try:
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    except OSError as error:
+        raise SystemExit(f"{command[0]} cannot be started: {error.strerror}") from None
     if done.returncode:
         said = done.stdout.decode(errors="replace").strip()
         raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{said[-4000:]}")
 
 
+def interrupted(*_: object) -> None:
+    raise SystemExit("interrupted; what is finished is kept for the next time")
+
+
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)  # ends what runs, too
     main()

@@ -137,6 +137,55 @@ def test_two_visits_at_once_and_a_signal(place):
     assert sorted(path.name for path in (place / "out").iterdir()) == ["log.txt", "summary.txt"]
 
 
+@pytest.mark.parametrize(
+    "python, said",
+    [
+        ("3.99", "no Python 3.99 here: not on the PATH"),
+        ("/no/such/python", "no Python at /no/such/python"),
+        ("/bin/true", "/bin/true is no Python"),
+    ],
+)
+def test_a_python_that_is_not_there_is_told(tmp_path, monkeypatch, capsys, python, said):
+    (tmp_path / "dear.whl").write_text("")
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "--python", python, "--out", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        prepare.main()
+    assert said in capsys.readouterr().err and (tmp_path / "dear.whl").exists()
+
+
+def test_one_that_prepares_at_a_time(tmp_path, capsys):
+    lock = prepare.take(tmp_path / "wheels")
+    with pytest.raises(SystemExit):
+        prepare.take(tmp_path / "wheels")
+    assert "another run is at work in " in capsys.readouterr().err
+    os.close(lock)
+    os.close(prepare.take(tmp_path / "wheels"))
+
+
+def test_wheels_of_an_interrupted_build_and_of_other_versions_are_left_behind(tmp_path, monkeypatch):
+    built, kept, wheels = tmp_path / "built", tmp_path / "as-they-are", tmp_path / "wheels"
+    for folder in (kept, wheels):
+        folder.mkdir()
+    (kept / "old-1.0-py3-none-any.whl").write_text("")
+
+    def pip(_own, verb, *arguments, **_):
+        folder = prepare.Path(arguments[arguments.index("--wheel-dir" if verb == "wheel" else "--dest") + 1])
+        wheel(folder, "new-2.0-py3-none-any.whl", new="")
+        if verb == "wheel" and not tried:
+            tried.append(1)
+            raise SystemExit("interrupted")
+
+    tried = []
+    monkeypatch.setattr(prepare, "_pip", pip)
+    with pytest.raises(SystemExit, match="interrupted"):
+        prepare.build(tmp_path, tmp_path, built)
+    assert not built.exists()
+    prepare.build(tmp_path, tmp_path, built)
+    assert [path.name for path in built.iterdir()] == ["new-2.0-py3-none-any.whl"]
+    prepare.as_they_are(tmp_path, tmp_path, wheels)
+    assert [path.name for path in wheels.iterdir()] == ["new-2.0-py3-none-any.whl"]
+
+
 def test_sources_of_the_wheel_are_all_that_builds_it():
     found = {str(path.relative_to(ROOT)) for path in prepare.source_files()}
     assert {
