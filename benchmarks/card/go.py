@@ -105,7 +105,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--wheels", type=Path, required=True, help="folder that prepare.py has filled")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results; earlier ones there are removed")
     parser.add_argument("--originals", type=Path, help="library of other convolutions to time beside ours (originals.py)")
-    parser.add_argument("--tune", action="store_true", help="time every tile of every convolution, too")
+    parser.add_argument("--tune", action="store_true", help="time every tile of every convolution, after doctor")
     parser.add_argument("--only", default="", metavar="NAMES", help="steps to run, with commas between them")
     parser.add_argument("--limit", type=float, default=LIMIT, metavar="SECONDS", help="for all (default %(default).0f)")
     default = steps.ROOT / "build" / "card-site"
