@@ -235,15 +235,23 @@ def _pip(own: Path, *arguments: str, **flags: str) -> None:
 
 
 def call(*command: str, **flags: str) -> None:
-    """Run a command; raises ``SystemExit`` with the end of what it said where it fails."""
+    """Run a command; raises ``SystemExit`` with the end of what it said where it fails. Nothing of it outlives this."""
     environment = {**os.environ, **WITHOUT_LOCATIONS, **flags}
     try:
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        )
     except OSError as error:
         raise SystemExit(f"{command[0]} cannot be started: {error.strerror}") from None
-    if done.returncode:
-        said = done.stdout.decode(errors="replace").strip()
-        raise SystemExit(f"{' '.join(command)}\nended with {done.returncode}:\n{said[-4000:]}")
+    try:
+        printed, _ = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)  # pip, and the compiler that it runs
+        process.communicate()
+        raise
+    if process.returncode:
+        said = printed.decode(errors="replace").strip()
+        raise SystemExit(f"{' '.join(command)}\nended with {process.returncode}:\n{said[-4000:]}")
 
 
 def interrupted(*_: object) -> None:

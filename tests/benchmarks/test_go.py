@@ -17,7 +17,7 @@ import rehearse
 import sanitize
 import steps
 import train
-from support import ROOT
+from support import ROOT, are_gone
 
 from convnet.storage import cache_folder
 
@@ -151,6 +151,19 @@ def test_a_python_that_is_not_there_is_told(tmp_path, monkeypatch, capsys, pytho
     with pytest.raises(SystemExit):
         prepare.main()
     assert said in capsys.readouterr().err and (tmp_path / "dear.whl").exists()
+
+
+def test_what_prepare_runs_ends_with_it(tmp_path):
+    text = f"import prepare, sys\nprepare.call('sh', '-c', 'sleep 60 & echo $$ $! > {tmp_path}/pids; sleep 60')"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "benchmarks" / "card")}
+    handled = text.replace("\n", "\nimport signal; signal.signal(signal.SIGTERM, prepare.interrupted)\n", 1)
+    process = subprocess.Popen([sys.executable, "-c", handled], env=environment, stderr=subprocess.PIPE, text=True)
+    pids = tmp_path / "pids"
+    while not (pids.is_file() and pids.read_text().endswith("\n")):
+        time.sleep(0.02)
+    process.terminate()
+    assert process.communicate()[1].startswith("interrupted; what is finished is kept")
+    assert are_gone(pids.read_text().split())
 
 
 def test_one_that_prepares_at_a_time(tmp_path, capsys):

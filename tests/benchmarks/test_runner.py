@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import runner
 from runner import Log, Outcome, Step, Stop, plain, run_step, run_steps, summary
-from support import ROOT
+from support import ROOT, are_gone
 
 
 def step(name, text, seconds=20.0, **more):
@@ -35,24 +35,6 @@ def run(tmp_path, monkeypatch):
         return outcomes, (tmp_path / "log.txt").read_text(errors="replace")
 
     return run
-
-
-def is_alive(pid):
-    """Whether a process runs; one that nobody has reaped yet does not."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def are_gone(pids):
-    """Whether processes that were killed have ended; the kernel takes a moment."""
-    for _ in range(500):
-        if not any(map(is_alive, pids)):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_every_way_to_end_is_told_and_the_next_step_runs(run):
