@@ -242,6 +242,29 @@ def test_results_are_written_as_they_come(tmp_path, capsys):
     assert capsys.readouterr().err == "PyTorch max: stopped\n"
 
 
+def test_a_page_of_nothing_and_a_stop_in_the_middle(tmp_path, monkeypatch, capsys):
+    (tmp_path / "cut.json").write_text('{"date": "2026')
+    for name in ("cut.json", "none.json"):
+        with pytest.raises(SystemExit, match="of this program"):
+            on_a_card.read_page(tmp_path / name)
+    monkeypatch.setattr(on_a_card, "why_not", lambda *_: "no GPU on this machine")
+    monkeypatch.setattr(sys, "argv", ["on_a_card.py", "--out", str(tmp_path / "out")])
+    assert on_a_card.main() == 1 and not (tmp_path / "out").exists()
+    assert capsys.readouterr() == ("", "nothing is measured: no GPU on this machine\n")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(on_a_card, "why_not", lambda *_: "")
+    monkeypatch.setattr(on_a_card, "ours", stopped)
+    assert on_a_card.main() == 1
+    found = json.loads((tmp_path / "out" / "steps.json").read_text())
+    assert found["missing"] == ["what was to follow: stopped before its end"]
+    page = (tmp_path / "out" / "steps.md").read_text()
+    assert page.startswith("# Training steps on no device") and "- what was to follow: stopped" in page and "|" not in page
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["steps.json", "steps.md"]
+
+
 @pytest.mark.parametrize(
     "test, status, said",
     [
