@@ -129,8 +129,8 @@ def main() -> int:
         "PYTHONPATH": str(folder),
         "PATH": os.pathsep.join([str(folder / "bin"), os.environ["PATH"]]),
     }
-    options = ["--wheels", args.wheels, "--out", args.out, "--site", folder / "site", "--only", args.only, "--limit", "2400"]
-    command = [own, HERE / "go.py", *options, "--tiny", "--tune", "--plant"]
+    places = ["--wheels", args.wheels, "--out", args.out, "--site", folder / "unpacked"]
+    command = [own, HERE / "go.py", *places, "--only", args.only, "--limit", "2400", "--tiny", "--tune", "--plant"]
     if run(command, environment) not in (0, 1):
         print("\ngo.py has begun no step.")
         return 2

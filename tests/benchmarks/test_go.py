@@ -334,7 +334,8 @@ def rehearse_with(arguments, out, monkeypatch, capfd):
     """Rehearse all steps; there are four planted ones besides."""
     count = len(steps.steps(out, None, tune=True))
     monkeypatch.setattr(sys, "argv", ["rehearse.py", "--out", str(out), *arguments])
-    assert rehearse.main() == 0, capfd.readouterr().out + (out / "log.txt").read_text()
+    status, log = rehearse.main(), out / "log.txt"
+    assert status == 0, "\n".join([*capfd.readouterr(), log.read_text() if log.is_file() else "no log"])
     text = (out / "summary.txt").read_text()
     good, all_steps, absent = map(int, re.match(r"(\d+) of (\d+) steps ok, (\d) not here", text).groups())
     assert (good + absent, all_steps, absent) == (count, count + 4, 2)  # counters and another library, without a card
