@@ -47,7 +47,8 @@ def page(found: Found) -> str:
     device = reports[0]["device"] if reports else "no device"
     lines = [f"# Training steps on {device}, {found['date']}", ""]
     lines += [f"Minibatch {found['mini']}, median of {found['steps']} steps, milliseconds, inputs on the device.", ""]
-    lines += [*_steps(found), "", "Where a step goes, layer by layer:", ""]
+    if reports:
+        lines += [*_steps(found), "", "Where a step goes, layer by layer:", ""]
     for report in reports:
         spent = ", ".join(f"{kind} {ms:.2f}" for kind, ms in by_type(report).items() if ms > 0.005)
         lines.append(f"- {report['net']}, {report['math']}: {spent}")
@@ -86,7 +87,8 @@ def _layers(report: Found) -> list[str]:
     lines += ["| layer | pass | ms | of peak | of bandwidth |", "|---|---|---:|---:|---:|"]
     for layer in report["layers"]:
         for kind in PASSES:
-            if kind in layer and layer[kind]["ms"]["median"] >= 0.0005:
+            # A neuron that the layers beside it include has nothing to do.
+            if kind in layer and layer[kind]["gbs"] and layer[kind]["ms"]["median"] >= 0.0005:
                 timed = layer[kind]
                 flops = f"{timed['of_flops']:.0%}" if timed["gflops"] >= 0.05 else ""
                 shown = f"{timed['ms']['median']:.3f} | {flops} | {timed['of_bytes']:.0%}"

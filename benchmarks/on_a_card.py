@@ -48,13 +48,34 @@ class Measurements:
         self.found[kind].append(record)
         if self.out:
             self.out.mkdir(parents=True, exist_ok=True)
-            (self.out / "steps.json").write_text(json.dumps(self.found, indent=1) + "\n")
-            if self.found["ours"]:
-                (self.out / "steps.md").write_text(page(self.found) + "\n")
+            self._write("steps.json", json.dumps(self.found, indent=1))
+            self._write("steps.md", page(self.found))
+
+    def _write(self, name: str, text: str) -> None:
+        """Write a file that is whole at any time, whoever ends this process."""
+        part = self.out / f"{name}.part"
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(self.out / name)
 
     def miss(self, what: str, why: str) -> None:
         print(f"{what}: {why}", file=sys.stderr, flush=True)
         self.add("missing", f"{what}: {why}")
+
+
+def why_not(backend: str, until: float) -> str:
+    """Say why nothing can be measured here; empty if something can."""
+    if backend != "cuda":
+        return ""
+    said = _run(["-c", "from convnet.backends import why_not_cuda; print(why_not_cuda())"], until)
+    return said.stdout.strip() if said.returncode == 0 else _last_line(said)
+
+
+def read_page(path: Path) -> str:
+    """Return the page of a steps.json; raises ``SystemExit`` where it is none."""
+    try:
+        return page(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SystemExit(f"{path} is no steps.json of this program: {error or type(error).__name__}") from None
 
 
 def ours(args: argparse.Namespace, until: float, results: Measurements) -> None:
@@ -104,12 +125,18 @@ def main() -> int:
     parser.add_argument("--page", type=Path, help="print the page of a steps.json; measure nothing")
     args = parser.parse_args()
     if args.page:
-        print(page(json.loads(args.page.read_text())))
+        print(read_page(args.page))
         return 0
     until, results = time.monotonic() + args.seconds, Measurements(args.out, args.mini, args.steps)
-    ours(args, until, results)
-    if not args.alone:
-        theirs(args, until, results)
+    if reason := why_not(args.backend, until):
+        print(f"nothing is measured: {reason}", file=sys.stderr)
+        return 1
+    try:
+        ours(args, until, results)
+        if not args.alone:
+            theirs(args, until, results)
+    except KeyboardInterrupt:
+        results.miss("what was to follow", "stopped before its end")
     print("\n".join(summary(results.found)) if args.out else page(results.found))
     return 0 if len(results.found["ours"]) == len(args.nets) * len(args.math) else 1
 
@@ -119,13 +146,19 @@ def _run(command: list[str], until: float) -> subprocess.CompletedProcess[str]:
     left = until - time.monotonic()
     if left < 1:
         return subprocess.CompletedProcess(command, 1, "", "no time is left")
-    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+    )
     try:
         said, errors = process.communicate(timeout=left)
     except subprocess.TimeoutExpired:
         process.kill()
         said, _ = process.communicate()
         errors = "stopped at the time limit"
+    except KeyboardInterrupt:
+        process.kill()
+        process.wait()
+        raise
     return subprocess.CompletedProcess(command, process.returncode, said, errors)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -239,3 +241,20 @@ def write_net(folder: Path, text: str = SMALL_NET, params: str = SMALL_PARAMS) -
     (folder / "layers-small.cfg").write_text(text)
     (folder / "layer-params-small.cfg").write_text(params)
     return folder / "layers-small.cfg"
+
+
+def is_alive(pid: str) -> bool:
+    """Whether a process runs; one that nobody has reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def are_gone(pids: Iterable[str]) -> bool:
+    """Whether processes that were killed have ended; the kernel takes a moment."""
+    for _ in range(500):
+        if not any(map(is_alive, pids)):
+            return True
+        time.sleep(0.02)
+    return False

@@ -95,7 +95,7 @@ def command_of(ncu: str, metrics: Sequence[str], log: Path, child: Sequence[str]
 def run(command: Sequence[str], log: Path, seconds: float) -> Outcome:
     """Run ncu for at most ``seconds``; then end it and what it has started."""
     log.unlink(missing_ok=True)
-    with tempfile.TemporaryFile("w+") as said:
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
         process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             status = process.wait(max(seconds, 0.1))

@@ -173,7 +173,9 @@ def report(be: Backend, library: Library, nets: Sequence[str], mini: int, limit:
 def load(path: Path | None) -> tuple[Library | None, str]:
     """Load the library; where that fails, say why."""
     if path is None or not path.is_file():
-        return None, "no library to compare with" + (f" at {path}" if path else "; --library names one")
+        return None, "no library to compare with" + (
+            f" at {path}" if path else "; --library names one (of go.py: --originals)"
+        )
     if reason := why_not_cuda():
         return None, reason
     try:

@@ -2,7 +2,7 @@
 
 A step is a process group of its own. Its output goes to the log while it runs, up to a size, and its last lines to the
 summary. At its limit the group is stopped by a signal, and by SIGKILL if that does not help; so is whatever a step leaves
-running behind it.
+running behind it. Ctrl-C, SIGTERM or SIGHUP stops the step that runs, and leaves out the rest.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import select
 import signal
 import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,6 +26,8 @@ GRACE = 5.0  # seconds from the first signal to SIGKILL
 LEAST = 3.0  # seconds: with less time left a step is not started
 KEPT = 400  # last lines that are held, for the summary and for the end of a log that is cut
 WIDTH = 150  # characters of a line of the summary
+NOT_HERE = "not here: "  # begins the last line of a step that had nothing to do
+COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,27 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        return self.how == "ok"
+        return self.how in ("ok", "not here")
+
+
+class Stop:
+    """Why to stop before the end: a signal to this process; not set so far. Further signals change nothing."""
+
+    def __init__(self) -> None:
+        self.why = ""
+
+    def listen(self) -> None:
+        """Take signals from now on. Steps get theirs even where a shell has this process ignore SIGINT, as with ``&``."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup is meant
+                signal.signal(number, self._note)
+
+    def _note(self, number: int, _: object) -> None:
+        self.why = self.why or signal.Signals(number).name
 
 
 class Log:
-    """The one file for what all steps print; a section for each. A context, which closes it."""
+    """The one file for what all steps print; a section for each. A context, which closes it. A full disk stops nothing."""
 
     def __init__(self, path: Path) -> None:
         self.file: IO[bytes] = path.open("ab", buffering=0)
@@ -69,8 +88,9 @@ class Log:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def write(self, text: str) -> None:
-        self.file.write(text.encode())
+    def write(self, text: str | bytes) -> None:
+        with contextlib.suppress(OSError):
+            self.file.write(text.encode() if isinstance(text, str) else text)
 
 
 class Pump(threading.Thread):
@@ -94,25 +114,62 @@ class Pump(threading.Thread):
             if time.monotonic() > self.until or not (block := os.read(self.pipe.fileno(), 1 << 16)):
                 return
             taken = block[: self.most - self.written]
-            self.log.file.write(taken)
+            self.log.write(taken)
             self.written += len(taken)
             self.left_out += len(block) - len(taken)
-            *lines, self.partial = (self.partial[-4 * WIDTH :] + block).split(b"\n")
-            self.last.extend(line[-4 * WIDTH :] for line in lines)
+            *lines, self.partial = map(shortened, (self.partial + block).split(b"\n"))
+            self.last.extend(lines)
 
     def finish(self) -> list[str]:
         """Return the last lines; the log gets them too, if it was cut. A process that escaped may still hold the pipe."""
         self.until = time.monotonic() + 1.0
         self.join()
         self.pipe.close()
-        lines = [line.decode(errors="replace").rstrip() for line in [*self.last, self.partial]]
+        lines = [plain(line) for line in [*self.last, self.partial]]
         if self.left_out:
             self.log.write(f"\n... {self.left_out} bytes are left out; the last lines: ...\n" + "\n".join(lines))
         return [line for line in lines if line.strip()]
 
 
-def run_step(step: Step, seconds: float, log: Log, environment: Mapping[str, str], folder: Path) -> Outcome:
+class Guard:
+    """Kills a group of processes should this one be killed itself: a shell that waits for the end of a pipe. A context."""
+
+    def __init__(self, group: int) -> None:
+        command = ["sh", "-c", 'read -r _; kill -9 "-$1"', "sh", str(group)]
+        self.shell = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shell.kill()
+        self.shell.communicate()
+
+
+def shortened(line: bytes, most: int = 4 * WIDTH) -> bytes:
+    """Return a line of any length without its middle."""
+    return line if len(line) <= 2 * most + 5 else line[:most] + b" ... " + line[-most:]
+
+
+def plain(line: bytes) -> str:
+    """Return a line as a terminal would show it in the end, in characters that stay on one line."""
+    text = COLOURS.sub("", line.decode(errors="replace").rstrip()).expandtabs()
+    return "".join(c if c.isprintable() else "?" for c in text[text.rfind("\r") + 1 :])
+
+
+def say(text: str) -> None:
+    """Print, where somebody still reads; the files have it anyway."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, flush=True)
+
+
+def run_step(
+    step: Step, seconds: float, log: Log, environment: Mapping[str, str], folder: Path, stop: Stop | None = None
+) -> Outcome:
     """Run a step for at most ``seconds`` in ``folder``; never raises for what the step does."""
+    stop = stop or Stop()
     log.write(f"\n===== {step.name}: {step.what}\n$ {' '.join(step.command)}\n")
     begin = time.monotonic()
     try:
@@ -125,33 +182,50 @@ def run_step(step: Step, seconds: float, log: Log, environment: Mapping[str, str
     else:
         assert process.stdout is not None
         pump = Pump(process.stdout, log, step.most_bytes)
-        in_time = _ended(process, seconds)
-        if not in_time:
-            _signal(process, step.stop)
-            if not _ended(process, GRACE / 2):
-                _signal(process, signal.SIGTERM)
-                _ended(process, GRACE / 2)
+        with Guard(process.pid):
+            in_time = _ended(process, seconds, stop)
+            whose = "its limit of" if seconds >= step.seconds else "the limit of all steps, after"
+            how = f"stopped by {stop.why}" if stop.why else f"stopped at {whose} {seconds:.0f} s"
+            if not in_time:
+                _signal(process, step.stop)
+                if not _ended(process, GRACE / 2):
+                    _signal(process, signal.SIGTERM)
+                    _ended(process, GRACE / 2)
         _signal(process, signal.SIGKILL)  # the rest of its group; not reaped yet, its number still belongs to it
-        status, spent = process.wait(), time.monotonic() - begin
-        how = _words(status) if in_time else f"stopped at its limit of {seconds:.0f} s"
-        outcome = Outcome(step, how, spent, pump.finish())
+        status, spent, last = process.wait(), time.monotonic() - begin, pump.finish()
+        if in_time:
+            how = "not here" if not status and last and last[-1].startswith(NOT_HERE) else _words(status)
+        outcome = Outcome(step, how, spent, last)
     log.write(f"\n===== {step.name}: {outcome.how}, {outcome.seconds:.1f} s\n")
     return outcome
 
 
 def run_steps(
-    steps: Iterable[Step], log: Log, environment: Mapping[str, str], folder: Path, deadline: float
+    steps: Sequence[Step],
+    log: Log,
+    environment: Mapping[str, str],
+    folder: Path,
+    deadline: float,
+    stop: Stop | None = None,
+    report: Callable[[list[Outcome]], object] | None = None,
 ) -> list[Outcome]:
-    """Run all steps in order until ``deadline`` on the monotonic clock, which cuts the last and leaves out the rest."""
-    outcomes = []
-    for step in steps:
+    """Run all steps in order until ``deadline`` on the monotonic clock, which cuts the last and leaves out the rest.
+
+    ``report`` is called before each step with the outcomes that there are if nothing comes after.
+    """
+    outcomes: list[Outcome] = []
+    stop = stop or Stop()
+    for i, step in enumerate(steps):
         left = deadline - GRACE - time.monotonic()
-        if left < LEAST:
-            outcomes.append(Outcome(step, "left out: no time is left", 0.0, []))
+        if why := f"stopped by {stop.why}" if stop.why else "no time is left" if left < LEAST else "":
+            outcomes.append(Outcome(step, f"left out: {why}", 0.0, []))
             continue
-        print(f"{step.name}: {step.what}", flush=True)
-        outcomes.append(run_step(step, min(step.seconds, left), log, environment, folder))
-        print(f"{step.name}: {outcomes[-1].how}, {outcomes[-1].seconds:.1f} s", flush=True)
+        later = [Outcome(other, "not begun", 0.0, []) for other in steps[i + 1 :]]
+        if report:
+            report([*outcomes, Outcome(step, "not ended", 0.0, []), *later])
+        say(f"{step.name}: {step.what}")
+        outcomes.append(run_step(step, min(step.seconds, left), log, environment, folder, stop))
+        say(f"{step.name}: {outcomes[-1].how}, {outcomes[-1].seconds:.1f} s")
     return outcomes
 
 
@@ -173,11 +247,11 @@ def summary(title: list[str], outcomes: list[Outcome], most: int = 40) -> str:
     return "\n".join(line[:WIDTH] for line in lines[:most])
 
 
-def _ended(process: subprocess.Popen, seconds: float) -> bool:
+def _ended(process: subprocess.Popen, seconds: float, stop: Stop | None = None) -> bool:
     """Wait for a process without reaping it, so that its group keeps its number; returns whether it has ended."""
     until = time.monotonic() + seconds
     while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-        if time.monotonic() >= until:
+        if time.monotonic() >= until or (stop and stop.why):
             return False
         time.sleep(0.02)
     return True

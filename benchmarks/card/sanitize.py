@@ -26,9 +26,11 @@ def command(tool: str, sanitizer: str, tests: list[str]) -> list[str]:
 
 
 def check(tool: str, clean: str, sanitizer: str, tests: list[str], seconds: float) -> tuple[bool, str]:
-    """Run a tool and print what it says; returns whether it has found nothing in all of the tests, and its verdict."""
+    """Run a tool and print what it says; returns whether tests have passed and it has found nothing, and its verdict."""
     print(f"--- {tool}", flush=True)
-    process = subprocess.Popen(command(tool, sanitizer, tests), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command(tool, sanitizer, tests), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
     assert process.stdout is not None
     signal.setitimer(signal.ITIMER_REAL, seconds)
     said = []
@@ -50,8 +52,10 @@ def check(tool: str, clean: str, sanitizer: str, tests: list[str], seconds: floa
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     status = process.wait()
+    process.stdout.close()
     telling = [line.lstrip("= ") for line in said if " SUMMARY: " in line or line.startswith("stopped") or " passed" in line]
-    return any(clean in line for line in said), f"{tool}: exit status {status}; {'; '.join(telling)}"
+    good = any(clean in line for line in said) and any(" passed" in line for line in said)
+    return good, f"{tool}: exit status {status}; {'; '.join(telling)}"
 
 
 def main() -> int:

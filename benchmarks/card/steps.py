@@ -68,7 +68,7 @@ def steps(out: Path, originals: Path | None, tune: bool, sizes: Sizes = CARD) ->
     table = [
         _step("doctor", "driver, libraries, one kernel", ("first.py",), 30, 7),
         _step("ops", "pytest -m gpu: ops, nets, captured steps", ops, 150, 6, stop=signal.SIGINT, most_bytes=6 << 20),
-        _step("steps", "training steps beside PyTorch", measure, 180, 8),
+        _step("steps", "training steps beside PyTorch", measure, 180, 8, stop=signal.SIGINT),
         _originals(originals, out),
         _step("sanitizer", "memcheck and racecheck", ("sanitize.py", "--seconds", "90", *sizes.sanitized), 95, 3),
         _step("counters", "Nsight Compute on conv2 and conv3", counters, 40, 5),

@@ -20,7 +20,7 @@ COST = re.compile(r"^(\d+)\.(\d+) \([\d.]+%\)\.\.\. logprob:  ([\d.]+),")
 
 def stretch(command: list[str], seconds: float, least: int) -> tuple[int, list[tuple[int, int, float]]]:
     """Run ``command`` until ``seconds`` and ``least`` batches, then send SIGINT; returns status, and epoch, batch, cost."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     assert process.stdout is not None
     begin, batches, stopped = time.monotonic(), [], False
     for line in process.stdout:
@@ -47,7 +47,8 @@ def main() -> int:
         status, first = stretch(begin, args.seconds * 0.4, args.least)
         saved = sorted(path for path in Path(folder).rglob("*") if path.is_file())
         checkpoints = [path.parent if path.parent != Path(folder) else path for path in saved]
-        print(f"after Ctrl-C: exit status {status}, {len(first)} batches, {len(saved)} files saved", flush=True)
+        ended = "after Ctrl-C" if len(first) >= args.least else "ended before Ctrl-C"
+        print(f"{ended}: exit status {status}, {len(first)} batches, {len(saved)} files saved", flush=True)
         if not checkpoints:
             return 1
         going_on = [*base, "--load-file", str(checkpoints[-1])]

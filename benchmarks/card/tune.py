@@ -23,6 +23,7 @@ from pathlib import Path
 from tile_passes import NETS, ConvPass, Forced, conv_passes
 from tile_rows import FIELDS, Machine, Row, choice_of_model, compare, read_rows, table_text, verdict
 
+from convnet.backends import why_not_cuda
 from convnet.backends.cuda import compile_all
 from convnet.backends.cuda.driver import CudaDevice
 from convnet.backends.cuda.recorder import Recorder
@@ -130,6 +131,9 @@ class Tuner:
 
 def measure(args: argparse.Namespace) -> int:
     """Time all there is time for, and write the table."""
+    if reason := why_not_cuda():
+        print(f"nothing is timed: {reason}")
+        return 1
     tuner, status = Tuner(args.out, args.most, time.monotonic() + args.seconds), 0
     gc.disable()  # a collection in the thread that compiles would free memory of the card beside its work
     try:
@@ -171,11 +175,14 @@ def _compiled_ahead(tuner: Tuner, found: list[ConvPass]) -> Iterator[tuple[ConvP
 
 
 def write(rows: list[Row], machine: Machine, table: Path, source: str, device: str) -> int:
-    """Write the table, and print how near the model comes."""
+    """Write the table, and print how near the model comes; without times a table that is there stays."""
     compared = compare(rows, machine)
+    if not compared:
+        print(f"no product was timed with the choice of the model; of another device (--machine)? {table} is not written")
+        return 1
     table.write_text(table_text(compared, machine, REMARK.format(source=source, device=device)))
     print("\n".join(verdict(compared)))
-    return 0 if compared else 1
+    return 0
 
 
 def main() -> int:
@@ -202,7 +209,11 @@ def main() -> int:
 
 
 def _make(args: argparse.Namespace) -> int:
-    rows = read_rows(args.times)
+    try:
+        rows = read_rows(args.times)
+    except (OSError, ValueError, KeyError) as error:
+        print(f"{args.times} cannot be read: {error}")
+        return 1
     if not rows:
         print(f"{args.times} has no times of the kernels that lie here: they have changed since, or nothing was timed")
         return 1

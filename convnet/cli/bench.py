@@ -46,7 +46,8 @@ def table(report: dict[str, Any], steps: int) -> str:
     lines.append(f"{head} {'GFLOP/s':>9} {'of peak':>8} {'GB/s':>8} {'of peak':>8}")
     for layer in report["layers"]:
         for kind in PASSES:
-            if kind in layer and layer[kind]["ms"]["median"] >= 0.0005:
+            # A neuron that the layers beside it include has nothing to do.
+            if kind in layer and layer[kind]["gbs"] and layer[kind]["ms"]["median"] >= 0.0005:
                 lines.append(_row(layer["name"], kind, layer[kind]))
     issued = ", issued as a whole" if report["captured"] else ""
     if in_order := report["in_order_ms"]:

@@ -152,6 +152,8 @@ def _time_layers(net: Net, inputs: Inputs, cases: int, steps: int, captured: boo
 def _effort(node: Node, kind: str, N: int) -> Effort:
     """Return what a pass of a layer has to do at minibatch N."""
     layer = node.layer
+    if (kind == "forward" and node.is_included) or (kind == "backward" and node.readers_multiply):
+        return Effort(0.0, 0.0)  # a neuron that the layers beside it include
     values = 4.0 * N * (sum(layer.num_inputs) + layer.outputs)
     weights = 4.0 * sum(int(np.prod(w.value.shape)) for w in node.all_weights)
     forward = 2.0 * layer.macs() * N

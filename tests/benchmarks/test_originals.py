@@ -192,7 +192,7 @@ def test_what_is_missing_is_said_in_a_line(build, monkeypatch, capsys, tmp_path)
         assert originals.main([str(argument) for argument in arguments]) == 0
         return capsys.readouterr().out
 
-    assert said() == "not here: no library to compare with; --library names one\n"
+    assert said() == "not here: no library to compare with; --library names one (of go.py: --originals)\n"
     assert said("--library", tmp_path / "none.so").startswith("not here: no library to compare with at ")
     monkeypatch.setattr(originals, "why_not_cuda", lambda: "no GPU on this machine")
     assert said("--library", build()) == "not here: no GPU on this machine\n"

@@ -2,6 +2,7 @@
 
 import argparse
 import statistics
+import sys
 
 import pytest
 import tune
@@ -47,6 +48,20 @@ def test_times_of_other_kernels_make_no_table(tmp_path, capsys):
     times.write_text(times.read_text().replace(digest_of_kernels(), "0123456789abcdef"))
     assert tune._make(argparse.Namespace(times=times, table=table, machine=Machine(), device="a card")) == 1
     assert "have changed since" in capsys.readouterr().out and not table.exists()
+
+
+def test_without_a_card_nothing_is_lost(tmp_path, monkeypatch, capsys):
+    times, table = tmp_path / "times.csv", tmp_path / "table.toml"
+    times.write_text("dear")
+    table.write_text("dear")
+    monkeypatch.setattr(tune, "why_not_cuda", lambda: "no GPU on this machine")
+    for verb in (["measure", "--out"], ["table"]):
+        monkeypatch.setattr(sys, "argv", ["tune.py", *verb, str(times), "--table", str(table)])
+        assert tune.main() == 1 and len(capsys.readouterr().out.splitlines()) == 1
+    assert tune._make(argparse.Namespace(times=tmp_path / "none.csv", table=table, machine=(90, 132, 228), device="")) == 1
+    write(times, [Row("net/conv1", FORWARD, OTHER, 0.5)])  # the model's choice was not timed
+    assert tune._make(argparse.Namespace(times=times, table=table, machine=(90, 132, 228), device="")) == 1
+    assert table.read_text() == "dear" and "is not written" in capsys.readouterr().out
 
 
 def test_products_are_those_of_the_nets():

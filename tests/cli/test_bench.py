@@ -51,6 +51,9 @@ def test_on_a_card_what_is_short_is_repeated(monkeypatch):
     assert report["in_order_ms"]["min"] > 0 and "ms without branches at the same time" in table(report, 2)
     kinds = {layer["name"]: layer.keys() - {"name", "type"} for layer in report["layers"]}
     assert kinds["conv1"] == {"forward", "backward", "update"} and kinds["data"] == {"forward"}
+    idle = {(layer["name"], kind) for layer in report["layers"] for kind in kinds[layer["name"]] if not layer[kind]["gbs"]}
+    assert idle == {("conv1_neuron", "forward"), ("conv1_neuron", "backward")}  # conv1 and what reads it include them
+    assert "conv1_neuron" not in table(report, 2)
     counts = Counter(id(captured) for captured in replayed).values()  # of parts of whole steps, and of passes
     assert sorted(set(counts)) == [3, 7] and list(counts).count(7) == 2 * 3  # with branches and without
     np.testing.assert_array_equal(weights[-1], weights[-2])
