@@ -16,11 +16,10 @@ from tile_passes import ConvPass
 
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.recorder import Recorder
-from convnet.backends.cuda.tile_table import KINDS, MATH, Choice, Products, digest_of_kernels
+from convnet.backends.cuda.tile_table import KINDS, MATH, SIDES, Choice, Products, digest_of_kernels
 from convnet.backends.cuda.tiles import Tile
 
 NOISE = 0.03  # how much faster than the model's choice a tile must be: twice the same tile differs by up to 2.6 %
-SIDES = ("BM", "BN", "own_m", "own_n", "BK", "STAGES")
 FIELDS = ("layer", *Products._fields, *SIDES, "windows", "ms", "kernels")
 
 

@@ -20,6 +20,7 @@ from convnet.errors import BackendError
 KINDS = ("forward", "input_grad", "weight_grad")
 MATH = ("float32", "tf32")
 DEPTHS, STAGES = (8, 16, 32), (2, 3, 4, 5)
+SIDES = ("BM", "BN", "own_m", "own_n", "BK", "STAGES")  # of a tile, as a row of a table has them
 _MOST_SHARED = 227 << 10  # bytes that a block of any device may have
 
 
@@ -80,8 +81,8 @@ def read_table(path: Path) -> tuple[Head, Table]:
     except (OSError, ValueError) as error:
         raise BackendError(f"{path}: {error}") from None
     capability, multiprocessors = (_number(path, content, name) for name in Head._fields[:2])
-    head = Head(capability, multiprocessors, str(content.get("kernels")))
-    if not isinstance(content.get("kernels"), str):
+    kernels = content.get("kernels")
+    if not isinstance(kernels, str):
         raise BackendError(f"{path}: kernels: expected the digest of kernels that tune.py writes")
     rows = content.get("tile", [])
     if unknown := sorted(content.keys() - {*Head._fields, "tile"}):
@@ -94,28 +95,28 @@ def read_table(path: Path) -> tuple[Head, Table]:
         if products in table:
             raise BackendError(f"{path}: tile[{i}]: these products were listed before")
         table[products] = choice
-    return head, table
+    return Head(capability, multiprocessors, kernels), table
 
 
 def _entry(path: Path, where: str, row: Any) -> tuple[Products, Choice]:
     if not isinstance(row, dict):
         raise BackendError(f"{path}: {where}: expected a table")
     weights = row.get("kind") == "weight_grad"
-    names = [*Products._fields, "BM", "BN", "own_m", "own_n", "BK", "STAGES", *(["windows"] if weights else [])]
+    names = [*Products._fields, *SIDES, *(["windows"] if weights else [])]
     if unknown := sorted(row.keys() - set(names)):
         raise BackendError(f"{path}: {where}.{unknown[0]}: no such key")
     for name, allowed in (("kind", KINDS), ("math", MATH)):
         if row.get(name) not in allowed:
             raise BackendError(f"{path}: {where}.{name}: expected one of {', '.join(allowed)}, not {row.get(name)!r}")
     numbers = {name: _number(path, row, name, f"{where}.") for name in names[2:]}
-    own, tensor = tuple(numbers[name] for name in ("BM", "BN", "own_m", "own_n")), row["math"] == "tf32"
+    tensor = row["math"] == "tf32"
+    tile = Tile(**{name: numbers[name] for name in SIDES}, tensor=tensor, k_major=weights)
+    own = tile.BM, tile.BN, tile.own_m, tile.own_n
     if own not in [(tile.BM, tile.BN, tile.own_m, tile.own_n) for tile in tiles_for(tensor, weights)]:
         raise BackendError(f"{path}: {where}: BM, BN, own_m, own_n: {own} are those of no tile in such a product")
     for name, known in (("BK", DEPTHS[tensor:]), ("STAGES", STAGES)):
         if numbers[name] not in known:
             raise BackendError(f"{path}: {where}.{name}: expected one of {', '.join(map(str, known))}, not {numbers[name]}")
-    sizes = {name: numbers[name] for name in ("BM", "BN", "own_m", "own_n", "BK", "STAGES")}
-    tile = Tile(**sizes, tensor=tensor, k_major=weights)
     if tile.shared > _MOST_SHARED:
         raise BackendError(f"{path}: {where}: BK, STAGES: {tile.shared} bytes of shared memory are more than a block has")
     if weights and numbers["windows"] > numbers["places"]:
