@@ -17,7 +17,8 @@ from convnet.data.random import synthesize
 from convnet.graph.loading import LayerFiles, parse
 from convnet.layers.conv import Conv
 
-PASSES = ("forward", "input grad", "weight grad")
+# The op of each pass.
+OPS = {"forward": "conv_forward", "input grad": "conv_input_grad", "weight grad": "conv_weight_grad"}
 
 
 class Sizes(NamedTuple):
@@ -59,7 +60,7 @@ def convolutions(net: str, mini: int) -> list[Convolution]:
             images = (layer.channels[i], layer.imgSize[i], layer.imgSize[i], mini)
             out = (layer.num_filters, layer.modulesX, layer.modulesX, mini)
             geometry = Geometry(layer.padding[i], layer.stride[i], layer.groups[i])
-            passes = tuple(kind for kind in PASSES if kind != "input grad" or source.type != "data")
+            passes = tuple(kind for kind in OPS if kind != "input grad" or source.type != "data")
             found.setdefault((Sizes(images, layer.kernel_shape(i), out, geometry), passes), []).append(layer.name)
     return [Convolution(net, tuple(layers), sizes, passes) for (sizes, passes), layers in found.items()]
 
@@ -74,7 +75,7 @@ class Arrays:
             be.upload(random.standard_normal(shape, np.float32)) for shape in (sizes.images, sizes.weights, sizes.out)
         )
         self.results = {
-            kind: be.zeros(shape) for kind, shape in zip(PASSES, (sizes.out, sizes.images, sizes.weights), strict=True)
+            kind: be.zeros(shape) for kind, shape in zip(OPS, (sizes.out, sizes.images, sizes.weights), strict=True)
         }
 
     def inputs(self, kind: str) -> tuple[Array, Array]:
@@ -84,6 +85,5 @@ class Arrays:
 
     def ours(self, kind: str) -> Callable[[], Any]:
         """Return the call of our op for a pass."""
-        ops = {"forward": "conv_forward", "input grad": "conv_input_grad", "weight grad": "conv_weight_grad"}
-        op = getattr(self.be, ops[kind])
+        op = getattr(self.be, OPS[kind])
         return lambda: op(*self.inputs(kind), self.results[kind], geometry=self.geometry)

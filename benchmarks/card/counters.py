@@ -28,14 +28,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.append(str(HERE.parents[1]))  # behind the wheel, if there is one
 
-from convolutions import Arrays, convolutions  # noqa: E402
+from convolutions import OPS, Arrays, convolutions  # noqa: E402
 from ncu_pages import METRICS, Kernel, parse_page, table, unknown_metrics  # noqa: E402
 
 from convnet.backends import make_backend, why_not_cuda  # noqa: E402
 from convnet.backends.base import Backend  # noqa: E402
 
 MATH = ("float32", "tf32")
-KERNELS = {"forward": "conv_forward", "input grad": "conv_input_grad", "weight grad": "conv_weight_grad"}
+KERNELS = OPS  # have the names of their ops
 NET, LAYERS = "layers-imagenet.cfg", ("conv2a", "conv3a")
 INSTALLED = ("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute/*/ncu")
 

@@ -35,7 +35,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.append(str(HERE.parents[1]))  # behind the wheel, if there is one
 
-from convolutions import Arrays, Convolution, Sizes, convolutions  # noqa: E402
+from convolutions import OPS, Arrays, Convolution, Sizes, convolutions  # noqa: E402
 
 from convnet.backends import make_backend, why_not_cuda  # noqa: E402
 from convnet.backends.base import Backend  # noqa: E402
@@ -43,7 +43,7 @@ from convnet.backends.timing import measured  # noqa: E402
 from convnet.errors import ConvnetError, first_line  # noqa: E402
 
 NETS = ("layers-imagenet.cfg", "layers-imagenet-1gpu.cfg", "layers-cifar10-18pct.cfg")
-FUNCTIONS = {"forward": "conv_forward", "input grad": "conv_input_grad", "weight grad": "conv_weight_grad"}
+FUNCTIONS = OPS  # the library names its functions as we name ops
 TOLERANCE = 1e-3  # of the largest value: sums of some 100,000 products in float32, in any order, are nearer than that
 TRIES = 3
 

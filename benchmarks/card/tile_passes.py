@@ -1,4 +1,4 @@
-"""The convolutions of nets: what each pass computes, found by a step on a device that only records."""
+"""The convolutions of nets: what each pass computes, found by running it on a device that only records."""
 
 from __future__ import annotations
 
@@ -6,19 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from convolutions import OPS, Sizes, convolutions
+
 from convnet.backends.arguments import Geometry
 from convnet.backends.base import Backend
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.device import Device
 from convnet.backends.cuda.recorder import Recorder
 from convnet.backends.cuda.tile_table import Choice, Products
-from convnet.data.random import synthesize
-from convnet.graph.loading import LayerFiles, parse
-from convnet.net.dry_run import blank_inputs, empty_state
-from convnet.net.net import Net
 
 NETS = ("layers-imagenet", "layers-imagenet-1gpu", "layers-cifar10-18pct")
-OPS = ("conv_forward", "conv_input_grad", "conv_weight_grad")
 
 
 @dataclass
@@ -56,38 +53,22 @@ class Forced(Cuda):
 def conv_passes(nets: Iterable[str], maths: Iterable[str], mini: int) -> list[ConvPass]:
     """Return the passes of all plain convolutions of ``nets``, each of its sizes once."""
     found: dict[Products, ConvPass] = {}
+    listed = [(net, convolution) for net in nets for convolution in convolutions(f"{net}.cfg", mini)]
     for math in maths:
-        for net in nets:
-            _note(net, math, mini, found)
+        be = Forced(Recorder(math))
+        for net, convolution in listed:
+            for kind in convolution.passes:
+                own = pass_of(convolution.sizes, kind, be)
+                entry = found.setdefault(own.products, own)
+                entry.layers = list(dict.fromkeys([*entry.layers, *(f"{net}/{layer}" for layer in convolution.layers)]))
     return list(found.values())
 
 
-def _note(name: str, math: str, mini: int, found: dict[Products, ConvPass]) -> None:
-    graph = synthesize(parse(LayerFiles.open(f"{name}.cfg"))).graph
-    be = Forced(Recorder(math))
-    running: list[str] = []
-
-    def noting(op: str) -> Any:
-        plain = getattr(be, op)
-
-        def noted(a: Any, b: Any, out: Any, *args: Any, geometry: Geometry, **more: Any) -> None:
-            plain(a, b, out, *args, geometry=geometry, **more)
-            if geometry.conns is None and be.products:
-                shapes = tuple(tuple(array.shape) for array in (a, b, out))
-                entry = found.setdefault(be.products, ConvPass(be.products, op, shapes, geometry))
-                if running and f"{name}/{running[-1]}" not in entry.layers:
-                    entry.layers.append(f"{name}/{running[-1]}")
-
-        return noted
-
-    for op in OPS:
-        setattr(be, op, noting(op))
-    net = Net(graph, be, minibatch=mini, state=empty_state(graph))
-
-    def around(node: Any, _kind: str, work: Any) -> None:
-        running.append(node.layer.name)
-        work()
-        running.pop()
-
-    net.around = around
-    net.train(blank_inputs(graph, mini), mini, check_finite=False)
+def pass_of(sizes: Sizes, kind: str, be: Forced) -> ConvPass:
+    """Return a pass of a convolution, with its products in the math mode of ``be``, a recorder."""
+    images, weights, out, geometry = sizes
+    shapes = {"forward": (images, weights, out), "input grad": (out, weights, images), "weight grad": (images, out, weights)}
+    arrays = [be.device.empty(shape) for shape in shapes[kind]]
+    getattr(be, OPS[kind])(*arrays, geometry=geometry)
+    assert be.products is not None
+    return ConvPass(be.products, OPS[kind], shapes[kind], geometry)
