@@ -11,18 +11,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from steps import GPU_TESTS, ROOT
+
 TESTS = ("tests/layers", "tests/net/test_weights.py", "tests/net/test_net.py", "tests/data/test_providers.py")
 TOOLS = {"memcheck": "ERROR SUMMARY: 0 errors", "racecheck": "RACECHECK SUMMARY: 0 hazards"}
 
 
 def command(tool: str, sanitizer: str, tests: list[str]) -> list[str]:
     """Return the command line of a tool; failing tests do not count here."""
-    plugins = ["-p", "suite", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    pytest = [sys.executable, "-m", "pytest", *plugins, "-m", "gpu", "--each-once", "--continue-on-collection-errors"]
-    return [sanitizer, "--tool", tool, *pytest, "--tb=short", *(str(ROOT / test) for test in tests)]
+    return [sanitizer, "--tool", tool, sys.executable, *GPU_TESTS, "--each-once", *(str(ROOT / test) for test in tests)]
 
 
 def check(tool: str, clean: str, sanitizer: str, tests: list[str], seconds: float) -> tuple[bool, str]:

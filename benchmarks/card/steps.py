@@ -22,6 +22,11 @@ TESTS = (
     "layers/test_conv.py", "layers/test_fc.py", "backends/test_gpu.py", "layers/test_pool.py", "layers/test_norm.py",
     "layers/test_local.py", "layers/test_cost.py", "net", "layers", "backends", "data",
 )  # fmt: skip
+# What Python is called with for tests on the card; ``suite.py`` reports them as they come.
+GPU_TESTS = (
+    "-m", "pytest", "-p", "suite", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "gpu", "--tb=short",
+    "--continue-on-collection-errors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,10 @@ TINY = Sizes(
 
 def steps(out: Path, originals: Path | None, tune: bool, sizes: Sizes = CARD) -> list[Step]:
     """Return the steps in order; results other than the log are written to ``out``."""
-    plugins = ("-p", "suite", "-p", "no:cacheprovider", "-p", "no:xdist")
-    pytest = ("-m", "pytest", *plugins, "-m", "gpu", "--tb=short", "-ra", "--continue-on-collection-errors")
     tests = dict.fromkeys(str(ROOT / "tests" / test) for test in sizes.tests)
     measure = ("../on_a_card.py", "--out", str(out), "--seconds", "170", *sizes.measured)
     counters = ("counters.py", "--out", str(out / "counters.csv"), "--limit", "36")
-    ops = (*pytest, *sizes.test_options, *tests)
+    ops = (*GPU_TESTS, "-ra", *sizes.test_options, *tests)
     table = [
         _step("doctor", "driver, libraries, one kernel", ("first.py",), 30, 7),
         _step("ops", "pytest -m gpu: ops, nets, captured steps", ops, 150, 6, stop=signal.SIGINT, most_bytes=6 << 20),

@@ -40,6 +40,15 @@ def geometry(C, S, N, F, k, padding, stride, groups):
     return (C, S, S, N), (C // groups, k, k, F), (F, M, M, N), {"geometry": Geometry(padding, stride, groups)}
 
 
+def passes(x, w, g):
+    """The three ops of a convolution: each with what it reads, and the shape of what it writes."""
+    return (
+        ("conv_forward", [x, w], g.shape),
+        ("conv_input_grad", [g, w], x.shape),
+        ("conv_weight_grad", [x, g], w.shape),
+    )
+
+
 @each_backend
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_ops(be, shape):
@@ -69,11 +78,7 @@ def test_ops_in_tf32(be, shape):
     """Tensor cores see rounded inputs and add in float32: equal to the oracle on rounded inputs, near it on others."""
     images, kernel, out, how = geometry(*shape)
     x, w, g = values(*images), values(*kernel, seed=1), values(*out, seed=2)
-    for op, given, target in (
-        ("conv_forward", [x, w], out),
-        ("conv_input_grad", [g, w], images),
-        ("conv_weight_grad", [x, g], kernel),
-    ):
+    for op, given, target in passes(x, w, g):
         rounded = [as_tf32(array).astype(np.float64) for array in given]
         compare(be, op, rounded, target, **how)
         exact = run_op(ORACLE, op, given, np.zeros(target), **how)
@@ -90,11 +95,7 @@ def test_local_in_tf32(be, shape):
     images, kernel, out, how = geometry(*shape)
     kernel = (out[1] * out[2], *kernel)
     x, w, g = (values(*dims, seed=seed) for seed, dims in enumerate((images, kernel, out)))
-    for op, given, target in (
-        ("conv_forward", [x, w], out),
-        ("conv_input_grad", [g, w], images),
-        ("conv_weight_grad", [x, g], kernel),
-    ):
+    for op, given, target in passes(x, w, g):
         rounded = [as_tf32(array).astype(np.float64) for array in given]
         compare(be, op, rounded, target, **how)
         found = run_op(be, op, given, np.zeros(target), **how)
@@ -109,11 +110,7 @@ def test_not_a_number_stays_one_in_tf32(be):
     x, w, g = values(*images), values(*kernel, seed=1), values(*out, seed=2)
     ones, infinite = np.full(1, -1, np.int32).view(np.float32)[0], np.float32(np.inf)
     for wrong in (ones, -ones, np.float32(np.nan), infinite):
-        for op, given, target in (
-            ("conv_forward", [x, w], out),
-            ("conv_input_grad", [g, w], images),
-            ("conv_weight_grad", [x, g], kernel),
-        ):
+        for op, given, target in passes(x, w, g):
             for which in (0, 1):
                 spoilt = [np.float32(array) for array in given]
                 spoilt[which].flat[0] = wrong
