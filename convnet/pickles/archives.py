@@ -1,0 +1,56 @@
+"""Files that were zipped or gzipped, as 2011's ``--zip-save`` did and users do; never unpacked beyond a limit (io 4.2)."""
+
+import gzip
+import io
+import zipfile
+import zlib
+from typing import IO
+
+from convnet.pickles.standins import UnsafePickle
+
+# Deflate can make a file a thousand times as large. Batches and checkpoints shrink to a third at most; what is sparse
+# (digits, momenta that are zero) to a tenth; a whole CIFAR batch, 31 MB, may be of one colour.
+_ALWAYS = 128 << 20
+_RATIO = 16
+_PIECE = 1 << 20
+_MEMBERS = 1000  # in a zip, whose directory is read whole
+_DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, NotImplementedError)
+
+
+def unpack(data: bytes) -> bytes:
+    """Return what an archive holds (of a zip the member ``data``, or the first), or ``data``; raises ``UnsafePickle``."""
+    try:
+        if data.startswith(b"PK\x03\x04"):
+            return _unzipped(data)
+        if data.startswith(b"\x1f\x8b"):
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+                return _all_of(stream, len(data))
+    except _DAMAGE as error:
+        raise UnsafePickle(f"a damaged archive: {error}") from None
+    return data
+
+
+def _unzipped(data: bytes) -> bytes:
+    if data.count(b"PK\x01\x02") > _MEMBERS:
+        raise UnsafePickle(f"an archive of more than {_MEMBERS} files")
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        names = archive.namelist()
+        if not names:
+            raise UnsafePickle("an archive without files")
+        member = archive.getinfo("data" if "data" in names else names[0])
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UnsafePickle("an archive that is packed in another way than zip's usual one")
+        with archive.open(member) as stream:
+            return _all_of(stream, len(data))
+
+
+def _all_of(stream: IO[bytes] | gzip.GzipFile, packed: int) -> bytes:
+    """Return all of a stream that was ``packed`` into so many bytes; raises ``UnsafePickle`` if it is too long."""
+    limit = _ALWAYS + _RATIO * packed
+    unpacked = bytearray()
+    while piece := stream.read(_PIECE):
+        unpacked += piece
+        if len(unpacked) > limit:
+            text = f"an archive of {packed:,} bytes that holds more than {limit >> 20:,} MiB; unpack it first"
+            raise UnsafePickle(text)
+    return bytes(unpacked)
