@@ -260,7 +260,7 @@ class Network:
         }
         value = pack(self.net, self.files, self.position, Options.of(options), self.preprocessor.metadata())
         try:
-            write_atomically(path, lambda file: pickles.dump(value, file))
+            write_atomically(path, lambda file: pickles.dump(value, file, checksum=True))
         except OSError as error:
             raise CheckpointError(f"{path} cannot be saved: {error.strerror or error}") from None
         return path

@@ -1,7 +1,8 @@
 """What a checkpoint says, whichever program wrote it; nothing in the file is executed (io 4.4 to 4.8)."""
 
 import argparse
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from convnet import pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.position import Position
-from convnet.errors import CheckpointError
+from convnet.checkpoint.schema import faults_of
+from convnet.errors import CheckpointError, DataError
 from convnet.generation import Generation
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
@@ -17,6 +19,7 @@ from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Costs
 from convnet.options import BY_NAME
 from convnet.pickles import UnsafePickle, text_of
+from convnet.pickles.rules import message
 
 # Options that the originals kept under other names, and those that they kept under ours.
 _LEGACY = {
@@ -30,13 +33,18 @@ _LEGACY = {
 _INHERITED = (*_LEGACY, "data_path", "test_one", "crop_border", "inner_size", "color_noise")
 
 _OWN = {"dialect", "layer_def_text", "layer_def_path", "layer_params_text", "layer_params_path", "data_dims"}
+_CHECKED = 2  # the version of our own from which on a checksum stands behind the pickle
+_PLAIN = (str, bytes, int, float)
 
 
 class Checkpoint(dict[str, Any]):
     """``{"model_state": {...}, "op": {...}}`` as it lies in the file, and what that means.
 
     ``own`` is what this project adds to 2014's format (``convnet.checkpoint.format``); empty in files of the originals.
+    ``path`` is the file, for messages.
     """
+
+    path: str | Path = "checkpoint"
 
     @property
     def own(self) -> dict[str, Any]:
@@ -62,7 +70,8 @@ class Checkpoint(dict[str, Any]):
         """Return its layer files; of the originals, which saved none, files called ``name`` written from its layers."""
         own = self.own
         if self.is_original:
-            return written_files(self.layers, name)
+            with self.blamed():
+                return written_files(self.layers, name)
         changes = Changes(
             tuple(text_of(name) for name in own.get("made_local", ())),
             tuple((text_of(name), int(i)) for name, i in own.get("unshared", ())),
@@ -75,6 +84,14 @@ class Checkpoint(dict[str, Any]):
             text_of(own["layer_params_path"]),
             changes,
         )
+
+    @contextmanager
+    def blamed(self) -> Iterator[None]:
+        """Let what is wrong with its contents be said of the file."""
+        try:
+            yield
+        except (CheckpointError, DataError) as error:
+            raise CheckpointError(f"{self.path}: {error}") from None
 
     @property
     def data_dims(self) -> dict[int, int]:
@@ -93,7 +110,8 @@ class Checkpoint(dict[str, Any]):
         """The tree of labels that a treefc layer was trained with."""
         own = self.own
         if self.is_original:
-            return stored_tree(self.layers)
+            with self.blamed():
+                return stored_tree(self.layers)
         return LabelTree.from_parents([int(v) for v in own["tree"]], int(own["num_classes"])) if own.get("tree") else None
 
     def position(self, batches: list[int] | None = None) -> Position:
@@ -106,7 +124,8 @@ class Checkpoint(dict[str, Any]):
         if epoch:  # the originals did not save how many batches were done (io 2.3)
             position.batches_done = max(0, len(batches) * (epoch - 1) + batch - batches[0] + 1)
         for name, value in (self.own.get("position") or {}).items():
-            setattr(position, name, value)
+            if name in vars(position):
+                setattr(position, name, value)
         return position
 
     def _outputs(self, stored: Any) -> list[tuple[Costs, int]]:
@@ -124,8 +143,11 @@ class Checkpoint(dict[str, Any]):
         op = self.get("op")
         if isinstance(op, dict):
             return op.get(name)
-        option = getattr(op, "options", {}).get(_LEGACY.get(name, name))
-        return getattr(option, "value", None)
+        options = getattr(op, "options", None)
+        option = options.get(_LEGACY.get(name, name)) if isinstance(options, dict) else None
+        value = getattr(option, "value", None)
+        listed = value if isinstance(value, list) else [value]
+        return value if all(isinstance(item, _PLAIN) for item in listed) else None
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -153,18 +175,34 @@ def load(path: str | Path) -> Checkpoint:
     (363, 64)
     """
     try:
-        value = pickles.load(path)
+        value, has_checksum, excess = pickles.read(path)
     except UnsafePickle as error:
         raise CheckpointError(str(error)) from None
+    checkpoint = _recognised(path, value)
+    version = checkpoint.own.get("version")
+    if excess or (not has_checksum and isinstance(version, int) and version >= _CHECKED):
+        text = f"{excess} bytes too many stand behind its end" if excess else "the checksum behind its end is missing"
+        raise CheckpointError(f"{path}: damaged; {text}")
+    if fault := message(faults_of(checkpoint)):
+        raise CheckpointError(f"{path}: {fault}")
+    return checkpoint
+
+
+def _recognised(path: str | Path, value: Any) -> Checkpoint:
+    """Return the checkpoint that a file holds, as far as it looks like one; raises ``CheckpointError``."""
+    checkpoint = None
     if isinstance(value, dict) and isinstance(value.get("model_state"), dict):
         own = value["model_state"].get("convnet")
         if "convnet" in value["model_state"] and not (isinstance(own, dict) and own.keys() >= _OWN):
             raise CheckpointError(f"{path}: damaged; 'convnet' lacks what every checkpoint of this program holds there")
-        return Checkpoint(value)
-    if isinstance(value, list | dict) and _layer_dicts(value):  # the layers alone (io 4.4)
+        checkpoint = Checkpoint(value)
+    elif isinstance(value, list | dict) and _layer_dicts(value):  # the layers alone (io 4.4)
         state = {"layers": value, "epoch": 0, "batchnum": 0, "train_outputs": [], "test_outputs": []}
-        return Checkpoint({"model_state": state, "op": {}})
-    raise CheckpointError(f"{path}: not a checkpoint; it holds a {type(value).__name__} without layers")
+        checkpoint = Checkpoint({"model_state": state, "op": {}})
+    if checkpoint is None:
+        raise CheckpointError(f"{path}: not a checkpoint; it holds a {type(value).__name__} without layers")
+    checkpoint.path = path
+    return checkpoint
 
 
 def _layer_dicts(container: Any) -> list[dict[str, Any]]:

@@ -43,7 +43,7 @@ class CheckpointFolder:
                 match = _TEMPORARY.fullmatch(path.name)
                 if match and not _is_alive(int(match[1])):
                     path.unlink(missing_ok=True)
-            write_atomically(target, lambda file: pickles.dump(value, file), durable=True)
+            write_atomically(target, lambda file: pickles.dump(value, file, checksum=True), durable=True)
         except OSError as error:
             text = f"checkpoint {target} cannot be saved: {error.strerror or error}; earlier checkpoints are untouched"
             raise CheckpointError(text) from None

@@ -12,6 +12,7 @@ import numpy as np
 from convnet.checkpoint.checkpoint import Checkpoint
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.checkpoint.position import Position
+from convnet.checkpoint.schema import VERSION
 from convnet.generation import G2014
 from convnet.graph.loading import LayerFiles
 from convnet.layers.fc import TreeFullyConnected
@@ -20,7 +21,6 @@ from convnet.net.state import collect_state
 from convnet.options import Options
 from convnet.pickles import text_of
 
-VERSION = 1  # of what this project adds
 # What the originals saved of a position, under their names.
 _HISTORY = {"epoch": "epoch", "batch": "batchnum", "train_outputs": "train_outputs", "test_outputs": "test_outputs"}
 

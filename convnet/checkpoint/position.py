@@ -49,5 +49,6 @@ def add_costs(outputs: Sequence[tuple[Costs, int]]) -> tuple[Costs, int]:
     total: Costs = {}
     for costs, _ in outputs:
         for name, values in costs.items():
-            total[name] = [a + b for a, b in zip(total.get(name, [0.0] * len(values)), values, strict=True)]
+            # Fewer values where a run of an original, which counted fewer, was gone on with.
+            total[name] = [a + b for a, b in zip(total.get(name, [0.0] * len(values)), values, strict=False)]
     return total, sum(cases for _, cases in outputs)

@@ -4,6 +4,7 @@ Python 3's own pickler cannot: under protocol 2 it makes unicode of text, and of
 Read with ``convnet.pickles.load``, or with ``pickle.load(file, encoding="latin1")``.
 """
 
+import hashlib
 import struct
 from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO
@@ -15,11 +16,24 @@ from convnet.errors import ConvnetError
 _INT32 = range(-(2**31), 2**31)
 
 
-def dump(value: Any, file: BinaryIO) -> None:
-    """Write dicts, lists, tuples, text, bytes, numbers, None and arrays of numbers. Shared objects stay shared."""
-    file.write(b"\x80\x02")
-    _Writer(file.write).write(value)
-    file.write(b".")
+def dump(value: Any, file: BinaryIO, checksum: bool = False) -> None:
+    """Write dicts, lists, tuples, text, bytes, numbers, None and arrays of numbers. Shared objects stay shared.
+
+    With a ``checksum``, a line ``sha256 HEX`` of all that precedes it follows the end of the pickle, where readers of
+    pickles stop.
+    """
+    digest = hashlib.sha256()
+
+    def put(data: bytes | memoryview) -> None:
+        digest.update(data)
+        file.write(data)
+
+    write = put if checksum else file.write
+    write(b"\x80\x02")
+    _Writer(write).write(value)
+    write(b".")
+    if checksum:
+        file.write(b"\nsha256 %b\n" % digest.hexdigest().encode())
 
 
 class _Writer:
