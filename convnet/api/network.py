@@ -68,8 +68,9 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, **machine
     file, checkpoint, _ = find_latest(path, load_checkpoint)
     files = checkpoint.files(str(file))
     graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
-    net = _make_net(graph, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers, **machine)
-    restore_streams(net, checkpoint)
+    with checkpoint.blamed():
+        net = _make_net(graph, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers, **machine)
+        restore_streams(net, checkpoint)
     network = Network(net, files, Preprocessor.of(graph, checkpoint), checkpoint.position())
     if mean is not None:
         network.mean = mean

@@ -5,6 +5,7 @@ the texts of both layer files, the seed, the number of steps, the random streams
 batch, so that a run goes on as if nothing had happened.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from convnet.checkpoint.checkpoint import Checkpoint
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import VERSION
+from convnet.errors import CheckpointError
 from convnet.generation import G2014
 from convnet.graph.loading import LayerFiles
 from convnet.layers.fc import TreeFullyConnected
 from convnet.net.net import Net
 from convnet.net.state import collect_state
+from convnet.net.weights import Weights
 from convnet.options import Options
 from convnet.pickles import text_of
 
@@ -73,13 +76,30 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
         net.noise.bit_generator.state = _from_plain(own["noise_state"])
     if not same_weights:
         return
-    for weights, moments in zip(net.weights, own.get("moments") or [], strict=False):
+    for i, (weights, moments) in enumerate(_with_weights(net, own, "moments")):
         if moments is not None:
+            _check_shapes(weights, moments, f"moments[{i}]")
             weights.moments = (weights.be.upload(moments[0]), weights.be.upload(moments[1]))
-    for weights, (waited, contributions, grad) in zip(net.weights, own.get("pending") or [], strict=False):
+    for i, (weights, (waited, contributions, grad)) in enumerate(_with_weights(net, own, "pending")):
         weights.waited, weights.contributions = int(waited), int(contributions)
         if grad is not None:
+            _check_shapes(weights, [grad], f"pending[{i}]")
             weights.be.copy_in(grad, weights.grad)
+
+
+def _with_weights(net: Net, own: Mapping[str, Any], name: str) -> Iterator[tuple[Weights, Any]]:
+    """Pair the net's weights with what a list of the checkpoint has for each; raises ``CheckpointError``."""
+    stored = own.get(name) or []
+    if stored and len(stored) != len(net.weights):
+        raise CheckpointError(f"'{name}' has {len(stored)} entries; the net has {len(net.weights)} matrices and biases")
+    return zip(net.weights, stored, strict=False)
+
+
+def _check_shapes(weights: Weights, arrays: Iterable[np.ndarray], name: str) -> None:
+    shape = tuple(weights.value.shape)
+    for array in arrays:
+        if array.shape != shape:
+            raise CheckpointError(f"{name} has shape {array.shape}; the net needs {shape}")
 
 
 def _plain(value: Any) -> Any:

@@ -54,13 +54,24 @@ def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: 
     """
     name = layer["name"]
     matrices = layer.get("weights")
-    if not isinstance(matrices, list) or not matrices:
+    if not isinstance(matrices, list | tuple) or not matrices:
         raise ConvnetError(f"layer '{name}' of type {layer['type']} has no weights to show")
     if not 0 <= index < len(matrices):
         raise OptionError(f"--input-idx {index}: layer '{name}' has {len(matrices)} weight matrices, counted from 0")
     weights = np.asarray(matrices[index], np.float64)
+    if not np.isfinite(weights).all():
+        raise ConvnetError(f"layer '{name}': weights[{index}] are not all finite numbers, so there is nothing to show")
     if layer["type"] in ("conv", "local"):
-        C, k = int(layer["filterChannels"][index]), int(layer["filterSize"][index])
+        known = min(len(layer["filterChannels"]), len(layer["filterSize"])) > index
+        C, k = (int(layer[key][index]) if known else 0 for key in ("filterChannels", "filterSize"))
+        if (
+            not known
+            or not weights.size
+            or len(weights) % (C * k * k)
+            or (layer["type"] == "conv" and len(weights) != C * k * k)
+        ):
+            text = f"weights[{index}] of shape {weights.shape} are not filters of {C} channels and size {k}"
+            raise ConvnetError(f"layer '{name}': {text}")
         if layer["type"] == "conv":
             return weights.reshape(C, k, k, -1)
         places = weights.reshape(-1, C, k, k, weights.shape[1])  # w[m, c, ky, kx, f]
@@ -68,7 +79,7 @@ def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: 
             raise OptionError(f"--local-plane {plane}: layer '{name}' has {places.shape[-1]} maps, counted from 0")
         return places[..., plane].transpose(1, 2, 3, 0)
     side = math.isqrt(len(weights) // channels) if channels else 0
-    if not channels or side * side * channels != len(weights):
+    if not channels or not weights.size or side * side * channels != len(weights):
         raise OptionError(f"layer '{name}' has {len(weights)} inputs: --channels must say how many square maps they are")
     return weights.reshape(channels, side, side, -1)
 

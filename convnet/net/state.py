@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.local import Local
 from convnet.layers.weighted import WeightLayer
 from convnet.net.weights import Learning, Weights
+from convnet.pickles.rules import not_finite
 
 if TYPE_CHECKING:
     from convnet.net.net import Net
@@ -47,8 +48,7 @@ def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:
         weights.period = max(net.update_period, layer.updatePeriod, 1)
     node.conns = [None] * len(layer.inputs)
     if isinstance(layer, Windowed):
-        connections = state.get("filterConns") or [[] for _ in layer.inputs]
-        node.conns = [node.be.connections(conns) if len(conns) else None for conns in connections]
+        node.conns = [node.be.connections(conns) if conns else None for conns in _connections(layer, state)]
 
 
 def learning_of(layer: WeightLayer, i: int, graph: Graph) -> Learning:
@@ -104,11 +104,26 @@ def _kernel(layer: WeightLayer, i: int, state: dict[str, Any], key: str) -> np.n
 
 
 def _checked(layer: WeightLayer, array: Any, shape: tuple[int, int], name: str) -> np.ndarray:
-    """Return a stored array that has the right shape; raises ``CheckpointError`` naming the layer."""
-    if isinstance(array, np.ndarray) and array.shape == shape:
-        return array
+    """Return a stored array of finite numbers that has the right shape; raises ``CheckpointError`` naming the layer."""
     problem = f"has shape {array.shape}" if isinstance(array, np.ndarray) else "is missing"
-    raise CheckpointError(f"layer '{layer.name}': {name} {problem}; the net needs shape {shape}")
+    if not isinstance(array, np.ndarray) or array.shape != shape:
+        raise CheckpointError(f"layer '{layer.name}': {name} {problem}; the net needs shape {shape}")
+    if (place := not_finite(array)) is not None:
+        text = f"{name} holds {array[place]} at {tuple(map(int, place))}; the net needs finite numbers"
+        raise CheckpointError(f"layer '{layer.name}': {text}")
+    return array
+
+
+def _connections(layer: Windowed, state: dict[str, Any]) -> list[Sequence[int]]:
+    """Return randSparse's connections of every input, empty where there are none; raises ``CheckpointError``."""
+    connections = list(state.get("filterConns") or ()) or [()] * len(layer.inputs)
+    for i, is_sparse in enumerate(layer.randSparse):
+        length, last = layer.groups[i] * layer.filterChannels[i], layer.channels[i] - 1
+        conns = connections[i] if i < len(connections) else ()
+        if (is_sparse or len(conns)) and (len(conns) != length or not all(0 <= c <= last for c in conns)):
+            text = f"filterConns[{i}] has {len(conns)} numbers; the net needs {length} channels, from 0 to {last}"
+            raise CheckpointError(f"layer '{layer.name}': {text}")
+    return [*connections, *[()] * len(layer.inputs)][: len(layer.inputs)]
 
 
 def _as_stored(layer: WeightLayer, i: int, array: np.ndarray) -> np.ndarray:

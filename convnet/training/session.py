@@ -5,6 +5,7 @@ What a person should know of it comes back as remarks, for whoever opened it to 
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,9 +142,10 @@ class Session:
         training = not (options.test_only or options.write_features)
         check_memory(self.graph, backends, options.mini, training)
         compat = COMPAT[options.compat]
-        net = Net(self.graph, backends, options.mini, options.seed, self.state, options.wupdate_freq, compat=compat)
-        if self.checkpoint:
-            restore_streams(net, self.checkpoint, not self.was_edited)
+        with self.checkpoint.blamed() if self.checkpoint else nullcontext():
+            net = Net(self.graph, backends, options.mini, options.seed, self.state, options.wupdate_freq, compat=compat)
+            if self.checkpoint:
+                restore_streams(net, self.checkpoint, not self.was_edited)
         net.prepare(options.mini, training)
         return net
 
