@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from convnet import pickles
+from convnet.data.schema import check_meta, check_part, one_hot_labels, several_labels
 from convnet.errors import DataError
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
 from convnet.storage import write_atomically
 
-_BATCH = re.compile(r"data_batch_(\d+)(?:\.(\d+))?$")
+_BATCH = re.compile(r"data_batch_(\d{1,18})(?:\.(\d{1,18}))?$", re.ASCII)
+_PART = re.compile(r"\.(\d{1,18})", re.ASCII)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -27,7 +29,9 @@ def read_meta(folder: Path) -> dict[str, Any]:
             meta = _read(folder / name)
             if not isinstance(meta, dict):
                 raise DataError(f"{folder / name}: not a description of batches")
-            return {text_of(key): value for key, value in meta.items()}
+            meta = {text_of(key): value for key, value in meta.items()}
+            check_meta(meta, folder / name)
+            return meta
     raise DataError(f"{folder} holds no batches.meta; make batches with 'convnet makebatches'")
 
 
@@ -37,10 +41,12 @@ def find_batches(folder: Path) -> dict[int, list[Path]]:
     A batch is one file, sub-files ``.1 .2``, or a folder of parts. ``test_batch`` comes last.
     """
     batches: dict[int, list[tuple[int, Path]]] = {}
-    for path in folder.iterdir():
+    for path in _entries(folder):
         match = _BATCH.fullmatch(path.name)
         if match and path.is_dir():
-            parts = [(int(p.suffix[1:]), p) for p in path.iterdir() if p.suffix[1:].isdigit()]
+            parts = [(int(found[1]), p) for p in _entries(path) if (found := _PART.fullmatch(p.suffix))]
+            if not parts:
+                raise DataError(f"{path}: a folder without parts; expected {path.name}.0, {path.name}.1 and so on in it")
             batches.setdefault(int(match[1]), []).extend(parts)
         elif match:
             batches.setdefault(int(match[1]), []).append((int(match[2] or 0), path))
@@ -54,33 +60,65 @@ def find_batches(folder: Path) -> dict[int, list[Path]]:
 
 
 def read_batch(path: Path) -> dict[str, Any]:
-    """Return a part of a batch as a dict; 2012's JPEG tuple becomes ``{'data', 'labels'}``. Raises ``DataError``."""
+    """Return a part of a batch as a checked dict; 2012's JPEG tuple becomes ``{'data', 'labels'}``. Raises ``DataError``."""
     value = _read(path)
-    if isinstance(value, dict):
-        return {text_of(key): item for key, item in value.items()}
     if isinstance(value, tuple) and len(value) == 3:  # 2012: JPEG strings, sizes, (word id, class) pairs
-        labels = [label[1] or 0 if isinstance(label, tuple) else label for label in value[2]]
-        return {"data": list(value[0]), "labels": labels}
-    raise DataError(f"{path}: holds a {type(value).__name__}; expected a batch")
+        value = {"data": value[0], "labels": _labels_of_2012(value[1], value[2])}
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: holds a {type(value).__name__}; expected a batch")
+    part = {text_of(key): item for key, item in value.items()}
+    check_part(part, path)
+    return part
+
+
+def _labels_of_2012(second: Any, third: Any) -> Any:
+    """Return the classes of (word id, class) pairs, ``None`` being 0; of a tuple that ends with words its second member."""
+    if not isinstance(third, list | tuple):
+        return third
+    if third and all(isinstance(label, str | bytes) for label in third):
+        return second
+    return [label[1] or 0 if isinstance(label, tuple) and len(label) == 2 else label for label in third]
 
 
 def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
-    """Return one label per case, from lists, (N,), (1, N), (N, 1) or lists of lists; of several labels the first."""
-    for key in ("labels", "fine_labels", "coarse_labels"):
-        labels = part.get(key)
-        if isinstance(labels, np.ndarray):
-            return labels.reshape(-1).astype(np.float64)
-        if labels is not None:
-            return np.array([_first_label(item) for item in labels], np.float64)
-    raise DataError(f"{path}: no labels in it")
+    """Return one label per case, from lists, (N,), (1, N), (N, 1), lists of lists, or one-hot; of several the first."""
+    key = next((key for key in ("labels", "fine_labels", "coarse_labels") if part.get(key) is not None), None)
+    if key is None:
+        raise DataError(f"{path}: no labels in it")
+    labels, cases = part[key], cases_of(part)
+    one_hot = one_hot_labels(labels, cases)
+    if one_hot is not None:
+        return one_hot.astype(np.float64)
+    several_labels(labels, cases, path)
+    if isinstance(labels, np.ndarray) and labels.dtype != object:
+        return labels.reshape(-1).astype(np.float64)
+    return np.array([_first_label(item) for item in labels], np.float64)
+
+
+def cases_of(part: dict[str, Any], features: int = 0) -> int:
+    """Return the number of cases of a part; of a matrix of unknown ``features``, the side that its labels have."""
+    data = part.get("data")
+    if not isinstance(data, np.ndarray):
+        return len(data or ())
+    if not features:
+        labels = next((part[key] for key in ("labels", "fine_labels", "coarse_labels") if part.get(key) is not None), ())
+        sides = labels.shape if isinstance(labels, np.ndarray) else (len(labels),)
+        return next((cases for cases in data.shape if cases in sides), data.shape[1])
+    return data.shape[0] if data.shape[1] == features else data.shape[1]
 
 
 def label_lists(part: dict[str, Any], path: Path) -> list[list[int]]:
-    """Return all labels of each case."""
+    """Return all labels of each case, which are whole numbers; raises ``DataError``."""
     labels = part.get("labels")
     if isinstance(labels, list) and labels and isinstance(labels[0], list | tuple | np.ndarray):
-        return [[int(label) for label in item] for item in labels]
-    return [[int(label)] for label in labels_of(part, path)]
+        lists = [item if isinstance(item, list | tuple | np.ndarray) else [item] for item in labels]
+    else:
+        lists = [[label] for label in labels_of(part, path)]
+    for n, item in enumerate(lists):
+        for label in item:
+            if label != int(label):
+                raise DataError(f"{path}: case {n} has label {label:g}; expected whole numbers")
+    return [[int(label) for label in item] for item in lists]
 
 
 def pixels_of(part: dict[str, Any], path: Path, features: int, cases_first: bool = False) -> np.ndarray:
@@ -108,7 +146,8 @@ def mean_of(meta: dict[str, Any], features: int, where: Path) -> np.ndarray | No
 
 def label_names_of(meta: dict[str, Any]) -> list[str]:
     """Return the names of the classes, in order."""
-    return [text_of(name) for name in meta.get("label_names", meta.get("fine_label_names", []))]
+    names = meta.get("label_names", meta.get("fine_label_names"))
+    return [text_of(name) for name in (names if names is not None else ())]
 
 
 def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None:
@@ -136,6 +175,14 @@ def write_file(path: Path, value: dict[str, Any], advice: str = "") -> None:
         write_atomically(path, lambda file: pickles.dump(value, file))
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}{advice}") from None
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder; raises ``DataError``."""
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from None
 
 
 def _read(path: Path) -> Any:

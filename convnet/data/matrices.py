@@ -12,9 +12,11 @@ import numpy as np
 from convnet.data.batches import labels_of, mean_of, pixels_of, read_batch, tree_of
 from convnet.data.images import Cropper, PictureBatch, square_side
 from convnet.data.provider import Batch, FolderProvider, MatrixBatch, Request, check_labels, one_hot
+from convnet.data.schema import check_finite
 from convnet.errors import DataError
 
 _CACHE_BYTES = 1 << 30
+_CLASSES = 1 << 20  # that are counted by their labels alone; each case has as many targets
 
 
 class Matrices(FolderProvider):
@@ -32,6 +34,10 @@ class Matrices(FolderProvider):
         if not self.classes:
             parts = self.read_parts(self.numbers[0])
             self.classes = int(max(labels_of(part, path).max(initial=0) for path, part in parts)) + 1
+            if self.classes > _CLASSES:
+                raise DataError(
+                    f"{parts[0][0]}: a label of {self.classes - 1}; without label_names at most {_CLASSES} are classes"
+                )
         self.tree = tree_of(self.meta, self.classes, self.folder)
         self.mean = self._find_mean()
         self.cropper = self._make_cropper()
@@ -60,9 +66,12 @@ class Matrices(FolderProvider):
         pixels = np.concatenate([pixels_of(part, path, self.features, cases_first) for path, part in parts], axis=1)
         labels = np.concatenate([labels_of(part, path) for path, part in parts])
         where = str(parts[0][0])
+        if not pixels.shape[1]:
+            raise DataError(f"{where}: holds no cases")
         if len(labels) != pixels.shape[1]:
             raise DataError(f"{where}: {pixels.shape[1]} cases but {len(labels)} labels; the file is truncated or damaged")
         check_labels(labels, self.classes, where)
+        check_finite(pixels, where)
         # Whole numbers that a byte holds are pixels, whatever type they were stored in.
         if pixels.dtype != np.uint8 and pixels.size and (pixels == np.clip(np.round(pixels), 0, 255)).all():
             pixels = pixels.astype(np.uint8)

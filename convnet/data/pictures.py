@@ -15,12 +15,13 @@ from PIL import Image
 
 from convnet.data.batches import label_lists, mean_of, tree_of
 from convnet.data.images import Cropper, PictureBatch, square_side
-from convnet.data.provider import Batch, FolderProvider, Request, check_labels
+from convnet.data.provider import Batch, FolderProvider, Request
 from convnet.errors import DataError
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for a bad file
 _INNER = 224  # of 256, the crop of the paper
 _STORED = 256
+_LARGEST = 4096
 
 
 class Pictures(FolderProvider):
@@ -46,8 +47,9 @@ class Pictures(FolderProvider):
     def _make_cropper(self, description: Path) -> Cropper:
         features = int(self.meta.get("num_vis", 3 * _STORED**2))
         side = square_side(features, 3)
-        if not side:
-            raise DataError(f"{description}: num_vis={features} is not a square picture of 3 channels")
+        if not side or side > _LARGEST:
+            most = f" of at most {_LARGEST} pixels a side" * (side > _LARGEST)
+            raise DataError(f"{description}: num_vis={features} is not a square picture of 3 channels{most}")
         mean = mean_of(self.meta, features, self.folder)
         if mean is None:
             mean = np.full(features, 127.0)
@@ -70,6 +72,8 @@ class Pictures(FolderProvider):
         where = str(self.files[number][0])
         if len(labels) != len(strings):
             raise DataError(f"{where}: {len(strings)} pictures but {len(labels)} labels; the file is truncated or damaged")
+        if not strings:
+            raise DataError(f"{where}: holds no cases")
         offsets = random.random(len(strings)) if self.request.training else np.full(len(strings), 0.5)
         pictures, decoded = self._decode(strings, offsets, where)
         rows = self._label_rows([labels[i] for i in decoded], random, where)
@@ -91,7 +95,11 @@ class Pictures(FolderProvider):
         """Return one label per case, drawn where it has several, and all of them as 0/1 (io 6.4)."""
         drawn = [item[int(random.integers(len(item)))] if item else 0 for item in labels]
         one = np.array(drawn, np.float64) + self.label_offset
-        check_labels(one, self.classes, where)
+        for n, item in enumerate(labels):  # all of them, whichever was drawn
+            for label in item:
+                if not 0 <= label + self.label_offset < self.classes:
+                    offset = f" and the description label_offset {self.label_offset}" if self.label_offset else ""
+                    raise DataError(f"{where}: case {n} has label {label}{offset}; labels must be 0 to {self.classes - 1}")
         many = np.zeros((self.classes, len(labels)), np.float32)
         for n, item in enumerate(labels):
             many[np.asarray(item, int) + self.label_offset, n] = 1

@@ -199,7 +199,7 @@ def array(kinds: str = "biuf", dims: int | None = None) -> Rule:
     return Rule(expected, find)
 
 
-def not_finite(array: np.ndarray) -> tuple | None:
+def not_finite(array: np.ndarray) -> tuple[Any, ...] | None:
     """Return the place of the first number that is not finite, or ``None``."""
     if array.dtype.kind != "f" or np.isfinite(array).all():
         return None

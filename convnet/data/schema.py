@@ -1,0 +1,139 @@
+"""What batches and their description must hold, in every layout that the originals and their users wrote (io section 5).
+
+Keys that nobody reads are not looked at.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from convnet.errors import DataError
+from convnet.pickles import rules
+from convnet.pickles.rules import Faults, array, either, items, mapping, maybe, real, record, shown, text, that, whole
+
+_SIZE = 2**31  # no picture has more values, no set more classes
+_LABELS = ("labels", "fine_labels", "coarse_labels")
+_NUMBER = real()
+_NODE = either(whole(0, _SIZE), text("a number", lambda v: v.isdecimal() and len(v) < 10))
+
+_NAMES = either(items(text()), that("an array of texts", lambda v: isinstance(v, np.ndarray) and _holds_texts(v)))
+_MEAN = either(array(), items(real()))
+META = record(
+    {},
+    {
+        "label_names": maybe(_NAMES),
+        "fine_label_names": _NAMES,
+        "num_vis": whole(1, _SIZE),
+        "num_colors": whole(1, _SIZE),
+        "label_offset": whole(-_SIZE, _SIZE),
+        "data_mean": maybe(_MEAN),
+        "color_pca": maybe(that("(standard deviations (3,), axes (3, 3)) of finite numbers", lambda v: is_color_pca(v))),
+        "dp_type": text(),
+        "tree": maybe(either(mapping(_NODE, items(_NODE)), items(items(_NODE)))),
+        "all_wnids": maybe(mapping(text(), whole(0, _SIZE))),
+    },
+)
+
+
+def _holds_texts(names: np.ndarray) -> bool:
+    return names.ndim == 1 and (names.dtype.kind in "SU" or all(isinstance(name, str | bytes) for name in names))
+
+
+def is_color_pca(value: Any) -> bool:
+    """Return whether a value is (standard deviations, principal axes in columns) of three colours."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    try:
+        stdevs, vectors = (np.asarray(part, np.float64) for part in value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return (
+        stdevs.shape == (3,) and vectors.shape == (3, 3) and bool(np.isfinite(stdevs).all() and np.isfinite(vectors).all())
+    )
+
+
+def check_meta(meta: dict[str, Any], where: object) -> None:
+    """Raise ``DataError`` naming every key of a description that is wrong."""
+    if fault := rules.message(_keys_of(META.faults(meta, ""))):
+        raise DataError(f"{where}: {fault}")
+
+
+def check_part(part: dict[str, Any], where: object) -> None:
+    """Raise ``DataError`` naming every key of a batch that is wrong: its data, and each label."""
+    faults = [fault for key in _LABELS if part.get(key) is not None for fault in _label_faults(part[key], f"'{key}'")]
+    if fault := rules.message(iter([*_data_faults(part), *faults])):
+        raise DataError(f"{where}: {fault}")
+
+
+def _keys_of(faults: Faults) -> Iterator[str]:
+    """Write ``['num_vis'] is ...`` as ``'num_vis' is ...``."""
+    for fault in faults:
+        key, _, rest = fault.partition("]")
+        yield key.removeprefix("[") + rest
+
+
+def _data_faults(part: dict[str, Any]) -> Faults:
+    data = part.get("data")
+    if isinstance(data, list | tuple):
+        for i, item in enumerate(data):
+            if not isinstance(item, str | bytes):
+                yield rules.wrong(f"'data'[{i}]", item, "the bytes of a picture")
+    elif not isinstance(data, np.ndarray) or data.ndim != 2 or data.dtype.kind not in "biuf":
+        yield rules.wrong("'data'", data, "a matrix of numbers (values, cases), or a list of pictures")
+
+
+def _label_faults(labels: Any, key: str) -> Faults:
+    """Yield what is wrong with labels: numbers, or lists of whole numbers, one per case."""
+    if isinstance(labels, np.ndarray) and labels.dtype != object:
+        if labels.dtype.kind not in "biuf" or labels.ndim > 2:
+            yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
+        elif (place := rules.not_finite(labels)) is not None:
+            case, *_ = place
+            yield f"{key}: case {case} has the label {labels[place]}; expected a finite number"
+        return
+    if not isinstance(labels, list | tuple | np.ndarray):
+        yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
+        return
+    for i, label in enumerate(labels):
+        yield from (_SEVERAL if isinstance(label, list | tuple | np.ndarray) else _NUMBER).faults(label, f"{key}[{i}]")
+
+
+def _are_numbers(label: Any) -> bool:
+    if isinstance(label, np.ndarray) and label.dtype != object:
+        return label.ndim == 1 and label.dtype.kind in "biuf" and bool(np.isfinite(label).all())
+    return all(_NUMBER.allows(item) for item in label)
+
+
+_SEVERAL = that("a number, or a list of numbers", _are_numbers)
+
+
+def check_finite(pixels: np.ndarray, where: object) -> None:
+    """Raise ``DataError`` naming the first case (columns) whose data are not finite numbers."""
+    if (place := rules.not_finite(pixels)) is not None:
+        value, case = map(int, place)
+        bad = int((~np.isfinite(pixels)).any(axis=0).sum())
+        text = f"value {value} of case {case} is {pixels[place]}"
+        raise DataError(f"{where}: the data are not finite numbers in {bad} of {pixels.shape[1]} cases: {text}")
+
+
+def one_hot_labels(labels: Any, cases: int) -> np.ndarray | None:
+    """Return the label of each case (cases,) from a matrix with a single 1 per case, or ``None`` if it is none."""
+    ragged = (
+        not isinstance(labels, np.ndarray)
+        and len({len(item) if isinstance(item, list | tuple) else 0 for item in labels}) != 1
+    )
+    matrix = np.empty(0) if ragged else np.asarray(labels)
+    # Two numbers per case may as well be two labels.
+    for rows in (matrix, matrix.T) if matrix.ndim == 2 and matrix.dtype.kind in "biuf" and min(matrix.shape) > 1 else ():
+        is_one_hot = len(rows) == cases and ((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all()
+        if is_one_hot and (rows.shape[1] > 2 or isinstance(labels, np.ndarray)):
+            return rows.argmax(axis=1)
+    return None
+
+
+def several_labels(labels: Any, cases: int, where: object) -> None:
+    """Raise ``DataError`` for a matrix of labels that is neither a row, a column, nor one-hot."""
+    if isinstance(labels, np.ndarray) and labels.ndim == 2 and 1 not in labels.shape:
+        text = f"'labels' is {shown(labels)}, which is neither one label per case nor one-hot"
+        raise DataError(f"{where}: {text}; expected ({cases},), or ({cases}, classes) with a single 1 per case")
