@@ -92,11 +92,14 @@ class Preprocessor:
 
     def known_mean(self) -> np.ndarray:
         """Return the mean, or zeros for a net that does not need one; raises ``DataError``."""
+        shape = (self.channels, self.size, self.size)
         if self.mean is not None:
+            if self.mean.shape != shape:
+                raise DataError(f"the mean picture has shape {self.mean.shape}; the net needs {shape}")
             return self.mean
         if self.needs_mean:
             raise DataError("no mean picture is known: the checkpoint holds none and its data are not here; set mean=...")
-        return np.zeros((self.channels, self.size, self.size), np.float32)
+        return np.zeros(shape, np.float32)
 
     def cropper(self, side: int, request: Request) -> Cropper:
         """Return what cuts pictures of ``side`` at random places; the mean beyond their middle is never used."""

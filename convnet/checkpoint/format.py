@@ -22,7 +22,6 @@ from convnet.net.net import Net
 from convnet.net.state import collect_state
 from convnet.net.weights import Weights
 from convnet.options import Options
-from convnet.pickles import text_of
 
 # What the originals saved of a position, under their names.
 _HISTORY = {"epoch": "epoch", "batch": "batchnum", "train_outputs": "train_outputs", "test_outputs": "test_outputs"}
@@ -73,7 +72,7 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
     own = checkpoint.own
     net.step = int(own.get("step", 0))
     if own.get("noise_state"):
-        net.noise.bit_generator.state = _from_plain(own["noise_state"])
+        net.noise.bit_generator.state = _like(net.noise.bit_generator.state, own["noise_state"])
     if not same_weights:
         return
     for i, (weights, moments) in enumerate(_with_weights(net, own, "moments")):
@@ -109,7 +108,8 @@ def _plain(value: Any) -> Any:
     return [int(item) for item in value] if hasattr(value, "tolist") else value
 
 
-def _from_plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {text_of(key): _from_plain(item) for key, item in value.items()}
-    return np.array(value, np.uint64) if isinstance(value, list) else value
+def _like(known: Any, stored: Any) -> Any:
+    """Return what ``_plain`` has stored in the types of ``known``, the state of such a generator."""
+    if isinstance(known, dict):
+        return {key: _like(item, stored[key]) for key, item in known.items()}
+    return np.array(stored, known.dtype) if isinstance(known, np.ndarray) else type(known)(stored)

@@ -103,8 +103,8 @@ def _layer(path: str, name: str) -> dict[str, Any]:
 
 
 def _matrix(path: str, name: str, index: int) -> np.ndarray:
-    weights = _layer(path, name)["weights"]
-    matrices = weights if isinstance(weights, list) else [weights]
+    weights = _layer(path, name).get("weights", [])
+    matrices = list(weights) if isinstance(weights, list | tuple) else [weights]
     if index >= len(matrices):
         raise ConvnetError(f"layer '{name}' in {path} has {len(matrices)} matrices, counted from 0; none is number {index}")
     return matrices[index]

@@ -139,16 +139,7 @@ _OWN = record(
         "moments": maybe(items(maybe(group(array("f"), array("f"))))),
         "pending": maybe(items(group(_COUNT, _COUNT, maybe(array("f"))))),
         "position": maybe(record({}, _POSITION)),
-        "data": maybe(
-            record(
-                {},
-                {
-                    "mean": maybe(array("f")),
-                    "side": maybe(whole(0, 2**20)),
-                    "label_names": maybe(items(text())),
-                },
-            )
-        ),
+        "data": maybe(record({"mean": maybe(array("f")), "side": whole(0, 2**20), "label_names": items(text())})),
     },
 )
 
@@ -193,7 +184,10 @@ def _layers_faults(layers: Any, key: str, is_own: bool) -> Faults:
     for place, layer in layers.items() if isinstance(layers, dict) else enumerate(layers):
         where = f"{key}[{rules.shown(place)}]"
         type_ = text_of(layer.get("type")) if isinstance(layer, dict) else ""
-        needed, optional = {"name": _NAME, "type": line()} | _OF_TYPE.get(type_, {}), _LAYER
+        needed, optional = (
+            {"name": text("a name", bool) if is_own else _NAME, "type": line()} | _OF_TYPE.get(type_, {}),
+            _LAYER,
+        )
         if not is_own:
             kind = LAYER_TYPES.get(type_)
             read = [name for declared in (kind.keys if kind else ()) for name in declared.spellings]

@@ -77,7 +77,8 @@ def _labels_of_2012(second: Any, third: Any) -> Any:
         return third
     if third and all(isinstance(label, str | bytes) for label in third):
         return second
-    return [label[1] or 0 if isinstance(label, tuple) and len(label) == 2 else label for label in third]
+    classes = [label[1] if isinstance(label, tuple) and len(label) == 2 else label for label in third]
+    return [0 if label is None else label for label in classes]
 
 
 def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
@@ -110,7 +111,12 @@ def cases_of(part: dict[str, Any], features: int = 0) -> int:
 def label_lists(part: dict[str, Any], path: Path) -> list[list[int]]:
     """Return all labels of each case, which are whole numbers; raises ``DataError``."""
     labels = part.get("labels")
-    if isinstance(labels, list) and labels and isinstance(labels[0], list | tuple | np.ndarray):
+    first = labels[0] if isinstance(labels, list) and labels else None
+    if (
+        isinstance(labels, list)
+        and isinstance(first, list | tuple | np.ndarray)
+        and one_hot_labels(labels, cases_of(part)) is None
+    ):
         lists = [item if isinstance(item, list | tuple | np.ndarray) else [item] for item in labels]
     else:
         lists = [[label] for label in labels_of(part, path)]

@@ -86,13 +86,13 @@ def _data_faults(part: dict[str, Any]) -> Faults:
 def _label_faults(labels: Any, key: str) -> Faults:
     """Yield what is wrong with labels: numbers, or lists of whole numbers, one per case."""
     if isinstance(labels, np.ndarray) and labels.dtype != object:
-        if labels.dtype.kind not in "biuf" or labels.ndim > 2:
+        if labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
             yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
         elif (place := rules.not_finite(labels)) is not None:
             case, *_ = place
             yield f"{key}: case {case} has the label {labels[place]}; expected a finite number"
         return
-    if not isinstance(labels, list | tuple | np.ndarray):
+    if not isinstance(labels, list | tuple | np.ndarray) or (isinstance(labels, np.ndarray) and labels.ndim != 1):
         yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
         return
     for i, label in enumerate(labels):
@@ -119,11 +119,9 @@ def check_finite(pixels: np.ndarray, where: object) -> None:
 
 def one_hot_labels(labels: Any, cases: int) -> np.ndarray | None:
     """Return the label of each case (cases,) from a matrix with a single 1 per case, or ``None`` if it is none."""
-    ragged = (
-        not isinstance(labels, np.ndarray)
-        and len({len(item) if isinstance(item, list | tuple) else 0 for item in labels}) != 1
-    )
-    matrix = np.empty(0) if ragged else np.asarray(labels)
+    sizes = {np.size(item) if isinstance(item, list | tuple | np.ndarray) else -1 for item in labels}
+    ragged = not isinstance(labels, np.ndarray) and len(sizes) != 1
+    matrix: np.ndarray = np.empty(0) if ragged else np.asarray(labels)
     # Two numbers per case may as well be two labels.
     for rows in (matrix, matrix.T) if matrix.ndim == 2 and matrix.dtype.kind in "biuf" and min(matrix.shape) > 1 else ():
         is_one_hot = len(rows) == cases and ((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all()

@@ -1,15 +1,15 @@
-"""The machine that pickles are programs for: every opcode that holds data, and none that imports or calls.
+"""The machine that pickles are programs for: its stack, its memo, and what can be done with them (io 4.8).
 
 Python's own reader does what a file says: makes room for a memo of two billion places, for a text of declared length,
-for an array once per mention. This one charges each opcode for what it makes, and stops where that is more than a file of
-its size can need. It never recurses, and sets attributes only of the inert objects that it has made itself.
+for an array once per mention. This one charges for what it makes, and stops where that is more than a file of its size can
+need. It never recurses, and sets attributes only of the inert objects that it has made itself.
 """
 
 import codecs
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from sys import getsizeof
-from typing import Any, NoReturn
+from typing import Any
 
 from convnet.pickles.standins import (
     KNOWN,
@@ -34,27 +34,13 @@ _KEY_INT = 1 << 60  # whole numbers below have hashes of their own, larger ones 
 _TUPLE_KEYS = 1000  # whose hashes can be made to collide, too
 _ATOMS = frozenset({str, int, bytes, bool, float, type(None)})
 _KEYS = _ATOMS | {tuple}
-_STOP = ord(".")
-
-# What opcodes cost in bytes of memory, found by measuring; the rest cost a place on the stack and the time to run them.
-_STEP = 24
-_COSTS = {
-    "(": 56,
-    "]": 96,
-    "}": 240,
-    "l": 96,
-    "d": 240,
-    "\x8f": 232,
-    "p": 136,
-    "q": 136,
-    "r": 136,
-    "\x94": 136,
-} | dict.fromkeys("FGIJKLMSTUVXBC\x8a\x8b\x8c\x8d\x8e\x96\x85\x86\x87tRoib\x81", 72)
-COSTS = [_COSTS.get(chr(code), _STEP) for code in range(256)]
 
 
 class Machine:
-    """Runs the pickle in ``data``; what it makes may take ``budget`` bytes. ``position`` is behind what was read."""
+    """What is under way of the pickle in ``data``, read up to ``position``; what it makes may take ``budget`` bytes.
+
+    ``convnet.pickles.opcodes`` runs it.
+    """
 
     def __init__(self, data: bytes, budget: int) -> None:
         self.data, self.position = data, 0
@@ -64,24 +50,6 @@ class Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.tuple_keys = 0
-
-    def run(self) -> Any:
-        """Return the object that the pickle describes; raises ``UnsafePickle``."""
-        data = self.data
-        try:
-            while (code := data[self.position]) != _STOP:
-                self.position += 1
-                self.left -= COSTS[code]
-                if self.left < 0:
-                    self.charge(0)
-                STEPS[code](self)
-            self.position += 1
-            return self.plain(self.stack.pop())
-        except UnsafePickle:
-            raise
-        except (IndexError, KeyError, ValueError, TypeError, OverflowError, struct.error, Warning) as error:
-            text = f"not a readable pickle: {type(error).__name__} at byte {self.position}"
-            raise UnsafePickle(text) from None
 
     def charge(self, size: int) -> None:
         """Take ``size`` bytes of the budget; raises ``UnsafePickle`` when it is spent."""
@@ -320,116 +288,3 @@ class Machine:
             vars(target).update(state)
         else:
             raise UnsafePickle("attributes for what is not an object of the originals")
-
-
-def _refuse(text: str) -> Callable[[Machine], NoReturn]:
-    def step(_: Machine) -> NoReturn:
-        raise UnsafePickle(text)
-
-    return step
-
-
-def _unknown(machine: Machine) -> NoReturn:
-    raise UnsafePickle(f"not a readable pickle: byte {machine.position - 1} is no opcode")
-
-
-def _discard_class_arguments(machine: Machine) -> None:
-    items = machine.popped()
-    machine.instance(items[0])
-
-
-def _named_instance(machine: Machine) -> None:
-    machine.push_named_line()
-    kind = machine.stack.pop()
-    machine.popped()
-    machine.instance(kind)
-
-
-def _new_object(machine: Machine) -> None:
-    machine.stack.pop()
-    machine.instance(machine.stack.pop())
-
-
-def _dictionary(machine: Machine) -> None:
-    machine.push(machine.pairs(machine.popped()))
-
-
-def _last(machine: Machine, count: int) -> list[Any]:
-    """Return the last ``count`` things on the stack, and take them away."""
-    items = machine.stack[-count:]
-    del machine.stack[-count:]
-    return items
-
-
-_TABLE: dict[str, Callable[[Machine], Any]] = {
-    "\x80": lambda m: m.take(1),  # the protocol; whatever it says, the opcodes are the same
-    "\x95": lambda m: m.take(8) and None,  # frames are for readers that look ahead
-    "(": lambda m: m.marks.append(len(m.stack)),
-    "0": lambda m: m.stack.pop(),
-    "1": lambda m: m.popped(),
-    "2": lambda m: m.push(m.stack[-1]),
-    # Numbers and the like
-    "N": lambda m: m.push(None),
-    "\x88": lambda m: m.push(True),
-    "\x89": lambda m: m.push(False),
-    "I": Machine.push_decimal,
-    "L": Machine.push_decimal,
-    "J": lambda m: m.push(m.number("<i")),
-    "K": lambda m: m.push(m.number("<B")),
-    "M": lambda m: m.push(m.number("<H")),
-    "\x8a": lambda m: m.push_number(m.number("<B")),
-    "\x8b": lambda m: m.push_number(m.number("<i")),
-    "F": lambda m: m.push(float(m.line())),
-    "G": lambda m: m.push(m.number(">d")),
-    # Texts and bytes
-    "S": lambda m: m.push_escaped(is_unicode=False),
-    "V": lambda m: m.push_escaped(is_unicode=True),
-    "U": lambda m: m.push_text(m.number("<B")),
-    "T": lambda m: m.push_text(m.number("<i")),
-    "X": lambda m: m.push_unicode(m.number("<I")),
-    "\x8c": lambda m: m.push_unicode(m.number("<B")),
-    "\x8d": lambda m: m.push_unicode(m.number("<Q")),
-    "C": lambda m: m.push_bytes(m.number("<B")),
-    "B": lambda m: m.push_bytes(m.number("<I")),
-    "\x8e": lambda m: m.push_bytes(m.number("<Q")),
-    "\x96": lambda m: m.push_bytes(m.number("<Q")),
-    # The memo
-    "p": lambda m: m.put(int(m.line())),
-    "q": lambda m: m.put(m.number("<B")),
-    "r": lambda m: m.put(m.number("<I")),
-    "\x94": lambda m: m.put(len(m.memo)),
-    "g": lambda m: m.push(m.memo[int(m.line())]),
-    "h": lambda m: m.push(m.memo[m.number("<B")]),
-    "j": lambda m: m.push(m.memo[m.number("<I")]),
-    # Containers
-    ")": lambda m: m.push(()),
-    "t": lambda m: m.make_tuple(m.popped()),
-    "\x85": lambda m: m.tuple_of(1),
-    "\x86": lambda m: m.tuple_of(2),
-    "\x87": lambda m: m.tuple_of(3),
-    "]": lambda m: m.push([]),
-    "l": lambda m: m.push(m.plain_items(m.popped())),
-    "a": lambda m: m.extend([m.stack.pop()]),
-    "e": lambda m: m.extend(m.popped()),
-    "}": lambda m: m.push({}),
-    "d": _dictionary,
-    "s": lambda m: m.update(_last(m, 2)),
-    "u": lambda m: m.update(m.popped()),
-    "\x8f": lambda m: m.push(set()),
-    "\x90": lambda m: m.add(m.popped()),
-    "\x91": _refuse("it holds a frozenset, which is not plain data"),
-    # Names and objects
-    "c": Machine.push_named_line,
-    "\x93": Machine.push_stacked_name,
-    "R": Machine.reduce,
-    "b": Machine.build,
-    "o": _discard_class_arguments,
-    "i": _named_instance,
-    "\x81": _new_object,
-    "\x92": _refuse("it makes an object with named arguments, which is not plain data"),
-    "P": _refuse("it refers to objects outside the file"),
-    "Q": _refuse("it refers to objects outside the file"),
-    **dict.fromkeys("\x82\x83\x84", _refuse("it refers to an extension of the program that wrote it")),
-    **dict.fromkeys("\x97\x98", _refuse("it refers to memory outside the file")),
-}
-STEPS = [_TABLE.get(chr(code), _unknown) for code in range(256)]

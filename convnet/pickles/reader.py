@@ -1,6 +1,6 @@
 """Reads pickles as data: nothing named by a file is ever imported or called (io 4.8). Strings of Python 2 are Latin-1.
 
-Time and memory are bounded by the size of the file: see ``convnet.pickles.machine`` and ``archives``.
+Time and memory are bounded by the size of the file: see ``convnet.pickles.opcodes`` and ``archives``.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from convnet.pickles.archives import unpack
-from convnet.pickles.machine import Machine
+from convnet.pickles.opcodes import run
 from convnet.pickles.standins import LegacyObject, UnsafePickle
 
 # Memory for what a file of little objects makes of each of its bytes, and for small files of many of them: a history of
@@ -72,11 +72,10 @@ def _content(data: bytes, size: int) -> Content:
     trailer = _TRAILER.fullmatch(data, max(0, len(data) - _TRAILER_BYTES))
     if trailer and hashlib.sha256(memoryview(data)[: trailer.start()]).hexdigest().encode() != trailer[1]:
         raise UnsafePickle("damaged: its checksum does not match")
-    machine = Machine(data, _ALWAYS + len(data) + _PER_BYTE * size)
-    value = machine.run()
+    value, stop = run(data, _ALWAYS + len(data) + _PER_BYTE * size)
     _check_depth(value)
     end = trailer.start() if trailer else len(data)
-    return Content(value, trailer is not None, end - machine.position)
+    return Content(value, trailer is not None, end - stop)
 
 
 def _check_depth(value: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Union, get_args, get_origin
 import numpy as np
 
 from convnet.errors import did_you_mean
+from convnet.pickles.reader import text_of
 
 _SHOWN = 60  # characters of a wrong value in a message
 _FAULTS = 4  # in one message
@@ -90,7 +91,7 @@ def real(finite: bool = True) -> Rule:
 
 def text(expected: str = "a text", is_right: Callable[[str], bool] = lambda _: True) -> Rule:
     """Return the rule for texts, of Python 2 or 3."""
-    return that(expected, lambda v: isinstance(v, str | bytes) and is_right(v if isinstance(v, str) else v.decode("latin1")))
+    return that(expected, lambda v: isinstance(v, str | bytes) and is_right(text_of(v)))
 
 
 def line() -> Rule:
@@ -153,7 +154,7 @@ def group(*rules: Rule) -> Rule:
 
 def record(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = None, expected: str = "a dictionary") -> Rule:
     """Return the rule for dictionaries with known keys; others are not looked at."""
-    rules = {**required, **(optional or {})}
+    rules = {**(optional or {}), **required}
 
     def find(value: Any, key: str) -> Faults:
         if not isinstance(value, dict):
