@@ -132,7 +132,7 @@ def _text(kind: type[Layer], key: Key, layer: Stored, value: Any, inputs: list[s
         size = int(layer["size"])
         return repr(float(value) * (size if kind.across else size**2))
     if key.name in ("epsW", "epsB", "schedW", "schedB", "quantF", "quantB"):
-        return ",".join(_named(item) for item in (value if isinstance(value, list) else [value]))
+        return ",".join(_named(item) for item in (value if isinstance(value, list | tuple) else [value]))
     return _listed(value)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Union, get_args, get_origin
 
 import numpy as np
 
-from convnet.errors import did_you_mean
+from convnet.errors import did_you_mean, one_of
 from convnet.pickles.reader import text_of
 
 _SHOWN = 60  # characters of a wrong value in a message
@@ -103,7 +103,7 @@ def line() -> Rule:
 
 def exactly(*words: str) -> Rule:
     """Return the rule for one of some texts."""
-    return text("one of " + ", ".join(map(repr, words)), words.__contains__)
+    return text(one_of(map(str, words)), words.__contains__)
 
 
 def maybe(rule: Rule) -> Rule:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 MEMORY = 512 << 20  # bytes that a case may take
 SECONDS = 5  # of processor time
+IMPORT = "pass"  # what else a worker runs first
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -86,7 +87,7 @@ def failures(name: str, seed: int, numbers: range) -> Iterator[tuple[int, str]]:
     at = numbers.start
     while at < numbers.stop:
         code = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); from fuzz.runner import work; "
-        code += f"work({name!r}, {seed}, range({at}, {numbers.stop}))"
+        code += f"from fuzz.targets import TARGETS; {IMPORT}; work({name!r}, {seed}, range({at}, {numbers.stop}))"
         command = [sys.executable, "-W", "ignore", "-c", code]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
         last = at - 1
