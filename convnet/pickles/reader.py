@@ -7,6 +7,7 @@ nothing else can make an object array of chosen pointers. Strings of Python 2 ar
 
 import gzip
 import io
+import os
 import pickle
 import re
 import zipfile
@@ -175,6 +176,15 @@ def text_of(value: object) -> str:
     try:
         return text.encode("latin1").decode("utf-8")
     except (UnicodeEncodeError, UnicodeDecodeError):
+        return text
+
+
+def path_of(value: object) -> str:
+    """Return a path from the string of a pickle, which holds its bytes in whatever encoding."""
+    text = value.decode("latin1") if isinstance(value, bytes) else str(value)
+    try:
+        return os.fsdecode(text.encode("latin1"))
+    except UnicodeEncodeError:
         return text
 
 
