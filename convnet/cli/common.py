@@ -18,10 +18,10 @@ from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.interrupts import INTERRUPTED
 from convnet.language.diagnostics import Problem
-from convnet.options import BY_NAME, INTEGERS, NATURAL, ZERO_ONE, Kind, Option
+from convnet.options import BY_NAME, NATURAL, ZERO_ONE, Kind, Option, whole_numbers
 from convnet.storage import write_atomically
 
-_DIMS = Kind(INTEGERS.read, "a list of whole numbers from 1, such as 150528,1", "N,...", lambda n: min(n, default=0) > 0)
+_DIMS = whole_numbers(1, "150528,1")
 
 
 class Parser(argparse.ArgumentParser):
