@@ -3,6 +3,7 @@
 import argparse
 import codecs
 import contextlib
+import errno
 import io
 import logging
 import os
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from convnet import __version__
 from convnet.errors import ConvnetError, LayerFileError, OptionError, first_line, nearest
@@ -21,6 +22,7 @@ from convnet.language.diagnostics import Problem
 from convnet.options import BY_NAME, NATURAL, ZERO_ONE, Kind, Option, whole_numbers
 from convnet.storage import write_atomically
 
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
 _DIMS = whole_numbers(1, "150528,1")
 
 
@@ -53,6 +55,10 @@ class Parser(argparse.ArgumentParser):
         shown = [name[2:] for name, action in known.items() if name[:2] == "--" and action.help != argparse.SUPPRESS]
         hint = nearest(flag[2:], shown)
         return f"unknown option '{flag}'; " + (f"did you mean '--{hint}'?" if hint else "see --help")
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        """Print help; raises ``OSError``, which argparse passes over."""
+        print(message, end="", file=file or sys.stdout)
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(message.removeprefix("argument "))
@@ -134,7 +140,10 @@ def _os_error_text(error: OSError) -> str:
     where, reason = error.filename, error.strerror or first_line(error)
     try:
         sys.stdout.flush()
+        cannot_write = where is None and error.errno in _OF_WRITING  # files that are written have their names
     except OSError:
+        cannot_write = True
+    if cannot_write:
         _close_output()
         where = where or "standard output"
     if where is None:
