@@ -130,14 +130,14 @@ def fail_at(faults, monkeypatch, capsys, command, out, at, number):
 @pytest.mark.parametrize("verb", WRITERS)
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_disk_that_fails(verb, share, place, tmp_path, monkeypatch, capsys):
-    """From its first call on, its middle one, its last; in the slow tier from a dozen others."""
+    """From its first call on, its middle one, its last; in the slow tier from two dozen others."""
     command = [word.format(place=place, out=tmp_path) for word in WRITERS[verb]]
     faults = Faults(tmp_path)
     with faults.injected(monkeypatch):
         assert main(command) == 0
     calls, whole = faults.calls, files_in(tmp_path)
     assert calls and whole
-    for at in range(1, calls + 1, 1 + calls // 12) if share is None else [1 + round(share * (calls - 1))]:
+    for at in range(1, calls + 1, 1 + calls // 25) if share is None else [1 + round(share * (calls - 1))]:
         old = files_in(tmp_path)
         fail_at(faults, monkeypatch, capsys, command, tmp_path, at, ERRORS[at % len(ERRORS)])
         for path, content in files_in(tmp_path).items():
