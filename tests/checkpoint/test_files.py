@@ -151,7 +151,8 @@ def damaged_zip(path):
 
 DAMAGE = {
     "empty": lambda path: path.write_bytes(b""), "cut": cut, "garbage": garbage, "folder": a_folder, "zip": damaged_zip,
-    "dangling": lambda path: (path.unlink(), path.symlink_to("nowhere")), "loop": lambda path: (path.unlink(), path.symlink_to("1.2")),
+    "dangling": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+    "loop": lambda path: (path.unlink(), path.symlink_to("1.2")),
 }  # fmt: skip
 
 
@@ -203,7 +204,7 @@ def test_the_data_are_found_from_elsewhere(place, tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(place)
     words = ["run", "--layer-def", "layers-small.cfg", "--data-path", "data", "--save-path", str(tmp_path)]
     assert main([*words, "--max-batches", "1"]) == 0
-    command = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Go on with:")][0].split()
+    command = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Go on with:")).split()
     monkeypatch.chdir("/")
     assert main([*command[command.index("run") :], "--max-batches", "1"]) == 0
     loaded = find_latest(tmp_path, checkpoint.load)[1]
@@ -246,7 +247,7 @@ def test_names_may_be_as_long_as_the_system_allows(tmp_path):
 def test_files_and_folders_are_synced_before_and_after_they_have_their_name(tmp_path, monkeypatch):
     done = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(str(Path(f"/proc/self/fd/{fd}").readlink())), fsync(fd)))
     monkeypatch.setattr(os, "replace", lambda a, b: (done.append("renamed"), replace(a, b)))
     write_atomically(tmp_path / "x", lambda out: out.write(b"new"))
     assert done[0].endswith(".tmp") and done[1:] == ["renamed", str(tmp_path)]

@@ -138,7 +138,7 @@ def test_who_lost_the_lock_writes_nothing(kind, tmp_path):
     folder.claim()
     folder.save({"model_state": {}}, 1, 1)
     leave(folder.path, ELSEWHERE)
-    with pytest.raises(CheckpointError, match="no longer this run's: process .* on other, since .* has taken it over"):
+    with pytest.raises(CheckpointError, match=r"no longer this run's: process .* on other, since .* has taken it over"):
         folder.save({"model_state": {}}, 1, 2)
     folder.close()
     assert {path.name for path in folder.path.iterdir()} == {"1.1", NAME}  # theirs stays
