@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from convnet.errors import ConvnetError, did_you_mean
+from convnet.errors import ConvnetError
 from convnet.storage import write_atomically
 
 _MOST_PIXELS = 1 << 28
@@ -47,9 +47,7 @@ def check_pixels(width: int, height: int, zoom: int) -> None:
 
 
 def _check_suffix(out: Path, suffix: str, known: Iterable[str]) -> None:
-    known = sorted(known)
     if not out.parent.is_dir():  # it may be misspelt
         raise ConvnetError(f"{out} cannot be written: there is no folder {out.parent}")
     if suffix not in known:
-        hint = did_you_mean(suffix, known) or "; expected one such as .png"
-        raise ConvnetError(f"{out} cannot be written: '{suffix}' is no format of pictures{hint}")
+        raise ConvnetError(f"{out} cannot be written: '{suffix}' is no format of pictures; expected one such as .png")
