@@ -69,7 +69,7 @@ def one_of(names: Iterable[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """Return ``; did you mean 'conv1'?`` for the end of a message, or ``''`` if no known name is like ``word``."""
-    hint = nearest(word, known)
+    hint = nearest(word, known, likeness)
     return f"; did you mean '{hint}'?" if hint else ""

@@ -18,22 +18,35 @@ from typing import Any
 from convnet.errors import OptionError, did_you_mean, one_of
 from convnet.generation import GENERATIONS
 
+MOST = 2**31 - 1  # whole numbers are at most that, where nothing smaller is said
+_MOST_BATCHES = 1_000_000  # in one range
+
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of values: how one is read, what it is called in "'x' is not ..." and in a help, and which are allowed."""
+    """A kind of values: how one is read, what it is called in "'x' is not ..." and in a help, and which are allowed.
+
+    ``most`` is the largest number allowed, which is named only to those who exceed it; ``words`` are all that there are.
+    """
 
     read: Callable[[str], Any]
     name: str
     metavar: str
     allows: Callable[[Any], bool] = lambda _: True
+    most: float | None = None
+    words: tuple[str, ...] = ()
 
     def __call__(self, text: str) -> Any:
         """Read a value; raises ``ArgumentTypeError``."""
-        with suppress(ValueError):
-            if self.allows(value := self.read(text)):
+        end = "" if text.isdigit() else did_you_mean(text, self.words, likeness=0.7)
+        with suppress(ValueError, OverflowError):
+            value = self.read(text)
+            if self.most is not None and value > self.most:
+                end = f" to {self.most:g}" if isinstance(value, float) else f" to {self.most}"
+            elif self.allows(value):
                 return value
-        raise argparse.ArgumentTypeError(f"{text!r} is not {self.name}")
+        shown = text if len(text) <= 80 else f"{text[:60]}..."
+        raise argparse.ArgumentTypeError(f"{shown!r} is not {self.name}{end}")
 
 
 def _words(text: str) -> list[str]:
@@ -46,30 +59,50 @@ def _batches(text: str) -> list[int]:
     for piece in text.split(","):
         first, dash, last = piece.strip().partition("-")
         batches = range(int(first), int(last if dash else first) + 1)
-        if not batches:
+        if not batches or batches[0] < 0 or batches[-1] > MOST or len(numbers) + len(batches) > _MOST_BATCHES:
             raise ValueError
         numbers += batches
     return numbers
 
 
 def text(metavar: str) -> Kind:
-    """Return the kind of any text."""
-    return Kind(str, "text", metavar)
+    """Return the kind of any text that can be the name of something."""
+    return Kind(str, "text without null characters", metavar, lambda text: "\0" not in text)
 
 
 def choice(*words: str) -> Kind:
     """Return the kind of one of some words; an empty one is not named."""
     named = [word for word in words if word]
-    return Kind(str, one_of(named), "{" + ",".join(named) + "}", words.__contains__)
+    return Kind(str, one_of(named), "{" + ",".join(named) + "}", words.__contains__, words=tuple(named))
+
+
+def whole(least: int, most: int = MOST) -> Kind:
+    """Return the kind of whole numbers from ``least`` to ``most``."""
+    return Kind(int, f"a whole number from {least}", "N", lambda number: number >= least, most)
+
+
+def real(least: float, most: float, name: str = "") -> Kind:
+    """Return the kind of numbers from ``least`` to ``most``; not a number is none of them."""
+    return Kind(float, name or f"a number from {least:g}", "X", lambda number: number >= least, most)
 
 
 ZERO_ONE = Kind(int, "0 or 1", "0/1", (0, 1).__contains__)
-INTEGER = Kind(int, "a whole number", "N")
-NATURAL = Kind(int, "a whole number from 1", "N", lambda number: number > 0)
-REAL = Kind(float, "a number", "X")
-INTEGERS = Kind(lambda text: [int(word) for word in _words(text)], "a list of whole numbers", "N,...")
+NATURAL, FROM_ZERO = whole(1), whole(0)
+SEED = whole(0, 2**32 - 1)
+SHARE = Kind(float, "a number from 0 that is less than 1", "X", lambda share: 0 <= share < 1)
+_MEAN = Kind(float, "a number from 0, or -1 for the mean picture", "X", lambda mean: mean == -1 or 0 <= mean <= 1e6)
 LAYERS = Kind(_words, "a list of layers", "LAYER,...")
-BATCHES = Kind(_batches, "a range of batches; expected 1-5, 6, or 1-3,7", "A-B")
+BATCHES = Kind(_batches, f"a range of batches; expected 1-5, 6, or 1-3,7, at most {_MOST_BATCHES:,} numbers from 0", "A-B")
+
+
+def whole_numbers(least: int, example: str) -> Kind:
+    """Return the kind of lists of whole numbers from ``least``."""
+
+    def allows(numbers: list[int]) -> bool:
+        return bool(numbers) and min(numbers) >= least and max(numbers) <= MOST
+
+    name = f"a list of whole numbers from {least}, such as {example}"
+    return Kind(lambda text: [int(word) for word in _words(text)], name, "N,...", allows)
 
 
 @dataclass(frozen=True)
@@ -119,11 +152,11 @@ class Options:
         "generation of the layer files; auto: told by their keys", "auto")
     strict: int = _option(ZERO_ONE, "network", "Refuse what the originals accepted by mistake?",
         "refuse what is otherwise only warned of, such as misspelt keys", 0)
-    mini: int = _option(NATURAL, "training", "Minibatch size",
+    mini: int = _option(whole(1, 1_000_000), "training", "Minibatch size",
         "cases in a minibatch", 128)
     compat: str = _option(choice("", *GENERATIONS), "network", "Repeat what this generation did wrong",
         "repeat the faults of a generation, for results that depend on them")
-    seed: int = _option(INTEGER, "training", "Random seed",
+    seed: int = _option(SEED, "training", "Random seed",
         "seed of all random numbers: initial weights, crops, dropout, noise [0]", 0)
     wupdate_freq: int = _option(NATURAL, "training", "Minibatches between weight updates",
         "update the weights after every N minibatches, by the mean of their gradients", 1)
@@ -141,17 +174,17 @@ class Options:
         "batches to train on, such as 1-5 [all but the last]", None)
     test_range: list[int] | None = _option(BATCHES, "data", "Data batch range: testing",
         "batches to test on, such as 6 [the last]", None)
-    crop_border: int = _option(INTEGER, "data", "Cropped DP: crop border size",
+    crop_border: int = _option(FROM_ZERO, "data", "Cropped DP: crop border size",
         "crop pictures by N pixels at every border, at random places in training [0]", 0)
-    inner_size: int = _option(INTEGER, "data", "Cropped DP: crop size (0 = don't crop)",
+    inner_size: int = _option(FROM_ZERO, "data", "Cropped DP: crop size (0 = don't crop)",
         "crop pictures to squares of side N, at random places in training; 0: do not [0]", 0)
-    color_noise: float = _option(REAL, "data", "Add PCA noise to color channels with given scale",
+    color_noise: float = _option(real(0, 100), "data", "Add PCA noise to color channels with given scale",
         "strength of random colour shifts in training, 0.1 in the paper [0]", 0.0)
-    scalar_mean: float = _option(REAL, "data", "Subtract this scalar from image (-1 = don't)",
+    scalar_mean: float = _option(_MEAN, "data", "Subtract this scalar from image (-1 = don't)",
         "subtract this number from pixels; -1: subtract the mean picture [-1]", -1.0)
     epochs: int | None = _option(NATURAL, "training", "Number of epochs",
         "stop after N passes over the training batches [50000]", None)
-    max_batches: int | None = _option(INTEGER, "training", "Stop after this many batches (0 = don't)",
+    max_batches: int | None = _option(FROM_ZERO, "training", "Stop after this many batches (0 = don't)",
         "stop after N batches; 0: do not [0; 12 on the demonstration set]", None, sticky=False)
     test_freq: int | None = _option(NATURAL, "testing", "Testing frequency",
         "test and save after every N batches [57]", None)
@@ -181,11 +214,11 @@ class Options:
         "checkpoints to keep; older ones are removed", 2)
     backend: str = _option(choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",
         "what computes; auto: a GPU where one runs", "auto", sticky=False)
-    gpu: list[int] | None = _option(INTEGERS, "machine", "GPU override",
+    gpu: list[int] | None = _option(whole_numbers(0, "0,1"), "machine", "GPU override",
         "GPUs to use, in the order that gpu=0, gpu=1, ... in layer files count them [0]", None, sticky=False)
     math: str = _option(choice("float32", "tf32"), "machine", "Products in full float32, or TF32",
         "precision of products on GPUs; tf32: faster, about three digits", "float32")
-    threads: int = _option(INTEGER, "machine", "Processor threads (0 = all)",
+    threads: int = _option(whole(0, 1024), "machine", "Processor threads (0 = all)",
         "processor threads; 0: all [0]", 0, sticky=False)
     config: str = _option(text("FILE"), "machine", "Options from a TOML file",
         "TOML file of options; the command line wins", sticky=False)
@@ -238,11 +271,21 @@ def read_config(path: Path) -> dict[str, Any]:
         if option is None:
             faults.append(f"unknown option '{key}'" + did_you_mean(key, [o.flag.lstrip("-") for o in OPTIONS]))
             continue
-        words = ",".join(map(str, value)) if isinstance(value, list) else int(value) if isinstance(value, bool) else value
         try:
-            options[option.name] = option.kind(str(words))
+            options[option.name] = option.kind(_config_text(value, option.kind))
         except argparse.ArgumentTypeError as error:
             faults.append(f"{key}: {error}")
     if faults:
         raise OptionError(f"--config {path}: " + "; ".join(faults))
     return options
+
+
+def _config_text(value: Any, kind: Kind) -> str:
+    """Return a value of a TOML file as it is written on the command line; raises ``ArgumentTypeError``."""
+    if isinstance(value, list) and all(isinstance(item, str | int) and not isinstance(item, bool) for item in value):
+        return ",".join(map(str, value))
+    if isinstance(value, bool) and kind is ZERO_ONE:
+        return str(int(value))
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    raise argparse.ArgumentTypeError(f"{value!r} is not {kind.name}")

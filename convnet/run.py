@@ -2,7 +2,7 @@
 
 import sys
 
-from convnet.cli.run import main
+from convnet.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(prog="python -m convnet.run"))
+    sys.exit(main(prog="python -m convnet.run", verb="run"))

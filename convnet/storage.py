@@ -1,12 +1,18 @@
 """Files that appear whole or not at all, and the folder for what can be made again."""
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from convnet.interrupts import undo_if_interrupted
+
+_UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}  # what file systems say that cannot sync
 
 
 def cache_folder() -> Path:
@@ -17,28 +23,69 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or base) / "convnet"
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], durable: bool = False) -> None:
-    """Write a file whole or not at all, in a folder that is made if need be; raises ``OSError``.
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file whole or not at all, in a folder that is made if need be; raises ``OSError`` with its name.
 
-    A ``durable`` one survives a crash of the machine from the moment that this returns.
+    From the moment that this returns the file survives a crash of the machine. One that was there before stays as it is
+    until then, and hands its permissions on. What is no file, such as a pipe or /dev/null, is written to directly.
     """
-    # Folders can be shared by machines, whose processes have the same numbers.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with temporary.open("wb") as file:
-            write(file)
-            if durable:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        target = Path(os.path.realpath(path))  # of a link, the file that it points at
+        mode = _mode(target)
+        if mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            with target.open("wb") as file:
+                write(file)
+            return
+        _replace(target, write, mode)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def _mode(path: Path) -> int | None:
+    """Return the kind and permissions of a file, or ``None`` if there is none."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], object], mode: int | None) -> None:
+    """Write a temporary file in the same folder and rename it."""
+    # Folders can be shared by machines, whose processes have the same numbers; names have at most 255 bytes.
+    temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+    def remove() -> None:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+    with undo_if_interrupted(remove):
+        try:
+            with temporary.open("xb") as file:
+                if mode is not None:
+                    with contextlib.suppress(OSError):
+                        temporary.chmod(stat.S_IMODE(mode))
+                write(file)
                 file.flush()
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if durable:
-        with contextlib.suppress(OSError):  # some file systems do not sync folders
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+                _sync(file.fileno())
+            temporary.replace(target)
+        except BaseException:
+            remove()
+            raise
+    with contextlib.suppress(OSError):  # some systems cannot open folders
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            _sync(folder)
+        finally:
+            os.close(folder)
+
+
+def _sync(descriptor: int) -> None:
+    """Wait until a file is on the disk, where its file system can say so."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise

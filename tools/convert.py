@@ -6,6 +6,6 @@ from pathlib import Path
 if __name__ == "__main__":
     # In a checkout the package stands beside this folder; installed, Python finds it anyway.
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
-    from convnet.cli.convert import main
+    from convnet.cli import main
 
-    sys.exit(main(prog="python tools/convert.py"))
+    sys.exit(main(prog="python tools/convert.py", verb="convert"))

@@ -5,6 +5,7 @@ Backends by name: none is imported until it is asked for, so a CPU user never to
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from convnet.errors import BackendError, OptionError, nearest, one_of
 if TYPE_CHECKING:
     from convnet.backends.base import Backend
 
+_THREADS = 64  # more are allowed only where there are processors for them: each takes memory
 NAMES = ("auto", "reference", "cpu", "cuda")
 
 
@@ -36,8 +38,9 @@ def make_backends(name: str, threads: int, gpus: Sequence[int], math: str = "flo
 
 def choose_backends(name: str, threads: int, gpus: Sequence[int], math: str = "float32") -> tuple[list[Backend], str]:
     """Make them as ``make_backends`` does, and say in a sentence why ``auto`` did not choose cuda."""
-    if threads < 0:
-        raise OptionError(f"threads: {threads} is not a whole number from 0")
+    most = max(_THREADS, 8 * (os.cpu_count() or 1))
+    if not 0 <= threads <= most:
+        raise OptionError(f"threads: {threads} is not a whole number from 0 to {most}; 0 takes one for each processor")
     if name == "cuda":
         return _cuda(gpus, math), ""
     if name != "auto":

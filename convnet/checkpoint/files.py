@@ -2,66 +2,147 @@
 
 A checkpoint is ``EPOCH.BATCH`` in a dated folder. It is written to a temporary file in the same folder, flushed to the
 disk and renamed, so that a killed run leaves whole checkpoints only. Files that are not named like one are never touched.
+One run at a time writes in a folder (``convnet.checkpoint.lock``).
 """
 
+import contextlib
+import logging
 import os
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from convnet import pickles
-from convnet.errors import CheckpointError
+from convnet.checkpoint.lock import FolderLock
+from convnet.errors import CheckpointError, first_line
+from convnet.interrupts import undo_if_interrupted
 from convnet.storage import write_atomically
 
 T = TypeVar("T")
 _NAME = re.compile(r"(\d+)\.(-?\d+)")
 _TEMPORARY = re.compile(r"\.\d+\.-?\d+\.(\d+)(?:-[0-9a-f]+)?\.tmp")
+_ELSEWHERE = "name a folder that can be written with --save-path"
 
 
 @dataclass
 class CheckpointFolder:
-    """A folder of checkpoints; ``keep`` newest ones stay."""
+    """A folder of checkpoints, of which the ``keep`` newest stay.
+
+    A run that saves there ``claim``s it first, and leaves it with ``close``, or at the end of a ``with``.
+    """
 
     path: Path
     keep: int = 2
+    _lock: FolderLock | None = None
+    _made: list[Path] = field(default_factory=list)  # folders that claiming it made, the outermost first
+    _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _has_warned: bool = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def names(self) -> list[Path]:
-        """Return the checkpoints in it, oldest first."""
-        if not self.path.is_dir():
-            return []
-        return sorted((p for p in self.path.iterdir() if _NAME.fullmatch(p.name) and p.is_file()), key=_position)
+        """Return the checkpoints in it, oldest first; raises ``OSError``."""
+        return [path for path in _named(self.path) if path.is_file()]
+
+    def claim(self, below: str | Path | None = None) -> None:
+        """Make the folder, or a new dated one ``below`` another, keep other runs from it, and try whether it takes files.
+
+        Raises ``CheckpointError`` that says why not, and who writes there instead.
+        """
+        self._closing.enter_context(undo_if_interrupted(self.close))
+        try:
+            if below is not None:
+                self.path = self._make_new(Path(os.path.realpath(below)))
+            else:
+                self._make(self.path)
+            lock = FolderLock(self.path)
+            lock.acquire()
+        except OSError as error:
+            self.close()
+            raise CheckpointError(f"no checkpoint can be saved in {self.path}: {_reason(error)}; {_ELSEWHERE}") from None
+        except CheckpointError:
+            self.close()
+            raise
+        self._lock = lock
+        with self._unimportant("what a killed run left in {} cannot be removed"):
+            for path in self.path.glob(".*.tmp"):  # nobody else writes here now
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let other runs in; remove the folders that were made for nothing. Never fails."""
+        lock, self._lock = self._lock, None
+        if lock:
+            lock.release()
+        while self._made:
+            with contextlib.suppress(OSError):  # there is something in it
+                self._made.pop().rmdir()
+        self._closing.close()
 
     def save(self, value: dict[str, Any], epoch: int, batch: int) -> Path:
         """Write a checkpoint whole or not at all, then prune; raises ``CheckpointError``, the old ones untouched."""
         target = self.path / f"{epoch}.{batch}"
+        if self._lock:
+            self._lock.check()
         try:
-            for path in self.path.glob(".*.tmp"):  # what killed runs left, nothing of a run that is alive
-                match = _TEMPORARY.fullmatch(path.name)
-                if match and not _is_alive(int(match[1])):
-                    path.unlink(missing_ok=True)
-            write_atomically(target, lambda file: pickles.dump(value, file, checksum=True), durable=True)
+            write_atomically(target, lambda file: pickles.dump(value, file, checksum=True))
         except OSError as error:
-            text = f"checkpoint {target} cannot be saved: {error.strerror or error}; earlier checkpoints are untouched"
+            text = f"checkpoint {target} cannot be saved: {_reason(error)}; earlier checkpoints are untouched"
             raise CheckpointError(text) from None
-        older = [path for path in self.names() if _position(path) <= _position(target)]
-        for path in older[: -self.keep]:
-            path.unlink(missing_ok=True)
+        with self._unimportant("older checkpoints in {} cannot be removed"):
+            older = [path for path in self.names() if _position(path) <= _position(target)]
+            for path in older[: -self.keep]:
+                path.unlink(missing_ok=True)
         return target
 
     def set_aside(self, after: Path) -> list[Path]:
         """Rename checkpoints newer than ``after``, from which a run goes on, since they would win at the next load."""
-        newer = [path for path in self.names() if _position(path) > _position(after)]
-        return [path.replace(path.with_name(f"{path.name}.aside")) for path in newer]
+        moved = []
+        with self._unimportant("newer checkpoints in {} cannot be renamed, and will be taken at the next load"):
+            for path in _named(self.path):
+                if _position(path) > _position(after):
+                    moved.append(path.replace(path.with_name(f"{path.name}.aside")))
+        return moved
+
+    @contextlib.contextmanager
+    def _unimportant(self, what: str) -> Iterator[None]:
+        """Warn of an ``OSError`` inside, once for the folder, instead of ending the run."""
+        try:
+            yield
+        except OSError as error:
+            if not self._has_warned:
+                self._has_warned = True
+                logging.getLogger("convnet").warning("%s: %s", what.format(self.path), _reason(error))
+
+    def _make_new(self, base: Path) -> Path:
+        """Make a dated folder below ``base`` that no other run has."""
+        self._make(base)
+        while True:
+            path = new_folder(base)
+            with contextlib.suppress(FileExistsError):  # another run that began in the same second
+                path.mkdir()
+                self._made.append(path)
+                return path
+
+    def _make(self, path: Path) -> None:
+        """Make a folder, and remember which ones above it there were not."""
+        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        self._made += reversed(missing)
 
 
 def new_folder(save_path: str | Path) -> Path:
-    """Return a dated folder below ``save_path`` that no other run uses; it is made when a checkpoint is saved."""
+    """Return a dated folder below ``save_path`` that does not exist; ``CheckpointFolder.claim`` makes one."""
     stamp = time.strftime("%Y-%m-%d_%H.%M.%S")
-    base = Path(save_path).resolve() / f"ConvNet__{stamp}"
+    base = Path(os.path.realpath(save_path), f"ConvNet__{stamp}")
     numbered = (base.with_name(f"{base.name}_{number}") for number in count(2))
     return next(folder for folder in chain([base], numbered) if not folder.exists())
 
@@ -72,23 +153,45 @@ def find_latest(path: str | Path, read: Callable[[Path], T]) -> tuple[Path, T, l
     Returns (file, what ``read`` made of it, remarks on newer ones that could not be read). Raises ``CheckpointError``.
     """
     path = Path(path)
-    if path.is_file():
-        return path, read(path), []
-    if not path.is_dir():
-        raise CheckpointError(f"no checkpoint {path}; give a checkpoint file or its folder")
-    names = CheckpointFolder(path).names()
-    if not names:
-        dated = sorted(p for p in path.glob("ConvNet__*") if CheckpointFolder(p).names())
-        if not dated:
-            raise CheckpointError(f"no checkpoint in {path}; checkpoints are named EPOCH.BATCH, for example 1.5")
-        path, names = dated[-1], CheckpointFolder(dated[-1]).names()
+    try:
+        if path.is_file():
+            return path, _try(read, path), []
+        if not path.is_dir():
+            raise CheckpointError(f"no checkpoint {path}; give a checkpoint file or its folder")
+        names = _named(path)
+        if not any(name.is_file() for name in names):
+            dated = sorted(folder for folder in path.glob("ConvNet__*") if _named(folder))
+            if not dated:
+                raise CheckpointError(f"no checkpoint in {path}; checkpoints are named EPOCH.BATCH, for example 1.5")
+            path, names = dated[-1], _named(dated[-1])
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {_reason(error)}") from None
     errors: list[CheckpointError] = []
     for name in reversed(names):
         try:
-            return name, read(name), [f"{error}; falling back on the one before" for error in errors]
+            return name, _try(read, name), [f"{error}; falling back on the one before" for error in errors]
         except CheckpointError as error:
             errors.append(error)
     raise CheckpointError(f"no readable checkpoint in {path}: {errors[0]}")
+
+
+def _try(read: Callable[[Path], T], path: Path) -> T:
+    """Read a file; raises ``CheckpointError`` whatever is wrong with it, but ``MemoryError`` for a good one too large."""
+    try:
+        return read(path)
+    except (CheckpointError, MemoryError):
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {_reason(error)}") from None
+    except Exception as error:
+        raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {first_line(error)})") from None
+
+
+def _named(folder: Path) -> list[Path]:
+    """Return what is named like a checkpoint in a folder, oldest first; nothing where there is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), key=_position)
 
 
 def _position(path: Path) -> tuple[int, int]:
@@ -96,11 +199,5 @@ def _position(path: Path) -> tuple[int, int]:
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass  # it lives, as another user's
-    return True
+def _reason(error: OSError) -> str:
+    return error.strerror or first_line(error)

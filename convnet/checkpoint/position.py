@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 from convnet.net.net import Costs
 
@@ -38,6 +39,12 @@ class Position:
         self.epoch, self.batch = epoch, batch
         self.batches_done += 1
         self.drop_batch()
+
+    def unfinish_batch(self, before: Self) -> None:
+        """Put the batch that was finished last under way again, all of it trained; ``before`` is what it was then."""
+        self.costs, self.cases = self.train_outputs.pop()
+        self.epoch, self.batch, self.minibatches = before.epoch, before.batch, before.minibatches
+        self.batches_done -= 1
 
     def drop_batch(self) -> None:
         """Forget the batch under way."""

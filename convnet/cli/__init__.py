@@ -1,12 +1,16 @@
 """The command ``convnet VERB``: one file per verb, imported when it is asked for."""
 
+import contextlib
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from convnet import __version__
-from convnet.cli.common import print_error
 from convnet.errors import OptionError, did_you_mean
+from convnet.interrupts import StopRequest, end_program_on_signals
 
 # verb: one line of help; the module of that name has main(arguments, prog)
 VERBS = {
@@ -23,19 +27,56 @@ VERBS = {
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; return the exit status."""
-    verb, *others = list(sys.argv[1:] if arguments is None else arguments) or ["help"]
+def main(arguments: Sequence[str] | None = None, prog: str = "", verb: str = "") -> int:
+    """Run a verb, by default that of the process's arguments; return the exit status.
+
+    Without ``arguments`` this process is a program of its own, whose signals and standard streams are taken care of.
+    ``verb`` is one that the arguments do not name; ``prog`` what is typed to come here.
+    """
+    if arguments is not None:
+        return _run_verb(list(arguments), prog, verb)
+    end_program_on_signals()
+    fault = _open_streams()
+    if fault:
+        print(f"convnet: standard output: {fault}", file=sys.stderr)
+        return 1
+    status = _run_verb(sys.argv[1:], prog, verb)
+    if StopRequest.latest:  # nobody waits for data that are still being loaded
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
+    return status
+
+
+def _open_streams() -> str:
+    """Give closed standard streams a place, which the next file would take; return what is wrong with the output."""
+    fault = "" if sys.stdout else os.strerror(errno.EBADF)
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    return fault
+
+
+def _run_verb(words: list[str], prog: str, verb: str) -> int:
+    verb, others = (verb, words) if verb else ((words or ["help"])[0], words[1:])
+    if verb in VERBS:
+        return importlib.import_module(f"convnet.cli.{verb}").main(others, prog=prog or f"convnet {verb}")
+    from convnet.cli.common import framed
+
+    return framed(lambda: _help(verb))
+
+
+def _help(verb: str) -> int:
+    """Say what the command can do, which version it is, or that it has no such verb."""
     if verb in ("-h", "--help", "help"):
         print("usage: convnet VERB [options]\n")
         print("\n".join(f"  {name:<12} {text}" for name, text in VERBS.items()))
         print("\n'convnet VERB --help' lists the options of a verb.")
     elif verb in ("-V", "--version", "version"):
         print(f"convnet {__version__}")
-    elif verb in VERBS:
-        return importlib.import_module(f"convnet.cli.{verb}").main(others, prog=f"convnet {verb}")
     else:
         hint = did_you_mean(verb, [*VERBS, "--help", "--version"]) or f"; there are {', '.join(VERBS)}"
-        print_error(OptionError(f"unknown verb '{verb}'{hint}"))
-        return OptionError.exit_code
+        raise OptionError(f"unknown verb '{verb}'{hint}")
     return 0

@@ -1,22 +1,29 @@
 """What all verbs share: the parser, error handling, and how mistakes and warnings are printed."""
 
 import argparse
+import codecs
+import contextlib
+import errno
+import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from convnet import __version__
-from convnet.errors import ConvnetError, LayerFileError, OptionError, nearest
+from convnet.errors import ConvnetError, LayerFileError, OptionError, first_line, nearest
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
+from convnet.interrupts import INTERRUPTED
 from convnet.language.diagnostics import Problem
-from convnet.options import BY_NAME, INTEGERS, NATURAL, ZERO_ONE, Kind, Option
+from convnet.options import BY_NAME, NATURAL, ZERO_ONE, Kind, Option, whole_numbers
+from convnet.storage import write_atomically
 
-_DIMS = Kind(INTEGERS.read, "a list of whole numbers from 1, such as 150528,1", "N,...", lambda n: min(n, default=0) > 0)
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
+_DIMS = whole_numbers(1, "150528,1")
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,6 +55,10 @@ class Parser(argparse.ArgumentParser):
         shown = [name[2:] for name, action in known.items() if name[:2] == "--" and action.help != argparse.SUPPRESS]
         hint = nearest(flag[2:], shown)
         return f"unknown option '{flag}'; " + (f"did you mean '--{hint}'?" if hint else "see --help")
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        """Print help; raises ``OSError``, which argparse passes over."""
+        print(message, end="", file=file or sys.stdout)
 
     def error(self, message: str) -> NoReturn:
         raise OptionError(message.removeprefix("argument "))
@@ -92,13 +103,19 @@ def run_verb(
 
     ``act`` does the work for the parsed ``arguments``. ``failure`` replaces the statuses of errors.
     """
+    return framed(lambda: act(parser.read(arguments)), failure)
+
+
+def framed(act: Callable[[], int], failure: int = 0) -> int:
+    """Return what ``act`` does; print its expected errors on standard error, and return their status or ``failure``."""
     logger = logging.getLogger("convnet")
     if not any(isinstance(handler, _WarningHandler) for handler in logger.handlers):
         logger.addHandler(_WarningHandler())
         logger.propagate = False
     try:
+        _print_any_name()
         try:
-            return act(parser.read(arguments))
+            return act()
         finally:
             sys.stdout.flush()  # so that a message follows what was printed
     except ConvnetError as error:
@@ -108,11 +125,59 @@ def run_verb(
         print("convnet: out of memory; lower --mini", file=sys.stderr)
         return failure or 1
     except KeyboardInterrupt:
-        print("convnet: interrupted; what was saved before is untouched", file=sys.stderr)
+        print(f"convnet: {INTERRUPTED}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of the output, such as ``head``, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return failure or 1
+    except OSError as error:
+        print_error(ConvnetError(_os_error_text(error)))
+        return failure or 1
+
+
+def _os_error_text(error: OSError) -> str:
+    """Return ``PATH: reason`` of an error of the system, and see that the end of the process does not meet it again."""
+    where, reason = error.filename, error.strerror or first_line(error)
+    try:
+        sys.stdout.flush()
+        cannot_write = where is None and error.errno in _OF_WRITING  # files that are written have their names
+    except OSError:
+        cannot_write = True
+    if cannot_write:
+        _close_output()
+        where = where or "standard output"
+    if where is None:
+        try:
+            Path.cwd()
+        except OSError:
+            where = "the current folder"
+    return f"{os.fsdecode(where)}: {reason}" if isinstance(where, str | bytes) else reason
+
+
+def _close_output() -> None:
+    """Send to nowhere what standard output cannot take, which Python tries once more when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _any_name(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Encode what an output has no place for: bytes of file names as they are, other characters escaped."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    char = error.object[error.start]
+    if "\udc80" <= char <= "\udcff":
+        return bytes([ord(char) - 0xDC00]), error.start + 1
+    return char.encode("ascii", "backslashreplace"), error.start + 1
+
+
+def _print_any_name() -> None:
+    """Have standard output and error take names of files whose bytes are no text, and characters that they do not know."""
+    codecs.register_error("convnet", _any_name)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="convnet")
 
 
 def print_error(error: ConvnetError) -> None:
@@ -147,8 +212,7 @@ def open_graph(args: argparse.Namespace, definition: str, params: str | None) ->
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a file; raises ``ConvnetError``."""
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConvnetError(f"{path} cannot be written: {error.strerror}") from None
+    """Write a file whole or not at all; raises ``OSError`` with its name."""
+    if not Path(path).parent.is_dir():  # it may be misspelt
+        raise ConvnetError(f"{path} cannot be written: there is no folder {Path(path).parent}")
+    write_atomically(Path(path), lambda file: file.write(text.encode("utf-8", "surrogateescape")))

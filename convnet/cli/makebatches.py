@@ -6,11 +6,12 @@ convnet makebatches digits --out digits/                1,797 handwritten digits
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb
 from convnet.data.make import pack_digits, pack_folder
-from convnet.options import INTEGER, REAL
+from convnet.options import SEED, SHARE, whole
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
@@ -19,10 +20,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     source_help = "folder with one sub-folder of pictures per class, or the word 'digits'"
     parser.add_argument("source", metavar="SOURCE", help=source_help)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the batches")
-    parser.add_value("--size", INTEGER, "side of the stored pictures", 256)
-    parser.add_value("--batch-size", INTEGER, "pictures per batch", 1024)
-    parser.add_value("--test-share", REAL, "share of pictures kept for testing", 0.1)
-    parser.add_value("--seed", INTEGER, "seed of the shuffle [0]", 0)
+    parser.add_value("--size", whole(1, 4096), "side of the stored pictures", 256)
+    parser.add_value("--batch-size", whole(1, 1_000_000), "pictures per batch", 1024)
+    parser.add_value("--test-share", SHARE, "share of pictures kept for testing", 0.1)
+    parser.add_value("--seed", SEED, "seed of the shuffle [0]", 0)
     return run_verb(_make, parser, arguments)
 
 
@@ -31,6 +32,8 @@ def _make(args: argparse.Namespace) -> int:
         batches = pack_digits(args.out)
     else:
         source = Path(args.source)
-        batches = pack_folder(source, args.out, args.size, args.batch_size, args.test_share, args.seed, say=print)
+        batches = pack_folder(
+            source, args.out, args.size, args.batch_size, args.test_share, args.seed, say=partial(print, flush=True)
+        )
     print(f"Wrote {batches} batches to {args.out}; train with --data-path {args.out}")
     return 0

@@ -64,6 +64,12 @@ def _run(given: dict[str, Any], printer: Printer) -> int:
     if inputs.options.check_grads:
         return check_grads(inputs, printer)
     session = Session(inputs)
+    with session.folder:
+        return _work(session, printer)
+
+
+def _work(session: Session, printer: Printer) -> int:
+    """Do what the options of an open session say; return the exit status."""
     print_problems(session.graph.warnings)
     session.check_costs()
     printer.outputs, printer.compat = Outputs.of(session.graph), COMPAT[session.options.compat]

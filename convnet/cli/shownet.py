@@ -25,10 +25,11 @@ from convnet.checkpoint import Checkpoint, find_latest, load
 from convnet.cli.common import Parser, add_option, print_problems, run_verb
 from convnet.cli.run import run
 from convnet.drawing.curves import Curves, draw_cost, load_pyplot
+from convnet.drawing.files import save_image
 from convnet.drawing.filters import draw_mosaic, filter_mosaic, filters_of, normalise
 from convnet.drawing.samples import TestSet, draw_predictions, feature_maps, maps_mosaic, predictions
-from convnet.errors import ConvnetError, OptionError, did_you_mean
-from convnet.options import BY_NAME, INTEGER, ZERO_ONE, text
+from convnet.errors import OptionError, did_you_mean
+from convnet.options import BY_NAME, FROM_ZERO, SEED, ZERO_ONE, text, whole
 
 _DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
@@ -48,17 +49,17 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") 
         ("--show-maps", text("LAYER"), "", "draw what this layer makes of twelve test cases"),
         ("--write-features", text("LAYER"), "", "write what this layer makes of the test batches"),
         ("--feature-path", text("DIR"), "", "folder for --write-features"),
-        ("--cost-idx", INTEGER, 0, "which value of the cost [0]"),
+        ("--cost-idx", FROM_ZERO, 0, "which value of the cost [0]"),
         ("--smooth-test-errors", ZERO_ONE, 1, "draw means over as many tests as there are test batches"),
-        ("--input-idx", INTEGER, 0, "which weight matrix of the layer [0]"),
-        ("--channels", INTEGER, 0, "maps that a fully-connected layer's inputs are"),
-        ("--local-plane", INTEGER, 0, "which map of a local layer [0]"),
+        ("--input-idx", FROM_ZERO, 0, "which weight matrix of the layer [0]"),
+        ("--channels", FROM_ZERO, 0, "maps that a fully-connected layer's inputs are"),
+        ("--local-plane", FROM_ZERO, 0, "which map of a local layer [0]"),
         ("--no-rgb", ZERO_ONE, 0, "show channels side by side in grey"),
         ("--yuv-to-rgb", ZERO_ONE, 0, "take three channels as YUV"),
         ("--norm-filters", ZERO_ONE, 0, "scale each filter to mean 0 and variance 1 first"),
         ("--only-errors", ZERO_ONE, 0, "of predictions, show only wrong ones"),
-        ("--zoom", INTEGER, 4, "picture pixels per weight"),
-        ("--seed", INTEGER, 0, "draws the cases and maps shown [0]"),
+        ("--zoom", whole(1, 1000), 4, "picture pixels per weight"),
+        ("--seed", SEED, 0, "draws the cases and maps shown [0]"),
     ):
         parser.add_value(flag, kind, help_text, default)
     data = parser.add_argument_group("test data, where not those of the checkpoint")
@@ -84,10 +85,7 @@ def _show(args: argparse.Namespace) -> int:
         print(remark, file=sys.stderr)
     for name in wanted:
         out = Path(args.out or name.removeprefix("show_") + ".png")
-        try:
-            _PICTURES[name](checkpoint, args, out)
-        except (OSError, ValueError) as error:
-            raise ConvnetError(f"{out} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        _PICTURES[name](checkpoint, args, out)
         print(f"Wrote {out} from {path}")
     return 0
 
@@ -102,7 +100,8 @@ def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -
     if args.yuv_to_rgb and len(filters) == 3:
         filters = np.einsum("dc,cyxf->dyxf", _YUV, filters)
     color = len(filters) == 3 and not args.no_rgb
-    draw_mosaic(filter_mosaic(normalise(filters, bool(args.norm_filters)), color), args.zoom).save(out)
+    mosaic = filter_mosaic(normalise(filters, bool(args.norm_filters)), color)
+    save_image(draw_mosaic(mosaic, args.zoom), out)
 
 
 def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -129,7 +128,7 @@ def _show_preds(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
 
 def _show_maps(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     maps = feature_maps(_test_set(args), args.show_maps, args.seed)
-    draw_mosaic(maps_mosaic(maps), args.zoom).save(out)
+    save_image(draw_mosaic(maps_mosaic(maps), args.zoom), out)
 
 
 def _test_set(args: argparse.Namespace) -> TestSet:

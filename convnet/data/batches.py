@@ -175,10 +175,10 @@ def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None
         raise DataError(f"{where}: {error}") from None
 
 
-def write_file(path: Path, value: dict[str, Any], advice: str = "") -> None:
+def write_file(path: Path, value: dict[str, Any], advice: str = "", checksum: bool = False) -> None:
     """Write a file of batches whole or not at all; raises ``DataError`` that ends with ``advice``."""
     try:
-        write_atomically(path, lambda file: pickles.dump(value, file))
+        write_atomically(path, lambda file: pickles.dump(value, file, checksum=checksum))
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror or error}{advice}") from None
 

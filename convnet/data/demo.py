@@ -13,15 +13,18 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from convnet import pickles
 from convnet.data.batches import write_file
 from convnet.data.images import color_axes
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Batch, Request
 from convnet.errors import DataError
+from convnet.pickles import UnsafePickle
 from convnet.storage import cache_folder
 
 SHAPES = ("disc", "square", "triangle", "diamond", "star", "cross", "ring", "hexagon", "crescent", "bar")
@@ -34,7 +37,7 @@ TEST_BATCH = TRAIN_BATCHES + 1
 BATCH_CASES = 512
 _MEAN_CASES = 200
 _VERSION = 1  # of the drawings; part of the folder's name
-_ADVICE = "; set XDG_CACHE_HOME to a folder with room"
+_ADVICE = "; set CONVNET_CACHE_DIR to a folder with room"
 
 Color = tuple[int, int, int]
 Outline = list[tuple[float, float]]
@@ -57,20 +60,23 @@ class Demo(Pictures):
     def batch(self, epoch: int, number: int) -> Batch:
         self.check_range([number], "demonstration")
         path = self.folder / f"data_batch_{number}"
-        if not path.is_file():
+        if not _is_whole(path, self.classes, BATCH_CASES):
             write_batch(path, number, self.classes, self.cropper.side, self.request.threads)
         self.files[number] = [path]
         return super().batch(epoch, number)
 
 
 def prepare(classes: int, side: int) -> Path:
-    """Return the folder of a demonstration set, with its description and first batch; others are drawn when asked for."""
+    """Return the folder of a demonstration set, with its description and first batch; others are drawn when asked for.
+
+    What is damaged there is drawn again. Raises ``DataError`` where there is no place for it.
+    """
     folder = cache_folder() / f"demo-{classes}x{side}-v{_VERSION}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"no place for the demonstration set in {folder}: {error.strerror}; set XDG_CACHE_HOME") from None
-    if not (folder / "batches.meta").is_file():
+        raise DataError(f"no place for the demonstration set in {folder}: {error.strerror}; set CONVNET_CACHE_DIR") from None
+    if not _is_whole(folder / "batches.meta", classes, 3 * side * side):
         random = np.random.default_rng(0)
         sample = np.stack([np.asarray(draw(int(random.integers(classes)), side, random)) for _ in range(_MEAN_CASES)])
         pixels = sample.reshape(-1, 3).astype(np.float64)
@@ -82,8 +88,8 @@ def prepare(classes: int, side: int) -> Path:
             "batch_size": BATCH_CASES,
             "label_names": [f"{TEXTURES[t]} {COLORS[c]} {SHAPES[s]}" for s, c, t in map(attributes, range(classes))],
         }
-        write_file(folder / "batches.meta", meta, _ADVICE)
-    if not (folder / "data_batch_1").is_file():
+        _write(folder / "batches.meta", meta, classes, 3 * side * side)
+    if not _is_whole(folder / "data_batch_1", classes, BATCH_CASES):
         write_batch(folder / "data_batch_1", 1, classes, side, os.cpu_count() or 1)
     return folder
 
@@ -106,7 +112,21 @@ def write_batch(path: Path, number: int, classes: int, side: int, threads: int) 
 
     with ThreadPoolExecutor(threads) as workers:
         pictures = list(workers.map(picture, range(BATCH_CASES)))
-    write_file(path, {"data": pictures, "labels": [[int(label)] for label in labels]}, _ADVICE)
+    _write(path, {"data": pictures, "labels": [[int(label)] for label in labels]}, classes, BATCH_CASES)
+
+
+def _write(path: Path, value: dict[str, Any], *facts: int) -> None:
+    """Write a file with a checksum, and with ``facts`` of the set that it belongs to."""
+    write_file(path, value | {"drawn_for": list(facts)}, _ADVICE, checksum=True)
+
+
+def _is_whole(path: Path, *facts: int) -> bool:
+    """Return whether a file is there as it was written; one that is not is drawn again."""
+    try:
+        content = pickles.read(path)
+    except UnsafePickle:
+        return False
+    return content.has_checksum and isinstance(content.value, dict) and content.value.get("drawn_for") == list(facts)
 
 
 def draw(label: int, side: int, random: np.random.Generator) -> Image.Image:

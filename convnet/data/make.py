@@ -5,6 +5,7 @@ batches are for testing. A picture that cannot be read is left out and named in 
 """
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from convnet.data.images import color_axes
 from convnet.data.pictures import decode
 from convnet.data.provider import batch_bounds
 from convnet.errors import DataError
+from convnet.storage import write_atomically
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 _DIGIT_BATCHES = 6
@@ -59,7 +61,7 @@ def pack_folder(
     """
     files, classes = find_pictures(source)
     order = np.random.RandomState(seed).permutation(len(files))
-    test_cases = max(1, round(len(files) * test_share))
+    test_cases = min(max(1, round(len(files) * test_share)), len(files) - 1)
     train, test = (
         [part[start:stop] for start, stop in batch_bounds(len(part), batch_size)]
         for part in (order[test_cases:], order[:test_cases])
@@ -89,7 +91,8 @@ def pack_folder(
     }
     write_file(out / "batches.meta", meta)
     if skipped:
-        (out / "skipped.txt").write_text("\n".join(map(str, skipped)) + "\n", encoding="utf-8")
+        names = b"".join(os.fsencode(path) + b"\n" for path in skipped)
+        write_atomically(out / "skipped.txt", lambda file: file.write(names))
         say(f"{len(skipped)} pictures cannot be read; they are named in {out / 'skipped.txt'}")
     say(f"{len(classes)} classes; test with batches {first_test} to {total} (--test-range {first_test}-{total})")
     return total

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from convnet.data.images import Cropper, Matrix
     from convnet.graph.builder import Builder
 
+_NAMED = 20  # missing batches in a message
+
 
 @dataclass
 class Request:
@@ -102,9 +104,11 @@ class Provider(ABC):
 
     def check_range(self, batches: Sequence[int], purpose: str) -> None:
         """Raise ``DataError`` unless every batch named exists."""
-        missing = [n for n in batches if n not in set(self.numbers)]
+        known = set(self.numbers)
+        missing = [n for n in batches if n not in known]
         if missing or not batches:
-            listed = ", ".join(map(str, missing)) or "none given"
+            listed = ", ".join(map(str, missing[:_NAMED])) or "none given"
+            listed += f" and {len(missing) - _NAMED} others" if len(missing) > _NAMED else ""
             raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where}")
 
     def description(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from convnet.checkpoint import Checkpoint
+from convnet.drawing.files import save_figure
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.training.costs import Outputs
 
@@ -58,7 +59,7 @@ def draw_cost(curves: Curves, title: str, out: Path) -> None:
         axes.plot(steps, [*curves.test, curves.test[-1]], "r-", drawstyle="steps-post", label="Test set")
     axes.set(title=title, xlabel="Epoch", ylabel=title)
     axes.legend()
-    figure.savefig(out, dpi=100)
+    save_figure(figure, out, dpi=100)
     pyplot.close(figure)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from convnet.drawing.files import check_pixels
 from convnet.errors import ConvnetError, OptionError
 
 _PER_ROW = 16
@@ -43,6 +44,7 @@ def draw_mosaic(values: np.ndarray, zoom: int) -> Image.Image:
     """Return a mosaic of values from 0 to 1 as an image, ``zoom`` pixels for each value."""
     pixels = np.round(255 * values).astype(np.uint8)
     image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
+    check_pixels(image.width, image.height, zoom)
     return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convnet.data.provider import batch_bounds
+from convnet.drawing.files import save_figure
 from convnet.drawing.filters import mosaic, scale
 from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.layers.data import Data
@@ -102,7 +103,7 @@ def draw_predictions(cases: Sequence[Prediction], heading: str, out: Path, pyplo
         pair = place.subgridspec(2, 1, height_ratios=[2, 1], hspace=0.08)
         _draw_picture(figure.add_subplot(pair[0]), case)
         _draw_bars(figure.add_subplot(pair[1]), case)
-    figure.savefig(out, dpi=80)
+    save_figure(figure, out, dpi=80)
     pyplot.close(figure)
 
 

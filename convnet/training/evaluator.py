@@ -21,6 +21,7 @@ from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.net.net import Costs, Net
 from convnet.options import Options
+from convnet.training.stopping import MustStop, Stopped, go_on, in_thread
 
 
 @dataclass
@@ -33,10 +34,14 @@ class Tester:
     logreg: Layer | None = None
     predictions: Path | None = None
     source: str = ""
+    must_stop: MustStop = go_on
 
     @classmethod
-    def of(cls, net: Net, provider: Provider, options: Options, source: str) -> Self:
-        """Return a tester as options say; raises ``OptionError`` for those that do not fit the net or the data."""
+    def of(cls, net: Net, provider: Provider, options: Options, source: str, must_stop: MustStop = go_on) -> Self:
+        """Return a tester as options say, which ends when ``must_stop`` says so.
+
+        Raises ``OptionError`` for options that do not fit the net or the data.
+        """
         cropper = provider.cropper
         # Views differ where pictures are cropped, so that there is somewhere to move.
         if options.multiview_test and (cropper is None or len(cropper.views) == 1 or cropper.slack == 0):
@@ -47,11 +52,14 @@ class Tester:
         writes = options.test_out or options.logreg_name
         logreg = find_logreg(net.graph, options.logreg_name) if writes else None
         predictions = Path(options.test_out) if options.test_out else None
-        return cls(net, provider, bool(options.multiview_test), logreg, predictions, source)
+        return cls(net, provider, bool(options.multiview_test), logreg, predictions, source, must_stop)
 
     def batch(self, number: int) -> tuple[Costs, int]:
-        """Return sums of costs over one test batch, and its cases; writes predictions if asked to."""
-        batch = self.provider.batch(1, number)
+        """Return sums of costs over one test batch, and its cases; writes predictions if asked to.
+
+        Raises ``Stopped`` where told to stop before the end.
+        """
+        batch = in_thread(lambda: self.provider.batch(1, number), self.must_stop)
         names = [self.logreg.sources[-1].name] if self.logreg and self.predictions else []
         outputs, predictions = [], []
         for costs, cases in self._outputs(batch, names):
@@ -63,14 +71,21 @@ class Tester:
         return add_costs(outputs)
 
     def _outputs(self, batch: Batch, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
-        """Yield the sums of costs over each minibatch, and its cases."""
+        """Yield the sums of costs over each minibatch, and its cases; raises ``Stopped``."""
         if not self.multiview:
             for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
+                self._look()
                 yield self.net.test(inputs, cases, keep, next_inputs), cases
             return
         for start, stop in batch_bounds(batch.cases, self.net.minibatch):
+            self._look()
             views = (batch.minibatch(start, stop, view) for view in range(batch.views))
             yield self.net.test_views(views, batch.views, stop - start, keep), stop - start
+
+    def _look(self) -> None:
+        """Raise ``Stopped`` if told to stop."""
+        if self.must_stop():
+            raise Stopped
 
 
 def find_logreg(graph: Graph, name: str = "") -> Layer:

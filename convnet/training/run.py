@@ -4,46 +4,22 @@ Everything that decides the next number is in a checkpoint, so that a run that w
 numbers.
 """
 
-import signal
+import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from convnet.checkpoint import add_costs, pack
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
+from convnet.graph.loading import LayerFiles
+from convnet.interrupts import StopRequest
 from convnet.net.net import Costs, Net
+from convnet.options import Options
 from convnet.training.evaluator import Tester
 from convnet.training.log import Printer
 from convnet.training.plan import ScheduledBatch
 from convnet.training.session import Session
 from convnet.training.trainer import Trainer
-
-
-class SignalHandler:
-    """Turns SIGINT and SIGTERM into a wish to stop after the minibatch; a second one stops at once."""
-
-    def __init__(self) -> None:
-        self.requested = ""  # the signal's name, once one has come
-
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = signal.Signals(number).name
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """Handle both signals inside; only the main thread may."""
-        try:
-            before = {number: signal.signal(number, self) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class Run(Trainer):
@@ -52,8 +28,9 @@ class Run(Trainer):
     def __init__(self, session: Session, net: Net, printer: Printer) -> None:
         super().__init__(net, session.train, session.position)
         self.session, self.plan, self.folder, self.print = session, session.plan, session.folder, printer
-        self.tester = Tester.of(net, session.test, session.options, str(self.folder.path))
-        self.signals = SignalHandler()
+        self.stop = StopRequest()
+        self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
+        self._files, self._options = _findable_anywhere(session.files, session.options)
         self._start = 0.0
         self._saved_at: tuple[int, int] | None = None
 
@@ -63,15 +40,15 @@ class Run(Trainer):
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
         begun = self.position.batches_done
-        try:
-            with self.signals.installed():
+        with self.stop.installed():
+            try:
                 self.train(self.plan.schedule(self.position))
                 return self._finish(begun)
-        except (NumericalError, CheckpointError):
-            raise
-        except ConvnetError:
-            self._save()
-            raise
+            except (NumericalError, CheckpointError):
+                raise
+            except (ConvnetError, OSError):  # such as a terminal that is gone, which takes no more lines
+                self._save()
+                raise
 
     def test_once(self) -> None:
         """Test every test batch, print each as it comes, then all of them (--test-only); save with --force-save."""
@@ -105,7 +82,7 @@ class Run(Trainer):
         self.print.seconds(time.monotonic() - self._start)
 
     def must_stop(self) -> bool:
-        return bool(self.signals.requested)
+        return bool(self.stop)
 
     def _test(self) -> None:
         """Test on the next batch of the test range, or on all of it (io 2.5)."""
@@ -131,14 +108,14 @@ class Run(Trainer):
         if self._saved_at == here:
             return self.folder.path / f"{position.epoch}.{position.batch}"
         self.net.check_weights()
-        value = pack(self.net, session.files, position, session.options, session.test.description())
+        value = pack(self.net, self._files, position, self._options, session.test.description())
         path = self.folder.save(value, position.epoch, position.batch)
         self._saved_at = here
         return path
 
     def _finish(self, begun: int) -> Path | None:
         """Save what is not saved yet, and say how the run ended."""
-        position, stopped_by = self.position, self.signals.requested
+        position, stopped_by = self.position, self.stop.signal
         if position.batches_done == begun and position.minibatches == 0 and not stopped_by:
             self.print.line(f"Nothing to do: {position.epoch} of {self.plan.epochs} epochs are done.")
             return None
@@ -151,3 +128,13 @@ class Run(Trainer):
         if self._saved_at != before:
             self.print.line(f"Saved checkpoint to {self.folder.path}")
         return path
+
+
+def _findable_anywhere(files: LayerFiles, options: Options) -> tuple[LayerFiles, Options]:
+    """Return layer files and options whose paths do not depend on the current folder, from which a run may go on."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute()) if path and os.path.lexists(path) else path
+
+    files = replace(files, definition_path=absolute(files.definition_path), params_path=absolute(files.params_path))
+    return files, replace(options, data_path=absolute(options.data_path), layer_path=absolute(options.layer_path))

@@ -94,12 +94,13 @@ class Session:
             epochs=self.plan.epochs,
             test_freq=self.plan.test_freq,
         )
-        self.folder, folder_remarks = _open_folder(self.options, inputs.path)
-        self.remarks = [*inputs.remarks, *data_remarks, *folder_remarks]
         self.graph = self._shape(inputs.builder)
         self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
         self.state = self.checkpoint.layers if self.checkpoint else None
         self.was_edited = False
+        # Last, since what it claims has to be given back.
+        self.folder, folder_remarks = _open_folder(self.options, inputs.path)
+        self.remarks = [*inputs.remarks, *data_remarks, *folder_remarks]
 
     def _shape(self, builder: Builder) -> Graph:
         tree = self.train.tree or (self.checkpoint.label_tree if self.checkpoint else None)
@@ -206,13 +207,25 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
 
 
 def _open_folder(options: Options, path: Path | None) -> tuple[CheckpointFolder, list[str]]:
-    """Return where to save, beside the checkpoint at ``path`` unless --save-path is given, else anew; and remarks."""
+    """Return where to save, beside the checkpoint at ``path`` unless --save-path is given, else anew; and remarks.
+
+    A run that will save claims it. Raises ``CheckpointError`` if it cannot be written, or another run writes there.
+    """
+    below = None
     if options.save_file:
-        return CheckpointFolder(Path(options.save_file), options.keep), []
-    if path is None or (options.save_path and "save_path" in options.given):
-        return CheckpointFolder(new_folder(options.save_path), options.keep), []
-    folder = CheckpointFolder(path.resolve().parent, options.keep)
-    moved = [] if options.test_only else folder.set_aside(path)
+        folder = CheckpointFolder(Path(options.save_file), options.keep)
+    elif path is None or (options.save_path and "save_path" in options.given):
+        below = options.save_path
+        folder = CheckpointFolder(new_folder(below), options.keep)
+    else:
+        folder = CheckpointFolder(Path(os.path.realpath(path)).parent, options.keep)
+    if options.test_only and not options.force_save:
+        return folder, []
+    folder.claim(below)
+    goes_on_here = path is not None and os.path.realpath(path.parent) == os.path.realpath(folder.path)
+    if path is None or options.test_only or not goes_on_here:
+        return folder, []
     return folder, [
-        f"Going on from {path.name}: the newer {old.name.removesuffix('.aside')} is kept as {old.name}." for old in moved
+        f"Going on from {path.name}: the newer {old.name.removesuffix('.aside')} is kept as {old.name}."
+        for old in folder.set_aside(path)
     ]

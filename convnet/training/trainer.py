@@ -2,12 +2,14 @@
 
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from copy import copy
 
 from convnet.checkpoint import Position
 from convnet.data.provider import Minibatch, Provider, split
 from convnet.net.net import Costs, Inputs, Net
 from convnet.training.plan import ScheduledBatch
+from convnet.training.stopping import Stopped, wait_for
 
 Loading = Future[list[Minibatch]]
 
@@ -23,10 +25,10 @@ class Trainer:
 
         Raises ``DataError`` for a batch that cannot be loaded, ``NumericalError`` for costs that are not finite.
         """
-        with closing(load_ahead(self.provider, schedule, self.net.minibatch)) as batches:
+        with suppress(Stopped), closing(load_ahead(self.provider, schedule, self.net.minibatch)) as batches:
             for batch, loading, following in batches:
                 self.begin_batch(batch)
-                minibatches, first = loading.result(), self.position.minibatches
+                minibatches, first = wait_for(loading, self.must_stop), self.position.minibatches
                 for number, (inputs, cases) in enumerate(minibatches[first:], first + 1):
                     is_last = number == len(minibatches)
                     next_inputs = _first_inputs(following) if is_last else minibatches[number].inputs
@@ -35,10 +37,20 @@ class Trainer:
                     self.end_minibatch(costs, cases, len(minibatches))
                     if self.must_stop() and not is_last:
                         return
-                self.position.finish_batch(batch.epoch, batch.number)
-                self.end_batch(batch)
+                self._finish_batch(batch)
                 if self.must_stop():
                     return
+
+    def _finish_batch(self, batch: ScheduledBatch) -> None:
+        """Count a batch and act after it; where a test that follows was not finished, the batch is not either."""
+        before = copy(self.position)
+        self.position.finish_batch(batch.epoch, batch.number)
+        try:
+            self.end_batch(batch)
+        except (Stopped, OSError):
+            if batch.test_follows and self.position.tests_at[-1:] != [self.position.batches_done]:
+                self.position.unfinish_batch(before)
+            raise
 
     def begin_batch(self, batch: ScheduledBatch) -> None:
         """Act before a batch is trained on."""
@@ -47,7 +59,7 @@ class Trainer:
         """Act after a minibatch, one of ``total``, which ``position`` counts already."""
 
     def end_batch(self, batch: ScheduledBatch) -> None:
-        """Act after a batch, which ``position`` counts already."""
+        """Act after a batch, which ``position`` counts already; may raise ``Stopped`` in a test that follows it."""
 
     def must_stop(self) -> bool:
         """Return whether to end here, between two minibatches."""

@@ -117,15 +117,23 @@ def test_the_cache(compiler, tmp_path, monkeypatch):
         compile.build(Source.of("eltwise.cu", {}, {"THREADS": 128}), 90, compiler)
 
 
-@pytest.mark.parametrize("damage", [b"", b"\0" * 4096], ids=["empty", "zeros"])
+def flipped(kept):
+    return kept[:2000] + bytes([kept[2000] ^ 1]) + kept[2001:]
+
+
+DAMAGE = {"empty": lambda _: b"", "zeros": lambda _: bytes(4096), "cut": lambda kept: kept[:-100], "flipped": flipped}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_cache_is_mended(compiler, tmp_path, monkeypatch, damage):
     monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path))
     eltwise = Source.of("eltwise.cu", {}, {"THREADS": 256})
     for target in (90, 91):  # machine code and PTX
         made = compile.build(eltwise, target, compiler)
         (path,) = (tmp_path / "kernels").iterdir()
-        path.write_bytes(damage)
-        assert compile.build(eltwise, target, compiler) == made == path.read_bytes()
+        kept = path.read_bytes()
+        path.write_bytes(damage(kept))
+        assert compile.build(eltwise, target, compiler) == made and path.read_bytes() == kept
         path.unlink()
 
 

@@ -14,9 +14,13 @@ from threadpoolctl import ThreadpoolController
 from convnet.backends.cpu.compiled import KernelOps
 from convnet.backends.reference import Reference
 from convnet.backends.reference.common import Array
+from convnet.errors import BackendError, did_you_mean, one_of
 
 # Values of a product that one BLAS call makes: its result then stays in cache until it is added to where it belongs.
 _TILE_FLOATS = 1 << 19
+
+
+KERNELS = ("avx512", "avx2", "baseline")
 
 
 class Cpu(KernelOps, Reference):
@@ -29,7 +33,7 @@ class Cpu(KernelOps, Reference):
     name = "cpu"
 
     def __init__(self, threads: int = 0, kernels: str | None = None) -> None:
-        KernelOps.__init__(self, threads or _cores(), kernels or os.environ.get("CONVNET_CPU") or None)
+        KernelOps.__init__(self, threads or _cores(), kernels or _named_kernels() or None)
         self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="convnet-fc")
         self._blas = ThreadpoolController()
 
@@ -63,6 +67,18 @@ class Cpu(KernelOps, Reference):
 
         with self._blas.limit(limits=1, user_api="blas"):
             list(self._workers.map(work, range(0, rows, share)))
+
+
+def _named_kernels() -> str:
+    """Return what CONVNET_CPU names; raises ``BackendError`` for what is none, or does not run here."""
+    name = os.environ.get("CONVNET_CPU", "")
+    if name and name not in KERNELS:
+        raise BackendError(f"CONVNET_CPU={name} is not {one_of(KERNELS)}" + did_you_mean(name, KERNELS))
+    try:
+        KernelOps(1, name or None)
+    except ValueError as error:
+        raise BackendError(f"CONVNET_CPU={name}: {error}") from None
+    return name
 
 
 def _cores() -> int:

@@ -23,6 +23,7 @@ from convnet.errors import BackendError, first_line
 from convnet.storage import cache_folder, write_atomically
 
 OPTIONS = ("-std=c++17",)
+_DIGEST = hashlib.sha256().digest_size  # bytes at the end of a cached file
 
 
 class Compiler(ABC):
@@ -139,14 +140,14 @@ def build(source: Source, capability: int, compiler: Compiler | None = None) -> 
     path = cache_folder() / "kernels" / f"{Path(source.file).stem}-{target}-{key[:24]}"
     with suppress(OSError):
         cached = path.read_bytes()
-        if cached.startswith(b"\x7fELF") or b".version" in cached[:1000]:  # neither empty nor damaged
-            return cached
+        if hashlib.sha256(cached[:-_DIGEST]).digest() == cached[-_DIGEST:]:  # neither cut short nor damaged
+            return cached[:-_DIGEST]
     try:
         code = compiler.compile(text, source.file, target)
     except BackendError as error:
         raise BackendError(f"{source.file} does not compile for {target} with {source.constants()}:\n{error}") from None
     with suppress(OSError):  # a folder that cannot be written only costs time
-        write_atomically(path, lambda file: file.write(code))
+        write_atomically(path, lambda file: file.write(code + hashlib.sha256(code).digest()))
     return code
 
 

@@ -1,0 +1,285 @@
+"""Who may write in a folder of checkpoints: one run at a time, named in its file ``.convnet.lock``.
+
+The kernel's lock on that file (flock) ends with the run, however it ends, so a killed run blocks nobody. Where it says
+nothing, which is where the file system knows none, or keeps it from other machines, what the file says decides: the owner's
+host and process, which can be looked up on the same machine; and the time when it was last refreshed, which a run does
+every half minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import BinaryIO, NoReturn, Self
+
+from convnet.errors import CheckpointError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+NAME = ".convnet.lock"
+REFRESH = 30.0  # seconds between signs of life
+STALE = 600.0  # seconds without one after which the owner counts as gone, where nothing else can tell
+_MOST_BYTES = 4096
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}  # what file systems say that have none
+_ROOT_NAMESPACE = "pid:[4026531836]"  # of every Linux kernel outside containers
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process that writes in a folder. What is not known is empty, or 0."""
+
+    pid: int = 0
+    host: str = ""
+    since: str = ""
+    machine: str = ""
+    boot: str = ""
+    namespace: str = ""  # of process numbers: each container has its own
+    start: int = 0  # of the process, in ticks after the machine's: numbers are used again
+    token: str = ""
+
+    @classmethod
+    def myself(cls) -> Self:
+        """Return this process, with a token of its own."""
+        namespace = ""
+        with contextlib.suppress(OSError):
+            namespace = str(Path("/proc/self/ns/pid").readlink())
+        return cls(
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            since=time.strftime("%Y-%m-%d %H:%M:%S"),
+            machine=_first_word("/etc/machine-id"),
+            boot=_first_word("/proc/sys/kernel/random/boot_id"),
+            namespace=namespace,
+            start=_start_of(os.getpid()),
+            token=secrets.token_hex(8),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """Return the owner that a file names; ``None`` if it names none, as after a kill before it was written."""
+        try:
+            with path.open("rb") as file:
+                said = json.loads(file.read(_MOST_BYTES))
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(said, dict):
+            return None
+        kinds = {field.name: type(getattr(cls, field.name)) for field in fields(cls)}
+        return cls(**{name: value for name, value in said.items() if type(value) is kinds.get(name)})
+
+    def is_gone(self, me: Owner) -> bool | None:
+        """Return whether the process has ended; ``None`` where that cannot be told from here."""
+        same_kernel = self.boot == me.boot if self.boot or me.boot else self.host == me.host
+        if not same_kernel:
+            restarted = self.machine == me.machine != "" and self.host == me.host
+            return True if restarted and self.namespace == me.namespace == _ROOT_NAMESPACE else None
+        if self.namespace != me.namespace or os.name != "posix":
+            return None
+        if self.pid <= 0:
+            return True
+        try:
+            os.kill(self.pid, 0)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except PermissionError:
+            pass  # it lives, as another user's
+        return self.start != _start_of(self.pid)
+
+    def __str__(self) -> str:
+        """Return ``process 12 on HOST, since 2026-11-27 10:00:00``; control characters of the file are left out."""
+        host, since = ("".join(c for c in text[:80] if c.isprintable()) for text in (self.host, self.since))
+        return f"process {self.pid} on {host}, since {since}"
+
+
+class FolderLock:
+    """The lock of ``folder``, which this process holds from ``acquire`` to ``release``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / NAME
+        self.me = Owner.myself()
+        self._descriptor = -1
+        self._ended = threading.Event()
+        self._refreshing = threading.Thread(target=self._refresh, name="convnet-lock", daemon=True)
+
+    def acquire(self) -> None:
+        """Take the lock; raises ``CheckpointError`` naming its owner, ``OSError`` for a folder that cannot be written."""
+        has_kernel_lock = self._try_folder()
+        for _ in range(20):  # others may release, or take over, at the same time
+            if self._try_kernel_lock() if has_kernel_lock else self._try_file():
+                self._refreshing.start()
+                return
+        raise CheckpointError(f"{self.folder}: other runs take and release it all the time; try again")
+
+    def check(self) -> None:
+        """Raise ``CheckpointError`` if another process has taken the lock, since this one gave no sign of life for long."""
+        owner = Owner.read(self.path)
+        if owner is None or owner.token != self.me.token:
+            who = f"{owner} has taken it over" if owner else f"its {NAME} was removed"
+            raise CheckpointError(f"{self.folder} is no longer this run's: {who}; nothing is written there")
+
+    def release(self) -> None:
+        """Give the lock back, and remove its file if it is still this process's; never fails."""
+        self._ended.set()
+        if self._refreshing.is_alive():
+            self._refreshing.join(1)
+        with contextlib.suppress(OSError):
+            owner = Owner.read(self.path)
+            if owner and owner.token == self.me.token:
+                self.path.unlink()
+        if self._descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(self._descriptor)
+            self._descriptor = -1
+
+    # -- inside
+
+    def _try_folder(self) -> bool:
+        """Write a file into the folder and remove it; return whether the kernel locks files there. Raises ``OSError``."""
+        with self._probe() as file:
+            file.write(b"\0" * _MOST_BYTES)
+            file.flush()
+            os.fsync(file.fileno())
+            try:
+                _lock(file.fileno())
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+                return False
+        return True
+
+    @contextlib.contextmanager
+    def _probe(self) -> Iterator[BinaryIO]:
+        """Open a file beside the lock that is removed again."""
+        path = self.path.with_name(f"{NAME}.{secrets.token_hex(4)}.tmp")
+        try:
+            with path.open("xb") as file:
+                yield file
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def _try_kernel_lock(self) -> bool:
+        """Take the kernel's lock and write the owner; ``False`` if the file was replaced meanwhile."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            try:
+                _lock(descriptor)
+            except BlockingIOError:
+                self._refuse(Owner.read(self.path))
+            if not self._is_file(descriptor):
+                return False
+            owner = Owner.read(self.path)
+            if owner and owner.boot != self.me.boot and not owner.is_gone(self.me):
+                self._refuse_unless_stale(owner)  # the kernel may know of this machine's locks alone
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, self._text())
+            self._descriptor, descriptor = descriptor, -1
+            return True
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _is_file(self, descriptor: int) -> bool:
+        """Return whether the open file is still the one called ``.lock``."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _try_file(self) -> bool:
+        """Make the file, which only one process can, for one whose owner is gone; ``False`` if another was faster."""
+        if self.path.exists():
+            owner = Owner.read(self.path)
+            gone = owner.is_gone(self.me) if owner else None
+            if gone is False:
+                self._refuse(owner)
+            if not gone:
+                self._refuse_unless_stale(owner)
+            if not self._remove(owner):
+                return False
+        try:
+            with self.path.open("xb") as file:
+                file.write(self._text())
+        except FileExistsError:
+            return False
+        return True
+
+    def _remove(self, owner: Owner | None) -> bool:
+        """Remove the file of an owner that is gone; ``False`` if it is another's by now, who then keeps it."""
+        aside = self.path.with_name(f"{NAME}.{self.me.token}.tmp")
+        try:
+            self.path.rename(aside)
+        except FileNotFoundError:
+            return False
+        if Owner.read(aside) != owner:
+            aside.rename(self.path)
+            return False
+        aside.unlink()
+        return True
+
+    def _text(self) -> bytes:
+        return (json.dumps(asdict(self.me), indent=1) + "\n").encode()
+
+    def _refuse(self, owner: Owner | None) -> NoReturn:
+        who = str(owner) if owner else "another process"
+        raise CheckpointError(
+            f"{self.folder} is in use by a run ({who}); wait for it to end, or let this one save elsewhere with --save-path"
+        )
+
+    def _refuse_unless_stale(self, owner: Owner | None) -> None:
+        """Raise ``CheckpointError`` if the owner, who cannot be looked up from here, has given a sign of life lately."""
+        age = self._age()
+        if age < STALE:
+            raise CheckpointError(
+                f"{self.folder} is in use by a run ({owner or 'whose name cannot be read'}; last refreshed "
+                f"{max(0, round(age))} seconds ago); if it has ended, delete {self.path}, or wait "
+                f"{max(1, round((STALE - age) / 60))} minutes"
+            )
+
+    def _age(self) -> float:
+        """Return the seconds since the lock was refreshed, by the clock of its file system."""
+        with self._probe() as file:
+            try:
+                return os.fstat(file.fileno()).st_mtime - self.path.stat().st_mtime
+            except FileNotFoundError:
+                return STALE  # it is released
+
+    def _refresh(self) -> None:
+        """Give signs of life until the release."""
+        while not self._ended.wait(REFRESH):
+            with contextlib.suppress(OSError):
+                os.utime(self._descriptor if self._descriptor >= 0 else self.path)
+
+
+def _lock(descriptor: int) -> None:
+    """Take the kernel's lock; raises ``BlockingIOError`` if another holds it."""
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "no locks")
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _first_word(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()[:64]
+    except OSError:
+        return ""
+
+
+def _start_of(pid: int) -> int:
+    """Return when a process started, in ticks after the machine; 0 where that is not known."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,53 @@
+"""Pictures to files: drawn in memory first, so that no mistake in drawing is blamed on the file or leaves half of one."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from convnet.errors import ConvnetError
+from convnet.storage import write_atomically
+
+_MOST_PIXELS = 1 << 28
+
+
+def save_image(image: Image.Image, out: Path) -> None:
+    """Write a Pillow image in the format of the name ``out``; raises ``ConvnetError``, ``OSError`` with the name."""
+    Image.init()
+    suffix = out.suffix.lower()
+    kind = Image.registered_extensions().get(suffix, "")
+    _check_suffix(out, suffix, (name for name, other in Image.registered_extensions().items() if other in Image.SAVE))
+    data = io.BytesIO()
+    try:
+        image.save(data, kind)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConvnetError(f"{out} cannot be written: {suffix} files do not hold this picture ({error})") from None
+    write_atomically(out, lambda file: file.write(data.getvalue()))
+
+
+def save_figure(figure: Any, out: Path, dpi: int) -> None:
+    """Write a figure of matplotlib likewise."""
+    suffix = out.suffix.lower()
+    _check_suffix(out, suffix, (f".{name}" for name in figure.canvas.get_supported_filetypes()))
+    data = io.BytesIO()
+    figure.savefig(data, dpi=dpi, format=suffix[1:])
+    write_atomically(out, lambda file: file.write(data.getvalue()))
+
+
+def check_pixels(width: int, height: int, zoom: int) -> None:
+    """Raise ``ConvnetError`` if a picture, ``zoom`` times as large, is more than anything shows."""
+    if width * height * zoom**2 > _MOST_PIXELS:
+        fitting = max(1, int((_MOST_PIXELS / (width * height)) ** 0.5))
+        raise ConvnetError(
+            f"--zoom {zoom} makes a picture of {width * zoom}x{height * zoom} pixels, which is too large; "
+            f"--zoom {fitting} is not"
+        )
+
+
+def _check_suffix(out: Path, suffix: str, known: Iterable[str]) -> None:
+    if not out.parent.is_dir():  # it may be misspelt
+        raise ConvnetError(f"{out} cannot be written: there is no folder {out.parent}")
+    if suffix not in known:
+        raise ConvnetError(f"{out} cannot be written: '{suffix}' is no format of pictures; expected one such as .png")

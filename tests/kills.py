@@ -1,0 +1,170 @@
+"""Kills programs at random moments: what is on the disk is always whole, and the end is that of one that was never killed.
+
+python tests/kills.py --count 100 --seed 1
+"""
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from support import ROOT, write_cifar, write_net
+
+from convnet import checkpoint, pickles
+
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+BATCHES = 60  # of a run
+SECOND = 0.2  # share of kills by two signals
+
+
+class Victim:
+    """A program that is killed again and again until it is through; ``check`` says what must hold of its files then."""
+
+    def __init__(self, place: Path, moments: random.Random) -> None:
+        self.place, self.moments = place, moments
+        self.kills: Counter[str] = Counter()
+        self.finished = 0
+        self.longest = 0.0  # seconds until a kill: some more than one takes that is left alone
+
+    def command(self, folder: Path) -> list[str]:
+        raise NotImplementedError
+
+    def check(self, folder: Path) -> None:
+        """Raise ``AssertionError`` unless every file in ``folder`` is whole."""
+        raise NotImplementedError
+
+    def result(self, folder: Path) -> object:
+        """What a finished program leaves, for comparison."""
+        raise NotImplementedError
+
+    def run(self, count: int) -> None:
+        """Kill it ``count`` times, at random moments; compare whenever it gets through, and at the end."""
+        expected = self.place / "expected"
+        begun = time.monotonic()
+        assert self._start(expected).wait(60) == 0
+        self.longest = 1.1 * (time.monotonic() - begun)
+        folder = self.place / "killed-0"
+        while self.kills.total() < count:
+            process = self._start(folder)
+            if self._kill(process):
+                self.check(folder)
+            else:
+                self._compare(folder, expected)
+                folder = self.place / f"killed-{self.finished}"
+        assert self._start(folder).wait(60) == 0
+        self._compare(folder, expected)
+
+    def _start(self, folder: Path) -> subprocess.Popen:
+        environment = dict(os.environ, PYTHONPATH=str(ROOT))
+        with (self.place / "output").open("wb") as output:
+            return subprocess.Popen(self.command(folder), stdout=output, stderr=output, env=environment, cwd=self.place)
+
+    def _kill(self, process: subprocess.Popen) -> bool:
+        """Kill a process; ``False`` if it has ended by itself before."""
+        number = self.moments.choice(SIGNALS)
+        try:
+            process.wait(self.moments.uniform(0, self.longest))
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+            if self.moments.random() < SECOND:
+                time.sleep(self.moments.uniform(0, 0.05))
+                process.send_signal(number)
+        status, output = process.wait(30), (self.place / "output").read_text()
+        assert status in (0, 128 + number, -number), (status, output)
+        # Before the first line of the package runs, Python answers by itself.
+        assert "Traceback" not in output or "convnet/cli" not in output, output
+        if status == 0 and "Stopped by" not in output:
+            return False
+        self.kills[number.name] += 1
+        return True
+
+    def _compare(self, folder: Path, expected: Path) -> None:
+        self.check(folder)
+        found, wanted = self.result(folder), self.result(expected)
+        assert found == wanted, f"{folder} differs from {expected}"
+        self.finished += 1
+
+
+class Training(Victim):
+    """A run that saves after every batch."""
+
+    def command(self, folder: Path) -> list[str]:
+        options = ["--layer-def", "layers-small.cfg", "--data-path", "data", "--mini", "16", "--threads", "1"]
+        options += ["--epochs", str(BATCHES // 2), "--test-freq", "1", "--save-file", str(folder), "--backend", "cpu"]
+        return [sys.executable, "-m", "convnet.run", *options]
+
+    def check(self, folder: Path) -> None:
+        names = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
+        for path in names:
+            checkpoint.load(path)
+        assert len(names) <= 3  # two are kept; a third where it was killed before it removed the oldest
+
+    def result(self, folder: Path) -> object:
+        path, loaded, remarks = checkpoint.find_latest(folder, checkpoint.load)
+        assert not remarks
+        state = loaded["model_state"]
+        arrays = [
+            (name, key, [np.asarray(array).tobytes() for array in (value if isinstance(value, list) else [value])])
+            for name, layer in loaded.layers.items()
+            for key, value in layer.items()
+            if key in ("weights", "weightsInc", "biases", "biasesInc")
+        ]
+        return path.name, state["train_outputs"], state["test_outputs"], arrays
+
+
+class Packing(Victim):
+    """``makebatches`` of a folder of pictures."""
+
+    def __init__(self, place: Path, moments: random.Random) -> None:
+        super().__init__(place, moments)
+        shades = np.random.RandomState(0)
+        for n in range(60):
+            path = place / "pictures" / f"class {n % 3}" / f"{n}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(shades.randint(0, 256, (90, 120, 3)).astype(np.uint8)).save(path)
+
+    def command(self, folder: Path) -> list[str]:
+        options = ["--size", "64", "--batch-size", "4", "--out", str(folder)]
+        return [sys.executable, "-m", "convnet", "makebatches", "pictures", *options]
+
+    def check(self, folder: Path) -> None:
+        for path in folder.glob("[!.]*"):
+            pickles.load(path)
+
+    def result(self, folder: Path) -> object:
+        return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}
+
+
+VICTIMS = {"training": Training, "packing": Packing}
+
+
+def kill(count: int, seed: int, names: list[str]) -> str:
+    """Kill each program ``count`` times; return what was done, in a line for each. Raises ``AssertionError``."""
+    lines = []
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            write_net(place)
+            write_cifar(place / "data")
+            victim = VICTIMS[name](place, random.Random(seed))
+            victim.run(count)
+            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(victim.kills.items()))
+            lines.append(f"{name}: {victim.kills.total()} kills ({kinds}), {victim.finished} times through to the same bits")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=100, help="kills of each program")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("programs", nargs="*", default=list(VICTIMS), help="training, packing")
+    args = parser.parse_args()
+    print(kill(args.count, args.seed, args.programs))

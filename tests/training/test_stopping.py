@@ -1,0 +1,230 @@
+"""Signals: a run saves wherever it is, in a test or while it waits for data, and goes on as if nothing had happened."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from support import ROOT, write_cifar, write_net
+
+from convnet import checkpoint
+from convnet.cli import main
+from convnet.data.matrices import Matrices
+from convnet.interrupts import SIGNALS
+from convnet.net.net import Net
+from convnet.training.log import Printer
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stopping")
+    write_net(folder)
+    write_cifar(folder / "data", batches=4, cases=24)
+    return folder
+
+
+def words(place, save, *more):
+    options = ["--layer-def", place / "layers-small.cfg", "--data-path", place / "data", "--save-file", save, "--mini", "8"]
+    return [
+        "run",
+        *map(str, options),
+        "--train-range",
+        "1-2",
+        "--test-freq",
+        "2",
+        "--test-range",
+        "3-4",
+        "--test-one",
+        "0",
+        "--epochs",
+        "3",
+        *more,
+    ]
+
+
+def state_of(save):
+    path, loaded, remarks = checkpoint.find_latest(save, checkpoint.load)
+    assert not remarks
+    state = loaded["model_state"]
+    arrays = {
+        (name, key): [np.asarray(part).tobytes() for part in (layer[key] if isinstance(layer[key], list) else [layer[key]])]
+        for name, layer in loaded.layers.items()
+        for key in ("weights", "weightsInc", "biases", "biasesInc")
+        if key in layer
+    }
+    position = state["convnet"]["position"]
+    return path.name, state["train_outputs"], state["test_outputs"], position, arrays
+
+
+@pytest.fixture(scope="module")
+def whole(place, tmp_path_factory):
+    """What a run that nobody stops comes to."""
+    save = tmp_path_factory.mktemp("whole")
+    assert main(words(place, save)) == 0
+    return state_of(save)
+
+
+def signal_at(monkeypatch, owner, name, call, number):
+    """Send this process a signal when ``owner.name`` is called for the ``call``-th time."""
+    original, calls = getattr(owner, name), []
+
+    def counted(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == call:
+            os.kill(os.getpid(), number)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("call", [1, 4, 5, 6])
+def test_a_test_that_is_stopped_is_not_counted_and_is_repeated(number, call, place, whole, tmp_path, monkeypatch, capsys):
+    """In a first, a middle and the last minibatch of the first of three tests, of two batches of three minibatches."""
+    with monkeypatch.context() as patch:
+        calls = signal_at(patch, Net, "test", call, number)
+        assert main(words(place, tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert f"Stopped by {number.name} after " in out and "Saved checkpoint to" in out and len(calls) == call
+    saved = state_of(tmp_path)
+    if call < 6:  # else it was through
+        assert saved[2] == [] and len(saved[1]) == 1 and saved[3]["minibatches"] == 3
+    assert main(words(place, tmp_path)) == 0
+    assert state_of(tmp_path) == whole
+
+
+@pytest.mark.parametrize("call", [1, 2, 3, 4, 6])
+def test_a_signal_in_any_minibatch(call, place, whole, tmp_path, monkeypatch, capsys):
+    """The last before a test among them: it is then not begun."""
+    with monkeypatch.context() as patch:
+        signal_at(patch, Net, "train", call, signal.SIGTERM)
+        assert main(words(place, tmp_path)) == 0
+    assert "Stopped by SIGTERM" in capsys.readouterr().out
+    assert sum(cases for _, cases in state_of(tmp_path)[1]) + state_of(tmp_path)[3]["cases"] == 8 * call
+    assert main(words(place, tmp_path)) == 0
+    assert state_of(tmp_path) == whole
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3], ids=["first", "second", "of a test"])
+def test_a_signal_while_data_are_loaded(batch, place, whole, tmp_path, monkeypatch, capsys):
+    """From a disk that never answers."""
+    answers, original = threading.Event(), Matrices.batch
+
+    def stuck(self, epoch, number):
+        if (epoch, number) == (1, batch):
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            answers.wait(60)
+        return original(self, epoch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Matrices, "batch", stuck)
+        assert main(words(place, tmp_path)) == 0
+        assert not answers.is_set()
+    answers.set()
+    assert "Stopped by SIGTERM" in capsys.readouterr().out
+    assert len(state_of(tmp_path)[1]) == {1: 0, 2: 1, 3: 1}[batch]
+    assert main(words(place, tmp_path)) == 0
+    assert state_of(tmp_path) == whole
+
+
+@pytest.mark.parametrize(
+    "name, call", [("costs", 1), ("costs", 2), ("test", 1), ("weights", 2), ("seconds", 2), ("batch_start", 3)]
+)
+def test_an_output_that_breaks_loses_nothing(name, call, place, whole, tmp_path, monkeypatch, capsys):
+    """As when the terminal is gone: what was trained is saved before the run ends."""
+    original, calls = getattr(Printer, name), []
+
+    def broken(self, *args):
+        calls.append(None)
+        if len(calls) >= call:
+            raise OSError(5, "Input/output error")
+        original(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Printer, name, broken)
+        assert main(words(place, tmp_path)) == 1
+    assert capsys.readouterr().err == "convnet: Input/output error\n"
+    assert len(state_of(tmp_path)[1]) >= 1
+    assert main(words(place, tmp_path)) == 0
+    assert state_of(tmp_path) == whole
+
+
+# -- processes
+
+
+def start(*command, **settings):
+    env = dict(os.environ, PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1")
+    usual = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": env}
+    return subprocess.Popen([sys.executable, "-m", "convnet", *map(str, command)], **usual | settings)
+
+
+ENDLESS = {  # what runs for long without anything to save; the word that says that it has begun
+    "bench": (["bench", "--layer-def", "layers-digits.cfg", "--steps", "1000000", "--mini", "8"], "ready"),
+    "check-grads": (["run", "--layer-def", "layers-cifar10-13pct.cfg", "--check-grads"], "Gradients of"),
+    "starting": (["run", "--layer-def", "layers-imagenet.cfg"], "ready"),
+    "pipe": (["explain", "/dev/stdin"], "ready"),
+}
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("verb", ENDLESS)
+@pytest.mark.parametrize("moment", [0.0, 0.3], ids=["importing", "later"])
+def test_a_program_with_nothing_to_save_ends_at_once(verb, number, moment, tmp_path):
+    """One line, the status of shells, nothing half written."""
+    command, word = ENDLESS[verb]
+    script = "import sys; from convnet import cli; own = cli.end_program_on_signals\n"
+    script += "cli.end_program_on_signals = lambda: (own(), print('ready', flush=True)); sys.exit(cli.main())"
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", CONVNET_CACHE_DIR=str(tmp_path / "cache"))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", script, *command], cwd=tmp_path, env=environment, **pipes)
+    while word not in process.stdout.readline():
+        pass
+    time.sleep(moment)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    assert said == "convnet: interrupted; what was saved before is untouched\n"
+    assert not list(tmp_path.rglob("*.tmp")) and not (tmp_path / "checkpoints").exists()
+
+
+def test_a_second_signal_ends_at_once(place, tmp_path):
+    """With whole checkpoints only; the first has not been answered since the step takes long."""
+    script = "import sys, time; from convnet.cli import main; from convnet.net.net import Net\n"
+    script += "train = Net.train; Net.train = lambda *a: (print('step', flush=True), time.sleep(60), train(*a))[2]\n"
+    script += "sys.exit(main())"
+    command = [sys.executable, "-c", script, *words(place, tmp_path / "run")]
+    env = dict(os.environ, PYTHONPATH=str(ROOT))
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    while "step" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and said == "convnet: interrupted; what was saved before is untouched\n"
+    assert not (tmp_path / "run").exists()  # nor its lock
+
+
+def test_nohup_is_meant(place, tmp_path):
+    """A run that was started to ignore SIGHUP goes on; one that was not saves and ends."""
+    ignoring = start(
+        *words(place, tmp_path / "a", "--epochs", "400"), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    taking = start(*words(place, tmp_path / "b", "--epochs", "400"))
+    for process in (ignoring, taking):
+        while "1.2" not in process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGHUP)
+    out, _ = taking.communicate(timeout=60)
+    assert taking.returncode == 0 and "Stopped by SIGHUP" in out and "Saved checkpoint" in out
+    while not ignoring.stdout.readline().startswith("3."):
+        pass
+    ignoring.send_signal(signal.SIGTERM)
+    out, _ = ignoring.communicate(timeout=60)
+    assert "Stopped by SIGTERM" in out and ignoring.returncode == 0
