@@ -107,6 +107,8 @@ class Checkpoint(dict[str, Any]):
             position.batches_done = max(0, len(batches) * (epoch - 1) + batch - batches[0] + 1)
         for name, value in (self.own.get("position") or {}).items():
             setattr(position, name, value)
+        if not position.cases:  # early checkpoints of this project counted minibatches alone
+            position.cases = position.minibatches * int(self.option("mini") or 0)
         return position
 
     def _outputs(self, stored: Any) -> list[tuple[Costs, int]]:

@@ -57,9 +57,15 @@ def pack(
         "pending": pending if any(w.waited for w in net.weights) else [],
         "position": {name: value for name, value in vars(position).items() if name not in _HISTORY},
         "data": data,
+        "arithmetic": arithmetic_of(net),
     }
     history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
     return {"model_state": {**history, "layers": layers, "convnet": own}, "op": options.as_dict()}
+
+
+def arithmetic_of(net: Net) -> str:
+    """Return what the last bits of a net's results depend on: its backends, processors and libraries."""
+    return " and ".join(dict.fromkeys(be.arithmetic() for be in net.backends))
 
 
 def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True) -> None:

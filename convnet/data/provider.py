@@ -143,15 +143,18 @@ class Minibatch(NamedTuple):
     cases: int
 
 
-def batch_bounds(cases: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
-    for start in range(0, cases, size):
+def batch_bounds(cases: int, size: int, first: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of every minibatch from case ``first`` on; the last may be smaller (numerics 16.1)."""
+    for start in range(first, cases, size):
         yield start, min(start + size, cases)
 
 
-def split(batch: Batch, size: int) -> list[Minibatch]:
-    """Return the minibatches of a batch, which are views of it. What was prefetched is known by being the same object."""
-    return [Minibatch(batch.minibatch(start, stop), stop - start) for start, stop in batch_bounds(batch.cases, size)]
+def split(batch: Batch, size: int, first: int = 0) -> list[Minibatch]:
+    """Return the minibatches of a batch from case ``first`` on, which are views of it.
+
+    What was prefetched is known by being the same object.
+    """
+    return [Minibatch(batch.minibatch(start, stop), stop - start) for start, stop in batch_bounds(batch.cases, size, first)]
 
 
 def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Matrix], int]]:

@@ -11,7 +11,16 @@ from typing import Any
 
 from convnet.backends import choose_backends
 from convnet.backends.base import Backend
-from convnet.checkpoint import Checkpoint, CheckpointFolder, Position, find_latest, load, new_folder, restore_streams
+from convnet.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    Position,
+    arithmetic_of,
+    find_latest,
+    load,
+    new_folder,
+    restore_streams,
+)
 from convnet.data import demo
 from convnet.data.provider import Provider, Request
 from convnet.data.providers import open_provider
@@ -28,6 +37,7 @@ from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
 from convnet.net.surgery import Edits
 from convnet.options import Options
+from convnet.pickles import text_of
 from convnet.storage import cache_folder
 from convnet.training.plan import Plan
 
@@ -99,10 +109,25 @@ class Session:
         self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
         self.state = self.checkpoint.layers if self.checkpoint else None
         self.was_edited = False
+        self._check_position()
 
     def _shape(self, builder: Builder) -> Graph:
         tree = self.train.tree or (self.checkpoint.label_tree if self.checkpoint else None)
         return builder.shape(self.train.dims, self.train.classes, tree)
+
+    def _check_position(self) -> None:
+        """Forget a batch under way that the run does not train on any more, and say so."""
+        position = self.position
+        if self.options.test_only or self.options.write_features or not position.cases or self.plan.is_under_way(position):
+            return
+        if position.at_batch < 0 and (not position.epoch or position.batch in self.plan.train):
+            return  # an early checkpoint, which says only which batch was finished
+        which = f"batch {position.at_batch}" if position.at_batch >= 0 else "a batch"
+        self.remarks.append(
+            f"The checkpoint lies inside {which}, after {position.cases} cases; that batch is not in the training range any "
+            "more, so its other cases are left out."
+        )
+        position.drop_batch()
 
     def check_costs(self) -> None:
         """Raise ``OptionError`` for a net without costs."""
@@ -144,6 +169,9 @@ class Session:
         net = Net(self.graph, backends, options.mini, options.seed, self.state, options.wupdate_freq, compat=compat)
         if self.checkpoint:
             restore_streams(net, self.checkpoint, not self.was_edited)
+            before, now = text_of(self.checkpoint.own.get("arithmetic", "")), arithmetic_of(net)
+            if training and before and before != now:
+                self.remarks.append(f"The checkpoint was computed by {before}, this run is by {now}: the last bits differ.")
         net.prepare(options.mini, training)
         return net
 

@@ -12,6 +12,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from convnet.backends.cpu.compiled import KernelOps
+from convnet.backends.host import blas_text
 from convnet.backends.reference import Reference
 from convnet.backends.reference.common import Array, store
 
@@ -37,6 +38,9 @@ class Cpu(KernelOps, Reference):
 
     def describe(self) -> str:
         return f"CPU ({self.threads} thread{'s' * (self.threads != 1)}, {self.instruction_set} kernels)"
+
+    def arithmetic(self) -> str:
+        return f"the cpu backend ({self.instruction_set} kernels, {blas_text()})"
 
     def empty(self, shape: Sequence[int]) -> Array:
         # 64-byte alignment: rows of 16 cases then lie on cache lines.
