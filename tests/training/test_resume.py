@@ -128,7 +128,7 @@ def whole(request, place):
 @settings(deadline=None, max_examples=5, suppress_health_check=list(HealthCheck), database=None, derandomize=True)
 @given(
     stops=st.lists(st.integers(1, 23), min_size=1, max_size=3, unique=True).map(sorted),
-    st.permutations([1, 2, 3, 5]),
+    threads=st.permutations([1, 2, 3, 5]),
 )
 def test_stopped_anywhere_on_any_number_of_threads(place, whole, tmp_path_factory, stops, threads):
     save = tmp_path_factory.mktemp("parts")
