@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from convnet.generation import G2011, G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.schedules import CONSTANT, RATE, SCHEDULE, Rate, Schedule
-from convnet.language.values import FLOAT, INIT_FUNC, WEIGHT_SOURCE, Float, Int
+from convnet.language.values import FLOAT, INIT_FUNC, INITIAL, WEIGHT_SOURCE, Float, Int
 from convnet.layers.base import Layer
 from convnet.layers.node import LayerNode
 
@@ -28,7 +28,7 @@ class WeightLayer(Layer):
     order: ClassVar[Literal["C", "F"]] = "C"  # memory order of the stored weight matrices
     folds_gradient: ClassVar[bool] = False  # whether the momentum buffer accumulates the gradient (numerics 4.2)
 
-    initB = one(FLOAT, "initial value of the biases", 0.0)
+    initB = one(INITIAL, "initial value of the biases", 0.0)
     initWFunc = one(INIT_FUNC, "function that makes the initial weights; goes before weightSource", "")
     initBFunc = one(INIT_FUNC, "function that makes the initial biases", "")
     weightSource = per_input(WEIGHT_SOURCE, "layer or layer[input] whose weights to share", None)
