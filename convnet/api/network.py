@@ -33,6 +33,7 @@ from convnet.data.random import synthesize
 from convnet.errors import CheckpointError, DataError
 from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
+from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
@@ -190,6 +191,7 @@ class Network:
         >>> len(costs), list(costs[0])
         (2, ['logprob'])
         """
+        check_learning(self.graph, self.files)
         if self.preprocessor.mean is None and not isinstance(images, Provider | str | Path):
             self.preprocessor.fit_mean(images)
         provider = self._provider(images, labels, training=True)

@@ -29,6 +29,7 @@ from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
 from convnet.graph.infer import expected_classes
+from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, parse
 from convnet.language.files import find, read_text
 from convnet.net import placement
@@ -130,9 +131,11 @@ class Session:
         position.drop_batch()
 
     def check_costs(self) -> None:
-        """Raise ``OptionError`` for a net without costs."""
+        """Raise ``OptionError`` for a net without costs; to be trained, for one that would not learn."""
         if not self.graph.costs:
             raise OptionError(f"{self.files.definition_path} has no cost layer, so there is nothing to train or test")
+        if not (self.options.test_only or self.options.write_features):
+            check_learning(self.graph, self.files)
 
     def apply_edits(self) -> list[str]:
         """Carry out --unshare-weights and --conv-to-local; returns what the originals print of them."""

@@ -25,9 +25,15 @@ def spellings(type_, name):
     if kind is NEURON:
         return ["tanh[nan,1]", "tanh[1,-inf]", "log[inf]"]
     if kind is SCHEDULE:
-        return ["dexp[tgtFactor=10,noiseStdev=nan,numSteps=3]", "linear[inf,0]", "dexp[tgtFactor=10,noiseStdev=0,numSteps=nan]"]
+        return [
+            "dexp[tgtFactor=10,noiseStdev=nan,numSteps=3]",
+            "linear[inf,0]",
+            "dexp[tgtFactor=10,noiseStdev=0,numSteps=nan]",
+        ]
     words = ["nan", "inf", "-inf", "NaN", "1e999"]
-    return [*words, "dexp[base=inf;tgtFactor=2;numSteps=2]", "-0.001", "exp[base=1;tgtFactor=nan]"] if kind is RATE else words
+    return (
+        [*words, "dexp[base=inf;tgtFactor=2;numSteps=2]", "-0.001", "exp[base=1;tgtFactor=nan]"] if kind is RATE else words
+    )
 
 
 @pytest.mark.parametrize("type_, name", NUMBERS)
