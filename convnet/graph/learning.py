@@ -51,8 +51,8 @@ def _likely(definition: str, layers: Iterable[WeightLayer]) -> str:
 def likely_params(definition: Path, layers: list[str]) -> list[Path]:
     """Return up to three files near ``definition`` that give rates to most of its ``layers``, the likeliest first.
 
-    Those come last that name layers which it lacks. Files that fit alike are ordered by the likeness of their names. Near are its folder, the folders in that, and
-    those beside it whose names speak of parameters.
+    Those come last that name layers which it lacks. Files that fit alike are ordered by the likeness of their names. Near
+    are its folder, the folders in that, and those beside it whose names speak of parameters.
     """
     own, scores = _read(definition), []
     declared = set(own.sections) if own else set(layers)
