@@ -30,8 +30,7 @@ from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
 from convnet.graph.infer import expected_classes
 from convnet.graph.learning import check_learning
-from convnet.graph.loading import LayerFiles, parse
-from convnet.language.files import find, read_text
+from convnet.graph.loading import parse
 from convnet.net import placement
 from convnet.net.initial import initial_state
 from convnet.net.memory_check import check_memory
@@ -40,6 +39,7 @@ from convnet.net.surgery import Edits
 from convnet.options import Options
 from convnet.pickles import text_of
 from convnet.storage import cache_folder
+from convnet.training.definition import layer_files
 from convnet.training.plan import Plan
 
 _EPOCHS = 50000  # the originals' default: until stopped
@@ -70,7 +70,7 @@ class RunInputs:
         if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
         self.options = options
-        self.files, changed = _layer_files(options, checkpoint)
+        self.files, changed = layer_files(options, checkpoint)
         self.remarks += changed
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
@@ -177,32 +177,6 @@ class Session:
                 self.remarks.append(f"The checkpoint was computed by {before}, this run is by {now}: the last bits differ.")
         net.prepare(options.mini, training)
         return net
-
-
-def _layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerFiles, list[str]]:
-    """Return layer files and remarks: those of the options, or of the checkpoint with parameters read anew (io 1.5)."""
-    prefix = options.layer_path
-    if checkpoint is None or (checkpoint.is_original and options.layer_def):
-        return LayerFiles.open(options.layer_def, options.layer_params or None, prefix), []
-    files, remarks = checkpoint.files(), []
-    if options.layer_params and "layer_params" in options.given:
-        path = find(options.layer_params, prefix)
-        return replace(files, params=read_text(path), params_path=str(path)), []
-    if checkpoint.is_original:
-        return files, []
-    changed = "{} has changed since the checkpoint was saved: {}."
-    if _differs(files.definition_path, files.definition):
-        text = "architecture comes from the checkpoint; the file is not read"
-        remarks.append(changed.format(files.definition_path, text))
-    if _differs(files.params_path, files.params):
-        remarks.append(changed.format(files.params_path, "its new values hold from here on"))
-        files = replace(files, params=read_text(Path(files.params_path)))
-    return files, remarks
-
-
-def _differs(path: str, text: str | None) -> bool:
-    """Return whether there is a file at ``path`` that holds another text than a checkpoint had of it."""
-    return text is not None and Path(path).is_file() and read_text(Path(path)) != text
 
 
 def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, Plan, list[str]]:
