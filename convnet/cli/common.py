@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from convnet import __version__
+from convnet.cli.environment import idle_variables
 from convnet.errors import ConvnetError, LayerFileError, OptionError, nearest
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
@@ -98,7 +99,10 @@ def run_verb(
         logger.propagate = False
     try:
         try:
-            return act(parser.read(arguments))
+            args = parser.read(arguments)
+            for line in idle_variables(os.environ):
+                print(f"convnet: warning: {line}", file=sys.stderr)
+            return act(args)
         finally:
             sys.stdout.flush()  # so that a message follows what was printed
     except ConvnetError as error:

@@ -7,6 +7,7 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,13 @@ from convnet.training.session import RunInputs, Session
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
     """Train or test; return the exit status."""
-    return run_verb(lambda args: run(given_options(args)), run_parser(prog), arguments)
+    return run_verb(_main, run_parser(prog), arguments)
+
+
+def _main(args: argparse.Namespace) -> int:
+    if ignored := [flag for flag in IGNORED if getattr(args, flag[2:].replace("-", "_"), None) is not None]:
+        print(f"convnet: no effect: {', '.join(ignored)}, which only the originals had", file=sys.stderr)
+    return run(given_options(args))
 
 
 def run_parser(prog: str) -> Parser:

@@ -44,6 +44,7 @@ def pack_digits(out: Path) -> int:
         "num_colors": 1,
         "num_cases_per_batch": len(groups[0]),
         "label_names": [str(digit) for digit in range(10)],
+        "test_batches": [_DIGIT_BATCHES],
         "data_mean": pixels[:, np.concatenate(groups[:-1])].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None],
     }
     write_file(out / "batches.meta", meta)
@@ -86,6 +87,7 @@ def pack_folder(
         "img_size": size,
         "label_names": classes,
         "batch_size": batch_size,
+        "test_batches": list(range(first_test, total + 1)),
     }
     write_file(out / "batches.meta", meta)
     if skipped:

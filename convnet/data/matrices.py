@@ -37,6 +37,7 @@ class Matrices(FolderProvider):
         self.cropper = self._make_cropper()
         if (self.folder / "test_batch").is_file():
             self.test_numbers = self.numbers[-1:]
+        self.reads = frozenset({"data_path", *(("crop_border", "inner_size", "scalar_mean") if self.cropper else ())})
         self.dims = {0: self.cropper.features if self.cropper else self.features, 1: 1, 2: self.classes}
 
     def batch(self, epoch: int, number: int) -> Batch:

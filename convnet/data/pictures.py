@@ -27,6 +27,7 @@ class Pictures(FolderProvider):
     """JPEG batches; see the module. By default 256 pixels are cropped to 224, and other sizes not at all."""
 
     name = "image"
+    reads = frozenset({"data_path", "crop_border", "inner_size", "scalar_mean", "color_noise", "threads"})
     cropper: Cropper
 
     def __init__(self, request: Request) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convnet.data.batches import find_batches, label_names_of, read_batch, read_meta
+from convnet.data.batches import find_batches, label_names_of, made_for_testing, read_batch, read_meta
 from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
@@ -83,6 +83,7 @@ class Provider(ABC):
     tree: LabelTree | None = None
     cropper: Cropper | None = None
     test_numbers: list[int] = []
+    reads: frozenset[str] = frozenset()  # options of a run, by name, that change what it gives
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -95,10 +96,21 @@ class Provider(ABC):
         """Load batch ``number``; raises ``DataError``."""
 
     def default_ranges(self) -> tuple[list[int], list[int]]:
-        """Return training and test batches for users who name none: all but the last, and the last."""
-        if self.test_numbers:
+        """Return training and test batches for users who name none: those made for it, or all but the last, and the last."""
+        if self.test_numbers and len(self.test_numbers) < len(self.numbers):
             return [n for n in self.numbers if n not in self.test_numbers], self.test_numbers
         return self.numbers[:-1] or self.numbers, self.numbers[-1:]
+
+    def ranges(self, train: list[int] | None, test: list[int] | None) -> tuple[list[int], list[int]]:
+        """Return training and test batches: those that are named, and by default none that the other range names."""
+        default_train, default_test = self.default_ranges()
+        if train is None and test:
+            known = set(self.test_numbers) | set(test)  # no batch that was made for testing is trained on by default
+            return [n for n in self.numbers if n not in known] or default_train, test
+        if test is None and train:
+            others = [n for n in self.numbers if n not in set(train)]
+            return train, [n for n in default_test if n in set(others)] or others[-1:] or default_test
+        return train or default_train, test or default_test
 
     def check_range(self, batches: Sequence[int], purpose: str) -> None:
         """Raise ``DataError`` unless every batch named exists."""
@@ -128,6 +140,7 @@ class FolderProvider(Provider):
         self.meta = read_meta(self.folder)
         self.files = find_batches(self.folder)
         self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
+        self.test_numbers = [n for n in self.numbers if n in made_for_testing(self.meta)]
 
     def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
         """Return the parts of a batch with their files; raises ``DataError``."""

@@ -22,7 +22,7 @@ from convnet.checkpoint import (
     restore_streams,
 )
 from convnet.data import demo
-from convnet.data.provider import Provider, Request
+from convnet.data.provider import Provider, Request, range_text
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
 from convnet.generation import COMPAT
@@ -41,6 +41,7 @@ from convnet.pickles import text_of
 from convnet.storage import cache_folder
 from convnet.training.definition import layer_files
 from convnet.training.plan import Plan
+from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
 _EPOCHS = 50000  # the originals' default: until stopped
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
@@ -71,7 +72,7 @@ class RunInputs:
             options = replace(options, dialect=checkpoint.generation)
         self.options = options
         self.files, changed = layer_files(options, checkpoint)
-        self.remarks += changed
+        self.remarks += changed + unused(options, checkpoint is not None)
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
         self.request = Request(
@@ -104,6 +105,7 @@ class Session:
             epochs=self.plan.epochs,
             test_freq=self.plan.test_freq,
         )
+        data_remarks += unused_by_data(self.options, self.train, self.test)
         self.folder, folder_remarks = _open_folder(self.options, inputs.path)
         self.remarks = [*inputs.remarks, *data_remarks, *folder_remarks]
         self.graph = self._shape(inputs.builder)
@@ -159,6 +161,7 @@ class Session:
         gpus = options.gpu or [0]
         backends, reason = choose_backends(options.backend, options.threads, gpus, options.math)
         remarks = [f"Not on a GPU: {reason}."] if reason else []
+        remarks += unused_by_backend(options, backends[0], self.train)
         if backends[0].name == "cuda":
             remarks += placement.remarks(self.graph, gpus)
         return backends, remarks
@@ -183,8 +186,7 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
     """Open providers for training and testing; return them, which batches each uses, and remarks."""
     name = options.data_provider
     test = open_provider(name, replace(request, multiview=bool(options.multiview_test)))
-    train_range, test_range = test.default_ranges()
-    train_range, test_range = options.train_range or train_range, options.test_range or test_range
+    train_range, test_range = test.ranges(options.train_range, options.test_range)
     test.check_range(test_range, "test")
     train = open_provider(name, replace(request, training=True, batches=train_range))
     if not options.test_only:
@@ -201,6 +203,8 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
         COMPAT[options.compat].extra_batch,
     )
     remarks = []
+    if (shared := sorted(set(train_range) & set(test_range))) and not (options.test_only or options.write_features):
+        remarks.append(f"Tests on {range_text(shared)} say nothing of new cases: the run trains there, too.")
     if is_demo:
         remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
         if stops_early:
