@@ -14,6 +14,7 @@ as it is. Results have one row per image. ``docs/python.md`` is a tour.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import make_backend
 from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams
 from convnet.checkpoint import load as load_checkpoint
+from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
@@ -45,6 +47,8 @@ from convnet.training.costs import Outputs
 from convnet.training.evaluator import Tester, output_layer
 from convnet.training.plan import ScheduledBatch
 from convnet.training.trainer import Trainer
+
+_LOG = logging.getLogger("convnet")
 
 
 class Machine(TypedDict, total=False):
@@ -279,8 +283,10 @@ class Network:
             provider = open_provider("", request)
             if training:
                 provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
-                if self.preprocessor.mean is None:
+                if self.preprocessor.mean is None and self.preprocessor.value_mean is None:
                     self.preprocessor.load_metadata(provider.description())
+            for line in adopt(provider, self.preprocessor.metadata()):
+                _LOG.warning(line)
         else:
             others = label_matrices(labels, self.graph.data_dims, self.classes)
             provider = Arrays(self.preprocessor, images, others, Request(training=training, seed=self.net.seed))

@@ -164,6 +164,8 @@ def _test_set(args: argparse.Namespace) -> TestSet:
     """Return the net beside its test data."""
     test_set = TestSet(args.load_file, _data_options(args))
     print_problems(test_set.graph.warnings)
+    for remark in test_set.remarks:
+        print(remark, file=sys.stderr)
     return test_set
 
 

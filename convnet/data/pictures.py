@@ -92,11 +92,13 @@ class Pictures(FolderProvider):
         """Return one label per case, drawn where it has several, and all of them as 0/1 (io 6.4)."""
         drawn = [item[int(random.integers(len(item)))] if item else 0 for item in labels]
         one = np.array(drawn, np.float64) + self.label_offset
-        check_labels(one, self.classes, where)
+        every = np.array([label for item in labels for label in item], np.float64) + self.label_offset
+        check_labels(every, self.own_classes, where, np.repeat(np.arange(len(labels)), list(map(len, labels))))
+        check_labels(one, self.own_classes, where)
         many = np.zeros((self.classes, len(labels)), np.float32)
         for n, item in enumerate(labels):
-            many[np.asarray(item, int) + self.label_offset, n] = 1
-        return [one[None].astype(np.float32), many]
+            many[self.net_labels(np.asarray(item, int) + self.label_offset), n] = 1
+        return [self.net_labels(one)[None].astype(np.float32), many]
 
 
 def decode(file: Path | BinaryIO, side: int, offset: float = 0.5) -> np.ndarray | None:

@@ -83,6 +83,9 @@ class Provider(ABC):
     tree: LabelTree | None = None
     cropper: Cropper | None = None
     test_numbers: list[int] = []
+    names_classes = False  # whether labels are of classes that somebody has named, not random numbers
+    label_map: np.ndarray | None = None  # the net's number of each class, where these data have another
+    value_mean: np.ndarray | None = None  # what is subtracted from data that are not pictures, (features,)
     reads: frozenset[str] = frozenset()  # options of a run, by name, that change what it gives
 
     def __init__(self, request: Request) -> None:
@@ -120,9 +123,13 @@ class Provider(ABC):
             raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where}")
 
     def description(self) -> dict[str, Any]:
-        """Return what it takes to show a net other pictures: the mean (C, S, S), the side before cropping, class names."""
+        """Return what it takes to show a net other data.
+
+        The ``mean`` (C, S, S) of pictures, their ``side`` before cropping, ``label_names``; ``value_mean`` (features,) of
+        data that are not pictures.
+        """
         mean, side = (self.cropper.mean, self.cropper.side) if self.cropper else (None, 0)
-        return {"mean": mean, "side": side, "label_names": list(self.label_names)}
+        return {"mean": mean, "side": side, "label_names": list(self.label_names), "value_mean": self.value_mean}
 
     def images(self, matrix: np.ndarray) -> np.ndarray:
         """Return cases of matrix 0 as pictures (N, H, W, C) in 0 to 1, the mean added back."""
@@ -133,6 +140,8 @@ class Provider(ABC):
 
 class FolderProvider(Provider):
     """A folder of batch files: ``meta`` is its description, ``files`` are the parts of each batch."""
+
+    names_classes = True
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -147,6 +156,15 @@ class FolderProvider(Provider):
         if number not in self.files:
             self.check_range([number], "data")
         return [(path, read_batch(path)) for path in self.files[number]]
+
+    def net_labels(self, labels: np.ndarray) -> np.ndarray:
+        """Return the numbers that the net has for checked labels of these data."""
+        return labels if self.label_map is None else self.label_map[labels.astype(int)].astype(labels.dtype)
+
+    @property
+    def own_classes(self) -> int:
+        """Number of classes that labels in the files are of."""
+        return self.classes if self.label_map is None else len(self.label_map)
 
 
 class Minibatch(NamedTuple):
@@ -188,8 +206,12 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return (np.arange(classes)[:, None] == labels).astype(np.float32)
 
 
-def check_labels(labels: np.ndarray, classes: int, where: str) -> None:
-    """Raise ``DataError`` naming the first label that is not a whole number from 0 to ``classes`` - 1."""
+def check_labels(labels: np.ndarray, classes: int, where: str, cases: np.ndarray | None = None) -> None:
+    """Raise ``DataError`` naming the first label that is not a whole number from 0 to ``classes`` - 1.
+
+    ``cases`` says whose labels they are, where there is not one for each.
+    """
     bad = np.flatnonzero(~((labels >= 0) & (labels < classes) & (labels == np.floor(labels))))
     if bad.size:
-        raise DataError(f"{where}: case {bad[0]} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")
+        case = bad[0] if cases is None else cases[bad[0]]
+        raise DataError(f"{where}: case {case} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")

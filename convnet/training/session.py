@@ -22,6 +22,7 @@ from convnet.checkpoint import (
     restore_streams,
 )
 from convnet.data import demo
+from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
@@ -98,6 +99,7 @@ class Session:
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
         self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request)
+        data_remarks += self._adopt_data(inputs.options)
         self.options = replace(
             inputs.options,
             train_range=self.plan.train,
@@ -114,8 +116,20 @@ class Session:
         self.was_edited = False
         self._check_position()
 
+    def _adopt_data(self, options: Options) -> list[str]:
+        """Give both providers the mean and the classes of the checkpoint, and the test data those of the training data.
+
+        Returns what they had otherwise. A --scalar-mean that is given now replaces the mean.
+        """
+        known = self.checkpoint.own.get("data") if self.checkpoint else None
+        if not known:
+            adopt(self.test, self.train.description())  # where the mean was computed, of the same batches
+            return []
+        with_mean = "scalar_mean" not in options.given
+        return list(dict.fromkeys(line for data in (self.train, self.test) for line in adopt(data, known, with_mean)))
+
     def _shape(self, builder: Builder) -> Graph:
-        tree = self.train.tree or (self.checkpoint.label_tree if self.checkpoint else None)
+        tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
         return builder.shape(self.train.dims, self.train.classes, tree)
 
     def _check_position(self) -> None:
