@@ -72,7 +72,7 @@ def pack_folder(
         part, pictures, unreadable = _pack([files[i] for i in group], source, size)
         if not pictures:
             raise DataError(f"none of the pictures of batch {number} can be read, the first {unreadable[0]}")
-        if number < first_test:
+        if number < first_test or not train:  # a mean of what there is
             for picture in pictures:
                 total_pixels += picture
                 sample.append(picture.reshape(-1, 3)[:: max(1, size**2 // _PCA_PIXELS)])  # (N, 3)
@@ -92,7 +92,7 @@ def pack_folder(
     write_file(out / "batches.meta", meta)
     if skipped:
         (out / "skipped.txt").write_text("\n".join(map(str, skipped)) + "\n", encoding="utf-8")
-        say(f"{len(skipped)} pictures cannot be read; they are named in {out / 'skipped.txt'}")
+        say(f"{len(skipped)} pictures cannot be read; they are named in skipped.txt")
     say(f"{len(classes)} classes; test with batches {first_test} to {total} (--test-range {first_test}-{total})")
     return total
 
