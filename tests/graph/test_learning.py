@@ -103,3 +103,12 @@ def test_files_are_told_by_the_layers_they_name(tmp_path, name):
     layers = [layer.name for layer in parse(LayerFiles.open(definition)).graph.declared if isinstance(layer, WeightLayer)]
     expected = f"{zlib.crc32(f'layer-params-{name}.cfg'.encode())}.txt"
     assert expected in [path.name for path in likely_params(definition, layers)]
+
+
+def test_keys_of_all_layers_that_no_layer_has(tmp_path):
+    """A rate that is missing was always reported; what has a default was lost without a word."""
+    params = "[DEFAULT]\nwcc=0.1\nkeeps=0.3\nlr=0.001\nrest=2\n" + SMALL_PARAMS.replace("[DEFAULT]\n", "").replace(
+        "epsB=0.002", "epsB=%(lr)s"
+    )
+    warnings = convnet.build(write_net(tmp_path, params=params), side=32).graph.warnings
+    assert [(problem.place.line, problem.nearest) for problem in warnings] == [(2, "wc"), (3, "keep"), (5, "")]
