@@ -16,7 +16,7 @@ from convnet.generation import GENERATIONS, Generation
 from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
 from convnet.language.diagnostics import Problems
-from convnet.language.ini import Document, interpolate
+from convnet.language.ini import Document, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.reader import Reader
 from convnet.layers import LAYER_TYPES, Layer
@@ -188,14 +188,15 @@ class Builder:
                 text = f"parameters for '{name}', which is not a layer of {definition.path}"
                 self.problems.warn(section.place, text, nearest=nearest(name, definition.sections))
         for document in (definition, params if params is not definition else None):
-            self._report_defaults(document)
+            if document and document.defaults:
+                self._report_defaults(document, document.defaults)
 
-    def _report_defaults(self, document: Document | None) -> None:
+    def _report_defaults(self, document: Document, defaults: Section) -> None:
         known = {
             spelling.lower(): key.name for layer in LAYER_TYPES.values() for key in layer.keys for spelling in key.spellings
         }
         said = {problem.place for problem in self.problems.items}
-        for folded, entry in document.defaults.entries.items() if document and document.defaults else ():
+        for folded, entry in defaults.entries.items():
             is_used = f"%({folded})s" in document.text.lower()  # other values are made of it
             if folded not in known and folded != "type" and not is_used and entry.key_place not in said:
                 text = f"[DEFAULT]: no type of layer has a key '{entry.key}'"

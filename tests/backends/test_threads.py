@@ -111,22 +111,28 @@ def test_limits_of_weights(op):
     assert_one_result(limited)
 
 
-def test_no_other_setting_of_threads_counts():
+PROGRAM = """
+import hashlib
+import numpy as np
+from convnet.backends import make_backend
+from convnet.backends.arguments import Geometry
+be, r = make_backend("{}", 2), np.random.RandomState(0)
+x, w, images = (r.randn(*shape).astype("f") for shape in ((700, 129), (120, 700), (64, 9, 9, 40)))
+kernels = r.randn(64, 3, 3, 50).astype("f")
+out = [be.empty(shape) for shape in ((120, 129), (120, 129), (50, 7, 7, 40))]
+be.fc_forward(x, w, out[0])
+be.fc_forward(x, w[:30].copy(), out[1], parts=4)
+be.conv_forward(images, kernels, out[2], geometry=Geometry(0, 1, 1, None))
+print(hashlib.sha256(b"".join(array.tobytes() for array in out)).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_no_other_setting_of_threads_counts(name):
     """What OpenBLAS and OpenMP were told at the start changes nothing, either."""
-    program = (
-        "import numpy as np, hashlib\n"
-        "from convnet.backends.cpu import Cpu\n"
-        "r = np.random.RandomState(0)\n"
-        "be, x, w = Cpu(2), r.randn(700, 129).astype('f'), r.randn(120, 700).astype('f')\n"
-        "out = [be.empty((120, 129)) for _ in range(2)]\n"
-        "be.fc_forward(x, w, out[0])\n"
-        "be.fc_forward(x, w[:, :175].repeat(4, 1)[:30].copy(), out[1], parts=4)\n"
-        "print(hashlib.sha256(out[0].tobytes() + out[1].tobytes()).hexdigest())\n"
-    )
     found = set()
     for count in ("1", "3"):
         env = dict(os.environ, PYTHONPATH=str(ROOT), OPENBLAS_NUM_THREADS=count, OMP_NUM_THREADS=count)
-        found.add(
-            subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
-        )
+        command = [sys.executable, "-c", PROGRAM.format(name)]
+        found.add(subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout)
     assert len(found) == 1

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from convnet.backends.cpu.compiled import KernelOps
 from convnet.backends.host import blas_text
 from convnet.backends.reference import Reference
-from convnet.backends.reference.common import Array, store
+from convnet.backends.reference.common import Array, blas_of_one_thread, store
 
 # Values of a product that one BLAS call makes: its result then stays in cache until it is added to where it belongs.
 _TILE_FLOATS = 1 << 19
@@ -34,7 +33,6 @@ class Cpu(KernelOps, Reference):
     def __init__(self, threads: int = 0, kernels: str | None = None) -> None:
         KernelOps.__init__(self, threads or _cores(), kernels or os.environ.get("CONVNET_CPU") or None)
         self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="convnet-fc")
-        self._blas = ThreadpoolController()
 
     def describe(self) -> str:
         return f"CPU ({self.threads} thread{'s' * (self.threads != 1)}, {self.instruction_set} kernels)"
@@ -66,7 +64,7 @@ class Cpu(KernelOps, Reference):
                     else:  # a block of sfc
                         store(out[part], product, scale_targets, scale_output)
 
-        with self._blas.limit(limits=1, user_api="blas"):
+        with blas_of_one_thread():
             list(self._workers.map(work, range(min(self.threads, -(-len(out) // step)))))
 
 
