@@ -172,20 +172,21 @@ class Network:
     def test(self, images: Images | Provider, labels: Any = None) -> Costs:
         """Return what a run would print of these cases: ``{'logprob': [mean cost, error, top-k error]}``.
 
-        ``images`` may also be a folder of batches, whose last batch is used. ``labels`` are class numbers (N,), or
-        targets (rows, N).
+        ``images`` may also be a folder of batches, whose test batches are used: the last, if it names none. ``labels``
+        are class numbers (N,), or targets (rows, N).
 
         >>> net = convnet.build("layers-digits.cfg", side=8)
         >>> [round(value, 3) for value in net.test(np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 2, 3])["logprob"][:1]]
         [2.303]
         """
         provider = self._provider(images, labels, training=False)
-        return self._outputs.shown(*Tester(self.net, provider).batch(provider.default_ranges()[1][0]))
+        tester = Tester(self.net, provider)
+        return self._outputs.shown(*add_costs([tester.batch(number) for number in provider.default_ranges()[1]]))
 
     def train(self, images: Images | Provider, labels: Any = None, epochs: int = 1) -> list[Costs]:
         """Train for ``epochs``; returns for each what a run would print of it, measured while training.
 
-        Arguments as for ``test``; of a folder of batches all but the last are used. Pictures larger than the net's are cut
+        Arguments as for ``test``; of a folder of batches those for training are used. Pictures larger than the net's are cut
         and mirrored at random. The first pictures a net is trained on give the mean to subtract, unless one is set.
         Learning rates follow their schedules over these epochs.
 

@@ -92,9 +92,19 @@ def _run(given: dict[str, Any], printer: Printer) -> int:
             printer.line(f"Wrote feature file {file}")
     elif session.options.test_only:
         work.test_once()
-    elif saved := work.run():
-        _print_next(printer, saved, session.graph)
+    else:
+        _train(work, printer)
     return 0
+
+
+def _train(work: Run, printer: Printer) -> None:
+    """Train, and say what to do next."""
+    options, tests = work.session.options, work.position.tests_done
+    saved = work.run()
+    if options.test_out and work.position.tests_done == tests:
+        printer.line(f"Nothing was written to {options.test_out}: no test was due (--test-freq {work.plan.test_freq}).")
+    if saved:
+        _print_next(printer, saved, work.session.graph)
 
 
 def _print_next(printer: Printer, path: Path, graph: Graph) -> None:

@@ -20,7 +20,10 @@ _MODE_TEXT = {TRAIN: "in training", TEST: "with --test-only", FEATURES: "with --
 def unused(options: Options, has_checkpoint: bool) -> list[str]:
     """Return a remark for each reason why given options have no effect, before data and backend are known."""
     mode, given = options.mode, _changed(options)
-    remarks = [_text((name for name in given if mode not in BY_NAME[name].modes), _MODE_TEXT[mode])]
+    remarks = []
+    if mode in (TEST, FEATURES) and not has_checkpoint:
+        remarks.append("The weights are the initial ones, not trained: no checkpoint is named (--load-file).")
+    remarks += [_text((name for name in given if mode not in BY_NAME[name].modes), _MODE_TEXT[mode])]
     left = {name for name in given if mode in BY_NAME[name].modes}
     if mode == TEST and not options.force_save:
         remarks.append(_text((name for name in _OF_SAVING if name in left), "with --test-only without --force-save"))

@@ -31,6 +31,10 @@ def some_value(option):
     return VALUES[type(option.default)] if option.default is not None else 7
 
 
+def idle(given):
+    return "\n".join(line for line in unused(Options.of(given), False) if line.startswith("No effect"))
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
 def test_every_option_in_every_mode(option, mode):
@@ -38,9 +42,9 @@ def test_every_option_in_every_mode(option, mode):
     if option.name in {name for given in MODE_OPTIONS.values() for name in given}:
         return
     given = MODE_OPTIONS[mode] | {option.name: some_value(option)}
-    text = "\n".join(unused(Options.of(given), False))
+    text = idle(given)
     assert (option.flag in text) == (mode not in option.modes) or option.flag in SAID.get(mode, ())
-    assert option.flag not in "\n".join(unused(Options.of(MODE_OPTIONS[mode] | {option.name: option.default}), False))
+    assert option.flag not in idle(MODE_OPTIONS[mode] | {option.name: option.default})
 
 
 # For another reason than the mode alone.
@@ -140,6 +144,23 @@ def test_options_of_backends(folders):
 def start(folders, tmp_path, *more, data="pixels"):
     options = ["--layer-def", write_net(tmp_path), "--data-path", folders / data, "--save-path", tmp_path / "saved"]
     return main([*map(str, [*options, "--max-batches", 1, *more])])
+
+
+def test_predictions_that_no_test_writes(folders, tmp_path, capsys):
+    assert start(folders, tmp_path, "--test-out", tmp_path / "preds") == 0
+    assert f"Nothing was written to {tmp_path / 'preds'}: no test was due (--test-freq 57).\n" in capsys.readouterr().out
+    assert start(folders, tmp_path, "--test-out", tmp_path / "preds", "--test-freq", 1) == 0
+    assert "Nothing was written" not in capsys.readouterr().out
+
+
+def test_weights_that_nobody_trained(folders, tmp_path, capsys):
+    options = ["--layer-def", write_net(tmp_path), "--data-path", folders / "pixels", "--save-path", tmp_path, "--test-only"]
+    text = "The weights are the initial ones, not trained: no checkpoint is named (--load-file).\n"
+    assert main([*map(str, options)]) == 0
+    assert text in capsys.readouterr().out
+    assert main([*map(str, options[:-1]), "--max-batches", "1"]) == 0
+    assert main(["--load-file", str(tmp_path), "--test-only"]) == 0
+    assert text not in capsys.readouterr().out
 
 
 def test_colour_noise_on_matrices_is_refused(folders, tmp_path, capsys):
