@@ -55,6 +55,7 @@ def pack(
         "noise_state": _plain(net.noise.bit_generator.state),
         "moments": moments if any(moments) else [],
         "pending": pending if any(w.waited for w in net.weights) else [],
+        "periods": [w.period for w in net.weights],
         "position": {name: value for name, value in vars(position).items() if name not in _HISTORY},
         "data": data,
         "arithmetic": arithmetic_of(net),
@@ -86,6 +87,9 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
         weights.waited, weights.contributions = int(waited), int(contributions)
         if grad is not None:
             weights.be.copy_in(grad, weights.grad)
+    for weights, period in zip(net.weights, own.get("periods") or [], strict=False):
+        if weights.waited and isinstance(period, int) and period > 0:
+            weights.finish_with(period)
 
 
 def _plain(value: Any) -> Any:

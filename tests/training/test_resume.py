@@ -15,6 +15,7 @@ from convnet.backends.cpu import Cpu
 from convnet.cli.run import main
 from convnet.data.make import pack_folder
 from convnet.net.net import Net
+from convnet.net.weights import Weights
 from convnet.training.run import Run
 
 NET = """
@@ -244,3 +245,32 @@ def test_checkpoints_that_count_minibatches_alone(numbered, seen, monkeypatch):
     monkeypatch.setattr(Run, "must_stop", lambda run: False)
     assert main(["--load-file", str(numbered.saved)]) == 0
     assert seen == list(range(160))
+
+
+@pytest.mark.parametrize("before, after, stop", [(4, 1, 11), (4, 1, 12), (1, 4, 5), (3, 2, 4)])
+def test_another_period_of_updates_begins_with_the_next_update(numbered, monkeypatch, before, after, stop):
+    """What has been added up belongs to a mean over the old number of minibatches: the update ends as it was begun."""
+    updates, original = [], Weights.update
+
+    def recorded(weights, noise=None):
+        waited = weights.waited + 1
+        original(weights, noise)
+        if weights is recorded.watched:
+            updates.append((waited, round(1 / (weights.case_scale * 4))) if not weights.waited else None)
+
+    def train(net, *arguments):
+        recorded.watched = net.weights[0]
+        return trained(net, *arguments)
+
+    trained = Net.train
+    monkeypatch.setattr(Weights, "update", recorded)
+    monkeypatch.setattr(Net, "train", train)
+    stop_after(monkeypatch, stop)
+    assert numbered("--wupdate-freq", before) == 0
+    stop_after(monkeypatch, stop + 10)
+    assert main(["--load-file", str(numbered.saved), "--wupdate-freq", str(after)]) == 0
+    at = [(step, update) for step, update in enumerate(updates, 1) if update]
+    boundary = -(-stop // before) * before
+    expected = [(step, (before, before)) for step in range(before, boundary + 1, before)]
+    expected += [(step, (after, after)) for step in range(boundary + after, stop + 11, after)]
+    assert at == expected
