@@ -76,6 +76,8 @@ class Preprocessor:
             self.load_metadata(open_provider("", Request(str(value), inner_size=S)).description())
             return
         array = np.asarray(0 if value is None else value, np.float32)
+        if not np.isfinite(array).all():
+            raise DataError("a mean to subtract must be finite numbers")
         if array.ndim == 0:
             self.mean = np.full((C, S, S), array, np.float32)
             return

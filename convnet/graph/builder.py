@@ -277,6 +277,7 @@ class Builder:
                 learning_below.add(layer.name)
             if isinstance(layer, WeightLayer) and layer.is_shaped:
                 layer.check_sources()
+                layer.check_schedules()
             if not (layer.is_cost or layer.consumers or layer.detached_from or self.untyped):
                 layer.check.error("type", f"nothing uses this layer, whose type is {layer.type}")
             if isinstance(layer, Cost):

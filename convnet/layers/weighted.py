@@ -89,6 +89,18 @@ class WeightLayer(Layer):
                 shapes = f"{theirs[0]}x{theirs[1]}; its own would be {mine[0]}x{mine[1]}"
                 self.check.error("weightSource", f"shares weights of '{owner[0].name}', which are {shapes}")
 
+    def check_schedules(self) -> None:
+        """Warn of what is written and not used: schedules beside one that goes before them, and a key of no program."""
+        own = {"epsW": all(rate.schedule for rate in self.epsW), "epsB": bool(self.epsB.schedule)}
+        apart = {"epsW": self.schedW != CONSTANT, "epsB": self.schedB != CONSTANT}
+        for key, rate in (("schedW", "epsW"), ("schedB", "epsB")):
+            if apart[rate] and own[rate]:
+                self.check.warn(key, f"'{key}' has no effect: {rate} has a schedule of its own")
+        if self.sched and all(own[rate] or apart[rate] for rate in own):
+            self.check.warn("sched", "'sched' has no effect: weights and biases have schedules of their own")
+        if self.superMom:
+            self.check.warn("superMom", "'superMom' has no effect: the originals read it and used it nowhere")
+
     def parameters(self) -> int:
         """Return the number of weights and biases that the layer owns."""
         owned = [i for i, owner in enumerate(self.owners) if owner is None]
