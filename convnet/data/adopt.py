@@ -66,13 +66,14 @@ def _adopt_classes(provider: Provider, names: list[str]) -> str:
         provider.label_names = names
         _count_classes(provider, len(names))
         return ""
-    if unknown := [name for name in own if name not in set(names)]:
-        raise DataError(
-            f"{where} has classes that the net was not trained on: {_listed(unknown)}; it knows {_listed(names)}"
-        )
-    if len(set(names)) < len(names) or len(set(own)) < len(own):
-        raise DataError(f"{where} has other classes than the net, or another order, and names that are not unique")
     number_of = {name: number for number, name in enumerate(names)}
+    if unknown := [name for name in own if name not in number_of]:
+        raise DataError(
+            f"{where} has classes that the net was not trained on: {_listed(unknown)}; it knows {_listed(names)}; "
+            "where only the names differ, change them in its batches.meta"
+        )
+    if len(number_of) < len(names) or len(set(own)) < len(own):
+        raise DataError(f"{where} has other classes than the net, or another order, and names that are not unique")
     provider.label_map = np.array([number_of[name] for name in own])
     provider.label_names, provider.tree = names, None
     _count_classes(provider, len(names))
