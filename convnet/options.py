@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -105,9 +106,16 @@ def whole_numbers(least: int, example: str) -> Kind:
     return Kind(lambda text: [int(word) for word in _words(text)], name, "N,...", allows)
 
 
+# What a run does: it trains, or does what one of these options says.
+MODES = TRAIN, TEST, FEATURES, CHECK = ("train", "test_only", "write_features", "check_grads")
+
+
 @dataclass(frozen=True)
 class Option:
-    """What is declared of an option. A run that resumes from a checkpoint inherits the ``sticky`` ones."""
+    """What is declared of an option. A run that resumes from a checkpoint inherits the ``sticky`` ones.
+
+    ``modes`` are those of ``MODES`` in which it has an effect; ``convnet.training.unused`` says where it has none.
+    """
 
     name: str
     kind: Kind
@@ -117,6 +125,7 @@ class Option:
     default: Any
     sticky: bool = True
     aliases: tuple[str, ...] = ()
+    modes: tuple[str, ...] = MODES
 
     @property
     def flag(self) -> str:
@@ -159,11 +168,13 @@ class Options:
     seed: int = _option(SEED, "training", "Random seed",
         "seed of all random numbers: initial weights, crops, dropout, noise [0]", 0)
     wupdate_freq: int = _option(NATURAL, "training", "Minibatches between weight updates",
-        "update the weights after every N minibatches, by the mean of their gradients", 1)
+        "update the weights after every N minibatches, by the mean of their gradients", 1, modes=(TRAIN,))
     conv_to_local: list[str] = _option(LAYERS, "network", "Convert given conv layers to unshared local",
-        "make these conv layers local: each place gets its own copy of the filters", [], sticky=False)
+        "make these conv layers local: each place gets its own copy of the filters", [],
+        sticky=False, modes=(TRAIN, TEST, FEATURES))
     unshare_weights: list[str] = _option(LAYERS, "network", "Unshare weight matrices in given layers",
-        "give these layers, or one matrix such as fc2[1], their own copy of shared weights", [], sticky=False)
+        "give these layers, or one matrix such as fc2[1], their own copy of shared weights", [],
+        sticky=False, modes=(TRAIN, TEST, FEATURES))
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",
@@ -171,53 +182,54 @@ class Options:
     data_path: str = _option(text("DIR"), "data", "Data path",
         "folder of CIFAR or ImageNet batches [a demonstration set]")
     train_range: list[int] | None = _option(BATCHES, "data", "Data batch range: training",
-        "batches to train on, such as 1-5 [all but the last]", None)
+        "batches to train on, such as 1-5 [all but the last]", None, modes=(TRAIN,))
     test_range: list[int] | None = _option(BATCHES, "data", "Data batch range: testing",
-        "batches to test on, such as 6 [the last]", None)
+        "batches to test on, such as 6 [the last]", None, modes=(TRAIN, TEST, FEATURES))
     crop_border: int = _option(FROM_ZERO, "data", "Cropped DP: crop border size",
         "crop pictures by N pixels at every border, at random places in training [0]", 0)
     inner_size: int = _option(FROM_ZERO, "data", "Cropped DP: crop size (0 = don't crop)",
         "crop pictures to squares of side N, at random places in training; 0: do not [0]", 0)
     color_noise: float = _option(real(0, 100), "data", "Add PCA noise to color channels with given scale",
-        "strength of random colour shifts in training, 0.1 in the paper [0]", 0.0)
+        "strength of random colour shifts in training, 0.1 in the paper [0]", 0.0, modes=(TRAIN,))
     scalar_mean: float = _option(_MEAN, "data", "Subtract this scalar from image (-1 = don't)",
         "subtract this number from pixels; -1: subtract the mean picture [-1]", -1.0)
     epochs: int | None = _option(NATURAL, "training", "Number of epochs",
-        "stop after N passes over the training batches [50000]", None)
+        "stop after N passes over the training batches [50000]", None, modes=(TRAIN,))
     max_batches: int | None = _option(FROM_ZERO, "training", "Stop after this many batches (0 = don't)",
-        "stop after N batches; 0: do not [0; 12 on the demonstration set]", None, sticky=False)
+        "stop after N batches; 0: do not [0; 12 on the demonstration set]", None, sticky=False, modes=(TRAIN,))
     test_freq: int | None = _option(NATURAL, "testing", "Testing frequency",
-        "test and save after every N batches [57]", None)
+        "test and save after every N batches [57]", None, modes=(TRAIN,))
     test_one: int = _option(ZERO_ONE, "testing", "Test on one batch at a time?",
-        "test on one batch in turn; 0: on all of them", 1)
+        "test on one batch in turn; 0: on all of them", 1, modes=(TRAIN,))
     check_grads: int = _option(ZERO_ONE, "testing", "Check gradients and quit?",
         "compare every gradient with differences of the cost, then leave", 0, sticky=False)
     test_only: int = _option(ZERO_ONE, "testing", "Test and quit?",
-        "test on all test batches, then leave", 0, sticky=False)
+        "test on all test batches, then leave", 0, sticky=False, modes=(TEST, FEATURES))
     multiview_test: int = _option(ZERO_ONE, "testing", "Cropped DP: test on multiple patches?",
-        "average predictions over several crops and mirror images of each picture", 0, sticky=False)
+        "average predictions over several crops and mirror images of each picture", 0, sticky=False, modes=(TRAIN, TEST))
     logreg_name: str = _option(text("LAYER"), "testing", "Logreg cost whose predictions are written",
-        "cost.logreg whose predictions --test-out writes [the first]", sticky=False)
+        "cost.logreg whose predictions --test-out writes [the first]", sticky=False, modes=(TRAIN, TEST))
     test_out: str = _option(text("DIR"), "testing", "Write test case predictions to given path",
-        "folder to write predictions of test cases to", sticky=False)
+        "folder to write predictions of test cases to", sticky=False, modes=(TRAIN, TEST))
     write_features: str = _option(text("LAYER"), "testing", "Write test data features from given layer",
-        "write what this layer makes of the test batches; needs --test-only", sticky=False)
+        "write what this layer makes of the test batches; needs --test-only", sticky=False, modes=(FEATURES,))
     feature_path: str = _option(text("DIR"), "testing", "Write test data features to this path",
-        "folder for --write-features", sticky=False)
+        "folder for --write-features", sticky=False, modes=(FEATURES,))
     save_file: str = _option(text("DIR"), "saving", "Save file override",
-        "folder of checkpoints, to go on from those in it", sticky=False)
+        "folder of checkpoints, to go on from those in it", sticky=False, modes=(TRAIN, TEST))
     save_path: str = _option(text("DIR"), "saving", "Save path",
-        "folder in which a run makes a dated one for its checkpoints", "checkpoints")
+        "folder in which a run makes a dated one for its checkpoints", "checkpoints", modes=(TRAIN, TEST))
     force_save: int = _option(ZERO_ONE, "saving", "Force save before quitting",
-        "save a checkpoint after --test-only, too", 0, sticky=False)
+        "save a checkpoint after --test-only, too", 0, sticky=False, modes=(TEST,))
     keep: int = _option(NATURAL, "saving", "Checkpoints to keep",
-        "checkpoints to keep; older ones are removed", 2)
+        "checkpoints to keep; older ones are removed", 2, modes=(TRAIN, TEST))
     backend: str = _option(choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",
         "what computes; auto: a GPU where one runs", "auto", sticky=False)
     gpu: list[int] | None = _option(whole_numbers(0, "0,1"), "machine", "GPU override",
-        "GPUs to use, in the order that gpu=0, gpu=1, ... in layer files count them [0]", None, sticky=False)
+        "GPUs to use, in the order that gpu=0, gpu=1, ... in layer files count them [0]", None,
+        sticky=False, modes=(TRAIN, TEST, FEATURES))
     math: str = _option(choice("float32", "tf32"), "machine", "Products in full float32, or TF32",
-        "precision of products on GPUs; tf32: faster, about three digits", "float32")
+        "precision of products on GPUs; tf32: faster, about three digits", "float32", modes=(TRAIN, TEST, FEATURES))
     threads: int = _option(whole(0, 1024), "machine", "Processor threads (0 = all)",
         "processor threads; 0: all [0]", 0, sticky=False)
     config: str = _option(text("FILE"), "machine", "Options from a TOML file",
@@ -229,11 +241,18 @@ class Options:
     def of(cls, given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Options:
         """Return every option: as given, else as a checkpoint's run had it, else its default."""
         inherited = {name: value for name, value in (stored or {}).items() if name in BY_NAME and BY_NAME[name].sticky}
+        if {"crop_border", "inner_size"} & given.keys():  # whichever is given replaces the other of an earlier run
+            inherited |= {"crop_border": 0, "inner_size": 0}
         return cls(**inherited | dict(given), given=frozenset(given))
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of them."""
         return {option.name: getattr(self, option.name) for option in OPTIONS}
+
+    @property
+    def mode(self) -> str:
+        """What the run does, one of ``MODES``."""
+        return next((mode for mode in (CHECK, FEATURES, TEST) if getattr(self, mode)), TRAIN)
 
     def check(self) -> None:
         """Raise ``OptionError`` for options that need or exclude each other."""
@@ -246,6 +265,12 @@ class Options:
             faults.append("--write-features must be used in conjunction with --test-only: it writes test data features")
         if self.write_features and self.multiview_test:
             faults.append("--write-features writes features of one view; leave --multiview-test out")
+        if {"crop_border", "inner_size"} <= self.given and self.crop_border and self.inner_size:
+            faults.append("--crop-border and --inner-size are two ways to say how pictures are cropped; give one of them")
+        for name in ("train_range", "test_range"):
+            counts = Counter(getattr(self, name) or [])
+            if twice := [str(number) for number, count in counts.items() if count > 1]:
+                faults.append(f"{BY_NAME[name].flag} names {', '.join(twice[:5])} more than once; name each batch once")
         if faults:
             raise OptionError("; ".join(faults))
 
@@ -271,6 +296,10 @@ def read_config(path: Path) -> dict[str, Any]:
         if option is None:
             faults.append(f"unknown option '{key}'" + did_you_mean(key, [o.flag.lstrip("-") for o in OPTIONS]))
             continue
+        if option.name in options:
+            faults.append(f"'{key}' gives {option.flag} a second time")
+        if option.name == "config":
+            faults.append("'config': a file of options cannot name another")
         try:
             options[option.name] = option.kind(_config_text(value, option.kind))
         except argparse.ArgumentTypeError as error:

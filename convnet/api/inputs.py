@@ -39,6 +39,7 @@ class Preprocessor:
     side: int
     mean: np.ndarray | None = None
     label_names: list[str] = field(default_factory=list)
+    value_mean: np.ndarray | None = None  # of data in batches that are not pictures, (features,)
     needs_mean: bool = False
 
     @classmethod
@@ -62,10 +63,11 @@ class Preprocessor:
         """Take over what a provider or a checkpoint says of its pictures (``Provider.description``)."""
         self.mean, self.side = metadata["mean"], int(metadata["side"]) or self.side
         self.label_names = [text_of(name) for name in metadata["label_names"]]
+        self.value_mean = metadata.get("value_mean")
 
     def metadata(self) -> dict[str, Any]:
         """Return what ``load_metadata`` takes."""
-        return {"mean": self.mean, "side": self.side, "label_names": self.label_names}
+        return {"mean": self.mean, "side": self.side, "label_names": self.label_names, "value_mean": self.value_mean}
 
     def set_mean(self, value: Mean) -> None:
         """Subtract the middle of ``value`` from now on: an array, a number, or that of a folder of batches."""
@@ -74,6 +76,8 @@ class Preprocessor:
             self.load_metadata(open_provider("", Request(str(value), inner_size=S)).description())
             return
         array = np.asarray(0 if value is None else value, np.float32)
+        if not np.isfinite(array).all():
+            raise DataError("a mean to subtract must be finite numbers")
         if array.ndim == 0:
             self.mean = np.full((C, S, S), array, np.float32)
             return

@@ -14,6 +14,7 @@ as it is. Results have one row per image. ``docs/python.md`` is a tour.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,12 +28,14 @@ from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import make_backend
 from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams
 from convnet.checkpoint import load as load_checkpoint
+from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
 from convnet.errors import CheckpointError, DataError
 from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
+from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
@@ -44,6 +47,8 @@ from convnet.training.costs import Outputs
 from convnet.training.evaluator import Tester, output_layer
 from convnet.training.plan import ScheduledBatch
 from convnet.training.trainer import Trainer
+
+_LOG = logging.getLogger("convnet")
 
 
 class Machine(TypedDict, total=False):
@@ -168,20 +173,21 @@ class Network:
     def test(self, images: Images | Provider, labels: Any = None) -> Costs:
         """Return what a run would print of these cases: ``{'logprob': [mean cost, error, top-k error]}``.
 
-        ``images`` may also be a folder of batches, whose last batch is used. ``labels`` are class numbers (N,), or
-        targets (rows, N).
+        ``images`` may also be a folder of batches, whose test batches are used: the last, if it names none. ``labels``
+        are class numbers (N,), or targets (rows, N).
 
         >>> net = convnet.build("layers-digits.cfg", side=8)
         >>> [round(value, 3) for value in net.test(np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 2, 3])["logprob"][:1]]
         [2.303]
         """
         provider = self._provider(images, labels, training=False)
-        return self._outputs.shown(*Tester(self.net, provider).batch(provider.default_ranges()[1][0]))
+        tester = Tester(self.net, provider)
+        return self._outputs.shown(*add_costs([tester.batch(number) for number in provider.default_ranges()[1]]))
 
     def train(self, images: Images | Provider, labels: Any = None, epochs: int = 1) -> list[Costs]:
         """Train for ``epochs``; returns for each what a run would print of it, measured while training.
 
-        Arguments as for ``test``; of a folder of batches all but the last are used. Pictures larger than the net's are cut
+        Arguments as for ``test``; of a folder of batches those for training are used. Pictures larger than the net's are cut
         and mirrored at random. The first pictures a net is trained on give the mean to subtract, unless one is set.
         Learning rates follow their schedules over these epochs.
 
@@ -191,6 +197,7 @@ class Network:
         >>> len(costs), list(costs[0])
         (2, ['logprob'])
         """
+        check_learning(self.graph, self.files)
         if self.preprocessor.mean is None and not isinstance(images, Provider | str | Path):
             self.preprocessor.fit_mean(images)
         provider = self._provider(images, labels, training=True)
@@ -278,8 +285,10 @@ class Network:
             provider = open_provider("", request)
             if training:
                 provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
-                if self.preprocessor.mean is None:
+                if self.preprocessor.mean is None and self.preprocessor.value_mean is None:
                     self.preprocessor.load_metadata(provider.description())
+            for line in adopt(provider, self.preprocessor.metadata()):
+                _LOG.warning(line)
         else:
             others = label_matrices(labels, self.graph.data_dims, self.classes)
             provider = Arrays(self.preprocessor, images, others, Request(training=training, seed=self.net.seed))

@@ -124,6 +124,10 @@ class Backend(ABC):
         """Say what runs the ops, for the banner: ``CPU (2 threads, avx512 kernels)``."""
         return self.name
 
+    def arithmetic(self) -> str:
+        """Say what the last bits of results depend on: ``the cpu backend (avx2 kernels, openblas 0.3.31 for Haswell)``."""
+        return f"the {self.name} backend"
+
     # -- general ------------------------------------------------------------------------------------------------
 
     @abstractmethod

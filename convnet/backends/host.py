@@ -1,8 +1,19 @@
-"""What memory this machine has left for arrays, as far as its system says."""
+"""What this machine has: memory for arrays, as far as its system says, and the library of NumPy's products."""
 
 from pathlib import Path
 
+from threadpoolctl import threadpool_info
+
 _MEMINFO, _GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+
+
+def blas_text() -> str:
+    """Return ``openblas 0.3.31 for SkylakeX``: the library of NumPy's products, and the processor it has chosen."""
+    for library in threadpool_info():
+        if library.get("user_api") == "blas":
+            words = [library.get("internal_api"), library.get("version"), "for", library.get("architecture")]
+            return " ".join(map(str, filter(None, words))).removesuffix(" for")
+    return "an unknown BLAS"
 
 
 def host_memory(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> tuple[int, int] | None:

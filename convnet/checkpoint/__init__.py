@@ -2,7 +2,7 @@
 
 from convnet.checkpoint.checkpoint import Checkpoint, load
 from convnet.checkpoint.files import CheckpointFolder, find_latest, new_folder
-from convnet.checkpoint.format import pack, restore_streams
+from convnet.checkpoint.format import arithmetic_of, pack, restore_streams
 from convnet.checkpoint.position import Position, add_costs
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "CheckpointFolder",
     "Position",
     "add_costs",
+    "arithmetic_of",
     "find_latest",
     "load",
     "new_folder",

@@ -126,6 +126,8 @@ class Checkpoint(dict[str, Any]):
         for name, value in (self.own.get("position") or {}).items():
             if name in vars(position):
                 setattr(position, name, value)
+        if not position.cases:  # early checkpoints of this project counted minibatches alone
+            position.cases = position.minibatches * int(self.option("mini") or 0)
         return position
 
     def _outputs(self, stored: Any) -> list[tuple[Costs, int]]:

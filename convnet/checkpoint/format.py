@@ -57,11 +57,18 @@ def pack(
         "noise_state": _plain(net.noise.bit_generator.state),
         "moments": moments if any(moments) else [],
         "pending": pending if any(w.waited for w in net.weights) else [],
+        "periods": [w.period for w in net.weights],
         "position": {name: value for name, value in vars(position).items() if name not in _HISTORY},
         "data": data,
+        "arithmetic": arithmetic_of(net),
     }
     history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
     return {"model_state": {**history, "layers": layers, "convnet": own}, "op": options.as_dict()}
+
+
+def arithmetic_of(net: Net) -> str:
+    """Return what the last bits of a net's results depend on: its backends, processors and libraries."""
+    return " and ".join(dict.fromkeys(be.arithmetic() for be in net.backends))
 
 
 def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True) -> None:
@@ -84,6 +91,9 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
         if grad is not None:
             _check_shapes(weights, [grad], f"pending[{i}]")
             weights.be.copy_in(grad, weights.grad)
+    for weights, period in zip(net.weights, own.get("periods") or [], strict=False):
+        if weights.waited and isinstance(period, int) and period > 0:
+            weights.finish_with(period)
 
 
 def _with_weights(net: Net, own: Mapping[str, Any], name: str) -> Iterator[tuple[Weights, Any]]:

@@ -11,7 +11,8 @@ from convnet.net.net import Costs
 class Position:
     """Epoch and batch last finished, 0 and 0 before the first, and (sums of costs, cases) of every batch and test.
 
-    ``minibatches``, ``costs`` and ``cases`` belong to the batch under way.
+    ``minibatches``, ``costs`` and ``cases`` belong to the batch under way, which is ``at_batch`` of ``at_epoch`` where that
+    is known. ``cases`` says how far it has come: whoever goes on may use another size of minibatch.
     """
 
     epoch: int = 0
@@ -20,11 +21,17 @@ class Position:
     minibatches: int = 0
     costs: Costs = field(default_factory=dict)
     cases: int = 0
+    at_epoch: int = 0
+    at_batch: int = -1
     tests_done: int = 0
     train_outputs: list[tuple[Costs, int]] = field(default_factory=list)
     test_outputs: list[tuple[Costs, int]] = field(default_factory=list)
     test_batches: list[int] = field(default_factory=list)  # which batch each test used; -1: all
     tests_at: list[int] = field(default_factory=list)  # batches_done at each test
+
+    def begin_batch(self, epoch: int, batch: int) -> None:
+        """Take up a batch, anew or where it was left."""
+        self.at_epoch, self.at_batch = epoch, batch
 
     def count(self, costs: Costs, cases: int) -> None:
         """Add a minibatch to the batch under way."""
@@ -44,11 +51,13 @@ class Position:
         """Put the batch that was finished last under way again, all of it trained; ``before`` is what it was then."""
         self.costs, self.cases = self.train_outputs.pop()
         self.epoch, self.batch, self.minibatches = before.epoch, before.batch, before.minibatches
+        self.at_epoch, self.at_batch = before.at_epoch, before.at_batch
         self.batches_done -= 1
 
     def drop_batch(self) -> None:
         """Forget the batch under way."""
         self.minibatches, self.costs, self.cases = 0, {}, 0
+        self.at_epoch, self.at_batch = 0, -1
 
 
 def add_costs(outputs: Sequence[tuple[Costs, int]]) -> tuple[Costs, int]:

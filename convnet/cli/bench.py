@@ -6,6 +6,7 @@ convnet bench --layer-def layers-cifar10-26pct.cfg --mini 64 --steps 20 --json
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ def _bench(args: argparse.Namespace) -> int:
     files = LayerFiles.open(args.layer_def, args.layer_params or None)
     data = synthesize(parse(files))
     backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
+    if backends[0].name != "cuda" and (args.gpu or args.math != BY_NAME["math"].default):
+        print(f"convnet: --gpu and --math have no effect on the {backends[0].name} backend", file=sys.stderr)
     report = measure(data.graph, data.matrices(args.mini), backends, args.mini, args.steps, args.warmup)
     print(json.dumps(report, indent=2) if args.json else table(report, args.steps))
     return 0

@@ -34,6 +34,8 @@ _STEP = 1e-6  # of differences in float64
 def check_grads(inputs: RunInputs, printer: Printer) -> int:
     """Check and print; return the exit status, 1 if any gradient is wrong. Raises ``ConvnetError``."""
     options, checkpoint = inputs.options, inputs.checkpoint
+    for remark in inputs.remarks:
+        printer.line(remark)
     provider = _provider(inputs)
     graph = _graph(inputs, provider)
     batch = provider.batch(1, provider.default_ranges()[1][0])

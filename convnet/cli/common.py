@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from convnet import __version__
+from convnet.cli.environment import idle_variables
 from convnet.errors import ConvnetError, LayerFileError, OptionError, first_line, nearest
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
@@ -103,7 +104,14 @@ def run_verb(
 
     ``act`` does the work for the parsed ``arguments``. ``failure`` replaces the statuses of errors.
     """
-    return framed(lambda: act(parser.read(arguments)), failure)
+
+    def read_and_act() -> int:
+        args = parser.read(arguments)
+        for line in idle_variables(os.environ):
+            print(f"convnet: warning: {line}", file=sys.stderr)
+        return act(args)
+
+    return framed(read_and_act, failure)
 
 
 def framed(act: Callable[[], int], failure: int = 0) -> int:

@@ -10,8 +10,12 @@ from functools import partial
 from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb
+from convnet.data.batch_folder import replacing
 from convnet.data.make import pack_digits, pack_folder
+from convnet.errors import OptionError
 from convnet.options import SEED, SHARE, whole
+
+_SIZE, _BATCH_SIZE, _TEST_SHARE = 256, 1024, 0.1
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
@@ -20,20 +24,29 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     source_help = "folder with one sub-folder of pictures per class, or the word 'digits'"
     parser.add_argument("source", metavar="SOURCE", help=source_help)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the batches")
-    parser.add_value("--size", whole(1, 4096), "side of the stored pictures", 256)
-    parser.add_value("--batch-size", whole(1, 1_000_000), "pictures per batch", 1024)
-    parser.add_value("--test-share", SHARE, "share of pictures kept for testing", 0.1)
+    parser.add_value("--size", whole(1, 4096), "side of the stored pictures", _SIZE)
+    parser.add_value("--batch-size", whole(1, 1_000_000), "pictures per batch", _BATCH_SIZE)
+    parser.add_value("--test-share", SHARE, "share of pictures kept for testing", _TEST_SHARE)
     parser.add_value("--seed", SEED, "seed of the shuffle [0]", 0)
     return run_verb(_make, parser, arguments)
 
 
+def _of_pictures(args: argparse.Namespace) -> list[tuple[str, float, float]]:
+    """Return (flag, value, default) of the options that only pictures have."""
+    names = {"size": _SIZE, "batch_size": _BATCH_SIZE, "test_share": _TEST_SHARE, "seed": 0}
+    return [("--" + name.replace("_", "-"), getattr(args, name), default) for name, default in names.items()]
+
+
 def _make(args: argparse.Namespace) -> int:
     if args.source == "digits":
-        batches = pack_digits(args.out)
+        if given := [flag for flag, value, default in _of_pictures(args) if value != default]:
+            raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
+        with replacing(args.out) as folder:
+            batches = pack_digits(folder)
     else:
         source = Path(args.source)
-        batches = pack_folder(
-            source, args.out, args.size, args.batch_size, args.test_share, args.seed, say=partial(print, flush=True)
-        )
+        say = partial(print, flush=True)
+        with replacing(args.out) as folder:
+            batches = pack_folder(source, folder, args.size, args.batch_size, args.test_share, args.seed, say)
     print(f"Wrote {batches} batches to {args.out}; train with --data-path {args.out}")
     return 0

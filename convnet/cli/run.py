@@ -7,6 +7,7 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,13 @@ from convnet.training.session import RunInputs, Session
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
     """Train or test; return the exit status."""
-    return run_verb(lambda args: run(given_options(args)), run_parser(prog), arguments)
+    return run_verb(_main, run_parser(prog), arguments)
+
+
+def _main(args: argparse.Namespace) -> int:
+    if ignored := [flag for flag in IGNORED if getattr(args, flag[2:].replace("-", "_"), None) is not None]:
+        print(f"convnet: no effect: {', '.join(ignored)}, which only the originals had", file=sys.stderr)
+    return run(given_options(args))
 
 
 def run_parser(prog: str) -> Parser:
@@ -91,9 +98,19 @@ def _work(session: Session, printer: Printer) -> int:
             printer.line(f"Wrote feature file {file}")
     elif session.options.test_only:
         work.test_once()
-    elif saved := work.run():
-        _print_next(printer, saved, session.graph)
+    else:
+        _train(work, printer)
     return 0
+
+
+def _train(work: Run, printer: Printer) -> None:
+    """Train, and say what to do next."""
+    options, tests = work.session.options, work.position.tests_done
+    saved = work.run()
+    if options.test_out and work.position.tests_done == tests:
+        printer.line(f"Nothing was written to {options.test_out}: no test was due (--test-freq {work.plan.test_freq}).")
+    if saved:
+        _print_next(printer, saved, work.session.graph)
 
 
 def _print_next(printer: Printer, path: Path, graph: Graph) -> None:

@@ -28,7 +28,7 @@ from convnet.drawing.curves import Curves, draw_cost, load_pyplot
 from convnet.drawing.files import save_image
 from convnet.drawing.filters import draw_mosaic, filter_mosaic, filters_of, normalise
 from convnet.drawing.samples import TestSet, draw_predictions, feature_maps, maps_mosaic, predictions
-from convnet.errors import OptionError, did_you_mean
+from convnet.errors import OptionError, did_you_mean, one_of
 from convnet.options import BY_NAME, FROM_ZERO, SEED, ZERO_ONE, text, whole
 
 _DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
@@ -68,7 +68,37 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") 
     return run_verb(_show, parser, arguments)
 
 
+# What each option goes with; the data are those of pictures of test cases, and of features.
+_GOES_WITH = (
+    dict.fromkeys(("cost_idx", "smooth_test_errors"), ("show_cost",))
+    | dict.fromkeys(("input_idx", "channels", "local_plane", "no_rgb", "yuv_to_rgb", "norm_filters"), ("show_filters",))
+    | {"only_errors": ("show_preds",), "seed": ("show_preds", "show_maps"), "zoom": ("show_filters", "show_maps")}
+    | dict.fromkeys(_DATA_OPTIONS, ("show_preds", "show_maps", "write_features"))
+    | {"out": ("show_filters", "show_cost", "show_preds", "show_maps")}
+)
+_DEFAULTS = {"cost_idx": 0, "smooth_test_errors": 1, "input_idx": 0, "channels": 0, "local_plane": 0, "zoom": 4, "seed": 0}
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raise ``OptionError`` for options that what is asked for does not read."""
+
+    def flag(name: str) -> str:
+        return "--" + name.replace("_", "-")
+
+    faults = [
+        f"{flag(name)} goes with {one_of(map(flag, others))}"
+        for name, others in _GOES_WITH.items()
+        if getattr(args, name, None) not in (None, "", _DEFAULTS.get(name, 0)) and not any(getattr(args, o) for o in others)
+    ]
+    asked = [flag(name) for name in _PICTURES if getattr(args, name)]
+    if (args.write_features or args.feature_path) and asked:
+        faults.append(f"--write-features writes files and draws nothing; give {one_of(asked)} in another call")
+    if faults:
+        raise OptionError("; ".join(faults))
+
+
 def _show(args: argparse.Namespace) -> int:
+    _check_options(args)
     if args.write_features or args.feature_path:  # as of ``convnet run``; in 2011 and 2012 it was shownet that did it
         mode = {"test_only": 1, "write_features": args.write_features, "feature_path": args.feature_path}
         return run({"load_file": args.load_file, **mode, **_data_options(args)})
@@ -78,8 +108,6 @@ def _show(args: argparse.Namespace) -> int:
         raise OptionError(f"nothing to show: give one of {flags}")
     if len(wanted) > 1 and args.out:
         raise OptionError(f"--out names one picture; give one of {flags} at a time")
-    if args.only_errors and not args.show_preds:
-        raise OptionError("--only-errors goes with --show-preds")
     path, checkpoint, remarks = find_latest(args.load_file, load)
     for remark in remarks:
         print(remark, file=sys.stderr)
@@ -135,6 +163,8 @@ def _test_set(args: argparse.Namespace) -> TestSet:
     """Return the net beside its test data."""
     test_set = TestSet(args.load_file, _data_options(args))
     print_problems(test_set.graph.warnings)
+    for remark in test_set.remarks:
+        print(remark, file=sys.stderr)
     return test_set
 
 

@@ -156,6 +156,12 @@ def label_names_of(meta: dict[str, Any]) -> list[str]:
     return [text_of(name) for name in (names if names is not None else ())]
 
 
+def made_for_testing(meta: dict[str, Any]) -> set[int]:
+    """Return the numbers of the batches that makebatches set aside for testing."""
+    numbers = meta.get("test_batches")
+    return {n for n in numbers if isinstance(n, int)} if isinstance(numbers, list) else set()
+
+
 def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None:
     """Return the tree of labels of 2012's descriptions: ``tree`` (node: children) and ``all_wnids['gproot']`` (io 5.4).
 

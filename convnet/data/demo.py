@@ -47,6 +47,7 @@ class Demo(Pictures):
     """Pictures of ``request.classes`` classes, 256x256 (32x32 below 100 classes, as for CIFAR nets); needs no files."""
 
     name = "demo"
+    reads = Pictures.reads - {"data_path"}
 
     def __init__(self, request: Request) -> None:
         classes = request.classes or CLASSES

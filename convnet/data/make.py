@@ -46,6 +46,7 @@ def pack_digits(out: Path) -> int:
         "num_colors": 1,
         "num_cases_per_batch": len(groups[0]),
         "label_names": [str(digit) for digit in range(10)],
+        "test_batches": [_DIGIT_BATCHES],
         "data_mean": pixels[:, np.concatenate(groups[:-1])].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None],
     }
     write_file(out / "batches.meta", meta)
@@ -73,7 +74,7 @@ def pack_folder(
         part, pictures, unreadable = _pack([files[i] for i in group], source, size)
         if not pictures:
             raise DataError(f"none of the pictures of batch {number} can be read, the first {unreadable[0]}")
-        if number < first_test:
+        if number < first_test or not train:  # a mean of what there is
             for picture in pictures:
                 total_pixels += picture
                 sample.append(picture.reshape(-1, 3)[:: max(1, size**2 // _PCA_PIXELS)])  # (N, 3)
@@ -88,12 +89,13 @@ def pack_folder(
         "img_size": size,
         "label_names": classes,
         "batch_size": batch_size,
+        "test_batches": list(range(first_test, total + 1)),
     }
     write_file(out / "batches.meta", meta)
     if skipped:
         names = b"".join(os.fsencode(path) + b"\n" for path in skipped)
         write_atomically(out / "skipped.txt", lambda file: file.write(names))
-        say(f"{len(skipped)} pictures cannot be read; they are named in {out / 'skipped.txt'}")
+        say(f"{len(skipped)} pictures cannot be read; they are named in skipped.txt")
     say(f"{len(classes)} classes; test with batches {first_test} to {total} (--test-range {first_test}-{total})")
     return total
 

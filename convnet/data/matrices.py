@@ -41,18 +41,22 @@ class Matrices(FolderProvider):
         self.tree = tree_of(self.meta, self.classes, self.folder)
         self.mean = self._find_mean()
         self.cropper = self._make_cropper()
+        self.value_mean = None if self.cropper else self.mean - request.compat.pixel_offset
         if (self.folder / "test_batch").is_file():
             self.test_numbers = self.numbers[-1:]
+        self.reads = frozenset({"data_path", *(("crop_border", "inner_size", "scalar_mean") if self.cropper else ())})
         self.dims = {0: self.cropper.features if self.cropper else self.features, 1: 1, 2: self.classes}
 
     def batch(self, epoch: int, number: int) -> Batch:
         pixels, labels = self._read(number)
+        labels = self.net_labels(labels)
         targets = one_hot(labels, self.classes)
         if self.request.compat.labels_of_batch:
             targets[:] = targets.max(axis=1, keepdims=True)
         rows = [labels[None].astype(np.float32), targets]
         if self.cropper is None:
-            return MatrixBatch([pixels - (self.mean - self.request.compat.pixel_offset)[:, None], *rows])
+            assert self.value_mean is not None
+            return MatrixBatch([pixels - self.value_mean[:, None], *rows])
         C, S = self.cropper.channels, self.cropper.side
         pictures = pixels.reshape(C, S, S, -1).transpose(3, 1, 2, 0)
         return PictureBatch(pictures, rows, self.cropper.crops(len(pictures), self.request.random(epoch, number)))
@@ -70,7 +74,7 @@ class Matrices(FolderProvider):
             raise DataError(f"{where}: holds no cases")
         if len(labels) != pixels.shape[1]:
             raise DataError(f"{where}: {pixels.shape[1]} cases but {len(labels)} labels; the file is truncated or damaged")
-        check_labels(labels, self.classes, where)
+        check_labels(labels, self.own_classes, where)
         check_finite(pixels, where)
         # Whole numbers that a byte holds are pixels, whatever type they were stored in.
         if pixels.dtype != np.uint8 and pixels.size and (pixels == np.clip(np.round(pixels), 0, 255)).all():

@@ -15,7 +15,7 @@ from PIL import Image
 
 from convnet.data.batches import label_lists, mean_of, tree_of
 from convnet.data.images import Cropper, PictureBatch, square_side
-from convnet.data.provider import Batch, FolderProvider, Request
+from convnet.data.provider import Batch, FolderProvider, Request, check_labels
 from convnet.errors import DataError
 
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for a bad file
@@ -28,6 +28,7 @@ class Pictures(FolderProvider):
     """JPEG batches; see the module. By default 256 pixels are cropped to 224, and other sizes not at all."""
 
     name = "image"
+    reads = frozenset({"data_path", "crop_border", "inner_size", "scalar_mean", "color_noise", "threads"})
     cropper: Cropper
 
     def __init__(self, request: Request) -> None:
@@ -95,15 +96,13 @@ class Pictures(FolderProvider):
         """Return one label per case, drawn where it has several, and all of them as 0/1 (io 6.4)."""
         drawn = [item[int(random.integers(len(item)))] if item else 0 for item in labels]
         one = np.array(drawn, np.float64) + self.label_offset
-        for n, item in enumerate(labels):  # all of them, whichever was drawn
-            for label in item:
-                if not 0 <= label + self.label_offset < self.classes:
-                    offset = f" and the description label_offset {self.label_offset}" if self.label_offset else ""
-                    raise DataError(f"{where}: case {n} has label {label}{offset}; labels must be 0 to {self.classes - 1}")
+        every = np.array([label for item in labels for label in item], np.float64) + self.label_offset
+        check_labels(every, self.own_classes, where, np.repeat(np.arange(len(labels)), list(map(len, labels))))
+        check_labels(one, self.own_classes, where)
         many = np.zeros((self.classes, len(labels)), np.float32)
         for n, item in enumerate(labels):
-            many[np.asarray(item, int) + self.label_offset, n] = 1
-        return [one[None].astype(np.float32), many]
+            many[self.net_labels(np.asarray(item, int) + self.label_offset), n] = 1
+        return [self.net_labels(one)[None].astype(np.float32), many]
 
 
 def decode(file: Path | BinaryIO, side: int, offset: float = 0.5) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convnet.data.batches import find_batches, label_names_of, read_batch, read_meta
+from convnet.data.batches import find_batches, label_names_of, made_for_testing, read_batch, read_meta
 from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
@@ -85,6 +85,10 @@ class Provider(ABC):
     tree: LabelTree | None = None
     cropper: Cropper | None = None
     test_numbers: list[int] = []
+    names_classes = False  # whether labels are of classes that somebody has named, not random numbers
+    label_map: np.ndarray | None = None  # the net's number of each class, where these data have another
+    value_mean: np.ndarray | None = None  # what is subtracted from data that are not pictures, (features,)
+    reads: frozenset[str] = frozenset()  # options of a run, by name, that change what it gives
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -97,10 +101,21 @@ class Provider(ABC):
         """Load batch ``number``; raises ``DataError``."""
 
     def default_ranges(self) -> tuple[list[int], list[int]]:
-        """Return training and test batches for users who name none: all but the last, and the last."""
-        if self.test_numbers:
+        """Return training and test batches for users who name none: those made for it, or all but the last, and the last."""
+        if self.test_numbers and len(self.test_numbers) < len(self.numbers):
             return [n for n in self.numbers if n not in self.test_numbers], self.test_numbers
         return self.numbers[:-1] or self.numbers, self.numbers[-1:]
+
+    def ranges(self, train: list[int] | None, test: list[int] | None) -> tuple[list[int], list[int]]:
+        """Return training and test batches: those that are named, and by default none that the other range names."""
+        default_train, default_test = self.default_ranges()
+        if train is None and test:
+            known = set(self.test_numbers) | set(test)  # no batch that was made for testing is trained on by default
+            return [n for n in self.numbers if n not in known] or default_train, test
+        if test is None and train:
+            others = [n for n in self.numbers if n not in set(train)]
+            return train, [n for n in default_test if n in set(others)] or others[-1:] or default_test
+        return train or default_train, test or default_test
 
     def check_range(self, batches: Sequence[int], purpose: str) -> None:
         """Raise ``DataError`` unless every batch named exists."""
@@ -112,9 +127,13 @@ class Provider(ABC):
             raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where}")
 
     def description(self) -> dict[str, Any]:
-        """Return what it takes to show a net other pictures: the mean (C, S, S), the side before cropping, class names."""
+        """Return what it takes to show a net other data.
+
+        The ``mean`` (C, S, S) of pictures, their ``side`` before cropping, ``label_names``; ``value_mean`` (features,) of
+        data that are not pictures.
+        """
         mean, side = (self.cropper.mean, self.cropper.side) if self.cropper else (None, 0)
-        return {"mean": mean, "side": side, "label_names": list(self.label_names)}
+        return {"mean": mean, "side": side, "label_names": list(self.label_names), "value_mean": self.value_mean}
 
     def images(self, matrix: np.ndarray) -> np.ndarray:
         """Return cases of matrix 0 as pictures (N, H, W, C) in 0 to 1, the mean added back."""
@@ -126,18 +145,30 @@ class Provider(ABC):
 class FolderProvider(Provider):
     """A folder of batch files: ``meta`` is its description, ``files`` are the parts of each batch."""
 
+    names_classes = True
+
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.folder = Path(request.path)
         self.meta = read_meta(self.folder)
         self.files = find_batches(self.folder)
         self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
+        self.test_numbers = [n for n in self.numbers if n in made_for_testing(self.meta)]
 
     def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
         """Return the parts of a batch with their files; raises ``DataError``."""
         if number not in self.files:
             self.check_range([number], "data")
         return [(path, read_batch(path)) for path in self.files[number]]
+
+    def net_labels(self, labels: np.ndarray) -> np.ndarray:
+        """Return the numbers that the net has for checked labels of these data."""
+        return labels if self.label_map is None else self.label_map[labels.astype(int)].astype(labels.dtype)
+
+    @property
+    def own_classes(self) -> int:
+        """Number of classes that labels in the files are of."""
+        return self.classes if self.label_map is None else len(self.label_map)
 
 
 class Minibatch(NamedTuple):
@@ -147,15 +178,18 @@ class Minibatch(NamedTuple):
     cases: int
 
 
-def batch_bounds(cases: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, stop) of every minibatch; the last one may be smaller (numerics 16.1)."""
-    for start in range(0, cases, size):
+def batch_bounds(cases: int, size: int, first: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield (start, stop) of every minibatch from case ``first`` on; the last may be smaller (numerics 16.1)."""
+    for start in range(first, cases, size):
         yield start, min(start + size, cases)
 
 
-def split(batch: Batch, size: int) -> list[Minibatch]:
-    """Return the minibatches of a batch, which are views of it. What was prefetched is known by being the same object."""
-    return [Minibatch(batch.minibatch(start, stop), stop - start) for start, stop in batch_bounds(batch.cases, size)]
+def split(batch: Batch, size: int, first: int = 0) -> list[Minibatch]:
+    """Return the minibatches of a batch from case ``first`` on, which are views of it.
+
+    What was prefetched is known by being the same object.
+    """
+    return [Minibatch(batch.minibatch(start, stop), stop - start) for start, stop in batch_bounds(batch.cases, size, first)]
 
 
 def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Matrix], int]]:
@@ -176,8 +210,12 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return (np.arange(classes)[:, None] == labels).astype(np.float32)
 
 
-def check_labels(labels: np.ndarray, classes: int, where: str) -> None:
-    """Raise ``DataError`` naming the first label that is not a whole number from 0 to ``classes`` - 1."""
+def check_labels(labels: np.ndarray, classes: int, where: str, cases: np.ndarray | None = None) -> None:
+    """Raise ``DataError`` naming the first label that is not a whole number from 0 to ``classes`` - 1.
+
+    ``cases`` says whose labels they are, where there is not one for each.
+    """
     bad = np.flatnonzero(~((labels >= 0) & (labels < classes) & (labels == np.floor(labels))))
     if bad.size:
-        raise DataError(f"{where}: case {bad[0]} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")
+        case = bad[0] if cases is None else cases[bad[0]]
+        raise DataError(f"{where}: case {case} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")

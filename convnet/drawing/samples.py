@@ -41,7 +41,7 @@ class TestSet:
     def __init__(self, load_file: str, options: dict[str, Any]) -> None:
         session = Session(RunInputs({"load_file": load_file, "test_only": 1, **options}))
         session.check_costs()
-        self.provider = session.test
+        self.provider, self.remarks = session.test, session.remarks
         self.number = session.plan.test[0]
         self.graph = session.graph
         backends, _ = session.backends()

@@ -16,7 +16,7 @@ from convnet.generation import GENERATIONS, Generation
 from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
 from convnet.language.diagnostics import Problems
-from convnet.language.ini import Document, interpolate
+from convnet.language.ini import Document, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.reader import Reader
 from convnet.layers import LAYER_TYPES, Layer
@@ -181,12 +181,26 @@ class Builder:
             self.problems.error(reader.place, text, expected=f"{one_of(missing)} there")
 
     def _report_sections(self) -> None:
-        """Report sections of parameters without a layer."""
+        """Report sections of parameters without a layer, and keys of [DEFAULT] that no type of layer has."""
         definition, params = self.graph.definition, self.graph.params
         for name, section in params.sections.items() if params and params is not definition else ():
             if name not in definition.sections:
                 text = f"parameters for '{name}', which is not a layer of {definition.path}"
                 self.problems.warn(section.place, text, nearest=nearest(name, definition.sections))
+        for document in (definition, params if params is not definition else None):
+            if document and document.defaults:
+                self._report_defaults(document, document.defaults)
+
+    def _report_defaults(self, document: Document, defaults: Section) -> None:
+        known = {
+            spelling.lower(): key.name for layer in LAYER_TYPES.values() for key in layer.keys for spelling in key.spellings
+        }
+        said = {problem.place for problem in self.problems.items}
+        for folded, entry in defaults.entries.items():
+            is_used = f"%({folded})s" in document.text.lower()  # other values are made of it
+            if folded not in known and folded != "type" and not is_used and entry.key_place not in said:
+                text = f"[DEFAULT]: no type of layer has a key '{entry.key}'"
+                self.problems.warn(entry.key_place, text, nearest=nearest(entry.key, known.values()))
 
     # -- wire ---------------------------------------------------------------------------------------------------
 
@@ -263,6 +277,7 @@ class Builder:
                 learning_below.add(layer.name)
             if isinstance(layer, WeightLayer) and layer.is_shaped:
                 layer.check_sources()
+                layer.check_schedules()
             if not (layer.is_cost or layer.consumers or layer.detached_from or self.untyped):
                 layer.check.error("type", f"nothing uses this layer, whose type is {layer.type}")
             if isinstance(layer, Cost):

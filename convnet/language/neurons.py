@@ -4,6 +4,7 @@ Source: numerics section 7. ``uses`` is ``y`` where the gradient is computed fro
 input, empty where it needs neither.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -84,6 +85,8 @@ class NeuronKind(Kind[Neuron | None]):
             values = [FLOAT.parse(piece) for piece in pieces]
         except BadValue:
             raise BadValue(f"{neuron.spelling} with numbers for {one_of(neuron.params)}") from None
+        if not all(map(math.isfinite, values)):
+            raise BadValue(f"{neuron.spelling} with finite numbers for {one_of(neuron.params)}")
         return Neuron(text, neuron.name, tuple(zip(neuron.params, values, strict=True)))
 
     def write(self, value: Neuron | None) -> str:

@@ -165,9 +165,9 @@ class Reader:
         return None
 
     def _checked(self, key: Key, value: Any, place: Place) -> Any:
+        key.kind.check(value)
         if isinstance(value, float) and not math.isfinite(value):
             self.problems.warn(place, f"layer '{self.name}': '{key.name}' is {value}", expected="a finite number")
-        key.kind.check(value)
         return value
 
     def _reject(self, key: Key, entry: Entry, bad: BadValue) -> None:

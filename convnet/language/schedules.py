@@ -113,6 +113,11 @@ class RateKind(Kind[Rate]):
             raise BadValue(f"{name}[base=...;...]: the base rate is missing")
         return Rate(params.pop("base"), _build(name, params))
 
+    def check(self, value: Rate) -> None:
+        # The originals took a rate below 0 for none.
+        if not math.isfinite(value.base) or value.base < 0:
+            raise BadValue("a finite learning rate, at least 0")
+
     def native(self, value: object) -> Rate:
         return self.parse(value) if isinstance(value, str) else Rate(FLOAT.native(value))
 
@@ -175,6 +180,8 @@ def _build(name: str, params: dict[str, float]) -> Schedule:
         raise BadValue("a finite tgtFactor other than 0")
     if factor < 0 and name != "linear":
         raise BadValue(f"a tgtFactor above 0, which {name} takes the powers of")
+    if not math.isfinite(params.get("noiseStdev", 0.0)):
+        raise BadValue("a finite noiseStdev")
     return Schedule(name, factor, int(params.get("numSteps", 1)), params.get("noiseStdev", 0.0))
 
 

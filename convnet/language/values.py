@@ -4,6 +4,7 @@ Each kind reads the spelling of all three generations (numbers as Python 2's ``i
 language spec quirk 7) or a native TOML value, and raises ``BadValue`` with what it expected.
 """
 
+import math
 import re
 from contextlib import suppress
 from typing import Generic, TypeVar
@@ -89,9 +90,13 @@ class Int(Number[int]):
 
 
 class Float(Number[float]):
-    """Whatever Python 2's ``float`` reads, infinity and NaN included."""
+    """Whatever Python 2's ``float`` reads; ``finite`` refuses infinity and NaN, with which no result would be a number."""
 
     word = "a number"
+
+    def __init__(self, min: float | None = None, max: float | None = None, finite: bool = True) -> None:
+        super().__init__(min, max)
+        self.finite = finite
 
     def parse(self, text: str) -> float:
         if "_" not in text and text.isascii():
@@ -104,6 +109,11 @@ class Float(Number[float]):
             with suppress(OverflowError):
                 return float(value)
         raise BadValue(self.word)
+
+    def check(self, value: float) -> None:
+        if self.finite and not math.isfinite(value):
+            raise BadValue(f"a finite number{', ' * bool(self.range_text())}{self.range_text()}")
+        super().check(value)
 
     def write(self, value: float) -> str:
         return repr(value).removesuffix(".0")
@@ -210,5 +220,7 @@ class InitFunc(Kind[str]):
         return text
 
 
+# What weights begin with may be anything to whoever only reads a file; it is refused where weights are drawn.
+INITIAL = Float(finite=False)
 INT, FLOAT, BOOL, NAMES, DEVICES = Int(), Float(), Bool(), Names(), Devices()
 WEIGHT_SOURCE, INIT_FUNC = WeightSource(), InitFunc()

@@ -11,7 +11,7 @@ from typing import Any
 from convnet.backends.arguments import Activation, Geometry
 from convnet.generation import G2014, SINCE_2012, UNTIL_2012, Generation
 from convnet.language.keys import one, per_input
-from convnet.language.values import BOOL, FLOAT, INIT_FUNC, INT, Float, Int
+from convnet.language.values import BOOL, INIT_FUNC, INITIAL, INT, Float, Int
 from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
 
@@ -37,7 +37,7 @@ class Windowed(WeightLayer):
     filterChannels = per_input(Int(min=1), "channels that each group sees, with randSparse", _share, read_by=UNTIL_2012)
     initCFunc = one(INIT_FUNC, "function that makes randSparse's connections", "")
     modulesX = one(INT, "side of the output; 0: as many windows as it takes to cover the image", 0, read_by=(G2014,))
-    initW = per_input(FLOAT, "standard deviation of the initial weights")
+    initW = per_input(INITIAL, "standard deviation of the initial weights")
 
     # Set by ``shape``.
     imgSize: list[int]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from convnet.generation import G2011, G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.schedules import CONSTANT, RATE, SCHEDULE, Rate, Schedule
-from convnet.language.values import FLOAT, INIT_FUNC, WEIGHT_SOURCE, Float, Int
+from convnet.language.values import FLOAT, INIT_FUNC, INITIAL, WEIGHT_SOURCE, Float, Int
 from convnet.layers.base import Layer
 from convnet.layers.node import LayerNode
 
@@ -28,7 +28,7 @@ class WeightLayer(Layer):
     order: ClassVar[Literal["C", "F"]] = "C"  # memory order of the stored weight matrices
     folds_gradient: ClassVar[bool] = False  # whether the momentum buffer accumulates the gradient (numerics 4.2)
 
-    initB = one(FLOAT, "initial value of the biases", 0.0)
+    initB = one(INITIAL, "initial value of the biases", 0.0)
     initWFunc = one(INIT_FUNC, "function that makes the initial weights; goes before weightSource", "")
     initBFunc = one(INIT_FUNC, "function that makes the initial biases", "")
     weightSource = per_input(WEIGHT_SOURCE, "layer or layer[input] whose weights to share", None)
@@ -88,6 +88,18 @@ class WeightLayer(Layer):
             if theirs != mine:
                 shapes = f"{theirs[0]}x{theirs[1]}; its own would be {mine[0]}x{mine[1]}"
                 self.check.error("weightSource", f"shares weights of '{owner[0].name}', which are {shapes}")
+
+    def check_schedules(self) -> None:
+        """Warn of what is written and not used: schedules beside one that goes before them, and a key of no program."""
+        own = {"epsW": all(rate.schedule for rate in self.epsW), "epsB": bool(self.epsB.schedule)}
+        apart = {"epsW": self.schedW != CONSTANT, "epsB": self.schedB != CONSTANT}
+        for key, rate in (("schedW", "epsW"), ("schedB", "epsB")):
+            if apart[rate] and own[rate]:
+                self.check.warn(key, f"'{key}' has no effect: {rate} has a schedule of its own")
+        if self.sched and all(own[rate] or apart[rate] for rate in own):
+            self.check.warn("sched", "'sched' has no effect: weights and biases have schedules of their own")
+        if self.superMom:
+            self.check.warn("superMom", "'superMom' has no effect: the originals read it and used it nowhere")
 
     def parameters(self) -> int:
         """Return the number of weights and biases that the layer owns."""

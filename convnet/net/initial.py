@@ -6,6 +6,7 @@ the definition file: the weights of a seed are those that the original would hav
 """
 
 import importlib.util
+import math
 import re
 import sys
 import traceback
@@ -33,8 +34,18 @@ def initial_state(graph: Graph, seed: int) -> dict[str, LayerState]:
     initializer = _Initializer(Path(graph.definition.path).resolve().parent, seed)
     for layer in graph.declared:
         if isinstance(layer, WeightLayer):
+            _check_finite(layer)
             initializer.add(layer)
     return initializer.state
+
+
+def _check_finite(layer: WeightLayer) -> None:
+    """Raise ``LayerFileError`` for first values that are not finite."""
+    for key, values in (("initW", [] if layer.initWFunc else layer.initW), ("initB", [layer.initB])):
+        for value in values:
+            if not math.isfinite(value):
+                layer.check.error(key, f"'{key}' is {value}; no result would be a number", expected="a finite number")
+    layer.check.problems.check()
 
 
 class _Initializer:

@@ -43,6 +43,7 @@ class Weights:
     folds_gradient: bool = False
     column_shape: tuple[int, int, int] = (1, 1, 1)
     period: int = 1  # minibatches between updates
+    next_period: int = 0  # from the next update on, where a run goes on with another inside one; 0: the same
     last_only: bool = False  # 2011: of several contributions to the momentum buffer only the last stays (numerics 4.3)
     rate: float = 0.0
     noiseless_rate: float = 0.0
@@ -111,10 +112,16 @@ class Weights:
         if learning.norm_limit > 0:
             self.be.limit_norm(self.value.reshape(*self.column_shape), learning.norm_limit, learning.norm_hard)
         self.contributions = self.waited = 0
+        self.period, self.next_period = self.next_period or self.period, 0
+
+    def finish_with(self, period: int) -> None:
+        """End the update under way as it was begun: its gradients are parts of a mean over ``period`` minibatches."""
+        if period != self.period:
+            self.period, self.next_period = period, self.period
 
     def capture_key(self) -> tuple[float, ...]:
         """Return all that decides which ops a step issues for these weights, and with which numbers."""
-        return self.rate, self.noiseless_rate, self.case_scale, self.contributions, self.waited, self.checking
+        return self.rate, self.noiseless_rate, self.case_scale, self.contributions, self.waited, self.period, self.checking
 
     def discard(self) -> None:
         """Drop the gradient of a failed step, and the momentum if the gradient was added to it."""

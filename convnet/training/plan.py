@@ -32,10 +32,16 @@ class Plan:
         """Return P of the learning-rate schedules, 0 to 1, constant over a batch (numerics 14.1)."""
         return min(1.0, max(0.0, batches_done / (self.epochs * len(self.train))))
 
+    def is_under_way(self, position: Position) -> bool:
+        """Return whether a run at ``position`` has begun a batch that it trains on."""
+        return position.cases > 0 and position.at_batch in self.train
+
     def schedule(self, position: Position) -> Iterator[ScheduledBatch]:
         """Yield the batches that a run at ``position`` has still to train on."""
         epoch, previous, done = max(position.epoch, 1), position.epoch, position.batches_done
         at = self.train.index(position.batch) + 1 if position.epoch and position.batch in self.train else 0
+        if self.is_under_way(position):
+            epoch, at = position.at_epoch, self.train.index(position.at_batch)
         end = done + self.max_batches
         while not self.max_batches or done < end:
             if at == len(self.train):

@@ -12,25 +12,38 @@ from typing import Any
 
 from convnet.backends import choose_backends
 from convnet.backends.base import Backend
-from convnet.checkpoint import Checkpoint, CheckpointFolder, Position, find_latest, load, new_folder, restore_streams
+from convnet.checkpoint import (
+    Checkpoint,
+    CheckpointFolder,
+    Position,
+    arithmetic_of,
+    find_latest,
+    load,
+    new_folder,
+    restore_streams,
+)
 from convnet.data import demo
-from convnet.data.provider import Provider, Request
+from convnet.data.adopt import adopt
+from convnet.data.provider import Provider, Request, range_text
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
 from convnet.graph.infer import expected_classes
-from convnet.graph.loading import LayerFiles, parse
-from convnet.language.files import find, read_text
+from convnet.graph.learning import check_learning
+from convnet.graph.loading import parse
 from convnet.net import placement
 from convnet.net.initial import initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
 from convnet.net.surgery import Edits
 from convnet.options import Options
+from convnet.pickles import text_of
 from convnet.storage import cache_folder
+from convnet.training.definition import layer_files
 from convnet.training.plan import Plan
+from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
 _EPOCHS = 50000  # the originals' default: until stopped
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
@@ -60,8 +73,8 @@ class RunInputs:
         if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
         self.options = options
-        self.files, changed = _layer_files(options, checkpoint)
-        self.remarks += changed
+        self.files, changed = layer_files(options, checkpoint)
+        self.remarks += changed + unused(options, checkpoint is not None)
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
         self.request = Request(
@@ -87,6 +100,7 @@ class Session:
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
         self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request)
+        data_remarks += self._adopt_data(inputs.options)
         self.options = replace(
             inputs.options,
             train_range=self.plan.train,
@@ -94,22 +108,53 @@ class Session:
             epochs=self.plan.epochs,
             test_freq=self.plan.test_freq,
         )
+        data_remarks += unused_by_data(self.options, self.train, self.test)
         self.graph = self._shape(inputs.builder)
         self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
         self.state = self.checkpoint.layers if self.checkpoint else None
         self.was_edited = False
+        self.remarks = [*inputs.remarks, *data_remarks]
+        self._check_position()
         # Last, since what it claims has to be given back.
         self.folder, folder_remarks = _open_folder(self.options, inputs.path)
-        self.remarks = [*inputs.remarks, *data_remarks, *folder_remarks]
+        self.remarks += folder_remarks
+
+    def _adopt_data(self, options: Options) -> list[str]:
+        """Give both providers the mean and the classes of the checkpoint, and the test data those of the training data.
+
+        Returns what they had otherwise. A --scalar-mean that is given now replaces the mean.
+        """
+        known = self.checkpoint.own.get("data") if self.checkpoint else None
+        if not known:
+            adopt(self.test, self.train.description())  # where the mean was computed, of the same batches
+            return []
+        with_mean = "scalar_mean" not in options.given
+        return list(dict.fromkeys(line for data in (self.train, self.test) for line in adopt(data, known, with_mean)))
 
     def _shape(self, builder: Builder) -> Graph:
-        tree = self.train.tree or (self.checkpoint.label_tree if self.checkpoint else None)
+        tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
         return builder.shape(self.train.dims, self.train.classes, tree)
 
+    def _check_position(self) -> None:
+        """Forget a batch under way that the run does not train on any more, and say so."""
+        position = self.position
+        if self.options.test_only or self.options.write_features or not position.cases or self.plan.is_under_way(position):
+            return
+        if position.at_batch < 0 and (not position.epoch or position.batch in self.plan.train):
+            return  # an early checkpoint, which says only which batch was finished
+        which = f"batch {position.at_batch}" if position.at_batch >= 0 else "a batch"
+        self.remarks.append(
+            f"The checkpoint lies inside {which}, after {position.cases} cases; that batch is not in the training range any "
+            "more, so its other cases are left out."
+        )
+        position.drop_batch()
+
     def check_costs(self) -> None:
-        """Raise ``OptionError`` for a net without costs."""
+        """Raise ``OptionError`` for a net without costs; to be trained, for one that would not learn."""
         if not self.graph.costs:
             raise OptionError(f"{self.files.definition_path} has no cost layer, so there is nothing to train or test")
+        if not (self.options.test_only or self.options.write_features):
+            check_learning(self.graph, self.files)
 
     def apply_edits(self) -> list[str]:
         """Carry out --unshare-weights and --conv-to-local; returns what the originals print of them."""
@@ -133,6 +178,7 @@ class Session:
         gpus = options.gpu or [0]
         backends, reason = choose_backends(options.backend, options.threads, gpus, options.math)
         remarks = [f"Not on a GPU: {reason}."] if reason else []
+        remarks += unused_by_backend(options, backends[0], self.train)
         if backends[0].name == "cuda":
             remarks += placement.remarks(self.graph, gpus)
         return backends, remarks
@@ -147,42 +193,19 @@ class Session:
             net = Net(self.graph, backends, options.mini, options.seed, self.state, options.wupdate_freq, compat=compat)
             if self.checkpoint:
                 restore_streams(net, self.checkpoint, not self.was_edited)
+        if self.checkpoint:
+            before, now = text_of(self.checkpoint.own.get("arithmetic", "")), arithmetic_of(net)
+            if training and before and before != now:
+                self.remarks.append(f"The checkpoint was computed by {before}, this run is by {now}: the last bits differ.")
         net.prepare(options.mini, training)
         return net
-
-
-def _layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerFiles, list[str]]:
-    """Return layer files and remarks: those of the options, or of the checkpoint with parameters read anew (io 1.5)."""
-    prefix = options.layer_path
-    if checkpoint is None or (checkpoint.is_original and options.layer_def):
-        return LayerFiles.open(options.layer_def, options.layer_params or None, prefix), []
-    files, remarks = checkpoint.files(), []
-    if options.layer_params and "layer_params" in options.given:
-        path = find(options.layer_params, prefix)
-        return replace(files, params=read_text(path), params_path=str(path)), []
-    if checkpoint.is_original:
-        return files, []
-    changed = "{} has changed since the checkpoint was saved: {}."
-    if _differs(files.definition_path, files.definition):
-        text = "architecture comes from the checkpoint; the file is not read"
-        remarks.append(changed.format(files.definition_path, text))
-    if _differs(files.params_path, files.params):
-        remarks.append(changed.format(files.params_path, "its new values hold from here on"))
-        files = replace(files, params=read_text(Path(files.params_path)))
-    return files, remarks
-
-
-def _differs(path: str, text: str | None) -> bool:
-    """Return whether there is a file at ``path`` that holds another text than a checkpoint had of it."""
-    return text is not None and Path(path).is_file() and read_text(Path(path)) != text
 
 
 def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, Plan, list[str]]:
     """Open providers for training and testing; return them, which batches each uses, and remarks."""
     name = options.data_provider
     test = open_provider(name, replace(request, multiview=bool(options.multiview_test)))
-    train_range, test_range = test.default_ranges()
-    train_range, test_range = options.train_range or train_range, options.test_range or test_range
+    train_range, test_range = test.ranges(options.train_range, options.test_range)
     test.check_range(test_range, "test")
     train = open_provider(name, replace(request, training=True, batches=train_range))
     if not options.test_only:
@@ -199,6 +222,8 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
         COMPAT[options.compat].extra_batch,
     )
     remarks = []
+    if (shared := sorted(set(train_range) & set(test_range))) and not (options.test_only or options.write_features):
+        remarks.append(f"Tests on {range_text(shared)} say nothing of new cases: the run trains there, too.")
     if is_demo:
         remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
         if stops_early:

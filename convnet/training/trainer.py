@@ -1,9 +1,11 @@
 """The training loop of the command line and of Python: data batches split into minibatches (numerics section 16)."""
 
+import logging
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from copy import copy
+from itertools import chain, repeat
 
 from convnet.checkpoint import Position
 from convnet.data.provider import Minibatch, Provider, split
@@ -12,6 +14,7 @@ from convnet.training.plan import ScheduledBatch
 from convnet.training.stopping import Stopped, wait_for
 
 Loading = Future[list[Minibatch]]
+_LOG = logging.getLogger("convnet")
 
 
 class Trainer:
@@ -21,20 +24,22 @@ class Trainer:
         self.net, self.provider, self.position = net, provider, position
 
     def train(self, schedule: Iterable[ScheduledBatch]) -> None:
-        """Train on the batches of ``schedule`` until ``must_stop``; in the first, after the minibatches already counted.
+        """Train on the batches of ``schedule`` until ``must_stop``; in the first, after the cases already counted.
 
         Raises ``DataError`` for a batch that cannot be loaded, ``NumericalError`` for costs that are not finite.
         """
-        with suppress(Stopped), closing(load_ahead(self.provider, schedule, self.net.minibatch)) as batches:
+        loaded = load_ahead(self.provider, schedule, self.net.minibatch, self.position)
+        with suppress(Stopped), closing(loaded) as batches:
             for batch, loading, following in batches:
                 self.begin_batch(batch)
-                minibatches, first = wait_for(loading, self.must_stop), self.position.minibatches
-                for number, (inputs, cases) in enumerate(minibatches[first:], first + 1):
+                self.position.begin_batch(batch.epoch, batch.number)
+                minibatches, before = wait_for(loading, self.must_stop), self.position.minibatches
+                for number, (inputs, cases) in enumerate(minibatches, 1):
                     is_last = number == len(minibatches)
                     next_inputs = _first_inputs(following) if is_last else minibatches[number].inputs
                     costs = self.net.train(inputs, cases, batch.progress, next_inputs)
                     self.position.count(costs, cases)
-                    self.end_minibatch(costs, cases, len(minibatches))
+                    self.end_minibatch(costs, cases, before + len(minibatches))
                     if self.must_stop() and not is_last:
                         return
                 self._finish_batch(batch)
@@ -67,19 +72,24 @@ class Trainer:
 
 
 def load_ahead(
-    provider: Provider, schedule: Iterable[ScheduledBatch], size: int
+    provider: Provider, schedule: Iterable[ScheduledBatch], size: int, position: Position
 ) -> Generator[tuple[ScheduledBatch, Loading, Loading | None]]:
     """Yield each batch, the future of its minibatches of up to ``size`` cases, and that of the next batch's.
 
-    The last is ``None`` at the end, and where a test comes between. A thread loads each batch while the one before is
-    in use.
+    Those of the first batch begin after the cases that ``position`` counts of it. The last is ``None`` at the end, and
+    where a test comes between. A thread loads each batch while the one before is in use.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
 
-    def load(batch: ScheduledBatch) -> list[Minibatch]:
-        return split(provider.batch(batch.epoch, batch.number), size)
+    def load(batch: ScheduledBatch, done: int) -> list[Minibatch]:
+        loaded = provider.batch(batch.epoch, batch.number)
+        if done > loaded.cases:
+            text = "batch %d of %s has %d cases now, and the run had trained on %d of it; it goes on with the next batch"
+            _LOG.warning(text, batch.number, provider.where, loaded.cases, done)
+        return split(loaded, size, done)
 
-    upcoming = ((batch, thread.submit(load, batch)) for batch in schedule)
+    counts = chain([position.cases], repeat(0))
+    upcoming = ((batch, thread.submit(load, batch, done)) for batch, done in zip(schedule, counts, strict=False))
     try:
         current = next(upcoming, None)
         while current:

@@ -89,7 +89,9 @@ def saved() -> dict:
     net = Net(graph, BE, 4, 1, None, 3)
     inputs = [np.ones((25, 4), np.float32), np.array([[0, 1, 2, 0]], np.float32), np.zeros((3, 4), np.float32)]
     costs = [net.train(inputs, 4) for _ in range(2)]
-    position = Position(1, 2, 1, 2, costs[1], 4, 1, [(costs[0], 4)], [(costs[0], 4)], [6], [1])
+    under_way = {"minibatches": 2, "costs": costs[1], "cases": 4, "at_epoch": 1, "at_batch": 3}
+    tests = {"tests_done": 1, "test_outputs": [(costs[0], 4)], "test_batches": [6], "tests_at": [1]}
+    position = Position(1, 2, 1, **under_way, train_outputs=[(costs[0], 4)], **tests)
     data = {"mean": np.zeros((1, 5, 5), np.float32), "side": 5, "label_names": ["a", "b", "c"]}
     return pack(net, files, position, Options.of({"mini": 4, "train_range": [1, 2], "test_freq": 1}), data)
 

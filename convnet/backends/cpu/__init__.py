@@ -9,15 +9,17 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from convnet.backends.cpu.compiled import KernelOps
+from convnet.backends.host import blas_text
 from convnet.backends.reference import Reference
-from convnet.backends.reference.common import Array
+from convnet.backends.reference.common import Array, blas_of_one_thread, store
 from convnet.errors import BackendError, did_you_mean, one_of
 
 # Values of a product that one BLAS call makes: its result then stays in cache until it is added to where it belongs.
 _TILE_FLOATS = 1 << 19
+# A product is cut into so many blocks at most, of no fewer rows and operations than these, and of multiples of ROWS.
+_MAX_BLOCKS, _MIN_ROWS, _MIN_OPERATIONS, _ROWS = 32, 192, 32_000_000, 16
 
 
 KERNELS = ("avx512", "avx2", "baseline")
@@ -35,10 +37,12 @@ class Cpu(KernelOps, Reference):
     def __init__(self, threads: int = 0, kernels: str | None = None) -> None:
         KernelOps.__init__(self, threads or _cores(), kernels or _named_kernels() or None)
         self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="convnet-fc")
-        self._blas = ThreadpoolController()
 
     def describe(self) -> str:
         return f"CPU ({self.threads} thread{'s' * (self.threads != 1)}, {self.instruction_set} kernels)"
+
+    def arithmetic(self) -> str:
+        return f"the cpu backend ({self.instruction_set} kernels, {blas_text()})"
 
     def empty(self, shape: Sequence[int]) -> Array:
         # 64-byte alignment: rows of 16 cases then lie on cache lines.
@@ -48,25 +52,36 @@ class Cpu(KernelOps, Reference):
         return raw[offset : offset + count].reshape(tuple(shape))
 
     def _product(self, a: Array, b: Array, out: Array, scale_targets: float, scale_output: float = 1) -> None:
-        # fc. Rows are shared among Python threads that each call a single-threaded BLAS: threads of its own would fight
-        # with OpenMP's for the cores, and NumPy's products cannot accumulate. Blocks of sfc are left to NumPy.
-        if not (a.flags.forc and out.flags.forc):
-            super()._product(a, b, out, scale_targets, scale_output)
-            return
-        rows = len(out)
-        share = -(-rows // self.threads)
+        # fc. Blocks of rows are shared among Python threads that each call a single-threaded BLAS: threads of its own
+        # would fight with OpenMP's for the cores, cut the sums their own way, and cannot accumulate.
+        step = _block_rows(len(out), a.shape[1], out.shape[1])
+        starts = iter(range(0, len(out), step))  # whose ``next`` only one thread at a time can be in
 
-        def work(first: int) -> None:
+        def work(_: int) -> None:
             self.set_threads(1)
-            last = min(first + share, rows)
-            step = max(16, _TILE_FLOATS // out.shape[1])
             with np.errstate(all="ignore"):  # the net looks for values that are not finite, and names the layer
-                for start in range(first, last, step):
-                    part = slice(start, min(start + step, last))
-                    self.add(a[part] @ b, out[part], scale_targets, scale_output)
+                for start in starts:
+                    part = slice(start, start + step)
+                    product = a[part] @ b
+                    if out.flags.c_contiguous:
+                        self.add(product, out[part], scale_targets, scale_output)
+                    else:  # a block of sfc
+                        store(out[part], product, scale_targets, scale_output)
 
-        with self._blas.limit(limits=1, user_api="blas"):
-            list(self._workers.map(work, range(0, rows, share)))
+        with blas_of_one_thread():
+            list(self._workers.map(work, range(min(self.threads, -(-len(out) // step)))))
+
+
+def _block_rows(rows: int, depth: int, columns: int) -> int:
+    """Return how many rows of a product (rows, columns), of sums over ``depth``, one BLAS call makes.
+
+    BLAS adds in an order that depends on the size of what it makes, so blocks are cut by sizes alone: results are the same
+    bits on any number of threads. Smaller blocks would spend their time on packing the second factor again.
+    """
+    most = min(_MAX_BLOCKS, rows // _MIN_ROWS, 2 * rows * depth * columns // _MIN_OPERATIONS)
+    blocks = 1 << max(most.bit_length() - 1, 0)  # a power of two, for which threads finish together
+    even = -(-rows // blocks // _ROWS) * _ROWS
+    return min(max(even, _ROWS), max(_TILE_FLOATS // max(columns, 1) // _ROWS, 1) * _ROWS)
 
 
 def _named_kernels() -> str:

@@ -79,3 +79,6 @@ class Cuda(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, Weigh
 
     def describe(self) -> str:
         return self.device.name
+
+    def arithmetic(self) -> str:
+        return f"the cuda backend ({self.device.name}, {self.device.math})"

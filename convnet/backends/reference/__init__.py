@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convnet.backends.base import Backend
+from convnet.backends.host import blas_text
 from convnet.backends.reference.common import Array, store
 from convnet.backends.reference.conv import ConvOps
 from convnet.backends.reference.cost import CostOps
@@ -27,6 +28,9 @@ class Reference(ConvOps, FcOps, PoolOps, NormOps, NeuronOps, CostOps, ImageOps, 
 
     def describe(self) -> str:
         return f"CPU (NumPy reference, {self.dtype})"
+
+    def arithmetic(self) -> str:
+        return f"the reference backend ({self.dtype}, {blas_text()})"
 
     def empty(self, shape: Sequence[int]) -> Array:
         return np.empty(tuple(shape), self.dtype)

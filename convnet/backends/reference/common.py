@@ -1,6 +1,11 @@
 """What all families of the reference share: the type of arrays, blending a result, and sums over clipped windows."""
 
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 Array = np.ndarray
 
@@ -9,6 +14,17 @@ def store(out: Array, result: Array, scale_targets: float, scale_output: float =
     """out = scale_targets * out + scale_output * result; old contents are not read when ``scale_targets`` is 0."""
     result = scale_output * result
     out[...] = result if scale_targets == 0 else scale_targets * out + result
+
+
+@cache
+def _libraries() -> Any:
+    return ThreadpoolController()
+
+
+def blas_of_one_thread() -> AbstractContextManager[Any]:
+    """Let NumPy's products run on one thread: several cut sums in their own way, and results would depend on the cores."""
+    limited: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
+    return limited
 
 
 def windows(side: int, outputs: int, size: int, start: int, stride: int) -> list[slice]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from convnet.backends.arguments import Activation, Geometry, Slope
 from convnet.backends.base import Backend
-from convnet.backends.reference.common import Array, store
+from convnet.backends.reference.common import Array, blas_of_one_thread, store
 
 
 def _range(side: int, outputs: int, tap: int, padding: int, stride: int) -> tuple[slice, slice]:
@@ -54,8 +54,9 @@ class ConvOps(Backend):
     ) -> None:  # fmt: skip
         result = np.zeros_like(out)
         w, axes = _by_window(weights, out)
-        for tap, c, pixels, part in _walk(images, weights, out, geometry):
-            result[part] += np.einsum(f"{axes},cyxn->fyxn", w[tap], images[c][pixels], optimize=axes == "cf")
+        with blas_of_one_thread():
+            for tap, c, pixels, part in _walk(images, weights, out, geometry):
+                result[part] += np.einsum(f"{axes},cyxn->fyxn", w[tap], images[c][pixels], optimize=axes == "cf")
         store(out, result, scale_targets)
         self.add_biases(out, biases)
         self.activate(out, activation)
@@ -66,8 +67,9 @@ class ConvOps(Backend):
     ) -> None:  # fmt: skip
         result = np.zeros_like(input_grad)
         w, axes = _by_window(weights, grad)
-        for tap, c, pixels, part in _walk(input_grad, weights, grad, geometry):
-            np.add.at(result[pixels], c, np.einsum(f"{axes},fyxn->cyxn", w[tap], grad[part], optimize=axes == "cf"))
+        with blas_of_one_thread():
+            for tap, c, pixels, part in _walk(input_grad, weights, grad, geometry):
+                np.add.at(result[pixels], c, np.einsum(f"{axes},fyxn->cyxn", w[tap], grad[part], optimize=axes == "cf"))
         with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
             store(target, result, scale)
 
@@ -77,6 +79,7 @@ class ConvOps(Backend):
     ) -> None:  # fmt: skip
         result = np.zeros_like(weight_grad)
         w, axes = _by_window(result, grad)
-        for tap, c, pixels, part in _walk(images, weight_grad, grad, geometry):
-            w[tap] = np.einsum(f"cyxn,fyxn->{axes}", images[c][pixels], grad[part], optimize=axes == "cf")
+        with blas_of_one_thread():
+            for tap, c, pixels, part in _walk(images, weight_grad, grad, geometry):
+                w[tap] = np.einsum(f"cyxn,fyxn->{axes}", images[c][pixels], grad[part], optimize=axes == "cf")
         store(weight_grad, result, scale_targets, scale_output)

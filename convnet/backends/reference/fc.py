@@ -6,7 +6,7 @@ import numpy as np
 
 from convnet.backends.arguments import Rates
 from convnet.backends.base import Backend
-from convnet.backends.reference.common import Array, store
+from convnet.backends.reference.common import Array, blas_of_one_thread, store
 
 
 def _blocks(parts: int, inputs: int, outputs: int) -> Iterator[tuple[slice, slice]]:
@@ -36,7 +36,8 @@ class FcOps(Backend):
 
     def _product(self, a: Array, b: Array, out: Array, scale_targets: float, scale_output: float = 1) -> None:
         """out = scale_targets * out + scale_output * a @ b."""
-        store(out, a @ b, scale_targets, scale_output)
+        with blas_of_one_thread():
+            store(out, a @ b, scale_targets, scale_output)
 
     def tree_forward(self, offsets: Array, effective: Array, parents: Sequence[int], top_down: Sequence[int]) -> None:
         for v in top_down:

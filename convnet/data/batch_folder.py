@@ -1,0 +1,118 @@
+"""A folder of batches is replaced as a whole: new ones are written aside and take the place of the old ones at the end.
+
+So no batch of an earlier call is ever used with the description of a later one, and a call that is killed leaves the old
+batches, or a folder that says that it holds none. What makebatches did not write is never removed.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from convnet.data.batches import read_meta
+from convnet.errors import DataError
+
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None  # type: ignore[assignment]
+
+_ASIDE, _LOCK, _SWITCHING = ".making", "lock", "switching"
+_FOREIGN = ("test_batch", "train", "test", "meta")  # which readers would take for batches beside ours
+_MADE = {"img_size", "batch_size", "color_pca"}, {"num_cases_per_batch", "num_colors", "num_vis", "label_names", "data_mean"}
+
+
+@contextmanager
+def replacing(out: Path) -> Iterator[Path]:
+    """Yield a folder to write batches and their description to; at the end they are all that ``out`` holds of batches.
+
+    Raises ``DataError`` if ``out`` holds batches that makebatches did not write, if another call writes there, or if a
+    file cannot be written. After an error the old batches are as they were.
+    """
+    aside, is_new = out / _ASIDE, not out.exists()
+    try:
+        aside.mkdir(parents=True, exist_ok=True)
+        with _locked(aside, out):
+            old = _old_files(out, (aside / _SWITCHING).exists())
+            _empty(aside)
+            try:
+                yield aside
+            except BaseException:
+                shutil.rmtree(aside, ignore_errors=True)
+                if is_new:
+                    with suppress(OSError):
+                        out.rmdir()
+                raise
+            _switch(aside, old, out)
+    except OSError as error:
+        raise DataError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def _locked(aside: Path, out: Path) -> Iterator[None]:
+    """Keep other calls out as long as this process lives; raises ``DataError`` if one is at work."""
+    with (aside / _LOCK).open("a") as file:
+        if fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DataError(f"another makebatches is writing to {out}; give another folder, or wait for it") from None
+            except OSError:  # a file system without locks
+                pass
+        yield
+
+
+def _old_files(out: Path, interrupted: bool) -> list[Path]:
+    """Return what an earlier call wrote, to be replaced; raises ``DataError`` for batches of somebody else.
+
+    ``interrupted``: an earlier call was killed while it replaced its own batches, when there is no description.
+    """
+    batches = [path for path in out.iterdir() if path.name.startswith("data_batch_")]
+    foreign = [out / name for name in _FOREIGN if (out / name).exists()]
+    meta = out / "batches.meta"
+    if meta.exists() or not interrupted:
+        made = _made(out) if meta.exists() else 0
+        ours = {f"data_batch_{number}" for number in range(1, made + 1)}
+        foreign += [path for path in batches if path.name not in ours or not path.is_file()]
+        foreign += [meta] if meta.exists() and not made else []
+    if foreign:
+        names = ", ".join(sorted(path.name for path in foreign)[:5]) + ", ..." * (len(foreign) > 5)
+        raise DataError(f"{out} holds {names}, which this makebatches did not write; give a folder without batches")
+    return [path for path in (meta, *batches, out / "skipped.txt") if path.exists()]
+
+
+def _made(out: Path) -> int:
+    """Return how many batches the description in ``out`` is of, if makebatches wrote it; else 0."""
+    try:
+        meta: dict[str, Any] = read_meta(out)
+    except DataError:
+        return 0
+    tests = meta.get("test_batches")
+    if isinstance(tests, list) and tests and all(isinstance(number, int) for number in tests):
+        return max(tests)
+    if not any(meta.keys() == keys | meta.keys() & {"data_mean", "num_vis", "label_names"} for keys in _MADE):
+        return 0
+    count = 0  # early descriptions do not say: all that follow each other
+    while (out / f"data_batch_{count + 1}").is_file():
+        count += 1
+    return count
+
+
+def _switch(aside: Path, old: list[Path], out: Path) -> None:
+    """Remove the old files and move the new ones, the description first and last, so that no mixture is ever described."""
+    (aside / _SWITCHING).touch()
+    for path in old:
+        path.unlink(missing_ok=True)
+    new = [path for path in aside.iterdir() if path.name not in (_LOCK, _SWITCHING)]
+    for path in sorted(new, key=lambda path: path.name == "batches.meta"):
+        path.replace(out / path.name)
+    shutil.rmtree(aside)
+
+
+def _empty(aside: Path) -> None:
+    """Remove what a call that was killed left aside, but for the lock."""
+    for path in aside.iterdir():
+        if path.name not in (_LOCK, _SWITCHING):
+            with suppress(IsADirectoryError):
+                path.unlink()

@@ -1,0 +1,85 @@
+"""Which layer files a run reads: those that its options name, or its checkpoint's with parameters read anew (io 1.5)."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from convnet.checkpoint import Checkpoint
+from convnet.errors import LayerFileError, OptionError
+from convnet.graph.diff import Difference, difference
+from convnet.graph.graph import Graph
+from convnet.graph.loading import LayerFiles, build_graph
+from convnet.language.files import find, params_beside, read_text
+from convnet.options import Options
+
+
+def layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerFiles, list[str]]:
+    """Return layer files and remarks: those of the options, or of the checkpoint with parameters read anew.
+
+    Raises ``OptionError`` for a --layer-def beside a checkpoint that is another net than the checkpoint's.
+    """
+    prefix = options.layer_path
+    if checkpoint is None or (checkpoint.is_original and options.layer_def):
+        return LayerFiles.open(options.layer_def, options.layer_params or None, prefix), []
+    files, remarks = checkpoint.files(), []
+    if options.layer_params and "layer_params" in options.given:
+        path = find(options.layer_params, prefix)
+        files = replace(files, params=read_text(path), params_path=str(path))
+    elif not checkpoint.is_original and _differs(files.params_path, files.params):
+        remarks.append(_CHANGED.format(files.params_path, "its new values hold from here on"))
+        files = replace(files, params=read_text(Path(files.params_path)))
+    if "layer_def" in options.given:
+        named = find(options.layer_def, prefix)
+        _check_same_net(files, named, options, checkpoint)
+        beside = params_beside(named)
+        if beside and "layer_params" not in options.given and read_text(beside) != files.params:
+            remarks.append(f"Parameters are those of {files.params_path or 'the checkpoint'}; {beside} is not read.")
+    elif not checkpoint.is_original and _differs(files.definition_path, files.definition):
+        text = "architecture comes from the checkpoint; the file is not read"
+        remarks.insert(0, _CHANGED.format(files.definition_path, text))
+    return files, remarks
+
+
+_CHANGED = "{} has changed since the checkpoint was saved: {}."
+
+
+def _differs(path: str, text: str | None) -> bool:
+    """Return whether there is a file at ``path`` that holds another text than a checkpoint had of it."""
+    return text is not None and Path(path).is_file() and read_text(Path(path)) != text
+
+
+def _check_same_net(files: LayerFiles, named: Path, options: Options, checkpoint: Checkpoint) -> None:
+    """Raise ``OptionError`` if the file ``named`` beside a checkpoint means another net, which would not be trained."""
+    text = read_text(named)
+    if text == files.definition:
+        return
+
+    def graph(files: LayerFiles) -> Graph:
+        tree = checkpoint.label_tree
+        return build_graph(files, checkpoint.data_dims, checkpoint.classes, tree, options.dialect)
+
+    advice = (
+        "leave --layer-def out to go on with the checkpoint's net, or begin anew with it: without --load-file, and with a "
+        "--save-file of its own if any"
+    )
+    try:
+        found = difference(graph(files), graph(replace(files, definition=text, definition_path=str(named))))
+    except LayerFileError as error:
+        raise OptionError(f"--layer-def {named} does not fit the checkpoint ({_first(error)}); {advice}") from None
+    if not found.same:
+        raise OptionError(f"--layer-def {named} is another net than the checkpoint's ({_summary(found)}); {advice}")
+
+
+def _first(error: LayerFileError) -> str:
+    return str(error.problems[0]).splitlines()[0]
+
+
+def _summary(found: Difference) -> str:
+    """Return what differs in a few words, such as ``conv1: filters 32 -> 64``."""
+    parts = [f"{name} is not in it" for name in found.removed] + [f"{name} is new" for name in found.added]
+    parts += [f"{was} is called {now}" for was, now in found.renamed.items()]
+    parts += [
+        f"{name}: {key} {was or 'none'} -> {now or 'none'}"
+        for name, changes in found.changed.items()
+        for key, (was, now) in changes.items()
+    ]
+    return ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
