@@ -4,6 +4,7 @@ The library raises, the command line prints ``str(error)`` on standard error and
 """
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -46,6 +47,23 @@ class NumericalError(ConvnetError):
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def printable(text: str) -> str:
+    r"""Return text in which whatever a terminal obeys or hides is written out: ``\x1b``, ``\u202e``, ``\udcff``.
+
+    These are control and format characters (of direction, of width), line separators, surrogates, and what Unicode leaves
+    unassigned. For names and texts from files, before they are shown.
+    """
+    return text if text.isprintable() else "".join(char if _is_shown(char) else _escaped(char) for char in text)
+
+
+def _is_shown(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) == "Zs"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:

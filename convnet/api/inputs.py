@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from convnet.checkpoint import Checkpoint
+from convnet.data.decoding import read_square, square_of
 from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
-from convnet.data.pictures import UNREADABLE, resize_and_crop
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
@@ -157,11 +157,14 @@ class Preprocessor:
         if not isinstance(image, np.ndarray | str | Path | Image.Image):
             raise DataError(f"a {type(image).__name__} is not a picture; give arrays, Pillow images, or paths")
         if not isinstance(image, np.ndarray):
+            mode, file = "RGB" if self.channels == 3 else "L", getattr(image, "filename", "") or image
             try:
-                opened = image if isinstance(image, Image.Image) else Image.open(image)
-                image = resize_and_crop(opened.convert("RGB" if self.channels == 3 else "L"), self.side)
-            except UNREADABLE as error:
-                raise DataError(f"{image} is not a picture that can be read: {error}") from None
+                if isinstance(image, Image.Image):
+                    image = square_of(image, self.side, mode=mode)
+                else:
+                    image = read_square(image, self.side, mode=mode)
+            except DataError as error:
+                raise DataError(f"{file} is not a picture that can be read: {error}") from None
         return image if image.ndim == 3 else image[..., None]
 
 

@@ -4,6 +4,7 @@ import argparse
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -96,6 +97,7 @@ def run_verb(
     if not any(isinstance(handler, _WarningHandler) for handler in logger.handlers):
         logger.addHandler(_WarningHandler())
         logger.propagate = False
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # pictures that are left out are named, with reasons
     try:
         try:
             return act(parser.read(arguments))

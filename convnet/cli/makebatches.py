@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb
+from convnet.data.decoding import parse_color
 from convnet.data.make import pack_digits, pack_folder
-from convnet.options import INTEGER, REAL
+from convnet.options import INTEGER, REAL, Kind
+
+_COLOR = Kind(parse_color, "a colour such as white, black or #808080", "COLOR")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
@@ -23,6 +26,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     parser.add_value("--batch-size", INTEGER, "pictures per batch", 1024)
     parser.add_value("--test-share", REAL, "share of pictures kept for testing", 0.1)
     parser.add_value("--seed", INTEGER, "seed of the shuffle [0]", 0)
+    help_text = "colour behind transparent places: a name, or #rrggbb"
+    parser.add_value(
+        "--background", Kind(parse_color, "a colour such as white, black or #808080", "COLOR"), help_text, "white"
+    )
     return run_verb(_make, parser, arguments)
 
 
@@ -31,6 +38,7 @@ def _make(args: argparse.Namespace) -> int:
         batches = pack_digits(args.out)
     else:
         source = Path(args.source)
-        batches = pack_folder(source, args.out, args.size, args.batch_size, args.test_share, args.seed, say=print)
+        numbers = args.size, args.batch_size, args.test_share, args.seed
+        batches = pack_folder(source, args.out, *numbers, say=print, background=args.background)
     print(f"Wrote {batches} batches to {args.out}; train with --data-path {args.out}")
     return 0
