@@ -40,6 +40,10 @@ class BackendError(ConvnetError):
     """The backend asked for cannot run here; the text says what is missing and what to install."""
 
 
+class ArrayError(ConvnetError, ValueError):
+    """Arrays or sizes that an op was given do not fit each other, or are larger than kernels can count."""
+
+
 class NumericalError(ConvnetError):
     """A cost or a layer's output stopped being a finite number."""
 

@@ -206,7 +206,7 @@ def label_matrices(labels: Any, dims: Mapping[int, int], classes: int) -> list[n
     labels = np.asarray(labels)
     by_rows = {len(labels): labels.astype(np.float32)}
     if labels.ndim == 1:
-        if labels.size and (labels.min() < 0 or (classes and labels.max() >= classes)):
+        if labels.size and not (labels.min() >= 0 and (not classes or labels.max() < classes)):
             raise DataError(f"labels from {labels.min()} to {labels.max()}; the net has {classes} classes, from 0")
         by_rows = {1: labels[None].astype(np.float32)} | ({classes: one_hot(labels, classes)} if classes > 1 else {})
     missing = [rows for i, rows in dims.items() if i and rows not in by_rows]

@@ -129,6 +129,20 @@ def test_colour_noise():
     assert quiet.gain == 1 and not quiet.shifts.any()
 
 
+@pytest.mark.parametrize(
+    "axes",
+    [(np.ones(2), np.eye(2)), (np.ones(3), np.eye(2)), (np.ones(3),), 3, "xyz", (np.ones(3), np.full((3, 3), np.nan))],
+)
+def test_colour_axes_that_do_not_fit(tmp_path, axes):
+    """Those of two channels would be read beyond their end."""
+    strings = picture_batch(tmp_path, [0, 1, 2])
+    meta = {"label_names": ["r", "g", "b"], "data_mean": np.zeros((192, 1)), "num_vis": 192, "color_pca": axes}
+    dump(tmp_path / "batches.meta", meta)
+    dump(tmp_path / "data_batch_1", {"data": strings, "labels": [[0], [1], [2]]})
+    with pytest.raises(DataError, match=r"batches.meta: color_pca (must be 3 deviations and 3x3|holds numbers that)"):
+        open_provider("image", Request(str(tmp_path), training=True, color_noise=0.1))
+
+
 @pytest.mark.parametrize("year, same", [("2012", lambda n: n // 32), ("2014", lambda n: n % 18)])
 def test_pictures_that_share_a_crop(year, same):
     """2012 decided once for 32 pictures, 2014's four threads all drew the same (io 6.4)."""
