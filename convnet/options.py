@@ -131,6 +131,8 @@ class Options:
         "make these conv layers local: each place gets its own copy of the filters", [], sticky=False)
     unshare_weights: list[str] = _option(LAYERS, "network", "Unshare weight matrices in given layers",
         "give these layers, or one matrix such as fc2[1], their own copy of shared weights", [], sticky=False)
+    allow_init_code: int = _option(ZERO_ONE, "network", "Run code that lies beside the layer file?",
+        "run functions beside the layer file that its initWFunc and the like name: only if you trust them", 0, sticky=False)
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",
@@ -237,6 +239,9 @@ def read_config(path: Path) -> dict[str, Any]:
         option = BY_NAME.get(key.replace("-", "_"))
         if option is None:
             faults.append(f"unknown option '{key}'" + did_you_mean(key, [o.flag.lstrip("-") for o in OPTIONS]))
+            continue
+        if option.name == "allow_init_code":  # or a folder of layer files could bring its own permission
+            faults.append(f"{key} is read from the command line only")
             continue
         words = ",".join(map(str, value)) if isinstance(value, list) else int(value) if isinstance(value, bool) else value
         try:

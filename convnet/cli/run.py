@@ -13,6 +13,7 @@ from typing import Any
 
 from convnet.cli.check_grads import check_grads
 from convnet.cli.common import Parser, add_option, print_problems, run_verb
+from convnet.cli.permission import may_run_code
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
@@ -69,6 +70,7 @@ def _run(given: dict[str, Any], printer: Printer) -> int:
     printer.outputs, printer.compat = Outputs.of(session.graph), COMPAT[session.options.compat]
     if session.checkpoint is None:
         printer.layers(session.graph)
+        session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
     for line in session.apply_edits():
         printer.line(line)
     backends, remarks = session.backends()
