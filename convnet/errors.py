@@ -4,6 +4,9 @@ The library raises, the command line prints ``str(error)`` on standard error and
 """
 
 import difflib
+import os
+import shlex
+import string
 import unicodedata
 from collections.abc import Iterable
 
@@ -12,6 +15,9 @@ class ConvnetError(Exception):
     """Base of all errors shown to users. ``exit_code`` is the process status it ends in."""
 
     exit_code = 1
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(printable_lines(one) if isinstance(one, str) else one for one in arguments))
 
 
 class OptionError(ConvnetError):
@@ -60,6 +66,25 @@ def printable(text: str) -> str:
     unassigned. For names and texts from files, before they are shown.
     """
     return text if text.isprintable() else "".join(char if _is_shown(char) else _escaped(char) for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return ``printable`` text that keeps its lines."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
+def shell_quoted(word: str) -> str:
+    r"""Return a word of a command that is printed to be copied, as a shell reads it back: ``'x;rm -rf ~'``, ``$'a\x1b'``."""
+    if word == printable(word):
+        return shlex.quote(word)
+    try:
+        data = os.fsencode(word)
+    except UnicodeEncodeError:  # no file has such a name
+        return shlex.quote(printable(word))
+    return "$'" + "".join(chr(byte) if byte in _PLAIN else f"\\x{byte:02x}" for byte in data) + "'"
+
+
+_PLAIN = set(b" !#$%&()*+,-./:;<=>?@[]^_`{|}~") | set(map(ord, string.ascii_letters + string.digits))
 
 
 def _is_shown(char: str) -> bool:

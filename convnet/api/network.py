@@ -30,7 +30,7 @@ from convnet.checkpoint import load as load_checkpoint
 from convnet.data.provider import Provider, Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
-from convnet.errors import CheckpointError, DataError
+from convnet.errors import CheckpointError, DataError, printable, printable_lines
 from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
@@ -139,10 +139,10 @@ class Network:
     def __repr__(self) -> str:
         inputs, name = self.preprocessor, Path(self.files.definition_path).name
         image = f"{inputs.channels}x{inputs.size}x{inputs.size}" if inputs.size else f"{inputs.features} values"
-        return f"<Network {name}: {image} in, {self.classes} classes, {self.graph.parameters():,} weights>"
+        return f"<Network {printable(name)}: {image} in, {self.classes} classes, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
-        return layer_table(self.graph, self.net.minibatch)
+        return printable_lines(layer_table(self.graph, self.net.minibatch))
 
     # -- running
 

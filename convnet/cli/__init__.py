@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from convnet import __version__
 from convnet.cli.common import print_error
+from convnet.cli.output import clean_output
 from convnet.errors import OptionError, did_you_mean
 
 # verb: one line of help; the module of that name has main(arguments, prog)
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return importlib.import_module(f"convnet.cli.{verb}").main(others, prog=f"convnet {verb}")
     else:
         hint = did_you_mean(verb, [*VERBS, "--help", "--version"]) or f"; there are {', '.join(VERBS)}"
-        print_error(OptionError(f"unknown verb '{verb}'{hint}"))
+        with clean_output():
+            print_error(OptionError(f"unknown verb '{verb}'{hint}"))
         return OptionError.exit_code
     return 0

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from convnet import __version__
-from convnet.errors import ConvnetError, LayerFileError, OptionError, nearest
+from convnet.cli.output import clean_output
+from convnet.errors import BackendError, ConvnetError, LayerFileError, OptionError, nearest
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.language.diagnostics import Problem
@@ -25,6 +27,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str, example: str = "", **settings: Any) -> None:
         super().__init__(prog=prog, description=description, epilog=f"example: {prog} {example}".rstrip(), **settings)
+        self.color = False  # of Python 3.14: what is printed is cleaned of codes
         self.add_argument("--version", action="version", version=f"convnet {__version__}", help="show the version and exit")
 
     def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -98,6 +101,11 @@ def run_verb(
         logger.addHandler(_WarningHandler())
         logger.propagate = False
     warnings.filterwarnings("ignore", module=r"PIL\b")  # pictures that are left out are named, with reasons
+    with clean_output():
+        return _act(act, parser, arguments, failure)
+
+
+def _act(act: Callable[[argparse.Namespace], int], parser: Parser, arguments: Sequence[str] | None, failure: int) -> int:
     try:
         try:
             return act(parser.read(arguments))
@@ -122,15 +130,18 @@ def print_error(error: ConvnetError) -> None:
     if isinstance(error, LayerFileError):
         print_problems(error.problems)
     else:
-        print(f"convnet: {error}", file=sys.stderr)
+        # Further lines of a message are indented; a name cannot begin one.
+        text = str(error) if isinstance(error, BackendError) else re.sub(r"\n(?!    )", r"\\n", str(error))
+        print(f"convnet: {text}", file=sys.stderr)
 
 
 def print_problems(problems: Iterable[Problem]) -> None:
     """Print problems of layer files on standard error, in colour where that is a terminal."""
     # NO_COLOR: no-color.org
     colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    write = getattr(sys.stderr, "control", sys.stderr.write)  # what it renders is clean already
     for problem in problems:
-        print(problem.render(colored), file=sys.stderr)
+        write(problem.render(colored) + "\n")
 
 
 class _WarningHandler(logging.Handler):

@@ -11,6 +11,7 @@ from pathlib import Path
 from convnet.cli.common import Parser, run_verb
 from convnet.data.decoding import parse_color
 from convnet.data.make import pack_digits, pack_folder
+from convnet.errors import shell_quoted
 from convnet.options import INTEGER, REAL, Kind
 
 _COLOR = Kind(parse_color, "a colour such as white, black or #808080", "COLOR")
@@ -40,5 +41,5 @@ def _make(args: argparse.Namespace) -> int:
         source = Path(args.source)
         numbers = args.size, args.batch_size, args.test_share, args.seed
         batches = pack_folder(source, args.out, *numbers, say=print, background=args.background)
-    print(f"Wrote {batches} batches to {args.out}; train with --data-path {args.out}")
+    print(f"Wrote {batches} batches to {args.out}; train with --data-path {shell_quoted(str(args.out))}")
     return 0

@@ -14,6 +14,7 @@ from typing import Any
 from convnet.cli.check_grads import check_grads
 from convnet.cli.common import Parser, add_option, print_problems, run_verb
 from convnet.cli.permission import may_run_code
+from convnet.errors import shell_quoted
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
@@ -94,10 +95,11 @@ def _run(given: dict[str, Any], printer: Printer) -> int:
 
 def _print_next(printer: Printer, path: Path, graph: Graph) -> None:
     """Print what to try next."""
-    printer.line(f"Go on with:       convnet run --load-file {path.parent}")
+    printer.line(f"Go on with:       convnet run --load-file {shell_quoted(str(path.parent))}")
     filters = next((layer.name for layer in graph.declared if layer.type in ("conv", "local")), None)
     if filters and filters[-1] == "a" and filters[:-1] + "b" in graph.layers:
         filters = filters[:-1]  # both towers in one picture
     if filters:
         command = "python tools/shownet.py" if Path("tools/shownet.py").is_file() else "convnet shownet"
-        printer.line(f"See its filters:  {command} --load-file {path} --show-filters {filters} --out filters.png")
+        words = "--load-file", str(path), "--show-filters", filters, "--out", "filters.png"
+        printer.line(f"See its filters:  {command} {' '.join(map(shell_quoted, words))}")

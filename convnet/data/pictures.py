@@ -16,7 +16,7 @@ from convnet.data.batches import label_lists, mean_of, tree_of
 from convnet.data.decoding import read_square
 from convnet.data.images import Cropper, PictureBatch, read_color_axes, square_side
 from convnet.data.provider import Batch, FolderProvider, Request, check_labels
-from convnet.errors import DataError
+from convnet.errors import DataError, printable
 
 _INNER = 224  # of 256, the crop of the paper
 _STORED = 256
@@ -104,6 +104,7 @@ class Pictures(FolderProvider):
 
     def _warn(self, problem: str) -> None:
         """Report what is wrong with a batch, once, however often the batch is used."""
+        problem = printable(problem)
         if problem not in self.problems:
             self.problems.append(problem)
             logging.getLogger(__name__).warning(problem)

@@ -45,11 +45,11 @@ and its parameters:
 `initWFunc=mine.weights(0.5)` calls `weights` of the file `mine.py` beside the layer file, as `initBFunc` and `initCFunc` do.
 That is the one thing in a layer file that runs code, and a layer file that somebody gave you may come with such a file. So
 only `convnet run` does it, and only with `--allow-init-code` on its command line or after a question on a terminal; in
-Python, `convnet.build(..., allow_init_code=True)`. Nothing remembers the permission. Every other verb reads such a file without
-running anything, `bench` measures with drawn weights, and a run that goes on has its weights in its checkpoint.
+Python, `convnet.build(..., allow_init_code=True)`. Nothing remembers the permission. Every other verb reads such a file
+without running anything, `bench` measures with drawn weights, and a run that goes on has its weights in its checkpoint.
 
-The functions of `initw` need no permission, for they only read numbers and checkpoints, which execute nothing:
-`makew`, `makewcat`, `makeb`, `makebcat`, `makeb_vec`, `makec`. An `initw.py` beside the layer file goes before them, and needs it.
+The functions of `initw` need no permission, for they only read numbers and checkpoints, which execute nothing: `makew`,
+`makewcat`, `makeb`, `makebcat`, `makeb_vec`, `makec`. An `initw.py` beside the layer file goes before them, and needs it.
 
 ## Three generations
 

@@ -130,7 +130,9 @@ class Printer:
 
     def _clear(self) -> None:
         """Wipe the progress line."""
-        self.out.write("\b" * self._shown + " " * self._shown + "\b" * self._shown)
+        if self._shown:  # codes go past what cleans the names that are printed
+            write = getattr(self.out, "control", self.out.write)
+            write("\b" * self._shown + " " * self._shown + "\b" * self._shown)
         self._shown = 0
 
 
