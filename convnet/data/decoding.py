@@ -19,9 +19,9 @@ from PIL import Image, ImageColor
 
 from convnet.errors import DataError, first_line, one_of
 
-# Format: bytes that a pixel takes at most while it is decoded and converted, by Pillow's plug-in and by this module.
-FORMATS = {"JPEG": 10, "PNG": 8, "GIF": 8, "BMP": 8, "WEBP": 16, "TIFF": 10, "PPM": 10}
-MEMORY = 480 << 20  # bytes for one picture
+# Format: bytes that a pixel takes at most while Pillow decodes it, measured. Converting takes as many again, see ``_cost``.
+FORMATS = {"JPEG": 4, "PNG": 4, "GIF": 4, "BMP": 4, "WEBP": 13, "TIFF": 8, "PPM": 4}
+MEMORY = 400 << 20  # bytes for one picture
 WHITE = (255, 255, 255)
 
 Color = tuple[int, int, int]
@@ -30,7 +30,7 @@ _LARGE = 64 << 20  # bytes from which on pictures are decoded one at a time, wha
 _one_at_a_time = threading.Lock()
 _BAND = 1 << 20  # pixels that are converted at a time
 _READS = 8  # times that the bytes of a file may be read
-_SCANS = 200  # of a JPEG: each costs as much as decoding a whole picture
+_SCANS, _SCANNED = 200, 1 << 30  # of a JPEG, and pixels of all together: a scan can cost as much as a whole picture
 _TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
 _ORIENTATION, _BITS, _PHOTOMETRIC, _TILE, _SAMPLE_FORMAT = 0x0112, 258, 262, (322, 323), 339  # tags of EXIF and TIFF
 _UNSIGNED = 1
@@ -69,7 +69,7 @@ def read_square(
     with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
         cost = _check_size(picture)
         if picture.format in ("JPEG", "MPO"):
-            _check_scans(file)
+            _check_scans(file, picture)
         with _one_at_a_time if cost > _LARGE else nullcontext():
             return square_of(picture, side, offset, mode=mode, background=background, upright=upright)
 
@@ -156,6 +156,8 @@ def _reported() -> Iterator[None]:
         raise
     except Image.UnidentifiedImageError:
         raise DataError(f"not a whole picture in {one_of(FORMATS)}") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, above those of ``_check_size``
+        raise DataError("far more pixels than are read of any format") from None
     except MemoryError:
         raise DataError("too large for the memory there is, or damaged") from None
     except OSError as error:
@@ -167,18 +169,26 @@ def _reported() -> Iterator[None]:
 def _check_size(picture: Image.Image) -> int:
     """Return the bytes that decoding takes; raises ``DataError`` if that is more than ``MEMORY``."""
     width, height = picture.size
-    cost = FORMATS.get(picture.format or "", 10)  # MPO, several pictures in one file, comes from JPEG's plug-in
-    pixels = width * height
+    pixels, cost = width * height, _cost(picture)
     if picture.format == "TIFF":
         tile_width, tile_height = (int(picture.tag_v2.get(tag, 1)) for tag in _TILE)  # type: ignore[attr-defined]
         pixels = max(pixels, tile_width * tile_height)
     if pixels * cost > MEMORY:
-        most = MEMORY // cost
-        raise DataError(f"{width}x{height} pixels are too many; at most {most:,} are read of a {picture.format}")
+        raise DataError(f"{width}x{height} pixels are too many; at most {MEMORY // cost:,} are read of such a picture")
     return pixels * cost
 
 
-def _check_scans(file: _Metered) -> None:
+def _cost(picture: Image.Image) -> int:
+    """Return the bytes that a pixel takes in all."""
+    cost = FORMATS.get(picture.format or "", FORMATS["JPEG"])  # MPO, several JPEGs in one file, comes from the same plug-in
+    if "progressive" in picture.info:
+        cost += 6  # the coefficients of all scans
+    if picture.mode not in ("RGB", "L") or "transparency" in picture.info:
+        cost += 4
+    return cost + 4 * (picture.mode in ("I", "F"))
+
+
+def _check_scans(file: _Metered, picture: Image.Image) -> None:
     """Raise ``DataError`` for a JPEG of more scans than any program writes."""
     at = file.tell()
     file.seek(0)
@@ -187,8 +197,9 @@ def _check_scans(file: _Metered) -> None:
         scans += (last + block).count(b"\xff\xda")  # which the data of a scan cannot hold
         last = block[-1:]
     file.seek(at)
-    if scans > _SCANS:
-        raise DataError(f"a JPEG of {scans} scans; at most {_SCANS} are read")
+    most = min(_SCANS, max(_SCANS // 8, _SCANNED // (picture.width * picture.height)))
+    if scans > most:
+        raise DataError(f"a JPEG of {scans} scans; at most {most} are read of one of this size")
 
 
 # -- pixels
