@@ -5,6 +5,7 @@ The library raises, the command line prints ``str(error)`` on standard error and
 
 import difflib
 import os
+import re
 import shlex
 import string
 import unicodedata
@@ -71,6 +72,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return ``printable`` text that keeps its lines."""
     return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
+def message_lines(text: str) -> str:
+    """Return a message as it is printed: further lines of it are indented, so that no name in it begins a line."""
+    return re.sub(r"\n(?!    )", r"\\n", text)
 
 
 def shell_quoted(word: str) -> str:

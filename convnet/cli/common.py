@@ -3,7 +3,6 @@
 import argparse
 import logging
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +12,7 @@ from typing import Any, NoReturn
 
 from convnet import __version__
 from convnet.cli.output import clean_output
-from convnet.errors import BackendError, ConvnetError, LayerFileError, OptionError, nearest
+from convnet.errors import BackendError, ConvnetError, LayerFileError, OptionError, message_lines, nearest
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.language.diagnostics import Problem
@@ -130,8 +129,7 @@ def print_error(error: ConvnetError) -> None:
     if isinstance(error, LayerFileError):
         print_problems(error.problems)
     else:
-        # Further lines of a message are indented; a name cannot begin one.
-        text = str(error) if isinstance(error, BackendError) else re.sub(r"\n(?!    )", r"\\n", str(error))
+        text = str(error) if isinstance(error, BackendError) else message_lines(str(error))
         print(f"convnet: {text}", file=sys.stderr)
 
 
@@ -148,7 +146,7 @@ class _WarningHandler(logging.Handler):
     """Prints warnings of the library on standard error, whatever ``sys.stderr`` is by then."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"convnet: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+        print(f"convnet: {record.levelname.lower()}: {message_lines(record.getMessage())}", file=sys.stderr)
 
 
 def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:

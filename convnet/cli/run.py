@@ -14,7 +14,7 @@ from typing import Any
 from convnet.cli.check_grads import check_grads
 from convnet.cli.common import Parser, add_option, print_problems, run_verb
 from convnet.cli.permission import may_run_code
-from convnet.errors import shell_quoted
+from convnet.errors import message_lines, shell_quoted
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
@@ -80,7 +80,7 @@ def _run(given: dict[str, Any], printer: Printer) -> int:
     work = Run(session, session.net(backends), printer)
     printer.banner(session.options, device, session.folder.path)
     for remark in [*session.remarks, *remarks]:
-        printer.line(remark)
+        printer.line(message_lines(remark))
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
         layer, numbers = session.options.write_features, session.plan.test

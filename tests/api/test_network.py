@@ -291,3 +291,10 @@ def test_ten_views(place, trained):
     np.testing.assert_allclose(trained.predict(pictures, ten_views=True), np.mean(single, axis=0), atol=1e-5)
     middle = np.mean([trained.predict(views[2]), trained.predict(views[2][:, :, ::-1])], axis=0)
     np.testing.assert_allclose(trained.predict(views[2], ten_views=True), middle, atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [[0, 10], [-1, 0], [0, np.nan], [0, np.inf]])
+def test_labels_that_are_none_of_the_classes(labels):
+    net = convnet.build("layers-digits.cfg", side=8, backend="reference")
+    with pytest.raises(DataError, match="the net has 10 classes, from 0"):
+        net.test(np.zeros((2, 8, 8, 1), np.uint8), labels)

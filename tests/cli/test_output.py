@@ -22,7 +22,7 @@ from convnet.drawing.dot import dot
 from convnet.drawing.page import page
 from convnet.drawing.picture import picture_of
 from convnet.drawing.svg import svg
-from convnet.errors import ConvnetError, DataError, LayerFileError, printable, printable_lines, shell_quoted
+from convnet.errors import ConvnetError, DataError, LayerFileError, message_lines, printable, printable_lines, shell_quoted
 from convnet.language.diagnostics import Place, Problem
 
 HOSTILE = [
@@ -127,11 +127,30 @@ def test_a_name_does_not_forge_a_line(capsys, tmp_path):
     assert said.count("\n") == 1 and r"no\nconvnet: all is well.cfg" in said
 
 
+def test_lines_of_a_message():
+    assert message_lines("two lines:\n    the second\nforged: line") == "two lines:\n    the second\\nforged: line"
+
+
+@pytest.mark.parametrize("name", [r"a\nb", r"a\rb", r"a\u2028b", r"\nSaved checkpoint", r"a\n"])
+def test_a_layer_does_not_forge_a_line(name, tmp_path, capsys):
+    path = tmp_path / "net.toml"
+    path.write_text(f'[layer."{name}"]\ntype = "data"\ndataIdx = 0\n')
+    assert main(["explain", str(path)]) == 1
+    said = capsys.readouterr().err
+    assert f"the name of layer '{name}' has several lines" in said and "\nSaved" not in said
+
+
+def test_inherited_options_are_one_line_each():
+    from convnet.training.log import _option_text
+
+    assert _option_text("data\nRunning on a card\x1b") == r"data\nRunning on a card\x1b"
+
+
 def net_called(name):
     return SMALL_NET.replace("[fc]", f"[{name}]").replace("inputs=fc", f"inputs={name}")
 
 
-@pytest.mark.parametrize("name", [name for name in HOSTILE if not set("\r\n]") & set(name) and name != "\ud800"])
+@pytest.mark.parametrize("name", [name for name in HOSTILE if not set("\r\n]\u2028\ud800") & set(name)])
 def test_layer_names(name, tmp_path, capsys):
     """Every verb that prints them, with a word on what is wrong or without."""
     import convnet
