@@ -139,6 +139,10 @@ class Preprocessor:
             if len(shapes) > 1:
                 raise DataError(f"pictures of one call must have one size, not {', '.join(map(str, sorted(shapes)))}")
             images = np.stack(pictures)
+        if images.dtype.kind not in "buif":
+            raise DataError(f"pictures of {images.dtype} are not numbers; expected pixels from 0 to 255")
+        if images.dtype.kind in "ui" and images.size and (images.min() < 0 or images.max() > 255):
+            raise DataError(f"pixels are from {images.min()} to {images.max()}; expected 0 to 255")
         if images.ndim == 3:
             images = images[None] if images.shape[-1] == self.channels else images[..., None]
         if images.ndim != 4 or images.shape[3] != self.channels or min(images.shape[1:3]) < self.size:

@@ -298,3 +298,19 @@ def test_labels_that_are_none_of_the_classes(labels):
     net = convnet.build("layers-digits.cfg", side=8, backend="reference")
     with pytest.raises(DataError, match="the net has 10 classes, from 0"):
         net.test(np.zeros((2, 8, 8, 1), np.uint8), labels)
+
+
+@pytest.mark.parametrize(
+    "pixels, said",
+    [
+        (np.full((1, 8, 8, 1), 300, np.uint16), "pixels are from 300 to 300; expected 0 to 255"),
+        (np.full((1, 8, 8, 1), -1), "pixels are from -1 to -1; expected 0 to 255"),
+        (np.full((1, 8, 8, 1), "x"), "are not numbers"),
+        (np.full((1, 8, 8, 1), None), "are not numbers"),
+        ([np.full((8, 8), 70000)], "pixels are from 70000"),
+    ],
+)
+def test_arrays_that_hold_no_pixels(pixels, said):
+    net = convnet.build("layers-digits.cfg", side=8, backend="reference")
+    with pytest.raises(DataError, match=said):
+        net.predict(pixels)

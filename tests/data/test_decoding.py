@@ -175,6 +175,11 @@ def test_other_modes():
     inks = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
     for data in (saved(inks, "JPEG", quality=95), saved(inks, "TIFF")):
         assert abs(read(data).reshape(-1, 3).mean(axis=0) - (255, 0, 0)).max() < 5
+    # Of YCCK, which Pillow does not write: Y=55, no colour, no black, all stored inverted; so 255 - 55.
+    ycck = saved(Image.new("CMYK", (16, 16), (200, 127, 127, 0)), "JPEG", quality=100)
+    transform = ycck.index(b"Adobe") + 11
+    assert ycck[transform] == 0
+    assert abs(read(ycck[:transform] + b"\2" + ycck[transform + 1 :]).astype(int) - 200).max() <= 3
     first, second = (Image.new("L", (16, 16), value) for value in (10, 200))
     for kind in ("GIF", "PNG", "WEBP", "TIFF"):
         options = {"lossless": True} if kind == "WEBP" else {}
@@ -272,6 +277,25 @@ def test_hostile_pictures(name, monkeypatch):
         monkeypatch.setattr(subprocess, start, lambda *_, **__: pytest.fail("a program was started"))
     monkeypatch.setattr(os, "system", lambda *_: pytest.fail("a program was started"))
     fault(hostile_pictures()[name])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a script stands for Ghostscript")
+def test_no_program_is_started(folder, tmp_path, monkeypatch):
+    """A file that begins as PostScript made Pillow look for ``gs``, whatever it was called."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("gs", "gswin64c", "djpeg", "dwebp"):
+        (programs / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    assert subprocess.run(["gs"]).returncode == 0
+    (tmp_path / "ran").unlink()
+    for name in ("x.jpg", "x.png", "x.tiff"):
+        (folder / "a" / name).write_bytes(hostile_pictures()["PostScript"])
+    assert len(pack(folder, tmp_path / "out")[0]) == 8
+    with pytest.raises(DataError):
+        read_square(folder / "a" / "x.jpg", 8)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_many_pages_are_not_read():
