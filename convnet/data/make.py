@@ -20,7 +20,10 @@ from convnet.data.images import color_axes
 from convnet.data.provider import batch_bounds
 from convnet.errors import DataError, printable
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+_READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_READ |= {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+_NAMED = {".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".psd", ".dds", ".ico", ".svg", ".eps"}  # as left out
+SUFFIXES = _READ | _NAMED
 _DIGIT_BATCHES = 6
 _PCA_PIXELS = 512  # of each picture, for the colour axes
 
