@@ -4,6 +4,11 @@ The library raises, the command line prints ``str(error)`` on standard error and
 """
 
 import difflib
+import os
+import re
+import shlex
+import string
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -11,6 +16,9 @@ class ConvnetError(Exception):
     """Base of all errors shown to users. ``exit_code`` is the process status it ends in."""
 
     exit_code = 1
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*(printable_lines(one) if isinstance(one, str) else one for one in arguments))
 
 
 class OptionError(ConvnetError):
@@ -39,6 +47,10 @@ class BackendError(ConvnetError):
     """The backend asked for cannot run here; the text says what is missing and what to install."""
 
 
+class ArrayError(ConvnetError, ValueError):
+    """Arrays or sizes that an op was given do not fit each other, or are larger than kernels can count."""
+
+
 class NumericalError(ConvnetError):
     """A cost or a layer's output stopped being a finite number."""
 
@@ -46,6 +58,47 @@ class NumericalError(ConvnetError):
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def printable(text: str) -> str:
+    r"""Return text in which whatever a terminal obeys or hides is written out: ``\x1b``, ``\u202e``, ``\udcff``.
+
+    These are control and format characters (of direction, of width), line separators, surrogates, and what Unicode leaves
+    unassigned. For names and texts from files, before they are shown.
+    """
+    return text if text.isprintable() else "".join(char if _is_shown(char) else _escaped(char) for char in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return ``printable`` text that keeps its lines."""
+    return text if text.isprintable() else "\n".join(map(printable, text.split("\n")))
+
+
+def message_lines(text: str) -> str:
+    """Return a message as it is printed: further lines of it are indented, so that no name in it begins a line."""
+    return re.sub(r"\n(?!    )", r"\\n", text)
+
+
+def shell_quoted(word: str) -> str:
+    r"""Return a word of a command that is printed to be copied, as a shell reads it back: ``'x;rm -rf ~'``, ``$'a\x1b'``."""
+    if word == printable(word):
+        return shlex.quote(word)
+    try:
+        data = os.fsencode(word)
+    except UnicodeEncodeError:  # no file has such a name
+        return shlex.quote(printable(word))
+    return "$'" + "".join(chr(byte) if byte in _PLAIN else f"\\x{byte:02x}" for byte in data) + "'"
+
+
+_PLAIN = set(b" !#$%&()*+,-./:;<=>?@[]^_`{|}~") | set(map(ord, string.ascii_letters + string.digits))
+
+
+def _is_shown(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) == "Zs"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:

@@ -28,6 +28,7 @@ class Compat:
 
     crop_group: int = 1  # pictures in a row that share one crop and mirror
     crop_streams: int = 1  # equal parts of a batch that get the same sequence of crops and mirrors
+    upright: bool = True  # pictures are turned as their EXIF says
     pixel_offset: float = 0.0  # added to every pixel of CIFAR data without --scalar-mean
     labels_of_batch: bool = False  # CIFAR's matrix 2 marks every class of the batch in every case
     nominal_cases: bool = False  # gradients of a short minibatch are divided by --mini, not by its cases
@@ -41,9 +42,22 @@ class Compat:
 
 COMPAT: dict[str, Compat] = {
     "": Compat(),
-    G2011: Compat(last_contribution=True, extra_batch=True, shows_progress=False, shows_averages=False, shows_ratio=False),
-    G2012: Compat(
-        crop_group=32, labels_of_batch=True, plain_averages=True, extra_batch=True, shows_progress=False, shows_ratio=False
+    G2011: Compat(
+        upright=False,
+        last_contribution=True,
+        extra_batch=True,
+        shows_progress=False,
+        shows_averages=False,
+        shows_ratio=False,
     ),
-    G2014: Compat(crop_streams=4, pixel_offset=1.0, nominal_cases=True, extra_batch=True),
+    G2012: Compat(
+        crop_group=32,
+        upright=False,
+        labels_of_batch=True,
+        plain_averages=True,
+        extra_batch=True,
+        shows_progress=False,
+        shows_ratio=False,
+    ),
+    G2014: Compat(crop_streams=4, upright=False, pixel_offset=1.0, nominal_cases=True, extra_batch=True),
 }

@@ -175,6 +175,8 @@ class Options:
     unshare_weights: list[str] = _option(LAYERS, "network", "Unshare weight matrices in given layers",
         "give these layers, or one matrix such as fc2[1], their own copy of shared weights", [],
         sticky=False, modes=(TRAIN, TEST, FEATURES))
+    allow_init_code: int = _option(ZERO_ONE, "network", "Run code that lies beside the layer file?",
+        "run functions beside the layer file that its initWFunc and the like name: only if you trust them", 0, sticky=False)
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",
@@ -300,6 +302,9 @@ def read_config(path: Path) -> dict[str, Any]:
             faults.append(f"'{key}' gives {option.flag} a second time")
         if option.name == "config":
             faults.append("'config': a file of options cannot name another")
+        if option.name == "allow_init_code":  # or a folder of layer files could bring its own permission
+            faults.append(f"{key} is read from the command line only")
+            continue
         try:
             options[option.name] = option.kind(_config_text(value, option.kind))
         except argparse.ArgumentTypeError as error:

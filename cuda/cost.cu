@@ -48,7 +48,7 @@ extern "C" __global__ void total(const double* parts, double* costs, int count) 
 }
 
 // parts: [-log p_label, 1 - credit of one guess, 1 - credit of topk]. p_label is in `of_label`, or where that is null in
-// `scores`, which rank the classes.
+// `scores`, which rank the classes. A label that is none of the classes has probability 0.
 // 2012: kLogregCost, kMultiSoftmaxCost.
 extern "C" __global__ void __launch_bounds__(32 * ROWS)
     label_cost(const float* labels, const float* scores, const double* of_label, double* parts, int classes, int cases,
@@ -56,8 +56,9 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS)
     __shared__ int values[ROWS][32];
     const int n = blockIdx.x * 32 + threadIdx.x;
     const bool inside = n < cases;
-    const int label = inside ? (int)labels[n] : 0;
-    const float own = inside ? scores[(long long)label * cases + n] : 0.0f;
+    const bool known = inside && labels[n] >= 0 && labels[n] < classes;
+    const int label = known ? (int)labels[n] : 0;
+    const float own = known ? scores[(long long)label * cases + n] : 0.0f;
     int above = 0, level = 0;
     for (int j = threadIdx.y; inside && j < classes; j += ROWS) {
         const float score = scores[(long long)j * cases + n];
@@ -67,7 +68,7 @@ extern "C" __global__ void __launch_bounds__(32 * ROWS)
     above = case_sum(above, values);
     level = case_sum(level, values);
     if (!inside || threadIdx.y) return;
-    parts[n] = -log(of_label ? of_label[(long long)label * cases + n] : (double)own);
+    parts[n] = -log(of_label && known ? of_label[(long long)label * cases + n] : (double)own);
     parts[cases + n] = 1.0 - guess_credit(1, above, level);
     parts[2 * cases + n] = 1.0 - guess_credit(topk, above, level);
 }

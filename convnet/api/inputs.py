@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 
 from convnet.checkpoint import Checkpoint
+from convnet.data.decoding import read_square, square_of
 from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
-from convnet.data.pictures import UNREADABLE, resize_and_crop
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
@@ -146,6 +146,10 @@ class Preprocessor:
             if len(shapes) > 1:
                 raise DataError(f"pictures of one call must have one size, not {', '.join(map(str, sorted(shapes)))}")
             images = np.stack(pictures)
+        if images.dtype.kind not in "buif":
+            raise DataError(f"pictures of {images.dtype} are not numbers; expected pixels from 0 to 255")
+        if images.dtype.kind in "ui" and images.size and (images.min() < 0 or images.max() > 255):
+            raise DataError(f"pixels are from {images.min()} to {images.max()}; expected 0 to 255")
         if images.ndim == 3:
             images = images[None] if images.shape[-1] == self.channels else images[..., None]
         if images.ndim != 4 or images.shape[3] != self.channels or min(images.shape[1:3]) < self.size:
@@ -164,11 +168,14 @@ class Preprocessor:
         if not isinstance(image, np.ndarray | str | Path | Image.Image):
             raise DataError(f"a {type(image).__name__} is not a picture; give arrays, Pillow images, or paths")
         if not isinstance(image, np.ndarray):
+            mode, file = "RGB" if self.channels == 3 else "L", getattr(image, "filename", "") or image
             try:
-                opened = image if isinstance(image, Image.Image) else Image.open(image)
-                image = resize_and_crop(opened.convert("RGB" if self.channels == 3 else "L"), self.side)
-            except UNREADABLE as error:
-                raise DataError(f"{image} is not a picture that can be read: {error}") from None
+                if isinstance(image, Image.Image):
+                    image = square_of(image, self.side, mode=mode)
+                else:
+                    image = read_square(image, self.side, mode=mode)
+            except DataError as error:
+                raise DataError(f"{file} is not a picture that can be read: {error}") from None
         return image if image.ndim == 3 else image[..., None]
 
 
@@ -210,7 +217,7 @@ def label_matrices(labels: Any, dims: Mapping[int, int], classes: int) -> list[n
     labels = np.asarray(labels)
     by_rows = {len(labels): labels.astype(np.float32)}
     if labels.ndim == 1:
-        if labels.size and (labels.min() < 0 or (classes and labels.max() >= classes)):
+        if labels.size and not (labels.min() >= 0 and (not classes or labels.max() < classes)):
             raise DataError(f"labels from {labels.min()} to {labels.max()}; the net has {classes} classes, from 0")
         by_rows = {1: labels[None].astype(np.float32)} | ({classes: one_hot(labels, classes)} if classes > 1 else {})
     missing = [rows for i, rows in dims.items() if i and rows not in by_rows]

@@ -32,13 +32,14 @@ from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
-from convnet.errors import CheckpointError, DataError
+from convnet.errors import CheckpointError, DataError, printable, printable_lines
 from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
+from convnet.net.initial import initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Costs, Net
 from convnet.options import Options
@@ -91,25 +92,36 @@ def build(
     seed: int = 0,
     minibatch: int = 128,
     dialect: str = "auto",
+    allow_init_code: bool = False,
     **machine: Unpack[Machine],
 ) -> Network:
     """Return a net with fresh weights from layer files: paths, names of shipped files, or their text.
 
     ``side`` is that of the pictures it is for (by default 224 with 100 classes and more, else 32 or the next that fits).
-    ``machine`` is ``backend`` and ``threads``. Raises ``LayerFileError`` with every mistake in the files.
+    ``machine`` is ``backend`` and ``threads``. Functions for initial weights that lie beside the file are run only with
+    ``allow_init_code``. Raises ``LayerFileError`` with every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
     """
     files = _layer_files(definition, params)
     graph = synthesize(parse(files, dialect), (side,) if side else (), classes).graph
-    return Network(_make_net(graph, minibatch, seed, **machine), files, Preprocessor.of(graph), Position())
+    net = _make_net(graph, minibatch, seed, allow_init_code=allow_init_code, **machine)
+    return Network(net, files, Preprocessor.of(graph), Position())
 
 
-def _make_net(graph: Graph, minibatch: int, seed: int, state: Any = None, backend: str = "auto", threads: int = 0) -> Net:
+def _make_net(
+    graph: Graph,
+    minibatch: int,
+    seed: int,
+    state: Any = None,
+    backend: str = "auto",
+    threads: int = 0,
+    allow_init_code: bool = False,
+) -> Net:
     be = make_backend(backend, threads)
     check_memory(graph, [be], minibatch, training=False)
-    return Net(graph, be, minibatch, seed, state)
+    return Net(graph, be, minibatch, seed, initial_state(graph, seed, allow_init_code) if state is None else state)
 
 
 def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFiles:
@@ -133,10 +145,10 @@ class Network:
     def __repr__(self) -> str:
         inputs, name = self.preprocessor, Path(self.files.definition_path).name
         image = f"{inputs.channels}x{inputs.size}x{inputs.size}" if inputs.size else f"{inputs.features} values"
-        return f"<Network {name}: {image} in, {self.classes} classes, {self.graph.parameters():,} weights>"
+        return f"<Network {printable(name)}: {image} in, {self.classes} classes, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
-        return layer_table(self.graph, self.net.minibatch)
+        return printable_lines(layer_table(self.graph, self.net.minibatch))
 
     # -- running
 

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from convnet.backends.arguments import Activation, Array, Criterion, Geometry, Rates, Response, Slope, Window
+from convnet.backends.checks import guard
 from convnet.backends.host import host_memory
 from convnet.backends.philox import Key
 
@@ -34,6 +35,10 @@ class Backend(ABC):
     """Base of all backends. Subclasses implement every abstract method; families of ops follow the layer files."""
 
     name = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        guard(cls, Backend)
 
     # -- memory -------------------------------------------------------------------------------------------------
 

@@ -14,15 +14,15 @@ import numpy as np
 from convnet.backends import make_backend
 from convnet.backends.base import Backend
 from convnet.backends.reference import Reference
+from convnet.cli.permission import may_run_code
 from convnet.data.provider import Provider
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
 from convnet.generation import Generation
 from convnet.graph.graph import Graph
-from convnet.layers.conv import Windowed
 from convnet.layers.weighted import WeightLayer
 from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, Step, check_gradients, original_step
-from convnet.net.initial import initial_state
+from convnet.net.initial import drop_functions, initial_state
 from convnet.net.net import Net
 from convnet.training.log import Printer
 from convnet.training.session import RunInputs
@@ -47,7 +47,11 @@ def check_grads(inputs: RunInputs, printer: Printer) -> int:
         be, tolerance = make_backend(options.backend, options.threads), COMPAT_TOLERANCE
         step = original_step(Generation(options.compat))
         how = f"one-sided differences in float32 as in {options.compat}, {be.describe()}"
-    state = checkpoint.layers if checkpoint else None if options.compat else he_initialized_state(graph, options.seed)
+    state = checkpoint.layers if checkpoint else None
+    if state is None and options.compat:
+        state = initial_state(graph, options.seed, may_run_code(graph, bool(options.allow_init_code)))
+    elif state is None:
+        state = he_initialized_state(graph, options.seed)
     net = Net(graph, be, cases, options.seed, state, checking=True)
     data = f"{cases} cases of {provider.where}, {provider.dims[0]} values each"
     printer.line(f"Gradients of {inputs.files.definition_path}: {how}; {data}")
@@ -93,9 +97,7 @@ def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
     for layer in layers:
         inputs = len(layer.inputs)
         layer.initW = [math.sqrt(2 / (layer.weights_per_filter(i) * inputs)) for i in range(inputs)]
-        layer.initWFunc = layer.initBFunc = ""
-        if isinstance(layer, Windowed):
-            layer.initCFunc = ""
+    drop_functions(graph)
     state, random = initial_state(graph, seed), np.random.default_rng(seed)
     for layer in layers:
         biases = state[layer.name]["biases"]

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import IO, Any, NoReturn
 
 from convnet import __version__
 from convnet.cli.environment import idle_variables
-from convnet.errors import ConvnetError, LayerFileError, OptionError, first_line, nearest
+from convnet.cli.output import clean_output
+from convnet.errors import BackendError, ConvnetError, LayerFileError, OptionError, first_line, message_lines, nearest
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.interrupts import INTERRUPTED
@@ -32,6 +34,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str, example: str = "", **settings: Any) -> None:
         super().__init__(prog=prog, description=description, epilog=f"example: {prog} {example}".rstrip(), **settings)
+        self.color = False  # of Python 3.14: what is printed is cleaned of codes
         self.add_argument("--version", action="version", version=f"convnet {__version__}", help="show the version and exit")
 
     def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -120,6 +123,12 @@ def framed(act: Callable[[], int], failure: int = 0) -> int:
     if not any(isinstance(handler, _WarningHandler) for handler in logger.handlers):
         logger.addHandler(_WarningHandler())
         logger.propagate = False
+    warnings.filterwarnings("ignore", module=r"PIL\b")  # pictures that are left out are named, with reasons
+    with clean_output():
+        return _status_of(act, failure)
+
+
+def _status_of(act: Callable[[], int], failure: int) -> int:
     try:
         _print_any_name()
         try:
@@ -193,22 +202,24 @@ def print_error(error: ConvnetError) -> None:
     if isinstance(error, LayerFileError):
         print_problems(error.problems)
     else:
-        print(f"convnet: {error}", file=sys.stderr)
+        text = str(error) if isinstance(error, BackendError) else message_lines(str(error))
+        print(f"convnet: {text}", file=sys.stderr)
 
 
 def print_problems(problems: Iterable[Problem]) -> None:
     """Print problems of layer files on standard error, in colour where that is a terminal."""
     # NO_COLOR: no-color.org
     colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    write = getattr(sys.stderr, "control", sys.stderr.write)  # what it renders is clean already
     for problem in problems:
-        print(problem.render(colored), file=sys.stderr)
+        write(problem.render(colored) + "\n")
 
 
 class _WarningHandler(logging.Handler):
     """Prints warnings of the library on standard error, whatever ``sys.stderr`` is by then."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"convnet: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+        print(f"convnet: {record.levelname.lower()}: {message_lines(record.getMessage())}", file=sys.stderr)
 
 
 def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb
 from convnet.data.batch_folder import replacing
+from convnet.data.decoding import parse_color
 from convnet.data.make import pack_digits, pack_folder
-from convnet.errors import OptionError
-from convnet.options import SEED, SHARE, whole
+from convnet.errors import OptionError, shell_quoted
+from convnet.options import SEED, SHARE, Kind, whole
 
-_SIZE, _BATCH_SIZE, _TEST_SHARE = 256, 1024, 0.1
+_SIZE, _BATCH_SIZE, _TEST_SHARE, _BACKGROUND = 256, 1024, 0.1, "white"
+_COLOR = Kind(parse_color, "a colour such as white, black or #808080", "COLOR")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
@@ -28,6 +30,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     parser.add_value("--batch-size", whole(1, 1_000_000), "pictures per batch", _BATCH_SIZE)
     parser.add_value("--test-share", SHARE, "share of pictures kept for testing", _TEST_SHARE)
     parser.add_value("--seed", SEED, "seed of the shuffle [0]", 0)
+    parser.add_value("--background", _COLOR, "colour behind transparent places: a name, or #rrggbb", _BACKGROUND)
     return run_verb(_make, parser, arguments)
 
 
@@ -45,8 +48,8 @@ def _make(args: argparse.Namespace) -> int:
             batches = pack_digits(folder)
     else:
         source = Path(args.source)
-        say = partial(print, flush=True)
+        say, numbers = partial(print, flush=True), (args.size, args.batch_size, args.test_share, args.seed)
         with replacing(args.out) as folder:
-            batches = pack_folder(source, folder, args.size, args.batch_size, args.test_share, args.seed, say)
-    print(f"Wrote {batches} batches to {args.out}; train with --data-path {args.out}")
+            batches = pack_folder(source, folder, *numbers, say=say, background=args.background)
+    print(f"Wrote {batches} batches to {args.out}; train with --data-path {shell_quoted(str(args.out))}")
     return 0

@@ -14,6 +14,8 @@ from typing import Any
 
 from convnet.cli.check_grads import check_grads
 from convnet.cli.common import Parser, add_option, print_problems, run_verb
+from convnet.cli.permission import may_run_code
+from convnet.errors import message_lines, shell_quoted
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
@@ -82,6 +84,7 @@ def _work(session: Session, printer: Printer) -> int:
     printer.outputs, printer.compat = Outputs.of(session.graph), COMPAT[session.options.compat]
     if session.checkpoint is None:
         printer.layers(session.graph)
+        session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
     for line in session.apply_edits():
         printer.line(line)
     backends, remarks = session.backends()
@@ -90,7 +93,7 @@ def _work(session: Session, printer: Printer) -> int:
     work = Run(session, session.net(backends), printer)
     printer.banner(session.options, device, session.folder.path)
     for remark in [*session.remarks, *remarks]:
-        printer.line(remark)
+        printer.line(message_lines(remark))
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
         layer, numbers = session.options.write_features, session.plan.test
@@ -115,10 +118,11 @@ def _train(work: Run, printer: Printer) -> None:
 
 def _print_next(printer: Printer, path: Path, graph: Graph) -> None:
     """Print what to try next."""
-    printer.line(f"Go on with:       convnet run --load-file {path.parent}")
+    printer.line(f"Go on with:       convnet run --load-file {shell_quoted(str(path.parent))}")
     filters = next((layer.name for layer in graph.declared if layer.type in ("conv", "local")), None)
     if filters and filters[-1] == "a" and filters[:-1] + "b" in graph.layers:
         filters = filters[:-1]  # both towers in one picture
     if filters:
         command = "python tools/shownet.py" if Path("tools/shownet.py").is_file() else "convnet shownet"
-        printer.line(f"See its filters:  {command} --load-file {path} --show-filters {filters} --out filters.png")
+        words = "--load-file", str(path), "--show-filters", filters, "--out", "filters.png"
+        printer.line(f"See its filters:  {command} {' '.join(map(shell_quoted, words))}")

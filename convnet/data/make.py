@@ -15,13 +15,16 @@ import numpy as np
 from PIL import Image
 
 from convnet.data.batches import write_file
+from convnet.data.decoding import WHITE, Color, read_square
 from convnet.data.images import color_axes
-from convnet.data.pictures import decode
 from convnet.data.provider import batch_bounds
-from convnet.errors import DataError
+from convnet.errors import DataError, printable
 from convnet.storage import write_atomically
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+_READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+_READ |= {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"}
+_NAMED = {".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".psd", ".dds", ".ico", ".svg", ".eps"}  # as left out
+SUFFIXES = _READ | _NAMED
 _DIGIT_BATCHES = 6
 _PCA_PIXELS = 512  # of each picture, for the colour axes
 
@@ -54,11 +57,20 @@ def pack_digits(out: Path) -> int:
 
 
 def pack_folder(
-    source: Path, out: Path, size: int, batch_size: int, test_share: float, seed: int, say: Callable[[str], object]
+    source: Path,
+    out: Path,
+    size: int,
+    batch_size: int,
+    test_share: float,
+    seed: int,
+    say: Callable[[str], object],
+    *,
+    background: Color = WHITE,
 ) -> int:
     """Write the pictures below ``source`` (one folder per class) as JPEG batches; returns the number of batches.
 
-    Raises ``DataError`` if there are no pictures or fewer than two classes. ``say`` gets a line on each batch.
+    ``background`` shows where pictures are transparent. ``say`` gets a line on each batch.
+    Raises ``DataError`` if there are no pictures or fewer than two classes.
     """
     files, classes = find_pictures(source)
     order = np.random.RandomState(seed).permutation(len(files))
@@ -71,9 +83,9 @@ def pack_folder(
     _make_folder(out)
     total_pixels, sample, skipped = np.zeros((size, size, 3)), [], []
     for number, group in enumerate([*train, *test], 1):
-        part, pictures, unreadable = _pack([files[i] for i in group], source, size)
+        part, pictures, unreadable = _pack([files[i] for i in group], source, size, background)
         if not pictures:
-            raise DataError(f"none of the pictures of batch {number} can be read, the first {unreadable[0]}")
+            raise DataError(f"none of the pictures of batch {number} can be read: {unreadable[0]}")
         if number < first_test or not train:  # a mean of what there is
             for picture in pictures:
                 total_pixels += picture
@@ -87,13 +99,13 @@ def pack_folder(
         "color_pca": color_axes(np.concatenate(sample).astype(np.float64) if sample else np.zeros((2, 3))),
         "num_vis": 3 * size**2,
         "img_size": size,
-        "label_names": classes,
+        "label_names": [printable(name) for name in classes],
         "batch_size": batch_size,
         "test_batches": list(range(first_test, total + 1)),
     }
     write_file(out / "batches.meta", meta)
     if skipped:
-        names = b"".join(os.fsencode(path) + b"\n" for path in skipped)
+        names = "".join(f"{printable(line)}\n" for line in skipped).encode()
         write_atomically(out / "skipped.txt", lambda file: file.write(names))
         say(f"{len(skipped)} pictures cannot be read; they are named in skipped.txt")
     say(f"{len(classes)} classes; test with batches {first_test} to {total} (--test-range {first_test}-{total})")
@@ -105,12 +117,7 @@ def find_pictures(source: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     if not source.is_dir():
         raise DataError(f"no folder {source}; give a folder with one sub-folder of pictures per class, or 'digits'")
     classes = sorted(path.name for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((source / name).rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
+    files = [(path, label) for label, name in enumerate(classes) for path in _files_below(source / name)]
     if len(classes) < 2 or len(files) < 2:
         raise DataError(
             f"{source} holds {len(files)} pictures in {len(classes)} sub-folders; expected one sub-folder per class"
@@ -118,25 +125,43 @@ def find_pictures(source: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     return files, classes
 
 
-def _pack(files: Sequence[tuple[Path, int]], source: Path, size: int) -> tuple[dict[str, Any], list[np.ndarray], list[Path]]:
-    """Return the contents of a batch, its pictures (size, size, 3), and the files that cannot be read."""
+def _files_below(folder: Path) -> list[Path]:
+    """Return what is called as pictures are, sorted; links to folders are not followed, so that there are no loops."""
+    found = []
+    for parent, _, names in os.walk(folder, onerror=_raise_unreadable):
+        found += [Path(parent, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
+    return sorted(path for path in found if not path.is_dir())
+
+
+def _raise_unreadable(error: OSError) -> None:
+    raise DataError(f"the folder {error.filename} cannot be read: {error.strerror}") from None
+
+
+def _pack(
+    files: Sequence[tuple[Path, int]], source: Path, size: int, background: Color
+) -> tuple[dict[str, Any], list[np.ndarray], list[str]]:
+    """Return the contents of a batch, its pictures (size, size, 3), and a line for each file that cannot be read."""
+
+    def encode(file: tuple[Path, int]) -> tuple[bytes, np.ndarray] | str:
+        try:
+            return _encode(file[0], size, background)
+        except DataError as error:
+            return f"{file[0]}: {error}"
+
     with ThreadPoolExecutor() as workers:
-        encoded = list(workers.map(lambda file: _encode(file[0], size), files))
-    readable = [(*file, *item) for file, item in zip(files, encoded, strict=True) if item]
+        encoded = list(workers.map(encode, files))
+    readable = [(*file, *item) for file, item in zip(files, encoded, strict=True) if not isinstance(item, str)]
     part = {
         "data": [data for _, _, data, _ in readable],
         "labels": [[label] for _, label, _, _ in readable],
-        "files": [str(path.relative_to(source)) for path, _, _, _ in readable],
+        "files": [printable(str(path.relative_to(source))) for path, _, _, _ in readable],
     }
-    unreadable = [path for (path, _), item in zip(files, encoded, strict=True) if not item]
-    return part, [picture for _, _, _, picture in readable], unreadable
+    return part, [picture for _, _, _, picture in readable], [item for item in encoded if isinstance(item, str)]
 
 
-def _encode(path: Path, size: int) -> tuple[bytes, np.ndarray] | None:
-    """Return a picture as JPEG and as pixels (size, size, 3), or ``None`` if it cannot be read."""
-    pixels = decode(path, size)
-    if pixels is None:
-        return None
+def _encode(path: Path, size: int, background: Color) -> tuple[bytes, np.ndarray]:
+    """Return a picture as JPEG and as pixels (size, size, 3); raises ``DataError``."""
+    pixels = read_square(path, size, background=background)
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=95)
     return data.getvalue(), pixels

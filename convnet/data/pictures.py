@@ -1,27 +1,27 @@
 """Batches of JPEG pictures: ImageNet as 2012 and 2014 packed it, one's own folders, and the demonstration set.
 
-[pixels, label, labels as 0/1] of every case (io 6.4). Pillow decodes, in several threads; pictures that cannot be decoded
-are left out and counted.
+[pixels, label, labels as 0/1] of every case (io 6.4). Pillow decodes, in several threads (``decoding``); pictures that
+cannot be decoded are left out and named.
 """
 
 import io
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
 
 from convnet.data.batches import label_lists, mean_of, tree_of
-from convnet.data.images import Cropper, PictureBatch, square_side
+from convnet.data.decoding import read_square
+from convnet.data.images import Cropper, PictureBatch, read_color_axes, square_side
 from convnet.data.provider import Batch, FolderProvider, Request, check_labels
-from convnet.errors import DataError
+from convnet.errors import DataError, printable
 
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)  # what Pillow raises for a bad file
 _INNER = 224  # of 256, the crop of the paper
 _STORED = 256
 _LARGEST = 4096
+_NAMED = 8  # of the pictures that cannot be decoded
 
 
 class Pictures(FolderProvider):
@@ -42,8 +42,13 @@ class Pictures(FolderProvider):
         self.color_pca = self.meta.get("color_pca")
         self.cropper = self._make_cropper(description)
         self.dims = {0: self.cropper.features, 1: 1, 2: self.classes}
-        if request.color_noise > 0 and request.training and self.color_pca is None:
-            raise DataError(f"--color-noise needs color_pca in {description}, which has none")
+        if request.color_noise > 0 and request.training:
+            if self.color_pca is None:
+                raise DataError(f"--color-noise needs color_pca in {description}, which has none")
+            try:
+                self.color_pca = read_color_axes(self.color_pca, 3)
+            except DataError as error:
+                raise DataError(f"{description}: {error}") from None
 
     def _make_cropper(self, description: Path) -> Cropper:
         features = int(self.meta.get("num_vis", 3 * _STORED**2))
@@ -82,15 +87,32 @@ class Pictures(FolderProvider):
 
     def _decode(self, strings: list[bytes], offsets: np.ndarray, where: str) -> tuple[np.ndarray, list[int]]:
         """Return the pictures (N, side, side, 3), and the numbers of those that can be decoded."""
+
+        def decode(string: bytes, offset: float) -> np.ndarray | DataError:
+            try:
+                return read_square(io.BytesIO(string), self.cropper.side, offset, upright=self.request.compat.upright)
+            except DataError as error:
+                return error
+
         with ThreadPoolExecutor(self.request.threads) as workers:
-            results = workers.map(decode, map(io.BytesIO, strings), [self.cropper.side] * len(strings), offsets)
-            pictures = {i: picture for i, picture in enumerate(results) if picture is not None}
-        missing = len(strings) - len(pictures)
+            results = dict(enumerate(workers.map(decode, strings, offsets)))
+        pictures = {i: result for i, result in results.items() if isinstance(result, np.ndarray)}
+        missing = [f"number {i} ({result})" for i, result in results.items() if i not in pictures]
         if missing:
-            self.problems.append(f"{where}: {missing} of {len(strings)} pictures cannot be decoded and are left out")
+            more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+            named = f"{', '.join(missing[:_NAMED])}{more}"
+            count = f"{len(missing)} of {len(strings)} pictures cannot be decoded and are left out"
+            self._warn(f"{where}: {count}: {named}, counted from 0")
         if not pictures:
             raise DataError(f"{where}: none of its {len(strings)} pictures can be decoded")
         return np.stack(list(pictures.values())), list(pictures)
+
+    def _warn(self, problem: str) -> None:
+        """Report what is wrong with a batch, once, however often the batch is used."""
+        problem = printable(problem)
+        if problem not in self.problems:
+            self.problems.append(problem)
+            logging.getLogger(__name__).warning(problem)
 
     def _label_rows(self, labels: list[list[int]], random: np.random.Generator, where: str) -> list[np.ndarray]:
         """Return one label per case, drawn where it has several, and all of them as 0/1 (io 6.4)."""
@@ -103,27 +125,3 @@ class Pictures(FolderProvider):
         for n, item in enumerate(labels):
             many[self.net_labels(np.asarray(item, int) + self.label_offset), n] = 1
         return [self.net_labels(one)[None].astype(np.float32), many]
-
-
-def decode(file: Path | BinaryIO, side: int, offset: float = 0.5) -> np.ndarray | None:
-    """Return a picture as bytes (side, side, 3), or ``None`` if it cannot be decoded.
-
-    A longer side is cut at ``offset`` (0 to 1); a shorter side that is not ``side`` is resized to it first.
-    """
-    try:
-        with Image.open(file) as opened:
-            return resize_and_crop(opened.convert("RGB"), side, offset)
-    except UNREADABLE:
-        return None
-
-
-def resize_and_crop(picture: Image.Image, side: int, offset: float = 0.5) -> np.ndarray:
-    """Resize the short side to ``side`` where needed, and cut a square out of the long one."""
-    width, height = picture.size
-    scale = side / min(width, height)
-    if scale != 1:
-        filtering = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
-        picture = picture.resize((max(side, round(width * scale)), max(side, round(height * scale))), filtering)
-        width, height = picture.size
-    left, top = int(offset * (width - side)), int(offset * (height - side))
-    return np.asarray(picture.crop((left, top, left + side, top + side)))

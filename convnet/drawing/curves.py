@@ -11,7 +11,7 @@ import numpy as np
 
 from convnet.checkpoint import Checkpoint
 from convnet.drawing.files import save_figure
-from convnet.errors import ConvnetError, OptionError, did_you_mean
+from convnet.errors import ConvnetError, OptionError, did_you_mean, printable
 from convnet.training.costs import Outputs
 
 
@@ -57,7 +57,9 @@ def draw_cost(curves: Curves, title: str, out: Path) -> None:
     if curves.test:
         steps = np.array([*curves.tested_at, max(batches, curves.tested_at[-1])]) / curves.epoch
         axes.plot(steps, [*curves.test, curves.test[-1]], "r-", drawstyle="steps-post", label="Test set")
-    axes.set(title=title, xlabel="Epoch", ylabel=title)
+    axes.set_title(printable(title), parse_math=False)
+    axes.set_ylabel(printable(title), parse_math=False)
+    axes.set_xlabel("Epoch")
     axes.legend()
     save_figure(figure, out, dpi=100)
     pyplot.close(figure)

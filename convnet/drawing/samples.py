@@ -15,7 +15,7 @@ import numpy as np
 from convnet.data.provider import batch_bounds
 from convnet.drawing.files import save_figure
 from convnet.drawing.filters import mosaic, scale
-from convnet.errors import ConvnetError, OptionError, did_you_mean
+from convnet.errors import ConvnetError, OptionError, did_you_mean, printable
 from convnet.layers.data import Data
 from convnet.training.session import RunInputs, Session
 
@@ -111,7 +111,7 @@ def _draw_picture(axes: Any, case: Prediction) -> None:
     is_grey = case.picture.shape[-1] == 1
     picture = case.picture[..., 0] if is_grey else case.picture
     axes.imshow(picture, cmap="gray" if is_grey else None, vmin=0, vmax=1, interpolation="lanczos")
-    axes.set_title(case.truth, fontsize=15, fontweight="bold")
+    axes.set_title(printable(case.truth), fontsize=15, fontweight="bold", parse_math=False)
     axes.set(xticks=[], yticks=[])
 
 
@@ -121,7 +121,7 @@ def _draw_bars(axes: Any, case: Prediction) -> None:
     axes.barh(list(places), [share for _, share, _ in case.bars], color=colors)
     for y, (name, _, _) in zip(places, case.bars, strict=True):
         box = {"facecolor": "#dddddd", "alpha": 0.5, "edgecolor": "none", "pad": 1}
-        axes.text(0.98, y, name, ha="right", va="center", fontsize=9, bbox=box)
+        axes.text(0.98, y, printable(name), ha="right", va="center", fontsize=9, bbox=box, parse_math=False)
     axes.set(xlim=(0, 1), xticks=[0, 0.5, 1], yticks=[])
 
 

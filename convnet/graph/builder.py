@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-from convnet.errors import OptionError, nearest, one_of
+from convnet.errors import OptionError, nearest, one_of, printable
 from convnet.generation import GENERATIONS, Generation
 from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
@@ -48,6 +48,7 @@ class Builder:
         """Type every section of the definition, then wire names to layers."""
         if not self._is_definition():
             return self
+        self._report_names()
         for name in self.graph.definition.sections:
             self._type_layer(name)
         earlier: dict[str, Layer] = {}
@@ -108,6 +109,13 @@ class Builder:
             self.problems.error(definition.top(), text, expected="a file whose sections say type=conv, for example")
             return False
         return True
+
+    def _report_names(self) -> None:
+        """Report names of several lines, as TOML can write them: they would begin lines of what is printed."""
+        for name, section in self.graph.definition.sections.items():
+            if len(name.splitlines()) > 1 or name != name.rstrip("\n\r"):
+                text = f"the name of layer '{printable(name)}' has several lines"
+                self.problems.error(section.place, text, expected="a name of one line")
 
     def _type_layer(self, name: str) -> None:
         layer_class = self._layer_class(name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from convnet.errors import LayerFileError
+from convnet.errors import LayerFileError, printable
 
 _MAX_WIDTH = 200  # characters of a line that are shown
 
@@ -39,19 +39,19 @@ class Problem:
     severity: str = "error"
 
     def render(self, color: bool = False) -> str:
-        """Return the lines to show; ``color`` adds escape codes for a terminal."""
+        """Return the lines to show, ``printable`` but for the escape codes that ``color`` adds for a terminal."""
         bold, red, off = ("\033[1m", "\033[31m", "\033[0m") if color else ("", "", "")
         place = self.place
         where = f"{place.file}:{place.line}:{place.column}" if place.line else place.file
-        lines = [f"{bold}{where}:{off} {red}{self.severity}:{off} {self.message}"]
+        lines = [f"{bold}{printable(where)}:{off} {red}{self.severity}:{off} {printable(self.message)}"]
         if place.line and place.text.strip():
             text, before = self._excerpt()
             width = max(1, min(place.length, len(text) - before))
             lines += [f"    {text}", "    " + " " * before + red + "^" * width + off]
         if self.expected:
-            lines.append(f"    expected {self.expected}")
+            lines.append(f"    expected {printable(self.expected)}")
         if self.nearest:
-            lines.append(f"    did you mean '{self.nearest}'?")
+            lines.append(f"    did you mean '{printable(self.nearest)}'?")
         return "\n".join(lines)
 
     __str__ = render

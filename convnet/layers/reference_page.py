@@ -40,6 +40,17 @@ and its parameters:
 - A key that is marked *per input* takes one value for every input, separated by commas, or one for all.
 - A key in the wrong one of both files is found there too. A key that no layer reads is a warning, with `--strict` an error.
 
+## Functions for initial weights
+
+`initWFunc=mine.weights(0.5)` calls `weights` of the file `mine.py` beside the layer file, as `initBFunc` and `initCFunc` do.
+That is the one thing in a layer file that runs code, and a layer file that somebody gave you may come with such a file. So
+only `convnet run` does it, and only with `--allow-init-code` on its command line or after a question on a terminal; in
+Python, `convnet.build(..., allow_init_code=True)`. Nothing remembers the permission. Every other verb reads such a file
+without running anything, `bench` measures with drawn weights, and a run that goes on has its weights in its checkpoint.
+
+The functions of `initw` need no permission, for they only read numbers and checkpoints, which execute nothing: `makew`,
+`makewcat`, `makeb`, `makebcat`, `makeb_vec`, `makec`. An `initw.py` beside the layer file goes before them, and needs it.
+
 ## Three generations
 
 The files of 2011, 2012 and 2014 are told apart by their types and keys, or by `--dialect`. *Read by* says whose parser knew

@@ -5,15 +5,8 @@ the definition file: the weights of a seed are those that the original would hav
 (numerics section 15). Arrays have the shapes and orders of checkpoints (io 4.6).
 """
 
-import importlib.util
 import math
-import re
-import sys
-import traceback
-from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,19 +16,28 @@ from convnet.graph.graph import Graph
 from convnet.layers.conv import Windowed
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.weighted import WeightLayer
+from convnet.net.functions import call_function, module_beside
 
 LayerState = dict[str, Any]
 
-_OWN_FUNCTIONS = Path(__file__).resolve().parents[1] / "checkpoint"  # where the package keeps ``initw.py``
+_FUNCTIONS = ("initWFunc", "initBFunc", "initCFunc")
 
 
-def initial_state(graph: Graph, seed: int) -> dict[str, LayerState]:
-    """Return weights, biases, zero increments and connections of every weight layer, by name."""
+def initial_state(graph: Graph, seed: int, may_run_code: bool = False) -> dict[str, LayerState]:
+    """Return weights, biases, zero increments and connections of every weight layer, by name.
+
+    Functions that lie beside the layer file are called only where the caller says that they ``may_run_code``; otherwise
+    raises ``ConvnetError`` that names them all, before any is called. Those of ``initw`` need no permission.
+    """
+    if not may_run_code and (found := code_of(graph)):
+        raise ConvnetError(
+            f"{graph.definition.path} names functions that lie beside it: {'; '.join(found)}. No code was run. If you trust "
+            "it: convnet run --allow-init-code, or convnet.build(..., allow_init_code=True)"
+        )
     initializer = _Initializer(Path(graph.definition.path).resolve().parent, seed)
-    for layer in graph.declared:
-        if isinstance(layer, WeightLayer):
-            _check_finite(layer)
-            initializer.add(layer)
+    for layer in _weight_layers(graph):
+        _check_finite(layer)
+        initializer.add(layer)
     return initializer.state
 
 
@@ -46,6 +48,30 @@ def _check_finite(layer: WeightLayer) -> None:
             if not math.isfinite(value):
                 layer.check.error(key, f"'{key}' is {value}; no result would be a number", expected="a finite number")
     layer.check.problems.check()
+
+
+def code_of(graph: Graph) -> list[str]:
+    """Return the functions that initial weights would call from files beside the layer file, each with layer and file."""
+    folder = Path(graph.definition.path).resolve().parent
+    found = []
+    for layer in _weight_layers(graph):
+        for key in _FUNCTIONS:
+            spec = getattr(layer, key, "")
+            if spec and (path := module_beside(folder, spec)):
+                found.append(f"layer '{layer.name}' {key}={spec} in {path}")
+    return found
+
+
+def drop_functions(graph: Graph) -> None:
+    """Let all initial weights be drawn, and biases constant, whatever functions the files name."""
+    for layer in _weight_layers(graph):
+        for key in _FUNCTIONS:
+            if hasattr(layer, key):
+                setattr(layer, key, "")
+
+
+def _weight_layers(graph: Graph) -> list[WeightLayer]:
+    return [layer for layer in graph.declared if isinstance(layer, WeightLayer)]
 
 
 class _Initializer:
@@ -75,7 +101,9 @@ class _Initializer:
     def _weights(self, layer: WeightLayer, i: int) -> np.ndarray:
         shape = layer.weight_shape(i)
         if layer.initWFunc:
-            return np.require(self._call(layer.initWFunc, shape, layer.name, i, shape), np.float32, layer.order)
+            return np.require(
+                call_function(self.folder, layer.initWFunc, shape, layer.name, i, shape), np.float32, layer.order
+            )
         values = (layer.initW[i] * self.random.randn(*shape)).astype(np.float32)
         if isinstance(layer, TreeFullyConnected):
             values[:, layer.outputs :] = 0  # inner nodes start without an offset
@@ -84,7 +112,7 @@ class _Initializer:
     def _biases(self, layer: WeightLayer) -> np.ndarray:
         shape = layer.bias_shape()
         if layer.initBFunc:
-            return np.require(self._call(layer.initBFunc, shape, layer.name, shape), np.float32, "C").copy()
+            return np.require(call_function(self.folder, layer.initBFunc, shape, layer.name, shape), np.float32, "C").copy()
         return np.full(shape, layer.initB, np.float32)
 
     def _connections(self, layer: Windowed) -> list[list[int]]:
@@ -97,7 +125,7 @@ class _Initializer:
             elif owner is not None:
                 result.append(self.state[owner[0].name]["filterConns"][owner[1]])
             elif spec := layer.initCFunc:
-                conns = [int(c) for c in self._call(spec, None, layer.name, i, (G, C, Cf))]
+                conns = [int(c) for c in call_function(self.folder, spec, None, layer.name, i, (G, C, Cf))]
                 runs = [sorted(conns[start : start + C]) for start in range(0, G * Cf, C)]
                 if len(conns) != G * Cf or any(run != list(range(C)) for run in runs):
                     raise ConvnetError(
@@ -109,53 +137,3 @@ class _Initializer:
                 permutations = [self.random.permutation(C) for _ in range(layer.over_sample(i))]
                 result.append([int(c) for c in np.concatenate(permutations)])
         return result
-
-    def _call(self, spec: str, shape: tuple[int, int] | None, name: str, *arguments: Any) -> Any:
-        """Call ``module.function(a,b)`` as the originals did, with ``params=['a', 'b']``; check the result's ``shape``."""
-        match = re.fullmatch(r"([\w.]+)\.(\w+)(?:\((.*)\))?", spec)
-        assert match
-        function = self._find_function(match[1], match[2], name, spec)
-        params = [part.strip() for part in match[3].split(",")] if match[3] else []
-        try:
-            result = function(name, *arguments, **({"params": params} if params else {}))
-        except ConvnetError as error:
-            raise ConvnetError(f"layer '{name}': {spec}: {error}") from None
-        except Exception as error:
-            raise ConvnetError(f"layer '{name}': {spec} failed{_where(error)}: {type(error).__name__}: {error}") from error
-        if shape is None or (isinstance(result, np.ndarray) and result.shape == shape and result.dtype == np.float32):
-            return result
-        returned = f"{result.dtype} {result.shape}" if isinstance(result, np.ndarray) else type(result).__name__
-        raise ConvnetError(f"layer '{name}': {spec} returned {returned}; it must return a float32 array of shape {shape}")
-
-    def _find_function(self, module: str, function: str, name: str, spec: str) -> Callable[..., Any]:
-        """Return a function from a file beside the layer file or from this package, and from nowhere else."""
-        for folder in (self.folder, _OWN_FUNCTIONS):
-            path = folder.joinpath(*module.split(".")).with_suffix(".py")
-            if path.is_file():
-                result = getattr(_load_module(module, path, path.stat().st_mtime_ns), function, None)
-                if callable(result):
-                    return result
-                raise ConvnetError(f"layer '{name}': {path} has no function '{function}', which {spec} asks for")
-        raise ConvnetError(
-            f"layer '{name}': no module {module}.py beside the layer file ({self.folder}), which {spec} asks for"
-        )
-
-
-@lru_cache
-def _load_module(name: str, path: Path, modified: int) -> ModuleType:  # noqa: ARG001 (part of the cache's key)
-    """Return the module in a file, run once as long as the file does not change."""
-    spec = importlib.util.spec_from_file_location(f"convnet_init_{name.replace('.', '_')}", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConvnetError(f"{path} cannot be imported{_where(error)}: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _where(error: Exception) -> str:
-    """Return `` at FILE:LINE``: where an init function raised ``error``."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f" at {frame.filename}:{frame.lineno}"

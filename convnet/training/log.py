@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from convnet.checkpoint import add_costs
+from convnet.errors import printable
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
@@ -130,7 +131,9 @@ class Printer:
 
     def _clear(self) -> None:
         """Wipe the progress line."""
-        self.out.write("\b" * self._shown + " " * self._shown + "\b" * self._shown)
+        if self._shown:  # codes go past what cleans the names that are printed
+            write = getattr(self.out, "control", self.out.write)
+            write("\b" * self._shown + " " * self._shown + "\b" * self._shown)
         self._shown = 0
 
 
@@ -140,4 +143,4 @@ def _option_text(value: Any) -> str:
     if isinstance(value, list):
         is_range = bool(value) and isinstance(value[0], int) and value == list(range(value[0], value[-1] + 1))
         return f"{value[0]}-{value[-1]}" if is_range else ",".join(map(str, value))
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))

@@ -94,7 +94,8 @@ class RunInputs:
 class Session:
     """All that a run works on, found and checked before anything is computed; raises ``ConvnetError``.
 
-    Of ``options``, those that nobody gave hold what the ``plan`` does. ``state`` are weights to begin with; ``None``: drawn.
+    Of ``options``, those that nobody gave hold what the ``plan`` does. ``state`` are weights to begin with; ``None``: drawn,
+    or made by functions: whoever opened the session sets whether it ``may_run_code`` that lies beside the layer file.
     """
 
     def __init__(self, inputs: RunInputs) -> None:
@@ -113,6 +114,7 @@ class Session:
         self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
         self.state = self.checkpoint.layers if self.checkpoint else None
         self.was_edited = False
+        self.may_run_code = False
         self.remarks = [*inputs.remarks, *data_remarks]
         self._check_position()
         # Last, since what it claims has to be given back.
@@ -134,6 +136,9 @@ class Session:
     def _shape(self, builder: Builder) -> Graph:
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
         return builder.shape(self.train.dims, self.train.classes, tree)
+
+    def _initial_state(self) -> dict[str, dict[str, Any]]:
+        return initial_state(self.graph, self.options.seed, self.may_run_code)
 
     def _check_position(self) -> None:
         """Forget a batch under way that the run does not train on any more, and say so."""
@@ -161,7 +166,7 @@ class Session:
         options = self.options
         if not options.conv_to_local and not options.unshare_weights:
             return []
-        state = self.state if self.state is not None else initial_state(self.graph, options.seed)
+        state = self.state if self.state is not None else self._initial_state()
         surgery = Edits(self.graph, state, options.conv_to_local, options.unshare_weights)
         self.state, self.files = surgery.state, replace(self.files, changes=self.files.changes | surgery.changes)
         self.graph = self._shape(parse(self.files, options.dialect, bool(options.strict)))
@@ -189,8 +194,9 @@ class Session:
         training = not (options.test_only or options.write_features)
         check_memory(self.graph, backends, options.mini, training)
         compat = COMPAT[options.compat]
+        state = self.state if self.state is not None else self._initial_state()
         with self.checkpoint.blamed() if self.checkpoint else nullcontext():
-            net = Net(self.graph, backends, options.mini, options.seed, self.state, options.wupdate_freq, compat=compat)
+            net = Net(self.graph, backends, options.mini, options.seed, state, options.wupdate_freq, compat=compat)
             if self.checkpoint:
                 restore_streams(net, self.checkpoint, not self.was_edited)
         if self.checkpoint:

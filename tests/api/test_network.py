@@ -291,3 +291,26 @@ def test_ten_views(place, trained):
     np.testing.assert_allclose(trained.predict(pictures, ten_views=True), np.mean(single, axis=0), atol=1e-5)
     middle = np.mean([trained.predict(views[2]), trained.predict(views[2][:, :, ::-1])], axis=0)
     np.testing.assert_allclose(trained.predict(views[2], ten_views=True), middle, atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [[0, 10], [-1, 0], [0, np.nan], [0, np.inf]])
+def test_labels_that_are_none_of_the_classes(labels):
+    net = convnet.build("layers-digits.cfg", side=8, backend="reference")
+    with pytest.raises(DataError, match="the net has 10 classes, from 0"):
+        net.test(np.zeros((2, 8, 8, 1), np.uint8), labels)
+
+
+@pytest.mark.parametrize(
+    "pixels, said",
+    [
+        (np.full((1, 8, 8, 1), 300, np.uint16), "pixels are from 300 to 300; expected 0 to 255"),
+        (np.full((1, 8, 8, 1), -1), "pixels are from -1 to -1; expected 0 to 255"),
+        (np.full((1, 8, 8, 1), "x"), "are not numbers"),
+        (np.full((1, 8, 8, 1), None), "are not numbers"),
+        ([np.full((8, 8), 70000)], "pixels are from 70000"),
+    ],
+)
+def test_arrays_that_hold_no_pixels(pixels, said):
+    net = convnet.build("layers-digits.cfg", side=8, backend="reference")
+    with pytest.raises(DataError, match=said):
+        net.predict(pixels)

@@ -62,7 +62,7 @@ def use(be, products):
         out = be.zeros((3, 4))
         be.copy_in(be.prefetch(np.ones((3, 4), np.float32)), out)
         if products:
-            be.fc_forward(out.reshape(4, 3), out, be.empty((4, 4)))
+            be.fc_forward(out.reshape(4, 3), out.reshape(3, 4), be.empty((3, 3)))
         with be.capturing() as captured:
             be.fill(out, 2.0)
         be.replay(captured[0])

@@ -27,11 +27,11 @@ def turned(name, index, shape, params=()):
 """
 
 
-def state_of(folder, text, module=OWN, dims=None):
+def state_of(folder, text, module=OWN, dims=None, may_run_code=True):
     folder.mkdir(exist_ok=True)
     (folder / "mine.py").write_text(module)
     files = LayerFiles(text, str(folder / "net.cfg"), SMALL_PARAMS + "[local]\n", str(folder / "params.cfg"))
-    return initial_state(build_graph(files, dims or {0: 3072, 1: 1}, 10), seed=1)
+    return initial_state(build_graph(files, dims or {0: 3072, 1: 1}, 10), seed=1, may_run_code=may_run_code)
 
 
 def with_keys(layer, keys):
@@ -69,6 +69,15 @@ def test_connections_by_function(tmp_path):
         ("fc", "initWFunc=mine.missing", r"mine.py has no function 'missing'"),
         ("fc", "initWFunc=elsewhere.f", r"no module elsewhere.py beside the layer file"),
         ("fc", "initWFunc=os.path.join(a,b)", r"no module os.path.py"),
+        ("fc", "initBFunc=run.main", r"no module run.py beside the layer file"),
+        ("fc", "initBFunc=checkpoint.load", r"no module checkpoint.py beside the layer file"),
+        ("fc", "initBFunc=initw.load(x)", r"initw has no function 'load'"),
+        ("fc", "initBFunc=initw._layers(x)", r"initw has no function '_layers'"),
+        ("fc", "initBFunc=initw.os.system(true)", r"no module initw.os.py beside"),
+        ("fc", "initBFunc=initw.make(x)", r"initw has no function 'make'; did you mean 'make"),
+        ("fc", "initBFunc=..mine.biases", r"is not valid"),
+        ("fc", "initBFunc=.mine.biases", r"is not valid"),
+        ("fc", "initBFunc=mine..biases", r"is not valid"),
         ("fc", "initBFunc=initw.makeb_vec(1,2)", r"2 values for 10 biases"),
         ("fc", "initWFunc=initw.makew", r"makew takes at least 1 argument"),
         ("fc", "initWFunc=initw.makew(nowhere)", r"no checkpoint nowhere"),
@@ -136,3 +145,146 @@ def test_files_of_2012_name_only_the_layer(saved, tmp_path, monkeypatch):
     monkeypatch.delenv("CONVNET_INITW")
     with pytest.raises(ConvnetError, match="let CONVNET_INITW name the checkpoint"):
         state_of(tmp_path, text)
+
+
+WITNESS = "from pathlib import Path\nPath(__file__).with_name('ran').write_text('')\n" + OWN
+
+
+@pytest.fixture
+def strange(tmp_path):
+    """A net whose file names functions beside it, which leave a file when they are only imported."""
+    text = with_keys("fc", "initWFunc=mine.weights(0.25)\ninitBFunc=deep.er.biases")
+    (tmp_path / "net" / "deep").mkdir(parents=True)
+    for name in ("mine.py", "deep/er.py"):
+        (tmp_path / "net" / name).write_text(WITNESS)
+    return write_net(tmp_path / "net", text)
+
+
+def ran(net):
+    return sorted(path.parent.name for path in net.parent.rglob("ran"))
+
+
+REFUSED = (
+    r"names functions that lie beside it: layer 'fc' initWFunc=mine.weights\(0.25\) in .*mine.py; layer 'fc' initBFunc="
+)
+
+
+def test_code_beside_a_layer_file_needs_permission(strange, tmp_path):
+    import convnet
+
+    for call in (convnet.build, lambda path: state_of(path.parent, path.read_text(), WITNESS, may_run_code=False)):
+        with pytest.raises(ConvnetError, match=REFUSED):
+            call(strange)
+    assert not ran(strange)
+    net = convnet.build(strange, allow_init_code=True)
+    assert (net.weights["fc"][0] == 0.25).all() and ran(strange) == ["deep", "net"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "--layer-def", "{net}", "--max-batches", "1", "--data-path", "{data}", "--save-path", "{out}"),
+        ("run", "--layer-def", "{net}", "--max-batches", "1", "--data-path", "{data}", "--unshare-weights", "fc"),
+        ("run", "--layer-def", "{net}", "--check-grads", "--compat", "2012"),
+    ],
+)
+def test_run_asks_or_refuses(strange, tmp_path, capsys, words, monkeypatch):
+    from convnet.cli import main as convnet_main
+
+    monkeypatch.chdir(tmp_path)
+    places = {"net": strange, "data": write_cifar(tmp_path / "data"), "out": tmp_path / "out"}
+    words = [word.format(**places) for word in words]
+    assert convnet_main(words) == 1
+    said = capsys.readouterr().err
+    assert "No code was run. If you trust it: convnet run --allow-init-code" in said and said.count("\n") == 1
+    assert not ran(strange)
+    assert convnet_main([*words, "--allow-init-code"]) in (0, 1)  # gradients of this net need not pass
+    assert ran(strange) == ["deep", "net"]
+
+
+@pytest.mark.parametrize("verb", ["explain", "draw", "bench", "convert", "diff", "kernels", "check"])
+def test_other_verbs_run_no_code(strange, tmp_path, capsys, verb, monkeypatch):
+    """And bench measures without it, since times do not depend on weights."""
+    from convnet.cli import main as convnet_main
+
+    monkeypatch.chdir(tmp_path)
+    words = {
+        "bench": ["bench", "--layer-def", strange, "--mini", "4", "--steps", "1", "--warmup", "1", "--threads", "1"],
+        "convert": ["convert", strange, "--to", "toml"],
+        "diff": ["diff", strange, strange],
+        "kernels": ["kernels", strange, "conv1"],
+        "check": ["run", "--layer-def", strange, "--check-grads", "--max-batches", "1"],
+    }.get(verb, [verb, strange])
+    assert convnet_main([str(word) for word in words]) == 0
+    assert not ran(strange)
+
+
+@pytest.mark.parametrize(
+    "answer, allowed", [("y", True), ("yes", True), ("", False), ("n", False), ("Y ", True), ("ja", False)]
+)
+def test_the_question_at_a_terminal(strange, capsys, monkeypatch, answer, allowed):
+    import io
+    import sys
+
+    from convnet.cli.permission import may_run_code
+
+    graph = build_graph(LayerFiles.open(strange), {0: 3072, 1: 1}, 10)
+    typed = io.StringIO(answer + "\n")
+    monkeypatch.setattr(sys, "stdin", typed)
+    assert not may_run_code(graph, False) and capsys.readouterr().err == ""
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    assert not may_run_code(graph, False) and capsys.readouterr().err == ""  # standard error is no terminal
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert may_run_code(graph, False) is allowed
+    said = capsys.readouterr().err
+    assert ".cfg asks to run code" in said and "mine.weights(0.25) in " in said and said.endswith("[y/N] ")
+    assert may_run_code(graph, True)
+    plain = build_graph(LayerFiles(SMALL_NET, "net.cfg", SMALL_PARAMS, "params.cfg"), {0: 3072, 1: 1}, 10)
+    assert not may_run_code(plain, False) and capsys.readouterr().err == ""
+
+
+def test_permission_is_for_one_run(strange, tmp_path, capsys, monkeypatch):
+    """No checkpoint and no --config passes it on; a run that goes on needs none, for its weights are in the checkpoint."""
+    import convnet
+    from convnet.options import BY_NAME, Options
+
+    assert not BY_NAME["allow_init_code"].sticky
+    assert Options.of({}, {"allow_init_code": 1}).allow_init_code == 0
+    config = tmp_path / "run.toml"
+    config.write_text("allow-init-code = true\n")
+    assert main(["--layer-def", str(strange), "--config", str(config)]) == 2
+    assert "allow-init-code is read from the command line only" in capsys.readouterr().err
+    data, out = write_cifar(tmp_path / "data"), tmp_path / "out"
+    words = ["--layer-def", strange, "--data-path", data, "--save-path", out, "--max-batches", "1", "--allow-init-code"]
+    assert main([*map(str, words)]) == 0
+    [saved] = out.iterdir()
+    for path in strange.parent.rglob("ran"):
+        path.unlink()
+    for more in (
+        [],
+        ["--conv-to-local", "conv1"],
+        ["--unshare-weights", "fc"],
+        ["--test-only"],
+        ["--check-grads", "--compat", "2012"],
+    ):
+        assert main(["--load-file", str(saved), "--max-batches", "1", *more]) in (0, 1), capsys.readouterr().err
+        assert "No code was run" not in capsys.readouterr().err
+    convnet.load(saved)
+    assert not ran(strange)
+
+
+def test_an_initw_beside_the_layer_file_is_its_own(tmp_path):
+    text = with_keys("fc", "initBFunc=initw.makeb_vec(1,2,3,4,5,6,7,8,9,10)")
+    assert state_of(tmp_path / "without", text, may_run_code=False)["fc"]["biases"][0, 9] == 10
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "initw.py").write_text("def makeb_vec(name, shape, params=()):\n    raise ValueError('mine')\n")
+    with pytest.raises(ConvnetError, match=r"initBFunc=initw.makeb_vec\(1.* in .*beside/initw.py"):
+        state_of(tmp_path / "beside", text, may_run_code=False)
+    with pytest.raises(ConvnetError, match=r"failed at .*initw.py:2: ValueError: mine"):
+        state_of(tmp_path / "beside", text)
+
+
+def test_the_public_functions_of_initw():
+    from convnet.net.functions import _PUBLIC
+
+    assert set(_PUBLIC) == {name for name in vars(initw) if name.startswith("make")}

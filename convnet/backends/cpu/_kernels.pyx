@@ -1,5 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The ops that have a C kernel, as the op table declares them: each checks types and shapes, releases the GIL, and calls."""
+"""The ops that have a C kernel, as the op table declares them: each checks types, releases the GIL, and calls.
+
+Shapes and sizes fit each other when an op gets here: ``Cpu`` has the checks of ``convnet/backends/checks.py`` before them.
+"""
 
 import numpy as np
 
@@ -63,12 +66,11 @@ cdef Floats data(object array) except NULL:
     return <Floats>cnp.PyArray_DATA(array)
 
 
-cdef int64_t same(tuple arrays) except -1:
-    """Return the size of arrays that must have one shape."""
-    shapes = {array.shape for array in arrays}
-    if len(shapes) > 1:
-        raise ValueError(f"arrays must have one shape, not {sorted(shapes)}")
-    return arrays[0].size
+cdef const int32_t *integers(object array) except NULL:
+    """Return the numbers of a C-ordered int32 array."""
+    if array.dtype != np.int32 or not array.flags.c_contiguous:
+        raise TypeError(f"expected C-ordered int32 numbers, not {array.dtype}")
+    return <const int32_t *>cnp.PyArray_DATA(array)
 
 
 cdef int done(int ok) except 0 nogil:
@@ -87,16 +89,9 @@ cdef ConvShape conv_shape(images, weights, out, geometry, float st, float so) ex
     s.local = weights.ndim == 5
     s.Cf, s.k = weights.shape[1:3] if s.local else weights.shape[:2]
     s.padding, s.stride, s.groups, s.st, s.so = padding, stride, groups, st, so
-    expected = ((s.My * s.Mx,) if s.local else ()) + (s.Cf, s.k, s.k, s.F)
-    if weights.shape != expected or out.shape[3] != s.N or s.F % s.groups:
-        raise ValueError(f"weights {weights.shape}, images {images.shape} and output {out.shape} do not fit")
     s.conns = NULL
     if conns is not None:
-        if conns.dtype != np.int32 or conns.size != groups * s.Cf or conns.min() < 0 or conns.max() >= s.C:
-            raise ValueError("connections must name an image channel for every slot of every group")
-        s.conns = <const int32_t *>cnp.PyArray_DATA(conns)
-    elif groups * s.Cf > s.C:
-        raise ValueError(f"{groups} groups of {s.Cf} channels do not fit {s.C} channels")
+        s.conns = integers(conns)
     return s
 
 
@@ -106,8 +101,6 @@ cdef PoolShape pool_shape(str kind, images, out, window, float st) except *:
     s.Oy, s.Ox = out.shape[1:3]
     s.size, s.start, s.stride = window
     s.kind, s.st = POOLS.index(kind), st
-    if out.shape[0] != s.C or out.shape[3] != s.N:
-        raise ValueError(f"images {images.shape} and output {out.shape} do not fit")
     return s
 
 
@@ -182,8 +175,6 @@ cdef class KernelOps:
         self.activate(out, activation)
 
     def pool_max_input_grad(self, images, out, grad, input_grad, float scale_targets=0, *, window, slope=None):
-        same((images, input_grad))
-        same((out, grad))
         cdef PoolShape s
         cdef Floats x = data(images), best = data(out), g = data(grad), y
         with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
@@ -202,14 +193,12 @@ cdef class KernelOps:
     # -- norm
 
     def norm_forward(self, str kind, images, out, *, response):
-        same((images, out))
         cdef NormShape s = norm_shape(kind, images, response, 0)
         cdef Floats x = data(images), y = data(out)
         with nogil:
             done(self.k.norm_forward(&s, x, y))
 
     def norm_input_grad(self, str kind, images, grad, input_grad, float scale_targets=0, *, response, slope=None):
-        same((images, grad, input_grad))
         cdef NormShape s
         cdef Floats x = data(images), g = data(grad), y
         with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
@@ -220,70 +209,64 @@ cdef class KernelOps:
     # -- neuron, softmax, dropout, eltwise
 
     def neuron_forward(self, x, out, *, activation):
-        cdef int64_t count = same((x, out))
+        cdef int64_t count = x.size
         cdef Activation f = activation_of(activation)
         cdef Floats a = data(x), b = data(out)
         with nogil:
             self.k.neuron_forward(&f, count, a, b)
 
     def neuron_input_grad(self, x, y, grad, input_grad, float scale_targets=0, *, activation):
-        cdef int64_t count = same((x, y, grad, input_grad))
+        cdef int64_t count = x.size
         cdef Activation f = activation_of(activation)
         cdef Floats a = data(x), b = data(y), c = data(grad), d = data(input_grad)
         with nogil:
             self.k.neuron_input_grad(&f, count, a, b, c, d, scale_targets)
 
     def softmax_forward(self, x, out):
-        same((x, out))
         cdef int rows = x.shape[0], N = x.shape[1]
         cdef Floats a = data(x), b = data(out)
         with nogil:
             self.k.softmax_forward(rows, N, a, b)
 
     def softmax_input_grad(self, y, grad, input_grad, float scale_targets=0):
-        same((y, grad, input_grad))
         cdef int rows = y.shape[0], N = y.shape[1]
         cdef Floats a = data(y), b = data(grad), c = data(input_grad)
         with nogil:
             self.k.softmax_input_grad(rows, N, a, b, c, scale_targets)
 
     def dropout(self, x, out, float scale_targets=0, *, float keep, float gain, tuple key):
-        cdef int64_t count = same((x, out))
+        cdef int64_t count = x.size
         cdef uint32_t[4] words = key
         cdef Floats a = data(x), b = data(out)
         with nogil:
             self.k.dropout(count, a, b, keep, gain, words, scale_targets)
 
     def add(self, x, out, float scale_targets=0, float scale_output=1):
-        cdef int64_t count = same((x, out))
+        cdef int64_t count = x.size
         cdef Floats a = data(x), b = data(out)
         with nogil:
             self.k.add(count, a, b, scale_targets, scale_output)
 
     def add_bias(self, out, biases):
         cdef int64_t rows = out.shape[0], columns = out.shape[1]
-        if biases.size != rows:
-            raise ValueError(f"{biases.size} biases for {rows} rows")
         cdef Floats a = data(out), b = data(biases)
         with nogil:
             self.k.add_bias(rows, columns, a, b)
 
     def sum_rows(self, x, out, float scale_targets=0, float scale_output=1):
         cdef int64_t rows = x.shape[0], columns = x.shape[1]
-        if out.size != rows:
-            raise ValueError(f"{out.size} sums for {rows} rows")
         cdef Floats a = data(x), b = data(out)
         with nogil:
             self.k.sum_rows(rows, columns, a, b, scale_targets, scale_output)
 
     def eltmax_forward(self, x, out):
-        cdef int64_t count = same((x, out))
+        cdef int64_t count = x.size
         cdef Floats a = data(x), b = data(out)
         with nogil:
             self.k.eltmax_forward(count, a, b)
 
     def eltmax_input_grad(self, x, y, grad, input_grad, float scale_targets=0):
-        cdef int64_t count = same((x, y, grad, input_grad))
+        cdef int64_t count = x.size
         cdef Floats a = data(x), b = data(y), c = data(grad), d = data(input_grad)
         with nogil:
             self.k.eltmax_input_grad(count, a, b, c, d, scale_targets)
@@ -293,7 +276,7 @@ cdef class KernelOps:
     def update(self, weights, increments, grad, *, rates):
         cdef float momentum, rate, decay
         momentum, rate, decay = rates
-        cdef int64_t count = same((weights, increments, weights if grad is None else grad))
+        cdef int64_t count = weights.size
         cdef Floats w = data(weights), v = data(increments), g = NULL if grad is None else data(grad)
         with nogil:
             self.k.update(count, w, v, g, momentum, rate, decay)
@@ -323,7 +306,6 @@ cdef class KernelOps:
     # -- image
 
     def blur(self, images, out, float scale_targets=0, *, taps):
-        same((images, out))
         cdef ImageShape s
         s.C, s.H, s.W, s.N = images.shape
         line = np.asarray(taps, np.float32)
@@ -336,8 +318,6 @@ cdef class KernelOps:
         cdef ImageShape s
         s.C, s.H, s.W, s.N = images.shape
         s.Oy, s.Ox = out.shape[1:3]
-        if out.shape[0] != s.C or out.shape[3] != s.N:
-            raise ValueError(f"images {images.shape} and output {out.shape} do not fit")
         cdef Floats a = data(images), b = data(out)
         with nogil:
             self.k.resize(&s, a, b, scale)
@@ -352,12 +332,6 @@ cdef class KernelOps:
         cdef float gain = crops.gain
         cdef Py_ssize_t C = out.shape[0], S = out.shape[1], N = out.shape[3]
         cdef Py_ssize_t c, y, x, n, column
-        for n in range(N):
-            if tops[n] < 0 or lefts[n] < 0 or tops[n] + S > pixels.shape[1] or lefts[n] + S > pixels.shape[2]:
-                size = f"{pixels.shape[1]}x{pixels.shape[2]}"
-                raise ValueError(f"crop {tops[n]}, {lefts[n]} of side {S} leaves a picture of {size}")
-        if pixels.shape[0] < N or pixels.shape[3] < C or mean.shape[0] != C or mean.shape[1] != S or shifts.shape[0] < N:
-            raise ValueError("pictures, mean and output do not fit each other")
         for y in prange(S, nogil=True, schedule="static", num_threads=self.threads):
             for c in range(C):
                 for x in range(S):

@@ -42,9 +42,9 @@ static inline float fast_exp(float y) {
 
 /* log x for positive, normal x: mantissa in [sqrt(1/2), sqrt 2), a polynomial, and the exponent times log 2. */
 static inline float fast_log(float x) {
-    union { float f; int32_t i; } bits = {.f = x};
-    int32_t e = (bits.i - 0x3f3504f3) >> 23;
-    bits.i -= e * (1 << 23);
+    union { float f; uint32_t u; } bits = {.f = x}; /* unsigned, as for other x the differences leave 32 bits */
+    int32_t e = (int32_t)(bits.u - 0x3f3504f3u) >> 23;
+    bits.u -= (uint32_t)e << 23;
     float m = bits.f - 1.0f, z = m * m;
     float p = 7.0376836292e-2f;
     p = p * m - 1.1514610310e-1f;

@@ -83,7 +83,9 @@ class Captured(NamedTuple):
 class DeviceArray:
     """``shape`` values of ``dtype``, from ``offset`` bytes into a buffer."""
 
-    __slots__ = ("buffer", "dtype", "offset", "pointer", "shape", "size")
+    __slots__ = ("buffer", "dtype", "offset", "pointer", "shape", "size", "span")
+
+    span: tuple[int, int]  # of connections alone: the least and the greatest
 
     def __init__(self, buffer: Buffer, shape: Sequence[int], dtype: np.dtype | type = np.float32, offset: int = 0) -> None:
         self.buffer, self.shape = buffer, tuple(map(int, shape))

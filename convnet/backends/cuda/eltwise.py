@@ -52,7 +52,10 @@ class EltwiseOps(Launcher, Backend):
         return self.device.upload(np.zeros(length, np.float64))
 
     def connections(self, channels: Sequence[int]) -> Array:
-        return self.device.upload(np.asarray(channels, np.int32))
+        numbers = np.asarray(channels, np.int32)
+        conns = self.device.upload(numbers)
+        conns.span = int(numbers.min(initial=0)), int(numbers.max(initial=0))
+        return conns
 
     def sync(self) -> None:
         self.device.sync()

@@ -26,8 +26,8 @@ class _Values(NamedTuple):
 
     @property
     def hot(self) -> Array:
-        """[j == label]."""
-        return np.arange(len(self.y))[:, None] == self.t.astype(np.int64)
+        """[j == label]; of a label that is none of the classes, nowhere."""
+        return np.arange(len(self.y))[:, None] == np.where(self.t >= 0, np.trunc(self.t), -1)
 
 
 def _label_errors(v: _Values, k: int) -> list[float]:

@@ -1,0 +1,292 @@
+"""From a picture file to pixels as a person sees them: the one place where pictures are read.
+
+Only the formats of ``FORMATS`` are tried, whatever a file is called; none of their readers starts a program or opens another
+file. Sizes stand in the first bytes of a picture and are checked before anything is decoded. Pillow reads through
+``_Metered``, so that no file is gone over more than a few times, whatever its offsets say.
+"""
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from convnet.errors import DataError, first_line, one_of
+
+# Format: bytes that a pixel takes at most while Pillow decodes it, measured. Converting takes as many again, see ``_cost``.
+FORMATS = {"JPEG": 4, "PNG": 4, "GIF": 4, "BMP": 4, "WEBP": 13, "TIFF": 8, "PPM": 4}
+MEMORY = 400 << 20  # bytes for one picture
+WHITE = (255, 255, 255)
+
+Color = tuple[int, int, int]
+
+_LARGE = 64 << 20  # bytes from which on pictures are decoded one at a time, whatever the number of threads
+_one_at_a_time = threading.Lock()
+_BAND = 1 << 20  # pixels that are converted at a time
+_READS = 8  # times that the bytes of a file may be read
+_SCANS, _SCANNED = 200, 1 << 30  # of a JPEG, and pixels of all together: a scan can cost as much as a whole picture
+_TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
+_ORIENTATION, _BITS, _PHOTOMETRIC, _TILE, _SAMPLE_FORMAT = 0x0112, 258, 262, (322, 323), 339  # tags of EXIF and TIFF
+_UNSIGNED = 1
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def parse_color(text: str) -> Color:
+    """Return a colour from its name (``white``) or its digits (``#ffffff``); raises ``ValueError``."""
+    red, green, blue = ImageColor.getrgb(text)[:3]
+    return red, green, blue
+
+
+def read_square(
+    source: str | Path | BinaryIO,
+    side: int,
+    offset: float = 0.5,
+    *,
+    mode: str = "RGB",
+    background: Color = WHITE,
+    upright: bool = True,
+) -> np.ndarray:
+    """Return a picture as bytes (side, side, 3), or (side, side) in ``mode`` "L".
+
+    A shorter side that is not ``side`` is resized to it; then the longer one is cut at ``offset`` (0 to 1). Of an animation
+    the first picture counts. What is transparent shows ``background``. ``upright`` turns as EXIF says.
+    Raises ``DataError`` that says what is wrong with the picture, without its name.
+    """
+    with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
+        cost = _check_size(picture)
+        if picture.format in ("JPEG", "MPO"):
+            _check_scans(file, picture)
+        with _one_at_a_time if cost > _LARGE else nullcontext():
+            return square_of(picture, side, offset, mode=mode, background=background, upright=upright)
+
+
+def square_of(
+    picture: Image.Image,
+    side: int,
+    offset: float = 0.5,
+    *,
+    mode: str = "RGB",
+    background: Color = WHITE,
+    upright: bool = True,
+) -> np.ndarray:
+    """Do for a picture that is open what ``read_square`` does for a file; raises ``DataError``."""
+    with _reported():
+        picture.load()  # which turns a TIFF
+        turn = _TURNS.get(_orientation(picture)) if upright else None
+        flat = _flatten(picture, mode, background)
+        return resize_and_crop(flat if turn is None else flat.transpose(turn), side, offset)
+
+
+def resize_and_crop(picture: Image.Image, side: int, offset: float = 0.5) -> np.ndarray:
+    """Resize the short side to ``side`` where needed, and cut a square out of the long one."""
+    short, long = sorted(picture.size)
+    if long > 32 * short:  # resized whole it could take any amount of memory
+        picture = _cut(picture, short, offset)
+    width, height = picture.size
+    scale = side / min(width, height)
+    if scale != 1:
+        filtering = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+        picture = picture.resize((max(side, round(width * scale)), max(side, round(height * scale))), filtering)
+    return np.asarray(_cut(picture, side, offset))
+
+
+def _cut(picture: Image.Image, side: int, offset: float) -> Image.Image:
+    left, top = (int(offset * (length - side)) for length in picture.size)
+    return picture.crop((left, top, left + side, top + side))
+
+
+# -- files
+
+
+class _Metered:
+    """A file of which no more than ``budget`` bytes are read in all; then ``OSError``. It has no ``fileno``."""
+
+    def __init__(self, file: BinaryIO, budget: int) -> None:
+        self.file, self.left = file, budget
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise OSError("the same bytes are used again and again")
+        return data
+
+
+@contextmanager
+def _opened(source: str | Path | BinaryIO) -> Iterator[_Metered]:
+    """Open a regular file, or one that is open, for reading; raises ``OSError``."""
+    with _open_regular(source) if isinstance(source, str | Path) else nullcontext(source) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        yield _Metered(file, _READS * size + _BAND)
+
+
+def _open_regular(path: str | Path) -> BinaryIO:
+    """Open a file, but neither a folder nor a pipe; raises ``OSError``."""
+    # Without O_NONBLOCK a named pipe that nobody writes to would be waited for.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    raise OSError("a folder" if stat.S_ISDIR(kind) else "not a regular file")
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turn whatever Pillow raises for a damaged file into a ``DataError`` of one line."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise DataError(f"not a whole picture in {one_of(FORMATS)}") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, above those of ``_check_size``
+        raise DataError("far more pixels than are read of any format") from None
+    except MemoryError:
+        raise DataError("too large for the memory there is, or damaged") from None
+    except OSError as error:
+        raise DataError(error.strerror or first_line(error)) from None
+    except Exception as error:  # plug-ins let through whatever a damaged file makes them stumble over
+        raise DataError(f"damaged ({type(error).__name__}: {first_line(error)})") from None
+
+
+def _check_size(picture: Image.Image) -> int:
+    """Return the bytes that decoding takes; raises ``DataError`` if that is more than ``MEMORY``."""
+    width, height = picture.size
+    pixels, cost = width * height, _cost(picture)
+    if picture.format == "TIFF":
+        tile_width, tile_height = (int(picture.tag_v2.get(tag, 1)) for tag in _TILE)  # type: ignore[attr-defined]
+        pixels = max(pixels, tile_width * tile_height)
+    if pixels * cost > MEMORY:
+        raise DataError(f"{width}x{height} pixels are too many; at most {MEMORY // cost:,} are read of such a picture")
+    return pixels * cost
+
+
+def _cost(picture: Image.Image) -> int:
+    """Return the bytes that a pixel takes in all."""
+    cost = FORMATS.get(picture.format or "", FORMATS["JPEG"])  # MPO, several JPEGs in one file, comes from the same plug-in
+    if "progressive" in picture.info:
+        cost += 6  # the coefficients of all scans
+    if picture.mode not in ("RGB", "L") or "transparency" in picture.info:
+        cost += 4
+    return cost + 4 * (picture.mode in ("I", "F"))
+
+
+def _check_scans(file: _Metered, picture: Image.Image) -> None:
+    """Raise ``DataError`` for a JPEG of more scans than any program writes."""
+    at = file.tell()
+    file.seek(0)
+    scans, last = 0, b""
+    while block := file.read(_BAND):
+        scans += (last + block).count(b"\xff\xda")  # which the data of a scan cannot hold
+        last = block[-1:]
+    file.seek(at)
+    most = min(_SCANS, max(_SCANS // 8, _SCANNED // (picture.width * picture.height)))
+    if scans > most:
+        raise DataError(f"a JPEG of {scans} scans; at most {most} are read of one of this size")
+
+
+# -- pixels
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return 1 to 8 as EXIF counts; 1 where nothing is said, or where EXIF is damaged though the picture is not."""
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # as above
+        return 1
+
+
+def _flatten(picture: Image.Image, mode: str, background: Color) -> Image.Image:
+    """Return a picture in ``mode`` "RGB" or "L", eight bits per channel, without transparency."""
+    see_through = picture.mode in _TRANSPARENT or "transparency" in picture.info
+    if picture.mode == mode and not see_through:
+        return picture
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        convert = _grey_converter(picture, background)
+    elif see_through:
+        convert = partial(_lay_on, background)
+    else:
+        convert = _as_it_is
+    flat = Image.new(mode, picture.size)
+    rows = max(1, _BAND // picture.width)
+    for top in range(0, picture.height, rows):  # the whole of a large picture would be there three times
+        band = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
+        flat.paste(convert(band).convert(mode), (0, top))
+    return flat
+
+
+def _as_it_is(picture: Image.Image) -> Image.Image:
+    return picture
+
+
+def _lay_on(background: Color, picture: Image.Image) -> Image.Image:
+    """Lay a picture with transparent places on a colour."""
+    layer = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
+    paper = Image.new("RGBA", picture.size, (*background, 255))
+    return Image.alpha_composite(paper, layer)
+
+
+def _grey_converter(picture: Image.Image, background: Color) -> Callable[[Image.Image], Image.Image]:
+    """Return what converts parts of a grey picture of more than eight bits, or of floats."""
+    tags = getattr(picture, "tag_v2", {})
+    unsigned = picture.mode == "I" and tags.get(_SAMPLE_FORMAT, (2,))[0] == _UNSIGNED
+
+    def values_of(band: Image.Image) -> np.ndarray:
+        values = np.asarray(band)
+        return values.view(np.uint32) if unsigned else values
+
+    black, white = _grey_range(picture, values_of, int(tags.get(_BITS, (16,))[0]))
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero; Pillow minds that of eight bits only
+        black, white = white, black
+    key = picture.info.get("transparency")
+
+    def convert(band: Image.Image) -> Image.Image:
+        values = values_of(band)
+        scaled = (values.astype(np.float64) - black) * (255 / (white - black))
+        grey = np.rint(np.clip(np.nan_to_num(scaled, nan=0, posinf=255, neginf=0), 0, 255)).astype(np.uint8)
+        flat = Image.fromarray(grey).convert("RGB")
+        if isinstance(key, int):
+            flat.paste(background, mask=Image.fromarray(np.uint8(255) * (values == key)))
+        return flat
+
+    return convert
+
+
+def _grey_range(picture: Image.Image, values_of: Callable[[Image.Image], np.ndarray], bits: int) -> tuple[float, float]:
+    """Return which values are black and white: those that the format means, or else what the values themselves suggest.
+
+    Sixteen bits are 0 to 65535, twelve of a TIFF 0 to 4095. Floats and long integers have no white of their own: 1 (of
+    floats), 255 or 65535 where all values lie below it, as programs write them; else the least and the greatest value.
+    """
+    if picture.mode.startswith("I;16"):
+        return 0, (1 << bits) - 1
+    if picture.mode == "I" and picture.format in ("PNG", "PPM"):
+        return 0, 65535
+    values = values_of(picture)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0, 1
+    low, high = float(finite.min()), float(finite.max())
+    if picture.mode == "F" and low >= -1 and high <= 2:  # sharpening leads a little beyond 0 and 1
+        return 0, 1
+    for white in (255, 65535):
+        if low >= 0 and high <= white:
+            return 0, white
+    return low, max(high, low + 1)

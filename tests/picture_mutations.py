@@ -1,0 +1,111 @@
+"""Damaged pictures: ``python tests/picture_mutations.py SEED COUNT`` reads mutations of pictures of every format.
+
+Each gives a picture or a ``DataError`` of one line, in memory and time that are limited.
+"""
+
+from __future__ import annotations
+
+import io
+import resource
+import struct
+import sys
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from convnet.data.decoding import FORMATS, read_square
+from convnet.errors import DataError
+
+MEBIBYTES = 512
+SECONDS = 5  # of a processor, for one picture
+SIZES = (0, 1, 8000, 60000, 65535, 100000, 2**31 - 1, 2**31, 2**32 - 1)
+
+
+def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+    data = io.BytesIO()
+    picture.save(data, kind, **options)
+    return data.getvalue()
+
+
+def originals(random: np.random.RandomState) -> list[bytes]:
+    """Whole pictures of every format, and of the kinds that have code of their own."""
+    colored = Image.fromarray(random.randint(0, 256, (40, 60, 3), np.uint8))
+    deep = Image.fromarray(random.randint(0, 65536, (30, 30)).astype(np.uint16))
+    floats = random.rand(30, 30).astype("<f4")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    frames = {"save_all": True, "append_images": [colored.rotate(9)]}
+    packings = ("tiff_lzw", "jpeg", "tiff_adobe_deflate", "packbits")
+    return [
+        *(encoded(colored, kind) for kind in FORMATS),
+        encoded(colored, "JPEG", progressive=True, exif=exif),
+        encoded(colored.convert("CMYK"), "JPEG"),
+        encoded(colored.convert("P"), "PNG", transparency=3),
+        encoded(colored.convert("RGBA"), "PNG", exif=exif),
+        encoded(deep, "PNG"),
+        *(encoded(colored, "TIFF", compression=packing) for packing in packings),
+        encoded(deep, "TIFF"),
+        encoded(Image.fromarray(floats), "TIFF"),
+        encoded(colored.convert("1"), "TIFF", compression="group4"),
+        encoded(colored, "GIF", **frames),
+        encoded(colored, "WEBP", **frames),
+        encoded(colored.convert("RGBA"), "WEBP", lossless=True),
+        encoded(colored.convert("P"), "BMP"),
+        b"P3 40 60 255\n" + b" ".join(b"%d" % value for value in random.randint(0, 256, 7200)),
+        b"Pf\n30 30\n-1.0\n" + floats.tobytes(),
+    ]
+
+
+def mutated(data: bytes, random: np.random.RandomState) -> bytes:
+    """Flip bits, put in numbers that make sizes large, cut, repeat: mostly in the first bytes, where the sizes are."""
+    result = bytearray(data)
+    for _ in range(random.randint(1, 6)):
+        at = random.randint(min(len(result), 200)) if random.randint(3) else random.randint(len(result))
+        kind, source = random.randint(5), random.randint(len(result))
+        if kind == 0:
+            result[at] ^= 1 << random.randint(8)
+        elif kind == 1:
+            result[at] = random.choice([0, 1, 127, 128, 255])
+        elif kind == 2:
+            result[at : at + 4] = struct.pack(random.choice(["<I", ">I"]), int(random.choice(SIZES)))
+        elif kind == 3:
+            del result[max(12, source) :]
+        else:
+            result[at:at] = result[source : source + random.randint(40)]
+    return bytes(result)
+
+
+def mutations(seed: int, count: int) -> Iterator[bytes]:
+    random = np.random.RandomState(seed)
+    pictures = originals(random)
+    for number in range(count):
+        yield mutated(pictures[number % len(pictures)], random)
+
+
+def main(seed: int, count: int) -> None:
+    """Read them, and print how many are whole, and the most memory and time."""
+    warnings.simplefilter("ignore")
+    used, longest, whole = _seconds(), 0.0, 0
+    for number, data in enumerate(mutations(seed, count)):
+        try:
+            assert read_square(io.BytesIO(data), 32).shape == (32, 32, 3)
+            whole += 1
+        except DataError as error:
+            assert "\n" not in str(error), error
+        before, used = used, _seconds()
+        longest = max(longest, used - before)
+        assert longest <= SECONDS, f"number {number} of seed {seed} takes {longest:.1f} s"
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    assert memory <= MEBIBYTES, f"{memory} MiB"
+    print(f"{count} pictures, {whole} whole, at most {memory} MiB and {longest:.2f} s")
+
+
+def _seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
