@@ -235,11 +235,12 @@ class Builder:
             taken.add(name)
             inherited = {"neuron": layer.neuron, "gpu": layer.gpu, "quantF": layer.quantF, "quantB": layer.quantB}
             neuron = NeuronLayer(name, {"dropout": 0.0, **inherited}, replace(layer.check, name=name, failed=False))
-            for other in self.graph.declared:
-                other.sources = [neuron if source is layer else source for source in other.sources]
-                other.inputs = [name if source == layer.name else source for source in other.inputs]
             neuron.inputs, neuron.sources, neuron.detached_from = [layer.name], [layer], layer.name
             self.graph.neurons.append(neuron)
+        behind = {neuron.detached_from: neuron for neuron in self.graph.neurons}
+        for layer in self.graph.declared:
+            layer.sources = [behind.get(source.name, source) for source in layer.sources]
+            layer.inputs = [behind[name].name if name in behind else name for name in layer.inputs]
         for layer in self.graph.layers.values():
             for source in dict.fromkeys(layer.sources):
                 source.consumers.append(layer)
@@ -254,6 +255,7 @@ class Builder:
 
     def _check_whole(self) -> None:
         learning_below: set[str] = set()
+        earlier: dict[str, Layer] = {}
         for layer in self.graph.layers.values():
             below = any(source.name in learning_below for source in layer.sources)
             if below and not layer.gradient:
@@ -266,17 +268,17 @@ class Builder:
             if not (layer.is_cost or layer.consumers or layer.detached_from or self.untyped):
                 layer.check.error("type", f"nothing uses this layer, whose type is {layer.type}")
             if isinstance(layer, Cost):
-                self._check_children(layer)
+                self._check_children(layer, earlier)
+            earlier[layer.name] = layer
 
-    def _check_children(self, cost: Cost) -> None:
+    def _check_children(self, cost: Cost, earlier: Mapping[str, Layer]) -> None:
         """Report children that are not costs of the same type further up, whose values can be added up in print."""
-        names = [layer.name for layer in self.graph.declared]
         for child in cost.children or []:
-            if child not in names or names.index(child) >= names.index(cost.name):
+            if child not in earlier:
                 costs = [other.name for other in self.graph.costs if other is not cost]
                 text = f"child cost layer '{child}' is not defined, or stands later"
                 cost.check.error("children", text, expected=f"one of {one_of(costs)}" if costs else "")
-            elif (other_type := self.graph.declared[names.index(child)].type) != cost.type:
+            elif (other_type := earlier[child].type) != cost.type:
                 cost.check.error("children", f"child '{child}' is of type {other_type}, not {cost.type}")
 
 

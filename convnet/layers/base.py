@@ -140,7 +140,7 @@ class Layer:
 
     def image_side(self, channels: int, index: int = 0) -> int | None:
         """Return S of input ``index`` seen as ``channels`` square maps, or ``None`` after reporting that it is not."""
-        features = self.num_inputs[index]
+        features = self.sources[index].outputs
         side = math.isqrt(features // channels) if channels > 0 else 0
         if side and side * side * channels == features:
             return side

@@ -39,7 +39,7 @@ class ElementwiseSum(Elementwise):
 
     def forward(self, node: LayerNode) -> None:
         for i, coeff in enumerate(self.coeffs):
-            node.be.add(node.x[i], node.out, min(i, 1), coeff)
+            node.be.add(node.input(i), node.out, min(i, 1), coeff)
 
     def backward(self, node: LayerNode) -> None:
         for i, coeff in enumerate(self.coeffs):
