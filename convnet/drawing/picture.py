@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from convnet.graph.analysis import memories, rate_text, receptive_fields, shape_texts
+from convnet.graph.analysis import listed, memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.conv import Windowed
@@ -50,7 +51,7 @@ class Picture:
     edges: list[Edge]
     mini: int
 
-    @property
+    @cached_property
     def devices(self) -> list[Device]:
         """The devices of all boxes but the host, sorted."""
         return sorted({box.device for box in self.boxes.values()} - {HOST})
@@ -88,7 +89,7 @@ def _boxes(graph: Graph, mini: int, shapes: Mapping[str, str]) -> dict[str, Box]
             weight = _short(layer.parameters())
         details = [
             ("type", layer.type),
-            ("inputs", ", ".join(layer.inputs)),
+            ("inputs", listed(layer.inputs)),
             ("output", times(shape)),
             ("neuron", neuron),
             *learned,
