@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-from convnet.errors import OptionError, nearest, one_of
+from convnet.errors import OptionError, nearest, one_of, really_near
 from convnet.generation import GENERATIONS, Generation
 from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
+from convnet.graph.names import mend_names
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -27,7 +28,7 @@ from convnet.layers.neuron import NeuronLayer
 from convnet.layers.weighted import WeightLayer
 
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
-_MIN_LIKENESS = 0.75  # from which on a word is read as the type it resembles; below, it is another program's
+_HINTED = 100  # problems that get the nearest name; to look for it takes as long as there are names
 
 
 class Builder:
@@ -42,12 +43,14 @@ class Builder:
         if self.forced and dialect not in GENERATIONS:
             raise OptionError(f"dialect: '{dialect}' is not {one_of(('auto', *GENERATIONS))}")
         self.graph = Graph(definition, params, Generation(dialect) if self.forced else detect(definition, params))
-        self.untyped: set[str] = set()  # sections whose type cannot even be guessed
+        self.untyped: set[str] = set()  # sections whose type is not known
+        self.missing: set[str] = set()  # inputs that are no layers, each of which is reported once
 
     def type_layers(self) -> Builder:
         """Type every section of the definition, then wire names to layers."""
         if not self._is_definition():
             return self
+        mend_names(self.graph.definition, self.graph.params, self.problems)
         for name in self.graph.definition.sections:
             self._type_layer(name)
         earlier: dict[str, Layer] = {}
@@ -138,27 +141,43 @@ class Builder:
         definition = self.graph.definition
         entry = definition.entry(name, "type")
         if entry is None:
-            place = definition.sections[name].place
-            self.problems.error(place, f"layer '{name}': no type given", expected="type=conv, for example")
+            self._report_no_type(name)
+            self.untyped.add(name)
             return None
         raw = interpolate(definition, name, entry, self.problems)
         word = str(raw).strip()
         if raw is None:  # reported when it was read
             word = ""
+        elif entry.continued:
+            text = f"layer '{name}': this line is indented, so it goes on with the value of 'type' above"
+            self.problems.error(entry.continued[0], text, expected="a key at the beginning of its line")
+            word = ""
         elif word not in LAYER_TYPES:
-            self.problems.error(
-                entry.place,
-                f"layer '{name}': unknown type '{word}'",
-                expected=f"one of {one_of(sorted(LAYER_TYPES))}",
-                nearest=nearest(word, LAYER_TYPES),
-            )
-            word = nearest(word, LAYER_TYPES, _MIN_LIKENESS)  # so that the other mistakes of the section are reported too
+            meant = really_near(word, LAYER_TYPES)
+            expected = f"one of {one_of(sorted(LAYER_TYPES))}"
+            self.problems.error(entry.place, f"layer '{name}': unknown type '{word}'", expected=expected, nearest=meant)
+            word = meant if meant and self._fits(name, LAYER_TYPES[meant]) else ""
         if not word:
             self.untyped.add(name)
             return None
         if self.forced and self.graph.generation not in LAYER_TYPES[word].read_by:
             self.problems.warn(entry.place, f"layer '{name}': {self.graph.generation} has no type '{word}'")
         return LAYER_TYPES[word]
+
+    def _report_no_type(self, name: str) -> None:
+        section = self.graph.definition.sections[name]
+        misspelt = next((entry for entry in section.entries.values() if really_near(entry.key, ["type"])), None)
+        place = misspelt.key_place if misspelt else section.place
+        text = f"layer '{name}': no type given" + (f"; '{misspelt.key}' is no key" if misspelt else "")
+        self.problems.error(place, text, expected="type=conv, for example", nearest="type" if misspelt else "")
+
+    def _fits(self, name: str, layer_class: type[Layer]) -> bool:
+        """Return whether a section has all keys of a type, and no others: then the type that it misspells is this one."""
+        trial = Problems()
+        reader = Reader(name, layer_class.keys, self.graph.definition, self.graph.params, trial)
+        reader.read_all(layer_class.keys)
+        reader.report_unknown()
+        return not trial.items
 
     def _warn_ignored(self, name: str, keys: Sequence[Key]) -> None:
         for key in keys:
@@ -195,7 +214,7 @@ class Builder:
         for name in layer.inputs:
             if name in earlier and not earlier[name].is_cost:
                 layer.sources.append(earlier[name])
-            elif name in self.untyped:
+            elif name in self.untyped or name in self.missing:
                 layer.check.failed = True  # its own message says all there is to say
             else:
                 self._report_input(layer, name, earlier)
@@ -209,6 +228,7 @@ class Builder:
     def _report_input(self, layer: Layer, name: str, earlier: Mapping[str, Layer]) -> None:
         """Report an input that is not a layer above; wire the one that it resembles, so that shapes are checked."""
         layer.check.failed = True
+        self.missing.add(name)
         place = layer.check.place("inputs")
         offset = place.text.find(name, place.column - 1) - (place.column - 1) if name else 0
         if name == layer.name:
@@ -219,7 +239,7 @@ class Builder:
             text = f"layer '{layer.name}': input '{name}' stands later in the file; a layer reads layers above it"
         else:
             text = f"layer '{layer.name}': input layer '{name}' is not defined"
-        meant = nearest(name, earlier) if name else ""
+        meant = nearest(name, earlier) if name and len(self.problems.items) < _HINTED else ""
         if meant and not earlier[meant].is_cost:
             layer.sources.append(earlier[meant])
         self.problems.error(place.within(max(offset, 0), len(name)), text, nearest=meant)
@@ -249,12 +269,14 @@ class Builder:
         """Set for every weight matrix of a layer which one owns it: the layer itself or one of ``earlier``."""
         layer.owners = []
         for i, source in enumerate(layer.weightSource or ()):
-            layer.owners.append(_owner(layer, i, *source, earlier) if source and not layer.initWFunc else None)
+            is_own = not source or layer.initWFunc or source[0] in self.untyped
+            layer.owners.append(None if is_own else _owner(layer, i, *source, earlier))
 
     # -- check --------------------------------------------------------------------------------------------------
 
     def _check_whole(self) -> None:
         learning_below: set[str] = set()
+        unused: list[Layer] = []
         earlier: dict[str, Layer] = {}
         for layer in self.graph.layers.values():
             below = any(source.name in learning_below for source in layer.sources)
@@ -265,15 +287,19 @@ class Builder:
                 learning_below.add(layer.name)
             if isinstance(layer, WeightLayer) and layer.is_shaped:
                 layer.check_sources()
-            if not (layer.is_cost or layer.consumers or layer.detached_from or self.untyped):
-                layer.check.error("type", f"nothing uses this layer, whose type is {layer.type}")
+            if not (layer.is_cost or layer.consumers or layer.detached_from):
+                unused.append(layer)
             if isinstance(layer, Cost):
                 self._check_children(layer, earlier)
             earlier[layer.name] = layer
+        if not (self.untyped or self.missing):  # else what reads it may be missing
+            _report_unused(unused, bool(self.graph.costs))
 
     def _check_children(self, cost: Cost, earlier: Mapping[str, Layer]) -> None:
         """Report children that are not costs of the same type further up, whose values can be added up in print."""
         for child in cost.children or []:
+            if child in self.untyped:
+                continue
             if child not in earlier:
                 costs = [other.name for other in self.graph.costs if other is not cost]
                 text = f"child cost layer '{child}' is not defined, or stands later"
@@ -285,6 +311,14 @@ class Builder:
 def _defines_layers(document: Document) -> bool:
     """Return whether sections of the document have types, as those of definitions do."""
     return any(document.entry(name, "type") for name in document.sections)
+
+
+def _report_unused(layers: Sequence[Layer], has_costs: bool) -> None:
+    """Report layers that nothing reads: each, or all of them at once where what should read them is missing."""
+    for layer in layers if has_costs else layers[-1:]:
+        others = f", nor {one_of(repr(other.name) for other in layers[:-1])}" if not has_costs and len(layers) > 1 else ""
+        ending = f"{others}; the net has no cost" if not has_costs else ""
+        layer.check.error("type", f"nothing uses this layer, whose type is {layer.type}{ending}")
 
 
 def _owner(

@@ -4,6 +4,7 @@ Nothing here knows a layer; the declarations come as arguments. Every problem is
 """
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from convnet.errors import nearest
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.ini import Document, Entry, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
-from convnet.language.values import BOOL, BadValue
+from convnet.language.schedules import RateKind
+from convnet.language.values import BOOL, BadValue, Float
 
 _RESERVED = frozenset({"type", "__name__"})  # what every section may hold besides the keys of its type
 
@@ -29,7 +31,8 @@ class Reader:
         self.name, self.definition, self.params, self.problems = name, definition, params, problems
         self.places: dict[str, Place] = {}
         self.failed: set[str] = set()
-        self.suppressed: set[str] = set()  # missing because [DEFAULT] misspells them, which is reported once
+        self.suppressed: set[str] = set()  # missing for a reason that is reported by itself
+        self._swallowing: set[Place] = set()  # keys whose values hold lines that were meant to be keys
         self._by_spelling = {spelling.lower(): key for key in keys for spelling in key.spellings}
 
     @property
@@ -44,6 +47,7 @@ class Reader:
         A generation ``demands`` some keys that have a default here: without them a warning is due.
         """
         values: dict[str, Any] = {}
+        self._report_indented()
         for key in keys:
             values[key.name] = self.read(key, values)
             if demands in key.demanded_by and key.name not in self.places:
@@ -58,7 +62,7 @@ class Reader:
             return self._default(key, values, inputs)
         self.places[key.name] = entry.place
         raw = interpolate(document, self.name, entry, self.problems)
-        if raw is None:
+        if raw is None or entry.key_place in self._swallowing:
             self.failed.add(key.name)
             return None
         parse = key.kind.native if document.native else key.kind.parse
@@ -74,6 +78,25 @@ class Reader:
         except BadValue as bad:
             self._reject(key, entry, bad)
             return None
+
+    def _report_indented(self) -> None:
+        """Report indented lines that look like keys of this layer: they go on with the value above."""
+        for entry in self._entries():
+            for place in entry.continued:
+                word = place.text.strip().partition("=")[0].rstrip().lower()
+                if "=" in place.text and word in self._by_spelling:
+                    self.suppressed.add(self._by_spelling[word].name)
+                    self._swallowing.add(entry.key_place)
+                    text = (
+                        f"{self._owner(entry)}: this line is indented, so it goes on with the value of '{entry.key}' above"
+                    )
+                    self.problems.error(place, text, expected="a key at the beginning of its line")
+
+    def _entries(self) -> list[Entry]:
+        """Return all entries that this layer may read."""
+        documents = [document for document in (self.definition, self.params) if document]
+        sections = [part for document in documents for part in (document.sections.get(self.name), document.defaults)]
+        return [entry for section in sections if section for entry in section.entries.values()]
 
     def report_unknown(self) -> None:
         """Report every entry of this layer's sections that no key reads.
@@ -116,7 +139,8 @@ class Reader:
             blank = key.kind.parse("0")  # a definition without parameters: nothing learns, all shapes are known
             return [blank] * inputs if key.each else blank
         self.failed.add(key.name)
-        self._report_missing(key)
+        if key.name not in self.suppressed:
+            self._report_missing(key)
         return None
 
     def _report_missing(self, key: Key) -> None:
@@ -142,7 +166,7 @@ class Reader:
         """Return the value of one piece of a list, which starts ``offset`` characters into the entry's value."""
         place = entry.place.within(offset, len(piece))
         if key.kind is BOOL and piece.strip().lower() not in ("true", "1", "false", "0"):
-            message = f"layer '{self.name}': '{piece.strip()}' in a list counts as false"
+            message = f"{self._owner(entry)}: '{piece.strip()}' in a list counts as false"
             self.problems.warn(place, message, expected="true, false, 1 or 0")
             return False
         try:
@@ -159,14 +183,18 @@ class Reader:
         if len(values) == 1 and inputs:
             return values * inputs
         if inputs:
-            count = f"{len(values)} values in '{key.name}' for {inputs} input{'s' * (inputs != 1)}"
-            self.problems.error(entry.place, f"layer '{self.name}': {count}", expected="one value per input, or one for all")
+            owner, text = self._owner(entry), f"{len(values)} values in '{key.name}'"
+            # For shared values one message, whatever the number of inputs.
+            text += f" for {inputs} input{'s' * (inputs != 1)}" if owner != "[DEFAULT]" else ", not one for every input"
+            point = _with_point(str(entry.raw))
+            mark = f"; the decimal mark is a point: {point}" if point else ""
+            self.problems.error(entry.place, f"{owner}: {text}", expected=f"one value per input, or one for all{mark}")
         self.failed.add(key.name)
         return None
 
     def _checked(self, key: Key, value: Any, place: Place) -> Any:
         if isinstance(value, float) and not math.isfinite(value):
-            self.problems.warn(place, f"layer '{self.name}': '{key.name}' is {value}", expected="a finite number")
+            self.problems.warn(place, f"{self._owner_at(place)}: '{key.name}' is {value}", expected="a finite number")
         key.kind.check(value)
         return value
 
@@ -174,11 +202,25 @@ class Reader:
         self.failed.add(key.name)
         text = bad.part or str(entry.raw).replace("\n", " ")
         place = entry.place.within(bad.offset, len(text)) if bad.part else entry.place
-        # One message for all layers that a shared value reaches.
-        shared = any(d and d.defaults and entry in d.defaults.entries.values() for d in (self.definition, self.params))
-        owner = "[DEFAULT]" if shared else f"layer '{self.name}'"
-        message = f"{owner}: {key.name}={text} is not valid"
-        self.problems.error(place, message, expected=bad.expected, nearest=bad.nearest)
+        message = f"{self._owner(entry)}: {key.name}={text} is not valid"
+        point = _with_point(text) if isinstance(key.kind, Float | RateKind) else ""
+        expected = f"{bad.expected}; the decimal mark is a point: {point}" if point else bad.expected
+        self.problems.error(place, message, expected=expected, nearest=bad.nearest)
+
+    def _owner(self, entry: Entry) -> str:
+        """Return whose value it is, in messages: one for all layers that a shared value reaches."""
+        return self._owner_at(entry.place)
+
+    def _owner_at(self, place: Place) -> str:
+        defaults = [document.defaults for document in (self.definition, self.params) if document and document.defaults]
+        lines = {(e.place.file, e.place.line) for section in defaults for e in section.entries.values()}
+        return "[DEFAULT]" if (place.file, place.line) in lines else f"layer '{self.name}'"
+
+
+def _with_point(text: str) -> str:
+    """Return ``0.001`` for ``0,001``, a number written with a comma, else ``''``."""
+    match = re.fullmatch(r"\s*([+-]?[0-9]*),([0-9]+(?:[eE][+-]?[0-9]+)?)\s*", text, re.ASCII)
+    return f"{match[1]}.{match[2]}" if match else ""
 
 
 def _split_list(text: str) -> list[tuple[str, int]]:
