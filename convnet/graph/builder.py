@@ -15,7 +15,8 @@ from convnet.errors import OptionError, nearest, one_of, really_near
 from convnet.generation import GENERATIONS, Generation
 from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
-from convnet.graph.names import mend_names
+from convnet.graph.lacking import report_lacking
+from convnet.graph.names import blame_causes, mend_names
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -44,6 +45,7 @@ class Builder:
             raise OptionError(f"dialect: '{dialect}' is not {one_of(('auto', *GENERATIONS))}")
         self.graph = Graph(definition, params, Generation(dialect) if self.forced else detect(definition, params))
         self.untyped: set[str] = set()  # sections whose type is not known
+        self.lacking: list[tuple[Reader, str]] = []  # what read a layer that lacks parameters, and its type
         self.missing: set[str] = set()  # inputs that are no layers, each of which is reported once
 
     def type_layers(self) -> Builder:
@@ -61,6 +63,7 @@ class Builder:
                 self._find_owners(layer, earlier)
         self._detach_neurons()
         self._report_sections()
+        blame_causes(self.graph, self.problems)
         return self
 
     def shape(self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None) -> Graph:
@@ -72,6 +75,7 @@ class Builder:
             if not layer.check.failed and all(source.is_shaped for source in layer.sources):
                 layer.shape()
         self._check_whole()
+        blame_causes(self.graph, self.problems)
         self.problems.check()
         self.graph.warnings = self.problems.warnings
         return self.graph
@@ -132,7 +136,8 @@ class Builder:
             if source == name:
                 values["weightSource"][i] = None
         reader.report_unknown()
-        self._report_section(reader, layer_class)
+        if reader.missing:
+            self.lacking.append((reader, layer_class.type))
         check = Check(name, reader.places, reader.place, self.problems, failed=bool(reader.failed))
         graph.declared.append(layer_class(name, values, check))
 
@@ -177,7 +182,7 @@ class Builder:
         reader = Reader(name, layer_class.keys, self.graph.definition, self.graph.params, trial)
         reader.read_all(layer_class.keys)
         reader.report_unknown()
-        return not trial.items
+        return not (trial.items or reader.missing)
 
     def _warn_ignored(self, name: str, keys: Sequence[Key]) -> None:
         for key in keys:
@@ -188,20 +193,11 @@ class Builder:
                     text = f"layer '{name}': '{key.name}' is not read in {self.graph.generation} files"
                     self.problems.warn(entry.key_place, text)
 
-    def _report_section(self, reader: Reader, layer_class: type[Layer]) -> None:
-        """Report that a layer has no section of parameters but needs one."""
-        params = self.graph.params
-        if params is None or reader.name in params.sections:
-            return
-        lacking = reader.failed - reader.suppressed - reader.places.keys()
-        missing = [key.name for key in layer_class.keys if key.home == "params" and key.name in lacking]
-        if missing:
-            text = f"layer '{reader.name}' of type {layer_class.type} needs a section [{reader.name}] in {params.path}"
-            self.problems.error(reader.place, text, expected=f"{one_of(missing)} there")
-
     def _report_sections(self) -> None:
-        """Report sections of parameters without a layer."""
+        """Report layers whose parameters are missing, and sections of parameters without a layer."""
         definition, params = self.graph.definition, self.graph.params
+        if params:
+            report_lacking(self.lacking, params, self.problems)
         for name, section in params.sections.items() if params and params is not definition else ():
             if name not in definition.sections:
                 text = f"parameters for '{name}', which is not a layer of {definition.path}"
@@ -240,9 +236,12 @@ class Builder:
         else:
             text = f"layer '{layer.name}': input layer '{name}' is not defined"
         meant = nearest(name, earlier) if name and len(self.problems.items) < _HINTED else ""
+        if meant and really_near(name, [meant]):
+            text += f"; line {earlier[meant].check.header.line} has [{meant}]"
         if meant and not earlier[meant].is_cost:
             layer.sources.append(earlier[meant])
-        self.problems.error(place.within(max(offset, 0), len(name)), text, nearest=meant)
+        place = place.within(max(offset, 0), len(name))
+        self.problems.error(place, text, nearest=meant, about=layer.name)
 
     def _detach_neurons(self) -> None:
         """Make every ``neuron=`` a layer of its own, which is read in the place of its source (numerics 3.5)."""
@@ -287,6 +286,7 @@ class Builder:
                 learning_below.add(layer.name)
             if isinstance(layer, WeightLayer) and layer.is_shaped:
                 layer.check_sources()
+                layer.check_learning(self.graph.generation)
             if not (layer.is_cost or layer.consumers or layer.detached_from):
                 unused.append(layer)
             if isinstance(layer, Cost):

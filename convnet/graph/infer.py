@@ -67,7 +67,7 @@ def infer_data(
         tried.append(start.completed(builder, side))
         if not tried[-1].mistakes:
             break
-    best = min(tried, key=lambda sizes: sizes.mistakes)
+    best = min(tried, key=lambda sizes: (sizes.unshaped, sizes.mistakes))
     graph = builder.shape(best.dims, best.classes, best.tree)
     return InferredData(graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, classes))
 
@@ -105,6 +105,7 @@ class _Sizes:
     has_tree: bool = False
     side: int = 0
     mistakes: int = 0
+    unshaped: int = 0  # layers that a mistake, of theirs or below, leaves without a shape
 
     @property
     def known(self) -> int:
@@ -141,7 +142,9 @@ class _Sizes:
 
         agreed = self.classes or (predictions.pop() if len(predictions) == 1 else None)
         sizes = replace(self, dims=dims, kinds=kinds, classes=agreed, side=side)
-        return replace(sizes, mistakes=len(_shaped(builder, dims, agreed, sizes.tree).problems.errors))
+        trial = _shaped(builder, dims, agreed, sizes.tree)
+        unshaped = sum(not layer.is_shaped for layer in trial.graph.layers.values())
+        return replace(sizes, mistakes=len(trial.problems.errors), unshaped=unshaped)
 
 
 def _shaped(builder: Builder, dims: dict[int, int], classes: int | None, tree: LabelTree | None) -> Builder:

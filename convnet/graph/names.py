@@ -1,17 +1,19 @@
-"""Headers that name another layer than they mean: reported once, and read as meant, so that nothing follows from them.
+"""Names that are not what they mean, of sections and keys: reported once, instead of what follows from them.
 
-That a header is wrong, and not a line that refers to it, is told by the other file, or by several such lines.
+A misspelt header is read as meant. That it is wrong, and not a line that refers to it, is told by the other file, or by
+several such lines. Of a header that stands twice the second may have been meant for another layer.
 """
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from convnet.errors import really_near
+from convnet.graph.graph import Graph
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, Section
 from convnet.language.keys import REQUIRED
 from convnet.layers import LAYER_TYPES
-
 
 _FEW = 2  # layers without parameters that may be due to misspelt headers; more are a file of another net
 
@@ -22,6 +24,47 @@ def mend_names(definition: Document, params: Document | None, problems: Problems
     _mend_definition(definition, learning, problems)
     if learning:
         _mend_params(definition, learning, problems)
+
+
+def blame_causes(graph: Graph, problems: Problems) -> None:
+    """Leave out mistakes of layers that may come of what is a warning elsewhere, which becomes an error then.
+
+    That is a section that stands twice, read as one; and a key that no layer reads but one like it.
+    """
+    params = graph.params if graph.params is not graph.definition else None
+    lacking = {name for name in graph.layers if params and name not in params.sections}
+    for document, others in ((graph.definition, set()), (params, lacking)):
+        if document is None or not document.repeated:
+            continue
+        unknown = {name for name, layer in graph.layers.items() if not graph.layers.keys() >= set(layer.inputs)}
+        if _leave_out(problems, _downstream(graph, {*document.repeated, *others, *unknown})):
+            headers = set(document.repeated.values())
+            repeated = document.repeated
+            problems.items[:] = [p for p in problems.items if p.place not in headers and p.about not in repeated]
+            for name, place in document.repeated.items():
+                text = f"[{name}] stands above already; both are read as one section, and that does not make a net"
+                problems.error(place, text, expected="another name", about=name)
+            return
+    misspelt = [p for p in problems.items if p.severity == "warning" and p.about and p.nearest]
+    if misspelt and _leave_out(problems, _downstream(graph, {problem.about for problem in misspelt})):
+        problems.items[:] = [replace(p, severity="error") if p in misspelt else p for p in problems.items]
+
+
+def _downstream(graph: Graph, names: set[str]) -> set[str]:
+    """Return ``names`` and all layers that depend on these."""
+    found = set(names)
+    for layer in graph.layers.values():
+        if not found.isdisjoint(layer.inputs):
+            found.add(layer.name)
+    return found
+
+
+def _leave_out(problems: Problems, names: set[str]) -> bool:
+    """Leave out the errors of layers called ``names``; return whether there were any."""
+    kept = [problem for problem in problems.items if problem.severity != "error" or problem.about not in names]
+    found = len(kept) < len(problems.items)
+    problems.items[:] = kept
+    return found
 
 
 def _mend_definition(definition: Document, params: Document | None, problems: Problems) -> None:

@@ -16,6 +16,8 @@ from convnet.language.diagnostics import Place, Problems
 _HEADER = re.compile(r"\[([^]]+)\]")
 _BAD_HEADER = re.compile(r"[^=:]*?(\[([^]=:]+)\])")
 _OPTION = re.compile(r"([^:=\s][^:=]*)([:=])[^\S\n]*(.*)$", re.DOTALL)
+_UNCLOSED = re.compile(r"\[([^]=:\[]+)$")
+_NO_EQUALS = re.compile(r"([A-Za-z]\w*)(\s+)(\S.*)$")
 _REFERENCE = re.compile(r"%(?:%|\(([^)]+)\)s)?")
 _REM = re.compile(r"rem(?=\s|$)", re.IGNORECASE)
 _MAX_DEPTH = 10
@@ -33,6 +35,7 @@ class Entry:
     raw: object
     place: Place
     key_place: Place
+    certain: bool = True  # or what a line was probably meant to say
     continued: list[Place] = field(default_factory=list)  # the indented lines that go on with the value
 
 
@@ -104,11 +107,9 @@ def read_ini(text: str, path: str, problems: Problems) -> Document:
             _warn_repeated(section, entry, problems)
             section.entries[entry.key.lower()] = entry
         else:
-            intended = _report_line(line, place, section, problems)
-            option = _OPTION.match(line.strip())
-            if section is not None and option and line[0].isspace():  # meant as a key, of which nothing then is missing
-                entry = _entry(option, place)
-                section.entries[entry.key.lower()] = entry
+            intended, guess = _report_line(line, place, section, problems)
+            if section is not None and guess:  # so that no key seems to be missing
+                section.entries.setdefault(guess.key.lower(), guess)
             elif intended or section is None:
                 section, entry = _open_section(document, intended, place), None
     document.sections.pop("", None)
@@ -152,19 +153,25 @@ def _warn_repeated(section: Section, entry: Entry, problems: Problems) -> None:
         problems.warn(entry.key_place, text)
 
 
-def _report_line(line: str, place: Place, section: Section | None, problems: Problems) -> str:
-    """Report a line that is neither header nor entry; return the section that it was meant to open, or ``''``."""
-    header = _BAD_HEADER.match(line)
-    hint, name = (header[1], header[2]) if header else ("", "")
+def _report_line(line: str, place: Place, section: Section | None, problems: Problems) -> tuple[str, Entry | None]:
+    """Report a line that is neither header nor entry; return the section or the entry that it was meant to be."""
+    header, unclosed = _BAD_HEADER.match(line), _UNCLOSED.match(line)
+    hint, name = (header[1], header[2]) if header else (f"[{unclosed[1]}]", unclosed[1]) if unclosed else ("", "")
     if section is None:
         problems.error(place, "text before the first [section]", expected="a [layer name] line first", nearest=hint)
-    else:
-        text = "an indented line with no value above it to go on with" if line[0].isspace() else ""
-        problems.error(place, text or "neither a [section] nor a key=value line", expected="key=value", nearest=hint)
-    return name
+        return name, None
+    text, option = "neither a [section] nor a key=value line", None
+    if line[0].isspace():
+        text, option = "an indented line with no value above it to go on with", _OPTION.match(line.strip())
+    elif not name:
+        option = _NO_EQUALS.match(line)
+    entry = _entry(option, place, certain=False) if option else None
+    expected = f"{entry.key}={entry.raw}" if entry else "key=value"
+    problems.error(place, text, expected=expected, nearest=hint)
+    return name, entry
 
 
-def _entry(option: re.Match[str], line: Place) -> Entry:
+def _entry(option: re.Match[str], line: Place, certain: bool = True) -> Entry:
     """Return the entry of a line that ``_OPTION`` matched."""
     key, value = option[1].rstrip(), option[3]
     semicolon = value.find(";")
@@ -173,7 +180,7 @@ def _entry(option: re.Match[str], line: Place) -> Entry:
     value = value.strip()
     place = Place(line.file, line.line, option.start(3) + 1, max(len(value), 1), line.text)
     key_place = Place(line.file, line.line, 1, len(key), line.text)
-    return Entry(key, "" if value == '""' else value, place, key_place)
+    return Entry(key, "" if value == '""' else value, place, key_place, certain)
 
 
 def _expand(document: Document, section: str, text: str, depth: int, known: dict[tuple[str, int], str]) -> str:

@@ -18,6 +18,7 @@ class FullyConnected(WeightLayer):
     """Every output is a weighted sum of every input, plus a bias."""
 
     type = "fc"
+    sized_by = "outputs"
     title = "fully-connected"
     max_inputs: ClassVar[int | None] = None
     order = "F"
@@ -85,6 +86,7 @@ class TreeFullyConnected(FullyConnected):
     read_by = (G2012,)
     max_inputs = 1
     folds_gradient = False
+    sized_by = ""
     outputs = 0  # not a key of this type: one for each class of the data
 
     tree: LabelTree  # set by ``shape``
