@@ -268,8 +268,8 @@ class Builder:
         """Set for every weight matrix of a layer which one owns it: the layer itself or one of ``earlier``."""
         layer.owners = []
         for i, source in enumerate(layer.weightSource or ()):
-            is_own = not source or layer.initWFunc or source[0] in self.untyped
-            layer.owners.append(None if is_own else _owner(layer, i, *source, earlier))
+            shared = source and not layer.initWFunc and source[0] not in self.untyped
+            layer.owners.append(_owner(layer, i, *source, earlier) if source and shared else None)
 
     # -- check --------------------------------------------------------------------------------------------------
 

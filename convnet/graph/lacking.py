@@ -30,6 +30,7 @@ def _report_layer(reader: Reader, kind: str, params: Document, problems: Problem
         text = f"layer '{name}' of type {kind} needs a section [{name}] in {params.path}"
         expected = f"{one_of([key.name for key in reader.missing])} there"
         problems.error(reader.place, text, expected=expected, about=name)
-    for key in reader.missing if section else ():
+        return
+    for key in reader.missing:
         text = f"layer '{name}': key '{key.name}' is missing"
         problems.error(section.place, text, expected=f"{key.name}={key.kind.word}", about=name)

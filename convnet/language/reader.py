@@ -238,6 +238,8 @@ class Reader:
 
     def _reject(self, key: Key, entry: Entry, bad: BadValue) -> None:
         self.failed.add(key.name)
+        if not entry.certain:
+            return  # of a line that is reported already
         text = bad.part or str(entry.raw).replace("\n", " ")
         place = entry.place.within(bad.offset, len(text)) if bad.part else entry.place
         message = f"{self._owner(entry)}: {key.name}={text} is not valid"

@@ -54,6 +54,9 @@ class Windowed(WeightLayer):
         sizes = [self.modulesX or 1 + math.ceil((2 * pad + side - size) / step) for side, size, pad, step in windows]
         counts = [filters * groups for filters, groups in zip(self.filters, self.groups, strict=True)]
         if len(set(zip(counts, sizes, strict=True))) > 1:
+            if any(other.check.failed and other.sources == self.sources for other in self.sources[0].consumers):
+                self.check.failed = True  # another layer has said so of the same inputs
+                return
             named = zip(self.sources, counts, sizes, strict=True)
             shown = ", ".join(f"{f}x{m}x{m} of '{source.name}'" for source, f, m in named)
             self.check.error("filters", f"every input must give the same number and size of maps, not {shown}")
