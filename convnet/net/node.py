@@ -260,6 +260,7 @@ class Node:
             self.context.pools[self.be].give(self._grad)
         self._grad = None
         self.started = self.reached = False
+        self.peers.release_grads()
 
     def _drop(self, values: Array) -> None:
         """Apply the 2011 fork's dropout on any layer: masks in every pass but TEST, which scales (numerics 10.4)."""

@@ -6,7 +6,9 @@ from contextlib import closing
 
 from convnet.checkpoint import Position
 from convnet.data.provider import Minibatch, Provider, split
+from convnet.errors import NumericalError
 from convnet.net.net import Costs, Inputs, Net
+from convnet.training.checks import check_batch
 from convnet.training.plan import ScheduledBatch
 
 Loading = Future[list[Minibatch]]
@@ -23,14 +25,14 @@ class Trainer:
 
         Raises ``DataError`` for a batch that cannot be loaded, ``NumericalError`` for costs that are not finite.
         """
-        with closing(load_ahead(self.provider, schedule, self.net.minibatch)) as batches:
+        with closing(load_ahead(self.provider, schedule, self.net)) as batches:
             for batch, loading, following in batches:
                 self.begin_batch(batch)
                 minibatches, first = loading.result(), self.position.minibatches
                 for number, (inputs, cases) in enumerate(minibatches[first:], first + 1):
                     is_last = number == len(minibatches)
                     next_inputs = _first_inputs(following) if is_last else minibatches[number].inputs
-                    costs = self.net.train(inputs, cases, batch.progress, next_inputs)
+                    costs = self._step(batch, number, inputs, cases, next_inputs)
                     self.position.count(costs, cases)
                     self.end_minibatch(costs, cases, len(minibatches))
                     if self.must_stop() and not is_last:
@@ -39,6 +41,12 @@ class Trainer:
                 self.end_batch(batch)
                 if self.must_stop():
                     return
+
+    def _step(self, batch: ScheduledBatch, number: int, inputs: Inputs, cases: int, next_inputs: Inputs) -> Costs:
+        try:
+            return self.net.train(inputs, cases, batch.progress, next_inputs)
+        except NumericalError as error:
+            raise NumericalError(f"batch {batch.epoch}.{batch.number}, minibatch {number}: {error}") from None
 
     def begin_batch(self, batch: ScheduledBatch) -> None:
         """Act before a batch is trained on."""
@@ -55,17 +63,19 @@ class Trainer:
 
 
 def load_ahead(
-    provider: Provider, schedule: Iterable[ScheduledBatch], size: int
+    provider: Provider, schedule: Iterable[ScheduledBatch], net: Net
 ) -> Generator[tuple[ScheduledBatch, Loading, Loading | None]]:
-    """Yield each batch, the future of its minibatches of up to ``size`` cases, and that of the next batch's.
+    """Yield each batch, the future of its minibatches for ``net``, and that of the next batch's.
 
-    The last is ``None`` at the end, and where a test comes between. A thread loads each batch while the one before is
-    in use.
+    The last is ``None`` at the end, and where a test comes between. A thread loads each batch, and checks it, while the
+    one before is in use.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
 
     def load(batch: ScheduledBatch) -> list[Minibatch]:
-        return split(provider.batch(batch.epoch, batch.number), size)
+        minibatches = split(provider.batch(batch.epoch, batch.number), net.minibatch)
+        check_batch(net.graph, minibatches, f"{provider.where}: batch {batch.number}")
+        return minibatches
 
     upcoming = ((batch, thread.submit(load, batch)) for batch in schedule)
     try:
