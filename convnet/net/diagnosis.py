@@ -26,6 +26,11 @@ def bad_costs(costs: Costs) -> list[str]:
     return [name for name, values in costs.items() if not all(map(math.isfinite, values))]
 
 
+def has_bad_data(net: Net) -> bool:
+    """Return whether what the last pass read from the data is not finite."""
+    return any(isinstance(node.layer, Data) and not node.be.all_finite(node.out) for node in net.nodes.values())
+
+
 def reason(net: Net, costs: Costs) -> str:
     """Say where bad ``costs`` come from, by the outputs of the last pass, all of which must have been kept."""
     nodes = list(net.nodes.values())

@@ -21,6 +21,7 @@ from convnet.data.provider import Batch, Provider, batch_bounds, minibatches, sp
 from convnet.errors import ConvnetError, NumericalError, OptionError, did_you_mean
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
+from convnet.net.diagnosis import has_bad_data
 from convnet.net.net import Costs, Inputs, Net
 from convnet.options import Options
 from convnet.training.checks import check_batch
@@ -38,6 +39,7 @@ class Tester:
     logreg: Layer | None = None
     predictions: Path | None = None
     source: str = ""
+    is_broken: bool = field(default=False, init=False)  # whether a cost was NaN, and the data not to blame
     _has_warned: bool = field(default=False, init=False)
 
     @classmethod
@@ -89,6 +91,7 @@ class Tester:
         if nan and not self._has_warned:
             self._has_warned = True
             why = self.net.why_not_finite(inputs, cases, costs)
+            self.is_broken = not has_bad_data(self.net)
             _LOG.warning("cost '%s' of test batch %d is not a number: %s", nan[0], number, why)
 
 

@@ -121,6 +121,8 @@ class Run(Trainer):
         if self.net.compat.plain_averages:  # each test counts as one case
             averaged = [({name: [v / n for v in values] for name, values in costs.items()}, 1) for costs, n in averaged]
         self.print.test(costs, cases, averaged)
+        if self.tester.is_broken:
+            raise NumericalError("stopped: the net that was trained makes no numbers any more, and is not saved")
 
     # -- checkpoints
 
