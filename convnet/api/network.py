@@ -116,6 +116,17 @@ def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFile
     return LayerFiles(str(definition), "definition", text, "parameters")
 
 
+class _Collector(Trainer):
+    """Keeps the costs of every batch, which a position adds up when they are very many."""
+
+    def __init__(self, net: Net, provider: Provider, position: Position) -> None:
+        super().__init__(net, provider, position)
+        self.outputs: list[tuple[Costs, int]] = []
+
+    def end_batch(self, batch: ScheduledBatch) -> None:  # noqa: ARG002
+        self.outputs.append(self.position.train_outputs[-1])
+
+
 class Network:
     """A net that runs: see the module. ``graph`` holds its layers, ``history`` the costs of every batch trained."""
 
@@ -198,12 +209,12 @@ class Network:
         visits = epochs * size
         schedule = [ScheduledBatch(first + at // size, numbers[at % size], at / visits) for at in range(visits)]
         self.position.drop_batch()
+        trainer = _Collector(self.net, provider, self.position)
         try:
-            Trainer(self.net, provider, self.position).train(schedule)
+            trainer.train(schedule)
         finally:
             self.position.drop_batch()
-        outputs = self.position.train_outputs[-visits:]
-        by_epoch = (outputs[start : start + size] for start in range(0, visits, size))
+        by_epoch = (trainer.outputs[start : start + size] for start in range(0, visits, size))
         return [self._outputs.shown(*add_costs(costs)) for costs in by_epoch]
 
     # -- state
@@ -240,7 +251,10 @@ class Network:
 
     @property
     def history(self) -> list[Costs]:
-        """What was printed of every batch trained so far, by this program or before."""
+        """What was printed of every batch trained so far, by this program or before.
+
+        Of more than 65,536 batches the older ones are means over two, four, and so on.
+        """
         return [self._outputs.shown(*pair) for pair in self.position.train_outputs]
 
     def save(self, path: str | Path) -> Path:

@@ -55,7 +55,7 @@ def pack(
         "noise_state": _plain(net.noise.bit_generator.state),
         "moments": moments if any(moments) else [],
         "pending": pending if any(w.waited for w in net.weights) else [],
-        "position": {name: value for name, value in vars(position).items() if name not in _HISTORY},
+        "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
         "data": data,
     }
     history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
@@ -80,6 +80,11 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
         weights.waited, weights.contributions = int(waited), int(contributions)
         if grad is not None:
             weights.be.copy_in(grad, weights.grad)
+
+
+def _is_stored(name: str, value: Any) -> bool:
+    """Return whether it belongs to our part of a position: not the originals', and only if a history has been shortened."""
+    return name not in _HISTORY and not (name.endswith("_runs") and not value)
 
 
 def _plain(value: Any) -> Any:
