@@ -115,7 +115,7 @@ def output_layer(graph: Graph, name: str, error: type[ConvnetError] = ConvnetErr
     """Return the layer whose output is that of ``name``: its detached neuron, where it has one. Raises ``error``."""
     known = [other for other, layer in graph.layers.items() if not layer.is_cost]
     if name not in known:
-        raise error(f"the net has no layer '{name}'" + did_you_mean(name, known))
+        raise error(f"the net has no layer '{name}'" + (did_you_mean(name, known) if isinstance(name, str) else ""))
     return next((neuron.name for neuron in graph.neurons if neuron.detached_from == name), name)
 
 

@@ -59,6 +59,7 @@ def long():
     return position
 
 
+@pytest.mark.slow
 def test_a_million_batches_are_bounded_and_drawn_as_they_were(long):
     assert len(long.train_outputs) <= MOST and len(long.test_outputs) <= MOST and len(long.train_runs) < 40
     assert len(long.test_outputs) == len(long.tests_at) == len(long.test_batches)
@@ -66,17 +67,16 @@ def test_a_million_batches_are_bounded_and_drawn_as_they_were(long):
     assert [costs["logprob"][0] for costs, _ in long.train_outputs[-1000:]] == list(range(999_000, 1_000_000))
     layers = {"logprob": {"name": "logprob", "type": "cost.logreg"}}
     own = {name: value for name, value in vars(long).items() if not name.endswith("outputs")}
-    outputs = {"train_outputs": long.train_outputs, "test_outputs": long.test_outputs}
-    own = {"position": own, "dialect": "2014"}
-    checkpoint = Checkpoint(
-        {"model_state": {"layers": layers, "epoch": 1, "batchnum": 1, "convnet": own} | outputs, "op": {}}
-    )
+    state = {"layers": layers, "epoch": 1, "batchnum": 1, "convnet": {"position": own, "dialect": "2014"}}
+    state |= {"train_outputs": long.train_outputs, "test_outputs": long.test_outputs}
+    checkpoint = Checkpoint({"model_state": state, "op": {}})
     curves = Curves.of(checkpoint, "logprob", 0, smooth=False)
     # The cost of batch i is i/100 per case: so it is, entry by entry, at the number that is drawn.
     np.testing.assert_allclose(curves.train, (np.array(curves.trained_at) - 1) / 100, rtol=1e-9, atol=1e-9)
     assert curves.epoch == 1_000_000 and len(curves.test) == len(curves.tested_at)
 
 
+@pytest.mark.slow
 def test_bytes_of_a_checkpoint_are_bounded(long):
     file = io.BytesIO()
     pickles.dump(vars(long), file)
