@@ -103,8 +103,18 @@ def test_checkpoints_that_are_none(value):
         convnet.load(value)
 
 
-LABELLED = [["a"] * 4, [0, 1, 2], [[0], [1], [2], [3]], [0, 1, 2, np.nan], [0, 1, 2, 2.5], [0, 1, 2, 10], [-1, 0, 1, 2], [],
-            "abcd", 3, [None] * 4, np.zeros((4, 4)), [1, 2, 3, [4]], {1: 2}, np.zeros(4, complex), np.full((1, 4), 99.0)]  # fmt: skip
+LABELLED = [["a"] * 4, [0, 1, 2], [[0], [1], [2], [3]], [0, 1, 2, np.nan], [0, 1, 2, 2.5], [0, 1, 2, 10], [-1, 0, 1, 2]]
+LABELLED += [
+    [],
+    "abcd",
+    3,
+    [None] * 4,
+    np.zeros((4, 4)),
+    [1, 2, 3, [4]],
+    {1: 2},
+    np.zeros(4, complex),
+    np.full((1, 4), 99.0),
+]
 
 
 @pytest.mark.parametrize("labels", LABELLED, ids=lambda labels: str(labels)[:20])
