@@ -116,6 +116,32 @@ def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     return folded[tails[matches[0]]] if matches else ""
 
 
+def really_near(word: str, known: Iterable[str]) -> str:
+    """Find the known name that ``word`` misspells in a letter for every three or four, or cuts a prefix off; else ``''``.
+
+    Stricter than ``nearest``: for names of which another would lead astray.
+    """
+    found = {name: _slips(word.lower(), name.lower()) for name in known}
+    best = min(found, key=lambda name: found[name] / len(name), default="")
+    if best and found[best] <= max(1, min(len(word), len(best)) // 3):
+        return best
+    return next((name for name in found if name.lower().endswith("." + word.lower())), "") if word else ""
+
+
+def _slips(word: str, name: str) -> int:
+    """Return how many letters to add, drop, change or swap with the next make one word the other."""
+    before: list[int] = []
+    row = list(range(len(name) + 1))
+    for i, letter in enumerate(word, 1):
+        before, above, row = row, before, [i]
+        for j, other in enumerate(name, 1):
+            slips = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and letter == name[j - 2] and word[i - 2] == other:
+                slips = min(slips, above[j - 2] + 1)
+            row.append(slips)
+    return row[-1]
+
+
 def one_of(names: Iterable[str]) -> str:
     """Write a list of choices as a person does: ``a, b or c``."""
     names = list(names)

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from convnet.api.arguments import numbers
 from convnet.checkpoint import Checkpoint
 from convnet.data.decoding import read_square, square_of
 from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
@@ -75,9 +76,7 @@ class Preprocessor:
         if isinstance(value, str | Path):
             self.load_metadata(open_provider("", Request(str(value), inner_size=S)).description())
             return
-        array = np.asarray(0 if value is None else value, np.float32)
-        if not np.isfinite(array).all():
-            raise DataError("a mean to subtract must be finite numbers")
+        array = numbers("means", 0 if value is None else value).astype(np.float32)
         if array.ndim == 0:
             self.mean = np.full((C, S, S), array, np.float32)
             return
@@ -91,7 +90,10 @@ class Preprocessor:
         """Subtract the mean of these training pictures from now on."""
         if self.size:
             plain = replace(self, mean=None, needs_mean=False)
-            mean = plain.matrix(images).mean(axis=1, dtype=np.float64).astype(np.float32)
+            matrix = plain.matrix(images)
+            if not matrix.shape[1]:
+                raise DataError("no pictures to train on, and to take the mean of")
+            mean = matrix.mean(axis=1, dtype=np.float64).astype(np.float32)
             self.mean = mean.reshape(self.channels, self.size, self.size)
 
     def known_mean(self) -> np.ndarray:
@@ -121,7 +123,7 @@ class Preprocessor:
             if not side and len(images) != self.features:
                 raise DataError(f"a matrix of shape {images.shape} does not fit; the net needs ({self.features}, cases)")
             if not side:
-                return np.ascontiguousarray(images, np.float32)
+                return np.ascontiguousarray(numbers("data", images, finite=False), np.float32)
             images = images.reshape(self.channels, side, side, -1).transpose(3, 1, 2, 0)
         pixels = self.pixels(images)
         top, left = ((length - self.size) // 2 for length in pixels.shape[1:3])
@@ -141,13 +143,18 @@ class Preprocessor:
         if isinstance(images, str | Path | Image.Image):
             images = [images]
         if not isinstance(images, np.ndarray):
+            if not isinstance(images, Sequence) or isinstance(images, bytes):
+                raise DataError(
+                    f"a {type(images).__name__} is not pictures; give arrays, Pillow images, paths, or a list of these"
+                )
+            if not images:
+                raise DataError("no pictures: the list is empty")
             pictures = [self._picture(image) for image in images]
             shapes = {picture.shape for picture in pictures}
             if len(shapes) > 1:
                 raise DataError(f"pictures of one call must have one size, not {', '.join(map(str, sorted(shapes)))}")
             images = np.stack(pictures)
-        if images.dtype.kind not in "buif":
-            raise DataError(f"pictures of {images.dtype} are not numbers; expected pixels from 0 to 255")
+        images = numbers("pictures", images)
         if images.dtype.kind in "ui" and images.size and (images.min() < 0 or images.max() > 255):
             raise DataError(f"pixels are from {images.min()} to {images.max()}; expected 0 to 255")
         if images.ndim == 3:
@@ -214,7 +221,11 @@ def label_matrices(labels: Any, dims: Mapping[int, int], classes: int) -> list[n
 
     A matrix of one row gets the numbers, one of ``classes`` rows a one in the row of each number.
     """
-    labels = np.asarray(labels)
+    labels = numbers("labels", labels)
+    if labels.ndim not in (1, 2):
+        raise DataError(f"labels of shape {labels.shape} do not fit; expected one number for each picture, or (rows, N)")
+    if labels.ndim == 1 and (labels != np.floor(labels)).any():
+        raise DataError(f"labels must be whole numbers of classes, not {labels[labels != np.floor(labels)][0]}")
     by_rows = {len(labels): labels.astype(np.float32)}
     if labels.ndim == 1:
         if labels.size and not (labels.min() >= 0 and (not classes or labels.max() < classes)):

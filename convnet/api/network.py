@@ -18,25 +18,28 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
 import numpy as np
 
 from convnet import pickles
+from convnet.api.arguments import MOST_PIXELS, any_whole_number, numbers, path_of, whole_number, word
 from convnet.api.inputs import Arrays, Images, Mean, Preprocessor, label_matrices
 from convnet.api.weights import LayerWeights, WeightsByLayer
-from convnet.backends import make_backend
+from convnet.backends import NAMES, make_backend
 from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
-from convnet.errors import CheckpointError, DataError, printable, printable_lines
+from convnet.errors import CheckpointError, DataError, OptionError, printable, printable_lines
+from convnet.generation import GENERATIONS
 from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.language.files import find, read_text
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
 from convnet.net.initial import initial_state
@@ -52,18 +55,12 @@ from convnet.training.trainer import Trainer
 _LOG = logging.getLogger("convnet")
 
 
-class Machine(TypedDict, total=False):
-    """What a net runs on: "auto" (a GPU where one runs), "reference", "cpu" or "cuda"; processor threads, 0 for all."""
-
-    backend: str
-    threads: int
-
-
-def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, **machine: Unpack[Machine]) -> Network:
+def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: str = "auto", threads: int = 0) -> Network:
     """Return the net of a checkpoint of any generation: a file, or the newest in a folder. Nothing in it is executed.
 
     ``mean`` is what to subtract from pictures: an array, one number, or a folder with batches.meta; without it, that of
-    the checkpoint, or of the data folder it names. ``machine`` is ``backend`` and ``threads``. Raises ``CheckpointError``.
+    the checkpoint, or of the data folder it names. ``backend`` is "auto" (a GPU where one runs), "reference", "cpu" or
+    "cuda"; ``threads`` are those of the processor, 0 for all. Raises ``CheckpointError``.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -71,11 +68,12 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, **machine
     >>> convnet.load(folder)
     <Network layers-digits.cfg: 1x8x8 in, 10 classes, 38,282 weights>
     """
-    file, checkpoint, _ = find_latest(path, load_checkpoint)
+    minibatch = whole_number("minibatch", minibatch, 1)
+    file, checkpoint, _ = find_latest(path_of("path", path, CheckpointError), load_checkpoint)
     files = checkpoint.files(str(file))
     graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
     with checkpoint.blamed():
-        net = _make_net(graph, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers, **machine)
+        net = _make_net(graph, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers, backend, threads)
         restore_streams(net, checkpoint)
     network = Network(net, files, Preprocessor.of(graph, checkpoint), checkpoint.position())
     if mean is not None:
@@ -83,7 +81,7 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, **machine
     return network
 
 
-def build(
+def build(  # noqa: PLR0913
     definition: str | Path,
     params: str | Path | None = None,
     *,
@@ -92,46 +90,60 @@ def build(
     seed: int = 0,
     minibatch: int = 128,
     dialect: str = "auto",
+    backend: str = "auto",
+    threads: int = 0,
     allow_init_code: bool = False,
-    **machine: Unpack[Machine],
 ) -> Network:
     """Return a net with fresh weights from layer files: paths, names of shipped files, or their text.
 
     ``side`` is that of the pictures it is for (by default 224 with 100 classes and more, else 32 or the next that fits).
-    ``machine`` is ``backend`` and ``threads``. Functions for initial weights that lie beside the file are run only with
+    ``backend`` and ``threads`` as for ``load``. Functions for initial weights that lie beside the file are run only with
     ``allow_init_code``. Raises ``LayerFileError`` with every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
     """
+    minibatch, seed = whole_number("minibatch", minibatch, 1), any_whole_number("seed", seed)
+    side, classes = whole_number("side", side or 0, 0, MOST_PIXELS), whole_number("classes", classes or 0, 0)
+    dialect = word("dialect", dialect, ("auto", *GENERATIONS))
     files = _layer_files(definition, params)
     graph = synthesize(parse(files, dialect), (side,) if side else (), classes).graph
-    net = _make_net(graph, minibatch, seed, allow_init_code=allow_init_code, **machine)
+    net = _make_net(graph, minibatch, seed, None, backend, threads, bool(allow_init_code))
     return Network(net, files, Preprocessor.of(graph), Position())
 
 
 def _make_net(
-    graph: Graph,
-    minibatch: int,
-    seed: int,
-    state: Any = None,
-    backend: str = "auto",
-    threads: int = 0,
-    allow_init_code: bool = False,
+    graph: Graph, minibatch: int, seed: int, state: Any, backend: str, threads: int, may_run_code: bool = False
 ) -> Net:
-    be = make_backend(backend, threads)
+    be = make_backend(word("backend", backend, NAMES), whole_number("threads", threads, 0))
     check_memory(graph, [be], minibatch, training=False)
-    return Net(graph, be, minibatch, seed, initial_state(graph, seed, allow_init_code) if state is None else state)
+    return Net(graph, be, minibatch, seed, state or initial_state(graph, seed, may_run_code))
 
 
 def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFiles:
     """Return layer files from paths or from texts, which have several lines."""
-    if "\n" not in str(definition):
-        return LayerFiles.open(definition, params)
-    text = str(params) if params is not None else None
-    if text is not None and "\n" not in text:
-        text = Path(text).read_text()
-    return LayerFiles(str(definition), "definition", text, "parameters")
+    is_text = isinstance(definition, str) and "\n" in definition
+    if not isinstance(params, str) or ("\n" not in params and not (is_text and params == "")):  # a path, or None
+        beside = path_of("params", params, OptionError) if params is not None else None
+        if not is_text:
+            return LayerFiles.open(path_of("definition", definition, OptionError), beside)
+        path = find(beside) if beside else None
+        return LayerFiles(str(definition), "definition", read_text(path) if path else None, str(path or "parameters"))
+    if is_text:
+        return LayerFiles(str(definition), "definition", params, "parameters")
+    files = LayerFiles.open(path_of("definition", definition, OptionError))
+    return replace(files, params=params, params_path="parameters")
+
+
+class _Collector(Trainer):
+    """Keeps the costs of every batch, which a position adds up when they are very many."""
+
+    def __init__(self, net: Net, provider: Provider, position: Position) -> None:
+        super().__init__(net, provider, position)
+        self.outputs: list[tuple[Costs, int]] = []
+
+    def end_batch(self, batch: ScheduledBatch) -> None:  # noqa: ARG002
+        self.outputs.append(self.position.train_outputs[-1])
 
 
 class Network:
@@ -210,20 +222,21 @@ class Network:
         (2, ['logprob'])
         """
         check_learning(self.graph, self.files)
+        epochs = whole_number("epochs", epochs, 1)
         if self.preprocessor.mean is None and not isinstance(images, Provider | str | Path):
             self.preprocessor.fit_mean(images)
         provider = self._provider(images, labels, training=True)
         numbers = provider.default_ranges()[0]
         first, size = self.position.epoch + 1, len(numbers)
         visits = epochs * size
-        schedule = [ScheduledBatch(first + at // size, numbers[at % size], at / visits) for at in range(visits)]
+        schedule = (ScheduledBatch(first + at // size, numbers[at % size], at / visits) for at in range(visits))
         self.position.drop_batch()
+        trainer = _Collector(self.net, provider, self.position)
         try:
-            Trainer(self.net, provider, self.position).train(schedule)
+            trainer.train(schedule)
         finally:
             self.position.drop_batch()
-        outputs = self.position.train_outputs[-visits:]
-        by_epoch = (outputs[start : start + size] for start in range(0, visits, size))
+        by_epoch = (trainer.outputs[start : start + size] for start in range(0, visits, size))
         return [self._outputs.shown(*add_costs(costs)) for costs in by_epoch]
 
     # -- state
@@ -260,7 +273,10 @@ class Network:
 
     @property
     def history(self) -> list[Costs]:
-        """What was printed of every batch trained so far, by this program or before."""
+        """What was printed of every batch trained so far, by this program or before.
+
+        Of more than 65,536 batches the older ones are means over two, four, and so on.
+        """
         return [self._outputs.shown(*pair) for pair in self.position.train_outputs]
 
     def save(self, path: str | Path) -> Path:
@@ -271,7 +287,7 @@ class Network:
         >>> convnet.load(file).graph.parameters() == net.graph.parameters()
         True
         """
-        path = Path(path)
+        path = path_of("path", path, CheckpointError)
         options = {
             "layer_def": self.files.definition_path,
             "layer_params": self.files.params_path,
@@ -281,8 +297,8 @@ class Network:
         value = pack(self.net, self.files, self.position, Options.of(options), self.preprocessor.metadata())
         try:
             write_atomically(path, lambda file: pickles.dump(value, file, checksum=True))
-        except OSError as error:
-            raise CheckpointError(f"{path} cannot be saved: {error.strerror or error}") from None
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} cannot be saved: {getattr(error, 'strerror', '') or error}") from None
         return path
 
     # -- inside
@@ -319,6 +335,7 @@ class Network:
     def _minibatches(self, images: Images) -> Iterator[Images]:
         """Yield ``images`` in minibatches."""
         if isinstance(images, np.ndarray) and images.ndim == 2:
+            numbers("data", images)
             for start, stop in batch_bounds(images.shape[1], self.net.minibatch):
                 yield images[:, start:stop]
             return

@@ -5,10 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from convnet.errors import ConvnetError, did_you_mean
+from convnet.api.arguments import numbers
+from convnet.errors import DataError, OptionError, did_you_mean
 from convnet.layers.weighted import WeightLayer
 from convnet.net.net import Net
 from convnet.net.state import collect_state
+
+
+class NoSuchLayer(OptionError, KeyError):
+    """A layer that is not there, or has no weights."""
+
+    __str__ = Exception.__str__  # a ``KeyError`` shows its text in quotes
+
+
+class NoSuchMatrix(OptionError, IndexError):
+    """An input that a layer does not have."""
 
 
 class LayerWeights(Sequence[np.ndarray]):
@@ -25,10 +36,11 @@ class LayerWeights(Sequence[np.ndarray]):
         return len(self._node.weights)
 
     def __getitem__(self, i: Any) -> Any:
-        return self._state()["weights"][i]
+        weights = self._state()["weights"]
+        return weights[i] if isinstance(i, slice) else weights[self._index(i)]
 
     def __setitem__(self, i: int, value: np.ndarray) -> None:
-        layer = self._layer
+        i, layer = self._index(i), self._layer
         matrix = self._checked(value, layer.weight_shape(i))
         ordered = matrix.T if layer.order == "F" else matrix
         self._node.be.copy_in(np.ascontiguousarray(ordered).reshape(layer.kernel_shape(i)), self._node.weights[i].value)
@@ -47,10 +59,16 @@ class LayerWeights(Sequence[np.ndarray]):
         return collect_state(self._net, [self._layer.name])[self._layer.name]
 
     def _checked(self, value: Any, shape: tuple[int, int]) -> np.ndarray:
-        array = np.asarray(value, np.float32)
+        array = numbers(f"weights of layer '{self._layer.name}'", value)
         if array.shape != shape:
-            raise ConvnetError(f"layer '{self._layer.name}' needs shape {shape}, not {array.shape}")
-        return array
+            raise DataError(f"layer '{self._layer.name}' needs shape {shape}, not {array.shape}")
+        return array.astype(np.float32)
+
+    def _index(self, i: Any) -> int:
+        """Return which matrix ``i`` is, counted from the end if negative; raises ``NoSuchMatrix``."""
+        if isinstance(i, int | np.integer) and -len(self) <= i < len(self):
+            return int(i) % len(self)
+        raise NoSuchMatrix(f"layer '{self._layer.name}' has {len(self)} matrices, one for each input; there is no {i!r}")
 
 
 class WeightsByLayer(Mapping[str, LayerWeights]):
@@ -62,7 +80,8 @@ class WeightsByLayer(Mapping[str, LayerWeights]):
 
     def __getitem__(self, name: str) -> LayerWeights:
         if name not in self._layers:
-            raise KeyError(f"{name}: no layer with weights" + did_you_mean(name, self._layers))
+            hint = did_you_mean(name, self._layers) if isinstance(name, str) else ""
+            raise NoSuchLayer(f"no layer '{name}' with weights{hint}")
         return LayerWeights(self._net, self._layers[name])
 
     def __iter__(self) -> Iterator[str]:

@@ -4,7 +4,7 @@ What their parsers derived is undone: padding was negated, filters multiplied by
 windows, neurons detached, names made into indices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convnet.errors import CheckpointError
@@ -28,10 +28,11 @@ def generation_of(layers: Mapping[str, Stored]) -> Generation:
 def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> LayerFiles:
     """Write definition and parameters of the net of these layer dicts; raises ``CheckpointError`` for unknown types."""
     generation = generation_of(layers)
-    detached = _detached(layers)
+    inputs_of = _inputs_of(layers)
+    detached = _detached(layers, inputs_of)
     definition: list[str] = []
     params: list[str] = []
-    for name in _in_order(layers):
+    for name in _in_order(layers, inputs_of):
         if name in detached:
             continue
         layer = layers[name]
@@ -41,7 +42,7 @@ def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> Lay
         definition += [f"[{name}]", f"type={kind.type}"]
         params.append(f"[{name}]")
         homes = {key.name: key.home for key in kind.keys}
-        inputs = [detached.get(source, source) for source in _inputs(layer, layers)]
+        inputs = [detached.get(source, source) for source in inputs_of[name]]
         for key, text in _texts(kind, layer, generation, inputs).items():
             (definition if homes[key] == "def" else params).append(f"{key}={text}")
         definition.append("")
@@ -68,43 +69,53 @@ def stored_tree(layers: Mapping[str, Stored]) -> LabelTree | None:
     return None
 
 
-def _inputs(layer: Stored, layers: Mapping[str, Stored]) -> list[str]:
-    """Return the names of a layer's inputs; 2011 kept their places among the layers."""
+def _inputs_of(layers: Mapping[str, Stored]) -> dict[str, list[str]]:
+    """Return the names of every layer's inputs; 2011 kept their places among the layers."""
     names = list(layers)
-    return [text_of(source) if isinstance(source, str) else names[int(source)] for source in layer.get("inputs") or []]
+    return {
+        name: [text_of(source) if isinstance(source, str) else names[int(source)] for source in layer.get("inputs") or []]
+        for name, layer in layers.items()
+    }
 
 
-def _detached(layers: Mapping[str, Stored]) -> dict[str, str]:
+def _detached(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[str]]) -> dict[str, str]:
     """Return the neuron layers that a parser split off, with the layer they came from."""
     detached: dict[str, str] = {}
     for name, layer in layers.items():
-        if layer["type"] == "neuron" and layer.get("inputs"):
-            source = _inputs(layer, layers)[0]
+        if layer["type"] == "neuron" and inputs_of[name]:
+            source = inputs_of[name][0]
             if layers[source].get("neuron") and name.startswith(f"{source}_neuron"):
                 detached[name] = source
     return detached
 
 
-def _in_order(layers: Mapping[str, Stored]) -> list[str]:
+def _in_order(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[str]]) -> list[str]:
     """Return the names of all layers, each after those it reads and those whose weights it shares."""
-    order: list[str] = []
+    order: dict[str, None] = {}
+    for first in sorted(layers, key=lambda name: layers[name].get("id", 0)):
+        # A chain of thousands of layers is deeper than calls may be, so what is under way is kept here: in the order of
+        # reading, each layer with those that it still waits for.
+        under_way: dict[str, Iterator[str]] = {} if first in order else {first: _wanted(first, layers, inputs_of)}
+        while under_way:
+            name, waiting_for = next(reversed(under_way.items()))
+            wanted = next((other for other in waiting_for if other not in order), None)
+            if wanted is None:
+                order[name] = None
+                del under_way[name]
+            elif wanted in under_way or wanted not in layers:
+                fault = "which depends on it itself" if wanted in under_way else "but is not in the checkpoint"
+                raise CheckpointError(f"layer '{wanted}' is read by '{name}', {fault}")
+            else:
+                under_way[wanted] = _wanted(wanted, layers, inputs_of)
+    return list(order)
 
-    def visit(name: str, readers: tuple[str, ...] = ()) -> None:
-        if name in readers or name not in layers:
-            fault = "which depends on it itself" if name in readers else "but is not in the checkpoint"
-            raise CheckpointError(f"layer '{name}' is read by '{readers[-1]}', {fault}")
-        if name in order:
-            return
-        layer = layers[name]
-        owners = [text_of(source).partition("[")[0] for source in layer.get("weightSource") or [] if source]
-        children = [text_of(child) for child in layer.get("children") or []]
-        for source in (*_inputs(layer, layers), *(owner for owner in owners if owner != name), *children):
-            visit(source, (*readers, name))
-        order.append(name)
 
-    for name in sorted(layers, key=lambda name: layers[name].get("id", 0)):
-        visit(name)
-    return order
+def _wanted(name: str, layers: Mapping[str, Stored], inputs_of: Mapping[str, list[str]]) -> Iterator[str]:
+    """Return the names that must stand above a layer: its inputs, owners of its weights, children of a cost."""
+    layer = layers[name]
+    owners = [text_of(source).partition("[")[0] for source in layer.get("weightSource") or [] if source]
+    children = [text_of(child) for child in layer.get("children") or []]
+    return iter([*inputs_of[name], *(owner for owner in owners if owner != name), *children])
 
 
 def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: list[str]) -> dict[str, str]:

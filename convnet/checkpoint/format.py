@@ -58,7 +58,7 @@ def pack(
         "moments": moments if any(moments) else [],
         "pending": pending if any(w.waited for w in net.weights) else [],
         "periods": [w.period for w in net.weights],
-        "position": {name: value for name, value in vars(position).items() if name not in _HISTORY},
+        "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
         "data": data,
         "arithmetic": arithmetic_of(net),
     }
@@ -109,6 +109,11 @@ def _check_shapes(weights: Weights, arrays: Iterable[np.ndarray], name: str) -> 
     for array in arrays:
         if array.shape != shape:
             raise CheckpointError(f"{name} has shape {array.shape}; the net needs {shape}")
+
+
+def _is_stored(name: str, value: Any) -> bool:
+    """Return whether it belongs to our part of a position: not the originals', and only if a history has been shortened."""
+    return name not in _HISTORY and not (name.endswith("_runs") and not value)
 
 
 def _plain(value: Any) -> Any:

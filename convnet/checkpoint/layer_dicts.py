@@ -59,9 +59,8 @@ def _input_keys(graph: Graph, layer: Layer, generation: Generation) -> dict[str,
     names = [source.name for source in layer.sources]
     keys = {"inputs": names, "inputLayers": names, "numInputs": layer.num_inputs}
     if generation == G2011:
-        order = list(graph.layers)
         below = [source.detached_from or source.name for source in layer.sources]
-        keys |= {"inputs": [order.index(name) for name in names], "inputNames": names, "inputLayers": below}
+        keys |= {"inputs": [graph.places[name] for name in names], "inputNames": names, "inputLayers": below}
     return keys
 
 
@@ -75,9 +74,8 @@ def _convert_learning(stored: dict[str, Any], graph: Graph, layer: WeightLayer, 
     if generation == G2012:
         stored["wballNormed"] = [limit * layer.weights_per_filter(i) for i, limit in enumerate(layer.wball)]
     if generation == G2011:
-        order = list(graph.layers)
         owners = stored.pop("weightSourceLayers")
-        stored["weightSourceLayerIndices"] = [order.index(name) if name else -1 for name in owners]
+        stored["weightSourceLayerIndices"] = [graph.places[name] if name else -1 for name in owners]
         del stored["weightsPerFilter"]
     stored["initB"] = stored["initB"] or 0
     if stored.pop("sched", None) is not None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
+from convnet.checkpoint.history import Runs, merge_oldest
 from convnet.net.net import Costs
 
 
@@ -28,6 +29,8 @@ class Position:
     test_outputs: list[tuple[Costs, int]] = field(default_factory=list)
     test_batches: list[int] = field(default_factory=list)  # which batch each test used; -1: all
     tests_at: list[int] = field(default_factory=list)  # batches_done at each test
+    train_runs: Runs = field(default_factory=list)  # how many batches, and tests, the oldest entries above stand for
+    test_runs: Runs = field(default_factory=list)
 
     def begin_batch(self, epoch: int, batch: int) -> None:
         """Take up a batch, anew or where it was left."""
@@ -43,6 +46,7 @@ class Position:
     def finish_batch(self, epoch: int, batch: int) -> None:
         """End the batch under way, which is number ``batch`` of ``epoch``."""
         self.train_outputs.append((self.costs, self.cases))
+        merge_oldest(self.train_outputs, self.train_runs)
         self.epoch, self.batch = epoch, batch
         self.batches_done += 1
         self.drop_batch()
@@ -53,6 +57,14 @@ class Position:
         self.epoch, self.batch, self.minibatches = before.epoch, before.batch, before.minibatches
         self.at_epoch, self.at_batch = before.at_epoch, before.at_batch
         self.batches_done -= 1
+
+    def finish_test(self, costs: Costs, cases: int, batch: int) -> None:
+        """Count a test, on ``batch`` or, if that is -1, on all test batches."""
+        self.tests_done += 1
+        self.test_outputs.append((costs, cases))
+        self.test_batches.append(batch)
+        self.tests_at.append(self.batches_done)
+        merge_oldest(self.test_outputs, self.test_runs, self.test_batches, self.tests_at)
 
     def drop_batch(self) -> None:
         """Forget the batch under way."""

@@ -77,8 +77,13 @@ def lay_out(picture: Picture) -> Layout:
             _place_host(rows[rank])
     _straighten(boxes, columns)
     heights = _heights(picture, ranks)
-    routes = [_route(edge, chain, heights) for edge, chain in zip(picture.edges, chains, strict=True)]
-    rights = [right for _, right in columns.values()] + [spot.x + spot.width / 2 for row in rows.values() for spot in row]
+    spots = [spot for row in rows.values() for spot in row]
+    below, above = {spot: _ports(spot.below) for spot in spots}, {spot: _ports(spot.above) for spot in spots}
+    routes = []
+    for edge, chain in zip(picture.edges, chains, strict=True):
+        ends = below[chain[0]][chain[1]], above[chain[-1]][chain[-2]]
+        routes.append(Route(edge, _points(chain, heights, *ends)))
+    rights = [right for _, right in columns.values()] + [spot.x + spot.width / 2 for spot in spots]
     bottom = max(heights.values(), default=0) + BOX_HEIGHT / 2
     places = {name: (spot.x, heights[spot.rank]) for name, spot in boxes.items()}
     return Layout(places, routes, columns, max(rights) + MARGIN, bottom + MARGIN)
@@ -144,19 +149,19 @@ def _mean_x(neighbours: list[Spot], default: float, column: Device) -> float:
 def _pack(spots: list[Spot], targets: dict[Spot, float], left: float, right: float) -> None:
     """Place spots in their order as near to their targets as ``left`` and ``right`` allow."""
     # Neighbours that would overlap become a run, spots side by side, whose middle is at the mean of their targets.
-    runs: list[tuple[list[Spot], float]] = []
+    runs: list[tuple[list[Spot], float, float]] = []  # with its extent
     for spot in spots:
-        run, middle = [spot], targets[spot]
-        while runs and runs[-1][1] + _extent(runs[-1][0]) / 2 + _GAP > middle - _extent(run) / 2:
-            before, its_middle = runs.pop()
+        run, middle, extent = [spot], targets[spot], float(spot.width)
+        while runs and runs[-1][1] + runs[-1][2] / 2 + _GAP > middle - extent / 2:
+            before, its_middle, its_extent = runs.pop()
             middle = (len(before) * its_middle + len(run) * middle) / (len(before) + len(run))
-            run = [*before, *run]
-        half = _extent(run) / 2
-        runs.append((run, min(max(middle, left + half), right - half)))
+            before += run
+            run, extent = before, its_extent + _GAP + extent
+        runs.append((run, min(max(middle, left + extent / 2), right - extent / 2), extent))
     # From the right, each run ends where the next begins if it would overlap that.
     limit = right
-    for run, middle in reversed(runs):
-        limit = min(middle + _extent(run) / 2, limit)
+    for run, middle, extent in reversed(runs):
+        limit = min(middle + extent / 2, limit)
         for spot in reversed(run):
             spot.x = limit - spot.width / 2
             limit -= spot.width + _GAP
@@ -199,17 +204,18 @@ def _heights(picture: Picture, ranks: dict[str, int]) -> dict[int, float]:
     return heights
 
 
-def _route(edge: Edge, chain: list[Spot], heights: dict[int, float]) -> Route:
+def _points(chain: list[Spot], heights: dict[int, float], leaves: float, arrives: float) -> list[Point]:
+    """Return the points of a chain, which ``leaves`` its first box and ``arrives`` at its last so far from their middles."""
     source, target = chain[0], chain[-1]
-    points = [(source.x + _port(source.below, chain[1]), heights[source.rank] + BOX_HEIGHT / 2)]
+    points = [(source.x + leaves, heights[source.rank] + BOX_HEIGHT / 2)]
     for spot in chain[1:-1]:
         points += [(spot.x, heights[spot.rank] - BOX_HEIGHT / 2), (spot.x, heights[spot.rank] + BOX_HEIGHT / 2)]
-    points.append((target.x + _port(target.above, chain[-2]), heights[target.rank] - BOX_HEIGHT / 2))
-    return Route(edge, points)
+    points.append((target.x + arrives, heights[target.rank] - BOX_HEIGHT / 2))
+    return points
 
 
-def _port(ends: list[Spot], end: Spot) -> float:
-    """Return where the edge to ``end`` meets a box, from its middle; edges stand in the order of their other ends."""
+def _ports(ends: list[Spot]) -> dict[Spot, float]:
+    """Return where the edges to ``ends`` meet a box, from its middle; edges stand in the order of their other ends."""
     order = sorted(ends, key=lambda spot: spot.x)
-    spread = min(_PORT, (BOX_WIDTH - 40) / len(order))
-    return (order.index(end) - (len(order) - 1) / 2) * spread
+    spread = min(_PORT, (BOX_WIDTH - 40) / max(len(order), 1))
+    return {end: (place - (len(order) - 1) / 2) * spread for place, end in enumerate(order)}

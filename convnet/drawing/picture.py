@@ -1,9 +1,11 @@
 """What a picture of a graph shows: a box for each declared layer, with its neuron in it, and the edges between them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
-from convnet.graph.analysis import memories, rate_text, receptive_fields, shape_text
+from convnet.graph.analysis import listed, memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.conv import Windowed
@@ -49,7 +51,7 @@ class Picture:
     edges: list[Edge]
     mini: int
 
-    @property
+    @cached_property
     def devices(self) -> list[Device]:
         """The devices of all boxes but the host, sorted."""
         return sorted({box.device for box in self.boxes.values()} - {HOST})
@@ -62,24 +64,24 @@ class Picture:
 
 def picture_of(graph: Graph, title: str, mini: int) -> Picture:
     """Return the picture of a graph for minibatches of ``mini`` cases."""
-    edges = []
+    edges, shapes = [], shape_texts(graph)
     for layer in graph.declared:
         for source in dict.fromkeys(layer.sources):
             box = source.sources[0] if source.detached_from else source  # a neuron is in its layer's box
             width = 2 if box.quantF == "half" else 4
             sent = source.outputs * mini * width if _crosses(box, layer) else 0
-            edges.append(Edge(box.name, layer.name, times(shape_text(source)), sent))
+            edges.append(Edge(box.name, layer.name, times(shapes[source.name]), sent))
     macs = sum(layer.macs() for layer in graph.declared)
     counts = f"{len(graph.layers)} layers, {graph.parameters():,} parameters, {macs:,} multiply-adds per case"
-    return Picture(title, counts, _boxes(graph, mini), edges, mini)
+    return Picture(title, counts, _boxes(graph, mini, shapes), edges, mini)
 
 
-def _boxes(graph: Graph, mini: int) -> dict[str, Box]:
+def _boxes(graph: Graph, mini: int, shapes: Mapping[str, str]) -> dict[str, Box]:
     memory, fields = memories(graph, mini), receptive_fields(graph)
     neurons = {neuron.detached_from: neuron.neuron.text for neuron in graph.neurons if neuron.neuron}
     boxes = {}
     for layer in graph.declared:
-        neuron, shape, field = neurons.get(layer.name, ""), shape_text(layer), fields[layer.name]
+        neuron, shape, field = neurons.get(layer.name, ""), shapes[layer.name], fields[layer.name]
         learned, weight = [], ""
         if isinstance(layer, WeightLayer):
             learned = [("parameters", f"{layer.parameters():,}"), ("multiply-adds", f"{layer.macs():,}")]
@@ -87,7 +89,7 @@ def _boxes(graph: Graph, mini: int) -> dict[str, Box]:
             weight = _short(layer.parameters())
         details = [
             ("type", layer.type),
-            ("inputs", ", ".join(layer.inputs)),
+            ("inputs", listed(layer.inputs)),
             ("output", times(shape)),
             ("neuron", neuron),
             *learned,

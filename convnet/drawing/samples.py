@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnet.data.provider import batch_bounds
+from convnet.data.provider import batch_bounds, split
 from convnet.drawing.files import save_figure
 from convnet.drawing.filters import mosaic, scale
 from convnet.errors import ConvnetError, OptionError, did_you_mean, printable
 from convnet.layers.data import Data
+from convnet.training.checks import check_batch
 from convnet.training.session import RunInputs, Session
 
 _CASES = 8  # two rows of four
@@ -50,6 +51,8 @@ class TestSet:
     def outputs(self, names: Sequence[str], max_cases: int = 0) -> list[np.ndarray]:
         """Return outputs (features, N) of layers for the first test batch, or its first ``max_cases`` cases."""
         batch = self.provider.batch(1, self.number)
+        minibatches = split(batch, self.net.minibatch)
+        check_batch(self.graph, minibatches, f"{self.provider.where}: batch {self.number}", finite=False)
         parts = []
         for start, stop in batch_bounds(min(batch.cases, max_cases or batch.cases), self.net.minibatch):
             self.net.test(batch.minibatch(start, stop), stop - start, keep=names)

@@ -15,6 +15,8 @@ from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
 
 _FLOAT = 4  # bytes
+_LISTED = 16  # names
+Maps = tuple[int, int]  # how many and their side
 Field = tuple[int, int]  # size and step of a receptive field, in pixels of the data
 
 
@@ -62,19 +64,26 @@ def receptive_fields(graph: Graph) -> dict[str, Field | None]:
     return fields
 
 
-def shape_text(layer: Layer) -> str:
-    """Return ``96x55x55`` or ``1000``: maps and their sides, seen through layers that keep them."""
+def shape_texts(graph: Graph) -> dict[str, str]:
+    """Return ``96x55x55`` or ``1000`` for every layer: maps and their sides, seen through layers that keep them."""
+    maps: dict[str, Maps | None] = {}
+    texts = {}
+    for name, layer in graph.layers.items():
+        keeps = len(layer.sources) == 1 and layer.outputs == layer.sources[0].outputs
+        maps[name] = layer.maps or (maps[layer.sources[0].name] if keeps else None)
+        texts[name] = _shape_text(layer, maps[name])
+    return texts
+
+
+def _shape_text(layer: Layer, maps: Maps | None) -> str:
     # Data are maps for the layers that read them as such.
     reads = [channels_read(other, other.sources.index(layer)) for other in layer.consumers if not layer.sources]
     channels = max(reads, default=0)
     side = math.isqrt(layer.outputs // channels) if channels else 0
     if side and channels * side * side == layer.outputs:
         return f"{channels}x{side}x{side}"
-    origin = layer
-    while origin.maps is None and len(origin.sources) == 1 and origin.outputs == origin.sources[0].outputs:
-        origin = origin.sources[0]
-    if origin.maps:
-        channels, side = origin.maps
+    if maps:
+        channels, side = maps
         return f"{channels}x{side}x{side}"
     return str(layer.outputs) if layer.outputs else ""
 
@@ -94,6 +103,13 @@ def rate_text(layer: WeightLayer) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
+def listed(names: Sequence[str]) -> str:
+    """Return names as a list, of very many the first: a table is as wide as its widest cell, in every line."""
+    if len(names) <= _LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED:,} more"
+
+
 # -- the table
 
 _HEADS = ("layer", "type", "inputs", "output", "parameters", "multiply-adds", "outputs", "gradients", "weights",
@@ -104,7 +120,8 @@ _RIGHT = range(3, 11)  # columns of numbers
 def layer_table(graph: Graph, mini: int = 128) -> str:
     """Return the layers as a table: a line each, then totals; memory for minibatches of ``mini`` cases."""
     memory, fields = memories(graph, mini), receptive_fields(graph)
-    rows = [_row(layer, memory[name], fields[name]) for name, layer in graph.layers.items()]
+    shapes = shape_texts(graph)
+    rows = [_row(layer, memory[name], fields[name], shapes[name]) for name, layer in graph.layers.items()]
     sums = [sum(parts) for parts in zip(*memory.values(), strict=True)]
     macs = sum(layer.macs() for layer in graph.layers.values())
     total = ["total", "", "", "", f"{graph.parameters():,}", f"{macs:,}", *map(_mb, sums), "", "", "", "", ""]
@@ -116,15 +133,15 @@ def layer_table(graph: Graph, mini: int = 128) -> str:
     return "\n".join([*lines, "", _summary(graph, macs, sum(sums), mini)])
 
 
-def _row(layer: Layer, memory: Memory, field: Field | None) -> list[str]:
+def _row(layer: Layer, memory: Memory, field: Field | None, shape: str) -> list[str]:
     weighted = layer if isinstance(layer, WeightLayer) else None
     numbers = [weighted.parameters() if weighted else 0, layer.macs()]
     sees = map(str, field) if field and layer.sources else ("" if field or layer.is_cost else "all", "")
     return [
         layer.name,
         f"{layer.type} ({layer.neuron.text})" if layer.detached_from and layer.neuron else layer.type,
-        ", ".join(source.name for source in layer.sources),
-        shape_text(layer),
+        listed([source.name for source in layer.sources]),
+        shape,
         *(f"{number:,}" if number else "" for number in numbers),
         *map(_mb, memory),
         *sees,

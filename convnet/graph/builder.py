@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-from convnet.errors import OptionError, nearest, one_of, printable
+from convnet.errors import OptionError, nearest, one_of, printable, really_near
 from convnet.generation import GENERATIONS, Generation
 from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
+from convnet.graph.lacking import report_lacking
+from convnet.graph.names import blame_causes, mend_names
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -27,7 +29,7 @@ from convnet.layers.neuron import NeuronLayer
 from convnet.layers.weighted import WeightLayer
 
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
-_MIN_LIKENESS = 0.75  # from which on a word is read as the type it resembles; below, it is another program's
+_HINTED = 100  # problems that get the nearest name; to look for it takes as long as there are names
 
 
 class Builder:
@@ -42,13 +44,16 @@ class Builder:
         if self.forced and dialect not in GENERATIONS:
             raise OptionError(f"dialect: '{dialect}' is not {one_of(('auto', *GENERATIONS))}")
         self.graph = Graph(definition, params, Generation(dialect) if self.forced else detect(definition, params))
-        self.untyped: set[str] = set()  # sections whose type cannot even be guessed
+        self.untyped: set[str] = set()  # sections whose type is not known
+        self.lacking: list[tuple[Reader, str]] = []  # what read a layer that lacks parameters, and its type
+        self.missing: set[str] = set()  # inputs that are no layers, each of which is reported once
 
     def type_layers(self) -> Builder:
         """Type every section of the definition, then wire names to layers."""
         if not self._is_definition():
             return self
         self._report_names()
+        mend_names(self.graph.definition, self.graph.params, self.problems)
         for name in self.graph.definition.sections:
             self._type_layer(name)
         earlier: dict[str, Layer] = {}
@@ -59,6 +64,7 @@ class Builder:
                 self._find_owners(layer, earlier)
         self._detach_neurons()
         self._report_sections()
+        blame_causes(self.graph, self.problems)
         return self
 
     def shape(self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None) -> Graph:
@@ -70,6 +76,7 @@ class Builder:
             if not layer.check.failed and all(source.is_shaped for source in layer.sources):
                 layer.shape()
         self._check_whole()
+        blame_causes(self.graph, self.problems)
         self.problems.check()
         self.graph.warnings = self.problems.warnings
         return self.graph
@@ -137,7 +144,8 @@ class Builder:
             if source == name:
                 values["weightSource"][i] = None
         reader.report_unknown()
-        self._report_section(reader, layer_class)
+        if reader.missing:
+            self.lacking.append((reader, layer_class.type))
         check = Check(name, reader.places, reader.place, self.problems, failed=bool(reader.failed))
         graph.declared.append(layer_class(name, values, check))
 
@@ -146,27 +154,43 @@ class Builder:
         definition = self.graph.definition
         entry = definition.entry(name, "type")
         if entry is None:
-            place = definition.sections[name].place
-            self.problems.error(place, f"layer '{name}': no type given", expected="type=conv, for example")
+            self._report_no_type(name)
+            self.untyped.add(name)
             return None
         raw = interpolate(definition, name, entry, self.problems)
         word = str(raw).strip()
         if raw is None:  # reported when it was read
             word = ""
+        elif entry.continued:
+            text = f"layer '{name}': this line is indented, so it goes on with the value of 'type' above"
+            self.problems.error(entry.continued[0], text, expected="a key at the beginning of its line")
+            word = ""
         elif word not in LAYER_TYPES:
-            self.problems.error(
-                entry.place,
-                f"layer '{name}': unknown type '{word}'",
-                expected=f"one of {one_of(sorted(LAYER_TYPES))}",
-                nearest=nearest(word, LAYER_TYPES),
-            )
-            word = nearest(word, LAYER_TYPES, _MIN_LIKENESS)  # so that the other mistakes of the section are reported too
+            meant = really_near(word, LAYER_TYPES)
+            expected = f"one of {one_of(sorted(LAYER_TYPES))}"
+            self.problems.error(entry.place, f"layer '{name}': unknown type '{word}'", expected=expected, nearest=meant)
+            word = meant if meant and self._fits(name, LAYER_TYPES[meant]) else ""
         if not word:
             self.untyped.add(name)
             return None
         if self.forced and self.graph.generation not in LAYER_TYPES[word].read_by:
             self.problems.warn(entry.place, f"layer '{name}': {self.graph.generation} has no type '{word}'")
         return LAYER_TYPES[word]
+
+    def _report_no_type(self, name: str) -> None:
+        section = self.graph.definition.sections[name]
+        misspelt = next((entry for entry in section.entries.values() if really_near(entry.key, ["type"])), None)
+        place = misspelt.key_place if misspelt else section.place
+        text = f"layer '{name}': no type given" + (f"; '{misspelt.key}' is no key" if misspelt else "")
+        self.problems.error(place, text, expected="type=conv, for example", nearest="type" if misspelt else "")
+
+    def _fits(self, name: str, layer_class: type[Layer]) -> bool:
+        """Return whether a section has all keys of a type, and no others: then the type that it misspells is this one."""
+        trial = Problems()
+        reader = Reader(name, layer_class.keys, self.graph.definition, self.graph.params, trial)
+        reader.read_all(layer_class.keys)
+        reader.report_unknown()
+        return not (trial.items or reader.missing)
 
     def _warn_ignored(self, name: str, keys: Sequence[Key]) -> None:
         for key in keys:
@@ -177,20 +201,11 @@ class Builder:
                     text = f"layer '{name}': '{key.name}' is not read in {self.graph.generation} files"
                     self.problems.warn(entry.key_place, text)
 
-    def _report_section(self, reader: Reader, layer_class: type[Layer]) -> None:
-        """Report that a layer has no section of parameters but needs one."""
-        params = self.graph.params
-        if params is None or reader.name in params.sections:
-            return
-        lacking = reader.failed - reader.suppressed - reader.places.keys()
-        missing = [key.name for key in layer_class.keys if key.home == "params" and key.name in lacking]
-        if missing:
-            text = f"layer '{reader.name}' of type {layer_class.type} needs a section [{reader.name}] in {params.path}"
-            self.problems.error(reader.place, text, expected=f"{one_of(missing)} there")
-
     def _report_sections(self) -> None:
-        """Report sections of parameters without a layer, and keys of [DEFAULT] that no type of layer has."""
+        """Report layers whose parameters are missing, sections of parameters without a layer, and idle keys of [DEFAULT]."""
         definition, params = self.graph.definition, self.graph.params
+        if params:
+            report_lacking(self.lacking, params, self.problems)
         for name, section in params.sections.items() if params and params is not definition else ():
             if name not in definition.sections:
                 text = f"parameters for '{name}', which is not a layer of {definition.path}"
@@ -217,7 +232,7 @@ class Builder:
         for name in layer.inputs:
             if name in earlier and not earlier[name].is_cost:
                 layer.sources.append(earlier[name])
-            elif name in self.untyped:
+            elif name in self.untyped or name in self.missing:
                 layer.check.failed = True  # its own message says all there is to say
             else:
                 self._report_input(layer, name, earlier)
@@ -231,6 +246,7 @@ class Builder:
     def _report_input(self, layer: Layer, name: str, earlier: Mapping[str, Layer]) -> None:
         """Report an input that is not a layer above; wire the one that it resembles, so that shapes are checked."""
         layer.check.failed = True
+        self.missing.add(name)
         place = layer.check.place("inputs")
         offset = place.text.find(name, place.column - 1) - (place.column - 1) if name else 0
         if name == layer.name:
@@ -241,10 +257,13 @@ class Builder:
             text = f"layer '{layer.name}': input '{name}' stands later in the file; a layer reads layers above it"
         else:
             text = f"layer '{layer.name}': input layer '{name}' is not defined"
-        meant = nearest(name, earlier) if name else ""
+        meant = nearest(name, earlier) if name and len(self.problems.items) < _HINTED else ""
+        if meant and really_near(name, [meant]):
+            text += f"; line {earlier[meant].check.header.line} has [{meant}]"
         if meant and not earlier[meant].is_cost:
             layer.sources.append(earlier[meant])
-        self.problems.error(place.within(max(offset, 0), len(name)), text, nearest=meant)
+        place = place.within(max(offset, 0), len(name))
+        self.problems.error(place, text, nearest=meant, about=layer.name)
 
     def _detach_neurons(self) -> None:
         """Make every ``neuron=`` a layer of its own, which is read in the place of its source (numerics 3.5)."""
@@ -257,11 +276,12 @@ class Builder:
             taken.add(name)
             inherited = {"neuron": layer.neuron, "gpu": layer.gpu, "quantF": layer.quantF, "quantB": layer.quantB}
             neuron = NeuronLayer(name, {"dropout": 0.0, **inherited}, replace(layer.check, name=name, failed=False))
-            for other in self.graph.declared:
-                other.sources = [neuron if source is layer else source for source in other.sources]
-                other.inputs = [name if source == layer.name else source for source in other.inputs]
             neuron.inputs, neuron.sources, neuron.detached_from = [layer.name], [layer], layer.name
             self.graph.neurons.append(neuron)
+        behind = {neuron.detached_from: neuron for neuron in self.graph.neurons}
+        for layer in self.graph.declared:
+            layer.sources = [behind.get(source.name, source) for source in layer.sources]
+            layer.inputs = [behind[name].name if name in behind else name for name in layer.inputs]
         for layer in self.graph.layers.values():
             for source in dict.fromkeys(layer.sources):
                 source.consumers.append(layer)
@@ -270,12 +290,15 @@ class Builder:
         """Set for every weight matrix of a layer which one owns it: the layer itself or one of ``earlier``."""
         layer.owners = []
         for i, source in enumerate(layer.weightSource or ()):
-            layer.owners.append(_owner(layer, i, *source, earlier) if source and not layer.initWFunc else None)
+            shared = source and not layer.initWFunc and source[0] not in self.untyped
+            layer.owners.append(_owner(layer, i, *source, earlier) if source and shared else None)
 
     # -- check --------------------------------------------------------------------------------------------------
 
     def _check_whole(self) -> None:
         learning_below: set[str] = set()
+        unused: list[Layer] = []
+        earlier: dict[str, Layer] = {}
         for layer in self.graph.layers.values():
             below = any(source.name in learning_below for source in layer.sources)
             if below and not layer.gradient:
@@ -286,26 +309,39 @@ class Builder:
             if isinstance(layer, WeightLayer) and layer.is_shaped:
                 layer.check_sources()
                 layer.check_schedules()
-            if not (layer.is_cost or layer.consumers or layer.detached_from or self.untyped):
-                layer.check.error("type", f"nothing uses this layer, whose type is {layer.type}")
+                layer.check_learning(self.graph.generation)
+            if not (layer.is_cost or layer.consumers or layer.detached_from):
+                unused.append(layer)
             if isinstance(layer, Cost):
-                self._check_children(layer)
+                self._check_children(layer, earlier)
+            earlier[layer.name] = layer
+        if not (self.untyped or self.missing):  # else what reads it may be missing
+            _report_unused(unused, bool(self.graph.costs))
 
-    def _check_children(self, cost: Cost) -> None:
+    def _check_children(self, cost: Cost, earlier: Mapping[str, Layer]) -> None:
         """Report children that are not costs of the same type further up, whose values can be added up in print."""
-        names = [layer.name for layer in self.graph.declared]
         for child in cost.children or []:
-            if child not in names or names.index(child) >= names.index(cost.name):
+            if child in self.untyped:
+                continue
+            if child not in earlier:
                 costs = [other.name for other in self.graph.costs if other is not cost]
                 text = f"child cost layer '{child}' is not defined, or stands later"
                 cost.check.error("children", text, expected=f"one of {one_of(costs)}" if costs else "")
-            elif (other_type := self.graph.declared[names.index(child)].type) != cost.type:
+            elif (other_type := earlier[child].type) != cost.type:
                 cost.check.error("children", f"child '{child}' is of type {other_type}, not {cost.type}")
 
 
 def _defines_layers(document: Document) -> bool:
     """Return whether sections of the document have types, as those of definitions do."""
     return any(document.entry(name, "type") for name in document.sections)
+
+
+def _report_unused(layers: Sequence[Layer], has_costs: bool) -> None:
+    """Report layers that nothing reads: each, or all of them at once where what should read them is missing."""
+    for layer in layers if has_costs else layers[-1:]:
+        others = f", nor {one_of(repr(other.name) for other in layers[:-1])}" if not has_costs and len(layers) > 1 else ""
+        ending = f"{others}; the net has no cost" if not has_costs else ""
+        layer.check.error("type", f"nothing uses this layer, whose type is {layer.type}{ending}")
 
 
 def _owner(

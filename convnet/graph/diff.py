@@ -5,12 +5,14 @@ Comments, the order of keys and of sections, defaults written out and the spelli
 nor do keys that only steer the originals' kernels.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from convnet.generation import G2012
-from convnet.graph.analysis import shape_text
+from convnet.graph.analysis import shape_texts
 from convnet.graph.graph import Graph
 from convnet.language.keys import Key
 from convnet.language.schedules import CONSTANT, RATE, Rate, Schedule
@@ -22,6 +24,8 @@ _NO_EFFECT = {"partialSum", "sumWidth", "superMom", "threads"}
 _RATES = {"epsW", "epsB", "schedW", "schedB", "sched"}
 _SPECIAL = {"inputs", "gpu", "neuron", "wball", *_NO_EFFECT, *_RATES}
 _CLOSE = (2.2, 1.6)  # likeness of two layers, at most 3, from which on they count as one renamed
+_MANY = 100_000  # pairs of layers of one type that are all compared; of more, those ...
+_NEAR = 8  # ... that stand so many places apart, among those of their type, or beside a match that has so few neighbours
 
 
 @dataclass(frozen=True)
@@ -44,10 +48,11 @@ def difference(old: Graph, new: Graph) -> Difference:
     """Return what changed from ``old`` to ``new``."""
     before, after = _described(old), _described(new)
     matched = _match(before, after)
+    found = set(matched.values())
     changed = {now: _changes(before[was], after[now], matched) for was, now in matched.items()}
     return Difference(
         removed=[name for name in before if name not in matched],
-        added=[name for name in after if name not in matched.values()],
+        added=[name for name in after if name not in found],
         renamed={was: now for was, now in matched.items() if was != now},
         changed={name: changes for name, changes in changed.items() if changes},
         totals={name: (total, _totals(new)[name]) for name, total in _totals(old).items()},
@@ -75,7 +80,11 @@ _Net = dict[str, _Described]
 
 
 def _described(graph: Graph) -> _Net:
-    described = {layer.name: _Described(_meaning(graph, layer), _input_names(layer), set()) for layer in graph.declared}
+    shapes = shape_texts(graph)
+    described = {
+        layer.name: _Described(_meaning(graph, layer, shapes[layer.name]), _input_names(layer), set())
+        for layer in graph.declared
+    }
     for name, layer in described.items():
         for below in layer.inputs:
             described[below].readers.add(name)
@@ -86,7 +95,7 @@ def _input_names(layer: Layer) -> list[str]:
     return [source.detached_from or source.name for source in layer.sources]
 
 
-def _meaning(graph: Graph, layer: Layer) -> dict[str, str]:
+def _meaning(graph: Graph, layer: Layer, shape: str) -> dict[str, str]:
     """Return what the layer's keys mean, by key, in one spelling for all generations."""
     meaning = {"type": _SPELLINGS.get(layer.type, layer.type), "gpu": ",".join(map(str, layer.gpu))}
     for key in layer.keys:
@@ -100,7 +109,7 @@ def _meaning(graph: Graph, layer: Layer) -> dict[str, str]:
         meaning["epsW"] = _joined(_rate(rate, layer.weight_schedule(i)) for i, rate in enumerate(layer.epsW))
         meaning["epsB"] = _rate(layer.epsB, layer.bias_schedule())
         meaning["parameters"] = f"{layer.parameters():,}"
-    meaning["shape"] = shape_text(layer)
+    meaning["shape"] = shape
     return {name: text for name, text in meaning.items() if text}
 
 
@@ -139,32 +148,83 @@ def _match(before: _Net, after: _Net) -> dict[str, str]:
     """Return new names by old ones, in the old order."""
     # The same name means the same layer.
     matched = {name: name for name in before if name in after}
-    pairs = [(a, b) for a in before if a not in matched for b in after if b not in before]
-    likeness = {(a, b): _likeness(before[a].meaning, after[b].meaning) for a, b in pairs}
+    pairs = _Pairs(before, after, matched)
     # Others are matched in rounds, for each pair is a reason for their neighbours to match too; the most alike first.
     for threshold in _CLOSE:
-        while renamed := _closest(likeness, before, after, matched, threshold):
+        changed = list(pairs.likeness)
+        while renamed := pairs.closest(changed, threshold):
             matched |= renamed
-            taken = set(renamed.values())
-            likeness = {(a, b): like for (a, b), like in likeness.items() if a not in renamed and b not in taken}
+            changed = pairs.beside(renamed)
     return {name: matched[name] for name in before if name in matched}
 
 
-def _closest(
-    likeness: dict[tuple[str, str], float], before: _Net, after: _Net, matched: dict[str, str], threshold: float
-) -> dict[str, str]:
-    """Return pairs whose likeness and neighbours reach ``threshold``, the best first, each layer once."""
-    scores = {}
-    for (a, b), like in likeness.items():
-        above = _shared({matched.get(name) for name in before[a].inputs}, set(after[b].inputs))
-        below = _shared({matched.get(name) for name in before[a].readers}, after[b].readers)
-        if like and like + above + below >= threshold:
-            scores[a, b] = like + above + below
-    pairs: dict[str, str] = {}
-    for a, b in sorted(scores, key=lambda pair: -scores[pair]):
-        if a not in pairs and b not in pairs.values():
-            pairs[a] = b
-    return pairs
+class _Pairs:
+    """Pairs of an old and a new layer of one type that may be the same, and how alike they are.
+
+    Of types with very many layers only those are compared that stand near each other in both files, or beside a match.
+    """
+
+    def __init__(self, before: _Net, after: _Net, matched: dict[str, str]) -> None:
+        self.before, self.after, self.matched = before, after, matched
+        self.taken: set[str] = set()
+        self.likeness: dict[tuple[str, str], float] = {}
+        self.partners: dict[str, list[str]] = {}
+        self.places = [{name: i for i, name in enumerate(net)} for net in (before, after)]
+        by_type: dict[str, list[str]] = {}
+        for name, layer in after.items():
+            if name not in before:
+                by_type.setdefault(layer.meaning["type"], []).append(name)
+        met: Counter[str] = Counter()
+        unmatched = [name for name in before if name not in matched]
+        counts = Counter(before[name].meaning["type"] for name in unmatched)
+        for old in unmatched:
+            kind = before[old].meaning["type"]
+            others, place = by_type.get(kind, []), met[kind]
+            met[kind] += 1
+            if counts[kind] * len(others) > _MANY:
+                others = others[max(0, place - _NEAR) : place + _NEAR + 1]
+            for new in others:
+                self._add(old, new)
+
+    def _add(self, old: str, new: str) -> None:
+        if (old, new) not in self.likeness:
+            self.likeness[old, new] = _likeness(self.before[old].meaning, self.after[new].meaning)
+            self.partners.setdefault(old, []).append(new)
+
+    def closest(self, pairs: Iterable[tuple[str, str]], threshold: float) -> dict[str, str]:
+        """Return those of ``pairs`` whose likeness and neighbours reach ``threshold``, the best first, each layer once."""
+        scores = {pair: score for pair in pairs if self._is_open(*pair) and (score := self._score(*pair)) >= threshold}
+        found: dict[str, str] = {}
+        old_places, new_places = self.places
+        for old, new in sorted(scores, key=lambda pair: (-scores[pair], old_places[pair[0]], new_places[pair[1]])):
+            if old not in found and new not in self.taken:
+                found[old] = new
+                self.taken.add(new)
+        return found
+
+    def beside(self, renamed: dict[str, str]) -> list[tuple[str, str]]:
+        """Return the pairs whose scores have changed because of what is ``renamed``: of the neighbours of these."""
+        olds: dict[str, None] = {}
+        for was, now in renamed.items():
+            sides = [(self.before[was].inputs, self.after[now].inputs), (self.before[was].readers, self.after[now].readers)]
+            for old_side, new_side in sides:
+                olds |= dict.fromkeys(old_side)
+                if len(old_side) <= _NEAR and len(new_side) <= _NEAR:
+                    for old, new in product(old_side, new_side):
+                        if new not in self.before and self._is_open(old, new):
+                            self._add(old, new)
+        return [(old, new) for old in olds for new in self.partners.get(old, ())]
+
+    def _is_open(self, old: str, new: str) -> bool:
+        return old not in self.matched and new not in self.taken
+
+    def _score(self, old: str, new: str) -> float:
+        """Return the likeness of a pair and of its neighbours, 0 to 3; 0 for layers of different types."""
+        before, after, like = self.before[old], self.after[new], self.likeness[old, new]
+        if not like:
+            return 0.0
+        above = _shared({self.matched.get(name) for name in before.inputs}, set(after.inputs))
+        return like + above + _shared({self.matched.get(name) for name in before.readers}, after.readers)
 
 
 def _likeness(old: dict[str, str], new: dict[str, str]) -> float:
@@ -188,8 +248,9 @@ def report(difference: Difference, old: Graph, new: Graph) -> str:
     if difference.same:
         return "No difference in meaning."
     lines = [f"--- {old.definition.path}", f"+++ {new.definition.path}"]
-    lines += [f"- {_introduction(old.layers[name])}" for name in difference.removed]
-    lines += [f"+ {_introduction(new.layers[name])}" for name in difference.added]
+    for mark, graph, names in (("-", old, difference.removed), ("+", new, difference.added)):
+        shapes = shape_texts(graph)
+        lines += [f"{mark} {_introduction(graph.layers[name], shapes[name])}" for name in names]
     lines += [f"= {was} is now {now}" for was, now in difference.renamed.items()]
     # Layers that changed in the same way share one entry.
     alike: dict[str, list[str]] = {}
@@ -205,6 +266,6 @@ def report(difference: Difference, old: Graph, new: Graph) -> str:
     return "\n".join(lines)
 
 
-def _introduction(layer: Layer) -> str:
-    inputs, size = ", ".join(_input_names(layer)), shape_text(layer)
+def _introduction(layer: Layer, size: str) -> str:
+    inputs = ", ".join(_input_names(layer))
     return f"{layer.name}: {layer.type}" + (f" of {inputs}" if inputs else "") + (f", {size}" if size else "")

@@ -43,12 +43,23 @@ class Graph:
     warnings: list[Problem] = field(default_factory=list)
     data_dims: dict[int, int] = field(default_factory=dict)
     classes: int | None = None
+    _layers: dict[str, Layer] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _places: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def layers(self) -> dict[str, Layer]:
         """All layers by name, in running order: file order, with each neuron right behind its source."""
-        behind = {neuron.detached_from: [neuron] for neuron in self.neurons}
-        return {layer.name: layer for first in self.declared for layer in (first, *behind.get(first.name, ()))}
+        if len(self._layers) != len(self.declared) + len(self.neurons):  # both lists only grow
+            behind = {neuron.detached_from: [neuron] for neuron in self.neurons}
+            self._layers = {layer.name: layer for first in self.declared for layer in (first, *behind.get(first.name, ()))}
+        return self._layers
+
+    @property
+    def places(self) -> dict[str, int]:
+        """The place of every layer in running order, from 0."""
+        if len(self._places) != len(self.layers):
+            self._places = {name: place for place, name in enumerate(self.layers)}
+        return self._places
 
     @property
     def in_file_order(self) -> list[Layer]:

@@ -67,7 +67,7 @@ def infer_data(
         tried.append(start.completed(builder, side))
         if not tried[-1].mistakes:
             break
-    best = min(tried, key=lambda sizes: sizes.mistakes)
+    best = min(tried, key=lambda sizes: (sizes.unshaped, sizes.mistakes))
     graph = builder.shape(best.dims, best.classes, best.tree)
     return InferredData(graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, classes))
 
@@ -75,7 +75,7 @@ def infer_data(
 def expected_classes(builder: Builder) -> int:
     """Return the outputs of the first softmax as the layers below it declare them; 0 where it cannot be told."""
     softmax = next((layer for layer in builder.graph.declared if isinstance(layer, Softmax)), None)
-    return _declared_outputs(softmax) if softmax else 0
+    return _declared_outputs(softmax, {}) if softmax else 0
 
 
 def channels_of(graph: Graph, index: int = 0, default: int = 3) -> int:
@@ -105,6 +105,7 @@ class _Sizes:
     has_tree: bool = False
     side: int = 0
     mistakes: int = 0
+    unshaped: int = 0  # layers that a mistake, of theirs or below, leaves without a shape
 
     @property
     def known(self) -> int:
@@ -120,8 +121,9 @@ class _Sizes:
         # Values that could not be read are ``None``, here and below.
         data = [layer for layer in graph.declared if isinstance(layer, Data) and layer.dataIdx is not None]
         dims = {layer.dataIdx: 1 for layer in data}
+        channels = {index: channels_of(graph, index, default=0 if index else 3) for index in dims}
         for layer in data:
-            rows = side**2 * channels_of(graph, layer.dataIdx, default=0 if layer.dataIdx else 3)
+            rows = side**2 * channels[layer.dataIdx]
             dims[layer.dataIdx] = max(dims[layer.dataIdx], (layer.start or 0) + rows, layer.end or 0)
         dims |= self.dims
 
@@ -140,7 +142,9 @@ class _Sizes:
 
         agreed = self.classes or (predictions.pop() if len(predictions) == 1 else None)
         sizes = replace(self, dims=dims, kinds=kinds, classes=agreed, side=side)
-        return replace(sizes, mistakes=len(_shaped(builder, dims, agreed, sizes.tree).problems.errors))
+        trial = _shaped(builder, dims, agreed, sizes.tree)
+        unshaped = sum(not layer.is_shaped for layer in trial.graph.layers.values())
+        return replace(sizes, mistakes=len(trial.problems.errors), unshaped=unshaped)
 
 
 def _shaped(builder: Builder, dims: dict[int, int], classes: int | None, tree: LabelTree | None) -> Builder:
@@ -152,21 +156,34 @@ def _shaped(builder: Builder, dims: dict[int, int], classes: int | None, tree: L
 
 
 def _usual_sides(builder: Builder, fallback: int) -> Sequence[int]:
-    predictions = [_declared_outputs(cost.sources[-1]) for cost in builder.graph.costs if cost.sources]
+    known: dict[Layer, int] = {}
+    predictions = [_declared_outputs(cost.sources[-1], known) for cost in builder.graph.costs if cost.sources]
     if (max(predictions, default=0) or fallback) >= _FEW:
         return USUAL
     local = any(isinstance(layer, Local) for layer in builder.graph.declared)
     return (_CROPPED, *USUAL[1:]) if local else USUAL[1:]
 
 
-def _declared_outputs(layer: Layer) -> int:
-    """Return the outputs as far as they can be told without data; else 0."""
-    if isinstance(layer, FullyConnected):
-        return layer.outputs or 0
-    parts = [_declared_outputs(source) for source in layer.sources]
-    if isinstance(layer, Concat):
-        return sum(parts) if all(parts) else 0
-    return max(parts, default=0) if layer.elementwise or isinstance(layer, Softmax | Elementwise) else 0
+def _declared_outputs(layer: Layer, known: dict[Layer, int]) -> int:
+    """Return the outputs as far as they can be told without data, else 0; ``known`` are those found so far."""
+    waiting = [layer]  # not recursive, for a chain may be thousands of layers long
+    while waiting:
+        current = waiting[-1]
+        through = current.elementwise or isinstance(current, Softmax | Elementwise | Concat)
+        sources = current.sources if through and not isinstance(current, FullyConnected) else []
+        unknown = [source for source in sources if source not in known]
+        if unknown:
+            waiting += unknown
+            continue
+        waiting.pop()
+        parts = [known[source] for source in sources]
+        if isinstance(current, FullyConnected):
+            known[current] = current.outputs or 0
+        elif isinstance(current, Concat):
+            known[current] = sum(parts) if all(parts) else 0
+        else:
+            known[current] = max(parts, default=0)
+    return known[layer]
 
 
 def _notes(builder: Builder, sizes: _Sizes, classes: int | None) -> list[str]:

@@ -37,6 +37,7 @@ class Problem:
     expected: str = ""
     nearest: str = ""
     severity: str = "error"
+    about: str = field(default="", compare=False)  # the layer that it concerns
 
     def render(self, color: bool = False) -> str:
         """Return the lines to show, ``printable`` but for the escape codes that ``color`` adds for a terminal."""
@@ -73,13 +74,13 @@ class Problems:
     items: list[Problem] = field(default_factory=list)
     files: list[str] = field(default_factory=list)  # the order in which to show files; others follow
 
-    def error(self, place: Place, message: str, *, expected: str = "", nearest: str = "") -> None:
+    def error(self, place: Place, message: str, *, expected: str = "", nearest: str = "", about: str = "") -> None:
         """Report a mistake."""
-        self.items.append(Problem(place, message, expected, nearest))
+        self.items.append(Problem(place, message, expected, nearest, about=about))
 
-    def warn(self, place: Place, message: str, *, expected: str = "", nearest: str = "") -> None:
+    def warn(self, place: Place, message: str, *, expected: str = "", nearest: str = "", about: str = "") -> None:
         """Report what an original accepted silently and wrongly: an error only when ``strict``."""
-        self.items.append(Problem(place, message, expected, nearest, "error" if self.strict else "warning"))
+        self.items.append(Problem(place, message, expected, nearest, "error" if self.strict else "warning", about))
 
     @property
     def errors(self) -> list[Problem]:

@@ -20,6 +20,7 @@ from convnet.language.values import DEVICES, NAMES, Choice, Float, Int
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
 
+_NAMED = 3  # layers that one message names
 QUANT = Choice("default", "half", fold=True)
 
 
@@ -45,7 +46,8 @@ class Check:
 
     def error(self, key: str, message: str, expected: str = "", nearest: str = "") -> None:
         self.failed = True
-        self.problems.error(self.place(key), f"layer '{self.name}': {message}", expected=expected, nearest=nearest)
+        text = f"layer '{self.name}': {message}"
+        self.problems.error(self.place(key), text, expected=expected, nearest=nearest, about=self.name)
 
     def warn(self, key: str, message: str) -> None:
         self.problems.warn(self.place(key), f"layer '{self.name}': {message}")
@@ -78,6 +80,8 @@ class Layer:
     gradient: ClassVar[bool] = True  # whether backward exists
     computes: ClassVar[bool] = True  # whether any published program says what the layer computes
     varies: ClassVar[bool] = False  # whether forward depends on more, from step to step, than the contents of its inputs
+    sized_by: ClassVar[str] = ""  # the key that says how many outputs or maps there are, where the inputs do not
+    joins: ClassVar[bool] = False  # whether the outputs are those of the inputs end to end
     elementwise: ClassVar[bool] = False  # whether forward and backward may run in place
     wants_params: tuple[Generation, ...] = ()  # the generations that demand a section of parameters
     uses_acts: bool = True  # whether backward reads the layer's own outputs
@@ -140,13 +144,18 @@ class Layer:
 
     def image_side(self, channels: int, index: int = 0) -> int | None:
         """Return S of input ``index`` seen as ``channels`` square maps, or ``None`` after reporting that it is not."""
-        features = self.num_inputs[index]
+        features = self.sources[index].outputs
         side = math.isqrt(features // channels) if channels > 0 else 0
         if side and side * side * channels == features:
             return side
+        source = self.sources[index]
+        if maps := _seen_maps(source):
+            has = f"input '{source.name}' has {maps[0]} maps of {maps[1]}x{maps[1]}{written_sizes(source)}"
+            self.check.error("channels", f"channels={channels}, but {has}", expected=f"channels={maps[0]}")
+            return None
         fitting = [c for c in range(1, min(features, 4097)) if features % c == 0]  # 1x1 maps are left out
         square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
-        text = f"input '{self.sources[index].name}' has {features} values, which are not {channels} square maps"
+        text = f"input '{source.name}' has {features} values, which are not {channels} square maps"
         hint = f"a number of channels such as {', '.join(square)}" if square else ""
         self.check.error("channels", text, expected=hint)
         return None
@@ -212,6 +221,42 @@ class Layer:
 
 
 Layer.keys = keys_of(Layer)
+
+
+def parts_of(layer: Layer) -> list[Layer]:
+    """Return the layers whose keys ``sized_by`` decide on the outputs of ``layer``, several where they are joined."""
+    parts: dict[Layer, None] = {}
+    seen, waiting = {layer}, [layer]
+    while waiting:
+        layer = waiting.pop()
+        if layer.sized_by or not layer.sources:
+            parts[layer] = None
+            continue
+        below = [source for source in (layer.sources if layer.joins else layer.sources[:1]) if source not in seen]
+        seen.update(below)
+        waiting += reversed(below)
+    return list(parts)
+
+
+def written_sizes(layer: Layer) -> str:
+    """Return `` (filters=32 of 'conv2' at FILE:LINE)``: what makes the outputs of a layer as many as they are, or ``''``."""
+    notes = []
+    for part in parts_of(layer)[:_NAMED]:
+        place = part.check.places.get(part.sized_by)
+        if place:
+            value = getattr(part, part.sized_by)
+            text = ",".join(map(str, dict.fromkeys(value))) if isinstance(value, list) else value
+            notes.append(f"{part.sized_by}={text} of '{part.name}' at {place.file}:{place.line}")
+    return f" ({', '.join(notes)})" if notes else ""
+
+
+def _seen_maps(layer: Layer) -> tuple[int, int] | None:
+    """Return (C, S) of the maps that a layer makes, or leaves as they are."""
+    while layer.maps is None and len(layer.sources) == 1 and not layer.sized_by:
+        if layer.outputs != layer.sources[0].outputs:
+            return None
+        layer = layer.sources[0]
+    return layer.maps
 
 
 class MapLayer(Layer):

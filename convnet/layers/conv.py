@@ -26,6 +26,7 @@ class Windowed(WeightLayer):
 
     max_inputs = None
     multiplies_slope = True
+    sized_by = "filters"
 
     channels = per_input(Int(min=1), "maps of the input image")
     filters = per_input(Int(min=1), "filters per group")
@@ -53,7 +54,11 @@ class Windowed(WeightLayer):
         sizes = [self.modulesX or 1 + math.ceil((2 * pad + side - size) / step) for side, size, pad, step in windows]
         counts = [filters * groups for filters, groups in zip(self.filters, self.groups, strict=True)]
         if len(set(zip(counts, sizes, strict=True))) > 1:
-            shown = ", ".join(f"{f}x{m}x{m}" for f, m in zip(counts, sizes, strict=True))
+            if any(other.check.failed and other.sources == self.sources for other in self.sources[0].consumers):
+                self.check.failed = True  # another layer has said so of the same inputs
+                return
+            named = zip(self.sources, counts, sizes, strict=True)
+            shown = ", ".join(f"{f}x{m}x{m} of '{source.name}'" for source, f, m in named)
             self.check.error("filters", f"every input must give the same number and size of maps, not {shown}")
             return
         self.num_filters, self.modulesX = counts[0], sizes[0]
@@ -67,9 +72,11 @@ class Windowed(WeightLayer):
         """Return the side of input ``i``, after reporting which of its keys do not fit each other."""
         check, side = self.check, self.image_side(self.channels[i], i)
         C, G, Cf = self.channels[i], self.groups[i], self.filterChannels[i]
+        if side is None:
+            return None  # what does not fit the wrong number of channels may fit the right one
         if C % G:
             check.error("groups", f"{C} channels cannot be shared among {G} groups")
-        if self.randSparse[i]:
+        elif self.randSparse[i]:
             if G == 1:
                 check.error("randSparse", "random connections need more than one group")
             if C % Cf:
@@ -80,7 +87,7 @@ class Windowed(WeightLayer):
                 check.limit("filterChannels", f"the originals' kernels want a multiple of 4 filter channels, not {Cf}")
         elif Cf * G != C:
             check.error("filterChannels", f"{G} groups of {Cf} channels do not make {C} channels; randSparse allows it")
-        if side and self.filterSize[i] > side + 2 * self.padding[i]:
+        if self.filterSize[i] > side + 2 * self.padding[i]:
             size = side + 2 * self.padding[i]
             check.error("filterSize", f"a filter of side {self.filterSize[i]} is larger than the padded image, {size}")
         if C > 3 and C % 4:

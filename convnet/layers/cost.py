@@ -10,7 +10,8 @@ from convnet.backends.arguments import Array, Criterion
 from convnet.generation import G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import FLOAT, NAMES, Choice, Int
-from convnet.layers.base import Layer
+from convnet.layers.base import Layer, parts_of
+from convnet.layers.data import Data
 from convnet.layers.filters import FILTERS
 from convnet.layers.neuron import Softmax
 from convnet.layers.node import LayerNode
@@ -45,13 +46,42 @@ class Cost(Layer):
     def shape(self) -> None:
         """Report inputs that do not fit each other or the data set. A cost has no output."""
         rows, classes = self.num_inputs[0], self.check.data.classes
+        if self.first_input and not isinstance(self.sources[0], Data) and isinstance(self.sources[1], Data):
+            swapped = f"inputs={self.inputs[1]},{self.inputs[0]}"
+            first = f"the first input is '{self.inputs[0]}', of type {self.sources[0].type}"
+            text = f"{first}; a cost reads its {self._first()} first"
+            self.check.error("inputs", text, expected=swapped)
+            return
         if self.first_input == "target" and rows != self.num_inputs[1]:
-            self.check.error("inputs", f"labels have {rows} rows, predictions {self.num_inputs[1]}")
+            if isinstance(self.sources[0], Data):
+                self.blame_size(rows, f"the targets '{self.inputs[0]}' have {rows} rows")
+            else:
+                self.check.error("inputs", f"labels have {rows} rows, predictions {self.num_inputs[1]}")
+            return
         if self.first_input in ("label", "gate") and rows != 1:
-            what = "labels" if self.first_input == "label" else "gate"
-            self.check.error("inputs", f"the {what} must have one row; input '{self.inputs[0]}' has {rows}")
+            self.check.error("inputs", f"the {self._first()} must have one row; input '{self.inputs[0]}' has {rows}")
+            return
         if self.row_per_class and classes is not None and rows != classes:
             self.check.error("inputs", f"the targets have {rows} rows, the data {classes} classes")
+
+    def _first(self) -> str:
+        return {"label": "labels", "target": "targets"}.get(self.first_input, self.first_input)
+
+    def blame_size(self, wanted: int, reason: str) -> None:
+        """Report that there are not ``wanted`` predictions where their number is written: ``outputs=`` of a layer below."""
+        parts = [part for part in parts_of(self.sources[-1]) if part.sized_by in part.check.places]
+        predictions = self.num_inputs[-1]
+        if not parts:
+            self.check.error("inputs", f"input '{self.inputs[-1]}' has {predictions} outputs, {reason}")
+            return
+        largest = max(parts, key=lambda part: part.outputs)
+        text = f"these {largest.outputs} outputs are what cost '{self.name}' compares with labels, but {reason}"
+        if len(parts) > 1:
+            others = ", ".join(f"{part.outputs} of '{part.name}'" for part in parts if part is not largest)
+            text = f"with {others} these {largest.outputs} outputs make {predictions} predictions, but {reason}"
+        fitting = wanted - (predictions - largest.outputs)
+        expected = f"{largest.sized_by}={fitting}" if largest.sized_by == "outputs" and fitting > 0 else ""
+        largest.check.error(largest.sized_by, text, expected=expected)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation)
@@ -102,12 +132,13 @@ class LogReg(FilteredCost):
     def shape(self) -> None:
         super().shape()
         check, predictions, below = self.check, self.num_inputs[1], self.sources[1]
+        if check.failed:
+            return
         if not isinstance(below.sources[0] if below.detached_from else below, Softmax):  # a softmax may have a neuron
             check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one")
         elif check.data.classes is not None and predictions != check.data.classes:
-            outputs = f"the softmax '{self.inputs[1]}' has {predictions} outputs"
-            check.error("inputs", f"{outputs}, the data have {check.data.classes} classes")
-        if self.topk > predictions > 0:
+            self.blame_size(check.data.classes, f"the data have {check.data.classes} classes")
+        elif self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 
 
@@ -123,7 +154,7 @@ class CrossEntropy(FilteredCost):
 
     def shape(self) -> None:
         super().shape()
-        if not isinstance(self.sources[1], Softmax):
+        if not self.check.failed and not isinstance(self.sources[1], Softmax):
             self.check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one")
 
 
@@ -184,7 +215,7 @@ class MultiSoftmax(Cost):
 
     def shape(self) -> None:
         super().shape()
-        if self.setSize > self.num_inputs[1] > 0:
+        if not self.check.failed and self.setSize > self.num_inputs[1] > 0:
             self.check.error("setSize", f"sets of {self.setSize} cannot be drawn from {self.num_inputs[1]} classes")
 
     def stored(self, generation: Generation) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 Formulas: numerics section 5.
 """
 
+from collections import Counter
 from itertools import accumulate, pairwise
 from typing import Any
 
 from convnet.generation import G2014, SINCE_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import FLOAT, Int
-from convnet.layers.base import Layer
+from convnet.layers.base import Layer, written_sizes
 from convnet.layers.node import LayerNode
 
 
@@ -20,10 +21,22 @@ class Elementwise(Layer):
 
     def shape(self) -> None:
         if len(set(self.num_inputs)) > 1:
-            sizes = ", ".join(map(str, self.num_inputs))
-            self.check.error("inputs", f"all inputs must have the same size, not {sizes}")
+            self._report_sizes()
             return
         self.outputs = self.num_inputs[0]
+
+    def _report_sizes(self) -> None:
+        """Report inputs of different sizes: the one that differs from all others, if there is just one."""
+        counts = Counter(self.num_inputs)
+        (usual, times), (other, once) = counts.most_common(2)
+        if len(counts) == 2 and once == 1 < times:
+            odd = next(source for source in self.sources if source.outputs == other)
+            text = f"input '{odd.name}' has {other} values{written_sizes(odd)}, all other inputs have {usual}"
+        else:
+            firsts = {source.outputs: source for source in reversed(self.sources)}
+            shown = [f"{size} of '{source.name}'{written_sizes(source)}" for size, source in firsts.items()]
+            text = f"all inputs must have the same size, not {' and '.join(reversed(shown[-3:]))}"
+        self.check.error("inputs", text)
 
 
 class ElementwiseSum(Elementwise):
@@ -39,7 +52,7 @@ class ElementwiseSum(Elementwise):
 
     def forward(self, node: LayerNode) -> None:
         for i, coeff in enumerate(self.coeffs):
-            node.be.add(node.x[i], node.out, min(i, 1), coeff)
+            node.be.add(node.input(i), node.out, min(i, 1), coeff)
 
     def backward(self, node: LayerNode) -> None:
         for i, coeff in enumerate(self.coeffs):
@@ -72,6 +85,7 @@ class Concat(Layer):
     title = "concatenation"
     read_by = SINCE_2012
     max_inputs = None
+    joins = True
     uses_acts = uses_inputs = False
 
     def shape(self) -> None:

@@ -18,6 +18,7 @@ class FullyConnected(WeightLayer):
     """Every output is a weighted sum of every input, plus a bias."""
 
     type = "fc"
+    sized_by = "outputs"
     title = "fully-connected"
     max_inputs: ClassVar[int | None] = None
     order = "F"
@@ -31,7 +32,7 @@ class FullyConnected(WeightLayer):
         """Leave ``outputs`` as the file gives it."""
 
     def kernel_shape(self, i: int) -> tuple[int, ...]:
-        return self.outputs // self.parts, self.num_inputs[i]  # w[f within its block, k]
+        return self.outputs // self.parts, self.sources[i].outputs  # w[f within its block, k]
 
     def bias_shape(self) -> tuple[int, int]:
         return 1, self.outputs
@@ -44,14 +45,14 @@ class FullyConnected(WeightLayer):
 
     def forward(self, node: LayerNode) -> None:
         for i, weights in enumerate(node.weights):
-            node.be.fc_forward(node.x[i], weights.value, node.out, min(i, 1), parts=self.parts)
+            node.be.fc_forward(node.input(i), weights.value, node.out, min(i, 1), parts=self.parts)
         node.be.add_bias(node.out, node.biases.value)
 
     def backward(self, node: LayerNode) -> None:
         self.bias_gradient(node, self.outputs)
         for i, weights in enumerate(node.weights):
             if weights.learns:
-                node.be.fc_weight_grad(node.x[i], node.grad, *weights.grad_target(), parts=self.parts)
+                node.be.fc_weight_grad(node.input(i), node.grad, *weights.grad_target(), parts=self.parts)
         for i, weights in enumerate(node.weights):
             if node.wants(i):
                 node.be.fc_input_grad(node.grad, weights.value, *node.input_grad(i), parts=self.parts)
@@ -85,6 +86,7 @@ class TreeFullyConnected(FullyConnected):
     read_by = (G2012,)
     max_inputs = 1
     folds_gradient = False
+    sized_by = ""
     outputs = 0  # not a key of this type: one for each class of the data
 
     tree: LabelTree  # set by ``shape``

@@ -40,6 +40,7 @@ class LayerNode(Protocol):
     def out(self) -> Array: ...  # the output, (features, N)
     @property
     def grad(self) -> Array: ...  # the gradient of minus the cost at the output, (features, N)
+    def input(self, i: int) -> Array: ...  # one of them, without making views of all
     def image(self, i: int, channels: int) -> Array: ...  # input ``i`` as maps (C, S, S, N)
     def out_image(self, channels: int) -> Array: ...  # the output as maps
     def grad_image(self, channels: int) -> Array: ...  # the gradient at the output as maps

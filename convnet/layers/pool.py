@@ -15,7 +15,27 @@ from convnet.layers.base import Check, MapLayer
 from convnet.layers.node import LayerNode
 
 
-class Pool(MapLayer):
+class WindowLayer(MapLayer):
+    """A layer that takes one value of each window; of an empty window there is none."""
+
+    stride: int
+    start: int
+
+    def check_ends(self, key: str, count: int, size: int, length: int, what: str) -> bool:
+        """Report windows that lie outside: before the first of ``length`` places, or behind the last."""
+        if self.start + size <= 0:
+            self.check.error(
+                "start", f"the first window, of {size} from {self.start} on, lies before {what}", f"above {-size}"
+            )
+        fitting = math.ceil((length - self.start) / self.stride)
+        if count > fitting:
+            last = self.start + (count - 1) * self.stride
+            text = f"the last of {count} windows begins at {last}, behind {what}"
+            self.check.error(key, text, expected=f"at most {fitting} windows")
+        return not self.check.failed
+
+
+class Pool(WindowLayer):
     """Reduces each window of each map to its maximum, largest magnitude, mean, sum or a random member."""
 
     type = "pool"
@@ -43,14 +63,22 @@ class Pool(MapLayer):
             return
         if self.sum and self.pool != "avg":
             check.warn("sum", f"sum has no meaning with pool={self.pool}")
-        if self.stride > self.sizeX:
-            check.warn("stride", f"windows of side {self.sizeX} every {self.stride} pixels skip pixels")
         if self.channels % 16:
             check.limit("channels", f"the originals' kernels want a multiple of 16 channels, not {self.channels}")
         self.outputsX = self.outputsX or 1 + math.ceil((side - self.start - self.sizeX) / self.stride)
         if self.outputsX < 1:
             check.error("start", f"windows that start at {self.start} miss the image, whose side is {side}")
             return
+        if self.pool != "avg" and not self.check_ends(
+            "outputsX" if "outputsX" in check.places else "stride",
+            self.outputsX,
+            self.sizeX,
+            side,
+            f"the image's side of {side}",
+        ):
+            return
+        if self.stride > self.sizeX:
+            check.warn("stride", f"windows of side {self.sizeX} every {self.stride} pixels skip pixels")
         self.shape_like(self.channels, self.outputsX)
 
     def windows(self) -> list[tuple[int, int] | None]:
@@ -86,11 +114,12 @@ class Pool(MapLayer):
         return {key: value for key, value in super().stored(generation).items() if key not in foreign}
 
 
-class CrossMapPool(MapLayer):
+class CrossMapPool(WindowLayer):
     """The maximum over neighbouring maps, pixel by pixel."""
 
     type = "cmpool"
     title = "cross-map max-pooling"
+    sized_by = "outputChannels"
     read_by = (G2014,)
 
     pool = one(Choice("max"), "what to take")
@@ -111,13 +140,21 @@ class CrossMapPool(MapLayer):
         if self.size > self.channels:
             check.error("size", f"a window of {self.size} maps is larger than the image's {self.channels} maps")
             return
-        if self.stride > self.size:
-            check.warn("stride", f"windows of {self.size} maps every {self.stride} maps skip maps")
         self.outputChannels = self.outputs or 1 + math.ceil((self.channels - self.start - self.size) / self.stride)
         covered = self.start + (self.outputChannels - 1) * self.stride + self.size
         if covered < self.channels:
             check.error("outputs", f"the windows cover only {covered} of {self.channels} maps")
             return
+        if not self.check_ends(
+            "outputs" if "outputs" in check.places else "stride",
+            self.outputChannels,
+            self.size,
+            self.channels,
+            f"the {self.channels} maps",
+        ):
+            return
+        if self.stride > self.size:
+            check.warn("stride", f"windows of {self.size} maps every {self.stride} maps skip maps")
         self.shape_like(self.outputChannels, side)
 
     def forward(self, node: LayerNode) -> None:

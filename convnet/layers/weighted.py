@@ -15,6 +15,7 @@ from convnet.language.values import FLOAT, INIT_FUNC, INITIAL, WEIGHT_SOURCE, Fl
 from convnet.layers.base import Layer
 from convnet.layers.node import LayerNode
 
+_SAFE_EPS = 0.25  # B - A + superEps is positive above it: B is at least A squared, and A squared less A at least -1/4
 _COURSE = "how the {} learning rate changes while training goes on"
 
 
@@ -47,6 +48,12 @@ class WeightLayer(Layer):
 
     initW: list[float]  # declared by the layer types, whose defaults differ
     owners: list[tuple[WeightLayer, int] | None]  # for each input the (layer, input) that owns the matrix; set by the graph
+
+    def check_learning(self, generation: Generation) -> None:
+        """Warn of ``superEps`` that lets roots be of negative numbers (numerics 13.8); 2014 takes none."""
+        if 0 < self.superEps <= _SAFE_EPS and generation != G2014 and self.learns:
+            text = f"superEps={self.superEps:g} makes NaN of weights whose gradients are of one sign and below 1 for long"
+            self.check.warn("superEps", f"{text}; above {_SAFE_EPS} it never does")
 
     @property
     def learns(self) -> bool:

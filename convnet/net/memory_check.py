@@ -21,7 +21,7 @@ def check_memory(graph: Graph, backends: Sequence[Backend], mini: int, training:
     """
     places = place(graph, backends)
     for be in dict.fromkeys(backends):
-        names = [name for name, other in places.items() if other is be]
+        names = {name: None for name, other in places.items() if other is be}
         known = be.memory() if names else None
         if known is None:
             continue

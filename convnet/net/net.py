@@ -8,8 +8,8 @@ One thread issues the work of all of them, in the order of the layers: ops of a 
 devices work at the same time, and a single order of issue is what makes runs repeatable. 2012 had a thread for each.
 """
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from convnet.generation import COMPAT, Compat
 from convnet.graph.graph import Graph
 from convnet.layers.modes import Mode
 from convnet.net.buffers import BufferPool
+from convnet.net.diagnosis import bad_costs, reason
 from convnet.net.fusion import include_neurons
 from convnet.net.initial import initial_state
 from convnet.net.node import Context, Inputs, Node
@@ -56,6 +57,7 @@ class Net:
         self.graph, self.be, self.minibatch, self.seed = graph, self.backends[0], minibatch, seed
         self.update_period, self.compat = update_period, compat
         self.step = 0  # minibatches trained so far
+        self.updates = 0  # of these, since the weights were loaded
         self.noise = np.random.Generator(np.random.Philox(key=seed & 0xFFFFFFFFFFFFFFFF))  # of learning rates
         # If set, called in place of each node's forward, backward and update, with their name and the work to do.
         self.around: Callable[[Node, str, Work], None] | None = None
@@ -197,33 +199,50 @@ class Net:
         """
         self.begin_step(progress, cases)
         step = self.steps.next(cases)
-        step.forward(inputs, cases)
-        pending = self._fetch_costs()
-        if next_inputs:
-            self.prefetch(next_inputs)
-        step.backward()
-        # Costs are looked at when all but the update has been issued, so that devices do not wait for the host.
-        costs = pending()
-        if check_finite and not _all_finite(costs):
-            for weights in self.weights:
-                weights.discard()
-            self.forward(inputs, cases, Mode.TRAIN)  # again, for the outputs are gone
-            raise self._not_finite(costs)
-        step.update()
+        with self._whole_or_not_at_all():
+            step.forward(inputs, cases)
+            pending = self._fetch_costs()
+            if next_inputs:
+                self.prefetch(next_inputs)
+            step.backward()
+            # Costs are looked at when all but the update has been issued, so that devices do not wait for the host.
+            costs = pending()
+            if check_finite and bad_costs(costs):
+                for weights in self.weights:
+                    weights.discard()
+                raise NumericalError(self.why_not_finite(inputs, cases, costs, Mode.TRAIN))
+            step.update()
+        self.updates += 1
         self.steps.end()
         return costs
 
+    @contextmanager
+    def _whole_or_not_at_all(self) -> Iterator[None]:
+        """Drop the gradients and buffers of a step that an exception ends anywhere, such as ``KeyboardInterrupt``."""
+        before = [(weights.contributions, weights.waited) for weights in self.weights]
+        try:
+            yield
+        except BaseException:
+            for node in self.nodes.values():
+                node.release_grad()
+                node.release_acts()
+            if [(weights.contributions, weights.waited) for weights in self.weights] != before:
+                for weights in self.weights:
+                    if weights.contributions:
+                        weights.discard()
+                    weights.waited = 0
+            raise
+
     def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = ()) -> Costs:
-        """Run one pass without training; returns the sums of every cost. ``keep`` as for ``forward``, else as ``train``."""
+        """Run one pass without training; returns the sums of every cost. ``keep`` as for ``forward``, else as ``train``.
+
+        A cost may be infinite, where a label gets probability 0, or NaN (``why_not_finite``).
+        """
         self.forward(inputs, cases, Mode.TEST, keep)
         pending = self._fetch_costs()
         if next_inputs:
             self.prefetch(next_inputs)
-        costs = pending()
-        if not _all_finite(costs):
-            self.forward(inputs, cases, Mode.TEST, keep=list(self.nodes))  # again, for the outputs are gone
-            raise self._not_finite(costs)
-        return costs
+        return pending()
 
     def test_views(self, views: Iterable[Inputs], count: int, cases: int, keep: Sequence[str] = ()) -> Costs:
         """Return the costs of the mean, over ``count`` views of the same cases, of what the cost layers read.
@@ -243,17 +262,17 @@ class Net:
                 node.peers.send()
         for cost in costs:
             cost.layer.forward(cost)
-        return self.check_costs()
+        return self.costs()
 
     def costs(self) -> Costs:
         """Return the sums of every cost over the cases of the last pass; waits."""
         return self._fetch_costs()()
 
     def check_costs(self) -> Costs:
-        """Return ``costs()``; raises ``NumericalError`` naming the first bad layer unless each is finite."""
+        """Return ``costs()`` of a pass that kept all outputs; raises ``NumericalError`` saying why unless each is finite."""
         costs = self.costs()
-        if not _all_finite(costs):
-            raise self._not_finite(costs)
+        if bad_costs(costs):
+            raise NumericalError(reason(self, costs))
         return costs
 
     def output(self, name: str) -> np.ndarray:
@@ -272,6 +291,7 @@ class Net:
         """Set the weights; shared matrices become one ``Weights`` (numerics 13.4)."""
         for name, node in self.nodes.items():
             bind_weights(self, node, state.get(name, {}))
+        self.updates = 0
         # Every matrix and bias vector once, in the order of layers.
         self.weights: list[Weights] = [weights for node in self.nodes.values() for weights in node.own_weights]
         self.steps = Steps(self)
@@ -282,20 +302,7 @@ class Net:
             if not all(node.be.all_finite(weights.value) for weights in node.all_weights):
                 raise NumericalError(f"layer '{name}': its weights are no longer finite numbers")
 
-    # -- numbers that are not finite ----------------------------------------------------------------------------
-
-    def _not_finite(self, costs: Costs) -> NumericalError:
-        """Return the error for bad ``costs``, which says where they come from, by the outputs of the last pass."""
-        cost = next(name for name in costs if not _all_finite({name: costs[name]}))
-        culprit = next((n for n in self.nodes.values() if not n.layer.is_cost and not n.be.all_finite(n.out)), None)
-        if culprit is None:
-            text = f"cost '{cost}' is not finite although every layer is: a label got probability 0. Lower epsW."
-            return NumericalError(text)
-        weights = [n.layer.name for n in self.nodes.values() for w in n.all_weights if not n.be.all_finite(w.value)]
-        cause = f"; the weights of '{weights[0]}' are not finite" if weights else ""
-        where = f"the output of layer '{culprit.layer.name}' is not a finite number{cause}"
-        return NumericalError(f"{where}. Lower epsW, or the initial weights, of the layers up to there.")
-
-
-def _all_finite(costs: Costs) -> bool:
-    return all(math.isfinite(value) for values in costs.values() for value in values)
+    def why_not_finite(self, inputs: Inputs, cases: int, costs: Costs, mode: Mode = Mode.TEST) -> str:
+        """Return why ``costs`` of a pass are not finite; runs it again, for its outputs are gone."""
+        self.forward(inputs, cases, mode, keep=list(self.nodes))
+        return reason(self, costs)

@@ -85,7 +85,11 @@ class Node:
 
     @property
     def x(self) -> list[Array]:
-        return [node.out if node.be is self.be else node.peers.acts(self.be) for node in self.inputs]
+        return [self.input(i) for i in range(len(self.inputs))]
+
+    def input(self, i: int) -> Array:
+        source = self.inputs[i]
+        return source.out if source.be is self.be else source.peers.acts(self.be)
 
     @property
     def out(self) -> Array:
@@ -98,7 +102,7 @@ class Node:
         return self.view(self._grad)
 
     def image(self, i: int, channels: int) -> Array:
-        return _as_maps(self.x[i], channels)
+        return _as_maps(self.input(i), channels)
 
     def out_image(self, channels: int) -> Array:
         return _as_maps(self.out, channels)
@@ -256,6 +260,7 @@ class Node:
             self.context.pools[self.be].give(self._grad)
         self._grad = None
         self.started = self.reached = False
+        self.peers.release_grads()
 
     def _drop(self, values: Array) -> None:
         """Apply the 2011 fork's dropout on any layer: masks in every pass but TEST, which scales (numerics 10.4)."""

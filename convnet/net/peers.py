@@ -65,3 +65,9 @@ class PeerCopies:
         for be, buffer in self._acts.items():
             self.node.context.pools[be].give(buffer)
         self._acts.clear()
+
+    def release_grads(self) -> None:
+        """Return buffers of gradients that a pass which ended early has left."""
+        for be, buffer in self._grads.items():
+            self.node.context.pools[be].give(buffer)
+        self._grads.clear()

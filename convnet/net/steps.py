@@ -170,7 +170,7 @@ def uncapturable(net: Net) -> list[Node]:
     """Return the nodes whose forward differs from step to step, and all that they depend on, in running order."""
     nodes: set[Node] = set()
     for node in reversed(net.nodes.values()):
-        if node.layer.varies or any(node in reader.inputs for reader in nodes):
+        if node.layer.varies or not nodes.isdisjoint(node.consumers):
             nodes.add(node)
     return [node for node in net.nodes.values() if node in nodes]
 

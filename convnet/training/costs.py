@@ -6,6 +6,8 @@ originals' expressions are recognised, never run. Costs that name ``children`` a
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Self
 
 from convnet.graph.graph import Graph
@@ -42,17 +44,25 @@ class Outputs:
     def shown(self, costs: Costs, cases: int) -> Costs:
         """Return the numbers to print of sums over ``cases``: children are added to their parents and left out."""
         inner = {child for children in self.children.values() for child in children}
+        totals = self._totals(costs) if inner else costs
         return {
-            name: FILTERS[self.filters.get(name, "mean")].apply(self._total(name, costs), cases)
-            for name in costs
-            if name not in inner
+            name: FILTERS[self.filters.get(name, "mean")].apply(totals[name], cases) for name in costs if name not in inner
         }
 
-    def _total(self, name: str, costs: Costs) -> list[float]:
-        """Return the sums of a cost and its children, as far as their values add up."""
-        total = costs[name]
-        for child in self.children.get(name, ()):
-            if child in costs:
-                addends = self._total(child, costs)[: self.additive.get(child)]
-                total = [a + b for a, b in zip(total, addends, strict=False)]
-        return total
+    def _totals(self, costs: Costs) -> Costs:
+        """Return the sums of every cost and its children, as far as their values add up."""
+        totals = dict(costs)
+        for name in self._children_first:
+            for child in self.children.get(name, ()) if name in totals else ():
+                if child in totals:
+                    addends = totals[child][: self.additive.get(child)]
+                    totals[name] = [a + b for a, b in zip(totals[name], addends, strict=False)]
+        return totals
+
+    @cached_property
+    def _children_first(self) -> Sequence[str]:
+        """Names of costs, each after its children; in no order where a file makes costs children of each other."""
+        try:
+            return tuple(TopologicalSorter(self.children).static_order())
+        except CycleError:
+            return tuple(self.children)

@@ -6,8 +6,10 @@ With several views the costs see the mean over the views of what they read: of p
 Letters: N cases, K classes.
 """
 
+import logging
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -15,13 +17,17 @@ import numpy as np
 
 from convnet.checkpoint import add_costs
 from convnet.data.batches import write_file
-from convnet.data.provider import Batch, Provider, batch_bounds, minibatches
-from convnet.errors import ConvnetError, OptionError, did_you_mean
+from convnet.data.provider import Batch, Provider, batch_bounds, minibatches, split
+from convnet.errors import ConvnetError, NumericalError, OptionError, did_you_mean
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
-from convnet.net.net import Costs, Net
+from convnet.net.diagnosis import has_bad_data
+from convnet.net.net import Costs, Inputs, Net
 from convnet.options import Options
+from convnet.training.checks import check_batch
 from convnet.training.stopping import MustStop, Stopped, go_on, in_thread
+
+_LOG = logging.getLogger("convnet")
 
 
 @dataclass
@@ -35,6 +41,8 @@ class Tester:
     predictions: Path | None = None
     source: str = ""
     must_stop: MustStop = go_on
+    is_broken: bool = field(default=False, init=False)  # whether a cost was NaN, and the data not to blame
+    _has_warned: bool = field(default=False, init=False)
 
     @classmethod
     def of(cls, net: Net, provider: Provider, options: Options, source: str, must_stop: MustStop = go_on) -> Self:
@@ -60,9 +68,10 @@ class Tester:
         Raises ``Stopped`` where told to stop before the end.
         """
         batch = in_thread(lambda: self.provider.batch(1, number), self.must_stop)
+        check_batch(self.net.graph, split(batch, self.net.minibatch), f"{self.provider.where}: batch {number}", finite=False)
         names = [self.logreg.sources[-1].name] if self.logreg and self.predictions else []
         outputs, predictions = [], []
-        for costs, cases in self._outputs(batch, names):
+        for costs, cases in self._outputs(batch, number, names):
             outputs.append((costs, cases))
             predictions += [self.net.output(name).T for name in names]  # y[n, k]
         if self.predictions and names:
@@ -70,17 +79,30 @@ class Tester:
             write_file(self.predictions / f"test_preds_{number}", {"data": data, "note": f"generated from {self.source}"})
         return add_costs(outputs)
 
-    def _outputs(self, batch: Batch, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
+    def _outputs(self, batch: Batch, number: int, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
         """Yield the sums of costs over each minibatch, and its cases; raises ``Stopped``."""
         if not self.multiview:
             for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
                 self._look()
-                yield self.net.test(inputs, cases, keep, next_inputs), cases
+                costs = self.net.test(inputs, cases, keep, next_inputs)
+                yield costs, cases
+                self._warn_of_nan(costs, inputs, cases, number)
             return
         for start, stop in batch_bounds(batch.cases, self.net.minibatch):
             self._look()
             views = (batch.minibatch(start, stop, view) for view in range(batch.views))
-            yield self.net.test_views(views, batch.views, stop - start, keep), stop - start
+            costs = self.net.test_views(views, batch.views, stop - start, keep)
+            yield costs, stop - start
+            self._warn_of_nan(costs, batch.minibatch(start, stop, 0), stop - start, number)
+
+    def _warn_of_nan(self, costs: Costs, inputs: Inputs, cases: int, number: int) -> None:
+        """Say once why a cost is not a number; one that is infinite says itself that a label got probability 0."""
+        nan = [name for name, values in costs.items() if any(map(math.isnan, values))]
+        if nan and not self._has_warned:
+            self._has_warned = True
+            why = self.net.why_not_finite(inputs, cases, costs)
+            self.is_broken = not has_bad_data(self.net)
+            _LOG.warning("cost '%s' of test batch %d is not a number: %s", nan[0], number, why)
 
     def _look(self) -> None:
         """Raise ``Stopped`` if told to stop."""
@@ -108,7 +130,7 @@ def output_layer(graph: Graph, name: str, error: type[ConvnetError] = ConvnetErr
     """Return the layer whose output is that of ``name``: its detached neuron, where it has one. Raises ``error``."""
     known = [other for other, layer in graph.layers.items() if not layer.is_cost]
     if name not in known:
-        raise error(f"the net has no layer '{name}'" + did_you_mean(name, known))
+        raise error(f"the net has no layer '{name}'" + (did_you_mean(name, known) if isinstance(name, str) else ""))
     return next((neuron.name for neuron in graph.neurons if neuron.detached_from == name), name)
 
 
@@ -121,9 +143,15 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
     paths = []
     for number in numbers:
         rows, labels = [], []
-        for inputs, next_inputs, cases in minibatches(provider.batch(1, number), net.minibatch):
+        batch = provider.batch(1, number)
+        check_batch(net.graph, split(batch, net.minibatch), f"{provider.where}: batch {number}", finite=False)
+        for inputs, next_inputs, cases in minibatches(batch, net.minibatch):
             net.test(inputs, cases, [name], next_inputs)
             rows.append(net.output(name).T)
+            if not np.isfinite(rows[-1]).all():
+                costs = net.costs()
+                why = net.why_not_finite(inputs, cases, costs)
+                raise NumericalError(f"the outputs of '{name}' for batch {number} are not finite numbers: {why}")
             labels.append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
         part = {"data": np.ascontiguousarray(np.concatenate(rows)), "labels": np.concatenate(labels, axis=1)}
         paths.append(folder / f"data_batch_{number}")

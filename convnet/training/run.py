@@ -90,14 +90,13 @@ class Run(Trainer):
         if self.plan.test_one:
             numbers = [numbers[position.tests_done % len(numbers)]]
         costs, cases = add_costs([self.tester.batch(number) for number in numbers])
-        position.tests_done += 1
-        position.test_outputs.append((costs, cases))
-        position.test_batches.append(numbers[0] if self.plan.test_one else -1)
-        position.tests_at.append(position.batches_done)
+        position.finish_test(costs, cases, numbers[0] if self.plan.test_one else -1)
         averaged = position.test_outputs[-len(self.plan.test) :]
         if self.net.compat.plain_averages:  # each test counts as one case
             averaged = [({name: [v / n for v in values] for name, values in costs.items()}, 1) for costs, n in averaged]
         self.print.test(costs, cases, averaged)
+        if self.tester.is_broken:
+            raise NumericalError("stopped: the net that was trained makes no numbers any more, and is not saved")
 
     # -- checkpoints
 

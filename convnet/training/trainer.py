@@ -9,7 +9,9 @@ from itertools import chain, repeat
 
 from convnet.checkpoint import Position
 from convnet.data.provider import Minibatch, Provider, split
+from convnet.errors import NumericalError
 from convnet.net.net import Costs, Inputs, Net
+from convnet.training.checks import check_batch
 from convnet.training.plan import ScheduledBatch
 from convnet.training.stopping import Stopped, wait_for
 
@@ -28,7 +30,7 @@ class Trainer:
 
         Raises ``DataError`` for a batch that cannot be loaded, ``NumericalError`` for costs that are not finite.
         """
-        loaded = load_ahead(self.provider, schedule, self.net.minibatch, self.position)
+        loaded = load_ahead(self.provider, schedule, self.net, self.position)
         with suppress(Stopped), closing(loaded) as batches:
             for batch, loading, following in batches:
                 self.begin_batch(batch)
@@ -37,7 +39,7 @@ class Trainer:
                 for number, (inputs, cases) in enumerate(minibatches, 1):
                     is_last = number == len(minibatches)
                     next_inputs = _first_inputs(following) if is_last else minibatches[number].inputs
-                    costs = self.net.train(inputs, cases, batch.progress, next_inputs)
+                    costs = self._step(batch, number, inputs, cases, next_inputs)
                     self.position.count(costs, cases)
                     self.end_minibatch(costs, cases, before + len(minibatches))
                     if self.must_stop() and not is_last:
@@ -57,6 +59,12 @@ class Trainer:
                 self.position.unfinish_batch(before)
             raise
 
+    def _step(self, batch: ScheduledBatch, number: int, inputs: Inputs, cases: int, next_inputs: Inputs) -> Costs:
+        try:
+            return self.net.train(inputs, cases, batch.progress, next_inputs)
+        except NumericalError as error:
+            raise NumericalError(f"batch {batch.epoch}.{batch.number}, minibatch {number}: {error}") from None
+
     def begin_batch(self, batch: ScheduledBatch) -> None:
         """Act before a batch is trained on."""
 
@@ -72,12 +80,12 @@ class Trainer:
 
 
 def load_ahead(
-    provider: Provider, schedule: Iterable[ScheduledBatch], size: int, position: Position
+    provider: Provider, schedule: Iterable[ScheduledBatch], net: Net, position: Position
 ) -> Generator[tuple[ScheduledBatch, Loading, Loading | None]]:
-    """Yield each batch, the future of its minibatches of up to ``size`` cases, and that of the next batch's.
+    """Yield each batch, the future of its minibatches for ``net``, and that of the next batch's.
 
     Those of the first batch begin after the cases that ``position`` counts of it. The last is ``None`` at the end, and
-    where a test comes between. A thread loads each batch while the one before is in use.
+    where a test comes between. A thread loads each batch, and checks it, while the one before is in use.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
 
@@ -86,7 +94,9 @@ def load_ahead(
         if done > loaded.cases:
             text = "batch %d of %s has %d cases now, and the run had trained on %d of it; it goes on with the next batch"
             _LOG.warning(text, batch.number, provider.where, loaded.cases, done)
-        return split(loaded, size, done)
+        minibatches = split(loaded, net.minibatch, done)
+        check_batch(net.graph, minibatches, f"{provider.where}: batch {batch.number}")
+        return minibatches
 
     counts = chain([position.cases], repeat(0))
     upcoming = ((batch, thread.submit(load, batch, done)) for batch, done in zip(schedule, counts, strict=False))

@@ -9,7 +9,7 @@ from support import ROOT, SHARED, default_params, make_graph, needs_museum
 
 from convnet.checkpoint.layer_dicts import stored_net
 from convnet.cli import main
-from convnet.graph.analysis import layer_table, memories, rate_text, receptive_fields, shape_text
+from convnet.graph.analysis import layer_table, memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
 
@@ -62,7 +62,7 @@ def test_the_paper_net():
         (11, 4), (19, 8), (51, 8), (67, 16), (99, 16), (131, 16), (163, 16), (195, 32),
     ]  # fmt: skip
     assert fields["fc1000"] is None
-    assert [shape_text(graph.layers[name]) for name in ("data", "conv5a", "pool3a_neuron", "probs")] == [
+    assert [shape_texts(graph)[name] for name in ("data", "conv5a", "pool3a_neuron", "probs")] == [
         "3x224x224", "128x13x13", "128x6x6", "1000",
     ]  # fmt: skip
     assert rate_text(graph.layers["conv1a"]) == "0.01 to 1e-05"

@@ -89,7 +89,7 @@ def test_what_is_given_holds():
     assert (assumed.dims, assumed.classes, assumed.side, assumed.notes) == ({0: 243, 1: 1}, 10, 0, [])
     with pytest.raises(LayerFileError, match="243 values, which are not 4 square maps"):
         infer_data(net(channels=4), [243])
-    with pytest.raises(LayerFileError, match="has 10 outputs, the data have 11 classes"):
+    with pytest.raises(LayerFileError, match="but the data have 11 classes"):
         infer_data(net(), None, 11)
 
 

@@ -14,7 +14,7 @@ def read(text):
 def value(text, key="k", section="s"):
     document, problems = read(f"[{section}]\n{text}")
     entry = document.entry(section, key)
-    assert not problems.items
+    assert not problems.errors
     return interpolate(document, section, entry, problems) if entry else None
 
 
@@ -63,7 +63,7 @@ def test_sections_merge_and_default_feeds_all():
     [
         ("k=1\n[s]", 1, "first [section]"),
         ("[s]\njunk", 2, "neither"),
-        ("[s]\n  k=1", 2, "neither"),
+        ("[s]\n  k=1", 2, "indented line"),
         ("[]\n", 1, "first [section]"),
         ("[s]\n=relu", 2, "neither"),
         ("[a]\rk=1", 1, "carriage return"),

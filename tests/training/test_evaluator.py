@@ -175,3 +175,30 @@ def test_shownet_writes_features_as_in_2011(place, tmp_path, capsys):
     assert show.main(options) == 0
     assert pickles.load(tmp_path / "data_batch_3")["data"].shape == (60, 10)
     assert show.main(options[:4]) == 2
+
+
+@pytest.mark.parametrize("several", [[], ["--multiview-test"]])
+def test_a_label_of_probability_0(place, capsys, tmp_path, several):
+    """The cost is infinite, and printed so; the error, which a person wants, beside it."""
+    net = convnet.load(place / "saved", backend="reference")
+    last = list(net.weights)[-1]
+    net.weights[last][0] = net.weights[last][0] * 0
+    biases = net.weights[last].biases
+    biases[:] = 0
+    biases.reshape(-1)[3] = 1e5
+    net.weights[last].biases = biases
+    assert net.history
+    net.save(tmp_path / "9.9")
+    options = [
+        "--load-file",
+        tmp_path / "9.9",
+        "--data-path",
+        place / "data",
+        "--data-provider",
+        "cifar-cropped",
+        "--test-only",
+    ]
+    assert run(*options, *several) == 0
+    printed = last_numbers(capsys)
+    assert printed[0] == np.inf and 0 < printed[1] <= 1
+    assert run(*options, "--force-save", "--save-path", tmp_path / "forced") == 0

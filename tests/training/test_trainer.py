@@ -1,6 +1,7 @@
 """The schedule of a run, and the loop over it: order, inputs to come, stopping and going on."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,6 +65,7 @@ class Net:
     """Takes minibatches of two cases and remembers what it saw."""
 
     minibatch = 2
+    graph = SimpleNamespace(declared=[], costs=[])
 
     def __init__(self):
         self.seen = []

@@ -1,0 +1,80 @@
+"""Arguments of Python callers: checked where they come in, so that what is wrong is named, with what was expected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from convnet.errors import ConvnetError, DataError, OptionError, did_you_mean, one_of
+
+MOST = 2**31 - 1
+MOST_PIXELS = 65535  # of a side
+
+
+def whole_number(name: str, value: Any, least: int, most: int = MOST) -> int:
+    """Return ``value`` as an int; raises ``OptionError`` for other types, and beyond ``least`` to ``most``."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= value <= most:
+        return int(value)
+    raise OptionError(f"{name}={_shown(value)} is not a whole number from {least} to {most}")
+
+
+def any_whole_number(name: str, value: Any) -> int:
+    """Return ``value`` as an int of any size and sign; raises ``OptionError``."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return int(value)
+    raise OptionError(f"{name}={_shown(value)} is not a whole number")
+
+
+def word(name: str, value: Any, known: Iterable[str]) -> str:
+    """Return ``value`` if it is one of the words ``known``; raises ``OptionError`` with the nearest."""
+    known = list(known)
+    if isinstance(value, str) and value in known:
+        return value
+    hint = did_you_mean(value, known) if isinstance(value, str) else ""
+    raise OptionError(f"{name}={_shown(value)} is not {one_of(known)}{hint}")
+
+
+def path_of(name: str, value: Any, error: type[ConvnetError]) -> Path:
+    """Return ``value`` as a path; raises ``error`` for what is no path, an empty one included."""
+    if isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str):
+        text = os.fspath(value)
+        if text and "\0" not in text:
+            return Path(text)
+    raise error(f"{name}={_shown(value)} is not a path; expected a text or a pathlib.Path")
+
+
+def numbers(what: str, value: Any, finite: bool = True) -> np.ndarray:
+    """Return ``value`` as an array of real numbers; raises ``DataError`` for anything else.
+
+    ``finite``: also for what holds NaN or infinity, as it is or as float32, with the place of the first.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise DataError(f"{what} do not make an array: {error}") from None
+    if array.dtype.kind not in "buif":
+        kind = type(value).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
+        raise DataError(f"{what} of {kind} are not numbers; expected integers or floats")
+    if finite and array.dtype.kind == "f":
+        check_finite(what, array)
+    return array
+
+
+def check_finite(what: str, array: np.ndarray) -> None:
+    """Raise ``DataError`` if values are not finite as float32, naming the first."""
+    largest = np.finfo(np.float32).max
+    with np.errstate(invalid="ignore"):
+        good = np.abs(array) <= largest
+    if not good.all():
+        at = tuple(int(i) for i in np.argwhere(~good)[0])
+        value = array[at] if at else array
+        raise DataError(f"{what}: the value at {list(at)} is {value}; expected finite numbers of float32")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,91 @@
+"""Why a cost is not a finite number: the data, the weights, the labels, or rates that are too high; asked in this order.
+
+Letters: N cases of the minibatch, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from convnet.layers.cost import Cost
+from convnet.layers.data import Data
+from convnet.layers.weighted import WeightLayer
+
+if TYPE_CHECKING:
+    from convnet.net.net import Costs, Net
+    from convnet.net.node import Node
+
+_LARGE = 1e6  # data beyond it, finite as they are, are worth a word
+
+
+def bad_costs(costs: Costs) -> list[str]:
+    """Return the names of costs of which a value is NaN or infinite."""
+    return [name for name, values in costs.items() if not all(map(math.isfinite, values))]
+
+
+def has_bad_data(net: Net) -> bool:
+    """Return whether what the last pass read from the data is not finite."""
+    return any(isinstance(node.layer, Data) and not node.be.all_finite(node.out) for node in net.nodes.values())
+
+
+def reason(net: Net, costs: Costs) -> str:
+    """Say where bad ``costs`` come from, by the outputs of the last pass, all of which must have been kept."""
+    nodes = list(net.nodes.values())
+    for node in nodes:
+        if isinstance(node.layer, Data) and not node.be.all_finite(node.out):
+            return _bad_data(node, node.layer)
+    for node in nodes:
+        if not all(node.be.all_finite(weights.value) for weights in node.all_weights):
+            return _bad_weights(net, node)
+    for name in bad_costs(costs):
+        if text := _bad_label(net.nodes[name]):
+            return text
+    culprit = next((node for node in nodes if not node.layer.is_cost and not node.be.all_finite(node.out)), None)
+    if culprit is None:
+        cost = next(iter(bad_costs(costs)), "")
+        return f"cost '{cost}' is not finite although every layer is: a label got probability 0. Lower epsW."
+    where = f"the output of layer '{culprit.layer.name}' is not a finite number"
+    reach = max((_reach(node) for node in nodes if isinstance(node.layer, Data)), default=0.0)
+    if reach > _LARGE:
+        return f"{where}, and the data reach {reach:.3g}. Scale them, or lower epsW and the initial weights."
+    return f"{where}. Lower epsW, or the initial weights, of the layers up to there."
+
+
+def _bad_data(node: Node, layer: Data) -> str:
+    values = node.be.download(node.out)
+    bad = ~np.isfinite(values)
+    cases = np.flatnonzero(bad.any(axis=0))
+    row = int(np.flatnonzero(bad[:, cases[0]])[0])
+    more = f" and {len(cases) - 1:,} more" if len(cases) > 1 else ""
+    what = f"value {layer.start + row} of case {cases[0]}{more}, counted from 0, is {values[row, cases[0]]}"
+    return f"matrix {layer.dataIdx} of the data, which layer '{layer.name}' reads, is not finite: {what}. Mend the data."
+
+
+def _bad_weights(net: Net, node: Node) -> str:
+    layer = cast(WeightLayer, node.layer)
+    text = f"the weights of layer '{layer.name}' are not finite numbers"
+    if not net.updates:
+        return f"{text}, and were none when they were loaded or set."
+    if any(weights.learning.superEps > 0 for weights in node.all_weights):
+        return f"{text}; superEps={layer.superEps:g} lets its rule take roots of negative numbers. Above 0.25 it never does."
+    return f"{text} any more. Lower epsW, or the initial weights, of the layers up to there."
+
+
+def _bad_label(node: Node) -> str:
+    """Say which label of a cost is not the number of a class, if one is not."""
+    layer = cast(Cost, node.layer)
+    if layer.first_input != "label" or node.inputs[0].acts is None:
+        return ""
+    labels, classes = node.be.download(node.input(0)).reshape(-1), layer.num_inputs[1]
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes) | (labels != np.floor(labels)))
+    if not len(wrong):
+        return ""
+    label = f"the label of case {wrong[0]}, counted from 0, is {labels[wrong[0]]:g}"
+    return f"{label}; cost '{layer.name}' has classes 0 to {classes - 1}. Mend the data."
+
+
+def _reach(node: Node) -> float:
+    return float(np.abs(node.be.download(node.out)).max(initial=0))
