@@ -6,7 +6,7 @@ Letters: C channels, H, W sides of the stored picture, S side of the crop, N cas
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -144,19 +144,6 @@ def square_side(features: int, channels: int) -> int:
     """Return the side of ``channels`` square maps of ``features`` values together; 0 if they are not square."""
     side = math.isqrt(features // channels)
     return side if side * side * channels == features else 0
-
-
-def read_color_axes(value: Any, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``color_pca`` of a description: deviations (channels,), and axes (channels, channels); raises ``DataError``."""
-    try:
-        stdevs, vectors = (np.asarray(part, np.float64) for part in value)
-    except (TypeError, ValueError):
-        stdevs = vectors = np.empty(0)
-    if stdevs.size != channels or vectors.shape != (channels, channels):
-        raise DataError(f"color_pca must be {channels} deviations and {channels}x{channels} axes")
-    if not (np.isfinite(stdevs).all() and np.isfinite(vectors).all()):
-        raise DataError("color_pca holds numbers that are not finite")
-    return stdevs.reshape(-1), vectors
 
 
 def color_axes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from convnet.data.batches import label_lists, mean_of, tree_of
 from convnet.data.decoding import read_square
-from convnet.data.images import Cropper, PictureBatch, read_color_axes, square_side
+from convnet.data.images import Cropper, PictureBatch, square_side
 from convnet.data.provider import Batch, FolderProvider, Request, check_labels
 from convnet.errors import DataError, printable
 
@@ -42,13 +42,8 @@ class Pictures(FolderProvider):
         self.color_pca = self.meta.get("color_pca")
         self.cropper = self._make_cropper(description)
         self.dims = {0: self.cropper.features, 1: 1, 2: self.classes}
-        if request.color_noise > 0 and request.training:
-            if self.color_pca is None:
-                raise DataError(f"--color-noise needs color_pca in {description}, which has none")
-            try:
-                self.color_pca = read_color_axes(self.color_pca, 3)
-            except DataError as error:
-                raise DataError(f"{description}: {error}") from None
+        if request.color_noise > 0 and request.training and self.color_pca is None:
+            raise DataError(f"--color-noise needs color_pca in {description}, which has none")
 
     def _make_cropper(self, description: Path) -> Cropper:
         features = int(self.meta.get("num_vis", 3 * _STORED**2))

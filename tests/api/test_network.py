@@ -296,7 +296,7 @@ def test_ten_views(place, trained):
 @pytest.mark.parametrize("labels", [[0, 10], [-1, 0], [0, np.nan], [0, np.inf]])
 def test_labels_that_are_none_of_the_classes(labels):
     net = convnet.build("layers-digits.cfg", side=8, backend="reference")
-    with pytest.raises(DataError, match="the net has 10 classes, from 0"):
+    with pytest.raises(DataError, match=r"the net has 10 classes, from 0|expected finite numbers"):
         net.test(np.zeros((2, 8, 8, 1), np.uint8), labels)
 
 

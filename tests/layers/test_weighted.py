@@ -24,7 +24,7 @@ APART = "dexp[tgtFactor=10,noiseStdev=0,numSteps=2]"
     ],
 )
 def test_schedules_that_are_not_used(lines, idle):
-    params = default_params(TEXT) + "[fc]\n" + "\n".join(lines)
+    params = default_params(TEXT).replace("[fc]\n", "[fc]\n" + "".join(f"{line}\n" for line in lines))
     graph = make_graph(TEXT, {0: 4}, params=params)
     assert [problem.message.split("'")[3] for problem in graph.warnings] == idle
     assert all("has no effect" in problem.message and problem.place.file == "params.cfg" for problem in graph.warnings)
