@@ -13,6 +13,8 @@ from typing import Any
 from convnet.backends import make_backends
 from convnet.cli.common import Parser, add_option, run_verb
 from convnet.data.random import synthesize
+from convnet.errors import OptionError
+from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, parse
 from convnet.net.profile import PASSES, measure
 from convnet.options import BY_NAME, NATURAL
@@ -33,6 +35,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") ->
 def _bench(args: argparse.Namespace) -> int:
     files = LayerFiles.open(args.layer_def, args.layer_params or None)
     data = synthesize(parse(files))
+    try:
+        check_learning(data.graph, files)
+    except OptionError as error:  # a step without gradients of weights takes less time
+        print(f"convnet: warning: {error}", file=sys.stderr)
     backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
     if backends[0].name != "cuda" and (args.gpu or args.math != BY_NAME["math"].default):
         print(f"convnet: --gpu and --math have no effect on the {backends[0].name} backend", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.data.batches import labels_of, mean_of, pixels_of, read_batch, tree_of
+from convnet.data.batches import labels_of, pixels_of, read_batch, tree_of
 from convnet.data.images import Cropper, PictureBatch, square_side
 from convnet.data.provider import Batch, FolderProvider, MatrixBatch, Request, check_labels, one_hot
 from convnet.data.schema import check_finite
@@ -95,7 +95,7 @@ class Matrices(FolderProvider):
 
     def _find_mean(self) -> np.ndarray:
         """Return the description's mean, or that of the training batches (the standard CIFAR edition has none)."""
-        mean = mean_of(self.meta, self.features, self.folder)
+        mean = self.described_mean(self.features)
         if mean is not None:
             return mean.astype(np.float32)
         train = [n for n in (self.request.batches if self.request.training else self.numbers[:-1]) if n in self.files]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convnet.data.batches import label_lists, mean_of, tree_of
+from convnet.data.batches import label_lists, tree_of
 from convnet.data.decoding import read_square
 from convnet.data.images import Cropper, PictureBatch, square_side
 from convnet.data.provider import Batch, FolderProvider, Request, check_labels
@@ -51,7 +51,7 @@ class Pictures(FolderProvider):
         if not side or side > _LARGEST:
             most = f" of at most {_LARGEST} pixels a side" * (side > _LARGEST)
             raise DataError(f"{description}: num_vis={features} is not a square picture of 3 channels{most}")
-        mean = mean_of(self.meta, features, self.folder)
+        mean = self.described_mean(features)
         if mean is None:
             mean = np.full(features, 127.0)
             self.problems.append(f"{description} has no data_mean; 127 is subtracted from every pixel")

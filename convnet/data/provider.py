@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convnet.data.batches import find_batches, label_names_of, made_for_testing, read_batch, read_meta
+from convnet.data.batches import find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
 from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
@@ -154,6 +154,16 @@ class FolderProvider(Provider):
         self.files = find_batches(self.folder)
         self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
         self.test_numbers = [n for n in self.numbers if n in made_for_testing(self.meta)]
+
+    def described_mean(self, features: int) -> np.ndarray | None:
+        """Return the description's mean (features,), float64, if it has one.
+
+        One of zeros that makebatches wrote is said to users: early ones did so where all pictures were for testing.
+        """
+        mean = mean_of(self.meta, features, self.folder)
+        if mean is not None and "img_size" in self.meta and not mean.any():
+            self.problems.append(f"data_mean of {self.folder} is 0 everywhere: nothing is subtracted.")
+        return mean
 
     def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
         """Return the parts of a batch with their files; raises ``DataError``."""

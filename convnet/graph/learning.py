@@ -25,7 +25,7 @@ def check_learning(graph: Graph, files: LayerFiles) -> None:
     weighted = [layer for layer in graph.declared if isinstance(layer, WeightLayer)]
     if not weighted:
         raise OptionError(f"{name} has no layer with weights, so there is nothing to train; --test-only tests it")
-    if not any(layer.learns for layer in weighted):
+    if not any(map(_changes, weighted)):
         if graph.params is None:
             raise OptionError(
                 f"{name} has weights but no parameters, so that every learning rate is 0 and training would change nothing; "
@@ -40,6 +40,12 @@ def check_learning(graph: Graph, files: LayerFiles) -> None:
             f"every cost has coeff=0 in {files.params_path or name}, so that nothing would be learned; give one a coeff "
             "other than 0, or test the net with --test-only"
         )
+
+
+def _changes(layer: WeightLayer) -> bool:
+    """Return whether weights or biases of its own change; those that it shares change by their owner's rates."""
+    own = [rate for rate, owner in zip(layer.epsW, layer.owners, strict=False) if owner is None]
+    return layer.epsB.base > 0 or any(rate.base > 0 for rate in own)
 
 
 def _likely(definition: str, layers: Iterable[WeightLayer]) -> str:

@@ -158,6 +158,8 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
         write_file(paths[-1], part)
     meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}
     described = getattr(provider, "meta", {})
-    meta |= {key: described[key] for key in ("batch_size", "label_names") if key in described}
+    meta |= {key: described[key] for key in ("batch_size",) if key in described}
+    if provider.label_names:
+        meta["label_names"] = provider.label_names  # which the labels are numbers of, whatever the folder's order
     write_file(folder / "batches.meta", meta)
     return paths

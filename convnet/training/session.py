@@ -200,8 +200,8 @@ class Session:
             if self.checkpoint:
                 restore_streams(net, self.checkpoint, not self.was_edited)
         if self.checkpoint:
-            before, now = text_of(self.checkpoint.own.get("arithmetic", "")), arithmetic_of(net)
-            if training and before and before != now:
+            before, now = text_of(self.checkpoint.own.get("arithmetic", "an earlier version")), arithmetic_of(net)
+            if training and not self.checkpoint.is_original and before != now:
                 self.remarks.append(f"The checkpoint was computed by {before}, this run is by {now}: the last bits differ.")
         net.prepare(options.mini, training)
         return net

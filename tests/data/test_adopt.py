@@ -149,6 +149,17 @@ def test_pictures_of_shownet_say_it(place, tmp_path, capsys):
     assert f"The mean of {other} is not the one" in capsys.readouterr().err
 
 
+def test_written_features_have_the_names_of_their_labels(place, tmp_path):
+    other = changed(place / "data", tmp_path / "other", order=[*range(5, 10), *range(5)])
+    for folder, name in ((place / "data", "one"), (other, "two")):
+        call = ["--load-file", place / "run", "--test-only", "--data-path", folder, "--write-features", "fc"]
+        assert main([*map(str, call), "--feature-path", str(tmp_path / name)]) == 0
+    parts = [pickles.load(tmp_path / name / "data_batch_3") for name in ("one", "two")]
+    for key in ("data", "labels"):
+        np.testing.assert_array_equal(parts[0][key], parts[1][key])
+    assert pickles.load(tmp_path / "two" / "batches.meta")["label_names"] == NAMES
+
+
 def test_values_that_are_no_pictures(tmp_path, capsys):
     """Their mean is kept in checkpoints, too."""
     net = "[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n[fc]\ntype=fc\ninputs=data\noutputs=2\n"
@@ -216,6 +227,14 @@ def test_pictures_with_several_labels(tmp_path):
     few = pictures(tmp_path / "few", ["c", "a", "b"], turned)
     adopt(few, {"label_names": ["b", "c", "a", "d"]})
     assert few.dims == {0: 192, 1: 1, 2: 4} and few.batch(1, 1).labels[1].argmax(axis=0).tolist()[:3] == [2, 0, 1]
+
+
+def test_a_mean_of_zeros_is_said(tmp_path):
+    assert pictures(tmp_path / "one", ["a", "b", "c"], [[0]] * 9).problems == []
+    meta = pickles.load(tmp_path / "one" / "batches.meta")
+    dump(tmp_path / "one" / "batches.meta", meta | {"img_size": 8})
+    provider = open_provider("", Request(str(tmp_path / "one")))
+    assert provider.problems == [f"data_mean of {tmp_path / 'one'} is 0 everywhere: nothing is subtracted."]
 
 
 def test_every_label_of_a_picture_is_checked(tmp_path):

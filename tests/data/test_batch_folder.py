@@ -56,6 +56,11 @@ def test_fewer_batches_than_before(photos, tmp_path):
     assert open_provider("", Request(str(tmp_path))).dims[0] == 64
 
 
+def test_a_mean_where_all_or_nearly_all_is_for_testing(photos, tmp_path):
+    make.pack_folder(photos, tmp_path, 8, 20, 1.0, 0, say=lambda _: None)
+    assert 100 < pickles.load(tmp_path / "batches.meta")["data_mean"].mean() < 150
+
+
 def test_folders_of_earlier_versions(photos, tmp_path):
     """Whose description does not say how many batches there are."""
     assert pack(photos, tmp_path, 5) == 0

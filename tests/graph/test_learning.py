@@ -44,9 +44,20 @@ def test_a_run_without_parameters(lone, capsys):
     assert not list((lone / "saved").rglob("1.1"))
     # What trains nothing goes on.
     assert main([*map(str, options), "--test-only"]) == 0
-    assert main(["--layer-def", str(lone / "mynet.cfg"), "--check-grads"]) == 0
+    few = "[data]\ntype=data\ndataIdx=0\n[fc]\ntype=fc\ninputs=data\noutputs=2\n[cost]\ntype=cost.sum2\ninputs=fc\n"
+    (lone / "few.cfg").write_text(few)
+    assert main(["--layer-def", str(lone / "few.cfg"), "--check-grads", "--data-provider", "dummy-cn-4"]) == 0
     assert cli(["explain", str(lone / "mynet.cfg")]) == 0
     assert main([*map(str, options), "--layer-params", str(lone / "rates-of-monday.txt")]) == 0
+
+
+def test_a_measurement_without_parameters(lone, monkeypatch, capsys):
+    """Its steps have no gradients of weights."""
+    monkeypatch.setattr("convnet.cli.bench.measure", lambda *_: {})
+    assert cli(["bench", "--layer-def", str(lone / "mynet.cfg"), "--backend", "reference", "--json", "--math", "tf32"]) == 0
+    error = capsys.readouterr().err
+    assert f"convnet: warning: {lone / 'mynet.cfg'} has weights but no parameters" in error
+    assert "--gpu and --math have no effect on the reference backend" in error
 
 
 def test_a_program_without_parameters(lone):
@@ -103,6 +114,22 @@ def test_files_are_told_by_the_layers_they_name(tmp_path, name):
     layers = [layer.name for layer in parse(LayerFiles.open(definition)).graph.declared if isinstance(layer, WeightLayer)]
     expected = f"{zlib.crc32(f'layer-params-{name}.cfg'.encode())}.txt"
     assert expected in [path.name for path in likely_params(definition, layers)]
+
+
+def test_weights_that_are_shared_change_by_their_owner_s_rates(tmp_path):
+    """A borrower's own rate only says whether it sends a gradient (numerics 13.4)."""
+    layer = "type=fc\ninputs=data\noutputs=4\n"
+    text = f"[data]\ntype=data\ndataIdx=0\n[a]\n{layer}[b]\n{layer}weightSource=a\n"
+    text += "[sum]\ntype=eltsum\ninputs=a,b\n[cost]\ntype=cost.sum2\ninputs=sum\n"
+    params = "[DEFAULT]\nmomW=0.9\nmomB=0.9\nepsB=0\ncoeff=1\n[a]\nepsW={}\n[b]\nepsW={}\n[cost]\n"
+    for rates in ((0.01, 0), (0, 0.01)):
+        net = convnet.build(text, params.format(*rates), side=2)
+        matrix = np.ones((net.graph.data_dims[0], 5), np.float32)
+        if rates[0]:
+            net.train(matrix, np.zeros((1, 5)))
+        else:
+            with pytest.raises(OptionError, match="every learning rate is 0"):
+                net.train(matrix, np.zeros((1, 5)))
 
 
 def test_keys_of_all_layers_that_no_layer_has(tmp_path):

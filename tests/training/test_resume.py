@@ -229,6 +229,11 @@ def test_another_arithmetic_is_said(numbered, monkeypatch, capsys):
     assert main(["--load-file", str(numbered.saved), "--backend", "cpu", "--epochs", "2", "--max-batches", "1"]) == 0
     out = capsys.readouterr().out
     assert "The checkpoint was computed by the reference backend (float32, " in out and "the last bits differ" in out
+    path, value, _ = checkpoint.find_latest(numbered.saved, checkpoint.load)
+    del value["model_state"]["convnet"]["arithmetic"]
+    dump(path, dict(value))
+    assert main(["--load-file", str(numbered.saved), "--backend", "cpu", "--epochs", "3", "--max-batches", "1"]) == 0
+    assert "The checkpoint was computed by an earlier version, this run is by the cpu backend (" in capsys.readouterr().out
     monkeypatch.setattr(Cpu, "arithmetic", lambda be: "the cpu backend (sse kernels)")
     assert main(["--load-file", str(numbered.saved), "--backend", "cpu", "--test-only"]) == 0
     assert "last bits" not in capsys.readouterr().out

@@ -18,8 +18,9 @@ from convnet.errors import BackendError, did_you_mean, one_of
 
 # Values of a product that one BLAS call makes: its result then stays in cache until it is added to where it belongs.
 _TILE_FLOATS = 1 << 19
-# A product is cut into so many blocks at most, of no fewer rows and operations than these, and of multiples of ROWS.
-_MAX_BLOCKS, _MIN_ROWS, _MIN_OPERATIONS, _ROWS = 32, 192, 32_000_000, 16
+# A product is cut into so many blocks at most, of no fewer operations than these, and of multiples of ROWS; into more than
+# two, of no fewer than LARGE.
+_MAX_BLOCKS, _MIN_OPERATIONS, _ROWS, _LARGE = 32, 32_000_000, 16, 512
 
 
 KERNELS = ("avx512", "avx2", "baseline")
@@ -78,7 +79,7 @@ def _block_rows(rows: int, depth: int, columns: int) -> int:
     BLAS adds in an order that depends on the size of what it makes, so blocks are cut by sizes alone: results are the same
     bits on any number of threads. Smaller blocks would spend their time on packing the second factor again.
     """
-    most = min(_MAX_BLOCKS, rows // _MIN_ROWS, 2 * rows * depth * columns // _MIN_OPERATIONS)
+    most = min(_MAX_BLOCKS, max(rows // _LARGE, 2), 2 * rows * depth * columns // _MIN_OPERATIONS)
     blocks = 1 << max(most.bit_length() - 1, 0)  # a power of two, for which threads finish together
     even = -(-rows // blocks // _ROWS) * _ROWS
     return min(max(even, _ROWS), max(_TILE_FLOATS // max(columns, 1) // _ROWS, 1) * _ROWS)
