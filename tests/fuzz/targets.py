@@ -110,7 +110,7 @@ def use(checkpoint) -> None:
     files = checkpoint.files("file")
     graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
     layer_table(graph)
-    if sum(graph.data_dims.values()) > 10**5 or graph.parameters() > 10**6:
+    if sum(layer.outputs for layer in graph.layers.values()) > 10**6 or graph.parameters() > 10**6:
         return  # larger than anything it has arrays for
     check_memory(graph, [BE], 2, training=False)
     with checkpoint.blamed():
