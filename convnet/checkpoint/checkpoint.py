@@ -18,7 +18,7 @@ from convnet.graph.loading import LayerFiles
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Costs
 from convnet.options import BY_NAME
-from convnet.pickles import UnsafePickle, text_of
+from convnet.pickles import UnsafePickle, path_of, text_of
 from convnet.pickles.rules import message
 
 # Options that the originals kept under other names, and those that they kept under ours.
@@ -79,9 +79,9 @@ class Checkpoint(dict[str, Any]):
         params = own["layer_params_text"]
         return LayerFiles(
             text_of(own["layer_def_text"]),
-            text_of(own["layer_def_path"]),
+            path_of(own["layer_def_path"]),
             text_of(params) if params is not None else None,
-            text_of(own["layer_params_path"]),
+            path_of(own["layer_params_path"]),
             changes,
         )
 
@@ -155,11 +155,11 @@ class Checkpoint(dict[str, Any]):
         """Options that a resumed run takes over; of an original's, those that describe its data and its training."""
         op = self.get("op")
         if isinstance(op, dict):
-            return op
+            return {name: path_of(value) if isinstance(value, str) else value for name, value in op.items()}
         options: dict[str, Any] = {}
         for name in _INHERITED:
             value = self._legacy_option(name)
-            text = ",".join(map(str, value)) if isinstance(value, list) else text_of(str(value))
+            text = ",".join(map(str, value)) if isinstance(value, list) else path_of(str(value))
             with suppress(argparse.ArgumentTypeError):
                 if value is not None:
                     options[name] = BY_NAME[name].kind(text)

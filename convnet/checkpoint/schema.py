@@ -113,7 +113,8 @@ _PHILOX = record(
     }
 )
 _POSITION = {
-    name: items(whole(-1, 2**53)) if hint == list[int] else _COUNT if hint is int else rules.of_hint(hint)
+    name: {int: _COUNT, list[int]: items(whole(-1, 2**53)), list[list[int]]: items(items(_COUNT))}.get(hint)
+    or rules.of_hint(hint)
     for name, hint in get_type_hints(Position).items()
 } | {"at_batch": whole(-1, 2**53), "batch": whole()}
 _OWN = record(

@@ -30,6 +30,7 @@ META = record(
         "data_mean": maybe(_MEAN),
         "color_pca": maybe(that("(standard deviations (3,), axes (3, 3)) of finite numbers", lambda v: is_color_pca(v))),
         "dp_type": text(),
+        "test_batches": maybe(items(whole(0, _SIZE))),
         "tree": maybe(either(mapping(_NODE, items(_NODE)), items(items(_NODE)))),
         "all_wnids": maybe(mapping(text(), whole(0, _SIZE))),
     },

@@ -33,8 +33,7 @@ class Curves:
             window = max(1, len(checkpoint.option("test_range") or [1]))
             test = [float(np.mean(test[max(0, i - window + 1) : i + 1])) for i in range(len(test))]
         period = checkpoint.option("test_freq") or max(1, len(train) // max(1, len(test)))
-        stored = position.tests_at
-        tested_at = stored if len(stored) == len(test) else [period * (i + 1) for i in range(len(test))]
+        tested_at = position.tests_at or [period * (i + 1) for i in range(len(test))]
         return cls(train, test, tested_at, len(checkpoint.option("train_range") or train) or 1)
 
 

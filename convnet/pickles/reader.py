@@ -4,6 +4,7 @@ Time and memory are bounded by the size of the file: see ``convnet.pickles.opcod
 """
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,4 +108,13 @@ def text_of(value: object) -> str:
     try:
         return text.encode("latin1").decode("utf-8")
     except (UnicodeEncodeError, UnicodeDecodeError):
+        return text
+
+
+def path_of(value: object) -> str:
+    """Return a path from the string of a pickle, which holds its bytes in whatever encoding."""
+    text = value.decode("latin1") if isinstance(value, bytes) else str(value)
+    try:
+        return os.fsdecode(text.encode("latin1"))
+    except UnicodeEncodeError:
         return text

@@ -61,7 +61,7 @@ class _Writer:
             case float():
                 self.put(b"G" + struct.pack(">d", value))
             case str():
-                self.put_bytes(value.encode("utf-8"))
+                self.put_bytes(value.encode("utf-8", "surrogateescape"))  # which gives paths their bytes back
             case bytes():
                 self.put_bytes(value)
             case tuple():

@@ -2,7 +2,8 @@
 
 import io
 import random
-from contextlib import suppress
+import shutil
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -14,6 +15,7 @@ from convnet.api.inputs import Preprocessor
 from convnet.backends.cpu import Cpu
 from convnet.checkpoint import Position, load, pack, restore_streams
 from convnet.checkpoint.layer_dicts import stored_net
+from convnet.cli import run
 from convnet.data.images import color_axes
 from convnet.data.pictures import decode
 from convnet.data.provider import Request
@@ -187,6 +189,40 @@ class CheckpointTree(Target):
             content = Content(value if clean else mutate_tree(value, rng, places), True, 0)
             with mock.patch.object(pickles, "read", lambda _, content=content: content):
                 use(load(self.folder / "1.2"))
+
+
+class Runs(CheckpointTree):
+    """``convnet run`` from a checkpoint with wrong values."""
+
+    name = "runs"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        random = np.random.RandomState(0)
+        for number in (1, 2, 3):
+            part = {"data": random.randint(0, 256, (25, 5)).astype(np.uint8), "labels": [0, 1, 2, 0, 1]}
+            with (folder / f"data_batch_{number}").open("wb") as file:
+                pickles.dump(part, file)
+        with (folder / "batches.meta").open("wb") as file:
+            pickles.dump({"label_names": ["a", "b", "c"], "num_vis": 25, "data_mean": np.ones(25)}, file)
+        (folder / "net.cfg").write_text(NET)
+        (folder / "params.cfg").write_text(RATES)
+
+    def case(self, rng: random.Random, clean: bool = False) -> None:
+        value, places = self.known[0]
+        content = Content(value if clean else mutate_tree(value, rng, places), True, 0)
+        file = self.folder / "run" / "1.2"
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        options = ["--load-file", str(file.parent), "--data-path", str(self.folder), "--backend", "cpu", "--threads", "1"]
+        mode = rng.choice(
+            (["--max-batches", "1", "--epochs", "3", "--test-freq", "1"], ["--test-only"], ["--max-batches", "1"])
+        )
+        said = io.StringIO()
+        with mock.patch.object(pickles, "read", lambda _: content), redirect_stdout(said), redirect_stderr(said):
+            status = run.main([*options, *mode])
+        shutil.rmtree(file.parent)
+        assert not clean or status == 0, said.getvalue()
 
 
 class OriginalTree(CheckpointTree):
@@ -422,7 +458,7 @@ class Trained(Target):
 
 
 _ALL = [
-    CheckpointBytes, OldCheckpointBytes, CheckpointTree, OriginalTree, OriginalBytes, Batches, BatchBytes, Pictures,
+    CheckpointBytes, OldCheckpointBytes, CheckpointTree, OriginalTree, OriginalBytes, Batches, BatchBytes, Pictures, Runs,
     LayerTexts, TomlTexts, Trained,
 ]  # fmt: skip
 TARGETS: dict[str, type[Target]] = {t.name: t for t in _ALL if FIXTURES.is_dir() or not t.name.startswith("original")}
