@@ -46,6 +46,7 @@ _MATRICES = items(_MATRIX)
 
 # -- what the originals saved of a position, and what each layer holds
 
+_LAYERS = that("a dictionary or a list of layers", lambda v: isinstance(v, list | tuple | dict) and len(v) > 0)
 _STATE = {
     "epoch": _COUNT,
     "batchnum": whole(-(2**53), 2**53),
@@ -140,7 +141,12 @@ _OWN = record(
         "moments": maybe(items(maybe(group(array("f"), array("f"))))),
         "pending": maybe(items(group(_COUNT, _COUNT, maybe(array("f"))))),
         "position": maybe(record({}, _POSITION)),
-        "data": maybe(record({"mean": maybe(array("f")), "side": whole(0, 2**20), "label_names": items(text())})),
+        "data": maybe(
+            record(
+                {"mean": maybe(array("f")), "side": whole(0, 2**20), "label_names": items(text())},
+                {"value_mean": maybe(array("f"))},
+            )
+        ),
     },
 )
 
@@ -149,7 +155,7 @@ def faults_of(value: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for everything that is wrong in ``{"model_state": ..., "op": ...}``."""
     state, key = value["model_state"], "model_state"
     is_own = "convnet" in state
-    yield from record({"layers": that("layers", lambda v: isinstance(v, list | tuple | dict))}, _STATE).faults(state, key)
+    yield from record({"layers": _LAYERS}, _STATE).faults(state, key)
     if is_own:
         yield from _own_faults(state["convnet"], f"{key}['convnet']")
         yield from _option_faults(value.get("op"))

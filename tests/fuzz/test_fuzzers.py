@@ -8,7 +8,8 @@ import pytest
 
 from convnet.errors import ConvnetError
 from fuzz.runner import failures, main
-from fuzz.targets import TARGETS, Target
+from fuzz.target import Target
+from fuzz.targets import TARGETS
 
 
 @pytest.mark.filterwarnings("ignore")
