@@ -140,6 +140,8 @@ _OWN = record(
         "noise_state": maybe(_PHILOX),
         "moments": maybe(items(maybe(group(array("f"), array("f"))))),
         "pending": maybe(items(group(_COUNT, _COUNT, maybe(array("f"))))),
+        "periods": maybe(items(_COUNT)),
+        "arithmetic": text(),
         "position": maybe(record({}, _POSITION)),
         "data": maybe(
             record(
