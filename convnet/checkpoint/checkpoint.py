@@ -142,10 +142,11 @@ class Checkpoint(dict[str, Any]):
 
     def option(self, name: str) -> Any:
         """Return an option of the run that saved it, by this project's name; ``None`` where it had none."""
-        op = self.get("op")
-        if isinstance(op, dict):
-            return path_of(op[name]) if isinstance(op.get(name), str) else op.get(name)
-        options = getattr(op, "options", None)
+        return self.options.get(name)
+
+    def _legacy_option(self, name: str) -> Any:
+        """Return a plain value, or a list of them, from the options of an original; ``None`` where it had none."""
+        options = getattr(self.get("op"), "options", None)
         option = options.get(_LEGACY.get(name, name)) if isinstance(options, dict) else None
         value = getattr(option, "value", None)
         listed = value if isinstance(value, list) else [value]
@@ -159,7 +160,7 @@ class Checkpoint(dict[str, Any]):
             return {name: path_of(value) if isinstance(value, str) else value for name, value in op.items()}
         options: dict[str, Any] = {}
         for name in _INHERITED:
-            value = self.option(name)
+            value = self._legacy_option(name)
             text = ",".join(map(str, value)) if isinstance(value, list) else path_of(str(value))
             with suppress(argparse.ArgumentTypeError):
                 if value is not None:

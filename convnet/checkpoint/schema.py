@@ -46,6 +46,7 @@ _MATRICES = items(_MATRIX)
 
 # -- what the originals saved of a position, and what each layer holds
 
+_LAYERS = that("a dictionary or a list of layers", lambda v: isinstance(v, list | tuple | dict) and len(v) > 0)
 _STATE = {
     "epoch": _COUNT,
     "batchnum": whole(-(2**53), 2**53),
@@ -113,7 +114,8 @@ _PHILOX = record(
     }
 )
 _POSITION = {
-    name: items(whole(-1, 2**53)) if hint == list[int] else _COUNT if hint is int else rules.of_hint(hint)
+    name: {int: _COUNT, list[int]: items(whole(-1, 2**53)), list[list[int]]: items(items(_COUNT))}.get(hint)
+    or rules.of_hint(hint)
     for name, hint in get_type_hints(Position).items()
 } | {"at_batch": whole(-1, 2**53), "batch": whole()}
 _OWN = record(
@@ -138,8 +140,15 @@ _OWN = record(
         "noise_state": maybe(_PHILOX),
         "moments": maybe(items(maybe(group(array("f"), array("f"))))),
         "pending": maybe(items(group(_COUNT, _COUNT, maybe(array("f"))))),
+        "periods": maybe(items(_COUNT)),
+        "arithmetic": text(),
         "position": maybe(record({}, _POSITION)),
-        "data": maybe(record({"mean": maybe(array("f")), "side": whole(0, 2**20), "label_names": items(text())})),
+        "data": maybe(
+            record(
+                {"mean": maybe(array("f")), "side": whole(0, 2**20), "label_names": items(text())},
+                {"value_mean": maybe(array("f"))},
+            )
+        ),
     },
 )
 
@@ -148,7 +157,7 @@ def faults_of(value: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for everything that is wrong in ``{"model_state": ..., "op": ...}``."""
     state, key = value["model_state"], "model_state"
     is_own = "convnet" in state
-    yield from record({"layers": that("layers", lambda v: isinstance(v, list | tuple | dict))}, _STATE).faults(state, key)
+    yield from record({"layers": _LAYERS}, _STATE).faults(state, key)
     if is_own:
         yield from _own_faults(state["convnet"], f"{key}['convnet']")
         yield from _option_faults(value.get("op"))

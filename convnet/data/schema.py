@@ -10,26 +10,34 @@ import numpy as np
 
 from convnet.errors import DataError
 from convnet.pickles import rules
-from convnet.pickles.rules import Faults, array, either, items, mapping, maybe, real, record, shown, text, that, whole
+from convnet.pickles.rules import Faults, Rule, array, either, items, mapping, maybe, real, record, shown, text, that, whole
 
 _SIZE = 2**31  # no picture has more values, no set more classes
 _LABELS = ("labels", "fine_labels", "coarse_labels")
 _NUMBER = real()
 _NODE = either(whole(0, _SIZE), text("a number", lambda v: v.isdecimal() and len(v) < 10))
 
+
+def _number(low: int) -> Rule:
+    """Return the rule for whole numbers from ``low``, which some programs wrote as floats."""
+    exact = whole(low, _SIZE)
+    return that(exact.expected, lambda v: exact.allows(int(v) if isinstance(v, float) and v.is_integer() else v))
+
+
 _NAMES = either(items(text()), that("an array of texts", lambda v: isinstance(v, np.ndarray) and _holds_texts(v)))
-_MEAN = either(array(), items(real()))
+_MEAN = either(array(), items(real()), items(items(real(), 1)), items(items(real()), 1))
 META = record(
     {},
     {
         "label_names": maybe(_NAMES),
         "fine_label_names": _NAMES,
-        "num_vis": whole(1, _SIZE),
-        "num_colors": whole(1, _SIZE),
-        "label_offset": whole(-_SIZE, _SIZE),
+        "num_vis": _number(1),
+        "num_colors": _number(1),
+        "label_offset": _number(-_SIZE),
         "data_mean": maybe(_MEAN),
         "color_pca": maybe(that("(standard deviations (3,), axes (3, 3)) of finite numbers", lambda v: is_color_pca(v))),
         "dp_type": text(),
+        "test_batches": maybe(items(whole(0, _SIZE))),
         "tree": maybe(either(mapping(_NODE, items(_NODE)), items(items(_NODE)))),
         "all_wnids": maybe(mapping(text(), whole(0, _SIZE))),
     },

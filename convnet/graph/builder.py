@@ -360,5 +360,6 @@ def _owner(
     else:
         if owner.gpu != layer.gpu:
             check.limit("weightSource", f"the originals share weights on one device only, '{name}' is on another")
-        return owner.owners[index] or (owner, index)
+        known_owner = owner.owners[index] if index < len(owner.owners) else None  # fewer where its own keys are wrong
+        return known_owner or (owner, index)
     return None

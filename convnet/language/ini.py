@@ -14,7 +14,7 @@ from typing import Any
 from convnet.language.diagnostics import Place, Problems
 
 _HEADER = re.compile(r"\[([^]]+)\]")
-_BAD_HEADER = re.compile(r"[^=:]*?(\[([^]=:]+)\])")
+_BAD_HEADER = re.compile(r"[^=:]*?(\[([^][=:]+)\])")
 _OPTION = re.compile(r"([^:=\s][^:=]*)([:=])[^\S\n]*(.*)$", re.DOTALL)
 _UNCLOSED = re.compile(r"\[([^]=:\[]+)$")
 _NO_EQUALS = re.compile(r"([A-Za-z]\w*)(\s+)(\S.*)$")

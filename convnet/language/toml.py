@@ -19,6 +19,7 @@ _BROKEN_TABLE = re.compile(r"""\s*\[\s*layer\s*\.\s*["']?([^"'\]=]+)""")
 _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
 _TABLES = ("layer", "default")
 _UNREADABLE = {"?": 1}  # stands for a value that cannot be read
+_MAX_PARTS = 1000  # of a dotted name
 _MAX_REPAIRS = 20  # lines, beyond which the file is something else
 
 Places = dict[tuple[str, str, str], Place]  # by kind of table, layer, and "", "key" or "key=" for the key's value
@@ -52,6 +53,11 @@ def read_toml(text: str, path: str, problems: Problems) -> Document:
 
 def _load(path: str, lines: list[str], problems: Problems) -> dict[str, Any] | None:
     """Return ``tomllib``'s tables, with ``_UNREADABLE`` for values that it cannot read; ``None`` if repairs do not help."""
+    dotted = next((i for i, line in enumerate(lines) if line.count(".") > _MAX_PARTS), None)
+    if dotted is not None:  # which ``tomllib`` takes quadratic time for
+        place = Place(path, dotted + 1, 1, 1, lines[dotted][:80])
+        problems.error(place, f"not valid TOML: a name of more than {_MAX_PARTS} parts")
+        return None
     repairs: dict[int, str] = {}
     while True:
         try:

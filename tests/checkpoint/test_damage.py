@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 import pytest
-from fuzz.targets import saved
+from fuzz.checkpoints import saved
 from support import SHARED, needs_museum
 
 import convnet
@@ -164,6 +164,7 @@ WRONG = [
     ),
     (("model_state", "test_outputs"), [({"a": ["x"]}, 4)], "model_state['test_outputs'][0][0]['a'][0] is 'x'"),
     (("model_state", "layers"), None, "model_state['layers'] is None"),
+    (("model_state", "layers"), {}, "model_state['layers'] is a dict of 0; expected a dictionary or a list of layers"),
     (("model_state", "layers", "fc"), 3, "model_state['layers']['fc'] is 3; expected a layer"),
     (("model_state", "layers", "fc", "name"), 3, "['layers']['fc']['name'] is 3; expected a name"),
     (("model_state", "layers", "fc", "weights"), [3], "['fc']['weights'][0] is 3"),

@@ -48,7 +48,7 @@ META_FAULTS = [
     ({"num_vis": None}, "'num_vis' is None; expected a whole number from 1"),
     ({"num_vis": 0}, "'num_vis' is 0"),
     ({"num_vis": -48}, "'num_vis' is -48"),
-    ({"num_vis": 48.0}, "'num_vis' is 48.0"),
+    ({"num_vis": 48.5}, "'num_vis' is 48.5"),
     ({"num_vis": 10**12}, "'num_vis' is 1000000000000; expected a whole number from 1 to 2147483648"),
     ({"num_colors": 0}, "'num_colors' is 0"),
     ({"label_offset": "x"}, "'label_offset' is 'x'; expected a whole number"),
@@ -131,6 +131,15 @@ def test_pictures(tmp_path, fault, said):
     for seed in range(3):
         with pytest.raises(DataError, match=said):
             use(tmp_path, {"label_names": NAMES, "num_vis": 48}, PICTURES | fault, seed=seed)
+
+
+def test_numbers_and_means_as_others_write_them(tmp_path):
+    mean = [[1.0]] * 48
+    use(
+        tmp_path,
+        {"label_names": NAMES, "num_vis": 48.0, "num_colors": 3.0, "data_mean": mean, "label_offset": 0.0},
+        PICTURES,
+    )
 
 
 def test_values_that_are_none_of_these_are_no_batch(tmp_path):

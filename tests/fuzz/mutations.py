@@ -142,6 +142,6 @@ def _other(value: Any, rng: random.Random) -> Any:
         bad = value.astype(np.float64) if value.dtype.kind in "biuf" else np.zeros(value.shape)
         bad.reshape(-1)[rng.randrange(value.size)] = rng.choice((np.nan, np.inf, 1e300))
         return rng.choice(
-            (value.T, flat, flat[:-1], value[None], value.astype(">f8"), value.astype("U8"), bad, value.tolist(), value[:0])
+            (value.T, flat, flat[:-1], value[None], bad.astype(">f8"), value.astype("U8"), bad, value.tolist(), value[:0])
         )
     return rng.choice(JUNK)

@@ -233,3 +233,9 @@ def test_accidents_in_real_files(seed):
     assert layer_table(graph) and stored_net(graph)
     for target in TARGETS:
         assert write_files(parse(files), target).definition
+
+
+@pytest.mark.parametrize("text, ending", [("[" * 300_000, ".cfg"), ("a" + ".a" * 100_000 + " = 1", ".toml")])
+def test_lines_that_took_quadratic_time(text, ending):
+    with pytest.raises(LayerFileError):
+        infer_data(parse(LayerFiles(text, "net" + ending, None, "params" + ending)))
