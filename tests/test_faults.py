@@ -175,6 +175,26 @@ def test_an_output_that_is_full(verb):
     assert done.stderr == "convnet: standard output: No space left on device\n"
 
 
+@pytest.mark.parametrize(
+    "words, status",
+    [
+        ("run --bad", 2),
+        ("rum", 2),
+        ("run --load-file nowhere", 1),
+        ("explain nosuch.cfg", 1),
+        ("diff a b", 2),
+        ("--help", 0),
+    ],
+)
+def test_errors_that_nobody_can_read(words, status):
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        env = dict(os.environ, PYTHONPATH=str(ROOT))
+        command = [sys.executable, "-m", "convnet", *words.split()]
+        assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full, env=env).returncode == status
+
+
 @pytest.mark.parametrize("verb", ["explain", "help", "version"])
 @pytest.mark.parametrize("closed", ["0", "1", "2", "1>&- 2"])
 def test_closed_streams(verb, closed, tmp_path):

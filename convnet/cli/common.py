@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from convnet import __version__
 from convnet.errors import ConvnetError, LayerFileError, OptionError, first_line, nearest
@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
         hint = nearest(flag[2:], shown)
         return f"unknown option '{flag}'; " + (f"did you mean '--{hint}'?" if hint else "see --help")
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Print help; raises ``OSError``, which argparse passes over."""
         print(message, end="", file=file or sys.stdout)
 
@@ -122,13 +122,13 @@ def framed(act: Callable[[], int], failure: int = 0) -> int:
         print_error(error)
         return failure or error.exit_code
     except MemoryError:
-        print("convnet: out of memory; lower --mini", file=sys.stderr)
+        print_error(ConvnetError("out of memory; lower --mini"))
         return failure or 1
     except KeyboardInterrupt:
-        print(f"convnet: {INTERRUPTED}", file=sys.stderr)
+        print_error(ConvnetError(INTERRUPTED))
         return 130
     except BrokenPipeError:  # the reader of the output, such as ``head``, has closed it
-        _close_output()
+        _close(sys.stdout)
         return failure or 1
     except OSError as error:
         print_error(ConvnetError(_os_error_text(error)))
@@ -144,7 +144,7 @@ def _os_error_text(error: OSError) -> str:
     except OSError:
         cannot_write = True
     if cannot_write:
-        _close_output()
+        _close(sys.stdout)
         where = where or "standard output"
     if where is None:
         try:
@@ -154,11 +154,11 @@ def _os_error_text(error: OSError) -> str:
     return f"{os.fsdecode(where)}: {reason}" if isinstance(where, str | bytes) else reason
 
 
-def _close_output() -> None:
-    """Send to nowhere what standard output cannot take, which Python tries once more when it ends."""
+def _close(stream: TextIO) -> None:
+    """Send to nowhere what a standard stream cannot take, which Python tries once more when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 
@@ -185,7 +185,15 @@ def print_error(error: ConvnetError) -> None:
     if isinstance(error, LayerFileError):
         print_problems(error.problems)
     else:
-        print(f"convnet: {error}", file=sys.stderr)
+        say(f"convnet: {error}")
+
+
+def say(text: str) -> None:
+    """Print a line on standard error, if it takes one."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _close(sys.stderr)
 
 
 def print_problems(problems: Iterable[Problem]) -> None:
@@ -193,14 +201,14 @@ def print_problems(problems: Iterable[Problem]) -> None:
     # NO_COLOR: no-color.org
     colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     for problem in problems:
-        print(problem.render(colored), file=sys.stderr)
+        say(problem.render(colored))
 
 
 class _WarningHandler(logging.Handler):
     """Prints warnings of the library on standard error, whatever ``sys.stderr`` is by then."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"convnet: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr)
+        say(f"convnet: {record.levelname.lower()}: {record.getMessage()}")
 
 
 def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb
 from convnet.data.make import pack_digits, pack_folder
+from convnet.errors import DataError
 from convnet.options import SEED, SHARE, whole
+from convnet.storage import Claim
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
@@ -27,13 +29,15 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     return run_verb(_make, parser, arguments)
 
 
-def _make(args: argparse.Namespace) -> int:
+def _pack(args: argparse.Namespace) -> int:
     if args.source == "digits":
-        batches = pack_digits(args.out)
-    else:
-        source = Path(args.source)
-        batches = pack_folder(
-            source, args.out, args.size, args.batch_size, args.test_share, args.seed, say=partial(print, flush=True)
-        )
+        return pack_digits(args.out)
+    say = partial(print, flush=True)
+    return pack_folder(Path(args.source), args.out, args.size, args.batch_size, args.test_share, args.seed, say)
+
+
+def _make(args: argparse.Namespace) -> int:
+    with Claim("batch", DataError, "name another folder with --out").taken(args.out):
+        batches = _pack(args)
     print(f"Wrote {batches} batches to {args.out}; train with --data-path {args.out}")
     return 0

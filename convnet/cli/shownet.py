@@ -14,7 +14,6 @@ curves and predictions needs matplotlib (the extra ``plot``).
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from convnet.checkpoint import Checkpoint, find_latest, load
-from convnet.cli.common import Parser, add_option, print_problems, run_verb
+from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.run import run
 from convnet.drawing.curves import Curves, draw_cost, load_pyplot
 from convnet.drawing.files import save_image
@@ -82,7 +81,7 @@ def _show(args: argparse.Namespace) -> int:
         raise OptionError("--only-errors goes with --show-preds")
     path, checkpoint, remarks = find_latest(args.load_file, load)
     for remark in remarks:
-        print(remark, file=sys.stderr)
+        say(remark)
     for name in wanted:
         out = Path(args.out or name.removeprefix("show_") + ".png")
         _PICTURES[name](checkpoint, args, out)

@@ -69,7 +69,7 @@ def _replace(target: Path, write: Callable[[BinaryIO], object], mode: int | None
                         temporary.chmod(stat.S_IMODE(mode))
                 write(file)
                 file.flush()
-                _sync(file.fileno())
+                sync(file.fileno())
             temporary.replace(target)
         except BaseException:
             remove()
@@ -77,13 +77,13 @@ def _replace(target: Path, write: Callable[[BinaryIO], object], mode: int | None
     with contextlib.suppress(OSError):  # some systems cannot open folders
         folder = os.open(target.parent, os.O_RDONLY)
         try:
-            _sync(folder)
+            sync(folder)
         finally:
             os.close(folder)
 
 
-def _sync(descriptor: int) -> None:
-    """Wait until a file is on the disk, where its file system can say so."""
+def sync(descriptor: int) -> None:
+    """Wait until a file is on the disk, where its file system can say so; raises ``OSError``."""
     try:
         os.fsync(descriptor)
     except OSError as error:
