@@ -124,6 +124,11 @@ def framed(act: Callable[[], int], failure: int = 0) -> int:
     except MemoryError:
         print_error(ConvnetError("out of memory; lower --mini"))
         return failure or 1
+    except RuntimeError as error:
+        if "new thread" not in str(error):  # it has no class of its own
+            raise
+        print_error(ConvnetError("no more threads can be started here; lower --threads"))
+        return failure or 1
     except KeyboardInterrupt:
         print_error(ConvnetError(INTERRUPTED))
         return 130
@@ -223,4 +228,4 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a file whole or not at all; raises ``OSError`` with its name."""
     if not Path(path).parent.is_dir():  # it may be misspelt
         raise ConvnetError(f"{path} cannot be written: there is no folder {Path(path).parent}")
-    write_atomically(Path(path), lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+    write_atomically(Path(path), lambda file: file.write(text.encode("utf-8", "replace")))

@@ -120,7 +120,8 @@ class FolderLock:
     def acquire(self) -> None:
         """Take the lock; raises ``error`` naming its owner, ``OSError`` for a folder that cannot be written."""
         self._take()
-        self._refreshing.start()
+        with contextlib.suppress(RuntimeError):  # no more threads; the kernel's lock holds without signs of life
+            self._refreshing.start()
 
     def check(self) -> None:
         """Raise ``error`` if another process has taken the lock, since this one gave no sign of life for long.
