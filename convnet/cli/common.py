@@ -156,7 +156,7 @@ def _os_error_text(error: OSError) -> str:
             Path.cwd()
         except OSError:
             where = "the current folder"
-    return f"{os.fsdecode(where)}: {reason}" if isinstance(where, str | bytes) else reason
+    return f"{os.fsdecode(where)}: {reason}" if isinstance(where, str | bytes | os.PathLike) else reason
 
 
 def _close(stream: TextIO) -> None:
