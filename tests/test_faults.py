@@ -198,6 +198,7 @@ READERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Pillow leaves such files to be closed later
 @pytest.mark.parametrize("verb", READERS)
 def test_files_that_cannot_be_read(verb, place, tmp_path, monkeypatch, capsys):
     """Wherever it is: one line with the path; or it was not needed, or there was an older one."""
