@@ -113,16 +113,24 @@ def test_a_signal_in_any_minibatch(call, place, whole, tmp_path, monkeypatch, ca
 @pytest.mark.parametrize("batch", [1, 2, 3], ids=["first", "second", "of a test"])
 def test_a_signal_while_data_are_loaded(batch, place, whole, tmp_path, monkeypatch, capsys):
     """From a disk that never answers."""
-    answers, original = threading.Event(), Matrices.batch
+    answers, original, train, trained = threading.Event(), Matrices.batch, Net.train, []
+
+    def counted(*args):
+        costs = train(*args)
+        trained.append(None)
+        return costs
 
     def stuck(self, epoch, number):
         if (epoch, number) == (1, batch):
+            while len(trained) < 3 * (batch - 1):
+                time.sleep(0.01)
             threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
             answers.wait(60)
         return original(self, epoch, number)
 
     with monkeypatch.context() as patch:
         patch.setattr(Matrices, "batch", stuck)
+        patch.setattr(Net, "train", counted)
         assert main(words(place, tmp_path)) == 0
         assert not answers.is_set()
     answers.set()
