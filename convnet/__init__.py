@@ -4,9 +4,12 @@
 asked for, so that ``import convnet`` costs nothing.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # not that of typing, whose import is much of what a program does before it can answer signals
 if TYPE_CHECKING:
+    from typing import Any
+
     from convnet.api.network import Network, build, load
 
 __version__ = "0.1.0"

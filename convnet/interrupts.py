@@ -5,13 +5,18 @@ into a traceback. What has to be undone first, such as files half written, is to
 do this (``end_program_on_signals``); where this package is a library, signals are its user's.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+
+TYPE_CHECKING = False  # see ``convnet``
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+    from typing import NoReturn
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 INTERRUPTED = "interrupted; what was saved before is untouched"

@@ -21,7 +21,7 @@ from support import ROOT, write_cifar, write_net
 from convnet import checkpoint, pickles
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-BATCHES = 60  # of a run
+BATCHES = 40  # of a run
 SECOND = 0.2  # share of kills by two signals
 
 
@@ -65,7 +65,9 @@ class Victim:
     def _start(self, folder: Path) -> subprocess.Popen:
         environment = dict(os.environ, PYTHONPATH=str(ROOT))
         with (self.place / "output").open("wb") as output:
-            return subprocess.Popen(self.command(folder), stdout=output, stderr=output, env=environment, cwd=self.place)
+            return subprocess.Popen(
+                self.command(folder), stdout=output, stderr=output, env=environment, cwd=self.place, preexec_fn=_take_signals
+            )
 
     def _kill(self, process: subprocess.Popen) -> bool:
         """Kill a process; ``False`` if it has ended by itself before."""
@@ -91,6 +93,12 @@ class Victim:
         found, wanted = self.result(folder), self.result(expected)
         assert found == wanted, f"{folder} differs from {expected}"
         self.finished += 1
+
+
+def _take_signals() -> None:
+    """Take signals even where a shell has a background process ignore some."""
+    for number in set(SIGNALS) - {signal.SIGKILL}:
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Training(Victim):

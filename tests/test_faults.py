@@ -3,6 +3,7 @@
 Faults are injected where Python asks the system: the n-th call that makes, writes, syncs or renames something fails.
 """
 
+import builtins
 import contextlib
 import errno
 import io
@@ -65,13 +66,18 @@ class Faults:
 
 
 class _Faulty:
-    """A file whose ``write`` may fail."""
+    """A file whose ``write`` may fail, or whatever reads it."""
 
-    def __init__(self, file, write):
-        self.file, self.write = file, write
+    def __init__(self, file, write, meet=None):
+        self.file, self.write, self.meet = file, write, meet
 
     def __getattr__(self, name):
+        if self.meet and name.startswith("read"):
+            self.meet(None)
         return getattr(self.file, name)
+
+    def __iter__(self):
+        return iter(self.file)
 
     def __enter__(self):
         self.file.__enter__()
@@ -149,9 +155,68 @@ def test_a_disk_that_fails(verb, share, place, tmp_path, monkeypatch, capsys):
         assert main(["shownet", *load, "--show-filters", "conv1", "--out", str(tmp_path / "f.png")]) == 0
 
 
-def convnet(*words, **settings):
-    env = dict(os.environ, PYTHONPATH=str(ROOT))
-    return subprocess.run([sys.executable, "-m", "convnet", *words], capture_output=True, text=True, env=env, **settings)
+class ReadingFaults(Faults):
+    """The same for calls that look at something or read it."""
+
+    @contextlib.contextmanager
+    def injected(self, monkeypatch, at=None, number=0):
+        self.calls, self.at, self.number = 0, at, number
+        opened = io.open
+
+        def faulty_open(path, mode="r", *args, **kwargs):
+            if set(mode) & set("wxa+") or isinstance(path, int) or not os.fspath(path).startswith(self.place):
+                return opened(path, mode, *args, **kwargs)
+            self.meet(path)
+            return _Faulty(opened(path, mode, *args, **kwargs), None, self.meet)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(io, "open", faulty_open)
+            patch.setattr(builtins, "open", faulty_open)
+            for name in ("stat", "listdir", "scandir"):
+                patch.setattr(os, name, self._faulty(getattr(os, name), name))
+            yield
+
+    def _faulty(self, call, name):
+        def faulty(path=".", *args, **kwargs):
+            if isinstance(path, str | os.PathLike):
+                self.meet(path)
+            return call(path, *args, **kwargs)
+
+        return faulty
+
+
+READERS = {
+    **{
+        verb: WRITERS[verb]
+        for verb in ("dated", "pictures", "predictions", "features", "filters", "cost", "maps", "convert")
+    },
+    "resume": ["run", *LOAD, "--max-batches", "1", "--save-path", "{out}/resumed", "--config", "{place}/run.toml"],
+    "gradients": [*RUN[:5], "--check-grads"],
+    "explain": ["explain", "{place}/layers-small.cfg"],
+    "diff": ["diff", "{place}/layers-small.cfg", "{place}/layers-small.cfg"],
+    "kernels": ["kernels", "{place}/layers-small.cfg", "conv1"],
+}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Pillow leaves such files to be closed later
+@pytest.mark.parametrize("verb", READERS)
+def test_files_that_cannot_be_read(verb, place, tmp_path, monkeypatch, capsys):
+    """Wherever it is: one line with the path; or it was not needed, or there was an older one."""
+    (place / "run.toml").write_text("epochs = 9\n")
+    command = [word.format(place=place, out=tmp_path) for word in READERS[verb]]
+    faults = ReadingFaults(place)
+    with faults.injected(monkeypatch):
+        assert main(command) == 0
+    calls = faults.calls
+    for n, at in enumerate(range(1, calls + 1, 1 + calls // 8)):
+        number = (errno.EIO, errno.EACCES, errno.ESTALE)[n % 3]
+        capsys.readouterr()
+        with faults.injected(monkeypatch, at, number):
+            status = main(command)
+        said = capsys.readouterr().err
+        lines = [line for line in said.splitlines() if line.startswith("convnet: ") or ": error: " in line]
+        assert "Traceback" not in said and (not status or len(lines) == 1), (at, said)
+        assert not status or str(place) in lines[0], (at, said)
 
 
 PRINTERS = {
@@ -173,6 +238,26 @@ def test_an_output_that_is_full(verb):
         )
     assert done.returncode == (2 if verb == "diff" else 1)
     assert done.stderr == "convnet: standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    "words, status",
+    [
+        ("run --bad", 2),
+        ("rum", 2),
+        ("run --load-file nowhere", 1),
+        ("explain nosuch.cfg", 1),
+        ("diff a b", 2),
+        ("--help", 0),
+    ],
+)
+def test_errors_that_nobody_can_read(words, status):
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        env = dict(os.environ, PYTHONPATH=str(ROOT))
+        command = [sys.executable, "-m", "convnet", *words.split()]
+        assert subprocess.run(command, stdout=subprocess.DEVNULL, stderr=full, env=env).returncode == status
 
 
 @pytest.mark.parametrize("verb", ["explain", "help", "version"])

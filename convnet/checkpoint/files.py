@@ -2,7 +2,7 @@
 
 A checkpoint is ``EPOCH.BATCH`` in a dated folder. It is written to a temporary file in the same folder, flushed to the
 disk and renamed, so that a killed run leaves whole checkpoints only. Files that are not named like one are never touched.
-One run at a time writes in a folder (``convnet.checkpoint.lock``).
+One run at a time writes in a folder (``convnet.storage.lock``).
 """
 
 import contextlib
@@ -17,15 +17,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from convnet import pickles
-from convnet.checkpoint.lock import FolderLock
 from convnet.errors import CheckpointError, first_line
-from convnet.interrupts import undo_if_interrupted
-from convnet.storage import write_atomically
+from convnet.storage import Claim, write_atomically
 
 T = TypeVar("T")
 _NAME = re.compile(r"(\d+)\.(-?\d+)")
-_TEMPORARY = re.compile(r"\.\d+\.-?\d+\.(\d+)(?:-[0-9a-f]+)?\.tmp")
-_ELSEWHERE = "name a folder that can be written with --save-path"
+_ELSEWHERE = "let this run save elsewhere with --save-path"
 
 
 @dataclass
@@ -37,9 +34,7 @@ class CheckpointFolder:
 
     path: Path
     keep: int = 2
-    _lock: FolderLock | None = None
-    _made: list[Path] = field(default_factory=list)  # folders that claiming it made, the outermost first
-    _closing: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _claim: Claim = field(default_factory=lambda: Claim("checkpoint", CheckpointError, _ELSEWHERE))
     _has_warned: bool = False
 
     def __enter__(self) -> Self:
@@ -57,41 +52,20 @@ class CheckpointFolder:
 
         Raises ``CheckpointError`` that says why not, and who writes there instead.
         """
-        self._closing.enter_context(undo_if_interrupted(self.close))
-        try:
-            if below is not None:
-                self.path = self._make_new(Path(os.path.realpath(below)))
-            else:
-                self._make(self.path)
-            lock = FolderLock(self.path)
-            lock.acquire()
-        except OSError as error:
-            self.close()
-            raise CheckpointError(f"no checkpoint can be saved in {self.path}: {_reason(error)}; {_ELSEWHERE}") from None
-        except CheckpointError:
-            self.close()
-            raise
-        self._lock = lock
-        with self._unimportant("what a killed run left in {} cannot be removed"):
-            for path in self.path.glob(".*.tmp"):  # nobody else writes here now
-                if _TEMPORARY.fullmatch(path.name):
-                    path.unlink(missing_ok=True)
+        if below is None:
+            self._claim.take(self.path)
+        else:
+            base = Path(os.path.realpath(below))
+            self.path = self._claim.take_new(base, lambda: new_folder(base))
 
     def close(self) -> None:
         """Let other runs in; remove the folders that were made for nothing. Never fails."""
-        lock, self._lock = self._lock, None
-        if lock:
-            lock.release()
-        while self._made:
-            with contextlib.suppress(OSError):  # there is something in it
-                self._made.pop().rmdir()
-        self._closing.close()
+        self._claim.close()
 
     def save(self, value: dict[str, Any], epoch: int, batch: int) -> Path:
         """Write a checkpoint whole or not at all, then prune; raises ``CheckpointError``, the old ones untouched."""
         target = self.path / f"{epoch}.{batch}"
-        if self._lock:
-            self._lock.check()
+        self._claim.check()
         try:
             write_atomically(target, lambda file: pickles.dump(value, file, checksum=True))
         except OSError as error:
@@ -121,22 +95,6 @@ class CheckpointFolder:
             if not self._has_warned:
                 self._has_warned = True
                 logging.getLogger("convnet").warning("%s: %s", what.format(self.path), _reason(error))
-
-    def _make_new(self, base: Path) -> Path:
-        """Make a dated folder below ``base`` that no other run has."""
-        self._make(base)
-        while True:
-            path = new_folder(base)
-            with contextlib.suppress(FileExistsError):  # another run that began in the same second
-                path.mkdir()
-                self._made.append(path)
-                return path
-
-    def _make(self, path: Path) -> None:
-        """Make a folder, and remember which ones above it there were not."""
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-        path.mkdir(parents=True, exist_ok=True)
-        self._made += reversed(missing)
 
 
 def new_folder(save_path: str | Path) -> Path:
@@ -169,7 +127,7 @@ def find_latest(path: str | Path, read: Callable[[Path], T]) -> tuple[Path, T, l
     errors: list[CheckpointError] = []
     for name in reversed(names):
         try:
-            return name, _try(read, name), [f"{error}; falling back on the one before" for error in errors]
+            return name, _try(read, name), [f"{first_line(error)}; falling back on the one before" for error in errors]
         except CheckpointError as error:
             errors.append(error)
     raise CheckpointError(f"no readable checkpoint in {path}: {errors[0]}")
@@ -178,6 +136,8 @@ def find_latest(path: str | Path, read: Callable[[Path], T]) -> tuple[Path, T, l
 def _try(read: Callable[[Path], T], path: Path) -> T:
     """Read a file; raises ``CheckpointError`` whatever is wrong with it, but ``MemoryError`` for a good one too large."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{path} is not a file")
         return read(path)
     except (CheckpointError, MemoryError):
         raise

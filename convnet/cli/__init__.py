@@ -1,16 +1,19 @@
-"""The command ``convnet VERB``: one file per verb, imported when it is asked for."""
+"""The command ``convnet VERB``: one file per verb, imported when it is asked for.
 
-import contextlib
-import errno
-import importlib
+Little is imported before signals are answered: until then Python answers Ctrl-C, with a traceback.
+"""
+
+from __future__ import annotations
+
 import os
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 from convnet import __version__
-from convnet.errors import OptionError, did_you_mean
 from convnet.interrupts import StopRequest, end_program_on_signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # verb: one line of help; the module of that name has main(arguments, prog)
 VERBS = {
@@ -42,14 +45,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "", verb: str = "")
         return 1
     status = _run_verb(sys.argv[1:], prog, verb)
     if StopRequest.latest:  # nobody waits for data that are still being loaded
-        with contextlib.suppress(OSError):
+        try:
             sys.stdout.flush()
-        os._exit(status)
+        finally:
+            os._exit(status)
     return status
 
 
 def _open_streams() -> str:
     """Give closed standard streams a place, which the next file would take; return what is wrong with the output."""
+    import errno
+    from pathlib import Path
+
     fault = "" if sys.stdout else os.strerror(errno.EBADF)
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -60,6 +67,8 @@ def _open_streams() -> str:
 
 
 def _run_verb(words: list[str], prog: str, verb: str) -> int:
+    import importlib
+
     verb, others = (verb, words) if verb else ((words or ["help"])[0], words[1:])
     if verb in VERBS:
         return importlib.import_module(f"convnet.cli.{verb}").main(others, prog=prog or f"convnet {verb}")
@@ -70,6 +79,8 @@ def _run_verb(words: list[str], prog: str, verb: str) -> int:
 
 def _help(verb: str) -> int:
     """Say what the command can do, which version it is, or that it has no such verb."""
+    from convnet.errors import OptionError, did_you_mean
+
     if verb in ("-h", "--help", "help"):
         print("usage: convnet VERB [options]\n")
         print("\n".join(f"  {name:<12} {text}" for name, text in VERBS.items()))

@@ -1,10 +1,8 @@
 """What all verbs share: the parser, error handling, and how mistakes and warnings are printed."""
 
 import argparse
-import codecs
 import contextlib
 import errno
-import io
 import logging
 import os
 import sys
@@ -12,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from convnet import __version__
 from convnet.cli.environment import idle_variables
@@ -60,7 +58,7 @@ class Parser(argparse.ArgumentParser):
         hint = nearest(flag[2:], shown)
         return f"unknown option '{flag}'; " + (f"did you mean '--{hint}'?" if hint else "see --help")
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Print help; raises ``OSError``, which argparse passes over."""
         print(message, end="", file=file or sys.stdout)
 
@@ -111,7 +109,7 @@ def run_verb(
     def read_and_act() -> int:
         args = parser.read(arguments)
         for line in idle_variables(os.environ):
-            print(f"convnet: warning: {line}", file=sys.stderr)
+            say(f"convnet: warning: {line}")
         return act(args)
 
     return framed(read_and_act, failure)
@@ -130,7 +128,6 @@ def framed(act: Callable[[], int], failure: int = 0) -> int:
 
 def _status_of(act: Callable[[], int], failure: int) -> int:
     try:
-        _print_any_name()
         try:
             return act()
         finally:
@@ -139,13 +136,18 @@ def _status_of(act: Callable[[], int], failure: int) -> int:
         print_error(error)
         return failure or error.exit_code
     except MemoryError:
-        print("convnet: out of memory; lower --mini", file=sys.stderr)
+        print_error(ConvnetError("out of memory; lower --mini"))
+        return failure or 1
+    except RuntimeError as error:
+        if "new thread" not in str(error):  # it has no class of its own
+            raise
+        print_error(ConvnetError("no more threads can be started here; lower --threads"))
         return failure or 1
     except KeyboardInterrupt:
-        print(f"convnet: {INTERRUPTED}", file=sys.stderr)
+        print_error(ConvnetError(INTERRUPTED))
         return 130
     except BrokenPipeError:  # the reader of the output, such as ``head``, has closed it
-        _close_output()
+        _close(sys.stdout)
         return failure or 1
     except OSError as error:
         print_error(ConvnetError(_os_error_text(error)))
@@ -161,40 +163,22 @@ def _os_error_text(error: OSError) -> str:
     except OSError:
         cannot_write = True
     if cannot_write:
-        _close_output()
+        _close(sys.stdout)
         where = where or "standard output"
     if where is None:
         try:
             Path.cwd()
         except OSError:
             where = "the current folder"
-    return f"{os.fsdecode(where)}: {reason}" if isinstance(where, str | bytes) else reason
+    return f"{os.fsdecode(where)}: {reason}" if isinstance(where, str | bytes | os.PathLike) else reason
 
 
-def _close_output() -> None:
-    """Send to nowhere what standard output cannot take, which Python tries once more when it ends."""
+def _close(stream: TextIO) -> None:
+    """Send to nowhere what a standard stream cannot take, which Python tries once more when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-
-
-def _any_name(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Encode what an output has no place for: bytes of file names as they are, other characters escaped."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    char = error.object[error.start]
-    if "\udc80" <= char <= "\udcff":
-        return bytes([ord(char) - 0xDC00]), error.start + 1
-    return char.encode("ascii", "backslashreplace"), error.start + 1
-
-
-def _print_any_name() -> None:
-    """Have standard output and error take names of files whose bytes are no text, and characters that they do not know."""
-    codecs.register_error("convnet", _any_name)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="convnet")
 
 
 def print_error(error: ConvnetError) -> None:
@@ -203,23 +187,32 @@ def print_error(error: ConvnetError) -> None:
         print_problems(error.problems)
     else:
         text = str(error) if isinstance(error, BackendError) else message_lines(str(error))
-        print(f"convnet: {text}", file=sys.stderr)
+        say(f"convnet: {text}")
+
+
+def say(text: str, is_clean: bool = False) -> None:
+    """Print a line on standard error, if it takes one; ``is_clean``: with codes for the terminal."""
+    write = getattr(sys.stderr, "control", sys.stderr.write) if is_clean else sys.stderr.write
+    try:
+        write(text + "\n")
+        sys.stderr.flush()
+    except OSError:
+        _close(sys.stderr)
 
 
 def print_problems(problems: Iterable[Problem]) -> None:
     """Print problems of layer files on standard error, in colour where that is a terminal."""
     # NO_COLOR: no-color.org
     colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    write = getattr(sys.stderr, "control", sys.stderr.write)  # what it renders is clean already
     for problem in problems:
-        write(problem.render(colored) + "\n")
+        say(problem.render(colored), is_clean=True)
 
 
 class _WarningHandler(logging.Handler):
     """Prints warnings of the library on standard error, whatever ``sys.stderr`` is by then."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"convnet: {record.levelname.lower()}: {message_lines(record.getMessage())}", file=sys.stderr)
+        say(f"convnet: {record.levelname.lower()}: {message_lines(record.getMessage())}")
 
 
 def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:
@@ -234,4 +227,4 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a file whole or not at all; raises ``OSError`` with its name."""
     if not Path(path).parent.is_dir():  # it may be misspelt
         raise ConvnetError(f"{path} cannot be written: there is no folder {Path(path).parent}")
-    write_atomically(Path(path), lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+    write_atomically(Path(path), lambda file: file.write(text.encode("utf-8", "replace")))

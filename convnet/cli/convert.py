@@ -5,11 +5,10 @@ convnet convert net.cfg params.cfg --to 2014 --out layers-2014.cfg params-2014.c
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from convnet.cli.common import Parser, print_problems, run_verb, write_text
+from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
 from convnet.errors import OptionError
 from convnet.graph.loading import LayerFiles, parse
 from convnet.graph.writer import TARGETS, Written, write_files
@@ -43,7 +42,7 @@ def _convert(args: argparse.Namespace) -> int:
             print(f"\n# ---- parameters: the second file ----\n\n{written.params}", end="")
     print_problems(builder.problems.warnings)
     for note in written.notes:
-        print(f"not kept: {note}", file=sys.stderr)
+        say(f"not kept: {note}")
     return 0
 
 

@@ -8,6 +8,7 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from convnet.cli.common import Parser, run_verb
 from convnet.data.batch_folder import replacing
@@ -34,22 +35,25 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     return run_verb(_make, parser, arguments)
 
 
-def _of_pictures(args: argparse.Namespace) -> list[tuple[str, float, float]]:
+def _of_pictures(args: argparse.Namespace) -> list[tuple[str, Any, Any]]:
     """Return (flag, value, default) of the options that only pictures have."""
-    names = {"size": _SIZE, "batch_size": _BATCH_SIZE, "test_share": _TEST_SHARE, "seed": 0}
+    names: dict[str, Any] = {"size": _SIZE, "batch_size": _BATCH_SIZE, "test_share": _TEST_SHARE, "seed": 0}
+    names["background"] = parse_color(_BACKGROUND)
     return [("--" + name.replace("_", "-"), getattr(args, name), default) for name, default in names.items()]
 
 
-def _make(args: argparse.Namespace) -> int:
+def _pack(args: argparse.Namespace, folder: Path) -> int:
     if args.source == "digits":
-        if given := [flag for flag, value, default in _of_pictures(args) if value != default]:
-            raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
-        with replacing(args.out) as folder:
-            batches = pack_digits(folder)
-    else:
-        source = Path(args.source)
-        say, numbers = partial(print, flush=True), (args.size, args.batch_size, args.test_share, args.seed)
-        with replacing(args.out) as folder:
-            batches = pack_folder(source, folder, *numbers, say=say, background=args.background)
+        return pack_digits(folder)
+    numbers = args.size, args.batch_size, args.test_share, args.seed
+    return pack_folder(Path(args.source), folder, *numbers, say=partial(print, flush=True), background=args.background)
+
+
+def _make(args: argparse.Namespace) -> int:
+    given = [flag for flag, value, default in _of_pictures(args) if value != default]
+    if args.source == "digits" and given:
+        raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
+    with replacing(args.out) as folder:
+        batches = _pack(args, folder)
     print(f"Wrote {batches} batches to {args.out}; train with --data-path {shell_quoted(str(args.out))}")
     return 0

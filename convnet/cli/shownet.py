@@ -14,7 +14,6 @@ curves and predictions needs matplotlib (the extra ``plot``).
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from convnet.checkpoint import Checkpoint, find_latest, load
-from convnet.cli.common import Parser, add_option, print_problems, run_verb
+from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.run import run
 from convnet.drawing.curves import Curves, draw_cost, load_pyplot
 from convnet.drawing.files import save_image
@@ -110,7 +109,7 @@ def _show(args: argparse.Namespace) -> int:
         raise OptionError(f"--out names one picture; give one of {flags} at a time")
     path, checkpoint, remarks = find_latest(args.load_file, load)
     for remark in remarks:
-        print(remark, file=sys.stderr)
+        say(remark)
     for name in wanted:
         out = Path(args.out or name.removeprefix("show_") + ".png")
         _PICTURES[name](checkpoint, args, out)
@@ -164,7 +163,7 @@ def _test_set(args: argparse.Namespace) -> TestSet:
     test_set = TestSet(args.load_file, _data_options(args))
     print_problems(test_set.graph.warnings)
     for remark in test_set.remarks:
-        print(remark, file=sys.stderr)
+        say(remark)
     return test_set
 
 

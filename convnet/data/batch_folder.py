@@ -12,13 +12,9 @@ from typing import Any
 
 from convnet.data.batches import read_meta
 from convnet.errors import DataError
+from convnet.storage import Claim
 
-try:
-    import fcntl
-except ImportError:  # not on this system
-    fcntl = None  # type: ignore[assignment]
-
-_ASIDE, _LOCK, _SWITCHING = ".making", "lock", "switching"
+_ASIDE, _SWITCHING = ".making", "switching"
 _FOREIGN = ("test_batch", "train", "test", "meta")  # which readers would take for batches beside ours
 _MADE = {"img_size", "batch_size", "color_pca"}, {"num_cases_per_batch", "num_colors", "num_vis", "label_names", "data_mean"}
 
@@ -30,37 +26,20 @@ def replacing(out: Path) -> Iterator[Path]:
     Raises ``DataError`` if ``out`` holds batches that makebatches did not write, if another call writes there, or if a
     file cannot be written. After an error the old batches are as they were.
     """
-    aside, is_new = out / _ASIDE, not out.exists()
-    try:
-        aside.mkdir(parents=True, exist_ok=True)
-        with _locked(aside, out):
+    aside = out / _ASIDE
+    with Claim("batch", DataError, "name another folder with --out").taken(out):
+        try:
+            aside.mkdir(exist_ok=True)
             old = _old_files(out, (aside / _SWITCHING).exists())
             _empty(aside)
             try:
                 yield aside
             except BaseException:
                 shutil.rmtree(aside, ignore_errors=True)
-                if is_new:
-                    with suppress(OSError):
-                        out.rmdir()
                 raise
             _switch(aside, old, out)
-    except OSError as error:
-        raise DataError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
-
-
-@contextmanager
-def _locked(aside: Path, out: Path) -> Iterator[None]:
-    """Keep other calls out as long as this process lives; raises ``DataError`` if one is at work."""
-    with (aside / _LOCK).open("a") as file:
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise DataError(f"another makebatches is writing to {out}; give another folder, or wait for it") from None
-            except OSError:  # a file system without locks
-                pass
-        yield
+        except OSError as error:
+            raise DataError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
 
 
 def _old_files(out: Path, interrupted: bool) -> list[Path]:
@@ -104,15 +83,15 @@ def _switch(aside: Path, old: list[Path], out: Path) -> None:
     (aside / _SWITCHING).touch()
     for path in old:
         path.unlink(missing_ok=True)
-    new = [path for path in aside.iterdir() if path.name not in (_LOCK, _SWITCHING)]
+    new = [path for path in aside.iterdir() if path.name != _SWITCHING]
     for path in sorted(new, key=lambda path: path.name == "batches.meta"):
         path.replace(out / path.name)
     shutil.rmtree(aside)
 
 
 def _empty(aside: Path) -> None:
-    """Remove what a call that was killed left aside, but for the lock."""
+    """Remove what a call that was killed left aside."""
     for path in aside.iterdir():
-        if path.name not in (_LOCK, _SWITCHING):
+        if path.name != _SWITCHING:
             with suppress(IsADirectoryError):
                 path.unlink()

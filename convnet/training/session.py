@@ -244,7 +244,7 @@ def _open_folder(options: Options, path: Path | None) -> tuple[CheckpointFolder,
     """
     below = None
     if options.save_file:
-        folder = CheckpointFolder(Path(options.save_file), options.keep)
+        folder = CheckpointFolder(Path(options.save_file).absolute(), options.keep)
     elif path is None or (options.save_path and "save_path" in options.given):
         below = options.save_path
         folder = CheckpointFolder(new_folder(below), options.keep)

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 
 from convnet.checkpoint import Position
 from convnet.data.provider import Minibatch, Provider, split
-from convnet.errors import NumericalError
+from convnet.errors import ConvnetError, NumericalError
 from convnet.net.net import Costs, Inputs, Net
 from convnet.training.checks import check_batch
 from convnet.training.plan import ScheduledBatch
@@ -54,7 +54,7 @@ class Trainer:
         self.position.finish_batch(batch.epoch, batch.number)
         try:
             self.end_batch(batch)
-        except (Stopped, OSError):
+        except (Stopped, OSError, ConvnetError):
             if batch.test_follows and self.position.tests_at[-1:] != [self.position.batches_done]:
                 self.position.unfinish_batch(before)
             raise

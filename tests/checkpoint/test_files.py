@@ -10,10 +10,10 @@ from support import write_cifar, write_net
 
 from convnet import checkpoint, storage
 from convnet.checkpoint import CheckpointFolder, find_latest
-from convnet.checkpoint.lock import NAME
 from convnet.cli import main
 from convnet.errors import CheckpointError
 from convnet.storage import write_atomically
+from convnet.storage.lock import NAME
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_place_that_takes_no_files_is_noticed_before_the_first_batch(number, p
     monkeypatch.setattr(os, "mkdir", failing(os.mkdir, number, lambda path: path.is_relative_to(tmp_path)))
     assert main([*train(place), "--save-path", str(tmp_path / "x")]) == 1
     said = capsys.readouterr()
-    assert said.err.startswith(f"convnet: no checkpoint can be saved in {tmp_path}") and os.strerror(number) in said.err
+    assert said.err.startswith(f"convnet: no checkpoint can be written in {tmp_path}") and os.strerror(number) in said.err
     assert len(said.err.splitlines()) == 1 and "1.1" not in said.out
 
 
@@ -91,7 +91,7 @@ def test_two_runs_on_one_folder(run, capsys):
     for words in (["run", "--load-file", str(run)], ["run", "--load-file", str(run / "1.1"), "--max-batches", "1"]):
         assert main(words) == 1
         said = capsys.readouterr().err
-        assert f"{run} is in use by a run (process {os.getpid()} on " in said and len(said.splitlines()) == 1
+        assert f"{run} is in use (process {os.getpid()} on " in said and len(said.splitlines()) == 1
     assert main(["run", "--load-file", str(run), "--test-only"]) == 0
     assert main(["run", "--load-file", str(run), "--test-only", "--force-save"]) == 1
     assert sorted(path.name for path in run.iterdir()) == before
@@ -149,7 +149,13 @@ def damaged_zip(path):
     path.write_bytes(held)
 
 
+def a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGE = {
+    "pipe": a_pipe,
     "empty": lambda path: path.write_bytes(b""), "cut": cut, "garbage": garbage, "folder": a_folder, "zip": damaged_zip,
     "dangling": lambda path: (path.unlink(), path.symlink_to("nowhere")),
     "loop": lambda path: (path.unlink(), path.symlink_to("1.2")),
@@ -257,6 +263,6 @@ def test_a_file_system_that_cannot_sync_is_no_error(tmp_path, monkeypatch):
     def fsync(_):
         raise OSError(errno.EINVAL, "Invalid argument")
 
-    monkeypatch.setattr(storage.os, "fsync", fsync)
+    monkeypatch.setattr(storage.files.os, "fsync", fsync)
     write_atomically(tmp_path / "x", lambda out: out.write(b"new"))
     assert (tmp_path / "x").read_bytes() == b"new"

@@ -126,6 +126,8 @@ def test_a_kill_at_any_moment_leaves_no_mixture(photos, tmp_path, monkeypatch, m
     def counted(act):
         def changed(*arguments, **named):
             nonlocal count
+            if "lock" in str(arguments[0]):  # which ends with a process
+                return act(*arguments, **named)
             count += 1
             if count >= moment:
                 raise Killed
@@ -164,5 +166,5 @@ def test_two_at_once(photos, tmp_path, capsys):
     with replacing(tmp_path) as folder:
         dump(folder / "batches.meta", {"test_batches": [1]})
         assert pack(photos, tmp_path, 20) == 1
-        assert "another makebatches is writing to" in capsys.readouterr().err
+        assert "is in use (process" in capsys.readouterr().err
     assert names(tmp_path) == ["batches.meta"]

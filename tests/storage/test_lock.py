@@ -11,11 +11,12 @@ from dataclasses import asdict, replace
 import pytest
 from support import ROOT
 
-from convnet.checkpoint import CheckpointFolder, lock
-from convnet.checkpoint.lock import NAME, STALE, FolderLock, Owner
-from convnet.errors import CheckpointError
+from convnet.checkpoint import CheckpointFolder
+from convnet.errors import ConvnetError
+from convnet.storage import lock
+from convnet.storage.lock import NAME, STALE, FolderLock, Owner
 
-HOLD = "import sys, time; from pathlib import Path; from convnet.checkpoint.lock import FolderLock\n"
+HOLD = "import sys, time; from pathlib import Path; from convnet.storage.lock import FolderLock\n"
 HOLD += "FolderLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(60)"
 
 
@@ -49,7 +50,7 @@ USED_AGAIN = replace(ME, start=ME.start + 1, token="theirs")
 def test_the_second_is_refused_by_name(kind, tmp_path):
     first = FolderLock(tmp_path)
     first.acquire()
-    with pytest.raises(CheckpointError, match=f"in use by a run \\(process {os.getpid()} on .*, since 2"):
+    with pytest.raises(ConvnetError, match=f"in use \\(process {os.getpid()} on .*, since 2"):
         FolderLock(tmp_path).acquire()
     first.check()
     first.release()
@@ -63,7 +64,7 @@ def test_a_killed_owner_blocks_nobody(kind, tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ, PYTHONPATH=str(ROOT)))
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(CheckpointError, match=f"process {holder.pid} on"):
+    with pytest.raises(ConvnetError, match=f"process {holder.pid} on"):
         FolderLock(tmp_path).acquire()
     holder.kill()
     holder.communicate()
@@ -91,7 +92,7 @@ def test_owners_that_cannot_be_looked_up(kind, owner, tmp_path):
     leave(tmp_path, owner, age=100)
     if kind == "file" or owner is ELSEWHERE or owner == '{"pid": "x"}':
         with pytest.raises(
-            CheckpointError, match=r"last refreshed 1\d\d seconds ago\); if it has ended, delete .*, or wait \d min"
+            ConvnetError, match=r"last refreshed 1\d\d seconds ago\); if that has ended, delete .*, or wait \d min"
         ):
             mine.acquire()
         assert [path.name for path in tmp_path.iterdir()] == [NAME]
@@ -118,7 +119,7 @@ def test_one_of_many_takes_over(kind, tmp_path):
         try:
             one.acquire()
             held.append(one)
-        except CheckpointError:
+        except ConvnetError:
             pass
 
     threads = [threading.Thread(target=take, args=(one,)) for one in locks]
@@ -138,7 +139,7 @@ def test_who_lost_the_lock_writes_nothing(kind, tmp_path):
     folder.claim()
     folder.save({"model_state": {}}, 1, 1)
     leave(folder.path, ELSEWHERE)
-    with pytest.raises(CheckpointError, match=r"no longer this run's: process .* on other, since .* has taken it over"):
+    with pytest.raises(ConvnetError, match=r"no longer this process.s, process .* on other, since .* having taken it over"):
         folder.save({"model_state": {}}, 1, 2)
     folder.close()
     assert {path.name for path in folder.path.iterdir()} == {"1.1", NAME}  # theirs stays
@@ -160,6 +161,15 @@ def test_signs_of_life(kind, tmp_path, monkeypatch):
 def test_control_characters_of_a_foreign_lock_are_not_printed(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "_lock", refuse_locks)
     leave(tmp_path, replace(ELSEWHERE, host="a\033[31m\nb"))
-    with pytest.raises(CheckpointError) as raised:
+    with pytest.raises(ConvnetError) as raised:
         FolderLock(tmp_path).acquire()
     assert "\033" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("other")], ids=["pipe", "dir", "link"])
+def test_a_lock_that_is_no_file(make, kind, tmp_path):
+    """Neither waited for nor followed."""
+    make(tmp_path / NAME)
+    with pytest.raises((OSError, ConvnetError)):
+        FolderLock(tmp_path).acquire()
+    assert not (tmp_path / "other").exists()

@@ -1,4 +1,4 @@
-"""Who may write in a folder of checkpoints: one run at a time, named in its file ``.convnet.lock``.
+"""Who may write in a folder of checkpoints or batches: one process at a time, named in its file ``.convnet.lock``.
 
 The kernel's lock on that file (flock) ends with the run, however it ends, so a killed run blocks nobody. Where it says
 nothing, which is where the file system knows none, or keeps it from other machines, what the file says decides: the owner's
@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -21,14 +22,15 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Self
 
-from convnet.errors import CheckpointError
+from convnet.errors import ConvnetError
+from convnet.storage.files import sync
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-NAME = ".convnet.lock"
+NAME, PROBE = ".convnet.lock", ".convnet.try-{}.tmp"
 REFRESH = 30.0  # seconds between signs of life
 STALE = 600.0  # seconds without one after which the owner counts as gone, where nothing else can tell
 _MOST_BYTES = 4096
@@ -70,8 +72,9 @@ class Owner:
     def read(cls, path: Path) -> Self | None:
         """Return the owner that a file names; ``None`` if it names none, as after a kill before it was written."""
         try:
-            with path.open("rb") as file:
-                said = json.loads(file.read(_MOST_BYTES))
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
+            with os.fdopen(descriptor, "rb") as file:
+                said = json.loads(file.read(_MOST_BYTES) or b"")
         except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(said, dict):
@@ -104,30 +107,39 @@ class Owner:
 
 
 class FolderLock:
-    """The lock of ``folder``, which this process holds from ``acquire`` to ``release``."""
+    """The lock of ``folder``, which this process holds from ``acquire`` to ``release``.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / NAME
+    Where another has it, ``error`` is raised, and ends with ``advice``.
+    """
+
+    def __init__(self, folder: Path, error: type[ConvnetError] = ConvnetError, advice: str = "wait for it to end") -> None:
+        self.folder, self.path, self.error, self.advice = folder, folder / NAME, error, advice
         self.me = Owner.myself()
         self._descriptor = -1
         self._ended = threading.Event()
         self._refreshing = threading.Thread(target=self._refresh, name="convnet-lock", daemon=True)
 
     def acquire(self) -> None:
-        """Take the lock; raises ``CheckpointError`` naming its owner, ``OSError`` for a folder that cannot be written."""
-        has_kernel_lock = self._try_folder()
-        for _ in range(20):  # others may release, or take over, at the same time
-            if self._try_kernel_lock() if has_kernel_lock else self._try_file():
-                self._refreshing.start()
-                return
-        raise CheckpointError(f"{self.folder}: other runs take and release it all the time; try again")
+        """Take the lock; raises ``error`` naming its owner, ``OSError`` for a folder that cannot be written."""
+        self._take()
+        with contextlib.suppress(RuntimeError):  # no more threads; the kernel's lock holds without signs of life
+            self._refreshing.start()
 
     def check(self) -> None:
-        """Raise ``CheckpointError`` if another process has taken the lock, since this one gave no sign of life for long."""
-        owner = Owner.read(self.path)
-        if owner is None or owner.token != self.me.token:
-            who = f"{owner} has taken it over" if owner else f"its {NAME} was removed"
-            raise CheckpointError(f"{self.folder} is no longer this run's: {who}; nothing is written there")
+        """Raise ``error`` if another process has taken the lock, since this one gave no sign of life for long.
+
+        A file that somebody has removed is made again.
+        """
+        try:
+            owner = Owner.read(self.path)
+            if owner is None and not self.path.exists():
+                self._close()
+                self._take()
+                return
+        except OSError:  # it may be readable again next time
+            return
+        if owner and owner.token != self.me.token:
+            raise self.error(f"{self.folder} is no longer this process's, {owner} having taken it over; nothing is written")
 
     def release(self) -> None:
         """Give the lock back, and remove its file if it is still this process's; never fails."""
@@ -138,19 +150,29 @@ class FolderLock:
             owner = Owner.read(self.path)
             if owner and owner.token == self.me.token:
                 self.path.unlink()
-        if self._descriptor >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._descriptor)
-            self._descriptor = -1
+        self._close()
 
     # -- inside
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+    def _take(self) -> None:
+        has_kernel_lock = self._try_folder()
+        for _ in range(20):  # others may release, or take over, at the same time
+            if self._try_kernel_lock() if has_kernel_lock else self._try_file():
+                return
+        raise self.error(f"{self.folder}: other processes take and release it all the time; try again")
 
     def _try_folder(self) -> bool:
         """Write a file into the folder and remove it; return whether the kernel locks files there. Raises ``OSError``."""
         with self._probe() as file:
             file.write(b"\0" * _MOST_BYTES)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
             try:
                 _lock(file.fileno())
             except OSError as error:
@@ -162,7 +184,7 @@ class FolderLock:
     @contextlib.contextmanager
     def _probe(self) -> Iterator[BinaryIO]:
         """Open a file beside the lock that is removed again."""
-        path = self.path.with_name(f"{NAME}.{secrets.token_hex(4)}.tmp")
+        path = self.path.with_name(PROBE.format(secrets.token_hex(4)))
         try:
             with path.open("xb") as file:
                 yield file
@@ -178,6 +200,8 @@ class FolderLock:
                 _lock(descriptor)
             except BlockingIOError:
                 self._refuse(Owner.read(self.path))
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, f"{NAME} is not a file")
             if not self._is_file(descriptor):
                 return False
             owner = Owner.read(self.path)
@@ -233,18 +257,15 @@ class FolderLock:
         return (json.dumps(asdict(self.me), indent=1) + "\n").encode()
 
     def _refuse(self, owner: Owner | None) -> NoReturn:
-        who = str(owner) if owner else "another process"
-        raise CheckpointError(
-            f"{self.folder} is in use by a run ({who}); wait for it to end, or let this one save elsewhere with --save-path"
-        )
+        raise self.error(f"{self.folder} is in use ({owner or 'another process'}); {self.advice}")
 
     def _refuse_unless_stale(self, owner: Owner | None) -> None:
-        """Raise ``CheckpointError`` if the owner, who cannot be looked up from here, has given a sign of life lately."""
+        """Raise ``error`` if the owner, who cannot be looked up from here, has given a sign of life lately."""
         age = self._age()
         if age < STALE:
-            raise CheckpointError(
-                f"{self.folder} is in use by a run ({owner or 'whose name cannot be read'}; last refreshed "
-                f"{max(0, round(age))} seconds ago); if it has ended, delete {self.path}, or wait "
+            raise self.error(
+                f"{self.folder} is in use ({owner or 'by a process whose name cannot be read'}; last refreshed "
+                f"{max(0, round(age))} seconds ago); if that has ended, delete {self.path}, or wait "
                 f"{max(1, round((STALE - age) / 60))} minutes"
             )
 

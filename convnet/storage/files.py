@@ -10,17 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from convnet.errors import ConvnetError
 from convnet.interrupts import undo_if_interrupted
 
 _UNSUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}  # what file systems say that cannot sync
 
 
 def cache_folder() -> Path:
-    """Return where this user's caches belong."""
+    """Return where this user's caches belong; raises ``ConvnetError`` for one without a home."""
     if os.environ.get("CONVNET_CACHE_DIR"):
         return Path(os.environ["CONVNET_CACHE_DIR"])
-    base = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
-    return Path(os.environ.get("XDG_CACHE_HOME") or base) / "convnet"
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "convnet"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise ConvnetError("there is no home folder to keep a cache in; set CONVNET_CACHE_DIR") from None
+    return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "convnet"
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -69,7 +75,7 @@ def _replace(target: Path, write: Callable[[BinaryIO], object], mode: int | None
                         temporary.chmod(stat.S_IMODE(mode))
                 write(file)
                 file.flush()
-                _sync(file.fileno())
+                sync(file.fileno())
             temporary.replace(target)
         except BaseException:
             remove()
@@ -77,13 +83,13 @@ def _replace(target: Path, write: Callable[[BinaryIO], object], mode: int | None
     with contextlib.suppress(OSError):  # some systems cannot open folders
         folder = os.open(target.parent, os.O_RDONLY)
         try:
-            _sync(folder)
+            sync(folder)
         finally:
             os.close(folder)
 
 
-def _sync(descriptor: int) -> None:
-    """Wait until a file is on the disk, where its file system can say so."""
+def sync(descriptor: int) -> None:
+    """Wait until a file is on the disk, where its file system can say so; raises ``OSError``."""
     try:
         os.fsync(descriptor)
     except OSError as error:
