@@ -68,10 +68,11 @@ def _run(given: dict[str, Any], printer: Printer) -> int:
     session = Session(inputs)
     print_problems(session.graph.warnings)
     session.check_costs()
+    if session.state is None:
+        session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
     printer.outputs, printer.compat = Outputs.of(session.graph), COMPAT[session.options.compat]
     if session.checkpoint is None:
         printer.layers(session.graph)
-        session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
     for line in session.apply_edits():
         printer.line(line)
     backends, remarks = session.backends()
