@@ -99,6 +99,7 @@ def run_verb(
     if not any(isinstance(handler, _WarningHandler) for handler in logger.handlers):
         logger.addHandler(_WarningHandler())
         logger.propagate = False
+        logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", module=r"PIL\b")  # pictures that are left out are named, with reasons
     with clean_output():
         return _act(act, parser, arguments, failure)

@@ -5,12 +5,13 @@ file. Sizes stand in the first bytes of a picture and are checked before anythin
 ``_Metered``, so that no file is gone over more than a few times, whatever its offsets say.
 """
 
+import ctypes
 import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -66,6 +67,7 @@ def read_square(
     the first picture counts. What is transparent shows ``background``. ``upright`` turns as EXIF says.
     Raises ``DataError`` that says what is wrong with the picture, without its name.
     """
+    _quieten()
     with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
         cost = _check_size(picture)
         if picture.format in ("JPEG", "MPO"):
@@ -110,6 +112,15 @@ def _cut(picture: Image.Image, side: int, offset: float) -> Image.Image:
 
 
 # -- files
+
+
+@cache
+def _quieten() -> None:
+    """Keep libtiff from writing lines of its own to standard error; what it finds is raised as well."""
+    with suppress(OSError, AttributeError):  # a Pillow without libtiff, or one that hides it
+        readers = ctypes.CDLL(Image.core.__file__)
+        readers.TIFFSetErrorHandler(None)
+        readers.TIFFSetWarningHandler(None)
 
 
 class _Metered:
