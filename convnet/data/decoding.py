@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypedDict, Unpack, cast
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -52,20 +52,19 @@ def parse_color(text: str) -> Color:
     return red, green, blue
 
 
-def read_square(
-    source: str | Path | BinaryIO,
-    side: int,
-    offset: float = 0.5,
-    *,
-    mode: str = "RGB",
-    background: Color = WHITE,
-    upright: bool = True,
-) -> np.ndarray:
-    """Return a picture as bytes (side, side, 3), or (side, side) in ``mode`` "L".
+class Look(TypedDict, total=False):
+    """How pixels are wanted: "RGB" or "L", what shows through transparent places, turned as EXIF says."""
+
+    mode: str
+    background: Color
+    upright: bool
+
+
+def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
+    """Return a picture as bytes (side, side, 3), or (side, side) in ``mode`` "L"; by default upright in RGB, on white.
 
     A shorter side that is not ``side`` is resized to it; then the longer one is cut at ``offset`` (0 to 1). Of an animation
-    the first picture counts. What is transparent shows ``background``. ``upright`` turns as EXIF says.
-    Raises ``DataError`` that says what is wrong with the picture, without its name.
+    the first picture counts. Raises ``DataError`` that says what is wrong with the picture, without its name.
     """
     _quieten()
     with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
@@ -73,7 +72,7 @@ def read_square(
         if picture.format in ("JPEG", "MPO"):
             _check_scans(file, picture)
         with _one_at_a_time if cost > _LARGE else nullcontext():
-            return square_of(picture, side, offset, mode=mode, background=background, upright=upright)
+            return square_of(picture, side, offset, **look)
 
 
 def square_of(
