@@ -54,8 +54,8 @@ class Op(NamedTuple):
     def _message(self, name: str, values: Values, fault: str) -> str:
         found = ", ".join(f"{key} {tuple(values[key].shape)}" for key in self.arrays if values.get(key) is not None)
         letters = ", ".join(f"{key} ({', '.join(axes)})" for key, axes in self.arrays.items() if axes != SAME)
-        wanted = letters or "arrays of one shape"
-        return f"{name}: {fault}: {found}; expected {wanted}, each length from 1 to {MOST:,}"
+        wanted = f"{letters}, each length from 1 to {MOST:,}" if letters else "arrays of one shape"
+        return f"{name}: {fault}: {found}; expected {wanted}"
 
 
 # -- rules

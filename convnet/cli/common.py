@@ -121,6 +121,7 @@ def framed(act: Callable[[], int], failure: int = 0) -> int:
     if not any(isinstance(handler, _WarningHandler) for handler in logger.handlers):
         logger.addHandler(_WarningHandler())
         logger.propagate = False
+        logging.getLogger("PIL").addHandler(logging.NullHandler())
     warnings.filterwarnings("ignore", module=r"PIL\b")  # pictures that are left out are named, with reasons
     with clean_output():
         return _status_of(act, failure)

@@ -81,10 +81,11 @@ def _work(session: Session, printer: Printer) -> int:
     """Do what the options of an open session say; return the exit status."""
     print_problems(session.graph.warnings)
     session.check_costs()
+    if session.state is None:
+        session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
     printer.outputs, printer.compat = Outputs.of(session.graph), COMPAT[session.options.compat]
     if session.checkpoint is None:
         printer.layers(session.graph)
-        session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
     for line in session.apply_edits():
         printer.line(line)
     backends, remarks = session.backends()

@@ -5,14 +5,15 @@ file. Sizes stand in the first bytes of a picture and are checked before anythin
 ``_Metered``, so that no file is gone over more than a few times, whatever its offsets say.
 """
 
+import ctypes
 import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextlib import contextmanager, nullcontext, suppress
+from functools import cache, partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypedDict, Unpack, cast
 
 import numpy as np
 from PIL import Image, ImageColor
@@ -51,27 +52,27 @@ def parse_color(text: str) -> Color:
     return red, green, blue
 
 
-def read_square(
-    source: str | Path | BinaryIO,
-    side: int,
-    offset: float = 0.5,
-    *,
-    mode: str = "RGB",
-    background: Color = WHITE,
-    upright: bool = True,
-) -> np.ndarray:
-    """Return a picture as bytes (side, side, 3), or (side, side) in ``mode`` "L".
+class Look(TypedDict, total=False):
+    """How pixels are wanted: "RGB" or "L", what shows through transparent places, turned as EXIF says."""
+
+    mode: str
+    background: Color
+    upright: bool
+
+
+def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
+    """Return a picture as bytes (side, side, 3), or (side, side) in ``mode`` "L"; by default upright in RGB, on white.
 
     A shorter side that is not ``side`` is resized to it; then the longer one is cut at ``offset`` (0 to 1). Of an animation
-    the first picture counts. What is transparent shows ``background``. ``upright`` turns as EXIF says.
-    Raises ``DataError`` that says what is wrong with the picture, without its name.
+    the first picture counts. Raises ``DataError`` that says what is wrong with the picture, without its name.
     """
+    _quieten()
     with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
         cost = _check_size(picture)
         if picture.format in ("JPEG", "MPO"):
             _check_scans(file, picture)
         with _one_at_a_time if cost > _LARGE else nullcontext():
-            return square_of(picture, side, offset, mode=mode, background=background, upright=upright)
+            return square_of(picture, side, offset, **look)
 
 
 def square_of(
@@ -110,6 +111,15 @@ def _cut(picture: Image.Image, side: int, offset: float) -> Image.Image:
 
 
 # -- files
+
+
+@cache
+def _quieten() -> None:
+    """Keep libtiff from writing lines of its own to standard error; what it finds is raised as well."""
+    with suppress(OSError, AttributeError):  # a Pillow without libtiff, or one that hides it
+        readers = ctypes.CDLL(Image.core.__file__)
+        readers.TIFFSetErrorHandler(None)
+        readers.TIFFSetWarningHandler(None)
 
 
 class _Metered:

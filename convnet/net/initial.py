@@ -29,11 +29,8 @@ def initial_state(graph: Graph, seed: int, may_run_code: bool = False) -> dict[s
     Functions that lie beside the layer file are called only where the caller says that they ``may_run_code``; otherwise
     raises ``ConvnetError`` that names them all, before any is called. Those of ``initw`` need no permission.
     """
-    if not may_run_code and (found := code_of(graph)):
-        raise ConvnetError(
-            f"{graph.definition.path} names functions that lie beside it: {'; '.join(found)}. No code was run. If you trust "
-            "it: convnet run --allow-init-code, or convnet.build(..., allow_init_code=True)"
-        )
+    if not may_run_code:
+        check_no_code(graph)
     initializer = _Initializer(Path(graph.definition.path).resolve().parent, seed)
     for layer in _weight_layers(graph):
         _check_finite(layer)
@@ -48,6 +45,15 @@ def _check_finite(layer: WeightLayer) -> None:
             if not math.isfinite(value):
                 layer.check.error(key, f"'{key}' is {value}; no result would be a number", expected="a finite number")
     layer.check.problems.check()
+
+
+def check_no_code(graph: Graph) -> None:
+    """Raise ``ConvnetError`` if initial weights would call functions beside the layer file."""
+    if found := code_of(graph):
+        raise ConvnetError(
+            f"{graph.definition.path} names functions that lie beside it: {'; '.join(found)}. No code was run. If you trust "
+            "it: convnet run --allow-init-code, or convnet.build(..., allow_init_code=True)"
+        )
 
 
 def code_of(graph: Graph) -> list[str]:

@@ -21,7 +21,7 @@ from convnet.storage import cache_folder
 
 CPU = ROOT / "convnet" / "backends" / "cpu"
 FLAGS = ["-O1", "-g", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-DNDEBUG"]
-CALLS = 1000  # of an instruction set
+CALLS = 800  # of an instruction set
 INSTRUCTION_SETS = [name.removeprefix("cpu-") for name in BACKENDS if name.startswith("cpu-")]
 PROGRAM = """
 import importlib.util, sys

@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -333,33 +334,35 @@ def test_every_exception_is_one_line(monkeypatch):
 
 LARGEST = [
     ("JPEG", "RGB", {"progressive": True, "subsampling": 0}),
-    ("JPEG", "RGB", {}),
     ("JPEG", "CMYK", {}),
     ("PNG", "RGBA", {"compress_level": 1}),
-    ("PNG", "LA", {"compress_level": 1}),
     ("PNG", "P", {"compress_level": 1, "transparency": 0}),
     ("WEBP", "RGBA", {"lossless": True, "method": 0}),
-    ("GIF", "P", {}),
     ("TIFF", "F", {"compression": "tiff_lzw"}),
-    ("TIFF", "I;16", {"compression": "tiff_lzw"}),
     ("PPM", "RGB", {}),
 ]
 
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is read there")
+
+
+@needs_proc
 @pytest.mark.parametrize("count", [400, pytest.param(8000, marks=pytest.mark.slow)])
 def test_mutated_pictures(count):
     """In a process of its own, whose memory is measured."""
     program = ROOT / "tests" / "picture_mutations.py"
     done = subprocess.run([sys.executable, program, "0", str(count)], capture_output=True, text=True)
     assert done.returncode == 0 and f"{count} pictures, " in done.stdout, done.stderr[-3000:]
+    assert done.stderr == ""  # of the readers in C
 
 
+@needs_proc
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, mode, options", LARGEST)
 def test_memory_of_the_largest_pictures(kind, mode, options):
     """The limit counts what a pixel costs, so that 512 MiB hold any picture that is read; a larger one is refused."""
     program = (
-        "import resource, tempfile\nfrom PIL import Image\nfrom convnet.data import decoding\n"
+        "import tempfile\nfrom picture_mutations import peak\nfrom PIL import Image\nfrom convnet.data import decoding\n"
         f"kind, mode, options = {kind!r}, {mode!r}, {options!r}\n"
         "file = tempfile.TemporaryFile()\n"
         "Image.new(mode, (8, 8)).save(file, kind, **options)\n"
@@ -370,9 +373,9 @@ def test_memory_of_the_largest_pictures(kind, mode, options):
         "    program = make % ((mode, (side, side)), (kind,), options)\n"
         "    subprocess.run([sys.executable, '-c', program, large.name], check=True)\n"
         "    print(decoding.read_square(large.name, 8).shape)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)\n"
+        "print(peak())\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT / "tests")
     assert done.stdout.startswith("(8, 8, 3)"), done.stderr
     assert int(done.stdout.split()[-1]) <= 512, done.stdout
 

@@ -231,11 +231,16 @@ def test_the_question_at_a_terminal(strange, capsys, monkeypatch, answer, allowe
     graph = build_graph(LayerFiles.open(strange), {0: 3072, 1: 1}, 10)
     typed = io.StringIO(answer + "\n")
     monkeypatch.setattr(sys, "stdin", typed)
-    assert not may_run_code(graph, False) and capsys.readouterr().err == ""
-    monkeypatch.setattr(typed, "isatty", lambda: True)
-    assert not may_run_code(graph, False) and capsys.readouterr().err == ""  # standard error is no terminal
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    assert may_run_code(graph, False) is allowed
+    for stream in (typed, sys.stderr):  # it is asked where both are terminals
+        with pytest.raises(ConvnetError, match=REFUSED):
+            may_run_code(graph, False)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    if allowed:
+        assert may_run_code(graph, False)
+    else:
+        with pytest.raises(ConvnetError, match=REFUSED):
+            may_run_code(graph, False)
     said = capsys.readouterr().err
     assert ".cfg asks to run code" in said and "mine.weights(0.25) in " in said and said.endswith("[y/N] ")
     assert may_run_code(graph, True)
