@@ -276,6 +276,7 @@ class Builder:
     def _check_whole(self) -> None:
         learning_below: set[str] = set()
         unused: list[Layer] = []
+        unlike: set[str] = set()  # layers that share weights of other shapes
         earlier: dict[str, Layer] = {}
         for layer in self.graph.layers.values():
             below = any(source.name in learning_below for source in layer.sources)
@@ -285,7 +286,9 @@ class Builder:
             if below or isinstance(layer, WeightLayer):
                 learning_below.add(layer.name)
             if isinstance(layer, WeightLayer) and layer.is_shaped:
-                layer.check_sources()
+                follows = any(source and source[0] in unlike for source in layer.weightSource)
+                if follows or not layer.check_sources():  # what shares with a layer that shares wrongly may be right itself
+                    unlike.add(layer.name)
                 layer.check_learning(self.graph.generation)
             if not (layer.is_cost or layer.consumers or layer.detached_from):
                 unused.append(layer)

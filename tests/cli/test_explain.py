@@ -139,7 +139,11 @@ def test_what_was_assumed_is_said(capsys):
         (["explain"], 2, "DEF"),
         (["explain", "layers-imagenet.cfg", "--data-dims", "3x4"], 2, "'3x4' is not a list of whole numbers from 1"),
         (["explain", "layers-imagenet.cfg", "--data-dims", "0"], 2, "whole numbers from 1"),
-        (["explain", "layers-imagenet.cfg", "--num-classes", "7"], 1, "has 1000 outputs, the data have 7 classes"),
+        (
+            ["explain", "layers-imagenet.cfg", "--num-classes", "7"],
+            1,
+            "labels, but the data have 7 classes",
+        ),
         (["explain", "layers-imagenet.cfg", "--data-dims", "150527,1"], 1, "150527 values, which are not 3 square maps"),
     ],
 )

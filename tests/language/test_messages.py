@@ -166,6 +166,14 @@ def test_names_that_refer_to_each_other_do_not_multiply():
     assert line == 19 and "more than 100,000 characters" in message
 
 
+def test_layers_that_share_with_one_that_shares_wrongly():
+    shared = "[fc{}]\ntype=fc\ninputs=fc{}\noutputs=12\ninitW=1\nweightSource=fc{}\n"
+    chain = "".join(shared.format(*(number or "" for number in numbers)) for numbers in ((1, 0, 0), (2, 1, 1), (3, 2, 2)))
+    definition = replaced(DEFINITION, TAIL, chain + replaced(TAIL, "inputs=fc", "inputs=fc3"))
+    ((_, line, message, *_),) = found(definition, PARAMS + "[fc1]\n[fc2]\n[fc3]\n")
+    assert line == 33 and "shares weights of 'fc', which are 2048x12; its own would be 12x12" in message
+
+
 def test_an_indented_key():
     ((_, line, message, *_),) = found(replaced(DEFINITION, "filters=32", "  filters=32"))
     assert line == 11 and "goes on with the value of 'channels' above" in message
