@@ -29,7 +29,7 @@ from convnet.layers.neuron import NeuronLayer
 from convnet.layers.weighted import WeightLayer
 
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
-_HINTED = 100  # problems that get the nearest name; to look for it takes as long as there are names
+_HINTED = 20  # problems that get the nearest name; to look for it takes as long as there are names
 
 
 class Builder:
@@ -197,11 +197,12 @@ class Builder:
         """Report layers whose parameters are missing, and sections of parameters without a layer."""
         definition, params = self.graph.definition, self.graph.params
         if params:
-            report_lacking(self.lacking, params, self.problems)
+            report_lacking(self.lacking, set(definition.sections), params, self.problems)
         for name, section in params.sections.items() if params and params is not definition else ():
             if name not in definition.sections:
                 text = f"parameters for '{name}', which is not a layer of {definition.path}"
-                self.problems.warn(section.place, text, nearest=nearest(name, definition.sections))
+                few = len(self.problems.items) < _HINTED
+                self.problems.warn(section.place, text, nearest=nearest(name, definition.sections) if few else "")
 
     # -- wire ---------------------------------------------------------------------------------------------------
 

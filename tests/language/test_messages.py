@@ -166,6 +166,14 @@ def test_names_that_refer_to_each_other_do_not_multiply():
     assert line == 19 and "more than 100,000 characters" in message
 
 
+def test_parameters_of_another_net():
+    others = "".join(f"[{name}]\nepsW=1\n" for name in ("left", "right"))
+    definition = replaced(DEFINITION, FC, FC + FC.replace("[fc]", "[fc2]").replace("pool1", "fc"))
+    ((file, line, message, expected, _),) = found(replaced(definition, TAIL, TAIL.replace("=fc", "=fc2")), others)
+    assert (file, line) == ("p.cfg", 0) and "needs a section [conv1] in p.cfg, and so do 'fc', 'fc2', 'logprob'" in message
+    assert "it has [left], [right], which are not its layers" in expected
+
+
 def test_layers_that_share_with_one_that_shares_wrongly():
     shared = "[fc{}]\ntype=fc\ninputs=fc{}\noutputs=12\ninitW=1\nweightSource=fc{}\n"
     chain = "".join(shared.format(*(number or "" for number in numbers)) for numbers in ((1, 0, 0), (2, 1, 1), (3, 2, 2)))
