@@ -185,6 +185,11 @@ class Reader:
             meant = nearest(piece.strip(), ["true", "false"])
             self.problems.warn(place, message, expected="true, false, 1 or 0", nearest=meant, about=self.name)
             return False
+        if isinstance(key.kind, Float | RateKind) and re.fullmatch(r"0[0-9]+", piece.strip()):
+            message = (
+                f"{self._owner(entry)}: '{piece.strip()}' counts as a value, though it looks like the end of a fraction"
+            )
+            self.problems.warn(place, message, expected="a point as the decimal mark", about=self.name)
         try:
             return self._checked(key, key.kind.parse(piece), place)
         except BadValue as bad:

@@ -123,6 +123,14 @@ def test_a_decimal_comma_for_all_layers(key):
     assert "the decimal mark is a point: 0.00" in expected
 
 
+def test_a_decimal_comma_that_makes_as_many_values_as_inputs():
+    fc = replaced(FC, "inputs=pool1", "inputs=pool1,conv1")
+    ((file, line, message, expected, _),) = found(
+        replaced(DEFINITION, FC, fc), replaced(PARAMS, "[fc]", "[fc]\nepsW=0,001"), severity="warning"
+    )
+    assert (file, line) == ("p.cfg", 8) and "'001' counts as a value" in message and "a point" in expected
+
+
 def test_a_parameter_that_default_lacks():
     ((file, line, message, *_),) = found(params=replaced(PARAMS, "epsB=0.1\n", ""))
     assert (file, line) == ("p.cfg", 1) and "no epsB here, nor in the section of layers 'conv1', 'fc'" in message
