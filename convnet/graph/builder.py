@@ -29,7 +29,7 @@ from convnet.layers.neuron import NeuronLayer
 from convnet.layers.weighted import WeightLayer
 
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
-_HINTED = 100  # problems that get the nearest name; to look for it takes as long as there are names
+_HINTED = 20  # problems that get the nearest name; to look for it takes as long as there are names
 
 
 class Builder:
@@ -205,11 +205,12 @@ class Builder:
         """Report layers whose parameters are missing, sections of parameters without a layer, and idle keys of [DEFAULT]."""
         definition, params = self.graph.definition, self.graph.params
         if params:
-            report_lacking(self.lacking, params, self.problems)
+            report_lacking(self.lacking, set(definition.sections), params, self.problems)
         for name, section in params.sections.items() if params and params is not definition else ():
             if name not in definition.sections:
                 text = f"parameters for '{name}', which is not a layer of {definition.path}"
-                self.problems.warn(section.place, text, nearest=nearest(name, definition.sections))
+                few = len(self.problems.items) < _HINTED
+                self.problems.warn(section.place, text, nearest=nearest(name, definition.sections) if few else "")
         for document in (definition, params if params is not definition else None):
             if document and document.defaults:
                 self._report_defaults(document, document.defaults)
@@ -298,6 +299,7 @@ class Builder:
     def _check_whole(self) -> None:
         learning_below: set[str] = set()
         unused: list[Layer] = []
+        unlike: set[str] = set()  # layers that share weights of other shapes
         earlier: dict[str, Layer] = {}
         for layer in self.graph.layers.values():
             below = any(source.name in learning_below for source in layer.sources)
@@ -307,8 +309,10 @@ class Builder:
             if below or isinstance(layer, WeightLayer):
                 learning_below.add(layer.name)
             if isinstance(layer, WeightLayer) and layer.is_shaped:
-                layer.check_sources()
                 layer.check_schedules()
+                follows = any(source and source[0] in unlike for source in layer.weightSource)
+                if follows or not layer.check_sources():  # what shares with a layer that shares wrongly may be right itself
+                    unlike.add(layer.name)
                 layer.check_learning(self.graph.generation)
             if not (layer.is_cost or layer.consumers or layer.detached_from):
                 unused.append(layer)

@@ -15,6 +15,7 @@ from convnet.language.ini import Document, Section
 from convnet.language.keys import REQUIRED
 from convnet.layers import LAYER_TYPES
 
+_COMPARED = 10_000  # pairs of names; where more do not fit, it is not a letter that is wrong
 _FEW = 2  # layers without parameters that may be due to misspelt headers; more are a file of another net
 
 
@@ -45,7 +46,7 @@ def blame_causes(graph: Graph, problems: Problems) -> None:
                 text = f"[{name}] stands above already; both are read as one section, and that does not make a net"
                 problems.error(place, text, expected="another name", about=name)
             return
-    misspelt = [p for p in problems.items if p.severity == "warning" and p.about and p.nearest]
+    misspelt = {p for p in problems.items if p.severity == "warning" and p.about and p.nearest}
     if misspelt and _leave_out(problems, _downstream(graph, {problem.about for problem in misspelt})):
         problems.items[:] = [replace(p, severity="error") if p in misspelt else p for p in problems.items]
 
@@ -70,10 +71,9 @@ def _leave_out(problems: Problems, names: set[str]) -> bool:
 def _mend_definition(definition: Document, params: Document | None, problems: Problems) -> None:
     read = Counter(_inputs(definition))
     in_params = params.sections if params else {}
-    for wanted in [name for name in read if name not in definition.sections]:
-        if wanted not in in_params and read[wanted] < 2:
-            continue
-        spare = [name for name in definition.sections if name not in read and name not in in_params]
+    missing = [name for name in read if name not in definition.sections and (name in in_params or read[name] > 1)]
+    spare = [name for name in definition.sections if name not in read and name not in in_params]
+    for wanted in missing if len(missing) * len(spare) <= _COMPARED else ():
         found = really_near(wanted, spare)
         if not found:
             continue
@@ -82,6 +82,7 @@ def _mend_definition(definition: Document, params: Document | None, problems: Pr
         text = f"nothing reads '{found}'; there {'are' if read[wanted] != 1 else 'is'} {readers}, {beside}"
         problems.error(definition.sections[found].place, text, nearest=wanted)
         _rename(definition, found, wanted)
+        spare.remove(found)
 
 
 def _mend_params(definition: Document, params: Document, problems: Problems) -> None:

@@ -165,7 +165,8 @@ class Reader:
                 self.problems.error(entry.key_place, f"[DEFAULT]: no layer reads '{entry.key}'", nearest=key.name)
                 return
         section = document.sections.get(self.name)
-        if any(self._meant(entry) == key.name for entry in self._unknown(section)):
+        sections = [section, self.definition.sections.get(self.name)]
+        if any(self._meant(entry) == key.name for part in sections for entry in self._unknown(part)):
             return  # misspelt, which ``report_unknown`` says
         if document is not self.definition:
             self.missing.append(key)
@@ -181,8 +182,14 @@ class Reader:
         place = entry.place.within(offset, len(piece))
         if key.kind is BOOL and piece.strip().lower() not in ("true", "1", "false", "0"):
             message = f"{self._owner(entry)}: '{piece.strip()}' in a list counts as false"
-            self.problems.warn(place, message, expected="true, false, 1 or 0")
+            meant = nearest(piece.strip(), ["true", "false"])
+            self.problems.warn(place, message, expected="true, false, 1 or 0", nearest=meant, about=self.name)
             return False
+        if isinstance(key.kind, Float | RateKind) and re.fullmatch(r"0[0-9]+", piece.strip()):
+            message = (
+                f"{self._owner(entry)}: '{piece.strip()}' counts as a value, though it looks like the end of a fraction"
+            )
+            self.problems.warn(place, message, expected="a point as the decimal mark", about=self.name)
         try:
             return self._checked(key, key.kind.parse(piece), place)
         except BadValue as bad:

@@ -81,6 +81,7 @@ class Layer:
     computes: ClassVar[bool] = True  # whether any published program says what the layer computes
     varies: ClassVar[bool] = False  # whether forward depends on more, from step to step, than the contents of its inputs
     sized_by: ClassVar[str] = ""  # the key that says how many outputs or maps there are, where the inputs do not
+    also_sized_by: ClassVar[str] = ""  # another key that multiplies it
     joins: ClassVar[bool] = False  # whether the outputs are those of the inputs end to end
     elementwise: ClassVar[bool] = False  # whether forward and backward may run in place
     wants_params: tuple[Generation, ...] = ()  # the generations that demand a section of parameters
@@ -123,6 +124,11 @@ class Layer:
         return [source.outputs for source in self.sources]
 
     @property
+    def written_name(self) -> str:
+        """The layer's name in the file, where a detached neuron is called as the layer that it was part of."""
+        return self.detached_from or self.name
+
+    @property
     def is_shaped(self) -> bool:
         """Whether the number of outputs is known, worked out or given by the file, and nothing is wrong with the layer."""
         return not self.check.failed and self.outputs > 0
@@ -150,12 +156,12 @@ class Layer:
             return side
         source = self.sources[index]
         if maps := _seen_maps(source):
-            has = f"input '{source.name}' has {maps[0]} maps of {maps[1]}x{maps[1]}{written_sizes(source)}"
+            has = f"input '{source.written_name}' has {maps[0]} maps of {maps[1]}x{maps[1]}{written_sizes(source)}"
             self.check.error("channels", f"channels={channels}, but {has}", expected=f"channels={maps[0]}")
             return None
         fitting = [c for c in range(1, min(features, 4097)) if features % c == 0]  # 1x1 maps are left out
         square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
-        text = f"input '{source.name}' has {features} values, which are not {channels} square maps"
+        text = f"input '{source.written_name}' has {features} values, which are not {channels} square maps"
         hint = f"a number of channels such as {', '.join(square)}" if square else ""
         self.check.error("channels", text, expected=hint)
         return None
@@ -241,12 +247,12 @@ def parts_of(layer: Layer) -> list[Layer]:
 def written_sizes(layer: Layer) -> str:
     """Return `` (filters=32 of 'conv2' at FILE:LINE)``: what makes the outputs of a layer as many as they are, or ``''``."""
     notes = []
-    for part in parts_of(layer)[:_NAMED]:
-        place = part.check.places.get(part.sized_by)
-        if place:
-            value = getattr(part, part.sized_by)
+    keys = [(part, key) for part in parts_of(layer)[:_NAMED] for key in (part.sized_by, part.also_sized_by)]
+    for part, key in keys:
+        if place := part.check.places.get(key):
+            value = getattr(part, key)
             text = ",".join(map(str, dict.fromkeys(value))) if isinstance(value, list) else value
-            notes.append(f"{part.sized_by}={text} of '{part.name}' at {place.file}:{place.line}")
+            notes.append(f"{key}={text} of '{part.name}' at {place.file}:{place.line}")
     return f" ({', '.join(notes)})" if notes else ""
 
 

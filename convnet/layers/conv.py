@@ -26,7 +26,7 @@ class Windowed(WeightLayer):
 
     max_inputs = None
     multiplies_slope = True
-    sized_by = "filters"
+    sized_by, also_sized_by = "filters", "groups"
 
     channels = per_input(Int(min=1), "maps of the input image")
     filters = per_input(Int(min=1), "filters per group")
@@ -58,7 +58,7 @@ class Windowed(WeightLayer):
                 self.check.failed = True  # another layer has said so of the same inputs
                 return
             named = zip(self.sources, counts, sizes, strict=True)
-            shown = ", ".join(f"{f}x{m}x{m} of '{source.name}'" for source, f, m in named)
+            shown = ", ".join(f"{f}x{m}x{m} of '{source.written_name}'" for source, f, m in named)
             self.check.error("filters", f"every input must give the same number and size of maps, not {shown}")
             return
         self.num_filters, self.modulesX = counts[0], sizes[0]
@@ -79,6 +79,7 @@ class Windowed(WeightLayer):
         elif self.randSparse[i]:
             if G == 1:
                 check.error("randSparse", "random connections need more than one group")
+                return side
             if C % Cf:
                 check.error("filterChannels", f"{C} channels are not a multiple of {Cf} filter channels")
             if G * Cf % C:

@@ -47,22 +47,26 @@ class Cost(Layer):
         """Report inputs that do not fit each other or the data set. A cost has no output."""
         rows, classes = self.num_inputs[0], self.check.data.classes
         if self.first_input and not isinstance(self.sources[0], Data) and isinstance(self.sources[1], Data):
-            swapped = f"inputs={self.inputs[1]},{self.inputs[0]}"
-            first = f"the first input is '{self.inputs[0]}', of type {self.sources[0].type}"
+            swapped = f"inputs={self.reads(1)},{self.reads(0)}"
+            first = f"the first input is '{self.reads(0)}', of type {self.sources[0].type}"
             text = f"{first}; a cost reads its {self._first()} first"
             self.check.error("inputs", text, expected=swapped)
             return
         if self.first_input == "target" and rows != self.num_inputs[1]:
             if isinstance(self.sources[0], Data):
-                self.blame_size(rows, f"the targets '{self.inputs[0]}' have {rows} rows")
+                self.blame_size(rows, f"the targets '{self.reads(0)}' have {rows} rows")
             else:
                 self.check.error("inputs", f"labels have {rows} rows, predictions {self.num_inputs[1]}")
             return
         if self.first_input in ("label", "gate") and rows != 1:
-            self.check.error("inputs", f"the {self._first()} must have one row; input '{self.inputs[0]}' has {rows}")
+            self.check.error("inputs", f"the {self._first()} must have one row; input '{self.reads(0)}' has {rows}")
             return
         if self.row_per_class and classes is not None and rows != classes:
             self.check.error("inputs", f"the targets have {rows} rows, the data {classes} classes")
+
+    def reads(self, i: int) -> str:
+        """Return the name of input ``i`` as the file has it."""
+        return self.sources[i].written_name
 
     def _first(self) -> str:
         return {"label": "labels", "target": "targets"}.get(self.first_input, self.first_input)
@@ -72,7 +76,7 @@ class Cost(Layer):
         parts = [part for part in parts_of(self.sources[-1]) if part.sized_by in part.check.places]
         predictions = self.num_inputs[-1]
         if not parts:
-            self.check.error("inputs", f"input '{self.inputs[-1]}' has {predictions} outputs, {reason}")
+            self.check.error("inputs", f"input '{self.reads(-1)}' has {predictions} outputs, {reason}")
             return
         largest = max(parts, key=lambda part: part.outputs)
         text = f"these {largest.outputs} outputs are what cost '{self.name}' compares with labels, but {reason}"
@@ -135,7 +139,7 @@ class LogReg(FilteredCost):
         if check.failed:
             return
         if not isinstance(below.sources[0] if below.detached_from else below, Softmax):  # a softmax may have a neuron
-            check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one")
+            check.error("inputs", f"the predictions must come from a softmax; input '{self.reads(1)}' is not one")
         elif check.data.classes is not None and predictions != check.data.classes:
             self.blame_size(check.data.classes, f"the data have {check.data.classes} classes")
         elif self.topk > predictions > 0:
@@ -155,7 +159,7 @@ class CrossEntropy(FilteredCost):
     def shape(self) -> None:
         super().shape()
         if not self.check.failed and not isinstance(self.sources[1], Softmax):
-            self.check.error("inputs", f"the predictions must come from a softmax; input '{self.inputs[1]}' is not one")
+            self.check.error("inputs", f"the predictions must come from a softmax; input '{self.reads(1)}' is not one")
 
 
 class CrossEntropy2(Cost):

@@ -31,10 +31,10 @@ class Elementwise(Layer):
         (usual, times), (other, once) = counts.most_common(2)
         if len(counts) == 2 and once == 1 < times:
             odd = next(source for source in self.sources if source.outputs == other)
-            text = f"input '{odd.name}' has {other} values{written_sizes(odd)}, all other inputs have {usual}"
+            text = f"input '{odd.written_name}' has {other} values{written_sizes(odd)}, all other inputs have {usual}"
         else:
             firsts = {source.outputs: source for source in reversed(self.sources)}
-            shown = [f"{size} of '{source.name}'{written_sizes(source)}" for size, source in firsts.items()]
+            shown = [f"{size} of '{source.written_name}'{written_sizes(source)}" for size, source in firsts.items()]
             text = f"all inputs must have the same size, not {' and '.join(reversed(shown[-3:]))}"
         self.check.error("inputs", text)
 

@@ -86,8 +86,9 @@ class WeightLayer(Layer):
         """Return the number of weights that one output of one position reads from input ``i``."""
         return self.weight_shape(i)[0]
 
-    def check_sources(self) -> None:
-        """Report shared matrices of another shape (numerics 13.4)."""
+    def check_sources(self) -> bool:
+        """Report shared matrices of another shape (numerics 13.4); return whether there are none."""
+        fits = True
         for i, owner in enumerate(self.owners):
             if owner is None or not owner[0].outputs:
                 continue
@@ -95,6 +96,8 @@ class WeightLayer(Layer):
             if theirs != mine:
                 shapes = f"{theirs[0]}x{theirs[1]}; its own would be {mine[0]}x{mine[1]}"
                 self.check.error("weightSource", f"shares weights of '{owner[0].name}', which are {shapes}")
+                fits = False
+        return fits
 
     def check_schedules(self) -> None:
         """Warn of what is written and not used: schedules beside one that goes before them, and a key of no program."""

@@ -123,6 +123,14 @@ def test_a_decimal_comma_for_all_layers(key):
     assert "the decimal mark is a point: 0.00" in expected
 
 
+def test_a_decimal_comma_that_makes_as_many_values_as_inputs():
+    fc = replaced(FC, "inputs=pool1", "inputs=pool1,conv1")
+    ((file, line, message, expected, _),) = found(
+        replaced(DEFINITION, FC, fc), replaced(PARAMS, "[fc]", "[fc]\nepsW=0,001"), severity="warning"
+    )
+    assert (file, line) == ("p.cfg", 8) and "'001' counts as a value" in message and "a point" in expected
+
+
 def test_a_parameter_that_default_lacks():
     ((file, line, message, *_),) = found(params=replaced(PARAMS, "epsB=0.1\n", ""))
     assert (file, line) == ("p.cfg", 1) and "no epsB here, nor in the section of layers 'conv1', 'fc'" in message
@@ -164,6 +172,22 @@ def test_names_that_refer_to_each_other_do_not_multiply():
     bomb = "".join(f"k{i}={f'%(k{i + 1})s' * 10}\n" for i in range(7)) + "k7=0.1\n"
     ((_, line, message, *_),) = found(params=PARAMS + f"[fc]\n{bomb}epsW=%(k0)s\n")
     assert line == 19 and "more than 100,000 characters" in message
+
+
+def test_parameters_of_another_net():
+    others = "".join(f"[{name}]\nepsW=1\n" for name in ("left", "right"))
+    definition = replaced(DEFINITION, FC, FC + FC.replace("[fc]", "[fc2]").replace("pool1", "fc"))
+    ((file, line, message, expected, _),) = found(replaced(definition, TAIL, TAIL.replace("=fc", "=fc2")), others)
+    assert (file, line) == ("p.cfg", 0) and "needs a section [conv1] in p.cfg, and so do 'fc', 'fc2', 'logprob'" in message
+    assert "it has [left], [right], which are not its layers" in expected
+
+
+def test_layers_that_share_with_one_that_shares_wrongly():
+    shared = "[fc{}]\ntype=fc\ninputs=fc{}\noutputs=12\ninitW=1\nweightSource=fc{}\n"
+    chain = "".join(shared.format(*(number or "" for number in numbers)) for numbers in ((1, 0, 0), (2, 1, 1), (3, 2, 2)))
+    definition = replaced(DEFINITION, TAIL, chain + replaced(TAIL, "inputs=fc", "inputs=fc3"))
+    ((_, line, message, *_),) = found(definition, PARAMS + "[fc1]\n[fc2]\n[fc3]\n")
+    assert line == 33 and "shares weights of 'fc', which are 2048x12; its own would be 12x12" in message
 
 
 def test_an_indented_key():
