@@ -136,6 +136,8 @@ def find_latest(path: str | Path, read: Callable[[Path], T]) -> tuple[Path, T, l
 def _try(read: Callable[[Path], T], path: Path) -> T:
     """Read a file; raises ``CheckpointError`` whatever is wrong with it, but ``MemoryError`` for a good one too large."""
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise CheckpointError(f"{path} is not a file")
         return read(path)
     except (CheckpointError, MemoryError):
         raise

@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -71,8 +72,9 @@ class Owner:
     def read(cls, path: Path) -> Self | None:
         """Return the owner that a file names; ``None`` if it names none, as after a kill before it was written."""
         try:
-            with path.open("rb") as file:
-                said = json.loads(file.read(_MOST_BYTES))
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
+            with os.fdopen(descriptor, "rb") as file:
+                said = json.loads(file.read(_MOST_BYTES) or b"")
         except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(said, dict):
@@ -198,6 +200,8 @@ class FolderLock:
                 _lock(descriptor)
             except BlockingIOError:
                 self._refuse(Owner.read(self.path))
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, f"{NAME} is not a file")
             if not self._is_file(descriptor):
                 return False
             owner = Owner.read(self.path)

@@ -5,7 +5,8 @@ import pytest
 
 from convnet.backends import make_backend
 from convnet.backends.cpu import Cpu
-from convnet.errors import OptionError
+from convnet.backends.switches import is_off
+from convnet.errors import BackendError, OptionError
 
 
 @pytest.mark.parametrize("name", ["reference", "cpu"])
@@ -33,3 +34,13 @@ def test_light_modules_stay_light(module):
     heavy = "{'numpy', 'PIL', 'pycuda', 'cuda', 'matplotlib'}"
     code = f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("value, off", [("", False), ("1", False), ("0", True), ("no", None), ("false", None)])
+def test_switches_of_the_environment_are_0_or_1(value, off, monkeypatch):
+    monkeypatch.setenv("CONVNET_GRAPHS", value)
+    if off is None:
+        with pytest.raises(BackendError, match=f"CONVNET_GRAPHS={value} is not 0 or 1"):
+            is_off("CONVNET_GRAPHS")
+    else:
+        assert is_off("CONVNET_GRAPHS") == off

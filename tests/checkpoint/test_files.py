@@ -149,7 +149,13 @@ def damaged_zip(path):
     path.write_bytes(held)
 
 
+def a_pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
 DAMAGE = {
+    "pipe": a_pipe,
     "empty": lambda path: path.write_bytes(b""), "cut": cut, "garbage": garbage, "folder": a_folder, "zip": damaged_zip,
     "dangling": lambda path: (path.unlink(), path.symlink_to("nowhere")),
     "loop": lambda path: (path.unlink(), path.symlink_to("1.2")),

@@ -164,3 +164,12 @@ def test_control_characters_of_a_foreign_lock_are_not_printed(tmp_path, monkeypa
     with pytest.raises(ConvnetError) as raised:
         FolderLock(tmp_path).acquire()
     assert "\033" not in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("other")], ids=["pipe", "dir", "link"])
+def test_a_lock_that_is_no_file(make, kind, tmp_path):
+    """Neither waited for nor followed."""
+    make(tmp_path / NAME)
+    with pytest.raises((OSError, ConvnetError)):
+        FolderLock(tmp_path).acquire()
+    assert not (tmp_path / "other").exists()

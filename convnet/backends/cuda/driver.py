@@ -12,7 +12,6 @@ current one for both. With unified addresses, which all devices that CUDA still 
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -32,6 +31,7 @@ from convnet.backends.cuda.machine import as_backend_error, capability_of, check
 from convnet.backends.cuda.parameters import convert, formats
 from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import COMPUTE
+from convnet.backends.switches import is_off
 from convnet.errors import BackendError
 
 _NON_BLOCKING = 1  # no implicit synchronisation with work of others in this process on the default stream
@@ -73,7 +73,7 @@ class CudaDevice(Device):
         self._events = EventPool(self.drv)
         api, self.why_no_capture = load_graphs()
         self._graphs, self.captures = Graphs(api), api is not None
-        self.runs_branches = self.captures and os.environ.get("CONVNET_BRANCHES") != "0"
+        self.runs_branches = self.captures and not is_off("CONVNET_BRANCHES")
         self.closed = False
         open_devices.add(self)
         with self._current:

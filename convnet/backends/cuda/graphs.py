@@ -6,10 +6,10 @@ needs the device's context to be current.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from convnet.backends.switches import is_off
 from convnet.errors import BackendError, first_line
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def load_graphs() -> tuple[Any, str]:
 
     Steps are issued op by op without: nvcc compiles where the bindings are missing.
     """
-    if os.environ.get("CONVNET_GRAPHS") == "0":
+    if is_off("CONVNET_GRAPHS"):
         return None, ""
     try:
         from cuda.bindings import driver
