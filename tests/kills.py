@@ -21,7 +21,7 @@ from support import ROOT, write_cifar, write_net
 from convnet import checkpoint, pickles
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-BATCHES = 60  # of a run
+BATCHES = 40  # of a run
 SECOND = 0.2  # share of kills by two signals
 
 

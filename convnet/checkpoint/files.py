@@ -127,7 +127,7 @@ def find_latest(path: str | Path, read: Callable[[Path], T]) -> tuple[Path, T, l
     errors: list[CheckpointError] = []
     for name in reversed(names):
         try:
-            return name, _try(read, name), [f"{error}; falling back on the one before" for error in errors]
+            return name, _try(read, name), [f"{first_line(error)}; falling back on the one before" for error in errors]
         except CheckpointError as error:
             errors.append(error)
     raise CheckpointError(f"no readable checkpoint in {path}: {errors[0]}")

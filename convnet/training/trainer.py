@@ -7,6 +7,7 @@ from copy import copy
 
 from convnet.checkpoint import Position
 from convnet.data.provider import Minibatch, Provider, split
+from convnet.errors import ConvnetError
 from convnet.net.net import Costs, Inputs, Net
 from convnet.training.plan import ScheduledBatch
 from convnet.training.stopping import Stopped, wait_for
@@ -47,7 +48,7 @@ class Trainer:
         self.position.finish_batch(batch.epoch, batch.number)
         try:
             self.end_batch(batch)
-        except (Stopped, OSError):
+        except (Stopped, OSError, ConvnetError):
             if batch.test_follows and self.position.tests_at[-1:] != [self.position.batches_done]:
                 self.position.unfinish_batch(before)
             raise

@@ -14,6 +14,7 @@ from support import ROOT, write_cifar, write_net
 from convnet import checkpoint
 from convnet.cli import main
 from convnet.data.matrices import Matrices
+from convnet.errors import DataError
 from convnet.interrupts import SIGNALS
 from convnet.net.net import Net
 from convnet.training.log import Printer
@@ -158,6 +159,24 @@ def test_an_output_that_breaks_loses_nothing(name, call, place, whole, tmp_path,
         assert main(words(place, tmp_path)) == 1
     assert capsys.readouterr().err == "convnet: Input/output error\n"
     assert len(state_of(tmp_path)[1]) >= 1
+    assert main(words(place, tmp_path)) == 0
+    assert state_of(tmp_path) == whole
+
+
+def test_a_test_that_fails_is_made_up_for(place, whole, tmp_path, monkeypatch, capsys):
+    """As when its data cannot be read for a while: the batch before it counts as trained, but not as tested."""
+    original = Matrices.batch
+
+    def damaged(self, epoch, number):
+        if number == 4:
+            raise DataError("data_batch_4: damaged")
+        return original(self, epoch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Matrices, "batch", damaged)
+        assert main(words(place, tmp_path)) == 1
+    assert capsys.readouterr().err == "convnet: data_batch_4: damaged\n"
+    assert state_of(tmp_path)[3]["minibatches"] == 3
     assert main(words(place, tmp_path)) == 0
     assert state_of(tmp_path) == whole
 
