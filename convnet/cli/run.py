@@ -92,8 +92,9 @@ def _work(session: Session, printer: Printer) -> int:
     printer.importing(backends[0].name)
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
     work = Run(session, session.net(backends), printer)
+    remarks = [*session.remarks, *session.set_newer_aside(), *remarks]  # now that nothing else can be wrong
     printer.banner(session.options, device, session.folder.path)
-    for remark in [*session.remarks, *remarks]:
+    for remark in remarks:
         printer.line(message_lines(remark))
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import secrets
-import socket
 import stat
 import threading
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import BinaryIO, NoReturn, Self
+from typing import BinaryIO, NoReturn
 
 from convnet.errors import ConvnetError
 from convnet.storage.files import sync
+from convnet.storage.owner import Owner
 
 try:
     import fcntl
@@ -35,75 +32,6 @@ REFRESH = 30.0  # seconds between signs of life
 STALE = 600.0  # seconds without one after which the owner counts as gone, where nothing else can tell
 _MOST_BYTES = 4096
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}  # what file systems say that have none
-_ROOT_NAMESPACE = "pid:[4026531836]"  # of every Linux kernel outside containers
-
-
-@dataclass(frozen=True)
-class Owner:
-    """A process that writes in a folder. What is not known is empty, or 0."""
-
-    pid: int = 0
-    host: str = ""
-    since: str = ""
-    machine: str = ""
-    boot: str = ""
-    namespace: str = ""  # of process numbers: each container has its own
-    start: int = 0  # of the process, in ticks after the machine's: numbers are used again
-    token: str = ""
-
-    @classmethod
-    def myself(cls) -> Self:
-        """Return this process, with a token of its own."""
-        namespace = ""
-        with contextlib.suppress(OSError):
-            namespace = str(Path("/proc/self/ns/pid").readlink())
-        return cls(
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            since=time.strftime("%Y-%m-%d %H:%M:%S"),
-            machine=_first_word("/etc/machine-id"),
-            boot=_first_word("/proc/sys/kernel/random/boot_id"),
-            namespace=namespace,
-            start=_start_of(os.getpid()),
-            token=secrets.token_hex(8),
-        )
-
-    @classmethod
-    def read(cls, path: Path) -> Self | None:
-        """Return the owner that a file names; ``None`` if it names none, as after a kill before it was written."""
-        try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
-            with os.fdopen(descriptor, "rb") as file:
-                said = json.loads(file.read(_MOST_BYTES) or b"")
-        except (OSError, ValueError, RecursionError):
-            return None
-        if not isinstance(said, dict):
-            return None
-        kinds = {field.name: type(getattr(cls, field.name)) for field in fields(cls)}
-        return cls(**{name: value for name, value in said.items() if type(value) is kinds.get(name)})
-
-    def is_gone(self, me: Owner) -> bool | None:
-        """Return whether the process has ended; ``None`` where that cannot be told from here."""
-        same_kernel = self.boot == me.boot if self.boot or me.boot else self.host == me.host
-        if not same_kernel:
-            restarted = self.machine == me.machine != "" and self.host == me.host
-            return True if restarted and self.namespace == me.namespace == _ROOT_NAMESPACE else None
-        if self.namespace != me.namespace or os.name != "posix":
-            return None
-        if self.pid <= 0:
-            return True
-        try:
-            os.kill(self.pid, 0)
-        except (ProcessLookupError, OverflowError):
-            return True
-        except PermissionError:
-            pass  # it lives, as another user's
-        return self.start != _start_of(self.pid)
-
-    def __str__(self) -> str:
-        """Return ``process 12 on HOST, since 2026-11-27 10:00:00``; control characters of the file are left out."""
-        host, since = ("".join(c for c in text[:80] if c.isprintable()) for text in (self.host, self.since))
-        return f"process {self.pid} on {host}, since {since}"
 
 
 class FolderLock:
@@ -208,7 +136,7 @@ class FolderLock:
             if owner and owner.boot != self.me.boot and not owner.is_gone(self.me):
                 self._refuse_unless_stale(owner)  # the kernel may know of this machine's locks alone
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, self._text())
+            os.write(descriptor, self.me.text().encode())
             self._descriptor, descriptor = descriptor, -1
             return True
         finally:
@@ -216,7 +144,7 @@ class FolderLock:
                 os.close(descriptor)
 
     def _is_file(self, descriptor: int) -> bool:
-        """Return whether the open file is still the one called ``.lock``."""
+        """Return whether the open file is still the one of that name."""
         try:
             return os.path.samestat(os.fstat(descriptor), self.path.stat())
         except FileNotFoundError:
@@ -235,7 +163,7 @@ class FolderLock:
                 return False
         try:
             with self.path.open("xb") as file:
-                file.write(self._text())
+                file.write(self.me.text().encode())
         except FileExistsError:
             return False
         return True
@@ -252,9 +180,6 @@ class FolderLock:
             return False
         aside.unlink()
         return True
-
-    def _text(self) -> bytes:
-        return (json.dumps(asdict(self.me), indent=1) + "\n").encode()
 
     def _refuse(self, owner: Owner | None) -> NoReturn:
         raise self.error(f"{self.folder} is in use ({owner or 'another process'}); {self.advice}")
@@ -289,18 +214,3 @@ def _lock(descriptor: int) -> None:
     if fcntl is None:
         raise OSError(errno.ENOSYS, "no locks")
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _first_word(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii", errors="replace").strip()[:64]
-    except OSError:
-        return ""
-
-
-def _start_of(pid: int) -> int:
-    """Return when a process started, in ticks after the machine; 0 where that is not known."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0

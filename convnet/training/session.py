@@ -118,8 +118,7 @@ class Session:
         self.remarks = [*inputs.remarks, *data_remarks]
         self._check_position()
         # Last, since what it claims has to be given back.
-        self.folder, folder_remarks = _open_folder(self.options, inputs.path)
-        self.remarks += folder_remarks
+        self.folder, self._path = _open_folder(self.options, inputs.path), inputs.path
 
     def _adopt_data(self, options: Options) -> list[str]:
         """Give both providers the mean and the classes of the checkpoint, and the test data those of the training data.
@@ -153,6 +152,16 @@ class Session:
             "more, so its other cases are left out."
         )
         position.drop_batch()
+
+    def set_newer_aside(self) -> list[str]:
+        """Rename checkpoints that are newer than the one beside them that training goes on from; returns remarks."""
+        path = self._path
+        if path is None or self.options.test_only or os.path.realpath(path.parent) != os.path.realpath(self.folder.path):
+            return []
+        return [
+            f"Going on from {path.name}: the newer {old.name.removesuffix('.aside')} is kept as {old.name}."
+            for old in self.folder.set_aside(path)
+        ]
 
     def check_costs(self) -> None:
         """Raise ``OptionError`` for a net without costs; to be trained, for one that would not learn."""
@@ -237,8 +246,8 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
     return train, test, plan, remarks + [text for data in (train, test) for text in dict.fromkeys(data.problems)]
 
 
-def _open_folder(options: Options, path: Path | None) -> tuple[CheckpointFolder, list[str]]:
-    """Return where to save, beside the checkpoint at ``path`` unless --save-path is given, else anew; and remarks.
+def _open_folder(options: Options, path: Path | None) -> CheckpointFolder:
+    """Return where to save: beside the checkpoint at ``path`` unless --save-path is given, else anew.
 
     A run that will save claims it. Raises ``CheckpointError`` if it cannot be written, or another run writes there.
     """
@@ -250,13 +259,6 @@ def _open_folder(options: Options, path: Path | None) -> tuple[CheckpointFolder,
         folder = CheckpointFolder(new_folder(below), options.keep)
     else:
         folder = CheckpointFolder(Path(os.path.realpath(path)).parent, options.keep)
-    if options.test_only and not options.force_save:
-        return folder, []
-    folder.claim(below)
-    goes_on_here = path is not None and os.path.realpath(path.parent) == os.path.realpath(folder.path)
-    if path is None or options.test_only or not goes_on_here:
-        return folder, []
-    return folder, [
-        f"Going on from {path.name}: the newer {old.name.removesuffix('.aside')} is kept as {old.name}."
-        for old in folder.set_aside(path)
-    ]
+    if not options.test_only or options.force_save:
+        folder.claim(below)
+    return folder

@@ -125,6 +125,11 @@ def test_going_on_from_the_older_where_nothing_can_be_renamed(run, monkeypatch, 
     assert len(said) == 1 and "newer checkpoints" in said[0] and "will be taken at the next load" in said[0]
 
 
+def test_a_run_that_does_not_begin_renames_nothing(run, capsys):
+    assert main(["run", "--load-file", str(run / "1.1"), "--backend", "cuda"]) == 1
+    assert sorted(path.name for path in run.iterdir()) == ["1.1", "1.2"]
+
+
 def garbage(path):
     path.write_bytes(b"\x80\x02}" + os.urandom(500))
 

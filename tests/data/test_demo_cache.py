@@ -8,6 +8,7 @@ import pytest
 from support import ROOT, dump
 
 from convnet.data import demo
+from convnet.data.provider import Request
 from convnet.errors import DataError
 
 
@@ -36,6 +37,15 @@ def test_what_is_damaged_is_drawn_again(name, damage, cache):
     path.write_bytes(DAMAGE[damage](whole))
     demo.prepare(10, 32)
     assert path.read_bytes() == whole
+
+
+def test_a_later_batch_is_drawn_again_too(cache):
+    data = demo.Demo(Request(classes=10, threads=1))
+    data.batch(1, 2)
+    path = data.folder / "data_batch_2"
+    whole = path.read_bytes()
+    path.write_bytes(flipped(whole, len(whole) // 2))
+    assert data.batch(1, 2).cases == 16 and path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("value", [3, {}, {"data": [], "labels": []}, {"label_names": ["a"], "num_vis": 3072}])

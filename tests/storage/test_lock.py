@@ -14,7 +14,8 @@ from support import ROOT
 from convnet.checkpoint import CheckpointFolder
 from convnet.errors import ConvnetError
 from convnet.storage import lock
-from convnet.storage.lock import NAME, STALE, FolderLock, Owner
+from convnet.storage.lock import NAME, STALE, FolderLock
+from convnet.storage.owner import ROOT_NAMESPACE, Owner
 
 HOLD = "import sys, time; from pathlib import Path; from convnet.storage.lock import FolderLock\n"
 HOLD += "FolderLock(Path(sys.argv[1])).acquire(); print('held', flush=True); time.sleep(60)"
@@ -103,7 +104,7 @@ def test_owners_that_cannot_be_looked_up(kind, owner, tmp_path):
 
 
 def test_a_machine_that_was_started_again_is_known(kind, tmp_path):
-    before = replace(ME, boot="before", namespace=lock._ROOT_NAMESPACE, machine="m")
+    before = replace(ME, boot="before", namespace=ROOT_NAMESPACE, machine="m")
     assert before.is_gone(replace(before, boot="now"))
     assert before.is_gone(replace(before, boot="now", namespace="pid:[5]")) is None
     assert before.is_gone(replace(before, boot="now", machine="other")) is None

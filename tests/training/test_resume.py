@@ -231,6 +231,7 @@ def test_another_arithmetic_is_said(numbered, monkeypatch, capsys):
     assert "The checkpoint was computed by the reference backend (float32, " in out and "the last bits differ" in out
     path, value, _ = checkpoint.find_latest(numbered.saved, checkpoint.load)
     del value["model_state"]["convnet"]["arithmetic"]
+    value["model_state"]["convnet"]["version"] = 1  # which has no checksum
     dump(path, dict(value))
     assert main(["--load-file", str(numbered.saved), "--backend", "cpu", "--epochs", "3", "--max-batches", "1"]) == 0
     assert "The checkpoint was computed by an earlier version, this run is by the cpu backend (" in capsys.readouterr().out
