@@ -201,10 +201,11 @@ def array(kinds: str = "biuf", dims: int | None = None) -> Rule:
 
 
 def not_finite(array: np.ndarray) -> tuple[Any, ...] | None:
-    """Return the place of the first number that is not finite, or ``None``."""
-    if array.dtype.kind != "f" or np.isfinite(array).all():
+    """Return the place of the first number that is not finite, once it is one of 32 bits; or ``None``."""
+    if array.dtype.kind != "f":
         return None
-    return np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
+    are_finite = np.isfinite(array) if array.dtype.itemsize <= 4 else np.abs(array) <= np.finfo(np.float32).max
+    return None if are_finite.all() else np.unravel_index(int(np.argmin(are_finite)), array.shape)
 
 
 def of_hint(hint: Any) -> Rule:
