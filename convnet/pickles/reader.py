@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from convnet.pickles.archives import unpack
 from convnet.pickles.opcodes import run
 from convnet.pickles.standins import LegacyObject, UnsafePickle
@@ -40,6 +42,8 @@ def read(path: str | Path) -> Content:
     """Return the object in a pickle file, and what is known of its checksum; see ``load``."""
     path = Path(path)
     try:
+        if not path.is_file() and not path.is_dir() and path.exists():
+            raise UnsafePickle("cannot be read: it is a device or a pipe, not a file")
         return content_of(path.read_bytes())
     except OSError as error:
         raise UnsafePickle(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -79,19 +83,25 @@ def _content(data: bytes, size: int) -> Content:
     return Content(value, trailer is not None, end - stop)
 
 
+def _is_container(value: object) -> bool:
+    if type(value) in _CONTAINERS or isinstance(value, LegacyObject):
+        return True
+    return isinstance(value, np.ndarray) and value.dtype == object
+
+
 def _check_depth(value: Any) -> None:
     """Raise ``UnsafePickle`` if containers lie too deeply in one another."""
-    level, seen = [value], {id(value)}
+    level, seen = [value] if _is_container(value) else [], {id(value)}
     for _ in range(_MAX_DEPTH):
         below = []
         for container in level:
             items = container
             if isinstance(container, dict | LegacyObject):
                 items = (container if isinstance(container, dict) else vars(container)).values()
-            elif type(container) not in _CONTAINERS:
-                continue
+            elif isinstance(container, np.ndarray):
+                items = container.flat
             for item in items:
-                if (type(item) in _CONTAINERS or isinstance(item, LegacyObject)) and id(item) not in seen:
+                if _is_container(item) and id(item) not in seen:
                     seen.add(id(item))
                     below.append(item)
         if not below:
