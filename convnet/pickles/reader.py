@@ -45,6 +45,8 @@ def read(path: str | Path) -> Content:
     """Return the object in a pickle file, and what is known of its checksum; see ``load``."""
     path = Path(path)
     try:
+        if not path.is_file() and not path.is_dir() and path.exists():
+            raise UnsafePickle("cannot be read: it is a device or a pipe, not a file")
         return content_of(path.read_bytes())
     except OSError as error:
         raise UnsafePickle(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -144,6 +144,9 @@ def make_array(raw: object, dtype: object, shape: object, order: Literal["C", "F
     if dtype.holds_objects:
         if not isinstance(raw, list) or len(raw) != count:
             raise UnsafePickle("an array of objects that is not a list")
+        # NumPy frees arrays within arrays by calls within calls, however deep they lie.
+        if any(isinstance(item, np.ndarray) and item.dtype == object for item in raw):
+            raise UnsafePickle("arrays of objects within each other are not plain data")
         flat = np.empty(count, object)
         for i, item in enumerate(raw):
             flat[i] = item

@@ -130,7 +130,8 @@ def test_writing_copies_no_array():
 OWN = ("model_state", "convnet")
 WRONG = [
     ((*OWN, "layer_params_text"), 3, "layer_params_text'] is 3; expected None, or a text"),
-    ((*OWN, "layer_def_text"), None, "layer_def_text'] is None; expected a text"),
+    ((*OWN, "layer_def_text"), None, "layer_def_text'] is None; expected the text of a layer file"),
+    ((*OWN, "layer_def_text"), " ", "layer_def_text'] is ' '; expected the text of a layer file"),
     ((*OWN, "dialect"), "2013", "dialect'] is '2013'; expected 2011, 2012 or 2014"),
     ((*OWN, "seed"), "x", "seed'] is 'x'; expected a whole number"),
     ((*OWN, "step"), -1, "step'] is -1; expected a whole number from 0"),

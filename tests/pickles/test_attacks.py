@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import pickle
 import struct
 import subprocess
@@ -19,10 +20,6 @@ ARRAY_OF_TEXT = (
     b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(J%btcnumpy\ndtype\n(U\x02u1K\x00K\x01tR"
     b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89h\x01tb"
 )
-ARRAY_OF_OBJECTS = (  # around what is in its list
-    b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(K\x01tcnumpy\ndtype\n"
-    b"(U\x02O8K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb\x89"
-)
 CODECS = b"c_codecs\nencode\n"
 
 
@@ -39,7 +36,20 @@ def zipped(*members, method=zipfile.ZIP_DEFLATED):
 
 
 MEMORY, SHARED = "takes more than", "lists that are there again and again"
+OBJECTS = (
+    b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(K\x01tcnumpy\ndtype\n(U\x02O8K\x00K\x01tR"
+    b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]%bh\x00%batb"
+)
 ATTACKS = {
+    "arrays of arrays": (
+        HEAD + b"N" + (b"q\x000" + OBJECTS % (b"", b"")) * 50_000 + b".",
+        "arrays of objects within each other",
+    ),
+    "arrays of lists of arrays": (HEAD + b"N" + (b"q\x000" + OBJECTS % (b"]", b"a")) * 50_000 + b".", "nested too deeply"),
+    "arrays of tuples of arrays": (
+        HEAD + b"N" + (b"q\x000" + OBJECTS % (b"", b"\x85")) * 50_000 + b".",
+        "nested too deeply",
+    ),
     "a memo index of two billion": (HEAD + b"Nr\xff\xff\xff\x7f.", "a memo of 2,147,483,647 places"),
     "a memo index in text": (b"Np99999999999999999999\n.", "a memo of"),
     "a declared length": (HEAD + b"T\xff\xff\xff\x7fab.", "truncated: 2,147,483,647 bytes are announced"),
@@ -87,8 +97,8 @@ ATTACKS = {
         "nested too deeply",
     ),
     "one list for many arrays of objects": (
-        (HEAD + b"](" + b"N" * 20_000 + b"eq\x05](" + (ARRAY_OF_OBJECTS + b"h\x05tb") * 3000 + b"e.").replace(
-            b"(K\x01tcnumpy\nd", b"(M\x20\x4etcnumpy\nd"
+        (HEAD + b"](" + b"N" * 20_000 + b"eq\x05](" + OBJECTS.replace(b"]%bh\x00%ba", b"h\x05") * 3000 + b"e.").replace(
+            b"(K\x01tc", b"(M\x20\x4etc"
         ),
         MEMORY,
     ),
@@ -279,6 +289,14 @@ def test_an_archive_of_zeros_that_a_batch_may_be(tmp_path):
     pickles.dump({"data": b"\0" * 30_720_000}, file)
     assert len(loads(gzip.compress(file.getvalue()))["data"]) == 30_720_000
     assert len(loads(zipped(("data", file.getvalue())))["data"]) == 30_720_000
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe(tmp_path):
+    """It would be waited for, without end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnsafePickle, match="a device or a pipe"):
+        pickles.load(tmp_path / "pipe")
 
 
 def test_a_missing_file_and_a_folder(tmp_path):
