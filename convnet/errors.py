@@ -11,6 +11,8 @@ import string
 import unicodedata
 from collections.abc import Iterable
 
+MOST_PROBLEMS = 200  # of layer files that are shown
+
 
 class ConvnetError(Exception):
     """Base of all errors shown to users. ``exit_code`` is the process status it ends in."""
@@ -32,7 +34,9 @@ class LayerFileError(ConvnetError):
 
     def __init__(self, problems: list) -> None:
         self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
+        shown = [str(problem) for problem in problems[:MOST_PROBLEMS]]
+        more = [f"and {len(problems) - MOST_PROBLEMS:,} more"] if len(problems) > MOST_PROBLEMS else []
+        super().__init__("\n".join([*shown, *more]))
 
 
 class DataError(ConvnetError):
@@ -58,6 +62,9 @@ class NumericalError(ConvnetError):
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+_LONGEST = 200  # letters of a word that are compared with names
 
 
 def printable(text: str) -> str:
@@ -107,7 +114,7 @@ def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     After a prefix that some names have, as in ``cost.logreg``, only what follows it is compared.
     """
     folded = {name.lower(): name for name in known}
-    word = word.lower()
+    word = word[:_LONGEST].lower()
     prefix = word[: word.find(".") + 1]
     tails = {name.removeprefix(prefix): name for name in folded if name.startswith(prefix)}
     if not tails:
@@ -121,11 +128,15 @@ def really_near(word: str, known: Iterable[str]) -> str:
 
     Stricter than ``nearest``: for names of which another would lead astray.
     """
-    found = {name: _slips(word.lower(), name.lower()) for name in known}
+    known = list(known)
+    allowed = {name: max(1, min(len(word), len(name)) // 3) for name in known}
+    # Words of other lengths are not looked at, of which one from a file may be as long as the file.
+    close = [name for name in known if abs(len(word) - len(name)) <= allowed[name]]
+    found = {name: _slips(word.lower(), name.lower()) for name in close}
     best = min(found, key=lambda name: found[name] / len(name), default="")
-    if best and found[best] <= max(1, min(len(word), len(best)) // 3):
+    if best and found[best] <= allowed[best]:
         return best
-    return next((name for name in found if name.lower().endswith("." + word.lower())), "") if word else ""
+    return next((name for name in known if name.lower().endswith("." + word.lower())), "") if word else ""
 
 
 def _slips(word: str, name: str) -> int:

@@ -34,7 +34,9 @@ class Op(NamedTuple):
             array = values.get(argument)
             if array is None:
                 continue
-            shape = array.shape
+            shape = getattr(array, "shape", None)
+            if not isinstance(shape, tuple):
+                raise ArrayError(f"{name}: '{argument}' is a {type(array).__name__}; expected an array")
             if axes == SAME:
                 fits, same = same is None or shape == same, shape
             else:

@@ -14,6 +14,7 @@ from convnet.language.keys import Key
 from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import text_of
+from convnet.pickles.rules import shown
 
 Stored = Mapping[str, Any]
 
@@ -38,7 +39,7 @@ def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> Lay
         layer = layers[name]
         kind = LAYER_TYPES.get(text_of(layer["type"]))
         if kind is None:
-            raise CheckpointError(f"layer '{name}' has the unknown type '{layer['type']}'")
+            raise CheckpointError(f"layer '{name}' has the unknown type {shown(layer['type'])}")
         definition += [f"[{name}]", f"type={kind.type}"]
         params.append(f"[{name}]")
         homes = {key.name: key.home for key in kind.keys}

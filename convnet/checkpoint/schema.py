@@ -182,17 +182,22 @@ def _own_faults(own: Any, key: str) -> Faults:
         yield f"{key}['tree']: {error}"
 
 
+def _word(value: Any) -> str:
+    """Return a text, or ``''`` for anything else, which may be as long as the file when it is written out."""
+    return text_of(value) if isinstance(value, str | bytes) else ""
+
+
 def _layers_faults(layers: Any, key: str, is_own: bool) -> Faults:
     """Yield what is wrong with layer dicts, in whichever container."""
     names: set[str] = set()
     known = {
-        text_of(layer.get("name"))
+        _word(layer.get("name"))
         for layer in (layers.values() if isinstance(layers, dict) else layers)
         if isinstance(layer, dict)
     }
     for place, layer in layers.items() if isinstance(layers, dict) else enumerate(layers):
         where = f"{key}[{rules.shown(place)}]"
-        type_ = text_of(layer.get("type")) if isinstance(layer, dict) else ""
+        type_ = _word(layer.get("type")) if isinstance(layer, dict) else ""
         needed, optional = (
             {"name": text("a name", bool) if is_own else _NAME, "type": line()} | _OF_TYPE.get(type_, {}),
             _LAYER,

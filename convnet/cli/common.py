@@ -15,7 +15,16 @@ from typing import Any, NoReturn, TextIO
 from convnet import __version__
 from convnet.cli.environment import idle_variables
 from convnet.cli.output import clean_output
-from convnet.errors import BackendError, ConvnetError, LayerFileError, OptionError, first_line, message_lines, nearest
+from convnet.errors import (
+    MOST_PROBLEMS,
+    BackendError,
+    ConvnetError,
+    LayerFileError,
+    OptionError,
+    first_line,
+    message_lines,
+    nearest,
+)
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.interrupts import INTERRUPTED
@@ -205,8 +214,11 @@ def print_problems(problems: Iterable[Problem]) -> None:
     """Print problems of layer files on standard error, in colour where that is a terminal."""
     # NO_COLOR: no-color.org
     colored = sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    for problem in problems:
+    problems = list(problems)
+    for problem in problems[:MOST_PROBLEMS]:
         say(problem.render(colored), is_clean=True)
+    if len(problems) > MOST_PROBLEMS:
+        say(f"convnet: and {len(problems) - MOST_PROBLEMS:,} more like these")
 
 
 class _WarningHandler(logging.Handler):

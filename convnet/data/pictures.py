@@ -39,7 +39,8 @@ class Pictures(FolderProvider):
             raise DataError(f"{description} has no label_names, so the classes are unknown")
         self.tree = tree_of(self.meta, self.classes, self.folder)
         self.label_offset = int(self.meta.get("label_offset", 0))
-        self.color_pca = self.meta.get("color_pca")
+        pca = self.meta.get("color_pca")
+        self.color_pca = None if pca is None else (np.asarray(pca[0]), np.asarray(pca[1]))
         self.cropper = self._make_cropper(description)
         self.dims = {0: self.cropper.features, 1: 1, 2: self.classes}
         if request.color_noise > 0 and request.training and self.color_pca is None:

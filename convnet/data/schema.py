@@ -53,11 +53,12 @@ def is_color_pca(value: Any) -> bool:
     if not isinstance(value, list | tuple) or len(value) != 2:
         return False
     try:
-        stdevs, vectors = (np.asarray(part, np.float64) for part in value)
+        stdevs, vectors = map(np.asarray, value)
     except (TypeError, ValueError, OverflowError):
         return False
     shapes = stdevs.shape, vectors.shape
-    return shapes == ((3,), (3, 3)) and rules.not_finite(stdevs) is rules.not_finite(vectors) is None
+    are_numbers = stdevs.dtype.kind in "biuf" and vectors.dtype.kind in "biuf"  # texts of numbers would be taken for some
+    return are_numbers and shapes == ((3,), (3, 3)) and rules.not_finite(stdevs) is rules.not_finite(vectors) is None
 
 
 def check_meta(meta: dict[str, Any], where: object) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from convnet.errors import LayerFileError, printable
 
 _MAX_WIDTH = 200  # characters of a line that are shown
+_MAX_MESSAGE = 2000  # characters of a message, which may quote a value
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Problem:
         bold, red, off = ("\033[1m", "\033[31m", "\033[0m") if color else ("", "", "")
         place = self.place
         where = f"{place.file}:{place.line}:{place.column}" if place.line else place.file
-        lines = [f"{bold}{printable(where)}:{off} {red}{self.severity}:{off} {printable(self.message)}"]
+        lines = [f"{bold}{printable(where)}:{off} {red}{self.severity}:{off} {printable(_cut(self.message))}"]
         if place.line and place.text.strip():
             text, before = self._excerpt()
             width = max(1, min(place.length, len(text) - before))
@@ -52,7 +53,7 @@ class Problem:
         if self.expected:
             lines.append(f"    expected {printable(self.expected)}")
         if self.nearest:
-            lines.append(f"    did you mean '{printable(self.nearest)}'?")
+            lines.append(f"    did you mean '{printable(_cut(self.nearest))}'?")
         return "\n".join(lines)
 
     __str__ = render
@@ -64,6 +65,11 @@ class Problem:
         cut = max(0, before - _MAX_WIDTH // 2) if len(text) > _MAX_WIDTH else 0
         start, end = "…" * (cut > 0), "…" * (len(text) > cut + _MAX_WIDTH)
         return start + text[cut : cut + _MAX_WIDTH] + end, before - cut + len(start)
+
+
+def _cut(text: str) -> str:
+    """Return a text, of a very long one its beginning and its end."""
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_WIDTH]}…{text[-_MAX_WIDTH:]}"
 
 
 @dataclass

@@ -55,4 +55,5 @@ def read_text(path: Path) -> str:
 
 def read_document(text: str, path: str, problems: Problems) -> Document:
     """Split an INI or, by its name, a TOML text into sections; problems are added to ``problems``."""
+    text = text.removeprefix("\ufeff")  # with which some editors begin files
     return read_toml(text, path, problems) if path.endswith(".toml") else read_ini(text, path, problems)

@@ -83,7 +83,7 @@ def read_ini(text: str, path: str, problems: Problems) -> Document:
     document = Document(path, text)
     section: Section | None = None
     entry: Entry | None = None
-    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         line = line.removesuffix("\r")
         if "\r" in line:
             place = Place(path, number, line.index("\r") + 1, 1, line)

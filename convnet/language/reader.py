@@ -17,6 +17,7 @@ from convnet.language.values import BOOL, BadValue, Float
 
 _KEY_LINE = re.compile(r"\s*(\w+)\s*=")
 _RESERVED = frozenset({"type", "__name__"})  # what every section may hold besides the keys of its type
+_GUESSED = 100  # unknown keys of a section for which a known one is looked for
 
 
 class Reader:
@@ -111,8 +112,8 @@ class Reader:
         An original ignored it, so it is a warning; but an error where a key that must be given was meant.
         """
         for document in (self.definition, self.params if self.params is not self.definition else None):
-            for entry in self._unknown(document.sections.get(self.name) if document else None):
-                meant = self._meant(entry)
+            for i, entry in enumerate(self._unknown(document.sections.get(self.name) if document else None)):
+                meant = self._meant(entry) if i < _GUESSED else ""
                 key = self._by_spelling.get(meant.lower())
                 typo = key is not None and key.default is REQUIRED and key.name not in self.places
                 report = self.problems.error if typo else self.problems.warn

@@ -150,11 +150,14 @@ def test_arrays_that_c_cannot_read():
     from convnet.backends.cpu import Cpu
 
     be, x = Cpu(1), np.zeros((4, 6), np.float32)
-    for wrong in (x.astype(np.float64), x.astype(np.int32)):
-        with pytest.raises(TypeError, match="expected a float32 array"):
+    odd = np.zeros(4 * 24 + 1, np.uint8)[1:].view(np.float32).reshape(4, 6)
+    for wrong in (x.astype(np.float64), x.astype(np.int32), x.astype(">f4"), odd):
+        with pytest.raises(ArrayError, match="expected a float32 array"):
             be.add(wrong, x)
+    with pytest.raises(ArrayError, match="add: 'x' is a list; expected an array"):
+        be.add(x.tolist(), x)
     for wrong in (np.zeros((6, 4), np.float32).T, np.zeros((4, 12), np.float32)[:, ::2]):
-        with pytest.raises(ValueError, match="expected a C-ordered array"):
+        with pytest.raises(ArrayError, match="expected a C-ordered array"):
             be.add(wrong, x)
 
 

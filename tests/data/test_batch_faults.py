@@ -58,6 +58,7 @@ META_FAULTS = [
     ({"color_pca": (np.ones(2), np.eye(2))}, "'color_pca' is a tuple of 2; expected"),
     ({"color_pca": (np.ones(3), np.full((3, 3), np.inf))}, "'color_pca' is a tuple of 2; expected"),
     ({"color_pca": (np.ones(3), np.eye(3) * 1e300)}, "'color_pca' is a tuple of 2; expected"),
+    ({"color_pca": (np.ones(3), np.eye(3).astype("U8").tolist())}, "'color_pca' is a tuple of 2; expected"),
     ({"color_pca": 3}, "'color_pca' is 3; expected"),
     ({"color_pca": [[1, 2], "x"]}, "'color_pca' is a list of 2; expected"),
     ({"tree": {"x": 1}}, "'tree'"),
@@ -202,3 +203,14 @@ def test_pictures_that_are_texts_of_python_3(tmp_path):
     (tmp_path / "data_batch_1").write_bytes(pickle.dumps({"data": ["\xe9", "\u20ac"], "labels": [0, 1]}, 2))
     with pytest.raises(DataError, match=r": 'data'\[1\] is '\u20ac'; expected the bytes of a picture"):
         read_batch(tmp_path / "data_batch_1")
+
+
+def test_colour_noise_of_lists(tmp_path):
+    """Principal axes that a user wrote as lists are those of arrays."""
+    meta = {"label_names": NAMES, "num_vis": 48, "data_mean": np.ones(48)}
+    shifts = []
+    for pca in ((np.ones(3), np.eye(3)), ([1, 1, 1], np.eye(3).tolist())):
+        batch = use(tmp_path, meta | {"color_pca": pca}, PICTURES, color_noise=0.1)
+        shifts.append(batch.crops[0].shifts)
+    np.testing.assert_array_equal(*shifts)
+    assert shifts[0].any()

@@ -239,3 +239,28 @@ def test_accidents_in_real_files(seed):
 def test_lines_that_took_quadratic_time(text, ending):
     with pytest.raises(LayerFileError):
         infer_data(parse(LayerFiles(text, "net" + ending, None, "params" + ending)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[data]\ntype=data\ndataIdx=0\n" + "".join(f"key{i}=1\n" for i in range(40_000)),
+        "".join(f"[layer{i}]\ntype=sofmax{'x' * (i % 9)}\n" for i in range(1000)),
+        "[data]\ntype=" + "a" * 10**6 + "\n",
+        "[data]\ntype=data\ndataIdx=" + "(" * 10**6 + "\n",
+        "[data]\n" + "a" * 10**6 + "=1\ntype=data\ndataIdx=x\n",
+    ],
+    ids=["keys", "layers", "a type", "a value", "a key"],
+)
+def test_messages_stay_short(text, tmp_path, capsys):
+    """However much is wrong, and however long it is, what is said of it can be read, and the rest is counted."""
+    (tmp_path / "layers-x.cfg").write_text(text)
+    assert main(["explain", str(tmp_path / "layers-x.cfg")]) == 1
+    said = capsys.readouterr().err
+    assert len(said) < 200_000 and max(map(len, said.splitlines())) < 3000
+    assert said.count("layers-x.cfg") <= 210 and ("more like these" in said) == (text.count("\n") > 100)
+
+
+def test_a_mark_of_the_encoding_in_toml(tmp_path):
+    (tmp_path / "net.toml").write_text('\ufeff[layer.data]\ntype = "data"\ndataIdx = 0\n', "utf-8")
+    assert parse(LayerFiles.open(tmp_path / "net.toml")).graph.declared[0].name == "data"

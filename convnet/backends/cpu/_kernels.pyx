@@ -11,6 +11,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from convnet.backends.arguments import NEURONS
+from convnet.errors import ArrayError
 
 cnp.import_array()
 
@@ -58,18 +59,20 @@ ctypedef float *Floats
 
 
 cdef Floats data(object array) except NULL:
-    """Return the floats of a C-ordered float32 array."""
+    """Return the floats of a C-ordered float32 array; raises ``ArrayError``."""
     if not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(array) != cnp.NPY_FLOAT32:
-        raise TypeError(f"expected a float32 array, not {getattr(array, 'dtype', type(array).__name__)}")
+        raise ArrayError(f"expected a float32 array, not {getattr(array, 'dtype', type(array).__name__)}")
+    if not cnp.PyArray_ISBEHAVED_RO(array):
+        raise ArrayError("expected a float32 array of this machine's byte order, at addresses of whole numbers of floats")
     if not cnp.PyArray_IS_C_CONTIGUOUS(array):
-        raise ValueError(f"expected a C-ordered array, got shape {array.shape} with strides {array.strides}")
+        raise ArrayError(f"expected a C-ordered array, got shape {array.shape} with strides {array.strides}")
     return <Floats>cnp.PyArray_DATA(array)
 
 
 cdef const int32_t *integers(object array) except NULL:
     """Return the numbers of a C-ordered int32 array."""
     if array.dtype != np.int32 or not array.flags.c_contiguous:
-        raise TypeError(f"expected C-ordered int32 numbers, not {array.dtype}")
+        raise ArrayError(f"expected C-ordered int32 numbers, not {array.dtype}")
     return <const int32_t *>cnp.PyArray_DATA(array)
 
 
