@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.arrays import not_finite
 from convnet.errors import ConvnetError, DataError, OptionError, did_you_mean, one_of
 
 MOST = 2**31 - 1
@@ -59,20 +60,11 @@ def numbers(what: str, value: Any, finite: bool = True) -> np.ndarray:
     if array.dtype.kind not in "buif":
         kind = type(value).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
         raise DataError(f"{what} of {kind} are not numbers; expected integers or floats")
-    if finite and array.dtype.kind == "f":
-        check_finite(what, array)
+    with np.errstate(over="ignore"):
+        place = not_finite(np.asarray(array, np.float32)) if finite else None
+    if place is not None:
+        raise DataError(f"{what}: the value at {list(place)} is {array[place]}; expected finite numbers of float32")
     return array
-
-
-def check_finite(what: str, array: np.ndarray) -> None:
-    """Raise ``DataError`` if values are not finite as float32, naming the first."""
-    largest = np.finfo(np.float32).max
-    with np.errstate(invalid="ignore"):
-        good = np.abs(array) <= largest
-    if not good.all():
-        at = tuple(int(i) for i in np.argwhere(~good)[0])
-        value = array[at] if at else array
-        raise DataError(f"{what}: the value at {list(at)} is {value}; expected finite numbers of float32")
 
 
 def _shown(value: Any) -> str:

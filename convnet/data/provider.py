@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convnet.arrays import not_classes
 from convnet.data.batches import find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
 from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
@@ -225,7 +226,7 @@ def check_labels(labels: np.ndarray, classes: int, where: str, cases: np.ndarray
 
     ``cases`` says whose labels they are, where there is not one for each.
     """
-    bad = np.flatnonzero(~((labels >= 0) & (labels < classes) & (labels == np.floor(labels))))
+    bad = not_classes(labels, classes)
     if bad.size:
         case = bad[0] if cases is None else cases[bad[0]]
         raise DataError(f"{where}: case {case} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.arrays import not_finite
 from convnet.errors import DataError
 from convnet.pickles import rules
 from convnet.pickles.rules import Faults, Rule, array, either, items, mapping, maybe, real, record, shown, text, that, whole
@@ -96,7 +97,7 @@ def _label_faults(labels: Any, key: str) -> Faults:
     if isinstance(labels, np.ndarray) and labels.dtype != object:
         if labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
             yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
-        elif (place := rules.not_finite(labels)) is not None:
+        elif (place := not_finite(labels)) is not None:
             case, *_ = place
             yield f"{key}: case {case} has the label {labels[place]}; expected a finite number"
         return
@@ -109,7 +110,7 @@ def _label_faults(labels: Any, key: str) -> Faults:
 
 def _are_numbers(label: Any) -> bool:
     if isinstance(label, np.ndarray) and label.dtype != object:
-        return label.ndim == 1 and label.dtype.kind in "biuf" and bool(np.isfinite(label).all())
+        return label.ndim == 1 and label.dtype.kind in "biuf" and not_finite(label) is None
     return all(_NUMBER.allows(item) for item in label)
 
 
@@ -118,8 +119,8 @@ _SEVERAL = that("a number, or a list of numbers", _are_numbers)
 
 def check_finite(pixels: np.ndarray, where: object) -> None:
     """Raise ``DataError`` naming the first case (columns) whose data are not finite numbers."""
-    if (place := rules.not_finite(pixels)) is not None:
-        value, case = map(int, place)
+    if (place := not_finite(pixels)) is not None:
+        value, case = place
         bad = int((~np.isfinite(pixels)).any(axis=0).sum())
         text = f"value {value} of case {case} is {pixels[place]}"
         raise DataError(f"{where}: the data are not finite numbers in {bad} of {pixels.shape[1]} cases: {text}")
