@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convnet.errors import OptionError, did_you_mean, one_of
+from convnet.errors import OptionError, did_you_mean, one_of, reason_of
 from convnet.generation import GENERATIONS
 
 MOST = 2**31 - 1  # whole numbers are at most that, where nothing smaller is said
@@ -288,7 +288,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise OptionError(f"--config {path}: {error.strerror}") from None
+        raise OptionError(f"--config {path}: {reason_of(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(f"--config {path}: not valid TOML: {error}") from None
     options: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from convnet.pickles import rules
 from convnet.pickles.rules import Faults, Rule, array, either, items, mapping, maybe, real, record, shown, text, that, whole
 
 _SIZE = 2**31  # no picture has more values, no set more classes
-_LABELS = ("labels", "fine_labels", "coarse_labels")
+LABEL_KEYS = ("labels", "fine_labels", "coarse_labels")
 _NUMBER = real()
 _NODE = either(whole(0, _SIZE), text("a number", lambda v: v.isdecimal() and len(v) < 10))
 
@@ -70,7 +70,7 @@ def check_meta(meta: dict[str, Any], where: object) -> None:
 
 def check_part(part: dict[str, Any], where: object) -> None:
     """Raise ``DataError`` naming every key of a batch that is wrong: its data, and each label."""
-    faults = [fault for key in _LABELS if part.get(key) is not None for fault in _label_faults(part[key], f"'{key}'")]
+    faults = [fault for key in LABEL_KEYS if part.get(key) is not None for fault in _label_faults(part[key], f"'{key}'")]
     if fault := rules.message(iter([*_data_faults(part), *faults])):
         raise DataError(f"{where}: {fault}")
 

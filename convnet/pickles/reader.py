@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from convnet.errors import reason_of
 from convnet.pickles.archives import unpack
 from convnet.pickles.opcodes import run
 from convnet.pickles.standins import LegacyObject, UnsafePickle
@@ -42,7 +43,7 @@ def read(path: str | Path) -> Content:
     try:
         return content_of(path.read_bytes())
     except OSError as error:
-        raise UnsafePickle(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UnsafePickle(f"{path}: cannot be read: {reason_of(error)}") from None
     except (UnsafePickle, MemoryError) as error:
         raise UnsafePickle(f"{path}: {str(error) or 'too large for the memory of this machine'}") from None
 
