@@ -66,11 +66,7 @@ class CheckpointFolder:
         """Write a checkpoint whole or not at all, then prune; raises ``CheckpointError``, the old ones untouched."""
         target = self.path / f"{epoch}.{batch}"
         self._claim.check()
-        try:
-            write_atomically(target, lambda file: pickles.dump(value, file, checksum=True))
-        except OSError as error:
-            text = f"checkpoint {target} cannot be saved: {reason_of(error)}; earlier checkpoints are untouched"
-            raise CheckpointError(text) from None
+        write_checkpoint(target, value, "; earlier checkpoints are untouched")
         with self._unimportant("older checkpoints in {} cannot be removed"):
             older = [path for path in self.names() if _position(path) <= _position(target)]
             for path in older[: -self.keep]:
@@ -95,6 +91,14 @@ class CheckpointFolder:
             if not self._has_warned:
                 self._has_warned = True
                 logging.getLogger("convnet").warning("%s: %s", what.format(self.path), reason_of(error))
+
+
+def write_checkpoint(path: Path, value: dict[str, Any], advice: str = "") -> None:
+    """Write a checkpoint whole or not at all; raises ``CheckpointError`` that ends with ``advice``."""
+    try:
+        write_atomically(path, lambda file: pickles.dump(value, file, checksum=True))
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be saved: {reason_of(error)}{advice}") from None
 
 
 def new_folder(save_path: str | Path) -> Path:

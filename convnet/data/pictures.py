@@ -20,7 +20,7 @@ from convnet.errors import DataError, listed, printable
 
 _INNER = 224  # of 256, the crop of the paper
 _STORED = 256
-_LARGEST = 4096
+LARGEST = 4096  # pixels of a side
 _NAMED = 8  # of the pictures that cannot be decoded
 
 
@@ -48,8 +48,8 @@ class Pictures(FolderProvider):
     def _make_cropper(self, description: Path) -> Cropper:
         features = int(self.meta.get("num_vis", 3 * _STORED**2))
         side = square_side(features, 3)
-        if not side or side > _LARGEST:
-            most = f" of at most {_LARGEST} pixels a side" * (side > _LARGEST)
+        if not side or side > LARGEST:
+            most = f" of at most {LARGEST} pixels a side" * (side > LARGEST)
             raise DataError(f"{description}: num_vis={features} is not a square picture of 3 channels{most}")
         mean = self.described_mean(features)
         if mean is None:
