@@ -11,7 +11,6 @@ from fuzz.runner import failures, main
 from fuzz.target import Target
 from fuzz.targets import TARGETS
 
-
 COUNTS = {"runs": 200, "crafted-pictures": 25}  # of cases, where not 500
 
 
