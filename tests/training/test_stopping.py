@@ -30,21 +30,8 @@ def place(tmp_path_factory):
 
 def words(place, save, *more):
     options = ["--layer-def", place / "layers-small.cfg", "--data-path", place / "data", "--save-file", save, "--mini", "8"]
-    return [
-        "run",
-        *map(str, options),
-        "--train-range",
-        "1-2",
-        "--test-freq",
-        "2",
-        "--test-range",
-        "3-4",
-        "--test-one",
-        "0",
-        "--epochs",
-        "3",
-        *more,
-    ]
+    options += ["--train-range", "1-2", "--test-freq", "2", "--test-range", "3-4", "--test-one", "0", "--epochs", "3"]
+    return ["run", *map(str, options), *more]
 
 
 def state_of(save):
@@ -209,11 +196,14 @@ def test_a_program_with_nothing_to_save_ends_at_once(verb, number, moment, tmp_p
     environment = dict(os.environ, PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", CONVNET_CACHE_DIR=str(tmp_path / "cache"))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, "-c", script, *command], cwd=tmp_path, env=environment, **pipes)
-    while word not in process.stdout.readline():
-        pass
-    time.sleep(moment)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    try:
+        while word not in process.stdout.readline():
+            pass
+        time.sleep(moment)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 128 + number, said
     assert said == "convnet: interrupted; what was saved before is untouched\n"
     assert not list(tmp_path.rglob("*.tmp")) and not (tmp_path / "checkpoints").exists()
