@@ -60,6 +60,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def reason_of(error: OSError) -> str:
+    """Return what an error of the system says, without the file that it names."""
+    return error.strerror or first_line(error)
+
+
 def printable(text: str) -> str:
     r"""Return text in which whatever a terminal obeys or hides is written out: ``\x1b``, ``\u202e``, ``\udcff``.
 
@@ -146,6 +151,12 @@ def one_of(names: Iterable[str]) -> str:
     """Write a list of choices as a person does: ``a, b or c``."""
     names = list(names)
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
+
+
+def listed(names: Iterable[object], most: int = 16) -> str:
+    """Write names one behind the other, of very many the first: ``a, b and 3 more``."""
+    words = list(map(str, names))
+    return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TextIO
 from convnet import __version__
 from convnet.cli.environment import idle_variables
 from convnet.cli.output import clean_output
-from convnet.errors import BackendError, ConvnetError, LayerFileError, OptionError, first_line, message_lines, nearest
+from convnet.errors import BackendError, ConvnetError, LayerFileError, OptionError, message_lines, nearest, reason_of
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.interrupts import INTERRUPTED
@@ -157,7 +157,7 @@ def _status_of(act: Callable[[], int], failure: int) -> int:
 
 def _os_error_text(error: OSError) -> str:
     """Return ``PATH: reason`` of an error of the system, and see that the end of the process does not meet it again."""
-    where, reason = error.filename, error.strerror or first_line(error)
+    where, reason = error.filename, reason_of(error)
     try:
         sys.stdout.flush()
         cannot_write = where is None and error.errno in _OF_WRITING  # files that are written have their names

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from convnet import pickles
-from convnet.data.schema import check_meta, check_part, one_hot_labels, several_labels
-from convnet.errors import DataError
+from convnet.data.schema import LABEL_KEYS, check_meta, check_part, one_hot_labels, several_labels
+from convnet.errors import DataError, reason_of
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
 from convnet.storage import write_atomically
@@ -83,10 +83,9 @@ def _labels_of_2012(second: Any, third: Any) -> Any:
 
 def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
     """Return one label per case, from lists, (N,), (1, N), (N, 1), lists of lists, or one-hot; of several the first."""
-    key = next((key for key in ("labels", "fine_labels", "coarse_labels") if part.get(key) is not None), None)
-    if key is None:
+    labels, cases = _stored_labels(part), cases_of(part)
+    if labels is None:
         raise DataError(f"{path}: no labels in it")
-    labels, cases = part[key], cases_of(part)
     one_hot = one_hot_labels(labels, cases)
     if one_hot is not None:
         return one_hot.astype(np.float64)
@@ -96,14 +95,19 @@ def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
     return np.array([_first_label(item) for item in labels], np.float64)
 
 
+def _stored_labels(part: dict[str, Any]) -> Any:
+    """Return the labels of a part as they are stored, CIFAR-100's too; ``None`` where there are none."""
+    return next((part[key] for key in LABEL_KEYS if part.get(key) is not None), None)
+
+
 def cases_of(part: dict[str, Any], features: int = 0) -> int:
     """Return the number of cases of a part; of a matrix of unknown ``features``, the side that its labels have."""
     data = part.get("data")
     if not isinstance(data, np.ndarray):
         return len(data or ())
     if not features:
-        labels = next((part[key] for key in ("labels", "fine_labels", "coarse_labels") if part.get(key) is not None), ())
-        sides = labels.shape if isinstance(labels, np.ndarray) else (len(labels),)
+        labels = _stored_labels(part)
+        sides = labels.shape if isinstance(labels, np.ndarray) else (len(labels or ()),)
         return next((cases for cases in data.shape if cases in sides), data.shape[1])
     return data.shape[0] if data.shape[1] == features else data.shape[1]
 
@@ -186,7 +190,7 @@ def write_file(path: Path, value: dict[str, Any], advice: str = "", checksum: bo
     try:
         write_atomically(path, lambda file: pickles.dump(value, file, checksum=checksum))
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}{advice}") from None
+        raise DataError(f"{path} cannot be written: {reason_of(error)}{advice}") from None
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -194,7 +198,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{folder} cannot be read: {reason_of(error)}") from None
 
 
 def _read(path: Path) -> Any:

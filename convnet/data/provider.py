@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from convnet.arrays import not_classes
 from convnet.data.batches import find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
-from convnet.errors import DataError
+from convnet.errors import DataError, listed
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
 
@@ -122,9 +123,8 @@ class Provider(ABC):
         known = set(self.numbers)
         missing = [n for n in batches if n not in known]
         if missing or not batches:
-            listed = ", ".join(map(str, missing[:_NAMED])) or "none given"
-            listed += f" and {len(missing) - _NAMED} others" if len(missing) > _NAMED else ""
-            raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where}")
+            which = listed(missing, _NAMED) or "none given"
+            raise DataError(f"{purpose} batches missing: {which}; there are {range_text(self.numbers)} in {self.where}")
 
     def description(self) -> dict[str, Any]:
         """Return what it takes to show a net other data.
@@ -225,7 +225,7 @@ def check_labels(labels: np.ndarray, classes: int, where: str, cases: np.ndarray
 
     ``cases`` says whose labels they are, where there is not one for each.
     """
-    bad = np.flatnonzero(~((labels >= 0) & (labels < classes) & (labels == np.floor(labels))))
+    bad = not_classes(labels, classes)
     if bad.size:
         case = bad[0] if cases is None else cases[bad[0]]
         raise DataError(f"{where}: case {case} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")

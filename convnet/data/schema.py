@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from convnet.arrays import not_finite
 from convnet.errors import DataError
 from convnet.pickles import rules
 from convnet.pickles.rules import Faults, Rule, array, either, items, mapping, maybe, real, record, shown, text, that, whole
 
 _SIZE = 2**31  # no picture has more values, no set more classes
-_LABELS = ("labels", "fine_labels", "coarse_labels")
+LABEL_KEYS = ("labels", "fine_labels", "coarse_labels")
 _NUMBER = real()
 _NODE = either(whole(0, _SIZE), text("a number", lambda v: v.isdecimal() and len(v) < 10))
 
@@ -69,7 +70,7 @@ def check_meta(meta: dict[str, Any], where: object) -> None:
 
 def check_part(part: dict[str, Any], where: object) -> None:
     """Raise ``DataError`` naming every key of a batch that is wrong: its data, and each label."""
-    faults = [fault for key in _LABELS if part.get(key) is not None for fault in _label_faults(part[key], f"'{key}'")]
+    faults = [fault for key in LABEL_KEYS if part.get(key) is not None for fault in _label_faults(part[key], f"'{key}'")]
     if fault := rules.message(iter([*_data_faults(part), *faults])):
         raise DataError(f"{where}: {fault}")
 
@@ -96,7 +97,7 @@ def _label_faults(labels: Any, key: str) -> Faults:
     if isinstance(labels, np.ndarray) and labels.dtype != object:
         if labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
             yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
-        elif (place := rules.not_finite(labels)) is not None:
+        elif (place := not_finite(labels)) is not None:
             case, *_ = place
             yield f"{key}: case {case} has the label {labels[place]}; expected a finite number"
         return
@@ -109,7 +110,7 @@ def _label_faults(labels: Any, key: str) -> Faults:
 
 def _are_numbers(label: Any) -> bool:
     if isinstance(label, np.ndarray) and label.dtype != object:
-        return label.ndim == 1 and label.dtype.kind in "biuf" and bool(np.isfinite(label).all())
+        return label.ndim == 1 and label.dtype.kind in "biuf" and not_finite(label) is None
     return all(_NUMBER.allows(item) for item in label)
 
 
@@ -118,8 +119,8 @@ _SEVERAL = that("a number, or a list of numbers", _are_numbers)
 
 def check_finite(pixels: np.ndarray, where: object) -> None:
     """Raise ``DataError`` naming the first case (columns) whose data are not finite numbers."""
-    if (place := rules.not_finite(pixels)) is not None:
-        value, case = map(int, place)
+    if (place := not_finite(pixels)) is not None:
+        value, case = place
         bad = int((~np.isfinite(pixels)).any(axis=0).sum())
         text = f"value {value} of case {case} is {pixels[place]}"
         raise DataError(f"{where}: the data are not finite numbers in {bad} of {pixels.shape[1]} cases: {text}")

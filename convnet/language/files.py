@@ -5,7 +5,7 @@ With only a definition, its parameters are the file beside it that replaces ``la
 
 from pathlib import Path
 
-from convnet.errors import LayerFileError, nearest
+from convnet.errors import LayerFileError, nearest, reason_of
 from convnet.language.diagnostics import Place, Problem, Problems
 from convnet.language.ini import Document, read_ini
 from convnet.language.toml import read_toml
@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise LayerFileError([Problem(Place(str(path)), f"cannot be read: {error.strerror}")]) from None
+        raise LayerFileError([Problem(Place(str(path)), f"cannot be read: {reason_of(error)}")]) from None
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from convnet.arrays import not_classes
 from convnet.layers.cost import Cost
 from convnet.layers.data import Data
 from convnet.layers.weighted import WeightLayer
@@ -80,7 +81,7 @@ def _bad_label(node: Node) -> str:
     if layer.first_input != "label" or node.inputs[0].acts is None:
         return ""
     labels, classes = node.be.download(node.input(0)).reshape(-1), layer.num_inputs[1]
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes) | (labels != np.floor(labels)))
+    wrong = not_classes(labels, classes)
     if not len(wrong):
         return ""
     label = f"the label of case {wrong[0]}, counted from 0, is {labels[wrong[0]]:g}"

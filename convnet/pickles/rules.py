@@ -14,6 +14,7 @@ from typing import Any, Union, get_args, get_origin
 
 import numpy as np
 
+from convnet.arrays import not_finite
 from convnet.errors import did_you_mean, one_of
 from convnet.pickles.reader import text_of
 
@@ -195,16 +196,9 @@ def array(kinds: str = "biuf", dims: int | None = None) -> Rule:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds or (dims is not None and value.ndim != dims):
             yield wrong(key, value, expected)
         elif finite and (place := not_finite(value)) is not None:
-            yield f"{key} holds {value[place]} at {tuple(map(int, place))}; expected finite numbers"
+            yield f"{key} holds {value[place]} at {place}; expected finite numbers"
 
     return Rule(expected, find)
-
-
-def not_finite(array: np.ndarray) -> tuple[Any, ...] | None:
-    """Return the place of the first number that is not finite, or ``None``."""
-    if array.dtype.kind != "f" or np.isfinite(array).all():
-        return None
-    return np.unravel_index(int(np.argmin(np.isfinite(array))), array.shape)
 
 
 def of_hint(hint: Any) -> Rule:
