@@ -20,16 +20,20 @@ def shipped_folder(name: str) -> Path:
 
 
 def find(name: str | Path, prefix: str = "") -> Path:
-    """Return the file that ``name`` means: as a path below ``prefix``, else a shipped file of that name.
+    """Return the file that ``name`` means: as a path below ``prefix``, else, in no folder or in theirs, a shipped one.
 
     Raises ``LayerFileError`` naming the nearest shipped file.
     """
     path = Path(prefix, name)
     shipped = shipped_folder("layers-cfg")
-    for candidate in (path, shipped / path.name):
+    may_be_shipped = path.parent in (Path(), Path("layers-cfg"))
+    for candidate in (path, shipped / path.name) if may_be_shipped else (path,):
         if candidate.is_file() or candidate.is_fifo():  # such as a shell's <(...)
             return candidate
     what = "a folder, not a layer file" if path.is_dir() else "no such layer file"
+    if not may_be_shipped and (shipped / path.name).is_file():
+        what += f"; the shipped one is called {path.name}, without a folder"
+        raise LayerFileError([Problem(Place(str(path)), what)])
     known = sorted(p.name for p in shipped.glob("layers-*"))
     raise LayerFileError([Problem(Place(str(path)), what, nearest=nearest(path.name, known))])
 
