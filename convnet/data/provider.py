@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convnet.data.batches import find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
+from convnet.data.batches import Watch, find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
 from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
@@ -150,6 +150,7 @@ class FolderProvider(Provider):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.folder = Path(request.path)
+        self._watch = Watch(self.folder)
         self.meta = read_meta(self.folder)
         self.files = find_batches(self.folder)
         self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
@@ -166,10 +167,13 @@ class FolderProvider(Provider):
         return mean
 
     def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
-        """Return the parts of a batch with their files; raises ``DataError``."""
+        """Return the parts of a batch with their files; raises ``DataError``, also if the folder was made anew since."""
         if number not in self.files:
             self.check_range([number], "data")
-        return [(path, read_batch(path)) for path in self.files[number]]
+        try:
+            return [(path, read_batch(path)) for path in self.files[number]]
+        finally:  # which explains files that are not there any more, too
+            self._watch.check()
 
     def net_labels(self, labels: np.ndarray) -> np.ndarray:
         """Return the numbers that the net has for checked labels of these data."""
