@@ -170,7 +170,8 @@ def pixels_of(part: dict[str, Any], path: Path, features: int, cases_first: bool
     """Return the data as (features, cases), however they were stored (io 5.1); ``cases_first`` decides for a square."""
     data = part.get("data")
     if not isinstance(data, np.ndarray) or data.ndim != 2:
-        raise DataError(f"{path}: no data matrix in it")
+        advice = "; for pictures use --data-provider image" if isinstance(data, list) else ""
+        raise DataError(f"{path}: no data matrix in it{advice}")
     if data.shape[0] == features and not (data.shape[1] == features and ("filenames" in part or cases_first)):
         return data
     if data.shape[1] == features:

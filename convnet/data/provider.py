@@ -124,7 +124,9 @@ class Provider(ABC):
         if missing or not batches:
             listed = ", ".join(map(str, missing[:_NAMED])) or "none given"
             listed += f" and {len(missing) - _NAMED} others" if len(missing) > _NAMED else ""
-            raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where}")
+            flag = {"test": "; name them with --test-range", "training": "; name them with --train-range"}.get(purpose, "")
+            there = f"there are {range_text(self.numbers)} in {self.where}"
+            raise DataError(f"{purpose} batches missing: {listed}; {there}{flag}")
 
     def description(self) -> dict[str, Any]:
         """Return what it takes to show a net other data.

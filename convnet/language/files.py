@@ -10,6 +10,16 @@ from convnet.language.diagnostics import Place, Problem, Problems
 from convnet.language.ini import Document, read_ini
 from convnet.language.toml import read_toml
 
+# What files begin with that are given in place of a layer file.
+_CHECKPOINT = "a checkpoint or a batch"
+_OTHERS = {
+    b"\x80\x02": _CHECKPOINT, b"\x80\x03": _CHECKPOINT, b"\x80\x04": _CHECKPOINT, b"PK\x03\x04": _CHECKPOINT,
+    b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"GIF8": "a picture",
+    b"\xff\xfe": "a text in UTF-16", b"\xfe\xff": "a text in UTF-16",
+}  # fmt: skip
+_ADVICE = {_CHECKPOINT: "the files of its net; 'convnet run' and 'convnet shownet' read it with --load-file"}
+_LOOKED_AT = 4096
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -46,11 +56,18 @@ def params_beside(definition: Path) -> Path | None:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file: UTF-8, or Latin-1 where it is not. Raises ``LayerFileError`` if it cannot be read."""
+    """Return the text of a file: UTF-8, or Latin-1 where it is not.
+
+    Raises ``LayerFileError`` if it cannot be read, or is no text, of which every line would be a mistake.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise LayerFileError([Problem(Place(str(path)), f"cannot be read: {error.strerror}")]) from None
+    if kind := next((kind for beginning, kind in _OTHERS.items() if data.startswith(beginning)), ""):
+        raise LayerFileError([Problem(Place(str(path)), f"{kind}, not a layer file", _ADVICE.get(kind, ""))])
+    if b"\0" in data[:_LOOKED_AT]:
+        raise LayerFileError([Problem(Place(str(path)), "not a text, so not a layer file", "a text in UTF-8")])
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
