@@ -15,6 +15,7 @@ from convnet.data.schema import LABEL_KEYS, check_meta, check_part, one_hot_labe
 from convnet.errors import DataError, reason_of
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
+from convnet.pickles.rules import not_finite
 from convnet.storage import write_atomically
 
 _BATCH = re.compile(r"data_batch_(\d{1,18})(?:\.(\d{1,18}))?$", re.ASCII)
@@ -189,6 +190,8 @@ def mean_of(meta: dict[str, Any], features: int, where: Path) -> np.ndarray | No
     if mean is None:
         return None
     mean = np.asarray(mean, np.float64).reshape(-1)
+    if (place := not_finite(mean)) is not None:
+        raise DataError(f"{where}: data_mean holds {mean[place]}; expected finite numbers of 32 bits")
     if mean.size != features:
         raise DataError(f"{where}: data_mean has {mean.size} values, the data {features}")
     return mean

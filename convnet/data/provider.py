@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from convnet.graph.builder import Builder
 
 _NAMED = 20  # missing batches in a message
+_TARGETS = 1 << 26  # of a batch
 
 
 @dataclass
@@ -224,6 +225,12 @@ def range_text(numbers: Sequence[int]) -> str:
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     """Return (classes, N) float32: a one in the row of each label."""
     return (np.arange(classes)[:, None] == labels).astype(np.float32)
+
+
+def check_targets(classes: int, cases: int, where: str) -> None:
+    """Raise ``DataError`` if a batch has more targets, ``classes`` for each case, than any real one."""
+    if classes * cases > _TARGETS:
+        raise DataError(f"{where}: {cases} cases of {classes:,} classes are too many; make smaller batches")
 
 
 def check_labels(labels: np.ndarray, classes: int, where: str, cases: np.ndarray | None = None) -> None:

@@ -17,6 +17,7 @@ _MAX_DIMENSIONS = 8
 _MAX_SIDE = 2**40
 _PLAIN = {"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"}
 _LAST_CHARACTER = 0x10FFFF
+_PLACE = 16  # bytes, and the time that filling one takes
 
 
 class UnsafePickle(ConvnetError):
@@ -178,8 +179,10 @@ def _checked(flat: np.ndarray) -> np.ndarray:
 
 
 def size_of(value: object) -> int:
-    """Return the bytes of a text, of bytes, or of what becomes one."""
-    return len(value.view) if isinstance(value, Span) else len(value) if isinstance(value, str | bytes | list) else 0
+    """Return the bytes that an array or a text made of ``value`` takes."""
+    if isinstance(value, Span):
+        return len(value.view)
+    return len(value) if isinstance(value, str | bytes) else _PLACE * len(value) if isinstance(value, list) else 0
 
 
 def as_text(value: object) -> str:
