@@ -8,14 +8,15 @@ Place = tuple[Any, ...]  # an index for each axis
 
 
 def not_finite(array: np.ndarray) -> Place | None:
-    """Return the place of the first number that is not finite, or ``None``."""
+    """Return the place of the first number that is not finite, once it is one of 32 bits; or ``None``."""
     if array.dtype.kind != "f":
         return None
     with np.errstate(all="ignore"):
-        total = array.sum(dtype=np.float64)  # quick, and finite unless a number is not, or very large
-    if np.isfinite(total) or (finite := np.isfinite(array)).all():
-        return None
-    return tuple(map(int, np.unravel_index(int(np.argmin(finite)), array.shape)))
+        # A sum is quick, and finite unless a number is not, or very large.
+        if array.dtype.itemsize <= 4 and np.isfinite(array.sum(dtype=np.float64)):
+            return None
+        finite = np.abs(array) <= np.finfo(np.float32).max
+    return None if finite.all() else tuple(map(int, np.unravel_index(int(np.argmin(finite)), array.shape)))
 
 
 def not_classes(labels: np.ndarray, classes: int) -> np.ndarray:

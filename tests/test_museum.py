@@ -22,6 +22,7 @@ from convnet.graph.infer import SMALLEST
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.modes import Mode
+from convnet.net.initial import initial_state
 from convnet.net.net import Net
 
 CORPUS = SHARED / "corpus"
@@ -70,7 +71,7 @@ def pairs():
 def fast_net(graph, cases, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("convnet.net.initial.np.random.RandomState", Tiled)
-        return Net(graph, BE, minibatch=cases, seed=1)
+        return Net(graph, BE, cases, 1, initial_state(graph, 1, may_run_code=True))
 
 
 def reaches_a_cost(graph):

@@ -46,7 +46,7 @@ class Preprocessor:
     @classmethod
     def of(cls, graph: Graph, checkpoint: Checkpoint | None = None) -> Self:
         """Return that of a graph; with the mean that its checkpoint holds, or that of the data folder it names."""
-        features, channels = graph.data_dims[0], channels_of(graph)
+        features, channels = graph.data_dims.get(0, 0), channels_of(graph)
         size = square_side(features, channels)
         preprocessor = cls(features, channels, size, 256 if size == 224 else size)
         if checkpoint is None:

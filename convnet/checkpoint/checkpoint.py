@@ -125,7 +125,7 @@ class Checkpoint(dict[str, Any]):
             position.batches_done = max(0, len(batches) * (epoch - 1) + batch - batches[0] + 1)
         for name, value in (self.own.get("position") or {}).items():
             if name in vars(position):
-                setattr(position, name, value)
+                setattr(position, name, list(value) if isinstance(value, tuple) else value)
         if not position.cases:  # early checkpoints of this project counted minibatches alone
             position.cases = position.minibatches * int(self.option("mini") or 0)
         return position
@@ -157,7 +157,7 @@ class Checkpoint(dict[str, Any]):
         """Options that a resumed run takes over; of an original's, those that describe its data and its training."""
         op = self.get("op")
         if isinstance(op, dict):
-            return {name: path_of(value) if isinstance(value, str) else value for name, value in op.items()}
+            return {name: path_of(value) if isinstance(value, str | bytes) else value for name, value in op.items()}
         options: dict[str, Any] = {}
         for name in _INHERITED:
             value = self._legacy_option(name)

@@ -121,7 +121,7 @@ _POSITION = {
 _OWN = record(
     {
         "dialect": rules.exactly(*GENERATIONS),
-        "layer_def_text": text(),
+        "layer_def_text": text("the text of a layer file", lambda v: bool(v.strip())),
         "layer_def_path": text(),
         "layer_params_text": maybe(text()),
         "layer_params_path": text(),

@@ -66,13 +66,13 @@ class Parser(argparse.ArgumentParser):
         raise OptionError(message.removeprefix("argument "))
 
     def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None) -> None:
-        """Add an option of this verb alone; a ``default`` that says something is shown."""
-        self.add_argument(flag, default=default, **_settings(kind, help_text, default))
+        """Add an option of this verb alone; a ``default`` that says something is shown, an empty text is ``None``."""
+        self.add_argument(flag, default=_unless_empty(default), **_settings(kind, help_text, default))
 
     def add_run_options(self, *names: str) -> None:
         """Add options of a run by name, with their defaults."""
         for name in names:
-            add_option(self, BY_NAME[name], default=BY_NAME[name].default)
+            add_option(self, BY_NAME[name], default=_unless_empty(BY_NAME[name].default))
 
     def add_definition(self) -> None:
         """Add the arguments that name layer files."""
@@ -90,6 +90,11 @@ def add_option(target: argparse._ActionsContainer, option: Option, **settings: A
     """Add an option of a run to a parser or a group of one; ``settings`` of ``add_argument`` replace the option's."""
     flags = (*option.aliases, option.flag)
     target.add_argument(*flags, **(_settings(option.kind, option.help, option.default) | settings))
+
+
+def _unless_empty(default: Any) -> Any:
+    """Return a default, ``None`` for an empty text: argparse reads texts as if they were given, and refused."""
+    return None if default == "" else default
 
 
 def _settings(kind: Kind, help_text: str, default: Any) -> dict[str, Any]:

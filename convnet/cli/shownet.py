@@ -95,7 +95,7 @@ def _check_options(args: argparse.Namespace) -> None:
 def _show(args: argparse.Namespace) -> int:
     _check_options(args)
     if args.write_features or args.feature_path:  # as of ``convnet run``; in 2011 and 2012 it was shownet that did it
-        mode = {"test_only": 1, "write_features": args.write_features, "feature_path": args.feature_path}
+        mode = {"test_only": 1, "write_features": args.write_features or "", "feature_path": args.feature_path or ""}
         return run({"load_file": args.load_file, **mode, **_data_options(args)})
     wanted = [name for name in _PICTURES if getattr(args, name)]
     flags = ", ".join(map(flag_of, _PICTURES))

@@ -4,6 +4,7 @@ Layouts: io section 5. Everything is read as plain data (``convnet.pickles``).
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from convnet.data.schema import LABEL_KEYS, check_meta, check_part, one_hot_labe
 from convnet.errors import DataError, reason_of
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
+from convnet.pickles.rules import not_finite
 from convnet.storage import write_atomically
 
 _BATCH = re.compile(r"data_batch_(\d{1,18})(?:\.(\d{1,18}))?$", re.ASCII)
@@ -24,15 +26,53 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """Return ``batches.meta`` (or CIFAR-100's ``meta``); raises ``DataError`` that says what to do if there is none."""
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; --data-path names the folder that holds batches.meta and data_batch_1")
-    for name in ("batches.meta", "meta"):
-        if (folder / name).is_file():
-            meta = _read(folder / name)
-            if not isinstance(meta, dict):
-                raise DataError(f"{folder / name}: not a description of batches")
-            meta = {text_of(key): value for key, value in meta.items()}
-            check_meta(meta, folder / name)
-            return meta
-    raise DataError(f"{folder} holds no batches.meta; make batches with 'convnet makebatches'")
+    path = description_in(folder)
+    if path is None:
+        raise DataError(f"{folder} holds no batches.meta; make batches with 'convnet makebatches'")
+    meta = _read(path)
+    if not isinstance(meta, dict):
+        raise DataError(f"{path}: not a description of batches")
+    meta = {text_of(key): value for key, value in meta.items()}
+    check_meta(meta, path)
+    return meta
+
+
+def description_in(folder: Path) -> Path | None:
+    """Return the file that describes the batches of a folder, or ``None`` if there is none."""
+    return next((path for name in ("batches.meta", "meta") if (path := folder / name).is_file()), None)
+
+
+class Watch:
+    """Tells whether the description in a folder is what it was at first, and with it the batches that it is of.
+
+    makebatches removes it before the batches and writes it after them (``convnet.data.batch_folder``). Its bytes are
+    compared only where its file is another, or was written since.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._state: tuple[int, ...] = ()
+        self._bytes = b""
+        with suppress(OSError):  # of which whoever reads the description says more
+            self._state, self._bytes = self._look(), self._read()
+
+    def check(self) -> None:
+        """Raise ``DataError`` if the batches are not those of the beginning any more."""
+        with suppress(OSError):
+            state = self._look()
+            if state != self._state and self._read() != self._bytes:
+                what = "were made anew" if state else "are removed, or being made anew,"
+                raise DataError(f"{self.folder}: the batches {what} while they were in use; begin again when they are whole")
+            self._state = state
+
+    def _look(self) -> tuple[int, ...]:
+        path = description_in(self.folder)
+        stat = path.stat() if path else None
+        return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) if stat else ()
+
+    def _read(self) -> bytes:
+        path = description_in(self.folder)
+        return path.read_bytes() if path else b""
 
 
 def find_batches(folder: Path) -> dict[int, list[Path]]:
@@ -133,7 +173,8 @@ def pixels_of(part: dict[str, Any], path: Path, features: int, cases_first: bool
     """Return the data as (features, cases), however they were stored (io 5.1); ``cases_first`` decides for a square."""
     data = part.get("data")
     if not isinstance(data, np.ndarray) or data.ndim != 2:
-        raise DataError(f"{path}: no data matrix in it")
+        advice = "; for pictures use --data-provider image" if isinstance(data, list) else ""
+        raise DataError(f"{path}: no data matrix in it{advice}")
     if data.shape[0] == features and not (data.shape[1] == features and ("filenames" in part or cases_first)):
         return data
     if data.shape[1] == features:
@@ -147,6 +188,8 @@ def mean_of(meta: dict[str, Any], features: int, where: Path) -> np.ndarray | No
     if mean is None:
         return None
     mean = np.asarray(mean, np.float64).reshape(-1)
+    if (place := not_finite(mean)) is not None:
+        raise DataError(f"{where}: data_mean holds {mean[place]}; expected finite numbers of 32 bits")
     if mean.size != features:
         raise DataError(f"{where}: data_mean has {mean.size} values, the data {features}")
     return mean

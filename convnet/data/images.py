@@ -92,11 +92,13 @@ class Cropper:
         self.features = channels * self.size**2  # values per case of the packed matrix
         self.slack = side - self.size  # positions of a crop along a side, less one
         # The centre of the mean picture, wherever crops lie (numerics 11.9); or --scalar-mean for all of it.
-        self.mean = np.full((channels, self.size, self.size), request.scalar_mean, np.float32)
         last, middle = self.slack, self.slack // 2
-        if not request.scalar_mean >= 0:  # nor where it is not a number
+        if request.scalar_mean >= 0:
+            self.mean = np.full((channels, self.size, self.size), request.scalar_mean, np.float32)
+        else:  # nor where it is not a number
             inner = slice(middle, middle + self.size)
-            self.mean = (mean.reshape(channels, side, side)[:, inner, inner] - offset).astype(np.float32)
+            middle_of_mean = mean.reshape(channels, side, side)[:, inner, inner]
+            self.mean = (middle_of_mean - offset if offset else middle_of_mean).astype(np.float32)
         self.views = [(middle, middle, False)]  # (top, left, mirrored) of every view (io 6.4)
         if request.multiview and ten_views:
             self.views = ten_positions(last, last)

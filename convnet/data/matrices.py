@@ -11,7 +11,16 @@ import numpy as np
 
 from convnet.data.batches import labels_of, pixels_of, read_batch, tree_of
 from convnet.data.images import Cropper, PictureBatch, square_side
-from convnet.data.provider import Batch, FolderProvider, MatrixBatch, Request, check_counts, check_labels, one_hot
+from convnet.data.provider import (
+    Batch,
+    FolderProvider,
+    MatrixBatch,
+    Request,
+    check_counts,
+    check_labels,
+    check_targets,
+    one_hot,
+)
 from convnet.data.schema import check_finite
 from convnet.errors import DataError
 
@@ -50,6 +59,7 @@ class Matrices(FolderProvider):
     def batch(self, epoch: int, number: int) -> Batch:
         pixels, labels = self._read(number)
         labels = self.net_labels(labels)
+        check_targets(self.classes, len(labels), str(self.files[number][0]))
         targets = one_hot(labels, self.classes)
         if self.request.compat.labels_of_batch:
             targets[:] = targets.max(axis=1, keepdims=True)
@@ -96,10 +106,10 @@ class Matrices(FolderProvider):
         if mean is not None:
             return mean.astype(np.float32)
         train = [n for n in (self.request.batches if self.request.training else self.numbers[:-1]) if n in self.files]
-        sums, cases = np.zeros(self.features), 0
+        sums, cases = np.zeros(1), 0  # as many as there are values, which the first batch shows
         for number in train or self.numbers:
             pixels = self._read(number)[0]
-            sums += pixels.sum(axis=1, dtype=np.float64)
+            sums = sums + pixels.sum(axis=1, dtype=np.float64)
             cases += pixels.shape[1]
         return (sums / max(cases, 1)).astype(np.float32)
 

@@ -15,7 +15,7 @@ import numpy as np
 from convnet.data.batches import label_lists, tree_of
 from convnet.data.decoding import read_square
 from convnet.data.images import Cropper, PictureBatch, square_side
-from convnet.data.provider import Batch, FolderProvider, Request, check_counts, check_labels
+from convnet.data.provider import Batch, FolderProvider, Request, check_counts, check_labels, check_targets
 from convnet.errors import DataError, listed, printable
 
 _INNER = 224  # of 256, the crop of the paper
@@ -53,7 +53,7 @@ class Pictures(FolderProvider):
             raise DataError(f"{description}: num_vis={features} is not a square picture of 3 channels{most}")
         mean = self.described_mean(features)
         if mean is None:
-            mean = np.full(features, 127.0)
+            mean = np.full(features, 127.0, np.float32)
             self.problems.append(f"{description} has no data_mean; 127 is subtracted from every pixel")
         request = self.request
         if not request.inner_size and not request.crop_border and side == _STORED:
@@ -111,6 +111,7 @@ class Pictures(FolderProvider):
         every = np.array([label for item in labels for label in item], np.float64) + self.label_offset
         check_labels(every, self.own_classes, where, np.repeat(np.arange(len(labels)), list(map(len, labels))))
         check_labels(one, self.own_classes, where)
+        check_targets(self.classes, len(labels), where)
         many = np.zeros((self.classes, len(labels)), np.float32)
         for n, item in enumerate(labels):
             many[self.net_labels(np.asarray(item, int) + self.label_offset), n] = 1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from convnet.arrays import not_classes
-from convnet.data.batches import find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
+from convnet.data.batches import Watch, find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
 from convnet.errors import DataError, listed
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from convnet.graph.builder import Builder
 
 _NAMED = 20  # missing batches in a message
+_TARGETS = 1 << 26  # of a batch
 
 
 @dataclass
@@ -124,7 +125,9 @@ class Provider(ABC):
         missing = [n for n in batches if n not in known]
         if missing or not batches:
             which = listed(missing, _NAMED) or "none given"
-            raise DataError(f"{purpose} batches missing: {which}; there are {range_text(self.numbers)} in {self.where}")
+            flag = {"test": "; name them with --test-range", "training": "; name them with --train-range"}.get(purpose, "")
+            there = f"there are {range_text(self.numbers)} in {self.where}"
+            raise DataError(f"{purpose} batches missing: {which}; {there}{flag}")
 
     def description(self) -> dict[str, Any]:
         """Return what it takes to show a net other data.
@@ -150,6 +153,7 @@ class FolderProvider(Provider):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.folder = Path(request.path)
+        self._watch = Watch(self.folder)
         self.meta = read_meta(self.folder)
         self.files = find_batches(self.folder)
         self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
@@ -166,10 +170,13 @@ class FolderProvider(Provider):
         return mean
 
     def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
-        """Return the parts of a batch with their files; raises ``DataError``."""
+        """Return the parts of a batch with their files; raises ``DataError``, also if the folder was made anew since."""
         if number not in self.files:
             self.check_range([number], "data")
-        return [(path, read_batch(path)) for path in self.files[number]]
+        try:
+            return [(path, read_batch(path)) for path in self.files[number]]
+        finally:  # which explains files that are not there any more, too
+            self._watch.check()
 
     def net_labels(self, labels: np.ndarray) -> np.ndarray:
         """Return the numbers that the net has for checked labels of these data."""
@@ -226,6 +233,12 @@ def check_counts(cases: int, labels: int, where: str, what: str = "cases") -> No
         raise DataError(f"{where}: holds no cases")
     if labels != cases:
         raise DataError(f"{where}: {cases} {what} but {labels} labels; the file is truncated or damaged")
+
+
+def check_targets(classes: int, cases: int, where: str) -> None:
+    """Raise ``DataError`` if a batch has more targets, ``classes`` for each case, than any real one."""
+    if classes * cases > _TARGETS:
+        raise DataError(f"{where}: {cases} cases of {classes:,} classes are too many; make smaller batches")
 
 
 def check_labels(labels: np.ndarray, classes: int, where: str, cases: np.ndarray | None = None) -> None:

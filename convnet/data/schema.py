@@ -57,9 +57,8 @@ def is_color_pca(value: Any) -> bool:
         stdevs, vectors = (np.asarray(part, np.float64) for part in value)
     except (TypeError, ValueError, OverflowError):
         return False
-    return (
-        stdevs.shape == (3,) and vectors.shape == (3, 3) and bool(np.isfinite(stdevs).all() and np.isfinite(vectors).all())
-    )
+    shapes = stdevs.shape, vectors.shape
+    return shapes == ((3,), (3, 3)) and not_finite(stdevs) is not_finite(vectors) is None
 
 
 def check_meta(meta: dict[str, Any], where: object) -> None:
@@ -86,10 +85,15 @@ def _data_faults(part: dict[str, Any]) -> Faults:
     data = part.get("data")
     if isinstance(data, list | tuple):
         for i, item in enumerate(data):
-            if not isinstance(item, str | bytes):
+            if not isinstance(item, bytes) and not (isinstance(item, str) and _are_bytes(item)):
                 yield rules.wrong(f"'data'[{i}]", item, "the bytes of a picture")
     elif not isinstance(data, np.ndarray) or data.ndim != 2 or data.dtype.kind not in "biuf":
         yield rules.wrong("'data'", data, "a matrix of numbers (values, cases), or a list of pictures")
+
+
+def _are_bytes(text: str) -> bool:
+    """Return whether a text of Python 2 holds bytes, as its characters."""
+    return text.isascii() or max(text) < "\u0100"
 
 
 def _label_faults(labels: Any, key: str) -> Faults:
@@ -121,9 +125,9 @@ def check_finite(pixels: np.ndarray, where: object) -> None:
     """Raise ``DataError`` naming the first case (columns) whose data are not finite numbers."""
     if (place := not_finite(pixels)) is not None:
         value, case = place
-        bad = int((~np.isfinite(pixels)).any(axis=0).sum())
+        bad = sum(not_finite(values) is not None for values in pixels.T)
         text = f"value {value} of case {case} is {pixels[place]}"
-        raise DataError(f"{where}: the data are not finite numbers in {bad} of {pixels.shape[1]} cases: {text}")
+        raise DataError(f"{where}: the data are not finite numbers of 32 bits in {bad} of {pixels.shape[1]} cases: {text}")
 
 
 def one_hot_labels(labels: Any, cases: int) -> np.ndarray | None:

@@ -57,8 +57,9 @@ def _batches(text: str) -> list[int]:
 
 
 def text(metavar: str) -> Kind:
-    """Return the kind of any text that can be the name of something."""
-    return Kind(str, "text without null characters", metavar, lambda text: "\0" not in text)
+    """Return the kind of any text that can be the name of something; an empty one, as of an unset variable, is none."""
+    name = "a name, which has at least one character and none that is null; leave the option out for its default"
+    return Kind(str, name, metavar, lambda text: bool(text) and "\0" not in text)
 
 
 def choice(*words: str) -> Kind:
@@ -82,7 +83,7 @@ NATURAL, FROM_ZERO = whole(1), whole(0)
 SEED = whole(0, 2**32 - 1)
 SHARE = Kind(float, "a number from 0 that is less than 1", "X", lambda share: 0 <= share < 1)
 MEAN = Kind(float, "a number from 0, or -1 for the mean picture", "X", lambda mean: mean == -1 or 0 <= mean <= 1e6)
-LAYERS = Kind(words_of, "a list of layers", "LAYER,...")
+LAYERS = Kind(words_of, "a list of layers", "LAYER,...", bool)
 BATCHES = Kind(_batches, f"a range of batches; expected 1-5, 6, or 1-3,7, at most {_MOST_BATCHES:,} numbers from 0", "A-B")
 
 

@@ -212,9 +212,11 @@ class Machine:
     # -- names, and what is done for them
 
     def push_name(self, module: object, name: object) -> None:
-        known = KNOWN.get((module, name)) if isinstance(module, str) and isinstance(name, str) else None
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise UnsafePickle("it names something otherwise than by a short text")
+        known = KNOWN.get((module, name))
         if known is None:
-            raise UnsafePickle(f"it names {module!s:.80}.{name!s:.80}, which is not plain data")
+            raise UnsafePickle(f"it names {module:.80}.{name:.80}, which is not plain data")
         self.stack.append(known)
 
     def push_named_line(self) -> None:

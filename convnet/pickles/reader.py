@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from convnet.errors import reason_of
 from convnet.pickles.archives import unpack
 from convnet.pickles.opcodes import run
@@ -19,6 +21,9 @@ from convnet.pickles.standins import LegacyObject, UnsafePickle
 _ALWAYS = 128 << 20
 _PER_BYTE = 3
 _MAX_DEPTH = 200
+# Items that are there more than once may be as many as this, and as a multiple of all the others, down to the depth that
+# checkpoints and batches are read.
+_ALWAYS_ITEMS, _PER_ITEM, _READ_DEPTH = 1_000_000, 4, 8
 _CONTAINERS = frozenset({list, tuple, dict})
 _TRAILER = re.compile(rb"\nsha256 ([0-9a-f]{64})\n")
 _TRAILER_BYTES = 1 + 7 + 64 + 1
@@ -41,6 +46,8 @@ def read(path: str | Path) -> Content:
     """Return the object in a pickle file, and what is known of its checksum; see ``load``."""
     path = Path(path)
     try:
+        if not path.is_file() and not path.is_dir() and path.exists():
+            raise UnsafePickle("cannot be read: it is a device or a pipe, not a file")
         return content_of(path.read_bytes())
     except OSError as error:
         raise UnsafePickle(f"{path}: cannot be read: {reason_of(error)}") from None
@@ -75,30 +82,76 @@ def _content(data: bytes, size: int) -> Content:
     if trailer and hashlib.sha256(memoryview(data)[: trailer.start()]).hexdigest().encode() != trailer[1]:
         raise UnsafePickle("damaged: its checksum does not match")
     value, stop = run(data, _ALWAYS + len(data) + _PER_BYTE * size)
-    _check_depth(value)
+    _check_nesting(value)
     end = trailer.start() if trailer else len(data)
     return Content(value, trailer is not None, end - stop)
 
 
-def _check_depth(value: Any) -> None:
-    """Raise ``UnsafePickle`` if containers lie too deeply in one another."""
-    level, seen = [value], {id(value)}
+def _check_nesting(value: Any) -> None:
+    """Raise ``UnsafePickle`` if containers lie too deeply in one another, or stand for very many by being shared."""
+    level, seen, is_shared = [value], {id(value)}, False
     for _ in range(_MAX_DEPTH):
         below = []
         for container in level:
-            items = container
-            if isinstance(container, dict | LegacyObject):
-                items = (container if isinstance(container, dict) else vars(container)).values()
-            elif type(container) not in _CONTAINERS:
-                continue
-            for item in items:
-                if (type(item) in _CONTAINERS or isinstance(item, LegacyObject)) and id(item) not in seen:
-                    seen.add(id(item))
-                    below.append(item)
+            for item in () if _is_plain(container) else _items(container):
+                if _is_container(item):
+                    if id(item) in seen:
+                        is_shared = True
+                    else:
+                        seen.add(id(item))
+                        below.append(item)
         if not below:
-            return
+            break
         level = below
-    raise UnsafePickle("nested too deeply")
+    else:
+        raise UnsafePickle("nested too deeply")
+    if is_shared:
+        _check_sharing(value)
+
+
+def _items(container: Any) -> Any:
+    """Return what a container holds; of matrices nothing, as readers take them whole."""
+    if type(container) in (list, tuple):
+        return container
+    if type(container) is np.ndarray:
+        return container.flat if container.dtype == object else container if container.ndim == 1 else ()
+    if isinstance(container, LegacyObject):
+        return vars(container).values()
+    return container.values() if type(container) is dict else ()
+
+
+def _is_container(item: Any) -> bool:
+    kind = type(item)
+    return kind in _CONTAINERS or kind is np.ndarray or isinstance(item, LegacyObject)
+
+
+def _is_plain(container: Any) -> bool:
+    return type(container) is np.ndarray and container.dtype != object
+
+
+def _check_sharing(value: Any) -> None:
+    """Raise ``UnsafePickle`` if the upper levels of containers have many more items than there are.
+
+    Whoever goes through a list that holds one list a thousand times meets a thousand lists. What is below an object of the
+    originals' options is looked at by name alone, and those name each other.
+    """
+    counts: dict[int, int] = {}
+    inner: dict[int, list[int]] = {}
+    waiting = [value]
+    while waiting:
+        container = waiting.pop()
+        if id(container) not in counts:
+            items = _items(container)
+            below = [] if _is_plain(container) else [item for item in items if _is_container(item)]
+            counts[id(container)] = len(items)
+            inner[id(container)] = [id(item) for item in below if not isinstance(item, LegacyObject)]
+            waiting += below
+    limit = _ALWAYS_ITEMS + _PER_ITEM * sum(counts.values())
+    met = counts
+    for _ in range(_READ_DEPTH):
+        met = {key: counts[key] + sum([met[item] for item in items]) for key, items in inner.items()}
+        if max(met.values()) > limit:
+            raise UnsafePickle("lists that are there again and again, which no file of its size needs")
 
 
 def text_of(value: object) -> str:

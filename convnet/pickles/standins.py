@@ -17,6 +17,7 @@ _MAX_DIMENSIONS = 8
 _MAX_SIDE = 2**40
 _PLAIN = {"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"}
 _LAST_CHARACTER = 0x10FFFF
+_PLACE = 16  # bytes, and the time that filling one takes
 
 
 class UnsafePickle(ConvnetError):
@@ -143,6 +144,9 @@ def make_array(raw: object, dtype: object, shape: object, order: Literal["C", "F
     if dtype.holds_objects:
         if not isinstance(raw, list) or len(raw) != count:
             raise UnsafePickle("an array of objects that is not a list")
+        # NumPy frees arrays within arrays by calls within calls, however deep they lie.
+        if any(isinstance(item, np.ndarray) and item.dtype == object for item in raw):
+            raise UnsafePickle("arrays of objects within each other are not plain data")
         flat = np.empty(count, object)
         for i, item in enumerate(raw):
             flat[i] = item
@@ -175,8 +179,10 @@ def _checked(flat: np.ndarray) -> np.ndarray:
 
 
 def size_of(value: object) -> int:
-    """Return the bytes of a text, of bytes, or of what becomes one."""
-    return len(value.view) if isinstance(value, Span) else len(value) if isinstance(value, str | bytes | list) else 0
+    """Return the bytes that an array or a text made of ``value`` takes."""
+    if isinstance(value, Span):
+        return len(value.view)
+    return len(value) if isinstance(value, str | bytes) else _PLACE * len(value) if isinstance(value, list) else 0
 
 
 def as_text(value: object) -> str:

@@ -101,7 +101,7 @@ class Session:
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
         self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request)
-        data_remarks += self._adopt_data(inputs.options)
+        data_remarks += self._adopt_data(inputs.options) + self._seen_before(inputs.options)
         self.options = replace(
             inputs.options,
             train_range=self.plan.train,
@@ -131,6 +131,15 @@ class Session:
             return []
         with_mean = "scalar_mean" not in options.given
         return list(dict.fromkeys(line for data in (self.train, self.test) for line in adopt(data, known, with_mean)))
+
+    def _seen_before(self, options: Options) -> list[str]:
+        """Return a remark where a checkpoint's net is only tested, on batches that it was trained on."""
+        stored = self.checkpoint.options if self.checkpoint else {}
+        folders = {os.path.realpath(text_of(path)) for path in (options.data_path, stored.get("data_path") or "")}
+        shared = sorted(set(stored.get("train_range") or ()) & set(self.plan.test))
+        if not (options.test_only and shared and len(folders) == 1):
+            return []
+        return [f"Tests on {range_text(shared)} say nothing of new cases: the net was trained there, too."]
 
     def _shape(self, builder: Builder) -> Graph:
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree

@@ -251,3 +251,13 @@ def test_places_to_save(net, tmp_path, path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError):
         net.save(tmp_path if path == "folder" else f"{tmp_path}/{path}" if path and isinstance(path, str) else path)
+
+
+def test_a_net_that_reads_no_pictures():
+    """Its data are all of other matrices than 0."""
+    text = (
+        "[data]\ntype=data\ndataIdx=1\n[fc]\ntype=fc\ninputs=data\noutputs=2\ninitW=0.1\n[cost]\ntype=cost.sum2\ninputs=fc\n"
+    )
+    net = build(definition=text, params="[DEFAULT]\ncoeff=1\nepsW=1\nepsB=1\nmomW=0\nmomB=0\nwc=0\n")
+    with pytest.raises(ConvnetError):
+        net.predict(np.zeros((1, 4, 4, 3), np.uint8))

@@ -130,7 +130,8 @@ def test_writing_copies_no_array():
 OWN = ("model_state", "convnet")
 WRONG = [
     ((*OWN, "layer_params_text"), 3, "layer_params_text'] is 3; expected None, or a text"),
-    ((*OWN, "layer_def_text"), None, "layer_def_text'] is None; expected a text"),
+    ((*OWN, "layer_def_text"), None, "layer_def_text'] is None; expected the text of a layer file"),
+    ((*OWN, "layer_def_text"), " ", "layer_def_text'] is ' '; expected the text of a layer file"),
     ((*OWN, "dialect"), "2013", "dialect'] is '2013'; expected 2011, 2012 or 2014"),
     ((*OWN, "seed"), "x", "seed'] is 'x'; expected a whole number"),
     ((*OWN, "step"), -1, "step'] is -1; expected a whole number from 0"),
@@ -275,3 +276,14 @@ def test_wrong_values_of_the_originals(year, name, key, new, said, monkeypatch, 
     with pytest.raises(CheckpointError) as caught:
         checkpoint.load(tmp_path / "1.2")
     assert said in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+def test_other_spellings_of_right_values(tmp_path):
+    """Texts as bytes of Python 3 and lists as tuples are what they stand for."""
+    value = changed(saved(), ("op", "data_provider"), b"dummy-cn-3")
+    for name in ("test_batches", "tests_at", "train_runs"):
+        own = ("model_state", "convnet", "position", name)
+        value = changed(value, own, tuple(value["model_state"]["convnet"]["position"].get(name, ())))
+    found = checkpoint.load(written(value, tmp_path / "1.2"))
+    assert found.options["data_provider"] == "dummy-cn-3"
+    assert all(isinstance(items, list) for items in vars(found.position()).values() if isinstance(items, list | tuple))

@@ -1,13 +1,14 @@
 """Whatever is wrong with batches or their description is one line that names file, key and what was expected."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
 from PIL import Image
 from support import dump, values
 
-from convnet.data.batches import labels_of
+from convnet.data.batches import labels_of, read_batch
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
@@ -42,6 +43,8 @@ META_FAULTS = [
     ({"label_names": [1, 2]}, r"'label_names'\[0\] is 1; expected a text"),
     ({"data_mean": "x"}, "'data_mean' is 'x'"),
     ({"data_mean": np.full(48, np.nan)}, r"'data_mean' holds nan at \(0,\); expected finite numbers"),
+    ({"data_mean": np.full(48, 1e300)}, "'data_mean' holds 1e\\+300"),
+    ({"data_mean": [1e300] * 48}, r"data_mean holds 1e\+300; expected finite numbers of 32 bits"),
     ({"data_mean": np.ones(47)}, "data_mean has 47 values, the data 48"),
     ({"data_mean": [1.0, None]}, r"'data_mean'\[1\] is None"),
     ({"data_mean": {}}, "'data_mean' is a dict of 0"),
@@ -54,6 +57,7 @@ META_FAULTS = [
     ({"label_offset": "x"}, "'label_offset' is 'x'; expected a whole number"),
     ({"color_pca": (np.ones(2), np.eye(2))}, "'color_pca' is a tuple of 2; expected"),
     ({"color_pca": (np.ones(3), np.full((3, 3), np.inf))}, "'color_pca' is a tuple of 2; expected"),
+    ({"color_pca": (np.ones(3), np.eye(3) * 1e300)}, "'color_pca' is a tuple of 2; expected"),
     ({"color_pca": 3}, "'color_pca' is 3; expected"),
     ({"color_pca": [[1, 2], "x"]}, "'color_pca' is a list of 2; expected"),
     ({"tree": {"x": 1}}, "'tree'"),
@@ -96,6 +100,8 @@ PART_FAULTS = [
     ({"labels": [0, 1, 10**60, 0, 0]}, "case 2 has label 1e"),
     ({"data": None}, "'data' is None; expected a matrix of numbers"),
     ({"data": 7}, "'data' is 7"),
+    ({"data": np.zeros((48, 0), np.uint8), "labels": np.zeros(0)}, "holds no cases"),
+    ({"data": np.where(np.arange(240.0).reshape(48, 5) == 7, 1e300, 0.5)}, r"in 1 of 5 cases: value 1 of case 2 is 1e\+300"),
     ({"data": [1, 2]}, r"'data'\[0\] is 1; expected the bytes of a picture"),
     ({"data": np.zeros(5)}, "'data' is an array of shape"),
     ({"data": np.zeros((47, 5), np.uint8)}, "data of shape 47x5; expected 48 values per case"),
@@ -174,3 +180,25 @@ def test_2012_tuples_that_end_with_words(tmp_path):
     """(JPEG strings, labels, words), as fix-big-imgnet wrote them (io 5.4)."""
     batch = use(tmp_path, {"label_names": NAMES, "num_vis": 48}, ([jpeg()] * 3, [2, 0, 1], ["n1", "n2", "n3"]))
     np.testing.assert_array_equal(batch.minibatch(0, 3)[1][0], [2, 0, 1])
+
+
+@pytest.mark.parametrize("shape", [(2**39, 0), (0, 2**39)])
+def test_sides_that_hold_nothing(tmp_path, shape):
+    """A matrix of no cases may have any number of values, in a file of some bytes."""
+    with pytest.raises(DataError, match=r"data_batch_1: (holds no cases|data of shape)"):
+        use(tmp_path, {}, {"data": np.zeros(shape, np.uint8), "labels": []})
+    with pytest.raises(DataError, match="data of shape 48x5; expected 1073741824 values per case"):
+        use(tmp_path, {"num_vis": 2**30, "label_names": NAMES}, MATRICES)
+
+
+@pytest.mark.parametrize("names", [None, ["x"] * 2**20], ids=["unnamed", "named"])
+def test_more_targets_than_any_batch_has(tmp_path, names):
+    many = {"data": np.zeros((48, 65), np.uint8), "labels": [2**20 - 1] * 65}
+    with pytest.raises(DataError, match="data_batch_1: 65 cases of 1,048,576 classes are too many; make smaller batches"):
+        use(tmp_path, {"num_vis": 48, "label_names": names}, many)
+
+
+def test_pictures_that_are_texts_of_python_3(tmp_path):
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps({"data": ["\xe9", "\u20ac"], "labels": [0, 1]}, 2))
+    with pytest.raises(DataError, match=r": 'data'\[1\] is '\u20ac'; expected the bytes of a picture"):
+        read_batch(tmp_path / "data_batch_1")

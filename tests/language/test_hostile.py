@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import sys
 import tracemalloc
@@ -163,6 +164,27 @@ def test_files_that_define_nothing(content, tmp_path, capsys):
             assert main([verb[0], str(tmp_path / name), *verb[1:]]) == 1
     err = capsys.readouterr().err
     assert "error:" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "content, told",
+    [
+        (pickle.dumps({"model_state": {}}, 2), "a checkpoint or a batch, not a layer file"),
+        (pickle.dumps({"data": []}), "a checkpoint or a batch, not a layer file"),
+        (b"PK\x03\x04" + bytes(40), "convnet run' and 'convnet shownet' read it with --load-file"),
+        (b"\x89PNG\r\n\x1a\n", "a picture, not a layer file"),
+        ("[data]\ntype=data\n".encode("utf-16"), "a text in UTF-16, not a layer file"),
+        (b"\x7fELF\x02\x01\x00=[", "not a text, so not a layer file"),
+    ],
+)
+def test_files_that_are_something_else(content, told, tmp_path, capsys):
+    """In one error, not one for each of their lines."""
+    path = tmp_path / "layers-x.cfg"
+    path.write_bytes(content)
+    for words in (["explain", path], ["run", "--layer-def", path], ["explain", "layers-digits.cfg", path]):
+        assert main([*map(str, words)]) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"{path}: error: ") and told in err and err.count("error") == 1 and err.isascii()
 
 
 def test_a_folder_and_nothing(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import pickle
 import struct
 import subprocess
@@ -34,8 +35,21 @@ def zipped(*members, method=zipfile.ZIP_DEFLATED):
     return file.getvalue()
 
 
-MEMORY = "takes more than"
+MEMORY, SHARED = "takes more than", "lists that are there again and again"
+OBJECTS = (
+    b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR(K\x01(K\x01tcnumpy\ndtype\n(U\x02O8K\x00K\x01tR"
+    b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89]%bh\x00%batb"
+)
 ATTACKS = {
+    "arrays of arrays": (
+        HEAD + b"N" + (b"q\x000" + OBJECTS % (b"", b"")) * 50_000 + b".",
+        "arrays of objects within each other",
+    ),
+    "arrays of lists of arrays": (HEAD + b"N" + (b"q\x000" + OBJECTS % (b"]", b"a")) * 50_000 + b".", "nested too deeply"),
+    "arrays of tuples of arrays": (
+        HEAD + b"N" + (b"q\x000" + OBJECTS % (b"", b"\x85")) * 50_000 + b".",
+        "nested too deeply",
+    ),
     "a memo index of two billion": (HEAD + b"Nr\xff\xff\xff\x7f.", "a memo of 2,147,483,647 places"),
     "a memo index in text": (b"Np99999999999999999999\n.", "a memo of"),
     "a declared length": (HEAD + b"T\xff\xff\xff\x7fab.", "truncated: 2,147,483,647 bytes are announced"),
@@ -81,6 +95,40 @@ ATTACKS = {
     "nested objects": (
         HEAD + b"Nq\x00" + b"(ioptions\nOption\n}U\x01ah\x00sbq\x00" * 1000 + b".",
         "nested too deeply",
+    ),
+    "one list for many arrays of objects": (
+        (HEAD + b"](" + b"N" * 20_000 + b"eq\x05](" + OBJECTS.replace(b"]%bh\x00%ba", b"h\x05") * 3000 + b"e.").replace(
+            b"(K\x01tc", b"(M\x20\x4etc"
+        ),
+        MEMORY,
+    ),
+    "a list of one list": (
+        HEAD + b"](" + b"K\x01" * 20_000 + b"eq\x01](" + b"h\x01" * 20_000 + b"e.",
+        SHARED,
+    ),
+    "tuples of one dictionary of one list": (
+        HEAD + b"](" + b"K\x01" * 20_000 + b"eq\x01}U\x01ah\x01sq\x02](" + b"h\x02K\x01\x86" * 20_000 + b"e.",
+        SHARED,
+    ),
+    "a list of one array": (
+        HEAD
+        + b"T"
+        + struct.pack("<i", 20_000)
+        + b"\1" * 20_000
+        + b"q\x01"
+        + ARRAY_OF_TEXT % struct.pack("<i", 20_000)
+        + b"q\x02]("
+        + b"h\x02" * 20_000
+        + b"e.",
+        SHARED,
+    ),
+    "lists of two lists of two lists": (
+        HEAD + b"]q\x00" + b"](" + b"h\x00" * 100 + b"eq\x00" + (b"](" + b"h\x00" * 100 + b"eq\x00") * 5 + b".",
+        SHARED,
+    ),
+    "a name that is a long text": (
+        b"\x80\x04U\x05numpy" + long_text(300) + b"\x93.",
+        "otherwise than by a short text",
     ),
     "keys that collide": (
         HEAD
@@ -199,6 +247,9 @@ def test_what_is_shared_stays_shared():
     text = "x" * 5000
     found = loads(pickle.dumps([text, text, {"a": [text]}], 2))
     assert found[0] is found[1] is found[2]["a"][0]
+    label = [0]
+    found = loads(pickle.dumps({"labels": [label] * 100_000, "sizes": [(4, 4)] * 100_000}, 2))
+    assert found["labels"] == [label] * 100_000 and found["labels"][0] is found["labels"][99_999]
     cycle: list = []
     cycle.append(cycle)
     found = loads(pickle.dumps(cycle, 2))
@@ -238,6 +289,14 @@ def test_an_archive_of_zeros_that_a_batch_may_be(tmp_path):
     pickles.dump({"data": b"\0" * 30_720_000}, file)
     assert len(loads(gzip.compress(file.getvalue()))["data"]) == 30_720_000
     assert len(loads(zipped(("data", file.getvalue())))["data"]) == 30_720_000
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe(tmp_path):
+    """It would be waited for, without end."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UnsafePickle, match="a device or a pipe"):
+        pickles.load(tmp_path / "pipe")
 
 
 def test_a_missing_file_and_a_folder(tmp_path):
