@@ -21,7 +21,7 @@ from convnet.graph.loading import LayerFiles, parse
 from convnet.interrupts import INTERRUPTED
 from convnet.language.diagnostics import Problem
 from convnet.options import BY_NAME, NATURAL, ZERO_ONE, Kind, Option, whole_numbers
-from convnet.storage import write_atomically
+from convnet.storage import check_folder, write_atomically
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
 _DIMS = whole_numbers(1, "150528,1")
@@ -231,6 +231,5 @@ def open_graph(args: argparse.Namespace, definition: str, params: str | None) ->
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a file whole or not at all; raises ``OSError`` with its name."""
-    if not Path(path).parent.is_dir():  # it may be misspelt
-        raise ConvnetError(f"{path} cannot be written: there is no folder {Path(path).parent}")
+    check_folder(Path(path))
     write_atomically(Path(path), lambda file: file.write(text.encode("utf-8", "replace")))

@@ -123,7 +123,7 @@ def _labels_of_2012(second: Any, third: Any) -> Any:
 
 def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
     """Return one label per case, from lists, (N,), (1, N), (N, 1), lists of lists, or one-hot; of several the first."""
-    labels, cases = _stored_labels(part), cases_of(part)
+    labels, cases = _stored_labels(part), _cases_of(part)
     if labels is None:
         raise DataError(f"{path}: no labels in it")
     one_hot = one_hot_labels(labels, cases)
@@ -140,16 +140,14 @@ def _stored_labels(part: dict[str, Any]) -> Any:
     return next((part[key] for key in LABEL_KEYS if part.get(key) is not None), None)
 
 
-def cases_of(part: dict[str, Any], features: int = 0) -> int:
-    """Return the number of cases of a part; of a matrix of unknown ``features``, the side that its labels have."""
+def _cases_of(part: dict[str, Any]) -> int:
+    """Return the number of cases of a part; of a matrix, the side that its labels have."""
     data = part.get("data")
     if not isinstance(data, np.ndarray):
         return len(data or ())
-    if not features:
-        labels = _stored_labels(part)
-        sides = labels.shape if isinstance(labels, np.ndarray) else (len(labels or ()),)
-        return next((cases for cases in data.shape if cases in sides), data.shape[1])
-    return data.shape[0] if data.shape[1] == features else data.shape[1]
+    labels = _stored_labels(part)
+    sides = labels.shape if isinstance(labels, np.ndarray) else (len(labels or ()),)
+    return next((cases for cases in data.shape if cases in sides), data.shape[1])
 
 
 def label_lists(part: dict[str, Any], path: Path) -> list[list[int]]:
@@ -159,7 +157,7 @@ def label_lists(part: dict[str, Any], path: Path) -> list[list[int]]:
     if (
         isinstance(labels, list)
         and isinstance(first, list | tuple | np.ndarray)
-        and one_hot_labels(labels, cases_of(part)) is None
+        and one_hot_labels(labels, _cases_of(part)) is None
     ):
         lists = [item if isinstance(item, list | tuple | np.ndarray) else [item] for item in labels]
     else:

@@ -15,7 +15,7 @@ import numpy as np
 from convnet.data.batches import label_lists, tree_of
 from convnet.data.decoding import read_square
 from convnet.data.images import Cropper, PictureBatch, square_side
-from convnet.data.provider import Batch, FolderProvider, Request, check_labels, check_targets
+from convnet.data.provider import Batch, FolderProvider, Request, check_counts, check_labels, check_targets
 from convnet.errors import DataError, listed, printable
 
 _INNER = 224  # of 256, the crop of the paper
@@ -71,10 +71,7 @@ class Pictures(FolderProvider):
             strings += [item.encode("latin1") if isinstance(item, str) else item for item in data]
             labels += label_lists(part, path)
         where = str(self.files[number][0])
-        if len(labels) != len(strings):
-            raise DataError(f"{where}: {len(strings)} pictures but {len(labels)} labels; the file is truncated or damaged")
-        if not strings:
-            raise DataError(f"{where}: holds no cases")
+        check_counts(len(strings), len(labels), where, "pictures")
         offsets = random.random(len(strings)) if self.request.training else np.full(len(strings), 0.5)
         pictures, decoded = self._decode(strings, offsets, where)
         rows = self._label_rows([labels[i] for i in decoded], random, where)

@@ -227,6 +227,14 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return (np.arange(classes)[:, None] == labels).astype(np.float32)
 
 
+def check_counts(cases: int, labels: int, where: str, what: str = "cases") -> None:
+    """Raise ``DataError`` for a batch without cases, or with another number of labels."""
+    if not cases:
+        raise DataError(f"{where}: holds no cases")
+    if labels != cases:
+        raise DataError(f"{where}: {cases} {what} but {labels} labels; the file is truncated or damaged")
+
+
 def check_targets(classes: int, cases: int, where: str) -> None:
     """Raise ``DataError`` if a batch has more targets, ``classes`` for each case, than any real one."""
     if classes * cases > _TARGETS:

@@ -72,9 +72,9 @@ def whole(least: int, most: int = MOST) -> Kind:
     return Kind(int, f"a whole number from {least}", "N", lambda number: number >= least, most)
 
 
-def real(least: float, most: float, name: str = "") -> Kind:
+def real(least: float, most: float) -> Kind:
     """Return the kind of numbers from ``least`` to ``most``; not a number is none of them."""
-    return Kind(float, name or f"a number from {least:g}", "X", lambda number: number >= least, most)
+    return Kind(float, f"a number from {least:g}", "X", lambda number: number >= least, most)
 
 
 ZERO_ONE = Kind(int, "0 or 1", "0/1", (0, 1).__contains__)

@@ -20,6 +20,7 @@ from convnet.pickles.reader import text_of
 
 _SHOWN = 60  # characters of a wrong value in a message
 _FAULTS = 4  # in one message
+_DICTIONARY = "a dictionary"
 Faults = Iterator[str]
 
 
@@ -153,7 +154,7 @@ def group(*rules: Rule) -> Rule:
     return Rule(expected, find)
 
 
-def record(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = None, expected: str = "a dictionary") -> Rule:
+def record(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = None, expected: str = _DICTIONARY) -> Rule:
     """Return the rule for dictionaries with known keys; others are not looked at."""
     rules = {**(optional or {}), **required}
 
@@ -171,19 +172,19 @@ def record(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = N
     return Rule(expected, find)
 
 
-def mapping(names: Rule, values: Rule, expected: str = "a dictionary") -> Rule:
+def mapping(names: Rule, values: Rule) -> Rule:
     """Return the rule for dictionaries whose keys and values follow a rule each."""
 
     def find(value: Any, key: str) -> Faults:
         if not isinstance(value, dict):
-            yield wrong(key, value, expected)
+            yield wrong(key, value, _DICTIONARY)
             return
         for name, item in value.items():
             for fault in names.find(name, "the key"):
                 yield f"{key}: {fault}"
             yield from values.find(item, f"{key}[{shown(name)}]")
 
-    return Rule(expected, find)
+    return Rule(_DICTIONARY, find)
 
 
 def array(kinds: str = "biuf", dims: int | None = None) -> Rule:

@@ -216,7 +216,9 @@ def test_run_asks_or_refuses(strange, tmp_path, capsys, words, monkeypatch):
     assert ran(strange) == ["deep", "net"]
 
 
-@pytest.mark.parametrize("verb", ["explain", "draw", "bench", "convert", "diff", "kernels", "check"])
+@pytest.mark.parametrize(
+    "verb", ["explain", "draw", pytest.param("bench", marks=pytest.mark.slow), "convert", "diff", "kernels", "check"]
+)
 def test_other_verbs_run_no_code(strange, tmp_path, capsys, verb, monkeypatch):
     """And bench measures without it, since times do not depend on weights."""
     from convnet.cli import main as convnet_main
