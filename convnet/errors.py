@@ -67,6 +67,11 @@ def first_line(error: BaseException) -> str:
 _LONGEST = 200  # letters of a word that are compared with names
 
 
+def reason_of(error: OSError) -> str:
+    """Return what an error of the system says, without the file that it names."""
+    return error.strerror or first_line(error)
+
+
 def printable(text: str) -> str:
     r"""Return text in which whatever a terminal obeys or hides is written out: ``\x1b``, ``\u202e``, ``\udcff``.
 
@@ -131,7 +136,7 @@ def really_near(word: str, known: Iterable[str]) -> str:
     known = list(known)
     allowed = {name: max(1, min(len(word), len(name)) // 3) for name in known}
     # Words of other lengths are not looked at, of which one from a file may be as long as the file.
-    close = [name for name in known if abs(len(word) - len(name)) <= allowed[name]]
+    close = [name for name in known if name and abs(len(word) - len(name)) <= allowed[name]]
     found = {name: _slips(word.lower(), name.lower()) for name in close}
     best = min(found, key=lambda name: found[name] / len(name), default="")
     if best and found[best] <= allowed[best]:
@@ -157,6 +162,12 @@ def one_of(names: Iterable[str]) -> str:
     """Write a list of choices as a person does: ``a, b or c``."""
     names = list(names)
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
+
+
+def listed(names: Iterable[object], most: int = 16) -> str:
+    """Write names one behind the other, of very many the first: ``a, b and 3 more``."""
+    words = list(map(str, names))
+    return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:

@@ -6,6 +6,7 @@ first, so that no worker is left with it at the end.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from convnet.backends.cuda import source
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
 os.environ.setdefault("MPLBACKEND", "Agg")
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As in what a shell starts with ``&``; every program that a test starts and interrupts would ignore it, too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def first_of_its_kind(item, seen):

@@ -13,7 +13,7 @@ MARKS = "<!-- packages: written by tests/test_imports.py -->\n", "<!-- end of pa
 
 # From the ground up; packages of one line stand beside each other and do not import each other.
 FLOORS = (
-    ("errors", "interrupts", "generation"),
+    ("errors", "interrupts", "generation", "arrays"),
     ("pickles", "storage"),
     ("language", "backends"),
     ("options", "layers"),

@@ -132,10 +132,14 @@ class Pump(threading.Thread):
 
 
 class Guard:
-    """Kills a group of processes should this one be killed itself: a shell that waits for the end of a pipe. A context."""
+    """Kills a group of processes should this one be killed itself: a shell that waits for the end of a pipe. A context.
 
-    def __init__(self, group: int) -> None:
-        command = ["sh", "-c", 'read -r _; kill -9 "-$1"', "sh", str(group)]
+    The first line in the pipe is the group's number. A step writes it there itself before it is anything else, so that
+    there is no moment at which it has begun and nobody would end it.
+    """
+
+    def __init__(self) -> None:
+        command = ["sh", "-c", 'read -r group && read -r _; [ "$group" ] && kill -9 "-$group"']
         self.shell = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
@@ -146,6 +150,11 @@ class Guard:
     def __exit__(self, *_: object) -> None:
         self.shell.kill()
         self.shell.communicate()
+
+    def watch_this(self) -> None:
+        """Have the group of the process that calls it killed with this one."""
+        assert self.shell.stdin is not None
+        os.write(self.shell.stdin.fileno(), b"%d\n" % os.getpid())
 
 
 def shortened(line: bytes, most: int = 4 * WIDTH) -> bytes:
@@ -172,17 +181,11 @@ def run_step(
     stop = stop or Stop()
     log.write(f"\n===== {step.name}: {step.what}\n$ {' '.join(step.command)}\n")
     begin = time.monotonic()
-    try:
-        process = subprocess.Popen(
-            step.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
-            env=environment, start_new_session=True, bufsize=0,
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        outcome = Outcome(step, f"cannot start: {error}", 0.0, [])
-    else:
-        assert process.stdout is not None
-        pump = Pump(process.stdout, log, step.most_bytes)
-        with Guard(process.pid):
+    with Guard() as guard:
+        process, how = _started(step, environment, folder, guard)
+        if process is not None:
+            assert process.stdout is not None
+            pump = Pump(process.stdout, log, step.most_bytes)
             in_time = _ended(process, seconds, stop)
             whose = "its limit of" if seconds >= step.seconds else "the limit of all steps, after"
             how = f"stopped by {stop.why}" if stop.why else f"stopped at {whose} {seconds:.0f} s"
@@ -191,6 +194,9 @@ def run_step(
                 if not _ended(process, GRACE / 2):
                     _signal(process, signal.SIGTERM)
                     _ended(process, GRACE / 2)
+    if process is None:
+        outcome = Outcome(step, how, 0.0, [])
+    else:
         _signal(process, signal.SIGKILL)  # the rest of its group; not reaped yet, its number still belongs to it
         status, spent, last = process.wait(), time.monotonic() - begin, pump.finish()
         if in_time:
@@ -198,6 +204,20 @@ def run_step(
         outcome = Outcome(step, how, spent, last)
     log.write(f"\n===== {step.name}: {outcome.how}, {outcome.seconds:.1f} s\n")
     return outcome
+
+
+def _started(
+    step: Step, environment: Mapping[str, str], folder: Path, guard: Guard
+) -> tuple[subprocess.Popen[bytes] | None, str]:
+    """Start a step in a group of its own, which ``guard`` watches; or return why it cannot be."""
+    try:
+        process = subprocess.Popen(
+            step.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder,
+            env=environment, start_new_session=True, bufsize=0, preexec_fn=guard.watch_this,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        return None, f"cannot start: {error}"
+    return process, ""
 
 
 def run_steps(

@@ -9,24 +9,21 @@ from typing import Any
 
 import numpy as np
 
+from convnet.arrays import not_finite
 from convnet.errors import ConvnetError, DataError, OptionError, did_you_mean, one_of
+from convnet.options import MOST
+from convnet.pickles.rules import shown
 
-MOST = 2**31 - 1
 MOST_PIXELS = 65535  # of a side
 
 
-def whole_number(name: str, value: Any, least: int, most: int = MOST) -> int:
-    """Return ``value`` as an int; raises ``OptionError`` for other types, and beyond ``least`` to ``most``."""
-    if isinstance(value, int | np.integer) and not isinstance(value, bool) and least <= value <= most:
+def whole_number(name: str, value: Any, least: int | None = None, most: int = MOST) -> int:
+    """Return ``value`` as an int; raises ``OptionError`` for other types, and beyond ``least``, if any, to ``most``."""
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if is_whole and (least is None or least <= value <= most):
         return int(value)
-    raise OptionError(f"{name}={_shown(value)} is not a whole number from {least} to {most}")
-
-
-def any_whole_number(name: str, value: Any) -> int:
-    """Return ``value`` as an int of any size and sign; raises ``OptionError``."""
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return int(value)
-    raise OptionError(f"{name}={_shown(value)} is not a whole number")
+    limits = "" if least is None else f" from {least} to {most}"
+    raise OptionError(f"{name}={shown(value)} is not a whole number{limits}")
 
 
 def word(name: str, value: Any, known: Iterable[str]) -> str:
@@ -35,7 +32,7 @@ def word(name: str, value: Any, known: Iterable[str]) -> str:
     if isinstance(value, str) and value in known:
         return value
     hint = did_you_mean(value, known) if isinstance(value, str) else ""
-    raise OptionError(f"{name}={_shown(value)} is not {one_of(known)}{hint}")
+    raise OptionError(f"{name}={shown(value)} is not {one_of(known)}{hint}")
 
 
 def path_of(name: str, value: Any, error: type[ConvnetError]) -> Path:
@@ -44,7 +41,7 @@ def path_of(name: str, value: Any, error: type[ConvnetError]) -> Path:
         text = os.fspath(value)
         if text and "\0" not in text:
             return Path(text)
-    raise error(f"{name}={_shown(value)} is not a path; expected a text or a pathlib.Path")
+    raise error(f"{name}={shown(value)} is not a path; expected a text or a pathlib.Path")
 
 
 def numbers(what: str, value: Any, finite: bool = True) -> np.ndarray:
@@ -59,22 +56,8 @@ def numbers(what: str, value: Any, finite: bool = True) -> np.ndarray:
     if array.dtype.kind not in "buif":
         kind = type(value).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
         raise DataError(f"{what} of {kind} are not numbers; expected integers or floats")
-    if finite and array.dtype.kind == "f":
-        check_finite(what, array)
+    with np.errstate(over="ignore"):
+        place = not_finite(np.asarray(array, np.float32)) if finite else None
+    if place is not None:
+        raise DataError(f"{what}: the value at {list(place)} is {array[place]}; expected finite numbers of float32")
     return array
-
-
-def check_finite(what: str, array: np.ndarray) -> None:
-    """Raise ``DataError`` if values are not finite as float32, naming the first."""
-    largest = np.finfo(np.float32).max
-    with np.errstate(invalid="ignore"):
-        good = np.abs(array) <= largest
-    if not good.all():
-        at = tuple(int(i) for i in np.argwhere(~good)[0])
-        value = array[at] if at else array
-        raise DataError(f"{what}: the value at {list(at)} is {value}; expected finite numbers of float32")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

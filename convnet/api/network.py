@@ -22,12 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from convnet import pickles
-from convnet.api.arguments import MOST_PIXELS, any_whole_number, numbers, path_of, whole_number, word
+from convnet.api.arguments import MOST_PIXELS, numbers, path_of, whole_number, word
 from convnet.api.inputs import Arrays, Images, Mean, Preprocessor, label_matrices
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import NAMES, make_backend
-from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams
+from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds
@@ -46,7 +45,6 @@ from convnet.net.initial import initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Costs, Net
 from convnet.options import Options
-from convnet.storage import write_atomically
 from convnet.training.costs import Outputs
 from convnet.training.evaluator import Tester, output_layer
 from convnet.training.plan import ScheduledBatch
@@ -72,7 +70,7 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     file, checkpoint, _ = find_latest(path_of("path", path, CheckpointError), load_checkpoint)
     files = checkpoint.files(str(file))
     graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
-    with checkpoint.blamed():
+    with checkpoint.named_in_errors():
         net = _make_net(graph, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers, backend, threads)
         restore_streams(net, checkpoint)
     network = Network(net, files, Preprocessor.of(graph, checkpoint), checkpoint.position())
@@ -103,7 +101,7 @@ def build(  # noqa: PLR0913
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
     """
-    minibatch, seed = whole_number("minibatch", minibatch, 1), any_whole_number("seed", seed)
+    minibatch, seed = whole_number("minibatch", minibatch, 1), whole_number("seed", seed)
     side, classes = whole_number("side", side or 0, 0, MOST_PIXELS), whole_number("classes", classes or 0, 0)
     dialect = word("dialect", dialect, ("auto", *GENERATIONS))
     files = _layer_files(definition, params)
@@ -295,10 +293,7 @@ class Network:
             "seed": self.net.seed,
         }
         value = pack(self.net, self.files, self.position, Options.of(options), self.preprocessor.metadata())
-        try:
-            write_atomically(path, lambda file: pickles.dump(value, file, checksum=True))
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{path} cannot be saved: {getattr(error, 'strerror', '') or error}") from None
+        write_checkpoint(path, value)
         return path
 
     # -- inside

@@ -1,7 +1,7 @@
 """Checkpoints: the net, the run's position and its history in one pickled dict, close to the originals' (io section 4)."""
 
 from convnet.checkpoint.checkpoint import Checkpoint, load
-from convnet.checkpoint.files import CheckpointFolder, find_latest, new_folder
+from convnet.checkpoint.files import CheckpointFolder, find_latest, new_folder, write_checkpoint
 from convnet.checkpoint.format import arithmetic_of, pack, restore_streams
 from convnet.checkpoint.position import Position, add_costs
 
@@ -16,4 +16,5 @@ __all__ = [
     "new_folder",
     "pack",
     "restore_streams",
+    "write_checkpoint",
 ]

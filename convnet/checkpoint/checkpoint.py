@@ -70,7 +70,7 @@ class Checkpoint(dict[str, Any]):
         """Return its layer files; of the originals, which saved none, files called ``name`` written from its layers."""
         own = self.own
         if self.is_original:
-            with self.blamed():
+            with self.named_in_errors():
                 return written_files(self.layers, name)
         changes = Changes(
             tuple(text_of(name) for name in own.get("made_local", ())),
@@ -86,8 +86,8 @@ class Checkpoint(dict[str, Any]):
         )
 
     @contextmanager
-    def blamed(self) -> Iterator[None]:
-        """Let what is wrong with its contents be said of the file."""
+    def named_in_errors(self) -> Iterator[None]:
+        """Put the file's name before what is raised inside, which is wrong with its contents."""
         try:
             yield
         except (CheckpointError, DataError) as error:
@@ -110,7 +110,7 @@ class Checkpoint(dict[str, Any]):
         """The tree of labels that a treefc layer was trained with."""
         own = self.own
         if self.is_original:
-            with self.blamed():
+            with self.named_in_errors():
                 return stored_tree(self.layers)
         return LabelTree.from_parents([int(v) for v in own["tree"]], int(own["num_classes"])) if own.get("tree") else None
 

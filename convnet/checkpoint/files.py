@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from convnet import pickles
-from convnet.errors import CheckpointError, first_line
+from convnet.errors import CheckpointError, first_line, reason_of
 from convnet.storage import Claim, write_atomically
 
 T = TypeVar("T")
@@ -66,11 +66,7 @@ class CheckpointFolder:
         """Write a checkpoint whole or not at all, then prune; raises ``CheckpointError``, the old ones untouched."""
         target = self.path / f"{epoch}.{batch}"
         self._claim.check()
-        try:
-            write_atomically(target, lambda file: pickles.dump(value, file, checksum=True))
-        except OSError as error:
-            text = f"checkpoint {target} cannot be saved: {_reason(error)}; earlier checkpoints are untouched"
-            raise CheckpointError(text) from None
+        write_checkpoint(target, value, "; earlier checkpoints are untouched")
         with self._unimportant("older checkpoints in {} cannot be removed"):
             older = [path for path in self.names() if _position(path) <= _position(target)]
             for path in older[: -self.keep]:
@@ -94,7 +90,15 @@ class CheckpointFolder:
         except OSError as error:
             if not self._has_warned:
                 self._has_warned = True
-                logging.getLogger("convnet").warning("%s: %s", what.format(self.path), _reason(error))
+                logging.getLogger("convnet").warning("%s: %s", what.format(self.path), reason_of(error))
+
+
+def write_checkpoint(path: Path, value: dict[str, Any], advice: str = "") -> None:
+    """Write a checkpoint whole or not at all; raises ``CheckpointError`` that ends with ``advice``."""
+    try:
+        write_atomically(path, lambda file: pickles.dump(value, file, checksum=True))
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be saved: {reason_of(error)}{advice}") from None
 
 
 def new_folder(save_path: str | Path) -> Path:
@@ -123,7 +127,7 @@ def find_latest(path: str | Path, read: Callable[[Path], T]) -> tuple[Path, T, l
                 raise CheckpointError(f"no checkpoint in {path}; checkpoints are named EPOCH.BATCH, for example 1.5")
             path, names = dated[-1], _named(dated[-1])
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {_reason(error)}") from None
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from None
     errors: list[CheckpointError] = []
     for name in reversed(names):
         try:
@@ -142,7 +146,7 @@ def _try(read: Callable[[Path], T], path: Path) -> T:
     except (CheckpointError, MemoryError):
         raise
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {_reason(error)}") from None
+        raise CheckpointError(f"{path} cannot be read: {reason_of(error)}") from None
     except Exception as error:
         raise CheckpointError(f"{path}: damaged ({type(error).__name__}: {first_line(error)})") from None
 
@@ -157,7 +161,3 @@ def _named(folder: Path) -> list[Path]:
 def _position(path: Path) -> tuple[int, int]:
     match = _NAME.match(path.name)
     return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or first_line(error)

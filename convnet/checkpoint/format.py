@@ -78,6 +78,7 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
     """
     own = checkpoint.own
     net.step = int(own.get("step", 0))
+    net.has_learned = checkpoint.is_original or net.step > 0
     if own.get("noise_state"):
         net.noise.bit_generator.state = _like(net.noise.bit_generator.state, own["noise_state"])
     if not same_weights:

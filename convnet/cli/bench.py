@@ -6,12 +6,11 @@ convnet bench --layer-def layers-cifar10-26pct.cfg --mini 64 --steps 20 --json
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from convnet.backends import make_backends
-from convnet.cli.common import Parser, add_option, run_verb
+from convnet.cli.common import Parser, add_option, run_verb, say
 from convnet.data.random import synthesize
 from convnet.errors import OptionError
 from convnet.graph.learning import check_learning
@@ -38,10 +37,10 @@ def _bench(args: argparse.Namespace) -> int:
     try:
         check_learning(data.graph, files)
     except OptionError as error:  # a step without gradients of weights takes less time
-        print(f"convnet: warning: {error}", file=sys.stderr)
+        say(f"convnet: warning: {error}")
     backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
     if backends[0].name != "cuda" and (args.gpu or args.math != BY_NAME["math"].default):
-        print(f"convnet: --gpu and --math have no effect on the {backends[0].name} backend", file=sys.stderr)
+        say(f"convnet: --gpu and --math have no effect on the {backends[0].name} backend")
     report = measure(data.graph, data.matrices(args.mini), backends, args.mini, args.steps, args.warmup)
     print(json.dumps(report, indent=2) if args.json else table(report, args.steps))
     return 0

@@ -21,16 +21,16 @@ from convnet.errors import (
     ConvnetError,
     LayerFileError,
     OptionError,
-    first_line,
     message_lines,
     nearest,
+    reason_of,
 )
 from convnet.graph.infer import InferredData, infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.interrupts import INTERRUPTED
 from convnet.language.diagnostics import Problem
 from convnet.options import BY_NAME, NATURAL, ZERO_ONE, Kind, Option, whole_numbers
-from convnet.storage import write_atomically
+from convnet.storage import check_folder, write_atomically
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
 _DIMS = whole_numbers(1, "150528,1")
@@ -75,13 +75,13 @@ class Parser(argparse.ArgumentParser):
         raise OptionError(message.removeprefix("argument "))
 
     def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None) -> None:
-        """Add an option of this verb alone; a ``default`` that says something is shown."""
-        self.add_argument(flag, default=default, **_settings(kind, help_text, default))
+        """Add an option of this verb alone; a ``default`` that says something is shown, an empty text is ``None``."""
+        self.add_argument(flag, default=_unless_empty(default), **_settings(kind, help_text, default))
 
     def add_run_options(self, *names: str) -> None:
         """Add options of a run by name, with their defaults."""
         for name in names:
-            add_option(self, BY_NAME[name], default=BY_NAME[name].default)
+            add_option(self, BY_NAME[name], default=_unless_empty(BY_NAME[name].default))
 
     def add_definition(self) -> None:
         """Add the arguments that name layer files."""
@@ -99,6 +99,11 @@ def add_option(target: argparse._ActionsContainer, option: Option, **settings: A
     """Add an option of a run to a parser or a group of one; ``settings`` of ``add_argument`` replace the option's."""
     flags = (*option.aliases, option.flag)
     target.add_argument(*flags, **(_settings(option.kind, option.help, option.default) | settings))
+
+
+def _unless_empty(default: Any) -> Any:
+    """Return a default, ``None`` for an empty text: argparse reads texts as if they were given, and refused."""
+    return None if default == "" else default
 
 
 def _settings(kind: Kind, help_text: str, default: Any) -> dict[str, Any]:
@@ -166,7 +171,7 @@ def _status_of(act: Callable[[], int], failure: int) -> int:
 
 def _os_error_text(error: OSError) -> str:
     """Return ``PATH: reason`` of an error of the system, and see that the end of the process does not meet it again."""
-    where, reason = error.filename, error.strerror or first_line(error)
+    where, reason = error.filename, reason_of(error)
     try:
         sys.stdout.flush()
         cannot_write = where is None and error.errno in _OF_WRITING  # files that are written have their names
@@ -238,6 +243,5 @@ def open_graph(args: argparse.Namespace, definition: str, params: str | None) ->
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a file whole or not at all; raises ``OSError`` with its name."""
-    if not Path(path).parent.is_dir():  # it may be misspelt
-        raise ConvnetError(f"{path} cannot be written: there is no folder {Path(path).parent}")
+    check_folder(Path(path))
     write_atomically(Path(path), lambda file: file.write(text.encode("utf-8", "replace")))

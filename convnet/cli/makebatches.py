@@ -14,8 +14,9 @@ from convnet.cli.common import Parser, run_verb
 from convnet.data.batch_folder import replacing
 from convnet.data.decoding import parse_color
 from convnet.data.make import pack_digits, pack_folder
+from convnet.data.pictures import LARGEST
 from convnet.errors import OptionError, shell_quoted
-from convnet.options import SEED, SHARE, Kind, whole
+from convnet.options import SEED, SHARE, Kind, flag_of, whole
 
 _SIZE, _BATCH_SIZE, _TEST_SHARE, _BACKGROUND = 256, 1024, 0.1, "white"
 _COLOR = Kind(parse_color, "a colour such as white, black or #808080", "COLOR")
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     source_help = "folder with one sub-folder of pictures per class, or the word 'digits'"
     parser.add_argument("source", metavar="SOURCE", help=source_help)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the batches")
-    parser.add_value("--size", whole(1, 4096), "side of the stored pictures", _SIZE)
+    parser.add_value("--size", whole(1, LARGEST), "side of the stored pictures", _SIZE)
     parser.add_value("--batch-size", whole(1, 1_000_000), "pictures per batch", _BATCH_SIZE)
     parser.add_value("--test-share", SHARE, "share of pictures kept for testing", _TEST_SHARE)
     parser.add_value("--seed", SEED, "seed of the shuffle [0]", 0)
@@ -39,7 +40,7 @@ def _of_pictures(args: argparse.Namespace) -> list[tuple[str, Any, Any]]:
     """Return (flag, value, default) of the options that only pictures have."""
     names: dict[str, Any] = {"size": _SIZE, "batch_size": _BATCH_SIZE, "test_share": _TEST_SHARE, "seed": 0}
     names["background"] = parse_color(_BACKGROUND)
-    return [("--" + name.replace("_", "-"), getattr(args, name), default) for name, default in names.items()]
+    return [(flag_of(name), getattr(args, name), default) for name, default in names.items()]
 
 
 def _pack(args: argparse.Namespace, folder: Path) -> int:

@@ -7,13 +7,12 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from convnet.cli.check_grads import check_grads
-from convnet.cli.common import Parser, add_option, print_problems, run_verb
+from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.permission import may_run_code
 from convnet.errors import message_lines, shell_quoted
 from convnet.generation import COMPAT
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> i
 
 def _main(args: argparse.Namespace) -> int:
     if ignored := [flag for flag in IGNORED if getattr(args, flag[2:].replace("-", "_"), None) is not None]:
-        print(f"convnet: no effect: {', '.join(ignored)}, which only the originals had", file=sys.stderr)
+        say(f"convnet: no effect: {', '.join(ignored)}, which only the originals had")
     return run(given_options(args))
 
 

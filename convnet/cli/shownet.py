@@ -28,7 +28,7 @@ from convnet.drawing.files import save_image
 from convnet.drawing.filters import draw_mosaic, filter_mosaic, filters_of, normalise
 from convnet.drawing.samples import TestSet, draw_predictions, feature_maps, maps_mosaic, predictions
 from convnet.errors import OptionError, did_you_mean, one_of
-from convnet.options import BY_NAME, FROM_ZERO, SEED, ZERO_ONE, text, whole
+from convnet.options import BY_NAME, FROM_ZERO, SEED, ZERO_ONE, flag_of, text, whole
 
 _DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
@@ -80,16 +80,12 @@ _DEFAULTS = {"cost_idx": 0, "smooth_test_errors": 1, "input_idx": 0, "channels":
 
 def _check_options(args: argparse.Namespace) -> None:
     """Raise ``OptionError`` for options that what is asked for does not read."""
-
-    def flag(name: str) -> str:
-        return "--" + name.replace("_", "-")
-
     faults = [
-        f"{flag(name)} goes with {one_of(map(flag, others))}"
+        f"{flag_of(name)} goes with {one_of(map(flag_of, others))}"
         for name, others in _GOES_WITH.items()
         if getattr(args, name, None) not in (None, "", _DEFAULTS.get(name, 0)) and not any(getattr(args, o) for o in others)
     ]
-    asked = [flag(name) for name in _PICTURES if getattr(args, name)]
+    asked = [flag_of(name) for name in _PICTURES if getattr(args, name)]
     if (args.write_features or args.feature_path) and asked:
         faults.append(f"--write-features writes files and draws nothing; give {one_of(asked)} in another call")
     if faults:
@@ -99,10 +95,10 @@ def _check_options(args: argparse.Namespace) -> None:
 def _show(args: argparse.Namespace) -> int:
     _check_options(args)
     if args.write_features or args.feature_path:  # as of ``convnet run``; in 2011 and 2012 it was shownet that did it
-        mode = {"test_only": 1, "write_features": args.write_features, "feature_path": args.feature_path}
+        mode = {"test_only": 1, "write_features": args.write_features or "", "feature_path": args.feature_path or ""}
         return run({"load_file": args.load_file, **mode, **_data_options(args)})
     wanted = [name for name in _PICTURES if getattr(args, name)]
-    flags = ", ".join("--" + name.replace("_", "-") for name in _PICTURES)
+    flags = ", ".join(map(flag_of, _PICTURES))
     if not wanted:
         raise OptionError(f"nothing to show: give one of {flags}")
     if len(wanted) > 1 and args.out:

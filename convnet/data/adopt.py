@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from convnet.data.provider import Provider
-from convnet.errors import DataError
+from convnet.errors import DataError, listed
 from convnet.pickles import text_of
 
-_LISTED = 5  # classes named in a message
+_NAMED = 5  # classes in a message
 
 
 def adopt(provider: Provider, known: Mapping[str, Any], with_mean: bool = True) -> list[str]:
@@ -69,8 +69,8 @@ def _adopt_classes(provider: Provider, names: list[str]) -> str:
     number_of = {name: number for number, name in enumerate(names)}
     if unknown := [name for name in own if name not in number_of]:
         raise DataError(
-            f"{where} has classes that the net was not trained on: {_listed(unknown)}; it knows {_listed(names)}; "
-            "where only the names differ, change them in its batches.meta"
+            f"{where} has classes that the net was not trained on: {listed(unknown, _NAMED)}; "
+            f"it knows {listed(names, _NAMED)}; where only the names differ, change them in its batches.meta"
         )
     if len(number_of) < len(names) or len(set(own)) < len(own):
         raise DataError(f"{where} has other classes than the net, or another order, and names that are not unique")
@@ -89,7 +89,3 @@ def _count_classes(provider: Provider, count: int) -> None:
 
 def _are_numbers(names: Sequence[str]) -> bool:
     return list(names) == [str(number) for number in range(len(names))]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + ", ..." * (len(names) > _LISTED)

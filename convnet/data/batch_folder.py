@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convnet.data.batches import read_meta
-from convnet.errors import DataError
+from convnet.errors import DataError, listed, reason_of
 from convnet.storage import Claim
 
 _ASIDE, _SWITCHING = ".making", "switching"
@@ -39,7 +39,7 @@ def replacing(out: Path) -> Iterator[Path]:
                 raise
             _switch(aside, old, out)
         except OSError as error:
-            raise DataError(f"{error.filename or out} cannot be written: {error.strerror or error}") from None
+            raise DataError(f"{error.filename or out} cannot be written: {reason_of(error)}") from None
 
 
 def _old_files(out: Path, interrupted: bool) -> list[Path]:
@@ -56,7 +56,7 @@ def _old_files(out: Path, interrupted: bool) -> list[Path]:
         foreign += [path for path in batches if path.name not in ours or not path.is_file()]
         foreign += [meta] if meta.exists() and not made else []
     if foreign:
-        names = ", ".join(sorted(path.name for path in foreign)[:5]) + ", ..." * (len(foreign) > 5)
+        names = listed(sorted(path.name for path in foreign), 5)
         raise DataError(f"{out} holds {names}, which this makebatches did not write; give a folder without batches")
     return [path for path in (meta, *batches, out / "skipped.txt") if path.exists()]
 

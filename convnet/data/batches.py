@@ -4,14 +4,15 @@ Layouts: io section 5. Everything is read as plain data (``convnet.pickles``).
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from convnet import pickles
-from convnet.data.schema import check_meta, check_part, one_hot_labels, several_labels
-from convnet.errors import DataError
+from convnet.data.schema import LABEL_KEYS, check_meta, check_part, one_hot_labels, several_labels
+from convnet.errors import DataError, reason_of
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
 from convnet.pickles.rules import not_finite
@@ -25,15 +26,53 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """Return ``batches.meta`` (or CIFAR-100's ``meta``); raises ``DataError`` that says what to do if there is none."""
     if not folder.is_dir():
         raise DataError(f"no folder {folder}; --data-path names the folder that holds batches.meta and data_batch_1")
-    for name in ("batches.meta", "meta"):
-        if (folder / name).is_file():
-            meta = _read(folder / name)
-            if not isinstance(meta, dict):
-                raise DataError(f"{folder / name}: not a description of batches")
-            meta = {text_of(key): value for key, value in meta.items()}
-            check_meta(meta, folder / name)
-            return meta
-    raise DataError(f"{folder} holds no batches.meta; make batches with 'convnet makebatches'")
+    path = description_in(folder)
+    if path is None:
+        raise DataError(f"{folder} holds no batches.meta; make batches with 'convnet makebatches'")
+    meta = _read(path)
+    if not isinstance(meta, dict):
+        raise DataError(f"{path}: not a description of batches")
+    meta = {text_of(key): value for key, value in meta.items()}
+    check_meta(meta, path)
+    return meta
+
+
+def description_in(folder: Path) -> Path | None:
+    """Return the file that describes the batches of a folder, or ``None`` if there is none."""
+    return next((path for name in ("batches.meta", "meta") if (path := folder / name).is_file()), None)
+
+
+class Watch:
+    """Tells whether the description in a folder is what it was at first, and with it the batches that it is of.
+
+    makebatches removes it before the batches and writes it after them (``convnet.data.batch_folder``). Its bytes are
+    compared only where its file is another, or was written since.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._state: tuple[int, ...] = ()
+        self._bytes = b""
+        with suppress(OSError):  # of which whoever reads the description says more
+            self._state, self._bytes = self._look(), self._read()
+
+    def check(self) -> None:
+        """Raise ``DataError`` if the batches are not those of the beginning any more."""
+        with suppress(OSError):
+            state = self._look()
+            if state != self._state and self._read() != self._bytes:
+                what = "were made anew" if state else "are removed, or being made anew,"
+                raise DataError(f"{self.folder}: the batches {what} while they were in use; begin again when they are whole")
+            self._state = state
+
+    def _look(self) -> tuple[int, ...]:
+        path = description_in(self.folder)
+        stat = path.stat() if path else None
+        return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) if stat else ()
+
+    def _read(self) -> bytes:
+        path = description_in(self.folder)
+        return path.read_bytes() if path else b""
 
 
 def find_batches(folder: Path) -> dict[int, list[Path]]:
@@ -84,10 +123,9 @@ def _labels_of_2012(second: Any, third: Any) -> Any:
 
 def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
     """Return one label per case, from lists, (N,), (1, N), (N, 1), lists of lists, or one-hot; of several the first."""
-    key = next((key for key in ("labels", "fine_labels", "coarse_labels") if part.get(key) is not None), None)
-    if key is None:
+    labels, cases = _stored_labels(part), _cases_of(part)
+    if labels is None:
         raise DataError(f"{path}: no labels in it")
-    labels, cases = part[key], cases_of(part)
     one_hot = one_hot_labels(labels, cases)
     if one_hot is not None:
         return one_hot.astype(np.float64)
@@ -97,16 +135,19 @@ def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
     return np.array([_first_label(item) for item in labels], np.float64)
 
 
-def cases_of(part: dict[str, Any], features: int = 0) -> int:
-    """Return the number of cases of a part; of a matrix of unknown ``features``, the side that its labels have."""
+def _stored_labels(part: dict[str, Any]) -> Any:
+    """Return the labels of a part as they are stored, CIFAR-100's too; ``None`` where there are none."""
+    return next((part[key] for key in LABEL_KEYS if part.get(key) is not None), None)
+
+
+def _cases_of(part: dict[str, Any]) -> int:
+    """Return the number of cases of a part; of a matrix, the side that its labels have."""
     data = part.get("data")
     if not isinstance(data, np.ndarray):
         return len(data or ())
-    if not features:
-        labels = next((part[key] for key in ("labels", "fine_labels", "coarse_labels") if part.get(key) is not None), ())
-        sides = labels.shape if isinstance(labels, np.ndarray) else (len(labels),)
-        return next((cases for cases in data.shape if cases in sides), data.shape[1])
-    return data.shape[0] if data.shape[1] == features else data.shape[1]
+    labels = _stored_labels(part)
+    sides = labels.shape if isinstance(labels, np.ndarray) else (len(labels or ()),)
+    return next((cases for cases in data.shape if cases in sides), data.shape[1])
 
 
 def label_lists(part: dict[str, Any], path: Path) -> list[list[int]]:
@@ -116,7 +157,7 @@ def label_lists(part: dict[str, Any], path: Path) -> list[list[int]]:
     if (
         isinstance(labels, list)
         and isinstance(first, list | tuple | np.ndarray)
-        and one_hot_labels(labels, cases_of(part)) is None
+        and one_hot_labels(labels, _cases_of(part)) is None
     ):
         lists = [item if isinstance(item, list | tuple | np.ndarray) else [item] for item in labels]
     else:
@@ -132,7 +173,8 @@ def pixels_of(part: dict[str, Any], path: Path, features: int, cases_first: bool
     """Return the data as (features, cases), however they were stored (io 5.1); ``cases_first`` decides for a square."""
     data = part.get("data")
     if not isinstance(data, np.ndarray) or data.ndim != 2:
-        raise DataError(f"{path}: no data matrix in it")
+        advice = "; for pictures use --data-provider image" if isinstance(data, list) else ""
+        raise DataError(f"{path}: no data matrix in it{advice}")
     if data.shape[0] == features and not (data.shape[1] == features and ("filenames" in part or cases_first)):
         return data
     if data.shape[1] == features:
@@ -189,7 +231,7 @@ def write_file(path: Path, value: dict[str, Any], advice: str = "", checksum: bo
     try:
         write_atomically(path, lambda file: pickles.dump(value, file, checksum=checksum))
     except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}{advice}") from None
+        raise DataError(f"{path} cannot be written: {reason_of(error)}{advice}") from None
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -197,7 +239,7 @@ def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except OSError as error:
-        raise DataError(f"{folder} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{folder} cannot be read: {reason_of(error)}") from None
 
 
 def _read(path: Path) -> Any:

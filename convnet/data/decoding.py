@@ -18,7 +18,7 @@ from typing import BinaryIO, TypedDict, Unpack, cast
 import numpy as np
 from PIL import Image, ImageColor
 
-from convnet.errors import DataError, first_line, one_of
+from convnet.errors import DataError, first_line, one_of, reason_of
 
 # Format: bytes that a pixel takes at most while Pillow decodes it, measured. Converting takes as many again, see ``_cost``.
 FORMATS = {"JPEG": 4, "PNG": 4, "GIF": 4, "BMP": 4, "WEBP": 13, "TIFF": 8, "PPM": 4}
@@ -171,7 +171,7 @@ def _reported() -> Iterator[None]:
     except MemoryError:
         raise DataError("too large for the memory there is, or damaged") from None
     except OSError as error:
-        raise DataError(error.strerror or first_line(error)) from None
+        raise DataError(reason_of(error)) from None
     except Exception as error:  # plug-ins let through whatever a damaged file makes them stumble over
         raise DataError(f"damaged ({type(error).__name__}: {first_line(error)})") from None
 

@@ -23,7 +23,7 @@ from convnet.data.batches import write_file
 from convnet.data.images import color_axes
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Batch, Request
-from convnet.errors import DataError
+from convnet.errors import DataError, reason_of
 from convnet.pickles import UnsafePickle
 from convnet.storage import cache_folder
 
@@ -76,7 +76,7 @@ def prepare(classes: int, side: int) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"no place for the demonstration set in {folder}: {error.strerror}; set CONVNET_CACHE_DIR") from None
+        raise DataError(f"no place for the demonstration set in {folder}: {reason_of(error)}{_ADVICE}") from None
     if not _is_whole(folder / "batches.meta", classes, 3 * side * side):
         random = np.random.default_rng(0)
         sample = np.stack([np.asarray(draw(int(random.integers(classes)), side, random)) for _ in range(_MEAN_CASES)])

@@ -18,7 +18,7 @@ from convnet.data.batches import write_file
 from convnet.data.decoding import WHITE, Color, read_square
 from convnet.data.images import color_axes
 from convnet.data.provider import batch_bounds
-from convnet.errors import DataError, printable
+from convnet.errors import DataError, printable, reason_of
 from convnet.storage import write_atomically
 
 _READ = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -40,7 +40,6 @@ def pack_digits(out: Path) -> int:
     pixels = np.round(digits.data.T * 255 / 16).astype(np.uint8)
     order = np.random.RandomState(0).permutation(pixels.shape[1])
     groups = np.array_split(order, _DIGIT_BATCHES)
-    _make_folder(out)
     for number, group in enumerate(groups, 1):
         labels = [int(label) for label in digits.target[group]]
         write_file(out / f"data_batch_{number}", {"data": np.ascontiguousarray(pixels[:, group]), "labels": labels})
@@ -80,7 +79,6 @@ def pack_folder(
         for part in (order[test_cases:], order[:test_cases])
     )
     total, first_test = len(train) + len(test), len(train) + 1
-    _make_folder(out)
     total_pixels, sample, skipped = np.zeros((size, size, 3)), [], []
     for number, group in enumerate([*train, *test], 1):
         part, pictures, unreadable = _pack([files[i] for i in group], source, size, background)
@@ -134,7 +132,7 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def _raise_unreadable(error: OSError) -> None:
-    raise DataError(f"the folder {error.filename} cannot be read: {error.strerror}") from None
+    raise DataError(f"the folder {error.filename} cannot be read: {reason_of(error)}") from None
 
 
 def _pack(
@@ -165,10 +163,3 @@ def _encode(path: Path, size: int, background: Color) -> tuple[bytes, np.ndarray
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, "JPEG", quality=95)
     return data.getvalue(), pixels
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{out} cannot be made: {error.strerror}") from None

@@ -11,7 +11,16 @@ import numpy as np
 
 from convnet.data.batches import labels_of, pixels_of, read_batch, tree_of
 from convnet.data.images import Cropper, PictureBatch, square_side
-from convnet.data.provider import Batch, FolderProvider, MatrixBatch, Request, check_labels, check_targets, one_hot
+from convnet.data.provider import (
+    Batch,
+    FolderProvider,
+    MatrixBatch,
+    Request,
+    check_counts,
+    check_labels,
+    check_targets,
+    one_hot,
+)
 from convnet.data.schema import check_finite
 from convnet.errors import DataError
 
@@ -71,10 +80,7 @@ class Matrices(FolderProvider):
         pixels = np.concatenate([pixels_of(part, path, self.features, cases_first) for path, part in parts], axis=1)
         labels = np.concatenate([labels_of(part, path) for path, part in parts])
         where = str(parts[0][0])
-        if not pixels.shape[1]:
-            raise DataError(f"{where}: holds no cases")
-        if len(labels) != pixels.shape[1]:
-            raise DataError(f"{where}: {pixels.shape[1]} cases but {len(labels)} labels; the file is truncated or damaged")
+        check_counts(pixels.shape[1], len(labels), where)
         check_labels(labels, self.own_classes, where)
         check_finite(pixels, where)
         # Whole numbers that a byte holds are pixels, whatever type they were stored in.

@@ -15,12 +15,12 @@ import numpy as np
 from convnet.data.batches import label_lists, tree_of
 from convnet.data.decoding import read_square
 from convnet.data.images import Cropper, PictureBatch, square_side
-from convnet.data.provider import Batch, FolderProvider, Request, check_labels, check_targets
-from convnet.errors import DataError, printable
+from convnet.data.provider import Batch, FolderProvider, Request, check_counts, check_labels, check_targets
+from convnet.errors import DataError, listed, printable
 
 _INNER = 224  # of 256, the crop of the paper
 _STORED = 256
-_LARGEST = 4096
+LARGEST = 4096  # pixels of a side
 _NAMED = 8  # of the pictures that cannot be decoded
 
 
@@ -49,8 +49,8 @@ class Pictures(FolderProvider):
     def _make_cropper(self, description: Path) -> Cropper:
         features = int(self.meta.get("num_vis", 3 * _STORED**2))
         side = square_side(features, 3)
-        if not side or side > _LARGEST:
-            most = f" of at most {_LARGEST} pixels a side" * (side > _LARGEST)
+        if not side or side > LARGEST:
+            most = f" of at most {LARGEST} pixels a side" * (side > LARGEST)
             raise DataError(f"{description}: num_vis={features} is not a square picture of 3 channels{most}")
         mean = self.described_mean(features)
         if mean is None:
@@ -72,10 +72,7 @@ class Pictures(FolderProvider):
             strings += [item.encode("latin1") if isinstance(item, str) else item for item in data]
             labels += label_lists(part, path)
         where = str(self.files[number][0])
-        if len(labels) != len(strings):
-            raise DataError(f"{where}: {len(strings)} pictures but {len(labels)} labels; the file is truncated or damaged")
-        if not strings:
-            raise DataError(f"{where}: holds no cases")
+        check_counts(len(strings), len(labels), where, "pictures")
         offsets = random.random(len(strings)) if self.request.training else np.full(len(strings), 0.5)
         pictures, decoded = self._decode(strings, offsets, where)
         rows = self._label_rows([labels[i] for i in decoded], random, where)
@@ -95,10 +92,8 @@ class Pictures(FolderProvider):
         pictures = {i: result for i, result in results.items() if isinstance(result, np.ndarray)}
         missing = [f"number {i} ({result})" for i, result in results.items() if i not in pictures]
         if missing:
-            more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-            named = f"{', '.join(missing[:_NAMED])}{more}"
             count = f"{len(missing)} of {len(strings)} pictures cannot be decoded and are left out"
-            self._warn(f"{where}: {count}: {named}, counted from 0")
+            self._warn(f"{where}: {count}: {listed(missing, _NAMED)}, counted from 0")
         if not pictures:
             raise DataError(f"{where}: none of its {len(strings)} pictures can be decoded")
         return np.stack(list(pictures.values())), list(pictures)

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convnet.data.batches import find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
-from convnet.errors import DataError
+from convnet.arrays import not_classes
+from convnet.data.batches import Watch, find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
+from convnet.errors import DataError, listed
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
 
@@ -123,9 +124,10 @@ class Provider(ABC):
         known = set(self.numbers)
         missing = [n for n in batches if n not in known]
         if missing or not batches:
-            listed = ", ".join(map(str, missing[:_NAMED])) or "none given"
-            listed += f" and {len(missing) - _NAMED} others" if len(missing) > _NAMED else ""
-            raise DataError(f"{purpose} batches missing: {listed}; there are {range_text(self.numbers)} in {self.where}")
+            which = listed(missing, _NAMED) or "none given"
+            flag = {"test": "; name them with --test-range", "training": "; name them with --train-range"}.get(purpose, "")
+            there = f"there are {range_text(self.numbers)} in {self.where}"
+            raise DataError(f"{purpose} batches missing: {which}; {there}{flag}")
 
     def description(self) -> dict[str, Any]:
         """Return what it takes to show a net other data.
@@ -151,6 +153,7 @@ class FolderProvider(Provider):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self.folder = Path(request.path)
+        self._watch = Watch(self.folder)
         self.meta = read_meta(self.folder)
         self.files = find_batches(self.folder)
         self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
@@ -167,10 +170,13 @@ class FolderProvider(Provider):
         return mean
 
     def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
-        """Return the parts of a batch with their files; raises ``DataError``."""
+        """Return the parts of a batch with their files; raises ``DataError``, also if the folder was made anew since."""
         if number not in self.files:
             self.check_range([number], "data")
-        return [(path, read_batch(path)) for path in self.files[number]]
+        try:
+            return [(path, read_batch(path)) for path in self.files[number]]
+        finally:  # which explains files that are not there any more, too
+            self._watch.check()
 
     def net_labels(self, labels: np.ndarray) -> np.ndarray:
         """Return the numbers that the net has for checked labels of these data."""
@@ -221,6 +227,14 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return (np.arange(classes)[:, None] == labels).astype(np.float32)
 
 
+def check_counts(cases: int, labels: int, where: str, what: str = "cases") -> None:
+    """Raise ``DataError`` for a batch without cases, or with another number of labels."""
+    if not cases:
+        raise DataError(f"{where}: holds no cases")
+    if labels != cases:
+        raise DataError(f"{where}: {cases} {what} but {labels} labels; the file is truncated or damaged")
+
+
 def check_targets(classes: int, cases: int, where: str) -> None:
     """Raise ``DataError`` if a batch has more targets, ``classes`` for each case, than any real one."""
     if classes * cases > _TARGETS:
@@ -232,7 +246,7 @@ def check_labels(labels: np.ndarray, classes: int, where: str, cases: np.ndarray
 
     ``cases`` says whose labels they are, where there is not one for each.
     """
-    bad = np.flatnonzero(~((labels >= 0) & (labels < classes) & (labels == np.floor(labels))))
+    bad = not_classes(labels, classes)
     if bad.size:
         case = bad[0] if cases is None else cases[bad[0]]
         raise DataError(f"{where}: case {case} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from convnet.arrays import not_finite
 from convnet.errors import DataError
 from convnet.pickles import rules
 from convnet.pickles.rules import Faults, Rule, array, either, items, mapping, maybe, real, record, shown, text, that, whole
 
 _SIZE = 2**31  # no picture has more values, no set more classes
-_LABELS = ("labels", "fine_labels", "coarse_labels")
+LABEL_KEYS = ("labels", "fine_labels", "coarse_labels")
 _NUMBER = real()
 _NODE = either(whole(0, _SIZE), text("a number", lambda v: v.isdecimal() and len(v) < 10))
 
@@ -58,7 +59,7 @@ def is_color_pca(value: Any) -> bool:
         return False
     shapes = stdevs.shape, vectors.shape
     are_numbers = stdevs.dtype.kind in "biuf" and vectors.dtype.kind in "biuf"  # texts of numbers would be taken for some
-    return are_numbers and shapes == ((3,), (3, 3)) and rules.not_finite(stdevs) is rules.not_finite(vectors) is None
+    return are_numbers and shapes == ((3,), (3, 3)) and not_finite(stdevs) is not_finite(vectors) is None
 
 
 def check_meta(meta: dict[str, Any], where: object) -> None:
@@ -69,7 +70,7 @@ def check_meta(meta: dict[str, Any], where: object) -> None:
 
 def check_part(part: dict[str, Any], where: object) -> None:
     """Raise ``DataError`` naming every key of a batch that is wrong: its data, and each label."""
-    faults = [fault for key in _LABELS if part.get(key) is not None for fault in _label_faults(part[key], f"'{key}'")]
+    faults = [fault for key in LABEL_KEYS if part.get(key) is not None for fault in _label_faults(part[key], f"'{key}'")]
     if fault := rules.message(iter([*_data_faults(part), *faults])):
         raise DataError(f"{where}: {fault}")
 
@@ -101,7 +102,7 @@ def _label_faults(labels: Any, key: str) -> Faults:
     if isinstance(labels, np.ndarray) and labels.dtype != object:
         if labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
             yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
-        elif (place := rules.not_finite(labels)) is not None:
+        elif (place := not_finite(labels)) is not None:
             case, *_ = place
             yield f"{key}: case {case} has the label {labels[place]}; expected a finite number"
         return
@@ -114,7 +115,7 @@ def _label_faults(labels: Any, key: str) -> Faults:
 
 def _are_numbers(label: Any) -> bool:
     if isinstance(label, np.ndarray) and label.dtype != object:
-        return label.ndim == 1 and label.dtype.kind in "biuf" and bool(np.isfinite(label).all())
+        return label.ndim == 1 and label.dtype.kind in "biuf" and not_finite(label) is None
     return all(_NUMBER.allows(item) for item in label)
 
 
@@ -123,9 +124,9 @@ _SEVERAL = that("a number, or a list of numbers", _are_numbers)
 
 def check_finite(pixels: np.ndarray, where: object) -> None:
     """Raise ``DataError`` naming the first case (columns) whose data are not finite numbers."""
-    if (place := rules.not_finite(pixels)) is not None:
-        value, case = map(int, place)
-        bad = sum(rules.not_finite(values) is not None for values in pixels.T)
+    if (place := not_finite(pixels)) is not None:
+        value, case = place
+        bad = sum(not_finite(values) is not None for values in pixels.T)
         text = f"value {value} of case {case} is {pixels[place]}"
         raise DataError(f"{where}: the data are not finite numbers of 32 bits in {bad} of {pixels.shape[1]} cases: {text}")
 

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from convnet.errors import ConvnetError
-from convnet.storage import write_atomically
+from convnet.storage import check_folder, write_atomically
 
 _MOST_PIXELS = 1 << 28
 
@@ -47,7 +47,6 @@ def check_pixels(width: int, height: int, zoom: int) -> None:
 
 
 def _check_suffix(out: Path, suffix: str, known: Iterable[str]) -> None:
-    if not out.parent.is_dir():  # it may be misspelt
-        raise ConvnetError(f"{out} cannot be written: there is no folder {out.parent}")
+    check_folder(out)
     if suffix not in known:
         raise ConvnetError(f"{out} cannot be written: '{suffix}' is no format of pictures; expected one such as .png")

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from convnet.graph.analysis import listed, memories, rate_text, receptive_fields, shape_texts
+from convnet.errors import listed
+from convnet.graph.analysis import memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.conv import Windowed

@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from convnet.errors import listed
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
 
 _FLOAT = 4  # bytes
-_LISTED = 16  # names
 Maps = tuple[int, int]  # how many and their side
 Field = tuple[int, int]  # size and step of a receptive field, in pixels of the data
 
@@ -103,13 +103,6 @@ def rate_text(layer: WeightLayer) -> str:
     return ", ".join(dict.fromkeys(texts))
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names as a list, of very many the first: a table is as wide as its widest cell, in every line."""
-    if len(names) <= _LISTED:
-        return ", ".join(names)
-    return f"{', '.join(names[:_LISTED])} and {len(names) - _LISTED:,} more"
-
-
 # -- the table
 
 _HEADS = ("layer", "type", "inputs", "output", "parameters", "multiply-adds", "outputs", "gradients", "weights",
@@ -140,7 +133,7 @@ def _row(layer: Layer, memory: Memory, field: Field | None, shape: str) -> list[
     return [
         layer.name,
         f"{layer.type} ({layer.neuron.text})" if layer.detached_from and layer.neuron else layer.type,
-        listed([source.name for source in layer.sources]),
+        listed([source.name for source in layer.sources]),  # a table is as wide as its widest cell
         shape,
         *(f"{number:,}" if number else "" for number in numbers),
         *map(_mb, memory),

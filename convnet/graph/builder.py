@@ -16,7 +16,7 @@ from convnet.generation import GENERATIONS, Generation
 from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
 from convnet.graph.lacking import report_lacking
-from convnet.graph.names import blame_causes, mend_names
+from convnet.graph.names import mend_names, report_causes
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -52,6 +52,9 @@ class Builder:
         """Type every section of the definition, then wire names to layers."""
         if not self._is_definition():
             return self
+        definition = self.graph.definition
+        if not definition.sections and not definition.broken:
+            self.problems.error(definition.top(), "no layers in this file", expected="[name] sections with types")
         self._report_names()
         mend_names(self.graph.definition, self.graph.params, self.problems)
         for name in self.graph.definition.sections:
@@ -64,7 +67,7 @@ class Builder:
                 self._find_owners(layer, earlier)
         self._detach_neurons()
         self._report_sections()
-        blame_causes(self.graph, self.problems)
+        report_causes(self.graph, self.problems)
         return self
 
     def shape(self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None) -> Graph:
@@ -76,7 +79,7 @@ class Builder:
             if not layer.check.failed and all(source.is_shaped for source in layer.sources):
                 layer.shape()
         self._check_whole()
-        blame_causes(self.graph, self.problems)
+        report_causes(self.graph, self.problems)
         self.problems.check()
         self.graph.warnings = self.problems.warnings
         return self.graph

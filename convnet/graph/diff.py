@@ -24,8 +24,8 @@ _NO_EFFECT = {"partialSum", "sumWidth", "superMom", "threads"}
 _RATES = {"epsW", "epsB", "schedW", "schedB", "sched"}
 _SPECIAL = {"inputs", "gpu", "neuron", "wball", *_NO_EFFECT, *_RATES}
 _CLOSE = (2.2, 1.6)  # likeness of two layers, at most 3, from which on they count as one renamed
-_MANY = 100_000  # pairs of layers of one type that are all compared; of more, those ...
-_NEAR = 8  # ... that stand so many places apart, among those of their type, or beside a match that has so few neighbours
+_MANY = 100_000  # pairs of layers of one type that are all compared
+_NEAR = 8  # of more, places apart among those of their type; and neighbours of a match that has no more
 
 
 @dataclass(frozen=True)

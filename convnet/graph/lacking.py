@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from convnet.errors import one_of
-from convnet.graph.analysis import listed
+from convnet.errors import listed, one_of
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document
 from convnet.language.reader import Reader

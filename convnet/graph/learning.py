@@ -65,13 +65,13 @@ def likely_params(definition: Path, layers: list[str]) -> list[Path]:
     for path in islice(_near(definition), _MAX_FILES):
         document = _read(path)
         if document and (share := _share(document, layers)):
-            alike = SequenceMatcher(None, _telling(path), _telling(definition)).ratio()
+            alike = SequenceMatcher(None, _net_words(path), _net_words(definition)).ratio()
             foreign = document.sections.keys() - declared
             scores.append((bool(foreign), -share, -alike, -len(document.sections.keys() & declared), str(path)))
     return [Path(path) for *_, path in sorted(scores)[:_SHOWN]]
 
 
-def _telling(path: Path) -> str:
+def _net_words(path: Path) -> str:
     """Return the part of a file's name that tells its net from others."""
     return _KIND_OF_FILE.sub("", path.stem.lower())
 

@@ -27,7 +27,7 @@ def mend_names(definition: Document, params: Document | None, problems: Problems
         _mend_params(definition, learning, problems)
 
 
-def blame_causes(graph: Graph, problems: Problems) -> None:
+def report_causes(graph: Graph, problems: Problems) -> None:
     """Leave out mistakes of layers that may come of what is a warning elsewhere, which becomes an error then.
 
     That is a section that stands twice, read as one; and a key that no layer reads but one like it.

@@ -5,10 +5,20 @@ With only a definition, its parameters are the file beside it that replaces ``la
 
 from pathlib import Path
 
-from convnet.errors import LayerFileError, nearest
+from convnet.errors import LayerFileError, nearest, reason_of
 from convnet.language.diagnostics import Place, Problem, Problems
 from convnet.language.ini import Document, read_ini
 from convnet.language.toml import read_toml
+
+# What files begin with that are given in place of a layer file.
+_CHECKPOINT = "a checkpoint or a batch"
+_OTHERS = {
+    b"\x80\x02": _CHECKPOINT, b"\x80\x03": _CHECKPOINT, b"\x80\x04": _CHECKPOINT, b"PK\x03\x04": _CHECKPOINT,
+    b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"GIF8": "a picture",
+    b"\xff\xfe": "a text in UTF-16", b"\xfe\xff": "a text in UTF-16",
+}  # fmt: skip
+_ADVICE = {_CHECKPOINT: "the files of its net; 'convnet run' and 'convnet shownet' read it with --load-file"}
+_LOOKED_AT = 4096
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -20,16 +30,20 @@ def shipped_folder(name: str) -> Path:
 
 
 def find(name: str | Path, prefix: str = "") -> Path:
-    """Return the file that ``name`` means: as a path below ``prefix``, else a shipped file of that name.
+    """Return the file that ``name`` means: as a path below ``prefix``, else, in no folder or in theirs, a shipped one.
 
     Raises ``LayerFileError`` naming the nearest shipped file.
     """
     path = Path(prefix, name)
     shipped = shipped_folder("layers-cfg")
-    for candidate in (path, shipped / path.name):
+    may_be_shipped = path.parent in (Path(), Path("layers-cfg"))
+    for candidate in (path, shipped / path.name) if may_be_shipped else (path,):
         if candidate.is_file() or candidate.is_fifo():  # such as a shell's <(...)
             return candidate
     what = "a folder, not a layer file" if path.is_dir() else "no such layer file"
+    if not may_be_shipped and (shipped / path.name).is_file():
+        what += f"; the shipped one is called {path.name}, without a folder"
+        raise LayerFileError([Problem(Place(str(path)), what)])
     known = sorted(p.name for p in shipped.glob("layers-*"))
     raise LayerFileError([Problem(Place(str(path)), what, nearest=nearest(path.name, known))])
 
@@ -42,11 +56,18 @@ def params_beside(definition: Path) -> Path | None:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file: UTF-8, or Latin-1 where it is not. Raises ``LayerFileError`` if it cannot be read."""
+    """Return the text of a file: UTF-8, or Latin-1 where it is not.
+
+    Raises ``LayerFileError`` if it cannot be read, or is no text, of which every line would be a mistake.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise LayerFileError([Problem(Place(str(path)), f"cannot be read: {error.strerror}")]) from None
+        raise LayerFileError([Problem(Place(str(path)), f"cannot be read: {reason_of(error)}")]) from None
+    if kind := next((kind for beginning, kind in _OTHERS.items() if data.startswith(beginning)), ""):
+        raise LayerFileError([Problem(Place(str(path)), f"{kind}, not a layer file", _ADVICE.get(kind, ""))])
+    if b"\0" in data[:_LOOKED_AT]:
+        raise LayerFileError([Problem(Place(str(path)), "not a text, so not a layer file", "a text in UTF-8")])
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from convnet.errors import nearest, one_of
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
-from convnet.language.values import FLOAT, BadValue, Kind
+from convnet.language.values import FLOAT, LARGEST, BadValue, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,9 @@ class NeuronKind(Kind[Neuron | None]):
             values = [FLOAT.parse(piece) for piece in pieces]
         except BadValue:
             raise BadValue(f"{neuron.spelling} with numbers for {one_of(neuron.params)}") from None
-        if not all(map(math.isfinite, values)):
-            raise BadValue(f"{neuron.spelling} with finite numbers for {one_of(neuron.params)}")
+        if not all(abs(value) <= LARGEST for value in values):
+            which = "finite numbers" if not all(map(math.isfinite, values)) else "numbers that float32 holds"
+            raise BadValue(f"{neuron.spelling} with {which} for {one_of(neuron.params)}")
         return Neuron(text, neuron.name, tuple(zip(neuron.params, values, strict=True)))
 
     def write(self, value: Neuron | None) -> str:

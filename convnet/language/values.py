@@ -14,6 +14,8 @@ from convnet.errors import nearest, one_of
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
+LARGEST = 3.4028234663852886e38  # number of float32, in which everything is computed
+SMALLEST = 2.0**-149  # above 0
 _MAX_DIGITS = 19  # of a whole number: no size is larger, and products of sizes stay within what a float holds
 
 
@@ -90,7 +92,7 @@ class Int(Number[int]):
 
 
 class Float(Number[float]):
-    """Whatever Python 2's ``float`` reads; ``finite`` refuses infinity and NaN, with which no result would be a number."""
+    """Whatever Python 2's ``float`` reads; ``finite`` refuses what float32 does not hold, such as NaN."""
 
     word = "a number"
 
@@ -111,8 +113,9 @@ class Float(Number[float]):
         raise BadValue(self.word)
 
     def check(self, value: float) -> None:
-        if self.finite and not math.isfinite(value):
-            raise BadValue(f"a finite number{', ' * bool(self.range_text())}{self.range_text()}")
+        if self.finite and not abs(value) <= LARGEST:
+            kind = "a number that float32 holds, up to 3.4e38" if math.isfinite(value) else "a finite number"
+            raise BadValue(f"{kind}{', ' * bool(self.range_text())}{self.range_text()}")
         super().check(value)
 
     def write(self, value: float) -> str:

@@ -54,7 +54,7 @@ class Cost(Layer):
             return
         if self.first_input == "target" and rows != self.num_inputs[1]:
             if isinstance(self.sources[0], Data):
-                self.blame_size(rows, f"the targets '{self.reads(0)}' have {rows} rows")
+                self.report_size(rows, f"the targets '{self.reads(0)}' have {rows} rows")
             else:
                 self.check.error("inputs", f"labels have {rows} rows, predictions {self.num_inputs[1]}")
             return
@@ -71,7 +71,7 @@ class Cost(Layer):
     def _first(self) -> str:
         return {"label": "labels", "target": "targets"}.get(self.first_input, self.first_input)
 
-    def blame_size(self, wanted: int, reason: str) -> None:
+    def report_size(self, wanted: int, reason: str) -> None:
         """Report that there are not ``wanted`` predictions where their number is written: ``outputs=`` of a layer below."""
         parts = [part for part in parts_of(self.sources[-1]) if part.sized_by in part.check.places]
         predictions = self.num_inputs[-1]
@@ -141,7 +141,7 @@ class LogReg(FilteredCost):
         if not isinstance(below.sources[0] if below.detached_from else below, Softmax):  # a softmax may have a neuron
             check.error("inputs", f"the predictions must come from a softmax; input '{self.reads(1)}' is not one")
         elif check.data.classes is not None and predictions != check.data.classes:
-            self.blame_size(check.data.classes, f"the data have {check.data.classes} classes")
+            self.report_size(check.data.classes, f"the data have {check.data.classes} classes")
         elif self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 

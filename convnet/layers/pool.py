@@ -65,18 +65,13 @@ class Pool(WindowLayer):
             check.warn("sum", f"sum has no meaning with pool={self.pool}")
         if self.channels % 16:
             check.limit("channels", f"the originals' kernels want a multiple of 16 channels, not {self.channels}")
-        is_given = bool(self.outputsX)
+        key = "outputsX" if self.outputsX else "stride"  # which says how many windows there are
         self.outputsX = self.outputsX or 1 + math.ceil((side - self.start - self.sizeX) / self.stride)
         if self.outputsX < 1:
             check.error("start", f"windows that start at {self.start} miss the image, whose side is {side}")
             return
-        if self.pool != "avg" and not self.check_ends(
-            "outputsX" if is_given else "stride",
-            self.outputsX,
-            self.sizeX,
-            side,
-            f"the image's side of {side}",
-        ):
+        what = f"the image's side of {side}"
+        if self.pool != "avg" and not self.check_ends(key, self.outputsX, self.sizeX, side, what):
             return
         if self.stride > self.sizeX:
             check.warn("stride", f"windows of side {self.sizeX} every {self.stride} pixels skip pixels")
@@ -141,19 +136,13 @@ class CrossMapPool(WindowLayer):
         if self.size > self.channels:
             check.error("size", f"a window of {self.size} maps is larger than the image's {self.channels} maps")
             return
-        is_given = bool(self.outputs)
+        key = "outputs" if self.outputs else "stride"
         self.outputChannels = self.outputs or 1 + math.ceil((self.channels - self.start - self.size) / self.stride)
         covered = self.start + (self.outputChannels - 1) * self.stride + self.size
         if covered < self.channels:
             check.error("outputs", f"the windows cover only {covered} of {self.channels} maps")
             return
-        if not self.check_ends(
-            "outputs" if is_given else "stride",
-            self.outputChannels,
-            self.size,
-            self.channels,
-            f"the {self.channels} maps",
-        ):
+        if not self.check_ends(key, self.outputChannels, self.size, self.channels, f"the {self.channels} maps"):
             return
         if self.stride > self.size:
             check.warn("stride", f"windows of {self.size} maps every {self.stride} maps skip maps")

@@ -35,7 +35,8 @@ and its parameters:
 - `[name]` opens a layer; `key=value` or `key: value` gives it a key. Keys ignore case, names and types do not.
 - `#` or `;` in the first column makes the line a comment. Behind a value only a `;` after white space does.
 - An indented line goes on with the value above it.
-- Sections of one name are one section; the last of two equal keys holds. `[DEFAULT]` gives its keys to every section.
+- Sections of one name are one section; of two equal keys the last holds. Both are warnings, with `--strict` errors.
+- `[DEFAULT]` gives its keys to every section.
 - `%(key)s` stands for another key of the section, `%(__name__)s` for its name, `%%` for a percent sign.
 - A key that is marked *per input* takes one value for every input, separated by commas, or one for all.
 - A key in the wrong one of both files is found there too. A key that no layer reads is a warning, with `--strict` an error.

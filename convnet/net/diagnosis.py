@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from convnet.arrays import not_classes
 from convnet.layers.cost import Cost
 from convnet.layers.data import Data
 from convnet.layers.weighted import WeightLayer
@@ -39,19 +40,28 @@ def reason(net: Net, costs: Costs) -> str:
             return _bad_data(node, node.layer)
     for node in nodes:
         if not all(node.be.all_finite(weights.value) for weights in node.all_weights):
-            return _bad_weights(net, node)
+            return _bad_weights(node)
     for name in bad_costs(costs):
         if text := _bad_label(net.nodes[name]):
             return text
     culprit = next((node for node in nodes if not node.layer.is_cost and not node.be.all_finite(node.out)), None)
     if culprit is None:
         cost = next(iter(bad_costs(costs)), "")
-        return f"cost '{cost}' is not finite although every layer is: a label got probability 0. Lower epsW."
+        text = f"cost '{cost}' is not finite although every layer is: a label got probability 0."
+        return f"{text} {_what_to_lower(net)}"
     where = f"the output of layer '{culprit.layer.name}' is not a finite number"
-    reach = max((_reach(node) for node in nodes if isinstance(node.layer, Data)), default=0.0)
-    if reach > _LARGE:
+    reach = _reach(net)
+    if reach > _LARGE and net.has_learned:
         return f"{where}, and the data reach {reach:.3g}. Scale them, or lower epsW and the initial weights."
-    return f"{where}. Lower epsW, or the initial weights, of the layers up to there."
+    return f"{where}. {_what_to_lower(net, ' of the layers up to there')}"
+
+
+def _what_to_lower(net: Net, where: str = "") -> str:
+    """Say what makes numbers smaller: rates, or what there is before the first of them has acted."""
+    if net.has_learned:
+        return f"Lower epsW, or the initial weights,{where}." if where else "Lower epsW."
+    weights = f"Lower the initial weights (initW){where}"
+    return f"No learning rate has acted yet. {weights}, or scale the data, which reach {_reach(net):.3g}."
 
 
 def _bad_data(node: Node, layer: Data) -> str:
@@ -64,11 +74,9 @@ def _bad_data(node: Node, layer: Data) -> str:
     return f"matrix {layer.dataIdx} of the data, which layer '{layer.name}' reads, is not finite: {what}. Mend the data."
 
 
-def _bad_weights(net: Net, node: Node) -> str:
+def _bad_weights(node: Node) -> str:
     layer = cast(WeightLayer, node.layer)
     text = f"the weights of layer '{layer.name}' are not finite numbers"
-    if not net.updates:
-        return f"{text}, and were none when they were loaded or set."
     if any(weights.learning.superEps > 0 for weights in node.all_weights):
         return f"{text}; superEps={layer.superEps:g} lets its rule take roots of negative numbers. Above 0.25 it never does."
     return f"{text} any more. Lower epsW, or the initial weights, of the layers up to there."
@@ -80,12 +88,15 @@ def _bad_label(node: Node) -> str:
     if layer.first_input != "label" or node.inputs[0].acts is None:
         return ""
     labels, classes = node.be.download(node.input(0)).reshape(-1), layer.num_inputs[1]
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes) | (labels != np.floor(labels)))
+    wrong = not_classes(labels, classes)
     if not len(wrong):
         return ""
     label = f"the label of case {wrong[0]}, counted from 0, is {labels[wrong[0]]:g}"
     return f"{label}; cost '{layer.name}' has classes 0 to {classes - 1}. Mend the data."
 
 
-def _reach(node: Node) -> float:
-    return float(np.abs(node.be.download(node.out)).max(initial=0))
+def _reach(net: Net) -> float:
+    """Return the largest of the data that layers read, labels left out."""
+    labels = {cost.sources[0] for cost in net.graph.costs if cost.first_input == "label"}
+    nodes = (node for node in net.nodes.values() if isinstance(node.layer, Data) and node.layer not in labels)
+    return max((float(np.abs(node.be.download(node.out)).max(initial=0)) for node in nodes), default=0.0)

@@ -13,6 +13,7 @@ import numpy as np
 
 from convnet.errors import ConvnetError
 from convnet.graph.graph import Graph
+from convnet.language.values import LARGEST
 from convnet.layers.conv import Windowed
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.weighted import WeightLayer
@@ -39,11 +40,13 @@ def initial_state(graph: Graph, seed: int, may_run_code: bool = False) -> dict[s
 
 
 def _check_finite(layer: WeightLayer) -> None:
-    """Raise ``LayerFileError`` for first values that are not finite."""
-    for key, values in (("initW", [] if layer.initWFunc else layer.initW), ("initB", [layer.initB])):
+    """Raise ``LayerFileError`` for first values that are not finite in float32, also after a draw beyond 10 sigma."""
+    drawn = [] if layer.initWFunc else layer.initW
+    for key, values, most in (("initW", drawn, LARGEST / 10), ("initB", [layer.initB], LARGEST)):
         for value in values:
-            if not math.isfinite(value):
-                layer.check.error(key, f"'{key}' is {value}; no result would be a number", expected="a finite number")
+            if not abs(value) <= most:
+                expected = f"a number that float32 holds, up to {most:.1g}" if math.isfinite(value) else "a finite number"
+                layer.check.error(key, f"'{key}' is {value}; no result would be a number", expected=expected)
     layer.check.problems.check()
 
 

@@ -57,7 +57,7 @@ class Net:
         self.graph, self.be, self.minibatch, self.seed = graph, self.backends[0], minibatch, seed
         self.update_period, self.compat = update_period, compat
         self.step = 0  # minibatches trained so far
-        self.updates = 0  # of these, since the weights were loaded
+        self.has_learned = False  # whether a learning rate has acted on the weights
         self.noise = np.random.Generator(np.random.Philox(key=seed & 0xFFFFFFFFFFFFFFFF))  # of learning rates
         # If set, called in place of each node's forward, backward and update, with their name and the work to do.
         self.around: Callable[[Node, str, Work], None] | None = None
@@ -212,7 +212,7 @@ class Net:
                     weights.discard()
                 raise NumericalError(self.why_not_finite(inputs, cases, costs, Mode.TRAIN))
             step.update()
-        self.updates += 1
+        self.has_learned = self.has_learned or any(weights.learns and not weights.waited for weights in self.weights)
         self.steps.end()
         return costs
 
@@ -291,7 +291,7 @@ class Net:
         """Set the weights; shared matrices become one ``Weights`` (numerics 13.4)."""
         for name, node in self.nodes.items():
             bind_weights(self, node, state.get(name, {}))
-        self.updates = 0
+        self.has_learned = False
         # Every matrix and bias vector once, in the order of layers.
         self.weights: list[Weights] = [weights for node in self.nodes.values() for weights in node.own_weights]
         self.steps = Steps(self)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from convnet.arrays import not_finite
 from convnet.errors import CheckpointError
 from convnet.generation import G2012, G2014
 from convnet.graph.graph import Graph
@@ -16,7 +17,6 @@ from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.local import Local
 from convnet.layers.weighted import WeightLayer
 from convnet.net.weights import Learning, Weights
-from convnet.pickles.rules import not_finite
 
 if TYPE_CHECKING:
     from convnet.net.net import Net
@@ -109,7 +109,7 @@ def _checked(layer: WeightLayer, array: Any, shape: tuple[int, int], name: str) 
     if not isinstance(array, np.ndarray) or array.shape != shape:
         raise CheckpointError(f"layer '{layer.name}': {name} {problem}; the net needs shape {shape}")
     if (place := not_finite(array)) is not None:
-        text = f"{name} holds {array[place]} at {tuple(map(int, place))}; the net needs finite numbers"
+        text = f"{name} holds {array[place]} at {place}; the net needs finite numbers"
         raise CheckpointError(f"layer '{layer.name}': {text}")
     return array
 

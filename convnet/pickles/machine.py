@@ -142,6 +142,12 @@ class Machine:
         self.charge(8 * len(items))
         return items
 
+    def last(self, count: int) -> list[Any]:
+        """Return the last ``count`` things on the stack, and take them away."""
+        items = self.stack[-count:]
+        del self.stack[-count:]
+        return items
+
     def plain(self, value: Any) -> Any:
         """Return what may lie in a container; raises ``UnsafePickle`` for stand-ins that are not finished."""
         kind = type(value)
@@ -165,11 +171,6 @@ class Machine:
             self.stack.append(tuple(items))
         else:
             self.stack.append(State([self.plain(item) if type(item) is State else item for item in items]))
-
-    def tuple_of(self, count: int) -> None:
-        items = self.stack[-count:]
-        del self.stack[-count:]
-        self.make_tuple(items)
 
     def checked_keys(self, keys: list[Any]) -> list[Any]:
         """Return keys of a dictionary or a set; raises ``UnsafePickle`` for those that are not plain or made to collide."""

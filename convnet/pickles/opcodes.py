@@ -77,13 +77,6 @@ def _dictionary(machine: Machine) -> None:
     machine.push(machine.pairs(machine.popped()))
 
 
-def _last(machine: Machine, count: int) -> list[Any]:
-    """Return the last ``count`` things on the stack, and take them away."""
-    items = machine.stack[-count:]
-    del machine.stack[-count:]
-    return items
-
-
 _TABLE: dict[str, Callable[[Machine], Any]] = {
     "\x80": lambda m: m.take(1),  # the protocol; whatever it says, the opcodes are the same
     "\x95": lambda m: m.take(8) and None,  # frames are for readers that look ahead
@@ -127,16 +120,16 @@ _TABLE: dict[str, Callable[[Machine], Any]] = {
     # Containers
     ")": lambda m: m.push(()),
     "t": lambda m: m.make_tuple(m.popped()),
-    "\x85": lambda m: m.tuple_of(1),
-    "\x86": lambda m: m.tuple_of(2),
-    "\x87": lambda m: m.tuple_of(3),
+    "\x85": lambda m: m.make_tuple(m.last(1)),
+    "\x86": lambda m: m.make_tuple(m.last(2)),
+    "\x87": lambda m: m.make_tuple(m.last(3)),
     "]": lambda m: m.push([]),
     "l": lambda m: m.push(m.plain_items(m.popped())),
     "a": lambda m: m.extend([m.stack.pop()]),
     "e": lambda m: m.extend(m.popped()),
     "}": lambda m: m.push({}),
     "d": _dictionary,
-    "s": lambda m: m.update(_last(m, 2)),
+    "s": lambda m: m.update(m.last(2)),
     "u": lambda m: m.update(m.popped()),
     "\x8f": lambda m: m.push(set()),
     "\x90": lambda m: m.add(m.popped()),

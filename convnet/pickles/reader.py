@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convnet.errors import reason_of
 from convnet.pickles.archives import unpack
 from convnet.pickles.opcodes import run
 from convnet.pickles.standins import LegacyObject, UnsafePickle
@@ -49,7 +50,7 @@ def read(path: str | Path) -> Content:
             raise UnsafePickle("cannot be read: it is a device or a pipe, not a file")
         return content_of(path.read_bytes())
     except OSError as error:
-        raise UnsafePickle(f"{path}: cannot be read: {error.strerror or error}") from None
+        raise UnsafePickle(f"{path}: cannot be read: {reason_of(error)}") from None
     except (UnsafePickle, MemoryError) as error:
         raise UnsafePickle(f"{path}: {str(error) or 'too large for the memory of this machine'}") from None
 

@@ -14,11 +14,13 @@ from typing import Any, Union, get_args, get_origin
 
 import numpy as np
 
+from convnet.arrays import not_finite
 from convnet.errors import did_you_mean, one_of
 from convnet.pickles.reader import text_of
 
 _SHOWN = 60  # characters of a wrong value in a message
 _FAULTS = 4  # in one message
+_DICTIONARY = "a dictionary"
 Faults = Iterator[str]
 
 
@@ -152,7 +154,7 @@ def group(*rules: Rule) -> Rule:
     return Rule(expected, find)
 
 
-def record(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = None, expected: str = "a dictionary") -> Rule:
+def record(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = None, expected: str = _DICTIONARY) -> Rule:
     """Return the rule for dictionaries with known keys; others are not looked at."""
     rules = {**(optional or {}), **required}
 
@@ -170,19 +172,19 @@ def record(required: Mapping[str, Rule], optional: Mapping[str, Rule] | None = N
     return Rule(expected, find)
 
 
-def mapping(names: Rule, values: Rule, expected: str = "a dictionary") -> Rule:
+def mapping(names: Rule, values: Rule) -> Rule:
     """Return the rule for dictionaries whose keys and values follow a rule each."""
 
     def find(value: Any, key: str) -> Faults:
         if not isinstance(value, dict):
-            yield wrong(key, value, expected)
+            yield wrong(key, value, _DICTIONARY)
             return
         for name, item in value.items():
             for fault in names.find(name, "the key"):
                 yield f"{key}: {fault}"
             yield from values.find(item, f"{key}[{shown(name)}]")
 
-    return Rule(expected, find)
+    return Rule(_DICTIONARY, find)
 
 
 def array(kinds: str = "biuf", dims: int | None = None) -> Rule:
@@ -195,17 +197,9 @@ def array(kinds: str = "biuf", dims: int | None = None) -> Rule:
         if not isinstance(value, np.ndarray) or value.dtype.kind not in kinds or (dims is not None and value.ndim != dims):
             yield wrong(key, value, expected)
         elif finite and (place := not_finite(value)) is not None:
-            yield f"{key} holds {value[place]} at {tuple(map(int, place))}; expected finite numbers"
+            yield f"{key} holds {value[place]} at {place}; expected finite numbers"
 
     return Rule(expected, find)
-
-
-def not_finite(array: np.ndarray) -> tuple[Any, ...] | None:
-    """Return the place of the first number that is not finite, once it is one of 32 bits; or ``None``."""
-    if array.dtype.kind != "f":
-        return None
-    are_finite = np.isfinite(array) if array.dtype.itemsize <= 4 else np.abs(array) <= np.finfo(np.float32).max
-    return None if are_finite.all() else np.unravel_index(int(np.argmin(are_finite)), array.shape)
 
 
 def of_hint(hint: Any) -> Rule:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from convnet.errors import ConvnetError
+from convnet.errors import ConvnetError, reason_of
 from convnet.interrupts import undo_if_interrupted
 from convnet.storage.lock import FolderLock
 
@@ -77,8 +77,7 @@ class Claim:
             yield
         except OSError as error:
             self.close()
-            reason = error.strerror or str(error)
-            raise self.error(f"no {self.what} can be written in {path}: {reason}; {self.advice}") from None
+            raise self.error(f"no {self.what} can be written in {path}: {reason_of(error)}; {self.advice}") from None
         except BaseException:
             self.close()
             raise

@@ -29,6 +29,12 @@ def cache_folder() -> Path:
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "convnet"
 
 
+def check_folder(path: Path) -> None:
+    """Raise ``ConvnetError`` unless the folder of a file that a person has named is there: it may be misspelt."""
+    if not path.parent.is_dir():
+        raise ConvnetError(f"{path} cannot be written: there is no folder {path.parent}")
+
+
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file whole or not at all, in a folder that is made if need be; raises ``OSError`` with its name.
 

@@ -20,7 +20,7 @@ from typing import BinaryIO, NoReturn
 
 from convnet.errors import ConvnetError
 from convnet.storage.files import sync
-from convnet.storage.owner import Owner
+from convnet.storage.owner import MOST_BYTES, Owner
 
 try:
     import fcntl
@@ -30,7 +30,6 @@ except ImportError:  # Windows
 NAME, PROBE = ".convnet.lock", ".convnet.try-{}.tmp"
 REFRESH = 30.0  # seconds between signs of life
 STALE = 600.0  # seconds without one after which the owner counts as gone, where nothing else can tell
-_MOST_BYTES = 4096
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}  # what file systems say that have none
 
 
@@ -98,7 +97,7 @@ class FolderLock:
     def _try_folder(self) -> bool:
         """Write a file into the folder and remove it; return whether the kernel locks files there. Raises ``OSError``."""
         with self._probe() as file:
-            file.write(b"\0" * _MOST_BYTES)
+            file.write(b"\0" * MOST_BYTES)
             file.flush()
             sync(file.fileno())
             try:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Self
 
-_MOST_BYTES = 4096
+MOST_BYTES = 4096  # of a lock's file
 ROOT_NAMESPACE = "pid:[4026531836]"  # of every Linux kernel outside containers
 
 
@@ -52,7 +52,7 @@ class Owner:
         try:
             descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe would be waited for
             with os.fdopen(descriptor, "rb") as file:
-                said = json.loads(file.read(_MOST_BYTES) or b"")
+                said = json.loads(file.read(MOST_BYTES) or b"")
         except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(said, dict):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convnet.arrays import not_classes, not_finite
 from convnet.data.provider import Minibatch
 from convnet.errors import DataError
 from convnet.graph.graph import Graph
@@ -24,8 +25,8 @@ def check_batch(graph: Graph, minibatches: Sequence[Minibatch], where: str, fini
     for inputs, cases in minibatches:
         for index in used if finite else ():
             matrix = inputs[index]
-            if isinstance(matrix, np.ndarray) and not _is_finite(matrix):
-                row, case = next(zip(*np.nonzero(~np.isfinite(matrix)), strict=True))
+            if isinstance(matrix, np.ndarray) and (place := not_finite(matrix)) is not None:
+                row, case = place
                 value = f"value {row} of case {first + case} is {matrix[row, case]}"
                 raise DataError(f"{where}: matrix {index} of the data is not finite: {value}")
         for cost, source in labels:
@@ -35,14 +36,8 @@ def check_batch(graph: Graph, minibatches: Sequence[Minibatch], where: str, fini
         first += cases
 
 
-def _is_finite(matrix: np.ndarray) -> bool:
-    """Return whether all is finite: by the sum first, which is quick and finite unless something is not, or very large."""
-    with np.errstate(all="ignore"):
-        return bool(np.isfinite(matrix.sum(dtype=np.float64))) or bool(np.isfinite(matrix).all())
-
-
 def _check_labels(labels: np.ndarray, classes: int, first: int, where: str) -> None:
-    wrong = np.flatnonzero(~((labels >= 0) & (labels < classes) & (labels == np.floor(labels))))
+    wrong = not_classes(labels, classes)
     if len(wrong):
         label = f"the label of case {first + wrong[0]} is {labels[wrong[0]]:g}"
         raise DataError(f"{where} has classes 0 to {classes - 1}, but {label}")

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from convnet.checkpoint import Checkpoint
-from convnet.errors import LayerFileError, OptionError
+from convnet.errors import LayerFileError, OptionError, listed
 from convnet.graph.diff import Difference, difference
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph
@@ -82,4 +82,4 @@ def _summary(found: Difference) -> str:
         for name, changes in found.changed.items()
         for key, (was, now) in changes.items()
     ]
-    return ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
+    return listed(parts, 3)

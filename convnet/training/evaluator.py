@@ -83,13 +83,13 @@ class Tester:
         """Yield the sums of costs over each minibatch, and its cases; raises ``Stopped``."""
         if not self.multiview:
             for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
-                self._look()
+                self._check_stop()
                 costs = self.net.test(inputs, cases, keep, next_inputs)
                 yield costs, cases
                 self._warn_of_nan(costs, inputs, cases, number)
             return
         for start, stop in batch_bounds(batch.cases, self.net.minibatch):
-            self._look()
+            self._check_stop()
             views = (batch.minibatch(start, stop, view) for view in range(batch.views))
             costs = self.net.test_views(views, batch.views, stop - start, keep)
             yield costs, stop - start
@@ -104,7 +104,7 @@ class Tester:
             self.is_broken = not has_bad_data(self.net)
             _LOG.warning("cost '%s' of test batch %d is not a number: %s", nan[0], number, why)
 
-    def _look(self) -> None:
+    def _check_stop(self) -> None:
         """Raise ``Stopped`` if told to stop."""
         if self.must_stop():
             raise Stopped

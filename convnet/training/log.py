@@ -67,7 +67,7 @@ class Printer:
     def banner(self, options: Options, device: str, folder: Path) -> None:
         """Print the list of options, the device, the time, and where checkpoints go."""
         self.line(f"{_RULE}\n{'Testing' if options.test_only else 'Training'} ConvNet")
-        texts = {option.name: _option_text(getattr(options, option.name)) for option in OPTIONS}
+        texts = {option.name: option_text(getattr(options, option.name)) for option in OPTIONS}
         width = max(len(option.description) for option in OPTIONS)
         value_width = max(len(text) for name, text in texts.items() if name not in options.given)
         for option in sorted(OPTIONS, key=lambda option: option.description):
@@ -137,7 +137,8 @@ class Printer:
         self._shown = 0
 
 
-def _option_text(value: Any) -> str:
+def option_text(value: Any) -> str:
+    """Return the value of an option as the listing shows it, on one line."""
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list):

@@ -101,7 +101,7 @@ class Session:
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
         self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request)
-        data_remarks += self._adopt_data(inputs.options)
+        data_remarks += self._adopt_data(inputs.options) + self._seen_before(inputs.options)
         self.options = replace(
             inputs.options,
             train_range=self.plan.train,
@@ -132,6 +132,15 @@ class Session:
         with_mean = "scalar_mean" not in options.given
         return list(dict.fromkeys(line for data in (self.train, self.test) for line in adopt(data, known, with_mean)))
 
+    def _seen_before(self, options: Options) -> list[str]:
+        """Return a remark where a checkpoint's net is only tested, on batches that it was trained on."""
+        stored = self.checkpoint.options if self.checkpoint else {}
+        folders = {os.path.realpath(text_of(path)) for path in (options.data_path, stored.get("data_path") or "")}
+        shared = sorted(set(stored.get("train_range") or ()) & set(self.plan.test))
+        if not (options.test_only and shared and len(folders) == 1):
+            return []
+        return [f"Tests on {range_text(shared)} say nothing of new cases: the net was trained there, too."]
+
     def _shape(self, builder: Builder) -> Graph:
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
         return builder.shape(self.train.dims, self.train.classes, tree)
@@ -142,7 +151,7 @@ class Session:
     def _check_position(self) -> None:
         """Forget a batch under way that the run does not train on any more, and say so."""
         position = self.position
-        if self.options.test_only or self.options.write_features or not position.cases or self.plan.is_under_way(position):
+        if not self.options.trains or not position.cases or self.plan.is_under_way(position):
             return
         if position.at_batch < 0 and (not position.epoch or position.batch in self.plan.train):
             return  # an early checkpoint, which says only which batch was finished
@@ -156,7 +165,7 @@ class Session:
     def set_newer_aside(self) -> list[str]:
         """Rename checkpoints that are newer than the one beside them that training goes on from; returns remarks."""
         path = self._path
-        if path is None or self.options.test_only or os.path.realpath(path.parent) != os.path.realpath(self.folder.path):
+        if path is None or not self.options.trains or os.path.realpath(path.parent) != os.path.realpath(self.folder.path):
             return []
         return [
             f"Going on from {path.name}: the newer {old.name.removesuffix('.aside')} is kept as {old.name}."
@@ -167,7 +176,7 @@ class Session:
         """Raise ``OptionError`` for a net without costs; to be trained, for one that would not learn."""
         if not self.graph.costs:
             raise OptionError(f"{self.files.definition_path} has no cost layer, so there is nothing to train or test")
-        if not (self.options.test_only or self.options.write_features):
+        if self.options.trains:
             check_learning(self.graph, self.files)
 
     def apply_edits(self) -> list[str]:
@@ -200,11 +209,11 @@ class Session:
     def net(self, backends: list[Backend]) -> Net:
         """Return the net, with the checkpoint's weights and streams; raises ``BackendError`` if memory cannot hold it."""
         options = self.options
-        training = not (options.test_only or options.write_features)
+        training = options.trains
         check_memory(self.graph, backends, options.mini, training)
         compat = COMPAT[options.compat]
         state = self.state if self.state is not None else self._initial_state()
-        with self.checkpoint.blamed() if self.checkpoint else nullcontext():
+        with self.checkpoint.named_in_errors() if self.checkpoint else nullcontext():
             net = Net(self.graph, backends, options.mini, options.seed, state, options.wupdate_freq, compat=compat)
             if self.checkpoint:
                 restore_streams(net, self.checkpoint, not self.was_edited)
@@ -223,7 +232,7 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
     train_range, test_range = test.ranges(options.train_range, options.test_range)
     test.check_range(test_range, "test")
     train = open_provider(name, replace(request, training=True, batches=train_range))
-    if not options.test_only:
+    if options.trains:
         train.check_range(train_range, "training")
     is_demo = isinstance(test, demo.Demo)
     stops_early = is_demo and options.max_batches is None and not options.epochs
@@ -237,7 +246,7 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
         COMPAT[options.compat].extra_batch,
     )
     remarks = []
-    if (shared := sorted(set(train_range) & set(test_range))) and not (options.test_only or options.write_features):
+    if (shared := sorted(set(train_range) & set(test_range))) and options.trains:
         remarks.append(f"Tests on {range_text(shared)} say nothing of new cases: the run trains there, too.")
     if is_demo:
         remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
@@ -259,6 +268,6 @@ def _open_folder(options: Options, path: Path | None) -> CheckpointFolder:
         folder = CheckpointFolder(new_folder(below), options.keep)
     else:
         folder = CheckpointFolder(Path(os.path.realpath(path)).parent, options.keep)
-    if not options.test_only or options.force_save:
+    if options.trains or options.force_save:
         folder.claim(below)
     return folder

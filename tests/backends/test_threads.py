@@ -71,7 +71,8 @@ def test_every_type_of_layer(type_, cases, kernels):
     assert_one_result(lambda be: steps(be, build_graph(files, DIMS, CLASSES, tree), cases, (0, 1, 2)), kernels)
 
 
-NETS = [("layers-cifar10-18pct", 3072), ("layers-cifar10-11pct", 3072), ("layers-digits", 64)]
+LARGE = pytest.param("layers-cifar10-11pct", 3072, marks=pytest.mark.slow)
+NETS = [("layers-cifar10-18pct", 3072), LARGE, ("layers-digits", 64)]
 
 
 @pytest.mark.parametrize("name, features", NETS)

@@ -160,7 +160,7 @@ def test_what_prepare_runs_ends_with_it(tmp_path):
     handled = text.replace("\n", "\nimport signal; signal.signal(signal.SIGTERM, prepare.interrupted)\n", 1)
     process = subprocess.Popen([sys.executable, "-c", handled], env=environment, stderr=subprocess.PIPE, text=True)
     pids = tmp_path / "pids"
-    while not (pids.is_file() and pids.read_text().endswith("\n")):
+    while process.poll() is None and not (pids.is_file() and pids.read_text().endswith("\n")):
         time.sleep(0.02)
     process.terminate()
     assert process.communicate()[1].startswith("interrupted; what is finished is kept")

@@ -141,7 +141,7 @@ def test_a_step_ends_with_a_runner_that_is_killed(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "benchmarks" / "card")}
     process = subprocess.Popen([sys.executable, "-c", text], cwd=tmp_path, env=environment)
     pids = tmp_path / "pids"
-    while not (pids.is_file() and pids.read_text().endswith("\n")):
+    while process.poll() is None and not (pids.is_file() and pids.read_text().endswith("\n")):
         time.sleep(0.02)
     process.kill()
     process.wait()

@@ -46,7 +46,7 @@ WRONG = [
     (RUN, "--test-freq", "-57", FROM_1),
     (RUN, "--backend", "cuad", "auto, reference, cpu or cuda; did you mean 'cuda'?"),
     (RUN, "--math", "TF32", "float32 or tf32; did you mean 'tf32'?"),
-    (RUN, "--data-path", "a\0b", "text without null characters"),
+    (RUN, "--data-path", "a\0b", "a name; leave the option out for its default"),
     (MAKE, "--batch-size", "0", FROM_1),
     (MAKE, "--batch-size", "-5", FROM_1),
     (MAKE, "--size", "0", FROM_1),
@@ -116,7 +116,7 @@ def test_ranges_are_bounded_before_they_are_made(tmp_path, capsys):
     options = ["--layer-def", write_net(tmp_path), "--data-path", write_cifar(tmp_path / "data")]
     assert main(["run", *map(str, options), "--train-range", "1-999999"]) == 1
     said = capsys.readouterr().err
-    assert "missing: 4, 5, 6," in said and "and 999976 others" in said and len(said) < 400
+    assert "missing: 4, 5, 6," in said and "and 999,976 more" in said and len(said) < 400
 
 
 @pytest.mark.parametrize("threads", [-1, 100000, 2**31])

@@ -271,7 +271,10 @@ MISTAKES = {
     "no checkpoint": (["--load-file", "nowhere"], "no checkpoint nowhere"),
     "bad provider": (["--layer-def", "{net}", "--data-provider", "cifa", "--data-path", "{data}"], "did you mean 'cifar'"),
     "no data": (["--layer-def", "{net}", "--data-path", "nowhere"], "no folder nowhere"),
-    "missing batches": (["--layer-def", "{net}", "--data-path", "{data}", "--train-range", "1-9"], "batches missing: 4, 5"),
+    "missing batches": (
+        ["--layer-def", "{net}", "--data-path", "{data}", "--test-range", "1-9"],
+        "name them with --test-range",
+    ),
     "crop too large": (["--layer-def", "{net}", "--data-path", "{data}", "--inner-size", "40"], "--inner-size 40"),
     "wrong dimensions": (
         ["--layer-def", "layers-digits.cfg", "--data-path", "{data}"],

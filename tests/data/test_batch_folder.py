@@ -1,11 +1,12 @@
 """makebatches into a folder that is not empty: old batches go as a whole, foreign ones stay, a kill leaves no mixture."""
 
+import itertools
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
-from support import dump, write_cifar
+from support import dump, write_cifar, write_net
 
 from convnet import pickles
 from convnet.cli import main as cli
@@ -14,6 +15,7 @@ from convnet.data.batch_folder import replacing
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
+from convnet.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +170,35 @@ def test_two_at_once(photos, tmp_path, capsys):
         assert pack(photos, tmp_path, 20) == 1
         assert "is in use (process" in capsys.readouterr().err
     assert names(tmp_path) == ["batches.meta"]
+
+
+def test_batches_that_are_made_anew_while_they_are_read(photos, tmp_path):
+    """Others would be trained on and tested on, minus the mean of the first ones."""
+    assert pack(photos, tmp_path, 10) == 0
+    provider = open_provider("", Request(str(tmp_path)))
+    assert provider.batch(1, 1).cases == 10
+    assert pack(photos, tmp_path, 10) == 0  # the same pictures in the same batches
+    assert provider.batch(1, 2).cases == 10
+    assert pack(photos, tmp_path, 8, "--seed", 3) == 0
+    for number in (1, 2):
+        with pytest.raises(DataError, match="the batches were made anew while they were in use"):
+            provider.batch(1, number)
+    shutil.rmtree(tmp_path)
+    with pytest.raises(DataError, match="the batches are removed, or being made anew, while they were in use"):
+        provider.batch(1, 2)
+
+
+def test_a_run_whose_batches_are_made_anew_saves_and_says_so(tmp_path, capsys, monkeypatch):
+    data, count = write_cifar(tmp_path / "data", batches=5), itertools.count()
+    begin_batch = Run.begin_batch
+
+    def begin(run, batch):
+        if next(count) == 0:
+            write_cifar(data, batches=4, classes=9)
+        begin_batch(run, batch)
+
+    monkeypatch.setattr(Run, "begin_batch", begin)
+    words = ["--layer-def", write_net(tmp_path), "--data-path", data, "--save-file", tmp_path / "saved", "--epochs", 2]
+    assert cli(["run", *map(str, words)]) == 1
+    assert f"{data}: the batches were made anew while they were in use" in capsys.readouterr().err
+    assert (tmp_path / "saved").is_dir() and len(list((tmp_path / "saved").iterdir())) == 1

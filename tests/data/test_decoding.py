@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz.runner import failures
 from PIL import Image
 from support import ROOT
 
@@ -349,11 +350,13 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason=
 @needs_proc
 @pytest.mark.parametrize("count", [400, pytest.param(8000, marks=pytest.mark.slow)])
 def test_mutated_pictures(count):
-    """In a process of its own, whose memory is measured."""
-    program = ROOT / "tests" / "picture_mutations.py"
-    done = subprocess.run([sys.executable, program, "0", str(count)], capture_output=True, text=True)
-    assert done.returncode == 0 and f"{count} pictures, " in done.stdout, done.stderr[-3000:]
-    assert done.stderr == ""  # of the readers in C
+    """In a process of its own, with limits of memory and time."""
+    assert list(failures("pictures", 0, range(count))) == []
+
+
+@needs_proc
+def test_crafted_pictures():
+    assert list(failures("crafted-pictures", 0, range(25))) == []
 
 
 @needs_proc
@@ -362,7 +365,7 @@ def test_mutated_pictures(count):
 def test_memory_of_the_largest_pictures(kind, mode, options):
     """The limit counts what a pixel costs, so that 512 MiB hold any picture that is read; a larger one is refused."""
     program = (
-        "import tempfile\nfrom picture_mutations import peak\nfrom PIL import Image\nfrom convnet.data import decoding\n"
+        "import tempfile\nfrom fuzz.runner import peak\nfrom PIL import Image\nfrom convnet.data import decoding\n"
         f"kind, mode, options = {kind!r}, {mode!r}, {options!r}\n"
         "file = tempfile.TemporaryFile()\n"
         "Image.new(mode, (8, 8)).save(file, kind, **options)\n"
@@ -377,7 +380,7 @@ def test_memory_of_the_largest_pictures(kind, mode, options):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT / "tests")
     assert done.stdout.startswith("(8, 8, 3)"), done.stderr
-    assert int(done.stdout.split()[-1]) <= 512, done.stdout
+    assert int(done.stdout.split()[-1]) <= 512 << 20, done.stdout
 
 
 # -- folders and batches

@@ -1,4 +1,4 @@
-"""Targets: batches, their description, and pictures."""
+"""Targets: batches and their description."""
 
 import io
 import random
@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 
 from convnet import pickles
-from convnet.data.decoding import read_square
 from convnet.data.images import color_axes
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
@@ -119,23 +118,3 @@ class BatchBytes(Batches):
         file = io.BytesIO()
         pickles.dump(value, file)
         return file.getvalue()
-
-
-class Pictures(Target):
-    """Damaged pictures of every format."""
-
-    name = "pictures"
-    kinds = [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("PNG", "I;16"), ("JPEG", "RGB"), ("JPEG", "CMYK"), ("GIF", "P"),
-             ("BMP", "RGB"), ("TIFF", "RGB"), ("TIFF", "F"), ("WEBP", "RGB"), ("PPM", "RGB"), ("PPM", "L")]  # fmt: skip
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.known = []
-        for kind, mode in self.kinds:
-            with suppress(KeyError, OSError, ValueError):
-                self.known.append(encoded(kind, mode, 9))
-
-    def case(self, rng: random.Random, clean: bool = False) -> None:
-        data = rng.choice(self.known)
-        picture = read_square(io.BytesIO(data if clean else mutate_bytes(data, rng)), 8, rng.random())
-        assert picture.shape == (8, 8, 3)

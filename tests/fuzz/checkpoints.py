@@ -92,7 +92,7 @@ def use(checkpoint) -> None:
     if sum(layer.outputs for layer in graph.layers.values()) > 10**6 or graph.parameters() > 10**6:
         return  # larger than anything it has arrays for
     check_memory(graph, [BE], 2, training=False)
-    with checkpoint.blamed():
+    with checkpoint.named_in_errors():
         net = Net(graph, BE, 2, 1, checkpoint.layers)
         restore_streams(net, checkpoint)
     with suppress(NumericalError):

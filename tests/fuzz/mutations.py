@@ -54,9 +54,16 @@ def mutate_text(text: str, rng: random.Random, pieces: list[str]) -> str:
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(lines))
         key, mark, _ = lines[at].partition("=")
-        match rng.randrange(7):
+        match rng.randrange(10):
             case 0 if len(lines) > 1:
                 del lines[at]
+            case 7:
+                lines[at] = rng.choice(("\t", " ")) + lines[at]
+            case 8 if mark:
+                cut = rng.randrange(len(key) + 1)
+                lines[at] = key[:cut] + rng.choice(("", "x", " ")) + key[cut + 1 :] + lines[at][len(key) :]
+            case 9:
+                lines = _as_a_whole(lines, at, rng)
             case 1:
                 lines.insert(rng.randrange(len(lines) + 1), lines[at])
             case 2 | 3 | 4 if mark:
@@ -68,6 +75,17 @@ def mutate_text(text: str, rng: random.Random, pieces: list[str]) -> str:
                 other = lines[rng.randrange(len(lines))]
                 lines[at] = f"{key}={other.partition('=')[2]}" if mark else other
     return "\n".join(lines)
+
+
+def _as_a_whole(lines: list[str], at: int, rng: random.Random) -> list[str]:
+    """A file cut off, or saved by another editor."""
+    match rng.randrange(3):
+        case 0:
+            return [*lines[:at], lines[at][: rng.randrange(len(lines[at]) + 1)]]
+        case 1:
+            return [line + "\r" for line in lines]
+        case _:
+            return ["\ufeff" + lines[0], *lines[1:]]
 
 
 def slots(value: Any, path: tuple = (), found: list[tuple] | None = None) -> list[tuple]:

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import logging
 import random
 import resource
 import signal
@@ -28,7 +29,7 @@ def verdict(target, number: int, seed: int) -> str:
     """Return what is wrong with one case, or ``''``."""
     from convnet.errors import ConvnetError
 
-    rng = random.Random(f"{seed}/{target.name}/{number}")
+    rng, target.number = random.Random(f"{seed}/{target.name}/{number}"), number
     before = resident()
     signal.signal(signal.SIGPROF, _too_long)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
@@ -70,6 +71,8 @@ def work(name: str, seed: int, numbers: range) -> None:
     """Run cases and print ``N`` before each, and ``N: REPR`` of what is wrong behind each failure."""
     from fuzz.targets import TARGETS
 
+    for library in ("convnet", "PIL"):
+        logging.getLogger(library).addHandler(logging.NullHandler())
     with tempfile.TemporaryDirectory() as folder:
         target = TARGETS[name](Path(folder))
         target.case(random.Random(0), clean=True)  # what is unchanged must work, and imports what it needs
@@ -97,10 +100,12 @@ def failures(name: str, seed: int, numbers: range) -> Iterator[tuple[int, str]]:
             if mark:
                 yield last, ast.literal_eval(fault)
         errors = process.communicate()[1]
+        text = "\n".join(errors.strip().splitlines()[-12:])
+        if process.returncode == 0 and text:  # of libraries in C
+            yield last, f"one of the cases up to this wrote on standard error:\n{text}"
         if process.returncode == 0:
             return
-        text = errors.strip().splitlines()[-12:]
-        yield last, f"the process ended with status {process.returncode}\n" + "\n".join(text)
+        yield last, f"the process ended with status {process.returncode}\n{text}"
         if last < at:
             return  # it did not even begin
         at = last + 1

@@ -12,6 +12,7 @@ class Target:
     """Something to mutate and to read; ``case`` does so once."""
 
     name = ""
+    number = 0  # of the case under way
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,6 +1,6 @@
 """What is fuzzed: each target mutates something genuine and gives it to the readers and to what comes behind them."""
 
-from fuzz.batches import BatchBytes, Batches, Pictures
+from fuzz.batches import BatchBytes, Batches
 from fuzz.checkpoints import (
     FIXTURES,
     CheckpointBytes,
@@ -11,12 +11,13 @@ from fuzz.checkpoints import (
     Pickles,
     Runs,
 )
+from fuzz.pictures import CraftedPictures, Pictures
 from fuzz.target import Target
 from fuzz.texts import LayerTexts, TomlTexts, Trained
 
 _ALL: list[type[Target]] = [
     *(Pickles, CheckpointBytes, OldCheckpointBytes, CheckpointTree, OriginalTree, OriginalBytes, Runs),
-    *(Batches, BatchBytes, Pictures),
+    *(Batches, BatchBytes, Pictures, CraftedPictures),
     *(LayerTexts, TomlTexts, Trained),
 ]
 TARGETS = {t.name: t for t in _ALL if FIXTURES.is_dir() or not t.name.startswith("original")}

@@ -11,9 +11,11 @@ from fuzz.runner import failures, main
 from fuzz.target import Target
 from fuzz.targets import TARGETS
 
+COUNTS = {"runs": 200, "crafted-pictures": 25}  # of cases, where not 500
+
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", [name for name in TARGETS if name != "crafted-pictures"])  # in tests/data/test_decoding.py
 def test_some_cases(name, tmp_path):
     target = TARGETS[name](tmp_path)
     target.case(random.Random(0), clean=True)
@@ -27,7 +29,7 @@ def test_some_cases(name, tmp_path):
 @pytest.mark.parametrize("name", TARGETS)
 def test_many_cases(name):
     """With limits of memory and time, in a process that may end."""
-    assert list(failures(name, 11, range(200 if name == "runs" else 500))) == []
+    assert list(failures(name, 11, range(COUNTS.get(name, 500)))) == []
 
 
 class Broken(Target):

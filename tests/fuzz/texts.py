@@ -4,6 +4,8 @@ import random
 from contextlib import suppress
 from pathlib import Path
 
+from corpus import layer_files
+
 from convnet.checkpoint.layer_dicts import stored_net
 from convnet.data.random import synthesize
 from convnet.errors import LayerFileError, NumericalError
@@ -22,11 +24,11 @@ from fuzz.target import BE, Target
 PIECES = ["", "0", "-1", "1", "3", "7", "2.5", "10000000000", "1e999", "nan", "text", "1,2", "1,2,", "[", "]", "dexp[",
           "%", "%(x)s", "é", "\x00", "\ufeff", "9" * 30, "true", '"', "'''", "a.b = 1", ";", "#", "\r", "\t", "[DEFAULT]",
           "[x]", "fc", "data", "relu", "tanh[1e308,1e308]", "fc[99999999999]", "fc[0]", "linear[base=1;tgtFactor=0]",
-          "initw.makew(x)"]  # fmt: skip
+          "initw.makew(x)", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "😀"]  # fmt: skip
 
 
 class LayerTexts(Target):
-    """Accidents in layer files: of examples of every type of layer, and of shipped files."""
+    """Accidents in layer files: of examples of every type of layer, and of shipped and historical files."""
 
     name = "layer-files"
     ending = ".cfg"
@@ -34,10 +36,14 @@ class LayerTexts(Target):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.known = [(CHAIN + definition, PARAMS + (params or "")) for definition, params in EXAMPLES.values()]
-        shipped = shipped_folder("layers-cfg")
-        for definition in ("layers-digits.cfg", "layers-cifar10-13pct.cfg"):
-            params = definition.replace("layers", "layer-params", 1)
-            self.known.append((read_text(shipped / definition), read_text(shipped / params)))
+        for definition in self.files():
+            params = definition.with_name(definition.name.replace("layers", "layer-params", 1))
+            self.known.append((read_text(definition), read_text(params) if params.is_file() else PARAMS))
+
+    def files(self) -> list[Path]:
+        """The definitions that lie beside parameters of their name, or have none."""
+        paths = [*shipped_folder("layers-cfg").glob("layers-*.cfg"), *layer_files()]
+        return sorted(path for path in paths if path.name.startswith("layers"))
 
     def case(self, rng: random.Random, clean: bool = False) -> None:
         pair = list(rng.choice(self.known))
@@ -68,6 +74,9 @@ class TomlTexts(LayerTexts):
         super().__init__(folder)
         self.known = [self.converted(*pair) for pair in self.known]
         self.known = [pair for pair in self.known if pair]
+
+    def files(self) -> list[Path]:
+        return [shipped_folder("layers-cfg") / name for name in ("layers-digits.cfg", "layers-cifar10-13pct.cfg")]
 
     def converted(self, definition: str, params: str):
         try:

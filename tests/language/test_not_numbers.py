@@ -23,16 +23,18 @@ NUMBERS = [
 def spellings(type_, name):
     kind = next(key.kind for key in LAYER_TYPES[type_].keys if key.name == name)
     if kind is NEURON:
-        return ["tanh[nan,1]", "tanh[1,-inf]", "log[inf]"]
+        return ["tanh[nan,1]", "tanh[1,-inf]", "log[inf]", "linear[1e39,0]"]
     if kind is SCHEDULE:
         return [
             "dexp[tgtFactor=10,noiseStdev=nan,numSteps=3]",
             "linear[inf,0]",
             "dexp[tgtFactor=10,noiseStdev=0,numSteps=nan]",
         ]
-    words = ["nan", "inf", "-inf", "NaN", "1e999"]
+    words = ["nan", "inf", "-inf", "NaN", "1e999", "1e39", "-3.5e38"]  # 1e39 is infinite in float32
     return (
-        [*words, "dexp[base=inf;tgtFactor=2;numSteps=2]", "-0.001", "exp[base=1;tgtFactor=nan]"] if kind is RATE else words
+        [*words, "dexp[base=inf;tgtFactor=2;numSteps=2]", "-0.001", "1e-60", "exp[base=1;tgtFactor=nan]"]
+        if kind is RATE
+        else words
     )
 
 

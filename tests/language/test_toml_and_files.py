@@ -4,7 +4,7 @@ import pytest
 
 from convnet.errors import LayerFileError
 from convnet.language.diagnostics import Problems
-from convnet.language.files import find, params_beside, read_text
+from convnet.language.files import find, params_beside, read_text, shipped_folder
 from convnet.language.toml import read_toml
 
 
@@ -48,3 +48,17 @@ def test_files_are_found(tmp_path):
     with pytest.raises(LayerFileError) as caught:
         find("layers-imagnet.cfg")
     assert caught.value.problems[0].nearest == "layers-imagenet.cfg"
+
+
+@pytest.mark.parametrize("name", ["layers-digits.cfg", "layers-cfg/layers-digits.cfg"])
+def test_shipped_files(name):
+    assert find(name).parent.samefile(shipped_folder("layers-cfg"))
+
+
+@pytest.mark.parametrize(
+    "prefix, name", [("", "a/layers-digits.cfg"), ("a", "layers-digits.cfg"), ("/a", "layers-digits.cfg")]
+)
+def test_no_shipped_file_stands_for_one_of_another_folder(prefix, name):
+    """A folder that is misspelt would train another net than the one in it."""
+    with pytest.raises(LayerFileError, match=r"no such layer file; the shipped one is called layers-digits\.cfg, without"):
+        find(name, prefix)

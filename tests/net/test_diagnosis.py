@@ -9,6 +9,7 @@ import pytest
 from support import ORACLE, each_backend, make_graph
 
 import convnet
+from convnet.backends.reference import Reference
 from convnet.data.provider import MatrixBatch, split
 from convnet.errors import DataError, NumericalError
 from convnet.net.net import Net
@@ -70,10 +71,34 @@ def test_the_data_are_blamed_for_what_is_in_them(be):
     assert net.train(inputs(), 5)
 
 
-def test_rates_are_blamed_last():
+SURE_OF_CLASS_0 = np.array([[9e4, 0, 0, 0]], np.float32)
+
+
+@pytest.mark.parametrize("period", [1, 3])
+def test_rates_are_blamed_when_one_has_acted(period):
+    net = net_on(ORACLE, update_period=period)
+    labels_of_1 = [inputs()[0], np.ones((1, 5), np.float32)]
+    for step in range(period):
+        net.train(labels_of_1, 5)
+        assert net.has_learned == (step == period - 1)
+    net.nodes["fc2"].be.copy_in(SURE_OF_CLASS_0.reshape(-1), net.nodes["fc2"].biases.value)
+    refused(net, labels_of_1, "a label got probability 0. Lower epsW.")
+
+
+def test_initial_weights_are_blamed_before():
     net = net_on(ORACLE)
-    net.load_state(collect_state(net) | {"fc2": collect_state(net)["fc2"] | {"biases": np.array([[9e4, 0, 0, 0]])}})
-    refused(net, [inputs()[0], np.ones((1, 5), np.float32)], "a label got probability 0. Lower epsW.")
+    net.load_state(collect_state(net) | {"fc2": collect_state(net)["fc2"] | {"biases": SURE_OF_CLASS_0}})
+    given = [inputs()[0], np.ones((1, 5), np.float32)]
+    reach = np.abs(given[0]).max()
+    told = "a label got probability 0. No learning rate has acted yet. Lower the initial weights (initW), or scale the data"
+    refused(net, given, f"{told}, which reach {reach:.3g}.")
+
+
+def test_initial_weights_of_layers_are_blamed_before():
+    large = NET.replace("initW=0.3\nneuron=tanh[1,1]", "initW=1e37\nneuron=square")
+    net = Net(make_graph(large, {0: 8, 1: 1}, 4), Reference(), minibatch=5)
+    told = "No learning rate has acted yet. Lower the initial weights (initW) of the layers up to there, or scale the data"
+    refused(net, inputs(), told)
 
 
 def test_super_eps_is_blamed():

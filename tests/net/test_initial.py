@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from support import SMALL_NET, SMALL_PARAMS, write_cifar, write_net
+from support import SMALL_NET, SMALL_PARAMS, make_graph, write_cifar, write_net
 
 from convnet import checkpoint
 from convnet.checkpoint import initw
 from convnet.cli.run import main
-from convnet.errors import ConvnetError
+from convnet.errors import ConvnetError, LayerFileError
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.net.initial import initial_state
 
@@ -87,6 +87,20 @@ def test_mistakes(tmp_path, layer, keys, message):
     with pytest.raises(ConvnetError, match=message) as caught:
         state_of(tmp_path, with_keys(layer, keys))
     assert f"layer '{layer}'" in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["inf", "nan", "1e39", "-3.4e38"])
+@pytest.mark.parametrize("key", ["initW", "initB"])
+def test_first_values_that_float32_does_not_hold(key, word):
+    """Of initW also those whose draws would be beyond it; files with them are read, since only drawing needs them."""
+    graph = make_graph(
+        with_keys("fc", f"initB={word}") if key == "initB" else SMALL_NET.replace("0.01", word), {0: 3072, 1: 1}, 10
+    )
+    if (key, word) == ("initB", "-3.4e38"):
+        assert initial_state(graph, 1)["fc"]["biases"].min() == np.float32(-3.4e38)
+        return
+    with pytest.raises(LayerFileError, match=f"layer '(fc|conv1)': '{key}' is .*; no result would be a number"):
+        initial_state(graph, 1)
 
 
 def test_module_that_does_not_import(tmp_path):
@@ -202,7 +216,9 @@ def test_run_asks_or_refuses(strange, tmp_path, capsys, words, monkeypatch):
     assert ran(strange) == ["deep", "net"]
 
 
-@pytest.mark.parametrize("verb", ["explain", "draw", "bench", "convert", "diff", "kernels", "check"])
+@pytest.mark.parametrize(
+    "verb", ["explain", "draw", pytest.param("bench", marks=pytest.mark.slow), "convert", "diff", "kernels", "check"]
+)
 def test_other_verbs_run_no_code(strange, tmp_path, capsys, verb, monkeypatch):
     """And bench measures without it, since times do not depend on weights."""
     from convnet.cli import main as convnet_main

@@ -30,21 +30,8 @@ def place(tmp_path_factory):
 
 def words(place, save, *more):
     options = ["--layer-def", place / "layers-small.cfg", "--data-path", place / "data", "--save-file", save, "--mini", "8"]
-    return [
-        "run",
-        *map(str, options),
-        "--train-range",
-        "1-2",
-        "--test-freq",
-        "2",
-        "--test-range",
-        "3-4",
-        "--test-one",
-        "0",
-        "--epochs",
-        "3",
-        *more,
-    ]
+    options += ["--train-range", "1-2", "--test-freq", "2", "--test-range", "3-4", "--test-one", "0", "--epochs", "3"]
+    return ["run", *map(str, options), *more]
 
 
 def state_of(save):
@@ -190,6 +177,15 @@ def start(*command, **settings):
     return subprocess.Popen([sys.executable, "-m", "convnet", *map(str, command)], **usual | settings)
 
 
+def wait_for(text, process):
+    """Read what a program prints up to ``text``, which begins with the end of a line where a line has to begin so."""
+    line = "\n"
+    while text not in line:
+        line = process.stdout.readline()
+        assert line, process.communicate()
+        line = "\n" + line
+
+
 ENDLESS = {  # what runs for long without anything to save; the word that says that it has begun
     "bench": (["bench", "--layer-def", "layers-digits.cfg", "--steps", "1000000", "--mini", "8"], "ready"),
     "check-grads": (["run", "--layer-def", "layers-cifar10-13pct.cfg", "--check-grads"], "Gradients of"),
@@ -209,11 +205,13 @@ def test_a_program_with_nothing_to_save_ends_at_once(verb, number, moment, tmp_p
     environment = dict(os.environ, PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", CONVNET_CACHE_DIR=str(tmp_path / "cache"))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, "-c", script, *command], cwd=tmp_path, env=environment, **pipes)
-    while word not in process.stdout.readline():
-        pass
-    time.sleep(moment)
-    process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    try:
+        wait_for(word, process)
+        time.sleep(moment)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 128 + number, said
     assert said == "convnet: interrupted; what was saved before is untouched\n"
     assert not list(tmp_path.rglob("*.tmp")) and not (tmp_path / "checkpoints").exists()
@@ -227,8 +225,7 @@ def test_a_second_signal_ends_at_once(place, tmp_path):
     command = [sys.executable, "-c", script, *words(place, tmp_path / "run")]
     env = dict(os.environ, PYTHONPATH=str(ROOT))
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    while "step" not in process.stdout.readline():
-        pass
+    wait_for("step", process)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.2)
     assert process.poll() is None
@@ -245,13 +242,11 @@ def test_nohup_is_meant(place, tmp_path):
     )
     taking = start(*words(place, tmp_path / "b", "--epochs", "400"))
     for process in (ignoring, taking):
-        while "1.2" not in process.stdout.readline():
-            pass
+        wait_for("1.2", process)
         process.send_signal(signal.SIGHUP)
     out, _ = taking.communicate(timeout=60)
     assert taking.returncode == 0 and "Stopped by SIGHUP" in out and "Saved checkpoint" in out
-    while not ignoring.stdout.readline().startswith("3."):
-        pass
+    wait_for("\n3.", ignoring)
     ignoring.send_signal(signal.SIGTERM)
     out, _ = ignoring.communicate(timeout=60)
     assert "Stopped by SIGTERM" in out and ignoring.returncode == 0

@@ -169,6 +169,30 @@ def test_colour_noise_on_matrices_is_refused(folders, tmp_path, capsys):
     assert not (tmp_path / "saved").exists()
 
 
+def test_tests_on_what_a_checkpoint_was_trained_on(folders, tmp_path, capsys, monkeypatch):
+    assert start(folders, tmp_path, "--train-range", "1-3") == 0
+    for words, shared in (([], ""), (["--test-range", "2-4"], "2-3"), (["--test-range", "1"], "1")):
+        for more in ([], ["--data-path", "pixels"]):
+            monkeypatch.chdir(folders)
+            capsys.readouterr()
+            assert main(["--load-file", str(tmp_path / "saved"), "--test-only", *words, *more]) == 0
+            text = f"Tests on {shared} say nothing of new cases: the net was trained there, too.\n"
+            assert (text in capsys.readouterr().out) == bool(shared)
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.default in ("", [], "checkpoints")])
+def test_empty_texts_are_no_names(option, tmp_path, capsys):
+    """Such as --load-file "$RUN" without such a variable, with which a run would begin anew."""
+    if option.name == "compat":
+        return
+    assert main(["--layer-def", str(write_net(tmp_path)), option.flag, ""]) == 2
+    assert f"{option.flag}: '' is not a " in capsys.readouterr().err
+    (tmp_path / "run.toml").write_text(f'{option.flag[2:]} = ""\n')
+    if option.name != "config":
+        assert main(["--layer-def", str(write_net(tmp_path)), "--config", str(tmp_path / "run.toml")]) == 2
+        assert f"{option.flag[2:]}: '' is not a " in capsys.readouterr().err
+
+
 def test_remarks_of_a_run(folders, tmp_path, capsys):
     assert start(folders, tmp_path, "--backend", "cpu", "--math", "tf32", "--force-save") == 0
     out = capsys.readouterr().out

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from corpus import layer_files, meaning
+from corpus import meaning
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convnet.errors import LayerFileError
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.graph.writer import TARGETS, write_files
-from convnet.language.files import read_text, shipped_folder
+from convnet.language.files import read_text
 
-REAL = sorted([*shipped_folder("layers-cfg").glob("layer*"), *layer_files()])
 DIMS = {0: 3 * 24 * 24, 1: 1}
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 PIECES = st.sampled_from(
@@ -35,7 +34,11 @@ def attempt(definition, params, ending=".cfg", dialect="auto"):
 def test_bytes(tmp_path_factory, data, ending):
     path = tmp_path_factory.mktemp("fuzz") / "layers"
     path.write_bytes(data)
-    text = read_text(path)
+    try:
+        text = read_text(path)
+    except LayerFileError as error:
+        assert str(error).endswith("not a layer file") or "expected" in str(error)
+        return
     attempt(text, None, ending)
     attempt(text, text, ending)
 
@@ -44,31 +47,6 @@ def test_bytes(tmp_path_factory, data, ending):
 @given(st.lists(PIECES | st.text(max_size=6), max_size=40), st.sampled_from([".cfg", ".toml"]))
 def test_pieces(pieces, ending):
     attempt("".join(pieces), "".join(reversed(pieces)), ending)
-
-
-@QUICK
-@given(st.data())
-def test_mutated_real_files(data):
-    path = data.draw(st.sampled_from(REAL))
-    lines = read_text(path).split("\n")
-    for _ in range(data.draw(st.integers(1, 6))):
-        at = data.draw(st.integers(0, len(lines) - 1))
-        cut = data.draw(st.integers(0, len(lines[at])))
-        piece = data.draw(PIECES | st.text(max_size=4))
-        move = data.draw(st.sampled_from(["insert", "replace", "drop", "double"]))
-        if move == "drop" and len(lines) > 1:
-            del lines[at]
-        elif move == "double":
-            lines.insert(data.draw(st.integers(0, len(lines))), lines[at])
-        else:
-            lines[at] = lines[at][:cut] + piece + (lines[at][cut:] if move == "insert" else "")
-    text = "\n".join(lines)
-    attempt(
-        text,
-        read_text(data.draw(st.sampled_from(REAL))),
-        dialect=data.draw(st.sampled_from(["auto", "2011", "2012", "2014"])),
-    )
-    attempt(text, text)
 
 
 @st.composite

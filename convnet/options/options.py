@@ -1,4 +1,4 @@
-"""The options of a run, declared once: for the command line, for ``--config run.toml``, for checkpoints, for the listing.
+"""What options a run has, their values, and which need or exclude each other; a TOML file of them.
 
 Names and descriptions are the originals' (io section 1), with their faults mended: every problem is reported, the exit
 status is not 0, switches take a value or none, and a resumed run does not inherit modes such as --test-only.
@@ -9,105 +9,37 @@ from __future__ import annotations
 import argparse
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convnet.errors import OptionError, did_you_mean, one_of
+from convnet.errors import OptionError, did_you_mean, reason_of
 from convnet.generation import GENERATIONS
-
-MOST = 2**31 - 1  # whole numbers are at most that, where nothing smaller is said
-_MOST_BATCHES = 1_000_000  # in one range
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of values: how one is read, what it is called in "'x' is not ..." and in a help, and which are allowed.
-
-    ``most`` is the largest number allowed, which is named only to those who exceed it; ``words`` are all that there are.
-    """
-
-    read: Callable[[str], Any]
-    name: str
-    metavar: str
-    allows: Callable[[Any], bool] = lambda _: True
-    most: float | None = None
-    words: tuple[str, ...] = ()
-
-    def __call__(self, text: str) -> Any:
-        """Read a value; raises ``ArgumentTypeError``."""
-        end = "" if text.isdigit() else did_you_mean(text, self.words, likeness=0.7)
-        with suppress(ValueError, OverflowError):
-            value = self.read(text)
-            if self.most is not None and value > self.most:
-                end = f" to {self.most:g}" if isinstance(value, float) else f" to {self.most}"
-            elif self.allows(value):
-                return value
-        shown = text if len(text) <= 80 else f"{text[:60]}..."
-        raise argparse.ArgumentTypeError(f"{shown!r} is not {self.name}{end}")
-
-
-def _words(text: str) -> list[str]:
-    return [piece.strip() for piece in text.split(",") if piece.strip()]
-
-
-def _batches(text: str) -> list[int]:
-    """Read batch numbers; raises ``ValueError``."""
-    numbers: list[int] = []
-    for piece in text.split(","):
-        first, dash, last = piece.strip().partition("-")
-        batches = range(int(first), int(last if dash else first) + 1)
-        if not batches or batches[0] < 0 or batches[-1] > MOST or len(numbers) + len(batches) > _MOST_BATCHES:
-            raise ValueError
-        numbers += batches
-    return numbers
-
-
-def text(metavar: str) -> Kind:
-    """Return the kind of any text that can be the name of something."""
-    return Kind(str, "text without null characters", metavar, lambda text: "\0" not in text)
-
-
-def choice(*words: str) -> Kind:
-    """Return the kind of one of some words; an empty one is not named."""
-    named = [word for word in words if word]
-    return Kind(str, one_of(named), "{" + ",".join(named) + "}", words.__contains__, words=tuple(named))
-
-
-def whole(least: int, most: int = MOST) -> Kind:
-    """Return the kind of whole numbers from ``least`` to ``most``."""
-    return Kind(int, f"a whole number from {least}", "N", lambda number: number >= least, most)
-
-
-def real(least: float, most: float, name: str = "") -> Kind:
-    """Return the kind of numbers from ``least`` to ``most``; not a number is none of them."""
-    return Kind(float, name or f"a number from {least:g}", "X", lambda number: number >= least, most)
-
-
-ZERO_ONE = Kind(int, "0 or 1", "0/1", (0, 1).__contains__)
-NATURAL, FROM_ZERO = whole(1), whole(0)
-SEED = whole(0, 2**32 - 1)
-SHARE = Kind(float, "a number from 0 that is less than 1", "X", lambda share: 0 <= share < 1)
-_MEAN = Kind(float, "a number from 0, or -1 for the mean picture", "X", lambda mean: mean == -1 or 0 <= mean <= 1e6)
-LAYERS = Kind(_words, "a list of layers", "LAYER,...")
-BATCHES = Kind(_batches, f"a range of batches; expected 1-5, 6, or 1-3,7, at most {_MOST_BATCHES:,} numbers from 0", "A-B")
-
-
-def whole_numbers(least: int, example: str) -> Kind:
-    """Return the kind of lists of whole numbers from ``least``."""
-
-    def allows(numbers: list[int]) -> bool:
-        return bool(numbers) and min(numbers) >= least and max(numbers) <= MOST
-
-    name = f"a list of whole numbers from {least}, such as {example}"
-    return Kind(lambda text: [int(word) for word in _words(text)], name, "N,...", allows)
-
+from convnet.options.kinds import (
+    BATCHES,
+    FROM_ZERO,
+    LAYERS,
+    MEAN,
+    NATURAL,
+    SEED,
+    ZERO_ONE,
+    Kind,
+    choice,
+    real,
+    text,
+    whole,
+    whole_numbers,
+)
 
 # What a run does: it trains, or does what one of these options says.
 MODES = TRAIN, TEST, FEATURES, CHECK = ("train", "test_only", "write_features", "check_grads")
+
+
+def flag_of(name: str) -> str:
+    """Return ``--test-only`` for ``test_only``."""
+    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -130,7 +62,7 @@ class Option:
     @property
     def flag(self) -> str:
         """The name on the command line; without the first dashes, in a TOML file."""
-        return "--" + self.name.replace("_", "-")
+        return flag_of(self.name)
 
 
 def _option(kind: Kind, group: str, description: str, help: str, default: Any = "", **more: Any) -> Any:
@@ -193,7 +125,7 @@ class Options:
         "crop pictures to squares of side N, at random places in training; 0: do not [0]", 0)
     color_noise: float = _option(real(0, 100), "data", "Add PCA noise to color channels with given scale",
         "strength of random colour shifts in training, 0.1 in the paper [0]", 0.0, modes=(TRAIN,))
-    scalar_mean: float = _option(_MEAN, "data", "Subtract this scalar from image (-1 = don't)",
+    scalar_mean: float = _option(MEAN, "data", "Subtract this scalar from image (-1 = don't)",
         "subtract this number from pixels; -1: subtract the mean picture [-1]", -1.0)
     epochs: int | None = _option(NATURAL, "training", "Number of epochs",
         "stop after N passes over the training batches [50000]", None, modes=(TRAIN,))
@@ -256,6 +188,11 @@ class Options:
         """What the run does, one of ``MODES``."""
         return next((mode for mode in (CHECK, FEATURES, TEST) if getattr(self, mode)), TRAIN)
 
+    @property
+    def trains(self) -> bool:
+        """Whether the run trains, which is what it does unless an option says otherwise."""
+        return self.mode == TRAIN
+
     def check(self) -> None:
         """Raise ``OptionError`` for options that need or exclude each other."""
         faults = []
@@ -288,7 +225,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise OptionError(f"--config {path}: {error.strerror}") from None
+        raise OptionError(f"--config {path}: {reason_of(error)}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OptionError(f"--config {path}: not valid TOML: {error}") from None
     options: dict[str, Any] = {}

@@ -1,28 +1,17 @@
-"""Damaged pictures: ``python tests/picture_mutations.py SEED COUNT`` reads mutations of pictures of every format.
-
-Each gives a picture or a ``DataError`` of one line, in memory and time that are limited.
-"""
-
-from __future__ import annotations
+"""Targets: pictures of every format, damaged, and small ones that name large things."""
 
 import io
-import logging
-import resource
+import random
 import struct
-import sys
-import warnings
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from convnet.data.decoding import FORMATS, read_square
-from convnet.errors import DataError
+from fuzz.target import Target
 
-MEBIBYTES = 512
-SECONDS = 5  # of a processor, for one picture
 SIZES = (0, 1, 8000, 60000, 65535, 100000, 2**31 - 1, 2**31, 2**32 - 1)
 
 
@@ -99,63 +88,49 @@ def crafted(random: np.random.RandomState) -> list[bytes]:
     ]
 
 
-def mutated(data: bytes, random: np.random.RandomState) -> bytes:
+def mutated(data: bytes, rng: random.Random) -> bytes:
     """Flip bits, put in numbers that make sizes large, cut, repeat: mostly in the first bytes, where the sizes are."""
     result = bytearray(data)
-    for _ in range(random.randint(1, 6)):
-        at = random.randint(min(len(result), 200)) if random.randint(3) else random.randint(len(result))
-        kind, source = random.randint(5), random.randint(len(result))
-        if kind == 0:
-            result[at] ^= 1 << random.randint(8)
-        elif kind == 1:
-            result[at] = random.choice([0, 1, 127, 128, 255])
-        elif kind == 2:
-            result[at : at + 4] = struct.pack(random.choice(["<I", ">I"]), int(random.choice(SIZES)))
-        elif kind == 3:
-            del result[max(12, source) :]
-        else:
-            result[at:at] = result[source : source + random.randint(40)]
+    for _ in range(rng.randrange(1, 6)):
+        at = rng.randrange(min(len(result), 200) if rng.randrange(3) else len(result))
+        source = rng.randrange(len(result))
+        match rng.randrange(5):
+            case 0:
+                result[at] ^= 1 << rng.randrange(8)
+            case 1:
+                result[at] = rng.choice((0, 1, 127, 128, 255))
+            case 2:
+                result[at : at + 4] = struct.pack(rng.choice("<>") + "I", rng.choice(SIZES))
+            case 3:
+                del result[max(12, source) :]
+            case 4:
+                result[at:at] = result[source : source + rng.randrange(40)]
     return bytes(result)
 
 
-def mutations(seed: int, count: int) -> Iterator[bytes]:
-    """Crafted pictures, then ``count`` mutations of others."""
-    random = np.random.RandomState(seed)
-    yield from crafted(random)
-    pictures = originals(random)
-    for number in range(count):
-        yield mutated(pictures[number % len(pictures)], random)
+class Pictures(Target):
+    """Damaged pictures of every format."""
+
+    name = "pictures"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.known = originals(np.random.RandomState(0))
+
+    def case(self, rng: random.Random, clean: bool = False) -> None:
+        for data in self.known if clean else [mutated(rng.choice(self.known), rng)]:
+            assert read_square(io.BytesIO(data), 32, rng.random()).shape == (32, 32, 3)
 
 
-def main(seed: int, count: int) -> None:
-    """Read them, and print how many are whole, and the most memory and time."""
-    warnings.simplefilter("ignore")  # as verbs do
-    logging.getLogger("PIL").addHandler(logging.NullHandler())
-    used, longest, whole = _seconds(), 0.0, 0
-    for number, data in enumerate(mutations(seed, count)):
-        try:
-            assert read_square(io.BytesIO(data), 32).shape == (32, 32, 3)
-            whole += 1
-        except DataError as error:
-            assert "\n" not in str(error), error
-        before, used = used, _seconds()
-        longest = max(longest, used - before)
-        assert longest <= SECONDS, f"number {number} of seed {seed} takes {longest:.1f} s"
-    memory = peak()
-    assert memory <= MEBIBYTES, f"{memory} MiB"
-    print(f"{count} pictures, {whole} whole, at most {memory} MiB and {longest:.2f} s")
+class CraftedPictures(Target):
+    """Small files that name large things, one after the other."""
 
+    name = "crafted-pictures"
 
-def peak() -> int:
-    """The most memory that this program has had, in MiB; what rusage counts begins with that of who started it."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) >> 10
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.known = crafted(np.random.RandomState(0))
 
-
-def _seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    def case(self, rng: random.Random, clean: bool = False) -> None:
+        if not clean:
+            read_square(io.BytesIO(self.known[self.number % len(self.known)]), 32)

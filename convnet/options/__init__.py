@@ -1,0 +1,45 @@
+"""The options of a run, declared once: for the command line, for ``--config run.toml``, for checkpoints, for the listing."""
+
+from convnet.options.kinds import FROM_ZERO, MOST, NATURAL, SEED, SHARE, ZERO_ONE, Kind, choice, text, whole, whole_numbers
+from convnet.options.options import (
+    BY_NAME,
+    CHECK,
+    FEATURES,
+    GROUPS,
+    IGNORED,
+    MODES,
+    OPTIONS,
+    TEST,
+    TRAIN,
+    Option,
+    Options,
+    flag_of,
+    read_config,
+)
+
+__all__ = [
+    "BY_NAME",
+    "CHECK",
+    "FEATURES",
+    "FROM_ZERO",
+    "GROUPS",
+    "IGNORED",
+    "MODES",
+    "MOST",
+    "NATURAL",
+    "OPTIONS",
+    "SEED",
+    "SHARE",
+    "TEST",
+    "TRAIN",
+    "ZERO_ONE",
+    "Kind",
+    "Option",
+    "Options",
+    "choice",
+    "flag_of",
+    "read_config",
+    "text",
+    "whole",
+    "whole_numbers",
+]
