@@ -172,7 +172,7 @@ def _own_faults(own: Any, key: str) -> Faults:
     if isinstance(own, dict) and isinstance(own.get("version"), int) and own["version"] > VERSION:
         yield f"it was saved by a newer convnet: its version is {rules.shown(own['version'])}, known are 1 to {VERSION}"
         return
-    found = list(_OWN.faults(own, key))
+    found = list(islice(_OWN.faults(own, key), _ENOUGH))
     yield from found
     if found or not own.get("tree"):
         return
@@ -207,7 +207,8 @@ def _layers_faults(layers: Any, key: str, is_own: bool) -> Faults:
             read = [name for declared in (kind.keys if kind else ()) for name in declared.spellings]
             optional = dict.fromkeys(read, _VALUES) | _ORIGINAL | _LAYER | (_DATA if type_ == "data" else {})
             needed |= _OF_ORIGINAL.get(type_, {})
-        found = list(record(needed, optional, "a layer: a dictionary with name and type").faults(layer, where))
+        rule = record(needed, optional, "a layer: a dictionary with name and type")
+        found = list(islice(rule.faults(layer, where), _ENOUGH))
         yield from found
         if found:
             continue
@@ -313,7 +314,7 @@ def _option_rule(option: Option, hint: Any) -> Rule:
     allowed = that(option.kind.name, could_be_given)
 
     def find(value: Any, key: str) -> Faults:
-        found = list(typed.faults(value, key))
+        found = list(islice(typed.faults(value, key), _ENOUGH))
         yield from found or allowed.faults(value, key)
 
     return Rule(typed.expected, find)

@@ -4,6 +4,7 @@ Keys that nobody reads are not looked at.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,9 @@ def check_meta(meta: dict[str, Any], where: object) -> None:
 
 def check_part(part: dict[str, Any], where: object) -> None:
     """Raise ``DataError`` naming every key of a batch that is wrong: its data, and each label."""
-    faults = [fault for key in LABEL_KEYS if part.get(key) is not None for fault in _label_faults(part[key], f"'{key}'")]
-    if fault := rules.message(iter([*_data_faults(part), *faults])):
+    keys = [key for key in LABEL_KEYS if part.get(key) is not None]
+    faults = (fault for key in keys for fault in _label_faults(part[key], f"'{key}'"))
+    if fault := rules.message(chain(_data_faults(part), faults)):
         raise DataError(f"{where}: {fault}")
 
 

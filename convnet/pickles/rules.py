@@ -120,7 +120,8 @@ def either(*rules: Rule) -> Rule:
     def find(value: Any, key: str) -> Faults:
         if any(rule.allows(value) for rule in rules):
             return
-        deeper = [fault for rule in rules for fault in rule.faults(value, key) if not fault.startswith(f"{key} is ")]
+        found = (fault for rule in rules for fault in rule.faults(value, key))
+        deeper = list(islice((fault for fault in found if not fault.startswith(f"{key} is ")), _FAULTS + 1))
         yield from deeper or [wrong(key, value, expected)]
 
     return Rule(expected, find)

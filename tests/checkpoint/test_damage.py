@@ -5,6 +5,7 @@ import gzip
 import io
 import pickle
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from support import SHARED, needs_museum
 import convnet
 from convnet import checkpoint, pickles
 from convnet.checkpoint import find_latest
+from convnet.checkpoint.schema import faults_of
 from convnet.errors import CheckpointError
+from convnet.pickles import rules
 
 
 def written(value, path, checksum=True):
@@ -287,3 +290,18 @@ def test_other_spellings_of_right_values(tmp_path):
     found = checkpoint.load(written(value, tmp_path / "1.2"))
     assert found.options["data_provider"] == "dummy-cn-3"
     assert all(isinstance(items, list) for items in vars(found.position()).values() if isinstance(items, list | tuple))
+
+
+def test_a_million_faults_are_not_written_out(tmp_path):
+    """Of a list that is wrong throughout a few places are named, and no text is made of the others."""
+    value = changed(saved(), ("model_state", "layers", "conv1"), saved()["model_state"]["layers"]["conv1"])
+    value["model_state"]["layers"]["conv1"]["filterConns"] = [[None] * 300_000]
+    written(value, tmp_path / "1.2")
+    loaded = pickles.load(tmp_path / "1.2")
+    tracemalloc.start()
+    try:
+        said = rules.message(faults_of(loaded))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert "filterConns'][0][0] is None" in said and said.endswith("and more") and peak < 1 << 20
