@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 
 MOST_PROBLEMS = 200  # of layer files that are shown
+_LONGEST = 200  # letters of a word that are compared with names
 
 
 class ConvnetError(Exception):
@@ -62,9 +63,6 @@ class NumericalError(ConvnetError):
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind if it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-_LONGEST = 200  # letters of a word that are compared with names
 
 
 def reason_of(error: OSError) -> str:
