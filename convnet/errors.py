@@ -126,7 +126,7 @@ def really_near(word: str, known: Iterable[str]) -> str:
 
     Stricter than ``nearest``: for names of which another would lead astray.
     """
-    found = {name: _slips(word.lower(), name.lower()) for name in known}
+    found = {name: _slips(word.lower(), name.lower()) for name in known if name}
     best = min(found, key=lambda name: found[name] / len(name), default="")
     if best and found[best] <= max(1, min(len(word), len(best)) // 3):
         return best

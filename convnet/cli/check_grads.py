@@ -6,6 +6,7 @@ convnet run --load-file CHECKPOINT --check-grads --compat 2012         the steps
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +21,12 @@ from convnet.data.providers import open_provider
 from convnet.errors import OptionError
 from convnet.generation import Generation
 from convnet.graph.graph import Graph
+from convnet.layers.data import Data
 from convnet.layers.weighted import WeightLayer
 from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, Step, check_gradients, original_step
 from convnet.net.initial import drop_functions, initial_state
 from convnet.net.net import Net
+from convnet.net.node import Inputs
 from convnet.training.log import Printer
 from convnet.training.session import RunInputs
 
@@ -51,7 +54,7 @@ def check_grads(inputs: RunInputs, printer: Printer) -> int:
     if state is None and options.compat:
         state = initial_state(graph, options.seed, may_run_code(graph, bool(options.allow_init_code)))
     elif state is None:
-        state = he_initialized_state(graph, options.seed)
+        state = he_initialized_state(graph, options.seed, _sizes(batch.minibatch(0, cases), (provider.dims[0], cases), be))
     net = Net(graph, be, cases, options.seed, state, checking=True)
     data = f"{cases} cases of {provider.where}, {provider.dims[0]} values each"
     printer.line(f"Gradients of {inputs.files.definition_path}: {how}; {data}")
@@ -88,15 +91,33 @@ def _graph(inputs: RunInputs, provider: Provider) -> Graph:
     return graph
 
 
-def he_initialized_state(graph: Graph, seed: int) -> dict[str, dict[str, Any]]:
+def _sizes(inputs: Inputs, shape: tuple[int, int], be: Backend) -> list[float]:
+    """Return the typical size of the values of each data matrix, at least 1; packed pictures have ``shape``."""
+    sizes = []
+    for matrix in inputs:
+        if isinstance(matrix, np.ndarray):
+            values = matrix
+        else:  # pictures, which are packed where they are used
+            packed = be.empty(shape)
+            matrix.fill(be, packed)
+            values = be.download(packed)
+        sizes.append(max(1.0, float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))))
+    return sizes
+
+
+def he_initialized_state(graph: Graph, seed: int, sizes: Sequence[float] = ()) -> dict[str, dict[str, Any]]:
     """Return weights that keep outputs near 1 from layer to layer, and random biases, whatever the files say of them.
 
-    Many nets begin with outputs so small that the smallest step would cross the kinks of their neurons.
+    Many nets begin with outputs so small that the smallest step would cross the kinks of their neurons. ``sizes`` are
+    those of the values of each data matrix, 1 by default.
     """
     layers = [layer for layer in graph.declared if isinstance(layer, WeightLayer)]
     for layer in layers:
         inputs = len(layer.inputs)
         layer.initW = [math.sqrt(2 / (layer.weights_per_filter(i) * inputs)) for i in range(inputs)]
+        for i, source in enumerate(layer.sources):
+            if isinstance(source, Data) and source.dataIdx < len(sizes):
+                layer.initW[i] /= sizes[source.dataIdx]
     drop_functions(graph)
     state, random = initial_state(graph, seed), np.random.default_rng(seed)
     for layer in layers:

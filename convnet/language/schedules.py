@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 
 from convnet.errors import nearest, one_of
-from convnet.language.values import FLOAT, INT, LARGEST, BadValue, Kind
+from convnet.language.values import FLOAT, INT, LARGEST, SMALLEST, BadValue, Kind
 
 # Parameters of each schedule in the order of the published files, and the positional orders seen in 2012.
 PARAMS: dict[str, tuple[str, ...]] = {
@@ -117,6 +117,8 @@ class RateKind(Kind[Rate]):
         # The originals took a rate below 0 for none.
         if not 0 <= value.base <= LARGEST:
             raise BadValue("a finite learning rate, at least 0")
+        if 0 < value.base < SMALLEST:
+            raise BadValue("a learning rate that float32 does not round to 0, or 0 for layers that do not learn")
 
     def native(self, value: object) -> Rate:
         return self.parse(value) if isinstance(value, str) else Rate(FLOAT.native(value))

@@ -15,6 +15,7 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 
 LARGEST = 3.4028234663852886e38  # number of float32, in which everything is computed
+SMALLEST = 2.0**-149  # above 0
 _MAX_DIGITS = 19  # of a whole number: no size is larger, and products of sizes stay within what a float holds
 
 

@@ -58,8 +58,7 @@ def _batches(text: str) -> list[int]:
 
 def text(metavar: str) -> Kind:
     """Return the kind of any text that can be the name of something; an empty one, as of an unset variable, is none."""
-    name = "a name, which has at least one character and none that is null; leave the option out for its default"
-    return Kind(str, name, metavar, lambda text: bool(text) and "\0" not in text)
+    return Kind(str, "a name; leave the option out for its default", metavar, lambda text: bool(text) and "\0" not in text)
 
 
 def choice(*words: str) -> Kind:

@@ -32,7 +32,9 @@ def spellings(type_, name):
         ]
     words = ["nan", "inf", "-inf", "NaN", "1e999", "1e39", "-3.5e38"]  # 1e39 is infinite in float32
     return (
-        [*words, "dexp[base=inf;tgtFactor=2;numSteps=2]", "-0.001", "exp[base=1;tgtFactor=nan]"] if kind is RATE else words
+        [*words, "dexp[base=inf;tgtFactor=2;numSteps=2]", "-0.001", "1e-60", "exp[base=1;tgtFactor=nan]"]
+        if kind is RATE
+        else words
     )
 
 

@@ -4,7 +4,18 @@ import re
 
 import numpy as np
 import pytest
-from support import ROOT, SHARED, SMALL_NET, SMALL_PARAMS, default_params, make_graph, needs_museum, values, write_net
+from support import (
+    ROOT,
+    SHARED,
+    SMALL_NET,
+    SMALL_PARAMS,
+    default_params,
+    make_graph,
+    needs_museum,
+    values,
+    write_cifar,
+    write_net,
+)
 
 from convnet.backends.reference import Reference
 from convnet.cli.run import main
@@ -30,6 +41,13 @@ def test_shipped_nets_pass(name, capsys):
     status, verdicts, out = check(capsys, "--layer-def", ROOT / f"layers-cfg/layers-{name}.cfg")
     assert status == 0 and set(verdicts.values()) == {"PASS"}
     assert f"ALL {len(verdicts)} TESTS PASSED" in out
+
+
+def test_data_that_are_large(tmp_path, capsys):
+    """Weights are scaled by them: one label of probability 0 among many cases would end the check."""
+    data, net = write_cifar(tmp_path / "data", batches=2), write_net(tmp_path)
+    status, verdicts, out = check(capsys, "--layer-def", net, "--data-path", data, "--mini", 60)
+    assert status == 0 and set(verdicts.values()) == {"PASS"}, out
 
 
 @pytest.mark.slow
