@@ -160,8 +160,8 @@ def test_a_file_in_the_place_of_another(native, tmp_path):
 def test_files_that_define_nothing(content, tmp_path, capsys):
     for name in ("layers.cfg", "layers.toml"):
         (tmp_path / name).write_bytes(content)
-        for verb in (["explain"], ["draw", "--out", str(tmp_path / "x.svg")], ["run", "--layer-def"]):
-            assert main([verb[0], *verb[1:], str(tmp_path / name)]) == 1
+        for verb in (["explain"], ["draw", "--out", str(tmp_path / "x.svg")]):
+            assert main([verb[0], str(tmp_path / name), *verb[1:]]) == 1
     err = capsys.readouterr().err
     assert "error:" in err and "Traceback" not in err
 
