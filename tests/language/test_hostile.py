@@ -187,6 +187,13 @@ def test_files_that_are_something_else(content, told, tmp_path, capsys):
         assert err.startswith(f"{path}: error: ") and told in err and err.count("error") == 1 and err.isascii()
 
 
+def test_a_net_of_no_layers_has_a_table():
+    """The originals took an empty file for a net, as whoever gives the sizes of the data does here."""
+    assert "0 layers on 0 logical devices" in layer_table(
+        build_graph(LayerFiles("# nothing\n", "d.cfg", None, ""), DIMS, CLASSES)
+    )
+
+
 def test_a_folder_and_nothing(tmp_path, capsys):
     assert main(["explain", str(tmp_path)]) == 1
     assert "a folder, not a layer file" in capsys.readouterr().err
