@@ -56,8 +56,6 @@ def numbers(what: str, value: Any, finite: bool = True) -> np.ndarray:
     if array.dtype.kind not in "buif":
         kind = type(value).__name__ if array.ndim == 0 else f"dtype {array.dtype}"
         raise DataError(f"{what} of {kind} are not numbers; expected integers or floats")
-    with np.errstate(over="ignore"):
-        place = not_finite(np.asarray(array, np.float32)) if finite else None
-    if place is not None:
+    if finite and (place := not_finite(array)) is not None:
         raise DataError(f"{what}: the value at {list(place)} is {array[place]}; expected finite numbers of float32")
     return array

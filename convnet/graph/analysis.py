@@ -115,7 +115,7 @@ def layer_table(graph: Graph, mini: int = 128) -> str:
     memory, fields = memories(graph, mini), receptive_fields(graph)
     shapes = shape_texts(graph)
     rows = [_row(layer, memory[name], fields[name], shapes[name]) for name, layer in graph.layers.items()]
-    sums = [sum(parts) for parts in zip(*memory.values(), strict=True)]
+    sums = [sum(layer[kind] for layer in memory.values()) for kind in range(len(Memory._fields))]  # of no layers, 0
     macs = sum(layer.macs() for layer in graph.layers.values())
     total = ["total", "", "", "", f"{graph.parameters():,}", f"{macs:,}", *map(_mb, sums), "", "", "", "", ""]
     widths = [max(len(row[i]) for row in [_HEADS, *rows, total]) for i in range(len(_HEADS))]

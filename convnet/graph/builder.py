@@ -52,9 +52,6 @@ class Builder:
         """Type every section of the definition, then wire names to layers."""
         if not self._is_definition():
             return self
-        definition = self.graph.definition
-        if not definition.sections and not definition.broken:
-            self.problems.error(definition.top(), "no layers in this file", expected="[name] sections with types")
         self._report_names()
         mend_names(self.graph.definition, self.graph.params, self.problems)
         for name in self.graph.definition.sections:

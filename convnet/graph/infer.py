@@ -56,6 +56,9 @@ def infer_data(
     ``sides`` of pictures are tried in their order; without them those of the historical nets, 224 first with 100 classes
     and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
     """
+    definition = builder.graph.definition
+    if not definition.sections and not definition.broken:
+        builder.problems.error(definition.top(), "no layers in this file", expected="[name] sections with types")
     dims = dict(enumerate(data_dims or ()))
     has_tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
     start = _Sizes(dims, {}, classes, _TREE_CLASSES if has_tree and not sides else _CLASSES, has_tree)
