@@ -12,7 +12,7 @@ from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
 from convnet.errors import OptionError
 from convnet.graph.loading import LayerFiles, parse
 from convnet.graph.writer import TARGETS, Written, write_files
-from convnet.options import BY_NAME, choice
+from convnet.options import BY_NAME, choice, text
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
     parser.add_run_options("dialect")
     parser.add_argument("--strict", action="store_true", help=BY_NAME["strict"].help)
     out_help = "file or files to write: one for TOML, two for INI or divided TOML [standard output]"
-    parser.add_argument("--out", nargs="+", metavar="FILE", help=out_help)
+    parser.add_argument("--out", nargs="+", type=text("FILE"), metavar="FILE", help=out_help)
     return run_verb(_convert, parser, arguments)
 
 
@@ -53,5 +53,5 @@ def _save(written: Written, out: list[str], files: LayerFiles) -> None:
     sources = {Path(path).resolve() for path in (files.definition_path, files.params_path) if path}
     if sources & {Path(path).resolve() for path in out} or len(set(out)) != len(out):
         raise OptionError("--out must name other files than those that are read, each once")
-    for path, text in zip(out, texts, strict=True):
-        write_text(path, text)
+    for path, content in zip(out, texts, strict=True):
+        write_text(path, content)

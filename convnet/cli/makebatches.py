@@ -16,7 +16,7 @@ from convnet.data.decoding import parse_color
 from convnet.data.make import pack_digits, pack_folder
 from convnet.data.pictures import LARGEST
 from convnet.errors import OptionError, shell_quoted
-from convnet.options import SEED, SHARE, Kind, flag_of, whole
+from convnet.options import SEED, SHARE, Kind, flag_of, text, whole
 
 _SIZE, _BATCH_SIZE, _TEST_SHARE, _BACKGROUND = 256, 1024, 0.1, "white"
 _COLOR = Kind(parse_color, "a colour such as white, black or #808080", "COLOR")
@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     """Pack batches; return the exit status."""
     parser = Parser(prog, "Pack a folder of pictures, or handwritten digits, into batches.", "pictures/ --out batches/")
     source_help = "folder with one sub-folder of pictures per class, or the word 'digits'"
-    parser.add_argument("source", metavar="SOURCE", help=source_help)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for the batches")
+    parser.add_argument("source", type=text("SOURCE"), metavar="SOURCE", help=source_help)
+    parser.add_argument("--out", required=True, type=text("DIR"), metavar="DIR", help="folder for the batches")
     parser.add_value("--size", whole(1, LARGEST), "side of the stored pictures", _SIZE)
     parser.add_value("--batch-size", whole(1, 1_000_000), "pictures per batch", _BATCH_SIZE)
     parser.add_value("--test-share", SHARE, "share of pictures kept for testing", _TEST_SHARE)
@@ -54,7 +54,7 @@ def _make(args: argparse.Namespace) -> int:
     given = [flag for flag, value, default in _of_pictures(args) if value != default]
     if args.source == "digits" and given:
         raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
-    with replacing(args.out) as folder:
+    with replacing(Path(args.out)) as folder:
         batches = _pack(args, folder)
-    print(f"Wrote {batches} batches to {args.out}; train with --data-path {shell_quoted(str(args.out))}")
+    print(f"Wrote {batches} batches to {args.out}; train with --data-path {shell_quoted(args.out)}")
     return 0

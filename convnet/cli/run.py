@@ -111,7 +111,7 @@ def _train(work: Run, printer: Printer) -> None:
     """Train, and say what to do next."""
     options, tests = work.session.options, work.position.tests_done
     saved = work.run()
-    if options.test_out and work.position.tests_done == tests:
+    if options.test_out and work.position.tests_done == tests and not work.stop:
         printer.line(f"Nothing was written to {options.test_out}: no test was due (--test-freq {work.plan.test_freq}).")
     if saved:
         _print_next(printer, saved, work.session.graph)

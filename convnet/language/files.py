@@ -19,6 +19,7 @@ _OTHERS = {
 }  # fmt: skip
 _ADVICE = {_CHECKPOINT: "the files of its net; 'convnet run' and 'convnet shownet' read it with --load-file"}
 _LOOKED_AT = 4096
+_CONTROL = [bytes([code]) for code in range(32) if code not in b"\t\n\v\f\r\x1b"]  # of which texts have next to none
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -66,7 +67,8 @@ def read_text(path: Path) -> str:
         raise LayerFileError([Problem(Place(str(path)), f"cannot be read: {reason_of(error)}")]) from None
     if kind := next((kind for beginning, kind in _OTHERS.items() if data.startswith(beginning)), ""):
         raise LayerFileError([Problem(Place(str(path)), f"{kind}, not a layer file", _ADVICE.get(kind, ""))])
-    if b"\0" in data[:_LOOKED_AT]:
+    beginning = data[:_LOOKED_AT]
+    if 20 * sum(map(beginning.count, _CONTROL)) > len(beginning):
         raise LayerFileError([Problem(Place(str(path)), "not a text, so not a layer file", "a text in UTF-8")])
     try:
         return data.decode("utf-8")

@@ -4,8 +4,8 @@ What a person should know of it comes back as remarks, for whoever opened it to 
 """
 
 import os
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from convnet.data import demo
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
 from convnet.data.providers import open_provider
-from convnet.errors import OptionError
+from convnet.errors import CheckpointError, DataError, OptionError
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
@@ -206,6 +206,20 @@ class Session:
             remarks += placement.remarks(self.graph, gpus)
         return backends, remarks
 
+    @contextmanager
+    def _sizes_in_errors(self) -> Iterator[None]:
+        """Where weights of the checkpoint do not fit data of another size, say that, not that the weights are wrong."""
+        try:
+            yield
+        except CheckpointError as error:
+            before, now = self.checkpoint.data_dims.get(0) if self.checkpoint else None, self.train.dims[0]
+            if before in (None, now):
+                raise
+            text = f"{self.train.where} gives {now} values per case, and the net was trained on {before}"
+            raise DataError(
+                f"{text}; where pictures are larger, crop them as then: --inner-size, --crop-border ({error})"
+            ) from None
+
     def net(self, backends: list[Backend]) -> Net:
         """Return the net, with the checkpoint's weights and streams; raises ``BackendError`` if memory cannot hold it."""
         options = self.options
@@ -213,7 +227,7 @@ class Session:
         check_memory(self.graph, backends, options.mini, training)
         compat = COMPAT[options.compat]
         state = self.state if self.state is not None else self._initial_state()
-        with self.checkpoint.named_in_errors() if self.checkpoint else nullcontext():
+        with self._sizes_in_errors(), self.checkpoint.named_in_errors() if self.checkpoint else nullcontext():
             net = Net(self.graph, backends, options.mini, options.seed, state, options.wupdate_freq, compat=compat)
             if self.checkpoint:
                 restore_streams(net, self.checkpoint, not self.was_edited)

@@ -52,7 +52,7 @@ def test_pieces(pieces, ending):
 @st.composite
 def nets(draw):
     """A chain of random layers over pictures of 3 x 24 x 24, as INI texts."""
-    number = st.floats(0, 1e3, allow_nan=False).map(repr)
+    number = st.floats(0, 1e3, allow_nan=False, width=32).map(repr)
     definition = "[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n"
     params, below, channels = "", "data", 3
     for i in range(draw(st.integers(0, 3))):

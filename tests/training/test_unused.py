@@ -8,6 +8,7 @@ from PIL import Image
 from support import dump, write_cifar, write_net
 
 from convnet.backends.reference import Reference
+from convnet.cli import main as cli
 from convnet.cli.run import main
 from convnet.data.make import pack_folder
 from convnet.data.provider import Request
@@ -191,6 +192,22 @@ def test_empty_texts_are_no_names(option, tmp_path, capsys):
     if option.name != "config":
         assert main(["--layer-def", str(write_net(tmp_path)), "--config", str(tmp_path / "run.toml")]) == 2
         assert f"{option.flag[2:]}: '' is not a " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["makebatches", "", "--out", "x"], ["makebatches", "digits", "--out", ""], ["shownet", "--load-file", ""]]
+)
+def test_empty_texts_of_other_verbs(words, capsys):
+    """--out "" would be the current folder, and so would --load-file ""."""
+    assert cli(words) == 2
+    assert "'' is not a name" in capsys.readouterr().err
+
+
+def test_data_of_another_size_are_blamed(folders, tmp_path, capsys):
+    """Not the checkpoint, whose weights are as they were."""
+    assert start(folders, tmp_path) == 0
+    assert main(["--load-file", str(tmp_path / "saved"), "--test-only", "--inner-size", "20"]) == 1
+    assert "gives 1200 values per case, and the net was trained on 3072; where" in capsys.readouterr().err
 
 
 def test_remarks_of_a_run(folders, tmp_path, capsys):
