@@ -263,7 +263,7 @@ def test_trees_come_with_the_data(tmp_path, capsys):
     layer = net.graph.layers["fc"]
     assert layer.tree.parents == [4, 4, 5, 5, 6, 6, 6] and net.weights["fc"][0].shape == (512, 7)
     assert net.predict(pictures_of(tmp_path)[0]).shape == (60, 4)
-    assert main(["--load-file", str(tmp_path / "runs"), "--data-path", "", "--data-provider", "dummy", "--check-grads"]) == 0
+    assert main(["--load-file", str(tmp_path / "runs"), "--data-provider", "dummy", "--check-grads"]) == 0
     assert "ALL 4 TESTS PASSED" in capsys.readouterr().out
 
 
