@@ -120,11 +120,25 @@ def _data_options(args: argparse.Namespace) -> dict[str, Any]:
 def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     layers, places = _towers(checkpoint.layers, args.show_filters), (args.input_idx, args.channels, args.local_plane)
     filters = np.concatenate([filters_of(layer, *places) for layer in layers], axis=-1)
+    _check_filter_options(args, str(layers[0]["type"]), len(filters))
     if args.yuv_to_rgb and len(filters) == 3:
         filters = np.einsum("dc,cyxf->dyxf", _YUV, filters)
     color = len(filters) == 3 and not args.no_rgb
     mosaic = filter_mosaic(normalise(filters, bool(args.norm_filters)), color)
     save_image(draw_mosaic(mosaic, args.zoom), out)
+
+
+def _check_filter_options(args: argparse.Namespace, kind: str, channels: int) -> None:
+    """Raise ``OptionError`` for options that filters of a layer of type ``kind``, of so many ``channels``, do not read."""
+    effects = {
+        "channels": kind not in ("conv", "local"),
+        "local_plane": kind == "local",
+        "no_rgb": channels == 3,
+        "yuv_to_rgb": channels == 3,
+    }
+    if idle := [flag_of(name) for name, has_effect in effects.items() if getattr(args, name) and not has_effect]:
+        of_channels = f"{channels} channel{'s' * (channels != 1)}"
+        raise OptionError(f"{', '.join(idle)}: no effect on '{args.show_filters}', of type {kind} with {of_channels}")
 
 
 def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -40,8 +40,8 @@ def run(data: bytes, budget: int) -> tuple[Any, int]:
         return machine.plain(machine.stack.pop()), machine.position
     except UnsafePickle:
         raise
-    except (IndexError, KeyError, ValueError, TypeError, OverflowError, struct.error, Warning) as error:
-        text = f"not a readable pickle: {type(error).__name__} at byte {machine.position}"
+    except (IndexError, KeyError, ValueError, TypeError, OverflowError, struct.error, Warning):
+        text = f"not a readable pickle: at byte {machine.position} it makes no sense"
         raise UnsafePickle(text) from None
 
 

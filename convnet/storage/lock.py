@@ -14,6 +14,7 @@ import os
 import secrets
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -27,9 +28,10 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-NAME, PROBE = ".convnet.lock", ".convnet.try-{}.tmp"
+NAME, TURN, PROBE = ".convnet.lock", ".convnet.lock.turn", ".convnet.try-{}.tmp"
 REFRESH = 30.0  # seconds between signs of life
 STALE = 600.0  # seconds without one after which the owner counts as gone, where nothing else can tell
+_PAUSE = 0.05  # seconds between tries
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}  # what file systems say that have none
 
 
@@ -150,42 +152,52 @@ class FolderLock:
             return False
 
     def _try_file(self) -> bool:
-        """Make the file, which only one process can, for one whose owner is gone; ``False`` if another was faster."""
-        if self.path.exists():
-            owner = Owner.read(self.path)
-            gone = owner.is_gone(self.me) if owner else None
-            if gone is False:
-                self._refuse(owner)
-            if not gone:
-                self._refuse_unless_stale(owner)
-            if not self._remove(owner):
-                return False
+        """Make the file, which only one process can, or take over that of an owner that is gone; ``False``: try again."""
         try:
             with self.path.open("xb") as file:
                 file.write(self.me.text().encode())
+            return True
         except FileExistsError:
-            return False
-        return True
+            owner = Owner.read(self.path)
+        gone = owner.is_gone(self.me) if owner else None
+        if gone is False:
+            self._refuse(owner)
+        if not gone:
+            self._refuse_unless_stale(owner)
+        return self._take_over(owner)
 
-    def _remove(self, owner: Owner | None) -> bool:
-        """Remove the file of an owner that is gone; ``False`` if it is another's by now, who then keeps it."""
-        aside = self.path.with_name(f"{NAME}.{self.me.token}.tmp")
+    def _take_over(self, gone: Owner | None) -> bool:
+        """Replace the file of an owner that is gone; ``False`` if it is another's by now, or another is about to.
+
+        Of those that see that it is gone one makes a folder beside it, and looks again before it replaces the file.
+        """
+        turn = self.path.with_name(TURN)
         try:
-            self.path.rename(aside)
-        except FileNotFoundError:
+            turn.mkdir()
+        except FileExistsError:
+            if self._age(turn) >= STALE:  # it was killed there
+                with contextlib.suppress(OSError):
+                    turn.rmdir()
+            time.sleep(_PAUSE)
             return False
-        if Owner.read(aside) != owner:
-            aside.rename(self.path)
-            return False
-        aside.unlink()
-        return True
+        new = self.path.with_name(PROBE.format(self.me.token))
+        try:
+            if Owner.read(self.path) != gone or not self.path.exists():
+                return False
+            new.write_text(self.me.text())
+            new.replace(self.path)
+            return True
+        finally:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+                turn.rmdir()
 
     def _refuse(self, owner: Owner | None) -> NoReturn:
         raise self.error(f"{self.folder} is in use ({owner or 'another process'}); {self.advice}")
 
     def _refuse_unless_stale(self, owner: Owner | None) -> None:
         """Raise ``error`` if the owner, who cannot be looked up from here, has given a sign of life lately."""
-        age = self._age()
+        age = self._age(self.path)
         if age < STALE:
             raise self.error(
                 f"{self.folder} is in use ({owner or 'by a process whose name cannot be read'}; last refreshed "
@@ -193,11 +205,11 @@ class FolderLock:
                 f"{max(1, round((STALE - age) / 60))} minutes"
             )
 
-    def _age(self) -> float:
-        """Return the seconds since the lock was refreshed, by the clock of its file system."""
+    def _age(self, path: Path) -> float:
+        """Return the seconds since a file was written or refreshed, by the clock of its file system."""
         with self._probe() as file:
             try:
-                return os.fstat(file.fileno()).st_mtime - self.path.stat().st_mtime
+                return os.fstat(file.fileno()).st_mtime - path.stat().st_mtime
             except FileNotFoundError:
                 return STALE  # it is released
 

@@ -51,7 +51,8 @@ def test_files_are_found(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["layers-digits.cfg", "layers-cfg/layers-digits.cfg"])
-def test_shipped_files(name):
+def test_shipped_files(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert find(name).parent.samefile(shipped_folder("layers-cfg"))
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -14,7 +15,7 @@ from support import ROOT
 from convnet.checkpoint import CheckpointFolder
 from convnet.errors import ConvnetError
 from convnet.storage import lock
-from convnet.storage.lock import NAME, STALE, FolderLock
+from convnet.storage.lock import NAME, STALE, TURN, FolderLock
 from convnet.storage.owner import ROOT_NAMESPACE, Owner
 
 HOLD = "import sys, time; from pathlib import Path; from convnet.storage.lock import FolderLock\n"
@@ -131,6 +132,19 @@ def test_one_of_many_takes_over(kind, tmp_path):
     assert len(held) == 1
     held[0].check()
     held[0].release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_that_was_killed_while_it_took_over_blocks_nobody(monkeypatch, tmp_path):
+    monkeypatch.setattr(lock, "_lock", refuse_locks)
+    leave(tmp_path, DEAD)
+    (tmp_path / TURN).mkdir()
+    long_ago = time.time() - STALE - 9
+    os.utime(tmp_path / TURN, (long_ago, long_ago))
+    mine = FolderLock(tmp_path)
+    mine.acquire()
+    mine.check()
+    mine.release()
     assert not list(tmp_path.iterdir())
 
 
