@@ -6,6 +6,7 @@ import numpy as np
 
 from convnet.backends.base import Backend
 from convnet.graph.graph import Graph
+from convnet.layers.data import Data
 from convnet.layers.weighted import WeightLayer
 from convnet.net.net import Net
 
@@ -23,9 +24,9 @@ def dry_run(graph: Graph, be: Backend, cases: int, training: bool = True) -> Non
 
 
 def blank_inputs(graph: Graph, cases: int) -> list[np.ndarray]:
-    """Return zeros for every matrix of a minibatch."""
-    dims = graph.data_dims
-    return [np.zeros((dims.get(i, 1), cases), np.float32) for i in range(max(dims, default=-1) + 1)]
+    """Return zeros for every matrix of a minibatch; one that no layer reads has a single row."""
+    dims, read = graph.data_dims, {layer.dataIdx for layer in graph.declared if isinstance(layer, Data)}
+    return [np.zeros((dims[i] if i in read else 1, cases), np.float32) for i in range(max(dims, default=-1) + 1)]
 
 
 def empty_state(graph: Graph) -> dict[str, dict[str, Any]]:

@@ -314,3 +314,10 @@ def test_arrays_that_hold_no_pixels(pixels, said):
     net = convnet.build("layers-digits.cfg", side=8, backend="reference")
     with pytest.raises(DataError, match=said):
         net.predict(pixels)
+
+
+def test_matrices_that_no_layer_reads_take_no_room():
+    """A checkpoint can say that its data have more, of any size."""
+    net = convnet.build("layers-digits.cfg", side=8, backend="reference")
+    net.graph.data_dims[9] = 2**40
+    assert net.predict(np.zeros((2, 8, 8, 1), np.uint8)).shape == (2, 10)
