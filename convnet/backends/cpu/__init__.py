@@ -20,7 +20,7 @@ from convnet.errors import BackendError, did_you_mean, one_of
 _TILE_FLOATS = 1 << 19
 # A product is cut into so many blocks at most, of no fewer operations than these, and of multiples of ROWS; into more than
 # two, of no fewer than LARGE.
-_MAX_BLOCKS, _MIN_OPERATIONS, _ROWS, _LARGE = 32, 32_000_000, 16, 512
+_MAX_BLOCKS, _MIN_OPERATIONS, _ROWS, _LARGE = 32, 16_000_000, 16, 512
 
 
 KERNELS = ("avx512", "avx2", "baseline")
