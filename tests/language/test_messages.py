@@ -193,3 +193,9 @@ def test_layers_that_share_with_one_that_shares_wrongly():
 def test_an_indented_key():
     ((_, line, message, *_),) = found(replaced(DEFINITION, "filters=32", "  filters=32"))
     assert line == 11 and "goes on with the value of 'channels' above" in message
+
+
+def test_names_that_are_empty_are_near_to_none():
+    """As TOML can write them: [layer.""]."""
+    assert really_near("conv", ["", "conv1"]) == "conv1"
+    assert really_near("", [""]) == really_near("x", [""]) == ""
