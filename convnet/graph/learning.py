@@ -6,7 +6,7 @@ from difflib import SequenceMatcher
 from itertools import islice
 from pathlib import Path
 
-from convnet.errors import OptionError, one_of
+from convnet.errors import LayerFileError, OptionError, one_of
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.language.diagnostics import Problems
@@ -98,13 +98,13 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Document | None:
-    """Return the sections of a small text file, or ``None``."""
+    """Return the sections of a small text file, or ``None``; none of the files around a definition is to blame for it."""
     try:
-        if path.stat().st_size > _MAX_BYTES or b"\x00" in path.read_bytes():
+        if path.stat().st_size > _MAX_BYTES or "\x00" in (text := read_text(path)):
             return None
-    except OSError:
+    except (OSError, LayerFileError):
         return None
-    document = read_document(read_text(path), str(path), Problems())
+    document = read_document(text, str(path), Problems())
     return document if document.sections or document.defaults else None
 
 

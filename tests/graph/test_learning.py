@@ -29,6 +29,7 @@ def lone(tmp_path):
     (tmp_path / "layer-params-small.cfg").rename(tmp_path / "rates-of-monday.txt")
     (tmp_path / "notes.txt").write_text("epsW=0.1 was too much\n")
     (tmp_path / "noise.bin").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "batch.pickle").write_bytes(b"\x80\x02]q\x01.")
     shutil.copy(SHIPPED / "layer-params-digits.cfg", tmp_path / "other-params.cfg")
     shutil.copy(SHIPPED / "layers-digits.cfg", tmp_path / "other.cfg")
     return tmp_path
