@@ -115,7 +115,7 @@ def _make_net(
 ) -> Net:
     be = make_backend(word("backend", backend, NAMES), whole_number("threads", threads, 0))
     check_memory(graph, [be], minibatch, training=False)
-    return Net(graph, be, minibatch, seed, state or initial_state(graph, seed, may_run_code))
+    return Net(graph, be, minibatch, seed, initial_state(graph, seed, may_run_code) if state is None else state)
 
 
 def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFiles:

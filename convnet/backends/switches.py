@@ -4,10 +4,17 @@ import os
 
 from convnet.errors import BackendError
 
+SWITCHES = ("CONVNET_BRANCHES", "CONVNET_GRAPHS")
+
+
+def is_position(value: str) -> bool:
+    """Return whether a switch can have this value: 0, 1, or nothing."""
+    return value in ("", "0", "1")
+
 
 def is_off(variable: str) -> bool:
     """Return whether an environment variable is 0, where it may also be 1; raises ``BackendError`` for anything else."""
     value = os.environ.get(variable, "")
-    if value not in ("", "0", "1"):
+    if not is_position(value):
         raise BackendError(f"{variable}={value} is not 0 or 1")
     return value == "0"

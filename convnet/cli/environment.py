@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from convnet.backends.switches import SWITCHES, is_position
 from convnet.errors import did_you_mean
 
-_SWITCHES = ("CONVNET_BRANCHES", "CONVNET_GRAPHS")  # of which 0 disables
-VARIABLES = (*_SWITCHES, "CONVNET_CACHE_DIR", "CONVNET_CPU", "CONVNET_INITW", "CONVNET_EMULATOR", "CONVNET_MUSEUM")
+VARIABLES = (*SWITCHES, "CONVNET_CACHE_DIR", "CONVNET_CPU", "CONVNET_INITW", "CONVNET_EMULATOR", "CONVNET_MUSEUM")
 
 
 def idle_variables(environment: Mapping[str, str]) -> list[str]:
@@ -17,6 +17,6 @@ def idle_variables(environment: Mapping[str, str]) -> list[str]:
     ]
     return lines + [
         f"{name}={environment[name]} has no effect; 0 disables what it is for"
-        for name in _SWITCHES
-        if environment.get(name, "") not in ("", "0", "1")
+        for name in SWITCHES
+        if not is_position(environment.get(name, ""))
     ]

@@ -219,9 +219,9 @@ class Builder:
         known = {
             spelling.lower(): key.name for layer in LAYER_TYPES.values() for key in layer.keys for spelling in key.spellings
         }
-        said = {problem.place for problem in self.problems.items}
+        said, text_of_file = {problem.place for problem in self.problems.items}, document.text.lower()
         for folded, entry in defaults.entries.items():
-            is_used = f"%({folded})s" in document.text.lower()  # other values are made of it
+            is_used = f"%({folded})s" in text_of_file  # other values are made of it
             if folded not in known and folded != "type" and not is_used and entry.key_place not in said:
                 text = f"[DEFAULT]: no type of layer has a key '{entry.key}'"
                 self.problems.warn(entry.key_place, text, nearest=nearest(entry.key, known.values()))

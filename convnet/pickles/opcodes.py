@@ -38,8 +38,6 @@ def run(data: bytes, budget: int) -> tuple[Any, int]:
             STEPS[code](machine)
         machine.position += 1
         return machine.plain(machine.stack.pop()), machine.position
-    except UnsafePickle:
-        raise
     except (IndexError, KeyError, ValueError, TypeError, OverflowError, struct.error, Warning):
         text = f"not a readable pickle: at byte {machine.position} it makes no sense"
         raise UnsafePickle(text) from None

@@ -88,10 +88,12 @@ def _block_rows(rows: int, depth: int, columns: int) -> int:
 def _named_kernels() -> str:
     """Return what CONVNET_CPU names; raises ``BackendError`` for what is none, or does not run here."""
     name = os.environ.get("CONVNET_CPU", "")
-    if name and name not in KERNELS:
+    if not name:
+        return ""
+    if name not in KERNELS:
         raise BackendError(f"CONVNET_CPU={name} is not {one_of(KERNELS)}" + did_you_mean(name, KERNELS))
     try:
-        KernelOps(1, name or None)
+        KernelOps(1, name)
     except ValueError as error:
         raise BackendError(f"CONVNET_CPU={name}: {error}") from None
     return name
