@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from emulator import EmulatedDevice
+from nets import DATA, cost_of
 
 from convnet.backends import make_backend, why_not_cuda
 from convnet.backends.base import Backend
@@ -182,14 +183,7 @@ def dump(path: Path, value) -> None:
         pickles.dump(value, file)
 
 
-SMALL_NET = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[conv1]
+SMALL_NET = f"""{DATA}[conv1]
 type=conv
 inputs=data
 channels=3
@@ -214,13 +208,7 @@ type=fc
 inputs=drop
 outputs=10
 initW=0.01
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("fc")}"""
 SMALL_PARAMS = """
 [DEFAULT]
 epsW=dexp[base=0.0004;tgtFactor=10;numSteps=3]

@@ -6,6 +6,7 @@
 import numpy as np
 import pytest
 from emulator import EmulatedDevice, EmulationError, LazyStreams
+from nets import DATA, cost_of
 from support import make_graph, values
 
 from convnet.backends.cuda import Cuda
@@ -16,14 +17,7 @@ from convnet.layers.modes import Mode
 from convnet.net.net import Net
 from convnet.net.state import collect_state
 
-NET = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[top]
+NET = f"""{DATA}[top]
 type=data
 dataIdx=2
 start=1
@@ -47,13 +41,7 @@ inputs=both
 outputs=3
 initW=0.2
 gpu=1
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("fc")}"""
 CASES, STEPS = 4, 5
 SCHEDULES = {"all late": (), "work early": (COMPUTE,), "copies early": (COPY,), "all early": (COMPUTE, COPY)}
 

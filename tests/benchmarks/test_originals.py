@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from emulator import EmulatedDevice
+from nets import DATA, cost_of
 from support import ROOT, write_net
 
 from convnet.backends import timing
@@ -15,14 +16,7 @@ sys.path.insert(0, str(ROOT / "benchmarks/card"))
 import originals
 from convolutions import Arrays, convolutions
 
-NET = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[conv1a]
+NET = f"""{DATA}[conv1a]
 type=conv
 inputs=data
 channels=3
@@ -55,13 +49,7 @@ type=fc
 inputs=conv2
 outputs=10
 initW=0.1
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("fc")}"""
 RATES = "[{}]\nepsW={}\nepsB=0.1\nmomW={}\nmomB=0\nwc={}\n"
 ONE, TWO = ("0.1", "0", "0"), ("0.1,0.1", "0,0", "0,0")
 PARAMS = "".join(RATES.format(name, *(TWO if name == "conv2" else ONE)) for name in ("conv1a", "conv1b", "conv2", "fc"))

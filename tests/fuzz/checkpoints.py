@@ -8,6 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+from nets import DATA, cost_of
 
 from convnet import pickles
 from convnet.api.inputs import Preprocessor
@@ -28,14 +29,7 @@ from fuzz.mutations import mutate_bytes, mutate_tree, slots
 from fuzz.target import BE, Target
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures"
-NET = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[conv1]
+NET = f"""{DATA}[conv1]
 type=conv
 inputs=data
 channels=1
@@ -48,13 +42,7 @@ type=fc
 inputs=conv1
 outputs=3
 initW=0.1
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("fc")}"""
 RATES = "[DEFAULT]\nepsW=dexp[base=0.01;tgtFactor=10;numSteps=3]\nepsB=0.1\nmomW=0.9\nmomB=0.9\nwc=0\n"
 RATES += "superEps=0.01\n[conv1]\n[fc]\n[logprob]\ncoeff=1\n"
 

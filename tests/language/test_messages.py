@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from nets import DATA, cost_of
 
 from convnet.errors import LayerFileError, really_near
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.layers import LAYER_TYPES
 
-HEAD = "[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n"  # 6 lines
+HEAD = DATA.lstrip()  # 6 lines
 CONV = "[conv1]\ntype=conv\ninputs=data\nchannels=3\nfilters=32\nfilterSize=5\npadding=2\ninitW=0.1\n"  # to line 14
 POOL = "[pool1]\ntype=pool\npool=max\ninputs=conv1\nchannels=32\nsizeX=2\nstride=2\n"  # to line 21
 FC = "[fc]\ntype=fc\ninputs=pool1\noutputs=12\ninitW=0.1\nneuron=tanh[1,1]\n"  # to line 27
-TAIL = "[probs]\ntype=softmax\ninputs=fc\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\n"
+TAIL = cost_of("fc")
 DEFINITION = HEAD + CONV + POOL + FC + TAIL
 RATES = "[DEFAULT]\nepsW=0.1\nepsB=0.1\nmomW=0.9\nmomB=0.9\n"
 PARAMS = RATES + "[conv1]\n[fc]\n[logprob]\ncoeff=1\n"

@@ -5,19 +5,13 @@ from __future__ import annotations
 from itertools import combinations
 
 import pytest
+from nets import DATA, cost_of
 
 from convnet.errors import LayerFileError
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.graph.writer import TARGETS, write_files
 
-DEFINITION = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[conv1]
+DEFINITION = f"""{DATA}[conv1]
 type=conv
 inputs=data
 channels=3
@@ -55,13 +49,7 @@ weightSource=upper
 [added]
 type=eltsum
 inputs=upper,lower
-[probs]
-type=softmax
-inputs=added
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("added")}"""
 RATES = "epsW={}\nepsB=0.2\nmomW=0.9\nmomB=0.9\nwc=0.1\n"
 SCHEDULE = "dexp[base=0.1;tgtFactor=10;numSteps=2]"
 PARAMS = f"[conv1]\n{RATES.format(SCHEDULE)}" + "".join(

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from nets import DATA, cost_of
 from support import ORACLE, each_backend, make_graph
 
 import convnet
@@ -16,14 +17,7 @@ from convnet.net.net import Net
 from convnet.net.state import collect_state
 from convnet.training.checks import check_batch
 
-NET = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[fc1]
+NET = f"""{DATA}[fc1]
 type=fc
 inputs=data
 outputs=6
@@ -34,13 +28,7 @@ type=fc
 inputs=fc1
 outputs=4
 initW=0.3
-[probs]
-type=softmax
-inputs=fc2
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("fc2")}"""
 RATES = "[DEFAULT]\nepsW=0.1\nepsB=0.1\nmomW=0.9\nmomB=0.9\n[fc1]\n{}\n[fc2]\n[logprob]\ncoeff=1\n"
 
 

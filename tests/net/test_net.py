@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from nets import DATA, cost_of
 from support import BACKENDS, SHARED, assert_close, default_params, each_backend, make_graph, needs_museum, poisoned, values
 
 from convnet.backends.reference import Reference
@@ -12,14 +13,7 @@ from convnet.net.initial import initial_state
 from convnet.net.net import Net
 from convnet.net.state import collect_state
 
-NET = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[conv]
+NET = f"""{DATA}[conv]
 type=conv
 inputs=data
 channels=3
@@ -63,13 +57,7 @@ type=fc
 inputs=sum
 outputs=4
 initW=0.5
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("fc")}"""
 
 
 def data(cases, seed=0):

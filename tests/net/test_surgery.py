@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from nets import DATA, cost_of
 from support import BACKENDS, SMALL_NET, SMALL_PARAMS, default_params, values, write_cifar, write_net
 
 import convnet
@@ -14,14 +15,7 @@ from convnet.net.initial import initial_state
 from convnet.net.net import Net
 from convnet.net.surgery import Edits
 
-TWINS = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[conv1]
+TWINS = f"""{DATA}[conv1]
 type=conv
 inputs=data
 channels=2
@@ -57,13 +51,7 @@ type=fc
 inputs=conv2,conv3
 outputs=3
 initW=0.1,0.1
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("fc")}"""
 DIMS = {0: 2 * 5 * 5, 1: 1}
 PARAMS = default_params(TWINS)
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from nets import DATA, cost_of
 from support import ORACLE, ROOT, make_graph, values, write_cifar, write_net
 
 from convnet.cli.run import main
@@ -15,14 +16,7 @@ from convnet.net.net import Net
 from convnet.options import OPTIONS
 
 PAGE = ROOT / "docs" / "fidelity.md"
-FC = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[a]
+FC = f"""{DATA}[a]
 type=fc
 inputs=data
 outputs=4
@@ -33,13 +27,7 @@ inputs=a
 outputs=4
 initW=0.5
 weightSource=a
-[probs]
-type=softmax
-inputs=b
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("b")}"""
 
 
 def steps(compat, text=FC, cases=(8, 3), minibatch=8):

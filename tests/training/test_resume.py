@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nets import DATA, cost_of
 from PIL import Image
 from support import dump, write_net
 
@@ -18,14 +19,7 @@ from convnet.net.net import Net
 from convnet.net.weights import Weights
 from convnet.training.run import Run
 
-NET = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[conv1]
+NET = f"""{DATA}[conv1]
 type=conv
 inputs=data
 channels=3
@@ -47,13 +41,7 @@ type=fc
 inputs=fc1
 outputs=2
 initW=0.1
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-"""
+{cost_of("fc")}"""
 PARAMS = """
 [DEFAULT]
 epsW=0.0005
