@@ -7,18 +7,13 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from picture_files import PLAIN_TIFF, encoded, png_chunk, tiff
 from PIL import Image
 
 from convnet.data.decoding import FORMATS, read_square
 from fuzz.target import Target
 
 SIZES = (0, 1, 8000, 60000, 65535, 100000, 2**31 - 1, 2**31, 2**32 - 1)
-
-
-def encoded(picture: Image.Image, kind: str, **options) -> bytes:
-    data = io.BytesIO()
-    picture.save(data, kind, **options)
-    return data.getvalue()
 
 
 def originals(random: np.random.RandomState) -> list[bytes]:
@@ -53,14 +48,6 @@ def originals(random: np.random.RandomState) -> list[bytes]:
 def crafted(random: np.random.RandomState) -> list[bytes]:
     """Small files that name large things, or many."""
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    def tiff(entries: list[tuple[int, int, int, int]], data: bytes, following: int = 0) -> bytes:
-        size = [(256, 4, 1, 16), (257, 4, 1, 16), (258, 4, 1, 8), (259, 4, 1, 1), (262, 4, 1, 1)]
-        packed = b"".join(struct.pack("<HHII", *entry) for entry in [*size, *entries])
-        return b"II*\0\x08\0\0\0" + struct.pack("<H", len(size + entries)) + packed + struct.pack("<I", following) + data
-
     square, strip = Image.new("P", (16, 16)), [(273, 4, 1, 8), (278, 4, 1, 16), (279, 4, 1, 256)]
     gif, png, jpeg = (encoded(square.convert("L" if kind == "JPEG" else "P"), kind) for kind in ("GIF", "PNG", "JPEG"))
     webp = bytearray(encoded(square.convert("RGBA"), "WEBP", save_all=True, append_images=[Image.new("RGBA", (16, 16))]))
@@ -75,14 +62,14 @@ def crafted(random: np.random.RandomState) -> list[bytes]:
         jpeg[:2] + b"\xff\xe2\0\x12ICC_PROFILE\0\1\xffab" * 100_000 + jpeg[2:],
         jpeg[:2] + b"\xff\xe2\0\x08MPF\0II" * 50_000 + jpeg[2:],
         jpeg[:-2] + b"\xff\xda\0\x08\1\1\0\0\x3f\0" * 100_000 + jpeg[-2:],
-        png[:33] + chunk(b"tEXt", b"a\0b") * 200_000 + png[33:],
-        png[:33] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**6))) * 100 + png[33:],
-        png[:33] + chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8))) + png[33:],
-        png[:33] + chunk(b"eXIf", b"II*\0\x08\0\0\0\xff\xff" + bytes(65535 * 12)) + png[33:],
-        tiff([*strip, (34665, 4, 1, 8), (34853, 4, 1, 8)], bytes(600), 8),
-        tiff([(273, 4, 100_000, 200), (278, 4, 1, 1), (279, 4, 100_000, 200)], bytes(500_000)),
-        tiff([*strip, *((tag, 1, 400_000, 8) for tag in range(40_000, 60_000))], bytes(500_000)),
-        tiff([(322, 4, 1, 1 << 30), (323, 4, 1, 1 << 30), (324, 4, 1, 8), (325, 4, 1, 64)], bytes(600)),
+        png[:33] + png_chunk(b"tEXt", b"a\0b") * 200_000 + png[33:],
+        png[:33] + png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**6))) * 100 + png[33:],
+        png[:33] + png_chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10**8))) + png[33:],
+        png[:33] + png_chunk(b"eXIf", b"II*\0\x08\0\0\0\xff\xff" + bytes(65535 * 12)) + png[33:],
+        tiff([*PLAIN_TIFF, *strip, (34665, 4, 1, 8), (34853, 4, 1, 8)], bytes(600), 8),
+        tiff([*PLAIN_TIFF, (273, 4, 100_000, 200), (278, 4, 1, 1), (279, 4, 100_000, 200)], bytes(500_000)),
+        tiff([*PLAIN_TIFF, *strip, *((tag, 1, 400_000, 8) for tag in range(40_000, 60_000))], bytes(500_000)),
+        tiff([*PLAIN_TIFF, (322, 4, 1, 1 << 30), (323, 4, 1, 1 << 30), (324, 4, 1, 8), (325, 4, 1, 64)], bytes(600)),
         b"P3 7000 7000 255\n" + b"1 " * 100_000,
         random.bytes(100_000),
     ]
