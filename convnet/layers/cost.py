@@ -20,7 +20,10 @@ _SHOWN = "what is printed: " + "; ".join(f"{word}: {filter.help}" for word, filt
 
 
 class Cost(Layer):
-    """Base of costs. ``num_values`` is how many numbers one makes; the first is what training makes small."""
+    """Base of costs. ``value_names`` are of the numbers that one makes; the first is what training makes small.
+
+    ``{k}`` in them stands for how many labels may be guessed.
+    """
 
     is_cost = True
     wants_params = GENERATIONS
@@ -29,7 +32,7 @@ class Cost(Layer):
     first_input: ClassVar[str] = "target"  # what inputs[0] holds: a label, target, gate, or ""
     row_per_class: ClassVar[bool] = False  # whether there must be as many targets as classes of the data
     additive: ClassVar[int | None] = None  # how many values add up when another cost counts this one among its children
-    num_values: int = 1
+    value_names: ClassVar[tuple[str, ...]] = ("cost",)
 
     neuron = None  # not a key of costs
     coeff = one(FLOAT, "weight of this cost in the total", home="params")
@@ -42,6 +45,16 @@ class Cost(Layer):
     @property
     def learns(self) -> bool:
         return self.coeff != 0
+
+    @property
+    def num_values(self) -> int:
+        """How many numbers the cost makes."""
+        return len(self.value_names)
+
+    @property
+    def guesses(self) -> int:
+        """How many labels may be guessed for the last of the errors."""
+        return self.topk
 
     def shape(self) -> None:
         """Report inputs that do not fit each other or the data set. A cost has no output."""
@@ -129,7 +142,7 @@ class LogReg(FilteredCost):
     kind = "logreg"
     first_input = "label"
     fuses = "softmax"
-    num_values = 3
+    value_names = ("cost", "error", "top-{k} error")
 
     topk = one(Int(min=1), "labels that may be guessed", 1, "params", SINCE_2012)
 
@@ -154,7 +167,7 @@ class CrossEntropy(FilteredCost):
     read_by = SINCE_2012
     kind = "crossent"
     fuses = "softmax"
-    num_values = 2
+    value_names = ("cost", "error")
 
     def shape(self) -> None:
         super().shape()
@@ -181,7 +194,7 @@ class BinomialCrossEntropy(FilteredCost):
     kind = "bce"
     fuses = "logistic"
     additive = 1
-    num_values = 3
+    value_names: ClassVar[tuple[str, ...]] = ("cost", "mismatch", "error")
 
     posWeight = one(FLOAT, "weight of positive targets", 1.0, "params", (G2014,))
 
@@ -193,11 +206,13 @@ class DetectionCrossEntropy(BinomialCrossEntropy):
     title = "detection cross-entropy"
     row_per_class = True
 
+    value_names = ("cost", "mismatch")  # and three counts of each class
+
     outputFilter = one(Choice(*FILTERS), _SHOWN, "detection", read_by=())
 
-    def shape(self) -> None:
-        super().shape()
-        self.num_values = 2 + 3 * self.num_inputs[1]
+    @property
+    def num_values(self) -> int:
+        return len(self.value_names) + 3 * self.num_inputs[1]
 
     def forward(self, node: LayerNode) -> None:
         targets, predictions = node.x
@@ -212,10 +227,14 @@ class MultiSoftmax(Cost):
     read_by = (G2012,)
     kind = "msm"
     first_input = "label"
-    num_values = 3
+    value_names = ("cost", "error", "top-{k} error")
 
     setSize = one(Int(min=1), "classes in each set", home="params")
     threads = one(Int(min=1), "processor threads of the original; not used here", 1, "params")
+
+    @property
+    def guesses(self) -> int:
+        return self.setSize
 
     def shape(self) -> None:
         super().shape()

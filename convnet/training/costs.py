@@ -11,17 +11,20 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any, Self
 
 from convnet.graph.graph import Graph
+from convnet.layers import LAYER_TYPES, Layer
+from convnet.layers.cost import Cost
 from convnet.layers.filters import FILTERS, recognise
 from convnet.net.net import Costs
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """How the costs of one net are shown: the filter of each, its children, and how many of its values add up."""
+    """How the costs of one net are shown: the filter of each, its children, how many of its values add up, their names."""
 
     filters: Mapping[str, str] = field(default_factory=dict)
     children: Mapping[str, Sequence[str]] = field(default_factory=dict)
     additive: Mapping[str, int] = field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: Graph) -> Self:
@@ -30,6 +33,7 @@ class Outputs:
             {cost.name: cost.outputFilter for cost in graph.costs},
             {cost.name: cost.children for cost in graph.costs},
             {cost.name: cost.additive for cost in graph.costs if cost.additive},
+            {cost.name: _value_names(type(cost), cost.guesses) for cost in graph.costs},
         )
 
     @classmethod
@@ -39,6 +43,10 @@ class Outputs:
         return cls(
             {name: recognise(str(layer.get("outputFilter", ""))) for name, layer in costs.items()},
             {name: layer.get("children") or [] for name, layer in costs.items()},
+            names={
+                name: _value_names(LAYER_TYPES.get(str(layer["type"])), layer.get("topk") or layer.get("setSize") or 1)
+                for name, layer in costs.items()
+            },
         )
 
     def shown(self, costs: Costs, cases: int) -> Costs:
@@ -48,6 +56,14 @@ class Outputs:
         return {
             name: FILTERS[self.filters.get(name, "mean")].apply(totals[name], cases) for name in costs if name not in inner
         }
+
+    def value_names(self, cost: str, count: int) -> list[str]:
+        """Return names such as ``cost``, ``error``, ``top-5 error`` of the first ``count`` numbers shown of a cost."""
+        names = list(self.names.get(cost, ("cost",)))
+        if self.filters.get(cost) == "detection":
+            rates = ("precision", "recall")
+            names += [f"{rates[i % 2]} of class {i // 2}" for i in range(count - len(names))]
+        return [*names, *(f"value {i}" for i in range(len(names), count))][:count]
 
     def _totals(self, costs: Costs) -> Costs:
         """Return the sums of every cost and its children, as far as their values add up."""
@@ -66,3 +82,8 @@ class Outputs:
             return tuple(TopologicalSorter(self.children).static_order())
         except CycleError:
             return tuple(self.children)
+
+
+def _value_names(kind: type[Layer] | None, guesses: int) -> list[str]:
+    """Return the names of the values of a cost of type ``kind``, where ``guesses`` labels may be guessed."""
+    return [name.format(k=guesses) for name in kind.value_names] if kind and issubclass(kind, Cost) else []

@@ -7,6 +7,7 @@ import pytest
 from support import ORACLE, default_params, make_graph, problems_of, values
 
 from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.generation import G2014
 from convnet.layers.filters import FILTERS, recognise
 from convnet.net.net import Net
 from convnet.training.costs import Outputs
@@ -92,3 +93,31 @@ def test_checkpoints_keep_the_filter(word):
     assert stored["both"]["children"] == ["first", "second"] and stored["both"]["aggregated"]
     assert Outputs.of_stored(stored).filters["both"] == word
     assert not any("outputFilter" in layer for layer in stored_graph(make_graph(text, {0: 4, 1: 3}, 3), "2012"))
+
+
+@pytest.mark.parametrize(
+    "kind, keys, count, names",
+    [
+        ("logreg", {"topk": 5}, 3, ["cost", "error", "top-5 error"]),
+        ("msm", {"setSize": 2}, 3, ["cost", "error", "top-2 error"]),
+        ("crossent", {}, 2, ["cost", "error"]),
+        ("bce", {}, 1, ["cost"]),
+        ("dce", {}, 5, ["cost", "mismatch", "precision of class 0", "recall of class 0", "precision of class 1"]),
+        ("sum2", {}, 1, ["cost"]),
+        ("unheard-of", {}, 2, ["value 0", "value 1"]),
+    ],
+)
+def test_values_have_names(kind, keys, count, names):
+    word = FILTERS["detection" if kind == "dce" else "mean"].expression
+    outputs = Outputs.of_stored({"c": {"type": f"cost.{kind}", "outputFilter": word} | keys})
+    assert outputs.value_names("c", count) == names
+
+
+def test_values_of_a_graph_have_the_names_of_its_checkpoint():
+    graph = make_graph(NET, {0: 4, 1: 3}, 3)
+    stored = Outputs.of_stored({name: layer.stored(G2014) | {"type": layer.type} for name, layer in graph.layers.items()})
+    assert (
+        Outputs.of(graph).names
+        == stored.names
+        == {name: ["cost", "mismatch", "error"] for name in ("first", "second", "both")}
+    )
