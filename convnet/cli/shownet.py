@@ -48,8 +48,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") 
         ("--out", text("PNG"), "", "picture to write [filters.png, cost.png, preds.png, maps.png]"),
         ("--show-filters", text("LAYER"), "", "draw this layer's filters; without LAYER, the first layer's"),
         ("--show-cost", text("NAME"), "", "draw this cost's curves; without NAME, the first cost's"),
-        ("--show-preds", text("LAYER"), "", "draw what this softmax layer says of eight test cases; without LAYER, the first"),
-        ("--show-maps", text("LAYER"), "", "draw what this layer makes of twelve test cases; without LAYER, the first of maps"),
+        (
+            "--show-preds",
+            text("LAYER"),
+            "",
+            "draw what this softmax layer says of eight test cases; without LAYER, the first",
+        ),
+        (
+            "--show-maps",
+            text("LAYER"),
+            "",
+            "draw what this layer makes of twelve test cases; without LAYER, the first of maps",
+        ),
         ("--write-features", text("LAYER"), "", "write what this layer makes of the test batches"),
         ("--feature-path", text("DIR"), "", "folder for --write-features"),
         ("--cost-idx", FROM_ZERO, None, "which value of the cost, from 0 [all]"),
@@ -140,11 +150,12 @@ def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -
     if args.no_numbers:
         save_image(draw_mosaic(filter_mosaic(normalise(filters), color), args.zoom or 0), out)
         return
-    names = [text_of(layer["name"])[len(name) :] + str(i) for layer, part in zip(layers, parts, strict=True) for i in range(part.shape[-1])]
+    numbers = zip(layers, parts, strict=True)
+    names = [f"{text_of(layer['name'])[len(name) :]}{i}" for layer, part in numbers for i in range(part.shape[-1])]
     (C, k, _, F), state = filters.shape, checkpoint["model_state"]
-    where = " places" if layers[0]["type"] == "local" else ""
-    title = f"{name}: {F}{where or ' filters'} of {C}x{k}x{k}, after batch {state.get('epoch', 0)}.{state.get('batchnum', 0)}"
-    save_image(filter_sheet(filters, names, title, color, args.zoom or 0), out)
+    what = f"map {args.local_plane}, its filters at {F} places," if layers[0]["type"] == "local" else f"{F} filters"
+    when = f"epoch {state.get('epoch', 0)}, batch {state.get('batchnum', 0)}"
+    save_image(filter_sheet(filters, names, f"{name}: {what} of {C}x{k}x{k}; {when}", color, args.zoom or 0), out)
 
 
 def _first_filters(layers: dict[str, dict[str, Any]]) -> str:
@@ -156,7 +167,7 @@ def _first_filters(layers: dict[str, dict[str, Any]]) -> str:
 
 
 def _check_filter_options(args: argparse.Namespace, name: str, kind: str, channels: int) -> None:
-    """Raise ``OptionError`` for options that filters of layer ``name`` of type ``kind``, with so many ``channels``, ignore."""
+    """Raise ``OptionError`` for options that are not for filters of type ``kind`` with so many ``channels``."""
     effects = {
         "channels": kind not in ("conv", "local"),
         "local_plane": kind == "local",

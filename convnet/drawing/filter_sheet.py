@@ -1,7 +1,7 @@
 """Filters with their numbers, at a size that can be seen: what ``convnet shownet --show-filters`` draws (io 7.3).
 
 Few channels: the originals' mosaic, with the number of each filter above it. Many channels, which there would be rows of
-grey: a row of channels for each filter, scaled for itself around 0. Letters: C channels, k side of a filter, F filters.
+grey: for each filter a row of its strongest channels, scaled for itself. Letters: C channels, k side of a filter, F filters.
 """
 
 import math
@@ -15,17 +15,18 @@ from convnet.drawing.filters import PER_ROW, WIDE, filter_patches, fitting_zoom,
 from convnet.drawing.sheet import DARK, Sheet, enlarged, headed
 
 _STRIP = 16  # above a row, for numbers
-_GUTTER = 64  # before a row of channels
-_ACROSS = 64  # channels side by side, and filters below each other
+_GUTTER, _GAP = 64, 8  # before a row of channels, and between them
+_CHANNELS, _FILTERS = 16, 64  # of a layer of many channels
 
 
 def filter_sheet(filters: np.ndarray, names: Sequence[str], title: str, color: bool, zoom: int = 0) -> Image.Image:
     """Return weights (C, k, k, F) as a sheet, ``names`` above or before the filters; ``zoom`` 0: what can be seen well."""
     C, _, _, F = filters.shape
     if not color and C >= PER_ROW:
-        body, shown = channel_rows(filters, names, zoom)
-        few = f"; {shown}" if shown else ""
-        return headed(body, title, f"Each filter is scaled for itself: 0 is grey, its largest weight black or white{few}.", DARK)
+        few = f"Filters 0 to {_FILTERS - 1}. " if F > _FILTERS else ""
+        which = f"{few}Of each its {min(C, _CHANNELS)} strongest channels, numbered, the strongest first"
+        caption = f"{which}; each filter is scaled for itself: 0 is grey, its largest weight black or white."
+        return headed(channel_rows(filters, names, zoom), title, caption, DARK)
     body = numbered_mosaic(normalise(filters), names, color, zoom)
     low, high = filters.min(), filters.max()
     left_out = f"; {len(names)} of {F} filters" if len(names) < F else ""
@@ -47,31 +48,22 @@ def numbered_mosaic(filters: np.ndarray, names: Sequence[str], color: bool, zoom
     return sheet.image
 
 
-def channel_rows(filters: np.ndarray, names: Sequence[str], zoom: int = 0) -> tuple[Image.Image, str]:
-    """Return a row of channels for each filter, numbered, and words on what is left out, if anything is.
-
-    Filters of few channels stand in several columns.
-    """
+def channel_rows(filters: np.ndarray, names: Sequence[str], zoom: int = 0) -> Image.Image:
+    """Return of each filter its strongest channels, the strongest first, with their numbers; two filters in a row."""
     C, k, _, F = filters.shape
-    columns = max(1, _ACROSS // C)
-    shown, count = min(C, _ACROSS), min(F, _ACROSS * columns, len(names))
-    zoom = zoom or max(1, (WIDE - columns * _GUTTER) // (columns * shown * (k + 1)))
-    step, rows = (k + 1) * zoom, math.ceil(count / columns)
-    block = _GUTTER + shown * step
-    check_pixels(columns * shown * (k + 1), rows * (k + 1), zoom)
-    pitch = max(step, 28)  # room for two lines
-    sheet = Sheet(columns * block, _STRIP + rows * pitch + zoom, DARK)
-    every = next(n for n in (1, 2, 4, 8, 16, 32, 64) if n * step >= 22 or n == _ACROSS)
-    for column in range(min(columns, count)):
-        for c in range(0, shown, every):
-            sheet.write((column * block + _GUTTER + c * step, _STRIP - 3), str(c), 10, "ls", color=DARK.faint)
+    across, count = min(C, _CHANNELS), min(F, _FILTERS)
+    zoom = zoom or max(1, ((WIDE // 2 - _GUTTER) // _CHANNELS - _GAP) // k)
+    check_pixels(2 * across * k, math.ceil(count / 2) * k, zoom)
+    step, pitch = max(k * zoom, 20) + _GAP, k * zoom + _STRIP
+    sheet = Sheet(2 * (_GUTTER + across * step), math.ceil(count / 2) * pitch + _GAP, DARK)
     for f in range(count):
-        x, y = (f % columns) * block, _STRIP + (f // columns) * pitch
+        x, y = (f % 2) * (_GUTTER + across * step) + _GUTTER, (f // 2) * pitch + _STRIP
+        strengths = np.square(filters[..., f]).sum(axis=(1, 2))
         largest = float(np.abs(filters[..., f]).max())
-        sheet.write((x + _GUTTER - 8, y), names[f], 12, "ra")
-        sheet.write((x + _GUTTER - 8, y + 14), f"±{largest:.2g}", 10, "ra", color=DARK.faint)
-        for c in range(shown):
+        sheet.write((x - 8, y), names[f], 14, "ra")
+        sheet.write((x - 8, y + 17), f"±{largest:.2g}", 10, "ra", color=DARK.faint)
+        for place, c in enumerate(np.argsort(-strengths, kind="stable")[:across]):
             values = 0.5 + filters[c, :, :, f, None] / (2 * largest or 1)
-            sheet.paste(enlarged(values, zoom), x + _GUTTER + c * step, y)
-    parts = [f"channels 0 to {shown - 1} of {C}"] * (shown < C) + [f"filters 0 to {count - 1} of {F}"] * (count < F)
-    return sheet.image, ", ".join(parts)
+            sheet.write((x + place * step, y - 2), str(c), 10, "ls", color=DARK.faint)
+            sheet.paste(enlarged(values, zoom), x + place * step, y)
+    return sheet.image

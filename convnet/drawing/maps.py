@@ -23,10 +23,10 @@ _GAP, _RANGE, _LARGEST = 8, 16, 160
 
 
 class FeatureMaps(NamedTuple):
-    """``maps`` (N, M, S, S) of ``layer``, whose ``numbers`` of ``count`` these are, and the ``pictures`` (N, H, W, C), if any."""
+    """``maps`` (N, M, S, S) of ``layer``, whose ``numbers`` of ``total`` these are; ``pictures`` (N, H, W, C), if any."""
 
     layer: str
-    count: int
+    total: int
     numbers: np.ndarray
     maps: np.ndarray
     pictures: np.ndarray | None
@@ -69,5 +69,10 @@ def map_sheet(shown: FeatureMaps, zoom: int = 0) -> Image.Image:
             x, values = _GAP + (m + before) * across, shown.maps[n, m]
             sheet.paste(enlarged(scale(values, 0)[..., None], zoom), x, y)
             sheet.write((x, y + side + 2), f"{values.min():.2g} to {values.max():.2g}", 10, color=DARK.faint, width=across)
-    title = f"{shown.layer}: {M} of {shown.count} maps of {S}x{S}, for {N} test cases"
-    return headed(sheet.image, title, "Each map is scaled for itself: its least value, given below it, is black, its largest white.", DARK)
+    title = f"{shown.layer}: {M} of {shown.total} maps of {S}x{S}, for {N} test cases"
+    return headed(
+        sheet.image,
+        title,
+        "Each map is scaled for itself: its least value, given below it, is black, its largest white.",
+        DARK,
+    )

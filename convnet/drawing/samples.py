@@ -86,7 +86,9 @@ def write_predictions(tests: TestSet, out: Path, softmax: str = "", only_errors:
 def predictions(tests: TestSet, softmax: str = "", only_errors: bool = False, seed: int = 0) -> list[Prediction]:
     """Return up to eight cases of the test batch, drawn by ``seed``; with ``only_errors`` of those that are wrong."""
     graph = tests.net.graph
-    softmax = chosen_name(softmax, [name for name, layer in graph.layers.items() if layer.type == "softmax"], "softmax layer")
+    softmax = chosen_name(
+        softmax, [name for name, layer in graph.layers.items() if layer.type == "softmax"], "softmax layer"
+    )
     labels_layers = [cost.sources[0].name for cost in graph.costs if cost.sources[-1].name == softmax]
     if not labels_layers:
         raise ConvnetError(f"no cost compares '{softmax}' with labels, so what is true is not known")
@@ -125,7 +127,7 @@ def prediction_sheet(cases: Sequence[Prediction], heading: str) -> Image.Image:
     for i, case in enumerate(cases):
         _draw_case(sheet, case, _GAP + i % _PER_ROW * (_PICTURE + _GAP), i // _PER_ROW * pitch)
     right = sum(case.bars[0][2] for case in cases)
-    caption = f"{right} of {len(cases)} right. Above a picture its true class; below what the net says, the true class with an arrow."
+    caption = f"{right} of {len(cases)} right. Above each picture its true class; below what the net says, the truth marked."
     return headed(sheet.image, heading, caption, LIGHT)
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from convnet.errors import ConvnetError, printable
 
 _TITLE, _CAPTION, _MARGIN = 22, 14, 12
-_REPLACED = str.maketrans("×–—’“”", "x--'\"\"")  # signs that Pillow's font lacks
+_REPLACED = {0xD7: "x", 0x2013: "-", 0x2014: "-", 0x2018: "'", 0x2019: "'"}  # signs that Pillow's font lacks
 
 
 class Colors(NamedTuple):
@@ -25,7 +25,7 @@ DARK, LIGHT = Colors("#000000", "#f0f0f0", "#a8a8a8"), Colors("#ffffff", "#11111
 
 
 class Sheet:
-    """A picture that things are put on; places are those of left upper corners unless an ``anchor`` of Pillow's says else."""
+    """A picture that things are put on; places are of left upper corners unless an ``anchor`` of Pillow's says else."""
 
     def __init__(self, width: int, height: int, colors: Colors) -> None:
         self.image = Image.new("RGB", (width, height), colors.background)
@@ -43,9 +43,10 @@ class Sheet:
 
 
 def headed(body: Image.Image, title: str, caption: str, colors: Colors) -> Image.Image:
-    """Return a picture with a title and a caption above it, cut where it is narrow."""
+    """Return a picture with a title and a caption above it; the caption is cut where it is wider."""
     top = _MARGIN + _TITLE + 8 + _CAPTION + _MARGIN
-    sheet = Sheet(max(body.width, 240), top + body.height, colors)
+    wide = int(_font(_TITLE).getlength(fitted(title, _TITLE))) + 2 * _MARGIN + 1
+    sheet = Sheet(max(body.width, min(1000, wide)), top + body.height, colors)
     width = sheet.image.width - 2 * _MARGIN
     sheet.write((_MARGIN, _MARGIN), title, _TITLE, width=width)
     sheet.write((_MARGIN, _MARGIN + _TITLE + 8), caption, _CAPTION, color=colors.faint, width=width)
