@@ -11,8 +11,8 @@ import numpy as np
 
 from convnet.checkpoint import Checkpoint
 from convnet.checkpoint.history import batches_each, middles
-from convnet.drawing.files import save_figure
-from convnet.errors import ConvnetError, OptionError, did_you_mean, printable
+from convnet.drawing.files import load_pyplot, save_figure
+from convnet.errors import OptionError, did_you_mean, printable
 from convnet.training.costs import Outputs
 
 _PANELS = 6
@@ -120,15 +120,3 @@ def _draw_curve(axes: Any, curve: Curve, curves: Curves) -> None:
     axes.grid(alpha=0.25)
     axes.legend()
     axes.margins(x=0.02)
-
-
-def load_pyplot() -> Any:
-    """Return matplotlib's pyplot, drawing off the screen; raises ``ConvnetError``."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot

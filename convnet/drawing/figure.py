@@ -3,8 +3,7 @@
 from pathlib import Path as File
 from typing import Any
 
-from convnet.drawing.curves import load_pyplot
-from convnet.drawing.files import save_figure
+from convnet.drawing.files import load_pyplot, save_figure
 from convnet.drawing.picture import Picture
 from convnet.drawing.scene import scene_of
 from convnet.drawing.shapes import LOOKS, Group, Path, Rectangle, Shape, Words

@@ -40,6 +40,18 @@ def save_figure(figure: Any, out: Path, dpi: int) -> None:
     write_atomically(out, lambda file: file.write(data.getvalue()))
 
 
+def load_pyplot() -> Any:
+    """Return matplotlib's pyplot, drawing off the screen; raises ``ConvnetError``."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
 def check_pixels(width: int, height: int, zoom: int) -> None:
     """Raise ``ConvnetError`` if a picture, ``zoom`` times as large, is more than anything shows."""
     if width * height * zoom**2 > _MOST_PIXELS:
