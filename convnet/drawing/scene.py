@@ -1,12 +1,13 @@
 """A picture of a graph as shapes at their places: columns of devices, boxes of layers, edges, what crosses, a legend."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 from convnet.drawing.layout import BOX_HEIGHT, BOX_WIDTH, MARGIN, Layout, Point, Route, lay_out
 from convnet.drawing.picture import HOST, Box, Device, Picture, megabytes
-from convnet.drawing.shapes import Group, Paint, Path, Rectangle, Scene, Segment, Shape, Words, moved, shortened
+from convnet.drawing.shapes import Group, Paint, Path, Rectangle, Scene, Segment, Shape, Words, shortened
 
 # (fill, line, column) by device, told apart in grey and by the colour-blind (after Paul Tol's muted scheme)
 _COLORS = (
@@ -169,18 +170,20 @@ def _on_curve(start: Point, end: Point, t: float) -> Point:
     return start[0] + (end[0] - start[0]) * across, start[1] + (end[1] - start[1]) * down
 
 
+Symbol = Callable[[float, float], list[Shape]]  # drawn at a place, 20 wide
+
+
 def _legend(picture: Picture, width: float, y: float) -> tuple[list[Shape], int]:
     """Say what colours and lines mean, in centred rows, and how many of them."""
-    entries: list[tuple[list[Shape], str]] = []
+    entries: list[tuple[Symbol | None, str]] = []
     for device in [HOST, *picture.devices] if len(picture.devices) > 1 else ():
-        fill, line, _ = colors(picture, device)
-        entries.append(([Rectangle("swatch", 0, -10, 18, 12, 3, Paint(fill, line))], device_text(device)))
-    entries.append((_volume((64, 32), 6, -4, "#555555"), "output: side and number of maps"))
-    entries.append(([], "number in a box: its parameters"))
+        entries.append((partial(_swatch, colors(picture, device)), device_text(device)))
+    entries.append((lambda x, y: _volume((64, 32), x + 6, y - 4, "#555555"), "output: side and number of maps"))
+    entries.append((None, "number in a box: its parameters"))
     if picture.sent:
         words = f"between devices: {megabytes(picture.sent)} per minibatch of {picture.mini}, as much back"
-        entries.append(([Path("crossing", [("M", (0, -4)), ("L", (20, -4))])], words))
-    rows: list[list[tuple[list[Shape], str]]] = [[]]
+        entries.append((lambda x, y: [Path("crossing", [("M", (x, y - 4)), ("L", (x + 20, y - 4))])], words))
+    rows: list[list[tuple[Symbol | None, str]]] = [[]]
     for entry in entries:
         if rows[-1] and _row_width([*rows[-1], entry]) > width - 2 * MARGIN:
             rows.append([])
@@ -189,19 +192,15 @@ def _legend(picture: Picture, width: float, y: float) -> tuple[list[Shape], int]
     for number, row in enumerate(rows):
         x, base = (width - _row_width(row)) / 2, y + 22 + _LEGEND_ROW * number
         for symbol, words in row:
-            shapes += [_moved(shape, x, base) for shape in symbol]
+            shapes += symbol(x, base) if symbol else []
             shapes.append(Words("subtitle", x + 28 * bool(symbol), base, words))
             x += _row_width([(symbol, words)])
     return shapes, len(rows)
 
 
-def _moved(shape: Shape, x: float, y: float) -> Shape:
-    """Return a symbol of the legend at its place."""
-    if isinstance(shape, Rectangle):
-        return Rectangle(shape.look, shape.x + x, shape.y + y, shape.width, shape.height, shape.radius, shape.paint)
-    assert isinstance(shape, Path)
-    return Path(shape.look, moved(shape.segments, x, y), shape.arrow, shape.paint)
+def _swatch(colors: tuple[str, str, str], x: float, y: float) -> list[Shape]:
+    return [Rectangle("swatch", x, y - 10, 18, 12, 3, Paint(*colors[:2]))]
 
 
-def _row_width(entries: list[tuple[list[Shape], str]]) -> float:
+def _row_width(entries: Sequence[tuple[Symbol | None, str]]) -> float:
     return sum(30 * bool(symbol) + 6.6 * len(words) + 22 for symbol, words in entries)

@@ -119,11 +119,6 @@ class Scene(NamedTuple):
     shapes: Sequence[Shape]
 
 
-def moved(segments: Sequence[Segment], x: float, y: float) -> list[Segment]:
-    """Return segments so far to the right and down."""
-    return [(letter, tuple(value + (y if i % 2 else x) for i, value in enumerate(at))) for letter, at in segments]
-
-
 def shortened(text: str, limit: int) -> str:
     """Return ``text``, cut to ``limit`` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,6 +1,9 @@
 """Pictures: where boxes stand, what is written beside edges, and that every file is well-formed and whole."""
 
+import json
 import re
+import shutil
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
@@ -148,6 +151,53 @@ def test_the_page_can_be_used_without_a_mouse_and_read_without_a_script(definiti
         rule for rule in re.findall(r"([^{}]*)\{[^{}]*display:none", style) if "button" not in rule and "js" not in rule
     ]
     assert not hidden and "prefers-color-scheme:dark" in style and ":focus-visible" in style
+
+
+BROWSER = """
+const out = [], {layers, script} = JSON.parse(require('fs').readFileSync(0));
+let focused = null;
+class Thing {
+  constructor(dataset) {
+    Object.assign(this, {dataset, marks: new Set(), on: {}, attributes: {}, scrollWidth: 900, clientWidth: 400});
+    this.classList = {toggle: (mark, yes) => yes ? this.marks.add(mark) : this.marks.delete(mark)};
+  }
+  addEventListener(kind, act) { this.on[kind] = act }
+  setAttribute(name, value) { this.attributes[name] = value }
+  removeAttribute(name) { delete this.attributes[name] }
+  focus() { focused = this; this.on.focus({}) }
+  scrollIntoView() {}
+}
+const boxes = layers.map(data => new Thing(data)), sections = layers.map(() => new Thing());
+const parts = {aside: new Thing(), main: new Thing(), button: new Thing()};
+globalThis.document = Object.assign(new Thing(), {documentElement: {}, querySelector: name => parts[name],
+  querySelectorAll: name => name === '.layer' ? boxes : sections});
+function press(key) {
+  const event = {key, preventDefault() {}};
+  if (key === 'Enter') focused.on.click(event); else focused.on.keydown(event);
+  document.on.keydown(event);
+  out.push([boxes.indexOf(focused), sections.findIndex(section => section.marks.has('shown')),
+    boxes.findIndex(box => box.attributes['aria-current'])]);
+}
+new Function(script)();
+boxes[START].focus();
+KEYS.forEach(press);
+console.log(JSON.stringify([document.documentElement.className, parts.main.scrollLeft, out]));
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_the_script_of_the_page():
+    """Focus shows a layer, arrows move, Enter keeps, Escape lets go: (focus, shown, kept) after each key."""
+    shown = picture("layers-imagenet.cfg")
+    html, names = page(shown), list(shown.boxes)
+    script = html[html.index("<script>") + 8 : html.index("</script>")]
+    data = {"script": script, "layers": neighbours(shown, lay_out(shown))}
+    keys = ["ArrowDown", "Enter", "ArrowRight", "Escape", "ArrowUp", "ArrowLeft", "Enter", "Enter"]
+    program = BROWSER.replace("START", str(names.index("conv1a"))).replace("KEYS", str(keys))
+    done = subprocess.run(["node", "-e", program], input=json.dumps(data), capture_output=True, text=True, check=True)
+    a1, ra, rb, b1 = (names.index(name) for name in ("conv1a", "rnorm1a", "rnorm1b", "conv1b"))
+    states = [[ra, ra, -1], [ra, ra, ra], [rb, ra, ra], [rb, -1, -1], [b1, b1, -1], [a1, a1, -1], [a1, a1, a1], [a1, -1, -1]]
+    assert json.loads(done.stdout) == ["js", 250, states]
 
 
 def test_arrow_keys_go_along_the_edges():
