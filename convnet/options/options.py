@@ -168,6 +168,8 @@ class Options:
         "precision of products on GPUs; tf32: faster, about three digits", "float32", modes=(TRAIN, TEST, FEATURES))
     threads: int = _option(whole(0, 1024), "machine", "Processor threads (0 = all)",
         "processor threads; 0: all [0]", 0, sticky=False)
+    verbose: int = _option(ZERO_ONE, "machine", "Print all lines on terminals, too?",
+        "print on a terminal, too, what files and pipes get: the lines of 2012 and 2014", 0, sticky=False)
     config: str = _option(text("FILE"), "machine", "Options from a TOML file",
         "TOML file of options; the command line wins", sticky=False)
     # fmt: on
