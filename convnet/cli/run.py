@@ -18,7 +18,7 @@ from convnet.cli.next_steps import next_steps
 from convnet.cli.output import before_errors
 from convnet.cli.permission import may_run_code
 from convnet.interrupts import undo_if_interrupted
-from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
+from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, USUAL, read_config
 from convnet.training.evaluator import write_features
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
 from convnet.training.lines import Lines
@@ -39,16 +39,17 @@ def _main(args: argparse.Namespace) -> int:
 
 
 def run_parser(prog: str) -> Parser:
-    """Return the parser of ``convnet run``: every option of a run, by groups."""
-    description = "Train, test or go on training a network that two layer files describe."
+    """Return the parser of ``convnet run``: every option of a run, the usual ones first, the others by groups."""
+    description = "Train, test or go on training a network that two layer files describe. In []: what holds otherwise."
     usage = f"{prog} --layer-def FILE [--data-path DIR] [options]\n       {prog} --load-file CHECKPOINT [options]"
     example = "--layer-def layers-cifar10-26pct.cfg --data-path cifar-10-batches-py"
     parser = Parser(prog, description, example, usage=usage, argument_default=argparse.SUPPRESS)
-    for title in GROUPS:
+    groups = {"what most runs need": [BY_NAME[name] for name in USUAL]}
+    groups |= {title: [one for one in OPTIONS if one.group == title and one.name not in USUAL] for title in GROUPS}
+    for title, options in groups.items():
         group = parser.add_argument_group(title)
-        for option in OPTIONS:
-            if option.group == title:
-                add_option(group, option)
+        for option in options:
+            add_option(group, option)
     for flag in IGNORED:
         parser.add_argument(flag, help=argparse.SUPPRESS)
     return parser

@@ -71,6 +71,7 @@ def _option(kind: Kind, group: str, description: str, help: str, default: Any = 
 
 
 _CROPS = {"crop_border", "inner_size"}
+USUAL = ("layer_def", "data_path", "load_file", "epochs", "mini", "test_freq", "test_only")  # in the help before all others
 GROUPS = ("data", "network", "training", "testing", "saving", "machine")  # of the help
 
 
