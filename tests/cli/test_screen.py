@@ -34,8 +34,8 @@ def test_it_opens_in_ten_rows_and_says_what_the_numbers_are(whole):
     opening = rows[: rows.index("")]
     assert [row.split()[0] for row in opening] == ["Net", "Data", "Device", "Options", "Length", "Saves", "Numbers"]
     assert opening[0] == "Net       layers-small.cfg: 9 layers, 5,738 parameters"
-    assert opening[1] == "Data      data: train on 1-5, test on 6"
-    assert opening[3:5] == ["Options   --threads 1", "Length    2 epochs of 5 batches"]
+    assert opening[1] == "Data      train on 1-5, test on 6, 10 classes: data"
+    assert opening[3:5] == ["Options   --threads 1", "Length    2 epochs of 5 batches, minibatches of 16"]
     assert re.fullmatch(r"Saves     whole/ConvNet__[-\d_.]+ \(every 4 batches, 46 kB\)", opening[5])
     assert opening[6] == "Numbers   logprob: cost, error, top-2 error"
     assert "GPU" not in "".join(rows) and "Initialized" not in "".join(rows)
