@@ -49,6 +49,9 @@ class Lines:
         if self._is_open:
             self.line()
 
+    def abandon(self) -> None:
+        """Leave the line as it is."""
+
     @singledispatchmethod
     def _print(self, event: events.Event) -> None:
         """Of other events the originals print nothing."""
