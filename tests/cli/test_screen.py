@@ -44,7 +44,7 @@ def test_it_opens_in_ten_rows_and_says_what_the_numbers_are(whole):
 def test_one_line_is_renewed_and_gone_in_the_end(whole):
     text, rows = whole
     shown = STATUS.findall(text)
-    assert len(shown) > 10 and all(len(line) <= 79 for line in shown)
+    assert len(shown) > 10 and all(len(line) <= 75 for line in shown)
     finished = [line for line in shown if re.match(r"batch \d\.\d, \d+ of 10   [\d.]+, [\d.]+ %, [\d.]+ %", line)]
     assert {line.split(",")[0] for line in finished} == {f"batch {e}.{b}" for e in (1, 2) for b in range(1, 6)}
     assert any(line.endswith("images/s") and " left   " in line for line in finished) and "testing on 6" in shown
@@ -76,7 +76,7 @@ def test_it_tells_of_tests_of_the_time_and_of_the_end(whole):
 def test_narrow_terminals(place, columns):
     status, text = terminal.run(words("--save-path", "narrow"), place, columns)
     rows = terminal.rows(text, columns)
-    assert status == 0 and all(len(line) < columns for line in STATUS.findall(text))
+    assert status == 0 and all(len(line) < columns - 4 for line in STATUS.findall(text))
     assert rows.index("") <= 10 and not any("images/s" in row for row in rows)
     assert any(row.startswith("Test after") for row in rows)
 
