@@ -131,6 +131,8 @@ def test_no_colours(place):
 def test_verbose_brings_the_lines_of_2014(place):
     status, text = terminal.run(words("--save-path", "verbose", "--verbose"), place)
     rows = terminal.rows(text, 80)
+    assert "Numbers of logprob: cost, error, top-2 error" in rows
+    assert "Numbers of weights and biases: mean size [mean change] [change / size]" in rows
     assert status == 0 and "Initialized data layer 'labels', producing 1 outputs" in rows
     assert any(re.fullmatch(r"2\.5 \(90\.00%\)\.\.\. logprob:  [\d.]+, [\d.]+, [\d.]+ \([\d.]+ sec\)", row) for row in rows)
 
