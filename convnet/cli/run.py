@@ -7,17 +7,19 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from convnet.cli.check_grads import check_grads
-from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
+from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, write_text
 from convnet.cli.permission import may_run_code
 from convnet.errors import message_lines, shell_quoted
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
+from convnet.storage import check_folder
 from convnet.training.costs import Outputs
 from convnet.training.evaluator import write_features
 from convnet.training.log import Printer
@@ -101,10 +103,23 @@ def _work(session: Session, printer: Printer) -> int:
         for file in write_features(work.net, session.test, numbers, layer, folder, source):
             printer.line(f"Wrote feature file {file}")
     elif session.options.test_only:
-        work.test_once()
+        _test(work, printer)
     else:
         _train(work, printer)
     return 0
+
+
+def _test(work: Run, printer: Printer) -> None:
+    """Test once; print, and write, what was mistaken for what, if asked to."""
+    file, report = work.session.options.report, work.tester.report
+    if report and file != "-":
+        check_folder(Path(file))
+    work.test_once()
+    if report:
+        printer.line("\n" + report.text(shutil.get_terminal_size().columns))
+    if report and file != "-":
+        write_text(file, report.csv())
+        printer.line(f"Wrote {file}")
 
 
 def _train(work: Run, printer: Printer) -> None:

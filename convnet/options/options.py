@@ -142,9 +142,12 @@ class Options:
     multiview_test: int = _option(ZERO_ONE, "testing", "Cropped DP: test on multiple patches?",
         "average predictions over several crops and mirror images of each picture", 0, sticky=False, modes=(TRAIN, TEST))
     logreg_name: str = _option(text("LAYER"), "testing", "Logreg cost whose predictions are written",
-        "cost.logreg whose predictions --test-out writes [the first]", sticky=False, modes=(TRAIN, TEST))
+        "cost.logreg whose predictions --test-out writes, --report counts [the first]", sticky=False, modes=(TRAIN, TEST))
     test_out: str = _option(text("DIR"), "testing", "Write test case predictions to given path",
         "folder to write predictions of test cases to", sticky=False, modes=(TRAIN, TEST))
+    report: str = _option(text("FILE", alone="-"), "testing", "Report errors of each class",
+        "with --test-only: print errors of each class and what was mistaken for what; write the counts to FILE, as CSV",
+        sticky=False, modes=(TEST,))
     write_features: str = _option(text("LAYER"), "testing", "Write test data features from given layer",
         "write what this layer makes of the test batches; needs --test-only", sticky=False, modes=(FEATURES,))
     feature_path: str = _option(text("DIR"), "testing", "Write test data features to this path",
@@ -257,6 +260,8 @@ def _config_text(value: Any, kind: Kind) -> str:
         return ",".join(map(str, value))
     if isinstance(value, bool) and kind is ZERO_ONE:
         return str(int(value))
+    if value is True and kind.alone is not None:
+        return str(kind.alone)
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
     raise argparse.ArgumentTypeError(f"{value!r} is not {kind.name}")
