@@ -58,7 +58,7 @@ class Report:
             writer.writerow([name, int(cases), *errors, *map(int, row)])
         return out.getvalue()
 
-    def text(self, width: int) -> str:
+    def lines(self, width: int) -> list[str]:
         """Return tables of at most ``width`` columns: classes by error, the worst first, and what they were taken for."""
         matrix = self._matrix()
         if len(self.names) > _MOST or len(matrix[0]) > width:
