@@ -89,7 +89,12 @@ def _work(session: Session, callbacks: Sequence[Callback]) -> None:
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
     work = Run(session, session.net(backends), callbacks)
-    remarks = [*session.remarks, *session.set_newer_aside(), *remarks]  # now that nothing else can be wrong
+    remarks = [
+        *session.remarks,
+        *session.set_newer_aside(),
+        *session.find_best(),
+        *remarks,
+    ]  # now that nothing else can be wrong
     work.tell(RunBegin(session, work.net, device, drawn, edits, remarks))
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)

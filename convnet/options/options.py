@@ -135,6 +135,8 @@ class Options:
         "test and save after every N batches [57]", None, modes=(TRAIN,))
     test_one: int = _option(ZERO_ONE, "testing", "Test on one batch at a time?",
         "test on one batch in turn; 0: on all of them", 1, modes=(TRAIN,))
+    patience: int = _option(FROM_ZERO, "testing", "Tests without improvement to stop after",
+        "stop after N tests without a better value of what --keep-best names; 0: do not [0]", 0, modes=(TRAIN,))
     check_grads: int = _option(ZERO_ONE, "testing", "Check gradients and quit?",
         "compare every gradient with differences of the cost, then leave", 0, sticky=False)
     test_only: int = _option(ZERO_ONE, "testing", "Test and quit?",
@@ -158,6 +160,9 @@ class Options:
         "folder in which a run makes a dated one for its checkpoints", "checkpoints", modes=(TRAIN, TEST))
     force_save: int = _option(ZERO_ONE, "saving", "Force save before quitting",
         "save a checkpoint after --test-only, too", 0, sticky=False, modes=(TEST,))
+    keep_best: str = _option(text("COST"), "saving", "Cost whose best checkpoint is kept",
+        "keep the checkpoint with the lowest test error (or cost) of COST as 'best', or of a value such as 'logprob.cost'",
+        modes=(TRAIN,))
     keep: int = _option(NATURAL, "saving", "Checkpoints to keep",
         "checkpoints to keep; older ones are removed", 2, modes=(TRAIN, TEST))
     backend: str = _option(choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",

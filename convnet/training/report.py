@@ -61,11 +61,11 @@ class Report:
     def lines(self, width: int) -> list[str]:
         """Return tables of at most ``width`` columns: classes by error, the worst first, and what they were taken for."""
         matrix = self._matrix()
-        if len(self.names) > _MOST or len(matrix[0]) > width:
-            return "\n".join([*self._errors(), "", *self._mistakes()])
-        return "\n".join(
-            [*self._errors(), "", "Cases of each class (rows), and what they were taken for (columns):", *matrix]
-        )
+        if len(self.names) <= _MOST and len(matrix[0]) <= width:
+            found = ["Cases of each class (rows), and what they were taken for (columns):", *matrix]
+        else:
+            found = self._mistakes()
+        return [*self._errors(), "", *found]
 
     def _errors(self) -> list[str]:
         order: list[int] = sorted(np.flatnonzero(self.cases).tolist(), key=lambda k: (-self.misses[0, k] / self.cases[k], k))

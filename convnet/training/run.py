@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from convnet.checkpoint import add_costs, pack
+from convnet.checkpoint import BEST, add_costs, pack
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
@@ -39,7 +39,7 @@ class Run(Trainer):
     def __init__(self, session: Session, net: Net, callbacks: Sequence[Callback]) -> None:
         super().__init__(net, session.train, session.position, callbacks)
         self.session, self.plan, self.folder = session, session.plan, session.folder
-        self.stop = StopRequest()
+        self.stop, self.watch = StopRequest(), session.watch
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
         self._files, self._options = _findable_anywhere(session.files, session.options)
         self._saved_at: tuple[int, int] | None = None
@@ -49,10 +49,10 @@ class Run(Trainer):
 
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
-        begun = self.position.batches_done
+        begun, schedule = self.position.batches_done, self.plan.schedule(self.position)
         with self.stop.installed():
             try:
-                self.train(self.plan.schedule(self.position))
+                self.train([] if self.is_done() else schedule)
                 return self._finish(begun)
             except (NumericalError, CheckpointError):
                 raise
@@ -84,6 +84,9 @@ class Run(Trainer):
     def must_stop(self) -> bool:
         return bool(self.stop)
 
+    def is_done(self) -> bool:
+        return bool(self.watch and self.watch.is_exhausted(self.position))
+
     def _test(self) -> None:
         """Test on the next batch of the test range, or on all of it (io 2.5)."""
         position, numbers, start = self.position, self.plan.test, time.monotonic()
@@ -91,6 +94,8 @@ class Run(Trainer):
             numbers = [numbers[position.tests_done % len(numbers)]]
         costs, cases = add_costs([self.tester.batch(number) for number in numbers])
         position.finish_test(costs, cases, numbers[0] if self.plan.test_one else -1)
+        if self.watch:
+            self.watch.see(position)
         averaged = position.test_outputs[-len(self.plan.test) :]
         self.tell(TestEnd(numbers, costs, cases, averaged, time.monotonic() - start))
         if self.tester.is_broken:
@@ -116,14 +121,21 @@ class Run(Trainer):
         self.net.check_weights()
         value = pack(self.net, self._files, position, self._options, session.test.description())
         path = self.folder.save(value, position.epoch, position.batch)
+        if session.options.keep_best and position.best_at == position.batches_done and not position.cases:
+            self.folder.keep_best(path, value)
         self._saved_at = here
         return path
 
     def _finish(self, begun: int) -> Path | None:
         """Save what is not saved yet, and tell how the run ended."""
         position, stopped_by = self.position, self.stop.signal
-        if position.batches_done == begun and position.minibatches == 0 and not stopped_by:
+        is_idle = position.batches_done == begun and position.minibatches == 0 and not stopped_by
+        if self.watch and self.is_done():
+            text = f"{position.tests_since} tests in a row were no better than {self.watch.text(position)}"
+            self.tell(Message(f"{text}: --patience {self.watch.patience} ends the run; a larger one goes on."))
+        elif is_idle:
             self.tell(Message(f"Nothing to do: {position.epoch} of {self.plan.epochs} epochs are done."))
+        if is_idle:
             return None
         before = self._saved_at
         path = self._save()
@@ -131,6 +143,9 @@ class Run(Trainer):
             self.tell(RunStopped(stopped_by, position.epoch, position.batch, position.minibatches))
         if self._saved_at != before:
             self.tell(Saved(path))
+        if self.watch and self.session.options.keep_best:
+            where = f", kept as {self.folder.path / BEST}" if position.best_at else ""
+            self.tell(Message(f"Best test: {self.watch.text(position)}{where}"))
         return path
 
 

@@ -145,7 +145,9 @@ def test_names_that_forge_lines_and_classes_without_cases():
     report = Report(logreg(3), ["ok\nall  99", "\x1b[31m", "rare"])
     report.count(np.array([[0.0, 1.0]]), np.array([[1.0, 0], [0, 1], [0, 0]]))
     lines = report.lines(80)
-    assert any(line.startswith(r"ok\nall  99 ") for line in lines) and not any("\x1b" in line or "\n" in line for line in lines)
+    assert any(line.startswith(r"ok\nall  99 ") for line in lines) and not any(
+        "\x1b" in line or "\n" in line for line in lines
+    )
     assert report.csv().splitlines()[-1] == "rare,0,,0,0,0"
 
 
