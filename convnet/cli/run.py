@@ -9,6 +9,7 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 import argparse
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from convnet.storage import check_folder
 from convnet.training.evaluator import write_features
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
 from convnet.training.lines import Lines
+from convnet.training.log import Log
 from convnet.training.run import Run
 from convnet.training.session import RunInputs, Session
 
@@ -73,8 +75,8 @@ def _run(given: dict[str, Any], lines: Lines) -> int:
     if inputs.options.check_grads:
         return check_grads(inputs, lines)
     session = Session(inputs)
-    with session.folder:
-        _work(session, [lines])
+    with session.folder, Log(session) if session.options.trains else nullcontext() as log:
+        _work(session, [log, lines] if log else [lines])
     return 0
 
 

@@ -2,5 +2,6 @@
 
 from convnet.storage.claim import Claim
 from convnet.storage.files import cache_folder, check_folder, link_atomically, write_atomically
+from convnet.storage.growing import GrowingFile
 
-__all__ = ["Claim", "cache_folder", "check_folder", "link_atomically", "write_atomically"]
+__all__ = ["Claim", "GrowingFile", "cache_folder", "check_folder", "link_atomically", "write_atomically"]
