@@ -72,7 +72,7 @@ def _print_table(records: Sequence[Record]) -> None:
     names = _costs(rows)
     alone = len({name.partition(".")[0] for name in names}) == 1  # of one cost it is enough to name its values
     heads = ["batch", "", *(printable(name.partition(".")[2] if alone else name) for name in names), "seconds", "images/s"]
-    table = [[_place(row), "test" if row["line"] == "test" else "", *(_number(row.get(name), 6) for name in names),
+    table = [[_place(row), _kind(row), *(_number(row.get(name), 6) for name in names),
               _number(row.get("seconds"), 3), _number(row.get("images_per_second"), 0)] for row in rows]  # fmt: skip
     columns = [column for i, column in enumerate(zip(heads, *table, strict=True)) if i < 3 or any(column[1:])]
     count = _fitting(columns, shutil.get_terminal_size().columns)
@@ -97,6 +97,10 @@ def _place(row: Record) -> str:
     if "epoch" in row and "batch" in row:
         return f"{row['epoch']}.{row['batch']}"
     return f"after {row['batches']:g}" if row["line"] == "batch" else ""
+
+
+def _kind(row: Record) -> str:
+    return ("best test" if row.get("best") else "test") if row["line"] == "test" else ""
 
 
 def _number(value: Any, digits: int) -> str:

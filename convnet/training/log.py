@@ -40,6 +40,7 @@ KEYS = {
     "seconds": "of a `batch` or `test`: how long it took",
     "images_per_second": "of a `batch` or `test`: cases that were computed in each second",
     "averages": "of a `test`: values of costs, as means over it and the tests before, one for each test batch",
+    "best": "of a `test`: true where it, with those before, was the best so far (`--keep-best`, `--patience`)",
     "rates": "of a `batch`: learning rates by layer and matrix, where any is another than in the line before",
     "weights": "of `weights`: by layer and matrix, mean magnitude and that of its last change",
     "checkpoint": "of `resume`: what was loaded; of `saved`: its name; of `end`: the last one's, or null",
@@ -153,6 +154,8 @@ class Log:
         values |= values_of(self.outputs, event.costs, event.cases)
         if len(event.averaged) > 1:
             values["averages"] = values_of(self.outputs, *add_costs(event.averaged))
+        if self.session.watch and self.session.position.best_at == self.session.position.batches_done:
+            values["best"] = True
         self.write("test", values, durable=True)  # before the checkpoint that counts it
 
     @_write.register

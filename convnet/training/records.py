@@ -63,10 +63,10 @@ def _parsed(line: bytes, where: str) -> Record:
 
 
 def _log_of(path: Path) -> Path | None:
-    """Return the log that a path means, if it means one: the file itself, or that of a folder or its newest dated folder."""
+    """Return the log that a path means, if it means one: the file itself, or that of a folder, or of the newest in it."""
     try:
         if path.is_dir():
-            folders = [path, *sorted(path.glob("ConvNet__*"), reverse=True)[:1]]
+            folders = [path, *sorted(path.glob("ConvNet__*"), reverse=True)]
             return next((folder / NAME for folder in folders if (folder / NAME).is_file()), None)
         if not path.is_file():
             raise ConvnetError(f"no run {path}; give the folder of a run, its {NAME}, or a checkpoint")

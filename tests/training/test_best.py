@@ -17,6 +17,7 @@ from convnet.errors import OptionError
 from convnet.options import Options
 from convnet.training.best import Watch
 from convnet.training.plan import Plan
+from convnet.training.records import read_log
 from convnet.training.run import Run
 
 NET = """[data]
@@ -119,6 +120,8 @@ def test_the_best_is_kept_and_can_be_loaded(place, tmp_path, capsys):
     means = [(sums[i][0] + sums[i + 1][0]) / (sums[i][1] + sums[i + 1][1]) for i in range(len(sums) - 1)]
     at = int(np.argmin(means)) + 2  # batches, after each of which there was a test
     assert at < 24  # or nothing was spared
+    logged = [record["batches"] for record in read_log(tmp_path / "s" / "log.jsonl") if record.get("best")]
+    assert logged[-1] == at and logged[0] == 2
     assert best_of(tmp_path / "s")[:2] == (pytest.approx(min(means)), at)
     assert sorted(p.name for p in (tmp_path / "s").iterdir() if p.name != "log.jsonl") == ["12.2", "best"]
     assert f"Best test: logprob.error {min(means):.6f} after {at} batches, kept as {tmp_path / 's' / 'best'}\n" in (

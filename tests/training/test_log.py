@@ -1,6 +1,7 @@
 """``log.jsonl``: what was printed is in it, lines are whole, those that do not count are left out, and disks may be full."""
 
 import json
+import logging
 import os
 import re
 import signal
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from support import ROOT, write_cifar, write_net
 
 from convnet import checkpoint
+from convnet.checkpoint import CheckpointFolder
 from convnet.cli.run import main
-from convnet.errors import ConvnetError
+from convnet.errors import CheckpointError, ConvnetError
 from convnet.storage import GrowingFile
 from convnet.training.log import KEYS
 from convnet.training.records import read_log, records_of
@@ -162,6 +164,33 @@ def test_signals_and_warnings_are_in_it(place, tmp_path):
     stopped = next(record for record in lines(save) if record["line"] == "stopped")
     name = checkpoint.find_latest(save, checkpoint.load)[0].name
     assert stopped["by"] == "SIGTERM" and f"{stopped['epoch']}.{stopped['batch']}" == name
+
+
+def test_warnings_and_errors_are_in_it(place, tmp_path, monkeypatch):
+    saved = CheckpointFolder.save
+
+    def save(folder, value, epoch, batch):
+        logging.getLogger("convnet").warning("%s is nearly full", "the disk")
+        if epoch == 2:
+            raise CheckpointError("a checkpoint cannot be saved")
+        return saved(folder, value, epoch, batch)
+
+    monkeypatch.setattr(CheckpointFolder, "save", save)
+    assert train(place, tmp_path / "s") == 1
+    said = [(r["line"], r["text"]) for r in lines(tmp_path / "s") if r["line"] in ("warning", "error")]
+    full = ("warning", "the disk is nearly full")
+    assert said == [full, full, ("error", "a checkpoint cannot be saved")]
+
+
+def test_a_half_line_of_a_power_cut(place, tmp_path):
+    save = tmp_path / "s"
+    assert train(place, save, "--max-batches", 2) == 0
+    text = (save / "log.jsonl").read_bytes()
+    (save / "log.jsonl").write_bytes(text[:-40])
+    kept = text[: text[:-40].rfind(b"\n") + 1].count(b"\n")
+    assert len(records_of(save)[0]) == kept == text.count(b"\n") - 1
+    assert main(["--load-file", str(save), "--backend", "cpu"]) == 0
+    assert [r["batches"] for r in lines(save) if r["line"] == "batch"] == [1, 2, 3, 4, 5, 6]
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
