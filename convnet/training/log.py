@@ -112,15 +112,14 @@ class Log:
     @_write.register
     def _(self, event: events.RunBegin) -> None:
         session, self._net = event.session, event.net
-        options, position = session.options, session.position
+        options = session.options
         changed = {o.name: getattr(options, o.name) for o in OPTIONS if getattr(options, o.name) != o.default}
         values: dict[str, Any] = {} if session.checkpoint is None else {"checkpoint": str(session.checkpoint.path)}
         values |= {"net": session.files.definition_path, "parameters": session.files.params_path, "options": changed}
         values |= {"seed": options.seed, "device": event.device, "versions": _versions()}
         train = session.train
         values["data"] = {"path": train.where, "values": train.dims.get(0), "classes": train.classes}
-        is_new = session.checkpoint is None or not position.batches_done
-        self.write("begin" if is_new else "resume", values | {"text": list(event.remarks)})
+        self.write("resume" if session.checkpoint else "begin", values | {"text": list(event.remarks)})
 
     @_write.register
     def _(self, _event: events.BatchBegin) -> None:

@@ -211,6 +211,7 @@ def test_patience(place, tmp_path, capsys, name):
     assert newest(save).position().batches_done >= position.batches_done + 1
 
 
+@pytest.mark.slow
 def test_patience_survives_a_stop(place, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(place, whole, "--epochs", 200, "--patience", 3) == 0
