@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import platform
+import threading
 import time
 from collections.abc import Mapping
 from functools import singledispatchmethod
@@ -67,7 +68,9 @@ class Log:
         self.session = session
         self.file = GrowingFile(session.folder.path / NAME)
         self.outputs = Outputs.of(session.graph)
-        self._held: list[str] | None = []  # lines before the first that is worth a file
+        self._held: list[str] = []  # lines before the first that is worth a file
+        self._has_begun = False
+        self._one_at_a_time = threading.Lock()  # batches are loaded by a thread, which may warn
         self._net: Net | None = None
         self._rates: dict[str, Any] = {}
         self._cases = 0  # that were trained on since the batch began
@@ -92,18 +95,18 @@ class Log:
         """Write a line; it, and those before it, go to the file from the first that ``begins`` it on."""
         known = {"line": line, "time": round(time.time(), 3), "batches": self.session.position.batches_done, **values}
         text = json.dumps(plain(known), allow_nan=False)
-        if self._held is not None:
+        fault = ""
+        with self._one_at_a_time:
             self._held.append(text)
-            if not begins:
-                return
-        texts, self._held = self._held or [text], None
-        try:
-            for text in texts:
-                self.file.append(text, durable)
-        except OSError as error:
-            if not self._has_warned:
+            self._has_begun |= begins
+            try:
+                while self._has_begun and self._held:
+                    self.file.append(self._held.pop(0), durable)
+            except OSError as error:
+                fault = "" if self._has_warned else reason_of(error)
                 self._has_warned = True
-                _LOG.warning("%s cannot be written, and lacks lines: %s", self.file.path, reason_of(error))
+        if fault:  # said here, since what logs has a lock of its own
+            _LOG.warning("%s cannot be written, and lacks lines: %s", self.file.path, fault)
 
     @singledispatchmethod
     def _write(self, event: events.Event) -> None:
