@@ -91,12 +91,8 @@ def _work(session: Session, callbacks: Sequence[Callback]) -> None:
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
     work = Run(session, session.net(backends), callbacks)
-    remarks = [
-        *session.remarks,
-        *session.set_newer_aside(),
-        *session.find_best(),
-        *remarks,
-    ]  # now that nothing else can be wrong
+    moved = [*session.set_newer_aside(), *session.find_best()]  # now that nothing else can be wrong
+    remarks = [*session.remarks, *moved, *remarks]
     work.tell(RunBegin(session, work.net, device, drawn, edits, remarks))
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)

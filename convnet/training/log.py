@@ -156,7 +156,7 @@ class Log:
         values |= values_of(self.outputs, event.costs, event.cases)
         if len(event.averaged) > 1:
             values["averages"] = values_of(self.outputs, *add_costs(event.averaged))
-        if self.session.watch and self.session.position.best_at == self.session.position.batches_done:
+        if self.session.watch and self.session.position.is_best:
             values["best"] = True
         self.write("test", values, durable=True)  # before the checkpoint that counts it
 

@@ -121,7 +121,7 @@ class Run(Trainer):
         self.net.check_weights()
         value = pack(self.net, self._files, position, self._options, session.test.description())
         path = self.folder.save(value, position.epoch, position.batch)
-        if session.options.keep_best and position.best_at == position.batches_done and not position.cases:
+        if session.options.keep_best and position.is_best:
             self.folder.keep_best(path, value)
         self._saved_at = here
         return path

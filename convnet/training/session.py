@@ -203,7 +203,7 @@ class Session:
         path, checkpoint, position = self._path, self.checkpoint, self.position
         if path is None or checkpoint is None:
             return False
-        if position.best_at != position.batches_done or position.cases:
+        if not position.is_best:
             path = Path(os.path.realpath(path)).with_name(BEST)
             try:
                 checkpoint = load(path)
