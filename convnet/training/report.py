@@ -25,7 +25,7 @@ class Report:
 
     def __init__(self, logreg: Layer, names: Sequence[str]) -> None:
         classes = logreg.num_inputs[1]
-        self.cost, self.labels, self.predictions = logreg.name, *(source.name for source in logreg.sources)
+        self.cost = logreg.name
         self.names = [*names[:classes], *map(str, range(len(names), classes))]
         topk = getattr(logreg, "topk", 1)
         self.guesses = [1] + [k for k in [topk if topk > 1 else _GUESSES] if k < classes]

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from nets import DATA, cost_of
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
-from support import write_cifar, write_net
+from support import SMALL_NET, each_backend, make_graph, write_cifar, write_net
 
 from convnet import pickles
 from convnet.cli.run import main
+from convnet.net.net import Net
+from convnet.training.evaluator import find_logreg
 from convnet.training.report import Report
 
 TWO = f"""{DATA}[fc]
@@ -50,8 +52,7 @@ def run(*options):
 
 
 def logreg(classes, topk=1):
-    sources = [SimpleNamespace(name="labels"), SimpleNamespace(name="probs")]
-    return SimpleNamespace(name="logprob", topk=topk, num_inputs=[1, classes], sources=sources)
+    return SimpleNamespace(name="logprob", topk=topk, num_inputs=[1, classes])
 
 
 def counted(place, tmp_path, *more):
@@ -116,6 +117,23 @@ def test_ties_are_shared_as_in_the_cost():
     assert report.misses.tolist() == [[0.5, 0.5, 0, 0.75], [0, 0, 0, 0.5]]
     assert report.confusions() == [(0, 0, 1), (1, 1, 1), (3, 0, 1)]
     assert list(report.rows()) == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
+
+
+@each_backend
+def test_counts_on_every_backend(be):
+    """What a net is given as labels, and what it makes of one view and of two."""
+    random = np.random.RandomState(0)
+    pictures, labels = random.randn(3072, 12).astype(np.float32), random.randint(0, 10, (1, 12)).astype(np.float32)
+    graph = make_graph(SMALL_NET, {0: 3072, 1: 1}, 10)
+    net, report = Net(graph, be, minibatch=12, seed=1), Report(find_logreg(graph), [])
+    names, guesses = [source.name for source in find_logreg(graph).sources], []
+    for views in ([pictures], [pictures, pictures[:, ::-1].copy()]):
+        net.test_views([[view, labels] for view in views], len(views), 12, names)
+        report.count(*map(net.output, names))
+        guesses.append(net.output(names[1]).argmax(axis=0))
+    assert (guesses[0] != guesses[1]).any()
+    expected = confusion_matrix(np.tile(labels[0], 2), np.concatenate(guesses), labels=range(10))
+    assert list(report.rows()) == expected.tolist()
 
 
 def many(classes):
