@@ -44,7 +44,8 @@ class Written:
 def write_files(builder: Builder, target: str, single: bool = False, classes: int = 0) -> Written:
     """Write the net of ``builder`` for ``target``; ``single`` puts both halves of a TOML net into one file.
 
-    An original gets the number of ``classes``, if it is known, where the files say num_classes. Raises ``LayerFileError`` if the net has mistakes.
+    An original gets the number of ``classes``, if it is known, where the files say num_classes.
+    Raises ``LayerFileError`` if the net has mistakes.
     """
     builder.problems.check()
     graph, writer = builder.graph, _Writer(builder, target, classes)

@@ -82,6 +82,7 @@ class RunInputs:
             seed=options.seed,
             crop_border=options.crop_border,
             inner_size=options.inner_size,
+            picture_size=options.picture_size,
             color_noise=options.color_noise,
             scalar_mean=options.scalar_mean,
             classes=expected_classes(self.builder),
@@ -223,7 +224,7 @@ class Session:
                 raise
             text = f"{self.train.where} gives {now} values per case, and the net was trained on {before}"
             raise DataError(
-                f"{text}; where pictures are larger, crop them as then: --inner-size, --crop-border ({error})"
+                f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None
 
     def net(self, backends: list[Backend]) -> Net:
