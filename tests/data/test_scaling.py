@@ -127,7 +127,7 @@ def test_what_cannot_be_scaled(tmp_path, folder):
         ("batches.meta", {}),
     ):
         dump(tmp_path / name, meta)
-    with pytest.raises(DataError, match="--picture-size: only square pictures can be scaled; .* holds 5 values"):
+    with pytest.raises(DataError, match=r"--picture-size: only square pictures can be scaled; .* holds 5 values"):
         provider(tmp_path, picture_size=8)
     dump(tmp_path / "data_batch_1", {"data": np.ones((48, 4), np.float32) / 3, "labels": [0, 1, 0, 1]})
     with pytest.raises(DataError, match="--picture-size: only pictures in bytes can be scaled"):
