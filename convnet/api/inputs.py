@@ -51,6 +51,9 @@ class Preprocessor:
         features, channels = graph.data_dims.get(0, 0), channels_of(graph)
         size = square_side(features, channels)
         preprocessor = cls(features, channels, size, 256 if size == 224 else size)
+        scaled = graph.run.get("picture_size", 0)
+        if scaled and size == graph.run.get("inner_size", scaled):
+            preprocessor.side = preprocessor.picture_size = scaled
         if checkpoint is None:
             return preprocessor
         preprocessor.needs_mean = True

@@ -53,8 +53,8 @@ def infer_data(
 ) -> InferredData:
     """Shape the graph of ``builder`` for the data it seems to want; ``data_dims`` (features by matrix) and ``classes`` hold.
 
-    ``sides`` of pictures are tried in their order; without them those of the historical nets, 224 first with 100 classes
-    and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
+    ``sides`` of pictures are tried in their order; without them the one that [run] says, then those of the historical nets,
+    224 first with 100 classes and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
     """
     definition = builder.graph.definition
     if not definition.sections and not definition.broken:
@@ -174,6 +174,12 @@ def _other_classes(builder: Builder, fallback: int) -> int:
 
 
 def _usual_sides(builder: Builder, fallback: int) -> Sequence[int]:
+    run = builder.graph.run
+    said = [side for name in ("inner_size", "picture_size") if (side := run.get(name))]
+    return [*said[:1], *_historical_sides(builder, fallback)]
+
+
+def _historical_sides(builder: Builder, fallback: int) -> Sequence[int]:
     if _other_classes(builder, fallback) >= _FEW:
         return USUAL
     local = any(isinstance(layer, Local) for layer in builder.graph.declared)
