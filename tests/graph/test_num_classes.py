@@ -1,9 +1,11 @@
 """num_classes: a size that is the number of classes of the data; and mismatches, which name the lines to change."""
 
+import numpy as np
 import pytest
 from nets import DATA, cost_of
-from support import default_params, problems_of, write_cifar
+from support import default_params, dump, problems_of, write_cifar
 
+from convnet.checkpoint import find_latest, load
 from convnet.checkpoint.layer_dicts import stored_net
 from convnet.cli import main
 from convnet.errors import LayerFileError
@@ -139,6 +141,8 @@ def test_a_run_and_what_goes_on_from_it(tmp_path, capsys):
     free, fixed = tmp_path / "layers-any.cfg", tmp_path / "layers-ten.cfg"
     for data, count in ((ten, 10), (five, 5)):
         assert run("--layer-def", free, "--data-path", data, "--save-file", tmp_path / f"run{count}") == 0
+        _, saved, _ = find_latest(tmp_path / f"run{count}", load)
+        assert saved.layers["fc"]["outputs"] == count == saved.classes and "outputs=num_classes" in saved.files().definition
     assert run("--layer-def", fixed, "--data-path", five, "--save-path", tmp_path) == 1
     assert f"{fixed}:11:9: error: layer 'fc': these 10 outputs" in (err := capsys.readouterr().err)
     assert f"but {five} has 5 classes" in err and "expected outputs=5 or outputs=num_classes" in err
@@ -152,3 +156,19 @@ def test_num_classes_on_the_command_line(tmp_path, capsys):
     net.write_text(DATA + fc("fc", 40) + cost_of("fc"))
     assert main(["explain", str(net), "--num-classes", "7", "--data-dims", "192,1"]) == 1
     assert f"{net}:11:9: error" in (err := capsys.readouterr().err) and "outputs=7 or outputs=num_classes" in err
+
+
+def test_classes_without_names_are_counted(tmp_path, capsys):
+    """Where nothing but the count can tell, a net that was trained on another is not fed with these data."""
+    for classes in (4, 6):
+        labels = [i % classes for i in range(24)]
+        for number in (1, 2):
+            (tmp_path / str(classes)).mkdir(exist_ok=True)
+            dump(tmp_path / str(classes) / f"data_batch_{number}", {"data": np.ones((192, 24), np.uint8), "labels": labels})
+        dump(tmp_path / str(classes) / "batches.meta", {"num_vis": 192})
+    (tmp_path / "layers-any.cfg").write_text(DATA + fc("fc", ANY) + cost_of("fc"))
+    (tmp_path / "layer-params-any.cfg").write_text(default_params(DATA + fc("fc", ANY) + cost_of("fc")))
+    net = ("--layer-def", tmp_path / "layers-any.cfg")
+    assert run(*net, "--data-path", tmp_path / "4", "--save-file", tmp_path / "run") == 0
+    assert run("--load-file", tmp_path / "run", "--data-path", tmp_path / "6") == 1
+    assert "has 6 classes, the net was trained on 4; begin anew with --layer-def" in capsys.readouterr().err
