@@ -1,7 +1,8 @@
 """Twelve photographs that installed packages carry, cut into a folder of pictures with one sub-folder per class.
 
-A class is a photograph: its pictures are squares of random place and size, on which there is something to see. Each photograph is divided into 6 by 6 cells;
-pictures for testing lie within six of them, those for training touch none of these, so that they share no pixel.
+A class is a photograph: its pictures are squares of random place and size, on which there is something to see. Each
+photograph is divided into 6 by 6 cells; pictures for testing lie within six of them, those for training touch none of
+these, so that they share no pixel.
 
     PYTHONPATH=. python tests/photographs.py photos/
 """
