@@ -149,7 +149,7 @@ class Preprocessor:
                 )
             if not images:
                 raise DataError("no pictures: the list is empty")
-            pictures = [self._picture(image) for image in images]
+            pictures = [self.picture(image) for image in images]
             shapes = {picture.shape for picture in pictures}
             if len(shapes) > 1:
                 raise DataError(f"pictures of one call must have one size, not {', '.join(map(str, sorted(shapes)))}")
@@ -170,8 +170,8 @@ class Preprocessor:
         maps = part.transpose(3, 1, 2, 0) - self.known_mean()[..., None]  # maps[c, y, x, n]
         return np.ascontiguousarray(maps).reshape(self.features, -1)
 
-    def _picture(self, image: Any) -> np.ndarray:
-        """Return pixels (H, W, C) of an array, and of a Pillow image or a file after scaling to ``side``."""
+    def picture(self, image: Any) -> np.ndarray:
+        """Return pixels (H, W, C) of an array, and of a Pillow image or a file scaled to ``side``; raises ``DataError``."""
         if not isinstance(image, np.ndarray | str | Path | Image.Image):
             raise DataError(f"a {type(image).__name__} is not a picture; give arrays, Pillow images, or paths")
         if not isinstance(image, np.ndarray):

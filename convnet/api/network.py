@@ -39,6 +39,7 @@ from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.language.files import find, read_text
+from convnet.layers.data import Data
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
 from convnet.net.initial import initial_state
@@ -67,7 +68,9 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     <Network layers-digits.cfg: 1x8x8 in, 10 classes, 38,282 weights>
     """
     minibatch = whole_number("minibatch", minibatch, 1)
-    file, checkpoint, _ = find_latest(path_of("path", path, CheckpointError), load_checkpoint)
+    file, checkpoint, remarks = find_latest(path_of("path", path, CheckpointError), load_checkpoint)
+    for remark in remarks:
+        _LOG.warning("%s", remark)
     files = checkpoint.files(str(file))
     graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
     with checkpoint.named_in_errors():
@@ -155,7 +158,7 @@ class Network:
     def __repr__(self) -> str:
         inputs, name = self.preprocessor, Path(self.files.definition_path).name
         image = f"{inputs.channels}x{inputs.size}x{inputs.size}" if inputs.size else f"{inputs.features} values"
-        return f"<Network {printable(name)}: {image} in, {self.classes} classes, {self.graph.parameters():,} weights>"
+        return f"<Network {printable(name)}: {image} in, {len(self.classes)} classes, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
         return printable_lines(layer_table(self.graph, self.net.minibatch))
@@ -163,7 +166,7 @@ class Network:
     # -- running
 
     def predict(self, images: Images, ten_views: bool = False) -> np.ndarray:
-        """Return the predictions that the first cost reads, (N, classes) float32: probabilities, for a softmax.
+        """Return what the first cost of a softmax reads, (N, classes) float32: probabilities; without one, the first cost.
 
         ``ten_views`` takes the mean over the corners and the middle of each picture and their mirrors, as the paper did.
         Pictures have to be larger than the net wants for views to differ.
@@ -172,10 +175,11 @@ class Network:
         >>> net.predict(np.zeros((2, 8, 8, 1), np.uint8)).sum(axis=1)
         array([1., 1.], dtype=float32)
         """
-        layer = self._prediction_layer()
+        layer = self.prediction_layer
         if not ten_views:
             return self.features(images, layer)
-        parts = [np.empty((0, self.classes), np.float32)]
+        self._check_pictures_suffice(layer)
+        parts = [np.empty((0, self.graph.layers[layer].outputs), np.float32)]
         for some in self._minibatches(images):
             parts.append(np.mean([self._run(matrix, layer) for matrix in self.preprocessor.views(some)], axis=0))
         return np.concatenate(parts)
@@ -188,6 +192,7 @@ class Network:
         (2, 64)
         """
         name = output_layer(self.graph, layer)
+        self._check_pictures_suffice(name)
         parts = [np.empty((0, self.graph.layers[name].outputs), np.float32)]
         parts += [self._run(self.preprocessor.matrix(some), name) for some in self._minibatches(images)]
         return np.concatenate(parts)
@@ -260,14 +265,22 @@ class Network:
         self.preprocessor.set_mean(value)
 
     @property
-    def classes(self) -> int:
-        """Number of predictions per image."""
-        return self.graph.layers[self._prediction_layer()].outputs
+    def classes(self) -> list[str]:
+        """Names of the classes, one for each column of ``predict``: those of the data, numbers where these name none.
+
+        >>> convnet.build("layers-digits.cfg", side=8).classes[:3]
+        ['0', '1', '2']
+        """
+        count = self.graph.layers[self.prediction_layer].outputs
+        known = self.preprocessor.label_names[:count]
+        return [*known, *map(str, range(len(known), count))]
 
     @property
-    def label_names(self) -> list[str]:
-        """Names of the classes, if the checkpoint or the data have any."""
-        return self.preprocessor.label_names
+    def prediction_layer(self) -> str:
+        """Name of the layer whose outputs ``predict`` returns; in a net without costs the last."""
+        costs = self.graph.costs
+        cost = next((cost for cost in costs if cost.sources[-1].type == "softmax"), next(iter(costs), None))
+        return cost.sources[-1].name if cost else list(self.graph.layers)[-1]
 
     @property
     def history(self) -> list[Costs]:
@@ -304,7 +317,7 @@ class Network:
         elif labels is None:
             if not isinstance(images, str | Path):
                 raise DataError("pictures need their labels beside them; only a folder of batches brings its own")
-            request = Request(str(images), inner_size=self.preprocessor.size, seed=self.net.seed, classes=self.classes)
+            request = Request(str(images), inner_size=self.preprocessor.size, seed=self.net.seed, classes=len(self.classes))
             provider = open_provider("", request)
             if training:
                 provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
@@ -313,7 +326,7 @@ class Network:
             for line in adopt(provider, self.preprocessor.metadata()):
                 _LOG.warning(line)
         else:
-            others = label_matrices(labels, self.graph.data_dims, self.classes)
+            others = label_matrices(labels, self.graph.data_dims, len(self.classes))
             provider = Arrays(self.preprocessor, images, others, Request(training=training, seed=self.net.seed))
         for index, rows in self.graph.data_dims.items():
             if provider.dims.get(index) != rows:
@@ -340,7 +353,13 @@ class Network:
         for start, stop in batch_bounds(len(images), self.net.minibatch):
             yield images[start:stop]
 
-    def _prediction_layer(self) -> str:
-        """Return the name of the layer that the first cost compares with labels; without costs, of the last."""
-        cost = next(iter(self.graph.costs), None)
-        return cost.sources[-1].name if cost else list(self.graph.layers)[-1]
+    def _check_pictures_suffice(self, layer: str) -> None:
+        """Raise ``DataError`` if a layer's outputs depend on more than data matrix 0, the pictures."""
+        needed = {layer}
+        for other in reversed(self.graph.layers.values()):  # each after those that it reads
+            if other.name in needed:
+                needed.update(source.name for source in other.sources)
+                if isinstance(other, Data) and other.dataIdx != 0:
+                    raise DataError(
+                        f"pictures alone do not make the outputs of '{layer}': they depend on data '{other.name}'"
+                    )

@@ -115,7 +115,7 @@ def find_pictures(source: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     if not source.is_dir():
         raise DataError(f"no folder {source}; give a folder with one sub-folder of pictures per class, or 'digits'")
     classes = sorted(path.name for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
-    files = [(path, label) for label, name in enumerate(classes) for path in _files_below(source / name)]
+    files = [(path, label) for label, name in enumerate(classes) for path in pictures_below(source / name)]
     if len(classes) < 2 or len(files) < 2:
         raise DataError(
             f"{source} holds {len(files)} pictures in {len(classes)} sub-folders; expected one sub-folder per class"
@@ -123,7 +123,7 @@ def find_pictures(source: Path) -> tuple[list[tuple[Path, int]], list[str]]:
     return files, classes
 
 
-def _files_below(folder: Path) -> list[Path]:
+def pictures_below(folder: Path) -> list[Path]:
     """Return what is called as pictures are, sorted; links to folders are not followed, so that there are no loops."""
     found = []
     for parent, _, names in os.walk(folder, onerror=_raise_unreadable):

@@ -88,7 +88,7 @@ def test_testing_gives_what_the_run_printed(place, trained, capsys):
     assert costs == pytest.approx([float(value) / 60 for value in printed[1].split(",")], rel=1e-4)
     error = (trained.predict(pictures).argmax(axis=1) != labels).mean()
     assert error == pytest.approx(costs[1]) and error < 0.5
-    assert trained.label_names[3] == "class 3" and len(trained.history) == 16
+    assert trained.classes[3] == "class 3" and len(trained.history) == 16
 
 
 def test_pictures_of_every_kind(place, trained, tmp_path):
@@ -156,7 +156,7 @@ def test_training_on_a_folder(place):
     net = convnet.build(place / "layers-small.cfg", side=28, minibatch=16, threads=1, seed=3)
     costs = net.train(place / "data", epochs=6)
     assert costs[-1]["logprob"][0] < costs[0]["logprob"][0]
-    assert len(net.history) == 12 and net.label_names[0] == "class 0"
+    assert len(net.history) == 12 and net.classes[0] == "class 0"
     run = convnet.load(place / "runs")
     np.testing.assert_array_equal(net.mean, run.mean)
 
