@@ -21,8 +21,8 @@ FLOORS = (
     ("net",),
     ("data", "checkpoint"),
     ("training",),
-    ("api",),
     ("drawing",),
+    ("api",),
     ("cli",),
     ("run", "__main__", "__init__"),
 )

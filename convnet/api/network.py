@@ -22,8 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from convnet.api.arguments import MOST_PIXELS, numbers, path_of, whole_number, word
+from convnet.api.arguments import MOST_PIXELS, functions, numbers, path_of, whole_number, word
 from convnet.api.inputs import Arrays, Images, Mean, Preprocessor, label_matrices
+from convnet.api.notebook import Drawing, html_table
+from convnet.api.progress import ProgressLine
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import NAMES, make_backend
 from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
@@ -32,6 +34,8 @@ from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
+from convnet.drawing.picture import picture_of
+from convnet.drawing.svg import svg
 from convnet.errors import CheckpointError, DataError, OptionError, printable, printable_lines
 from convnet.generation import GENERATIONS
 from convnet.graph.analysis import layer_table
@@ -48,8 +52,12 @@ from convnet.net.net import Costs, Net
 from convnet.options import Options
 from convnet.training.costs import Outputs
 from convnet.training.evaluator import Tester, output_layer
+from convnet.training.events import BatchEnd, Callback, Event
 from convnet.training.plan import ScheduledBatch
+from convnet.training.stopping import StopTraining
 from convnet.training.trainer import Trainer
+
+__all__ = ["Network", "StopTraining", "build", "load"]
 
 _LOG = logging.getLogger("convnet")
 
@@ -136,19 +144,13 @@ def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFile
     return replace(files, params=params, params_path="parameters")
 
 
-class _Collector(Trainer):
-    """Keeps the costs of every batch, which a position adds up when they are very many."""
-
-    def __init__(self, net: Net, provider: Provider, position: Position) -> None:
-        super().__init__(net, provider, position)
-        self.outputs: list[tuple[Costs, int]] = []
-
-    def end_batch(self, batch: ScheduledBatch, start: float) -> None:  # noqa: ARG002
-        self.outputs.append(self.position.train_outputs[-1])
-
-
 class Network:
-    """A net that runs: see the module. ``graph`` holds its layers, ``history`` the costs of every batch trained."""
+    """A net that runs, from ``convnet.load`` or ``convnet.build``.
+
+    Images are arrays (N, H, W, channels) of pixels 0 to 255, Pillow images, paths, or lists of these. ``graph`` holds the
+    layers, ``weights`` their numbers, ``history`` the costs of every batch trained, ``classes`` the names of what is told
+    apart. ``print(net)`` is a table of the layers.
+    """
 
     def __init__(self, net: Net, files: LayerFiles, preprocessor: Preprocessor, position: Position) -> None:
         self.net, self.files, self.preprocessor, self.position = net, files, preprocessor, position
@@ -162,6 +164,17 @@ class Network:
 
     def __str__(self) -> str:
         return printable_lines(layer_table(self.graph, self.net.minibatch))
+
+    def _repr_html_(self) -> str:
+        return html_table(self.graph, repr(self)[1:-1])
+
+    def picture(self) -> Drawing:
+        """Return the graph as a picture, which a notebook shows; its ``svg`` is what ``convnet draw`` writes.
+
+        >>> net.picture().svg[:4]
+        '<svg'
+        """
+        return Drawing(svg(picture_of(self.graph, Path(self.files.definition_path).stem, self.net.minibatch)))
 
     # -- running
 
@@ -211,12 +224,24 @@ class Network:
         tester = Tester(self.net, provider)
         return self._outputs.shown(*add_costs([tester.batch(number) for number in provider.default_ranges()[1]]))
 
-    def train(self, images: Images | Provider, labels: Any = None, epochs: int = 1) -> list[Costs]:
+    def train(
+        self,
+        images: Images | Provider,
+        labels: Any = None,
+        epochs: int = 1,
+        *,
+        progress: bool = False,
+        callbacks: Sequence[Callback] = (),
+    ) -> list[Costs]:
         """Train for ``epochs``; returns for each what a run would print of it, measured while training.
 
         Arguments as for ``test``; of a folder of batches those for training are used. Pictures larger than the net's are cut
         and mirrored at random. The first pictures a net is trained on give the mean to subtract, unless one is set.
         Learning rates follow their schedules over these epochs.
+
+        ``progress`` shows one line that renews itself. ``callbacks`` are called with each event of
+        ``convnet.training.events``, such as ``BatchEnd``; one that raises ``convnet.StopTraining`` ends training there,
+        and what was trained counts.
 
         >>> net = convnet.build("layers-digits.cfg", side=8, minibatch=16)
         >>> images = np.random.RandomState(0).randint(0, 256, (64, 8, 8, 1), np.uint8)
@@ -226,6 +251,7 @@ class Network:
         """
         check_learning(self.graph, self.files)
         epochs = whole_number("epochs", epochs, 1)
+        others = functions("callbacks", callbacks)
         if self.preprocessor.mean is None and not isinstance(images, Provider | str | Path):
             self.preprocessor.fit_mean(images)
         provider = self._provider(images, labels, training=True)
@@ -233,14 +259,20 @@ class Network:
         first, size = self.position.epoch + 1, len(numbers)
         visits = epochs * size
         schedule = (ScheduledBatch(first + at // size, numbers[at % size], at / visits) for at in range(visits))
+        done: list[tuple[Costs, int]] = []  # of every batch, which a position adds up when they are very many
+
+        def collect(event: Event) -> None:
+            if isinstance(event, BatchEnd):
+                done.append((event.costs, event.cases))
+
+        line = ProgressLine(self._outputs, visits, first, epochs)
         self.position.drop_batch()
-        trainer = _Collector(self.net, provider, self.position)
         try:
-            trainer.train(schedule)
+            Trainer(self.net, provider, self.position, [collect, *([line] if progress else []), *others]).train(schedule)
         finally:
+            line.close()
             self.position.drop_batch()
-        by_epoch = (trainer.outputs[start : start + size] for start in range(0, visits, size))
-        return [self._outputs.shown(*add_costs(costs)) for costs in by_epoch]
+        return [self._outputs.shown(*add_costs(done[start : start + size])) for start in range(0, len(done), size)]
 
     # -- state
 
