@@ -25,7 +25,7 @@ from convnet.checkpoint import (
 from convnet.data import demo
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
-from convnet.data.providers import open_provider
+from convnet.data.providers import UnknownProvider, open_provider
 from convnet.errors import CheckpointError, DataError, OptionError
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
@@ -100,7 +100,13 @@ class Session:
 
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
-        self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request)
+        try:
+            self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request)
+        except UnknownProvider as error:
+            if inputs.path is None or "data_provider" in inputs.options.given:
+                raise
+            text = f"{inputs.path} reads its data by a provider that no installed package brings"
+            raise DataError(f"{text}: {error}; install its package, or give --data-provider") from None
         data_remarks += self._adopt_data(inputs.options) + self._seen_before(inputs.options)
         self.options = replace(
             inputs.options,
