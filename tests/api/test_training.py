@@ -150,7 +150,7 @@ def test_what_a_notebook_shows(net):
 def test_what_the_package_shows():
     assert dir(convnet) == sorted(["Network", "StopTraining", "__version__", "build", "load"])
     code = "import convnet; help(convnet)"
-    environment = os.environ | {"PAGER": "cat", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True).stdout
     assert all(word in text for word in ("load(path", "build(definition", "class Network", "predict(self", "StopTraining"))
     assert "TYPE_CHECKING" not in text
