@@ -167,6 +167,12 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def bytes_text(count: float) -> str:
+    """Write a number of bytes as a person does: ``1.2 GB``, ``488 MB``, ``40 kB``."""
+    size, unit = next(((count / 1e3**n, unit) for n, unit in ((3, "GB"), (2, "MB")) if count >= 1e3**n), (count / 1e3, "kB"))
+    return f"{size:,.1f} {unit}" if size < 100 else f"{size:,.0f} {unit}"
+
+
 def listed(names: Iterable[object], most: int = 16) -> str:
     """Write names one behind the other, of very many the first: ``a, b and 3 more``."""
     words = list(map(str, names))
