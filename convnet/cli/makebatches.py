@@ -57,6 +57,6 @@ def _make(args: argparse.Namespace) -> int:
     with replacing(Path(args.out)) as folder:
         batches = _pack(args, folder)
     net = "layers-digits.cfg" if args.source == "digits" else "layers-photos-64.cfg"
-    print(f"Wrote {counted(batches, 'batch', 'batches')} to {args.out}. Train on them:")
+    print(f"Wrote {counted(batches, 'batch')} to {args.out}. Train on them:")
     print(f"    convnet run --layer-def {net} --data-path {shell_quoted(args.out)}")
     return 0

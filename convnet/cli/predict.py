@@ -122,7 +122,7 @@ def _check_classes(net: Network) -> None:
     name, graph, inputs = net.prediction_layer, net.graph, net.preprocessor
     layer = graph.layers[name]
     if not inputs.size:
-        raise DataError(f"the net was trained on {inputs.features} numbers per case, not on pictures")
+        raise DataError(f"the net was trained on {counted(inputs.features, 'number')} per case, not on pictures")
     if layer.type != "softmax":
         what = f"'{name}', of type {layer.type}, which cost '{graph.costs[0].name}' reads" if graph.costs else f"'{name}'"
         raise DataError(f"the net has no softmax that a cost reads, so no shares of classes; it ends in {what}")

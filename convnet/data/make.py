@@ -194,7 +194,7 @@ def _check_classes(classes: Sequence[str], labels: Sequence[int], skipped: Seque
 def _summary(classes: Sequence[str], train: Counter[int], test: Counter[int], skipped: Sequence[str]) -> list[str]:
     """Return lines on how many pictures of each class there are, and which were left out."""
     counts = {name: train[label] + test[label] for label, name in enumerate(classes)}
-    lines = [f"{counted(sum(counts.values()), 'picture')} of {counted(len(classes), 'class', 'classes')}: "]
+    lines = [f"{counted(sum(counts.values()), 'picture')} of {counted(len(classes), 'class')}: "]
     if len(classes) <= _LISTED:
         lines[0] += ", ".join(f"{name} {count:,}" for name, count in counts.items())
     else:

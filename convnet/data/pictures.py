@@ -72,7 +72,7 @@ class Pictures(FolderProvider):
             strings += [item.encode("latin1") if isinstance(item, str) else item for item in data]
             labels += label_lists(part, path)
         where = str(self.files[number][0])
-        check_counts(len(strings), len(labels), where, "pictures")
+        check_counts(len(strings), len(labels), where, "picture")
         offsets = random.random(len(strings)) if self.request.training else np.full(len(strings), 0.5)
         pictures, decoded = self._decode(strings, offsets, where)
         rows = self._label_rows([labels[i] for i in decoded], random, where)

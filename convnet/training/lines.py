@@ -6,7 +6,7 @@ from functools import singledispatchmethod
 from typing import Any, TextIO
 
 from convnet.checkpoint import add_costs
-from convnet.errors import message_lines, printable
+from convnet.errors import counted, message_lines, printable
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
@@ -164,7 +164,7 @@ class Lines:
     def _(self, event: events.RunStopped) -> None:
         self._in_batch = False
         done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
-        self.line(f"\nStopped by {event.signal} after {done} and {event.minibatches} minibatches.")
+        self.line(f"\nStopped by {event.signal} after {done} and {counted(event.minibatches, 'minibatch')}.")
 
     def _costs_text(self, costs: Costs, cases: int) -> str:
         """Return ``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""

@@ -26,7 +26,7 @@ from convnet.data import demo
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
 from convnet.data.providers import UnknownProvider, open_provider
-from convnet.errors import CheckpointError, DataError, OptionError
+from convnet.errors import CheckpointError, DataError, OptionError, counted
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
@@ -163,8 +163,8 @@ class Session:
             return  # an early checkpoint, which says only which batch was finished
         which = f"batch {position.at_batch}" if position.at_batch >= 0 else "a batch"
         self.remarks.append(
-            f"The checkpoint lies inside {which}, after {position.cases} cases; that batch is not in the training range any "
-            "more, so its other cases are left out."
+            f"The checkpoint lies inside {which}, after {counted(position.cases, 'case')}; that batch is not in the "
+            "training range any more, so its other cases are left out."
         )
         position.drop_batch()
 
@@ -221,7 +221,7 @@ class Session:
             before, now = self.checkpoint.data_dims.get(0) if self.checkpoint else None, self.train.dims[0]
             if before in (None, now):
                 raise
-            text = f"{self.train.where} gives {now} values per case, and the net was trained on {before}"
+            text = f"{self.train.where} gives {counted(now, 'value')} per case, and the net was trained on {before}"
             raise DataError(
                 f"{text}; where pictures are larger, crop them as then: --inner-size, --crop-border ({error})"
             ) from None
