@@ -162,10 +162,10 @@ def one_of(names: Iterable[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
 
 
-def counted(number: int, one: str) -> str:
-    """Write ``1 picture``, ``2 pictures``, ``3 classes``, ``4 matrices``."""
-    ending = "ices" if one[-2:] == "ix" else "es" if one[-1] in "sh" else "s"
-    return f"{number} {one if number == 1 else one.removesuffix('ix') + ending}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write ``1 picture``, ``1,024 pictures``, ``3 classes``, ``4 matrices``; ``plural`` is that of other nouns."""
+    ending = "ices" if noun[-2:] == "ix" else "es" if noun[-1] in "sh" else "s"
+    return f"{number:,} {noun if number == 1 else plural or noun.removesuffix('ix') + ending}"
 
 
 def bytes_text(count: float) -> str:

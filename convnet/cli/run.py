@@ -15,7 +15,6 @@ from convnet.cli.check_grads import check_grads
 from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.permission import may_run_code
 from convnet.errors import shell_quoted
-from convnet.graph.graph import Graph
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
 from convnet.training.evaluator import write_features
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
@@ -108,14 +107,16 @@ def _train(work: Run) -> None:
         text = f"Nothing was written to {options.test_out}: no test was due (--test-freq {work.plan.test_freq})."
         work.tell(Message(text))
     if saved:
-        for line in _next_steps(saved, work.session.graph):
+        for line in _next_steps(saved, work):
             work.tell(Message(line))
     work.tell(RunEnd(saved))
 
 
-def _next_steps(path: Path, graph: Graph) -> Iterator[str]:
+def _next_steps(path: Path, work: Run) -> Iterator[str]:
     """Yield what to try next."""
-    yield f"Go on with:       convnet run --load-file {shell_quoted(str(path.parent))}"
+    graph, is_through = work.session.graph, next(work.plan.schedule(work.position), None) is None
+    further = f" --epochs {2 * work.plan.epochs}" if is_through else ""
+    yield f"Go on with:       convnet run --load-file {shell_quoted(str(path.parent))}{further}"
     filters = next((layer.name for layer in graph.declared if layer.type in ("conv", "local")), None)
     if filters and filters[-1] == "a" and filters[:-1] + "b" in graph.layers:
         filters = filters[:-1]  # both towers in one picture

@@ -73,7 +73,7 @@ def pack_folder(
     Raises ``DataError`` if fewer than two pictures can be read, or those of fewer than two classes.
     """
     files, classes, remarks = find_pictures(source)
-    test, train = _split(files, test_share, seed)
+    train, test = _split(files, test_share, seed)
     skipped: list[str] = []
     readable = _readable([files[i] for i in (*test, *train)], size, background, skipped)
     sums = _Sums(size)
@@ -93,9 +93,8 @@ def pack_folder(
     train_labels = write("data_batch_", map(sums.add, readable))
     _check_classes(classes, [*chain(*train_labels, *test_labels)], skipped)
     if not train_labels:
-        raise DataError(
-            f"only 1 of {counted(len(files), 'file')} is a picture that can be read; one more is needed to test on"
-        )
+        few = f"only {len(files) - len(skipped)} of {len(files)} files can be read"
+        raise DataError(f"{few}, too few to train and to test on: {skipped[0]}; and more")
     first_test, total = len(train_labels) + 1, len(train_labels) + len(test_labels)
     for number in range(first_test, total + 1):  # which come last, and were read first
         (out / f"{_TEST}{number - first_test + 1}").rename(out / f"data_batch_{number}")
@@ -118,20 +117,26 @@ def pack_folder(
     return total
 
 
+def shuffled(count: int, test_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the pictures to train on, and of those set aside for testing, in their order in batches."""
+    order = np.random.RandomState(seed).permutation(count)
+    test_cases = min(max(1, round(count * test_share)), count - 1)
+    return order[test_cases:], order[:test_cases]
+
+
 def _split(files: Sequence[tuple[Path, int]], test_share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Return which files are for testing and which for training, shuffled: of each class one is to train on, if possible."""
-    order = np.random.RandomState(seed).permutation(len(files)).tolist()
+    """Return which files are to train on and which for testing: of each class one is to train on, if possible."""
+    train, test = (part.tolist() for part in shuffled(len(files), test_share, seed))
     usable = {i for i, (path, _) in enumerate(files) if path.suffix.lower() not in UNREAD}
     left = Counter(files[i][1] for i in usable)
-    count = min(max(1, round(len(usable) * test_share)), len(usable) - 1)
-    test: list[int] = []
-    for i in order:
-        if len(test) < count and i in usable and left[files[i][1]] > 1:
+    chosen: list[int] = []
+    for i in (*test, *train):
+        if len(chosen) < max(1, round(len(usable) * test_share)) and i in usable and left[files[i][1]] > 1:
             left[files[i][1]] -= 1
-            test.append(i)
-    test = test or order[:1]  # where there is one picture of every class
-    taken = set(test)
-    return test, [i for i in order if i not in taken]
+            chosen.append(i)
+    chosen = chosen or [*test, *train][:1]  # where there is one picture of every class
+    taken = set(chosen)
+    return [i for i in (*test, *train) if i not in taken], chosen
 
 
 class _Picture(NamedTuple):

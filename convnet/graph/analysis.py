@@ -158,4 +158,5 @@ def _summary(graph: Graph, macs: int, memory: int, mini: int) -> str:
     where = f"{len(devices)} logical device{'s' * (len(devices) != 1)}"
     what = f"{graph.generation} files, {len(graph.layers)} layers on {where}, {graph.parameters():,} parameters"
     costs = f"{macs:,} multiply-adds per case, {memory / 1e6:,.0f} MB to train on {mini} cases"
-    return f"{graph.definition.path}: {what}, {costs}."
+    epochs = f", for {graph.run['epochs']:,} epochs" if "epochs" in graph.run else ""
+    return f"{graph.definition.path}: {what}, {costs}{epochs}."

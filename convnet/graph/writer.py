@@ -21,9 +21,10 @@ from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES
 from convnet.language.schedules import CONSTANT, SCHEDULE, Rate
 from convnet.language.toml import read_toml
-from convnet.language.values import FLOAT
+from convnet.language.values import FLOAT, NumClasses
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
+from convnet.options import flag_of
 
 TARGETS = ("toml", *GENERATIONS)
 _RATES = ("epsW", "epsB", "schedW", "schedB", "sched")
@@ -41,17 +42,19 @@ class Written:
     notes: list[str] = field(default_factory=list)
 
 
-def write_files(builder: Builder, target: str, single: bool = False) -> Written:
+def write_files(builder: Builder, target: str, single: bool = False, classes: int = 0) -> Written:
     """Write the net of ``builder`` for ``target``; ``single`` puts both halves of a TOML net into one file.
 
+    An original gets the number of ``classes``, if it is known, where the files say num_classes.
     Raises ``LayerFileError`` if the net has mistakes.
     """
     builder.problems.check()
-    graph, writer = builder.graph, _Writer(builder, target)
+    graph, writer = builder.graph, _Writer(builder, target, classes)
     has_params = graph.params is not None and not single
     learning = graph.params if graph.params is not graph.definition else None
     comments = {"def": _comments(graph.definition), "params": _comments(learning)}
-    sections: dict[str, list[str]] = {"def": [], "params": []}
+    run = writer.run(comments["params" if learning else "def"].get("run", ()))
+    sections: dict[str, list[str]] = {"def": run if single else [], "params": [] if single else run}
     for layer in graph.declared:
         homes = writer.layer(layer)
         remarks = {home: comments[home].get(layer.name, []) for home in homes}
@@ -71,8 +74,8 @@ def write_files(builder: Builder, target: str, single: bool = False) -> Written:
 
 
 class _Writer:
-    def __init__(self, builder: Builder, target: str) -> None:
-        self.graph, self.target, self.toml = builder.graph, target, target == "toml"
+    def __init__(self, builder: Builder, target: str, classes: int) -> None:
+        self.graph, self.target, self.toml, self.classes = builder.graph, target, target == "toml", classes
         self.notes: list[str] = []
 
     def note(self, layer: Layer, text: str) -> None:
@@ -84,6 +87,14 @@ class _Writer:
     def section(self, name: str, lines: list[str], comments: Iterable[str]) -> str:
         header = f"[layer.{_toml_key(name)}]" if self.toml else f"[{name}]"
         return "".join([*comments, *(f"{line}\n" for line in (header, *lines))])
+
+    def run(self, comments: Iterable[str]) -> list[str]:
+        """Return the section of options of a run, if there is one and it can be told from a layer."""
+        if not self.graph.run or (not self.toml and "run" in self.graph.layers):
+            self.notes += ["the options of [run]: a layer has that name"] if self.graph.run else []
+            return []
+        lines = [self._line(flag_of(name)[2:], value) for name, value in self.graph.run.items()]
+        return ["".join([*comments, *(f"{line}\n" for line in ("[run]", *lines))])]
 
     def layer(self, layer: Layer) -> dict[str, list[str]]:
         """Return the lines of the layer's sections by home."""
@@ -122,7 +133,7 @@ class _Writer:
 
     def _value(self, layer: Layer, key: Key) -> Any:
         """Return the value to write; ``None`` for none."""
-        value = getattr(layer, key.name)
+        value = self._counted(layer, key)
         if key.name == "gpu":
             if "gpu" not in layer.check.places and not self._moved(layer):
                 return None
@@ -135,14 +146,24 @@ class _Writer:
             return _USUAL_SUM_WIDTH
         return value
 
+    def _counted(self, layer: Layer, key: Key) -> Any:
+        """Return the value of a key as the files have it; the number of classes where the target has no word."""
+        if self.toml or key.name not in layer.words:
+            return layer.as_written(key)
+        if self.classes:
+            layer.take_classes(self.classes)
+            return getattr(layer, key.name)
+        self.note(layer, f"{self.target} has no {NumClasses.word}; write the number there, or name it with --num-classes")
+        return layer.as_written(key)
+
     def _entry(self, key: Key, value: Any) -> str:
         if not self.toml:
             return self._line(key.name, _text(key, value))
         native = [key.kind.to_toml(item) for item in value] if key.each else key.kind.to_toml(value)
         return f"{_toml_key(key.name)} = {_toml(native)}"
 
-    def _line(self, name: str, text: str) -> str:
-        return f"{name} = {_toml(text)}" if self.toml else f"{name}={text.replace('%', '%%')}"
+    def _line(self, name: str, value: Any) -> str:
+        return f"{name} = {_toml(value)}" if self.toml else f"{name}={str(value).replace('%', '%%')}"
 
     def note_other_meanings(self, generation: Generation) -> None:
         """Note what the same words mean to ``generation``, as which the files will be read, and not to that of the net."""

@@ -1,5 +1,6 @@
-"""The options of a run, declared once: for the command line, for ``--config run.toml``, for checkpoints, for the listing."""
+"""The options of a run, declared once: for the command line, for files, for checkpoints, for the listing."""
 
+from convnet.options.files import read_config, read_section
 from convnet.options.kinds import FROM_ZERO, MOST, NATURAL, SEED, SHARE, ZERO_ONE, Kind, choice, text, whole, whole_numbers
 from convnet.options.options import (
     BY_NAME,
@@ -14,7 +15,6 @@ from convnet.options.options import (
     Option,
     Options,
     flag_of,
-    read_config,
 )
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "choice",
     "flag_of",
     "read_config",
+    "read_section",
     "text",
     "whole",
     "whole_numbers",

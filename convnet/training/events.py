@@ -133,6 +133,23 @@ class RunStopped(Event):
 
 
 @dataclass(frozen=True)
+class RunDone(Event):
+    """The run has done what it was to do: ``epochs`` and ``batches`` in all, ``trained`` of these in ``seconds``, now.
+
+    Its last weights, saved as ``path``, make ``costs`` of all ``cases`` of the batches ``tested``.
+    """
+
+    epochs: int
+    batches: int
+    trained: int
+    seconds: float
+    path: Path
+    tested: Sequence[int]
+    costs: Costs
+    cases: int
+
+
+@dataclass(frozen=True)
 class Message(Event):
     """A sentence for whoever watches."""
 

@@ -166,6 +166,11 @@ class Lines:
         done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
         self.line(f"\nStopped by {event.signal} after {done} and {counted(event.minibatches, 'minibatch')}.")
 
+    @_print.register
+    def _(self, event: events.RunDone) -> None:
+        for line in end_lines(event, self.outputs):
+            self.line(line)
+
     def _costs_text(self, costs: Costs, cases: int) -> str:
         """Return ``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
         shown = self.outputs.shown(costs, cases)
@@ -177,6 +182,29 @@ class Lines:
             write = getattr(self.out, "control", self.out.write)
             write("\b" * self._shown + " " * self._shown + "\b" * self._shown)
         self._shown = 0
+
+
+def end_lines(event: events.RunDone, outputs: Outputs) -> list[str]:
+    """Return what a run that is done has come to."""
+    now = f", {event.trained:,} of them now" if event.trained != event.batches else ""
+    batches = counted(event.batches, "batch", "batches")
+    return [
+        f"Done: {counted(event.epochs, 'epoch')}, {batches}{now}, in {time_text(event.seconds)}.",
+        f"Final test of {counted(event.cases, 'case')}: {outputs.text(event.costs, event.cases)}",
+    ]
+
+
+def time_text(seconds: float) -> str:
+    """Return ``7 s``, ``3 min 20 s``, ``2 h 5 min`` or ``4 days 3 h``."""
+    units = ("day", 86400), ("h", 3600), ("min", 60), ("s", 1)
+    whole = max(1, round(seconds))
+    for i, (name, size) in enumerate(units):
+        if whole >= size:
+            count, rest = divmod(whole, size)
+            lesser = units[i + 1] if i + 1 < len(units) else None
+            more = f" {rest // lesser[1]} {lesser[0]}" if lesser and rest >= lesser[1] else ""
+            return f"{count} {name}{'s' * (name == 'day' and count > 1)}{more}"
+    return ""
 
 
 def option_text(value: Any) -> str:

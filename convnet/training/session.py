@@ -30,7 +30,7 @@ from convnet.errors import CheckpointError, DataError, OptionError, counted
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
-from convnet.graph.infer import expected_classes
+from convnet.graph.infer import expected_classes, takes_classes
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import parse
 from convnet.net import placement
@@ -41,7 +41,7 @@ from convnet.net.surgery import Edits
 from convnet.options import Options
 from convnet.pickles import text_of
 from convnet.storage import cache_folder
-from convnet.training.definition import layer_files
+from convnet.training.definition import layer_files, run_section
 from convnet.training.plan import Plan
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
@@ -66,22 +66,25 @@ class RunInputs:
         if source := given.get("load_file") or save_file:
             self.path, self.checkpoint, self.remarks = find_latest(source, load)
         checkpoint = self.checkpoint
-        options = Options.of(given, checkpoint.options if checkpoint else None)
+        stored = checkpoint.options if checkpoint else None
+        options = Options.of(given, stored)
         options.check()
         if checkpoint is None and not options.layer_def:
             raise OptionError("--layer-def is missing (or --load-file, to go on from a checkpoint); see --help")
         if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
-        self.options = options
         self.files, changed = layer_files(options, checkpoint)
         self.remarks += changed + unused(options, checkpoint is not None)
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
+        section = run_section(self.builder, self.files, options, checkpoint)
+        self.options = options = replace(Options.of(given, stored, section), dialect=options.dialect)
         self.request = Request(
             path=options.data_path,
             seed=options.seed,
             crop_border=options.crop_border,
             inner_size=options.inner_size,
+            picture_size=options.picture_size,
             color_noise=options.color_noise,
             scalar_mean=options.scalar_mean,
             classes=expected_classes(self.builder),
@@ -101,7 +104,9 @@ class Session:
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
         try:
-            self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request)
+            self.train, self.test, self.plan, data_remarks = _open_data(
+                inputs.options, inputs.request, not inputs.checkpoint
+            )
         except UnknownProvider as error:
             if inputs.path is None or "data_provider" in inputs.options.given:
                 raise
@@ -148,8 +153,14 @@ class Session:
         return [f"Tests on {range_text(shared)} say nothing of new cases: the net was trained there, too."]
 
     def _shape(self, builder: Builder) -> Graph:
+        """Return the graph for the data; raises ``DataError`` if a net of any number of classes was trained on another."""
+        before, now = self.checkpoint.classes if self.checkpoint else None, self.train.classes
+        if takes_classes(builder) and before not in (None, now):
+            raise DataError(
+                f"{self.train.where} has {now} classes, the net was trained on {before}; begin anew with --layer-def"
+            )
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
-        return builder.shape(self.train.dims, self.train.classes, tree)
+        return builder.shape(self.train.dims, self.train.classes, tree, str(self.train.where))
 
     def _initial_state(self) -> dict[str, dict[str, Any]]:
         return initial_state(self.graph, self.options.seed, self.may_run_code)
@@ -223,7 +234,7 @@ class Session:
                 raise
             text = f"{self.train.where} gives {counted(now, 'value')} per case, and the net was trained on {before}"
             raise DataError(
-                f"{text}; where pictures are larger, crop them as then: --inner-size, --crop-border ({error})"
+                f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None
 
     def net(self, backends: list[Backend]) -> Net:
@@ -245,7 +256,7 @@ class Session:
         return net
 
 
-def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, Plan, list[str]]:
+def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provider, Provider, Plan, list[str]]:
     """Open providers for training and testing; return them, which batches each uses, and remarks."""
     name = options.data_provider
     test = open_provider(name, replace(request, multiview=bool(options.multiview_test)))
@@ -255,7 +266,7 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
     if options.trains:
         train.check_range(train_range, "training")
     is_demo = isinstance(test, demo.Demo)
-    stops_early = is_demo and options.max_batches is None and not options.epochs
+    stops_early = is_demo and is_new and options.max_batches is None and "epochs" not in options.given
     plan = Plan(
         train_range,
         test_range,

@@ -135,4 +135,4 @@ def test_the_split_is_that_of_earlier_versions(tmp_path):
     """Where every class has enough pictures: the first of a shuffle are for testing."""
     files = [(tmp_path / f"{i}.jpg", i % 3) for i in range(300)]
     order = np.random.RandomState(5).permutation(300).tolist()
-    assert _split(files, 0.1, 5) == (order[:30], order[30:])
+    assert _split(files, 0.1, 5) == (order[30:], order[:30])
