@@ -1,7 +1,8 @@
 """Twelve photographs that installed packages carry, cut into a folder of pictures with one sub-folder per class.
 
-A class is a photograph: its pictures are squares of random place and size. Each photograph is divided into 6 by 6 cells;
-pictures for testing lie within six of them, those for training touch none of these, so that they share no pixel.
+A class is a photograph: its pictures are squares of random place and size, on which there is something to see. Each
+photograph is divided into 6 by 6 cells; pictures for testing lie within six of them, those for training touch none of
+these, so that they share no pixel.
 
     PYTHONPATH=. python tests/photographs.py photos/
 """
@@ -33,6 +34,7 @@ PHOTOGRAPHS = {
 }
 CELLS = 6  # along a side
 LEAST = 48  # pixels of a side of a picture
+_PLAIN = 8  # deviation of pixels below which a picture shows nothing
 _ASIDE = {(0, 1), (1, 4), (2, 2), (3, 5), (4, 0), (5, 3)}  # cells for testing: one in each row and in each column
 
 
@@ -46,16 +48,17 @@ def photograph(name: str) -> Image.Image:
         return picture.convert("RGB")
 
 
-def box(size: tuple[int, int], testing: bool, random: np.random.RandomState) -> tuple[int, int, int, int]:
+def box(whole: Image.Image, testing: bool, random: np.random.RandomState) -> tuple[int, int, int, int]:
     """A random square (left, top, right, bottom) of a photograph, in the cells for testing or outside them."""
-    width, height = (length // CELLS for length in size)
+    width, height = (length // CELLS for length in whole.size)
     while True:
         side = random.randint(LEAST, min(width, height) + 1)
-        left, top = (random.randint(0, length - side + 1) for length in size)
+        left, top = (random.randint(0, length - side + 1) for length in whole.size)
         right, bottom = left + side, top + side
         rows, columns = range(top // height, -(-bottom // height)), range(left // width, -(-right // width))
         touched = {(row, column) in _ASIDE for row in rows for column in columns}
-        if touched == {testing} and (not testing or len(rows) == len(columns) == 1):
+        fits = touched == {testing} and (not testing or len(rows) == len(columns) == 1)
+        if fits and np.std(whole.crop((left, top, right, bottom))) >= _PLAIN:
             return left, top, right, bottom
 
 
@@ -73,7 +76,7 @@ def make_photographs(folder: Path, each: int = 150, test_share: float = 0.1, see
         for number in range(each):
             testing = label * each + number in aside
             file = f"{name}/{number:04}.jpg"
-            whole.crop(box(whole.size, testing, random)).save(folder / file, quality=92)
+            whole.crop(box(whole, testing, random)).save(folder / file, quality=92)
             written[file] = testing
     return written
 

@@ -30,7 +30,7 @@ def test_no_pixel_is_in_both(name):
     for testing in (False, True):
         mask = np.zeros(whole.size, bool)
         for _ in range(200):
-            left, top, right, bottom = photographs.box(whole.size, testing, random)
+            left, top, right, bottom = photographs.box(whole, testing, random)
             assert 0 <= left < right <= whole.width and 0 <= top < bottom <= whole.height
             assert right - left == bottom - top >= photographs.LEAST
             mask[left:right, top:bottom] = True
