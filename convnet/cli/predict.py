@@ -31,23 +31,23 @@ _NAMED = 20  # files that cannot be read
 _EIGHTHS, _FULL, _CUT = " ▏▎▍▌▋▊▉", "█", "…"
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet predict") -> int:
-    """Say what is in pictures; return the exit status, 1 if none can be read."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     parser = Parser(prog, "Say what is in pictures.", "checkpoints cat.jpg photos/ --top 3")
     parser.add_argument("run", type=text("RUN"), metavar="RUN", help="checkpoint, or folder of checkpoints")
-    parser.add_argument(
-        "pictures",
-        type=text("PICTURE"),
-        metavar="PICTURE",
-        nargs="+",
-        help="picture, or folder of them with its sub-folders",
-    )
+    what = "picture, or folder of them with its sub-folders"
+    parser.add_argument("pictures", type=text("PICTURE"), metavar="PICTURE", nargs="+", help=what)
     parser.add_value("--top", NATURAL, "how many classes to name", 5)
     parser.add_value("--views", choice("1", "10"), "10: mean over corners, middle and mirrors, as in the paper", "1")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each picture")
     parser.add_value("--data-path", text("DIR"), "batches whose mean and names count, for checkpoints that hold none")
     parser.add_run_options("mini", "backend", "threads")
-    return run_verb(_predict, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet predict") -> int:
+    """Say what is in pictures; return the exit status, 1 if none can be read."""
+    return run_verb(_predict, parser(prog), arguments)
 
 
 class Found(NamedTuple):
