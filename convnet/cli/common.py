@@ -74,9 +74,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise OptionError(message.removeprefix("argument "))
 
-    def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None) -> None:
-        """Add an option of this verb alone; a ``default`` that says something is shown, an empty text is ``None``."""
-        self.add_argument(flag, default=_unless_empty(default), **_settings(kind, help_text, default))
+    def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None, **more: Any) -> None:
+        """Add an option of this verb alone; a ``default`` that says something is shown, an empty text is ``None``.
+
+        ``more`` are settings of ``add_argument``.
+        """
+        self.add_argument(flag, default=_unless_empty(default), **(_settings(kind, help_text, default) | more))
 
     def add_run_options(self, *names: str) -> None:
         """Add options of a run by name, with their defaults."""

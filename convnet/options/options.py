@@ -71,6 +71,7 @@ def _option(kind: Kind, group: str, description: str, help: str, default: Any = 
 
 
 _CROPS = {"crop_border", "inner_size"}
+USUAL = ("layer_def", "data_path", "load_file", "epochs", "mini", "test_freq", "test_only")  # in the help before all others
 GROUPS = ("data", "network", "training", "testing", "saving", "machine")  # of the help
 
 
@@ -170,6 +171,8 @@ class Options:
         "precision of products on GPUs; tf32: faster, about three digits", "float32", modes=(TRAIN, TEST, FEATURES))
     threads: int = _option(whole(0, 1024), "machine", "Processor threads (0 = all)",
         "processor threads; 0: all [0]", 0, sticky=False)
+    verbose: int = _option(ZERO_ONE, "machine", "Print all lines on terminals, too?",
+        "print on a terminal, too, what files and pipes get: the lines of 2012 and 2014", 0, sticky=False)
     config: str = _option(text("FILE"), "machine", "Options from a TOML file",
         "TOML file of options; the command line wins", sticky=False)
     # fmt: on

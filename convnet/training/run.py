@@ -26,6 +26,7 @@ from convnet.training.events import (
     RunStopped,
     Saved,
     TestBatchEnd,
+    TestBegin,
     TestEnd,
     WeightSize,
     WeightsMeasured,
@@ -67,6 +68,7 @@ class Run(Trainer):
     def test_once(self) -> None:
         """Test every test batch, tell of each, then of all of them (--test-only); save with --force-save."""
         results, begun = [], time.monotonic()
+        self.tell(TestBegin(self.plan.test))
         for number in self.plan.test:
             start = time.monotonic()
             results.append(self.tester.batch(number))
@@ -93,6 +95,7 @@ class Run(Trainer):
         position, numbers, start = self.position, self.plan.test, time.monotonic()
         if self.plan.test_one:
             numbers = [numbers[position.tests_done % len(numbers)]]
+        self.tell(TestBegin(numbers))
         costs, cases = add_costs([self.tester.batch(number) for number in numbers])
         position.finish_test(costs, cases, numbers[0] if self.plan.test_one else -1)
         self._tested_at = position.batches_done, numbers
@@ -136,6 +139,7 @@ class Run(Trainer):
         if tests and not self.stop:  # of which a signal takes nothing but the test
             with suppress(Stopped):
                 self._test_last()
+                before = None
         if self.stop:
             self.tell(RunStopped(self.stop.signal, position.epoch, position.batch, position.minibatches))
         if self._saved_at != before:
@@ -151,6 +155,7 @@ class Run(Trainer):
         if self._tested_at == (position.batches_done, self.plan.test):
             position.final_test = position.test_outputs[-1:]
         else:
+            self.tell(TestBegin(self.plan.test))
             position.final_test = [add_costs([self.tester.batch(number) for number in self.plan.test])]
         self._saved_at = None
         self._save()

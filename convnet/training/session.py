@@ -42,10 +42,9 @@ from convnet.options import Options
 from convnet.pickles import text_of
 from convnet.storage import cache_folder
 from convnet.training.definition import layer_files, run_section
-from convnet.training.plan import Plan
+from convnet.training.plan import ENDLESS, Plan
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
-_EPOCHS = 50000  # the originals' default: until stopped
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
 _TEST_FREQ = 57
 
@@ -270,7 +269,7 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
     plan = Plan(
         train_range,
         test_range,
-        options.epochs or (_DEMO_EPOCHS if is_demo else _EPOCHS),
+        options.epochs or (_DEMO_EPOCHS if is_demo else ENDLESS),
         options.test_freq or (demo.TRAIN_BATCHES if is_demo else _TEST_FREQ),
         bool(options.test_one),
         demo.TRAIN_BATCHES if stops_early else options.max_batches or 0,
@@ -283,6 +282,8 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
         remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
         if stops_early:
             remarks[0] += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
+    if options.trains and plan.is_endless and "epochs" not in options.given:
+        remarks.append("Trains until Ctrl-C; --epochs N ends it.")
     return train, test, plan, remarks + [text for data in (train, test) for text in dict.fromkeys(data.problems)]
 
 

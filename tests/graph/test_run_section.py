@@ -73,6 +73,11 @@ def test_mistakes_come_with_all_others():
     assert any(p.place.file == "net.cfg" for p in caught.value.problems)
 
 
+def test_a_name_like_it_is_taken_for_it():
+    (problem,) = graph_of("[runs]\nepochs=60\n").warnings
+    assert problem.nearest == "run" and "parameters for 'runs', which is not a layer" in problem.message
+
+
 def test_in_the_definition_it_is_a_mistake():
     for net, path in ((SMALL_NET, "net.cfg"), (write_files(parse(files("")), "toml").definition, "net.toml")):
         with pytest.raises(LayerFileError) as caught:
