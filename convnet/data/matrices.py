@@ -144,7 +144,7 @@ class Matrices(FolderProvider):
             request = replace(self.request, crop_border=border)
             return Cropper(request, *shape, self.mean, self.ten_views, request.compat.pixel_offset)
         if border or self.request.inner_size:
-            content = "values" if shape else f"{self.features} values per case"
+            content = "values" if shape else f"{self.features} value{'s' * (self.features != 1)} per case"
             raise DataError(f"only pictures in bytes can be cropped; {self.folder} holds {content}")
         return None
 

@@ -71,7 +71,9 @@ class SplitFullyConnected(FullyConnected):
     def shape(self) -> None:
         for features in (*self.num_inputs, self.outputs):
             if features % self.parts:
-                self.check.error("parts", f"{features} values cannot be cut into {self.parts} equal parts")
+                self.check.error(
+                    "parts", f"{features} value{'s' * (features != 1)} cannot be cut into {self.parts} equal parts"
+                )
 
 
 class TreeFullyConnected(FullyConnected):
