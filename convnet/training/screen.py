@@ -197,7 +197,8 @@ class Screen:
 
 def _others(options: Options, section: dict[str, Any]) -> str:
     """Return the options that were given, or that ``[run]`` gives, but for those that the opening tells of anyway."""
-    names = [name for name in BY_NAME if name in options.given - _FILES or name in section.keys() - options.given - _SHOWN]
+    first, more = options.given - _FILES, section.keys() - options.given - _SHOWN
+    names = [name for part in (first, more) for name in BY_NAME if name in part]
     return " ".join(f"{flag_of(name)} {option_text(getattr(options, name))}" for name in names)
 
 
