@@ -25,14 +25,14 @@ from convnet.errors import (
     nearest,
     reason_of,
 )
-from convnet.graph.infer import InferredData, infer_data
-from convnet.graph.loading import LayerFiles, parse
 from convnet.interrupts import INTERRUPTED
 from convnet.language.diagnostics import Problem
 from convnet.options import BY_NAME, NATURAL, ZERO_ONE, Kind, Option, whole_numbers
 from convnet.storage import check_folder, write_atomically
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
+DEFINITION = "layer definition file, the name of a shipped one, or a checkpoint"
+MISSING = "is missing; see --help"
 _DIMS = whole_numbers(1, "150528,1")
 
 
@@ -72,7 +72,8 @@ class Parser(argparse.ArgumentParser):
         print(message, end="", file=file or sys.stdout)
 
     def error(self, message: str) -> NoReturn:
-        raise OptionError(message.removeprefix("argument "))
+        start, _, names = message.partition("arguments are required: ")
+        raise OptionError(f"{names} {MISSING}" if names and start else message.removeprefix("argument "))
 
     def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None) -> None:
         """Add an option of this verb alone; a ``default`` that says something is shown, an empty text is ``None``."""
@@ -83,9 +84,9 @@ class Parser(argparse.ArgumentParser):
         for name in names:
             add_option(self, BY_NAME[name], default=_unless_empty(BY_NAME[name].default))
 
-    def add_definition(self) -> None:
-        """Add the arguments that name layer files."""
-        self.add_argument("definition", metavar="DEF", help=BY_NAME["layer_def"].help)
+    def add_definition(self, **settings: Any) -> None:
+        """Add the arguments that name layer files; ``settings`` are of the definition's."""
+        self.add_argument("definition", metavar="DEF", help=DEFINITION, **settings)
         self.add_argument("params", metavar="PARAMS", nargs="?", help=BY_NAME["layer_params"].help)
 
     def add_data_sizes(self) -> None:
@@ -231,14 +232,6 @@ class _WarningHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         say(f"convnet: {record.levelname.lower()}: {message_lines(record.getMessage())}")
-
-
-def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:
-    """Return the checked graph of layer files, for --data-dims and --num-classes or inferred ones; prints warnings."""
-    builder = parse(LayerFiles.open(definition, params), args.dialect, bool(args.strict))
-    inferred = infer_data(builder, args.data_dims, args.num_classes)
-    print_problems(inferred.graph.warnings)
-    return inferred
 
 
 def write_text(path: str | Path, text: str) -> None:

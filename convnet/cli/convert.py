@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
+from convnet.cli.definition import Definition
 from convnet.errors import OptionError
-from convnet.graph.loading import LayerFiles, parse
+from convnet.graph.loading import LayerFiles
 from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.options import BY_NAME, choice, text
 
@@ -30,12 +31,13 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
 
 
 def _convert(args: argparse.Namespace) -> int:
-    files = LayerFiles.open(args.definition, args.params)
-    builder = parse(files, args.dialect, args.strict)
+    definition = Definition.open(args.definition, args.params)
+    builder = definition.builder(args.dialect, args.strict)
+    builder.report_no_layers()
     single = args.to == "toml" and len(args.out or ()) < 2
     written = write_files(builder, args.to, single)
     if args.out:
-        _save(written, args.out, files)
+        _save(written, args.out, definition.files)
     else:
         print(written.definition, end="")
         if written.params is not None:

@@ -7,7 +7,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from convnet.cli.common import Parser, open_graph, run_verb, write_text
+from convnet.cli.common import Parser, run_verb, write_text
+from convnet.cli.definition import Definition
 from convnet.drawing.dot import dot
 from convnet.drawing.page import page
 from convnet.drawing.picture import picture_of
@@ -29,12 +30,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet draw") -> 
 
 
 def _draw(args: argparse.Namespace) -> int:
-    stem = Path(args.definition).stem
-    out = Path(args.out or f"{stem}.svg")
+    definition = Definition.open(args.definition, args.params)
+    out = Path(args.out or f"{definition.title}.svg")
     if out.suffix.lower() not in _FORMS:
         raise OptionError(f"--out {out}: the name must end in {', '.join(_FORMS)}")
-    inferred = open_graph(args, args.definition, args.params)
-    picture = picture_of(inferred.graph, args.title or stem, args.mini)
+    inferred = definition.graph(args)
+    picture = picture_of(inferred.graph, args.title or definition.title, args.mini)
     write_text(out, _FORMS[out.suffix.lower()](picture))
     print("\n".join([*inferred.notes, f"Wrote {out}."]))
     return 0
