@@ -5,9 +5,11 @@ import contextlib
 import errno
 import logging
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -40,9 +42,13 @@ class Parser(argparse.ArgumentParser):
     """The command line of a verb. Its mistakes are ``OptionError``s of one line; unambiguous prefixes are accepted."""
 
     def __init__(self, prog: str, description: str, example: str = "", **settings: Any) -> None:
-        super().__init__(prog=prog, description=description, epilog=f"example: {prog} {example}".rstrip(), **settings)
+        settings |= {
+            "epilog": f"example: {prog} {example}".rstrip(),
+            "formatter_class": argparse.RawDescriptionHelpFormatter,
+        }
+        super().__init__(prog=prog, description=description, **settings)
         self.color = False  # of Python 3.14: what is printed is cleaned of codes
-        self.add_argument("--version", action="version", version=f"convnet {__version__}", help="show the version and exit")
+        self.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
 
     def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Parse arguments, by default the process's; raises ``OptionError``."""
@@ -72,8 +78,9 @@ class Parser(argparse.ArgumentParser):
         print(message, end="", file=file or sys.stdout)
 
     def error(self, message: str) -> NoReturn:
-        start, _, names = message.partition("arguments are required: ")
-        raise OptionError(f"{names} {MISSING}" if names and start else message.removeprefix("argument "))
+        _, _, names = message.partition("arguments are required: ")
+        missing = MISSING.replace("is", "are", 1) if "," in names else MISSING
+        raise OptionError(f"{names} {missing}" if names else message.removeprefix("argument "))
 
     def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None) -> None:
         """Add an option of this verb alone; a ``default`` that says something is shown, an empty text is ``None``."""
@@ -94,6 +101,27 @@ class Parser(argparse.ArgumentParser):
         self.add_value("--data-dims", _DIMS, "values per case of each data matrix, such as 150528,1")
         self.add_value("--num-classes", NATURAL, "classes of the data")
         self.add_run_options("mini", "dialect", "strict")
+
+
+class _Version(argparse.Action):
+    """Print the version, which takes a moment to look up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(version_text())
+        parser.exit()
+
+
+def version_text() -> str:
+    """Return ``convnet 0.1.0 (Python 3.13.1, NumPy 2.2.0)``."""
+    return f"convnet {__version__} (Python {platform.python_version()}, NumPy {version_of('numpy')})"
+
+
+def version_of(package: str) -> str:
+    """Return the version of an installed package, or that there is none."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def add_option(target: argparse._ActionsContainer, option: Option, **settings: Any) -> None:

@@ -16,8 +16,8 @@ from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.options import BY_NAME, choice, text
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:
-    """Convert a pair of files; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     description = "Translate layer files; what the target cannot say is listed on standard error."
     parser = Parser(prog, description, "layers-imagenet.cfg --to toml --out layers-imagenet.toml")
     parser.add_definition()
@@ -27,7 +27,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
     parser.add_argument("--strict", action="store_true", help=BY_NAME["strict"].help)
     out_help = "file or files to write: one for TOML, two for INI or divided TOML [standard output]"
     parser.add_argument("--out", nargs="+", type=text("FILE"), metavar="FILE", help=out_help)
-    return run_verb(_convert, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:
+    """Convert a pair of files; return the exit status."""
+    return run_verb(_convert, parser(prog), arguments)
 
 
 def _convert(args: argparse.Namespace) -> int:

@@ -16,16 +16,21 @@ from convnet.options import text
 _TROUBLE = 2
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet diff") -> int:
-    """Compare two definitions; return 0 if they mean the same, 1 if not, 2 after a mistake."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     example = "layers-cifar10-19pct.cfg layers-cifar10-18pct.cfg"
-    parser = Parser(prog, "Say what changed in meaning from one definition to another.", example)
+    parser = Parser(prog, "Say what changed in meaning from one net to another.", example)
     for name in ("a", "b"):
         parser.add_argument(name, metavar=name.upper(), help=DEFINITION)
         parser.add_value(f"--params-{name}", text("FILE"), f"its parameter file [the one beside {name.upper()}]")
-    parser.add_data_sizes()
     parser.add_argument("--json", action="store_true", help="print the differences as JSON")
-    return run_verb(_diff, parser, arguments, failure=_TROUBLE)
+    parser.add_data_sizes()
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet diff") -> int:
+    """Compare two definitions; return 0 if they mean the same, 1 if not, 2 after a mistake."""
+    return run_verb(_diff, parser(prog), arguments, failure=_TROUBLE)
 
 
 def _diff(args: argparse.Namespace) -> int:

@@ -19,14 +19,19 @@ from convnet.options import text
 _FORMS = {".svg": svg, ".html": page, ".dot": dot}
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet draw") -> int:
-    """Draw a definition; return the exit status."""
-    parser = Parser(prog, "Draw the graph of a definition.", "layers-imagenet.cfg --out net.svg")
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
+    parser = Parser(prog, "Draw the graph of a net.", "layers-imagenet.cfg --out net.svg")
     parser.add_definition()
-    parser.add_data_sizes()
     parser.add_value("--out", text("FILE"), "picture to write, .svg, .html or .dot [DEF's name, .svg]")
     parser.add_value("--title", text("TEXT"), "what stands above the picture [DEF's name]")
-    return run_verb(_draw, parser, arguments)
+    parser.add_data_sizes()
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet draw") -> int:
+    """Draw a definition; return the exit status."""
+    return run_verb(_draw, parser(prog), arguments)
 
 
 def _draw(args: argparse.Namespace) -> int:

@@ -23,11 +23,11 @@ def parser(prog: str) -> Parser:
     """Return the parser of the verb."""
     parser = Parser(prog, "Say what every layer of a net is, has and costs.", "layers-imagenet.cfg --mini 64")
     parser.add_definition(nargs="?")
-    parser.add_data_sizes()
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--wide", action="store_true", help="show all columns, however wide the table is")
     shown.add_argument("--glossary", action="store_true", help="say what the words mean: those of DEF, or all there are")
     shown.add_argument("--json", action="store_true", help="print what the originals would store of each layer")
+    parser.add_data_sizes()
     return parser
 
 
