@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# verb: one line of help; the module of that name has main(arguments, prog)
+# verb: one line of help; the module of that name has parser(prog) and main(arguments, prog)
 VERBS = {
     "run": "train, test, or go on training a network",
     "explain": "say what every layer of a net is, has and costs",
