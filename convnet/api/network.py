@@ -141,7 +141,7 @@ class _Collector(Trainer):
         super().__init__(net, provider, position)
         self.outputs: list[tuple[Costs, int]] = []
 
-    def end_batch(self, batch: ScheduledBatch) -> None:  # noqa: ARG002
+    def end_batch(self, batch: ScheduledBatch, start: float) -> None:  # noqa: ARG002
         self.outputs.append(self.position.train_outputs[-1])
 
 

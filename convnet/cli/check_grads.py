@@ -27,18 +27,18 @@ from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, St
 from convnet.net.initial import drop_functions, initial_state
 from convnet.net.net import Net
 from convnet.net.node import Inputs
-from convnet.training.log import Printer
+from convnet.training.lines import Lines
 from convnet.training.session import RunInputs
 
 _CASES = 4  # unless --mini says otherwise
 _STEP = 1e-6  # of differences in float64
 
 
-def check_grads(inputs: RunInputs, printer: Printer) -> int:
+def check_grads(inputs: RunInputs, lines: Lines) -> int:
     """Check and print; return the exit status, 1 if any gradient is wrong. Raises ``ConvnetError``."""
     options, checkpoint = inputs.options, inputs.checkpoint
     for remark in inputs.remarks:
-        printer.line(remark)
+        lines.line(remark)
     provider = _provider(inputs)
     graph = _graph(inputs, provider)
     batch = provider.batch(1, provider.default_ranges()[1][0])
@@ -57,14 +57,14 @@ def check_grads(inputs: RunInputs, printer: Printer) -> int:
         state = he_initialized_state(graph, options.seed, _sizes(batch.minibatch(0, cases), (provider.dims[0], cases), be))
     net = Net(graph, be, cases, options.seed, state, checking=True)
     data = f"{cases} cases of {provider.where}, {provider.dims[0]} values each"
-    printer.line(f"Gradients of {inputs.files.definition_path}: {how}; {data}")
+    lines.line(f"Gradients of {inputs.files.definition_path}: {how}; {data}")
     failures = total = 0
     with np.errstate(all="ignore"):
         for check in check_gradients(net, batch.minibatch(0, cases), cases, step, one_sided=bool(options.compat), samples=0):
-            printer.line(check_line(check, tolerance))
+            lines.line(check_line(check, tolerance))
             failures, total = failures + check.failed(tolerance), total + 1
-    printer.line("-" * 55)
-    printer.line(f"{failures}/{total} TESTS FAILED" if failures else f"ALL {total} TESTS PASSED")
+    lines.line("-" * 55)
+    lines.line(f"{failures}/{total} TESTS FAILED" if failures else f"ALL {total} TESTS PASSED")
     return int(failures > 0)
 
 

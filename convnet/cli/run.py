@@ -7,20 +7,19 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from convnet.cli.check_grads import check_grads
 from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.permission import may_run_code
-from convnet.errors import message_lines, shell_quoted
-from convnet.generation import COMPAT
+from convnet.errors import shell_quoted
 from convnet.graph.graph import Graph
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
-from convnet.training.costs import Outputs
 from convnet.training.evaluator import write_features
-from convnet.training.log import Printer
+from convnet.training.events import Callback, Message, RunBegin, RunEnd
+from convnet.training.lines import Lines
 from convnet.training.run import Run
 from convnet.training.session import RunInputs, Session
 
@@ -60,70 +59,67 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(given: dict[str, Any]) -> int:
     """Train or test as the ``given`` options say; return the exit status. Raises ``ConvnetError``."""
-    printer = Printer()
+    lines = Lines()
     try:
-        return _run(given, printer)
+        return _run(given, lines)
     finally:
-        printer.end_line()  # so that a message does not stand behind the line of a batch
+        lines.end_line()  # so that a message does not stand behind the line of a batch
 
 
-def _run(given: dict[str, Any], printer: Printer) -> int:
+def _run(given: dict[str, Any], lines: Lines) -> int:
     inputs = RunInputs(given)
     if inputs.options.check_grads:
-        return check_grads(inputs, printer)
+        return check_grads(inputs, lines)
     session = Session(inputs)
     with session.folder:
-        return _work(session, printer)
+        _work(session, [lines])
+    return 0
 
 
-def _work(session: Session, printer: Printer) -> int:
-    """Do what the options of an open session say; return the exit status."""
+def _work(session: Session, callbacks: Sequence[Callback]) -> None:
+    """Do what the options of an open session say, and tell of it."""
     print_problems(session.graph.warnings)
     session.check_costs()
     if session.state is None:
         session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
-    printer.outputs, printer.compat = Outputs.of(session.graph), COMPAT[session.options.compat]
-    if session.checkpoint is None:
-        printer.layers(session.graph)
-    for line in session.apply_edits():
-        printer.line(line)
+    drawn = session.graph if session.checkpoint is None else None
+    edits = session.apply_edits()
     backends, remarks = session.backends()
-    printer.importing(backends[0].name)
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
-    work = Run(session, session.net(backends), printer)
+    work = Run(session, session.net(backends), callbacks)
     remarks = [*session.remarks, *session.set_newer_aside(), *remarks]  # now that nothing else can be wrong
-    printer.banner(session.options, device, session.folder.path)
-    for remark in remarks:
-        printer.line(message_lines(remark))
+    work.tell(RunBegin(session, work.net, device, drawn, edits, remarks))
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
         layer, numbers = session.options.write_features, session.plan.test
         for file in write_features(work.net, session.test, numbers, layer, folder, source):
-            printer.line(f"Wrote feature file {file}")
+            work.tell(Message(f"Wrote feature file {file}"))
     elif session.options.test_only:
         work.test_once()
     else:
-        _train(work, printer)
-    return 0
+        _train(work)
 
 
-def _train(work: Run, printer: Printer) -> None:
+def _train(work: Run) -> None:
     """Train, and say what to do next."""
     options, tests = work.session.options, work.position.tests_done
     saved = work.run()
     if options.test_out and work.position.tests_done == tests and not work.stop:
-        printer.line(f"Nothing was written to {options.test_out}: no test was due (--test-freq {work.plan.test_freq}).")
+        text = f"Nothing was written to {options.test_out}: no test was due (--test-freq {work.plan.test_freq})."
+        work.tell(Message(text))
     if saved:
-        _print_next(printer, saved, work.session.graph)
+        for line in _next_steps(saved, work.session.graph):
+            work.tell(Message(line))
+    work.tell(RunEnd(saved))
 
 
-def _print_next(printer: Printer, path: Path, graph: Graph) -> None:
-    """Print what to try next."""
-    printer.line(f"Go on with:       convnet run --load-file {shell_quoted(str(path.parent))}")
+def _next_steps(path: Path, graph: Graph) -> Iterator[str]:
+    """Yield what to try next."""
+    yield f"Go on with:       convnet run --load-file {shell_quoted(str(path.parent))}"
     filters = next((layer.name for layer in graph.declared if layer.type in ("conv", "local")), None)
     if filters and filters[-1] == "a" and filters[:-1] + "b" in graph.layers:
         filters = filters[:-1]  # both towers in one picture
     if filters:
         command = "python tools/shownet.py" if Path("tools/shownet.py").is_file() else "convnet shownet"
         words = "--load-file", str(path), "--show-filters", filters, "--out", "filters.png"
-        printer.line(f"See its filters:  {command} {' '.join(map(shell_quoted, words))}")
+        yield f"See its filters:  {command} {' '.join(map(shell_quoted, words))}"

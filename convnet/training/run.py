@@ -1,4 +1,4 @@
-"""A run of the command line: trains, tests and saves as its plan says, prints, and stops cleanly (io section 2).
+"""A run of the command line: trains, tests and saves as its plan says, tells of it, and stops cleanly (io section 2).
 
 Everything that decides the next number is in a checkpoint, so that a run that was stopped anywhere goes on to the same
 numbers.
@@ -6,6 +6,7 @@ numbers.
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,20 @@ from convnet.checkpoint import add_costs, pack
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
-from convnet.net.net import Costs, Net
+from convnet.net.net import Net
 from convnet.options import Options
 from convnet.training.evaluator import Tester
-from convnet.training.log import Printer
+from convnet.training.events import (
+    BatchClosed,
+    Callback,
+    Message,
+    RunStopped,
+    Saved,
+    TestBatchEnd,
+    TestEnd,
+    WeightSize,
+    WeightsMeasured,
+)
 from convnet.training.plan import ScheduledBatch
 from convnet.training.session import Session
 from convnet.training.trainer import Trainer
@@ -25,13 +36,12 @@ from convnet.training.trainer import Trainer
 class Run(Trainer):
     """Trains the net of a session, or tests it; raises ``OptionError`` for options that do not fit the net or the data."""
 
-    def __init__(self, session: Session, net: Net, printer: Printer) -> None:
-        super().__init__(net, session.train, session.position)
-        self.session, self.plan, self.folder, self.print = session, session.plan, session.folder, printer
+    def __init__(self, session: Session, net: Net, callbacks: Sequence[Callback]) -> None:
+        super().__init__(net, session.train, session.position, callbacks)
+        self.session, self.plan, self.folder = session, session.plan, session.folder
         self.stop = StopRequest()
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
         self._files, self._options = _findable_anywhere(session.files, session.options)
-        self._start = 0.0
         self._saved_at: tuple[int, int] | None = None
 
     def run(self) -> Path | None:
@@ -51,52 +61,49 @@ class Run(Trainer):
                 raise
 
     def test_once(self) -> None:
-        """Test every test batch, print each as it comes, then all of them (--test-only); save with --force-save."""
-        results = []
+        """Test every test batch, tell of each, then of all of them (--test-only); save with --force-save."""
+        results, begun = [], time.monotonic()
         for number in self.plan.test:
             start = time.monotonic()
             results.append(self.tester.batch(number))
-            self.print.tested_batch(number, *results[-1], time.monotonic() - start)
-        self.print.test(*add_costs(results), [])
-        self.print.weights(self.net)
+            self.tell(TestBatchEnd(number, *results[-1], time.monotonic() - start))
+        self.tell(TestEnd(self.plan.test, *add_costs(results), [], time.monotonic() - begun))
+        self._measure_weights()
         if self.session.options.force_save:
-            self._save()
-            self.print.line(f"Saved checkpoint to {self.folder.path}")
+            self.tell(Saved(self._save()))
 
     # -- what happens around a batch
 
-    def begin_batch(self, batch: ScheduledBatch) -> None:
-        self._start = time.monotonic()
-        self.print.batch_start(batch.epoch, batch.number, batch.progress)
-
-    def end_minibatch(self, costs: Costs, cases: int, total: int) -> None:
-        self.print.minibatch(self.position.minibatches, total, costs, cases)
-
-    def end_batch(self, batch: ScheduledBatch) -> None:
-        self.print.costs(*self.position.train_outputs[-1])
+    def end_batch(self, batch: ScheduledBatch, start: float) -> None:
         if batch.test_follows:
             self._test()
-            self.print.weights(self.net)
-            self._save()
-            self.print.saved(self.folder.path)
-        self.print.seconds(time.monotonic() - self._start)
+            self._measure_weights()
+            self.tell(Saved(self._save()))
+        self.tell(BatchClosed(time.monotonic() - start))
 
     def must_stop(self) -> bool:
         return bool(self.stop)
 
     def _test(self) -> None:
         """Test on the next batch of the test range, or on all of it (io 2.5)."""
-        position, numbers = self.position, self.plan.test
+        position, numbers, start = self.position, self.plan.test, time.monotonic()
         if self.plan.test_one:
             numbers = [numbers[position.tests_done % len(numbers)]]
         costs, cases = add_costs([self.tester.batch(number) for number in numbers])
         position.finish_test(costs, cases, numbers[0] if self.plan.test_one else -1)
         averaged = position.test_outputs[-len(self.plan.test) :]
-        if self.net.compat.plain_averages:  # each test counts as one case
-            averaged = [({name: [v / n for v in values] for name, values in costs.items()}, 1) for costs, n in averaged]
-        self.print.test(costs, cases, averaged)
+        self.tell(TestEnd(numbers, costs, cases, averaged, time.monotonic() - start))
         if self.tester.is_broken:
             raise NumericalError("stopped: the net that was trained makes no numbers any more, and is not saved")
+
+    def _measure_weights(self) -> None:
+        nodes = [self.net.nodes[layer.name] for layer in self.net.graph.in_file_order]
+        sizes = [
+            WeightSize(node.layer.name, label, node.be.mean_magnitude(matrix.value), node.be.mean_magnitude(matrix.inc))
+            for node in nodes
+            for label, matrix in node.named_weights.items()
+        ]
+        self.tell(WeightsMeasured(sizes))
 
     # -- checkpoints
 
@@ -113,19 +120,17 @@ class Run(Trainer):
         return path
 
     def _finish(self, begun: int) -> Path | None:
-        """Save what is not saved yet, and say how the run ended."""
+        """Save what is not saved yet, and tell how the run ended."""
         position, stopped_by = self.position, self.stop.signal
         if position.batches_done == begun and position.minibatches == 0 and not stopped_by:
-            self.print.line(f"Nothing to do: {position.epoch} of {self.plan.epochs} epochs are done.")
+            self.tell(Message(f"Nothing to do: {position.epoch} of {self.plan.epochs} epochs are done."))
             return None
         before = self._saved_at
         path = self._save()
         if stopped_by:
-            self.print.line()
-            done = f"batch {position.epoch}.{position.batch}" if position.batches_done else "the beginning"
-            self.print.line(f"Stopped by {stopped_by} after {done} and {position.minibatches} minibatches.")
+            self.tell(RunStopped(stopped_by, position.epoch, position.batch, position.minibatches))
         if self._saved_at != before:
-            self.print.line(f"Saved checkpoint to {self.folder.path}")
+            self.tell(Saved(path))
         return path
 
 

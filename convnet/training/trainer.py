@@ -1,7 +1,8 @@
 """The training loop of the command line and of Python: data batches split into minibatches (numerics section 16)."""
 
 import logging
-from collections.abc import Generator, Iterable
+import time
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from copy import copy
@@ -12,6 +13,7 @@ from convnet.data.provider import Minibatch, Provider, split
 from convnet.errors import ConvnetError, NumericalError
 from convnet.net.net import Costs, Inputs, Net
 from convnet.training.checks import check_batch
+from convnet.training.events import BatchBegin, BatchEnd, Callback, Event, MinibatchEnd
 from convnet.training.plan import ScheduledBatch
 from convnet.training.stopping import Stopped, wait_for
 
@@ -20,10 +22,18 @@ _LOG = logging.getLogger("convnet")
 
 
 class Trainer:
-    """Trains ``net`` on batches of ``provider`` and updates ``position``; subclasses override the hooks."""
+    """Trains ``net`` on batches of ``provider``, updates ``position``, and tells ``callbacks`` of it, in their order.
 
-    def __init__(self, net: Net, provider: Provider, position: Position) -> None:
-        self.net, self.provider, self.position = net, provider, position
+    A subclass says when to stop, and what follows a batch.
+    """
+
+    def __init__(self, net: Net, provider: Provider, position: Position, callbacks: Sequence[Callback] = ()) -> None:
+        self.net, self.provider, self.position, self.callbacks = net, provider, position, callbacks
+
+    def tell(self, event: Event) -> None:
+        """Tell every callback of an event."""
+        for callback in self.callbacks:
+            callback(event)
 
     def train(self, schedule: Iterable[ScheduledBatch]) -> None:
         """Train on the batches of ``schedule`` until ``must_stop``; in the first, after the cases already counted.
@@ -33,7 +43,8 @@ class Trainer:
         loaded = load_ahead(self.provider, schedule, self.net, self.position)
         with suppress(Stopped), closing(loaded) as batches:
             for batch, loading, following in batches:
-                self.begin_batch(batch)
+                start = time.monotonic()
+                self.tell(BatchBegin(batch.epoch, batch.number, batch.progress))
                 self.position.begin_batch(batch.epoch, batch.number)
                 minibatches, before = wait_for(loading, self.must_stop), self.position.minibatches
                 for number, (inputs, cases) in enumerate(minibatches, 1):
@@ -41,19 +52,25 @@ class Trainer:
                     next_inputs = _first_inputs(following) if is_last else minibatches[number].inputs
                     costs = self._step(batch, number, inputs, cases, next_inputs)
                     self.position.count(costs, cases)
-                    self.end_minibatch(costs, cases, before + len(minibatches))
+                    self.tell(MinibatchEnd(self.position.minibatches, before + len(minibatches), costs, cases))
                     if self.must_stop() and not is_last:
                         return
-                self._finish_batch(batch)
+                self._finish_batch(batch, start)
                 if self.must_stop():
                     return
 
-    def _finish_batch(self, batch: ScheduledBatch) -> None:
-        """Count a batch and act after it; where a test that follows was not finished, the batch is not either."""
+    def _finish_batch(self, batch: ScheduledBatch, start: float) -> None:
+        """Count a batch that was begun at ``start``, and act after it.
+
+        Where a test that follows was not finished, the batch is not either.
+        """
         before = copy(self.position)
         self.position.finish_batch(batch.epoch, batch.number)
         try:
-            self.end_batch(batch)
+            costs, cases = self.position.train_outputs[-1]
+            seconds = time.monotonic() - start
+            self.tell(BatchEnd(batch.epoch, batch.number, batch.progress, costs, cases, seconds))
+            self.end_batch(batch, start)
         except (Stopped, OSError, ConvnetError):
             if batch.test_follows and self.position.tests_at[-1:] != [self.position.batches_done]:
                 self.position.unfinish_batch(before)
@@ -65,14 +82,11 @@ class Trainer:
         except NumericalError as error:
             raise NumericalError(f"batch {batch.epoch}.{batch.number}, minibatch {number}: {error}") from None
 
-    def begin_batch(self, batch: ScheduledBatch) -> None:
-        """Act before a batch is trained on."""
+    def end_batch(self, batch: ScheduledBatch, start: float) -> None:
+        """Act after a batch that was begun at ``start``, which ``position`` counts already.
 
-    def end_minibatch(self, costs: Costs, cases: int, total: int) -> None:
-        """Act after a minibatch, one of ``total``, which ``position`` counts already."""
-
-    def end_batch(self, batch: ScheduledBatch) -> None:
-        """Act after a batch, which ``position`` counts already; may raise ``Stopped`` in a test that follows it."""
+        May raise ``Stopped`` in a test that follows it.
+        """
 
     def must_stop(self) -> bool:
         """Return whether to end here, between two minibatches."""

@@ -24,7 +24,7 @@ from convnet.drawing.picture import picture_of
 from convnet.drawing.svg import svg
 from convnet.errors import ConvnetError, DataError, LayerFileError, message_lines, printable, printable_lines, shell_quoted
 from convnet.language.diagnostics import Place, Problem
-from convnet.training.log import option_text
+from convnet.training.lines import option_text
 
 HOSTILE = [
     "co\x1b[31m",

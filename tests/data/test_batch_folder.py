@@ -15,6 +15,7 @@ from convnet.data.batch_folder import replacing
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
+from convnet.training.events import BatchBegin
 from convnet.training.run import Run
 
 
@@ -190,14 +191,14 @@ def test_batches_that_are_made_anew_while_they_are_read(photos, tmp_path):
 
 def test_a_run_whose_batches_are_made_anew_saves_and_says_so(tmp_path, capsys, monkeypatch):
     data, count = write_cifar(tmp_path / "data", batches=5), itertools.count()
-    begin_batch = Run.begin_batch
+    tell = Run.tell
 
-    def begin(run, batch):
-        if next(count) == 0:
+    def remake(run, event):
+        if isinstance(event, BatchBegin) and next(count) == 0:
             write_cifar(data, batches=4, classes=9)
-        begin_batch(run, batch)
+        tell(run, event)
 
-    monkeypatch.setattr(Run, "begin_batch", begin)
+    monkeypatch.setattr(Run, "tell", remake)
     words = ["--layer-def", write_net(tmp_path), "--data-path", data, "--save-file", tmp_path / "saved", "--epochs", 2]
     assert cli(["run", *map(str, words)]) == 1
     assert f"{data}: the batches were made anew while they were in use" in capsys.readouterr().err

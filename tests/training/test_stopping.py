@@ -17,7 +17,8 @@ from convnet.data.matrices import Matrices
 from convnet.errors import DataError
 from convnet.interrupts import SIGNALS
 from convnet.net.net import Net
-from convnet.training.log import Printer
+from convnet.training.events import BatchBegin, BatchClosed, BatchEnd, TestEnd, WeightsMeasured
+from convnet.training.lines import Lines
 
 
 @pytest.fixture(scope="module")
@@ -130,20 +131,21 @@ def test_a_signal_while_data_are_loaded(batch, place, whole, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "name, call", [("costs", 1), ("costs", 2), ("test", 1), ("weights", 2), ("seconds", 2), ("batch_start", 3)]
+    "kind, call",
+    [(BatchEnd, 1), (BatchEnd, 2), (TestEnd, 1), (WeightsMeasured, 2), (BatchClosed, 2), (BatchBegin, 3)],
 )
-def test_an_output_that_breaks_loses_nothing(name, call, place, whole, tmp_path, monkeypatch, capsys):
+def test_an_output_that_breaks_loses_nothing(kind, call, place, whole, tmp_path, monkeypatch, capsys):
     """As when the terminal is gone: what was trained is saved before the run ends."""
-    original, calls = getattr(Printer, name), []
+    original, calls = Lines.__call__, []
 
-    def broken(self, *args):
-        calls.append(None)
-        if len(calls) >= call:
+    def broken(self, event):
+        calls.extend([event] * isinstance(event, kind))
+        if isinstance(event, kind) and len(calls) >= call:
             raise OSError(5, "Input/output error")
-        original(self, *args)
+        original(self, event)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Printer, name, broken)
+        patch.setattr(Lines, "__call__", broken)
         assert main(words(place, tmp_path)) == 1
     assert capsys.readouterr().err == "convnet: Input/output error\n"
     assert len(state_of(tmp_path)[1]) >= 1

@@ -2,17 +2,17 @@
 
 import sys
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from functools import singledispatchmethod
 from typing import Any, TextIO
 
 from convnet.checkpoint import add_costs
-from convnet.errors import printable
+from convnet.errors import message_lines, printable
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
-from convnet.net.net import Costs, Net
+from convnet.net.net import Costs
 from convnet.options import OPTIONS, Options
+from convnet.training import events
 from convnet.training.costs import Outputs
 
 _RULE = "========================="
@@ -22,8 +22,8 @@ _STATS_RULE = "-------------------------------------------------------"
 _END_RULE = "======================================================="
 
 
-class Printer:
-    """Prints to ``out``; a line per minibatch only where ``out`` is a terminal."""
+class Lines:
+    """A callback that prints to ``out``; a line per minibatch only where ``out`` is a terminal."""
 
     def __init__(self, out: TextIO | None = None) -> None:
         self.out = out or sys.stdout
@@ -31,6 +31,11 @@ class Printer:
         self.outputs, self.compat = Outputs(), COMPAT[""]
         self._shown = 0  # characters of the progress line
         self._is_open = False  # whether a line is begun
+        self._in_batch = False
+
+    def __call__(self, event: events.Event) -> None:
+        """Print what the originals print of an event."""
+        self._print(event)
 
     def line(self, text: str = "", end: str = "\n") -> None:
         """Print ``text``, over whatever progress line stands there."""
@@ -44,9 +49,34 @@ class Printer:
         if self._is_open:
             self.line()
 
-    # -- start
+    @singledispatchmethod
+    def _print(self, event: events.Event) -> None:
+        """Of other events the originals print nothing."""
 
-    def layers(self, graph: Graph) -> None:
+    @_print.register
+    def _(self, event: events.Message) -> None:
+        self.line(message_lines(event.text))
+
+    # -- the start
+
+    @_print.register
+    def _(self, event: events.RunBegin) -> None:
+        options = event.session.options
+        self.outputs, self.compat = Outputs.of(event.net.graph), COMPAT[options.compat]
+        if event.drawn:
+            self._layers(event.drawn)
+        for line in event.edits:
+            self.line(line)
+        self.line(f"{_RULE}\nImporting convnet.backends.{event.net.be.name} module")
+        self._options(options)
+        self.line(f"{_RULE}\nRunning on {event.device}\nCurrent time: {time.asctime()}")
+        if not options.test_only:
+            self.line(f"Saving checkpoints to {event.session.folder.path}")
+        self.line(_RULE)
+        for remark in event.remarks:
+            self.line(message_lines(remark))
+
+    def _layers(self, graph: Graph) -> None:
         """Print ``Initialized ...`` for every layer, after where its weights come from."""
         for layer in graph.in_file_order:
             if isinstance(layer, WeightLayer):
@@ -61,11 +91,7 @@ class Printer:
             kind = "cost" if layer.is_cost else "layer"
             self.line(f"Initialized {layer.title} {kind} '{layer.name}'{where}{size}")
 
-    def importing(self, name: str) -> None:
-        self.line(f"{_RULE}\nImporting convnet.backends.{name} module")
-
-    def banner(self, options: Options, device: str, folder: Path) -> None:
-        """Print the list of options, the device, the time, and where checkpoints go."""
+    def _options(self, options: Options) -> None:
         self.line(f"{_RULE}\n{'Testing' if options.test_only else 'Training'} ConvNet")
         texts = {option.name: option_text(getattr(options, option.name)) for option in OPTIONS}
         width = max(len(option.description) for option in OPTIONS)
@@ -73,56 +99,72 @@ class Printer:
         for option in sorted(OPTIONS, key=lambda option: option.description):
             mark = "" if option.name in options.given else "[DEFAULT]"
             self.line(f"{option.description:<{width}}: {texts[option.name]:<{value_width}} {mark}")
-        self.line(f"{_RULE}\nRunning on {device}\nCurrent time: {time.asctime()}")
-        if not options.test_only:
-            self.line(f"Saving checkpoints to {folder}")
-        self.line(_RULE)
 
     # -- training
 
-    def batch_start(self, epoch: int, batch: int, progress: float) -> None:
-        percentage = f" ({100 * progress:.2f}%)" if self.compat.shows_progress else ""
-        self.line(f"{epoch}.{batch}{percentage}... ", end="")
+    @_print.register
+    def _(self, event: events.BatchBegin) -> None:
+        percentage = f" ({100 * event.progress:.2f}%)" if self.compat.shows_progress else ""
+        self._in_batch = True
+        self.line(f"{event.epoch}.{event.batch}{percentage}... ", end="")
 
-    def minibatch(self, done: int, count: int, costs: Costs, cases: int) -> None:
+    @_print.register
+    def _(self, event: events.MinibatchEnd) -> None:
         """Show progress within a batch, on terminals only; the next line replaces it."""
         if self.live:
             self._clear()
-            text = f"{done}/{count} {self._costs_text(costs, cases)}"
+            text = f"{event.done}/{event.total} {self._costs_text(event.costs, event.cases)}"
             self.out.write(text)
             self.out.flush()
             self._shown = len(text)
 
-    def costs(self, costs: Costs, cases: int) -> None:
-        self.line(self._costs_text(costs, cases), end="")
+    @_print.register
+    def _(self, event: events.BatchEnd) -> None:
+        self.line(self._costs_text(event.costs, event.cases), end="")
 
-    def seconds(self, seconds: float) -> None:
-        self.line(f"({seconds:.3f} sec)")
+    @_print.register
+    def _(self, event: events.BatchClosed) -> None:
+        self._in_batch = False
+        self.line(f"({event.seconds:.3f} sec)")
 
-    def test(self, costs: Costs, cases: int, averaged: Sequence[tuple[Costs, int]] = ()) -> None:
-        """Print the test block: this test's costs, and the mean over the cases of the tests ``averaged``."""
-        self.line(f"\n{_TEST_RULE}\n{self._costs_text(costs, cases)}")
+    @_print.register
+    def _(self, event: events.TestEnd) -> None:
+        """Print the test block: this test's costs, and the mean over the cases of the tests averaged."""
+        self.line(f"\n{_TEST_RULE}\n{self._costs_text(event.costs, event.cases)}")
+        averaged = event.averaged
+        if self.compat.plain_averages:  # each test counts as one case
+            averaged = [({name: [v / n for v in values] for name, values in costs.items()}, 1) for costs, n in averaged]
         if averaged and self.compat.shows_averages:
             self.line(f"{_AVERAGE_RULE}\n{self._costs_text(*add_costs(averaged))}")
 
-    def weights(self, net: Net) -> None:
-        """Print mean magnitudes of every matrix and its momentum buffer, and their ratio."""
+    @_print.register
+    def _(self, event: events.TestBatchEnd) -> None:
+        """Print raw sums and the number of cases, as in 2014."""
+        self.line(f"batch {event.batch}: ({event.costs!r}, {event.cases}) ({event.seconds:.3f} sec)")
+
+    @_print.register
+    def _(self, event: events.WeightsMeasured) -> None:
+        """Print mean magnitudes of every matrix and of its last change, and their ratio."""
         self.line(_STATS_RULE + " ")
-        for layer in net.graph.in_file_order:
-            node = net.nodes[layer.name]
-            for label, weights in node.named_weights.items():
-                size, change = node.be.mean_magnitude(weights.value), node.be.mean_magnitude(weights.inc)
-                shows_ratio = label != "biases" and self.compat.shows_ratio
-                ratio = f" [{change / size if size else 0:e}]" if shows_ratio else ""
-                self.line(f"Layer '{layer.name}' {label}: {size:e} [{change:e}]{ratio} ")
+        for layer, label, size, change in event.sizes:
+            shows_ratio = label != "biases" and self.compat.shows_ratio
+            ratio = f" [{change / size if size else 0:e}]" if shows_ratio else ""
+            self.line(f"Layer '{layer}' {label}: {size:e} [{change:e}]{ratio} ")
         self.line(_STATS_RULE)
 
-    def saved(self, folder: Path) -> None:
-        self.line(f"Saved checkpoint to {folder}\n{_END_RULE}", end=" ")
+    @_print.register
+    def _(self, event: events.Saved) -> None:
+        text = f"Saved checkpoint to {event.path.parent}"
+        if self._in_batch:
+            self.line(f"{text}\n{_END_RULE}", end=" ")
+        else:
+            self.line(text)
 
-    def tested_batch(self, batch: int, costs: Costs, cases: int, seconds: float) -> None:
-        """Print a line of --test-only: raw sums and the number of cases, as in 2014."""
-        self.line(f"batch {batch}: ({costs!r}, {cases}) ({seconds:.3f} sec)")
+    @_print.register
+    def _(self, event: events.RunStopped) -> None:
+        self._in_batch = False
+        done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
+        self.line(f"\nStopped by {event.signal} after {done} and {event.minibatches} minibatches.")
 
     def _costs_text(self, costs: Costs, cases: int) -> str:
         """Return ``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
