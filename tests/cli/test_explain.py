@@ -125,6 +125,13 @@ def test_table_names_everything_once():
     assert "1 logical device, 6,120 parameters, 7,000 multiply-adds" in lines[-1]
 
 
+def test_the_page_shows_what_is_printed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["explain", "layers-digits.cfg"]) == 0
+    table = capsys.readouterr().out.split("\n\n")[1]
+    assert "".join(f"    {line}\n" for line in table.splitlines()) in (ROOT / "docs/definitions.md").read_text()
+
+
 def test_what_was_assumed_is_said(capsys):
     assert main(["explain", "layers-cifar10-26pct.cfg"]) == 0
     out = capsys.readouterr().out
