@@ -13,7 +13,7 @@ from convnet.cli.definition import Definition
 from convnet.errors import OptionError
 from convnet.graph.loading import LayerFiles
 from convnet.graph.writer import TARGETS, Written, write_files
-from convnet.options import BY_NAME, choice, text
+from convnet.options import choice, text
 
 
 def parser(prog: str) -> Parser:
@@ -23,10 +23,9 @@ def parser(prog: str) -> Parser:
     parser.add_definition()
     target = choice(*TARGETS)
     parser.add_argument("--to", required=True, type=target, metavar=target.metavar, help="dialect to write")
-    parser.add_run_options("dialect")
-    parser.add_argument("--strict", action="store_true", help=BY_NAME["strict"].help)
     out_help = "file or files to write: one for TOML, two for INI or divided TOML [standard output]"
     parser.add_argument("--out", nargs="+", type=text("FILE"), metavar="FILE", help=out_help)
+    parser.add_run_options("dialect", "strict")
     return parser
 
 
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
 
 def _convert(args: argparse.Namespace) -> int:
     definition = Definition.open(args.definition, args.params)
-    builder = definition.builder(args.dialect, args.strict)
+    builder = definition.builder(args.dialect, bool(args.strict))
     builder.report_no_layers()
     single = args.to == "toml" and len(args.out or ()) < 2
     written = write_files(builder, args.to, single)

@@ -25,6 +25,7 @@ class CleanStream:
     def control(self, text: str) -> int:
         """Write ``text`` with codes for the terminal."""
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        text = text.replace("…", "…".encode(encoding, "ignore").decode(encoding) or "~")  # as wide, where tables were cut
         return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
     def __getattr__(self, name: str) -> Any:
