@@ -162,6 +162,11 @@ def one_of(names: Iterable[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Write ``1 picture``, ``1,024 pictures`` or, with a ``plural`` of its own, ``2 classes``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
 def listed(names: Iterable[object], most: int = 16) -> str:
     """Write names one behind the other, of very many the first: ``a, b and 3 more``."""
     words = list(map(str, names))

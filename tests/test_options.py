@@ -1,5 +1,7 @@
 """Every option of the originals is understood (io 1.4), and so is the way they were written."""
 
+import re
+
 import pytest
 from support import write_cifar, write_net
 
@@ -119,3 +121,21 @@ def test_save_file_goes_on_where_it_stopped(tmp_path, capsys):
     capsys.readouterr()
     assert main([*command, "--max-batches", "1"]) == 0
     assert "\n1.2 (" in capsys.readouterr().out and (tmp_path / "s" / "1.2").is_file()
+
+
+def test_the_help_begins_with_what_most_runs_need(capsys):
+    """Every option stands in it once; nothing in it is a default of Python, an empty choice, or reStructuredText."""
+    with pytest.raises(SystemExit):
+        parser("convnet run").read(["--help"])
+    text = capsys.readouterr().out
+    for option in options.OPTIONS:
+        assert len(re.findall(rf"(?m)^  (?:-f PATH, )?{option.flag}\b(?!-)", text)) == 1, option.flag
+    first = text[text.index("what most runs need:") : text.index("\ndata:")]
+    assert re.findall(r"(--[\w-]+) (?:FILE|DIR|PATH|N|\[0/1\])\b", re.sub(r"-f PATH, ", "", first))[:4] == [
+        "--layer-def",
+        "--data-path",
+        "--load-file",
+        "--epochs",
+    ]
+    assert not re.search(r"\[\[|\{,|\bNone\b|``|:mod:|\(default", text)
+    assert "cifar, cifar-cropped, image, demo" in " ".join(text.split())

@@ -113,8 +113,8 @@ def _check_shapes(weights: Weights, arrays: Iterable[np.ndarray], name: str) -> 
 
 
 def _is_stored(name: str, value: Any) -> bool:
-    """Return whether it belongs to our part of a position: not the originals', and only if a history has been shortened."""
-    return name not in _HISTORY and not (name.endswith("_runs") and not value)
+    """Return whether it belongs to our part of a position: not the originals', and only if there is anything in it."""
+    return name not in _HISTORY and (value or not name.endswith(("_runs", "final_test")))
 
 
 def _plain(value: Any) -> Any:

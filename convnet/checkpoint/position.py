@@ -13,7 +13,8 @@ class Position:
     """Epoch and batch last finished, 0 and 0 before the first, and (sums of costs, cases) of every batch and test.
 
     ``minibatches``, ``costs`` and ``cases`` belong to the batch under way, which is ``at_batch`` of ``at_epoch`` where that
-    is known. ``cases`` says how far it has come: whoever goes on may use another size of minibatch.
+    is known. ``cases`` says how far it has come: whoever goes on may use another size of minibatch. ``final_test`` has one
+    entry where the run has ended by itself: over all test batches, and of no account for how it goes on.
     """
 
     epoch: int = 0
@@ -31,10 +32,12 @@ class Position:
     tests_at: list[int] = field(default_factory=list)  # batches_done at each test
     train_runs: Runs = field(default_factory=list)  # how many batches, and tests, the oldest entries above stand for
     test_runs: Runs = field(default_factory=list)
+    final_test: list[tuple[Costs, int]] = field(default_factory=list)
 
     def begin_batch(self, epoch: int, batch: int) -> None:
         """Take up a batch, anew or where it was left."""
         self.at_epoch, self.at_batch = epoch, batch
+        self.final_test = []
 
     def count(self, costs: Costs, cases: int) -> None:
         """Add a minibatch to the batch under way."""

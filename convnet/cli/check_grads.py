@@ -28,13 +28,14 @@ from convnet.net.initial import drop_functions, initial_state
 from convnet.net.net import Net
 from convnet.net.node import Inputs
 from convnet.training.lines import Lines
+from convnet.training.screen import Screen
 from convnet.training.session import RunInputs
 
 _CASES = 4  # unless --mini says otherwise
 _STEP = 1e-6  # of differences in float64
 
 
-def check_grads(inputs: RunInputs, lines: Lines) -> int:
+def check_grads(inputs: RunInputs, lines: Lines | Screen) -> int:
     """Check and print; return the exit status, 1 if any gradient is wrong. Raises ``ConvnetError``."""
     options, checkpoint = inputs.options, inputs.checkpoint
     for remark in inputs.remarks:

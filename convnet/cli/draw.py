@@ -1,6 +1,7 @@
 """A graph as a picture: coloured by device, edges with their shapes, those between devices with what crosses them.
 
-convnet draw layers-imagenet.cfg --out net.svg        to print; .html: with details of each layer; .dot: for Graphviz
+convnet draw layers-imagenet.cfg --out net.svg        to print; so do .png and .pdf, by matplotlib
+convnet draw layers-imagenet.cfg --out net.html       to point at, with details of each layer; .dot: for Graphviz
 """
 
 import argparse
@@ -10,20 +11,22 @@ from pathlib import Path
 from convnet.cli.common import Parser, run_verb, write_text
 from convnet.cli.definition import Definition
 from convnet.drawing.dot import dot
+from convnet.drawing.figure import write_figure
 from convnet.drawing.page import page
 from convnet.drawing.picture import picture_of
 from convnet.drawing.svg import svg
 from convnet.errors import OptionError
 from convnet.options import text
 
-_FORMS = {".svg": svg, ".html": page, ".dot": dot}
+_TEXTS = {".svg": svg, ".html": page, ".dot": dot}
+_FORMS = (*_TEXTS, ".png", ".pdf")
 
 
 def parser(prog: str) -> Parser:
     """Return the parser of the verb."""
     parser = Parser(prog, "Draw the graph of a net.", "layers-imagenet.cfg --out net.svg")
     parser.add_definition()
-    parser.add_value("--out", text("FILE"), "picture to write, .svg, .html or .dot [DEF's name, .svg]")
+    parser.add_value("--out", text("FILE"), "picture to write, .svg, .html, .dot, .png or .pdf [DEF's name, .svg]")
     parser.add_value("--title", text("TEXT"), "what stands above the picture [DEF's name]")
     parser.add_data_sizes()
     return parser
@@ -41,6 +44,9 @@ def _draw(args: argparse.Namespace) -> int:
         raise OptionError(f"--out {out}: the name must end in {', '.join(_FORMS)}")
     inferred = definition.graph(args)
     picture = picture_of(inferred.graph, args.title or definition.title, args.mini)
-    write_text(out, _FORMS[out.suffix.lower()](picture))
+    if form := _TEXTS.get(out.suffix.lower()):
+        write_text(out, form(picture))
+    else:
+        write_figure(picture, out)
     print("\n".join([*inferred.notes, f"Wrote {out}."]))
     return 0

@@ -27,7 +27,9 @@ from convnet.layers.cost import Cost
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.neuron import NeuronLayer
 from convnet.layers.weighted import WeightLayer
+from convnet.options import OPTIONS, read_section
 
+_RUN_ELSEWHERE = "[run] holds options of a run, which is no part of the definition"
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
 _HINTED = 20  # problems that get the nearest name; to look for it takes as long as there are names
 
@@ -52,6 +54,7 @@ class Builder:
         """Type every section of the definition, then wire names to layers."""
         if not self._is_definition():
             return self
+        self._read_run()
         self._report_names()
         mend_names(self.graph.definition, self.graph.params, self.problems)
         for name in self.graph.definition.sections:
@@ -123,6 +126,16 @@ class Builder:
             return False
         return True
 
+    def _read_run(self) -> None:
+        """Set the section ``[run]`` of the parameters apart, unless a layer has its name, and read it."""
+        definition, params = self.graph.definition, self.graph.params
+        if params and params is not definition and not params.native and "run" not in definition.sections:
+            params.run = params.sections.pop("run", None)
+        if params and params.run:
+            self.graph.run = read_section(params.run, self.problems)
+        if definition.run and definition is not params:
+            self.problems.error(definition.run.place, _RUN_ELSEWHERE, expected="it in the parameter file")
+
     def _report_names(self) -> None:
         """Report names of several lines, as TOML can write them: they would begin lines of what is printed."""
         for name, section in self.graph.definition.sections.items():
@@ -185,6 +198,9 @@ class Builder:
 
     def _report_no_type(self, name: str) -> None:
         section = self.graph.definition.sections[name]
+        if name == "run" and not section.entries.keys() - {option.flag[2:] for option in OPTIONS}:
+            self.problems.error(section.place, _RUN_ELSEWHERE, expected="it in the parameter file")
+            return
         misspelt = next((entry for entry in section.entries.values() if really_near(entry.key, ["type"])), None)
         place = misspelt.key_place if misspelt else section.place
         text = f"layer '{name}': no type given" + (f"; '{misspelt.key}' is no key" if misspelt else "")
@@ -216,7 +232,7 @@ class Builder:
             if name not in definition.sections:
                 text = f"parameters for '{name}', which is not a layer of {definition.path}"
                 few = len(self.problems.items) < _HINTED
-                self.problems.warn(section.place, text, nearest=nearest(name, definition.sections) if few else "")
+                self.problems.warn(section.place, text, nearest=nearest(name, [*definition.sections, "run"]) if few else "")
         for document in (definition, params if params is not definition else None):
             if document and document.defaults:
                 self._report_defaults(document, document.defaults)

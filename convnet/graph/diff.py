@@ -18,6 +18,7 @@ from convnet.language.keys import Key
 from convnet.language.schedules import CONSTANT, RATE, Rate, Schedule
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
+from convnet.options import flag_of
 
 _SPELLINGS = {"hs": "dropout2", "pass": "concat"}  # types that compute the same
 _NO_EFFECT = {"partialSum", "sumWidth", "superMom", "threads"}
@@ -30,18 +31,22 @@ _NEAR = 8  # of more, places apart among those of their type; and neighbours of 
 
 @dataclass(frozen=True)
 class Difference:
-    """From a net to another. ``renamed`` holds old and new names, ``changed`` by new name what was and what is, by key."""
+    """From a net to another. ``renamed`` holds old and new names, ``changed`` by new name what was and what is, by key.
+
+    So does ``run``, of the options that the sections ``[run]`` give.
+    """
 
     removed: list[str]
     added: list[str]
     renamed: dict[str, str]
     changed: dict[str, dict[str, tuple[str, str]]]
+    run: dict[str, tuple[str, str]]
     totals: dict[str, tuple[int, int]]
 
     @property
     def same(self) -> bool:
         """Whether both mean the same; names are part of the meaning, since checkpoints hold weights by name."""
-        return not (self.removed or self.added or self.renamed or self.changed)
+        return not (self.removed or self.added or self.renamed or self.changed or self.run)
 
 
 def difference(old: Graph, new: Graph) -> Difference:
@@ -55,6 +60,7 @@ def difference(old: Graph, new: Graph) -> Difference:
         added=[name for name in after if name not in found],
         renamed={was: now for was, now in matched.items() if was != now},
         changed={name: changes for name, changes in changed.items() if changes},
+        run=_differing(*({flag_of(name)[2:]: str(value) for name, value in graph.run.items()} for graph in (old, new))),
         totals={name: (total, _totals(new)[name]) for name, total in _totals(old).items()},
     )
 
@@ -134,11 +140,13 @@ def _changes(old: _Described, new: _Described, matched: dict[str, str]) -> dict[
     changes = {}
     if [matched.get(name) for name in old.inputs] != new.inputs:
         changes["inputs"] = (", ".join(old.inputs), ", ".join(new.inputs))
-    for name in dict.fromkeys([*old.meaning, *new.meaning]):
-        was, now = old.meaning.get(name, ""), new.meaning.get(name, "")
-        if was != now:
-            changes[name] = was, now
-    return changes
+    return changes | _differing(old.meaning, new.meaning)
+
+
+def _differing(old: dict[str, str], new: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """Return what was and what is, by key, where these are not the same."""
+    pairs = {name: (old.get(name, ""), new.get(name, "")) for name in (old | new)}
+    return {name: (was, now) for name, (was, now) in pairs.items() if was != now}
 
 
 # -- which layer is which
@@ -259,11 +267,17 @@ def report(difference: Difference, old: Graph, new: Graph) -> str:
     for names in alike.values():
         lines.append(f"~ {', '.join(names)}")
         changes = difference.changed[names[0]]
-        lines += [f"    {key}: {was or 'none'} -> {now or 'none'}" for key, (was, now) in changes.items()]
+        lines += _change_lines(changes)
+    if difference.run:
+        lines += ["~ [run]", *_change_lines(difference.run)]
     for name, (total, now_total) in difference.totals.items():
         change = f" -> {now_total:,} ({now_total - total:+,})" if total != now_total else ", as before"
         lines.append(f"{name}: {total:,}{change}")
     return "\n".join(lines)
+
+
+def _change_lines(changes: dict[str, tuple[str, str]]) -> list[str]:
+    return [f"    {key}: {was or 'none'} -> {now or 'none'}" for key, (was, now) in changes.items()]
 
 
 def _introduction(layer: Layer, size: str) -> str:

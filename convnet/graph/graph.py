@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from convnet.generation import Generation
 from convnet.language.diagnostics import Problem
@@ -32,7 +33,7 @@ class Graph:
     """A network: its layers in the order in which they run, and what it was made from.
 
     ``declared`` holds the layers of the file in file order, ``neurons`` those detached from them. ``generation`` is that
-    of the files. ``warnings`` is what an original accepted silently and wrongly.
+    of the files. ``run`` has the options that ``[run]`` gives, ``warnings`` what an original accepted silently and wrongly.
     """
 
     definition: Document
@@ -40,6 +41,7 @@ class Graph:
     generation: Generation
     declared: list[Layer] = field(default_factory=list)
     neurons: list[Layer] = field(default_factory=list)
+    run: dict[str, Any] = field(default_factory=dict)
     warnings: list[Problem] = field(default_factory=list)
     data_dims: dict[int, int] = field(default_factory=dict)
     classes: int | None = None

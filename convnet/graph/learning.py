@@ -66,7 +66,7 @@ def likely_params(definition: Path, layers: list[str]) -> list[Path]:
         document = _read(path)
         if document and (share := _share(document, layers)):
             alike = SequenceMatcher(None, _net_words(path), _net_words(definition)).ratio()
-            foreign = document.sections.keys() - declared
+            foreign = document.sections.keys() - declared - {"run"}
             scores.append((bool(foreign), -share, -alike, -len(document.sections.keys() & declared), str(path)))
     return [Path(path) for *_, path in sorted(scores)[:_SHOWN]]
 

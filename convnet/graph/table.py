@@ -233,8 +233,9 @@ def _summary(graph: Graph, macs: int, memory: int, mini: int, width: int) -> str
     where = f"{_plural(len(graph.layers), 'layer')} on {_plural(len(devices), 'logical device')}"
     what = f"{graph.generation} files, {where}, {_plural(graph.parameters(), 'parameter')}"
     costs = f"{_plural(macs, 'multiply-add')} per case, {memory / 1e6:,.0f} MB to train on {_plural(mini, 'case')}"
+    epochs = f", for {_plural(graph.run['epochs'], 'epoch')}" if "epochs" in graph.run else ""
     path = printable(graph.definition.path)
-    return f"{shortened(path, width - 1) if width else path}: {what}, {costs}."
+    return f"{shortened(path, width - 1) if width else path}: {what}, {costs}{epochs}."
 
 
 def _plural(count: int, word: str) -> str:

@@ -24,6 +24,7 @@ from convnet.language.toml import read_toml
 from convnet.language.values import FLOAT
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
+from convnet.options import flag_of
 
 TARGETS = ("toml", *GENERATIONS)
 _RATES = ("epsW", "epsB", "schedW", "schedB", "sched")
@@ -51,7 +52,8 @@ def write_files(builder: Builder, target: str, single: bool = False) -> Written:
     has_params = graph.params is not None and not single
     learning = graph.params if graph.params is not graph.definition else None
     comments = {"def": _comments(graph.definition), "params": _comments(learning)}
-    sections: dict[str, list[str]] = {"def": [], "params": []}
+    run = writer.run(comments["params" if learning else "def"].get("run", ()))
+    sections: dict[str, list[str]] = {"def": run if single else [], "params": [] if single else run}
     for layer in graph.declared:
         homes = writer.layer(layer)
         remarks = {home: comments[home].get(layer.name, []) for home in homes}
@@ -84,6 +86,14 @@ class _Writer:
     def section(self, name: str, lines: list[str], comments: Iterable[str]) -> str:
         header = f"[layer.{_toml_key(name)}]" if self.toml else f"[{name}]"
         return "".join([*comments, *(f"{line}\n" for line in (header, *lines))])
+
+    def run(self, comments: Iterable[str]) -> list[str]:
+        """Return the section of options of a run, if there is one and it can be told from a layer."""
+        if not self.graph.run or (not self.toml and "run" in self.graph.layers):
+            self.notes += ["the options of [run]: a layer has that name"] if self.graph.run else []
+            return []
+        lines = [self._line(flag_of(name)[2:], value) for name, value in self.graph.run.items()]
+        return ["".join([*comments, *(f"{line}\n" for line in ("[run]", *lines))])]
 
     def layer(self, layer: Layer) -> dict[str, list[str]]:
         """Return the lines of the layer's sections by home."""
@@ -141,8 +151,8 @@ class _Writer:
         native = [key.kind.to_toml(item) for item in value] if key.each else key.kind.to_toml(value)
         return f"{_toml_key(key.name)} = {_toml(native)}"
 
-    def _line(self, name: str, text: str) -> str:
-        return f"{name} = {_toml(text)}" if self.toml else f"{name}={text.replace('%', '%%')}"
+    def _line(self, name: str, value: Any) -> str:
+        return f"{name} = {_toml(value)}" if self.toml else f"{name}={str(value).replace('%', '%%')}"
 
     def note_other_meanings(self, generation: Generation) -> None:
         """Note what the same words mean to ``generation``, as which the files will be read, and not to that of the net."""

@@ -52,6 +52,7 @@ class Section:
 class Document:
     """A file as sections in order. ``defaults`` holds ``[DEFAULT]``; ``native`` marks TOML.
 
+    ``run`` is the table ``[run]`` of TOML, which layers cannot be mistaken for: options of a run, for who knows these.
     ``broken``: its syntax hides what it says, so nothing follows from what seems to be missing.
     """
 
@@ -59,6 +60,7 @@ class Document:
     text: str
     sections: dict[str, Section] = field(default_factory=dict)
     defaults: Section | None = None
+    run: Section | None = None
     native: bool = False
     broken: bool = False
     repeated: dict[str, Place] = field(default_factory=dict)  # headers that name a section which stands above already

@@ -1,4 +1,5 @@
-"""Reads the same networks from TOML: ``[layer.NAME]`` tables in file order, ``[default]`` for what all share.
+"""Reads the same networks from TOML: ``[layer.NAME]`` tables in file order, ``[default]`` for what all share, ``[run]``
+for options of a run.
 
 One file may hold definition and parameters together, or two files one each. Syntax and values are ``tomllib``'s; a scan
 of the lines adds the places that ``tomllib`` does not keep. ``tomllib`` stops at the first mistake: that line is reported
@@ -17,7 +18,7 @@ _TABLE = re.compile(r"\s*\[\s*(.+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))\s*=\s*""")
 _BROKEN_TABLE = re.compile(r"""\s*\[\s*layer\s*\.\s*["']?([^"'\]=]+)""")
 _POSITION = re.compile(r"\(at line (\d+), column (\d+)\)")
-_TABLES = ("layer", "default")
+_TABLES = ("layer", "default", "run")
 _UNREADABLE = {"?": 1}  # stands for a value that cannot be read
 _MAX_PARTS = 1000  # of a dotted name
 _MAX_REPAIRS = 20  # lines, beyond which the file is something else
@@ -41,6 +42,9 @@ def read_toml(text: str, path: str, problems: Problems) -> Document:
             continue
         if kind == "default":
             document.defaults = _section(path, kind, "", content, places, problems)
+            continue
+        if kind == "run":
+            document.run = _section(path, kind, "", content, places, problems)
             continue
         for name, entries in content.items():
             if isinstance(entries, dict):
@@ -92,7 +96,8 @@ def _section(path: str, kind: str, name: str, content: dict[str, Any], places: P
         key_place = places.get((kind, name, key), section.place)
         value_place = places.get((kind, name, key + "="), key_place)
         if isinstance(value, dict) and value != _UNREADABLE:
-            problems.error(key_place, f"'{key}' of layer '{name}' must be a value, not a table")
+            owner = f"layer '{name}'" if name else f"[{kind}]"
+            problems.error(key_place, f"'{key}' of {owner} must be a value, not a table")
         else:
             section.entries[key.lower()] = Entry(key, None if value == _UNREADABLE else value, value_place, key_place)
     return section

@@ -11,6 +11,7 @@ from convnet.language.schedules import PARAMS as SCHEDULE_PARAMS
 from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.examples import CHAIN, EXAMPLES, PARAMS
 from convnet.layers.weighted import WeightLayer
+from convnet.options import OPTIONS
 
 PAGE = Path("docs", "layer-files.md")  # from the root of a checkout
 _LEARNING = [key for key in WeightLayer.keys if key not in Layer.keys]
@@ -41,7 +42,7 @@ and its parameters:
 - A key that is marked *per input* takes one value for every input, separated by commas, or one for all.
 - A key in the wrong one of both files is found there too. A key that no layer reads is a warning, with `--strict` an error.
 
-## Functions for initial weights
+{run}## Functions for initial weights
 
 `initWFunc=mine.weights(0.5)` calls `weights` of the file `mine.py` beside the layer file, as `initBFunc` and `initCFunc` do.
 That is the one thing in a layer file that runs code, and a layer file that somebody gave you may come with such a file. So
@@ -81,13 +82,33 @@ def page() -> str:
     """Return the page as Markdown."""
     weighted = ", ".join(_link(layer) for layer in LAYER_TYPES.values() if issubclass(layer, WeightLayer))
     neurons = [f"| `{one.spelling}` | {_escape(one.formula)} | {_generations(one.read_by)} |\n" for one in TYPES.values()]
-    parts = [_OPENING.format(chain=CHAIN, params=PARAMS)]
+    parts = [_OPENING.format(chain=CHAIN, params=PARAMS, run=_run())]
     parts += ["## Neurons: `neuron=`\n\n| spelling | function | read by |\n|---|---|---|\n", *neurons]
     parts += ["\n", _schedules(), "## Keys of every layer\n\n", _table(Layer.keys)]
     parts += [f"\n## Learning keys\n\nKeys of every layer with weights: {weighted}.\n\n", _table(_LEARNING)]
     parts += ["\n## Layer types\n\n", *(f"- {_link(layer)}: {_summary(layer)}\n" for layer in LAYER_TYPES.values()), "\n"]
     parts += [_layer(layer) for layer in LAYER_TYPES.values()]
     return "".join(parts)
+
+
+def _run() -> str:
+    text = """## How long a run is, and on what: `[run]`
+
+The parameter file may say in a section `[run]`, a TOML file in a table `[run]`, with which options its net is trained:
+
+```ini
+[run]
+epochs=60
+inner-size=24
+```
+
+They hold where neither the command line nor `--config` says otherwise, and over what a checkpoint had if the file is named,
+or has changed, since. `[DEFAULT]` gives the section nothing, and `%(...)s` is not replaced in it. Where a layer is called
+`run`, it is that layer's. The originals look at no section but those of layers. What may stand there:
+
+| option | meaning |\n|---|---|\n"""
+    options = [option for option in OPTIONS if option.in_section]
+    return text + "".join(f"| `{option.flag[2:]}` | {_escape(option.help)} |\n" for option in options) + "\n"
 
 
 def _schedules() -> str:

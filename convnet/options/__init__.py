@@ -1,5 +1,6 @@
-"""The options of a run, declared once: for the command line, for ``--config run.toml``, for checkpoints, for the listing."""
+"""The options of a run, declared once: for the command line, for files, for checkpoints, for the listing."""
 
+from convnet.options.files import read_config, read_section
 from convnet.options.kinds import FROM_ZERO, MOST, NATURAL, SEED, SHARE, ZERO_ONE, Kind, choice, text, whole, whole_numbers
 from convnet.options.options import (
     BY_NAME,
@@ -11,10 +12,10 @@ from convnet.options.options import (
     OPTIONS,
     TEST,
     TRAIN,
+    USUAL,
     Option,
     Options,
     flag_of,
-    read_config,
 )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "SHARE",
     "TEST",
     "TRAIN",
+    "USUAL",
     "ZERO_ONE",
     "Kind",
     "Option",
@@ -39,6 +41,7 @@ __all__ = [
     "choice",
     "flag_of",
     "read_config",
+    "read_section",
     "text",
     "whole",
     "whole_numbers",

@@ -1,4 +1,4 @@
-"""What options a run has, their values, and which need or exclude each other; a TOML file of them.
+"""What options a run has, their values, and which need or exclude each other.
 
 Names and descriptions are the originals' (io section 1), with their faults mended: every problem is reported, the exit
 status is not 0, switches take a value or none, and a resumed run does not inherit modes such as --test-only.
@@ -6,16 +6,13 @@ status is not 0, switches take a value or none, and a resumed run does not inher
 
 from __future__ import annotations
 
-import argparse
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from convnet.errors import OptionError, did_you_mean, reason_of
+from convnet.errors import OptionError
 from convnet.generation import GENERATIONS
 from convnet.options.kinds import (
     BATCHES,
@@ -47,6 +44,7 @@ class Option:
     """What is declared of an option. A run that resumes from a checkpoint inherits the ``sticky`` ones.
 
     ``modes`` are those of ``MODES`` in which it has an effect; ``convnet.training.unused`` says where it has none.
+    ``in_section``: the section ``[run]`` of a parameter file may give it, which says nothing of paths, devices, or modes.
     """
 
     name: str
@@ -58,6 +56,7 @@ class Option:
     sticky: bool = True
     aliases: tuple[str, ...] = ()
     modes: tuple[str, ...] = MODES
+    in_section: bool = False
 
     @property
     def flag(self) -> str:
@@ -71,6 +70,8 @@ def _option(kind: Kind, group: str, description: str, help: str, default: Any = 
     return field(default_factory=lambda: default, metadata={"option": declared})
 
 
+_CROPS = {"crop_border", "inner_size"}
+USUAL = ("layer_def", "data_path", "load_file", "epochs", "mini", "test_freq", "test_only")  # in the help before all others
 GROUPS = ("data", "network", "training", "testing", "saving", "machine")  # of the help
 
 
@@ -94,13 +95,14 @@ class Options:
     strict: int = _option(ZERO_ONE, "network", "Refuse what the originals accepted by mistake?",
         "refuse what is otherwise only warned of, such as misspelt keys", 0)
     mini: int = _option(whole(1, 1_000_000), "training", "Minibatch size",
-        "cases in a minibatch", 128)
+        "cases in a minibatch", 128, in_section=True)
     compat: str = _option(choice("", *GENERATIONS), "network", "Repeat what this generation did wrong",
         "repeat the faults of a generation, for results that depend on them")
     seed: int = _option(SEED, "training", "Random seed",
         "seed of all random numbers: initial weights, crops, dropout, noise [0]", 0)
     wupdate_freq: int = _option(NATURAL, "training", "Minibatches between weight updates",
-        "update the weights after every N minibatches, by the mean of their gradients", 1, modes=(TRAIN,))
+        "update the weights after every N minibatches, by the mean of their gradients", 1,
+        modes=(TRAIN,), in_section=True)
     conv_to_local: list[str] = _option(LAYERS, "network", "Convert given conv layers to unshared local",
         "make these conv layers local: each place gets its own copy of the filters", [],
         sticky=False, modes=(TRAIN, TEST, FEATURES))
@@ -120,21 +122,22 @@ class Options:
     test_range: list[int] | None = _option(BATCHES, "data", "Data batch range: testing",
         "batches to test on, such as 6 [the last]", None, modes=(TRAIN, TEST, FEATURES))
     crop_border: int = _option(FROM_ZERO, "data", "Cropped DP: crop border size",
-        "crop pictures by N pixels at every border, at random places in training [0]", 0)
+        "crop pictures by N pixels at every border, at random places in training [0]", 0, in_section=True)
     inner_size: int = _option(FROM_ZERO, "data", "Cropped DP: crop size (0 = don't crop)",
-        "crop pictures to squares of side N, at random places in training; 0: do not [0]", 0)
+        "crop pictures to squares of side N, at random places in training; 0: do not [0]", 0, in_section=True)
     color_noise: float = _option(real(0, 100), "data", "Add PCA noise to color channels with given scale",
-        "strength of random colour shifts in training, 0.1 in the paper [0]", 0.0, modes=(TRAIN,))
+        "strength of random colour shifts in training, 0.1 in the paper [0]", 0.0, modes=(TRAIN,), in_section=True)
     scalar_mean: float = _option(MEAN, "data", "Subtract this scalar from image (-1 = don't)",
-        "subtract this number from pixels; -1: subtract the mean picture [-1]", -1.0)
+        "subtract this number from pixels; -1: subtract the mean picture [-1]", -1.0, in_section=True)
     epochs: int | None = _option(NATURAL, "training", "Number of epochs",
-        "stop after N passes over the training batches [50000]", None, modes=(TRAIN,))
+        "stop after N passes over the training batches [what the layer files say, else never]", None,
+        modes=(TRAIN,), in_section=True)
     max_batches: int | None = _option(FROM_ZERO, "training", "Stop after this many batches (0 = don't)",
         "stop after N batches; 0: do not [0; 12 on the demonstration set]", None, sticky=False, modes=(TRAIN,))
     test_freq: int | None = _option(NATURAL, "testing", "Testing frequency",
-        "test and save after every N batches [57]", None, modes=(TRAIN,))
+        "test and save after every N batches [57]", None, modes=(TRAIN,), in_section=True)
     test_one: int = _option(ZERO_ONE, "testing", "Test on one batch at a time?",
-        "test on one batch in turn; 0: on all of them", 1, modes=(TRAIN,))
+        "test on one batch in turn; 0: on all of them", 1, modes=(TRAIN,), in_section=True)
     check_grads: int = _option(ZERO_ONE, "testing", "Check gradients and quit?",
         "compare every gradient with differences of the cost, then leave", 0, sticky=False)
     test_only: int = _option(ZERO_ONE, "testing", "Test and quit?",
@@ -166,18 +169,24 @@ class Options:
         "precision of products on GPUs; tf32: faster, about three digits", "float32", modes=(TRAIN, TEST, FEATURES))
     threads: int = _option(whole(0, 1024), "machine", "Processor threads (0 = all)",
         "processor threads; 0: all [0]", 0, sticky=False)
+    verbose: int = _option(ZERO_ONE, "machine", "Print all lines on terminals, too?",
+        "print on a terminal, too, what files and pipes get: the lines of 2012 and 2014", 0, sticky=False)
     config: str = _option(text("FILE"), "machine", "Options from a TOML file",
         "TOML file of options; the command line wins", sticky=False)
     # fmt: on
     given: frozenset[str] = frozenset()  # names of those on the command line and in --config
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], stored: Mapping[str, Any] | None = None) -> Options:
-        """Return every option: as given, else as a checkpoint's run had it, else its default."""
-        inherited = {name: value for name, value in (stored or {}).items() if name in BY_NAME and BY_NAME[name].sticky}
-        if {"crop_border", "inner_size"} & given.keys():  # whichever is given replaces the other of an earlier run
-            inherited |= {"crop_border": 0, "inner_size": 0}
-        return cls(**inherited | dict(given), given=frozenset(given))
+    def of(
+        cls, given: Mapping[str, Any], stored: Mapping[str, Any] | None = None, section: Mapping[str, Any] | None = None
+    ) -> Options:
+        """Return every option: as given, else as ``[run]`` says, else as a checkpoint's run had it, else its default."""
+        values = {name: value for name, value in (stored or {}).items() if name in BY_NAME and BY_NAME[name].sticky}
+        for later in (section or {}, given):
+            if _CROPS & later.keys():  # whichever is given replaces the other
+                values |= dict.fromkeys(_CROPS, 0)
+            values |= later
+        return cls(**values, given=frozenset(given))
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of them."""
@@ -204,7 +213,7 @@ class Options:
             faults.append("--write-features must be used in conjunction with --test-only: it writes test data features")
         if self.write_features and self.multiview_test:
             faults.append("--write-features writes features of one view; leave --multiview-test out")
-        if {"crop_border", "inner_size"} <= self.given and self.crop_border and self.inner_size:
+        if self.given >= _CROPS and self.crop_border and self.inner_size:
             faults.append("--crop-border and --inner-size are two ways to say how pictures are cropped; give one of them")
         for name in ("train_range", "test_range"):
             counts = Counter(getattr(self, name) or [])
@@ -218,45 +227,3 @@ OPTIONS: tuple[Option, ...] = tuple(f.metadata["option"](f.name) for f in fields
 BY_NAME = {option.name: option for option in OPTIONS}
 # Options of the originals that chose among graphics cards or files; accepted, so that old command lines run.
 IGNORED = ("--num-gpus", "--max-filesize", "--zip-save", "--pca-noise")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Read options from a TOML file: ``layer-def = "net.cfg"``, ``epochs = 10``, ``test-only = true``."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"--config {path}: {reason_of(error)}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OptionError(f"--config {path}: not valid TOML: {error}") from None
-    options: dict[str, Any] = {}
-    faults = []
-    for key, value in table.items():
-        option = BY_NAME.get(key.replace("-", "_"))
-        if option is None:
-            faults.append(f"unknown option '{key}'" + did_you_mean(key, [o.flag.lstrip("-") for o in OPTIONS]))
-            continue
-        if option.name in options:
-            faults.append(f"'{key}' gives {option.flag} a second time")
-        if option.name == "config":
-            faults.append("'config': a file of options cannot name another")
-        if option.name == "allow_init_code":  # or a folder of layer files could bring its own permission
-            faults.append(f"{key} is read from the command line only")
-            continue
-        try:
-            options[option.name] = option.kind(_config_text(value, option.kind))
-        except argparse.ArgumentTypeError as error:
-            faults.append(f"{key}: {error}")
-    if faults:
-        raise OptionError(f"--config {path}: " + "; ".join(faults))
-    return options
-
-
-def _config_text(value: Any, kind: Kind) -> str:
-    """Return a value of a TOML file as it is written on the command line; raises ``ArgumentTypeError``."""
-    if isinstance(value, list) and all(isinstance(item, str | int) and not isinstance(item, bool) for item in value):
-        return ",".join(map(str, value))
-    if isinstance(value, bool) and kind is ZERO_ONE:
-        return str(int(value))
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
-        return str(value)
-    raise argparse.ArgumentTypeError(f"{value!r} is not {kind.name}")

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from convnet.checkpoint import Checkpoint
 from convnet.errors import LayerFileError, OptionError, listed
+from convnet.graph.builder import Builder
 from convnet.graph.diff import Difference, difference
 from convnet.graph.graph import Graph
-from convnet.graph.loading import LayerFiles, build_graph
+from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.language.files import find, params_beside, read_text
 from convnet.options import Options
 
@@ -37,6 +39,15 @@ def layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerF
         text = "architecture comes from the checkpoint; the file is not read"
         remarks.insert(0, _CHANGED.format(files.definition_path, text))
     return files, remarks
+
+
+def run_section(builder: Builder, files: LayerFiles, options: Options, checkpoint: Checkpoint | None) -> dict[str, Any]:
+    """Return the options of ``[run]`` that hold over a checkpoint's: of files named now, or what has changed in its own."""
+    section, before = builder.graph.run, checkpoint.files() if checkpoint and not checkpoint.is_original else None
+    if before is None or "layer_params" in options.given:
+        return section
+    old = parse(before, options.dialect).graph.run if before.params != files.params else section
+    return {name: value for name, value in section.items() if name not in old or old[name] != value}
 
 
 _CHANGED = "{} has changed since the checkpoint was saved: {}."

@@ -42,6 +42,7 @@ class Tester:
     source: str = ""
     must_stop: MustStop = go_on
     is_broken: bool = field(default=False, init=False)  # whether a cost was NaN, and the data not to blame
+    written: list[Path] = field(default_factory=list, init=False)  # files of predictions, each once
     _has_warned: bool = field(default=False, init=False)
 
     @classmethod
@@ -76,7 +77,9 @@ class Tester:
             predictions += [self.net.output(name).T for name in names]  # y[n, k]
         if self.predictions and names:
             data = np.ascontiguousarray(np.concatenate(predictions), np.float32)
-            write_file(self.predictions / f"test_preds_{number}", {"data": data, "note": f"generated from {self.source}"})
+            path = self.predictions / f"test_preds_{number}"
+            write_file(path, {"data": data, "note": f"generated from {self.source}"})
+            self.written += [path] * (path not in self.written)
         return add_costs(outputs)
 
     def _outputs(self, batch: Batch, number: int, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:

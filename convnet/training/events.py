@@ -72,6 +72,13 @@ class BatchEnd(Event):
 
 
 @dataclass(frozen=True)
+class TestBegin(Event):
+    """A test on ``batches`` begins."""
+
+    batches: Sequence[int]
+
+
+@dataclass(frozen=True)
 class TestBatchEnd(Event):
     """One test batch of --test-only was tested."""
 
@@ -130,6 +137,23 @@ class RunStopped(Event):
     epoch: int
     batch: int
     minibatches: int
+
+
+@dataclass(frozen=True)
+class RunDone(Event):
+    """The run has done what it was to do: ``epochs`` and ``batches`` in all, ``trained`` of these in ``seconds``, now.
+
+    Its last weights, saved as ``path``, make ``costs`` of all ``cases`` of the batches ``tested``.
+    """
+
+    epochs: int
+    batches: int
+    trained: int
+    seconds: float
+    path: Path
+    tested: Sequence[int]
+    costs: Costs
+    cases: int
 
 
 @dataclass(frozen=True)

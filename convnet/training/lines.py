@@ -6,7 +6,7 @@ from functools import singledispatchmethod
 from typing import Any, TextIO
 
 from convnet.checkpoint import add_costs
-from convnet.errors import message_lines, printable
+from convnet.errors import counted, message_lines, printable
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
@@ -49,6 +49,9 @@ class Lines:
         if self._is_open:
             self.line()
 
+    def abandon(self) -> None:
+        """Leave the line as it is."""
+
     @singledispatchmethod
     def _print(self, event: events.Event) -> None:
         """Of other events the originals print nothing."""
@@ -73,6 +76,10 @@ class Lines:
         if not options.test_only:
             self.line(f"Saving checkpoints to {event.session.folder.path}")
         self.line(_RULE)
+        if self.live:
+            for cost, names in self.outputs.names.items():
+                self.line(f"Numbers of {cost}: {', '.join(names)}")
+            self.line("Numbers of weights and biases: mean size [mean change] [change / size]")
         for remark in event.remarks:
             self.line(message_lines(remark))
 
@@ -166,6 +173,11 @@ class Lines:
         done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
         self.line(f"\nStopped by {event.signal} after {done} and {event.minibatches} minibatches.")
 
+    @_print.register
+    def _(self, event: events.RunDone) -> None:
+        for line in end_lines(event, self.outputs):
+            self.line(line)
+
     def _costs_text(self, costs: Costs, cases: int) -> str:
         """Return ``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
         shown = self.outputs.shown(costs, cases)
@@ -177,6 +189,29 @@ class Lines:
             write = getattr(self.out, "control", self.out.write)
             write("\b" * self._shown + " " * self._shown + "\b" * self._shown)
         self._shown = 0
+
+
+def end_lines(event: events.RunDone, outputs: Outputs) -> list[str]:
+    """Return what a run that is done has come to."""
+    now = f", {event.trained:,} of them now" if event.trained != event.batches else ""
+    batches = counted(event.batches, "batch", "batches")
+    return [
+        f"Done: {counted(event.epochs, 'epoch')}, {batches}{now}, in {time_text(event.seconds)}.",
+        f"Final test of {counted(event.cases, 'case')}: {outputs.text(event.costs, event.cases)}",
+    ]
+
+
+def time_text(seconds: float) -> str:
+    """Return ``7 s``, ``3 min 20 s``, ``2 h 5 min`` or ``4 days 3 h``."""
+    units = ("day", 86400), ("h", 3600), ("min", 60), ("s", 1)
+    whole = max(1, round(seconds))
+    for i, (name, size) in enumerate(units):
+        if whole >= size:
+            count, rest = divmod(whole, size)
+            lesser = units[i + 1] if i + 1 < len(units) else None
+            more = f" {rest // lesser[1]} {lesser[0]}" if lesser and rest >= lesser[1] else ""
+            return f"{count} {name}{'s' * (name == 'day' and count > 1)}{more}"
+    return ""
 
 
 def option_text(value: Any) -> str:

@@ -7,6 +7,7 @@ numbers.
 import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,15 +22,18 @@ from convnet.training.events import (
     BatchClosed,
     Callback,
     Message,
+    RunDone,
     RunStopped,
     Saved,
     TestBatchEnd,
+    TestBegin,
     TestEnd,
     WeightSize,
     WeightsMeasured,
 )
 from convnet.training.plan import ScheduledBatch
 from convnet.training.session import Session
+from convnet.training.stopping import Stopped
 from convnet.training.trainer import Trainer
 
 
@@ -43,17 +47,18 @@ class Run(Trainer):
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
         self._files, self._options = _findable_anywhere(session.files, session.options)
         self._saved_at: tuple[int, int] | None = None
+        self._tested_at: tuple[int, Sequence[int]] | None = None
 
     def run(self) -> Path | None:
         """Train to the end of the plan, or until told to stop; returns the last checkpoint's path.
 
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
-        begun = self.position.batches_done
+        begun, start = self.position.batches_done, time.monotonic()
         with self.stop.installed():
             try:
                 self.train(self.plan.schedule(self.position))
-                return self._finish(begun)
+                return self._finish(begun, start)
             except (NumericalError, CheckpointError):
                 raise
             except (ConvnetError, OSError):  # such as a terminal that is gone, which takes no more lines
@@ -63,6 +68,7 @@ class Run(Trainer):
     def test_once(self) -> None:
         """Test every test batch, tell of each, then of all of them (--test-only); save with --force-save."""
         results, begun = [], time.monotonic()
+        self.tell(TestBegin(self.plan.test))
         for number in self.plan.test:
             start = time.monotonic()
             results.append(self.tester.batch(number))
@@ -89,8 +95,10 @@ class Run(Trainer):
         position, numbers, start = self.position, self.plan.test, time.monotonic()
         if self.plan.test_one:
             numbers = [numbers[position.tests_done % len(numbers)]]
+        self.tell(TestBegin(numbers))
         costs, cases = add_costs([self.tester.batch(number) for number in numbers])
         position.finish_test(costs, cases, numbers[0] if self.plan.test_one else -1)
+        self._tested_at = position.batches_done, numbers
         averaged = position.test_outputs[-len(self.plan.test) :]
         self.tell(TestEnd(numbers, costs, cases, averaged, time.monotonic() - start))
         if self.tester.is_broken:
@@ -119,19 +127,38 @@ class Run(Trainer):
         self._saved_at = here
         return path
 
-    def _finish(self, begun: int) -> Path | None:
-        """Save what is not saved yet, and tell how the run ended."""
-        position, stopped_by = self.position, self.stop.signal
-        if position.batches_done == begun and position.minibatches == 0 and not stopped_by:
+    def _finish(self, begun: int, start: float) -> Path | None:
+        """Save what is not saved yet, test the last weights of a run that was not stopped, and tell how it ended."""
+        position, tests = self.position, not self.session.options.compat
+        is_idle = position.batches_done == begun and position.minibatches == 0
+        if is_idle and not self.stop and (position.final_test or not tests):
             self.tell(Message(f"Nothing to do: {position.epoch} of {self.plan.epochs} epochs are done."))
             return None
         before = self._saved_at
         path = self._save()
-        if stopped_by:
-            self.tell(RunStopped(stopped_by, position.epoch, position.batch, position.minibatches))
+        if tests and not self.stop:  # of which a signal takes nothing but the test
+            with suppress(Stopped):
+                self._test_last()
+                before = None
+        if self.stop:
+            self.tell(RunStopped(self.stop.signal, position.epoch, position.batch, position.minibatches))
         if self._saved_at != before:
             self.tell(Saved(path))
+        for costs, cases in position.final_test:
+            trained, seconds = position.batches_done - begun, time.monotonic() - start
+            self.tell(RunDone(position.epoch, position.batches_done, trained, seconds, path, self.plan.test, costs, cases))
         return path
+
+    def _test_last(self) -> None:
+        """Test the weights of a run that is done on all test batches, and save the result with them."""
+        position = self.position
+        if self._tested_at == (position.batches_done, self.plan.test):
+            position.final_test = position.test_outputs[-1:]
+        else:
+            self.tell(TestBegin(self.plan.test))
+            position.final_test = [add_costs([self.tester.batch(number) for number in self.plan.test])]
+        self._saved_at = None
+        self._save()
 
 
 def _findable_anywhere(files: LayerFiles, options: Options) -> tuple[LayerFiles, Options]:

@@ -41,11 +41,10 @@ from convnet.net.surgery import Edits
 from convnet.options import Options
 from convnet.pickles import text_of
 from convnet.storage import cache_folder
-from convnet.training.definition import layer_files
-from convnet.training.plan import Plan
+from convnet.training.definition import layer_files, run_section
+from convnet.training.plan import ENDLESS, Plan
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
-_EPOCHS = 50000  # the originals' default: until stopped
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
 _TEST_FREQ = 57
 
@@ -66,17 +65,19 @@ class RunInputs:
         if source := given.get("load_file") or save_file:
             self.path, self.checkpoint, self.remarks = find_latest(source, load)
         checkpoint = self.checkpoint
-        options = Options.of(given, checkpoint.options if checkpoint else None)
+        stored = checkpoint.options if checkpoint else None
+        options = Options.of(given, stored)
         options.check()
         if checkpoint is None and not options.layer_def:
             raise OptionError("--layer-def is missing (or --load-file, to go on from a checkpoint); see --help")
         if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
-        self.options = options
         self.files, changed = layer_files(options, checkpoint)
         self.remarks += changed + unused(options, checkpoint is not None)
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
+        section = run_section(self.builder, self.files, options, checkpoint)
+        self.options = options = replace(Options.of(given, stored, section), dialect=options.dialect)
         self.request = Request(
             path=options.data_path,
             seed=options.seed,
@@ -100,7 +101,7 @@ class Session:
 
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
-        self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request)
+        self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request, not inputs.checkpoint)
         data_remarks += self._adopt_data(inputs.options) + self._seen_before(inputs.options)
         self.options = replace(
             inputs.options,
@@ -239,7 +240,7 @@ class Session:
         return net
 
 
-def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, Plan, list[str]]:
+def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provider, Provider, Plan, list[str]]:
     """Open providers for training and testing; return them, which batches each uses, and remarks."""
     name = options.data_provider
     test = open_provider(name, replace(request, multiview=bool(options.multiview_test)))
@@ -249,11 +250,11 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
     if options.trains:
         train.check_range(train_range, "training")
     is_demo = isinstance(test, demo.Demo)
-    stops_early = is_demo and options.max_batches is None and not options.epochs
+    stops_early = is_demo and is_new and options.max_batches is None and "epochs" not in options.given
     plan = Plan(
         train_range,
         test_range,
-        options.epochs or (_DEMO_EPOCHS if is_demo else _EPOCHS),
+        options.epochs or (_DEMO_EPOCHS if is_demo else ENDLESS),
         options.test_freq or (demo.TRAIN_BATCHES if is_demo else _TEST_FREQ),
         bool(options.test_one),
         demo.TRAIN_BATCHES if stops_early else options.max_batches or 0,
@@ -266,6 +267,8 @@ def _open_data(options: Options, request: Request) -> tuple[Provider, Provider, 
         remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
         if stops_early:
             remarks[0] += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
+    if options.trains and plan.is_endless and "epochs" not in options.given:
+        remarks.append("Trains until Ctrl-C; --epochs N ends it.")
     return train, test, plan, remarks + [text for data in (train, test) for text in dict.fromkeys(data.problems)]
 
 

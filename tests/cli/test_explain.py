@@ -183,7 +183,8 @@ def test_answers_without_what_takes_long_to_load():
 
 @pytest.mark.parametrize("encoding, mark", [("ascii", "~"), ("latin-1", "~"), ("utf-8", "…"), ("cp1252", "…")])
 def test_cut_names_are_as_wide_in_every_encoding(encoding, mark):
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "60"}
+    environment = os.environ | {"COLUMNS": "60"}
+    environment["PYTHONIOENCODING"] = encoding
     command = [sys.executable, "-m", "convnet", "explain", "layers-imagenet.cfg"]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment, check=True).stdout.decode(encoding)
     assert f"pool2{mark}ol2b" in shown and max(map(len, shown.splitlines())) <= 60

@@ -148,10 +148,14 @@ def start(folders, tmp_path, *more, data="pixels"):
 
 
 def test_predictions_that_no_test_writes(folders, tmp_path, capsys):
-    assert start(folders, tmp_path, "--test-out", tmp_path / "preds") == 0
-    assert f"Nothing was written to {tmp_path / 'preds'}: no test was due (--test-freq 57).\n" in capsys.readouterr().out
-    assert start(folders, tmp_path, "--test-out", tmp_path / "preds", "--test-freq", 1) == 0
-    assert "Nothing was written" not in capsys.readouterr().out
+    preds = tmp_path / "preds"
+    for more in ((), ("--compat", "2014", "--test-freq", 1)):  # a last test, and one that is due
+        assert start(folders, tmp_path, "--test-out", preds, *more) == 0
+        (path,) = preds.iterdir()
+        assert f"Wrote {path.name} to {preds}\n" in capsys.readouterr().out
+        path.unlink()
+    assert start(folders, tmp_path, "--test-out", preds, "--compat", "2014") == 0
+    assert f"Nothing was written to {preds}: no test was due (--test-freq 57).\n" in capsys.readouterr().out
 
 
 def test_weights_that_nobody_trained(folders, tmp_path, capsys):
