@@ -25,12 +25,12 @@ from convnet.checkpoint import (
 from convnet.data import demo
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
-from convnet.data.providers import open_provider
-from convnet.errors import CheckpointError, DataError, OptionError
+from convnet.data.providers import UnknownProvider, open_provider
+from convnet.errors import CheckpointError, DataError, OptionError, counted
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
-from convnet.graph.infer import expected_classes
+from convnet.graph.infer import expected_classes, takes_classes
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import parse
 from convnet.net import placement
@@ -83,6 +83,7 @@ class RunInputs:
             seed=options.seed,
             crop_border=options.crop_border,
             inner_size=options.inner_size,
+            picture_size=options.picture_size,
             color_noise=options.color_noise,
             scalar_mean=options.scalar_mean,
             classes=expected_classes(self.builder),
@@ -101,7 +102,15 @@ class Session:
 
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
-        self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request, not inputs.checkpoint)
+        try:
+            self.train, self.test, self.plan, data_remarks = _open_data(
+                inputs.options, inputs.request, not inputs.checkpoint
+            )
+        except UnknownProvider as error:
+            if inputs.path is None or "data_provider" in inputs.options.given:
+                raise
+            text = f"{inputs.path} reads its data by a provider that no installed package brings"
+            raise DataError(f"{text}: {error}; install its package, or give --data-provider") from None
         data_remarks += self._adopt_data(inputs.options) + self._seen_before(inputs.options)
         self.options = replace(
             inputs.options,
@@ -143,8 +152,14 @@ class Session:
         return [f"Tests on {range_text(shared)} say nothing of new cases: the net was trained there, too."]
 
     def _shape(self, builder: Builder) -> Graph:
+        """Return the graph for the data; raises ``DataError`` if a net of any number of classes was trained on another."""
+        before, now = self.checkpoint.classes if self.checkpoint else None, self.train.classes
+        if takes_classes(builder) and before not in (None, now):
+            raise DataError(
+                f"{self.train.where} has {now} classes, the net was trained on {before}; begin anew with --layer-def"
+            )
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
-        return builder.shape(self.train.dims, self.train.classes, tree)
+        return builder.shape(self.train.dims, self.train.classes, tree, str(self.train.where))
 
     def _initial_state(self) -> dict[str, dict[str, Any]]:
         return initial_state(self.graph, self.options.seed, self.may_run_code)
@@ -158,8 +173,8 @@ class Session:
             return  # an early checkpoint, which says only which batch was finished
         which = f"batch {position.at_batch}" if position.at_batch >= 0 else "a batch"
         self.remarks.append(
-            f"The checkpoint lies inside {which}, after {position.cases} cases; that batch is not in the training range any "
-            "more, so its other cases are left out."
+            f"The checkpoint lies inside {which}, after {counted(position.cases, 'case')}; that batch is not in the "
+            "training range any more, so its other cases are left out."
         )
         position.drop_batch()
 
@@ -216,9 +231,9 @@ class Session:
             before, now = self.checkpoint.data_dims.get(0) if self.checkpoint else None, self.train.dims[0]
             if before in (None, now):
                 raise
-            text = f"{self.train.where} gives {now} values per case, and the net was trained on {before}"
+            text = f"{self.train.where} gives {now} value{'s' * (now != 1)} per case, and the net was trained on {before}"
             raise DataError(
-                f"{text}; where pictures are larger, crop them as then: --inner-size, --crop-border ({error})"
+                f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None
 
     def net(self, backends: list[Backend]) -> Net:

@@ -11,7 +11,6 @@ from convnet.checkpoint import Position
 from convnet.errors import printable
 from convnet.training.plan import ENDLESS, Plan
 from convnet.training.progress import Progress
-from convnet.training.screen import size_text
 from convnet.training.status import Status, columns_of, fitted
 
 
@@ -108,10 +107,3 @@ def test_a_dumb_terminal_gets_no_codes(monkeypatch):
 def test_texts_are_cut_to_one_row(text, width):
     cut = fitted(text, width)
     assert columns_of(cut) <= width and cut == printable(cut)
-
-
-@pytest.mark.parametrize(
-    "size, text", [(46_000, "46 kB"), (1_230_000, "1.2 MB"), (487_721_792, "488 MB"), (3.2e9, "3,200 MB")]
-)
-def test_sizes(size, text):
-    assert size_text(size) == text
