@@ -62,7 +62,7 @@ def test_one_mistake_prints_one_way(verb, wrong, capsys):
         f"{wrong}:12:9: error: layer 'conv1': filters=eight is not valid",
         "    filters=eight",
         "            ^^^^^",
-        "    expected a whole number",
+        "    expected a whole number, or num_classes",
     ]
 
 

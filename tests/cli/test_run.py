@@ -283,7 +283,7 @@ MISTAKES = {
     ),
     "too few classes": (
         ["--layer-def", "layers-imagenet-1gpu.cfg", "--data-path", "{data}"],
-        "layers-imagenet-1gpu.cfg:149:.*1000 outputs.*the data have 10 classes",
+        "layers-imagenet-1gpu.cfg:149:.*1000 outputs.*has 10 classes",
     ),
     "cuda": (["--layer-def", "{net}", "--data-path", "{data}", "--backend", "cuda"], "cuda"),
 }
