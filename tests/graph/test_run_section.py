@@ -4,7 +4,8 @@ import pytest
 from support import SMALL_NET, SMALL_PARAMS, write_cifar, write_net
 
 from convnet.cli import main as convnet
-from convnet.cli.run import given_options, run_parser
+from convnet.cli.run import given_options
+from convnet.cli.run import parser as run_parser
 from convnet.errors import LayerFileError
 from convnet.graph.diff import difference, report
 from convnet.graph.loading import LayerFiles, build_graph, parse
@@ -126,7 +127,7 @@ def test_differences():
 @pytest.mark.parametrize("path", sorted(shipped_folder("layers-cfg").glob("layers-*.cfg")), ids=lambda path: path.stem)
 def test_shipped_files_say_how_long(path, capsys):
     epochs = parse(LayerFiles.open(path)).graph.run["epochs"]
-    assert convnet(["explain", str(path)]) == 0
+    assert convnet(["explain", str(path), "--wide"]) == 0
     assert capsys.readouterr().out.rstrip().endswith(f", for {epochs} epochs.")
 
 
