@@ -36,7 +36,7 @@ def test_it_opens_in_ten_rows_and_says_what_the_numbers_are(whole):
     assert opening[0] == "Net       layers-small.cfg: 9 layers, 5,738 parameters"
     assert opening[1] == "Data      train on 1-5, test on 6, 10 classes: data"
     assert opening[3:5] == ["Options   --threads 1", "Length    2 epochs of 5 batches, minibatches of 16"]
-    assert re.fullmatch(r"Saves     whole/ConvNet__[-\d_.]+ \(every 4 batches, 46 kB\)", opening[5])
+    assert re.fullmatch(r"Saves     whole/ConvNet__[-\d_.]+ \(every 4 batches, 58.2 kB\)", opening[5])
     assert opening[6] == "Numbers   logprob: cost, error, top-2 error"
     assert "GPU" not in "".join(rows) and "Initialized" not in "".join(rows)
 
