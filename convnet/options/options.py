@@ -114,7 +114,7 @@ class Options:
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",
-        "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N [what fits]")
+        "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N, or as a package does [what fits]")
     data_path: str = _option(text("DIR"), "data", "Data path",
         "folder of CIFAR or ImageNet batches [a demonstration set]")
     train_range: list[int] | None = _option(BATCHES, "data", "Data batch range: training",
