@@ -13,11 +13,11 @@ from PIL import Image
 
 from convnet.api.arguments import numbers
 from convnet.checkpoint import Checkpoint
-from convnet.data.decoding import read_square, square_of
+from convnet.data.decoding import Look, read_square, square_of
 from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.data.providers import open_provider
-from convnet.errors import DataError
+from convnet.errors import DataError, counted
 from convnet.graph.graph import Graph
 from convnet.graph.infer import channels_of
 from convnet.pickles import text_of
@@ -30,8 +30,9 @@ Mean = np.ndarray | float | str | Path | None
 class Preprocessor:
     """How pictures become matrix 0 of a net: ``features`` values per case, ``channels`` maps of side ``size``.
 
-    ``side`` is that of stored pictures, from whose middle ``size`` is cut. ``mean`` (C, S, S) is subtracted; ``None`` where
-    it is not known, which is an error if the net ``needs_mean``.
+    ``side`` is that of stored pictures, from whose middle ``size`` is cut; ``picture_size`` is 0, or the same where these
+    were scaled to it. ``mean`` (C, S, S) is subtracted; ``None`` where it is not known, which is an error if the net
+    ``needs_mean``.
     """
 
     features: int
@@ -42,6 +43,7 @@ class Preprocessor:
     label_names: list[str] = field(default_factory=list)
     value_mean: np.ndarray | None = None  # of data in batches that are not pictures, (features,)
     needs_mean: bool = False
+    picture_size: int = 0
 
     @classmethod
     def of(cls, graph: Graph, checkpoint: Checkpoint | None = None) -> Self:
@@ -49,6 +51,9 @@ class Preprocessor:
         features, channels = graph.data_dims.get(0, 0), channels_of(graph)
         size = square_side(features, channels)
         preprocessor = cls(features, channels, size, 256 if size == 224 else size)
+        scaled = graph.run.get("picture_size", 0)
+        if scaled and size == graph.run.get("inner_size", scaled):
+            preprocessor.side = preprocessor.picture_size = scaled
         if checkpoint is None:
             return preprocessor
         preprocessor.needs_mean = True
@@ -64,17 +69,18 @@ class Preprocessor:
         """Take over what a provider or a checkpoint says of its pictures (``Provider.description``)."""
         self.mean, self.side = metadata["mean"], int(metadata["side"]) or self.side
         self.label_names = [text_of(name) for name in metadata["label_names"]]
-        self.value_mean = metadata.get("value_mean")
+        self.value_mean, self.picture_size = metadata.get("value_mean"), int(metadata.get("picture_size", 0))
 
     def metadata(self) -> dict[str, Any]:
         """Return what ``load_metadata`` takes."""
-        return {"mean": self.mean, "side": self.side, "label_names": self.label_names, "value_mean": self.value_mean}
+        described = {"mean": self.mean, "side": self.side, "picture_size": self.picture_size}
+        return described | {"label_names": self.label_names, "value_mean": self.value_mean}
 
     def set_mean(self, value: Mean) -> None:
         """Subtract the middle of ``value`` from now on: an array, a number, or that of a folder of batches."""
         C, S = self.channels, self.size
         if isinstance(value, str | Path):
-            self.load_metadata(open_provider("", Request(str(value), inner_size=S)).description())
+            self.load_metadata(open_provider("", self.request(str(value))).description())
             return
         array = numbers("means", 0 if value is None else value).astype(np.float32)
         if array.ndim == 0:
@@ -82,9 +88,13 @@ class Preprocessor:
             return
         side = square_side(array.size, C)
         if side < S:
-            raise DataError(f"a mean of shape {array.shape} does not fit pictures of {C} channels and side {S}")
+            raise DataError(f"a mean of shape {array.shape} does not fit pictures of {counted(C, 'channel')} and side {S}")
         border = (side - S) // 2
         self.mean = array.reshape(C, side, side)[:, border : border + S, border : border + S]
+
+    def request(self, folder: str, **more: Any) -> Request:
+        """Return what the net wants of a folder of batches."""
+        return Request(folder, inner_size=self.size, picture_size=self.picture_size, **more)
 
     def fit_mean(self, images: Images) -> None:
         """Subtract the mean of these training pictures from now on."""
@@ -139,7 +149,8 @@ class Preprocessor:
     def pixels(self, images: Images) -> np.ndarray:
         """Return ``images`` as one array (N, H, W, C), at least as large as the net wants; raises ``DataError``."""
         if not self.size:
-            raise DataError(f"the net's {self.features} values per case are not square pictures; give a matrix of floats")
+            values = f"{self.features} value{'s' * (self.features != 1)}"
+            raise DataError(f"the net's {values} per case are not square pictures; give a matrix of floats")
         if isinstance(images, str | Path | Image.Image):
             images = [images]
         if not isinstance(images, np.ndarray):
@@ -149,7 +160,7 @@ class Preprocessor:
                 )
             if not images:
                 raise DataError("no pictures: the list is empty")
-            pictures = [self._picture(image) for image in images]
+            pictures = [self.picture(image) for image in images]
             shapes = {picture.shape for picture in pictures}
             if len(shapes) > 1:
                 raise DataError(f"pictures of one call must have one size, not {', '.join(map(str, sorted(shapes)))}")
@@ -170,17 +181,18 @@ class Preprocessor:
         maps = part.transpose(3, 1, 2, 0) - self.known_mean()[..., None]  # maps[c, y, x, n]
         return np.ascontiguousarray(maps).reshape(self.features, -1)
 
-    def _picture(self, image: Any) -> np.ndarray:
-        """Return pixels (H, W, C) of an array, and of a Pillow image or a file after scaling to ``side``."""
+    def picture(self, image: Any) -> np.ndarray:
+        """Return pixels (H, W, C) of an array, and of a Pillow image or a file scaled to ``side``; raises ``DataError``."""
         if not isinstance(image, np.ndarray | str | Path | Image.Image):
             raise DataError(f"a {type(image).__name__} is not a picture; give arrays, Pillow images, or paths")
         if not isinstance(image, np.ndarray):
             mode, file = "RGB" if self.channels == 3 else "L", getattr(image, "filename", "") or image
             try:
+                look = Look(mode=mode, smooth=self.picture_size > 0)
                 if isinstance(image, Image.Image):
-                    image = square_of(image, self.side, mode=mode)
+                    image = square_of(image, self.side, **look)
                 else:
-                    image = read_square(image, self.side, mode=mode)
+                    image = read_square(image, self.side, **look)
             except DataError as error:
                 raise DataError(f"{file} is not a picture that can be read: {error}") from None
         return image if image.ndim == 3 else image[..., None]
@@ -207,7 +219,7 @@ class Arrays(Provider):
         cases = len(self._data) if self.cropper else self._data.shape[1]
         for matrix in labels:
             if matrix.shape[1] != cases:
-                raise DataError(f"{cases} pictures but {matrix.shape[1]} labels")
+                raise DataError(f"{counted(cases, 'picture')} but {counted(matrix.shape[1], 'label')}")
 
     def batch(self, epoch: int, number: int) -> Batch:
         if self.cropper is None:
@@ -233,6 +245,6 @@ def label_matrices(labels: Any, dims: Mapping[int, int], classes: int) -> list[n
         by_rows = {1: labels[None].astype(np.float32)} | ({classes: one_hot(labels, classes)} if classes > 1 else {})
     missing = [rows for i, rows in dims.items() if i and rows not in by_rows]
     if missing:
-        raise DataError(f"labels of shape {labels.shape} do not fit; the net needs {missing[0]} rows per case")
+        raise DataError(f"labels of shape {labels.shape} do not fit; the net needs {counted(missing[0], 'row')} per case")
     blank = np.zeros((1, labels.shape[-1]), np.float32)
     return [by_rows[dims[i]] if i in dims else blank for i in range(1, max(dims) + 1)]

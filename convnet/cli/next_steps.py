@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from convnet.data.demo import Demo
-from convnet.errors import ConvnetError, shell_quoted
+from convnet.data.pictures import Pictures
+from convnet.errors import ConvnetError, counted, shell_quoted
 from convnet.training.run import Run
 
 _SHEET = "predictions.png"
@@ -20,12 +21,14 @@ def next_steps(path: Path, work: Run) -> Iterator[str]:
     shownet = "python tools/shownet.py" if Path("tools/shownet.py").is_file() else "convnet shownet"
     if is_demo and not work.stop:
         yield from _drawn(path.parent / _SHEET, work)
+    if isinstance(work.session.test, Pictures):
+        yield f"Ask it yourself:  convnet predict {folder} PICTURE.jpg"
     if softmax := next((layer.name for layer in graph.layers.values() if layer.type == "softmax"), None):
         yield f"See what it says: {shownet} --load-file {folder} --show-preds {shell_quoted(softmax)} --out preds.png"
     if filters := first_filters({layer.name: layer.type for layer in graph.declared}):
         yield f"See its filters:  {shownet} --load-file {folder} --show-filters {shell_quoted(filters)} --out filters.png"
         if is_demo:
-            yield f"                  (after {work.position.batches_done} batches they are noise yet)"
+            yield f"                  (after {counted(work.position.batches_done, 'batch', 'batches')} they are noise yet)"
     yield f"Go on with:       convnet run --load-file {folder}" + f" --epochs {2 * work.plan.epochs}" * is_through
 
 

@@ -70,14 +70,27 @@ class Builder:
         report_causes(self.graph, self.problems)
         return self
 
-    def shape(self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None) -> Graph:
-        """Work out every shape for data of ``data_dims`` (features by ``dataIdx``) and check the net as a whole."""
+    def report_no_layers(self) -> None:
+        """Report a file without layers, which is a net to the originals, but not what anybody means."""
+        definition = self.graph.definition
+        if not definition.sections and not definition.broken:
+            self.problems.error(definition.top(), "no layers in this file", expected="[name] sections with types")
+
+    def shape(
+        self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None, where: str = ""
+    ) -> Graph:
+        """Work out every shape for data of ``data_dims`` (features by ``dataIdx``) and check the net as a whole.
+
+        ``where`` names the data in messages.
+        """
         self.graph.data_dims, self.graph.classes = dict(data_dims), classes
-        data = DataShape(self.graph.data_dims, classes, tree)
+        data = DataShape(self.graph.data_dims, classes, tree, where)
         for layer in self.graph.layers.values():
             layer.check.data = data
             if not layer.check.failed and all(source.is_shaped for source in layer.sources):
-                layer.shape()
+                layer.take_classes(classes)
+                if not layer.check.failed:
+                    layer.shape()
         self._check_whole()
         report_causes(self.graph, self.problems)
         self.problems.check()
@@ -226,7 +239,7 @@ class Builder:
             if name not in definition.sections:
                 text = f"parameters for '{name}', which is not a layer of {definition.path}"
                 few = len(self.problems.items) < _HINTED
-                self.problems.warn(section.place, text, nearest=nearest(name, definition.sections) if few else "")
+                self.problems.warn(section.place, text, nearest=nearest(name, [*definition.sections, "run"]) if few else "")
         for document in (definition, params if params is not definition else None):
             if document and document.defaults:
                 self._report_defaults(document, document.defaults)

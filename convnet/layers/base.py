@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from convnet.backends.arguments import Activation, Array
+from convnet.errors import counted
 from convnet.generation import G2011, G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import Key, keys_of, one
 from convnet.language.neurons import NEURON, Neuron
-from convnet.language.values import DEVICES, NAMES, Choice, Float, Int
+from convnet.language.values import DEVICES, NAMES, Choice, Float, Int, NumClasses
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
 
@@ -26,11 +27,20 @@ QUANT = Choice("default", "half", fold=True)
 
 @dataclass(frozen=True)
 class DataShape:
-    """What shapes depend on besides the files: features by ``dataIdx``, and the classes and tree of labels, if known."""
+    """What shapes depend on besides the files: features by ``dataIdx``, and the classes and tree of labels, if known.
+
+    ``where`` names the data in messages, if they have a name.
+    """
 
     dims: Mapping[int, int] = field(default_factory=dict)
     classes: int | None = None
     tree: LabelTree | None = None
+    where: str = ""
+
+    @property
+    def count_text(self) -> str:
+        """How many classes there are, in words."""
+        return f"{self.where} has {self.classes} classes" if self.where else f"the data have {self.classes} classes"
 
 
 @dataclass
@@ -117,6 +127,7 @@ class Layer:
         self.sources: list[Layer] = []
         self.consumers: list[Layer] = []
         vars(self).update(values)
+        self.words = {key: value for key, value in values.items() if _has_word(value)}
 
     @property
     def num_inputs(self) -> list[int]:
@@ -132,6 +143,20 @@ class Layer:
     def is_shaped(self) -> bool:
         """Whether the number of outputs is known, worked out or given by the file, and nothing is wrong with the layer."""
         return not self.check.failed and self.outputs > 0
+
+    def as_written(self, key: Key) -> Any:
+        """Return the value of a key as the files have it, with ``NumClasses`` where they say num_classes."""
+        return self.words.get(key.name, getattr(self, key.name))
+
+    def take_classes(self, classes: int | None) -> None:
+        """Put the number of classes of the data where the files say num_classes; report if there is none."""
+        for name, value in self.words.items():
+            if not classes:
+                text = f"{name}={NumClasses.word}, but nothing says how many classes there are"
+                self.check.error(name, text, expected="a number, or data with classes")
+                continue
+            several = [classes if isinstance(item, NumClasses) else item for item in _listed(value)]
+            setattr(self, name, several if isinstance(value, list) else several[0])
 
     @property
     def learns(self) -> bool:
@@ -156,12 +181,15 @@ class Layer:
             return side
         source = self.sources[index]
         if maps := _seen_maps(source):
-            has = f"input '{source.written_name}' has {maps[0]} maps of {maps[1]}x{maps[1]}{written_sizes(source)}"
+            has = (
+                f"input '{source.written_name}' has {counted(maps[0], 'map')} of {maps[1]}x{maps[1]}{written_sizes(source)}"
+            )
             self.check.error("channels", f"channels={channels}, but {has}", expected=f"channels={maps[0]}")
             return None
         fitting = [c for c in range(1, min(features, 4097)) if features % c == 0]  # 1x1 maps are left out
         square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
-        text = f"input '{source.written_name}' has {features} values, which are not {channels} square maps"
+        size = f"{features} value{'s' * (features != 1)}"
+        text = f"input '{source.written_name}' has {size}, which are not {channels} square maps"
         hint = f"a number of channels such as {', '.join(square)}" if square else ""
         self.check.error("channels", text, expected=hint)
         return None
@@ -229,8 +257,19 @@ class Layer:
 Layer.keys = keys_of(Layer)
 
 
-def parts_of(layer: Layer) -> list[Layer]:
-    """Return the layers whose keys ``sized_by`` decide on the outputs of ``layer``, several where they are joined."""
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _has_word(value: Any) -> bool:
+    return any(isinstance(item, NumClasses) for item in _listed(value))
+
+
+def parts_of(layer: Layer, alike: bool = False) -> list[Layer]:
+    """Return the layers whose keys ``sized_by`` decide on the outputs of ``layer``, several where they are joined.
+
+    ``alike``: also those that must have as many outputs as others, since they are added to them.
+    """
     parts: dict[Layer, None] = {}
     seen, waiting = {layer}, [layer]
     while waiting:
@@ -238,7 +277,7 @@ def parts_of(layer: Layer) -> list[Layer]:
         if layer.sized_by or not layer.sources:
             parts[layer] = None
             continue
-        below = [source for source in (layer.sources if layer.joins else layer.sources[:1]) if source not in seen]
+        below = [source for source in (layer.sources if layer.joins or alike else layer.sources[:1]) if source not in seen]
         seen.update(below)
         waiting += reversed(below)
     return list(parts)

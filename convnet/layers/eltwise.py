@@ -31,7 +31,8 @@ class Elementwise(Layer):
         (usual, times), (other, once) = counts.most_common(2)
         if len(counts) == 2 and once == 1 < times:
             odd = next(source for source in self.sources if source.outputs == other)
-            text = f"input '{odd.written_name}' has {other} values{written_sizes(odd)}, all other inputs have {usual}"
+            size = f"{other} value{'s' * (other != 1)}{written_sizes(odd)}"
+            text = f"input '{odd.written_name}' has {size}, all other inputs have {usual}"
         else:
             firsts = {source.outputs: source for source in reversed(self.sources)}
             shown = [f"{size} of '{source.written_name}'{written_sizes(source)}" for size, source in firsts.items()]

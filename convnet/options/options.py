@@ -114,7 +114,7 @@ class Options:
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",
-        "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N [what fits]")
+        "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N, or as a package does [what fits]")
     data_path: str = _option(text("DIR"), "data", "Data path",
         "folder of CIFAR or ImageNet batches [a demonstration set]")
     train_range: list[int] | None = _option(BATCHES, "data", "Data batch range: training",
@@ -125,6 +125,8 @@ class Options:
         "crop pictures by N pixels at every border, at random places in training [0]", 0, in_section=True)
     inner_size: int = _option(FROM_ZERO, "data", "Cropped DP: crop size (0 = don't crop)",
         "crop pictures to squares of side N, at random places in training; 0: do not [0]", 0, in_section=True)
+    picture_size: int = _option(whole(0, 4096), "data", "Scale pictures to this side first (0 = don't)",
+        "scale stored pictures to squares of side N before they are cropped; 0: as they are [0]", 0, in_section=True)
     color_noise: float = _option(real(0, 100), "data", "Add PCA noise to color channels with given scale",
         "strength of random colour shifts in training, 0.1 in the paper [0]", 0.0, modes=(TRAIN,), in_section=True)
     scalar_mean: float = _option(MEAN, "data", "Subtract this scalar from image (-1 = don't)",
@@ -138,6 +140,9 @@ class Options:
         "test and save after every N batches [57]", None, modes=(TRAIN,), in_section=True)
     test_one: int = _option(ZERO_ONE, "testing", "Test on one batch at a time?",
         "test on one batch in turn; 0: on all of them", 1, modes=(TRAIN,), in_section=True)
+    patience: int = _option(FROM_ZERO, "testing", "Tests without improvement to stop after",
+        "stop after N tests without a better value of what --keep-best names; 0: do not [0]", 0,
+        modes=(TRAIN,), in_section=True)
     check_grads: int = _option(ZERO_ONE, "testing", "Check gradients and quit?",
         "compare every gradient with differences of the cost, then leave", 0, sticky=False)
     test_only: int = _option(ZERO_ONE, "testing", "Test and quit?",
@@ -145,9 +150,12 @@ class Options:
     multiview_test: int = _option(ZERO_ONE, "testing", "Cropped DP: test on multiple patches?",
         "average predictions over several crops and mirror images of each picture", 0, sticky=False, modes=(TRAIN, TEST))
     logreg_name: str = _option(text("LAYER"), "testing", "Logreg cost whose predictions are written",
-        "cost.logreg whose predictions --test-out writes [the first]", sticky=False, modes=(TRAIN, TEST))
+        "cost.logreg whose predictions --test-out writes, --report counts [the first]", sticky=False, modes=(TRAIN, TEST))
     test_out: str = _option(text("DIR"), "testing", "Write test case predictions to given path",
         "folder to write predictions of test cases to", sticky=False, modes=(TRAIN, TEST))
+    report: str = _option(text("FILE", alone="-"), "testing", "Report errors of each class",
+        "with --test-only: print errors of each class and what was mistaken for what; write the counts to FILE, as CSV",
+        sticky=False, modes=(TEST,))
     write_features: str = _option(text("LAYER"), "testing", "Write test data features from given layer",
         "write what this layer makes of the test batches; needs --test-only", sticky=False, modes=(FEATURES,))
     feature_path: str = _option(text("DIR"), "testing", "Write test data features to this path",
@@ -158,6 +166,9 @@ class Options:
         "folder in which a run makes a dated one for its checkpoints", "checkpoints", modes=(TRAIN, TEST))
     force_save: int = _option(ZERO_ONE, "saving", "Force save before quitting",
         "save a checkpoint after --test-only, too", 0, sticky=False, modes=(TEST,))
+    keep_best: str = _option(text("COST"), "saving", "Cost whose best checkpoint is kept",
+        "keep the checkpoint with the lowest test error (or cost) of COST as 'best', or of a value such as 'logprob.cost'",
+        modes=(TRAIN,), in_section=True)
     keep: int = _option(NATURAL, "saving", "Checkpoints to keep",
         "checkpoints to keep; older ones are removed", 2, modes=(TRAIN, TEST))
     backend: str = _option(choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",

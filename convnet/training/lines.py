@@ -76,6 +76,10 @@ class Lines:
         if not options.test_only:
             self.line(f"Saving checkpoints to {event.session.folder.path}")
         self.line(_RULE)
+        if self.live:
+            for cost, names in self.outputs.names.items():
+                self.line(f"Numbers of {cost}: {', '.join(names)}")
+            self.line("Numbers of weights and biases: mean size [mean change] [change / size]")
         for remark in event.remarks:
             self.line(message_lines(remark))
 
@@ -167,7 +171,7 @@ class Lines:
     def _(self, event: events.RunStopped) -> None:
         self._in_batch = False
         done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
-        self.line(f"\nStopped by {event.signal} after {done} and {event.minibatches} minibatches.")
+        self.line(f"\nStopped by {event.signal} after {done} and {counted(event.minibatches, 'minibatch')}.")
 
     @_print.register
     def _(self, event: events.RunDone) -> None:

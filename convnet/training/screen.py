@@ -11,9 +11,9 @@ from functools import singledispatchmethod
 from pathlib import Path
 from typing import Any, TextIO
 
-from convnet.checkpoint import add_costs
+from convnet.checkpoint import add_costs, checkpoint_bytes
 from convnet.data.provider import range_text
-from convnet.errors import counted, message_lines
+from convnet.errors import bytes_text, counted, message_lines
 from convnet.net.net import Costs
 from convnet.options import BY_NAME, Options, flag_of
 from convnet.training import events
@@ -97,7 +97,7 @@ class Screen:
             length = "no end" if plan.is_endless else f"{counted(plan.epochs, 'epoch')} of {_batches(len(plan.train))}"
             now = f"{_batches(plan.max_batches)} now; in all " if plan.max_batches else ""
             rows.append(("Length", f"{now}{length}, minibatches of {session.options.mini}"))
-            size = size_text(8 * graph.parameters())  # weights and their increments
+            size = bytes_text(checkpoint_bytes(graph))
             rows.append(("Saves", f"{_short(session.folder.path)} (every {plan.test_freq} batches, {size})"))
         for cost, values in self.outputs.legend().items():
             rows.append(("Numbers", f"{cost}: {', '.join(values)}"))
@@ -197,7 +197,8 @@ class Screen:
 
 def _others(options: Options, section: dict[str, Any]) -> str:
     """Return the options that were given, or that ``[run]`` gives, but for those that the opening tells of anyway."""
-    names = [name for name in BY_NAME if name in options.given - _FILES or name in section.keys() - options.given - _SHOWN]
+    first, more = options.given - _FILES, section.keys() - options.given - _SHOWN
+    names = [name for part in (first, more) for name in BY_NAME if name in part]
     return " ".join(f"{flag_of(name)} {option_text(getattr(options, name))}" for name in names)
 
 
@@ -211,9 +212,3 @@ def _short(path: str | Path) -> str:
         return str(path)
     relative = os.path.relpath(path)
     return str(path) if relative.startswith(os.pardir) else relative
-
-
-def size_text(size: float) -> str:
-    """Return ``46 kB``, ``1.2 MB`` or ``488 MB``."""
-    megabytes = size / 1e6
-    return f"{size / 1e3:,.0f} kB" if megabytes < 1 else f"{megabytes:.1f} MB" if megabytes < 10 else f"{megabytes:,.0f} MB"

@@ -1,6 +1,7 @@
 """The demonstration in the cache: what is damaged is drawn again, whoever else draws at the same time."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -39,13 +40,25 @@ def test_what_is_damaged_is_drawn_again(name, damage, cache):
     assert path.read_bytes() == whole
 
 
+def test_its_place_and_size_are_said_when_it_is_first_drawn(cache):
+    data = demo.Demo(Request(classes=10, threads=1))
+    for number in data.numbers:
+        data.batch(1, number)
+    [said] = data.problems
+    size = sum(path.stat().st_size for path in data.folder.glob("data_batch_*"))
+    assert str(data.folder) in said and float(re.search(r"needed, (\S+) kB in all", said)[1]) == pytest.approx(
+        size / 1e3, rel=0.1
+    )
+    assert demo.Demo(Request(classes=10, threads=1)).problems == []
+
+
 def test_a_later_batch_is_drawn_again_too(cache):
     data = demo.Demo(Request(classes=10, threads=1))
     data.batch(1, 2)
     path = data.folder / "data_batch_2"
     whole = path.read_bytes()
     path.write_bytes(flipped(whole, len(whole) // 2))
-    assert data.batch(1, 2).cases == 16 and path.read_bytes() == whole
+    assert demo.Demo(Request(classes=10, threads=1)).batch(1, 2).cases == 16 and path.read_bytes() == whole
 
 
 @pytest.mark.parametrize("value", [3, {}, {"data": [], "labels": []}, {"label_names": ["a"], "num_vis": 3072}])

@@ -13,10 +13,10 @@ from convnet.checkpoint.definition import written_files
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.drawing.layout import lay_out
 from convnet.drawing.picture import picture_of
-from convnet.graph.analysis import layer_table
 from convnet.graph.diff import difference, report
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
+from convnet.graph.table import layer_table
 from convnet.graph.writer import write_files
 
 DATA = "[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n"
@@ -113,7 +113,7 @@ def tasks_of(shape: Callable[..., tuple[str, str]], n: int) -> dict[str, Callabl
     data = np.zeros((net.graph.data_dims[0], 2), np.float32)
     tasks = {
         "infer": lambda: infer_data(parse(files)),
-        "table": lambda: layer_table(graph),
+        "table": lambda: layer_table(graph, 128, 80),
         "diff": lambda: report(difference(graph, graph), graph, graph),
         "diff of renamed": lambda: report(difference(graph, renamed), graph, renamed),
         "2011": lambda: stored_graph(graph, "2011"),

@@ -77,7 +77,7 @@ def test_outputs_that_are_not_the_classes(between):
     if between:
         definition = replaced(definition, TAIL, f"[n]\n{between}\ninputs=fc\n" + replaced(TAIL, "inputs=fc", "inputs=n"))
     ((file, line, message, expected, _),) = found(definition)
-    assert (file, line, expected) == ("d.cfg", 25, "outputs=12")
+    assert (file, line, expected) == ("d.cfg", 25, "outputs=12 or outputs=num_classes")
     assert "1000 outputs" in message and "the data have 12 classes" in message
 
 
@@ -93,7 +93,7 @@ def test_predictions_that_are_not_the_targets():
     tail = "[cost]\ntype=cost.bce\ninputs=labels,fc\n"
     params = replaced(PARAMS, "logprob", "cost")
     ((_, line, message, expected, _),) = found(replaced(DEFINITION, TAIL, tail), params, None)
-    assert (line, expected) == (25, "outputs=1") and "the targets 'labels' have 1 rows" in message
+    assert (line, expected) == (25, "outputs=1") and "the targets 'labels' have 1 row" in message
 
 
 def test_a_section_that_stands_twice():

@@ -9,7 +9,8 @@ from support import write_cifar, write_net
 
 from convnet import checkpoint
 from convnet.cli import main
-from convnet.cli.run import given_options, run_parser
+from convnet.cli.run import given_options
+from convnet.cli.run import parser as run_parser
 from convnet.net.net import Net
 from convnet.training import evaluator
 from convnet.training.costs import Outputs

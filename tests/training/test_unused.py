@@ -63,7 +63,7 @@ SAID = {
         ({"epochs": 3, "keep": 4, "test_only": 1}, True, "No effect with --test-only: --epochs."),
         ({"keep": 4, "test_only": 1}, True, "No effect with --test-only without --force-save: --keep."),
         ({"save_file": "a", "save_path": "b"}, False, "No effect beside --save-file: --save-path."),
-        ({"logreg_name": "a"}, False, "No effect without --test-out: --logreg-name."),
+        ({"logreg_name": "a"}, False, "No effect without --test-out or --report: --logreg-name."),
         ({"conserve_mem": 0}, False, "No effect here: memory is always conserved: --conserve-mem."),
         ({"layer_path": "a"}, True, "No effect on the files of a checkpoint: --layer-path."),
         (
@@ -211,7 +211,7 @@ def test_data_of_another_size_are_blamed(folders, tmp_path, capsys):
     """Not the checkpoint, whose weights are as they were."""
     assert start(folders, tmp_path) == 0
     assert main(["--load-file", str(tmp_path / "saved"), "--test-only", "--inner-size", "20"]) == 1
-    assert "gives 1200 values per case, and the net was trained on 3072; where" in capsys.readouterr().err
+    assert "gives 1200 values per case, and the net was trained on 3072; scale and crop" in capsys.readouterr().err
 
 
 def test_remarks_of_a_run(folders, tmp_path, capsys):
