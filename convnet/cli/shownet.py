@@ -46,20 +46,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") 
     add_option(parser, BY_NAME["load_file"], required=True, help="checkpoint, or folder of checkpoints")
     for flag, kind, default, help_text in (
         ("--out", text("PNG"), "", "picture to write [filters.png, cost.png, preds.png, maps.png]"),
-        ("--show-filters", text("LAYER"), "", "draw this layer's filters; without LAYER, the first layer's"),
-        ("--show-cost", text("NAME"), "", "draw this cost's curves; without NAME, the first cost's"),
-        (
-            "--show-preds",
-            text("LAYER"),
-            "",
-            "draw what this softmax layer says of eight test cases; without LAYER, the first",
-        ),
-        (
-            "--show-maps",
-            text("LAYER"),
-            "",
-            "draw what this layer makes of twelve test cases; without LAYER, the first of maps",
-        ),
+        ("--show-filters", text("LAYER"), "", "draw this layer's filters [the first layer's]"),
+        ("--show-cost", text("NAME"), "", "draw this cost's curves [the first cost's]"),
+        ("--show-preds", text("LAYER"), "", "draw what this softmax layer says of eight test cases [the first]"),
+        ("--show-maps", text("LAYER"), "", "draw what this layer makes of twelve test cases [the first of maps]"),
         ("--write-features", text("LAYER"), "", "write what this layer makes of the test batches"),
         ("--feature-path", text("DIR"), "", "folder for --write-features"),
         ("--cost-idx", FROM_ZERO, None, "which value of the cost, from 0 [all]"),

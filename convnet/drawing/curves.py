@@ -11,8 +11,8 @@ import numpy as np
 
 from convnet.checkpoint import Checkpoint
 from convnet.checkpoint.history import batches_each, middles
-from convnet.drawing.files import save_figure
-from convnet.errors import ConvnetError, OptionError, did_you_mean, printable
+from convnet.drawing.files import load_pyplot, save_figure
+from convnet.errors import OptionError, did_you_mean, printable
 from convnet.training.costs import Outputs
 
 _PANELS = 6
@@ -24,8 +24,8 @@ _MARKED = 60  # tests; of more, markers would hide the line
 class Curve:
     """The value ``name`` of a cost: ``train`` of the data batches ``trained_at``, ``test`` after ``tested_at`` batches.
 
-    ``trained_at`` are the numbers of batches, from 1, or the middles of those that an entry stands for. ``final`` is the
-    value of the test of all test batches that ended the run.
+    ``trained_at`` are the numbers of batches, from 1, or the middles of those that an entry stands for. ``final`` is of the
+    last weights, tested on all test batches, where the run had ended.
     """
 
     name: str
@@ -67,12 +67,15 @@ class Curves:
         names = outputs.value_names(cost, count)
         if index is not None and index >= count:
             raise OptionError(f"--cost-idx {index}: '{cost}' has {count} values, counted from 0")
+        final = next((outputs.shown(*pair).get(cost, ()) for pair in position.final_test), ())
         values = []
         for i in [i for i, name in enumerate(names) if name != _SAME] if index is None else [index]:
             after = [value[i] for value in test]
             means = [float(np.mean(after[max(0, j - window + 1) : j + 1])) for j in range(len(after))]
             trained_at = [numbers[j] for j in entries]
-            values.append(Curve(names[i], [value[i] for value in train], trained_at, means, [tested_at[j] for j in tests]))
+            curve = Curve(names[i], [value[i] for value in train], trained_at, means, [tested_at[j] for j in tests])
+            curve.final = final[i] if i < len(final) else None
+            values.append(curve)
         epoch = len(checkpoint.option("train_range") or ()) or batches or 1
         return cls(cost, values, window, epoch, max([batches, *tested_at]))
 
@@ -113,22 +116,12 @@ def _draw_curve(axes: Any, curve: Curve, curves: Curves) -> None:
     axes.plot(np.array(curve.trained_at) / curves.epoch, curve.train, "k-", marker=marker, linewidth=1, label="Training set")
     if curve.test:
         label = "Test set" + (f", means over {curves.window} tests" if curves.window > 1 else "")
-        label += f"; at the end {curve.test[-1]:.4g}"
+        label += f", at last {curve.test[-1]:.4g}" if curve.final is None else ""
         marker = "o" if len(curve.test) <= _MARKED else ""
         axes.plot(np.array(curve.tested_at) / curves.epoch, curve.test, "r-", marker=marker, markersize=5, label=label)
+    if curve.final is not None:
+        axes.plot([curves.done / curves.epoch], [curve.final], "r*", markersize=14, label=f"At the end: {curve.final:.4g}")
     axes.set_ylabel(printable(curve.name), parse_math=False)
     axes.grid(alpha=0.25)
     axes.legend()
     axes.margins(x=0.02)
-
-
-def load_pyplot() -> Any:
-    """Return matplotlib's pyplot, drawing off the screen; raises ``ConvnetError``."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot

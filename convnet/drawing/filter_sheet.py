@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from convnet.drawing.files import check_pixels
-from convnet.drawing.filters import PER_ROW, WIDE, filter_patches, fitting_zoom, normalise
+from convnet.drawing.filters import MOST, PER_ROW, WIDE, filter_patches, fitting_zoom, normalise
 from convnet.drawing.sheet import DARK, Sheet, enlarged, headed
 
 _STRIP = 16  # above a row, for numbers
@@ -28,9 +28,9 @@ def filter_sheet(filters: np.ndarray, names: Sequence[str], title: str, color: b
         caption = f"{which}; each filter is scaled for itself: 0 is grey, its largest weight black or white."
         return headed(channel_rows(filters, names, zoom), title, caption, DARK)
     body = numbered_mosaic(normalise(filters), names, color, zoom)
-    low, high = filters.min(), filters.max()
-    left_out = f"; {len(names)} of {F} filters" if len(names) < F else ""
-    return headed(body, title, f"All filters are scaled together: {low:.3g} is black, {high:.3g} white{left_out}.", DARK)
+    few = f"Filters 0 to {MOST - 1}. " if F > MOST else ""
+    caption = f"{few}All filters are scaled together: {filters.min():.3g} is black, {filters.max():.3g} white."
+    return headed(body, title, caption, DARK)
 
 
 def numbered_mosaic(filters: np.ndarray, names: Sequence[str], color: bool, zoom: int = 0) -> Image.Image:

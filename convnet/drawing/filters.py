@@ -16,7 +16,7 @@ from convnet.errors import ConvnetError, OptionError
 
 WIDE = 1600  # pixels
 PER_ROW = 16
-_MAX_FILTERS = 16 * 24  # in one picture; the rest is left out
+MOST = 16 * 24  # in one picture; the rest is left out
 
 
 def filter_mosaic(filters: np.ndarray, color: bool) -> np.ndarray:
@@ -30,7 +30,7 @@ def filter_patches(filters: np.ndarray, color: bool) -> tuple[np.ndarray, int]:
     In ``color`` three channels make one coloured patch; else the channels of a filter stand side by side in grey.
     """
     C, k, _, _ = filters.shape
-    filters = filters[..., :_MAX_FILTERS]
+    filters = filters[..., :MOST]
     if color:
         return filters.transpose(3, 1, 2, 0), PER_ROW  # patch[f, y, x, c]
     return filters.transpose(3, 1, 0, 2).reshape(-1, k, C * k, 1), max(1, math.ceil(PER_ROW / C))  # [f, y, (c, x)]

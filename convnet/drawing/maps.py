@@ -68,11 +68,12 @@ def map_sheet(shown: FeatureMaps, zoom: int = 0) -> Image.Image:
         for m in range(M):
             x, values = _GAP + (m + before) * across, shown.maps[n, m]
             sheet.paste(enlarged(scale(values, 0)[..., None], zoom), x, y)
-            sheet.write((x, y + side + 2), f"{values.min():.2g} to {values.max():.2g}", 10, color=DARK.faint, width=across)
+            words = f"{_short(values.min())} to {_short(values.max())}"
+            sheet.write((x, y + side + 2), words, 10, color=DARK.faint, width=across)
     title = f"{shown.layer}: {M} of {shown.total} maps of {S}x{S}, for {N} test cases"
-    return headed(
-        sheet.image,
-        title,
-        "Each map is scaled for itself: its least value, given below it, is black, its largest white.",
-        DARK,
-    )
+    caption = "Each map is scaled for itself: of the values below it the least is black, the largest white."
+    return headed(sheet.image, title, caption, DARK)
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"

@@ -32,10 +32,11 @@ class Sheet:
         self.colors = colors
         self.draw = ImageDraw.Draw(self.image)
 
-    def write(self, place: tuple[float, float], words: str, size: int = 12, anchor: str = "la", **more: str | float) -> None:
+    def write(
+        self, place: tuple[float, float], words: str, size: int = 12, anchor: str = "la", color: str = "", width: float = 0
+    ) -> None:
         """Write ``words`` in ``color`` [of words], as many as fit into ``width`` [all]."""
-        shown = fitted(words, size, float(more.get("width", 0)))
-        self.draw.text(place, shown, str(more.get("color", self.colors.words)), _font(size), anchor)
+        self.draw.text(place, fitted(words, size, width), color or self.colors.words, _font(size), anchor)
 
     def paste(self, image: Image.Image, x: int, y: int) -> None:
         """Put another picture on the sheet."""
@@ -55,12 +56,12 @@ def headed(body: Image.Image, title: str, caption: str, colors: Colors) -> Image
 
 
 def fitted(words: str, size: int, width: float = 0) -> str:
-    """Return ``words`` as they are written, with ``…`` where they are wider than ``width``."""
+    """Return ``words`` as they are written: with ``…`` where they are wider than ``width``, nothing where none fit."""
     words = "".join(map(_drawable, unicodedata.normalize("NFKD", printable(words).translate(_REPLACED))))
     font, whole = _font(size), words
     while width and words and font.getlength(words if words == whole else words + "…") > width:
         words = words[:-1]
-    return words if words == whole else words + "…"
+    return words if words == whole or not words else words + "…"
 
 
 def enlarged(values: np.ndarray, zoom: int) -> Image.Image:

@@ -205,7 +205,8 @@ class Tags(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        assert not [name for name, _ in attrs if name.startswith("on") or name in ("src", "href")]
+        assert not [name for name, _ in attrs if name.startswith("on") or name == "src"]
+        assert all(value.removeprefix("#layer-").isdigit() for name, value in attrs if name == "href")
 
     def handle_data(self, data):
         self.texts.append(data)

@@ -146,6 +146,8 @@ def test_curves(saved, tmp_path):
     position = find_latest(str(saved), load)[1].position()
     costs, cases = position.test_outputs[2]
     assert curves.values[1].test[2] == costs["logprob"][1] / cases
+    [(costs, cases)] = position.final_test
+    assert [curve.final for curve in curves.values] == [value / cases for value in costs["logprob"]]
     assert curves_of(saved, index=1).values == curves.values[1:2]
     for name, words, height in (("all", ["--show-cost"], 1150), ("one", ["--show-cost", "logprob", "--cost-idx", "0"], 450)):
         assert show.main(["-f", str(saved), *words, "--out", str(tmp_path / f"{name}.png")]) == 0
@@ -157,12 +159,16 @@ def test_a_single_test_is_seen(saved, tmp_path):
     """One marker, and nothing of a line."""
     curves = curves_of(saved, index=0)
     [curve] = curves.values
-    curve.test, curve.tested_at = curve.test[:1], curve.tested_at[:1]
+    curve.test, curve.tested_at, curve.final = curve.test[:1], curve.tested_at[:1], None
     draw_cost(curves, tmp_path / "cost.png")
     red = np.all(np.asarray(Image.open(tmp_path / "cost.png").convert("RGB")) == (255, 0, 0), axis=-1)
     red[:, 600:] = False  # the legend
     ys, xs = np.nonzero(red)
     assert 4 <= np.ptp(xs) <= 9 and 4 <= np.ptp(ys) <= 9
+    curve.final, curves.done = curve.test[0], 1  # a star around it
+    draw_cost(curves, tmp_path / "cost.png")
+    red = np.all(np.asarray(Image.open(tmp_path / "cost.png").convert("RGB")) == (255, 0, 0), axis=-1)[:, :600]
+    assert np.ptp(np.nonzero(red), axis=1).min() > 12
 
 
 def test_predictions_are_those_of_the_net(saved, tmp_path):
