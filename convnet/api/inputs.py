@@ -13,7 +13,7 @@ from PIL import Image
 
 from convnet.api.arguments import numbers
 from convnet.checkpoint import Checkpoint
-from convnet.data.decoding import read_square, square_of
+from convnet.data.decoding import Look, read_square, square_of
 from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.data.providers import open_provider
@@ -30,8 +30,9 @@ Mean = np.ndarray | float | str | Path | None
 class Preprocessor:
     """How pictures become matrix 0 of a net: ``features`` values per case, ``channels`` maps of side ``size``.
 
-    ``side`` is that of stored pictures, from whose middle ``size`` is cut. ``mean`` (C, S, S) is subtracted; ``None`` where
-    it is not known, which is an error if the net ``needs_mean``.
+    ``side`` is that of stored pictures, from whose middle ``size`` is cut; ``picture_size`` is 0, or the same where these
+    were scaled to it. ``mean`` (C, S, S) is subtracted; ``None`` where it is not known, which is an error if the net
+    ``needs_mean``.
     """
 
     features: int
@@ -42,6 +43,7 @@ class Preprocessor:
     label_names: list[str] = field(default_factory=list)
     value_mean: np.ndarray | None = None  # of data in batches that are not pictures, (features,)
     needs_mean: bool = False
+    picture_size: int = 0
 
     @classmethod
     def of(cls, graph: Graph, checkpoint: Checkpoint | None = None) -> Self:
@@ -49,6 +51,9 @@ class Preprocessor:
         features, channels = graph.data_dims.get(0, 0), channels_of(graph)
         size = square_side(features, channels)
         preprocessor = cls(features, channels, size, 256 if size == 224 else size)
+        scaled = graph.run.get("picture_size", 0)
+        if scaled and size == graph.run.get("inner_size", scaled):
+            preprocessor.side = preprocessor.picture_size = scaled
         if checkpoint is None:
             return preprocessor
         preprocessor.needs_mean = True
@@ -64,17 +69,18 @@ class Preprocessor:
         """Take over what a provider or a checkpoint says of its pictures (``Provider.description``)."""
         self.mean, self.side = metadata["mean"], int(metadata["side"]) or self.side
         self.label_names = [text_of(name) for name in metadata["label_names"]]
-        self.value_mean = metadata.get("value_mean")
+        self.value_mean, self.picture_size = metadata.get("value_mean"), int(metadata.get("picture_size", 0))
 
     def metadata(self) -> dict[str, Any]:
         """Return what ``load_metadata`` takes."""
-        return {"mean": self.mean, "side": self.side, "label_names": self.label_names, "value_mean": self.value_mean}
+        described = {"mean": self.mean, "side": self.side, "picture_size": self.picture_size}
+        return described | {"label_names": self.label_names, "value_mean": self.value_mean}
 
     def set_mean(self, value: Mean) -> None:
         """Subtract the middle of ``value`` from now on: an array, a number, or that of a folder of batches."""
         C, S = self.channels, self.size
         if isinstance(value, str | Path):
-            self.load_metadata(open_provider("", Request(str(value), inner_size=S)).description())
+            self.load_metadata(open_provider("", self.request(str(value))).description())
             return
         array = numbers("means", 0 if value is None else value).astype(np.float32)
         if array.ndim == 0:
@@ -85,6 +91,10 @@ class Preprocessor:
             raise DataError(f"a mean of shape {array.shape} does not fit pictures of {C} channels and side {S}")
         border = (side - S) // 2
         self.mean = array.reshape(C, side, side)[:, border : border + S, border : border + S]
+
+    def request(self, folder: str, **more: Any) -> Request:
+        """Return what the net wants of a folder of batches."""
+        return Request(folder, inner_size=self.size, picture_size=self.picture_size, **more)
 
     def fit_mean(self, images: Images) -> None:
         """Subtract the mean of these training pictures from now on."""
@@ -177,10 +187,11 @@ class Preprocessor:
         if not isinstance(image, np.ndarray):
             mode, file = "RGB" if self.channels == 3 else "L", getattr(image, "filename", "") or image
             try:
+                look = Look(mode=mode, smooth=self.picture_size > 0)
                 if isinstance(image, Image.Image):
-                    image = square_of(image, self.side, mode=mode)
+                    image = square_of(image, self.side, **look)
                 else:
-                    image = read_square(image, self.side, mode=mode)
+                    image = read_square(image, self.side, **look)
             except DataError as error:
                 raise DataError(f"{file} is not a picture that can be read: {error}") from None
         return image if image.ndim == 3 else image[..., None]

@@ -304,7 +304,7 @@ class Network:
         elif labels is None:
             if not isinstance(images, str | Path):
                 raise DataError("pictures need their labels beside them; only a folder of batches brings its own")
-            request = Request(str(images), inner_size=self.preprocessor.size, seed=self.net.seed, classes=self.classes)
+            request = self.preprocessor.request(str(images), seed=self.net.seed, classes=self.classes)
             provider = open_provider("", request)
             if training:
                 provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))

@@ -12,7 +12,7 @@ from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
 from convnet.errors import OptionError
 from convnet.graph.loading import LayerFiles, parse
 from convnet.graph.writer import TARGETS, Written, write_files
-from convnet.options import BY_NAME, choice, text
+from convnet.options import BY_NAME, NATURAL, choice, text
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:
@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
     target = choice(*TARGETS)
     parser.add_argument("--to", required=True, type=target, metavar=target.metavar, help="dialect to write")
     parser.add_run_options("dialect")
+    parser.add_value("--num-classes", NATURAL, "what to write for num_classes, which the originals do not know")
     parser.add_argument("--strict", action="store_true", help=BY_NAME["strict"].help)
     out_help = "file or files to write: one for TOML, two for INI or divided TOML [standard output]"
     parser.add_argument("--out", nargs="+", type=text("FILE"), metavar="FILE", help=out_help)
@@ -33,7 +34,7 @@ def _convert(args: argparse.Namespace) -> int:
     files = LayerFiles.open(args.definition, args.params)
     builder = parse(files, args.dialect, args.strict)
     single = args.to == "toml" and len(args.out or ()) < 2
-    written = write_files(builder, args.to, single)
+    written = write_files(builder, args.to, single, args.num_classes or 0)
     if args.out:
         _save(written, args.out, files)
     else:

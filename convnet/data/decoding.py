@@ -18,6 +18,7 @@ from typing import BinaryIO, TypedDict, Unpack, cast
 import numpy as np
 from PIL import Image, ImageColor
 
+from convnet.data.scaling import FILTER, shrink_in_decoder
 from convnet.errors import DataError, first_line, one_of, reason_of
 
 # Format: bytes that a pixel takes at most while Pillow decodes it, measured. Converting takes as many again, see ``_cost``.
@@ -53,26 +54,36 @@ def parse_color(text: str) -> Color:
 
 
 class Look(TypedDict, total=False):
-    """How pixels are wanted: "RGB" or "L", what shows through transparent places, turned as EXIF says."""
+    """How pixels are wanted: "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly."""
 
     mode: str
     background: Color
     upright: bool
+    smooth: bool
 
 
 def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
     """Return a picture as bytes (side, side, 3), or (side, side) in ``mode`` "L"; by default upright in RGB, on white.
 
     A shorter side that is not ``side`` is resized to it; then the longer one is cut at ``offset`` (0 to 1). Of an animation
-    the first picture counts. Raises ``DataError`` that says what is wrong with the picture, without its name.
+    the first picture counts. ``smooth`` is how ``convnet.data.scaling`` does it.
+    Raises ``DataError`` that says what is wrong with the picture, without its name.
     """
     _quieten()
     with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
         cost = _check_size(picture)
         if picture.format in ("JPEG", "MPO"):
             _check_scans(file, picture)
+        if look.get("smooth"):
+            shrink_in_decoder(picture, side)
         with _one_at_a_time if cost > _LARGE else nullcontext():
             return square_of(picture, side, offset, **look)
+
+
+def is_square(source: BinaryIO) -> bool:
+    """Return whether a picture that can be read has equal sides, so that ``offset`` makes no difference to it."""
+    with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
+        return picture.width == picture.height
 
 
 def square_of(
@@ -83,16 +94,17 @@ def square_of(
     mode: str = "RGB",
     background: Color = WHITE,
     upright: bool = True,
+    smooth: bool = False,
 ) -> np.ndarray:
     """Do for a picture that is open what ``read_square`` does for a file; raises ``DataError``."""
     with _reported():
         picture.load()  # which turns a TIFF
         turn = _TURNS.get(_orientation(picture)) if upright else None
         flat = _flatten(picture, mode, background)
-        return resize_and_crop(flat if turn is None else flat.transpose(turn), side, offset)
+        return resize_and_crop(flat if turn is None else flat.transpose(turn), side, offset, smooth)
 
 
-def resize_and_crop(picture: Image.Image, side: int, offset: float = 0.5) -> np.ndarray:
+def resize_and_crop(picture: Image.Image, side: int, offset: float = 0.5, smooth: bool = False) -> np.ndarray:
     """Resize the short side to ``side`` where needed, and cut a square out of the long one."""
     short, long = sorted(picture.size)
     if long > 32 * short:  # resized whole it could take any amount of memory
@@ -100,7 +112,7 @@ def resize_and_crop(picture: Image.Image, side: int, offset: float = 0.5) -> np.
     width, height = picture.size
     scale = side / min(width, height)
     if scale != 1:
-        filtering = Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC
+        filtering = Image.Resampling.BOX if scale < 1 and not smooth else FILTER
         picture = picture.resize((max(side, round(width * scale)), max(side, round(height * scale))), filtering)
     return np.asarray(_cut(picture, side, offset))
 

@@ -22,7 +22,7 @@ from convnet import pickles
 from convnet.data.batches import write_file
 from convnet.data.images import color_axes
 from convnet.data.pictures import Pictures
-from convnet.data.provider import Batch, Request
+from convnet.data.provider import Request
 from convnet.errors import DataError, reason_of
 from convnet.pickles import UnsafePickle
 from convnet.storage import cache_folder
@@ -44,7 +44,10 @@ Outline = list[tuple[float, float]]
 
 
 class Demo(Pictures):
-    """Pictures of ``request.classes`` classes, 256x256 (32x32 below 100 classes, as for CIFAR nets); needs no files."""
+    """Pictures of ``request.classes`` classes; needs no files.
+
+    256x256, and 32x32 below 100 classes, as for CIFAR nets, unless these are too small for what is wanted.
+    """
 
     name = "demo"
     reads = Pictures.reads - {"data_path"}
@@ -53,18 +56,18 @@ class Demo(Pictures):
         classes = request.classes or CLASSES
         if not 1 < classes <= CLASSES:
             raise DataError(f"the demonstration set has 2 to {CLASSES} classes, the net {classes}; give --data-path")
-        side = 256 if classes >= 100 else 32
-        super().__init__(replace(request, path=str(prepare(classes, side))))
+        self.side = 256 if classes >= 100 or max(request.inner_size, request.picture_size) > 32 else 32
+        super().__init__(replace(request, path=str(prepare(classes, self.side))))
         self.numbers, self.test_numbers = list(range(1, TEST_BATCH + 1)), [TEST_BATCH]
         self.where = "the demonstration set"
 
-    def batch(self, epoch: int, number: int) -> Batch:
+    def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
         self.check_range([number], "demonstration")
         path = self.folder / f"data_batch_{number}"
         if not _is_whole(path, self.classes, BATCH_CASES):
-            write_batch(path, number, self.classes, self.cropper.side, self.request.threads)
+            write_batch(path, number, self.classes, self.side, self.request.threads)
         self.files[number] = [path]
-        return super().batch(epoch, number)
+        return super().read_parts(number)
 
 
 def prepare(classes: int, side: int) -> Path:

@@ -72,11 +72,9 @@ def pack_folder(
     Raises ``DataError`` if there are no pictures or fewer than two classes.
     """
     files, classes = find_pictures(source)
-    order = np.random.RandomState(seed).permutation(len(files))
-    test_cases = min(max(1, round(len(files) * test_share)), len(files) - 1)
     train, test = (
         [part[start:stop] for start, stop in batch_bounds(len(part), batch_size)]
-        for part in (order[test_cases:], order[:test_cases])
+        for part in shuffled(len(files), test_share, seed)
     )
     total, first_test = len(train) + len(test), len(train) + 1
     total_pixels, sample, skipped = np.zeros((size, size, 3)), [], []
@@ -108,6 +106,13 @@ def pack_folder(
         say(f"{len(skipped)} pictures cannot be read; they are named in skipped.txt")
     say(f"{len(classes)} classes; test with batches {first_test} to {total} (--test-range {first_test}-{total})")
     return total
+
+
+def shuffled(count: int, test_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the pictures to train on, and of those set aside for testing, in their order in batches."""
+    order = np.random.RandomState(seed).permutation(count)
+    test_cases = min(max(1, round(count * test_share)), count - 1)
+    return order[test_cases:], order[:test_cases]
 
 
 def find_pictures(source: Path) -> tuple[list[tuple[Path, int]], list[str]]:

@@ -21,6 +21,7 @@ from convnet.data.provider import (
     check_targets,
     one_hot,
 )
+from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.schema import check_finite
 from convnet.errors import DataError
 
@@ -29,7 +30,10 @@ _CLASSES = 1 << 20  # that are counted by their labels alone; each case has as m
 
 
 class Matrices(FolderProvider):
-    """[data, label, one-hot labels] of every case; pictures are cropped with --inner-size or --crop-border."""
+    """[data, label, one-hot labels] of every case; pictures are cropped with --inner-size or --crop-border.
+
+    ``features`` are the values of a case before that, after --picture-size.
+    """
 
     name = "cifar"
     ten_views = False
@@ -38,7 +42,12 @@ class Matrices(FolderProvider):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self.features = self._count_features()
+        self._stored = self._count_features()
+        self._shape = _picture_shape(self._stored, self.meta)
+        side = request.picture_size
+        if side and self._shape is None:
+            raise DataError(f"--picture-size: only square pictures can be scaled; {self.folder} holds {self._stored} values")
+        self.features = self._shape[0] * side**2 if side and self._shape else self._stored
         self.classes = len(self.label_names)
         if not self.classes:
             parts = self.read_parts(self.numbers[0])
@@ -53,7 +62,9 @@ class Matrices(FolderProvider):
         self.value_mean = None if self.cropper else self.mean - request.compat.pixel_offset
         if (self.folder / "test_batch").is_file():
             self.test_numbers = self.numbers[-1:]
-        self.reads = frozenset({"data_path", *(("crop_border", "inner_size", "scalar_mean") if self.cropper else ())})
+        self.reads = frozenset(
+            {"data_path", *(("crop_border", "inner_size", "picture_size", "scalar_mean") if self.cropper else ())}
+        )
         self.dims = {0: self.cropper.features if self.cropper else self.features, 1: 1, 2: self.classes}
 
     def batch(self, epoch: int, number: int) -> Batch:
@@ -77,7 +88,7 @@ class Matrices(FolderProvider):
             return self._cache[number]
         parts = self.read_parts(number)
         cases_first = "source_model" in self.meta
-        pixels = np.concatenate([pixels_of(part, path, self.features, cases_first) for path, part in parts], axis=1)
+        pixels = np.concatenate([pixels_of(part, path, self._stored, cases_first) for path, part in parts], axis=1)
         labels = np.concatenate([labels_of(part, path) for path, part in parts])
         where = str(parts[0][0])
         check_counts(pixels.shape[1], len(labels), where)
@@ -86,9 +97,19 @@ class Matrices(FolderProvider):
         # Whole numbers that a byte holds are pixels, whatever type they were stored in.
         if pixels.dtype != np.uint8 and pixels.size and (pixels == np.clip(np.round(pixels), 0, 255)).all():
             pixels = pixels.astype(np.uint8)
+        if self.features != self._stored:
+            pixels = self._scaled(pixels)
         if pixels.nbytes * len(self.files) <= _CACHE_BYTES:
             self._cache[number] = (pixels, labels)
         return pixels, labels
+
+    def _scaled(self, pixels: np.ndarray) -> np.ndarray:
+        """Return pixels (stored features, N) scaled to --picture-size."""
+        if pixels.dtype != np.uint8 or self._shape is None:
+            raise DataError(f"--picture-size: only pictures in bytes can be scaled; {self.folder} holds values")
+        (C, S), side = self._shape, self.request.picture_size
+        pictures = scale_pictures(pixels.reshape(C, S, S, -1).transpose(3, 1, 2, 0), side)
+        return np.ascontiguousarray(pictures.transpose(3, 1, 2, 0)).reshape(self.features, -1)
 
     def _count_features(self) -> int:
         if "num_vis" in self.meta:
@@ -102,7 +123,9 @@ class Matrices(FolderProvider):
 
     def _find_mean(self) -> np.ndarray:
         """Return the description's mean, or that of the training batches (the standard CIFAR edition has none)."""
-        mean = self.described_mean(self.features)
+        mean = self.described_mean(self._stored)
+        if mean is not None and self.features != self._stored and self._shape:
+            mean = scale_mean(mean, self._shape[0], self.request.picture_size)
         if mean is not None:
             return mean.astype(np.float32)
         train = [n for n in (self.request.batches if self.request.training else self.numbers[:-1]) if n in self.files]
@@ -114,7 +137,7 @@ class Matrices(FolderProvider):
         return (sums / max(cases, 1)).astype(np.float32)
 
     def _make_cropper(self) -> Cropper | None:
-        shape = _picture_shape(self.features, self.meta)
+        shape = (self._shape[0], self.request.picture_size or self._shape[1]) if self._shape else None
         border = self.request.crop_border or (0 if self.request.inner_size else self.default_border)
         is_bytes = self._read(self.numbers[0])[0].dtype == np.uint8
         if shape is not None and is_bytes:

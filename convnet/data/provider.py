@@ -32,7 +32,10 @@ _TARGETS = 1 << 26  # of a batch
 
 @dataclass
 class Request:
-    """What a run wants of its data. ``crop_border`` and ``inner_size`` are two spellings of the crop."""
+    """What a run wants of its data. ``crop_border`` and ``inner_size`` are two spellings of the crop.
+
+    ``picture_size`` is the side to which pictures are scaled before that; 0: none.
+    """
 
     path: str = ""
     batches: list[int] = field(default_factory=list)
@@ -40,6 +43,7 @@ class Request:
     seed: int = 0
     crop_border: int = 0
     inner_size: int = 0
+    picture_size: int = 0
     multiview: bool = False
     color_noise: float = 0.0
     scalar_mean: float = -1.0
@@ -132,11 +136,12 @@ class Provider(ABC):
     def description(self) -> dict[str, Any]:
         """Return what it takes to show a net other data.
 
-        The ``mean`` (C, S, S) of pictures, their ``side`` before cropping, ``label_names``; ``value_mean`` (features,) of
-        data that are not pictures.
+        The ``mean`` (C, S, S) of pictures, their ``side`` before cropping, and ``picture_size`` if they were scaled to it;
+        ``label_names``; ``value_mean`` (features,) of data that are not pictures.
         """
         mean, side = (self.cropper.mean, self.cropper.side) if self.cropper else (None, 0)
-        return {"mean": mean, "side": side, "label_names": list(self.label_names), "value_mean": self.value_mean}
+        described = {"mean": mean, "side": side, "picture_size": self.request.picture_size if self.cropper else 0}
+        return described | {"label_names": list(self.label_names), "value_mean": self.value_mean}
 
     def images(self, matrix: np.ndarray) -> np.ndarray:
         """Return cases of matrix 0 as pictures (N, H, W, C) in 0 to 1, the mean added back."""
@@ -176,7 +181,11 @@ class FolderProvider(Provider):
         try:
             return [(path, read_batch(path)) for path in self.files[number]]
         finally:  # which explains files that are not there any more, too
-            self._watch.check()
+            self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raise ``DataError`` if the folder was made anew since it was opened."""
+        self._watch.check()
 
     def net_labels(self, labels: np.ndarray) -> np.ndarray:
         """Return the numbers that the net has for checked labels of these data."""

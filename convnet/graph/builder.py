@@ -70,14 +70,21 @@ class Builder:
         report_causes(self.graph, self.problems)
         return self
 
-    def shape(self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None) -> Graph:
-        """Work out every shape for data of ``data_dims`` (features by ``dataIdx``) and check the net as a whole."""
+    def shape(
+        self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None, where: str = ""
+    ) -> Graph:
+        """Work out every shape for data of ``data_dims`` (features by ``dataIdx``) and check the net as a whole.
+
+        ``where`` names the data in messages.
+        """
         self.graph.data_dims, self.graph.classes = dict(data_dims), classes
-        data = DataShape(self.graph.data_dims, classes, tree)
+        data = DataShape(self.graph.data_dims, classes, tree, where)
         for layer in self.graph.layers.values():
             layer.check.data = data
             if not layer.check.failed and all(source.is_shaped for source in layer.sources):
-                layer.shape()
+                layer.take_classes(classes)
+                if not layer.check.failed:
+                    layer.shape()
         self._check_whole()
         report_causes(self.graph, self.problems)
         self.problems.check()

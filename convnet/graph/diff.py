@@ -106,7 +106,7 @@ def _meaning(graph: Graph, layer: Layer, shape: str) -> dict[str, str]:
     meaning = {"type": _SPELLINGS.get(layer.type, layer.type), "gpu": ",".join(map(str, layer.gpu))}
     for key in layer.keys:
         if key.name not in _SPECIAL:
-            meaning[key.name] = _text(key, getattr(layer, key.name))
+            meaning[key.name] = _text(key, layer.as_written(key))
     meaning["neuron"] = layer.neuron.text if layer.neuron and layer.neuron.type != "ident" else ""
     if isinstance(layer, WeightLayer):
         per_weight = graph.generation == G2012  # whose limits hold per weight of a filter (numerics 13.6)

@@ -53,15 +53,17 @@ def infer_data(
 ) -> InferredData:
     """Shape the graph of ``builder`` for the data it seems to want; ``data_dims`` (features by matrix) and ``classes`` hold.
 
-    ``sides`` of pictures are tried in their order; without them those of the historical nets, 224 first with 100 classes
-    and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
+    ``sides`` of pictures are tried in their order; without them the one that [run] says, then those of the historical nets,
+    224 first with 100 classes and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
     """
     definition = builder.graph.definition
     if not definition.sections and not definition.broken:
         builder.problems.error(definition.top(), "no layers in this file", expected="[name] sections with types")
     dims = dict(enumerate(data_dims or ()))
     has_tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
-    start = _Sizes(dims, {}, classes, _TREE_CLASSES if has_tree and not sides else _CLASSES, has_tree)
+    fallback = _TREE_CLASSES if has_tree and not sides else _CLASSES
+    known = classes or (_other_classes(builder, fallback) if takes_classes(builder) else None)
+    start = _Sizes(dims, {}, known, fallback, has_tree)
     tried: list[_Sizes] = []
     for side in (0,) if 0 in dims else sides or _usual_sides(builder, start.known):
         tried.append(start.completed(builder, side))
@@ -73,9 +75,18 @@ def infer_data(
 
 
 def expected_classes(builder: Builder) -> int:
-    """Return the outputs of the first softmax as the layers below it declare them; 0 where it cannot be told."""
+    """Return the outputs of the first softmax as the layers below it declare them; 0 where it cannot be told.
+
+    A net that takes any number of classes expects a few.
+    """
     softmax = next((layer for layer in builder.graph.declared if isinstance(layer, Softmax)), None)
-    return _declared_outputs(softmax, {}) if softmax else 0
+    declared = _declared_outputs(softmax, {}) if softmax else 0
+    return declared or (_CLASSES if takes_classes(builder) else 0)
+
+
+def takes_classes(builder: Builder) -> bool:
+    """Return whether the files say num_classes somewhere, so that the net has as many classes as its data."""
+    return any(layer.words for layer in builder.graph.declared)
 
 
 def channels_of(graph: Graph, index: int = 0, default: int = 3) -> int:
@@ -155,10 +166,21 @@ def _shaped(builder: Builder, dims: dict[int, int], classes: int | None, tree: L
     return trial
 
 
-def _usual_sides(builder: Builder, fallback: int) -> Sequence[int]:
+def _other_classes(builder: Builder, fallback: int) -> int:
+    """Return the most predictions that a cost reads as far as the files declare them, else ``fallback``."""
     known: dict[Layer, int] = {}
     predictions = [_declared_outputs(cost.sources[-1], known) for cost in builder.graph.costs if cost.sources]
-    if (max(predictions, default=0) or fallback) >= _FEW:
+    return max(predictions, default=0) or fallback
+
+
+def _usual_sides(builder: Builder, fallback: int) -> Sequence[int]:
+    run = builder.graph.run
+    said = [side for name in ("inner_size", "picture_size") if (side := run.get(name))]
+    return [*said[:1], *_historical_sides(builder, fallback)]
+
+
+def _historical_sides(builder: Builder, fallback: int) -> Sequence[int]:
+    if _other_classes(builder, fallback) >= _FEW:
         return USUAL
     local = any(isinstance(layer, Local) for layer in builder.graph.declared)
     return (_CROPPED, *USUAL[1:]) if local else USUAL[1:]

@@ -21,7 +21,7 @@ from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES
 from convnet.language.schedules import CONSTANT, SCHEDULE, Rate
 from convnet.language.toml import read_toml
-from convnet.language.values import FLOAT
+from convnet.language.values import FLOAT, NumClasses
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
 from convnet.options import flag_of
@@ -42,13 +42,14 @@ class Written:
     notes: list[str] = field(default_factory=list)
 
 
-def write_files(builder: Builder, target: str, single: bool = False) -> Written:
+def write_files(builder: Builder, target: str, single: bool = False, classes: int = 0) -> Written:
     """Write the net of ``builder`` for ``target``; ``single`` puts both halves of a TOML net into one file.
 
+    An original gets the number of ``classes``, if it is known, where the files say num_classes.
     Raises ``LayerFileError`` if the net has mistakes.
     """
     builder.problems.check()
-    graph, writer = builder.graph, _Writer(builder, target)
+    graph, writer = builder.graph, _Writer(builder, target, classes)
     has_params = graph.params is not None and not single
     learning = graph.params if graph.params is not graph.definition else None
     comments = {"def": _comments(graph.definition), "params": _comments(learning)}
@@ -73,8 +74,8 @@ def write_files(builder: Builder, target: str, single: bool = False) -> Written:
 
 
 class _Writer:
-    def __init__(self, builder: Builder, target: str) -> None:
-        self.graph, self.target, self.toml = builder.graph, target, target == "toml"
+    def __init__(self, builder: Builder, target: str, classes: int) -> None:
+        self.graph, self.target, self.toml, self.classes = builder.graph, target, target == "toml", classes
         self.notes: list[str] = []
 
     def note(self, layer: Layer, text: str) -> None:
@@ -132,7 +133,7 @@ class _Writer:
 
     def _value(self, layer: Layer, key: Key) -> Any:
         """Return the value to write; ``None`` for none."""
-        value = getattr(layer, key.name)
+        value = self._counted(layer, key)
         if key.name == "gpu":
             if "gpu" not in layer.check.places and not self._moved(layer):
                 return None
@@ -144,6 +145,16 @@ class _Writer:
         if key.name == "sumWidth" and self.target == G2014 and not value:
             return _USUAL_SUM_WIDTH
         return value
+
+    def _counted(self, layer: Layer, key: Key) -> Any:
+        """Return the value of a key as the files have it; the number of classes where the target has no word."""
+        if self.toml or key.name not in layer.words:
+            return layer.as_written(key)
+        if self.classes:
+            layer.take_classes(self.classes)
+            return getattr(layer, key.name)
+        self.note(layer, f"{self.target} has no {NumClasses.word}; write the number there, or name it with --num-classes")
+        return layer.as_written(key)
 
     def _entry(self, key: Key, value: Any) -> str:
         if not self.toml:

@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from convnet.errors import nearest, one_of
+from convnet.errors import nearest, one_of, really_near
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -89,6 +89,39 @@ class Int(Number[int]):
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_MAX_DIGITS:
             return value
         raise BadValue(self.word)
+
+
+class NumClasses(int):
+    """``num_classes`` in the place of a size: the number of classes of the data, 0 as long as it is not known."""
+
+    word = "num_classes"
+
+
+class Size(Int):
+    """A whole number, or the word ``num_classes``."""
+
+    word = f"a whole number, or {NumClasses.word}"
+
+    def parse(self, text: str) -> int:
+        if text.strip() == NumClasses.word:
+            return NumClasses()
+        try:
+            return super().parse(text)
+        except BadValue as bad:
+            raise BadValue(bad.expected, nearest=really_near(text.strip(), [NumClasses.word])) from None
+
+    def native(self, value: object) -> int:
+        return self.parse(value) if isinstance(value, str) else super().native(value)
+
+    def check(self, value: int) -> None:
+        if not isinstance(value, NumClasses):
+            super().check(value)
+
+    def write(self, value: int) -> str:
+        return NumClasses.word if isinstance(value, NumClasses) else str(value)
+
+    def to_toml(self, value: int) -> object:
+        return self.write(value) if isinstance(value, NumClasses) else value
 
 
 class Float(Number[float]):

@@ -16,7 +16,7 @@ from convnet.generation import G2011, G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import Key, keys_of, one
 from convnet.language.neurons import NEURON, Neuron
-from convnet.language.values import DEVICES, NAMES, Choice, Float, Int
+from convnet.language.values import DEVICES, NAMES, Choice, Float, Int, NumClasses
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
 
@@ -26,11 +26,20 @@ QUANT = Choice("default", "half", fold=True)
 
 @dataclass(frozen=True)
 class DataShape:
-    """What shapes depend on besides the files: features by ``dataIdx``, and the classes and tree of labels, if known."""
+    """What shapes depend on besides the files: features by ``dataIdx``, and the classes and tree of labels, if known.
+
+    ``where`` names the data in messages, if they have a name.
+    """
 
     dims: Mapping[int, int] = field(default_factory=dict)
     classes: int | None = None
     tree: LabelTree | None = None
+    where: str = ""
+
+    @property
+    def count_text(self) -> str:
+        """How many classes there are, in words."""
+        return f"{self.where} has {self.classes} classes" if self.where else f"the data have {self.classes} classes"
 
 
 @dataclass
@@ -117,6 +126,7 @@ class Layer:
         self.sources: list[Layer] = []
         self.consumers: list[Layer] = []
         vars(self).update(values)
+        self.words = {key: value for key, value in values.items() if _has_word(value)}
 
     @property
     def num_inputs(self) -> list[int]:
@@ -132,6 +142,20 @@ class Layer:
     def is_shaped(self) -> bool:
         """Whether the number of outputs is known, worked out or given by the file, and nothing is wrong with the layer."""
         return not self.check.failed and self.outputs > 0
+
+    def as_written(self, key: Key) -> Any:
+        """Return the value of a key as the files have it, with ``NumClasses`` where they say num_classes."""
+        return self.words.get(key.name, getattr(self, key.name))
+
+    def take_classes(self, classes: int | None) -> None:
+        """Put the number of classes of the data where the files say num_classes; report if there is none."""
+        for name, value in self.words.items():
+            if not classes:
+                text = f"{name}={NumClasses.word}, but nothing says how many classes there are"
+                self.check.error(name, text, expected="a number, or data with classes")
+                continue
+            several = [classes if isinstance(item, NumClasses) else item for item in _listed(value)]
+            setattr(self, name, several if isinstance(value, list) else several[0])
 
     @property
     def learns(self) -> bool:
@@ -229,8 +253,19 @@ class Layer:
 Layer.keys = keys_of(Layer)
 
 
-def parts_of(layer: Layer) -> list[Layer]:
-    """Return the layers whose keys ``sized_by`` decide on the outputs of ``layer``, several where they are joined."""
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _has_word(value: Any) -> bool:
+    return any(isinstance(item, NumClasses) for item in _listed(value))
+
+
+def parts_of(layer: Layer, alike: bool = False) -> list[Layer]:
+    """Return the layers whose keys ``sized_by`` decide on the outputs of ``layer``, several where they are joined.
+
+    ``alike``: also those that must have as many outputs as others, since they are added to them.
+    """
     parts: dict[Layer, None] = {}
     seen, waiting = {layer}, [layer]
     while waiting:
@@ -238,7 +273,7 @@ def parts_of(layer: Layer) -> list[Layer]:
         if layer.sized_by or not layer.sources:
             parts[layer] = None
             continue
-        below = [source for source in (layer.sources if layer.joins else layer.sources[:1]) if source not in seen]
+        below = [source for source in (layer.sources if layer.joins or alike else layer.sources[:1]) if source not in seen]
         seen.update(below)
         waiting += reversed(below)
     return list(parts)

@@ -11,7 +11,7 @@ from typing import Any
 from convnet.backends.arguments import Activation, Geometry
 from convnet.generation import G2014, SINCE_2012, UNTIL_2012, Generation
 from convnet.language.keys import one, per_input
-from convnet.language.values import BOOL, INIT_FUNC, INITIAL, INT, Float, Int
+from convnet.language.values import BOOL, INIT_FUNC, INITIAL, INT, Float, Int, Size
 from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
 
@@ -29,7 +29,7 @@ class Windowed(WeightLayer):
     sized_by, also_sized_by = "filters", "groups"
 
     channels = per_input(Int(min=1), "maps of the input image")
-    filters = per_input(Int(min=1), "filters per group")
+    filters = per_input(Size(min=1), "filters per group")
     filterSize = per_input(Int(min=1), "side of each filter")
     padding = per_input(Int(min=0), "pixels of zeros around the image", 0)
     stride = per_input(Int(min=1), "pixels between neighbouring windows", 1)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from convnet.backends.arguments import Array, Criterion
 from convnet.generation import G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one
-from convnet.language.values import FLOAT, NAMES, Choice, Int
+from convnet.language.values import FLOAT, NAMES, Choice, Int, NumClasses
 from convnet.layers.base import Layer, parts_of
 from convnet.layers.data import Data
 from convnet.layers.filters import FILTERS
@@ -75,7 +75,7 @@ class Cost(Layer):
             self.check.error("inputs", f"the {self._first()} must have one row; input '{self.reads(0)}' has {rows}")
             return
         if self.row_per_class and classes is not None and rows != classes:
-            self.check.error("inputs", f"the targets have {rows} rows, the data {classes} classes")
+            self.check.error("inputs", f"the targets have {rows} rows, but {self.check.data.count_text}")
 
     def reads(self, i: int) -> str:
         """Return the name of input ``i`` as the file has it."""
@@ -91,14 +91,23 @@ class Cost(Layer):
         if not parts:
             self.check.error("inputs", f"input '{self.reads(-1)}' has {predictions} outputs, {reason}")
             return
-        largest = max(parts, key=lambda part: part.outputs)
-        text = f"these {largest.outputs} outputs are what cost '{self.name}' compares with labels, but {reason}"
+        sizes = {part: part.maps[0] if part.maps else part.outputs for part in parts}  # maps, of which pooling leaves a mean
+        if sum(sizes.values()) != predictions:
+            sizes = {part: part.outputs for part in parts}
+        largest = max(parts, key=sizes.__getitem__)
+        size, others = sizes.pop(largest), ", ".join(f"{size} of '{part.name}'" for part, size in sizes.items())
+        text = f"these {size} outputs are what cost '{self.name}' compares with labels, but {reason}"
         if len(parts) > 1:
-            others = ", ".join(f"{part.outputs} of '{part.name}'" for part in parts if part is not largest)
-            text = f"with {others} these {largest.outputs} outputs make {predictions} predictions, but {reason}"
-        fitting = wanted - (predictions - largest.outputs)
-        expected = f"{largest.sized_by}={fitting}" if largest.sized_by == "outputs" and fitting > 0 else ""
-        largest.check.error(largest.sized_by, text, expected=expected)
+            text = f"with {others} these {size} outputs make {predictions} predictions, but {reason}"
+        fitting = wanted - sum(sizes.values())
+        twins = [part for part in parts_of(self.sources[-1], alike=True) if part.outputs == largest.outputs]
+        for part in [largest, *(twin for twin in twins if twin not in parts and twin.sized_by in twin.check.places)]:
+            key, values = part.sized_by, getattr(part, part.sized_by)
+            if fitting <= 0 or {size} != set(values if isinstance(values, list) else [values]):
+                expected = ""
+            else:
+                expected = f"{key}={fitting}" + f" or {key}={NumClasses.word}" * (fitting == self.check.data.classes)
+            part.check.error(key, text, expected=expected)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         stored = super().stored(generation)
@@ -154,7 +163,7 @@ class LogReg(FilteredCost):
         if not isinstance(below.sources[0] if below.detached_from else below, Softmax):  # a softmax may have a neuron
             check.error("inputs", f"the predictions must come from a softmax; input '{self.reads(1)}' is not one")
         elif check.data.classes is not None and predictions != check.data.classes:
-            self.report_size(check.data.classes, f"the data have {check.data.classes} classes")
+            self.report_size(check.data.classes, check.data.count_text)
         elif self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 

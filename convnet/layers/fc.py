@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from convnet.generation import G2012, G2014, Generation
 from convnet.language.keys import one, per_input
-from convnet.language.values import INITIAL, Int
+from convnet.language.values import INITIAL, Int, Size
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
@@ -24,7 +24,7 @@ class FullyConnected(WeightLayer):
     order = "F"
     folds_gradient = True
 
-    outputs = one(Int(min=1), "number of outputs")
+    outputs = one(Size(min=1), "number of outputs")
     initW = per_input(INITIAL, "standard deviation of the initial weights", 0.01)
     parts = 1  # independent blocks of inputs and outputs
 

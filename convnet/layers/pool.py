@@ -10,7 +10,7 @@ from typing import Any
 from convnet.backends.arguments import Activation, Window
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.keys import one
-from convnet.language.values import BOOL, INT, Choice, Int
+from convnet.language.values import BOOL, INT, Choice, Int, Size
 from convnet.layers.base import Check, MapLayer
 from convnet.layers.node import LayerNode
 
@@ -125,7 +125,7 @@ class CrossMapPool(WindowLayer):
     start = one(Int(max=0), "where the first window begins; at most 0", 0)
     outputs = (
         one(  # in the file the number of maps; ``shape`` puts that of features in its place, ``outputChannels`` has the maps
-            Int(min=0), "maps of the output; 0: as many as it takes to cover the input", 0, aliases=("outputChannels",)
+            Size(min=0), "maps of the output; 0: as many as it takes to cover the input", 0, aliases=("outputChannels",)
         )
     )
 

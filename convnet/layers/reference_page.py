@@ -40,6 +40,9 @@ and its parameters:
 - `[DEFAULT]` gives its keys to every section.
 - `%(key)s` stands for another key of the section, `%(__name__)s` for its name, `%%` for a percent sign.
 - A key that is marked *per input* takes one value for every input, separated by commas, or one for all.
+- `num_classes` may stand for a size that says so in the tables below: the number of classes of the data. Where there are
+  none, `explain`, `draw` and the like take `--num-classes`, or assume 10 and say so. The originals know numbers only;
+  `convnet convert DEF --to 2012 --num-classes 12` writes one.
 - A key in the wrong one of both files is found there too. A key that no layer reads is a warning, with `--strict` an error.
 
 {run}## Functions for initial weights

@@ -125,6 +125,8 @@ class Options:
         "crop pictures by N pixels at every border, at random places in training [0]", 0, in_section=True)
     inner_size: int = _option(FROM_ZERO, "data", "Cropped DP: crop size (0 = don't crop)",
         "crop pictures to squares of side N, at random places in training; 0: do not [0]", 0, in_section=True)
+    picture_size: int = _option(whole(0, 4096), "data", "Scale pictures to this side first (0 = don't)",
+        "scale stored pictures to squares of side N before they are cropped; 0: as they are [0]", 0, in_section=True)
     color_noise: float = _option(real(0, 100), "data", "Add PCA noise to color channels with given scale",
         "strength of random colour shifts in training, 0.1 in the paper [0]", 0.0, modes=(TRAIN,), in_section=True)
     scalar_mean: float = _option(MEAN, "data", "Subtract this scalar from image (-1 = don't)",

@@ -30,7 +30,7 @@ from convnet.errors import CheckpointError, DataError, OptionError
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
-from convnet.graph.infer import expected_classes
+from convnet.graph.infer import expected_classes, takes_classes
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import parse
 from convnet.net import placement
@@ -83,6 +83,7 @@ class RunInputs:
             seed=options.seed,
             crop_border=options.crop_border,
             inner_size=options.inner_size,
+            picture_size=options.picture_size,
             color_noise=options.color_noise,
             scalar_mean=options.scalar_mean,
             classes=expected_classes(self.builder),
@@ -143,8 +144,14 @@ class Session:
         return [f"Tests on {range_text(shared)} say nothing of new cases: the net was trained there, too."]
 
     def _shape(self, builder: Builder) -> Graph:
+        """Return the graph for the data; raises ``DataError`` if a net of any number of classes was trained on another."""
+        before, now = self.checkpoint.classes if self.checkpoint else None, self.train.classes
+        if takes_classes(builder) and before not in (None, now):
+            raise DataError(
+                f"{self.train.where} has {now} classes, the net was trained on {before}; begin anew with --layer-def"
+            )
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
-        return builder.shape(self.train.dims, self.train.classes, tree)
+        return builder.shape(self.train.dims, self.train.classes, tree, str(self.train.where))
 
     def _initial_state(self) -> dict[str, dict[str, Any]]:
         return initial_state(self.graph, self.options.seed, self.may_run_code)
@@ -218,7 +225,7 @@ class Session:
                 raise
             text = f"{self.train.where} gives {now} values per case, and the net was trained on {before}"
             raise DataError(
-                f"{text}; where pictures are larger, crop them as then: --inner-size, --crop-border ({error})"
+                f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None
 
     def net(self, backends: list[Backend]) -> Net:

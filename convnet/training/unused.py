@@ -12,7 +12,7 @@ from convnet.data.provider import Provider
 from convnet.errors import OptionError
 from convnet.options import BY_NAME, CHECK, FEATURES, TEST, TRAIN, Options
 
-_OF_DATA = ("data_path", "crop_border", "inner_size", "scalar_mean", "color_noise")
+_OF_DATA = ("data_path", "crop_border", "inner_size", "picture_size", "scalar_mean", "color_noise")
 _OF_SAVING = ("save_path", "keep")
 _MODE_TEXT = {TRAIN: "in training", TEST: "with --test-only", FEATURES: "with --write-features", CHECK: "with --check-grads"}
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 from support import SHARED, default_params, needs_museum
 
+import convnet
 from convnet.errors import LayerFileError
 from convnet.graph.infer import channels_of, expected_classes, infer_data
 from convnet.graph.loading import LayerFiles, parse
@@ -159,3 +160,23 @@ def test_a_clone_is_shaped_on_its_own():
     with pytest.raises(LayerFileError):
         builder.clone().shape({0: 5, 1: 1}, 10)
     assert not builder.problems.errors and builder.shape({0: 3 * 9**2, 1: 1}, 10).layers["conv"].outputs == 4 * 5**2
+
+
+@pytest.mark.parametrize(
+    ("run", "side", "stored"),
+    [
+        ("", 32, 32),
+        ("inner-size=20", 20, 20),
+        ("picture-size=24\ninner-size=20", 20, 24),
+        ("picture-size=24", 24, 24),
+        ("picture-size=3", 32, 32),  # too small for the net
+    ],
+)
+def test_pictures_that_the_parameter_file_names(run, side, stored):
+    """A section [run] says for which pictures a net is; from Python they are scaled and cut as then."""
+    text = NET.format(channels=3, filterSize=5, classes="num_classes")
+    params = f"[run]\n{run}\n{default_params(text)}"
+    inferred = infer_data(parse(LayerFiles(text, "net.cfg", params, "params.cfg")))
+    assert (inferred.side, inferred.classes) == (side, 10)
+    net = convnet.build(text, params, classes=3)
+    assert (net.preprocessor.size, net.preprocessor.side, net.graph.layers["probs"].outputs) == (side, stored, 3)

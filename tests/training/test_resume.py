@@ -79,7 +79,18 @@ def place(tmp_path_factory):
 
 
 def train(place, save, *more):
-    options = ["--layer-def", place / "layers-small.cfg", "--data-path", place / "data", "--inner-size", 14, "--mini", 5]
+    options = [
+        "--layer-def",
+        place / "layers-small.cfg",
+        "--data-path",
+        place / "data",
+        "--picture-size",
+        15,
+        "--inner-size",
+        14,
+        "--mini",
+        5,
+    ]
     options += ["--color-noise", 0.1, "--epochs", 2, "--test-freq", 2, "--seed", 5, "--save-path", save, "--backend", "cpu"]
     return main([*map(str, options), *map(str, more)])
 
