@@ -173,6 +173,12 @@ def listed(names: Iterable[object], most: int = 16) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most ``most`` letters, one or more: the middle of a longer one is cut out, ``conv…neuron``."""
+    end = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+
+
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """Return ``; did you mean 'conv1'?`` for the end of a message, or ``''`` if no known name is like ``word``."""
     hint = nearest(word, known, likeness)

@@ -15,6 +15,7 @@ as it is. Results have one row per image. ``docs/python.md`` is a tour.
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,10 +35,10 @@ from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
 from convnet.errors import CheckpointError, DataError, OptionError, printable, printable_lines
 from convnet.generation import GENERATIONS
-from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.table import layer_table
 from convnet.language.files import find, read_text
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
@@ -158,7 +159,7 @@ class Network:
         return f"<Network {printable(name)}: {image} in, {self.classes} classes, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
-        return printable_lines(layer_table(self.graph, self.net.minibatch))
+        return printable_lines(layer_table(self.graph, self.net.minibatch, shutil.get_terminal_size().columns))
 
     # -- running
 

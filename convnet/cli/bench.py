@@ -19,8 +19,8 @@ from convnet.net.profile import PASSES, measure
 from convnet.options import BY_NAME, NATURAL
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") -> int:
-    """Measure and print; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     parser = Parser(prog, "Time a training step, layer by layer.", "--layer-def layers-imagenet.cfg --steps 20")
     add_option(parser, BY_NAME["layer_def"], required=True)
     parser.add_run_options("layer_params", "backend", "mini")
@@ -28,7 +28,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") ->
     parser.add_value("--warmup", NATURAL, "steps before that; the third is captured", 3)
     parser.add_run_options("threads", "gpu", "math")
     parser.add_argument("--json", action="store_true", help="print numbers for programs")
-    return run_verb(_bench, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") -> int:
+    """Measure and print; return the exit status."""
+    return run_verb(_bench, parser(prog), arguments)
 
 
 def _bench(args: argparse.Namespace) -> int:

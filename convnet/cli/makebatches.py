@@ -22,8 +22,8 @@ _SIZE, _BATCH_SIZE, _TEST_SHARE, _BACKGROUND = 256, 1024, 0.1, "white"
 _COLOR = Kind(parse_color, "a colour such as white, black or #808080", "COLOR")
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
-    """Pack batches; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     parser = Parser(prog, "Pack a folder of pictures, or handwritten digits, into batches.", "pictures/ --out batches/")
     source_help = "folder with one sub-folder of pictures per class, or the word 'digits'"
     parser.add_argument("source", type=text("SOURCE"), metavar="SOURCE", help=source_help)
@@ -33,7 +33,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     parser.add_value("--test-share", SHARE, "share of pictures kept for testing", _TEST_SHARE)
     parser.add_value("--seed", SEED, "seed of the shuffle [0]", 0)
     parser.add_value("--background", _COLOR, "colour behind transparent places: a name, or #rrggbb", _BACKGROUND)
-    return run_verb(_make, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
+    """Pack batches; return the exit status."""
+    return run_verb(_make, parser(prog), arguments)
 
 
 def _of_pictures(args: argparse.Namespace) -> list[tuple[str, Any, Any]]:

@@ -29,7 +29,7 @@ from convnet.training.session import RunInputs, Session
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
     """Train or test; return the exit status."""
-    return run_verb(_main, run_parser(prog), arguments)
+    return run_verb(_main, parser(prog), arguments)
 
 
 def _main(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def _main(args: argparse.Namespace) -> int:
     return run(given_options(args))
 
 
-def run_parser(prog: str) -> Parser:
+def parser(prog: str) -> Parser:
     """Return the parser of ``convnet run``: every option of a run, the usual ones first, the others by groups."""
     description = "Train, test or go on training a network that two layer files describe. In []: what holds otherwise."
     usage = f"{prog} --layer-def FILE [--data-path DIR] [options]\n       {prog} --load-file CHECKPOINT [options]"

@@ -38,8 +38,8 @@ _DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inn
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") -> int:
-    """Draw what the options ask for; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     description = "Draw what a checkpoint has learned, and what it says of test data."
     example = "--load-file checkpoints --show-filters conv1 --out filters.png"
     parser = Parser(prog, description, example, argument_default=argparse.SUPPRESS)
@@ -69,7 +69,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") 
     data = parser.add_argument_group("test data, where not those of the checkpoint")
     for option in map(BY_NAME.__getitem__, _DATA_OPTIONS):
         add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
-    return run_verb(_show, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") -> int:
+    """Draw what the options ask for; return the exit status."""
+    return run_verb(_show, parser(prog), arguments)
 
 
 _FIRST = True  # stands for a name that is not given

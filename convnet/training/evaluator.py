@@ -121,11 +121,9 @@ def find_logreg(graph: Graph, name: str = "") -> Layer:
         raise OptionError("--test-out: the net has no cost.logreg, so there are no predictions to write")
     name = name or costs[0]
     if name not in layers:
-        raise OptionError(f"--logreg-name: Layer with name '{name}' not defined" + did_you_mean(name, costs))
+        raise OptionError(f"--logreg-name: no layer '{name}' in the net" + did_you_mean(name, costs))
     if name not in costs:
-        raise OptionError(
-            f"--logreg-name: Layer with name '{name}' has type '{layers[name].type}'; should be 'cost.logreg'."
-        )
+        raise OptionError(f"--logreg-name: layer '{name}' of type {layers[name].type} is not a cost.logreg")
     return layers[name]
 
 
@@ -133,7 +131,7 @@ def output_layer(graph: Graph, name: str, error: type[ConvnetError] = ConvnetErr
     """Return the layer whose output is that of ``name``: its detached neuron, where it has one. Raises ``error``."""
     known = [other for other, layer in graph.layers.items() if not layer.is_cost]
     if name not in known:
-        raise error(f"the net has no layer '{name}'" + (did_you_mean(name, known) if isinstance(name, str) else ""))
+        raise error(f"no layer '{name}' in the net" + (did_you_mean(name, known) if isinstance(name, str) else ""))
     return next((neuron.name for neuron in graph.neurons if neuron.detached_from == name), name)
 
 

@@ -17,7 +17,7 @@ from convnet.cli.run import main
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import CheckpointError, ConvnetError, DataError, LayerFileError, OptionError
-from convnet.graph.analysis import layer_table
+from convnet.graph.table import layer_table
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -70,8 +70,11 @@ def pictures_of(place, number=3):
     return part["data"].reshape(3, 32, 32, -1).transpose(3, 1, 2, 0), np.array(part["labels"])
 
 
-def test_table(trained):
-    assert str(trained) == layer_table(trained.graph, trained.net.minibatch)
+@pytest.mark.parametrize("columns", [50, 80, 200])
+def test_table(trained, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert str(trained) == layer_table(trained.graph, trained.net.minibatch, columns)
+    assert max(map(len, str(trained).splitlines())) <= columns
     rows = {line.split()[0]: line for line in str(trained).splitlines() if line.strip()}
     assert rows.keys() >= set(trained.graph.layers) and "15" in rows["conv1"] and "4,538" in str(trained)
     assert repr(trained) == "<Network layers-small.cfg: 3x28x28 in, 10 classes, 4,538 weights>"

@@ -75,7 +75,7 @@ def test_table(capsys):
     [
         (["--layer-def", "no.cfg"], 1, "no.cfg: error: no such layer file"),
         (["--layer-def", "layers-digits.cfg", "--steps", "0"], 2, "convnet: --steps: '0' is not a whole number from 1"),
-        ([], 2, "convnet: the following arguments are required: --layer-def"),
+        ([], 2, "convnet: --layer-def is missing; see --help"),
     ],
 )
 def test_mistakes(capsys, options, status, message):
