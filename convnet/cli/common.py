@@ -29,7 +29,7 @@ from convnet.errors import (
 )
 from convnet.interrupts import INTERRUPTED
 from convnet.language.diagnostics import Problem
-from convnet.options import BY_NAME, NATURAL, ZERO_ONE, Kind, Option, whole_numbers
+from convnet.options import BY_NAME, NATURAL, Kind, Option, whole_numbers
 from convnet.storage import check_folder, write_atomically
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
@@ -140,7 +140,7 @@ def _unless_empty(default: Any) -> Any:
 
 def _settings(kind: Kind, help_text: str, default: Any) -> dict[str, Any]:
     shown = f" [{default}]" if default and "[" not in help_text else ""
-    switch = {"nargs": "?", "const": 1} if kind is ZERO_ONE else {}  # the flag alone means 1
+    switch = {} if kind.alone is None else {"nargs": "?", "const": kind.alone}
     return {"type": kind, "metavar": kind.metavar, "help": help_text + shown, **switch}
 
 

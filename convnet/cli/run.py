@@ -7,21 +7,25 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from convnet.cli.check_grads import check_grads
-from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
+from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, write_text
 from convnet.cli.next_steps import next_steps
 from convnet.cli.output import before_errors
 from convnet.cli.permission import may_run_code
 from convnet.interrupts import undo_if_interrupted
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, USUAL, read_config
+from convnet.storage import check_folder
 from convnet.training.evaluator import write_features
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
 from convnet.training.lines import Lines
+from convnet.training.log import Log
 from convnet.training.run import Run
 from convnet.training.screen import Screen
 from convnet.training.session import RunInputs, Session
@@ -77,8 +81,8 @@ def _run(given: dict[str, Any], shown: Lines | Screen) -> int:
     if inputs.options.check_grads:
         return check_grads(inputs, shown)
     session = Session(inputs)
-    with session.folder:
-        _work(session, [shown])
+    with session.folder, Log(session) if session.options.trains else nullcontext() as log:
+        _work(session, [log, shown] if log else [shown])
     return 0
 
 
@@ -95,7 +99,7 @@ def _work(session: Session, callbacks: Sequence[Callback]) -> None:
         for file in write_features(work.net, session.test, numbers, layer, folder, source):
             work.tell(Message(f"Wrote feature file {file}"))
     elif session.options.test_only:
-        work.test_once()
+        _test(work)
         _tell_of_predictions(work)
     else:
         _train(work)
@@ -111,9 +115,24 @@ def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
     work = Run(session, session.net(backends), callbacks)
-    remarks = [*session.remarks, *session.set_newer_aside(), *remarks]  # now that nothing else can be wrong
+    # Now that nothing else can be wrong.
+    remarks = [*session.remarks, *session.set_newer_aside(), *session.find_best(), *remarks]
     work.tell(RunBegin(session, work.net, device, drawn, edits, remarks))
     return work
+
+
+def _test(work: Run) -> None:
+    """Test once; tell, and write, what was mistaken for what, if asked to."""
+    file, report = work.session.options.report, work.tester.report
+    if report and file != "-":
+        check_folder(Path(file))
+    work.test_once()
+    if report:
+        for line in ["", *report.lines(shutil.get_terminal_size().columns)]:
+            work.tell(Message(line))
+    if report and file != "-":
+        write_text(file, report.csv())
+        work.tell(Message(f"Wrote {file}"))
 
 
 def _train(work: Run) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from convnet.backends import choose_backends
 from convnet.backends.base import Backend
 from convnet.checkpoint import (
+    BEST,
     Checkpoint,
     CheckpointFolder,
     Position,
@@ -41,6 +42,7 @@ from convnet.net.surgery import Edits
 from convnet.options import Options
 from convnet.pickles import text_of
 from convnet.storage import cache_folder
+from convnet.training.best import Watch
 from convnet.training.definition import layer_files, run_section
 from convnet.training.plan import ENDLESS, Plan
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
@@ -119,6 +121,7 @@ class Session:
         self.may_run_code = False
         self.remarks = [*inputs.remarks, *data_remarks]
         self._check_position()
+        self.watch = Watch.of(self.options, self.graph, self.plan)
         # Last, since what it claims has to be given back.
         self.folder, self._path = _open_folder(self.options, inputs.path), inputs.path
 
@@ -175,10 +178,50 @@ class Session:
         path = self._path
         if path is None or not self.options.trains or os.path.realpath(path.parent) != os.path.realpath(self.folder.path):
             return []
+        position = self.position
+        after = path.with_name(f"{position.epoch}.{position.batch}") if path.name == BEST else path
         return [
             f"Going on from {path.name}: the newer {old.name.removesuffix('.aside')} is kept as {old.name}."
-            for old in self.folder.set_aside(path)
+            for old in self.folder.set_aside(after)
         ]
+
+    def find_best(self) -> list[str]:
+        """See that the checkpoint of the best test so far lies where the run saves, or that a new one is looked for.
+
+        Returns remarks on what was best before.
+        """
+        position, watch, keeps = self.position, self.watch, bool(self.options.keep_best)
+        if watch is None or (position.watched == watch.key and not keeps):
+            return []
+        if position.watched == watch.key and position.best_at and self._keep_best():
+            return []
+        aside = self.folder.set_best_aside() if keeps else None
+        remarks = [f"{self.folder.path / BEST} is not of this run; it is kept as {aside.name}."] if aside else []
+        if position.best_at:
+            text = "is another value" if position.watched != watch.key else f"has no checkpoint in {self.folder.path}"
+            remarks.append(
+                f"What was best so far, {position.best:.6f} as {position.watched}, {text}: it is looked for anew."
+            )
+        if position.best_at or position.watched != watch.key:
+            watch.begin(position)
+        return remarks
+
+    def _keep_best(self) -> bool:
+        """Keep the checkpoint that the run goes on from, if it is the best, or the best beside it; return whether one is."""
+        path, checkpoint, position = self._path, self.checkpoint, self.position
+        if path is None or checkpoint is None:
+            return False
+        if position.best_at != position.batches_done or position.cases:
+            path = Path(os.path.realpath(path)).with_name(BEST)
+            try:
+                checkpoint = load(path)
+            except (CheckpointError, OSError):
+                return False
+            found = checkpoint.position()
+            if (found.watched, found.best, found.batches_done) != (position.watched, position.best, position.best_at):
+                return False
+        self.folder.keep_best(path, checkpoint)
+        return True
 
     def check_costs(self) -> None:
         """Raise ``OptionError`` for a net without costs; to be trained, for one that would not learn."""

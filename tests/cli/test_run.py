@@ -215,9 +215,9 @@ def test_parameters_are_read_anew_when_resuming(place, tmp_path, capsys):
 def test_rolling_back_keeps_the_newer_checkpoint_aside(place, tmp_path, capsys):
     assert main(arguments(place, tmp_path, "--max-batches", 3, "--test-freq", 1)) == 0
     folder = newest(tmp_path)[0].parent
-    assert sorted(p.name for p in folder.iterdir()) == ["1.2", "2.1"]  # --keep 2
+    assert sorted(p.name for p in folder.iterdir()) == ["1.2", "2.1", "log.jsonl"]  # --keep 2
     assert main(["--load-file", str(folder / "1.2"), "--max-batches", "1", "--test-freq", "9"]) == 0
-    assert sorted(p.name for p in folder.iterdir()) == ["1.2", "2.1", "2.1.aside"]
+    assert sorted(p.name for p in folder.iterdir()) == ["1.2", "2.1", "2.1.aside", "log.jsonl"]
 
 
 def test_options_from_a_file(place, tmp_path, capsys):
@@ -347,7 +347,7 @@ def test_full_disk_keeps_earlier_checkpoints(place, tmp_path):
     assert re.search(r"checkpoint .*1\.2 cannot be saved: .*earlier checkpoints are untouched", done.stderr)
     path, loaded, _ = newest(tmp_path)
     assert path.name == "1.1" and loaded["model_state"]["batchnum"] == 1
-    assert [p.name for p in path.parent.iterdir()] == ["1.1"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["1.1", "log.jsonl"]
 
 
 def test_foreign_files_are_left_alone(place, tmp_path):

@@ -63,7 +63,7 @@ SAID = {
         ({"epochs": 3, "keep": 4, "test_only": 1}, True, "No effect with --test-only: --epochs."),
         ({"keep": 4, "test_only": 1}, True, "No effect with --test-only without --force-save: --keep."),
         ({"save_file": "a", "save_path": "b"}, False, "No effect beside --save-file: --save-path."),
-        ({"logreg_name": "a"}, False, "No effect without --test-out: --logreg-name."),
+        ({"logreg_name": "a"}, False, "No effect without --test-out or --report: --logreg-name."),
         ({"conserve_mem": 0}, False, "No effect here: memory is always conserved: --conserve-mem."),
         ({"layer_path": "a"}, True, "No effect on the files of a checkpoint: --layer-path."),
         (
