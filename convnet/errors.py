@@ -163,8 +163,15 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Write ``1 picture``, ``1,024 pictures`` or, with a ``plural`` of its own, ``2 classes``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+    """Write ``1 picture``, ``1,024 pictures``, ``3 classes``, ``4 matrices``; ``plural`` is that of other nouns."""
+    ending = "ices" if noun[-2:] == "ix" else "es" if noun[-1] in "sh" else "s"
+    return f"{number:,} {noun if number == 1 else plural or noun.removesuffix('ix') + ending}"
+
+
+def bytes_text(count: float) -> str:
+    """Write a number of bytes as a person does: ``1.2 GB``, ``488 MB``, ``40 kB``."""
+    size, unit = next(((count / 1e3**n, unit) for n, unit in ((3, "GB"), (2, "MB")) if count >= 1e3**n), (count / 1e3, "kB"))
+    return f"{size:,.1f} {unit}" if size < 100 else f"{size:,.0f} {unit}"
 
 
 def listed(names: Iterable[object], most: int = 16) -> str:

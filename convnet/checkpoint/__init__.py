@@ -2,7 +2,7 @@
 
 from convnet.checkpoint.checkpoint import Checkpoint, load
 from convnet.checkpoint.files import BEST, CheckpointFolder, find_latest, new_folder, write_checkpoint
-from convnet.checkpoint.format import arithmetic_of, pack, restore_streams
+from convnet.checkpoint.format import arithmetic_of, checkpoint_bytes, pack, restore_streams
 from convnet.checkpoint.position import Position, add_costs
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Position",
     "add_costs",
     "arithmetic_of",
+    "checkpoint_bytes",
     "find_latest",
     "load",
     "new_folder",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # verb: one line of help; the module of that name has parser(prog) and main(arguments, prog)
 VERBS = {
     "run": "train, test, or go on training a network",
+    "predict": "say what is in pictures, by a checkpoint",
     "explain": "say what every layer of a net is, has and costs",
     "diff": "say what changed in meaning from one net to another",
     "draw": "draw the graph of a net as a picture",

@@ -24,14 +24,19 @@ _COLUMNS = ("line", "batches", "epoch", "batch", "progress", "tested", "cases", 
 _SHOWN = ("resume", "stopped", "warning", "error")
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet log") -> int:
-    """Show the log of a run; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     parser = Parser(prog, "Show what a run printed: costs of batches and tests, times, events.", "checkpoints --tests")
     parser.add_argument("run", metavar="RUN", help="folder of a run, its log.jsonl, or a checkpoint")
     parser.add_argument("--tests", action="store_true", help="tests alone")
     parser.add_argument("--csv", action="store_true", help="print batches and tests as CSV, with every digit")
     parser.add_argument("--json", action="store_true", help="print the lines of the log that count, as JSON")
-    return run_verb(_log, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet log") -> int:
+    """Show the log of a run; return the exit status."""
+    return run_verb(_log, parser(prog), arguments)
 
 
 def _log(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from convnet.data.batch_folder import replacing
 from convnet.data.decoding import parse_color
 from convnet.data.make import pack_digits, pack_folder
 from convnet.data.pictures import LARGEST
-from convnet.errors import OptionError, shell_quoted
+from convnet.errors import OptionError, counted, shell_quoted
 from convnet.options import SEED, SHARE, Kind, flag_of, text, whole
 
 _SIZE, _BATCH_SIZE, _TEST_SHARE, _BACKGROUND = 256, 1024, 0.1, "white"
@@ -61,5 +61,7 @@ def _make(args: argparse.Namespace) -> int:
         raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
     with replacing(Path(args.out)) as folder:
         batches = _pack(args, folder)
-    print(f"Wrote {batches} batches to {args.out}; train with --data-path {shell_quoted(args.out)}")
+    net = "layers-digits.cfg" if args.source == "digits" else "layers-photos-64.cfg"
+    print(f"Wrote {counted(batches, 'batch')} to {args.out}. Train on them:")
+    print(f"    convnet run --layer-def {net} --data-path {shell_quoted(args.out)}")
     return 0

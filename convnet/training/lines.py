@@ -167,7 +167,7 @@ class Lines:
     def _(self, event: events.RunStopped) -> None:
         self._in_batch = False
         done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
-        self.line(f"\nStopped by {event.signal} after {done} and {event.minibatches} minibatches.")
+        self.line(f"\nStopped by {event.signal} after {done} and {counted(event.minibatches, 'minibatch')}.")
 
     @_print.register
     def _(self, event: events.RunDone) -> None:

@@ -26,8 +26,8 @@ from convnet.checkpoint import (
 from convnet.data import demo
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
-from convnet.data.providers import open_provider
-from convnet.errors import CheckpointError, DataError, OptionError
+from convnet.data.providers import UnknownProvider, open_provider
+from convnet.errors import CheckpointError, DataError, OptionError, counted
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
@@ -104,7 +104,15 @@ class Session:
 
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
-        self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request, not inputs.checkpoint)
+        try:
+            self.train, self.test, self.plan, data_remarks = _open_data(
+                inputs.options, inputs.request, not inputs.checkpoint
+            )
+        except UnknownProvider as error:
+            if inputs.path is None or "data_provider" in inputs.options.given:
+                raise
+            text = f"{inputs.path} reads its data by a provider that no installed package brings"
+            raise DataError(f"{text}: {error}; install its package, or give --data-provider") from None
         data_remarks += self._adopt_data(inputs.options) + self._seen_before(inputs.options)
         self.options = replace(
             inputs.options,
@@ -168,8 +176,8 @@ class Session:
             return  # an early checkpoint, which says only which batch was finished
         which = f"batch {position.at_batch}" if position.at_batch >= 0 else "a batch"
         self.remarks.append(
-            f"The checkpoint lies inside {which}, after {position.cases} cases; that batch is not in the training range any "
-            "more, so its other cases are left out."
+            f"The checkpoint lies inside {which}, after {counted(position.cases, 'case')}; that batch is not in the "
+            "training range any more, so its other cases are left out."
         )
         position.drop_batch()
 
@@ -266,7 +274,7 @@ class Session:
             before, now = self.checkpoint.data_dims.get(0) if self.checkpoint else None, self.train.dims[0]
             if before in (None, now):
                 raise
-            text = f"{self.train.where} gives {now} values per case, and the net was trained on {before}"
+            text = f"{self.train.where} gives {counted(now, 'value')} per case, and the net was trained on {before}"
             raise DataError(
                 f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None
