@@ -5,6 +5,7 @@ so that ``python -m convnet.run`` works in a checkout, where the folder ``convne
 """
 
 import platform
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -28,6 +29,20 @@ OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
 # Folders at the top level that are installed inside the package.
 FOLDERS = {"convnet.layers_cfg": "layers-cfg", "convnet.cuda": "cuda"}
 FOLDERS = {package: folder for package, folder in FOLDERS.items() if Path(folder).is_dir()}
+
+
+def index_page(text: str) -> str:
+    """Return the README as a package index can show it, which has none of the files that stand beside it.
+
+    Pictures and links to them become their names, as they stand in the source distribution.
+    """
+    text = re.sub(r"!\[([^]]*)\]\((?!https?:)([^)]*)\)", r"(Picture in the sources, `\2`: \1.)", text)
+
+    def named(link: re.Match[str]) -> str:
+        path = link[2].partition("#")[0]
+        return f"`{path}`" if link[1] == path else f"{link[1]} (`{path}`)"
+
+    return re.sub(r"\[([^]]*)\]\((?!https?:|#)([^)]*)\)", named, text)
 
 
 class BuildKernels(build_ext):
@@ -70,6 +85,8 @@ EXTENSIONS = [
 
 if __name__ == "__main__":
     setup(
+        long_description=index_page(Path("README.md").read_text(encoding="utf-8")),
+        long_description_content_type="text/markdown",
         ext_modules=cythonize(EXTENSIONS, language_level=3),
         cmdclass={"build_ext": BuildKernels},
         packages=[str(p.parent).replace("/", ".") for p in sorted(Path("convnet").rglob("__init__.py"))] + list(FOLDERS),

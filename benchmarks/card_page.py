@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from convnet.net.profile import share_text
+
 PASSES = ("forward", "backward", "update")
 Found = dict[str, Any]
 
@@ -91,6 +93,6 @@ def _layers(report: Found) -> list[str]:
             if kind in layer and layer[kind]["gbs"] and layer[kind]["ms"]["median"] >= 0.0005:
                 timed = layer[kind]
                 flops = f"{timed['of_flops']:.0%}" if timed["gflops"] >= 0.05 else ""
-                shown = f"{timed['ms']['median']:.3f} | {flops} | {timed['of_bytes']:.0%}"
+                shown = f"{timed['ms']['median']:.3f} | {flops} | {share_text(timed['of_bytes'])}"
                 lines.append(f"| {layer['name']} | {kind} | {shown} |")
     return lines

@@ -1,8 +1,16 @@
 """convnet: Alex Krizhevsky's cuda-convnet, the engine behind AlexNet (2012), in Python.
 
-``convnet.load`` and ``convnet.build`` give a ``convnet.Network``; they live in ``convnet.api``, which is imported when first
-asked for, so that ``import convnet`` costs nothing.
+    >>> import convnet
+    >>> net = convnet.load("checkpoints")                                   # the newest checkpoint of a folder
+    >>> net.predict(["cat.jpg"]).argmax(axis=1), net.classes
+
+    >>> net = convnet.build("layers-cifar10-26pct.cfg", side=32)            # a new net, of pictures of 32 by 32
+    >>> net.train(pictures, labels, epochs=5, progress=True)
+
+What goes wrong is a ``convnet.errors.ConvnetError``, whose text says what to do. ``docs/python.md`` is a tour.
 """
+
+# ``convnet.api`` is imported when first asked for, so that ``import convnet`` costs nothing.
 
 from __future__ import annotations
 
@@ -10,10 +18,10 @@ TYPE_CHECKING = False  # not that of typing, whose import is much of what a prog
 if TYPE_CHECKING:
     from typing import Any
 
-    from convnet.api.network import Network, build, load
+    from convnet.api.network import Network, StopTraining, build, load
 
 __version__ = "0.1.0"
-__all__ = ["Network", "__version__", "build", "load"]
+__all__ = ["Network", "StopTraining", "__version__", "build", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,4 +33,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return __all__

@@ -163,14 +163,27 @@ def one_of(names: Iterable[str]) -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Write ``1 picture``, ``1,024 pictures`` or, with a ``plural`` of its own, ``2 classes``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+    """Write ``1 picture``, ``1,024 pictures``, ``3 classes``, ``4 matrices``; ``plural`` is that of other nouns."""
+    ending = "ices" if noun[-2:] == "ix" else "es" if noun[-1] in "sh" else "s"
+    return f"{number:,} {noun if number == 1 else plural or noun.removesuffix('ix') + ending}"
+
+
+def bytes_text(count: float) -> str:
+    """Write a number of bytes as a person does: ``1.2 GB``, ``488 MB``, ``40 kB``."""
+    size, unit = next(((count / 1e3**n, unit) for n, unit in ((3, "GB"), (2, "MB")) if count >= 1e3**n), (count / 1e3, "kB"))
+    return f"{size:,.1f} {unit}" if size < 100 else f"{size:,.0f} {unit}"
 
 
 def listed(names: Iterable[object], most: int = 16) -> str:
     """Write names one behind the other, of very many the first: ``a, b and 3 more``."""
     words = list(map(str, names))
     return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most ``most`` letters, one or more: the middle of a longer one is cut out, ``conv…neuron``."""
+    end = (most - 1) // 2
+    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:

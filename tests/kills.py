@@ -19,6 +19,7 @@ from PIL import Image
 from support import ROOT, write_cifar, write_net
 
 from convnet import checkpoint, pickles
+from convnet.training.records import read_log
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BATCHES = 40  # of a run
@@ -108,13 +109,18 @@ class Training(Victim):
         threads = str(self.moments.randint(1, 3))
         options = ["--layer-def", "layers-small.cfg", "--data-path", "data", "--mini", "16", "--threads", threads]
         options += ["--epochs", str(BATCHES // 2), "--test-freq", "1", "--save-file", str(folder), "--backend", "cpu"]
+        options += ["--keep-best", "logprob"]
         return [sys.executable, "-m", "convnet.run", *options]
 
     def check(self, folder: Path) -> None:
-        names = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
-        for path in names:
-            checkpoint.load(path)
-        assert len(names) <= 3  # two are kept; a third where it was killed before it removed the oldest
+        names = {p.name for p in folder.glob("[!.]*")}
+        for name in names - {"log.jsonl"}:
+            checkpoint.load(folder / name)
+        assert (
+            len(names - {"best", "log.jsonl"}) <= 3
+        )  # two are kept; a third where it was killed before it removed the oldest
+        if "log.jsonl" in names:
+            assert (folder / "log.jsonl").read_bytes().endswith(b"\n") and read_log(folder / "log.jsonl")
 
     def result(self, folder: Path) -> object:
         path, loaded, remarks = checkpoint.find_latest(folder, checkpoint.load)
@@ -126,7 +132,13 @@ class Training(Victim):
             for key, value in layer.items()
             if key in ("weights", "weightsInc", "biases", "biasesInc")
         ]
-        return path.name, state["train_outputs"], state["test_outputs"], arrays
+        best = checkpoint.load(folder / "best").position()
+        logged = [
+            [record[key] for key in ("line", "batches", "logprob.cost", "logprob.error")]
+            for record in read_log(folder / "log.jsonl")
+            if record["line"] in ("batch", "test")
+        ]
+        return path.name, state["train_outputs"], state["test_outputs"], arrays, vars(best), logged
 
 
 class Packing(Victim):

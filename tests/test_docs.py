@@ -8,7 +8,7 @@ import pytest
 from support import ROOT
 
 from convnet.cli import VERBS
-from convnet.cli.run import given_options, run_parser
+from convnet.cli.run import given_options, parser
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"^ {4}(convnet \w.*?)(?: {3,}#.*)?$", re.MULTILINE)
@@ -26,7 +26,7 @@ def test_commands_are_ones(line):
     assert verb in VERBS
     assert hasattr(importlib.import_module(f"convnet.cli.{verb}"), "main")
     if verb == "run":
-        given = given_options(run_parser("convnet run").read(arguments))
+        given = given_options(parser("convnet run").read(arguments))
         shipped = given.get("layer_def", "layers-imagenet.cfg")
         assert shipped == "layers-mine.cfg" or (ROOT / "layers-cfg" / shipped).is_file()
 

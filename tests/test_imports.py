@@ -22,8 +22,8 @@ FLOORS = (
     ("net",),
     ("data", "checkpoint"),
     ("training",),
-    ("api",),
     ("drawing",),
+    ("api",),
     ("cli",),
     ("run", "__main__", "__init__"),
 )

@@ -1,10 +1,13 @@
 """Every option of the originals is understood (io 1.4), and so is the way they were written."""
 
+import re
+
 import pytest
 from support import write_cifar, write_net
 
 from convnet import options
-from convnet.cli.run import given_options, main, run_parser
+from convnet.cli.run import given_options, main
+from convnet.cli.run import parser as run_parser
 from convnet.errors import OptionError
 
 
@@ -119,3 +122,21 @@ def test_save_file_goes_on_where_it_stopped(tmp_path, capsys):
     capsys.readouterr()
     assert main([*command, "--max-batches", "1"]) == 0
     assert "\n1.2 (" in capsys.readouterr().out and (tmp_path / "s" / "1.2").is_file()
+
+
+def test_the_help_begins_with_what_most_runs_need(capsys):
+    """Every option stands in it once; nothing in it is a default of Python, an empty choice, or reStructuredText."""
+    with pytest.raises(SystemExit):
+        run_parser("convnet run").read(["--help"])
+    text = capsys.readouterr().out
+    for option in options.OPTIONS:
+        assert len(re.findall(rf"(?m)^  (?:-f PATH, )?{option.flag}\b(?!-)", text)) == 1, option.flag
+    first = text[text.index("what most runs need:") : text.index("\ndata:")]
+    assert re.findall(r"(--[\w-]+) (?:FILE|DIR|PATH|N|\[0/1\])\b", re.sub(r"-f PATH, ", "", first))[:4] == [
+        "--layer-def",
+        "--data-path",
+        "--load-file",
+        "--epochs",
+    ]
+    assert not re.search(r"\[\[|\{,|\bNone\b|``|:mod:|\(default", text)
+    assert "cifar, cifar-cropped, image, demo" in " ".join(text.split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,15 @@ def path_of(name: str, value: Any, error: type[ConvnetError]) -> Path:
         if text and "\0" not in text:
             return Path(text)
     raise error(f"{name}={shown(value)} is not a path; expected a text or a pathlib.Path")
+
+
+def functions(name: str, value: Any) -> list[Callable[..., Any]]:
+    """Return ``value``, one function or several, as a list; raises ``OptionError`` for what cannot be called."""
+    several = [value] if callable(value) else list(value) if isinstance(value, Iterable) else [value]
+    for one in several:
+        if not callable(one):
+            raise OptionError(f"{name}: {shown(one)} cannot be called; expected functions of one argument, the event")
+    return several
 
 
 def numbers(what: str, value: Any, finite: bool = True) -> np.ndarray:

@@ -17,7 +17,7 @@ from convnet.data.decoding import Look, read_square, square_of
 from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.data.providers import open_provider
-from convnet.errors import DataError
+from convnet.errors import DataError, counted
 from convnet.graph.graph import Graph
 from convnet.graph.infer import channels_of
 from convnet.pickles import text_of
@@ -88,7 +88,7 @@ class Preprocessor:
             return
         side = square_side(array.size, C)
         if side < S:
-            raise DataError(f"a mean of shape {array.shape} does not fit pictures of {C} channels and side {S}")
+            raise DataError(f"a mean of shape {array.shape} does not fit pictures of {counted(C, 'channel')} and side {S}")
         border = (side - S) // 2
         self.mean = array.reshape(C, side, side)[:, border : border + S, border : border + S]
 
@@ -149,7 +149,9 @@ class Preprocessor:
     def pixels(self, images: Images) -> np.ndarray:
         """Return ``images`` as one array (N, H, W, C), at least as large as the net wants; raises ``DataError``."""
         if not self.size:
-            raise DataError(f"the net's {self.features} values per case are not square pictures; give a matrix of floats")
+            raise DataError(
+                f"the net's {counted(self.features, 'value')} per case are not square pictures; give a matrix of floats"
+            )
         if isinstance(images, str | Path | Image.Image):
             images = [images]
         if not isinstance(images, np.ndarray):
@@ -159,7 +161,7 @@ class Preprocessor:
                 )
             if not images:
                 raise DataError("no pictures: the list is empty")
-            pictures = [self._picture(image) for image in images]
+            pictures = [self.picture(image) for image in images]
             shapes = {picture.shape for picture in pictures}
             if len(shapes) > 1:
                 raise DataError(f"pictures of one call must have one size, not {', '.join(map(str, sorted(shapes)))}")
@@ -180,8 +182,8 @@ class Preprocessor:
         maps = part.transpose(3, 1, 2, 0) - self.known_mean()[..., None]  # maps[c, y, x, n]
         return np.ascontiguousarray(maps).reshape(self.features, -1)
 
-    def _picture(self, image: Any) -> np.ndarray:
-        """Return pixels (H, W, C) of an array, and of a Pillow image or a file after scaling to ``side``."""
+    def picture(self, image: Any) -> np.ndarray:
+        """Return pixels (H, W, C) of an array, and of a Pillow image or a file scaled to ``side``; raises ``DataError``."""
         if not isinstance(image, np.ndarray | str | Path | Image.Image):
             raise DataError(f"a {type(image).__name__} is not a picture; give arrays, Pillow images, or paths")
         if not isinstance(image, np.ndarray):
@@ -218,7 +220,7 @@ class Arrays(Provider):
         cases = len(self._data) if self.cropper else self._data.shape[1]
         for matrix in labels:
             if matrix.shape[1] != cases:
-                raise DataError(f"{cases} pictures but {matrix.shape[1]} labels")
+                raise DataError(f"{counted(cases, 'picture')} but {counted(matrix.shape[1], 'label')}")
 
     def batch(self, epoch: int, number: int) -> Batch:
         if self.cropper is None:
@@ -240,10 +242,10 @@ def label_matrices(labels: Any, dims: Mapping[int, int], classes: int) -> list[n
     by_rows = {len(labels): labels.astype(np.float32)}
     if labels.ndim == 1:
         if labels.size and not (labels.min() >= 0 and (not classes or labels.max() < classes)):
-            raise DataError(f"labels from {labels.min()} to {labels.max()}; the net has {classes} classes, from 0")
+            raise DataError(f"labels from {labels.min()} to {labels.max()}; the net has {counted(classes, 'class')}, from 0")
         by_rows = {1: labels[None].astype(np.float32)} | ({classes: one_hot(labels, classes)} if classes > 1 else {})
     missing = [rows for i, rows in dims.items() if i and rows not in by_rows]
     if missing:
-        raise DataError(f"labels of shape {labels.shape} do not fit; the net needs {missing[0]} rows per case")
+        raise DataError(f"labels of shape {labels.shape} do not fit; the net needs {counted(missing[0], 'row')} per case")
     blank = np.zeros((1, labels.shape[-1]), np.float32)
     return [by_rows[dims[i]] if i in dims else blank for i in range(1, max(dims) + 1)]

@@ -15,6 +15,7 @@ as it is. Results have one row per image. ``docs/python.md`` is a tour.
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from convnet.api.arguments import MOST_PIXELS, numbers, path_of, whole_number, word
+from convnet.api.arguments import MOST_PIXELS, functions, numbers, path_of, whole_number, word
 from convnet.api.inputs import Arrays, Images, Mean, Preprocessor, label_matrices
+from convnet.api.notebook import Drawing, html_table
+from convnet.api.progress import ProgressLine
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import NAMES, make_backend
 from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
@@ -32,13 +35,16 @@ from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
+from convnet.drawing.picture import picture_of
+from convnet.drawing.svg import svg
 from convnet.errors import CheckpointError, DataError, OptionError, printable, printable_lines
 from convnet.generation import GENERATIONS
-from convnet.graph.analysis import layer_table
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.table import layer_table
 from convnet.language.files import find, read_text
+from convnet.layers.data import Data
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
 from convnet.net.initial import initial_state
@@ -47,8 +53,12 @@ from convnet.net.net import Costs, Net
 from convnet.options import Options
 from convnet.training.costs import Outputs
 from convnet.training.evaluator import Tester, output_layer
+from convnet.training.events import BatchEnd, Callback, Event
 from convnet.training.plan import ScheduledBatch
+from convnet.training.stopping import StopTraining
 from convnet.training.trainer import Trainer
+
+__all__ = ["Network", "StopTraining", "build", "load"]
 
 _LOG = logging.getLogger("convnet")
 
@@ -67,7 +77,9 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     <Network layers-digits.cfg: 1x8x8 in, 10 classes, 38,282 weights>
     """
     minibatch = whole_number("minibatch", minibatch, 1)
-    file, checkpoint, _ = find_latest(path_of("path", path, CheckpointError), load_checkpoint)
+    file, checkpoint, remarks = find_latest(path_of("path", path, CheckpointError), load_checkpoint)
+    for remark in remarks:
+        _LOG.warning("%s", remark)
     files = checkpoint.files(str(file))
     graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
     with checkpoint.named_in_errors():
@@ -134,19 +146,13 @@ def _layer_files(definition: str | Path, params: str | Path | None) -> LayerFile
     return replace(files, params=params, params_path="parameters")
 
 
-class _Collector(Trainer):
-    """Keeps the costs of every batch, which a position adds up when they are very many."""
-
-    def __init__(self, net: Net, provider: Provider, position: Position) -> None:
-        super().__init__(net, provider, position)
-        self.outputs: list[tuple[Costs, int]] = []
-
-    def end_batch(self, batch: ScheduledBatch, start: float) -> None:  # noqa: ARG002
-        self.outputs.append(self.position.train_outputs[-1])
-
-
 class Network:
-    """A net that runs: see the module. ``graph`` holds its layers, ``history`` the costs of every batch trained."""
+    """A net that runs, from ``convnet.load`` or ``convnet.build``.
+
+    Images are arrays (N, H, W, channels) of pixels 0 to 255, Pillow images, paths, or lists of these. ``graph`` holds the
+    layers, ``weights`` their numbers, ``history`` the costs of every batch trained, ``classes`` the names of what is told
+    apart. ``print(net)`` is a table of the layers.
+    """
 
     def __init__(self, net: Net, files: LayerFiles, preprocessor: Preprocessor, position: Position) -> None:
         self.net, self.files, self.preprocessor, self.position = net, files, preprocessor, position
@@ -156,15 +162,26 @@ class Network:
     def __repr__(self) -> str:
         inputs, name = self.preprocessor, Path(self.files.definition_path).name
         image = f"{inputs.channels}x{inputs.size}x{inputs.size}" if inputs.size else f"{inputs.features} values"
-        return f"<Network {printable(name)}: {image} in, {self.classes} classes, {self.graph.parameters():,} weights>"
+        return f"<Network {printable(name)}: {image} in, {len(self.classes)} classes, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
-        return printable_lines(layer_table(self.graph, self.net.minibatch))
+        return printable_lines(layer_table(self.graph, self.net.minibatch, shutil.get_terminal_size().columns))
+
+    def _repr_html_(self) -> str:
+        return html_table(self.graph, repr(self)[1:-1])
+
+    def picture(self) -> Drawing:
+        """Return the graph as a picture, which a notebook shows; its ``svg`` is what ``convnet draw`` writes.
+
+        >>> net.picture().svg[:4]
+        '<svg'
+        """
+        return Drawing(svg(picture_of(self.graph, Path(self.files.definition_path).stem, self.net.minibatch)))
 
     # -- running
 
     def predict(self, images: Images, ten_views: bool = False) -> np.ndarray:
-        """Return the predictions that the first cost reads, (N, classes) float32: probabilities, for a softmax.
+        """Return what the first cost of a softmax reads, (N, classes) float32: probabilities; without one, the first cost.
 
         ``ten_views`` takes the mean over the corners and the middle of each picture and their mirrors, as the paper did.
         Pictures have to be larger than the net wants for views to differ.
@@ -173,10 +190,11 @@ class Network:
         >>> net.predict(np.zeros((2, 8, 8, 1), np.uint8)).sum(axis=1)
         array([1., 1.], dtype=float32)
         """
-        layer = self._prediction_layer()
+        layer = self.prediction_layer
         if not ten_views:
             return self.features(images, layer)
-        parts = [np.empty((0, self.classes), np.float32)]
+        self._check_pictures_suffice(layer)
+        parts = [np.empty((0, self.graph.layers[layer].outputs), np.float32)]
         for some in self._minibatches(images):
             parts.append(np.mean([self._run(matrix, layer) for matrix in self.preprocessor.views(some)], axis=0))
         return np.concatenate(parts)
@@ -189,6 +207,7 @@ class Network:
         (2, 64)
         """
         name = output_layer(self.graph, layer)
+        self._check_pictures_suffice(name)
         parts = [np.empty((0, self.graph.layers[name].outputs), np.float32)]
         parts += [self._run(self.preprocessor.matrix(some), name) for some in self._minibatches(images)]
         return np.concatenate(parts)
@@ -207,12 +226,24 @@ class Network:
         tester = Tester(self.net, provider)
         return self._outputs.shown(*add_costs([tester.batch(number) for number in provider.default_ranges()[1]]))
 
-    def train(self, images: Images | Provider, labels: Any = None, epochs: int = 1) -> list[Costs]:
+    def train(
+        self,
+        images: Images | Provider,
+        labels: Any = None,
+        epochs: int = 1,
+        *,
+        progress: bool = False,
+        callbacks: Sequence[Callback] = (),
+    ) -> list[Costs]:
         """Train for ``epochs``; returns for each what a run would print of it, measured while training.
 
         Arguments as for ``test``; of a folder of batches those for training are used. Pictures larger than the net's are cut
         and mirrored at random. The first pictures a net is trained on give the mean to subtract, unless one is set.
         Learning rates follow their schedules over these epochs.
+
+        ``progress`` shows one line that renews itself. ``callbacks`` are called with each event of
+        ``convnet.training.events``, such as ``BatchEnd``; one that raises ``convnet.StopTraining`` ends training there,
+        and what was trained counts.
 
         >>> net = convnet.build("layers-digits.cfg", side=8, minibatch=16)
         >>> images = np.random.RandomState(0).randint(0, 256, (64, 8, 8, 1), np.uint8)
@@ -222,6 +253,7 @@ class Network:
         """
         check_learning(self.graph, self.files)
         epochs = whole_number("epochs", epochs, 1)
+        others = functions("callbacks", callbacks)
         if self.preprocessor.mean is None and not isinstance(images, Provider | str | Path):
             self.preprocessor.fit_mean(images)
         provider = self._provider(images, labels, training=True)
@@ -229,14 +261,20 @@ class Network:
         first, size = self.position.epoch + 1, len(numbers)
         visits = epochs * size
         schedule = (ScheduledBatch(first + at // size, numbers[at % size], at / visits) for at in range(visits))
+        done: list[tuple[Costs, int]] = []  # of every batch, which a position adds up when they are very many
+
+        def collect(event: Event) -> None:
+            if isinstance(event, BatchEnd):
+                done.append((event.costs, event.cases))
+
+        line = ProgressLine(self._outputs, visits, first, epochs)
         self.position.drop_batch()
-        trainer = _Collector(self.net, provider, self.position)
         try:
-            trainer.train(schedule)
+            Trainer(self.net, provider, self.position, [collect, *([line] if progress else []), *others]).train(schedule)
         finally:
+            line.close()
             self.position.drop_batch()
-        by_epoch = (trainer.outputs[start : start + size] for start in range(0, visits, size))
-        return [self._outputs.shown(*add_costs(costs)) for costs in by_epoch]
+        return [self._outputs.shown(*add_costs(done[start : start + size])) for start in range(0, len(done), size)]
 
     # -- state
 
@@ -261,14 +299,22 @@ class Network:
         self.preprocessor.set_mean(value)
 
     @property
-    def classes(self) -> int:
-        """Number of predictions per image."""
-        return self.graph.layers[self._prediction_layer()].outputs
+    def classes(self) -> list[str]:
+        """Names of the classes, one for each column of ``predict``: those of the data, numbers where these name none.
+
+        >>> convnet.build("layers-digits.cfg", side=8).classes[:3]
+        ['0', '1', '2']
+        """
+        count = self.graph.layers[self.prediction_layer].outputs
+        known = self.preprocessor.label_names[:count]
+        return [*known, *map(str, range(len(known), count))]
 
     @property
-    def label_names(self) -> list[str]:
-        """Names of the classes, if the checkpoint or the data have any."""
-        return self.preprocessor.label_names
+    def prediction_layer(self) -> str:
+        """Name of the layer whose outputs ``predict`` returns; in a net without costs the last."""
+        costs = self.graph.costs
+        cost = next((cost for cost in costs if cost.sources[-1].type == "softmax"), next(iter(costs), None))
+        return cost.sources[-1].name if cost else list(self.graph.layers)[-1]
 
     @property
     def history(self) -> list[Costs]:
@@ -305,7 +351,7 @@ class Network:
         elif labels is None:
             if not isinstance(images, str | Path):
                 raise DataError("pictures need their labels beside them; only a folder of batches brings its own")
-            request = self.preprocessor.request(str(images), seed=self.net.seed, classes=self.classes)
+            request = self.preprocessor.request(str(images), seed=self.net.seed, classes=len(self.classes))
             provider = open_provider("", request)
             if training:
                 provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
@@ -314,7 +360,7 @@ class Network:
             for line in adopt(provider, self.preprocessor.metadata()):
                 _LOG.warning(line)
         else:
-            others = label_matrices(labels, self.graph.data_dims, self.classes)
+            others = label_matrices(labels, self.graph.data_dims, len(self.classes))
             provider = Arrays(self.preprocessor, images, others, Request(training=training, seed=self.net.seed))
         for index, rows in self.graph.data_dims.items():
             if provider.dims.get(index) != rows:
@@ -341,7 +387,13 @@ class Network:
         for start, stop in batch_bounds(len(images), self.net.minibatch):
             yield images[start:stop]
 
-    def _prediction_layer(self) -> str:
-        """Return the name of the layer that the first cost compares with labels; without costs, of the last."""
-        cost = next(iter(self.graph.costs), None)
-        return cost.sources[-1].name if cost else list(self.graph.layers)[-1]
+    def _check_pictures_suffice(self, layer: str) -> None:
+        """Raise ``DataError`` if a layer's outputs depend on more than data matrix 0, the pictures."""
+        needed = {layer}
+        for other in reversed(self.graph.layers.values()):  # each after those that it reads
+            if other.name in needed:
+                needed.update(source.name for source in other.sources)
+                if isinstance(other, Data) and other.dataIdx != 0:
+                    raise DataError(
+                        f"pictures alone do not make the outputs of '{layer}': they depend on data '{other.name}'"
+                    )

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from convnet.api.arguments import numbers
-from convnet.errors import DataError, OptionError, did_you_mean
+from convnet.errors import DataError, OptionError, counted, did_you_mean
 from convnet.layers.weighted import WeightLayer
 from convnet.net.net import Net
 from convnet.net.state import collect_state
@@ -68,7 +68,9 @@ class LayerWeights(Sequence[np.ndarray]):
         """Return which matrix ``i`` is, counted from the end if negative; raises ``NoSuchMatrix``."""
         if isinstance(i, int | np.integer) and -len(self) <= i < len(self):
             return int(i) % len(self)
-        raise NoSuchMatrix(f"layer '{self._layer.name}' has {len(self)} matrices, one for each input; there is no {i!r}")
+        raise NoSuchMatrix(
+            f"layer '{self._layer.name}' has {counted(len(self), 'matrix')}, one for each input; there is no {i!r}"
+        )
 
 
 class WeightsByLayer(Mapping[str, LayerWeights]):

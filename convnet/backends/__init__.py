@@ -6,6 +6,7 @@ Backends by name: none is imported until it is asked for, so a CPU user never to
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from convnet.backends.base import Backend
 
 _THREADS = 64  # more are allowed only where there are processors for them: each takes memory
+_NOTHING_THERE = ("no NVIDIA driver on this machine", "no GPU on this machine")
+_ORDER = re.compile(r"[;,] (?:or )?use --backend cpu")  # which is what happens
 NAMES = ("auto", "reference", "cpu", "cuda")
 
 
@@ -37,7 +40,7 @@ def make_backends(name: str, threads: int, gpus: Sequence[int], math: str = "flo
 
 
 def choose_backends(name: str, threads: int, gpus: Sequence[int], math: str = "float32") -> tuple[list[Backend], str]:
-    """Make them as ``make_backends`` does, and say in a sentence why ``auto`` did not choose cuda."""
+    """Make them as ``make_backends`` does, and say why ``auto`` did not choose cuda where there is a driver or a GPU."""
     most = max(_THREADS, 8 * (os.cpu_count() or 1))
     if not 0 <= threads <= most:
         raise OptionError(f"threads: {threads} is not a whole number from 0 to {most}; 0 takes one for each processor")
@@ -58,6 +61,7 @@ def choose_backends(name: str, threads: int, gpus: Sequence[int], math: str = "f
             return backends, ""
         except BackendError as error:
             reason = str(error)
+    reason = "" if reason.startswith(_NOTHING_THERE) else _ORDER.sub("", reason)
     return [_by_name("cpu", threads)], reason
 
 

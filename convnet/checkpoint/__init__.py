@@ -1,16 +1,18 @@
 """Checkpoints: the net, the run's position and its history in one pickled dict, close to the originals' (io section 4)."""
 
 from convnet.checkpoint.checkpoint import Checkpoint, load
-from convnet.checkpoint.files import CheckpointFolder, find_latest, new_folder, write_checkpoint
-from convnet.checkpoint.format import arithmetic_of, pack, restore_streams
+from convnet.checkpoint.files import BEST, CheckpointFolder, find_latest, new_folder, write_checkpoint
+from convnet.checkpoint.format import arithmetic_of, checkpoint_bytes, pack, restore_streams
 from convnet.checkpoint.position import Position, add_costs
 
 __all__ = [
+    "BEST",
     "Checkpoint",
     "CheckpointFolder",
     "Position",
     "add_costs",
     "arithmetic_of",
+    "checkpoint_bytes",
     "find_latest",
     "load",
     "new_folder",

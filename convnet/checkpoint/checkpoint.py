@@ -11,7 +11,7 @@ from convnet import pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import faults_of
-from convnet.errors import CheckpointError, DataError
+from convnet.errors import CheckpointError, DataError, counted
 from convnet.generation import Generation
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
@@ -184,7 +184,11 @@ def load(path: str | Path) -> Checkpoint:
     checkpoint = _recognised(path, value)
     version = checkpoint.own.get("version")
     if excess or (not has_checksum and isinstance(version, int) and version >= _CHECKED):
-        text = f"{excess} bytes too many stand behind its end" if excess else "the checksum behind its end is missing"
+        text = (
+            f"{counted(excess, 'byte')} too many stand behind its end"
+            if excess
+            else "the checksum behind its end is missing"
+        )
         raise CheckpointError(f"{path}: damaged; {text}")
     if fault := message(faults_of(checkpoint)):
         raise CheckpointError(f"{path}: {fault}")

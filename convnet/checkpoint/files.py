@@ -18,10 +18,11 @@ from typing import Any, Self, TypeVar
 
 from convnet import pickles
 from convnet.errors import CheckpointError, first_line, reason_of
-from convnet.storage import Claim, write_atomically
+from convnet.storage import Claim, link_atomically, write_atomically
 
 T = TypeVar("T")
 _NAME = re.compile(r"(\d+)\.(-?\d+)")
+BEST = "best"  # beside the checkpoints, that of the best test
 _ELSEWHERE = "let this run save elsewhere with --save-path"
 
 
@@ -72,6 +73,21 @@ class CheckpointFolder:
             for path in older[: -self.keep]:
                 path.unlink(missing_ok=True)
         return target
+
+    def keep_best(self, source: Path, value: dict[str, Any]) -> None:
+        """Keep the checkpoint at ``source``, which holds ``value``, as ``best``, whatever becomes of it; see ``save``."""
+        self._claim.check()
+        try:
+            link_atomically(source, self.path / BEST)
+        except OSError:  # there are no hard links here, or not from there
+            write_checkpoint(self.path / BEST, value, "; the checkpoint itself is saved")
+
+    def set_best_aside(self) -> Path | None:
+        """Rename ``best``, if there is one, which is of another run; returns what it is called now."""
+        best = self.path / BEST
+        with self._unimportant("best in {} cannot be renamed, and will be replaced"):
+            return best.replace(best.with_name(f"{BEST}.aside")) if best.is_file() else None
+        return None
 
     def set_aside(self, after: Path) -> list[Path]:
         """Rename checkpoints newer than ``after``, from which a run goes on, since they would win at the next load."""

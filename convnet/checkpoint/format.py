@@ -16,6 +16,7 @@ from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import VERSION
 from convnet.errors import CheckpointError
 from convnet.generation import G2014
+from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.layers.fc import TreeFullyConnected
 from convnet.net.net import Net
@@ -64,6 +65,11 @@ def pack(
     }
     history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
     return {"model_state": {**history, "layers": layers, "convnet": own}, "op": options.as_dict()}
+
+
+def checkpoint_bytes(graph: Graph) -> int:
+    """Return about how many bytes a checkpoint of a net takes: weights and their increments, and the mean picture."""
+    return 4 * (2 * graph.parameters() + graph.data_dims.get(0, 0))
 
 
 def arithmetic_of(net: Net) -> str:

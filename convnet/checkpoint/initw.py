@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from convnet.checkpoint import find_latest, load
-from convnet.errors import ConvnetError, did_you_mean
+from convnet.errors import ConvnetError, counted, did_you_mean
 
 Shape = tuple[int, int]
 
@@ -65,7 +65,7 @@ def makeb_vec(_name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarra
     """Return the numbers between the brackets, one per bias."""
     values = np.array([float(text) for text in _some("makeb_vec", params, 1)], np.float32)
     if values.size != shape[0] * shape[1]:
-        raise ConvnetError(f"{values.size} values for {shape[0] * shape[1]} biases")
+        raise ConvnetError(f"{counted(values.size, 'value')} for {shape[0] * shape[1]} biases")
     return values.reshape(shape)
 
 
@@ -106,7 +106,9 @@ def _matrix(path: str, name: str, index: int) -> np.ndarray:
     weights = _layer(path, name).get("weights", [])
     matrices = list(weights) if isinstance(weights, list | tuple) else [weights]
     if index >= len(matrices):
-        raise ConvnetError(f"layer '{name}' in {path} has {len(matrices)} matrices, counted from 0; none is number {index}")
+        raise ConvnetError(
+            f"layer '{name}' in {path} has {counted(len(matrices), 'matrix')}, counted from 0; none is number {index}"
+        )
     return matrices[index]
 
 

@@ -1,5 +1,6 @@
 """How far a run has come, which a checkpoint holds to the minibatch, and the costs up to there (io 2.6)."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -33,6 +34,10 @@ class Position:
     train_runs: Runs = field(default_factory=list)  # how many batches, and tests, the oldest entries above stand for
     test_runs: Runs = field(default_factory=list)
     final_test: list[tuple[Costs, int]] = field(default_factory=list)
+    watched: str = ""  # what ``best`` is the lowest of (``convnet.training.best``), first met when ``best_at`` were done
+    best: float = math.inf
+    best_at: int = 0  # 0: there is none yet
+    tests_since: int = 0  # without a better one
 
     def begin_batch(self, epoch: int, batch: int) -> None:
         """Take up a batch, anew or where it was left."""

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, get_type_hints
 
 from convnet.checkpoint.position import Position
-from convnet.errors import DataError, did_you_mean
+from convnet.errors import DataError, counted, did_you_mean
 from convnet.generation import GENERATIONS
 from convnet.layers import LAYER_TYPES
 from convnet.layers.filters import recognise
@@ -239,7 +239,8 @@ def _original_faults(layer: Mapping[str, Any], key: str) -> Faults:
     """Yield where values of a layer of the originals, each of them right, do not suffice to write it down again."""
     inputs = len(layer.get("inputs") or ())
     if "filters" in layer and len(layer.get("groups") or ()) != inputs:
-        yield f"{key}['groups'] is {rules.shown(layer.get('groups'))}; expected a number for each of {inputs} inputs"
+        wanted = f"a number for each of {counted(inputs, 'input')}"
+        yield f"{key}['groups'] is {rules.shown(layer.get('groups'))}; expected {wanted}"
     kind = LAYER_TYPES.get(text_of(layer["type"]))
     if "scale" in layer and hasattr(kind, "across"):
         yield from record({"scale": real(), "size": _SIZES}).faults(layer, key)

@@ -8,26 +8,45 @@ from __future__ import annotations
 import os
 import sys
 
-from convnet import __version__
 from convnet.interrupts import StopRequest, end_program_on_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# verb: one line of help; the module of that name has main(arguments, prog)
+# verb: one line of help; the module of that name has parser(prog) and main(arguments, prog)
 VERBS = {
     "run": "train, test, or go on training a network",
-    "explain": "say what every layer of a definition is, has and costs",
-    "diff": "say what changed in meaning from one definition to another",
-    "draw": "draw the graph of a definition as a picture",
+    "predict": "say what is in pictures, by a checkpoint",
+    "explain": "say what every layer of a net is, has and costs",
+    "diff": "say what changed in meaning from one net to another",
+    "draw": "draw the graph of a net as a picture",
     "bench": "time a training step, layer by layer",
     "kernels": "show the CUDA kernels of a layer",
     "doctor": "say what this machine can run, and how to mend what is wrong",
-    "shownet": "draw filters, learning curves, predictions and maps of a checkpoint",
+    "shownet": "draw filters, curves, predictions and maps of a checkpoint",
+    "log": "show what a run printed, as a table, CSV or JSON",
     "convert": "translate layer files between their dialects and TOML",
     "makebatches": "pack a folder of pictures, or the digits, into batches",
+    "completion": "write what a shell needs to complete all this",
 }
+_GROUPS = {
+    "train and use a net": ("makebatches", "run", "predict", "shownet", "log"),
+    "look at layer files and checkpoints": ("explain", "diff", "draw", "convert"),
+    "look at this machine": ("doctor", "bench", "kernels", "completion"),
+}
+_START = """convnet trains convolutional networks described in cuda-convnet layer files,
+on processors and NVIDIA GPUs: the engine behind AlexNet (2012), in Python.
+
+Begin with this, which needs no data and no graphics card:
+
+  convnet run --layer-def layers-imagenet.cfg
+
+usage: convnet VERB [options]
+"""
+_END = """'convnet VERB --help' lists the options of a verb, 'convnet --version' says
+which version this is, and 'convnet explain --glossary' what the words mean.
+README.md and the folder docs/ come with the sources."""
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "", verb: str = "") -> int:
@@ -70,6 +89,8 @@ def _run_verb(words: list[str], prog: str, verb: str) -> int:
     import importlib
 
     verb, others = (verb, words) if verb else ((words or ["help"])[0], words[1:])
+    if verb == "help" and others and others[0] in VERBS:
+        verb, others = others[0], ["--help"]
     if verb in VERBS:
         return importlib.import_module(f"convnet.cli.{verb}").main(others, prog=prog or f"convnet {verb}")
     from convnet.cli.common import framed
@@ -79,14 +100,16 @@ def _run_verb(words: list[str], prog: str, verb: str) -> int:
 
 def _help(verb: str) -> int:
     """Say what the command can do, which version it is, or that it has no such verb."""
+    from convnet.cli.common import version_text
     from convnet.errors import OptionError, did_you_mean
 
     if verb in ("-h", "--help", "help"):
-        print("usage: convnet VERB [options]\n")
-        print("\n".join(f"  {name:<12} {text}" for name, text in VERBS.items()))
-        print("\n'convnet VERB --help' lists the options of a verb.")
+        print(_START)
+        for title, names in _GROUPS.items():
+            print("\n".join([f"{title}:", *(f"  {name:<12} {VERBS[name]}" for name in names if name in VERBS), ""]))
+        print(_END)
     elif verb in ("-V", "--version", "version"):
-        print(f"convnet {__version__}")
+        print(version_text())
     else:
         hint = did_you_mean(verb, [*VERBS, "--help", "--version"]) or f"; there are {', '.join(VERBS)}"
         raise OptionError(f"unknown verb '{verb}'{hint}")

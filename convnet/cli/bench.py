@@ -15,12 +15,12 @@ from convnet.data.random import synthesize
 from convnet.errors import OptionError
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, parse
-from convnet.net.profile import PASSES, measure
+from convnet.net.profile import PASSES, measure, share_text
 from convnet.options import BY_NAME, NATURAL
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") -> int:
-    """Measure and print; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     parser = Parser(prog, "Time a training step, layer by layer.", "--layer-def layers-imagenet.cfg --steps 20")
     add_option(parser, BY_NAME["layer_def"], required=True)
     parser.add_run_options("layer_params", "backend", "mini")
@@ -28,7 +28,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") ->
     parser.add_value("--warmup", NATURAL, "steps before that; the third is captured", 3)
     parser.add_run_options("threads", "gpu", "math")
     parser.add_argument("--json", action="store_true", help="print numbers for programs")
-    return run_verb(_bench, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") -> int:
+    """Measure and print; return the exit status."""
+    return run_verb(_bench, parser(prog), arguments)
 
 
 def _bench(args: argparse.Namespace) -> int:
@@ -65,14 +70,14 @@ def table(report: dict[str, Any], steps: int) -> str:
         f"step: {step['median']:.2f} ms median of {steps} ({step['min']:.2f} to {step['max']:.2f}), "
         f"{report['images_per_s']:.1f} images/s{issued}",
         f"      {report['gflops']:.1f} GFLOP/s, {report['share_of_peak']:.0%} of the peak measured here: "
-        f"{peak['gflops']:.1f} GFLOP/s by a large product or convolution, "
+        f"{peak['gflops']:.1f} GFLOP/s by {peak['by']}, "
         f"{peak['gbs']:.1f} GB/s by adding two arrays",
     ]
     return "\n".join(lines)
 
 
 def _row(name: str, kind: str, numbers: dict[str, Any]) -> str:
-    arithmetic = f"{numbers['gflops']:>9.1f} {numbers['of_flops']:>8.0%}" if numbers["gflops"] >= 0.05 else " " * 18
-    traffic = f"{numbers['gbs']:>8.1f} {numbers['of_bytes']:>8.0%}"
+    arithmetic = f"{numbers['gflops']:>9.1f} {share_text(numbers['of_flops']):>8}" if numbers["gflops"] >= 0.05 else " " * 18
+    traffic = f"{numbers['gbs']:>8.1f} {share_text(numbers['of_bytes']):>8}"
     spread = f"{numbers['ms']['min']:.3f} to {numbers['ms']['max']:.3f}"
     return f"{name:<18} {kind:<8} {numbers['ms']['median']:>9.3f} {spread:>19} {arithmetic} {traffic}"

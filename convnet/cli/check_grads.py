@@ -18,7 +18,7 @@ from convnet.backends.reference import Reference
 from convnet.cli.permission import may_run_code
 from convnet.data.provider import Provider
 from convnet.data.providers import open_provider
-from convnet.errors import OptionError
+from convnet.errors import OptionError, counted
 from convnet.generation import Generation
 from convnet.graph.graph import Graph
 from convnet.layers.data import Data
@@ -28,13 +28,14 @@ from convnet.net.initial import drop_functions, initial_state
 from convnet.net.net import Net
 from convnet.net.node import Inputs
 from convnet.training.lines import Lines
+from convnet.training.screen import Screen
 from convnet.training.session import RunInputs
 
 _CASES = 4  # unless --mini says otherwise
 _STEP = 1e-6  # of differences in float64
 
 
-def check_grads(inputs: RunInputs, lines: Lines) -> int:
+def check_grads(inputs: RunInputs, lines: Lines | Screen) -> int:
     """Check and print; return the exit status, 1 if any gradient is wrong. Raises ``ConvnetError``."""
     options, checkpoint = inputs.options, inputs.checkpoint
     for remark in inputs.remarks:
@@ -56,7 +57,7 @@ def check_grads(inputs: RunInputs, lines: Lines) -> int:
     elif state is None:
         state = he_initialized_state(graph, options.seed, _sizes(batch.minibatch(0, cases), (provider.dims[0], cases), be))
     net = Net(graph, be, cases, options.seed, state, checking=True)
-    data = f"{cases} cases of {provider.where}, {provider.dims[0]} values each"
+    data = f"{counted(cases, 'case')} of {provider.where}, {provider.dims[0]} values each"
     lines.line(f"Gradients of {inputs.files.definition_path}: {how}; {data}")
     failures = total = 0
     with np.errstate(all="ignore"):

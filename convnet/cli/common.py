@@ -5,9 +5,11 @@ import contextlib
 import errno
 import logging
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -25,14 +27,14 @@ from convnet.errors import (
     nearest,
     reason_of,
 )
-from convnet.graph.infer import InferredData, infer_data
-from convnet.graph.loading import LayerFiles, parse
 from convnet.interrupts import INTERRUPTED
 from convnet.language.diagnostics import Problem
-from convnet.options import BY_NAME, NATURAL, ZERO_ONE, Kind, Option, whole_numbers
+from convnet.options import BY_NAME, NATURAL, Kind, Option, whole_numbers
 from convnet.storage import check_folder, write_atomically
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
+DEFINITION = "layer definition file, the name of a shipped one, or a checkpoint"
+MISSING = "is missing; see --help"
 _DIMS = whole_numbers(1, "150528,1")
 
 
@@ -40,9 +42,13 @@ class Parser(argparse.ArgumentParser):
     """The command line of a verb. Its mistakes are ``OptionError``s of one line; unambiguous prefixes are accepted."""
 
     def __init__(self, prog: str, description: str, example: str = "", **settings: Any) -> None:
-        super().__init__(prog=prog, description=description, epilog=f"example: {prog} {example}".rstrip(), **settings)
+        settings |= {
+            "epilog": f"example: {prog} {example}".rstrip(),
+            "formatter_class": argparse.RawDescriptionHelpFormatter,
+        }
+        super().__init__(prog=prog, description=description, **settings)
         self.color = False  # of Python 3.14: what is printed is cleaned of codes
-        self.add_argument("--version", action="version", version=f"convnet {__version__}", help="show the version and exit")
+        self.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
 
     def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Parse arguments, by default the process's; raises ``OptionError``."""
@@ -72,20 +78,25 @@ class Parser(argparse.ArgumentParser):
         print(message, end="", file=file or sys.stdout)
 
     def error(self, message: str) -> NoReturn:
-        raise OptionError(message.removeprefix("argument "))
+        _, _, names = message.partition("arguments are required: ")
+        missing = MISSING.replace("is", "are", 1) if "," in names else MISSING
+        raise OptionError(f"{names} {missing}" if names else message.removeprefix("argument "))
 
-    def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None) -> None:
-        """Add an option of this verb alone; a ``default`` that says something is shown, an empty text is ``None``."""
-        self.add_argument(flag, default=_unless_empty(default), **_settings(kind, help_text, default))
+    def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None, **more: Any) -> None:
+        """Add an option of this verb alone; a ``default`` that says something is shown, an empty text is ``None``.
+
+        ``more`` are settings of ``add_argument``.
+        """
+        self.add_argument(flag, default=_unless_empty(default), **(_settings(kind, help_text, default) | more))
 
     def add_run_options(self, *names: str) -> None:
         """Add options of a run by name, with their defaults."""
         for name in names:
             add_option(self, BY_NAME[name], default=_unless_empty(BY_NAME[name].default))
 
-    def add_definition(self) -> None:
-        """Add the arguments that name layer files."""
-        self.add_argument("definition", metavar="DEF", help=BY_NAME["layer_def"].help)
+    def add_definition(self, **settings: Any) -> None:
+        """Add the arguments that name layer files; ``settings`` are of the definition's."""
+        self.add_argument("definition", metavar="DEF", help=DEFINITION, **settings)
         self.add_argument("params", metavar="PARAMS", nargs="?", help=BY_NAME["layer_params"].help)
 
     def add_data_sizes(self) -> None:
@@ -93,6 +104,27 @@ class Parser(argparse.ArgumentParser):
         self.add_value("--data-dims", _DIMS, "values per case of each data matrix, such as 150528,1")
         self.add_value("--num-classes", NATURAL, "classes of the data")
         self.add_run_options("mini", "dialect", "strict")
+
+
+class _Version(argparse.Action):
+    """Print the version, which takes a moment to look up."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        print(version_text())
+        parser.exit()
+
+
+def version_text() -> str:
+    """Return ``convnet 0.1.0 (Python 3.13.1, NumPy 2.2.0)``."""
+    return f"convnet {__version__} (Python {platform.python_version()}, NumPy {version_of('numpy')})"
+
+
+def version_of(package: str) -> str:
+    """Return the version of an installed package, or that there is none."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def add_option(target: argparse._ActionsContainer, option: Option, **settings: Any) -> None:
@@ -108,7 +140,7 @@ def _unless_empty(default: Any) -> Any:
 
 def _settings(kind: Kind, help_text: str, default: Any) -> dict[str, Any]:
     shown = f" [{default}]" if default and "[" not in help_text else ""
-    switch = {"nargs": "?", "const": 1} if kind is ZERO_ONE else {}  # the flag alone means 1
+    switch = {} if kind.alone is None else {"nargs": "?", "const": kind.alone}
     return {"type": kind, "metavar": kind.metavar, "help": help_text + shown, **switch}
 
 
@@ -231,14 +263,6 @@ class _WarningHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         say(f"convnet: {record.levelname.lower()}: {message_lines(record.getMessage())}")
-
-
-def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:
-    """Return the checked graph of layer files, for --data-dims and --num-classes or inferred ones; prints warnings."""
-    builder = parse(LayerFiles.open(definition, params), args.dialect, bool(args.strict))
-    inferred = infer_data(builder, args.data_dims, args.num_classes)
-    print_problems(inferred.graph.warnings)
-    return inferred
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
+from convnet.cli.definition import Definition
 from convnet.errors import OptionError
-from convnet.graph.loading import LayerFiles, parse
+from convnet.graph.loading import LayerFiles
 from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.options import BY_NAME, NATURAL, choice, text
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:
-    """Convert a pair of files; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     description = "Translate layer files; what the target cannot say is listed on standard error."
     parser = Parser(prog, description, "layers-imagenet.cfg --to toml --out layers-imagenet.toml")
     parser.add_definition()
@@ -27,16 +28,22 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
     parser.add_argument("--strict", action="store_true", help=BY_NAME["strict"].help)
     out_help = "file or files to write: one for TOML, two for INI or divided TOML [standard output]"
     parser.add_argument("--out", nargs="+", type=text("FILE"), metavar="FILE", help=out_help)
-    return run_verb(_convert, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:
+    """Convert a pair of files; return the exit status."""
+    return run_verb(_convert, parser(prog), arguments)
 
 
 def _convert(args: argparse.Namespace) -> int:
-    files = LayerFiles.open(args.definition, args.params)
-    builder = parse(files, args.dialect, args.strict)
+    definition = Definition.open(args.definition, args.params)
+    builder = definition.builder(args.dialect, args.strict)
+    builder.report_no_layers()
     single = args.to == "toml" and len(args.out or ()) < 2
     written = write_files(builder, args.to, single, args.num_classes or 0)
     if args.out:
-        _save(written, args.out, files)
+        _save(written, args.out, definition.files)
     else:
         print(written.definition, end="")
         if written.params is not None:

@@ -5,22 +5,26 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import metadata
 
 from convnet.backends import make_backend, try_out
 from convnet.backends.cuda import Cuda, machine
 from convnet.backends.cuda.compile import find_compiler
 from convnet.backends.cuda.driver import CudaDevice
 from convnet.backends.cuda.graphs import load_graphs
-from convnet.cli.common import Parser, run_verb
+from convnet.cli.common import Parser, run_verb, version_of
 from convnet.errors import BackendError
 
 Findings = list[tuple[str, str]]  # (what was looked at, what was found)
 
 
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
+    return Parser(prog, "Say what this machine can run, and how to mend what is wrong.")
+
+
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet doctor") -> int:
     """Print the findings; return 0 if some backend runs."""
-    return run_verb(_report, Parser(prog, "Say what this machine can run, and how to mend what is wrong."), arguments)
+    return run_verb(_report, parser(prog), arguments)
 
 
 def _report(_: argparse.Namespace) -> int:
@@ -37,12 +41,12 @@ def examine() -> tuple[str, Findings]:
     backend = "cuda" if has_cuda else "cpu" if has_cpu else ""
     reason = "a GPU runs here" if has_cuda else f"not cuda: {cuda_findings[-1][1]}"
     return backend, [
-        ("convnet", f"{_version('convnet')} with Python {platform.python_version()} on {platform.platform()}"),
-        ("numpy", _version("numpy")),
+        ("convnet", f"{version_of('convnet')} with Python {platform.python_version()} on {platform.platform()}"),
+        ("numpy", version_of("numpy")),
         ("processor", f"{cores} core{'s' * (cores != 1)}, {platform.machine()}"),
         ("cpu", cpu),
         ("compiler", _attempt(_compiler)[1]),
-        ("pycuda", _version("pycuda")),
+        ("pycuda", version_of("pycuda")),
         *cuda_findings,
         ("backend", f"{backend or 'none'} ({reason})"),
     ]
@@ -77,7 +81,7 @@ def _graphs() -> str:
     """Say whether steps are captured, or why not."""
     api, why_not = load_graphs()
     if api is not None:
-        return f"cuda-bindings {_version('cuda-bindings')}: steps are captured"
+        return f"cuda-bindings {version_of('cuda-bindings')}: steps are captured"
     return f"steps are issued op by op, which may take longer: {why_not or 'CONVNET_GRAPHS is 0'}"
 
 
@@ -93,10 +97,3 @@ def _attempt(look: Callable[[], str]) -> tuple[bool, str]:
         return True, look()
     except BackendError as error:
         return False, str(error)
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"

@@ -46,8 +46,8 @@ class Launch(NamedTuple):
     shared: int
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") -> int:
-    """Print the kernels of a layer; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     parser = Parser(prog, "Show the CUDA kernels of a layer as they are compiled for it.", "layers-imagenet.cfg conv2a")
     parser.add_argument("definition", metavar="DEF", help=BY_NAME["layer_def"].help)
     parser.add_argument("layer", metavar="LAYER", help="name of a layer")
@@ -56,7 +56,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
     parser.add_value("--arch", _ARCHITECTURE, "compute capability, such as 80", 90)
     parser.add_argument("--source", action="store_true", help="print the specialised source as well")
     parser.add_argument("--sass", action="store_true", help="count the innermost loop and print the machine code (nvdisasm)")
-    return run_verb(_kernels, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") -> int:
+    """Print the kernels of a layer; return the exit status."""
+    return run_verb(_kernels, parser(prog), arguments)
 
 
 def _kernels(args: argparse.Namespace) -> int:

@@ -15,15 +15,15 @@ from convnet.data.batch_folder import replacing
 from convnet.data.decoding import parse_color
 from convnet.data.make import pack_digits, pack_folder
 from convnet.data.pictures import LARGEST
-from convnet.errors import OptionError, shell_quoted
+from convnet.errors import OptionError, counted, shell_quoted
 from convnet.options import SEED, SHARE, Kind, flag_of, text, whole
 
 _SIZE, _BATCH_SIZE, _TEST_SHARE, _BACKGROUND = 256, 1024, 0.1, "white"
 _COLOR = Kind(parse_color, "a colour such as white, black or #808080", "COLOR")
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
-    """Pack batches; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     parser = Parser(prog, "Pack a folder of pictures, or handwritten digits, into batches.", "pictures/ --out batches/")
     source_help = "folder with one sub-folder of pictures per class, or the word 'digits'"
     parser.add_argument("source", type=text("SOURCE"), metavar="SOURCE", help=source_help)
@@ -33,7 +33,12 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     parser.add_value("--test-share", SHARE, "share of pictures kept for testing", _TEST_SHARE)
     parser.add_value("--seed", SEED, "seed of the shuffle [0]", 0)
     parser.add_value("--background", _COLOR, "colour behind transparent places: a name, or #rrggbb", _BACKGROUND)
-    return run_verb(_make, parser, arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatches") -> int:
+    """Pack batches; return the exit status."""
+    return run_verb(_make, parser(prog), arguments)
 
 
 def _of_pictures(args: argparse.Namespace) -> list[tuple[str, Any, Any]]:
@@ -56,5 +61,7 @@ def _make(args: argparse.Namespace) -> int:
         raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
     with replacing(Path(args.out)) as folder:
         batches = _pack(args, folder)
-    print(f"Wrote {batches} batches to {args.out}; train with --data-path {shell_quoted(args.out)}")
+    net = "layers-digits.cfg" if args.source == "digits" else "layers-photos-64.cfg"
+    print(f"Wrote {counted(batches, 'batch')} to {args.out}. Train on them:")
+    print(f"    convnet run --layer-def {net} --data-path {shell_quoted(args.out)}")
     return 0

@@ -5,7 +5,7 @@ Codes of our own, such as colours, go through ``control``, by those who have cle
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -17,6 +17,7 @@ class CleanStream:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.before: Callable[[], None] = lambda: None  # done before each text
 
     def write(self, text: str) -> int:
         """Write ``text``, cleaned."""
@@ -24,6 +25,7 @@ class CleanStream:
 
     def control(self, text: str) -> int:
         """Write ``text`` with codes for the terminal."""
+        self.before()
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
         return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -42,3 +44,17 @@ def clean_output() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def before_errors(act: Callable[[], None]) -> Iterator[None]:
+    """Do ``act`` before each text on standard error inside, such as taking away a line that stands on the terminal."""
+    stream = sys.stderr
+    if not isinstance(stream, CleanStream):
+        yield
+        return
+    stream.before = act
+    try:
+        yield
+    finally:
+        stream.before = lambda: None

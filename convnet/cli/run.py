@@ -7,25 +7,33 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from convnet.cli.check_grads import check_grads
-from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
+from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, write_text
+from convnet.cli.next_steps import next_steps
+from convnet.cli.output import before_errors
 from convnet.cli.permission import may_run_code
-from convnet.errors import shell_quoted
-from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, read_config
+from convnet.interrupts import undo_if_interrupted
+from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, USUAL, read_config
+from convnet.storage import check_folder
 from convnet.training.evaluator import write_features
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
 from convnet.training.lines import Lines
+from convnet.training.log import Log
 from convnet.training.run import Run
+from convnet.training.screen import Screen
 from convnet.training.session import RunInputs, Session
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
     """Train or test; return the exit status."""
-    return run_verb(_main, run_parser(prog), arguments)
+    return run_verb(_main, parser(prog), arguments)
 
 
 def _main(args: argparse.Namespace) -> int:
@@ -34,17 +42,18 @@ def _main(args: argparse.Namespace) -> int:
     return run(given_options(args))
 
 
-def run_parser(prog: str) -> Parser:
-    """Return the parser of ``convnet run``: every option of a run, by groups."""
-    description = "Train, test or go on training a network that two layer files describe."
+def parser(prog: str) -> Parser:
+    """Return the parser of ``convnet run``: every option of a run, the usual ones first, the others by groups."""
+    description = "Train, test or go on training a network that two layer files describe. In []: what holds otherwise."
     usage = f"{prog} --layer-def FILE [--data-path DIR] [options]\n       {prog} --load-file CHECKPOINT [options]"
     example = "--layer-def layers-cifar10-26pct.cfg --data-path cifar-10-batches-py"
     parser = Parser(prog, description, example, usage=usage, argument_default=argparse.SUPPRESS)
-    for title in GROUPS:
+    groups = {"what most runs need": [BY_NAME[name] for name in USUAL]}
+    groups |= {title: [one for one in OPTIONS if one.group == title and one.name not in USUAL] for title in GROUPS}
+    for title, options in groups.items():
         group = parser.add_argument_group(title)
-        for option in OPTIONS:
-            if option.group == title:
-                add_option(group, option)
+        for option in options:
+            add_option(group, option)
     for flag in IGNORED:
         parser.add_argument(flag, help=argparse.SUPPRESS)
     return parser
@@ -58,26 +67,46 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(given: dict[str, Any]) -> int:
     """Train or test as the ``given`` options say; return the exit status. Raises ``ConvnetError``."""
-    lines = Lines()
+    is_screen = sys.stdout.isatty() and not given.get("verbose") and not given.get("check_grads")
+    shown = Screen() if is_screen else Lines()
     try:
-        return _run(given, lines)
+        with before_errors(shown.end_line), undo_if_interrupted(shown.abandon):
+            return _run(given, shown)
     finally:
-        lines.end_line()  # so that a message does not stand behind the line of a batch
+        shown.end_line()  # so that a message does not stand behind the line of a batch
 
 
-def _run(given: dict[str, Any], lines: Lines) -> int:
+def _run(given: dict[str, Any], shown: Lines | Screen) -> int:
     inputs = RunInputs(given)
     if inputs.options.check_grads:
-        return check_grads(inputs, lines)
+        return check_grads(inputs, shown)
     session = Session(inputs)
-    with session.folder:
-        _work(session, [lines])
+    with session.folder, Log(session) if session.options.trains else nullcontext() as log:
+        _work(session, [log, shown] if log else [shown])
     return 0
 
 
 def _work(session: Session, callbacks: Sequence[Callback]) -> None:
     """Do what the options of an open session say, and tell of it."""
-    print_problems(session.graph.warnings)
+    warnings = session.graph.warnings
+    try:
+        work = _begin(session, callbacks)
+    finally:
+        print_problems(warnings)  # last, where they are seen
+    if session.options.write_features:
+        source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
+        layer, numbers = session.options.write_features, session.plan.test
+        for file in write_features(work.net, session.test, numbers, layer, folder, source):
+            work.tell(Message(f"Wrote feature file {file}"))
+    elif session.options.test_only:
+        _test(work)
+        _tell_of_predictions(work)
+    else:
+        _train(work)
+
+
+def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
+    """Open what a session is to do, and tell of its beginning, once nothing can be wrong any more."""
     session.check_costs()
     if session.state is None:
         session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
@@ -86,41 +115,40 @@ def _work(session: Session, callbacks: Sequence[Callback]) -> None:
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
     work = Run(session, session.net(backends), callbacks)
-    remarks = [*session.remarks, *session.set_newer_aside(), *remarks]  # now that nothing else can be wrong
+    # Now that nothing else can be wrong.
+    remarks = [*session.remarks, *session.set_newer_aside(), *session.find_best(), *remarks]
     work.tell(RunBegin(session, work.net, device, drawn, edits, remarks))
-    if session.options.write_features:
-        source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
-        layer, numbers = session.options.write_features, session.plan.test
-        for file in write_features(work.net, session.test, numbers, layer, folder, source):
-            work.tell(Message(f"Wrote feature file {file}"))
-    elif session.options.test_only:
-        work.test_once()
-    else:
-        _train(work)
+    return work
+
+
+def _test(work: Run) -> None:
+    """Test once; tell, and write, what was mistaken for what, if asked to."""
+    file, report = work.session.options.report, work.tester.report
+    if report and file != "-":
+        check_folder(Path(file))
+    work.test_once()
+    if report:
+        for line in ["", *report.lines(shutil.get_terminal_size().columns)]:
+            work.tell(Message(line))
+    if report and file != "-":
+        write_text(file, report.csv())
+        work.tell(Message(f"Wrote {file}"))
 
 
 def _train(work: Run) -> None:
     """Train, and say what to do next."""
-    options, tests = work.session.options, work.position.tests_done
     saved = work.run()
-    if options.test_out and work.position.tests_done == tests and not work.stop:
-        text = f"Nothing was written to {options.test_out}: no test was due (--test-freq {work.plan.test_freq})."
-        work.tell(Message(text))
+    _tell_of_predictions(work)
     if saved:
-        for line in _next_steps(saved, work):
+        for line in next_steps(saved, work):
             work.tell(Message(line))
     work.tell(RunEnd(saved))
 
 
-def _next_steps(path: Path, work: Run) -> Iterator[str]:
-    """Yield what to try next."""
-    graph, is_through = work.session.graph, next(work.plan.schedule(work.position), None) is None
-    further = f" --epochs {2 * work.plan.epochs}" if is_through else ""
-    yield f"Go on with:       convnet run --load-file {shell_quoted(str(path.parent))}{further}"
-    filters = next((layer.name for layer in graph.declared if layer.type in ("conv", "local")), None)
-    if filters and filters[-1] == "a" and filters[:-1] + "b" in graph.layers:
-        filters = filters[:-1]  # both towers in one picture
-    if filters:
-        command = "python tools/shownet.py" if Path("tools/shownet.py").is_file() else "convnet shownet"
-        words = "--load-file", str(path), "--show-filters", filters, "--out", "filters.png"
-        yield f"See its filters:  {command} {' '.join(map(shell_quoted, words))}"
+def _tell_of_predictions(work: Run) -> None:
+    """Tell what --test-out has written."""
+    folder, written = work.session.options.test_out, work.tester.written
+    if folder and written:
+        work.tell(Message(f"Wrote {', '.join(path.name for path in written)} to {folder}"))
+    elif folder and not work.stop:
+        work.tell(Message(f"Nothing was written to {folder}: no test was due (--test-freq {work.plan.test_freq})."))

@@ -5,12 +5,13 @@
     convnet shownet --load-file CHECKPOINT --show-preds probs --out preds.png
     convnet shownet --load-file CHECKPOINT --show-maps conv1 --out maps.png
 
-The last two run the net on the test data that the checkpoint names, or on those of --data-path.
+Without a name each shows the first there is. The last two run the net on the test data that the checkpoint names, or on
+those of --data-path. Drawing curves needs matplotlib (the extra ``plot``).
 
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
 
-The layout of filters is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white. Drawing
-curves and predictions needs matplotlib (the extra ``plot``).
+The layout of filters is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white, with numbers
+between; layers of many channels are shown as rows of them. ``--no-numbers`` draws what the originals drew, no more.
 """
 
 import argparse
@@ -23,32 +24,35 @@ import numpy as np
 from convnet.checkpoint import Checkpoint, find_latest, load
 from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.run import run
-from convnet.drawing.curves import Curves, draw_cost, load_pyplot
+from convnet.drawing.curves import Curves, draw_cost
 from convnet.drawing.files import save_image
-from convnet.drawing.filters import draw_mosaic, filter_mosaic, filters_of, normalise
-from convnet.drawing.samples import TestSet, draw_predictions, feature_maps, maps_mosaic, predictions
+from convnet.drawing.filter_sheet import filter_sheet
+from convnet.drawing.filters import draw_mosaic, filter_mosaic, filters_of, normalise, standardised
+from convnet.drawing.maps import feature_maps, map_sheet
+from convnet.drawing.samples import TestSet, write_predictions
 from convnet.errors import OptionError, did_you_mean, one_of
 from convnet.options import BY_NAME, FROM_ZERO, SEED, ZERO_ONE, flag_of, text, whole
+from convnet.pickles import text_of
 
 _DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") -> int:
-    """Draw what the options ask for; return the exit status."""
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
     description = "Draw what a checkpoint has learned, and what it says of test data."
     example = "--load-file checkpoints --show-filters conv1 --out filters.png"
     parser = Parser(prog, description, example, argument_default=argparse.SUPPRESS)
     add_option(parser, BY_NAME["load_file"], required=True, help="checkpoint, or folder of checkpoints")
     for flag, kind, default, help_text in (
         ("--out", text("PNG"), "", "picture to write [filters.png, cost.png, preds.png, maps.png]"),
-        ("--show-filters", text("LAYER"), "", "draw this layer's filters"),
-        ("--show-cost", text("NAME"), "", "draw this cost's curves"),
-        ("--show-preds", text("LAYER"), "", "draw what this softmax layer says of eight test cases"),
-        ("--show-maps", text("LAYER"), "", "draw what this layer makes of twelve test cases"),
+        ("--show-filters", text("LAYER"), "", "draw this layer's filters [the first layer's]"),
+        ("--show-cost", text("NAME"), "", "draw this cost's curves [the first cost's]"),
+        ("--show-preds", text("LAYER"), "", "draw what this softmax layer says of eight test cases [the first]"),
+        ("--show-maps", text("LAYER"), "", "draw what this layer makes of twelve test cases [the first of maps]"),
         ("--write-features", text("LAYER"), "", "write what this layer makes of the test batches"),
         ("--feature-path", text("DIR"), "", "folder for --write-features"),
-        ("--cost-idx", FROM_ZERO, 0, "which value of the cost [0]"),
+        ("--cost-idx", FROM_ZERO, None, "which value of the cost, from 0 [all]"),
         ("--smooth-test-errors", ZERO_ONE, 1, "draw means over as many tests as there are test batches"),
         ("--input-idx", FROM_ZERO, 0, "which weight matrix of the layer [0]"),
         ("--channels", FROM_ZERO, 0, "maps that a fully-connected layer's inputs are"),
@@ -57,25 +61,35 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") 
         ("--yuv-to-rgb", ZERO_ONE, 0, "take three channels as YUV"),
         ("--norm-filters", ZERO_ONE, 0, "scale each filter to mean 0 and variance 1 first"),
         ("--only-errors", ZERO_ONE, 0, "of predictions, show only wrong ones"),
-        ("--zoom", whole(1, 1000), 4, "picture pixels per weight"),
+        ("--no-numbers", ZERO_ONE, 0, "draw filters as the originals did, without numbers and words"),
+        ("--zoom", whole(1, 1000), None, "picture pixels per weight or value [what makes it 1000 to 1600 pixels wide]"),
         ("--seed", SEED, 0, "draws the cases and maps shown [0]"),
     ):
-        parser.add_value(flag, kind, help_text, default)
+        parser.add_value(flag, kind, help_text, default, **(_OPTIONAL if flag.startswith("--show-") else {}))
     data = parser.add_argument_group("test data, where not those of the checkpoint")
     for option in map(BY_NAME.__getitem__, _DATA_OPTIONS):
         add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
-    return run_verb(_show, parser, arguments)
+    return parser
 
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") -> int:
+    """Draw what the options ask for; return the exit status."""
+    return run_verb(_show, parser(prog), arguments)
+
+
+_FIRST = True  # stands for a name that is not given
+_OPTIONAL = {"nargs": "?", "const": _FIRST}
 
 # What each option goes with; the data are those of pictures of test cases, and of features.
+_OF_FILTERS = ("input_idx", "channels", "local_plane", "no_rgb", "yuv_to_rgb", "norm_filters", "no_numbers")
 _GOES_WITH = (
     dict.fromkeys(("cost_idx", "smooth_test_errors"), ("show_cost",))
-    | dict.fromkeys(("input_idx", "channels", "local_plane", "no_rgb", "yuv_to_rgb", "norm_filters"), ("show_filters",))
+    | dict.fromkeys(_OF_FILTERS, ("show_filters",))
     | {"only_errors": ("show_preds",), "seed": ("show_preds", "show_maps"), "zoom": ("show_filters", "show_maps")}
     | dict.fromkeys(_DATA_OPTIONS, ("show_preds", "show_maps", "write_features"))
     | {"out": ("show_filters", "show_cost", "show_preds", "show_maps")}
 )
-_DEFAULTS = {"cost_idx": 0, "smooth_test_errors": 1, "input_idx": 0, "channels": 0, "local_plane": 0, "zoom": 4, "seed": 0}
+_DEFAULTS = {"smooth_test_errors": 1}
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -118,27 +132,46 @@ def _data_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    layers, places = _towers(checkpoint.layers, args.show_filters), (args.input_idx, args.channels, args.local_plane)
-    filters = np.concatenate([filters_of(layer, *places) for layer in layers], axis=-1)
-    _check_filter_options(args, str(layers[0]["type"]), len(filters))
+    name = _first_filters(checkpoint.layers) if args.show_filters is _FIRST else args.show_filters
+    layers, places = _towers(checkpoint.layers, name), (args.input_idx, args.channels, args.local_plane)
+    parts = [filters_of(layer, *places) for layer in layers]
+    filters = np.concatenate(parts, axis=-1)
+    _check_filter_options(args, name, str(layers[0]["type"]), len(filters))
     if args.yuv_to_rgb and len(filters) == 3:
         filters = np.einsum("dc,cyxf->dyxf", _YUV, filters)
+    if args.norm_filters:
+        filters = standardised(filters)
     color = len(filters) == 3 and not args.no_rgb
-    mosaic = filter_mosaic(normalise(filters, bool(args.norm_filters)), color)
-    save_image(draw_mosaic(mosaic, args.zoom), out)
+    if args.no_numbers:
+        save_image(draw_mosaic(filter_mosaic(normalise(filters), color), args.zoom or 0), out)
+        return
+    numbers = zip(layers, parts, strict=True)
+    names = [f"{text_of(layer['name'])[len(name) :]}{i}" for layer, part in numbers for i in range(part.shape[-1])]
+    (C, k, _, F), state = filters.shape, checkpoint["model_state"]
+    what = f"map {args.local_plane}, its filters at {F} places," if layers[0]["type"] == "local" else f"{F} filters"
+    when = f"epoch {state.get('epoch', 0)}, batch {state.get('batchnum', 0)}"
+    save_image(filter_sheet(filters, names, f"{name}: {what} of {C}x{k}x{k}; {when}", color, args.zoom or 0), out)
 
 
-def _check_filter_options(args: argparse.Namespace, kind: str, channels: int) -> None:
-    """Raise ``OptionError`` for options that filters of a layer of type ``kind``, of so many ``channels``, do not read."""
+def _first_filters(layers: dict[str, dict[str, Any]]) -> str:
+    """Return the first layer with filters, or what the first two of a tower are called; raises ``OptionError``."""
+    first = next((name for name, layer in layers.items() if layer["type"] in ("conv", "local")), "")
+    if not first:
+        raise OptionError("--show-filters: no layer of the checkpoint has filters; name one of type fc, with --channels")
+    return first[:-1] if first[-1] == "a" and first[:-1] and first[:-1] + "b" in layers else first
+
+
+def _check_filter_options(args: argparse.Namespace, name: str, kind: str, channels: int) -> None:
+    """Raise ``OptionError`` for options that are not for filters of type ``kind`` with so many ``channels``."""
     effects = {
         "channels": kind not in ("conv", "local"),
         "local_plane": kind == "local",
         "no_rgb": channels == 3,
         "yuv_to_rgb": channels == 3,
     }
-    if idle := [flag_of(name) for name, has_effect in effects.items() if getattr(args, name) and not has_effect]:
+    if idle := [flag_of(option) for option, has_effect in effects.items() if getattr(args, option) and not has_effect]:
         of_channels = f"{channels} channel{'s' * (channels != 1)}"
-        raise OptionError(f"{', '.join(idle)}: no effect on '{args.show_filters}', of type {kind} with {of_channels}")
+        raise OptionError(f"{', '.join(idle)}: no effect on '{name}', of type {kind} with {of_channels}")
 
 
 def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -153,25 +186,25 @@ def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]
 
 
 def _show_cost(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    curves = Curves.of(checkpoint, args.show_cost, args.cost_idx, bool(args.smooth_test_errors))
-    draw_cost(curves, f"{args.show_cost}[{args.cost_idx}]", out)
+    name = "" if args.show_cost is _FIRST else args.show_cost
+    draw_cost(Curves.of(checkpoint, name, args.cost_idx, bool(args.smooth_test_errors)), out)
 
 
 def _show_preds(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    pyplot = load_pyplot()  # or say at once that it is missing
-    cases = predictions(_test_set(args), args.show_preds, bool(args.only_errors), args.seed)
-    draw_predictions(cases, f"{'Mistaken' if args.only_errors else 'Random'} test samples", out, pyplot)
+    softmax = "" if args.show_preds is _FIRST else args.show_preds
+    write_predictions(_test_set(args), out, softmax, bool(args.only_errors), args.seed)
 
 
 def _show_maps(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    maps = feature_maps(_test_set(args), args.show_maps, args.seed)
-    save_image(draw_mosaic(maps_mosaic(maps), args.zoom), out)
+    tests = _test_set(args)
+    shown = feature_maps(tests, "" if args.show_maps is _FIRST else args.show_maps, args.seed)
+    save_image(map_sheet(shown, args.zoom or 0), out)
 
 
 def _test_set(args: argparse.Namespace) -> TestSet:
     """Return the net beside its test data."""
-    test_set = TestSet(args.load_file, _data_options(args))
-    print_problems(test_set.graph.warnings)
+    test_set = TestSet.open(args.load_file, _data_options(args))
+    print_problems(test_set.net.graph.warnings)
     for remark in test_set.remarks:
         say(remark)
     return test_set

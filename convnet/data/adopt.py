@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convnet.data.provider import Provider
-from convnet.errors import DataError, listed
+from convnet.errors import DataError, counted, listed
 from convnet.pickles import text_of
 
 _NAMED = 5  # classes in a message
@@ -60,7 +60,9 @@ def _adopt_classes(provider: Provider, names: list[str]) -> str:
     if not own or _are_numbers(own) or _are_numbers(names):
         # Without names on both sides labels are taken by their numbers, of which there have to be as many.
         if len(own or names) != len(names) or (not own and provider.classes > len(names)):
-            raise DataError(f"{where} has {len(own) or provider.classes} classes, the net was trained on {len(names)}")
+            raise DataError(
+                f"{where} has {counted(len(own) or provider.classes, 'class')}, the net was trained on {len(names)}"
+            )
         if own:
             return ""
         provider.label_names = names

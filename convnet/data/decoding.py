@@ -23,6 +23,7 @@ from convnet.errors import DataError, first_line, one_of, reason_of
 
 # Format: bytes that a pixel takes at most while Pillow decodes it, measured. Converting takes as many again, see ``_cost``.
 FORMATS = {"JPEG": 4, "PNG": 4, "GIF": 4, "BMP": 4, "WEBP": 13, "TIFF": 8, "PPM": 4}
+UNREAD = {".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".psd", ".dds", ".ico", ".svg", ".eps"}  # also pictures
 MEMORY = 400 << 20  # bytes for one picture
 WHITE = (255, 255, 255)
 
@@ -70,7 +71,9 @@ def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, *
     Raises ``DataError`` that says what is wrong with the picture, without its name.
     """
     _quieten()
-    with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
+    suffix = Path(source).suffix.lower() if isinstance(source, str | Path) else ""
+    advice = f"; {suffix} files are not read: save it as one of these" if suffix in UNREAD else ""
+    with _reported(advice), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
         cost = _check_size(picture)
         if picture.format in ("JPEG", "MPO"):
             _check_scans(file, picture)
@@ -170,14 +173,14 @@ def _open_regular(path: str | Path) -> BinaryIO:
 
 
 @contextmanager
-def _reported() -> Iterator[None]:
-    """Turn whatever Pillow raises for a damaged file into a ``DataError`` of one line."""
+def _reported(advice: str = "") -> Iterator[None]:
+    """Turn whatever Pillow raises for a damaged file into a ``DataError`` of one line; ``advice`` for one that is none."""
     try:
         yield
     except DataError:
         raise
     except Image.UnidentifiedImageError:
-        raise DataError(f"not a whole picture in {one_of(FORMATS)}") from None
+        raise DataError(f"not a whole picture in {one_of(FORMATS)}{advice}") from None
     except Image.DecompressionBombError:  # Pillow's own limit, above those of ``_check_size``
         raise DataError("far more pixels than are read of any format") from None
     except MemoryError:

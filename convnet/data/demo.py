@@ -23,7 +23,7 @@ from convnet.data.batches import write_file
 from convnet.data.images import color_axes
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Request
-from convnet.errors import DataError, reason_of
+from convnet.errors import DataError, bytes_text, reason_of
 from convnet.pickles import UnsafePickle
 from convnet.storage import cache_folder
 
@@ -57,7 +57,12 @@ class Demo(Pictures):
         if not 1 < classes <= CLASSES:
             raise DataError(f"the demonstration set has 2 to {CLASSES} classes, the net {classes}; give --data-path")
         self.side = 256 if classes >= 100 or max(request.inner_size, request.picture_size) > 32 else 32
+        was_there = (_folder(classes, self.side) / "data_batch_1").exists()
         super().__init__(replace(request, path=str(prepare(classes, self.side))))
+        if not was_there:
+            size = bytes_text((self.folder / "data_batch_1").stat().st_size * TEST_BATCH)
+            place = f"is drawn into {self.folder} as it is needed, {size} in all"
+            self.problems.append(f"The demonstration set {place}; CONVNET_CACHE_DIR names another place for it.")
         self.numbers, self.test_numbers = list(range(1, TEST_BATCH + 1)), [TEST_BATCH]
         self.where = "the demonstration set"
 
@@ -75,7 +80,7 @@ def prepare(classes: int, side: int) -> Path:
 
     What is damaged there is drawn again. Raises ``DataError`` where there is no place for it.
     """
-    folder = cache_folder() / f"demo-{classes}x{side}-v{_VERSION}"
+    folder = _folder(classes, side)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,6 +101,10 @@ def prepare(classes: int, side: int) -> Path:
     if not _is_whole(folder / "data_batch_1", classes, BATCH_CASES):
         write_batch(folder / "data_batch_1", 1, classes, side, os.cpu_count() or 1)
     return folder
+
+
+def _folder(classes: int, side: int) -> Path:
+    return cache_folder() / f"demo-{classes}x{side}-v{_VERSION}"
 
 
 def attributes(label: int) -> tuple[int, int, int]:

@@ -101,7 +101,7 @@ class Pictures(FolderProvider):
                 raise DataError(f"{path}: holds no JPEG pictures; for matrices use --data-provider cifar")
             strings += [item.encode("latin1") if isinstance(item, str) else item for item in data]
             labels += label_lists(part, path)
-        check_counts(len(strings), len(labels), str(self.files[number][0]), "pictures")
+        check_counts(len(strings), len(labels), str(self.files[number][0]), "picture")
         return strings, labels
 
     def _decode(self, strings: list[bytes], labels: list[list[int]], offsets: np.ndarray, where: str) -> _Decoded:

@@ -18,7 +18,7 @@ import numpy as np
 
 from convnet.arrays import not_classes
 from convnet.data.batches import Watch, find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
-from convnet.errors import DataError, listed
+from convnet.errors import DataError, counted, listed
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
 
@@ -236,12 +236,12 @@ def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     return (np.arange(classes)[:, None] == labels).astype(np.float32)
 
 
-def check_counts(cases: int, labels: int, where: str, what: str = "cases") -> None:
+def check_counts(cases: int, labels: int, where: str, what: str = "case") -> None:
     """Raise ``DataError`` for a batch without cases, or with another number of labels."""
     if not cases:
         raise DataError(f"{where}: holds no cases")
     if labels != cases:
-        raise DataError(f"{where}: {cases} {what} but {labels} labels; the file is truncated or damaged")
+        raise DataError(f"{where}: {counted(cases, what)} but {counted(labels, 'label')}; the file is truncated or damaged")
 
 
 def check_targets(classes: int, cases: int, where: str) -> None:

@@ -28,22 +28,20 @@ def _number(low: int) -> Rule:
 
 _NAMES = either(items(text()), that("an array of texts", lambda v: isinstance(v, np.ndarray) and _holds_texts(v)))
 _MEAN = either(array(), items(real()), items(items(real(), 1)), items(items(real()), 1))
-META = record(
-    {},
-    {
-        "label_names": maybe(_NAMES),
-        "fine_label_names": _NAMES,
-        "num_vis": _number(1),
-        "num_colors": _number(1),
-        "label_offset": _number(-_SIZE),
-        "data_mean": maybe(_MEAN),
-        "color_pca": maybe(that("(standard deviations (3,), axes (3, 3)) of finite numbers", lambda v: is_color_pca(v))),
-        "dp_type": text(),
-        "test_batches": maybe(items(whole(0, _SIZE))),
-        "tree": maybe(either(mapping(_NODE, items(_NODE)), items(items(_NODE)))),
-        "all_wnids": maybe(mapping(text(), whole(0, _SIZE))),
-    },
-)
+KEYS = {
+    "label_names": maybe(_NAMES),
+    "fine_label_names": _NAMES,
+    "num_vis": _number(1),
+    "num_colors": _number(1),
+    "label_offset": _number(-_SIZE),
+    "data_mean": maybe(_MEAN),
+    "color_pca": maybe(that("(standard deviations (3,), axes (3, 3)) of finite numbers", lambda v: is_color_pca(v))),
+    "dp_type": text(),
+    "test_batches": maybe(items(whole(0, _SIZE))),
+    "tree": maybe(either(mapping(_NODE, items(_NODE)), items(items(_NODE)))),
+    "all_wnids": maybe(mapping(text(), whole(0, _SIZE))),
+}  # of a description
+META = record({}, KEYS)
 
 
 def _holds_texts(names: np.ndarray) -> bool:

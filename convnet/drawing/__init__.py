@@ -1,1 +1,1 @@
-"""Pictures: of graphs (SVG, a page, Graphviz), and of checkpoints (filters, curves, predictions, maps)."""
+"""Pictures: of graphs (SVG, PNG, PDF, a page, Graphviz), and of checkpoints (filters, curves, predictions, maps)."""

@@ -1,7 +1,7 @@
 """A picture in the language of Graphviz: devices as clusters, the same colours."""
 
 from convnet.drawing.picture import HOST, Picture, megabytes
-from convnet.drawing.svg import colors, device_text
+from convnet.drawing.scene import colors, device_text
 
 
 def dot(picture: Picture) -> str:
@@ -13,9 +13,9 @@ def dot(picture: Picture) -> str:
     ]
     for number, device in enumerate([HOST, *picture.devices]):
         fill, line, column = colors(picture, device)
-        cluster = f"cluster_{number}" if device else "host"
-        lines.append(f"  subgraph {cluster} {{")
-        if device:
+        is_column = device and len(picture.devices) > 1
+        lines.append(f"  subgraph {f'cluster_{number}' if is_column else f'nodes_{number}'} {{")
+        if is_column:
             lines.append(f'    label={_quoted(device_text(device))}; style=filled; color="{column}";')
         lines.append(f'    node [fillcolor="{fill}", color="{line}"];')
         for box in picture.boxes.values():

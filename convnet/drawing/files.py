@@ -1,6 +1,7 @@
 """Pictures to files: drawn in memory first, so that no mistake in drawing is blamed on the file or leaves half of one."""
 
 import io
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,23 @@ def save_figure(figure: Any, out: Path, dpi: int) -> None:
     suffix = out.suffix.lower()
     _check_suffix(out, suffix, (f".{name}" for name in figure.canvas.get_supported_filetypes()))
     data = io.BytesIO()
-    figure.savefig(data, dpi=dpi, format=suffix[1:])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a sign that the font lacks is a box
+        dateless = {"metadata": {"CreationDate": None}} if suffix == ".pdf" else {}
+        figure.savefig(data, dpi=dpi, format=suffix[1:], **dateless)
     write_atomically(out, lambda file: file.write(data.getvalue()))
+
+
+def load_pyplot() -> Any:
+    """Return matplotlib's pyplot, drawing off the screen; raises ``ConvnetError``."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
 
 
 def check_pixels(width: int, height: int, zoom: int) -> None:

@@ -1,4 +1,4 @@
-"""Filters of a stored layer as one picture (io 7.3).
+"""Filters of a stored layer, and the originals' picture of them (io 7.3); ``filter_sheet.py`` has the one with numbers.
 
 The layout is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white. Letters: C channels,
 k side of a filter, F filters; H, W height and width of a patch.
@@ -11,23 +11,29 @@ import numpy as np
 from PIL import Image
 
 from convnet.drawing.files import check_pixels
+from convnet.drawing.sheet import enlarged
 from convnet.errors import ConvnetError, OptionError
 
-_PER_ROW = 16
-_MAX_FILTERS = 16 * 24  # in one picture; the rest is left out
+WIDE = 1600  # pixels
+PER_ROW = 16
+MOST = 16 * 24  # in one picture; the rest is left out
 
 
 def filter_mosaic(filters: np.ndarray, color: bool) -> np.ndarray:
-    """Return filters (C, k, k, F) as a mosaic.
+    """Return filters (C, k, k, F), values from 0 to 1, as the originals' mosaic."""
+    return mosaic(*filter_patches(filters, color))
+
+
+def filter_patches(filters: np.ndarray, color: bool) -> tuple[np.ndarray, int]:
+    """Return filters (C, k, k, F) as patches (F, height, width, 1 or 3), and how many of them stand in a row.
 
     In ``color`` three channels make one coloured patch; else the channels of a filter stand side by side in grey.
     """
     C, k, _, _ = filters.shape
-    filters = filters[..., :_MAX_FILTERS]
+    filters = filters[..., :MOST]
     if color:
-        return mosaic(filters.transpose(3, 1, 2, 0), _PER_ROW)  # patch[f, y, x, c]
-    strips = filters.transpose(3, 1, 0, 2).reshape(-1, k, C * k, 1)  # strip[f, y, (c, x)]
-    return mosaic(strips, max(1, math.ceil(_PER_ROW / C)))
+        return filters.transpose(3, 1, 2, 0), PER_ROW  # patch[f, y, x, c]
+    return filters.transpose(3, 1, 0, 2).reshape(-1, k, C * k, 1), max(1, math.ceil(PER_ROW / C))  # [f, y, (c, x)]
 
 
 def mosaic(patches: np.ndarray, per_row: int) -> np.ndarray:
@@ -40,12 +46,17 @@ def mosaic(patches: np.ndarray, per_row: int) -> np.ndarray:
     return canvas
 
 
+def fitting_zoom(width: int) -> int:
+    """Return how many pixels each of ``width`` values takes in a picture that is easily seen, 1000 to 1600 pixels wide."""
+    return max(1, WIDE // width)
+
+
 def draw_mosaic(values: np.ndarray, zoom: int) -> Image.Image:
-    """Return a mosaic of values from 0 to 1 as an image, ``zoom`` pixels for each value."""
-    pixels = np.round(255 * values).astype(np.uint8)
-    image = Image.fromarray(pixels if pixels.shape[-1] == 3 else pixels[..., 0])
-    check_pixels(image.width, image.height, zoom)
-    return image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+    """Return a mosaic of values from 0 to 1 as an image, ``zoom`` pixels for each value; 0: what fits."""
+    height, width = values.shape[:2]
+    zoom = zoom or fitting_zoom(width)
+    check_pixels(width, height, zoom)
+    return enlarged(values, zoom)
 
 
 def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: int = 0) -> np.ndarray:
@@ -86,12 +97,15 @@ def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: 
     return weights.reshape(channels, side, side, -1)
 
 
-def normalise(filters: np.ndarray, each: bool = False) -> np.ndarray:
-    """Scale all filters together to 0 to 1; with ``each``, first each to mean 0 and variance 1."""
-    if each:
-        axes = (0, 1, 2)
-        deviation = filters.std(axis=axes, keepdims=True)
-        filters = (filters - filters.mean(axis=axes, keepdims=True)) / np.where(deviation > 0, deviation, 1)
+def standardised(filters: np.ndarray) -> np.ndarray:
+    """Scale each filter of (C, k, k, F) to mean 0 and variance 1."""
+    axes = (0, 1, 2)
+    deviation = filters.std(axis=axes, keepdims=True)
+    return (filters - filters.mean(axis=axes, keepdims=True)) / np.where(deviation > 0, deviation, 1)
+
+
+def normalise(filters: np.ndarray) -> np.ndarray:
+    """Scale all filters together to 0 to 1."""
     return scale(filters, 0.5)
 
 

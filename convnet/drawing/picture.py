@@ -79,6 +79,7 @@ def picture_of(graph: Graph, title: str, mini: int) -> Picture:
 
 def _boxes(graph: Graph, mini: int, shapes: Mapping[str, str]) -> dict[str, Box]:
     memory, fields = memories(graph, mini), receptive_fields(graph)
+    places = {_device(layer) for layer in graph.declared} - {HOST}
     neurons = {neuron.detached_from: neuron.neuron.text for neuron in graph.neurons if neuron.neuron}
     boxes = {}
     for layer in graph.declared:
@@ -96,7 +97,7 @@ def _boxes(graph: Graph, mini: int, shapes: Mapping[str, str]) -> dict[str, Box]
             *learned,
             ("memory", megabytes(memory[layer.name].total)),
             ("receptive field", f"{field[0]}, every {field[1]}" if field and layer.sources else ""),
-            ("device", ", ".join(map(str, _device(layer))) or "host"),
+            ("device", (", ".join(map(str, _device(layer))) or "host") if len(places) > 1 else ""),
         ]
         label = times(_label(layer)) + (f", {neuron}" if neuron else "")
         maps, _, side = shape.partition("x")

@@ -1,29 +1,34 @@
-"""Pictures of test cases: what a net says of them, and what its layers make of them (io 7.4, 7.5).
+"""What a net says of test cases, as a sheet of pictures and bars, drawn by Pillow (io 7.4).
 
     convnet shownet --load-file CHECKPOINT --show-preds probs --data-path DIR
-    convnet shownet --load-file CHECKPOINT --show-maps conv1 --data-path DIR
 
-Letters: N cases, C channels, H, W height and width of a picture, S side of a map.
+Of a net in memory: ``write_predictions(TestSet(net, provider, batch), Path("preds.png"), "probs")``.
+Letters: N cases, C channels, H, W height and width of a picture.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from convnet.data.provider import batch_bounds, split
-from convnet.drawing.files import save_figure
-from convnet.drawing.filters import mosaic, scale
-from convnet.errors import ConvnetError, OptionError, did_you_mean, printable
+from convnet.data.provider import Provider, batch_bounds, split
+from convnet.drawing.files import save_image
+from convnet.drawing.sheet import LIGHT, Sheet, headed, resized
+from convnet.errors import ConvnetError, OptionError, did_you_mean
 from convnet.layers.data import Data
+from convnet.net.net import Net
 from convnet.training.checks import check_batch
 from convnet.training.session import RunInputs, Session
 
 _CASES = 8  # two rows of four
 _BARS = 5
-_TRUE, _OTHER = "#ffaaaa", "#aaaaff"
-_MAP_CASES, _MAPS = 12, 16
+_TRUE, _OTHER = "#ffaaaa", "#aaaaff"  # the originals'
+_PICTURE, _PER_ROW, _GAP, _BAR, _HEAD = 288, 4, 24, 26, 30
 
 
 class Prediction(NamedTuple):
@@ -34,25 +39,30 @@ class Prediction(NamedTuple):
     bars: list[tuple[str, float, bool]]
 
 
+@dataclass
 class TestSet:
-    """A checkpoint's net beside its test data. ``options`` are those of ``convnet run``, by name."""
+    """A net beside ``provider``, whose batch ``number`` it is tested on; ``remarks`` are on how these were found."""
 
     __test__ = False
 
-    def __init__(self, load_file: str, options: dict[str, Any]) -> None:
+    net: Net
+    provider: Provider
+    number: int
+    remarks: list[str] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, load_file: str, options: dict[str, Any]) -> TestSet:
+        """Return a checkpoint's net and its first test batch. ``options`` are those of ``convnet run``, by name."""
         session = Session(RunInputs({"load_file": load_file, "test_only": 1, **options}))
         session.check_costs()
-        self.provider, self.remarks = session.test, session.remarks
-        self.number = session.plan.test[0]
-        self.graph = session.graph
         backends, _ = session.backends()
-        self.net = session.net(backends)
+        return cls(session.net(backends), session.test, session.plan.test[0], session.remarks)
 
     def outputs(self, names: Sequence[str], max_cases: int = 0) -> list[np.ndarray]:
-        """Return outputs (features, N) of layers for the first test batch, or its first ``max_cases`` cases."""
+        """Return outputs (features, N) of layers for the test batch, or its first ``max_cases`` cases."""
         batch = self.provider.batch(1, self.number)
         minibatches = split(batch, self.net.minibatch)
-        check_batch(self.graph, minibatches, f"{self.provider.where}: batch {self.number}", finite=False)
+        check_batch(self.net.graph, minibatches, f"{self.provider.where}: batch {self.number}", finite=False)
         parts = []
         for start, stop in batch_bounds(min(batch.cases, max_cases or batch.cases), self.net.minibatch):
             self.net.test(batch.minibatch(start, stop), stop - start, keep=names)
@@ -61,17 +71,25 @@ class TestSet:
 
     def data_layer(self) -> str:
         """Return the layer by which pictures enter; raises ``ConvnetError``."""
-        for layer in self.graph.layers.values():
+        for layer in self.net.graph.layers.values():
             if isinstance(layer, Data) and layer.dataIdx == 0:
                 return layer.name
         raise ConvnetError("the net has no data layer with dataIdx=0, where pictures would enter")
 
 
-def predictions(tests: TestSet, softmax: str, only_errors: bool = False, seed: int = 0) -> list[Prediction]:
-    """Return up to eight cases of the first test batch, drawn by ``seed``; with ``only_errors`` of those that are wrong."""
-    layers = tests.graph.layers.values()
-    _check_known(softmax, [layer.name for layer in layers if layer.type == "softmax"], "softmax layer")
-    labels_layers = [cost.sources[0].name for cost in tests.graph.costs if cost.sources[-1].name == softmax]
+def write_predictions(tests: TestSet, out: Path, softmax: str = "", only_errors: bool = False, seed: int = 0) -> None:
+    """Draw up to eight test cases with what the net says of them, and write the sheet; ``""``: the first softmax layer."""
+    cases = predictions(tests, softmax, only_errors, seed)
+    save_image(prediction_sheet(cases, f"{'Mistaken' if only_errors else 'Random'} test samples"), out)
+
+
+def predictions(tests: TestSet, softmax: str = "", only_errors: bool = False, seed: int = 0) -> list[Prediction]:
+    """Return up to eight cases of the test batch, drawn by ``seed``; with ``only_errors`` of those that are wrong."""
+    graph = tests.net.graph
+    softmax = chosen_name(
+        softmax, [name for name, layer in graph.layers.items() if layer.type == "softmax"], "softmax layer"
+    )
+    labels_layers = [cost.sources[0].name for cost in graph.costs if cost.sources[-1].name == softmax]
     if not labels_layers:
         raise ConvnetError(f"no cost compares '{softmax}' with labels, so what is true is not known")
     data, labels, scores = tests.outputs([tests.data_layer(), labels_layers[0], softmax])
@@ -91,54 +109,39 @@ def predictions(tests: TestSet, softmax: str, only_errors: bool = False, seed: i
     return shown
 
 
-def _check_known(name: str, known: Iterable[str], what: str) -> None:
-    if name not in (known := list(known)):
-        hint = did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
-        raise OptionError(f"no {what} '{name}' in the checkpoint{hint}")
+def chosen_name(name: str, known: Iterable[str], what: str) -> str:
+    """Return ``name``, or the first of those ``known`` where it is empty; raises ``OptionError`` for another."""
+    known = list(known)
+    if name in known or (known and not name):
+        return name or known[0]
+    if not name:
+        raise OptionError(f"the checkpoint has no {what}")
+    hint = did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
+    raise OptionError(f"no {what} '{name}' in the checkpoint{hint}")
 
 
-def draw_predictions(cases: Sequence[Prediction], heading: str, out: Path, pyplot: Any) -> None:
-    """Draw the sheet of 2012: pictures above, bars of the five likeliest classes below, the true one in red."""
-    figure = pyplot.figure(figsize=(12, 9))
-    figure.suptitle(heading)
-    sheet = figure.add_gridspec(2, 4, left=0.05, right=0.95, bottom=0.05, top=0.9, hspace=0.2, wspace=0.15)
-    for place, case in zip(sheet, cases, strict=False):
-        pair = place.subgridspec(2, 1, height_ratios=[2, 1], hspace=0.08)
-        _draw_picture(figure.add_subplot(pair[0]), case)
-        _draw_bars(figure.add_subplot(pair[1]), case)
-    save_figure(figure, out, dpi=80)
-    pyplot.close(figure)
+def prediction_sheet(cases: Sequence[Prediction], heading: str) -> Image.Image:
+    """Return the sheet of 2012: pictures above, bars of the likeliest classes below; the true class is red, and marked."""
+    rows, pitch = -(-len(cases) // _PER_ROW), _HEAD + _PICTURE + 8 + _BARS * _BAR + _GAP
+    sheet = Sheet(_GAP + _PER_ROW * (_PICTURE + _GAP), rows * pitch, LIGHT)
+    for i, case in enumerate(cases):
+        _draw_case(sheet, case, _GAP + i % _PER_ROW * (_PICTURE + _GAP), i // _PER_ROW * pitch)
+    right = sum(case.bars[0][2] for case in cases)
+    caption = f"{right} of {len(cases)} right. Above each picture its true class; below what the net says, the truth marked."
+    return headed(sheet.image, heading, caption, LIGHT)
 
 
-def _draw_picture(axes: Any, case: Prediction) -> None:
-    is_grey = case.picture.shape[-1] == 1
-    picture = case.picture[..., 0] if is_grey else case.picture
-    axes.imshow(picture, cmap="gray" if is_grey else None, vmin=0, vmax=1, interpolation="lanczos")
-    axes.set_title(printable(case.truth), fontsize=15, fontweight="bold", parse_math=False)
-    axes.set(xticks=[], yticks=[])
-
-
-def _draw_bars(axes: Any, case: Prediction) -> None:
-    places = range(len(case.bars))[::-1]  # the likeliest on top
-    colors = [_TRUE if is_true else _OTHER for _, _, is_true in case.bars]
-    axes.barh(list(places), [share for _, share, _ in case.bars], color=colors)
-    for y, (name, _, _) in zip(places, case.bars, strict=True):
-        box = {"facecolor": "#dddddd", "alpha": 0.5, "edgecolor": "none", "pad": 1}
-        axes.text(0.98, y, printable(name), ha="right", va="center", fontsize=9, bbox=box, parse_math=False)
-    axes.set(xlim=(0, 1), xticks=[0, 0.5, 1], yticks=[])
-
-
-def feature_maps(tests: TestSet, layer: str, seed: int = 0) -> np.ndarray:
-    """Return up to sixteen maps (N, maps, S, S) of ``layer``, drawn by ``seed``, for twelve test cases; negatives are 0."""
-    maps = {name: layer.maps for name, layer in tests.graph.layers.items() if layer.maps}
-    _check_known(layer, maps, "layer of maps")
-    C, S = maps[layer]
-    chosen = np.sort(np.random.default_rng(seed).choice(C, min(_MAPS, C), replace=False))
-    [values] = tests.outputs([layer], _MAP_CASES)
-    return np.maximum(values.reshape(C, S, S, -1)[chosen], 0).transpose(3, 0, 1, 2)  # maps[n, c, y, x]
-
-
-def maps_mosaic(maps: np.ndarray) -> np.ndarray:
-    """Return maps (N, maps, S, S) as a grey mosaic: a row for each case, all scaled together to 0 to 1."""
-    _, count, S, _ = maps.shape
-    return mosaic(scale(maps, 0).reshape(-1, S, S, 1), count)
+def _draw_case(sheet: Sheet, case: Prediction, x: int, y: int) -> None:
+    verdict = "right" if case.bars[0][2] else "wrong"
+    sheet.write((x + _PICTURE, y + 6), verdict, 14, "ra", color=LIGHT.faint)
+    sheet.write((x, y + 2), case.truth, 19, width=_PICTURE - 50)
+    picture = resized(case.picture, _PICTURE)
+    sheet.paste(picture, x + (_PICTURE - picture.width) // 2, y + _HEAD + (_PICTURE - picture.height) // 2)
+    for place, (name, share, is_true) in enumerate(case.bars):
+        top = y + _HEAD + _PICTURE + 8 + place * _BAR
+        middle, length = top + _BAR // 2 - 2, round((_PICTURE - 14) * min(max(np.nan_to_num(share), 0), 1))
+        sheet.draw.rectangle((x + 14, top, x + 14 + length, top + _BAR - 5), _TRUE if is_true else _OTHER)
+        if is_true:
+            sheet.draw.polygon([(x, middle - 6), (x, middle + 6), (x + 10, middle)], LIGHT.words)
+        sheet.write((x + 20, middle), name, 14, "lm", width=_PICTURE - 80)
+        sheet.write((x + _PICTURE, middle), f"{share:.1%}", 14, "rm")

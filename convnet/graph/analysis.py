@@ -1,4 +1,4 @@
-"""What every layer of a graph is, has and costs: memory, receptive fields, shapes, rates, and all of it as a table.
+"""What every layer of a graph is, has and costs: memory, receptive fields, shapes, rates. ``table.py`` shows it.
 
 Multiply-adds are of one forward pass of one case. Memory is that of training: outputs and their gradients of a minibatch,
 weights and their momenta, float32, less what shares a buffer. The receptive field is the square of pixels that one output
@@ -7,10 +7,8 @@ divides are not counted.
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from convnet.errors import listed
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
@@ -101,62 +99,3 @@ def rate_text(layer: WeightLayer) -> str:
         start, end = (layer.weight_schedule(i).rate(rate.base, progress) for progress in (0.0, 1.0))
         texts.append(f"{start:.4g}" if start == end else f"{start:.4g} to {end:.4g}")
     return ", ".join(dict.fromkeys(texts))
-
-
-# -- the table
-
-_HEADS = ("layer", "type", "inputs", "output", "parameters", "multiply-adds", "outputs", "gradients", "weights",
-          "field", "step", "gpu", "learning rate", "decay")  # fmt: skip
-_RIGHT = range(3, 11)  # columns of numbers
-
-
-def layer_table(graph: Graph, mini: int = 128) -> str:
-    """Return the layers as a table: a line each, then totals; memory for minibatches of ``mini`` cases."""
-    memory, fields = memories(graph, mini), receptive_fields(graph)
-    shapes = shape_texts(graph)
-    rows = [_row(layer, memory[name], fields[name], shapes[name]) for name, layer in graph.layers.items()]
-    sums = [sum(layer[kind] for layer in memory.values()) for kind in range(len(Memory._fields))]  # of no layers, 0
-    macs = sum(layer.macs() for layer in graph.layers.values())
-    total = ["total", "", "", "", f"{graph.parameters():,}", f"{macs:,}", *map(_mb, sums), "", "", "", "", ""]
-    widths = [max(len(row[i]) for row in [_HEADS, *rows, total]) for i in range(len(_HEADS))]
-    start, stop = sum(widths[:6]) + 12, sum(widths[:9]) + 16
-    over = " " * start + f"MB at {mini} cases".center(stop - start, "-")
-    rule = "-" * (sum(widths) + 2 * len(widths) - 2)
-    lines = [over, _line(_HEADS, widths), rule, *(_line(row, widths) for row in rows), rule, _line(total, widths)]
-    return "\n".join([*lines, "", _summary(graph, macs, sum(sums), mini)])
-
-
-def _row(layer: Layer, memory: Memory, field: Field | None, shape: str) -> list[str]:
-    weighted = layer if isinstance(layer, WeightLayer) else None
-    numbers = [weighted.parameters() if weighted else 0, layer.macs()]
-    sees = map(str, field) if field and layer.sources else ("" if field or layer.is_cost else "all", "")
-    return [
-        layer.name,
-        f"{layer.type} ({layer.neuron.text})" if layer.detached_from and layer.neuron else layer.type,
-        listed([source.name for source in layer.sources]),  # a table is as wide as its widest cell
-        shape,
-        *(f"{number:,}" if number else "" for number in numbers),
-        *map(_mb, memory),
-        *sees,
-        ",".join(map(str, layer.gpu)) if layer.gpu[0] >= 0 else "",
-        rate_text(weighted) if weighted else "",
-        ", ".join(dict.fromkeys(f"{wc:.4g}" for wc in weighted.wc)) if weighted else "",
-    ]
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    columns = enumerate(zip(cells, widths, strict=True))
-    return "  ".join(cell.rjust(w) if i in _RIGHT else cell.ljust(w) for i, (cell, w) in columns).rstrip()
-
-
-def _mb(count: int) -> str:
-    return f"{count / 1e6:,.1f}" if count else ""
-
-
-def _summary(graph: Graph, macs: int, memory: int, mini: int) -> str:
-    devices = sorted({number for layer in graph.layers.values() for number in layer.gpu if number >= 0})
-    where = f"{len(devices)} logical device{'s' * (len(devices) != 1)}"
-    what = f"{graph.generation} files, {len(graph.layers)} layers on {where}, {graph.parameters():,} parameters"
-    costs = f"{macs:,} multiply-adds per case, {memory / 1e6:,.0f} MB to train on {mini} cases"
-    epochs = f", for {graph.run['epochs']:,} epochs" if "epochs" in graph.run else ""
-    return f"{graph.definition.path}: {what}, {costs}{epochs}."

@@ -70,6 +70,12 @@ class Builder:
         report_causes(self.graph, self.problems)
         return self
 
+    def report_no_layers(self) -> None:
+        """Report a file without layers, which is a net to the originals, but not what anybody means."""
+        definition = self.graph.definition
+        if not definition.sections and not definition.broken:
+            self.problems.error(definition.top(), "no layers in this file", expected="[name] sections with types")
+
     def shape(
         self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None, where: str = ""
     ) -> Graph:

@@ -56,9 +56,7 @@ def infer_data(
     ``sides`` of pictures are tried in their order; without them the one that [run] says, then those of the historical nets,
     224 first with 100 classes and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
     """
-    definition = builder.graph.definition
-    if not definition.sections and not definition.broken:
-        builder.problems.error(definition.top(), "no layers in this file", expected="[name] sections with types")
+    builder.report_no_layers()
     dims = dict(enumerate(data_dims or ()))
     has_tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
     fallback = _TREE_CLASSES if has_tree and not sides else _CLASSES
@@ -216,7 +214,7 @@ def _notes(builder: Builder, sizes: _Sizes, classes: int | None) -> list[str]:
         dims = ",".join(str(sizes.dims.get(i, 1)) for i in range(max(sizes.dims) + 1))
         notes.append(f"Assumed pictures of {size}, as --data-dims {dims} would say.")
     if builder.graph.costs and classes is None:
-        notes.append(f"Assumed {sizes.known} classes, as --num-classes {sizes.known} would say.")
+        notes.append(f"Assumed {sizes.known} class{'es' * (sizes.known != 1)}, as --num-classes {sizes.known} would say.")
     if sizes.has_tree:
         notes.append(f"Assumed a tree of labels in which all {sizes.known} classes stand directly below one root.")
     return notes

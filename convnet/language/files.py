@@ -12,10 +12,10 @@ from convnet.language.toml import read_toml
 
 # What files begin with that are given in place of a layer file.
 _CHECKPOINT = "a checkpoint or a batch"
-_OTHERS = {
-    b"\x80\x02": _CHECKPOINT, b"\x80\x03": _CHECKPOINT, b"\x80\x04": _CHECKPOINT, b"PK\x03\x04": _CHECKPOINT,
-    b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"GIF8": "a picture",
-    b"\xff\xfe": "a text in UTF-16", b"\xfe\xff": "a text in UTF-16",
+_PICKLES = (*(bytes([0x80, protocol]) for protocol in range(2, 6)), b"(dp", b"(lp", b"}q", b"]q", b"PK\x03\x04", b"\x1f\x8b")
+_OTHERS = dict.fromkeys(_PICKLES, _CHECKPOINT) | {
+    b"\x89PNG": "a picture", b"\xff\xd8\xff": "a picture", b"GIF8": "a picture", b"RIFF": "a picture", b"BM": "a picture",
+    b"II*\0": "a picture", b"MM\0*": "a picture", b"\xff\xfe": "a text in UTF-16", b"\xfe\xff": "a text in UTF-16",
 }  # fmt: skip
 _ADVICE = {_CHECKPOINT: "the files of its net; 'convnet run' and 'convnet shownet' read it with --load-file"}
 _LOOKED_AT = 4096
@@ -47,6 +47,17 @@ def find(name: str | Path, prefix: str = "") -> Path:
         raise LayerFileError([Problem(Place(str(path)), what)])
     known = sorted(p.name for p in shipped.glob("layers-*"))
     raise LayerFileError([Problem(Place(str(path)), what, nearest=nearest(path.name, known))])
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether ``path`` is a folder, or a file that begins as checkpoints of any generation do."""
+    try:
+        if not path.is_file():  # nothing is taken out of a pipe
+            return path.is_dir()
+        with path.open("rb") as file:
+            return file.read(4).startswith(_PICKLES)
+    except (OSError, ValueError):  # told of by whoever reads it
+        return False
 
 
 def params_beside(definition: Path) -> Path | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from convnet.backends.arguments import Activation, Array
+from convnet.errors import counted
 from convnet.generation import G2011, G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import Key, keys_of, one
@@ -180,12 +181,14 @@ class Layer:
             return side
         source = self.sources[index]
         if maps := _seen_maps(source):
-            has = f"input '{source.written_name}' has {maps[0]} maps of {maps[1]}x{maps[1]}{written_sizes(source)}"
+            has = (
+                f"input '{source.written_name}' has {counted(maps[0], 'map')} of {maps[1]}x{maps[1]}{written_sizes(source)}"
+            )
             self.check.error("channels", f"channels={channels}, but {has}", expected=f"channels={maps[0]}")
             return None
         fitting = [c for c in range(1, min(features, 4097)) if features % c == 0]  # 1x1 maps are left out
         square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
-        text = f"input '{source.written_name}' has {features} values, which are not {channels} square maps"
+        text = f"input '{source.written_name}' has {counted(features, 'value')}, which are not {channels} square maps"
         hint = f"a number of channels such as {', '.join(square)}" if square else ""
         self.check.error("channels", text, expected=hint)
         return None

@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from convnet.backends.arguments import Activation, Geometry
+from convnet.errors import counted
 from convnet.generation import G2014, SINCE_2012, UNTIL_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import BOOL, INIT_FUNC, INITIAL, INT, Float, Int, Size
@@ -75,7 +76,7 @@ class Windowed(WeightLayer):
         if side is None:
             return None  # what does not fit the wrong number of channels may fit the right one
         if C % G:
-            check.error("groups", f"{C} channels cannot be shared among {G} groups")
+            check.error("groups", f"{counted(C, 'channel')} cannot be shared among {G} groups")
         elif self.randSparse[i]:
             if G == 1:
                 check.error("randSparse", "random connections need more than one group")

@@ -7,6 +7,7 @@
 from typing import Any, ClassVar
 
 from convnet.backends.arguments import Array, Criterion
+from convnet.errors import counted
 from convnet.generation import G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import FLOAT, NAMES, Choice, Int, NumClasses
@@ -67,15 +68,15 @@ class Cost(Layer):
             return
         if self.first_input == "target" and rows != self.num_inputs[1]:
             if isinstance(self.sources[0], Data):
-                self.report_size(rows, f"the targets '{self.reads(0)}' have {rows} rows")
+                self.report_size(rows, f"the targets '{self.reads(0)}' have {counted(rows, 'row')}")
             else:
-                self.check.error("inputs", f"labels have {rows} rows, predictions {self.num_inputs[1]}")
+                self.check.error("inputs", f"labels have {counted(rows, 'row')}, predictions {self.num_inputs[1]}")
             return
         if self.first_input in ("label", "gate") and rows != 1:
             self.check.error("inputs", f"the {self._first()} must have one row; input '{self.reads(0)}' has {rows}")
             return
         if self.row_per_class and classes is not None and rows != classes:
-            self.check.error("inputs", f"the targets have {rows} rows, but {self.check.data.count_text}")
+            self.check.error("inputs", f"the targets have {counted(rows, 'row')}, but {self.check.data.count_text}")
 
     def reads(self, i: int) -> str:
         """Return the name of input ``i`` as the file has it."""
@@ -89,7 +90,7 @@ class Cost(Layer):
         parts = [part for part in parts_of(self.sources[-1]) if part.sized_by in part.check.places]
         predictions = self.num_inputs[-1]
         if not parts:
-            self.check.error("inputs", f"input '{self.reads(-1)}' has {predictions} outputs, {reason}")
+            self.check.error("inputs", f"input '{self.reads(-1)}' has {counted(predictions, 'output')}, {reason}")
             return
         sizes = {part: part.maps[0] if part.maps else part.outputs for part in parts}  # maps, of which pooling leaves a mean
         if sum(sizes.values()) != predictions:

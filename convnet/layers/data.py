@@ -1,5 +1,6 @@
 """data: hands a matrix of the data provider to the net (numerics 5.3 and 5.6)."""
 
+from convnet.errors import counted
 from convnet.generation import G2014
 from convnet.language.keys import one
 from convnet.language.values import Int
@@ -29,7 +30,7 @@ class Data(Layer):
         rows = dims[self.dataIdx]
         self.end = self.end or rows
         if not self.start < self.end <= rows:
-            check.error("end", f"rows {self.start} to {self.end} are not within the data's {rows} rows")
+            check.error("end", f"rows {self.start} to {self.end} are not within the data's {counted(rows, 'row')}")
             return
         self.outputs = self.end - self.start
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from convnet.errors import ConvnetError
+from convnet.errors import ConvnetError, counted
 from convnet.graph.graph import Graph
 from convnet.language.values import LARGEST
 from convnet.layers.conv import Windowed
@@ -138,7 +138,7 @@ class _Initializer:
                 runs = [sorted(conns[start : start + C]) for start in range(0, G * Cf, C)]
                 if len(conns) != G * Cf or any(run != list(range(C)) for run in runs):
                     raise ConvnetError(
-                        f"layer '{layer.name}': {spec} must return {G * Cf} channels, "
+                        f"layer '{layer.name}': {spec} must return {counted(G * Cf, 'channel')}, "
                         f"every {C} of them a permutation of 0 to {C - 1}"
                     )
                 result.append(conns)

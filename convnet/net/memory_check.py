@@ -4,7 +4,7 @@ import gc
 from collections.abc import Collection, Sequence
 
 from convnet.backends.base import Backend
-from convnet.errors import BackendError
+from convnet.errors import BackendError, bytes_text
 from convnet.graph.analysis import memories
 from convnet.graph.graph import Graph
 from convnet.net.placement import place
@@ -31,8 +31,8 @@ def check_memory(graph: Graph, backends: Sequence[Backend], mini: int, training:
             free = (be.memory() or known)[0]
         if needed * _SLACK > free:
             lines = [
-                f"{graph.definition.path} needs about {_size(needed)} to {'train on' if training else 'test'} {mini} cases "
-                f"at a time; {be.describe()} has {_size(free)} free",
+                f"{graph.definition.path} needs about {bytes_text(needed)} to {'train on' if training else 'test'} "
+                f"{mini} cases at a time; {be.describe()} has {bytes_text(free)} free",
                 f"largest layers: {_largest(graph, mini, names)}",
                 _advice(graph, free, training, names),
             ]
@@ -44,7 +44,7 @@ def _largest(graph: Graph, mini: int, names: Collection[str]) -> str:
     texts = []
     for name in sorted(used, key=lambda name: -used[name].total)[:_NAMED]:
         parts = {part: getattr(used[name], part) for part in ("outputs", "gradients", "weights")}
-        texts.append(f"{name} ({_size(used[name].total)}, most of it {max(parts, key=parts.__getitem__)})")
+        texts.append(f"{name} ({bytes_text(used[name].total)}, most of it {max(parts, key=parts.__getitem__)})")
     return ", ".join(texts)
 
 
@@ -65,8 +65,4 @@ def _advice(graph: Graph, free: int, training: bool, names: Collection[str]) -> 
         fitting -= fitting % _MULTIPLE
     if fitting:
         return f"--mini {fitting} would fit"
-    return f"no minibatch fits: weights and momenta alone take {_size(weights)}" if weights else "no minibatch fits"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+    return f"no minibatch fits: weights and momenta alone take {bytes_text(weights)}" if weights else "no minibatch fits"

@@ -10,9 +10,10 @@ until it takes some milliseconds from one wait to the next, and the time divided
 repeated where it can be captured, as all steps are that look alike. Rates and momenta are zero then, so that weights stay as
 they are; and a pass of less than ten microseconds or so still shows how long it takes to issue it.
 
-Multiply-adds count as two operations, those with zeros around an image too, which nobody need carry out: a share of the
-peak can exceed 100 %. Bytes are those that must move at least: each layer's inputs and outputs once,
-its weights once; in backward also the gradients. Letters: N cases of a minibatch.
+Multiply-adds count as two operations, but for those with zeros around an image, which nobody need carry out. What other
+programs take of the machine makes a peak too small, so it is measured before and after, and where a layer was faster than
+both, that is the peak. Bytes are those that must move at least: each layer's inputs and outputs once, its weights once; in
+backward also the gradients. What moves faster than memory comes from caches. Letters: N cases of a minibatch.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 from convnet.backends.base import Array, Backend
 from convnet.backends.timing import measured, peak_bytes, peak_flops, timed, wait
 from convnet.graph.graph import Graph
+from convnet.layers.conv import Windowed
 from convnet.layers.data import Data
 from convnet.layers.modes import Mode
 from convnet.layers.weighted import WeightLayer
@@ -37,6 +39,7 @@ from convnet.net.net import Net, Work
 from convnet.net.node import Inputs, Node
 from convnet.net.steps import STEPS_BEFORE_CAPTURE, Steps, uncapturable
 
+_PRODUCTS = "a large product or convolution"
 PASSES = ("forward", "backward", "update")
 
 
@@ -71,12 +74,18 @@ def measure(
     Returns milliseconds, GFLOP/s, GB/s, and shares of the peaks, as ``convnet bench --json`` prints them.
     """
     check_memory(graph, backends, mini)
+    devices = list(dict.fromkeys(backends))
+    before = _peak(devices)
     seconds, in_order, captured, layers = _time(graph, matrices, backends, mini, steps, warmup)
     gc.collect()  # the net is gone: the peaks want memory of their own
-    devices = list(dict.fromkeys(backends))
-    peak = Effort(sum(peak_flops(be) for be in devices), sum(peak_bytes(be) for be in devices))
+    after = _peak(devices)
     step = statistics.median(seconds)
-    flops = sum(effort.operations for passes in layers.values() for effort, _ in passes.values()) / step
+    operations = sum(effort.operations for passes in layers.values() for effort, _ in passes.values())
+    rates = {f"{kind} of {name}": effort.operations / min(times)
+             for name, passes in layers.items() for kind, (effort, times) in passes.items()}  # fmt: skip
+    rates |= {"whole steps": operations / min(seconds), _PRODUCTS: max(before.operations, after.operations)}
+    fastest = max(rates, key=lambda what: rates[what])
+    peak, flops = Effort(rates[fastest], max(before.bytes, after.bytes)), operations / step
     return {
         "device": ", ".join(be.describe() for be in devices),
         "net": Path(graph.definition.path).name,
@@ -86,13 +95,22 @@ def measure(
         "in_order_ms": _milliseconds(in_order) if in_order else None,  # captured without branches
         "images_per_s": mini / step,
         "gflops": flops / 1e9,
-        "peak": {"gflops": peak.operations / 1e9, "gbs": peak.bytes / 1e9},
+        "peak": {"gflops": peak.operations / 1e9, "gbs": peak.bytes / 1e9, "by": fastest},
         "share_of_peak": flops / peak.operations,
         "layers": [
             {"name": name, "type": graph.layers[name].type} | {kind: _rates(*entry, peak) for kind, entry in passes.items()}
             for name, passes in layers.items()
         ],
     }
+
+
+def _peak(devices: Sequence[Backend]) -> Effort:
+    return Effort(sum(peak_flops(be) for be in devices), sum(peak_bytes(be) for be in devices))
+
+
+def share_text(share: float) -> str:
+    """Return a share of a peak as it is shown: nothing is faster than memory but what lies in a cache."""
+    return f"{share:.0%}" if share <= 1 else "cached"
 
 
 def _rates(effort: Effort, seconds: list[float], peak: Effort) -> dict[str, Any]:
@@ -158,13 +176,25 @@ def _effort(node: Node, kind: str, N: int) -> Effort:
         return Effort(0.0, 0.0)  # a neuron that the layers beside it include
     values = 4.0 * N * (sum(layer.num_inputs) + layer.outputs)
     weights = 4.0 * sum(int(np.prod(w.value.shape)) for w in node.all_weights)
-    forward = 2.0 * layer.macs() * N
+    forward = 2.0 * N * (_macs_inside(layer) if isinstance(layer, Windowed) else layer.macs())
     if kind == "forward":
         return Effort(forward, values + weights)
     if kind == "update":
         return Effort(0.0, 5 * weights)  # weights and momenta are read and written, gradients read
     products = int(isinstance(layer, WeightLayer) and layer.learns) + int(any(source.wants_grad for source in node.inputs))
     return Effort(forward * products, 2 * values + 2 * weights)
+
+
+def _macs_inside(layer: Windowed) -> float:
+    """Return the multiply-adds of a forward pass of a case, but for those with zeros around the images."""
+    total = 0.0
+    for i, (side, size, padding, stride) in enumerate(
+        zip(layer.imgSize, layer.filterSize, layer.padding, layer.stride, strict=True)
+    ):
+        starts = range(-padding, -padding + layer.modulesX * stride, stride)
+        taps = sum(max(0, min(start + size, side) - max(start, 0)) for start in starts)
+        total += layer.outputs * layer.weights_per_filter(i) * (taps / (layer.modulesX * size)) ** 2
+    return total
 
 
 def _milliseconds(seconds: Sequence[float]) -> dict[str, float]:

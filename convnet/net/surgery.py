@@ -120,6 +120,6 @@ class Edits:
             return layer
         hint = did_you_mean(name, [other for other in layers if isinstance(layers[other], kind)])
         if layer is None:
-            raise OptionError(f"{flag}: Layer '{name}' does not exist{hint}")
+            raise OptionError(f"{flag}: no layer '{name}' in the net{hint}")
         problem = "not a conv layer" if kind is Conv else "without weights"
         raise OptionError(f"{flag}: layer '{name}' of type {layer.type} is {problem}{hint}")

@@ -77,6 +77,8 @@ def _text(value: Any, kind: Kind) -> str:
         return ",".join(map(str, value))
     if isinstance(value, bool) and kind is ZERO_ONE:
         return str(int(value))
+    if value is True and kind.alone is not None:
+        return str(kind.alone)
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         return str(value)
     raise argparse.ArgumentTypeError(f"{value!r} is not {kind.name}")

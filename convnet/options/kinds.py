@@ -17,6 +17,7 @@ class Kind:
     """A kind of values: how one is read, what it is called in "'x' is not ..." and in a help, and which are allowed.
 
     ``most`` is the largest number allowed, which is named only to those who exceed it; ``words`` are all that there are.
+    ``alone`` is what the option means without a value, where it needs none.
     """
 
     read: Callable[[str], Any]
@@ -25,6 +26,7 @@ class Kind:
     allows: Callable[[Any], bool] = lambda _: True
     most: float | None = None
     words: tuple[str, ...] = ()
+    alone: Any = None
 
     def __call__(self, text: str) -> Any:
         """Read a value; raises ``ArgumentTypeError``."""
@@ -56,9 +58,10 @@ def _batches(text: str) -> list[int]:
     return numbers
 
 
-def text(metavar: str) -> Kind:
+def text(metavar: str, alone: str | None = None) -> Kind:
     """Return the kind of any text that can be the name of something; an empty one, as of an unset variable, is none."""
-    return Kind(str, "a name; leave the option out for its default", metavar, lambda text: bool(text) and "\0" not in text)
+    name = "a name; leave the option out for its default"
+    return Kind(str, name, metavar, lambda text: bool(text) and "\0" not in text, alone=alone)
 
 
 def choice(*words: str) -> Kind:
@@ -77,7 +80,7 @@ def real(least: float, most: float) -> Kind:
     return Kind(float, f"a number from {least:g}", "X", lambda number: number >= least, most)
 
 
-ZERO_ONE = Kind(int, "0 or 1", "0/1", (0, 1).__contains__)
+ZERO_ONE = Kind(int, "0 or 1", "0/1", (0, 1).__contains__, alone=1)
 NATURAL, FROM_ZERO = whole(1), whole(0)
 SEED = whole(0, 2**32 - 1)
 SHARE = Kind(float, "a number from 0 that is less than 1", "X", lambda share: 0 <= share < 1)

@@ -71,6 +71,7 @@ def _option(kind: Kind, group: str, description: str, help: str, default: Any = 
 
 
 _CROPS = {"crop_border", "inner_size"}
+USUAL = ("layer_def", "data_path", "load_file", "epochs", "mini", "test_freq", "test_only")  # in the help before all others
 GROUPS = ("data", "network", "training", "testing", "saving", "machine")  # of the help
 
 
@@ -139,6 +140,8 @@ class Options:
         "test and save after every N batches [57]", None, modes=(TRAIN,), in_section=True)
     test_one: int = _option(ZERO_ONE, "testing", "Test on one batch at a time?",
         "test on one batch in turn; 0: on all of them", 1, modes=(TRAIN,), in_section=True)
+    patience: int = _option(FROM_ZERO, "testing", "Tests without improvement to stop after",
+        "stop after N tests without a better value of what --keep-best names; 0: do not [0]", 0, modes=(TRAIN,))
     check_grads: int = _option(ZERO_ONE, "testing", "Check gradients and quit?",
         "compare every gradient with differences of the cost, then leave", 0, sticky=False)
     test_only: int = _option(ZERO_ONE, "testing", "Test and quit?",
@@ -146,9 +149,12 @@ class Options:
     multiview_test: int = _option(ZERO_ONE, "testing", "Cropped DP: test on multiple patches?",
         "average predictions over several crops and mirror images of each picture", 0, sticky=False, modes=(TRAIN, TEST))
     logreg_name: str = _option(text("LAYER"), "testing", "Logreg cost whose predictions are written",
-        "cost.logreg whose predictions --test-out writes [the first]", sticky=False, modes=(TRAIN, TEST))
+        "cost.logreg whose predictions --test-out writes, --report counts [the first]", sticky=False, modes=(TRAIN, TEST))
     test_out: str = _option(text("DIR"), "testing", "Write test case predictions to given path",
         "folder to write predictions of test cases to", sticky=False, modes=(TRAIN, TEST))
+    report: str = _option(text("FILE", alone="-"), "testing", "Report errors of each class",
+        "with --test-only: print errors of each class and what was mistaken for what; write the counts to FILE, as CSV",
+        sticky=False, modes=(TEST,))
     write_features: str = _option(text("LAYER"), "testing", "Write test data features from given layer",
         "write what this layer makes of the test batches; needs --test-only", sticky=False, modes=(FEATURES,))
     feature_path: str = _option(text("DIR"), "testing", "Write test data features to this path",
@@ -159,6 +165,9 @@ class Options:
         "folder in which a run makes a dated one for its checkpoints", "checkpoints", modes=(TRAIN, TEST))
     force_save: int = _option(ZERO_ONE, "saving", "Force save before quitting",
         "save a checkpoint after --test-only, too", 0, sticky=False, modes=(TEST,))
+    keep_best: str = _option(text("COST"), "saving", "Cost whose best checkpoint is kept",
+        "keep the checkpoint with the lowest test error (or cost) of COST as 'best', or of a value such as 'logprob.cost'",
+        modes=(TRAIN,))
     keep: int = _option(NATURAL, "saving", "Checkpoints to keep",
         "checkpoints to keep; older ones are removed", 2, modes=(TRAIN, TEST))
     backend: str = _option(choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",
@@ -170,6 +179,8 @@ class Options:
         "precision of products on GPUs; tf32: faster, about three digits", "float32", modes=(TRAIN, TEST, FEATURES))
     threads: int = _option(whole(0, 1024), "machine", "Processor threads (0 = all)",
         "processor threads; 0: all [0]", 0, sticky=False)
+    verbose: int = _option(ZERO_ONE, "machine", "Print all lines on terminals, too?",
+        "print on a terminal, too, what files and pipes get: the lines of 2012 and 2014", 0, sticky=False)
     config: str = _option(text("FILE"), "machine", "Options from a TOML file",
         "TOML file of options; the command line wins", sticky=False)
     # fmt: on

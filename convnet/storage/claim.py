@@ -10,7 +10,9 @@ from convnet.interrupts import undo_if_interrupted
 from convnet.storage.lock import FolderLock
 
 # What ``write_atomically`` and the lock leave of a process that was killed: of its own kinds of files only.
-_TEMPORARY = re.compile(r"\.(?:\d+\.-?\d+|data_batch_\d+|batches\.meta|convnet)\.(?:\d+|\d+-[0-9a-f]+|try-[0-9a-f]+)\.tmp")
+_TEMPORARY = re.compile(
+    r"\.(?:\d+\.-?\d+|data_batch_\d+|batches\.meta|best|convnet)\.(?:\d+|\d+-[0-9a-f]+|try-[0-9a-f]+)\.tmp"
+)
 
 
 class Claim:

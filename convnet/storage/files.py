@@ -6,7 +6,7 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,6 +56,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+def link_atomically(source: Path, target: Path) -> None:
+    """Let ``target`` be another name of a file, in place of what it was; raises ``OSError`` without hard links."""
+    with _replacement(target) as temporary:
+        temporary.hardlink_to(source)
+
+
 def _mode(path: Path) -> int | None:
     """Return the kind and permissions of a file, or ``None`` if there is none."""
     try:
@@ -66,6 +72,18 @@ def _mode(path: Path) -> int | None:
 
 def _replace(target: Path, write: Callable[[BinaryIO], object], mode: int | None) -> None:
     """Write a temporary file in the same folder and rename it."""
+    with _replacement(target) as temporary, temporary.open("xb") as file:
+        if mode is not None:
+            with contextlib.suppress(OSError):
+                temporary.chmod(stat.S_IMODE(mode))
+        write(file)
+        file.flush()
+        sync(file.fileno())
+
+
+@contextlib.contextmanager
+def _replacement(target: Path) -> Iterator[Path]:
+    """Yield a name in the same folder, of a file that takes the place of ``target`` at the end, or else is removed."""
     # Folders can be shared by machines, whose processes have the same numbers; names have at most 255 bytes.
     temporary = target.with_name(f".{target.name[:40]}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
@@ -75,17 +93,10 @@ def _replace(target: Path, write: Callable[[BinaryIO], object], mode: int | None
 
     with undo_if_interrupted(remove):
         try:
-            with temporary.open("xb") as file:
-                if mode is not None:
-                    with contextlib.suppress(OSError):
-                        temporary.chmod(stat.S_IMODE(mode))
-                write(file)
-                file.flush()
-                sync(file.fileno())
+            yield temporary
             temporary.replace(target)
-        except BaseException:
-            remove()
-            raise
+        finally:
+            remove()  # what is left of a failure, or of a link to what is there already
     with contextlib.suppress(OSError):  # some systems cannot open folders
         folder = os.open(target.parent, os.O_RDONLY)
         try:

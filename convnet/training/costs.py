@@ -16,6 +16,8 @@ from convnet.layers.cost import Cost
 from convnet.layers.filters import FILTERS, recognise
 from convnet.net.net import Costs
 
+_TWICE = "top-1 error"  # which is the error
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -65,13 +67,23 @@ class Outputs:
             names += [f"{rates[i % 2]} of class {i // 2}" for i in range(count - len(names))]
         return [*names, *(f"value {i}" for i in range(len(names), count))][:count]
 
+    def named(self, costs: Costs, cases: int) -> dict[str, dict[str, float]]:
+        """Return the numbers shown of sums over ``cases``, by cost and by name; not the error of one guess twice."""
+        shown = self.shown(costs, cases)
+        named = {name: dict(zip(self.value_names(name, len(values)), values, strict=True)) for name, values in shown.items()}
+        return {name: {what: value for what, value in values.items() if what != _TWICE} for name, values in named.items()}
+
+    def legend(self) -> dict[str, list[str]]:
+        """Return the names of the numbers of each cost, as far as they are known beforehand."""
+        inner = {child for children in self.children.values() for child in children}
+        return {cost: [name for name in names if name != _TWICE] for cost, names in self.names.items() if cost not in inner}
+
     def text(self, costs: Costs, cases: int) -> str:
         """Return ``cost 0.6123, error 12.30 %`` of sums over ``cases``, for reading; each of several costs with its name."""
-        parts = {}
-        for name, values in self.shown(costs, cases).items():
-            named = dict(zip(self.value_names(name, len(values)), values, strict=True))
-            named.pop("top-1 error", None)  # the same once more
-            parts[name] = ", ".join(f"{what} {value_text(what, value)}" for what, value in named.items())
+        parts = {
+            name: ", ".join(f"{what} {value_text(what, value)}" for what, value in values.items())
+            for name, values in self.named(costs, cases).items()
+        }
         return "; ".join(f"{name}: {text}" if len(parts) > 1 else text for name, text in parts.items())
 
     def _totals(self, costs: Costs) -> Costs:

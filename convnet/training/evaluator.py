@@ -23,8 +23,9 @@ from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.net.diagnosis import has_bad_data
 from convnet.net.net import Costs, Inputs, Net
-from convnet.options import Options
+from convnet.options import TEST, Options
 from convnet.training.checks import check_batch
+from convnet.training.report import Report
 from convnet.training.stopping import MustStop, Stopped, go_on, in_thread
 
 _LOG = logging.getLogger("convnet")
@@ -32,7 +33,10 @@ _LOG = logging.getLogger("convnet")
 
 @dataclass
 class Tester:
-    """Tests ``net`` on batches of ``provider``; writes what ``logreg`` reads to ``predictions``, as made by ``source``."""
+    """Tests ``net`` on batches of ``provider``; writes what ``logreg`` reads to ``predictions``, as made by ``source``.
+
+    ``report`` counts the cases of each class.
+    """
 
     net: Net
     provider: Provider
@@ -41,7 +45,9 @@ class Tester:
     predictions: Path | None = None
     source: str = ""
     must_stop: MustStop = go_on
+    report: Report | None = None
     is_broken: bool = field(default=False, init=False)  # whether a cost was NaN, and the data not to blame
+    written: list[Path] = field(default_factory=list, init=False)  # files of predictions, each once
     _has_warned: bool = field(default=False, init=False)
 
     @classmethod
@@ -57,26 +63,34 @@ class Tester:
                 f"--multiview-test: the test data have one view of each case; they have several when pictures are cropped: "
                 f"--inner-size N, --crop-border N (provider: {provider.name})"
             )
-        writes = options.test_out or options.logreg_name
-        logreg = find_logreg(net.graph, options.logreg_name) if writes else None
+        reports = options.report and options.mode == TEST
+        reads = options.test_out or options.logreg_name or reports
+        logreg = find_logreg(net.graph, options.logreg_name) if reads else None
         predictions = Path(options.test_out) if options.test_out else None
-        return cls(net, provider, bool(options.multiview_test), logreg, predictions, source, must_stop)
+        report = Report(logreg, provider.label_names) if logreg and reports else None
+        return cls(net, provider, bool(options.multiview_test), logreg, predictions, source, must_stop, report)
 
     def batch(self, number: int) -> tuple[Costs, int]:
-        """Return sums of costs over one test batch, and its cases; writes predictions if asked to.
+        """Return sums of costs over one test batch, and its cases; writes and counts predictions if asked to.
 
         Raises ``Stopped`` where told to stop before the end.
         """
         batch = in_thread(lambda: self.provider.batch(1, number), self.must_stop)
         check_batch(self.net.graph, split(batch, self.net.minibatch), f"{self.provider.where}: batch {number}", finite=False)
-        names = [self.logreg.sources[-1].name] if self.logreg and self.predictions else []
+        names = [source.name for source in self.logreg.sources] if self.logreg and (self.predictions or self.report) else []
         outputs, predictions = [], []
         for costs, cases in self._outputs(batch, number, names):
             outputs.append((costs, cases))
-            predictions += [self.net.output(name).T for name in names]  # y[n, k]
+            if names:
+                labels, guessed = map(self.net.output, names)
+                predictions.append(guessed.T)  # y[n, k]
+                if self.report:
+                    self.report.count(labels, guessed)
         if self.predictions and names:
             data = np.ascontiguousarray(np.concatenate(predictions), np.float32)
-            write_file(self.predictions / f"test_preds_{number}", {"data": data, "note": f"generated from {self.source}"})
+            path = self.predictions / f"test_preds_{number}"
+            write_file(path, {"data": data, "note": f"generated from {self.source}"})
+            self.written += [path] * (path not in self.written)
         return add_costs(outputs)
 
     def _outputs(self, batch: Batch, number: int, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
@@ -115,14 +129,12 @@ def find_logreg(graph: Graph, name: str = "") -> Layer:
     layers = {layer.name: layer for layer in graph.declared}
     costs = [layer.name for layer in graph.costs if layer.type == "cost.logreg"]
     if not name and not costs:
-        raise OptionError("--test-out: the net has no cost.logreg, so there are no predictions to write")
+        raise OptionError("--test-out, --report: the net has no cost.logreg, so there are no predictions of classes")
     name = name or costs[0]
     if name not in layers:
-        raise OptionError(f"--logreg-name: Layer with name '{name}' not defined" + did_you_mean(name, costs))
+        raise OptionError(f"--logreg-name: no layer '{name}' in the net" + did_you_mean(name, costs))
     if name not in costs:
-        raise OptionError(
-            f"--logreg-name: Layer with name '{name}' has type '{layers[name].type}'; should be 'cost.logreg'."
-        )
+        raise OptionError(f"--logreg-name: layer '{name}' of type {layers[name].type} is not a cost.logreg")
     return layers[name]
 
 
@@ -130,7 +142,7 @@ def output_layer(graph: Graph, name: str, error: type[ConvnetError] = ConvnetErr
     """Return the layer whose output is that of ``name``: its detached neuron, where it has one. Raises ``error``."""
     known = [other for other, layer in graph.layers.items() if not layer.is_cost]
     if name not in known:
-        raise error(f"the net has no layer '{name}'" + (did_you_mean(name, known) if isinstance(name, str) else ""))
+        raise error(f"no layer '{name}' in the net" + (did_you_mean(name, known) if isinstance(name, str) else ""))
     return next((neuron.name for neuron in graph.neurons if neuron.detached_from == name), name)
 
 

@@ -72,6 +72,13 @@ class BatchEnd(Event):
 
 
 @dataclass(frozen=True)
+class TestBegin(Event):
+    """A test on ``batches`` begins."""
+
+    batches: Sequence[int]
+
+
+@dataclass(frozen=True)
 class TestBatchEnd(Event):
     """One test batch of --test-only was tested."""
 

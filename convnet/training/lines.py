@@ -49,6 +49,9 @@ class Lines:
         if self._is_open:
             self.line()
 
+    def abandon(self) -> None:
+        """Leave the line as it is."""
+
     @singledispatchmethod
     def _print(self, event: events.Event) -> None:
         """Of other events the originals print nothing."""
@@ -164,7 +167,7 @@ class Lines:
     def _(self, event: events.RunStopped) -> None:
         self._in_batch = False
         done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
-        self.line(f"\nStopped by {event.signal} after {done} and {event.minibatches} minibatches.")
+        self.line(f"\nStopped by {event.signal} after {done} and {counted(event.minibatches, 'minibatch')}.")
 
     @_print.register
     def _(self, event: events.RunDone) -> None:

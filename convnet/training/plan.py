@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from convnet.checkpoint import Position
 
+ENDLESS = 50000  # epochs where nobody said how many: the originals' default
+
 
 class ScheduledBatch(NamedTuple):
     """A data batch to train on; ``progress`` sets the learning rates."""
@@ -31,6 +33,19 @@ class Plan:
     def progress(self, batches_done: int) -> float:
         """Return P of the learning-rate schedules, 0 to 1, constant over a batch (numerics 14.1)."""
         return min(1.0, max(0.0, batches_done / (self.epochs * len(self.train))))
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether a run goes on until it is stopped."""
+        return self.epochs == ENDLESS and not self.max_batches
+
+    def batches_left(self, position: Position) -> int | None:
+        """Return how many batches a run at ``position`` has still to train on, or ``None`` for one that is endless."""
+        first = next(self.schedule(position), None)
+        if first is None or self.is_endless:
+            return None if first else 0
+        left = (self.epochs - first.epoch + 1) * len(self.train) - self.train.index(first.number) + self.extra_batch
+        return min(left, self.max_batches or left)
 
     def is_under_way(self, position: Position) -> bool:
         """Return whether a run at ``position`` has begun a batch that it trains on."""

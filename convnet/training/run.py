@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from convnet.checkpoint import add_costs, pack
+from convnet.checkpoint import BEST, add_costs, pack
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
@@ -26,6 +26,7 @@ from convnet.training.events import (
     RunStopped,
     Saved,
     TestBatchEnd,
+    TestBegin,
     TestEnd,
     WeightSize,
     WeightsMeasured,
@@ -42,7 +43,7 @@ class Run(Trainer):
     def __init__(self, session: Session, net: Net, callbacks: Sequence[Callback]) -> None:
         super().__init__(net, session.train, session.position, callbacks)
         self.session, self.plan, self.folder = session, session.plan, session.folder
-        self.stop = StopRequest()
+        self.stop, self.watch = StopRequest(), session.watch
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
         self._files, self._options = _findable_anywhere(session.files, session.options)
         self._saved_at: tuple[int, int] | None = None
@@ -53,10 +54,10 @@ class Run(Trainer):
 
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
-        begun, start = self.position.batches_done, time.monotonic()
+        begun, start, schedule = self.position.batches_done, time.monotonic(), self.plan.schedule(self.position)
         with self.stop.installed():
             try:
-                self.train(self.plan.schedule(self.position))
+                self.train([] if self.is_done() else schedule)
                 return self._finish(begun, start)
             except (NumericalError, CheckpointError):
                 raise
@@ -67,6 +68,7 @@ class Run(Trainer):
     def test_once(self) -> None:
         """Test every test batch, tell of each, then of all of them (--test-only); save with --force-save."""
         results, begun = [], time.monotonic()
+        self.tell(TestBegin(self.plan.test))
         for number in self.plan.test:
             start = time.monotonic()
             results.append(self.tester.batch(number))
@@ -88,14 +90,20 @@ class Run(Trainer):
     def must_stop(self) -> bool:
         return bool(self.stop)
 
+    def is_done(self) -> bool:
+        return bool(self.watch and self.watch.is_exhausted(self.position))
+
     def _test(self) -> None:
         """Test on the next batch of the test range, or on all of it (io 2.5)."""
         position, numbers, start = self.position, self.plan.test, time.monotonic()
         if self.plan.test_one:
             numbers = [numbers[position.tests_done % len(numbers)]]
+        self.tell(TestBegin(numbers))
         costs, cases = add_costs([self.tester.batch(number) for number in numbers])
         position.finish_test(costs, cases, numbers[0] if self.plan.test_one else -1)
         self._tested_at = position.batches_done, numbers
+        if self.watch:
+            self.watch.see(position)
         averaged = position.test_outputs[-len(self.plan.test) :]
         self.tell(TestEnd(numbers, costs, cases, averaged, time.monotonic() - start))
         if self.tester.is_broken:
@@ -121,25 +129,36 @@ class Run(Trainer):
         self.net.check_weights()
         value = pack(self.net, self._files, position, self._options, session.test.description())
         path = self.folder.save(value, position.epoch, position.batch)
+        if session.options.keep_best and position.best_at == position.batches_done and not position.cases:
+            self.folder.keep_best(path, value)
         self._saved_at = here
         return path
 
     def _finish(self, begun: int, start: float) -> Path | None:
         """Save what is not saved yet, test the last weights of a run that was not stopped, and tell how it ended."""
         position, tests = self.position, not self.session.options.compat
-        is_idle = position.batches_done == begun and position.minibatches == 0
-        if is_idle and not self.stop and (position.final_test or not tests):
+        is_idle = position.batches_done == begun and position.minibatches == 0 and not self.stop
+        is_idle = is_idle and bool(position.final_test or not tests)
+        if self.watch and self.is_done():
+            text = f"{position.tests_since} tests in a row were no better than {self.watch.text(position)}"
+            self.tell(Message(f"{text}: --patience {self.watch.patience} ends the run; a larger one goes on."))
+        elif is_idle:
             self.tell(Message(f"Nothing to do: {position.epoch} of {self.plan.epochs} epochs are done."))
+        if is_idle:
             return None
         before = self._saved_at
         path = self._save()
         if tests and not self.stop:  # of which a signal takes nothing but the test
             with suppress(Stopped):
                 self._test_last()
+                before = None
         if self.stop:
             self.tell(RunStopped(self.stop.signal, position.epoch, position.batch, position.minibatches))
         if self._saved_at != before:
             self.tell(Saved(path))
+        if self.watch and self.session.options.keep_best:
+            where = f", kept as {self.folder.path / BEST}" if position.best_at else ""
+            self.tell(Message(f"Best test: {self.watch.text(position)}{where}"))
         for costs, cases in position.final_test:
             trained, seconds = position.batches_done - begun, time.monotonic() - start
             self.tell(RunDone(position.epoch, position.batches_done, trained, seconds, path, self.plan.test, costs, cases))
@@ -151,6 +170,7 @@ class Run(Trainer):
         if self._tested_at == (position.batches_done, self.plan.test):
             position.final_test = position.test_outputs[-1:]
         else:
+            self.tell(TestBegin(self.plan.test))
             position.final_test = [add_costs([self.tester.batch(number) for number in self.plan.test])]
         self._saved_at = None
         self._save()

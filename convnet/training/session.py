@@ -13,6 +13,7 @@ from typing import Any
 from convnet.backends import choose_backends
 from convnet.backends.base import Backend
 from convnet.checkpoint import (
+    BEST,
     Checkpoint,
     CheckpointFolder,
     Position,
@@ -25,8 +26,8 @@ from convnet.checkpoint import (
 from convnet.data import demo
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
-from convnet.data.providers import open_provider
-from convnet.errors import CheckpointError, DataError, OptionError
+from convnet.data.providers import UnknownProvider, open_provider
+from convnet.errors import CheckpointError, DataError, OptionError, counted
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
@@ -41,11 +42,11 @@ from convnet.net.surgery import Edits
 from convnet.options import Options
 from convnet.pickles import text_of
 from convnet.storage import cache_folder
+from convnet.training.best import Watch
 from convnet.training.definition import layer_files, run_section
-from convnet.training.plan import Plan
+from convnet.training.plan import ENDLESS, Plan
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
-_EPOCHS = 50000  # the originals' default: until stopped
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
 _TEST_FREQ = 57
 
@@ -103,7 +104,15 @@ class Session:
 
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint = inputs.files, inputs.checkpoint
-        self.train, self.test, self.plan, data_remarks = _open_data(inputs.options, inputs.request, not inputs.checkpoint)
+        try:
+            self.train, self.test, self.plan, data_remarks = _open_data(
+                inputs.options, inputs.request, not inputs.checkpoint
+            )
+        except UnknownProvider as error:
+            if inputs.path is None or "data_provider" in inputs.options.given:
+                raise
+            text = f"{inputs.path} reads its data by a provider that no installed package brings"
+            raise DataError(f"{text}: {error}; install its package, or give --data-provider") from None
         data_remarks += self._adopt_data(inputs.options) + self._seen_before(inputs.options)
         self.options = replace(
             inputs.options,
@@ -120,6 +129,7 @@ class Session:
         self.may_run_code = False
         self.remarks = [*inputs.remarks, *data_remarks]
         self._check_position()
+        self.watch = Watch.of(self.options, self.graph, self.plan)
         # Last, since what it claims has to be given back.
         self.folder, self._path = _open_folder(self.options, inputs.path), inputs.path
 
@@ -166,8 +176,8 @@ class Session:
             return  # an early checkpoint, which says only which batch was finished
         which = f"batch {position.at_batch}" if position.at_batch >= 0 else "a batch"
         self.remarks.append(
-            f"The checkpoint lies inside {which}, after {position.cases} cases; that batch is not in the training range any "
-            "more, so its other cases are left out."
+            f"The checkpoint lies inside {which}, after {counted(position.cases, 'case')}; that batch is not in the "
+            "training range any more, so its other cases are left out."
         )
         position.drop_batch()
 
@@ -176,10 +186,50 @@ class Session:
         path = self._path
         if path is None or not self.options.trains or os.path.realpath(path.parent) != os.path.realpath(self.folder.path):
             return []
+        position = self.position
+        after = path.with_name(f"{position.epoch}.{position.batch}") if path.name == BEST else path
         return [
             f"Going on from {path.name}: the newer {old.name.removesuffix('.aside')} is kept as {old.name}."
-            for old in self.folder.set_aside(path)
+            for old in self.folder.set_aside(after)
         ]
+
+    def find_best(self) -> list[str]:
+        """See that the checkpoint of the best test so far lies where the run saves, or that a new one is looked for.
+
+        Returns remarks on what was best before.
+        """
+        position, watch, keeps = self.position, self.watch, bool(self.options.keep_best)
+        if watch is None or (position.watched == watch.key and not keeps):
+            return []
+        if position.watched == watch.key and position.best_at and self._keep_best():
+            return []
+        aside = self.folder.set_best_aside() if keeps else None
+        remarks = [f"{self.folder.path / BEST} is not of this run; it is kept as {aside.name}."] if aside else []
+        if position.best_at:
+            text = "is another value" if position.watched != watch.key else f"has no checkpoint in {self.folder.path}"
+            remarks.append(
+                f"What was best so far, {position.best:.6f} as {position.watched}, {text}: it is looked for anew."
+            )
+        if position.best_at or position.watched != watch.key:
+            watch.begin(position)
+        return remarks
+
+    def _keep_best(self) -> bool:
+        """Keep the checkpoint that the run goes on from, if it is the best, or the best beside it; return whether one is."""
+        path, checkpoint, position = self._path, self.checkpoint, self.position
+        if path is None or checkpoint is None:
+            return False
+        if position.best_at != position.batches_done or position.cases:
+            path = Path(os.path.realpath(path)).with_name(BEST)
+            try:
+                checkpoint = load(path)
+            except (CheckpointError, OSError):
+                return False
+            found = checkpoint.position()
+            if (found.watched, found.best, found.batches_done) != (position.watched, position.best, position.best_at):
+                return False
+        self.folder.keep_best(path, checkpoint)
+        return True
 
     def check_costs(self) -> None:
         """Raise ``OptionError`` for a net without costs; to be trained, for one that would not learn."""
@@ -224,7 +274,7 @@ class Session:
             before, now = self.checkpoint.data_dims.get(0) if self.checkpoint else None, self.train.dims[0]
             if before in (None, now):
                 raise
-            text = f"{self.train.where} gives {now} values per case, and the net was trained on {before}"
+            text = f"{self.train.where} gives {counted(now, 'value')} per case, and the net was trained on {before}"
             raise DataError(
                 f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None
@@ -262,7 +312,7 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
     plan = Plan(
         train_range,
         test_range,
-        options.epochs or (_DEMO_EPOCHS if is_demo else _EPOCHS),
+        options.epochs or (_DEMO_EPOCHS if is_demo else ENDLESS),
         options.test_freq or (demo.TRAIN_BATCHES if is_demo else _TEST_FREQ),
         bool(options.test_one),
         demo.TRAIN_BATCHES if stops_early else options.max_batches or 0,
@@ -275,6 +325,8 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
         remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
         if stops_early:
             remarks[0] += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
+    if options.trains and plan.is_endless and "epochs" not in options.given:
+        remarks.append("Trains until Ctrl-C; --epochs N ends it.")
     return train, test, plan, remarks + [text for data in (train, test) for text in dict.fromkeys(data.problems)]
 
 

@@ -13,6 +13,10 @@ class Stopped(Exception):
     """The run was told to stop in the middle of something, which does not count and is begun again when it goes on."""
 
 
+class StopTraining(Stopped):
+    """What a callback raises to end training: after ``BatchEnd`` with that batch counted, within a batch without it."""
+
+
 def go_on() -> bool:
     """Never ask to stop: for tests outside a run."""
     return False

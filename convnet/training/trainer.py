@@ -56,7 +56,7 @@ class Trainer:
                     if self.must_stop() and not is_last:
                         return
                 self._finish_batch(batch, start)
-                if self.must_stop():
+                if self.must_stop() or self.is_done():
                     return
 
     def _finish_batch(self, batch: ScheduledBatch, start: float) -> None:
@@ -87,6 +87,10 @@ class Trainer:
 
         May raise ``Stopped`` in a test that follows it.
         """
+
+    def is_done(self) -> bool:
+        """Return whether to end after a batch, before the schedule does."""
+        return False
 
     def must_stop(self) -> bool:
         """Return whether to end here, between two minibatches."""

@@ -17,7 +17,7 @@ from convnet.cli.run import main
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import CheckpointError, ConvnetError, DataError, LayerFileError, OptionError
-from convnet.graph.analysis import layer_table
+from convnet.graph.table import layer_table
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -70,8 +70,11 @@ def pictures_of(place, number=3):
     return part["data"].reshape(3, 32, 32, -1).transpose(3, 1, 2, 0), np.array(part["labels"])
 
 
-def test_table(trained):
-    assert str(trained) == layer_table(trained.graph, trained.net.minibatch)
+@pytest.mark.parametrize("columns", [50, 80, 200])
+def test_table(trained, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert str(trained) == layer_table(trained.graph, trained.net.minibatch, columns)
+    assert max(map(len, str(trained).splitlines())) <= columns
     rows = {line.split()[0]: line for line in str(trained).splitlines() if line.strip()}
     assert rows.keys() >= set(trained.graph.layers) and "15" in rows["conv1"] and "4,538" in str(trained)
     assert repr(trained) == "<Network layers-small.cfg: 3x28x28 in, 10 classes, 4,538 weights>"
@@ -88,7 +91,7 @@ def test_testing_gives_what_the_run_printed(place, trained, capsys):
     assert costs == pytest.approx([float(value) / 60 for value in printed[1].split(",")], rel=1e-4)
     error = (trained.predict(pictures).argmax(axis=1) != labels).mean()
     assert error == pytest.approx(costs[1]) and error < 0.5
-    assert trained.label_names[3] == "class 3" and len(trained.history) == 16
+    assert trained.classes[3] == "class 3" and len(trained.history) == 16
 
 
 def test_pictures_of_every_kind(place, trained, tmp_path):
@@ -156,7 +159,7 @@ def test_training_on_a_folder(place):
     net = convnet.build(place / "layers-small.cfg", side=28, minibatch=16, threads=1, seed=3)
     costs = net.train(place / "data", epochs=6)
     assert costs[-1]["logprob"][0] < costs[0]["logprob"][0]
-    assert len(net.history) == 12 and net.label_names[0] == "class 0"
+    assert len(net.history) == 12 and net.classes[0] == "class 0"
     run = convnet.load(place / "runs")
     np.testing.assert_array_equal(net.mean, run.mean)
 
@@ -231,8 +234,8 @@ def test_weights_can_be_set():
         (lambda net: net.predict([str(ROOT / "README.md")]), DataError, "README.md is not a picture that can be read"),
         (lambda net: net.predict([3]), DataError, "a int is not a picture"),
         (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), [0, 10]), DataError, "labels from 0 to 10"),
-        (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), [0]), DataError, "2 pictures but 1 labels"),
-        (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), np.zeros((4, 2))), DataError, "the net needs 1 rows"),
+        (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), [0]), DataError, "2 pictures but 1 label"),
+        (lambda net: net.test(np.zeros((2, 12, 12, 3), np.uint8), np.zeros((4, 2))), DataError, "the net needs 1 row"),
         (lambda net: net.train(np.zeros((2, 12, 12, 3), np.uint8)), DataError, "pictures need their labels"),
         (lambda net: net.save("/proc/nowhere/1.1"), CheckpointError, "cannot be saved"),
         (lambda net: convnet.load("nowhere"), CheckpointError, "no checkpoint nowhere"),

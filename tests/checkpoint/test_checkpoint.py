@@ -108,3 +108,16 @@ def test_bare_layers_are_accepted(tmp_path):
     with (tmp_path / "layers").open("wb") as file:
         pickles.dump(value["model_state"]["layers"], file)
     assert checkpoint.load(tmp_path / "layers").layers.keys() == value.layers.keys()
+
+
+@pytest.mark.parametrize(
+    "name, side", [("layers-digits.cfg", 8), ("layers-cifar10-26pct.cfg", 32), ("layers-cifar10-11pct.cfg", 24)]
+)
+def test_its_size_is_known_before(tmp_path, name, side):
+    import convnet
+    from convnet.checkpoint import checkpoint_bytes
+
+    net = convnet.build(name, side=side)
+    net.mean = 100
+    size = net.save(tmp_path / "1.1").stat().st_size
+    assert checkpoint_bytes(net.graph) == pytest.approx(size, rel=0.05, abs=30_000)

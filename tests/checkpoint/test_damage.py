@@ -255,7 +255,7 @@ def test_names_in_any_language(tmp_path):
 
 ORIGINAL = [
     ("conv1", "filters", "x", "'filters'] is 'x'; expected a whole number from 1"),
-    ("conv1", "groups", [], "'groups'] is a list of 0; expected a number for each of 1 inputs"),
+    ("conv1", "groups", [], "'groups'] is a list of 0; expected a number for each of 1 input"),
     ("conv1", "padding", None, "'padding'] is None; expected a list"),
     ("conv1", "channels", [None], ""),
     ("conv1", "neuron", {"type": "relu"}, "'neuron']['params'] is missing"),

@@ -74,9 +74,10 @@ def test_very_many_batches_are_bounded_and_drawn_as_they_were(long):
     state |= {"train_outputs": long.train_outputs, "test_outputs": long.test_outputs}
     checkpoint = Checkpoint({"model_state": state, "op": {}})
     curves = Curves.of(checkpoint, "logprob", 0, smooth=False)
+    [curve] = curves.values
     # The cost of batch i is i/100 per case: so it is, entry by entry, at the number that is drawn.
-    np.testing.assert_allclose(curves.train, (np.array(curves.trained_at) - 1) / 100, rtol=1e-9, atol=1e-9)
-    assert curves.epoch == BATCHES and len(curves.test) == len(curves.tested_at)
+    np.testing.assert_allclose(curve.train, (np.array(curve.trained_at) - 1) / 100, rtol=1e-9, atol=1e-9)
+    assert curves.epoch == BATCHES and len(curve.test) == len(curve.tested_at)
 
 
 @pytest.mark.slow

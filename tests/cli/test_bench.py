@@ -1,4 +1,5 @@
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -29,7 +30,8 @@ def test_every_layer_and_pass_is_timed(capsys):
     assert report["mini"] == 8 and report["step_ms"]["min"] <= report["step_ms"]["median"] <= report["step_ms"]["max"]
     assert {"forward", "backward", "update"} <= layers["conv1"].keys()
     assert "update" not in layers["pool1"] and "backward" not in layers["labels"]
-    flops = 2 * 8 * 32 * 32 * 32 * 75  # 32 filters of 5 x 5 x 3 at 32 x 32 places
+    taps = 32 * 5 - 2 * (2 + 1)  # along a side, of filters of 5 at 32 places, those inside the image
+    flops = 2 * 8 * 32 * 3 * taps**2
     seconds = layers["conv1"]["forward"]["ms"]["median"] / 1e3
     assert layers["conv1"]["forward"]["gflops"] == pytest.approx(flops / seconds / 1e9)
 
@@ -59,6 +61,36 @@ def test_on_a_card_what_is_short_is_repeated(monkeypatch):
     np.testing.assert_array_equal(weights[-1], weights[-2])
 
 
+@pytest.mark.parametrize("peak", [1.0, 1e30])
+def test_no_share_is_above_what_can_be(monkeypatch, capsys, peak):
+    """Whatever else the machine does while a peak is measured: what a layer did can be done."""
+    monkeypatch.setattr(bench, "peak_flops", lambda be: peak)
+    monkeypatch.setattr(bench, "peak_bytes", lambda be: peak)
+    assert main(["bench", "--layer-def", "layers-cifar10-26pct.cfg", "--mini", "8", "--steps", "2", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    passes = {
+        f"{kind} of {layer['name']}": layer[kind] for layer in report["layers"] for kind in bench.PASSES if kind in layer
+    }
+    shares = [numbers["of_flops"] for numbers in passes.values()]
+    assert max(shares) <= 1 and report["share_of_peak"] <= 1
+    if peak == 1.0:
+        assert report["peak"]["by"] in {*passes, "whole steps"} and report["peak"]["gflops"] >= max(
+            numbers["gflops"] for numbers in passes.values()
+        )
+        rows = table(report, 2)
+        assert "cached" in rows and not re.search(r"[1-9]\d\d%", rows.replace("100%", ""))
+    else:
+        assert report["peak"] == {"gflops": 1e21, "gbs": 1e21, "by": "a large product or convolution"}
+
+
+def test_a_busy_moment_does_not_count(monkeypatch, capsys):
+    """The larger of what is measured before and after the layers."""
+    measured = iter([2e30, 1e30])
+    monkeypatch.setattr(bench, "peak_flops", lambda be: next(measured))
+    assert main(["bench", "--layer-def", "layers-cifar10-26pct.cfg", "--mini", "4", "--steps", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["peak"]["gflops"] == 2e21
+
+
 def test_table(capsys):
     assert main(["bench", "--layer-def", "layers-cifar10-26pct.cfg", "--mini", "4", "--steps", "1"]) == 0
     text = capsys.readouterr().out
@@ -75,7 +107,7 @@ def test_table(capsys):
     [
         (["--layer-def", "no.cfg"], 1, "no.cfg: error: no such layer file"),
         (["--layer-def", "layers-digits.cfg", "--steps", "0"], 2, "convnet: --steps: '0' is not a whole number from 1"),
-        ([], 2, "convnet: the following arguments are required: --layer-def"),
+        ([], 2, "convnet: --layer-def is missing; see --help"),
     ],
 )
 def test_mistakes(capsys, options, status, message):

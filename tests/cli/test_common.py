@@ -2,16 +2,19 @@
 
 import contextlib
 import os
+import platform
 import re
 import subprocess
 import sys
 
+import numpy
 import pytest
 from support import ROOT, SMALL_NET, SMALL_PARAMS
 
 import convnet
 from convnet.cli import VERBS, main
-from convnet.cli.common import Parser, run_verb
+from convnet.cli.common import Parser, run_verb, version_text
+from convnet.cli.run import parser as run_parser
 from convnet.errors import ConvnetError
 from convnet.language.diagnostics import Place, Problem
 from convnet.options import GROUPS, OPTIONS
@@ -117,6 +120,11 @@ FLAGS = "--show-filters, --show-cost, --show-preds, --show-maps"
         (["convert", "x", "--to", "2013"], "--to: '2013' is not toml, 2011, 2012 or 2014"),
         (["makebatches", "x", "--out", "y", "--size", "big"], "--size: 'big' is not a whole number from 1"),
         (["run", "--scalar-mean", "x"], "--scalar-mean: 'x' is not a number from 0, or -1 for the mean picture"),
+        (["diff"], "A, B are missing; see --help"),
+        (["kernels", "layers-digits.cfg"], "LAYER is missing; see --help"),
+        (["convert", "layers-digits.cfg"], "--to is missing; see --help"),
+        (["completion"], "SHELL is missing; see --help"),
+        (["completion", "csh"], "SHELL: 'csh' is not bash, zsh or fish"),
         (["doctor", "x"], "unexpected argument 'x'"),
         (["diff", "a", "b", "c"], "unexpected argument 'c'"),
         (["diff", "a", "b", "-q"], "unknown option '-q'"),
@@ -128,6 +136,11 @@ FLAGS = "--show-filters, --show-cost, --show-preds, --show-maps"
 def test_wrong_values(arguments, words, capsys):
     assert main(arguments) == 2
     assert capsys.readouterr().err == f"convnet: {words}\n"
+
+
+@pytest.fixture(autouse=True)
+def _usual_width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
 
 
 def help_of(verb, capsys):
@@ -142,9 +155,34 @@ def test_help_and_version(verb, capsys):
     text = help_of(verb, capsys)
     assert re.search(rf"^example: convnet {verb}\b", text, re.MULTILINE)
     assert not re.search(r"``|\[\[\]|\{,|None", text)
-    with pytest.raises(SystemExit):
+    assert len(re.findall("^example: ", text, re.MULTILINE)) == 1
+    too_long = [line for line in text.splitlines() if len(line) > 80 and not line.startswith("example: ")]
+    assert not too_long  # where an example is cut it cannot be copied
+    with pytest.raises(SystemExit) as left:
         main([verb, "--version"])
-    assert capsys.readouterr().out == f"convnet {convnet.__version__}\n"
+    assert left.value.code == 0
+    numbers = f"Python {platform.python_version()}, NumPy {numpy.__version__}"
+    assert capsys.readouterr().out == f"convnet {convnet.__version__} ({numbers})\n"
+
+
+def test_the_first_page(capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    listed = re.findall(r"^  (\w+) {2,}(.*)$", text, re.MULTILINE)
+    assert len(listed) == len(VERBS) and dict(listed) == VERBS
+    assert max(map(len, text.splitlines())) <= 80
+    first = re.search(r"^  convnet (run .*)$", text, re.MULTILINE)[1].split()
+    assert run_parser("convnet run").read(first[1:]).layer_def in {path.name for path in (ROOT / "layers-cfg").iterdir()}
+    for words in (["--help"], ["help"], ["-h"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out == text
+    for words in (["--version"], ["version"], ["-V"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out == version_text() + "\n"
+    expected = help_of("diff", capsys)
+    with pytest.raises(SystemExit):
+        main(["help", "diff"])
+    assert capsys.readouterr().out == expected
 
 
 def test_help_of_a_run_is_in_groups(capsys):

@@ -1,18 +1,30 @@
 """Pictures: where boxes stand, what is written beside edges, and that every file is well-formed and whole."""
 
+import json
 import re
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
 from itertools import combinations
 
+import numpy as np
 import pytest
+from PIL import Image
 from support import SHARED, default_params, needs_museum
 
 from convnet.cli import main
+from convnet.drawing import figure
 from convnet.drawing.dot import dot
+from convnet.drawing.figure import write_figure
 from convnet.drawing.layout import BOX_WIDTH, lay_out
-from convnet.drawing.page import page
+from convnet.drawing.page import neighbours, page
 from convnet.drawing.picture import HOST, megabytes, picture_of, times
+from convnet.drawing.scene import scene_of
+from convnet.drawing.shapes import Words
 from convnet.drawing.svg import svg
+from convnet.errors import ConvnetError
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
 
@@ -71,10 +83,8 @@ def test_files_are_well_formed_and_whole(definition):
     for name, box in shown.boxes.items():
         assert name in words and box.label in words
     assert len(root.findall(".//{*}marker")) == 2
-    html = page(shown)
-    for written in (svg(shown), html):
-        assert not re.search(r"(href|src)\s*=|url\((?!#)|@import|https?://(?!www.w3.org/2000/svg)", written)
-    assert html.count("<section") == len(shown.boxes)
+    for written, links in ((svg(shown), ""), (page(shown), '(?!"#layer-)')):
+        assert not re.search(rf"href\s*={links}|src\s*=|url\((?!#)|@import|https?://(?!www.w3.org/2000/svg)", written)
     graph = dot(shown)
     assert graph.count(" -> ") == len(shown.edges) and graph.count("{") == graph.count("}")
 
@@ -109,19 +119,167 @@ def test_names_are_text_and_nothing_else():
     assert '"<script>alert(\\"1 & 2\\")</script> \\\\"' in dot(shown)
 
 
-@pytest.mark.parametrize("form, start", [("svg", "<svg"), ("html", "<!DOCTYPE html>"), ("dot", "digraph")])
+class Elements(HTMLParser):
+    """(tag, attributes) of every element, in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.mark.parametrize("definition", SHIPPED)
+def test_the_page_can_be_used_without_a_mouse_and_read_without_a_script(definition):
+    shown = picture(definition)
+    html = page(shown)
+    elements = Elements(html)
+    links, sections, ids = elements.of("a"), elements.of("section"), {a.get("id") for _, a in elements.found}
+    assert [link["href"] for link in links] == ["#" + section["id"] for section in sections]  # in the order of the file
+    assert len(links) == len(shown.boxes) and all(section["aria-labelledby"] in ids for section in sections)
+    for link, box in zip(links, shown.boxes.values(), strict=True):
+        assert link["aria-label"].startswith(f"{box.name}: {box.label}")
+    assert elements.of("svg")[0]["role"] == "group"  # an image would hide its links
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in elements.of("meta")
+    style = html[html.index("<style>") : html.index("</style>")]
+    hidden = [
+        rule for rule in re.findall(r"([^{}]*)\{[^{}]*display:none", style) if "button" not in rule and "js" not in rule
+    ]
+    assert not hidden and "prefers-color-scheme:dark" in style and ":focus-visible" in style
+
+
+BROWSER = """
+const out = [], {layers, script} = JSON.parse(require('fs').readFileSync(0));
+let focused = null;
+class Thing {
+  constructor(dataset) {
+    Object.assign(this, {dataset, marks: new Set(), on: {}, attributes: {}, scrollWidth: 900, clientWidth: 400});
+    this.classList = {toggle: (mark, yes) => yes ? this.marks.add(mark) : this.marks.delete(mark)};
+  }
+  addEventListener(kind, act) { this.on[kind] = act }
+  setAttribute(name, value) { this.attributes[name] = value }
+  removeAttribute(name) { delete this.attributes[name] }
+  focus() { focused = this; this.on.focus({}) }
+  scrollIntoView() {}
+}
+const boxes = layers.map(data => new Thing(data)), sections = layers.map(() => new Thing());
+const parts = {aside: new Thing(), main: new Thing(), button: new Thing()};
+globalThis.document = Object.assign(new Thing(), {documentElement: {}, querySelector: name => parts[name],
+  querySelectorAll: name => name === '.layer' ? boxes : sections});
+function press(key) {
+  const event = {key, preventDefault() {}};
+  if (key === 'Enter') focused.on.click(event); else focused.on.keydown(event);
+  document.on.keydown(event);
+  out.push([boxes.indexOf(focused), sections.findIndex(section => section.marks.has('shown')),
+    boxes.findIndex(box => box.attributes['aria-current'])]);
+}
+new Function(script)();
+boxes[START].focus();
+KEYS.forEach(press);
+console.log(JSON.stringify([document.documentElement.className, parts.main.scrollLeft, out]));
+"""
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_the_script_of_the_page():
+    """Focus shows a layer, arrows move, Enter keeps, Escape lets go: (focus, shown, kept) after each key."""
+    shown = picture("layers-imagenet.cfg")
+    html, names = page(shown), list(shown.boxes)
+    script = html[html.index("<script>") + 8 : html.index("</script>")]
+    data = {"script": script, "layers": neighbours(shown, lay_out(shown))}
+    keys = ["ArrowDown", "Enter", "ArrowRight", "Escape", "ArrowUp", "ArrowLeft", "Enter", "Enter"]
+    program = BROWSER.replace("START", str(names.index("conv1a"))).replace("KEYS", str(keys))
+    done = subprocess.run(["node", "-e", program], input=json.dumps(data), capture_output=True, text=True, check=True)
+    a1, ra, rb, b1 = (names.index(name) for name in ("conv1a", "rnorm1a", "rnorm1b", "conv1b"))
+    states = [[ra, ra, -1], [ra, ra, ra], [rb, ra, ra], [rb, -1, -1], [b1, b1, -1], [a1, a1, -1], [a1, a1, a1], [a1, -1, -1]]
+    assert json.loads(done.stdout) == ["js", 250, states]
+
+
+def test_arrow_keys_go_along_the_edges():
+    shown = picture("layers-imagenet.cfg")
+    names = list(shown.boxes)
+    ways = [{way: names[i] for way, i in known.items()} for known in neighbours(shown, lay_out(shown))]
+    of = dict(zip(names, ways, strict=True))
+    assert of["conv2a"] == {"up": "pool1a", "down": "rnorm2a", "right": "conv2b"}
+    assert of["pool2b"]["down"] == "conv3b" and of["conv3a"]["up"] == "pool2a"  # the nearest, not across
+    assert of["data"]["down"] in ("conv1a", "conv1b") and "up" not in of["data"] and "down" not in of["logprob"]
+    edges = {(edge.source, edge.target) for edge in shown.edges}
+    assert all((name, way["down"]) in edges for name, way in of.items() if "down" in way)
+    assert all((way["up"], name) in edges for name, way in of.items() if "up" in way)
+    reached, before = {"data"}, 0
+    while len(reached) > before:
+        before = len(reached)
+        reached |= {other for name in list(reached) for other in of[name].values()}
+    assert reached == set(names)
+
+
+@pytest.mark.parametrize("definition", SHIPPED)
+def test_png_shows_what_svg_shows(definition, tmp_path):
+    """Every box in its colour at its place, two dots for a pixel; words in them; and the same file twice."""
+    shown = picture(definition)
+    root = ET.fromstring(svg(shown))
+    write_figure(shown, tmp_path / "net.png")
+    with Image.open(tmp_path / "net.png") as drawn:
+        dots = np.asarray(drawn.convert("RGB")).astype(int)
+    assert abs(np.array(dots.shape[1::-1]) - [2 * float(root.get(side)) for side in ("width", "height")]).max() <= 2
+    boxes = root.findall(".//{*}g[@class='layer']/{*}rect[@class='box']")
+    assert len(boxes) == len(shown.boxes)
+    for box in boxes:
+        x, y, width, height = (round(2 * float(box.get(side))) for side in ("x", "y", "width", "height"))
+        fill, line = ([int(box.get(name)[i : i + 2], 16) for i in (1, 3, 5)] for name in ("fill", "stroke"))
+        assert abs(dots[y + height // 2, x + 8] - fill).max() <= 1
+        assert abs(dots[y + height // 2, x - 1 : x + 2] - line).max(axis=-1).min() < 40
+        assert (dots[y + 8 : y + height - 8, x + 116 : x + width - 8].sum(axis=-1) < 250).sum() > 40  # letters
+    for name in ("one.pdf", "two.pdf"):
+        write_figure(shown, tmp_path / name)
+    assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "two.pdf").read_bytes()
+
+
+def test_a_net_of_one_device_names_none():
+    roots = [ET.fromstring(svg(picture(name))) for name in ("layers-cifar10-13pct.cfg", "layers-imagenet.cfg")]
+    one, two = ("\n".join("".join(words.itertext()) for words in root.findall(".//{*}text")) for root in roots)
+    assert "device" not in one and "host" not in one and "device 1" in two and "host" in two
+    assert "cluster" not in dot(picture("layers-cifar10-13pct.cfg"))
+
+
+def test_the_legend_is_inside():
+    for name in SHIPPED:
+        scene = scene_of(picture(name))
+        assert max(shape.y for shape in scene.shapes if isinstance(shape, Words)) < scene.height - 4
+
+
+def test_what_a_png_cannot_hold(tmp_path, monkeypatch):
+    shown = picture("layers-cifar10-13pct.cfg")
+    monkeypatch.setattr(figure, "_LARGEST", 500)
+    with pytest.raises(ConvnetError, match=r"too large for its format; write .svg, .html or .pdf"):
+        write_figure(shown, tmp_path / "net.png")
+    write_figure(shown, tmp_path / "net.pdf")
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ConvnetError, match="needs matplotlib"):
+        write_figure(shown, tmp_path / "net.pdf")
+
+
+FORMS = [("svg", "<svg"), ("html", "<!DOCTYPE html>"), ("dot", "digraph"), ("png", "\x89PNG"), ("pdf", "%PDF")]
+
+
+@pytest.mark.parametrize("form, start", FORMS)
 def test_command_line_writes_each_form(form, start, tmp_path, capsys):
     out = tmp_path / f"net.{form}"
     assert main(["draw", "layers-imagenet.cfg", "--out", str(out), "--title", "Figure 2"]) == 0
-    written = out.read_text(encoding="utf-8")
-    assert written.startswith(start) and "Figure 2" in written
+    written = out.read_text(encoding="latin-1")
+    assert written.startswith(start) and ("Figure 2" in written or form in ("png", "pdf"))
     assert capsys.readouterr().out.splitlines()[-1] == f"Wrote {out}."
 
 
 @pytest.mark.parametrize(
     "arguments, status, told",
     [
-        (["layers-imagenet.cfg", "--out", "net.png"], 2, "must end in .svg, .html, .dot"),
+        (["layers-imagenet.cfg", "--out", "net.gif"], 2, "must end in .svg, .html, .dot, .png, .pdf"),
         (["layers-imagenet.cfg", "--out", "/nowhere/net.svg"], 1, "cannot be written"),
         (["layers-imagenet.cfg", "--data-dims", "5", "--out", "net.svg"], 1, "error:"),
     ],

@@ -9,9 +9,10 @@ from support import ROOT, SHARED, default_params, make_graph, needs_museum
 
 from convnet.checkpoint.layer_dicts import stored_net
 from convnet.cli import main
-from convnet.graph.analysis import layer_table, memories, rate_text, receptive_fields, shape_texts
+from convnet.graph.analysis import memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
+from convnet.graph.table import layer_table
 
 CORPUS = SHARED / "corpus"
 PAIRS = [

@@ -9,11 +9,18 @@ from PIL import Image
 from support import ROOT, SHARED, needs_museum, write_cifar, write_net
 
 import convnet
+from convnet.checkpoint import find_latest, load
 from convnet.cli import shownet as show
 from convnet.cli.run import main as run
 from convnet.data.batches import read_batch
-from convnet.drawing.filters import filter_mosaic, filters_of, normalise
-from convnet.drawing.samples import TestSet, feature_maps, maps_mosaic, predictions
+from convnet.drawing.curves import Curves, draw_cost
+from convnet.drawing.filter_sheet import channel_rows, numbered_mosaic
+from convnet.drawing.filters import filter_mosaic, filters_of, normalise, standardised
+from convnet.drawing.maps import FeatureMaps, feature_maps, map_sheet
+from convnet.drawing.samples import Prediction, TestSet, prediction_sheet, predictions, write_predictions
+from convnet.drawing.sheet import fitted
+from convnet.training.evaluator import output_layer
+from convnet.training.session import RunInputs, Session
 
 
 @pytest.mark.parametrize(
@@ -46,10 +53,56 @@ def test_filters_lie_where_they_should():
     assert filters_of(fc, channels=2)[1, 2, 0, 1] == fc["weights"][0][9 + 6, 1]
 
 
+@pytest.mark.parametrize("zoom", [3, 9])
+def test_planted_filters_stand_under_their_numbers(zoom):
+    """16 in a row, a gap of one weight between; words are grey, so that what is red is a filter."""
+    k, F = 5, 35
+    filters = np.zeros((3, k, k, F))
+    filters[0] = (100 + np.arange(F)) / 255
+    filters[1, 1, 3, 33] = 1
+    sheet = np.asarray(numbered_mosaic(filters, [str(i) for i in range(F)], color=True, zoom=zoom))
+    assert sheet.shape[1] == (16 * (k + 1) + 1) * zoom
+    tops = []
+    for i in range(F):
+        ys, xs = np.nonzero((sheet[..., 0] == 100 + i) & (sheet[..., 2] == 0))
+        assert (xs.min(), np.ptp(xs), np.ptp(ys)) == (zoom + i % 16 * (k + 1) * zoom, k * zoom - 1, k * zoom - 1)
+        tops.append(ys.min())
+    pitch = tops[16] - tops[0]
+    assert pitch > (k + 1) * zoom and tops == [tops[0] + i // 16 * pitch for i in range(F)]
+    ys, xs = np.nonzero((sheet == (133, 255, 0)).all(axis=-1))
+    assert (ys.min(), xs.min(), len(ys)) == (tops[33] + zoom, zoom + (k + 1) * zoom + 3 * zoom, zoom**2)
+    if zoom > 4:  # room for words: above each filter, and nowhere else
+        words = sheet[: tops[0], :, 2].max(axis=0) > 0
+        assert all(words[zoom + i * (k + 1) * zoom :][: k * zoom].any() for i in range(16)) and not words[:zoom].any()
+
+
+def test_many_channels_are_rows_of_the_strongest():
+    C, k, F, zoom = 40, 3, 5, 8
+    filters = np.zeros((C, k, k, F))
+    for f in range(F):
+        for c in (f, f + 20):
+            filters[c, 1, 2, f] = 0.25 * (1 if c < 20 else -2)
+    sheet = np.asarray(channel_rows(filters, [str(f) for f in range(F)], zoom))[..., 0]
+    assert (sheet == 128).sum() >= F * 14 * (k * zoom) ** 2  # of zeros
+    for f in range(F):
+        x, y = 64 + f % 2 * (64 + 16 * 32), 16 + f // 2 * (k * zoom + 16)
+        first, second = sheet[y : y + 24, x : x + 24], sheet[y : y + 24, x + 32 : x + 56]
+        assert (first[8:16, 16:] == 0).all() and (second[8:16, 16:] == 191).all()
+        assert (first == 128).sum() == (second == 128).sum() == 8 * zoom**2
+
+
+def test_no_numbers_draws_what_the_originals_drew(saved, tmp_path):
+    out = tmp_path / "plain.png"
+    assert show.main(["-f", str(saved), "--show-filters", "conv1", "--no-numbers", "--zoom", "4", "--out", str(out)]) == 0
+    filters = filters_of(find_latest(str(saved), load)[1].layers["conv1"])
+    known = np.round(255 * filter_mosaic(normalise(filters), color=True)).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(Image.open(out)), np.kron(known, np.ones((4, 4, 1), np.uint8)))
+
+
 def test_normalising():
     filters = np.random.RandomState(0).randn(1, 3, 3, 4) * np.array([1, 10, 100, 1000])
     assert (normalise(filters).min(), normalise(filters).max()) == (0, 1)
-    spreads = normalise(filters, each=True).std(axis=(0, 1, 2))
+    spreads = standardised(filters).std(axis=(0, 1, 2))
     np.testing.assert_allclose(spreads, spreads[0])
     assert (normalise(np.zeros((1, 2, 2, 1))) == 0.5).all()
 
@@ -69,22 +122,57 @@ def test_programs_write_pictures(saved, tmp_path):
     done = subprocess.run([*command, "--show-filters", "conv1"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     with Image.open(out) as picture:
-        assert picture.size == (4 * (16 * 6 + 1), 4 * 7) and picture.mode == "RGB"
+        assert picture.width == 16 * (16 * 6 + 1) and picture.mode == "RGB"
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / "makebatches.py"), "nowhere", "--out", "x"], capture_output=True, text=True
     )
     assert done.returncode == 1 and "no folder nowhere" in done.stderr
 
 
+def curves_of(saved, **more):
+    return Curves.of(find_latest(str(saved), load)[1], **more)
+
+
 def test_curves(saved, tmp_path):
-    out = tmp_path / "cost.png"
-    assert show.main(["-f", str(saved), "--show-cost", "logprob", "--cost-idx", "1", "--out", str(out)]) == 0
-    with Image.open(out) as picture:
-        assert picture.size == (800, 500)
+    """All values of the first cost by name, a panel for each; every test at the batch it followed."""
+    curves = curves_of(saved)
+    assert (curves.cost, [curve.name for curve in curves.values], curves.epoch) == (
+        "logprob",
+        ["cost", "error", "top-2 error"],
+        2,
+    )
+    for curve in curves.values:
+        assert (curve.trained_at, curve.tested_at, len(curve.test)) == ([1, 2, 3, 4], [1, 2, 3, 4], 4)
+    position = find_latest(str(saved), load)[1].position()
+    costs, cases = position.test_outputs[2]
+    assert curves.values[1].test[2] == costs["logprob"][1] / cases
+    [(costs, cases)] = position.final_test
+    assert [curve.final for curve in curves.values] == [value / cases for value in costs["logprob"]]
+    assert curves_of(saved, index=1).values == curves.values[1:2]
+    for name, words, height in (("all", ["--show-cost"], 1150), ("one", ["--show-cost", "logprob", "--cost-idx", "0"], 450)):
+        assert show.main(["-f", str(saved), *words, "--out", str(tmp_path / f"{name}.png")]) == 0
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.size == (1000, height)
+
+
+def test_a_single_test_is_seen(saved, tmp_path):
+    """One marker, and nothing of a line."""
+    curves = curves_of(saved, index=0)
+    [curve] = curves.values
+    curve.test, curve.tested_at, curve.final = curve.test[:1], curve.tested_at[:1], None
+    draw_cost(curves, tmp_path / "cost.png")
+    red = np.all(np.asarray(Image.open(tmp_path / "cost.png").convert("RGB")) == (255, 0, 0), axis=-1)
+    red[:, 600:] = False  # the legend
+    ys, xs = np.nonzero(red)
+    assert 4 <= np.ptp(xs) <= 9 and 4 <= np.ptp(ys) <= 9
+    curve.final, curves.done = curve.test[0], 1  # a star around it
+    draw_cost(curves, tmp_path / "cost.png")
+    red = np.all(np.asarray(Image.open(tmp_path / "cost.png").convert("RGB")) == (255, 0, 0), axis=-1)[:, :600]
+    assert np.ptp(np.nonzero(red), axis=1).min() > 12
 
 
 def test_predictions_are_those_of_the_net(saved, tmp_path):
-    tests = TestSet(str(saved), {"backend": "reference"})
+    tests = TestSet.open(str(saved), {"backend": "reference"})
     cases = predictions(tests, "probs", seed=3)
     assert len(cases) == 8
     net, batch = convnet.load(saved, backend="reference"), read_batch(saved.parent / "data" / "data_batch_3")
@@ -99,15 +187,77 @@ def test_predictions_are_those_of_the_net(saved, tmp_path):
 
 
 def test_maps(saved):
-    tests = TestSet(str(saved), {"backend": "reference"})
-    maps = feature_maps(tests, "conv1")
-    filters = tests.graph.layers["conv1"].maps[0]
-    assert maps.shape[:2] == (12, min(16, filters)) and maps.min() == 0
-    [values] = tests.outputs(["conv1"], max_cases=12)
-    np.testing.assert_allclose(maps[5].ravel(), np.maximum(values[:, 5], 0))
-    mosaic = maps_mosaic(maps)
-    side = maps.shape[-1] + 1
-    assert mosaic.shape == (12 * side + 1, maps.shape[1] * side + 1, 1) and mosaic[::side].max() == 0
+    tests = TestSet.open(str(saved), {"backend": "reference"})
+    shown = feature_maps(tests)
+    filters = tests.net.graph.layers["conv1"].maps[0]
+    assert shown.layer == "conv1" and shown.maps.shape[:2] == (12, min(16, filters))
+    data, values = tests.outputs(["data", output_layer(tests.net.graph, "conv1")], max_cases=12)
+    np.testing.assert_array_equal(shown.maps[5].ravel(), values[:, 5])
+    np.testing.assert_array_equal(shown.pictures, tests.provider.images(data))
+
+
+def test_a_row_of_maps_begins_with_its_picture():
+    """The picture, then maps each scaled for itself, ``zoom`` pixels for a value, all of one height."""
+    pictures = np.zeros((2, 4, 4, 3))
+    pictures[0, ..., 0], pictures[1, ..., 0] = 1, 0.5
+    maps = np.array([[[[0, 1], [2, 4]], [[-3, -1], [-1, -3]]]] * 2, float)
+    sheet = np.asarray(map_sheet(FeatureMaps("conv1", 9, np.array([3, 7]), maps, pictures), zoom=40))
+    red = [np.nonzero(np.all(sheet == colour, axis=-1)) for colour in ((255, 0, 0), (128, 0, 0))]
+    assert [(len(ys), np.ptp(ys), np.ptp(xs)) for ys, xs in red] == [(6400, 79, 79)] * 2
+    assert red[0][1].min() == red[1][1].min() < 80 and red[0][0].max() < red[1][0].min()
+    for ys, xs in red:
+        row = sheet[ys.min() : ys.min() + 80, xs.max() + 1 :, 0]
+        first, second = row[:, 8:88], row[:, 96:176]
+        for found, values in ((first, [[0, 64], [128, 255]]), (second, [[0, 255], [255, 0]])):
+            np.testing.assert_array_equal(found, np.kron(values, np.ones((40, 40))))
+    without = np.asarray(map_sheet(FeatureMaps("conv1", 9, np.array([3, 7]), maps, None), zoom=40))  # of no pictures
+    np.testing.assert_array_equal(without[ys, xs], sheet[ys, xs + 88])
+
+
+def test_a_sheet_of_predictions_says_what_is_true_without_colour():
+    grey = np.full((4, 4, 1), 0.5)
+    bars = [("cat", 0.75, False), ("dog", 0.25, True)]
+    one = np.asarray(prediction_sheet([Prediction(grey, "dog", bars)], "x"))
+    wrong = np.asarray(prediction_sheet([Prediction(grey, "dog", [(n, p, False) for n, p, _ in bars])], "x"))
+    marks = np.all(one == (17, 17, 17), axis=-1) & ~np.all(wrong == (17, 17, 17), axis=-1)
+    ys, xs = np.nonzero(marks)
+    assert len(ys) > 50 and np.ptp(xs) <= 11 and np.ptp(ys) <= 13  # the arrow before the second bar, in black
+    lengths = [np.all(one == colour, axis=-1).sum(axis=1).max() for colour in ((170, 170, 255), (255, 170, 170))]
+    assert lengths[0] / lengths[1] == pytest.approx(3, rel=0.25)  # words stand before both
+
+
+def test_predictions_of_a_net_in_memory(saved, tmp_path):
+    """As at the end of a run: what is drawn is what the checkpoint's net says, and the net is as before."""
+    session = Session(RunInputs({"load_file": str(saved), "backend": "reference", "test_only": 1}))
+    net = session.net(session.backends()[0])
+    before = {name: node.weights for name, node in net.nodes.items() if hasattr(node, "weights")}
+    write_predictions(TestSet(net, session.test, session.plan.test[0]), tmp_path / "live.png", seed=4)
+    assert (
+        show.main(
+            ["-f", str(saved), "--backend", "reference", "--show-preds", "--seed", "4", "--out", str(tmp_path / "s.png")]
+        )
+        == 0
+    )
+    assert (tmp_path / "live.png").read_bytes() == (tmp_path / "s.png").read_bytes()
+    assert before == {name: node.weights for name, node in net.nodes.items() if hasattr(node, "weights")}
+
+
+@pytest.mark.parametrize("words", [["--show-filters"], ["--show-preds"], ["--show-maps"]])
+def test_without_matplotlib(saved, tmp_path, words, monkeypatch):
+    """All but curves; and without a name the first there is."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert show.main(["-f", str(saved), *words, "--out", str(tmp_path / "x.png")]) == 0
+    with Image.open(tmp_path / "x.png") as picture:
+        assert 1000 <= picture.width <= 1610 or words == ["--show-maps"]
+    assert show.main(["-f", str(saved), "--show-cost", "--out", str(tmp_path / "y.png")]) == 1
+
+
+@pytest.mark.parametrize(
+    "name, shown", [("cafe\u0301, caf\xe9", "cafe, cafe"), ("3\xd73", "3x3"), ("\u732b\x1b[0m", "??x1b[0m")]
+)
+def test_words_that_the_font_has(name, shown):
+    assert fitted(name, 12).replace("\\", "?") == shown
+    assert fitted("a" * 99, 12, 100).endswith("…") and len(fitted("a" * 99, 12, 100)) < 30
 
 
 @pytest.mark.parametrize(
@@ -170,7 +320,12 @@ def test_towers_are_shown_together(tmp_path, capsys):
     ]
     assert run([str(option) for option in options]) == 0
     assert "--show-filters conv1 " in capsys.readouterr().out
-    assert show.main(["-f", str(tmp_path), "--show-filters", "conv1", "--out", str(tmp_path / "f.png"), "--zoom", "1"]) == 0
+    assert (
+        show.main(
+            ["-f", str(tmp_path), "--show-filters", "conv1", "--out", str(tmp_path / "f.png"), "--zoom", "1", "--no-numbers"]
+        )
+        == 0
+    )
     with Image.open(tmp_path / "f.png") as picture:
         assert picture.size == (97, 4 * 6 + 1)
 

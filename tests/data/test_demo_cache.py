@@ -1,6 +1,7 @@
 """The demonstration in the cache: what is damaged is drawn again, whoever else draws at the same time."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -37,6 +38,18 @@ def test_what_is_damaged_is_drawn_again(name, damage, cache):
     path.write_bytes(DAMAGE[damage](whole))
     demo.prepare(10, 32)
     assert path.read_bytes() == whole
+
+
+def test_its_place_and_size_are_said_when_it_is_first_drawn(cache):
+    data = demo.Demo(Request(classes=10, threads=1))
+    for number in data.numbers:
+        data.batch(1, number)
+    [said] = data.problems
+    size = sum(path.stat().st_size for path in data.folder.glob("data_batch_*"))
+    assert str(data.folder) in said and float(re.search(r"needed, (\S+) kB in all", said)[1]) == pytest.approx(
+        size / 1e3, rel=0.1
+    )
+    assert demo.Demo(Request(classes=10, threads=1)).problems == []
 
 
 def test_a_later_batch_is_drawn_again_too(cache):

@@ -9,7 +9,8 @@ from picture_files import encoded, hostile_pictures
 from PIL import Image
 
 from convnet.data.decoding import read_square
-from convnet.data.make import find_pictures, pack_folder
+from convnet.data.make import pack_folder
+from convnet.data.picture_folder import find_pictures
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
@@ -77,7 +78,7 @@ def test_what_is_no_picture_is_named(folder, tmp_path):
     assert set(named) == {"program.jpg", "bad.jpg", "cut.jpg"} | odd
     assert named["pipe.jpg"] == "not a regular file" and "truncated" in named["cut.jpg"]
     assert named["nowhere.jpg"] == "No such file or directory" and "symbolic links" in named["self.jpg"]
-    assert any("9 pictures cannot be read" in line for line in said)
+    assert any("9 files that cannot be read" in line for line in said)
 
 
 def test_unreadable_files_are_named(folder, tmp_path, monkeypatch):

@@ -17,8 +17,8 @@ from convnet.cli import run
 from convnet.drawing.curves import Curves
 from convnet.drawing.filters import filters_of, normalise
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
-from convnet.graph.analysis import layer_table
 from convnet.graph.loading import LayerFiles, build_graph
+from convnet.graph.table import layer_table
 from convnet.net.dry_run import blank_inputs
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net

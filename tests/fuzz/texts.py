@@ -9,9 +9,9 @@ from corpus import layer_files
 from convnet.checkpoint.layer_dicts import stored_net
 from convnet.data.random import synthesize
 from convnet.errors import LayerFileError, NumericalError
-from convnet.graph.analysis import layer_table
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
+from convnet.graph.table import layer_table
 from convnet.graph.writer import TARGETS as DIALECTS
 from convnet.graph.writer import write_files
 from convnet.language.files import read_text, shipped_folder

@@ -13,10 +13,10 @@ from convnet.checkpoint.definition import written_files
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.drawing.layout import lay_out
 from convnet.drawing.picture import picture_of
-from convnet.graph.analysis import layer_table
 from convnet.graph.diff import difference, report
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
+from convnet.graph.table import layer_table
 from convnet.graph.writer import write_files
 
 DATA = "[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n"

@@ -4,7 +4,8 @@ import pytest
 from support import SMALL_NET, SMALL_PARAMS, write_cifar, write_net
 
 from convnet.cli import main as convnet
-from convnet.cli.run import given_options, run_parser
+from convnet.cli.run import given_options
+from convnet.cli.run import parser as run_parser
 from convnet.errors import LayerFileError
 from convnet.graph.diff import difference, report
 from convnet.graph.loading import LayerFiles, build_graph, parse

@@ -14,9 +14,9 @@ import pytest
 from convnet.checkpoint.layer_dicts import stored_net
 from convnet.cli import main
 from convnet.errors import LayerFileError
-from convnet.graph.analysis import layer_table
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.table import layer_table
 from convnet.graph.writer import write_files
 from convnet.language.files import shipped_folder
 from convnet.layers import LAYER_TYPES
@@ -181,7 +181,8 @@ def test_files_that_are_something_else(content, told, tmp_path, capsys):
     """In one error, not one for each of their lines."""
     path = tmp_path / "layers-x.cfg"
     path.write_bytes(content)
-    for words in (["explain", path], ["run", "--layer-def", path], ["explain", "layers-digits.cfg", path]):
+    verbs = [["run", "--layer-def", path], ["bench", "--layer-def", path], ["explain", "layers-digits.cfg", path]]
+    for words in verbs:
         assert main([*map(str, words)]) == 1
         err = capsys.readouterr().err
         assert err.startswith(f"{path}: error: ") and told in err and err.count("error") == 1 and err.isascii()
@@ -195,7 +196,7 @@ def test_a_net_of_no_layers_has_a_table():
 
 
 def test_a_folder_and_nothing(tmp_path, capsys):
-    assert main(["explain", str(tmp_path)]) == 1
+    assert main(["run", "--layer-def", str(tmp_path)]) == 1
     assert "a folder, not a layer file" in capsys.readouterr().err
     assert main(["explain", str(tmp_path / "none.cfg")]) == 1
     assert "no such layer file" in capsys.readouterr().err

@@ -93,7 +93,7 @@ def test_predictions_that_are_not_the_targets():
     tail = "[cost]\ntype=cost.bce\ninputs=labels,fc\n"
     params = replaced(PARAMS, "logprob", "cost")
     ((_, line, message, expected, _),) = found(replaced(DEFINITION, TAIL, tail), params, None)
-    assert (line, expected) == (25, "outputs=1") and "the targets 'labels' have 1 rows" in message
+    assert (line, expected) == (25, "outputs=1") and "the targets 'labels' have 1 row" in message
 
 
 def test_a_section_that_stands_twice():

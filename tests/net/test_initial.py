@@ -144,7 +144,7 @@ def test_joined_matrices(saved):
         initw.makewcat("x", 0, (3, 3), twice)
     with pytest.raises(ConvnetError, match="did you mean 'conv1'"):
         initw.makew("conv11", 0, (75, 8), [str(path)])
-    with pytest.raises(ConvnetError, match=r"1 matrices, counted from 0; none is number 2"):
+    with pytest.raises(ConvnetError, match=r"1 matrix, counted from 0; none is number 2"):
         initw.makew("conv1", 2, (75, 8), [str(path)])
 
 

@@ -113,7 +113,7 @@ def test_a_run_stops_before_it_takes_memory(tmp_path, monkeypatch, capsys):
     files = ["--layer-def", str(tmp_path / "layers-small.cfg"), "--data-path", str(tmp_path / "data")]
     assert main(["run", *files, "--backend", "cpu", "--save-path", str(tmp_path / "saved")]) == 1
     err = capsys.readouterr().err
-    assert "convnet: " in err and "has 0.1 MB free" in err and "Traceback" not in err
+    assert "convnet: " in err and "has 100 kB free" in err and "Traceback" not in err
     with pytest.raises(BackendError, match="largest layers"):
         convnet.build("layers-cifar10-13pct.cfg", backend="cpu", minibatch=10_000)
 

@@ -111,7 +111,7 @@ def test_positions_and_biases_lie_as_in_checkpoints():
 @pytest.mark.parametrize(
     "local, unshare, words",
     [
-        (["conv9"], [], "Layer 'conv9' does not exist; did you mean 'conv"),
+        (["conv9"], [], "no layer 'conv9' in the net; did you mean 'conv"),
         (["fc"], [], "layer 'fc' of type fc is not a conv layer"),
         ([], ["probs"], "without weights"),
         ([], ["conv2[7]"], "2 weight matrices"),

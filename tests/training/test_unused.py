@@ -63,7 +63,7 @@ SAID = {
         ({"epochs": 3, "keep": 4, "test_only": 1}, True, "No effect with --test-only: --epochs."),
         ({"keep": 4, "test_only": 1}, True, "No effect with --test-only without --force-save: --keep."),
         ({"save_file": "a", "save_path": "b"}, False, "No effect beside --save-file: --save-path."),
-        ({"logreg_name": "a"}, False, "No effect without --test-out: --logreg-name."),
+        ({"logreg_name": "a"}, False, "No effect without --test-out or --report: --logreg-name."),
         ({"conserve_mem": 0}, False, "No effect here: memory is always conserved: --conserve-mem."),
         ({"layer_path": "a"}, True, "No effect on the files of a checkpoint: --layer-path."),
         (
@@ -148,10 +148,14 @@ def start(folders, tmp_path, *more, data="pixels"):
 
 
 def test_predictions_that_no_test_writes(folders, tmp_path, capsys):
-    assert start(folders, tmp_path, "--test-out", tmp_path / "preds") == 0
-    assert f"Nothing was written to {tmp_path / 'preds'}: no test was due (--test-freq 57).\n" in capsys.readouterr().out
-    assert start(folders, tmp_path, "--test-out", tmp_path / "preds", "--test-freq", 1) == 0
-    assert "Nothing was written" not in capsys.readouterr().out
+    preds = tmp_path / "preds"
+    for more in ((), ("--compat", "2014", "--test-freq", 1)):  # a last test, and one that is due
+        assert start(folders, tmp_path, "--test-out", preds, *more) == 0
+        (path,) = preds.iterdir()
+        assert f"Wrote {path.name} to {preds}\n" in capsys.readouterr().out
+        path.unlink()
+    assert start(folders, tmp_path, "--test-out", preds, "--compat", "2014") == 0
+    assert f"Nothing was written to {preds}: no test was due (--test-freq 57).\n" in capsys.readouterr().out
 
 
 def test_weights_that_nobody_trained(folders, tmp_path, capsys):

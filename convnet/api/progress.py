@@ -1,0 +1,68 @@
+"""``Network.train(..., progress=True)``: one line that renews itself, in a terminal or a notebook."""
+
+import shutil
+import sys
+import time
+
+from convnet.checkpoint import add_costs
+from convnet.errors import printable
+from convnet.net.net import Costs
+from convnet.training.costs import Outputs
+from convnet.training.events import BatchBegin, Event, MinibatchEnd
+
+_RENEWED = 0.1  # seconds from one line to the next
+_VALUES = 2  # of each cost: itself and the error
+
+
+class ProgressLine:
+    """A callback that shows how far training has come: of ``batches`` in all, of ``epochs`` from ``first`` on."""
+
+    def __init__(self, outputs: Outputs, batches: int, first: int, epochs: int) -> None:
+        self.outputs, self.batches, self.first, self.epochs = outputs, batches, first, epochs
+        self.begun = time.monotonic()
+        self.finished, self.images, self.shown, self.next = 0, 0, 0, 0.0
+        self.epoch = 0
+        self.costs: list[tuple[Costs, int]] = []  # of this epoch
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event, and renew the line where it is time to."""
+        if isinstance(event, BatchBegin):
+            if event.epoch != self.epoch:
+                self.epoch, self.costs = event.epoch, []
+        elif isinstance(event, MinibatchEnd):
+            self.costs = [add_costs([*self.costs, (event.costs, event.cases)])]
+            self.images += event.cases
+            is_last = event.done == event.total
+            self.finished += is_last
+            now = time.monotonic()
+            if now >= self.next or (is_last and self.finished == self.batches):
+                self.next = now + _RENEWED
+                self._write(self._text(self.finished + (0 if is_last else event.done / event.total), now - self.begun))
+
+    def close(self) -> None:
+        """End the line, if one was begun."""
+        if self.shown:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+
+    def _text(self, done: float, seconds: float) -> str:
+        values = [
+            f"{name} {value:.4g}"
+            for cost, numbers in self.outputs.shown(*self.costs[0]).items()
+            for name, value in zip(self.outputs.value_names(cost, len(numbers))[:_VALUES], numbers, strict=False)
+        ]
+        speed = f"{self.images / max(seconds, 1e-9):,.0f} images/s"
+        left = f"{_clock(seconds * (self.batches - done) / done)} left" if done < self.batches else f"in {_clock(seconds)}"
+        return f"epoch {self.epoch - self.first + 1} of {self.epochs}: {', '.join(values)}; {speed}, {left}"
+
+    def _write(self, text: str) -> None:
+        text = printable(text)[: shutil.get_terminal_size().columns - 1]
+        sys.stdout.write("\r" + text.ljust(self.shown))
+        sys.stdout.flush()
+        self.shown = len(text)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,124 @@
+"""What a drawing of a graph is made of: rectangles, paths and words, in pixels; SVG, PNG and PDF are written from them.
+
+How things look is said once, by the name of a look: SVG has it as a class, matplotlib as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Segment = tuple[str, tuple[float, ...]]  # a letter of SVG's paths, M L C Z, and its absolute coordinates
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a shape or words look where they do not say themselves: colours, width of lines, size of letters.
+
+    ``halo`` is a white rim, by which words can be read across lines.
+    """
+
+    fill: str = "none"
+    line: str = "none"
+    width: float = 1
+    dashes: tuple[float, ...] = ()
+    size: float = 0
+    is_bold: bool = False
+    halo: float = 0
+
+
+_INK, _GREY, _RED = "#1d2733", "#4d5966", "#d01c36"
+LOOKS = {
+    "paper": Look("#ffffff"),
+    "title": Look(_INK, size=22, is_bold=True),
+    "subtitle": Look(_GREY, size=12.5),
+    "column": Look(_INK, size=14, is_bold=True),
+    "name": Look(_INK, size=14, is_bold=True),
+    "label": Look(_INK, size=12),
+    "weight": Look(_GREY, size=11),
+    "shape": Look(_GREY, size=11, halo=3.5),
+    "sent": Look("#b3122a", size=11, is_bold=True),
+    "pill": Look("#ffffff", _RED),
+    "panel": Look(),
+    "swatch": Look(),
+    "bar": Look(width=0),
+    "box": Look(width=1.3),
+    "face": Look(width=0.9),
+    "edge": Look(line="#5b6672", width=1.4),
+    "host": Look(line="#5b6672", width=1.4, dashes=(4, 3)),
+    "crossing": Look(line=_RED, width=2.4),
+}
+
+
+class Paint(NamedTuple):
+    """Colours of one shape, instead of its look's, and how much the fill and the line cover."""
+
+    fill: str = ""
+    line: str = ""
+    fill_opacity: float = 1
+    line_opacity: float = 1
+
+
+_UNPAINTED = Paint()
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A rectangle by its left upper corner; its corners are round by ``radius``."""
+
+    look: str
+    x: float
+    y: float
+    width: float
+    height: float
+    radius: float = 0
+    paint: Paint = _UNPAINTED
+
+
+@dataclass(frozen=True)
+class Path:
+    """Lines and bends; with an ``arrow`` at its end."""
+
+    look: str
+    segments: Sequence[Segment]
+    arrow: bool = False
+    paint: Paint = _UNPAINTED
+
+
+@dataclass(frozen=True)
+class Words:
+    """Text whose baseline begins at (x, y), or has its middle or end there: ``anchor`` is start, middle or end."""
+
+    look: str
+    x: float
+    y: float
+    text: str
+    anchor: str = "start"
+    paint: Paint = _UNPAINTED
+
+
+@dataclass(frozen=True)
+class Group:
+    """The box of layer ``number`` of the picture; ``title`` is shown to those who point at it."""
+
+    number: int
+    title: str
+    shapes: Sequence[Shape]
+
+
+Shape = Rectangle | Path | Words | Group
+
+
+class Scene(NamedTuple):
+    """A drawing: its size, what it is called, and what is drawn, in order."""
+
+    width: float
+    height: float
+    title: str
+    shapes: Sequence[Shape]
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return ``text``, cut to ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"

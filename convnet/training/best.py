@@ -1,0 +1,100 @@
+"""The best test of a run: which value is watched, what it was at best, and whether tests have stopped to improve.
+
+A value is the mean over the cases of the last tests that were, together, of every test batch once: like is compared with
+like, also where tests take their batches in turn (``--test-one``). Before there are as many, there is no best.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from convnet.checkpoint import Position, add_costs
+from convnet.data.provider import range_text
+from convnet.errors import OptionError, did_you_mean, listed
+from convnet.graph.graph import Graph
+from convnet.options import Options
+from convnet.training.costs import Outputs
+from convnet.training.plan import Plan
+
+_THE_MORE = ("precision", "recall")  # are the better
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is watched: value ``index`` of ``cost``, called ``name``, of tests on ``batches``, all at once or ``in_turn``.
+
+    The run ends after ``patience`` tests without a better one; 0: it does not.
+    """
+
+    outputs: Outputs
+    cost: str
+    index: int
+    name: str
+    batches: Sequence[int]
+    in_turn: bool = False
+    patience: int = 0
+
+    @classmethod
+    def of(cls, options: Options, graph: Graph, plan: Plan) -> Self | None:
+        """Return what --keep-best names, or with --patience alone the first cost; ``None`` without them.
+
+        Raises ``OptionError`` for a cost, or a value of one, that the net does not print.
+        """
+        if not options.trains or not graph.costs or not (options.keep_best or options.patience):
+            return None
+        outputs = Outputs.of(graph)
+        shown = outputs.shown({cost.name: [0.0] * cost.num_values for cost in graph.costs}, 1)
+        names = {cost: outputs.value_names(cost, len(values)) for cost, values in shown.items()}
+        cost, value = _find(options.keep_best, names) if options.keep_best else _usual(next(iter(names)), names)
+        index, name = names[cost].index(value), f"{cost}.{value}"
+        return cls(outputs, cost, index, name, plan.test, plan.test_one, options.patience)
+
+    @property
+    def key(self) -> str:
+        """What a stored best must be of: the value, and the batches."""
+        return f"{self.name} of batches {range_text(self.batches)}{' in turn' * self.in_turn}"
+
+    def see(self, position: Position) -> None:
+        """Count a test that ``position`` has just finished."""
+        wanted = sorted(self.batches) if self.in_turn else [-1]
+        count = len(wanted)
+        if sorted(position.test_batches[-count:]) != wanted:
+            return
+        value = self.outputs.shown(*add_costs(position.test_outputs[-count:]))[self.cost][self.index]
+        if position.watched != self.key:
+            self.begin(position)
+        if value < position.best:
+            position.best, position.best_at, position.tests_since = value, position.batches_done, 0
+        else:
+            position.tests_since += 1
+
+    def begin(self, position: Position) -> None:
+        """Forget whatever was best."""
+        position.watched, position.best, position.best_at, position.tests_since = self.key, math.inf, 0, 0
+
+    def is_exhausted(self, position: Position) -> bool:
+        """Return whether there have been so many tests without a better one that the run ends."""
+        return 0 < self.patience <= position.tests_since and position.watched == self.key
+
+    def text(self, position: Position) -> str:
+        """Return ``logprob.error 0.2310 after 57 batches``."""
+        if not position.best_at:
+            return f"none yet, of {self.key}"
+        return f"{self.name} {position.best:.6f} after {position.best_at:,} batches"
+
+
+def _usual(cost: str, names: Mapping[str, Sequence[str]]) -> tuple[str, str]:
+    """Return the value of a cost that is watched unless another is named: its error, or what training makes small."""
+    return cost, "error" if "error" in names[cost] else names[cost][0]
+
+
+def _find(given: str, names: Mapping[str, Sequence[str]]) -> tuple[str, str]:
+    """Return (cost, value) of ``logprob`` or ``logprob.top-5 error``; raises ``OptionError``."""
+    if given in names:
+        return _usual(given, names)
+    values = {f"{cost}.{value}": (cost, value) for cost in names for value in names[cost] if not value.startswith(_THE_MORE)}
+    if given not in values:
+        known = [*names, *values]
+        raise OptionError(f"--keep-best: no '{given}' is printed; there are {listed(known)}" + did_you_mean(given, known))
+    return values[given]

@@ -1,0 +1,103 @@
+"""What a test got wrong: errors of every class, and which classes were taken for which (``--test-only --report``).
+
+A case is taken for the class of its largest prediction, of several equal ones the first. Errors share ties as the cost does
+(numerics 12.1), so that they add up to what it prints. Letters: K classes, N cases.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from convnet.errors import printable
+from convnet.layers import Layer
+
+_MOST = 20  # classes, and pairs of them, that are printed
+_NAME = 20  # letters of a class that are printed
+_GUESSES = 5  # where the cost says nothing of several
+
+
+class Report:
+    """Counts of the cases that the cost ``logreg`` sees; ``names`` are those of the classes, as far as they have any."""
+
+    def __init__(self, logreg: Layer, names: Sequence[str]) -> None:
+        classes = logreg.num_inputs[1]
+        self.cost, self.labels, self.predictions = logreg.name, *(source.name for source in logreg.sources)
+        self.names = [*names[:classes], *map(str, range(len(names), classes))]
+        topk = getattr(logreg, "topk", 1)
+        self.guesses = [1] + [k for k in [topk if topk > 1 else _GUESSES] if k < classes]
+        self.confusion = np.zeros((classes, classes), np.int64)  # [label, what it was taken for]
+        self.misses = np.zeros((len(self.guesses), classes))  # of one guess, and of several
+
+    def count(self, labels: np.ndarray, predictions: np.ndarray) -> None:
+        """Add cases: labels (1, N) and predictions (K, N)."""
+        label = labels[0].astype(int)
+        np.add.at(self.confusion, (label, predictions.argmax(axis=0)), 1)
+        score = np.take_along_axis(predictions, label[None], axis=0)
+        above, level = (predictions > score).sum(axis=0), np.maximum((predictions == score).sum(axis=0), 1)
+        for misses, guesses in zip(self.misses, self.guesses, strict=True):
+            np.add.at(misses, label, 1 - np.clip((guesses - above) / level, 0, 1))
+
+    @property
+    def cases(self) -> np.ndarray:
+        """How many cases have each label, (K,)."""
+        return self.confusion.sum(axis=1)
+
+    def heads(self) -> list[str]:
+        """Return what the rows of errors are called: ``error``, ``top-5 error``."""
+        return ["error", *(f"top-{k} error" for k in self.guesses[1:])]
+
+    def csv(self) -> str:
+        """Return a line for each class: name, cases, errors as shares, and how many cases were taken for each class."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["class", "cases", *self.heads(), *(f"taken for {name}" for name in self.names)])
+        for name, cases, misses, row in zip(self.names, self.cases, self.misses.T, self.confusion, strict=True):
+            errors = ["" if cases == 0 else float(missed / cases) for missed in misses]
+            writer.writerow([name, int(cases), *errors, *map(int, row)])
+        return out.getvalue()
+
+    def lines(self, width: int) -> list[str]:
+        """Return tables of at most ``width`` columns: classes by error, the worst first, and what they were taken for."""
+        matrix = self._matrix()
+        if len(self.names) <= _MOST and len(matrix[0]) <= width:
+            found = ["Cases of each class (rows), and what they were taken for (columns):", *matrix]
+        else:
+            found = self._mistakes()
+        return [*self._errors(), "", *found]
+
+    def _errors(self) -> list[str]:
+        order: list[int] = sorted(np.flatnonzero(self.cases).tolist(), key=lambda k: (-self.misses[0, k] / self.cases[k], k))
+        rows = [self._error_row(self._shown(k), [k]) for k in order[:_MOST]]
+        if len(order) > _MOST:
+            rows.append(self._error_row(f"{len(order) - _MOST:,} more", order[_MOST:]))
+        rows.append(self._error_row("all", order))
+        return [f"Errors by class, of '{self.cost}':", *aligned([["class", "cases", *self.heads()], *rows])]
+
+    def _error_row(self, name: str, classes: Sequence[int]) -> list[str]:
+        cases = int(self.cases[classes].sum())
+        return [name, f"{cases:,}", *(f"{missed / max(cases, 1):.2%}" for missed in self.misses[:, classes].sum(axis=1))]
+
+    def _matrix(self) -> list[str]:
+        rows = [[f"{k} {self._shown(k)}", *map(str, row)] for k, row in enumerate(self.confusion)]
+        return aligned([["", *map(str, range(len(rows)))], *rows])
+
+    def _mistakes(self) -> list[str]:
+        pairs = [(int(self.confusion[i, j]), i, j) for i, j in np.argwhere(self.confusion).tolist() if i != j]
+        pairs.sort(key=lambda pair: (-pair[0], *pair[1:]))
+        rows = [[self._shown(i), self._shown(j), f"{count:,}"] for count, i, j in pairs[:_MOST]]
+        return ["What was mistaken most often:", *aligned([["class", "taken for", "cases"], *rows], left=2)]
+
+    def _shown(self, k: int) -> str:
+        name = printable(self.names[k])
+        return name if len(name) <= _NAME else name[: _NAME - 3] + "..."
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Return rows of cells as lines, the first ``left`` columns flush left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]

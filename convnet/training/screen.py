@@ -1,0 +1,212 @@
+"""A run as a terminal shows it: a short opening, one line that is renewed as the run goes on, and a line for every test.
+
+Files and pipes get the lines of 2014 instead (``convnet.training.lines``), a terminal with ``--verbose``.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import singledispatchmethod
+from pathlib import Path
+from typing import TextIO
+
+from convnet.checkpoint import add_costs
+from convnet.data.provider import range_text
+from convnet.errors import counted, message_lines
+from convnet.net.net import Costs
+from convnet.options import BY_NAME, Options, flag_of
+from convnet.training import events
+from convnet.training.costs import Outputs, value_text
+from convnet.training.lines import end_lines, option_text
+from convnet.training.progress import Progress
+from convnet.training.status import Status, fitted
+
+_OFTEN = 0.1  # seconds between two renewals of the line within a batch
+_FILES = {"layer_def", "layer_params", "layer_path", "load_file", "data_path", "save_path", "save_file", "config"}
+_HEAD = 9  # columns of what each line of the opening is about
+
+
+class Screen:
+    """A callback that shows a run on ``out``, a terminal; ``clock`` counts seconds."""
+
+    def __init__(self, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.status, self.clock = Status(out or sys.stdout), clock
+        self.outputs, self.progress = Outputs(), Progress(clock)
+        self._tests: list[int] = []
+        self._only_tests = False
+        self._running: tuple[Costs, int] = {}, 0  # of the batch under way
+        self._drawn_at = -_OFTEN
+        self._has_head = False  # of the table of --test-only
+        self._has_estimate = False
+
+    def __call__(self, event: events.Event) -> None:
+        """Show what there is to see of an event."""
+        self._show(event)
+
+    def line(self, text: str = "") -> None:
+        """Print a line that stays."""
+        self.status.print_whole(text)
+
+    def end_line(self) -> None:
+        """Take the renewed line away."""
+        self.status.clear()
+
+    def abandon(self) -> None:
+        """Take the renewed line away from within a signal's handler."""
+        self.status.abandon()
+
+    @singledispatchmethod
+    def _show(self, event: events.Event) -> None:
+        """Nothing is to be seen of other events."""
+
+    @_show.register
+    def _(self, event: events.Message) -> None:
+        self.status.print_whole(message_lines(event.text))
+
+    # -- the start
+
+    @_show.register
+    def _(self, event: events.RunBegin) -> None:
+        session, self.outputs = event.session, Outputs.of(event.net.graph)
+        self._tests, self._only_tests = session.plan.test, bool(session.options.test_only)
+        self.progress.begin(session.plan, session.position)
+        for head, text in self._opening(event):
+            self.status.print_whole(fitted(f"{head:<{_HEAD}} {text}", self.status.width))
+        for line in (*event.edits, *event.remarks):
+            self.status.print(message_lines(line), indent="  ")
+        self.status.print_whole("")
+
+    def _opening(self, event: events.RunBegin) -> list[tuple[str, str]]:
+        """Return what is worth knowing before a run, a line each: what it is about, and what there is to say."""
+        session, graph, plan = event.session, event.net.graph, event.session.plan
+        source = session.options.load_file or session.options.save_file if session.checkpoint else ""
+        name = Path(session.files.definition_path).name
+        test_only = self._only_tests
+        rows = [("Net", f"{name}: {len(graph.layers)} layers, {graph.parameters():,} parameters")]
+        if source:
+            rows.append(("From", f"{_short(source)}, after {counted(session.position.batches_done, 'batch', 'batches')}"))
+        batches = "" if test_only else f"train on {range_text(plan.train)}, "
+        rows.append(("Data", f"{session.train.where}: {batches}test on {range_text(plan.test)}"))
+        rows.append(("Device", event.device))
+        if given := _given(session.options):
+            rows.append(("Options", given))
+        if not test_only and not plan.is_endless:
+            length = f"{counted(plan.epochs, 'epoch')} of {counted(len(plan.train), 'batch', 'batches')}"
+            now = f"{counted(plan.max_batches, 'batch', 'batches')} now; in all " if plan.max_batches else ""
+            rows.append(("Length", now + length))
+        if not test_only:
+            size = size_text(8 * graph.parameters())  # weights and their increments
+            rows.append(("Saves", f"{_short(session.folder.path)} (every {plan.test_freq} batches, {size})"))
+        for cost, values in self.outputs.legend().items():
+            rows.append(("Numbers", f"{cost}: {', '.join(values)}"))
+        return rows[:10]
+
+    # -- training
+
+    @_show.register
+    def _(self, event: events.BatchBegin) -> None:
+        self._running = {}, 0
+        self.progress.begin_batch(event.epoch, event.batch)
+
+    @_show.register
+    def _(self, event: events.MinibatchEnd) -> None:
+        self.progress.count(event.done, event.total, event.cases)
+        self._running = add_costs([self._running, (event.costs, event.cases)])
+        if not self._has_estimate and (estimate := self.progress.estimate()):
+            self._has_estimate = True
+            self.status.print(estimate)
+        if self.clock() - self._drawn_at >= _OFTEN:
+            self._renew()
+
+    @_show.register
+    def _(self, event: events.BatchEnd) -> None:
+        self._running = event.costs, event.cases
+        self.progress.end_batch()
+        if self.status.is_dumb:
+            self.status.print(f"{self.progress.place}: {self.outputs.text(event.costs, event.cases)}")
+        self._renew()
+
+    def _renew(self) -> None:
+        self._drawn_at = self.clock()
+        numbers = [
+            ", ".join(value_text(name, value) for name, value in values.items())
+            for values in self.outputs.named(*self._running).values()
+        ]
+        self.status.show([self.progress.place, "; ".join(numbers), *self.progress.texts()])
+
+    @_show.register
+    def _(self, event: events.TestBegin) -> None:
+        self.status.show([f"testing on {range_text(event.batches)}"])
+
+    @_show.register
+    def _(self, event: events.TestEnd) -> None:
+        if self._only_tests:
+            self._row("all", event.costs, event.cases)
+            return
+        self.progress.pause()
+        where = f" (on {range_text(event.batches)})" if len(event.batches) < len(self._tests) else ""
+        self.status.print(f"Test after {self.progress.place}: {self.outputs.text(event.costs, event.cases)}{where}", "  ")
+
+    # -- the end
+
+    @_show.register
+    def _(self, event: events.RunDone) -> None:
+        for line in end_lines(event, self.outputs):
+            self.status.print(line, "  ")
+
+    @_show.register
+    def _(self, event: events.RunStopped) -> None:
+        done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
+        more = counted(event.minibatches, "minibatch", "minibatches")
+        self.status.print(f"Stopped by {event.signal} after {done} and {more}.")
+
+    @_show.register
+    def _(self, event: events.Saved) -> None:
+        if not self.progress.in_batch:
+            self.status.print_whole(f"Saved checkpoint to {event.path.parent}")
+
+    @_show.register
+    def _(self, _event: events.BatchClosed) -> None:
+        self.progress.close_batch()
+
+    # -- --test-only
+
+    @_show.register
+    def _(self, event: events.TestBatchEnd) -> None:
+        self._row(str(event.batch), event.costs, event.cases)
+
+    def _row(self, batch: str, costs: Costs, cases: int) -> None:
+        """Print a row of a table, and its head before the first."""
+        shown = self.outputs.named(costs, cases)
+        cells = [
+            (name if len(shown) == 1 else f"{cost} {name}", value_text(name, value))
+            for cost, values in shown.items()
+            for name, value in values.items()
+        ]
+        widths = [max(8, len(name)) for name, _ in cells]
+        if not self._has_head:
+            self._has_head = True
+            self._print_row("batch", "cases", [name.rjust(width) for (name, _), width in zip(cells, widths, strict=True)])
+        self._print_row(batch, f"{cases:,}", [text.rjust(width) for (_, text), width in zip(cells, widths, strict=True)])
+
+    def _print_row(self, first: str, second: str, cells: list[str]) -> None:
+        self.status.print_whole(fitted("  ".join([f"{first:>5}", f"{second:>9}", *cells]), self.status.width))
+
+
+def _given(options: Options) -> str:
+    """Return the options that were given, but for those that the opening tells of anyway."""
+    names = [name for name in BY_NAME if name in options.given and name not in _FILES]
+    return " ".join(f"{flag_of(name)} {option_text(getattr(options, name))}" for name in names)
+
+
+def _short(path: str | Path) -> str:
+    """Return a path as seen from the current folder, if it lies in that."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith(os.pardir) else relative
+
+
+def size_text(size: float) -> str:
+    """Return ``46 kB``, ``1.2 MB`` or ``488 MB``."""
+    megabytes = size / 1e6
+    return f"{size / 1e3:,.0f} kB" if megabytes < 1 else f"{megabytes:.1f} MB" if megabytes < 10 else f"{megabytes:,.0f} MB"

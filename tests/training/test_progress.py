@@ -1,0 +1,111 @@
+"""What is said of how far a run has come, by a clock that the test moves; and the one line of a terminal that says it."""
+
+import io
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convnet.checkpoint import Position
+from convnet.errors import printable
+from convnet.training.plan import ENDLESS, Plan
+from convnet.training.progress import Progress
+from convnet.training.screen import size_text
+from convnet.training.status import Status, columns_of, fitted
+
+
+@given(st.integers(1, 4), st.integers(0, 5), st.integers(0, 7), st.booleans(), st.integers(0, 9))
+def test_batches_left_are_those_of_the_schedule(batches, epochs, most, extra, done):
+    plan = Plan(list(range(1, batches + 1)), [9], epochs + 1, 3, max_batches=most, extra_batch=extra)
+    position = Position(done // batches + (done > 0), done % batches + 1 if done else 0, done)
+    assert plan.batches_left(position) == len(list(plan.schedule(position)))
+
+
+def test_nobody_knows_how_much_is_left_of_a_run_without_end():
+    assert Plan([1, 2], [3], ENDLESS, 57).batches_left(Position()) is None
+    assert Plan([1, 2], [3], ENDLESS, 57, max_batches=7).batches_left(Position()) == 7
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def trained(progress, clock, minibatches, total=4, seconds=2.0, cases=10):
+    for done in range(1, minibatches + 1):
+        clock.now += seconds
+        progress.count(done, total, cases)
+
+
+def test_the_time_left_and_images_a_second():
+    clock = Clock()
+    progress = Progress(clock)
+    progress.begin(Plan([1, 2, 3], [4], 10, 57), Position())
+    progress.begin_batch(1, 1)
+    assert progress.place == "batch 1.1, 1 of 30" and progress.texts() == []
+    trained(progress, clock, 3)
+    assert progress.texts() == ["3 min 54 s left", "5.0 images/s", "minibatch 3 of 4"]  # 117 of 120, 2 s each
+    progress.end_batch()
+    progress.begin_batch(1, 2)
+    trained(progress, clock, 4, seconds=0.5, cases=100)
+    assert progress.place == "batch 1.2, 2 of 30" and progress.texts()[1:] == ["70 images/s", "minibatch 4 of 4"]
+    progress.pause()
+    assert progress.texts() == ["1 min 52 s left", "minibatch 4 of 4"]  # 6 s for 6 after the first; 112 left
+
+
+@pytest.mark.parametrize(
+    "epochs, said",
+    [(10, "This will take about 3 min 38 s on this machine."), (ENDLESS, "An epoch takes about 24 s on this machine.")],
+)
+def test_an_estimate_comes_when_it_can(epochs, said):
+    clock = Clock()
+    progress = Progress(clock)
+    progress.begin(Plan([1, 2, 3], [4], epochs, 57), Position())
+    for batch in (1, 2, 3):
+        assert progress.estimate() == ""
+        progress.begin_batch(1, batch)
+        trained(progress, clock, 4 if batch < 3 else 3)
+        progress.end_batch() if batch < 3 else None
+    assert progress.estimate() == said
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+
+@pytest.mark.parametrize("columns", [8, 30, 200])
+def test_a_line_is_never_wider_than_the_terminal(monkeypatch, columns):
+    out = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(out, "fileno", lambda: 7)
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((columns, 24)))
+    status = Status(out)
+    status.show(["batch 1.1, 1 of 30", "価格 0.5, 12.00 %", "3 min left", "\x1b[31m 5 images/s"])
+    shown = out.getvalue()[1:].removesuffix("\x1b[K")
+    assert columns_of(shown) <= max(columns - 1, 10) and "\x1b" not in shown
+    status.print_whole("done")
+    assert out.getvalue().endswith("\r\x1b[Kdone\n")
+
+
+def test_a_dumb_terminal_gets_no_codes(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    status = Status(out := Terminal())
+    status.show(["batch 1"])
+    status.clear()
+    assert out.getvalue() == ""
+
+
+@given(st.text(max_size=60), st.integers(10, 50))
+def test_texts_are_cut_to_one_row(text, width):
+    cut = fitted(text, width)
+    assert columns_of(cut) <= width and cut == printable(cut)
+
+
+@pytest.mark.parametrize(
+    "size, text", [(46_000, "46 kB"), (1_230_000, "1.2 MB"), (487_721_792, "488 MB"), (3.2e9, "3,200 MB")]
+)
+def test_sizes(size, text):
+    assert size_text(size) == text
