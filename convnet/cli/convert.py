@@ -41,7 +41,8 @@ def _convert(args: argparse.Namespace) -> int:
     builder = definition.builder(args.dialect, args.strict)
     builder.report_no_layers()
     single = args.to == "toml" and len(args.out or ()) < 2
-    written = write_files(builder, args.to, single, args.num_classes or 0)
+    trained_on = definition.checkpoint.classes if definition.checkpoint else None
+    written = write_files(builder, args.to, single, args.num_classes or trained_on or 0)
     if args.out:
         _save(written, args.out, definition.files)
     else:
