@@ -6,12 +6,13 @@ import pytest
 from support import write_cifar, write_net
 
 from convnet import options
-from convnet.cli.run import given_options, main, parser
+from convnet.cli.run import given_options, main
+from convnet.cli.run import parser as run_parser
 from convnet.errors import OptionError
 
 
 def parse(arguments):
-    return given_options(parser("convnet run").read(arguments))
+    return given_options(run_parser("convnet run").read(arguments))
 
 
 # flag: a value of its type; the tables of all three generations together.
