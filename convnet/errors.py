@@ -164,7 +164,7 @@ def one_of(names: Iterable[str]) -> str:
 
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Write ``1 picture``, ``1,024 pictures``, ``3 classes``, ``4 matrices``; ``plural`` is that of other nouns."""
-    ending = "ices" if noun[-2:] == "ix" else "es" if noun[-1] in "sh" else "s"
+    ending = "ices" if noun[-2:] == "ix" else "es" if noun.endswith(("ss", "tch")) else "s"
     return f"{number:,} {noun if number == 1 else plural or noun.removesuffix('ix') + ending}"
 
 

@@ -149,9 +149,8 @@ class Preprocessor:
     def pixels(self, images: Images) -> np.ndarray:
         """Return ``images`` as one array (N, H, W, C), at least as large as the net wants; raises ``DataError``."""
         if not self.size:
-            raise DataError(
-                f"the net's {counted(self.features, 'value')} per case are not square pictures; give a matrix of floats"
-            )
+            values = f"{self.features} value{'s' * (self.features != 1)}"
+            raise DataError(f"the net's {values} per case are not square pictures; give a matrix of floats")
         if isinstance(images, str | Path | Image.Image):
             images = [images]
         if not isinstance(images, np.ndarray):
@@ -242,7 +241,7 @@ def label_matrices(labels: Any, dims: Mapping[int, int], classes: int) -> list[n
     by_rows = {len(labels): labels.astype(np.float32)}
     if labels.ndim == 1:
         if labels.size and not (labels.min() >= 0 and (not classes or labels.max() < classes)):
-            raise DataError(f"labels from {labels.min()} to {labels.max()}; the net has {counted(classes, 'class')}, from 0")
+            raise DataError(f"labels from {labels.min()} to {labels.max()}; the net has {classes} classes, from 0")
         by_rows = {1: labels[None].astype(np.float32)} | ({classes: one_hot(labels, classes)} if classes > 1 else {})
     missing = [rows for i, rows in dims.items() if i and rows not in by_rows]
     if missing:

@@ -5,10 +5,11 @@ import sys
 import time
 
 from convnet.checkpoint import add_costs
-from convnet.errors import printable
 from convnet.net.net import Costs
 from convnet.training.costs import Outputs
 from convnet.training.events import BatchBegin, Event, MinibatchEnd
+from convnet.training.lines import time_text
+from convnet.training.status import fitted
 
 _RENEWED = 0.1  # seconds from one line to the next
 _VALUES = 2  # of each cost: itself and the error
@@ -52,17 +53,15 @@ class ProgressLine:
             for name, value in zip(self.outputs.value_names(cost, len(numbers))[:_VALUES], numbers, strict=False)
         ]
         speed = f"{self.images / max(seconds, 1e-9):,.0f} images/s"
-        left = f"{_clock(seconds * (self.batches - done) / done)} left" if done < self.batches else f"in {_clock(seconds)}"
+        left = (
+            f"{time_text(seconds * (self.batches - done) / done)} left"
+            if done < self.batches
+            else f"in {time_text(seconds)}"
+        )
         return f"epoch {self.epoch - self.first + 1} of {self.epochs}: {', '.join(values)}; {speed}, {left}"
 
     def _write(self, text: str) -> None:
-        text = printable(text)[: shutil.get_terminal_size().columns - 1]
+        text = fitted(text, shutil.get_terminal_size().columns - 1)
         sys.stdout.write("\r" + text.ljust(self.shown))
         sys.stdout.flush()
         self.shown = len(text)
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -39,6 +39,11 @@ class Position:
     best_at: int = 0  # 0: there is none yet
     tests_since: int = 0  # without a better one
 
+    @property
+    def is_best(self) -> bool:
+        """Whether the weights are those of the best test."""
+        return 0 < self.best_at == self.batches_done and not self.cases
+
     def begin_batch(self, epoch: int, batch: int) -> None:
         """Take up a batch, anew or where it was left."""
         self.at_epoch, self.at_batch = epoch, batch

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
@@ -42,10 +43,7 @@ class Parser(argparse.ArgumentParser):
     """The command line of a verb. Its mistakes are ``OptionError``s of one line; unambiguous prefixes are accepted."""
 
     def __init__(self, prog: str, description: str, example: str = "", **settings: Any) -> None:
-        settings |= {
-            "epilog": f"example: {prog} {example}".rstrip(),
-            "formatter_class": argparse.RawDescriptionHelpFormatter,
-        }
+        settings |= {"epilog": f"example: {prog} {example}".rstrip(), "formatter_class": _Help}
         super().__init__(prog=prog, description=description, **settings)
         self.color = False  # of Python 3.14: what is printed is cleaned of codes
         self.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
@@ -104,6 +102,14 @@ class Parser(argparse.ArgumentParser):
         self.add_value("--data-dims", _DIMS, "values per case of each data matrix, such as 150528,1")
         self.add_value("--num-classes", NATURAL, "classes of the data")
         self.add_run_options("mini", "dialect", "strict")
+
+
+class _Help(argparse.HelpFormatter):
+    """Keep lines, and examples whole, which are there to be copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:  # noqa: ARG002 (there is none)
+        lines = text.splitlines()
+        return "\n".join(line if line.startswith("example: ") else textwrap.fill(line, width) for line in lines)
 
 
 class _Version(argparse.Action):

@@ -13,7 +13,7 @@ from convnet.cli.definition import Definition
 from convnet.errors import OptionError
 from convnet.graph.loading import LayerFiles
 from convnet.graph.writer import TARGETS, Written, write_files
-from convnet.options import BY_NAME, NATURAL, choice, text
+from convnet.options import NATURAL, choice, text
 
 
 def parser(prog: str) -> Parser:
@@ -23,11 +23,10 @@ def parser(prog: str) -> Parser:
     parser.add_definition()
     target = choice(*TARGETS)
     parser.add_argument("--to", required=True, type=target, metavar=target.metavar, help="dialect to write")
-    parser.add_run_options("dialect")
     parser.add_value("--num-classes", NATURAL, "what to write for num_classes, which the originals do not know")
-    parser.add_argument("--strict", action="store_true", help=BY_NAME["strict"].help)
     out_help = "file or files to write: one for TOML, two for INI or divided TOML [standard output]"
     parser.add_argument("--out", nargs="+", type=text("FILE"), metavar="FILE", help=out_help)
+    parser.add_run_options("dialect", "strict")
     return parser
 
 
@@ -38,11 +37,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
 
 def _convert(args: argparse.Namespace) -> int:
     definition = Definition.open(args.definition, args.params)
-    builder = definition.builder(args.dialect, args.strict)
+    builder = definition.builder(args.dialect, bool(args.strict))
     builder.report_no_layers()
     single = args.to == "toml" and len(args.out or ()) < 2
-    trained_on = definition.checkpoint.classes if definition.checkpoint else None
-    written = write_files(builder, args.to, single, args.num_classes or trained_on or 0)
+    known = definition.checkpoint.classes if definition.checkpoint else None
+    written = write_files(builder, args.to, single, args.num_classes or known or 0)
     if args.out:
         _save(written, args.out, definition.files)
     else:

@@ -51,9 +51,10 @@ class Definition(NamedTuple):
     @property
     def title(self) -> str:
         """A name for it, without folders and endings."""
-        if self.checkpoint and self.checkpoint.is_original:
-            return Path(self.files.definition_path).name
-        return Path(self.files.definition_path.rpartition(":")[2]).stem
+        path = Path(self.files.definition_path)
+        if self.checkpoint is None:
+            return path.stem
+        return path.name if self.checkpoint.is_original else Path(path.name.rpartition(":")[2]).stem
 
     def builder(self, dialect: str, strict: bool) -> Builder:
         """Return what the files say, read as the run of a checkpoint read them."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from convnet.data.demo import Demo
-from convnet.errors import ConvnetError, shell_quoted
-from convnet.graph.graph import Graph
+from convnet.data.pictures import Pictures
+from convnet.errors import ConvnetError, counted, shell_quoted
 from convnet.training.run import Run
 
 _SHEET = "predictions.png"
@@ -13,18 +13,22 @@ _SHEET = "predictions.png"
 
 def next_steps(path: Path, work: Run) -> Iterator[str]:
     """Yield what to try with the checkpoint at ``path``; of the demonstration, draw what the net says of pictures."""
+    from convnet.drawing.filters import first_filters
+
     graph, folder = work.session.graph, shell_quoted(str(path.parent))
     is_through = next(work.plan.schedule(work.position), None) is None
     is_demo = isinstance(work.session.test, Demo)
     shownet = "python tools/shownet.py" if Path("tools/shownet.py").is_file() else "convnet shownet"
     if is_demo and not work.stop:
         yield from _drawn(path.parent / _SHEET, work)
+    if isinstance(work.session.test, Pictures):
+        yield f"Ask it yourself:  convnet predict {folder} PICTURE.jpg"
     if softmax := next((layer.name for layer in graph.layers.values() if layer.type == "softmax"), None):
         yield f"See what it says: {shownet} --load-file {folder} --show-preds {shell_quoted(softmax)} --out preds.png"
-    if filters := _filters(graph):
+    if filters := first_filters({layer.name: layer.type for layer in graph.declared}):
         yield f"See its filters:  {shownet} --load-file {folder} --show-filters {shell_quoted(filters)} --out filters.png"
         if is_demo:
-            yield f"                  (after {work.position.batches_done} batches they are noise yet)"
+            yield f"                  (after {counted(work.position.batches_done, 'batch', 'batches')} they are noise yet)"
     yield f"Go on with:       convnet run --load-file {folder}" + f" --epochs {2 * work.plan.epochs}" * is_through
 
 
@@ -38,9 +42,3 @@ def _drawn(sheet: Path, work: Run) -> Iterator[str]:
         yield f"No pictures of what it says: {error}"
     else:
         yield f"What it says of test pictures: {sheet}"
-
-
-def _filters(graph: Graph) -> str:
-    """Return the layer with the first filters, of two towers the name of both; ``''`` if there is none."""
-    first = next((layer.name for layer in graph.declared if layer.type in ("conv", "local")), "")
-    return first[:-1] if first.endswith("a") and f"{first[:-1]}b" in graph.layers else first

@@ -27,6 +27,7 @@ class CleanStream:
         """Write ``text`` with codes for the terminal."""
         self.before()
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        text = text.replace("…", "…".encode(encoding, "ignore").decode(encoding) or "~")  # as wide, where tables were cut
         return self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
     def __getattr__(self, name: str) -> Any:

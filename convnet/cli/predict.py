@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +25,7 @@ from convnet.data.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds
 from convnet.errors import DataError, counted, listed, printable
 from convnet.options import NATURAL, choice, text
+from convnet.training.status import columns_of, fitted
 
 _NAMED = 20  # files that cannot be read
 _EIGHTHS, _FULL, _CUT = " ▏▎▍▌▋▊▉", "█", "…"
@@ -35,13 +35,8 @@ def parser(prog: str) -> Parser:
     """Return the parser of the verb."""
     parser = Parser(prog, "Say what is in pictures.", "checkpoints cat.jpg photos/ --top 3")
     parser.add_argument("run", type=text("RUN"), metavar="RUN", help="checkpoint, or folder of checkpoints")
-    parser.add_argument(
-        "pictures",
-        type=text("PICTURE"),
-        metavar="PICTURE",
-        nargs="+",
-        help="picture, or folder of them with its sub-folders",
-    )
+    what = "picture, or folder of them with its sub-folders"
+    parser.add_argument("pictures", type=text("PICTURE"), metavar="PICTURE", nargs="+", help=what)
     parser.add_value("--top", NATURAL, "how many classes to name", 5)
     parser.add_value("--views", choice("1", "10"), "10: mean over corners, middle and mirrors, as in the paper", "1")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each picture")
@@ -188,13 +183,7 @@ class Bars:
         return _FULL * (eighths // 8) + _EIGHTHS[eighths % 8] if self.has_blocks else "#" * round(share * length)
 
     def _fitted(self, name: str, room: int) -> str:
-        if columns_of(name) > room:
-            while columns_of(name) > room - 1:
-                name = name[:-1]
-            name += _CUT if self.has_blocks else "~"
-        return name + " " * (room - columns_of(name))
-
-
-def columns_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for a wide letter, none for a mark above another."""
-    return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+        cut = fitted(name, room)
+        if not self.has_blocks and cut != name:
+            cut = cut.replace(_CUT, "~")
+        return cut + " " * (room - columns_of(cut))

@@ -27,7 +27,7 @@ from convnet.cli.run import run
 from convnet.drawing.curves import Curves, draw_cost
 from convnet.drawing.files import save_image
 from convnet.drawing.filter_sheet import filter_sheet
-from convnet.drawing.filters import draw_mosaic, filter_mosaic, filters_of, normalise, standardised
+from convnet.drawing.filters import draw_mosaic, filter_mosaic, filters_of, first_filters, normalise, standardised
 from convnet.drawing.maps import feature_maps, map_sheet
 from convnet.drawing.samples import TestSet, write_predictions
 from convnet.errors import OptionError, did_you_mean, one_of
@@ -132,7 +132,10 @@ def _data_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    name = _first_filters(checkpoint.layers) if args.show_filters is _FIRST else args.show_filters
+    first = first_filters({name: layer["type"] for name, layer in checkpoint.layers.items()})
+    name = first if args.show_filters is _FIRST else args.show_filters
+    if not name:
+        raise OptionError("--show-filters: no layer of the checkpoint has filters; name one of type fc, with --channels")
     layers, places = _towers(checkpoint.layers, name), (args.input_idx, args.channels, args.local_plane)
     parts = [filters_of(layer, *places) for layer in layers]
     filters = np.concatenate(parts, axis=-1)
@@ -151,14 +154,6 @@ def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -
     what = f"map {args.local_plane}, its filters at {F} places," if layers[0]["type"] == "local" else f"{F} filters"
     when = f"epoch {state.get('epoch', 0)}, batch {state.get('batchnum', 0)}"
     save_image(filter_sheet(filters, names, f"{name}: {what} of {C}x{k}x{k}; {when}", color, args.zoom or 0), out)
-
-
-def _first_filters(layers: dict[str, dict[str, Any]]) -> str:
-    """Return the first layer with filters, or what the first two of a tower are called; raises ``OptionError``."""
-    first = next((name for name, layer in layers.items() if layer["type"] in ("conv", "local")), "")
-    if not first:
-        raise OptionError("--show-filters: no layer of the checkpoint has filters; name one of type fc, with --channels")
-    return first[:-1] if first[-1] == "a" and first[:-1] and first[:-1] + "b" in layers else first
 
 
 def _check_filter_options(args: argparse.Namespace, name: str, kind: str, channels: int) -> None:

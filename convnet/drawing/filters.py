@@ -5,6 +5,7 @@ k side of a filter, F filters; H, W height and width of a patch.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,12 @@ def draw_mosaic(values: np.ndarray, zoom: int) -> Image.Image:
     zoom = zoom or fitting_zoom(width)
     check_pixels(width, height, zoom)
     return enlarged(values, zoom)
+
+
+def first_filters(types: Mapping[str, str]) -> str:
+    """Return the first layer with filters, of ``types`` by name; of two towers the name of both; ``""`` if there is none."""
+    first = next((name for name, kind in types.items() if kind in ("conv", "local")), "")
+    return first[:-1] if first[1:].endswith("a") and f"{first[:-1]}b" in types else first
 
 
 def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: int = 0) -> np.ndarray:

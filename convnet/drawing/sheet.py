@@ -1,7 +1,13 @@
-"""Sheets of pictures and words, drawn by Pillow alone: no screen, and no fonts but Pillow's own. Lengths are pixels."""
+"""Sheets of pictures and words, drawn by Pillow alone, without a screen. Lengths are pixels.
+
+Words are in Pillow's own font, which has the letters of English; names with other letters are in a font of the machine.
+"""
 
 import unicodedata
+from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +16,10 @@ from PIL import Image, ImageDraw, ImageFont
 from convnet.errors import ConvnetError, printable
 
 _TITLE, _CAPTION, _MARGIN = 22, 14, 12
-_REPLACED = {0xD7: "x", 0x2013: "-", 0x2014: "-", 0x2018: "'", 0x2019: "'"}  # signs that Pillow's font lacks
+_LONGEST = 400  # letters of a text
+_PLAIN = {chr(code) for code in range(32, 127)} | {"…", "±"}  # that Pillow's font has
+_FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "arial.ttf", "msyh.ttc", "Arial Unicode.ttf")  # Linux, Windows, macOS
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Colors(NamedTuple):
@@ -36,7 +45,8 @@ class Sheet:
         self, place: tuple[float, float], words: str, size: int = 12, anchor: str = "la", color: str = "", width: float = 0
     ) -> None:
         """Write ``words`` in ``color`` [of words], as many as fit into ``width`` [all]."""
-        self.draw.text(place, fitted(words, size, width), color or self.colors.words, _font(size), anchor)
+        shown, font = fitted(words, size, width)
+        self.draw.text(place, shown, color or self.colors.words, font, anchor)
 
     def paste(self, image: Image.Image, x: int, y: int) -> None:
         """Put another picture on the sheet."""
@@ -46,7 +56,8 @@ class Sheet:
 def headed(body: Image.Image, title: str, caption: str, colors: Colors) -> Image.Image:
     """Return a picture with a title and a caption above it; the caption is cut where it is wider."""
     top = _MARGIN + _TITLE + 8 + _CAPTION + _MARGIN
-    wide = int(_font(_TITLE).getlength(fitted(title, _TITLE))) + 2 * _MARGIN + 1
+    shown, font = fitted(title, _TITLE)
+    wide = int(font.getlength(shown)) + 2 * _MARGIN + 1
     sheet = Sheet(max(body.width, min(1000, wide)), top + body.height, colors)
     width = sheet.image.width - 2 * _MARGIN
     sheet.write((_MARGIN, _MARGIN), title, _TITLE, width=width)
@@ -55,13 +66,25 @@ def headed(body: Image.Image, title: str, caption: str, colors: Colors) -> Image
     return sheet.image
 
 
-def fitted(words: str, size: int, width: float = 0) -> str:
-    """Return ``words`` as they are written: with ``…`` where they are wider than ``width``, nothing where none fit."""
-    words = "".join(map(_drawable, unicodedata.normalize("NFKD", printable(words).translate(_REPLACED))))
-    font, whole = _font(size), words
+def fitted(words: str, size: int, width: float = 0) -> tuple[str, Font]:
+    """Return ``words`` as they are written, and the font: with ``…`` where wider than ``width``, nothing where none fit."""
+    words, font = _readable(printable(words)[:_LONGEST], size)
+    whole = words
     while width and words and font.getlength(words if words == whole else words + "…") > width:
         words = words[:-1]
-    return words if words == whole or not words else words + "…"
+    return words if words == whole or not words else words + "…", font
+
+
+def _readable(words: str, size: int) -> tuple[str, Font]:
+    """Return words and a font that has all of their letters; without one, words without accents, ``?`` for others."""
+    if set(words) <= _PLAIN:
+        return words, _font(size)
+    for font in _other_fonts(size):
+        # What a font lacks is drawn as it draws the last code point, which is never a letter.
+        if all(bytes(font.getmask(char)) != bytes(font.getmask("\U0010ffff")) for char in set(words)):
+            return words, font
+    letters = (char for char in unicodedata.normalize("NFKD", words) if not unicodedata.combining(char))
+    return "".join(char if char in _PLAIN else "?" for char in letters), _font(size)
 
 
 def enlarged(values: np.ndarray, zoom: int) -> Image.Image:
@@ -78,16 +101,22 @@ def resized(values: np.ndarray, side: int) -> Image.Image:
     return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
 
 
-def _drawable(char: str) -> str:
-    """Return a character of a name: an accent is left out, and what the font lacks is a question mark."""
-    if unicodedata.combining(char):
-        return ""
-    return char if " " <= char <= "~" or char in "…±" else "?"
-
-
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: int) -> Font:
     try:
         return ImageFont.load_default(size)
     except ImportError:
         raise ConvnetError("this Pillow was built without FreeType, and writes no words: pip install Pillow") from None
+
+
+@cache
+def _other_fonts(size: int) -> list[ImageFont.FreeTypeFont]:
+    """Return fonts with more letters that the system or matplotlib has."""
+    names, matplotlib = list(_FONTS), find_spec("matplotlib")
+    if matplotlib and matplotlib.origin:
+        names.insert(0, str(Path(matplotlib.origin).with_name("mpl-data") / "fonts" / "ttf" / _FONTS[0]))
+    fonts = []
+    for name in names:
+        with suppress(OSError):
+            fonts.append(ImageFont.truetype(name, size))
+    return fonts

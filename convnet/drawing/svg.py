@@ -31,7 +31,7 @@ def svg_of(scene: Scene, links: Sequence[Link] = ()) -> str:
     role = f'role="group" aria-label="{text(scene.title)}"' if links else 'role="img"'
     title = "" if links else f"<title>{text(scene.title)}</title>"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {role}>{title}<style>{_style()}</style>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="convnet" {size} {role}>{title}<style>{_style()}</style>',
         f"<defs>{_arrow('arrow', 'edge')}{_arrow('red-arrow', 'crossing')}</defs>",
         *(_shape(shape, links) for shape in scene.shapes),
         "</svg>",
@@ -45,7 +45,9 @@ def text(raw: str) -> str:
 
 
 def _style() -> str:
-    return f"text{{font-family:{_FONTS}}}\n" + "\n".join(f".{name}{{{_css(look)}}}" for name, look in LOOKS.items())
+    """Return the looks as a style sheet for this drawing alone, whatever page it stands in."""
+    rules = {"text": f"font-family:{_FONTS}"} | {f".{name}": _css(look) for name, look in LOOKS.items()}
+    return "\n".join(f".convnet {name}{{{rule}}}" for name, rule in rules.items())
 
 
 def _css(look: Look) -> str:

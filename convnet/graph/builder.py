@@ -239,7 +239,7 @@ class Builder:
             if name not in definition.sections:
                 text = f"parameters for '{name}', which is not a layer of {definition.path}"
                 few = len(self.problems.items) < _HINTED
-                self.problems.warn(section.place, text, nearest=nearest(name, definition.sections) if few else "")
+                self.problems.warn(section.place, text, nearest=nearest(name, [*definition.sections, "run"]) if few else "")
         for document in (definition, params if params is not definition else None):
             if document and document.defaults:
                 self._report_defaults(document, document.defaults)

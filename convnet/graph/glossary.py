@@ -11,6 +11,7 @@ from convnet.graph.graph import Graph
 from convnet.graph.table import COLUMNS, MEMORY, wrapped
 from convnet.language.keys import Key
 from convnet.language.neurons import TYPES
+from convnet.language.values import NumClasses
 from convnet.layers import LAYER_TYPES, Layer
 
 Words = dict[str, dict[str, str]]  # by heading, and by word
@@ -22,6 +23,7 @@ _WORDS = {
     "minibatch": "the cases after which weights are changed once; --mini says how many",
     "batch": "a file of the data, of many minibatches; runs count, test and save by batches",
     "epoch": "one pass over all training batches",
+    "num_classes": "in the place of a number: how many classes the data have",
     "map": "the outputs of one filter all over a picture; the colours of a picture are maps, too",
     "channels": "the maps that a layer reads",
     "filter": "a small square of weights that is laid over every place of its input",
@@ -54,13 +56,10 @@ def words_of(graph: Graph) -> Words:
     written = {(type(layer), name) for layer in graph.declared for name in layer.check.places}
     keys = [(kind, key) for kind in types for key in kind.keys if any((kind, name) in written for name in key.spellings)]
     neurons = dict.fromkeys(layer.neuron.type for layer in graph.layers.values() if layer.neuron)
-    values = {
-        name.format(k=cost.guesses): _VALUES[name].format(k=cost.guesses)
-        for cost in graph.costs
-        for name in cost.value_names
-    }
+    values = _values([(name, cost.guesses) for cost in graph.costs for name in cost.value_names])
     words = _words(types, keys, neurons, values)
-    names = " ".join(graph.layers)
+    names = " ".join(graph.layers) + " "
+    names += NumClasses.word * any(layer.words for layer in graph.declared)
     text = " ".join([names, *(f"{word} {meaning}" for part in words.values() for word, meaning in part.items())])
     words["other words"] = {word: meaning for word, meaning in _WORDS.items() if re.search(rf"\b{word}(s|es)?\b", text)}
     return words
@@ -69,8 +68,8 @@ def words_of(graph: Graph) -> Words:
 def all_words() -> Words:
     """Return what all words mean that there are."""
     kinds = LAYER_TYPES.values()
-    values = {name.format(k=5): meaning.format(k=5) for name, meaning in _VALUES.items()}
-    words = _words(kinds, [(kind, key) for kind in kinds for key in kind.keys], TYPES, values)
+    values = [(name, 5) for name in _VALUES]
+    words = _words(kinds, [(kind, key) for kind in kinds for key in kind.keys], TYPES, _values(values))
     return words | {"other words": _WORDS}
 
 
@@ -87,6 +86,15 @@ def glossary(words: Words, width: int = 0) -> str:
                 start = " " * 4
             lines.append(wrapped(start + meaning, width, " " * len(start)))
     return "\n".join(lines[1:])
+
+
+def _values(names: Iterable[tuple[str, int]]) -> dict[str, str]:
+    """Return what values of costs mean, by name, for each name and how many labels may be guessed there."""
+    repeated = "the error again, since one label may be guessed"
+    return {
+        name.format(k=guesses): repeated if guesses == 1 and "{k}" in name else _VALUES[name].format(k=guesses)
+        for name, guesses in names
+    }
 
 
 def _words(

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from convnet.errors import listed, printable, shortened
+from convnet.errors import counted, listed, printable, shortened
 from convnet.graph.analysis import Field, Memory, memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
@@ -155,7 +155,7 @@ def _whole(rows: Sequence[Described], mini: int) -> list[str]:
     widths = [max(map(len, texts)) for texts in zip([column.head for column in COLUMNS], *cells, totals, strict=True)]
     first, last = (COLUMNS.index(_BY_HEAD[head]) for head in ("outputs", "weights"))
     start, stop = (sum(widths[:i]) + _GAP * i for i in (first, last + 1))
-    over = " " * start + f"MB at {_plural(mini, 'case')}".center(stop - start - _GAP, "-")
+    over = " " * start + f"MB at {counted(mini, 'case')}".center(stop - start - _GAP, "-")
     return [over, *_lines(COLUMNS, [column.head for column in COLUMNS], cells, totals, widths)]
 
 
@@ -230,13 +230,9 @@ def brief(value: str | int | float) -> str:
 
 def _summary(graph: Graph, macs: int, memory: int, mini: int, width: int) -> str:
     devices = sorted({number for layer in graph.layers.values() for number in layer.gpu if number >= 0})
-    where = f"{_plural(len(graph.layers), 'layer')} on {_plural(len(devices), 'logical device')}"
-    what = f"{graph.generation} files, {where}, {_plural(graph.parameters(), 'parameter')}"
-    costs = f"{_plural(macs, 'multiply-add')} per case, {memory / 1e6:,.0f} MB to train on {_plural(mini, 'case')}"
-    epochs = f", for {_plural(graph.run['epochs'], 'epoch')}" if "epochs" in graph.run else ""
+    where = f"{counted(len(graph.layers), 'layer')} on {counted(len(devices), 'logical device')}"
+    what = f"{graph.generation} files, {where}, {counted(graph.parameters(), 'parameter')}"
+    costs = f"{counted(macs, 'multiply-add')} per case, {memory / 1e6:,.0f} MB to train on {counted(mini, 'case')}"
+    epochs = f", for {counted(graph.run['epochs'], 'epoch')}" if "epochs" in graph.run else ""
     path = printable(graph.definition.path)
     return f"{shortened(path, width - 1) if width else path}: {what}, {costs}{epochs}."
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'s' * (count != 1)}"

@@ -188,7 +188,8 @@ class Layer:
             return None
         fitting = [c for c in range(1, min(features, 4097)) if features % c == 0]  # 1x1 maps are left out
         square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
-        text = f"input '{source.written_name}' has {counted(features, 'value')}, which are not {channels} square maps"
+        size = f"{features} value{'s' * (features != 1)}"
+        text = f"input '{source.written_name}' has {size}, which are not {channels} square maps"
         hint = f"a number of channels such as {', '.join(square)}" if square else ""
         self.check.error("channels", text, expected=hint)
         return None

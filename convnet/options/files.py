@@ -2,6 +2,7 @@
 
 import argparse
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def read_config(path: Path) -> dict[str, Any]:
 def read_section(section: Section, problems: Problems) -> dict[str, Any]:
     """Return the options that ``[run]`` gives, by name; report every one that it cannot give, or not so."""
     options: dict[str, Any] = {}
+    report = partial(problems.error, about=section.name)
     for entry in section.entries.values():
         option = BY_NAME.get(entry.key.lower().replace("-", "_"))
         if entry.raw is None or not entry.certain:
@@ -54,20 +56,20 @@ def read_section(section: Section, problems: Problems) -> dict[str, Any]:
             known = [other.flag[2:] for other in OPTIONS if other.in_section]
             text = f"no option '{entry.key}'" if option is None else f"'{entry.key}' is for the command line or --config"
             near = nearest(entry.key, known) if option is None else ""
-            problems.error(entry.key_place, f"[run]: {text}", expected=", ".join(known), nearest=near)
+            report(entry.key_place, f"[run]: {text}", expected=", ".join(known), nearest=near)
         elif entry.continued:
             text = f"[run]: this line is indented, so it goes on with the value of '{entry.key}' above"
-            problems.error(entry.continued[0], text, expected="a key at the beginning of its line")
+            report(entry.continued[0], text, expected="a key at the beginning of its line")
         elif option.name in options:
-            problems.error(entry.key_place, f"[run]: '{entry.key}' gives {option.flag} a second time")
+            report(entry.key_place, f"[run]: '{entry.key}' gives {option.flag} a second time")
         else:
             try:
                 options[option.name] = option.kind(_text(entry.raw, option.kind))
             except argparse.ArgumentTypeError as error:
-                problems.error(entry.place, f"[run]: {entry.key}: {error}")
+                report(entry.place, f"[run]: {entry.key}: {error}")
     if options.get("crop_border") and options.get("inner_size"):
         text = "[run]: crop-border and inner-size are two ways to say how pictures are cropped"
-        problems.error(section.place, text, expected="one of them")
+        report(section.place, text, expected="one of them")
     return options
 
 

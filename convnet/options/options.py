@@ -114,7 +114,7 @@ class Options:
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",
-        "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N [what fits]")
+        "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N, or as a package does [what fits]")
     data_path: str = _option(text("DIR"), "data", "Data path",
         "folder of CIFAR or ImageNet batches [a demonstration set]")
     train_range: list[int] | None = _option(BATCHES, "data", "Data batch range: training",
@@ -141,7 +141,8 @@ class Options:
     test_one: int = _option(ZERO_ONE, "testing", "Test on one batch at a time?",
         "test on one batch in turn; 0: on all of them", 1, modes=(TRAIN,), in_section=True)
     patience: int = _option(FROM_ZERO, "testing", "Tests without improvement to stop after",
-        "stop after N tests without a better value of what --keep-best names; 0: do not [0]", 0, modes=(TRAIN,))
+        "stop after N tests without a better value of what --keep-best names; 0: do not [0]", 0,
+        modes=(TRAIN,), in_section=True)
     check_grads: int = _option(ZERO_ONE, "testing", "Check gradients and quit?",
         "compare every gradient with differences of the cost, then leave", 0, sticky=False)
     test_only: int = _option(ZERO_ONE, "testing", "Test and quit?",
@@ -167,7 +168,7 @@ class Options:
         "save a checkpoint after --test-only, too", 0, sticky=False, modes=(TEST,))
     keep_best: str = _option(text("COST"), "saving", "Cost whose best checkpoint is kept",
         "keep the checkpoint with the lowest test error (or cost) of COST as 'best', or of a value such as 'logprob.cost'",
-        modes=(TRAIN,))
+        modes=(TRAIN,), in_section=True)
     keep: int = _option(NATURAL, "saving", "Checkpoints to keep",
         "checkpoints to keep; older ones are removed", 2, modes=(TRAIN, TEST))
     backend: str = _option(choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",

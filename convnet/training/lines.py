@@ -76,6 +76,10 @@ class Lines:
         if not options.test_only:
             self.line(f"Saving checkpoints to {event.session.folder.path}")
         self.line(_RULE)
+        if self.live:
+            for cost, names in self.outputs.names.items():
+                self.line(f"Numbers of {cost}: {', '.join(names)}")
+            self.line("Numbers of weights and biases: mean size [mean change] [change / size]")
         for remark in event.remarks:
             self.line(message_lines(remark))
 

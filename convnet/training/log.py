@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import platform
+import threading
 import time
 from collections.abc import Mapping
 from functools import singledispatchmethod
@@ -29,14 +30,14 @@ _LOG = logging.getLogger("convnet")
 # What lines hold, in this order, besides the values of costs, such as ``logprob.error``.
 KEYS = {
     "line": "what the line is of: `begin`, `resume`, `batch`, `test`, `weights`, `saved`, `message`, `warning`, `stopped`, "
-    "`error`, `end`",
+    "`final`, `error`, `end`",
     "time": "seconds since 1970",
     "batches": "batches done by then, from the beginning of training",
     "epoch": "of a `batch` or `stopped`: its epoch",
     "batch": "of a `batch` or `stopped`: its number in the data",
     "progress": "of a `batch`: share of the whole training that was done before it, which schedules go by",
-    "tested": "of a `test`: numbers of the batches that it was on",
-    "cases": "of a `batch` or `test`: cases that the costs are means over",
+    "tested": "of a `test` or `final`: numbers of the batches that it was on",
+    "cases": "of a `batch`, `test` or `final`, the test of the last weights: cases that the costs are means over",
     "seconds": "of a `batch` or `test`: how long it took",
     "images_per_second": "of a `batch` or `test`: cases that were computed in each second",
     "averages": "of a `test`: values of costs, as means over it and the tests before, one for each test batch",
@@ -67,7 +68,9 @@ class Log:
         self.session = session
         self.file = GrowingFile(session.folder.path / NAME)
         self.outputs = Outputs.of(session.graph)
-        self._held: list[str] | None = []  # lines before the first that is worth a file
+        self._held: list[str] = []  # lines before the first that is worth a file
+        self._has_begun = False
+        self._one_at_a_time = threading.Lock()  # batches are loaded by a thread, which may warn
         self._net: Net | None = None
         self._rates: dict[str, Any] = {}
         self._cases = 0  # that were trained on since the batch began
@@ -92,18 +95,18 @@ class Log:
         """Write a line; it, and those before it, go to the file from the first that ``begins`` it on."""
         known = {"line": line, "time": round(time.time(), 3), "batches": self.session.position.batches_done, **values}
         text = json.dumps(plain(known), allow_nan=False)
-        if self._held is not None:
+        fault = ""
+        with self._one_at_a_time:
             self._held.append(text)
-            if not begins:
-                return
-        texts, self._held = self._held or [text], None
-        try:
-            for text in texts:
-                self.file.append(text, durable)
-        except OSError as error:
-            if not self._has_warned:
+            self._has_begun |= begins
+            try:
+                while self._has_begun and self._held:
+                    self.file.append(self._held.pop(0), durable)
+            except OSError as error:
+                fault = "" if self._has_warned else reason_of(error)
                 self._has_warned = True
-                _LOG.warning("%s cannot be written, and lacks lines: %s", self.file.path, reason_of(error))
+        if fault:  # said here, since what logs has a lock of its own
+            _LOG.warning("%s cannot be written, and lacks lines: %s", self.file.path, fault)
 
     @singledispatchmethod
     def _write(self, event: events.Event) -> None:
@@ -112,15 +115,14 @@ class Log:
     @_write.register
     def _(self, event: events.RunBegin) -> None:
         session, self._net = event.session, event.net
-        options, position = session.options, session.position
+        options = session.options
         changed = {o.name: getattr(options, o.name) for o in OPTIONS if getattr(options, o.name) != o.default}
         values: dict[str, Any] = {} if session.checkpoint is None else {"checkpoint": str(session.checkpoint.path)}
         values |= {"net": session.files.definition_path, "parameters": session.files.params_path, "options": changed}
         values |= {"seed": options.seed, "device": event.device, "versions": _versions()}
         train = session.train
         values["data"] = {"path": train.where, "values": train.dims.get(0), "classes": train.classes}
-        is_new = session.checkpoint is None or not position.batches_done
-        self.write("begin" if is_new else "resume", values | {"text": list(event.remarks)})
+        self.write("resume" if session.checkpoint else "begin", values | {"text": list(event.remarks)})
 
     @_write.register
     def _(self, _event: events.BatchBegin) -> None:
@@ -154,7 +156,7 @@ class Log:
         values |= values_of(self.outputs, event.costs, event.cases)
         if len(event.averaged) > 1:
             values["averages"] = values_of(self.outputs, *add_costs(event.averaged))
-        if self.session.watch and self.session.position.best_at == self.session.position.batches_done:
+        if self.session.watch and self.session.position.is_best:
             values["best"] = True
         self.write("test", values, durable=True)  # before the checkpoint that counts it
 
@@ -177,6 +179,11 @@ class Log:
     def _(self, event: events.RunStopped) -> None:
         place = {"epoch": event.epoch, "batch": event.batch, "minibatches": event.minibatches}
         self.write("stopped", {"by": event.signal, **place})
+
+    @_write.register
+    def _(self, event: events.RunDone) -> None:
+        values = {"tested": list(event.tested), "cases": event.cases}
+        self.write("final", values | values_of(self.outputs, event.costs, event.cases))
 
     @_write.register
     def _(self, event: events.RunEnd) -> None:

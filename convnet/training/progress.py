@@ -9,7 +9,7 @@ from convnet.training.lines import time_text
 from convnet.training.plan import Plan
 
 _WINDOW = 20  # minibatches over which images a second are counted
-_ENOUGH = 10  # minibatches after which one can tell how long a run will take
+_ENOUGH = 10, 2  # minibatches, or batches, after which one can tell how long a run will take
 
 
 class Progress:
@@ -23,7 +23,7 @@ class Progress:
         self._left: int | None = None  # batches still to train on, that under way with them
         self._per_epoch = 1
         self._at = self._total = 0  # minibatches of the batch under way, or of that before
-        self._trained = 0  # minibatches since the first, which is slower
+        self._trained = self._finished = 0  # minibatches and batches, now; the first minibatch is slower
         self._since = 0.0
         self._seen: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
 
@@ -50,6 +50,7 @@ class Progress:
     def end_batch(self) -> None:
         """Count the batch under way."""
         self._batches += 1
+        self._finished += 1
         self._at = 0
         if self._left is not None:
             self._left -= 1
@@ -78,7 +79,7 @@ class Progress:
     def estimate(self) -> str:
         """Return how long the run, or an epoch of it, will take here, once that can be told; until then ``''``."""
         seconds, left = self._seconds_each(), self._minibatches_left()
-        if self._trained <= _ENOUGH or not seconds:
+        if (self._trained <= _ENOUGH[0] and self._finished < _ENOUGH[1]) or not seconds:
             return ""
         if left is None:
             return f"An epoch takes about {time_text(seconds * self._per_epoch * self._total)} on this machine."

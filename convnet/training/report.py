@@ -6,7 +6,9 @@ A case is taken for the class of its largest prediction, of several equal ones t
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from convnet.errors import printable
 from convnet.layers import Layer
 
 _MOST = 20  # classes, and pairs of them, that are printed
-_NAME = 20  # letters of a class that are printed
+_NAME = 20  # letters of a class that are printed where there is room
 _GUESSES = 5  # where the cost says nothing of several
 
 
@@ -23,26 +25,40 @@ class Report:
 
     def __init__(self, logreg: Layer, names: Sequence[str]) -> None:
         classes = logreg.num_inputs[1]
-        self.cost, self.labels, self.predictions = logreg.name, *(source.name for source in logreg.sources)
+        self.cost = logreg.name
         self.names = [*names[:classes], *map(str, range(len(names), classes))]
         topk = getattr(logreg, "topk", 1)
         self.guesses = [1] + [k for k in [topk if topk > 1 else _GUESSES] if k < classes]
-        self.confusion = np.zeros((classes, classes), np.int64)  # [label, what it was taken for]
+        self.cases = np.zeros(classes, np.int64)
+        self._pairs: list[np.ndarray] = []  # label * K + what it was taken for, of every case
         self.misses = np.zeros((len(self.guesses), classes))  # of one guess, and of several
 
     def count(self, labels: np.ndarray, predictions: np.ndarray) -> None:
         """Add cases: labels (1, N) and predictions (K, N)."""
         label = labels[0].astype(int)
-        np.add.at(self.confusion, (label, predictions.argmax(axis=0)), 1)
+        self.cases += np.bincount(label, minlength=len(self.cases))
+        self._pairs.append(label * len(self.names) + predictions.argmax(axis=0))
         score = np.take_along_axis(predictions, label[None], axis=0)
         above, level = (predictions > score).sum(axis=0), np.maximum((predictions == score).sum(axis=0), 1)
         for misses, guesses in zip(self.misses, self.guesses, strict=True):
             np.add.at(misses, label, 1 - np.clip((guesses - above) / level, 0, 1))
 
-    @property
-    def cases(self) -> np.ndarray:
-        """How many cases have each label, (K,)."""
-        return self.confusion.sum(axis=1)
+    def confusions(self) -> list[tuple[int, int, int]]:
+        """Return (label, what it was taken for, cases), in order, of all that happened: of K² there may be too many."""
+        pairs, counts = np.unique(np.concatenate([np.zeros(0, int), *self._pairs]), return_counts=True)
+        return [(*divmod(pair, len(self.names)), count) for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True)]
+
+    def rows(self) -> Iterator[list[int]]:
+        """Yield for each label how many of its cases were taken for each class."""
+        found = groupby(self.confusions(), key=itemgetter(0))
+        label, taken = next(found, (-1, ()))
+        for k in range(len(self.names)):
+            row = [0] * len(self.names)
+            if k == label:
+                for _, guess, count in taken:
+                    row[guess] = count
+                label, taken = next(found, (-1, ()))
+            yield row
 
     def heads(self) -> list[str]:
         """Return what the rows of errors are called: ``error``, ``top-5 error``."""
@@ -53,23 +69,23 @@ class Report:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["class", "cases", *self.heads(), *(f"taken for {name}" for name in self.names)])
-        for name, cases, misses, row in zip(self.names, self.cases, self.misses.T, self.confusion, strict=True):
+        for name, cases, misses, row in zip(self.names, self.cases, self.misses.T, self.rows(), strict=True):
             errors = ["" if cases == 0 else float(missed / cases) for missed in misses]
-            writer.writerow([name, int(cases), *errors, *map(int, row)])
+            writer.writerow([name, int(cases), *errors, *row])
         return out.getvalue()
 
     def lines(self, width: int) -> list[str]:
         """Return tables of at most ``width`` columns: classes by error, the worst first, and what they were taken for."""
-        matrix = self._matrix()
-        if len(self.names) <= _MOST and len(matrix[0]) <= width:
-            found = ["Cases of each class (rows), and what they were taken for (columns):", *matrix]
-        else:
-            found = self._mistakes()
-        return [*self._errors(), "", *found]
+        letters = max(5, min(_NAME, width - 34))
+        shown = [_cut(printable(name), letters) for name in self.names]
+        matrix = self._matrix(shown) if len(shown) <= _MOST else []
+        if matrix and len(matrix[0]) <= width:
+            return [*self._errors(shown), "", "Cases of each class (rows), and what they were taken for (columns):", *matrix]
+        return [*self._errors(shown), "", *self._mistakes(shown)]
 
-    def _errors(self) -> list[str]:
+    def _errors(self, shown: Sequence[str]) -> list[str]:
         order: list[int] = sorted(np.flatnonzero(self.cases).tolist(), key=lambda k: (-self.misses[0, k] / self.cases[k], k))
-        rows = [self._error_row(self._shown(k), [k]) for k in order[:_MOST]]
+        rows = [self._error_row(shown[k], [k]) for k in order[:_MOST]]
         if len(order) > _MOST:
             rows.append(self._error_row(f"{len(order) - _MOST:,} more", order[_MOST:]))
         rows.append(self._error_row("all", order))
@@ -79,19 +95,18 @@ class Report:
         cases = int(self.cases[classes].sum())
         return [name, f"{cases:,}", *(f"{missed / max(cases, 1):.2%}" for missed in self.misses[:, classes].sum(axis=1))]
 
-    def _matrix(self) -> list[str]:
-        rows = [[f"{k} {self._shown(k)}", *map(str, row)] for k, row in enumerate(self.confusion)]
+    def _matrix(self, shown: Sequence[str]) -> list[str]:
+        rows = [[f"{k} {shown[k]}", *map(str, row)] for k, row in enumerate(self.rows())]
         return aligned([["", *map(str, range(len(rows)))], *rows])
 
-    def _mistakes(self) -> list[str]:
-        pairs = [(int(self.confusion[i, j]), i, j) for i, j in np.argwhere(self.confusion).tolist() if i != j]
-        pairs.sort(key=lambda pair: (-pair[0], *pair[1:]))
-        rows = [[self._shown(i), self._shown(j), f"{count:,}"] for count, i, j in pairs[:_MOST]]
+    def _mistakes(self, shown: Sequence[str]) -> list[str]:
+        mistakes = sorted((pair for pair in self.confusions() if pair[0] != pair[1]), key=lambda pair: (-pair[2], *pair))
+        rows = [[shown[i], shown[j], f"{count:,}"] for i, j, count in mistakes[:_MOST]]
         return ["What was mistaken most often:", *aligned([["class", "taken for", "cases"], *rows], left=2)]
 
-    def _shown(self, k: int) -> str:
-        name = printable(self.names[k])
-        return name if len(name) <= _NAME else name[: _NAME - 3] + "..."
+
+def _cut(name: str, letters: int) -> str:
+    return name if len(name) <= letters else name[: letters - 3] + "..."
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

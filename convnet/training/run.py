@@ -129,7 +129,7 @@ class Run(Trainer):
         self.net.check_weights()
         value = pack(self.net, self._files, position, self._options, session.test.description())
         path = self.folder.save(value, position.epoch, position.batch)
-        if session.options.keep_best and position.best_at == position.batches_done and not position.cases:
+        if session.options.keep_best and position.is_best:
             self.folder.keep_best(path, value)
         self._saved_at = here
         return path
@@ -156,12 +156,12 @@ class Run(Trainer):
             self.tell(RunStopped(self.stop.signal, position.epoch, position.batch, position.minibatches))
         if self._saved_at != before:
             self.tell(Saved(path))
-        if self.watch and self.session.options.keep_best:
-            where = f", kept as {self.folder.path / BEST}" if position.best_at else ""
-            self.tell(Message(f"Best test: {self.watch.text(position)}{where}"))
         for costs, cases in position.final_test:
             trained, seconds = position.batches_done - begun, time.monotonic() - start
             self.tell(RunDone(position.epoch, position.batches_done, trained, seconds, path, self.plan.test, costs, cases))
+        if self.watch and self.session.options.keep_best:
+            where = f", kept as {self.folder.path / BEST}" if position.best_at else ""
+            self.tell(Message(f"Best test: {self.watch.text(position)}{where}"))
         return path
 
     def _test_last(self) -> None:

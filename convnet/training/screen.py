@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from functools import singledispatchmethod
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from convnet.checkpoint import add_costs
+from convnet.checkpoint import add_costs, checkpoint_bytes
 from convnet.data.provider import range_text
-from convnet.errors import counted, message_lines
+from convnet.errors import bytes_text, counted, message_lines
 from convnet.net.net import Costs
 from convnet.options import BY_NAME, Options, flag_of
 from convnet.training import events
@@ -24,6 +24,7 @@ from convnet.training.status import Status, fitted
 
 _OFTEN = 0.1  # seconds between two renewals of the line within a batch
 _FILES = {"layer_def", "layer_params", "layer_path", "load_file", "data_path", "save_path", "save_file", "config"}
+_SHOWN = {"epochs", "mini", "test_freq"}
 _HEAD = 9  # columns of what each line of the opening is about
 
 
@@ -85,18 +86,18 @@ class Screen:
         test_only = self._only_tests
         rows = [("Net", f"{name}: {len(graph.layers)} layers, {graph.parameters():,} parameters")]
         if source:
-            rows.append(("From", f"{_short(source)}, after {counted(session.position.batches_done, 'batch', 'batches')}"))
+            rows.append(("From", f"{_short(source)}, after {_batches(session.position.batches_done)}"))
         batches = "" if test_only else f"train on {range_text(plan.train)}, "
-        rows.append(("Data", f"{session.train.where}: {batches}test on {range_text(plan.test)}"))
+        classes = f", {counted(graph.classes, 'class', 'classes')}" if graph.classes else ""
+        rows.append(("Data", f"{batches}test on {range_text(plan.test)}{classes}: {_short(session.train.where)}"))
         rows.append(("Device", event.device))
-        if given := _given(session.options):
-            rows.append(("Options", given))
-        if not test_only and not plan.is_endless:
-            length = f"{counted(plan.epochs, 'epoch')} of {counted(len(plan.train), 'batch', 'batches')}"
-            now = f"{counted(plan.max_batches, 'batch', 'batches')} now; in all " if plan.max_batches else ""
-            rows.append(("Length", now + length))
+        if others := _others(session.options, graph.run):
+            rows.append(("Options", others))
         if not test_only:
-            size = size_text(8 * graph.parameters())  # weights and their increments
+            length = "no end" if plan.is_endless else f"{counted(plan.epochs, 'epoch')} of {_batches(len(plan.train))}"
+            now = f"{_batches(plan.max_batches)} now; in all " if plan.max_batches else ""
+            rows.append(("Length", f"{now}{length}, minibatches of {session.options.mini}"))
+            size = bytes_text(checkpoint_bytes(graph))
             rows.append(("Saves", f"{_short(session.folder.path)} (every {plan.test_freq} batches, {size})"))
         for cost, values in self.outputs.legend().items():
             rows.append(("Numbers", f"{cost}: {', '.join(values)}"))
@@ -194,19 +195,20 @@ class Screen:
         self.status.print_whole(fitted("  ".join([f"{first:>5}", f"{second:>9}", *cells]), self.status.width))
 
 
-def _given(options: Options) -> str:
-    """Return the options that were given, but for those that the opening tells of anyway."""
-    names = [name for name in BY_NAME if name in options.given and name not in _FILES]
+def _others(options: Options, section: dict[str, Any]) -> str:
+    """Return the options that were given, or that ``[run]`` gives, but for those that the opening tells of anyway."""
+    first, more = options.given - _FILES, section.keys() - options.given - _SHOWN
+    names = [name for part in (first, more) for name in BY_NAME if name in part]
     return " ".join(f"{flag_of(name)} {option_text(getattr(options, name))}" for name in names)
+
+
+def _batches(number: int) -> str:
+    return counted(number, "batch", "batches")
 
 
 def _short(path: str | Path) -> str:
     """Return a path as seen from the current folder, if it lies in that."""
+    if not Path(path).exists():  # such as of data that are drawn
+        return str(path)
     relative = os.path.relpath(path)
     return str(path) if relative.startswith(os.pardir) else relative
-
-
-def size_text(size: float) -> str:
-    """Return ``46 kB``, ``1.2 MB`` or ``488 MB``."""
-    megabytes = size / 1e6
-    return f"{size / 1e3:,.0f} kB" if megabytes < 1 else f"{megabytes:.1f} MB" if megabytes < 10 else f"{megabytes:,.0f} MB"

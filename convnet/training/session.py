@@ -219,7 +219,7 @@ class Session:
         path, checkpoint, position = self._path, self.checkpoint, self.position
         if path is None or checkpoint is None:
             return False
-        if position.best_at != position.batches_done or position.cases:
+        if not position.is_best:
             path = Path(os.path.realpath(path)).with_name(BEST)
             try:
                 checkpoint = load(path)
@@ -274,7 +274,7 @@ class Session:
             before, now = self.checkpoint.data_dims.get(0) if self.checkpoint else None, self.train.dims[0]
             if before in (None, now):
                 raise
-            text = f"{self.train.where} gives {counted(now, 'value')} per case, and the net was trained on {before}"
+            text = f"{self.train.where} gives {now} value{'s' * (now != 1)} per case, and the net was trained on {before}"
             raise DataError(
                 f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None

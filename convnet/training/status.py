@@ -8,6 +8,7 @@ from typing import TextIO
 
 from convnet.errors import printable_lines
 
+_TYPED = 4  # columns that are left for ^C, which a terminal shows where the cursor is
 _WIDTH = 80  # where nobody says how wide a terminal is
 
 
@@ -31,7 +32,7 @@ class Status:
         """Renew the line: ``parts`` that fit beside each other, the last being the first to be left out."""
         if self.is_dumb:
             return
-        text, width = parts[0], self.width
+        text, width = parts[0], max(self.width - _TYPED, 5)
         for part in parts[1:]:
             if columns_of(f"{text}   {part}") > width:
                 break

@@ -135,7 +135,7 @@ def test_features_are_those_behind_the_neuron(place, trained):
     assert conv.shape == (60, 8 * 15 * 15) and conv.min() == 0 < conv.max()
     np.testing.assert_array_equal(trained.features(pictures, "conv1_neuron"), conv)
     np.testing.assert_array_equal(trained.features(pictures, "probs"), trained.predict(pictures))
-    with pytest.raises(ConvnetError, match="no layer 'conv2'; did you mean 'conv1'"):
+    with pytest.raises(ConvnetError, match="no layer 'conv2' in the net; did you mean 'conv1'"):
         trained.features(pictures, "conv2")
 
 

@@ -2,7 +2,13 @@
 
 import pytest
 
-from convnet.checkpoint import Checkpoint
+from convnet.checkpoint import Checkpoint, Position
+
+
+def test_what_is_best():
+    assert not Position().is_best
+    assert Position(batches_done=3, best_at=3).is_best
+    assert not Position(batches_done=3, best_at=3, cases=5).is_best and not Position(batches_done=4, best_at=3).is_best
 
 
 def written(epoch, batch, options=(), **state):

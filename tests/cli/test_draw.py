@@ -83,6 +83,9 @@ def test_files_are_well_formed_and_whole(definition):
     for name, box in shown.boxes.items():
         assert name in words and box.label in words
     assert len(root.findall(".//{*}marker")) == 2
+    assert all(
+        rule.startswith(".convnet ") for rule in root.find("{*}style").text.split("\n")
+    )  # none is for the page around
     for written, links in ((svg(shown), ""), (page(shown), '(?!"#layer-)')):
         assert not re.search(rf"href\s*={links}|src\s*=|url\((?!#)|@import|https?://(?!www.w3.org/2000/svg)", written)
     graph = dot(shown)
@@ -218,7 +221,7 @@ def test_arrow_keys_go_along_the_edges():
     assert reached == set(names)
 
 
-@pytest.mark.parametrize("definition", SHIPPED)
+@pytest.mark.parametrize("definition", [pytest.param(name, marks=[pytest.mark.slow] * ("net" in name)) for name in SHIPPED])
 def test_png_shows_what_svg_shows(definition, tmp_path):
     """Every box in its colour at its place, two dots for a pixel; words in them; and the same file twice."""
     shown = picture(definition)

@@ -1,6 +1,7 @@
 """What is said of every layer: the originals' own words as JSON, and the measures of the table."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -125,6 +126,16 @@ def test_table_names_everything_once():
     assert "1 logical device, 6,120 parameters, 7,000 multiply-adds" in lines[-1]
 
 
+def test_the_page_shows_what_is_printed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["explain", "layers-digits.cfg", "--data-dims", "64,1"]) == 0
+    table = capsys.readouterr().out.split("\n\n")[1]
+    assert (
+        table.startswith("layer ")
+        and "".join(f"    {line}\n" for line in table.splitlines()) in (ROOT / "docs/definitions.md").read_text()
+    )
+
+
 def test_what_was_assumed_is_said(capsys):
     assert main(["explain", "layers-cifar10-26pct.cfg"]) == 0
     out = capsys.readouterr().out
@@ -168,3 +179,12 @@ def test_answers_without_what_takes_long_to_load():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("encoding, mark", [("ascii", "~"), ("latin-1", "~"), ("utf-8", "…"), ("cp1252", "…")])
+def test_cut_names_are_as_wide_in_every_encoding(encoding, mark):
+    environment = os.environ | {"COLUMNS": "60"}
+    environment["PYTHONIOENCODING"] = encoding
+    command = [sys.executable, "-m", "convnet", "explain", "layers-imagenet.cfg"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, env=environment, check=True).stdout.decode(encoding)
+    assert f"pool2{mark}ol2b" in shown and max(map(len, shown.splitlines())) <= 60

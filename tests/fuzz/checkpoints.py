@@ -13,10 +13,11 @@ from nets import DATA, cost_of
 from convnet import pickles
 from convnet.api.inputs import Preprocessor
 from convnet.checkpoint import Position, load, pack, restore_streams
-from convnet.cli import run
+from convnet.cli import main, run
 from convnet.drawing.curves import Curves
 from convnet.drawing.filters import filters_of, normalise
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
+from convnet.graph.glossary import glossary, words_of
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.graph.table import layer_table
 from convnet.net.dry_run import blank_inputs
@@ -63,6 +64,8 @@ def saved() -> dict:
 
 def use(checkpoint) -> None:
     """Everything that is done with a checkpoint: shown, drawn, gone on with."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        assert main(["explain", str(checkpoint.path)]) in (0, 1)
     position = checkpoint.position()
     Options.of({}, checkpoint.options).check()
     outputs = Outputs.of_stored(checkpoint.layers)
@@ -76,7 +79,7 @@ def use(checkpoint) -> None:
             normalise(filters_of(layer, 0, 1))
     files = checkpoint.files("file")
     graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
-    layer_table(graph)
+    assert layer_table(graph) and glossary(words_of(graph), 40)
     if sum(layer.outputs for layer in graph.layers.values()) > 10**6 or graph.parameters() > 10**6:
         return  # larger than anything it has arrays for
     check_memory(graph, [BE], 2, training=False)

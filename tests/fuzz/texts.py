@@ -60,7 +60,7 @@ class LayerTexts(Target):
         except LayerFileError as error:
             assert all(problem.render(color=True) for problem in error.problems)
             return
-        assert layer_table(graph) and stored_net(graph)
+        assert layer_table(graph) and layer_table(graph, 2, 60) and stored_net(graph)
         assert write_files(parse(files, dialect), rng.choice(list(DIALECTS))).definition
 
 

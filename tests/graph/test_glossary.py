@@ -32,6 +32,12 @@ def test_the_words_of_the_paper_net():
     assert "local" not in flat and "coeffs" not in flat and "tanh" not in flat and "mismatch" not in flat
 
 
+def test_words_that_only_some_nets_have():
+    photos, digits = words("layers-photos-64.cfg"), words("layers-digits.cfg")
+    assert "classes" in photos["other words"]["num_classes"] and "num_classes" not in digits["other words"]
+    assert photos["numbers of a run"]["top-1 error"].startswith("the error again")
+
+
 def test_a_key_with_several_meanings_says_of_which_layers():
     keys = words("layers-cifar10-18pct.cfg")["keys"]
     assert keys["stride"] == LAYER_TYPES["conv"].stride.help

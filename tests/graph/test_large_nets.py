@@ -113,7 +113,7 @@ def tasks_of(shape: Callable[..., tuple[str, str]], n: int) -> dict[str, Callabl
     data = np.zeros((net.graph.data_dims[0], 2), np.float32)
     tasks = {
         "infer": lambda: infer_data(parse(files)),
-        "table": lambda: layer_table(graph),
+        "table": lambda: layer_table(graph, 128, 80),
         "diff": lambda: report(difference(graph, graph), graph, graph),
         "diff of renamed": lambda: report(difference(graph, renamed), graph, renamed),
         "2011": lambda: stored_graph(graph, "2011"),

@@ -74,6 +74,11 @@ def test_mistakes_come_with_all_others():
     assert any(p.place.file == "net.cfg" for p in caught.value.problems)
 
 
+def test_a_name_like_it_is_taken_for_it():
+    (problem,) = graph_of("[runs]\nepochs=60\n").warnings
+    assert problem.nearest == "run" and "parameters for 'runs', which is not a layer" in problem.message
+
+
 def test_in_the_definition_it_is_a_mistake():
     for net, path in ((SMALL_NET, "net.cfg"), (write_files(parse(files("")), "toml").definition, "net.toml")):
         with pytest.raises(LayerFileError) as caught:
@@ -122,7 +127,7 @@ def test_differences():
 @pytest.mark.parametrize("path", sorted(shipped_folder("layers-cfg").glob("layers-*.cfg")), ids=lambda path: path.stem)
 def test_shipped_files_say_how_long(path, capsys):
     epochs = parse(LayerFiles.open(path)).graph.run["epochs"]
-    assert convnet(["explain", str(path)]) == 0
+    assert convnet(["explain", str(path), "--wide"]) == 0
     assert capsys.readouterr().out.rstrip().endswith(f", for {epochs} epochs.")
 
 

@@ -98,6 +98,17 @@ def test_like_is_compared_with_like(tests, count, in_turn):
         assert watched.is_exhausted(position) == (position.tests_since >= 5)
 
 
+def test_what_is_no_number_is_never_best():
+    watched, position = watch("logprob.cost", [3], patience=2), Position(batches_done=1)
+    for value in (math.nan, math.inf):
+        position.finish_test({"logprob": [value, 0.0, 0.0]}, 4, 3)
+        watched.see(position)
+    assert (position.best_at, position.tests_since, watched.is_exhausted(position)) == (0, 2, True)
+    position.finish_test({"logprob": [8.0, 0.0, 0.0]}, 4, 3)
+    watched.see(position)
+    assert (position.best, position.best_at, position.tests_since) == (2.0, 1, 0)
+
+
 @pytest.mark.parametrize(
     "given, name",
     [("logprob", "logprob.error"), ("logprob.cost", "logprob.cost"), ("decay", "decay.cost"), ("logprob.top-1 error",) * 2],
@@ -211,6 +222,7 @@ def test_patience(place, tmp_path, capsys, name):
     assert newest(save).position().batches_done >= position.batches_done + 1
 
 
+@pytest.mark.slow
 def test_patience_survives_a_stop(place, tmp_path, monkeypatch):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(place, whole, "--epochs", 200, "--patience", 3) == 0

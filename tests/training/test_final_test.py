@@ -9,10 +9,13 @@ from support import write_cifar, write_net
 
 from convnet import checkpoint
 from convnet.cli import main
+from convnet.cli.run import given_options
+from convnet.cli.run import parser as run_parser
 from convnet.net.net import Net
 from convnet.training import evaluator
 from convnet.training.costs import Outputs
 from convnet.training.lines import time_text
+from convnet.training.session import RunInputs, Session
 
 END = re.compile(
     r"\nDone: (\d+) epochs?, (\d+) batch(?:es)?(?:, (\d+) of them now)?, in [^\n]+\.\nFinal test of (\d+) cases: (.*)\n"
@@ -140,3 +143,11 @@ def test_what_to_do_next_does_something(place, tmp_path, capsys):
 )
 def test_times(seconds, text):
     assert time_text(seconds) == text
+
+
+@pytest.mark.parametrize("more, is_endless", [((), True), (("--epochs", 3), False), (("--max-batches", 2), False)])
+def test_who_says_nothing_of_an_end_is_told_how_to_make_one(place, tmp_path, more, is_endless):
+    given = given_options(run_parser("convnet run").read(words(place, tmp_path / "save", *more)[1:]))
+    session = Session(RunInputs(given))
+    with session.folder:
+        assert ("Trains until Ctrl-C; --epochs N ends it." in session.remarks) == is_endless == session.plan.is_endless

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from nets import DATA, cost_of
 from sklearn.metrics import confusion_matrix, top_k_accuracy_score
-from support import write_cifar, write_net
+from support import SMALL_NET, each_backend, make_graph, write_cifar, write_net
 
 from convnet import pickles
 from convnet.cli.run import main
+from convnet.net.net import Net
+from convnet.training.evaluator import find_logreg
 from convnet.training.report import Report
 
 TWO = f"""{DATA}[fc]
@@ -50,8 +52,7 @@ def run(*options):
 
 
 def logreg(classes, topk=1):
-    sources = [SimpleNamespace(name="labels"), SimpleNamespace(name="probs")]
-    return SimpleNamespace(name="logprob", topk=topk, num_inputs=[1, classes], sources=sources)
+    return SimpleNamespace(name="logprob", topk=topk, num_inputs=[1, classes])
 
 
 def counted(place, tmp_path, *more):
@@ -114,7 +115,25 @@ def test_ties_are_shared_as_in_the_cost():
     report.count(np.array([[0.0, 1.0, 3.0]]), np.array([[0.5, 0.2, 0.25], [0.5, 0.4, 0.25], [0, 0.4, 0.25], [0, 0, 0.25]]))
     assert report.names == ["a", "b", "2", "3"] and report.heads() == ["error", "top-2 error"]
     assert report.misses.tolist() == [[0.5, 0.5, 0, 0.75], [0, 0, 0, 0.5]]
-    assert np.argwhere(report.confusion).tolist() == [[0, 0], [1, 1], [3, 0]]
+    assert report.confusions() == [(0, 0, 1), (1, 1, 1), (3, 0, 1)]
+    assert list(report.rows()) == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]]
+
+
+@each_backend
+def test_counts_on_every_backend(be):
+    """What a net is given as labels, and what it makes of one view and of two."""
+    random = np.random.RandomState(0)
+    pictures, labels = random.randn(3072, 12).astype(np.float32), random.randint(0, 10, (1, 12)).astype(np.float32)
+    graph = make_graph(SMALL_NET, {0: 3072, 1: 1}, 10)
+    net, report = Net(graph, be, minibatch=12, seed=1), Report(find_logreg(graph), [])
+    names, guesses = [source.name for source in find_logreg(graph).sources], []
+    for views in ([pictures], [pictures, pictures[:, ::-1].copy()]):
+        net.test_views([[view, labels] for view in views], len(views), 12, names)
+        report.count(*map(net.output, names))
+        guesses.append(net.output(names[1]).argmax(axis=0))
+    assert (guesses[0] != guesses[1]).any()
+    expected = confusion_matrix(np.tile(labels[0], 2), np.concatenate(guesses), labels=range(10))
+    assert list(report.rows()) == expected.tolist()
 
 
 def many(classes):
@@ -127,7 +146,7 @@ def many(classes):
     return report
 
 
-@pytest.mark.parametrize("classes, width, whole", [(12, 80, True), (12, 60, False), (100, 200, False)])
+@pytest.mark.parametrize("classes, width, whole", [(12, 80, True), (12, 60, False), (12, 40, False), (100, 200, False)])
 def test_tables_fit_the_terminal(classes, width, whole):
     report = many(classes)
     text = "\n".join(report.lines(width))
@@ -137,7 +156,7 @@ def test_tables_fit_the_terminal(classes, width, whole):
     errors = [float(found) for found in re.findall(r" \d+ +([\d.]+)%", text.split("\nall")[0])]
     assert errors[:20] == sorted(errors[:20], reverse=True) and len(errors) == min(classes, 21)
     if not whole:
-        off = report.confusion - np.diag(np.diag(report.confusion))
+        off = np.array(list(report.rows())) * (1 - np.eye(classes, dtype=int))
         assert int(re.search(r"cases\n.* (\d+)\n", text.split("mistaken")[1])[1]) == off.max()
 
 

@@ -79,6 +79,16 @@ def test_parameters_that_are_named_go_before_its_own(place, tmp_path, capsys):
     assert "epsW: 0.5 ->" in capsys.readouterr().out
 
 
+def test_a_net_of_toml(place, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["convert", str(place / "layers-a.cfg"), "--to", "toml", "--out", "x.toml"]) == 0
+    convnet.build("x.toml", side=20, backend="reference").save(tmp_path / "2.3")
+    assert main(["diff", "2.3", "x.toml"]) == 0
+    assert main(["diff", "2.3", str(place / "runs")]) == 0
+    assert main(["draw", "2.3"]) == 0
+    assert capsys.readouterr().out.endswith("Wrote x.svg.\n")
+
+
 @needs_museum
 @pytest.mark.parametrize("file", ORIGINALS, ids=lambda path: path.name)
 def test_checkpoints_of_the_originals(file, tmp_path, capsys, monkeypatch):
