@@ -14,8 +14,7 @@ import termios
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from support import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 _CODES = re.compile(r"\x1b\[(\d*)([A-Za-z])")
 
 
@@ -51,20 +50,19 @@ def run(
     **more: str,
 ) -> tuple[int, str]:
     """``convnet WORDS`` on a terminal ``columns`` wide: its status and all it wrote; ``watch`` sees what it has written."""
-    terminal = Terminal(words, cwd, columns, more)
-    return terminal.finish(watch)
+    command = [sys.executable, "-m", "convnet", *map(str, words)]
+    return Terminal(command, cwd, columns, {"PYTHONPATH": str(ROOT)} | more).finish(watch)
 
 
 class Terminal:
     """A program and its terminal."""
 
-    def __init__(self, words: Sequence[object], cwd: Path, columns: int, environment: dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], cwd: Path, columns: int, environment: dict[str, str]) -> None:
         self.control, device = pty.openpty()
         self.resize(columns)
-        values = {"PYTHONPATH": str(ROOT), "TERM": "xterm"} | environment
+        values = os.environ | {"TERM": "xterm"} | environment
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "convnet", *map(str, words)],
-            stdin=device, stdout=device, stderr=device, cwd=cwd, env=os.environ | values, start_new_session=True,
+            command, stdin=device, stdout=device, stderr=device, cwd=cwd, env=values, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
         os.close(device)

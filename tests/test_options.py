@@ -6,12 +6,13 @@ import pytest
 from support import write_cifar, write_net
 
 from convnet import options
-from convnet.cli.run import given_options, main, parser
+from convnet.cli.run import given_options, main
+from convnet.cli.run import parser as run_parser
 from convnet.errors import OptionError
 
 
 def parse(arguments):
-    return given_options(parser("convnet run").read(arguments))
+    return given_options(run_parser("convnet run").read(arguments))
 
 
 # flag: a value of its type; the tables of all three generations together.
@@ -126,7 +127,7 @@ def test_save_file_goes_on_where_it_stopped(tmp_path, capsys):
 def test_the_help_begins_with_what_most_runs_need(capsys):
     """Every option stands in it once; nothing in it is a default of Python, an empty choice, or reStructuredText."""
     with pytest.raises(SystemExit):
-        parser("convnet run").read(["--help"])
+        run_parser("convnet run").read(["--help"])
     text = capsys.readouterr().out
     for option in options.OPTIONS:
         assert len(re.findall(rf"(?m)^  (?:-f PATH, )?{option.flag}\b(?!-)", text)) == 1, option.flag

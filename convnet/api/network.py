@@ -106,7 +106,8 @@ def build(  # noqa: PLR0913
 ) -> Network:
     """Return a net with fresh weights from layer files: paths, names of shipped files, or their text.
 
-    ``side`` is that of the pictures it is for (by default 224 with 100 classes and more, else 32 or the next that fits).
+    ``side`` is that of the pictures it is for (by default what [run] says, else 224 with 100 classes and more, else 32 or
+    the next that fits), ``classes`` what num_classes stands for in the definition.
     ``backend`` and ``threads`` as for ``load``. Functions for initial weights that lie beside the file are run only with
     ``allow_init_code``. Raises ``LayerFileError`` with every mistake in the files.
 

@@ -49,7 +49,7 @@ def scripts(tmp_path_factory):
         (["convert", "som"], {"some.file"}),
         (["completion", ""], set(SHELLS)),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_bash(words, offered, scripts, tmp_path):
     if not shutil.which("bash"):

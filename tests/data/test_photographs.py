@@ -6,6 +6,7 @@ import numpy as np
 import photographs
 import pytest
 
+import convnet
 from convnet.cli import main
 from convnet.data.batches import made_for_testing, read_batch, read_meta
 from convnet.data.make import pack_folder
@@ -41,23 +42,14 @@ def test_no_pixel_is_in_both(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("side", [32, 64, 128])
 @pytest.mark.parametrize(("classes", "each"), [(2, 20), (12, 20)])
-def test_nets_for_photographs_train_on_few_pictures(tmp_path, side, classes, each, capsys):
+def test_nets_for_photographs_train_on_few_pictures(tmp_path, side, classes, each):
     """Sensibly: better than chance after a few epochs at the rates that the files say, and every number finite."""
     photographs.make_photographs(tmp_path / "all", each=each)
     (tmp_path / "photos").mkdir()
     for name in list(photographs.PHOTOGRAPHS)[:classes]:
         (tmp_path / "all" / name).rename(tmp_path / "photos" / name)
     pack_folder(tmp_path / "photos", tmp_path / "batches", 256, 1024, 0.2, 0, lambda _: None)
-    run = [
-        "run",
-        "--layer-def",
-        f"layers-photos-{side}.cfg",
-        "--data-path",
-        str(tmp_path / "batches"),
-        "--save-path",
-        str(tmp_path),
-    ]
-    assert main([*run, "--epochs", "12", "--threads", "1"]) == 0
-    *_, last = [line for line in capsys.readouterr().out.splitlines() if line.startswith("logprob:")]
-    cost, error, _ = map(float, last.removeprefix("logprob:").split(","))
+    run = ["run", "--layer-def", f"layers-photos-{side}.cfg", "--data-path", tmp_path / "batches", "--epochs", "12"]
+    assert main([*map(str, run), "--threads", "1", "--save-file", str(tmp_path / "run")]) == 0
+    cost, error, _ = convnet.load(tmp_path / "run", threads=1).test(tmp_path / "batches")["logprob"]
     assert cost < np.log(classes) and error < 0.8 * (1 - 1 / classes)

@@ -143,6 +143,10 @@ def test_a_run_and_what_goes_on_from_it(tmp_path, capsys):
         assert run("--layer-def", free, "--data-path", data, "--save-file", tmp_path / f"run{count}") == 0
         _, saved, _ = find_latest(tmp_path / f"run{count}", load)
         assert saved.layers["fc"]["outputs"] == count == saved.classes and "outputs=num_classes" in saved.files().definition
+    capsys.readouterr()
+    for words, line in ((["--to", "2012"], "outputs=5"), (["--to", "toml"], 'outputs = "num_classes"')):
+        assert main(["convert", str(tmp_path / "run5"), *words]) == 0
+        assert f"{line}\n" in (out := capsys.readouterr()).out and "num_classes" not in out.err
     assert run("--layer-def", fixed, "--data-path", five, "--save-path", tmp_path) == 1
     assert f"{fixed}:11:9: error: layer 'fc': these 10 outputs" in (err := capsys.readouterr().err)
     assert f"but {five} has 5 classes" in err and "expected outputs=5 or outputs=num_classes" in err
