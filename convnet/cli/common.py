@@ -5,6 +5,7 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -239,6 +240,11 @@ def open_graph(args: argparse.Namespace, definition: str, params: str | None) ->
     inferred = infer_data(builder, args.data_dims, args.num_classes)
     print_problems(inferred.graph.warnings)
     return inferred
+
+
+def terminal_width() -> int:
+    """Return the columns of the terminal; where the output goes elsewhere, such as to a file, as many as one likes."""
+    return shutil.get_terminal_size((1 << 16, 24)).columns
 
 
 def write_text(path: str | Path, text: str) -> None:

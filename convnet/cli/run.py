@@ -7,14 +7,13 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
 import argparse
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from convnet.cli.check_grads import check_grads
-from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, write_text
+from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, terminal_width, write_text
 from convnet.cli.permission import may_run_code
 from convnet.errors import shell_quoted
 from convnet.graph.graph import Graph
@@ -112,7 +111,7 @@ def _test(work: Run) -> None:
         check_folder(Path(file))
     work.test_once()
     if report:
-        for line in ["", *report.lines(shutil.get_terminal_size().columns)]:
+        for line in ["", *report.lines(terminal_width())]:
             work.tell(Message(line))
     if report and file != "-":
         write_text(file, report.csv())
