@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import platform
+import shutil
 import sys
 import textwrap
 import warnings
@@ -281,6 +282,11 @@ class _WarningHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         say(f"convnet: {record.levelname.lower()}: {message_lines(record.getMessage())}")
+
+
+def terminal_width() -> int:
+    """Return the columns of the terminal; where the output goes elsewhere, such as to a file, as many as one likes."""
+    return shutil.get_terminal_size((1 << 16, 24)).columns
 
 
 def write_text(path: str | Path, text: str) -> None:
