@@ -1,8 +1,8 @@
 """Pictures scaled to squares of another side before a net sees them (--picture-size), and their mean alike.
 
 A JPEG is first decoded at 1/2, 1/4 or 1/8 of its sides, by the largest of these that leaves both at least the side wanted:
-its decoder then computes fewer pixels. What is left to do Pillow's bicubic filter does, which takes the mean of all pixels
-that it leaves out. Whatever the number of threads, a picture comes out the same.
+its decoder then computes fewer pixels. Pillow's bicubic filter does the rest, widened so that every pixel counts. A picture
+comes out the same whatever the number of threads.
 """
 
 import numpy as np
