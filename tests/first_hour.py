@@ -38,7 +38,7 @@ class Newcomer:
         self.folder, self.short = folder, short
         self.seen = ""  # of the last command
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {"PATH": path, "PYTHONPATH": ""}
+        self.environment = {"PATH": path}
 
     def type(self, line: str, stop_at: str = "", status: int = 0) -> None:
         """Type a command; Ctrl-C follows when ``stop_at`` is to be seen. Fail unless it ends with ``status``."""
