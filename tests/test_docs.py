@@ -38,9 +38,9 @@ def test_links_lead_somewhere(page):
 
 
 def test_excerpts_stand_in_the_shipped_files():
-    readme = (ROOT / "README.md").read_text()
+    guide = (ROOT / "docs/guide.md").read_text()
     for section, name in (("conv1", "layers"), ("DEFAULT", "layer-params")):
-        excerpt = re.search(rf"(?: {{4}}\[{section}\]\n)(?: {{4}}\w+=.*\n)+", readme)
+        excerpt = re.search(rf"(?: {{4}}\[{section}\]\n)(?: {{4}}\w+=.*\n)+", guide)
         assert excerpt, section
         text = "\n".join(line.strip() for line in excerpt.group().splitlines())
         assert text in (ROOT / f"layers-cfg/{name}-cifar10-26pct.cfg").read_text()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from convnet.backends import make_backends
-from convnet.cli.common import Parser, add_option, run_verb, say
+from convnet.cli.common import Parser, add_option, mini_of, run_verb, say
 from convnet.data.random import synthesize
 from convnet.errors import OptionError
 from convnet.graph.learning import check_learning
@@ -23,7 +23,8 @@ def parser(prog: str) -> Parser:
     """Return the parser of the verb."""
     parser = Parser(prog, "Time a training step, layer by layer.", "--layer-def layers-imagenet.cfg --steps 20")
     add_option(parser, BY_NAME["layer_def"], required=True)
-    parser.add_run_options("layer_params", "backend", "mini")
+    parser.add_run_options("layer_params", "backend")
+    parser.add_mini()
     parser.add_value("--steps", NATURAL, "steps to time", 5)
     parser.add_value("--warmup", NATURAL, "steps before that; the third is captured", 3)
     parser.add_run_options("threads", "gpu", "math")
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet bench") ->
 def _bench(args: argparse.Namespace) -> int:
     files = LayerFiles.open(args.layer_def, args.layer_params or None)
     data = synthesize(parse(files))
+    mini = mini_of(args, data.graph.run)
     try:
         check_learning(data.graph, files)
     except OptionError as error:  # a step without gradients of weights takes less time
@@ -46,7 +48,7 @@ def _bench(args: argparse.Namespace) -> int:
     backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
     if backends[0].name != "cuda" and (args.gpu or args.math != BY_NAME["math"].default):
         say(f"convnet: --gpu and --math have no effect on the {backends[0].name} backend")
-    report = measure(data.graph, data.matrices(args.mini), backends, args.mini, args.steps, args.warmup)
+    report = measure(data.graph, data.matrices(mini), backends, mini, args.steps, args.warmup)
     print(json.dumps(report, indent=2) if args.json else table(report, args.steps))
     return 0
 

@@ -6,10 +6,11 @@ import errno
 import logging
 import os
 import platform
+import shutil
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from itertools import takewhile
 from pathlib import Path
@@ -101,7 +102,19 @@ class Parser(argparse.ArgumentParser):
         """Add the options of verbs that shape a graph without data."""
         self.add_value("--data-dims", _DIMS, "values per case of each data matrix, such as 150528,1")
         self.add_value("--num-classes", NATURAL, "classes of the data")
-        self.add_run_options("mini", "dialect", "strict")
+        self.add_mini()
+        self.add_run_options("dialect", "strict")
+
+    def add_mini(self) -> None:
+        """Add --mini, whose default is what the layer files say; see ``mini_of``."""
+        option = BY_NAME["mini"]
+        help_text = f"{option.help} [what the layer files say, else {option.default}]"
+        add_option(self, option, default=None, help=help_text)
+
+
+def mini_of(args: argparse.Namespace, section: Mapping[str, Any]) -> int:
+    """Return the minibatch of --mini, else of ``section``, the ``[run]`` of a net, else the default of runs."""
+    return int(args.mini or section.get("mini", BY_NAME["mini"].default))
 
 
 class _Help(argparse.HelpFormatter):
@@ -269,6 +282,11 @@ class _WarningHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         say(f"convnet: {record.levelname.lower()}: {message_lines(record.getMessage())}")
+
+
+def terminal_width() -> int:
+    """Return the columns of the terminal; where the output goes elsewhere, such as to a file, as many as one likes."""
+    return shutil.get_terminal_size((1 << 16, 24)).columns
 
 
 def write_text(path: str | Path, text: str) -> None:

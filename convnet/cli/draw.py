@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from convnet.cli.common import Parser, run_verb, write_text
+from convnet.cli.common import Parser, mini_of, run_verb, write_text
 from convnet.cli.definition import Definition
 from convnet.drawing.dot import dot
 from convnet.drawing.figure import write_figure
@@ -43,7 +43,7 @@ def _draw(args: argparse.Namespace) -> int:
     if out.suffix.lower() not in _FORMS:
         raise OptionError(f"--out {out}: the name must end in {', '.join(_FORMS)}")
     inferred = definition.graph(args)
-    picture = picture_of(inferred.graph, args.title or definition.title, args.mini)
+    picture = picture_of(inferred.graph, args.title or definition.title, mini_of(args, inferred.graph.run))
     if form := _TEXTS.get(out.suffix.lower()):
         write_text(out, form(picture))
     else:

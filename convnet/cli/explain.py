@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Sequence
 
-from convnet.cli.common import MISSING, Parser, run_verb
+from convnet.cli.common import MISSING, Parser, mini_of, run_verb
 from convnet.cli.definition import open_graph
 from convnet.errors import OptionError
 from convnet.graph.glossary import all_words, glossary, words_of
@@ -44,13 +44,14 @@ def _explain(args: argparse.Namespace) -> int:
         print(glossary(all_words(), width))
         return 0
     inferred = open_graph(args, args.definition, args.params)
+    mini = mini_of(args, inferred.graph.run)
     if args.glossary:
         print(glossary(words_of(inferred.graph), width))
     elif args.json:
         from convnet.checkpoint.layer_dicts import stored_net  # brings NumPy, which the table does without
 
-        print(json.dumps(stored_net(inferred.graph, args.mini), indent=1, sort_keys=True))
+        print(json.dumps(stored_net(inferred.graph, mini), indent=1, sort_keys=True))
     else:
         notes = [wrapped(note, width) for note in inferred.notes]
-        print("\n".join([*notes, *[""] * bool(notes), layer_table(inferred.graph, args.mini, width)]))
+        print("\n".join([*notes, *[""] * bool(notes), layer_table(inferred.graph, mini, width)]))
     return 0

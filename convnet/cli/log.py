@@ -8,13 +8,12 @@ convnet log RUN --json                                             the lines of 
 import argparse
 import csv
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from convnet.cli.common import Parser, run_verb, say
+from convnet.cli.common import Parser, run_verb, say, terminal_width
 from convnet.errors import OptionError, message_lines, printable
 from convnet.training.log import KEYS, plain
 from convnet.training.records import Record, records_of
@@ -80,7 +79,7 @@ def _print_table(records: Sequence[Record]) -> None:
     table = [[_place(row), _kind(row), *(_number(row.get(name), 6) for name in names),
               _number(row.get("seconds"), 3), _number(row.get("images_per_second"), 0)] for row in rows]  # fmt: skip
     columns = [column for i, column in enumerate(zip(heads, *table, strict=True)) if i < 3 or any(column[1:])]
-    count = _fitting(columns, shutil.get_terminal_size().columns)
+    count = _fitting(columns, terminal_width())
     if left_out := [column[0] for column in columns[count:]]:
         say(f"convnet: the terminal is too narrow for {', '.join(left_out)}; --csv has all")
     lines = iter(aligned(list(zip(*columns[:count], strict=True)), left=2))

@@ -7,7 +7,6 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convnet.cli.check_grads import check_grads
-from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, write_text
+from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, terminal_width, write_text
 from convnet.cli.next_steps import next_steps
 from convnet.cli.output import before_errors
 from convnet.cli.permission import may_run_code
@@ -128,7 +127,7 @@ def _test(work: Run) -> None:
         check_folder(Path(file))
     work.test_once()
     if report:
-        for line in ["", *report.lines(shutil.get_terminal_size().columns)]:
+        for line in ["", *report.lines(terminal_width())]:
             work.tell(Message(line))
     if report and file != "-":
         write_text(file, report.csv())

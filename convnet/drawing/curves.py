@@ -120,7 +120,7 @@ def _draw_curve(axes: Any, curve: Curve, curves: Curves) -> None:
         marker = "o" if len(curve.test) <= _MARKED else ""
         axes.plot(np.array(curve.tested_at) / curves.epoch, curve.test, "r-", marker=marker, markersize=5, label=label)
     if curve.final is not None:
-        axes.plot([curves.done / curves.epoch], [curve.final], "r*", markersize=14, label=f"At the end: {curve.final:.4g}")
+        axes.plot([curves.done / curves.epoch], [curve.final], "r*", markersize=14, label=f"Final test: {curve.final:.4g}")
     axes.set_ylabel(printable(curve.name), parse_math=False)
     axes.grid(alpha=0.25)
     axes.legend()

@@ -158,6 +158,7 @@ class Screen:
 
     @_show.register
     def _(self, event: events.RunStopped) -> None:
+        self.progress.close_batch()
         done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
         more = counted(event.minibatches, "minibatch", "minibatches")
         self.status.print(f"Stopped by {event.signal} after {done} and {more}.")

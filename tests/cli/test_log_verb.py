@@ -128,7 +128,7 @@ def test_numbers_and_names_of_any_kind(capsys, tmp_path):
         (["{place}/net.cfg"], "net.cfg: "),
         (["{place}/layer.json"], "layer.json: line 1 is not of a log: it['batches'] is missing"),
         (["{place}", "--csv", "--json"], "--csv and --json are two ways"),
-        ([], "the following arguments are required: RUN"),
+        ([], "RUN is missing; see --help"),
     ],
 )
 def test_anything_else_is_one_line(words, message, capsys, tmp_path):

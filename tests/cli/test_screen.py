@@ -1,10 +1,15 @@
 """What a run shows on a terminal, looked at row by row as a person sees it."""
 
+import io
 import re
+from pathlib import Path
 
 import pytest
 import terminal
 from support import SMALL_NET, SMALL_PARAMS, write_cifar, write_net
+
+from convnet.training import events
+from convnet.training.screen import Screen
 
 STATUS = re.compile(r"\r([^\r\n\x1b]+)\x1b\[K")  # each renewal of the line
 
@@ -98,6 +103,18 @@ def test_ctrl_c_and_another_width_inside_the_line(place):
     assert len(rows[stopped]) < 40 and rows[stopped + 1].endswith(".")
     assert not any("^C" in row or "images/s" in row for row in rows)
     assert any(row.startswith("Go on with:       convnet run --load-file /") for row in rows)
+
+
+def test_a_run_that_is_stopped_inside_a_batch_says_where_it_is_saved(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    out = io.StringIO()
+    screen, saved = Screen(out), events.Saved(Path("/runs/a/1.3"))
+    for event in (events.BatchBegin(1, 4, 0.1), saved):  # after a test the opening has said where
+        screen(event)
+    assert out.getvalue() == ""
+    screen(events.RunStopped("SIGINT", 1, 3, 1))
+    screen(saved)
+    assert out.getvalue() == "Stopped by SIGINT after batch 1.3 and 1 minibatch.\nSaved checkpoint to /runs/a\n"
 
 
 def test_warnings_and_remarks_come_last(place):

@@ -131,6 +131,13 @@ def test_shipped_files_say_how_long(path, capsys):
     assert capsys.readouterr().out.rstrip().endswith(f", for {epochs} epochs.")
 
 
+def test_memory_is_told_for_the_minibatches_that_a_run_takes(tmp_path, capsys):
+    net = str(write_net(tmp_path, params=f"[run]\nmini=16\n{SMALL_PARAMS}"))
+    for words, cases in (([], 16), (["--mini", "8"], 8)):
+        assert convnet(["explain", net, *words]) == 0
+        assert f"to train on {cases} cases" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run-section")

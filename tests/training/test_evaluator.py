@@ -136,7 +136,7 @@ def test_testing_can_save(place, tmp_path, capsys):
         (["--test-only", "--write-features", "conv", "--feature-path", "x"], "did you mean 'conv1'"),
         (["--test-only", "--write-features", "fc", "--feature-path", "/proc/x"], "cannot be written"),
         (["--test-only", "--test-out", "/proc/x"], "cannot be written"),
-        (["--test-only", "--logreg-name", "fc"], "has type 'fc'; should be 'cost.logreg'"),
+        (["--test-only", "--logreg-name", "fc"], "layer 'fc' of type fc is not a cost.logreg"),
         (["--test-only", "--logreg-name", "logprop"], "did you mean 'logprob'"),
         (["--test-only", "--write-features", "fc", "--feature-path", "x", "--multiview-test"], "one view"),
     ],

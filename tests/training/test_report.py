@@ -174,7 +174,7 @@ def test_names_that_forge_lines_and_classes_without_cases():
     "options, words",
     [
         (["--report", "/nowhere/r.csv"], "there is no folder /nowhere"),
-        (["--report", "--logreg-name", "fc"], "has type 'fc'"),
+        (["--report", "--logreg-name", "fc"], "layer 'fc' of type fc is not a cost.logreg"),
     ],
 )
 def test_mistakes(place, capsys, options, words):
