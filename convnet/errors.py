@@ -162,6 +162,15 @@ def one_of(names: Iterable[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " or " + names[-1]
 
 
+def path_text(path: str | os.PathLike[str]) -> str:
+    """Return a path as seen from the current folder, if it lies in that and does not look like an option then."""
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):  # the current folder is gone, or on another drive
+        return str(path)
+    return str(path) if relative.startswith((os.pardir, "-")) or not os.path.lexists(path) else relative
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """Write ``1 picture``, ``1,024 pictures``, ``3 classes``, ``4 matrices``; ``plural`` is that of other nouns."""
     ending = "ices" if noun[-2:] == "ix" else "es" if noun.endswith(("ss", "tch")) else "s"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from convnet.data.demo import Demo
 from convnet.data.pictures import Pictures
-from convnet.errors import ConvnetError, counted, shell_quoted
+from convnet.errors import ConvnetError, counted, path_text, shell_quoted
 from convnet.training.run import Run
 
 _SHEET = "predictions.png"
@@ -15,7 +15,7 @@ def next_steps(path: Path, work: Run) -> Iterator[str]:
     """Yield what to try with the checkpoint at ``path``; of the demonstration, draw what the net says of pictures."""
     from convnet.drawing.filters import first_filters
 
-    graph, folder = work.session.graph, shell_quoted(str(path.parent))
+    graph, folder = work.session.graph, shell_quoted(path_text(path.parent))
     is_through = next(work.plan.schedule(work.position), None) is None
     is_demo = isinstance(work.session.test, Demo)
     shownet = "python tools/shownet.py" if Path("tools/shownet.py").is_file() else "convnet shownet"
@@ -23,10 +23,10 @@ def next_steps(path: Path, work: Run) -> Iterator[str]:
         yield from _drawn(path.parent / _SHEET, work)
     if isinstance(work.session.test, Pictures):
         yield f"Ask it yourself:  convnet predict {folder} PICTURE.jpg"
-    if softmax := next((layer.name for layer in graph.layers.values() if layer.type == "softmax"), None):
-        yield f"See what it says: {shownet} --load-file {folder} --show-preds {shell_quoted(softmax)} --out preds.png"
+    if any(layer.type == "softmax" for layer in graph.layers.values()):
+        yield f"See what it says: {shownet} --load-file {folder} --show-preds"
     if filters := first_filters({layer.name: layer.type for layer in graph.declared}):
-        yield f"See its filters:  {shownet} --load-file {folder} --show-filters {shell_quoted(filters)} --out filters.png"
+        yield f"See its filters:  {shownet} --load-file {folder} --show-filters {shell_quoted(filters)}"
         if is_demo:
             yield f"                  (after {counted(work.position.batches_done, 'batch', 'batches')} they are noise yet)"
     yield f"Go on with:       convnet run --load-file {folder}" + f" --epochs {2 * work.plan.epochs}" * is_through
@@ -41,4 +41,4 @@ def _drawn(sheet: Path, work: Run) -> Iterator[str]:
     except (ConvnetError, OSError) as error:
         yield f"No pictures of what it says: {error}"
     else:
-        yield f"What it says of test pictures: {sheet}"
+        yield f"What it says of test pictures: {path_text(sheet)}"

@@ -105,9 +105,9 @@ class Outputs:
             return tuple(self.children)
 
 
-def value_text(name: str, value: float) -> str:
+def value_text(name: str, value: float, digits: int = 4) -> str:
     """Return a number shown of a cost as people read it: errors are shares."""
-    return f"{100 * value:.2f} %" if name.endswith("error") else f"{value:.4g}"
+    return f"{100 * value:.{digits - 2}f} %" if name.endswith("error") else f"{value:.{digits}g}"
 
 
 def _value_names(kind: type[Layer] | None, guesses: int) -> list[str]:

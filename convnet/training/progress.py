@@ -34,8 +34,8 @@ class Progress:
     def begin_batch(self, epoch: int, batch: int) -> None:
         """Begin a batch."""
         self.in_batch = True
-        of = f" of {self._batches + self._left:,}" if self._left is not None else ""
-        self.place = f"batch {epoch}.{batch}" + (f", {self._batches + 1:,}{of}" if of else "")
+        of = f", {self._batches + 1:,} of {self._batches + self._left:,}" if self._left is not None else ""
+        self.place = f"batch {epoch}.{batch}{of}"
         self._at = 0
 
     def count(self, done: int, total: int, cases: int) -> None:
@@ -68,7 +68,7 @@ class Progress:
         texts = []
         minibatches = self._minibatches_left()
         if minibatches and (seconds := self._seconds_each()) > 0:
-            texts.append(f"{time_text(seconds * minibatches)} left")
+            texts.append(_left_text(seconds * minibatches))
         if len(self._seen) > 1 and (seconds := self._seen[-1][0] - self._seen[0][0]) > 0:
             rate = (sum(cases for _, cases in self._seen) - self._seen[0][1]) / seconds
             texts.append(f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s")
@@ -92,3 +92,11 @@ class Progress:
     def _seconds_each(self) -> float:
         """Return the seconds that a minibatch took on average, with the tests between them."""
         return (self.clock() - self._since) / (self._trained - 1) if self._trained > 1 else 0.0
+
+
+def _left_text(seconds: float) -> str:
+    """Return ``40 s left``, ``12 min left`` or ``2.2 h left``: few columns."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s left"
+    hours = seconds / 3600
+    return f"{seconds / 60:.0f} min left" if seconds < 6000 else f"{hours:,.{int(hours < 10)}f} h left"

@@ -3,7 +3,6 @@
 Files and pipes get the lines of 2014 instead (``convnet.training.lines``), a terminal with ``--verbose``.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any, TextIO
 
 from convnet.checkpoint import add_costs, checkpoint_bytes
 from convnet.data.provider import range_text
-from convnet.errors import bytes_text, counted, message_lines
+from convnet.errors import bytes_text, counted, message_lines, path_text
 from convnet.net.net import Costs
 from convnet.options import BY_NAME, Options, flag_of
 from convnet.training import events
@@ -86,10 +85,10 @@ class Screen:
         test_only = self._only_tests
         rows = [("Net", f"{name}: {len(graph.layers)} layers, {graph.parameters():,} parameters")]
         if source:
-            rows.append(("From", f"{_short(source)}, after {_batches(session.position.batches_done)}"))
+            rows.append(("From", f"{path_text(source)}, after {_batches(session.position.batches_done)}"))
         batches = "" if test_only else f"train on {range_text(plan.train)}, "
         classes = f", {counted(graph.classes, 'class', 'classes')}" if graph.classes else ""
-        rows.append(("Data", f"{batches}test on {range_text(plan.test)}{classes}: {_short(session.train.where)}"))
+        rows.append(("Data", f"{batches}test on {range_text(plan.test)}{classes}: {path_text(session.train.where)}"))
         rows.append(("Device", event.device))
         if others := _others(session.options, graph.run):
             rows.append(("Options", others))
@@ -98,7 +97,7 @@ class Screen:
             now = f"{_batches(plan.max_batches)} now; in all " if plan.max_batches else ""
             rows.append(("Length", f"{now}{length}, minibatches of {session.options.mini}"))
             size = bytes_text(checkpoint_bytes(graph))
-            rows.append(("Saves", f"{_short(session.folder.path)} (every {plan.test_freq} batches, {size})"))
+            rows.append(("Saves", f"{path_text(session.folder.path)} (every {plan.test_freq} batches, {size})"))
         for cost, values in self.outputs.legend().items():
             rows.append(("Numbers", f"{cost}: {', '.join(values)}"))
         return rows[:10]
@@ -131,7 +130,7 @@ class Screen:
     def _renew(self) -> None:
         self._drawn_at = self.clock()
         numbers = [
-            ", ".join(value_text(name, value) for name, value in values.items())
+            ", ".join(value_text(name, value, digits=3) for name, value in values.items())
             for values in self.outputs.named(*self._running).values()
         ]
         self.status.show([self.progress.place, "; ".join(numbers), *self.progress.texts()])
@@ -166,7 +165,7 @@ class Screen:
     @_show.register
     def _(self, event: events.Saved) -> None:
         if not self.progress.in_batch:
-            self.status.print_whole(f"Saved checkpoint to {event.path.parent}")
+            self.status.print_whole(f"Saved checkpoint to {path_text(event.path.parent)}")
 
     @_show.register
     def _(self, _event: events.BatchClosed) -> None:
@@ -205,11 +204,3 @@ def _others(options: Options, section: dict[str, Any]) -> str:
 
 def _batches(number: int) -> str:
     return counted(number, "batch", "batches")
-
-
-def _short(path: str | Path) -> str:
-    """Return a path as seen from the current folder, if it lies in that."""
-    if not Path(path).exists():  # such as of data that are drawn
-        return str(path)
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith(os.pardir) else relative

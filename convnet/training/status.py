@@ -34,9 +34,9 @@ class Status:
             return
         text, width = parts[0], max(self.width - _TYPED, 5)
         for part in parts[1:]:
-            if columns_of(f"{text}   {part}") > width:
+            if columns_of(f"{text}  {part}") > width:
                 break
-            text += f"   {part}"
+            text += f"  {part}"
         self._write(f"\r{fitted(text, width)}\033[K")
         self._is_shown = True
 

@@ -274,7 +274,7 @@ def test_commands_to_copy_are_quoted(tmp_path, capsys, monkeypatch):
     go_on, filters = (
         next(line for line in lines if line.startswith(start)) for start in ("Go on with:", "See its filters:")
     )
-    for line, wanted in ((go_on, str(saved)), (filters, name)):
+    for line, wanted in ((go_on, f"{folder.name}/{saved.name}"), (filters, name)):
         command = line.partition(":")[2].strip().replace("python tools/shownet.py", "convnet shownet")
         done = subprocess.run(
             ["bash", "-c", command.replace("convnet ", "printf '%s\\n' ", 1)], capture_output=True, text=True

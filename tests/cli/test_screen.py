@@ -1,6 +1,7 @@
 """What a run shows on a terminal, looked at row by row as a person sees it."""
 
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -8,7 +9,10 @@ import pytest
 import terminal
 from support import SMALL_NET, SMALL_PARAMS, write_cifar, write_net
 
+from convnet.checkpoint import Position
 from convnet.training import events
+from convnet.training.costs import Outputs
+from convnet.training.plan import Plan
 from convnet.training.screen import Screen
 
 STATUS = re.compile(r"\r([^\r\n\x1b]+)\x1b\[K")  # each renewal of the line
@@ -50,9 +54,9 @@ def test_one_line_is_renewed_and_gone_in_the_end(whole):
     text, rows = whole
     shown = STATUS.findall(text)
     assert len(shown) > 10 and all(len(line) <= 75 for line in shown)
-    finished = [line for line in shown if re.match(r"batch \d\.\d, \d+ of 10   [\d.]+, [\d.]+ %, [\d.]+ %", line)]
+    finished = [line for line in shown if re.match(r"batch \d\.\d, \d+ of 10  [\d.]+, [\d.]+ %, [\d.]+ %", line)]
     assert {line.split(",")[0] for line in finished} == {f"batch {e}.{b}" for e in (1, 2) for b in range(1, 6)}
-    assert any(line.endswith("images/s") and " left   " in line for line in finished) and "testing on 6" in shown
+    assert any(line.endswith("images/s") and " left  " in line for line in finished) and "testing on 6" in shown
     assert not any("images/s" in row or "testing" in row for row in rows)
 
 
@@ -64,16 +68,32 @@ def test_it_tells_of_tests_of_the_time_and_of_the_end(whole):
         r"This will take about .+ on this machine\.",
         rf"Test after batch 1\.4, 4 of 10: {numbers}",
         rf"Test after batch 2\.3, 8 of 10: {numbers}",
-        r"Saved checkpoint to /.*",
+        r"Saved checkpoint to whole/ConvNet__.*",
         r"Done: 2 epochs, 10 batches, in .*\.",
         rf"Final test of 60 cases: {numbers}",
-        r"See what it says: convnet shownet --load-file /",
+        r"See what it says: convnet shownet --load-file whole/ConvNet__",
     ]
     text = "\n".join(below)
     at = [re.search(rf"(?m)^{line}", text) for line in wanted]
     assert all(at), text
     starts = [match.start() for match in at]
     assert starts == sorted(starts) and text.count("This will take") == 1
+
+
+def test_time_left_and_speed_have_room_in_80_columns(monkeypatch):
+    """Of a long run of the network of 2012, with three numbers."""
+    monkeypatch.setenv("TERM", "xterm")
+    ticks, out = itertools.count(), io.StringIO()
+    screen = Screen(out, clock=lambda: 15.2 * next(ticks))
+    screen.outputs = Outputs(names={"logprob": ["cost", "error", "top-5 error"]})
+    screen.progress.begin(Plan(list(range(1, 13)), [13], 90, 12), Position(90, 11, batches_done=1078))
+    screen(events.BatchBegin(90, 12, 0.99))
+    for done in range(1, 4):
+        screen(events.MinibatchEnd(done, 400, {"logprob": [12.345678 * 128, 127, 126]}, 128))
+    shown = STATUS.findall(out.getvalue())[-1]
+    assert re.search(r"^batch 90\.12, 1,079 of 1,079  12\.3, 99\.2 %, 98\.4 %  [\d.]+ h left  [\d.]+ images/s$", shown), (
+        shown
+    )
 
 
 @pytest.mark.slow
@@ -102,7 +122,7 @@ def test_ctrl_c_and_another_width_inside_the_line(place):
     (stopped,) = [i for i, row in enumerate(rows) if row.startswith("Stopped by SIGINT after batch")]
     assert len(rows[stopped]) < 40 and rows[stopped + 1].endswith(".")
     assert not any("^C" in row or "images/s" in row for row in rows)
-    assert any(row.startswith("Go on with:       convnet run --load-file /") for row in rows)
+    assert any(row.startswith("Go on with:       convnet run --load-file stopped/ConvNet__") for row in rows)
 
 
 def test_a_run_that_is_stopped_inside_a_batch_says_where_it_is_saved(monkeypatch):

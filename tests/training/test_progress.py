@@ -46,13 +46,13 @@ def test_the_time_left_and_images_a_second():
     progress.begin_batch(1, 1)
     assert progress.place == "batch 1.1, 1 of 30" and progress.texts() == []
     trained(progress, clock, 3)
-    assert progress.texts() == ["3 min 54 s left", "5.0 images/s", "minibatch 3 of 4"]  # 117 of 120, 2 s each
+    assert progress.texts() == ["4 min left", "5.0 images/s", "minibatch 3 of 4"]  # 117 of 120, 2 s each
     progress.end_batch()
     progress.begin_batch(1, 2)
     trained(progress, clock, 4, seconds=0.5, cases=100)
     assert progress.place == "batch 1.2, 2 of 30" and progress.texts()[1:] == ["70 images/s", "minibatch 4 of 4"]
     progress.pause()
-    assert progress.texts() == ["1 min 52 s left", "minibatch 4 of 4"]  # 6 s for 6 after the first; 112 left
+    assert progress.texts() == ["2 min left", "minibatch 4 of 4"]  # 6 s for 6 after the first; 112 left
 
 
 @pytest.mark.parametrize("epochs, said", [(10, "This will take about 3 min 42 s"), (ENDLESS, "An epoch takes about 24 s")])
