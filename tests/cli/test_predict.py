@@ -14,7 +14,7 @@ from support import SHARED, default_params, dump, needs_museum, write_cifar, wri
 import convnet
 from convnet.cli import main
 from convnet.cli.predict import Answer, Bars
-from convnet.training.status import columns_of
+from convnet.errors import columns_of
 
 NET = """[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n[fc]\ntype=fc\ninputs=data\noutputs=3
 [probs]\ntype=softmax\ninputs=fc\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\n"""
@@ -94,6 +94,15 @@ def test_what_cannot_be_read_is_named_at_the_end(place, capsys):
     assert [("error" in line) for line in lines] == [False] + [True] * count
     status, out, err = predict(capsys, "run", "photos/red/b0.jpg", "photos/red/b1.jpg")
     assert (status, out) == (1, "") and err.endswith("; nor can 1 more be read\n") and err.count("\n") == 1
+
+
+def test_a_net_that_overflows_says_nothing(place, capsys):
+    net = convnet.load("run")
+    net.weights["fc"][0] = np.full((108, 3), 3e38)
+    net.save("large/1.1")
+    for more in ([], ["--json", "--views", "10"]):
+        status, out, err = predict(capsys, "large", "photos/red/a.png", *more)
+        assert status == 1 and "no finite numbers" in err and "NaN" not in out and err.count("\n") == 1
 
 
 def test_classes_without_names_are_numbers(place, capsys):
