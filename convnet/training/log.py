@@ -27,35 +27,12 @@ from convnet.training.session import Session
 
 NAME = "log.jsonl"
 _LOG = logging.getLogger("convnet")
-# What lines hold, in this order, besides the values of costs, such as ``logprob.error``.
-KEYS = {
-    "line": "what the line is of: `begin`, `resume`, `batch`, `test`, `weights`, `saved`, `message`, `warning`, `stopped`, "
-    "`final`, `error`, `end`",
-    "time": "seconds since 1970",
-    "batches": "batches done by then, from the beginning of training",
-    "epoch": "of a `batch` or `stopped`: its epoch",
-    "batch": "of a `batch` or `stopped`: its number in the data",
-    "progress": "of a `batch`: share of the whole training that was done before it, which schedules go by",
-    "tested": "of a `test` or `final`: numbers of the batches that it was on",
-    "cases": "of a `batch`, `test` or `final`, the test of the last weights: cases that the costs are means over",
-    "seconds": "of a `batch` or `test`: how long it took",
-    "images_per_second": "of a `batch` or `test`: cases that were computed in each second",
-    "averages": "of a `test`: values of costs, as means over it and the tests before, one for each test batch",
-    "best": "of a `test`: true where it, with those before, was the best so far (`--keep-best`, `--patience`)",
-    "rates": "of a `batch`: learning rates by layer and matrix, where any is another than in the line before",
-    "weights": "of `weights`: by layer and matrix, mean magnitude and that of its last change",
-    "checkpoint": "of `resume`: what was loaded; of `saved`: its name; of `end`: the last one's, or null",
-    "net": "of `begin` and `resume`: path of the layer definition",
-    "parameters": "of `begin` and `resume`: path of the layer parameters",
-    "options": "of `begin` and `resume`: options that are not at their defaults",
-    "seed": "of `begin` and `resume`",
-    "device": "of `begin` and `resume`: what computes",
-    "versions": "of `begin` and `resume`: of convnet, Python and NumPy, and the system",
-    "data": "of `begin` and `resume`: where the data are, how many values a case and classes they have",
-    "text": "of `message`, `warning` and `error`; of `begin` and `resume` a list of remarks",
-    "minibatches": "of `stopped`: how many of the batch under way were done",
-    "by": "of `stopped`: the signal",
-}
+# What lines hold besides the values of costs, such as ``logprob.error``; docs/log.md says what each is.
+KEYS = (
+    *("line", "time", "batches", "epoch", "batch", "progress", "tested", "cases", "seconds", "images_per_second"),
+    *("averages", "best", "rates", "weights", "checkpoint", "net", "parameters", "options", "seed", "device"),
+    *("versions", "data", "text", "minibatches", "by"),
+)
 
 
 class Log:
