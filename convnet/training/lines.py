@@ -170,8 +170,7 @@ class Lines:
     @_print.register
     def _(self, event: events.RunStopped) -> None:
         self._in_batch = False
-        done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
-        self.line(f"\nStopped by {event.signal} after {done} and {counted(event.minibatches, 'minibatch')}.")
+        self.line(f"\n{stop_text(event)}")
 
     @_print.register
     def _(self, event: events.RunDone) -> None:
@@ -191,12 +190,17 @@ class Lines:
         self._shown = 0
 
 
+def stop_text(event: events.RunStopped) -> str:
+    """Return where a run was stopped."""
+    done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
+    return f"Stopped by {event.signal} after {done} and {counted(event.minibatches, 'minibatch')}."
+
+
 def end_lines(event: events.RunDone, outputs: Outputs) -> list[str]:
     """Return what a run that is done has come to."""
     now = f", {event.trained:,} of them now" if event.trained != event.batches else ""
-    batches = counted(event.batches, "batch", "batches")
     return [
-        f"Done: {counted(event.epochs, 'epoch')}, {batches}{now}, in {time_text(event.seconds)}.",
+        f"Done: {counted(event.epochs, 'epoch')}, {counted(event.batches, 'batch')}{now}, in {time_text(event.seconds)}.",
         f"Final test of {counted(event.cases, 'case')}: {outputs.text(event.costs, event.cases)}",
     ]
 

@@ -17,7 +17,7 @@ from convnet.net.net import Costs
 from convnet.options import BY_NAME, Options, flag_of
 from convnet.training import events
 from convnet.training.costs import Outputs, value_text
-from convnet.training.lines import end_lines, option_text
+from convnet.training.lines import end_lines, option_text, stop_text
 from convnet.training.progress import Progress
 from convnet.training.status import Status, fitted
 
@@ -85,17 +85,17 @@ class Screen:
         test_only = self._only_tests
         rows = [("Net", f"{name}: {len(graph.layers)} layers, {graph.parameters():,} parameters")]
         if source:
-            rows.append(("From", f"{path_text(source)}, after {_batches(session.position.batches_done)}"))
+            rows.append(("From", f"{path_text(source)}, after {counted(session.position.batches_done, 'batch')}"))
         batches = "" if test_only else f"train on {range_text(plan.train)}, "
-        classes = f", {counted(graph.classes, 'class', 'classes')}" if graph.classes else ""
+        classes = f", {counted(graph.classes, 'class')}" if graph.classes else ""
         rows.append(("Data", f"{batches}test on {range_text(plan.test)}{classes}: {path_text(session.train.where)}"))
         rows.append(("Device", event.device))
         if others := _others(session.options, graph.run):
             rows.append(("Options", others))
         if not test_only:
-            length = "no end" if plan.is_endless else f"{counted(plan.epochs, 'epoch')} of {_batches(len(plan.train))}"
-            now = f"{_batches(plan.max_batches)} now; in all " if plan.max_batches else ""
-            rows.append(("Length", f"{now}{length}, minibatches of {session.options.mini}"))
+            epochs = f"{counted(plan.epochs, 'epoch')} of {counted(len(plan.train), 'batch')}"
+            now = f"{counted(plan.max_batches, 'batch')} now; in all " if plan.max_batches else ""
+            rows.append(("Length", f"{now}{'no end' if plan.is_endless else epochs}, minibatches of {session.options.mini}"))
             size = bytes_text(checkpoint_bytes(graph))
             rows.append(("Saves", f"{path_text(session.folder.path)} (every {plan.test_freq} batches, {size})"))
         for cost, values in self.outputs.legend().items():
@@ -158,9 +158,7 @@ class Screen:
     @_show.register
     def _(self, event: events.RunStopped) -> None:
         self.progress.close_batch()
-        done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
-        more = counted(event.minibatches, "minibatch", "minibatches")
-        self.status.print(f"Stopped by {event.signal} after {done} and {more}.")
+        self.status.print(stop_text(event))
 
     @_show.register
     def _(self, event: events.Saved) -> None:
@@ -200,7 +198,3 @@ def _others(options: Options, section: dict[str, Any]) -> str:
     first, more = options.given - _FILES, section.keys() - options.given - _SHOWN
     names = [name for part in (first, more) for name in BY_NAME if name in part]
     return " ".join(f"{flag_of(name)} {option_text(getattr(options, name))}" for name in names)
-
-
-def _batches(number: int) -> str:
-    return counted(number, "batch", "batches")
