@@ -64,10 +64,6 @@ class Log:
             self.write("error", {"text": first_line(error)})
         self.file.close()
 
-    def __call__(self, event: events.Event) -> None:
-        """Write what an event tells."""
-        self._write(event)
-
     def write(self, line: str, values: Mapping[str, Any], begins: bool = False, durable: bool = False) -> None:
         """Write a line; it, and those before it, go to the file from the first that ``begins`` it on."""
         known = {"line": line, "time": round(time.time(), 3), "batches": self.session.position.batches_done, **values}
@@ -86,10 +82,10 @@ class Log:
             _LOG.warning("%s cannot be written, and lacks lines: %s", self.file.path, fault)
 
     @singledispatchmethod
-    def _write(self, event: events.Event) -> None:
-        """Of other events there is nothing to keep."""
+    def __call__(self, event: events.Event) -> None:
+        """Write what an event tells, if it is worth keeping."""
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.RunBegin) -> None:
         session, self._net = event.session, event.net
         options = session.options
@@ -101,15 +97,15 @@ class Log:
         values["data"] = {"path": train.where, "values": train.dims.get(0), "classes": train.classes}
         self.write("resume" if session.checkpoint else "begin", values | {"text": list(event.remarks)})
 
-    @_write.register
+    @__call__.register
     def _(self, _event: events.BatchBegin) -> None:
         self._cases = 0
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.MinibatchEnd) -> None:
         self._cases += event.cases
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.BatchEnd) -> None:
         values: dict[str, Any] = {
             "epoch": event.epoch,
@@ -127,7 +123,7 @@ class Log:
         learning = {name: node.named_weights.items() for name, node in nodes if node.named_weights}
         return {name: {label: weights.noiseless_rate for label, weights in pairs} for name, pairs in learning.items()}
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.TestEnd) -> None:
         values = {"tested": list(event.batches), "cases": event.cases, **_speed(event.cases, event.seconds)}
         values |= values_of(self.outputs, event.costs, event.cases)
@@ -137,32 +133,32 @@ class Log:
             values["best"] = True
         self.write("test", values, durable=True)  # before the checkpoint that counts it
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.WeightsMeasured) -> None:
         sizes: dict[str, dict[str, list[float]]] = {}
         for layer, label, size, change in event.sizes:
             sizes.setdefault(layer, {})[label] = [size, change]
         self.write("weights", {"weights": sizes})
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.Saved) -> None:
         self.write("saved", {"checkpoint": event.path.name}, begins=True)
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.Message) -> None:
         self.write("message", {"text": event.text})
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.RunStopped) -> None:
         place = {"epoch": event.epoch, "batch": event.batch, "minibatches": event.minibatches}
         self.write("stopped", {"by": event.signal, **place})
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.RunDone) -> None:
         values = {"tested": list(event.tested), "cases": event.cases}
         self.write("final", values | values_of(self.outputs, event.costs, event.cases))
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.RunEnd) -> None:
         self.write("end", {"checkpoint": event.path and event.path.name})
 

@@ -40,10 +40,6 @@ class Screen:
         self._has_head = False  # of the table of --test-only
         self._has_estimate = False
 
-    def __call__(self, event: events.Event) -> None:
-        """Show what there is to see of an event."""
-        self._show(event)
-
     def line(self, text: str = "") -> None:
         """Print a line that stays."""
         self.status.print_whole(text)
@@ -57,16 +53,16 @@ class Screen:
         self.status.abandon()
 
     @singledispatchmethod
-    def _show(self, event: events.Event) -> None:
-        """Nothing is to be seen of other events."""
+    def __call__(self, event: events.Event) -> None:
+        """Show what there is to see of an event, if anything."""
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.Message) -> None:
         self.status.print_whole(message_lines(event.text))
 
     # -- the start
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.RunBegin) -> None:
         session, self.outputs = event.session, Outputs.of(event.net.graph)
         self._tests, self._only_tests = session.plan.test, bool(session.options.test_only)
@@ -104,12 +100,12 @@ class Screen:
 
     # -- training
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.BatchBegin) -> None:
         self._running = {}, 0
         self.progress.begin_batch(event.epoch, event.batch)
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.MinibatchEnd) -> None:
         self.progress.count(event.done, event.total, event.cases)
         self._running = add_costs([self._running, (event.costs, event.cases)])
@@ -119,7 +115,7 @@ class Screen:
         if self.clock() - self._drawn_at >= _OFTEN:
             self._renew()
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.BatchEnd) -> None:
         self._running = event.costs, event.cases
         self.progress.end_batch()
@@ -135,11 +131,11 @@ class Screen:
         ]
         self.status.show([self.progress.place, "; ".join(numbers), *self.progress.texts()])
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.TestBegin) -> None:
         self.status.show([f"testing on {range_text(event.batches)}"])
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.TestEnd) -> None:
         if self._only_tests:
             self._row("all", event.costs, event.cases)
@@ -150,28 +146,28 @@ class Screen:
 
     # -- the end
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.RunDone) -> None:
         for line in end_lines(event, self.outputs):
             self.status.print(line, "  ")
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.RunStopped) -> None:
         self.progress.close_batch()
         self.status.print(stop_text(event))
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.Saved) -> None:
         if not self.progress.in_batch:
             self.status.print_whole(f"Saved checkpoint to {path_text(event.path.parent)}")
 
-    @_show.register
+    @__call__.register
     def _(self, _event: events.BatchClosed) -> None:
         self.progress.close_batch()
 
     # -- --test-only
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.TestBatchEnd) -> None:
         self._row(str(event.batch), event.costs, event.cases)
 
