@@ -171,14 +171,14 @@ def path_text(path: str | os.PathLike[str]) -> str:
     return str(path) if relative.startswith((os.pardir, "-")) or not os.path.lexists(path) else relative
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Write ``1 picture``, ``1,024 pictures``, ``3 classes``, ``4 matrices``; ``plural`` is that of other nouns."""
+def counted(number: int, noun: str) -> str:
+    """Write ``1 picture``, ``1,024 pictures``, ``3 classes``, ``4 matrices``."""
     ending = "ices" if noun[-2:] == "ix" else "es" if noun.endswith(("ss", "tch")) else "s"
-    return f"{number:,} {noun if number == 1 else plural or noun.removesuffix('ix') + ending}"
+    return f"{number:,} {noun if number == 1 else noun.removesuffix('ix') + ending}"
 
 
 def bytes_text(count: float) -> str:
-    """Write a number of bytes as a person does: ``1.2 GB``, ``488 MB``, ``40 kB``."""
+    """Write a number of bytes as a person does: ``1.2 GB``, ``488 MB``, ``40.0 kB``."""
     size, unit = next(((count / 1e3**n, unit) for n, unit in ((3, "GB"), (2, "MB")) if count >= 1e3**n), (count / 1e3, "kB"))
     return f"{size:,.1f} {unit}" if size < 100 else f"{size:,.0f} {unit}"
 

@@ -28,7 +28,7 @@ from convnet.options import NATURAL, choice, text
 from convnet.training.status import fitted
 
 _NAMED = 20  # files that cannot be read
-_EIGHTHS, _FULL, _CUT = " ▏▎▍▌▋▊▉", "█", "…"
+_EIGHTHS, _FULL = " ▏▎▍▌▋▊▉", "█"
 
 
 def parser(prog: str) -> Parser:
@@ -165,7 +165,7 @@ class Bars:
     def __init__(self, encoding: str | None, width: int) -> None:
         self.width = max(width - 1, 20)  # some terminals wrap after the last column
         try:
-            (_EIGHTHS + _FULL + _CUT).encode(encoding or "ascii")
+            (_EIGHTHS + _FULL).encode(encoding or "ascii")
             self.has_blocks = True
         except (UnicodeEncodeError, LookupError):
             self.has_blocks = False
@@ -176,16 +176,11 @@ class Bars:
         room = min(max(map(columns_of, names)), max(self.width // 2 - 8, 6))
         lines = [printable(str(answer.path))]
         for name, (_, _, share) in zip(names, answer.classes, strict=True):
-            cell = self._fitted(name, room)
+            cell = fitted(name, room)
+            cell += " " * (room - columns_of(cell))
             lines.append(f"  {cell} {share:>6.1%}  {self._bar(share, self.width - room - 11)}".rstrip())
         return "\n".join(lines)
 
     def _bar(self, share: float, length: int) -> str:
         eighths = round(share * length * 8)
         return _FULL * (eighths // 8) + _EIGHTHS[eighths % 8] if self.has_blocks else "#" * round(share * length)
-
-    def _fitted(self, name: str, room: int) -> str:
-        cut = fitted(name, room)
-        if not self.has_blocks and cut != name:
-            cut = cut.replace(_CUT, "~")
-        return cut + " " * (room - columns_of(cut))

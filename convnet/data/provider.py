@@ -231,6 +231,11 @@ def range_text(numbers: Sequence[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ends) or "none"
 
 
+def class_names(known: Sequence[str], count: int) -> list[str]:
+    """Return the names of ``count`` classes: numbers for those that ``known`` has none for."""
+    return [*known[:count], *map(str, range(len(known), count))]
+
+
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     """Return (classes, N) float32: a one in the row of each label."""
     return (np.arange(classes)[:, None] == labels).astype(np.float32)

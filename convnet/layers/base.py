@@ -40,7 +40,7 @@ class DataShape:
     @property
     def count_text(self) -> str:
         """How many classes there are, in words."""
-        return f"{self.where} has {self.classes} classes" if self.where else f"the data have {self.classes} classes"
+        return f"{self.where or 'the data'} {'has' if self.where else 'have'} {counted(self.classes or 0, 'class')}"
 
 
 @dataclass

@@ -15,8 +15,8 @@ from convnet.cli.run import main as run
 from convnet.data.batches import read_batch
 from convnet.drawing import sheet
 from convnet.drawing.curves import Curves, draw_cost
-from convnet.drawing.filter_sheet import channel_rows, numbered_mosaic
-from convnet.drawing.filters import filter_mosaic, filters_of, first_filters, normalise, standardised
+from convnet.drawing.filter_sheet import channel_rows, mosaic
+from convnet.drawing.filters import filters_of, first_filters, normalise, standardised
 from convnet.drawing.maps import FeatureMaps, feature_maps, map_sheet
 from convnet.drawing.samples import Prediction, TestSet, prediction_sheet, predictions, write_predictions
 from convnet.drawing.sheet import fitted
@@ -31,9 +31,9 @@ from convnet.training.session import RunInputs, Session
 )
 def test_mosaic_sizes(channels, k, count, color, shape):
     """io section 7."""
-    mosaic = filter_mosaic(np.ones((channels, k, k, count)), color)
-    assert mosaic.shape == (*shape, 3 if color else 1)
-    assert mosaic[0].max() == 0 and mosaic[1, 1].max() == 1
+    pixels = np.asarray(mosaic(np.ones((channels, k, k, count)), color, zoom=1))
+    assert pixels.shape == (*shape, 3)
+    assert pixels[0].max() == 0 and pixels[1, 1].max() == 255
 
 
 def test_filters_lie_where_they_should():
@@ -41,7 +41,7 @@ def test_filters_lie_where_they_should():
     layer = {"name": "c", "type": "conv", "weights": [weights], "filterChannels": [3], "filterSize": [2]}
     filters = filters_of(layer)
     assert filters[1, 0, 1, 3] == weights[4 + 1, 3]
-    grey = filter_mosaic(filters, color=False)[..., 0]
+    grey = np.asarray(mosaic(filters / 255, color=False, zoom=1))[..., 0]
     assert grey[1, 1 + 7 + 2] == filters[1, 0, 0, 1]  # second filter, second channel beside the first
     local = {
         "name": "l",
@@ -62,7 +62,7 @@ def test_planted_filters_stand_under_their_numbers(zoom):
     filters = np.zeros((3, k, k, F))
     filters[0] = (100 + np.arange(F)) / 255
     filters[1, 1, 3, 33] = 1
-    sheet = np.asarray(numbered_mosaic(filters, [str(i) for i in range(F)], color=True, zoom=zoom))
+    sheet = np.asarray(mosaic(filters, True, [str(i) for i in range(F)], zoom))
     assert sheet.shape[1] == (16 * (k + 1) + 1) * zoom
     tops = []
     for i in range(F):
@@ -97,7 +97,7 @@ def test_no_numbers_draws_what_the_originals_drew(saved, tmp_path):
     out = tmp_path / "plain.png"
     assert show.main(["-f", str(saved), "--show-filters", "conv1", "--no-numbers", "--zoom", "4", "--out", str(out)]) == 0
     filters = filters_of(find_latest(str(saved), load)[1].layers["conv1"])
-    known = np.round(255 * filter_mosaic(normalise(filters), color=True)).astype(np.uint8)
+    known = np.asarray(mosaic(normalise(filters), color=True, zoom=1))
     np.testing.assert_array_equal(np.asarray(Image.open(out)), np.kron(known, np.ones((4, 4, 1), np.uint8)))
 
 
@@ -335,7 +335,7 @@ def test_towers_are_shown_together(tmp_path, capsys):
         1,
     ]
     assert run([str(option) for option in options]) == 0
-    assert "--show-filters conv1 " in capsys.readouterr().out
+    assert "--show-filters conv1\n" in capsys.readouterr().out
     assert (
         show.main(
             ["-f", str(tmp_path), "--show-filters", "conv1", "--out", str(tmp_path / "f.png"), "--zoom", "1", "--no-numbers"]

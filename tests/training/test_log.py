@@ -221,5 +221,4 @@ def test_any_file_is_read_or_refused_in_a_line(tmp_path, pieces, ended):
 
 
 def test_the_page_lists_every_key():
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs" / "log.md").read_text(), re.MULTILINE)
-    assert dict(rows) == KEYS
+    assert re.findall(r"^\| `(\w+)` \| .*\w", (ROOT / "docs" / "log.md").read_text(), re.MULTILINE) == list(KEYS)
