@@ -106,8 +106,9 @@ def test_a_net_that_overflows_says_nothing(place, capsys):
 
 
 def test_classes_without_names_are_numbers(place, capsys):
-    save("plain/1.1", names=[])
-    assert predict(capsys, "plain", "photos/blue/a.png")[1].splitlines()[1].split()[0] == "2"
+    for names in ([], ["red", "", ""]):
+        save("plain/1.1", names=names)
+        assert predict(capsys, "plain", "photos/blue/a.png")[1].splitlines()[1].split()[0] == "2"
 
 
 def test_grey_nets_see_colour_pictures_in_grey(place, capsys):
