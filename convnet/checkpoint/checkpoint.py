@@ -15,6 +15,7 @@ from convnet.errors import CheckpointError, DataError, counted
 from convnet.generation import Generation
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
+from convnet.language.files import is_checkpoint
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Costs
 from convnet.options import BY_NAME
@@ -180,7 +181,8 @@ def load(path: str | Path) -> Checkpoint:
     try:
         value, has_checksum, excess = pickles.read(path)
     except UnsafePickle as error:
-        raise CheckpointError(str(error)) from None
+        other = "" if is_checkpoint(Path(path)) else "; no checkpoint begins as this file does"
+        raise CheckpointError(f"{error}{other}") from None
     checkpoint = _recognised(path, value)
     version = checkpoint.own.get("version")
     if excess or (not has_checksum and isinstance(version, int) and version >= _CHECKED):

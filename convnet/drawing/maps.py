@@ -14,7 +14,6 @@ from convnet.drawing.files import check_pixels
 from convnet.drawing.filters import WIDE, scale
 from convnet.drawing.samples import TestSet, chosen_name
 from convnet.drawing.sheet import DARK, Sheet, enlarged, headed, resized
-from convnet.errors import ConvnetError
 from convnet.layers.data import Data
 from convnet.training.evaluator import output_layer
 
@@ -43,8 +42,6 @@ def feature_maps(tests: TestSet, layer: str = "", seed: int = 0) -> FeatureMaps:
     C, S = maps[name]
     numbers = np.sort(np.random.default_rng(seed).choice(C, min(_MAPS, C), replace=False))
     data, values = tests.outputs([tests.data_layer(), output_layer(graph, name)], _CASES)  # as its consumers see it
-    if not np.isfinite(values).all():
-        raise ConvnetError(f"the outputs of '{name}' are not all finite numbers, so there is nothing to show")
     shown = values.reshape(C, S, S, -1)[numbers].transpose(3, 0, 1, 2)  # [n, m, y, x]
     pictures = tests.provider.images(data) if tests.provider.cropper else None
     return FeatureMaps(name, C, numbers, shown, pictures)

@@ -67,7 +67,11 @@ class TestSet:
         for start, stop in batch_bounds(min(batch.cases, max_cases or batch.cases), self.net.minibatch):
             self.net.test(batch.minibatch(start, stop), stop - start, keep=names)
             parts.append([self.net.output(name) for name in names])
-        return [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
+        outputs = [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
+        for name, values in zip(names, outputs, strict=True):
+            if not np.isfinite(values).all():
+                raise ConvnetError(f"the outputs of '{name}' are not all finite numbers, so there is nothing to show")
+        return outputs
 
     def data_layer(self) -> str:
         """Return the layer by which pictures enter; raises ``ConvnetError``."""
@@ -137,7 +141,7 @@ def _draw_case(sheet: Sheet, case: Prediction, x: int, y: int) -> None:
     sheet.paste(picture, x + (_PICTURE - picture.width) // 2, y + _HEAD + (_PICTURE - picture.height) // 2)
     for place, (name, share, is_true) in enumerate(case.bars):
         top = y + _HEAD + _PICTURE + 8 + place * _BAR
-        middle, length = top + _BAR // 2 - 2, round((_PICTURE - 14) * min(max(np.nan_to_num(share), 0), 1))
+        middle, length = top + _BAR // 2 - 2, round((_PICTURE - 14) * min(max(share, 0), 1))
         sheet.draw.rectangle((x + 14, top, x + 14 + length, top + _BAR - 5), _TRUE if is_true else _OTHER)
         if is_true:
             sheet.draw.polygon([(x, middle - 6), (x, middle + 6), (x + 10, middle)], LIGHT.words)

@@ -133,6 +133,11 @@ TWO = "[more]\ntype=data\ndataIdx=2\n" + NET.replace("inputs=data\n", "inputs=da
         (["sum", "photos"], 1, "the net has no softmax that a cost reads, so no shares of classes; it ends in 'fc', of"),
         (["values", "photos"], 1, "the net was trained on 7 numbers per case, not on pictures"),
         (["two", "photos"], 1, "pictures alone do not make the outputs of 'probs': they depend on data 'more'"),
+        (
+            ["a.cfg", "photos"],
+            1,
+            "a.cfg: not a readable pickle: byte 0 is no opcode; no checkpoint begins as this file does",
+        ),
         (["run"], 2, ""),
         (["run", "photos", "--views", "9"], 2, "--views: '9' is not 1 or 10"),
         (["run", "photos", "--top", "0"], 2, "--top: '0' is not a whole number from 1"),
@@ -141,6 +146,7 @@ TWO = "[more]\ntype=data\ndataIdx=2\n" + NET.replace("inputs=data\n", "inputs=da
 )
 def test_mistakes(place, capsys, words, status, said):
     (place / "empty").mkdir()
+    (place / "a.cfg").write_text("# a layer file")
     if "sum" in words:
         save("sum/1.1", text=SUM)
     if "values" in words:

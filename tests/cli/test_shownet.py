@@ -20,7 +20,7 @@ from convnet.drawing.filters import filters_of, first_filters, normalise, standa
 from convnet.drawing.maps import FeatureMaps, feature_maps, map_sheet
 from convnet.drawing.samples import Prediction, TestSet, prediction_sheet, predictions, write_predictions
 from convnet.drawing.sheet import fitted
-from convnet.errors import printable
+from convnet.errors import ConvnetError, printable
 from convnet.training.evaluator import output_layer
 from convnet.training.session import RunInputs, Session
 
@@ -204,6 +204,18 @@ def test_maps(saved):
     data, values = tests.outputs(["data", output_layer(tests.net.graph, "conv1")], max_cases=12)
     np.testing.assert_array_equal(shown.maps[5].ravel(), values[:, 5])
     np.testing.assert_array_equal(shown.pictures, tests.provider.images(data))
+
+
+def test_a_net_that_overflows_is_not_drawn(saved, tmp_path):
+    net = convnet.load(saved, backend="reference")
+    net.weights["conv1"][0] = np.full_like(net.weights["conv1"][0], 3e38)
+    tests = TestSet.open(str(net.save(tmp_path / "1.1")), {"backend": "reference", "data_path": str(saved.parent / "data")})
+    for look in (predictions, feature_maps):
+        with (
+            np.errstate(all="ignore"),
+            pytest.raises(ConvnetError, match="are not all finite numbers, so there is nothing to show"),
+        ):
+            look(tests)
 
 
 def test_a_row_of_maps_begins_with_its_picture():
