@@ -145,9 +145,12 @@ def layer_table(graph: Graph, mini: int = 128, width: int = 0) -> str:
 
 
 def wrapped(text: str, width: int, indent: str = "") -> str:
-    """Return a text in lines of at most ``width`` letters, those after the first behind ``indent``; 0: in one."""
-    fits = not width or len(text) <= width
-    return text if fits else textwrap.fill(text, max(width, _LEAST_WIDTH), subsequent_indent=indent, break_on_hyphens=False)
+    """Return a text in lines of at most ``width`` columns, those after the first behind ``indent``; 0: in one."""
+    if not width or columns_of(text) <= width:
+        return text
+    padded = "".join(char + "\0" * (columns_of(char) - 1) for char in text)  # as many letters as columns
+    lines = textwrap.fill(padded, max(width, _LEAST_WIDTH), subsequent_indent=indent, break_on_hyphens=False)
+    return lines.replace("\0", "")
 
 
 _MEMORIES = ("outputs", "gradients", "weights")

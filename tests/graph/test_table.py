@@ -85,3 +85,5 @@ def test_wrapping_keeps_words():
     text = "one two three --data-dims 3072,1 four"
     assert wrapped(text, 0) == text and " ".join(wrapped(text, 24).split()) == text
     assert all(len(line) <= 24 for line in wrapped(text, 24, "  ").splitlines()) and "--data-dims" in wrapped(text, 20)
+    wide = wrapped(f"{'层' * 8}.cfg: {text}", 24).splitlines()
+    assert wide[0] == "层" * 8 + ".cfg:" and max(map(columns_of, wide)) <= 24
