@@ -22,7 +22,7 @@ import numpy as np
 from convnet.api.network import Network, load
 from convnet.cli.common import Parser, run_verb, say
 from convnet.data.picture_folder import SUFFIXES, pictures_below
-from convnet.data.provider import batch_bounds
+from convnet.data.provider import batch_bounds, first_synonyms
 from convnet.errors import DataError, columns_of, counted, listed, printable
 from convnet.options import NATURAL, choice, text
 from convnet.training.status import fitted
@@ -172,7 +172,7 @@ class Bars:
 
     def text(self, answer: Answer) -> str:
         """Return the lines of a picture that could be read."""
-        names = [printable(name).split(",")[0] for _, name, _ in answer.classes]  # of synonyms the first
+        names = list(map(printable, first_synonyms([name for _, name, _ in answer.classes])))
         room = min(max(map(columns_of, names)), max(self.width // 2 - 8, 6))
         lines = [printable(str(answer.path))]
         for name, (_, _, share) in zip(names, answer.classes, strict=True):

@@ -8,6 +8,7 @@ resumed run sees what an uninterrupted one would have seen.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -234,6 +235,13 @@ def range_text(numbers: Sequence[int]) -> str:
 def class_names(known: Sequence[str], count: int) -> list[str]:
     """Return the names of ``count`` classes: numbers for those that ``known`` has none for, or one of no letters."""
     return [(known[number] if number < len(known) else "") or str(number) for number in range(count)]
+
+
+def first_synonyms(names: Sequence[str]) -> list[str]:
+    """Return names up to their first comma, behind which ImageNet has synonyms; whole those that would be the same."""
+    first = [name.partition(",")[0] for name in names]
+    counts = Counter(first)
+    return [short if short and counts[short] == 1 else name for short, name in zip(first, names, strict=True)]
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

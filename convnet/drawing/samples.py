@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from convnet.data.provider import Provider, batch_bounds, class_names, split
+from convnet.data.provider import Provider, batch_bounds, class_names, first_synonyms, split
 from convnet.drawing.files import save_image
 from convnet.drawing.sheet import LIGHT, Sheet, headed, resized
 from convnet.errors import ConvnetError, OptionError, did_you_mean
@@ -102,7 +102,7 @@ def predictions(tests: TestSet, softmax: str = "", only_errors: bool = False, se
     if not candidates.size:
         raise ConvnetError(f"all {len(truths)} cases of test batch {tests.number} are right; nothing to show")
     chosen = np.random.default_rng(seed).choice(candidates, min(_CASES, candidates.size), replace=False)
-    names = [name.split(",")[0] for name in class_names(tests.provider.label_names, len(scores))]  # of synonyms the first
+    names = first_synonyms(class_names(tests.provider.label_names, len(scores)))
     shown = []
     for picture, n in zip(tests.provider.images(np.ascontiguousarray(data[:, chosen])), chosen, strict=True):
         likeliest = np.argsort(-scores[:, n], kind="stable")[:_BARS]

@@ -96,6 +96,15 @@ def test_what_cannot_be_read_is_named_at_the_end(place, capsys):
     assert (status, out) == (1, "") and err.endswith("; nor can 1 more be read\n") and err.count("\n") == 1
 
 
+def test_of_synonyms_the_first_is_shown_where_it_tells_classes_apart(place, capsys):
+    save("two/1.1", names=["Paris, France", "Paris, Texas", "crane, a bird"])
+    lines = predict(capsys, "two", "photos/blue/a.png")[1].splitlines()
+    assert lines[1].split()[0] == "crane" and {line[2:15].rstrip() for line in lines[2:4]} == {
+        "Paris, France",
+        "Paris, Texas",
+    }
+
+
 def test_a_net_that_overflows_says_nothing(place, capsys):
     net = convnet.load("run")
     net.weights["fc"][0] = np.full((108, 3), 3e38)
