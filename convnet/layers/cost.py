@@ -98,7 +98,10 @@ class Cost(Layer):
         largest = max(parts, key=sizes.__getitem__)
         size, others = sizes.pop(largest), ", ".join(f"{size} of '{part.name}'" for part, size in sizes.items())
         text = f"these {size} outputs are what cost '{self.name}' compares with labels, but {reason}"
-        if len(parts) > 1:
+        if size + sum(sizes.values()) != predictions:
+            text = f"cost '{self.name}' compares {predictions} outputs made of these {size} with labels, but {reason}"
+            size = 0
+        elif len(parts) > 1:
             text = f"with {others} these {size} outputs make {predictions} predictions, but {reason}"
         fitting = wanted - sum(sizes.values())
         twins = [part for part in parts_of(self.sources[-1], alike=True) if part.outputs == largest.outputs]
