@@ -135,7 +135,7 @@ SUM = fc("a", 10) + "[fc]\ntype=sum\ninputs=a\nstride=2\n"
 )
 def test_a_mismatch_of_layers_that_change_the_number(layers, line, size):
     (problem,) = problems_of(DATA + layers + cost_of("fc"), classes=1).errors
-    assert problem.place.line == line and size in problem.message and "but the data have 1 class" == problem.message[-25:]
+    assert problem.place.line == line and size in problem.message and problem.message[-25:] == "but the data have 1 class"
     assert problem.expected == ("outputs=1 or outputs=num_classes" if layers is CMPOOL else "")
 
 
