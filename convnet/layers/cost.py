@@ -252,7 +252,9 @@ class MultiSoftmax(Cost):
     def shape(self) -> None:
         super().shape()
         if not self.check.failed and self.setSize > self.num_inputs[1] > 0:
-            self.check.error("setSize", f"sets of {self.setSize} cannot be drawn from {self.num_inputs[1]} classes")
+            self.check.error(
+                "setSize", f"sets of {self.setSize} cannot be drawn from {counted(self.num_inputs[1], 'class')}"
+            )
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"numOut": self.num_inputs[1]}
