@@ -180,6 +180,11 @@ class Session:
         )
         position.drop_batch()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a run goes on from here, if only to test its last weights: else it leaves all files as they are."""
+        return self.plan.batches_left(self.position) != 0 or not (self.position.final_test or self.options.compat)
+
     def set_newer_aside(self) -> list[str]:
         """Rename checkpoints that are newer than the one beside them that training goes on from; returns remarks."""
         path = self._path

@@ -207,6 +207,14 @@ def test_going_on_from_the_best_sets_newer_ones_aside(place, tmp_path, capsys):
     assert best_of(tmp_path / "s")[1:] == (at, learned)
 
 
+def test_a_run_with_nothing_to_do_leaves_all_files_as_they_are(place, tmp_path, capsys):
+    assert train(place, tmp_path / "s", "--keep-best", "logprob", "--epochs", 1) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    assert go_on(tmp_path / "s" / "1.2", "--keep-best", "logprob.cost", "--test-range", 3) == 0
+    assert "Nothing to do: 1 of 1 epochs are done.\n" in capsys.readouterr().out and "best" in before
+    assert {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()} == before
+
+
 @pytest.mark.parametrize("name", [[], ["--keep-best", "logprob"]])
 def test_patience(place, tmp_path, capsys, name):
     save = tmp_path / "s"
