@@ -120,7 +120,9 @@ def test_names(given, name):
 
 @pytest.mark.parametrize("given, hint", [("logprop", "logprob"), ("logprob.eror", "logprob.error"), ("fc", "")])
 def test_names_that_are_none(given, hint):
-    with pytest.raises(OptionError, match=f"no '{given}' is printed.*{hint and f'did you mean .{hint}'}"):
+    with pytest.raises(
+        OptionError, match=f"^keep-best of .run.*no '{given}' is printed.*{hint and f'did you mean .{hint}'}"
+    ):
         watch(given)
 
 
