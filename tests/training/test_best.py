@@ -120,10 +120,10 @@ def test_names(given, name):
 
 @pytest.mark.parametrize("given, hint", [("logprop", "logprob"), ("logprob.eror", "logprob.error"), ("fc", "")])
 def test_names_that_are_none(given, hint):
-    with pytest.raises(
-        OptionError, match=f"^keep-best of .run.*no '{given}' is printed.*{hint and f'did you mean .{hint}'}"
-    ):
+    with pytest.raises(OptionError, match=f"^--keep-best: no '{given}' is printed.*{hint and f'did you mean .{hint}'}"):
         watch(given)
+    with pytest.raises(OptionError, match=r"^keep-best of \[run\], or of the checkpoint: no "):
+        Watch.of(Options(keep_best=given), make_graph(NET, {0: 12, 1: 1}, 10), Plan([1], [2], 9, 1))
 
 
 def test_the_best_is_kept_and_can_be_loaded(place, tmp_path, capsys):
