@@ -136,16 +136,20 @@ def test_numbers_that_json_lacks_and_errors(place, tmp_path, capsys):
     assert records[-1]["line"] == "end"
 
 
-@pytest.mark.parametrize("fault", ["append", "open"])
+@pytest.mark.parametrize("fault", ["append", "open", '{"event": 1}\n{"event": 2}'])
 def test_a_full_disk_is_a_warning(place, tmp_path, monkeypatch, capsys, fault):
     def refuse(*_, **__):
         raise OSError(28, os.strerror(28))
 
     if fault == "append":
         monkeypatch.setattr(GrowingFile, "append", refuse)
-    else:
+    elif fault == "open":
         (tmp_path / "s" / "log.jsonl").mkdir(parents=True)
+    else:  # of another program
+        (tmp_path / "s").mkdir()
+        (tmp_path / "s" / "log.jsonl").write_text(fault)
     assert train(place, tmp_path / "s") == 0
+    assert "event" not in fault or (tmp_path / "s" / "log.jsonl").read_text() == fault
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1 and "log.jsonl cannot be written, and lacks lines: " in errors
     assert len(checkpoint.find_latest(tmp_path / "s", checkpoint.load)[1]["model_state"]["train_outputs"]) == 6
