@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nets import DATA, cost_of
 from support import make_graph, write_cifar, write_net
 
 from convnet import checkpoint
@@ -20,24 +21,11 @@ from convnet.training.plan import Plan
 from convnet.training.records import read_log
 from convnet.training.run import Run
 
-NET = """[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[fc]
+NET = f"""{DATA}[fc]
 type=fc
 inputs=data
 outputs=10
-initW=0.01
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-[decay]
+{cost_of("fc")}[decay]
 type=cost.sum2
 inputs=fc
 """
