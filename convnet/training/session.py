@@ -239,7 +239,7 @@ class Session:
             before, now = self.checkpoint.data_dims.get(0) if self.checkpoint else None, self.train.dims[0]
             if before in (None, now):
                 raise
-            text = f"{self.train.where} gives {now} value{'s' * (now != 1)} per case, and the net was trained on {before}"
+            text = f"{self.train.where} gives {counted(now, 'value')} per case, and the net was trained on {before}"
             raise DataError(
                 f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None
