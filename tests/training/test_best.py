@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nets import DATA, cost_of
-from support import make_graph, write_cifar, write_net
+from support import make_graph
 
 from convnet import checkpoint
 from convnet.checkpoint import CheckpointFolder, Position
@@ -29,14 +29,6 @@ outputs=10
 type=cost.sum2
 inputs=fc
 """
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("best")
-    write_cifar(folder / "data", batches=4, cases=40)
-    write_net(folder)
-    return folder
 
 
 def train(place, save, *more):
