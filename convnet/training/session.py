@@ -54,18 +54,18 @@ _TEST_FREQ = 57
 class RunInputs:
     """What the ``given`` options name, before any data are looked at; ``request`` says what the run wants of these.
 
-    Raises ``ConvnetError`` with every mistake in the layer files.
+    ``checkpoint`` is the one that they name, where it has been loaded. Raises ``ConvnetError`` with every mistake in the layer
+    files.
     """
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self.checkpoint: Checkpoint | None = None
-        self.remarks: list[str] = []
+    def __init__(self, given: Mapping[str, Any], checkpoint: Checkpoint | None = None) -> None:
+        remarks: list[str] = []
         save_file = given.get("save_file", "")
         if save_file and not CheckpointFolder(Path(save_file)).names():
             save_file = ""  # nothing to go on from yet (io 1.5)
-        if source := given.get("load_file") or save_file:
-            _, self.checkpoint, self.remarks = find_latest(source, load)
-        checkpoint = self.checkpoint
+        if checkpoint is None and (source := given.get("load_file") or save_file):
+            _, checkpoint, remarks = find_latest(source, load)
+        self.checkpoint = checkpoint
         stored = checkpoint.options if checkpoint else None
         options = Options.of(given, stored)
         options.check()
@@ -74,7 +74,7 @@ class RunInputs:
         if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
         self.files, changed = layer_files(options, checkpoint)
-        self.remarks += changed + unused(options, checkpoint is not None)
+        self.remarks = [*remarks, *changed, *unused(options, checkpoint is not None)]
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
         section = run_section(self.builder, self.files, options, checkpoint)
