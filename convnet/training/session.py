@@ -54,8 +54,8 @@ _TEST_FREQ = 57
 class RunInputs:
     """What the ``given`` options name, before any data are looked at; ``request`` says what the run wants of these.
 
-    ``checkpoint`` is the one that they name, where it has been loaded. Raises ``ConvnetError`` with every mistake in the layer
-    files.
+    ``checkpoint`` is the one that they name, where it has been loaded. Raises ``ConvnetError`` with every mistake in the
+    layer files.
     """
 
     def __init__(self, given: Mapping[str, Any], checkpoint: Checkpoint | None = None) -> None:
