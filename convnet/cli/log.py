@@ -111,7 +111,7 @@ def _kind(row: Record) -> str:
 def _number(value: Any, digits: int) -> str:
     try:
         return "" if value is None else f"{float(value):.{digits}f}"
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return printable(str(value))
 
 

@@ -138,6 +138,7 @@ class Builder:
         definition, params = self.graph.definition, self.graph.params
         if params and params is not definition and not params.native and "run" not in definition.sections:
             params.run = params.sections.pop("run", None)
+            params.repeated.pop("run", None)  # which is no name that could be another
         if params and params.run:
             self.graph.run = read_section(params.run, self.problems)
         if definition.run and definition is not params:

@@ -49,7 +49,8 @@ class Watch:
         outputs = Outputs.of(graph)
         shown = outputs.shown({cost.name: [0.0] * cost.num_values for cost in graph.costs}, 1)
         names = {cost: outputs.value_names(cost, len(values)) for cost, values in shown.items()}
-        cost, value = _find(options.keep_best, names) if options.keep_best else _usual(next(iter(names)), names)
+        where = "--keep-best" if "keep_best" in options.given else "keep-best of [run], or of the checkpoint"
+        cost, value = _find(options.keep_best, names, where) if options.keep_best else _usual(next(iter(names)), names)
         index, name = names[cost].index(value), f"{cost}.{value}"
         return cls(outputs, cost, index, name, plan.test, plan.test_one, options.patience, bool(options.keep_best))
 
@@ -127,12 +128,12 @@ def _usual(cost: str, names: Mapping[str, Sequence[str]]) -> tuple[str, str]:
     return cost, "error" if "error" in names[cost] else names[cost][0]
 
 
-def _find(given: str, names: Mapping[str, Sequence[str]]) -> tuple[str, str]:
-    """Return (cost, value) of ``logprob`` or ``logprob.top-5 error``; raises ``OptionError``."""
+def _find(given: str, names: Mapping[str, Sequence[str]], where: str) -> tuple[str, str]:
+    """Return (cost, value) of ``logprob`` or ``logprob.top-5 error``; raises ``OptionError`` on what stands at ``where``."""
     if given in names:
         return _usual(given, names)
     values = {f"{cost}.{value}": (cost, value) for cost in names for value in names[cost] if not value.startswith(_THE_MORE)}
     if given not in values:
         known = [*names, *values]
-        raise OptionError(f"--keep-best: no '{given}' is printed; there are {listed(known)}" + did_you_mean(given, known))
+        raise OptionError(f"{where}: no '{given}' is printed; there are {listed(known)}" + did_you_mean(given, known))
     return values[given]

@@ -157,9 +157,8 @@ class Session:
         """Return the graph for the data; raises ``DataError`` if a net of any number of classes was trained on another."""
         before, now = self.checkpoint.classes if self.checkpoint else None, self.train.classes
         if takes_classes(builder) and before not in (None, now):
-            raise DataError(
-                f"{self.train.where} has {now} classes, the net was trained on {before}; begin anew with --layer-def"
-            )
+            count = f"{self.train.where} has {now} class{'es' * (now != 1)}"
+            raise DataError(f"{count}, the net was trained on {before}; begin anew with --layer-def")
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
         return builder.shape(self.train.dims, self.train.classes, tree, str(self.train.where))
 
@@ -179,6 +178,11 @@ class Session:
             "training range any more, so its other cases are left out."
         )
         position.drop_batch()
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a run goes on from here, if only to test its last weights: else it leaves all files as they are."""
+        return self.plan.batches_left(self.position) != 0 or not (self.position.final_test or self.options.compat)
 
     def set_newer_aside(self) -> list[str]:
         """Rename checkpoints that are newer than the one beside them that training goes on from; returns remarks."""

@@ -100,7 +100,9 @@ def test_names(given, name):
 
 @pytest.mark.parametrize("given, hint", [("logprop", "logprob"), ("logprob.eror", "logprob.error"), ("fc", "")])
 def test_names_that_are_none(given, hint):
-    with pytest.raises(OptionError, match=f"no '{given}' is printed.*{hint and f'did you mean .{hint}'}"):
+    with pytest.raises(
+        OptionError, match=f"^keep-best of .run.*no '{given}' is printed.*{hint and f'did you mean .{hint}'}"
+    ):
         watch(given)
 
 
@@ -185,6 +187,14 @@ def test_going_on_from_the_best_sets_newer_ones_aside(place, tmp_path, capsys):
     names = {path.name for path in (tmp_path / "s").iterdir()}
     assert {"12.2", "12.2.aside", "best"} <= names and f"{(at + 1) // 2}.{2 - at % 2}.aside" not in names
     assert best_of(tmp_path / "s")[1:] == (at, learned)
+
+
+def test_a_run_with_nothing_to_do_leaves_all_files_as_they_are(place, tmp_path, capsys):
+    assert train(place, tmp_path / "s", "--keep-best", "logprob", "--epochs", 1) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    assert go_on(tmp_path / "s" / "1.2", "--keep-best", "logprob.cost", "--test-range", 3) == 0
+    assert "Nothing to do: 1 of 1 epochs are done.\n" in capsys.readouterr().out and "best" in before
+    assert {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()} == before
 
 
 @pytest.mark.parametrize("name", [[], ["--keep-best", "logprob"]])
