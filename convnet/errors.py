@@ -190,10 +190,23 @@ def listed(names: Iterable[object], most: int = 16) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+
+
+def leading(text: str, most: int) -> str:
+    """Return as much of a text as ``most`` columns hold."""
+    text = text[:most]  # no letter takes less than one
+    while columns_of(text) > most:
+        text = text[:-1]
+    return text
+
+
 def shortened(text: str, most: int) -> str:
-    """Return a text of at most ``most`` letters, one or more: the middle of a longer one is cut out, ``conv…neuron``."""
+    """Return a text of at most ``most`` columns, one or more: the middle of a wider one is cut out, ``conv…neuron``."""
     end = (most - 1) // 2
-    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+    return text if columns_of(text) <= most else f"{leading(text, most - 1 - end)}…{leading(text[::-1], end)[::-1]}"
 
 
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:

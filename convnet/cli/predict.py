@@ -23,9 +23,9 @@ from convnet.api.network import Network, load
 from convnet.cli.common import Parser, run_verb, say
 from convnet.data.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds
-from convnet.errors import DataError, counted, listed, printable
+from convnet.errors import DataError, columns_of, counted, listed, printable
 from convnet.options import NATURAL, choice, text
-from convnet.training.status import columns_of, fitted
+from convnet.training.status import fitted
 
 _NAMED = 20  # files that cannot be read
 _EIGHTHS, _FULL = " ▏▎▍▌▋▊▉", "█"
@@ -144,6 +144,8 @@ def _answers(net: Network, files: Sequence[Found], args: argparse.Namespace) -> 
             return str(error)
 
     def answer(file: Found, shares: np.ndarray) -> Answer:
+        if not np.isfinite(shares).all():
+            return Answer(file.path, fault=f"{file.path}: the net gives no finite numbers for it")
         likeliest = np.argsort(-shares, kind="stable")[: args.top]
         classes = [(int(number), names[number], float(shares[number])) for number in likeliest]
         return Answer(file.path, classes, next((name for name in reversed(file.within) if name in names), None))

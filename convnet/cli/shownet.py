@@ -151,7 +151,7 @@ def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -
     numbers = zip(layers, parts, strict=True)
     names = [f"{text_of(layer['name'])[len(name) :]}{i}" for layer, part in numbers for i in range(part.shape[-1])]
     (C, k, _, F), state = filters.shape, checkpoint["model_state"]
-    what = f"map {args.local_plane}, its filters at {F} places," if layers[0]["type"] == "local" else f"{F} filters"
+    what = f"map {args.local_plane}, its filters at {F} places," if layers[0]["type"] == "local" else counted(F, "filter")
     when = f"epoch {state.get('epoch', 0)}, batch {state.get('batchnum', 0)}"
     save_image(filter_sheet(filters, names, f"{name}: {what} of {C}x{k}x{k}; {when}", color, args.zoom or 0), out)
 

@@ -112,7 +112,7 @@ def pack_folder(
         lines = "".join(f"{printable(line)}\n" for line in skipped).encode()
         write_atomically(out / "skipped.txt", lambda file: file.write(lines))
     for line in (*remarks, *_summary(classes, Counter(chain(*train_labels)), Counter(chain(*test_labels)), skipped)):
-        say(line)
+        say(printable(line))  # folders may have names of several lines
     say(f"Train with {_numbered(1, first_test - 1)}, test with {_numbered(first_test, total)}, as runs do by themselves.")
     return total
 

@@ -232,8 +232,8 @@ def range_text(numbers: Sequence[int]) -> str:
 
 
 def class_names(known: Sequence[str], count: int) -> list[str]:
-    """Return the names of ``count`` classes: numbers for those that ``known`` has none for."""
-    return [*known[:count], *map(str, range(len(known), count))]
+    """Return the names of ``count`` classes: numbers for those that ``known`` has none for, or one of no letters."""
+    return [(known[number] if number < len(known) else "") or str(number) for number in range(count)]
 
 
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:

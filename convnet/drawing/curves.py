@@ -105,8 +105,10 @@ def draw_cost(curves: Curves, out: Path) -> None:
 
 
 def _draw_curve(axes: Any, curve: Curve, curves: Curves) -> None:
-    marker = "o" if len(curve.train) == 1 else ""
-    axes.plot(np.array(curve.trained_at) / curves.epoch, curve.train, "k-", marker=marker, linewidth=1, label="Training set")
+    wrong = len(curve.train) - int(np.isfinite(curve.train).sum())
+    marker = "o" if len(curve.train) == 1 else "." if wrong else ""  # a number between such has no line
+    label = "Training set" + (f", {wrong:,} of {len(curve.train):,} not finite" if wrong else "")
+    axes.plot(np.array(curve.trained_at) / curves.epoch, curve.train, "k-", marker=marker, linewidth=1, label=label)
     if curve.test:
         label = "Test set" + (f", means over {curves.window} tests" if curves.window > 1 else "")
         label += f", at last {curve.test[-1]:.4g}" if curve.final is None else ""

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from convnet.errors import counted, listed, printable, shortened
+from convnet.errors import columns_of, counted, listed, printable, shortened
 from convnet.graph.analysis import Field, Memory, memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
@@ -133,7 +133,7 @@ def layer_table(graph: Graph, mini: int = 128, width: int = 0) -> str:
     rows = described(graph, mini)
     table = _whole(rows, mini)
     left_out = ""
-    if width and max(map(len, table)) > width:
+    if width and max(map(columns_of, table)) > width:
         width = max(width, _LEAST_WIDTH)
         table, columns = _fitting(rows, width)
         shown = {*columns, *([column for column in COLUMNS if column.head in _MEMORIES] if MEMORY in columns else [])}
@@ -157,7 +157,7 @@ def _whole(rows: Sequence[Described], mini: int) -> list[str]:
     """Return a table of all columns."""
     cells = [[cell_text(column.cell(row)) for column in COLUMNS] for row in rows]
     total = totals(rows, COLUMNS, cell_text)
-    widths = [max(map(len, texts)) for texts in zip([column.head for column in COLUMNS], *cells, total, strict=True)]
+    widths = [max(map(columns_of, texts)) for texts in zip([column.head for column in COLUMNS], *cells, total, strict=True)]
     first, last = (COLUMNS.index(_BY_HEAD[head]) for head in ("outputs", "weights"))
     start, stop = (sum(widths[:i]) + _GAP * i for i in (first, last + 1))
     over = " " * start + f"MB at {counted(mini, 'case')}".center(stop - start - _GAP, "-")
@@ -169,7 +169,7 @@ def _fitting(rows: Sequence[Described], room: int) -> tuple[list[str], list[Colu
     cells = {column: [brief((column.few or column.cell)(row)) for row in rows] for column in _FEW}
     total = dict(zip(_FEW, totals(rows, _FEW, brief), strict=True))
     heads = {column: column.head_of_few or column.head for column in _FEW}
-    natural = {column: max(map(len, [heads[column], total[column], *cells[column]])) for column in _FEW}
+    natural = {column: max(map(columns_of, [heads[column], total[column], *cells[column]])) for column in _FEW}
     widths: dict[Column, int] = {}
 
     def widen(most: int) -> None:
@@ -212,10 +212,12 @@ def _lines(
 
 
 def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> str:
-    cut = ((column, shortened(cell, width), width) for column, cell, width in zip(columns, cells, widths, strict=True))
-    return (
-        (" " * _GAP).join(text.ljust(width) if column.least else text.rjust(width) for column, text, width in cut).rstrip()
-    )
+    shown = []
+    for column, cell, width in zip(columns, cells, widths, strict=True):
+        text = shortened(cell, width)
+        blanks = " " * (width - columns_of(text))
+        shown.append(text + blanks if column.least else blanks + text)
+    return (" " * _GAP).join(shown).rstrip()
 
 
 def cell_text(value: str | int | float, count: Callable[[int], str] = "{:,}".format) -> str:

@@ -157,6 +157,14 @@ def test_curves(saved, tmp_path):
             assert picture.size == (1000, height)
 
 
+def test_a_number_between_such_that_are_not_finite_is_seen(saved, tmp_path):
+    curves = curves_of(saved, index=0)
+    [curve] = curves.values
+    curve.train, curve.trained_at, curve.test, curve.final = [np.nan, 2.0, np.inf], [1, 2, 3], [], None
+    draw_cost(curves, tmp_path / "cost.png")
+    assert (np.asarray(Image.open(tmp_path / "cost.png").convert("L"))[150:350, 450:650] < 50).any()
+
+
 def test_a_single_test_is_seen(saved, tmp_path):
     """One marker, and nothing of a line."""
     curves = curves_of(saved, index=0)
