@@ -170,8 +170,7 @@ class Lines:
     @_print.register
     def _(self, event: events.RunStopped) -> None:
         self._in_batch = False
-        done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
-        self.line(f"\nStopped by {event.signal} after {done} and {counted(event.minibatches, 'minibatch')}.")
+        self.line(f"\n{stop_line(event)}")
 
     @_print.register
     def _(self, event: events.RunDone) -> None:
@@ -189,6 +188,14 @@ class Lines:
             write = getattr(self.out, "control", self.out.write)
             write("\b" * self._shown + " " * self._shown + "\b" * self._shown)
         self._shown = 0
+
+
+def stop_line(event: events.RunStopped) -> str:
+    """Return what stopped a run, and where."""
+    done = [f"batch {event.epoch}.{event.batch}"] * bool(event.epoch)
+    done += [counted(event.minibatches, "minibatch", "minibatches")] * bool(event.minibatches)
+    where = f"after {' and '.join(done)}" if done else "before the first minibatch"
+    return f"Stopped by {event.signal} {where}."
 
 
 def end_lines(event: events.RunDone, outputs: Outputs) -> list[str]:

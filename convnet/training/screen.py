@@ -17,7 +17,7 @@ from convnet.net.net import Costs
 from convnet.options import BY_NAME, Options, flag_of
 from convnet.training import events
 from convnet.training.costs import Outputs, value_text
-from convnet.training.lines import end_lines, option_text
+from convnet.training.lines import end_lines, option_text, stop_line
 from convnet.training.progress import Progress
 from convnet.training.status import Status, fitted
 
@@ -158,9 +158,7 @@ class Screen:
     @_show.register
     def _(self, event: events.RunStopped) -> None:
         self.progress.close_batch()
-        done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
-        more = counted(event.minibatches, "minibatch", "minibatches")
-        self.status.print(f"Stopped by {event.signal} after {done} and {more}.")
+        self.status.print(stop_line(event))
 
     @_show.register
     def _(self, event: events.Saved) -> None:
