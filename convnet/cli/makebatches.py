@@ -54,6 +54,8 @@ def _make(args: argparse.Namespace) -> int:
     given = [flag_of(name) for name, default in of_pictures.items() if getattr(args, name) != default]
     if args.source == "digits" and given:
         raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
+    if args.source != "digits" and Path(args.source).resolve() == Path(args.out).resolve():
+        raise OptionError(f"{args.source} is the folder of the pictures; give another with --out")
     with replacing(Path(args.out)) as folder:
         batches = _pack(args, folder)
     net = "layers-digits.cfg" if args.source == "digits" else "layers-photos-64.cfg"

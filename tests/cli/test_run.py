@@ -364,8 +364,9 @@ def test_foreign_files_are_left_alone(place, tmp_path):
 
 
 def test_unknown_verb(capsys):
-    assert cli(["rum"]) == 2
-    assert "did you mean 'run'" in capsys.readouterr().err
+    for word in ("rum", "train", "test"):
+        assert cli([word]) == 2
+        assert f"unknown verb '{word}'; did you mean 'run'" in capsys.readouterr().err
     assert cli([]) == 0 and "makebatches" in capsys.readouterr().out
 
 

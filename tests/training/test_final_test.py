@@ -91,7 +91,7 @@ def test_a_signal_in_it_loses_nothing_and_it_is_done_later(place, tmp_path, monk
             capsys.readouterr()
             assert main(words(place, save, "--epochs", 1)) == 0
         out = capsys.readouterr().out
-        assert "Stopped by SIGINT after batch 1.2 and 0 minibatches.\nSaved checkpoint to" in out and "Final test" not in out
+        assert "Stopped by SIGINT after batch 1.2.\nSaved checkpoint to" in out and "Final test" not in out
         assert loaded(save).position().final_test == [] and loaded(save).position().batches_done == 2
         assert main(words(place, save)) == 0
         assert END.search(capsys.readouterr().out).groups()[:3] == ("1", "2", "0")
@@ -112,6 +112,14 @@ def test_a_test_of_everything_is_not_repeated(place, tmp_path, monkeypatch, caps
 def test_the_originals_had_none(place, tmp_path, capsys):
     assert main(words(place, tmp_path, "--epochs", 1, "--compat", "2014")) == 0
     assert not END.search(capsys.readouterr().out) and loaded(tmp_path).position().final_test == []
+
+
+def test_what_to_do_next_is_more_than_is_done(place, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        signal_at(patch, Net, "test", 1)
+        assert main(words(place, tmp_path, "--epochs", 3)) == 0
+    assert main(words(place, tmp_path, "--epochs", 1)) == 0
+    assert capsys.readouterr().out.endswith(" --epochs 6\n")
 
 
 def test_what_to_do_next_does_something(place, tmp_path, capsys):
