@@ -32,7 +32,7 @@ from convnet.backends import NAMES, make_backend
 from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
-from convnet.data.provider import Provider, Request, batch_bounds
+from convnet.data.provider import Provider, Request, batch_bounds, class_names
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
 from convnet.drawing.picture import picture_of
@@ -312,9 +312,7 @@ class Network:
         >>> convnet.build("layers-digits.cfg", side=8).classes[:3]
         ['0', '1', '2']
         """
-        count = self.graph.layers[self.prediction_layer].outputs
-        known = self.preprocessor.label_names[:count]
-        return [*known, *map(str, range(len(known), count))]
+        return class_names(self.preprocessor.label_names, self.graph.layers[self.prediction_layer].outputs)
 
     @property
     def prediction_layer(self) -> str:

@@ -23,12 +23,12 @@ from convnet.api.network import Network, load
 from convnet.cli.common import Parser, run_verb, say
 from convnet.data.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds
-from convnet.errors import DataError, counted, listed, printable
+from convnet.errors import DataError, columns_of, counted, listed, printable
 from convnet.options import NATURAL, choice, text
-from convnet.training.status import columns_of, fitted
+from convnet.training.status import fitted
 
 _NAMED = 20  # files that cannot be read
-_EIGHTHS, _FULL, _CUT = " ▏▎▍▌▋▊▉", "█", "…"
+_EIGHTHS, _FULL = " ▏▎▍▌▋▊▉", "█"
 
 
 def parser(prog: str) -> Parser:
@@ -79,7 +79,7 @@ class Answer(NamedTuple):
 def _predict(args: argparse.Namespace) -> int:
     if Path(args.run).suffix.lower() in SUFFIXES and not Path(args.run).is_dir():
         raise DataError(f"{args.run} is no checkpoint; RUN comes first, then the pictures")
-    files = [file for picture in args.pictures for file in _find(Path(picture))]
+    files = [file for picture in args.pictures for file in _find(picture)]
     mini = min(args.mini, len(files))
     net = load(args.run, mean=args.data_path, minibatch=mini, backend=args.backend, threads=args.threads)
     _check_classes(net)
@@ -103,11 +103,12 @@ def _predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find(path: Path) -> list[Found]:
-    """Return the picture at ``path``, or those below a folder; raises ``DataError`` if there are none."""
+def _find(word: str) -> list[Found]:
+    """Return the picture at a path, or those below a folder; raises ``DataError`` if there are none."""
+    path = Path(word)
     if not path.is_dir():
         if not os.path.lexists(path):
-            raise DataError(f"no picture or folder {path}")
+            raise DataError(f"no picture or folder {word}" + "; download it first" * ("://" in word))
         return [Found(path)]
     inside = path.resolve().name
     below = [(file, map(printable, (inside, *file.relative_to(path).parts[:-1]))) for file in pictures_below(path)]
@@ -144,6 +145,8 @@ def _answers(net: Network, files: Sequence[Found], args: argparse.Namespace) -> 
             return str(error)
 
     def answer(file: Found, shares: np.ndarray) -> Answer:
+        if not np.isfinite(shares).all():
+            return Answer(file.path, fault=f"{file.path}: the net gives no finite numbers for it")
         likeliest = np.argsort(-shares, kind="stable")[: args.top]
         classes = [(int(number), names[number], float(shares[number])) for number in likeliest]
         return Answer(file.path, classes, next((name for name in reversed(file.within) if name in names), None))
@@ -163,7 +166,7 @@ class Bars:
     def __init__(self, encoding: str | None, width: int) -> None:
         self.width = max(width - 1, 20)  # some terminals wrap after the last column
         try:
-            (_EIGHTHS + _FULL + _CUT).encode(encoding or "ascii")
+            (_EIGHTHS + _FULL).encode(encoding or "ascii")
             self.has_blocks = True
         except (UnicodeEncodeError, LookupError):
             self.has_blocks = False
@@ -174,16 +177,11 @@ class Bars:
         room = min(max(map(columns_of, names)), max(self.width // 2 - 8, 6))
         lines = [printable(str(answer.path))]
         for name, (_, _, share) in zip(names, answer.classes, strict=True):
-            cell = self._fitted(name, room)
+            cell = fitted(name, room)
+            cell += " " * (room - columns_of(cell))
             lines.append(f"  {cell} {share:>6.1%}  {self._bar(share, self.width - room - 11)}".rstrip())
         return "\n".join(lines)
 
     def _bar(self, share: float, length: int) -> str:
         eighths = round(share * length * 8)
         return _FULL * (eighths // 8) + _EIGHTHS[eighths % 8] if self.has_blocks else "#" * round(share * length)
-
-    def _fitted(self, name: str, room: int) -> str:
-        cut = fitted(name, room)
-        if not self.has_blocks and cut != name:
-            cut = cut.replace(_CUT, "~")
-        return cut + " " * (room - columns_of(cut))

@@ -41,7 +41,7 @@ class DataShape:
     def count_text(self) -> str:
         """How many classes there are, in words."""
         have = f"{self.where} has" if self.where else "the data have"
-        return f"{have} {self.classes} class{'es' * (self.classes != 1)}"
+        return f"{have} {counted(self.classes or 0, 'class')}"
 
 
 @dataclass
@@ -189,7 +189,7 @@ class Layer:
             return None
         fitting = [c for c in range(1, min(features, 4097)) if features % c == 0]  # 1x1 maps are left out
         square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
-        size = f"{features} value{'s' * (features != 1)}"
+        size = counted(features, "value")
         text = f"input '{source.written_name}' has {size}, which are not {channels} square maps"
         hint = f"a number of channels such as {', '.join(square)}" if square else ""
         self.check.error("channels", text, expected=hint)

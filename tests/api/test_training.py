@@ -87,9 +87,9 @@ def test_the_line_of_progress(net, capsys, monkeypatch):
     assert out.endswith("\n") and out.count("\n") == 1
     lines = out.strip("\n").split("\r")[1:]
     assert len(lines) == 6 and max(map(len, lines)) < 70
-    assert all(re.match(r"epoch [12] of 2: cost \d\S*, error \d\S*; [\d,]+ images/s, ", line) for line in lines)
+    assert all(re.match(r"epoch [12] of 2: cost \d\S*, error \d\S* %; [\d,]+ images/s, ", line) for line in lines)
     assert " left" in lines[0] and re.search(r" images/s, in \d+ (s|min .*)$", lines[-1].rstrip())
-    assert f"cost {costs[1]['logprob'][0]:.4g}, error {costs[1]['logprob'][1]:.4g};" in lines[-1]
+    assert f"cost {costs[1]['logprob'][0]:.4g}, error {costs[1]['logprob'][1]:.2%};".replace("%", " %") in lines[-1]
     net.train(PICTURES, LABELS)
     assert capsys.readouterr().out == ""
 

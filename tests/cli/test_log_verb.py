@@ -35,6 +35,14 @@ def log(capsys, *words, width=None, monkeypatch=None):
     return capsys.readouterr()
 
 
+def test_the_error_is_not_shown_twice(tmp_path, capsys):
+    """As a net of one guess counts it; CSV has all there is."""
+    line = {"line": "test", "batches": 1, "logprob.cost": 1.5, "logprob.error": 0.25, "logprob.top-1 error": 0.25}
+    (tmp_path / "log.jsonl").write_text(json.dumps(line) + "\n")
+    assert log(capsys, tmp_path).out.splitlines()[0].split() == ["batch", "cost", "error"]
+    assert "top-1 error" in log(capsys, tmp_path, "--csv").out
+
+
 @pytest.mark.parametrize("width, count", [(80, 5), (45, 3), (20, 1)])
 def test_a_table_that_fits(saved, capsys, monkeypatch, width, count):
     said = log(capsys, saved, width=width, monkeypatch=monkeypatch)

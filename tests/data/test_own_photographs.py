@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from convnet.cli import main
-from convnet.data.make import _split
+from convnet.data.make import set_aside
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.pickles import load
@@ -107,6 +107,8 @@ def test_many_classes_are_said_in_a_line(tmp_path, capsys):
         (["x.jpg", "y.jpg", "z.jpg"], [], r"PHOTOS holds 3 pictures in no .* PHOTOS/cat/x.jpg and PHOTOS/dog/y.jpg"),
         (["x.jpg"], [], "PHOTOS holds 1 picture in no sub-folder, .* such as PHOTOS/cat/x.jpg$"),
         (["cat/x.jpg"], [], "PHOTOS has pictures in one sub-folder only, 'cat'; .* such as PHOTOS/other$"),
+        (["cat/x.jpg", ".cat/x.jpg", "__MACOSX/._x.jpg"], [], "PHOTOS has pictures in one sub-folder only, 'cat'; a net"),
+        (["all/cat/x.jpg", "all/dog/x.jpg"], [], "PHOTOS has .* only, 'all'; if the classes are .* give PHOTOS/all$"),
         (["train/cat/x.jpg", "val/cat/x.jpg"], [], "train, val in PHOTOS are parts of a set, not classes; give one of them"),
         (["a/x.jpg"], ["b/x.jpg", "b/y.heic"], "only pictures of 'a' can be read: PHOTOS/b/[xy].*; and 1 more$"),
         ([], ["a/x.jpg", "b/x.jpg"], "none of the pictures can be read: PHOTOS/[ab]/x.jpg: not a whole picture"),
@@ -122,6 +124,13 @@ def test_folders_that_do_not_do(tmp_path, capsys, names, damaged, said):
     assert re.search(f"^convnet: {said.replace('PHOTOS', re.escape(str(tmp_path / 'photos')))}", err.strip())
 
 
+def test_batches_do_not_lie_among_the_pictures(tmp_path, capsys):
+    place(tmp_path, *FOUR)
+    assert main(["makebatches", str(tmp_path), "--out", f"{tmp_path}/cat/.."]) == 2
+    assert capsys.readouterr().err == f"convnet: {tmp_path} is the folder of the pictures; give another with --out\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cat", "dog"]
+
+
 def test_sources_that_are_no_folders(tmp_path, capsys):
     (tmp_path / "photos").write_text("x")
     assert "photos is a file; give a folder" in make(tmp_path, capsys)[2]
@@ -135,4 +144,4 @@ def test_the_split_is_that_of_earlier_versions(tmp_path):
     """Where every class has enough pictures: the first of a shuffle are for testing."""
     files = [(tmp_path / f"{i}.jpg", i % 3) for i in range(300)]
     order = np.random.RandomState(5).permutation(300).tolist()
-    assert _split(files, 0.1, 5) == (order[30:], order[:30])
+    assert set_aside(files, 0.1, 5) == (order[30:], order[:30])

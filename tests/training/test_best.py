@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import make_graph, write_cifar, write_net
+from nets import DATA, cost_of
+from support import make_graph
 
 from convnet import checkpoint
 from convnet.checkpoint import CheckpointFolder, Position
@@ -20,35 +21,14 @@ from convnet.training.plan import Plan
 from convnet.training.records import read_log
 from convnet.training.run import Run
 
-NET = """[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[fc]
+NET = f"""{DATA}[fc]
 type=fc
 inputs=data
 outputs=10
-initW=0.01
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-[decay]
+{cost_of("fc")}[decay]
 type=cost.sum2
 inputs=fc
 """
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("best")
-    write_cifar(folder / "data", batches=4, cases=40)
-    write_net(folder)
-    return folder
 
 
 def train(place, save, *more):

@@ -12,7 +12,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import ROOT, write_cifar, write_net
+from support import ROOT
 
 from convnet import checkpoint
 from convnet.checkpoint import CheckpointFolder
@@ -22,14 +22,6 @@ from convnet.storage import GrowingFile
 from convnet.training.log import KEYS
 from convnet.training.records import read_log, records_of
 from convnet.training.run import Run
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("log")
-    write_cifar(folder / "data", batches=4, cases=40)
-    write_net(folder)
-    return folder
 
 
 def command(place, save, *more):
@@ -225,5 +217,4 @@ def test_any_file_is_read_or_refused_in_a_line(tmp_path, pieces, ended):
 
 
 def test_the_page_lists_every_key():
-    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs" / "log.md").read_text(), re.MULTILINE)
-    assert dict(rows) == KEYS
+    assert re.findall(r"^\| `(\w+)` \| .*\w", (ROOT / "docs" / "log.md").read_text(), re.MULTILINE) == list(KEYS)
