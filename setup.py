@@ -14,6 +14,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 CPU = "convnet/backends/cpu/"
 ISA_FLAGS = {
@@ -25,6 +26,11 @@ KERNELS = ["isa_baseline.c", *(ISA_FLAGS if X86 else ()), "select.c"]
 # No -march: the baseline of the platform, so that a wheel runs anywhere; select.c picks the kernels at run time.
 COMPILE = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]
+
+COMPILER_NEEDED = (
+    "convnet is compiled where it is installed: that takes a C compiler and Python's headers "
+    "(Debian, Ubuntu: apt install build-essential python3-dev; macOS: xcode-select --install)"
+)
 
 # Folders at the top level that are installed inside the package.
 FOLDERS = {"convnet.layers_cfg": "layers-cfg", "convnet.cuda": "cuda"}
@@ -56,7 +62,10 @@ class BuildKernels(build_ext):
             compile_one(obj, src, ext, cc_args, [*extra_postargs, *flags], pp_opts)
 
         self.compiler._compile = with_flags
-        super().build_extensions()
+        try:
+            super().build_extensions()
+        except (CompileError, OSError) as error:
+            raise SystemExit(f"error: {error}\n{COMPILER_NEEDED}") from None
 
     def run(self) -> None:
         super().run()

@@ -1,6 +1,7 @@
 """Every failure that a person can cause or mend is one of these; its text says what to do.
 
-The library raises, the command line prints ``str(error)`` on standard error and leaves with ``exit_code``.
+The library raises, the command line prints ``str(error)`` on standard error and leaves with ``exit_code``. What makes names,
+numbers and texts fit to be shown, there and elsewhere, stands below the errors.
 """
 
 import difflib

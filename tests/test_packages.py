@@ -3,17 +3,37 @@
 import tarfile
 import zipfile
 from importlib.util import module_from_spec, spec_from_file_location
+from types import SimpleNamespace
 
 import packages
 import pytest
+from setuptools import Distribution
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 from support import ROOT
 
 
-def index_page(text):
+def setup():
     spec = spec_from_file_location("setup_of_convnet", ROOT / "setup.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.index_page(text)
+    return module
+
+
+def index_page(text):
+    return setup().index_page(text)
+
+
+@pytest.mark.parametrize("fault", [OSError("no file cc"), CompileError("command 'cc' failed")])
+def test_without_a_compiler_it_says_what_to_install(monkeypatch, fault):
+    def build(*_):
+        raise fault
+
+    command = setup().BuildKernels(Distribution())
+    command.compiler = SimpleNamespace(_compile=None)
+    monkeypatch.setattr(build_ext, "build_extensions", build)
+    with pytest.raises(SystemExit, match=f"error: {fault}\nconvnet is compiled .* build-essential"):
+        command.build_extensions()
 
 
 def test_the_page_has_no_links_into_the_checkout():

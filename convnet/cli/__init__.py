@@ -111,6 +111,9 @@ def _help(verb: str) -> int:
     elif verb in ("-V", "--version", "version"):
         print(version_text())
     else:
-        hint = did_you_mean(verb, [*VERBS, "--help", "--version"]) or f"; there are {', '.join(VERBS)}"
+        hint = (
+            did_you_mean("run" if verb in ("train", "test") else verb, [*VERBS, "--help", "--version"])
+            or f"; there are {', '.join(VERBS)}"
+        )
         raise OptionError(f"unknown verb '{verb}'{hint}")
     return 0

@@ -28,6 +28,7 @@ from convnet.errors import (
     message_lines,
     nearest,
     reason_of,
+    shell_quoted,
 )
 from convnet.interrupts import INTERRUPTED
 from convnet.language.diagnostics import Problem
@@ -58,7 +59,11 @@ class Parser(argparse.ArgumentParser):
         args, others = self.parse_known_args(words)
         if others:
             kinds = ("unknown option" if word.startswith("-") else "unexpected argument" for word in others)
-            raise OptionError("; ".join(f"{kind} '{word}'" for kind, word in zip(kinds, others, strict=True)))
+            faults = [f"{kind} '{word}'" for kind, word in zip(kinds, others, strict=True)]
+            takes = "--layer-def" in self._option_string_actions and not vars(args).get("layer_def")
+            if takes and others[0].endswith((".cfg", ".toml")):
+                faults[0] += f"; write --layer-def {shell_quoted(others[0])}"
+            raise OptionError("; ".join(faults))
         return args
 
     def _fault(self, word: str) -> str:
@@ -79,7 +84,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _, _, names = message.partition("arguments are required: ")
         missing = MISSING.replace("is", "are", 1) if "," in names else MISSING
-        raise OptionError(f"{names} {missing}" if names else message.removeprefix("argument "))
+        raise OptionError(f"{names} {missing} ({self.epilog})" if names else message.removeprefix("argument "))
 
     def add_value(self, flag: str, kind: Kind, help_text: str, default: Any = None, **more: Any) -> None:
         """Add an option of this verb alone; a ``default`` that says something is shown, an empty text is ``None``.

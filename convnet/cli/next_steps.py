@@ -29,7 +29,10 @@ def next_steps(path: Path, work: Run) -> Iterator[str]:
         yield f"See its filters:  {shownet} --load-file {folder} --show-filters {shell_quoted(filters)}"
         if is_demo:
             yield f"                  (after {counted(work.position.batches_done, 'batch')} they are noise yet)"
-    yield f"Go on with:       convnet run --load-file {folder}" + f" --epochs {2 * work.plan.epochs}" * is_through
+    yield (
+        f"Go on with:       convnet run --load-file {folder}"
+        + f" --epochs {2 * max(work.plan.epochs, work.position.epoch)}" * is_through
+    )
 
 
 def _drawn(sheet: Path, work: Run) -> Iterator[str]:

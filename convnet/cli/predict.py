@@ -79,7 +79,7 @@ class Answer(NamedTuple):
 def _predict(args: argparse.Namespace) -> int:
     if Path(args.run).suffix.lower() in SUFFIXES and not Path(args.run).is_dir():
         raise DataError(f"{args.run} is no checkpoint; RUN comes first, then the pictures")
-    files = [file for picture in args.pictures for file in _find(Path(picture))]
+    files = [file for picture in args.pictures for file in _find(picture)]
     mini = min(args.mini, len(files))
     net = load(args.run, mean=args.data_path, minibatch=mini, backend=args.backend, threads=args.threads)
     _check_classes(net)
@@ -103,11 +103,12 @@ def _predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def _find(path: Path) -> list[Found]:
-    """Return the picture at ``path``, or those below a folder; raises ``DataError`` if there are none."""
+def _find(word: str) -> list[Found]:
+    """Return the picture at a path, or those below a folder; raises ``DataError`` if there are none."""
+    path = Path(word)
     if not path.is_dir():
         if not os.path.lexists(path):
-            raise DataError(f"no picture or folder {path}")
+            raise DataError(f"no picture or folder {word}" + "; download it first" * ("://" in word))
         return [Found(path)]
     inside = path.resolve().name
     below = [(file, map(printable, (inside, *file.relative_to(path).parts[:-1]))) for file in pictures_below(path)]

@@ -184,20 +184,20 @@ def _show_cost(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> N
     draw_cost(Curves.of(checkpoint, name, args.cost_idx, bool(args.smooth_test_errors)), out)
 
 
-def _show_preds(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
+def _show_preds(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     softmax = "" if args.show_preds is _FIRST else args.show_preds
-    write_predictions(_test_set(args), out, softmax, bool(args.only_errors), args.seed)
+    write_predictions(_test_set(checkpoint, args), out, softmax, bool(args.only_errors), args.seed)
 
 
-def _show_maps(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    tests = _test_set(args)
+def _show_maps(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
+    tests = _test_set(checkpoint, args)
     shown = feature_maps(tests, "" if args.show_maps is _FIRST else args.show_maps, args.seed)
     save_image(map_sheet(shown, args.zoom or 0), out)
 
 
-def _test_set(args: argparse.Namespace) -> TestSet:
+def _test_set(checkpoint: Checkpoint, args: argparse.Namespace) -> TestSet:
     """Return the net beside its test data."""
-    test_set = TestSet.open(args.load_file, _data_options(args))
+    test_set = TestSet.open(checkpoint, _data_options(args))
     print_problems(test_set.net.graph.warnings)
     for remark in test_set.remarks:
         say(remark)

@@ -1,7 +1,7 @@
 """A folder with one sub-folder of pictures per class: which files count, and what is said of a folder that is none."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,10 +29,10 @@ def find_pictures(source: Path) -> PictureFolder:
     Raises ``DataError`` that says how to sort them where there are not two classes.
     """
     _check_folder(source)
-    folders = sorted(path.name for path in source.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = _shown(path.name for path in source.iterdir() if path.is_dir())
     found = {name: pictures_below(source / name) for name in folders}
     classes = [name for name in folders if found[name]]
-    loose = sorted(path.name for path in source.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    loose = _shown(path.name for path in source.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir())
     if len(classes) < 2:
         raise DataError(_advice(source, classes, loose))
     if all(name.lower() in _PARTS for name in classes):
@@ -61,6 +61,9 @@ def _advice(source: Path, classes: Sequence[str], loose: Sequence[str]) -> str:
     if classes:
         other = source / ("other" if classes[0] != "other" else "more")
         only = f"{source} has pictures in one sub-folder only, '{classes[0]}'"
+        inside = source / classes[0]
+        if sum(path.is_dir() and bool(pictures_below(path)) for path in inside.iterdir()) > 1:
+            return f"{only}; if the classes are the folders in that one, give {inside}"
         return f"{only}; a net tells classes apart, so make a second one beside it, such as {other}"
     if loose:
         places = [str(source / name / picture) for name, picture in zip(("cat", "dog"), loose, strict=False)]
@@ -73,11 +76,19 @@ def _advice(source: Path, classes: Sequence[str], loose: Sequence[str]) -> str:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Return what is called as pictures are, sorted; links to folders are not followed, so that there are no loops."""
+    """Return what is called as pictures are, sorted, but for hidden files, as macOS writes beside pictures.
+
+    Links to folders are not followed, so that there are no loops.
+    """
     found = []
-    for parent, _, names in os.walk(folder, onerror=_raise_unreadable):
-        found += [Path(parent, name) for name in names if Path(name).suffix.lower() in SUFFIXES]
+    for parent, folders, names in os.walk(folder, onerror=_raise_unreadable):
+        folders[:] = _shown(folders)
+        found += [Path(parent, name) for name in _shown(names) if Path(name).suffix.lower() in SUFFIXES]
     return sorted(path for path in found if not path.is_dir())
+
+
+def _shown(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if not name.startswith("."))
 
 
 def _raise_unreadable(error: OSError) -> None:

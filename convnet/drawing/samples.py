@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from convnet.checkpoint import Checkpoint
 from convnet.data.provider import Provider, batch_bounds, class_names, first_synonyms, split
 from convnet.drawing.files import save_image
 from convnet.drawing.sheet import LIGHT, Sheet, headed, resized
@@ -51,9 +52,9 @@ class TestSet:
     remarks: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, load_file: str, options: dict[str, Any]) -> TestSet:
+    def open(cls, checkpoint: Checkpoint, options: dict[str, Any]) -> TestSet:
         """Return a checkpoint's net and its first test batch. ``options`` are those of ``convnet run``, by name."""
-        session = Session(RunInputs({"load_file": load_file, "test_only": 1, **options}))
+        session = Session(RunInputs({"load_file": str(checkpoint.path), "test_only": 1, **options}, checkpoint))
         session.check_costs()
         backends, _ = session.backends()
         return cls(session.net(backends), session.test, session.plan.test[0], session.remarks)

@@ -187,9 +187,11 @@ class Lines:
 
 
 def stop_text(event: events.RunStopped) -> str:
-    """Return where a run was stopped."""
-    done = f"batch {event.epoch}.{event.batch}" if event.epoch else "the beginning"
-    return f"Stopped by {event.signal} after {done} and {counted(event.minibatches, 'minibatch')}."
+    """Return what stopped a run, and where."""
+    done = [f"batch {event.epoch}.{event.batch}"] * bool(event.epoch)
+    done += [counted(event.minibatches, "minibatch")] * bool(event.minibatches)
+    where = f"after {' and '.join(done)}" if done else "before the first minibatch"
+    return f"Stopped by {event.signal} {where}."
 
 
 def end_lines(event: events.RunDone, outputs: Outputs) -> list[str]:

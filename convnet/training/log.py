@@ -43,7 +43,7 @@ class Log:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.file = GrowingFile(session.folder.path / NAME)
+        self.file = GrowingFile(session.folder.path / NAME, b'{"line": ')
         self.outputs = Outputs.of(session.graph)
         self._held: list[str] = []  # lines before the first that is worth a file
         self._has_begun = False

@@ -7,8 +7,6 @@ A case is taken for the class of its largest prediction, of several equal ones t
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 
@@ -51,15 +49,9 @@ class Report:
 
     def rows(self) -> Iterator[list[int]]:
         """Yield for each label how many of its cases were taken for each class."""
-        found = groupby(self.confusions(), key=itemgetter(0))
-        label, taken = next(found, (-1, ()))
-        for k in range(len(self.names)):
-            row = [0] * len(self.names)
-            if k == label:
-                for _, guess, count in taken:
-                    row[guess] = count
-                label, taken = next(found, (-1, ()))
-            yield row
+        counts = {(label, guess): count for label, guess, count in self.confusions()}
+        for label in range(len(self.names)):
+            yield [counts.get((label, guess), 0) for guess in range(len(self.names))]
 
     def heads(self) -> list[str]:
         """Return what the rows of errors are called: ``error``, ``top-5 error``."""

@@ -174,19 +174,17 @@ class Screen:
     def _row(self, batch: str, costs: Costs, cases: int) -> None:
         """Print a row of a table, and its head before the first."""
         shown = self.outputs.named(costs, cases)
-        cells = [
-            (name if len(shown) == 1 else f"{cost} {name}", value_text(name, value))
+        cells = {"batch": batch, "cases": f"{cases:>9,}"} | {
+            name if len(shown) == 1 else f"{cost} {name}": value_text(name, value).rjust(8)
             for cost, values in shown.items()
             for name, value in values.items()
-        ]
-        widths = [max(8, len(name)) for name, _ in cells]
-        if not self._has_head:
-            self._has_head = True
-            self._print_row("batch", "cases", [name.rjust(width) for (name, _), width in zip(cells, widths, strict=True)])
-        self._print_row(batch, f"{cases:,}", [text.rjust(width) for (_, text), width in zip(cells, widths, strict=True)])
-
-    def _print_row(self, first: str, second: str, cells: list[str]) -> None:
-        self.status.print_whole(fitted("  ".join([f"{first:>5}", f"{second:>9}", *cells]), self.status.width))
+        }
+        rows = [list(cells.values())] if self._has_head else [list(cells), list(cells.values())]
+        self._has_head = True
+        widths = [max(map(len, pair)) for pair in cells.items()]
+        for row in rows:
+            line = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            self.status.print_whole(fitted(line, self.status.width))
 
 
 def _others(options: Options, section: dict[str, Any]) -> str:

@@ -108,6 +108,7 @@ def test_wrong_usage_is_one_line(verb, arguments, words, capsys):
     assert capsys.readouterr().err == f"convnet: {words}\n"
 
 
+MISSING = "missing; see --help"
 FLAGS = "--show-filters, --show-cost, --show-preds, --show-maps"
 
 
@@ -120,10 +121,10 @@ FLAGS = "--show-filters, --show-cost, --show-preds, --show-maps"
         (["convert", "x", "--to", "2013"], "--to: '2013' is not toml, 2011, 2012 or 2014"),
         (["makebatches", "x", "--out", "y", "--size", "big"], "--size: 'big' is not a whole number from 1"),
         (["run", "--scalar-mean", "x"], "--scalar-mean: 'x' is not a number from 0, or -1 for the mean picture"),
-        (["diff"], "A, B are missing; see --help"),
-        (["kernels", "layers-digits.cfg"], "LAYER is missing; see --help"),
-        (["convert", "layers-digits.cfg"], "--to is missing; see --help"),
-        (["completion"], "SHELL is missing; see --help"),
+        (["diff"], f"A, B are {MISSING} (example: convnet diff layers-cifar10-19pct.cfg layers-cifar10-18pct.cfg)"),
+        (["run", "my net.cfg"], "unexpected argument 'my net.cfg'; write --layer-def 'my net.cfg'"),
+        (["run", "--layer-def", "a.cfg", "b.cfg"], "unexpected argument 'b.cfg'"),
+        (["kernels", "layers-digits.cfg"], f"LAYER is {MISSING} (example: convnet kernels layers-imagenet.cfg conv2a)"),
         (["completion", "csh"], "SHELL: 'csh' is not bash, zsh or fish"),
         (["doctor", "x"], "unexpected argument 'x'"),
         (["diff", "a", "b", "c"], "unexpected argument 'c'"),

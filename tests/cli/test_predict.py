@@ -136,6 +136,7 @@ TWO = "[more]\ntype=data\ndataIdx=2\n" + NET.replace("inputs=data\n", "inputs=da
     "words, status, said",
     [
         (["run", "nowhere.jpg"], 1, "no picture or folder nowhere.jpg"),
+        (["run", "http://a.b/c.jpg"], 1, "no picture or folder http://a.b/c.jpg; download it first"),
         (["run", "empty"], 1, "no pictures in the folder empty"),
         (["nowhere", "photos"], 1, "no checkpoint nowhere; give a checkpoint file or its folder"),
         (["photos/red/a.png", "run"], 1, "photos/red/a.png is no checkpoint; RUN comes first, then the pictures"),

@@ -181,8 +181,15 @@ def test_a_single_test_is_seen(saved, tmp_path):
     assert np.ptp(np.nonzero(red), axis=1).min() > 12
 
 
+def test_a_checkpoint_is_read_once_for_all_pictures(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("convnet.training.session.find_latest", lambda *_: pytest.fail("it is read again"))
+    monkeypatch.chdir(tmp_path)
+    assert show.main(["-f", str(saved), "--show-filters", "--show-preds", "--show-maps", "--backend", "reference"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"filters.png", "preds.png", "maps.png"}
+
+
 def test_predictions_are_those_of_the_net(saved, tmp_path):
-    tests = TestSet.open(str(saved), {"backend": "reference"})
+    tests = TestSet.open(find_latest(saved, load)[1], {"backend": "reference"})
     cases = predictions(tests, "probs", seed=3)
     assert len(cases) == 8
     net, batch = convnet.load(saved, backend="reference"), read_batch(saved.parent / "data" / "data_batch_3")
@@ -197,7 +204,7 @@ def test_predictions_are_those_of_the_net(saved, tmp_path):
 
 
 def test_maps(saved):
-    tests = TestSet.open(str(saved), {"backend": "reference"})
+    tests = TestSet.open(find_latest(saved, load)[1], {"backend": "reference"})
     shown = feature_maps(tests)
     filters = tests.net.graph.layers["conv1"].maps[0]
     assert shown.layer == "conv1" and shown.maps.shape[:2] == (12, min(16, filters))

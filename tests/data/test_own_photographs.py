@@ -107,6 +107,8 @@ def test_many_classes_are_said_in_a_line(tmp_path, capsys):
         (["x.jpg", "y.jpg", "z.jpg"], [], r"PHOTOS holds 3 pictures in no .* PHOTOS/cat/x.jpg and PHOTOS/dog/y.jpg"),
         (["x.jpg"], [], "PHOTOS holds 1 picture in no sub-folder, .* such as PHOTOS/cat/x.jpg$"),
         (["cat/x.jpg"], [], "PHOTOS has pictures in one sub-folder only, 'cat'; .* such as PHOTOS/other$"),
+        (["cat/x.jpg", ".cat/x.jpg", "__MACOSX/._x.jpg"], [], "PHOTOS has pictures in one sub-folder only, 'cat'; a net"),
+        (["all/cat/x.jpg", "all/dog/x.jpg"], [], "PHOTOS has .* only, 'all'; if the classes are .* give PHOTOS/all$"),
         (["train/cat/x.jpg", "val/cat/x.jpg"], [], "train, val in PHOTOS are parts of a set, not classes; give one of them"),
         (["a/x.jpg"], ["b/x.jpg", "b/y.heic"], "only pictures of 'a' can be read: PHOTOS/b/[xy].*; and 1 more$"),
         ([], ["a/x.jpg", "b/x.jpg"], "none of the pictures can be read: PHOTOS/[ab]/x.jpg: not a whole picture"),
@@ -120,6 +122,13 @@ def test_folders_that_do_not_do(tmp_path, capsys, names, damaged, said):
     status, _, err = make(tmp_path, capsys)
     assert status == 1 and err.count("\n") == 1 and not list((tmp_path / "out").glob("*"))
     assert re.search(f"^convnet: {said.replace('PHOTOS', re.escape(str(tmp_path / 'photos')))}", err.strip())
+
+
+def test_batches_do_not_lie_among_the_pictures(tmp_path, capsys):
+    place(tmp_path, *FOUR)
+    assert main(["makebatches", str(tmp_path), "--out", f"{tmp_path}/cat/.."]) == 2
+    assert capsys.readouterr().err == f"convnet: {tmp_path} is the folder of the pictures; give another with --out\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cat", "dog"]
 
 
 def test_sources_that_are_no_folders(tmp_path, capsys):
