@@ -216,7 +216,8 @@ def test_maps(saved):
 def test_a_net_that_overflows_is_not_drawn(saved, tmp_path):
     net = convnet.load(saved, backend="reference")
     net.weights["conv1"][0] = np.full_like(net.weights["conv1"][0], 3e38)
-    tests = TestSet.open(str(net.save(tmp_path / "1.1")), {"backend": "reference", "data_path": str(saved.parent / "data")})
+    options = {"backend": "reference", "data_path": str(saved.parent / "data")}
+    tests = TestSet.open(load(net.save(tmp_path / "1.1")), options)
     for look in (predictions, feature_maps):
         with (
             np.errstate(all="ignore"),
