@@ -1,6 +1,7 @@
 """Every failure that a person can cause or mend is one of these; its text says what to do.
 
-The library raises, the command line prints ``str(error)`` on standard error and leaves with ``exit_code``.
+The library raises, the command line prints ``str(error)`` on standard error and leaves with ``exit_code``. What makes names,
+numbers and texts fit to be shown, there and elsewhere, stands below the errors.
 """
 
 import difflib
@@ -171,14 +172,14 @@ def path_text(path: str | os.PathLike[str]) -> str:
     return str(path) if relative.startswith((os.pardir, "-")) or not os.path.lexists(path) else relative
 
 
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Write ``1 picture``, ``1,024 pictures``, ``3 classes``, ``4 matrices``; ``plural`` is that of other nouns."""
+def counted(number: int, noun: str) -> str:
+    """Write ``1 picture``, ``1,024 pictures``, ``3 classes``, ``4 matrices``."""
     ending = "ices" if noun[-2:] == "ix" else "es" if noun.endswith(("ss", "tch")) else "s"
-    return f"{number:,} {noun if number == 1 else plural or noun.removesuffix('ix') + ending}"
+    return f"{number:,} {noun if number == 1 else noun.removesuffix('ix') + ending}"
 
 
 def bytes_text(count: float) -> str:
-    """Write a number of bytes as a person does: ``1.2 GB``, ``488 MB``, ``40 kB``."""
+    """Write a number of bytes as a person does: ``1.2 GB``, ``488 MB``, ``40.0 kB``."""
     size, unit = next(((count / 1e3**n, unit) for n, unit in ((3, "GB"), (2, "MB")) if count >= 1e3**n), (count / 1e3, "kB"))
     return f"{size:,.1f} {unit}" if size < 100 else f"{size:,.0f} {unit}"
 
@@ -189,10 +190,23 @@ def listed(names: Iterable[object], most: int = 16) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
+
+
+def leading(text: str, most: int) -> str:
+    """Return as much of a text as ``most`` columns hold."""
+    text = text[:most]  # no letter takes less than one
+    while columns_of(text) > most:
+        text = text[:-1]
+    return text
+
+
 def shortened(text: str, most: int) -> str:
-    """Return a text of at most ``most`` letters, one or more: the middle of a longer one is cut out, ``conv…neuron``."""
+    """Return a text of at most ``most`` columns, one or more: the middle of a wider one is cut out, ``conv…neuron``."""
     end = (most - 1) // 2
-    return text if len(text) <= most else f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+    return text if columns_of(text) <= most else f"{leading(text, most - 1 - end)}…{leading(text[::-1], end)[::-1]}"
 
 
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:

@@ -111,7 +111,7 @@ def demonstration(person: Newcomer, line: str) -> None:
     person.type(line, PROGRESS if person.short else "")
     if person.short:
         return
-    person.see("60,965,224", "This will take about .* minutes? on this machine", "predictions.png", "filters", "Final test")
+    person.see("60,965,224", "This will take about .* on this machine", "predictions.png", "filters", "Final test")
     person.picture("checkpoints/*/predictions.png", 600)
     batches = person.logged("batch")
     assert batches[-1]["logprob.cost"] < batches[0]["logprob.cost"] < 7.0, batches

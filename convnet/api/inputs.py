@@ -149,7 +149,7 @@ class Preprocessor:
     def pixels(self, images: Images) -> np.ndarray:
         """Return ``images`` as one array (N, H, W, C), at least as large as the net wants; raises ``DataError``."""
         if not self.size:
-            values = f"{self.features} value{'s' * (self.features != 1)}"
+            values = counted(self.features, "value")
             raise DataError(f"the net's {values} per case are not square pictures; give a matrix of floats")
         if isinstance(images, str | Path | Image.Image):
             images = [images]

@@ -32,18 +32,19 @@ from convnet.backends import NAMES, make_backend
 from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
-from convnet.data.provider import Provider, Request, batch_bounds
+from convnet.data.provider import Provider, Request, batch_bounds, class_names
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
 from convnet.drawing.picture import picture_of
 from convnet.drawing.svg import svg
-from convnet.errors import CheckpointError, DataError, OptionError, printable, printable_lines
+from convnet.errors import CheckpointError, ConvnetError, DataError, OptionError, counted, printable, printable_lines
 from convnet.generation import GENERATIONS
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.graph.table import layer_table
 from convnet.language.files import find, read_text
+from convnet.layers.base import written_sizes
 from convnet.layers.data import Data
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
@@ -162,7 +163,8 @@ class Network:
     def __repr__(self) -> str:
         inputs, name = self.preprocessor, Path(self.files.definition_path).name
         image = f"{inputs.channels}x{inputs.size}x{inputs.size}" if inputs.size else f"{inputs.features} values"
-        return f"<Network {printable(name)}: {image} in, {len(self.classes)} classes, {self.graph.parameters():,} weights>"
+        classes = counted(len(self.classes), "class")
+        return f"<Network {printable(name)}: {image} in, {classes}, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
         return printable_lines(layer_table(self.graph, self.net.minibatch, shutil.get_terminal_size().columns))
@@ -254,9 +256,14 @@ class Network:
         check_learning(self.graph, self.files)
         epochs = whole_number("epochs", epochs, 1)
         others = functions("callbacks", callbacks)
-        if self.preprocessor.mean is None and not isinstance(images, Provider | str | Path):
-            self.preprocessor.fit_mean(images)
-        provider = self._provider(images, labels, training=True)
+        before = replace(self.preprocessor)
+        try:
+            if before.mean is None and not isinstance(images, Provider | str | Path):
+                self.preprocessor.fit_mean(images)
+            provider = self._provider(images, labels, training=True)
+        except ConvnetError:
+            self.preprocessor = before  # nothing is learnt of data that do not fit
+            raise
         numbers = provider.default_ranges()[0]
         first, size = self.position.epoch + 1, len(numbers)
         visits = epochs * size
@@ -305,9 +312,7 @@ class Network:
         >>> convnet.build("layers-digits.cfg", side=8).classes[:3]
         ['0', '1', '2']
         """
-        count = self.graph.layers[self.prediction_layer].outputs
-        known = self.preprocessor.label_names[:count]
-        return [*known, *map(str, range(len(known), count))]
+        return class_names(self.preprocessor.label_names, self.graph.layers[self.prediction_layer].outputs)
 
     @property
     def prediction_layer(self) -> str:
@@ -366,7 +371,17 @@ class Network:
             if provider.dims.get(index) != rows:
                 values = f"{provider.dims.get(index, 'no')} values per case"
                 raise DataError(f"matrix {index} of {provider.where} has {values}, the net needs {rows}")
+        self._check_classes(provider)
         return provider
+
+    def _check_classes(self, provider: Provider) -> None:
+        """Raise ``DataError`` for data of more or fewer classes than the net tells apart."""
+        for cost in self.graph.costs:
+            count, predicted = provider.classes, cost.num_inputs[-1]
+            if count and cost.first_input == "label" and predicted != count:
+                text = f"{provider.where} has {counted(count, 'class')}, cost '{cost.name}' knows {predicted}"
+                text += written_sizes(cost.sources[-1])
+                raise DataError(f"{text}; outputs=num_classes, and convnet.build(..., classes={count}), would fit")
 
     def _run(self, matrix: np.ndarray, layer: str) -> np.ndarray:
         """Return outputs of ``layer`` for a minibatch, (N, outputs); for labels, of which they are independent, zeros."""

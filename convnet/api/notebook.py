@@ -2,12 +2,11 @@
 
 from html import escape
 
-from convnet.errors import counted, printable
-from convnet.graph.analysis import shape_texts
+from convnet.errors import printable
 from convnet.graph.graph import Graph
-from convnet.layers.weighted import WeightLayer
+from convnet.graph.table import COLUMNS, cell_text, described, totals
 
-_ROWS = 200
+_ROWS, _COLUMNS = 200, COLUMNS[:6]
 
 
 class Drawing:
@@ -22,22 +21,17 @@ class Drawing:
 
 def html_table(graph: Graph, title: str) -> str:
     """Return the layers of a graph as a table in HTML, in the colours of the page around it."""
-    shapes = shape_texts(graph)
-    rows = []
-    for name, layer in list(graph.layers.items())[:_ROWS]:
-        numbers = layer.parameters() if isinstance(layer, WeightLayer) else 0, layer.macs()
-        inputs = ", ".join(source.name for source in layer.sources)
-        rows.append(_row("td", [name, layer.type, inputs, shapes[name], *(f"{n:,}" if n else "" for n in numbers)]))
-    more = len(graph.layers) - len(rows)
-    totals = [counted(len(graph.layers), "layer"), "", f"{more:,} more" if more else "", "", f"{graph.parameters():,}"]
-    totals.append(f"{sum(layer.macs() for layer in graph.layers.values()):,}")
-    head = _row("th", ["layer", "type", "inputs", "output", "parameters", "multiply-adds"])
-    body, foot = "".join(rows), _row("th", totals)
+    rows = described(graph, 1)
+    total = totals(rows, _COLUMNS, cell_text)
+    if len(rows) > _ROWS:
+        total[2] = f"{len(rows) - _ROWS:,} more"
+    head, foot = _row("th", [column.head for column in _COLUMNS]), _row("th", total)
+    body = "".join(_row("td", [cell_text(column.cell(row)) for column in _COLUMNS]) for row in rows[:_ROWS])
     return f"<table><caption>{_text(title)}</caption><thead>{head}</thead><tbody>{body}</tbody><tfoot>{foot}</tfoot></table>"
 
 
 def _row(kind: str, cells: list[str]) -> str:
-    sides = ["left"] * 3 + ["right"] * 3
+    sides = ["left" if column.least else "right" for column in _COLUMNS]
     pairs = zip(sides, cells, strict=True)
     return "<tr>" + "".join(f'<{kind} style="text-align:{side}">{_text(cell)}</{kind}>' for side, cell in pairs) + "</tr>"
 

@@ -6,7 +6,7 @@ import time
 
 from convnet.checkpoint import add_costs
 from convnet.net.net import Costs
-from convnet.training.costs import Outputs
+from convnet.training.costs import Outputs, value_text
 from convnet.training.events import BatchBegin, Event, MinibatchEnd
 from convnet.training.lines import time_text
 from convnet.training.status import fitted
@@ -48,16 +48,13 @@ class ProgressLine:
 
     def _text(self, done: float, seconds: float) -> str:
         values = [
-            f"{name} {value:.4g}"
-            for cost, numbers in self.outputs.shown(*self.costs[0]).items()
-            for name, value in zip(self.outputs.value_names(cost, len(numbers))[:_VALUES], numbers, strict=False)
+            f"{name} {value_text(name, value)}"
+            for numbers in self.outputs.named(*self.costs[0]).values()
+            for name, value in list(numbers.items())[:_VALUES]
         ]
         speed = f"{self.images / max(seconds, 1e-9):,.0f} images/s"
-        left = (
-            f"{time_text(seconds * (self.batches - done) / done)} left"
-            if done < self.batches
-            else f"in {time_text(seconds)}"
-        )
+        is_over = done >= self.batches
+        left = f"in {time_text(seconds)}" if is_over else f"{time_text(seconds * (self.batches - done) / done)} left"
         return f"epoch {self.epoch - self.first + 1} of {self.epochs}: {', '.join(values)}; {speed}, {left}"
 
     def _write(self, text: str) -> None:

@@ -44,7 +44,7 @@ class Checkpoint(dict[str, Any]):
     ``path`` is the file, for messages.
     """
 
-    path: str | Path = "checkpoint"
+    path: Path = Path("checkpoint")
 
     @property
     def own(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def _recognised(path: str | Path, value: Any) -> Checkpoint:
         checkpoint = Checkpoint({"model_state": state, "op": {}})
     if checkpoint is None:
         raise CheckpointError(f"{path}: not a checkpoint; it holds a {type(value).__name__} without layers")
-    checkpoint.path = path
+    checkpoint.path = Path(path)
     return checkpoint
 
 

@@ -65,13 +65,13 @@ def makeb_vec(_name: str, shape: Shape, params: Sequence[str] = ()) -> np.ndarra
     """Return the numbers between the brackets, one per bias."""
     values = np.array([float(text) for text in _some("makeb_vec", params, 1)], np.float32)
     if values.size != shape[0] * shape[1]:
-        raise ConvnetError(f"{values.size} value{'s' * (values.size != 1)} for {shape[0] * shape[1]} biases")
+        raise ConvnetError(f"{counted(values.size, 'value')} for {shape[0] * shape[1]} biases")
     return values.reshape(shape)
 
 
 def _some(function: str, params: Sequence[str], least: int) -> Sequence[str]:
     if len(params) < least:
-        raise ConvnetError(f"{function} takes at least {least} argument{'s' * (least > 1)} in brackets, not {len(params)}")
+        raise ConvnetError(f"{function} takes at least {counted(least, 'argument')} in brackets, not {len(params)}")
     return params
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from convnet.checkpoint.history import Runs, merge_oldest
+from convnet.checkpoint.history import Runs, batches_each, merge_oldest, middles
 from convnet.net.net import Costs
 
 
@@ -43,6 +43,21 @@ class Position:
     def is_best(self) -> bool:
         """Whether the weights are those of the best test."""
         return 0 < self.best_at == self.batches_done and not self.cases
+
+    @property
+    def trained(self) -> int:
+        """Batches that ``train_outputs`` are of."""
+        return sum(batches_each(len(self.train_outputs), self.train_runs))
+
+    def trained_at(self) -> list[float]:
+        """Return for each entry of ``train_outputs`` the number of its batch, or the middle of those it stands for."""
+        return middles(len(self.train_outputs), self.train_runs)
+
+    def tested_at(self, period: int | None) -> list[int]:
+        """Return how many batches were done at each test; those whose numbers an original kept were ``period`` apart."""
+        unknown, trained = len(self.test_outputs) - len(self.tests_at), self.trained
+        period = period or max(1, trained // max(1, len(self.test_outputs)))
+        return [min(period * (i + 1), trained) for i in range(unknown)] + self.tests_at
 
     def begin_batch(self, epoch: int, batch: int) -> None:
         """Take up a batch, anew or where it was left."""

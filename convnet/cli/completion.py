@@ -72,10 +72,8 @@ def script(shell: str) -> str:
 
 def _layer_files() -> dict[str, object]:
     """Return what completes a definition: the layer files that are shipped, and those that lie there."""
-    name, words = (
-        "_convnet_layer_files",
-        shlex.join(sorted(path.name for path in shipped_folder("layers-cfg").glob("layers-*"))),
-    )
+    name, files = "_convnet_layer_files", shipped_folder("layers-cfg").glob("layers-*")
+    words = shlex.join(sorted(path.name for path in files))
     return {
         "bash": name,
         "zsh": name,

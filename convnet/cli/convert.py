@@ -10,7 +10,7 @@ from pathlib import Path
 
 from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
 from convnet.cli.definition import Definition
-from convnet.errors import OptionError
+from convnet.errors import OptionError, counted
 from convnet.graph.loading import LayerFiles
 from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.options import NATURAL, choice, text
@@ -57,7 +57,7 @@ def _convert(args: argparse.Namespace) -> int:
 def _save(written: Written, out: list[str], files: LayerFiles) -> None:
     texts = [written.definition] + ([written.params] if written.params is not None else [])
     if len(out) != len(texts):
-        raise OptionError(f"--out takes {len(texts)} file name{'s' * (len(texts) > 1)} here, not {len(out)}")
+        raise OptionError(f"--out takes {counted(len(texts), 'file name')} here, not {len(out)}")
     sources = {Path(path).resolve() for path in (files.definition_path, files.params_path) if path}
     if sources & {Path(path).resolve() for path in out} or len(set(out)) != len(out):
         raise OptionError("--out must name other files than those that are read, each once")

@@ -12,7 +12,7 @@ from convnet.backends.cuda.compile import find_compiler
 from convnet.backends.cuda.driver import CudaDevice
 from convnet.backends.cuda.graphs import load_graphs
 from convnet.cli.common import Parser, run_verb, version_of
-from convnet.errors import BackendError
+from convnet.errors import BackendError, counted
 
 Findings = list[tuple[str, str]]  # (what was looked at, what was found)
 
@@ -43,7 +43,7 @@ def examine() -> tuple[str, Findings]:
     return backend, [
         ("convnet", f"{version_of('convnet')} with Python {platform.python_version()} on {platform.platform()}"),
         ("numpy", version_of("numpy")),
-        ("processor", f"{cores} core{'s' * (cores != 1)}, {platform.machine()}"),
+        ("processor", f"{counted(cores or 1, 'core')}, {platform.machine()}"),
         ("cpu", cpu),
         ("compiler", _attempt(_compiler)[1]),
         ("pycuda", version_of("pycuda")),
@@ -62,7 +62,7 @@ def _examine_cuda() -> tuple[bool, Findings]:
         return False, [("cuda", str(error))]
     gpus = [_attempt(partial(_gpu, index)) for index in range(count)] or [(False, "no GPU on this machine")]
     runs, reason = gpus[0]
-    findings = [("driver", f"CUDA {version}, {count} GPU{'s' * (count != 1)}"), *(("gpu", text) for _, text in gpus)]
+    findings = [("driver", f"CUDA {version}, {counted(count, 'GPU')}"), *(("gpu", text) for _, text in gpus)]
     findings.append(("graphs", _graphs()))
     return runs, findings if runs else [*findings, ("cuda", reason)]
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from convnet.cli.common import Parser, run_verb, say, terminal_width
 from convnet.errors import OptionError, message_lines, printable
+from convnet.training.costs import TWICE
 from convnet.training.log import KEYS, plain
 from convnet.training.records import Record, records_of
 from convnet.training.report import aligned
@@ -73,7 +74,7 @@ def _print_table(records: Sequence[Record]) -> None:
     rows = [record for record in records if record["line"] in ("batch", "test")]
     if not rows:
         say("convnet: nothing was trained or tested yet")
-    names = _costs(rows)
+    names = [name for name in _costs(rows) if name.partition(".")[2] != TWICE]
     alone = len({name.partition(".")[0] for name in names}) == 1  # of one cost it is enough to name its values
     heads = ["batch", "", *(printable(name.partition(".")[2] if alone else name) for name in names), "seconds", "images/s"]
     table = [[_place(row), _kind(row), *(_number(row.get(name), 6) for name in names),
@@ -110,7 +111,7 @@ def _kind(row: Record) -> str:
 def _number(value: Any, digits: int) -> str:
     try:
         return "" if value is None else f"{float(value):.{digits}f}"
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return printable(str(value))
 
 

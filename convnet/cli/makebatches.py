@@ -41,13 +41,6 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet makebatche
     return run_verb(_make, parser(prog), arguments)
 
 
-def _of_pictures(args: argparse.Namespace) -> list[tuple[str, Any, Any]]:
-    """Return (flag, value, default) of the options that only pictures have."""
-    names: dict[str, Any] = {"size": _SIZE, "batch_size": _BATCH_SIZE, "test_share": _TEST_SHARE, "seed": 0}
-    names["background"] = parse_color(_BACKGROUND)
-    return [(flag_of(name), getattr(args, name), default) for name, default in names.items()]
-
-
 def _pack(args: argparse.Namespace, folder: Path) -> int:
     if args.source == "digits":
         return pack_digits(folder)
@@ -56,7 +49,9 @@ def _pack(args: argparse.Namespace, folder: Path) -> int:
 
 
 def _make(args: argparse.Namespace) -> int:
-    given = [flag for flag, value, default in _of_pictures(args) if value != default]
+    of_pictures: dict[str, Any] = {"size": _SIZE, "batch_size": _BATCH_SIZE, "test_share": _TEST_SHARE, "seed": 0}
+    of_pictures["background"] = parse_color(_BACKGROUND)
+    given = [flag_of(name) for name, default in of_pictures.items() if getattr(args, name) != default]
     if args.source == "digits" and given:
         raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
     if args.source != "digits" and Path(args.source).resolve() == Path(args.out).resolve():

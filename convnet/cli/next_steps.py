@@ -28,7 +28,7 @@ def next_steps(path: Path, work: Run) -> Iterator[str]:
     if filters := first_filters({layer.name: layer.type for layer in graph.declared}):
         yield f"See its filters:  {shownet} --load-file {folder} --show-filters {shell_quoted(filters)}"
         if is_demo:
-            yield f"                  (after {counted(work.position.batches_done, 'batch', 'batches')} they are noise yet)"
+            yield f"                  (after {counted(work.position.batches_done, 'batch')} they are noise yet)"
     yield (
         f"Go on with:       convnet run --load-file {folder}"
         + f" --epochs {2 * max(work.plan.epochs, work.position.epoch)}" * is_through

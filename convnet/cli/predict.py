@@ -23,12 +23,12 @@ from convnet.api.network import Network, load
 from convnet.cli.common import Parser, run_verb, say
 from convnet.data.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds
-from convnet.errors import DataError, counted, listed, printable
+from convnet.errors import DataError, columns_of, counted, listed, printable
 from convnet.options import NATURAL, choice, text
-from convnet.training.status import columns_of, fitted
+from convnet.training.status import fitted
 
 _NAMED = 20  # files that cannot be read
-_EIGHTHS, _FULL, _CUT = " ▏▎▍▌▋▊▉", "█", "…"
+_EIGHTHS, _FULL = " ▏▎▍▌▋▊▉", "█"
 
 
 def parser(prog: str) -> Parser:
@@ -145,6 +145,8 @@ def _answers(net: Network, files: Sequence[Found], args: argparse.Namespace) -> 
             return str(error)
 
     def answer(file: Found, shares: np.ndarray) -> Answer:
+        if not np.isfinite(shares).all():
+            return Answer(file.path, fault=f"{file.path}: the net gives no finite numbers for it")
         likeliest = np.argsort(-shares, kind="stable")[: args.top]
         classes = [(int(number), names[number], float(shares[number])) for number in likeliest]
         return Answer(file.path, classes, next((name for name in reversed(file.within) if name in names), None))
@@ -164,7 +166,7 @@ class Bars:
     def __init__(self, encoding: str | None, width: int) -> None:
         self.width = max(width - 1, 20)  # some terminals wrap after the last column
         try:
-            (_EIGHTHS + _FULL + _CUT).encode(encoding or "ascii")
+            (_EIGHTHS + _FULL).encode(encoding or "ascii")
             self.has_blocks = True
         except (UnicodeEncodeError, LookupError):
             self.has_blocks = False
@@ -175,16 +177,11 @@ class Bars:
         room = min(max(map(columns_of, names)), max(self.width // 2 - 8, 6))
         lines = [printable(str(answer.path))]
         for name, (_, _, share) in zip(names, answer.classes, strict=True):
-            cell = self._fitted(name, room)
+            cell = fitted(name, room)
+            cell += " " * (room - columns_of(cell))
             lines.append(f"  {cell} {share:>6.1%}  {self._bar(share, self.width - room - 11)}".rstrip())
         return "\n".join(lines)
 
     def _bar(self, share: float, length: int) -> str:
         eighths = round(share * length * 8)
         return _FULL * (eighths // 8) + _EIGHTHS[eighths % 8] if self.has_blocks else "#" * round(share * length)
-
-    def _fitted(self, name: str, room: int) -> str:
-        cut = fitted(name, room)
-        if not self.has_blocks and cut != name:
-            cut = cut.replace(_CUT, "~")
-        return cut + " " * (room - columns_of(cut))

@@ -114,7 +114,8 @@ def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
     work = Run(session, session.net(backends), callbacks)
-    moved = [*session.set_newer_aside(), *session.find_best()]  # now that nothing else can be wrong
+    # Now that nothing else can be wrong.
+    moved = [*session.set_newer_aside(), *session.find_best()] if session.has_work else []
     remarks = [*session.remarks, *moved, *remarks]
     work.tell(RunBegin(session, work.net, device, drawn, edits, remarks))
     return work

@@ -26,11 +26,11 @@ from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.run import run
 from convnet.drawing.curves import Curves, draw_cost
 from convnet.drawing.files import save_image
-from convnet.drawing.filter_sheet import filter_sheet
-from convnet.drawing.filters import draw_mosaic, filter_mosaic, filters_of, first_filters, normalise, standardised
+from convnet.drawing.filter_sheet import filter_sheet, mosaic
+from convnet.drawing.filters import filters_of, first_filters, normalise, standardised
 from convnet.drawing.maps import feature_maps, map_sheet
 from convnet.drawing.samples import TestSet, write_predictions
-from convnet.errors import OptionError, did_you_mean, one_of
+from convnet.errors import OptionError, counted, did_you_mean, one_of
 from convnet.options import BY_NAME, FROM_ZERO, SEED, ZERO_ONE, flag_of, text, whole
 from convnet.pickles import text_of
 
@@ -146,12 +146,12 @@ def _show_filters(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -
         filters = standardised(filters)
     color = len(filters) == 3 and not args.no_rgb
     if args.no_numbers:
-        save_image(draw_mosaic(filter_mosaic(normalise(filters), color), args.zoom or 0), out)
+        save_image(mosaic(normalise(filters), color, zoom=args.zoom or 0), out)
         return
     numbers = zip(layers, parts, strict=True)
     names = [f"{text_of(layer['name'])[len(name) :]}{i}" for layer, part in numbers for i in range(part.shape[-1])]
     (C, k, _, F), state = filters.shape, checkpoint["model_state"]
-    what = f"map {args.local_plane}, its filters at {F} places," if layers[0]["type"] == "local" else f"{F} filters"
+    what = f"map {args.local_plane}, its filters at {F} places," if layers[0]["type"] == "local" else counted(F, "filter")
     when = f"epoch {state.get('epoch', 0)}, batch {state.get('batchnum', 0)}"
     save_image(filter_sheet(filters, names, f"{name}: {what} of {C}x{k}x{k}; {when}", color, args.zoom or 0), out)
 
@@ -165,8 +165,7 @@ def _check_filter_options(args: argparse.Namespace, name: str, kind: str, channe
         "yuv_to_rgb": channels == 3,
     }
     if idle := [flag_of(option) for option, has_effect in effects.items() if getattr(args, option) and not has_effect]:
-        of_channels = f"{channels} channel{'s' * (channels != 1)}"
-        raise OptionError(f"{', '.join(idle)}: no effect on '{name}', of type {kind} with {of_channels}")
+        raise OptionError(f"{', '.join(idle)}: no effect on '{name}', of type {kind} with {counted(channels, 'channel')}")
 
 
 def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -185,20 +184,20 @@ def _show_cost(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> N
     draw_cost(Curves.of(checkpoint, name, args.cost_idx, bool(args.smooth_test_errors)), out)
 
 
-def _show_preds(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
+def _show_preds(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     softmax = "" if args.show_preds is _FIRST else args.show_preds
-    write_predictions(_test_set(args), out, softmax, bool(args.only_errors), args.seed)
+    write_predictions(_test_set(checkpoint, args), out, softmax, bool(args.only_errors), args.seed)
 
 
-def _show_maps(_: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    tests = _test_set(args)
+def _show_maps(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
+    tests = _test_set(checkpoint, args)
     shown = feature_maps(tests, "" if args.show_maps is _FIRST else args.show_maps, args.seed)
     save_image(map_sheet(shown, args.zoom or 0), out)
 
 
-def _test_set(args: argparse.Namespace) -> TestSet:
+def _test_set(checkpoint: Checkpoint, args: argparse.Namespace) -> TestSet:
     """Return the net beside its test data."""
-    test_set = TestSet.open(args.load_file, _data_options(args))
+    test_set = TestSet.open(checkpoint, _data_options(args))
     print_problems(test_set.net.graph.warnings)
     for remark in test_set.remarks:
         say(remark)

@@ -31,14 +31,11 @@ def adopt(provider: Provider, known: Mapping[str, Any], with_mean: bool = True) 
 def _adopt_mean(provider: Provider, known: Mapping[str, Any]) -> str:
     where, cropper, own = provider.where, provider.cropper, provider.value_mean
     if cropper:
-        mean = known.get("mean")
-        size, maps = cropper.size, cropper.channels
-        if mean is None or np.ndim(mean) != 3 or len(mean) != maps or len(mean[0]) < size:
-            return (
-                ""
-                if mean is None
-                else f"The mean of the net, {np.shape(mean)}, does not fit {where}: its own is subtracted."
-            )
+        mean, size = known.get("mean"), cropper.size
+        if mean is None:
+            return ""
+        if np.ndim(mean) != 3 or len(mean) != cropper.channels or len(mean[0]) < size:
+            return f"The mean of the net, {np.shape(mean)}, does not fit {where}: its own is subtracted."
         border = (len(mean[0]) - size) // 2
         inner = slice(border, border + size)
         mean = np.ascontiguousarray(np.asarray(mean, np.float32)[:, inner, inner])

@@ -13,7 +13,7 @@ import numpy as np
 from convnet import pickles
 from convnet.arrays import not_finite
 from convnet.data.schema import LABEL_KEYS, check_meta, check_part, one_hot_labels, several_labels
-from convnet.errors import DataError, reason_of, shell_quoted
+from convnet.errors import DataError, counted, reason_of, shell_quoted
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
 from convnet.storage import write_atomically
@@ -180,9 +180,7 @@ def pixels_of(part: dict[str, Any], path: Path, features: int, cases_first: bool
         return data
     if data.shape[1] == features:
         return data.T
-    raise DataError(
-        f"{path}: data of shape {data.shape[0]}x{data.shape[1]}; expected {features} value{'s' * (features != 1)} per case"
-    )
+    raise DataError(f"{path}: data of shape {data.shape[0]}x{data.shape[1]}; expected {counted(features, 'value')} per case")
 
 
 def mean_of(meta: dict[str, Any], features: int, where: Path) -> np.ndarray | None:
@@ -194,7 +192,7 @@ def mean_of(meta: dict[str, Any], features: int, where: Path) -> np.ndarray | No
     if (place := not_finite(mean)) is not None:
         raise DataError(f"{where}: data_mean holds {mean[place]}; expected finite numbers of 32 bits")
     if mean.size != features:
-        raise DataError(f"{where}: data_mean has {mean.size} value{'s' * (mean.size != 1)}, the data {features}")
+        raise DataError(f"{where}: data_mean has {counted(mean.size, 'value')}, the data {features}")
     return mean
 
 

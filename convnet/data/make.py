@@ -73,7 +73,7 @@ def pack_folder(
     Raises ``DataError`` if fewer than two pictures can be read, or those of fewer than two classes.
     """
     files, classes, remarks = find_pictures(source)
-    train, test = _split(files, test_share, seed)
+    train, test = set_aside(files, test_share, seed)
     skipped: list[str] = []
     readable = _readable([files[i] for i in (*test, *train)], size, background, skipped)
     sums = _Sums(size)
@@ -112,31 +112,24 @@ def pack_folder(
         lines = "".join(f"{printable(line)}\n" for line in skipped).encode()
         write_atomically(out / "skipped.txt", lambda file: file.write(lines))
     for line in (*remarks, *_summary(classes, Counter(chain(*train_labels)), Counter(chain(*test_labels)), skipped)):
-        say(line)
+        say(printable(line))  # folders may have names of several lines
     say(f"Train with {_numbered(1, first_test - 1)}, test with {_numbered(first_test, total)}, as runs do by themselves.")
     return total
 
 
-def shuffled(count: int, test_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the numbers of the pictures to train on, and of those set aside for testing, in their order in batches."""
-    order = np.random.RandomState(seed).permutation(count)
-    test_cases = min(max(1, round(count * test_share)), count - 1)
-    return order[test_cases:], order[:test_cases]
-
-
-def _split(files: Sequence[tuple[Path, int]], test_share: float, seed: int) -> tuple[list[int], list[int]]:
+def set_aside(files: Sequence[tuple[Path, int]], test_share: float, seed: int) -> tuple[list[int], list[int]]:
     """Return which files are to train on and which for testing: of each class one is to train on, if possible."""
-    train, test = (part.tolist() for part in shuffled(len(files), test_share, seed))
+    order: list[int] = np.random.RandomState(seed).permutation(len(files)).tolist()
     usable = {i for i, (path, _) in enumerate(files) if path.suffix.lower() not in UNREAD}
     left = Counter(files[i][1] for i in usable)
     chosen: list[int] = []
-    for i in (*test, *train):
+    for i in order:
         if len(chosen) < max(1, round(len(usable) * test_share)) and i in usable and left[files[i][1]] > 1:
             left[files[i][1]] -= 1
             chosen.append(i)
-    chosen = chosen or [*test, *train][:1]  # where there is one picture of every class
+    chosen = chosen or order[:1]  # where there is one picture of every class
     taken = set(chosen)
-    return [i for i in (*test, *train) if i not in taken], chosen
+    return [i for i in order if i not in taken], chosen
 
 
 class _Picture(NamedTuple):

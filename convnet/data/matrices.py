@@ -23,7 +23,7 @@ from convnet.data.provider import (
 )
 from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.schema import check_finite
-from convnet.errors import DataError
+from convnet.errors import DataError, counted
 
 _CACHE_BYTES = 1 << 30
 _CLASSES = 1 << 20  # that are counted by their labels alone; each case has as many targets
@@ -144,7 +144,7 @@ class Matrices(FolderProvider):
             request = replace(self.request, crop_border=border)
             return Cropper(request, *shape, self.mean, self.ten_views, request.compat.pixel_offset)
         if border or self.request.inner_size:
-            content = "values" if shape else f"{self.features} value{'s' * (self.features != 1)} per case"
+            content = "values" if shape else f"{counted(self.features, 'value')} per case"
             raise DataError(f"only pictures in bytes can be cropped; {self.folder} holds {content}")
         return None
 

@@ -231,6 +231,11 @@ def range_text(numbers: Sequence[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in ends) or "none"
 
 
+def class_names(known: Sequence[str], count: int) -> list[str]:
+    """Return the names of ``count`` classes: numbers for those that ``known`` has none for, or one of no letters."""
+    return [(known[number] if number < len(known) else "") or str(number) for number in range(count)]
+
+
 def one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
     """Return (classes, N) float32: a one in the row of each label."""
     return (np.arange(classes)[:, None] == labels).astype(np.float32)

@@ -1,15 +1,21 @@
 """Data providers by name, those of installed packages too, and the one that fits a folder."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
+
+import numpy as np
 
 from convnet.data.batches import find_batches, read_batch, read_meta
 from convnet.data.demo import Demo
+from convnet.data.images import PictureMatrix
 from convnet.data.matrices import CroppedMatrices, Matrices
 from convnet.data.pictures import Pictures
-from convnet.data.provider import Provider, Request
+from convnet.data.provider import Batch, Provider, Request
 from convnet.data.random import Dummy, Synthetic
-from convnet.errors import ConvnetError, DataError, did_you_mean, first_line
+from convnet.errors import ConvnetError, DataError, did_you_mean, first_line, listed
 
 PROVIDERS: dict[str, type[Provider]] = {p.name: p for p in (Matrices, CroppedMatrices, Pictures, Demo)}
 # Names of the 2012 release for the same kinds of files.
@@ -26,10 +32,15 @@ def provider_names() -> list[str]:
     return [*PROVIDERS, "dummy", "dummy-cn-N", *sorted(_installed())]
 
 
-def _installed() -> dict[str, Any]:
+def _installed() -> dict[str, list[Any]]:
+    """Return the entry points of packages by name, but for names of our own, which stand for ours."""
     from importlib.metadata import entry_points  # whose import takes as long as some verbs do in all
 
-    return {point.name: point for point in entry_points(group=_GROUP)}
+    found: dict[str, list[Any]] = {}
+    for point in entry_points(group=_GROUP):
+        if point.name not in PROVIDERS and point.name not in _ALIASES and not point.name.startswith("dummy"):
+            found.setdefault(point.name, []).append(point)
+    return found
 
 
 def open_provider(name: str, request: Request) -> Provider:
@@ -55,18 +66,47 @@ def _open_installed(name: str, request: Request) -> Provider:
     if name not in points:
         known = provider_names()
         raise UnknownProvider(f"no data provider '{name}'; there are {', '.join(known)}" + did_you_mean(name, known))
-    where = f"data provider '{name}' ({points[name].value})"
+    values = listed(point.value for point in points[name])
+    where = f"data provider '{name}' ({values})"
+    if len(points[name]) > 1:
+        raise DataError(f"{where} is brought by more than one package; uninstall all but one")
     try:
-        provider = points[name].load()(request)
+        provider = points[name][0].load()(request)
+        if not isinstance(provider, Provider):
+            raise DataError(f"{where} is not a convnet.data.provider.Provider")
+        provider.numbers = [int(number) for number in provider.numbers]
+        provider.dims = {int(index): int(rows) for index, rows in provider.dims.items()}
+        provider.label_names = [str(name) for name in provider.label_names]
     except ConvnetError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise DataError(f"{where} cannot be opened: {type(error).__name__}: {first_line(error)}") from error
-    if not isinstance(provider, Provider):
-        raise DataError(f"{where} is not a convnet.data.provider.Provider")
-    if not getattr(provider, "numbers", None) or 0 not in provider.dims:
+    if not provider.numbers or 0 not in provider.dims:
         raise DataError(f"{where} has no batches; it must set 'numbers', and 'dims' from 0 on")
+    vars(provider)["batch"] = partial(_checked_batch, provider.batch, provider.dims, where)
     return provider
+
+
+def _checked_batch(load: Callable[[int, int], Batch], dims: Mapping[int, int], where: str, epoch: int, number: int) -> Batch:
+    """Return a batch that a package's provider loads; raises ``DataError`` if it does not, or if ``dims`` say otherwise."""
+    where = f"{where}: batch {number}"
+    try:
+        batch = load(epoch, number)
+        matrices = batch.minibatch(0, batch.cases)
+    except (ConvnetError, OSError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        place = extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__}: {first_line(error)} ({Path(place.filename).name}:{place.lineno})"
+        raise DataError(f"{where} cannot be loaded: {told}") from error
+    if not batch.cases:
+        raise DataError(f"{where} holds no cases")
+    for index, rows in dims.items():
+        matrix = matrices[index] if index < len(matrices) else None
+        shape = matrix.shape if isinstance(matrix, np.ndarray) else "no array"
+        if not isinstance(matrix, PictureMatrix) and shape != (rows, batch.cases):
+            raise DataError(f"{where}: matrix {index} is {shape}; expected {(rows, batch.cases)}")
+    return batch
 
 
 def _provider_for(folder: Path) -> str:

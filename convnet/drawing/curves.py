@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from convnet.checkpoint import Checkpoint
-from convnet.checkpoint.history import batches_each, middles
 from convnet.drawing.files import load_pyplot, save_figure
 from convnet.errors import OptionError, did_you_mean, printable
-from convnet.training.costs import Outputs
+from convnet.training.costs import TWICE, Outputs
 
 _PANELS = 6
-_SAME = "top-1 error"  # as the error
 _MARKED = 60  # tests; of more, markers would hide the line
 
 
@@ -56,12 +54,7 @@ class Curves:
         histories = [[outputs.shown(*pair) for pair in pairs] for pairs in (position.train_outputs, position.test_outputs)]
         cost = _known_cost([costs for shown in histories for costs in shown], cost)
         (train, entries), (test, tests) = (_values(shown, cost) for shown in histories)
-        numbers = middles(len(position.train_outputs), position.train_runs)
-        batches = sum(batches_each(len(position.train_outputs), position.train_runs))
-        period = checkpoint.option("test_freq") or max(1, batches // max(1, len(test)))
-        # The originals kept no numbers of their tests; a run that went on has those of its own.
-        unknown = len(position.test_outputs) - len(position.tests_at)
-        tested_at = [period * (i + 1) for i in range(unknown)] + position.tests_at
+        numbers, tested_at = position.trained_at(), position.tested_at(checkpoint.option("test_freq"))
         window = max(1, len(checkpoint.option("test_range") or [1])) if smooth else 1
         count = min(map(len, [*train, *test]))
         names = outputs.value_names(cost, count)
@@ -69,15 +62,15 @@ class Curves:
             raise OptionError(f"--cost-idx {index}: '{cost}' has {count} values, counted from 0")
         final = next((outputs.shown(*pair).get(cost, ()) for pair in position.final_test), ())
         values = []
-        for i in [i for i, name in enumerate(names) if name != _SAME] if index is None else [index]:
+        for i in [i for i, name in enumerate(names) if name != TWICE] if index is None else [index]:
             after = [value[i] for value in test]
             means = [float(np.mean(after[max(0, j - window + 1) : j + 1])) for j in range(len(after))]
             trained_at = [numbers[j] for j in entries]
             curve = Curve(names[i], [value[i] for value in train], trained_at, means, [tested_at[j] for j in tests])
             curve.final = final[i] if i < len(final) else None
             values.append(curve)
-        epoch = len(checkpoint.option("train_range") or ()) or batches or 1
-        return cls(cost, values, window, epoch, max([batches, *tested_at]))
+        epoch = len(checkpoint.option("train_range") or ()) or position.trained or 1
+        return cls(cost, values, window, epoch, max([position.trained, *tested_at]))
 
 
 def _known_cost(shown: Sequence[dict[str, list[float]]], cost: str) -> str:
@@ -112,8 +105,10 @@ def draw_cost(curves: Curves, out: Path) -> None:
 
 
 def _draw_curve(axes: Any, curve: Curve, curves: Curves) -> None:
-    marker = "o" if len(curve.train) == 1 else ""
-    axes.plot(np.array(curve.trained_at) / curves.epoch, curve.train, "k-", marker=marker, linewidth=1, label="Training set")
+    wrong = len(curve.train) - int(np.isfinite(curve.train).sum())
+    marker = "o" if len(curve.train) == 1 else "." if wrong else ""  # a number between such has no line
+    label = "Training set" + (f", {wrong:,} of {len(curve.train):,} not finite" if wrong else "")
+    axes.plot(np.array(curve.trained_at) / curves.epoch, curve.train, "k-", marker=marker, linewidth=1, label=label)
     if curve.test:
         label = "Test set" + (f", means over {curves.window} tests" if curves.window > 1 else "")
         label += f", at last {curve.test[-1]:.4g}" if curve.final is None else ""

@@ -1,7 +1,8 @@
 """A picture in the language of Graphviz: devices as clusters, the same colours."""
 
-from convnet.drawing.picture import HOST, Picture, megabytes
+from convnet.drawing.picture import HOST, Picture
 from convnet.drawing.scene import colors, device_text
+from convnet.errors import bytes_text
 
 
 def dot(picture: Picture) -> str:
@@ -23,7 +24,7 @@ def dot(picture: Picture) -> str:
                 lines.append(f"    {_quoted(box.name)} [label={_quoted(box.name, box.label)}];")
         lines.append("  }")
     for edge in picture.edges:
-        words = [edge.shape, megabytes(edge.sent)] if edge.sent else [edge.shape]
+        words = [edge.shape, bytes_text(edge.sent)] if edge.sent else [edge.shape]
         style = ', color="#d01c36", penwidth=2' if edge.sent else ""
         lines.append(f"  {_quoted(edge.source)} -> {_quoted(edge.target)} [label={_quoted(*words)}{style}];")
     return "\n".join([*lines, "}"]) + "\n"

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from convnet.drawing.files import check_pixels
-from convnet.drawing.filters import MOST, PER_ROW, WIDE, filter_patches, fitting_zoom, normalise
+from convnet.drawing.filters import MOST, PER_ROW, WIDE, filter_patches, normalise
 from convnet.drawing.sheet import DARK, Sheet, enlarged, headed
 
 _STRIP = 16  # above a row, for numbers
@@ -27,23 +27,25 @@ def filter_sheet(filters: np.ndarray, names: Sequence[str], title: str, color: b
         which = f"{few}Of each its {min(C, _CHANNELS)} strongest channels, numbered, the strongest first"
         caption = f"{which}; each filter is scaled for itself: 0 is grey, its largest weight black or white."
         return headed(channel_rows(filters, names, zoom), title, caption, DARK)
-    body = numbered_mosaic(normalise(filters), names, color, zoom)
+    body = mosaic(normalise(filters), color, names, zoom)
     few = f"Filters 0 to {MOST - 1}. " if F > MOST else ""
     caption = f"{few}All filters are scaled together: {filters.min():.3g} is black, {filters.max():.3g} white."
     return headed(body, title, caption, DARK)
 
 
-def numbered_mosaic(filters: np.ndarray, names: Sequence[str], color: bool, zoom: int = 0) -> Image.Image:
-    """Return filters of values from 0 to 1 in the originals' order and gaps, each with its name above it."""
+def mosaic(filters: np.ndarray, color: bool, names: Sequence[str] = (), zoom: int = 0) -> Image.Image:
+    """Return filters of values from 0 to 1 in the originals' order and gaps, each with its name above it, if any."""
     patches, per_row = filter_patches(filters, color)
     count, H, W, _ = patches.shape
     wide, rows = per_row * (W + 1) + 1, math.ceil(count / per_row)
-    zoom = zoom or fitting_zoom(wide)
+    zoom, strip = zoom or max(1, WIDE // wide), _STRIP if names else 0
     check_pixels(wide, rows * (H + 1) + 1, zoom)
-    sheet = Sheet(wide * zoom, rows * (H * zoom + _STRIP + zoom), DARK)
-    for i, (patch, name) in enumerate(zip(patches, names, strict=False)):
-        x, y = zoom + (i % per_row) * (W + 1) * zoom, _STRIP + (i // per_row) * (H * zoom + _STRIP + zoom)
-        sheet.write((x, y - 3), name, 12, "ls", color=DARK.faint, width=W * zoom)
+    pitch = (H + 1) * zoom + strip
+    sheet = Sheet(wide * zoom, rows * pitch + zoom, DARK)
+    for i, patch in enumerate(patches):
+        x, y = zoom + (i % per_row) * (W + 1) * zoom, zoom + strip + (i // per_row) * pitch
+        if names:
+            sheet.write((x, y - 3), names[i], 12, "ls", color=DARK.faint, width=W * zoom)
         sheet.paste(enlarged(patch, zoom), x, y)
     return sheet.image
 

@@ -1,7 +1,6 @@
-"""Filters of a stored layer, and the originals' picture of them (io 7.3); ``filter_sheet.py`` has the one with numbers.
+"""Filters of a stored layer, as patches of a picture (io 7.3), which ``filter_sheet.py`` draws.
 
-The layout is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white. Letters: C channels,
-k side of a filter, F filters; H, W height and width of a patch.
+Letters: C channels, k side of a filter, F filters.
 """
 
 import math
@@ -9,20 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from convnet.drawing.files import check_pixels
-from convnet.drawing.sheet import enlarged
 from convnet.errors import ConvnetError, OptionError
 
 WIDE = 1600  # pixels
 PER_ROW = 16
 MOST = 16 * 24  # in one picture; the rest is left out
-
-
-def filter_mosaic(filters: np.ndarray, color: bool) -> np.ndarray:
-    """Return filters (C, k, k, F), values from 0 to 1, as the originals' mosaic."""
-    return mosaic(*filter_patches(filters, color))
 
 
 def filter_patches(filters: np.ndarray, color: bool) -> tuple[np.ndarray, int]:
@@ -35,29 +26,6 @@ def filter_patches(filters: np.ndarray, color: bool) -> tuple[np.ndarray, int]:
     if color:
         return filters.transpose(3, 1, 2, 0), PER_ROW  # patch[f, y, x, c]
     return filters.transpose(3, 1, 0, 2).reshape(-1, k, C * k, 1), max(1, math.ceil(PER_ROW / C))  # [f, y, (c, x)]
-
-
-def mosaic(patches: np.ndarray, per_row: int) -> np.ndarray:
-    """Return patches (count, H, W, 1 or 3) as one picture: rows of them, with one-pixel black gaps."""
-    count, H, W, channels = patches.shape
-    canvas = np.zeros((math.ceil(count / per_row) * (H + 1) + 1, per_row * (W + 1) + 1, channels))
-    for i, patch in enumerate(patches):
-        y, x = 1 + (i // per_row) * (H + 1), 1 + (i % per_row) * (W + 1)
-        canvas[y : y + H, x : x + W] = patch
-    return canvas
-
-
-def fitting_zoom(width: int) -> int:
-    """Return how many pixels each of ``width`` values takes in a picture that is easily seen, 1000 to 1600 pixels wide."""
-    return max(1, WIDE // width)
-
-
-def draw_mosaic(values: np.ndarray, zoom: int) -> Image.Image:
-    """Return a mosaic of values from 0 to 1 as an image, ``zoom`` pixels for each value; 0: what fits."""
-    height, width = values.shape[:2]
-    zoom = zoom or fitting_zoom(width)
-    check_pixels(width, height, zoom)
-    return enlarged(values, zoom)
 
 
 def first_filters(types: Mapping[str, str]) -> str:

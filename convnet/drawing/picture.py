@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from convnet.errors import listed
+from convnet.errors import bytes_text, listed
 from convnet.graph.analysis import memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
@@ -95,7 +95,7 @@ def _boxes(graph: Graph, mini: int, shapes: Mapping[str, str]) -> dict[str, Box]
             ("output", times(shape)),
             ("neuron", neuron),
             *learned,
-            ("memory", megabytes(memory[layer.name].total)),
+            ("memory", bytes_text(memory[layer.name].total)),
             ("receptive field", f"{field[0]}, every {field[1]}" if field and layer.sources else ""),
             ("device", (", ".join(map(str, _device(layer))) or "host") if len(places) > 1 else ""),
         ]
@@ -139,13 +139,6 @@ def _crosses(source: Layer, target: Layer) -> bool:
 def times(text: str) -> str:
     """Return text such as ``96x55x55`` with multiplication signs."""
     return re.sub(r"(?<=\d)x(?=\d)", TIMES, text)
-
-
-def megabytes(count: int) -> str:
-    """Return bytes as a person reads them: ``11.1 MB``, ``40 kB``."""
-    if count >= 950_000:
-        return f"{count / 1e6:,.1f} MB"
-    return f"{count / 1e3:,.0f} kB" if count >= 1000 else f"{count} B"
 
 
 def _short(count: int) -> str:

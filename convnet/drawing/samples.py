@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from convnet.data.provider import Provider, batch_bounds, split
+from convnet.checkpoint import Checkpoint
+from convnet.data.provider import Provider, batch_bounds, class_names, split
 from convnet.drawing.files import save_image
 from convnet.drawing.sheet import LIGHT, Sheet, headed, resized
 from convnet.errors import ConvnetError, OptionError, did_you_mean
@@ -51,9 +52,9 @@ class TestSet:
     remarks: list[str] = field(default_factory=list)
 
     @classmethod
-    def open(cls, load_file: str, options: dict[str, Any]) -> TestSet:
+    def open(cls, checkpoint: Checkpoint, options: dict[str, Any]) -> TestSet:
         """Return a checkpoint's net and its first test batch. ``options`` are those of ``convnet run``, by name."""
-        session = Session(RunInputs({"load_file": load_file, "test_only": 1, **options}))
+        session = Session(RunInputs({"load_file": str(checkpoint.path), "test_only": 1, **options}, checkpoint))
         session.check_costs()
         backends, _ = session.backends()
         return cls(session.net(backends), session.test, session.plan.test[0], session.remarks)
@@ -98,9 +99,7 @@ def predictions(tests: TestSet, softmax: str = "", only_errors: bool = False, se
     if not candidates.size:
         raise ConvnetError(f"all {len(truths)} cases of test batch {tests.number} are right; nothing to show")
     chosen = np.random.default_rng(seed).choice(candidates, min(_CASES, candidates.size), replace=False)
-    # Names of classes end at the first comma; classes without a name are shown by number.
-    known = [name.split(",")[0] for name in tests.provider.label_names]
-    names = [*known[: len(scores)], *map(str, range(len(known), len(scores)))]
+    names = [name.split(",")[0] for name in class_names(tests.provider.label_names, len(scores))]  # of synonyms the first
     shown = []
     for picture, n in zip(tests.provider.images(np.ascontiguousarray(data[:, chosen])), chosen, strict=True):
         likeliest = np.argsort(-scores[:, n], kind="stable")[:_BARS]

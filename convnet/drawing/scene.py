@@ -6,8 +6,9 @@ from functools import partial
 from itertools import pairwise
 
 from convnet.drawing.layout import BOX_HEIGHT, BOX_WIDTH, MARGIN, Layout, Point, Route, lay_out
-from convnet.drawing.picture import HOST, Box, Device, Picture, megabytes
-from convnet.drawing.shapes import Group, Paint, Path, Rectangle, Scene, Segment, Shape, Words, shortened
+from convnet.drawing.picture import HOST, Box, Device, Picture
+from convnet.drawing.shapes import Group, Paint, Path, Rectangle, Scene, Segment, Shape, Words
+from convnet.errors import bytes_text, shortened
 
 # (fill, line, column) by device, told apart in grey and by the colour-blind (after Paul Tol's muted scheme)
 _COLORS = (
@@ -155,7 +156,7 @@ def _crossing_label(routes: list[Route]) -> list[Shape]:
     side = to_right if 2 * len(to_right) >= len(routes) else [route for route in routes if route not in to_right]
     points = [_on_curve(route.points[0], route.points[1], 0.3 if len(routes) == 1 else 0.22) for route in side]
     x, y = (sum(point[i] for point in points) / len(points) for i in (0, 1))
-    lines = [edge.shape, megabytes(edge.sent) + (f", {len(routes)} times" if len(routes) > 1 else "")]
+    lines = [edge.shape, bytes_text(edge.sent) + (f", {len(routes)} times" if len(routes) > 1 else "")]
     wide = 8 * max(map(len, lines)) + 8
     return [
         Rectangle("pill", x - wide / 2, y - 15, wide, 30, 6),
@@ -181,7 +182,7 @@ def _legend(picture: Picture, width: float, y: float) -> tuple[list[Shape], int]
     entries.append((lambda x, y: _volume((64, 32), x + 6, y - 4, "#555555"), "output: side and number of maps"))
     entries.append((None, "number in a box: its parameters"))
     if picture.sent:
-        words = f"between devices: {megabytes(picture.sent)} per minibatch of {picture.mini}, as much back"
+        words = f"between devices: {bytes_text(picture.sent)} per minibatch of {picture.mini}, as much back"
         entries.append((lambda x, y: [Path("crossing", [("M", (x, y - 4)), ("L", (x + 20, y - 4))])], words))
     rows: list[list[tuple[Symbol | None, str]]] = [[]]
     for entry in entries:

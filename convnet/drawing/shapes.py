@@ -117,8 +117,3 @@ class Scene(NamedTuple):
     height: float
     title: str
     shapes: Sequence[Shape]
-
-
-def shortened(text: str, limit: int) -> str:
-    """Return ``text``, cut to ``limit`` characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -27,7 +27,7 @@ from convnet.layers.cost import Cost
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.neuron import NeuronLayer
 from convnet.layers.weighted import WeightLayer
-from convnet.options import OPTIONS, read_section
+from convnet.options import BY_NAME, OPTIONS, read_section
 
 _RUN_ELSEWHERE = "[run] holds options of a run, which is no part of the definition"
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}
@@ -138,6 +138,8 @@ class Builder:
         definition, params = self.graph.definition, self.graph.params
         if params and params is not definition and not params.native and "run" not in definition.sections:
             params.run = params.sections.pop("run", None)
+            if params.run and all(key.replace("-", "_") in BY_NAME for key in params.run.entries):
+                params.repeated.pop("run", None)  # both are meant; what is wrong in them is not that
         if params and params.run:
             self.graph.run = read_section(params.run, self.problems)
         if definition.run and definition is not params:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from convnet.errors import really_near
+from convnet.errors import counted, really_near
 from convnet.graph.graph import Graph
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, Section
@@ -77,7 +77,7 @@ def _mend_definition(definition: Document, params: Document | None, problems: Pr
         found = really_near(wanted, spare)
         if not found:
             continue
-        readers = f"{read[wanted]} layer{'s' * (read[wanted] != 1)} that read{'s' * (read[wanted] == 1)} '{wanted}'"
+        readers = f"{counted(read[wanted], 'layer')} that read{'s' * (read[wanted] == 1)} '{wanted}'"
         beside = f"and {params.path} has parameters for it" if params and wanted in in_params else "and no other"
         text = f"nothing reads '{found}'; there {'are' if read[wanted] != 1 else 'is'} {readers}, {beside}"
         problems.error(definition.sections[found].place, text, nearest=wanted)

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from convnet.errors import counted, listed, printable, shortened
+from convnet.errors import columns_of, counted, listed, printable, shortened
 from convnet.graph.analysis import Field, Memory, memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
@@ -119,22 +119,27 @@ _FEW = [
 ]
 
 
+def described(graph: Graph, mini: int) -> list[Described]:
+    """Return a row for each layer, for minibatches of ``mini`` cases."""
+    memory, fields, shapes = memories(graph, mini), receptive_fields(graph), shape_texts(graph)
+    return [Described(layer, memory[name], fields[name], shapes[name]) for name, layer in graph.layers.items()]
+
+
 def layer_table(graph: Graph, mini: int = 128, width: int = 0) -> str:
     """Return the layers as a table: a line each, then totals; memory is that of minibatches of ``mini`` cases.
 
     No line is longer than ``width`` letters, unless that is 0 or next to nothing.
     """
-    memory, fields, shapes = memories(graph, mini), receptive_fields(graph), shape_texts(graph)
-    rows = [Described(layer, memory[name], fields[name], shapes[name]) for name, layer in graph.layers.items()]
+    rows = described(graph, mini)
     table = _whole(rows, mini)
     left_out = ""
-    if width and max(map(len, table)) > width:
+    if width and max(map(columns_of, table)) > width:
         width = max(width, _LEAST_WIDTH)
         table, columns = _fitting(rows, width)
         shown = {*columns, *([column for column in COLUMNS if column.head in _MEMORIES] if MEMORY in columns else [])}
         missing = [column.head for column in COLUMNS if column not in shown]
         left_out = f"Left out to fit {width} columns: {', '.join(missing)}; 'convnet explain --wide' shows all."
-    total = sum(sum(layer) for layer in memory.values())
+    total = sum(row.memory.total for row in rows)
     ends = [_summary(graph, sum(row.layer.macs() for row in rows), total, mini, width), left_out]
     return "\n".join([*table, "", *(wrapped(line, width) for line in ends if line)])
 
@@ -150,21 +155,21 @@ _MEMORIES = ("outputs", "gradients", "weights")
 
 def _whole(rows: Sequence[Described], mini: int) -> list[str]:
     """Return a table of all columns."""
-    cells = [[_text(column.cell(row)) for column in COLUMNS] for row in rows]
-    totals = _totals(rows, COLUMNS, _text)
-    widths = [max(map(len, texts)) for texts in zip([column.head for column in COLUMNS], *cells, totals, strict=True)]
+    cells = [[cell_text(column.cell(row)) for column in COLUMNS] for row in rows]
+    total = totals(rows, COLUMNS, cell_text)
+    widths = [max(map(columns_of, texts)) for texts in zip([column.head for column in COLUMNS], *cells, total, strict=True)]
     first, last = (COLUMNS.index(_BY_HEAD[head]) for head in ("outputs", "weights"))
     start, stop = (sum(widths[:i]) + _GAP * i for i in (first, last + 1))
     over = " " * start + f"MB at {counted(mini, 'case')}".center(stop - start - _GAP, "-")
-    return [over, *_lines(COLUMNS, [column.head for column in COLUMNS], cells, totals, widths)]
+    return [over, *_lines(COLUMNS, [column.head for column in COLUMNS], cells, total, widths)]
 
 
 def _fitting(rows: Sequence[Described], room: int) -> tuple[list[str], list[Column]]:
     """Return a table that is ``room`` letters wide at most, and its columns."""
     cells = {column: [brief((column.few or column.cell)(row)) for row in rows] for column in _FEW}
-    totals = dict(zip(_FEW, _totals(rows, _FEW, brief), strict=True))
+    total = dict(zip(_FEW, totals(rows, _FEW, brief), strict=True))
     heads = {column: column.head_of_few or column.head for column in _FEW}
-    natural = {column: max(map(len, [heads[column], totals[column], *cells[column]])) for column in _FEW}
+    natural = {column: max(map(columns_of, [heads[column], total[column], *cells[column]])) for column in _FEW}
     widths: dict[Column, int] = {}
 
     def widen(most: int) -> None:
@@ -182,11 +187,12 @@ def _fitting(rows: Sequence[Described], room: int) -> tuple[list[str], list[Colu
     widen(room)
     columns = [column for column in (*COLUMNS, MEMORY) if column in widths]
     grid = [[cells[column][i] for column in columns] for i in range(len(rows))]
-    chosen = [heads[column] for column in columns], grid, [totals[column] for column in columns]
+    chosen = [heads[column] for column in columns], grid, [total[column] for column in columns]
     return list(_lines(columns, *chosen, [widths[column] for column in columns])), columns
 
 
-def _totals(rows: Sequence[Described], columns: Sequence[Column], write: Callable[[Any], str]) -> list[str]:
+def totals(rows: Sequence[Described], columns: Sequence[Column], write: Callable[[Any], str]) -> list[str]:
+    """Return the last row of a table: sums, by ``write``, where there are any."""
     summed = {"parameters", "multiply-adds", MEMORY.head, *_MEMORIES}
     return ["total"] + [
         write(sum(column.cell(row) for row in rows)) if column.head in summed else "" for column in columns[1:]
@@ -197,22 +203,25 @@ def _lines(
     columns: Sequence[Column],
     heads: Sequence[str],
     cells: Sequence[Sequence[str]],
-    totals: Sequence[str],
+    last: Sequence[str],
     widths: Sequence[int],
 ) -> list[str]:
     rule = "-" * (sum(widths) + _GAP * (len(widths) - 1))
-    head, *rows, total = (_line(columns, row, widths) for row in (heads, *cells, totals))
+    head, *rows, total = (_line(columns, row, widths) for row in (heads, *cells, last))
     return [head, rule, *rows, rule, total]
 
 
 def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int]) -> str:
-    cut = ((column, shortened(cell, width), width) for column, cell, width in zip(columns, cells, widths, strict=True))
-    return (
-        (" " * _GAP).join(text.ljust(width) if column.least else text.rjust(width) for column, text, width in cut).rstrip()
-    )
+    shown = []
+    for column, cell, width in zip(columns, cells, widths, strict=True):
+        text = shortened(cell, width)
+        blanks = " " * (width - columns_of(text))
+        shown.append(text + blanks if column.least else blanks + text)
+    return (" " * _GAP).join(shown).rstrip()
 
 
-def _text(value: str | int | float, count: Callable[[int], str] = "{:,}".format) -> str:
+def cell_text(value: str | int | float, count: Callable[[int], str] = "{:,}".format) -> str:
+    """Return a cell as it is shown, whole numbers by ``count``."""
     if isinstance(value, str):
         return printable(value)
     return (f"{value:,.1f}" if isinstance(value, float) else count(value)) if value else ""
@@ -221,7 +230,7 @@ def _text(value: str | int | float, count: Callable[[int], str] = "{:,}".format)
 def brief(value: str | int | float) -> str:
     """Return a number as a person reads it: ``950``, ``17.5 k``, ``61.0 M``."""
     if not isinstance(value, int) or value < 1000:
-        return _text(value, str)
+        return cell_text(value, str)
     for unit, size in (("k", 1e3), ("M", 1e6), ("G", 1e9)):
         if value < 999.95 * size:
             return f"{value / size:.1f} {unit}"

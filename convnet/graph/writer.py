@@ -93,7 +93,8 @@ class _Writer:
         if not self.graph.run or (not self.toml and "run" in self.graph.layers):
             self.notes += ["the options of [run]: a layer has that name"] if self.graph.run else []
             return []
-        lines = [self._line(flag_of(name)[2:], value) for name, value in self.graph.run.items()]
+        options = {flag_of(name)[2:]: value for name, value in self.graph.run.items()}  # in INI without escapes
+        lines = [self._line(name, value) if self.toml else f"{name}={value}" for name, value in options.items()]
         return ["".join([*comments, *(f"{line}\n" for line in ("[run]", *lines))])]
 
     def layer(self, layer: Layer) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from convnet.errors import nearest
+from convnet.errors import counted, nearest
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.ini import Document, Entry, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -215,13 +215,13 @@ class Reader:
         place = self.places.get("inputs")
         if place and len(self._miscounted) > 1 and len(counts) == 1 and not self._fits_inputs(inputs):
             names = ", ".join(f"'{key.name}'" for key, _, _ in self._miscounted)
-            text = f"layer '{self.name}': {inputs} input{'s' * (inputs != 1)}, but {counts.pop()} values in {names}"
+            text = f"layer '{self.name}': {counted(inputs, 'input')}, but {counts.pop()} values in {names}"
             self.problems.error(place, text, expected="one value per input, or one for all", about=self.name)
             return
         line = f" of line {place.line}" if place and place.line else ""
         for key, entry, count in self._miscounted:
             owner, text = self._owner(entry), f"{count} values in '{key.name}'"
-            for_inputs = f" for {inputs} input{'s' * (inputs != 1)}{line}"
+            for_inputs = f" for {counted(inputs, 'input')}{line}"
             text += ", not one for every input" if owner == "[DEFAULT]" else for_inputs  # one message for all layers
             point = _with_point(str(entry.raw)) if isinstance(key.kind, Float | RateKind) else ""
             expected = "one value per input, or one for all" + (f"; the decimal mark is a point: {point}" if point else "")

@@ -40,7 +40,8 @@ class DataShape:
     @property
     def count_text(self) -> str:
         """How many classes there are, in words."""
-        return f"{self.where} has {self.classes} classes" if self.where else f"the data have {self.classes} classes"
+        have = f"{self.where} has" if self.where else "the data have"
+        return f"{have} {counted(self.classes or 0, 'class')}"
 
 
 @dataclass
@@ -188,7 +189,7 @@ class Layer:
             return None
         fitting = [c for c in range(1, min(features, 4097)) if features % c == 0]  # 1x1 maps are left out
         square = [str(c) for c in fitting if math.isqrt(features // c) ** 2 * c == features][:6]
-        size = f"{features} value{'s' * (features != 1)}"
+        size = counted(features, "value")
         text = f"input '{source.written_name}' has {size}, which are not {channels} square maps"
         hint = f"a number of channels such as {', '.join(square)}" if square else ""
         self.check.error("channels", text, expected=hint)
@@ -289,7 +290,7 @@ def written_sizes(layer: Layer) -> str:
     keys = [(part, key) for part in parts_of(layer)[:_NAMED] for key in (part.sized_by, part.also_sized_by)]
     for part, key in keys:
         if place := part.check.places.get(key):
-            value = getattr(part, key)
+            value = part.maps[0] if part.maps and key == "outputs" else getattr(part, key)
             text = ",".join(map(str, dict.fromkeys(value))) if isinstance(value, list) else value
             notes.append(f"{key}={text} of '{part.name}' at {place.file}:{place.line}")
     return f" ({', '.join(notes)})" if notes else ""

@@ -98,7 +98,10 @@ class Cost(Layer):
         largest = max(parts, key=sizes.__getitem__)
         size, others = sizes.pop(largest), ", ".join(f"{size} of '{part.name}'" for part, size in sizes.items())
         text = f"these {size} outputs are what cost '{self.name}' compares with labels, but {reason}"
-        if len(parts) > 1:
+        if size + sum(sizes.values()) != predictions:
+            text = f"cost '{self.name}' compares {predictions} outputs made of these {size} with labels, but {reason}"
+            size = 0
+        elif len(parts) > 1:
             text = f"with {others} these {size} outputs make {predictions} predictions, but {reason}"
         fitting = wanted - sum(sizes.values())
         twins = [part for part in parts_of(self.sources[-1], alike=True) if part.outputs == largest.outputs]
@@ -249,7 +252,9 @@ class MultiSoftmax(Cost):
     def shape(self) -> None:
         super().shape()
         if not self.check.failed and self.setSize > self.num_inputs[1] > 0:
-            self.check.error("setSize", f"sets of {self.setSize} cannot be drawn from {self.num_inputs[1]} classes")
+            self.check.error(
+                "setSize", f"sets of {self.setSize} cannot be drawn from {counted(self.num_inputs[1], 'class')}"
+            )
 
     def stored(self, generation: Generation) -> dict[str, Any]:
         return super().stored(generation) | {"numOut": self.num_inputs[1]}

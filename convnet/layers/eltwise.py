@@ -7,6 +7,7 @@ from collections import Counter
 from itertools import accumulate, pairwise
 from typing import Any
 
+from convnet.errors import counted
 from convnet.generation import G2014, SINCE_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import FLOAT, Int
@@ -31,7 +32,7 @@ class Elementwise(Layer):
         (usual, times), (other, once) = counts.most_common(2)
         if len(counts) == 2 and once == 1 < times:
             odd = next(source for source in self.sources if source.outputs == other)
-            size = f"{other} value{'s' * (other != 1)}{written_sizes(odd)}"
+            size = counted(other, "value") + written_sizes(odd)
             text = f"input '{odd.written_name}' has {size}, all other inputs have {usual}"
         else:
             firsts = {source.outputs: source for source in reversed(self.sources)}

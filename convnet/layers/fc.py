@@ -6,6 +6,7 @@ the array w[f, k].
 
 from typing import Any, ClassVar
 
+from convnet.errors import counted
 from convnet.generation import G2012, G2014, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import INITIAL, Int, Size
@@ -71,9 +72,7 @@ class SplitFullyConnected(FullyConnected):
     def shape(self) -> None:
         for features in (*self.num_inputs, self.outputs):
             if features % self.parts:
-                self.check.error(
-                    "parts", f"{features} value{'s' * (features != 1)} cannot be cut into {self.parts} equal parts"
-                )
+                self.check.error("parts", f"{counted(features, 'value')} cannot be cut into {self.parts} equal parts")
 
 
 class TreeFullyConnected(FullyConnected):

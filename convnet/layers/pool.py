@@ -115,7 +115,7 @@ class CrossMapPool(WindowLayer):
 
     type = "cmpool"
     title = "cross-map max-pooling"
-    sized_by = "outputChannels"
+    sized_by = "outputs"
     read_by = (G2014,)
 
     pool = one(Choice("max"), "what to take")

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
+from convnet.errors import counted
 from convnet.generation import GENERATIONS, Generation
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES
@@ -152,7 +153,7 @@ def _inputs(layer: type[Layer]) -> str:
         return "Takes no input."
     if layer.max_inputs is None:
         return f"Takes {layer.min_inputs} or more inputs."
-    return f"Takes {layer.max_inputs} input{'s' * (layer.max_inputs > 1)}."
+    return f"Takes {counted(layer.max_inputs, 'input')}."
 
 
 def _table(keys: Iterable[Key]) -> str:

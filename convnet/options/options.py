@@ -16,6 +16,7 @@ from convnet.errors import OptionError
 from convnet.generation import GENERATIONS
 from convnet.options.kinds import (
     BATCHES,
+    COST,
     FROM_ZERO,
     LAYERS,
     MEAN,
@@ -166,7 +167,7 @@ class Options:
         "folder in which a run makes a dated one for its checkpoints", "checkpoints", modes=(TRAIN, TEST))
     force_save: int = _option(ZERO_ONE, "saving", "Force save before quitting",
         "save a checkpoint after --test-only, too", 0, sticky=False, modes=(TEST,))
-    keep_best: str = _option(text("COST"), "saving", "Cost whose best checkpoint is kept",
+    keep_best: str = _option(COST, "saving", "Cost whose best checkpoint is kept",
         "keep the checkpoint with the lowest test error (or cost) of COST as 'best', or of a value such as 'logprob.cost'",
         modes=(TRAIN,), in_section=True)
     keep: int = _option(NATURAL, "saving", "Checkpoints to keep",

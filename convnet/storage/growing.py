@@ -14,11 +14,12 @@ class GrowingFile:
     """A file of lines at ``path``, made with the first of them; one process writes it at a time.
 
     Each line is one write at its end, of which a full disk may take a part; that is cut off again. A last line without its
-    end, as a power cut may leave it, is cut off before the first is appended.
+    end, as a power cut may leave it, is cut off before the first is appended. A file that does not ``begin`` so is somebody
+    else's, and stays as it is.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, begin: bytes = b"") -> None:
+        self.path, self.begin = path, begin
         self._descriptor = -1
 
     def append(self, line: str, durable: bool = False) -> None:
@@ -43,6 +44,8 @@ class GrowingFile:
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
         try:
             size = os.fstat(descriptor).st_size
+            if size and not self.begin.startswith(os.read(descriptor, len(self.begin))):
+                raise FileExistsError(errno.EEXIST, "it is there already, and not of a run")
             end = _end_of_lines(descriptor, size)
             if end < size:
                 os.ftruncate(descriptor, end)

@@ -5,13 +5,15 @@ like, also where tests take their batches in turn (``--test-one``). Before there
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
-from convnet.checkpoint import Position, add_costs
+from convnet.checkpoint import BEST, Checkpoint, CheckpointFolder, Position, add_costs, load
 from convnet.data.provider import range_text
-from convnet.errors import OptionError, did_you_mean, listed
+from convnet.errors import CheckpointError, OptionError, did_you_mean, listed
 from convnet.graph.graph import Graph
 from convnet.options import Options
 from convnet.training.costs import Outputs
@@ -34,6 +36,7 @@ class Watch:
     batches: Sequence[int]
     in_turn: bool = False
     patience: int = 0
+    keeps: bool = False  # the checkpoint of the best test
 
     @classmethod
     def of(cls, options: Options, graph: Graph, plan: Plan) -> Self | None:
@@ -46,9 +49,10 @@ class Watch:
         outputs = Outputs.of(graph)
         shown = outputs.shown({cost.name: [0.0] * cost.num_values for cost in graph.costs}, 1)
         names = {cost: outputs.value_names(cost, len(values)) for cost, values in shown.items()}
-        cost, value = _find(options.keep_best, names) if options.keep_best else _usual(next(iter(names)), names)
+        where = "--keep-best" if "keep_best" in options.given else "keep-best of [run], or of the checkpoint"
+        cost, value = _find(options.keep_best, names, where) if options.keep_best else _usual(next(iter(names)), names)
         index, name = names[cost].index(value), f"{cost}.{value}"
-        return cls(outputs, cost, index, name, plan.test, plan.test_one, options.patience)
+        return cls(outputs, cost, index, name, plan.test, plan.test_one, options.patience, bool(options.keep_best))
 
     @property
     def key(self) -> str:
@@ -73,6 +77,26 @@ class Watch:
         """Forget whatever was best."""
         position.watched, position.best, position.best_at, position.tests_since = self.key, math.inf, 0, 0
 
+    def take_up(self, position: Position, folder: CheckpointFolder, checkpoint: Checkpoint | None) -> list[str]:
+        """See that the checkpoint of the best test so far lies in ``folder``, or look for a new one.
+
+        ``checkpoint`` is what the run goes on from. Returns remarks on what was best before.
+        """
+        if position.watched == self.key and not self.keeps:
+            return []
+        if position.watched == self.key and position.best_at and checkpoint and _keep(position, folder, checkpoint):
+            return []
+        aside = folder.set_best_aside() if self.keeps else None
+        remarks = [f"{folder.path / BEST} is not of this run; it is kept as {aside.name}."] if aside else []
+        if position.best_at:
+            text = "is another value" if position.watched != self.key else f"has no checkpoint in {folder.path}"
+            remarks.append(
+                f"What was best so far, {position.best:.6f} as {position.watched}, {text}: it is looked for anew."
+            )
+        if position.best_at or position.watched != self.key:
+            self.begin(position)
+        return remarks
+
     def is_exhausted(self, position: Position) -> bool:
         """Return whether there have been so many tests without a better one that the run ends."""
         return 0 < self.patience <= position.tests_since and position.watched == self.key
@@ -84,17 +108,32 @@ class Watch:
         return f"{self.name} {position.best:.6f} after {position.best_at:,} batches"
 
 
+def _keep(position: Position, folder: CheckpointFolder, checkpoint: Checkpoint) -> bool:
+    """Keep a checkpoint that a run goes on from, if it is the best, or the best beside it; return whether one is."""
+    if not position.is_best:
+        path = Path(os.path.realpath(checkpoint.path)).with_name(BEST)
+        try:
+            checkpoint = load(path)
+        except (CheckpointError, OSError):
+            return False
+        found = checkpoint.position()
+        if (found.watched, found.best, found.batches_done) != (position.watched, position.best, position.best_at):
+            return False
+    folder.keep_best(checkpoint.path, checkpoint)
+    return True
+
+
 def _usual(cost: str, names: Mapping[str, Sequence[str]]) -> tuple[str, str]:
     """Return the value of a cost that is watched unless another is named: its error, or what training makes small."""
     return cost, "error" if "error" in names[cost] else names[cost][0]
 
 
-def _find(given: str, names: Mapping[str, Sequence[str]]) -> tuple[str, str]:
-    """Return (cost, value) of ``logprob`` or ``logprob.top-5 error``; raises ``OptionError``."""
+def _find(given: str, names: Mapping[str, Sequence[str]], where: str) -> tuple[str, str]:
+    """Return (cost, value) of ``logprob`` or ``logprob.top-5 error``; raises ``OptionError`` on what stands at ``where``."""
     if given in names:
         return _usual(given, names)
     values = {f"{cost}.{value}": (cost, value) for cost in names for value in names[cost] if not value.startswith(_THE_MORE)}
     if given not in values:
         known = [*names, *values]
-        raise OptionError(f"--keep-best: no '{given}' is printed; there are {listed(known)}" + did_you_mean(given, known))
+        raise OptionError(f"{where}: no '{given}' is printed; there are {listed(known)}" + did_you_mean(given, known))
     return values[given]

@@ -16,7 +16,7 @@ from convnet.layers.cost import Cost
 from convnet.layers.filters import FILTERS, recognise
 from convnet.net.net import Costs
 
-_TWICE = "top-1 error"  # which is the error
+TWICE = "top-1 error"  # which is the error
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,9 @@ class Outputs:
 
     def shown(self, costs: Costs, cases: int) -> Costs:
         """Return the numbers to print of sums over ``cases``: children are added to their parents and left out."""
-        inner = {child for children in self.children.values() for child in children}
+        inner, filters = self._inner, self.filters
         totals = self._totals(costs) if inner else costs
-        return {
-            name: FILTERS[self.filters.get(name, "mean")].apply(totals[name], cases) for name in costs if name not in inner
-        }
+        return {name: FILTERS[filters.get(name, "mean")].apply(totals[name], cases) for name in costs if name not in inner}
 
     def value_names(self, cost: str, count: int) -> list[str]:
         """Return names such as ``cost``, ``error``, ``top-5 error`` of the first ``count`` numbers shown of a cost."""
@@ -71,12 +69,12 @@ class Outputs:
         """Return the numbers shown of sums over ``cases``, by cost and by name; not the error of one guess twice."""
         shown = self.shown(costs, cases)
         named = {name: dict(zip(self.value_names(name, len(values)), values, strict=True)) for name, values in shown.items()}
-        return {name: {what: value for what, value in values.items() if what != _TWICE} for name, values in named.items()}
+        return {name: {what: value for what, value in values.items() if what != TWICE} for name, values in named.items()}
 
     def legend(self) -> dict[str, list[str]]:
         """Return the names of the numbers of each cost, as far as they are known beforehand."""
-        inner = {child for children in self.children.values() for child in children}
-        return {cost: [name for name in names if name != _TWICE] for cost, names in self.names.items() if cost not in inner}
+        shown = {cost: names for cost, names in self.names.items() if cost not in self._inner}
+        return {cost: [name for name in names if name != TWICE] for cost, names in shown.items()}
 
     def text(self, costs: Costs, cases: int) -> str:
         """Return ``cost 0.6123, error 12.30 %`` of sums over ``cases``, for reading; each of several costs with its name."""
@@ -95,6 +93,11 @@ class Outputs:
                     addends = totals[child][: self.additive.get(child)]
                     totals[name] = [a + b for a, b in zip(totals[name], addends, strict=False)]
         return totals
+
+    @cached_property
+    def _inner(self) -> set[str]:
+        """Names of costs that are shown as part of others."""
+        return {child for children in self.children.values() for child in children}
 
     @cached_property
     def _children_first(self) -> Sequence[str]:

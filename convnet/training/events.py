@@ -143,14 +143,13 @@ class RunStopped(Event):
 class RunDone(Event):
     """The run has done what it was to do: ``epochs`` and ``batches`` in all, ``trained`` of these in ``seconds``, now.
 
-    Its last weights, saved as ``path``, make ``costs`` of all ``cases`` of the batches ``tested``.
+    Its last weights make ``costs`` of all ``cases`` of the batches ``tested``.
     """
 
     epochs: int
     batches: int
     trained: int
     seconds: float
-    path: Path
     tested: Sequence[int]
     costs: Costs
     cases: int

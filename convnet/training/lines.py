@@ -33,10 +33,6 @@ class Lines:
         self._is_open = False  # whether a line is begun
         self._in_batch = False
 
-    def __call__(self, event: events.Event) -> None:
-        """Print what the originals print of an event."""
-        self._print(event)
-
     def line(self, text: str = "", end: str = "\n") -> None:
         """Print ``text``, over whatever progress line stands there."""
         self._clear()
@@ -53,16 +49,16 @@ class Lines:
         """Leave the line as it is."""
 
     @singledispatchmethod
-    def _print(self, event: events.Event) -> None:
-        """Of other events the originals print nothing."""
+    def __call__(self, event: events.Event) -> None:
+        """Print what the originals print of an event, if anything."""
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.Message) -> None:
         self.line(message_lines(event.text))
 
     # -- the start
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.RunBegin) -> None:
         options = event.session.options
         self.outputs, self.compat = Outputs.of(event.net.graph), COMPAT[options.compat]
@@ -109,13 +105,13 @@ class Lines:
 
     # -- training
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.BatchBegin) -> None:
         percentage = f" ({100 * event.progress:.2f}%)" if self.compat.shows_progress else ""
         self._in_batch = True
         self.line(f"{event.epoch}.{event.batch}{percentage}... ", end="")
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.MinibatchEnd) -> None:
         """Show progress within a batch, on terminals only; the next line replaces it."""
         if self.live:
@@ -125,16 +121,16 @@ class Lines:
             self.out.flush()
             self._shown = len(text)
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.BatchEnd) -> None:
         self.line(self._costs_text(event.costs, event.cases), end="")
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.BatchClosed) -> None:
         self._in_batch = False
         self.line(f"({event.seconds:.3f} sec)")
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.TestEnd) -> None:
         """Print the test block: this test's costs, and the mean over the cases of the tests averaged."""
         self.line(f"\n{_TEST_RULE}\n{self._costs_text(event.costs, event.cases)}")
@@ -144,12 +140,12 @@ class Lines:
         if averaged and self.compat.shows_averages:
             self.line(f"{_AVERAGE_RULE}\n{self._costs_text(*add_costs(averaged))}")
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.TestBatchEnd) -> None:
         """Print raw sums and the number of cases, as in 2014."""
         self.line(f"batch {event.batch}: ({event.costs!r}, {event.cases}) ({event.seconds:.3f} sec)")
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.WeightsMeasured) -> None:
         """Print mean magnitudes of every matrix and of its last change, and their ratio."""
         self.line(_STATS_RULE + " ")
@@ -159,7 +155,7 @@ class Lines:
             self.line(f"Layer '{layer}' {label}: {size:e} [{change:e}]{ratio} ")
         self.line(_STATS_RULE)
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.Saved) -> None:
         text = f"Saved checkpoint to {event.path.parent}"
         if self._in_batch:
@@ -167,12 +163,12 @@ class Lines:
         else:
             self.line(text)
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.RunStopped) -> None:
         self._in_batch = False
-        self.line(f"\n{stop_line(event)}")
+        self.line(f"\n{stop_text(event)}")
 
-    @_print.register
+    @__call__.register
     def _(self, event: events.RunDone) -> None:
         for line in end_lines(event, self.outputs):
             self.line(line)
@@ -190,10 +186,10 @@ class Lines:
         self._shown = 0
 
 
-def stop_line(event: events.RunStopped) -> str:
+def stop_text(event: events.RunStopped) -> str:
     """Return what stopped a run, and where."""
     done = [f"batch {event.epoch}.{event.batch}"] * bool(event.epoch)
-    done += [counted(event.minibatches, "minibatch", "minibatches")] * bool(event.minibatches)
+    done += [counted(event.minibatches, "minibatch")] * bool(event.minibatches)
     where = f"after {' and '.join(done)}" if done else "before the first minibatch"
     return f"Stopped by {event.signal} {where}."
 
@@ -201,9 +197,8 @@ def stop_line(event: events.RunStopped) -> str:
 def end_lines(event: events.RunDone, outputs: Outputs) -> list[str]:
     """Return what a run that is done has come to."""
     now = f", {event.trained:,} of them now" if event.trained != event.batches else ""
-    batches = counted(event.batches, "batch", "batches")
     return [
-        f"Done: {counted(event.epochs, 'epoch')}, {batches}{now}, in {time_text(event.seconds)}.",
+        f"Done: {counted(event.epochs, 'epoch')}, {counted(event.batches, 'batch')}{now}, in {time_text(event.seconds)}.",
         f"Final test of {counted(event.cases, 'case')}: {outputs.text(event.costs, event.cases)}",
     ]
 

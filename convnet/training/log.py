@@ -27,35 +27,12 @@ from convnet.training.session import Session
 
 NAME = "log.jsonl"
 _LOG = logging.getLogger("convnet")
-# What lines hold, in this order, besides the values of costs, such as ``logprob.error``.
-KEYS = {
-    "line": "what the line is of: `begin`, `resume`, `batch`, `test`, `weights`, `saved`, `message`, `warning`, `stopped`, "
-    "`final`, `error`, `end`",
-    "time": "seconds since 1970",
-    "batches": "batches done by then, from the beginning of training",
-    "epoch": "of a `batch` or `stopped`: its epoch",
-    "batch": "of a `batch` or `stopped`: its number in the data",
-    "progress": "of a `batch`: share of the whole training that was done before it, which schedules go by",
-    "tested": "of a `test` or `final`: numbers of the batches that it was on",
-    "cases": "of a `batch`, `test` or `final`, the test of the last weights: cases that the costs are means over",
-    "seconds": "of a `batch` or `test`: how long it took",
-    "images_per_second": "of a `batch` or `test`: cases that were computed in each second",
-    "averages": "of a `test`: values of costs, as means over it and the tests before, one for each test batch",
-    "best": "of a `test`: true where it, with those before, was the best so far (`--keep-best`, `--patience`)",
-    "rates": "of a `batch`: learning rates by layer and matrix, where any is another than in the line before",
-    "weights": "of `weights`: by layer and matrix, mean magnitude and that of its last change",
-    "checkpoint": "of `resume`: what was loaded; of `saved`: its name; of `end`: the last one's, or null",
-    "net": "of `begin` and `resume`: path of the layer definition",
-    "parameters": "of `begin` and `resume`: path of the layer parameters",
-    "options": "of `begin` and `resume`: options that are not at their defaults",
-    "seed": "of `begin` and `resume`",
-    "device": "of `begin` and `resume`: what computes",
-    "versions": "of `begin` and `resume`: of convnet, Python and NumPy, and the system",
-    "data": "of `begin` and `resume`: where the data are, how many values a case and classes they have",
-    "text": "of `message`, `warning` and `error`; of `begin` and `resume` a list of remarks",
-    "minibatches": "of `stopped`: how many of the batch under way were done",
-    "by": "of `stopped`: the signal",
-}
+# What lines hold besides the values of costs, such as ``logprob.error``; docs/log.md says what each is.
+KEYS = (
+    *("line", "time", "batches", "epoch", "batch", "progress", "tested", "cases", "seconds", "images_per_second"),
+    *("averages", "best", "rates", "weights", "checkpoint", "net", "parameters", "options", "seed", "device"),
+    *("versions", "data", "text", "minibatches", "by"),
+)
 
 
 class Log:
@@ -66,7 +43,7 @@ class Log:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.file = GrowingFile(session.folder.path / NAME)
+        self.file = GrowingFile(session.folder.path / NAME, b'{"line": ')
         self.outputs = Outputs.of(session.graph)
         self._held: list[str] = []  # lines before the first that is worth a file
         self._has_begun = False
@@ -87,10 +64,6 @@ class Log:
             self.write("error", {"text": first_line(error)})
         self.file.close()
 
-    def __call__(self, event: events.Event) -> None:
-        """Write what an event tells."""
-        self._write(event)
-
     def write(self, line: str, values: Mapping[str, Any], begins: bool = False, durable: bool = False) -> None:
         """Write a line; it, and those before it, go to the file from the first that ``begins`` it on."""
         known = {"line": line, "time": round(time.time(), 3), "batches": self.session.position.batches_done, **values}
@@ -109,10 +82,10 @@ class Log:
             _LOG.warning("%s cannot be written, and lacks lines: %s", self.file.path, fault)
 
     @singledispatchmethod
-    def _write(self, event: events.Event) -> None:
-        """Of other events there is nothing to keep."""
+    def __call__(self, event: events.Event) -> None:
+        """Write what an event tells, if it is worth keeping."""
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.RunBegin) -> None:
         session, self._net = event.session, event.net
         options = session.options
@@ -124,15 +97,15 @@ class Log:
         values["data"] = {"path": train.where, "values": train.dims.get(0), "classes": train.classes}
         self.write("resume" if session.checkpoint else "begin", values | {"text": list(event.remarks)})
 
-    @_write.register
+    @__call__.register
     def _(self, _event: events.BatchBegin) -> None:
         self._cases = 0
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.MinibatchEnd) -> None:
         self._cases += event.cases
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.BatchEnd) -> None:
         values: dict[str, Any] = {
             "epoch": event.epoch,
@@ -150,7 +123,7 @@ class Log:
         learning = {name: node.named_weights.items() for name, node in nodes if node.named_weights}
         return {name: {label: weights.noiseless_rate for label, weights in pairs} for name, pairs in learning.items()}
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.TestEnd) -> None:
         values = {"tested": list(event.batches), "cases": event.cases, **_speed(event.cases, event.seconds)}
         values |= values_of(self.outputs, event.costs, event.cases)
@@ -160,32 +133,32 @@ class Log:
             values["best"] = True
         self.write("test", values, durable=True)  # before the checkpoint that counts it
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.WeightsMeasured) -> None:
         sizes: dict[str, dict[str, list[float]]] = {}
         for layer, label, size, change in event.sizes:
             sizes.setdefault(layer, {})[label] = [size, change]
         self.write("weights", {"weights": sizes})
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.Saved) -> None:
         self.write("saved", {"checkpoint": event.path.name}, begins=True)
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.Message) -> None:
         self.write("message", {"text": event.text})
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.RunStopped) -> None:
         place = {"epoch": event.epoch, "batch": event.batch, "minibatches": event.minibatches}
         self.write("stopped", {"by": event.signal, **place})
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.RunDone) -> None:
         values = {"tested": list(event.tested), "cases": event.cases}
         self.write("final", values | values_of(self.outputs, event.costs, event.cases))
 
-    @_write.register
+    @__call__.register
     def _(self, event: events.RunEnd) -> None:
         self.write("end", {"checkpoint": event.path and event.path.name})
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from convnet.checkpoint import Checkpoint, find_latest, load
-from convnet.checkpoint.history import batches_each, middles
 from convnet.errors import ConvnetError, reason_of
 from convnet.pickles.rules import items, message, record, text, whole
 from convnet.training.costs import Outputs
@@ -79,18 +78,12 @@ def _log_of(path: Path) -> Path | None:
 def _history(checkpoint: Checkpoint) -> Iterator[Record]:
     """Yield lines of batches and tests of a checkpoint's history; very old ones stand for several, at their middle."""
     position, outputs = checkpoint.position(), Outputs.of_stored(checkpoint.layers)
-    trained, tested = position.train_outputs, position.test_outputs
-    at = middles(len(trained), position.train_runs)
-    # The originals kept no numbers of their tests; a run that went on has those of its own.
-    unknown = len(tested) - len(position.tests_at)
-    total = sum(batches_each(len(trained), position.train_runs))
-    period = checkpoint.option("test_freq") or max(1, total // max(1, len(tested)))
-    tests_at = [min(period * (i + 1), total) for i in range(unknown)] + position.tests_at
+    tested = position.test_outputs
     batches = [-1] * (len(tested) - len(position.test_batches)) + position.test_batches
     names = [int(number) for number in checkpoint.option("train_range") or ()]
-    tests = zip(tests_at, batches, tested, strict=True)
+    tests = zip(position.tested_at(checkpoint.option("test_freq")), batches, tested, strict=True)
     upcoming = next(tests, None)
-    for number, (costs, cases) in zip(at, trained, strict=True):
+    for number, (costs, cases) in zip(position.trained_at(), position.train_outputs, strict=True):
         place = divmod(int(number) - 1, len(names)) if names and number == int(number) else None
         where = {"epoch": place[0] + 1, "batch": names[place[1]]} if place else {}
         done = int(number) if number == int(number) else number

@@ -7,12 +7,11 @@ A case is taken for the class of its largest prediction, of several equal ones t
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
 
 import numpy as np
 
-from convnet.errors import printable
+from convnet.data.provider import class_names
+from convnet.errors import printable, shortened
 from convnet.layers import Layer
 
 _MOST = 20  # classes, and pairs of them, that are printed
@@ -26,7 +25,7 @@ class Report:
     def __init__(self, logreg: Layer, names: Sequence[str]) -> None:
         classes = logreg.num_inputs[1]
         self.cost = logreg.name
-        self.names = [*names[:classes], *map(str, range(len(names), classes))]
+        self.names = class_names(names, classes)
         topk = getattr(logreg, "topk", 1)
         self.guesses = [1] + [k for k in [topk if topk > 1 else _GUESSES] if k < classes]
         self.cases = np.zeros(classes, np.int64)
@@ -50,15 +49,9 @@ class Report:
 
     def rows(self) -> Iterator[list[int]]:
         """Yield for each label how many of its cases were taken for each class."""
-        found = groupby(self.confusions(), key=itemgetter(0))
-        label, taken = next(found, (-1, ()))
-        for k in range(len(self.names)):
-            row = [0] * len(self.names)
-            if k == label:
-                for _, guess, count in taken:
-                    row[guess] = count
-                label, taken = next(found, (-1, ()))
-            yield row
+        counts = {(label, guess): count for label, guess, count in self.confusions()}
+        for label in range(len(self.names)):
+            yield [counts.get((label, guess), 0) for guess in range(len(self.names))]
 
     def heads(self) -> list[str]:
         """Return what the rows of errors are called: ``error``, ``top-5 error``."""
@@ -77,7 +70,7 @@ class Report:
     def lines(self, width: int) -> list[str]:
         """Return tables of at most ``width`` columns: classes by error, the worst first, and what they were taken for."""
         letters = max(5, min(_NAME, width - 34))
-        shown = [_cut(printable(name), letters) for name in self.names]
+        shown = [shortened(printable(name), letters) for name in self.names]
         matrix = self._matrix(shown) if len(shown) <= _MOST else []
         if matrix and len(matrix[0]) <= width:
             return [*self._errors(shown), "", "Cases of each class (rows), and what they were taken for (columns):", *matrix]
@@ -103,10 +96,6 @@ class Report:
         mistakes = sorted((pair for pair in self.confusions() if pair[0] != pair[1]), key=lambda pair: (-pair[2], *pair))
         rows = [[shown[i], shown[j], f"{count:,}"] for i, j, count in mistakes[:_MOST]]
         return ["What was mistaken most often:", *aligned([["class", "taken for", "cases"], *rows], left=2)]
-
-
-def _cut(name: str, letters: int) -> str:
-    return name if len(name) <= letters else name[: letters - 3] + "..."
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

@@ -17,7 +17,7 @@ from convnet.net.net import Costs
 from convnet.options import BY_NAME, Options, flag_of
 from convnet.training import events
 from convnet.training.costs import Outputs, value_text
-from convnet.training.lines import end_lines, option_text, stop_line
+from convnet.training.lines import end_lines, option_text, stop_text
 from convnet.training.progress import Progress
 from convnet.training.status import Status, fitted
 
@@ -40,10 +40,6 @@ class Screen:
         self._has_head = False  # of the table of --test-only
         self._has_estimate = False
 
-    def __call__(self, event: events.Event) -> None:
-        """Show what there is to see of an event."""
-        self._show(event)
-
     def line(self, text: str = "") -> None:
         """Print a line that stays."""
         self.status.print_whole(text)
@@ -57,16 +53,16 @@ class Screen:
         self.status.abandon()
 
     @singledispatchmethod
-    def _show(self, event: events.Event) -> None:
-        """Nothing is to be seen of other events."""
+    def __call__(self, event: events.Event) -> None:
+        """Show what there is to see of an event, if anything."""
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.Message) -> None:
         self.status.print_whole(message_lines(event.text))
 
     # -- the start
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.RunBegin) -> None:
         session, self.outputs = event.session, Outputs.of(event.net.graph)
         self._tests, self._only_tests = session.plan.test, bool(session.options.test_only)
@@ -85,17 +81,17 @@ class Screen:
         test_only = self._only_tests
         rows = [("Net", f"{name}: {len(graph.layers)} layers, {graph.parameters():,} parameters")]
         if source:
-            rows.append(("From", f"{path_text(source)}, after {_batches(session.position.batches_done)}"))
+            rows.append(("From", f"{path_text(source)}, after {counted(session.position.batches_done, 'batch')}"))
         batches = "" if test_only else f"train on {range_text(plan.train)}, "
-        classes = f", {counted(graph.classes, 'class', 'classes')}" if graph.classes else ""
+        classes = f", {counted(graph.classes, 'class')}" if graph.classes else ""
         rows.append(("Data", f"{batches}test on {range_text(plan.test)}{classes}: {path_text(session.train.where)}"))
         rows.append(("Device", event.device))
         if others := _others(session.options, graph.run):
             rows.append(("Options", others))
         if not test_only:
-            length = "no end" if plan.is_endless else f"{counted(plan.epochs, 'epoch')} of {_batches(len(plan.train))}"
-            now = f"{_batches(plan.max_batches)} now; in all " if plan.max_batches else ""
-            rows.append(("Length", f"{now}{length}, minibatches of {session.options.mini}"))
+            epochs = f"{counted(plan.epochs, 'epoch')} of {counted(len(plan.train), 'batch')}"
+            now = f"{counted(plan.max_batches, 'batch')} now; in all " if plan.max_batches else ""
+            rows.append(("Length", f"{now}{'no end' if plan.is_endless else epochs}, minibatches of {session.options.mini}"))
             size = bytes_text(checkpoint_bytes(graph))
             rows.append(("Saves", f"{path_text(session.folder.path)} (every {plan.test_freq} batches, {size})"))
         for cost, values in self.outputs.legend().items():
@@ -104,12 +100,12 @@ class Screen:
 
     # -- training
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.BatchBegin) -> None:
         self._running = {}, 0
         self.progress.begin_batch(event.epoch, event.batch)
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.MinibatchEnd) -> None:
         self.progress.count(event.done, event.total, event.cases)
         self._running = add_costs([self._running, (event.costs, event.cases)])
@@ -119,7 +115,7 @@ class Screen:
         if self.clock() - self._drawn_at >= _OFTEN:
             self._renew()
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.BatchEnd) -> None:
         self._running = event.costs, event.cases
         self.progress.end_batch()
@@ -135,11 +131,11 @@ class Screen:
         ]
         self.status.show([self.progress.place, "; ".join(numbers), *self.progress.texts()])
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.TestBegin) -> None:
         self.status.show([f"testing on {range_text(event.batches)}"])
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.TestEnd) -> None:
         if self._only_tests:
             self._row("all", event.costs, event.cases)
@@ -150,47 +146,45 @@ class Screen:
 
     # -- the end
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.RunDone) -> None:
         for line in end_lines(event, self.outputs):
             self.status.print(line, "  ")
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.RunStopped) -> None:
         self.progress.close_batch()
-        self.status.print(stop_line(event))
+        self.status.print(stop_text(event))
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.Saved) -> None:
         if not self.progress.in_batch:
             self.status.print_whole(f"Saved checkpoint to {path_text(event.path.parent)}")
 
-    @_show.register
+    @__call__.register
     def _(self, _event: events.BatchClosed) -> None:
         self.progress.close_batch()
 
     # -- --test-only
 
-    @_show.register
+    @__call__.register
     def _(self, event: events.TestBatchEnd) -> None:
         self._row(str(event.batch), event.costs, event.cases)
 
     def _row(self, batch: str, costs: Costs, cases: int) -> None:
         """Print a row of a table, and its head before the first."""
         shown = self.outputs.named(costs, cases)
-        cells = [
-            (name if len(shown) == 1 else f"{cost} {name}", value_text(name, value))
+        cells = {"batch": batch, "cases": f"{cases:>9,}"} | {
+            name if len(shown) == 1 else f"{cost} {name}": value_text(name, value).rjust(8)
             for cost, values in shown.items()
             for name, value in values.items()
-        ]
-        widths = [max(8, len(name)) for name, _ in cells]
-        if not self._has_head:
-            self._has_head = True
-            self._print_row("batch", "cases", [name.rjust(width) for (name, _), width in zip(cells, widths, strict=True)])
-        self._print_row(batch, f"{cases:,}", [text.rjust(width) for (_, text), width in zip(cells, widths, strict=True)])
-
-    def _print_row(self, first: str, second: str, cells: list[str]) -> None:
-        self.status.print_whole(fitted("  ".join([f"{first:>5}", f"{second:>9}", *cells]), self.status.width))
+        }
+        rows = [list(cells.values())] if self._has_head else [list(cells), list(cells.values())]
+        self._has_head = True
+        widths = [max(map(len, pair)) for pair in cells.items()]
+        for row in rows:
+            line = "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            self.status.print_whole(fitted(line, self.status.width))
 
 
 def _others(options: Options, section: dict[str, Any]) -> str:
@@ -198,7 +192,3 @@ def _others(options: Options, section: dict[str, Any]) -> str:
     first, more = options.given - _FILES, section.keys() - options.given - _SHOWN
     names = [name for part in (first, more) for name in BY_NAME if name in part]
     return " ".join(f"{flag_of(name)} {option_text(getattr(options, name))}" for name in names)
-
-
-def _batches(number: int) -> str:
-    return counted(number, "batch", "batches")

@@ -52,21 +52,20 @@ _TEST_FREQ = 57
 
 
 class RunInputs:
-    """What the ``given`` options name, before any data are looked at; ``path`` is where ``checkpoint`` lies.
+    """What the ``given`` options name, before any data are looked at; ``request`` says what the run wants of these.
 
-    ``request`` says what the run wants of its data. Raises ``ConvnetError`` with every mistake in the layer files.
+    ``checkpoint`` is the one that they name, where it has been loaded. Raises ``ConvnetError`` with every mistake in the
+    layer files.
     """
 
-    def __init__(self, given: Mapping[str, Any]) -> None:
-        self.path: Path | None = None
-        self.checkpoint: Checkpoint | None = None
-        self.remarks: list[str] = []
+    def __init__(self, given: Mapping[str, Any], checkpoint: Checkpoint | None = None) -> None:
+        remarks: list[str] = []
         save_file = given.get("save_file", "")
         if save_file and not CheckpointFolder(Path(save_file)).names():
             save_file = ""  # nothing to go on from yet (io 1.5)
-        if source := given.get("load_file") or save_file:
-            self.path, self.checkpoint, self.remarks = find_latest(source, load)
-        checkpoint = self.checkpoint
+        if checkpoint is None and (source := given.get("load_file") or save_file):
+            _, checkpoint, remarks = find_latest(source, load)
+        self.checkpoint = checkpoint
         stored = checkpoint.options if checkpoint else None
         options = Options.of(given, stored)
         options.check()
@@ -75,7 +74,7 @@ class RunInputs:
         if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
         self.files, changed = layer_files(options, checkpoint)
-        self.remarks += changed + unused(options, checkpoint is not None)
+        self.remarks = [*remarks, *changed, *unused(options, checkpoint is not None)]
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
         section = run_section(self.builder, self.files, options, checkpoint)
@@ -109,9 +108,9 @@ class Session:
                 inputs.options, inputs.request, not inputs.checkpoint
             )
         except UnknownProvider as error:
-            if inputs.path is None or "data_provider" in inputs.options.given:
+            if self.checkpoint is None or "data_provider" in inputs.options.given:
                 raise
-            text = f"{inputs.path} reads its data by a provider that no installed package brings"
+            text = f"{self.checkpoint.path} reads its data by a provider that no installed package brings"
             raise DataError(f"{text}: {error}; install its package, or give --data-provider") from None
         data_remarks += self._adopt_data(inputs.options) + self._seen_before(inputs.options)
         self.options = replace(
@@ -131,7 +130,7 @@ class Session:
         self._check_position()
         self.watch = Watch.of(self.options, self.graph, self.plan)
         # Last, since what it claims has to be given back.
-        self.folder, self._path = _open_folder(self.options, inputs.path), inputs.path
+        self.folder = _open_folder(self.options, self.checkpoint.path if self.checkpoint else None)
 
     def _adopt_data(self, options: Options) -> list[str]:
         """Give both providers the mean and the classes of the checkpoint, and the test data those of the training data.
@@ -158,9 +157,8 @@ class Session:
         """Return the graph for the data; raises ``DataError`` if a net of any number of classes was trained on another."""
         before, now = self.checkpoint.classes if self.checkpoint else None, self.train.classes
         if takes_classes(builder) and before not in (None, now):
-            raise DataError(
-                f"{self.train.where} has {now} classes, the net was trained on {before}; begin anew with --layer-def"
-            )
+            count = f"{self.train.where} has {now} class{'es' * (now != 1)}"
+            raise DataError(f"{count}, the net was trained on {before}; begin anew with --layer-def")
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
         return builder.shape(self.train.dims, self.train.classes, tree, str(self.train.where))
 
@@ -181,9 +179,14 @@ class Session:
         )
         position.drop_batch()
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a run goes on from here, if only to test its last weights: else it leaves all files as they are."""
+        return self.plan.batches_left(self.position) != 0 or not (self.position.final_test or self.options.compat)
+
     def set_newer_aside(self) -> list[str]:
         """Rename checkpoints that are newer than the one beside them that training goes on from; returns remarks."""
-        path = self._path
+        path = self.checkpoint.path if self.checkpoint else None
         if path is None or not self.options.trains or os.path.realpath(path.parent) != os.path.realpath(self.folder.path):
             return []
         position = self.position
@@ -194,42 +197,8 @@ class Session:
         ]
 
     def find_best(self) -> list[str]:
-        """See that the checkpoint of the best test so far lies where the run saves, or that a new one is looked for.
-
-        Returns remarks on what was best before.
-        """
-        position, watch, keeps = self.position, self.watch, bool(self.options.keep_best)
-        if watch is None or (position.watched == watch.key and not keeps):
-            return []
-        if position.watched == watch.key and position.best_at and self._keep_best():
-            return []
-        aside = self.folder.set_best_aside() if keeps else None
-        remarks = [f"{self.folder.path / BEST} is not of this run; it is kept as {aside.name}."] if aside else []
-        if position.best_at:
-            text = "is another value" if position.watched != watch.key else f"has no checkpoint in {self.folder.path}"
-            remarks.append(
-                f"What was best so far, {position.best:.6f} as {position.watched}, {text}: it is looked for anew."
-            )
-        if position.best_at or position.watched != watch.key:
-            watch.begin(position)
-        return remarks
-
-    def _keep_best(self) -> bool:
-        """Keep the checkpoint that the run goes on from, if it is the best, or the best beside it; return whether one is."""
-        path, checkpoint, position = self._path, self.checkpoint, self.position
-        if path is None or checkpoint is None:
-            return False
-        if not position.is_best:
-            path = Path(os.path.realpath(path)).with_name(BEST)
-            try:
-                checkpoint = load(path)
-            except (CheckpointError, OSError):
-                return False
-            found = checkpoint.position()
-            if (found.watched, found.best, found.batches_done) != (position.watched, position.best, position.best_at):
-                return False
-        self.folder.keep_best(path, checkpoint)
-        return True
+        """Begin to watch for the best test, where the run does; returns remarks on what was best before."""
+        return self.watch.take_up(self.position, self.folder, self.checkpoint) if self.watch else []
 
     def check_costs(self) -> None:
         """Raise ``OptionError`` for a net without costs; to be trained, for one that would not learn."""
@@ -274,7 +243,7 @@ class Session:
             before, now = self.checkpoint.data_dims.get(0) if self.checkpoint else None, self.train.dims[0]
             if before in (None, now):
                 raise
-            text = f"{self.train.where} gives {now} value{'s' * (now != 1)} per case, and the net was trained on {before}"
+            text = f"{self.train.where} gives {counted(now, 'value')} per case, and the net was trained on {before}"
             raise DataError(
                 f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None

@@ -3,10 +3,9 @@
 import contextlib
 import os
 import textwrap
-import unicodedata
 from typing import TextIO
 
-from convnet.errors import printable_lines
+from convnet.errors import columns_of, leading, printable_lines
 
 _TYPED = 4  # columns that are left for ^C, which a terminal shows where the cursor is
 _WIDTH = 80  # where nobody says how wide a terminal is
@@ -71,16 +70,7 @@ class Status:
         self.out.flush()
 
 
-def columns_of(text: str) -> int:
-    """Return how many columns a text takes."""
-    return sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
-
-
 def fitted(text: str, width: int) -> str:
     """Return a text of one row in at most ``width`` columns; what is too much is cut off."""
     text = printable_lines(text).replace("\n", " ")
-    if columns_of(text) <= width:
-        return text
-    while columns_of(text) > width - 1:
-        text = text[:-1]
-    return f"{text}…"
+    return text if columns_of(text) <= width else f"{leading(text, width - 1)}…"

@@ -13,7 +13,7 @@ from support import ROOT, SMALL_NET, SMALL_PARAMS, write_cifar
 
 import convnet
 from convnet.data.provider import MatrixBatch, Provider, Request
-from convnet.errors import OptionError
+from convnet.errors import DataError, OptionError
 from convnet.training.events import BatchBegin, BatchEnd, MinibatchEnd
 
 PICTURES = np.random.RandomState(0).randint(0, 256, (20, 12, 12, 3)).astype(np.uint8)
@@ -87,9 +87,9 @@ def test_the_line_of_progress(net, capsys, monkeypatch):
     assert out.endswith("\n") and out.count("\n") == 1
     lines = out.strip("\n").split("\r")[1:]
     assert len(lines) == 6 and max(map(len, lines)) < 70
-    assert all(re.match(r"epoch [12] of 2: cost \d\S*, error \d\S*; [\d,]+ images/s, ", line) for line in lines)
+    assert all(re.match(r"epoch [12] of 2: cost \d\S*, error \d\S* %; [\d,]+ images/s, ", line) for line in lines)
     assert " left" in lines[0] and re.search(r" images/s, in \d+ (s|min .*)$", lines[-1].rstrip())
-    assert f"cost {costs[1]['logprob'][0]:.4g}, error {costs[1]['logprob'][1]:.4g};" in lines[-1]
+    assert f"cost {costs[1]['logprob'][0]:.4g}, error {costs[1]['logprob'][1]:.2%};".replace("%", " %") in lines[-1]
     net.train(PICTURES, LABELS)
     assert capsys.readouterr().out == ""
 
@@ -111,6 +111,22 @@ class Sums(Provider):
 POINTS = """[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n[fc]\ntype=fc\ninputs=data\noutputs=2\ninitW=0.1
 [probs]\ntype=softmax\ninputs=fc\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\n"""
 POINTS_PARAMS = "[fc]\nepsW=0.1\nepsB=0.1\nmomW=0.9\nmomB=0.9\nwc=0\n[logprob]\ncoeff=1\n"
+
+
+@pytest.mark.parametrize("classes", [3, 12])
+def test_nothing_is_learnt_of_data_that_do_not_fit(classes, net, tmp_path):
+    """Folders of another number of classes, and labels that are none: the next data are as good as the first."""
+    other, right = write_cifar(tmp_path / "other", side=12, classes=classes), write_cifar(tmp_path / "right", side=12)
+    for act in (net.train, net.test):
+        with pytest.raises(
+            DataError, match=rf"other has {classes} classes, cost 'logprob' knows 10 \(outputs=10 of 'fc' at "
+        ):
+            act(other)
+    with pytest.raises(DataError, match="the net has 10 classes"):
+        net.train(255 - PICTURES, LABELS + 1)
+    assert net.mean is None and net.classes == list(map(str, range(10)))
+    net.train(right)
+    assert net.classes[0] == "class 0" and net.mean.mean() == 120
 
 
 def test_a_provider_of_ones_own():

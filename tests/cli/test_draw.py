@@ -20,11 +20,11 @@ from convnet.drawing.dot import dot
 from convnet.drawing.figure import write_figure
 from convnet.drawing.layout import BOX_WIDTH, lay_out
 from convnet.drawing.page import neighbours, page
-from convnet.drawing.picture import HOST, megabytes, picture_of, times
+from convnet.drawing.picture import HOST, picture_of, times
 from convnet.drawing.scene import scene_of
 from convnet.drawing.shapes import Words
 from convnet.drawing.svg import svg
-from convnet.errors import ConvnetError
+from convnet.errors import ConvnetError, bytes_text
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
 
@@ -63,7 +63,7 @@ def test_the_two_towers_of_the_paper():
         {layout.boxes[name][0] for name in shown.boxes if shown.boxes[name].device == device} for device in shown.devices
     ]
     assert [len(places) for places in straight] == [1, 1] and max(straight[0]) < min(straight[1])
-    crossing = {(edge.source, edge.target): (edge.shape, megabytes(edge.sent)) for edge in shown.edges if edge.sent}
+    crossing = {(edge.source, edge.target): (edge.shape, bytes_text(edge.sent)) for edge in shown.edges if edge.sent}
     maps = times("128x13x13")
     assert crossing == {
         ("pool2a", "conv3b"): (maps, "11.1 MB"), ("pool2b", "conv3a"): (maps, "11.1 MB"),

@@ -152,7 +152,7 @@ def test_what_was_assumed_is_said(capsys):
         (["explain", "layers-imagenet.cfg", "--data-dims", "3x4"], 2, "'3x4' is not a list of whole numbers from 1"),
         (["explain", "layers-imagenet.cfg", "--data-dims", "0"], 2, "whole numbers from 1"),
         (["explain", "layers-imagenet.cfg", "--num-classes", "7"], 1, "the data have 7 classes"),
-        (["explain", "layers-imagenet.cfg", "--data-dims", "150527,1"], 1, "150527 values, which are not 3 square maps"),
+        (["explain", "layers-imagenet.cfg", "--data-dims", "150527,1"], 1, "150,527 values, which are not 3 square maps"),
     ],
 )
 def test_mistakes_in_clear_words(arguments, status, told, capsys):

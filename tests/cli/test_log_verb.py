@@ -35,6 +35,14 @@ def log(capsys, *words, width=None, monkeypatch=None):
     return capsys.readouterr()
 
 
+def test_the_error_is_not_shown_twice(tmp_path, capsys):
+    """As a net of one guess counts it; CSV has all there is."""
+    line = {"line": "test", "batches": 1, "logprob.cost": 1.5, "logprob.error": 0.25, "logprob.top-1 error": 0.25}
+    (tmp_path / "log.jsonl").write_text(json.dumps(line) + "\n")
+    assert log(capsys, tmp_path).out.splitlines()[0].split() == ["batch", "cost", "error"]
+    assert "top-1 error" in log(capsys, tmp_path, "--csv").out
+
+
 @pytest.mark.parametrize("width, count", [(80, 5), (45, 3), (20, 1)])
 def test_a_table_that_fits(saved, capsys, monkeypatch, width, count):
     said = log(capsys, saved, width=width, monkeypatch=monkeypatch)
@@ -111,12 +119,12 @@ def test_runs_of_the_originals(generation, capsys):
 def test_numbers_and_names_of_any_kind(capsys, tmp_path):
     lines = [
         {"line": "batch", "batches": 1, "epoch": 1, "batch": 5, "a.cost": "inf", "b\x1b[1m.cost": None},
-        {"line": "test", "batches": 1, "a.cost": "nan", "a.error": "many"},
+        {"line": "test", "batches": 1, "a.cost": "nan", "a.error": "many", "a.large": 10**400},
         {"line": "warning", "batches": 1, "text": "x\ny"},
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     out = log(capsys, tmp_path).out
-    assert "\x1b" not in out and r"warning: x\ny" in out and "many" in out
+    assert "\x1b" not in out and r"warning: x\ny" in out and "many" in out and "0" * 400 in out
     assert out.splitlines()[1].split()[:2] == ["1.5", "inf"] and math.isnan(float(out.splitlines()[2].split()[1]))
 
 

@@ -14,7 +14,7 @@ from support import SHARED, default_params, dump, needs_museum, write_cifar, wri
 import convnet
 from convnet.cli import main
 from convnet.cli.predict import Answer, Bars
-from convnet.training.status import columns_of
+from convnet.errors import columns_of
 
 NET = """[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n[fc]\ntype=fc\ninputs=data\noutputs=3
 [probs]\ntype=softmax\ninputs=fc\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\n"""
@@ -96,9 +96,19 @@ def test_what_cannot_be_read_is_named_at_the_end(place, capsys):
     assert (status, out) == (1, "") and err.endswith("; nor can 1 more be read\n") and err.count("\n") == 1
 
 
+def test_a_net_that_overflows_says_nothing(place, capsys):
+    net = convnet.load("run")
+    net.weights["fc"][0] = np.full((108, 3), 3e38)
+    net.save("large/1.1")
+    for more in ([], ["--json", "--views", "10"]):
+        status, out, err = predict(capsys, "large", "photos/red/a.png", *more)
+        assert status == 1 and "no finite numbers" in err and "NaN" not in out and err.count("\n") == 1
+
+
 def test_classes_without_names_are_numbers(place, capsys):
-    save("plain/1.1", names=[])
-    assert predict(capsys, "plain", "photos/blue/a.png")[1].splitlines()[1].split()[0] == "2"
+    for names in ([], ["red", "", ""]):
+        save("plain/1.1", names=names)
+        assert predict(capsys, "plain", "photos/blue/a.png")[1].splitlines()[1].split()[0] == "2"
 
 
 def test_grey_nets_see_colour_pictures_in_grey(place, capsys):
@@ -158,7 +168,7 @@ def test_lines_fit_the_terminal(names, width, encoding, share):
     assert len(lines) == len(names) and max(map(columns_of, lines)) <= max(width - 1, 20)
     assert all(f"{share:.1%}" in line for line in lines)
     if encoding != "utf-8":
-        assert not set("".join(lines)) & set("█▏…")
+        assert not set("".join(lines)) & set("█▏")
 
 
 @needs_museum

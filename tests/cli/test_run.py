@@ -279,7 +279,7 @@ MISTAKES = {
     "crop too large": (["--layer-def", "{net}", "--data-path", "{data}", "--inner-size", "40"], "--inner-size 40"),
     "wrong dimensions": (
         ["--layer-def", "layers-digits.cfg", "--data-path", "{data}"],
-        "3072 values, which are not 1 square",
+        "3,072 values, which are not 1 square",
     ),
     "too few classes": (
         ["--layer-def", "layers-imagenet-1gpu.cfg", "--data-path", "{data}"],
@@ -317,7 +317,7 @@ def damage(folder, fault):
 FAULTS = {
     "label": "case 2 has label 10; labels must be 0 to 9",
     "truncated": "data_batch_2.*damaged",
-    "shape": "data_batch_2.*3071x4.*3072 values",
+    "shape": "data_batch_2.*3071x4.*3,072 values",
     "count": "4 cases but 3 labels",
     "code": "data_batch_2.*not plain data",
 }

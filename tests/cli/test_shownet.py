@@ -15,8 +15,8 @@ from convnet.cli.run import main as run
 from convnet.data.batches import read_batch
 from convnet.drawing import sheet
 from convnet.drawing.curves import Curves, draw_cost
-from convnet.drawing.filter_sheet import channel_rows, numbered_mosaic
-from convnet.drawing.filters import filter_mosaic, filters_of, first_filters, normalise, standardised
+from convnet.drawing.filter_sheet import channel_rows, mosaic
+from convnet.drawing.filters import filters_of, first_filters, normalise, standardised
 from convnet.drawing.maps import FeatureMaps, feature_maps, map_sheet
 from convnet.drawing.samples import Prediction, TestSet, prediction_sheet, predictions, write_predictions
 from convnet.drawing.sheet import fitted
@@ -31,9 +31,9 @@ from convnet.training.session import RunInputs, Session
 )
 def test_mosaic_sizes(channels, k, count, color, shape):
     """io section 7."""
-    mosaic = filter_mosaic(np.ones((channels, k, k, count)), color)
-    assert mosaic.shape == (*shape, 3 if color else 1)
-    assert mosaic[0].max() == 0 and mosaic[1, 1].max() == 1
+    pixels = np.asarray(mosaic(np.ones((channels, k, k, count)), color, zoom=1))
+    assert pixels.shape == (*shape, 3)
+    assert pixels[0].max() == 0 and pixels[1, 1].max() == 255
 
 
 def test_filters_lie_where_they_should():
@@ -41,7 +41,7 @@ def test_filters_lie_where_they_should():
     layer = {"name": "c", "type": "conv", "weights": [weights], "filterChannels": [3], "filterSize": [2]}
     filters = filters_of(layer)
     assert filters[1, 0, 1, 3] == weights[4 + 1, 3]
-    grey = filter_mosaic(filters, color=False)[..., 0]
+    grey = np.asarray(mosaic(filters / 255, color=False, zoom=1))[..., 0]
     assert grey[1, 1 + 7 + 2] == filters[1, 0, 0, 1]  # second filter, second channel beside the first
     local = {
         "name": "l",
@@ -62,7 +62,7 @@ def test_planted_filters_stand_under_their_numbers(zoom):
     filters = np.zeros((3, k, k, F))
     filters[0] = (100 + np.arange(F)) / 255
     filters[1, 1, 3, 33] = 1
-    sheet = np.asarray(numbered_mosaic(filters, [str(i) for i in range(F)], color=True, zoom=zoom))
+    sheet = np.asarray(mosaic(filters, True, [str(i) for i in range(F)], zoom))
     assert sheet.shape[1] == (16 * (k + 1) + 1) * zoom
     tops = []
     for i in range(F):
@@ -97,7 +97,7 @@ def test_no_numbers_draws_what_the_originals_drew(saved, tmp_path):
     out = tmp_path / "plain.png"
     assert show.main(["-f", str(saved), "--show-filters", "conv1", "--no-numbers", "--zoom", "4", "--out", str(out)]) == 0
     filters = filters_of(find_latest(str(saved), load)[1].layers["conv1"])
-    known = np.round(255 * filter_mosaic(normalise(filters), color=True)).astype(np.uint8)
+    known = np.asarray(mosaic(normalise(filters), color=True, zoom=1))
     np.testing.assert_array_equal(np.asarray(Image.open(out)), np.kron(known, np.ones((4, 4, 1), np.uint8)))
 
 
@@ -157,6 +157,14 @@ def test_curves(saved, tmp_path):
             assert picture.size == (1000, height)
 
 
+def test_a_number_between_such_that_are_not_finite_is_seen(saved, tmp_path):
+    curves = curves_of(saved, index=0)
+    [curve] = curves.values
+    curve.train, curve.trained_at, curve.test, curve.final = [np.nan, 2.0, np.inf], [1, 2, 3], [], None
+    draw_cost(curves, tmp_path / "cost.png")
+    assert (np.asarray(Image.open(tmp_path / "cost.png").convert("L"))[150:350, 450:650] < 50).any()
+
+
 def test_a_single_test_is_seen(saved, tmp_path):
     """One marker, and nothing of a line."""
     curves = curves_of(saved, index=0)
@@ -173,8 +181,15 @@ def test_a_single_test_is_seen(saved, tmp_path):
     assert np.ptp(np.nonzero(red), axis=1).min() > 12
 
 
+def test_a_checkpoint_is_read_once_for_all_pictures(saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("convnet.training.session.find_latest", lambda *_: pytest.fail("it is read again"))
+    monkeypatch.chdir(tmp_path)
+    assert show.main(["-f", str(saved), "--show-filters", "--show-preds", "--show-maps", "--backend", "reference"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"filters.png", "preds.png", "maps.png"}
+
+
 def test_predictions_are_those_of_the_net(saved, tmp_path):
-    tests = TestSet.open(str(saved), {"backend": "reference"})
+    tests = TestSet.open(find_latest(saved, load)[1], {"backend": "reference"})
     cases = predictions(tests, "probs", seed=3)
     assert len(cases) == 8
     net, batch = convnet.load(saved, backend="reference"), read_batch(saved.parent / "data" / "data_batch_3")
@@ -189,7 +204,7 @@ def test_predictions_are_those_of_the_net(saved, tmp_path):
 
 
 def test_maps(saved):
-    tests = TestSet.open(str(saved), {"backend": "reference"})
+    tests = TestSet.open(find_latest(saved, load)[1], {"backend": "reference"})
     shown = feature_maps(tests)
     filters = tests.net.graph.layers["conv1"].maps[0]
     assert shown.layer == "conv1" and shown.maps.shape[:2] == (12, min(16, filters))
@@ -335,7 +350,7 @@ def test_towers_are_shown_together(tmp_path, capsys):
         1,
     ]
     assert run([str(option) for option in options]) == 0
-    assert "--show-filters conv1 " in capsys.readouterr().out
+    assert "--show-filters conv1\n" in capsys.readouterr().out
     assert (
         show.main(
             ["-f", str(tmp_path), "--show-filters", "conv1", "--out", str(tmp_path / "f.png"), "--zoom", "1", "--no-numbers"]

@@ -188,7 +188,7 @@ def test_sides_that_hold_nothing(tmp_path, shape):
     """A matrix of no cases may have any number of values, in a file of some bytes."""
     with pytest.raises(DataError, match=r"data_batch_1: (holds no cases|data of shape)"):
         use(tmp_path, {}, {"data": np.zeros(shape, np.uint8), "labels": []})
-    with pytest.raises(DataError, match="data of shape 48x5; expected 1073741824 values per case"):
+    with pytest.raises(DataError, match="data of shape 48x5; expected 1,073,741,824 values per case"):
         use(tmp_path, {"num_vis": 2**30, "label_names": NAMES}, MATRICES)
 
 

@@ -47,6 +47,29 @@ def test_the_writer_of_the_page(tmp_path):
     assert costs[-1]["logprob"][0] < costs[0]["logprob"][0] and net.classes == ["red", "blue"]
 
 
+FAULTY = """
+print('imported')
+none = lambda request: 3
+
+def Ends(request):
+    raise SystemExit(3)
+
+class Odd(Points):
+    def __init__(self, request):
+        super().__init__(request)
+        self.numbers = [1, 2, 3, 4, 5, 6]
+
+    def batch(self, epoch, number):
+        sizes = {1: [(2, 5), (1, 5)], 2: [(3, 5), (1, 4)], 3: [(3, 5)], 4: [(3, 0), (1, 0)], 6: [(3, 5), (1, 5)]}
+        return MatrixBatch([np.zeros(size) for size in sizes[number]])
+
+class Numpy(Points):
+    def __init__(self, request):
+        super().__init__(request)
+        self.numbers = np.arange(1, 3)
+"""
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A folder where packages are installed, with one that brings the provider of the page, and faulty ones."""
@@ -54,10 +77,11 @@ def package(tmp_path, monkeypatch):
     (site / "mypackage-1.0.dist-info").mkdir(parents=True)
     (site / "mypackage").mkdir()
     (site / "mypackage/__init__.py").write_text("")
-    (site / "mypackage/points.py").write_text(block("import numpy as np") + "print('imported')\nNone_ = lambda request: 3\n")
+    (site / "mypackage/points.py").write_text(block("import numpy as np") + FAULTY)
     (site / "mypackage-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: mypackage\nVersion: 1.0\n")
     entries = re.search(r"points = .*:Points", PAGE).group().replace('"', "")
-    others = "gone = mypackage.gone:X\nfault = mypackage.points:nothing\nnone = mypackage.points:None_\n"
+    others = "gone = mypackage.gone:X\nfault = mypackage.points:nothing\ncifar = mypackage.points:Points\n"
+    others += "".join(f"{name} = mypackage.points:{name}\n" for name in ("none", "Ends", "Odd", "Numpy"))
     (site / "mypackage-1.0.dist-info/entry_points.txt").write_text(f"[convnet.providers]\n{entries}\n{others}")
     monkeypatch.chdir(tmp_path)
     write_net(tmp_path, NET, PARAMS)
@@ -103,11 +127,40 @@ def test_only_the_one_that_is_named_is_imported(package, capsys):
         ("gone", r"'gone' \(mypackage.gone:X\) cannot be opened: ModuleNotFoundError: No module named 'mypackage.gone'"),
         ("fault", "cannot be opened: AttributeError"),
         ("none", "is not a convnet.data.provider.Provider"),
+        ("Ends", "cannot be opened: SystemExit: 3"),
     ],
 )
 def test_providers_that_are_none(package, name, said):
     with pytest.raises(DataError, match=f"^data provider '{name}' .*{said}|^data provider {said}"):
         open_provider(name, Request())
+
+
+@pytest.mark.parametrize(
+    "number, said",
+    [
+        (1, r"matrix 0 is \(2, 5\); expected \(3, 5\)"),
+        (2, r"matrix 1 is \(1, 4\); expected \(1, 5\)"),
+        (3, "matrix 1 is no array; expected"),
+        (4, "holds no cases"),
+        (5, r"cannot be loaded: KeyError: 5 \(points.py:\d+\)"),
+    ],
+)
+def test_batches_that_are_none(package, capsys, number, said):
+    options = ["--train-range", str(number), "--test-range", "6", "--save-path", "runs"]
+    status, _, err = run(capsys, "--layer-def", "layers-small.cfg", "--data-provider", "Odd", "--epochs", "1", *options)
+    assert (status, err.count("\n")) == (1, 1)
+    assert re.match(rf"convnet: data provider 'Odd' \(mypackage.points:Odd\): batch {number}:? {said}", err)
+
+
+def test_names_that_two_bring(package):
+    """Numbers may be NumPy's; a name of our own means ours; one of two packages neither."""
+    assert open_provider("Numpy", Request()).numbers == [1, 2] and provider_names().count("cifar") == 1
+    other = package[0] / "other-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[convnet.providers]\npoints = other:Points\n")
+    with pytest.raises(DataError, match=r"\(.*:Points, .*:Points\) is brought by more than one package"):
+        open_provider("points", Request())
 
 
 def test_a_provider_without_batches(package):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from convnet.cli import main
-from convnet.data.make import _split
+from convnet.data.make import set_aside
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.pickles import load
@@ -151,4 +151,4 @@ def test_the_split_is_that_of_earlier_versions(tmp_path):
     """Where every class has enough pictures: the first of a shuffle are for testing."""
     files = [(tmp_path / f"{i}.jpg", i % 3) for i in range(300)]
     order = np.random.RandomState(5).permutation(300).tolist()
-    assert _split(files, 0.1, 5) == (order[30:], order[:30])
+    assert set_aside(files, 0.1, 5) == (order[30:], order[:30])

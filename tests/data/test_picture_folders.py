@@ -105,8 +105,9 @@ def test_folders_that_cannot_be_read_are_named(folder, monkeypatch):
 
 def test_class_names_of_any_bytes(folder, tmp_path):
     (folder / "a").rename(folder / os.fsdecode(b"\xe9t\xe9\n"))
-    pack(folder, tmp_path / "out")
+    _, said = pack(folder, tmp_path / "out")
     assert open_provider("", Request(str(tmp_path / "out"))).label_names == ["b", r"\udce9t\udce9\n"]
+    assert r", \udce9t\udce9\n " in "".join(said) and "\n" not in "".join(said)
 
 
 def test_background_of_makebatches(folder, tmp_path, capsys):

@@ -126,6 +126,19 @@ def test_a_mismatch_of_parts_names_the_largest():
     assert (problem.place.line, problem.expected) == (16, "")
 
 
+CMPOOL = conv(5).replace("[fc]", "[a]") + "[fc]\ntype=cmpool\ninputs=a\npool=max\nchannels=5\nsize=1\nstride=1\noutputs=5\n"
+SUM = fc("a", 10) + "[fc]\ntype=sum\ninputs=a\nstride=2\n"
+
+
+@pytest.mark.parametrize(
+    ("layers", "line", "size"), [(CMPOOL, 23, "these 5 outputs are what"), (SUM, 11, "5 outputs made of these 10")]
+)
+def test_a_mismatch_of_layers_that_change_the_number(layers, line, size):
+    (problem,) = problems_of(DATA + layers + cost_of("fc"), classes=1).errors
+    assert problem.place.line == line and size in problem.message and problem.message[-25:] == "but the data have 1 class"
+    assert problem.expected == ("outputs=1 or outputs=num_classes" if layers is CMPOOL else "")
+
+
 def run(*words):
     return main(
         ["run", "--threads", "1", "--backend", "reference", "--max-batches", "1", "--test-freq", "9", *map(str, words)]

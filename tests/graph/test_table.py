@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 from support import ROOT, make_graph
 
+from convnet.errors import columns_of
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.graph.table import COLUMNS, brief, layer_table, wrapped
@@ -62,13 +63,13 @@ def test_columns_come_in_the_order_of_their_importance():
 
 def test_names_that_would_move_the_cursor_and_long_ones():
     text = "[data]\ntype=data\ndataIdx=0\n[a\x1b[31mb]\ntype=fc\ninputs=data\noutputs=3\ninitW=1\n" + "[" + "x" * 300 + "]\n"
-    text += "type=fc\ninputs=a\x1b[31mb\noutputs=3\ninitW=1\n[cost]\ntype=cost.sum2\ninputs=" + "x" * 300 + "\n"
+    text += f"type=fc\ninputs=a\x1b[31mb\noutputs=3\ninitW=1\n[{'层' * 9}]\ntype=cost.sum2\ninputs=" + "x" * 300 + "\n"
     graph = make_graph(text, {0: 4})
     for width in (0, 40, 80):
         table = layer_table(graph, 1, width)
         assert "\x1b" not in table and "\\x1b" in table
         rules = {len(line) for line in table.splitlines() if re.fullmatch("-+", line)}
-        assert len(rules) == 1 and (not width or max(map(len, table.splitlines())) <= width)
+        assert len(rules) == 1 and (not width or max(map(columns_of, table.splitlines())) <= width)
 
 
 @pytest.mark.parametrize(

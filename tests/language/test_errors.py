@@ -122,6 +122,6 @@ def test_numbers_with_their_nouns():
     assert [counted(1, noun) for noun in nouns] == [f"1 {noun}" for noun in nouns]
     several = ["2 pictures", "2 classes", "2 batches", "2 minibatches", "2 epochs", "2 matrices"]
     assert [counted(2, noun) for noun in nouns[:-1]] == several
-    assert counted(0, "picture") == "0 pictures" and counted(2048, "mouse", "mice") == "2,048 mice"
+    assert counted(0, "picture") == "0 pictures" and counted(2048, "case") == "2,048 cases"
     sizes = (1, 39_960, 4_800_000, 487_721_792, 1_234_000_000)
     assert [bytes_text(size) for size in sizes] == ["0.0 kB", "40.0 kB", "4.8 MB", "488 MB", "1.2 GB"]

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import make_graph, write_cifar, write_net
+from nets import DATA, cost_of
+from support import make_graph
 
 from convnet import checkpoint
 from convnet.checkpoint import CheckpointFolder, Position
@@ -20,35 +21,14 @@ from convnet.training.plan import Plan
 from convnet.training.records import read_log
 from convnet.training.run import Run
 
-NET = """[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[fc]
+NET = f"""{DATA}[fc]
 type=fc
 inputs=data
 outputs=10
-initW=0.01
-[probs]
-type=softmax
-inputs=fc
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-[decay]
+{cost_of("fc")}[decay]
 type=cost.sum2
 inputs=fc
 """
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("best")
-    write_cifar(folder / "data", batches=4, cases=40)
-    write_net(folder)
-    return folder
 
 
 def train(place, save, *more):
@@ -120,8 +100,10 @@ def test_names(given, name):
 
 @pytest.mark.parametrize("given, hint", [("logprop", "logprob"), ("logprob.eror", "logprob.error"), ("fc", "")])
 def test_names_that_are_none(given, hint):
-    with pytest.raises(OptionError, match=f"no '{given}' is printed.*{hint and f'did you mean .{hint}'}"):
+    with pytest.raises(OptionError, match=f"^--keep-best: no '{given}' is printed.*{hint and f'did you mean .{hint}'}"):
         watch(given)
+    with pytest.raises(OptionError, match=r"^keep-best of \[run\], or of the checkpoint: no "):
+        Watch.of(Options(keep_best=given), make_graph(NET, {0: 12, 1: 1}, 10), Plan([1], [2], 9, 1))
 
 
 def test_the_best_is_kept_and_can_be_loaded(place, tmp_path, capsys):
@@ -205,6 +187,14 @@ def test_going_on_from_the_best_sets_newer_ones_aside(place, tmp_path, capsys):
     names = {path.name for path in (tmp_path / "s").iterdir()}
     assert {"12.2", "12.2.aside", "best"} <= names and f"{(at + 1) // 2}.{2 - at % 2}.aside" not in names
     assert best_of(tmp_path / "s")[1:] == (at, learned)
+
+
+def test_a_run_with_nothing_to_do_leaves_all_files_as_they_are(place, tmp_path, capsys):
+    assert train(place, tmp_path / "s", "--keep-best", "logprob", "--epochs", 1) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()}
+    assert go_on(tmp_path / "s" / "1.2", "--keep-best", "logprob.cost", "--test-range", 3) == 0
+    assert "Nothing to do: 1 of 1 epochs are done.\n" in capsys.readouterr().out and "best" in before
+    assert {path.name: path.read_bytes() for path in (tmp_path / "s").iterdir()} == before
 
 
 @pytest.mark.parametrize("name", [[], ["--keep-best", "logprob"]])

@@ -5,7 +5,6 @@ import re
 import signal
 
 import pytest
-from support import write_cifar, write_net
 
 from convnet import checkpoint
 from convnet.cli import main
@@ -22,16 +21,8 @@ END = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("final")
-    write_net(folder)
-    write_cifar(folder / "data", batches=4, cases=24)
-    return folder
-
-
 def words(place, save, *more):
-    options = ["--layer-def", place / "layers-small.cfg", "--data-path", place / "data", "--save-file", save, "--mini", 8]
+    options = ["--layer-def", place / "layers-small.cfg", "--data-path", place / "data", "--save-file", save, "--mini", 16]
     return ["run", *map(str, [*options, "--train-range", "1-2", "--test-range", "3-4", "--threads", 1, *more])]
 
 
@@ -52,9 +43,9 @@ def final_test(save):
 def test_it_is_that_of_all_test_batches(place, tmp_path, capsys):
     assert main(words(place, tmp_path, "--epochs", 2, "--test-freq", 3)) == 0
     out = capsys.readouterr().out
-    assert END.search(out).groups()[:4] == ("2", "4", None, "48")
+    assert END.search(out).groups()[:4] == ("2", "4", None, "80")
     costs, cases = final_test(tmp_path)
-    assert cases == 48 and Outputs.of_stored(loaded(tmp_path).layers).text(costs, cases) == END.search(out)[5]
+    assert cases == 80 and Outputs.of_stored(loaded(tmp_path).layers).text(costs, cases) == END.search(out)[5]
     assert main(words(place, tmp_path, "--test-only", 1)) == 0
     tested = re.findall(r"'logprob': \[([\d.]+), ([\d.]+), ([\d.]+)\]", capsys.readouterr().out)
     assert [sum(map(float, values)) for values in zip(*tested, strict=True)] == pytest.approx(costs["logprob"])
@@ -66,7 +57,7 @@ def test_who_goes_on_comes_to_the_same_bits(place, tmp_path, more):
     assert main(words(place, tmp_path / "whole", "--epochs", 3, *more)) == 0
     for _ in range(2):
         assert main(words(place, tmp_path / "parts", "--epochs", 3, "--max-batches", 3, *more)) == 0
-        assert final_test(tmp_path / "parts")[1] == 48
+        assert final_test(tmp_path / "parts")[1] == 80
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
@@ -114,7 +105,7 @@ def test_a_test_of_everything_is_not_repeated(place, tmp_path, monkeypatch, caps
     original = evaluator.Tester.batch
     monkeypatch.setattr(evaluator.Tester, "batch", lambda self, number: tested.append(number) or original(self, number))
     assert main(words(place, tmp_path, "--epochs", 1, "--test-one", 0, "--test-freq", 2)) == 0
-    assert tested == [3, 4] and END.search(capsys.readouterr().out)[4] == "48"
+    assert tested == [3, 4] and END.search(capsys.readouterr().out)[4] == "80"
     assert final_test(tmp_path) == loaded(tmp_path).position().test_outputs[-1]
 
 

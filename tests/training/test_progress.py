@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convnet.checkpoint import Position
-from convnet.errors import printable
+from convnet.errors import columns_of, printable
 from convnet.training.plan import ENDLESS, Plan
 from convnet.training.progress import Progress
-from convnet.training.status import Status, columns_of, fitted
+from convnet.training.status import Status, fitted
 
 
 @given(st.integers(1, 4), st.integers(0, 5), st.integers(0, 7), st.booleans(), st.integers(0, 9))
@@ -107,3 +107,4 @@ def test_a_dumb_terminal_gets_no_codes(monkeypatch):
 def test_texts_are_cut_to_one_row(text, width):
     cut = fitted(text, width)
     assert columns_of(cut) <= width and cut == printable(cut)
+    assert fitted(text + "名" * 10**4, 10) == fitted(text + "名" * 20, 10)

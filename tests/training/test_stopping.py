@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from support import ROOT, write_cifar, write_net
+from support import ROOT
 
 from convnet import checkpoint
 from convnet.cli import main
@@ -21,16 +21,8 @@ from convnet.training.events import BatchBegin, BatchClosed, BatchEnd, TestEnd, 
 from convnet.training.lines import Lines
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("stopping")
-    write_net(folder)
-    write_cifar(folder / "data", batches=4, cases=24)
-    return folder
-
-
 def words(place, save, *more):
-    options = ["--layer-def", place / "layers-small.cfg", "--data-path", place / "data", "--save-file", save, "--mini", "8"]
+    options = ["--layer-def", place / "layers-small.cfg", "--data-path", place / "data", "--save-file", save, "--mini", "16"]
     options += ["--train-range", "1-2", "--test-freq", "2", "--test-range", "3-4", "--test-one", "0", "--epochs", "3"]
     return ["run", *map(str, options), *more]
 
@@ -95,7 +87,8 @@ def test_a_signal_in_any_minibatch(call, place, whole, tmp_path, monkeypatch, ca
         signal_at(patch, Net, "train", call, signal.SIGTERM)
         assert main(words(place, tmp_path)) == 0
     assert "Stopped by SIGTERM" in capsys.readouterr().out
-    assert sum(cases for _, cases in state_of(tmp_path)[1]) + state_of(tmp_path)[3]["cases"] == 8 * call
+    trained = 40 * (call // 3) + 16 * (call % 3)  # of three minibatches the last has 8
+    assert sum(cases for _, cases in state_of(tmp_path)[1]) + state_of(tmp_path)[3]["cases"] == trained
     assert main(words(place, tmp_path)) == 0
     assert state_of(tmp_path) == whole
 
@@ -190,7 +183,7 @@ def wait_for(text, process):
 
 
 ENDLESS = {  # what runs for long without anything to save; the word that says that it has begun
-    "bench": (["bench", "--layer-def", "layers-digits.cfg", "--steps", "1000000", "--mini", "8"], "ready"),
+    "bench": (["bench", "--layer-def", "layers-digits.cfg", "--steps", "1000000", "--mini", "16"], "ready"),
     "check-grads": (["run", "--layer-def", "layers-cifar10-13pct.cfg", "--check-grads"], "Gradients of"),
     "starting": (["run", "--layer-def", "layers-imagenet.cfg"], "ready"),
     "pipe": (["explain", "/dev/stdin"], "ready"),

@@ -211,7 +211,7 @@ def test_data_of_another_size_are_blamed(folders, tmp_path, capsys):
     """Not the checkpoint, whose weights are as they were."""
     assert start(folders, tmp_path) == 0
     assert main(["--load-file", str(tmp_path / "saved"), "--test-only", "--inner-size", "20"]) == 1
-    assert "gives 1200 values per case, and the net was trained on 3072; scale and crop" in capsys.readouterr().err
+    assert "gives 1,200 values per case, and the net was trained on 3072; scale and crop" in capsys.readouterr().err
 
 
 def test_remarks_of_a_run(folders, tmp_path, capsys):

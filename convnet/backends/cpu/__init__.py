@@ -14,7 +14,7 @@ from convnet.backends.cpu.compiled import KernelOps
 from convnet.backends.host import blas_text
 from convnet.backends.reference import Reference
 from convnet.backends.reference.common import Array, blas_of_one_thread, store
-from convnet.errors import BackendError, did_you_mean, one_of
+from convnet.errors import BackendError, counted, did_you_mean, one_of
 
 # Values of a product that one BLAS call makes: its result then stays in cache until it is added to where it belongs.
 _TILE_FLOATS = 1 << 19
@@ -40,7 +40,7 @@ class Cpu(KernelOps, Reference):
         self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="convnet-fc")
 
     def describe(self) -> str:
-        return f"CPU ({self.threads} thread{'s' * (self.threads != 1)}, {self.instruction_set} kernels)"
+        return f"CPU ({counted(self.threads, 'thread')}, {self.instruction_set} kernels)"
 
     def arithmetic(self) -> str:
         return f"the cpu backend ({self.instruction_set} kernels, {blas_text()})"
