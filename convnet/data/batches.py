@@ -13,7 +13,7 @@ import numpy as np
 from convnet import pickles
 from convnet.arrays import not_finite
 from convnet.data.schema import LABEL_KEYS, check_meta, check_part, one_hot_labels, several_labels
-from convnet.errors import DataError, counted, reason_of
+from convnet.errors import DataError, counted, reason_of, shell_quoted
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
 from convnet.storage import write_atomically
@@ -28,7 +28,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise DataError(f"no folder {folder}; --data-path names the folder that holds batches.meta and data_batch_1")
     path = description_in(folder)
     if path is None:
-        raise DataError(f"{folder} holds no batches.meta; make batches with 'convnet makebatches'")
+        make = f"convnet makebatches {shell_quoted(str(folder))} --out batches"
+        raise DataError(f"{folder} holds no batches.meta; if pictures are in it, begin with: {make}")
     meta = _read(path)
     if not isinstance(meta, dict):
         raise DataError(f"{path}: not a description of batches")

@@ -140,6 +140,13 @@ def test_sources_that_are_no_folders(tmp_path, capsys):
     assert "photos holds batches already; train on them with --data-path" in make(tmp_path, capsys)[2]
 
 
+def test_a_run_of_the_pictures_themselves(tmp_path, capsys):
+    place(tmp_path / "my photos", *FOUR)
+    assert main(["run", "--layer-def", "layers-photos-64.cfg", "--data-path", str(tmp_path / "my photos")]) == 1
+    begin = f"begin with: convnet makebatches '{tmp_path / 'my photos'}' --out batches"
+    assert capsys.readouterr().err.endswith(f"my photos holds no batches.meta; if pictures are in it, {begin}\n")
+
+
 def test_the_split_is_that_of_earlier_versions(tmp_path):
     """Where every class has enough pictures: the first of a shuffle are for testing."""
     files = [(tmp_path / f"{i}.jpg", i % 3) for i in range(300)]
