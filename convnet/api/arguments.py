@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from convnet.arrays import not_finite
-from convnet.errors import ConvnetError, DataError, OptionError, did_you_mean, one_of
+from convnet.errors import ConvnetError, DataError, OptionError
 from convnet.options import MOST
 from convnet.pickles.rules import shown
+from convnet.texts import did_you_mean, one_of
 
 MOST_PIXELS = 65535  # of a side
 

@@ -17,10 +17,11 @@ from convnet.data.decoding import Look, read_square, square_of
 from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.data.providers import open_provider
-from convnet.errors import DataError, counted
+from convnet.errors import DataError
 from convnet.graph.graph import Graph
 from convnet.graph.infer import channels_of
 from convnet.pickles import text_of
+from convnet.texts import counted
 
 Images = Any  # one picture or several: arrays, Pillow images, paths
 Mean = np.ndarray | float | str | Path | None

@@ -37,7 +37,7 @@ from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
 from convnet.drawing.picture import picture_of
 from convnet.drawing.svg import svg
-from convnet.errors import CheckpointError, ConvnetError, DataError, OptionError, counted, printable, printable_lines
+from convnet.errors import CheckpointError, ConvnetError, DataError, OptionError
 from convnet.generation import GENERATIONS
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
@@ -52,6 +52,7 @@ from convnet.net.initial import initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Costs, Net
 from convnet.options import Options
+from convnet.texts import counted, printable, printable_lines
 from convnet.training.costs import Outputs
 from convnet.training.evaluator import Tester, output_layer
 from convnet.training.events import BatchEnd, Callback, Event

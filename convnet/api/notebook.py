@@ -2,9 +2,9 @@
 
 from html import escape
 
-from convnet.errors import printable
 from convnet.graph.graph import Graph
 from convnet.graph.table import COLUMNS, cell_text, described, totals
+from convnet.texts import printable
 
 _ROWS, _COLUMNS = 200, COLUMNS[:6]
 

@@ -6,9 +6,9 @@ import time
 
 from convnet.checkpoint import add_costs
 from convnet.net.net import Costs
+from convnet.texts import time_text
 from convnet.training.costs import Outputs, value_text
 from convnet.training.events import BatchBegin, Event, MinibatchEnd
-from convnet.training.lines import time_text
 from convnet.training.status import fitted
 
 _RENEWED = 0.1  # seconds from one line to the next

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from convnet.api.arguments import numbers
-from convnet.errors import DataError, OptionError, counted, did_you_mean
+from convnet.errors import DataError, OptionError
 from convnet.layers.weighted import WeightLayer
 from convnet.net.net import Net
 from convnet.net.state import collect_state
+from convnet.texts import counted, did_you_mean
 
 
 class NoSuchLayer(OptionError, KeyError):

@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from convnet.errors import BackendError, OptionError, nearest, one_of
+from convnet.errors import BackendError, OptionError
+from convnet.texts import nearest, one_of
 
 if TYPE_CHECKING:
     from convnet.backends.base import Backend

@@ -11,7 +11,7 @@ from convnet import pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import faults_of
-from convnet.errors import CheckpointError, DataError, counted
+from convnet.errors import CheckpointError, DataError
 from convnet.generation import Generation
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
@@ -21,6 +21,7 @@ from convnet.net.net import Costs
 from convnet.options import BY_NAME
 from convnet.pickles import UnsafePickle, path_of, text_of
 from convnet.pickles.rules import message
+from convnet.texts import counted
 
 # Options that the originals kept under other names, and those that they kept under ours.
 _LEGACY = {

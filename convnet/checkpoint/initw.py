@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from convnet.checkpoint import find_latest, load
-from convnet.errors import ConvnetError, counted, did_you_mean
+from convnet.errors import ConvnetError
+from convnet.texts import counted, did_you_mean
 
 Shape = tuple[int, int]
 

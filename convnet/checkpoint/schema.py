@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, get_type_hints
 
 from convnet.checkpoint.position import Position
-from convnet.errors import DataError, counted, did_you_mean
+from convnet.errors import DataError
 from convnet.generation import GENERATIONS
 from convnet.layers import LAYER_TYPES
 from convnet.layers.filters import recognise
@@ -32,6 +32,7 @@ from convnet.pickles.rules import (
     that,
     whole,
 )
+from convnet.texts import counted, did_you_mean
 
 VERSION = 2  # of what this project adds: from 2 on, a checksum stands behind the pickle
 _SIZE = 2**40  # no number of values, classes or cases is larger

@@ -101,7 +101,8 @@ def _run_verb(words: list[str], prog: str, verb: str) -> int:
 def _help(verb: str) -> int:
     """Say what the command can do, which version it is, or that it has no such verb."""
     from convnet.cli.common import version_text
-    from convnet.errors import OptionError, did_you_mean
+    from convnet.errors import OptionError
+    from convnet.texts import did_you_mean
 
     if verb in ("-h", "--help", "help"):
         print(_START)

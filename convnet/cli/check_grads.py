@@ -18,7 +18,7 @@ from convnet.backends.reference import Reference
 from convnet.cli.permission import may_run_code
 from convnet.data.provider import Provider
 from convnet.data.providers import open_provider
-from convnet.errors import OptionError, counted
+from convnet.errors import OptionError
 from convnet.generation import Generation
 from convnet.graph.graph import Graph
 from convnet.layers.data import Data
@@ -27,6 +27,7 @@ from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, St
 from convnet.net.initial import drop_functions, initial_state
 from convnet.net.net import Net
 from convnet.net.node import Inputs
+from convnet.texts import counted
 from convnet.training.lines import Lines
 from convnet.training.screen import Screen
 from convnet.training.session import RunInputs

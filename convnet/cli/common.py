@@ -19,21 +19,12 @@ from typing import Any, NoReturn, TextIO
 from convnet import __version__
 from convnet.cli.environment import idle_variables
 from convnet.cli.output import clean_output
-from convnet.errors import (
-    MOST_PROBLEMS,
-    BackendError,
-    ConvnetError,
-    LayerFileError,
-    OptionError,
-    message_lines,
-    nearest,
-    reason_of,
-    shell_quoted,
-)
+from convnet.errors import MOST_PROBLEMS, BackendError, ConvnetError, LayerFileError, OptionError, reason_of
 from convnet.interrupts import INTERRUPTED
 from convnet.language.diagnostics import Problem
 from convnet.options import BY_NAME, NATURAL, Kind, Option, whole_numbers
 from convnet.storage import check_folder, write_atomically
+from convnet.texts import message_lines, nearest, shell_quoted
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF}
 DEFINITION = "layer definition file, the name of a shipped one, or a checkpoint"

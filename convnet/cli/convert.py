@@ -10,10 +10,11 @@ from pathlib import Path
 
 from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
 from convnet.cli.definition import Definition
-from convnet.errors import OptionError, counted
+from convnet.errors import OptionError
 from convnet.graph.loading import LayerFiles
 from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.options import NATURAL, choice, text
+from convnet.texts import counted
 
 
 def parser(prog: str) -> Parser:

@@ -12,7 +12,8 @@ from convnet.backends.cuda.compile import find_compiler
 from convnet.backends.cuda.driver import CudaDevice
 from convnet.backends.cuda.graphs import load_graphs
 from convnet.cli.common import Parser, run_verb, version_of
-from convnet.errors import BackendError, counted
+from convnet.errors import BackendError
+from convnet.texts import counted
 
 Findings = list[tuple[str, str]]  # (what was looked at, what was found)
 

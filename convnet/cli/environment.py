@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from convnet.backends.switches import SWITCHES, is_position
-from convnet.errors import did_you_mean
+from convnet.texts import did_you_mean
 
 VARIABLES = (*SWITCHES, "CONVNET_CACHE_DIR", "CONVNET_CPU", "CONVNET_INITW", "CONVNET_EMULATOR", "CONVNET_MUSEUM")
 

@@ -22,12 +22,13 @@ from convnet.backends.cuda.sass import find_disassembler, innermost_loop, instru
 from convnet.backends.cuda.source import originals_of_kernel
 from convnet.cli.common import Parser, run_verb
 from convnet.data.random import synthesize
-from convnet.errors import BackendError, OptionError, did_you_mean, first_line
+from convnet.errors import BackendError, OptionError, first_line
 from convnet.graph.loading import LayerFiles, parse
 from convnet.net.dry_run import blank_inputs, empty_state
 from convnet.net.net import Net, Work
 from convnet.net.node import Node
 from convnet.options import BY_NAME, Kind, text
+from convnet.texts import did_you_mean
 
 _MAX_WARPS = {75: 32, 86: 48, 87: 48, 89: 48, 120: 48, 121: 48}  # per multiprocessor; 64 elsewhere
 _SHARED = {75: 64, 80: 164, 87: 164, 86: 100, 89: 100, 120: 100, 121: 100}  # KiB per multiprocessor; 228 elsewhere

@@ -14,7 +14,8 @@ from itertools import accumulate
 from typing import Any
 
 from convnet.cli.common import Parser, run_verb, say, terminal_width
-from convnet.errors import OptionError, message_lines, printable
+from convnet.errors import OptionError
+from convnet.texts import message_lines, printable
 from convnet.training.costs import TWICE
 from convnet.training.log import KEYS, plain
 from convnet.training.records import Record, records_of

@@ -15,8 +15,9 @@ from convnet.data.batch_folder import replacing
 from convnet.data.decoding import parse_color
 from convnet.data.make import pack_digits, pack_folder
 from convnet.data.pictures import LARGEST
-from convnet.errors import OptionError, counted, shell_quoted
+from convnet.errors import OptionError
 from convnet.options import SEED, SHARE, Kind, flag_of, text, whole
+from convnet.texts import counted, shell_quoted
 
 _SIZE, _BATCH_SIZE, _TEST_SHARE, _BACKGROUND = 256, 1024, 0.1, "white"
 _COLOR = Kind(parse_color, "a colour such as white, black or #808080", "COLOR")

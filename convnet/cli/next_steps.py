@@ -5,7 +5,8 @@ from pathlib import Path
 
 from convnet.data.demo import Demo
 from convnet.data.pictures import Pictures
-from convnet.errors import ConvnetError, counted, path_text, shell_quoted
+from convnet.errors import ConvnetError
+from convnet.texts import counted, path_text, shell_quoted
 from convnet.training.run import Run
 
 _SHEET = "predictions.png"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from convnet.errors import printable_lines
+from convnet.texts import printable_lines
 
 
 class CleanStream:

@@ -2,9 +2,9 @@
 
 import sys
 
-from convnet.errors import printable
 from convnet.graph.graph import Graph
 from convnet.net.initial import check_no_code, code_of
+from convnet.texts import printable
 
 
 def may_run_code(graph: Graph, allowed: bool) -> bool:

@@ -23,8 +23,9 @@ from convnet.api.network import Network, load
 from convnet.cli.common import Parser, run_verb, say
 from convnet.data.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds, first_synonyms
-from convnet.errors import DataError, columns_of, counted, listed, printable
+from convnet.errors import DataError
 from convnet.options import NATURAL, choice, text
+from convnet.texts import columns_of, counted, listed, printable
 from convnet.training.status import fitted
 
 _NAMED = 20  # files that cannot be read

@@ -30,9 +30,10 @@ from convnet.drawing.filter_sheet import filter_sheet, mosaic
 from convnet.drawing.filters import filters_of, first_filters, normalise, standardised
 from convnet.drawing.maps import feature_maps, map_sheet
 from convnet.drawing.samples import TestSet, write_predictions
-from convnet.errors import OptionError, counted, did_you_mean, one_of
+from convnet.errors import OptionError
 from convnet.options import BY_NAME, FROM_ZERO, SEED, ZERO_ONE, flag_of, text, whole
 from convnet.pickles import text_of
+from convnet.texts import counted, did_you_mean, one_of
 
 _DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from convnet.data.provider import Provider
-from convnet.errors import DataError, counted, listed
+from convnet.errors import DataError
 from convnet.pickles import text_of
+from convnet.texts import counted, listed
 
 _NAMED = 5  # classes in a message
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from convnet.data.batches import read_meta
-from convnet.errors import DataError, listed, reason_of
+from convnet.errors import DataError, reason_of
 from convnet.storage import Claim
+from convnet.texts import listed
 
 _ASIDE, _SWITCHING = ".making", "switching"
 _FOREIGN = ("test_batch", "train", "test", "meta")  # which readers would take for batches beside ours

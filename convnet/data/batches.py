@@ -13,10 +13,11 @@ import numpy as np
 from convnet import pickles
 from convnet.arrays import not_finite
 from convnet.data.schema import LABEL_KEYS, check_meta, check_part, one_hot_labels, several_labels
-from convnet.errors import DataError, counted, reason_of, shell_quoted
+from convnet.errors import DataError, reason_of
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
 from convnet.storage import write_atomically
+from convnet.texts import counted, shell_quoted
 
 _BATCH = re.compile(r"data_batch_(\d{1,18})(?:\.(\d{1,18}))?$", re.ASCII)
 _PART = re.compile(r"\.(\d{1,18})", re.ASCII)

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from convnet.data.scaling import FILTER, shrink_in_decoder
-from convnet.errors import DataError, first_line, one_of, reason_of
+from convnet.errors import DataError, first_line, reason_of
+from convnet.texts import one_of
 
 # Format: bytes that a pixel takes at most while Pillow decodes it, measured. Converting takes as many again, see ``_cost``.
 FORMATS = {"JPEG": 4, "PNG": 4, "GIF": 4, "BMP": 4, "WEBP": 13, "TIFF": 8, "PPM": 4}

@@ -23,9 +23,10 @@ from convnet.data.batches import write_file
 from convnet.data.images import color_axes
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Request
-from convnet.errors import DataError, bytes_text, reason_of
+from convnet.errors import DataError, reason_of
 from convnet.pickles import UnsafePickle
 from convnet.storage import cache_folder
+from convnet.texts import bytes_text
 
 SHAPES = ("disc", "square", "triangle", "diamond", "star", "cross", "ring", "hexagon", "crescent", "bar")
 COLORS = ("red", "orange", "yellow", "lime", "green", "teal", "azure", "blue", "purple", "pink")

@@ -20,8 +20,9 @@ from convnet.data.decoding import UNREAD, WHITE, Color, read_square
 from convnet.data.images import color_axes
 from convnet.data.picture_folder import find_pictures
 from convnet.data.provider import batch_bounds
-from convnet.errors import DataError, counted, listed, printable
+from convnet.errors import DataError
 from convnet.storage import write_atomically
+from convnet.texts import counted, listed, printable
 
 _DIGIT_BATCHES = 6
 _PCA_PIXELS = 512  # of each picture, for the colour axes

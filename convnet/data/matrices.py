@@ -23,7 +23,8 @@ from convnet.data.provider import (
 )
 from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.schema import check_finite
-from convnet.errors import DataError, counted
+from convnet.errors import DataError
+from convnet.texts import counted
 
 _CACHE_BYTES = 1 << 30
 _CLASSES = 1 << 20  # that are counted by their labels alone; each case has as many targets

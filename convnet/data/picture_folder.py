@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from convnet.data.batches import description_in
 from convnet.data.decoding import UNREAD
-from convnet.errors import DataError, counted, listed, reason_of
+from convnet.errors import DataError, reason_of
+from convnet.texts import counted, listed
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"} | UNREAD  # whose files are named as left out

@@ -17,7 +17,8 @@ from convnet.data.decoding import Look, is_square, read_square
 from convnet.data.images import Cropper, PictureBatch, square_side
 from convnet.data.provider import Batch, FolderProvider, Request, check_counts, check_labels, check_targets
 from convnet.data.scaling import scale_mean
-from convnet.errors import DataError, listed, printable
+from convnet.errors import DataError
+from convnet.texts import listed, printable
 
 _INNER = 224  # of 256, the crop of the paper
 _STORED = 256

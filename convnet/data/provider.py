@@ -19,9 +19,10 @@ import numpy as np
 
 from convnet.arrays import not_classes
 from convnet.data.batches import Watch, find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
-from convnet.errors import DataError, counted, listed
+from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
+from convnet.texts import counted, listed
 
 if TYPE_CHECKING:
     from convnet.data.images import Cropper, Matrix

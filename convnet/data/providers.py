@@ -15,7 +15,8 @@ from convnet.data.matrices import CroppedMatrices, Matrices
 from convnet.data.pictures import Pictures
 from convnet.data.provider import Batch, Provider, Request
 from convnet.data.random import Dummy, Synthetic
-from convnet.errors import ConvnetError, DataError, did_you_mean, first_line, listed
+from convnet.errors import ConvnetError, DataError, first_line
+from convnet.texts import did_you_mean, listed
 
 PROVIDERS: dict[str, type[Provider]] = {p.name: p for p in (Matrices, CroppedMatrices, Pictures, Demo)}
 # Names of the 2012 release for the same kinds of files.

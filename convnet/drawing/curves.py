@@ -11,7 +11,8 @@ import numpy as np
 
 from convnet.checkpoint import Checkpoint
 from convnet.drawing.files import load_pyplot, save_figure
-from convnet.errors import OptionError, did_you_mean, printable
+from convnet.errors import OptionError
+from convnet.texts import did_you_mean, printable
 from convnet.training.costs import TWICE, Outputs
 
 _PANELS = 6

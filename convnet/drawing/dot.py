@@ -2,7 +2,7 @@
 
 from convnet.drawing.picture import HOST, Picture
 from convnet.drawing.scene import colors, device_text
-from convnet.errors import bytes_text
+from convnet.texts import bytes_text
 
 
 def dot(picture: Picture) -> str:

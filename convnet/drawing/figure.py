@@ -7,7 +7,8 @@ from convnet.drawing.files import load_pyplot, save_figure
 from convnet.drawing.picture import Picture
 from convnet.drawing.scene import scene_of
 from convnet.drawing.shapes import LOOKS, Group, Path, Rectangle, Shape, Words
-from convnet.errors import ConvnetError, printable
+from convnet.errors import ConvnetError
+from convnet.texts import printable
 
 _INCH = 72  # pixels, so that a pixel is a point
 _NARROWER = 0.9  # letters, since those of matplotlib's font are wider than Helvetica's

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from convnet.errors import bytes_text, listed
 from convnet.graph.analysis import memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
@@ -14,6 +13,7 @@ from convnet.layers.data import Data
 from convnet.layers.norm import Norm
 from convnet.layers.pool import CrossMapPool, Pool
 from convnet.layers.weighted import WeightLayer
+from convnet.texts import bytes_text, listed
 
 Device = tuple[int, ...]
 HOST: Device = ()  # of data layers

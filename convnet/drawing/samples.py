@@ -20,9 +20,10 @@ from convnet.checkpoint import Checkpoint
 from convnet.data.provider import Provider, batch_bounds, class_names, first_synonyms, split
 from convnet.drawing.files import save_image
 from convnet.drawing.sheet import LIGHT, Sheet, headed, resized
-from convnet.errors import ConvnetError, OptionError, did_you_mean
+from convnet.errors import ConvnetError, OptionError
 from convnet.layers.data import Data
 from convnet.net.net import Net
+from convnet.texts import did_you_mean
 from convnet.training.checks import check_batch
 from convnet.training.session import RunInputs, Session
 

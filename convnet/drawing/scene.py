@@ -8,7 +8,7 @@ from itertools import pairwise
 from convnet.drawing.layout import BOX_HEIGHT, BOX_WIDTH, MARGIN, Layout, Point, Route, lay_out
 from convnet.drawing.picture import HOST, Box, Device, Picture
 from convnet.drawing.shapes import Group, Paint, Path, Rectangle, Scene, Segment, Shape, Words
-from convnet.errors import bytes_text, shortened
+from convnet.texts import bytes_text, shortened
 
 # (fill, line, column) by device, told apart in grey and by the colour-blind (after Paul Tol's muted scheme)
 _COLORS = (

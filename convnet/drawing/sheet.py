@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from convnet.errors import ConvnetError, printable
+from convnet.errors import ConvnetError
+from convnet.texts import printable
 
 _TITLE, _CAPTION, _MARGIN = 22, 14, 12
 _LONGEST = 400  # letters of a text

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 
-from convnet.errors import OptionError, nearest, one_of, printable, really_near
+from convnet.errors import OptionError
 from convnet.generation import GENERATIONS, Generation
 from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
@@ -28,6 +28,7 @@ from convnet.layers.label_tree import LabelTree
 from convnet.layers.neuron import NeuronLayer
 from convnet.layers.weighted import WeightLayer
 from convnet.options import BY_NAME, OPTIONS, read_section
+from convnet.texts import nearest, one_of, printable, really_near
 
 _RUN_ELSEWHERE = "[run] holds options of a run, which is no part of the definition"
 _LEARNING = {"epsw", "epsb", "momw", "momb", "wc", "coeff"}

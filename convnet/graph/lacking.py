@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
-from convnet.errors import listed, one_of
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document
 from convnet.language.reader import Reader
+from convnet.texts import listed, one_of
 
 _FEW = 2  # layers without a section; of more, beside sections of other layers, the whole file is of another net
 

@@ -6,13 +6,14 @@ from difflib import SequenceMatcher
 from itertools import islice
 from pathlib import Path
 
-from convnet.errors import LayerFileError, OptionError, one_of
+from convnet.errors import LayerFileError, OptionError
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.language.diagnostics import Problems
 from convnet.language.files import read_document, read_text
 from convnet.language.ini import Document
 from convnet.layers.weighted import WeightLayer
+from convnet.texts import one_of
 
 _MAX_FILES, _MAX_BYTES, _SHOWN = 500, 1 << 18, 3
 _KIND_OF_FILE = re.compile(r"layers?|param(eter)?s?|def(inition)?s?|net(work)?|config|cfg|[-_. ]")

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from convnet.errors import counted, really_near
 from convnet.graph.graph import Graph
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, Section
 from convnet.language.keys import REQUIRED
 from convnet.layers import LAYER_TYPES
+from convnet.texts import counted, really_near
 
 _COMPARED = 10_000  # pairs of names; where more do not fit, it is not a letter that is wrong
 _FEW = 2  # layers without parameters that may be due to misspelt headers; more are a file of another net

@@ -4,11 +4,11 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from convnet.errors import columns_of, counted, listed, printable, shortened
 from convnet.graph.analysis import Field, Memory, memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
+from convnet.texts import columns_of, counted, listed, printable, shortened
 
 _GAP = 2  # blanks between columns
 _LEAST_WIDTH = 20

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from convnet.errors import LayerFileError, printable
+from convnet.errors import LayerFileError
+from convnet.texts import printable
 
 _MAX_WIDTH = 200  # characters of a line that are shown
 _MAX_MESSAGE = 2000  # characters of a message, which may quote a value

@@ -5,10 +5,11 @@ With only a definition, its parameters are the file beside it that replaces ``la
 
 from pathlib import Path
 
-from convnet.errors import LayerFileError, nearest, reason_of
+from convnet.errors import LayerFileError, reason_of
 from convnet.language.diagnostics import Place, Problem, Problems
 from convnet.language.ini import Document, read_ini
 from convnet.language.toml import read_toml
+from convnet.texts import nearest
 
 # What files begin with that are given in place of a layer file.
 _CHECKPOINT = "a checkpoint or a batch"

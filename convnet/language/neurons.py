@@ -8,9 +8,9 @@ import math
 import re
 from dataclasses import dataclass
 
-from convnet.errors import nearest, one_of
 from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.language.values import FLOAT, LARGEST, BadValue, Kind
+from convnet.texts import nearest, one_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from convnet.errors import counted, nearest
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.ini import Document, Entry, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.schedules import RateKind
 from convnet.language.values import BOOL, BadValue, Float
+from convnet.texts import counted, nearest
 
 _KEY_LINE = re.compile(r"\s*(\w+)\s*=")
 _RESERVED = frozenset({"type", "__name__"})  # what every section may hold besides the keys of its type

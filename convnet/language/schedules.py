@@ -11,8 +11,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from convnet.errors import nearest, one_of
 from convnet.language.values import FLOAT, INT, LARGEST, SMALLEST, BadValue, Kind
+from convnet.texts import nearest, one_of
 
 # Parameters of each schedule in the order of the published files, and the positional orders seen in 2012.
 PARAMS: dict[str, tuple[str, ...]] = {

@@ -10,9 +10,9 @@ import re
 import tomllib
 from typing import Any
 
-from convnet.errors import nearest
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.ini import Document, Entry, Section
+from convnet.texts import nearest
 
 _TABLE = re.compile(r"\s*\[\s*(.+?)\s*\]\s*(?:#.*)?$")
 _KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([\w-]+))\s*=\s*""")

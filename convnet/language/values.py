@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from typing import Generic, TypeVar
 
-from convnet.errors import nearest, one_of, really_near
+from convnet.texts import nearest, one_of, really_near
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)

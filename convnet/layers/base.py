@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from convnet.backends.arguments import Activation, Array
-from convnet.errors import counted
 from convnet.generation import G2011, G2012, GENERATIONS, SINCE_2012, Generation
 from convnet.language.diagnostics import Place, Problems
 from convnet.language.keys import Key, keys_of, one
@@ -20,6 +19,7 @@ from convnet.language.neurons import NEURON, Neuron
 from convnet.language.values import DEVICES, NAMES, Choice, Float, Int, NumClasses
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
+from convnet.texts import counted
 
 _NAMED = 3  # layers that one message names
 QUANT = Choice("default", "half", fold=True)

@@ -9,12 +9,12 @@ import math
 from typing import Any
 
 from convnet.backends.arguments import Activation, Geometry
-from convnet.errors import counted
 from convnet.generation import G2014, SINCE_2012, UNTIL_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import BOOL, INIT_FUNC, INITIAL, INT, Float, Int, Size
 from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
+from convnet.texts import counted
 
 
 def _share(values: dict[str, Any], i: int) -> int:

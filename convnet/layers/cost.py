@@ -7,7 +7,6 @@
 from typing import Any, ClassVar
 
 from convnet.backends.arguments import Array, Criterion
-from convnet.errors import counted
 from convnet.generation import G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import FLOAT, NAMES, Choice, Int, NumClasses
@@ -16,6 +15,7 @@ from convnet.layers.data import Data
 from convnet.layers.filters import FILTERS
 from convnet.layers.neuron import Softmax
 from convnet.layers.node import LayerNode
+from convnet.texts import counted
 
 _SHOWN = "what is printed: " + "; ".join(f"{word}: {filter.help}" for word, filter in FILTERS.items())
 

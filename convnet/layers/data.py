@@ -1,11 +1,11 @@
 """data: hands a matrix of the data provider to the net (numerics 5.3 and 5.6)."""
 
-from convnet.errors import counted
 from convnet.generation import G2014
 from convnet.language.keys import one
 from convnet.language.values import Int
 from convnet.layers.base import Layer
 from convnet.layers.node import LayerNode
+from convnet.texts import counted
 
 
 class Data(Layer):

@@ -7,12 +7,12 @@ from collections import Counter
 from itertools import accumulate, pairwise
 from typing import Any
 
-from convnet.errors import counted
 from convnet.generation import G2014, SINCE_2012, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import FLOAT, Int
 from convnet.layers.base import Layer, written_sizes
 from convnet.layers.node import LayerNode
+from convnet.texts import counted
 
 
 class Elementwise(Layer):

@@ -6,13 +6,13 @@ the array w[f, k].
 
 from typing import Any, ClassVar
 
-from convnet.errors import counted
 from convnet.generation import G2012, G2014, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import INITIAL, Int, Size
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
+from convnet.texts import counted
 
 
 class FullyConnected(WeightLayer):

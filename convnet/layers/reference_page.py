@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Iterable
 from pathlib import Path
 
-from convnet.errors import counted
 from convnet.generation import GENERATIONS, Generation
 from convnet.language.keys import REQUIRED, Key
 from convnet.language.neurons import TYPES
@@ -13,6 +12,7 @@ from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.examples import CHAIN, EXAMPLES, PARAMS
 from convnet.layers.weighted import WeightLayer
 from convnet.options import OPTIONS
+from convnet.texts import counted
 
 PAGE = Path("docs", "layer-files.md")  # from the root of a checkout
 _LEARNING = [key for key in WeightLayer.keys if key not in Layer.keys]

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from convnet.errors import ConvnetError, did_you_mean
+from convnet.errors import ConvnetError
+from convnet.texts import did_you_mean
 
 _INITW = Path(__file__).resolve().parents[1] / "checkpoint" / "initw.py"  # of a package further up
 _PUBLIC = ("makew", "makewcat", "makeb", "makebcat", "makeb_vec", "makec")

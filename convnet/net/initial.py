@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from convnet.errors import ConvnetError, counted
+from convnet.errors import ConvnetError
 from convnet.graph.graph import Graph
 from convnet.language.values import LARGEST
 from convnet.layers.conv import Windowed
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.weighted import WeightLayer
 from convnet.net.functions import call_function, module_beside
+from convnet.texts import counted
 
 LayerState = dict[str, Any]
 

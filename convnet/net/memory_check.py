@@ -4,10 +4,11 @@ import gc
 from collections.abc import Collection, Sequence
 
 from convnet.backends.base import Backend
-from convnet.errors import BackendError, bytes_text
+from convnet.errors import BackendError
 from convnet.graph.analysis import memories
 from convnet.graph.graph import Graph
 from convnet.net.placement import place
+from convnet.texts import bytes_text
 
 _SLACK = 0.9  # of the estimate must fit: buffers are shared in ways that it does not know of
 _NAMED = 3  # layers in the message

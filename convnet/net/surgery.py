@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from convnet.errors import OptionError, did_you_mean
+from convnet.errors import OptionError
 from convnet.graph.graph import Changes, Graph
 from convnet.layers.conv import Conv
 from convnet.layers.weighted import WeightLayer
+from convnet.texts import did_you_mean
 
 State = Mapping[str, Mapping[str, Any]]
 L = TypeVar("L", bound=WeightLayer)

@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convnet.errors import OptionError, did_you_mean, nearest, reason_of
+from convnet.errors import OptionError, reason_of
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Section
 from convnet.options.kinds import ZERO_ONE, Kind
 from convnet.options.options import BY_NAME, OPTIONS
+from convnet.texts import did_you_mean, nearest
 
 
 def read_config(path: Path) -> dict[str, Any]:

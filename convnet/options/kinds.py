@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from convnet.errors import did_you_mean, one_of
+from convnet.texts import did_you_mean, one_of
 
 MOST = 2**31 - 1  # whole numbers are at most that, where nothing smaller is said
 _MOST_BATCHES = 1_000_000  # in one range

@@ -15,8 +15,8 @@ from typing import Any, Union, get_args, get_origin
 import numpy as np
 
 from convnet.arrays import not_finite
-from convnet.errors import did_you_mean, one_of
 from convnet.pickles.reader import text_of
+from convnet.texts import did_you_mean, one_of
 
 _SHOWN = 60  # characters of a wrong value in a message
 _FAULTS = 4  # in one message

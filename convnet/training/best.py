@@ -13,9 +13,10 @@ from typing import Self
 
 from convnet.checkpoint import BEST, Checkpoint, CheckpointFolder, Position, add_costs, load
 from convnet.data.provider import range_text
-from convnet.errors import CheckpointError, OptionError, did_you_mean, listed
+from convnet.errors import CheckpointError, OptionError
 from convnet.graph.graph import Graph
 from convnet.options import Options
+from convnet.texts import did_you_mean, listed
 from convnet.training.costs import Outputs
 from convnet.training.plan import Plan
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from convnet.checkpoint import Checkpoint
-from convnet.errors import LayerFileError, OptionError, listed
+from convnet.errors import LayerFileError, OptionError
 from convnet.graph.builder import Builder
 from convnet.graph.diff import Difference, difference
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.language.files import find, params_beside, read_text
 from convnet.options import Options
+from convnet.texts import listed
 
 
 def layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerFiles, list[str]]:

@@ -18,12 +18,13 @@ import numpy as np
 from convnet.checkpoint import add_costs
 from convnet.data.batches import write_file
 from convnet.data.provider import Batch, Provider, batch_bounds, minibatches, split
-from convnet.errors import ConvnetError, NumericalError, OptionError, did_you_mean
+from convnet.errors import ConvnetError, NumericalError, OptionError
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.net.diagnosis import has_bad_data
 from convnet.net.net import Costs, Inputs, Net
 from convnet.options import TEST, Options
+from convnet.texts import did_you_mean
 from convnet.training.checks import check_batch
 from convnet.training.report import Report
 from convnet.training.stopping import MustStop, Stopped, go_on, in_thread

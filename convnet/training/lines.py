@@ -6,12 +6,12 @@ from functools import singledispatchmethod
 from typing import Any, TextIO
 
 from convnet.checkpoint import add_costs
-from convnet.errors import counted, message_lines, printable
 from convnet.generation import COMPAT
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
 from convnet.net.net import Costs
 from convnet.options import OPTIONS, Options
+from convnet.texts import counted, message_lines, printable, time_text
 from convnet.training import events
 from convnet.training.costs import Outputs
 
@@ -201,19 +201,6 @@ def end_lines(event: events.RunDone, outputs: Outputs) -> list[str]:
         f"Done: {counted(event.epochs, 'epoch')}, {counted(event.batches, 'batch')}{now}, in {time_text(event.seconds)}.",
         f"Final test of {counted(event.cases, 'case')}: {outputs.text(event.costs, event.cases)}",
     ]
-
-
-def time_text(seconds: float) -> str:
-    """Return ``7 s``, ``3 min 20 s``, ``2 h 5 min`` or ``4 days 3 h``."""
-    units = ("day", 86400), ("h", 3600), ("min", 60), ("s", 1)
-    whole = max(1, round(seconds))
-    for i, (name, size) in enumerate(units):
-        if whole >= size:
-            count, rest = divmod(whole, size)
-            lesser = units[i + 1] if i + 1 < len(units) else None
-            more = f" {rest // lesser[1]} {lesser[0]}" if lesser and rest >= lesser[1] else ""
-            return f"{count} {name}{'s' * (name == 'day' and count > 1)}{more}"
-    return ""
 
 
 def option_text(value: Any) -> str:

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from convnet.checkpoint import Position
-from convnet.training.lines import time_text
+from convnet.texts import time_text
 from convnet.training.plan import Plan
 
 _WINDOW = 20  # minibatches over which images a second are counted

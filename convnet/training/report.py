@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from convnet.data.provider import class_names
-from convnet.errors import printable, shortened
 from convnet.layers import Layer
+from convnet.texts import printable, shortened
 
 _MOST = 20  # classes, and pairs of them, that are printed
 _NAME = 20  # letters of a class that are printed where there is room

@@ -12,9 +12,9 @@ from typing import Any, TextIO
 
 from convnet.checkpoint import add_costs, checkpoint_bytes
 from convnet.data.provider import range_text
-from convnet.errors import bytes_text, counted, message_lines, path_text
 from convnet.net.net import Costs
 from convnet.options import BY_NAME, Options, flag_of
+from convnet.texts import bytes_text, counted, message_lines, path_text
 from convnet.training import events
 from convnet.training.costs import Outputs, value_text
 from convnet.training.lines import end_lines, option_text, stop_text

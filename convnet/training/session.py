@@ -27,7 +27,7 @@ from convnet.data import demo
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
 from convnet.data.providers import UnknownProvider, open_provider
-from convnet.errors import CheckpointError, DataError, OptionError, counted
+from convnet.errors import CheckpointError, DataError, OptionError
 from convnet.generation import COMPAT
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
@@ -42,6 +42,7 @@ from convnet.net.surgery import Edits
 from convnet.options import Options
 from convnet.pickles import text_of
 from convnet.storage import cache_folder
+from convnet.texts import counted
 from convnet.training.best import Watch
 from convnet.training.definition import layer_files, run_section
 from convnet.training.plan import ENDLESS, Plan

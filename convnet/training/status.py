@@ -5,7 +5,7 @@ import os
 import textwrap
 from typing import TextIO
 
-from convnet.errors import columns_of, leading, printable_lines
+from convnet.texts import columns_of, leading, printable_lines
 
 _TYPED = 4  # columns that are left for ^C, which a terminal shows where the cursor is
 _WIDTH = 80  # where nobody says how wide a terminal is

@@ -24,9 +24,10 @@ from convnet.drawing.picture import HOST, picture_of, times
 from convnet.drawing.scene import scene_of
 from convnet.drawing.shapes import Words
 from convnet.drawing.svg import svg
-from convnet.errors import ConvnetError, bytes_text
+from convnet.errors import ConvnetError
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
+from convnet.texts import bytes_text
 
 MUSEUM = SHARED / "corpus" / "files" / "2012" / "layers"
 SHIPPED = ["layers-imagenet.cfg", "layers-imagenet-1gpu.cfg", "layers-cifar10-13pct.cfg"]

@@ -22,8 +22,9 @@ from convnet.drawing.dot import dot
 from convnet.drawing.page import page
 from convnet.drawing.picture import picture_of
 from convnet.drawing.svg import svg
-from convnet.errors import ConvnetError, DataError, LayerFileError, message_lines, printable, printable_lines, shell_quoted
+from convnet.errors import ConvnetError, DataError, LayerFileError
 from convnet.language.diagnostics import Place, Problem
+from convnet.texts import message_lines, printable, printable_lines, shell_quoted
 from convnet.training.lines import option_text
 
 HOSTILE = [

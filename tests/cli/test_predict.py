@@ -14,7 +14,7 @@ from support import SHARED, default_params, dump, needs_museum, write_cifar, wri
 import convnet
 from convnet.cli import main
 from convnet.cli.predict import Answer, Bars
-from convnet.errors import columns_of
+from convnet.texts import columns_of
 
 NET = """[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n[fc]\ntype=fc\ninputs=data\noutputs=3
 [probs]\ntype=softmax\ninputs=fc\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\n"""

@@ -20,7 +20,8 @@ from convnet.drawing.filters import filters_of, first_filters, normalise, standa
 from convnet.drawing.maps import FeatureMaps, feature_maps, map_sheet
 from convnet.drawing.samples import Prediction, TestSet, prediction_sheet, predictions, write_predictions
 from convnet.drawing.sheet import fitted
-from convnet.errors import ConvnetError, printable
+from convnet.errors import ConvnetError
+from convnet.texts import printable
 from convnet.training.evaluator import output_layer
 from convnet.training.session import RunInputs, Session
 

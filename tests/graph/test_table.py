@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 from support import ROOT, make_graph
 
-from convnet.errors import columns_of
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.graph.table import COLUMNS, brief, layer_table, wrapped
+from convnet.texts import columns_of
 
 SHIPPED = sorted(path.name for path in (ROOT / "layers-cfg").glob("layers-*.cfg"))
 WIDTHS = (20, 40, 60, 80, 100, 132)

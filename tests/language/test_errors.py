@@ -116,7 +116,7 @@ def test_the_largest_definition_is_read_in_few_calls_without_numpy():
 
 
 def test_numbers_with_their_nouns():
-    from convnet.errors import bytes_text, counted
+    from convnet.texts import bytes_text, counted
 
     nouns = ("picture", "class", "batch", "minibatch", "epoch", "matrix", "box")
     assert [counted(1, noun) for noun in nouns] == [f"1 {noun}" for noun in nouns]

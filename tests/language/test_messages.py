@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from nets import DATA, cost_of
 
-from convnet.errors import LayerFileError, really_near
+from convnet.errors import LayerFileError
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.layers import LAYER_TYPES
+from convnet.texts import really_near
 
 HEAD = DATA.lstrip()  # 6 lines
 CONV = "[conv1]\ntype=conv\ninputs=data\nchannels=3\nfilters=32\nfilterSize=5\npadding=2\ninitW=0.1\n"  # to line 14

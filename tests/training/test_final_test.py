@@ -11,9 +11,9 @@ from convnet.cli import main
 from convnet.cli.run import given_options
 from convnet.cli.run import parser as run_parser
 from convnet.net.net import Net
+from convnet.texts import time_text
 from convnet.training import evaluator
 from convnet.training.costs import Outputs
-from convnet.training.lines import time_text
 from convnet.training.session import RunInputs, Session
 
 END = re.compile(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convnet.checkpoint import Position
-from convnet.errors import columns_of, printable
+from convnet.texts import columns_of, printable
 from convnet.training.plan import ENDLESS, Plan
 from convnet.training.progress import Progress
 from convnet.training.status import Status, fitted

@@ -14,7 +14,8 @@ from convnet.backends.cpu.compiled import KernelOps
 from convnet.backends.host import blas_text
 from convnet.backends.reference import Reference
 from convnet.backends.reference.common import Array, blas_of_one_thread, store
-from convnet.errors import BackendError, counted, did_you_mean, one_of
+from convnet.errors import BackendError
+from convnet.texts import counted, did_you_mean, one_of
 
 # Values of a product that one BLAS call makes: its result then stays in cache until it is added to where it belongs.
 _TILE_FLOATS = 1 << 19
