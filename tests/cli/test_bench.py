@@ -102,12 +102,15 @@ def test_table(capsys):
     )
 
 
+EXAMPLE = "--layer-def layers-imagenet.cfg --steps 20"
+
+
 @pytest.mark.parametrize(
     "options, status, message",
     [
         (["--layer-def", "no.cfg"], 1, "no.cfg: error: no such layer file"),
         (["--layer-def", "layers-digits.cfg", "--steps", "0"], 2, "convnet: --steps: '0' is not a whole number from 1"),
-        ([], 2, "convnet: --layer-def is missing; see --help"),
+        ([], 2, f"convnet: --layer-def is missing; see --help (example: convnet bench {EXAMPLE})"),
     ],
 )
 def test_mistakes(capsys, options, status, message):
