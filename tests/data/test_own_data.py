@@ -1,6 +1,7 @@
 """docs/batches.md: its writer, its provider from an installed package, and what is said of providers that are none."""
 
 import re
+import sys
 import textwrap
 
 import numpy as np
@@ -70,6 +71,11 @@ class Numpy(Points):
 """
 
 
+def forget_package():
+    for name in ("mypackage", "mypackage.points"):
+        sys.modules.pop(name, None)
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A folder where packages are installed, with one that brings the provider of the page, and faulty ones."""
@@ -87,7 +93,9 @@ def package(tmp_path, monkeypatch):
     write_net(tmp_path, NET, PARAMS)
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(site))
+        forget_package()
         yield site, patch
+    forget_package()
 
 
 def run(capsys, *words):
@@ -166,8 +174,6 @@ def test_names_that_two_bring(package):
 def test_a_provider_without_batches(package):
     file = package[0] / "mypackage/points.py"
     file.write_text(file.read_text().replace("self.numbers = [1, 2, 3]", "self.numbers = []"))
-    for module in ("mypackage", "mypackage.points"):
-        __import__("sys").modules.pop(module, None)
     with pytest.raises(DataError, match="has no batches; it must set 'numbers'"):
         open_provider("points", Request())
 
