@@ -89,5 +89,6 @@ class Terminal:
                 watch(written.decode("utf-8", "replace"), self)
         else:
             self.process.send_signal(signal.SIGKILL)
+        status = self.process.wait()  # before its terminal is gone, which would end what is just ending
         os.close(self.control)
-        return self.process.wait(), written.decode("utf-8")
+        return status, written.decode("utf-8")
