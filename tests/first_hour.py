@@ -62,9 +62,9 @@ class Newcomer:
         return not stops
 
     def see(self, *patterns: str) -> None:
-        """Fail unless each pattern is on the terminal."""
+        """Fail unless each pattern is on the terminal, whose rows may end within a word."""
         for pattern in patterns:
-            if not re.search(pattern, self.seen, re.MULTILINE):
+            if not re.search(pattern, f"{self.seen}\n" + self.seen.replace("\n", ""), re.MULTILINE):
                 raise SystemExit(f"{self.seen}\n\nfirst_hour: '{pattern}' is not to be seen there")
 
     def picture(self, name: str, width: int) -> None:
