@@ -6,7 +6,7 @@ import re
 import shlex
 import string
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _LONGEST = 200  # letters of a word that are compared with names
 
@@ -160,6 +160,21 @@ def shortened(text: str, most: int) -> str:
     """Return a text of at most ``most`` columns, one or more: the middle of a wider one is cut out, ``conv…neuron``."""
     end = (most - 1) // 2
     return text if columns_of(text) <= most else f"{leading(text, most - 1 - end)}…{leading(text[::-1], end)[::-1]}"
+
+
+def fitted(text: str, width: int) -> str:
+    """Return a text of one row in at most ``width`` columns; what is too much is cut off."""
+    text = printable_lines(text).replace("\n", " ")
+    return text if columns_of(text) <= width else f"{leading(text, width - 1)}…"
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Return rows of cells as lines, the first ``left`` columns flush left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
 
 
 def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:

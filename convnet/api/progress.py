@@ -6,10 +6,9 @@ import time
 
 from convnet.checkpoint import add_costs
 from convnet.net.net import Costs
-from convnet.texts import time_text
+from convnet.texts import fitted, time_text
 from convnet.training.costs import Outputs, value_text
 from convnet.training.events import BatchBegin, Event, MinibatchEnd
-from convnet.training.status import fitted
 
 _RENEWED = 0.1  # seconds from one line to the next
 _VALUES = 2  # of each cost: itself and the error
@@ -23,15 +22,15 @@ class ProgressLine:
         self.begun = time.monotonic()
         self.finished, self.images, self.shown, self.next = 0, 0, 0, 0.0
         self.epoch = 0
-        self.costs: list[tuple[Costs, int]] = []  # of this epoch
+        self.running: tuple[Costs, int] = {}, 0  # of this epoch
 
     def __call__(self, event: Event) -> None:
         """Take note of an event, and renew the line where it is time to."""
         if isinstance(event, BatchBegin):
             if event.epoch != self.epoch:
-                self.epoch, self.costs = event.epoch, []
+                self.epoch, self.running = event.epoch, ({}, 0)
         elif isinstance(event, MinibatchEnd):
-            self.costs = [add_costs([*self.costs, (event.costs, event.cases)])]
+            self.running = add_costs([self.running, (event.costs, event.cases)])
             self.images += event.cases
             is_last = event.done == event.total
             self.finished += is_last
@@ -49,7 +48,7 @@ class ProgressLine:
     def _text(self, done: float, seconds: float) -> str:
         values = [
             f"{name} {value_text(name, value)}"
-            for numbers in self.outputs.named(*self.costs[0]).values()
+            for numbers in self.outputs.named(*self.running).values()
             for name, value in list(numbers.items())[:_VALUES]
         ]
         speed = f"{self.images / max(seconds, 1e-9):,.0f} images/s"

@@ -107,7 +107,7 @@ def _help(verb: str) -> int:
     if verb in ("-h", "--help", "help"):
         print(_START)
         for title, names in _GROUPS.items():
-            print("\n".join([f"{title}:", *(f"  {name:<12} {VERBS[name]}" for name in names if name in VERBS), ""]))
+            print("\n".join([f"{title}:", *(f"  {name:<12} {VERBS[name]}" for name in names), ""]))
         print(_END)
     elif verb in ("-V", "--version", "version"):
         print(version_text())

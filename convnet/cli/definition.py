@@ -84,8 +84,3 @@ def _for_data_of(checkpoint: "Checkpoint", builder: Builder, dims: Mapping[int, 
     """Return the graph for the data that a checkpoint was trained on, of which ``dims`` and ``classes`` may be others."""
     dims, classes, tree = dict(dims) or checkpoint.data_dims, classes or checkpoint.classes, checkpoint.label_tree
     return InferredData(builder.shape(dims, classes, tree), dims, {}, classes or 0, 0, tree, [])
-
-
-def open_graph(args: argparse.Namespace, definition: str, params: str | None) -> InferredData:
-    """Return the checked graph of the net that a verb is given; prints warnings, raises ``ConvnetError``."""
-    return Definition.open(definition, params).graph(args)

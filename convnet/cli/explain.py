@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence
 
 from convnet.cli.common import MISSING, Parser, mini_of, run_verb
-from convnet.cli.definition import open_graph
+from convnet.cli.definition import Definition
 from convnet.errors import OptionError
 from convnet.graph.glossary import all_words, glossary, words_of
 from convnet.graph.table import layer_table, wrapped
@@ -43,7 +43,7 @@ def _explain(args: argparse.Namespace) -> int:
             raise OptionError(f"DEF {MISSING}")
         print(glossary(all_words(), width))
         return 0
-    inferred = open_graph(args, args.definition, args.params)
+    inferred = Definition.open(args.definition, args.params).graph(args)
     mini = mini_of(args, inferred.graph.run)
     if args.glossary:
         print(glossary(words_of(inferred.graph), width))

@@ -15,11 +15,10 @@ from typing import Any
 
 from convnet.cli.common import Parser, run_verb, say, terminal_width
 from convnet.errors import OptionError
-from convnet.texts import message_lines, printable
+from convnet.texts import aligned, message_lines, printable
 from convnet.training.costs import TWICE
 from convnet.training.log import KEYS, plain
 from convnet.training.records import Record, records_of
-from convnet.training.report import aligned
 
 _COLUMNS = ("line", "batches", "epoch", "batch", "progress", "tested", "cases", "seconds", "images_per_second")  # of CSV
 _SHOWN = ("resume", "stopped", "warning", "error")

@@ -25,8 +25,7 @@ from convnet.data.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds, first_synonyms
 from convnet.errors import DataError
 from convnet.options import NATURAL, choice, text
-from convnet.texts import columns_of, counted, listed, printable
-from convnet.training.status import fitted
+from convnet.texts import columns_of, counted, fitted, listed, printable
 
 _NAMED = 20  # files that cannot be read
 _EIGHTHS, _FULL = " ▏▎▍▌▋▊▉", "█"

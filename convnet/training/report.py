@@ -12,7 +12,7 @@ import numpy as np
 
 from convnet.data.provider import class_names
 from convnet.layers import Layer
-from convnet.texts import printable, shortened
+from convnet.texts import aligned, printable, shortened
 
 _MOST = 20  # classes, and pairs of them, that are printed
 _NAME = 20  # letters of a class that are printed where there is room
@@ -96,12 +96,3 @@ class Report:
         mistakes = sorted((pair for pair in self.confusions() if pair[0] != pair[1]), key=lambda pair: (-pair[2], *pair))
         rows = [[shown[i], shown[j], f"{count:,}"] for i, j, count in mistakes[:_MOST]]
         return ["What was mistaken most often:", *aligned([["class", "taken for", "cases"], *rows], left=2)]
-
-
-def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Return rows of cells as lines, the first ``left`` columns flush left, the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(w) if i < left else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]

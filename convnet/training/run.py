@@ -159,7 +159,7 @@ class Run(Trainer):
         for costs, cases in position.final_test:
             trained, seconds = position.batches_done - begun, time.monotonic() - start
             self.tell(RunDone(position.epoch, position.batches_done, trained, seconds, self.plan.test, costs, cases))
-        if self.watch and self.session.options.keep_best:
+        if self.watch and self.watch.keeps:
             where = f", kept as {self.folder.path / BEST}" if position.best_at else ""
             self.tell(Message(f"Best test: {self.watch.text(position)}{where}"))
         return path

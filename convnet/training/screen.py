@@ -14,12 +14,12 @@ from convnet.checkpoint import add_costs, checkpoint_bytes
 from convnet.data.provider import range_text
 from convnet.net.net import Costs
 from convnet.options import BY_NAME, Options, flag_of
-from convnet.texts import bytes_text, counted, message_lines, path_text
+from convnet.texts import bytes_text, counted, fitted, message_lines, path_text
 from convnet.training import events
 from convnet.training.costs import Outputs, value_text
 from convnet.training.lines import end_lines, option_text, stop_text
 from convnet.training.progress import Progress
-from convnet.training.status import Status, fitted
+from convnet.training.status import Status
 
 _OFTEN = 0.1  # seconds between two renewals of the line within a batch
 _FILES = {"layer_def", "layer_params", "layer_path", "load_file", "data_path", "save_path", "save_file", "config"}

@@ -158,7 +158,7 @@ class Session:
         """Return the graph for the data; raises ``DataError`` if a net of any number of classes was trained on another."""
         before, now = self.checkpoint.classes if self.checkpoint else None, self.train.classes
         if takes_classes(builder) and before not in (None, now):
-            count = f"{self.train.where} has {now} class{'es' * (now != 1)}"
+            count = f"{self.train.where} has {counted(now, 'class')}"
             raise DataError(f"{count}, the net was trained on {before}; begin anew with --layer-def")
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
         return builder.shape(self.train.dims, self.train.classes, tree, str(self.train.where))

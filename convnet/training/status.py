@@ -5,7 +5,7 @@ import os
 import textwrap
 from typing import TextIO
 
-from convnet.texts import columns_of, leading, printable_lines
+from convnet.texts import columns_of, fitted, printable_lines
 
 _TYPED = 4  # columns that are left for ^C, which a terminal shows where the cursor is
 _WIDTH = 80  # where nobody says how wide a terminal is
@@ -68,9 +68,3 @@ class Status:
         """Write codes too, past what cleans the names that are printed."""
         getattr(self.out, "control", self.out.write)(text)
         self.out.flush()
-
-
-def fitted(text: str, width: int) -> str:
-    """Return a text of one row in at most ``width`` columns; what is too much is cut off."""
-    text = printable_lines(text).replace("\n", " ")
-    return text if columns_of(text) <= width else f"{leading(text, width - 1)}…"

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convnet.checkpoint import Position
-from convnet.texts import columns_of, printable
+from convnet.texts import columns_of, fitted, printable
 from convnet.training.plan import ENDLESS, Plan
 from convnet.training.progress import Progress
-from convnet.training.status import Status, fitted
+from convnet.training.status import Status
 
 
 @given(st.integers(1, 4), st.integers(0, 5), st.integers(0, 7), st.booleans(), st.integers(0, 9))
