@@ -66,7 +66,7 @@ def test_grandchildren_that_ignore_signals_are_killed(run):
 def test_a_process_that_left_the_group_holds_nothing_up(run):
     escaped = (
         "import os, subprocess, time\n"
-        "text = 'echo $$; touch started; exec yes ' + 'x' * 99\n"
+        "text = 'echo $$; echo ' + 'x' * 99 + '; touch started; exec yes ' + 'x' * 99\n"
         "subprocess.Popen(['sh', '-c', text], start_new_session=True)\n"
         "while not os.path.exists('started'): time.sleep(0.02)"
     )

@@ -137,8 +137,13 @@ class EmulatedDevice(Device):
         """Raise ``EmulationError`` unless every pointer is into this device's memory, or that of ``peers``."""
         devices = [self, *(self._enabled if peers else ())]
         for pointer in pointers:
-            if not any(start <= pointer < end for device in devices for start, end in device._extents.items()):
+            if not any(device._holds(pointer) for device in devices):
                 raise EmulationError(f"{pointer:#x} is not memory of {self.name}")
+
+    def _holds(self, pointer: int) -> bool:
+        """Whether ``pointer`` is into an array; arrays may come and go meanwhile, in other threads or as garbage."""
+        extents = self._extents
+        return any(start <= pointer < extents.get(start, 0) for start in list(extents))
 
     def copy_out(self, pointer: int, values: np.ndarray) -> None:
         self.check(pointer)
