@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from convnet.backends.switches import SWITCHES, is_position
 from convnet.texts import did_you_mean
 
-VARIABLES = (*SWITCHES, "CONVNET_CACHE_DIR", "CONVNET_CPU", "CONVNET_INITW", "CONVNET_EMULATOR", "CONVNET_MUSEUM")
+VARIABLES = (
+    *SWITCHES,
+    "CONVNET_CACHE_DIR",
+    "CONVNET_CPU",
+    "CONVNET_INITW",
+    "CONVNET_EMULATOR",
+    "CONVNET_MUSEUM",
+    "CONVNET_ORIGINALS",
+    "CONVNET_PYTHON2",
+)
 
 
 def idle_variables(environment: Mapping[str, str]) -> list[str]:
