@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from convnet.checkpoint.checkpoint import Checkpoint
 from convnet.checkpoint.carried import digest_of
+from convnet.checkpoint.checkpoint import Checkpoint
 from convnet.checkpoint.formats import format_for
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.checkpoint.op import options_parser, values_for

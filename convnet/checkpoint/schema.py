@@ -179,7 +179,7 @@ def faults_of(value: Mapping[str, Any]) -> Iterator[str]:
 
 
 def is_own(state: Mapping[str, Any]) -> bool:
-    """Return whether this project has trained a net last: else, a program of the originals has, and carried our part along."""
+    """Return whether this project trained a net last; else a program of the originals did, which carries our part along."""
     own = state.get("convnet")
     return own is not None and list(own.get("at", ())) in ([], [state.get("epoch"), state.get("batchnum")])
 
