@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convnet import pickles
+from convnet.checkpoint import npz
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import faults_of
@@ -180,7 +181,7 @@ def load(path: str | Path) -> Checkpoint:
     (363, 64)
     """
     try:
-        value, has_checksum, excess = pickles.read(path)
+        value, has_checksum, excess = npz.read(path) if npz.is_npz(path) else pickles.read(path)
     except UnsafePickle as error:
         other = "" if is_checkpoint(Path(path)) else "; no checkpoint begins as this file does"
         raise CheckpointError(f"{error}{other}") from None

@@ -82,12 +82,12 @@ def _content(data: bytes, size: int) -> Content:
     if trailer and hashlib.sha256(memoryview(data)[: trailer.start()]).hexdigest().encode() != trailer[1]:
         raise UnsafePickle("damaged: its checksum does not match")
     value, stop = run(data, _ALWAYS + len(data) + _PER_BYTE * size)
-    _check_nesting(value)
+    check_nesting(value)
     end = trailer.start() if trailer else len(data)
     return Content(value, trailer is not None, end - stop)
 
 
-def _check_nesting(value: Any) -> None:
+def check_nesting(value: Any) -> None:
     """Raise ``UnsafePickle`` if containers lie too deeply in one another, or stand for very many by being shared."""
     level, seen, is_shared = [value], {id(value)}, False
     for _ in range(_MAX_DEPTH):
