@@ -1,8 +1,7 @@
 """What a checkpoint says, whichever program wrote it; nothing in the file is executed (io 4.4 to 4.8)."""
 
-import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from convnet import pickles
 from convnet.checkpoint import npz
 from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
-from convnet.checkpoint.op import THEIRS
+from convnet.checkpoint.legacy_options import LegacyOptions
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import faults_of, is_own
 from convnet.errors import CheckpointError, DataError
@@ -21,17 +20,13 @@ from convnet.graph.loading import LayerFiles
 from convnet.language.files import is_checkpoint
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Costs
-from convnet.options import BY_NAME
 from convnet.pickles import UnsafePickle, path_of, text_of
 from convnet.pickles.rules import message
 from convnet.texts import counted
 
-_INHERITED = tuple(ours for ours in THEIRS if ours not in ("scalar_mean", "wupdate_freq", "zip_save"))
-
 _OWN = {"dialect", "layer_def_text", "layer_def_path", "layer_params_text", "layer_params_path", "data_dims"}
 _CHECKED = 2  # the version of our own behind which a checksum must stand; later ones may be saved again by the originals
 _OF_FILES = ("layer_def", "layer_params", "layer_path", "dialect")
-_PLAIN = (str, bytes, int, float)
 
 
 class Checkpoint(dict[str, Any]):
@@ -171,34 +166,24 @@ class Checkpoint(dict[str, Any]):
         """Return an option of the run that saved it, by this project's name; ``None`` where it had none."""
         return self.options.get(name)
 
-    def _legacy_option(self, name: str) -> Any:
-        """Return a plain value, or a list of them, from the options of an original; ``None`` where it had none."""
-        options = getattr(self.get("op"), "options", None)
-        option = options.get(THEIRS.get(name, name)) if isinstance(options, dict) else None
-        value = getattr(option, "value", None)
-        listed = value if isinstance(value, list) else [value]
-        return value if all(isinstance(item, _PLAIN) for item in listed) else None
-
     @cached_property
     def options(self) -> dict[str, Any]:
         """Options that a resumed run takes over; of an original's, those that describe its data and its training."""
-        op, known = self.get("op"), self.carried.get("op") or {}
-        options: dict[str, Any] = {}
-        for name, value in (self.carried.get("options") or (op if isinstance(op, dict) else {})).items():
-            options[name] = path_of(value) if isinstance(value, str | bytes) else value
+        op = self.get("op")
+        own = self.carried.get("options") or (op if isinstance(op, dict) else {})
+        options = {name: path_of(value) if isinstance(value, str | bytes) else value for name, value in own.items()}
         if self.carried and not self.has_files:
             options = {name: value for name, value in options.items() if name not in _OF_FILES}
-        for name in _INHERITED:
-            value = self._legacy_option(name)
-            if THEIRS[name] in known and value == known[THEIRS[name]]:
-                continue  # which no original has changed since
-            text = ",".join(map(str, value)) if isinstance(value, list) else path_of(str(value))
-            with suppress(argparse.ArgumentTypeError):
-                if value is not None:
-                    options[name] = BY_NAME[name].kind(text)
-        if "cropped" not in options.get("data_provider", ""):
-            options.pop("crop_border", None)  # 2011 and 2012 kept its default of 4 for data that they did not crop
-        return options
+        return options | self._legacy_options.taken
+
+    @property
+    def options_left(self) -> list[str]:
+        """A line for each option of an original's run that changed results and that a resumed run does not take over."""
+        return self._legacy_options.left
+
+    @cached_property
+    def _legacy_options(self) -> LegacyOptions:
+        return LegacyOptions(self.get("op"), self.generation, self.carried.get("op"))
 
 
 def load(path: str | Path) -> Checkpoint:

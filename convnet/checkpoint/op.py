@@ -48,7 +48,7 @@ _DECLARED = (
     Declared("testing_freq", "test-freq", "Integer", "Testing frequency", 57, _LATER, "test_freq"),
     Declared("num_epochs", "epochs", "Integer", "Number of epochs", 50000, ours="epochs"),
     Declared("max_filesize_mb", "max-filesize", "Integer", "Maximum save file size (MB)", 0, _EARLIER),
-    Declared("zip_save", "zip-save", "Boolean", "Compress checkpoints?", 0, _EARLIER, "zip_save"),
+    Declared("zip_save", "zip-save", "Boolean", "Compress checkpoints?", 0, _EARLIER),
     Declared("num_gpus", "num-gpus", "Integer", "Number of GPUs", 1, _EARLIER),
     Declared("gpu", "gpu", "Integer,...", "GPU override", "[-1] * num_gpus", _EARLIER),
     Declared("gpu", "gpu", "Integer,...", "GPU override", None, _LATER),
@@ -112,6 +112,7 @@ def values_for(
     values = {name: getattr(options, ours) for ours, name in THEIRS.items()}
     values |= {
         "load_file": options.load_file,
+        "zip_save": options.zip_save,
         "save_path": save_path,
         "layer_def": files.definition_path,
         "layer_params": files.params_path,

@@ -8,7 +8,7 @@ an array's bytes a text half as long again. Read with ``convnet.pickles.load``, 
 import hashlib
 import struct
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ _PIECE = 1 << 16  # bytes that are written at once
 _TUPLES = {1: b"\x85", 2: b"\x86", 3: b"\x87"}
 
 
-def dump(value: Any, file: BinaryIO, checksum: bool = False, as_read: bool = False) -> None:
+def dump(value: Any, file: IO[bytes], checksum: bool = False, as_read: bool = False) -> None:
     """Write dicts, lists, tuples, text, bytes, numbers, None, arrays of numbers, and the originals' option objects.
 
     Containers and arrays that are shared stay so, cycles too. Texts are written as UTF-8, with the bytes of paths as they
@@ -43,7 +43,7 @@ def dump(value: Any, file: BinaryIO, checksum: bool = False, as_read: bool = Fal
 class _Output:
     """A file that takes many small pieces, and the digest of what was written."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest, self.pieces = file, hashlib.sha256(), bytearray()
 
     def put(self, data: bytes | memoryview) -> None:
