@@ -32,8 +32,7 @@ def pack(
     net: Net, files: LayerFiles, position: Position, options: Options, data: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Return the dict to save; ``data`` is what it takes to show the net other pictures (``Provider.description``)."""
-    state = collect_state(net)
-    layers = {stored["name"]: stored | state.get(stored["name"], {}) for stored in stored_graph(net.graph, G2014)}
+    layers = {stored["name"]: stored for stored in stored_graph(net.graph, G2014, collect_state(net))}
     # What the originals never saved: the running moments of superEps; and between updates of several minibatches
     # (--wupdate-freq, updatePeriod) how many there were, how many gradients were added, and their sum.
     moments = [w.moments and [w.be.download(moment) for moment in w.moments] for w in net.weights]
