@@ -74,7 +74,8 @@ class LegacyOptions:
             return f"The run that saved it asked for {what}: not taken over, give --scalar-mean with that number."
         if generation == G2014 and mean != -1 and self.taken.get("data_provider") == "cifar":
             del self.taken["scalar_mean"]
-            return f"The run that saved it subtracted {mean:g} beside the mean picture (2014's --scalar-mean on cifar), which is not done here."
+            what = f"{mean:g} beside the mean picture (2014's --scalar-mean on cifar)"
+            return f"The run that saved it subtracted {what}, which is not done here."
         return ""
 
     def _modes_left(self) -> str:
