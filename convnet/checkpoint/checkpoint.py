@@ -1,14 +1,15 @@
 """What a checkpoint says, whichever program wrote it; nothing in the file is executed (io 4.4 to 4.8)."""
 
-import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from convnet import pickles
+from convnet.checkpoint import npz
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
+from convnet.checkpoint.legacy_options import LegacyOptions
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import faults_of
 from convnet.errors import CheckpointError, DataError
@@ -18,25 +19,12 @@ from convnet.graph.loading import LayerFiles
 from convnet.language.files import is_checkpoint
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Costs
-from convnet.options import BY_NAME
 from convnet.pickles import UnsafePickle, path_of, text_of
 from convnet.pickles.rules import message
 from convnet.texts import counted
 
-# Options that the originals kept under other names, and those that they kept under ours.
-_LEGACY = {
-    "train_range": "train_batch_range",
-    "test_range": "test_batch_range",
-    "test_freq": "testing_freq",
-    "epochs": "num_epochs",
-    "mini": "minibatch_size",
-    "data_provider": "dp_type",
-}
-_INHERITED = (*_LEGACY, "data_path", "test_one", "crop_border", "inner_size", "color_noise")
-
 _OWN = {"dialect", "layer_def_text", "layer_def_path", "layer_params_text", "layer_params_path", "data_dims"}
 _CHECKED = 2  # the version of our own from which on a checksum stands behind the pickle
-_PLAIN = (str, bytes, int, float)
 
 
 class Checkpoint(dict[str, Any]):
@@ -146,30 +134,22 @@ class Checkpoint(dict[str, Any]):
         """Return an option of the run that saved it, by this project's name; ``None`` where it had none."""
         return self.options.get(name)
 
-    def _legacy_option(self, name: str) -> Any:
-        """Return a plain value, or a list of them, from the options of an original; ``None`` where it had none."""
-        options = getattr(self.get("op"), "options", None)
-        option = options.get(_LEGACY.get(name, name)) if isinstance(options, dict) else None
-        value = getattr(option, "value", None)
-        listed = value if isinstance(value, list) else [value]
-        return value if all(isinstance(item, _PLAIN) for item in listed) else None
-
     @cached_property
     def options(self) -> dict[str, Any]:
         """Options that a resumed run takes over; of an original's, those that describe its data and its training."""
         op = self.get("op")
         if isinstance(op, dict):
             return {name: path_of(value) if isinstance(value, str | bytes) else value for name, value in op.items()}
-        options: dict[str, Any] = {}
-        for name in _INHERITED:
-            value = self._legacy_option(name)
-            text = ",".join(map(str, value)) if isinstance(value, list) else path_of(str(value))
-            with suppress(argparse.ArgumentTypeError):
-                if value is not None:
-                    options[name] = BY_NAME[name].kind(text)
-        if "cropped" not in options.get("data_provider", ""):
-            options.pop("crop_border", None)  # 2011 and 2012 kept its default of 4 for data that they did not crop
-        return options
+        return self._legacy_options.taken
+
+    @property
+    def options_left(self) -> list[str]:
+        """A line for each option of an original's run that changed results and that a resumed run does not take over."""
+        return [] if isinstance(self.get("op"), dict) else self._legacy_options.left
+
+    @cached_property
+    def _legacy_options(self) -> LegacyOptions:
+        return LegacyOptions(self.get("op"), self.generation)
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -180,7 +160,7 @@ def load(path: str | Path) -> Checkpoint:
     (363, 64)
     """
     try:
-        value, has_checksum, excess = pickles.read(path)
+        value, has_checksum, excess = npz.read(path) if npz.is_npz(path) else pickles.read(path)
     except UnsafePickle as error:
         other = "" if is_checkpoint(Path(path)) else "; no checkpoint begins as this file does"
         raise CheckpointError(f"{error}{other}") from None

@@ -89,7 +89,9 @@ _ORIGINAL = {
     "size": _SIZES,
     "rootLabel": whole(),
     "tree": _CHILDREN,
-    "weightSource": maybe(items(maybe(line()))),
+    "weightSourceLayers": items(line()),
+    "weightSourceLayerIndices": items(whole(-1, _SIZE)),
+    "weightSourceMatrixIndices": items(whole(-1, _SIZE)),
     "neuron": maybe(either(line(), record({"type": line(), "params": mapping(line(), real())}))),
     **dict.fromkeys(("epsW", "epsB", "schedW", "schedB", "quantF", "quantB"), either(_RATE, items(_RATE))),
     "sched": either(_RATE, line()),
@@ -223,16 +225,15 @@ def _layers_faults(layers: Any, key: str, is_own: bool) -> Faults:
 
 
 def _crossed_faults(layer: Mapping[str, Any], key: str, names: set[str], count: int) -> Faults:
-    """Yield the inputs of a layer that do not exist: 2011 counted them, later ones are named."""
-    inputs = layer.get("inputs") or ()
-    for source in inputs:
-        if isinstance(source, int) and source >= count:
-            yield f"{key}['inputs'] names layer {source}, of {count} counted from 0"
-        elif not isinstance(source, int) and text_of(source) not in names:
-            yield f"{key}['inputs'] names {rules.shown(source)}, which is not in the checkpoint" + did_you_mean(
-                text_of(source), names
-            )
-    if len({isinstance(source, int) for source in inputs}) > 1:
+    """Yield the layers that a layer names and that do not exist: 2011 counted them, later ones are named."""
+    for name in ("inputs", "weightSourceLayers", "weightSourceLayerIndices"):
+        for other in layer.get(name) or ():
+            if isinstance(other, int) and other >= count:
+                yield f"{key}[{name!r}] names layer {other}, of {count} counted from 0"
+            elif not isinstance(other, int) and text_of(other) not in names and (other or name == "inputs"):
+                hint = did_you_mean(text_of(other), names)
+                yield f"{key}[{name!r}] names {rules.shown(other)}, which is not in the checkpoint{hint}"
+    if len({isinstance(source, int) for source in layer.get("inputs") or ()}) > 1:
         yield f"{key}['inputs'] holds names and numbers; expected one or the other"
 
 
@@ -242,6 +243,11 @@ def _original_faults(layer: Mapping[str, Any], key: str) -> Faults:
     if "filters" in layer and len(layer.get("groups") or ()) != inputs:
         wanted = f"a number for each of {counted(inputs, 'input')}"
         yield f"{key}['groups'] is {rules.shown(layer.get('groups'))}; expected {wanted}"
+    owners = layer.get("weightSourceLayers", layer.get("weightSourceLayerIndices"))
+    places = layer.get("weightSourceMatrixIndices")
+    if owners is not None and places is not None and len(places) != len(owners):
+        wanted = f"a number for each of {counted(len(owners), 'weight matrix')}"
+        yield f"{key}['weightSourceMatrixIndices'] is {rules.shown(places)}; expected {wanted}"
     kind = LAYER_TYPES.get(text_of(layer["type"]))
     if "scale" in layer and hasattr(kind, "across"):
         yield from record({"scale": real(), "size": _SIZES}).faults(layer, key)

@@ -75,7 +75,8 @@ class RunInputs:
         if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
         self.files, changed = layer_files(options, checkpoint)
-        self.remarks = [*remarks, *changed, *unused(options, checkpoint is not None)]
+        left = checkpoint.options_left if checkpoint else []
+        self.remarks = [*remarks, *changed, *left, *unused(options, checkpoint is not None)]
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
         section = run_section(self.builder, self.files, options, checkpoint)
