@@ -47,10 +47,7 @@ def pack(
     """
     format_, _ = format_for(options.checkpoint_format, net.graph)
     generation = Generation(format_) if format_ != NPZ else G2014
-    state = collect_state(net)
-    layers = stored_graph(net.graph, generation)
-    for stored in layers:
-        stored |= state.get(stored["name"], {})
+    layers = stored_graph(net.graph, generation, collect_state(net))
     values = values_for(generation, options, files, net.graph, str(Path(options.save_path).absolute()), provider)
     own = {
         "version": VERSION,
