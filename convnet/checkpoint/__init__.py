@@ -1,7 +1,7 @@
 """Checkpoints: the net, the run's position and its history in one pickled dict, close to the originals' (io section 4)."""
 
 from convnet.checkpoint.checkpoint import Checkpoint, load
-from convnet.checkpoint.files import BEST, CheckpointFolder, find_latest, new_folder, write_checkpoint
+from convnet.checkpoint.files import BEST, CheckpointFolder, find_latest, is_own, new_folder, write_checkpoint
 from convnet.checkpoint.format import arithmetic_of, checkpoint_bytes, pack, restore_streams
 from convnet.checkpoint.position import Position, add_costs
 
@@ -14,6 +14,7 @@ __all__ = [
     "arithmetic_of",
     "checkpoint_bytes",
     "find_latest",
+    "is_own",
     "load",
     "new_folder",
     "pack",

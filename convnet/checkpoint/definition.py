@@ -31,9 +31,10 @@ def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> Lay
     generation = generation_of(layers)
     inputs_of = _inputs_of(layers)
     detached = _detached(layers, inputs_of)
+    sources_of = weight_sources(layers, inputs_of)
     definition: list[str] = []
     params: list[str] = []
-    for name in _in_order(layers, inputs_of):
+    for name in _in_order(layers, inputs_of, sources_of):
         if name in detached:
             continue
         layer = layers[name]
@@ -44,7 +45,8 @@ def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> Lay
         params.append(f"[{name}]")
         homes = {key.name: key.home for key in kind.keys}
         inputs = [detached.get(source, source) for source in inputs_of[name]]
-        for key, text in _texts(kind, layer, generation, inputs).items():
+        sources = {"weightSource": sources_of[name]} if name in sources_of else {}
+        for key, text in _texts(kind, {**layer, **sources}, generation, inputs).items():
             (definition if homes[key] == "def" else params).append(f"{key}={text}")
         definition.append("")
         params.append("")
@@ -62,10 +64,12 @@ def stored_dims(layers: Mapping[str, Stored]) -> dict[int, int]:
 
 
 def stored_tree(layers: Mapping[str, Stored]) -> LabelTree | None:
-    """Return the tree of labels that 2012's treefc layers kept."""
+    """Return the tree of labels that 2012's treefc layers kept: the children of each node, in a list, or by node."""
     for layer in layers.values():
-        if layer["type"] == "treefc" and isinstance(layer.get("tree"), dict):
-            children = {int(node): [int(child) for child in below] for node, below in layer["tree"].items()}
+        if layer["type"] == "treefc" and layer.get("tree"):
+            tree = layer["tree"]
+            nodes = tree.items() if isinstance(tree, dict) else enumerate(tree)
+            children = {int(node): [int(child) for child in below] for node, below in nodes}
             return LabelTree.from_children(children, int(layer["rootLabel"]), int(layer["outputs"]))
     return None
 
@@ -90,13 +94,50 @@ def _detached(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[str]]) 
     return detached
 
 
-def _in_order(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[str]]) -> list[str]:
-    """Return the names of all layers, each after those it reads and those whose weights it shares."""
+def weight_sources(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return for each matrix of the layers with weights which it shares, as ``layer[matrix]``, or ``''``.
+
+    What ``weightSource`` says was true when the layer file was read. ``--unshare-weights`` changed the layers and indices
+    beside it (2011: places of layers); where a program kept neither, one array stands for several matrices. 2014's
+    ``--conv-to-local`` left out the layers that shared the matrix, of which it is not a matrix any more.
+    """
+    names = list(layers)
+    first: dict[int, str] = {}  # which matrix an array was met as
+    sources_of: dict[str, list[str]] = {}
+    for name in _in_order(layers, inputs_of, {}):
+        layer = layers[name]
+        if "weightSourceLayers" in layer:
+            owners = list(map(text_of, layer["weightSourceLayers"]))
+        elif "weightSourceLayerIndices" in layer:
+            owners = [names[place] if place >= 0 else "" for place in layer["weightSourceLayerIndices"]]
+        else:
+            met = [(f"{name}[{i}]", id(matrix)) for i, matrix in enumerate(layer.get("weights") or ())]
+            if met:
+                sources_of[name] = ["" if first.setdefault(key, own) == own else first[key] for own, key in met]
+            continue
+        places = layer.get("weightSourceMatrixIndices") or [0] * len(owners)
+        sources_of[name] = [
+            f"{owner}[{i}]" if owner and layers[owner]["type"] == layer["type"] else ""
+            for owner, i in zip(owners, places, strict=True)
+        ]
+    return sources_of
+
+
+def _in_order(
+    layers: Mapping[str, Stored], inputs_of: Mapping[str, list[str]], sources_of: Mapping[str, list[str]]
+) -> list[str]:
+    """Return the names of all layers, each after those it reads, owners of its weights, and children of a cost."""
+
+    def wanted_by(name: str) -> Iterator[str]:
+        owners = [source.partition("[")[0] for source in sources_of.get(name, ())]
+        others = [owner for owner in owners if owner not in (name, "")]
+        return iter([*inputs_of[name], *others, *map(text_of, layers[name].get("children") or [])])
+
     order: dict[str, None] = {}
     for first in sorted(layers, key=lambda name: layers[name].get("id", 0)):
         # A chain of thousands of layers is deeper than calls may be, so what is under way is kept here: in the order of
         # reading, each layer with those that it still waits for.
-        under_way: dict[str, Iterator[str]] = {} if first in order else {first: _wanted(first, layers, inputs_of)}
+        under_way: dict[str, Iterator[str]] = {} if first in order else {first: wanted_by(first)}
         while under_way:
             name, waiting_for = next(reversed(under_way.items()))
             wanted = next((other for other in waiting_for if other not in order), None)
@@ -107,16 +148,8 @@ def _in_order(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[str]]) 
                 fault = "which depends on it itself" if wanted in under_way else "but is not in the checkpoint"
                 raise CheckpointError(f"layer '{wanted}' is read by '{name}', {fault}")
             else:
-                under_way[wanted] = _wanted(wanted, layers, inputs_of)
+                under_way[wanted] = wanted_by(wanted)
     return list(order)
-
-
-def _wanted(name: str, layers: Mapping[str, Stored], inputs_of: Mapping[str, list[str]]) -> Iterator[str]:
-    """Return the names that must stand above a layer: its inputs, owners of its weights, children of a cost."""
-    layer = layers[name]
-    owners = [text_of(source).partition("[")[0] for source in layer.get("weightSource") or [] if source]
-    children = [text_of(child) for child in layer.get("children") or []]
-    return iter([*inputs_of[name], *(owner for owner in owners if owner != name), *children])
 
 
 def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: list[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convnet.errors import reason_of
-from convnet.pickles.archives import unpack
+from convnet.pickles.archives import is_packed, unpack
 from convnet.pickles.opcodes import run
 from convnet.pickles.standins import LegacyObject, UnsafePickle
 
@@ -53,6 +53,21 @@ def read(path: str | Path) -> Content:
         raise UnsafePickle(f"{path}: cannot be read: {reason_of(error)}") from None
     except (UnsafePickle, MemoryError) as error:
         raise UnsafePickle(f"{path}: {str(error) or 'too large for the memory of this machine'}") from None
+
+
+def has_checksum(path: Path) -> bool:
+    """Return whether a pickle, packed or not, ends in the line that this program writes behind checkpoints.
+
+    Nothing else of it is looked at. Raises ``OSError``.
+    """
+    with path.open("rb") as file:
+        if not is_packed(file.read(4)):
+            file.seek(max(0, path.stat().st_size - _TRAILER_BYTES))
+            return _TRAILER.fullmatch(file.read()) is not None
+    try:
+        return _TRAILER.fullmatch(unpack(path.read_bytes())[-_TRAILER_BYTES:]) is not None
+    except (UnsafePickle, MemoryError):
+        return False
 
 
 def loads(data: bytes) -> Any:

@@ -72,10 +72,11 @@ class RunInputs:
         options.check()
         if checkpoint is None and not options.layer_def:
             raise OptionError("--layer-def is missing (or --load-file, to go on from a checkpoint); see --help")
-        if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
+        if checkpoint and not checkpoint.has_files and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
         self.files, changed = layer_files(options, checkpoint)
-        self.remarks = [*remarks, *changed, *unused(options, checkpoint is not None)]
+        left = [*checkpoint.remarks, *checkpoint.options_left] if checkpoint else []
+        self.remarks = [*remarks, *changed, *left, *unused(options, checkpoint is not None)]
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
         section = run_section(self.builder, self.files, options, checkpoint)
@@ -138,7 +139,7 @@ class Session:
 
         Returns what they had otherwise. A --scalar-mean that is given now replaces the mean.
         """
-        known = self.checkpoint.own.get("data") if self.checkpoint else None
+        known = self.checkpoint.data if self.checkpoint else None
         if not known:
             adopt(self.test, self.train.description())  # where the mean was computed, of the same batches
             return []
