@@ -11,9 +11,8 @@ from convnet.graph.loading import LayerFiles, build_graph
 from convnet.graph.writer import write_graph
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.label_tree import LabelTree
-from convnet.texts import counted
+from convnet.options import NPZ
 
-NPZ = "npz"  # the format that holds every net
 _SHOWN = 4
 
 
@@ -33,7 +32,7 @@ def fitting(graph: Graph, generation: Generation) -> Fitted:
     """
     written = write_graph(graph, generation, classes=graph.classes or 0)
     if written.unfit:
-        more = [f"and {counted(len(written.unfit) - _SHOWN, 'other')}"] if len(written.unfit) > _SHOWN else []
+        more = [f"and {len(written.unfit) - _SHOWN} more"] if len(written.unfit) > _SHOWN else []
         found = "; ".join([*written.unfit[:_SHOWN], *more])
         raise CheckpointError(
             f"a checkpoint of {generation} cannot hold this net: {found} (formats that do: {', '.join(holding(graph))})"
