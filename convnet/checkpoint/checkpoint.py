@@ -25,7 +25,7 @@ from convnet.pickles.rules import message
 from convnet.texts import counted
 
 _OWN = {"dialect", "layer_def_text", "layer_def_path", "layer_params_text", "layer_params_path", "data_dims"}
-_CHECKED = 2  # the version of our own behind which a checksum must stand; later ones may be saved again by the originals
+_CHECKED = 2  # the version of our own from which on a checksum stands behind the pickle
 _OF_FILES = ("layer_def", "layer_params", "layer_path", "dialect")
 
 
@@ -181,16 +181,17 @@ class Checkpoint(dict[str, Any]):
         options = {name: path_of(value) if isinstance(value, str | bytes) else value for name, value in own.items()}
         if self.carried and not self.has_files:
             options = {name: value for name, value in options.items() if name not in _OF_FILES}
-        return options | self._legacy_options.taken
+        return options | (self._legacy_options.taken if self._legacy_options else {})
 
     @property
     def options_left(self) -> list[str]:
         """A line for each option of an original's run that changed results and that a resumed run does not take over."""
-        return self._legacy_options.left
+        return self._legacy_options.left if self._legacy_options else []
 
     @cached_property
-    def _legacy_options(self) -> LegacyOptions:
-        return LegacyOptions(self.get("op"), self.generation, self.carried.get("op"))
+    def _legacy_options(self) -> LegacyOptions | None:
+        op = self.get("op")
+        return None if isinstance(op, dict) else LegacyOptions(op, self.generation, self.carried.get("op"))
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -206,7 +207,7 @@ def load(path: str | Path) -> Checkpoint:
         other = "" if is_checkpoint(Path(path)) else "; no checkpoint begins as this file does"
         raise CheckpointError(f"{error}{other}") from None
     checkpoint = _recognised(path, value)
-    if excess or (not has_checksum and checkpoint.carried.get("version") == _CHECKED):
+    if excess or (not has_checksum and _needs_checksum(checkpoint)):
         text = (
             f"{counted(excess, 'byte')} too many stand behind its end"
             if excess
@@ -216,6 +217,16 @@ def load(path: str | Path) -> Checkpoint:
     if fault := message(faults_of(checkpoint)):
         raise CheckpointError(f"{path}: {fault}")
     return checkpoint
+
+
+def _needs_checksum(checkpoint: Checkpoint) -> bool:
+    """Return whether this project wrote a file, at whose end a checksum stands.
+
+    An original that saves its part again, without one, has all keys in the order of Python 2's dicts.
+    """
+    state, version = checkpoint["model_state"], checkpoint.carried.get("version")
+    is_ours = list(state)[:2] == ["epoch", "batchnum"] or isinstance(checkpoint.get("op"), dict)
+    return is_ours and isinstance(version, int) and version >= _CHECKED
 
 
 def _recognised(path: str | Path, value: Any) -> Checkpoint:

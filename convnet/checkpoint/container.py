@@ -15,7 +15,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # so that the same checkpoint is the same file
 
 def write(value: Mapping[str, Any], file: BinaryIO) -> None:
     """Write what ``pack`` returned, or ``load``, in the format that it says."""
-    own = value["model_state"].get("convnet") or {}
+    own = value.get("model_state", {}).get("convnet") or {}
     zipped = bool(own.get("options", {}).get("zip_save"))
     write_as(pickles.text_of(own.get("format", "")), value, file, zipped, isinstance(value, Checkpoint))
 

@@ -15,7 +15,8 @@ from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
 from convnet.checkpoint.foreign import Foreign
 from convnet.checkpoint.formats import format_for
-from convnet.checkpoint.forms import container_for, layers_for, outputs_for
+from convnet.checkpoint.forms import container_for, outputs_for
+from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.checkpoint.op import values_for, values_of
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import VERSION
@@ -52,7 +53,7 @@ def pack(
     format_, _ = format_for(options.checkpoint_format, net.graph)
     generation = Generation(format_) if format_ != NPZ else G2014
     graph = fitting(net.graph, generation).graph if format_ != NPZ else net.graph
-    layers = layers_for(graph, generation, collect_state(net))
+    layers = stored_graph(graph, generation, collect_state(net))
     values = values_for(generation, options, files, net.graph, str(Path(options.save_path).absolute()), provider)
     foreign.add_to(layers)
     op = foreign.options_parser(generation, values, options.as_dict())

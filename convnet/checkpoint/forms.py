@@ -16,11 +16,8 @@ _LOGREG_VALUES = 2  # of 2011's: without the top-k error
 
 def layers_for(graph: Graph, generation: Generation, state: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the layer dicts of a graph as ``generation`` stores them, with what ``state`` has for them to learn."""
-    layers = stored_graph(graph, generation)
-    for stored in layers:
-        arrays = state.get(stored["name"], {})
-        stored |= {key: arrays[key] for key in LEARNED if key in arrays}
-    return layers
+    learned = {name: {key: arrays[key] for key in LEARNED if key in arrays} for name, arrays in state.items()}
+    return stored_graph(graph, generation, learned)
 
 
 def container_for(layers: list[dict[str, Any]], generation: Generation) -> list[dict[str, Any]] | dict[str, dict[str, Any]]:

@@ -63,11 +63,12 @@ class LegacyOptions:
         """Leave out a ``scalar_mean`` that meant something else: a switch in 2012, a second mean for 2014's CIFAR data."""
         mean = self.taken.get("scalar_mean", -1)
         if generation == G2012 and self.taken.pop("scalar_mean", 0):
-            what = "the mean of all values of the mean picture, which 2012's --scalar-mean asked for"
-            return f"The run that saved it subtracted {what}: give --scalar-mean with that number."
+            what = "2012's --scalar-mean, the mean of the mean picture in place of that picture"
+            return f"The run that saved it asked for {what}: not taken over, give --scalar-mean with that number."
         if generation == G2014 and mean != -1 and self.taken.get("data_provider") == "cifar":
             del self.taken["scalar_mean"]
-            return f"The run that saved it subtracted {mean:g} beside the mean picture (2014's --scalar-mean on cifar)."
+            what = f"{mean:g} beside the mean picture (2014's --scalar-mean on cifar)"
+            return f"The run that saved it subtracted {what}, which is not done here."
         return ""
 
     def _modes_left(self) -> str:

@@ -26,7 +26,7 @@ from convnet.language.schedules import CONSTANT, SCHEDULE, Rate
 from convnet.language.toml import read_toml
 from convnet.language.values import FLOAT, NumClasses
 from convnet.layers import Layer
-from convnet.layers.conv import Windowed
+from convnet.layers.conv import USUAL_SUM_WIDTH, Windowed
 from convnet.layers.data import Data
 from convnet.layers.pool import POOLS, CrossMapPool, Pool
 from convnet.layers.weighted import WeightLayer
@@ -37,7 +37,6 @@ _RATES = ("epsW", "epsB", "schedW", "schedB", "sched")
 _WITHOUT_EFFECT = ("partialSum", "sumWidth")  # on results
 _NOT_OF_THE_NET = ("gpu", "children", "outputFilter")  # but of where it runs, and of what is printed
 _ALL_THE_SAME = "; written all the same"
-_USUAL_SUM_WIDTH = 4  # 2014 demands sumWidth; this is what its own files say
 _HEADER = re.compile(r"\s*\[(?:layer\.)?\s*\"?([^]\"]+)\"?\s*\]")
 
 
@@ -189,7 +188,7 @@ class _Writer:
         if key.name == "outputs" and isinstance(layer, CrossMapPool):
             return layer.outputChannels or layer.outputs
         if key.name == "sumWidth" and self.target == G2014 and not value:
-            return _USUAL_SUM_WIDTH
+            return USUAL_SUM_WIDTH
         return value
 
     def _counted(self, layer: Layer, key: Key) -> Any:

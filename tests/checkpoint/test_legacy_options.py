@@ -42,7 +42,11 @@ def test_taken_over(generation, values, taken):
 @pytest.mark.parametrize(
     "generation, values, told",
     [
-        ("2012", {"scalar_mean": 1.0}, "The run that saved it subtracted the mean of all values of the mean picture, which"),
+        (
+            "2012",
+            {"scalar_mean": 1.0},
+            "asked for 2012's --scalar-mean, the mean of the mean picture in place of that picture",
+        ),
         ("2014", {"scalar_mean": 100.0, "dp_type": "cifar"}, "subtracted 100 beside the mean picture"),
         ("2014", {"scalar_mean": -2.0}, "--scalar-mean of the run that saved it is not taken over: '-2.0' is not a number"),
         ("2014", {"color_noise": 1e9}, "--color-noise of the run that saved it is not taken over: "),
