@@ -7,6 +7,7 @@ from typing import Any
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.generation import G2011, UNTIL_2012, Generation
 from convnet.graph.graph import Graph
+from convnet.layers.conv import Windowed
 from convnet.layers.cost import Cost
 from convnet.net.net import Costs
 
@@ -17,6 +18,9 @@ _LOGREG_VALUES = 2  # of 2011's: without the top-k error
 def layers_for(graph: Graph, generation: Generation, state: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the layer dicts of a graph as ``generation`` stores them, with what ``state`` has for them to learn."""
     learned = {name: {key: arrays[key] for key in LEARNED if key in arrays} for name, arrays in state.items()}
+    for layer in graph.declared:
+        if isinstance(layer, Windowed):  # 2014 has no random connections
+            learned.setdefault(layer.name, {}).setdefault("filterConns", [[] for _ in layer.inputs])
     return stored_graph(graph, generation, learned)
 
 
