@@ -1,12 +1,11 @@
 """The unmodified programs of 2011, 2012 and 2014 open our checkpoints, draw them, test them and train on (tests/originals.py)."""
 
-import shutil
 
 import numpy as np
 import pytest
 from every_layer import every_layer
 from originals import STEP, YEARS, checkpoint_of, needs_originals, run_original
-from support import SMALL_NET, SMALL_PARAMS, dump, write_cifar, write_net
+from support import dump, write_cifar, write_net
 
 from convnet import checkpoint, pickles
 from convnet.checkpoint import find_latest
