@@ -132,7 +132,7 @@ def test_what_they_print_of_the_options(small, tmp_path):
 
 def test_trained_on_with_other_options(small, tmp_path, capsys):
     """What the original was given holds on here; what nobody has changed is ours."""
-    year, folder, file = small
+    year, _, file = small
     copy = shutil.copytree(file.parent, tmp_path / "copy") / file.name
     given = ("--epochs", 3, "--test-freq", 1, "--save-path", tmp_path)
     printed = original(year, "convnet.py", copy, *given, folder=tmp_path)
