@@ -149,8 +149,9 @@ def _convert_learning(stored: Stored, graph: Graph, layer: WeightLayer, generati
 def _device_keys(layer: Layer, generation: Generation) -> Stored:
     """Return 2012's ``gpu`` number, 2014's list with its derived keys."""
     if generation == G2014:
-        listed = {"gpus": ", ".join(map(str, layer.gpu))} if layer.sources else {}
-        return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **listed}
+        if layer.sources:
+            return {"gpu": layer.gpu, "gpus": ", ".join(map(str, layer.gpu)), "numReplicas": len(layer.gpu)}
+        return {"gpu": layer.gpu, "numReplicas": len(layer.consumers[-1].gpu if layer.consumers else layer.gpu)}
     if generation == G2012:
         words = {"quantF": layer.quantF, "quantB": layer.quantB}
         return {"gpu": layer.gpu[0], **{name: {"type": word, "params": {}} for name, word in words.items()}}
