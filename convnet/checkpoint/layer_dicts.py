@@ -36,7 +36,7 @@ def stored_graph(graph: Graph, generation: Generation, state: Mapping[str, Store
         _share(stored, dicts, layer, generation)
         arrays = dict((state or {}).get(layer.name, {}))
         connections = arrays.pop("filterConns", None)
-        if isinstance(layer, Windowed) and connections and generation != G2014:
+        if isinstance(layer, Windowed) and connections and (generation != G2014 or any(layer.randSparse)):
             arrays["filterConns"] = _connections(layer, dicts, connections)
         stored |= arrays
     if generation == G2014:
@@ -114,7 +114,7 @@ def _connections(layer: Windowed, dicts: Mapping[str, Stored], drawn: list[list[
         if not layer.randSparse[i]:
             found.append(dense)
         elif layer.initCFunc or not source:
-            found.append(list(channels) if layer.initCFunc else list(np.array(channels, np.int64)))
+            found.append(list(channels))
         else:
             name, index = source
             found.append((found if name == layer.name else dicts[name]["filterConns"])[index])
