@@ -4,7 +4,8 @@
 command of a Python 2.7 with NumPy 1.16 and matplotlib (split as a shell does; else ``python2.7`` is tried). Where either is
 missing, tests that are marked ``needs_originals`` are skipped. The stand-in computes nothing: it looks at what it is given
 as the native module did, returns costs of the right number, and adds 1/64 to every weight and bias for each batch that is
-trained.
+trained. Beside the originals' data providers there is ``matrices``, of random numbers; its path says how many rows each of
+its matrices has, such as ``192,1,10``.
 """
 
 from __future__ import annotations
@@ -125,11 +126,46 @@ def open(flags):
 """
 _START = r"""
 import os, runpy, sys
+import numpy as n
 sys.path[:1] = [p for p in os.environ['ORIGINAL_PATH'].split(os.pathsep)]
 sys.argv = sys.argv[1:]
 if os.environ['YEAR'] == '2012':
     import gpumodel
     gpumodel.IGPUModel.device_cpus = [0]
+if os.environ['YEAR'] == '2014':
+    from python_util import data
+else:
+    import data
+
+class Matrices(object):
+    # Three batches of random numbers, the labels in matrix 1, for whatever net.
+    num_views = 1
+    batch_meta = {'label_names': ['class %d' % i for i in range(10)], 'all_wnids': {'gproot': 12}}
+    batch_meta['tree'] = [[]] * 10 + [range(5), range(5, 10), [10, 11]]  # of 2012's tree-fc
+
+    def __init__(self, data_dir, batch_range, init_epoch=1, init_batchnum=None, dp_params=None, test=False):
+        self.rows = [int(rows) for rows in data_dir.split(',')]
+        self.batches, self.epoch = batch_range, init_epoch
+        self.number = batch_range[0] if init_batchnum is None else init_batchnum
+
+    def advance_batch(self):
+        at = self.batches.index(self.number) + 1 if self.number in self.batches else 0
+        self.epoch, self.number = self.epoch + at / len(self.batches), self.batches[at % len(self.batches)]
+
+    def get_next_batch(self):
+        here = self.epoch, self.number
+        self.advance_batch()
+        drawn = [n.require(n.random.rand(rows, 12), n.single, 'C') for rows in self.rows]
+        drawn[1:2] = [n.require(n.random.randint(0, 10, (rows, 12)), n.single, 'C') for rows in self.rows[1:2]]
+        return here[0], here[1], drawn
+
+    def get_data_dims(self, idx=0):
+        return self.rows[idx]
+
+    def get_num_classes(self):
+        return 10
+
+data.DataProvider.register_data_provider('matrices', 'random numbers', Matrices)
 try:
     runpy.run_path(os.path.join(os.environ['ORIGINAL'], sys.argv[0]), run_name='__main__')
 finally:
@@ -146,7 +182,8 @@ definition, params, dims, classes, gpus, out = sys.argv[1:7]
 dims = dict((int(k), int(v)) for k, v in (pair.split(':') for pair in dims.split(',')))
 
 class Provider(object):
-    batch_meta = {'label_names': ['%d' % i for i in range(int(classes))]}
+    batch_meta = {'label_names': ['%d' % i for i in range(int(classes))], 'all_wnids': {'gproot': int(classes)}}
+    batch_meta['tree'] = [[]] * int(classes) + [range(int(classes))]  # of 2012's tree-fc
 
     def get_data_dims(self, idx=0):
         return dims[idx]

@@ -59,7 +59,7 @@ class Preprocessor:
             return preprocessor
         preprocessor.needs_mean = True
         folder = checkpoint.option("data_path")
-        if metadata := checkpoint.own.get("data"):
+        if metadata := checkpoint.data:
             preprocessor.load_metadata(metadata)
             preprocessor.needs_mean = preprocessor.mean is not None
         elif size and folder and isinstance(folder, str) and Path(folder).is_dir():

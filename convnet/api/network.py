@@ -85,7 +85,7 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     files = checkpoint.files(str(file))
     graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
     with checkpoint.named_in_errors():
-        net = _make_net(graph, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers, backend, threads)
+        net = _make_net(graph, minibatch, int(checkpoint.carried.get("seed", 0)), checkpoint.layers, backend, threads)
         restore_streams(net, checkpoint)
     network = Network(net, files, Preprocessor.of(graph, checkpoint), checkpoint.position())
     if mean is not None:

@@ -3,6 +3,7 @@
 from convnet.checkpoint.checkpoint import Checkpoint, load
 from convnet.checkpoint.files import BEST, CheckpointFolder, find_latest, is_own, new_folder, write_checkpoint
 from convnet.checkpoint.format import arithmetic_of, checkpoint_bytes, pack, restore_streams
+from convnet.checkpoint.formats import format_for
 from convnet.checkpoint.position import Position, add_costs
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "arithmetic_of",
     "checkpoint_bytes",
     "find_latest",
+    "format_for",
     "is_own",
     "load",
     "new_folder",

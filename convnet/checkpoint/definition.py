@@ -171,6 +171,8 @@ def _text(kind: type[Layer], key: Key, layer: Stored, value: Any, inputs: list[s
         return ",".join(inputs)
     if key.name == "padding":
         return _listed([-int(item) for item in value])
+    if key.name == "outputs" and kind.type == "sfc":
+        return str(int(value) // int(layer["parts"]))
     if key.name == "filters":
         return _listed([int(value) // int(groups) for groups in layer["groups"]])
     if key.name == "scale" and hasattr(kind, "across"):

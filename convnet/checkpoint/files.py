@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from convnet import pickles
 from convnet.checkpoint import npz
+from convnet.checkpoint.container import write
 from convnet.errors import CheckpointError, first_line, reason_of
 from convnet.pickles import UnsafePickle
 from convnet.storage import Claim, link_atomically, write_atomically
@@ -146,9 +147,9 @@ def _aside(path: Path) -> Path:
 
 
 def write_checkpoint(path: Path, value: dict[str, Any], advice: str = "") -> None:
-    """Write a checkpoint whole or not at all; raises ``CheckpointError`` that ends with ``advice``."""
+    """Write a checkpoint whole or not at all, in its format; raises ``CheckpointError`` that ends with ``advice``."""
     try:
-        write_atomically(path, lambda file: pickles.dump(value, file, checksum=True))
+        write_atomically(path, lambda file: write(value, file))
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be saved: {reason_of(error)}{advice}") from None
 

@@ -1,50 +1,61 @@
-"""What this project saves: ``{"model_state": {...}, "op": {...}}`` as 2014 did (io 4.4), and what a resumed run needs.
+"""What this project saves: ``{"model_state": {...}, "op": ...}`` as a generation did (io 4.4), and what a resumed run needs.
 
-``model_state["layers"]`` maps names to the originals' layer dicts with their arrays. ``model_state["convnet"]`` is added:
-the texts of both layer files, the seed, the number of steps, the random streams, and the position inside an interrupted
-batch, so that a run goes on as if nothing had happened.
+``model_state["layers"]`` has the originals' layer dicts with their arrays, ``op`` their options. ``model_state["convnet"]``
+is added: the texts of both layer files, our options, the seed, the number of steps, the random streams, and the position
+inside an interrupted batch, so that a run goes on as if nothing had happened. The originals carry it along untouched.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
+from convnet.checkpoint.formats import format_for
 from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.checkpoint.op import options_parser, values_for
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import VERSION
 from convnet.errors import CheckpointError
-from convnet.generation import G2014
+from convnet.generation import G2011, G2014, Generation
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.layers.fc import TreeFullyConnected
 from convnet.net.net import Net
 from convnet.net.state import collect_state
 from convnet.net.weights import Weights
-from convnet.options import Options
+from convnet.options import NPZ, Options
 
 # What the originals saved of a position, under their names.
 _HISTORY = {"epoch": "epoch", "batch": "batchnum", "train_outputs": "train_outputs", "test_outputs": "test_outputs"}
 
 
 def pack(
-    net: Net, files: LayerFiles, position: Position, options: Options, data: dict[str, Any] | None = None
+    net: Net,
+    files: LayerFiles,
+    position: Position,
+    options: Options,
+    data: dict[str, Any] | None = None,
+    provider: str = "",
 ) -> dict[str, Any]:
-    """Return the dict to save; ``data`` is what it takes to show the net other pictures (``Provider.description``)."""
-    state = collect_state(net)
-    layers = {stored["name"]: stored | state.get(stored["name"], {}) for stored in stored_graph(net.graph, G2014)}
-    # What the originals never saved: the running moments of superEps; and between updates of several minibatches
-    # (--wupdate-freq, updatePeriod) how many there were, how many gradients were added, and their sum.
-    moments = [w.moments and [w.be.download(moment) for moment in w.moments] for w in net.weights]
-    pending = [
-        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.accumulates_into_momentum else None]
-        for w in net.weights
-    ]
+    """Return what to save, in the format that ``options`` ask for; raises ``OptionError`` where that does not hold the net.
+
+    ``data`` is what it takes to show the net other pictures (``Provider.description``), ``provider`` the name of what reads
+    them.
+    """
+    format_, _ = format_for(options.checkpoint_format, net.graph)
+    generation = Generation(format_) if format_ != NPZ else G2014
+    layers = stored_graph(net.graph, generation, collect_state(net))
+    values = values_for(generation, options, files, net.graph, str(Path(options.save_path).absolute()), provider)
     own = {
         "version": VERSION,
-        "seed": net.seed,
-        "step": net.step,
+        "format": format_,
+        "at": [position.epoch, position.batch],  # where the originals go on from, if they do
+        "layers": digest_of(layers),
+        "options": options.as_dict(),
+        "op": values,
         "dialect": str(net.graph.generation),
         "layer_def_text": files.definition,
         "layer_def_path": files.definition_path,
@@ -55,16 +66,38 @@ def pack(
         "data_dims": {str(i): rows for i, rows in net.graph.data_dims.items()},
         "num_classes": net.graph.classes,
         "tree": next((layer.tree.parents for layer in net.graph.declared if isinstance(layer, TreeFullyConnected)), None),
+        "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
+        "data": data,
+        **_streams(net),
+    }
+    history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
+    container = layers if generation == G2011 else {stored["name"]: stored for stored in layers}
+    return {
+        "model_state": {**history, "layers": container, "convnet": own},
+        "op": options_parser(generation, values),
+    }
+
+
+def _streams(net: Net) -> dict[str, Any]:
+    """Return what decides the next number beside the arrays of the layers.
+
+    The originals never saved the running moments of superEps; nor, between updates of several minibatches (--wupdate-freq,
+    updatePeriod), how many there were, how many gradients were added, and their sum.
+    """
+    moments = [w.moments and [w.be.download(moment) for moment in w.moments] for w in net.weights]
+    pending = [
+        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.accumulates_into_momentum else None]
+        for w in net.weights
+    ]
+    return {
+        "seed": net.seed,
+        "step": net.step,
         "noise_state": _plain(net.noise.bit_generator.state),
         "moments": moments if any(moments) else [],
         "pending": pending if any(w.waited for w in net.weights) else [],
         "periods": [w.period for w in net.weights],
-        "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
-        "data": data,
         "arithmetic": arithmetic_of(net),
     }
-    history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
-    return {"model_state": {**history, "layers": layers, "convnet": own}, "op": options.as_dict()}
 
 
 def checkpoint_bytes(graph: Graph) -> int:

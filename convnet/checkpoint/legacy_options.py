@@ -4,21 +4,12 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from convnet.checkpoint.op import THEIRS
 from convnet.generation import G2012, G2014, Generation
 from convnet.options import BY_NAME
 from convnet.pickles import path_of, text_of
 from convnet.texts import listed, shortened
 
-# Options that the originals kept under other names, and those that they kept under ours.
-_RENAMED = {
-    "train_range": "train_batch_range",
-    "test_range": "test_batch_range",
-    "test_freq": "testing_freq",
-    "epochs": "num_epochs",
-    "mini": "minibatch_size",
-    "data_provider": "dp_type",
-}
-_SAME = ("data_path", "test_one", "crop_border", "inner_size", "color_noise", "scalar_mean", "wupdate_freq")
 # What changes no result, or only what a run does once: paths, devices, files that it wrote.
 _WITHOUT_EFFECT = {
     "check_grads", "conserve_mem", "conv_to_local", "feature_path", "force_save", "gpu", "layer_def", "layer_params",
@@ -33,15 +24,19 @@ class LegacyOptions:
     """The options in ``op``, an ``OptionsParser`` of the originals, or anything else that has none.
 
     ``taken`` are those that a resumed run takes over, by this project's names; ``left`` has a line for everything else that
-    changed results.
+    changed results. Options that have the values that are ``known`` are left out.
     """
 
-    def __init__(self, op: object, generation: Generation) -> None:
+    def __init__(self, op: object, generation: Generation, known: Mapping[str, Any] | None = None) -> None:
         options = getattr(op, "options", None)
-        self._options: Mapping[Any, Any] = options if isinstance(options, dict) else {}
+        self._options = {
+            name: option
+            for name, option in (options.items() if isinstance(options, dict) else ())
+            if name not in (known or {}) or _plain(option) != (known or {})[name]
+        }
         self.taken: dict[str, Any] = {}
         self.left: list[str] = []
-        for name in (*_RENAMED, *_SAME):
+        for name in THEIRS:
             self._take(name)
         if "cropped" not in self.taken.get("data_provider", ""):
             self.taken.pop("crop_border", None)  # 2011 and 2012 kept its default of 4 for data that they did not crop
@@ -49,7 +44,7 @@ class LegacyOptions:
 
     def _take(self, name: str) -> None:
         """Take an option over, if it holds what could be given to it here; a default of ``False`` stands for none."""
-        value = self._value(_RENAMED.get(name, name))
+        value = self._value(THEIRS[name])
         if value is None or value is False:
             return
         text = ",".join(map(str, value)) if isinstance(value, list) else path_of(str(value))
@@ -62,9 +57,7 @@ class LegacyOptions:
 
     def _value(self, name: str) -> Any:
         """Return a plain value, or a list of them; ``None`` where there is none."""
-        value = getattr(self._options.get(name), "value", None)
-        listed_values = value if isinstance(value, list) else [value]
-        return value if all(isinstance(item, _PLAIN) for item in listed_values) else None
+        return _plain(self._options.get(name))
 
     def _mean_left(self, generation: Generation) -> str:
         """Leave out a ``scalar_mean`` that meant something else: a switch in 2012, a second mean for 2014's CIFAR data."""
@@ -84,10 +77,15 @@ class LegacyOptions:
 
     def _unknown(self) -> str:
         """Return a line on options of forks that were given."""
-        known = {*_RENAMED.values(), *_SAME, *_MODES, *_WITHOUT_EFFECT}
+        known = {*THEIRS.values(), *_MODES, *_WITHOUT_EFFECT}
         given = [
             f"{text_of(name)} {shortened(text_of(getattr(option, 'value', '')), 20)}"
             for name, option in self._options.items()
             if isinstance(name, str) and name not in known and getattr(option, "value_given", False) is True
         ]
         return f"Options of the run that saved it which are not known here: {listed(sorted(given), 5)}." if given else ""
+
+
+def _plain(option: object) -> Any:
+    value = getattr(option, "value", None)
+    return value if all(isinstance(item, _PLAIN) for item in (value if isinstance(value, list) else [value])) else None

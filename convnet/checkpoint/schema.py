@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, get_type_hints
 
+from convnet.checkpoint.formats import FORMATS
 from convnet.checkpoint.position import Position
 from convnet.errors import DataError
 from convnet.generation import GENERATIONS
@@ -21,6 +22,7 @@ from convnet.pickles.rules import (
     Rule,
     array,
     either,
+    exactly,
     group,
     items,
     line,
@@ -34,7 +36,8 @@ from convnet.pickles.rules import (
 )
 from convnet.texts import counted, did_you_mean
 
-VERSION = 2  # of what this project adds: from 2 on, a checksum stands behind the pickle
+# Of what this project adds: from 2 on, a checksum stands behind the pickle; from 3 on, the originals open it.
+VERSION = 3
 _SIZE = 2**40  # no number of values, classes or cases is larger
 _INDICES = 10_000  # of data matrices
 _ENOUGH = 9  # faults of layers before others are looked for
@@ -71,7 +74,7 @@ _VALUES = either(_VALUE, items(_VALUE))
 _PARAMETERS = mapping(line(), either(real(), line()))
 _RATE = either(
     real(),
-    record({"type": rules.exactly("const"), "params": record({"base": real()})}),
+    record({"type": exactly("const"), "params": record({"base": real()})}),
     record({"type": text("another schedule than const", lambda v: v != "const"), "params": _PARAMETERS}),
 )
 _CHILDREN = either(
@@ -108,7 +111,7 @@ _DATA = {"start": maybe(whole(0, _SIZE)), "end": maybe(whole(0, _SIZE))}
 
 _PHILOX = record(
     {
-        "bit_generator": rules.exactly("Philox"),
+        "bit_generator": exactly("Philox"),
         "state": record({"counter": items(whole(0, 2**64 - 1), 4), "key": items(whole(0, 2**64 - 1), 2)}),
         "buffer": items(whole(0, 2**64 - 1), 4),
         "buffer_pos": whole(0, 4),
@@ -123,7 +126,7 @@ _POSITION = {
 } | {"at_batch": whole(-1, 2**53), "batch": whole()}
 _OWN = record(
     {
-        "dialect": rules.exactly(*GENERATIONS),
+        "dialect": exactly(*GENERATIONS),
         "layer_def_text": text("the text of a layer file", lambda v: bool(v.strip())),
         "layer_def_path": text(),
         "layer_params_text": maybe(text()),
@@ -134,6 +137,10 @@ _OWN = record(
     },
     {
         "version": whole(1, VERSION),
+        "format": exactly(*FORMATS),
+        "at": items(whole(), 2),
+        "layers": text(),
+        "op": mapping(text(), _VALUES),
         "seed": whole(),
         "step": _COUNT,
         "made_local": items(text()),
@@ -159,16 +166,24 @@ _OWN = record(
 def faults_of(value: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for everything that is wrong in ``{"model_state": ..., "op": ...}``."""
     state, key = value["model_state"], "model_state"
-    is_own = "convnet" in state
     yield from record({"layers": _LAYERS}, _STATE).faults(state, key)
-    if is_own:
-        yield from _own_faults(state["convnet"], f"{key}['convnet']")
-        yield from _option_faults(value.get("op"))
+    if "convnet" in state:
+        found = list(islice(_own_faults(state["convnet"], f"{key}['convnet']"), _ENOUGH))
+        yield from found
+        yield from _option_faults(value)
+        if found:
+            return
     if isinstance(state.get("layers"), list | tuple | dict):
         layers = state["layers"]
-        found = list(islice(_layers_faults(layers, f"{key}['layers']", is_own), _ENOUGH))
+        found = list(islice(_layers_faults(layers, f"{key}['layers']", is_own(state)), _ENOUGH))
         yield from found
         yield from _outputs_faults(state, {} if found else _filters(layers))
+
+
+def is_own(state: Mapping[str, Any]) -> bool:
+    """Return whether this project trained a net last; else a program of the originals did, which carries our part along."""
+    own = state.get("convnet")
+    return own is not None and list(own.get("at", ())) in ([], [state.get("epoch"), state.get("batchnum")])
 
 
 def _own_faults(own: Any, key: str) -> Faults:
@@ -295,11 +310,14 @@ def _outputs_faults(state: Mapping[str, Any], filters: Mapping[str, str]) -> Fau
                     yield f"{key}: {cost!r} has {len(values)} values; expected two and three per class"
 
 
-def _option_faults(op: Any) -> Faults:
-    """Yield what is wrong with the options of a run of this project."""
+def _option_faults(value: Mapping[str, Any]) -> Faults:
+    """Yield what is wrong with the options of a run of this project, which were all of ``op`` up to version 2."""
     hints = get_type_hints(Options)
     rule = record({}, {option.name: _option_rule(option, hints[option.name]) for option in OPTIONS})
-    if not isinstance(op, LegacyObject):
+    own, op = value["model_state"]["convnet"], value.get("op")
+    if isinstance(own, dict) and "options" in own:
+        yield from rule.faults(own["options"], "model_state['convnet']['options']")
+    elif not isinstance(op, LegacyObject):
         yield from rule.faults(op, "op")
 
 

@@ -23,13 +23,13 @@ from convnet.language.schedules import CONSTANT, SCHEDULE, Rate
 from convnet.language.toml import read_toml
 from convnet.language.values import FLOAT, NumClasses
 from convnet.layers import Layer
+from convnet.layers.conv import USUAL_SUM_WIDTH
 from convnet.layers.weighted import WeightLayer
 from convnet.options import flag_of
 
 TARGETS = ("toml", *GENERATIONS)
 _RATES = ("epsW", "epsB", "schedW", "schedB", "sched")
 _WITHOUT_EFFECT = ("partialSum", "sumWidth")  # on results
-_USUAL_SUM_WIDTH = 4  # 2014 demands sumWidth; this is what its own files say
 _HEADER = re.compile(r"\s*\[(?:layer\.)?\s*\"?([^]\"]+)\"?\s*\]")
 
 
@@ -144,7 +144,7 @@ class _Writer:
         if key.name == "inputs" and layer.sources:
             return [source.detached_from or source.name for source in layer.sources]
         if key.name == "sumWidth" and self.target == G2014 and not value:
-            return _USUAL_SUM_WIDTH
+            return USUAL_SUM_WIDTH
         return value
 
     def _counted(self, layer: Layer, key: Key) -> Any:

@@ -16,6 +16,8 @@ from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
 from convnet.texts import counted
 
+USUAL_SUM_WIDTH = 4  # 2014 demands sumWidth, and divides by it; this is what its own files say
+
 
 def _share(values: dict[str, Any], i: int) -> int:
     channels, groups = values["channels"], values["groups"]
@@ -185,6 +187,12 @@ class Conv(Windowed):
 
     def kernel_shape(self, i: int) -> tuple[int, ...]:
         return (*self.filter_shape(i), self.num_filters)  # w[c, ky, kx, f]
+
+    def stored(self, generation: Generation) -> dict[str, Any]:
+        stored = super().stored(generation)
+        if generation == G2014 and "sumWidth" not in self.check.places:
+            stored["sumWidth"] = USUAL_SUM_WIDTH
+        return stored
 
     def bias_shape(self) -> tuple[int, int]:
         return (self.num_filters if self.sharedBiases else self.outputs), 1

@@ -67,12 +67,19 @@ class SplitFullyConnected(FullyConnected):
     read_by = (G2014,)
     key_ranks = 4, 4
 
+    also_sized_by = "parts"
+
+    outputs = one(Int(min=1), "outputs of each block")  # in the file; ``shape`` puts those of all blocks in their place
     parts = one(Int(min=1), "number of independent blocks")
 
     def shape(self) -> None:
-        for features in (*self.num_inputs, self.outputs):
+        for features in self.num_inputs:
             if features % self.parts:
                 self.check.error("parts", f"{counted(features, 'value')} cannot be cut into {self.parts} equal parts")
+        self.outputs *= self.parts
+
+    def sizes_in_file(self) -> list[int]:
+        return [self.outputs // self.parts]
 
 
 class TreeFullyConnected(FullyConnected):
@@ -103,7 +110,7 @@ class TreeFullyConnected(FullyConnected):
         return len(self.tree.parents), self.num_inputs[i]  # w[node, k]
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        return super().stored(generation) | {"rootLabel": self.tree.root}
+        return super().stored(generation) | {"rootLabel": self.tree.root, "tree": self.tree.children}
 
     def forward(self, node: LayerNode) -> None:
         offsets = node.weights[0].value

@@ -105,6 +105,10 @@ class Pool(WindowLayer):
         else:
             node.be.pool_max_input_grad(*self.images(node), *self.gradients(node), window=window, slope=slope)
 
+    def stored_uses(self, generation: Generation) -> list[str]:
+        """Until 2012 the parser compared a word with ``avg`` that is never the same."""
+        return ["own"] if self.pool == "avg" and generation == G2014 else super().stored_uses(generation)
+
     def stored(self, generation: Generation) -> dict[str, Any]:
         foreign = [key for key, kind in (("sum", "avg"), ("doMax", "rand")) if self.pool != kind]
         return {key: value for key, value in super().stored(generation).items() if key not in foreign}
@@ -147,6 +151,9 @@ class CrossMapPool(WindowLayer):
         if self.stride > self.size:
             check.warn("stride", f"windows of {self.size} maps every {self.stride} maps skip maps")
         self.shape_like(self.outputChannels, side)
+
+    def sizes_in_file(self) -> list[int]:
+        return [self.outputChannels]
 
     def forward(self, node: LayerNode) -> None:
         images, out = node.image(0, self.channels), node.out_image(self.outputChannels)

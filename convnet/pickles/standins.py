@@ -77,6 +77,13 @@ KNOWN: dict[tuple[str, str], Name | type[LegacyObject]] = {
 }
 
 
+def legacy_class(module: str, name: str) -> type[LegacyObject]:
+    """Return the stand-in for a class of the originals' module of options."""
+    kind = KNOWN[module, name]
+    assert isinstance(kind, type)
+    return kind
+
+
 class Span:
     """A long text or bytes that lie in the file; copied only where they become a value, since most are arrays' contents."""
 

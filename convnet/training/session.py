@@ -19,6 +19,7 @@ from convnet.checkpoint import (
     Position,
     arithmetic_of,
     find_latest,
+    format_for,
     load,
     new_folder,
     restore_streams,
@@ -28,7 +29,7 @@ from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
 from convnet.data.providers import UnknownProvider, open_provider
 from convnet.errors import CheckpointError, DataError, OptionError
-from convnet.generation import COMPAT
+from convnet.generation import COMPAT, UNTIL_2012
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
 from convnet.graph.infer import expected_classes, takes_classes
@@ -72,10 +73,10 @@ class RunInputs:
         options.check()
         if checkpoint is None and not options.layer_def:
             raise OptionError("--layer-def is missing (or --load-file, to go on from a checkpoint); see --help")
-        if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
+        if checkpoint and not checkpoint.has_files and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
         self.files, changed = layer_files(options, checkpoint)
-        left = checkpoint.options_left if checkpoint else []
+        left = [*checkpoint.remarks, *checkpoint.options_left] if checkpoint else []
         self.remarks = [*remarks, *changed, *left, *unused(options, checkpoint is not None)]
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
@@ -130,6 +131,7 @@ class Session:
         self.may_run_code = False
         self.remarks = [*inputs.remarks, *data_remarks]
         self._check_position()
+        self._check_format()
         self.watch = Watch.of(self.options, self.graph, self.plan)
         # Last, since what it claims has to be given back.
         self.folder = _open_folder(self.options, self.checkpoint.path if self.checkpoint else None)
@@ -139,7 +141,7 @@ class Session:
 
         Returns what they had otherwise. A --scalar-mean that is given now replaces the mean.
         """
-        known = self.checkpoint.own.get("data") if self.checkpoint else None
+        known = self.checkpoint.data if self.checkpoint else None
         if not known:
             adopt(self.test, self.train.description())  # where the mean was computed, of the same batches
             return []
@@ -180,6 +182,16 @@ class Session:
             "training range any more, so its other cases are left out."
         )
         position.drop_batch()
+
+    def _check_format(self) -> None:
+        """Tell of the format of checkpoints, if there will be any; raises ``OptionError`` where it does not hold the net."""
+        options = self.options
+        if not (options.trains or options.force_save):
+            return
+        name, remark = format_for(options.checkpoint_format, self.graph)
+        self.remarks += [remark] if remark else []
+        if options.zip_save and name not in UNTIL_2012:
+            self.remarks.append(f"No effect on checkpoints of {name}: --zip-save.")
 
     @property
     def has_work(self) -> bool:

@@ -8,7 +8,7 @@ from support import ORACLE, ROOT, SHARED, dump, make_graph, needs_museum, write_
 import convnet
 from convnet import checkpoint, pickles
 from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, weight_sources, written_files
-from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.checkpoint.layer_dicts import described, stored_graph
 from convnet.data.random import synthesize
 from convnet.errors import CheckpointError
 from convnet.graph.loading import LayerFiles, build_graph, parse
@@ -29,7 +29,7 @@ def rebuilt(graph, generation, tree):
     assert generation_of(stored) == generation
     files = written_files(stored)
     again = build_graph(files, graph.data_dims, graph.classes, tree, dialect=generation)
-    return stored, {layer["name"]: layer for layer in stored_graph(again, generation)}
+    return tuple({layer["name"]: layer for layer in described(each, generation)} for each in (graph, again))
 
 
 @pytest.mark.parametrize("definition", [*SHIPPED, *HISTORICAL], ids=lambda path: f"{path.parts[-3]} {path.stem}")

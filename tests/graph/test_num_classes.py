@@ -28,7 +28,6 @@ def conv(filters):
 
 PARTS = {
     "fc": (fc("fc", ANY), fc("fc", 12)),
-    "sfc": (fc("fc", ANY).replace("=fc\n", "=sfc\nparts=2\n"), fc("fc", 12).replace("=fc\n", "=sfc\nparts=2\n")),
     "conv": (conv(ANY), conv(12)),
     "eltsum": tuple(fc("a", n) + fc("b", n) + "[fc]\ntype=eltsum\ninputs=a,b\n" for n in (ANY, 12)),
     "neuron": (fc("fc", ANY, more="neuron=relu\n"), fc("fc", 12, more="neuron=relu\n")),
