@@ -7,6 +7,7 @@ need. It never recurses, and sets attributes only of the inert objects that it h
 
 import codecs
 import struct
+from binascii import a2b_base64
 from collections.abc import Sequence
 from sys import getsizeof
 from typing import Any
@@ -261,6 +262,10 @@ class Machine:
                 if encoding not in ([], ["latin1"], ["latin-1"]) or not isinstance(text, str):
                     raise UnsafePickle("bytes in another encoding than latin1")
                 return text.encode("latin1")
+            case Name.base64, (Span(view=view, is_text=True),):
+                return a2b_base64(view)
+            case Name.base64, (str() as text,):
+                return a2b_base64(text)
             case Name.dictionary, ():
                 return {}
             case Name.dictionary, (list() as items,) if all(

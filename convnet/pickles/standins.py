@@ -42,6 +42,7 @@ class Name(Enum):
     dtype = auto()
     scalar = auto()
     encode = auto()
+    base64 = auto()
     dictionary = auto()
     set = auto()
     bytes = auto()
@@ -56,6 +57,7 @@ KNOWN: dict[tuple[str, str], Name | type[LegacyObject]] = {
     ("numpy", "dtype"): Name.dtype,
     ("numpy", "ndarray"): Name.ndarray,
     ("_codecs", "encode"): Name.encode,
+    ("binascii", "a2b_base64"): Name.base64,
     ("collections", "OrderedDict"): Name.dictionary,
     ("ordereddict", "OrderedDict"): Name.dictionary,
     ("__builtin__", "set"): Name.set,
