@@ -24,6 +24,7 @@ from convnet.pickles.standins import (
     UnsafePickle,
     array_of,
     make_array,
+    make_transposed,
     scalar,
     size_of,
 )
@@ -251,13 +252,17 @@ class Machine:
         match name, arguments:
             case Name.reconstruct, (Name.ndarray, *_):
                 return Array()
+            case Name.frombuffer, (raw, dtype, shape, "K", axes):
+                return make_transposed(raw, dtype, shape, axes)
             case Name.frombuffer, (raw, dtype, shape, order):
                 return make_array(raw, dtype, shape, "F" if order == "F" else "C")
             case Name.dtype, (code, *_):
                 return Dtype(code)
             case Name.scalar, (dtype, *raw):
                 return scalar(dtype, *raw[:1])
-            case Name.encode, (text, *encoding):
+            case Name.bytearray, (bytes() | Span(is_text=False) as data,):
+                return self.plain(data)
+            case (Name.encode, (text, *encoding)) | (Name.bytearray, (text, *encoding)):
                 text = self.plain(text)
                 if encoding not in ([], ["latin1"], ["latin-1"]) or not isinstance(text, str):
                     raise UnsafePickle("bytes in another encoding than latin1")
@@ -274,7 +279,7 @@ class Machine:
                 return self.pairs([part for pair in items for part in pair])
             case Name.set, ():
                 return set()
-            case Name.bytes, ():
+            case (Name.bytes, ()) | (Name.bytearray, ()):
                 return b""
             case Name.set, (list() as items,):
                 return set(self.checked_keys(items))
