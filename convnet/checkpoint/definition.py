@@ -50,8 +50,10 @@ def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> Lay
         params.append(f"[{name}]")
         homes = {key.name: key.home for key in kind.keys}
         inputs = [detached.get(source, source) for source in inputs_of[name]]
-        sources = {"weightSource": sources_of[name]} if name in sources_of else {}
-        for key, text in _texts(kind, {**layer, **sources}, generation, inputs).items():
+        read = {**layer, "weightSource": sources_of[name]} if name in sources_of else dict(layer)
+        if inputs and isinstance(read.get("gpu"), list) and read["gpu"] is layers[inputs[0]].get("gpu"):
+            del read["gpu"]  # taken from the first input
+        for key, text in _texts(kind, read, generation, inputs).items():
             (definition if homes[key] == "def" else params).append(f"{key}={text}")
         definition.append("")
         params.append("")
