@@ -5,6 +5,7 @@ windows, neurons detached, names made into indices.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, repeat
 from typing import Any
 
 from convnet.errors import CheckpointError
@@ -157,10 +158,10 @@ def weight_sources(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[st
                 sources_of[name] = ["" if first.setdefault(key, own) == own else first[key] for own, key in met]
             continue
         places = layer.get("weightSourceMatrixIndices") or [0] * len(owners)
-        words = [text_of(word or "") for word in layer.get("weightSource") or [""] * len(owners)]
+        words = map(text_of, layer.get("weightSource") or ())
         sources_of[name] = [
             _source(word, owner, i) if owner and layers[owner]["type"] == layer["type"] else ""
-            for word, owner, i in zip(words, owners, places, strict=True)
+            for word, owner, i in zip(chain(words, repeat("")), owners, places, strict=False)
         ]
     return sources_of
 

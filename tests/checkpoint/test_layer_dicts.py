@@ -175,7 +175,7 @@ def outline(dicts: Iterable[dict[str, Any]]) -> dict[str, dict[str, str]]:
         known[id(value)] = where
         if isinstance(value, np.ndarray):
             order = "C" * value.flags.c_contiguous + "F" * value.flags.f_contiguous
-            drawn = where.split()[1].startswith("weights[") or not np.ptp(value) == 0
+            drawn = where.split()[1].startswith("weights[") or np.ptp(value) != 0
             return [value.dtype.str, *value.shape, order, "drawn" if drawn else float(value.flat[0])]
         if where.split()[1].startswith("filterConns") and len(value) > 2:
             return sorted(value)
