@@ -29,7 +29,7 @@ STEP = 1 / 64  # what a weight gains with each batch of the stand-in
 _NATIVE = r"""
 import numpy as n
 
-COSTS = {'cost.logreg': 3, 'cost.ce': 2, 'cost.bce': 1, 'cost.dce': 2}
+COSTS = {'cost.logreg': 3, 'cost.crossent': 2, 'cost.bce': 3, 'cost.msm': 3}  # values
 layers, mini, costs, trained, writing = [], 0, None, 0, None
 
 def as_native(where, value, seen):
@@ -70,7 +70,9 @@ def begin(data, test):
             assert end <= rows, '%s: %d of %d rows' % (l['name'], end, rows)
     cases = data[0].shape[1]
     found = [l for l in layers if l['type'].startswith('cost.')]
-    costs = dict((l['name'], [0.25 * cases] * COSTS.get(l['type'], 1)) for l in found), cases
+    counts = dict((l['name'], COSTS.get(l['type'], 1)) for l in found)
+    counts.update((l['name'], 2 + 3 * l['numInputs'][1]) for l in found if l['type'] == 'cost.dce')
+    costs = dict((name, [0.25 * cases] * count) for name, count in counts.items()), cases
     trained += not test
     return 0
 
