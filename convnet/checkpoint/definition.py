@@ -118,10 +118,10 @@ def weight_sources(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[st
                 sources_of[name] = ["" if first.setdefault(key, own) == own else first[key] for own, key in met]
             continue
         places = layer.get("weightSourceMatrixIndices") or [0] * len(owners)
-        words = [text_of(word or "") for word in layer.get("weightSource") or [""] * len(owners)]
+        words = dict(enumerate(layer.get("weightSource") or ()))
         sources_of[name] = [
-            _source(word, owner, i) if owner and layers[owner]["type"] == layer["type"] else ""
-            for word, owner, i in zip(words, owners, places, strict=True)
+            _source(text_of(words.get(at) or ""), owner, i) if owner and layers[owner]["type"] == layer["type"] else ""
+            for at, (owner, i) in enumerate(zip(owners, places, strict=True))
         ]
     return sources_of
 

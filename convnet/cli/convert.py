@@ -2,7 +2,7 @@
 
 convnet convert layers-imagenet.cfg --to toml                                       on standard output
 convnet convert net.cfg params.cfg --to 2014 --out layers-2014.cfg params-2014.cfg
-convnet convert RUN --to 2011 --out 1.5                                             a checkpoint
+convnet convert RUN --to 2011 --out 1.5                          the checkpoint; without --out, or with --layers, its files
 """
 
 import argparse
@@ -34,7 +34,7 @@ def parser(prog: str) -> Parser:
     parser.add_argument("--layers", action="store_true", help="write the layer files of a checkpoint, not a checkpoint")
     parser.add_argument("--zip", action="store_true", help="compress a checkpoint of 2011 or 2012, as their --zip-save does")
     parser.add_value("--num-classes", NATURAL, "what to write for num_classes, which the originals do not know")
-    out_help = "file or files to write: one for TOML and checkpoints, two for INI or divided TOML [standard output]"
+    out_help = "file or files to write: one for TOML and checkpoints, two for INI or divided TOML [layer files are printed]"
     parser.add_argument("--out", nargs="+", type=text("FILE"), metavar="FILE", help=out_help)
     parser.add_run_options("dialect", "strict")
     return parser
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
 
 
 def _convert(args: argparse.Namespace) -> int:
-    is_layers = args.layers or args.to == "toml" or str((args.out or [""])[0]).endswith(_LAYER_FILES)
+    to_print = not args.out and args.to != NPZ and not args.zip  # which a checkpoint is not for
+    is_layers = args.layers or args.to == "toml" or to_print or str((args.out or [""])[0]).endswith(_LAYER_FILES)
     if is_checkpoint(Path(args.definition)) and not is_layers:
         return _convert_checkpoint(args)
     if args.to == NPZ or args.zip:
