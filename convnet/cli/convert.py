@@ -18,7 +18,7 @@ from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.language.files import is_checkpoint
 from convnet.options import NATURAL, NPZ, choice, text
 from convnet.storage import check_folder, write_atomically
-from convnet.texts import counted
+from convnet.texts import counted, shell_quoted
 
 _LAYER_FILES = (".cfg", ".toml", ".ini")
 
@@ -91,6 +91,9 @@ def _convert_checkpoint(args: argparse.Namespace) -> int:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {reason_of(error)}") from None
     _tell(converted.told, converted.notes)
+    if converted.needs_files:
+        command = f"convnet convert {shell_quoted(str(file))} --to {args.to} --out layers.cfg layer-params.cfg"
+        say(f"the programs of {args.to} read the parameters again; for layer files of theirs: {command}")
     return 0
 
 

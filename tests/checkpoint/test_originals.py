@@ -1,6 +1,5 @@
 """The unmodified programs of 2011, 2012 and 2014 open our checkpoints, draw them, test them and train on (tests/originals.py)."""
 
-
 import numpy as np
 import pytest
 from every_layer import every_layer

@@ -45,6 +45,12 @@ def test_a_checkpoint_gives_a_checkpoint(form, run, tmp_path, capsys):
                 for name in ("conv1", "fc")
             ),
             "not kept: layer 'logprob': 2011 has no key 'topk', which was 2",
+            "the programs of 2011 read the parameters again; for layer files of theirs: convnet convert "
+            f"{run / '1.2'} --to 2011 --out layers.cfg layer-params.cfg",
+        ],
+        "2012": [
+            "the programs of 2012 read the parameters again; for layer files of theirs: convnet convert "
+            f"{run / '1.2'} --to 2012 --out layers.cfg layer-params.cfg",
         ],
     }.get(form, [])  # of 2014 it is already
     assert sorted(err.splitlines()) == lines
