@@ -43,7 +43,7 @@ _INDICES = 10_000  # of data matrices
 _ENOUGH = 9  # faults of layers before others are looked for
 
 _SIZES = whole(1, _SIZE)
-_NAME = text("a name of one line without brackets", lambda v: bool(v.strip()) and v.isprintable() and not set("[]") & set(v))
+_NAME = text("a name of one line without ']'", lambda v: bool(v.strip()) and v.splitlines() == [v] and "]" not in v)
 _COUNT = whole(0, 2**53)
 _MATRIX = array("f*", 2)
 _MATRICES = items(_MATRIX)
@@ -92,6 +92,7 @@ _ORIGINAL = {
     "size": _SIZES,
     "rootLabel": whole(),
     "tree": _CHILDREN,
+    "weightSource": maybe(items(maybe(line()))),
     "weightSourceLayers": items(line()),
     "weightSourceLayerIndices": items(whole(-1, _SIZE)),
     "weightSourceMatrixIndices": items(whole(-1, _SIZE)),
