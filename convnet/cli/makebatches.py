@@ -7,9 +7,11 @@ convnet makebatches digits --out digits/                1,797 handwritten digits
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from convnet.data.digits import pack_digits
 from convnet.data.ilsvrc import is_ilsvrc
 from convnet.data.make import More, pack_folder
 from convnet.data.pictures import LARGEST
+from convnet.data.unfinished import is_unfinished
 from convnet.data.workers import cores
 from convnet.errors import OptionError
 from convnet.interrupts import undo_if_interrupted
@@ -74,6 +77,12 @@ class _Screen:
         """Print a line that stays."""
         self.status.print_whole(line)
 
+    def abandon(self, folder: Path) -> None:
+        """Take the renewed line away, from within a signal's handler, and say what becomes of the batches in ``folder``."""
+        self.status.abandon()
+        if is_unfinished(folder):
+            os.write(2, b"convnet: the same command goes on after the batches that are whole\n")
+
     def tell(self, done: int, of: int) -> None:
         """Renew the line, where it is time to."""
         now = self.clock()
@@ -94,7 +103,7 @@ def _make(args: argparse.Namespace) -> int:
         raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
     if not is_digits and Path(args.source).resolve() == Path(args.out).resolve():
         raise OptionError(f"{args.source} is the folder of the pictures; give another with --out")
-    with replacing(Path(args.out), resumes=not is_digits) as folder, undo_if_interrupted(screen.status.abandon):
+    with replacing(Path(args.out), resumes=not is_digits) as folder, undo_if_interrupted(partial(screen.abandon, folder)):
         batches = pack_digits(folder) if is_digits else _pack(args, folder, screen)
         screen.status.clear()
     net = "layers-imagenet.cfg" if is_ilsvrc(Path(args.source)) else "layers-photos-64.cfg"

@@ -199,7 +199,7 @@ class _Maker:
         progress.cases[is_test] += len(cases)
         np.add.at(progress.counts[int(is_test)], [label for several in labels for label in several], 1)
         progress.save()
-        shown = f"batch {batch + 1 if is_test or source.layout.first else batch}" + (f", part {part}" if parts else "")
+        shown = f"batch {name.rpartition('_')[2]}" + (f", part {part}" if parts else "")
         self.say(f"{'test ' if is_test else ''}{shown}: {counted(len(cases), 'picture')}")
         return []
 
@@ -212,9 +212,9 @@ class _Maker:
         message = ""
         if len(there) < 2:
             which = f"only pictures of '{classes[there[0]]}'" if len(there) else "none of the pictures"
-            what = f"{which} can be read"
             more = f"; and {len(reasons) - 1:,} more" if len(reasons) > 1 else ""
-            message = f"{what}: {reasons[0]}{more}" if reasons else f"{what}; a net tells classes apart, so give two"
+            message = f"there are {which}; a net tells classes apart"
+            message = f"{which} can be read: {reasons[0]}{more}" if reasons else message
         elif not all(cases):
             few = f"only {sum(cases):,} of {len(self.source.names):,} files can be read"
             message = f"{few}, too few to train and to test on" + (f": {reasons[0]}; and more" if reasons else "")

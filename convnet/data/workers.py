@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,7 +28,7 @@ QUALITY = 95  # of the JPEG files, as in 2014 (io 5.3)
 _PICTURES = 16  # that a process is given at a time
 _VALUES = 1 << 22  # of pixels, at most, that it gives back
 _AHEAD = 4  # portions for each process that are read, or asked for, before their turn
-_WORTH = 32  # pictures for which one more process pays
+_WORTH = 64  # pictures for which one more process pays
 
 
 class Packed(NamedTuple):
@@ -156,6 +157,7 @@ def _without_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # a process that start would add, which ends the blocking
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
