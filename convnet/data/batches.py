@@ -137,7 +137,7 @@ def read_batch(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: holds a {type(value).__name__}; expected a batch")
     part = {text_of(key): item for key, item in value.items()}
     data = part.get("data")
-    if isinstance(data, tuple) or (isinstance(data, np.ndarray) and data.dtype == object and data.ndim == 1):
+    if isinstance(data, list | tuple) or (isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "OS"):
         part["data"] = [item.tobytes() if isinstance(item, np.ndarray) and item.dtype == np.uint8 else item for item in data]
     check_part(part, path)
     return part

@@ -5,6 +5,7 @@ Letters: N cases, k labels of each.
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +35,9 @@ class Labels:
     @classmethod
     def lists(cls, items: Sequence[Any]) -> Self:
         """Return those of cases that have a number or a list of numbers each."""
-        each = [item if isinstance(item, list | tuple | np.ndarray) else (item,) for item in items]
+        if not any(isinstance(item, list | tuple | np.ndarray) for item in items):
+            return cls.each(np.array(items, np.float64))
+        each = [item if isinstance(item, list | tuple) else np.atleast_1d(item) for item in items]
         return cls(np.array([float(label) for item in each for label in item], np.float64), np.array([*map(len, each)], int))
 
     @classmethod
@@ -125,10 +128,12 @@ def labels_of_batch(parts: Sequence[Part], cases: Sequence[int], **known: Any) -
 
     ``known`` is for ``labels_of``. Raises ``DataError``.
     """
-    if len(parts) > 1:
-        (path, part), total = parts[0], sum(cases)
+    (path, part), total = parts[0], sum(cases)
+    if len(cases) == 1:
+        return labels_of(part, path, total, **known)
+    with suppress(DataError):  # of labels that are those of the first part alone
         whole = labels_of(part, path, total, **known)
-        if len(whole) == total or len(cases) == 1:
+        if len(whole) == total:
             return whole
     return Labels.joined([labels_of(part, path, count, **known) for (path, part), count in zip(parts, cases, strict=True)])
 

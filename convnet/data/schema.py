@@ -120,7 +120,9 @@ def _label_faults(labels: Any, key: str) -> Faults:
 
 def _are_numbers(label: Any) -> bool:
     if isinstance(label, np.ndarray) and label.dtype != object:
-        return label.ndim == 1 and label.dtype.kind in "biuf" and not_finite(label) is None
+        return label.ndim < 2 and label.dtype.kind in "biuf" and not_finite(label) is None
+    if isinstance(label, np.ndarray) and label.ndim != 1:
+        return False
     return all(_NUMBER.allows(item) for item in label)
 
 
