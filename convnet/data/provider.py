@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ from convnet.texts import counted, listed
 if TYPE_CHECKING:
     from convnet.data.images import Cropper, Matrix
     from convnet.graph.builder import Builder
+    from convnet.graph.needs import Need
 
 _NAMED = 20  # missing batches in a message
 _TARGETS = 1 << 26  # of a batch
@@ -51,6 +52,7 @@ class Request:
     threads: int = 1
     features: int = 0  # values per case of random data; 0: the fewest that fit the net
     builder: Builder | None = None  # of the net, for random data that fit it; it is not shaped
+    needs: Mapping[int, Need] = field(default_factory=dict)  # what the net reads, by matrix; nothing: it is not known
 
     def random(self, epoch: int, number: int) -> np.random.Generator:
         """Return the random numbers of one batch."""
@@ -80,13 +82,19 @@ class MatrixBatch(Batch):
 
 
 class Provider(ABC):
-    """A data set. ``dims`` are features by matrix index, ``numbers`` the batches that exist, in order."""
+    """A data set. ``dims`` are features by matrix index, ``numbers`` the batches that exist, in order.
+
+    ``classes`` and ``label_names`` are of the labels in matrix 1, and 0 and empty where it holds no labels; ``heads`` and
+    ``head_names`` are of the labels in other matrices, where these are of other classes.
+    """
 
     name = ""
     dims: dict[int, int]
     numbers: list[int]
     classes: int = 0
     label_names: list[str]
+    heads: dict[int, int] = {}
+    head_names: dict[int, list[str]] = {}
     tree: LabelTree | None = None
     cropper: Cropper | None = None
     test_numbers: list[int] = []
@@ -105,6 +113,10 @@ class Provider(ABC):
     @abstractmethod
     def batch(self, epoch: int, number: int) -> Batch:
         """Load batch ``number``; raises ``DataError``."""
+
+    def names_at(self, index: int) -> list[str]:
+        """Return the names of the classes that the labels in a matrix are of, as far as they have any."""
+        return self.head_names.get(index, []) if index in self.heads else self.label_names
 
     def default_ranges(self) -> tuple[list[int], list[int]]:
         """Return training and test batches for users who name none: those made for it, or all but the last, and the last."""
