@@ -379,7 +379,7 @@ class Network:
                 provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
                 if self.preprocessor.mean is None and self.preprocessor.value_mean is None:
                     self.preprocessor.load_metadata(provider.description())
-            for line in adopt(provider, self.preprocessor.metadata()):
+            for line in [*provider.problems, *adopt(provider, self.preprocessor.metadata())]:
                 _LOG.warning(line)
         elif labels is None and max(needs, default=0):
             raise DataError("pictures need their labels beside them; only a folder of batches brings its own")

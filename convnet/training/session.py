@@ -298,7 +298,7 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
             remarks[0] += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
     if options.trains and plan.is_endless and "epochs" not in options.given:
         remarks.append("Trains until Ctrl-C; --epochs N ends it.")
-    return train, test, plan, remarks + [text for data in (train, test) for text in dict.fromkeys(data.problems)]
+    return train, test, plan, remarks + list(dict.fromkeys([*train.problems, *test.problems]))
 
 
 def _open_folder(options: Options, path: Path | None) -> CheckpointFolder:
