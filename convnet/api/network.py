@@ -43,7 +43,7 @@ from convnet.generation import GENERATIONS
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
-from convnet.graph.needs import label_index, needs_of, predicted_by
+from convnet.graph.needs import label_index, predicted_by
 from convnet.graph.table import layer_table
 from convnet.language.files import find, read_text
 from convnet.layers.base import written_sizes
@@ -369,11 +369,11 @@ class Network:
     # -- inside
 
     def _provider(self, images: Images | Provider, labels: Any, training: bool) -> Provider:
-        needs = needs_of(self.graph, self.graph.data_dims)
+        needs = self.preprocessor.needs
         if isinstance(images, Provider):
             provider = images
         elif labels is None and isinstance(images, str | Path):
-            request = self.preprocessor.request(str(images), seed=self.net.seed, classes=len(self.classes), needs=needs)
+            request = self.preprocessor.request(str(images), seed=self.net.seed, classes=len(self.classes))
             provider = open_provider("", request)
             if training:
                 provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
