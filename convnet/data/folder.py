@@ -152,7 +152,8 @@ class FolderProvider(Provider):
             each = targets.held.get(form.source)
             if isinstance(each, Labels) and form.what != "values":
                 own = self.own_classes if form.source == 1 else self.heads[form.source]
-                each.check(own, self.label_offset if form.source == 1 else 0, where)
+                offset, key = (self.label_offset, "") if form.source == 1 else (0, f": 'labels{form.source}'")
+                each.check(own, offset, f"{where}{key}")
             elif not isinstance(each, Values) or form.what != "values" or len(each.rows) != self._rows[index]:
                 first, key = self.files[self.numbers[0]][0], "labels" + str(index) * (index > 1)
                 raise DataError(f"{where}: '{key}' is not as in {first}: labels of classes, or values as many per case")
