@@ -59,7 +59,7 @@ def parse_color(text: str) -> Color:
 class Look(TypedDict, total=False):
     """How pixels are wanted.
 
-    "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``. Where that
+    "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``. Where it
     is a number, pictures are not scaled, but laid in the middle of a square of this grey value, and cut if they are larger.
     """
 
