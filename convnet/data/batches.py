@@ -110,7 +110,7 @@ def _parts(files: dict[int, Path], told: list[str]) -> list[Path]:
         return [path for number, path in sorted(files.items()) if number >= 0]
     if not whole.is_dir():
         return [whole]
-    entries = sorted(_entries(whole), key=lambda path: _natural(path.name))
+    entries = sorted(_entries(whole), key=lambda path: (_natural(path.name), path.name))
     parts = [path for path in entries if not _BESIDE.search(path.name.lower())]
     if others := [path.name for path in entries if path not in parts]:
         told.append(f"{whole}: left out, as no {'parts' if others[1:] else 'part'} of the batch: {listed(others)}.")
