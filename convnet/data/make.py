@@ -29,6 +29,7 @@ from convnet.errors import DataError
 from convnet.storage import write_atomically
 from convnet.texts import counted, listed, printable
 
+TEST_SHARE = 0.1
 _LISTED, _NAMED = 20, 5  # classes, and files, that are said one by one
 _TEST = "test_part_"  # names of batches for testing until it is known how many others there are
 _VERSION = 1  # of what is written
@@ -68,14 +69,15 @@ def pack_folder(
     out: Path,
     size: int,
     batch_size: int | None,
-    test_share: float,
+    test_share: float | None,
     seed: int,
     say: Callable[[str], object],
     **more: Unpack[More],
 ) -> int:
     """Write the pictures of ``source`` as JPEG batches into the folder ``out``; returns the number of batches.
 
-    ``batch_size`` ``None``: that of the source's layout. ``say`` gets a line on each batch, and on what there is in all.
+    ``batch_size`` ``None``: that of the source's layout. ``test_share`` ``None``: a tenth, or what the source sets aside;
+    where it does, no other share can be given. ``say`` gets a line on each batch, and on what there is in all.
     Raises ``DataError`` if fewer than two pictures can be read, or those of fewer than two classes.
     """
     return _Maker(find_source(source), out, size, batch_size, say, more).make(test_share, seed)
@@ -96,9 +98,12 @@ class _Maker:
         look = Look(mode="L" if self.is_gray else "RGB", background=more.get("background", WHITE), fit=self.fit)
         self.recipe = Recipe(size, look)
 
-    def make(self, test_share: float, seed: int) -> int:
+    def make(self, share: float | None, seed: int) -> int:
         """Write all batches and what belongs to them; return how many there are."""
         source, stratified = self.source, self.more.get("stratified", False)
+        if source.is_test is not None and (share is not None or stratified):
+            raise DataError("--test-share and --stratified: the source says itself which pictures are for testing")
+        test_share = TEST_SHARE if share is None else share
         options = self.size, self.batch_size, test_share, seed, stratified, sorted(self.recipe.look.items())
         key = hashlib.sha256(repr((_VERSION, PIL.__version__, source.stamp, options)).encode()).hexdigest()
         channels = 1 if self.is_gray else 3
