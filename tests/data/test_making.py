@@ -200,6 +200,27 @@ def test_five_thousand_pictures_with_twenty_broken_ones(tmp_path):
     assert all("not a whole picture" in line or "truncated" in line for line in lines)
 
 
+def test_a_full_disk_keeps_the_old_batches_and_what_was_made(photos, tmp_path, monkeypatch):
+    out, count = tmp_path / "out", itertools.count()
+    pack(photos / "photos", out, batch_size=20)
+    old = files_in(out)
+
+    def full(path, value, act=make.write_file):
+        if next(count) == 4:
+            raise DataError("No space left on device")
+        act(path, value)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(DataError, match="left on device; the same command goes on after the"),
+    ):
+        patch.setattr(make, "write_file", full)
+        pack(photos / "photos", out)
+    assert {name: data for name, data in files_in(out).items() if not name.startswith(".making")} == old
+    assert pack(photos / "photos", out)[0] == "Going on after 4 files that an interrupted call has written."
+    assert files_in(out) == files_in(photos / "expected")
+
+
 # -- what is beside the batches
 
 
