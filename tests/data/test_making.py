@@ -15,7 +15,7 @@ from PIL import Image
 
 from convnet import pickles
 from convnet.cli import main
-from convnet.data import make, unfinished, workers
+from convnet.data import finish, make, unfinished, workers
 from convnet.data.batch_folder import replacing
 from convnet.data.decoding import read_square
 from convnet.data.manifest import read_sums
@@ -109,12 +109,8 @@ def kill_at(moment, monkeypatch, source, out, **more):
         return write
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        for module, name in (
-            (make, "write_file"),
-            (unfinished, "write_file"),
-            (make, "write_atomically"),
-            (make, "write_sums"),
-        ):
+        places = [(module, "write_file") for module in (make, unfinished, finish)]
+        for module, name in [*places, (finish, "write_atomically"), (make, "write_sums")]:
             patch.setattr(module, name, writing(getattr(module, name)))
         patch.setattr(unfinished.Progress, "list_pictures", writing(unfinished.Progress.list_pictures))
         pack(source, out, **more)
