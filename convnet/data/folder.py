@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from convnet.data.batches import Watch, find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
+from convnet.data.batches import (
+    Watch,
+    find_batches,
+    kept_for_validation,
+    label_names_of,
+    made_for_testing,
+    mean_of,
+    read_batch,
+    read_meta,
+)
 from convnet.data.labels import Labels, Part
 from convnet.data.provider import Provider, Request, check_targets, range_text
 from convnet.data.schema import MOST_CLASSES
@@ -32,7 +41,8 @@ class FolderProvider(Provider):
         self.meta = read_meta(self.folder)
         self.files = find_batches(self.folder, self.problems)
         self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
-        self.test_numbers = [n for n in self.numbers if n in made_for_testing(self.meta)]
+        aside = made_for_testing(self.meta) if "test_batches" in self.meta else kept_for_validation(self.numbers)
+        self.test_numbers = [n for n in self.numbers if n in aside]
         self.label_offset = int(self.meta.get("label_offset", 0))
         self.heads, self.head_names = {}, {}
 
