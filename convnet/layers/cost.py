@@ -76,9 +76,8 @@ class Cost(Layer):
             self.check.error("inputs", f"the {self._first()} must have one row; input '{self.reads(0)}' has {rows}")
             return
         if self.row_per_class and classes is not None and rows != classes:
-            self.check.error(
-                "inputs", f"the targets have {counted(rows, 'row')}, but {self.check.data.count_text(self.sources[0])}"
-            )
+            count = self.check.data.count_text(self.sources[0])
+            self.check.error("inputs", f"the targets have {counted(rows, 'row')}, but {count}")
 
     @property
     def classes(self) -> int | None:
