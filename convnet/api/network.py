@@ -112,7 +112,8 @@ def build(  # noqa: PLR0913
     ``side`` is that of the pictures it is for (by default what [run] says, else 224 with 100 classes and more, else 32 or
     the next that fits), ``classes`` what num_classes stands for in the definition.
     ``backend`` and ``threads`` as for ``load``. Functions for initial weights that lie beside the file are run only with
-    ``allow_init_code``; with ``init_funcs="draw"`` none is called, and weights are drawn. Raises ``LayerFileError`` with every mistake in the files.
+    ``allow_init_code``; with ``init_funcs="draw"`` none is called, and weights are drawn. Raises ``LayerFileError`` with
+    every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
