@@ -63,6 +63,8 @@ def pack(
         "data": data,
         "arithmetic": arithmetic_of(net),
     }
+    if net.graph.heads:
+        own["heads"] = {str(i): count for i, count in net.graph.heads.items()}
     history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
     return {"model_state": {**history, "layers": layers, "convnet": own}, "op": options.as_dict()}
 
