@@ -14,7 +14,7 @@ from convnet.data.labels import Labels, labels_of
 from convnet.data.provider import range_text
 from convnet.data.schema import KEYS, LABEL_KEYS, TAGS, matrix_of_key
 from convnet.errors import DataError
-from convnet.inspection.found import Found, arrays_in, described, key_text
+from convnet.inspection.found import Found, arrays_in, bytes_of, described, key_text
 from convnet.pickles import text_of
 from convnet.pickles.rules import shown
 from convnet.texts import counted, listed, printable
@@ -114,22 +114,18 @@ def _look_at_pictures(found: Found, items: list[Any]) -> None:
     formats: Counter[str] = Counter()
     wrong = []
     for i, item in enumerate(items[:_LOOKED_AT]):
-        data = item.encode("latin1") if isinstance(item, str) else item
         try:
-            kind, width, height = format_of(io.BytesIO(data))
+            kind, width, height = format_of(io.BytesIO(bytes_of(item)))
         except DataError as error:
             wrong.append(f"number {i} ({error})")
             continue
         formats[kind] += 1
         sizes[f"{width} x {height}"] += 1
-    found.facts |= {
-        "formats": dict(formats),
-        "sizes": dict(sizes.most_common(_NAMED)),
-        "looked_at": min(len(items), _LOOKED_AT),
-    }
+    looked = min(len(items), _LOOKED_AT)
+    found.facts |= {"formats": dict(formats), "sizes": dict(sizes.most_common(_NAMED)), "looked_at": looked}
     found.facts["picture_bytes"] = sum(map(len, items))
     if wrong:
-        text = f"{len(wrong)} of {counted(min(len(items), _LOOKED_AT), 'picture')} cannot be read: {listed(wrong, _NAMED)}"
+        text = f"{len(wrong)} of {counted(looked, 'picture')} cannot be read: {listed(wrong, _NAMED)}"
         found.blame(f"{text}, counted from 0", "runs leave them out; make the batches again from whole pictures")
 
 

@@ -16,6 +16,8 @@ _MOST_ARRAYS, _DEPTH = 10_000, 8
 _LISTED, _WIDEST = 40, 60  # items of a list, columns of a cell
 _HEADS = ("array", "shape", "type", "least", "largest", "mean", "not finite", "same as")
 
+Tell = Callable[[int, int], None]  # of how many batches are done, of how many
+
 
 @dataclass(frozen=True)
 class Array:
@@ -86,7 +88,7 @@ class Found:
         if self.arrays:
             yield ""
             yield from _table([list(_HEADS), *(array.cells() for array in self.arrays)], left=3)
-        for title, lines in (("remark", self.remarks), ("problem", [f"{what}\n  {do}" for what, do in self.problems])):
+        for title, lines in (("remark", self.remarks), ("problem", [f"{what}\n    {do}" for what, do in self.problems])):
             yield from ["", *(f"{title}: {line}" for line in lines)] if lines else []
 
 
@@ -104,18 +106,17 @@ def _table(rows: list[list[str]], left: int = 99) -> Iterator[str]:
 def _told(value: Any) -> str:
     """Return a fact in a line."""
     if isinstance(value, Mapping):
-        return listed((f"{key}={_told(item)}" for key, item in value.items()), _LISTED)
+        each = (
+            f"{key} ({_told(item)})" if isinstance(item, Mapping) else f"{key}={_told(item)}" for key, item in value.items()
+        )
+        return listed(each, _LISTED)
     if isinstance(value, list | tuple):
         return listed(map(_told, value), _LISTED)
-    if isinstance(value, bool | None):
-        return {True: "yes", False: "no"}.get(value, "none")
-    return (
-        f"{value:,}"
-        if isinstance(value, int) and abs(value) >= 10_000
-        else f"{value:.6g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, bool) or value is None:
+        return "none" if value is None else "yes" if value else "no"
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:,}"
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
 
 
 def described(name: str, array: np.ndarray, shared_with: str = "") -> Array:
@@ -162,6 +163,15 @@ def arrays_in(value: Any, name: str = "", wanted: Callable[[str], bool] = lambda
 
     look(value, name, 0)
     return found
+
+
+def bytes_of(item: str | bytes) -> bytes:
+    """Return the bytes of a picture, which are a text where Python 2 wrote them."""
+    return item.encode("latin1") if isinstance(item, str) else item
+
+
+def silent(done: int, of: int) -> None:
+    """Tell nobody how far something has come."""
 
 
 def key_text(key: Any) -> str:

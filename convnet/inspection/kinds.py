@@ -101,9 +101,8 @@ def _look_at_pickle(found: Found, path: Path, beginning: bytes) -> None:
     """Add what the object in a pickle is, which may be packed."""
     packed = next((word for mark, word in _PACKED.items() if beginning.startswith(mark)), "")
     is_ours = npz.is_npz(path)
-    found.container = (
-        "npz" if is_ours else packed or f"pickle, protocol {beginning[1] if beginning[0] == 0x80 else '0 or 1'}"
-    )
+    protocol = beginning[1] if beginning[0] == 0x80 else "0 or 1"
+    found.container = "npz" if is_ours else packed or f"pickle, protocol {protocol}"
     try:
         content = npz.read(path) if is_ours else pickles.read(path)
     except UnsafePickle as error:

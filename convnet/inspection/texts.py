@@ -166,6 +166,8 @@ def _found_definition(found: Found, path: Path, document: Document) -> None:
 def _blamed(found: Found, kind: str, problems: list[Problem], advice: str = "") -> bool:
     """Add problems of layer files; return whether there were any."""
     found.kind = kind if problems else found.kind
+    found.remarks += [problem.render() for problem in problems if problem.severity != "error"][:_MOST]
+    problems = [problem for problem in problems if problem.severity == "error"]
     for problem in problems[:_MOST]:
         found.blame(problem, advice or "mend the line")
     if len(problems) > _MOST:

@@ -1,7 +1,7 @@
 """A folder of batches is checked whole: its files against the manifest, and each batch by reading all that is in it."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
     found.facts["manifest"] = bool(sums)
     if not sums:
         text = (
-            f"There is no {SUMS}, by which other bytes than those that were written would show; what can be read is checked."
+            f"There is no {SUMS}, so that other bytes than those that were written do not show; what can be read is checked."
         )
         found.remarks.append(text)
         return
@@ -175,11 +175,8 @@ def _holds_values(part: dict[str, Any]) -> bool:
         labels = np.asarray(part.get("labels"), np.float64)
     except (TypeError, ValueError, OverflowError):
         return False
+    if not labels.size or not np.isfinite(labels).all():
+        return False
     several = labels.ndim == 2 and 1 not in labels.shape
-    are_marks = several and bool(((labels == 0) | (labels == 1)).all())
-    return (
-        labels.size > 0
-        and np.isfinite(labels).all()
-        and not are_marks
-        and bool(several or (labels != np.floor(labels)).any())
-    )
+    are_marks = several and ((labels == 0) | (labels == 1)).all()
+    return bool((several and not are_marks) or (labels != np.floor(labels)).any())

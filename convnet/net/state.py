@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,9 @@ def array_faults(graph: Graph, state: Mapping[str, dict[str, Any]]) -> Iterator[
             continue
         stored = state.get(layer.name, {})
         owned = [i for i, owner in enumerate(layer.owners) if owner is None]
-        checks = [partial(_kernel, layer, i, stored, key) for i in owned for key in ("weights", "weightsInc")]
+        checks: list[Callable[[], Any]] = [
+            partial(_kernel, layer, i, stored, key) for i in owned for key in ("weights", "weightsInc")
+        ]
         checks += [partial(_checked, layer, stored.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc")]
         checks += [partial(_connections, layer, stored)] if isinstance(layer, Windowed) else []
         for check in checks:
