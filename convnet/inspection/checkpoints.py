@@ -41,24 +41,29 @@ def found_checkpoint(found: Found, content: Content) -> None:
     if not content.has_checksum and checkpoint.is_original:
         found.remarks.append("It has no checksum, as the originals write none: damage within arrays cannot be seen.")
     found.remarks += checkpoint.remarks + checkpoint.options_left
-    layers = checkpoint.layers
-    names = list(layers)
     found.facts = _facts(checkpoint)
-    found.facts["layers"] = [
-        {
-            "name": name,
-            "type": text_of(layer["type"]),
-            "inputs": [text_of(i) if isinstance(i, str | bytes) else names[i] for i in layer.get("inputs") or []],
-            "outputs": layer.get("outputs"),
-        }
-        for name, layer in layers.items()
-    ]
+    _check_net(found, checkpoint)
+    found.facts["layers"] = _layer_rows(checkpoint, found.facts.pop("order", []))
+    layers = {row["name"]: checkpoint.layers[row["name"]] for row in found.facts["layers"]}
     learned = {name: {key: layer[key] for key in LEARNED[:4] if key in layer} for name, layer in layers.items()}
     found.arrays = arrays_in(learned)
     for array in found.arrays:
         if array.not_finite and not array.shared_with:
             found.blame(f"{array.name} holds {array.not_finite:,} numbers that are not finite", _DIVERGED)
-    _check_net(found, checkpoint)
+
+
+def _layer_rows(checkpoint: Checkpoint, order: list[str]) -> list[dict[str, Any]]:
+    """Return name, type, inputs and outputs of each layer, as data pass if their ``order`` is known; 2011 counts inputs."""
+    layers, names = checkpoint.layers, list(checkpoint.layers)
+    return [
+        {
+            "name": name,
+            "type": text_of(layers[name]["type"]),
+            "inputs": [text_of(i) if isinstance(i, str | bytes) else names[i] for i in layers[name].get("inputs") or []],
+            "outputs": layers[name].get("outputs"),
+        }
+        for name in (order if sorted(order) == sorted(names) else names)
+    ]
 
 
 def _program(checkpoint: Checkpoint) -> str:
@@ -99,6 +104,7 @@ def _check_net(found: Found, checkpoint: Checkpoint) -> None:
     except (CheckpointError, DataError) as error:
         found.blame(error, "the layers that it names can be written by hand, and weights taken over in Python")
     else:
+        found.facts["order"] = list(graph.layers)
         for fault in array_faults(graph, checkpoint.layers):
             if "the net needs finite numbers" not in fault:  # which are told of already
                 found.blame(fault, _DAMAGED)

@@ -36,6 +36,10 @@ def found_folder(found: Found, path: Path) -> Path | None:
         _found_batches(found, path)
     elif path.name.startswith("data_batch_"):
         _found_parts(found, path)
+    elif any(path.glob("test_preds_*")):
+        found.kind = "a folder of predictions"
+        found.facts["files"] = [each.name for each in sorted(path.glob("test_preds_*"))]
+        found.remarks.append("Each file can be looked at by itself.")
     elif (path / NAME).is_file():
         found.kind, found.program = "the folder of a run without checkpoints", "convnet run"
         found.remarks.append(f"Its log can be looked at: {printable(str(path / NAME))}")
@@ -74,7 +78,8 @@ def _found_batches(found: Found, path: Path) -> None:
     tests = [number for number in batches if number in aside] or [*batches][-1:]
     rows = [{"batch": n, "parts": len(batches[n]), "bytes": size, "test": n in tests} for n, size in sizes.items()]
     found.facts |= {"batches": range_text([*batches]), "for_testing": range_text(tests), "manifest": (path / SUMS).is_file()}
-    found.facts |= {"bytes_of_batches": sum(sizes.values()), "first_batches": rows[:_SHOWN]}
+    found.facts["first_batches"] = rows[:_SHOWN]
+    found.bytes = sum(sizes.values())
     if missing := aside - {*batches}:
         found.blame(f"test_batches names {range_text(sorted(missing))}, which are not there", "make the batches again")
     found.remarks.append(f"'convnet batches verify {shell_quoted(str(path))}' reads and checks all of them.")
@@ -89,7 +94,8 @@ def _found_parts(found: Found, path: Path) -> None:
     except DataError as error:
         found.blame(error, "put the parts of the batch into this folder, and nothing else")
         return
-    found.facts = {"parts": [part.name for part in parts], "bytes_of_parts": sum(part.stat().st_size for part in parts)}
+    found.facts = {"parts": [part.name for part in parts]}
+    found.bytes = sum(part.stat().st_size for part in parts)
     found.remarks.append("Each part can be looked at by itself.")
 
 

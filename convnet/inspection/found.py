@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from convnet.data.provider import range_text
 from convnet.pickles import text_of
 from convnet.pickles.rules import shown
 from convnet.texts import aligned, bytes_text, counted, listed, printable, shortened
@@ -76,11 +77,11 @@ class Found:
         """Yield lines for people."""
         by = f", written by {self.program}" if self.program else ""
         yield f"{self.path}: {self.kind}{by}"
-        size = bytes_text(self.bytes) if self.bytes >= 1000 else counted(self.bytes, "byte")
+        size = bytes_text(self.bytes) if self.bytes >= 1000 else counted(self.bytes, "byte") if self.bytes else ""
         facts = {"generation": self.generation, "container": self.container, "size": size} | self.facts
         rows = {key.replace("_", " "): value for key, value in facts.items() if value not in ("", None, [], {})}
         tables = {key: value for key, value in rows.items() if _is_table(value)}
-        width = max(map(len, rows))
+        width = max(map(len, rows), default=0)
         yield from (f"  {key:<{width}}  {_told(value)}" for key, value in rows.items() if key not in tables)
         for key, table in tables.items():
             yield ""
@@ -106,10 +107,13 @@ def _table(rows: list[list[str]], left: int = 99) -> Iterator[str]:
 def _told(value: Any) -> str:
     """Return a fact in a line."""
     if isinstance(value, Mapping):
-        each = (
-            f"{key} ({_told(item)})" if isinstance(item, Mapping) else f"{key}={_told(item)}" for key, item in value.items()
+        texts = {key: _told(item) for key, item in value.items()}
+        words = (
+            f"{key} ({texts[key]})" if isinstance(item, Mapping) else f"{key}={texts[key]}" for key, item in value.items()
         )
-        return listed(each, _LISTED)
+        return listed(words, _LISTED)
+    if isinstance(value, list) and value and all(type(item) is int for item in value):
+        return range_text(value)
     if isinstance(value, list | tuple):
         return listed(map(_told, value), _LISTED)
     if isinstance(value, bool) or value is None:

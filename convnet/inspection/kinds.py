@@ -106,13 +106,9 @@ def _look_at_pickle(found: Found, path: Path, beginning: bytes) -> None:
     try:
         content = npz.read(path) if is_ours else pickles.read(path)
     except UnsafePickle as error:
-        if not (packed or beginning[0] == 0x80):  # it only begins like one
-            found.container = ""
-            found_other(found, path, beginning)
-            return
-        found_other(found, path, beginning)
-        text = str(error).removeprefix(f"{path}: ")
-        found.blame(text, "use a copy; nothing that it names was executed")
+        is_sure = packed or beginning[0] == 0x80  # others only begin like one
+        found.container = found.container if is_sure else ""
+        found_other(found, path, beginning, str(error).removeprefix(f"{path}: ") if is_sure else "")
         return
     _look_at_value(found, content)
 

@@ -13,6 +13,8 @@ _SHOWN = 16  # bytes, and names in archives
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P4", b"P5", b"P6")
 _EXPORT = "write its arrays as a dict of NumPy arrays, or take them over in Python (docs/python.md)"
 _UNPACK = "unpack it, and look at what is in it"
+_COPY = "use a copy; nothing that it names was executed"
+_MAY_HOLD = ("a zip archive", "a gzip archive", "a pickle")  # a checkpoint or a batch
 _PLAIN = "it is none of the files that convnet reads"
 # (where, bytes, what a file with them there is, what to do)
 _KNOWN = (
@@ -54,8 +56,8 @@ def found_picture(found: Found, path: Path, beginning: bytes) -> bool:
     return True
 
 
-def found_other(found: Found, path: Path, beginning: bytes) -> None:
-    """Add what the first bytes of a file are like."""
+def found_other(found: Found, path: Path, beginning: bytes, fault: str = "") -> None:
+    """Add what the first bytes of a file are like; ``fault`` is why it is not what it seems to be, a pickle."""
     found.facts["first_bytes"] = beginning[:_SHOWN].hex(" ")
     readable = beginning[:_SHOWN].decode("ascii", "replace").replace("\ufffd", ".")
     found.facts["as_text"] = "".join(char if char.isprintable() else "." for char in readable)
@@ -71,7 +73,8 @@ def found_other(found: Found, path: Path, beginning: bytes) -> None:
                 found.kind, advice = "arrays of NumPy's (.npz)", "put them into a batch: docs/batches.md, 'Write your own'"
     if found.kind == "of no kind that convnet knows":
         found.facts["nothing_but"] = f"byte {beginning[0]:#04x}" if len({*beginning}) == 1 else None
-    found.blame(f"it is {found.kind}", advice)
+    is_known = found.kind not in _MAY_HOLD
+    found.blame(f"it is {found.kind}" if is_known or not fault else fault, advice if is_known or not fault else _COPY)
 
 
 def _kind_of(beginning: bytes) -> tuple[str, str]:

@@ -28,7 +28,6 @@ def found_text(found: Found, beginning: bytes) -> bool:
     """Add what a text says, if it is of a kind that is known; return whether it is."""
     path = Path(found.path)
     first = beginning.lstrip(b"\xef\xbb\xbf \t\r\n")
-    found.container = "text"
     if first.startswith(b"{"):
         return _found_log(found, path, first)
     if path.name == SUMS:
@@ -108,13 +107,13 @@ def _found_layers(found: Found, path: Path) -> bool:
         return False
     keys = {key for section in document.sections.values() for key in section.entries}
     known = {spelling.lower() for kind in LAYER_TYPES.values() for key in kind.keys for spelling in key.spellings}
-    found.container = "TOML" if document.native else "INI"
     if "type" in keys:
+        found.container = "TOML" if document.native else "INI"
         _found_definition(found, path, document)
         return True
     if not known & keys or not document.sections:
         return path.suffix == ".toml" and _blamed(found, "a text in TOML", problems.errors)
-    found.kind = "layer parameters"
+    found.kind, found.container = "layer parameters", "TOML" if document.native else "INI"
     found.facts = {"sections": [printable(name) for name in document.sections], "keys": sorted(keys)}
     found.remarks.append("What is in it is checked with its definition: 'convnet explain DEF PARAMS'.")
     for name, section in document.sections.items():

@@ -63,9 +63,7 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
         return
     found.facts["manifest"] = bool(sums)
     if not sums:
-        text = (
-            f"There is no {SUMS}, so that other bytes than those that were written do not show; what can be read is checked."
-        )
+        text = f"There is no {SUMS}, by which other bytes than were written would show; what can be read is checked."
         found.remarks.append(text)
         return
     found.program = "convnet makebatches"
