@@ -49,7 +49,7 @@ def found_batch(found: Found, value: Any) -> None:
         found.arrays = arrays_in(value)
         return
     data = part["data"]
-    cases = len(data) if isinstance(data, list) else _cases_of(part, data)
+    cases = cases_of(part)
     found.facts["cases"] = cases
     if isinstance(data, list):
         _look_at_pictures(found, data)
@@ -82,13 +82,15 @@ def _kind_of(value: Any, keys: list[str]) -> tuple[str, str, str]:
     return "a batch", "", ""
 
 
-def _cases_of(part: dict[str, Any], data: np.ndarray) -> int:
-    """Return how many cases a matrix holds: as many as it has labels, else its columns."""
-    if "note" in part:
+def cases_of(part: dict[str, Any]) -> int:
+    """Return how many cases a part holds: of a matrix as many as it has labels, else its columns."""
+    data = part["data"]
+    if isinstance(data, list) or "note" in part:
         return len(data)
-    sizes = [np.size(part[key]) for key in LABEL_KEYS if part.get(key) is not None and not _is_ragged(part[key])]
-    sizes += [len(part[key]) for key in LABEL_KEYS if isinstance(part.get(key), list | tuple)]
-    return next((size for size in sizes if size in data.shape), data.shape[1])
+    stored = [part[key] for key in LABEL_KEYS if part.get(key) is not None]
+    sizes = [np.size(labels) for labels in stored if not _is_ragged(labels)] + [*map(len, stored)]
+    sizes += [labels.shape[-1] for labels in stored if isinstance(labels, np.ndarray)]
+    return int(next((size for size in sizes if size in data.shape), data.shape[1]))
 
 
 def _is_ragged(labels: Any) -> bool:

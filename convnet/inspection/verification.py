@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convnet.arrays import not_finite
-from convnet.data.batches import find_batches, read_batch, read_meta
+from convnet.data.batches import find_batches, label_names_of, read_batch, read_meta
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.labels import Part
@@ -18,10 +18,11 @@ from convnet.data.provider import Request, check_counts, range_text
 from convnet.data.providers import open_provider
 from convnet.data.workers import cores
 from convnet.errors import DataError, reason_of
+from convnet.inspection.batch_files import cases_of
 from convnet.inspection.found import Found, Tell, bytes_of, silent
 from convnet.texts import counted, listed, printable
 
-_NAMED = 8  # files or pictures in a message
+_NAMED = 20  # files or pictures in a message
 _AGAIN = "make the batches again, or take the file from a copy"
 _PICTURES = "runs leave them out; make the batches again from whole pictures"
 _MEND = "write the batch again, or leave it out of --train-range and --test-range"
@@ -29,15 +30,20 @@ _MEND = "write the batch again, or leave it out of --train-range and --test-rang
 
 def verify_batches(path: str | Path, tell: Tell = silent) -> Found:
     """Read everything in a folder of batches; return what is wrong with any file, description, label or picture."""
-    folder = Path(path)
+    folder, meta = Path(path), {}
     found = Found(str(folder), "a folder of batches")
     try:
-        meta, files = read_meta(folder), find_batches(folder, found.remarks)
+        meta = read_meta(folder)
     except DataError as error:
-        found.blame(error, "name a folder of batches: one with batches.meta and data_batch_1")
+        found.blame(error, "name a folder of batches, or write its batches.meta: docs/batches.md")
+    try:
+        files = find_batches(folder, found.remarks)
+    except DataError as error:
+        if meta:
+            found.blame(error, "name the folder in which the batches are")
         return found
     _compare(found, folder, [path for parts in files.values() for path in parts])
-    provider = _opened(found, folder, files)
+    provider = _opened(found, folder, files, meta) if meta else None
     rows = []
     for done, (number, paths) in enumerate(files.items()):
         tell(done, len(files))
@@ -91,11 +97,11 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
         found.remarks.append(f"{counted(len(lines), 'picture')} left out when they were made: {SKIPPED} says why.")
 
 
-def _opened(found: Found, folder: Path, files: dict[int, list[Path]]) -> FolderProvider | None:
+def _opened(found: Found, folder: Path, files: dict[int, list[Path]], meta: dict[str, Any]) -> FolderProvider | None:
     """Return what a run would read the batches with, ``None`` where it would not, which is told, or for values."""
     try:
-        if _holds_values(read_batch(next(iter(files.values()))[0])):
-            found.facts["targets"] = "values, not classes"
+        if not label_names_of(meta) and _holds_values(read_batch(next(iter(files.values()))[0]).get("labels")):
+            found.facts["labels"] = "values, not classes"
             return None
         provider = open_provider("", Request(str(folder)))
     except DataError as error:
@@ -124,10 +130,10 @@ def _check_batch(found: Found, provider: FolderProvider | None, paths: Sequence[
     if len(parts) < len(paths):
         return cases
     where = str(paths[0])
+    if provider is None:
+        return sum(_check_values(found, path, part) for path, part in parts)
     try:
-        each = provider.cases(parts) if provider else [_cases_of(part) for _, part in parts]
-        if provider is None:
-            return sum(each)
+        each = provider.cases(parts)
         targets = provider.targets(parts, each)
         check_counts(sum(each), len(targets), where)
         provider.check_targets(targets, where)
@@ -154,27 +160,28 @@ def _check_pictures(found: Found, items: list[Any], path: Path) -> None:
         found.blame(f"{path}: {count}: {listed(faults, _NAMED)}, counted from 0", _PICTURES)
 
 
-def _cases_of(part: dict[str, Any]) -> int:
-    """Return the cases of a part whose labels are values: the length that data and labels have in common."""
-    data, labels = part["data"], np.asarray(part["labels"])
-    if isinstance(data, list):
-        return len(data)
-    both = [length for length in data.shape[::-1] if length in labels.shape]
-    if not both:
-        raise DataError(f"data of shape {data.shape} and labels of shape {labels.shape} have no number of cases in common")
-    if not_finite(labels) is not None:
-        raise DataError("'labels' holds values that are not finite")
-    return int(both[0])
-
-
-def _holds_values(part: dict[str, Any]) -> bool:
-    """Return whether the labels of a part are values of regressions, not of classes."""
+def _check_values(found: Found, path: Path, part: dict[str, Any]) -> int:
+    """Return the cases of a part; add that its labels are values which are not finite, or not of so many cases."""
+    cases = cases_of(part)
     try:
         labels = np.asarray(part.get("labels"), np.float64)
+    except (TypeError, ValueError, OverflowError):  # lists of labels
+        return cases
+    if labels.ndim and cases not in labels.shape:
+        found.blame(f"{path}: 'labels' of shape {labels.shape} are not of {counted(cases, 'case')}", _MEND)
+    elif labels.ndim and not_finite(labels) is not None:
+        found.blame(f"{path}: 'labels' holds values that are not finite", _MEND)
+    return cases
+
+
+def _holds_values(stored: Any) -> bool:
+    """Return whether labels are values of regressions, not of classes."""
+    try:
+        labels = np.asarray(stored, np.float64)
     except (TypeError, ValueError, OverflowError):
         return False
-    if not labels.size or not np.isfinite(labels).all():
+    if not labels.size or not labels.ndim or not np.isfinite(labels).all():
         return False
-    several = labels.ndim == 2 and 1 not in labels.shape
-    are_marks = several and ((labels == 0) | (labels == 1)).all()
-    return bool((several and not are_marks) or (labels != np.floor(labels)).any())
+    rows_of_values = isinstance(stored, np.ndarray) and labels.ndim == 2 and 1 not in labels.shape
+    are_marks = ((labels == 0) | (labels == 1)).all()
+    return bool((rows_of_values and not are_marks) or (labels != np.floor(labels)).any())
