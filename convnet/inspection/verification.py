@@ -85,9 +85,9 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
     names = [path.relative_to(folder).as_posix() for path in batches]
     others = [name for name in names if name not in sums]
     for what, which, advice in (
-        (f"not there, though {SUMS} names them", missing, _AGAIN),
-        (f"not as they were written, by their SHA-256 in {SUMS}", changed, _AGAIN),
-        (f"not in {SUMS}", others, "remove what does not belong there, or make the batches again"),
+        (f"missing that {SUMS} names", missing, _AGAIN),
+        (f"with other bytes than were written, by {SUMS}", changed, _AGAIN),
+        (f"that {SUMS} does not name", others, "remove what does not belong there, or make the batches again"),
     ):
         if which:
             found.blame(f"{counted(len(which), 'file')} {what}: {listed(map(printable, which), _NAMED)}", advice)
