@@ -19,7 +19,7 @@ _LEARNED = {"weights", "weightsInc", "biases", "biasesInc", "filterConns", "inpu
 def digest_of(layers: Iterable[Mapping[str, Any]]) -> str:
     """Return the SHA-256 of what layer dicts say, without what is learned and in whichever order."""
     plain = sorted((_plain(text_of(layer.get("name")), layer) for layer in layers), key=lambda pair: pair[0])
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _plain(name: str, layer: Mapping[str, Any]) -> tuple[str, Any]:

@@ -123,6 +123,18 @@ def _told(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else printable(str(value))
 
 
+def settled(value: Any, depth: int = 0) -> Any:
+    """Return a fact as JSON holds it, whatever a file has in its place: deeper and stranger values in a few words."""
+    if isinstance(value, dict) and depth < _DEPTH:
+        return {key_text(key): settled(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple) and depth < _DEPTH:
+        return [settled(item, depth + 1) for item in value]
+    if isinstance(value, str | bytes):
+        return printable(text_of(value))
+    is_plain = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
+    return value if is_plain else shown(value)
+
+
 def described(name: str, array: np.ndarray, shared_with: str = "") -> Array:
     """Return the range of an array, of which little is in memory twice."""
     known = name, tuple(array.shape), str(array.dtype)

@@ -13,7 +13,7 @@ from convnet.errors import ConvnetError, first_line, reason_of
 from convnet.inspection.batch_files import found_batch, found_description, is_batch, is_description
 from convnet.inspection.checkpoints import found_checkpoint, is_checkpoint
 from convnet.inspection.folders import found_folder
-from convnet.inspection.found import Found, arrays_in, key_text
+from convnet.inspection.found import Found, arrays_in, key_text, settled
 from convnet.inspection.other_files import found_other, found_picture
 from convnet.inspection.texts import found_text
 from convnet.pickles import Content, UnsafePickle
@@ -51,6 +51,7 @@ def inspect(path: str | Path) -> Found:
         found.blame(error, "mend that, or use a copy")
     except Exception as error:  # whatever a file makes a reader stumble over
         found.blame(f"it is damaged ({type(error).__name__}: {first_line(error)})", "use a copy")
+    found.facts = settled(found.facts)
     return found
 
 
@@ -101,7 +102,7 @@ def _look_at_pickle(found: Found, path: Path, beginning: bytes) -> None:
     """Add what the object in a pickle is, which may be packed."""
     packed = next((word for mark, word in _PACKED.items() if beginning.startswith(mark)), "")
     is_ours = npz.is_npz(path)
-    protocol = beginning[1] if beginning[0] == 0x80 else "0 or 1"
+    protocol = beginning[1] if beginning[0] == 0x80 and len(beginning) > 1 else "0 or 1"
     found.container = "npz" if is_ours else packed or f"pickle, protocol {protocol}"
     try:
         content = npz.read(path) if is_ours else pickles.read(path)

@@ -82,9 +82,9 @@ def _kind_of(beginning: bytes) -> tuple[str, str]:
     for place, mark, what, advice in _KNOWN:
         if beginning[place:].startswith(mark):
             return what, advice
-    text = beginning.decode("latin1")
+    text = beginning.decode("utf-8", "ignore")
     if beginning[:1] == b"\x80":
         return "a pickle", "use a copy"
-    if all(char.isprintable() or char.isspace() for char in text):
+    if text and all(char.isprintable() or char.isspace() for char in text):
         return "a text", "layer files have sections in brackets with type=...: docs/layer-files.md"
     return "", "use a copy, or tell with which program it was written"

@@ -36,7 +36,8 @@ def found_text(found: Found, beginning: bytes) -> bool:
         return _found_pictures(found, path)
     if path.name == SKIPPED:
         found.kind, found.program = "a list of pictures that were left out", "convnet makebatches"
-        found.facts["pictures"] = sum(1 for line in path.open("rb") if line.strip())
+        with path.open("rb") as file:
+            found.facts["pictures"] = sum(1 for line in file if line.strip())
         return True
     return found.bytes <= LONGEST and _found_layers(found, path)
 
