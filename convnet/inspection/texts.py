@@ -1,6 +1,7 @@
 """Files of text: layer files of every dialect, logs of runs, and the lists that lie beside batches."""
 
 import csv
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from convnet.language.files import read_document, read_text
 from convnet.language.ini import Document
 from convnet.layers import LAYER_TYPES
 from convnet.layers.weighted import WeightLayer
+from convnet.options import BY_NAME
 from convnet.texts import counted, did_you_mean, listed, printable
 from convnet.training.log import KEYS, NAME
 from convnet.training.records import read_log
 
 LONGEST = 16 << 20  # bytes of a layer file
 _MOST = 20  # problems of layer files that are told
+_BATCH = re.compile(r"(\d+\.-?\d+)(?: \([\d.]+%\))?\.\.\. ?(.{0,200})", re.ASCII)  # as all generations print
 _SHOWN = ("batches", "epoch", "batch")
 
 
@@ -39,7 +42,7 @@ def found_text(found: Found, beginning: bytes) -> bool:
         with path.open("rb") as file:
             found.facts["pictures"] = sum(1 for line in file if line.strip())
         return True
-    return found.bytes <= LONGEST and _found_layers(found, path)
+    return found.bytes <= LONGEST and (_found_layers(found, path) or _found_printed(found, path))
 
 
 def _found_log(found: Found, path: Path, first: bytes) -> bool:
@@ -64,6 +67,17 @@ def _found_log(found: Found, path: Path, first: bytes) -> bool:
     for record in records:
         if record["line"] == "error":
             found.blame(f"the run ended in an error: {record.get('text')}", "mend that and go on with --load-file")
+    return True
+
+
+def _found_printed(found: Found, path: Path) -> bool:
+    """Add how far a run came by what it printed, this program or an original."""
+    with path.open(encoding="latin1") as file:
+        batches = [match for line in file if (match := _BATCH.match(line))]
+    if not batches:
+        return False
+    found.kind = "what a run printed"
+    found.facts = {"batches": len(batches), "last_batch": batches[-1][1], "last_costs": batches[-1][2].strip()}
     return True
 
 
@@ -118,9 +132,10 @@ def _found_layers(found: Found, path: Path) -> bool:
     found.facts = {"sections": [printable(name) for name in document.sections], "keys": sorted(keys)}
     found.remarks.append("What is in it is checked with its definition: 'convnet explain DEF PARAMS'.")
     for name, section in document.sections.items():
-        for key in section.entries.keys() - known:
-            hint = did_you_mean(key, known)
-            found.blame(f"[{name}] has '{key}', which no type of layer has{hint}", "write it as docs/layer-files.md does")
+        options = {key for key in section.entries if key.replace("-", "_") in BY_NAME} if name == "run" else set()
+        for key in sorted(section.entries.keys() - known - options):
+            hint = did_you_mean(key, BY_NAME if name == "run" else known)
+            found.remarks.append(printable(f"[{name}] has '{key}', which no type of layer has{hint}"))
     _blamed(found, found.kind, problems.errors)
     return True
 

@@ -231,7 +231,6 @@ def test_layer_files(tmp_path):
     [
         (SMALL_NET.replace("filters=8", "filter=8"), "did you mean 'filters'?"),
         (SMALL_NET.replace("type=pool", "type=pol"), "'pol'"),
-        ("[conv1]\nepsW=0.1\nmomV=0.9\nmomW=0.9\n", "[conv1] has 'momv', which no type of layer has; did you mean 'momw'?"),
         ("# notes on a run\n", "it is a text"),
         ("x = [\n", "it is a text"),
     ],
@@ -239,6 +238,24 @@ def test_layer_files(tmp_path):
 def test_what_is_wrong_in_a_layer_file_is_named(text, expected, tmp_path):
     (tmp_path / "net.cfg").write_text(text)
     assert expected in problems(tmp_path / "net.cfg")
+
+
+def test_parameters_alone(tmp_path):
+    text = "[conv1]\nepsW=0.1\nmomV=0.9\nmomW=0.9\n[run]\nepochs=3\nepoch=3\n"
+    (tmp_path / "params.cfg").write_text(text)
+    found = inspect(tmp_path / "params.cfg")
+    assert (found.kind, found.problems) == ("layer parameters", [])
+    assert "[conv1] has 'momv', which no type of layer has; did you mean 'momw'?" in found.remarks
+    assert "[run] has 'epoch', which no type of layer has; did you mean 'epochs'?" in found.remarks
+
+
+def test_what_a_run_printed(tmp_path):
+    (tmp_path / "out").write_text(
+        "Initialized\n1.1... logprob: 2.30, 0.90 (1.0 sec)\n1.2... logprob: 2.10, 0.80 (1.0 sec)\n"
+    )
+    found = inspect(tmp_path / "out")
+    assert (found.kind, found.problems) == ("what a run printed", [])
+    assert found.facts == {"batches": 2, "last_batch": "1.2", "last_costs": "logprob: 2.10, 0.80 (1.0 sec)"}
 
 
 def test_logs(tmp_path):
