@@ -137,6 +137,9 @@ def a_file_without_a_suffix(monkeypatch):
         ("a.png,cat,train\nsub/é.png,dog,VAL\n", [(0,), (1,)], ["cat", "dog"], [False, True]),
         ("label,split,file\ncat,test,a.png\ndog,training,sub/é.png\n", [(0,), (1,)], ["cat", "dog"], [True, False]),
         ("plain,cat\na.png,dog\n", [(0,), (1,)], ["cat", "dog"], None),
+        ("a.png 1\nsub/é.png  0\n", [(1,), (0,)], ["0", "1"], None),
+        ("b, c.png\tcat, or dog\na.png\tdog\n", [(0,), (1,)], ["cat, or dog", "dog"], None),
+        ("b, c.png\tcat\na.png\tdog\n", [(0,), (1,)], ["cat", "dog"], None),
         ("a.png,cat,train\nsub/é.png,dog,eating\n", [(0, 3), (1, 2)], ["cat", "dog", "eating", "train"], None),
     ],
 )
@@ -148,11 +151,11 @@ def test_tables(tmp_path, text, labels, classes, tests):
 
 
 def test_all_mistakes_of_a_table_are_said_at_once(tmp_path, capsys):
-    text = "path,label,split\na.png,cat,train\na.png,dog,val\n,dog,val\nsub/é.png,,train\nplain,dog,trian\nx.png,dog\n"
+    text = "path,label,split\na.png,cat,train\n./a.png,dog,val\n,dog,val\nsub/é.png,,train\nplain,dog,trian\nx.png,dog\n"
     path = table(tmp_path, text)
     assert main(["makebatches", str(path), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        f"convnet: {path}:3: a.png stands in line 2 already",
+        f"convnet: {path}:3: ./a.png stands in line 2 already",
         f"    {path}:4: no path of a picture",
         f"    {path}:5: sub/é.png has no label",
         f"    {path}:6: 'trian' is no part of a set; did you mean 'train'?; expected train or test",
