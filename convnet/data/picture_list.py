@@ -84,7 +84,7 @@ def find_listed(path: Path) -> Source:
         elif not several:
             mistakes.add(line, f"{name} has no label")
         elif columns.split >= 0 and split not in PARTS:
-            mistakes.add(line, f"'{split:.40}' is no part of a set{did_you_mean(split, PARTS)}; expected train or test")
+            mistakes.add(line, f"'{split:.40}' is no part of a set, such as train or test{did_you_mean(split, PARTS)}")
         lines.setdefault(os.path.normpath(name), line)
         names.append(name)
         words.append(tuple(dict.fromkeys(several)))

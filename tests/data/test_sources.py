@@ -158,7 +158,7 @@ def test_all_mistakes_of_a_table_are_said_at_once(tmp_path, capsys):
         f"convnet: {path}:3: ./a.png stands in line 2 already",
         f"    {path}:4: no path of a picture",
         f"    {path}:5: sub/é.png has no label",
-        f"    {path}:6: 'trian' is no part of a set; did you mean 'train'?; expected train or test",
+        f"    {path}:6: 'trian' is no part of a set, such as train or test; did you mean 'train'?",
         f"    {path}:7: 2 cells; expected 3",
     ]
     assert not (tmp_path / "out").exists()
