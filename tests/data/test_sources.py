@@ -88,6 +88,7 @@ def test_a_split_of_the_source_is_the_split(tmp_path, capsys):
     [
         ([*SPLIT, "val/cats/1.png"], "val has classes that .*train lacks: cats; did you mean 'cat'"),
         ([*SPLIT, "val/cow/1.png", "val/emu/1.png"], "val has classes that .*train lacks: cow, emu$"),
+        ([*SPLIT[:6], "val/1.png", "val/2.png"], "no pictures in the sub-folders of .*/val; sort them .* or give .*/train$"),
         (["test/a/1.png", "val/a/1.png"], "test, val in .* are parts of a set, but none is 'train'"),
         (["train/a/1.png", "val/a/1.png"], "train has pictures in one sub-folder only, 'a'; a net tells classes apart"),
     ],
@@ -190,6 +191,13 @@ def test_pictures_of_a_table_that_are_not_there_are_left_out(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("split, said", [("test", "train"), ("train", "test")])
+def test_a_table_that_is_all_for_one_purpose(tmp_path, split, said):
+    path = table(tmp_path, f"a.png,cat,{split}\nplain,dog,{split}\n")
+    with pytest.raises(DataError, match=f"no picture is left to {said} on"):
+        pack_folder(path, tmp_path / "out", 8, None, None, 0, lambda _: None)
+
+
 def test_several_labels_of_a_picture(tmp_path):
     path = table(tmp_path, "path,what,color\na.png,cat,red\nsub/é.png,dog,\nplain,dog,red\n")
     pack_folder(path, tmp_path / "out", 8, None, 0.1, 0, lambda _: None)
@@ -232,6 +240,8 @@ def test_ilsvrc(tmp_path, capsys):
             data = data if isinstance(data, bytes) else data.encode("latin1")
             red = np.asarray(Image.open(io.BytesIO(data)))[..., 0]
             assert red.shape == (16, 16) and abs(red.mean() - 60 * (label + 1)) < 3
+    numbers = [line.split(",")[0] for line in (out / "pictures.csv").read_text("utf-8").splitlines()]
+    assert numbers == ["batch", *"000000", *"111111", *"22", *["1000"] * 5]
     skipped = (out / "skipped.txt").read_text()
     assert f"{folder}/ILSVRC2012_img_train.tar: n02100735_1.JPEG: not a whole picture" in skipped
     assert f"{folder}/ILSVRC2012_img_val.tar: ILSVRC2012_val_00000002.JPEG: not a whole picture" in skipped
