@@ -123,6 +123,8 @@ def _connections(layer: Windowed, dicts: Mapping[str, Stored], drawn: list[list[
 
 def _convert_learning(stored: Stored, graph: Graph, layer: WeightLayer, generation: Generation) -> None:
     """Write rates, schedules and owners of shared weights as the generation did."""
+    for name in ("sched", "schedW", "schedB"):
+        stored.pop(name, None)
     if generation == G2014:
         once: dict[int, Stored] = {}  # one value for all inputs is one dict
         for i, rate in enumerate(layer.epsW):
@@ -136,7 +138,6 @@ def _convert_learning(stored: Stored, graph: Graph, layer: WeightLayer, generati
         # ``sched`` is an earlier spelling, which the parser that wrote such dicts left unread.
         stored |= {"schedW": stored_schedule(layer.epsW[0].schedule or layer.schedW)}
         stored |= {"schedB": stored_schedule(layer.epsB.schedule or layer.schedB)}
-    stored.pop("sched", None)
     if generation == G2011:
         owners = stored.pop("weightSourceLayers")
         stored["weightSourceLayerIndices"] = [graph.places[name] if name else -1 for name in owners]
