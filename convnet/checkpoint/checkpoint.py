@@ -14,7 +14,7 @@ from convnet.checkpoint.legacy_options import LegacyOptions
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import faults_of, is_own
 from convnet.errors import CheckpointError, DataError
-from convnet.generation import Generation
+from convnet.generation import UNTIL_2012, Generation
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
 from convnet.language.files import is_checkpoint
@@ -83,6 +83,11 @@ class Checkpoint(dict[str, Any]):
         """Generation of its layer files, or of the program that wrote it."""
         known = self._with_files
         return Generation(text_of(known["dialect"])) if known else generation_of(self.layers)
+
+    @property
+    def written_as(self) -> Generation:
+        """Generation in whose way its layers are stored."""
+        return generation_of(self.layers)
 
     def files(self, name: str = "the checkpoint") -> LayerFiles:
         """Return its layer files; of the originals, which saved none, files called ``name`` written from its layers."""
@@ -154,7 +159,9 @@ class Checkpoint(dict[str, Any]):
 
     def _outputs(self, stored: Any) -> list[tuple[Costs, int]]:
         """Return (sums, cases) of every batch, which 2011 and 2012 saved divided by the cases (io 2.6)."""
-        averaged = not self.own and not any("outputFilter" in layer for layer in self.layers.values())
+        averaged = not any("outputFilter" in layer for layer in self.layers.values())
+        if self.own:
+            averaged = text_of(self.own.get("format", "")) in UNTIL_2012
         outputs = []
         for costs, cases in stored:
             scale = int(cases) if averaged else 1

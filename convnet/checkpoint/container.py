@@ -16,11 +16,15 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # so that the same checkpoint is the same file
 def write(value: Mapping[str, Any], file: BinaryIO) -> None:
     """Write what ``pack`` returned, or ``load``, in the format that it says."""
     own = value.get("model_state", {}).get("convnet") or {}
-    is_read = isinstance(value, Checkpoint)
-    format_ = pickles.text_of(own.get("format", ""))
+    zipped = bool(own.get("options", {}).get("zip_save"))
+    write_as(pickles.text_of(own.get("format", "")), value, file, zipped, isinstance(value, Checkpoint))
+
+
+def write_as(format_: str, value: Mapping[str, Any], file: BinaryIO, zipped: bool, is_read: bool) -> None:
+    """Write a tree, whose texts are as ``load`` gives them or not; until 2012 a pickle may be ``zipped``."""
     if format_ == NPZ:
-        npz.write(file, value)
-    elif format_ in UNTIL_2012 and own.get("options", {}).get("zip_save"):
+        npz.write(file, value, is_read)
+    elif format_ in UNTIL_2012 and zipped:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             member = zipfile.ZipInfo("data", _DATE)
             member.compress_type = zipfile.ZIP_DEFLATED

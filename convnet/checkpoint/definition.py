@@ -116,11 +116,17 @@ def weight_sources(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[st
                 sources_of[name] = ["" if first.setdefault(key, own) == own else first[key] for own, key in met]
             continue
         places = layer.get("weightSourceMatrixIndices") or [0] * len(owners)
+        words = [text_of(word or "") for word in layer.get("weightSource") or [""] * len(owners)]
         sources_of[name] = [
-            f"{owner}[{i}]" if owner and layers[owner]["type"] == layer["type"] else ""
-            for owner, i in zip(owners, places, strict=True)
+            _source(word, owner, i) if owner and layers[owner]["type"] == layer["type"] else ""
+            for word, owner, i in zip(words, owners, places, strict=True)
         ]
     return sources_of
+
+
+def _source(word: str, owner: str, i: int) -> str:
+    """Return the text for a matrix: the ``word`` of the layer file, if it means that."""
+    return word if word == owner and i == 0 else f"{owner}[{i}]"
 
 
 def _in_order(
@@ -161,6 +167,8 @@ def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: lis
         if is_stored and key.name != "neuron" and not key.name.startswith("init"):
             texts[key.name] = _text(kind, key, layer, layer[name], inputs)
     texts |= {name: _listed(layer[name]) for name in ("initW", "initB") if name in layer}
+    if repr(layer.get("initB")) == "0":  # what it is where the file does not say it; a 0 of the file is a float
+        del texts["initB"]
     if layer.get("neuron"):
         texts["neuron"] = _neuron(layer["neuron"])
     return texts

@@ -13,13 +13,16 @@ import numpy as np
 
 from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
+from convnet.checkpoint.foreign import Foreign
 from convnet.checkpoint.formats import format_for
+from convnet.checkpoint.forms import container_for, outputs_for
 from convnet.checkpoint.layer_dicts import stored_graph
-from convnet.checkpoint.op import options_parser, values_for
+from convnet.checkpoint.op import values_for, values_of
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import VERSION
 from convnet.errors import CheckpointError
-from convnet.generation import G2011, G2014, Generation
+from convnet.generation import G2014, Generation
+from convnet.graph.fitting import fitting
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.layers.fc import TreeFullyConnected
@@ -39,23 +42,29 @@ def pack(
     options: Options,
     data: dict[str, Any] | None = None,
     provider: str = "",
+    foreign: Foreign | None = None,
 ) -> dict[str, Any]:
     """Return what to save, in the format that ``options`` ask for; raises ``OptionError`` where that does not hold the net.
 
     ``data`` is what it takes to show the net other pictures (``Provider.description``), ``provider`` the name of what reads
-    them.
+    them, ``foreign`` what the checkpoint held that the run went on from, and that nobody knows.
     """
+    foreign = foreign or Foreign()
     format_, _ = format_for(options.checkpoint_format, net.graph)
     generation = Generation(format_) if format_ != NPZ else G2014
-    layers = stored_graph(net.graph, generation, collect_state(net))
+    graph = fitting(net.graph, generation).graph if format_ != NPZ else net.graph
+    layers = stored_graph(graph, generation, collect_state(net))
     values = values_for(generation, options, files, net.graph, str(Path(options.save_path).absolute()), provider)
+    foreign.add_to(layers)
+    op = foreign.options_parser(generation, values, options.as_dict())
     own = {
         "version": VERSION,
         "format": format_,
         "at": [position.epoch, position.batch],  # where the originals go on from, if they do
         "layers": digest_of(layers),
         "options": options.as_dict(),
-        "op": values,
+        "op": values_of(op),
+        **foreign.stored(),
         "dialect": str(net.graph.generation),
         "layer_def_text": files.definition,
         "layer_def_path": files.definition_path,
@@ -71,11 +80,10 @@ def pack(
         **_streams(net),
     }
     history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
-    container = layers if generation == G2011 else {stored["name"]: stored for stored in layers}
-    return {
-        "model_state": {**history, "layers": container, "convnet": own},
-        "op": options_parser(generation, values),
-    }
+    if generation != G2014 or graph is not net.graph:
+        history |= {name: outputs_for(history[name], graph, generation) for name in ("train_outputs", "test_outputs")}
+    state = {**foreign.state, **history, "layers": container_for(layers, generation), "convnet": own}
+    return {"model_state": state, "op": op}
 
 
 def _streams(net: Net) -> dict[str, Any]:

@@ -6,11 +6,13 @@ What JSON has no word for is an object with one key that begins with ``$``:
     {"$shared": NAME}          what ``"shared"`` has under that name: a container that is there more than once
     {"$tuple": [...]}          {"$dict": [[KEY, VALUE], ...]}  keys that are no texts, or begin with $
     {"$bytes": TEXT}           Latin-1
+    {"$text": TEXT}            a text that was no bytes of Python 2
     {"$float": "nan"}          inf and -inf too
     {"$int": HEX}              too long for decimal digits
     {"$class": NAME}           {"$object": NAME, "attributes": {...}}  of the options of the originals (io 4.7)
 
-Names say where in the tree things lie, such as ``layers/conv1/weights/0``.
+Names say where in the tree things lie, such as ``layers/conv1/weights/0``. Texts are UTF-8 here; those of a tree ``as_read``
+from a pickle have a byte of it in each character (``convnet.pickles.text_of``).
 """
 
 import json
@@ -32,20 +34,20 @@ _CONTAINERS = (list, tuple, dict, LegacyObject)
 _ROOT = "model_state"  # which names leave out
 
 
-def to_json(value: Any) -> tuple[str, dict[str, np.ndarray]]:
+def to_json(value: Any, as_read: bool = False) -> tuple[str, dict[str, np.ndarray]]:
     """Return the text of a tree of plain data, and its arrays by name; raises ``ConvnetError`` for anything else."""
     names = _Names(value)
-    encoder = _Encoder(names)
+    encoder = _Encoder(names, as_read)
     shared = {name: encoder.inside(container) for name, container in names.shared.values()}
     text = json.dumps({"shared": shared, "checkpoint": encoder.encode(value)}, allow_nan=False)
     return text, dict(names.arrays.values())
 
 
-def from_json(text: str, array: Callable[[str], np.ndarray]) -> Any:
+def from_json(text: str, array: Callable[[str], np.ndarray], as_read: bool = True) -> Any:
     """Return the tree of a text; ``array`` returns those of a name, once each. Raises ``UnsafePickle``."""
     try:
         whole = json.loads(text, parse_constant=_no_constant)
-        return _Decoder(whole["shared"], array).decode(whole["checkpoint"])
+        return _Decoder(whole["shared"], array, as_read).decode(whole["checkpoint"])
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UnsafePickle(f"damaged: its text is not that of a checkpoint ({type(error).__name__})") from None
 
@@ -112,9 +114,15 @@ def _is_layer(item: Any) -> bool:
     return isinstance(item, dict) and isinstance(item.get("name"), str) and "type" in item
 
 
+def plain_copy(value: Any, as_read: bool = True) -> Any:
+    """Return a copy of a tree ``as_read``, with its arrays, whose texts are what they say; raises ``ConvnetError``."""
+    text, arrays = to_json(value, as_read)
+    return from_json(text, arrays.__getitem__, as_read=False)
+
+
 class _Encoder:
-    def __init__(self, names: _Names) -> None:
-        self.names = names
+    def __init__(self, names: _Names, as_read: bool) -> None:
+        self.names, self.as_read = names, as_read
 
     def encode(self, value: Any) -> Any:
         """Return what stands for a value in the text."""
@@ -127,8 +135,10 @@ class _Encoder:
                 return {"$array": self.names.arrays[id(value)][0]}
             case np.generic():
                 return self.encode(value.item())
-            case None | bool() | str():
+            case None | bool():
                 return value
+            case str():
+                return self.text(value)
             case int():
                 return value if value in _NUMBERED else {"$int": hex(value)}
             case float():
@@ -141,14 +151,27 @@ class _Encoder:
             return self.inside(value)
         raise ConvnetError(f"a {type(value).__name__} cannot be saved")
 
+    def text(self, value: str) -> Any:
+        """Return a text, or what stands for one that no bytes of UTF-8 are."""
+        if value.isascii():
+            return value
+        try:
+            if self.as_read:
+                return value.encode("latin1").decode("utf-8", "surrogateescape")
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return {"$text": value}
+        return value
+
     def inside(self, container: Any) -> Any:
         """Return a container with all that it holds."""
         if isinstance(container, LegacyObject):
             return {"$object": container.legacy_class, "attributes": self.inside(vars(container))}
         if isinstance(container, dict):
-            if any(not isinstance(key, str) or key.startswith("$") for key in container):
-                return {"$dict": [[self.encode(key), self.encode(item)] for key, item in container.items()]}
-            return {key: self.encode(item) for key, item in container.items()}
+            pairs = [(self.encode(key), self.encode(item)) for key, item in container.items()]
+            if all(isinstance(key, str) and not key.startswith("$") for key, _ in pairs):
+                return dict(pairs)
+            return {"$dict": pairs}
         listed = [self.encode(item) for item in container]
         return listed if isinstance(container, list) else {"$tuple": listed}
 
@@ -157,8 +180,8 @@ class _Decoder:
     """Makes values of what stands in a text. Shared containers are there, empty, before any is filled, as they may hold
     each other in long chains and in circles."""
 
-    def __init__(self, shared: Mapping[str, Any], array: Callable[[str], np.ndarray]) -> None:
-        self.shared, self.array = shared, array
+    def __init__(self, shared: Mapping[str, Any], array: Callable[[str], np.ndarray], as_read: bool) -> None:
+        self.shared, self.array, self.as_read = shared, array, as_read
         self.arrays: dict[str, np.ndarray] = {}
         self.known = {name: self._empty(text) for name, text in shared.items() if _tag(text) != "$tuple"}
         for name, made in list(self.known.items()):
@@ -166,6 +189,8 @@ class _Decoder:
 
     def decode(self, text: Any) -> Any:
         """Return the value that stands in the text; raises what damaged text does."""
+        if isinstance(text, str):
+            return self.text(text)
         if not isinstance(text, list | dict):
             return text
         tag = _tag(text)
@@ -189,6 +214,8 @@ class _Decoder:
                 return _CLASSES[content]
             case "$bytes":
                 return content.encode("latin1")
+            case "$text":
+                return str(content)
             case "$float":
                 return float(content)
             case "$int":
@@ -210,7 +237,13 @@ class _Decoder:
             case _ if isinstance(made, list):
                 made.extend(map(self.decode, text))
             case _:
-                made.update((key, self.decode(item)) for key, item in text.items())
+                made.update((self.text(key), self.decode(item)) for key, item in text.items())
+
+    def text(self, value: str) -> str:
+        """Return a text as it is, or as it is read from a pickle."""
+        if value.isascii() or not self.as_read:
+            return value
+        return value.encode("utf-8", "surrogateescape").decode("latin1")
 
 
 def _tag(text: Any) -> str:

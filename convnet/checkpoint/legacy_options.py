@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from convnet.checkpoint.op import THEIRS
+from convnet.checkpoint.op import THEIRS, declared_names
 from convnet.generation import G2012, G2014, Generation
 from convnet.options import BY_NAME
 from convnet.pickles import path_of, text_of
@@ -84,6 +84,18 @@ class LegacyOptions:
             if isinstance(name, str) and name not in known and getattr(option, "value_given", False) is True
         ]
         return f"Options of the run that saved it which are not known here: {listed(sorted(given), 5)}." if given else ""
+
+
+def lost_options(op: object, generation: Generation) -> list[str]:
+    """Return a line for each option of an original that was given, changes results, and is not one of ``generation``."""
+    options = getattr(op, "options", None)
+    known = declared_names(generation) | _WITHOUT_EFFECT
+    return [
+        f"--{text_of(getattr(option, 'letter', name))}={shortened(text_of(getattr(option, 'value', '')), 20)} of its run"
+        for name, option in (options.items() if isinstance(options, dict) else ())
+        if name in {*THEIRS.values()} - known - {"inner_size", "crop_border"}
+        and getattr(option, "value", None) not in (None, getattr(option, "default", None))
+    ]
 
 
 def _plain(option: object) -> Any:

@@ -44,12 +44,13 @@ def is_npz(path: str | Path) -> bool:
         return False
 
 
-def write(file: BinaryIO, value: Any) -> None:
+def write(file: BinaryIO, value: Any, as_read: bool = False) -> None:
     """Write a tree of dicts, lists, tuples, text, bytes, numbers, None and arrays; what is shared stays shared.
 
-    Raises ``ConvnetError`` for anything else, and for a tree whose text is too long.
+    ``as_read``: its texts are as those that ``read`` and ``pickles.load`` give. Raises ``ConvnetError`` for anything else,
+    and for a tree whose text is too long.
     """
-    text, arrays = to_json(value)
+    text, arrays = to_json(value, as_read)
     if len(text) > _LONGEST_TEXT:
         raise ConvnetError(f"{len(text):,} bytes beside the arrays are more than an npz checkpoint holds")
     with zipfile.ZipFile(file, "w") as archive:

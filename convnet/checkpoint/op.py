@@ -175,6 +175,29 @@ def _instance(module: str, class_name: str, **attributes: Any) -> LegacyObject:
     return instance
 
 
+def values_of(op: object) -> dict[str, Any]:
+    """Return the plain values of an ``OptionsParser`` by name; of anything else, none."""
+    options = getattr(op, "options", None)
+    found = {name: getattr(option, "value", None) for name, option in options.items()} if isinstance(options, dict) else {}
+    return {name: value for name, value in found.items() if isinstance(name, str) and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(item, str | bytes | int | float) for item in items)
+
+
+def providers_read(generation: Generation, cropped: bool) -> dict[str, str]:
+    """Return what this project calls the providers of a generation that it calls otherwise, for ``cropped`` data or not."""
+    called = {theirs: ours for ours, theirs in _PROVIDERS[generation].items() if not ours.endswith("-")}
+    return {theirs: ours for theirs, ours in called.items() if cropped or ours != "cifar-cropped"}
+
+
+def declared_names(generation: Generation) -> set[str]:
+    """Return the names of a generation's options."""
+    return {one.name for one in _DECLARED if generation in one.generations}
+
+
 def _provider(generation: Generation, name: str) -> str:
     for ours, theirs in _PROVIDERS[generation].items():
         if name == ours or (ours.endswith("-") and name.startswith(ours)):

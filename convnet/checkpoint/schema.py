@@ -141,6 +141,7 @@ _OWN = record(
         "at": items(whole(), 2),
         "layers": text(),
         "op": mapping(text(), _VALUES),
+        "origin": record({"generation": exactly(*GENERATIONS), "op": text()}),
         "seed": whole(),
         "step": _COUNT,
         "made_local": items(text()),

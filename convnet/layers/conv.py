@@ -52,9 +52,7 @@ class Windowed(WeightLayer):
         if self.check.failed:
             return
         self.imgSize = [side for side in sides if side]
-        # The ceil lets the last window hang over the border by up to stride-1 pixels (numerics 2.3).
-        windows = zip(self.imgSize, self.filterSize, self.padding, self.stride, strict=True)
-        sizes = [self.modulesX or 1 + math.ceil((2 * pad + side - size) / step) for side, size, pad, step in windows]
+        sizes = [self.modulesX or self.covering_side(i) for i in range(len(self.imgSize))]
         counts = [filters * groups for filters, groups in zip(self.filters, self.groups, strict=True)]
         if len(set(zip(counts, sizes, strict=True))) > 1:
             if any(other.check.failed and other.sources == self.sources for other in self.sources[0].consumers):
@@ -70,6 +68,13 @@ class Windowed(WeightLayer):
             covered = (self.modulesX - 1) * self.stride[i] + self.filterSize[i] - self.padding[i]
             if covered < side or self.stride[i] > self.filterSize[i]:
                 self.check.warn("modulesX", f"the windows leave pixels of a side of {side} unread (they end at {covered})")
+
+    def covering_side(self, i: int) -> int:
+        """Return how many windows it takes to cover a side of input ``i``.
+
+        The last may hang over the border by up to stride-1 pixels (numerics 2.3).
+        """
+        return 1 + math.ceil((2 * self.padding[i] + self.imgSize[i] - self.filterSize[i]) / self.stride[i])
 
     def _checked_side(self, i: int) -> int | None:
         """Return the side of input ``i``, after reporting which of its keys do not fit each other."""

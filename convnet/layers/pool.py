@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from convnet.backends.arguments import Activation, Window
-from convnet.generation import G2012, G2014, GENERATIONS, Generation
+from convnet.generation import G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import BOOL, INT, Choice, Int, Size
 from convnet.layers.base import Check, MapLayer
 from convnet.layers.node import LayerNode
+
+POOLS = {"max": GENERATIONS, "maxabs": SINCE_2012, "avg": GENERATIONS, "rand": (G2012,)}  # which generations know them
 
 
 class WindowLayer(MapLayer):
@@ -41,7 +43,7 @@ class Pool(WindowLayer):
     type = "pool"
     multiplies_slope = True
 
-    pool = one(Choice("max", "maxabs", "avg", "rand"), "what to take from each window")
+    pool = one(Choice(*POOLS), "what to take from each window")
     channels = one(Int(min=1), "maps of the input image")
     sizeX = one(Int(min=1), "side of the window")
     stride = one(Int(min=1), "pixels between neighbouring windows")

@@ -16,6 +16,7 @@ from convnet.checkpoint import (
     BEST,
     Checkpoint,
     CheckpointFolder,
+    Foreign,
     Position,
     arithmetic_of,
     find_latest,
@@ -125,6 +126,7 @@ class Session:
         )
         data_remarks += unused_by_data(self.options, self.train, self.test)
         self.graph = self._shape(inputs.builder)
+        self.foreign = Foreign(self.checkpoint, self.graph)
         self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
         self.state = self.checkpoint.layers if self.checkpoint else None
         self.was_edited = False

@@ -28,7 +28,7 @@ PARSER = KNOWN["python_util.options", "OptionsParser"]
 
 def written(value) -> bytes:
     file = io.BytesIO()
-    npz.write(file, value)
+    npz.write(file, value, as_read=True)
     return file.getvalue()
 
 
@@ -101,8 +101,24 @@ PLAIN = st.recursive(
 @given(PLAIN, PLAIN)
 def test_any_tree(first, second):
     value = {"a": first, "b": [first, second, first], "c": (second,)}
-    text, arrays = to_json(value)
-    same_tree(value, from_json(text, arrays.__getitem__))
+    for as_read in (True, False):
+        text, arrays = to_json(value, as_read)
+        same_tree(value, from_json(text, arrays.__getitem__, as_read))
+
+
+@pytest.mark.parametrize("text", ["l\u00fc", "l\udcfc", "\u20ac", "\ud800"], ids=ascii)
+def test_texts_are_what_they_say(tmp_path, text):
+    path = tmp_path / "x"
+    with path.open("wb") as file:
+        npz.write(file, {"path": text, text: 1})
+    found = npz.read(path).value
+    assert pickles.path_of(found["path"]) == text and list(found)[1] == found["path"]
+    assert from_json(*_json_of(found), as_read=False)["path"] == text
+
+
+def _json_of(value):
+    text, arrays = to_json(value, as_read=True)
+    return text, arrays.__getitem__
 
 
 @given(st.lists(st.text(min_size=1), max_size=6, unique=True))
