@@ -48,7 +48,7 @@ from convnet.layers.base import written_sizes
 from convnet.layers.data import Data
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
-from convnet.net.initial import initial_state
+from convnet.net.initial import draw_functions, initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Costs, Net
 from convnet.options import Options
@@ -105,13 +105,14 @@ def build(  # noqa: PLR0913
     backend: str = "auto",
     threads: int = 0,
     allow_init_code: bool = False,
+    init_funcs: str = "call",
 ) -> Network:
     """Return a net with fresh weights from layer files: paths, names of shipped files, or their text.
 
     ``side`` is that of the pictures it is for (by default what [run] says, else 224 with 100 classes and more, else 32 or
     the next that fits), ``classes`` what num_classes stands for in the definition.
     ``backend`` and ``threads`` as for ``load``. Functions for initial weights that lie beside the file are run only with
-    ``allow_init_code``. Raises ``LayerFileError`` with every mistake in the files.
+    ``allow_init_code``; with ``init_funcs="draw"`` none is called, and weights are drawn. Raises ``LayerFileError`` with every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
@@ -121,6 +122,9 @@ def build(  # noqa: PLR0913
     dialect = word("dialect", dialect, ("auto", *GENERATIONS))
     files = _layer_files(definition, params)
     graph = synthesize(parse(files, dialect), (side,) if side else (), classes).graph
+    if word("init_funcs", init_funcs, ("call", "draw")) == "draw":
+        for line in draw_functions(graph):
+            _LOG.warning("%s", line)
     net = _make_net(graph, minibatch, seed, None, backend, threads, bool(allow_init_code))
     return Network(net, files, Preprocessor.of(graph), Position())
 

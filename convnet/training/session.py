@@ -37,7 +37,7 @@ from convnet.graph.infer import expected_classes, takes_classes
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import parse
 from convnet.net import placement
-from convnet.net.initial import initial_state
+from convnet.net.initial import draw_functions, initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
 from convnet.net.surgery import Edits
@@ -132,6 +132,8 @@ class Session:
         self.was_edited = False
         self.may_run_code = False
         self.remarks = [*inputs.remarks, *data_remarks]
+        if self.checkpoint is None and self.options.init_funcs == "draw":
+            self.remarks += draw_functions(self.graph) or ["No effect on this net, in which no layer names a function: --init-funcs."]
         self._check_position()
         self._check_format()
         self.watch = Watch.of(self.options, self.graph, self.plan)
