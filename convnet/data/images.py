@@ -148,7 +148,7 @@ def square_side(features: int, channels: int) -> int:
     return side if side * side * channels == features else 0
 
 
-def color_axes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``color_pca`` of pixels (N, 3): standard deviations along the principal axes, and the axes in columns."""
-    variances, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False))
+def color_axes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``color_pca`` of colours whose covariance is (3, 3): deviations along the principal axes, which are columns."""
+    variances, vectors = np.linalg.eigh(covariance)
     return np.sqrt(np.maximum(variances, 0)), vectors

@@ -308,6 +308,8 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
     remarks = []
     if (shared := sorted(set(train_range) & set(test_range))) and options.trains:
         remarks.append(f"Tests on {range_text(shared)} say nothing of new cases: the run trains there, too.")
+    if (aside := sorted(set(train_range) & set(test.test_numbers) - set(shared))) and options.trains:
+        remarks.append(f"Trains on {range_text(aside)}, which batches.meta sets aside for testing (test_batches).")
     if is_demo:
         remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
         if stops_early:

@@ -39,7 +39,11 @@ class Batches(Target):
         super().__init__(folder)
         pixels = np.random.RandomState(0).randint(0, 256, (48, 6)).astype(np.uint8)
         meta = {"label_names": ["a", "b", "c"], "num_vis": 48, "data_mean": np.ones((48, 1), np.float32), "num_colors": 3}
-        pca = {"color_pca": color_axes(pixels.T.reshape(-1, 3).astype(float)), "label_offset": 0, "batch_size": 6}
+        pca = {
+            "color_pca": color_axes(np.cov(pixels.T.reshape(-1, 3).astype(float), rowvar=False)),
+            "label_offset": 0,
+            "batch_size": 6,
+        }
         tree = {"tree": {3: [0, 4], 4: [1, 2]}, "all_wnids": {"gproot": 3}, "dp_type": "cifar"}
         rows = {"data": np.ascontiguousarray(pixels.T), "labels": [0, 1, 2, 0, 1, 2], "filenames": ["x"] * 6}
         floats = {"data": pixels[:7].astype(np.float32) / 3, "labels": [0.0, 1.0, 2.0, 1.0, 0.0, 1.0]}
