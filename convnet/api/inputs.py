@@ -15,7 +15,7 @@ from convnet.api.arguments import numbers
 from convnet.checkpoint import Checkpoint
 from convnet.data.decoding import Look, read_square, square_of
 from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
-from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
+from convnet.data.provider import Batch, MatrixBatch, Provider, Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
 from convnet.graph.graph import Graph
@@ -227,25 +227,3 @@ class Arrays(Provider):
             return MatrixBatch([self._data, *self.labels])
         crops = self.cropper.crops(len(self._data), self.request.random(epoch, number))
         return PictureBatch(np.ascontiguousarray(self._data), self.labels, crops)
-
-
-def label_matrices(labels: Any, dims: Mapping[int, int], classes: int) -> list[np.ndarray]:
-    """Return matrices 1, 2, ... of a net from (N,) class numbers or a matrix (rows, N); zeros where labels say nothing.
-
-    A matrix of one row gets the numbers, one of ``classes`` rows a one in the row of each number.
-    """
-    labels = numbers("labels", labels)
-    if labels.ndim not in (1, 2):
-        raise DataError(f"labels of shape {labels.shape} do not fit; expected one number for each picture, or (rows, N)")
-    if labels.ndim == 1 and (labels != np.floor(labels)).any():
-        raise DataError(f"labels must be whole numbers of classes, not {labels[labels != np.floor(labels)][0]}")
-    by_rows = {len(labels): labels.astype(np.float32)}
-    if labels.ndim == 1:
-        if labels.size and not (labels.min() >= 0 and (not classes or labels.max() < classes)):
-            raise DataError(f"labels from {labels.min()} to {labels.max()}; the net has {classes} classes, from 0")
-        by_rows = {1: labels[None].astype(np.float32)} | ({classes: one_hot(labels, classes)} if classes > 1 else {})
-    missing = [rows for i, rows in dims.items() if i and rows not in by_rows]
-    if missing:
-        raise DataError(f"labels of shape {labels.shape} do not fit; the net needs {counted(missing[0], 'row')} per case")
-    blank = np.zeros((1, labels.shape[-1]), np.float32)
-    return [by_rows[dims[i]] if i in dims else blank for i in range(1, max(dims) + 1)]

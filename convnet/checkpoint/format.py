@@ -106,6 +106,8 @@ def _streams(net: Net) -> dict[str, Any]:
         "periods": [w.period for w in net.weights],
         "arithmetic": arithmetic_of(net),
     }
+    if net.graph.heads:
+        own["heads"] = {str(i): count for i, count in net.graph.heads.items()}
 
 
 def checkpoint_bytes(graph: Graph) -> int:

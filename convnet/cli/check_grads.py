@@ -84,7 +84,7 @@ def _provider(inputs: RunInputs) -> Provider:
 def _graph(inputs: RunInputs, provider: Provider) -> Graph:
     """Return the graph, with costs that count; raises ``OptionError`` if there are none."""
     tree = (inputs.checkpoint.label_tree if inputs.checkpoint else None) or provider.tree
-    graph = inputs.builder.shape(provider.dims, provider.classes, tree, str(provider.where))
+    graph = inputs.builder.shape(provider.dims, provider.classes, tree, str(provider.where), provider.heads)
     if not graph.costs:
         raise OptionError(f"{inputs.files.definition_path} has no cost layer, so there are no gradients to check")
     if graph.params is None:  # nothing says what a cost counts

@@ -30,7 +30,7 @@ def adopt(provider: Provider, known: Mapping[str, Any], with_mean: bool = True) 
 
 
 def _adopt_mean(provider: Provider, known: Mapping[str, Any]) -> str:
-    where, cropper, own = provider.where, provider.cropper, provider.value_mean
+    where, cropper, knows = provider.where, provider.cropper, provider.has_mean  # to compute its own may take long
     if cropper:
         mean, size = known.get("mean"), cropper.size
         if mean is None:
@@ -40,10 +40,11 @@ def _adopt_mean(provider: Provider, known: Mapping[str, Any]) -> str:
         border = (len(mean[0]) - size) // 2
         inner = slice(border, border + size)
         mean = np.ascontiguousarray(np.asarray(mean, np.float32)[:, inner, inner])
-        before, cropper.mean = cropper.mean, mean
+        before, cropper.mean = cropper.mean if knows else mean, mean
     else:
         mean = known.get("value_mean")
-        if own is None or mean is None or np.shape(mean) != own.shape:
+        own = provider.value_mean if knows else mean
+        if own is None or mean is None or np.shape(mean) != (provider.dims[0],):
             return ""
         before, provider.value_mean = own, np.asarray(mean, np.float32)
     if np.array_equal(before, mean):
@@ -82,8 +83,8 @@ def _adopt_classes(provider: Provider, names: list[str]) -> str:
 
 
 def _count_classes(provider: Provider, count: int) -> None:
-    if provider.dims.get(2) == provider.classes:
-        provider.dims[2] = count
+    if provider.target_row and provider.dims.get(provider.target_row) == provider.classes:
+        provider.dims[provider.target_row] = count
     provider.classes = count
 
 

@@ -60,6 +60,7 @@ class Look(TypedDict, total=False):
     """How pixels are wanted.
 
     "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``.
+    On a ``canvas`` of a grey value pictures are not scaled, but laid in its middle, and cut where they are larger.
     """
 
     mode: str
@@ -67,6 +68,7 @@ class Look(TypedDict, total=False):
     upright: bool
     smooth: bool
     fit: str
+    canvas: int
 
 
 def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
@@ -106,13 +108,15 @@ def square_of(
     upright: bool = True,
     smooth: bool = False,
     fit: str = "crop",
+    canvas: int | None = None,
 ) -> np.ndarray:
     """Do for a picture that is open what ``read_square`` does for a file; raises ``DataError``."""
     with _reported():
         picture.load()  # which turns a TIFF
         turn = _TURNS.get(_orientation(picture)) if upright else None
         flat = _flatten(picture, mode, background)
-        return resize_and_crop(flat if turn is None else flat.transpose(turn), side, offset, smooth, fit)
+        flat = flat if turn is None else flat.transpose(turn)
+        return resize_and_crop(flat, side, offset, smooth, fit) if canvas is None else _lay_in_middle(flat, side, canvas)
 
 
 def resize_and_crop(
@@ -131,6 +135,13 @@ def resize_and_crop(
     if size != picture.size:
         picture = picture.resize(size, Image.Resampling.BOX if scale <= 1 and not smooth else FILTER)
     return np.asarray(picture if fit == "keep" else _cut(picture, side, offset))
+
+
+def _lay_in_middle(picture: Image.Image, side: int, value: int) -> np.ndarray:
+    """Lay a picture in the middle of a square of one value, as 2012 did where pictures were not cropped (io 5.4)."""
+    square = Image.new(picture.mode, (side, side), (value,) * len(picture.getbands()))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return np.asarray(square)
 
 
 def _cut(picture: Image.Image, side: int, offset: float) -> Image.Image:

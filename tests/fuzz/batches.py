@@ -58,6 +58,10 @@ class Batches(Target):
             (meta | pca, {"data": JPEGS, "labels": [[0], [1, 2], [2]]}),
             (meta | pca, (JPEGS, [(4, 4)] * 3, [("n1", 0), ("n2", 1), ("n3", None)])),
             (meta, (JPEGS, [0, 1, 2], ["n1", "n2", "n3"])),
+            (meta | {"freq_to_id": {"sea": 0, "sky": 2}}, (JPEGS, [(4, 4)] * 3, [["Sea"], [], ["s k y", "x"]])),
+            (meta | {"no_crop": True}, {"data": JPEGS, "labels": [0, 1, 2]}),
+            ({"num_vis": 16, "num_colors": 1}, {"data": JPEGS, "labels": [[0], [2], [1]]}),
+            (meta | {"data_mean": 99.5}, {"data": rows["data"], "labels": np.array([[1, 1, 0]] * 6)}),
         ]
         self.places = [(slots(meta), slots(part)) for meta, part in self.known]
 
