@@ -20,6 +20,7 @@ from convnet.data.providers import open_provider
 from convnet.errors import DataError
 from convnet.graph.graph import Graph
 from convnet.graph.infer import channels_of
+from convnet.graph.needs import Need, needs_of
 from convnet.pickles import text_of
 from convnet.texts import counted
 
@@ -45,13 +46,15 @@ class Preprocessor:
     value_mean: np.ndarray | None = None  # of data in batches that are not pictures, (features,)
     needs_mean: bool = False
     picture_size: int = 0
+    needs: dict[int, Need] = field(default_factory=dict)  # what the net reads of data, by matrix
 
     @classmethod
     def of(cls, graph: Graph, checkpoint: Checkpoint | None = None) -> Self:
         """Return that of a graph; with the mean that its checkpoint holds, or that of the data folder it names."""
         features, channels = graph.data_dims.get(0, 0), channels_of(graph)
         size = square_side(features, channels)
-        preprocessor = cls(features, channels, size, 256 if size == 224 else size)
+        side, needs = 256 if size == 224 else size, needs_of(graph, graph.data_dims)
+        preprocessor = cls(features, channels, size, side, needs=needs)
         scaled = graph.run.get("picture_size", 0)
         if scaled and size == graph.run.get("inner_size", scaled):
             preprocessor.side = preprocessor.picture_size = scaled
@@ -95,7 +98,7 @@ class Preprocessor:
 
     def request(self, folder: str, **more: Any) -> Request:
         """Return what the net wants of a folder of batches."""
-        return Request(folder, inner_size=self.size, picture_size=self.picture_size, **more)
+        return Request(folder, inner_size=self.size, picture_size=self.picture_size, needs=self.needs, **more)
 
     def fit_mean(self, images: Images) -> None:
         """Subtract the mean of these training pictures from now on."""

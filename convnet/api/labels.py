@@ -77,7 +77,7 @@ def _matrix(labels: Any, need: Need, by_name: bool) -> np.ndarray:
     if one_each and need.rows > 1 and not not_classes(array, need.rows).size:
         return one_hot(array, need.rows)
     matrix = array[None] if one_each else array
-    if matrix.ndim == 2 and len(matrix) != need.rows == matrix.shape[1]:  # a row for each case, as results have
+    if matrix.ndim == 2 and len(matrix) != need.rows == matrix.shape[1] > 1:  # a row for each case, as results have
         matrix = matrix.T
     if matrix.ndim != 2 or len(matrix) != need.rows:
         wanted = f"the net needs {counted(need.rows, 'row')} per case for {need.where}"

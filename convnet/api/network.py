@@ -43,7 +43,7 @@ from convnet.generation import GENERATIONS
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
-from convnet.graph.needs import needs_of, predicted_by
+from convnet.graph.needs import label_index, predicted_by
 from convnet.graph.table import layer_table
 from convnet.language.files import find, read_text
 from convnet.layers.base import written_sizes
@@ -325,7 +325,11 @@ class Network:
         >>> convnet.build("layers-digits.cfg", side=8).classes[:3]
         ['0', '1', '2']
         """
-        return class_names(self.preprocessor.label_names, self.graph.layers[self.prediction_layer].outputs)
+        of_others = any(
+            cost.sources[-1].name == self.prediction_layer and label_index(cost) > 1 for cost in self.graph.costs
+        )
+        known = self.preprocessor.label_names if not of_others else []
+        return class_names(known, self.graph.layers[self.prediction_layer].outputs)
 
     @property
     def _tells_classes(self) -> bool:
@@ -369,11 +373,11 @@ class Network:
     # -- inside
 
     def _provider(self, images: Images | Provider, labels: Any, training: bool) -> Provider:
-        needs = needs_of(self.graph, self.graph.data_dims)
+        needs = self.preprocessor.needs
         if isinstance(images, Provider):
             provider = images
         elif labels is None and isinstance(images, str | Path):
-            request = self.preprocessor.request(str(images), seed=self.net.seed, classes=len(self.classes), needs=needs)
+            request = self.preprocessor.request(str(images), seed=self.net.seed, classes=len(self.classes))
             provider = open_provider("", request)
             if training:
                 provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
@@ -396,8 +400,7 @@ class Network:
     def _check_classes(self, provider: Provider) -> None:
         """Raise ``DataError`` for data of more or fewer classes than the net tells apart."""
         for cost in self.graph.costs:
-            index = getattr(cost.sources[0], "dataIdx", 0)
-            count, predicted = provider.heads.get(index, provider.classes), cost.num_inputs[-1]
+            count, predicted = provider.heads.get(label_index(cost), provider.classes), cost.num_inputs[-1]
             if count and cost.first_input == "label" and predicted != count:
                 text = f"{provider.where} has {counted(count, 'class')}, cost '{cost.name}' knows {predicted}"
                 text += written_sizes(cost.sources[-1])

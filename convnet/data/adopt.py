@@ -83,9 +83,8 @@ def _adopt_classes(provider: Provider, names: list[str]) -> str:
 
 
 def _count_classes(provider: Provider, count: int) -> None:
-    if provider.target_row and provider.dims.get(provider.target_row) == provider.classes:
-        provider.dims[provider.target_row] = count
     provider.classes = count
+    provider.dims |= provider.label_dims
 
 
 def _are_numbers(names: Sequence[str]) -> bool:

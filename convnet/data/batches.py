@@ -139,6 +139,9 @@ def read_batch(path: Path) -> dict[str, Any]:
     data = part.get("data")
     if isinstance(data, list | tuple) or (isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "OS"):
         part["data"] = [item.tobytes() if isinstance(item, np.ndarray) and item.dtype == np.uint8 else item for item in data]
+    labels = part.get("labels")
+    if isinstance(labels, list | tuple) and any(isinstance(item, np.ndarray) and item.ndim == 2 for item in labels):
+        part |= {"labels" + str(i) * (i > 1): item for i, item in enumerate(labels, 1)}  # of each matrix its own
     check_part(part, path)
     return part
 
@@ -195,8 +198,11 @@ def mean_of(meta: dict[str, Any], features: int, where: Path, channels: int = 1)
     return mean
 
 
-def label_names_of(meta: dict[str, Any]) -> list[str]:
-    """Return the names of the classes, in order; those of Flickr's tags if there are no others."""
+def label_names_of(meta: dict[str, Any], index: int = 1) -> list[str]:
+    """Return the names of the classes in matrix ``index``, in order; those of Flickr's tags if there are no others."""
+    if index > 1:
+        names = meta.get(f"label_names{index}", meta.get("coarse_label_names") if index == 2 else None)
+        return [text_of(name) for name in (names if names is not None else ())]
     names = meta.get("label_names", meta.get("fine_label_names"))
     if names is None and meta.get("freq_to_id"):
         of_class = {number: text_of(name) for name, number in meta["freq_to_id"].items()}

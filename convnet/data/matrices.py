@@ -14,10 +14,11 @@ import numpy as np
 from convnet.data.batches import matrix_of, pixels_of, tree_of
 from convnet.data.folder import FolderProvider
 from convnet.data.images import Cropper, PictureBatch, picture_shape
-from convnet.data.labels import Labels, Part, labels_of_batch
+from convnet.data.labels import Part
 from convnet.data.provider import Batch, MatrixBatch, Request, check_counts
 from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.schema import check_finite
+from convnet.data.targets import Targets
 from convnet.errors import DataError
 from convnet.texts import counted
 
@@ -25,9 +26,10 @@ _CACHE_BYTES = 1 << 30
 
 
 class Matrices(FolderProvider):
-    """[data, label, one-hot labels] of every case; pictures are cropped with --inner-size or --crop-border.
+    """[data, label, one-hot labels] of every case, or what else the net needs.
 
-    ``features`` are the values of a case before that, after --picture-size.
+    Pictures are cropped with --inner-size or --crop-border. ``features`` are the values of a case before that, after
+    --picture-size.
     """
 
     name = "cifar"
@@ -36,7 +38,7 @@ class Matrices(FolderProvider):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
-        self._cache: dict[int, tuple[np.ndarray, Labels]] = {}
+        self._cache: dict[int, tuple[np.ndarray, Targets]] = {}
         self._value_mean: np.ndarray | None = None
         self._stored = self._count_features()
         self._shape = picture_shape(self._stored, self.meta)
@@ -56,11 +58,11 @@ class Matrices(FolderProvider):
         self.dims = {0: self.cropper.features if self.cropper else self.features} | self.label_dims
 
     def batch(self, epoch: int, number: int) -> Batch:
-        pixels, labels = self._read(number)
+        pixels, targets = self._read(number)
         random = self.request.random(epoch, number)
-        rows = self.label_rows(labels, random, str(self.files[number][0]))
-        if self.request.compat.labels_of_batch:
-            rows[-1][:] = rows[-1].max(axis=1, keepdims=True)
+        rows = self.target_rows(targets, random, str(self.files[number][0]))
+        if self.request.compat.labels_of_batch and 2 in self.dims and 2 not in targets.held:
+            rows[1][:] = rows[1].max(axis=1, keepdims=True)
         if self.cropper is None:
             mean = self.value_mean
             assert mean is not None
@@ -75,17 +77,17 @@ class Matrices(FolderProvider):
     def _pixels(self, parts: Sequence[Part]) -> list[np.ndarray]:
         return pixels_of(parts, self._stored, "source_model" in self.meta)
 
-    def _read(self, number: int) -> tuple[np.ndarray, Labels]:
+    def _read(self, number: int) -> tuple[np.ndarray, Targets]:
         """Return data (features, cases) and labels of one batch, checked; batches of small sets stay in memory."""
         if number in self._cache:
             return self._cache[number]
         parts = self.read_parts(number)
         matrices = self._pixels(parts)
         pixels = np.concatenate(matrices, axis=1)
-        labels = self.labels(parts, [matrix.shape[1] for matrix in matrices])
+        targets = self.targets(parts, [matrix.shape[1] for matrix in matrices])
         where = str(parts[0][0])
-        check_counts(pixels.shape[1], len(labels), where)
-        labels.check(self.own_classes, self.label_offset, where)
+        check_counts(pixels.shape[1], len(targets), where)
+        self.check_targets(targets, where)
         check_finite(pixels, where)
         # Whole numbers that a byte holds are pixels, whatever type they were stored in.
         if pixels.dtype != np.uint8 and pixels.size and (pixels == np.clip(np.round(pixels), 0, 255)).all():
@@ -93,8 +95,8 @@ class Matrices(FolderProvider):
         if self.features != self._stored:
             pixels = self._scaled(pixels)
         if pixels.nbytes * len(self.files) <= _CACHE_BYTES:
-            self._cache[number] = (pixels, labels)
-        return pixels, labels
+            self._cache[number] = (pixels, targets)
+        return pixels, targets
 
     def _scaled(self, pixels: np.ndarray) -> np.ndarray:
         """Return pixels (stored features, N) scaled to --picture-size."""
@@ -113,7 +115,7 @@ class Matrices(FolderProvider):
         if values > 1 and values in (*matrices[0].shape, sum(rows)):
             return values
         with suppress(DataError):  # of labels that do not fit the rows, or are not there at all
-            if len(labels_of_batch(parts, rows, names=len(self.label_names))) == sum(rows):
+            if self.targets(parts, rows).holds_all():
                 return matrices[0].shape[1]
         return rows[0]
 

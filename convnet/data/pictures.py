@@ -15,9 +15,9 @@ from convnet.data.batches import tree_of
 from convnet.data.decoding import Look, is_square, read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.images import Cropper, PictureBatch, picture_shape
-from convnet.data.labels import Labels
 from convnet.data.provider import Batch, Request, check_counts
 from convnet.data.scaling import scale_mean, scale_pictures
+from convnet.data.targets import Targets
 from convnet.errors import DataError
 from convnet.texts import listed
 
@@ -28,7 +28,7 @@ _NAMED = 8  # of the pictures that cannot be decoded
 _KEPT = 256 << 20  # bytes of decoded pictures that stay in memory
 
 
-_Decoded = tuple[np.ndarray, Labels]  # pictures (N, side, side, C), and the labels of each
+_Decoded = tuple[np.ndarray, Targets]  # pictures (N, side, side, C), and what belongs to each
 
 
 class Pictures(FolderProvider):
@@ -100,7 +100,7 @@ class Pictures(FolderProvider):
         pictures, labels = kept or self._decode(strings, labels, offsets, where)
         if not kept and self._can_keep(pictures, strings):
             self._decoded[number] = pictures, labels
-        rows = self.label_rows(labels, random, where)
+        rows = self.target_rows(labels, random, where)
         return PictureBatch(pictures, rows, self.cropper.crops(len(pictures), random, self.color_pca))
 
     def _can_keep(self, pictures: np.ndarray, strings: list[bytes]) -> bool:
@@ -112,7 +112,7 @@ class Pictures(FolderProvider):
             not self.request.training or self._canvas is not None or all(is_square(io.BytesIO(string)) for string in strings)
         )
 
-    def _stored(self, number: int) -> tuple[list[bytes], Labels]:
+    def _stored(self, number: int) -> tuple[list[bytes], Targets]:
         """Return the JPEG files of a batch, and their labels."""
         strings: list[bytes] = []
         parts = self.read_parts(number)
@@ -121,12 +121,12 @@ class Pictures(FolderProvider):
             if not isinstance(data, list) or not all(isinstance(item, str | bytes) for item in data):
                 raise DataError(f"{path}: holds no JPEG pictures; for matrices use --data-provider cifar")
             strings += [item.encode("latin1") if isinstance(item, str) else item for item in data]
-        labels, where = self.labels(parts), str(self.files[number][0])
+        labels, where = self.targets(parts), str(self.files[number][0])
         check_counts(len(strings), len(labels), where, "picture")
-        labels.check(self.own_classes, self.label_offset, where)
+        self.check_targets(labels, where)
         return strings, labels
 
-    def _decode(self, strings: list[bytes], labels: Labels, offsets: np.ndarray, where: str) -> _Decoded:
+    def _decode(self, strings: list[bytes], labels: Targets, offsets: np.ndarray, where: str) -> _Decoded:
         """Return the pictures that can be decoded, and their labels."""
         C, side, canvas = self.cropper.channels, self.cropper.side, self._canvas
         look = Look(upright=self.request.compat.upright, smooth=self.request.picture_size > 0)

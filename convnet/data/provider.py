@@ -114,6 +114,11 @@ class Provider(ABC):
     def batch(self, epoch: int, number: int) -> Batch:
         """Load batch ``number``; raises ``DataError``."""
 
+    @property
+    def label_dims(self) -> dict[int, int]:
+        """Rows of matrices that follow from ``classes`` and ``heads``, by matrix."""
+        return {}
+
     def names_at(self, index: int) -> list[str]:
         """Return the names of the classes that the labels in a matrix are of, as far as they have any."""
         return self.head_names.get(index, []) if index in self.heads else self.label_names

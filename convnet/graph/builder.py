@@ -17,6 +17,7 @@ from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
 from convnet.graph.lacking import report_lacking
 from convnet.graph.names import mend_names, report_causes
+from convnet.graph.needs import label_index
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -379,7 +380,7 @@ def _classes_of(graph: Graph) -> dict[Layer, int | None]:
     found: dict[Layer, int | None] = {}
     classes: Mapping[int, int | None] = graph.heads
     for cost in graph.costs:
-        index = getattr(cost.sources[0], "dataIdx", 0) if cost.first_input and cost.sources else 0
+        index = label_index(cost) if cost.sources else 0
         seen: set[Layer] = set()
         waiting = cost.sources[1:]
         while waiting:

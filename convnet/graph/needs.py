@@ -73,6 +73,11 @@ def costs_on(data: Layer) -> list[Cost]:
     return [layer for layer in data.consumers if isinstance(layer, Cost) and layer.first_input and layer.sources[0] is data]
 
 
+def label_index(cost: Layer) -> int:
+    """Return the matrix of the data whose labels or targets a cost reads; 0 where it reads none."""
+    return getattr(cost.sources[0], "dataIdx", None) or 0
+
+
 def predicted_by(cost: Layer) -> Layer:
     """Return the layer whose outputs a cost judges: what is added to data of another matrix than the first, if it is that.
 

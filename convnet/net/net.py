@@ -251,13 +251,13 @@ class Net:
     def test_views(self, views: Iterable[Inputs], count: int, cases: int, keep: Sequence[str] = ()) -> Costs:
         """Return the costs of the mean, over ``count`` views of the same cases, of what the cost layers read.
 
-        Layers of ``keep`` that they read hold these means afterwards (numerics 16.5).
+        Layers of ``keep`` hold means over the views afterwards, too (numerics 16.5).
         """
         costs = [node for node in self.nodes.values() if node.layer.is_cost]
-        cost_inputs = {node.layer.name: node for cost in costs for node in cost.inputs}
+        cost_inputs = {node.layer.name: node for cost in costs for node in cost.inputs} | {n: self.nodes[n] for n in keep}
         means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in cost_inputs.items()}
         for inputs in views:
-            self.forward(inputs, cases, Mode.VIEW, keep=[*cost_inputs, *keep])
+            self.forward(inputs, cases, Mode.VIEW, keep=[*cost_inputs])
             for name, node in cost_inputs.items():
                 node.be.add(node.out, means[name], 1.0, 1.0 / count)
         for name, node in cost_inputs.items():

@@ -154,7 +154,8 @@ class Options:
     multiview_test: int = _option(ZERO_ONE, "testing", "Cropped DP: test on multiple patches?",
         "average predictions over several crops and mirror images of each picture", 0, sticky=False, modes=(TRAIN, TEST))
     logreg_name: str = _option(text("LAYER"), "testing", "Logreg cost whose predictions are written",
-        "cost.logreg whose predictions --test-out writes, --report counts [the first]", sticky=False, modes=(TRAIN, TEST))
+        "cost.logreg whose predictions --test-out writes, --report counts [the first]; --test-out: any cost or layer",
+        sticky=False, modes=(TRAIN, TEST))
     test_out: str = _option(text("DIR"), "testing", "Write test case predictions to given path",
         "folder to write predictions of test cases to", sticky=False, modes=(TRAIN, TEST))
     report: str = _option(text("FILE", alone="-"), "testing", "Report errors of each class",

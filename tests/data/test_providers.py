@@ -58,7 +58,7 @@ def test_layouts(tmp_path):
     folder = write_cifar(tmp_path, batches=1)
     plain = matrices(open_provider("cifar", Request(str(folder))).batch(1, 1))
     data, labels = open_provider("cifar", Request(str(folder)))._read(1)
-    labels = labels.values
+    labels = labels.held[1].values
     dump(folder / "data_batch_2.1", {"data": data[:, :20], "labels": labels[None, :20]})
     dump(folder / "data_batch_2.2", {"data": data[:, 20:], "labels": [[int(v)] for v in labels[20:]]})
     (folder / "data_batch_3").mkdir()
