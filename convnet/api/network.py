@@ -30,7 +30,7 @@ from convnet.api.notebook import Drawing, html_table
 from convnet.api.progress import ProgressLine
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import NAMES, make_backend
-from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
+from convnet.checkpoint import Foreign, Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds, class_names
@@ -91,6 +91,7 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
         net = _make_net(graph, minibatch, int(checkpoint.carried.get("seed", 0)), checkpoint.layers, backend, threads)
         restore_streams(net, checkpoint)
     network = Network(net, files, Preprocessor.of(graph, checkpoint), checkpoint.position())
+    network._options, network._foreign = checkpoint.options, Foreign(checkpoint, graph)
     if mean is not None:
         network.mean = mean
     return network
@@ -170,6 +171,8 @@ class Network:
         self.net, self.files, self.preprocessor, self.position = net, files, preprocessor, position
         self.graph: Graph = net.graph
         self._outputs = Outputs.of(self.graph)
+        self._options: dict[str, Any] = {}  # of the run that saved it
+        self._foreign = Foreign()
 
     def __repr__(self) -> str:
         inputs, name = self.preprocessor, Path(self.files.definition_path).name
@@ -366,7 +369,8 @@ class Network:
             "mini": self.net.minibatch,
             "seed": self.net.seed,
         }
-        value = pack(self.net, self.files, self.position, Options.of(options), self.preprocessor.metadata())
+        data, stored = self.preprocessor.metadata(), Options.of(options, self._options)
+        value = pack(self.net, self.files, self.position, stored, data, foreign=self._foreign)
         write_checkpoint(path, value)
         return path
 

@@ -9,7 +9,7 @@ from typing import Any
 from convnet import pickles
 from convnet.checkpoint import npz
 from convnet.checkpoint.carried import digest_of
-from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
+from convnet.checkpoint.definition import generation_of, remark_on, stored_dims, stored_tree, written_files
 from convnet.checkpoint.legacy_options import LegacyOptions
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import faults_of, is_own
@@ -67,11 +67,15 @@ class Checkpoint(dict[str, Any]):
     @property
     def remarks(self) -> list[str]:
         """What a person should know of it who goes on from it."""
+        lacking = [] if self._with_files else [line for line in [remark_on(self.layers)] if line]
         if self.own or not self.carried:
-            return []
+            return lacking
         at = ".".join(map(str, self.carried["at"]))
         files = "layer files, seed and data" if self._with_files else "seed and data; its layers are not those of its files"
-        return [f"A program of the originals trained it on from {at}; of what this one saved there, it keeps {files}."]
+        return [
+            f"A program of the originals trained it on from {at}; of what this one saved there, it keeps {files}.",
+            *lacking,
+        ]
 
     @cached_property
     def layers(self) -> dict[str, dict[str, Any]]:

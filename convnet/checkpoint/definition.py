@@ -5,18 +5,24 @@ windows, neurons detached, names made into indices.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, repeat
 from typing import Any
 
 from convnet.errors import CheckpointError
 from convnet.generation import G2011, G2012, G2014, Generation
 from convnet.graph.loading import LayerFiles
-from convnet.language.keys import Key
+from convnet.language.keys import REQUIRED, Key
 from convnet.layers import LAYER_TYPES, Layer
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import text_of
-from convnet.pickles.rules import shown
+from convnet.pickles.rules import message, shown
+from convnet.texts import counted, did_you_mean, listed
 
 Stored = Mapping[str, Any]
+# Keys that say nothing of a trained net, or that stand in other keys, or that the originals stored of some layers only.
+_UNNEEDED = {
+    "initW", "initB", "initWFunc", "initBFunc", "initCFunc", "gpu", "neuron", "weightSource", "sched", "doMax", "sum",
+}  # fmt: skip
 
 
 def generation_of(layers: Mapping[str, Stored]) -> Generation:
@@ -27,8 +33,10 @@ def generation_of(layers: Mapping[str, Stored]) -> Generation:
 
 
 def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> LayerFiles:
-    """Write definition and parameters of the net of these layer dicts; raises ``CheckpointError`` for unknown types."""
+    """Write definition and parameters of the net of these layer dicts; raises ``CheckpointError`` for what they lack."""
     generation = generation_of(layers)
+    if fault := message(_faults(layers, generation)):
+        raise CheckpointError(fault)
     inputs_of = _inputs_of(layers)
     detached = _detached(layers, inputs_of)
     sources_of = weight_sources(layers, inputs_of)
@@ -38,19 +46,53 @@ def written_files(layers: Mapping[str, Stored], path: str = "checkpoint") -> Lay
         if name in detached:
             continue
         layer = layers[name]
-        kind = LAYER_TYPES.get(text_of(layer["type"]))
-        if kind is None:
-            raise CheckpointError(f"layer '{name}' has the unknown type {shown(layer['type'])}")
+        kind = LAYER_TYPES[text_of(layer["type"])]
         definition += [f"[{name}]", f"type={kind.type}"]
         params.append(f"[{name}]")
         homes = {key.name: key.home for key in kind.keys}
         inputs = [detached.get(source, source) for source in inputs_of[name]]
-        sources = {"weightSource": sources_of[name]} if name in sources_of else {}
-        for key, text in _texts(kind, {**layer, **sources}, generation, inputs).items():
+        read = {**layer, "weightSource": sources_of[name]} if name in sources_of else dict(layer)
+        if inputs and isinstance(read.get("gpu"), list) and read["gpu"] is layers[inputs[0]].get("gpu"):
+            del read["gpu"]  # taken from the first input
+        for key, text in _texts(kind, read, generation, inputs).items():
             (definition if homes[key] == "def" else params).append(f"{key}={text}")
         definition.append("")
         params.append("")
     return LayerFiles("\n".join(definition), path, "\n".join(params), path)
+
+
+def remark_on(layers: Mapping[str, Stored]) -> str:
+    """Return a line on layers that lack keys without which they may be others, or an empty text."""
+    generation = generation_of(layers)
+    kinds = {name: LAYER_TYPES.get(text_of(layer["type"])) for name, layer in layers.items()}
+    lacking = {
+        name: [key.name for key in _lacking(kind, layers[name], generation) if key.name not in _UNNEEDED]
+        for name, kind in kinds.items()
+        if kind
+    }
+    shown = listed((f"{name} ({', '.join(keys)})" for name, keys in lacking.items() if keys), 5)
+    return f"The checkpoint lacks keys of layers, for which defaults are taken: {shown}." if shown else ""
+
+
+def _lacking(kind: type[Layer], layer: Stored, generation: Generation) -> list[Key]:
+    """Return the keys that every program of a generation stored of such a layer, and this one did not."""
+    stored = [key for key in kind.keys if generation in key.read_by]
+    return [key for key in stored if layer.get(_stored_name(kind, key)) is None]
+
+
+def _faults(layers: Mapping[str, Stored], generation: Generation) -> Iterator[str]:
+    """Yield why no layer file can be written."""
+    for name, layer in layers.items():
+        kind = LAYER_TYPES.get(text_of(layer["type"]))
+        if kind is None:
+            hint = did_you_mean(text_of(layer["type"]), LAYER_TYPES, likeness=0.7)
+            yield f"layer '{name}' has the unknown type {shown(layer['type'])}{hint}"
+            continue
+        for key in _lacking(kind, layer, generation):
+            if key.default is REQUIRED:
+                yield f"layer '{name}' lacks '{_stored_name(kind, key)}'; expected {key.kind.word}"
+    if not any(layer["type"] == "data" for layer in layers.values()):
+        yield f"it has no layer of type data among {counted(len(layers), 'layer')}"
 
 
 def stored_dims(layers: Mapping[str, Stored]) -> dict[int, int]:
@@ -116,10 +158,10 @@ def weight_sources(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[st
                 sources_of[name] = ["" if first.setdefault(key, own) == own else first[key] for own, key in met]
             continue
         places = layer.get("weightSourceMatrixIndices") or [0] * len(owners)
-        words = [text_of(word or "") for word in layer.get("weightSource") or [""] * len(owners)]
+        words = map(text_of, layer.get("weightSource") or ())
         sources_of[name] = [
             _source(word, owner, i) if owner and layers[owner]["type"] == layer["type"] else ""
-            for word, owner, i in zip(words, owners, places, strict=True)
+            for word, owner, i in zip(chain(words, repeat("")), owners, places, strict=False)
         ]
     return sources_of
 
@@ -158,11 +200,16 @@ def _in_order(
     return list(order)
 
 
+def _stored_name(kind: type[Layer], key: Key) -> str:
+    """Return the name under which the originals stored what a key of their files says."""
+    return "outputChannels" if key.name == "outputs" and kind.type == "cmpool" else key.name
+
+
 def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: list[str]) -> dict[str, str]:
     """Return each key that the generation read and the dict holds, as text."""
     texts: dict[str, str] = {}
     for key in kind.keys:
-        name = "outputChannels" if key.name == "outputs" and kind.type == "cmpool" else key.name
+        name = _stored_name(kind, key)
         is_stored = generation in key.read_by and layer.get(name) not in (None, [], "")
         if is_stored and key.name != "neuron" and not key.name.startswith("init"):
             texts[key.name] = _text(kind, key, layer, layer[name], inputs)
@@ -187,7 +234,9 @@ def _text(kind: type[Layer], key: Key, layer: Stored, value: Any, inputs: list[s
         size = int(layer["size"])
         return repr(float(value) * (size if kind.across else size**2))
     if key.name in ("epsW", "epsB", "schedW", "schedB", "quantF", "quantB"):
-        return ",".join(_named(item) for item in (value if isinstance(value, list | tuple) else [value]))
+        items = value if isinstance(value, list | tuple) else [value]
+        one_for_all = isinstance(items[0], dict) and all(item is items[0] for item in items)  # in 2014, which wrote it once
+        return ",".join(_named(item) for item in (items[:1] if one_for_all else items))
     return _listed(value)
 
 

@@ -36,7 +36,7 @@ def stored_graph(graph: Graph, generation: Generation, state: Mapping[str, Store
         _share(stored, dicts, layer, generation)
         arrays = dict((state or {}).get(layer.name, {}))
         connections = arrays.pop("filterConns", None)
-        if isinstance(layer, Windowed) and connections and generation != G2014:
+        if isinstance(layer, Windowed) and connections and (generation != G2014 or any(layer.randSparse)):
             arrays["filterConns"] = _connections(layer, dicts, connections)
         stored |= arrays
     if generation == G2014:
@@ -114,7 +114,7 @@ def _connections(layer: Windowed, dicts: Mapping[str, Stored], drawn: list[list[
         if not layer.randSparse[i]:
             found.append(dense)
         elif layer.initCFunc or not source:
-            found.append(list(channels) if layer.initCFunc else list(np.array(channels, np.int64)))
+            found.append(list(channels))
         else:
             name, index = source
             found.append((found if name == layer.name else dicts[name]["filterConns"])[index])
@@ -149,8 +149,9 @@ def _convert_learning(stored: Stored, graph: Graph, layer: WeightLayer, generati
 def _device_keys(layer: Layer, generation: Generation) -> Stored:
     """Return 2012's ``gpu`` number, 2014's list with its derived keys."""
     if generation == G2014:
-        listed = {"gpus": ", ".join(map(str, layer.gpu))} if layer.sources else {}
-        return {"gpu": layer.gpu, "numReplicas": len(layer.gpu), **listed}
+        if layer.sources:
+            return {"gpu": layer.gpu, "gpus": ", ".join(map(str, layer.gpu)), "numReplicas": len(layer.gpu)}
+        return {"gpu": layer.gpu, "numReplicas": len(layer.consumers[-1].gpu if layer.consumers else layer.gpu)}
     if generation == G2012:
         words = {"quantF": layer.quantF, "quantB": layer.quantB}
         return {"gpu": layer.gpu[0], **{name: {"type": word, "params": {}} for name, word in words.items()}}

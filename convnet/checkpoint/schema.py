@@ -92,6 +92,7 @@ _ORIGINAL = {
     "size": _SIZES,
     "rootLabel": whole(),
     "tree": _CHILDREN,
+    "weightSource": maybe(items(maybe(line()))),
     "weightSourceLayers": items(line()),
     "weightSourceLayerIndices": items(whole(-1, _SIZE)),
     "weightSourceMatrixIndices": items(whole(-1, _SIZE)),

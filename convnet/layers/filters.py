@@ -47,8 +47,8 @@ FILTERS = {
 # What 2014 evaluated to print the values of cost.dce: names before the numbers, class by class.
 DETECTION_FORMATTER = (
     "lambda self,costs: ', '.join(['(crossent) %.6f, (err) %.6f' % tuple(costs[:2])] + "
-    "['(%s) %.6f, %.6f' % (name, costs[2*i+2], costs[2*i+3])"
-    " for i,name in enumerate(self.train_data_provider.batch_meta['label_names'])])"
+    "['(%s) %.6f, %.6f' % each"
+    " for each in zip(self.train_data_provider.batch_meta['label_names'], costs[2::2], costs[3::2])])"
 )
 
 

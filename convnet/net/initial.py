@@ -164,7 +164,8 @@ class _Initializer:
             if not layer.randSparse[i]:
                 result.append([])
             elif owner is not None:
-                result.append(self.state[owner[0].name]["filterConns"][owner[1]])
+                known = result if owner[0] is layer else self.state[owner[0].name]["filterConns"]
+                result.append(known[owner[1]])
             elif spec := layer.initCFunc:
                 conns = [int(c) for c in call_function(self.folder, spec, None, layer.name, i, (G, C, Cf))]
                 runs = [sorted(conns[start : start + C]) for start in range(0, G * Cf, C)]

@@ -31,20 +31,24 @@ def dump(value: Any, file: IO[bytes], checksum: bool = False, as_read: bool = Fa
 
     Raises ``ConvnetError`` for what the format does not hold.
     """
-    output = _Output(file)
-    output.put(b"\x80\x02")
-    _Writer(output, as_read).write(value)
-    output.put(b".")
-    output.flush()
-    if checksum:
-        file.write(b"\nsha256 %b\n" % output.digest.hexdigest().encode())
+    output = Output(file)
+    output.pickle(Writer(output, as_read), value, checksum)
 
 
-class _Output:
+class Output:
     """A file that takes many small pieces, and the digest of what was written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file, self.digest, self.pieces = file, hashlib.sha256(), bytearray()
+
+    def pickle(self, writer: "Writer", value: Any, checksum: bool) -> None:
+        """Write a whole pickle, and its checksum if it is to have one."""
+        self.put(b"\x80\x02")
+        writer.write(value)
+        self.put(b".")
+        self.flush()
+        if checksum:
+            self.file.write(b"\nsha256 %b\n" % self.digest.hexdigest().encode())
 
     def put(self, data: bytes | memoryview) -> None:
         if len(data) < _PIECE:
@@ -63,10 +67,10 @@ class _Output:
         self.file.write(data)
 
 
-class _Writer:
+class Writer:
     """What has been written: ``memo`` has the place of every object by its identity, of texts and names by themselves."""
 
-    def __init__(self, output: _Output, as_read: bool) -> None:
+    def __init__(self, output: Output, as_read: bool) -> None:
         self.put, self.as_read = output.put, as_read
         self.memo: dict[Any, tuple[int, Any]] = {}
 

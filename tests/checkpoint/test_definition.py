@@ -1,5 +1,7 @@
 """Layer files written from layer dicts: genuine old checkpoints, and every historical net there and back."""
 
+import re
+
 import numpy as np
 import pytest
 from originals import YEARS, checkpoint_of, needs_originals, run_original
@@ -7,7 +9,7 @@ from support import ORACLE, ROOT, SHARED, dump, make_graph, needs_museum, write_
 
 import convnet
 from convnet import checkpoint, pickles
-from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, weight_sources, written_files
+from convnet.checkpoint.definition import generation_of, remark_on, stored_dims, stored_tree, weight_sources, written_files
 from convnet.checkpoint.layer_dicts import described, stored_graph
 from convnet.data.random import synthesize
 from convnet.errors import CheckpointError
@@ -138,15 +140,39 @@ def test_dimensions_and_trees(tree):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"type": "lstm"}, "unknown type 'lstm'"),
-        ({"inputs": ["nowhere"]}, "layer 'nowhere' is read by 'b', but is not in the checkpoint"),
-        ({"inputs": ["b"]}, "layer 'b' is read by 'b', which depends on it itself"),
+        ({"b": {"type": "lstm"}}, "layer 'b' has the unknown type 'lstm'$"),
+        ({"b": {"type": "sofmax"}}, "layer 'b' has the unknown type 'sofmax'; did you mean 'softmax'?"),
+        ({"b": {"inputs": ["nowhere"]}}, "layer 'nowhere' is read by 'b', but is not in the checkpoint"),
+        ({"b": {"inputs": ["b"]}}, "layer 'b' is read by 'b', which depends on it itself"),
+        ({"data": {"type": "softmax", "inputs": []}}, "it has no layer of type data among 2 layers"),
+        (
+            {"data": {"type": "fcx"}, "b": {"type": "pool"}},
+            "layer 'data' has the unknown type 'fcx'; did you mean 'fc'?; layer 'b' lacks 'pool'; expected max, maxabs, "
+            "avg or rand; layer 'b' lacks 'channels'; expected a whole number; layer 'b' lacks 'sizeX'; expected a whole "
+            "number; and more",
+        ),
     ],
 )
 def test_damaged_dicts(change, message):
-    layers = {"b": {"name": "b", "type": "softmax", "inputs": [], "outputs": 1, "gpu": 0} | change}
-    with pytest.raises(CheckpointError, match=message):
+    """Everything that is wrong is said at once."""
+    data = {"name": "data", "type": "data", "outputs": 1, "dataIdx": 0, "start": 0, "end": 1, "gpu": [-1]}
+    b = {"name": "b", "type": "softmax", "inputs": [], "outputs": 1, "gpu": [0]}
+    layers = {"data": data | change.get("data", {}), "b": b | change.get("b", {})}
+    with pytest.raises(CheckpointError) as caught:
         written_files(layers)
+    assert re.search(message.replace("?", "[?]"), str(caught.value))
+
+
+@needs_museum
+@pytest.mark.parametrize("year", YEARS)
+def test_keys_that_are_missing_are_told(year):
+    """A genuine checkpoint lacks none; without its padding a layer is another one."""
+    layers = checkpoint.load(SHARED / "fixtures" / f"ckpt-{year}.pickle").layers
+    assert remark_on(layers) == ""
+    del layers["conv1"]["padding"], layers["fcA"]["wc"], layers["fcA"]["neuron"]
+    assert remark_on(layers).endswith(": conv1 (padding), fcA (wc).") or remark_on(layers).endswith(
+        ": fcA (wc), conv1 (padding)."
+    )
 
 
 def test_sharing_follows_layers_or_arrays_never_the_text():
