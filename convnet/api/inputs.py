@@ -61,12 +61,15 @@ class Preprocessor:
         if checkpoint is None:
             return preprocessor
         preprocessor.needs_mean = True
-        folder = checkpoint.option("data_path")
+        folder, number = checkpoint.option("data_path"), checkpoint.option("scalar_mean")
         if metadata := checkpoint.data:
             preprocessor.load_metadata(metadata)
             preprocessor.needs_mean = preprocessor.mean is not None
-        elif size and folder and isinstance(folder, str) and Path(folder).is_dir():
+            return preprocessor
+        if size and folder and isinstance(folder, str) and Path(folder).is_dir():
             preprocessor.set_mean(folder)
+        if size and number is not None and number >= 0:
+            preprocessor.set_mean(number)
         return preprocessor
 
     def load_metadata(self, metadata: Mapping[str, Any]) -> None:

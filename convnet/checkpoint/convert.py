@@ -27,12 +27,16 @@ _SIDES = {"cifar-cropped": 32, "image": 256}  # of the pictures that are cropped
 
 @dataclass(frozen=True)
 class Converted:
-    """The tree to write; whether its texts are ``as_read``; what it says in other words, and what it does not hold."""
+    """The tree to write; whether its texts are ``as_read``; what it says in other words, and what it does not hold.
+
+    ``needs_files``: the programs of that year, which read the parameters again, cannot read those that the net has.
+    """
 
     value: dict[str, Any]
     as_read: bool
     told: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    needs_files: bool = False
 
 
 def convert(checkpoint: Checkpoint, form: str) -> Converted:
@@ -60,17 +64,19 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
         "layers": container_for(layers, generation),
     }
     op = foreign.options_parser(generation, values, checkpoint.options)
-    if own:
-        kept = {"options": checkpoint.options, **plain_copy(own)}
-        state["convnet"] = kept | {
+    if carried := checkpoint.carried:
+        own_files = digest_of(layers) if checkpoint.has_files else carried.get("layers", "")
+        state["convnet"] = plain_copy(carried) | {
             "version": VERSION,
             "format": form,
-            "at": [position.epoch, position.batch],
-            "layers": digest_of(layers),
+            "at": [position.epoch, position.batch] if own else list(carried["at"]),
+            "layers": own_files,
+            "options": plain_copy(checkpoint.options, as_read=False),
             "op": values_of(op),
             **foreign.stored(),
         }
-    return Converted({"model_state": state, "op": op}, False, fitted.told, [*fitted.notes, *lost])
+    notes, needs_files = [*fitted.notes, *lost], fitted.graph is not graph
+    return Converted({"model_state": state, "op": op}, False, fitted.told, notes, needs_files)
 
 
 def graph_of(checkpoint: Checkpoint) -> Graph:

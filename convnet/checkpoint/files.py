@@ -72,9 +72,7 @@ class CheckpointFolder:
         """Write a checkpoint whole or not at all, then prune; raises ``CheckpointError``, the old ones untouched."""
         target = self.path / f"{epoch}.{batch}"
         self._claim.check()
-        if target.is_file() and not is_own(target):  # where the run goes on from, within its batch; or it is new
-            kept = _aside(target)
-            logging.getLogger("convnet").warning("%s, which this program did not write, is kept as %s", target, kept.name)
+        self._keep_foreign(target)
         write_checkpoint(target, value, "; earlier checkpoints are untouched")
         with self._unimportant("older checkpoints in {} cannot be removed"):
             older = [path for path in self.names() if _position(path) <= _position(target)]
@@ -85,10 +83,24 @@ class CheckpointFolder:
     def keep_best(self, source: Path, value: dict[str, Any]) -> None:
         """Keep the checkpoint at ``source``, which holds ``value``, as ``best``, whatever becomes of it; see ``save``."""
         self._claim.check()
+        self._keep_foreign(self.path / BEST)
         try:
             link_atomically(source, self.path / BEST)
         except OSError:  # there are no hard links here, or not from there
             write_checkpoint(self.path / BEST, value, "; the checkpoint itself is saved")
+
+    def _keep_foreign(self, target: Path) -> None:
+        """Rename what another program wrote where a checkpoint is about to be saved; raises ``CheckpointError``.
+
+        It is what the run goes on from, within its first batch, or came here since the run began.
+        """
+        try:
+            if target.is_file() and not is_own(target):
+                kept = _aside(target).name
+                logging.getLogger("convnet").warning("%s, which this program did not write, is kept as %s", target, kept)
+        except OSError as error:
+            text = "which this program did not write, cannot be renamed"
+            raise CheckpointError(f"{target}, {text}: {reason_of(error)}; nothing is saved") from None
 
     def set_best_aside(self) -> Path | None:
         """Rename ``best``, if there is one, which is of another run; returns what it is called now.

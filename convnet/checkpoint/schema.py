@@ -142,7 +142,7 @@ _OWN = record(
         "format": exactly(*FORMATS),
         "at": items(whole(), 2),
         "layers": text(),
-        "op": mapping(text(), _VALUES),
+        "op": mapping(text(), either(real(), text(), items(either(real(), text())))),
         "origin": record({"generation": exactly(*GENERATIONS), "op": text()}),
         "seed": whole(),
         "step": _COUNT,

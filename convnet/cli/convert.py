@@ -2,7 +2,7 @@
 
 convnet convert layers-imagenet.cfg --to toml                                       on standard output
 convnet convert net.cfg params.cfg --to 2014 --out layers-2014.cfg params-2014.cfg
-convnet convert RUN --to 2011 --out 1.5                                             a checkpoint
+convnet convert RUN --to 2011 --out 1.5                          the checkpoint; without --out, or with --layers, its files
 """
 
 import argparse
@@ -18,7 +18,7 @@ from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.language.files import is_checkpoint
 from convnet.options import NATURAL, NPZ, choice, text
 from convnet.storage import check_folder, write_atomically
-from convnet.texts import counted
+from convnet.texts import counted, shell_quoted
 
 _LAYER_FILES = (".cfg", ".toml", ".ini")
 
@@ -34,7 +34,7 @@ def parser(prog: str) -> Parser:
     parser.add_argument("--layers", action="store_true", help="write the layer files of a checkpoint, not a checkpoint")
     parser.add_argument("--zip", action="store_true", help="compress a checkpoint of 2011 or 2012, as their --zip-save does")
     parser.add_value("--num-classes", NATURAL, "what to write for num_classes, which the originals do not know")
-    out_help = "file or files to write: one for TOML and checkpoints, two for INI or divided TOML [standard output]"
+    out_help = "file or files to write: one for TOML and checkpoints, two for INI or divided TOML [layer files are printed]"
     parser.add_argument("--out", nargs="+", type=text("FILE"), metavar="FILE", help=out_help)
     parser.add_run_options("dialect", "strict")
     return parser
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
 
 
 def _convert(args: argparse.Namespace) -> int:
-    is_layers = args.layers or args.to == "toml" or str((args.out or [""])[0]).endswith(_LAYER_FILES)
+    to_print = not args.out and args.to != NPZ and not args.zip  # which a checkpoint is not for
+    is_layers = args.layers or args.to == "toml" or to_print or str((args.out or [""])[0]).endswith(_LAYER_FILES)
     if is_checkpoint(Path(args.definition)) and not is_layers:
         return _convert_checkpoint(args)
     if args.to == NPZ or args.zip:
@@ -90,6 +91,9 @@ def _convert_checkpoint(args: argparse.Namespace) -> int:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {reason_of(error)}") from None
     _tell(converted.told, converted.notes)
+    if converted.needs_files:
+        command = f"convnet convert {shell_quoted(str(file))} --to {args.to} --out layers.cfg layer-params.cfg"
+        say(f"the programs of {args.to} read the parameters again; for layer files of theirs: {command}")
     return 0
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from convnet.errors import CheckpointError
-from convnet.generation import GENERATIONS, Generation
+from convnet.generation import G2012, G2014, GENERATIONS, Generation
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.graph.writer import write_graph
+from convnet.language.schedules import CONSTANT
+from convnet.layers import Layer
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.label_tree import LabelTree
+from convnet.layers.weighted import WeightLayer
 from convnet.options import NPZ
 
 _SHOWN = 4
@@ -37,13 +40,26 @@ def fitting(graph: Graph, generation: Generation) -> Fitted:
         raise CheckpointError(
             f"a checkpoint of {generation} cannot hold this net: {found} (formats that do: {', '.join(holding(graph))})"
         )
-    if graph.generation == generation and not written.told:
+    if (
+        graph.generation == generation
+        and not written.told
+        and all(_says_rates_as(layer, generation) for layer in graph.declared)
+    ):
         return Fitted(graph)
     params = written.params if graph.params is not None else None
     files = LayerFiles(written.definition, f"{generation}.cfg", params, f"{generation}-params.cfg" if params else "")
     return Fitted(
         build_graph(files, graph.data_dims, graph.classes, tree_of(graph), generation), written.told, written.notes
     )
+
+
+def _says_rates_as(layer: Layer, generation: Generation) -> bool:
+    """Return whether a layer's learning rates change, if they do, as the files of ``generation`` say it."""
+    if not isinstance(layer, WeightLayer):
+        return True
+    in_rates = any(rate.schedule for rate in (*layer.epsW, layer.epsB))
+    beside = layer.sched or (layer.schedW, layer.schedB) != (CONSTANT, CONSTANT)
+    return not (in_rates and generation != G2014) and not (beside and generation != G2012)
 
 
 def misfits(graph: Graph, generation: Generation) -> list[str]:

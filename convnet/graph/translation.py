@@ -15,6 +15,7 @@ What has no such word is found by ``convnet.graph.writer``, as its types and key
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import count
 from typing import Any
 
@@ -94,7 +95,7 @@ def _dropout(layer: Dropout2, generation: Generation) -> Layer:
         layer,
         "neuron",
         neuron=_times(gain if layer.enable else idle_gain),
-        dropout=1 - layer.keep if layer.enable else 0.0,
+        dropout=_complement(layer.keep) if layer.enable else 0.0,
     )
 
 
@@ -106,12 +107,17 @@ def _split(layer: Layer, generation: Generation, names: set[str]) -> tuple[Layer
     detached = None if isinstance(layer, NeuronLayer) else layer.neuron
     bare = _changed(layer, ("dropout",), dropout=0.0, **({"neuron": None} if detached else {}))
     kind = "dropout2" if generation == G2014 else "hs"
-    dropped = _become(layer, kind, name=name, keep=1 - layer.dropout, enable=True, neuron=detached, dropout=0.0)
+    dropped = _become(layer, kind, name=name, keep=_complement(layer.dropout), enable=True, neuron=detached, dropout=0.0)
     dropped.inputs, dropped.sources = [layer.name], [bare]
     dropped.check = replace(
         dropped.check, places={"inputs": layer.check.header, **_places(layer, ("keep", "enable", "neuron"))}
     )
     return bare, dropped
+
+
+def _complement(share: float) -> float:
+    """Return 1 less ``share``, to as many decimals."""
+    return float(1 - Decimal(repr(share)))
 
 
 def _reads_min_div(layer: Norm, generation: Generation) -> bool:

@@ -28,6 +28,7 @@ from convnet.language.values import FLOAT, NumClasses
 from convnet.layers import Layer
 from convnet.layers.conv import USUAL_SUM_WIDTH, Windowed
 from convnet.layers.data import Data
+from convnet.layers.local import Local
 from convnet.layers.pool import POOLS, CrossMapPool, Pool
 from convnet.layers.weighted import WeightLayer
 from convnet.options import flag_of
@@ -187,9 +188,16 @@ class _Writer:
             return names if layer.name in behind.values() else [behind.get(name, name) for name in names]
         if key.name == "outputs" and isinstance(layer, CrossMapPool):
             return layer.outputChannels or layer.outputs
+        if key.name == "wball" and isinstance(layer, WeightLayer) and self._scales_wball(self.target):
+            sizes = map(layer.weights_per_filter, range(len(value)))
+            return [limit * size if self.target == G2014 else limit / size for limit, size in zip(value, sizes, strict=True)]
         if key.name == "sumWidth" and self.target == G2014 and not value:
             return USUAL_SUM_WIDTH
         return value
+
+    def _scales_wball(self, generation: str) -> bool:
+        """Return whether ``wball`` becomes another number: 2012 counts it per weight of a filter (numerics 13.6)."""
+        return {self.graph.generation, generation} == {G2012, G2014} and bool(self.graph.data_dims)
 
     def _counted(self, layer: Layer, key: Key) -> Any:
         """Return the value of a key as the files have it; the number of classes where the target has no word."""
@@ -215,8 +223,10 @@ class _Writer:
         pair = {self.graph.generation, generation}
         for layer in self.graph.declared if len(pair) == 2 else ():
             if isinstance(layer, WeightLayer):
-                if any(layer.wball) and pair == {G2012, G2014}:
+                if any(layer.wball) and pair == {G2012, G2014} and not self._scales_wball(generation):
                     self.note(layer, "wball limits the norm of a filter as a whole in 2014, per weight of it in 2012")
+                elif any(layer.wball) and pair == {G2012, G2014} and not isinstance(layer, Local):
+                    self.note(layer, "2014 gives every filter the norm that wball says, 2012 longer ones alone")
                 if layer.superEps and G2014 in pair:
                     self.note(layer, "superEps does nothing in 2014")
             if layer.type == "rscale" and G2014 in pair:

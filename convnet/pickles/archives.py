@@ -18,15 +18,15 @@ _MEMBERS = 1000  # in a zip, whose directory is read whole
 _DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, NotImplementedError)
 
 
-def is_packed(beginning: bytes) -> bool:
-    """Return whether a file that begins so was zipped or gzipped."""
-    return beginning.startswith((_ZIP, _GZIP))
+def is_zip(beginning: bytes) -> bool:
+    """Return whether a file that begins so was zipped."""
+    return beginning.startswith(_ZIP)
 
 
 def unpack(data: bytes) -> bytes:
     """Return what an archive holds (of a zip the member ``data``, or the first), or ``data``; raises ``UnsafePickle``."""
     try:
-        if data.startswith(_ZIP):
+        if is_zip(data):
             return _unzipped(data)
         if data.startswith(_GZIP):
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:

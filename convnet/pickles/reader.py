@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convnet.errors import reason_of
-from convnet.pickles.archives import is_packed, unpack
+from convnet.pickles.archives import is_zip, unpack
 from convnet.pickles.opcodes import run
 from convnet.pickles.standins import LegacyObject, UnsafePickle
 
@@ -56,12 +56,12 @@ def read(path: str | Path) -> Content:
 
 
 def has_checksum(path: Path) -> bool:
-    """Return whether a pickle, packed or not, ends in the line that this program writes behind checkpoints.
+    """Return whether a pickle, zipped or not, ends in the line that this program writes behind checkpoints.
 
     Nothing else of it is looked at. Raises ``OSError``.
     """
     with path.open("rb") as file:
-        if not is_packed(file.read(4)):
+        if not is_zip(file.read(4)):
             file.seek(max(0, path.stat().st_size - _TRAILER_BYTES))
             return _TRAILER.fullmatch(file.read()) is not None
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nets import DATA, cost_of
-from originals import needs_originals, run_original
+from originals import checkpoint_of, needs_originals, run_original
 from support import SHARED
 from trees import same_tree
 
@@ -20,6 +20,7 @@ from convnet.checkpoint.forms import outputs_for
 from convnet.cli import main
 from convnet.errors import CheckpointError
 from convnet.generation import G2011, G2012, G2014, GENERATIONS
+from convnet.graph.writer import write_graph
 from convnet.pickles import LegacyObject
 
 FIXTURES = [SHARED / "fixtures" / f"ckpt-{year}.pickle" for year in GENERATIONS]
@@ -256,3 +257,27 @@ def test_the_programs_of_that_year_open_it(path, year, tmp_path):
     done = run_original(year, "shownet.py", *words, folder=tmp_path)
     assert done.status == 0 and "Traceback" not in done.output, done.output
     assert (tmp_path / "figure-1.png").is_file(), done.output
+
+
+@needs_originals
+@pytest.mark.slow
+@pytest.mark.parametrize("year", GENERATIONS)
+def test_a_net_in_other_words_is_trained_on_by_that_year(year, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    before = load(saved(tmp_path))
+    written(folder / "1.1", before, year)
+    files = write_graph(convnet.load(before.path).graph, year)  # the originals read the parameters again
+    (tmp_path / "definition").write_text(files.definition)
+    (tmp_path / "parameters").write_text(files.params)
+    data = ["--data-provider=matrices", "--data-path=192,1", "--train-range=1-2", "--test-range=3", "--test-freq=1"]
+    flag = [f"--load-file={folder}"] if year == "2014" else [f"-f{folder}"]
+    done = run_original(year, "convnet.py", *flag, *data, "--epochs=1", "--mini=4", folder=tmp_path)
+    assert done.status == 0 and "Traceback" not in done.output, done.output
+    theirs = load(checkpoint_of(tmp_path))
+    assert theirs.is_original and theirs.has_files and theirs.position().epoch > before.position().epoch
+    assert theirs.layers["fcA"]["weights"][0] is theirs.layers["fcB"]["weights"][0]
+    back = load(written(tmp_path / "back", theirs, "npz"))
+    assert convnet.load(back.path).graph.layers["hs"].type == "hs"
+    again = load(written(tmp_path / "again", theirs, "2012"))
+    assert again.carried["at"] == before.own["at"] and numbers_of(again) == numbers_of(theirs)

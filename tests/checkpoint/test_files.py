@@ -2,8 +2,10 @@
 
 import errno
 import gzip
+import io
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -321,12 +323,30 @@ def test_what_would_be_replaced_is_kept(run, caplog):
         folder.save({"a": 1}, 1, 2)
     assert (run / "1.2.aside").read_bytes() == data and pickles.load(run / "1.2") == {"a": 1}
     assert "which this program did not write, is kept as 1.2.aside" in caplog.text and len(caplog.records) == 1
+    (run / "best").write_bytes(data)
+    folder.keep_best(run / "1.2", {"a": 1})
+    assert (run / "best.aside").read_bytes() == data and pickles.load(run / "best") == {"a": 1}
     (run / "1.2").write_bytes(data + b"x")
     folder.save({"a": 2}, 1, 2)
     assert (run / "1.2.aside").read_bytes() == data and (run / "1.2.aside1").read_bytes() == data + b"x"
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_what_cannot_be_kept_is_not_replaced(run, monkeypatch):
+    data = foreign(run / "1.2")
+    monkeypatch.setattr(Path, "replace", failing(Path.replace, errno.EACCES, lambda path: path.name == "1.2"))
+    with pytest.raises(CheckpointError, match=r"cannot be renamed: .*; nothing is saved"):
+        CheckpointFolder(run).save({"a": 1}, 1, 2)
+    assert (run / "1.2").read_bytes() == data
+
+
+def zipped(data):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data", data)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("pack", [bytes, zipped], ids=["plain", "zipped"])
 def test_own_files_are_told_by_their_end(pack, run):
     whole = (run / "1.2").read_bytes()
     for data, expected in ((whole, True), (whole[:-1], False), (whole[:-74], False), (b"", False), (b"PK\3\4x", False)):

@@ -139,3 +139,19 @@ def test_its_own_generation_leaves_a_net_as_it_is():
     before = [vars(layer).copy() for layer in graph.declared]
     write_graph(graph, G2014)
     assert [vars(layer) for layer in graph.declared] == before
+
+
+def test_rates_of_another_generation_are_said_in_its_words():
+    params = PARAMS.replace("{}", "enable=1\n[fc]\nepsW=exp[base=0.1;tgtFactor=10]\n[DEFAULT]")
+    graph = make_graph(drop("hs"), {0: 192, 1: 1}, 4, params)
+    assert graph.generation == G2012
+    layer = fitting(graph, G2012).graph.layers["fc"]
+    assert layer.epsW[0].schedule is None and layer.schedW == graph.layers["fc"].weight_schedule(0)
+
+
+@pytest.mark.parametrize(("source", "target", "limit"), [(G2012, G2014, 0.5 * 192), (G2014, G2012, 0.5 / 192)])
+def test_a_limit_per_weight_becomes_one_of_the_filter(source, target, limit):
+    graph = make_graph(DATA + FC.format("data"), {0: 192, 1: 1}, 4, PARAMS.replace("{}", "wball=0.5"), dialect=source)
+    fitted = fitting(graph, target)
+    assert fitted.graph.layers["fc"].wball == [limit]
+    assert fitted.notes == ["layer 'fc': 2014 gives every filter the norm that wball says, 2012 longer ones alone"]
