@@ -43,6 +43,7 @@ class Preprocessor:
     side: int
     mean: np.ndarray | None = None
     label_names: list[str] = field(default_factory=list)
+    head_names: dict[str, list[str]] = field(default_factory=dict)  # of the labels in other matrices than the first
     value_mean: np.ndarray | None = None  # of data in batches that are not pictures, (features,)
     needs_mean: bool = False
     picture_size: int = 0
@@ -76,11 +77,13 @@ class Preprocessor:
         """Take over what a provider or a checkpoint says of its pictures (``Provider.description``)."""
         self.mean, self.side = metadata["mean"], int(metadata["side"]) or self.side
         self.label_names = [text_of(name) for name in metadata["label_names"]]
+        self.head_names = metadata.get("head_names", {})
         self.value_mean, self.picture_size = metadata.get("value_mean"), int(metadata.get("picture_size", 0))
 
     def metadata(self) -> dict[str, Any]:
         """Return what ``load_metadata`` takes."""
-        described = {"mean": self.mean, "side": self.side, "picture_size": self.picture_size}
+        described: dict[str, Any] = {"mean": self.mean, "side": self.side, "picture_size": self.picture_size}
+        described |= {"head_names": self.head_names} if self.head_names else {}
         return described | {"label_names": self.label_names, "value_mean": self.value_mean}
 
     def set_mean(self, value: Mean) -> None:

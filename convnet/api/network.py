@@ -177,8 +177,8 @@ class Network:
     def __repr__(self) -> str:
         inputs, name = self.preprocessor, Path(self.files.definition_path).name
         image = f"{inputs.channels}x{inputs.size}x{inputs.size}" if inputs.size else f"{inputs.features} values"
-        known, outputs = self._tells_classes, self.graph.layers[self.prediction_layer].outputs
-        classes = counted(len(self.classes), "class") if known else counted(outputs, "output")
+        outputs = self.graph.layers[self.prediction_layer].outputs
+        classes = counted(outputs, "output" if self.is_regression else "class")
         return f"<Network {printable(name)}: {image} in, {classes}, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
@@ -335,9 +335,10 @@ class Network:
         return class_names(known, self.graph.layers[self.prediction_layer].outputs)
 
     @property
-    def _tells_classes(self) -> bool:
-        """Whether some cost is about classes."""
-        return not self.graph.costs or any(cost.first_input in ("label", "target") for cost in self.graph.costs)
+    def is_regression(self) -> bool:
+        """Whether the net is compared with real values, and no cost is about classes."""
+        kinds = {need.kind for need in self.preprocessor.needs.values()}
+        return "value" in kinds and not kinds & {"label", "target"}
 
     @property
     def prediction_layer(self) -> str:

@@ -160,7 +160,11 @@ _OWN = record(
         "data": maybe(
             record(
                 {"mean": maybe(array("f")), "side": whole(0, 2**20), "label_names": items(text())},
-                {"value_mean": maybe(array("f")), "picture_size": whole(0, 2**20)},
+                {
+                    "value_mean": maybe(array("f")),
+                    "picture_size": whole(0, 2**20),
+                    "head_names": mapping(text(), items(text())),
+                },
             )
         ),
     },

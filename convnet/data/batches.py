@@ -6,6 +6,7 @@ Layouts: io section 5. Everything is read as plain data (``convnet.pickles``).
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def _parts(files: dict[int, Path], told: list[str]) -> list[Path]:
         return [path for number, path in sorted(files.items()) if number >= 0]
     if not whole.is_dir():
         return [whole]
-    entries = sorted(_entries(whole), key=lambda path: _natural(path.name))
+    entries = sorted(_entries(whole), key=lambda path: (_natural(path.name), path.name))
     parts = [path for path in entries if not _BESIDE.search(path.name.lower())]
     if others := [path.name for path in entries if path not in parts]:
         told.append(f"{whole}: left out, as no {'parts' if others[1:] else 'part'} of the batch: {listed(others)}.")
@@ -214,6 +215,12 @@ def made_for_testing(meta: dict[str, Any]) -> set[int]:
     """Return the numbers of the batches that makebatches set aside for testing."""
     numbers = meta.get("test_batches")
     return {n for n in numbers if isinstance(n, int)} if isinstance(numbers, list) else set()
+
+
+def kept_for_validation(numbers: Sequence[int]) -> set[int]:
+    """Return the batches behind a gap, from a multiple of 1000 on, where makers put those for validation (io 5.3)."""
+    first = next((n for before, n in pairwise(numbers) if n > before + 1 and n % 1000 == 0), None)
+    return {n for n in numbers if first is not None and n >= first}
 
 
 def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None:

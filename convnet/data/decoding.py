@@ -59,16 +59,15 @@ def parse_color(text: str) -> Color:
 class Look(TypedDict, total=False):
     """How pixels are wanted.
 
-    "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``.
-    On a ``canvas`` of a grey value pictures are not scaled, but laid in its middle, and cut where they are larger.
+    "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``. Where it
+    is a number, pictures are not scaled, but laid in the middle of a square of this grey value, and cut if they are larger.
     """
 
     mode: str
     background: Color
     upright: bool
     smooth: bool
-    fit: str
-    canvas: int
+    fit: str | int
 
 
 def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
@@ -107,8 +106,7 @@ def square_of(
     background: Color = WHITE,
     upright: bool = True,
     smooth: bool = False,
-    fit: str = "crop",
-    canvas: int | None = None,
+    fit: str | int = "crop",
 ) -> np.ndarray:
     """Do for a picture that is open what ``read_square`` does for a file; raises ``DataError``."""
     with _reported():
@@ -116,7 +114,7 @@ def square_of(
         turn = _TURNS.get(_orientation(picture)) if upright else None
         flat = _flatten(picture, mode, background)
         flat = flat if turn is None else flat.transpose(turn)
-        return resize_and_crop(flat, side, offset, smooth, fit) if canvas is None else _lay_in_middle(flat, side, canvas)
+        return _lay_in_middle(flat, side, fit) if isinstance(fit, int) else resize_and_crop(flat, side, offset, smooth, fit)
 
 
 def resize_and_crop(

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from convnet.data.batches import Watch, find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
+from convnet.data.batches import (
+    Watch,
+    find_batches,
+    kept_for_validation,
+    label_names_of,
+    made_for_testing,
+    mean_of,
+    read_batch,
+    read_meta,
+)
 from convnet.data.labels import Labels, Part
 from convnet.data.provider import Provider, Request, check_targets, range_text
 from convnet.data.schema import MOST_CLASSES
@@ -32,7 +41,8 @@ class FolderProvider(Provider):
         self.meta = read_meta(self.folder)
         self.files = find_batches(self.folder, self.problems)
         self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
-        self.test_numbers = [n for n in self.numbers if n in made_for_testing(self.meta)]
+        aside = made_for_testing(self.meta) if "test_batches" in self.meta else kept_for_validation(self.numbers)
+        self.test_numbers = [n for n in self.numbers if n in aside]
         self.label_offset = int(self.meta.get("label_offset", 0))
         self.heads, self.head_names = {}, {}
 
@@ -88,7 +98,8 @@ class FolderProvider(Provider):
                 self.heads[index] = len(self.head_names[index]) or needed or self._counted(index)
         if all(form.source != 1 or form.what == "values" for form in self._forms.values()):
             return 0
-        return len(self.label_names) or max(self._counted(1), self.request.classes)
+        needs, expected = self.request.needs, self.request.classes
+        return len(self.label_names) or max(self._counted(1), needs[1].classes if 1 in needs else expected)
 
     def _counted(self, index: int) -> int:
         """Return how many classes the labels of all batches show."""
@@ -152,7 +163,8 @@ class FolderProvider(Provider):
             each = targets.held.get(form.source)
             if isinstance(each, Labels) and form.what != "values":
                 own = self.own_classes if form.source == 1 else self.heads[form.source]
-                each.check(own, self.label_offset if form.source == 1 else 0, where)
+                offset, key = (self.label_offset, "") if form.source == 1 else (0, f": 'labels{form.source}'")
+                each.check(own, offset, f"{where}{key}")
             elif not isinstance(each, Values) or form.what != "values" or len(each.rows) != self._rows[index]:
                 first, key = self.files[self.numbers[0]][0], "labels" + str(index) * (index > 1)
                 raise DataError(f"{where}: '{key}' is not as in {first}: labels of classes, or values as many per case")

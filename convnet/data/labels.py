@@ -181,18 +181,20 @@ def part_of_2012(members: tuple[Any, ...]) -> dict[str, Any]:
 
 def _kind(member: Any) -> str:
     """Return what the first item of a member says that it holds; pairs of numbers in lists may be labels, or sizes."""
-    if not isinstance(member, list | tuple | np.ndarray):
+    if not isinstance(member, list | tuple) and not (isinstance(member, np.ndarray) and member.ndim):
         return ""
     item = next((item for item in member if item is not None and not (isinstance(item, list) and not item)), None)
     if item is None:
         return "unlabelled" if len(member) else ""
+    if isinstance(item, np.ndarray):
+        item = item.tolist()
     if isinstance(item, str | bytes):
         return "words"
-    if not isinstance(item, list | tuple | np.ndarray) or _is_pair(item):
+    if not isinstance(item, list | tuple) or _is_pair(item):
         return "labels"
-    if len(item) and isinstance(item[0], str | bytes):
+    if item and isinstance(item[0], str | bytes):
         return TAGS
-    if np.shape(item)[:1] != (2,):
+    if len(item) != 2:
         return "labels"
     return "sizes" if isinstance(item, tuple) else "pairs"
 

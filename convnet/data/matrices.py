@@ -45,7 +45,6 @@ class Matrices(FolderProvider):
         side = request.picture_size
         if side and self._shape is None:
             raise DataError(f"--picture-size: only square pictures can be scaled; {self.folder} holds {self._stored} values")
-        self._described = self.described_mean(self._stored, self._shape[0] if self._shape else 1)
         self.features = self._shape[0] * side**2 if side and self._shape else self._stored
         self.classes = self.count_classes()
         self.tree = tree_of(self.meta, self.classes, self.folder)
@@ -120,6 +119,10 @@ class Matrices(FolderProvider):
         return rows[0]
 
     @cached_property
+    def _described(self) -> np.ndarray | None:  # asked for when data of so many values have been seen
+        return self.described_mean(self._stored, self._shape[0] if self._shape else 1)
+
+    @cached_property
     def mean(self) -> np.ndarray:
         """The description's mean, or that of the training batches (the standard CIFAR edition has none), (features,)."""
         if self._described is None:
@@ -152,9 +155,10 @@ class Matrices(FolderProvider):
         shape = (self._shape[0], self.request.picture_size or self._shape[1]) if self._shape else None
         border = self.request.crop_border or (0 if self.request.inner_size else self.default_border)
         is_bytes = self._read(self.numbers[0])[0].dtype == np.uint8
+        is_described = self._described is not None
         if shape is not None and is_bytes:
             request = replace(self.request, crop_border=border)
-            mean = self.mean if self._described is not None else lambda: self.mean
+            mean = self.mean if is_described else lambda: self.mean
             return Cropper(request, *shape, mean, self.ten_views, request.compat.pixel_offset)
         if border or self.request.inner_size:
             content = "values" if shape else f"{counted(self.features, 'value')} per case"

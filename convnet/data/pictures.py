@@ -132,7 +132,7 @@ class Pictures(FolderProvider):
         look = Look(upright=self.request.compat.upright, smooth=self.request.picture_size > 0)
         look["mode"] = "RGB" if C == 3 else "L"
         if canvas:
-            look["canvas"] = canvas[1]
+            look["fit"] = canvas[1]
 
         def decode(string: bytes, offset: float) -> np.ndarray | DataError:
             try:

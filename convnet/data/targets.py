@@ -101,7 +101,11 @@ def read_targets(
             continue
         elif needs and not need and not _may_be_classes(each[0][1]["labels"]):
             continue
-        held[index] = labels_of_batch(each, cases, names=names.get(index, 0), tags=tags)
+        try:
+            held[index] = labels_of_batch(each, cases, names=names.get(index, 0), tags=tags)
+        except DataError as error:
+            wanted = f"; {need.where} needs {need.text}" if need else ""
+            raise DataError(str(error).replace("'labels'", f"'{key}'") + wanted) from None
     return Targets(held, sum(cases))
 
 

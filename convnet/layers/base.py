@@ -43,10 +43,11 @@ class DataShape:
         """Return how many classes the labels in the matrix of a data layer are of, if it is known."""
         return self.heads.get(getattr(layer, "dataIdx", None) or 0, self.classes)
 
-    def count_text(self, classes: int) -> str:
-        """How many classes there are, in words."""
-        have = f"{self.where} has" if self.where else "the data have"
-        return f"{have} {counted(classes, 'class')}"
+    def count_text(self, layer: Layer) -> str:
+        """Say how many classes the labels in the matrix of a data layer are of."""
+        have, index = f"{self.where} has" if self.where else "the data have", getattr(layer, "dataIdx", 0)
+        which = f" in matrix {index}" if index in self.heads else ""
+        return f"{have} {counted(self.classes_at(layer) or 0, 'class')}{which}"
 
 
 @dataclass

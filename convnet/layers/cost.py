@@ -76,7 +76,8 @@ class Cost(Layer):
             self.check.error("inputs", f"the {self._first()} must have one row; input '{self.reads(0)}' has {rows}")
             return
         if self.row_per_class and classes is not None and rows != classes:
-            self.check.error("inputs", f"the targets have {counted(rows, 'row')}, but {self.check.data.count_text(classes)}")
+            count = self.check.data.count_text(self.sources[0])
+            self.check.error("inputs", f"the targets have {counted(rows, 'row')}, but {count}")
 
     @property
     def classes(self) -> int | None:
@@ -173,7 +174,7 @@ class LogReg(FilteredCost):
         if not isinstance(below.sources[0] if below.detached_from else below, Softmax):  # a softmax may have a neuron
             check.error("inputs", f"the predictions must come from a softmax; input '{self.reads(1)}' is not one")
         elif classes is not None and predictions != classes:
-            self.report_size(classes, check.data.count_text(classes))
+            self.report_size(classes, check.data.count_text(self.sources[0]))
         elif self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 

@@ -67,6 +67,10 @@ META_FAULTS = [
     ({"tree": {3: [0, 1, 2], 0: [3]}}, "tree"),
     ({"tree": {3: [0, 1, 2]}, "all_wnids": {"gproot": "x"}}, "'all_wnids'"),
     ({"dp_type": 3}, "'dp_type' is 3; expected a text"),
+    ({"no_crop": "yes"}, "'no_crop' is 'yes'"),
+    ({"freq_to_id": [1]}, "'freq_to_id' is a list of 1"),
+    ({"freq_to_id": {"sea": -1}}, r"'freq_to_id'\['sea'\] is -1; expected a whole number from 0"),
+    ({"data_mean": [1.0, 2.0]}, "data_mean has 2 values, the data 48"),
 ]
 
 

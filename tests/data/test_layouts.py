@@ -136,6 +136,23 @@ def test_a_batch_that_is_there_twice(tmp_path):
     assert contents(provider)[1] == LABELS
 
 
+@pytest.mark.parametrize(
+    "numbers, more, train, test",
+    [
+        ([0, 1, 2, 1000, 1001], {}, [0, 1, 2], [1000, 1001]),
+        ([7, 8, 2000], {}, [7, 8], [2000]),
+        ([998, 999, 1000], {}, [998, 999], [1000]),
+        ([1, 2, 999, 1001], {}, [1, 2, 999], [1001]),
+        ([1000, 1001], {}, [1000], [1001]),
+        ([0, 1, 1000], {"test_batches": [0]}, [1, 1000], [0]),
+    ],
+)
+def test_batches_for_validation_of_2014(tmp_path, numbers, more, train, test):
+    """Behind a gap, from a multiple of 1000 on (io 5.3)."""
+    write(tmp_path, META | more, **{f"data_batch_{n}": {"data": STRINGS, "labels": LABELS} for n in numbers})
+    assert opened(tmp_path).default_ranges() == (train, test)
+
+
 MEAN = np.arange(48.0)
 
 
