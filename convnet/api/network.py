@@ -118,7 +118,8 @@ def build(  # noqa: PLR0913
     the next that fits), ``features`` are the values of a case that is no picture, and ``classes`` is what num_classes
     stands for in the definition.
     ``backend`` and ``threads`` as for ``load``. Functions for initial weights that lie beside the file are run only with
-    ``allow_init_code``; with ``init_funcs="draw"`` none is called, and weights are drawn. Raises ``LayerFileError`` with every mistake in the files.
+    ``allow_init_code``; with ``init_funcs="draw"`` none is called, and weights are drawn. Raises ``LayerFileError`` with
+    every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>

@@ -23,7 +23,7 @@ from convnet.texts import counted
 LayerState = dict[str, Any]
 
 _FUNCTIONS = ("initWFunc", "initBFunc", "initCFunc")
-_DEVIATION = 0.01  # of weights that a function should make, where no layer of the kind says another: what 2012 had by default
+_DEVIATION = 0.01  # of weights drawn in place of a function's, where no layer says another: most files of 2012 have it
 
 
 def initial_state(graph: Graph, seed: int, may_run_code: bool = False) -> dict[str, LayerState]:
@@ -83,8 +83,8 @@ def draw_functions(graph: Graph) -> list[str]:
     for place, layer in enumerate(layers):
         drawn, specs = [], [spec for key in _FUNCTIONS if (spec := getattr(layer, key, ""))]
         if layer.initWFunc:
-            nearest = sorted(layers, key=lambda other, place=place: abs(layers.index(other) - place))
-            alike = [other for other in nearest if other.type == layer.type]
+            nearest = sorted(range(len(layers)), key=[abs(k - place) for k in range(len(layers))].__getitem__)
+            alike = [layers[k] for k in nearest if layers[k].type == layer.type]
             found = [_deviation(layer, i, alike) for i in range(len(layer.inputs))]
             layer.initW = [deviation for deviation, _ in found]
             told = dict.fromkeys(f"{deviation:g} ({source})" for deviation, source in found)

@@ -114,7 +114,8 @@ class Options:
     allow_init_code: int = _option(ZERO_ONE, "network", "Run code that lies beside the layer file?",
         "run functions beside the layer file that its initWFunc and the like name: only if you trust them", 0, sticky=False)
     init_funcs: str = _option(choice("call", "draw"), "network", "Functions for initial weights",
-        "call the functions that initWFunc and the like name, or draw weights in their place, as initW says", "call", sticky=False)
+        "call the functions that initWFunc and the like name, or draw weights in their place, as initW says", "call",
+        sticky=False)
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",

@@ -134,7 +134,7 @@ class Session:
         self.may_run_code = False
         self.remarks = [*inputs.remarks, *data_remarks]
         if self.checkpoint is None and self.options.init_funcs == "draw":
-            self.remarks += draw_functions(self.graph) or ["No effect on this net, in which no layer names a function: --init-funcs."]
+            self.remarks += draw_functions(self.graph) or ["No effect where no layer names a function: --init-funcs."]
         self._check_position()
         self._check_format()
         self.watch = Watch.of(self.options, self.graph, self.plan)

@@ -360,7 +360,7 @@ def test_run_draws_weights_in_place_of_functions_that_nobody_has(strange, tmp_pa
     assert "No effect on the weights of a checkpoint: --init-funcs." in capsys.readouterr().out.replace("\n", " ")
     plain = write_net(tmp_path / "plain", SMALL_NET)
     assert main(["--layer-def", str(plain), *words, "--init-funcs", "draw"]) == 0
-    assert "No effect on this net, in which no layer names a function: --init-funcs." in capsys.readouterr().out
+    assert "No effect where no layer names a function: --init-funcs." in capsys.readouterr().out
 
 
 def test_an_initw_beside_the_layer_file_is_its_own(tmp_path):
