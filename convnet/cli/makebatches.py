@@ -20,7 +20,7 @@ from convnet.data.batch_folder import replacing
 from convnet.data.decoding import FITS, parse_color
 from convnet.data.digits import pack_digits
 from convnet.data.ilsvrc import is_ilsvrc
-from convnet.data.make import More, pack_folder
+from convnet.data.make import TEST_SHARE, More, pack_folder
 from convnet.data.pictures import LARGEST
 from convnet.data.unfinished import is_unfinished
 from convnet.data.workers import cores
@@ -31,7 +31,7 @@ from convnet.texts import counted, shell_quoted
 from convnet.training.progress import left_text, rate_text
 from convnet.training.status import Status
 
-_SIZE, _TEST_SHARE, _BACKGROUND = 256, 0.1, "white"
+_SIZE, _BACKGROUND = 256, "white"
 _COLOR = Kind(parse_color, "a colour such as white, black or #808080", "COLOR")
 _OFTEN = 0.1  # seconds between two renewals of the line
 _WORKERS = 256  # at most
@@ -52,7 +52,7 @@ def parser(prog: str) -> Parser:
     parser.add_argument("--gray", action="store_true", help="keep one channel, grey")
     parser.add_value("--background", _COLOR, "colour behind transparent places: a name, or #rrggbb", _BACKGROUND)
     parser.add_value("--batch-size", whole(1, 1_000_000), "pictures per batch [1024; 3072 of ILSVRC-2012]")
-    parser.add_value("--test-share", SHARE, "share of pictures kept for testing, where the source does not say", _TEST_SHARE)
+    parser.add_value("--test-share", SHARE, f"share of pictures kept for testing [{TEST_SHARE}, or what the source says]")
     parser.add_argument("--stratified", action="store_true", help="keep the same share of every class")
     parser.add_value("--seed", SEED, "seed of the shuffle [0]", 0)
     parser.add_value("--workers", whole(1, _WORKERS), "processes that read pictures [one for each core]")
@@ -96,7 +96,7 @@ class _Screen:
 
 def _make(args: argparse.Namespace) -> int:
     is_digits, screen = args.source == "digits", _Screen()
-    settled: dict[str, Any] = {"size": _SIZE, "batch_size": None, "test_share": _TEST_SHARE, "seed": 0, "gray": False}
+    settled: dict[str, Any] = {"size": _SIZE, "batch_size": None, "test_share": None, "seed": 0, "gray": False}
     settled |= {"background": parse_color(_BACKGROUND), "resize": FITS[0], "stratified": False, "workers": None}
     given = [flag_of(name) for name, default in settled.items() if getattr(args, name) != default]
     if is_digits and given:
@@ -117,5 +117,7 @@ def _make(args: argparse.Namespace) -> int:
 def _pack(args: argparse.Namespace, folder: Path, screen: _Screen) -> int:
     more = More(background=args.background, gray=args.gray, fit=args.resize, stratified=args.stratified)
     more |= {"workers": args.workers or cores(), "tell": screen.tell}
+    if is_ilsvrc(Path(args.source)):
+        screen.say("Looking for the pictures in the archives; this can take minutes.")
     numbers = args.size, args.batch_size, args.test_share, args.seed
     return pack_folder(Path(args.source), folder, *numbers, screen.say, **more)

@@ -40,13 +40,20 @@ def replacing(out: Path, resumes: bool = False) -> Iterator[Path]:
                 _empty(aside)
             try:
                 yield aside
-            except BaseException:
+            except BaseException as error:
                 if not is_unfinished(aside):
                     shutil.rmtree(aside, ignore_errors=True)
+                if isinstance(error, DataError):
+                    raise DataError(f"{error}{_hint(aside)}") from None
                 raise
             _switch(aside, old, out)
         except OSError as error:
-            raise DataError(f"{error.filename or out} cannot be written: {reason_of(error)}") from None
+            raise DataError(f"{error.filename or out} cannot be written: {reason_of(error)}{_hint(aside)}") from None
+
+
+def _hint(aside: Path) -> str:
+    """Return what becomes of batches that an error has left."""
+    return "; the same command goes on after the batches that are whole" if is_unfinished(aside) else ""
 
 
 def _old_files(out: Path, interrupted: bool) -> list[Path]:

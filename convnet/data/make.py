@@ -9,16 +9,16 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypedDict, Unpack
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 import PIL
 
 from convnet.data.batches import write_file
 from convnet.data.decoding import UNREAD, WHITE, Color, Look
+from convnet.data.finish import check, summary, write_lists, write_meta
 from convnet.data.ilsvrc import find_ilsvrc, is_ilsvrc
-from convnet.data.images import color_axes
-from convnet.data.manifest import HEAD, PICTURES, SKIPPED, rows_text, sum_of, write_sums
+from convnet.data.manifest import PICTURES, SKIPPED, sum_of, write_sums
 from convnet.data.picture_folder import find_pictures
 from convnet.data.picture_list import LISTS, find_listed
 from convnet.data.source import Source
@@ -26,10 +26,9 @@ from convnet.data.split import Order, set_aside
 from convnet.data.unfinished import Progress
 from convnet.data.workers import Packed, Recipe, Workers
 from convnet.errors import DataError
-from convnet.storage import write_atomically
-from convnet.texts import counted, listed, printable
+from convnet.texts import counted, printable
 
-_LISTED, _NAMED = 20, 5  # classes, and files, that are said one by one
+TEST_SHARE = 0.1
 _TEST = "test_part_"  # names of batches for testing until it is known how many others there are
 _VERSION = 1  # of what is written
 
@@ -68,14 +67,15 @@ def pack_folder(
     out: Path,
     size: int,
     batch_size: int | None,
-    test_share: float,
+    test_share: float | None,
     seed: int,
     say: Callable[[str], object],
     **more: Unpack[More],
 ) -> int:
     """Write the pictures of ``source`` as JPEG batches into the folder ``out``; returns the number of batches.
 
-    ``batch_size`` ``None``: that of the source's layout. ``say`` gets a line on each batch, and on what there is in all.
+    ``batch_size`` ``None``: that of the source's layout. ``test_share`` ``None``: a tenth, or what the source sets aside;
+    where it does, no other share can be given. ``say`` gets a line on each batch, and on what there is in all.
     Raises ``DataError`` if fewer than two pictures can be read, or those of fewer than two classes.
     """
     return _Maker(find_source(source), out, size, batch_size, say, more).make(test_share, seed)
@@ -96,9 +96,12 @@ class _Maker:
         look = Look(mode="L" if self.is_gray else "RGB", background=more.get("background", WHITE), fit=self.fit)
         self.recipe = Recipe(size, look)
 
-    def make(self, test_share: float, seed: int) -> int:
+    def make(self, share: float | None, seed: int) -> int:
         """Write all batches and what belongs to them; return how many there are."""
         source, stratified = self.source, self.more.get("stratified", False)
+        if source.is_test is not None and (share is not None or stratified):
+            raise DataError("--test-share and --stratified: the source says itself which pictures are for testing")
+        test_share = TEST_SHARE if share is None else share
         options = self.size, self.batch_size, test_share, seed, stratified, sorted(self.recipe.look.items())
         key = hashlib.sha256(repr((_VERSION, PIL.__version__, source.stamp, options)).encode()).hexdigest()
         channels = 1 if self.is_gray else 3
@@ -108,7 +111,7 @@ class _Maker:
         self.order = self._order(test_share, seed, stratified)
         with Workers(self.recipe, self.more.get("workers", 1), len(source.names) - self.progress.looked_at) as workers:
             self._write_all(workers)
-        self._check()
+        check(source, self.progress)
         return self._finish()
 
     def _order(self, test_share: float, seed: int, stratified: bool) -> Order:
@@ -191,7 +194,7 @@ class _Maker:
         files = [printable(source.names[case.picture]) for case in cases]
         path = f"{name}/{name}.{part}" if parts else name
         write_file(self.out / path, {"data": [case.packed.data for case in cases], "labels": labels, "files": files})
-        number, first = name.removeprefix("data_batch_"), part * parts
+        number, first = _number(name), part * parts
         classes = ("; ".join(printable(source.classes[label]) for label in several) for several in labels)
         progress.list_pictures([(number, first + i, *row) for i, row in enumerate(zip(files, classes, strict=True))])
         progress.files.append((path, sum_of(self.out / path)))
@@ -203,25 +206,6 @@ class _Maker:
         self.say(f"{'test ' if is_test else ''}{shown}: {counted(len(cases), 'picture')}")
         return []
 
-    # -- the end
-
-    def _check(self) -> None:
-        """Raise ``DataError`` unless there are pictures of two classes, some to train and some to test on."""
-        classes, reasons, cases = self.source.classes, self.progress.reasons, self.progress.cases
-        there = np.flatnonzero(self.progress.counts.sum(axis=0))
-        message = ""
-        if len(there) < 2:
-            which = f"only pictures of '{classes[there[0]]}'" if len(there) else "none of the pictures"
-            more = f"; and {len(reasons) - 1:,} more" if len(reasons) > 1 else ""
-            message = f"there are {which}; a net tells classes apart"
-            message = f"{which} can be read: {reasons[0]}{more}" if reasons else message
-        elif not all(cases):
-            few = f"only {sum(cases):,} of {len(self.source.names):,} files can be read"
-            message = f"{few}, too few to train and to test on" + (f": {reasons[0]}; and more" if reasons else "")
-        if message:
-            self.progress.end()  # with which there is nothing to go on
-            raise DataError(message)
-
     def _finish(self) -> int:
         """Write what belongs to the batches, and give those for testing their names; return the number of batches."""
         progress, source = self.progress, self.source
@@ -229,12 +213,9 @@ class _Maker:
         train, test = ([self._name(bool(i), batch) for batch in range(count)] for i, count in enumerate(counts))
         first = source.layout.first + len(train)  # of those for testing whose names stand in for others
         final = {name: f"data_batch_{first + i}" if name.startswith(_TEST) else name for i, name in enumerate(test)}
-        numbers = [int(name.removeprefix("data_batch_")) for name in (*train, *final.values())]
-        self._write_meta(numbers[len(train) :])
-        self._write_listing({name.encode(): new.removeprefix("data_batch_").encode() for name, new in final.items()})
-        if progress.reasons:
-            lines = "".join(f"{line}\n" for line in progress.reasons).encode()
-            write_atomically(self.out / SKIPPED, lambda file: file.write(lines))
+        numbers = [int(_number(name)) for name in (*train, *final.values())]
+        write_meta(self.out, source, progress, {"batch_size": self.batch_size, "test_batches": numbers[len(train) :]})
+        write_lists(self.out, progress, {_number(name): _number(new) for name, new in final.items()})
         sums = {final.get(name, name): digest for name, digest in progress.files}
         others = ("batches.meta", PICTURES, *((SKIPPED,) if progress.reasons else ()))
         in_order = sorted(sums, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
@@ -242,61 +223,16 @@ class _Maker:
         for name, new in final.items():
             (self.out / name).rename(self.out / new)
         progress.end()
-        for line in (*source.remarks, *self._summary()):
+        for line in (*source.remarks, *summary(source, progress)):
             self.say(printable(line))  # folders may have names of several lines
         trained, tested = _numbered(numbers[: len(train)]), _numbered(numbers[len(train) :])
         self.say(f"Train with {trained}, test with {tested}, as runs do by themselves.")
         return len(numbers)
 
-    def _write_meta(self, test_batches: list[int]) -> None:
-        """Write the description."""
-        total, cases = self.progress.total, self.progress.cases[0]
-        meta: dict[str, Any] = {
-            "data_mean": (total / cases).transpose(2, 0, 1).reshape(-1, 1).astype(np.float32),
-            "num_vis": total.size,
-            "img_size": self.size,
-            "label_names": [printable(name) for name in self.source.classes],
-            "batch_size": self.batch_size,
-            "test_batches": test_batches,
-        }
-        if self.is_gray:
-            meta["num_colors"] = 1
-        else:
-            pixels = cases * self.size**2
-            mean = total.sum(axis=(0, 1)) / pixels
-            meta["color_pca"] = color_axes((self.progress.products - pixels * np.outer(mean, mean)) / max(1, pixels - 1))
-        write_file(self.out / "batches.meta", meta)
 
-    def _write_listing(self, numbers: dict[bytes, bytes]) -> None:
-        """Write which picture is where, with the ``numbers`` of batches by the names that stood in for them."""
-
-        def write(file: BinaryIO) -> None:
-            file.write(rows_text([HEAD]))
-            for is_test in (False, True):
-                with self.progress.listing.open("rb") as rows:
-                    for row in rows:
-                        name, comma, rest = row.partition(b",")
-                        if (name in numbers) == is_test:
-                            file.write(numbers.get(name, name) + comma + rest)
-
-        write_atomically(self.out / PICTURES, write)
-
-    def _summary(self) -> list[str]:
-        """Return lines on how many pictures of each class there are, and which were left out."""
-        classes, (trained, tested), reasons = self.source.classes, self.progress.counts, self.progress.reasons
-        counts = dict(zip(classes, (trained + tested).tolist(), strict=True))
-        lines = [f"{counted(sum(self.progress.cases), 'picture')} of {counted(len(classes), 'class')}: "]
-        if len(classes) <= _LISTED:
-            lines[0] += ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        else:
-            few, many = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
-            lines[0] += f"from {counts[few]:,} ({few}) to {counts[many]:,} ({many})"
-        if untrained := [name for name, count in zip(classes, trained, strict=True) if not count]:
-            lines.append(f"Nothing to train on is left of {listed(untrained, _NAMED)}: add pictures.")
-        if reasons:
-            lines.append(f"Left out, as {SKIPPED} says: {counted(len(reasons), 'file')} that cannot be read")
-            lines += [f"    {line}" for line in reasons[:_NAMED]] + ["    ..."] * (len(reasons) > _NAMED)
-        return lines
+def _number(name: str) -> str:
+    """Return the number of a batch, or the name that stands in for one."""
+    return name.removeprefix("data_batch_")
 
 
 def _numbered(numbers: list[int]) -> str:

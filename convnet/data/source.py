@@ -54,7 +54,7 @@ class Source:
 
 def stamp_of(root: Path, names: Iterable[str], *more: object) -> str:
     """Return a hash of the names, sizes and times of files, and of what else tells a source from others."""
-    digest = hashlib.sha256(repr((str(root.absolute()), more)).encode("utf-8", "surrogateescape"))
+    digest = hashlib.sha256(repr((str(root), str(root.absolute()), more)).encode("utf-8", "surrogateescape"))
     for name in names:
         try:
             state = (root / name).stat()

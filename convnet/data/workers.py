@@ -137,7 +137,7 @@ class Workers:
         except (EOFError, ConnectionResetError):
             process = self._processes[connection]
             process.join()
-            advice = "if memory was short, give fewer --workers; the same command goes on where this one stopped"
+            advice = "if memory was short, give fewer --workers"
             raise DataError(f"a process that reads pictures was ended (status {process.exitcode}); {advice}") from None
 
 

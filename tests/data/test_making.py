@@ -15,7 +15,7 @@ from PIL import Image
 
 from convnet import pickles
 from convnet.cli import main
-from convnet.data import make, unfinished, workers
+from convnet.data import finish, make, unfinished, workers
 from convnet.data.batch_folder import replacing
 from convnet.data.decoding import read_square
 from convnet.data.manifest import read_sums
@@ -109,12 +109,8 @@ def kill_at(moment, monkeypatch, source, out, **more):
         return write
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        for module, name in (
-            (make, "write_file"),
-            (unfinished, "write_file"),
-            (make, "write_atomically"),
-            (make, "write_sums"),
-        ):
+        places = [(module, "write_file") for module in (make, unfinished, finish)]
+        for module, name in [*places, (finish, "write_atomically"), (make, "write_sums")]:
             patch.setattr(module, name, writing(getattr(module, name)))
         patch.setattr(unfinished.Progress, "list_pictures", writing(unfinished.Progress.list_pictures))
         pack(source, out, **more)
@@ -198,6 +194,27 @@ def test_five_thousand_pictures_with_twenty_broken_ones(tmp_path):
     lines = (out / "skipped.txt").read_text().splitlines()
     assert len(lines) == 20 and {int(line.split(".png: ")[0][-4:]) for line in lines} == broken
     assert all("not a whole picture" in line or "truncated" in line for line in lines)
+
+
+def test_a_full_disk_keeps_the_old_batches_and_what_was_made(photos, tmp_path, monkeypatch):
+    out, count = tmp_path / "out", itertools.count()
+    pack(photos / "photos", out, batch_size=20)
+    old = files_in(out)
+
+    def full(path, value, act=make.write_file):
+        if next(count) == 4:
+            raise DataError("No space left on device")
+        act(path, value)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(DataError, match="left on device; the same command goes on after the"),
+    ):
+        patch.setattr(make, "write_file", full)
+        pack(photos / "photos", out)
+    assert {name: data for name, data in files_in(out).items() if not name.startswith(".making")} == old
+    assert pack(photos / "photos", out)[0] == "Going on after 4 files that an interrupted call has written."
+    assert files_in(out) == files_in(photos / "expected")
 
 
 # -- what is beside the batches

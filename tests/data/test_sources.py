@@ -51,7 +51,7 @@ SPLIT = [
 def test_a_ready_split(tmp_path, training, testing):
     renamed = [name.replace("train", training).replace("val", testing) for name in SPLIT]
     said = []
-    assert pack_folder(place(tmp_path / "photos", *renamed), tmp_path / "out", 8, None, 0.1, 0, said.append) == 2
+    assert pack_folder(place(tmp_path / "photos", *renamed), tmp_path / "out", 8, None, None, 0, said.append) == 2
     found, tests = where(tmp_path / "out")
     assert tests == [2] and set(found["data_batch_2"]) == {name for name in renamed if name.startswith(testing)}
     assert set(found["data_batch_1"]) == {name for name in renamed if name.startswith(training)}
@@ -73,6 +73,14 @@ def test_a_split_with_a_third_part(tmp_path):
 def test_a_test_part_without_classes_is_passed_over(tmp_path):
     source = find_source(place(tmp_path, *SPLIT[:6], *("test/x/1.png", "test/cat/1.png", "valid/y.png")[1:]))
     assert [name for name, aside in zip(source.names, source.is_test, strict=True) if aside] == ["test/cat/1.png"]
+
+
+def test_a_split_of_the_source_is_the_split(tmp_path, capsys):
+    words = ["makebatches", str(place(tmp_path / "photos", *SPLIT)), "--out", str(tmp_path / "out")]
+    for more in (["--test-share", "0.1"], ["--stratified"]):
+        assert main([*words, *more]) == 1
+        assert "the source says itself which pictures are for testing" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
