@@ -64,7 +64,9 @@ def environment_variables(path):
     text = path.read_text(encoding="utf-8")
     constants = dict(re.findall(r'^(\w+) = "(\w+)"$', text, re.MULTILINE))
     lines = "\n".join(line for line in text.splitlines() if re.search(r"os\.environ|\bgetenv\(|\bis_off\(", line))
-    words = re.findall(r'"([A-Z][A-Z_]+)"', lines) + [constants.get(word, "") for word in re.findall(r"\b_?[A-Z]+\b", lines)]
+    words = re.findall(r'"([A-Z][A-Z0-9_]+)"', lines) + [
+        constants.get(word, "") for word in re.findall(r"\b_?[A-Z]+\b", lines)
+    ]
     return set(filter(None, words)) - {"PYTHONPATH", "LD_LIBRARY_PATH"}  # which tests pass on
 
 

@@ -43,6 +43,7 @@ class Preprocessor:
     side: int
     mean: np.ndarray | None = None
     label_names: list[str] = field(default_factory=list)
+    head_names: dict[str, list[str]] = field(default_factory=dict)  # of the labels in other matrices than the first
     value_mean: np.ndarray | None = None  # of data in batches that are not pictures, (features,)
     needs_mean: bool = False
     picture_size: int = 0
@@ -61,23 +62,28 @@ class Preprocessor:
         if checkpoint is None:
             return preprocessor
         preprocessor.needs_mean = True
-        folder = checkpoint.option("data_path")
-        if metadata := checkpoint.own.get("data"):
+        folder, number = checkpoint.option("data_path"), checkpoint.option("scalar_mean")
+        if metadata := checkpoint.data:
             preprocessor.load_metadata(metadata)
             preprocessor.needs_mean = preprocessor.mean is not None
-        elif size and folder and isinstance(folder, str) and Path(folder).is_dir():
+            return preprocessor
+        if size and folder and isinstance(folder, str) and Path(folder).is_dir():
             preprocessor.set_mean(folder)
+        if size and number is not None and number >= 0:
+            preprocessor.set_mean(number)
         return preprocessor
 
     def load_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Take over what a provider or a checkpoint says of its pictures (``Provider.description``)."""
         self.mean, self.side = metadata["mean"], int(metadata["side"]) or self.side
         self.label_names = [text_of(name) for name in metadata["label_names"]]
+        self.head_names = metadata.get("head_names", {})
         self.value_mean, self.picture_size = metadata.get("value_mean"), int(metadata.get("picture_size", 0))
 
     def metadata(self) -> dict[str, Any]:
         """Return what ``load_metadata`` takes."""
-        described = {"mean": self.mean, "side": self.side, "picture_size": self.picture_size}
+        described: dict[str, Any] = {"mean": self.mean, "side": self.side, "picture_size": self.picture_size}
+        described |= {"head_names": self.head_names} if self.head_names else {}
         return described | {"label_names": self.label_names, "value_mean": self.value_mean}
 
     def set_mean(self, value: Mean) -> None:

@@ -30,7 +30,7 @@ from convnet.api.notebook import Drawing, html_table
 from convnet.api.progress import ProgressLine
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import NAMES, make_backend
-from convnet.checkpoint import Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
+from convnet.checkpoint import Foreign, Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds, class_names
@@ -50,7 +50,7 @@ from convnet.layers.base import written_sizes
 from convnet.layers.data import Data
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
-from convnet.net.initial import initial_state
+from convnet.net.initial import draw_functions, initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Costs, Net
 from convnet.options import Options
@@ -88,9 +88,10 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     known = checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree
     graph = build_graph(files, *known, checkpoint.generation, heads=checkpoint.heads)
     with checkpoint.named_in_errors():
-        net = _make_net(graph, minibatch, int(checkpoint.own.get("seed", 0)), checkpoint.layers, backend, threads)
+        net = _make_net(graph, minibatch, int(checkpoint.carried.get("seed", 0)), checkpoint.layers, backend, threads)
         restore_streams(net, checkpoint)
     network = Network(net, files, Preprocessor.of(graph, checkpoint), checkpoint.position())
+    network._options, network._foreign = checkpoint.options, Foreign(checkpoint, graph)
     if mean is not None:
         network.mean = mean
     return network
@@ -109,6 +110,7 @@ def build(  # noqa: PLR0913
     backend: str = "auto",
     threads: int = 0,
     allow_init_code: bool = False,
+    init_funcs: str = "call",
 ) -> Network:
     """Return a net with fresh weights from layer files: paths, names of shipped files, or their text.
 
@@ -116,7 +118,8 @@ def build(  # noqa: PLR0913
     the next that fits), ``features`` are the values of a case that is no picture, and ``classes`` is what num_classes
     stands for in the definition.
     ``backend`` and ``threads`` as for ``load``. Functions for initial weights that lie beside the file are run only with
-    ``allow_init_code``. Raises ``LayerFileError`` with every mistake in the files.
+    ``allow_init_code``; with ``init_funcs="draw"`` none is called, and weights are drawn. Raises ``LayerFileError`` with
+    every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
@@ -127,6 +130,9 @@ def build(  # noqa: PLR0913
     dialect = word("dialect", dialect, ("auto", *GENERATIONS))
     files = _layer_files(definition, params)
     graph = synthesize(parse(files, dialect), (side,) if side else (), classes, features).graph
+    if word("init_funcs", init_funcs, ("call", "draw")) == "draw":
+        for line in draw_functions(graph):
+            _LOG.warning("%s", line)
     net = _make_net(graph, minibatch, seed, None, backend, threads, bool(allow_init_code))
     return Network(net, files, Preprocessor.of(graph), Position())
 
@@ -166,12 +172,14 @@ class Network:
         self.net, self.files, self.preprocessor, self.position = net, files, preprocessor, position
         self.graph: Graph = net.graph
         self._outputs = Outputs.of(self.graph)
+        self._options: dict[str, Any] = {}  # of the run that saved it
+        self._foreign = Foreign()
 
     def __repr__(self) -> str:
         inputs, name = self.preprocessor, Path(self.files.definition_path).name
         image = f"{inputs.channels}x{inputs.size}x{inputs.size}" if inputs.size else f"{inputs.features} values"
-        known, outputs = self._tells_classes, self.graph.layers[self.prediction_layer].outputs
-        classes = counted(len(self.classes), "class") if known else counted(outputs, "output")
+        outputs = self.graph.layers[self.prediction_layer].outputs
+        classes = counted(outputs, "output" if self.is_regression else "class")
         return f"<Network {printable(name)}: {image} in, {classes}, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
@@ -328,9 +336,10 @@ class Network:
         return class_names(known, self.graph.layers[self.prediction_layer].outputs)
 
     @property
-    def _tells_classes(self) -> bool:
-        """Whether some cost is about classes."""
-        return not self.graph.costs or any(cost.first_input in ("label", "target") for cost in self.graph.costs)
+    def is_regression(self) -> bool:
+        """Whether the net is compared with real values, and no cost is about classes."""
+        kinds = {need.kind for need in self.preprocessor.needs.values()}
+        return "value" in kinds and not kinds & {"label", "target"}
 
     @property
     def prediction_layer(self) -> str:
@@ -362,7 +371,8 @@ class Network:
             "mini": self.net.minibatch,
             "seed": self.net.seed,
         }
-        value = pack(self.net, self.files, self.position, Options.of(options), self.preprocessor.metadata())
+        data, stored = self.preprocessor.metadata(), Options.of(options, self._options)
+        value = pack(self.net, self.files, self.position, stored, data, foreign=self._foreign)
         write_checkpoint(path, value)
         return path
 

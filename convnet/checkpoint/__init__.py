@@ -1,22 +1,32 @@
 """Checkpoints: the net, the run's position and its history in one pickled dict, close to the originals' (io section 4)."""
 
 from convnet.checkpoint.checkpoint import Checkpoint, load
-from convnet.checkpoint.files import BEST, CheckpointFolder, find_latest, new_folder, write_checkpoint
+from convnet.checkpoint.container import write_as
+from convnet.checkpoint.convert import Converted, convert
+from convnet.checkpoint.files import BEST, CheckpointFolder, find_latest, is_own, new_folder, write_checkpoint
+from convnet.checkpoint.foreign import Foreign
 from convnet.checkpoint.format import arithmetic_of, checkpoint_bytes, pack, restore_streams
+from convnet.checkpoint.formats import format_for
 from convnet.checkpoint.position import Position, add_costs
 
 __all__ = [
     "BEST",
     "Checkpoint",
     "CheckpointFolder",
+    "Converted",
+    "Foreign",
     "Position",
     "add_costs",
     "arithmetic_of",
     "checkpoint_bytes",
+    "convert",
     "find_latest",
+    "format_for",
+    "is_own",
     "load",
     "new_folder",
     "pack",
     "restore_streams",
+    "write_as",
     "write_checkpoint",
 ]

@@ -1,62 +1,81 @@
 """What a checkpoint says, whichever program wrote it; nothing in the file is executed (io 4.4 to 4.8)."""
 
-import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from convnet import pickles
-from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
+from convnet.checkpoint import npz
+from convnet.checkpoint.carried import digest_of
+from convnet.checkpoint.definition import generation_of, remark_on, stored_dims, stored_tree, written_files
+from convnet.checkpoint.legacy_options import LegacyOptions
 from convnet.checkpoint.position import Position
-from convnet.checkpoint.schema import faults_of
+from convnet.checkpoint.schema import faults_of, is_own
 from convnet.errors import CheckpointError, DataError
-from convnet.generation import Generation
+from convnet.generation import UNTIL_2012, Generation
 from convnet.graph.graph import Changes
 from convnet.graph.loading import LayerFiles
 from convnet.language.files import is_checkpoint
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Costs
-from convnet.options import BY_NAME
 from convnet.pickles import UnsafePickle, path_of, text_of
 from convnet.pickles.rules import message
 from convnet.texts import counted
 
-# Options that the originals kept under other names, and those that they kept under ours.
-_LEGACY = {
-    "train_range": "train_batch_range",
-    "test_range": "test_batch_range",
-    "test_freq": "testing_freq",
-    "epochs": "num_epochs",
-    "mini": "minibatch_size",
-    "data_provider": "dp_type",
-}
-_INHERITED = (*_LEGACY, "data_path", "test_one", "crop_border", "inner_size", "color_noise")
-
 _OWN = {"dialect", "layer_def_text", "layer_def_path", "layer_params_text", "layer_params_path", "data_dims"}
 _CHECKED = 2  # the version of our own from which on a checksum stands behind the pickle
-_PLAIN = (str, bytes, int, float)
+_OF_FILES = ("layer_def", "layer_params", "layer_path", "dialect")
 
 
 class Checkpoint(dict[str, Any]):
-    """``{"model_state": {...}, "op": {...}}`` as it lies in the file, and what that means.
+    """``{"model_state": {...}, "op": ...}`` as it lies in the file, and what that means.
 
-    ``own`` is what this project adds to 2014's format (``convnet.checkpoint.format``); empty in files of the originals.
-    ``path`` is the file, for messages.
+    ``own`` is what this project adds to the originals' formats (``convnet.checkpoint.format``); empty in files of theirs,
+    and where one of them has trained on: ``carried`` is what it took along. ``path`` is the file, for messages.
     """
 
     path: Path = Path("checkpoint")
 
     @property
+    def carried(self) -> dict[str, Any]:
+        """The part of this project, whether it is of the batch that the checkpoint is of or of an earlier one."""
+        carried: dict[str, Any] = self["model_state"].get("convnet", {})  # ``load`` has looked at it
+        return carried
+
+    @cached_property
     def own(self) -> dict[str, Any]:
-        own: dict[str, Any] = self["model_state"].get("convnet", {})  # ``load`` has looked at it
-        return own
+        return self.carried if is_own(self["model_state"]) else {}
 
     @property
     def is_original(self) -> bool:
-        """Whether a program of 2011, 2012 or 2014 wrote it."""
+        """Whether a program of 2011, 2012 or 2014 has trained it last."""
         return not self.own
+
+    @property
+    def has_files(self) -> bool:
+        """Whether it holds the layer files that its net was made from."""
+        return bool(self._with_files)
+
+    @cached_property
+    def _with_files(self) -> dict[str, Any]:
+        """What was carried along, if its layer files still make the layers of the checkpoint."""
+        holds = self.own or digest_of(self.layers.values()) == self.carried.get("layers")
+        return self.carried if holds else {}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know of it who goes on from it."""
+        lacking = [] if self._with_files else [line for line in [remark_on(self.layers)] if line]
+        if self.own or not self.carried:
+            return lacking
+        at = ".".join(map(str, self.carried["at"]))
+        files = "layer files, seed and data" if self._with_files else "seed and data; its layers are not those of its files"
+        return [
+            f"A program of the originals trained it on from {at}; of what this one saved there, it keeps {files}.",
+            *lacking,
+        ]
 
     @cached_property
     def layers(self) -> dict[str, dict[str, Any]]:
@@ -66,12 +85,18 @@ class Checkpoint(dict[str, Any]):
     @property
     def generation(self) -> Generation:
         """Generation of its layer files, or of the program that wrote it."""
-        return generation_of(self.layers) if self.is_original else Generation(text_of(self.own["dialect"]))
+        known = self._with_files
+        return Generation(text_of(known["dialect"])) if known else generation_of(self.layers)
+
+    @property
+    def written_as(self) -> Generation:
+        """Generation in whose way its layers are stored."""
+        return generation_of(self.layers)
 
     def files(self, name: str = "the checkpoint") -> LayerFiles:
         """Return its layer files; of the originals, which saved none, files called ``name`` written from its layers."""
-        own = self.own
-        if self.is_original:
+        own = self._with_files
+        if not own:
             with self.named_in_errors():
                 return written_files(self.layers, name)
         changes = Changes(
@@ -98,14 +123,18 @@ class Checkpoint(dict[str, Any]):
     @property
     def data_dims(self) -> dict[int, int]:
         """Features of each data matrix."""
-        if self.is_original:
-            return stored_dims(self.layers)
-        return {int(i): int(rows) for i, rows in self.own["data_dims"].items()}
+        known = self._with_files
+        return {int(i): int(rows) for i, rows in known["data_dims"].items()} if known else stored_dims(self.layers)
 
     @property
     def classes(self) -> int | None:
         """Number of classes of the data, where it is known."""
-        return self.own.get("num_classes")
+        return self._with_files.get("num_classes")
+
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """What its data were (``Provider.description``), where it is known."""
+        return self.carried.get("data")
 
     @property
     def heads(self) -> dict[int, int]:
@@ -115,8 +144,8 @@ class Checkpoint(dict[str, Any]):
     @property
     def label_tree(self) -> LabelTree | None:
         """The tree of labels that a treefc layer was trained with."""
-        own = self.own
-        if self.is_original:
+        own = self._with_files
+        if not own:
             with self.named_in_errors():
                 return stored_tree(self.layers)
         return LabelTree.from_parents([int(v) for v in own["tree"]], int(own["num_classes"])) if own.get("tree") else None
@@ -139,7 +168,9 @@ class Checkpoint(dict[str, Any]):
 
     def _outputs(self, stored: Any) -> list[tuple[Costs, int]]:
         """Return (sums, cases) of every batch, which 2011 and 2012 saved divided by the cases (io 2.6)."""
-        averaged = self.is_original and not any("outputFilter" in layer for layer in self.layers.values())
+        averaged = not any("outputFilter" in layer for layer in self.layers.values())
+        if self.own:
+            averaged = text_of(self.own.get("format", "")) in UNTIL_2012
         outputs = []
         for costs, cases in stored:
             scale = int(cases) if averaged else 1
@@ -151,30 +182,25 @@ class Checkpoint(dict[str, Any]):
         """Return an option of the run that saved it, by this project's name; ``None`` where it had none."""
         return self.options.get(name)
 
-    def _legacy_option(self, name: str) -> Any:
-        """Return a plain value, or a list of them, from the options of an original; ``None`` where it had none."""
-        options = getattr(self.get("op"), "options", None)
-        option = options.get(_LEGACY.get(name, name)) if isinstance(options, dict) else None
-        value = getattr(option, "value", None)
-        listed = value if isinstance(value, list) else [value]
-        return value if all(isinstance(item, _PLAIN) for item in listed) else None
-
     @cached_property
     def options(self) -> dict[str, Any]:
         """Options that a resumed run takes over; of an original's, those that describe its data and its training."""
         op = self.get("op")
-        if isinstance(op, dict):
-            return {name: path_of(value) if isinstance(value, str | bytes) else value for name, value in op.items()}
-        options: dict[str, Any] = {}
-        for name in _INHERITED:
-            value = self._legacy_option(name)
-            text = ",".join(map(str, value)) if isinstance(value, list) else path_of(str(value))
-            with suppress(argparse.ArgumentTypeError):
-                if value is not None:
-                    options[name] = BY_NAME[name].kind(text)
-        if "cropped" not in options.get("data_provider", ""):
-            options.pop("crop_border", None)  # 2011 and 2012 kept its default of 4 for data that they did not crop
-        return options
+        own = self.carried.get("options") or (op if isinstance(op, dict) else {})
+        options = {name: path_of(value) if isinstance(value, str | bytes) else value for name, value in own.items()}
+        if self.carried and not self.has_files:
+            options = {name: value for name, value in options.items() if name not in _OF_FILES}
+        return options | (self._legacy_options.taken if self._legacy_options else {})
+
+    @property
+    def options_left(self) -> list[str]:
+        """A line for each option of an original's run that changed results and that a resumed run does not take over."""
+        return self._legacy_options.left if self._legacy_options else []
+
+    @cached_property
+    def _legacy_options(self) -> LegacyOptions | None:
+        op = self.get("op")
+        return None if isinstance(op, dict) else LegacyOptions(op, self.generation, self.carried.get("op"))
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -185,13 +211,12 @@ def load(path: str | Path) -> Checkpoint:
     (363, 64)
     """
     try:
-        value, has_checksum, excess = pickles.read(path)
+        value, has_checksum, excess = npz.read(path) if npz.is_npz(path) else pickles.read(path)
     except UnsafePickle as error:
         other = "" if is_checkpoint(Path(path)) else "; no checkpoint begins as this file does"
         raise CheckpointError(f"{error}{other}") from None
     checkpoint = _recognised(path, value)
-    version = checkpoint.own.get("version")
-    if excess or (not has_checksum and isinstance(version, int) and version >= _CHECKED):
+    if excess or (not has_checksum and _needs_checksum(checkpoint)):
         text = (
             f"{counted(excess, 'byte')} too many stand behind its end"
             if excess
@@ -201,6 +226,16 @@ def load(path: str | Path) -> Checkpoint:
     if fault := message(faults_of(checkpoint)):
         raise CheckpointError(f"{path}: {fault}")
     return checkpoint
+
+
+def _needs_checksum(checkpoint: Checkpoint) -> bool:
+    """Return whether this project wrote a file, at whose end a checksum stands.
+
+    An original that saves its part again, without one, has all keys in the order of Python 2's dicts.
+    """
+    state, version = checkpoint["model_state"], checkpoint.carried.get("version")
+    is_ours = list(state)[:2] == ["epoch", "batchnum"] or isinstance(checkpoint.get("op"), dict)
+    return is_ours and isinstance(version, int) and version >= _CHECKED
 
 
 def _recognised(path: str | Path, value: Any) -> Checkpoint:

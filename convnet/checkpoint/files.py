@@ -1,8 +1,8 @@
 """Where checkpoints lie, how they are written, and which are kept.
 
 A checkpoint is ``EPOCH.BATCH`` in a dated folder. It is written to a temporary file in the same folder, flushed to the
-disk and renamed, so that a killed run leaves whole checkpoints only. Files that are not named like one are never touched.
-One run at a time writes in a folder (``convnet.storage.lock``).
+disk and renamed, so that a killed run leaves whole checkpoints only. Files that are not named like one, or that another
+program wrote, are neither removed nor replaced. One run at a time writes in a folder (``convnet.storage.lock``).
 """
 
 import contextlib
@@ -17,13 +17,18 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from convnet import pickles
+from convnet.checkpoint import npz
+from convnet.checkpoint.container import write
 from convnet.errors import CheckpointError, first_line, reason_of
+from convnet.pickles import UnsafePickle
 from convnet.storage import Claim, link_atomically, write_atomically
+from convnet.texts import listed
 
 T = TypeVar("T")
 _NAME = re.compile(r"(\d+)\.(-?\d+)")
 BEST = "best"  # beside the checkpoints, that of the best test
 _ELSEWHERE = "let this run save elsewhere with --save-path"
+_MOVE = f"move it to another folder, or {_ELSEWHERE}"
 
 
 @dataclass
@@ -67,35 +72,60 @@ class CheckpointFolder:
         """Write a checkpoint whole or not at all, then prune; raises ``CheckpointError``, the old ones untouched."""
         target = self.path / f"{epoch}.{batch}"
         self._claim.check()
+        self._keep_foreign(target)
         write_checkpoint(target, value, "; earlier checkpoints are untouched")
         with self._unimportant("older checkpoints in {} cannot be removed"):
             older = [path for path in self.names() if _position(path) <= _position(target)]
-            for path in older[: -self.keep]:
+            for path in list(filter(is_own, older))[: -self.keep]:
                 path.unlink(missing_ok=True)
         return target
 
     def keep_best(self, source: Path, value: dict[str, Any]) -> None:
         """Keep the checkpoint at ``source``, which holds ``value``, as ``best``, whatever becomes of it; see ``save``."""
         self._claim.check()
+        self._keep_foreign(self.path / BEST)
         try:
             link_atomically(source, self.path / BEST)
         except OSError:  # there are no hard links here, or not from there
             write_checkpoint(self.path / BEST, value, "; the checkpoint itself is saved")
 
+    def _keep_foreign(self, target: Path) -> None:
+        """Rename what another program wrote where a checkpoint is about to be saved; raises ``CheckpointError``.
+
+        It is what the run goes on from, within its first batch, or came here since the run began.
+        """
+        try:
+            if target.is_file() and not is_own(target):
+                kept = _aside(target).name
+                logging.getLogger("convnet").warning("%s, which this program did not write, is kept as %s", target, kept)
+        except OSError as error:
+            text = "which this program did not write, cannot be renamed"
+            raise CheckpointError(f"{target}, {text}: {reason_of(error)}; nothing is saved") from None
+
     def set_best_aside(self) -> Path | None:
-        """Rename ``best``, if there is one, which is of another run; returns what it is called now."""
+        """Rename ``best``, if there is one, which is of another run; returns what it is called now.
+
+        Raises ``CheckpointError`` if another program wrote it.
+        """
         best = self.path / BEST
         with self._unimportant("best in {} cannot be renamed, and will be replaced"):
-            return best.replace(best.with_name(f"{BEST}.aside")) if best.is_file() else None
+            if _is_foreign(best):
+                raise CheckpointError(f"--keep-best would replace {best}, which is not of this program: {_MOVE}")
+            return _aside(best) if best.is_file() else None
         return None
 
     def set_aside(self, after: Path) -> list[Path]:
-        """Rename checkpoints newer than ``after``, from which a run goes on, since they would win at the next load."""
+        """Rename checkpoints newer than ``after``, from which a run goes on, since they would win at the next load.
+
+        Raises ``CheckpointError`` if another program wrote one of them.
+        """
         moved = []
         with self._unimportant("newer checkpoints in {} cannot be renamed, and will be taken at the next load"):
-            for path in _named(self.path):
-                if _position(path) > _position(after):
-                    moved.append(path.replace(path.with_name(f"{path.name}.aside")))
+            newer = [path for path in _named(self.path) if _position(path) > _position(after)]
+            if foreign := [path.name for path in newer if _is_foreign(path)]:
+                text = f"{listed(foreign)} in {self.path}, newer than {after.name}, would be taken at the next load, and"
+                raise CheckpointError(f"{text} {'is' if len(foreign) == 1 else 'are'} not of this program: {_MOVE}")
+            moved += [_aside(path) for path in newer]
         return moved
 
     @contextlib.contextmanager
@@ -109,10 +139,29 @@ class CheckpointFolder:
                 logging.getLogger("convnet").warning("%s: %s", what.format(self.path), reason_of(error))
 
 
-def write_checkpoint(path: Path, value: dict[str, Any], advice: str = "") -> None:
-    """Write a checkpoint whole or not at all; raises ``CheckpointError`` that ends with ``advice``."""
+def is_own(path: Path) -> bool:
+    """Return whether this program wrote a checkpoint, by its end or its beginning; raises ``OSError``."""
+    return npz.is_npz(path) or pickles.has_checksum(path)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Return whether another program wrote a checkpoint, which is not damaged."""
     try:
-        write_atomically(path, lambda file: pickles.dump(value, file, checksum=True))
+        return path.is_file() and not is_own(path) and pickles.load(path) is not None
+    except UnsafePickle:
+        return False
+
+
+def _aside(path: Path) -> Path:
+    """Rename a checkpoint, so that it is none by its name; returns the new one. Raises ``OSError``."""
+    names = (path.with_name(f"{path.name}.aside{number or ''}") for number in count())
+    return path.replace(next(name for name in names if not name.exists() or (name.is_file() and is_own(name))))
+
+
+def write_checkpoint(path: Path, value: dict[str, Any], advice: str = "") -> None:
+    """Write a checkpoint whole or not at all, in its format; raises ``CheckpointError`` that ends with ``advice``."""
+    try:
+        write_atomically(path, lambda file: write(value, file))
     except OSError as error:
         raise CheckpointError(f"checkpoint {path} cannot be saved: {reason_of(error)}{advice}") from None
 

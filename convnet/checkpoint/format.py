@@ -1,50 +1,70 @@
-"""What this project saves: ``{"model_state": {...}, "op": {...}}`` as 2014 did (io 4.4), and what a resumed run needs.
+"""What this project saves: ``{"model_state": {...}, "op": ...}`` as a generation did (io 4.4), and what a resumed run needs.
 
-``model_state["layers"]`` maps names to the originals' layer dicts with their arrays. ``model_state["convnet"]`` is added:
-the texts of both layer files, the seed, the number of steps, the random streams, and the position inside an interrupted
-batch, so that a run goes on as if nothing had happened.
+``model_state["layers"]`` has the originals' layer dicts with their arrays, ``op`` their options. ``model_state["convnet"]``
+is added: the texts of both layer files, our options, the seed, the number of steps, the random streams, and the position
+inside an interrupted batch, so that a run goes on as if nothing had happened. The originals carry it along untouched.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
+from convnet.checkpoint.foreign import Foreign
+from convnet.checkpoint.formats import format_for
+from convnet.checkpoint.forms import container_for, outputs_for
 from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.checkpoint.op import values_for, values_of
 from convnet.checkpoint.position import Position
 from convnet.checkpoint.schema import VERSION
 from convnet.errors import CheckpointError
-from convnet.generation import G2014
+from convnet.generation import G2014, Generation
+from convnet.graph.fitting import fitting
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.layers.fc import TreeFullyConnected
 from convnet.net.net import Net
 from convnet.net.state import collect_state
 from convnet.net.weights import Weights
-from convnet.options import Options
+from convnet.options import NPZ, Options
 
 # What the originals saved of a position, under their names.
 _HISTORY = {"epoch": "epoch", "batch": "batchnum", "train_outputs": "train_outputs", "test_outputs": "test_outputs"}
 
 
 def pack(
-    net: Net, files: LayerFiles, position: Position, options: Options, data: dict[str, Any] | None = None
+    net: Net,
+    files: LayerFiles,
+    position: Position,
+    options: Options,
+    data: dict[str, Any] | None = None,
+    provider: str = "",
+    foreign: Foreign | None = None,
 ) -> dict[str, Any]:
-    """Return the dict to save; ``data`` is what it takes to show the net other pictures (``Provider.description``)."""
-    state = collect_state(net)
-    layers = {stored["name"]: stored | state.get(stored["name"], {}) for stored in stored_graph(net.graph, G2014)}
-    # What the originals never saved: the running moments of superEps; and between updates of several minibatches
-    # (--wupdate-freq, updatePeriod) how many there were, how many gradients were added, and their sum.
-    moments = [w.moments and [w.be.download(moment) for moment in w.moments] for w in net.weights]
-    pending = [
-        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.accumulates_into_momentum else None]
-        for w in net.weights
-    ]
+    """Return what to save, in the format that ``options`` ask for; raises ``OptionError`` where that does not hold the net.
+
+    ``data`` is what it takes to show the net other pictures (``Provider.description``), ``provider`` the name of what reads
+    them, ``foreign`` what the checkpoint held that the run went on from, and that nobody knows.
+    """
+    foreign = foreign or Foreign()
+    format_, _ = format_for(options.checkpoint_format, net.graph)
+    generation = Generation(format_) if format_ != NPZ else G2014
+    graph = fitting(net.graph, generation).graph if format_ != NPZ else net.graph
+    layers = stored_graph(graph, generation, collect_state(net))
+    values = values_for(generation, options, files, net.graph, str(Path(options.save_path).absolute()), provider)
+    foreign.add_to(layers)
+    op = foreign.options_parser(generation, values, options.as_dict())
     own = {
         "version": VERSION,
-        "seed": net.seed,
-        "step": net.step,
+        "format": format_,
+        "at": [position.epoch, position.batch],  # where the originals go on from, if they do
+        "layers": digest_of(layers),
+        "options": options.as_dict(),
+        "op": values_of(op),
+        **foreign.stored(),
         "dialect": str(net.graph.generation),
         "layer_def_text": files.definition,
         "layer_def_path": files.definition_path,
@@ -54,19 +74,39 @@ def pack(
         "unshared": [list(pair) for pair in files.changes.unshared],
         "data_dims": {str(i): rows for i, rows in net.graph.data_dims.items()},
         "num_classes": net.graph.classes,
+        **({"heads": {str(i): count for i, count in net.graph.heads.items()}} if net.graph.heads else {}),
         "tree": next((layer.tree.parents for layer in net.graph.declared if isinstance(layer, TreeFullyConnected)), None),
+        "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
+        "data": data,
+        **_streams(net),
+    }
+    history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
+    if generation != G2014 or graph is not net.graph:
+        history |= {name: outputs_for(history[name], graph, generation) for name in ("train_outputs", "test_outputs")}
+    state = {**foreign.state, **history, "layers": container_for(layers, generation), "convnet": own}
+    return {"model_state": state, "op": op}
+
+
+def _streams(net: Net) -> dict[str, Any]:
+    """Return what decides the next number beside the arrays of the layers.
+
+    The originals never saved the running moments of superEps; nor, between updates of several minibatches (--wupdate-freq,
+    updatePeriod), how many there were, how many gradients were added, and their sum.
+    """
+    moments = [w.moments and [w.be.download(moment) for moment in w.moments] for w in net.weights]
+    pending = [
+        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.accumulates_into_momentum else None]
+        for w in net.weights
+    ]
+    return {
+        "seed": net.seed,
+        "step": net.step,
         "noise_state": _plain(net.noise.bit_generator.state),
         "moments": moments if any(moments) else [],
         "pending": pending if any(w.waited for w in net.weights) else [],
         "periods": [w.period for w in net.weights],
-        "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
-        "data": data,
         "arithmetic": arithmetic_of(net),
     }
-    if net.graph.heads:
-        own["heads"] = {str(i): count for i, count in net.graph.heads.items()}
-    history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
-    return {"model_state": {**history, "layers": layers, "convnet": own}, "op": options.as_dict()}
 
 
 def checkpoint_bytes(graph: Graph) -> int:

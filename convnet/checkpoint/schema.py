@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, get_type_hints
 
+from convnet.checkpoint.formats import FORMATS
 from convnet.checkpoint.position import Position
 from convnet.errors import DataError
 from convnet.generation import GENERATIONS
@@ -21,6 +22,7 @@ from convnet.pickles.rules import (
     Rule,
     array,
     either,
+    exactly,
     group,
     items,
     line,
@@ -34,13 +36,14 @@ from convnet.pickles.rules import (
 )
 from convnet.texts import counted, did_you_mean
 
-VERSION = 2  # of what this project adds: from 2 on, a checksum stands behind the pickle
+# Of what this project adds: from 2 on, a checksum stands behind the pickle; from 3 on, the originals open it.
+VERSION = 3
 _SIZE = 2**40  # no number of values, classes or cases is larger
 _INDICES = 10_000  # of data matrices
 _ENOUGH = 9  # faults of layers before others are looked for
 
 _SIZES = whole(1, _SIZE)
-_NAME = text("a name of one line without brackets", lambda v: bool(v.strip()) and v.isprintable() and not set("[]") & set(v))
+_NAME = text("a name of one line without ']'", lambda v: bool(v.strip()) and v.splitlines() == [v] and "]" not in v)
 _COUNT = whole(0, 2**53)
 _MATRIX = array("f*", 2)
 _MATRICES = items(_MATRIX)
@@ -71,7 +74,7 @@ _VALUES = either(_VALUE, items(_VALUE))
 _PARAMETERS = mapping(line(), either(real(), line()))
 _RATE = either(
     real(),
-    record({"type": rules.exactly("const"), "params": record({"base": real()})}),
+    record({"type": exactly("const"), "params": record({"base": real()})}),
     record({"type": text("another schedule than const", lambda v: v != "const"), "params": _PARAMETERS}),
 )
 _CHILDREN = either(
@@ -90,6 +93,9 @@ _ORIGINAL = {
     "rootLabel": whole(),
     "tree": _CHILDREN,
     "weightSource": maybe(items(maybe(line()))),
+    "weightSourceLayers": items(line()),
+    "weightSourceLayerIndices": items(whole(-1, _SIZE)),
+    "weightSourceMatrixIndices": items(whole(-1, _SIZE)),
     "neuron": maybe(either(line(), record({"type": line(), "params": mapping(line(), real())}))),
     **dict.fromkeys(("epsW", "epsB", "schedW", "schedB", "quantF", "quantB"), either(_RATE, items(_RATE))),
     "sched": either(_RATE, line()),
@@ -106,7 +112,7 @@ _DATA = {"start": maybe(whole(0, _SIZE)), "end": maybe(whole(0, _SIZE))}
 
 _PHILOX = record(
     {
-        "bit_generator": rules.exactly("Philox"),
+        "bit_generator": exactly("Philox"),
         "state": record({"counter": items(whole(0, 2**64 - 1), 4), "key": items(whole(0, 2**64 - 1), 2)}),
         "buffer": items(whole(0, 2**64 - 1), 4),
         "buffer_pos": whole(0, 4),
@@ -124,7 +130,7 @@ _BY_MATRIX = mapping(
 )
 _OWN = record(
     {
-        "dialect": rules.exactly(*GENERATIONS),
+        "dialect": exactly(*GENERATIONS),
         "layer_def_text": text("the text of a layer file", lambda v: bool(v.strip())),
         "layer_def_path": text(),
         "layer_params_text": maybe(text()),
@@ -133,6 +139,11 @@ _OWN = record(
     },
     {
         "version": whole(1, VERSION),
+        "format": exactly(*FORMATS),
+        "at": items(whole(), 2),
+        "layers": text(),
+        "op": mapping(text(), either(real(), text(), items(either(real(), text())))),
+        "origin": record({"generation": exactly(*GENERATIONS), "op": text()}),
         "seed": whole(),
         "step": _COUNT,
         "made_local": items(text()),
@@ -149,7 +160,11 @@ _OWN = record(
         "data": maybe(
             record(
                 {"mean": maybe(array("f")), "side": whole(0, 2**20), "label_names": items(text())},
-                {"value_mean": maybe(array("f")), "picture_size": whole(0, 2**20)},
+                {
+                    "value_mean": maybe(array("f")),
+                    "picture_size": whole(0, 2**20),
+                    "head_names": mapping(text(), items(text())),
+                },
             )
         ),
     },
@@ -159,16 +174,24 @@ _OWN = record(
 def faults_of(value: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for everything that is wrong in ``{"model_state": ..., "op": ...}``."""
     state, key = value["model_state"], "model_state"
-    is_own = "convnet" in state
     yield from record({"layers": _LAYERS}, _STATE).faults(state, key)
-    if is_own:
-        yield from _own_faults(state["convnet"], f"{key}['convnet']")
-        yield from _option_faults(value.get("op"))
+    if "convnet" in state:
+        found = list(islice(_own_faults(state["convnet"], f"{key}['convnet']"), _ENOUGH))
+        yield from found
+        yield from _option_faults(value)
+        if found:
+            return
     if isinstance(state.get("layers"), list | tuple | dict):
         layers = state["layers"]
-        found = list(islice(_layers_faults(layers, f"{key}['layers']", is_own), _ENOUGH))
+        found = list(islice(_layers_faults(layers, f"{key}['layers']", is_own(state)), _ENOUGH))
         yield from found
         yield from _outputs_faults(state, {} if found else _filters(layers))
+
+
+def is_own(state: Mapping[str, Any]) -> bool:
+    """Return whether this project trained a net last; else a program of the originals did, which carries our part along."""
+    own = state.get("convnet")
+    return own is not None and list(own.get("at", ())) in ([], [state.get("epoch"), state.get("batchnum")])
 
 
 def _own_faults(own: Any, key: str) -> Faults:
@@ -225,16 +248,15 @@ def _layers_faults(layers: Any, key: str, is_own: bool) -> Faults:
 
 
 def _crossed_faults(layer: Mapping[str, Any], key: str, names: set[str], count: int) -> Faults:
-    """Yield the inputs of a layer that do not exist: 2011 counted them, later ones are named."""
-    inputs = layer.get("inputs") or ()
-    for source in inputs:
-        if isinstance(source, int) and source >= count:
-            yield f"{key}['inputs'] names layer {source}, of {count} counted from 0"
-        elif not isinstance(source, int) and text_of(source) not in names:
-            yield f"{key}['inputs'] names {rules.shown(source)}, which is not in the checkpoint" + did_you_mean(
-                text_of(source), names
-            )
-    if len({isinstance(source, int) for source in inputs}) > 1:
+    """Yield the layers that a layer names and that do not exist: 2011 counted them, later ones are named."""
+    for name in ("inputs", "weightSourceLayers", "weightSourceLayerIndices"):
+        for other in layer.get(name) or ():
+            if isinstance(other, int) and other >= count:
+                yield f"{key}[{name!r}] names layer {other}, of {count} counted from 0"
+            elif not isinstance(other, int) and text_of(other) not in names and (other or name == "inputs"):
+                hint = did_you_mean(text_of(other), names)
+                yield f"{key}[{name!r}] names {rules.shown(other)}, which is not in the checkpoint{hint}"
+    if len({isinstance(source, int) for source in layer.get("inputs") or ()}) > 1:
         yield f"{key}['inputs'] holds names and numbers; expected one or the other"
 
 
@@ -244,6 +266,11 @@ def _original_faults(layer: Mapping[str, Any], key: str) -> Faults:
     if "filters" in layer and len(layer.get("groups") or ()) != inputs:
         wanted = f"a number for each of {counted(inputs, 'input')}"
         yield f"{key}['groups'] is {rules.shown(layer.get('groups'))}; expected {wanted}"
+    owners = layer.get("weightSourceLayers", layer.get("weightSourceLayerIndices"))
+    places = layer.get("weightSourceMatrixIndices")
+    if owners is not None and places is not None and len(places) != len(owners):
+        wanted = f"a number for each of {counted(len(owners), 'weight matrix')}"
+        yield f"{key}['weightSourceMatrixIndices'] is {rules.shown(places)}; expected {wanted}"
     kind = LAYER_TYPES.get(text_of(layer["type"]))
     if "scale" in layer and hasattr(kind, "across"):
         yield from record({"scale": real(), "size": _SIZES}).faults(layer, key)
@@ -291,11 +318,14 @@ def _outputs_faults(state: Mapping[str, Any], filters: Mapping[str, str]) -> Fau
                     yield f"{key}: {cost!r} has {len(values)} values; expected two and three per class"
 
 
-def _option_faults(op: Any) -> Faults:
-    """Yield what is wrong with the options of a run of this project."""
+def _option_faults(value: Mapping[str, Any]) -> Faults:
+    """Yield what is wrong with the options of a run of this project, which were all of ``op`` up to version 2."""
     hints = get_type_hints(Options)
     rule = record({}, {option.name: _option_rule(option, hints[option.name]) for option in OPTIONS})
-    if not isinstance(op, LegacyObject):
+    own, op = value["model_state"]["convnet"], value.get("op")
+    if isinstance(own, dict) and "options" in own:
+        yield from rule.faults(own["options"], "model_state['convnet']['options']")
+    elif not isinstance(op, LegacyObject):
         yield from rule.faults(op, "op")
 
 

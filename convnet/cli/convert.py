@@ -1,7 +1,8 @@
-"""The same net in another dialect of the layer files.
+"""The same net in another dialect of the layer files, or a checkpoint in the format of another generation.
 
 convnet convert layers-imagenet.cfg --to toml                                       on standard output
 convnet convert net.cfg params.cfg --to 2014 --out layers-2014.cfg params-2014.cfg
+convnet convert RUN --to 2011 --out 1.5                          the checkpoint; without --out, or with --layers, its files
 """
 
 import argparse
@@ -10,33 +11,47 @@ from pathlib import Path
 
 from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
 from convnet.cli.definition import Definition
-from convnet.errors import OptionError
+from convnet.errors import CheckpointError, OptionError, reason_of
+from convnet.generation import UNTIL_2012
 from convnet.graph.loading import LayerFiles
 from convnet.graph.writer import TARGETS, Written, write_files
-from convnet.options import NATURAL, choice, text
-from convnet.texts import counted
+from convnet.language.files import is_checkpoint
+from convnet.options import NATURAL, NPZ, choice, text
+from convnet.storage import check_folder, write_atomically
+from convnet.texts import counted, shell_quoted
+
+_LAYER_FILES = (".cfg", ".toml", ".ini")
 
 
 def parser(prog: str) -> Parser:
     """Return the parser of the verb."""
-    description = "Translate layer files; what the target cannot say is listed on standard error."
+    description = "Translate layer files, or checkpoints; what the target cannot say is listed on standard error."
     parser = Parser(prog, description, "layers-imagenet.cfg --to toml --out layers-imagenet.toml")
     parser.add_definition()
-    target = choice(*TARGETS)
-    parser.add_argument("--to", required=True, type=target, metavar=target.metavar, help="dialect to write")
+    target = choice(*TARGETS, NPZ)
+    help_text = "dialect to write, or format of a checkpoint: npz is one of NumPy's own"
+    parser.add_argument("--to", required=True, type=target, metavar=target.metavar, help=help_text)
+    parser.add_argument("--layers", action="store_true", help="write the layer files of a checkpoint, not a checkpoint")
+    parser.add_argument("--zip", action="store_true", help="compress a checkpoint of 2011 or 2012, as their --zip-save does")
     parser.add_value("--num-classes", NATURAL, "what to write for num_classes, which the originals do not know")
-    out_help = "file or files to write: one for TOML, two for INI or divided TOML [standard output]"
+    out_help = "file or files to write: one for TOML and checkpoints, two for INI or divided TOML [layer files are printed]"
     parser.add_argument("--out", nargs="+", type=text("FILE"), metavar="FILE", help=out_help)
     parser.add_run_options("dialect", "strict")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") -> int:
-    """Convert a pair of files; return the exit status."""
+    """Convert a pair of files or a checkpoint; return the exit status."""
     return run_verb(_convert, parser(prog), arguments)
 
 
 def _convert(args: argparse.Namespace) -> int:
+    to_print = not args.out and args.to != NPZ and not args.zip  # which a checkpoint is not for
+    is_layers = args.layers or args.to == "toml" or to_print or str((args.out or [""])[0]).endswith(_LAYER_FILES)
+    if is_checkpoint(Path(args.definition)) and not is_layers:
+        return _convert_checkpoint(args)
+    if args.to == NPZ or args.zip:
+        raise OptionError(f"{'--to npz' if args.to == NPZ else '--zip'} is of checkpoints, and this would write layer files")
     definition = Definition.open(args.definition, args.params)
     builder = definition.builder(args.dialect, bool(args.strict))
     builder.report_no_layers()
@@ -50,9 +65,43 @@ def _convert(args: argparse.Namespace) -> int:
         if written.params is not None:
             print(f"\n# ---- parameters: the second file ----\n\n{written.params}", end="")
     print_problems(builder.problems.warnings)
-    for note in written.notes:
-        say(f"not kept: {note}")
+    _tell(written.told, written.notes)
     return 0
+
+
+def _convert_checkpoint(args: argparse.Namespace) -> int:
+    from convnet.checkpoint import convert, find_latest, load, write_as  # brings NumPy, which layer files do without
+
+    if args.params:
+        raise OptionError(f"{args.params} goes with layer files; those of a checkpoint are written with --layers")
+    if len(args.out or ()) != 1:
+        raise OptionError(f"--out takes the file to write, not {len(args.out or ())}; --layers writes layer files")
+    if args.zip and args.to not in UNTIL_2012:
+        raise OptionError(f"--zip is for checkpoints of {' and '.join(UNTIL_2012)}; those of {args.to} are not compressed")
+    file, checkpoint, remarks = find_latest(args.definition, load)
+    for remark in remarks:
+        say(f"convnet: warning: {remark}")
+    path = Path(args.out[0])
+    if path.resolve() == file.resolve() or path.is_dir():
+        raise OptionError(f"--out must name another file than the one that is read, not {path}")
+    check_folder(path)
+    converted = convert(checkpoint, args.to)
+    try:
+        write_atomically(path, lambda stream: write_as(args.to, converted.value, stream, args.zip, converted.as_read))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written: {reason_of(error)}") from None
+    _tell(converted.told, converted.notes)
+    if converted.needs_files:
+        command = f"convnet convert {shell_quoted(str(file))} --to {args.to} --out layers.cfg layer-params.cfg"
+        say(f"the programs of {args.to} read the parameters again; for layer files of theirs: {command}")
+    return 0
+
+
+def _tell(told: Sequence[str], notes: Sequence[str]) -> None:
+    for line in told:
+        say(f"in other words: {line}")
+    for line in notes:
+        say(f"not kept: {line}")
 
 
 def _save(written: Written, out: list[str], files: LayerFiles) -> None:

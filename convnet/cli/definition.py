@@ -38,7 +38,7 @@ class Definition(NamedTuple):
         for remark in remarks:
             say(f"convnet: warning: {remark}")
         files = checkpoint.files(str(file))
-        if not checkpoint.is_original:  # as git names what is in a commit
+        if checkpoint.has_files:  # as git names what is in a commit
             first, second = (
                 f"{file}:{Path(name).name}" if name else "" for name in (files.definition_path, files.params_path)
             )
@@ -54,13 +54,13 @@ class Definition(NamedTuple):
         path = Path(self.files.definition_path)
         if self.checkpoint is None:
             return path.stem
-        return path.name if self.checkpoint.is_original else Path(path.name.rpartition(":")[2]).stem
+        return path.name if not self.checkpoint.has_files else Path(path.name.rpartition(":")[2]).stem
 
     def builder(self, dialect: str, strict: bool) -> Builder:
         """Return what the files say, read as the run of a checkpoint read them."""
         if self.checkpoint and dialect == "auto":
-            is_original = self.checkpoint.is_original
-            dialect = self.checkpoint.generation if is_original else self.checkpoint.option("dialect") or dialect
+            has_files = self.checkpoint.has_files
+            dialect = self.checkpoint.generation if not has_files else self.checkpoint.option("dialect") or dialect
         return parse(self.files, dialect, strict)
 
     def graph(self, args: argparse.Namespace, beside: "Checkpoint | None" = None) -> InferredData:

@@ -26,6 +26,7 @@ def adopt(provider: Provider, known: Mapping[str, Any], with_mean: bool = True) 
     names = [text_of(name) for name in known.get("label_names") or ()]
     if provider.names_classes and names:
         lines.append(_adopt_classes(provider, names))
+    _check_heads(provider, known.get("head_names") or {})
     return [line for line in lines if line]
 
 
@@ -50,6 +51,15 @@ def _adopt_mean(provider: Provider, known: Mapping[str, Any]) -> str:
     if np.array_equal(before, mean):
         return ""
     return f"The mean of {where} is not the one that the net was trained with, which is subtracted."
+
+
+def _check_heads(provider: Provider, known: Mapping[str, Sequence[str]]) -> None:
+    """Raise ``DataError`` for labels in other matrices than the first that are of other classes, or in another order."""
+    for index, names in known.items():
+        own, names = provider.head_names.get(int(index), []), [text_of(name) for name in names]
+        if own and own != names:
+            trained = f"the net was trained on {listed(names, _NAMED)}"
+            raise DataError(f"{provider.where}: label_names{index} are {listed(own, _NAMED)}; {trained}")
 
 
 def _adopt_classes(provider: Provider, names: list[str]) -> str:

@@ -247,7 +247,7 @@ def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None
 def write_file(path: Path, value: dict[str, Any], advice: str = "", checksum: bool = False) -> None:
     """Write a file of batches whole or not at all; raises ``DataError`` that ends with ``advice``."""
     try:
-        write_atomically(path, lambda file: pickles.dump(value, file, checksum=checksum))
+        write_atomically(path, lambda file: pickles.dump_plain(value, file, checksum))
     except OSError as error:
         raise DataError(f"{path} cannot be written: {reason_of(error)}{advice}") from None
 

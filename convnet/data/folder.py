@@ -98,7 +98,8 @@ class FolderProvider(Provider):
                 self.heads[index] = len(self.head_names[index]) or needed or self._counted(index)
         if all(form.source != 1 or form.what == "values" for form in self._forms.values()):
             return 0
-        return len(self.label_names) or max(self._counted(1), self.request.classes)
+        needs, expected = self.request.needs, self.request.classes
+        return len(self.label_names) or max(self._counted(1), needs[1].classes if 1 in needs else expected)
 
     def _counted(self, index: int) -> int:
         """Return how many classes the labels of all batches show."""

@@ -154,10 +154,13 @@ class Provider(ABC):
         """Return what it takes to show a net other data.
 
         The ``mean`` (C, S, S) of pictures, their ``side`` before cropping, and ``picture_size`` if they were scaled to it;
-        ``label_names``; ``value_mean`` (features,) of data that are not pictures.
+        ``label_names``, and ``head_names`` if there are any; ``value_mean`` (features,) of data that are not pictures.
         """
         mean, side = (self.cropper.mean, self.cropper.side) if self.cropper else (None, 0)
-        described = {"mean": mean, "side": side, "picture_size": self.request.picture_size if self.cropper else 0}
+        scaled = self.request.picture_size if self.cropper else 0
+        described: dict[str, Any] = {"mean": mean, "side": side, "picture_size": scaled}
+        heads = {str(index): names for index, names in self.head_names.items() if names}
+        described |= {"head_names": heads} if heads else {}
         return described | {"label_names": list(self.label_names), "value_mean": self.value_mean}
 
     @property

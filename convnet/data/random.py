@@ -16,6 +16,7 @@ from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.errors import DataError
 from convnet.graph.builder import Builder
 from convnet.graph.infer import SMALLEST, InferredData, infer_data
+from convnet.graph.needs import costs_on, data_layers
 from convnet.layers.label_tree import LabelTree
 
 _NAME = re.compile(r"dummy(?:-(cn|labeled|lr|ce))?-(\d+)$")
@@ -42,7 +43,12 @@ class SyntheticData(InferredData):
                 return random.integers(0, self.heads.get(index, self.classes), (rows, cases)).astype(np.float32)
             return makers[kind](rows)
 
-        return [matrix(index) for index in range(max(self.dims) + 1)]
+        matrices = [matrix(index) for index in range(max(self.dims) + 1)]
+        for layer in data_layers(self.graph):
+            for cost in costs_on(layer):
+                if cost.first_input == "label":  # rows of one matrix may be of different classes
+                    matrices[layer.dataIdx][layer.start : layer.end] %= cost.num_inputs[-1]
+        return matrices
 
 
 def synthesize(builder: Builder, sides: Sequence[int] = (), classes: int = 0, features: int = 0) -> SyntheticData:
@@ -87,6 +93,7 @@ class Synthetic(_RandomProvider):
         builder = request.builder.clone(replace(problems, items=list(problems.items)))
         self.data = synthesize(builder, SMALLEST, request.classes, request.features)
         super().__init__(request, self.data.classes)
+        self.classes = self.data.graph.classes or 0
         self.dims, self.heads, self.tree = self.data.dims, self.data.heads, self.data.tree
 
     def matrices(self, number: int) -> list[np.ndarray]:

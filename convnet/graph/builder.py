@@ -167,10 +167,10 @@ class Builder:
             return
         graph = self.graph
         reader = Reader(name, layer_class.keys, graph.definition, graph.params, self.problems)
-        if name in self.changes.local:
-            layer_class = LAYER_TYPES["local"]
         # In a dialect that the user names, keys that its parser did not read have their defaults.
         keys = layer_class.keys
+        if name in self.changes.local:
+            layer_class = LAYER_TYPES["local"]
         ignored = [key for key in keys if self.forced and graph.generation not in key.read_by]
         self._warn_ignored(name, ignored)
         read = [key for key in keys if key not in ignored or key.default is REQUIRED]
@@ -178,8 +178,8 @@ class Builder:
         inputs = len(values.get("inputs") or ())
         values |= {key.name: key.default_for(values, inputs) for key in keys if key.name not in values}
         for source, i in self.changes.unshared:
-            if source == name:
-                values["weightSource"][i] = None
+            if source == name and values["weightSource"][i]:
+                values.setdefault("unshared", {})[i], values["weightSource"][i] = values["weightSource"][i], None
         reader.report_unknown()
         if reader.missing:
             self.lacking.append((reader, layer_class.type))

@@ -1,20 +1,23 @@
 """Writes a typed net as layer files: in the words of 2011, 2012 or 2014, or as TOML.
 
-A target that does not know a key, a type or a neuron loses it, and a note says so. Numbers are written in the spelling that
-the target's own parser reads. Whole-line comments stay with their section; those behind a value are lost.
+What a target has no word for is said in another way (``convnet.graph.translation``); where there is none, it is lost, and a
+note says so. Numbers are written in the spelling that the target's own parser reads. Whole-line comments stay with their
+section; those behind a value are lost.
 """
 
 import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from convnet.generation import G2011, G2012, G2014, GENERATIONS, Generation
 from convnet.graph.builder import Builder
 from convnet.graph.detection import detect
+from convnet.graph.graph import Graph
+from convnet.graph.translation import Translation, translate
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document
 from convnet.language.keys import REQUIRED, Key
@@ -23,39 +26,54 @@ from convnet.language.schedules import CONSTANT, SCHEDULE, Rate
 from convnet.language.toml import read_toml
 from convnet.language.values import FLOAT, NumClasses
 from convnet.layers import Layer
+from convnet.layers.conv import USUAL_SUM_WIDTH, Windowed
+from convnet.layers.data import Data
+from convnet.layers.local import Local
+from convnet.layers.pool import POOLS, CrossMapPool, Pool
 from convnet.layers.weighted import WeightLayer
 from convnet.options import flag_of
 
 TARGETS = ("toml", *GENERATIONS)
 _RATES = ("epsW", "epsB", "schedW", "schedB", "sched")
 _WITHOUT_EFFECT = ("partialSum", "sumWidth")  # on results
-_USUAL_SUM_WIDTH = 4  # 2014 demands sumWidth; this is what its own files say
+_NOT_OF_THE_NET = ("gpu", "children", "outputFilter")  # but of where it runs, and of what is printed
+_ALL_THE_SAME = "; written all the same"
 _HEADER = re.compile(r"\s*\[(?:layer\.)?\s*\"?([^]\"]+)\"?\s*\]")
 
 
 @dataclass
 class Written:
-    """The texts of both files, ``params`` ``None`` where there are none, and what could not be kept."""
+    """The texts of both files, ``params`` ``None`` where there are none.
+
+    ``told`` says what is written in other words, ``notes`` what could not be kept, and ``unfit`` which of that makes it
+    another net.
+    """
 
     definition: str
     params: str | None
     notes: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    unfit: list[str] = field(default_factory=list)
 
 
 def write_files(builder: Builder, target: str, single: bool = False, classes: int = 0) -> Written:
-    """Write the net of ``builder`` for ``target``; ``single`` puts both halves of a TOML net into one file.
+    """Write the net of ``builder`` as ``write_graph`` does; raises ``LayerFileError`` if it has mistakes."""
+    builder.problems.check()
+    return write_graph(builder.graph, target, single, classes)
+
+
+def write_graph(graph: Graph, target: str, single: bool = False, classes: int = 0) -> Written:
+    """Write a net, with or without its shapes, for ``target``; ``single`` puts both halves of a TOML net into one file.
 
     An original gets the number of ``classes``, if it is known, where the files say num_classes.
-    Raises ``LayerFileError`` if the net has mistakes.
     """
-    builder.problems.check()
-    graph, writer = builder.graph, _Writer(builder, target, classes)
+    writer = _Writer(graph, target, classes)
     has_params = graph.params is not None and not single
     learning = graph.params if graph.params is not graph.definition else None
     comments = {"def": _comments(graph.definition), "params": _comments(learning)}
     run = writer.run(comments["params" if learning else "def"].get("run", ()))
     sections: dict[str, list[str]] = {"def": run if single else [], "params": [] if single else run}
-    for layer in graph.declared:
+    for layer in writer.translation.layers:
         homes = writer.layer(layer)
         remarks = {home: comments[home].get(layer.name, []) for home in homes}
         if single:
@@ -70,16 +88,24 @@ def write_files(builder: Builder, target: str, single: bool = False, classes: in
         writer.note_other_meanings(detect(definition, params if params.sections else definition))
     else:
         writer.note_other_meanings(Generation(target))
-    return Written(texts["def"], texts["params"] if has_params else None, writer.notes)
+    told = writer.translation.told
+    return Written(texts["def"], texts["params"] if has_params else None, writer.notes, told, writer.unfit)
 
 
 class _Writer:
-    def __init__(self, builder: Builder, target: str, classes: int) -> None:
-        self.graph, self.target, self.toml, self.classes = builder.graph, target, target == "toml", classes
+    def __init__(self, graph: Graph, target: str, classes: int) -> None:
+        self.graph, self.target, self.toml, self.classes = graph, target, target == "toml", classes
+        self.translation = Translation(graph.declared) if self.toml else translate(graph, Generation(target))
         self.notes: list[str] = []
+        self.unfit: list[str] = []
 
     def note(self, layer: Layer, text: str) -> None:
         self.notes.append(f"layer '{layer.name}': {text}")
+
+    def misfit(self, layer: Layer, text: str, ending: str = "") -> None:
+        """Note what makes the net another one."""
+        self.unfit.append(f"layer '{layer.name}': {text}")
+        self.note(layer, text + ending)
 
     def reads(self, generations: tuple[Generation, ...]) -> bool:
         return self.toml or self.target in generations
@@ -100,9 +126,11 @@ class _Writer:
     def layer(self, layer: Layer) -> dict[str, list[str]]:
         """Return the lines of the layer's sections by home."""
         if not self.reads(layer.read_by):
-            self.note(layer, f"{self.target} has no type '{layer.type}'; written all the same")
+            self.misfit(layer, f"{self.target} has no type '{layer.type}'", _ALL_THE_SAME)
         if layer.neuron and not self.reads(TYPES[layer.neuron.type].read_by):
-            self.note(layer, f"{self.target} has no neuron '{layer.neuron.type}'; written all the same")
+            self.misfit(layer, f"{self.target} has no neuron '{layer.neuron.type}'", _ALL_THE_SAME)
+        if isinstance(layer, Pool) and not self.reads(POOLS[layer.pool]):
+            self.misfit(layer, f"{self.target} has no pool={layer.pool}", _ALL_THE_SAME)
         homes = {"def": [self._line("type", layer.type)], "params": []}
         for key in layer.keys:
             home = "params" if key.name == "coeffs" and self.target == G2014 else key.home
@@ -121,9 +149,23 @@ class _Writer:
         if self.reads(key.read_by):
             return in_files or self.target in key.demanded_by or (key.name == "gpu" and self._moved(layer))
         default = key.default_for(vars(layer), len(layer.sources))
-        if in_files and value != default and key.name not in _WITHOUT_EFFECT:
-            self.note(layer, f"{self.target} has no key '{key.name}', which was {_text(key, value)}")
+        if in_files and value != default and not self._is_idle(layer, key):
+            changes_net = (key.home == "def" and key.name not in _NOT_OF_THE_NET) or key.name in ("minDiv", "dropout")
+            tell = self.misfit if changes_net else self.note
+            tell(layer, f"{self.target} has no key '{key.name}', which was {_text(key, value)}")
         return False
+
+    def _is_idle(self, layer: Layer, key: Key) -> bool:
+        """Return whether a key changes nothing in this net, or says what the target works out by itself."""
+        if key.name == "gpu":
+            return all(device <= 0 for other in self.graph.declared for device in other.gpu)
+        if key.name == "filterChannels" and isinstance(layer, Windowed):
+            return not any(layer.randSparse)
+        if key.name == "modulesX" and isinstance(layer, Windowed) and layer.is_shaped:
+            return layer.modulesX == layer.covering_side(0)
+        if key.name == "end" and layer.is_shaped:
+            return isinstance(layer, Data) and layer.end == layer.check.data.dims[layer.dataIdx]
+        return key.name in _WITHOUT_EFFECT
 
     def _moved(self, layer: Layer) -> bool:
         """Return whether the original's default, the device of the first input, is not where the layer runs."""
@@ -142,10 +184,20 @@ class _Writer:
                 self.note(layer, f"2012 has one device per layer, not gpu={','.join(map(str, value))}")
                 return value[:1]
         if key.name == "inputs" and layer.sources:
-            return [source.detached_from or source.name for source in layer.sources]
+            names, behind = [source.detached_from or source.name for source in layer.sources], self.translation.behind
+            return names if layer.name in behind.values() else [behind.get(name, name) for name in names]
+        if key.name == "outputs" and isinstance(layer, CrossMapPool):
+            return layer.outputChannels or layer.outputs
+        if key.name == "wball" and isinstance(layer, WeightLayer) and self._scales_wball(self.target):
+            sizes = map(layer.weights_per_filter, range(len(value)))
+            return [limit * size if self.target == G2014 else limit / size for limit, size in zip(value, sizes, strict=True)]
         if key.name == "sumWidth" and self.target == G2014 and not value:
-            return _USUAL_SUM_WIDTH
+            return USUAL_SUM_WIDTH
         return value
+
+    def _scales_wball(self, generation: str) -> bool:
+        """Return whether ``wball`` becomes another number: 2012 counts it per weight of a filter (numerics 13.6)."""
+        return {self.graph.generation, generation} == {G2012, G2014} and bool(self.graph.data_dims)
 
     def _counted(self, layer: Layer, key: Key) -> Any:
         """Return the value of a key as the files have it; the number of classes where the target has no word."""
@@ -171,8 +223,10 @@ class _Writer:
         pair = {self.graph.generation, generation}
         for layer in self.graph.declared if len(pair) == 2 else ():
             if isinstance(layer, WeightLayer):
-                if any(layer.wball) and pair == {G2012, G2014}:
+                if any(layer.wball) and pair == {G2012, G2014} and not self._scales_wball(generation):
                     self.note(layer, "wball limits the norm of a filter as a whole in 2014, per weight of it in 2012")
+                elif any(layer.wball) and pair == {G2012, G2014} and not isinstance(layer, Local):
+                    self.note(layer, "2014 gives every filter the norm that wball says, 2012 longer ones alone")
                 if layer.superEps and G2014 in pair:
                     self.note(layer, "superEps does nothing in 2014")
             if layer.type == "rscale" and G2014 in pair:
@@ -203,6 +257,9 @@ class _Writer:
             if self.target == G2011 and schedule != CONSTANT:
                 self.note(layer, f"2011 has no schedules; {name} keeps its base, without {SCHEDULE.write(schedule)}")
             return FLOAT.write(rate.base)
+        if schedule.type == "jdexp":
+            self.note(layer, f"2014 has no jdexp, of which {name} keeps the steps of dexp")
+            schedule = replace(schedule, type="dexp")
         if schedule.noiseStdev:
             self.note(layer, f"2014 has no noiseStdev, which was {FLOAT.write(schedule.noiseStdev)} in {name}")
         # 2014's parser reads no exponent in a base.

@@ -40,7 +40,7 @@ TYPES = {
         NeuronType("abs", "", "f(x) = |x|", "x"),
         NeuronType("tanh", "ab", "f(x) = a * tanh(b*x)", "y"),
         NeuronType("drelu", "a", "f(x) = x - a * tanh(x/a)", "x", (G2012, G2014)),
-        NeuronType("softrelu", "", "f(x) = log(1 + e^x)", "x"),
+        NeuronType("softrelu", "", "f(x) = log(1 + e^x)", "x", stored_uses="y"),
         NeuronType("square", "", "f(x) = x^2", "x"),
         NeuronType("sqrt", "", "f(x) = sqrt(x)", "y"),
         NeuronType("linear", "ab", "f(x) = a*x + b", "", stored_uses="y"),

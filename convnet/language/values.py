@@ -235,13 +235,24 @@ class WeightSource(Kind[tuple[str, int] | None]):
         match = re.fullmatch(r"([^\[\]]*[^\[\]\s])(?:\[([0-9]{1,9})\])?", text)
         if not match:
             raise BadValue(self.word)
-        return match[1], int(match[2] or 0)
+        return _Source(text, match[1], int(match[2] or 0))
 
     def write(self, value: tuple[str, int] | None) -> str:
         if value is None:
             return ""
         layer, index = value
-        return f"{layer}[{index}]" if index else layer
+        return getattr(value, "text", "") or (f"{layer}[{index}]" if index else layer)
+
+
+class _Source(tuple[str, int]):
+    """(layer, input), and the text that says so: checkpoints keep whether it has the input 0."""
+
+    text: str
+
+    def __new__(cls, text: str, layer: str, index: int) -> "_Source":
+        self = super().__new__(cls, (layer, index))
+        self.text = text
+        return self
 
 
 class InitFunc(Kind[str]):

@@ -175,6 +175,10 @@ class Layer:
         self.outputs = self.num_inputs[0]
         self.maps = self.sources[0].maps if self.keeps_maps else None
 
+    def sizes_in_file(self) -> list[int]:
+        """Return the values of the key ``sized_by`` as the files have them: ``shape`` may put others in their place."""
+        return _listed(getattr(self, self.sized_by))
+
     def shape_like(self, channels: int, side: int) -> None:
         """Set the output to ``channels`` square maps."""
         self.maps = (channels, side)
@@ -239,6 +243,10 @@ class Layer:
             return f"{self.maps[1]}x{self.maps[1]} {self.maps[0]}-channel output"
         return f"{self.outputs} outputs"
 
+    def stored_uses(self, generation: Generation) -> list[str]:  # noqa: ARG002
+        """Return which of acts, inputs and own a generation says of the layer: usesActs, usesInputs, forceOwnActs."""
+        return self.stored_flags.split()
+
     def stored(self, generation: Generation) -> dict[str, Any]:
         """Return own keys as a generation stores them in a checkpoint (io 4.5); subclasses add what they derive."""
         foreign = generation not in self.read_by
@@ -296,8 +304,8 @@ def written_sizes(layer: Layer) -> str:
     keys = [(part, key) for part in parts_of(layer)[:_NAMED] for key in (part.sized_by, part.also_sized_by)]
     for part, key in keys:
         if place := part.check.places.get(key):
-            value = part.maps[0] if part.maps and key == "outputs" else getattr(part, key)
-            text = ",".join(map(str, dict.fromkeys(value))) if isinstance(value, list) else value
+            values = part.sizes_in_file() if key == part.sized_by else _listed(getattr(part, key))
+            text = ",".join(map(str, dict.fromkeys(values)))
             notes.append(f"{key}={text} of '{part.name}' at {place.file}:{place.line}")
     return f" ({', '.join(notes)})" if notes else ""
 

@@ -16,6 +16,8 @@ from convnet.layers.node import LayerNode
 from convnet.layers.weighted import WeightLayer
 from convnet.texts import counted
 
+USUAL_SUM_WIDTH = 4  # 2014 demands sumWidth, and divides by it; this is what its own files say
+
 
 def _share(values: dict[str, Any], i: int) -> int:
     channels, groups = values["channels"], values["groups"]
@@ -50,9 +52,7 @@ class Windowed(WeightLayer):
         if self.check.failed:
             return
         self.imgSize = [side for side in sides if side]
-        # The ceil lets the last window hang over the border by up to stride-1 pixels (numerics 2.3).
-        windows = zip(self.imgSize, self.filterSize, self.padding, self.stride, strict=True)
-        sizes = [self.modulesX or 1 + math.ceil((2 * pad + side - size) / step) for side, size, pad, step in windows]
+        sizes = [self.modulesX or self.covering_side(i) for i in range(len(self.imgSize))]
         counts = [filters * groups for filters, groups in zip(self.filters, self.groups, strict=True)]
         if len(set(zip(counts, sizes, strict=True))) > 1:
             if any(other.check.failed and other.sources == self.sources for other in self.sources[0].consumers):
@@ -68,6 +68,13 @@ class Windowed(WeightLayer):
             covered = (self.modulesX - 1) * self.stride[i] + self.filterSize[i] - self.padding[i]
             if covered < side or self.stride[i] > self.filterSize[i]:
                 self.check.warn("modulesX", f"the windows leave pixels of a side of {side} unread (they end at {covered})")
+
+    def covering_side(self, i: int) -> int:
+        """Return how many windows it takes to cover a side of input ``i``.
+
+        The last may hang over the border by up to stride-1 pixels (numerics 2.3).
+        """
+        return 1 + math.ceil((2 * self.padding[i] + self.imgSize[i] - self.filterSize[i]) / self.stride[i])
 
     def _checked_side(self, i: int) -> int | None:
         """Return the side of input ``i``, after reporting which of its keys do not fit each other."""
@@ -131,10 +138,10 @@ class Windowed(WeightLayer):
     def backward(self, node: LayerNode) -> None:
         grad = node.grad_image(self.num_filters)
         self.bias_gradient(node, self.bias_shape()[0])
-        for i, weights in enumerate(node.weights):
-            if weights.learns:
+        for i in range(len(node.weights)):
+            if node.learns(i):
                 images = node.image(i, self.channels[i])
-                node.be.conv_weight_grad(images, grad, *weights.grad_target(), geometry=self.geometry(node, i))
+                node.be.conv_weight_grad(images, grad, *node.weight_grad(i), geometry=self.geometry(node, i))
         for i, weights in enumerate(node.weights):
             if node.wants(i):
                 input_grad, slope = node.image_input_grad(i, self.channels[i]), node.slope(i, self.channels[i])
@@ -185,6 +192,12 @@ class Conv(Windowed):
 
     def kernel_shape(self, i: int) -> tuple[int, ...]:
         return (*self.filter_shape(i), self.num_filters)  # w[c, ky, kx, f]
+
+    def stored(self, generation: Generation) -> dict[str, Any]:
+        stored = super().stored(generation)
+        if generation == G2014 and "sumWidth" not in self.check.places:
+            stored["sumWidth"] = USUAL_SUM_WIDTH
+        return stored
 
     def bias_shape(self) -> tuple[int, int]:
         return (self.num_filters if self.sharedBiases else self.outputs), 1

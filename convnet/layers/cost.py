@@ -12,7 +12,7 @@ from convnet.language.keys import one
 from convnet.language.values import FLOAT, NAMES, Choice, Int, NumClasses
 from convnet.layers.base import Layer, parts_of
 from convnet.layers.data import Data
-from convnet.layers.filters import FILTERS
+from convnet.layers.filters import DETECTION_FORMATTER, FILTERS
 from convnet.layers.neuron import Softmax
 from convnet.layers.node import LayerNode
 from convnet.texts import counted
@@ -76,9 +76,8 @@ class Cost(Layer):
             self.check.error("inputs", f"the {self._first()} must have one row; input '{self.reads(0)}' has {rows}")
             return
         if self.row_per_class and classes is not None and rows != classes:
-            self.check.error(
-                "inputs", f"the targets have {counted(rows, 'row')}, but {self.check.data.count_text(self.sources[0])}"
-            )
+            count = self.check.data.count_text(self.sources[0])
+            self.check.error("inputs", f"the targets have {counted(rows, 'row')}, but {count}")
 
     @property
     def classes(self) -> int | None:
@@ -113,8 +112,8 @@ class Cost(Layer):
         fitting = wanted - sum(sizes.values())
         twins = [part for part in parts_of(self.sources[-1], alike=True) if part.outputs == largest.outputs]
         for part in [largest, *(twin for twin in twins if twin not in parts and twin.sized_by in twin.check.places)]:
-            key, values = part.sized_by, getattr(part, part.sized_by)
-            if fitting <= 0 or {size} != set(values if isinstance(values, list) else [values]):
+            key = part.sized_by
+            if fitting <= 0 or {size} != set(part.sizes_in_file()):
                 expected = ""
             else:
                 expected = f"{key}={fitting}" + f" or {key}={NumClasses.word}" * (fitting == self.classes)
@@ -124,7 +123,8 @@ class Cost(Layer):
         stored = super().stored(generation)
         stored.pop("outputFilter", None)
         if generation == G2014:
-            stored |= {"aggregated": bool(self.children), "outputFilter": FILTERS[self.outputFilter].expression}
+            stored |= {"children": self.children, "aggregated": bool(self.children)}
+            stored |= {"outputFilter": FILTERS[self.outputFilter].expression}
         return stored
 
     @property
@@ -218,6 +218,9 @@ class BinomialCrossEntropy(FilteredCost):
 
     posWeight = one(FLOAT, "weight of positive targets", 1.0, "params", (G2014,))
 
+    def stored(self, generation: Generation) -> dict[str, Any]:
+        return super().stored(generation) | {"computeSoftmaxErrorRate": not self.row_per_class}
+
 
 class DetectionCrossEntropy(BinomialCrossEntropy):
     """As bce, and prints precision and recall of every class."""
@@ -237,6 +240,9 @@ class DetectionCrossEntropy(BinomialCrossEntropy):
     def forward(self, node: LayerNode) -> None:
         targets, predictions = node.x
         node.be.cost_forward(targets, predictions, node.costs, criterion=self.criterion._replace(kind="dce"))
+
+    def stored(self, generation: Generation) -> dict[str, Any]:
+        return super().stored(generation) | {"outputFilterFormatter": DETECTION_FORMATTER}
 
 
 class MultiSoftmax(Cost):

@@ -16,7 +16,7 @@ _PARTS: dict[str, tuple[str, str, str]] = {
     "conv": ("data", _CONV + "sharedBiases=1\npartialSum=4\nsumWidth=4\n", _LEARNING),
     "local": ("data", _CONV, _LEARNING),
     "fc": ("data", "outputs=10\ninitW=0.01\n", _LEARNING),
-    "sfc": ("data", "outputs=10\nparts=2\ninitW=0.01\n", _LEARNING),
+    "sfc": ("data", "outputs=5\nparts=2\ninitW=0.01\n", _LEARNING),
     "treefc": ("data", "initW=0.01\n", _LEARNING),
     "pool": ("data", "pool=max\nchannels=3\nsizeX=3\nstride=2\n", ""),
     "cmpool": ("data", "pool=max\nchannels=3\nsize=2\nstride=1\noutputs=2\n", ""),

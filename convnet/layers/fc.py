@@ -51,9 +51,9 @@ class FullyConnected(WeightLayer):
 
     def backward(self, node: LayerNode) -> None:
         self.bias_gradient(node, self.outputs)
-        for i, weights in enumerate(node.weights):
-            if weights.learns:
-                node.be.fc_weight_grad(node.input(i), node.grad, *weights.grad_target(), parts=self.parts)
+        for i in range(len(node.weights)):
+            if node.learns(i):
+                node.be.fc_weight_grad(node.input(i), node.grad, *node.weight_grad(i), parts=self.parts)
         for i, weights in enumerate(node.weights):
             if node.wants(i):
                 node.be.fc_input_grad(node.grad, weights.value, *node.input_grad(i), parts=self.parts)
@@ -67,12 +67,19 @@ class SplitFullyConnected(FullyConnected):
     read_by = (G2014,)
     key_ranks = 4, 4
 
+    also_sized_by = "parts"
+
+    outputs = one(Int(min=1), "outputs of each block")  # in the file; ``shape`` puts those of all blocks in their place
     parts = one(Int(min=1), "number of independent blocks")
 
     def shape(self) -> None:
-        for features in (*self.num_inputs, self.outputs):
+        for features in self.num_inputs:
             if features % self.parts:
                 self.check.error("parts", f"{counted(features, 'value')} cannot be cut into {self.parts} equal parts")
+        self.outputs *= self.parts
+
+    def sizes_in_file(self) -> list[int]:
+        return [self.outputs // self.parts]
 
 
 class TreeFullyConnected(FullyConnected):
@@ -103,7 +110,7 @@ class TreeFullyConnected(FullyConnected):
         return len(self.tree.parents), self.num_inputs[i]  # w[node, k]
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        return super().stored(generation) | {"rootLabel": self.tree.root}
+        return super().stored(generation) | {"rootLabel": self.tree.root, "tree": self.tree.children}
 
     def forward(self, node: LayerNode) -> None:
         offsets = node.weights[0].value
@@ -115,8 +122,8 @@ class TreeFullyConnected(FullyConnected):
     def backward(self, node: LayerNode) -> None:
         self.bias_gradient(node, self.outputs)
         weights = node.weights[0]
-        if weights.learns:
-            target, scale_targets, scale_output = weights.grad_target()
+        if node.learns(0):
+            target, scale_targets, scale_output = node.weight_grad(0)
             node.be.fc_weight_grad(node.x[0], node.grad, target[: self.outputs], scale_targets, scale_output)
             node.be.tree_backward(target, self.tree.parents, self.tree.top_down, self.outputs)
         if node.wants(0):

@@ -44,6 +44,14 @@ FILTERS = {
 }
 
 
+# What 2014 evaluated to print the values of cost.dce: names before the numbers, class by class.
+DETECTION_FORMATTER = (
+    "lambda self,costs: ', '.join(['(crossent) %.6f, (err) %.6f' % tuple(costs[:2])] + "
+    "['(%s) %.6f, %.6f' % each"
+    " for each in zip(self.train_data_provider.batch_meta['label_names'], costs[2::2], costs[3::2])])"
+)
+
+
 def recognise(expression: str) -> str:
     """Return the word for an expression of a checkpoint; ``mean`` for one that the originals do not have."""
     known = {filter.expression: word for word, filter in FILTERS.items()}

@@ -4,7 +4,6 @@ Formulas: numerics section 11. Letters: C channels, S side of the input, T side 
 """
 
 import math
-import struct
 from typing import Any
 
 from convnet.backends.arguments import Array
@@ -44,9 +43,12 @@ class Blur(ImageLayer):
 
     def taps(self) -> list[float]:
         """Return the 1-D filter, which adds up to one."""
+        heights = self._heights()
+        return [height / sum(heights) for height in heights]
+
+    def _heights(self) -> list[float]:
         size = int(self.filterSize)
-        raw = [math.exp(-((size // 2 - i) ** 2) / (2 * self.stdev**2)) for i in range(size)]
-        return [tap / sum(raw) for tap in raw]
+        return [math.exp(-((size // 2 - i) ** 2) / (2 * self.stdev**2)) for i in range(size)]
 
     def windows(self) -> list[tuple[int, int] | None]:
         return [(int(self.filterSize), 1)]
@@ -58,8 +60,8 @@ class Blur(ImageLayer):
         node.be.blur(*self.gradients(node), taps=self.taps())
 
     def stored(self, generation: Generation) -> dict[str, Any]:
-        taps = [struct.unpack("f", struct.pack("f", tap))[0] for tap in self.taps()]  # as float32, like the originals
-        return super().stored(generation) | {"filterSize": int(self.filterSize), "filter": taps}
+        """Return ``filter`` before it is divided by its sum, which the originals did in float32."""
+        return super().stored(generation) | {"filterSize": int(self.filterSize), "filter": self._heights()}
 
 
 class NailBed(ImageLayer):
@@ -151,6 +153,9 @@ class RandomScale(ImageLayer):
             images = scaled
         node.be.crop(images, out, int(down * (excess + 1)), int(right * (excess + 1)))
 
+    def stored(self, generation: Generation) -> dict[str, Any]:
+        return super().stored(generation) | {"tgtPixels": self.tgtSize**2}
+
     def _draw_excess(self, uniform: float) -> int:
         """Return r in 0..numScales-1 with probability proportional to (r+1)^2, bounded so that the crop fits the image."""
         scales = self.imgSize - int(self.imgSize / self.maxScale) + 1
@@ -188,6 +193,7 @@ class Reflect(ImageLayer):
     type = "href"
     title = "horizontal reflection"
     read_by = SINCE_2012
+    stored_flags = "acts inputs own"
 
     def target(self, side: int) -> int:
         if self.channels > 3:
@@ -211,6 +217,9 @@ class RgbToYuv(ImageLayer):
 
     def forward(self, node: LayerNode) -> None:
         node.be.rgb2yuv(*self.images(node))
+
+    def stored(self, generation: Generation) -> dict[str, Any]:
+        return super().stored(generation) | {"channels": self.channels}
 
 
 class RgbToLab(RgbToYuv):

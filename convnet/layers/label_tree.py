@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from convnet.errors import DataError
 
@@ -17,6 +18,14 @@ class LabelTree:
     parents: list[int]  # of each node, by label
     leaves_below: list[int]  # number of leaves of each node, by label
     top_down: list[int]  # labels, parents before children
+
+    @cached_property
+    def children(self) -> list[list[int]]:
+        """The children of each node, by label, in their order."""
+        below: list[list[int]] = [[] for _ in self.parents]
+        for node in self.top_down[1:]:
+            below[self.parents[node]].append(node)
+        return below
 
     @classmethod
     def from_children(cls, children: Mapping[int, Sequence[int]], root: int, classes: int) -> LabelTree:

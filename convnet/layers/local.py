@@ -3,7 +3,10 @@
 Letters: C channels, k filterSize, F all filters, M modulesX, N cases.
 """
 
-from convnet.layers.conv import Windowed
+from typing import Any
+
+from convnet.generation import Generation
+from convnet.layers.conv import Conv, Windowed
 
 
 class Local(Windowed):
@@ -18,3 +21,8 @@ class Local(Windowed):
 
     def bias_shape(self) -> tuple[int, int]:
         return self.outputs, 1
+
+    def stored(self, generation: Generation) -> dict[str, Any]:
+        """Add the keys of conv to a layer that was one: the originals left them in its dict."""
+        left = (key for key in Conv.keys if key not in self.keys and key.name in vars(self) and generation in key.read_by)
+        return super().stored(generation) | {key.name: getattr(self, key.name) for key in left}

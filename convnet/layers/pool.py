@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from convnet.backends.arguments import Activation, Window
-from convnet.generation import G2012, G2014, GENERATIONS, Generation
+from convnet.generation import G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one
 from convnet.language.values import BOOL, INT, Choice, Int, Size
 from convnet.layers.base import Check, MapLayer
 from convnet.layers.node import LayerNode
+
+POOLS = {"max": GENERATIONS, "maxabs": SINCE_2012, "avg": GENERATIONS, "rand": (G2012,)}  # which generations know them
 
 
 class WindowLayer(MapLayer):
@@ -41,7 +43,7 @@ class Pool(WindowLayer):
     type = "pool"
     multiplies_slope = True
 
-    pool = one(Choice("max", "maxabs", "avg", "rand"), "what to take from each window")
+    pool = one(Choice(*POOLS), "what to take from each window")
     channels = one(Int(min=1), "maps of the input image")
     sizeX = one(Int(min=1), "side of the window")
     stride = one(Int(min=1), "pixels between neighbouring windows")
@@ -105,6 +107,10 @@ class Pool(WindowLayer):
         else:
             node.be.pool_max_input_grad(*self.images(node), *self.gradients(node), window=window, slope=slope)
 
+    def stored_uses(self, generation: Generation) -> list[str]:
+        """Until 2012 the parser compared a word with ``avg`` that is never the same."""
+        return ["own"] if self.pool == "avg" and generation == G2014 else super().stored_uses(generation)
+
     def stored(self, generation: Generation) -> dict[str, Any]:
         foreign = [key for key, kind in (("sum", "avg"), ("doMax", "rand")) if self.pool != kind]
         return {key: value for key, value in super().stored(generation).items() if key not in foreign}
@@ -147,6 +153,9 @@ class CrossMapPool(WindowLayer):
         if self.stride > self.size:
             check.warn("stride", f"windows of {self.size} maps every {self.stride} maps skip maps")
         self.shape_like(self.outputChannels, side)
+
+    def sizes_in_file(self) -> list[int]:
+        return [self.outputChannels]
 
     def forward(self, node: LayerNode) -> None:
         images, out = node.image(0, self.channels), node.out_image(self.outputChannels)

@@ -6,11 +6,13 @@ Shapes and orders: numerics 1.6 and 1.7. Learning rates, momentum, decay: numeri
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 from convnet.generation import G2011, G2012, G2014, GENERATIONS, SINCE_2012, Generation
 from convnet.language.keys import one, per_input
-from convnet.language.schedules import CONSTANT, RATE, SCHEDULE, Rate, Schedule
+from convnet.language.schedules import CONSTANT, RATE, SCHEDULE, Schedule
 from convnet.language.values import FLOAT, INIT_FUNC, INITIAL, WEIGHT_SOURCE, Float, Int
 from convnet.layers.base import Layer
 from convnet.layers.node import LayerNode
@@ -47,6 +49,7 @@ class WeightLayer(Layer):
     updatePeriod = one(Int(min=0), "minibatches between updates; 0: every one", 0, "params", (G2014,))
 
     initW: list[float]  # declared by the layer types, whose defaults differ
+    unshared: Mapping[int, tuple[str, int]] = MappingProxyType({})  # by input, what ``weightSource`` says of it no more
     owners: list[tuple[WeightLayer, int] | None]  # for each input the (layer, input) that owns the matrix; set by the graph
 
     def check_learning(self, generation: Generation) -> None:
@@ -121,19 +124,23 @@ class WeightLayer(Layer):
         if node.biases.learns:
             node.be.sum_rows(node.grad.reshape(rows, -1), *node.biases.grad_target())
 
+    def written_source(self, i: int) -> tuple[str, int] | None:
+        """Return what the files say of the owner of input ``i``'s matrix, though it may have been unshared since."""
+        return self.unshared.get(i) or self.weightSource[i]
+
     def stored(self, generation: Generation) -> dict[str, Any]:
+        written = [self.written_source(i) for i in range(len(self.inputs))]
         return super().stored(generation) | {
-            "weightSource": [WEIGHT_SOURCE.write(source) for source in self.weightSource],
+            "weightSource": [WEIGHT_SOURCE.write(source) for source in written],
             "weightSourceLayers": [source[0] if source else "" for source in self.weightSource],
             "weightSourceMatrixIndices": [source[1] if source else -1 for source in self.weightSource],
             "weightsPerFilter": [self.weights_per_filter(i) for i in range(len(self.inputs))],
         }
 
 
-def stored_rate(rate: Rate) -> dict[str, Any]:
+def stored_rate(base: float, schedule: Schedule) -> dict[str, Any]:
     """Return 2014's ``{'type': ..., 'params': {...}}`` of an epsW or epsB value."""
-    schedule = rate.schedule or CONSTANT
-    return {"type": schedule.type, "params": {"base": rate.base, **schedule.parameters(noise=False)}}
+    return {"type": schedule.type, "params": {"base": base, **schedule.parameters(noise=False)}}
 
 
 def stored_schedule(schedule: Schedule) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from convnet.options.kinds import (
     whole_numbers,
 )
 
+NPZ = "npz"  # the format of checkpoints that is no generation's
 # What a run does: it trains, or does what one of these options says.
 MODES = TRAIN, TEST, FEATURES, CHECK = ("train", "test_only", "write_features", "check_grads")
 
@@ -112,6 +113,9 @@ class Options:
         sticky=False, modes=(TRAIN, TEST, FEATURES))
     allow_init_code: int = _option(ZERO_ONE, "network", "Run code that lies beside the layer file?",
         "run functions beside the layer file that its initWFunc and the like name: only if you trust them", 0, sticky=False)
+    init_funcs: str = _option(choice("call", "draw"), "network", "Functions for initial weights",
+        "call the functions that initWFunc and the like name, or draw weights in their place, as initW says", "call",
+        sticky=False)
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",
@@ -173,6 +177,11 @@ class Options:
         modes=(TRAIN,), in_section=True)
     keep: int = _option(NATURAL, "saving", "Checkpoints to keep",
         "checkpoints to keep; older ones are removed", 2, modes=(TRAIN, TEST))
+    checkpoint_format: str = _option(choice("", *reversed(GENERATIONS), NPZ), "saving", "Format of checkpoints",
+        "whose programs open the checkpoints: those of 2014, 2012 or 2011; npz: NumPy [2014, or what holds the net]",
+        modes=(TRAIN, TEST))
+    zip_save: int = _option(ZERO_ONE, "saving", "Compress checkpoints?",
+        "zip checkpoints of 2011 and 2012, which take longer and less space", 0, modes=(TRAIN, TEST))
     backend: str = _option(choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",
         "what computes; auto: a GPU where one runs", "auto", sticky=False)
     gpu: list[int] | None = _option(whole_numbers(0, "0,1"), "machine", "GPU override",
@@ -239,4 +248,4 @@ class Options:
 OPTIONS: tuple[Option, ...] = tuple(f.metadata["option"](f.name) for f in fields(Options) if f.metadata)
 BY_NAME = {option.name: option for option in OPTIONS}
 # Options of the originals that chose among graphics cards or files; accepted, so that old command lines run.
-IGNORED = ("--num-gpus", "--max-filesize", "--zip-save", "--pca-noise")
+IGNORED = ("--num-gpus", "--max-filesize", "--pca-noise")

@@ -13,16 +13,22 @@ from convnet.pickles.standins import UnsafePickle
 _ALWAYS = 128 << 20
 _RATIO = 16
 _PIECE = 1 << 20
+_ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
 _MEMBERS = 1000  # in a zip, whose directory is read whole
 _DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, NotImplementedError)
+
+
+def is_zip(beginning: bytes) -> bool:
+    """Return whether a file that begins so was zipped."""
+    return beginning.startswith(_ZIP)
 
 
 def unpack(data: bytes) -> bytes:
     """Return what an archive holds (of a zip the member ``data``, or the first), or ``data``; raises ``UnsafePickle``."""
     try:
-        if data.startswith(b"PK\x03\x04"):
+        if is_zip(data):
             return _unzipped(data)
-        if data.startswith(b"\x1f\x8b"):
+        if data.startswith(_GZIP):
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
                 return _all_of(stream, len(data))
     except _DAMAGE as error:

@@ -7,6 +7,7 @@ need. It never recurses, and sets attributes only of the inert objects that it h
 
 import codecs
 import struct
+from binascii import a2b_base64
 from collections.abc import Sequence
 from sys import getsizeof
 from typing import Any
@@ -23,6 +24,7 @@ from convnet.pickles.standins import (
     UnsafePickle,
     array_of,
     make_array,
+    make_transposed,
     scalar,
     size_of,
 )
@@ -250,17 +252,25 @@ class Machine:
         match name, arguments:
             case Name.reconstruct, (Name.ndarray, *_):
                 return Array()
+            case Name.frombuffer, (raw, dtype, shape, "K", axes):
+                return make_transposed(raw, dtype, shape, axes)
             case Name.frombuffer, (raw, dtype, shape, order):
                 return make_array(raw, dtype, shape, "F" if order == "F" else "C")
             case Name.dtype, (code, *_):
                 return Dtype(code)
             case Name.scalar, (dtype, *raw):
                 return scalar(dtype, *raw[:1])
-            case Name.encode, (text, *encoding):
+            case Name.bytearray, (bytes() | Span(is_text=False) as data,):
+                return self.plain(data)
+            case (Name.encode, (text, *encoding)) | (Name.bytearray, (text, *encoding)):
                 text = self.plain(text)
                 if encoding not in ([], ["latin1"], ["latin-1"]) or not isinstance(text, str):
                     raise UnsafePickle("bytes in another encoding than latin1")
                 return text.encode("latin1")
+            case Name.base64, (Span(view=view, is_text=True),):
+                return a2b_base64(view)
+            case Name.base64, (str() as text,):
+                return a2b_base64(text)
             case Name.dictionary, ():
                 return {}
             case Name.dictionary, (list() as items,) if all(
@@ -269,7 +279,7 @@ class Machine:
                 return self.pairs([part for pair in items for part in pair])
             case Name.set, ():
                 return set()
-            case Name.bytes, ():
+            case (Name.bytes, ()) | (Name.bytearray, ()):
                 return b""
             case Name.set, (list() as items,):
                 return set(self.checked_keys(items))

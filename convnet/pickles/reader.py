@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convnet.errors import reason_of
-from convnet.pickles.archives import unpack
+from convnet.pickles.archives import is_zip, unpack
 from convnet.pickles.opcodes import run
 from convnet.pickles.standins import LegacyObject, UnsafePickle
 
@@ -55,6 +55,21 @@ def read(path: str | Path) -> Content:
         raise UnsafePickle(f"{path}: {str(error) or 'too large for the memory of this machine'}") from None
 
 
+def has_checksum(path: Path) -> bool:
+    """Return whether a pickle, zipped or not, ends in the line that this program writes behind checkpoints.
+
+    Nothing else of it is looked at. Raises ``OSError``.
+    """
+    with path.open("rb") as file:
+        if not is_zip(file.read(4)):
+            file.seek(max(0, path.stat().st_size - _TRAILER_BYTES))
+            return _TRAILER.fullmatch(file.read()) is not None
+    try:
+        return _TRAILER.fullmatch(unpack(path.read_bytes())[-_TRAILER_BYTES:]) is not None
+    except (UnsafePickle, MemoryError):
+        return False
+
+
 def loads(data: bytes) -> Any:
     """Return the object in the bytes of a pickle; see ``load``."""
     return content_of(data).value
@@ -82,12 +97,12 @@ def _content(data: bytes, size: int) -> Content:
     if trailer and hashlib.sha256(memoryview(data)[: trailer.start()]).hexdigest().encode() != trailer[1]:
         raise UnsafePickle("damaged: its checksum does not match")
     value, stop = run(data, _ALWAYS + len(data) + _PER_BYTE * size)
-    _check_nesting(value)
+    check_nesting(value)
     end = trailer.start() if trailer else len(data)
     return Content(value, trailer is not None, end - stop)
 
 
-def _check_nesting(value: Any) -> None:
+def check_nesting(value: Any) -> None:
     """Raise ``UnsafePickle`` if containers lie too deeply in one another, or stand for very many by being shared."""
     level, seen, is_shared = [value], {id(value)}, False
     for _ in range(_MAX_DEPTH):

@@ -42,9 +42,11 @@ class Name(Enum):
     dtype = auto()
     scalar = auto()
     encode = auto()
+    base64 = auto()
     dictionary = auto()
     set = auto()
     bytes = auto()
+    bytearray = auto()
 
 
 _OPTION_NAMES = (
@@ -56,12 +58,15 @@ KNOWN: dict[tuple[str, str], Name | type[LegacyObject]] = {
     ("numpy", "dtype"): Name.dtype,
     ("numpy", "ndarray"): Name.ndarray,
     ("_codecs", "encode"): Name.encode,
+    ("binascii", "a2b_base64"): Name.base64,
     ("collections", "OrderedDict"): Name.dictionary,
     ("ordereddict", "OrderedDict"): Name.dictionary,
     ("__builtin__", "set"): Name.set,
     ("builtins", "set"): Name.set,
     ("__builtin__", "bytes"): Name.bytes,
     ("builtins", "bytes"): Name.bytes,
+    ("__builtin__", "bytearray"): Name.bytearray,
+    ("builtins", "bytearray"): Name.bytearray,
     **{
         (f"{core}.{module}", "_reconstruct"): Name.reconstruct
         for core in _CORES
@@ -75,6 +80,13 @@ KNOWN: dict[tuple[str, str], Name | type[LegacyObject]] = {
         for name in _OPTION_NAMES
     },
 }
+
+
+def legacy_class(module: str, name: str) -> type[LegacyObject]:
+    """Return the stand-in for a class of the originals' module of options."""
+    kind = KNOWN[module, name]
+    assert isinstance(kind, type)
+    return kind
 
 
 class Span:
@@ -150,11 +162,20 @@ def make_array(raw: object, dtype: object, shape: object, order: Literal["C", "F
         flat = np.empty(count, object)
         for i, item in enumerate(raw):
             flat[i] = item
-        return flat.reshape(shape, order=order)
+        # They are listed in order of their places, however the array lies in memory.
+        return np.asarray(flat.reshape(shape), order=order)
     data = _contents(raw)
     if len(data) != count * dtype.numpy.itemsize:
         raise UnsafePickle(f"an array of shape {shape} with {len(data)} bytes")
     return _checked(np.frombuffer(bytearray(data), dtype.numpy)).reshape(shape, order=order)  # which may lie at any address
+
+
+def make_transposed(raw: object, dtype: object, shape: object, axes: object) -> np.ndarray:
+    """Return an array whose axes lie in memory in another order (NumPy 2.3 and later, protocol 5); see ``make_array``."""
+    array = make_array(raw, dtype, shape, "C")
+    if not isinstance(axes, tuple) or not _is_shape(axes) or sorted(axes) != list(range(array.ndim)):
+        raise UnsafePickle("an array whose axes are damaged")
+    return array.transpose(axes)
 
 
 def scalar(dtype: object, raw: object = "") -> Any:

@@ -21,13 +21,13 @@ def layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerF
     Raises ``OptionError`` for a --layer-def beside a checkpoint that is another net than the checkpoint's.
     """
     prefix = options.layer_path
-    if checkpoint is None or (checkpoint.is_original and options.layer_def):
+    if checkpoint is None or (not checkpoint.has_files and options.layer_def):
         return LayerFiles.open(options.layer_def, options.layer_params or None, prefix), []
     files, remarks = checkpoint.files(), []
     if options.layer_params and "layer_params" in options.given:
         path = find(options.layer_params, prefix)
         files = replace(files, params=read_text(path), params_path=str(path))
-    elif not checkpoint.is_original and _differs(files.params_path, files.params):
+    elif checkpoint.has_files and _differs(files.params_path, files.params):
         remarks.append(_CHANGED.format(files.params_path, "its new values hold from here on"))
         files = replace(files, params=read_text(Path(files.params_path)))
     if "layer_def" in options.given:
@@ -36,7 +36,7 @@ def layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerF
         beside = params_beside(named)
         if beside and "layer_params" not in options.given and read_text(beside) != files.params:
             remarks.append(f"Parameters are those of {files.params_path or 'the checkpoint'}; {beside} is not read.")
-    elif not checkpoint.is_original and _differs(files.definition_path, files.definition):
+    elif checkpoint.has_files and _differs(files.definition_path, files.definition):
         text = "architecture comes from the checkpoint; the file is not read"
         remarks.insert(0, _CHANGED.format(files.definition_path, text))
     return files, remarks
@@ -44,7 +44,7 @@ def layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerF
 
 def run_section(builder: Builder, files: LayerFiles, options: Options, checkpoint: Checkpoint | None) -> dict[str, Any]:
     """Return the options of ``[run]`` that hold over a checkpoint's: of files named now, or what has changed in its own."""
-    section, before = builder.graph.run, checkpoint.files() if checkpoint and not checkpoint.is_original else None
+    section, before = builder.graph.run, checkpoint.files() if checkpoint and checkpoint.has_files else None
     if before is None or "layer_params" in options.given:
         return section
     old = parse(before, options.dialect).graph.run if before.params != files.params else section

@@ -20,7 +20,7 @@ from convnet.data.batches import write_file
 from convnet.data.provider import Batch, Provider, batch_bounds, minibatches, split
 from convnet.errors import ConvnetError, NumericalError, OptionError
 from convnet.graph.graph import Graph
-from convnet.graph.needs import label_index, predicted_by
+from convnet.graph.needs import label_index, needs_of, predicted_by
 from convnet.layers import Layer
 from convnet.net.diagnosis import has_bad_data
 from convnet.net.net import Costs, Inputs, Net
@@ -171,9 +171,12 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
     Units are as in testing: none is dropped. Returns the paths; raises ``ConvnetError``.
     """
     name = output_layer(net.graph, layer, OptionError)
+    needs = needs_of(net.graph, net.graph.data_dims)
+    more = [index for index, need in needs.items() if index > 1 and need.kind in ("label", "value")]
     paths = []
     for number in numbers:
-        rows, labels = [], []
+        rows = []
+        others: dict[str, list[np.ndarray]] = {"labels": []}
         batch = provider.batch(1, number)
         check_batch(net.graph, split(batch, net.minibatch), f"{provider.where}: batch {number}", finite=False)
         for inputs, next_inputs, cases in minibatches(batch, net.minibatch):
@@ -183,8 +186,11 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
                 costs = net.costs()
                 why = net.why_not_finite(inputs, cases, costs)
                 raise NumericalError(f"the outputs of '{name}' for batch {number} are not finite numbers: {why}")
-            labels.append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
-        part = {"data": np.ascontiguousarray(np.concatenate(rows)), "labels": np.concatenate(labels, axis=1)}
+            others["labels"].append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
+            for index in more:
+                others.setdefault(f"labels{index}", []).append(np.asarray(inputs[index]))
+        part = {"data": np.ascontiguousarray(np.concatenate(rows))}
+        part |= {key: np.concatenate(matrices, axis=1) for key, matrices in others.items()}
         paths.append(folder / f"data_batch_{number}")
         write_file(paths[-1], part)
     meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}
@@ -192,5 +198,6 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
     meta |= {key: described[key] for key in ("batch_size",) if key in described}
     if provider.label_names:
         meta["label_names"] = provider.label_names  # which the labels are numbers of, whatever the folder's order
+    meta |= {f"label_names{index}": names for index, names in provider.head_names.items() if names and index in more}
     write_file(folder / "batches.meta", meta)
     return paths

@@ -127,7 +127,8 @@ class Run(Trainer):
         if self._saved_at == here:
             return self.folder.path / f"{position.epoch}.{position.batch}"
         self.net.check_weights()
-        value = pack(self.net, self._files, position, self._options, session.test.description())
+        data, name = session.test.description(), session.train.name
+        value = pack(self.net, self._files, position, self._options, data, name, session.foreign)
         path = self.folder.save(value, position.epoch, position.batch)
         if session.options.keep_best and position.is_best:
             self.folder.keep_best(path, value)

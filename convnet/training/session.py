@@ -16,9 +16,11 @@ from convnet.checkpoint import (
     BEST,
     Checkpoint,
     CheckpointFolder,
+    Foreign,
     Position,
     arithmetic_of,
     find_latest,
+    format_for,
     load,
     new_folder,
     restore_streams,
@@ -28,14 +30,14 @@ from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, range_text
 from convnet.data.providers import UnknownProvider, open_provider
 from convnet.errors import CheckpointError, DataError, OptionError
-from convnet.generation import COMPAT
+from convnet.generation import COMPAT, UNTIL_2012
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
 from convnet.graph.infer import expected_classes, needed_data, takes_classes
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import parse
 from convnet.net import placement
-from convnet.net.initial import initial_state
+from convnet.net.initial import draw_functions, initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
 from convnet.net.surgery import Edits
@@ -72,10 +74,11 @@ class RunInputs:
         options.check()
         if checkpoint is None and not options.layer_def:
             raise OptionError("--layer-def is missing (or --load-file, to go on from a checkpoint); see --help")
-        if checkpoint and checkpoint.is_original and not options.layer_def and options.dialect == "auto":
+        if checkpoint and not checkpoint.has_files and not options.layer_def and options.dialect == "auto":
             options = replace(options, dialect=checkpoint.generation)
         self.files, changed = layer_files(options, checkpoint)
-        self.remarks = [*remarks, *changed, *unused(options, checkpoint is not None)]
+        left = [*checkpoint.remarks, *checkpoint.options_left] if checkpoint else []
+        self.remarks = [*remarks, *changed, *left, *unused(options, checkpoint is not None)]
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
         section = run_section(self.builder, self.files, options, checkpoint)
@@ -124,12 +127,16 @@ class Session:
         )
         data_remarks += unused_by_data(self.options, self.train, self.test)
         self.graph = self._shape(inputs.builder)
+        self.foreign = Foreign(self.checkpoint, self.graph)
         self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
         self.state = self.checkpoint.layers if self.checkpoint else None
         self.was_edited = False
         self.may_run_code = False
         self.remarks = [*inputs.remarks, *data_remarks]
+        if self.checkpoint is None and self.options.init_funcs == "draw":
+            self.remarks += draw_functions(self.graph) or ["No effect where no layer names a function: --init-funcs."]
         self._check_position()
+        self._check_format()
         self.watch = Watch.of(self.options, self.graph, self.plan)
         # Last, since what it claims has to be given back.
         self.folder = _open_folder(self.options, self.checkpoint.path if self.checkpoint else None)
@@ -139,7 +146,7 @@ class Session:
 
         Returns what they had otherwise. A --scalar-mean that is given now replaces the mean.
         """
-        known = self.checkpoint.own.get("data") if self.checkpoint else None
+        known = self.checkpoint.data if self.checkpoint else None
         if not known:
             adopt(self.test, self.train.description())  # where the mean was computed, of the same batches
             return []
@@ -180,6 +187,16 @@ class Session:
             "training range any more, so its other cases are left out."
         )
         position.drop_batch()
+
+    def _check_format(self) -> None:
+        """Tell of the format of checkpoints, if there will be any; raises ``OptionError`` where it does not hold the net."""
+        options = self.options
+        if not (options.trains or options.force_save):
+            return
+        name, remark = format_for(options.checkpoint_format, self.graph)
+        self.remarks += [remark] if remark else []
+        if options.zip_save and name not in UNTIL_2012:
+            self.remarks.append(f"No effect on checkpoints of {name}: --zip-save.")
 
     @property
     def has_work(self) -> bool:

@@ -192,6 +192,15 @@ def test_checkpoints_of_the_originals(name, tmp_path):
     np.testing.assert_array_equal(again.predict(pictures), net.predict(pictures))
 
 
+@needs_museum
+def test_the_number_that_an_original_subtracted(tmp_path):
+    value = checkpoint.load(SHARED / "fixtures" / "ckpt-2014.pickle")
+    options = value["op"].options
+    options["scalar_mean"].value, options["dp_type"].value = 100.0, "image"
+    dump(tmp_path / "1.1", dict(value))
+    np.testing.assert_array_equal(convnet.load(tmp_path / "1.1").mean, 100)
+
+
 def test_mean_can_be_set(place):
     net = convnet.build(SMALL_NET, SMALL_PARAMS, side=28)
     pictures = pictures_of(place)[0]

@@ -23,7 +23,7 @@ def test_shape_of_2014(saved):
     value = checkpoint.load(saved)
     state = value["model_state"]
     assert (state["epoch"], state["batchnum"], saved.name) == (1, 2, "1.2")
-    assert value["op"]["mini"] == 128
+    assert value["op"].options["minibatch_size"].value == 128 and value.option("mini") == 128
     conv, fc = state["layers"]["conv1"], state["layers"]["fc"]
     assert conv["padding"] == [-2] and conv["gpu"] == [0] and conv["inputs"] == ["data"]
     assert conv["weights"][0].shape == (75, 8) and conv["weights"][0].flags.c_contiguous

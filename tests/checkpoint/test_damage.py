@@ -15,7 +15,7 @@ from support import SHARED, needs_museum
 import convnet
 from convnet import checkpoint, pickles
 from convnet.checkpoint import find_latest
-from convnet.checkpoint.schema import faults_of
+from convnet.checkpoint.schema import VERSION, faults_of
 from convnet.errors import CheckpointError
 from convnet.pickles import rules
 
@@ -85,7 +85,13 @@ def test_the_one_before_is_taken(whole, tmp_path):
 
 
 def test_other_readers_stop_before_the_checksum(whole, tmp_path):
-    assert pickle.loads(whole, encoding="latin1")["model_state"]["convnet"]["version"] == 2
+    class Reader(pickle.Unpickler):
+        def find_class(self, module, name):
+            return type(name, (), {}) if module == "python_util.options" else super().find_class(module, name)
+
+    value = Reader(io.BytesIO(whole), encoding="latin1").load()
+    assert value["model_state"]["convnet"]["version"] == VERSION
+    assert value["op"].options["minibatch_size"].value == value["model_state"]["convnet"]["options"]["mini"]
     assert whole[-74:-64] == b".\nsha256 "[-10:] or whole[-73:].startswith(b"\nsha256 ")
 
 
@@ -97,12 +103,32 @@ def test_packed_by_hand_and_mangled_by_windows(whole, tmp_path):
         assert checkpoint.load(tmp_path / "1.2").position().epoch == 1
 
 
-def test_files_of_version_1_have_none(tmp_path):
-    value = saved()
-    value["model_state"]["convnet"]["version"] = 1
-    assert checkpoint.load(written(value, tmp_path / "1.2", checksum=False)).position().batch == 2
-    value["model_state"]["convnet"]["version"] = 3
-    with pytest.raises(CheckpointError, match="saved by a newer convnet: its version is 3, known are 1 to 2"):
+def of_version(value, version):
+    """A checkpoint as earlier versions of this project saved it: options in ``op``, names in ``inputLayers``."""
+    value, own = changed(value, (*OWN, "version"), version), dict(value["model_state"]["convnet"])
+    op = {name: own["options"][name] for name in own["options"] if name not in ("checkpoint_format", "zip_save")}
+    value["model_state"]["convnet"] = {
+        name: item
+        for name, item in (own | {"version": version}).items()
+        if name not in ("options", "op", "at", "layers", "format")
+    }
+    for layer in value["model_state"]["layers"].values():
+        layer["inputLayers"] = layer.get("inputs", [])
+    return value | {"op": op}
+
+
+def test_files_of_earlier_versions(tmp_path):
+    value = of_version(saved(), 1)
+    for version, checksum in ((1, False), (2, True)):
+        value["model_state"]["convnet"]["version"] = version
+        found = checkpoint.load(written(value, tmp_path / "1.2", checksum=checksum))
+        assert found.position().batch == 2 and found.options["mini"] == 4
+        assert not found.is_original and found.has_files and not found.remarks and not found.options_left
+    with pytest.raises(CheckpointError, match="the checksum behind its end is missing"):
+        checkpoint.load(written(value, tmp_path / "1.2", checksum=False))
+    value["model_state"]["convnet"]["version"] = VERSION + 1
+    text = f"saved by a newer convnet: its version is {VERSION + 1}, known are 1 to {VERSION}"
+    with pytest.raises(CheckpointError, match=text):
         checkpoint.load(written(value, tmp_path / "1.2"))
 
 
@@ -178,11 +204,15 @@ WRONG = [
         ["conv2"],
         "names 'conv2', which is not in the checkpoint; did you mean 'conv1'?",
     ),
-    (("op",), None, "op is None; expected a dictionary"),
-    (("op", "mini"), "128", "op['mini'] is '128'; expected a whole number"),
-    (("op", "mini"), 0, "op['mini'] is 0; expected a whole number from 1"),
-    (("op", "train_range"), ["x"], "op['train_range'][0] is 'x'"),
-    (("op", "dialect"), "2013", "op['dialect'] is '2013'; expected auto, 2011, 2012 or 2014"),
+    ((*OWN, "options"), None, "options'] is None; expected a dictionary"),
+    ((*OWN, "options", "mini"), "128", "options']['mini'] is '128'; expected a whole number"),
+    ((*OWN, "options", "mini"), 0, "options']['mini'] is 0; expected a whole number from 1"),
+    ((*OWN, "options", "train_range"), ["x"], "options']['train_range'][0] is 'x'"),
+    ((*OWN, "options", "dialect"), "2013", "options']['dialect'] is '2013'; expected auto, 2011, 2012 or 2014"),
+    ((*OWN, "at"), "1.2", "at'] is '1.2'; expected a list of 2"),
+    ((*OWN, "at"), [1, "x"], "at'][1] is 'x'; expected a whole number"),
+    ((*OWN, "format"), "2013", "format'] is '2013'; expected 2014, 2012, 2011 or npz"),
+    ((*OWN, "op"), {"gpu": [[]]}, "op']['gpu'][0] is a list of 0"),
 ]
 
 
@@ -226,8 +256,8 @@ def test_what_does_not_fit_the_net_is_named(keys, new, said, tmp_path):
 
 
 def test_all_faults_at_once_but_not_hundreds(tmp_path):
-    value = changed(changed(saved(), ("op", "mini"), "x"), ("model_state", "epoch"), -1)
-    with pytest.raises(CheckpointError, match=r"epoch.*; op\['mini'\]"):
+    value = changed(changed(saved(), (*OWN, "options", "mini"), "x"), ("model_state", "epoch"), -1)
+    with pytest.raises(CheckpointError, match=r"epoch.*\['options'\]\['mini'\]"):
         checkpoint.load(written(value, tmp_path / "1.2"))
     value = changed(saved(), ("model_state", "train_outputs"), [3] * 10**5)
     with pytest.raises(CheckpointError, match="and more") as caught:
@@ -283,7 +313,7 @@ def test_wrong_values_of_the_originals(year, name, key, new, said, monkeypatch, 
 
 def test_other_spellings_of_right_values(tmp_path):
     """Texts as bytes of Python 3 and lists as tuples are what they stand for."""
-    value = changed(saved(), ("op", "data_provider"), b"dummy-cn-3")
+    value = changed(saved(), (*OWN, "options", "data_provider"), b"dummy-cn-3")
     for name in ("test_batches", "tests_at", "train_runs"):
         own = ("model_state", "convnet", "position", name)
         value = changed(value, own, tuple(value["model_state"]["convnet"]["position"].get(name, ())))

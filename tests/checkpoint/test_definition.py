@@ -1,12 +1,16 @@
 """Layer files written from layer dicts: genuine old checkpoints, and every historical net there and back."""
 
+import re
+
 import numpy as np
 import pytest
-from support import ORACLE, ROOT, SHARED, make_graph, needs_museum
+from original_programs import YEARS, checkpoint_of, needs_originals, run_original
+from support import ORACLE, ROOT, SHARED, dump, make_graph, needs_museum, write_cifar
 
+import convnet
 from convnet import checkpoint, pickles
-from convnet.checkpoint.definition import generation_of, stored_dims, stored_tree, written_files
-from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.checkpoint.definition import generation_of, remark_on, stored_dims, stored_tree, weight_sources, written_files
+from convnet.checkpoint.layer_dicts import described, stored_graph
 from convnet.data.random import synthesize
 from convnet.errors import CheckpointError
 from convnet.graph.loading import LayerFiles, build_graph, parse
@@ -27,7 +31,7 @@ def rebuilt(graph, generation, tree):
     assert generation_of(stored) == generation
     files = written_files(stored)
     again = build_graph(files, graph.data_dims, graph.classes, tree, dialect=generation)
-    return stored, {layer["name"]: layer for layer in stored_graph(again, generation)}
+    return tuple({layer["name"]: layer for layer in described(each, generation)} for each in (graph, again))
 
 
 @pytest.mark.parametrize("definition", [*SHIPPED, *HISTORICAL], ids=lambda path: f"{path.parts[-3]} {path.stem}")
@@ -123,10 +127,11 @@ def test_genuine_checkpoints_run(name):
     np.testing.assert_array_equal(net.nodes["conv1"].weights[0].value.reshape(75, 16), layers["conv1"]["weights"][0])
 
 
-def test_dimensions_and_trees():
+@pytest.mark.parametrize("tree", [{2: [0, 1]}, {0: [], 1: (), "2": [0, 1]}, [[], [], [0, 1]], ((), (), (0, 1))])
+def test_dimensions_and_trees(tree):
     layers = {
         "data": {"name": "data", "type": "data", "dataIdx": 0, "outputs": 5, "start": 5, "end": 10},
-        "top": {"name": "top", "type": "treefc", "tree": {2: [0, 1]}, "rootLabel": 2, "outputs": 2},
+        "top": {"name": "top", "type": "treefc", "tree": tree, "rootLabel": 2, "outputs": 2},
     }
     assert stored_dims(layers) == {0: 10}
     assert stored_tree(layers) == LabelTree.flat(2) and stored_tree({}) is None
@@ -135,12 +140,81 @@ def test_dimensions_and_trees():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"type": "lstm"}, "unknown type 'lstm'"),
-        ({"inputs": ["nowhere"]}, "layer 'nowhere' is read by 'b', but is not in the checkpoint"),
-        ({"inputs": ["b"]}, "layer 'b' is read by 'b', which depends on it itself"),
+        ({"b": {"type": "lstm"}}, "layer 'b' has the unknown type 'lstm'$"),
+        ({"b": {"type": "sofmax"}}, "layer 'b' has the unknown type 'sofmax'; did you mean 'softmax'?"),
+        ({"b": {"inputs": ["nowhere"]}}, "layer 'nowhere' is read by 'b', but is not in the checkpoint"),
+        ({"b": {"inputs": ["b"]}}, "layer 'b' is read by 'b', which depends on it itself"),
+        ({"data": {"type": "softmax", "inputs": []}}, "it has no layer of type data among 2 layers"),
+        (
+            {"data": {"type": "fcx"}, "b": {"type": "pool"}},
+            "layer 'data' has the unknown type 'fcx'; did you mean 'fc'?; layer 'b' lacks 'pool'; expected max, maxabs, "
+            "avg or rand; layer 'b' lacks 'channels'; expected a whole number; layer 'b' lacks 'sizeX'; expected a whole "
+            "number; and more",
+        ),
     ],
 )
 def test_damaged_dicts(change, message):
-    layers = {"b": {"name": "b", "type": "softmax", "inputs": [], "outputs": 1, "gpu": 0} | change}
-    with pytest.raises(CheckpointError, match=message):
+    """Everything that is wrong is said at once."""
+    data = {"name": "data", "type": "data", "outputs": 1, "dataIdx": 0, "start": 0, "end": 1, "gpu": [-1]}
+    b = {"name": "b", "type": "softmax", "inputs": [], "outputs": 1, "gpu": [0]}
+    layers = {"data": data | change.get("data", {}), "b": b | change.get("b", {})}
+    with pytest.raises(CheckpointError) as caught:
         written_files(layers)
+    assert re.search(message.replace("?", "[?]"), str(caught.value))
+
+
+@needs_museum
+@pytest.mark.parametrize("year", YEARS)
+def test_keys_that_are_missing_are_told(year):
+    """A genuine checkpoint lacks none; without its padding a layer is another one."""
+    layers = checkpoint.load(SHARED / "fixtures" / f"ckpt-{year}.pickle").layers
+    assert remark_on(layers) == ""
+    del layers["conv1"]["padding"], layers["fcA"]["wc"], layers["fcA"]["neuron"]
+    assert remark_on(layers).endswith(": conv1 (padding), fcA (wc).") or remark_on(layers).endswith(
+        ": fcA (wc), conv1 (padding)."
+    )
+
+
+def test_sharing_follows_layers_or_arrays_never_the_text():
+    """After --unshare-weights, and 2014's --conv-to-local of an owner, weightSource says what is not so any more."""
+    array, other = np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32)
+    owners = {
+        "a": {"weightSourceLayers": ["", "a"], "weightSourceMatrixIndices": [-1, 0], "weights": [array, array]},
+        "unshared": {"weightSourceLayers": [""], "weightSourceMatrixIndices": [-1], "weights": [other]},
+        "partly": {"weightSourceLayers": ["", "a"], "weightSourceMatrixIndices": [-1, 1], "weights": [array, other]},
+        "was conv": {"type": "local", "weightSourceLayers": ["a"], "weightSourceMatrixIndices": [0], "weights": [array]},
+        "b": {"weights": [other, array, other]},  # a fork that kept neither
+        "bare": {"weightSource": ["a"], "weights": [np.ones((2, 2), np.float32)]},
+    }
+    expected = {"a": ["", "a[0]"], "unshared": [""], "partly": ["", "a[1]"], "was conv": [""], "bare": [""]}
+    layers = {name: {"name": name, "type": "fc", "weightSource": ["a"]} | layer for name, layer in owners.items()}
+    inputs = {name: [] for name in layers}
+    assert weight_sources(layers, inputs) == expected | {"b": ["", "", "b[0]"]}
+    counted = {"data": {"name": "data", "type": "data"}} | layers
+    for layer in layers.values():
+        if "weightSourceLayers" in layer:
+            names = layer.pop("weightSourceLayers")
+            layer["weightSourceLayerIndices"] = [list(counted).index(name) if name else -1 for name in names]
+    assert weight_sources(counted, inputs | {"data": []}) == expected | {"b": ["", "", "b[0]"]}
+
+
+@needs_originals
+@needs_museum
+@pytest.mark.slow
+@pytest.mark.parametrize("year", YEARS)
+def test_what_an_original_unshared(year, tmp_path):
+    """The matrix that it unshared is trained on as it was left; the others are still one."""
+    write_cifar(tmp_path / "data", cases=128)
+    meta = pickles.load(tmp_path / "data/batches.meta") | {"img_size": 32, "num_colors": 3}
+    dump(tmp_path / "data/batches.meta", meta)
+    files = [f"--layer-{key}={SHARED / 'fixtures' / f'tiny-{key}.cfg'}" for key in ("def", "params")]
+    ranges = [f"--data-path={tmp_path / 'data'}", "--data-provider=cifar", "--train-range=1-2", "--test-range=3"]
+    more = ["--test-freq=1", *(["--gpu=0"] if year == "2014" else [])]
+    run_original(year, "convnet.py", *files, *ranges, *more, f"--save-path={tmp_path}", "--epochs=1", folder=tmp_path)
+    flag = "--load-file" if year == "2014" else "-f"
+    again = [flag, checkpoint_of(tmp_path), "--epochs=2", "--unshare-weights=fcB"]
+    found = run_original(year, "convnet.py", *again, folder=tmp_path)
+    saved = checkpoint.load(checkpoint_of(tmp_path))
+    assert "Unshared weight matrix fcB[0]" in found.output, found.output
+    net = convnet.load(saved.path)
+    np.testing.assert_array_equal(net.weights["fcB"][0], saved.layers["fcB"]["weights"][0])

@@ -1,14 +1,17 @@
 """Folders of checkpoints: claimed before a run, pruned without ending it, and read from whatever is left of them."""
 
 import errno
+import gzip
+import io
 import os
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
-from support import write_cifar, write_net
+from support import dump, write_cifar, write_net
 
-from convnet import checkpoint, storage
+from convnet import checkpoint, pickles, storage
 from convnet.checkpoint import CheckpointFolder, find_latest
 from convnet.cli import main
 from convnet.errors import CheckpointError
@@ -271,3 +274,81 @@ def test_a_file_system_that_cannot_sync_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(storage.files.os, "fsync", fsync)
     write_atomically(tmp_path / "x", lambda out: out.write(b"new"))
     assert (tmp_path / "x").read_bytes() == b"new"
+
+
+def foreign(path):
+    """A checkpoint that this program did not write: without its checksum and its part."""
+    value = pickles.load(path)
+    del value["model_state"]["convnet"]
+    path.unlink()
+    dump(path, {"model_state": value["model_state"], "op": {}})
+    return path.read_bytes()
+
+
+def go_on(place, *given):
+    return main([*train(place)[:1], *train(place)[3:], "--load-file", *map(str, given)])
+
+
+def test_what_another_program_wrote_is_never_pruned(place, run, capsys):
+    """Whatever the run saves beside it, and although only what this program wrote counts for --keep."""
+    before = {name: foreign(run / name) for name in ("1.1", "1.2")}
+    assert go_on(place, run, "--epochs", 4) == 0
+    assert {name: (run / name).read_bytes() for name in before} == before
+    assert sorted(path.name for path in run.iterdir()) == ["1.1", "1.2", "4.1", "4.2", "log.jsonl"]
+    assert go_on(place, run / "1.2", "--max-batches", 1, "--save-path", run / "new") == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_another_program_wrote_is_not_put_aside(packed, place, run, capsys):
+    """A newer one would win at the next load, a best one be replaced: the run does not begin."""
+    data = foreign(run / "1.2")
+    if packed:
+        (run / "1.2").write_bytes(gzip.compress(data))
+    (run / "best").write_bytes(data)
+    for name, more in (("1.2", []), ("best", ["--keep-best", "logprob"])):
+        assert go_on(place, run / "1.1", *more) == 1
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and f"{name}" in said and "not of this program: move it to another folder" in said
+        (run / "1.2").unlink(missing_ok=True)
+    assert (run / "best").read_bytes() == data
+    assert go_on(place, run / "1.1", "--max-batches", 1) == 0
+    assert (run / "best").read_bytes() == data and checkpoint.is_own(run / "1.2")
+
+
+def test_what_would_be_replaced_is_kept(run, caplog):
+    """A run that is stopped within its first batch saves under the name of what it went on from."""
+    data = foreign(run / "1.2")
+    folder = CheckpointFolder(run)
+    for _ in range(2):
+        folder.save({"a": 1}, 1, 2)
+    assert (run / "1.2.aside").read_bytes() == data and pickles.load(run / "1.2") == {"a": 1}
+    assert "which this program did not write, is kept as 1.2.aside" in caplog.text and len(caplog.records) == 1
+    (run / "best").write_bytes(data)
+    folder.keep_best(run / "1.2", {"a": 1})
+    assert (run / "best.aside").read_bytes() == data and pickles.load(run / "best") == {"a": 1}
+    (run / "1.2").write_bytes(data + b"x")
+    folder.save({"a": 2}, 1, 2)
+    assert (run / "1.2.aside").read_bytes() == data and (run / "1.2.aside1").read_bytes() == data + b"x"
+
+
+def test_what_cannot_be_kept_is_not_replaced(run, monkeypatch):
+    data = foreign(run / "1.2")
+    monkeypatch.setattr(Path, "replace", failing(Path.replace, errno.EACCES, lambda path: path.name == "1.2"))
+    with pytest.raises(CheckpointError, match=r"cannot be renamed: .*; nothing is saved"):
+        CheckpointFolder(run).save({"a": 1}, 1, 2)
+    assert (run / "1.2").read_bytes() == data
+
+
+def zipped(data):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data", data)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("pack", [bytes, zipped], ids=["plain", "zipped"])
+def test_own_files_are_told_by_their_end(pack, run):
+    whole = (run / "1.2").read_bytes()
+    for data, expected in ((whole, True), (whole[:-1], False), (whole[:-74], False), (b"", False), (b"PK\3\4x", False)):
+        (run / "1.2").write_bytes(pack(data))
+        assert checkpoint.is_own(run / "1.2") is expected

@@ -118,7 +118,7 @@ FLAGS = "--show-filters, --show-cost, --show-preds, --show-maps"
         (["explain", "layers-digits.cfg", "--mini", "0"], "--mini: '0' is not a whole number from 1"),
         (["run", "--mini", "0"], "--mini: '0' is not a whole number from 1"),
         (["bench", "--layer-def", "x", "--backend", "gpu"], "--backend: 'gpu' is not auto, reference, cpu or cuda"),
-        (["convert", "x", "--to", "2013"], "--to: '2013' is not toml, 2011, 2012 or 2014"),
+        (["convert", "x", "--to", "2013"], "--to: '2013' is not toml, 2011, 2012, 2014 or npz"),
         (["makebatches", "x", "--out", "y", "--size", "big"], "--size: 'big' is not a whole number from 1"),
         (["run", "--scalar-mean", "x"], "--scalar-mean: 'x' is not a number from 0, or -1 for the mean picture"),
         (["diff"], f"A, B are {MISSING} (example: convnet diff layers-cifar10-19pct.cfg layers-cifar10-18pct.cfg)"),

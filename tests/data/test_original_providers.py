@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from originals import folder_of, needs_originals, python2
+from original_programs import folder_of, needs_originals, python2
 from PIL import Image
 from support import BACKENDS, dump, values, write_cifar
 
@@ -67,7 +67,8 @@ def original(folder, year, module, name, border=0):
     script, out = folder.parent / "read.py", folder.parent / "found"
     script.write_text(_READ)
     path = os.pathsep.join(map(str, (folder_of(year), *([folder_of("2011")] if year == "2012" else []))))
-    environment = os.environ | {"ORIGINAL_PATH": path, "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
+    variables = {"ORIGINAL_PATH": path, "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | variables
     environment.pop("PYTHONPATH", None)
     call = [*python2(), str(script), str(folder), str(out), module, name, str(border)]
     done = subprocess.run(call, capture_output=True, text=True, timeout=120, env=environment)

@@ -28,7 +28,6 @@ def conv(filters):
 
 PARTS = {
     "fc": (fc("fc", ANY), fc("fc", 12)),
-    "sfc": (fc("fc", ANY).replace("=fc\n", "=sfc\nparts=2\n"), fc("fc", 12).replace("=fc\n", "=sfc\nparts=2\n")),
     "conv": (conv(ANY), conv(12)),
     "eltsum": tuple(fc("a", n) + fc("b", n) + "[fc]\ntype=eltsum\ninputs=a,b\n" for n in (ANY, 12)),
     "neuron": (fc("fc", ANY, more="neuron=relu\n"), fc("fc", 12, more="neuron=relu\n")),
@@ -158,7 +157,7 @@ def test_a_run_and_what_goes_on_from_it(tmp_path, capsys):
         assert saved.layers["fc"]["outputs"] == count == saved.classes and "outputs=num_classes" in saved.files().definition
     capsys.readouterr()
     for words, line in ((["--to", "2012"], "outputs=5"), (["--to", "toml"], 'outputs = "num_classes"')):
-        assert main(["convert", str(tmp_path / "run5"), *words]) == 0
+        assert main(["convert", str(tmp_path / "run5"), "--layers", *words]) == 0
         assert f"{line}\n" in (out := capsys.readouterr()).out and "num_classes" not in out.err
     assert run("--layer-def", fixed, "--data-path", five, "--save-path", tmp_path) == 1
     assert f"{fixed}:11:9: error: layer 'fc': these 10 outputs" in (err := capsys.readouterr().err)

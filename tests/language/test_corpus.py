@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from corpus import CORPUS, MISSING, build, expectations, load
 
-from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.checkpoint import layer_dicts
 from convnet.errors import LayerFileError
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
@@ -53,13 +53,14 @@ def arrays(layer: WeightLayer) -> dict[str, Any]:
 
 def described(graph: Graph, generation: str) -> dict[str, dict[str, Any]]:
     """The graph's dicts by name, as the expected files write them."""
-    dicts = {stored["name"]: plain(stored) for stored in stored_graph(graph, generation)}
+    dicts = {stored["name"]: plain(stored) for stored in layer_dicts.described(graph, generation)}
     for layer in graph.declared:
         stored = dicts[layer.name]
         if isinstance(layer, WeightLayer):
             stored |= arrays(layer)
         if layer.type == "blur":
-            stored["filter"] = {"dtype": "float32", "shape": [1, len(stored["filter"])], "values": stored["filter"]}
+            taps = stored["filter"].tolist()[0]
+            stored["filter"] = {"dtype": "float32", "shape": [1, len(taps)], "values": taps}
     return dicts
 
 

@@ -123,7 +123,7 @@ inputs=labels,probs
 """
 
 
-@pytest.mark.parametrize("top", ["type=fc\noutputs=3", "type=sfc\noutputs=3\nparts=3", "type=treefc"])
+@pytest.mark.parametrize("top", ["type=fc\noutputs=3", "type=sfc\noutputs=1\nparts=3", "type=treefc"])
 def test_gradients(top):
     assert_gradients(NET.format(top=top), [values(5, 4), np.array([[0.0, 1, 2, 1]])], classes=3, tree=TREE)
 

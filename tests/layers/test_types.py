@@ -22,7 +22,7 @@ def names(type_):
         ("conv", f"{WINDOW} {INIT} sharedBiases partialSum sumWidth {LEARNING} wcNormMin wcNormMax"),
         ("local", f"{WINDOW} {INIT} {LEARNING}"),
         ("fc", f"outputs initW {INIT} {LEARNING}"),
-        ("sfc", f"outputs initW {INIT} {LEARNING} parts"),
+        ("sfc", f"initW {INIT} {LEARNING} outputs parts"),
         ("treefc", f"initW {INIT} {LEARNING}"),
         ("cost.logreg", "coeff children outputFilter topk"),
         ("cost.dce", "coeff children posWeight outputFilter"),

@@ -55,7 +55,7 @@ SAID = {
     TRAIN: {"--logreg-name", "--conserve-mem"},
     TEST: {"--logreg-name", "--conserve-mem", "--save-path", "--keep"},
     FEATURES: {"--conserve-mem"},
-    CHECK: {"--conserve-mem", "--backend", "--threads"},
+    CHECK: {"--conserve-mem", "--backend", "--threads", "--init-funcs"},
 }
 
 

@@ -3,8 +3,9 @@
 ``CONVNET_ORIGINALS`` names a folder with 2011/, 2012/ and 2014/, each as it was released, and ``CONVNET_PYTHON2`` the
 command of a Python 2.7 with NumPy 1.16 and matplotlib (split as a shell does; else ``python2.7`` is tried). Where either is
 missing, tests that are marked ``needs_originals`` are skipped. The stand-in computes nothing: it looks at what it is given
-as the native module did, returns costs of the right number, and adds 1/64 to every weight and bias for each batch that is
-trained.
+as the native module did, returns costs of the right number, and adds 1/8192 to every weight and bias for each batch that is
+trained. Beside the originals' data providers there is ``matrices``, of random numbers; its path says how many rows each of
+its matrices has, such as ``192,1,10``.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ import pytest
 from convnet import pickles
 
 YEARS = ("2011", "2012", "2014")
-STEP = 1 / 64  # what a weight gains with each batch of the stand-in
+STEP = 1 / 8192  # what a weight gains with each batch of the stand-in
 
 # Python 2, as everything between here and the end of _FILES.
 _NATIVE = r"""
 import numpy as n
 
-COSTS = {'cost.logreg': 3, 'cost.ce': 2, 'cost.bce': 1, 'cost.dce': 2}
+COSTS = {'cost.logreg': 3, 'cost.crossent': 2, 'cost.bce': 3, 'cost.msm': 3}  # values
 layers, mini, costs, trained, writing = [], 0, None, 0, None
 
 def as_native(where, value, seen):
@@ -60,16 +61,16 @@ def initModel(layers_, *rest):
 
 def begin(data, test):
     global costs, trained
-    assert type(data) is list and len(set(d.shape[1] for d in data)) == 1, [d.shape for d in data]
-    assert all(d.dtype == n.single for d in data)
+    cases = data[0].shape[1]
     for l in layers:
         if l['type'] == 'data':
-            rows = data[l['dataIdx']].shape[0]
-            end = l.get('end', l.get('start', 0) + l['outputs'])
-            assert end <= rows, '%s: %d of %d rows' % (l['name'], end, rows)
-    cases = data[0].shape[1]
+            matrix, end = data[l['dataIdx']], l.get('end', l.get('start', 0) + l['outputs'])
+            assert matrix.dtype == n.single and matrix.shape[1] == cases, '%s: %s' % (l['name'], matrix.shape)
+            assert end <= matrix.shape[0], '%s: %d of %d rows' % (l['name'], end, matrix.shape[0])
     found = [l for l in layers if l['type'].startswith('cost.')]
-    costs = dict((l['name'], [0.25 * cases] * COSTS.get(l['type'], 1)) for l in found), cases
+    counts = dict((l['name'], COSTS.get(l['type'], 1)) for l in found)
+    counts.update((l['name'], 2 + 3 * l['numInputs'][1]) for l in found if l['type'] == 'cost.dce')
+    costs = dict((name, [0.25 * cases] * count) for name, count in counts.items()), cases
     trained += not test
     return 0
 
@@ -96,7 +97,7 @@ def syncWithHost():
     for l in layers:
         for array in list(l.get('weights', [])) + [l[key] for key in ('biases',) if key in l]:
             if id(array) not in done:
-                array += trained / 64.
+                array += trained / 8192.
             done[id(array)] = array
     trained = 0
 """
@@ -125,11 +126,46 @@ def open(flags):
 """
 _START = r"""
 import os, runpy, sys
+import numpy as n
 sys.path[:1] = [p for p in os.environ['ORIGINAL_PATH'].split(os.pathsep)]
 sys.argv = sys.argv[1:]
 if os.environ['YEAR'] == '2012':
     import gpumodel
     gpumodel.IGPUModel.device_cpus = [0]
+if os.environ['YEAR'] == '2014':
+    from python_util import data
+else:
+    import data
+
+class Matrices(object):
+    # Three batches of random numbers, the labels in matrix 1, for whatever net.
+    num_views = 1
+    batch_meta = {'label_names': ['class %d' % i for i in range(10)], 'all_wnids': {'gproot': 12}}
+    batch_meta['tree'] = [[] for i in range(10)] + [range(5), range(5, 10), [10, 11]]  # of 2012's tree-fc
+
+    def __init__(self, data_dir, batch_range, init_epoch=1, init_batchnum=None, dp_params=None, test=False):
+        self.rows = [int(rows) for rows in data_dir.split(',')]
+        self.batches, self.epoch = batch_range, init_epoch
+        self.number = batch_range[0] if init_batchnum is None else init_batchnum
+
+    def advance_batch(self):
+        at = self.batches.index(self.number) + 1 if self.number in self.batches else 0
+        self.epoch, self.number = self.epoch + at / len(self.batches), self.batches[at % len(self.batches)]
+
+    def get_next_batch(self):
+        here = self.epoch, self.number
+        self.advance_batch()
+        drawn = [n.require(n.random.rand(rows, 12), n.single, 'C') for rows in self.rows]
+        drawn[1:2] = [n.require(n.random.randint(0, 10, (rows, 12)), n.single, 'C') for rows in self.rows[1:2]]
+        return here[0], here[1], drawn
+
+    def get_data_dims(self, idx=0):
+        return self.rows[idx]
+
+    def get_num_classes(self):
+        return 10
+
+data.DataProvider.register_data_provider('matrices', 'random numbers', Matrices)
 try:
     runpy.run_path(os.path.join(os.environ['ORIGINAL'], sys.argv[0]), run_name='__main__')
 finally:
@@ -146,7 +182,8 @@ definition, params, dims, classes, gpus, out = sys.argv[1:7]
 dims = dict((int(k), int(v)) for k, v in (pair.split(':') for pair in dims.split(',')))
 
 class Provider(object):
-    batch_meta = {'label_names': ['%d' % i for i in range(int(classes))]}
+    batch_meta = {'label_names': ['%d' % i for i in range(int(classes))], 'all_wnids': {'gproot': int(classes)}}
+    batch_meta['tree'] = [[] for i in range(int(classes))] + [range(int(classes))]  # of 2012's tree-fc
 
     def get_data_dims(self, idx=0):
         return dims[idx]

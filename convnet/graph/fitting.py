@@ -1,0 +1,77 @@
+"""Which generations hold a net, and the net as one of them says it: for checkpoints, which hold it whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from convnet.errors import CheckpointError
+from convnet.generation import G2012, G2014, GENERATIONS, Generation
+from convnet.graph.graph import Graph
+from convnet.graph.loading import LayerFiles, build_graph
+from convnet.graph.writer import write_graph
+from convnet.language.schedules import CONSTANT
+from convnet.layers import Layer
+from convnet.layers.fc import TreeFullyConnected
+from convnet.layers.label_tree import LabelTree
+from convnet.layers.weighted import WeightLayer
+from convnet.options import NPZ
+
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A net that a generation knows, what it says in other words (``told``), and what of it is lost (``notes``)."""
+
+    graph: Graph
+    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def fitting(graph: Graph, generation: Generation) -> Fitted:
+    """Return the net of a graph with shapes in the words of ``generation``, of the same layers where it has them.
+
+    Raises ``CheckpointError`` where it would be another net, naming layers and the formats that hold them.
+    """
+    written = write_graph(graph, generation, classes=graph.classes or 0)
+    if written.unfit:
+        more = [f"and {len(written.unfit) - _SHOWN} more"] if len(written.unfit) > _SHOWN else []
+        found = "; ".join([*written.unfit[:_SHOWN], *more])
+        raise CheckpointError(
+            f"a checkpoint of {generation} cannot hold this net: {found} (formats that do: {', '.join(holding(graph))})"
+        )
+    if (
+        graph.generation == generation
+        and not written.told
+        and all(_says_rates_as(layer, generation) for layer in graph.declared)
+    ):
+        return Fitted(graph)
+    params = written.params if graph.params is not None else None
+    files = LayerFiles(written.definition, f"{generation}.cfg", params, f"{generation}-params.cfg" if params else "")
+    return Fitted(
+        build_graph(files, graph.data_dims, graph.classes, tree_of(graph), generation), written.told, written.notes
+    )
+
+
+def _says_rates_as(layer: Layer, generation: Generation) -> bool:
+    """Return whether a layer's learning rates change, if they do, as the files of ``generation`` say it."""
+    if not isinstance(layer, WeightLayer):
+        return True
+    in_rates = any(rate.schedule for rate in (*layer.epsW, layer.epsB))
+    beside = layer.sched or (layer.schedW, layer.schedB) != (CONSTANT, CONSTANT)
+    return not (in_rates and generation != G2014) and not (beside and generation != G2012)
+
+
+def misfits(graph: Graph, generation: Generation) -> list[str]:
+    """Return what of a net ``generation`` has no words for, each with the name of its layer."""
+    return write_graph(graph, generation, classes=graph.classes or 0).unfit
+
+
+def holding(graph: Graph) -> list[str]:
+    """Return the formats of checkpoints that hold a net, the latest generation first."""
+    return [*(generation for generation in reversed(GENERATIONS) if not misfits(graph, generation)), NPZ]
+
+
+def tree_of(graph: Graph) -> LabelTree | None:
+    """Return the tree of labels that a net of the 2012 kind has."""
+    return next((layer.tree for layer in graph.declared if isinstance(layer, TreeFullyConnected)), None)
