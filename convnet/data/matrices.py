@@ -160,7 +160,7 @@ class Matrices(FolderProvider):
             request = replace(self.request, crop_border=border)
             mean = self.mean if is_described else lambda: self.mean
             return Cropper(request, *shape, mean, self.ten_views, request.compat.pixel_offset)
-        if border or self.request.inner_size:
+        if border or self.request.inner_size not in (0, shape[1] if shape else 0):
             content = "values" if shape else f"{counted(self.features, 'value')} per case"
             raise DataError(f"only pictures in bytes can be cropped; {self.folder} holds {content}")
         return None

@@ -41,7 +41,8 @@ def net(*layers):
         elif kind == "target":
             text += f"[p{index}]\ntype=softmax\ninputs=fc{index}\n[c{index}]\ntype=cost.crossent\ninputs=y{index},p{index}\n"
         else:
-            text += f"[d{index}]\ntype=eltsum\ninputs=fc{index},y{index}\ncoeffs=1,-1\n[c{index}]\ntype=cost.sum2\ninputs=d{index}\n"
+            text += f"[d{index}]\ntype=eltsum\ninputs=fc{index},y{index}\ncoeffs=1,-1\n"
+            text += f"[c{index}]\ntype=cost.sum2\ninputs=d{index}\n"
     return parse(LayerFiles(text, "net.cfg", default_params(text), "params.cfg"))
 
 
@@ -102,12 +103,12 @@ def test_what_is_stored_becomes_what_is_needed(tmp_path, name):
 @pytest.mark.parametrize(
     "layers, keys, words",
     [
-        (REGRESSION, {"labels": T[:5]}, r"data_batch_1: 'labels' is an array .* layer 'y1' \(net.cfg:7\) needs 6 values per case"),
+        (REGRESSION, {"labels": T[:5]}, r"_1: 'labels' is an array .* layer 'y1' \(net.cfg:7\) needs 6 values per case"),
         (REGRESSION, {"labels": T[:, 1:]}, "for 20 cases"),
         (REGRESSION, {"labels": T[0]}, "needs 6 values per case"),
         (REGRESSION, {"labels": [[0.5] * (5 + i % 2) for i in range(N)]}, "not as many values for every case"),
         (REGRESSION, {}, "no 'labels' in it; layer 'y1'"),
-        (REGRESSION, {"labels": np.where(T == T.max(), np.inf, T)}, "inf"),
+        (REGRESSION, {"labels": T * np.inf}, "inf"),
         (HEADS, {"labels": A, "labels2": T}, r"'labels2' is an array .* needs labels of 4 classes"),
         (HEADS, {"labels": A, "labels2": A + 4}, "'labels2': case . has label .*; labels must be 0 to 3"),
         (HEADS, {"labels": A, "labels2": B[1:]}, "20 cases but 19 labels"),
@@ -140,7 +141,7 @@ def test_batches_of_other_sizes(tmp_path, index, other):
 
 def test_names_of_each_head(tmp_path):
     names = {"label_names": [*"abcdefghij"], "label_names2": [*"wxyz"]}
-    builder, provider = opened(folder_of(tmp_path, {"num_vis": 30, **names}, labels=A, labels2=B), *HEADS)
+    _, provider = opened(folder_of(tmp_path, {"num_vis": 30, **names}, labels=A, labels2=B), *HEADS)
     assert (provider.classes, provider.heads) == (10, {2: 4})
     assert (provider.names_at(1), provider.names_at(2)) == (names["label_names"], names["label_names2"])
     free = net(("label", 1, "num_classes"), ("label", 2, "num_classes"))

@@ -114,7 +114,7 @@ def test_an_autoencoder_tells_the_size_of_its_data():
     inferred = infer_data(begin(text))
     assert (inferred.dims, inferred.side) == ({0: 784}, 0)
     assert infer_data(begin(text), [784]).dims == {0: 784}
-    with pytest.raises(LayerFileError, match="not 784 of 'r' .* and 10 of 'data'"):
+    with pytest.raises(LayerFileError, match=r"not 784 of 'r' .* and 10 of 'data'"):
         infer_data(begin(text), [10])
 
 

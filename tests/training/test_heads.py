@@ -123,7 +123,7 @@ def test_nor_in_a_run(place, tmp_path, capsys):
     dump(tmp_path / "batches.meta", {"num_vis": 12, "label_names": NAMES["label_names"]})
     assert run("--layer-def", place / "layers-heads.cfg", "--data-path", tmp_path) == 1
     err = capsys.readouterr().err
-    assert "layers-heads.cfg:9:9: error: layer 'colours': the data have no matrix number 2" in err and "'labels2'" in err
+    assert "layers-heads.cfg:10:9: error: layer 'colours': the data have no matrix number 2" in err and "'labels2'" in err
 
 
 @pytest.mark.parametrize("name", ["values", "heads"])
