@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from convnet.checkpoint import BEST, add_costs, format_for, pack
@@ -19,7 +20,7 @@ from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
 from convnet.net.net import Net
 from convnet.options import NPZ, Options
-from convnet.storage import write_atomically
+from convnet.storage import cache_folder, write_atomically
 from convnet.training.evaluator import Tester
 from convnet.training.events import (
     BatchClosed,
@@ -50,7 +51,7 @@ class Run(Trainer):
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
         self._files, self._options = _findable_anywhere(session.files, session.options)
         self._saved_at: tuple[int, int] | None = None
-        self._their_params: tuple[str, Path] | None = None
+        self._their_params: str | None = None
         self._tested_at: tuple[int, Sequence[int]] | None = None
 
     def run(self) -> Path | None:
@@ -143,18 +144,19 @@ class Run(Trainer):
     def _write_their_params(self) -> str:
         """Write parameters in the words of the originals that open the checkpoints, where the net's are in others.
 
-        They lie in the folder, to be copied with it. Returns their path.
+        They lie in the cache, as the programs of 2014 remove what is beside their checkpoint. Returns their path.
         """
-        name, _ = format_for(self._options.checkpoint_format, self.net.graph)
-        text = parameters_for(self.net.graph, Generation(name)) if name != NPZ else ""
-        path = self.folder.path / f"layer-params-{name}.cfg"
-        if text and self._their_params != (text, path):
-            try:
-                write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
-            except OSError:  # without which checkpoints are as good here
-                return ""
-            self._their_params = text, path
-        return str(path) if text else ""
+        if self._their_params is None:
+            name, _ = format_for(self._options.checkpoint_format, self.net.graph)
+            self._their_params = ""
+            if name != NPZ and (text := parameters_for(self.net.graph, Generation(name))):
+                data = text.encode("utf-8", "surrogateescape")
+                with suppress(OSError, ConvnetError):  # without it checkpoints are as good here
+                    path = cache_folder() / "layer-params" / f"{sha256(data).hexdigest()[:16]}-{name}.cfg"
+                    if not path.is_file():
+                        write_atomically(path, lambda file: file.write(data))
+                    self._their_params = str(path)
+        return self._their_params
 
     def _finish(self, begun: int, start: float) -> Path | None:
         """Save what is not saved yet, test the last weights of a run that was not stopped, and tell how it ended."""

@@ -165,15 +165,12 @@ def test_trained_on_with_other_parameters(small, tmp_path, capsys):
 
 @pytest.mark.parametrize("year", YEARS)
 def test_a_shipped_net(year, cifar, tmp_path):
-    """Its files are in other words; parameters in those of the originals lie beside the checkpoint."""
+    """Its files are in other words; parameters in those of the originals lie in the cache."""
     options = ("--layer-def", "layers-cifar10-26pct.cfg", "--data-path", cifar / "Stapel", "--save-path", tmp_path / "run")
     run(*options, "--epochs", 1, "--test-freq", 2, "--checkpoint-format", year)
-    file = newest(tmp_path / "run")
-    params = shutil.copy(file.with_name(f"layer-params-{year}.cfg"), tmp_path)  # 2014 removes all but its checkpoint
-    for epochs, given in ((2, ()), (3, ("--layer-params", params))):
-        original(year, "convnet.py", file, "--epochs", epochs, "--test-freq", 2, *given, folder=tmp_path)
-        file = checkpoint_of(tmp_path / "run")
-        found = checkpoint.load(file)
+    for epochs in (2, 3):
+        original(year, "convnet.py", newest(tmp_path / "run"), "--epochs", epochs, "--test-freq", 2, folder=tmp_path)
+        found = checkpoint.load(checkpoint_of(tmp_path / "run"))
         assert found.position().epoch == epochs and found.has_files and len(found.remarks) == 1
 
 
