@@ -11,12 +11,15 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from convnet.checkpoint import BEST, add_costs, pack
+from convnet.checkpoint import BEST, add_costs, format_for, pack
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
+from convnet.generation import Generation
+from convnet.graph.fitting import parameters_for
 from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
 from convnet.net.net import Net
-from convnet.options import Options
+from convnet.options import NPZ, Options
+from convnet.storage import write_atomically
 from convnet.training.evaluator import Tester
 from convnet.training.events import (
     BatchClosed,
@@ -47,6 +50,7 @@ class Run(Trainer):
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
         self._files, self._options = _findable_anywhere(session.files, session.options)
         self._saved_at: tuple[int, int] | None = None
+        self._their_params: tuple[str, Path] | None = None
         self._tested_at: tuple[int, Sequence[int]] | None = None
 
     def run(self) -> Path | None:
@@ -128,12 +132,29 @@ class Run(Trainer):
             return self.folder.path / f"{position.epoch}.{position.batch}"
         self.net.check_weights()
         data, name = session.test.description(), session.train.name
-        value = pack(self.net, self._files, position, self._options, data, name, session.foreign)
+        theirs = self._write_their_params()
+        value = pack(self.net, self._files, position, self._options, data, name, session.foreign, theirs)
         path = self.folder.save(value, position.epoch, position.batch)
         if session.options.keep_best and position.is_best:
             self.folder.keep_best(path, value)
         self._saved_at = here
         return path
+
+    def _write_their_params(self) -> str:
+        """Write parameters in the words of the originals that open the checkpoints, where the net's are in others.
+
+        They lie beside the folder, from which the programs of 2014 remove all but their checkpoint. Returns their path.
+        """
+        name, _ = format_for(self._options.checkpoint_format, self.net.graph)
+        text = parameters_for(self.net.graph, Generation(name)) if name != NPZ else ""
+        path = self.folder.path.with_name(f"{self.folder.path.name}-params-{name}.cfg")
+        if text and self._their_params != (text, path):
+            try:
+                write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+            except OSError:  # without which checkpoints are as good here
+                return ""
+            self._their_params = text, path
+        return str(path) if text else ""
 
     def _finish(self, begun: int, start: float) -> Path | None:
         """Save what is not saved yet, test the last weights of a run that was not stopped, and tell how it ended."""
