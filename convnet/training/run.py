@@ -143,11 +143,11 @@ class Run(Trainer):
     def _write_their_params(self) -> str:
         """Write parameters in the words of the originals that open the checkpoints, where the net's are in others.
 
-        They lie beside the folder, from which the programs of 2014 remove all but their checkpoint. Returns their path.
+        They lie in the folder, to be copied with it. Returns their path.
         """
         name, _ = format_for(self._options.checkpoint_format, self.net.graph)
         text = parameters_for(self.net.graph, Generation(name)) if name != NPZ else ""
-        path = self.folder.path.with_name(f"{self.folder.path.name}-params-{name}.cfg")
+        path = self.folder.path / f"layer-params-{name}.cfg"
         if text and self._their_params != (text, path):
             try:
                 write_atomically(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
