@@ -12,7 +12,7 @@ _SHOWN = 4
 
 
 def format_for(given: str, graph: Graph) -> tuple[str, str]:
-    """Return the format of a net's checkpoints, ``given`` unless that is ``auto``, and a remark where nobody would expect it.
+    """Return the format of a net's checkpoints, ``given`` unless it is ``auto``, and a remark where nobody would expect it.
 
     Raises ``OptionError`` for a given one that does not hold the net.
     """
