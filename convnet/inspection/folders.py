@@ -1,6 +1,7 @@
 """Folders: runs with their checkpoints and log, batches with their description, a batch in parts."""
 
 from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def _found_batches(found: Found, path: Path) -> None:
     found.bytes = sum(sizes.values())
     if missing := aside - {*batches}:
         found.blame(f"test_batches names {range_text(sorted(missing))}, which are not there", "make the batches again")
-    found.remarks.append(f"'convnet batches verify {shell_quoted(str(path))}' reads and checks all of them.")
+    found.remarks.append(f"What reads and checks all of them: convnet batches verify {shell_quoted(str(path))}")
 
 
 def _found_parts(found: Found, path: Path) -> None:
@@ -105,7 +106,7 @@ def _found_other(found: Found, path: Path) -> None:
     found.kind = "a folder"
     found.facts = {"files": suffixes.total(), "folders": sum(entry.is_dir() for entry in entries)}
     found.facts["first"] = [printable(entry.name) for entry in entries[:_SHOWN]]
-    below = [*path.glob("*/*")][: 100 * _SHOWN]
+    below = [*islice(path.glob("*/*"), 100 * _SHOWN)]
     if any(entry.suffix.lower() in _PICTURES for entry in [*entries, *below]):
         found.remarks.append(f"For pictures in it: convnet makebatches {shell_quoted(str(path))} --out batches")
     else:

@@ -1,7 +1,7 @@
 """What was found in a file: as lines for people, and as values for JSON, both made of the same facts."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -135,11 +135,11 @@ def settled(value: Any, depth: int = 0) -> Any:
     return value if is_plain else shown(value)
 
 
-def described(name: str, array: np.ndarray, shared_with: str = "") -> Array:
+def described(name: str, array: np.ndarray) -> Array:
     """Return the range of an array, of which little is in memory twice."""
     known = name, tuple(array.shape), str(array.dtype)
     if array.dtype.kind not in "biuf" or not array.size:
-        return Array(*known, shared_with=shared_with)
+        return Array(*known)
     flat, bad, total = array.ravel(order="K"), 0, 0.0
     least, largest = np.inf, -np.inf
     for start in range(0, flat.size, _AT_ONCE):
@@ -151,8 +151,8 @@ def described(name: str, array: np.ndarray, shared_with: str = "") -> Array:
             with np.errstate(over="ignore"):
                 total += float(finite.sum())
     if bad == flat.size:
-        return Array(*known, not_finite=bad, shared_with=shared_with)
-    return Array(*known, least, largest, total / (flat.size - bad), bad, shared_with)
+        return Array(*known, not_finite=bad)
+    return Array(*known, least, largest, total / (flat.size - bad), bad)
 
 
 def arrays_in(value: Any, name: str = "", wanted: Callable[[str], bool] = lambda _: True) -> list[Array]:
@@ -160,15 +160,16 @@ def arrays_in(value: Any, name: str = "", wanted: Callable[[str], bool] = lambda
 
     ``wanted`` says of a key of a dict whether to look below it.
     """
-    first: dict[int, str] = {}
+    first: dict[int, Array] = {}
     found: list[Array] = []
 
     def look(value: Any, name: str, depth: int) -> None:
         if len(found) >= _MOST_ARRAYS or depth > _DEPTH:
             return
         if isinstance(value, np.ndarray):
-            shared = first.setdefault(id(value), name)
-            found.append(described(name, value, shared if shared != name else ""))
+            same = first.get(id(value))  # whose numbers are gone over once
+            found.append(replace(same, name=name, shared_with=same.name) if same else described(name, value))
+            first.setdefault(id(value), found[-1])
         elif isinstance(value, dict):
             for key, item in value.items():
                 if wanted(key_text(key)):

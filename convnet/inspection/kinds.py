@@ -21,7 +21,8 @@ from convnet.pickles.rules import shown
 from convnet.texts import bytes_text
 
 _BEGINNING = 4096
-_ALWAYS, _PER_BYTE = 64 << 20, 4  # bytes of a file that is always read, and that reading takes for each byte of others
+_ALWAYS = 64 << 20  # bytes of a file that is always read
+_OF_PICKLES, _OF_TEXTS = 4, 16  # bytes that reading takes for each byte of others
 _SHOWN = 50  # keys
 _PACKED = {b"PK\x03\x04": "zip", b"\x1f\x8b": "gzip"}
 _TEXTS = b"(]}cSIFLVNKMGU"  # letters that pickles of protocol 0 and 1 begin with
@@ -71,14 +72,14 @@ def _look_at_file(found: Found, path: Path) -> None:
     if not beginning:
         found.kind = "an empty file"
         found.blame("it holds nothing", "use a copy; it was cut off, or never written")
-    elif found_picture(found, path, beginning) or (_is_text(beginning) and found_text(found, beginning)):
         return
-    elif not _may_be_pickle(beginning):
+    if found_picture(found, path, beginning):
+        return
+    if _is_text(beginning) and (not _fits(found, "a text", _OF_TEXTS) or found_text(found, beginning)):
+        return
+    if not _may_be_pickle(beginning):
         found_other(found, path, beginning)
-    elif not _fits(found.bytes):
-        found.kind = "a pickle or an archive"
-        found.blame(f"{bytes_text(found.bytes)} are more than fit into memory here", "look at it on a larger machine")
-    else:
+    elif _fits(found, "a pickle or an archive", _OF_PICKLES):
         _look_at_pickle(found, path, beginning)
 
 
@@ -92,10 +93,14 @@ def _may_be_pickle(beginning: bytes) -> bool:
     return packed or beginning[0] == 0x80 or beginning[0] in _TEXTS
 
 
-def _fits(size: int) -> bool:
-    """Return whether reading a file leaves memory for others, where that is known."""
+def _fits(found: Found, kind: str, per_byte: int) -> bool:
+    """Return whether there is memory to read a file, as far as that is known; else add that there is not."""
     memory = host_memory()
-    return size <= _ALWAYS or memory is None or _PER_BYTE * size <= memory[0]
+    if found.bytes <= _ALWAYS or memory is None or per_byte * found.bytes <= memory[0]:
+        return True
+    found.kind = kind
+    found.blame(f"{bytes_text(found.bytes)} are more than fit into memory here", "look at it on a larger machine")
+    return False
 
 
 def _look_at_pickle(found: Found, path: Path, beginning: bytes) -> None:

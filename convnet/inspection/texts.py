@@ -17,7 +17,7 @@ from convnet.language.ini import Document
 from convnet.layers import LAYER_TYPES
 from convnet.layers.weighted import WeightLayer
 from convnet.options import BY_NAME
-from convnet.texts import counted, did_you_mean, listed, printable
+from convnet.texts import counted, did_you_mean, listed, printable, shell_quoted
 from convnet.training.log import KEYS, NAME
 from convnet.training.records import read_log
 
@@ -91,7 +91,7 @@ def _found_sums(found: Found, path: Path) -> bool:
         return True
     missing = [name for name in sums if not (path.parent / name).is_file()]
     found.facts = {"files": len(sums), "missing": missing}
-    found.remarks.append(f"'convnet batches verify {printable(str(path.parent))}' compares the files with it.")
+    found.remarks.append(f"What compares the files with it: convnet batches verify {shell_quoted(str(path.parent))}")
     if missing:
         found.blame(f"{counted(len(missing), 'file')} missing: {listed(missing, 8)}", "make the batches again")
     return True

@@ -12,7 +12,7 @@ from convnet.arrays import not_finite
 from convnet.data.batches import find_batches, label_names_of, read_batch, read_meta
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
-from convnet.data.labels import Part
+from convnet.data.labels import Part, labels_of
 from convnet.data.manifest import SKIPPED, SUMS, read_sums, sum_of
 from convnet.data.provider import Request, check_counts, range_text
 from convnet.data.providers import open_provider
@@ -47,7 +47,7 @@ def verify_batches(path: str | Path, tell: Tell = silent) -> Found:
     rows = []
     for done, (number, paths) in enumerate(files.items()):
         tell(done, len(files))
-        rows.append({"batch": number, "parts": len(paths), "cases": _check_batch(found, provider, paths)})
+        rows.append({"batch": number, "parts": len(paths), "cases": _check_batch(found, provider, meta, paths)})
     found.bytes = sum(path.stat().st_size for parts in files.values() for path in parts if path.is_file())
     tests = meta.get("test_batches") or []
     if missing := [number for number in tests if number not in files]:
@@ -111,7 +111,7 @@ def _opened(found: Found, folder: Path, files: dict[int, list[Path]], meta: dict
     return provider if isinstance(provider, FolderProvider) else None
 
 
-def _check_batch(found: Found, provider: FolderProvider | None, paths: Sequence[Path]) -> int:
+def _check_batch(found: Found, provider: FolderProvider | None, meta: dict[str, Any], paths: Sequence[Path]) -> int:
     """Add what is wrong with a batch; return its cases, as far as they are known."""
     parts: list[Part] = []
     for path in paths:
@@ -131,7 +131,8 @@ def _check_batch(found: Found, provider: FolderProvider | None, paths: Sequence[
         return cases
     where = str(paths[0])
     if provider is None:
-        return sum(_check_values(found, path, part) for path, part in parts)
+        look = _check_labels if label_names_of(meta) else _check_values
+        return sum(look(found, path, part, meta) for path, part in parts)
     try:
         each = provider.cases(parts)
         targets = provider.targets(parts, each)
@@ -160,7 +161,17 @@ def _check_pictures(found: Found, items: list[Any], path: Path) -> None:
         found.blame(f"{path}: {count}: {listed(faults, _NAMED)}, counted from 0", _PICTURES)
 
 
-def _check_values(found: Found, path: Path, part: dict[str, Any]) -> int:
+def _check_labels(found: Found, path: Path, part: dict[str, Any], meta: dict[str, Any]) -> int:
+    """Return the cases of a part; add that labels are none of the classes that have names."""
+    classes, cases = len(label_names_of(meta)), cases_of(part)
+    try:
+        labels_of(part, path, cases, classes).check(classes, int(meta.get("label_offset", 0)), path)
+    except DataError as error:
+        found.blame(error, _MEND)
+    return cases
+
+
+def _check_values(found: Found, path: Path, part: dict[str, Any], _: dict[str, Any]) -> int:
     """Return the cases of a part; add that its labels are values which are not finite, or not of so many cases."""
     cases = cases_of(part)
     try:

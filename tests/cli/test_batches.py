@@ -104,7 +104,9 @@ def test_everything_that_is_wrong_is_named_at_once(batches):
     changed(batches, "data_batch_2", data=[strings[0], strings[1][:200], *strings[2:5], b"none"])
     (batches / "data_batch_1").write_bytes((batches / "data_batch_1").read_bytes()[:300])
     (batches / "data_batch_4").write_bytes(b"")
+    changed(batches, "data_batch_3", labels=[0, 1, 2, 0, 1, 9])
     said = problems(batches)
+    assert "data_batch_3: case 5 has label 9; labels must be 0 to 2" in said
     assert "data_batch_1: " in said and "data_batch_4: " in said
     assert "2 of 6 pictures cannot be decoded: number 1 (" in said and "number 5 (not a whole picture" in said
 

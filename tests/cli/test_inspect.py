@@ -19,6 +19,8 @@ from convnet.checkpoint import load
 from convnet.cli import main
 from convnet.data.batches import write_file
 from convnet.inspection import Found, inspect, kinds
+from convnet.inspection import found as found_module
+from convnet.inspection.found import described
 
 SHARING = SMALL_NET.replace("[probs]", "[fc2]\ntype=fc\ninputs=drop\noutputs=10\nweightSource=fc\n[probs]").replace(
     "inputs=fc\n", "inputs=sum\n"
@@ -131,13 +133,15 @@ def test_nothing_is_executed(tmp_path):
     assert "names" in problems(tmp_path / "1.1") and not (tmp_path / "made").exists()
 
 
-def test_files_that_do_not_fit_into_memory_are_not_read(tmp_path, monkeypatch):
+@pytest.mark.parametrize("beginning", [b"\x80\x02", b"PK\x03\x04", b'{"line": "begin", "batches": 0}\n', b"[conv1]\n"])
+def test_files_that_do_not_fit_into_memory_are_not_read(beginning, tmp_path, monkeypatch):
     path = tmp_path / "1.1"
-    path.write_bytes(b"\x80\x02")
+    path.write_bytes(beginning.ljust(4096, b" " if beginning[:1] in b"{[" else b"\0"))
     with path.open("r+b") as file:
         file.truncate(1 << 30)
     monkeypatch.setattr(kinds, "host_memory", lambda: (2 << 30, 4 << 30))
     monkeypatch.setattr(pickles, "read", None)
+    monkeypatch.setattr(kinds, "found_text", None)
     assert problems(path) == "1.1 GB are more than fit into memory here"
 
 
@@ -207,6 +211,14 @@ def test_pickles_of_python_3(protocol, tmp_path):
 )
 def test_what_is_wrong_in_a_batch_is_named(value, expected, tmp_path):
     assert expected in problems(saved(tmp_path, value))
+
+
+def test_an_array_that_is_there_often_is_gone_over_once(tmp_path, monkeypatch):
+    array, calls = np.arange(6.0), []
+    monkeypatch.setattr(found_module, "described", lambda name, array: calls.append(name) or described(name, array))
+    found = inspect(saved(tmp_path, {"x": [array] * 50, "y": array}))
+    assert calls == ["x[0]"] and len(found.arrays) == 51
+    assert {(array.least, array.largest, array.shared_with) for array in found.arrays[1:]} == {(0, 5, "x[0]")}
 
 
 # -- texts
