@@ -221,6 +221,12 @@ def test_numbers_are_counted_and_not_drawn(tmp_path, capsys):
     assert "no pictures" in said.err and not out.exists()
 
 
+def test_batches_with_other_labels_than_cases_are_not_shown(batches, capsys):
+    changed(batches, "data_batch_2", labels=[0, 1, 2, 0, 1, 2, 0])
+    assert main(["batches", "show", str(batches), "--out", str(batches / "sheet.png")]) == 1
+    assert "data_batch_2: 6 cases but 7 labels" in capsys.readouterr().err and not (batches / "sheet.png").exists()
+
+
 def test_many_classes_are_cut_and_told(tmp_path):
     write_file(tmp_path / "batches.meta", {"label_names": [f"class {i}" for i in range(60)]})
     data = np.zeros((48, 60), np.uint8)

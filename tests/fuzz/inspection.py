@@ -3,12 +3,14 @@
 import io
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
 from convnet import pickles
 from convnet.checkpoint import npz
-from convnet.inspection import inspect
+from convnet.errors import ConvnetError
+from convnet.inspection import inspect, show_batches, verify_batches
 from convnet.pickles import Content
 from fuzz.batches import JPEGS, Batches
 from fuzz.checkpoints import FIXTURES, NET, RATES, saved
@@ -74,3 +76,19 @@ class InspectedValues(Target):
                 value = mutate_tree(value, rng, self.places[which])
             with mock.patch.object(pickles, "read", lambda _, value=value: Content(value, False, 0)):
                 look(self.path)
+
+
+class VerifiedBatches(Batches):
+    """Wrong values in folders that are checked whole and shown."""
+
+    name = "verified-batches"
+
+    def read(self, values: list, rng: random.Random, options: dict) -> None:
+        by_name = dict(zip(("batches.meta", "data_batch_1"), values, strict=True))
+        for name in by_name:
+            (self.folder / name).touch()
+        with mock.patch.object(pickles, "load", lambda path: by_name[Path(path).name]):
+            found = verify_batches(self.folder)
+            assert list(found.lines()) and json.dumps(found.as_dict(), allow_nan=False)
+            with suppress(ConvnetError):
+                show_batches(self.folder)
