@@ -2,12 +2,13 @@
 
 import io
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from convnet.data.batches import checked_meta, checked_part, label_names_of, made_for_testing, tree_of
+from convnet.data.batches import checked_meta, checked_part, label_names_of, made_for_testing, read_meta, tree_of
 from convnet.data.decoding import format_of
 from convnet.data.images import picture_shape
 from convnet.data.labels import Labels, labels_of
@@ -21,6 +22,7 @@ from convnet.texts import counted, listed, printable
 
 _LOOKED_AT = 256  # pictures of a batch whose beginnings are read
 _NAMED = 8
+_NUMBERS, WRITER = "a batch of numbers, or features", "shownet or convnet run, with --write-features"
 _MEND = "write it again, or leave it out of --train-range and --test-range"
 _DESCRIBES = {*KEYS, "num_cases_per_batch", "img_size", "batch_size", "source_model"} - {"tree", "dp_type"}
 
@@ -42,6 +44,8 @@ def found_batch(found: Found, value: Any) -> None:
     keys = [key_text(key) for key in value] if isinstance(value, dict) else []
     found.kind, found.program, found.generation = _kind_of(value, keys)
     found.facts = {"keys": keys}
+    if found.kind == _NUMBERS and (source := _source_beside(Path(found.path).parent)):
+        found.kind, found.program, found.facts["source_model"] = "features", WRITER, source
     try:
         part = checked_part(value, Path(found.path))
     except DataError as error:
@@ -78,8 +82,15 @@ def _kind_of(value: Any, keys: list[str]) -> tuple[str, str, str]:
         return "a batch", "convnet makebatches", ""
     data = value.get("data", value.get(b"data"))
     if isinstance(data, np.ndarray) and data.dtype.kind == "f":
-        return "a batch of numbers, or features", "", ""
+        return _NUMBERS, "", ""
     return "a batch", "", ""
+
+
+def _source_beside(folder: Path) -> str:
+    """Return the checkpoint that features in a folder were made by, as its description says."""
+    with suppress(DataError):
+        return printable(text_of(read_meta(folder).get("source_model", "")))
+    return ""
 
 
 def cases_of(part: dict[str, Any]) -> int:
@@ -180,7 +191,7 @@ def found_description(found: Found, value: Any) -> None:
             found.blame(f"'{array.name}' holds {array.not_finite:,} numbers that are not finite", "compute it again")
     keys = {*found.facts["keys"]}
     if "source_model" in keys:
-        found.kind, found.program = "a description of features", "convnet run --write-features, or shownet"
+        found.kind, found.program = "a description of features", WRITER
     elif "test_batches" in keys:
         found.program = "convnet makebatches"
     elif "fine_label_names" in keys:
@@ -192,7 +203,8 @@ def meta_facts(meta: dict[str, Any]) -> dict[str, Any]:
     names = label_names_of(meta)
     facts: dict[str, Any] = {"classes": len(names) or None, "label_names": [printable(name) for name in names]}
     facts |= {key: meta[key] for key in ("num_vis", "num_colors", "img_size", "batch_size", "label_offset") if key in meta}
-    if shape := picture_shape(int(meta["num_vis"]), meta) if "num_vis" in meta else None:
+    are_numbers = "num_vis" not in meta or "source_model" in meta
+    if shape := None if are_numbers else picture_shape(int(meta["num_vis"]), meta):
         facts["pictures"] = f"{shape[1]} x {shape[1]} pixels, {counted(shape[0], 'channel')}"
     if "test_batches" in meta:
         facts["test_batches"] = range_text(sorted(made_for_testing(meta)))

@@ -1,5 +1,6 @@
 """Folders: runs with their checkpoints and log, batches with their description, a batch in parts."""
 
+import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -11,12 +12,13 @@ from convnet.data.decoding import FORMATS
 from convnet.data.manifest import SUMS
 from convnet.data.provider import range_text
 from convnet.errors import DataError
-from convnet.inspection.batch_files import meta_facts
+from convnet.inspection.batch_files import WRITER, meta_facts
 from convnet.inspection.found import Found
 from convnet.texts import listed, printable, shell_quoted
 from convnet.training.log import NAME
 
 _SHOWN = 20  # of names and batches
+_BATCH = re.compile(r"data_batch_(\d{1,18})", re.ASCII)
 _PICTURES = {f".{word.lower()}" for word in (*FORMATS, "JPG", "TIF")}
 
 
@@ -28,15 +30,16 @@ def newest_below(path: Path) -> Path | None:
     return None
 
 
-def found_folder(found: Found, path: Path) -> Path | None:
-    """Add what lies in a folder; return the checkpoint in it that is to be looked at, if there is one."""
+def found_folder(found: Found, path: Path) -> list[Path]:
+    """Add what lies in a folder; return the files in it that are to be looked at: a checkpoint, or the parts of a batch."""
     newest = newest_below(path)
     if newest is not None:
         _found_run(found, path, newest)
-    elif description_in(path) or any(path.glob("data_batch_*")):
+        return [newest]
+    if number := _BATCH.fullmatch(path.resolve().name):
+        return _found_parts(found, path.resolve(), int(number[1]))
+    if description_in(path) or any(path.glob("data_batch_*")):
         _found_batches(found, path)
-    elif path.name.startswith("data_batch_"):
-        _found_parts(found, path)
     elif any(path.glob("test_preds_*")):
         found.kind = "a folder of predictions"
         found.facts["files"] = [each.name for each in sorted(path.glob("test_preds_*"))]
@@ -46,7 +49,7 @@ def found_folder(found: Found, path: Path) -> Path | None:
         found.remarks.append(f"Its log can be looked at: {printable(str(path / NAME))}")
     else:
         _found_other(found, path)
-    return newest
+    return []
 
 
 def _found_run(found: Found, path: Path, newest: Path) -> None:
@@ -63,6 +66,8 @@ def _found_batches(found: Found, path: Path) -> None:
     try:
         meta = read_meta(path)
         found.facts = meta_facts(meta)
+        if "source_model" in meta:
+            found.kind, found.program = "a folder of features", WRITER
     except DataError as error:
         meta = {}
         advice = "docs/batches.md says how to write one" if not description_in(path) else "write it again"
@@ -86,18 +91,14 @@ def _found_batches(found: Found, path: Path) -> None:
     found.remarks.append(f"What reads and checks all of them: convnet batches verify {shell_quoted(str(path))}")
 
 
-def _found_parts(found: Found, path: Path) -> None:
-    """Add what a batch in parts holds."""
+def _found_parts(found: Found, path: Path, number: int) -> list[Path]:
+    """Return the parts of a batch, as runs read them."""
     found.kind = "a batch in parts"
-    number = path.name.removeprefix("data_batch_")
     try:
-        parts = find_batches(path.parent, found.remarks).get(int(number) if number.isdecimal() else -1, [])
+        return find_batches(path.parent, found.remarks)[number]
     except DataError as error:
         found.blame(error, "put the parts of the batch into this folder, and nothing else")
-        return
-    found.facts = {"parts": [part.name for part in parts]}
-    found.bytes = sum(part.stat().st_size for part in parts)
-    found.remarks.append("Each part can be looked at by itself.")
+    return []
 
 
 def _found_other(found: Found, path: Path) -> None:

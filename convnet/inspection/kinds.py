@@ -3,6 +3,7 @@
 Time and memory are bounded by its size, and a file whose contents would not fit into memory is only looked at.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ def inspect(path: str | Path) -> Found:
     found = Found(str(path), "unknown")
     try:
         if path.is_dir():
-            newest = found_folder(found, path)
-            if newest is not None:
-                _look_at_newest(found, newest)
+            inside = found_folder(found, path)
+            if found.kind == "a batch in parts":
+                _look_at_parts(found, inside)
+            elif inside:
+                _look_at_newest(found, inside[0])
         elif not path.exists():
             found.blame("there is no such file or folder", "look for it with ls")
         elif not path.is_file():
@@ -63,6 +66,20 @@ def _look_at_newest(found: Found, path: Path) -> None:
     found.bytes, found.facts = newest.bytes, found.facts | newest.facts
     found.arrays, found.remarks = newest.arrays, found.remarks + newest.remarks
     found.problems += [(f"{path.name}: {problem}", advice) for problem, advice in newest.problems]
+
+
+def _look_at_parts(found: Found, paths: list[Path]) -> None:
+    """Add the cases of each part of a batch, and what is wrong in any."""
+    parts = [inspect(path) for path in paths]
+    found.bytes = sum(part.bytes for part in parts)
+    found.facts = {"cases": sum(part.facts.get("cases") or 0 for part in parts)}
+    found.facts["parts"] = [
+        {"part": path.name, "kind": part.kind, "bytes": part.bytes, "cases": part.facts.get("cases")}
+        for path, part in zip(paths, parts, strict=True)
+    ]
+    for path, part in zip(paths, parts, strict=True):
+        found.arrays += [replace(array, name=f"{path.name}: {array.name}") for array in part.arrays]
+        found.problems += [(f"{path.name}: {problem}", advice) for problem, advice in part.problems]
 
 
 def _look_at_file(found: Found, path: Path) -> None:

@@ -187,6 +187,15 @@ def test_batches_and_descriptions(value, kind, facts, write, tmp_path):
     assert {key: found.facts[key] for key in facts} == facts
 
 
+def test_features_are_told_by_what_lies_beside_them(tmp_path):
+    path = saved(tmp_path, {"data": NUMBERS.T.copy(), "labels": LABELS})
+    assert inspect(path).kind == "a batch of numbers, or features"
+    write_file(tmp_path / "batches.meta", {"source_model": "run/1.2", "num_vis": 7})
+    found = inspect(path)
+    assert (found.kind, found.facts["source_model"], found.facts["values_per_case"]) == ("features", "run/1.2", 7)
+    assert inspect(tmp_path).kind == "a folder of features" and not inspect(tmp_path).problems
+
+
 @pytest.mark.parametrize("protocol", range(6))
 def test_pickles_of_python_3(protocol, tmp_path):
     (tmp_path / "data_batch_1").write_bytes(pickle.dumps({"data": PIXELS, "labels": LABELS}, protocol))
@@ -309,15 +318,28 @@ def test_folders(run, tmp_path):
     found = inspect(batches)
     assert (found.kind, found.facts["batches"], found.facts["for_testing"]) == ("a folder of batches", "1-2", "2")
     assert problems(batches) == "test_batches names 7, which are not there"
-    parts = tmp_path / "data_batch_3"
-    parts.mkdir()
-    write_file(parts / "part-1", {"data": PIXELS, "labels": LABELS})
-    assert inspect(parts).facts == {"parts": ["part-1"]} and inspect(parts).kind == "a batch in parts"
     (tmp_path / "empty").mkdir()
     assert "it is empty" in problems(tmp_path / "empty")
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.jpg").write_bytes(JPEGS[0])
     assert "convnet makebatches" in inspect(tmp_path / "cat").remarks[0]
+
+
+@pytest.mark.parametrize("names", [("part-1", "part-10"), ("data_batch_3.0", "data_batch_3.1")])
+def test_a_batch_in_parts(names, tmp_path, monkeypatch):
+    parts = tmp_path / "data_batch_3"
+    parts.mkdir()
+    for name in names:
+        write_file(parts / name, {"data": PIXELS, "labels": LABELS})
+    found = inspect(parts)
+    assert (found.kind, found.facts["cases"], found.problems) == ("a batch in parts", 12, [])
+    assert [row["part"] for row in found.facts["parts"]] == [*names]
+    monkeypatch.chdir(parts)
+    assert inspect(".").facts == found.facts
+    write_file(parts / names[1], {"data": PIXELS, "labels": LABELS[:5]})
+    assert problems(parts) == f"{names[1]}: 6 cases but 5 labels in 'labels'"
+    (parts / names[1]).write_bytes(b"x")
+    assert names[1] in problems(parts)
 
 
 @pytest.mark.parametrize(
