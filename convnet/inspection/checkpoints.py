@@ -86,6 +86,7 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
     files = checkpoint.files if checkpoint.has_files else None
     facts["layer_files"] = [path for path in (files().definition_path, files().params_path) if path] if files else []
     facts |= {"data_dims": {str(i): rows for i, rows in sorted(checkpoint.data_dims.items())}, "classes": checkpoint.classes}
+    facts["heads"] = {str(i): count for i, count in checkpoint.heads.items()}
     facts["label_names"] = [text_of(name) for name in data.get("label_names") or ()]
     options = {name: value for name, value in checkpoint.options.items() if value not in (None, "", [])}
     return facts | {"seed": own.get("seed"), "options": options}

@@ -16,6 +16,7 @@ from convnet.data.labels import Part, labels_of
 from convnet.data.manifest import SKIPPED, SUMS, read_sums, sum_of
 from convnet.data.provider import Request, check_counts, range_text
 from convnet.data.providers import open_provider
+from convnet.data.schema import MOST_CLASSES, matrix_of_key
 from convnet.data.workers import cores
 from convnet.errors import DataError, reason_of
 from convnet.inspection.batch_files import cases_of
@@ -76,10 +77,10 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
     missing, changed = [], []
     for name, expected in sums.items():
         try:
-            if sum_of(folder / name) != expected:
+            if not (folder / name).is_file():  # a pipe would be waited for
+                missing.append(name)
+            elif sum_of(folder / name) != expected:
                 changed.append(name)
-        except FileNotFoundError:
-            missing.append(name)
         except OSError as error:
             found.blame(f"{name} cannot be read: {reason_of(error)}", "see to it that you may read it")
     names = [path.relative_to(folder).as_posix() for path in batches]
@@ -130,9 +131,10 @@ def _check_batch(found: Found, provider: FolderProvider | None, meta: dict[str, 
     if len(parts) < len(paths):
         return cases
     where = str(paths[0])
+    if len(parts) == 1:  # of several the first may have the labels of all
+        _check_keys(found, *parts[0], meta, from_matrix=2 if provider else 1)
     if provider is None:
-        look = _check_labels if label_names_of(meta) else _check_values
-        return sum(look(found, path, part, meta) for path, part in parts)
+        return sum(cases_of(part) for _, part in parts)
     try:
         each = provider.cases(parts)
         targets = provider.targets(parts, each)
@@ -161,28 +163,25 @@ def _check_pictures(found: Found, items: list[Any], path: Path) -> None:
         found.blame(f"{path}: {count}: {listed(faults, _NAMED)}, counted from 0", _PICTURES)
 
 
-def _check_labels(found: Found, path: Path, part: dict[str, Any], meta: dict[str, Any]) -> int:
-    """Return the cases of a part; add that labels are none of the classes that have names."""
-    classes, cases = len(label_names_of(meta)), cases_of(part)
-    try:
-        labels_of(part, path, cases, classes).check(classes, int(meta.get("label_offset", 0)), path)
-    except DataError as error:
-        found.blame(error, _MEND)
-    return cases
-
-
-def _check_values(found: Found, path: Path, part: dict[str, Any], _: dict[str, Any]) -> int:
-    """Return the cases of a part; add that its labels are values which are not finite, or not of so many cases."""
+def _check_keys(found: Found, path: Path, part: dict[str, Any], meta: dict[str, Any], from_matrix: int) -> None:
+    """Add what is wrong with the labels or values in matrices from ``from_matrix`` on: no classes, not of all cases."""
     cases = cases_of(part)
-    try:
-        labels = np.asarray(part.get("labels"), np.float64)
-    except (TypeError, ValueError, OverflowError):  # lists of labels
-        return cases
-    if labels.ndim and cases not in labels.shape:
-        found.blame(f"{path}: 'labels' of shape {labels.shape} are not of {counted(cases, 'case')}", _MEND)
-    elif labels.ndim and not_finite(labels) is not None:
-        found.blame(f"{path}: 'labels' holds values that are not finite", _MEND)
-    return cases
+    for key in [key for key in part if matrix_of_key(key) >= from_matrix and part[key] is not None]:
+        names = len(label_names_of(meta, matrix_of_key(key)))
+        offset, where = 0, f"{path}: '{key}'"
+        if key == "labels":
+            offset, where = int(meta.get("label_offset", 0)), str(path)
+        try:
+            if not names and _holds_values(part[key]):
+                shape = np.shape(part[key])
+                if cases not in shape:
+                    raise DataError(f"{path}: '{key}' of shape {shape} is not of {counted(cases, 'case')}")
+                continue
+            labels = labels_of({"labels": part[key]}, path, cases, names)
+            check_counts(cases, len(labels), where)
+            labels.check(names or MOST_CLASSES, offset, where)
+        except DataError as error:
+            found.blame(error, _MEND)
 
 
 def _holds_values(stored: Any) -> bool:
@@ -191,8 +190,8 @@ def _holds_values(stored: Any) -> bool:
         labels = np.asarray(stored, np.float64)
     except (TypeError, ValueError, OverflowError):
         return False
-    if not labels.size or not labels.ndim or not np.isfinite(labels).all():
+    if not labels.size or not labels.ndim:
         return False
     rows_of_values = isinstance(stored, np.ndarray) and labels.ndim == 2 and 1 not in labels.shape
     are_marks = ((labels == 0) | (labels == 1)).all()
-    return bool((rows_of_values and not are_marks) or (labels != np.floor(labels)).any())
+    return bool((rows_of_values and not are_marks) or (labels != np.floor(labels)).any() or (labels < 0).any())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -146,8 +147,30 @@ def test_values_that_are_not_of_the_cases(tmp_path):
     write_file(tmp_path / "data_batch_2", {"data": NUMBERS, "labels": NUMBERS[:3, :5]})
     write_file(tmp_path / "data_batch_3", {"data": NUMBERS, "labels": NUMBERS[:3] * np.inf})
     said = problems(tmp_path)
-    assert "data_batch_2: 'labels' of shape (3, 5) are not of 6 cases" in said
+    assert "data_batch_2: 'labels' of shape (3, 5) is not of 6 cases" in said
     assert "data_batch_3: 'labels': case 0 has the label -inf; expected a finite number" in said
+
+
+def test_several_heads(tmp_path):
+    meta = NAMES | {"label_names2": ["left", "right"]}
+    write_file(tmp_path / "batches.meta", meta)
+    batch = {"data": NUMBERS, "labels": LABELS, "labels2": [0, 1, 0, 1, 0, 1], "labels3": NUMBERS[:4]}
+    write_file(tmp_path / "data_batch_1", batch)
+    assert problems(tmp_path) == ""
+    write_file(tmp_path / "data_batch_2", batch | {"labels2": [0, 1, 0, 1, 0, 2]})
+    write_file(tmp_path / "data_batch_3", batch | {"labels2": [0, 1, 0, 1, 0]})
+    write_file(tmp_path / "data_batch_4", batch | {"labels3": NUMBERS[:4, :5]})
+    said = problems(tmp_path)
+    assert "data_batch_2: 'labels2': case 5 has label 2; labels must be 0 to 1" in said
+    assert "data_batch_3: 'labels2': 6 cases but 5 labels" in said
+    assert "data_batch_4: 'labels3' of shape (4, 5) is not of 6 cases" in said
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_pipes_are_not_waited_for(batches):
+    (batches / "data_batch_2").unlink()
+    os.mkfifo(batches / "data_batch_2")
+    assert "1 file missing that SHA256SUMS names: data_batch_2" in problems(batches)
 
 
 def test_parts_and_folders_without_a_description(tmp_path):
