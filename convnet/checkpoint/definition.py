@@ -21,7 +21,8 @@ from convnet.texts import counted, did_you_mean, listed
 Stored = Mapping[str, Any]
 # Keys that say nothing of a trained net, or that stand in other keys, or that the originals stored of some layers only.
 _UNNEEDED = {
-    "initW", "initB", "initWFunc", "initBFunc", "initCFunc", "gpu", "neuron", "weightSource", "sched", "doMax", "sum",
+    "initW", "initB", "initWFunc", "initBFunc", "initCFunc", "gpu", "neuron", "weightSource",
+    "sched", "doMax", "sum", "minDiv",
 }  # fmt: skip
 
 
@@ -153,7 +154,9 @@ def weight_sources(layers: Mapping[str, Stored], inputs_of: Mapping[str, list[st
         elif "weightSourceLayerIndices" in layer:
             owners = [names[place] if place >= 0 else "" for place in layer["weightSourceLayerIndices"]]
         else:
-            met = [(f"{name}[{i}]", id(matrix)) for i, matrix in enumerate(layer.get("weights") or ())]
+            weights = layer.get("weights")
+            matrices = weights if isinstance(weights, list | tuple) else ()
+            met = [(f"{name}[{i}]", id(matrix)) for i, matrix in enumerate(matrices)]
             if met:
                 sources_of[name] = ["" if first.setdefault(key, own) == own else first[key] for own, key in met]
             continue
