@@ -33,6 +33,7 @@ class Compat:
     labels_of_batch: bool = False  # CIFAR's matrix 2 marks every class of the batch in every case
     nominal_cases: bool = False  # gradients of a short minibatch are divided by --mini, not by its cases
     last_contribution: bool = False  # of layers that share fc or local weights only the last to run backward counts
+    own_rates: bool = False  # conv layers that share weights scale their gradients by their own rates, as others always do
     plain_averages: bool = False  # "Averages" is a mean of means, whatever the sizes of the batches
     extra_batch: bool = False  # a run trains one batch more than --epochs says
     shows_progress: bool = True  # the percentage of training in every line
@@ -45,6 +46,7 @@ COMPAT: dict[str, Compat] = {
     G2011: Compat(
         upright=False,
         last_contribution=True,
+        own_rates=True,
         extra_batch=True,
         shows_progress=False,
         shows_averages=False,

@@ -19,6 +19,7 @@ from PIL import Image
 from support import ROOT, write_cifar, write_net
 
 from convnet import checkpoint, pickles
+from convnet.data.manifest import SUMS, read_sums, sum_of
 from convnet.training.records import read_log
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -147,18 +148,22 @@ class Packing(Victim):
     def __init__(self, place: Path, moments: random.Random) -> None:
         super().__init__(place, moments)
         shades = np.random.RandomState(0)
-        for n in range(60):
+        for n in range(130):
             path = place / "pictures" / f"class {n % 3}" / f"{n}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(shades.randint(0, 256, (90, 120, 3)).astype(np.uint8)).save(path)
 
     def command(self, folder: Path) -> list[str]:
-        options = ["--size", "64", "--batch-size", "4", "--out", str(folder)]
+        workers = str(self.moments.randint(1, 2))
+        options = ["--size", "64", "--batch-size", "4", "--workers", workers, "--out", str(folder)]
         return [sys.executable, "-m", "convnet", "makebatches", "pictures", *options]
 
     def check(self, folder: Path) -> None:
         for path in folder.glob("[!.]*"):
-            pickles.load(path)
+            if path.suffix in ("", ".meta") and path.name != SUMS:
+                pickles.load(path)
+        if (folder / "batches.meta").exists():
+            assert all(sum_of(folder / name) == digest for name, digest in read_sums(folder).items())
 
     def result(self, folder: Path) -> object:
         return {path.name: path.read_bytes() for path in folder.glob("[!.]*")}

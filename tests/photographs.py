@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from convnet.data.make import set_aside
+from convnet.data.split import set_aside
 
 PHOTOGRAPHS = {
     "astronaut": "skimage/data/astronaut.png",
@@ -68,8 +68,8 @@ def make_photographs(folder: Path, each: int = 150, test_share: float = 0.1, see
     These are the ones that makebatches sets aside with the same share and seed.
     """
     random = np.random.RandomState(seed)
-    files = [(Path(".jpg"), label) for label in range(len(PHOTOGRAPHS)) for _ in range(each)]
-    aside = set(set_aside(files, test_share, seed)[1])
+    labels = [label for label in range(len(PHOTOGRAPHS)) for _ in range(each)]
+    aside = set(set_aside(labels, test_share, seed)[1])
     written = {}
     for label, name in enumerate(PHOTOGRAPHS):  # in alphabetical order, as makebatches counts them
         whole = photograph(name)

@@ -15,11 +15,12 @@ from convnet.api.arguments import numbers
 from convnet.checkpoint import Checkpoint
 from convnet.data.decoding import Look, read_square, square_of
 from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
-from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
+from convnet.data.provider import Batch, MatrixBatch, Provider, Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
 from convnet.graph.graph import Graph
 from convnet.graph.infer import channels_of
+from convnet.graph.needs import Need, needs_of
 from convnet.pickles import text_of
 from convnet.texts import counted
 
@@ -42,16 +43,19 @@ class Preprocessor:
     side: int
     mean: np.ndarray | None = None
     label_names: list[str] = field(default_factory=list)
+    head_names: dict[str, list[str]] = field(default_factory=dict)  # of the labels in other matrices than the first
     value_mean: np.ndarray | None = None  # of data in batches that are not pictures, (features,)
     needs_mean: bool = False
     picture_size: int = 0
+    needs: dict[int, Need] = field(default_factory=dict)  # what the net reads of data, by matrix
 
     @classmethod
     def of(cls, graph: Graph, checkpoint: Checkpoint | None = None) -> Self:
         """Return that of a graph; with the mean that its checkpoint holds, or that of the data folder it names."""
         features, channels = graph.data_dims.get(0, 0), channels_of(graph)
         size = square_side(features, channels)
-        preprocessor = cls(features, channels, size, 256 if size == 224 else size)
+        side, needs = 256 if size == 224 else size, needs_of(graph, graph.data_dims)
+        preprocessor = cls(features, channels, size, side, needs=needs)
         scaled = graph.run.get("picture_size", 0)
         if scaled and size == graph.run.get("inner_size", scaled):
             preprocessor.side = preprocessor.picture_size = scaled
@@ -73,11 +77,13 @@ class Preprocessor:
         """Take over what a provider or a checkpoint says of its pictures (``Provider.description``)."""
         self.mean, self.side = metadata["mean"], int(metadata["side"]) or self.side
         self.label_names = [text_of(name) for name in metadata["label_names"]]
+        self.head_names = metadata.get("head_names", {})
         self.value_mean, self.picture_size = metadata.get("value_mean"), int(metadata.get("picture_size", 0))
 
     def metadata(self) -> dict[str, Any]:
         """Return what ``load_metadata`` takes."""
-        described = {"mean": self.mean, "side": self.side, "picture_size": self.picture_size}
+        described: dict[str, Any] = {"mean": self.mean, "side": self.side, "picture_size": self.picture_size}
+        described |= {"head_names": self.head_names} if self.head_names else {}
         return described | {"label_names": self.label_names, "value_mean": self.value_mean}
 
     def set_mean(self, value: Mean) -> None:
@@ -98,7 +104,7 @@ class Preprocessor:
 
     def request(self, folder: str, **more: Any) -> Request:
         """Return what the net wants of a folder of batches."""
-        return Request(folder, inner_size=self.size, picture_size=self.picture_size, **more)
+        return Request(folder, inner_size=self.size, picture_size=self.picture_size, needs=self.needs, **more)
 
     def fit_mean(self, images: Images) -> None:
         """Subtract the mean of these training pictures from now on."""
@@ -230,25 +236,3 @@ class Arrays(Provider):
             return MatrixBatch([self._data, *self.labels])
         crops = self.cropper.crops(len(self._data), self.request.random(epoch, number))
         return PictureBatch(np.ascontiguousarray(self._data), self.labels, crops)
-
-
-def label_matrices(labels: Any, dims: Mapping[int, int], classes: int) -> list[np.ndarray]:
-    """Return matrices 1, 2, ... of a net from (N,) class numbers or a matrix (rows, N); zeros where labels say nothing.
-
-    A matrix of one row gets the numbers, one of ``classes`` rows a one in the row of each number.
-    """
-    labels = numbers("labels", labels)
-    if labels.ndim not in (1, 2):
-        raise DataError(f"labels of shape {labels.shape} do not fit; expected one number for each picture, or (rows, N)")
-    if labels.ndim == 1 and (labels != np.floor(labels)).any():
-        raise DataError(f"labels must be whole numbers of classes, not {labels[labels != np.floor(labels)][0]}")
-    by_rows = {len(labels): labels.astype(np.float32)}
-    if labels.ndim == 1:
-        if labels.size and not (labels.min() >= 0 and (not classes or labels.max() < classes)):
-            raise DataError(f"labels from {labels.min()} to {labels.max()}; the net has {classes} classes, from 0")
-        by_rows = {1: labels[None].astype(np.float32)} | ({classes: one_hot(labels, classes)} if classes > 1 else {})
-    missing = [rows for i, rows in dims.items() if i and rows not in by_rows]
-    if missing:
-        raise DataError(f"labels of shape {labels.shape} do not fit; the net needs {counted(missing[0], 'row')} per case")
-    blank = np.zeros((1, labels.shape[-1]), np.float32)
-    return [by_rows[dims[i]] if i in dims else blank for i in range(1, max(dims) + 1)]

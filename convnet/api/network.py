@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 from convnet.api.arguments import MOST_PIXELS, functions, numbers, path_of, whole_number, word
-from convnet.api.inputs import Arrays, Images, Mean, Preprocessor, label_matrices
+from convnet.api.inputs import Arrays, Images, Mean, Preprocessor
+from convnet.api.labels import label_matrices
 from convnet.api.notebook import Drawing, html_table
 from convnet.api.progress import ProgressLine
 from convnet.api.weights import LayerWeights, WeightsByLayer
@@ -42,13 +43,14 @@ from convnet.generation import GENERATIONS
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.needs import label_index, predicted_by
 from convnet.graph.table import layer_table
 from convnet.language.files import find, read_text
 from convnet.layers.base import written_sizes
 from convnet.layers.data import Data
 from convnet.layers.modes import Mode
 from convnet.net.dry_run import blank_inputs
-from convnet.net.initial import initial_state
+from convnet.net.initial import draw_functions, initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Costs, Net
 from convnet.options import Options
@@ -83,7 +85,8 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     for remark in remarks:
         _LOG.warning("%s", remark)
     files = checkpoint.files(str(file))
-    graph = build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, checkpoint.generation)
+    known = checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree
+    graph = build_graph(files, *known, checkpoint.generation, heads=checkpoint.heads)
     with checkpoint.named_in_errors():
         net = _make_net(graph, minibatch, int(checkpoint.carried.get("seed", 0)), checkpoint.layers, backend, threads)
         restore_streams(net, checkpoint)
@@ -99,6 +102,7 @@ def build(  # noqa: PLR0913
     params: str | Path | None = None,
     *,
     side: int = 0,
+    features: int = 0,
     classes: int = 0,
     seed: int = 0,
     minibatch: int = 128,
@@ -106,22 +110,29 @@ def build(  # noqa: PLR0913
     backend: str = "auto",
     threads: int = 0,
     allow_init_code: bool = False,
+    init_funcs: str = "call",
 ) -> Network:
     """Return a net with fresh weights from layer files: paths, names of shipped files, or their text.
 
     ``side`` is that of the pictures it is for (by default what [run] says, else 224 with 100 classes and more, else 32 or
-    the next that fits), ``classes`` what num_classes stands for in the definition.
+    the next that fits), ``features`` are the values of a case that is no picture, and ``classes`` is what num_classes
+    stands for in the definition.
     ``backend`` and ``threads`` as for ``load``. Functions for initial weights that lie beside the file are run only with
-    ``allow_init_code``. Raises ``LayerFileError`` with every mistake in the files.
+    ``allow_init_code``; with ``init_funcs="draw"`` none is called, and weights are drawn. Raises ``LayerFileError`` with
+    every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
     """
     minibatch, seed = whole_number("minibatch", minibatch, 1), whole_number("seed", seed)
     side, classes = whole_number("side", side or 0, 0, MOST_PIXELS), whole_number("classes", classes or 0, 0)
+    features = whole_number("features", features or 0, 0)
     dialect = word("dialect", dialect, ("auto", *GENERATIONS))
     files = _layer_files(definition, params)
-    graph = synthesize(parse(files, dialect), (side,) if side else (), classes).graph
+    graph = synthesize(parse(files, dialect), (side,) if side else (), classes, features).graph
+    if word("init_funcs", init_funcs, ("call", "draw")) == "draw":
+        for line in draw_functions(graph):
+            _LOG.warning("%s", line)
     net = _make_net(graph, minibatch, seed, None, backend, threads, bool(allow_init_code))
     return Network(net, files, Preprocessor.of(graph), Position())
 
@@ -167,7 +178,8 @@ class Network:
     def __repr__(self) -> str:
         inputs, name = self.preprocessor, Path(self.files.definition_path).name
         image = f"{inputs.channels}x{inputs.size}x{inputs.size}" if inputs.size else f"{inputs.features} values"
-        classes = counted(len(self.classes), "class")
+        outputs = self.graph.layers[self.prediction_layer].outputs
+        classes = counted(outputs, "output" if self.is_regression else "class")
         return f"<Network {printable(name)}: {image} in, {classes}, {self.graph.parameters():,} weights>"
 
     def __str__(self) -> str:
@@ -222,7 +234,8 @@ class Network:
         """Return what a run would print of these cases: ``{'logprob': [mean cost, error, top-k error]}``.
 
         ``images`` may also be a folder of batches, whose test batches are used: the last, if it names none. ``labels``
-        are class numbers (N,), or targets (rows, N).
+        are class numbers (N,), or targets (rows, N); where a net reads several matrices of them, a dict of these by the
+        names of its data layers.
 
         >>> net = convnet.build("layers-digits.cfg", side=8)
         >>> [round(value, 3) for value in net.test(np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 2, 3])["logprob"][:1]]
@@ -316,14 +329,24 @@ class Network:
         >>> convnet.build("layers-digits.cfg", side=8).classes[:3]
         ['0', '1', '2']
         """
-        return class_names(self.preprocessor.label_names, self.graph.layers[self.prediction_layer].outputs)
+        of_others = any(
+            cost.sources[-1].name == self.prediction_layer and label_index(cost) > 1 for cost in self.graph.costs
+        )
+        known = self.preprocessor.label_names if not of_others else []
+        return class_names(known, self.graph.layers[self.prediction_layer].outputs)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the net is compared with real values, and no cost is about classes."""
+        kinds = {need.kind for need in self.preprocessor.needs.values()}
+        return "value" in kinds and not kinds & {"label", "target"}
 
     @property
     def prediction_layer(self) -> str:
         """Name of the layer whose outputs ``predict`` returns; in a net without costs the last."""
         costs = self.graph.costs
         cost = next((cost for cost in costs if cost.sources[-1].type == "softmax"), next(iter(costs), None))
-        return cost.sources[-1].name if cost else list(self.graph.layers)[-1]
+        return predicted_by(cost).name if cost else list(self.graph.layers)[-1]
 
     @property
     def history(self) -> list[Costs]:
@@ -356,33 +379,34 @@ class Network:
     # -- inside
 
     def _provider(self, images: Images | Provider, labels: Any, training: bool) -> Provider:
+        needs = self.preprocessor.needs
         if isinstance(images, Provider):
             provider = images
-        elif labels is None:
-            if not isinstance(images, str | Path):
-                raise DataError("pictures need their labels beside them; only a folder of batches brings its own")
+        elif labels is None and isinstance(images, str | Path):
             request = self.preprocessor.request(str(images), seed=self.net.seed, classes=len(self.classes))
             provider = open_provider("", request)
             if training:
                 provider = open_provider("", replace(request, batches=provider.default_ranges()[0], training=True))
                 if self.preprocessor.mean is None and self.preprocessor.value_mean is None:
                     self.preprocessor.load_metadata(provider.description())
-            for line in adopt(provider, self.preprocessor.metadata()):
+            for line in [*provider.problems, *adopt(provider, self.preprocessor.metadata())]:
                 _LOG.warning(line)
+        elif labels is None and max(needs, default=0):
+            raise DataError("pictures need their labels beside them; only a folder of batches brings its own")
         else:
-            others = label_matrices(labels, self.graph.data_dims, len(self.classes))
+            others = [] if labels is None else label_matrices(labels, self.graph)
             provider = Arrays(self.preprocessor, images, others, Request(training=training, seed=self.net.seed))
-        for index, rows in self.graph.data_dims.items():
-            if provider.dims.get(index) != rows:
-                values = f"{provider.dims.get(index, 'no')} values per case"
-                raise DataError(f"matrix {index} of {provider.where} has {values}, the net needs {rows}")
+        for index, need in needs.items():
+            if provider.dims.get(index) != need.rows:
+                has, wanted = provider.dims.get(index, "no"), f"the net needs {need.rows} for {need.where}"
+                raise DataError(f"matrix {index} of {provider.where} has {has} values per case, {wanted}")
         self._check_classes(provider)
         return provider
 
     def _check_classes(self, provider: Provider) -> None:
         """Raise ``DataError`` for data of more or fewer classes than the net tells apart."""
         for cost in self.graph.costs:
-            count, predicted = provider.classes, cost.num_inputs[-1]
+            count, predicted = provider.heads.get(label_index(cost), provider.classes), cost.num_inputs[-1]
             if count and cost.first_input == "label" and predicted != count:
                 text = f"{provider.where} has {counted(count, 'class')}, cost '{cost.name}' knows {predicted}"
                 text += written_sizes(cost.sources[-1])

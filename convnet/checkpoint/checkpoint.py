@@ -137,6 +137,11 @@ class Checkpoint(dict[str, Any]):
         return self.carried.get("data")
 
     @property
+    def heads(self) -> dict[int, int]:
+        """Classes of the labels by matrix of the data, where they are not ``classes``."""
+        return {int(i): int(count) for i, count in self.own.get("heads", {}).items()}
+
+    @property
     def label_tree(self) -> LabelTree | None:
         """The tree of labels that a treefc layer was trained with."""
         own = self._with_files

@@ -237,7 +237,9 @@ def _text(kind: type[Layer], key: Key, layer: Stored, value: Any, inputs: list[s
         size = int(layer["size"])
         return repr(float(value) * (size if kind.across else size**2))
     if key.name in ("epsW", "epsB", "schedW", "schedB", "quantF", "quantB"):
-        return ",".join(_named(item) for item in (value if isinstance(value, list | tuple) else [value]))
+        items = value if isinstance(value, list | tuple) else [value]
+        one_for_all = isinstance(items[0], dict) and all(item is items[0] for item in items)  # in 2014, which wrote it once
+        return ",".join(_named(item) for item in (items[:1] if one_for_all else items))
     return _listed(value)
 
 

@@ -74,6 +74,7 @@ def pack(
         "unshared": [list(pair) for pair in files.changes.unshared],
         "data_dims": {str(i): rows for i, rows in net.graph.data_dims.items()},
         "num_classes": net.graph.classes,
+        **({"heads": {str(i): count for i, count in net.graph.heads.items()}} if net.graph.heads else {}),
         "tree": next((layer.tree.parents for layer in net.graph.declared if isinstance(layer, TreeFullyConnected)), None),
         "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
         "data": data,

@@ -84,7 +84,7 @@ def _arguments(function: str, name: str, params: Sequence[str]) -> tuple[str, st
     known = os.environ.get("CONVNET_INITW")
     if not known:
         text = f"no checkpoint {path}; if {path} is a layer, as in files of 2012, let CONVNET_INITW name the checkpoint"
-        raise ConvnetError(text)
+        raise ConvnetError(f"{text}, or have weights drawn: --init-funcs draw")
     return known, path
 
 

@@ -125,6 +125,9 @@ _POSITION = {
     or rules.of_hint(hint)
     for name, hint in get_type_hints(Position).items()
 } | {"at_batch": whole(-1, 2**53), "batch": whole()}
+_BY_MATRIX = mapping(
+    either(whole(0, _INDICES), text("the number of a data matrix", lambda v: v.isdecimal() and len(v) < 5)), _SIZES
+)
 _OWN = record(
     {
         "dialect": exactly(*GENERATIONS),
@@ -132,9 +135,7 @@ _OWN = record(
         "layer_def_path": text(),
         "layer_params_text": maybe(text()),
         "layer_params_path": text(),
-        "data_dims": mapping(
-            either(whole(0, _INDICES), text("the number of a data matrix", lambda v: v.isdecimal() and len(v) < 5)), _SIZES
-        ),
+        "data_dims": _BY_MATRIX,
     },
     {
         "version": whole(1, VERSION),
@@ -148,6 +149,7 @@ _OWN = record(
         "made_local": items(text()),
         "unshared": items(group(text(), _COUNT)),
         "num_classes": maybe(_SIZES),
+        "heads": _BY_MATRIX,
         "tree": maybe(items(_COUNT)),
         "noise_state": maybe(_PHILOX),
         "moments": maybe(items(maybe(group(array("f"), array("f"))))),
@@ -158,7 +160,11 @@ _OWN = record(
         "data": maybe(
             record(
                 {"mean": maybe(array("f")), "side": whole(0, 2**20), "label_names": items(text())},
-                {"value_mean": maybe(array("f")), "picture_size": whole(0, 2**20)},
+                {
+                    "value_mean": maybe(array("f")),
+                    "picture_size": whole(0, 2**20),
+                    "head_names": mapping(text(), items(text())),
+                },
             )
         ),
     },

@@ -24,7 +24,7 @@ from convnet.graph.graph import Graph
 from convnet.layers.data import Data
 from convnet.layers.weighted import WeightLayer
 from convnet.net.gradcheck import COMPAT_TOLERANCE, TOLERANCE, GradientCheck, Step, check_gradients, original_step
-from convnet.net.initial import drop_functions, initial_state
+from convnet.net.initial import draw_functions, initial_state
 from convnet.net.net import Net
 from convnet.net.node import Inputs
 from convnet.texts import counted
@@ -54,6 +54,8 @@ def check_grads(inputs: RunInputs, lines: Lines | Screen) -> int:
         how = f"one-sided differences in float32 as in {options.compat}, {be.describe()}"
     state = checkpoint.layers if checkpoint else None
     if state is None and options.compat:
+        for line in draw_functions(graph) if options.init_funcs == "draw" else ():
+            lines.line(line)
         state = initial_state(graph, options.seed, may_run_code(graph, bool(options.allow_init_code)))
     elif state is None:
         state = he_initialized_state(graph, options.seed, _sizes(batch.minibatch(0, cases), (provider.dims[0], cases), be))
@@ -82,7 +84,7 @@ def _provider(inputs: RunInputs) -> Provider:
 def _graph(inputs: RunInputs, provider: Provider) -> Graph:
     """Return the graph, with costs that count; raises ``OptionError`` if there are none."""
     tree = (inputs.checkpoint.label_tree if inputs.checkpoint else None) or provider.tree
-    graph = inputs.builder.shape(provider.dims, provider.classes, tree, str(provider.where))
+    graph = inputs.builder.shape(provider.dims, provider.classes, tree, str(provider.where), provider.heads)
     if not graph.costs:
         raise OptionError(f"{inputs.files.definition_path} has no cost layer, so there are no gradients to check")
     if graph.params is None:  # nothing says what a cost counts
@@ -120,7 +122,7 @@ def he_initialized_state(graph: Graph, seed: int, sizes: Sequence[float] = ()) -
         for i, source in enumerate(layer.sources):
             if isinstance(source, Data) and source.dataIdx < len(sizes):
                 layer.initW[i] /= sizes[source.dataIdx]
-    drop_functions(graph)
+    draw_functions(graph)
     state, random = initial_state(graph, seed), np.random.default_rng(seed)
     for layer in layers:
         biases = state[layer.name]["biases"]

@@ -83,4 +83,5 @@ class Definition(NamedTuple):
 def _for_data_of(checkpoint: "Checkpoint", builder: Builder, dims: Mapping[int, int], classes: int | None) -> InferredData:
     """Return the graph for the data that a checkpoint was trained on, of which ``dims`` and ``classes`` may be others."""
     dims, classes, tree = dict(dims) or checkpoint.data_dims, classes or checkpoint.classes, checkpoint.label_tree
-    return InferredData(builder.shape(dims, classes, tree), dims, {}, classes or 0, 0, tree, [])
+    graph = builder.shape(dims, classes, tree, heads=checkpoint.heads)
+    return InferredData(graph, dims, {}, classes or 0, 0, tree, [], checkpoint.heads)

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -60,18 +61,21 @@ class Found(NamedTuple):
 class Answer(NamedTuple):
     """The likeliest classes of a picture as (number, name, share), and the class that its folder is called after, if any.
 
-    ``fault`` says why a file cannot be read, where there is nothing else.
+    Of a regression ``values`` are its outputs. ``fault`` says why a file cannot be read, where there is nothing else.
     """
 
     path: Path
     classes: Sequence[tuple[int, str, float]] = ()
     folder_class: str | None = None
     fault: str = ""
+    values: Sequence[float] = ()
 
     def json(self) -> str:
         """Return the line of ``--json``."""
         if self.fault:
             return json.dumps({"file": str(self.path), "error": self.fault})
+        if self.values:
+            return json.dumps({"file": str(self.path), "values": self.values})
         classes = [{"name": name, "number": number, "probability": share} for number, name, share in self.classes]
         return json.dumps({"file": str(self.path), "classes": classes, "folder_class": self.folder_class})
 
@@ -90,7 +94,7 @@ def _predict(args: argparse.Namespace) -> int:
             faults.append(answer.fault)
         else:
             known += answer.folder_class is not None
-            right += answer.folder_class == answer.classes[0][1]
+            right += bool(answer.classes) and answer.folder_class == answer.classes[0][1]
         if args.json or not answer.fault:
             print(answer.json() if args.json else bars.text(answer), flush=True)
     if len(faults) == len(files):
@@ -119,12 +123,12 @@ def _find(word: str) -> list[Found]:
 
 
 def _check_classes(net: Network) -> None:
-    """Raise ``DataError`` for a net that does not take pictures, or does not give probabilities of classes."""
+    """Raise ``DataError`` for a net that does not take pictures, or gives no probabilities of the classes that it tells."""
     name, graph, inputs = net.prediction_layer, net.graph, net.preprocessor
     layer = graph.layers[name]
     if not inputs.size:
         raise DataError(f"the net was trained on {counted(inputs.features, 'number')} per case, not on pictures")
-    if layer.type != "softmax":
+    if layer.type != "softmax" and not net.is_regression:
         what = f"'{name}', of type {layer.type}, which cost '{graph.costs[0].name}' reads" if graph.costs else f"'{name}'"
         raise DataError(f"the net has no softmax that a cost reads, so no shares of classes; it ends in {what}")
     if inputs.needs_mean and inputs.mean is None:
@@ -147,6 +151,8 @@ def _answers(net: Network, files: Sequence[Found], args: argparse.Namespace) -> 
     def answer(file: Found, shares: np.ndarray) -> Answer:
         if not np.isfinite(shares).all():
             return Answer(file.path, fault=f"{file.path}: the net gives no finite numbers for it")
+        if net.is_regression:
+            return Answer(file.path, values=shares.tolist())
         likeliest = np.argsort(-shares, kind="stable")[: args.top]
         classes = [(int(number), names[number], float(shares[number])) for number in likeliest]
         return Answer(file.path, classes, next((name for name in reversed(file.within) if name in names), None))
@@ -173,6 +179,9 @@ class Bars:
 
     def text(self, answer: Answer) -> str:
         """Return the lines of a picture that could be read."""
+        if answer.values:
+            numbers = textwrap.wrap(", ".join(f"{value:.4g}" for value in answer.values), self.width - 2)
+            return "\n  ".join([printable(str(answer.path)), *numbers])
         names = list(map(printable, first_synonyms([name for _, name, _ in answer.classes])))
         room = min(max(map(columns_of, names)), max(self.width // 2 - 8, 6))
         lines = [printable(str(answer.path))]

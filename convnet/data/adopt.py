@@ -26,11 +26,12 @@ def adopt(provider: Provider, known: Mapping[str, Any], with_mean: bool = True) 
     names = [text_of(name) for name in known.get("label_names") or ()]
     if provider.names_classes and names:
         lines.append(_adopt_classes(provider, names))
+    _check_heads(provider, known.get("head_names") or {})
     return [line for line in lines if line]
 
 
 def _adopt_mean(provider: Provider, known: Mapping[str, Any]) -> str:
-    where, cropper, own = provider.where, provider.cropper, provider.value_mean
+    where, cropper, knows = provider.where, provider.cropper, provider.has_mean  # to compute its own may take long
     if cropper:
         mean, size = known.get("mean"), cropper.size
         if mean is None:
@@ -40,15 +41,25 @@ def _adopt_mean(provider: Provider, known: Mapping[str, Any]) -> str:
         border = (len(mean[0]) - size) // 2
         inner = slice(border, border + size)
         mean = np.ascontiguousarray(np.asarray(mean, np.float32)[:, inner, inner])
-        before, cropper.mean = cropper.mean, mean
+        before, cropper.mean = cropper.mean if knows else mean, mean
     else:
         mean = known.get("value_mean")
-        if own is None or mean is None or np.shape(mean) != own.shape:
+        own = provider.value_mean if knows else mean
+        if own is None or mean is None or np.shape(mean) != (provider.dims[0],):
             return ""
         before, provider.value_mean = own, np.asarray(mean, np.float32)
     if np.array_equal(before, mean):
         return ""
     return f"The mean of {where} is not the one that the net was trained with, which is subtracted."
+
+
+def _check_heads(provider: Provider, known: Mapping[str, Sequence[str]]) -> None:
+    """Raise ``DataError`` for labels in other matrices than the first that are of other classes, or in another order."""
+    for index, names in known.items():
+        own, names = provider.head_names.get(int(index), []), [text_of(name) for name in names]
+        if own and own != names:
+            trained = f"the net was trained on {listed(names, _NAMED)}"
+            raise DataError(f"{provider.where}: label_names{index} are {listed(own, _NAMED)}; {trained}")
 
 
 def _adopt_classes(provider: Provider, names: list[str]) -> str:
@@ -82,9 +93,8 @@ def _adopt_classes(provider: Provider, names: list[str]) -> str:
 
 
 def _count_classes(provider: Provider, count: int) -> None:
-    if provider.dims.get(2) == provider.classes:
-        provider.dims[2] = count
     provider.classes = count
+    provider.dims |= provider.label_dims
 
 
 def _are_numbers(names: Sequence[str]) -> bool:

@@ -4,7 +4,9 @@ Layouts: io section 5. Everything is read as plain data (``convnet.pickles``).
 """
 
 import re
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,17 @@ import numpy as np
 
 from convnet import pickles
 from convnet.arrays import not_finite
-from convnet.data.schema import LABEL_KEYS, check_meta, check_part, one_hot_labels, several_labels
+from convnet.data.labels import Part, part_of_2012
+from convnet.data.schema import check_meta, check_part
 from convnet.errors import DataError, reason_of
 from convnet.layers.label_tree import LabelTree
 from convnet.pickles import UnsafePickle, text_of
 from convnet.storage import write_atomically
-from convnet.texts import counted, shell_quoted
+from convnet.texts import counted, listed, shell_quoted
 
+# What else lies in folders of parts: what is hidden, copies that editors leave, notes and lists.
+_BESIDE = re.compile(r"^\.|~$|\.(?:txt|md|csv|json|log|sha256|md5|db|ini|html|xml|ya?ml|py|sh|bak|tmp)$")
 _BATCH = re.compile(r"data_batch_(\d{1,18})(?:\.(\d{1,18}))?$", re.ASCII)
-_PART = re.compile(r"\.(\d{1,18})", re.ASCII)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -77,129 +81,133 @@ class Watch:
         return path.read_bytes() if path else b""
 
 
-def find_batches(folder: Path) -> dict[int, list[Path]]:
+def find_batches(folder: Path, told: list[str] | None = None) -> dict[int, list[Path]]:
     """Return each batch's files by its number; raises ``DataError`` if there are no batches.
 
-    A batch is one file, sub-files ``.1 .2``, or a folder of parts. ``test_batch`` comes last.
+    A batch is one file, sub-files ``.1 .2``, or a folder of parts with any names. ``test_batch`` comes last. ``told`` gets a
+    line on what is left out: notes and hidden files among parts, and what lies beside the sub-files of the same batch.
     """
-    batches: dict[int, list[tuple[int, Path]]] = {}
+    files: dict[int, dict[int, Path]] = {}  # by batch and number of the sub-file; -1: the whole
     for path in _entries(folder):
-        match = _BATCH.fullmatch(path.name)
-        if match and path.is_dir():
-            parts = [(int(found[1]), p) for p in _entries(path) if (found := _PART.fullmatch(p.suffix))]
-            if not parts:
-                raise DataError(f"{path}: a folder without parts; expected {path.name}.0, {path.name}.1 and so on in it")
-            batches.setdefault(int(match[1]), []).extend(parts)
-        elif match:
-            batches.setdefault(int(match[1]), []).append((int(match[2] or 0), path))
+        if match := _BATCH.fullmatch(path.name):
+            files.setdefault(int(match[1]), {})[int(match[2]) if match[2] else -1] = path
+    told = [] if told is None else told
+    batches = {number: _parts(parts, told) for number, parts in sorted(files.items())}
     if (folder / "test_batch").is_file():
-        batches[max(batches, default=0) + 1] = [(0, folder / "test_batch")]
-    if not batches and (folder / "train").is_file():  # CIFAR-100
-        batches = {1: [(0, folder / "train")], 2: [(0, folder / "test")]}
+        batches[max(batches, default=0) + 1] = [folder / "test_batch"]
+    if not batches:  # CIFAR-100
+        batches = dict(enumerate(([path] for name in ("train", "test") if (path := folder / name).is_file()), 1))
     if not batches:
         raise DataError(f"{folder} holds batches.meta but no data_batch_1; make batches with 'convnet makebatches'")
-    return {number: [path for _, path in sorted(parts)] for number, parts in sorted(batches.items())}
+    return batches
+
+
+def _parts(files: dict[int, Path], told: list[str]) -> list[Path]:
+    """Return the parts of a batch in order, from its sub-files, or else its file or folder (io 5.2)."""
+    whole = files.get(-1)
+    if whole and len(files) > 1:
+        told.append(f"{whole} is not used: the batch lies in {listed(p.name for n, p in sorted(files.items()) if n >= 0)}.")
+    if whole is None or len(files) > 1:
+        return [path for number, path in sorted(files.items()) if number >= 0]
+    if not whole.is_dir():
+        return [whole]
+    entries = sorted(_entries(whole), key=lambda path: (_natural(path.name), path.name))
+    parts = [path for path in entries if not _BESIDE.search(path.name.lower())]
+    if others := [path.name for path in entries if path not in parts]:
+        told.append(f"{whole}: left out, as no {'parts' if others[1:] else 'part'} of the batch: {listed(others)}.")
+    if not parts:
+        raise DataError(f"{whole}: a folder without parts; expected {whole.name}.0, {whole.name}.1 and so on in it")
+    if folders := [path.name for path in parts if path.is_dir()]:
+        raise DataError(f"{whole}: {listed(folders)} is a folder; the parts of a batch are files in {whole.name} itself")
+    return parts
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return by what to sort names, so that ``part-10`` follows ``part-9``."""
+    return [
+        (int(piece), "") if i % 2 else (0, piece) for i, piece in enumerate(re.split(r"(\d{1,18})", name, flags=re.ASCII))
+    ]
 
 
 def read_batch(path: Path) -> dict[str, Any]:
-    """Return a part of a batch as a checked dict; 2012's JPEG tuple becomes ``{'data', 'labels'}``. Raises ``DataError``."""
+    """Return a part of a batch as a checked dict; 2012's tuples become one (``part_of_2012``). Raises ``DataError``."""
     value = _read(path)
-    if isinstance(value, tuple) and len(value) == 3:  # 2012: JPEG strings, sizes, (word id, class) pairs
-        value = {"data": value[0], "labels": _labels_of_2012(value[1], value[2])}
+    if isinstance(value, tuple) and len(value) in (2, 3):
+        value = part_of_2012(value)
     if not isinstance(value, dict):
         raise DataError(f"{path}: holds a {type(value).__name__}; expected a batch")
     part = {text_of(key): item for key, item in value.items()}
+    data = part.get("data")
+    if isinstance(data, list | tuple) or (isinstance(data, np.ndarray) and data.ndim == 1 and data.dtype.kind in "OS"):
+        part["data"] = [item.tobytes() if isinstance(item, np.ndarray) and item.dtype == np.uint8 else item for item in data]
+    labels = part.get("labels")
+    if isinstance(labels, list | tuple) and any(isinstance(item, np.ndarray) and item.ndim == 2 for item in labels):
+        part |= {"labels" + str(i) * (i > 1): item for i, item in enumerate(labels, 1)}  # of each matrix its own
     check_part(part, path)
     return part
 
 
-def _labels_of_2012(second: Any, third: Any) -> Any:
-    """Return the classes of (word id, class) pairs, ``None`` being 0; of a tuple that ends with words its second member."""
-    if not isinstance(third, list | tuple):
-        return third
-    if third and all(isinstance(label, str | bytes) for label in third):
-        return second
-    classes = [label[1] if isinstance(label, tuple) and len(label) == 2 else label for label in third]
-    return [0 if label is None else label for label in classes]
-
-
-def labels_of(part: dict[str, Any], path: Path) -> np.ndarray:
-    """Return one label per case, from lists, (N,), (1, N), (N, 1), lists of lists, or one-hot; of several the first."""
-    labels, cases = _stored_labels(part), _cases_of(part)
-    if labels is None:
-        raise DataError(f"{path}: no labels in it")
-    one_hot = one_hot_labels(labels, cases)
-    if one_hot is not None:
-        return one_hot.astype(np.float64)
-    several_labels(labels, cases, path)
-    if isinstance(labels, np.ndarray) and labels.dtype != object:
-        return labels.reshape(-1).astype(np.float64)
-    return np.array([_first_label(item) for item in labels], np.float64)
-
-
-def _stored_labels(part: dict[str, Any]) -> Any:
-    """Return the labels of a part as they are stored, CIFAR-100's too; ``None`` where there are none."""
-    return next((part[key] for key in LABEL_KEYS if part.get(key) is not None), None)
-
-
-def _cases_of(part: dict[str, Any]) -> int:
-    """Return the number of cases of a part; of a matrix, the side that its labels have."""
-    data = part.get("data")
-    if not isinstance(data, np.ndarray):
-        return len(data or ())
-    labels = _stored_labels(part)
-    sides = labels.shape if isinstance(labels, np.ndarray) else (len(labels or ()),)
-    return next((cases for cases in data.shape if cases in sides), data.shape[1])
-
-
-def label_lists(part: dict[str, Any], path: Path) -> list[list[int]]:
-    """Return all labels of each case, which are whole numbers; raises ``DataError``."""
-    labels = part.get("labels")
-    first = labels[0] if isinstance(labels, list) and labels else None
-    if (
-        isinstance(labels, list)
-        and isinstance(first, list | tuple | np.ndarray)
-        and one_hot_labels(labels, _cases_of(part)) is None
-    ):
-        lists = [item if isinstance(item, list | tuple | np.ndarray) else [item] for item in labels]
-    else:
-        lists = [[label] for label in labels_of(part, path)]
-    for n, item in enumerate(lists):
-        for label in item:
-            if label != int(label):
-                raise DataError(f"{path}: case {n} has label {label:g}; expected whole numbers")
-    return [[int(label) for label in item] for item in lists]
-
-
-def pixels_of(part: dict[str, Any], path: Path, features: int, cases_first: bool = False) -> np.ndarray:
-    """Return the data as (features, cases), however they were stored (io 5.1); ``cases_first`` decides for a square."""
+def matrix_of(part: dict[str, Any], path: Path) -> np.ndarray:
+    """Return the data of a part as they were stored, a matrix; raises ``DataError``."""
     data = part.get("data")
     if not isinstance(data, np.ndarray) or data.ndim != 2:
         advice = "; for pictures use --data-provider image" if isinstance(data, list) else ""
         raise DataError(f"{path}: no data matrix in it{advice}")
-    if data.shape[0] == features and not (data.shape[1] == features and ("filenames" in part or cases_first)):
-        return data
-    if data.shape[1] == features:
-        return data.T
-    raise DataError(f"{path}: data of shape {data.shape[0]}x{data.shape[1]}; expected {counted(features, 'value')} per case")
+    return data
 
 
-def mean_of(meta: dict[str, Any], features: int, where: Path) -> np.ndarray | None:
-    """Return ``data_mean`` as (features,), from (D,), (D, 1) or (1, D); ``None`` if there is none."""
-    mean = meta.get("data_mean")
-    if mean is None:
+def pixels_of(parts: Sequence[Part], features: int, cases_first: bool = False) -> list[np.ndarray]:
+    """Return the data of each part as (features, cases), however they were stored (io 5.1); raises ``DataError``.
+
+    A square matrix has cases in columns unless ``cases_first``, or its keys are of the edition that has them in rows. Parts
+    that share the values of the same cases become one: 2011 joined sub-batches along their rows, whatever these were
+    (io 5.2).
+    """
+    matrices = [matrix_of(part, path) for path, part in parts]
+    rows, columns = {len(matrix) for matrix in matrices}, {matrix.shape[1] for matrix in matrices}
+    if rows == {features} and not (columns == {features} and (cases_first or "filenames" in parts[0][1])):
+        return matrices
+    if columns == {features}:
+        return [matrix.T for matrix in matrices]
+    if len(columns) == 1 and sum(map(len, matrices)) == features:
+        return [np.concatenate(matrices)]
+    for (path, _), matrix in zip(parts, matrices, strict=True):
+        if features not in matrix.shape:
+            shape = f"{matrix.shape[0]}x{matrix.shape[1]}"
+            raise DataError(f"{path}: data of shape {shape}; expected {counted(features, 'value')} per case")
+    return [matrix if len(matrix) == features else matrix.T for matrix in matrices]
+
+
+def mean_of(meta: dict[str, Any], features: int, where: Path, channels: int = 1) -> np.ndarray | None:
+    """Return ``data_mean`` as (features,), or ``None`` if there is none; raises ``DataError``.
+
+    It may be (D,), (D, 1), (1, D), (side, side, channels), or a number in all or for each of the ``channels`` (io 5.1).
+    """
+    stored = meta.get("data_mean")
+    if stored is None:
         return None
-    mean = np.asarray(mean, np.float64).reshape(-1)
+    mean = np.asarray(stored, np.float64)
+    if mean.ndim == 3 and channels > 1 and mean.shape[0] != mean.shape[2] == channels:
+        mean = mean.transpose(2, 0, 1)  # as pictures lie in memory, unlike batches
+    mean = mean.reshape(-1)
     if (place := not_finite(mean)) is not None:
         raise DataError(f"{where}: data_mean holds {mean[place]}; expected finite numbers of 32 bits")
+    if mean.size in {1, channels} and not features % mean.size:
+        mean = np.repeat(mean, features // mean.size)
     if mean.size != features:
         raise DataError(f"{where}: data_mean has {counted(mean.size, 'value')}, the data {features}")
     return mean
 
 
-def label_names_of(meta: dict[str, Any]) -> list[str]:
-    """Return the names of the classes, in order."""
+def label_names_of(meta: dict[str, Any], index: int = 1) -> list[str]:
+    """Return the names of the classes in matrix ``index``, in order; those of Flickr's tags if there are no others."""
+    if index > 1:
+        names = meta.get(f"label_names{index}", meta.get("coarse_label_names") if index == 2 else None)
+        return [text_of(name) for name in (names if names is not None else ())]
     names = meta.get("label_names", meta.get("fine_label_names"))
+    if names is None and meta.get("freq_to_id"):
+        of_class = {number: text_of(name) for name, number in meta["freq_to_id"].items()}
+        names = [of_class.get(number, "") for number in range(max(of_class) + 1)]
     return [text_of(name) for name in (names if names is not None else ())]
 
 
@@ -209,12 +217,20 @@ def made_for_testing(meta: dict[str, Any]) -> set[int]:
     return {n for n in numbers if isinstance(n, int)} if isinstance(numbers, list) else set()
 
 
+def kept_for_validation(numbers: Sequence[int]) -> set[int]:
+    """Return the batches behind a gap, from a multiple of 1000 on, where makers put those for validation (io 5.3)."""
+    first = next((n for before, n in pairwise(numbers) if n > before + 1 and n % 1000 == 0), None)
+    return {n for n in numbers if first is not None and n >= first}
+
+
 def tree_of(meta: dict[str, Any], classes: int, where: Path) -> LabelTree | None:
     """Return the tree of labels of 2012's descriptions: ``tree`` (node: children) and ``all_wnids['gproot']`` (io 5.4).
 
     ``None`` where there is none; raises ``DataError`` if it is not a tree over the classes.
     """
     tree = meta.get("tree")
+    if isinstance(tree, list | tuple):
+        tree = {node: below for node, below in enumerate(tree) if below}
     if not isinstance(tree, dict):
         return None
     children = {int(node): [int(child) for child in below] for node, below in tree.items()}
@@ -249,9 +265,3 @@ def _read(path: Path) -> Any:
         return pickles.load(path)
     except UnsafePickle as error:
         raise DataError(f"{error}; the file is damaged or not a batch") from None
-
-
-def _first_label(item: Any) -> float:
-    if isinstance(item, list | tuple | np.ndarray):
-        return float(item[0]) if len(item) else 0.0
-    return float(item)

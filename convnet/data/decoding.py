@@ -27,6 +27,7 @@ FORMATS = {"JPEG": 4, "PNG": 4, "GIF": 4, "BMP": 4, "WEBP": 13, "TIFF": 8, "PPM"
 UNREAD = {".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".psd", ".dds", ".ico", ".svg", ".eps"}  # also pictures
 MEMORY = 400 << 20  # bytes for one picture
 WHITE = (255, 255, 255)
+FITS = ("crop", "keep", "squash")  # short side to the side wanted and the long one cut, or kept whole; or both sides to it
 
 Color = tuple[int, int, int]
 
@@ -56,19 +57,25 @@ def parse_color(text: str) -> Color:
 
 
 class Look(TypedDict, total=False):
-    """How pixels are wanted: "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly."""
+    """How pixels are wanted.
+
+    "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``. Where it
+    is a number, pictures are not scaled, but laid in the middle of a square of this grey value, and cut if they are larger.
+    """
 
     mode: str
     background: Color
     upright: bool
     smooth: bool
+    fit: str | int
 
 
 def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
     """Return a picture as bytes (side, side, 3), or (side, side) in ``mode`` "L"; by default upright in RGB, on white.
 
     A shorter side that is not ``side`` is resized to it; then the longer one is cut at ``offset`` (0 to 1). Of an animation
-    the first picture counts. ``smooth`` is how ``convnet.data.scaling`` does it.
+    the first picture counts. ``smooth`` is how ``convnet.data.scaling`` does it. ``fit`` "keep" cuts nothing: one side is
+    longer then; "squash" gives both sides the same length.
     Raises ``DataError`` that says what is wrong with the picture, without its name.
     """
     _quieten()
@@ -99,26 +106,40 @@ def square_of(
     background: Color = WHITE,
     upright: bool = True,
     smooth: bool = False,
+    fit: str | int = "crop",
 ) -> np.ndarray:
     """Do for a picture that is open what ``read_square`` does for a file; raises ``DataError``."""
     with _reported():
         picture.load()  # which turns a TIFF
         turn = _TURNS.get(_orientation(picture)) if upright else None
         flat = _flatten(picture, mode, background)
-        return resize_and_crop(flat if turn is None else flat.transpose(turn), side, offset, smooth)
+        flat = flat if turn is None else flat.transpose(turn)
+        return _lay_in_middle(flat, side, fit) if isinstance(fit, int) else resize_and_crop(flat, side, offset, smooth, fit)
 
 
-def resize_and_crop(picture: Image.Image, side: int, offset: float = 0.5, smooth: bool = False) -> np.ndarray:
-    """Resize the short side to ``side`` where needed, and cut a square out of the long one."""
+def resize_and_crop(
+    picture: Image.Image, side: int, offset: float = 0.5, smooth: bool = False, fit: str = "crop"
+) -> np.ndarray:
+    """Resize the short side to ``side`` where needed, by area where that is less, and cut a square out of the long one.
+
+    ``fit`` is one of ``FITS`` (io 5.3: the maker of 2014 could crop or keep).
+    """
     short, long = sorted(picture.size)
     if long > 32 * short:  # resized whole it could take any amount of memory
         picture = _cut(picture, short, offset)
     width, height = picture.size
     scale = side / min(width, height)
-    if scale != 1:
-        filtering = Image.Resampling.BOX if scale < 1 and not smooth else FILTER
-        picture = picture.resize((max(side, round(width * scale)), max(side, round(height * scale))), filtering)
-    return np.asarray(_cut(picture, side, offset))
+    size = (side, side) if fit == "squash" else (max(side, round(width * scale)), max(side, round(height * scale)))
+    if size != picture.size:
+        picture = picture.resize(size, Image.Resampling.BOX if scale <= 1 and not smooth else FILTER)
+    return np.asarray(picture if fit == "keep" else _cut(picture, side, offset))
+
+
+def _lay_in_middle(picture: Image.Image, side: int, value: int) -> np.ndarray:
+    """Lay a picture in the middle of a square of one value, as 2012 did where pictures were not cropped (io 5.4)."""
+    square = Image.new(picture.mode, (side, side), (value,) * len(picture.getbands()))
+    square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+    return np.asarray(square)
 
 
 def _cut(picture: Image.Image, side: int, offset: float) -> Image.Image:

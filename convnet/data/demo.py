@@ -93,7 +93,7 @@ def prepare(classes: int, side: int) -> Path:
         meta = {
             # The mean picture is one colour, the set having no preferred place.
             "data_mean": np.repeat(pixels.mean(axis=0), side * side).astype(np.float32)[:, None],
-            "color_pca": color_axes(pixels),
+            "color_pca": color_axes(np.cov(pixels, rowvar=False)),
             "num_vis": 3 * side * side,
             "batch_size": BATCH_CASES,
             "label_names": [f"{TEXTURES[t]} {COLORS[c]} {SHAPES[s]}" for s, c, t in map(attributes, range(classes))],

@@ -5,8 +5,9 @@ Letters: C channels, H, W sides of the stored picture, S side of the crop, N cas
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -70,8 +71,9 @@ class PictureBatch(Batch):
 class Cropper:
     """Chooses crops of pictures of ``channels`` maps and side ``side``, as a ``Request`` wants them.
 
-    ``ten_views``: corners, centre and their mirrors (2011, image data), else nine positions without mirrors. ``offset``
-    is added to every pixel. ``compat`` says which pictures share a crop (image data only).
+    Of a ``mean`` that has to be found first it is a function that does, called when it is asked for. ``ten_views``: corners,
+    centre and their mirrors (2011, image data), else nine positions without mirrors. ``offset`` is added to every pixel.
+    ``compat`` says which pictures share a crop (image data only).
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Cropper:
         request: Request,
         channels: int,
         side: int,
-        mean: np.ndarray,
+        mean: np.ndarray | Callable[[], np.ndarray],
         ten_views: bool = True,
         offset: float = 0.0,
         compat: Compat = COMPAT[""],
@@ -91,19 +93,35 @@ class Cropper:
             raise DataError(f"{option} does not fit pictures of side {side}")
         self.features = channels * self.size**2  # values per case of the packed matrix
         self.slack = side - self.size  # positions of a crop along a side, less one
-        # The centre of the mean picture, wherever crops lie (numerics 11.9); or --scalar-mean for all of it.
+        self._offset, self._find_mean = offset, mean if callable(mean) else None
+        self._mean: np.ndarray | None = None
+        if request.scalar_mean >= 0:  # nor where it is not a number
+            self._mean = np.full((channels, self.size, self.size), request.scalar_mean, np.float32)
+        elif not callable(mean):
+            self._mean = self._middle_of(mean)
         last, middle = self.slack, self.slack // 2
-        if request.scalar_mean >= 0:
-            self.mean = np.full((channels, self.size, self.size), request.scalar_mean, np.float32)
-        else:  # nor where it is not a number
-            inner = slice(middle, middle + self.size)
-            middle_of_mean = mean.reshape(channels, side, side)[:, inner, inner]
-            self.mean = (middle_of_mean - offset if offset else middle_of_mean).astype(np.float32)
         self.views = [(middle, middle, False)]  # (top, left, mirrored) of every view (io 6.4)
         if request.multiview and ten_views:
             self.views = ten_positions(last, last)
         elif request.multiview:
             self.views = [(top, left, False) for top in (0, middle, last) for left in (0, middle, last)]
+
+    @property
+    def mean(self) -> np.ndarray:
+        """What is subtracted, (C, S, S) float32: the centre of the mean picture, or --scalar-mean for all of it."""
+        if self._mean is None:
+            assert self._find_mean
+            self._mean = self._middle_of(self._find_mean())
+        return self._mean
+
+    @mean.setter
+    def mean(self, value: np.ndarray) -> None:
+        self._mean = value
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether the mean is known, and need not be found."""
+        return self._mean is not None
 
     def crops(self, cases: int, random: np.random.Generator, color_pca: tuple | None = None) -> list[Crops]:
         """Return one random ``Crops`` in training, one per view in testing."""
@@ -125,6 +143,12 @@ class Cropper:
         """Return cases of the packed matrix as pictures (N, S, S, C) in 0 to 1."""
         maps = matrix.reshape(self.channels, self.size, self.size, -1) + self.mean[..., None]
         return np.clip(maps.transpose(3, 1, 2, 0) / 255.0, 0, 1)
+
+    def _middle_of(self, mean: np.ndarray) -> np.ndarray:
+        """Return the centre of a mean picture, wherever crops lie (numerics 11.9)."""
+        inner = slice(self.slack // 2, self.slack // 2 + self.size)
+        middle = mean.reshape(self.channels, self.side, self.side)[:, inner, inner]
+        return (middle - self._offset if self._offset else middle).astype(np.float32)
 
     def _color_noise(self, cases: int, random: np.random.Generator, color_pca: tuple | None) -> tuple[np.ndarray, float]:
         """Return the shifts c * E (stdev * z), and the gain that divides the whole picture by 1 + c (numerics 11.8)."""
@@ -148,7 +172,18 @@ def square_side(features: int, channels: int) -> int:
     return side if side * side * channels == features else 0
 
 
-def color_axes(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``color_pca`` of pixels (N, 3): standard deviations along the principal axes, and the axes in columns."""
-    variances, vectors = np.linalg.eigh(np.cov(pixels, rowvar=False))
+def picture_shape(features: int, meta: dict[str, Any]) -> tuple[int, int] | None:
+    """Return (channels, side) if ``features`` values can be a square picture of three channels or one.
+
+    ``num_colors`` of a description decides where it is there.
+    """
+    for channels in [int(meta["num_colors"])] if "num_colors" in meta else [3, 1]:
+        if side := square_side(features, channels):
+            return channels, side
+    return None
+
+
+def color_axes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return ``color_pca`` of colours whose covariance is (3, 3): deviations along the principal axes, which are columns."""
+    variances, vectors = np.linalg.eigh(covariance)
     return np.sqrt(np.maximum(variances, 0)), vectors

@@ -1,212 +1,240 @@
-"""Makes batches: of a folder with one sub-folder of pictures per class, or of the digits that scikit-learn carries.
+"""Makes batches of pictures: of a folder per class, a ready split, a table, or the archives of ILSVRC-2012.
 
 Pictures are resized so that the short side fits and cut square, shuffled with --seed, and spread over batches; the last
-batches are for testing. A picture that cannot be read is left out and named in ``skipped.txt``.
+batches are for testing. A picture that cannot be read is left out and named in ``skipped.txt``. The same pictures and
+options give the same bytes, on any number of processes, and whether or not the call was killed in between.
 """
 
-import io
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
+import hashlib
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
-from PIL import Image
+import PIL
 
 from convnet.data.batches import write_file
-from convnet.data.decoding import UNREAD, WHITE, Color, read_square
-from convnet.data.images import color_axes
+from convnet.data.decoding import UNREAD, WHITE, Color, Look
+from convnet.data.finish import check, summary, write_lists, write_meta
+from convnet.data.ilsvrc import find_ilsvrc, is_ilsvrc
+from convnet.data.manifest import PICTURES, SKIPPED, sum_of, write_sums
 from convnet.data.picture_folder import find_pictures
-from convnet.data.provider import batch_bounds
+from convnet.data.picture_list import LISTS, find_listed
+from convnet.data.source import Source
+from convnet.data.split import Order, set_aside
+from convnet.data.unfinished import Progress
+from convnet.data.workers import Packed, Recipe, Workers
 from convnet.errors import DataError
-from convnet.storage import write_atomically
-from convnet.texts import counted, listed, printable
+from convnet.texts import counted, printable
 
-_DIGIT_BATCHES = 6
-_PCA_PIXELS = 512  # of each picture, for the colour axes
-_AT_A_TIME = 256  # pictures that are read before they are written
-_LISTED, _NAMED = 20, 5  # classes, and files, that are said one by one
+TEST_SHARE = 0.1
 _TEST = "test_part_"  # names of batches for testing until it is known how many others there are
+_VERSION = 1  # of what is written
 
 
-def pack_digits(out: Path) -> int:
-    """Write the handwritten digits as six batches, the last for testing; returns the number of batches."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise DataError("the digits come with scikit-learn: pip install scikit-learn") from None
-    digits = load_digits()
-    # The grey values run from 0 to 16; writers follow each other, so the cases are shuffled.
-    pixels = np.round(digits.data.T * 255 / 16).astype(np.uint8)
-    order = np.random.RandomState(0).permutation(pixels.shape[1])
-    groups = np.array_split(order, _DIGIT_BATCHES)
-    for number, group in enumerate(groups, 1):
-        labels = [int(label) for label in digits.target[group]]
-        write_file(out / f"data_batch_{number}", {"data": np.ascontiguousarray(pixels[:, group]), "labels": labels})
-    meta = {
-        "num_vis": 64,
-        "num_colors": 1,
-        "num_cases_per_batch": len(groups[0]),
-        "label_names": [str(digit) for digit in range(10)],
-        "test_batches": [_DIGIT_BATCHES],
-        "data_mean": pixels[:, np.concatenate(groups[:-1])].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None],
-    }
-    write_file(out / "batches.meta", meta)
-    return _DIGIT_BATCHES
+class More(TypedDict, total=False):
+    """What else there is to say of batches; see ``convnet.cli.makebatches``. ``tell`` gets (pictures done, of all)."""
+
+    background: Color
+    gray: bool
+    fit: str
+    stratified: bool
+    workers: int
+    tell: Callable[[int, int], object]
+
+
+def _unheard(*_: int) -> None:
+    """Do nothing."""
+
+
+class _Case(NamedTuple):
+    """A picture that could be read, and its number in the source."""
+
+    picture: int
+    packed: Packed
+
+
+def find_source(path: Path) -> Source:
+    """Return the pictures that a folder, a table or the archives of ILSVRC-2012 hold; raises ``DataError``."""
+    if is_ilsvrc(path):
+        return find_ilsvrc(path)
+    return find_listed(path) if path.suffix.lower() in LISTS and path.is_file() else find_pictures(path)
 
 
 def pack_folder(
     source: Path,
     out: Path,
     size: int,
-    batch_size: int,
-    test_share: float,
+    batch_size: int | None,
+    test_share: float | None,
     seed: int,
     say: Callable[[str], object],
-    *,
-    background: Color = WHITE,
+    **more: Unpack[More],
 ) -> int:
-    """Write the pictures below ``source`` (one folder per class) as JPEG batches; returns the number of batches.
+    """Write the pictures of ``source`` as JPEG batches into the folder ``out``; returns the number of batches.
 
-    ``background`` shows where pictures are transparent. ``say`` gets a line on each batch, and on what there is in all.
+    ``batch_size`` ``None``: that of the source's layout. ``test_share`` ``None``: a tenth, or what the source sets aside;
+    where it does, no other share can be given. ``say`` gets a line on each batch, and on what there is in all.
     Raises ``DataError`` if fewer than two pictures can be read, or those of fewer than two classes.
     """
-    files, classes, remarks = find_pictures(source)
-    train, test = set_aside(files, test_share, seed)
-    skipped: list[str] = []
-    readable = _readable([files[i] for i in (*test, *train)], size, background, skipped)
-    sums = _Sums(size)
-
-    def write(name: str, pictures: Iterator[_Picture]) -> list[list[int]]:
-        """Write batches ``name`` 1, 2, ...; return the labels of each."""
-        labels = []
-        while part := list(islice(pictures, batch_size)):
-            labels.append([picture.label for picture in part])
-            content = {"data": [picture.data for picture in part], "labels": [[label] for label in labels[-1]]}
-            content["files"] = [printable(str(picture.path.relative_to(source))) for picture in part]
-            write_file(out / f"{name}{len(labels)}", content)
-            say(f"{'test ' if name == _TEST else ''}batch {len(labels)}: {counted(len(part), 'picture')}")
-        return labels
-
-    test_labels = write(_TEST, islice(readable, len(test)))
-    train_labels = write("data_batch_", map(sums.add, readable))
-    _check_classes(classes, [*chain(*train_labels, *test_labels)], skipped)
-    if not train_labels:
-        few = f"only {len(files) - len(skipped)} of {len(files)} files can be read"
-        raise DataError(f"{few}, too few to train and to test on: {skipped[0]}; and more")
-    first_test, total = len(train_labels) + 1, len(train_labels) + len(test_labels)
-    for number in range(first_test, total + 1):  # which come last, and were read first
-        (out / f"{_TEST}{number - first_test + 1}").rename(out / f"data_batch_{number}")
-    meta = {
-        "data_mean": sums.mean(),
-        "color_pca": color_axes(np.concatenate(sums.sample).astype(np.float64)),
-        "num_vis": 3 * size**2,
-        "img_size": size,
-        "label_names": [printable(name) for name in classes],
-        "batch_size": batch_size,
-        "test_batches": list(range(first_test, total + 1)),
-    }
-    write_file(out / "batches.meta", meta)
-    if skipped:
-        lines = "".join(f"{printable(line)}\n" for line in skipped).encode()
-        write_atomically(out / "skipped.txt", lambda file: file.write(lines))
-    for line in (*remarks, *_summary(classes, Counter(chain(*train_labels)), Counter(chain(*test_labels)), skipped)):
-        say(printable(line))  # folders may have names of several lines
-    say(f"Train with {_numbered(1, first_test - 1)}, test with {_numbered(first_test, total)}, as runs do by themselves.")
-    return total
+    return _Maker(find_source(source), out, size, batch_size, say, more).make(test_share, seed)
 
 
-def set_aside(files: Sequence[tuple[Path, int]], test_share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Return which files are to train on and which for testing: of each class one is to train on, if possible."""
-    order: list[int] = np.random.RandomState(seed).permutation(len(files)).tolist()
-    usable = {i for i, (path, _) in enumerate(files) if path.suffix.lower() not in UNREAD}
-    left = Counter(files[i][1] for i in usable)
-    chosen: list[int] = []
-    for i in order:
-        if len(chosen) < max(1, round(len(usable) * test_share)) and i in usable and left[files[i][1]] > 1:
-            left[files[i][1]] -= 1
-            chosen.append(i)
-    chosen = chosen or order[:1]  # where there is one picture of every class
-    taken = set(chosen)
-    return [i for i in order if i not in taken], chosen
+class _Maker:
+    """Reads pictures in order and writes a batch whenever there are enough of them."""
 
+    def __init__(
+        self, source: Source, out: Path, size: int, batch_size: int | None, say: Callable[[str], object], more: More
+    ) -> None:
+        self.source, self.out, self.size, self.say, self.more = source, out, size, say, more
+        self.batch_size = batch_size or source.layout.batch_size
+        self.file_size = source.layout.parts or self.batch_size
+        self.per_batch = -(-self.batch_size // self.file_size)  # files
+        self.tell = more.get("tell", _unheard)
+        self.fit, self.is_gray = more.get("fit", "crop"), more.get("gray", False)
+        look = Look(mode="L" if self.is_gray else "RGB", background=more.get("background", WHITE), fit=self.fit)
+        self.recipe = Recipe(size, look)
 
-class _Picture(NamedTuple):
-    """A picture that could be read: as JPEG, and as pixels (size, size, 3)."""
+    def make(self, share: float | None, seed: int) -> int:
+        """Write all batches and what belongs to them; return how many there are."""
+        source, stratified = self.source, self.more.get("stratified", False)
+        if source.is_test is not None and (share is not None or stratified):
+            raise DataError("--test-share and --stratified: the source says itself which pictures are for testing")
+        test_share = TEST_SHARE if share is None else share
+        options = self.size, self.batch_size, test_share, seed, stratified, sorted(self.recipe.look.items())
+        key = hashlib.sha256(repr((_VERSION, PIL.__version__, source.stamp, options)).encode()).hexdigest()
+        channels = 1 if self.is_gray else 3
+        self.progress = Progress.begin(self.out, key, len(source.classes), (self.size, self.size, channels))
+        if self.progress.files:
+            self.say(f"Going on after {counted(len(self.progress.files), 'file')} that an interrupted call has written.")
+        self.order = self._order(test_share, seed, stratified)
+        with Workers(self.recipe, self.more.get("workers", 1), len(source.names) - self.progress.looked_at) as workers:
+            self._write_all(workers)
+        check(source, self.progress)
+        return self._finish()
 
-    path: Path
-    label: int
-    data: bytes
-    pixels: np.ndarray | None
+    def _order(self, test_share: float, seed: int, stratified: bool) -> Order:
+        """Return in which order pictures are read."""
+        source, labels = self.source, [several[0] for several in self.source.labels]
+        if source.is_test is None:
+            unread = [i for i, name in enumerate(source.names) if Path(name).suffix.lower() in UNREAD]
+            train, test = set_aside(labels, test_share, seed, unread, stratified)
+        else:
+            shuffled = np.random.RandomState(seed).permutation(len(labels))
+            in_order = np.arange(len(labels)) if source.layout.tests_from else shuffled
+            train, test = shuffled[~source.is_test[shuffled]].tolist(), in_order[source.is_test[in_order]].tolist()
+        order = Order(train, test, labels, source.is_test is None, stratified)
+        order.lost.update(self.progress.lost)
+        return order
 
-
-class _Sums:
-    """What the description says of the pixels of training pictures."""
-
-    def __init__(self, size: int) -> None:
-        self.total, self.step = np.zeros((size, size, 3)), max(1, size**2 // _PCA_PIXELS)
-        self.sample: list[np.ndarray] = []
-
-    def add(self, picture: _Picture) -> _Picture:
-        """Count a picture, and return it without its pixels, which a batch need not keep."""
-        assert picture.pixels is not None
-        self.total += picture.pixels
-        self.sample.append(picture.pixels.reshape(-1, 3)[:: self.step])  # (N, 3)
-        return picture._replace(pixels=None)
-
-    def mean(self) -> np.ndarray:
-        """Return the mean picture, channel by channel, (3 size size, 1)."""
-        return (self.total / len(self.sample)).transpose(2, 0, 1).reshape(-1, 1).astype(np.float32)
-
-
-def _readable(files: Sequence[tuple[Path, int]], size: int, background: Color, skipped: list[str]) -> Iterator[_Picture]:
-    """Yield the pictures of files that can be read, in order; a line on each of the others goes to ``skipped``."""
-
-    def encode(file: tuple[Path, int]) -> _Picture | str:
-        path, label = file
-        try:
-            pixels = read_square(path, size, background=background)
-        except DataError as error:
-            return f"{path}: {error}"
-        data = io.BytesIO()
-        Image.fromarray(pixels).save(data, "JPEG", quality=95)
-        return _Picture(path, label, data.getvalue(), pixels)
-
-    with ThreadPoolExecutor() as workers:
-        for start, stop in batch_bounds(len(files), _AT_A_TIME):
-            for item in workers.map(encode, files[start:stop]):
-                if isinstance(item, str):
-                    skipped.append(item)
+    def _write_all(self, workers: Workers) -> None:
+        """Write the batches that are not written yet."""
+        progress, before = self.progress, self.progress.looked_at  # which the rounds give again, in the same order
+        cases: list[_Case] = []
+        was_test = True
+        for is_test, pictures in self.order.rounds():
+            skipped = min(before, len(pictures))
+            before -= skipped
+            if was_test and not is_test:
+                cases = self._write(True, cases)
+            was_test = is_test
+            places = (self.source.place(i) for i in pictures[skipped:])
+            for picture, packed in zip(pictures[skipped:], workers.map(places, not is_test), strict=True):
+                progress.looked_at += 1
+                if isinstance(packed, Packed):
+                    cases.append(self._counted(picture, packed))
+                    if len(cases) == self._room(is_test):
+                        cases = self._write(is_test, cases)
                 else:
-                    yield item
+                    self._leave_out(picture, packed)
+                self.tell(progress.looked_at, len(self.source.names))
+        self._write(False, cases)
+
+    def _counted(self, picture: int, packed: Packed) -> _Case:
+        """Add a picture to train on to the sums, and return it without its pixels, which a batch need not keep."""
+        if packed.pixels is not None and packed.products is not None:
+            self.progress.total += packed.pixels.reshape(self.progress.total.shape)
+            self.progress.products += packed.products
+        return _Case(picture, Packed(packed.data))
+
+    def _leave_out(self, picture: int, reason: str) -> None:
+        place, name = self.source.place(picture), self.source.names[picture]
+        where = place.path if place.size < 0 else f"{place.path}: {name}"
+        self.order.lost.add(picture)
+        self.progress.lost.append(picture)
+        self.progress.reasons.append(printable(f"{where}: {reason}"))
+
+    def _place_of(self, is_test: bool) -> tuple[int, int]:
+        """Return which batch and part of it comes next, each counted from 0."""
+        return divmod(self.progress.written[is_test], self.per_batch)
+
+    def _room(self, is_test: bool) -> int:
+        """Return how many pictures the next file holds."""
+        return min(self.file_size, self.batch_size - self._place_of(is_test)[1] * self.file_size)
+
+    def _name(self, is_test: bool, batch: int) -> str:
+        """Return the name of a batch, for testing perhaps one that stands in for it until the others are counted."""
+        layout = self.source.layout
+        if not is_test:
+            return f"data_batch_{layout.first + batch}"
+        if not layout.tests_from:
+            return f"{_TEST}{batch + 1}"
+        before = layout.first + -(-len(self.order.train) // self.batch_size)
+        return f"data_batch_{-(-before // layout.tests_from) * layout.tests_from + batch}"
+
+    def _write(self, is_test: bool, cases: list[_Case]) -> list[_Case]:
+        """Write a file of pictures, if there are any, and how far this has come; return no pictures."""
+        if not cases:
+            return cases
+        source, progress, parts = self.source, self.progress, self.source.layout.parts
+        batch, part = self._place_of(is_test)
+        name = self._name(is_test, batch)
+        labels = [list(source.labels[case.picture]) for case in cases]
+        files = [printable(source.names[case.picture]) for case in cases]
+        path = f"{name}/{name}.{part}" if parts else name
+        write_file(self.out / path, {"data": [case.packed.data for case in cases], "labels": labels, "files": files})
+        number, first = _number(name), part * parts
+        classes = ("; ".join(printable(source.classes[label]) for label in several) for several in labels)
+        progress.list_pictures([(number, first + i, *row) for i, row in enumerate(zip(files, classes, strict=True))])
+        progress.files.append((path, sum_of(self.out / path)))
+        progress.written[is_test] += 1
+        progress.cases[is_test] += len(cases)
+        np.add.at(progress.counts[int(is_test)], [label for several in labels for label in several], 1)
+        progress.save()
+        shown = f"batch {name.rpartition('_')[2]}" + (f", part {part}" if parts else "")
+        self.say(f"{'test ' if is_test else ''}{shown}: {counted(len(cases), 'picture')}")
+        return []
+
+    def _finish(self) -> int:
+        """Write what belongs to the batches, and give those for testing their names; return the number of batches."""
+        progress, source = self.progress, self.source
+        counts = (-(-files // self.per_batch) for files in progress.written)
+        train, test = ([self._name(bool(i), batch) for batch in range(count)] for i, count in enumerate(counts))
+        first = source.layout.first + len(train)  # of those for testing whose names stand in for others
+        final = {name: f"data_batch_{first + i}" if name.startswith(_TEST) else name for i, name in enumerate(test)}
+        numbers = [int(_number(name)) for name in (*train, *final.values())]
+        write_meta(self.out, source, progress, {"batch_size": self.batch_size, "test_batches": numbers[len(train) :]})
+        write_lists(self.out, progress, {_number(name): _number(new) for name, new in final.items()})
+        sums = {final.get(name, name): digest for name, digest in progress.files}
+        others = ("batches.meta", PICTURES, *((SKIPPED,) if progress.reasons else ()))
+        in_order = sorted(sums, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+        write_sums(self.out, {name: sums[name] for name in in_order} | {name: sum_of(self.out / name) for name in others})
+        for name, new in final.items():
+            (self.out / name).rename(self.out / new)
+        progress.end()
+        for line in (*source.remarks, *summary(source, progress)):
+            self.say(printable(line))  # folders may have names of several lines
+        trained, tested = _numbered(numbers[: len(train)]), _numbered(numbers[len(train) :])
+        self.say(f"Train with {trained}, test with {tested}, as runs do by themselves.")
+        return len(numbers)
 
 
-def _check_classes(classes: Sequence[str], labels: Sequence[int], skipped: Sequence[str]) -> None:
-    """Raise ``DataError`` unless pictures of two classes could be read."""
-    if len(there := sorted(set(labels))) < 2:
-        what = f"only pictures of '{classes[there[0]]}' can be read" if there else "none of the pictures can be read"
-        raise DataError(f"{what}: {skipped[0]}" + (f"; and {len(skipped) - 1:,} more" if len(skipped) > 1 else ""))
+def _number(name: str) -> str:
+    """Return the number of a batch, or the name that stands in for one."""
+    return name.removeprefix("data_batch_")
 
 
-def _summary(classes: Sequence[str], train: Counter[int], test: Counter[int], skipped: Sequence[str]) -> list[str]:
-    """Return lines on how many pictures of each class there are, and which were left out."""
-    counts = {name: train[label] + test[label] for label, name in enumerate(classes)}
-    lines = [f"{counted(sum(counts.values()), 'picture')} of {counted(len(classes), 'class')}: "]
-    if len(classes) <= _LISTED:
-        lines[0] += ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    else:
-        few, many = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
-        lines[0] += f"from {counts[few]:,} ({few}) to {counts[many]:,} ({many})"
-    if untrained := [name for label, name in enumerate(classes) if not train[label]]:
-        lines.append(f"Nothing to train on is left of {listed(untrained, _NAMED)}: add pictures.")
-    if skipped:
-        lines.append(f"Left out, as skipped.txt says: {counted(len(skipped), 'file')} that cannot be read")
-        lines += [f"    {line}" for line in skipped[:_NAMED]] + ["    ..."] * (len(skipped) > _NAMED)
-    return lines
-
-
-def _numbered(first: int, last: int) -> str:
+def _numbered(numbers: list[int]) -> str:
     """Return ``batch 8`` or ``batches 1 to 7``."""
-    return f"batch {first}" if first == last else f"batches {first} to {last}"
+    return f"batch {numbers[0]}" if len(numbers) == 1 else f"batches {numbers[0]} to {numbers[-1]}"

@@ -3,49 +3,96 @@
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NoReturn
+
+import numpy as np
 
 from convnet.data.batches import description_in
 from convnet.data.decoding import UNREAD
+from convnet.data.source import Source, stamp_of
 from convnet.errors import DataError, reason_of
-from convnet.texts import counted, listed
+from convnet.texts import counted, did_you_mean, listed
 
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SUFFIXES |= {".ppm", ".pgm", ".pbm", ".pnm", ".pfm"} | UNREAD  # whose files are named as left out
-_PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # of a set, not classes
+TRAINING, TESTING = ("train", "training"), ("val", "valid", "validation", "test", "testing")  # parts of a set, not classes
+PARTS = {*TRAINING, *TESTING}
 _NAMED = 5
 
 
-class PictureFolder(NamedTuple):
-    """Pictures as (file, class), the names of the classes, and sentences on what does not count."""
-
-    files: Sequence[tuple[Path, int]]
-    classes: Sequence[str]
-    remarks: Sequence[str]
-
-
-def find_pictures(source: Path) -> PictureFolder:
+def find_pictures(source: Path) -> Source:
     """Return the pictures below ``source``; its sub-folders with pictures are the classes, in alphabetical order.
 
+    Where these are called ``train`` and ``val`` or ``test``, they are parts of a set, and the folders in them the classes.
     Raises ``DataError`` that says how to sort them where there are not two classes.
     """
     _check_folder(source)
-    folders = _shown(path.name for path in source.iterdir() if path.is_dir())
-    found = {name: pictures_below(source / name) for name in folders}
-    classes = [name for name in folders if found[name]]
-    loose = _shown(path.name for path in source.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir())
+    found = _folders_in(source)
+    classes = [name for name in found if found[name]]
+    if len(classes) > 1 and all(name.lower() in PARTS for name in classes):
+        return _find_parts(source, classes)
+    loose = _loose_in(source)
     if len(classes) < 2:
         raise DataError(_advice(source, classes, loose))
-    if all(name.lower() in _PARTS for name in classes):
-        advice = f"give one of them, such as {source / classes[-1]}"
-        raise DataError(f"{listed(classes)} in {source} are parts of a set, not classes; {advice}")
+    names = [f"{name}/{file}" for name in classes for file in found[name]]
+    labels = [one for label, name in enumerate(classes) for one in [(label,)] * len(found[name])]
+    return Source(source, names, labels, classes, remarks=_remarks(source, found, loose), stamp=stamp_of(source, names))
+
+
+def _find_parts(source: Path, parts: Sequence[str]) -> Source:
+    """Return the pictures of a set that is split already: the classes are those of its part to train on."""
+    train = next((name for name in parts if name.lower() in TRAINING), None)
+    tests = sorted((name for name in parts if name.lower() in TESTING), key=lambda name: TESTING.index(name.lower()))
+    if train is None or not tests:
+        raise DataError(f"{listed(parts)} in {source} are parts of a set, but none is 'train', or none 'val' or 'test'")
+    test = next((name for name in tests if any(_folders_in(source / name).values())), tests[0])
+    found = {part: _folders_in(source / part) for part in (train, test)}
+    classes = [name for name, files in found[train].items() if files]
+    if len(classes) < 2:
+        raise DataError(_advice(source / train, classes, _loose_in(source / train)))
+    tested = [name for name, files in found[test].items() if files]
+    if unknown := [name for name in tested if name not in classes]:
+        hint = did_you_mean(unknown[0], classes) if len(unknown) == 1 else ""
+        raise DataError(f"{source / test} has classes that {source / train} lacks: {listed(unknown, _NAMED)}{hint}")
+    remarks = [remark for part in (train, test) for remark in _remarks(source / part, found[part], _loose_in(source / part))]
+    if untested := [name for name in classes if name not in tested]:
+        remarks.append(f"Never tested, being in no folder of {source / test}: {listed(untested, _NAMED)}.")
+    if others := [name for name in parts if name not in (train, test)]:
+        remarks.append(f"Left out: the folders {listed(others)}; tests are on {test}.")
+    names: list[str] = []
+    labels: list[tuple[int, ...]] = []
+    for part in (train, test):
+        for label, name in enumerate(classes):
+            files = found[part].get(name, [])
+            names += [f"{part}/{name}/{file}" for file in files]
+            labels += [(label,)] * len(files)
+    is_test = np.arange(len(names)) >= sum(map(len, found[train].values()))
+    return Source(source, names, labels, classes, is_test, remarks, stamp=stamp_of(source, names, "parts"))
+
+
+def _folders_in(folder: Path) -> dict[str, list[str]]:
+    """Return the pictures below each sub-folder, by its name."""
+    try:
+        whole = folder.resolve()
+        inside = [path for path in folder.iterdir() if path.is_dir() and not whole.is_relative_to(path.resolve())]
+        names = _shown(path.name for path in inside)  # without links to what they lie in
+    except OSError as error:
+        _raise_unreadable(error)
+    return {name: names_below(folder / name) for name in names}
+
+
+def _loose_in(folder: Path) -> list[str]:
+    return _shown(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.is_dir())
+
+
+def _remarks(folder: Path, found: dict[str, list[str]], loose: Sequence[str]) -> list[str]:
+    """Return sentences on what does not count in a folder of classes."""
     remarks = []
-    if empty := [name for name in folders if not found[name]]:
+    if empty := [name for name in found if not found[name]]:
         remarks.append(f"No class, without a picture in it: {listed(empty, _NAMED)}.")
     if loose:
-        remarks.append(f"Left out: {counted(len(loose), 'picture')} directly in {source}, in no sub-folder of a class.")
-    files = [(path, label) for label, name in enumerate(classes) for path in found[name]]
-    return PictureFolder(files, classes, remarks)
+        remarks.append(f"Left out: {counted(len(loose), 'picture')} directly in {folder}, in no sub-folder of a class.")
+    return remarks
 
 
 def _check_folder(source: Path) -> None:
@@ -54,7 +101,7 @@ def _check_folder(source: Path) -> None:
             raise DataError(f"{source} holds batches already; train on them with --data-path")
         return
     what = f"{source} is a file" if source.exists() else f"no folder {source}"
-    raise DataError(f"{what}; give a folder with one sub-folder of pictures per class, or 'digits'")
+    raise DataError(f"{what}; give a folder with one sub-folder of pictures per class, a table (.csv), or 'digits'")
 
 
 def _advice(source: Path, classes: Sequence[str], loose: Sequence[str]) -> str:
@@ -77,20 +124,26 @@ def _advice(source: Path, classes: Sequence[str], loose: Sequence[str]) -> str:
 
 
 def pictures_below(folder: Path) -> list[Path]:
-    """Return what is called as pictures are, sorted, but for hidden files, as macOS writes beside pictures.
+    """Return what is called as pictures are, sorted; see ``names_below``."""
+    return [folder / name for name in names_below(folder)]
 
-    Links to folders are not followed, so that there are no loops.
+
+def names_below(folder: Path) -> list[str]:
+    """Return the paths in ``folder`` of what is called as pictures are, sorted, but for hidden files, as macOS writes.
+
+    Links to folders are not followed, so that there are no loops. Raises ``DataError`` for a folder that cannot be read.
     """
     found = []
     for parent, folders, names in os.walk(folder, onerror=_raise_unreadable):
+        begin = "" if Path(parent) == folder else f"{Path(parent).relative_to(folder)}{os.sep}"
+        found += [begin + name for name in _shown(names) if Path(name).suffix.lower() in SUFFIXES]
         folders[:] = _shown(folders)
-        found += [Path(parent, name) for name in _shown(names) if Path(name).suffix.lower() in SUFFIXES]
-    return sorted(path for path in found if not path.is_dir())
+    return sorted(found, key=lambda name: Path(name).parts)
 
 
 def _shown(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
-def _raise_unreadable(error: OSError) -> None:
+def _raise_unreadable(error: OSError) -> NoReturn:
     raise DataError(f"the folder {error.filename} cannot be read: {reason_of(error)}") from None

@@ -5,20 +5,21 @@ cannot be decoded are left out and named.
 """
 
 import io
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from convnet.data.batches import label_lists, tree_of
+from convnet.data.batches import tree_of
 from convnet.data.decoding import Look, is_square, read_square
-from convnet.data.images import Cropper, PictureBatch, square_side
-from convnet.data.provider import Batch, FolderProvider, Request, check_counts, check_labels, check_targets
-from convnet.data.scaling import scale_mean
+from convnet.data.folder import FolderProvider
+from convnet.data.images import Cropper, PictureBatch, picture_shape
+from convnet.data.provider import Batch, Request, check_counts
+from convnet.data.scaling import scale_mean, scale_pictures
+from convnet.data.targets import Targets
 from convnet.errors import DataError
-from convnet.texts import listed, printable
+from convnet.texts import listed
 
 _INNER = 224  # of 256, the crop of the paper
 _STORED = 256
@@ -27,7 +28,7 @@ _NAMED = 8  # of the pictures that cannot be decoded
 _KEPT = 256 << 20  # bytes of decoded pictures that stay in memory
 
 
-_Decoded = tuple[np.ndarray, list[list[int]]]  # pictures (N, side, side, 3), and the labels of each
+_Decoded = tuple[np.ndarray, Targets]  # pictures (N, side, side, C), and what belongs to each
 
 
 class Pictures(FolderProvider):
@@ -43,34 +44,51 @@ class Pictures(FolderProvider):
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         description = self.folder / "batches.meta"
-        self.classes = len(self.label_names)
-        if not self.classes:
-            raise DataError(f"{description} has no label_names, so the classes are unknown")
+        self.classes = self.count_classes()
         self.tree = tree_of(self.meta, self.classes, self.folder)
-        self.label_offset = int(self.meta.get("label_offset", 0))
-        pca = self.meta.get("color_pca")
-        self.color_pca = None if pca is None else (np.asarray(pca[0]), np.asarray(pca[1]))
         self._decoded: dict[int, _Decoded] = {}
         self.cropper = self._make_cropper(description)
-        self.dims = {0: self.cropper.features, 1: 1, 2: self.classes}
+        pca = self.meta.get("color_pca") if self.cropper.channels == 3 else None
+        self.color_pca = None if pca is None else (np.asarray(pca[0]), np.asarray(pca[1]))
+        self.dims = {0: self.cropper.features} | self.label_dims
         if request.color_noise > 0 and request.training and self.color_pca is None:
+            if self.cropper.channels != 3:
+                raise DataError(f"--color-noise needs pictures in colour; those of {self.folder} are grey")
             raise DataError(f"--color-noise needs color_pca in {description}, which has none")
 
     def _make_cropper(self, description: Path) -> Cropper:
-        features = int(self.meta.get("num_vis", 3 * _STORED**2))
-        side = square_side(features, 3)
-        if not side or side > LARGEST:
+        values = np.size(
+            self.meta.get("data_mean", 0)
+        )  # of early descriptions, and of others' makers, all that tells the size
+        features = int(self.meta.get("num_vis", values if values > 3 else 3 * _STORED**2))
+        channels, side = picture_shape(features, self.meta) or (3, 0)
+        if channels not in (1, 3) or not 0 < side <= LARGEST:
             most = f" of at most {LARGEST} pixels a side" * (side > LARGEST)
-            raise DataError(f"{description}: num_vis={features} is not a square picture of 3 channels{most}")
-        mean = self.described_mean(features)
-        if mean is None:
-            mean = np.full(features, 127.0, np.float32)
-            self.problems.append(f"{description} has no data_mean; 127 is subtracted from every pixel")
-        request = self.request
+            raise DataError(f"{description}: num_vis={features} is not a square picture of 3 channels or 1{most}")
+        mean, request = self.described_mean(features, channels), self.request
+        if no_crop := bool(self.meta.get("no_crop")):
+            if mean is None:
+                raise DataError(
+                    f"{description}: no_crop needs data_mean, the colour around pictures that are smaller than others"
+                )
+            mean = np.full_like(mean, mean.mean())
+        self._canvas = (side, int(np.clip(mean[0], 0, 255))) if no_crop and mean is not None else None
         side = request.picture_size or side
         if not request.inner_size and not request.crop_border and side == _STORED:
             request = replace(request, inner_size=_INNER)
-        return Cropper(request, 3, side, scale_mean(mean, 3, side), compat=request.compat)
+        shown = self._find_mean if mean is None else scale_mean(mean, channels, side)
+        return Cropper(request, channels, side, shown, compat=request.compat)
+
+    def _find_mean(self) -> np.ndarray:
+        """Return the mean of the training pictures that can be decoded, (features,)."""
+        C, side = self.cropper.channels, self.cropper.side
+
+        def sums_of(number: int) -> tuple[np.ndarray, int]:
+            strings, labels = self._stored(number)
+            pictures, _ = self._decode(strings, labels, np.full(len(strings), 0.5), str(self.files[number][0]))
+            return pictures.sum(axis=0, dtype=np.float64).transpose(2, 0, 1).reshape(-1), len(pictures)
+
+        return self.find_mean(sums_of, C * side**2, C, side, self.request.compat.upright, self.request.picture_size > 0)
 
     def batch(self, epoch: int, number: int) -> Batch:
         random, kept = self.request.random(epoch, number), self._decoded.get(number)
@@ -82,7 +100,7 @@ class Pictures(FolderProvider):
         pictures, labels = kept or self._decode(strings, labels, offsets, where)
         if not kept and self._can_keep(pictures, strings):
             self._decoded[number] = pictures, labels
-        rows = self._label_rows(labels, random, where)
+        rows = self.target_rows(labels, random, where)
         return PictureBatch(pictures, rows, self.cropper.crops(len(pictures), random, self.color_pca))
 
     def _can_keep(self, pictures: np.ndarray, strings: list[bytes]) -> bool:
@@ -90,30 +108,39 @@ class Pictures(FolderProvider):
         room = _KEPT - sum(kept.nbytes for kept, _ in self._decoded.values())
         if pictures.nbytes > room or len(pictures) < len(strings):
             return False
-        return not self.request.training or all(is_square(io.BytesIO(string)) for string in strings)
+        return (
+            not self.request.training or self._canvas is not None or all(is_square(io.BytesIO(string)) for string in strings)
+        )
 
-    def _stored(self, number: int) -> tuple[list[bytes], list[list[int]]]:
-        """Return the JPEG files of a batch, and the labels of each."""
+    def _stored(self, number: int) -> tuple[list[bytes], Targets]:
+        """Return the JPEG files of a batch, and their labels."""
         strings: list[bytes] = []
-        labels: list[list[int]] = []
-        for path, part in self.read_parts(number):
+        parts = self.read_parts(number)
+        for path, part in parts:
             data = part.get("data")
             if not isinstance(data, list) or not all(isinstance(item, str | bytes) for item in data):
                 raise DataError(f"{path}: holds no JPEG pictures; for matrices use --data-provider cifar")
             strings += [item.encode("latin1") if isinstance(item, str) else item for item in data]
-            labels += label_lists(part, path)
-        check_counts(len(strings), len(labels), str(self.files[number][0]), "picture")
+        labels, where = self.targets(parts), str(self.files[number][0])
+        check_counts(len(strings), len(labels), where, "picture")
+        self.check_targets(labels, where)
         return strings, labels
 
-    def _decode(self, strings: list[bytes], labels: list[list[int]], offsets: np.ndarray, where: str) -> _Decoded:
+    def _decode(self, strings: list[bytes], labels: Targets, offsets: np.ndarray, where: str) -> _Decoded:
         """Return the pictures that can be decoded, and their labels."""
+        C, side, canvas = self.cropper.channels, self.cropper.side, self._canvas
         look = Look(upright=self.request.compat.upright, smooth=self.request.picture_size > 0)
+        look["mode"] = "RGB" if C == 3 else "L"
+        if canvas:
+            look["fit"] = canvas[1]
 
         def decode(string: bytes, offset: float) -> np.ndarray | DataError:
             try:
-                return read_square(io.BytesIO(string), self.cropper.side, offset, **look)
+                pixels = read_square(io.BytesIO(string), canvas[0] if canvas else side, offset, **look)
             except DataError as error:
                 return error
+            pixels = pixels.reshape(*pixels.shape[:2], C)
+            return scale_pictures(pixels[None], side)[0]
 
         with ThreadPoolExecutor(self.request.threads) as workers:
             results = dict(enumerate(workers.map(decode, strings, offsets)))
@@ -121,27 +148,13 @@ class Pictures(FolderProvider):
         missing = [f"number {i} ({result})" for i, result in results.items() if i not in pictures]
         if missing:
             count = f"{len(missing)} of {len(strings)} pictures cannot be decoded and are left out"
-            self._warn(f"{where}: {count}: {listed(missing, _NAMED)}, counted from 0")
+            self.tell(f"{where}: {count}: {listed(missing, _NAMED)}, counted from 0")
         if not pictures:
             raise DataError(f"{where}: none of its {len(strings)} pictures can be decoded")
-        return np.stack(list(pictures.values())), [labels[i] for i in pictures]
+        return np.stack(list(pictures.values())), labels.of([*pictures])
 
-    def _warn(self, problem: str) -> None:
-        """Report what is wrong with a batch, once, however often the batch is used."""
-        problem = printable(problem)
-        if problem not in self.problems:
-            self.problems.append(problem)
-            logging.getLogger(__name__).warning(problem)
 
-    def _label_rows(self, labels: list[list[int]], random: np.random.Generator, where: str) -> list[np.ndarray]:
-        """Return one label per case, drawn where it has several, and all of them as 0/1 (io 6.4)."""
-        drawn = [item[int(random.integers(len(item)))] if item else 0 for item in labels]
-        one = np.array(drawn, np.float64) + self.label_offset
-        every = np.array([label for item in labels for label in item], np.float64) + self.label_offset
-        check_labels(every, self.own_classes, where, np.repeat(np.arange(len(labels)), list(map(len, labels))))
-        check_labels(one, self.own_classes, where)
-        check_targets(self.classes, len(labels), where)
-        many = np.zeros((self.classes, len(labels)), np.float32)
-        for n, item in enumerate(labels):
-            many[self.net_labels(np.asarray(item, int) + self.label_offset), n] = 1
-        return [self.net_labels(one)[None].astype(np.float32), many]
+class TaggedPictures(Pictures):
+    """2012's provider of Flickr's pictures: [pixels, classes of the tags as 0/1] (io 5.4)."""
+
+    name, target_row = "flickr-ce-cropped", 1

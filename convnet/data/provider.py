@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from convnet.arrays import not_classes
-from convnet.data.batches import Watch, find_batches, label_names_of, made_for_testing, mean_of, read_batch, read_meta
 from convnet.errors import DataError
 from convnet.generation import COMPAT, Compat
 from convnet.layers.label_tree import LabelTree
@@ -27,6 +24,7 @@ from convnet.texts import counted, listed
 if TYPE_CHECKING:
     from convnet.data.images import Cropper, Matrix
     from convnet.graph.builder import Builder
+    from convnet.graph.needs import Need
 
 _NAMED = 20  # missing batches in a message
 _TARGETS = 1 << 26  # of a batch
@@ -54,6 +52,7 @@ class Request:
     threads: int = 1
     features: int = 0  # values per case of random data; 0: the fewest that fit the net
     builder: Builder | None = None  # of the net, for random data that fit it; it is not shaped
+    needs: Mapping[int, Need] = field(default_factory=dict)  # what the net reads, by matrix; nothing: it is not known
 
     def random(self, epoch: int, number: int) -> np.random.Generator:
         """Return the random numbers of one batch."""
@@ -83,18 +82,25 @@ class MatrixBatch(Batch):
 
 
 class Provider(ABC):
-    """A data set. ``dims`` are features by matrix index, ``numbers`` the batches that exist, in order."""
+    """A data set. ``dims`` are features by matrix index, ``numbers`` the batches that exist, in order.
+
+    ``classes`` and ``label_names`` are of the labels in matrix 1, and 0 and empty where it holds no labels; ``heads`` and
+    ``head_names`` are of the labels in other matrices, where these are of other classes.
+    """
 
     name = ""
     dims: dict[int, int]
     numbers: list[int]
     classes: int = 0
     label_names: list[str]
+    heads: dict[int, int] = {}
+    head_names: dict[int, list[str]] = {}
     tree: LabelTree | None = None
     cropper: Cropper | None = None
     test_numbers: list[int] = []
     names_classes = False  # whether labels are of classes that somebody has named, not random numbers
     label_map: np.ndarray | None = None  # the net's number of each class, where these data have another
+    target_row = 2  # the matrix that has a row for every class; 0: none
     value_mean: np.ndarray | None = None  # what is subtracted from data that are not pictures, (features,)
     reads: frozenset[str] = frozenset()  # options of a run, by name, that change what it gives
 
@@ -107,6 +113,15 @@ class Provider(ABC):
     @abstractmethod
     def batch(self, epoch: int, number: int) -> Batch:
         """Load batch ``number``; raises ``DataError``."""
+
+    @property
+    def label_dims(self) -> dict[int, int]:
+        """Rows of matrices that follow from ``classes`` and ``heads``, by matrix."""
+        return {}
+
+    def names_at(self, index: int) -> list[str]:
+        """Return the names of the classes that the labels in a matrix are of, as far as they have any."""
+        return self.head_names.get(index, []) if index in self.heads else self.label_names
 
     def default_ranges(self) -> tuple[list[int], list[int]]:
         """Return training and test batches for users who name none: those made for it, or all but the last, and the last."""
@@ -139,64 +154,25 @@ class Provider(ABC):
         """Return what it takes to show a net other data.
 
         The ``mean`` (C, S, S) of pictures, their ``side`` before cropping, and ``picture_size`` if they were scaled to it;
-        ``label_names``; ``value_mean`` (features,) of data that are not pictures.
+        ``label_names``, and ``head_names`` if there are any; ``value_mean`` (features,) of data that are not pictures.
         """
         mean, side = (self.cropper.mean, self.cropper.side) if self.cropper else (None, 0)
-        described = {"mean": mean, "side": side, "picture_size": self.request.picture_size if self.cropper else 0}
+        scaled = self.request.picture_size if self.cropper else 0
+        described: dict[str, Any] = {"mean": mean, "side": side, "picture_size": scaled}
+        heads = {str(index): names for index, names in self.head_names.items() if names}
+        described |= {"head_names": heads} if heads else {}
         return described | {"label_names": list(self.label_names), "value_mean": self.value_mean}
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether what is subtracted is known, and need not be computed."""
+        return self.cropper is None or self.cropper.has_mean
 
     def images(self, matrix: np.ndarray) -> np.ndarray:
         """Return cases of matrix 0 as pictures (N, H, W, C) in 0 to 1, the mean added back."""
         if self.cropper is None:
             raise DataError(f"the data of '{self.name}' are not pictures")
         return self.cropper.images(matrix)
-
-
-class FolderProvider(Provider):
-    """A folder of batch files: ``meta`` is its description, ``files`` are the parts of each batch."""
-
-    names_classes = True
-
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        self.folder = Path(request.path)
-        self._watch = Watch(self.folder)
-        self.meta = read_meta(self.folder)
-        self.files = find_batches(self.folder)
-        self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
-        self.test_numbers = [n for n in self.numbers if n in made_for_testing(self.meta)]
-
-    def described_mean(self, features: int) -> np.ndarray | None:
-        """Return the description's mean (features,), float64, if it has one.
-
-        One of zeros that makebatches wrote is said to users: early ones did so where all pictures were for testing.
-        """
-        mean = mean_of(self.meta, features, self.folder)
-        if mean is not None and "img_size" in self.meta and not mean.any():
-            self.problems.append(f"data_mean of {self.folder} is 0 everywhere: nothing is subtracted.")
-        return mean
-
-    def read_parts(self, number: int) -> list[tuple[Path, dict[str, Any]]]:
-        """Return the parts of a batch with their files; raises ``DataError``, also if the folder was made anew since."""
-        if number not in self.files:
-            self.check_range([number], "data")
-        try:
-            return [(path, read_batch(path)) for path in self.files[number]]
-        finally:  # which explains files that are not there any more, too
-            self.check_unchanged()
-
-    def check_unchanged(self) -> None:
-        """Raise ``DataError`` if the folder was made anew since it was opened."""
-        self._watch.check()
-
-    def net_labels(self, labels: np.ndarray) -> np.ndarray:
-        """Return the numbers that the net has for checked labels of these data."""
-        return labels if self.label_map is None else self.label_map[labels.astype(int)].astype(labels.dtype)
-
-    @property
-    def own_classes(self) -> int:
-        """Number of classes that labels in the files are of."""
-        return self.classes if self.label_map is None else len(self.label_map)
 
 
 class Minibatch(NamedTuple):
@@ -262,14 +238,3 @@ def check_targets(classes: int, cases: int, where: str) -> None:
     """Raise ``DataError`` if a batch has more targets, ``classes`` for each case, than any real one."""
     if classes * cases > _TARGETS:
         raise DataError(f"{where}: {cases} cases of {classes:,} classes are too many; make smaller batches")
-
-
-def check_labels(labels: np.ndarray, classes: int, where: str, cases: np.ndarray | None = None) -> None:
-    """Raise ``DataError`` naming the first label that is not a whole number from 0 to ``classes`` - 1.
-
-    ``cases`` says whose labels they are, where there is not one for each.
-    """
-    bad = not_classes(labels, classes)
-    if bad.size:
-        case = bad[0] if cases is None else cases[bad[0]]
-        raise DataError(f"{where}: case {case} has label {labels.flat[bad[0]]:g}; labels must be 0 to {classes - 1}")

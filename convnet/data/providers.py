@@ -11,16 +11,19 @@ import numpy as np
 from convnet.data.batches import find_batches, read_batch, read_meta
 from convnet.data.demo import Demo
 from convnet.data.images import PictureMatrix
-from convnet.data.matrices import CroppedMatrices, Matrices
-from convnet.data.pictures import Pictures
+from convnet.data.matrices import CroppedMatrices, Matrices, TargetMatrices
+from convnet.data.pictures import Pictures, TaggedPictures
 from convnet.data.provider import Batch, Provider, Request
 from convnet.data.random import Dummy, Synthetic
+from convnet.data.schema import LABEL_KEYS, TAGS
 from convnet.errors import ConvnetError, DataError, first_line
 from convnet.texts import did_you_mean, listed
 
-PROVIDERS: dict[str, type[Provider]] = {p.name: p for p in (Matrices, CroppedMatrices, Pictures, Demo)}
+PROVIDERS: dict[str, type[Provider]] = {
+    p.name: p for p in (Matrices, CroppedMatrices, Pictures, Demo, TargetMatrices, TaggedPictures)
+}
 # Names of the 2012 release for the same kinds of files.
-_ALIASES = {"inet-lr-cropped-jpeg": "image", "inet-lr-cropped": "cifar", "flatmem": "cifar"}
+_ALIASES = {"inet-lr-cropped-jpeg": "image", "inet-lr-cropped": "cifar", "inet-lr": "cifar"}
 _GROUP = "convnet.providers"  # of entry points, by which a package that is installed brings providers
 
 
@@ -116,4 +119,7 @@ def _provider_for(folder: Path) -> str:
     if named in PROVIDERS:
         return named
     first = next(iter(find_batches(folder).values()))
-    return "image" if isinstance(read_batch(first[0]).get("data"), list) else "cifar"
+    part = read_batch(first[0])
+    if isinstance(part.get("data"), list):
+        return "flickr-ce-cropped" if TAGS in part and not any(key in part for key in LABEL_KEYS) else "image"
+    return "cifar"

@@ -16,6 +16,7 @@ from convnet.data.provider import Batch, MatrixBatch, Provider, Request, one_hot
 from convnet.errors import DataError
 from convnet.graph.builder import Builder
 from convnet.graph.infer import SMALLEST, InferredData, infer_data
+from convnet.graph.needs import costs_on, data_layers
 from convnet.layers.label_tree import LabelTree
 
 _NAME = re.compile(r"dummy(?:-(cn|labeled|lr|ce))?-(\d+)$")
@@ -32,11 +33,22 @@ class SyntheticData(InferredData):
         random = np.random.default_rng(seed)
         makers: dict[str, Callable[[int], np.ndarray]] = {
             "data": lambda rows: random.random((rows, cases), np.float32),
-            "label": lambda _: random.integers(0, self.classes, (1, cases)).astype(np.float32),
             "target": lambda rows: one_hot(random.integers(0, rows, cases), rows),
             "gate": lambda rows: random.integers(0, 2, (rows, cases)).astype(np.float32),
         }
-        return [makers[self.kinds.get(i, "data")](self.dims.get(i, 1)) for i in range(max(self.dims) + 1)]
+
+        def matrix(index: int) -> np.ndarray:
+            rows, kind = self.dims.get(index, 1), self.kinds.get(index, "data")
+            if kind == "label":
+                return random.integers(0, self.heads.get(index, self.classes), (rows, cases)).astype(np.float32)
+            return makers[kind](rows)
+
+        matrices = [matrix(index) for index in range(max(self.dims) + 1)]
+        for layer in data_layers(self.graph):
+            for cost in costs_on(layer):
+                if cost.first_input == "label":  # rows of one matrix may be of different classes
+                    matrices[layer.dataIdx][layer.start : layer.end] %= cost.num_inputs[-1]
+        return matrices
 
 
 def synthesize(builder: Builder, sides: Sequence[int] = (), classes: int = 0, features: int = 0) -> SyntheticData:
@@ -81,7 +93,8 @@ class Synthetic(_RandomProvider):
         builder = request.builder.clone(replace(problems, items=list(problems.items)))
         self.data = synthesize(builder, SMALLEST, request.classes, request.features)
         super().__init__(request, self.data.classes)
-        self.dims, self.tree = self.data.dims, self.data.tree
+        self.classes = self.data.graph.classes or 0
+        self.dims, self.heads, self.tree = self.data.dims, self.data.heads, self.data.tree
 
     def matrices(self, number: int) -> list[np.ndarray]:
         return self.data.matrices(_CASES, self.request.seed * 7 + number)

@@ -3,6 +3,7 @@
 Keys that nobody reads are not looked at.
 """
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -15,7 +16,10 @@ from convnet.pickles import rules
 from convnet.pickles.rules import Faults, Rule, array, either, items, mapping, maybe, real, record, shown, text, that, whole
 
 _SIZE = 2**31  # no picture has more values, no set more classes
+MOST_CLASSES = 1 << 20  # that are counted by their labels alone; each case has as many targets
 LABEL_KEYS = ("labels", "fine_labels", "coarse_labels")
+_LABELS = re.compile(r"labels([1-9]\d?)?", re.ASCII)
+TAGS = "tags"  # words for labels, as Flickr's pictures of 2012 have them
 _NUMBER = real()
 _NODE = either(whole(0, _SIZE), text("a number", lambda v: v.isdecimal() and len(v) < 10))
 
@@ -27,13 +31,15 @@ def _number(low: int) -> Rule:
 
 
 _NAMES = either(items(text()), that("an array of texts", lambda v: isinstance(v, np.ndarray) and _holds_texts(v)))
-_MEAN = either(array(), items(real()), items(items(real(), 1)), items(items(real()), 1))
+_MEAN = either(real(), array(), items(real()), items(items(real(), 1)), items(items(real()), 1))
 KEYS = {
     "label_names": maybe(_NAMES),
     "fine_label_names": _NAMES,
     "num_vis": _number(1),
     "num_colors": _number(1),
     "label_offset": _number(-_SIZE),
+    "no_crop": maybe(real()),
+    "freq_to_id": maybe(mapping(text(), whole(0, MOST_CLASSES - 1))),
     "data_mean": maybe(_MEAN),
     "color_pca": maybe(that("(standard deviations (3,), axes (3, 3)) of finite numbers", lambda v: is_color_pca(v))),
     "dp_type": text(),
@@ -41,6 +47,7 @@ KEYS = {
     "tree": maybe(either(mapping(_NODE, items(_NODE)), items(items(_NODE)))),
     "all_wnids": maybe(mapping(text(), whole(0, _SIZE))),
 }  # of a description
+_NAMES_OF = re.compile(r"label_names([1-9]\d?)", re.ASCII)  # of the labels in another matrix than the first
 META = record({}, KEYS)
 
 
@@ -63,15 +70,23 @@ def is_color_pca(value: Any) -> bool:
 
 def check_meta(meta: dict[str, Any], where: object) -> None:
     """Raise ``DataError`` naming every key of a description that is wrong."""
-    if fault := rules.message(_keys_of(META.faults(meta, ""))):
+    others = {key: maybe(_NAMES) for key in meta if _NAMES_OF.fullmatch(key)} | {"coarse_label_names": maybe(_NAMES)}
+    if fault := rules.message(_keys_of(chain(META.faults(meta, ""), record({}, others).faults(meta, "")))):
         raise DataError(f"{where}: {fault}")
+
+
+def matrix_of_key(key: str) -> int:
+    """Return the matrix that a key of a batch is of: 1 for ``labels``, 2 for ``labels2``, and so on; 0 for other keys."""
+    match = _LABELS.fullmatch(key)
+    return int(match[1] or 1) if match else 0
 
 
 def check_part(part: dict[str, Any], where: object) -> None:
     """Raise ``DataError`` naming every key of a batch that is wrong: its data, and each label."""
-    keys = [key for key in LABEL_KEYS if part.get(key) is not None]
+    keys = [key for key in part if (key in LABEL_KEYS or matrix_of_key(key)) and part[key] is not None]
     faults = (fault for key in keys for fault in _label_faults(part[key], f"'{key}'"))
-    if fault := rules.message(chain(_data_faults(part), faults)):
+    words = _TAGS.faults(part[TAGS], f"'{TAGS}'") if not keys and TAGS in part else ()
+    if fault := rules.message(chain(_data_faults(part), faults, words)):
         raise DataError(f"{where}: {fault}")
 
 
@@ -115,10 +130,13 @@ def _label_faults(labels: Any, key: str) -> Faults:
 
 def _are_numbers(label: Any) -> bool:
     if isinstance(label, np.ndarray) and label.dtype != object:
-        return label.ndim == 1 and label.dtype.kind in "biuf" and not_finite(label) is None
+        return label.ndim < 2 and label.dtype.kind in "biuf" and not_finite(label) is None
+    if isinstance(label, np.ndarray) and label.ndim != 1:
+        return False
     return all(_NUMBER.allows(item) for item in label)
 
 
+_TAGS = items(items(text()))
 _SEVERAL = that("a number, or a list of numbers", _are_numbers)
 
 

@@ -21,6 +21,7 @@ from convnet.data.provider import Provider, batch_bounds, class_names, first_syn
 from convnet.drawing.files import save_image
 from convnet.drawing.sheet import LIGHT, Sheet, headed, resized
 from convnet.errors import ConvnetError, OptionError
+from convnet.graph.needs import label_index
 from convnet.layers.data import Data
 from convnet.net.net import Net
 from convnet.texts import did_you_mean
@@ -95,16 +96,16 @@ def predictions(tests: TestSet, softmax: str = "", only_errors: bool = False, se
     softmax = chosen_name(
         softmax, [name for name, layer in graph.layers.items() if layer.type == "softmax"], "softmax layer"
     )
-    labels_layers = [cost.sources[0].name for cost in graph.costs if cost.sources[-1].name == softmax]
-    if not labels_layers:
+    cost = next((cost for cost in graph.costs if cost.sources[-1].name == softmax), None)
+    if cost is None:
         raise ConvnetError(f"no cost compares '{softmax}' with labels, so what is true is not known")
-    data, labels, scores = tests.outputs([tests.data_layer(), labels_layers[0], softmax])
+    data, labels, scores = tests.outputs([tests.data_layer(), cost.sources[0].name, softmax])
     truths = labels.argmax(axis=0) if len(labels) > 1 else labels[0].astype(int)
     candidates = np.flatnonzero(scores.argmax(axis=0) != truths) if only_errors else np.arange(len(truths))
     if not candidates.size:
         raise ConvnetError(f"all {len(truths)} cases of test batch {tests.number} are right; nothing to show")
     chosen = np.random.default_rng(seed).choice(candidates, min(_CASES, candidates.size), replace=False)
-    names = first_synonyms(class_names(tests.provider.label_names, len(scores)))
+    names = first_synonyms(class_names(tests.provider.names_at(label_index(cost)), len(scores)))
     shown = []
     for picture, n in zip(tests.provider.images(np.ascontiguousarray(data[:, chosen])), chosen, strict=True):
         likeliest = np.argsort(-scores[:, n], kind="stable")[:_BARS]

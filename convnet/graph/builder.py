@@ -17,6 +17,7 @@ from convnet.graph.detection import detect
 from convnet.graph.graph import Changes, Graph
 from convnet.graph.lacking import report_lacking
 from convnet.graph.names import mend_names, report_causes
+from convnet.graph.needs import label_index
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -78,18 +79,25 @@ class Builder:
             self.problems.error(definition.top(), "no layers in this file", expected="[name] sections with types")
 
     def shape(
-        self, data_dims: Mapping[int, int], classes: int | None = None, tree: LabelTree | None = None, where: str = ""
+        self,
+        data_dims: Mapping[int, int],
+        classes: int | None = None,
+        tree: LabelTree | None = None,
+        where: str = "",
+        heads: Mapping[int, int] | None = None,
     ) -> Graph:
         """Work out every shape for data of ``data_dims`` (features by ``dataIdx``) and check the net as a whole.
 
-        ``where`` names the data in messages.
+        ``where`` names the data in messages. ``heads`` has the classes of the matrices whose labels are of others than
+        ``classes``.
         """
-        self.graph.data_dims, self.graph.classes = dict(data_dims), classes
-        data = DataShape(self.graph.data_dims, classes, tree, where)
+        self.graph.data_dims, self.graph.classes, self.graph.heads = dict(data_dims), classes or None, dict(heads or {})
+        data = DataShape(self.graph.data_dims, classes or None, tree, where, self.graph.heads)
+        classes_of = _classes_of(self.graph) if heads else {}
         for layer in self.graph.layers.values():
             layer.check.data = data
             if not layer.check.failed and all(source.is_shaped for source in layer.sources):
-                layer.take_classes(classes)
+                layer.take_classes(classes_of.get(layer, classes))
                 if not layer.check.failed:
                     layer.shape()
         self._check_whole()
@@ -365,6 +373,24 @@ class Builder:
                 cost.check.error("children", text, expected=f"one of {one_of(costs)}" if costs else "")
             elif (other_type := earlier[child].type) != cost.type:
                 cost.check.error("children", f"child '{child}' is of type {other_type}, not {cost.type}")
+
+
+def _classes_of(graph: Graph) -> dict[Layer, int | None]:
+    """Return the classes of each layer that says num_classes: those of the labels that the first cost above it reads."""
+    found: dict[Layer, int | None] = {}
+    classes: Mapping[int, int | None] = graph.heads
+    for cost in graph.costs:
+        index = label_index(cost) if cost.sources else 0
+        seen: set[Layer] = set()
+        waiting = cost.sources[1:]
+        while waiting:
+            layer = waiting.pop()
+            if layer not in seen:
+                seen.add(layer)
+                waiting += layer.sources
+                if layer.words:
+                    found.setdefault(layer, classes.get(index, graph.classes))
+    return found
 
 
 def _defines_layers(document: Document) -> bool:

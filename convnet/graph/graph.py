@@ -34,6 +34,7 @@ class Graph:
 
     ``declared`` holds the layers of the file in file order, ``neurons`` those detached from them. ``generation`` is that
     of the files. ``run`` has the options that ``[run]`` gives, ``warnings`` what an original accepted silently and wrongly.
+    Once it is shaped, ``heads`` has the classes of labels by matrix of the data, where these are not ``classes``.
     """
 
     definition: Document
@@ -45,6 +46,7 @@ class Graph:
     warnings: list[Problem] = field(default_factory=list)
     data_dims: dict[int, int] = field(default_factory=dict)
     classes: int | None = None
+    heads: dict[int, int] = field(default_factory=dict)
     _layers: dict[str, Layer] = field(default_factory=dict, init=False, repr=False, compare=False)
     _places: dict[str, int] = field(default_factory=dict, init=False, repr=False, compare=False)
 

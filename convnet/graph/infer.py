@@ -2,19 +2,21 @@
 
 What a definition leaves open is the side of its pictures; sides that the historical nets had are tried until every check
 of the graph passes. All else follows: labels have one row, targets as many as the predictions they are compared with,
-and there are as many classes as predictions. No arrays here; ``convnet.data.random`` makes them.
+other values as many as the outputs that they are added to, and there are as many classes as predictions. No arrays here;
+``convnet.data.random`` makes them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from convnet.errors import LayerFileError
 from convnet.graph.analysis import channels_read
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
+from convnet.graph.needs import Need, costs_on, data_layers, needs_of, told_sizes
 from convnet.layers import Layer
 from convnet.layers.data import Data
 from convnet.layers.eltwise import Concat, Elementwise
@@ -22,6 +24,7 @@ from convnet.layers.fc import FullyConnected, TreeFullyConnected
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.local import Local
 from convnet.layers.neuron import Softmax
+from convnet.texts import counted
 
 SMALLEST = (*range(4, 33, 4), *range(40, 129, 8), *range(144, 257, 16))  # sides, for speed
 USUAL = (224, 32, 28, 24, 8, *SMALLEST)  # sides, as the historical nets had them
@@ -36,7 +39,8 @@ class InferredData:
     """A checked graph and the data it was shaped for.
 
     ``dims`` is features by matrix index; ``kinds`` says which matrices hold a ``label``, ``target`` or ``gate``. ``side``
-    is that of the pictures, 0 where their features were given. ``notes`` are sentences on what was assumed.
+    is that of the pictures, 0 where their features were given. ``notes`` are sentences on what was assumed. ``heads`` has
+    the classes of labels and targets by matrix, where they are not ``classes``.
     """
 
     graph: Graph
@@ -46,6 +50,7 @@ class InferredData:
     side: int
     tree: LabelTree | None
     notes: list[str]
+    heads: dict[int, int] = field(default_factory=dict)
 
 
 def infer_data(
@@ -57,19 +62,40 @@ def infer_data(
     224 first with 100 classes and more. Raises ``LayerFileError`` with every mistake, for the side that leaves the fewest.
     """
     builder.report_no_layers()
+    best = _best_sizes(builder, data_dims, classes, sides)
+    graph = builder.shape(best.dims, best.classes, best.tree, heads=best.heads)
+    notes = _notes(builder, best, classes)
+    return InferredData(graph, best.dims, best.kinds, best.known, best.side, best.tree, notes, best.heads)
+
+
+def needed_data(builder: Builder) -> dict[int, Need]:
+    """Return what the net of ``builder``, which is not shaped, needs of data, by matrix; what only data can tell is 0."""
+    sizes = [_best_sizes(builder)]
+    if takes_classes(builder):  # what follows from the number of classes differs
+        sizes.append(_best_sizes(builder, classes=sizes[0].known + 1))
+    told = {index: sizes[0].dims[index] for index in sizes[0].told if len({each.dims[index] for each in sizes}) == 1}
+    several = [needs_of(_shaped(builder, each).graph, told) for each in sizes]
+    return {
+        index: replace(need, classes=need.classes if all(each[index].classes == need.classes for each in several) else 0)
+        for index, need in several[0].items()
+    }
+
+
+def _best_sizes(
+    builder: Builder, data_dims: Sequence[int] | None = None, classes: int | None = None, sides: Sequence[int] = ()
+) -> _Sizes:
+    """Return the sizes of data that leave the fewest mistakes; arguments as for ``infer_data``."""
     dims = dict(enumerate(data_dims or ()))
     has_tree = any(isinstance(layer, TreeFullyConnected) for layer in builder.graph.declared)
     fallback = _TREE_CLASSES if has_tree and not sides else _CLASSES
     known = classes or (_other_classes(builder, fallback) if takes_classes(builder) else None)
-    start = _Sizes(dims, {}, known, fallback, has_tree)
+    start = _Sizes(dims, {}, known, fallback, has_tree=has_tree)
     tried: list[_Sizes] = []
     for side in (0,) if 0 in dims else sides or _usual_sides(builder, start.known):
         tried.append(start.completed(builder, side))
         if not tried[-1].mistakes:
             break
-    best = min(tried, key=lambda sizes: (sizes.unshaped, sizes.mistakes))
-    graph = builder.shape(best.dims, best.classes, best.tree)
-    return InferredData(graph, best.dims, best.kinds, best.known, best.side, best.tree, _notes(builder, best, classes))
+    return min(tried, key=lambda sizes: (sizes.unshaped, sizes.mistakes))
 
 
 def expected_classes(builder: Builder) -> int:
@@ -111,6 +137,8 @@ class _Sizes:
     kinds: dict[int, str]
     classes: int | None
     fallback: int
+    heads: dict[int, int] = field(default_factory=dict)
+    told: frozenset[int] = frozenset()  # matrices whose sizes are known
     has_tree: bool = False
     side: int = 0
     mistakes: int = 0
@@ -126,41 +154,59 @@ class _Sizes:
 
     def completed(self, builder: Builder, side: int) -> _Sizes:
         """Return these sizes completed for pictures of ``side``, and what is wrong then."""
-        graph = builder.graph
-        # Values that could not be read are ``None``, here and below.
-        data = [layer for layer in graph.declared if isinstance(layer, Data) and layer.dataIdx is not None]
-        dims = {layer.dataIdx: 1 for layer in data}
-        channels = {index: channels_of(graph, index, default=0 if index else 3) for index in dims}
-        for layer in data:
-            rows = side**2 * channels[layer.dataIdx]
-            dims[layer.dataIdx] = max(dims[layer.dataIdx], (layer.start or 0) + rows, layer.end or 0)
-        dims |= self.dims
-
-        # What costs predict, without knowing the labels, says how large these are and how many classes there are.
-        kinds: dict[int, str] = {}
-        predictions: set[int] = set()
-        for cost in _shaped(builder, dims, None, self.tree).graph.costs:
-            source, kind = cost.sources[0] if cost.sources else None, cost.first_input
-            if isinstance(source, Data) and source.dataIdx is not None and kind:
-                kinds[source.dataIdx] = kind
-                predicted = max(cost.sources[-1].outputs or 1, 1)
-                rows = (source.start or 0) + (predicted if kind == "target" else 1)
-                dims[source.dataIdx] = max(dims[source.dataIdx], rows)
-                predictions |= {predicted} if kind != "gate" else set()
-        dims |= self.dims
-
-        agreed = self.classes or (predictions.pop() if len(predictions) == 1 else None)
-        sizes = replace(self, dims=dims, kinds=kinds, classes=agreed, side=side)
-        trial = _shaped(builder, dims, agreed, sizes.tree)
+        sizes, free = self._begun(builder, side)
+        for _ in range(len(free) + 1):  # what one matrix tells may tell the next
+            graph = _shaped(builder, sizes).graph
+            told = {index: rows for index, rows in told_sizes(graph, free).items() if rows > 0}
+            free = free - told.keys()
+            sizes = sizes.judged(graph, told, self)
+            if not told:
+                break
+        trial = _shaped(builder, sizes)
         unshaped = sum(not layer.is_shaped for layer in trial.graph.layers.values())
         return replace(sizes, mistakes=len(trial.problems.errors), unshaped=unshaped)
 
+    def _begun(self, builder: Builder, side: int) -> tuple[_Sizes, frozenset[int]]:
+        """Return sizes for pictures of ``side``, and which matrices no layer reads as pictures, so that others tell."""
+        data = data_layers(builder.graph)
+        channels = {layer.dataIdx: channels_of(builder.graph, layer.dataIdx, default=0) for layer in data}
+        dims = dict.fromkeys(channels, 1)
+        for layer in data:
+            rows = side**2 * (channels[layer.dataIdx] or (0 if layer.dataIdx else 3))
+            dims[layer.dataIdx] = max(dims[layer.dataIdx], (layer.start or 0) + rows, layer.end or 0)
+        free = frozenset(index for index, read_as in channels.items() if not read_as and index not in self.dims)
+        return replace(self, dims=dims | self.dims, told=frozenset(channels) - free, side=side), free
 
-def _shaped(builder: Builder, dims: dict[int, int], classes: int | None, tree: LabelTree | None) -> Builder:
+    def judged(self, graph: Graph, told: Mapping[int, int], given: _Sizes) -> _Sizes:
+        """Return these sizes with what layers, ``told``, and costs of ``graph`` tell of data; what is ``given`` holds."""
+        dims, kinds, predictions = {**self.dims, **told}, {}, dict[int, set[int]]()
+        for data in data_layers(graph):
+            for cost in costs_on(data):
+                kinds[data.dataIdx] = kind = cost.first_input
+                predicted = max(cost.sources[-1].outputs or 1, 1)
+                rows = (data.start or 0) + (predicted if kind == "target" else 1)
+                dims[data.dataIdx] = max(dims[data.dataIdx], rows)
+                if kind != "gate":
+                    predictions.setdefault(data.dataIdx, set()).add(predicted)
+        counts = {index: next(iter(several)) for index, several in predictions.items() if len(several) == 1}
+        main = min(predictions, default=-1)
+        classes = given.classes or counts.get(main)
+        return replace(
+            self,
+            dims=dims | given.dims,
+            kinds=kinds,
+            classes=classes,
+            heads={index: count for index, count in counts.items() if index != main and count != classes},
+            side=0 if 0 in told else self.side,
+            told=frozenset([*self.told, *told, *kinds]),
+        )
+
+
+def _shaped(builder: Builder, sizes: _Sizes) -> Builder:
     """Return a copy of ``builder`` that was shaped, as far as possible; its problems are those of the shapes."""
     trial = builder.clone()
     with suppress(LayerFileError):
-        trial.shape(dims, classes, tree)
+        trial.shape(sizes.dims, sizes.classes, sizes.tree, heads=sizes.heads)
     return trial
 
 
@@ -213,8 +259,11 @@ def _notes(builder: Builder, sizes: _Sizes, classes: int | None) -> list[str]:
         size = f"{channels_of(builder.graph)}x{sizes.side}x{sizes.side}"
         dims = ",".join(str(sizes.dims.get(i, 1)) for i in range(max(sizes.dims) + 1))
         notes.append(f"Assumed pictures of {size}, as --data-dims {dims} would say.")
-    if builder.graph.costs and classes is None:
-        notes.append(f"Assumed {sizes.known} class{'es' * (sizes.known != 1)}, as --num-classes {sizes.known} would say.")
+    of_classes = sizes.has_tree or takes_classes(builder) or {"label", "target"} & set(sizes.kinds.values())
+    if of_classes and classes is None:
+        notes.append(f"Assumed {counted(sizes.known, 'class')}, as --num-classes {sizes.known} would say.")
+    for index, count in sizes.heads.items():
+        notes.append(f"Assumed {counted(count, 'class')} of the labels in matrix {index} of the data.")
     if sizes.has_tree:
         notes.append(f"Assumed a tree of labels in which all {sizes.known} classes stand directly below one root.")
     return notes

@@ -48,6 +48,7 @@ def build_graph(
     tree: LabelTree | None = None,
     dialect: str = "auto",
     strict: bool = False,
+    heads: Mapping[int, int] | None = None,
 ) -> Graph:
     """Return the checked graph of ``files`` for data of ``data_dims``; raise ``LayerFileError`` listing every mistake."""
-    return parse(files, dialect, strict).shape(data_dims, classes, tree)
+    return parse(files, dialect, strict).shape(data_dims, classes, tree, heads=heads)

@@ -29,19 +29,25 @@ QUANT = Choice("default", "half", fold=True)
 class DataShape:
     """What shapes depend on besides the files: features by ``dataIdx``, and the classes and tree of labels, if known.
 
-    ``where`` names the data in messages, if they have a name.
+    ``where`` names the data in messages, if they have a name. ``heads`` has the classes of labels by ``dataIdx``, where
+    these are not ``classes``.
     """
 
     dims: Mapping[int, int] = field(default_factory=dict)
     classes: int | None = None
     tree: LabelTree | None = None
     where: str = ""
+    heads: Mapping[int, int] = field(default_factory=dict)
 
-    @property
-    def count_text(self) -> str:
-        """How many classes there are, in words."""
-        have = f"{self.where} has" if self.where else "the data have"
-        return f"{have} {counted(self.classes or 0, 'class')}"
+    def classes_at(self, layer: Layer) -> int | None:
+        """Return how many classes the labels in the matrix of a data layer are of, if it is known."""
+        return self.heads.get(getattr(layer, "dataIdx", None) or 0, self.classes)
+
+    def count_text(self, layer: Layer) -> str:
+        """Say how many classes the labels in the matrix of a data layer are of."""
+        have, index = f"{self.where} has" if self.where else "the data have", getattr(layer, "dataIdx", 0)
+        which = f" in matrix {index}" if index in self.heads else ""
+        return f"{have} {counted(self.classes_at(layer) or 0, 'class')}{which}"
 
 
 @dataclass

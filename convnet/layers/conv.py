@@ -138,10 +138,10 @@ class Windowed(WeightLayer):
     def backward(self, node: LayerNode) -> None:
         grad = node.grad_image(self.num_filters)
         self.bias_gradient(node, self.bias_shape()[0])
-        for i, weights in enumerate(node.weights):
-            if weights.learns:
+        for i in range(len(node.weights)):
+            if node.learns(i):
                 images = node.image(i, self.channels[i])
-                node.be.conv_weight_grad(images, grad, *weights.grad_target(), geometry=self.geometry(node, i))
+                node.be.conv_weight_grad(images, grad, *node.weight_grad(i), geometry=self.geometry(node, i))
         for i, weights in enumerate(node.weights):
             if node.wants(i):
                 input_grad, slope = node.image_input_grad(i, self.channels[i]), node.slope(i, self.channels[i])

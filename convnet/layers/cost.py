@@ -59,7 +59,7 @@ class Cost(Layer):
 
     def shape(self) -> None:
         """Report inputs that do not fit each other or the data set. A cost has no output."""
-        rows, classes = self.num_inputs[0], self.check.data.classes
+        rows, classes = self.num_inputs[0], self.classes
         if self.first_input and not isinstance(self.sources[0], Data) and isinstance(self.sources[1], Data):
             swapped = f"inputs={self.reads(1)},{self.reads(0)}"
             first = f"the first input is '{self.reads(0)}', of type {self.sources[0].type}"
@@ -76,7 +76,13 @@ class Cost(Layer):
             self.check.error("inputs", f"the {self._first()} must have one row; input '{self.reads(0)}' has {rows}")
             return
         if self.row_per_class and classes is not None and rows != classes:
-            self.check.error("inputs", f"the targets have {counted(rows, 'row')}, but {self.check.data.count_text}")
+            count = self.check.data.count_text(self.sources[0])
+            self.check.error("inputs", f"the targets have {counted(rows, 'row')}, but {count}")
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the labels or targets that it reads are of, as the data say."""
+        return self.check.data.classes_at(self.sources[0])
 
     def reads(self, i: int) -> str:
         """Return the name of input ``i`` as the file has it."""
@@ -110,7 +116,7 @@ class Cost(Layer):
             if fitting <= 0 or {size} != set(part.sizes_in_file()):
                 expected = ""
             else:
-                expected = f"{key}={fitting}" + f" or {key}={NumClasses.word}" * (fitting == self.check.data.classes)
+                expected = f"{key}={fitting}" + f" or {key}={NumClasses.word}" * (fitting == self.classes)
             part.check.error(key, text, expected=expected)
 
     def stored(self, generation: Generation) -> dict[str, Any]:
@@ -162,13 +168,13 @@ class LogReg(FilteredCost):
 
     def shape(self) -> None:
         super().shape()
-        check, predictions, below = self.check, self.num_inputs[1], self.sources[1]
+        check, predictions, below, classes = self.check, self.num_inputs[1], self.sources[1], self.classes
         if check.failed:
             return
         if not isinstance(below.sources[0] if below.detached_from else below, Softmax):  # a softmax may have a neuron
             check.error("inputs", f"the predictions must come from a softmax; input '{self.reads(1)}' is not one")
-        elif check.data.classes is not None and predictions != check.data.classes:
-            self.report_size(check.data.classes, check.data.count_text)
+        elif classes is not None and predictions != classes:
+            self.report_size(classes, check.data.count_text(self.sources[0]))
         elif self.topk > predictions > 0:
             check.error("topk", f"topk={self.topk} is larger than the number of classes, {predictions}")
 

@@ -25,7 +25,8 @@ class Data(Layer):
     def shape(self) -> None:
         check, dims = self.check, self.check.data.dims
         if self.dataIdx not in dims:
-            check.error("dataIdx", f"the data have no matrix number {self.dataIdx}", expected=f"one of {sorted(dims)}")
+            key = f"; batches have '{f'labels{self.dataIdx}'}' for it" if self.dataIdx > 1 else ""
+            check.error("dataIdx", f"the data have no matrix number {self.dataIdx}", expected=f"one of {sorted(dims)}{key}")
             return
         rows = dims[self.dataIdx]
         self.end = self.end or rows

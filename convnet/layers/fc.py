@@ -51,9 +51,9 @@ class FullyConnected(WeightLayer):
 
     def backward(self, node: LayerNode) -> None:
         self.bias_gradient(node, self.outputs)
-        for i, weights in enumerate(node.weights):
-            if weights.learns:
-                node.be.fc_weight_grad(node.input(i), node.grad, *weights.grad_target(), parts=self.parts)
+        for i in range(len(node.weights)):
+            if node.learns(i):
+                node.be.fc_weight_grad(node.input(i), node.grad, *node.weight_grad(i), parts=self.parts)
         for i, weights in enumerate(node.weights):
             if node.wants(i):
                 node.be.fc_input_grad(node.grad, weights.value, *node.input_grad(i), parts=self.parts)
@@ -122,8 +122,8 @@ class TreeFullyConnected(FullyConnected):
     def backward(self, node: LayerNode) -> None:
         self.bias_gradient(node, self.outputs)
         weights = node.weights[0]
-        if weights.learns:
-            target, scale_targets, scale_output = weights.grad_target()
+        if node.learns(0):
+            target, scale_targets, scale_output = node.weight_grad(0)
             node.be.fc_weight_grad(node.x[0], node.grad, target[: self.outputs], scale_targets, scale_output)
             node.be.tree_backward(target, self.tree.parents, self.tree.top_down, self.outputs)
         if node.wants(0):

@@ -45,6 +45,9 @@ class LayerNode(Protocol):
     def out_image(self, channels: int) -> Array: ...  # the output as maps
     def grad_image(self, channels: int) -> Array: ...  # the gradient at the output as maps
 
+    def learns(self, i: int) -> bool: ...  # whether the weights of input ``i`` want a gradient of this layer
+    def weight_grad(self, i: int) -> tuple[Array, float, float]: ...  # (array, scale_targets, scale_output) for it
+
     def wants(self, i: int) -> bool: ...  # whether input ``i`` wants a gradient
     # (gradient of input ``i``, scale_targets): 0 for the first to write it, 1 for those that add; also as maps
     def input_grad(self, i: int) -> tuple[Array, float]: ...

@@ -57,6 +57,11 @@ without running anything, `bench` measures with drawn weights, and a run that go
 The functions of `initw` need no permission, for they only read numbers and checkpoints, which execute nothing: `makew`,
 `makewcat`, `makeb`, `makebcat`, `makeb_vec`, `makec`. An `initw.py` beside the layer file goes before them, and needs it.
 
+Many files of 2012 take their first weights from a checkpoint that was never published. `convnet run --init-funcs draw`, in
+Python `convnet.build(..., init_funcs="draw")`, calls no function: weights are drawn with the deviation `initW`, where that
+is 0 with that of the layer's next input, of the next layer of its type, or 0.01, and biases are `initB`; a line for each
+layer says so.
+
 ## Three generations
 
 The files of 2011, 2012 and 2014 are told apart by their types and keys, or by `--dialect`. *Read by* says whose parser knew

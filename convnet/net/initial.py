@@ -23,6 +23,7 @@ from convnet.texts import counted
 LayerState = dict[str, Any]
 
 _FUNCTIONS = ("initWFunc", "initBFunc", "initCFunc")
+_DEVIATION = 0.01  # of weights drawn in place of a function's, where no layer says another: most files of 2012 have it
 
 
 def initial_state(graph: Graph, seed: int, may_run_code: bool = False) -> dict[str, LayerState]:
@@ -56,7 +57,7 @@ def check_no_code(graph: Graph) -> None:
     if found := code_of(graph):
         raise ConvnetError(
             f"{graph.definition.path} names functions that lie beside it: {'; '.join(found)}. No code was run. If you trust "
-            "it: convnet run --allow-init-code, or convnet.build(..., allow_init_code=True)"
+            "it: convnet run --allow-init-code, or convnet.build(..., allow_init_code=True); --init-funcs draw does without"
         )
 
 
@@ -72,12 +73,42 @@ def code_of(graph: Graph) -> list[str]:
     return found
 
 
-def drop_functions(graph: Graph) -> None:
-    """Let all initial weights be drawn, and biases constant, whatever functions the files name."""
-    for layer in _weight_layers(graph):
+def draw_functions(graph: Graph) -> list[str]:
+    """Let initial weights be drawn, and biases be ``initB``, where the files name functions; return a line for each layer.
+
+    Where ``initW`` is 0, since a function was to be called, the deviation is that of the layer's next input, or of the
+    next layer of its type.
+    """
+    lines, layers = [], _weight_layers(graph)
+    for place, layer in enumerate(layers):
+        drawn, specs = [], [spec for key in _FUNCTIONS if (spec := getattr(layer, key, ""))]
+        if layer.initWFunc:
+            nearest = sorted(range(len(layers)), key=[abs(k - place) for k in range(len(layers))].__getitem__)
+            alike = [layers[k] for k in nearest if layers[k].type == layer.type]
+            found = [_deviation(layer, i, alike) for i in range(len(layer.inputs))]
+            layer.initW = [deviation for deviation, _ in found]
+            told = dict.fromkeys(f"{deviation:g} ({source})" for deviation, source in found)
+            drawn.append(f"weights of deviation {', '.join(told)}")
+        if layer.initBFunc:
+            drawn.append(f"biases of {layer.initB:g}")
+        if getattr(layer, "initCFunc", ""):
+            drawn.append("connections")
+        if specs:
+            lines.append(f"Layer '{layer.name}': {', '.join(drawn)} in place of {', '.join(specs)}.")
         for key in _FUNCTIONS:
             if hasattr(layer, key):
                 setattr(layer, key, "")
+    return lines
+
+
+def _deviation(layer: WeightLayer, i: int, alike: list[WeightLayer]) -> tuple[float, str]:
+    """Return the deviation of weights that are drawn for input ``i``, and who says so; ``alike`` begins with ``layer``."""
+    for other in alike:
+        nearest = sorted(range(len(other.initW)), key=lambda k: abs(k - i))
+        for k in nearest:
+            if 0 < other.initW[k] <= LARGEST / 10:
+                return other.initW[k], "initW" if other is layer else f"initW of '{other.name}'"
+    return _DEVIATION, "by default"
 
 
 def _weight_layers(graph: Graph) -> list[WeightLayer]:

@@ -25,6 +25,7 @@ from convnet.net.diagnosis import bad_costs, reason
 from convnet.net.fusion import include_neurons
 from convnet.net.initial import initial_state
 from convnet.net.node import Context, Inputs, Node
+from convnet.net.order import depth_first
 from convnet.net.placement import place
 from convnet.net.state import bind_weights
 from convnet.net.steps import Steps
@@ -65,6 +66,9 @@ class Net:
         self._context = Context(graph, minibatch, seed, self.pools, minibatch)
         self._prepared: set[tuple[int, bool]] = set()  # (cases, training) that backends are ready for
         self.nodes = self._make_nodes(checking)
+        self._backward_order = (
+            depth_first(self.nodes.values()) if compat.last_contribution else [*reversed(self.nodes.values())]
+        )
         self.load_state(state if state is not None else initial_state(graph, seed))
 
     def _make_nodes(self, checking: bool) -> dict[str, Node]:
@@ -140,7 +144,7 @@ class Net:
 
     def backward(self) -> None:
         """Compute every gradient from the costs of the last ``forward``; releases all outputs."""
-        for node in reversed(self.nodes.values()):
+        for node in self._backward_order:
             if node.layer.learns if node.layer.is_cost else node.wants_grad and node.reached:
                 self._run(node, "backward", node.backward)
                 for source in dict.fromkeys(node.inputs):
@@ -247,13 +251,13 @@ class Net:
     def test_views(self, views: Iterable[Inputs], count: int, cases: int, keep: Sequence[str] = ()) -> Costs:
         """Return the costs of the mean, over ``count`` views of the same cases, of what the cost layers read.
 
-        Layers of ``keep`` that they read hold these means afterwards (numerics 16.5).
+        Layers of ``keep`` hold means over the views afterwards, too (numerics 16.5).
         """
         costs = [node for node in self.nodes.values() if node.layer.is_cost]
-        cost_inputs = {node.layer.name: node for cost in costs for node in cost.inputs}
+        cost_inputs = {node.layer.name: node for cost in costs for node in cost.inputs} | {n: self.nodes[n] for n in keep}
         means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in cost_inputs.items()}
         for inputs in views:
-            self.forward(inputs, cases, Mode.VIEW, keep=[*cost_inputs, *keep])
+            self.forward(inputs, cases, Mode.VIEW, keep=[*cost_inputs])
             for name, node in cost_inputs.items():
                 node.be.add(node.out, means[name], 1.0, 1.0 / count)
         for name, node in cost_inputs.items():

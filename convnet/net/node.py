@@ -18,7 +18,7 @@ from convnet.layers.cost import Cost
 from convnet.layers.modes import Mode
 from convnet.net.buffers import BufferPool
 from convnet.net.peers import PeerCopies
-from convnet.net.weights import Weights
+from convnet.net.weights import Share, Weights
 
 
 class Filler(Protocol):
@@ -61,6 +61,7 @@ class Node:
         self.consumers: list[Node] = []
         self.peers = PeerCopies(self)
         self.weights: list[Weights] = []  # one per input
+        self.shares: list[Share | None] = []  # in those weights, where another layer owns them
         self.own_weights: list[Weights] = []  # those that no earlier layer owns, and the biases
         self.conns: list[Array | None] = []
         self.costs: Array = be.cost_vector(layer.num_values) if isinstance(layer, Cost) else None
@@ -122,6 +123,12 @@ class Node:
         scale_targets = float(source.started)
         source.started = True
         return source.grad, scale_targets
+
+    def learns(self, i: int) -> bool:
+        return self.weights[i].learns_from(self.shares[i])
+
+    def weight_grad(self, i: int) -> tuple[Array, float, float]:
+        return self.weights[i].grad_target(self.shares[i])
 
     def image_input_grad(self, i: int, channels: int) -> tuple[Array, float]:
         grad, scale_targets = self.input_grad(i)

@@ -33,7 +33,7 @@ from convnet.layers.conv import Windowed
 from convnet.layers.data import Data
 from convnet.layers.modes import Mode
 from convnet.layers.weighted import WeightLayer
-from convnet.net.initial import drop_functions
+from convnet.net.initial import draw_functions
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net, Work
 from convnet.net.node import Inputs, Node
@@ -124,7 +124,7 @@ def _time(
     graph: Graph, matrices: list[np.ndarray], backends: Sequence[Backend], mini: int, steps: int, warmup: int
 ) -> tuple[list[float], list[float], bool, dict[str, Passes]]:
     """Return seconds of whole steps, with branches and without, whether they were captured, and the passes of each layer."""
-    drop_functions(graph)  # times do not depend on weights
+    draw_functions(graph)  # times do not depend on weights
     net = Net(graph, backends, minibatch=mini)
     # Each matrix lies on the backend of the data layer that hands it out.
     places = {node.layer.dataIdx: node.be for node in net.nodes.values() if isinstance(node.layer, Data)}

@@ -16,7 +16,7 @@ from convnet.layers.conv import Conv, Windowed
 from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.local import Local
 from convnet.layers.weighted import WeightLayer
-from convnet.net.weights import Learning, Weights
+from convnet.net.weights import Learning, Share, Weights
 
 if TYPE_CHECKING:
     from convnet.net.net import Net
@@ -28,16 +28,20 @@ def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:
     layer = node.layer
     if not isinstance(layer, WeightLayer):
         return
-    node.weights, node.own_weights = [], []
+    node.weights, node.own_weights, node.shares = [], [], []
     for i, owner in enumerate(layer.owners):
         if owner is not None:
             node.weights.append(net.nodes[owner[0].name].weights[owner[1]])
+            share = Share(layer.epsW[i].base, layer.weight_schedule(i))
+            node.shares.append(share)
+            node.weights[i].shares.append(share)
         else:
             value, inc = (node.be.upload(_kernel(layer, i, state, key)) for key in ("weights", "weightsInc"))
             weights = Weights(
                 node.be, value, inc, learning_of(layer, i, net.graph), layer.folds_gradient, _columns(layer, i)
             )
-            weights.last_only = net.compat.last_contribution
+            weights.last_only, weights.own_rates = net.compat.last_contribution, net.compat.own_rates
+            node.shares.append(None)
             node.weights.append(weights)
             node.own_weights.append(weights)
     arrays = (_checked(layer, state.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc"))

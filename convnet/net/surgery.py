@@ -84,7 +84,7 @@ class Edits:
                 arrays["weightsInc"][i] = np.zeros_like(arrays["weights"][i])
         if layer.sharedBiases:
             arrays["biases"] = np.repeat(arrays["biases"], positions, axis=0)  # b[(f, m)]
-        arrays["biasesInc"] = np.zeros_like(arrays["biases"])
+            arrays["biasesInc"] = np.zeros_like(arrays["biases"])
         self.changes |= Changes(local=(layer.name,))
         self.lines.append(f"Converted layer '{layer.name}' from convolutional to unshared, locally-connected")
 

@@ -3,6 +3,8 @@
 Update rule and its order: numerics section 13. A matrix shared by several layers is one ``Weights`` object.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,6 +30,15 @@ class Learning:
 
 
 @dataclass(eq=False)
+class Share:
+    """A layer's share in the matrix of another: it adds to the gradient at its own rate, at 0 nothing (numerics 13.4)."""
+
+    base: float
+    schedule: Schedule = CONSTANT
+    rate: float = 0.0
+
+
+@dataclass(eq=False)
 class Weights:
     """``value`` and ``inc`` (the momentum buffer) are arrays of ``be``; ``column_shape`` is the shape (outer, K, inner)
     that lays the K weights of each filter along axis 1.
@@ -45,6 +56,8 @@ class Weights:
     period: int = 1  # minibatches between updates
     next_period: int = 0  # from the next update on, where a run goes on with another inside one; 0: the same
     last_only: bool = False  # 2011: of several contributions to the momentum buffer only the last stays (numerics 4.3)
+    own_rates: bool = False  # 2011: gradients are scaled by the rates of their layers outside the momentum buffer too
+    shares: list[Share] = field(default_factory=list)  # of the layers that share this matrix with its owner
     rate: float = 0.0
     noiseless_rate: float = 0.0
     case_scale: float = 1.0
@@ -76,15 +89,23 @@ class Weights:
         self.noiseless_rate = self.learning.schedule.rate(self.learning.base, progress)
         self.rate = self._noisy(self.noiseless_rate, noise)
         self.case_scale = 1.0 if self.checking else 1.0 / (cases * self.period)
+        for share in self.shares:
+            share.rate = self._noisy(share.schedule.rate(share.base, progress), noise, share.schedule)
 
-    def grad_target(self) -> tuple[Array, float, float]:
-        """Return (array, scale_targets, scale_output) for the next op that adds to the gradient."""
+    def learns_from(self, share: Share | None) -> bool:
+        """Whether a gradient is wanted of the layer with this share, or of the owner."""
+        return self.learns and (share is None or share.base > 0 or self.checking)
+
+    def grad_target(self, share: Share | None = None) -> tuple[Array, float, float]:
+        """Return (array, scale_targets, scale_output) for the next op that adds to the gradient, of the owner or a share."""
         first = self.contributions == 0
         self.contributions += 1
+        rate = share.rate if share else self.rate
         if self.accumulates_into_momentum:
             scale_targets = self.learning.mom if first else float(not self.last_only)
-            return self.inc, scale_targets, self.rate * self.case_scale
-        return self.grad, 0.0 if first else 1.0, self.case_scale
+            return self.inc, scale_targets, rate * self.case_scale
+        ratio = rate / self.rate if self.own_rates and self.rate and not self.checking else 1.0
+        return self.grad, 0.0 if first else 1.0, self.case_scale * ratio
 
     def update(self, noise: np.random.Generator | None = None) -> None:
         """Take one step when the period is over: momentum, gradient, decay, then the constraints."""
@@ -121,7 +142,8 @@ class Weights:
 
     def capture_key(self) -> tuple[float, ...]:
         """Return all that decides which ops a step issues for these weights, and with which numbers."""
-        return self.rate, self.noiseless_rate, self.case_scale, self.contributions, self.waited, self.period, self.checking
+        counts = self.contributions, self.waited, self.period, self.checking
+        return self.rate, self.noiseless_rate, self.case_scale, *counts, *(share.rate for share in self.shares)
 
     def discard(self) -> None:
         """Drop the gradient of a failed step, and the momentum if the gradient was added to it."""
@@ -129,6 +151,6 @@ class Weights:
             self.be.fill(self.inc, 0.0)
         self.contributions = self.waited = 0
 
-    def _noisy(self, rate: float, noise: np.random.Generator | None) -> float:
-        stdev = self.learning.schedule.noiseStdev
+    def _noisy(self, rate: float, noise: np.random.Generator | None, schedule: Schedule | None = None) -> float:
+        stdev = (schedule or self.learning.schedule).noiseStdev
         return rate * (1 + abs(noise.standard_normal()) * stdev) if stdev > 0 and noise is not None else rate

@@ -113,6 +113,9 @@ class Options:
         sticky=False, modes=(TRAIN, TEST, FEATURES))
     allow_init_code: int = _option(ZERO_ONE, "network", "Run code that lies beside the layer file?",
         "run functions beside the layer file that its initWFunc and the like name: only if you trust them", 0, sticky=False)
+    init_funcs: str = _option(choice("call", "draw"), "network", "Functions for initial weights",
+        "call the functions that initWFunc and the like name, or draw weights in their place, as initW says", "call",
+        sticky=False)
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",
@@ -152,7 +155,8 @@ class Options:
     multiview_test: int = _option(ZERO_ONE, "testing", "Cropped DP: test on multiple patches?",
         "average predictions over several crops and mirror images of each picture", 0, sticky=False, modes=(TRAIN, TEST))
     logreg_name: str = _option(text("LAYER"), "testing", "Logreg cost whose predictions are written",
-        "cost.logreg whose predictions --test-out writes, --report counts [the first]", sticky=False, modes=(TRAIN, TEST))
+        "cost.logreg whose predictions --test-out writes, --report counts [the first]; --test-out: any cost or layer",
+        sticky=False, modes=(TRAIN, TEST))
     test_out: str = _option(text("DIR"), "testing", "Write test case predictions to given path",
         "folder to write predictions of test cases to", sticky=False, modes=(TRAIN, TEST))
     report: str = _option(text("FILE", alone="-"), "testing", "Report errors of each class",

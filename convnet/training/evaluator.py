@@ -20,6 +20,7 @@ from convnet.data.batches import write_file
 from convnet.data.provider import Batch, Provider, batch_bounds, minibatches, split
 from convnet.errors import ConvnetError, NumericalError, OptionError
 from convnet.graph.graph import Graph
+from convnet.graph.needs import label_index, needs_of, predicted_by
 from convnet.layers import Layer
 from convnet.net.diagnosis import has_bad_data
 from convnet.net.net import Costs, Inputs, Net
@@ -34,15 +35,16 @@ _LOG = logging.getLogger("convnet")
 
 @dataclass
 class Tester:
-    """Tests ``net`` on batches of ``provider``; writes what ``logreg`` reads to ``predictions``, as made by ``source``.
+    """Tests ``net`` on batches of ``provider``; writes outputs of ``layer`` to ``predictions``, as made by ``source``.
 
-    ``report`` counts the cases of each class.
+    ``report`` counts the cases of each class, which ``logreg`` tells.
     """
 
     net: Net
     provider: Provider
     multiview: bool = False
     logreg: Layer | None = None
+    layer: str = ""
     predictions: Path | None = None
     source: str = ""
     must_stop: MustStop = go_on
@@ -65,11 +67,11 @@ class Tester:
                 f"--inner-size N, --crop-border N (provider: {provider.name})"
             )
         reports = options.report and options.mode == TEST
-        reads = options.test_out or options.logreg_name or reports
-        logreg = find_logreg(net.graph, options.logreg_name) if reads else None
-        predictions = Path(options.test_out) if options.test_out else None
-        report = Report(logreg, provider.label_names) if logreg and reports else None
-        return cls(net, provider, bool(options.multiview_test), logreg, predictions, source, must_stop, report)
+        name, predictions = options.logreg_name, Path(options.test_out) if options.test_out else None
+        layer = find_predictions(net.graph, name) if predictions else ""
+        logreg = find_logreg(net.graph, name) if reports or (name and not predictions) else None
+        report = Report(logreg, provider.names_at(label_index(logreg))) if logreg and reports else None
+        return cls(net, provider, bool(options.multiview_test), logreg, layer, predictions, source, must_stop, report)
 
     def batch(self, number: int) -> tuple[Costs, int]:
         """Return sums of costs over one test batch, and its cases; writes and counts predictions if asked to.
@@ -78,16 +80,15 @@ class Tester:
         """
         batch = in_thread(lambda: self.provider.batch(1, number), self.must_stop)
         check_batch(self.net.graph, split(batch, self.net.minibatch), f"{self.provider.where}: batch {number}", finite=False)
-        names = [source.name for source in self.logreg.sources] if self.logreg and (self.predictions or self.report) else []
+        counted = [source.name for source in self.logreg.sources] if self.logreg and self.report else []
         outputs, predictions = [], []
-        for costs, cases in self._outputs(batch, number, names):
+        for costs, cases in self._outputs(batch, number, [*counted, *[self.layer] * bool(self.layer)]):
             outputs.append((costs, cases))
-            if names:
-                labels, guessed = map(self.net.output, names)
-                predictions.append(guessed.T)  # y[n, k]
-                if self.report:
-                    self.report.count(labels, guessed)
-        if self.predictions and names:
+            if self.layer:
+                predictions.append(self.net.output(self.layer).T)  # y[n, k]
+            if self.report:
+                self.report.count(*map(self.net.output, counted))
+        if self.predictions:
             data = np.ascontiguousarray(np.concatenate(predictions), np.float32)
             path = self.predictions / f"test_preds_{number}"
             write_file(path, {"data": data, "note": f"generated from {self.source}"})
@@ -130,13 +131,30 @@ def find_logreg(graph: Graph, name: str = "") -> Layer:
     layers = {layer.name: layer for layer in graph.declared}
     costs = [layer.name for layer in graph.costs if layer.type == "cost.logreg"]
     if not name and not costs:
-        raise OptionError("--test-out, --report: the net has no cost.logreg, so there are no predictions of classes")
+        raise OptionError("--report: the net has no cost.logreg, so there are no predictions of classes")
     name = name or costs[0]
     if name not in layers:
         raise OptionError(f"--logreg-name: no layer '{name}' in the net" + did_you_mean(name, costs))
     if name not in costs:
         raise OptionError(f"--logreg-name: layer '{name}' of type {layers[name].type} is not a cost.logreg")
     return layers[name]
+
+
+def find_predictions(graph: Graph, name: str = "") -> str:
+    """Return the layer whose outputs are written: what the cost ``name`` judges, or the layer of that name.
+
+    By default that of the first ``cost.logreg``, or of the first cost. Raises ``OptionError``.
+    """
+    costs = {cost.name: cost for cost in graph.costs}
+    first = next((cost.name for cost in graph.costs if cost.type == "cost.logreg"), next(iter(costs), ""))
+    if not first:
+        raise OptionError("--test-out: the net has no cost, so there are no predictions; name a layer by --logreg-name")
+    name = name or first
+    if name in costs:
+        return predicted_by(costs[name]).name
+    if name not in graph.layers:
+        raise OptionError(f"--logreg-name: no layer '{name}' in the net" + did_you_mean(name, graph.layers))
+    return output_layer(graph, name, OptionError)
 
 
 def output_layer(graph: Graph, name: str, error: type[ConvnetError] = ConvnetError) -> str:
@@ -153,9 +171,12 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
     Units are as in testing: none is dropped. Returns the paths; raises ``ConvnetError``.
     """
     name = output_layer(net.graph, layer, OptionError)
+    needs = needs_of(net.graph, net.graph.data_dims)
+    more = [index for index, need in needs.items() if index > 1 and need.kind in ("label", "value")]
     paths = []
     for number in numbers:
-        rows, labels = [], []
+        rows = []
+        others: dict[str, list[np.ndarray]] = {"labels": []}
         batch = provider.batch(1, number)
         check_batch(net.graph, split(batch, net.minibatch), f"{provider.where}: batch {number}", finite=False)
         for inputs, next_inputs, cases in minibatches(batch, net.minibatch):
@@ -165,8 +186,11 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
                 costs = net.costs()
                 why = net.why_not_finite(inputs, cases, costs)
                 raise NumericalError(f"the outputs of '{name}' for batch {number} are not finite numbers: {why}")
-            labels.append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
-        part = {"data": np.ascontiguousarray(np.concatenate(rows)), "labels": np.concatenate(labels, axis=1)}
+            others["labels"].append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
+            for index in more:
+                others.setdefault(f"labels{index}", []).append(np.asarray(inputs[index]))
+        part = {"data": np.ascontiguousarray(np.concatenate(rows))}
+        part |= {key: np.concatenate(matrices, axis=1) for key, matrices in others.items()}
         paths.append(folder / f"data_batch_{number}")
         write_file(paths[-1], part)
     meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}
@@ -174,5 +198,6 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
     meta |= {key: described[key] for key in ("batch_size",) if key in described}
     if provider.label_names:
         meta["label_names"] = provider.label_names  # which the labels are numbers of, whatever the folder's order
+    meta |= {f"label_names{index}": names for index, names in provider.head_names.items() if names and index in more}
     write_file(folder / "batches.meta", meta)
     return paths

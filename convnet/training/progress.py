@@ -68,10 +68,10 @@ class Progress:
         texts = []
         minibatches = self._minibatches_left()
         if minibatches and (seconds := self._seconds_each()) > 0:
-            texts.append(_left_text(seconds * minibatches))
+            texts.append(left_text(seconds * minibatches))
         if len(self._seen) > 1 and (seconds := self._seen[-1][0] - self._seen[0][0]) > 0:
             rate = (sum(cases for _, cases in self._seen) - self._seen[0][1]) / seconds
-            texts.append(f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s")
+            texts.append(rate_text(rate))
         if self._at:
             texts.append(f"minibatch {self._at} of {self._total}")
         return texts
@@ -94,9 +94,14 @@ class Progress:
         return (self.clock() - self._since) / (self._trained - 1) if self._trained > 1 else 0.0
 
 
-def _left_text(seconds: float) -> str:
+def left_text(seconds: float) -> str:
     """Return ``40 s left``, ``12 min left`` or ``2.2 h left``: few columns."""
     if seconds < 100:
         return f"{max(1, round(seconds))} s left"
     hours = seconds / 3600
     return f"{seconds / 60:.0f} min left" if seconds < 6000 else f"{hours:,.{int(hours < 10)}f} h left"
+
+
+def rate_text(rate: float) -> str:
+    """Return ``1,234 images/s`` or ``3.5 images/s``."""
+    return f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.1f} images/s"

@@ -33,11 +33,11 @@ from convnet.errors import CheckpointError, DataError, OptionError
 from convnet.generation import COMPAT, UNTIL_2012
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
-from convnet.graph.infer import expected_classes, takes_classes
+from convnet.graph.infer import expected_classes, needed_data, takes_classes
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import parse
 from convnet.net import placement
-from convnet.net.initial import initial_state
+from convnet.net.initial import draw_functions, initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
 from convnet.net.surgery import Edits
@@ -93,6 +93,7 @@ class RunInputs:
             scalar_mean=options.scalar_mean,
             classes=expected_classes(self.builder),
             builder=self.builder,
+            needs=needed_data(self.builder),
             compat=COMPAT[options.compat],
             threads=options.threads or os.cpu_count() or 1,
         )
@@ -132,6 +133,8 @@ class Session:
         self.was_edited = False
         self.may_run_code = False
         self.remarks = [*inputs.remarks, *data_remarks]
+        if self.checkpoint is None and self.options.init_funcs == "draw":
+            self.remarks += draw_functions(self.graph) or ["No effect where no layer names a function: --init-funcs."]
         self._check_position()
         self._check_format()
         self.watch = Watch.of(self.options, self.graph, self.plan)
@@ -166,7 +169,7 @@ class Session:
             count = f"{self.train.where} has {counted(now, 'class')}"
             raise DataError(f"{count}, the net was trained on {before}; begin anew with --layer-def")
         tree = (self.checkpoint.label_tree if self.checkpoint else None) or self.train.tree
-        return builder.shape(self.train.dims, self.train.classes, tree, str(self.train.where))
+        return builder.shape(self.train.dims, self.train.classes, tree, str(self.train.where), self.train.heads)
 
     def _initial_state(self) -> dict[str, dict[str, Any]]:
         return initial_state(self.graph, self.options.seed, self.may_run_code)
@@ -306,13 +309,15 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
     remarks = []
     if (shared := sorted(set(train_range) & set(test_range))) and options.trains:
         remarks.append(f"Tests on {range_text(shared)} say nothing of new cases: the run trains there, too.")
+    if (aside := sorted(set(train_range) & set(test.test_numbers) - set(shared))) and options.trains:
+        remarks.append(f"Trains on {range_text(aside)}, which batches.meta sets aside for testing (test_batches).")
     if is_demo:
         remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
         if stops_early:
             remarks[0] += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
     if options.trains and plan.is_endless and "epochs" not in options.given:
         remarks.append("Trains until Ctrl-C; --epochs N ends it.")
-    return train, test, plan, remarks + [text for data in (train, test) for text in dict.fromkeys(data.problems)]
+    return train, test, plan, remarks + list(dict.fromkeys([*train.problems, *test.problems]))
 
 
 def _open_folder(options: Options, path: Path | None) -> CheckpointFolder:

@@ -35,12 +35,14 @@ def unused(options: Options, has_checkpoint: bool) -> list[str]:
         remarks.append(_text(["conserve_mem"], "here: memory is always conserved"))
     if has_checkpoint and "layer_path" in left and not {"layer_def", "layer_params"} & options.given:
         remarks.append(_text(["layer_path"], "on the files of a checkpoint"))
+    if "init_funcs" in left and has_checkpoint:
+        remarks.append(_text(["init_funcs"], "on the weights of a checkpoint"))
     if has_checkpoint and "seed" in options.given:
         what = "crops, noise and dropout from here on" if mode == TRAIN else "random data"
         remarks.append(f"Weights are those of the checkpoint: --seed {options.seed} holds for {what}.")
     if mode == CHECK and not options.compat:
         exact = "with --check-grads, which computes in float64 without --compat"
-        remarks.append(_text((name for name in ("backend", "threads") if name in left), exact))
+        remarks.append(_text((name for name in ("backend", "threads", "init_funcs") if name in left), exact))
     return [remark for remark in remarks if remark]
 
 

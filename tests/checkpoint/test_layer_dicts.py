@@ -16,6 +16,7 @@ from support import SHARED, needs_museum
 
 from convnet import checkpoint
 from convnet.backends.reference import Reference
+from convnet.checkpoint.definition import stored_dims, written_files
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.generation import G2011, G2012, G2014, Generation
 from convnet.graph.loading import LayerFiles, build_graph
@@ -202,6 +203,14 @@ def ours(definition: str, params: str, generation: Generation, local: tuple = ()
     return stored_graph(graph, generation, state)
 
 
+def again(files: LayerFiles, saved: dict[str, dict[str, Any]], generation: Generation) -> list:
+    """Our dicts of layer files, with the arrays of what an original saved."""
+    graph = build_graph(files, stored_dims(saved), CLASSES, dialect=generation)
+    arrays = ("weights", "weightsInc", "biases", "biasesInc", "filterConns")
+    state = {name: {key: layer[key] for key in arrays if key in layer} for name, layer in saved.items()}
+    return stored_graph(graph, generation, state)
+
+
 def theirs(definition: str, params: str, generation: Generation, folder: Path) -> list:
     (folder / "net.cfg").write_text(definition)
     (folder / "params.cfg").write_text(params)
@@ -258,11 +267,18 @@ def test_genuine_runs(folder):
     """What the originals saved of whole runs, 2014's numbers of layers included."""
     generation = Generation(folder.parts[-3])
     saved = checkpoint.load(next(folder.parent.glob("after-*"))).layers
-    dims = {layer["dataIdx"]: layer["outputs"] for layer in saved.values() if layer["type"] == "data"}
-    graph = build_graph(LayerFiles.open(folder, folder.with_name("params.cfg")), dims, CLASSES, dialect=generation)
-    arrays = ("weights", "weightsInc", "biases", "biasesInc", "filterConns")
-    state = {name: {key: layer[key] for key in arrays if key in layer} for name, layer in saved.items()}
-    assert_same(outline(stored_graph(graph, generation, state)), outline(saved.values()))
+    files = LayerFiles.open(folder, folder.with_name("params.cfg"))
+    assert_same(outline(again(files, saved, generation)), outline(saved.values()))
+
+
+@needs_originals
+@pytest.mark.slow
+@pytest.mark.parametrize("year", YEARS)
+def test_there_and_back(year, tmp_path):
+    """Layer files that are written from the originals' dicts make the same dicts of them, as going on does."""
+    generation = Generation(year)
+    parsed = {layer["name"]: layer for layer in theirs(*net_of(generation), generation, tmp_path)}
+    assert outline(again(written_files(parsed), parsed, generation)) == outline(parsed.values())
 
 
 @pytest.mark.parametrize("year", ["2011", "2014"])

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from support import dump, values
 
-from convnet.data.batches import labels_of, read_batch
+from convnet.data.batches import read_batch
+from convnet.data.labels import labels_of
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
@@ -66,6 +67,10 @@ META_FAULTS = [
     ({"tree": {3: [0, 1, 2], 0: [3]}}, "tree"),
     ({"tree": {3: [0, 1, 2]}, "all_wnids": {"gproot": "x"}}, "'all_wnids'"),
     ({"dp_type": 3}, "'dp_type' is 3; expected a text"),
+    ({"no_crop": "yes"}, "'no_crop' is 'yes'"),
+    ({"freq_to_id": [1]}, "'freq_to_id' is a list of 1"),
+    ({"freq_to_id": {"sea": -1}}, r"'freq_to_id'\['sea'\] is -1; expected a whole number from 0"),
+    ({"data_mean": [1.0, 2.0]}, "data_mean has 2 values, the data 48"),
 ]
 
 
@@ -174,7 +179,7 @@ def test_one_hot_labels_are_recognised(tmp_path, labels):
 
 def test_two_numbers_per_case_are_labels(tmp_path):
     part = {"data": values(4, 3), "labels": [[0, 1], [1, 0], [0, 1]]}
-    np.testing.assert_array_equal(labels_of(part, tmp_path), [0, 1, 0])
+    assert labels_of(part, tmp_path, 3).values.tolist() == [0, 1, 1, 0, 0, 1]
 
 
 def test_2012_tuples_that_end_with_words(tmp_path):

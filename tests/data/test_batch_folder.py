@@ -38,7 +38,8 @@ def pack(photos, out, batch_size, *more):
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    """What is in a folder beside the manifest."""
+    return sorted(path.name for path in folder.iterdir() if path.name not in ("SHA256SUMS", "pictures.csv"))
 
 
 def labels_in(folder):

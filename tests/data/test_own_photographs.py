@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from convnet.cli import main
-from convnet.data.make import set_aside
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
+from convnet.data.split import set_aside
 from convnet.pickles import load
 
 
@@ -109,7 +109,8 @@ def test_many_classes_are_said_in_a_line(tmp_path, capsys):
         (["cat/x.jpg"], [], "PHOTOS has pictures in one sub-folder only, 'cat'; .* such as PHOTOS/other$"),
         (["cat/x.jpg", ".cat/x.jpg", "__MACOSX/._x.jpg"], [], "PHOTOS has pictures in one sub-folder only, 'cat'; a net"),
         (["all/cat/x.jpg", "all/dog/x.jpg"], [], "PHOTOS has .* only, 'all'; if the classes are .* give PHOTOS/all$"),
-        (["train/cat/x.jpg", "val/cat/x.jpg"], [], "train, val in PHOTOS are parts of a set, not classes; give one of them"),
+        (["train/cat/x.jpg", "val/cat/x.jpg"], [], "PHOTOS/train has pictures in one sub-folder only, 'cat'"),
+        (["val/cat/x.jpg", "test/cat/x.jpg"], [], "test, val in PHOTOS are parts of a set, but none is 'train', or none"),
         (["a/x.jpg"], ["b/x.jpg", "b/y.heic"], "only pictures of 'a' can be read: PHOTOS/b/[xy].*; and 1 more$"),
         ([], ["a/x.jpg", "b/x.jpg"], "none of the pictures can be read: PHOTOS/[ab]/x.jpg: not a whole picture"),
         (["batches.meta/x.jpg"], [], "PHOTOS has pictures in one sub-folder only, 'batches.meta'"),
@@ -147,8 +148,7 @@ def test_a_run_of_the_pictures_themselves(tmp_path, capsys):
     assert capsys.readouterr().err.endswith(f"my photos holds no batches.meta; if pictures are in it, {begin}\n")
 
 
-def test_the_split_is_that_of_earlier_versions(tmp_path):
+def test_the_split_is_that_of_earlier_versions():
     """Where every class has enough pictures: the first of a shuffle are for testing."""
-    files = [(tmp_path / f"{i}.jpg", i % 3) for i in range(300)]
     order = np.random.RandomState(5).permutation(300).tolist()
-    assert set_aside(files, 0.1, 5) == (order[30:], order[:30])
+    assert set_aside([i % 3 for i in range(300)], 0.1, 5) == (order[30:], order[:30])

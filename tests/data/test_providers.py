@@ -10,8 +10,9 @@ from PIL import Image
 from support import BACKENDS, SHARED, dump, each_backend, needs_museum, values, write_cifar
 
 from convnet.data.decoding import read_square
+from convnet.data.digits import pack_digits
 from convnet.data.images import Cropper, Crops
-from convnet.data.make import pack_digits, pack_folder
+from convnet.data.make import pack_folder
 from convnet.data.picture_folder import find_pictures
 from convnet.data.provider import MatrixBatch, Request, minibatches, range_text
 from convnet.data.providers import open_provider
@@ -56,8 +57,8 @@ def test_layouts(tmp_path):
     """Sub-batches side by side and in folders, compressed files, labels and means in any shape."""
     folder = write_cifar(tmp_path, batches=1)
     plain = matrices(open_provider("cifar", Request(str(folder))).batch(1, 1))
-    whole = open_provider("cifar", Request(str(folder)))._read(1)
-    data, labels = whole
+    data, labels = open_provider("cifar", Request(str(folder)))._read(1)
+    labels = labels.held[1].values
     dump(folder / "data_batch_2.1", {"data": data[:, :20], "labels": labels[None, :20]})
     dump(folder / "data_batch_2.2", {"data": data[:, 20:], "labels": [[int(v)] for v in labels[20:]]})
     (folder / "data_batch_3").mkdir()
@@ -294,11 +295,11 @@ def test_random_data(name, dims):
 def test_labels_of_the_original_batch_maker():
     """NumPy numbers in one-element lists, as cuda-convnet2's script wrote them (io 5.3)."""
     from convnet import pickles
-    from convnet.data.batches import label_lists, labels_of
+    from convnet.data.labels import labels_of
 
     part = pickles.load(SHARED / "fixtures" / "labels-2014-numpy-scalars.pickle")
-    assert all(isinstance(v, int) for item in label_lists(part, "x") for v in item)
-    assert labels_of(part, "x").dtype == np.float64
+    labels = labels_of(part, "x", len(part["labels"]))
+    assert labels.values.tolist() == [item[0] for item in part["labels"]] and set(labels.counts) == {1}
 
 
 @pytest.mark.parametrize("cases, sizes", [(7, [3, 3, 1]), (6, [3, 3]), (0, [])])

@@ -39,7 +39,11 @@ class Batches(Target):
         super().__init__(folder)
         pixels = np.random.RandomState(0).randint(0, 256, (48, 6)).astype(np.uint8)
         meta = {"label_names": ["a", "b", "c"], "num_vis": 48, "data_mean": np.ones((48, 1), np.float32), "num_colors": 3}
-        pca = {"color_pca": color_axes(pixels.T.reshape(-1, 3).astype(float)), "label_offset": 0, "batch_size": 6}
+        pca = {
+            "color_pca": color_axes(np.cov(pixels.T.reshape(-1, 3).astype(float), rowvar=False)),
+            "label_offset": 0,
+            "batch_size": 6,
+        }
         tree = {"tree": {3: [0, 4], 4: [1, 2]}, "all_wnids": {"gproot": 3}, "dp_type": "cifar"}
         rows = {"data": np.ascontiguousarray(pixels.T), "labels": [0, 1, 2, 0, 1, 2], "filenames": ["x"] * 6}
         floats = {"data": pixels[:7].astype(np.float32) / 3, "labels": [0.0, 1.0, 2.0, 1.0, 0.0, 1.0]}
@@ -54,6 +58,10 @@ class Batches(Target):
             (meta | pca, {"data": JPEGS, "labels": [[0], [1, 2], [2]]}),
             (meta | pca, (JPEGS, [(4, 4)] * 3, [("n1", 0), ("n2", 1), ("n3", None)])),
             (meta, (JPEGS, [0, 1, 2], ["n1", "n2", "n3"])),
+            (meta | {"freq_to_id": {"sea": 0, "sky": 2}}, (JPEGS, [(4, 4)] * 3, [["Sea"], [], ["s k y", "x"]])),
+            (meta | {"no_crop": True}, {"data": JPEGS, "labels": [0, 1, 2]}),
+            ({"num_vis": 16, "num_colors": 1}, {"data": JPEGS, "labels": [[0], [2], [1]]}),
+            (meta | {"data_mean": 99.5}, {"data": rows["data"], "labels": np.array([[1, 1, 0]] * 6)}),
         ]
         self.places = [(slots(meta), slots(part)) for meta, part in self.known]
 

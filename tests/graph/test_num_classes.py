@@ -157,7 +157,7 @@ def test_a_run_and_what_goes_on_from_it(tmp_path, capsys):
         assert saved.layers["fc"]["outputs"] == count == saved.classes and "outputs=num_classes" in saved.files().definition
     capsys.readouterr()
     for words, line in ((["--to", "2012"], "outputs=5"), (["--to", "toml"], 'outputs = "num_classes"')):
-        assert main(["convert", str(tmp_path / "run5"), *words]) == 0
+        assert main(["convert", str(tmp_path / "run5"), "--layers", *words]) == 0
         assert f"{line}\n" in (out := capsys.readouterr()).out and "num_classes" not in out.err
     assert run("--layer-def", fixed, "--data-path", five, "--save-path", tmp_path) == 1
     assert f"{fixed}:11:9: error: layer 'fc': these 10 outputs" in (err := capsys.readouterr().err)

@@ -81,6 +81,28 @@ def test_softmax(be, rows, N):
 
 
 @each_backend
+def test_softmax_has_probabilities_down_to_the_smallest_number_of_float32(be):
+    """So that the cost of a label is finite as long as it was in the originals, down to logits of -103."""
+    logits = np.concatenate([np.arange(-103.25, -80, 0.25), [-87.3125, -104.5, -110, -1e30, -np.inf]])
+    x = np.stack([np.zeros_like(logits), logits])
+    found, expected = run_op(be, "softmax_forward", [x], x)[1], run_op(ORACLE, "softmax_forward", [x], x)[1]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=2**-149)
+    assert (found[logits > -103.5] > 0).all() and (found[logits < -104] == 0).all()
+
+
+@each_backend
+@pytest.mark.parametrize("spelling", ["logistic", "tanh[1.7,0.6]", "drelu[2]", "softrelu"])
+def test_neurons_far_from_zero(be, spelling):
+    """Where exponentials are subnormal, 0 or infinite."""
+    x = np.concatenate([np.arange(-120, 120.5, 0.5), [-1e4, 1e4]])[None]
+    activation = activation_of(spelling)
+    with np.errstate(over="ignore"):
+        expected = run_op(ORACLE, "neuron_forward", [x], x, activation=activation)
+        found = run_op(be, "neuron_forward", [x], x, activation=activation)
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=3e-7 if spelling != "logistic" else 1e-38)
+
+
+@each_backend
 def test_dropout_mask_is_the_same_everywhere(be):
     x = values(101, 7, low=1.0)
     for keep, gain in ((0.5, 1.0), (0.3, 1 / 0.3), (0.0, 1.0), (1.0, 1.0)):

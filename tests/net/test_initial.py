@@ -9,7 +9,7 @@ from convnet.checkpoint import initw
 from convnet.cli.run import main
 from convnet.errors import ConvnetError, LayerFileError
 from convnet.graph.loading import LayerFiles, build_graph
-from convnet.net.initial import initial_state
+from convnet.net.initial import draw_functions, initial_state
 
 OWN = """
 import numpy as np
@@ -292,6 +292,75 @@ def test_permission_is_for_one_run(strange, tmp_path, capsys, monkeypatch):
         assert "No code was run" not in capsys.readouterr().err
     convnet.load(saved)
     assert not ran(strange)
+
+
+TWO = """[data]
+type=data
+dataIdx=0
+[a]
+type=fc
+inputs=data
+outputs=4
+initW=%s
+%s
+[b]
+type=fc
+inputs=a,a
+outputs=4
+initW=%s
+initB=1
+initWFunc=mine.weights(0.5)
+initBFunc=initw.makeb(a)
+[cost]
+type=cost.sum2
+inputs=b
+"""
+
+
+@pytest.mark.parametrize(
+    "of_a, function, of_b, deviations, told",
+    [
+        ("0.2", "", "0.3,0.4", [0.3, 0.4], "0.3 (initW), 0.4 (initW)"),
+        ("0.2", "", "0,0.4", [0.4, 0.4], "0.4 (initW)"),
+        ("0.2", "", "0.3,0", [0.3, 0.3], "0.3 (initW)"),
+        ("0.2", "", "0,0", [0.2, 0.2], "0.2 (initW of 'a')"),
+        ("0", "", "0,0", [0.01, 0.01], "0.01 (by default)"),
+        ("0.2", "initWFunc=initw.makew(a)", "0,nan", [0.2, 0.2], "0.2 (initW of 'a')"),
+    ],
+)
+def test_weights_drawn_in_place_of_functions(of_a, function, of_b, deviations, told):
+    graph = make_graph(TWO % (of_a, function, of_b), {0: 3000})
+    lines = draw_functions(graph)
+    expected = f"Layer 'b': weights of deviation {told}, biases of 1 in place of mine.weights(0.5), initw.makeb(a)."
+    assert lines == [*["Layer 'a': weights of deviation 0.2 (initW) in place of initw.makew(a)."] * bool(function), expected]
+    state = initial_state(graph, 1)
+    assert (state["b"]["biases"] == 1).all()
+    drawn = np.random.RandomState(1)
+    drawn.randn(3000, 4)
+    for matrix, deviation in zip(state["b"]["weights"], deviations, strict=True):
+        np.testing.assert_array_equal(matrix, (deviation * drawn.randn(4, 4)).astype(np.float32))
+
+
+def test_run_draws_weights_in_place_of_functions_that_nobody_has(strange, tmp_path, capsys, caplog):
+    """Files of 2012 name a checkpoint that was never published: the message says what to do, and that does it."""
+    import convnet
+
+    words = ["--data-path", str(write_cifar(tmp_path / "data")), "--max-batches", "1", "--save-path", str(tmp_path / "out")]
+    lost = write_net(tmp_path / "lost", with_keys("fc", "initWFunc=initw.makew(fc2048a)"))
+    for path, line in ((lost, "initw.makew(fc2048a)"), (strange, "mine.weights(0.25), deep.er.biases")):
+        words_of = ["--layer-def", str(path), *words]
+        assert main(words_of) == 1
+        assert "--init-funcs draw" in capsys.readouterr().err
+        assert main([*words_of, "--init-funcs", "draw"]) == 0
+        assert f"in place of {line}." in capsys.readouterr().out.replace("\n", " ")
+        assert convnet.build(path, init_funcs="draw").weights["fc"][0].std() == pytest.approx(0.01, rel=0.1)
+        assert f"in place of {line}." in caplog.text
+    assert not ran(strange)
+    assert main(["--load-file", str(tmp_path / "out"), "--max-batches", "1", "--init-funcs", "draw"]) == 0
+    assert "No effect on the weights of a checkpoint: --init-funcs." in capsys.readouterr().out.replace("\n", " ")
+    plain = write_net(tmp_path / "plain", SMALL_NET)
+    assert main(["--layer-def", str(plain), *words, "--init-funcs", "draw"]) == 0
+    assert "No effect where no layer names a function: --init-funcs." in capsys.readouterr().out
 
 
 def test_an_initw_beside_the_layer_file_is_its_own(tmp_path):

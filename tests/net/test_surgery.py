@@ -108,6 +108,15 @@ def test_positions_and_biases_lie_as_in_checkpoints():
     assert found["biases"].shape == found["biasesInc"].shape == (100, 1)
 
 
+@pytest.mark.parametrize("shared", [0, 1])
+def test_momentum_of_biases_starts_again_only_where_they_were_shared(shared):
+    graph = graph_of(TWINS.replace("SHARED", str(shared)))
+    state = initial_state(graph, 1)
+    state["conv2"]["biasesInc"][:] = 0.25
+    found = Edits(graph, state, ["conv2"], []).state["conv2"]["biasesInc"]
+    np.testing.assert_array_equal(found, np.full((100, 1), 0 if shared else 0.25))
+
+
 @pytest.mark.parametrize(
     "local, unshare, words",
     [

@@ -1,12 +1,12 @@
 """--compat: each thing that an old generation did differently, with it and without; and the page that tells of them."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 from nets import DATA, cost_of
-from support import ORACLE, ROOT, make_graph, values, write_cifar, write_net
+from support import ORACLE, ROOT, default_params, make_graph, values, write_cifar, write_net
 
 from convnet.cli.run import main
 from convnet.data.provider import Request
@@ -59,6 +59,71 @@ def test_only_the_last_of_shared_gradients_counts_in_2011():
     inc = [ORACLE.download(n.nodes["a"].weights[0].inc) for n in (both, last, net)]
     np.testing.assert_allclose(inc[1], inc[2], atol=1e-9)
     assert np.abs(inc[0] - inc[1]).max() > 1e-6
+
+
+TWINS = """
+[data]
+type=data
+dataIdx=0
+[a]
+type=fc
+inputs=data
+outputs=4
+initW=0.5
+[b]
+type=fc
+inputs=data
+outputs=4
+initW=0.5
+weightSource=a
+"""
+SUM = "[s]\ntype=eltsum\ninputs=%s\ncoeffs=1,0.5\n"
+COSTS = "[cost1]\ntype=cost.sum2\ninputs=%s\n[cost2]\ntype=cost.sum2\ninputs=%s\n"
+NEURON = "[n]\ntype=neuron\ninputs=%s\nneuron=square\n"
+
+
+def increments(text, borrowed, compat):
+    """What one step from rest makes of the momentum of a, of which b borrows with a rate of its own."""
+    params = default_params(text).replace("[b]\n", f"[b]\nepsW={borrowed}\n")
+    net = Net(make_graph(text, {0: 4}, params=params), ORACLE, 8, seed=3, compat=compat)
+    net.train([values(4, 8)], 8)
+    return ORACLE.download(net.nodes["a"].weights[0].inc)
+
+
+@pytest.mark.parametrize(
+    "text, last",
+    [
+        (SUM % "a,b" + COSTS % ("s", "s"), "b"),
+        (SUM % "b,a" + COSTS % ("s", "s"), "a"),
+        (COSTS % ("a", "b"), "b"),
+        (COSTS % ("b", "a"), "a"),
+        (SUM % "a,b" + NEURON % "a" + COSTS % ("s", "n"), "a"),  # a waits for n, which the second cost reaches
+        (SUM % "a,b" + NEURON % "a" + COSTS % ("n", "s"), "b"),
+        (NEURON % "b" + SUM % "n,a" + COSTS % ("s", "s"), "a"),  # the whole branch of the first input before the second
+        (NEURON % "b" + SUM % "a,n" + COSTS % ("s", "s"), "b"),
+    ],
+)
+def test_gradient_that_counts_in_2011_is_that_of_the_last_input(text, last):
+    """numerics 4.3: back from the first cost, from each layer to its inputs in turn; not in the order of the file."""
+    both, of_a = (increments(TWINS + text, rate, Compat()) for rate in (0.01, 0))
+    assert np.abs(both - of_a).max() > 1e-4 < np.abs(of_a).max()
+    found = increments(TWINS + text, 0.01, Compat(last_contribution=True))
+    np.testing.assert_allclose(found, of_a if last == "a" else both - of_a, atol=1e-12)
+
+
+@pytest.mark.parametrize("compat, scaled", [(Compat(), False), (COMPAT["2011"], True)])
+@pytest.mark.parametrize("type", ["fc", "conv"])
+def test_rates_of_layers_that_share_weights(type, scaled, compat):
+    """numerics 13.4: each layer's own in fc, whose momentum sums up gradients; that of the owner in conv but for 2011."""
+    text = TWINS + SUM % "a,b" + COSTS % ("s", "s")
+    if type == "conv":
+        keys = "type=conv\nchannels=1\nfilters=4\nfilterSize=2\npartialSum=1\nsharedBiases=1"
+        text = text.replace("type=fc", keys).replace("outputs=4\n", "")
+    adds = replace(compat, last_contribution=False)
+    of_a, once, thrice = (increments(text, rate, adds) for rate in (0, 0.01, 0.03))
+    factor = 3 if scaled or type == "fc" else 1
+    np.testing.assert_allclose(thrice - of_a, factor * (once - of_a), atol=1e-12)
+    assert np.abs(once - of_a).max() > 1e-4
 
 
 def test_pixels_of_2014(tmp_path):

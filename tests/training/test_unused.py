@@ -1,6 +1,7 @@
 """Options that have no effect are said or refused, and ranges that name a batch twice."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError
 from convnet.options import BY_NAME, CHECK, FEATURES, MODES, OPTIONS, TEST, TRAIN, Options
+from convnet.pickles import load
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
 VALUES = {int: 7, float: 0.5, str: "x", list: ["x"]}
@@ -53,7 +55,7 @@ SAID = {
     TRAIN: {"--logreg-name", "--conserve-mem"},
     TEST: {"--logreg-name", "--conserve-mem", "--save-path", "--keep"},
     FEATURES: {"--conserve-mem"},
-    CHECK: {"--conserve-mem", "--backend", "--threads"},
+    CHECK: {"--conserve-mem", "--backend", "--threads", "--init-funcs"},
 }
 
 
@@ -258,6 +260,20 @@ def test_ranges_exclude_each_other(folders, tmp_path, capsys, words, train, test
     assert re.search(f"range: training +: {train} ", out) and re.search(f"range: testing +: {test} ", out)
     assert ("say nothing of new cases" in out) == bool(shared)
     assert not shared or f"Tests on {shared} say nothing of new cases: the run trains there, too.\n" in out
+
+
+@pytest.mark.parametrize(
+    "words, train, told",
+    [([], "1-2", ""), (["--train-range", "2-4"], "2-4", "3-4"), (["--train-range", "1-3", "--test-range", "3"], "1-3", "")],
+)
+def test_training_on_what_is_set_aside_is_said(folders, tmp_path, capsys, words, train, told):
+    shutil.copytree(folders / "pixels", tmp_path / "pixels")
+    dump(tmp_path / "pixels/batches.meta", load(folders / "pixels/batches.meta") | {"test_batches": [3, 4]})
+    assert start(tmp_path, tmp_path, *words) == 0
+    out = capsys.readouterr().out
+    assert re.search(f"range: training +: {train} ", out)
+    line = f"Trains on {told}, which batches.meta sets aside for testing (test_batches).\n"
+    assert (line in out) == bool(told) and ("sets aside" in out) == bool(told)
 
 
 def test_batches_that_were_made_for_testing(folders):

@@ -23,9 +23,10 @@ static inline float *scratch(size_t floats) {
     return posix_memalign(&memory, 64, (floats + 16) * sizeof(float)) ? NULL : (float *)memory;
 }
 
-/* e^y to 1 ulp or two: y = n log 2 + r, a polynomial for e^r, and n into the exponent. Zero where e^y is not normal. */
+/* e^y to 1 ulp or two: y = n log 2 + r, a polynomial for e^r, and n into the exponent, in two factors: so that small
+ * results are subnormal before they are 0, and large ones become infinite. */
 static inline float fast_exp(float y) {
-    float x = y < -87.3f ? -87.3f : (y > 88.7f ? 88.7f : y);
+    float x = y < -104.0f ? -104.0f : (y > 89.0f ? 89.0f : y);
     float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f; /* 1.5 * 2^23 rounds to the nearest integer */
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
@@ -35,9 +36,9 @@ static inline float fast_exp(float y) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    union { int32_t i; float f; } bits = {.i = ((int32_t)n + 127) << 23};
-    float result = n > 127.0f ? p * 2.0f * 1.70141183e38f : p * bits.f;
-    return y < -87.3f ? 0.0f : result;
+    int32_t half = (int32_t)n >> 1, rest = (int32_t)n - half;
+    union { int32_t i; float f; } first = {.i = (half + 127) << 23}, second = {.i = (rest + 127) << 23};
+    return p * first.f * second.f;
 }
 
 /* log x for positive, normal x: mantissa in [sqrt(1/2), sqrt 2), a polynomial, and the exponent times log 2. */
