@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nets import DATA, cost_of
-from originals import checkpoint_of, needs_originals, run_original
+from original_programs import checkpoint_of, needs_originals, run_original
 from support import SHARED
 from trees import same_tree
 

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from originals import YEARS, checkpoint_of, needs_originals, run_original
+from original_programs import YEARS, checkpoint_of, needs_originals, run_original
 from support import ORACLE, ROOT, SHARED, dump, make_graph, needs_museum, write_cifar
 
 import convnet

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from every_layer import every_layer
-from originals import YEARS, needs_originals, original_layers
+from original_programs import YEARS, needs_originals, original_layers
 from support import SHARED, needs_museum
 
 from convnet import checkpoint

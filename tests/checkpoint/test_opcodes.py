@@ -8,7 +8,7 @@ import pickletools
 from pathlib import Path
 
 import pytest
-from originals import YEARS, checkpoint_of, needs_originals, run_original
+from original_programs import YEARS, checkpoint_of, needs_originals, run_original
 
 from convnet import pickles
 from convnet.checkpoint.layer_dicts import stored_graph

@@ -6,7 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from originals import folder_of, needs_originals, python2
+from original_programs import folder_of, needs_originals, python2
 from PIL import Image
 from support import BACKENDS, dump, values, write_cifar
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from originals import needs_originals, python2
+from original_programs import needs_originals, python2
 
 from convnet import pickles
 

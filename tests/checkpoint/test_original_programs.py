@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from every_layer import every_layer
-from originals import STEP, YEARS, checkpoint_of, needs_originals, run_original
+from original_programs import STEP, YEARS, checkpoint_of, needs_originals, run_original
 from support import dump, write_cifar, write_net
 
 from convnet import checkpoint, pickles
