@@ -51,7 +51,6 @@ from convnet.training.plan import ENDLESS, Plan
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
-_TEST_FREQ = 57
 
 
 class RunInputs:
@@ -301,7 +300,7 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
         train_range,
         test_range,
         options.epochs or (_DEMO_EPOCHS if is_demo else ENDLESS),
-        options.test_freq or (demo.TRAIN_BATCHES if is_demo else _TEST_FREQ),
+        options.test_freq or (demo.TRAIN_BATCHES if is_demo else COMPAT[options.compat].test_freq),
         bool(options.test_one),
         demo.TRAIN_BATCHES if stops_early else options.max_batches or 0,
         COMPAT[options.compat].extra_batch,
