@@ -1,6 +1,7 @@
 """What programs print, compared line by line: text to the last blank, numbers within a tolerance."""
 
 import re
+from difflib import unified_diff
 
 import numpy as np
 
@@ -23,9 +24,10 @@ def masked(text: str) -> list[str]:
 
 
 def assert_same_lines(ours: str, theirs: str, tolerance: float | None = None) -> None:
-    """The same lines; numbers with a point in them have the same form, and differ by ``tolerance`` at most, if it is given."""
+    """The same lines; numbers with a point in them have the same form, and differ by ``tolerance`` at most."""
     forms = [[_NUMBER.sub(_form, line) for line in masked(text)] for text in (ours, theirs)]
-    assert forms[0] == forms[1]
+    difference = list(unified_diff(*forms, "ours", "theirs", n=0, lineterm=""))
+    assert not difference, "\n".join(difference)
     if tolerance is None:
         return
     numbers = [[float(number) for line in masked(text) for number in _NUMBER.findall(line)] for text in (ours, theirs)]

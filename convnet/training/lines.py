@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, TextIO
 
 from convnet.checkpoint import add_costs
-from convnet.generation import COMPAT, G2014, Generation
+from convnet.generation import COMPAT, G2011, G2014, Generation
 from convnet.net.net import Costs
 from convnet.options import OPTIONS, Options
 from convnet.pickles.python2 import dict_order
@@ -132,12 +132,12 @@ class Lines:
     @__call__.register
     def _(self, event: events.TestEnd) -> None:
         """Print the test block: this test's costs, and the mean over the cases of the tests averaged."""
-        self.line(f"\n{_TEST_RULE}\n{self._costs_text(event.costs, event.cases)}")
+        self.line(f"\n{_TEST_RULE}\n{self._costs_text(event.costs, event.cases, copies=1)}")
         averaged = event.averaged if self.compat.shows_averages else ()
         if self.compat.plain_averages:  # each test counts as one case
             averaged = [({name: [v / n for v in values] for name, values in costs.items()}, 1) for costs, n in averaged]
         if averaged:
-            self.line(f"{_AVERAGE_RULE}\n{self._costs_text(*add_costs(averaged), copied=True)}")
+            self.line(f"{_AVERAGE_RULE}\n{self._costs_text(*add_costs(averaged), copies=2)}")
 
     @__call__.register
     def _(self, event: events.TestBatchEnd) -> None:
@@ -181,9 +181,9 @@ class Lines:
         for line in end_lines(event, self.outputs):
             self._say(line)
 
-    def _costs_text(self, costs: Costs, cases: int, copied: bool = False) -> str:
+    def _costs_text(self, costs: Costs, cases: int, copies: int = 0) -> str:
         """Return ``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
-        shown = self._printed(self.outputs.shown(costs, cases), copied)
+        shown = self._printed(self.outputs.shown(costs, cases), copies)
         return "".join(f"{name}:  {self._values_text(name, values)} " for name, values in shown.items())
 
     def _values_text(self, cost: str, values: Sequence[float]) -> str:
@@ -193,12 +193,14 @@ class Lines:
             return ", ".join([f"(crossent) {values[0]:.6f}, (err) {values[1]:.6f}", *rates])
         return ", ".join(f"{value:.6f}" for value in values)
 
-    def _printed(self, costs: Costs, copied: bool = False) -> Costs:
-        """Return costs in the order and with the values of the generation: of the dict that got them by name, or a copy."""
+    def _printed(self, costs: Costs, copies: int = 0) -> Costs:
+        """Return costs with the values of the generation, in the order of its dict, or of a copy of a copy of that."""
         if not self._options.compat:
             return costs
-        order = dict_order(sorted(costs))
-        return {name: self._counted(name, costs[name]) for name in (dict_order(order) if copied else order)}
+        order = sorted(costs, key=str.encode)
+        for _ in range(1 + copies * (self._options.compat != G2011)):
+            order = dict_order(order)
+        return {name: self._counted(name, costs[name]) for name in order}
 
     def _counted(self, cost: str, values: list[float]) -> list[float]:
         """Return the values of a cost that the generation printed."""

@@ -20,6 +20,7 @@ from convnet.training.session import Session
 RULE = "========================="
 _MODULES = {G2011: "_convnet", G2012: "_ConvNet", G2014: "cudaconvnet._ConvNet"}
 _PLACES = {G2011: "", G2012: " on GPU {}", G2014: " on GPUs {}"}
+_FOR_LOGISTIC = {"cost.bce", "cost.crossent2", "cost.dce", "cost.rflickr"}  # costs best on a layer with neuron=logistic
 _ANY_DEVICE = -2  # what 2011 and 2012 printed where nobody chose one
 
 
@@ -27,8 +28,11 @@ def start_lines(event: events.RunBegin, generation: Generation) -> Iterator[str]
     """Yield what a generation's programs print until the first batch."""
     session, graph = event.session, event.net.graph
     if event.drawn:
-        for name in names_of(event.drawn, generation):
-            yield from layer_lines(event.drawn.layers[name], generation)
+        for layer in (event.drawn.layers[name] for name in names_of(event.drawn, generation)):
+            if layer.type in _FOR_LOGISTIC and not (layer.sources[1].detached_from and layer.sources[1].function == "logistic"):
+                what = f"input '{layer.sources[1].name}' is not logistic"
+                yield f"WARNING: Layer '{layer.name}': {what}, results may not be what you intend."
+            yield from layer_lines(layer, generation)
         if generation == G2014:
             yield from _buffer_lines(event.drawn)
     yield from event.edits
