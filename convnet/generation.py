@@ -43,6 +43,7 @@ class Compat:
     shows_test_seconds: bool = True  # the time of each batch of --test-only
     averages_again: bool = False  # --test-only has "Averages", of the tests in the checkpoint too
     sorts_statistics: bool = False  # the statistics are in the order of the layers' names
+    names_sources: bool = True  # --unshare-weights says whose a matrix was
     test_freq: int = 57  # batches between tests where nobody says
 
 
@@ -70,8 +71,11 @@ COMPAT: dict[str, Compat] = {
         shows_ratio=False,
         shows_test_seconds=False,
         averages_again=True,
+        names_sources=False,
         sorts_statistics=True,
         test_freq=50,
     ),
-    G2014: Compat(crop_streams=4, upright=False, pixel_offset=1.0, nominal_cases=True, extra_batch=True),
+    G2014: Compat(
+        crop_streams=4, upright=False, pixel_offset=1.0, nominal_cases=True, extra_batch=True, names_sources=False
+    ),
 }

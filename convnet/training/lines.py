@@ -35,6 +35,7 @@ class Lines:
         self.outputs, self.compat = Outputs(), COMPAT[""]
         self._options = Options()
         self._classes: list[str] = []
+        self._tests = 0  # how many there were
         self._shown = 0  # characters of the progress line
         self._is_open = False  # whether a line is begun
         self._in_batch = False
@@ -134,10 +135,12 @@ class Lines:
         """Print the test block: this test's costs, and the mean over the cases of the tests averaged."""
         self.line(f"\n{_TEST_RULE}\n{self._costs_text(event.costs, event.cases, copies=1)}")
         averaged = event.averaged if self.compat.shows_averages else ()
+        self._tests += 1
+        is_ours = len(averaged) <= self._tests  # not of the checkpoint, in whose order the costs are then
         if self.compat.plain_averages:  # each test counts as one case
             averaged = [({name: [v / n for v in values] for name, values in costs.items()}, 1) for costs, n in averaged]
         if averaged:
-            self.line(f"{_AVERAGE_RULE}\n{self._costs_text(*add_costs(averaged), copies=2)}")
+            self.line(f"{_AVERAGE_RULE}\n{self._costs_text(*add_costs(averaged), copies=2, is_ours=is_ours)}")
 
     @__call__.register
     def _(self, event: events.TestBatchEnd) -> None:
@@ -181,9 +184,9 @@ class Lines:
         for line in end_lines(event, self.outputs):
             self._say(line)
 
-    def _costs_text(self, costs: Costs, cases: int, copies: int = 0) -> str:
+    def _costs_text(self, costs: Costs, cases: int, copies: int = 0, is_ours: bool = True) -> str:
         """Return ``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
-        shown = self._printed(self.outputs.shown(costs, cases), copies)
+        shown = self._printed(self.outputs.shown(costs, cases), copies, is_ours)
         return "".join(f"{name}:  {self._values_text(name, values)} " for name, values in shown.items())
 
     def _values_text(self, cost: str, values: Sequence[float]) -> str:
@@ -193,12 +196,12 @@ class Lines:
             return ", ".join([f"(crossent) {values[0]:.6f}, (err) {values[1]:.6f}", *rates])
         return ", ".join(f"{value:.6f}" for value in values)
 
-    def _printed(self, costs: Costs, copies: int = 0) -> Costs:
+    def _printed(self, costs: Costs, copies: int = 0, is_ours: bool = True) -> Costs:
         """Return costs with the values of the generation, in the order of its dict, or of a copy of a copy of that."""
         if not self._options.compat:
             return costs
-        order = sorted(costs, key=str.encode)
-        for _ in range(1 + copies * (self._options.compat != G2011)):
+        order = sorted(costs, key=str.encode) if is_ours else list(costs)
+        for _ in range(is_ours + copies * (self._options.compat != G2011)):
             order = dict_order(order)
         return {name: self._counted(name, costs[name]) for name in order}
 

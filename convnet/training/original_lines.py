@@ -29,13 +29,15 @@ def start_lines(event: events.RunBegin, generation: Generation) -> Iterator[str]
     session, graph = event.session, event.net.graph
     if event.drawn:
         for layer in (event.drawn.layers[name] for name in names_of(event.drawn, generation)):
-            if layer.type in _FOR_LOGISTIC and not (layer.sources[1].detached_from and layer.sources[1].function == "logistic"):
+            if layer.type in _FOR_LOGISTIC and not (
+                layer.sources[1].detached_from and layer.sources[1].function == "logistic"
+            ):
                 what = f"input '{layer.sources[1].name}' is not logistic"
                 yield f"WARNING: Layer '{layer.name}': {what}, results may not be what you intend."
             yield from layer_lines(layer, generation)
         if generation == G2014:
             yield from _buffer_lines(event.drawn)
-    yield from event.edits
+    yield from sorted(event.edits, key=lambda line: not line.startswith("Converted"))
     yield from (RULE, f"Importing {_MODULES[generation]} C++ module")
     if generation == G2014:
         yield from _terminal_lines(graph)

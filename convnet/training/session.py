@@ -231,7 +231,8 @@ class Session:
         if not options.conv_to_local and not options.unshare_weights:
             return []
         state = self.state if self.state is not None else self._initial_state()
-        surgery = Edits(self.graph, state, options.conv_to_local, options.unshare_weights)
+        names_sources = COMPAT[options.compat].names_sources
+        surgery = Edits(self.graph, state, options.conv_to_local, options.unshare_weights, names_sources)
         self.state, self.files = surgery.state, replace(self.files, changes=self.files.changes | surgery.changes)
         self.graph = self._shape(parse(self.files, options.dialect, bool(options.strict)))
         self.options = replace(options, conv_to_local=[], unshare_weights=[])
