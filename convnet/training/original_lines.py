@@ -29,11 +29,7 @@ def start_lines(event: events.RunBegin, generation: Generation) -> Iterator[str]
     session, graph = event.session, event.net.graph
     if event.drawn:
         for layer in (event.drawn.layers[name] for name in names_of(event.drawn, generation)):
-            if layer.type in _FOR_LOGISTIC and not (
-                layer.sources[1].detached_from and layer.sources[1].function == "logistic"
-            ):
-                what = f"input '{layer.sources[1].name}' is not logistic"
-                yield f"WARNING: Layer '{layer.name}': {what}, results may not be what you intend."
+            yield from _warning(layer)
             yield from layer_lines(layer, generation)
         if generation == G2014:
             yield from _buffer_lines(event.drawn)
@@ -49,6 +45,13 @@ def start_lines(event: events.RunBegin, generation: Generation) -> Iterator[str]
     devices = [_ANY_DEVICE if gpu == -1 else gpu for gpu in (gpus if isinstance(gpus, list) else [gpus])]
     yield f"Running on CUDA device(s) {', '.join(map(str, devices))}"
     yield from (f"Current time: {time.asctime()}", f"Saving checkpoints to {session.folder.path}", RULE)
+
+
+def _warning(layer: Layer) -> Iterator[str]:
+    below = layer.sources[-1] if layer.sources else layer
+    if layer.type in _FOR_LOGISTIC and not (below.detached_from and below.function == "logistic"):
+        what = f"input '{below.name}' is not logistic"
+        yield f"WARNING: Layer '{layer.name}': {what}, results may not be what you intend."
 
 
 def layer_lines(layer: Layer, generation: Generation) -> Iterator[str]:
