@@ -234,3 +234,21 @@ def test_the_layer_files_of_the_page(tmp_path):
         provider = open_provider("", Request(folder, needs=needed_data(builder), classes=8))
         graph = builder.shape(provider.dims, provider.classes, heads=provider.heads)
         assert {index: graph.data_dims[index] for index in dims} == dims and provider.batch(1, 1).cases == 3
+
+
+@pytest.mark.parametrize("provider, layers", [("dummy-cn-30", REGRESSION), ("dummy-cn-30", HEADS), ("dummy", HEADS)])
+def test_random_data_by_name(provider, layers):
+    builder = net(*layers)
+    provider = open_provider(provider, Request(needs=needed_data(builder), builder=builder, classes=10))
+    graph = builder.shape(provider.dims, provider.classes, heads=provider.heads)
+    matrices = provider.batch(1, 1).matrices
+    assert all(len(matrices[index]) == rows for index, rows in graph.data_dims.items())
+    for kind, index, outputs in layers:
+        assert matrices[index].max() < (outputs if kind == "label" else 1.01)
+
+
+def test_the_demonstration_set_has_one_kind_of_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr("convnet.data.demo.BATCH_CASES", 4)
+    monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path))
+    provider = open_provider("demo", Request(needs=needed_data(net(*HEADS)), classes=10))
+    assert provider.dims == {0: 3072, 1: 1}
