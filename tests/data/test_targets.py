@@ -65,6 +65,13 @@ READ = {
     "a list for each case": (REGRESSION, {"labels": T.T.tolist()}, {1: T}),
     "a list for each value": (REGRESSION, {"labels": T.tolist()}, {1: T}),
     "whole numbers": (REGRESSION, {"labels": np.round(T * 9)}, {1: np.round(T * 9)}),
+    "whole numbers in lists": (REGRESSION, {"labels": (MARKS * 7).T.tolist()}, {1: MARKS * 7}),
+    "two whole numbers each": (
+        [("value", 1, 2)],
+        {"labels": [[int(a), int(b)] for a, b in zip(A, B, strict=True)]},
+        {1: np.stack([A, B])},
+    ),
+    "lists of whole numbers": (REGRESSION, {"labels": (MARKS * 7).astype(int).tolist()}, {1: MARKS * 7}),
     "one value each": ([("value", 1, 1)], {"labels": T[0].tolist()}, {1: T[:1]}),
     "one value each in a column": ([("value", 1, 1)], {"labels": T[:1].T}, {1: T[:1]}),
     "classes as values": (REGRESSION, {"labels": (A % 6).tolist()}, {1: MARKS}),
