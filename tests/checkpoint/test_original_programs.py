@@ -163,6 +163,17 @@ def test_trained_on_with_other_parameters(small, tmp_path, capsys):
     assert "epsW=0.5" in saved.files().params and saved["model_state"]["convnet"]["format"] == year
 
 
+@pytest.mark.parametrize("year", YEARS)
+def test_a_shipped_net(year, cifar, tmp_path):
+    """Its files are in other words; parameters in those of the originals lie in the cache."""
+    options = ("--layer-def", "layers-cifar10-26pct.cfg", "--data-path", cifar / "Stapel", "--save-path", tmp_path / "run")
+    run(*options, "--epochs", 1, "--test-freq", 2, "--checkpoint-format", year)
+    for epochs in (2, 3):
+        original(year, "convnet.py", newest(tmp_path / "run"), "--epochs", epochs, "--test-freq", 2, folder=tmp_path)
+        found = checkpoint.load(checkpoint_of(tmp_path / "run"))
+        assert found.position().epoch == epochs and found.has_files and len(found.remarks) == 1
+
+
 def test_unshared_and_made_local(tmp_path, cifar):
     """What --unshare-weights and --conv-to-local leave behind is what they expect."""
     net = write_net(tmp_path, *_net("conv1"))
