@@ -18,7 +18,7 @@ from convnet import pickles
 from convnet.checkpoint import Checkpoint, convert, load, npz, write_as, write_checkpoint
 from convnet.checkpoint.forms import outputs_for
 from convnet.cli import main
-from convnet.errors import CheckpointError
+from convnet.errors import CheckpointError, ConvnetError
 from convnet.generation import G2011, G2012, G2014, GENERATIONS
 from convnet.graph.writer import write_graph
 from convnet.pickles import LegacyObject
@@ -304,3 +304,12 @@ def test_a_net_that_was_loaded_and_saved_here_goes_back_whole(path, tmp_path):
                 for costs, cases in tree["model_state"][name]
             ]
     same_tree(value, back, order=False)
+
+
+@needs_fixtures
+@pytest.mark.parametrize("kind", ["eltsum", "softmax", "data"])
+def test_keys_of_another_type_are_not_in_the_way(kind):
+    value = pickles.load(FIXTURES[2])
+    value["model_state"]["layers"]["fcB"]["type"] = kind
+    with pytest.raises(ConvnetError, match=r"fcB|fcA|sum"):
+        convert(Checkpoint(value), "2012")
