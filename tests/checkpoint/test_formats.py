@@ -11,7 +11,7 @@ from convnet.checkpoint import find_latest
 from convnet.cli.run import main
 
 RATES = "epsW=0.001\nepsB=0.001\nmomW=0.9\nmomB=0.9\nwc=0\n"
-ONLY_2014 = f"{DATA}[fc]\ntype=sfc\ninputs=data\noutputs=5\nparts=2\ninitW=0.01\n{cost_of('fc')}"
+ONLY_2014 = f"{DATA}[fc]\ntype=sfc\ninputs=data\noutputs=5\nparts=2\ninitW=0.0001\n{cost_of('fc')}"
 
 
 @pytest.fixture(scope="module")
