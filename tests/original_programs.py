@@ -184,7 +184,7 @@ dims = dict((int(k), int(v)) for k, v in (pair.split(':') for pair in dims.split
 
 class Provider(object):
     batch_meta = {'label_names': ['%d' % i for i in range(int(classes))], 'all_wnids': {'gproot': int(classes)}}
-    batch_meta['tree'] = [[] for i in range(int(classes))] + [range(int(classes))]  # of 2012's tree-fc
+    batch_meta['tree'] = [[] for _ in range(int(classes))] + [range(int(classes))]  # of 2012's tree-fc
 
     def get_data_dims(self, idx=0):
         return dims[idx]

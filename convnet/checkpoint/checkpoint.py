@@ -170,7 +170,7 @@ class Checkpoint(dict[str, Any]):
         """Return (sums, cases) of every batch, which 2011 and 2012 saved divided by the cases (io 2.6)."""
         averaged = not any("outputFilter" in layer for layer in self.layers.values())
         if self.own:
-            averaged = text_of(self.own.get("format", "")) in UNTIL_2012
+            averaged = "format" in self.own and self.written_as in UNTIL_2012  # earlier versions saved sums
         outputs = []
         for costs, cases in stored:
             scale = int(cases) if averaged else 1

@@ -216,9 +216,10 @@ def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: lis
         is_stored = generation in key.read_by and layer.get(name) not in (None, [], "")
         if is_stored and key.name != "neuron" and not key.name.startswith("init"):
             texts[key.name] = _text(kind, key, layer, layer[name], inputs)
-    texts |= {name: _listed(layer[name]) for name in ("initW", "initB") if name in layer}
+    known = {key.name for key in kind.keys} & layer.keys()
+    texts |= {name: _listed(layer[name]) for name in ("initW", "initB") if name in known}
     if repr(layer.get("initB")) == "0":  # what it is where the file does not say it; a 0 of the file is a float
-        del texts["initB"]
+        texts.pop("initB", None)
     if layer.get("neuron"):
         texts["neuron"] = _neuron(layer["neuron"])
     return texts

@@ -4,12 +4,14 @@ Keys that no generation has are put where they were. The options of the run that
 so that a file of that generation has them again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+
+import numpy as np
 
 from convnet.checkpoint.checkpoint import Checkpoint
 from convnet.checkpoint.forms import LEARNED
-from convnet.checkpoint.json_tree import from_json, plain_copy, to_json
+from convnet.checkpoint.json_tree import CONTAINERS, KINDS, from_json, items_of, plain_copy, to_json
 from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.checkpoint.legacy_options import LegacyOptions
 from convnet.checkpoint.op import THEIRS, declared_names, options_parser
@@ -32,21 +34,23 @@ class Foreign:
         self.generation = ""
         if checkpoint is None or graph is None:
             return
-        known = _known(graph)
+        known, own = _known(graph), {id(layer) for layer in checkpoint.layers.values()}
         found = {
-            "state": {key: value for key, value in checkpoint["model_state"].items() if key not in _STATE},
+            "state": {
+                key: value
+                for key, value in checkpoint["model_state"].items()
+                if key not in _STATE and _stands_alone(value, own)
+            },
             "layers": {
-                name: {key: value for key, value in layer.items() if key not in known[name]}
+                name: {key: value for key, value in layer.items() if key not in known[name] and _stands_alone(value, own)}
                 for name, layer in checkpoint.layers.items()
                 if name in known
             },
-            "op": None,
+            "op": checkpoint.get("op") if checkpoint.is_original and _is_parser(checkpoint.get("op")) else None,
         }
-        if checkpoint.is_original and isinstance(checkpoint.get("op"), LegacyObject):
-            self.generation = str(checkpoint.written_as)
-            found["op"] = checkpoint["op"]
         found = plain_copy(found)
         self.state, self.layers, self.op = found["state"], found["layers"], found["op"]
+        self.generation = str(checkpoint.written_as) if self.op else ""
         if origin := checkpoint.own.get("origin"):
             self._take(origin)
 
@@ -56,6 +60,8 @@ class Foreign:
             self.op = from_json(text_of(origin["op"]), _no_array, as_read=False)
         except UnsafePickle as error:
             raise CheckpointError(f"model_state['convnet']['origin']['op'] is {error}") from None
+        if not _is_parser(self.op):
+            raise CheckpointError("model_state['convnet']['origin']['op'] is not the text of options")
         self.generation = text_of(origin["generation"])
 
     def stored(self) -> dict[str, Any]:
@@ -97,6 +103,29 @@ class Foreign:
             for name, option in vars(self.op)["options"].items()
             if name not in known and isinstance(option, LegacyObject)
         }
+
+
+def _is_parser(op: object) -> bool:
+    """Return whether it is an ``OptionsParser`` with options by name, which hold what can be written."""
+    options = getattr(op, "options", None)
+    if not isinstance(op, LegacyObject) or not isinstance(options, dict):
+        return False
+    return all(isinstance(one, LegacyObject) for one in options.values()) and _stands_alone(op, set())
+
+
+def _stands_alone(value: Any, layers: Collection[int]) -> bool:
+    """Return whether a value can be written, and holds none of the ``layers``, by identity, with all their arrays."""
+    waiting, seen = [value], set()
+    while waiting:
+        one = waiting.pop()
+        if id(one) in layers:
+            return False
+        if isinstance(one, CONTAINERS) and id(one) not in seen:
+            seen.add(id(one))
+            waiting += [part for pair in items_of(one) for part in pair]
+        elif isinstance(one, np.ndarray) and one.dtype.kind not in KINDS:
+            return False
+    return True
 
 
 def _no_array(name: str) -> Any:

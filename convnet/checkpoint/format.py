@@ -6,6 +6,7 @@ inside an interrupted batch, so that a run goes on as if nothing had happened. T
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,18 +44,21 @@ def pack(
     data: dict[str, Any] | None = None,
     provider: str = "",
     foreign: Foreign | None = None,
+    their_params: str = "",
 ) -> dict[str, Any]:
     """Return what to save, in the format that ``options`` ask for; raises ``OptionError`` where that does not hold the net.
 
     ``data`` is what it takes to show the net other pictures (``Provider.description``), ``provider`` the name of what reads
-    them, ``foreign`` what the checkpoint held that the run went on from, and that nobody knows.
+    them, ``foreign`` what the checkpoint held that the run went on from, and that nobody knows. ``their_params`` is the path
+    of parameters in the words of that generation, where those of ``files`` are in others.
     """
     foreign = foreign or Foreign()
     format_, _ = format_for(options.checkpoint_format, net.graph)
     generation = Generation(format_) if format_ != NPZ else G2014
     graph = fitting(net.graph, generation).graph if format_ != NPZ else net.graph
     layers = stored_graph(graph, generation, collect_state(net))
-    values = values_for(generation, options, files, net.graph, str(Path(options.save_path).absolute()), provider)
+    theirs = replace(files, params_path=their_params or files.params_path)
+    values = values_for(generation, options, theirs, net.graph, str(Path(options.save_path).absolute()), provider)
     foreign.add_to(layers)
     op = foreign.options_parser(generation, values, options.as_dict())
     own = {

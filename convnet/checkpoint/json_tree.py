@@ -30,7 +30,8 @@ from convnet.texts import shortened
 
 _CLASSES = {kind.legacy_class: kind for kind in KNOWN.values() if isinstance(kind, type)}
 _NUMBERED = range(-(2**64), 2**64)  # whole numbers that are written as such
-_CONTAINERS = (list, tuple, dict, LegacyObject)
+KINDS = "biufS"  # of arrays
+CONTAINERS = (list, tuple, dict, LegacyObject)
 _ROOT = "model_state"  # which names leave out
 
 
@@ -64,13 +65,13 @@ class _Names:
         while level:  # by levels, so that a layer is met among the layers before it is among the inputs of another
             below = []
             for container in level:
-                for key, item in _items(container):
+                for key, item in items_of(container):
                     if isinstance(item, np.ndarray) and id(item) not in self.arrays:
                         self.arrays[id(item)] = self._name(id(container), key), item
-                    elif isinstance(item, _CONTAINERS) and id(item) not in self._places:
+                    elif isinstance(item, CONTAINERS) and id(item) not in self._places:
                         self._places[id(item)] = id(container), key
                         below.append(item)
-                    elif isinstance(item, _CONTAINERS) and id(item) not in self.shared and _holds_anything(item):
+                    elif isinstance(item, CONTAINERS) and id(item) not in self.shared and _holds_anything(item):
                         self.shared[id(item)] = self._name(*self._places[id(item)]), item
             level = below
 
@@ -99,7 +100,7 @@ def _word(key: Any) -> str:
     return word.replace(".", "%2e", 1) if word.startswith(".") else word or "%"
 
 
-def _items(container: Any) -> Any:
+def items_of(container: Any) -> Any:
     """Return (key, item) of all that a container holds; layers in lists have their names for keys."""
     if isinstance(container, LegacyObject):
         return vars(container).items()
@@ -130,7 +131,7 @@ class _Encoder:
             return {"$shared": self.names.shared[id(value)][0]}
         match value:
             case np.ndarray():
-                if value.dtype.kind not in "biufS":
+                if value.dtype.kind not in KINDS:
                     raise ConvnetError(f"arrays of {value.dtype} cannot be saved")
                 return {"$array": self.names.arrays[id(value)][0]}
             case np.generic():
@@ -147,7 +148,7 @@ class _Encoder:
                 return {"$bytes": value.decode("latin1")}
             case type() if issubclass(value, LegacyObject):
                 return {"$class": value.legacy_class}
-        if isinstance(value, _CONTAINERS):
+        if isinstance(value, CONTAINERS):
             return self.inside(value)
         raise ConvnetError(f"a {type(value).__name__} cannot be saved")
 

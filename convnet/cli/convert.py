@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet convert") 
 def _convert(args: argparse.Namespace) -> int:
     to_print = not args.out and args.to != NPZ and not args.zip  # which a checkpoint is not for
     is_layers = args.layers or args.to == "toml" or to_print or str((args.out or [""])[0]).endswith(_LAYER_FILES)
-    if is_checkpoint(Path(args.definition)) and not is_layers:
+    path = Path(args.definition)
+    if not is_layers and (is_checkpoint(path) or (args.to == NPZ and not path.exists())):
         return _convert_checkpoint(args)
     if args.to == NPZ or args.zip:
         raise OptionError(f"{'--to npz' if args.to == NPZ else '--zip'} is of checkpoints, and this would write layer files")

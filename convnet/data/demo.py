@@ -58,6 +58,7 @@ class Demo(Pictures):
         if not 1 < classes <= CLASSES:
             raise DataError(f"the demonstration set has 2 to {CLASSES} classes, the net {classes}; give --data-path")
         self.side = 256 if classes >= 100 or max(request.inner_size, request.picture_size) > 32 else 32
+        self.classes = classes
         was_there = (_folder(classes, self.side) / "data_batch_1").exists()
         super().__init__(replace(request, path=str(prepare(classes, self.side))))
         if not was_there:

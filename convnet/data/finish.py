@@ -27,9 +27,11 @@ def check(source: Source, progress: Progress) -> None:
         more = f"; and {len(reasons) - 1:,} more" if len(reasons) > 1 else ""
         message = f"there are {which}; a net tells classes apart"
         message = f"{which} can be read: {reasons[0]}{more}" if reasons else message
+    elif not all(cases) and not reasons:
+        message = f"no picture is left to {'test' if cases[0] else 'train'} on"
     elif not all(cases):
         few = f"only {sum(cases):,} of {len(source.names):,} files can be read"
-        message = f"{few}, too few to train and to test on" + (f": {reasons[0]}; and more" if reasons else "")
+        message = f"{few}, too few to train and to test on: {reasons[0]}; and more"
     if message:
         progress.end()  # with which there is nothing to go on
         raise DataError(message)

@@ -54,6 +54,8 @@ def _find_parts(source: Path, parts: Sequence[str]) -> Source:
     if unknown := [name for name in tested if name not in classes]:
         hint = did_you_mean(unknown[0], classes) if len(unknown) == 1 else ""
         raise DataError(f"{source / test} has classes that {source / train} lacks: {listed(unknown, _NAMED)}{hint}")
+    if not tested:
+        raise DataError(f"no pictures in the sub-folders of {source / test}; sort them there, or give {source / train}")
     remarks = [remark for part in (train, test) for remark in _remarks(source / part, found[part], _loose_in(source / part))]
     if untested := [name for name in classes if name not in tested]:
         remarks.append(f"Never tested, being in no folder of {source / test}: {listed(untested, _NAMED)}.")

@@ -5,6 +5,7 @@ the like, or whose cells all are words such as ``train`` and ``val``, says what 
 """
 
 import csv
+import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -20,7 +21,6 @@ from convnet.texts import counted, did_you_mean
 LISTS = {".csv", ".tsv", ".txt"}  # endings of tables
 _PATHS = {"path", "file", "filename", "file_name", "image", "picture", "img", "image_path", "filepath"}
 _SPLITS = {"split", "set", "subset", "part", "partition"}
-_SEPARATORS = ",\t;"
 _EXPECTED = "expected lines of a path and its label, such as cats/1.jpg,cat"
 _SHOWN = 20  # mistakes that are said; all are counted
 _LONGEST = 1 << 16  # letters of a cell
@@ -79,13 +79,13 @@ def find_listed(path: Path) -> Source:
         several = [cell for i, cell in enumerate(cells) if cell and i not in (columns.path, columns.split)]
         if not name or "\0" in name:
             mistakes.add(line, "no path of a picture")
-        elif name in lines:
-            mistakes.add(line, f"{name} stands in line {lines[name]} already")
+        elif (same := os.path.normpath(name)) in lines:
+            mistakes.add(line, f"{name} stands in line {lines[same]} already")
         elif not several:
             mistakes.add(line, f"{name} has no label")
         elif columns.split >= 0 and split not in PARTS:
-            mistakes.add(line, f"'{split:.40}' is no part of a set{did_you_mean(split, PARTS)}; expected train or test")
-        lines.setdefault(name, line)
+            mistakes.add(line, f"'{split:.40}' is no part of a set, such as train or test{did_you_mean(split, PARTS)}")
+        lines.setdefault(os.path.normpath(name), line)
         names.append(name)
         words.append(tuple(dict.fromkeys(several)))
         is_test.append(split in TESTING)
@@ -104,7 +104,8 @@ def _rows(path: Path) -> Iterator[_Row]:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             first = file.readline(_LONGEST)
             file.seek(0)
-            separator = max(_SEPARATORS, key=first.count)
+            by_count = sorted(",;", key=first.count, reverse=True)
+            separator = next((sign for sign in ("\t", *by_count) if sign in first), " ")
             reader = csv.reader(file, delimiter=separator, strict=True, skipinitialspace=True)
             line = 1
             for cells in reader:

@@ -57,10 +57,10 @@ class Pictures(FolderProvider):
             raise DataError(f"--color-noise needs color_pca in {description}, which has none")
 
     def _make_cropper(self, description: Path) -> Cropper:
-        values = np.size(
-            self.meta.get("data_mean", 0)
-        )  # of early descriptions, and of others' makers, all that tells the size
-        features = int(self.meta.get("num_vis", values if values > 3 else 3 * _STORED**2))
+        # The mean is all that tells the size in what other makers wrote (io 5.1).
+        values = np.size(self.meta.get("data_mean", 0))
+        usual = int(self.meta.get("num_colors", 3)) * _STORED**2
+        features = int(self.meta.get("num_vis", values if values > 3 else usual))
         channels, side = picture_shape(features, self.meta) or (3, 0)
         if channels not in (1, 3) or not 0 < side <= LARGEST:
             most = f" of at most {LARGEST} pixels a side" * (side > LARGEST)
@@ -68,9 +68,7 @@ class Pictures(FolderProvider):
         mean, request = self.described_mean(features, channels), self.request
         if no_crop := bool(self.meta.get("no_crop")):
             if mean is None:
-                raise DataError(
-                    f"{description}: no_crop needs data_mean, the colour around pictures that are smaller than others"
-                )
+                raise DataError(f"{description}: no_crop needs data_mean, which fills what a picture leaves of its square")
             mean = np.full_like(mean, mean.mean())
         self._canvas = (side, int(np.clip(mean[0], 0, 255))) if no_crop and mean is not None else None
         side = request.picture_size or side

@@ -111,7 +111,14 @@ class Dummy(_RandomProvider):
         super().__init__(request, request.classes or _CLASSES)
         self.tree = LabelTree.flat(self.classes)
         rows = {"lr": {1: 1, 2: 1}, "ce": {1: self.classes}}.get(self.kind, {1: 1, 2: self.classes})
-        self.dims = {0: int(match[2]), **rows}
+        # What no name has: values of layers, and classes of further matrices.
+        self._more = {
+            index: need
+            for index, need in request.needs.items()
+            if index and need.rows and (need.kind == "value" or (need.kind == "label" and index > 1))
+        }
+        self.dims = {0: int(match[2]), **rows} | {index: need.rows for index, need in self._more.items()}
+        self.heads = {index: need.classes for index, need in self._more.items() if need.classes}
 
     def matrices(self, number: int) -> list[np.ndarray]:
         random = np.random.default_rng([self.request.seed & 0xFFFFFFFF, number])
@@ -119,4 +126,13 @@ class Dummy(_RandomProvider):
         labels = random.integers(0, self.classes, _NAMED_CASES)
         gate = random.integers(0, 2, (1, _NAMED_CASES)).astype(np.float32)
         row, targets = labels[None].astype(np.float32), one_hot(labels, self.classes)
-        return {"lr": [data, row, gate], "ce": [data, targets]}.get(self.kind, [data, row, targets])
+        named = {"lr": [data, row, gate], "ce": [data, targets]}.get(self.kind, [data, row, targets])
+        more = {
+            index: random.integers(0, need.classes or self.classes, (need.rows, _NAMED_CASES))
+            if need.kind == "label"
+            else random.random((need.rows, _NAMED_CASES), np.float32)
+            for index, need in self._more.items()
+        }
+        blank = np.zeros((1, _NAMED_CASES), np.float32)
+        matrices = dict(enumerate(named)) | more
+        return [matrices.get(index, blank) for index in range(max(matrices) + 1)]

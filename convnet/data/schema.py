@@ -151,7 +151,7 @@ def check_finite(pixels: np.ndarray, where: object) -> None:
 
 def one_hot_labels(labels: Any, cases: int) -> np.ndarray | None:
     """Return the label of each case (cases,) from a matrix with a single 1 per case, or ``None`` if it is none."""
-    sizes = {np.size(item) if isinstance(item, list | tuple | np.ndarray) else -1 for item in labels}
+    sizes = {np.shape(item) if isinstance(item, list | tuple | np.ndarray) else -1 for item in labels}
     ragged = not isinstance(labels, np.ndarray) and len(sizes) != 1
     matrix: np.ndarray = np.empty(0) if ragged else np.asarray(labels)
     # Two numbers per case may as well be two labels.

@@ -129,8 +129,13 @@ def _one_for_each(part: Mapping[str, Any], keys: Mapping[int, str], needs: Mappi
     labels = part.get(keys.get(1, ""))
     if list(keys) != [1] or wanted != [*range(1, len(wanted) + 1)] or not isinstance(labels, _PER_CASE):
         return []
-    fit = 1 < len(wanted) == len(labels) != cases and all(isinstance(row, _PER_CASE) and len(row) == cases for row in labels)
+    fit = 1 < len(wanted) == len(labels) != cases and all(_length(row) == cases for row in labels)
     return wanted if fit else []
+
+
+def _length(row: Any) -> int:
+    """Return how many items a list or an array has; -1 for other things."""
+    return len(row) if isinstance(row, list | tuple) or (isinstance(row, np.ndarray) and row.ndim) else -1
 
 
 def _are_values(labels: Any, need: Need) -> bool:
@@ -143,7 +148,10 @@ def _are_values(labels: Any, need: Need) -> bool:
         return True
     if not isinstance(labels[0] if len(labels) else 0, _PER_CASE):
         return need.kind == "value" and not need.rows
-    return {np.size(item) for item in labels} == {need.rows} and need.rows > 2
+    sizes = {np.size(item) for item in labels}
+    if need.kind == "target":  # where two numbers for each case may as well be two classes
+        return sizes == {need.rows} and need.rows > 2
+    return len(sizes) == 1 and (need.rows in sizes or len(labels) == need.rows)
 
 
 def _may_be_classes(labels: Any) -> bool:

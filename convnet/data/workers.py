@@ -79,8 +79,12 @@ class Workers:
 
     def __enter__(self) -> Self:
         if self._count > 1:
-            with _without_interrupts():
-                self._start()
+            try:
+                with _without_interrupts():
+                    self._start()
+            except OSError as error:
+                self.__exit__()
+                raise DataError(f"no process can be started here: {reason_of(error)}; lower --workers") from None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -62,6 +62,18 @@ def _says_rates_as(layer: Layer, generation: Generation) -> bool:
     return not (in_rates and generation != G2014) and not (beside and generation != G2012)
 
 
+def parameters_for(graph: Graph, generation: Generation) -> str:
+    """Return a parameter file for the programs of ``generation``, which read one whenever they go on.
+
+    Empty where they read the net's own: it says all in their words, with a section for every layer that they want one for.
+    """
+    own, named = graph.params, {layer.name for layer in graph.declared if generation in layer.wants_params}
+    is_theirs = own is not None and own is not graph.definition and not own.native and named <= own.sections.keys()
+    if is_theirs and fitting(graph, generation).graph is graph:
+        return ""
+    return write_graph(graph, generation, classes=graph.classes or 0).params or ""
+
+
 def misfits(graph: Graph, generation: Generation) -> list[str]:
     """Return what of a net ``generation`` has no words for, each with the name of its layer."""
     return write_graph(graph, generation, classes=graph.classes or 0).unfit

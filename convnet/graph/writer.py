@@ -29,7 +29,7 @@ from convnet.layers import Layer
 from convnet.layers.conv import USUAL_SUM_WIDTH, Windowed
 from convnet.layers.data import Data
 from convnet.layers.local import Local
-from convnet.layers.pool import POOLS, CrossMapPool, Pool
+from convnet.layers.pool import POOLS, Pool
 from convnet.layers.weighted import WeightLayer
 from convnet.options import flag_of
 
@@ -186,11 +186,12 @@ class _Writer:
         if key.name == "inputs" and layer.sources:
             names, behind = [source.detached_from or source.name for source in layer.sources], self.translation.behind
             return names if layer.name in behind.values() else [behind.get(name, name) for name in names]
-        if key.name == "outputs" and isinstance(layer, CrossMapPool):
-            return layer.outputChannels or layer.outputs
+        if key.name == layer.sized_by and self.graph.data_dims and key.name not in layer.words:
+            sizes = layer.sizes_in_file()
+            return sizes if key.each else sizes[0]
         if key.name == "wball" and isinstance(layer, WeightLayer) and self._scales_wball(self.target):
-            sizes = map(layer.weights_per_filter, range(len(value)))
-            return [limit * size if self.target == G2014 else limit / size for limit, size in zip(value, sizes, strict=True)]
+            counts = map(layer.weights_per_filter, range(len(value)))
+            return [limit * n if self.target == G2014 else limit / n for limit, n in zip(value, counts, strict=True)]
         if key.name == "sumWidth" and self.target == G2014 and not value:
             return USUAL_SUM_WIDTH
         return value
@@ -203,8 +204,11 @@ class _Writer:
         """Return the value of a key as the files have it; the number of classes where the target has no word."""
         if self.toml or key.name not in layer.words:
             return layer.as_written(key)
-        if self.classes:
+        value = getattr(layer, key.name)
+        is_known = not any(isinstance(item, NumClasses) for item in (value if isinstance(value, list) else [value]))
+        if self.classes and not is_known:
             layer.take_classes(self.classes)
+        if self.classes or is_known:
             return getattr(layer, key.name)
         self.note(layer, f"{self.target} has no {NumClasses.word}; write the number there, or name it with --num-classes")
         return layer.as_written(key)

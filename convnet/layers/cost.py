@@ -81,8 +81,10 @@ class Cost(Layer):
 
     @property
     def classes(self) -> int | None:
-        """How many classes the labels or targets that it reads are of, as the data say."""
-        return self.check.data.classes_at(self.sources[0])
+        """How many classes the labels or targets that it reads are of, as the data say; not of rows of a larger matrix."""
+        data, source = self.check.data, self.sources[0]
+        has_more = isinstance(source, Data) and data.dims.get(source.dataIdx, 1) > 1
+        return None if self.first_input == "label" and has_more else data.classes_at(source)
 
     def reads(self, i: int) -> str:
         """Return the name of input ``i`` as the file has it."""

@@ -34,7 +34,9 @@ class WeightLayer(Layer):
     initB = one(INITIAL, "initial value of the biases", 0.0)
     initWFunc = one(INIT_FUNC, "function that makes the initial weights; goes before weightSource", "")
     initBFunc = one(INIT_FUNC, "function that makes the initial biases", "")
-    weightSource = per_input(WEIGHT_SOURCE, "layer or layer[input] whose weights to share", None)
+    weightSource = per_input(
+        WEIGHT_SOURCE, "layer or layer[input] whose weights to share; with epsW=0 they get no gradient of this layer", None
+    )
     epsW = per_input(RATE, "learning rate of the weights; 0 freezes them", home="params")
     epsB = one(RATE, "learning rate of the biases; 0 freezes them", home="params")
     momW = per_input(FLOAT, "momentum of the weights", home="params")

@@ -3,6 +3,7 @@
 from convnet.options.files import read_config, read_section
 from convnet.options.kinds import FROM_ZERO, MOST, NATURAL, SEED, SHARE, ZERO_ONE, Kind, choice, text, whole, whole_numbers
 from convnet.options.options import (
+    AUTO,
     BY_NAME,
     CHECK,
     FEATURES,
@@ -20,6 +21,7 @@ from convnet.options.options import (
 )
 
 __all__ = [
+    "AUTO",
     "BY_NAME",
     "CHECK",
     "FEATURES",

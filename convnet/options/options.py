@@ -31,7 +31,7 @@ from convnet.options.kinds import (
     whole_numbers,
 )
 
-NPZ = "npz"  # the format of checkpoints that is no generation's
+AUTO, NPZ = "auto", "npz"  # formats of checkpoints beside those of generations
 # What a run does: it trains, or does what one of these options says.
 MODES = TRAIN, TEST, FEATURES, CHECK = ("train", "test_only", "write_features", "check_grads")
 
@@ -177,8 +177,8 @@ class Options:
         modes=(TRAIN,), in_section=True)
     keep: int = _option(NATURAL, "saving", "Checkpoints to keep",
         "checkpoints to keep; older ones are removed", 2, modes=(TRAIN, TEST))
-    checkpoint_format: str = _option(choice("", *reversed(GENERATIONS), NPZ), "saving", "Format of checkpoints",
-        "whose programs open the checkpoints: those of 2014, 2012 or 2011; npz: NumPy [2014, or what holds the net]",
+    checkpoint_format: str = _option(choice(AUTO, *reversed(GENERATIONS), NPZ), "saving", "Format of checkpoints",
+        "whose programs open checkpoints: those of 2014, 2012 or 2011; npz: NumPy; auto: 2014, or what holds the net", AUTO,
         modes=(TRAIN, TEST))
     zip_save: int = _option(ZERO_ONE, "saving", "Compress checkpoints?",
         "zip checkpoints of 2011 and 2012, which take longer and less space", 0, modes=(TRAIN, TEST))

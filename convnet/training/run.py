@@ -9,15 +9,18 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
-from convnet.checkpoint import BEST, add_costs, pack
+from convnet.checkpoint import BEST, add_costs, format_for, pack
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
-from convnet.generation import COMPAT
+from convnet.generation import COMPAT, Generation
+from convnet.graph.fitting import parameters_for
 from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
 from convnet.net.net import Costs, Net
-from convnet.options import Options
+from convnet.options import NPZ, Options
+from convnet.storage import cache_folder, write_atomically
 from convnet.training.evaluator import Tester, write_features
 from convnet.training.events import (
     BatchClosed,
@@ -49,6 +52,7 @@ class Run(Trainer):
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
         self._files, self._options = _findable_anywhere(session.files, session.options)
         self._saved_at: tuple[int, int] | None = None
+        self._their_params: str | None = None
         self._tested_at: tuple[int, Sequence[int]] | None = None
 
     def run(self) -> Path | None:
@@ -149,12 +153,30 @@ class Run(Trainer):
             return self.folder.path / f"{position.epoch}.{position.batch}"
         self.net.check_weights()
         data, name = session.test.description(), session.train.name
-        value = pack(self.net, self._files, position, self._options, data, name, session.foreign)
+        theirs = self._write_their_params()
+        value = pack(self.net, self._files, position, self._options, data, name, session.foreign, theirs)
         path = self.folder.save(value, position.epoch, position.batch)
         if session.options.keep_best and position.is_best:
             self.folder.keep_best(path, value)
         self._saved_at = here
         return path
+
+    def _write_their_params(self) -> str:
+        """Write parameters in the words of the originals that open the checkpoints, where the net's are in others.
+
+        They lie in the cache, as the programs of 2014 remove what is beside their checkpoint. Returns their path.
+        """
+        if self._their_params is None:
+            name, _ = format_for(self._options.checkpoint_format, self.net.graph)
+            self._their_params = ""
+            if name != NPZ and (text := parameters_for(self.net.graph, Generation(name))):
+                data = text.encode("utf-8", "surrogateescape")
+                with suppress(OSError, ConvnetError):  # without it checkpoints are as good here
+                    path = cache_folder() / "layer-params" / f"{sha256(data).hexdigest()[:16]}-{name}.cfg"
+                    if not path.is_file():
+                        write_atomically(path, lambda file: file.write(data))
+                    self._their_params = str(path)
+        return self._their_params
 
     def _finish(self, begun: int, start: float) -> Path | None:
         """Save what is not saved yet, test the last weights of a run that was not stopped, and tell how it ended."""

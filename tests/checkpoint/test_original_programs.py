@@ -163,6 +163,33 @@ def test_trained_on_with_other_parameters(small, tmp_path, capsys):
     assert "epsW=0.5" in saved.files().params and saved["model_state"]["convnet"]["format"] == year
 
 
+def test_tested_and_saved_again(small, tmp_path):
+    """2014's --force-save saves after a test, at the same batch: our part holds, and the run goes on to the same bits."""
+    year, _, file = small
+    if year != "2014":
+        return
+    copy = shutil.copytree(file.parent, tmp_path / "copy") / file.name
+    original(year, "convnet.py", copy, "--test-only", 1, "--force-save", 1, folder=tmp_path)
+    assert not pickles.has_checksum(copy) and not checkpoint.load(copy).is_original
+    for start, save in ((copy, "again"), (file, "whole")):
+        run("--load-file", start, "--save-path", tmp_path / save, "--epochs", 3)
+    first, second = (checkpoint.load(newest(tmp_path / save)) for save in ("again", "whole"))
+    for name, layer in first.layers.items():
+        for one, other in zip(layer.get("weights", ()), second.layers[name].get("weights", ()), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_a_shipped_net(year, cifar, tmp_path):
+    """Its files are in other words; parameters in those of the originals lie in the cache."""
+    options = ("--layer-def", "layers-cifar10-26pct.cfg", "--data-path", cifar / "Stapel", "--save-path", tmp_path / "run")
+    run(*options, "--epochs", 1, "--test-freq", 2, "--checkpoint-format", year)
+    for epochs in (2, 3):
+        original(year, "convnet.py", newest(tmp_path / "run"), "--epochs", epochs, "--test-freq", 2, folder=tmp_path)
+        found = checkpoint.load(checkpoint_of(tmp_path / "run"))
+        assert found.position().epoch == epochs and found.has_files and len(found.remarks) == 1
+
+
 def test_unshared_and_made_local(tmp_path, cifar):
     """What --unshare-weights and --conv-to-local leave behind is what they expect."""
     net = write_net(tmp_path, *_net("conv1"))

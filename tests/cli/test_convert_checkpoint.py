@@ -110,6 +110,11 @@ def test_layer_files_are_no_checkpoints(tmp_path, capsys):
     assert status == 2 and "--to npz is of checkpoints" in err
 
 
+def test_a_checkpoint_that_is_not_there(tmp_path, capsys):
+    status, _, err = convert(capsys, tmp_path / "1.1", "--to", "npz", "--out", tmp_path / "x")
+    assert status == 1 and err.startswith(f"convnet: no checkpoint {tmp_path / '1.1'}")
+
+
 def test_a_net_that_the_format_does_not_hold(tmp_path, capsys):
     net = convnet.build(SMALL_NET.replace("neuron=relu", "neuron=log[1]"), SMALL_PARAMS, side=12, classes=10)
     net.save(tmp_path / "1.1")

@@ -183,6 +183,9 @@ def test_means_in_all_forms(tmp_path, data, stored, expected):
 def test_size_of_pictures_by_their_mean(tmp_path):
     write(tmp_path, META | {"num_vis": None}, data_batch_1={"data": STRINGS, "labels": LABELS})
     assert opened(tmp_path).dims[0] == 48
+    for colors, expected in ((1, 224**2), (3, 3 * 224**2)):  # of 256 pixels, as the paper's
+        write(tmp_path, META | {"num_vis": None, "data_mean": None, "num_colors": colors})
+        assert opened(tmp_path).dims[0] == expected
 
 
 def test_a_missing_mean_is_that_of_the_training_pictures(tmp_path, caplog):

@@ -89,6 +89,21 @@ def test_a_process_that_is_ended_is_an_error_and_the_call_goes_on(tmp_path, monk
     assert files_in(tmp_path / "out") == files_in(tmp_path / "other")
 
 
+def test_processes_that_cannot_be_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "_WORTH", 1)
+    count, start = itertools.count(), workers.BaseProcess.start
+
+    def fail(process):
+        if next(count) == 2:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        start(process)
+
+    monkeypatch.setattr(workers.BaseProcess, "start", fail)
+    with pytest.raises(DataError, match="no process can be started here: Resource temporarily unavailable; lower --workers"):
+        pack(place(tmp_path / "photos"), tmp_path / "out", workers=4)
+    assert not workers.multiprocessing.active_children() and not (tmp_path / "out").exists()
+
+
 # -- kills
 
 

@@ -88,6 +88,7 @@ def test_a_split_of_the_source_is_the_split(tmp_path, capsys):
     [
         ([*SPLIT, "val/cats/1.png"], "val has classes that .*train lacks: cats; did you mean 'cat'"),
         ([*SPLIT, "val/cow/1.png", "val/emu/1.png"], "val has classes that .*train lacks: cow, emu$"),
+        ([*SPLIT[:6], "val/1.png", "val/2.png"], "no pictures in the sub-folders of .*/val; sort them .* or give .*/train$"),
         (["test/a/1.png", "val/a/1.png"], "test, val in .* are parts of a set, but none is 'train'"),
         (["train/a/1.png", "val/a/1.png"], "train has pictures in one sub-folder only, 'a'; a net tells classes apart"),
     ],
@@ -137,6 +138,9 @@ def a_file_without_a_suffix(monkeypatch):
         ("a.png,cat,train\nsub/é.png,dog,VAL\n", [(0,), (1,)], ["cat", "dog"], [False, True]),
         ("label,split,file\ncat,test,a.png\ndog,training,sub/é.png\n", [(0,), (1,)], ["cat", "dog"], [True, False]),
         ("plain,cat\na.png,dog\n", [(0,), (1,)], ["cat", "dog"], None),
+        ("a.png 1\nsub/é.png  0\n", [(1,), (0,)], ["0", "1"], None),
+        ("b, c.png\tcat, or dog\na.png\tdog\n", [(0,), (1,)], ["cat, or dog", "dog"], None),
+        ("b, c.png\tcat\na.png\tdog\n", [(0,), (1,)], ["cat", "dog"], None),
         ("a.png,cat,train\nsub/é.png,dog,eating\n", [(0, 3), (1, 2)], ["cat", "dog", "eating", "train"], None),
     ],
 )
@@ -148,14 +152,14 @@ def test_tables(tmp_path, text, labels, classes, tests):
 
 
 def test_all_mistakes_of_a_table_are_said_at_once(tmp_path, capsys):
-    text = "path,label,split\na.png,cat,train\na.png,dog,val\n,dog,val\nsub/é.png,,train\nplain,dog,trian\nx.png,dog\n"
+    text = "path,label,split\na.png,cat,train\n./a.png,dog,val\n,dog,val\nsub/é.png,,train\nplain,dog,trian\nx.png,dog\n"
     path = table(tmp_path, text)
     assert main(["makebatches", str(path), "--out", str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err.splitlines() == [
-        f"convnet: {path}:3: a.png stands in line 2 already",
+        f"convnet: {path}:3: ./a.png stands in line 2 already",
         f"    {path}:4: no path of a picture",
         f"    {path}:5: sub/é.png has no label",
-        f"    {path}:6: 'trian' is no part of a set; did you mean 'train'?; expected train or test",
+        f"    {path}:6: 'trian' is no part of a set, such as train or test; did you mean 'train'?",
         f"    {path}:7: 2 cells; expected 3",
     ]
     assert not (tmp_path / "out").exists()
@@ -185,6 +189,13 @@ def test_pictures_of_a_table_that_are_not_there_are_left_out(tmp_path):
     assert {name for batch in where(tmp_path / "out")[0].values() for name in batch} == {
         "a.png", "sub/é.png", "plain", "b, c.png"
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("split, said", [("test", "train"), ("train", "test")])
+def test_a_table_that_is_all_for_one_purpose(tmp_path, split, said):
+    path = table(tmp_path, f"a.png,cat,{split}\nplain,dog,{split}\n")
+    with pytest.raises(DataError, match=f"no picture is left to {said} on"):
+        pack_folder(path, tmp_path / "out", 8, None, None, 0, lambda _: None)
 
 
 def test_several_labels_of_a_picture(tmp_path):
@@ -229,6 +240,8 @@ def test_ilsvrc(tmp_path, capsys):
             data = data if isinstance(data, bytes) else data.encode("latin1")
             red = np.asarray(Image.open(io.BytesIO(data)))[..., 0]
             assert red.shape == (16, 16) and abs(red.mean() - 60 * (label + 1)) < 3
+    numbers = [line.split(",")[0] for line in (out / "pictures.csv").read_text("utf-8").splitlines()]
+    assert numbers == ["batch", *"000000", *"111111", *"22", *["1000"] * 5]
     skipped = (out / "skipped.txt").read_text()
     assert f"{folder}/ILSVRC2012_img_train.tar: n02100735_1.JPEG: not a whole picture" in skipped
     assert f"{folder}/ILSVRC2012_img_val.tar: ILSVRC2012_val_00000002.JPEG: not a whole picture" in skipped

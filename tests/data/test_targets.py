@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from nets import DATA
 from PIL import Image
-from support import default_params, dump
+from support import ROOT, default_params, dump
 
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
@@ -65,6 +65,13 @@ READ = {
     "a list for each case": (REGRESSION, {"labels": T.T.tolist()}, {1: T}),
     "a list for each value": (REGRESSION, {"labels": T.tolist()}, {1: T}),
     "whole numbers": (REGRESSION, {"labels": np.round(T * 9)}, {1: np.round(T * 9)}),
+    "whole numbers in lists": (REGRESSION, {"labels": (MARKS * 7).T.tolist()}, {1: MARKS * 7}),
+    "two whole numbers each": (
+        [("value", 1, 2)],
+        {"labels": [[int(a), int(b)] for a, b in zip(A, B, strict=True)]},
+        {1: np.stack([A, B])},
+    ),
+    "lists of whole numbers": (REGRESSION, {"labels": (MARKS * 7).astype(int).tolist()}, {1: MARKS * 7}),
     "one value each": ([("value", 1, 1)], {"labels": T[0].tolist()}, {1: T[:1]}),
     "one value each in a column": ([("value", 1, 1)], {"labels": T[:1].T}, {1: T[:1]}),
     "classes as values": (REGRESSION, {"labels": (A % 6).tolist()}, {1: MARKS}),
@@ -214,3 +221,41 @@ def test_values_of_any_shape(data, rows, cases):
         np.testing.assert_array_equal(held[1].rows, values)
     else:  # whole numbers, one or two for each case, may be classes
         assert (values == np.floor(values)).all() and rows > 1
+
+
+def test_the_layer_files_of_the_page(tmp_path):
+    """Columns of the recipe, with the layers that they read, take the batches that stand below them."""
+    page = (ROOT / "docs/batches.md").read_text(encoding="utf-8")
+    lines = page[page.index("    [targets]") : page.index('    {"data": data, "labels": targets}')].splitlines()
+    regression, first, second = ("\n".join(line[at : at + 36].strip() for line in lines) + "\n" for at in (4, 40, 76))
+    fc = "[{0}]\ntype=fc\ninputs=data\noutputs={1}\ninitW=0.1\n"
+    softmax = "[{1}]\ntype=softmax\ninputs={0}\n"
+    heads = fc.format("fc", 8) + softmax.format("fc", "probs") + fc.format("fc2", 2) + softmax.format("fc2", "probs2")
+    assert '"labels": [3, 0, 7], "labels2": [1, 1, 0]}' in page
+    for text, keys, dims in (
+        (fc.format("fc6", 6) + regression, {"labels": T[:, :3]}, {1: 6}),
+        (heads + first + second, {"labels": [3, 0, 7], "labels2": [1, 1, 0]}, {1: 1, 2: 1}),
+    ):
+        builder = parse(LayerFiles(PICTURES + text, "net.cfg", default_params(PICTURES + text), "params.cfg"))
+        folder = folder_of(tmp_path, data=X[:, :3], **keys)
+        provider = open_provider("", Request(folder, needs=needed_data(builder), classes=8))
+        graph = builder.shape(provider.dims, provider.classes, heads=provider.heads)
+        assert {index: graph.data_dims[index] for index in dims} == dims and provider.batch(1, 1).cases == 3
+
+
+@pytest.mark.parametrize("provider, layers", [("dummy-cn-30", REGRESSION), ("dummy-cn-30", HEADS), ("dummy", HEADS)])
+def test_random_data_by_name(provider, layers):
+    builder = net(*layers)
+    provider = open_provider(provider, Request(needs=needed_data(builder), builder=builder, classes=10))
+    graph = builder.shape(provider.dims, provider.classes, heads=provider.heads)
+    matrices = provider.batch(1, 1).matrices
+    assert all(len(matrices[index]) == rows for index, rows in graph.data_dims.items())
+    for kind, index, outputs in layers:
+        assert matrices[index].max() < (outputs if kind == "label" else 1.01)
+
+
+def test_the_demonstration_set_has_one_kind_of_labels(tmp_path, monkeypatch):
+    monkeypatch.setattr("convnet.data.demo.BATCH_CASES", 4)
+    monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path))
+    provider = open_provider("demo", Request(needs=needed_data(net(*HEADS)), classes=10))
+    assert provider.dims == {0: 3072, 1: 1}

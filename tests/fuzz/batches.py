@@ -14,6 +14,8 @@ from convnet.data.images import color_axes
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import ConvnetError
+from convnet.graph.infer import needed_data
+from convnet.graph.loading import LayerFiles, parse
 from fuzz.mutations import mutate_bytes, mutate_tree, slots
 from fuzz.target import BE, Target
 
@@ -26,6 +28,10 @@ def encoded(kind: str, mode: str = "RGB", side: int = 4) -> bytes:
     return file.getvalue()
 
 
+DATA = "".join(f"[m{i}]\ntype=data\ndataIdx={i}\n" for i in range(4)) + "[fc]\ntype=fc\ninputs=m0\noutputs={0}\ninitW=1\n"
+HEAD = "[p]\ntype=softmax\ninputs=fc\n[a]\ntype=cost.logreg\ninputs=m1,p\n[b]\ntype=cost.logreg\ninputs=m2,p\n"
+VALUES = "[d]\ntype=eltsum\ninputs=fc,m1\n[s]\ntype=cost.sum2\ninputs=d\n[e]\ntype=cost.bce\ninputs=m2,fc\n"
+NETS = [DATA.format(outputs) + rest for outputs in (2, 3, "num_classes") for rest in (HEAD, VALUES)]
 JPEGS = [encoded("JPEG"), encoded("JPEG", "L"), encoded("JPEG")]
 
 
@@ -62,6 +68,12 @@ class Batches(Target):
             (meta | {"no_crop": True}, {"data": JPEGS, "labels": [0, 1, 2]}),
             ({"num_vis": 16, "num_colors": 1}, {"data": JPEGS, "labels": [[0], [2], [1]]}),
             (meta | {"data_mean": 99.5}, {"data": rows["data"], "labels": np.array([[1, 1, 0]] * 6)}),
+            (meta | {"label_names2": ["x", "y"]}, {"data": pixels, "labels": [0, 1, 2] * 2, "labels2": [0, 1, 1] * 2}),
+        ]
+        self.of_nets = [  # which only nets that read them can
+            (meta, {"data": pixels, "labels": np.arange(12.0).reshape(2, 6) / 7, "labels2": [[0.5, 1]] * 6}),
+            (meta, {"data": JPEGS, "labels": [[0.5, 2.5]] * 3, "labels2": [[1, 0], [0, 1], [2, 1]]}),
+            (meta, {"data": pixels, "labels": [np.ones((1, 6)), np.zeros((2, 6))]}),
         ]
         self.places = [(slots(meta), slots(part)) for meta, part in self.known]
 
@@ -80,6 +92,22 @@ class Batches(Target):
             for name in by_name:
                 (self.folder / name).touch()
             use_batches(self.folder, rng, options)
+
+
+class Targets(Batches):
+    """Wrong values in a batch, read for nets that need labels of several matrices, or real values."""
+
+    name = "targets"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.known += self.of_nets
+        self.places = [(slots(meta), slots(part)) for meta, part in self.known]
+        self.needs = [needed_data(parse(LayerFiles(text, "net.cfg"))) for text in NETS]
+
+    def read(self, values: list, rng: random.Random, options: dict) -> None:
+        with suppress(ConvnetError):  # what is there need not be what is needed
+            super().read(values, rng, options | {"needs": rng.choice(self.needs)})
 
 
 def use_batches(folder: Path, rng: random.Random, options: dict) -> None:

@@ -1,6 +1,6 @@
 """What is fuzzed: each target mutates something genuine and gives it to the readers and to what comes behind them."""
 
-from fuzz.batches import BatchBytes, Batches
+from fuzz.batches import BatchBytes, Batches, Targets
 from fuzz.checkpoints import (
     FIXTURES,
     CheckpointBytes,
@@ -17,7 +17,7 @@ from fuzz.texts import LayerTexts, TomlTexts, Trained
 
 _ALL: list[type[Target]] = [
     *(Pickles, CheckpointBytes, OldCheckpointBytes, CheckpointTree, OriginalTree, OriginalBytes, Runs),
-    *(Batches, BatchBytes, Pictures, CraftedPictures),
+    *(Batches, BatchBytes, Targets, Pictures, CraftedPictures),
     *(LayerTexts, TomlTexts, Trained),
 ]
 TARGETS = {t.name: t for t in _ALL if FIXTURES.is_dir() or not t.name.startswith("original")}

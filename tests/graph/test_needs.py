@@ -163,3 +163,11 @@ def test_the_last_layer_of_2012s_flickr_nets():
     """The labels stand first in the sum, and only the other input says how many there are."""
     text = PICTURES + data("labels", 1) + fc("fc10003", 10003) + eltsum("diff", "labels,fc10003") + sum2("sqdiff", "diff")
     assert needed_data(begin(text))[1].rows == infer_data(begin(text)).dims[1] == 10003
+
+
+def test_rows_of_one_matrix_may_be_of_different_classes():
+    builder = begin(NETS["rows of one matrix"][0])
+    graph = builder.shape({0: 3072, 1: 2}, 10)
+    assert [layer.outputs for layer in (graph.layers["a"], graph.layers["b"])] == [10, 4]
+    with pytest.raises(LayerFileError, match="not within the data's 1 row"):
+        begin(NETS["rows of one matrix"][0]).shape({0: 3072, 1: 1}, 10)

@@ -155,3 +155,14 @@ def test_a_limit_per_weight_becomes_one_of_the_filter(source, target, limit):
     fitted = fitting(graph, target)
     assert fitted.graph.layers["fc"].wball == [limit]
     assert fitted.notes == ["layer 'fc': 2014 gives every filter the norm that wball says, 2012 longer ones alone"]
+
+
+def test_sizes_that_shapes_change_are_those_of_the_file():
+    cmpool = "[cm]\ntype=cmpool\npool=max\ninputs=hs\nchannels=16\nsize=2\nstride=2\n"
+    more = f"{cmpool}[sfc]\ntype=sfc\ninputs=cm\nparts=2\noutputs=3\n"
+    graph = make_graph(
+        drop("hs", more).replace("inputs=hs\noutputs", "inputs=sfc\noutputs"), {0: 192, 1: 1}, 4, dialect="2012"
+    )
+    fitted = fitting(graph, G2014).graph
+    shapes = [{layer.name: (layer.outputs, layer.maps) for layer in one.declared} for one in (graph, fitted)]
+    assert shapes[0] == shapes[1] and shapes[0]["sfc"] == (6, None)

@@ -32,7 +32,9 @@ def loaded(save):
 
 def contents(save):
     """All of a checkpoint but the options, as text to the last bit."""
-    return repr(loaded(save)["model_state"])
+    state = loaded(save)["model_state"]
+    own = {key: value for key, value in state["convnet"].items() if key not in ("options", "op")}  # of the run's folder
+    return repr(state | {"convnet": own})
 
 
 def final_test(save):

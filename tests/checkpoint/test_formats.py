@@ -1,0 +1,69 @@
+"""In which format a run saves: the one asked for, the usual one, or the one that holds its net."""
+
+import zipfile
+
+import pytest
+from nets import DATA, cost_of
+from support import SMALL_NET, write_cifar, write_net
+
+from convnet import checkpoint, pickles
+from convnet.checkpoint import find_latest
+from convnet.cli.run import main
+
+RATES = "epsW=0.001\nepsB=0.001\nmomW=0.9\nmomB=0.9\nwc=0\n"
+ONLY_2014 = f"{DATA}[fc]\ntype=sfc\ninputs=data\noutputs=5\nparts=2\ninitW=0.0001\n{cost_of('fc')}"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_cifar(tmp_path_factory.mktemp("formats") / "data", cases=20)
+
+
+def run(data, folder, *options):
+    words = ["--data-path", data, "--save-file", folder / "run", "--max-batches", 1, "--threads", 1, *options]
+    return main([str(word) for word in words])
+
+
+def newest(folder):
+    return find_latest(folder / "run", checkpoint.load)[1]
+
+
+@pytest.mark.parametrize(
+    "given, module, container", [("2014", "python_util.options", dict), ("2012", "options", dict), ("2011", "options", list)]
+)
+def test_a_format_is_that_of_its_programs_and_stays(given, module, container, data, tmp_path):
+    net = write_net(tmp_path, SMALL_NET.replace("[drop]\ntype=dropout\ninputs=pool1\n", "").replace("=drop", "=pool1"))
+    assert run(data, tmp_path, "--layer-def", net, "--checkpoint-format", given) == 0
+    assert run(data, tmp_path) == 0
+    found = newest(tmp_path)
+    assert found.position().batches_done == 2 and found.option("checkpoint_format") == given
+    assert type(found["model_state"]["layers"]) is container
+    assert type(found["op"]).legacy_class == f"{module}.OptionsParser"
+    options = found["op"].options
+    assert options["minibatch_size"].value == 128 and not options["minibatch_size"].value_given
+    assert options["layer_def"].value == str(net) and options["layer_def"].set_once == (given != "2014")
+    assert options["load_file"].prefixed_letter == ("--load-file" if given == "2014" else "-f")
+    assert ("crop_border" in options) == (given != "2014") and "test_only" in options
+    assert run(data, tmp_path, "--checkpoint-format", "auto") == 0
+    assert newest(tmp_path)["model_state"]["convnet"]["format"] == "2014"
+
+
+def test_zipped(data, tmp_path, capsys):
+    net = write_net(tmp_path)
+    assert run(data, tmp_path, "--layer-def", net, "--checkpoint-format", "2012", "--zip-save") == 0
+    with zipfile.ZipFile(newest(tmp_path).path) as archive:
+        assert archive.namelist() == ["data"] and pickles.loads(archive.read("data"))["model_state"]["epoch"] == 1
+    capsys.readouterr()
+    assert run(data, tmp_path, "--checkpoint-format", "2014") == 0
+    assert "No effect on checkpoints of 2014: --zip-save." in capsys.readouterr().out
+    assert not zipfile.is_zipfile(newest(tmp_path).path)
+
+
+def test_what_does_not_hold_the_net_is_refused_first(data, tmp_path, capsys):
+    net = write_net(tmp_path, ONLY_2014, f"[fc]\n{RATES}[logprob]\ncoeff=1\n")
+    assert run(data, tmp_path, "--layer-def", net, "--checkpoint-format", "2011") == 2
+    out, err = capsys.readouterr()
+    assert "--checkpoint-format 2011 cannot hold this net: " in err and "'fc'" in err
+    assert "formats that can: 2014, npz" in err and "1.1" not in out and not (tmp_path / "run").exists()
+    assert run(data, tmp_path, "--layer-def", net) == 0
+    assert newest(tmp_path)["model_state"]["convnet"]["format"] == "2014"
