@@ -22,8 +22,8 @@ def listed(capsys, *options):
 def test_values_that_somebody_chose_are_no_defaults(place, tmp_path, capsys, compat):
     """On the command line, in [run], or in the run that is gone on with."""
     net = write_net(tmp_path, params=SMALL_PARAMS + "[run]\ntest-freq=3\n")
-    begin = listed(capsys, "--layer-def", net, "--data-path", place / "data", "--mini=20", "--max-batches=1", "--compat", compat,
-                   "--save-path", tmp_path / "run")  # fmt: skip
+    options = ("--layer-def", net, "--data-path", place / "data", "--mini=20", "--max-batches=1", "--compat", compat)
+    begin = listed(capsys, *options, "--save-path", tmp_path / "run")
     assert begin["Minibatch size"] == ("20", False) and begin["Testing frequency"] == ("3", False)
     assert begin["Number of epochs"] == ("50000", True) and begin["Test on one batch at a time?"] == ("1", True)
     on = listed(capsys, "--load-file", tmp_path / "run", "--test-freq=2", "--max-batches=1")
