@@ -83,7 +83,8 @@ def graph_of(checkpoint: Checkpoint) -> Graph:
     """Return the net of a checkpoint, for the data that it was trained on; raises ``ConvnetError``."""
     dialect = checkpoint.option("dialect") or "auto" if checkpoint.has_files else checkpoint.generation
     files = checkpoint.files(str(checkpoint.path))
-    return build_graph(files, checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree, dialect)
+    known = checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree
+    return build_graph(files, *known, dialect, heads=checkpoint.heads)
 
 
 def _marked(checkpoint: Checkpoint, form: str) -> dict[str, Any]:

@@ -48,9 +48,8 @@ def fitting(graph: Graph, generation: Generation) -> Fitted:
         return Fitted(graph)
     params = written.params if graph.params is not None else None
     files = LayerFiles(written.definition, f"{generation}.cfg", params, f"{generation}-params.cfg" if params else "")
-    return Fitted(
-        build_graph(files, graph.data_dims, graph.classes, tree_of(graph), generation), written.told, written.notes
-    )
+    shaped = build_graph(files, graph.data_dims, graph.classes, tree_of(graph), generation, heads=graph.heads)
+    return Fitted(shaped, written.told, written.notes)
 
 
 def _says_rates_as(layer: Layer, generation: Generation) -> bool:

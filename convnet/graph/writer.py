@@ -204,8 +204,11 @@ class _Writer:
         """Return the value of a key as the files have it; the number of classes where the target has no word."""
         if self.toml or key.name not in layer.words:
             return layer.as_written(key)
-        if self.classes:
+        value = getattr(layer, key.name)
+        is_known = not any(isinstance(item, NumClasses) for item in (value if isinstance(value, list) else [value]))
+        if self.classes and not is_known:
             layer.take_classes(self.classes)
+        if self.classes or is_known:
             return getattr(layer, key.name)
         self.note(layer, f"{self.target} has no {NumClasses.word}; write the number there, or name it with --num-classes")
         return layer.as_written(key)

@@ -14,17 +14,18 @@ from pathlib import Path
 
 from convnet.checkpoint import BEST, add_costs, format_for, pack
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
-from convnet.generation import Generation
+from convnet.generation import COMPAT, Generation
 from convnet.graph.fitting import parameters_for
 from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
-from convnet.net.net import Net
+from convnet.net.net import Costs, Net
 from convnet.options import NPZ, Options
 from convnet.storage import cache_folder, write_atomically
-from convnet.training.evaluator import Tester
+from convnet.training.evaluator import Tester, write_features
 from convnet.training.events import (
     BatchClosed,
     Callback,
+    FeaturesWritten,
     Message,
     RunDone,
     RunStopped,
@@ -78,10 +79,29 @@ class Run(Trainer):
             start = time.monotonic()
             results.append(self.tester.batch(number))
             self.tell(TestBatchEnd(number, *results[-1], time.monotonic() - start))
-        self.tell(TestEnd(self.plan.test, *add_costs(results), [], time.monotonic() - begun))
-        self._measure_weights()
+        self._finish_only_test(results, begun)
         if self.session.options.force_save:
             self.tell(Saved(self._save()))
+
+    def write_features(self, layer: str, folder: Path, source: str) -> None:
+        """Write what ``layer`` makes of every test batch, and tell of each; of all, where the originals did."""
+        results, begun = [], time.monotonic()
+        written = write_features(self.net, self.session.test, self.plan.test, layer, folder, source)
+        start = begun
+        for number, (file, costs, cases) in zip(self.plan.test, written, strict=True):  # to its end: batches.meta
+            results.append((costs, cases))
+            self.tell(FeaturesWritten(f"Wrote feature file {file}", number, costs, cases, time.monotonic() - start))
+            start = time.monotonic()
+        if self.session.options.compat:
+            self._finish_only_test(results, begun)
+
+    def _finish_only_test(self, results: list[tuple[Costs, int]], begun: float) -> None:
+        costs, cases = add_costs(results)
+        averaged: list[tuple[Costs, int]] = []
+        if COMPAT[self.session.options.compat].averages_again:
+            averaged = [*self.position.test_outputs, (costs, cases)][-len(self.plan.test) :]
+        self.tell(TestEnd(self.plan.test, costs, cases, averaged, time.monotonic() - begun))
+        self._measure_weights()
 
     # -- what happens around a batch
 

@@ -51,7 +51,6 @@ from convnet.training.plan import ENDLESS, Plan
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
-_TEST_FREQ = 57
 
 
 class RunInputs:
@@ -232,7 +231,8 @@ class Session:
         if not options.conv_to_local and not options.unshare_weights:
             return []
         state = self.state if self.state is not None else self._initial_state()
-        surgery = Edits(self.graph, state, options.conv_to_local, options.unshare_weights)
+        names_sources = COMPAT[options.compat].names_sources
+        surgery = Edits(self.graph, state, options.conv_to_local, options.unshare_weights, names_sources)
         self.state, self.files = surgery.state, replace(self.files, changes=self.files.changes | surgery.changes)
         self.graph = self._shape(parse(self.files, options.dialect, bool(options.strict)))
         self.options = replace(options, conv_to_local=[], unshare_weights=[])
@@ -301,7 +301,7 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
         train_range,
         test_range,
         options.epochs or (_DEMO_EPOCHS if is_demo else ENDLESS),
-        options.test_freq or (demo.TRAIN_BATCHES if is_demo else _TEST_FREQ),
+        options.test_freq or (demo.TRAIN_BATCHES if is_demo else COMPAT[options.compat].test_freq),
         bool(options.test_one),
         demo.TRAIN_BATCHES if stops_early else options.max_batches or 0,
         COMPAT[options.compat].extra_batch,

@@ -90,7 +90,7 @@ def test_a_checkpoint_knows_the_classes_of_each_head(place, tmp_path, capsys):
     assert net.test(x, {"labels": a, "colours": b}) == net.test(x, {1: a, 2: b})
     net.save(tmp_path / "1.1")
     assert run("--load-file", tmp_path / "1.1", "--data-path", place / "heads", "--test-only") == 0
-    dump(tmp_path / "data_batch_1", {"data": x, "labels": a, "labels2": b})
+    dump(tmp_path / "data_batch_3", {"data": x, "labels": a, "labels2": b})
     dump(tmp_path / "batches.meta", {"num_vis": 12, **NAMES, "label_names2": [*"zyx"]})
     capsys.readouterr()
     assert run("--load-file", tmp_path / "1.1", "--data-path", tmp_path, "--test-only") == 1

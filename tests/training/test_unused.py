@@ -154,10 +154,10 @@ def test_predictions_that_no_test_writes(folders, tmp_path, capsys):
     for more in ((), ("--compat", "2014", "--test-freq", 1)):  # a last test, and one that is due
         assert start(folders, tmp_path, "--test-out", preds, *more) == 0
         (path,) = preds.iterdir()
-        assert f"Wrote {path.name} to {preds}\n" in capsys.readouterr().out
+        assert f"Wrote {path.name} to {preds}\n" in "".join(capsys.readouterr())
         path.unlink()
     assert start(folders, tmp_path, "--test-out", preds, "--compat", "2014") == 0
-    assert f"Nothing was written to {preds}: no test was due (--test-freq 57).\n" in capsys.readouterr().out
+    assert f"Nothing was written to {preds}: no test was due (--test-freq 57).\n" in capsys.readouterr().err
 
 
 def test_weights_that_nobody_trained(folders, tmp_path, capsys):
