@@ -97,6 +97,19 @@ def test_checkpoints_of_the_originals(name, generation, program):
     assert shared == ({} if "zip" in name else {f"fcB.{key}[0]": f"fcA.{key}[0]" for key in ("weights", "weightsInc")})
 
 
+def test_a_checkpoint_that_an_original_has_trained_on(run, tmp_path):
+    value = pickles.load(run / "1.1")
+    state = value["model_state"]
+    value["model_state"] = {key: state[key] for key in sorted(state)} | {"batchnum": state["batchnum"] + 1}
+    with (tmp_path / "1.2").open("wb") as file:
+        pickles.dump(value, file)
+    found = inspect(tmp_path / "1.2")
+    assert found.program == "cuda-convnet2 (2014), which went on from a checkpoint of convnet" and not found.problems
+    assert any("trained it on" in remark for remark in found.remarks) and any(
+        "no checksum" in line for line in found.remarks
+    )
+
+
 @pytest.mark.parametrize(
     "change, expected",
     [
