@@ -17,6 +17,7 @@ from convnet.training.costs import Outputs
 
 PROGRAMS = {G2011: "cuda-convnet (2011)", G2012: "the programs of the 2012 release", G2014: "cuda-convnet2 (2014)"}
 _DAMAGED = "go on from an earlier checkpoint of the run, or from a copy of this one"
+_BY_HAND = "a net of layers that are right can take its weights over in Python: docs/python.md"
 _DIVERGED = "training diverged before it was saved; go on from an earlier checkpoint, with lower rates"
 
 
@@ -55,15 +56,12 @@ def found_checkpoint(found: Found, content: Content) -> None:
 def _layer_rows(checkpoint: Checkpoint, order: list[str]) -> list[dict[str, Any]]:
     """Return name, type, inputs and outputs of each layer, as data pass if their ``order`` is known; 2011 counts inputs."""
     layers, names = checkpoint.layers, list(checkpoint.layers)
-    return [
-        {
-            "name": name,
-            "type": text_of(layers[name]["type"]),
-            "inputs": [text_of(i) if isinstance(i, str | bytes) else names[i] for i in layers[name].get("inputs") or []],
-            "outputs": layers[name].get("outputs"),
-        }
-        for name in (order if sorted(order) == sorted(names) else names)
-    ]
+    rows = []
+    for name in order if sorted(order) == sorted(names) else names:
+        inputs = [text_of(i) if isinstance(i, str | bytes) else names[i] for i in layers[name].get("inputs") or []]
+        kind, outputs = text_of(layers[name]["type"]), layers[name].get("outputs")
+        rows.append({"name": name, "type": kind, "inputs": inputs, "outputs": outputs})
+    return rows
 
 
 def _program(checkpoint: Checkpoint) -> str:
@@ -101,9 +99,9 @@ def _check_net(found: Found, checkpoint: Checkpoint) -> None:
         graph = builder.shape(checkpoint.data_dims, checkpoint.classes, tree, heads=heads)
     except LayerFileError as error:
         first = listed((str(problem).replace("\n", " ") for problem in error.problems), 3)
-        found.blame(f"its layers make no net: {first}", "'convnet convert FILE --to 2014' writes its layers, to be mended")
+        found.blame(f"its layers make no net: {first}", _BY_HAND)
     except (CheckpointError, DataError) as error:
-        found.blame(error, "the layers that it names can be written by hand, and weights taken over in Python")
+        found.blame(error, _BY_HAND)
     else:
         found.facts["order"] = list(graph.layers)
         for fault in array_faults(graph, checkpoint.layers):

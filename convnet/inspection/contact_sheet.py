@@ -1,7 +1,7 @@
 """What pictures lie in a folder of batches: a sheet with a row for each class, and how many cases there are of each."""
 
 import io
-from collections.abc import Callable, Iterator
+from math import isqrt
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,6 @@ from PIL import Image
 from convnet.data.batches import pixels_of
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
-from convnet.data.images import picture_shape
 from convnet.data.labels import Labels, Part
 from convnet.data.matrices import Matrices
 from convnet.data.provider import Request, check_counts, class_names, first_synonyms, range_text
@@ -55,7 +54,7 @@ def show_batches(path: str | Path, tell: Tell = silent) -> Shown:
             raise DataError(f"{folder}: its cases have values, not labels of classes")
         each = (labels.values + provider.label_offset).astype(int)
         counts[:, int(number in test)] += np.bincount(each, minlength=provider.classes)
-        _take(rows, _pictures_of(provider, parts), labels, each)
+        _take(rows, provider, parts, labels, each)
     names = first_synonyms(class_names(provider.label_names, provider.classes))
     remarks = list(provider.problems)
     shown = sorted(rows)[:_CLASSES]
@@ -73,46 +72,33 @@ def _apart(names: list[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names)]
 
 
-Picture = Callable[[], Image.Image | None]
-
-
-def _take(rows: dict[int, list[Image.Image]], pictures: list[Picture], labels: Labels, each: np.ndarray) -> None:
-    """Add pictures of a batch to the row of their class, until that is full."""
+def _take(
+    rows: dict[int, list[Image.Image]], provider: FolderProvider, parts: list[Part], labels: Labels, each: np.ndarray
+) -> None:
+    """Add pictures of a batch to the row of their class, until that is full; none of data that are no pictures."""
+    if provider.cropper is None:
+        return
+    if isinstance(provider, Matrices):
+        matrices = pixels_of(parts, provider.features, "source_model" in provider.meta)
+        items: list[Any] = [column for matrix in matrices for column in matrix.T]
+    else:
+        items = [item for _, part in parts for item in part["data"]]
     for case, label in zip(labels.cases, each, strict=True):
-        row = rows.setdefault(int(label), []) if pictures else []
-        if pictures and len(row) < _PER_CLASS and (picture := pictures[case]()) is not None:
+        row = rows.setdefault(int(label), [])
+        if len(row) < _PER_CLASS and (picture := _drawn(items[case], provider.cropper.channels)):
             row.append(picture)
 
 
-def _pictures_of(provider: FolderProvider, parts: list[Part]) -> list[Picture]:
-    """Return what makes each case a picture of ``_SIDE`` pixels; nothing for data that are no pictures."""
-    if not isinstance(provider, Matrices):
-        mode = "L" if provider.cropper and provider.cropper.channels == 1 else "RGB"
-        return [lambda item=item: _decoded(item, mode) for _, part in parts for item in part["data"]]  # type: ignore[misc]
-    shape = picture_shape(provider.features, provider.meta)
-    if provider.cropper is None or shape is None:
-        return []
-    C, S = shape
-    columns = _columns(pixels_of(parts, provider.features, "source_model" in provider.meta))
-    return [lambda pixels=pixels: _drawn(pixels.reshape(C, S, S)) for pixels in columns]  # type: ignore[misc]
-
-
-def _columns(matrices: list[np.ndarray]) -> Iterator[np.ndarray]:
-    for matrix in matrices:
-        yield from matrix.T
-
-
-def _decoded(item: Any, mode: str) -> Image.Image | None:
-    """Return a picture from the bytes of its file, ``None`` if it cannot be decoded."""
+def _drawn(item: Any, channels: int) -> Image.Image | None:
+    """Return the picture in the bytes of a file, ``None`` if they are none, or of pixels, one channel behind the other."""
+    if isinstance(item, np.ndarray):
+        side = isqrt(item.size // channels)
+        return resized(item.reshape(channels, side, side).transpose(1, 2, 0) / 255, _SIDE)
     try:
-        return Image.fromarray(read_square(io.BytesIO(bytes_of(item)), _SIDE, mode=mode))
+        pixels = read_square(io.BytesIO(bytes_of(item)), _SIDE, mode="L" if channels == 1 else "RGB")
     except DataError:
         return None
-
-
-def _drawn(pixels: np.ndarray) -> Image.Image:
-    """Return a picture from its pixels (C, S, S), 0 to 255."""
-    return resized(pixels.transpose(1, 2, 0).astype(np.float64) / 255, _SIDE)
+    return Image.fromarray(pixels)
 
 
 def _sheet(rows: dict[str, list[Image.Image]], title: str, caption: str) -> Image.Image:

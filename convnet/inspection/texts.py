@@ -15,7 +15,6 @@ from convnet.language.diagnostics import Problem, Problems
 from convnet.language.files import read_document, read_text
 from convnet.language.ini import Document
 from convnet.layers import LAYER_TYPES
-from convnet.layers.weighted import WeightLayer
 from convnet.options import BY_NAME
 from convnet.texts import counted, did_you_mean, listed, printable, shell_quoted
 from convnet.training.log import KEYS, NAME
@@ -143,7 +142,7 @@ def _found_layers(found: Found, path: Path) -> bool:
 def _found_definition(found: Found, path: Path, document: Document) -> None:
     found.kind = "a layer definition"
     files = LayerFiles.open(path)
-    facts: dict[str, Any] = {"parameters": files.params_path or ("in the same file" if document.native else None)}
+    facts: dict[str, Any] = {"parameter_file": files.params_path or ("in the same file" if document.native else None)}
     found.facts = facts
     if not files.params and not document.native:
         found.remarks.append("There are no parameters beside it, such as layer-params-X.cfg beside layers-X.cfg.")
@@ -153,38 +152,25 @@ def _found_definition(found: Found, path: Path, document: Document) -> None:
         inferred = infer_data(builder)
     except LayerFileError as error:
         facts["sections"] = [printable(name) for name in document.sections]
-        lacks = "--layer-params" if not files.params and not document.native else ""
-        _blamed(found, found.kind, error.problems, f"name its parameters, or write them ({lacks})" if lacks else "")
+        _blamed(found, found.kind, error.problems)
         return
     graph = inferred.graph
     found.remarks += [str(problem).replace("\n", " ") for problem in graph.warnings][:_MOST] + inferred.notes
     facts["data_dims"] = {str(index): rows for index, rows in inferred.dims.items()}
-    weights = [layer for layer in graph.declared if isinstance(layer, WeightLayer)]
-    facts["weights"] = sum(
-        rows * columns
-        for layer in weights
-        for i, owner in enumerate(layer.owners)
-        if owner is None
-        for rows, columns in [layer.weight_shape(i)]
-    )
+    facts["parameters"] = graph.parameters()
     facts["layers"] = [
-        {
-            "name": layer.name,
-            "type": layer.type,
-            "inputs": [source.name for source in layer.sources],
-            "outputs": layer.outputs,
-        }
-        for layer in graph.declared
+        {"name": each.name, "type": each.type, "inputs": [source.name for source in each.sources], "outputs": each.outputs}
+        for each in graph.declared
     ]
 
 
-def _blamed(found: Found, kind: str, problems: list[Problem], advice: str = "") -> bool:
+def _blamed(found: Found, kind: str, problems: list[Problem]) -> bool:
     """Add problems of layer files; return whether there were any."""
     found.kind = kind if problems else found.kind
     found.remarks += [problem.render() for problem in problems if problem.severity != "error"][:_MOST]
     problems = [problem for problem in problems if problem.severity == "error"]
     for problem in problems[:_MOST]:
-        found.blame(problem, advice or "mend the line")
+        found.blame(problem, "mend the line")
     if len(problems) > _MOST:
         found.blame(f"and {len(problems) - _MOST:,} more of the kind", "'convnet explain' names them all")
     return bool(problems)

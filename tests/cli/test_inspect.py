@@ -250,14 +250,14 @@ def test_layer_files(tmp_path):
     definition = write_net(tmp_path)
     found = inspect(definition)
     assert (found.kind, found.container, found.problems) == ("a layer definition", "INI", [])
-    assert found.facts["parameters"] == str(tmp_path / "layer-params-small.cfg")
+    assert found.facts["parameter_file"] == str(tmp_path / "layer-params-small.cfg")
     inputs = next(row["outputs"] for row in found.facts["layers"] if row["name"] == "drop")
-    assert found.facts["weights"] == 75 * 8 + 10 * inputs
+    assert found.facts["parameters"] == 75 * 8 + 8 + 10 * inputs + 10
     params = inspect(tmp_path / "layer-params-small.cfg")
     assert (params.kind, params.problems) == ("layer parameters", []) and params.facts["sections"] == ["logprob"]
     assert main(["convert", str(definition), "--to", "toml", "--out", str(tmp_path / "net.toml")]) == 0
     toml = inspect(tmp_path / "net.toml")
-    assert (toml.container, toml.facts["weights"], toml.problems) == ("TOML", found.facts["weights"], [])
+    assert (toml.container, toml.facts["parameters"], toml.problems) == ("TOML", found.facts["parameters"], [])
 
 
 @pytest.mark.parametrize(
