@@ -53,7 +53,8 @@ class Edits:
         for i in inputs:
             owner = self._owner(layer, i)
             is_own = owner == (layer.name, i)
-            source = f"{owner[0]}[{owner[1]}]" if self.names_sources else f"[{-1 if is_own else owner[1]}]"
+            name, index = ("", -1) if is_own else layer.weightSource[i] or owner  # which may share it itself
+            source = f"{name * self.names_sources}[{index}]"
             if is_own and self.names_sources:
                 self.lines.append(f"Weight matrix {layer.name}[{i}] already unshared.")
             else:
