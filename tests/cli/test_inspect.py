@@ -414,7 +414,8 @@ def test_json(run, tmp_path, capsys):
     assert first["problems"] == [] and set(second["problems"][0]) == {"problem", "advice"}
     assert second["arrays"][0]["not_finite"] == 42 and second["arrays"][0]["least"] is None
     page = (ROOT / "docs" / "checkpoints.md").read_text()
-    assert all(f"`{key}`" in page for key in [*keys, *first["arrays"][0]])
+    facts = [*first["facts"], *second["facts"], *inspect(write_net(tmp_path)).facts]
+    assert all(f"`{key}`" in page for key in [*keys, *first["arrays"][0], *facts] if key != "labels")
 
 
 def test_names_from_files_forge_no_line(tmp_path, capsys):
