@@ -17,6 +17,7 @@ from convnet.training.costs import Outputs
 
 PROGRAMS = {G2011: "cuda-convnet (2011)", G2012: "the programs of the 2012 release", G2014: "cuda-convnet2 (2014)"}
 _DAMAGED = "go on from an earlier checkpoint of the run, or from a copy of this one"
+_TOLD = 20  # arrays that are wrong
 _BY_HAND = "a net of layers that are right can take its weights over in Python: docs/python.md"
 _DIVERGED = "training diverged before it was saved; go on from an earlier checkpoint, with lower rates"
 
@@ -48,9 +49,10 @@ def found_checkpoint(found: Found, content: Content) -> None:
     layers = {row["name"]: checkpoint.layers[row["name"]] for row in found.facts["layers"]}
     learned = {name: {key: layer[key] for key in LEARNED[:4] if key in layer} for name, layer in layers.items()}
     found.arrays = arrays_in(learned)
-    for array in found.arrays:
-        if array.not_finite and not array.shared_with:
-            found.blame(f"{array.name} holds {array.not_finite:,} numbers that are not finite", _DIVERGED)
+    wrong = [array for array in found.arrays if array.not_finite and not array.shared_with]
+    if wrong:
+        where = listed((f"{array.not_finite:,} in {array.name}" for array in wrong), _TOLD)
+        found.blame(f"numbers that are not finite: {where}", _DIVERGED)
 
 
 def _layer_rows(checkpoint: Checkpoint, order: list[str]) -> list[dict[str, Any]]:
@@ -104,6 +106,6 @@ def _check_net(found: Found, checkpoint: Checkpoint) -> None:
         found.blame(error, _BY_HAND)
     else:
         found.facts["order"] = list(graph.layers)
-        for fault in array_faults(graph, checkpoint.layers):
-            if "the net needs finite numbers" not in fault:  # which are told of already
-                found.blame(fault, _DAMAGED)
+        faults = [line for line in array_faults(graph, checkpoint.layers) if "finite numbers" not in line]  # told already
+        if faults:
+            found.blame("; ".join(faults[:_TOLD]) + f"; and {len(faults) - _TOLD:,} more" * (len(faults) > _TOLD), _DAMAGED)

@@ -113,7 +113,7 @@ def test_a_checkpoint_that_an_original_has_trained_on(run, tmp_path):
 @pytest.mark.parametrize(
     "change, expected",
     [
-        (lambda fc: fc["weights"][0].__setitem__((0, 0), np.nan), "fc.weights[0] holds 1 numbers that are not finite"),
+        (lambda fc: fc["weights"][0].__setitem__((0, 0), np.nan), "numbers that are not finite: 1 in fc.weights[0]"),
         (lambda fc: fc.update(biases=np.zeros((1, 9), np.float32)), "biases has shape (1, 9); the net needs shape (1, 10)"),
         (lambda fc: fc.pop("weightsInc"), "weightsInc[0] is missing; the net needs shape (72, 10)"),
         (lambda fc: fc.update(name=b"conv1"), "there are two layers called 'conv1'"),
