@@ -50,6 +50,7 @@ def found_checkpoint(found: Found, content: Content) -> None:
     learned = {name: {key: layer[key] for key in LEARNED[:4] if key in layer} for name, layer in layers.items()}
     found.arrays = arrays_in(learned)
     wrong = [array for array in found.arrays if array.not_finite and not array.shared_with]
+    found.arrays += arrays_in({key: (checkpoint.data or {}).get(key) for key in ("mean", "value_mean")}, "data")
     if wrong:
         where = listed((f"{array.not_finite:,} in {array.name}" for array in wrong), _TOLD)
         found.blame(f"numbers that are not finite: {where}", _DIVERGED)
