@@ -94,8 +94,9 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
             found.blame(f"{counted(len(which), 'file')} {what}: {listed(map(printable, which), _NAMED)}", advice)
     found.facts |= {"files_compared": len(sums), "files_wrong": len(missing) + len(changed)}
     if (folder / SKIPPED).is_file():
-        lines = (folder / SKIPPED).read_bytes().splitlines()
-        found.remarks.append(f"{counted(len(lines), 'picture')} left out when they were made: {SKIPPED} says why.")
+        lines = (folder / SKIPPED).read_text("utf-8", "replace").splitlines()
+        which = listed(map(printable, lines), _NAMED)
+        found.remarks.append(f"{counted(len(lines), 'picture')} left out when they were made, as {SKIPPED} says: {which}")
 
 
 def _opened(found: Found, folder: Path, files: dict[int, list[Path]], meta: dict[str, Any]) -> FolderProvider | None:
