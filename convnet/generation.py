@@ -41,6 +41,7 @@ class Compat:
     shows_ratio: bool = True  # the ratio of change to weight in the statistics
     shows_top_error: bool = True  # the error of logreg's topk guesses
     shows_test_seconds: bool = True  # the time of each batch of --test-only
+    tests_one_batch: bool = False  # --test-only tests the first batch alone, but with --test-one 0
     averages_again: bool = False  # --test-only has "Averages", of the tests in the checkpoint too
     sorts_statistics: bool = False  # the statistics are in the order of the layers' names
     names_sources: bool = True  # --unshare-weights says whose a matrix was
@@ -59,6 +60,7 @@ COMPAT: dict[str, Compat] = {
         shows_ratio=False,
         shows_top_error=False,
         shows_test_seconds=False,
+        tests_one_batch=True,
         test_freq=50,
     ),
     G2012: Compat(
@@ -70,6 +72,7 @@ COMPAT: dict[str, Compat] = {
         shows_progress=False,
         shows_ratio=False,
         shows_test_seconds=False,
+        tests_one_batch=True,
         averages_again=True,
         names_sources=False,
         sorts_statistics=True,

@@ -85,6 +85,7 @@ ALL = ("--test-only=1", "--test-one=0")
 GOING_ON = {
     "train": ("--epochs=2", "--test-freq=2"),
     "test": ALL,
+    "first": ALL[:1],
     "unshare": ("--unshare-weights=fc,conv", "--epochs=2"),
     "local": ("--conv-to-local=conv", "--epochs=2"),
     "features": (*ALL, "--write-features=fc", "--feature-path=features"),

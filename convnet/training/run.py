@@ -74,12 +74,13 @@ class Run(Trainer):
     def test_once(self) -> None:
         """Test every test batch, tell of each, then of all of them (--test-only); save with --force-save."""
         results, begun = [], time.monotonic()
-        self.tell(TestBegin(self.plan.test))
-        for number in self.plan.test:
+        numbers = self.plan.test[: self.session.tests]
+        self.tell(TestBegin(numbers))
+        for number in numbers:
             start = time.monotonic()
             results.append(self.tester.batch(number))
             self.tell(TestBatchEnd(number, *results[-1], time.monotonic() - start))
-        self._finish_only_test(results, begun)
+        self._finish_only_test(numbers, results, begun)
         if self.session.options.force_save:
             self.tell(Saved(self._save()))
 
@@ -93,14 +94,14 @@ class Run(Trainer):
             self.tell(FeaturesWritten(f"Wrote feature file {file}", number, costs, cases, time.monotonic() - start))
             start = time.monotonic()
         if self.session.options.compat:
-            self._finish_only_test(results, begun)
+            self._finish_only_test(self.plan.test, results, begun)
 
-    def _finish_only_test(self, results: list[tuple[Costs, int]], begun: float) -> None:
+    def _finish_only_test(self, numbers: list[int], results: list[tuple[Costs, int]], begun: float) -> None:
         costs, cases = add_costs(results)
         averaged: list[tuple[Costs, int]] = []
         if COMPAT[self.session.options.compat].averages_again:
             averaged = [*self.position.test_outputs, (costs, cases)][-len(self.plan.test) :]
-        self.tell(TestEnd(self.plan.test, costs, cases, averaged, time.monotonic() - begun))
+        self.tell(TestEnd(numbers, costs, cases, averaged, time.monotonic() - begun))
         self._measure_weights()
 
     # -- what happens around a batch

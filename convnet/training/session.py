@@ -41,7 +41,7 @@ from convnet.net.initial import draw_functions, initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
 from convnet.net.surgery import Edits
-from convnet.options import Options
+from convnet.options import TEST, Options
 from convnet.pickles import text_of
 from convnet.storage import cache_folder
 from convnet.texts import counted
@@ -125,6 +125,9 @@ class Session:
             test_freq=self.plan.test_freq,
         )
         data_remarks += unused_by_data(self.options, self.train, self.test)
+        if self.options.mode == TEST and self.tests < len(self.plan.test):
+            text = f"Tests the first of {len(self.plan.test)} test batches, as the program of {self.options.compat} did"
+            data_remarks.append(f"{text}; --test-one 0 takes all.")
         self.graph = self._shape(inputs.builder)
         self.foreign = Foreign(self.checkpoint, self.graph)
         self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
@@ -196,6 +199,12 @@ class Session:
         self.remarks += [remark] if remark else []
         if options.zip_save and name not in UNTIL_2012:
             self.remarks.append(f"No effect on checkpoints of {name}: --zip-save.")
+
+    @property
+    def tests(self) -> int:
+        """How many of the test batches --test-only tests."""
+        is_one = COMPAT[self.options.compat].tests_one_batch and self.plan.test_one
+        return 1 if is_one else len(self.plan.test)
 
     @property
     def has_work(self) -> bool:

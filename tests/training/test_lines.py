@@ -57,7 +57,7 @@ def test_test_only(place, tmp_path, capsys, year, averages, seconds):
     options = ["--layer-def", write_net(tmp_path), "--data-path", place / "data", "--test-range=3-4", "--train-range=1-2"]
     assert main([*map(str, options), "--epochs=1", "--test-freq=1", "--save-path", str(tmp_path / "run")]) == 0
     tests = [line for line in capsys.readouterr().out.splitlines() if line.startswith("logprob:  ")]
-    more = ["--test-only", "--compat", year]
+    more = ["--test-only", "--test-one=0", "--compat", year]
     assert main(["--load-file", str(tmp_path / "run"), *more]) == 0
     out = capsys.readouterr().out
     lines = [line for line in out.splitlines() if line.startswith("logprob:  ")]
@@ -67,3 +67,12 @@ def test_test_only(place, tmp_path, capsys, year, averages, seconds):
     if averages:
         first, last = (float(line.split()[1].rstrip(",")) for line in (tests[2], lines[0]))
         assert float(lines[1].split()[1].rstrip(",")) == pytest.approx((first + last) / 2, abs=2e-6)
+
+
+@pytest.mark.parametrize("year, batches", [("2011", "3"), ("2012", "3"), ("2014", "34"), ("", "34")])
+def test_one_batch_alone(place, tmp_path, capsys, year, batches):
+    options = ["--layer-def", write_net(tmp_path), "--data-path", place / "data", "--test-range=3-4", "--train-range=1-2"]
+    assert main([*map(str, options), "--test-only", "--compat", year]) == 0
+    out, err = capsys.readouterr()
+    assert "".join(re.findall(r"(?m)^batch (\d): ", out)) == batches
+    assert ("Tests the first of 2 test batches" in err) == (batches == "3")

@@ -31,6 +31,8 @@ MODE_OPTIONS = {
 def some_value(option):
     if option.name.endswith("_range"):
         return [1, 2]
+    if option.name == "compat":
+        return "2014"
     return VALUES[type(option.default)] if option.default is not None else 7
 
 
@@ -63,6 +65,7 @@ SAID = {
     "given, checkpoint, line",
     [
         ({"epochs": 3, "keep": 4, "test_only": 1}, True, "No effect with --test-only: --epochs."),
+        ({"test_one": 0, "test_only": 1, "compat": "2014"}, True, "No effect with --test-only: --test-one."),
         ({"keep": 4, "test_only": 1}, True, "No effect with --test-only without --force-save: --keep."),
         ({"save_file": "a", "save_path": "b"}, False, "No effect beside --save-file: --save-path."),
         ({"logreg_name": "a"}, False, "No effect without --test-out or --report: --logreg-name."),
@@ -147,6 +150,10 @@ def test_options_of_backends(folders):
 def start(folders, tmp_path, *more, data="pixels"):
     options = ["--layer-def", write_net(tmp_path), "--data-path", folders / data, "--save-path", tmp_path / "saved"]
     return main([*map(str, [*options, "--max-batches", 1, *more])])
+
+
+def test_one_batch_of_test_only():
+    assert unused(Options.of({"test_one": 0, "test_only": 1, "compat": "2011"}), True) == []
 
 
 def test_predictions_that_no_test_writes(folders, tmp_path, capsys):
