@@ -19,7 +19,7 @@ from convnet.inspection.other_files import found_other, found_picture
 from convnet.inspection.texts import found_text
 from convnet.pickles import Content, UnsafePickle
 from convnet.pickles.rules import shown
-from convnet.texts import bytes_text
+from convnet.texts import bytes_text, counted
 
 _BEGINNING = 4096
 _ALWAYS = 64 << 20  # bytes of a file that is always read
@@ -146,6 +146,8 @@ def _look_at_value(found: Found, content: Content) -> None:
         found_description(found, value)
     else:
         _look_at_data(found, value)
+    if content.excess and not is_checkpoint(value):  # of which it is a problem
+        found.remarks.append(f"{counted(content.excess, 'byte')} too many stand behind its end, which nobody reads.")
 
 
 def _look_at_data(found: Found, value: Any) -> None:

@@ -95,8 +95,8 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
     found.facts |= {"files_compared": len(sums), "files_wrong": len(missing) + len(changed)}
     if (folder / SKIPPED).is_file():
         lines = (folder / SKIPPED).read_text("utf-8", "replace").splitlines()
-        which = listed(map(printable, lines), _NAMED)
-        found.remarks.append(f"{counted(len(lines), 'picture')} left out when they were made, as {SKIPPED} says: {which}")
+        told = listed(map(printable, lines), _NAMED)
+        found.remarks.append(f"{counted(len(lines), 'picture')} left out when they were made, as {SKIPPED} says: {told}")
 
 
 def _opened(found: Found, folder: Path, files: dict[int, list[Path]], meta: dict[str, Any]) -> FolderProvider | None:

@@ -200,6 +200,13 @@ def test_batches_and_descriptions(value, kind, facts, write, tmp_path):
     assert {key: found.facts[key] for key in facts} == facts
 
 
+def test_bytes_behind_the_end_are_told(tmp_path):
+    path = saved(tmp_path, {"data": PIXELS, "labels": LABELS})
+    assert not inspect(path).remarks
+    path.write_bytes(path.read_bytes() + b"xyz")
+    assert inspect(path).remarks == ["3 bytes too many stand behind its end, which nobody reads."]
+
+
 def test_features_are_told_by_what_lies_beside_them(tmp_path):
     path = saved(tmp_path, {"data": NUMBERS.T.copy(), "labels": LABELS})
     assert inspect(path).kind == "a batch of numbers, or features"
