@@ -126,7 +126,8 @@ def _listing(options: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         rows.append((text_of(option.get("desc", "")), _value_text(option), "[DEFAULT]" if is_default else ""))
     width, value_width = max(len(desc) for desc, _, _ in rows), max((len(text) for _, text, mark in rows if mark), default=0)
     for desc, text, mark in sorted(rows):
-        yield f"{desc:<{width}}: {text:<{value_width}} {mark}"
+        padding = " " * (value_width - len(text.encode("utf-8", "surrogateescape")))  # Python 2 counted bytes
+        yield f"{desc:<{width}}: {text}{padding} {mark}"
 
 
 def _value_text(option: Mapping[str, Any]) -> str:
