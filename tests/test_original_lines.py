@@ -163,6 +163,31 @@ def test_devices_and_shared_weights(year, places, more, tmp_path, capsys):
     )
 
 
+@needs_originals
+@pytest.mark.slow
+@pytest.mark.parametrize("year", YEARS)
+def test_going_on_from_ours(year, tmp_path, capsys):
+    net = write_net(tmp_path, SMALL.replace("GPU", "0"), RATES)
+    begin = [
+        "--layer-def",
+        net,
+        "--train-range=1-2",
+        "--test-range=3-4",
+        "--mini=8",
+        "--epochs=1",
+        "--test-freq=1",
+        "--gpu=0",
+    ]
+    more = ["--dialect", year, "--checkpoint-format", year, "--data-provider=dummy", "--save-path", tmp_path / "run"]
+    run(*begin, *more)
+    flag, copies = "--load-file" if year == "2014" else "-f", []
+    for copy in ("theirs", "ours"):
+        shutil.copytree(tmp_path / "run", tmp_path / copy)
+        copies.append(checkpoint_of(tmp_path / copy))
+    printed = theirs(year, tmp_path, "192,1", flag, copies[0], "--epochs=3")
+    assert_same_lines(ours(capsys, flag, copies[1], "--epochs=3", "--compat", year), printed)
+
+
 def assert_going_on(year, file, rows, options, folder, capsys):
     """Both print the same as they go on from copies of the run of the original."""
     flag = "--load-file" if year == "2014" else "-f"

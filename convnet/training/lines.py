@@ -85,7 +85,7 @@ class Lines:
         self.outputs, self.compat = Outputs.of(event.net.graph), COMPAT[options.compat]
         for line in start_lines(event, Generation(options.compat)) if options.compat else self._start(event):
             self.line(line)
-        if self.live:
+        if self.live and not options.compat:
             for cost, names in self.outputs.names.items():
                 self.line(f"Numbers of {cost}: {', '.join(names)}")
             self.line("Numbers of weights and biases: mean size [mean change] [change / size]")
