@@ -11,7 +11,7 @@ from fuzz.runner import failures, main
 from fuzz.target import Target
 from fuzz.targets import TARGETS
 
-COUNTS = {"runs": 200, "crafted-pictures": 25}  # of cases, where not 500
+COUNTS = {"runs": 120, "crafted-pictures": 25}  # of cases, where not 250
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -29,7 +29,7 @@ def test_some_cases(name, tmp_path):
 @pytest.mark.parametrize("name", TARGETS)
 def test_many_cases(name):
     """With limits of memory and time, in a process that may end."""
-    assert list(failures(name, 11, range(COUNTS.get(name, 500)))) == []
+    assert list(failures(name, 11, range(COUNTS.get(name, 250)))) == []
 
 
 class Broken(Target):

@@ -127,7 +127,7 @@ def test_one_error_at_the_line():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["layers-imagenet.cfg", *(f"layers-cifar10-{net}.cfg" for net in LARGER)])
 def test_one_error_at_the_line_of_larger_files(name):
-    check(name, 200)
+    check(name, 100)
 
 
 def test_what_needs_no_word():
