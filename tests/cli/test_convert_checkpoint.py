@@ -76,6 +76,14 @@ def test_layer_files_of_a_checkpoint(words, run, tmp_path, monkeypatch, capsys):
     assert status == 0 and '[layer.drop]\ntype = "hs"' in out
 
 
+@pytest.mark.parametrize("to", ["2011", "2012", "2014", "toml"])
+@pytest.mark.parametrize("year", ["2011", "2012", "2014"])
+def test_what_a_generation_works_out_is_no_loss(year, to, capsys):
+    """2014 stores the ends of data and the modules of filters, which 2011 counts by itself."""
+    status, _, err = convert(capsys, f"tests/checkpoint/genuine-{year}.pickle", "--to", to)
+    assert (status, err) == (0, "")
+
+
 def test_zip(run, tmp_path, capsys):
     assert convert(capsys, run, "--to", "2011", "--zip", "--out", tmp_path / "z")[0] == 0
     assert zipfile.ZipFile(tmp_path / "z").namelist() == ["data"]
