@@ -19,9 +19,9 @@ from convnet.graph.builder import Builder
 from convnet.graph.loading import LayerFiles
 from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.language.files import is_checkpoint
-from convnet.options import NATURAL, NPZ, choice, text
+from convnet.options import AUTO, NATURAL, NPZ, choice, text
 from convnet.storage import check_folder, write_atomically
-from convnet.texts import counted, shell_quoted
+from convnet.texts import counted, listed, shell_quoted
 
 if TYPE_CHECKING:
     from convnet.checkpoint import Checkpoint
@@ -89,10 +89,18 @@ def _shaped(builder: Builder, known: "Checkpoint | None") -> Builder:
 def _convert_checkpoint(args: argparse.Namespace) -> int:
     from convnet.checkpoint import convert, find_latest, load, write_as  # brings NumPy, which layer files do without
 
-    if args.params:
-        raise OptionError(f"{args.params} goes with layer files; those of a checkpoint are written with --layers")
-    if len(args.out or ()) != 1:
-        raise OptionError(f"--out takes the file to write, not {len(args.out or ())}; --layers writes layer files")
+    of_layers = {
+        args.params: args.params,
+        "--num-classes": args.num_classes,
+        "--dialect": args.dialect != AUTO,
+        "--strict": args.strict,
+    }
+    if idle := [name for name, given in of_layers.items() if given]:
+        raise OptionError(f"for layer files, not for a checkpoint: {listed(idle)}; --layers writes those of a checkpoint")
+    if not args.out:
+        raise OptionError("--out says which file to write; layer files are printed with --layers")
+    if len(args.out) > 1:
+        raise OptionError(f"--out takes one checkpoint to write, not {len(args.out)}; layer files are written with --layers")
     if args.zip and args.to not in UNTIL_2012:
         raise OptionError(f"--zip is for checkpoints of {' and '.join(UNTIL_2012)}; those of {args.to} are not compressed")
     file, checkpoint, remarks = find_latest(args.definition, load)
