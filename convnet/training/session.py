@@ -193,10 +193,10 @@ class Session:
         options = self.options
         if not (options.trains or options.force_save):
             return
-        name, remark = format_for(options.checkpoint_format, self.graph)
-        self.remarks += [remark] if remark else []
-        if options.zip_save and name not in UNTIL_2012:
-            self.remarks.append(f"No effect on checkpoints of {name}: --zip-save.")
+        form = format_for(options.checkpoint_format, self.graph)
+        self.remarks += [form.remark] if form.remark else []
+        if options.zip_save and form.name not in UNTIL_2012:
+            self.remarks.append(f"No effect on checkpoints of {form.name}: --zip-save.")
 
     @property
     def has_work(self) -> bool:
