@@ -139,7 +139,7 @@ class Checkpoint(dict[str, Any]):
     @property
     def heads(self) -> dict[int, int]:
         """Classes of the labels by matrix of the data, where they are not ``classes``."""
-        return {int(i): int(count) for i, count in self.own.get("heads", {}).items()}
+        return {int(i): int(count) for i, count in self._with_files.get("heads", {}).items()}
 
     @property
     def label_tree(self) -> LabelTree | None:
