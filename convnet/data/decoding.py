@@ -59,15 +59,16 @@ def parse_color(text: str) -> Color:
 class Look(TypedDict, total=False):
     """How pixels are wanted.
 
-    "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``. Where it
-    is a number, pictures are not scaled, but laid in the middle of a square of this grey value, and cut if they are larger.
+    "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``. With a
+    ``canvas``, a grey value, pictures are not scaled, but laid in the middle of a square of it, and cut if they are larger.
     """
 
     mode: str
     background: Color
     upright: bool
     smooth: bool
-    fit: str | int
+    fit: str
+    canvas: int | None
 
 
 def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
@@ -106,7 +107,8 @@ def square_of(
     background: Color = WHITE,
     upright: bool = True,
     smooth: bool = False,
-    fit: str | int = "crop",
+    fit: str = "crop",
+    canvas: int | None = None,
 ) -> np.ndarray:
     """Do for a picture that is open what ``read_square`` does for a file; raises ``DataError``."""
     with _reported():
@@ -114,7 +116,9 @@ def square_of(
         turn = _TURNS.get(_orientation(picture)) if upright else None
         flat = _flatten(picture, mode, background)
         flat = flat if turn is None else flat.transpose(turn)
-        return _lay_in_middle(flat, side, fit) if isinstance(fit, int) else resize_and_crop(flat, side, offset, smooth, fit)
+        if canvas is not None:
+            return _lay_in_middle(flat, side, canvas)
+        return resize_and_crop(flat, side, offset, smooth, fit)
 
 
 def resize_and_crop(
