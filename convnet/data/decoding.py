@@ -71,6 +71,9 @@ class Look(TypedDict, total=False):
     canvas: int | None
 
 
+_USUAL = Look(mode="RGB", background=WHITE, upright=True, smooth=False, fit=FITS[0], canvas=None)
+
+
 def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
     """Return a picture as bytes (side, side, 3), or (side, side) in ``mode`` "L"; by default upright in RGB, on white.
 
@@ -98,27 +101,17 @@ def is_square(source: BinaryIO) -> bool:
         return picture.width == picture.height
 
 
-def square_of(
-    picture: Image.Image,
-    side: int,
-    offset: float = 0.5,
-    *,
-    mode: str = "RGB",
-    background: Color = WHITE,
-    upright: bool = True,
-    smooth: bool = False,
-    fit: str = "crop",
-    canvas: int | None = None,
-) -> np.ndarray:
+def square_of(picture: Image.Image, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
     """Do for a picture that is open what ``read_square`` does for a file; raises ``DataError``."""
+    wanted: Look = {**_USUAL, **look}
     with _reported():
         picture.load()  # which turns a TIFF
-        turn = _TURNS.get(_orientation(picture)) if upright else None
-        flat = _flatten(picture, mode, background)
+        turn = _TURNS.get(_orientation(picture)) if wanted["upright"] else None
+        flat = _flatten(picture, wanted["mode"], wanted["background"])
         flat = flat if turn is None else flat.transpose(turn)
-        if canvas is not None:
+        if (canvas := wanted["canvas"]) is not None:
             return _lay_in_middle(flat, side, canvas)
-        return resize_and_crop(flat, side, offset, smooth, fit)
+        return resize_and_crop(flat, side, offset, wanted["smooth"], wanted["fit"])
 
 
 def resize_and_crop(
