@@ -32,7 +32,7 @@ _OF_FILES = ("layer_def", "layer_params", "layer_path", "dialect")
 class Checkpoint(dict[str, Any]):
     """``{"model_state": {...}, "op": ...}`` as it lies in the file, and what that means.
 
-    ``own`` is what this project adds to the originals' formats (``convnet.checkpoint.format``); empty in files of theirs,
+    ``own`` is what this project adds to the originals' formats (``convnet.checkpoint.saving``); empty in files of theirs,
     and where one of them has trained on: ``carried`` is what it took along. ``path`` is the file, for messages.
     """
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from convnet.checkpoint.checkpoint import Checkpoint
-from convnet.checkpoint.forms import LEARNED
 from convnet.checkpoint.json_tree import CONTAINERS, KINDS, from_json, items_of, plain_copy, to_json
-from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.checkpoint.layer_dicts import LEARNED, stored_graph
 from convnet.checkpoint.legacy_options import LegacyOptions
-from convnet.checkpoint.op import THEIRS, declared_names, options_parser
+from convnet.checkpoint.op import THEIRS, declared_names, options_in, options_parser
 from convnet.errors import CheckpointError
 from convnet.generation import GENERATIONS, Generation
 from convnet.graph.graph import Graph
@@ -100,17 +99,16 @@ class Foreign:
         module = options_parser(generation, {}).legacy_class.rpartition(".")[0]
         return {
             name: _of_module(option, module)
-            for name, option in vars(self.op)["options"].items()
+            for name, option in options_in(self.op).items()
             if name not in known and isinstance(option, LegacyObject)
         }
 
 
 def _is_parser(op: object) -> bool:
     """Return whether it is an ``OptionsParser`` with options by name, which hold what can be written."""
-    options = getattr(op, "options", None)
-    if not isinstance(op, LegacyObject) or not isinstance(options, dict):
+    if not isinstance(op, LegacyObject) or not isinstance(getattr(op, "options", None), dict):
         return False
-    return all(isinstance(one, LegacyObject) for one in options.values()) and _stands_alone(op, set())
+    return all(isinstance(one, LegacyObject) for one in options_in(op).values()) and _stands_alone(op, set())
 
 
 def _stands_alone(value: Any, layers: Collection[int]) -> bool:

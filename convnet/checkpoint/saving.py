@@ -16,10 +16,10 @@ from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
 from convnet.checkpoint.foreign import Foreign
 from convnet.checkpoint.formats import Format
-from convnet.checkpoint.forms import container_for, outputs_for
-from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.checkpoint.layer_dicts import container_for, stored_graph
 from convnet.checkpoint.op import values_for, values_of
 from convnet.checkpoint.position import Position
+from convnet.checkpoint.recorded import outputs_for
 from convnet.checkpoint.schema import VERSION
 from convnet.errors import CheckpointError
 from convnet.generation import G2014
