@@ -1,7 +1,7 @@
 """A checkpoint in the format of another generation, or as arrays of NumPy, as the programs of that year would save it.
 
 What is in that format stays as it is, whatever it holds. Else the net is made from its layer files, or from the dicts
-of its layers, put into the words of the generation (``convnet.graph.fitting``) and stored as that generation does.
+of its layers, put into the words of the generation (``convnet.checkpoint.fitting``) and stored as that generation does.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any
 
 from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
+from convnet.checkpoint.fitting import fitting
 from convnet.checkpoint.foreign import Foreign
 from convnet.checkpoint.json_tree import plain_copy
 from convnet.checkpoint.layer_dicts import LEARNED, Stored, container_for, stored_graph
@@ -18,7 +19,6 @@ from convnet.checkpoint.op import THEIRS, providers_read, values_for, values_of
 from convnet.checkpoint.recorded import outputs_for
 from convnet.checkpoint.schema import VERSION
 from convnet.generation import UNTIL_2012, Generation
-from convnet.graph.fitting import fitting
 from convnet.graph.graph import Graph
 from convnet.graph.loading import build_graph
 from convnet.layers.conv import Windowed

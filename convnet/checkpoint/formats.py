@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from convnet.checkpoint.fitting import fitting, holding
 from convnet.errors import OptionError
 from convnet.generation import G2014, GENERATIONS, Generation
-from convnet.graph.fitting import fitting, holding
 from convnet.graph.graph import Graph
 from convnet.graph.writer import write_graph
 from convnet.options import AUTO, NPZ

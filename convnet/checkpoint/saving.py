@@ -14,6 +14,7 @@ import numpy as np
 
 from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
+from convnet.checkpoint.fitting import tree_of
 from convnet.checkpoint.foreign import Foreign
 from convnet.checkpoint.formats import Format
 from convnet.checkpoint.layer_dicts import container_for, stored_graph
@@ -23,7 +24,6 @@ from convnet.checkpoint.recorded import outputs_for
 from convnet.checkpoint.schema import VERSION
 from convnet.errors import CheckpointError
 from convnet.generation import G2014
-from convnet.graph.fitting import tree_of
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.net.net import Net

@@ -14,8 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from convnet.checkpoint import BEST, Format, add_costs, format_for, pack
+from convnet.checkpoint.fitting import parameters_for
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
-from convnet.graph.fitting import parameters_for
 from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
 from convnet.net.net import Net
