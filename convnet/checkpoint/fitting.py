@@ -11,8 +11,6 @@ from convnet.graph.loading import LayerFiles, build_graph
 from convnet.graph.writer import write_graph
 from convnet.language.schedules import CONSTANT
 from convnet.layers import Layer
-from convnet.layers.fc import TreeFullyConnected
-from convnet.layers.label_tree import LabelTree
 from convnet.layers.weighted import WeightLayer
 from convnet.options import NPZ
 
@@ -48,7 +46,7 @@ def fitting(graph: Graph, generation: Generation) -> Fitted:
         return Fitted(graph)
     params = written.params if graph.params is not None else None
     files = LayerFiles(written.definition, f"{generation}.cfg", params, f"{generation}-params.cfg" if params else "")
-    shaped = build_graph(files, graph.data_dims, graph.classes, tree_of(graph), generation, heads=graph.heads)
+    shaped = build_graph(files, graph.data_dims, graph.classes, graph.label_tree, generation, heads=graph.heads)
     return Fitted(shaped, written.told, written.notes)
 
 
@@ -81,8 +79,3 @@ def misfits(graph: Graph, generation: Generation) -> list[str]:
 def holding(graph: Graph) -> list[str]:
     """Return the formats of checkpoints that hold a net, the latest generation first."""
     return [*(generation for generation in reversed(GENERATIONS) if not misfits(graph, generation)), NPZ]
-
-
-def tree_of(graph: Graph) -> LabelTree | None:
-    """Return the tree of labels that a net of the 2012 kind has."""
-    return next((layer.tree for layer in graph.declared if isinstance(layer, TreeFullyConnected)), None)

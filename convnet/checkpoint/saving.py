@@ -14,7 +14,6 @@ import numpy as np
 
 from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
-from convnet.checkpoint.fitting import tree_of
 from convnet.checkpoint.foreign import Foreign
 from convnet.checkpoint.formats import Format
 from convnet.checkpoint.layer_dicts import container_for, stored_graph
@@ -74,7 +73,7 @@ def pack(
         "data_dims": {str(i): rows for i, rows in net.graph.data_dims.items()},
         "num_classes": net.graph.classes,
         **({"heads": {str(i): count for i, count in net.graph.heads.items()}} if net.graph.heads else {}),
-        "tree": tree.parents if (tree := tree_of(net.graph)) else None,
+        "tree": tree.parents if (tree := net.graph.label_tree) else None,
         "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
         "data": data,
         **_streams(net),
