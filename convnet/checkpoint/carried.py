@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from convnet.checkpoint.layer_dicts import LEARNED
 from convnet.pickles import text_of
 
-_LEARNED = {"weights", "weightsInc", "biases", "biasesInc", "filterConns", "inputLayers"}  # and what lies elsewhere
+_LEFT_OUT = {*LEARNED, "inputLayers"}  # what is learned, and what lies elsewhere
 
 
 def digest_of(layers: Iterable[Mapping[str, Any]]) -> str:
@@ -23,7 +24,7 @@ def digest_of(layers: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _plain(name: str, layer: Mapping[str, Any]) -> tuple[str, Any]:
-    return name, {str(key): _value(value) for key, value in layer.items() if key not in _LEARNED}
+    return name, {str(key): _value(value) for key, value in layer.items() if key not in _LEFT_OUT}
 
 
 def _value(value: Any) -> Any:

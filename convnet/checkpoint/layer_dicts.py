@@ -22,6 +22,7 @@ from convnet.layers.weighted import WeightLayer, stored_rate, stored_schedule
 from convnet.pickles.python2 import dict_order
 
 Stored = dict[str, Any]
+LEARNED = ("weights", "weightsInc", "biases", "biasesInc", "filterConns")
 
 
 def stored_graph(graph: Graph, generation: Generation, state: Mapping[str, Stored] | None = None) -> list[Stored]:
@@ -43,6 +44,11 @@ def stored_graph(graph: Graph, generation: Generation, state: Mapping[str, Store
         for number, name in enumerate(_numbered(graph)):
             dicts[name]["id"] = number
     return list(dicts.values())
+
+
+def container_for(layers: list[Stored], generation: Generation) -> list[Stored] | dict[str, Stored]:
+    """Return 2011's list of layers, or the dict of later ones (io 4.4)."""
+    return layers if generation == G2011 else {stored["name"]: stored for stored in layers}
 
 
 def _numbered(graph: Graph) -> list[str]:

@@ -74,7 +74,7 @@ class Pictures(FolderProvider):
             if mean is None:
                 raise DataError(f"{description}: no_crop needs data_mean, which fills what a picture leaves of its square")
             mean = np.full_like(mean, mean.mean())
-        self._canvas = (side, int(np.clip(mean[0], 0, 255))) if no_crop and mean is not None else None
+        self._stored_side, self._canvas = side, int(np.clip(mean[0], 0, 255)) if no_crop and mean is not None else None
         side = request.picture_size or side
         if not request.inner_size and not request.crop_border and side == _STORED:
             request = replace(request, inner_size=_INNER)
@@ -130,15 +130,14 @@ class Pictures(FolderProvider):
 
     def _decode(self, strings: list[bytes], labels: Targets, offsets: np.ndarray, where: str) -> _Decoded:
         """Return the pictures that can be decoded, and their labels."""
-        C, side, canvas = self.cropper.channels, self.cropper.side, self._canvas
-        look = Look(upright=self.request.compat.upright, smooth=self.request.picture_size > 0)
+        C, side = self.cropper.channels, self.cropper.side
+        read_side = side if self._canvas is None else self._stored_side  # a canvas is scaled as a whole
+        look = Look(upright=self.request.compat.upright, smooth=self.request.picture_size > 0, canvas=self._canvas)
         look["mode"] = "RGB" if C == 3 else "L"
-        if canvas:
-            look["fit"] = canvas[1]
 
         def decode(string: bytes, offset: float) -> np.ndarray | DataError:
             try:
-                pixels = read_square(io.BytesIO(string), canvas[0] if canvas else side, offset, **look)
+                pixels = read_square(io.BytesIO(string), read_side, offset, **look)
             except DataError as error:
                 return error
             pixels = pixels.reshape(*pixels.shape[:2], C)

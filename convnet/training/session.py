@@ -193,14 +193,15 @@ class Session:
         options = self.options
         if not (options.trains or options.force_save):
             return
-        name, remark = format_for(options.checkpoint_format, self.graph)
+        form = format_for(options.checkpoint_format, self.graph)
+        remark = form.remark
         if not remark and self.checkpoint and self.checkpoint.is_original and "checkpoint_format" not in options.given:
             before = self.checkpoint.written_as
-            other = f"Checkpoints are in the format of {name}; --checkpoint-format {before} keeps that of {before}."
-            remark = other if before != name else ""
+            other = f"Checkpoints are in the format of {form.name}; --checkpoint-format {before} keeps that of {before}."
+            remark = other if before != form.name else ""
         self.remarks += [remark] if remark else []
-        if options.zip_save and name not in UNTIL_2012:
-            self.remarks.append(f"No effect on checkpoints of {name}: --zip-save.")
+        if options.zip_save and form.name not in UNTIL_2012:
+            self.remarks.append(f"No effect on checkpoints of {form.name}: --zip-save.")
 
     @property
     def has_work(self) -> bool:

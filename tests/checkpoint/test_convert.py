@@ -16,7 +16,7 @@ from trees import same_tree
 import convnet
 from convnet import pickles
 from convnet.checkpoint import Checkpoint, convert, load, npz, write_as, write_checkpoint
-from convnet.checkpoint.forms import outputs_for
+from convnet.checkpoint.recorded import outputs_for
 from convnet.cli import main
 from convnet.errors import CheckpointError, ConvnetError
 from convnet.generation import G2011, G2012, G2014, GENERATIONS

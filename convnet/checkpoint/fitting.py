@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from convnet.errors import CheckpointError
@@ -11,8 +12,6 @@ from convnet.graph.loading import LayerFiles, build_graph
 from convnet.graph.writer import write_graph
 from convnet.language.schedules import CONSTANT
 from convnet.layers import Layer
-from convnet.layers.fc import TreeFullyConnected
-from convnet.layers.label_tree import LabelTree
 from convnet.layers.weighted import WeightLayer
 from convnet.options import NPZ
 
@@ -48,7 +47,7 @@ def fitting(graph: Graph, generation: Generation) -> Fitted:
         return Fitted(graph)
     params = written.params if graph.params is not None else None
     files = LayerFiles(written.definition, f"{generation}.cfg", params, f"{generation}-params.cfg" if params else "")
-    shaped = build_graph(files, graph.data_dims, graph.classes, tree_of(graph), generation, heads=graph.heads)
+    shaped = build_graph(files, graph.data_dims, graph.classes, graph.label_tree, generation, heads=graph.heads)
     return Fitted(shaped, written.told, written.notes)
 
 
@@ -61,16 +60,17 @@ def _says_rates_as(layer: Layer, generation: Generation) -> bool:
     return not (in_rates and generation != G2014) and not (beside and generation != G2012)
 
 
-def parameters_for(graph: Graph, generation: Generation) -> str:
-    """Return a parameter file for the programs of ``generation``, which read one whenever they go on.
+def files_for(graph: Graph, files: LayerFiles, generation: Generation) -> tuple[str, str]:
+    """Return a definition and a parameter file for the programs of ``generation``, which look for both whenever they go on.
 
-    Empty where they read the net's own: it says all in their words, with a section for every layer that they want one for.
+    Empty is the definition where it is there, for it is not read; and the parameters where they are there in the words of
+    the generation, with a section for every layer that it wants one for.
     """
     own, named = graph.params, {layer.name for layer in graph.declared if generation in layer.wants_params}
     is_theirs = own is not None and own is not graph.definition and not own.native and named <= own.sections.keys()
-    if is_theirs and fitting(graph, generation).graph is graph:
-        return ""
-    return write_graph(graph, generation, classes=graph.classes or 0).params or ""
+    is_theirs = is_theirs and os.path.lexists(files.params_path or "") and fitting(graph, generation).graph is graph
+    written = write_graph(graph, generation, classes=graph.classes or 0)
+    return "" if os.path.lexists(files.definition_path) else written.definition, "" if is_theirs else written.params or ""
 
 
 def misfits(graph: Graph, generation: Generation) -> list[str]:
@@ -81,8 +81,3 @@ def misfits(graph: Graph, generation: Generation) -> list[str]:
 def holding(graph: Graph) -> list[str]:
     """Return the formats of checkpoints that hold a net, the latest generation first."""
     return [*(generation for generation in reversed(GENERATIONS) if not misfits(graph, generation)), NPZ]
-
-
-def tree_of(graph: Graph) -> LabelTree | None:
-    """Return the tree of labels that a net of the 2012 kind has."""
-    return next((layer.tree for layer in graph.declared if isinstance(layer, TreeFullyConnected)), None)
