@@ -20,7 +20,7 @@ _LEFT_OUT = {*LEARNED, "inputLayers"}  # what is learned, and what lies elsewher
 def digest_of(layers: Iterable[Mapping[str, Any]]) -> str:
     """Return the SHA-256 of what layer dicts say, without what is learned and in whichever order."""
     plain = sorted((_plain(text_of(layer.get("name")), layer) for layer in layers), key=lambda pair: pair[0])
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _plain(name: str, layer: Mapping[str, Any]) -> tuple[str, Any]:

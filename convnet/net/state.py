@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,6 +98,25 @@ def collect_state(net: Net, names: Iterable[str] = ()) -> dict[str, dict[str, An
         if isinstance(layer, Windowed):
             state[name]["filterConns"] = [[] if c is None else node.be.download(c).tolist() for c in node.conns]
     return state
+
+
+def array_faults(graph: Graph, state: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    """Yield a line for each array of a checkpoint that ``bind_weights`` would refuse for a net of ``graph``."""
+    for layer in graph.declared:
+        if not isinstance(layer, WeightLayer):
+            continue
+        stored = state.get(layer.name, {})
+        owned = [i for i, owner in enumerate(layer.owners) if owner is None]
+        checks: list[Callable[[], Any]] = [
+            partial(_kernel, layer, i, stored, key) for i in owned for key in ("weights", "weightsInc")
+        ]
+        checks += [partial(_checked, layer, stored.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc")]
+        checks += [partial(_connections, layer, stored)] if isinstance(layer, Windowed) else []
+        for check in checks:
+            try:
+                check()
+            except CheckpointError as error:
+                yield str(error)
 
 
 def _kernel(layer: WeightLayer, i: int, state: dict[str, Any], key: str) -> np.ndarray:
