@@ -118,8 +118,8 @@ def _label_faults(labels: Any, key: str) -> Faults:
         if labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
             yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
         elif (place := not_finite(labels)) is not None:
-            case, *_ = place
-            yield f"{key}: case {case} has the label {labels[place]}; expected a finite number"
+            where = f"case {place[0]}" if labels.ndim == 1 else f"row {place[0]}, column {place[1]}"
+            yield f"{key}: {where} is {labels[place]}; expected a finite number"
         return
     if not isinstance(labels, list | tuple | np.ndarray) or (isinstance(labels, np.ndarray) and labels.ndim != 1):
         yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
@@ -137,7 +137,7 @@ def _are_numbers(label: Any) -> bool:
 
 
 _TAGS = items(items(text()))
-_SEVERAL = that("a number, or a list of numbers", _are_numbers)
+_SEVERAL = that("a finite number, or a list of finite numbers", _are_numbers)
 
 
 def check_finite(pixels: np.ndarray, where: object) -> None:
