@@ -16,9 +16,10 @@ from convnet.checkpoint.legacy_options import lost_options
 from convnet.checkpoint.op import THEIRS, providers_read, values_for, values_of
 from convnet.checkpoint.schema import VERSION
 from convnet.generation import UNTIL_2012, Generation
-from convnet.graph.fitting import fitting
+from convnet.graph.fitting import fitting, parameters_for
 from convnet.graph.graph import Graph
 from convnet.graph.loading import build_graph
+from convnet.net.state import check_state
 from convnet.options import NPZ, Options
 from convnet.pickles import LegacyObject, path_of
 
@@ -49,10 +50,14 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
         return Converted(dict(checkpoint), True)
     generation, graph = Generation(form), graph_of(checkpoint)
     with checkpoint.named_in_errors():
+        check_state(graph, checkpoint.layers)
         fitted = fitting(graph, generation)
+    needs_files = fitted.graph is not graph or bool(parameters_for(graph, generation))
     foreign = Foreign(checkpoint, graph)
     layers = layers_for(fitted.graph, generation, checkpoint.layers)
     foreign.add_to(layers)
+    if is_opened and checkpoint.written_as == form and own.get("format") == NPZ and own.get("layers") == digest_of(layers):
+        return Converted(_marked(checkpoint, form), True, needs_files=needs_files)
     values, lost = _option_values(checkpoint, generation, graph)
     position = checkpoint.position()
     state = {
@@ -75,8 +80,7 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
             "op": values_of(op),
             **foreign.stored(),
         }
-    notes, needs_files = [*fitted.notes, *lost], fitted.graph is not graph
-    return Converted({"model_state": state, "op": op}, False, fitted.told, notes, needs_files)
+    return Converted({"model_state": state, "op": op}, False, fitted.told, [*fitted.notes, *lost], needs_files)
 
 
 def graph_of(checkpoint: Checkpoint) -> Graph:
