@@ -183,6 +183,14 @@ def test_our_own(form, tmp_path):
         same_tree(tree_of(written(tmp_path / "z", before, "2014")), dict(again), order=False)
 
 
+def test_keys_of_another_word_do_not_stay_behind(tmp_path):
+    text = TEXT.replace("type=hs\ninputs=conv\nkeep=0.5", "type=pass\ninputs=conv")
+    before = load(written(tmp_path / "x", load(saved(tmp_path, text, PARAMS.replace("enable=1\n", ""))), "2014"))
+    through = load(written(tmp_path / "y", before, "2012"))
+    assert through.layers["hs"]["type"] == "concat" and "copyOffsets" in through.layers["hs"]
+    assert load(written(tmp_path / "z", through, "2014")).layers["hs"].keys() == before.layers["hs"].keys()
+
+
 @pytest.mark.parametrize("form", GENERATIONS)
 def test_ours_through_npz_has_the_same_bytes(form, tmp_path):
     path = written(tmp_path / "x", load(saved(tmp_path)), form)
