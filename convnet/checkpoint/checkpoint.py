@@ -61,7 +61,8 @@ class Checkpoint(dict[str, Any]):
     @cached_property
     def _with_files(self) -> dict[str, Any]:
         """What was carried along, if its layer files still make the layers of the checkpoint."""
-        holds = self.own or digest_of(self.layers.values()) == self.carried.get("layers")
+        known = self.carried.get("layers")
+        holds = self.own or (known and digest_of(self.layers.values()) == known)
         return self.carried if holds else {}
 
     @property
