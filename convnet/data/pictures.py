@@ -52,9 +52,13 @@ class Pictures(FolderProvider):
         self.color_pca = None if pca is None else (np.asarray(pca[0]), np.asarray(pca[1]))
         self.dims = {0: self.cropper.features} | self.label_dims
         if request.color_noise > 0 and request.training and self.color_pca is None:
-            if self.cropper.channels != 3:
-                raise DataError(f"--color-noise needs pictures in colour; those of {self.folder} are grey")
-            raise DataError(f"--color-noise needs color_pca in {description}, which has none")
+            colour = self.cropper.channels == 3
+            lacks = (
+                f"color_pca in {description}, which has none"
+                if colour
+                else f"pictures in colour, and those of {self.folder} are grey"
+            )
+            raise DataError(f"--color-noise needs {lacks}; --color-noise 0 goes without it")
 
     def _make_cropper(self, description: Path) -> Cropper:
         # The mean is all that tells the size in what other makers wrote (io 5.1).

@@ -197,7 +197,12 @@ class Session:
         if not (options.trains or options.force_save):
             return
         form = format_for(options.checkpoint_format, self.graph)
-        self.remarks += [form.remark] if form.remark else []
+        remark = form.remark
+        if not remark and self.checkpoint and self.checkpoint.is_original and "checkpoint_format" not in options.given:
+            before = self.checkpoint.written_as
+            other = f"Checkpoints are in the format of {form.name}; --checkpoint-format {before} keeps that of {before}."
+            remark = other if before != form.name else ""
+        self.remarks += [remark] if remark else []
         if options.zip_save and form.name not in UNTIL_2012:
             self.remarks.append(f"No effect on checkpoints of {form.name}: --zip-save.")
 
@@ -322,7 +327,7 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
     if (aside := sorted(set(train_range) & set(test.test_numbers) - set(shared))) and options.trains:
         remarks.append(f"Trains on {range_text(aside)}, which batches.meta sets aside for testing (test_batches).")
     if is_demo:
-        remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
+        remarks.append(f"No --data-path: using the demonstration set, drawn shapes in {cache_folder()}.")
         if stops_early:
             remarks[0] += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
     if options.trains and plan.is_endless and "epochs" not in options.given:
