@@ -39,6 +39,13 @@ class Compat:
     shows_progress: bool = True  # the percentage of training in every line
     shows_averages: bool = True  # the "Averages" block of a test
     shows_ratio: bool = True  # the ratio of change to weight in the statistics
+    shows_top_error: bool = True  # the error of logreg's topk guesses
+    shows_test_seconds: bool = True  # the time of each batch of --test-only
+    tests_one_batch: bool = False  # --test-only tests the first batch alone, but with --test-one 0
+    averages_again: bool = False  # --test-only has "Averages", of the tests in the checkpoint too
+    sorts_statistics: bool = False  # the statistics are in the order of the layers' names
+    names_sources: bool = True  # --unshare-weights says whose a matrix was
+    test_freq: int = 57  # batches between tests where nobody says
 
 
 COMPAT: dict[str, Compat] = {
@@ -51,6 +58,10 @@ COMPAT: dict[str, Compat] = {
         shows_progress=False,
         shows_averages=False,
         shows_ratio=False,
+        shows_top_error=False,
+        shows_test_seconds=False,
+        tests_one_batch=True,
+        test_freq=50,
     ),
     G2012: Compat(
         crop_group=32,
@@ -60,6 +71,14 @@ COMPAT: dict[str, Compat] = {
         extra_batch=True,
         shows_progress=False,
         shows_ratio=False,
+        shows_test_seconds=False,
+        tests_one_batch=True,
+        averages_again=True,
+        names_sources=False,
+        sorts_statistics=True,
+        test_freq=50,
     ),
-    G2014: Compat(crop_streams=4, upright=False, pixel_offset=1.0, nominal_cases=True, extra_batch=True),
+    G2014: Compat(
+        crop_streams=4, upright=False, pixel_offset=1.0, nominal_cases=True, extra_batch=True, names_sources=False
+    ),
 }

@@ -70,7 +70,7 @@ def begin(data, test):
     found = [l for l in layers if l['type'].startswith('cost.')]
     counts = dict((l['name'], COSTS.get(l['type'], 1)) for l in found)
     counts.update((l['name'], 2 + 3 * l['numInputs'][1]) for l in found if l['type'] == 'cost.dce')
-    costs = dict((name, [0.25 * cases] * count) for name, count in counts.items()), cases
+    costs = dict((name, [0.25 * cases] * count) for name, count in sorted(counts.items())), cases
     trained += not test
     return 0
 
@@ -142,6 +142,7 @@ class Matrices(object):
     num_views = 1
     batch_meta = {'label_names': ['class %d' % i for i in range(10)], 'all_wnids': {'gproot': 12}}
     batch_meta['tree'] = [[] for i in range(10)] + [range(5), range(5, 10), [10, 11]]  # of 2012's tree-fc
+    batch_meta['batch_size'] = 12
 
     def __init__(self, data_dir, batch_range, init_epoch=1, init_batchnum=None, dp_params=None, test=False):
         self.rows = [int(rows) for rows in data_dir.split(',')]

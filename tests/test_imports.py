@@ -24,6 +24,7 @@ FLOORS = (
     ("data", "checkpoint"),
     ("training",),
     ("drawing",),
+    ("inspection",),
     ("api",),
     ("cli",),
     ("run", "__main__", "__init__"),

@@ -20,7 +20,7 @@ from convnet.graph.loading import LayerFiles
 from convnet.language.files import is_checkpoint
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Costs
-from convnet.pickles import UnsafePickle, path_of, text_of
+from convnet.pickles import Content, UnsafePickle, path_of, text_of
 from convnet.pickles.rules import message
 from convnet.texts import counted
 
@@ -61,7 +61,8 @@ class Checkpoint(dict[str, Any]):
     @cached_property
     def _with_files(self) -> dict[str, Any]:
         """What was carried along, if its layer files still make the layers of the checkpoint."""
-        holds = self.own or digest_of(self.layers.values()) == self.carried.get("layers")
+        known = self.carried.get("layers")
+        holds = self.own or (known and digest_of(self.layers.values()) == known)
         return self.carried if holds else {}
 
     @property
@@ -211,15 +212,20 @@ def load(path: str | Path) -> Checkpoint:
     (363, 64)
     """
     try:
-        value, has_checksum, excess = npz.read(path) if npz.is_npz(path) else pickles.read(path)
+        content = npz.read(path) if npz.is_npz(path) else pickles.read(path)
     except UnsafePickle as error:
         other = "" if is_checkpoint(Path(path)) else "; no checkpoint begins as this file does"
         raise CheckpointError(f"{error}{other}") from None
-    checkpoint = _recognised(path, value)
-    if excess or (not has_checksum and _needs_checksum(checkpoint)):
+    return of_content(path, content)
+
+
+def of_content(path: str | Path, content: Content) -> Checkpoint:
+    """Return the checkpoint that was read from ``path``; raises ``CheckpointError`` for one that is damaged or is none."""
+    checkpoint = recognised(path, content.value)
+    if content.excess or (not content.has_checksum and _needs_checksum(checkpoint)):
         text = (
-            f"{counted(excess, 'byte')} too many stand behind its end"
-            if excess
+            f"{counted(content.excess, 'byte')} too many stand behind its end"
+            if content.excess
             else "the checksum behind its end is missing"
         )
         raise CheckpointError(f"{path}: damaged; {text}")
@@ -238,7 +244,7 @@ def _needs_checksum(checkpoint: Checkpoint) -> bool:
     return is_ours and isinstance(version, int) and version >= _CHECKED
 
 
-def _recognised(path: str | Path, value: Any) -> Checkpoint:
+def recognised(path: str | Path, value: Any) -> Checkpoint:
     """Return the checkpoint that a file holds, as far as it looks like one; raises ``CheckpointError``."""
     checkpoint = None
     if isinstance(value, dict) and isinstance(value.get("model_state"), dict):

@@ -10,7 +10,7 @@ from typing import Any
 
 from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
-from convnet.checkpoint.fitting import fitting
+from convnet.checkpoint.fitting import fitting, parameters_for
 from convnet.checkpoint.foreign import Foreign
 from convnet.checkpoint.json_tree import plain_copy
 from convnet.checkpoint.layer_dicts import LEARNED, Stored, container_for, stored_graph
@@ -18,10 +18,12 @@ from convnet.checkpoint.legacy_options import lost_options
 from convnet.checkpoint.op import THEIRS, providers_read, values_for, values_of
 from convnet.checkpoint.recorded import outputs_for
 from convnet.checkpoint.schema import VERSION
+from convnet.errors import CheckpointError
 from convnet.generation import UNTIL_2012, Generation
 from convnet.graph.graph import Graph
 from convnet.graph.loading import build_graph
 from convnet.layers.conv import Windowed
+from convnet.net.state import array_faults
 from convnet.options import NPZ, Options
 from convnet.pickles import LegacyObject, path_of
 
@@ -52,10 +54,15 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
         return Converted(dict(checkpoint), True)
     generation, graph = Generation(form), graph_of(checkpoint)
     with checkpoint.named_in_errors():
+        if fault := next(array_faults(graph, checkpoint.layers), ""):
+            raise CheckpointError(fault)
         fitted = fitting(graph, generation)
+    needs_files = fitted.graph is not graph or bool(parameters_for(graph, generation))
     foreign = Foreign(checkpoint, graph)
     layers = _layers_for(fitted.graph, generation, checkpoint.layers)
     foreign.add_to(layers)
+    if is_opened and checkpoint.written_as == form and own.get("format") == NPZ and own.get("layers") == digest_of(layers):
+        return Converted(_marked(checkpoint, form), True, needs_files=needs_files)
     values, lost = _option_values(checkpoint, generation, graph)
     position = checkpoint.position()
     state = {
@@ -78,8 +85,7 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
             "op": values_of(op),
             **foreign.stored(),
         }
-    notes, needs_files = [*fitted.notes, *lost], fitted.graph is not graph
-    return Converted({"model_state": state, "op": op}, False, fitted.told, notes, needs_files)
+    return Converted({"model_state": state, "op": op}, False, fitted.told, [*fitted.notes, *lost], needs_files)
 
 
 def graph_of(checkpoint: Checkpoint) -> Graph:

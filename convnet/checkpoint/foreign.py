@@ -6,11 +6,13 @@ so that a file of that generation has them again.
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from convnet.checkpoint.checkpoint import Checkpoint
+from convnet.checkpoint.fitting import fitting
 from convnet.checkpoint.json_tree import CONTAINERS, KINDS, from_json, items_of, plain_copy, to_json
 from convnet.checkpoint.layer_dicts import LEARNED, stored_graph
 from convnet.checkpoint.legacy_options import LegacyOptions
@@ -34,7 +36,7 @@ class Foreign:
         self.generation = ""
         if checkpoint is None or graph is None:
             return
-        known, own = _known(graph), {id(layer) for layer in checkpoint.layers.values()}
+        known, own = _known(graph, checkpoint), {id(layer) for layer in checkpoint.layers.values()}
         found = {
             "state": {
                 key: value
@@ -149,10 +151,13 @@ def _of_module(value: Any, module: str) -> Any:
     return made
 
 
-def _known(graph: Graph) -> dict[str, set[str]]:
-    """Return the keys that some generation stores of each layer of a net."""
+def _known(graph: Graph, checkpoint: Checkpoint) -> dict[str, set[str]]:
+    """Return the keys that some generation stores of each layer of a net, in its own words and in the checkpoint's."""
     known: dict[str, set[str]] = {}
-    for generation in GENERATIONS:
-        for stored in stored_graph(graph, generation):
-            known.setdefault(stored["name"], {*LEARNED, "tree", "inputNames"}).update(stored)
+    stored = [layer for generation in GENERATIONS for layer in stored_graph(graph, generation)]
+    if graph.generation != checkpoint.written_as:
+        with suppress(CheckpointError):  # npz holds what that generation has no words for
+            stored += stored_graph(fitting(graph, checkpoint.written_as).graph, checkpoint.written_as)
+    for layer in stored:
+        known.setdefault(layer["name"], {*LEARNED, "tree", "inputNames"}).update(layer)
     return known

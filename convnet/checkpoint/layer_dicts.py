@@ -5,7 +5,8 @@ in a few keys, which this module knows; what a layer type stores, it says itself
 were one object in the originals are one object here, for pickles keep that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def stored_graph(graph: Graph, generation: Generation, state: Mapping[str, Store
             arrays["filterConns"] = _connections(layer, dicts, connections)
         stored |= arrays
     if generation == G2014:
-        for number, name in enumerate(_numbered(graph)):
+        for number, name in enumerate(names_of(graph, G2014)):
             dicts[name]["id"] = number
     return list(dicts.values())
 
@@ -51,8 +52,13 @@ def container_for(layers: list[Stored], generation: Generation) -> list[Stored] 
     return layers if generation == G2011 else {stored["name"]: stored for stored in layers}
 
 
-def _numbered(graph: Graph) -> list[str]:
-    """Return the names in the order of 2014's ``id``: the file's, then detached neurons in that of a dict of Python 2."""
+def names_of(graph: Graph, generation: Generation) -> list[str]:
+    """Return the names of all layers in the order in which a generation made them, that of 2014's ``id``.
+
+    It is the file's, then that of detached neurons, which since 2012 was the order of a dict of Python 2.
+    """
+    if generation == G2011:
+        return [layer.name for layer in graph.in_file_order]
     declared = [layer.name for layer in graph.declared]
     neuron_of = {neuron.detached_from: neuron.name for neuron in graph.neurons}
     return [*declared, *(neuron_of[name] for name in dict_order(declared) if name in neuron_of)]
@@ -111,11 +117,13 @@ def _share(stored: Stored, dicts: Mapping[str, Stored], layer: Layer, generation
             stored["gpu"] = first[0]["gpu"]
 
 
-def _connections(layer: Windowed, dicts: Mapping[str, Stored], drawn: list[list[int]]) -> list[list[int]]:
+def _connections(layer: Windowed, dicts: Mapping[str, Stored], drawn: Sequence[Sequence[int]]) -> list[list[int]]:
     """Return randSparse's channels of every input: of those that are not sparse, one empty list; of others as drawn."""
     dense: list[int] = []
     found: list[list[int]] = []
-    for i, channels in enumerate(drawn):
+    for i, channels in zip(
+        range(len(layer.inputs)), chain(drawn, repeat(())), strict=False
+    ):  # forks may save more, or fewer
         source = layer.written_source(i)
         if not layer.randSparse[i]:
             found.append(dense)
@@ -170,13 +178,26 @@ def _buffer_keys(layer: Layer, generation: Generation) -> Stored:
     flags = layer.stored_uses(generation)
     if generation == G2012 or "own" in flags:
         return targets
-    for i, source in enumerate(layer.sources):
-        if len(source.consumers) == 1 and source.outputs == layer.outputs:
-            if "inputs" not in flags and "acts" not in source.stored_uses(generation):
-                targets["actsTarget"] = i
-            if generation == G2011 or source.gpu == layer.gpu:
-                targets["actsGradTarget"] = i
+    for i in _alone(layer):
+        if generation == G2011 or layer.sources[i].gpu == layer.gpu:
+            targets["actsGradTarget"] = i
+    for i in shared_acts(layer, generation):
+        targets["actsTarget"] = i
     return targets
+
+
+def shared_acts(layer: Layer, generation: Generation) -> list[int]:
+    """Return the inputs in whose buffer the outputs may lie; of several the originals took the last (numerics 3.4)."""
+    flags = layer.stored_uses(generation)
+    if generation == G2012 or "own" in flags or "inputs" in flags:
+        return []
+    return [i for i in _alone(layer) if "acts" not in layer.sources[i].stored_uses(generation)]
+
+
+def _alone(layer: Layer) -> list[int]:
+    """Return the inputs that no other layer reads and that are as large as the output."""
+    sources = enumerate(layer.sources)
+    return [i for i, source in sources if len(source.consumers) == 1 and source.outputs == layer.outputs]
 
 
 def described(graph: Graph, generation: Generation) -> list[Stored]:

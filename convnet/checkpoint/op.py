@@ -92,6 +92,7 @@ _DECLARED = (
 )
 # fmt: on
 THEIRS = {declared.ours: declared.name for declared in _DECLARED if declared.ours}  # what they call options of ours
+_CALLED = {"save_file_override": "save_file"}  # other names here of options that mean nothing for a run that goes on
 _ALWAYS_SET = ("conv_to_local", "unshare_weights")  # to nothing, once they are carried out
 _PROVIDERS = {  # under which the originals read what this project's read, and the beginnings of names of random data
     G2011: {},
@@ -125,6 +126,13 @@ def values_for(
     if options.scalar_mean < 0:
         values["scalar_mean"] = False if generation == G2012 else -1
     return {one.name: values[one.name] for one in _DECLARED if generation in one.generations and one.name in values}
+
+
+def given_values(generation: Generation, options: Options, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of what was given to a run, by the names of a generation's options: as typed, or of ``values``."""
+    ours = {one.name: one.ours or _CALLED.get(one.name, one.name) for one in _DECLARED if generation in one.generations}
+    given = {name: our_name for name, our_name in ours.items() if our_name in options.given}
+    return {name: values[name] if our_name in THEIRS else getattr(options, our_name) for name, our_name in given.items()}
 
 
 def options_parser(generation: Generation, values: Mapping[str, Any]) -> LegacyObject:

@@ -27,12 +27,14 @@ VERBS = {
     "shownet": "draw filters, curves, predictions and maps of a checkpoint",
     "log": "show what a run printed, as a table, CSV or JSON",
     "convert": "translate layer files and checkpoints between generations",
+    "inspect": "say what a file or folder is, whichever program wrote it",
     "makebatches": "pack a folder of pictures, or the digits, into batches",
+    "batches": "check a folder of batches, or draw what is in it",
     "completion": "write what a shell needs to complete all this",
 }
 _GROUPS = {
-    "train and use a net": ("makebatches", "run", "predict", "shownet", "log"),
-    "look at layer files and checkpoints": ("explain", "diff", "draw", "convert"),
+    "train and use a net": ("makebatches", "batches", "run", "predict", "shownet", "log"),
+    "look at layer files and checkpoints": ("explain", "diff", "draw", "convert", "inspect"),
     "look at this machine": ("doctor", "bench", "kernels", "completion"),
 }
 _START = """convnet trains convolutional networks described in cuda-convnet layer files,

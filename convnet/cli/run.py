@@ -21,7 +21,6 @@ from convnet.cli.permission import may_run_code
 from convnet.interrupts import undo_if_interrupted
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, USUAL, read_config
 from convnet.storage import check_folder
-from convnet.training.evaluator import write_features
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
 from convnet.training.lines import Lines
 from convnet.training.log import Log
@@ -94,9 +93,7 @@ def _work(session: Session, callbacks: Sequence[Callback]) -> None:
         print_problems(warnings)  # last, where they are seen
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
-        layer, numbers = session.options.write_features, session.plan.test
-        for file in write_features(work.net, session.test, numbers, layer, folder, source):
-            work.tell(Message(f"Wrote feature file {file}"))
+        work.write_features(session.options.write_features, folder, source)
     elif session.options.test_only:
         _test(work)
         _tell_of_predictions(work)

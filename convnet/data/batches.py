@@ -35,7 +35,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
     if path is None:
         make = f"convnet makebatches {shell_quoted(str(folder))} --out batches"
         raise DataError(f"{folder} holds no batches.meta; if pictures are in it, begin with: {make}")
-    meta = _read(path)
+    return checked_meta(_read(path), path)
+
+
+def checked_meta(meta: Any, path: Path) -> dict[str, Any]:
+    """Return the description that was read from ``path``; raises ``DataError`` if it is none."""
     if not isinstance(meta, dict):
         raise DataError(f"{path}: not a description of batches")
     meta = {text_of(key): value for key, value in meta.items()}
@@ -90,7 +94,11 @@ def find_batches(folder: Path, told: list[str] | None = None) -> dict[int, list[
     files: dict[int, dict[int, Path]] = {}  # by batch and number of the sub-file; -1: the whole
     for path in _entries(folder):
         if match := _BATCH.fullmatch(path.name):
-            files.setdefault(int(match[1]), {})[int(match[2]) if match[2] else -1] = path
+            other = files.setdefault(int(match[1]), {}).setdefault(int(match[2]) if match[2] else -1, path)
+            if other != path:
+                raise DataError(
+                    f"{folder}: {listed(sorted([other.name, path.name]))} are one batch by their number; expected one"
+                )
     told = [] if told is None else told
     batches = {number: _parts(parts, told) for number, parts in sorted(files.items())}
     if (folder / "test_batch").is_file():
@@ -131,7 +139,11 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def read_batch(path: Path) -> dict[str, Any]:
     """Return a part of a batch as a checked dict; 2012's tuples become one (``part_of_2012``). Raises ``DataError``."""
-    value = _read(path)
+    return checked_part(_read(path), path)
+
+
+def checked_part(value: Any, path: Path) -> dict[str, Any]:
+    """Return the part of a batch that was read from ``path``; see ``read_batch``."""
     if isinstance(value, tuple) and len(value) in (2, 3):
         value = part_of_2012(value)
     if not isinstance(value, dict):

@@ -92,6 +92,13 @@ def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, *
             return square_of(picture, side, offset, **look)
 
 
+def format_of(source: str | Path | BinaryIO) -> tuple[str, int, int]:
+    """Return the format, width and height of a picture, of which only the beginning is looked at; raises ``DataError``."""
+    with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
+        _check_size(picture)
+        return picture.format or "", picture.width, picture.height
+
+
 def is_square(source: BinaryIO) -> bool:
     """Return whether a picture that can be read has equal sides, so that ``offset`` makes no difference to it."""
     with _reported(), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:

@@ -201,7 +201,7 @@ class CrossEntropy2(Cost):
     """Independent yes-or-no cross entropies; best on a logistic neuron."""
 
     type = "cost.crossent2"
-    title = "cross-entropy-2"
+    title = "elementwise cross-entropy"
     read_by = (G2012,)
     kind = "bce"  # with weight 1
     fuses = "logistic"
@@ -308,7 +308,7 @@ class RobustFlickr(Cost):
     """The sum of log(1 + squared error), which outliers sway little."""
 
     type = "cost.rflickr"
-    title = "robust flickr"
+    title = "robust Flickr"
     read_by = (G2012,)
     kind = "rflickr"
     row_per_class = True

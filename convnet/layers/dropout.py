@@ -51,7 +51,7 @@ class HiddenSex(Dropout2):
     """2012's dropout: drops units in training and scales all by keep otherwise."""
 
     type = "hs"
-    title = "hidden-sex"
+    title = "hidden sex"
     read_by = (G2012,)
 
     keep = one(Float(min=0, max=1), _KEEP)

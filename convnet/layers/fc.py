@@ -81,6 +81,9 @@ class SplitFullyConnected(FullyConnected):
     def sizes_in_file(self) -> list[int]:
         return [self.outputs // self.parts]
 
+    def size_text(self) -> str:
+        return f"{super().size_text()} in {self.parts} parts"
+
 
 class TreeFullyConnected(FullyConnected):
     """A fully-connected layer over classes that form a tree; relatives share part of their weights.
@@ -90,7 +93,7 @@ class TreeFullyConnected(FullyConnected):
     """
 
     type = "treefc"
-    title = "tree fully-connected"
+    title = "tree-fc"
     read_by = (G2012,)
     max_inputs = 1
     folds_gradient = False

@@ -25,11 +25,14 @@ L = TypeVar("L", bound=WeightLayer)
 class Edits:
     """Unshares the matrices ``unshare`` of a graph, then makes the layers ``local`` local; raises ``OptionError``.
 
-    Afterwards ``state`` is that of the graph with ``changes``; ``lines`` report each edit in the originals' words.
+    Afterwards ``state`` is that of the graph with ``changes``; ``lines`` report each edit in the originals' words:
+    without ``names_sources`` in those of 2012 and 2014, which had lost whose a matrix was before they said so.
     """
 
-    def __init__(self, graph: Graph, state: State, local: Sequence[str], unshare: Sequence[str]) -> None:
-        self.graph = graph
+    def __init__(
+        self, graph: Graph, state: State, local: Sequence[str], unshare: Sequence[str], names_sources: bool = True
+    ) -> None:
+        self.graph, self.names_sources = graph, names_sources
         self.state: dict[str, dict[str, Any]] = {name: dict(arrays) for name, arrays in state.items()}
         self.changes = Changes()
         self.lines: list[str] = []
@@ -49,14 +52,19 @@ class Edits:
             raise OptionError(f"--unshare-weights: layer '{layer.name}' has {count} weight matrices, counted from 0: {text}")
         for i in inputs:
             owner = self._owner(layer, i)
-            if owner == (layer.name, i):
+            is_own = owner == (layer.name, i)
+            name, index = ("", -1) if is_own else layer.weightSource[i] or owner  # which may share it itself
+            source = f"{name * self.names_sources}[{index}]"
+            if is_own and self.names_sources:
                 self.lines.append(f"Weight matrix {layer.name}[{i}] already unshared.")
+            else:
+                self.lines.append(f"Unshared weight matrix {layer.name}[{i}] from {source}.")
+            if is_own:
                 continue
             arrays = self._copied_lists(layer)
             arrays["weights"][i] = arrays["weights"][i].copy(order="K")
             arrays["weightsInc"][i] = np.zeros_like(arrays["weights"][i])
             self.changes |= Changes(unshared=((layer.name, i),))
-            self.lines.append(f"Unshared weight matrix {layer.name}[{i}] from {owner[0]}[{owner[1]}].")
 
     def make_local(self, names: Sequence[str]) -> None:
         """Turn conv layers, and those that share weights with them, into local ones."""

@@ -198,6 +198,7 @@ class Options:
         "TOML file of options; the command line wins", sticky=False)
     # fmt: on
     given: frozenset[str] = frozenset()  # names of those on the command line and in --config
+    chosen: frozenset[str] = frozenset()  # those, and what [run] or a checkpoint says
 
     @classmethod
     def of(
@@ -209,7 +210,8 @@ class Options:
             if _CROPS & later.keys():  # whichever is given replaces the other
                 values |= dict.fromkeys(_CROPS, 0)
             values |= later
-        return cls(**values, given=frozenset(given))
+        others = {name for name, value in values.items() if name in (section or {}) or value != BY_NAME[name].default}
+        return cls(**values, given=frozenset(given), chosen=frozenset(given) | others)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of them."""

@@ -165,22 +165,25 @@ def output_layer(graph: Graph, name: str, error: type[ConvnetError] = ConvnetErr
     return next((neuron.name for neuron in graph.neurons if neuron.detached_from == name), name)
 
 
-def write_features(net: Net, provider: Provider, numbers: list[int], layer: str, folder: Path, source: str) -> list[Path]:
+def write_features(
+    net: Net, provider: Provider, numbers: list[int], layer: str, folder: Path, source: str
+) -> Iterator[tuple[Path, Costs, int]]:
     """Write what ``layer`` makes of batches as ``data_batch_N`` with a case in each row, and ``batches.meta``.
 
-    Units are as in testing: none is dropped. Returns the paths; raises ``ConvnetError``.
+    Units are as in testing: none is dropped. Yields the path of each with the sums of costs over its cases, and these;
+    raises ``ConvnetError``.
     """
     name = output_layer(net.graph, layer, OptionError)
     needs = needs_of(net.graph, net.graph.data_dims)
     more = [index for index, need in needs.items() if index > 1 and need.kind in ("label", "value")]
-    paths = []
     for number in numbers:
-        rows = []
+        rows: list[np.ndarray] = []
+        outputs: list[tuple[Costs, int]] = []
         others: dict[str, list[np.ndarray]] = {"labels": []}
         batch = provider.batch(1, number)
         check_batch(net.graph, split(batch, net.minibatch), f"{provider.where}: batch {number}", finite=False)
         for inputs, next_inputs, cases in minibatches(batch, net.minibatch):
-            net.test(inputs, cases, [name], next_inputs)
+            outputs.append((net.test(inputs, cases, [name], next_inputs), cases))
             rows.append(net.output(name).T)
             if not np.isfinite(rows[-1]).all():
                 costs = net.costs()
@@ -191,8 +194,9 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
                 others.setdefault(f"labels{index}", []).append(np.asarray(inputs[index]))
         part = {"data": np.ascontiguousarray(np.concatenate(rows))}
         part |= {key: np.concatenate(matrices, axis=1) for key, matrices in others.items()}
-        paths.append(folder / f"data_batch_{number}")
-        write_file(paths[-1], part)
+        path = folder / f"data_batch_{number}"
+        write_file(path, part)
+        yield path, *add_costs(outputs)
     meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}
     described = getattr(provider, "meta", {})
     meta |= {key: described[key] for key in ("batch_size",) if key in described}
@@ -200,4 +204,3 @@ def write_features(net: Net, provider: Provider, numbers: list[int], layer: str,
         meta["label_names"] = provider.label_names  # which the labels are numbers of, whatever the folder's order
     meta |= {f"label_names{index}": names for index, names in provider.head_names.items() if names and index in more}
     write_file(folder / "batches.meta", meta)
-    return paths

@@ -163,6 +163,16 @@ class Message(Event):
 
 
 @dataclass(frozen=True)
+class FeaturesWritten(Message):
+    """``text`` says where features of a test batch lie, of ``cases`` whose costs were ``costs``."""
+
+    batch: int
+    costs: Costs
+    cases: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class RunEnd(Event):
     """The run is over; ``path`` is its last checkpoint, ``None`` where there was nothing to do."""
 

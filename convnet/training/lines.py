@@ -1,21 +1,22 @@
-"""The lines of a run on standard output, in the words of 2014 (io section 2)."""
+"""The lines of a run on standard output, in the words of 2014 or, with ``--compat``, of that generation (io section 2)."""
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from functools import singledispatchmethod
+from operator import attrgetter
 from typing import Any, TextIO
 
 from convnet.checkpoint import add_costs
-from convnet.generation import COMPAT
-from convnet.graph.graph import Graph
-from convnet.layers.weighted import WeightLayer
+from convnet.generation import COMPAT, G2011, G2014, Generation
 from convnet.net.net import Costs
 from convnet.options import OPTIONS, Options
+from convnet.pickles.python2 import dict_order
 from convnet.texts import counted, message_lines, printable, time_text
 from convnet.training import events
 from convnet.training.costs import Outputs
+from convnet.training.original_lines import RULE, layer_lines, start_lines
 
-_RULE = "========================="
 _TEST_RULE = "======================Test output======================"
 _AVERAGE_RULE = "----------------------Averages-------------------------"
 _STATS_RULE = "-------------------------------------------------------"
@@ -23,12 +24,18 @@ _END_RULE = "======================================================="
 
 
 class Lines:
-    """A callback that prints to ``out``; a line per minibatch only where ``out`` is a terminal."""
+    """A callback that prints to ``out``; a line per minibatch only where ``out`` is a terminal.
+
+    With ``--compat`` what the originals did not say goes to standard error.
+    """
 
     def __init__(self, out: TextIO | None = None) -> None:
         self.out = out or sys.stdout
         self.live = self.out.isatty()
         self.outputs, self.compat = Outputs(), COMPAT[""]
+        self._options = Options()
+        self._classes: list[str] = []
+        self._tests = 0  # how many there were
         self._shown = 0  # characters of the progress line
         self._is_open = False  # whether a line is begun
         self._in_batch = False
@@ -48,60 +55,53 @@ class Lines:
     def abandon(self) -> None:
         """Leave the line as it is."""
 
+    def _say(self, text: str) -> None:
+        """Print a sentence of this program's own."""
+        if self._options.compat:
+            print(message_lines(text), file=sys.stderr)
+        else:
+            self.line(message_lines(text))
+
     @singledispatchmethod
     def __call__(self, event: events.Event) -> None:
         """Print what the originals print of an event, if anything."""
 
     @__call__.register
     def _(self, event: events.Message) -> None:
+        self._say(event.text)
+
+    @__call__.register
+    def _(self, event: events.FeaturesWritten) -> None:
         self.line(message_lines(event.text))
+        if self._options.compat:
+            self._test_batch(event)
 
     # -- the start
 
     @__call__.register
     def _(self, event: events.RunBegin) -> None:
-        options = event.session.options
+        self._options = options = event.session.options
+        self._classes = event.session.train.label_names
         self.outputs, self.compat = Outputs.of(event.net.graph), COMPAT[options.compat]
-        if event.drawn:
-            self._layers(event.drawn)
-        for line in event.edits:
+        for line in start_lines(event, Generation(options.compat)) if options.compat else self._start(event):
             self.line(line)
-        self.line(f"{_RULE}\nImporting convnet.backends.{event.net.be.name} module")
-        self._options(options)
-        self.line(f"{_RULE}\nRunning on {event.device}\nCurrent time: {time.asctime()}")
-        if not options.test_only:
-            self.line(f"Saving checkpoints to {event.session.folder.path}")
-        self.line(_RULE)
-        if self.live:
+        if self.live and not options.compat:
             for cost, names in self.outputs.names.items():
                 self.line(f"Numbers of {cost}: {', '.join(names)}")
             self.line("Numbers of weights and biases: mean size [mean change] [change / size]")
         for remark in event.remarks:
-            self.line(message_lines(remark))
+            self._say(remark)
 
-    def _layers(self, graph: Graph) -> None:
-        """Print ``Initialized ...`` for every layer, after where its weights come from."""
-        for layer in graph.in_file_order:
-            if isinstance(layer, WeightLayer):
-                for i, source in enumerate(layer.weightSource):
-                    if source:
-                        self.line(f"Layer '{layer.name}' initialized weight matrix {i} from {source[0]}")
-                for function, what in ((layer.initWFunc, "weight matrices"), (layer.initBFunc, "bias vector")):
-                    if function:
-                        self.line(f"Layer '{layer.name}' initialized {what} from function {function}")
-            where = f" on GPUs {', '.join(map(str, layer.gpu))}" if layer.placed else ""
-            size = "" if layer.is_cost else f", producing {layer.size_text()}"
-            kind = "cost" if layer.is_cost else "layer"
-            self.line(f"Initialized {layer.title} {kind} '{layer.name}'{where}{size}")
-
-    def _options(self, options: Options) -> None:
-        self.line(f"{_RULE}\n{'Testing' if options.test_only else 'Training'} ConvNet")
-        texts = {option.name: option_text(getattr(options, option.name)) for option in OPTIONS}
-        width = max(len(option.description) for option in OPTIONS)
-        value_width = max(len(text) for name, text in texts.items() if name not in options.given)
-        for option in sorted(OPTIONS, key=lambda option: option.description):
-            mark = "" if option.name in options.given else "[DEFAULT]"
-            self.line(f"{option.description:<{width}}: {texts[option.name]:<{value_width}} {mark}")
+    def _start(self, event: events.RunBegin) -> Iterator[str]:
+        for layer in event.drawn.in_file_order if event.drawn else ():
+            yield from layer_lines(layer, G2014)
+        yield from event.edits
+        yield from (RULE, f"Importing convnet.backends.{event.net.be.name} module")
+        yield from (RULE, f"{'Testing' if self._options.test_only else 'Training'} ConvNet", *_listing(self._options))
+        yield from (RULE, f"Running on {event.device}", f"Current time: {time.asctime()}")
+        if not self._options.test_only:
+            yield f"Saving checkpoints to {event.session.folder.path}"
+        yield RULE
 
     # -- training
 
@@ -133,50 +133,87 @@ class Lines:
     @__call__.register
     def _(self, event: events.TestEnd) -> None:
         """Print the test block: this test's costs, and the mean over the cases of the tests averaged."""
-        self.line(f"\n{_TEST_RULE}\n{self._costs_text(event.costs, event.cases)}")
-        averaged = event.averaged
+        self.line(f"\n{_TEST_RULE}\n{self._costs_text(event.costs, event.cases, copies=1)}")
+        averaged = event.averaged if self.compat.shows_averages else ()
+        self._tests += 1
+        is_ours = len(averaged) <= self._tests  # not of the checkpoint, in whose order the costs are then
         if self.compat.plain_averages:  # each test counts as one case
             averaged = [({name: [v / n for v in values] for name, values in costs.items()}, 1) for costs, n in averaged]
-        if averaged and self.compat.shows_averages:
-            self.line(f"{_AVERAGE_RULE}\n{self._costs_text(*add_costs(averaged))}")
+        if averaged:
+            self.line(f"{_AVERAGE_RULE}\n{self._costs_text(*add_costs(averaged), copies=2, is_ours=is_ours)}")
 
     @__call__.register
     def _(self, event: events.TestBatchEnd) -> None:
+        self._test_batch(event)
+
+    def _test_batch(self, event: events.TestBatchEnd | events.FeaturesWritten) -> None:
         """Print raw sums and the number of cases, as in 2014."""
-        self.line(f"batch {event.batch}: ({event.costs!r}, {event.cases}) ({event.seconds:.3f} sec)")
+        seconds = f" ({event.seconds:.3f} sec)" if self.compat.shows_test_seconds else ""
+        costs = [f"{self._quoted(name)}: {values!r}" for name, values in self._printed(event.costs).items()]
+        self.line(f"batch {event.batch}: ({{{', '.join(costs)}}}, {event.cases}){seconds}")
+
+    def _quoted(self, name: str) -> str:
+        """Return a name as Python shows it: the originals' Python 2 showed bytes."""
+        return repr(name.encode())[1:] if self._options.compat else repr(name)
 
     @__call__.register
     def _(self, event: events.WeightsMeasured) -> None:
         """Print mean magnitudes of every matrix and of its last change, and their ratio."""
         self.line(_STATS_RULE + " ")
-        for layer, label, size, change in event.sizes:
+        sizes = sorted(event.sizes, key=attrgetter("layer")) if self.compat.sorts_statistics else event.sizes
+        for (layer, label, size, change), below in zip(sizes, [*sizes[1:], None], strict=True):
             shows_ratio = label != "biases" and self.compat.shows_ratio
             ratio = f" [{change / size if size else 0:e}]" if shows_ratio else ""
-            self.line(f"Layer '{layer}' {label}: {size:e} [{change:e}]{ratio} ")
-        self.line(_STATS_RULE)
+            is_inner = below and below.layer == layer and below.label != "biases"  # of several matrices all but the last
+            self.line(f"Layer '{layer}' {label}: {size:e} [{change:e}]{ratio}{'' if is_inner else ' '}")
+        if not (self._options.compat and self._options.test_only):
+            self.line(_STATS_RULE)
 
     @__call__.register
     def _(self, event: events.Saved) -> None:
         text = f"Saved checkpoint to {event.path.parent}"
         if self._in_batch:
             self.line(f"{text}\n{_END_RULE}", end=" ")
+        elif self._options.compat == G2014 and self._options.force_save:
+            self.line(f"{_STATS_RULE}\n{text}\n{_END_RULE}")
         else:
-            self.line(text)
+            self._say(text)
 
     @__call__.register
     def _(self, event: events.RunStopped) -> None:
         self._in_batch = False
-        self.line(f"\n{stop_text(event)}")
+        self._say(f"\n{stop_text(event)}")
 
     @__call__.register
     def _(self, event: events.RunDone) -> None:
         for line in end_lines(event, self.outputs):
-            self.line(line)
+            self._say(line)
 
-    def _costs_text(self, costs: Costs, cases: int) -> str:
+    def _costs_text(self, costs: Costs, cases: int, copies: int = 0, is_ours: bool = True) -> str:
         """Return ``logprob:  2.302585, 0.900000 ``; both blanks are the originals'."""
-        shown = self.outputs.shown(costs, cases)
-        return "".join(f"{name}:  {', '.join(f'{value:.6f}' for value in values)} " for name, values in shown.items())
+        shown = self._printed(self.outputs.shown(costs, cases), copies, is_ours)
+        return "".join(f"{name}:  {self._values_text(name, values)} " for name, values in shown.items())
+
+    def _values_text(self, cost: str, values: Sequence[float]) -> str:
+        if self._options.compat == G2014 and self.outputs.filters.get(cost) == "detection":
+            pairs = zip(self._classes, values[2::2], values[3::2], strict=False)
+            rates = [f"({name}) {precision:.6f}, {recall:.6f}" for name, precision, recall in pairs]
+            return ", ".join([f"(crossent) {values[0]:.6f}, (err) {values[1]:.6f}", *rates])
+        return ", ".join(f"{value:.6f}" for value in values)
+
+    def _printed(self, costs: Costs, copies: int = 0, is_ours: bool = True) -> Costs:
+        """Return costs with the values of the generation, in the order of its dict, or of a copy of a copy of that."""
+        if not self._options.compat:
+            return costs
+        order = sorted(costs, key=str.encode) if is_ours else list(costs)
+        for _ in range(is_ours + copies * (self._options.compat != G2011)):
+            order = dict_order(order)
+        return {name: self._counted(name, costs[name]) for name in order}
+
+    def _counted(self, cost: str, values: list[float]) -> list[float]:
+        """Return the values of a cost that the generation printed."""
+        names = self.outputs.names.get(cost, ())
+        return values[:2] if not self.compat.shows_top_error and len(names) == 3 and names[2].startswith("top-") else values
 
     def _clear(self) -> None:
         """Wipe the progress line."""
@@ -201,6 +238,16 @@ def end_lines(event: events.RunDone, outputs: Outputs) -> list[str]:
         f"Done: {counted(event.epochs, 'epoch')}, {counted(event.batches, 'batch')}{now}, in {time_text(event.seconds)}.",
         f"Final test of {counted(event.cases, 'case')}: {outputs.text(event.costs, event.cases)}",
     ]
+
+
+def _listing(options: Options) -> Iterator[str]:
+    """Yield a line for each option, with ``[DEFAULT]`` where nobody chose its value."""
+    texts = {option.name: option_text(getattr(options, option.name)) for option in OPTIONS}
+    width = max(len(option.description) for option in OPTIONS)
+    value_width = max(len(text) for name, text in texts.items() if name not in options.chosen)
+    for option in sorted(OPTIONS, key=lambda option: option.description):
+        mark = "" if option.name in options.chosen else "[DEFAULT]"
+        yield f"{option.description:<{width}}: {texts[option.name]:<{value_width}} {mark}"
 
 
 def option_text(value: Any) -> str:

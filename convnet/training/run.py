@@ -16,15 +16,17 @@ from pathlib import Path
 from convnet.checkpoint import BEST, Format, add_costs, format_for, pack
 from convnet.checkpoint.fitting import files_for
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
+from convnet.generation import COMPAT
 from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
-from convnet.net.net import Net
+from convnet.net.net import Costs, Net
 from convnet.options import NPZ, Options
 from convnet.storage import cache_folder, write_atomically
-from convnet.training.evaluator import Tester
+from convnet.training.evaluator import Tester, write_features
 from convnet.training.events import (
     BatchClosed,
     Callback,
+    FeaturesWritten,
     Message,
     RunDone,
     RunStopped,
@@ -72,15 +74,35 @@ class Run(Trainer):
     def test_once(self) -> None:
         """Test every test batch, tell of each, then of all of them (--test-only); save with --force-save."""
         results, begun = [], time.monotonic()
-        self.tell(TestBegin(self.plan.test))
-        for number in self.plan.test:
+        numbers = self.plan.test[: self.session.tests]
+        self.tell(TestBegin(numbers))
+        for number in numbers:
             start = time.monotonic()
             results.append(self.tester.batch(number))
             self.tell(TestBatchEnd(number, *results[-1], time.monotonic() - start))
-        self.tell(TestEnd(self.plan.test, *add_costs(results), [], time.monotonic() - begun))
-        self._measure_weights()
+        self._finish_only_test(numbers, results, begun)
         if self.session.options.force_save:
             self.tell(Saved(self._save()))
+
+    def write_features(self, layer: str, folder: Path, source: str) -> None:
+        """Write what ``layer`` makes of every test batch, and tell of each; of all, where the originals did."""
+        results, begun = [], time.monotonic()
+        written = write_features(self.net, self.session.test, self.plan.test, layer, folder, source)
+        start = begun
+        for number, (file, costs, cases) in zip(self.plan.test, written, strict=True):  # to its end: batches.meta
+            results.append((costs, cases))
+            self.tell(FeaturesWritten(f"Wrote feature file {file}", number, costs, cases, time.monotonic() - start))
+            start = time.monotonic()
+        if self.session.options.compat:
+            self._finish_only_test(self.plan.test, results, begun)
+
+    def _finish_only_test(self, numbers: list[int], results: list[tuple[Costs, int]], begun: float) -> None:
+        costs, cases = add_costs(results)
+        averaged: list[tuple[Costs, int]] = []
+        if COMPAT[self.session.options.compat].averages_again:
+            averaged = [*self.position.test_outputs, (costs, cases)][-len(self.plan.test) :]
+        self.tell(TestEnd(numbers, costs, cases, averaged, time.monotonic() - begun))
+        self._measure_weights()
 
     # -- what happens around a batch
 

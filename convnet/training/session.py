@@ -41,7 +41,7 @@ from convnet.net.initial import draw_functions, initial_state
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
 from convnet.net.surgery import Edits
-from convnet.options import Options
+from convnet.options import TEST, Options
 from convnet.pickles import text_of
 from convnet.storage import cache_folder
 from convnet.texts import counted
@@ -51,7 +51,6 @@ from convnet.training.plan import ENDLESS, Plan
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
-_TEST_FREQ = 57
 
 
 class RunInputs:
@@ -91,7 +90,8 @@ class RunInputs:
             picture_size=options.picture_size,
             color_noise=options.color_noise,
             scalar_mean=options.scalar_mean,
-            classes=expected_classes(self.builder),
+            features=checkpoint.data_dims.get(0, 0) if checkpoint else 0,
+            classes=(checkpoint.classes if checkpoint else None) or expected_classes(self.builder),
             builder=self.builder,
             needs=needed_data(self.builder),
             compat=COMPAT[options.compat],
@@ -126,6 +126,9 @@ class Session:
             test_freq=self.plan.test_freq,
         )
         data_remarks += unused_by_data(self.options, self.train, self.test)
+        if self.options.mode == TEST and self.tests < len(self.plan.test):
+            text = f"Tests the first of {len(self.plan.test)} test batches, as the program of {self.options.compat} did"
+            data_remarks.append(f"{text}; --test-one 0 takes all.")
         self.graph = self._shape(inputs.builder)
         self.foreign = Foreign(self.checkpoint, self.graph)
         self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
@@ -204,6 +207,12 @@ class Session:
             self.remarks.append(f"No effect on checkpoints of {form.name}: --zip-save.")
 
     @property
+    def tests(self) -> int:
+        """How many of the test batches --test-only tests."""
+        is_one = COMPAT[self.options.compat].tests_one_batch and self.plan.test_one
+        return 1 if is_one else len(self.plan.test)
+
+    @property
     def has_work(self) -> bool:
         """Whether a run goes on from here, if only to test its last weights: else it leaves all files as they are."""
         return self.plan.batches_left(self.position) != 0 or not (self.position.final_test or self.options.compat)
@@ -237,7 +246,8 @@ class Session:
         if not options.conv_to_local and not options.unshare_weights:
             return []
         state = self.state if self.state is not None else self._initial_state()
-        surgery = Edits(self.graph, state, options.conv_to_local, options.unshare_weights)
+        names_sources = COMPAT[options.compat].names_sources
+        surgery = Edits(self.graph, state, options.conv_to_local, options.unshare_weights, names_sources)
         self.state, self.files = surgery.state, replace(self.files, changes=self.files.changes | surgery.changes)
         self.graph = self._shape(parse(self.files, options.dialect, bool(options.strict)))
         self.options = replace(options, conv_to_local=[], unshare_weights=[])
@@ -306,7 +316,7 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
         train_range,
         test_range,
         options.epochs or (_DEMO_EPOCHS if is_demo else ENDLESS),
-        options.test_freq or (demo.TRAIN_BATCHES if is_demo else _TEST_FREQ),
+        options.test_freq or (demo.TRAIN_BATCHES if is_demo else COMPAT[options.compat].test_freq),
         bool(options.test_one),
         demo.TRAIN_BATCHES if stops_early else options.max_batches or 0,
         COMPAT[options.compat].extra_batch,

@@ -10,6 +10,7 @@ from typing import Any
 from convnet.backends.base import Backend
 from convnet.data.provider import Provider
 from convnet.errors import OptionError
+from convnet.generation import COMPAT
 from convnet.options import BY_NAME, CHECK, FEATURES, TEST, TRAIN, Options
 
 _OF_DATA = ("data_path", "crop_border", "inner_size", "picture_size", "scalar_mean", "color_noise")
@@ -23,7 +24,8 @@ def unused(options: Options, has_checkpoint: bool) -> list[str]:
     remarks = []
     if mode in (TEST, FEATURES) and not has_checkpoint:
         remarks.append("The weights are the initial ones, not trained: no checkpoint is named (--load-file).")
-    remarks += [_text((name for name in given if mode not in BY_NAME[name].modes), _MODE_TEXT[mode])]
+    obeyed = {"test_one"} if mode == TEST and COMPAT[options.compat].tests_one_batch else set()
+    remarks += [_text((name for name in given if mode not in BY_NAME[name].modes and name not in obeyed), _MODE_TEXT[mode])]
     left = {name for name in given if mode in BY_NAME[name].modes}
     if mode == TEST and not options.force_save:
         remarks.append(_text((name for name in _OF_SAVING if name in left), "with --test-only without --force-save"))

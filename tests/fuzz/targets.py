@@ -11,6 +11,7 @@ from fuzz.checkpoints import (
     Pickles,
     Runs,
 )
+from fuzz.inspection import InspectedBytes, InspectedValues, VerifiedBatches
 from fuzz.pictures import CraftedPictures, Pictures
 from fuzz.target import Target
 from fuzz.texts import LayerTexts, TomlTexts, Trained
@@ -19,5 +20,6 @@ _ALL: list[type[Target]] = [
     *(Pickles, CheckpointBytes, OldCheckpointBytes, CheckpointTree, OriginalTree, OriginalBytes, Runs),
     *(Batches, BatchBytes, Targets, Pictures, CraftedPictures),
     *(LayerTexts, TomlTexts, Trained),
+    *(InspectedBytes, InspectedValues, VerifiedBatches),
 ]
 TARGETS = {t.name: t for t in _ALL if FIXTURES.is_dir() or not t.name.startswith("original")}

@@ -31,6 +31,8 @@ MODE_OPTIONS = {
 def some_value(option):
     if option.name.endswith("_range"):
         return [1, 2]
+    if option.name == "compat":
+        return "2014"
     return VALUES[type(option.default)] if option.default is not None else 7
 
 
@@ -63,6 +65,7 @@ SAID = {
     "given, checkpoint, line",
     [
         ({"epochs": 3, "keep": 4, "test_only": 1}, True, "No effect with --test-only: --epochs."),
+        ({"test_one": 0, "test_only": 1, "compat": "2014"}, True, "No effect with --test-only: --test-one."),
         ({"keep": 4, "test_only": 1}, True, "No effect with --test-only without --force-save: --keep."),
         ({"save_file": "a", "save_path": "b"}, False, "No effect beside --save-file: --save-path."),
         ({"logreg_name": "a"}, False, "No effect without --test-out or --report: --logreg-name."),
@@ -149,15 +152,19 @@ def start(folders, tmp_path, *more, data="pixels"):
     return main([*map(str, [*options, "--max-batches", 1, *more])])
 
 
+def test_one_batch_of_test_only():
+    assert unused(Options.of({"test_one": 0, "test_only": 1, "compat": "2011"}), True) == []
+
+
 def test_predictions_that_no_test_writes(folders, tmp_path, capsys):
     preds = tmp_path / "preds"
     for more in ((), ("--compat", "2014", "--test-freq", 1)):  # a last test, and one that is due
         assert start(folders, tmp_path, "--test-out", preds, *more) == 0
         (path,) = preds.iterdir()
-        assert f"Wrote {path.name} to {preds}\n" in capsys.readouterr().out
+        assert f"Wrote {path.name} to {preds}\n" in "".join(capsys.readouterr())
         path.unlink()
     assert start(folders, tmp_path, "--test-out", preds, "--compat", "2014") == 0
-    assert f"Nothing was written to {preds}: no test was due (--test-freq 57).\n" in capsys.readouterr().out
+    assert f"Nothing was written to {preds}: no test was due (--test-freq 57).\n" in capsys.readouterr().err
 
 
 def test_weights_that_nobody_trained(folders, tmp_path, capsys):

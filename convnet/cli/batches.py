@@ -1,0 +1,91 @@
+"""A folder of batches, checked or shown.
+
+convnet batches verify batches/                         SHA-256 of all files, labels, counts; every picture is decoded
+convnet batches show batches/ --out sheet.png           pictures of each class, and how many to train and to test on
+
+Folders of all makers will do. The status of verify is 0 if nothing is wrong, and 1 otherwise.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from convnet.cli.common import Parser, run_verb, say
+from convnet.drawing.files import save_image
+from convnet.errors import OptionError
+from convnet.inspection import show_batches, verify_batches
+from convnet.options import choice, text
+from convnet.storage import check_folder
+from convnet.texts import aligned, counted, message_lines, printable, shell_quoted
+from convnet.training.status import Status
+
+_ACTIONS = choice("verify", "show")
+_OUT = "contact-sheet.png"
+
+
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
+    parser = Parser(prog, "Check a folder of batches, or draw what is in it.", "verify batches")
+    help_text = "verify: read and check everything; show: draw pictures of each class, and count them"
+    parser.add_argument("action", type=_ACTIONS, metavar="ACTION", help=help_text)
+    parser.add_argument("folder", metavar="DIR", help="folder of batches")
+    parser.add_argument("--out", type=text("PNG"), metavar="PNG", help=f"picture that show writes [{_OUT}]")
+    parser.add_argument("--json", action="store_true", help="print what was found, or counted, as JSON")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet batches") -> int:
+    """Check or show a folder of batches; return the exit status."""
+    return run_verb(_batches, parser(prog), arguments)
+
+
+def _batches(args: argparse.Namespace) -> int:
+    if args.action == "verify" and args.out:
+        raise OptionError("--out goes with show; verify writes nothing")
+    status = Status(sys.stdout)
+    tell = (lambda *_: None) if args.json or not sys.stdout.isatty() else _teller(status)
+    try:
+        return (_verify if args.action == "verify" else _show)(args, tell, status)
+    finally:
+        status.clear()
+
+
+def _teller(status: Status) -> Callable[[int, int], None]:
+    return lambda done, of: status.show([f"{done:,} of {counted(of, 'batch')}"])
+
+
+def _verify(args: argparse.Namespace, tell: Callable[[int, int], None], status: Status) -> int:
+    found = verify_batches(args.folder, tell)
+    status.clear()
+    if args.json:
+        print(json.dumps(found.as_dict(), allow_nan=False))
+    else:
+        for line in found.lines():
+            print(message_lines(line))
+        if not found.problems:
+            print("\nNothing is wrong with them.")
+    return int(bool(found.problems))
+
+
+def _show(args: argparse.Namespace, tell: Callable[[int, int], None], status: Status) -> int:
+    out = Path(args.out or _OUT)
+    check_folder(out)
+    shown = show_batches(args.folder, tell)
+    status.clear()
+    for remark in shown.remarks:
+        say(f"convnet: {remark}")
+    if args.json:
+        counts = {name: {"train": train, "test": test} for name, (train, test) in shown.counts.items()}
+        print(json.dumps({"classes": counts, "sheet": str(out) if shown.sheet else None}))
+    else:
+        rows = [("class", "train", "test"), *((name, *map("{:,}".format, both)) for name, both in shown.counts.items())]
+        print("\n".join(line.rstrip() for line in aligned([[printable(cell) for cell in row] for row in rows])))
+    if shown.sheet is None:
+        say("convnet: the data are no pictures, so no sheet is written")
+        return 0
+    save_image(shown.sheet, out)
+    if not args.json:
+        print(f"\nWrote {shell_quoted(str(out))}.")
+    return 0
