@@ -30,7 +30,7 @@ from convnet.api.notebook import Drawing, html_table
 from convnet.api.progress import ProgressLine
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import NAMES, make_backend
-from convnet.checkpoint import Foreign, Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
+from convnet.checkpoint import Foreign, Position, add_costs, find_latest, format_for, pack, restore_streams, write_checkpoint
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds, class_names
@@ -329,10 +329,9 @@ class Network:
         >>> convnet.build("layers-digits.cfg", side=8).classes[:3]
         ['0', '1', '2']
         """
-        of_others = any(
-            cost.sources[-1].name == self.prediction_layer and label_index(cost) > 1 for cost in self.graph.costs
-        )
-        known = self.preprocessor.label_names if not of_others else []
+        costs = [cost for cost in self.graph.costs if cost.sources[-1].name == self.prediction_layer]
+        index = max(map(label_index, costs), default=1)
+        known = self.preprocessor.label_names if index < 2 else self.preprocessor.head_names.get(str(index), [])
         return class_names(known, self.graph.layers[self.prediction_layer].outputs)
 
     @property
@@ -372,7 +371,8 @@ class Network:
             "seed": self.net.seed,
         }
         data, stored = self.preprocessor.metadata(), Options.of(options, self._options)
-        value = pack(self.net, self.files, self.position, stored, data, foreign=self._foreign)
+        form = format_for(stored.checkpoint_format, self.graph)
+        value = pack(self.net, self.files, self.position, stored, form, data, foreign=self._foreign)
         write_checkpoint(path, value)
         return path
 

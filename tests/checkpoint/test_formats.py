@@ -1,6 +1,8 @@
 """In which format a run saves: the one asked for, the usual one, or the one that holds its net."""
 
+import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 from nets import DATA, cost_of
@@ -67,3 +69,42 @@ def test_what_does_not_hold_the_net_is_refused_first(data, tmp_path, capsys):
     assert "formats that can: 2014, npz" in err and "1.1" not in out and not (tmp_path / "run").exists()
     assert run(data, tmp_path, "--layer-def", net) == 0
     assert newest(tmp_path)["model_state"]["convnet"]["format"] == "2014"
+
+
+@pytest.mark.parametrize("words, told", [([], True), (["--checkpoint-format", "2014"], False), (["--test-only"], False)])
+@pytest.mark.parametrize("year", ["2011", "2012", "2014"])
+def test_a_run_that_leaves_the_format_of_an_original_says_so(year, words, told, tmp_path, capsys):
+    shutil.copy(f"tests/checkpoint/genuine-{year}.pickle", tmp_path / "1.1")
+    assert main(["--load-file", str(tmp_path), "--data-provider", "dummy-cn-3", "--epochs", "1", *words]) == 0
+    line = f"Checkpoints are in the format of 2014; --checkpoint-format {year} keeps that of {year}."
+    assert (line in capsys.readouterr().out) == (told and year != "2014")
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("year", ["2011", "2012", "2014"])
+def test_layer_files_of_an_original_that_are_not_there_are_written(year, there, data, tmp_path, monkeypatch):
+    """The originals look for both whenever they go on; those of 2011 and 2012 take no other definition."""
+    monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path / "cache"))
+    file = Path(f"tests/checkpoint/genuine-{year}.pickle").resolve()
+    options = checkpoint.load(file)["op"].options
+    monkeypatch.chdir(tmp_path)
+    for name in ("layer_def", "layer_params") if there else ():
+        (tmp_path / options[name].value).write_text("")
+    words = ["--data-provider", "dummy-cn-3", "--epochs", "1", "--checkpoint-format", year, "--save-file", "run"]
+    assert main(["--load-file", str(file), *words]) == 0
+    saved = newest(tmp_path)["op"].options
+    for name in ("layer_def", "layer_params"):
+        path = Path(saved[name].value)
+        assert (path == Path(options[name].value)) if there else ("[fcA]" in path.read_text())
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_parameters_given_anew_are_those_that_an_original_goes_on_with(there, tmp_path, monkeypatch):
+    file = Path("tests/checkpoint/genuine-2011.pickle").resolve()
+    monkeypatch.chdir(tmp_path)
+    Path("mine.cfg").write_text(f"[fcA]\n{RATES}[fcB]\n{RATES}[logprob]\ncoeff=1\n")
+    if there:
+        Path("params.cfg").write_text("")
+    words = ["--data-provider", "dummy-cn-3", "--epochs", "1", "--checkpoint-format", "2011", "--save-file", "run"]
+    assert main(["--load-file", str(file), "--layer-params", "mine.cfg", *words]) == 0
+    assert Path(newest(tmp_path)["op"].options["layer_params"].value).resolve() == tmp_path / "mine.cfg"
