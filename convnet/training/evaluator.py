@@ -16,9 +16,9 @@ from typing import Self
 import numpy as np
 
 from convnet.checkpoint import add_costs
-from convnet.data.batches import write_file
+from convnet.data.batches import description_in, read_meta, write_file
 from convnet.data.provider import Batch, Provider, batch_bounds, minibatches, split
-from convnet.errors import ConvnetError, NumericalError, OptionError
+from convnet.errors import ConvnetError, DataError, NumericalError, OptionError
 from convnet.graph.graph import Graph
 from convnet.graph.needs import label_index, needs_of, predicted_by
 from convnet.layers import Layer
@@ -168,8 +168,11 @@ def output_layer(graph: Graph, name: str, error: type[ConvnetError] = ConvnetErr
 def write_features(net: Net, provider: Provider, numbers: list[int], layer: str, folder: Path, source: str) -> list[Path]:
     """Write what ``layer`` makes of batches as ``data_batch_N`` with a case in each row, and ``batches.meta``.
 
-    Units are as in testing: none is dropped. Returns the paths; raises ``ConvnetError``.
+    Units are as in testing: none is dropped. Returns the paths; raises ``ConvnetError``, also for a folder of other batches.
     """
+    is_source = folder.resolve() == Path(provider.request.path or "/").resolve()
+    if is_source or (description_in(folder) and "source_model" not in read_meta(folder)):
+        raise DataError(f"--feature-path: {folder} holds other batches, which features would replace; name another folder")
     name = output_layer(net.graph, layer, OptionError)
     needs = needs_of(net.graph, net.graph.data_dims)
     more = [index for index, need in needs.items() if index > 1 and need.kind in ("label", "value")]
