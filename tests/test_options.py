@@ -139,4 +139,4 @@ def test_the_help_begins_with_what_most_runs_need(capsys):
         "--epochs",
     ]
     assert not re.search(r"\[\[|\{,|\bNone\b|``|:mod:|\(default", text)
-    assert "cifar, cifar-cropped, image, demo" in " ".join(text.split())
+    assert "cifar, cifar-cropped, image, flatmem" in " ".join(text.split())

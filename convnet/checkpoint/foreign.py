@@ -80,8 +80,8 @@ class Foreign:
         self, generation: Generation, values: Mapping[str, Any], ours: Mapping[str, Any], written: Collection[str] = ()
     ) -> LegacyObject:
         """Return ``op`` for ``values`` of a generation's options: with those of a fork, and where it is of the generation
-        itself, as it was, but for options that ``ours``, by this project's names, changed since, and for the names of layer
-        files that are not there and have been ``written`` anew."""
+        itself, as it was, but for options that ``ours``, by this project's names, changed since, and for layer files that
+        are not there, or were given anew: ``written`` has those that are there."""
         made = options_parser(generation, values)
         if self.op is None:
             return made
@@ -98,7 +98,8 @@ class Foreign:
             if name in new and value is not None and value != taken.get(our_name, BY_NAME[our_name].default):
                 vars(options[name]).update(value=vars(new[name])["value"], value_given=True)
         for name in ("layer_def", "layer_params"):
-            if name in written and not os.path.lexists(path_of(vars(options[name]).get("value"))):
+            is_there = os.path.lexists(path_of(vars(options[name]).get("value")))
+            if name in written and (ours.get(name) or not is_there):
                 vars(options[name])["value"] = vars(new[name])["value"]
         return kept
 

@@ -51,7 +51,8 @@ def pack(
     foreign, generation = foreign or Foreign(), form.generation
     layers = stored_graph(form.graph, generation, collect_state(net))
     values = values_for(generation, options, files, net.graph, str(Path(options.save_path).absolute()), provider)
-    paths = {"layer_def": form.definition_path, "layer_params": form.params_path}
+    own_params = files.params_path if files.params_path != files.definition_path else ""  # else both are the checkpoint
+    paths = {"layer_def": form.definition_path, "layer_params": form.params_path or own_params}
     values |= (written := {name: path for name, path in paths.items() if path})
     foreign.add_to(layers)
     op = foreign.options_parser(generation, values, options.as_dict(), written)

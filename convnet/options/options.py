@@ -119,13 +119,14 @@ class Options:
     conserve_mem: int = _option(ZERO_ONE, "machine", "Conserve GPU memory? (always done)",
         "no effect: memory is always conserved", 1)
     data_provider: str = _option(text("NAME"), "data", "Data provider",
-        "how batches are read: cifar, cifar-cropped, image, demo, dummy-cn-N, or as a package does [what fits]")
+        "how batches are read: cifar, cifar-cropped, image, flatmem, flickr-ce-cropped, demo, dummy, dummy-cn-N, "
+        "or as a package does [what fits]")
     data_path: str = _option(text("DIR"), "data", "Data path",
         "folder of CIFAR or ImageNet batches [a demonstration set]")
     train_range: list[int] | None = _option(BATCHES, "data", "Data batch range: training",
-        "batches to train on, such as 1-5 [all but the last]", None, modes=(TRAIN,))
+        "batches to train on, such as 1-5 [those not for testing]", None, modes=(TRAIN,))
     test_range: list[int] | None = _option(BATCHES, "data", "Data batch range: testing",
-        "batches to test on, such as 6 [the last]", None, modes=(TRAIN, TEST, FEATURES))
+        "batches to test on, such as 6 [those made for it, else the last]", None, modes=(TRAIN, TEST, FEATURES))
     crop_border: int = _option(FROM_ZERO, "data", "Cropped DP: crop border size",
         "crop pictures by N pixels at every border, at random places in training [0]", 0, in_section=True)
     inner_size: int = _option(FROM_ZERO, "data", "Cropped DP: crop size (0 = don't crop)",

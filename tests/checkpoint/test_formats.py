@@ -96,3 +96,15 @@ def test_layer_files_of_an_original_that_are_not_there_are_written(year, there, 
     for name in ("layer_def", "layer_params"):
         path = Path(saved[name].value)
         assert (path == Path(options[name].value)) if there else ("[fcA]" in path.read_text())
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_parameters_given_anew_are_those_that_an_original_goes_on_with(there, tmp_path, monkeypatch):
+    file = Path("tests/checkpoint/genuine-2011.pickle").resolve()
+    monkeypatch.chdir(tmp_path)
+    Path("mine.cfg").write_text(f"[fcA]\n{RATES}[fcB]\n{RATES}[logprob]\ncoeff=1\n")
+    if there:
+        Path("params.cfg").write_text("")
+    words = ["--data-provider", "dummy-cn-3", "--epochs", "1", "--checkpoint-format", "2011", "--save-file", "run"]
+    assert main(["--load-file", str(file), "--layer-params", "mine.cfg", *words]) == 0
+    assert Path(newest(tmp_path)["op"].options["layer_params"].value).resolve() == tmp_path / "mine.cfg"
