@@ -12,7 +12,7 @@ from convnet.data.batches import checked_meta, checked_part, label_names_of, mad
 from convnet.data.decoding import format_of
 from convnet.data.images import picture_shape
 from convnet.data.labels import Labels, labels_of
-from convnet.data.provider import range_text
+from convnet.data.provider import check_counts, range_text
 from convnet.data.schema import KEYS, LABEL_KEYS, TAGS, matrix_of_key
 from convnet.errors import DataError
 from convnet.inspection.found import Found, arrays_in, bytes_of, described, key_text
@@ -61,6 +61,7 @@ def found_batch(found: Found, value: Any) -> None:
         _look_at_matrix(found, data, cases)
     if not cases:
         found.blame("it holds no cases", _MEND)
+        return
     if found.kind.startswith("predictions"):
         found.facts["note"] = shown(part["note"]) if "note" in part else None
         return
@@ -142,36 +143,45 @@ def _look_at_pictures(found: Found, items: list[Any]) -> None:
         found.blame(f"{text}, counted from 0", "runs leave them out; make the batches again from whole pictures")
 
 
+def held_in(stored: Any, key: str, path: object, cases: int, names: int = 0) -> Labels | np.ndarray:
+    """Return what a key of labels holds: classes of so many ``cases`` or, unless these have ``names``, values as they lie.
+
+    Raises ``DataError`` where it is neither, or of another number of cases.
+    """
+    try:
+        labels = labels_of({"labels": stored}, path, cases, names)
+    except DataError as error:
+        with suppress(TypeError, ValueError, OverflowError):
+            values = np.asarray(stored, np.float64)
+            if values.ndim and values.size and not names:
+                if cases in values.shape:
+                    return values
+                raise DataError(f"{path}: '{key}' of shape {values.shape} is not of {counted(cases, 'case')}") from None
+        raise DataError(str(error).replace("'labels'", f"'{key}'")) from None
+    check_counts(cases, len(labels), str(path) if key == "labels" else f"{path}: '{key}'")
+    values = labels.values
+    return values if not names and ((values < 0) | (values != np.floor(values))).any() else labels
+
+
 def _look_at_labels(found: Found, stored: Any, key: str, cases: int) -> None:
     """Add how many classes labels are of, or the range of values."""
     try:
-        labels = labels_of({"labels": stored}, found.path, cases)
+        held = held_in(stored, key, found.path, cases)
     except DataError as error:
-        try:
-            matrix = np.asarray(stored, np.float64)
-        except (TypeError, ValueError, OverflowError):
-            matrix = np.empty(0)
-        if matrix.ndim and cases in matrix.shape and matrix.size:
-            found.facts[key] = "values, not classes"
-            found.arrays.append(described(key, matrix))
-        else:
-            found.blame(_unnamed(error, found).replace("'labels'", f"'{key}'"), _MEND)
+        found.blame(_unnamed(error, found), _MEND)
         return
-    if len(labels) != cases:
-        found.blame(f"{counted(cases, 'case')} but {counted(len(labels), 'label')} in '{key}'", _MEND)
-    found.facts[key] = label_facts(labels)
+    found.facts[key] = _label_facts(held) if isinstance(held, Labels) else "values, not classes"
+    if not isinstance(held, Labels):
+        found.arrays.append(described(key, held))
 
 
-def label_facts(labels: Labels) -> dict[str, Any]:
+def _label_facts(labels: Labels) -> dict[str, Any]:
     """Return what labels show: the least and the largest, how many different ones, and cases of none or several."""
-    values = labels.values
-    if values.size and not (values == np.floor(values)).all():
-        return {"kind": "values, not classes", "least": float(values.min()), "largest": float(values.max())}
+    values, counts = labels.values, labels.counts
     facts: dict[str, Any] = {"different": len(np.unique(values))}
-    if values.size:
-        facts |= {"least": int(values.min()), "largest": int(values.max())}
-    several, none = int((labels.counts > 1).sum()), int((labels.counts == 0).sum())
-    return facts | ({"cases_with_several": several} if several else {}) | ({"cases_without": none} if none else {})
+    facts |= {"least": int(values.min()), "largest": int(values.max())} if values.size else {}
+    several = {"cases_with_several": int((counts > 1).sum()), "cases_without": int((counts == 0).sum())}
+    return facts | {name: count for name, count in several.items() if count}
 
 
 def found_description(found: Found, value: Any) -> None:

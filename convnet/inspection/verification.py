@@ -9,17 +9,18 @@ from typing import Any
 import numpy as np
 
 from convnet.arrays import not_finite
-from convnet.data.batches import find_batches, label_names_of, read_batch, read_meta
+from convnet.data.batches import find_batches, label_names_of, pixels_of, read_batch, read_meta
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
-from convnet.data.labels import Part, labels_of
+from convnet.data.labels import Labels, Part
 from convnet.data.manifest import SKIPPED, SUMS, read_sums, sum_of
 from convnet.data.provider import Request, check_counts, range_text
 from convnet.data.providers import open_provider
-from convnet.data.schema import MOST_CLASSES, matrix_of_key
+from convnet.data.schema import MOST_CLASSES, TAGS, matrix_of_key
+from convnet.data.targets import stored_keys
 from convnet.data.workers import cores
 from convnet.errors import DataError, reason_of
-from convnet.inspection.batch_files import cases_of
+from convnet.inspection.batch_files import cases_of, held_in
 from convnet.inspection.found import Found, Tell, bytes_of, silent
 from convnet.texts import counted, listed, printable
 
@@ -101,8 +102,11 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
 
 def _opened(found: Found, folder: Path, files: dict[int, list[Path]], meta: dict[str, Any]) -> FolderProvider | None:
     """Return what a run would read the batches with, ``None`` where it would not, which is told, or for values."""
+    first = next(iter(files.values()))[0]
     try:
-        if not label_names_of(meta) and _holds_values(read_batch(next(iter(files.values()))[0]).get("labels")):
+        part = read_batch(first)
+        labels = None if label_names_of(meta) else part.get("labels")
+        if labels is not None and isinstance(held_in(labels, "labels", first, cases_of(part)), np.ndarray):
             found.facts["labels"] = "values, not classes"
             return None
         provider = open_provider("", Request(str(folder)))
@@ -121,29 +125,28 @@ def _check_batch(found: Found, provider: FolderProvider | None, meta: dict[str, 
             parts.append((path, read_batch(path)))
         except DataError as error:
             found.blame(error, _AGAIN)
-    cases = 0
     for path, part in parts:
-        data = part["data"]
-        cases += len(data) if isinstance(data, list) else 0
-        if isinstance(data, list):
+        if isinstance(data := part["data"], list):
             _check_pictures(found, data, path)
         elif (place := not_finite(data)) is not None:
             found.blame(f"{path}: 'data' holds {data[place]} at {list(place)}; expected finite numbers", _MEND)
+    each = [len(part["data"]) for _, part in parts if isinstance(part["data"], list)]
     if len(parts) < len(paths):
-        return cases
-    where = str(paths[0])
+        return sum(each)
     if len(parts) == 1:  # of several the first may have the labels of all
         _check_keys(found, *parts[0], meta, from_matrix=2 if provider else 1)
-    if provider is None:
-        return sum(cases_of(part) for _, part in parts)
     try:
-        each = provider.cases(parts)
-        targets = provider.targets(parts, each)
-        check_counts(sum(each), len(targets), where)
-        provider.check_targets(targets, where)
+        if provider:
+            each = provider.cases(parts)
+            targets = provider.targets(parts, each)
+            check_counts(sum(each), len(targets), str(paths[0]))
+            provider.check_targets(targets, str(paths[0]))
+        elif not each:
+            known = "num_vis" in meta
+            sizes = (matrix.shape[1] for matrix in pixels_of(parts, int(meta["num_vis"]))) if known else ()
+            each = [*sizes] or [cases_of(part) for _, part in parts]
     except DataError as error:
         found.blame(error, _MEND)
-        return cases
     return sum(each)
 
 
@@ -166,33 +169,14 @@ def _check_pictures(found: Found, items: list[Any], path: Path) -> None:
 
 def _check_keys(found: Found, path: Path, part: dict[str, Any], meta: dict[str, Any], from_matrix: int) -> None:
     """Add what is wrong with the labels or values in matrices from ``from_matrix`` on: no classes, not of all cases."""
-    cases = cases_of(part)
-    for key in [key for key in part if matrix_of_key(key) >= from_matrix and part[key] is not None]:
-        names = len(label_names_of(meta, matrix_of_key(key)))
-        offset, where = 0, f"{path}: '{key}'"
-        if key == "labels":
-            offset, where = int(meta.get("label_offset", 0)), str(path)
+    keys = {index: key for key in part if (index := matrix_of_key(key)) and part[key] is not None} | stored_keys(part, {})
+    for index, key in sorted(keys.items()):
+        if index < from_matrix or key == TAGS:
+            continue
+        names, offset = len(label_names_of(meta, index)), int(meta.get("label_offset", 0)) if index == 1 else 0
         try:
-            if not names and _holds_values(part[key]):
-                shape = np.shape(part[key])
-                if cases not in shape:
-                    raise DataError(f"{path}: '{key}' of shape {shape} is not of {counted(cases, 'case')}")
-                continue
-            labels = labels_of({"labels": part[key]}, path, cases, names)
-            check_counts(cases, len(labels), where)
-            labels.check(names or MOST_CLASSES, offset, where)
+            held = held_in(part.get(key), key, path, cases_of(part), names)
+            if isinstance(held, Labels):
+                held.check(names or MOST_CLASSES, offset, path if index == 1 else f"{path}: '{key}'")
         except DataError as error:
             found.blame(error, _MEND)
-
-
-def _holds_values(stored: Any) -> bool:
-    """Return whether labels are values of regressions, not of classes."""
-    try:
-        labels = np.asarray(stored, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    if not labels.size or not labels.ndim:
-        return False
-    rows_of_values = isinstance(stored, np.ndarray) and labels.ndim == 2 and 1 not in labels.shape
-    are_marks = ((labels == 0) | (labels == 1)).all()
-    return bool((rows_of_values and not are_marks) or (labels != np.floor(labels)).any() or (labels < 0).any())

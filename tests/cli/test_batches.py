@@ -166,6 +166,18 @@ def test_several_heads(tmp_path):
     assert "data_batch_4: 'labels3' of shape (4, 5) is not of 6 cases" in said
 
 
+def test_a_first_batch_that_no_run_opens_hides_no_other(tmp_path):
+    write_file(tmp_path / "batches.meta", NAMES | {"num_vis": 48})
+    write_file(tmp_path / "data_batch_1", {"data": PIXELS[:, :0], "labels": []})
+    write_file(tmp_path / "data_batch_2", {"data": PIXELS})
+    write_file(tmp_path / "data_batch_3", {"data": PIXELS[:-1], "labels": LABELS})
+    write_file(tmp_path / "data_batch_4", {"data": PIXELS, "labels": [*LABELS[:5], 3]})
+    said = problems(tmp_path)
+    assert "data_batch_1: holds no cases" in said and "data_batch_2: no labels in it" in said
+    assert "data_batch_3: data of shape 47x6; expected 48 values per case" in said
+    assert "data_batch_4: case 5 has label 3; labels must be 0 to 2" in said
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
 def test_pipes_are_not_waited_for(batches):
     (batches / "data_batch_2").unlink()

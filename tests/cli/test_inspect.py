@@ -227,7 +227,7 @@ def test_pickles_of_python_3(protocol, tmp_path):
 @pytest.mark.parametrize(
     "value, expected",
     [
-        ({"data": PIXELS, "labels": LABELS[:5]}, "6 cases but 5 labels in 'labels'"),
+        ({"data": PIXELS, "labels": LABELS[:5]}, "6 cases but 5 labels"),
         ({"data": [*JPEGS, JPEGS[0][:90]], "labels": [0] * 4}, "1 of 4 pictures cannot be read: number 3"),
         ({"data": NUMBERS * np.inf, "labels": LABELS}, "'data' holds 42 numbers that are not finite"),
         ({"data": PIXELS, "labels": [*LABELS[:5], "x"]}, "'labels'[5] is 'x'"),
@@ -357,7 +357,7 @@ def test_a_batch_in_parts(names, tmp_path, monkeypatch):
     monkeypatch.chdir(parts)
     assert inspect(".").facts == found.facts
     write_file(parts / names[1], {"data": PIXELS, "labels": LABELS[:5]})
-    assert problems(parts) == f"{names[1]}: 6 cases but 5 labels in 'labels'"
+    assert problems(parts) == f"{names[1]}: 6 cases but 5 labels; the file is truncated or damaged"
     (parts / names[1]).write_bytes(b"x")
     assert names[1] in problems(parts)
 
