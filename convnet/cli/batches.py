@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from convnet.cli.common import Parser, run_verb, say
+from convnet.cli.common import Parser, run_verb, say, terminal_width
 from convnet.drawing.files import save_image
 from convnet.errors import OptionError
 from convnet.inspection import show_batches, verify_batches
@@ -62,7 +62,7 @@ def _verify(args: argparse.Namespace, tell: Callable[[int, int], None], status: 
     if args.json:
         print(json.dumps(found.as_dict(), allow_nan=False))
     else:
-        for line in found.lines():
+        for line in found.lines(terminal_width()):
             print(message_lines(line))
         if not found.problems:
             print("\nNothing is wrong with them.")

@@ -11,7 +11,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from convnet.cli.common import Parser, run_verb
+from convnet.cli.common import Parser, run_verb, terminal_width
 from convnet.inspection import inspect
 from convnet.texts import message_lines
 
@@ -41,6 +41,6 @@ def _inspect(args: argparse.Namespace) -> int:
             continue
         if i:
             print()
-        for line in found.lines():
+        for line in found.lines(terminal_width()):
             print(message_lines(line))
     return int(status)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from convnet.cli.common import Parser, run_verb
 from convnet.data.batch_folder import replacing
@@ -96,8 +95,7 @@ class _Screen:
 
 def _make(args: argparse.Namespace) -> int:
     is_digits, screen = args.source == "digits", _Screen()
-    settled: dict[str, Any] = {"size": _SIZE, "batch_size": None, "test_share": None, "seed": 0, "gray": False}
-    settled |= {"background": parse_color(_BACKGROUND), "resize": FITS[0], "stratified": False, "workers": None}
+    settled = vars(parser("").parse_args([args.source, f"--out={args.out}"]))
     given = [flag_of(name) for name, default in settled.items() if getattr(args, name) != default]
     if is_digits and given:
         raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from convnet.data.provider import range_text
+from convnet.graph.table import wrapped
 from convnet.pickles import text_of
 from convnet.pickles.rules import shown
 from convnet.texts import aligned, bytes_text, counted, listed, printable, shortened
@@ -73,8 +74,8 @@ class Found:
         values: dict[str, Any] = plain(asdict(self) | {"problems": problems})
         return values
 
-    def lines(self) -> Iterator[str]:
-        """Yield lines for people."""
+    def lines(self, columns: int = 0) -> Iterator[str]:
+        """Yield lines for people, long facts and remarks in several of at most ``columns``; 0: in one."""
         by = f", written by {self.program}" if self.program else ""
         yield f"{self.path}: {self.kind}{by}"
         size = bytes_text(self.bytes) if self.bytes >= 1000 else counted(self.bytes, "byte") if self.bytes else ""
@@ -82,15 +83,19 @@ class Found:
         rows = {key.replace("_", " "): value for key, value in facts.items() if value not in ("", None, [], {})}
         tables = {key: value for key, value in rows.items() if _is_table(value)}
         width = max(map(len, rows), default=0)
-        yield from (f"  {key:<{width}}  {_told(value)}" for key, value in rows.items() if key not in tables)
+        for key, value in rows.items():
+            if key not in tables:
+                yield wrapped(f"  {key:<{width}}  {_told(value)}", columns, " " * (width + 4))
         for key, table in tables.items():
             yield ""
             yield from _table([[key, *list(table[0])[1:]], *([_told(cell) for cell in row.values()] for row in table)])
         if self.arrays:
             yield ""
             yield from _table([list(_HEADS), *(array.cells() for array in self.arrays)], left=3)
-        for title, lines in (("remark", self.remarks), ("problem", [f"{what}\n    {do}" for what, do in self.problems])):
-            yield from ["", *(f"{title}: {line}" for line in lines)] if lines else []
+        remarks = [wrapped(f"remark: {line}", 0 if "\n" in line else columns, "    ") for line in self.remarks]
+        problems = [f"problem: {what}\n    {do}" for what, do in self.problems]
+        for lines in (remarks, problems):
+            yield from ["", *lines] if lines else []
 
 
 def _is_table(value: Any) -> bool:

@@ -13,8 +13,6 @@ _SHOWN = 16  # bytes, and names in archives
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P4", b"P5", b"P6")
 _EXPORT = "write its arrays as a dict of NumPy arrays, or take them over in Python (docs/python.md)"
 _UNPACK = "unpack it, and look at what is in it"
-_COPY = "use a copy; nothing that it names was executed"
-_MAY_HOLD = ("a zip archive", "a gzip archive", "a pickle")  # a checkpoint or a batch
 _PLAIN = "it is none of the files that convnet reads"
 # (where, bytes, what a file with them there is, what to do)
 _KNOWN = (
@@ -73,8 +71,12 @@ def found_other(found: Found, path: Path, beginning: bytes, fault: str = "") -> 
                 found.kind, advice = "arrays of NumPy's (.npz)", "put them into a batch: docs/batches.md, 'Write your own'"
     if found.kind == "of no kind that convnet knows":
         found.facts["nothing_but"] = f"byte {beginning[0]:#04x}" if len({*beginning}) == 1 else None
-    is_known = found.kind not in _MAY_HOLD
-    found.blame(f"it is {found.kind}" if is_known or not fault else fault, advice if is_known or not fault else _COPY)
+    if fault and found.kind == "a pickle":
+        found.blame(fault, "use a copy; nothing that it names was executed")
+    elif fault and advice == _UNPACK:
+        found.blame(f"it holds neither a checkpoint nor a batch: {fault}", f"{_UNPACK}, or use a copy")
+    else:
+        found.blame(f"it is {found.kind}", advice)
 
 
 def _kind_of(beginning: bytes) -> tuple[str, str]:

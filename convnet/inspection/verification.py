@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convnet.arrays import not_finite
-from convnet.data.batches import find_batches, label_names_of, pixels_of, read_batch, read_meta
+from convnet.data.batches import label_names_of, pixels_of, read_batch
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.labels import Labels, Part
@@ -21,6 +21,7 @@ from convnet.data.targets import stored_keys
 from convnet.data.workers import cores
 from convnet.errors import DataError, reason_of
 from convnet.inspection.batch_files import cases_of, held_in
+from convnet.inspection.folders import opened
 from convnet.inspection.found import Found, Tell, bytes_of, silent
 from convnet.texts import counted, listed, printable
 
@@ -32,17 +33,10 @@ _MEND = "write the batch again, or leave it out of --train-range and --test-rang
 
 def verify_batches(path: str | Path, tell: Tell = silent) -> Found:
     """Read everything in a folder of batches; return what is wrong with any file, description, label or picture."""
-    folder, meta = Path(path), {}
+    folder = Path(path)
     found = Found(str(folder), "a folder of batches")
-    try:
-        meta = read_meta(folder)
-    except DataError as error:
-        found.blame(error, "name a folder of batches, or write its batches.meta: docs/batches.md")
-    try:
-        files = find_batches(folder, found.remarks)
-    except DataError as error:
-        if meta:
-            found.blame(error, "name the folder in which the batches are")
+    meta, files = opened(found, folder)
+    if not files:
         return found
     _compare(found, folder, [path for parts in files.values() for path in parts])
     provider = _opened(found, folder, files, meta) if meta else None
@@ -50,10 +44,6 @@ def verify_batches(path: str | Path, tell: Tell = silent) -> Found:
     for done, (number, paths) in enumerate(files.items()):
         tell(done, len(files))
         rows.append({"batch": number, "parts": len(paths), "cases": _check_batch(found, provider, meta, paths)})
-    found.bytes = sum(path.stat().st_size for parts in files.values() for path in parts if path.is_file())
-    tests = meta.get("test_batches") or []
-    if missing := [number for number in tests if number not in files]:
-        found.blame(f"test_batches names {range_text(missing)}, which are not there", "make the batches again")
     if provider and len(provider.numbers) > 1:
         train, test = provider.default_ranges()
         found.facts |= {"for_training": range_text(train), "for_testing": range_text(test)}

@@ -290,6 +290,22 @@ def test_parameters_alone(tmp_path):
     assert "[run] has 'epoch', which no type of layer has; did you mean 'epochs'?" in found.remarks
 
 
+def test_archives_of_other_things_are_to_be_unpacked(tmp_path):
+    (tmp_path / "net.gz").write_bytes(gzip.compress(b"[conv1]\ntype=conv\n"))
+    ((what, advice),) = inspect(tmp_path / "net.gz").problems
+    assert what.startswith("it holds neither a checkpoint nor a batch") and advice.startswith("unpack it")
+
+
+def test_lines_fit_a_terminal(tmp_path):
+    path = saved(tmp_path, {"label_names": [f"class {i}" for i in range(40)], "num_vis": 48}, "batches.meta")
+    found = inspect(path)
+    found.path, found.remarks = "batches.meta", ["word " * 40]
+    assert max(map(len, found.lines())) > 200
+    folded = [line for lines in found.lines(80) for line in lines.splitlines()]
+    assert max(map(len, folded)) <= 80 and "".join(folded).count("class ") == 40
+    assert "".join(folded).count("word") == 40
+
+
 def test_what_a_run_printed(tmp_path):
     (tmp_path / "out").write_text(
         "Initialized\n1.1... logprob: 2.30, 0.90 (1.0 sec)\n1.2... logprob: 2.10, 0.80 (1.0 sec)\n"
@@ -339,7 +355,8 @@ def test_folders(run, tmp_path):
     assert (found.kind, found.facts["batches"], found.facts["for_testing"]) == ("a folder of batches", "1-2", "2")
     assert problems(batches) == "test_batches names 7, which are not there"
     (tmp_path / "empty").mkdir()
-    assert "it is empty" in problems(tmp_path / "empty")
+    assert "but nothing" in problems(tmp_path / "empty")
+    assert "but folders" in problems(tmp_path)
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.jpg").write_bytes(JPEGS[0])
     assert "convnet makebatches" in inspect(tmp_path / "cat").remarks[0]
