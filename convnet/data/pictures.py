@@ -15,7 +15,7 @@ from convnet.data.batches import tree_of
 from convnet.data.decoding import Look, is_square, read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.images import Cropper, PictureBatch, picture_shape
-from convnet.data.provider import Batch, Request, check_counts
+from convnet.data.provider import Batch, Request
 from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.targets import Targets
 from convnet.errors import DataError
@@ -119,10 +119,7 @@ class Pictures(FolderProvider):
             if not isinstance(data, list) or not all(isinstance(item, str | bytes) for item in data):
                 raise DataError(f"{path}: holds no JPEG pictures; for matrices use --data-provider cifar")
             strings += [item.encode("latin1") if isinstance(item, str) else item for item in data]
-        labels, where = self.targets(parts), str(self.files[number][0])
-        check_counts(len(strings), len(labels), where, "picture")
-        self.check_targets(labels, where)
-        return strings, labels
+        return strings, self.checked_targets(parts, self.cases(parts), "picture")
 
     def _decode(self, strings: list[bytes], labels: Targets, offsets: np.ndarray, where: str) -> _Decoded:
         """Return the pictures that can be decoded, and their labels."""

@@ -100,13 +100,9 @@ def cases_of(part: dict[str, Any]) -> int:
     if isinstance(data, list) or "note" in part:
         return len(data)
     stored = [part[key] for key in LABEL_KEYS if part.get(key) is not None]
-    sizes = [np.size(labels) for labels in stored if not _is_ragged(labels)] + [*map(len, stored)]
-    sizes += [labels.shape[-1] for labels in stored if isinstance(labels, np.ndarray)]
+    shapes = (each.shape if isinstance(each, np.ndarray) else (*np.shape(each[:1])[1:], len(each)) for each in stored)
+    sizes = (size for shape in shapes for size in reversed(shape))
     return int(next((size for size in sizes if size in data.shape), data.shape[1]))
-
-
-def _is_ragged(labels: Any) -> bool:
-    return not isinstance(labels, np.ndarray) or labels.dtype == object
 
 
 def _look_at_matrix(found: Found, data: np.ndarray, cases: int) -> None:

@@ -13,7 +13,7 @@ from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.labels import Labels, Part
 from convnet.data.matrices import Matrices
-from convnet.data.provider import Request, check_counts, class_names, first_synonyms, range_text
+from convnet.data.provider import Request, class_names, first_synonyms, range_text
 from convnet.data.providers import open_provider
 from convnet.drawing.sheet import LIGHT, Sheet, fitted, headed, resized
 from convnet.errors import DataError
@@ -44,12 +44,8 @@ def show_batches(path: str | Path, tell: Tell = silent) -> Shown:
     rows: dict[int, list[Image.Image]] = {}
     for done, number in enumerate(provider.numbers):
         tell(done, len(provider.numbers))
-        parts, where = provider.read_parts(number), str(provider.files[number][0])
-        cases = provider.cases(parts)
-        targets = provider.targets(parts, cases)
-        check_counts(sum(cases), len(targets), where)
-        provider.check_targets(targets, where)
-        labels = targets.held.get(1)
+        parts = provider.read_parts(number)
+        labels = provider.checked_targets(parts, provider.cases(parts)).held.get(1)
         if not isinstance(labels, Labels):
             raise DataError(f"{folder}: its cases have values, not labels of classes")
         each = (labels.values + provider.label_offset).astype(int)

@@ -11,7 +11,6 @@ from convnet.graph.table import wrapped
 from convnet.pickles import text_of
 from convnet.pickles.rules import shown
 from convnet.texts import aligned, bytes_text, counted, listed, printable, shortened
-from convnet.training.log import plain
 
 _AT_ONCE = 1 << 20  # numbers of which statistics are taken
 _MOST_ARRAYS, _DEPTH = 10_000, 8
@@ -71,7 +70,7 @@ class Found:
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON holds it; numbers that it lacks are the texts ``nan``, ``inf`` and ``-inf``."""
         problems = [{"problem": problem, "advice": advice} for problem, advice in self.problems]
-        values: dict[str, Any] = plain(asdict(self) | {"problems": problems})
+        values: dict[str, Any] = settled(asdict(self) | {"problems": problems})
         return values
 
     def lines(self, columns: int = 0) -> Iterator[str]:
@@ -129,15 +128,19 @@ def _told(value: Any) -> str:
 
 
 def settled(value: Any, depth: int = 0) -> Any:
-    """Return a fact as JSON holds it, whatever a file has in its place: deeper and stranger values in a few words."""
+    """Return a fact as JSON holds it, whatever a file has in its place: deeper and stranger values in a few words.
+
+    Numbers that JSON lacks are the texts ``nan``, ``inf`` and ``-inf``.
+    """
     if isinstance(value, dict) and depth < _DEPTH:
         return {key_text(key): settled(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple) and depth < _DEPTH:
         return [settled(item, depth + 1) for item in value]
     if isinstance(value, str | bytes):
         return printable(text_of(value))
-    is_plain = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
-    return value if is_plain else shown(value)
+    if isinstance(value, float):
+        return value if np.isfinite(value) else str(value)
+    return value if value is None or (isinstance(value, int) and abs(value) < 2**63) else shown(value)
 
 
 def described(name: str, array: np.ndarray) -> Array:

@@ -59,8 +59,7 @@ def found_other(found: Found, path: Path, beginning: bytes, fault: str = "") -> 
     found.facts["first_bytes"] = beginning[:_SHOWN].hex(" ")
     readable = beginning[:_SHOWN].decode("ascii", "replace").replace("\ufffd", ".")
     found.facts["as_text"] = "".join(char if char.isprintable() else "." for char in readable)
-    what, advice = _kind_of(beginning)
-    found.kind = what or "of no kind that convnet knows"
+    found.kind, advice = _kind_of(beginning)
     if beginning.startswith(b"PK\x03\x04"):
         with suppress(OSError, zipfile.BadZipFile, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -69,8 +68,6 @@ def found_other(found: Found, path: Path, beginning: bytes, fault: str = "") -> 
                 found.kind, advice = "a file of PyTorch", _EXPORT
             elif names and all(name.endswith(".npy") for name in names):
                 found.kind, advice = "arrays of NumPy's (.npz)", "put them into a batch: docs/batches.md, 'Write your own'"
-    if found.kind == "of no kind that convnet knows":
-        found.facts["nothing_but"] = f"byte {beginning[0]:#04x}" if len({*beginning}) == 1 else None
     if fault and found.kind == "a pickle":
         found.blame(fault, "use a copy; nothing that it names was executed")
     elif fault and advice == _UNPACK:
@@ -89,4 +86,4 @@ def _kind_of(beginning: bytes) -> tuple[str, str]:
         return "a pickle", "use a copy"
     if text and all(char.isprintable() or char.isspace() for char in text):
         return "a text", "layer files have sections in brackets with type=...: docs/layer-files.md"
-    return "", "use a copy, or tell with which program it was written"
+    return "of no kind that convnet knows", "use a copy, or tell with which program it was written"

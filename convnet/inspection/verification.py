@@ -14,7 +14,7 @@ from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.labels import Labels, Part
 from convnet.data.manifest import SKIPPED, SUMS, read_sums, sum_of
-from convnet.data.provider import Request, check_counts, range_text
+from convnet.data.provider import Request, range_text
 from convnet.data.providers import open_provider
 from convnet.data.schema import MOST_CLASSES, TAGS, matrix_of_key
 from convnet.data.targets import stored_keys
@@ -128,9 +128,7 @@ def _check_batch(found: Found, provider: FolderProvider | None, meta: dict[str, 
     try:
         if provider:
             each = provider.cases(parts)
-            targets = provider.targets(parts, each)
-            check_counts(sum(each), len(targets), str(paths[0]))
-            provider.check_targets(targets, str(paths[0]))
+            provider.checked_targets(parts, each)
         elif not each:
             known = "num_vis" in meta
             sizes = (matrix.shape[1] for matrix in pixels_of(parts, int(meta["num_vis"]))) if known else ()
