@@ -373,7 +373,11 @@ def test_a_batch_in_parts(names, tmp_path, monkeypatch):
     assert [row["part"] for row in found.facts["parts"]] == [*names]
     monkeypatch.chdir(parts)
     assert inspect(".").facts == found.facts
+    write_file(parts / names[0], {"data": PIXELS, "labels": LABELS * 2})
+    write_file(parts / names[1], {"data": PIXELS})
+    assert not problems(parts)
     write_file(parts / names[1], {"data": PIXELS, "labels": LABELS[:5]})
+    write_file(parts / names[0], {"data": PIXELS, "labels": LABELS})
     assert problems(parts) == f"{names[1]}: 6 cases but 5 labels; the file is truncated or damaged"
     (parts / names[1]).write_bytes(b"x")
     assert names[1] in problems(parts)
