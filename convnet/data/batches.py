@@ -33,8 +33,10 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise DataError(f"no folder {folder}; --data-path names the folder that holds batches.meta and data_batch_1")
     path = description_in(folder)
     if path is None:
-        make = f"convnet makebatches {shell_quoted(str(folder))} --out batches"
-        raise DataError(f"{folder} holds no batches.meta; if pictures are in it, begin with: {make}")
+        advice = f"if pictures are in it, begin with: convnet makebatches {shell_quoted(str(folder))} --out batches"
+        if any(folder.glob("data_batch_*")):
+            advice = "docs/batches.md says how to write one for batches that are there"
+        raise DataError(f"{folder} holds no batches.meta; {advice}")
     return checked_meta(_read(path), path)
 
 

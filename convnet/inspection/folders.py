@@ -8,8 +8,8 @@ from typing import Any
 
 from convnet.checkpoint import BEST, CheckpointFolder
 from convnet.data.batches import description_in, find_batches, kept_for_validation, made_for_testing, read_meta
-from convnet.data.decoding import FORMATS
 from convnet.data.manifest import SUMS
+from convnet.data.picture_folder import SUFFIXES
 from convnet.data.provider import range_text
 from convnet.errors import DataError
 from convnet.inspection.batch_files import WRITER, meta_facts
@@ -19,7 +19,6 @@ from convnet.training.log import NAME
 
 _SHOWN = 20  # of names and batches
 _BATCH = re.compile(r"data_batch_(\d{1,18})", re.ASCII)
-_PICTURES = {f".{word.lower()}" for word in (*FORMATS, "JPG", "TIF")}
 
 
 def found_folder(found: Found, path: Path) -> list[Path]:
@@ -59,7 +58,7 @@ def opened(found: Found, folder: Path) -> tuple[dict[str, Any], dict[int, list[P
     try:
         meta = read_meta(folder)
     except DataError as error:
-        found.blame(error, "write it, or name a folder that holds one: docs/batches.md")
+        found.blame(error, "name a folder of batches, or write what it lacks")
     try:
         files = find_batches(folder, found.remarks)
     except DataError as error:
@@ -104,8 +103,8 @@ def _found_other(found: Found, path: Path) -> None:
     found.kind = "a folder"
     found.facts = {"files": suffixes.total(), "folders": sum(entry.is_dir() for entry in entries)}
     found.facts["first"] = [printable(entry.name) for entry in entries[:_SHOWN]]
-    below = [*islice(path.glob("*/*"), 100 * _SHOWN)]
-    if any(entry.suffix.lower() in _PICTURES for entry in [*entries, *below]):
+    below = (islice(path.glob(levels), 100 * _SHOWN) for levels in ("*", "*/*", "*/*/*"))  # a split set, at the deepest
+    if any(entry.suffix.lower() in SUFFIXES for level in below for entry in level):
         found.remarks.append(f"For pictures in it: convnet makebatches {shell_quoted(str(path))} --out batches")
     else:
         endings = (suffix or "files without an ending" for suffix in suffixes)

@@ -357,6 +357,9 @@ def test_folders(run, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "but nothing" in problems(tmp_path / "empty")
     assert "but folders" in problems(tmp_path)
+    (tmp_path / "set" / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "set" / "train" / "cat" / "1.JPG").touch()
+    assert not problems(tmp_path / "set") and "makebatches" in inspect(tmp_path / "set").remarks[0]
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.jpg").write_bytes(JPEGS[0])
     assert "convnet makebatches" in inspect(tmp_path / "cat").remarks[0]
