@@ -11,7 +11,9 @@ import numpy as np
 
 from convnet.api.arguments import numbers
 from convnet.arrays import not_classes
+from convnet.data.labels import Labels
 from convnet.data.provider import one_hot
+from convnet.data.targets import are_values
 from convnet.errors import DataError
 from convnet.graph.graph import Graph
 from convnet.graph.needs import Need, data_layers, needs_of
@@ -23,7 +25,8 @@ def label_matrices(labels: Any, graph: Graph) -> list[np.ndarray]:
     """Return matrices 1, 2, ... of a net, float32 (rows, N); a blank one where the net reads none.
 
     ``labels`` are class numbers (N,), or values (rows, N) or (N, rows), (N,) for one, or several of these in a dict. Classes
-    become a one in the row of each where a matrix has as many rows. Raises ``DataError``, also where a matrix is missing.
+    become a one in the row of each where a matrix has as many rows; in a list a case may have several then. Raises
+    ``DataError``, also where a matrix is missing.
     """
     needs = {index: need for index, need in needs_of(graph, graph.data_dims).items() if index}
     by_name = isinstance(labels, Mapping)
@@ -65,9 +68,23 @@ def _not_meant(needs: Mapping[int, Need]) -> list[Need]:
     return [need for need in others if need.kind in ("label", "gate") or need.rows != classes]
 
 
+def _are_lists(labels: Any) -> bool:
+    """Return whether there is a list of numbers for each case, none of them twice."""
+
+    def is_list(case: Any) -> bool:
+        are_numbers = isinstance(case, list | tuple) and all(isinstance(each, int | float | np.number) for each in case)
+        return are_numbers and len(set(case)) == len(case)
+
+    return isinstance(labels, list | tuple) and all(map(is_list, labels))
+
+
 def _matrix(labels: Any, need: Need, by_name: bool) -> np.ndarray:
     """Return what a caller gave for one matrix as float32 (rows, N); raises ``DataError``."""
     what = f"labels of '{need.layer.name}'" if by_name else "labels"
+    if need.rows > 1 and _are_lists(labels) and not are_values(labels, need):
+        lists = Labels.lists(labels)
+        lists.check(need.rows, 0, what)
+        return lists.matrix(need.rows)
     array = numbers(what, labels)
     one_each = array.ndim == 1
     if one_each and need.kind == "label" and not_classes(array, need.classes).size:

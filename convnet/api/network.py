@@ -30,7 +30,7 @@ from convnet.api.notebook import Drawing, html_table
 from convnet.api.progress import ProgressLine
 from convnet.api.weights import LayerWeights, WeightsByLayer
 from convnet.backends import NAMES, make_backend
-from convnet.checkpoint import Foreign, Position, add_costs, find_latest, pack, restore_streams, write_checkpoint
+from convnet.checkpoint import Foreign, Position, add_costs, find_latest, format_for, pack, restore_streams, write_checkpoint
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
 from convnet.data.provider import Provider, Request, batch_bounds, class_names
@@ -372,7 +372,8 @@ class Network:
             "seed": self.net.seed,
         }
         data, stored = self.preprocessor.metadata(), Options.of(options, self._options)
-        value = pack(self.net, self.files, self.position, stored, data, foreign=self._foreign)
+        form = format_for(stored.checkpoint_format, self.graph)
+        value = pack(self.net, self.files, self.position, stored, form, data, foreign=self._foreign)
         write_checkpoint(path, value)
         return path
 

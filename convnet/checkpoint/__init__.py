@@ -5,9 +5,9 @@ from convnet.checkpoint.container import write_as
 from convnet.checkpoint.convert import Converted, convert
 from convnet.checkpoint.files import BEST, CheckpointFolder, find_latest, is_own, new_folder, write_checkpoint
 from convnet.checkpoint.foreign import Foreign
-from convnet.checkpoint.format import arithmetic_of, checkpoint_bytes, pack, restore_streams
-from convnet.checkpoint.formats import format_for
+from convnet.checkpoint.formats import Format, format_for
 from convnet.checkpoint.position import Position, add_costs
+from convnet.checkpoint.saving import arithmetic_of, checkpoint_bytes, pack, restore_streams
 
 __all__ = [
     "BEST",
@@ -15,6 +15,7 @@ __all__ = [
     "CheckpointFolder",
     "Converted",
     "Foreign",
+    "Format",
     "Position",
     "add_costs",
     "arithmetic_of",

@@ -11,26 +11,50 @@ from typing import Any
 
 import numpy as np
 
+from convnet.checkpoint.json_tree import CONTAINERS, items_of
+from convnet.checkpoint.layer_dicts import LEARNED
 from convnet.pickles import text_of
 
-_LEARNED = {"weights", "weightsInc", "biases", "biasesInc", "filterConns", "inputLayers"}  # and what lies elsewhere
+_LEVELS, _PARTS = 20, 1_000_000
+_LEFT_OUT = {*LEARNED, "inputLayers"}  # what is learned, and what lies elsewhere
 
 
 def digest_of(layers: Iterable[Mapping[str, Any]]) -> str:
-    """Return the SHA-256 of what layer dicts say, without what is learned and in whichever order."""
-    plain = sorted((_plain(text_of(layer.get("name")), layer) for layer in layers), key=lambda pair: pair[0])
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
+    """Return the SHA-256 of what layer dicts say, without what is learned and in whichever order.
+
+    It is empty where they say more than any net does: such as layers of a mutilated file that hold each other.
+    """
+    plain = {text_of(layer.get("name")): {key: layer[key] for key in layer.keys() - _LEFT_OUT} for layer in layers}
+    if not _is_small(plain):
+        return ""
+    return hashlib.sha256(json.dumps(_value(plain), sort_keys=True).encode()).hexdigest()
 
 
-def _plain(name: str, layer: Mapping[str, Any]) -> tuple[str, Any]:
-    return name, {str(key): _value(value) for key, value in layer.items() if key not in _LEARNED}
+def _is_small(value: Any) -> bool:
+    """Return whether a tree has few levels and parts, each counted as often as it is met."""
+    waiting, met = [(value, 0)], 0
+    while waiting:
+        one, level = waiting.pop()
+        met += 1
+        if level > _LEVELS or met > _PARTS:
+            return False
+        if isinstance(one, CONTAINERS):
+            waiting += [(part, level + 1) for pair in items_of(one) for part in pair]
+    return True
 
 
 def _value(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {text_of(key): _value(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_value(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return _value(value.tolist())
-    return text_of(value) if isinstance(value, str | bytes) else value.item() if isinstance(value, np.generic) else value
+    match value:
+        case dict():
+            return {text_of(key): _value(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_value(item) for item in value]
+        case np.ndarray():
+            return [*value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+        case str() | bytes():
+            return text_of(value)
+        case np.generic():
+            return value.item()
+        case None | bool() | int() | float():
+            return value
+    return type(value).__name__

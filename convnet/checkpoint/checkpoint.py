@@ -32,7 +32,7 @@ _OF_FILES = ("layer_def", "layer_params", "layer_path", "dialect")
 class Checkpoint(dict[str, Any]):
     """``{"model_state": {...}, "op": ...}`` as it lies in the file, and what that means.
 
-    ``own`` is what this project adds to the originals' formats (``convnet.checkpoint.format``); empty in files of theirs,
+    ``own`` is what this project adds to the originals' formats (``convnet.checkpoint.saving``); empty in files of theirs,
     and where one of them has trained on: ``carried`` is what it took along. ``path`` is the file, for messages.
     """
 
@@ -61,7 +61,8 @@ class Checkpoint(dict[str, Any]):
     @cached_property
     def _with_files(self) -> dict[str, Any]:
         """What was carried along, if its layer files still make the layers of the checkpoint."""
-        holds = self.own or digest_of(self.layers.values()) == self.carried.get("layers")
+        known = self.carried.get("layers")
+        holds = self.own or (known and digest_of(self.layers.values()) == known)
         return self.carried if holds else {}
 
     @property
@@ -139,7 +140,7 @@ class Checkpoint(dict[str, Any]):
     @property
     def heads(self) -> dict[int, int]:
         """Classes of the labels by matrix of the data, where they are not ``classes``."""
-        return {int(i): int(count) for i, count in self.own.get("heads", {}).items()}
+        return {int(i): int(count) for i, count in self._with_files.get("heads", {}).items()}
 
     @property
     def label_tree(self) -> LabelTree | None:

@@ -1,24 +1,29 @@
 """A checkpoint in the format of another generation, or as arrays of NumPy, as the programs of that year would save it.
 
 What is in that format stays as it is, whatever it holds. Else the net is made from its layer files, or from the dicts
-of its layers, put into the words of the generation (``convnet.graph.fitting``) and stored as that generation does.
+of its layers, put into the words of the generation (``convnet.checkpoint.fitting``) and stored as that generation does.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
+from convnet.checkpoint.fitting import fitting, parameters_for
 from convnet.checkpoint.foreign import Foreign
-from convnet.checkpoint.forms import container_for, layers_for, outputs_for
 from convnet.checkpoint.json_tree import plain_copy
+from convnet.checkpoint.layer_dicts import LEARNED, Stored, container_for, stored_graph
 from convnet.checkpoint.legacy_options import lost_options
 from convnet.checkpoint.op import THEIRS, providers_read, values_for, values_of
+from convnet.checkpoint.recorded import outputs_for
 from convnet.checkpoint.schema import VERSION
+from convnet.errors import CheckpointError
 from convnet.generation import UNTIL_2012, Generation
-from convnet.graph.fitting import fitting
 from convnet.graph.graph import Graph
 from convnet.graph.loading import build_graph
+from convnet.layers.conv import Windowed
+from convnet.net.state import array_faults
 from convnet.options import NPZ, Options
 from convnet.pickles import LegacyObject, path_of
 
@@ -49,10 +54,15 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
         return Converted(dict(checkpoint), True)
     generation, graph = Generation(form), graph_of(checkpoint)
     with checkpoint.named_in_errors():
+        if fault := next(array_faults(graph, checkpoint.layers), ""):
+            raise CheckpointError(fault)
         fitted = fitting(graph, generation)
+    needs_files = fitted.graph is not graph or bool(parameters_for(graph, generation))
     foreign = Foreign(checkpoint, graph)
-    layers = layers_for(fitted.graph, generation, checkpoint.layers)
+    layers = _layers_for(fitted.graph, generation, checkpoint.layers)
     foreign.add_to(layers)
+    if is_opened and checkpoint.written_as == form and own.get("format") == NPZ and own.get("layers") == digest_of(layers):
+        return Converted(_marked(checkpoint, form), True, needs_files=needs_files)
     values, lost = _option_values(checkpoint, generation, graph)
     position = checkpoint.position()
     state = {
@@ -75,8 +85,7 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
             "op": values_of(op),
             **foreign.stored(),
         }
-    notes, needs_files = [*fitted.notes, *lost], fitted.graph is not graph
-    return Converted({"model_state": state, "op": op}, False, fitted.told, notes, needs_files)
+    return Converted({"model_state": state, "op": op}, False, fitted.told, [*fitted.notes, *lost], needs_files)
 
 
 def graph_of(checkpoint: Checkpoint) -> Graph:
@@ -85,6 +94,15 @@ def graph_of(checkpoint: Checkpoint) -> Graph:
     files = checkpoint.files(str(checkpoint.path))
     known = checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree
     return build_graph(files, *known, dialect, heads=checkpoint.heads)
+
+
+def _layers_for(graph: Graph, generation: Generation, known: Mapping[str, Stored]) -> list[Stored]:
+    """Return the layer dicts of a graph as ``generation`` stores them, with what dicts that are ``known`` have learned."""
+    learned = {name: {key: stored[key] for key in LEARNED if key in stored} for name, stored in known.items()}
+    for layer in graph.declared:
+        if isinstance(layer, Windowed):  # 2014 has no random connections
+            learned.setdefault(layer.name, {}).setdefault("filterConns", [[] for _ in layer.inputs])
+    return stored_graph(graph, generation, learned)
 
 
 def _marked(checkpoint: Checkpoint, form: str) -> dict[str, Any]:

@@ -5,16 +5,17 @@ so that a file of that generation has them again.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from convnet.checkpoint.checkpoint import Checkpoint
-from convnet.checkpoint.forms import LEARNED
+from convnet.checkpoint.fitting import fitting
 from convnet.checkpoint.json_tree import CONTAINERS, KINDS, from_json, items_of, plain_copy, to_json
-from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.checkpoint.layer_dicts import LEARNED, stored_graph
 from convnet.checkpoint.legacy_options import LegacyOptions
-from convnet.checkpoint.op import THEIRS, declared_names, options_parser
+from convnet.checkpoint.op import THEIRS, declared_names, options_in, options_parser
 from convnet.errors import CheckpointError
 from convnet.generation import GENERATIONS, Generation
 from convnet.graph.graph import Graph
@@ -34,7 +35,7 @@ class Foreign:
         self.generation = ""
         if checkpoint is None or graph is None:
             return
-        known, own = _known(graph), {id(layer) for layer in checkpoint.layers.values()}
+        known, own = _known(graph, checkpoint), {id(layer) for layer in checkpoint.layers.values()}
         found = {
             "state": {
                 key: value
@@ -100,17 +101,16 @@ class Foreign:
         module = options_parser(generation, {}).legacy_class.rpartition(".")[0]
         return {
             name: _of_module(option, module)
-            for name, option in vars(self.op)["options"].items()
+            for name, option in options_in(self.op).items()
             if name not in known and isinstance(option, LegacyObject)
         }
 
 
 def _is_parser(op: object) -> bool:
     """Return whether it is an ``OptionsParser`` with options by name, which hold what can be written."""
-    options = getattr(op, "options", None)
-    if not isinstance(op, LegacyObject) or not isinstance(options, dict):
+    if not isinstance(op, LegacyObject) or not isinstance(getattr(op, "options", None), dict):
         return False
-    return all(isinstance(one, LegacyObject) for one in options.values()) and _stands_alone(op, set())
+    return all(isinstance(one, LegacyObject) for one in options_in(op).values()) and _stands_alone(op, set())
 
 
 def _stands_alone(value: Any, layers: Collection[int]) -> bool:
@@ -143,10 +143,13 @@ def _of_module(value: Any, module: str) -> Any:
     return made
 
 
-def _known(graph: Graph) -> dict[str, set[str]]:
-    """Return the keys that some generation stores of each layer of a net."""
+def _known(graph: Graph, checkpoint: Checkpoint) -> dict[str, set[str]]:
+    """Return the keys that some generation stores of each layer of a net, in its own words and in the checkpoint's."""
     known: dict[str, set[str]] = {}
-    for generation in GENERATIONS:
-        for stored in stored_graph(graph, generation):
-            known.setdefault(stored["name"], {*LEARNED, "tree", "inputNames"}).update(stored)
+    stored = [layer for generation in GENERATIONS for layer in stored_graph(graph, generation)]
+    if graph.generation != checkpoint.written_as:
+        with suppress(CheckpointError):  # npz holds what that generation has no words for
+            stored += stored_graph(fitting(graph, checkpoint.written_as).graph, checkpoint.written_as)
+    for layer in stored:
+        known.setdefault(layer["name"], {*LEARNED, "tree", "inputNames"}).update(layer)
     return known

@@ -5,7 +5,8 @@ in a few keys, which this module knows; what a layer type stores, it says itself
 were one object in the originals are one object here, for pickles keep that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from convnet.layers.weighted import WeightLayer, stored_rate, stored_schedule
 from convnet.pickles.python2 import dict_order
 
 Stored = dict[str, Any]
+LEARNED = ("weights", "weightsInc", "biases", "biasesInc", "filterConns")
 
 
 def stored_graph(graph: Graph, generation: Generation, state: Mapping[str, Stored] | None = None) -> list[Stored]:
@@ -43,6 +45,11 @@ def stored_graph(graph: Graph, generation: Generation, state: Mapping[str, Store
         for number, name in enumerate(names_of(graph, G2014)):
             dicts[name]["id"] = number
     return list(dicts.values())
+
+
+def container_for(layers: list[Stored], generation: Generation) -> list[Stored] | dict[str, Stored]:
+    """Return 2011's list of layers, or the dict of later ones (io 4.4)."""
+    return layers if generation == G2011 else {stored["name"]: stored for stored in layers}
 
 
 def names_of(graph: Graph, generation: Generation) -> list[str]:
@@ -110,11 +117,13 @@ def _share(stored: Stored, dicts: Mapping[str, Stored], layer: Layer, generation
             stored["gpu"] = first[0]["gpu"]
 
 
-def _connections(layer: Windowed, dicts: Mapping[str, Stored], drawn: list[list[int]]) -> list[list[int]]:
+def _connections(layer: Windowed, dicts: Mapping[str, Stored], drawn: Sequence[Sequence[int]]) -> list[list[int]]:
     """Return randSparse's channels of every input: of those that are not sparse, one empty list; of others as drawn."""
     dense: list[int] = []
     found: list[list[int]] = []
-    for i, channels in enumerate(drawn):
+    for i, channels in zip(
+        range(len(layer.inputs)), chain(drawn, repeat(())), strict=False
+    ):  # forks may save more, or fewer
         source = layer.written_source(i)
         if not layer.randSparse[i]:
             found.append(dense)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from convnet.checkpoint.op import THEIRS, declared_names
+from convnet.checkpoint.op import THEIRS, declared_names, options_in, plain_value
 from convnet.generation import G2012, G2014, Generation
 from convnet.options import BY_NAME
 from convnet.pickles import path_of, text_of
@@ -17,7 +17,6 @@ _WITHOUT_EFFECT = {
     "save_file_override", "save_path", "test_out", "unshare_weights", "write_features", "zip_save",
 }  # fmt: skip
 _MODES = ("multiview_test", "test_only")  # which the originals inherited
-_PLAIN = (str, bytes, int, float)
 
 
 class LegacyOptions:
@@ -28,11 +27,11 @@ class LegacyOptions:
     """
 
     def __init__(self, op: object, generation: Generation, known: Mapping[str, Any] | None = None) -> None:
-        options = getattr(op, "options", None)
+        known = known or {}
         self._options = {
             name: option
-            for name, option in (options.items() if isinstance(options, dict) else ())
-            if name not in (known or {}) or _plain(option) != (known or {})[name]
+            for name, option in options_in(op).items()
+            if name not in known or plain_value(option) != known[name]
         }
         self.taken: dict[str, Any] = {}
         self.left: list[str] = []
@@ -44,7 +43,7 @@ class LegacyOptions:
 
     def _take(self, name: str) -> None:
         """Take an option over, if it holds what could be given to it here; a default of ``False`` stands for none."""
-        value = self._value(THEIRS[name])
+        value = plain_value(self._options.get(THEIRS[name]))
         if value is None or value is False:
             return
         text = ",".join(map(str, value)) if isinstance(value, list) else path_of(str(value))
@@ -54,10 +53,6 @@ class LegacyOptions:
                 self.taken[name] = kind(text)
         except argparse.ArgumentTypeError as error:
             self.left.append(f"{BY_NAME[name].flag} of the run that saved it is not taken over: {error}.")
-
-    def _value(self, name: str) -> Any:
-        """Return a plain value, or a list of them; ``None`` where there is none."""
-        return _plain(self._options.get(name))
 
     def _mean_left(self, generation: Generation) -> str:
         """Leave out a ``scalar_mean`` that meant something else: a switch in 2012, a second mean for 2014's CIFAR data."""
@@ -72,7 +67,7 @@ class LegacyOptions:
         return ""
 
     def _modes_left(self) -> str:
-        modes = [BY_NAME[name].flag for name in _MODES if self._value(name)]
+        modes = [BY_NAME[name].flag for name in _MODES if plain_value(self._options.get(name))]
         return f"The run that saved it had {listed(modes)}: not taken over, give it where it is wanted." if modes else ""
 
     def _unknown(self) -> str:
@@ -88,16 +83,10 @@ class LegacyOptions:
 
 def lost_options(op: object, generation: Generation) -> list[str]:
     """Return a line for each option of an original that was given, changes results, and is not one of ``generation``."""
-    options = getattr(op, "options", None)
     known = declared_names(generation) | _WITHOUT_EFFECT
     return [
         f"--{text_of(getattr(option, 'letter', name))}={shortened(text_of(getattr(option, 'value', '')), 20)} of its run"
-        for name, option in (options.items() if isinstance(options, dict) else ())
+        for name, option in options_in(op).items()
         if name in {*THEIRS.values()} - known - {"inner_size", "crop_border"}
         and getattr(option, "value", None) not in (None, getattr(option, "default", None))
     ]
-
-
-def _plain(option: object) -> Any:
-    value = getattr(option, "value", None)
-    return value if all(isinstance(item, _PLAIN) for item in (value if isinstance(value, list) else [value])) else None

@@ -183,16 +183,23 @@ def _instance(module: str, class_name: str, **attributes: Any) -> LegacyObject:
     return instance
 
 
+def options_in(op: object) -> dict[Any, Any]:
+    """Return the options of an ``OptionsParser`` by name; of anything else, none."""
+    options = getattr(op, "options", None)
+    return options if isinstance(options, dict) else {}
+
+
+def plain_value(option: object) -> Any:
+    """Return the value of an option, a text, a number or a list of them; ``None`` if it has another or none."""
+    value = getattr(option, "value", None)
+    items = value if isinstance(value, list) else [value]
+    return value if all(isinstance(item, str | bytes | int | float) for item in items) else None
+
+
 def values_of(op: object) -> dict[str, Any]:
     """Return the plain values of an ``OptionsParser`` by name; of anything else, none."""
-    options = getattr(op, "options", None)
-    found = {name: getattr(option, "value", None) for name, option in options.items()} if isinstance(options, dict) else {}
-    return {name: value for name, value in found.items() if isinstance(name, str) and _is_plain(value)}
-
-
-def _is_plain(value: Any) -> bool:
-    items = value if isinstance(value, list) else [value]
-    return all(isinstance(item, str | bytes | int | float) for item in items)
+    found = {name: plain_value(option) for name, option in options_in(op).items() if isinstance(name, str)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def providers_read(generation: Generation, cropped: bool) -> dict[str, str]:

@@ -26,7 +26,7 @@ VERBS = {
     "doctor": "say what this machine can run, and how to mend what is wrong",
     "shownet": "draw filters, curves, predictions and maps of a checkpoint",
     "log": "show what a run printed, as a table, CSV or JSON",
-    "convert": "translate layer files between their dialects and TOML",
+    "convert": "translate layer files and checkpoints between generations",
     "inspect": "say what a file or folder is, whichever program wrote it",
     "makebatches": "pack a folder of pictures, or the digits, into batches",
     "batches": "check a folder of batches, or draw what is in it",

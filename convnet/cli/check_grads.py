@@ -7,7 +7,6 @@ convnet run --load-file CHECKPOINT --check-grads --compat 2012         the steps
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -74,11 +73,9 @@ def check_grads(inputs: RunInputs, lines: Lines | Screen) -> int:
 
 def _provider(inputs: RunInputs) -> Provider:
     """Open the data that options name; else random data of the size the checkpoint had, or of the smallest that fits."""
-    options, request = inputs.options, inputs.request
-    if checkpoint := inputs.checkpoint:
-        request = replace(request, features=checkpoint.data_dims[0], classes=checkpoint.classes or request.classes)
+    options = inputs.options
     named = options.data_provider if options.data_path or "dummy" in options.data_provider else ""
-    return open_provider(named if named or options.data_path else "dummy", request)
+    return open_provider(named if named or options.data_path else "dummy", inputs.request)
 
 
 def _graph(inputs: RunInputs, provider: Provider) -> Graph:

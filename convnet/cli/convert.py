@@ -7,18 +7,24 @@ convnet convert RUN --to 2011 --out 1.5                          the checkpoint;
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
 from convnet.cli.definition import Definition
-from convnet.errors import CheckpointError, OptionError, reason_of
+from convnet.errors import CheckpointError, LayerFileError, OptionError, reason_of
 from convnet.generation import UNTIL_2012
+from convnet.graph.builder import Builder
 from convnet.graph.loading import LayerFiles
 from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.language.files import is_checkpoint
-from convnet.options import NATURAL, NPZ, choice, text
+from convnet.options import AUTO, NATURAL, NPZ, choice, text
 from convnet.storage import check_folder, write_atomically
-from convnet.texts import counted, shell_quoted
+from convnet.texts import counted, listed, shell_quoted
+
+if TYPE_CHECKING:
+    from convnet.checkpoint import Checkpoint
 
 _LAYER_FILES = (".cfg", ".toml", ".ini")
 
@@ -57,8 +63,8 @@ def _convert(args: argparse.Namespace) -> int:
     builder = definition.builder(args.dialect, bool(args.strict))
     builder.report_no_layers()
     single = args.to == "toml" and len(args.out or ()) < 2
-    known = definition.checkpoint.classes if definition.checkpoint else None
-    written = write_files(builder, args.to, single, args.num_classes or known or 0)
+    known = definition.checkpoint
+    written = write_files(_shaped(builder, known), args.to, single, args.num_classes or (known and known.classes) or 0)
     if args.out:
         _save(written, args.out, definition.files)
     else:
@@ -70,13 +76,31 @@ def _convert(args: argparse.Namespace) -> int:
     return 0
 
 
+def _shaped(builder: Builder, known: "Checkpoint | None") -> Builder:
+    """Return what to write, with the shapes of a checkpoint's net, which tell keys that a generation works out itself."""
+    if known and not builder.problems.errors:
+        shaped = builder.clone()
+        with suppress(LayerFileError):
+            shaped.shape(known.data_dims, known.classes, known.label_tree, heads=known.heads)
+            return shaped
+    return builder
+
+
 def _convert_checkpoint(args: argparse.Namespace) -> int:
     from convnet.checkpoint import convert, find_latest, load, write_as  # brings NumPy, which layer files do without
 
-    if args.params:
-        raise OptionError(f"{args.params} goes with layer files; those of a checkpoint are written with --layers")
-    if len(args.out or ()) != 1:
-        raise OptionError(f"--out takes the file to write, not {len(args.out or ())}; --layers writes layer files")
+    of_layers = {
+        args.params: args.params,
+        "--num-classes": args.num_classes,
+        "--dialect": args.dialect != AUTO,
+        "--strict": args.strict,
+    }
+    if idle := [name for name, given in of_layers.items() if given]:
+        raise OptionError(f"for layer files, not for a checkpoint: {listed(idle)}; --layers writes those of a checkpoint")
+    if not args.out:
+        raise OptionError("--out says which file to write; layer files are printed with --layers")
+    if len(args.out) > 1:
+        raise OptionError(f"--out takes one checkpoint to write, not {len(args.out)}; layer files are written with --layers")
     if args.zip and args.to not in UNTIL_2012:
         raise OptionError(f"--zip is for checkpoints of {' and '.join(UNTIL_2012)}; those of {args.to} are not compressed")
     file, checkpoint, remarks = find_latest(args.definition, load)

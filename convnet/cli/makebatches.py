@@ -95,8 +95,8 @@ class _Screen:
 
 def _make(args: argparse.Namespace) -> int:
     is_digits, screen = args.source == "digits", _Screen()
-    settled = vars(parser("").parse_args([args.source, f"--out={args.out}"]))
-    given = [flag_of(name) for name, default in settled.items() if getattr(args, name) != default]
+    usual = vars(parser("").parse_args(["digits", "--out", "digits"])) | {"source": args.source, "out": args.out}
+    given = [flag_of(name) for name, value in usual.items() if getattr(args, name) != value]
     if is_digits and given:
         raise OptionError(f"{', '.join(given)}: for pictures; the digits are what they are")
     if not is_digits and Path(args.source).resolve() == Path(args.out).resolve():

@@ -34,8 +34,8 @@ def replacing(out: Path, resumes: bool = False) -> Iterator[Path]:
     aside = out / _ASIDE
     with Claim("batch", DataError, "name another folder with --out").taken(out):
         try:
-            aside.mkdir(exist_ok=True)
             old = _old_files(out, (aside / _SWITCHING).exists())
+            aside.mkdir(exist_ok=True)
             if not (resumes and is_unfinished(aside)):
                 _empty(aside)
             try:

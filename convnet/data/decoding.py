@@ -9,15 +9,16 @@ import ctypes
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, TypedDict, Unpack, cast
 
 import numpy as np
 from PIL import Image, ImageColor
 
+from convnet.data.flattening import Color, flatten
 from convnet.data.scaling import FILTER, shrink_in_decoder
 from convnet.errors import DataError, first_line, reason_of
 from convnet.texts import one_of
@@ -29,16 +30,12 @@ MEMORY = 400 << 20  # bytes for one picture
 WHITE = (255, 255, 255)
 FITS = ("crop", "keep", "squash")  # short side to the side wanted and the long one cut, or kept whole; or both sides to it
 
-Color = tuple[int, int, int]
-
 _LARGE = 64 << 20  # bytes from which on pictures are decoded one at a time, whatever the number of threads
 _one_at_a_time = threading.Lock()
-_BAND = 1 << 20  # pixels that are converted at a time
+_BAND = 1 << 20  # bytes that are read at a time, or beside the file's own
 _READS = 8  # times that the bytes of a file may be read
 _SCANS, _SCANNED = 200, 1 << 30  # of a JPEG, and pixels of all together: a scan can cost as much as a whole picture
-_TRANSPARENT = ("LA", "La", "PA", "RGBA", "RGBa")
-_ORIENTATION, _BITS, _PHOTOMETRIC, _TILE, _SAMPLE_FORMAT = 0x0112, 258, 262, (322, 323), 339  # tags of EXIF and TIFF
-_UNSIGNED = 1
+_ORIENTATION, _TILE = 0x0112, (322, 323)  # tags of EXIF and TIFF
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -59,15 +56,19 @@ def parse_color(text: str) -> Color:
 class Look(TypedDict, total=False):
     """How pixels are wanted.
 
-    "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``. Where it
-    is a number, pictures are not scaled, but laid in the middle of a square of this grey value, and cut if they are larger.
+    "RGB" or "L", what shows through transparent places, turned as EXIF says, scaled smoothly, and one of ``FITS``. With a
+    ``canvas``, a grey value, pictures are not scaled, but laid in the middle of a square of it, and cut if they are larger.
     """
 
     mode: str
     background: Color
     upright: bool
     smooth: bool
-    fit: str | int
+    fit: str
+    canvas: int | None
+
+
+_USUAL = Look(mode="RGB", background=WHITE, upright=True, smooth=False, fit=FITS[0], canvas=None)
 
 
 def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
@@ -104,24 +105,17 @@ def is_square(source: BinaryIO) -> bool:
         return picture.width == picture.height
 
 
-def square_of(
-    picture: Image.Image,
-    side: int,
-    offset: float = 0.5,
-    *,
-    mode: str = "RGB",
-    background: Color = WHITE,
-    upright: bool = True,
-    smooth: bool = False,
-    fit: str | int = "crop",
-) -> np.ndarray:
+def square_of(picture: Image.Image, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
     """Do for a picture that is open what ``read_square`` does for a file; raises ``DataError``."""
+    wanted: Look = {**_USUAL, **look}
     with _reported():
         picture.load()  # which turns a TIFF
-        turn = _TURNS.get(_orientation(picture)) if upright else None
-        flat = _flatten(picture, mode, background)
+        turn = _TURNS.get(_orientation(picture)) if wanted["upright"] else None
+        flat = flatten(picture, wanted["mode"], wanted["background"])
         flat = flat if turn is None else flat.transpose(turn)
-        return _lay_in_middle(flat, side, fit) if isinstance(fit, int) else resize_and_crop(flat, side, offset, smooth, fit)
+        if (canvas := wanted["canvas"]) is not None:
+            return _lay_in_middle(flat, side, canvas)
+        return resize_and_crop(flat, side, offset, wanted["smooth"], wanted["fit"])
 
 
 def resize_and_crop(
@@ -263,84 +257,5 @@ def _orientation(picture: Image.Image) -> int:
     """Return 1 to 8 as EXIF counts; 1 where nothing is said, or where EXIF is damaged though the picture is not."""
     try:
         return int(picture.getexif().get(_ORIENTATION, 1))
-    except Exception:  # as above
+    except Exception:  # as in ``_reported``
         return 1
-
-
-def _flatten(picture: Image.Image, mode: str, background: Color) -> Image.Image:
-    """Return a picture in ``mode`` "RGB" or "L", eight bits per channel, without transparency."""
-    see_through = picture.mode in _TRANSPARENT or "transparency" in picture.info
-    if picture.mode == mode and not see_through:
-        return picture
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        convert = _grey_converter(picture, background)
-    elif see_through:
-        convert = partial(_lay_on, background)
-    else:
-        convert = _as_it_is
-    flat = Image.new(mode, picture.size)
-    rows = max(1, _BAND // picture.width)
-    for top in range(0, picture.height, rows):  # the whole of a large picture would be there three times
-        band = picture.crop((0, top, picture.width, min(top + rows, picture.height)))
-        flat.paste(convert(band).convert(mode), (0, top))
-    return flat
-
-
-def _as_it_is(picture: Image.Image) -> Image.Image:
-    return picture
-
-
-def _lay_on(background: Color, picture: Image.Image) -> Image.Image:
-    """Lay a picture with transparent places on a colour."""
-    layer = (picture.convert("LA") if picture.mode == "La" else picture).convert("RGBA")
-    paper = Image.new("RGBA", picture.size, (*background, 255))
-    return Image.alpha_composite(paper, layer)
-
-
-def _grey_converter(picture: Image.Image, background: Color) -> Callable[[Image.Image], Image.Image]:
-    """Return what converts parts of a grey picture of more than eight bits, or of floats."""
-    tags = getattr(picture, "tag_v2", {})
-    unsigned = picture.mode == "I" and tags.get(_SAMPLE_FORMAT, (2,))[0] == _UNSIGNED
-
-    def values_of(band: Image.Image) -> np.ndarray:
-        values = np.asarray(band)
-        return values.view(np.uint32) if unsigned else values
-
-    black, white = _grey_range(picture, values_of, int(tags.get(_BITS, (16,))[0]))
-    if tags.get(_PHOTOMETRIC) == 0:  # white is zero; Pillow minds that of eight bits only
-        black, white = white, black
-    key = picture.info.get("transparency")
-
-    def convert(band: Image.Image) -> Image.Image:
-        values = values_of(band)
-        scaled = (values.astype(np.float64) - black) * (255 / (white - black))
-        grey = np.rint(np.clip(np.nan_to_num(scaled, nan=0, posinf=255, neginf=0), 0, 255)).astype(np.uint8)
-        flat = Image.fromarray(grey).convert("RGB")
-        if isinstance(key, int):
-            flat.paste(background, mask=Image.fromarray(np.uint8(255) * (values == key)))
-        return flat
-
-    return convert
-
-
-def _grey_range(picture: Image.Image, values_of: Callable[[Image.Image], np.ndarray], bits: int) -> tuple[float, float]:
-    """Return which values are black and white: those that the format means, or else what the values themselves suggest.
-
-    Sixteen bits are 0 to 65535, twelve of a TIFF 0 to 4095. Floats and long integers have no white of their own: 1 (of
-    floats), 255 or 65535 where all values lie below it, as programs write them; else the least and the greatest value.
-    """
-    if picture.mode.startswith("I;16"):
-        return 0, (1 << bits) - 1
-    if picture.mode == "I" and picture.format in ("PNG", "PPM"):
-        return 0, 65535
-    values = values_of(picture)
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return 0, 1
-    low, high = float(finite.min()), float(finite.max())
-    if picture.mode == "F" and low >= -1 and high <= 2:  # sharpening leads a little beyond 0 and 1
-        return 0, 1
-    for white in (255, 65535):
-        if low >= 0 and high <= white:
-            return 0, white
-    return low, max(high, low + 1)

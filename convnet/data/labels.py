@@ -106,11 +106,15 @@ def labels_of(
         raise DataError(f"{path}: no labels in it")
     if isinstance(labels, list | tuple) and len(labels) == 1 != cases and np.size(labels[0]) == cases:
         labels = labels[0]  # (1, N) as a list
-    one_hot = one_hot_labels(labels, cases)
+    one_hot = one_hot_labels(labels, cases, names)
     if one_hot is not None:
         return Labels.each(one_hot)
     if not isinstance(labels, np.ndarray) or labels.dtype == object:
-        return Labels.lists(labels)
+        several = all(isinstance(item, list | tuple | np.ndarray) and getattr(item, "ndim", 1) for item in labels)
+        sizes = {len(item) for item in labels} if several and len(labels) == cases else set()
+        if len(sizes) != 1 or max(sizes) < 3 or not _are_marks(rows := np.array([*labels])):
+            return Labels.lists(labels)
+        labels = rows  # three classes of which none is above 1 would be the same one twice
     if labels.ndim == 2 and names > 2 and sorted(labels.shape) == sorted((cases, names)) and _are_marks(labels):
         rows = labels if labels.shape[0] == cases else labels.T
         return Labels(np.nonzero(rows)[1].astype(np.float64), (rows != 0).sum(axis=1))

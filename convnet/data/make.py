@@ -15,8 +15,9 @@ import numpy as np
 import PIL
 
 from convnet.data.batches import write_file
-from convnet.data.decoding import UNREAD, WHITE, Color, Look
+from convnet.data.decoding import UNREAD, WHITE, Look
 from convnet.data.finish import check, summary, write_lists, write_meta
+from convnet.data.flattening import Color
 from convnet.data.ilsvrc import find_ilsvrc, is_ilsvrc
 from convnet.data.manifest import PICTURES, SKIPPED, sum_of, write_sums
 from convnet.data.picture_folder import find_pictures

@@ -44,7 +44,7 @@ def read_table(data: bytes, name: str, fields: tuple[str, ...]) -> list[tuple[st
                 element = next(_elements(unpacked))
             if element.kind == _MATRIX and (rows := _rows(element.data, name, fields)) is not None:
                 return rows
-    except (KeyError, ValueError, IndexError, StopIteration, struct.error, zlib.error) as error:
+    except (KeyError, ValueError, IndexError, OverflowError, StopIteration, struct.error, zlib.error) as error:
         raise DataError(f"a damaged MATLAB file ({type(error).__name__})") from None
     raise DataError(f"no array of structs '{name}' in it")
 
@@ -66,7 +66,7 @@ def _elements(data: bytes) -> Iterator[_Element]:
 def _rows(data: bytes, name: str, fields: tuple[str, ...]) -> list[tuple[str | float, ...]] | None:
     """Return the fields of the structs in a matrix; ``None`` if it is another."""
     parts = _elements(data)
-    flags, _, called = (next(parts) for _ in range(3))
+    flags, _, called = next(parts), next(parts), next(parts)
     if flags.data[0] != _STRUCT or called.data.decode("ascii", "replace") != name:
         return None
     length = int(next(parts).values()[0])

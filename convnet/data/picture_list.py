@@ -7,6 +7,7 @@ the like, or whose cells all are words such as ``train`` and ``val``, says what 
 import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -88,14 +89,16 @@ def _rows(path: Path) -> Iterator[_Row]:
     """Yield the rows that are not empty, with their lines; raises ``DataError``."""
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            first = file.readline(_LONGEST)
+            first = next((line for line in iter(partial(file.readline, _LONGEST), "") if line.strip()), "")
+            if "\0" in first:
+                raise DataError(f"{path} is no text in UTF-8; save the table as that")
             file.seek(0)
             by_count = sorted(",;", key=first.count, reverse=True)
             separator = next((sign for sign in ("\t", *by_count) if sign in first), " ")
             reader = csv.reader(file, delimiter=separator, strict=True, skipinitialspace=True)
             line = 1
             for cells in reader:
-                if cells := [cell.strip() for cell in cells]:
+                if any(cells := [cell.strip() for cell in cells]):
                     yield _Row(line, cells)
                 line = reader.line_num + 1
     except csv.Error as error:

@@ -52,9 +52,13 @@ class Pictures(FolderProvider):
         self.color_pca = None if pca is None else (np.asarray(pca[0]), np.asarray(pca[1]))
         self.dims = {0: self.cropper.features} | self.label_dims
         if request.color_noise > 0 and request.training and self.color_pca is None:
-            if self.cropper.channels != 3:
-                raise DataError(f"--color-noise needs pictures in colour; those of {self.folder} are grey")
-            raise DataError(f"--color-noise needs color_pca in {description}, which has none")
+            colour = self.cropper.channels == 3
+            lacks = (
+                f"color_pca in {description}, which has none"
+                if colour
+                else f"pictures in colour, and those of {self.folder} are grey"
+            )
+            raise DataError(f"--color-noise needs {lacks}; --color-noise 0 goes without it")
 
     def _make_cropper(self, description: Path) -> Cropper:
         # The mean is all that tells the size in what other makers wrote (io 5.1).
@@ -70,7 +74,7 @@ class Pictures(FolderProvider):
             if mean is None:
                 raise DataError(f"{description}: no_crop needs data_mean, which fills what a picture leaves of its square")
             mean = np.full_like(mean, mean.mean())
-        self._canvas = (side, int(np.clip(mean[0], 0, 255))) if no_crop and mean is not None else None
+        self._stored_side, self._canvas = side, int(np.clip(mean[0], 0, 255)) if no_crop and mean is not None else None
         side = request.picture_size or side
         if not request.inner_size and not request.crop_border and side == _STORED:
             request = replace(request, inner_size=_INNER)
@@ -123,15 +127,14 @@ class Pictures(FolderProvider):
 
     def _decode(self, strings: list[bytes], labels: Targets, offsets: np.ndarray, where: str) -> _Decoded:
         """Return the pictures that can be decoded, and their labels."""
-        C, side, canvas = self.cropper.channels, self.cropper.side, self._canvas
-        look = Look(upright=self.request.compat.upright, smooth=self.request.picture_size > 0)
+        C, side = self.cropper.channels, self.cropper.side
+        read_side = side if self._canvas is None else self._stored_side  # a canvas is scaled as a whole
+        look = Look(upright=self.request.compat.upright, smooth=self.request.picture_size > 0, canvas=self._canvas)
         look["mode"] = "RGB" if C == 3 else "L"
-        if canvas:
-            look["fit"] = canvas[1]
 
         def decode(string: bytes, offset: float) -> np.ndarray | DataError:
             try:
-                pixels = read_square(io.BytesIO(string), canvas[0] if canvas else side, offset, **look)
+                pixels = read_square(io.BytesIO(string), read_side, offset, **look)
             except DataError as error:
                 return error
             pixels = pixels.reshape(*pixels.shape[:2], C)

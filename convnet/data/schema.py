@@ -118,8 +118,8 @@ def _label_faults(labels: Any, key: str) -> Faults:
         if labels.dtype.kind not in "biuf" or labels.ndim not in (1, 2):
             yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
         elif (place := not_finite(labels)) is not None:
-            case, *_ = place
-            yield f"{key}: case {case} has the label {labels[place]}; expected a finite number"
+            where = f"case {place[0]}" if labels.ndim == 1 else f"row {place[0]}, column {place[1]}"
+            yield f"{key}: {where} is {labels[place]}; expected a finite number"
         return
     if not isinstance(labels, list | tuple | np.ndarray) or (isinstance(labels, np.ndarray) and labels.ndim != 1):
         yield rules.wrong(key, labels, "one number, or a list of numbers, per case")
@@ -137,7 +137,7 @@ def _are_numbers(label: Any) -> bool:
 
 
 _TAGS = items(items(text()))
-_SEVERAL = that("a number, or a list of numbers", _are_numbers)
+_SEVERAL = that("a finite number, or a list of finite numbers", _are_numbers)
 
 
 def check_finite(pixels: np.ndarray, where: object) -> None:
@@ -149,15 +149,18 @@ def check_finite(pixels: np.ndarray, where: object) -> None:
         raise DataError(f"{where}: the data are not finite numbers of 32 bits in {bad} of {pixels.shape[1]} cases: {text}")
 
 
-def one_hot_labels(labels: Any, cases: int) -> np.ndarray | None:
-    """Return the label of each case (cases,) from a matrix with a single 1 per case, or ``None`` if it is none."""
+def one_hot_labels(labels: Any, cases: int, classes: int = 0) -> np.ndarray | None:
+    """Return the label of each case (cases,) from a matrix with a single 1 per case, or ``None`` if it is none.
+
+    ``classes`` is their number, if it is known.
+    """
     sizes = {np.shape(item) if isinstance(item, list | tuple | np.ndarray) else -1 for item in labels}
     ragged = not isinstance(labels, np.ndarray) and len(sizes) != 1
     matrix: np.ndarray = np.empty(0) if ragged else np.asarray(labels)
-    # Two numbers per case may as well be two labels.
+    # Two numbers per case may as well be two labels, but not where there are two classes, which all cases would have.
     for rows in (matrix, matrix.T) if matrix.ndim == 2 and matrix.dtype.kind in "biuf" and min(matrix.shape) > 1 else ():
         is_one_hot = len(rows) == cases and ((rows == 0) | (rows == 1)).all() and (rows.sum(axis=1) == 1).all()
-        if is_one_hot and (rows.shape[1] > 2 or isinstance(labels, np.ndarray)):
+        if is_one_hot and (rows.shape[1] > 2 or isinstance(labels, np.ndarray) or (classes == 2 and np.ptp(rows[:, 0]))):
             return rows.argmax(axis=1)
     return None
 

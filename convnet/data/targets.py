@@ -96,13 +96,14 @@ def read_targets(
         each = [(path, {"labels": part[key][index - 1] if several else part.get(key)}) for path, part in parts]
         if index == 1 and TAGS in first:
             each = [(path, {TAGS: part.get(TAGS)}) for path, part in parts]
-        elif need and _are_values(each[0][1]["labels"], need):
+        elif need and are_values(each[0][1]["labels"], need):
             held[index] = _values_of_batch(each, cases, need, key)
             continue
         elif needs and not need and not _may_be_classes(each[0][1]["labels"]):
             continue
         try:
-            held[index] = labels_of_batch(each, cases, names=names.get(index, 0), tags=tags)
+            classes = names.get(index, 0) or (need.classes if need else 0)
+            held[index] = labels_of_batch(each, cases, names=classes, tags=tags)
         except DataError as error:
             wanted = f"; {need.where} needs {need.text}" if need else ""
             raise DataError(str(error).replace("'labels'", f"'{key}'") + wanted) from None
@@ -138,7 +139,7 @@ def _length(row: Any) -> int:
     return len(row) if isinstance(row, list | tuple) or (isinstance(row, np.ndarray) and row.ndim) else -1
 
 
-def _are_values(labels: Any, need: Need) -> bool:
+def are_values(labels: Any, need: Need) -> bool:
     """Return whether stored labels are values as a net needs them, not classes that are to be marked."""
     if labels is None or need.kind in ("label", "gate"):
         return need.kind == "gate" or need.rows > 1
@@ -149,8 +150,8 @@ def _are_values(labels: Any, need: Need) -> bool:
     if not isinstance(labels[0] if len(labels) else 0, _PER_CASE):
         return need.kind == "value" and not need.rows
     sizes = {np.size(item) for item in labels}
-    if need.kind == "target":  # where two numbers for each case may as well be two classes
-        return sizes == {need.rows} and need.rows > 2
+    if need.kind == "target":  # where two numbers for each case may as well be two classes, if they are the same of all
+        return sizes == {need.rows} and (need.rows > 2 or (np.ptp(labels, axis=0).any() and np.max(labels) <= 1))
     return len(sizes) == 1 and (need.rows in sizes or len(labels) == need.rows)
 
 

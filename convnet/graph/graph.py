@@ -10,6 +10,8 @@ from convnet.language.diagnostics import Problem
 from convnet.language.ini import Document
 from convnet.layers import Layer
 from convnet.layers.cost import Cost
+from convnet.layers.fc import TreeFullyConnected
+from convnet.layers.label_tree import LabelTree
 from convnet.layers.weighted import WeightLayer
 
 
@@ -73,6 +75,11 @@ class Graph:
     @property
     def costs(self) -> list[Cost]:
         return [layer for layer in self.declared if isinstance(layer, Cost)]
+
+    @property
+    def label_tree(self) -> LabelTree | None:
+        """The tree of labels that a treefc layer of a graph with shapes has."""
+        return next((layer.tree for layer in self.declared if isinstance(layer, TreeFullyConnected)), None)
 
     def gradient_layers(self, frozen_too: bool = False) -> set[str]:
         """Return the names of layers whose outputs need a gradient: they learn, or a layer below does (numerics 3.3).

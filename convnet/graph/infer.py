@@ -16,11 +16,10 @@ from convnet.errors import LayerFileError
 from convnet.graph.analysis import channels_read
 from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
-from convnet.graph.needs import Need, costs_on, data_layers, needs_of, told_sizes
-from convnet.layers import Layer
+from convnet.graph.needs import Need, costs_on, data_layers, declared_outputs, needs_of, told_sizes
 from convnet.layers.data import Data
-from convnet.layers.eltwise import Concat, Elementwise
-from convnet.layers.fc import FullyConnected, TreeFullyConnected
+from convnet.layers.eltwise import Elementwise
+from convnet.layers.fc import TreeFullyConnected
 from convnet.layers.label_tree import LabelTree
 from convnet.layers.local import Local
 from convnet.layers.neuron import Softmax
@@ -104,7 +103,7 @@ def expected_classes(builder: Builder) -> int:
     A net that takes any number of classes expects a few.
     """
     softmax = next((layer for layer in builder.graph.declared if isinstance(layer, Softmax)), None)
-    declared = _declared_outputs(softmax, {}) if softmax else 0
+    declared = declared_outputs(builder.graph).get(softmax, 0) if softmax else 0
     return declared or (_CLASSES if takes_classes(builder) else 0)
 
 
@@ -212,8 +211,8 @@ def _shaped(builder: Builder, sizes: _Sizes) -> Builder:
 
 def _other_classes(builder: Builder, fallback: int) -> int:
     """Return the most predictions that a cost reads as far as the files declare them, else ``fallback``."""
-    known: dict[Layer, int] = {}
-    predictions = [_declared_outputs(cost.sources[-1], known) for cost in builder.graph.costs if cost.sources]
+    known = declared_outputs(builder.graph)
+    predictions = [known.get(cost.sources[-1], 0) for cost in builder.graph.costs if cost.sources]
     return max(predictions, default=0) or fallback
 
 
@@ -228,28 +227,6 @@ def _historical_sides(builder: Builder, fallback: int) -> Sequence[int]:
         return USUAL
     local = any(isinstance(layer, Local) for layer in builder.graph.declared)
     return (_CROPPED, *USUAL[1:]) if local else USUAL[1:]
-
-
-def _declared_outputs(layer: Layer, known: dict[Layer, int]) -> int:
-    """Return the outputs as far as they can be told without data, else 0; ``known`` are those found so far."""
-    waiting = [layer]  # not recursive, for a chain may be thousands of layers long
-    while waiting:
-        current = waiting[-1]
-        through = current.elementwise or isinstance(current, Softmax | Elementwise | Concat)
-        sources = current.sources if through and not isinstance(current, FullyConnected) else []
-        unknown = [source for source in sources if source not in known]
-        if unknown:
-            waiting += unknown
-            continue
-        waiting.pop()
-        parts = [known[source] for source in sources]
-        if isinstance(current, FullyConnected):
-            known[current] = current.outputs or 0
-        elif isinstance(current, Concat):
-            known[current] = sum(parts) if all(parts) else 0
-        else:
-            known[current] = max(parts, default=0)
-    return known[layer]
 
 
 def _notes(builder: Builder, sizes: _Sizes, classes: int | None) -> list[str]:

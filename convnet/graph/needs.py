@@ -92,6 +92,13 @@ def predicted_by(cost: Layer) -> Layer:
     return layer
 
 
+def declared_outputs(graph: Graph) -> Mapping[Layer, int]:
+    """Return the outputs of the layers of a graph that has no shapes, as far as its files tell them without data."""
+    sizes = _Outputs(graph, {layer.dataIdx for layer in data_layers(graph)})
+    sizes.pass_up()
+    return sizes.known
+
+
 def told_sizes(graph: Graph, free: Collection[int]) -> dict[int, int]:
     """Return rows of the matrices ``free`` that follow from layers beside them; ``graph`` is shaped as far as it can be."""
     sizes = _Outputs(graph, free)

@@ -5,7 +5,7 @@ from typing import Any
 
 from convnet.checkpoint import Checkpoint
 from convnet.checkpoint.checkpoint import of_content, recognised
-from convnet.checkpoint.forms import LEARNED
+from convnet.checkpoint.layer_dicts import LEARNED
 from convnet.errors import CheckpointError, DataError, LayerFileError
 from convnet.generation import G2011, G2012, G2014
 from convnet.graph.loading import parse
@@ -107,7 +107,6 @@ def _check_net(found: Found, checkpoint: Checkpoint) -> list[str]:
         found.blame(error, _BY_HAND)
     else:
         names = list(graph.layers) if sorted(graph.layers) == sorted(names) else names
-        faults = [line for line in array_faults(graph, checkpoint.layers) if "finite numbers" not in line]  # told already
-        if faults:
+        if faults := [*array_faults(graph, checkpoint.layers)]:
             found.blame("; ".join(faults[:_TOLD]) + f"; and {len(faults) - _TOLD:,} more" * (len(faults) > _TOLD), _DAMAGED)
     return names

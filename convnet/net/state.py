@@ -45,8 +45,8 @@ def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:
             node.shares.append(None)
             node.weights.append(weights)
             node.own_weights.append(weights)
-    arrays = (_checked(layer, state.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc"))
-    value, inc = (node.be.upload(array.reshape(-1)) for array in arrays)
+    arrays = {key: _shaped(layer, state.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc")}
+    value, inc = (node.be.upload(_finite(layer, array, key).reshape(-1)) for key, array in arrays.items())
     node.biases = Weights(node.be, value, inc, Learning(layer.epsB.base, layer.bias_schedule(), layer.momB))
     node.own_weights.append(node.biases)
     for weights in node.own_weights:
@@ -100,18 +100,17 @@ def collect_state(net: Net, names: Iterable[str] = ()) -> dict[str, dict[str, An
     return state
 
 
-def array_faults(graph: Graph, state: Mapping[str, dict[str, Any]]) -> Iterator[str]:
-    """Yield a line for each array of a checkpoint that ``bind_weights`` would refuse for a net of ``graph``."""
+def array_faults(graph: Graph, state: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each array in ``state`` that is not of the shape that the net of a graph needs."""
     for layer in graph.declared:
         if not isinstance(layer, WeightLayer):
             continue
-        stored = state.get(layer.name, {})
-        owned = [i for i, owner in enumerate(layer.owners) if owner is None]
+        arrays, inputs = state.get(layer.name, {}), range(len(layer.inputs))
         checks: list[Callable[[], Any]] = [
-            partial(_kernel, layer, i, stored, key) for i in owned for key in ("weights", "weightsInc")
+            partial(_stored_matrix, layer, i, arrays, key) for i in inputs for key in ("weights", "weightsInc")
         ]
-        checks += [partial(_checked, layer, stored.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc")]
-        checks += [partial(_connections, layer, stored)] if isinstance(layer, Windowed) else []
+        checks += [partial(_shaped, layer, arrays.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc")]
+        checks += [partial(_connections, layer, arrays)] if isinstance(layer, Windowed) else []
         for check in checks:
             try:
                 check()
@@ -119,26 +118,36 @@ def array_faults(graph: Graph, state: Mapping[str, dict[str, Any]]) -> Iterator[
                 yield str(error)
 
 
-def _kernel(layer: WeightLayer, i: int, state: dict[str, Any], key: str) -> np.ndarray:
+def _kernel(layer: WeightLayer, i: int, state: Mapping[str, Any], key: str) -> np.ndarray:
     """Return a stored matrix as the C-ordered array that backends see; no copy where its order is the layer's own."""
-    matrices = state.get(key)
-    matrix = matrices[i] if isinstance(matrices, list) and i < len(matrices) else None
-    matrix = _checked(layer, matrix, layer.weight_shape(i), f"{key}[{i}]")
+    matrix = _finite(layer, _stored_matrix(layer, i, state, key), f"{key}[{i}]")
     return (matrix.T if layer.order == "F" else matrix).reshape(layer.kernel_shape(i))
 
 
-def _checked(layer: WeightLayer, array: Any, shape: tuple[int, int], name: str) -> np.ndarray:
-    """Return a stored array of finite numbers that has the right shape; raises ``CheckpointError`` naming the layer."""
+def _stored_matrix(layer: WeightLayer, i: int, state: Mapping[str, Any], key: str) -> np.ndarray:
+    """Return the stored matrix of input ``i``; raises ``CheckpointError`` where it has another shape or is missing."""
+    matrices = state.get(key)
+    matrix = matrices[i] if isinstance(matrices, list | tuple) and i < len(matrices) else None
+    return _shaped(layer, matrix, layer.weight_shape(i), f"{key}[{i}]")
+
+
+def _shaped(layer: WeightLayer, array: Any, shape: tuple[int, int], name: str) -> np.ndarray:
+    """Return a stored array that has the right shape; raises ``CheckpointError`` naming the layer."""
     problem = f"has shape {array.shape}" if isinstance(array, np.ndarray) else "is missing"
     if not isinstance(array, np.ndarray) or array.shape != shape:
         raise CheckpointError(f"layer '{layer.name}': {name} {problem}; the net needs shape {shape}")
+    return array
+
+
+def _finite(layer: WeightLayer, array: np.ndarray, name: str) -> np.ndarray:
+    """Return a stored array of finite numbers; raises ``CheckpointError`` naming the layer."""
     if (place := not_finite(array)) is not None:
         text = f"{name} holds {array[place]} at {place}; the net needs finite numbers"
         raise CheckpointError(f"layer '{layer.name}': {text}")
     return array
 
 
-def _connections(layer: Windowed, state: dict[str, Any]) -> list[Sequence[int]]:
+def _connections(layer: Windowed, state: Mapping[str, Any]) -> list[Sequence[int]]:
     """Return randSparse's connections of every input, empty where there are none; raises ``CheckpointError``."""
     connections = list(state.get("filterConns") or ()) or [()] * len(layer.inputs)
     for i, is_sparse in enumerate(layer.randSparse):

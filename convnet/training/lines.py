@@ -85,7 +85,7 @@ class Lines:
         self.outputs, self.compat = Outputs.of(event.net.graph), COMPAT[options.compat]
         for line in start_lines(event, Generation(options.compat)) if options.compat else self._start(event):
             self.line(line)
-        if self.live:
+        if self.live and not options.compat:
             for cost, names in self.outputs.names.items():
                 self.line(f"Numbers of {cost}: {', '.join(names)}")
             self.line("Numbers of weights and biases: mean size [mean change] [change / size]")
@@ -149,7 +149,12 @@ class Lines:
     def _test_batch(self, event: events.TestBatchEnd | events.FeaturesWritten) -> None:
         """Print raw sums and the number of cases, as in 2014."""
         seconds = f" ({event.seconds:.3f} sec)" if self.compat.shows_test_seconds else ""
-        self.line(f"batch {event.batch}: ({self._printed(event.costs)!r}, {event.cases}){seconds}")
+        costs = [f"{self._quoted(name)}: {values!r}" for name, values in self._printed(event.costs).items()]
+        self.line(f"batch {event.batch}: ({{{', '.join(costs)}}}, {event.cases}){seconds}")
+
+    def _quoted(self, name: str) -> str:
+        """Return a name as Python shows it: the originals' Python 2 showed bytes."""
+        return repr(name.encode())[1:] if self._options.compat else repr(name)
 
     @__call__.register
     def _(self, event: events.WeightsMeasured) -> None:

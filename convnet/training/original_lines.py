@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convnet.checkpoint.layer_dicts import names_of, shared_acts, stored_graph
-from convnet.checkpoint.op import given_values, values_for
+from convnet.checkpoint.op import given_values, values_for, values_of
 from convnet.generation import G2011, G2012, G2014, Generation
 from convnet.graph.graph import Graph
 from convnet.language.values import WEIGHT_SOURCE
@@ -21,7 +21,7 @@ RULE = "========================="
 _MODULES = {G2011: "_convnet", G2012: "_ConvNet", G2014: "cudaconvnet._ConvNet"}
 _PLACES = {G2011: "", G2012: " on GPU {}", G2014: " on GPUs {}"}
 _FOR_LOGISTIC = {"cost.bce", "cost.crossent2", "cost.dce", "cost.rflickr"}  # costs best on a layer with neuron=logistic
-_ANY_DEVICE = -2  # what 2011 and 2012 printed where nobody chose one
+_UNCHOSEN, _ANY_DEVICE = -1, -2  # the devices of 2011 and 2012 where nobody chose one, and what they printed of them
 
 
 def start_lines(event: events.RunBegin, generation: Generation) -> Iterator[str]:
@@ -42,7 +42,7 @@ def start_lines(event: events.RunBegin, generation: Generation) -> Iterator[str]
     options = _options(session, graph, generation)
     yield from (RULE, "Training ConvNet", *_listing(options), RULE)
     gpus = options["gpu"]["value"]
-    devices = [_ANY_DEVICE if gpu == -1 else gpu for gpu in (gpus if isinstance(gpus, list) else [gpus])]
+    devices = [_ANY_DEVICE if gpu == _UNCHOSEN else gpu for gpu in (gpus if isinstance(gpus, list) else [gpus])]
     yield f"Running on CUDA device(s) {', '.join(map(str, devices))}"
     yield from (f"Current time: {time.asctime()}", f"Saving checkpoints to {session.folder.path}", RULE)
 
@@ -115,6 +115,9 @@ def _options(session: Session, graph: Graph, generation: Generation) -> dict[str
     for name, value in given_values(generation, options, values).items():
         if generation != G2014 or session.foreign.op is None or known[name].get("value") != value:  # else as it was
             known[name] |= {"value": value, "value_given": True}
+    before = values_of(session.checkpoint.get("op")).get("gpu") if session.checkpoint else None
+    if "gpu" not in options.given and isinstance(before, list) and before != [_UNCHOSEN] * len(before):
+        known["gpu"] |= {"value": before, "value_given": True}  # which they inherited
     return known
 
 
@@ -126,7 +129,8 @@ def _listing(options: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         rows.append((text_of(option.get("desc", "")), _value_text(option), "[DEFAULT]" if is_default else ""))
     width, value_width = max(len(desc) for desc, _, _ in rows), max((len(text) for _, text, mark in rows if mark), default=0)
     for desc, text, mark in sorted(rows):
-        yield f"{desc:<{width}}: {text:<{value_width}} {mark}"
+        padding = " " * (value_width - len(text.encode("utf-8", "surrogateescape")))  # Python 2 counted bytes
+        yield f"{desc:<{width}}: {text}{padding} {mark}"
 
 
 def _value_text(option: Mapping[str, Any]) -> str:

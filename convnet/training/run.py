@@ -9,13 +9,14 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from convnet.checkpoint import BEST, add_costs, format_for, pack
+from convnet.checkpoint import BEST, Format, add_costs, format_for, pack
+from convnet.checkpoint.fitting import parameters_for
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
-from convnet.generation import COMPAT, Generation
-from convnet.graph.fitting import parameters_for
+from convnet.generation import COMPAT
 from convnet.graph.loading import LayerFiles
 from convnet.interrupts import StopRequest
 from convnet.net.net import Costs, Net
@@ -52,7 +53,6 @@ class Run(Trainer):
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
         self._files, self._options = _findable_anywhere(session.files, session.options)
         self._saved_at: tuple[int, int] | None = None
-        self._their_params: str | None = None
         self._tested_at: tuple[int, Sequence[int]] | None = None
 
     def run(self) -> Path | None:
@@ -154,30 +154,30 @@ class Run(Trainer):
             return self.folder.path / f"{position.epoch}.{position.batch}"
         self.net.check_weights()
         data, name = session.test.description(), session.train.name
-        theirs = self._write_their_params()
-        value = pack(self.net, self._files, position, self._options, data, name, session.foreign, theirs)
+        value = pack(self.net, self._files, position, self._options, self._format, data, name, session.foreign)
         path = self.folder.save(value, position.epoch, position.batch)
         if session.options.keep_best and position.is_best:
             self.folder.keep_best(path, value)
         self._saved_at = here
         return path
 
-    def _write_their_params(self) -> str:
-        """Write parameters in the words of the originals that open the checkpoints, where the net's are in others.
+    @cached_property
+    def _format(self) -> Format:
+        """The format of the run's checkpoints, with parameters that the originals that open them read.
 
-        They lie in the cache, as the programs of 2014 remove what is beside their checkpoint. Returns their path.
+        Those lie in the cache, as the programs of 2014 remove what is beside their checkpoint.
         """
-        if self._their_params is None:
-            name, _ = format_for(self._options.checkpoint_format, self.net.graph)
-            self._their_params = ""
-            if name != NPZ and (text := parameters_for(self.net.graph, Generation(name))):
-                data = text.encode("utf-8", "surrogateescape")
-                with suppress(OSError, ConvnetError):  # without it checkpoints are as good here
-                    path = cache_folder() / "layer-params" / f"{sha256(data).hexdigest()[:16]}-{name}.cfg"
-                    if not path.is_file():
-                        write_atomically(path, lambda file: file.write(data))
-                    self._their_params = str(path)
-        return self._their_params
+        form = format_for(self._options.checkpoint_format, self.net.graph)
+        text = parameters_for(self.net.graph, form.generation) if form.name != NPZ else ""
+        if not text:
+            return form
+        data = text.encode("utf-8", "surrogateescape")
+        with suppress(OSError, ConvnetError):  # without them checkpoints are as good here
+            path = cache_folder() / "layer-params" / f"{sha256(data).hexdigest()[:16]}-{form.name}.cfg"
+            if not path.is_file():
+                write_atomically(path, lambda file: file.write(data))
+            return replace(form, params_path=str(path))
+        return form
 
     def _finish(self, begun: int, start: float) -> Path | None:
         """Save what is not saved yet, test the last weights of a run that was not stopped, and tell how it ended."""

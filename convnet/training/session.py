@@ -90,7 +90,8 @@ class RunInputs:
             picture_size=options.picture_size,
             color_noise=options.color_noise,
             scalar_mean=options.scalar_mean,
-            classes=expected_classes(self.builder),
+            features=checkpoint.data_dims.get(0, 0) if checkpoint else 0,
+            classes=(checkpoint.classes if checkpoint else None) or expected_classes(self.builder),
             builder=self.builder,
             needs=needed_data(self.builder),
             compat=COMPAT[options.compat],
@@ -195,10 +196,15 @@ class Session:
         options = self.options
         if not (options.trains or options.force_save):
             return
-        name, remark = format_for(options.checkpoint_format, self.graph)
+        form = format_for(options.checkpoint_format, self.graph)
+        remark = form.remark
+        if not remark and self.checkpoint and self.checkpoint.is_original and "checkpoint_format" not in options.given:
+            before = self.checkpoint.written_as
+            other = f"Checkpoints are in the format of {form.name}; --checkpoint-format {before} keeps that of {before}."
+            remark = other if before != form.name else ""
         self.remarks += [remark] if remark else []
-        if options.zip_save and name not in UNTIL_2012:
-            self.remarks.append(f"No effect on checkpoints of {name}: --zip-save.")
+        if options.zip_save and form.name not in UNTIL_2012:
+            self.remarks.append(f"No effect on checkpoints of {form.name}: --zip-save.")
 
     @property
     def tests(self) -> int:
@@ -321,7 +327,7 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
     if (aside := sorted(set(train_range) & set(test.test_numbers) - set(shared))) and options.trains:
         remarks.append(f"Trains on {range_text(aside)}, which batches.meta sets aside for testing (test_batches).")
     if is_demo:
-        remarks.append(f"No --data-path: training on the demonstration set, drawn shapes in {cache_folder()}.")
+        remarks.append(f"No --data-path: using the demonstration set, drawn shapes in {cache_folder()}.")
         if stops_early:
             remarks[0] += f" It stops after {plan.max_batches} batches; --max-batches 0 goes on."
     if options.trains and plan.is_endless and "epochs" not in options.given:

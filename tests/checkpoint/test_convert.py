@@ -16,7 +16,7 @@ from trees import same_tree
 import convnet
 from convnet import pickles
 from convnet.checkpoint import Checkpoint, convert, load, npz, write_as, write_checkpoint
-from convnet.checkpoint.forms import outputs_for
+from convnet.checkpoint.recorded import outputs_for
 from convnet.cli import main
 from convnet.errors import CheckpointError, ConvnetError
 from convnet.generation import G2011, G2012, G2014, GENERATIONS
@@ -181,6 +181,60 @@ def test_our_own(form, tmp_path):
         through = load(written(tmp_path / "npz", after, "npz"))  # which keeps the words of another generation
         again = load(written(tmp_path / "y", through, "2014"))
         same_tree(tree_of(written(tmp_path / "z", before, "2014")), dict(again), order=False)
+
+
+def test_keys_of_another_word_do_not_stay_behind(tmp_path):
+    text = TEXT.replace("type=hs\ninputs=conv\nkeep=0.5", "type=pass\ninputs=conv")
+    before = load(written(tmp_path / "x", load(saved(tmp_path, text, PARAMS.replace("enable=1\n", ""))), "2014"))
+    through = load(written(tmp_path / "y", before, "2012"))
+    assert through.layers["hs"]["type"] == "concat" and "copyOffsets" in through.layers["hs"]
+    assert load(written(tmp_path / "z", through, "2014")).layers["hs"].keys() == before.layers["hs"].keys()
+
+
+@pytest.mark.parametrize("form", GENERATIONS)
+def test_ours_through_npz_has_the_same_bytes(form, tmp_path):
+    path = written(tmp_path / "x", load(saved(tmp_path)), form)
+    back = written(tmp_path / "y", load(written(tmp_path / "npz", load(path), "npz")), form)
+    assert back.read_bytes() == path.read_bytes()
+
+
+@needs_fixtures
+@pytest.mark.parametrize(
+    "key, change, said",
+    [
+        ("weights", lambda one: [*one[:-1], one[-1][:-1]], r"weights\[0\] has shape \(.*; the net needs shape"),
+        ("weightsInc", lambda one: [], r"weightsInc\[0\] is missing"),
+        ("biases", lambda one: one.T[1:], r"biases has shape"),
+        ("filterConns", lambda one: [[0, 1]], r"filterConns\[0\] has 2 numbers"),
+        ("filterConns", lambda one: [*one, [], []], ""),
+    ],
+    ids=["weights", "momenta", "biases", "connections", "more connections"],
+)
+def test_arrays_that_do_not_fit_are_named_and_not_written(key, change, said, tmp_path):
+    found = load(FIXTURES[0])
+    layer = next(layer for layer in found.layers.values() if layer["type"] == "conv")
+    layer[key] = change(layer[key])
+    if said:
+        with pytest.raises(CheckpointError, match=f"{found.path}: layer '{layer['name']}': {said}"):
+            convert(found, "2012")
+    else:
+        assert load(written(tmp_path / "x", found, "2012")).written_as == "2012"
+
+
+def test_layers_that_hold_each_other_have_no_files(tmp_path):
+    value = pickles.load(saved(tmp_path))
+    state = value["model_state"]
+    state["convnet"]["at"] = [0, 9]  # trained on since
+    assert Checkpoint(value).has_files
+    first, second = list(state["layers"].values())[:2]
+    first["below"], second["above"] = second, first
+    assert not Checkpoint(value).has_files
+    bomb = []
+    for _ in range(60):
+        bomb = [bomb, bomb]
+    del second["above"]
+    first["below"] = bomb
+    assert not Checkpoint(value).has_files
 
 
 def test_an_early_checkpoint_of_ours_becomes_one_that_the_originals_open(tmp_path):

@@ -1,5 +1,6 @@
 """In which format a run saves: the one asked for, the usual one, or the one that holds its net."""
 
+import shutil
 import zipfile
 
 import pytest
@@ -67,3 +68,12 @@ def test_what_does_not_hold_the_net_is_refused_first(data, tmp_path, capsys):
     assert "formats that can: 2014, npz" in err and "1.1" not in out and not (tmp_path / "run").exists()
     assert run(data, tmp_path, "--layer-def", net) == 0
     assert newest(tmp_path)["model_state"]["convnet"]["format"] == "2014"
+
+
+@pytest.mark.parametrize("words, told", [([], True), (["--checkpoint-format", "2014"], False), (["--test-only"], False)])
+@pytest.mark.parametrize("year", ["2011", "2012", "2014"])
+def test_a_run_that_leaves_the_format_of_an_original_says_so(year, words, told, tmp_path, capsys):
+    shutil.copy(f"tests/checkpoint/genuine-{year}.pickle", tmp_path / "1.1")
+    assert main(["--load-file", str(tmp_path), "--data-provider", "dummy-cn-3", "--epochs", "1", *words]) == 0
+    line = f"Checkpoints are in the format of 2014; --checkpoint-format {year} keeps that of {year}."
+    assert (line in capsys.readouterr().out) == (told and year != "2014")

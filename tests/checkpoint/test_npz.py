@@ -97,7 +97,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 @given(PLAIN, PLAIN)
 def test_any_tree(first, second):
     value = {"a": first, "b": [first, second, first], "c": (second,)}
@@ -121,6 +121,7 @@ def _json_of(value):
     return text, arrays.__getitem__
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.text(min_size=1), max_size=6, unique=True))
 def test_names_of_arrays_are_harmless_and_their_own(names):
     layers = {name: {"name": name, "type": "fc", "weights": [np.full(1, i)]} for i, name in enumerate(names)}

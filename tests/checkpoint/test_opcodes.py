@@ -1,6 +1,6 @@
 """Our pickles are those of Python 2's cPickle, opcode by opcode, against checkpoints that the originals wrote.
 
-``genuine-YEAR.pickle`` are theirs, of a tiny net over the stand-in of ``originals.py``: ``record`` writes them.
+``genuine-YEAR.pickle`` are theirs, of a tiny net over the stand-in of ``original_programs.py``: ``record`` writes them.
 """
 
 import io

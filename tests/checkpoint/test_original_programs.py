@@ -1,4 +1,4 @@
-"""The unmodified programs of 2011, 2012 and 2014 open our checkpoints, draw them and train on (``originals.py``)."""
+"""The unmodified programs of 2011, 2012 and 2014 open our checkpoints, draw them and train on (``original_programs.py``)."""
 
 import shutil
 

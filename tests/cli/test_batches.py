@@ -148,7 +148,7 @@ def test_values_that_are_not_of_the_cases(tmp_path):
     write_file(tmp_path / "data_batch_3", {"data": NUMBERS, "labels": NUMBERS[:3] * np.inf})
     said = problems(tmp_path)
     assert "data_batch_2: 'labels' of shape (3, 5) is not of 6 cases" in said
-    assert "data_batch_3: 'labels': case 0 has the label -inf; expected a finite number" in said
+    assert "data_batch_3: 'labels': row 0, column 0 is -inf; expected a finite number" in said
 
 
 def test_several_heads(tmp_path):

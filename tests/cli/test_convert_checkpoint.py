@@ -76,6 +76,14 @@ def test_layer_files_of_a_checkpoint(words, run, tmp_path, monkeypatch, capsys):
     assert status == 0 and '[layer.drop]\ntype = "hs"' in out
 
 
+@pytest.mark.parametrize("to", ["2011", "2012", "2014", "toml"])
+@pytest.mark.parametrize("year", ["2011", "2012", "2014"])
+def test_what_a_generation_works_out_is_no_loss(year, to, capsys):
+    """2014 stores the ends of data and the modules of filters, which 2011 counts by itself."""
+    status, _, err = convert(capsys, f"tests/checkpoint/genuine-{year}.pickle", "--to", to)
+    assert (status, err) == (0, "")
+
+
 def test_zip(run, tmp_path, capsys):
     assert convert(capsys, run, "--to", "2011", "--zip", "--out", tmp_path / "z")[0] == 0
     assert zipfile.ZipFile(tmp_path / "z").namelist() == ["data"]
@@ -83,12 +91,16 @@ def test_zip(run, tmp_path, capsys):
 
 
 REFUSED = {
-    "no name": (["--to", "npz"], "--out takes the file to write, not 0; --layers writes layer files"),
-    "two names": (["--to", "npz", "--out", "a", "b"], "--out takes the file to write, not 2"),
+    "no name": (["--to", "npz"], "--out says which file to write; layer files are printed with --layers"),
+    "two names": (["--to", "npz", "--out", "a", "b"], "--out takes one checkpoint to write, not 2"),
     "itself": (["--to", "npz", "--out", "RUN/1.2"], "--out must name another file than the one that is read"),
     "a folder": (["--to", "npz", "--out", "RUN"], "--out must name another file"),
     "no folder": (["--to", "npz", "--out", "RUN/x/y"], "there is no folder"),
     "zip": (["--to", "2014", "--zip", "--out", "x"], "--zip is for checkpoints of 2011 and 2012; those of 2014"),
+    "of layer files": (
+        ["par.cfg", "--to", "2011", "--out", "a", "--num-classes", "3"],
+        "checkpoint: par.cfg, --num-classes;",
+    ),
     "layers as npz": (["--to", "npz", "--layers"], "--to npz is of checkpoints, and this would write layer files"),
 }
 

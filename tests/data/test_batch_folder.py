@@ -92,6 +92,7 @@ def test_batches_of_somebody_else_stay(photos, tmp_path, capsys, foreign):
     capsys.readouterr()
     assert pack(photos, out, 5) == 1
     assert "which this makebatches did not write; give a folder without batches" in capsys.readouterr().err
+    assert not (out / ".making").exists()
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
 
 

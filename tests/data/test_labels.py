@@ -94,6 +94,21 @@ def test_cases_that_all_have_two_labels(tmp_path):
     assert classes_of(every) == [[0, 1], [1, 2]] * 3
 
 
+def test_marks_in_lists():
+    """Lists of 0 and 1 are no lists of classes where these would be the same one twice, or all two of every case."""
+
+    def read(labels, names):
+        return labels_of({"labels": labels}, "x", len(labels), names)
+
+    two = [[0, 1], [1, 0], [0, 1]]
+    assert read(two, 2).values.tolist() == [1, 0, 1]
+    assert read(two, 3).values.tolist() == [0, 1, 1, 0, 0, 1]
+    assert read([[0, 1]] * 2, 2).values.tolist() == [0, 1, 0, 1]
+    assert classes_of(read(MARKS.tolist(), 4).matrix(4)) == SEVERAL
+    with pytest.raises(DataError, match="neither one label per case nor one-hot"):
+        read([[0, 1, 1], [1, 0, 1]], 5)
+
+
 def test_single_labels_draw_no_random_numbers(tmp_path):
     """So that crops are those of earlier versions, which runs go on with."""
     crops = []

@@ -309,7 +309,10 @@ def test_a_grey_net_from_data_to_predictions(grey, tmp_path, capsys):
     ):
         assert main(call) == 0, call
     assert main(["run", "--load-file", run, "--epochs", "11", "--color-noise", "0.1"]) == 1
-    assert f"--color-noise needs pictures in colour; those of {data} are grey" in capsys.readouterr().err
+    assert (
+        f"--color-noise needs pictures in colour, and those of {data} are grey; --color-noise 0 goes"
+        in capsys.readouterr().err
+    )
 
 
 def test_grey_pictures_and_coloured_ones(grey, tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import io
+import struct
 import tarfile
 
 import numpy as np
@@ -137,6 +138,7 @@ def a_file_without_a_suffix(monkeypatch):
         ("a.png;cat;red\nsub/é.png;dog;\n", [(0, 2), (1,)], ["cat", "dog", "red"], None),
         ("a.png,cat,train\nsub/é.png,dog,VAL\n", [(0,), (1,)], ["cat", "dog"], [False, True]),
         ("label,split,file\ncat,test,a.png\ndog,training,sub/é.png\n", [(0,), (1,)], ["cat", "dog"], [True, False]),
+        ("\n  \na.png,cat\n,\nsub/é.png,dog\n", [(0,), (1,)], ["cat", "dog"], None),
         ("plain,cat\na.png,dog\n", [(0,), (1,)], ["cat", "dog"], None),
         ("a.png 1\nsub/é.png  0\n", [(1,), (0,)], ["0", "1"], None),
         ("b, c.png\tcat, or dog\na.png\tdog\n", [(0,), (1,)], ["cat, or dog", "dog"], None),
@@ -175,6 +177,7 @@ def test_all_mistakes_of_a_table_are_said_at_once(tmp_path, capsys):
         ('a.png,cat\n"b,dog\n', "labels.csv:2: unexpected end of data"),
         ("a.png," + "x" * 200_000, "labels.csv:1: field larger than field limit"),
         ("a.png,cat\n" * 30, "and 9 more$"),
+        ("a.png,cat\n".encode("utf-16").decode("latin1"), "labels.csv is no text in UTF-8; save the table as that"),
     ],
 )
 def test_tables_that_do_not_do(tmp_path, text, said):
@@ -359,3 +362,14 @@ def test_uncompressed_tables_of_matlab():
     assert read_table(data.getvalue(), "synsets", ("name", "id")) == [("é wide ∞", 7.0), ("x", 9.0)]
     with pytest.raises(DataError, match="no array of structs 'other'"):
         read_table(data.getvalue(), "other", ())
+
+
+@pytest.mark.parametrize("number", [np.inf, np.nan])
+def test_tables_of_matlab_whose_matrices_are_cut_off(number):
+    """A matrix without its name, and one whose names are of a length that is no number."""
+    header = b" " * 126 + b"IM"
+    flags, shape, name = (struct.pack("<II8s", kind, 8, data) for kind, data in ((6, b"\2"), (5, b"\1"), (1, b"synsets\0")))
+    named = flags + shape + name.replace(b"\x08", b"\x07", 1) + struct.pack("<IId", 9, 8, number)
+    for parts in (flags, named):
+        with pytest.raises(DataError, match="a damaged MATLAB file"):
+            read_table(header + struct.pack("<II", 14, len(parts)) + parts, "synsets", ("x",))

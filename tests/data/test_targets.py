@@ -12,6 +12,7 @@ from nets import DATA
 from PIL import Image
 from support import ROOT, default_params, dump
 
+from convnet.api.labels import label_matrices
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
@@ -82,6 +83,11 @@ READ = {
         {"labels": [[int(a) % 6, (int(a) + 1) % 6] for a in A]},
         {1: np.maximum(MARKS, np.roll(MARKS, 1, axis=0))},
     ),
+    "two targets each": (
+        [("target", 1, 2)],
+        {"labels": np.eye(2, dtype=int)[A % 2].tolist()},
+        {1: np.eye(2, dtype=np.float32)[A % 2].T},
+    ),
     "a key for each head": (HEADS, {"labels": A, "labels2": B}, {1: A[None], 2: B[None]}),
     "a row for each head": (HEADS, {"labels": np.stack([A, B])}, {1: A[None], 2: B[None]}),
     "a list for each head": (HEADS, {"labels": [A.tolist(), B.tolist()]}, {1: A[None], 2: B[None]}),
@@ -144,6 +150,22 @@ def test_batches_of_other_sizes(tmp_path, index, other):
     )
     with pytest.raises(DataError, match="data_batch_2: 'labels"):
         opened(folder, ("value", 1, 6), ("value", 2, 3))[1].batch(1, 2)
+
+
+def test_classes_of_a_program():
+    """Lists of them are what they are in a batch; lists of values are no classes."""
+    graph = net(("target", 1, 4)).shape({0: 30, 1: 4}, 4)
+    lists = [[0], [1, 3], [], [2, 0], [3]]
+    marks = np.array([[1, 0, 0, 0], [0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]], np.float32)
+    for labels in (lists, marks.tolist(), marks.T, {"y1": lists}):
+        np.testing.assert_array_equal(label_matrices(labels, graph)[0], marks.T)
+    for labels, words in (
+        ([[0], [4]], "case 1 has label 4; labels must be 0 to 3"),
+        ([[0, 0], [1, 1]], r"labels of shape \(2, 2\) do not fit"),
+        ([[0.5, 0.7]] * 5, r"labels of shape \(5, 2\) do not fit"),
+    ):
+        with pytest.raises(DataError, match=words):
+            label_matrices(labels, graph)
 
 
 def test_names_of_each_head(tmp_path):

@@ -12,7 +12,7 @@ from nets import DATA, cost_of
 
 from convnet import pickles
 from convnet.api.inputs import Preprocessor
-from convnet.checkpoint import Position, load, pack, restore_streams
+from convnet.checkpoint import Position, format_for, load, pack, restore_streams
 from convnet.cli import main, run
 from convnet.drawing.curves import Curves
 from convnet.drawing.filters import filters_of, normalise
@@ -59,7 +59,8 @@ def saved() -> dict:
     tests = {"tests_done": 1, "test_outputs": [(costs[0], 4)], "test_batches": [6], "tests_at": [1]}
     position = Position(1, 2, 1, **under_way, train_outputs=[(costs[0], 4)], **tests)
     data = {"mean": np.zeros((1, 5, 5), np.float32), "side": 5, "label_names": ["a", "b", "c"]}
-    return pack(net, files, position, Options.of({"mini": 4, "train_range": [1, 2], "test_freq": 1}), data)
+    options = Options.of({"mini": 4, "train_range": [1, 2], "test_freq": 1})
+    return pack(net, files, position, options, format_for(options.checkpoint_format, graph), data)
 
 
 def use(checkpoint) -> None:

@@ -8,9 +8,9 @@ from nets import DATA, cost_of
 from support import assert_close, make_graph, values
 
 from convnet.backends.reference import Reference
+from convnet.checkpoint.fitting import fitting, holding, misfits
 from convnet.errors import CheckpointError
 from convnet.generation import G2011, G2012, G2014
-from convnet.graph.fitting import fitting, holding, misfits
 from convnet.graph.graph import Graph
 from convnet.graph.writer import write_graph
 from convnet.net.initial import initial_state

@@ -7,7 +7,7 @@ from support import default_params, dump
 
 import convnet
 from convnet import pickles
-from convnet.checkpoint import find_latest, load
+from convnet.checkpoint import find_latest, load, write_checkpoint
 from convnet.cli.run import main
 from convnet.errors import DataError
 
@@ -80,6 +80,17 @@ def test_reports_and_predictions_of_each_head(place, tmp_path, capsys, name, key
     assert [row[0] for row in rows] == [*names]
     assert [int(row[1]) for row in rows] == np.bincount(labels, minlength=len(names)).tolist()
     assert pickles.load(tmp_path / "test_preds_3")["data"].shape == (CASES, len(names))
+
+
+def test_an_original_that_trains_on_leaves_the_classes_of_each_head(place, tmp_path):
+    checkpoint = find_latest(place / "run-heads", load)[1]
+    write_checkpoint(tmp_path / "9.9", {**checkpoint, "model_state": {**checkpoint["model_state"], "batchnum": 9}})
+    later = load(tmp_path / "9.9")
+    assert later.is_original and (later.classes, later.heads) == (4, {2: 3})
+    x, _, a, b = cases(3)
+    labels = {"labels": a, "colours": b}
+    before, after = (convnet.load(path, backend="cpu") for path in (place / "run-heads", tmp_path / "9.9"))
+    assert before.test(x, labels) == after.test(x, labels)
 
 
 def test_a_checkpoint_knows_the_classes_of_each_head(place, tmp_path, capsys):

@@ -11,6 +11,7 @@ from nets import DATA, cost_of
 from PIL import Image
 from support import dump, write_net
 
+import convnet
 from convnet import checkpoint
 from convnet.backends.cpu import Cpu
 from convnet.cli.run import main
@@ -280,3 +281,13 @@ def test_another_period_of_updates_begins_with_the_next_update(numbered, monkeyp
     expected = [(step, (before, before)) for step in range(before, boundary + 1, before)]
     expected += [(step, (after, after)) for step in range(boundary + after, stop + 11, after)]
     assert at == expected
+
+
+def test_random_data_are_of_the_size_that_the_net_was_trained_on(tmp_path):
+    """Its layer files alone would fit smaller pictures, and ten classes."""
+    text = f"{DATA}[fc]\ntype=fc\ninputs=data\noutputs=num_classes\n{cost_of('fc')}"
+    saved = convnet.build(text, "[fc]\nepsW=0.1\nepsB=0.1\nmomW=0\nmomB=0\n[logprob]\ncoeff=1\n", side=12, classes=7)
+    path = saved.save(tmp_path / "1.1")
+    options = ["--load-file", path, "--data-provider", "dummy", "--max-batches", 1, "--save-file", tmp_path / "on"]
+    assert main([str(option) for option in options]) == 0
+    assert checkpoint.load(checkpoint.find_latest(tmp_path / "on", checkpoint.load)[0]).data_dims[0] == 12 * 12 * 3

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from convnet.errors import CheckpointError
-from convnet.generation import G2012, G2014, GENERATIONS, Generation
+from convnet.generation import G2012, G2014, GENERATIONS, UNTIL_2012, Generation
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.graph.writer import write_graph
+from convnet.language.diagnostics import Problems
+from convnet.language.ini import Document, read_ini
 from convnet.language.schedules import CONSTANT
 from convnet.layers import Layer
-from convnet.layers.fc import TreeFullyConnected
-from convnet.layers.label_tree import LabelTree
 from convnet.layers.weighted import WeightLayer
 from convnet.options import NPZ
 
@@ -48,7 +48,7 @@ def fitting(graph: Graph, generation: Generation) -> Fitted:
         return Fitted(graph)
     params = written.params if graph.params is not None else None
     files = LayerFiles(written.definition, f"{generation}.cfg", params, f"{generation}-params.cfg" if params else "")
-    shaped = build_graph(files, graph.data_dims, graph.classes, tree_of(graph), generation, heads=graph.heads)
+    shaped = build_graph(files, graph.data_dims, graph.classes, graph.label_tree, generation, heads=graph.heads)
     return Fitted(shaped, written.told, written.notes)
 
 
@@ -66,11 +66,33 @@ def parameters_for(graph: Graph, generation: Generation) -> str:
 
     Empty where they read the net's own: it says all in their words, with a section for every layer that they want one for.
     """
-    own, named = graph.params, {layer.name for layer in graph.declared if generation in layer.wants_params}
-    is_theirs = own is not None and own is not graph.definition and not own.native and named <= own.sections.keys()
-    if is_theirs and fitting(graph, generation).graph is graph:
+    own = graph.params
+    written = write_graph(graph, generation, classes=graph.classes or 0).params or ""
+    is_theirs = own is not None and own is not graph.definition and not own.native
+    if (
+        is_theirs
+        and _says_all(graph, read_ini(written, "", Problems()), generation)
+        and fitting(graph, generation).graph is graph
+    ):
         return ""
-    return write_graph(graph, generation, classes=graph.classes or 0).params or ""
+    return written
+
+
+def _says_all(graph: Graph, written: Document, generation: Generation) -> bool:
+    """Return whether the parameters of a net have the sections and keys of those ``written`` for a generation.
+
+    Until 2012 a single value did not serve all inputs of a layer.
+    """
+    own = graph.params
+    for section in (written.sections[layer.name] for layer in graph.declared if layer.name in written.sections):
+        if own is None or section.name not in own.sections:
+            return False
+        for entry in section.entries.values():
+            given = own.entry(section.name, entry.key)
+            is_short = given and str(given.raw).count(",") < str(entry.raw).count(",")
+            if given is None or (is_short and generation in UNTIL_2012):
+                return False
+    return True
 
 
 def misfits(graph: Graph, generation: Generation) -> list[str]:
@@ -81,8 +103,3 @@ def misfits(graph: Graph, generation: Generation) -> list[str]:
 def holding(graph: Graph) -> list[str]:
     """Return the formats of checkpoints that hold a net, the latest generation first."""
     return [*(generation for generation in reversed(GENERATIONS) if not misfits(graph, generation)), NPZ]
-
-
-def tree_of(graph: Graph) -> LabelTree | None:
-    """Return the tree of labels that a net of the 2012 kind has."""
-    return next((layer.tree for layer in graph.declared if isinstance(layer, TreeFullyConnected)), None)

@@ -1,32 +1,14 @@
-"""What lies in a checkpoint of each generation: layer dicts with their arrays, and recorded costs (io 2.6, 4.4, 4.5)."""
+"""Costs of batches as the programs of each generation recorded them in their checkpoints (io 2.6)."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-from convnet.checkpoint.layer_dicts import stored_graph
 from convnet.generation import G2011, UNTIL_2012, Generation
 from convnet.graph.graph import Graph
-from convnet.layers.conv import Windowed
 from convnet.layers.cost import Cost
 from convnet.net.net import Costs
 
-LEARNED = ("weights", "weightsInc", "biases", "biasesInc", "filterConns")
 _LOGREG_VALUES = 2  # of 2011's: without the top-k error
-
-
-def layers_for(graph: Graph, generation: Generation, state: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the layer dicts of a graph as ``generation`` stores them, with what ``state`` has for them to learn."""
-    learned = {name: {key: arrays[key] for key in LEARNED if key in arrays} for name, arrays in state.items()}
-    for layer in graph.declared:
-        if isinstance(layer, Windowed):  # 2014 has no random connections
-            learned.setdefault(layer.name, {}).setdefault("filterConns", [[] for _ in layer.inputs])
-    return stored_graph(graph, generation, learned)
-
-
-def container_for(layers: list[dict[str, Any]], generation: Generation) -> list[dict[str, Any]] | dict[str, dict[str, Any]]:
-    """Return 2011's list of layers, or the dict of later ones."""
-    return layers if generation == G2011 else {stored["name"]: stored for stored in layers}
 
 
 def outputs_for(

@@ -15,22 +15,20 @@ import numpy as np
 from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.checkpoint import Checkpoint
 from convnet.checkpoint.foreign import Foreign
-from convnet.checkpoint.formats import format_for
-from convnet.checkpoint.forms import container_for, outputs_for
-from convnet.checkpoint.layer_dicts import stored_graph
+from convnet.checkpoint.formats import Format
+from convnet.checkpoint.layer_dicts import container_for, stored_graph
 from convnet.checkpoint.op import values_for, values_of
 from convnet.checkpoint.position import Position
+from convnet.checkpoint.recorded import outputs_for
 from convnet.checkpoint.schema import VERSION
 from convnet.errors import CheckpointError
-from convnet.generation import G2014, Generation
-from convnet.graph.fitting import fitting
+from convnet.generation import G2014
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
-from convnet.layers.fc import TreeFullyConnected
 from convnet.net.net import Net
 from convnet.net.state import collect_state
 from convnet.net.weights import Weights
-from convnet.options import NPZ, Options
+from convnet.options import Options
 
 # What the originals saved of a position, under their names.
 _HISTORY = {"epoch": "epoch", "batch": "batchnum", "train_outputs": "train_outputs", "test_outputs": "test_outputs"}
@@ -41,29 +39,25 @@ def pack(
     files: LayerFiles,
     position: Position,
     options: Options,
+    form: Format,
     data: dict[str, Any] | None = None,
     provider: str = "",
     foreign: Foreign | None = None,
-    their_params: str = "",
 ) -> dict[str, Any]:
-    """Return what to save, in the format that ``options`` ask for; raises ``OptionError`` where that does not hold the net.
+    """Return what to save of a run, in the format ``form`` of its net.
 
     ``data`` is what it takes to show the net other pictures (``Provider.description``), ``provider`` the name of what reads
-    them, ``foreign`` what the checkpoint held that the run went on from, and that nobody knows. ``their_params`` is the path
-    of parameters in the words of that generation, where those of ``files`` are in others.
+    them, ``foreign`` what the checkpoint held that the run went on from, and that nobody knows.
     """
-    foreign = foreign or Foreign()
-    format_, _ = format_for(options.checkpoint_format, net.graph)
-    generation = Generation(format_) if format_ != NPZ else G2014
-    graph = fitting(net.graph, generation).graph if format_ != NPZ else net.graph
-    layers = stored_graph(graph, generation, collect_state(net))
-    theirs = replace(files, params_path=their_params or files.params_path)
+    foreign, generation = foreign or Foreign(), form.generation
+    layers = stored_graph(form.graph, generation, collect_state(net))
+    theirs = replace(files, params_path=form.params_path or files.params_path)
     values = values_for(generation, options, theirs, net.graph, str(Path(options.save_path).absolute()), provider)
     foreign.add_to(layers)
     op = foreign.options_parser(generation, values, options.as_dict())
     own = {
         "version": VERSION,
-        "format": format_,
+        "format": form.name,
         "at": [position.epoch, position.batch],  # where the originals go on from, if they do
         "layers": digest_of(layers),
         "options": options.as_dict(),
@@ -79,15 +73,15 @@ def pack(
         "data_dims": {str(i): rows for i, rows in net.graph.data_dims.items()},
         "num_classes": net.graph.classes,
         **({"heads": {str(i): count for i, count in net.graph.heads.items()}} if net.graph.heads else {}),
-        "tree": next((layer.tree.parents for layer in net.graph.declared if isinstance(layer, TreeFullyConnected)), None),
+        "tree": tree.parents if (tree := net.graph.label_tree) else None,
         "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
         "data": data,
         **({"heads": {str(i): count for i, count in net.graph.heads.items()}} if net.graph.heads else {}),
         **_streams(net),
     }
     history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
-    if generation != G2014 or graph is not net.graph:
-        history |= {name: outputs_for(history[name], graph, generation) for name in ("train_outputs", "test_outputs")}
+    if generation != G2014 or form.graph is not net.graph:
+        history |= {name: outputs_for(history[name], form.graph, generation) for name in ("train_outputs", "test_outputs")}
     state = {**foreign.state, **history, "layers": container_for(layers, generation), "convnet": own}
     return {"model_state": state, "op": op}
 
