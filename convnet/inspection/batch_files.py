@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from convnet.data.batches import checked_meta, checked_part, label_names_of, made_for_testing, read_meta, tree_of
+from convnet.data.batches import bytes_of, checked_meta, checked_part, label_names_of, made_for_testing, read_meta, tree_of
 from convnet.data.decoding import format_of
 from convnet.data.images import picture_shape
 from convnet.data.labels import Labels, labels_of
 from convnet.data.provider import check_counts, range_text
 from convnet.data.schema import KEYS, LABEL_KEYS, TAGS, matrix_of_key
 from convnet.errors import DataError
-from convnet.inspection.found import Found, arrays_in, bytes_of, described, key_text
+from convnet.inspection.found import Found, arrays_in, described, key_text
 from convnet.pickles import text_of
 from convnet.pickles.rules import shown
 from convnet.texts import counted, listed, printable

@@ -15,7 +15,7 @@ from convnet.pickles import Content, text_of
 from convnet.texts import listed
 from convnet.training.costs import Outputs
 
-PROGRAMS = {G2011: "cuda-convnet (2011)", G2012: "the programs of the 2012 release", G2014: "cuda-convnet2 (2014)"}
+_PROGRAMS = {G2011: "cuda-convnet (2011)", G2012: "the programs of the 2012 release", G2014: "cuda-convnet2 (2014)"}
 _DAMAGED = "go on from an earlier checkpoint of the run, or from a copy of this one"
 _TOLD = 20  # arrays that are wrong
 _BY_HAND = "a net of layers that are right can take its weights over in Python: docs/python.md"
@@ -69,7 +69,7 @@ def _layer_rows(checkpoint: Checkpoint, order: list[str]) -> list[dict[str, Any]
 def _program(checkpoint: Checkpoint) -> str:
     if checkpoint.own:
         return "convnet"
-    theirs = PROGRAMS[checkpoint.written_as]
+    theirs = _PROGRAMS[checkpoint.written_as]
     return f"{theirs}, which went on from a checkpoint of convnet" if checkpoint.carried else theirs
 
 

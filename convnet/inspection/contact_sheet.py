@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from convnet.data.batches import pixels_of
+from convnet.data.batches import bytes_of, pixels_of
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.labels import Labels, Part
@@ -17,7 +17,7 @@ from convnet.data.provider import Request, class_names, first_synonyms, range_te
 from convnet.data.providers import open_provider
 from convnet.drawing.sheet import LIGHT, Sheet, fitted, headed, resized
 from convnet.errors import DataError
-from convnet.inspection.found import Tell, bytes_of, silent
+from convnet.inspection.found import Tell, silent
 from convnet.texts import counted, printable
 
 _SIDE, _GAP, _PER_CLASS, _CLASSES = 72, 4, 10, 40  # pixels, pictures in a row, and rows

@@ -1,13 +1,12 @@
 """Folders: runs with their checkpoints and log, batches with their description, a batch in parts."""
 
-import re
 from collections import Counter
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from convnet.checkpoint import BEST, CheckpointFolder
-from convnet.data.batches import description_in, find_batches, kept_for_validation, made_for_testing, read_meta
+from convnet.data.batches import BATCH, description_in, find_batches, kept_for_validation, made_for_testing, read_meta
 from convnet.data.manifest import SUMS
 from convnet.data.picture_folder import SUFFIXES
 from convnet.data.provider import range_text
@@ -18,7 +17,6 @@ from convnet.texts import listed, printable, shell_quoted
 from convnet.training.log import NAME
 
 _SHOWN = 20  # of names and batches
-_BATCH = re.compile(r"data_batch_(\d{1,18})", re.ASCII)
 
 
 def found_folder(found: Found, path: Path) -> list[Path]:
@@ -27,8 +25,8 @@ def found_folder(found: Found, path: Path) -> list[Path]:
         if names := CheckpointFolder(folder).names():
             _found_run(found, path, names)
             return names[-1:]
-    if number := _BATCH.fullmatch(path.resolve().name):
-        return _found_parts(found, path.resolve(), int(number[1]))
+    if (name := BATCH.fullmatch(path.resolve().name)) and not name[2]:
+        return _found_parts(found, path.resolve(), int(name[1]))
     if description_in(path) or any(path.glob("data_batch_*")):
         _found_batches(found, path)
     elif any(path.glob("test_preds_*")):

@@ -190,11 +190,6 @@ def arrays_in(value: Any, name: str = "", wanted: Callable[[str], bool] = lambda
     return found
 
 
-def bytes_of(item: str | bytes) -> bytes:
-    """Return the bytes of a picture, which are a text where Python 2 wrote them."""
-    return item.encode("latin1") if isinstance(item, str) else item
-
-
 def silent(done: int, of: int) -> None:
     """Tell nobody how far something has come."""
 

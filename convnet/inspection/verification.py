@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from convnet.arrays import not_finite
-from convnet.data.batches import label_names_of, pixels_of, read_batch
+from convnet.data.batches import bytes_of, label_names_of, pixels_of, read_batch
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.labels import Labels, Part
@@ -22,7 +22,7 @@ from convnet.data.workers import cores
 from convnet.errors import DataError, reason_of
 from convnet.inspection.batch_files import cases_of, held_in
 from convnet.inspection.folders import opened
-from convnet.inspection.found import Found, Tell, bytes_of, silent
+from convnet.inspection.found import Found, Tell, silent
 from convnet.texts import counted, listed, printable
 
 _NAMED = 20  # files or pictures in a message
