@@ -71,7 +71,10 @@ def _apart(names: list[str]) -> list[str]:
 def _take(
     rows: dict[int, list[Image.Image]], provider: FolderProvider, parts: list[Part], labels: Labels, each: np.ndarray
 ) -> None:
-    """Add pictures of a batch to the row of their class, until that is full; none of data that are no pictures."""
+    """Add pictures of a batch to the row of their class, until that is full; none of data that are no pictures.
+
+    Only those are drawn that the sheet can show, of the classes that come first.
+    """
     if provider.cropper is None:
         return
     if isinstance(provider, Matrices):
@@ -79,9 +82,10 @@ def _take(
         items: list[Any] = [column for matrix in matrices for column in matrix.T]
     else:
         items = [item for _, part in parts for item in part["data"]]
-    for case, label in zip(labels.cases, each, strict=True):
-        row = rows.setdefault(int(label), [])
-        if len(row) < _PER_CLASS and (picture := _drawn(items[case], provider.cropper.channels)):
+    first = {*sorted({*rows, *each.tolist()})[:_CLASSES]}
+    for case, label in zip(labels.cases, each.tolist(), strict=True):
+        row = rows.setdefault(label, [])
+        if label in first and len(row) < _PER_CLASS and (picture := _drawn(items[case], provider.cropper.channels)):
             row.append(picture)
 
 

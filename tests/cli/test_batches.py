@@ -13,7 +13,7 @@ from PIL import Image
 from convnet import pickles
 from convnet.cli import main
 from convnet.data.batches import write_file
-from convnet.inspection import show_batches, verify_batches
+from convnet.inspection import contact_sheet, show_batches, verify_batches
 
 CLASSES = ("ape", "cat", "dog")
 
@@ -262,13 +262,15 @@ def test_batches_with_other_labels_than_cases_are_not_shown(batches, capsys):
     assert "data_batch_2: 6 cases but 7 labels" in capsys.readouterr().err and not (batches / "sheet.png").exists()
 
 
-def test_many_classes_are_cut_and_told(tmp_path):
+def test_many_classes_are_cut_and_told(tmp_path, monkeypatch):
+    drawn, draw = [], contact_sheet._drawn
+    monkeypatch.setattr(contact_sheet, "_drawn", lambda item, channels: drawn.append(item) or draw(item, channels))
     write_file(tmp_path / "batches.meta", {"label_names": [f"class {i}" for i in range(60)]})
     data = np.zeros((48, 60), np.uint8)
     write_file(tmp_path / "data_batch_1", {"data": data, "labels": list(range(60))})
     shown = show_batches(tmp_path)
     assert "The sheet shows 40 of 60 classes." in shown.remarks and len(shown.counts) == 60
-    assert shown.counts["class 59"] == (1, 0) and shown.sheet.height < 40 * 90
+    assert shown.counts["class 59"] == (1, 0) and shown.sheet.height < 40 * 90 and len(drawn) == 40
 
 
 def test_values_have_no_classes_to_show(tmp_path, capsys):
