@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from convnet.data.batches import bytes_of, checked_meta, checked_part, label_names_of, made_for_testing, read_meta, tree_of
+from convnet.data.batches import (
+    bytes_of,
+    checked_meta,
+    checked_part,
+    find_batches,
+    label_names_of,
+    made_for_testing,
+    read_batch,
+    read_meta,
+    tree_of,
+)
 from convnet.data.decoding import format_of
 from convnet.data.images import picture_shape
 from convnet.data.labels import Labels, labels_of
@@ -157,6 +167,15 @@ def held_in(stored: Any, key: str, path: object, cases: int, names: int = 0) -> 
     check_counts(cases, len(labels), str(path) if key == "labels" else f"{path}: '{key}'")
     values = labels.values
     return values if not names and ((values < 0) | (values != np.floor(values))).any() else labels
+
+
+def holds_values(folder: Path) -> bool:
+    """Return whether the first batch of a folder has values for labels, as regressions need; raises ``DataError``."""
+    names = label_names_of(read_meta(folder))
+    path = next(iter(find_batches(folder).values()))[0]
+    part = {} if names else read_batch(path)
+    labels = part.get("labels")
+    return labels is not None and not isinstance(held_in(labels, "labels", path, cases_of(part)), Labels)
 
 
 def _look_at_labels(found: Found, stored: Any, key: str, cases: int) -> None:

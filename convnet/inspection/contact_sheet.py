@@ -17,6 +17,7 @@ from convnet.data.provider import Request, class_names, first_synonyms, range_te
 from convnet.data.providers import open_provider
 from convnet.drawing.sheet import LIGHT, Sheet, fitted, headed, resized
 from convnet.errors import DataError
+from convnet.inspection.batch_files import holds_values
 from convnet.inspection.found import Tell, silent
 from convnet.texts import counted, printable
 
@@ -35,6 +36,8 @@ class Shown(NamedTuple):
 def show_batches(path: str | Path, tell: Tell = silent) -> Shown:
     """Return what lies in a folder of batches; raises ``DataError``."""
     folder = Path(path)
+    if holds_values(folder):
+        raise DataError(f"{folder}: its cases have values, not labels of classes")
     provider = open_provider("", Request(str(folder)))
     if not isinstance(provider, FolderProvider):
         raise DataError(f"{folder} is not a folder of batches")

@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from convnet.arrays import not_finite
 from convnet.data.batches import bytes_of, label_names_of, pixels_of, read_batch
 from convnet.data.decoding import read_square
@@ -20,7 +18,7 @@ from convnet.data.schema import MOST_CLASSES, TAGS, matrix_of_key
 from convnet.data.targets import stored_keys
 from convnet.data.workers import cores
 from convnet.errors import DataError, reason_of
-from convnet.inspection.batch_files import cases_of, held_in
+from convnet.inspection.batch_files import cases_of, held_in, holds_values
 from convnet.inspection.folders import opened
 from convnet.inspection.found import Found, Tell, silent
 from convnet.texts import counted, listed, printable
@@ -39,7 +37,7 @@ def verify_batches(path: str | Path, tell: Tell = silent) -> Found:
     if not files:
         return found
     _compare(found, folder, [path for parts in files.values() for path in parts])
-    provider = _opened(found, folder, files, meta) if meta else None
+    provider = _opened(found, folder) if meta else None
     rows = []
     for done, (number, paths) in enumerate(files.items()):
         tell(done, len(files))
@@ -90,13 +88,10 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
         found.remarks.append(f"{counted(len(lines), 'picture')} left out when they were made, as {SKIPPED} says: {told}")
 
 
-def _opened(found: Found, folder: Path, files: dict[int, list[Path]], meta: dict[str, Any]) -> FolderProvider | None:
+def _opened(found: Found, folder: Path) -> FolderProvider | None:
     """Return what a run would read the batches with, ``None`` where it would not, which is told, or for values."""
-    first = next(iter(files.values()))[0]
     try:
-        part = read_batch(first)
-        labels = None if label_names_of(meta) else part.get("labels")
-        if labels is not None and isinstance(held_in(labels, "labels", first, cases_of(part)), np.ndarray):
+        if holds_values(folder):
             found.facts["labels"] = "values, not classes"
             return None
         provider = open_provider("", Request(str(folder)))
