@@ -329,10 +329,9 @@ class Network:
         >>> convnet.build("layers-digits.cfg", side=8).classes[:3]
         ['0', '1', '2']
         """
-        of_others = any(
-            cost.sources[-1].name == self.prediction_layer and label_index(cost) > 1 for cost in self.graph.costs
-        )
-        known = self.preprocessor.label_names if not of_others else []
+        costs = [cost for cost in self.graph.costs if cost.sources[-1].name == self.prediction_layer]
+        index = max(map(label_index, costs), default=1)
+        known = self.preprocessor.label_names if index < 2 else self.preprocessor.head_names.get(str(index), [])
         return class_names(known, self.graph.layers[self.prediction_layer].outputs)
 
     @property

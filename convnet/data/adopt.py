@@ -24,7 +24,7 @@ def adopt(provider: Provider, known: Mapping[str, Any], with_mean: bool = True) 
     """
     lines = [_adopt_mean(provider, known) if with_mean else ""]
     names = [text_of(name) for name in known.get("label_names") or ()]
-    if provider.names_classes and names:
+    if provider.names_classes and provider.classes and names:
         lines.append(_adopt_classes(provider, names))
     _check_heads(provider, known.get("head_names") or {})
     return [line for line in lines if line]

@@ -96,7 +96,11 @@ def find_batches(folder: Path, told: list[str] | None = None) -> dict[int, list[
     files: dict[int, dict[int, Path]] = {}  # by batch and number of the sub-file; -1: the whole
     for path in _entries(folder):
         if match := BATCH.fullmatch(path.name):
-            files.setdefault(int(match[1]), {})[int(match[2]) if match[2] else -1] = path
+            other = files.setdefault(int(match[1]), {}).setdefault(int(match[2]) if match[2] else -1, path)
+            if other != path:
+                raise DataError(
+                    f"{folder}: {listed(sorted([other.name, path.name]))} are one batch by their number; expected one"
+                )
     told = [] if told is None else told
     batches = {number: _parts(parts, told) for number, parts in sorted(files.items())}
     if (folder / "test_batch").is_file():

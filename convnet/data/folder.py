@@ -43,6 +43,10 @@ class FolderProvider(Provider):
         self.numbers, self.label_names = list(self.files), label_names_of(self.meta)
         aside = made_for_testing(self.meta) if "test_batches" in self.meta else kept_for_validation(self.numbers)
         self.test_numbers = [n for n in self.numbers if n in aside]
+        if lost := sorted(aside - {*self.numbers}):
+            self.problems.append(
+                f"{self.folder} has no batches {range_text(lost)}, which batches.meta sets aside for testing."
+            )
         self.label_offset = int(self.meta.get("label_offset", 0))
         self.heads, self.head_names = {}, {}
 

@@ -23,13 +23,14 @@ _NAMED = 5
 def find_pictures(source: Path) -> Source:
     """Return the pictures below ``source``; its sub-folders with pictures are the classes, in alphabetical order.
 
-    Where these are called ``train`` and ``val`` or ``test``, they are parts of a set, and the folders in them the classes.
+    Where these are called ``train`` and ``val`` or ``test``, they are parts of a set, and the folders in them the classes;
+    others beside such parts are left out.
     Raises ``DataError`` that says how to sort them where there are not two classes.
     """
     _check_folder(source)
     found = _folders_in(source)
     classes = [name for name in found if found[name]]
-    if len(classes) > 1 and all(name.lower() in PARTS for name in classes):
+    if len(classes) > 1 and (all(name.lower() in PARTS for name in classes) or _are_parts(source, classes)):
         return _find_parts(source, classes)
     loose = _loose_in(source)
     if len(classes) < 2:
@@ -37,6 +38,14 @@ def find_pictures(source: Path) -> Source:
     names = [f"{name}/{file}" for name in classes for file in found[name]]
     labels = [one for label, name in enumerate(classes) for one in [(label,)] * len(found[name])]
     return Source(source, names, labels, classes, remarks=_remarks(source, found, loose), stamp=stamp_of(source, names))
+
+
+def _are_parts(source: Path, names: Sequence[str]) -> bool:
+    """Return whether folders to train and to test on are among others, and several classes lie in each of them."""
+    return all(
+        any(name.lower() in kind and sum(map(bool, _folders_in(source / name).values())) > 1 for name in names)
+        for kind in (TRAINING, TESTING)
+    )
 
 
 def _find_parts(source: Path, parts: Sequence[str]) -> Source:
@@ -60,7 +69,7 @@ def _find_parts(source: Path, parts: Sequence[str]) -> Source:
     if untested := [name for name in classes if name not in tested]:
         remarks.append(f"Never tested, being in no folder of {source / test}: {listed(untested, _NAMED)}.")
     if others := [name for name in parts if name not in (train, test)]:
-        remarks.append(f"Left out: the folders {listed(others)}; tests are on {test}.")
+        remarks.append(f"Left out: the folders {listed(others, _NAMED)}; tests are on {test}.")
     names: list[str] = []
     labels: list[tuple[int, ...]] = []
     for part in (train, test):

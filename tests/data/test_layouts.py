@@ -153,6 +153,17 @@ def test_batches_for_validation_of_2014(tmp_path, numbers, more, train, test):
     assert opened(tmp_path).default_ranges() == (train, test)
 
 
+def test_batches_that_are_missing_or_there_under_two_names(tmp_path):
+    batch = {"data": DATA, "labels": LABELS}
+    write(tmp_path, META | {"test_batches": [3, 4, 5]}, data_batch_1=batch, data_batch_2=batch, data_batch_3=batch)
+    provider = opened(tmp_path)
+    assert provider.problems == [f"{tmp_path} has no batches 4-5, which batches.meta sets aside for testing."]
+    assert provider.default_ranges() == ([1, 2], [3])
+    write(tmp_path, data_batch_01=batch)
+    with pytest.raises(DataError, match="data_batch_01, data_batch_1 are one batch by their number; expected one"):
+        opened(tmp_path)
+
+
 MEAN = np.arange(48.0)
 
 

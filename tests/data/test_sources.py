@@ -71,6 +71,14 @@ def test_a_split_with_a_third_part(tmp_path):
     ]
 
 
+def test_a_split_beside_other_folders(tmp_path):
+    """It is one where both parts hold classes; pictures of other things do not make these parts classes."""
+    source = find_source(place(tmp_path, *SPLIT, "notes/1.png"))
+    assert source.classes == ["cat", "dog"] and source.remarks == ["Left out: the folders notes; tests are on val."]
+    source = find_source(place(tmp_path / "x", "train/1.png", "val/2.png", "bus/3.png"))
+    assert source.classes == ["bus", "train", "val"]
+
+
 def test_a_test_part_without_classes_is_passed_over(tmp_path):
     source = find_source(place(tmp_path, *SPLIT[:6], *("test/x/1.png", "test/cat/1.png", "valid/y.png")[1:]))
     assert [name for name, aside in zip(source.names, source.is_test, strict=True) if aside] == ["test/cat/1.png"]

@@ -108,6 +108,42 @@ def test_a_checkpoint_knows_the_classes_of_each_head(place, tmp_path, capsys):
     assert "label_names2 are z, y, x; the net was trained on x, y, z" in capsys.readouterr().err
 
 
+def test_names_of_a_net_that_reads_the_second_labels_alone(place, tmp_path):
+    text = HEADS.replace("[labels]\ntype=data\ndataIdx=1\n", "").replace("[ca]\ntype=cost.logreg\ninputs=labels,pa\n", "")
+    text = text.replace("[a]\ntype=fc\ninputs=data\noutputs=num_classes\ninitW=0.1\n", "").replace(
+        "[pa]\ntype=softmax\ninputs=a\n", ""
+    )
+    (tmp_path / "layers-second.cfg").write_text(text)
+    (tmp_path / "layer-params-second.cfg").write_text(f"[DEFAULT]\n{PARAMS}[b]\n[cb]\n")
+    options = [
+        "--layer-def",
+        tmp_path / "layers-second.cfg",
+        "--data-path",
+        place / "heads",
+        "--save-file",
+        tmp_path / "run",
+    ]
+    assert run(*options, "--epochs", 1) == 0
+    assert convnet.load(tmp_path / "run").classes == NAMES["label_names2"]
+
+
+def test_values_are_of_no_classes(place, tmp_path, capsys):
+    """Names in the description, in whatever order, are nothing to a net that reads values."""
+    for number in (1, 2, 3):
+        dump(tmp_path / f"data_batch_{number}", {"data": cases(number)[0], "labels": cases(number)[1]})
+    costs = []
+    for names in ("ab", "ba", "xyz"):
+        dump(tmp_path / "batches.meta", {"num_vis": 12, "data_mean": np.zeros(12), "label_names": [*names]})
+        more = [] if costs else ["--load-file", place / "run-values", "--save-file", tmp_path / "run", "--epochs", 4]
+        assert not more or run(*more, "--data-path", tmp_path) == 0
+        capsys.readouterr()
+        assert run("--load-file", tmp_path / "run", "--data-path", tmp_path, "--test-only") == 0
+        said = capsys.readouterr()
+        assert "by their names" not in said.out + said.err
+        costs.append(next(line for line in said.out.splitlines() if line.startswith("cost: ")))
+    assert len(set(costs)) == 1
+
+
 @pytest.mark.parametrize(
     "labels, words",
     [
