@@ -14,8 +14,8 @@ _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"M
 _EXPORT = "write its arrays as a dict of NumPy arrays, or take them over in Python (docs/python.md)"
 _UNPACK = "unpack it, and look at what is in it"
 _PLAIN = "it is none of the files that convnet reads"
-# (where, bytes, what a file with them there is, what to do)
-_KNOWN = (
+# (where, bytes or one of several, what a file with them there is, what to do)
+_KNOWN: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"\x93NUMPY", "an array of NumPy's (.npy)", "put it into a batch: docs/batches.md, 'Write your own'"),
     (0, b"\x89HDF", "HDF5, as Keras and MATLAB 7.3 write", _EXPORT),
     (0, b"MATLAB 5.0", "a MATLAB file of level 5", _EXPORT),
@@ -29,11 +29,14 @@ _KNOWN = (
     (0, b"\x7fELF", "a program", _PLAIN),
     (0, b"%PDF", "a PDF", _PLAIN),
     (0, b"SQLite format 3", "an SQLite database", _PLAIN),
-    (0, b"\xff\xfe", "a text in UTF-16", "save it as UTF-8"),
-    (0, b"\xfe\xff", "a text in UTF-16", "save it as UTF-8"),
+    (0, (b"\xff\xfe", b"\xfe\xff"), "a text in UTF-16", "save it as UTF-8"),
     (0, b"version https://git-lfs", "a pointer of Git LFS, which stands for another file", "fetch that file: git lfs pull"),
-    (0, b"<!DOCTYPE", "a page of HTML, such as a server's answer that there is no file", "download it again"),
-    (0, b"<html", "a page of HTML, such as a server's answer that there is no file", "download it again"),
+    (
+        0,
+        (b"<!DOCTYPE", b"<!doctype", b"<html"),
+        "a page of HTML, such as one of a server without the file",
+        "download it again",
+    ),
 )
 
 

@@ -394,7 +394,7 @@ def test_a_batch_in_parts(names, tmp_path, monkeypatch):
         (b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5, as Keras and MATLAB 7.3 write"),
         (b"MATLAB 5.0 MAT-file" + bytes(200), "a MATLAB file of level 5"),
         (b"\x7fELF" + bytes(20), "a program"),
-        (b"<!DOCTYPE html><html>404</html>", "a page of HTML, such as a server's answer that there is no file"),
+        (b"<!DOCTYPE html><html>404</html>", "a page of HTML, such as one of a server without the file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS, which stands for another file"),
         (bytes(257) + b"ustar" + bytes(250), "a tar archive"),
         (b"\x1f\x8b" + bytes(30), "a gzip archive"),
