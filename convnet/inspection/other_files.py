@@ -31,12 +31,7 @@ _KNOWN: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"SQLite format 3", "an SQLite database", _PLAIN),
     (0, (b"\xff\xfe", b"\xfe\xff"), "a text in UTF-16", "save it as UTF-8"),
     (0, b"version https://git-lfs", "a pointer of Git LFS, which stands for another file", "fetch that file: git lfs pull"),
-    (
-        0,
-        (b"<!DOCTYPE", b"<!doctype", b"<html"),
-        "a page of HTML, such as one of a server without the file",
-        "download it again",
-    ),
+    (0, (b"<!DOCTYPE", b"<html"), "a page of HTML, such as one of a server without the file", "download it again"),
 )
 
 
