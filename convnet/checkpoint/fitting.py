@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from convnet.errors import CheckpointError
@@ -59,6 +60,17 @@ def _says_rates_as(layer: Layer, generation: Generation) -> bool:
     in_rates = any(rate.schedule for rate in (*layer.epsW, layer.epsB))
     beside = layer.sched or (layer.schedW, layer.schedB) != (CONSTANT, CONSTANT)
     return not (in_rates and generation != G2014) and not (beside and generation != G2012)
+
+
+def files_for(graph: Graph, files: LayerFiles, generation: Generation) -> tuple[str, str]:
+    """Return a definition and a parameter file for the programs of ``generation``, which look for both whenever they go on.
+
+    Empty is the definition where it is there, for it is not read; and the parameters where they are there and those programs
+    read them (``parameters_for``).
+    """
+    written = write_graph(graph, generation, classes=graph.classes or 0)
+    params = parameters_for(graph, generation) if os.path.lexists(files.params_path or "") else written.params or ""
+    return "" if os.path.lexists(files.definition_path) else written.definition, params
 
 
 def parameters_for(graph: Graph, generation: Generation) -> str:

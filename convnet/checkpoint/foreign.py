@@ -4,6 +4,7 @@ Keys that no generation has are put where they were. The options of the run that
 so that a file of that generation has them again.
 """
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -20,7 +21,7 @@ from convnet.errors import CheckpointError
 from convnet.generation import GENERATIONS, Generation
 from convnet.graph.graph import Graph
 from convnet.options import BY_NAME
-from convnet.pickles import LegacyObject, UnsafePickle, legacy_class, text_of
+from convnet.pickles import LegacyObject, UnsafePickle, legacy_class, path_of, text_of
 
 _STATE = {"epoch", "batchnum", "train_outputs", "test_outputs", "layers", "convnet"}
 
@@ -75,9 +76,12 @@ class Foreign:
             for key, value in self.layers.get(layer["name"], {}).items():
                 layer.setdefault(key, value)
 
-    def options_parser(self, generation: Generation, values: Mapping[str, Any], ours: Mapping[str, Any]) -> LegacyObject:
+    def options_parser(
+        self, generation: Generation, values: Mapping[str, Any], ours: Mapping[str, Any], written: Collection[str] = ()
+    ) -> LegacyObject:
         """Return ``op`` for ``values`` of a generation's options: with those of a fork, and where it is of the generation
-        itself, as it was, but for options that ``ours``, by this project's names, changed since."""
+        itself, as it was, but for options that ``ours``, by this project's names, changed since, and for the names of layer
+        files that are not there and have been ``written`` anew."""
         made = options_parser(generation, values)
         if self.op is None:
             return made
@@ -93,6 +97,9 @@ class Foreign:
             value = ours.get(our_name)
             if name in new and value is not None and value != taken.get(our_name, BY_NAME[our_name].default):
                 vars(options[name]).update(value=vars(new[name])["value"], value_given=True)
+        for name in ("layer_def", "layer_params"):
+            if name in written and not os.path.lexists(path_of(vars(options[name]).get("value"))):
+                vars(options[name])["value"] = vars(new[name])["value"]
         return kept
 
     def _of_a_fork(self, generation: Generation) -> dict[str, LegacyObject]:

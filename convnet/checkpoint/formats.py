@@ -17,14 +17,15 @@ _SHOWN = 4
 class Format:
     """How a net is saved: under which ``name``, in the way of which ``generation``, as which ``graph`` in its words.
 
-    ``remark`` is what nobody would expect of it. ``params_path`` is of a parameter file for the programs of that generation,
-    where they cannot read the net's own.
+    ``remark`` is what nobody would expect of it. ``definition_path`` and ``params_path`` are of layer files for the programs
+    of that generation, where they cannot find or read the net's own.
     """
 
     name: str
     generation: Generation
     graph: Graph
     remark: str = ""
+    definition_path: str = ""
     params_path: str = ""
 
 

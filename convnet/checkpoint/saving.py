@@ -6,7 +6,6 @@ inside an interrupted batch, so that a run goes on as if nothing had happened. T
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +50,11 @@ def pack(
     """
     foreign, generation = foreign or Foreign(), form.generation
     layers = stored_graph(form.graph, generation, collect_state(net))
-    theirs = replace(files, params_path=form.params_path or files.params_path)
-    values = values_for(generation, options, theirs, net.graph, str(Path(options.save_path).absolute()), provider)
+    values = values_for(generation, options, files, net.graph, str(Path(options.save_path).absolute()), provider)
+    paths = {"layer_def": form.definition_path, "layer_params": form.params_path}
+    values |= (written := {name: path for name, path in paths.items() if path})
     foreign.add_to(layers)
-    op = foreign.options_parser(generation, values, options.as_dict())
+    op = foreign.options_parser(generation, values, options.as_dict(), written)
     own = {
         "version": VERSION,
         "format": form.name,

@@ -6,6 +6,7 @@ convnet convert RUN --to 2011 --out 1.5                          the checkpoint;
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from convnet.graph.writer import TARGETS, Written, write_files
 from convnet.language.files import is_checkpoint
 from convnet.options import AUTO, NATURAL, NPZ, choice, text
 from convnet.storage import check_folder, write_atomically
-from convnet.texts import counted, listed, shell_quoted
+from convnet.texts import counted, listed, printable, shell_quoted
 
 if TYPE_CHECKING:
     from convnet.checkpoint import Checkpoint
@@ -88,6 +89,8 @@ def _shaped(builder: Builder, known: "Checkpoint | None") -> Builder:
 
 def _convert_checkpoint(args: argparse.Namespace) -> int:
     from convnet.checkpoint import convert, find_latest, load, write_as  # brings NumPy, which layer files do without
+    from convnet.checkpoint.op import values_of
+    from convnet.pickles import path_of
 
     of_layers = {
         args.params: args.params,
@@ -116,10 +119,23 @@ def _convert_checkpoint(args: argparse.Namespace) -> int:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {reason_of(error)}") from None
     _tell(converted.told, converted.notes)
-    if converted.needs_files:
-        command = f"convnet convert {shell_quoted(str(file))} --to {args.to} --out layers.cfg layer-params.cfg"
-        say(f"the programs of {args.to} read the parameters again; for layer files of theirs: {command}")
+    if args.to != NPZ:
+        _tell_files(
+            args.to, file, path_of(values_of(converted.value.get("op")).get("layer_def") or ""), converted.needs_files
+        )
     return 0
+
+
+def _tell_files(year: str, checkpoint: Path, definition: str, in_other_words: bool) -> None:
+    """Tell which layer files the programs of a year look for whenever they go on, where these are not there (io 1.5)."""
+    is_missing = bool(definition) and not os.path.lexists(definition)
+    if is_missing and year in UNTIL_2012:
+        shown = printable(definition)
+        say(f"the programs of {year} take no other --layer-def than {shown}, which must be there; it is not read")
+    if is_missing or in_other_words:
+        wanted = "--layer-params" if year in UNTIL_2012 else "--layer-def and --layer-params"
+        command = f"convnet convert {shell_quoted(str(checkpoint))} --to {year} --out layers.cfg layer-params.cfg"
+        say(f"the programs of {year} read the parameters again; for files to give them as {wanted}: {command}")
 
 
 def _tell(told: Sequence[str], notes: Sequence[str]) -> None:

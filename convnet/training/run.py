@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from convnet.checkpoint import BEST, Format, add_costs, format_for, pack
-from convnet.checkpoint.fitting import parameters_for
+from convnet.checkpoint.fitting import files_for
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.generation import COMPAT
 from convnet.graph.loading import LayerFiles
@@ -163,20 +163,17 @@ class Run(Trainer):
 
     @cached_property
     def _format(self) -> Format:
-        """The format of the run's checkpoints, with parameters that the originals that open them read.
+        """The format of the run's checkpoints, with layer files that the originals that open them find and read.
 
         Those lie in the cache, as the programs of 2014 remove what is beside their checkpoint.
         """
         form = format_for(self._options.checkpoint_format, self.net.graph)
-        text = parameters_for(self.net.graph, form.generation) if form.name != NPZ else ""
-        if not text:
+        if form.name == NPZ:
             return form
-        data = text.encode("utf-8", "surrogateescape")
+        texts = files_for(self.net.graph, self._files, form.generation)
         with suppress(OSError, ConvnetError):  # without them checkpoints are as good here
-            path = cache_folder() / "layer-params" / f"{sha256(data).hexdigest()[:16]}-{form.name}.cfg"
-            if not path.is_file():
-                write_atomically(path, lambda file: file.write(data))
-            return replace(form, params_path=str(path))
+            definition, params = (_keep(text, form.name) for text in texts)
+            return replace(form, definition_path=definition, params_path=params)
         return form
 
     def _finish(self, begun: int, start: float) -> Path | None:
@@ -229,3 +226,12 @@ def _findable_anywhere(files: LayerFiles, options: Options) -> tuple[LayerFiles,
 
     files = replace(files, definition_path=absolute(files.definition_path), params_path=absolute(files.params_path))
     return files, replace(options, data_path=absolute(options.data_path), layer_path=absolute(options.layer_path))
+
+
+def _keep(text: str, generation: str) -> str:
+    """Keep a layer file in the cache; return its path, for no text none."""
+    data = text.encode("utf-8", "surrogateescape")
+    path = cache_folder() / "layer-files" / f"{sha256(data).hexdigest()[:16]}-{generation}.cfg"
+    if text and not path.is_file():
+        write_atomically(path, lambda file: file.write(data))
+    return str(path) if text else ""

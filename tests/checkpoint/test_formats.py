@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 from nets import DATA, cost_of
@@ -77,3 +78,21 @@ def test_a_run_that_leaves_the_format_of_an_original_says_so(year, words, told, 
     assert main(["--load-file", str(tmp_path), "--data-provider", "dummy-cn-3", "--epochs", "1", *words]) == 0
     line = f"Checkpoints are in the format of 2014; --checkpoint-format {year} keeps that of {year}."
     assert (line in capsys.readouterr().out) == (told and year != "2014")
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize("year", ["2011", "2012", "2014"])
+def test_layer_files_of_an_original_that_are_not_there_are_written(year, there, data, tmp_path, monkeypatch):
+    """The originals look for both whenever they go on; those of 2011 and 2012 take no other definition."""
+    monkeypatch.setenv("CONVNET_CACHE_DIR", str(tmp_path / "cache"))
+    file = Path(f"tests/checkpoint/genuine-{year}.pickle").resolve()
+    options = checkpoint.load(file)["op"].options
+    monkeypatch.chdir(tmp_path)
+    for name in ("layer_def", "layer_params") if there else ():
+        (tmp_path / options[name].value).write_text("")
+    words = ["--data-provider", "dummy-cn-3", "--epochs", "1", "--checkpoint-format", year, "--save-file", "run"]
+    assert main(["--load-file", str(file), *words]) == 0
+    saved = newest(tmp_path)["op"].options
+    for name in ("layer_def", "layer_params"):
+        path = Path(saved[name].value)
+        assert (path == Path(options[name].value)) if there else ("[fcA]" in path.read_text())

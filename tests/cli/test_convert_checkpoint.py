@@ -31,6 +31,14 @@ def convert(capsys, *words) -> tuple[int, str, str]:
     return status, captured.out, captured.err
 
 
+MUST_BE_THERE = "the programs of {} take no other --layer-def than definition, which must be there; it is not read"
+
+
+def _layer_files(year, options, path):
+    command = f"convnet convert {path} --to {year} --out layers.cfg layer-params.cfg"
+    return [f"the programs of {year} read the parameters again; for files to give them as {options}: {command}"]
+
+
 @pytest.mark.parametrize("form", ["2011", "2012", "2014", "npz"])
 def test_a_checkpoint_gives_a_checkpoint(form, run, tmp_path, capsys):
     status, out, err = convert(capsys, run, "--to", form, "--out", tmp_path / "new")
@@ -45,14 +53,12 @@ def test_a_checkpoint_gives_a_checkpoint(form, run, tmp_path, capsys):
                 for name in ("conv1", "fc")
             ),
             "not kept: layer 'logprob': 2011 has no key 'topk', which was 2",
-            "the programs of 2011 read the parameters again; for layer files of theirs: convnet convert "
-            f"{run / '1.2'} --to 2011 --out layers.cfg layer-params.cfg",
+            *_layer_files("2011", "--layer-params", run / "1.2"),
+            MUST_BE_THERE.format(2011),
         ],
-        "2012": [
-            "the programs of 2012 read the parameters again; for layer files of theirs: convnet convert "
-            f"{run / '1.2'} --to 2012 --out layers.cfg layer-params.cfg",
-        ],
-    }.get(form, [])  # of 2014 it is already
+        "2012": [*_layer_files("2012", "--layer-params", run / "1.2"), MUST_BE_THERE.format(2012)],
+        "2014": _layer_files("2014", "--layer-def and --layer-params", run / "1.2"),  # of 2014 it is already
+    }.get(form, [])
     assert sorted(err.splitlines()) == lines
     assert convnet.load(tmp_path / "new").graph.layers["drop"].type == "hs"
 
