@@ -28,7 +28,7 @@ T = TypeVar("T")
 _NAME = re.compile(r"(\d+)\.(-?\d+)")
 BEST = "best"  # beside the checkpoints, that of the best test
 _ELSEWHERE = "let this run save elsewhere with --save-path"
-_MOVE = f"move it to another folder, or {_ELSEWHERE}"
+_AWAY = f"to another folder, or {_ELSEWHERE}"
 
 
 @dataclass
@@ -110,7 +110,7 @@ class CheckpointFolder:
         best = self.path / BEST
         with self._unimportant("best in {} cannot be renamed, and will be replaced"):
             if _is_foreign(best):
-                raise CheckpointError(f"--keep-best would replace {best}, which is not of this program: {_MOVE}")
+                raise CheckpointError(f"--keep-best would replace {best}, which is not of this program: move it {_AWAY}")
             return _aside(best) if best.is_file() else None
         return None
 
@@ -124,7 +124,8 @@ class CheckpointFolder:
             newer = [path for path in _named(self.path) if _position(path) > _position(after)]
             if foreign := [path.name for path in newer if _is_foreign(path)]:
                 text = f"{listed(foreign)} in {self.path}, newer than {after.name}, would be taken at the next load, and"
-                raise CheckpointError(f"{text} {'is' if len(foreign) == 1 else 'are'} not of this program: {_MOVE}")
+                is_it = "is not of this program: move it" if len(foreign) == 1 else "are not of this program: move them"
+                raise CheckpointError(f"{text} {is_it} {_AWAY}")
             moved += [_aside(path) for path in newer]
         return moved
 
