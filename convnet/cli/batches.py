@@ -9,16 +9,17 @@ Folders of all makers will do. The status of verify is 0 if nothing is wrong, an
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb, say
-from convnet.drawing.files import save_image
+from convnet.cli.inspect import print_found
+from convnet.drawing.files import check_image, save_image
 from convnet.errors import OptionError
-from convnet.inspection import show_batches, verify_batches
+from convnet.inspection import Tell, show_batches, verify_batches
 from convnet.options import choice, text
-from convnet.storage import check_folder
-from convnet.texts import aligned, counted, message_lines, printable, shell_quoted
+from convnet.texts import aligned, counted, printable, shell_quoted
 from convnet.training.status import Status
 
 _ACTIONS = choice("verify", "show")
@@ -44,36 +45,33 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet batches") 
 def _batches(args: argparse.Namespace) -> int:
     if args.action == "verify" and args.out:
         raise OptionError("--out goes with show; verify writes nothing")
-    status = Status(sys.stdout)
-    tell = (lambda *_: None) if args.json or not sys.stdout.isatty() else _teller(status)
+    return (_verify if args.action == "verify" else _show)(args)
+
+
+@contextmanager
+def _progress(args: argparse.Namespace) -> Iterator[Tell]:
+    """Yield what renews a line on a terminal; the line is gone at the end."""
+    status, shows = Status(sys.stdout), sys.stdout.isatty() and not args.json
     try:
-        return (_verify if args.action == "verify" else _show)(args, tell, status)
+        yield lambda done, of: status.show([f"{done:,} of {counted(of, 'batch')}"]) if shows else None
     finally:
         status.clear()
 
 
-def _teller(status: Status) -> Callable[[int, int], None]:
-    return lambda done, of: status.show([f"{done:,} of {counted(of, 'batch')}"])
-
-
-def _verify(args: argparse.Namespace, tell: Callable[[int, int], None], status: Status) -> int:
-    found = verify_batches(args.folder, tell)
-    status.clear()
-    if args.json:
-        print(json.dumps(found.as_dict(), allow_nan=False))
-    else:
-        for line in found.lines():
-            print(message_lines(line))
-        if not found.problems:
-            print("\nNothing is wrong with them.")
+def _verify(args: argparse.Namespace) -> int:
+    with _progress(args) as tell:
+        found = verify_batches(args.folder, tell)
+    print_found(found, args.json)
+    if not found.problems and not args.json:
+        print("\nNothing is wrong with them.")
     return int(bool(found.problems))
 
 
-def _show(args: argparse.Namespace, tell: Callable[[int, int], None], status: Status) -> int:
+def _show(args: argparse.Namespace) -> int:
     out = Path(args.out or _OUT)
-    check_folder(out)
-    shown = show_batches(args.folder, tell)
-    status.clear()
+    check_image(out)
+    with _progress(args) as tell:
+        shown = show_batches(args.folder, tell)
     for remark in shown.remarks:
         say(f"convnet: {remark}")
     if args.json:

@@ -11,8 +11,8 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from convnet.cli.common import Parser, run_verb
-from convnet.inspection import inspect
+from convnet.cli.common import Parser, run_verb, terminal_width
+from convnet.inspection import Found, inspect
 from convnet.texts import message_lines
 
 
@@ -36,11 +36,14 @@ def _inspect(args: argparse.Namespace) -> int:
     for i, path in enumerate(args.files):
         found = inspect(path)
         status |= bool(found.problems)
-        if args.json:
-            print(json.dumps(found.as_dict(), allow_nan=False))
-            continue
-        if i:
+        if i and not args.json:
             print()
-        for line in found.lines():
-            print(message_lines(line))
+        print_found(found, args.json)
     return int(status)
+
+
+def print_found(found: Found, as_json: bool) -> None:
+    """Print what was found in a file as lines, or as one of JSON."""
+    lines = [json.dumps(found.as_dict(), allow_nan=False)] if as_json else map(message_lines, found.lines(terminal_width()))
+    for line in lines:
+        print(line)

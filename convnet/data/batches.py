@@ -24,7 +24,7 @@ from convnet.texts import counted, listed, shell_quoted
 
 # What else lies in folders of parts: what is hidden, copies that editors leave, notes and lists.
 _BESIDE = re.compile(r"^\.|~$|\.(?:txt|md|csv|json|log|sha256|md5|db|ini|html|xml|ya?ml|py|sh|bak|tmp)$")
-_BATCH = re.compile(r"data_batch_(\d{1,18})(?:\.(\d{1,18}))?$", re.ASCII)
+BATCH = re.compile(r"data_batch_(\d{1,18})(?:\.(\d{1,18}))?$", re.ASCII)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -33,8 +33,10 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise DataError(f"no folder {folder}; --data-path names the folder that holds batches.meta and data_batch_1")
     path = description_in(folder)
     if path is None:
-        make = f"convnet makebatches {shell_quoted(str(folder))} --out batches"
-        raise DataError(f"{folder} holds no batches.meta; if pictures are in it, begin with: {make}")
+        advice = f"if pictures are in it, begin with: convnet makebatches {shell_quoted(str(folder))} --out batches"
+        if any(folder.glob("data_batch_*")):
+            advice = "docs/batches.md says how to write one for batches that are there"
+        raise DataError(f"{folder} holds no batches.meta; {advice}")
     return checked_meta(_read(path), path)
 
 
@@ -93,7 +95,7 @@ def find_batches(folder: Path, told: list[str] | None = None) -> dict[int, list[
     """
     files: dict[int, dict[int, Path]] = {}  # by batch and number of the sub-file; -1: the whole
     for path in _entries(folder):
-        if match := _BATCH.fullmatch(path.name):
+        if match := BATCH.fullmatch(path.name):
             other = files.setdefault(int(match[1]), {}).setdefault(int(match[2]) if match[2] else -1, path)
             if other != path:
                 raise DataError(
@@ -166,6 +168,11 @@ def matrix_of(part: dict[str, Any], path: Path) -> np.ndarray:
         advice = "; for pictures use --data-provider image" if isinstance(data, list) else ""
         raise DataError(f"{path}: no data matrix in it{advice}")
     return data
+
+
+def bytes_of(item: str | bytes) -> bytes:
+    """Return the bytes of a picture, which are a text where Python 2 wrote them."""
+    return item.encode("latin1") if isinstance(item, str) else item
 
 
 def pixels_of(parts: Sequence[Part], features: int, cases_first: bool = False) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from convnet.data.batches import (
     read_meta,
 )
 from convnet.data.labels import Labels, Part
-from convnet.data.provider import Provider, Request, check_targets, range_text
+from convnet.data.provider import Provider, Request, check_counts, check_targets, range_text
 from convnet.data.schema import MOST_CLASSES
 from convnet.data.survey import surveyed
 from convnet.data.targets import Form, Targets, Values, forms_of, read_targets
@@ -160,6 +160,13 @@ class FolderProvider(Provider):
         marks = {index: self.heads.get(form.source, self.classes) for index, form in self._forms.items()}
         rows = {"one": dict.fromkeys(marks, 1), "marks": marks, "values": self._rows}
         return {index: rows[form.what][index] for index, form in self._forms.items()}
+
+    def checked_targets(self, parts: Sequence[Part], cases: Sequence[int], what: str = "case") -> Targets:
+        """Return labels and values of a batch; raises ``DataError`` if they are not of its ``cases``, or no classes."""
+        targets, where = self.targets(parts, cases), str(parts[0][0])
+        check_counts(sum(cases), len(targets), where, what)
+        self.check_targets(targets, where)
+        return targets
 
     def check_targets(self, targets: Targets, where: str) -> None:
         """Raise ``DataError`` naming the first label that is no class, and values that are not those of the first batch."""

@@ -45,10 +45,6 @@ class More(TypedDict, total=False):
     tell: Callable[[int, int], object]
 
 
-def _unheard(*_: int) -> None:
-    """Do nothing."""
-
-
 class _Case(NamedTuple):
     """A picture that could be read, and its number in the source."""
 
@@ -92,7 +88,7 @@ class _Maker:
         self.batch_size = batch_size or source.layout.batch_size
         self.file_size = source.layout.parts or self.batch_size
         self.per_batch = -(-self.batch_size // self.file_size)  # files
-        self.tell = more.get("tell", _unheard)
+        self.tell = more.get("tell", lambda *_: None)
         self.fit, self.is_gray = more.get("fit", "crop"), more.get("gray", False)
         look = Look(mode="L" if self.is_gray else "RGB", background=more.get("background", WHITE), fit=self.fit)
         self.recipe = Recipe(size, look)

@@ -15,7 +15,7 @@ from convnet.data.batches import matrix_of, pixels_of, tree_of
 from convnet.data.folder import FolderProvider
 from convnet.data.images import Cropper, PictureBatch, picture_shape
 from convnet.data.labels import Part
-from convnet.data.provider import Batch, MatrixBatch, Request, check_counts
+from convnet.data.provider import Batch, MatrixBatch, Request
 from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.schema import check_finite
 from convnet.data.targets import Targets
@@ -86,11 +86,8 @@ class Matrices(FolderProvider):
         parts = self.read_parts(number)
         matrices = self._pixels(parts)
         pixels = np.concatenate(matrices, axis=1)
-        targets = self.targets(parts, [matrix.shape[1] for matrix in matrices])
-        where = str(parts[0][0])
-        check_counts(pixels.shape[1], len(targets), where)
-        self.check_targets(targets, where)
-        check_finite(pixels, where)
+        targets = self.checked_targets(parts, [matrix.shape[1] for matrix in matrices])
+        check_finite(pixels, parts[0][0])
         # Whole numbers that a byte holds are pixels, whatever type they were stored in.
         if pixels.dtype != np.uint8 and pixels.size and (pixels == np.clip(np.round(pixels), 0, 255)).all():
             pixels = pixels.astype(np.uint8)

@@ -38,32 +38,13 @@ class _Columns(NamedTuple):
     cells: int
 
 
-class _Mistakes:
-    """What is wrong with a table, line by line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self.count = path, 0
-        self.said: list[str] = []
-
-    def add(self, line: int, text: str) -> None:
-        self.count += 1
-        if len(self.said) < _SHOWN:
-            self.said.append(f"{self.path}:{line}: {text}")
-
-    def check(self) -> None:
-        """Raise ``DataError`` with all of them, if there are any."""
-        if self.count:
-            more = [f"and {self.count - len(self.said):,} more"] if self.count > len(self.said) else []
-            raise DataError("\n    ".join([*self.said, *more]))
-
-
 def find_listed(path: Path) -> Source:
     """Return the pictures that a table names; their classes are its labels in order, of numbers or of letters.
 
     Raises ``DataError`` with every mistake and its line: cells too few or too many, no label, a path twice, another word
     than those of a split.
     """
-    mistakes, first = _Mistakes(path), next(_rows(path), None)
+    first = next(_rows(path), None)
     if first is None:
         raise DataError(f"{path} is empty; {_EXPECTED}")
     has_head = not _is_picture(path.parent, first.cells)
@@ -72,25 +53,30 @@ def find_listed(path: Path) -> Source:
     words: list[tuple[str, ...]] = []
     is_test: list[bool] = []
     lines: dict[str, int] = {}
+    mistakes: list[str] = []
     for line, cells in islice(_rows(path), int(has_head), None):
         if len(cells) != columns.cells:
-            mistakes.add(line, f"{counted(len(cells), 'cell')}; expected {columns.cells}")
+            mistakes.append(f"{path}:{line}: {counted(len(cells), 'cell')}; expected {columns.cells}")
             continue
         name, split = cells[columns.path], cells[columns.split].lower() if columns.split >= 0 else ""
         several = [cell for i, cell in enumerate(cells) if cell and i not in (columns.path, columns.split)]
+        mistake, same = "", os.path.normpath(name)
         if not name or "\0" in name:
-            mistakes.add(line, "no path of a picture")
-        elif (same := os.path.normpath(name)) in lines:
-            mistakes.add(line, f"{name} stands in line {lines[same]} already")
+            mistake = "no path of a picture"
+        elif same in lines:
+            mistake = f"{name} stands in line {lines[same]} already"
         elif not several:
-            mistakes.add(line, f"{name} has no label")
+            mistake = f"{name} has no label"
         elif columns.split >= 0 and split not in PARTS:
-            mistakes.add(line, f"'{split:.40}' is no part of a set, such as train or test{did_you_mean(split, PARTS)}")
-        lines.setdefault(os.path.normpath(name), line)
+            mistake = f"'{split:.40}' is no part of a set, such as train or test{did_you_mean(split, PARTS)}"
+        mistakes += [f"{path}:{line}: {mistake}"] * bool(mistake)
+        lines.setdefault(same, line)
         names.append(name)
         words.append(tuple(dict.fromkeys(several)))
         is_test.append(split in TESTING)
-    mistakes.check()
+    if mistakes:
+        more = [f"and {len(mistakes) - _SHOWN:,} more"] * (len(mistakes) > _SHOWN)
+        raise DataError("\n    ".join([*mistakes[:_SHOWN], *more]))
     classes = sorted({word for several in words for word in several}, key=_in_order(words))
     number = {word: label for label, word in enumerate(classes)}
     shared: dict[tuple[str, ...], tuple[int, ...]] = {}  # one object for all pictures of the same labels

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from convnet.data.batches import tree_of
+from convnet.data.batches import bytes_of, tree_of
 from convnet.data.decoding import Look, is_square, read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.images import Cropper, PictureBatch, picture_shape
-from convnet.data.provider import Batch, Request, check_counts
+from convnet.data.provider import Batch, Request
 from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.targets import Targets
 from convnet.errors import DataError
@@ -119,14 +119,10 @@ class Pictures(FolderProvider):
         strings: list[bytes] = []
         parts = self.read_parts(number)
         for path, part in parts:
-            data = part.get("data")
-            if not isinstance(data, list) or not all(isinstance(item, str | bytes) for item in data):
+            if not isinstance(part["data"], list):
                 raise DataError(f"{path}: holds no JPEG pictures; for matrices use --data-provider cifar")
-            strings += [item.encode("latin1") if isinstance(item, str) else item for item in data]
-        labels, where = self.targets(parts), str(self.files[number][0])
-        check_counts(len(strings), len(labels), where, "picture")
-        self.check_targets(labels, where)
-        return strings, labels
+            strings += map(bytes_of, part["data"])
+        return strings, self.checked_targets(parts, self.cases(parts), "picture")
 
     def _decode(self, strings: list[bytes], labels: Targets, offsets: np.ndarray, where: str) -> _Decoded:
         """Return the pictures that can be decoded, and their labels."""

@@ -16,16 +16,20 @@ _MOST_PIXELS = 1 << 28
 
 def save_image(image: Image.Image, out: Path) -> None:
     """Write a Pillow image in the format of the name ``out``; raises ``ConvnetError``, ``OSError`` with the name."""
-    Image.init()
-    suffix = out.suffix.lower()
-    kind = Image.registered_extensions().get(suffix, "")
-    _check_suffix(out, suffix, (name for name, other in Image.registered_extensions().items() if other in Image.SAVE))
+    check_image(out)
     data = io.BytesIO()
     try:
-        image.save(data, kind)
+        image.save(data, Image.registered_extensions()[out.suffix.lower()])
     except (OSError, ValueError, KeyError) as error:
-        raise ConvnetError(f"{out} cannot be written: {suffix} files do not hold this picture ({error})") from None
+        raise ConvnetError(f"{out} cannot be written: {out.suffix} files do not hold this picture ({error})") from None
     write_atomically(out, lambda file: file.write(data.getvalue()))
+
+
+def check_image(out: Path) -> None:
+    """Raise ``ConvnetError`` unless ``save_image`` can write to ``out``, whose folder must be there."""
+    Image.init()
+    known = (name for name, kind in Image.registered_extensions().items() if kind in Image.SAVE)
+    _check_suffix(out, out.suffix.lower(), known)
 
 
 def save_figure(figure: Any, out: Path, dpi: int) -> None:

@@ -8,14 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from convnet.data.batches import checked_meta, checked_part, label_names_of, made_for_testing, read_meta, tree_of
+from convnet.data.batches import (
+    bytes_of,
+    checked_meta,
+    checked_part,
+    find_batches,
+    label_names_of,
+    made_for_testing,
+    read_batch,
+    read_meta,
+    tree_of,
+)
 from convnet.data.decoding import format_of
 from convnet.data.images import picture_shape
 from convnet.data.labels import Labels, labels_of
-from convnet.data.provider import range_text
+from convnet.data.provider import check_counts, range_text
 from convnet.data.schema import KEYS, LABEL_KEYS, TAGS, matrix_of_key
 from convnet.errors import DataError
-from convnet.inspection.found import Found, arrays_in, bytes_of, described, key_text
+from convnet.inspection.found import Found, arrays_in, described, key_text
 from convnet.pickles import text_of
 from convnet.pickles.rules import shown
 from convnet.texts import counted, listed, printable
@@ -61,6 +71,7 @@ def found_batch(found: Found, value: Any) -> None:
         _look_at_matrix(found, data, cases)
     if not cases:
         found.blame("it holds no cases", _MEND)
+        return
     if found.kind.startswith("predictions"):
         found.facts["note"] = shown(part["note"]) if "note" in part else None
         return
@@ -99,13 +110,9 @@ def cases_of(part: dict[str, Any]) -> int:
     if isinstance(data, list) or "note" in part:
         return len(data)
     stored = [part[key] for key in LABEL_KEYS if part.get(key) is not None]
-    sizes = [np.size(labels) for labels in stored if not _is_ragged(labels)] + [*map(len, stored)]
-    sizes += [labels.shape[-1] for labels in stored if isinstance(labels, np.ndarray)]
+    shapes = (each.shape if isinstance(each, np.ndarray) else (*np.shape(each[:1])[1:], len(each)) for each in stored)
+    sizes = (size for shape in shapes for size in reversed(shape))
     return int(next((size for size in sizes if size in data.shape), data.shape[1]))
-
-
-def _is_ragged(labels: Any) -> bool:
-    return not isinstance(labels, np.ndarray) or labels.dtype == object
 
 
 def _look_at_matrix(found: Found, data: np.ndarray, cases: int) -> None:
@@ -142,36 +149,54 @@ def _look_at_pictures(found: Found, items: list[Any]) -> None:
         found.blame(f"{text}, counted from 0", "runs leave them out; make the batches again from whole pictures")
 
 
+def held_in(stored: Any, key: str, path: object, cases: int, names: int = 0) -> Labels | np.ndarray:
+    """Return what a key of labels holds: classes of so many ``cases`` or, unless these have ``names``, values as they lie.
+
+    Raises ``DataError`` where it is neither, or of another number of cases.
+    """
+    try:
+        labels = labels_of({"labels": stored}, path, cases, names)
+    except DataError as error:
+        with suppress(TypeError, ValueError, OverflowError):
+            values = np.asarray(stored, np.float64)
+            if values.ndim and values.size and not names:
+                if cases in values.shape:
+                    return values
+                raise DataError(f"{path}: '{key}' of shape {values.shape} is not of {counted(cases, 'case')}") from None
+        raise DataError(str(error).replace("'labels'", f"'{key}'")) from None
+    check_counts(cases, len(labels), str(path) if key == "labels" else f"{path}: '{key}'")
+    values = labels.values
+    return values if not names and ((values < 0) | (values != np.floor(values))).any() else labels
+
+
+def holds_values(folder: Path) -> bool:
+    """Return whether the first batch of a folder has values for labels, as regressions need; raises ``DataError``."""
+    names = label_names_of(read_meta(folder))
+    path = next(iter(find_batches(folder).values()))[0]
+    part = {} if names else read_batch(path)
+    labels = part.get("labels")
+    return labels is not None and not isinstance(held_in(labels, "labels", path, cases_of(part)), Labels)
+
+
 def _look_at_labels(found: Found, stored: Any, key: str, cases: int) -> None:
     """Add how many classes labels are of, or the range of values."""
     try:
-        labels = labels_of({"labels": stored}, found.path, cases)
+        held = held_in(stored, key, found.path, cases)
     except DataError as error:
-        try:
-            matrix = np.asarray(stored, np.float64)
-        except (TypeError, ValueError, OverflowError):
-            matrix = np.empty(0)
-        if matrix.ndim and cases in matrix.shape and matrix.size:
-            found.facts[key] = "values, not classes"
-            found.arrays.append(described(key, matrix))
-        else:
-            found.blame(_unnamed(error, found).replace("'labels'", f"'{key}'"), _MEND)
+        found.blame(_unnamed(error, found), _MEND)
         return
-    if len(labels) != cases:
-        found.blame(f"{counted(cases, 'case')} but {counted(len(labels), 'label')} in '{key}'", _MEND)
-    found.facts[key] = label_facts(labels)
+    found.facts[key] = _label_facts(held) if isinstance(held, Labels) else "values, not classes"
+    if not isinstance(held, Labels):
+        found.arrays.append(described(key, held))
 
 
-def label_facts(labels: Labels) -> dict[str, Any]:
+def _label_facts(labels: Labels) -> dict[str, Any]:
     """Return what labels show: the least and the largest, how many different ones, and cases of none or several."""
-    values = labels.values
-    if values.size and not (values == np.floor(values)).all():
-        return {"kind": "values, not classes", "least": float(values.min()), "largest": float(values.max())}
+    values, counts = labels.values, labels.counts
     facts: dict[str, Any] = {"different": len(np.unique(values))}
-    if values.size:
-        facts |= {"least": int(values.min()), "largest": int(values.max())}
-    several, none = int((labels.counts > 1).sum()), int((labels.counts == 0).sum())
-    return facts | ({"cases_with_several": several} if several else {}) | ({"cases_without": none} if none else {})
+    facts |= {"least": int(values.min()), "largest": int(values.max())} if values.size else {}
+    several = {"cases_with_several": int((counts > 1).sum()), "cases_without": int((counts == 0).sum())}
+    return facts | {name: count for name, count in several.items() if count}
 
 
 def found_description(found: Found, value: Any) -> None:

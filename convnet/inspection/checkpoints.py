@@ -15,7 +15,7 @@ from convnet.pickles import Content, text_of
 from convnet.texts import listed
 from convnet.training.costs import Outputs
 
-PROGRAMS = {G2011: "cuda-convnet (2011)", G2012: "the programs of the 2012 release", G2014: "cuda-convnet2 (2014)"}
+_PROGRAMS = {G2011: "cuda-convnet (2011)", G2012: "the programs of the 2012 release", G2014: "cuda-convnet2 (2014)"}
 _DAMAGED = "go on from an earlier checkpoint of the run, or from a copy of this one"
 _TOLD = 20  # arrays that are wrong
 _BY_HAND = "a net of layers that are right can take its weights over in Python: docs/python.md"
@@ -44,11 +44,10 @@ def found_checkpoint(found: Found, content: Content) -> None:
         found.remarks.append("It has no checksum, as the originals write none: damage within arrays cannot be seen.")
     found.remarks += checkpoint.remarks + checkpoint.options_left
     found.facts = _facts(checkpoint)
-    _check_net(found, checkpoint)
-    found.facts["layers"] = _layer_rows(checkpoint, found.facts.pop("order", []))
-    layers = {row["name"]: checkpoint.layers[row["name"]] for row in found.facts["layers"]}
-    learned = {name: {key: layer[key] for key in LEARNED[:4] if key in layer} for name, layer in layers.items()}
-    found.arrays = arrays_in(learned)
+    names = _check_net(found, checkpoint)
+    found.facts["layers"] = _layer_rows(checkpoint, names)
+    layers = ((name, checkpoint.layers[name]) for name in names)
+    found.arrays = arrays_in({name: {key: layer[key] for key in LEARNED[:4] if key in layer} for name, layer in layers})
     wrong = [array for array in found.arrays if array.not_finite and not array.shared_with]
     found.arrays += arrays_in({key: (checkpoint.data or {}).get(key) for key in ("mean", "value_mean")}, "data")
     if wrong:
@@ -57,11 +56,11 @@ def found_checkpoint(found: Found, content: Content) -> None:
 
 
 def _layer_rows(checkpoint: Checkpoint, order: list[str]) -> list[dict[str, Any]]:
-    """Return name, type, inputs and outputs of each layer, as data pass if their ``order`` is known; 2011 counts inputs."""
-    layers, names = checkpoint.layers, list(checkpoint.layers)
+    """Return name, type, inputs and outputs of each layer in ``order``; 2011 counts inputs."""
+    layers, stored = checkpoint.layers, list(checkpoint.layers)
     rows = []
-    for name in order if sorted(order) == sorted(names) else names:
-        inputs = [text_of(i) if isinstance(i, str | bytes) else names[i] for i in layers[name].get("inputs") or []]
+    for name in order:
+        inputs = [text_of(i) if isinstance(i, str | bytes) else stored[i] for i in layers[name].get("inputs") or []]
         kind, outputs = text_of(layers[name]["type"]), layers[name].get("outputs")
         rows.append({"name": name, "type": kind, "inputs": inputs, "outputs": outputs})
     return rows
@@ -70,7 +69,7 @@ def _layer_rows(checkpoint: Checkpoint, order: list[str]) -> list[dict[str, Any]
 def _program(checkpoint: Checkpoint) -> str:
     if checkpoint.own:
         return "convnet"
-    theirs = PROGRAMS[checkpoint.written_as]
+    theirs = _PROGRAMS[checkpoint.written_as]
     return f"{theirs}, which went on from a checkpoint of convnet" if checkpoint.carried else theirs
 
 
@@ -93,8 +92,9 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
     return facts | {"seed": own.get("seed"), "options": options}
 
 
-def _check_net(found: Found, checkpoint: Checkpoint) -> None:
-    """Add what hinders the net of a checkpoint from being built with its arrays."""
+def _check_net(found: Found, checkpoint: Checkpoint) -> list[str]:
+    """Add what hinders the net of a checkpoint from being built with its arrays; return its layers, in order if known."""
+    names = list(checkpoint.layers)
     try:
         dialect = checkpoint.generation if not checkpoint.has_files else checkpoint.option("dialect") or "auto"
         builder = parse(checkpoint.files(Path(found.path).name), dialect)
@@ -106,6 +106,7 @@ def _check_net(found: Found, checkpoint: Checkpoint) -> None:
     except (CheckpointError, DataError) as error:
         found.blame(error, _BY_HAND)
     else:
-        found.facts["order"] = list(graph.layers)
+        names = list(graph.layers) if sorted(graph.layers) == sorted(names) else names
         if faults := [*array_faults(graph, checkpoint.layers)]:
             found.blame("; ".join(faults[:_TOLD]) + f"; and {len(faults) - _TOLD:,} more" * (len(faults) > _TOLD), _DAMAGED)
+    return names

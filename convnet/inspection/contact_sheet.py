@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from convnet.data.batches import pixels_of
+from convnet.data.batches import bytes_of, pixels_of
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.labels import Labels, Part
 from convnet.data.matrices import Matrices
-from convnet.data.provider import Request, check_counts, class_names, first_synonyms, range_text
+from convnet.data.provider import Request, class_names, first_synonyms, range_text
 from convnet.data.providers import open_provider
 from convnet.drawing.sheet import LIGHT, Sheet, fitted, headed, resized
 from convnet.errors import DataError
-from convnet.inspection.found import Tell, bytes_of, silent
+from convnet.inspection.batch_files import holds_values
+from convnet.inspection.found import Tell, silent
 from convnet.texts import counted, printable
 
 _SIDE, _GAP, _PER_CLASS, _CLASSES = 72, 4, 10, 40  # pixels, pictures in a row, and rows
@@ -35,6 +36,8 @@ class Shown(NamedTuple):
 def show_batches(path: str | Path, tell: Tell = silent) -> Shown:
     """Return what lies in a folder of batches; raises ``DataError``."""
     folder = Path(path)
+    if holds_values(folder):
+        raise DataError(f"{folder}: its cases have values, not labels of classes")
     provider = open_provider("", Request(str(folder)))
     if not isinstance(provider, FolderProvider):
         raise DataError(f"{folder} is not a folder of batches")
@@ -44,12 +47,8 @@ def show_batches(path: str | Path, tell: Tell = silent) -> Shown:
     rows: dict[int, list[Image.Image]] = {}
     for done, number in enumerate(provider.numbers):
         tell(done, len(provider.numbers))
-        parts, where = provider.read_parts(number), str(provider.files[number][0])
-        cases = provider.cases(parts)
-        targets = provider.targets(parts, cases)
-        check_counts(sum(cases), len(targets), where)
-        provider.check_targets(targets, where)
-        labels = targets.held.get(1)
+        parts = provider.read_parts(number)
+        labels = provider.checked_targets(parts, provider.cases(parts)).held.get(1)
         if not isinstance(labels, Labels):
             raise DataError(f"{folder}: its cases have values, not labels of classes")
         each = (labels.values + provider.label_offset).astype(int)
@@ -75,7 +74,10 @@ def _apart(names: list[str]) -> list[str]:
 def _take(
     rows: dict[int, list[Image.Image]], provider: FolderProvider, parts: list[Part], labels: Labels, each: np.ndarray
 ) -> None:
-    """Add pictures of a batch to the row of their class, until that is full; none of data that are no pictures."""
+    """Add pictures of a batch to the row of their class, until that is full; none of data that are no pictures.
+
+    Only those are drawn that the sheet can show, of the classes that come first.
+    """
     if provider.cropper is None:
         return
     if isinstance(provider, Matrices):
@@ -83,9 +85,10 @@ def _take(
         items: list[Any] = [column for matrix in matrices for column in matrix.T]
     else:
         items = [item for _, part in parts for item in part["data"]]
-    for case, label in zip(labels.cases, each, strict=True):
-        row = rows.setdefault(int(label), [])
-        if len(row) < _PER_CLASS and (picture := _drawn(items[case], provider.cropper.channels)):
+    first = {*sorted({*rows, *each.tolist()})[:_CLASSES]}
+    for case, label in zip(labels.cases, each.tolist(), strict=True):
+        row = rows.setdefault(label, [])
+        if label in first and len(row) < _PER_CLASS and (picture := _drawn(items[case], provider.cropper.channels)):
             row.append(picture)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from convnet.data.provider import range_text
+from convnet.graph.table import wrapped
 from convnet.pickles import text_of
 from convnet.pickles.rules import shown
 from convnet.texts import aligned, bytes_text, counted, listed, printable, shortened
-from convnet.training.log import plain
 
 _AT_ONCE = 1 << 20  # numbers of which statistics are taken
 _MOST_ARRAYS, _DEPTH = 10_000, 8
@@ -70,11 +70,11 @@ class Found:
     def as_dict(self) -> dict[str, Any]:
         """Return all of it as JSON holds it; numbers that it lacks are the texts ``nan``, ``inf`` and ``-inf``."""
         problems = [{"problem": problem, "advice": advice} for problem, advice in self.problems]
-        values: dict[str, Any] = plain(asdict(self) | {"problems": problems})
+        values: dict[str, Any] = settled(asdict(self) | {"problems": problems})
         return values
 
-    def lines(self) -> Iterator[str]:
-        """Yield lines for people."""
+    def lines(self, columns: int = 0) -> Iterator[str]:
+        """Yield lines for people, long facts and remarks in several of at most ``columns``; 0: in one."""
         by = f", written by {self.program}" if self.program else ""
         yield f"{self.path}: {self.kind}{by}"
         size = bytes_text(self.bytes) if self.bytes >= 1000 else counted(self.bytes, "byte") if self.bytes else ""
@@ -82,15 +82,19 @@ class Found:
         rows = {key.replace("_", " "): value for key, value in facts.items() if value not in ("", None, [], {})}
         tables = {key: value for key, value in rows.items() if _is_table(value)}
         width = max(map(len, rows), default=0)
-        yield from (f"  {key:<{width}}  {_told(value)}" for key, value in rows.items() if key not in tables)
+        for key, value in rows.items():
+            if key not in tables:
+                yield wrapped(f"  {key:<{width}}  {_told(value)}", columns, " " * (width + 4))
         for key, table in tables.items():
             yield ""
             yield from _table([[key, *list(table[0])[1:]], *([_told(cell) for cell in row.values()] for row in table)])
         if self.arrays:
             yield ""
             yield from _table([list(_HEADS), *(array.cells() for array in self.arrays)], left=3)
-        for title, lines in (("remark", self.remarks), ("problem", [f"{what}\n    {do}" for what, do in self.problems])):
-            yield from ["", *(f"{title}: {line}" for line in lines)] if lines else []
+        remarks = [wrapped(f"remark: {line}", 0 if "\n" in line else columns, "    ") for line in self.remarks]
+        problems = [f"problem: {what}\n    {do}" for what, do in self.problems]
+        for lines in (remarks, problems):
+            yield from ["", *lines] if lines else []
 
 
 def _is_table(value: Any) -> bool:
@@ -124,15 +128,19 @@ def _told(value: Any) -> str:
 
 
 def settled(value: Any, depth: int = 0) -> Any:
-    """Return a fact as JSON holds it, whatever a file has in its place: deeper and stranger values in a few words."""
+    """Return a fact as JSON holds it, whatever a file has in its place: deeper and stranger values in a few words.
+
+    Numbers that JSON lacks are the texts ``nan``, ``inf`` and ``-inf``.
+    """
     if isinstance(value, dict) and depth < _DEPTH:
         return {key_text(key): settled(item, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple) and depth < _DEPTH:
         return [settled(item, depth + 1) for item in value]
     if isinstance(value, str | bytes):
         return printable(text_of(value))
-    is_plain = value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
-    return value if is_plain else shown(value)
+    if isinstance(value, float):
+        return value if np.isfinite(value) else str(value)
+    return value if value is None or (isinstance(value, int) and abs(value) < 2**63) else shown(value)
 
 
 def described(name: str, array: np.ndarray) -> Array:
@@ -180,11 +188,6 @@ def arrays_in(value: Any, name: str = "", wanted: Callable[[str], bool] = lambda
 
     look(value, name, 0)
     return found
-
-
-def bytes_of(item: str | bytes) -> bytes:
-    """Return the bytes of a picture, which are a text where Python 2 wrote them."""
-    return item.encode("latin1") if isinstance(item, str) else item
 
 
 def silent(done: int, of: int) -> None:

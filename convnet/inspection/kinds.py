@@ -72,7 +72,10 @@ def _look_at_parts(found: Found, paths: list[Path]) -> None:
     """Add the cases of each part of a batch, and what is wrong in any."""
     parts = [inspect(path) for path in paths]
     found.bytes = sum(part.bytes for part in parts)
-    found.facts = {"cases": sum(part.facts.get("cases") or 0 for part in parts)}
+    sizes = [part.facts.get("cases") or 0 for part in parts]
+    for_all = f"{counted(sizes[0], 'case')} but {counted(sum(sizes), 'label')};"  # which the first may have (io 5.2)
+    parts[0].problems = [each for each in parts[0].problems if not each[0].startswith(for_all)]
+    found.facts = {"cases": sum(sizes)}
     found.facts["parts"] = [
         {"part": path.name, "kind": part.kind, "bytes": part.bytes, "cases": part.facts.get("cases")}
         for path, part in zip(paths, parts, strict=True)

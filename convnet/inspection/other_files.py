@@ -13,11 +13,9 @@ _SHOWN = 16  # bytes, and names in archives
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P4", b"P5", b"P6")
 _EXPORT = "write its arrays as a dict of NumPy arrays, or take them over in Python (docs/python.md)"
 _UNPACK = "unpack it, and look at what is in it"
-_COPY = "use a copy; nothing that it names was executed"
-_MAY_HOLD = ("a zip archive", "a gzip archive", "a pickle")  # a checkpoint or a batch
 _PLAIN = "it is none of the files that convnet reads"
-# (where, bytes, what a file with them there is, what to do)
-_KNOWN = (
+# (where, bytes or one of several, what a file with them there is, what to do)
+_KNOWN: tuple[tuple[int, bytes | tuple[bytes, ...], str, str], ...] = (
     (0, b"\x93NUMPY", "an array of NumPy's (.npy)", "put it into a batch: docs/batches.md, 'Write your own'"),
     (0, b"\x89HDF", "HDF5, as Keras and MATLAB 7.3 write", _EXPORT),
     (0, b"MATLAB 5.0", "a MATLAB file of level 5", _EXPORT),
@@ -31,11 +29,9 @@ _KNOWN = (
     (0, b"\x7fELF", "a program", _PLAIN),
     (0, b"%PDF", "a PDF", _PLAIN),
     (0, b"SQLite format 3", "an SQLite database", _PLAIN),
-    (0, b"\xff\xfe", "a text in UTF-16", "save it as UTF-8"),
-    (0, b"\xfe\xff", "a text in UTF-16", "save it as UTF-8"),
+    (0, (b"\xff\xfe", b"\xfe\xff"), "a text in UTF-16", "save it as UTF-8"),
     (0, b"version https://git-lfs", "a pointer of Git LFS, which stands for another file", "fetch that file: git lfs pull"),
-    (0, b"<!DOCTYPE", "a page of HTML, such as a server's answer that there is no file", "download it again"),
-    (0, b"<html", "a page of HTML, such as a server's answer that there is no file", "download it again"),
+    (0, (b"<!DOCTYPE", b"<html"), "a page of HTML, such as one of a server without the file", "download it again"),
 )
 
 
@@ -61,8 +57,7 @@ def found_other(found: Found, path: Path, beginning: bytes, fault: str = "") -> 
     found.facts["first_bytes"] = beginning[:_SHOWN].hex(" ")
     readable = beginning[:_SHOWN].decode("ascii", "replace").replace("\ufffd", ".")
     found.facts["as_text"] = "".join(char if char.isprintable() else "." for char in readable)
-    what, advice = _kind_of(beginning)
-    found.kind = what or "of no kind that convnet knows"
+    found.kind, advice = _kind_of(beginning)
     if beginning.startswith(b"PK\x03\x04"):
         with suppress(OSError, zipfile.BadZipFile, ValueError, NotImplementedError), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -71,10 +66,12 @@ def found_other(found: Found, path: Path, beginning: bytes, fault: str = "") -> 
                 found.kind, advice = "a file of PyTorch", _EXPORT
             elif names and all(name.endswith(".npy") for name in names):
                 found.kind, advice = "arrays of NumPy's (.npz)", "put them into a batch: docs/batches.md, 'Write your own'"
-    if found.kind == "of no kind that convnet knows":
-        found.facts["nothing_but"] = f"byte {beginning[0]:#04x}" if len({*beginning}) == 1 else None
-    is_known = found.kind not in _MAY_HOLD
-    found.blame(f"it is {found.kind}" if is_known or not fault else fault, advice if is_known or not fault else _COPY)
+    if fault and found.kind == "a pickle":
+        found.blame(fault, "use a copy; nothing that it names was executed")
+    elif fault and advice == _UNPACK:
+        found.blame(f"it holds neither a checkpoint nor a batch: {fault}", f"{_UNPACK}, or use a copy")
+    else:
+        found.blame(f"it is {found.kind}", advice)
 
 
 def _kind_of(beginning: bytes) -> tuple[str, str]:
@@ -87,4 +84,4 @@ def _kind_of(beginning: bytes) -> tuple[str, str]:
         return "a pickle", "use a copy"
     if text and all(char.isprintable() or char.isspace() for char in text):
         return "a text", "layer files have sections in brackets with type=...: docs/layer-files.md"
-    return "", "use a copy, or tell with which program it was written"
+    return "of no kind that convnet knows", "use a copy, or tell with which program it was written"

@@ -32,14 +32,9 @@ def found_text(found: Found, beginning: bytes) -> bool:
     first = beginning.lstrip(b"\xef\xbb\xbf \t\r\n")
     if first.startswith(b"{"):
         return _found_log(found, path, first)
-    if path.name == SUMS:
-        return _found_sums(found, path)
-    if beginning.startswith(",".join(HEAD).encode()):
-        return _found_pictures(found, path)
-    if path.name == SKIPPED:
-        found.kind, found.program = "a list of pictures that were left out", "convnet makebatches"
-        with path.open("rb") as file:
-            found.facts["pictures"] = sum(1 for line in file if line.strip())
+    if look := _LISTS.get(path.name) or (_look_at_pictures if beginning.startswith(",".join(HEAD).encode()) else None):
+        found.program = "convnet makebatches"
+        look(found, path)
         return True
     return found.bytes <= LONGEST and (_found_layers(found, path) or _found_printed(found, path))
 
@@ -80,36 +75,43 @@ def _found_printed(found: Found, path: Path) -> bool:
     return True
 
 
-def _found_sums(found: Found, path: Path) -> bool:
+def _look_at_sums(found: Found, path: Path) -> None:
     """Add what a manifest names, and which of it is not there."""
-    found.kind, found.program = "the manifest of a folder of batches", "convnet makebatches"
+    found.kind = "the manifest of a folder of batches"
     try:
         sums = read_sums(path.parent)
     except ConvnetError as error:
         found.blame(error, "make the batches again, or remove the manifest")
-        return True
+        return
     missing = [name for name in sums if not (path.parent / name).is_file()]
     found.facts = {"files": len(sums), "missing": missing}
     found.remarks.append(f"What compares the files with it: convnet batches verify {shell_quoted(str(path.parent))}")
     if missing:
         found.blame(f"{counted(len(missing), 'file')} missing: {listed(missing, 8)}", "make the batches again")
-    return True
 
 
-def _found_pictures(found: Found, path: Path) -> bool:
+def _look_at_pictures(found: Found, path: Path) -> None:
     """Add how many pictures went into how many batches."""
-    found.kind, found.program = "a list of the pictures in batches", "convnet makebatches"
-    batches: Counter[str] = Counter()
-    classes: Counter[str] = Counter()
+    found.kind, columns = "a list of the pictures in batches", (Counter[str](), Counter[str]())
     try:
         with path.open(newline="", encoding="utf-8", errors="replace") as file:
             for row in csv.DictReader(file):
-                batches[str(row.get("batch"))] += 1
-                classes[str(row.get("class"))] += 1
+                for name, counts in zip(("batch", "class"), columns, strict=True):
+                    counts[str(row.get(name))] += 1
     except csv.Error as error:
         found.blame(f"it is no table: {error}", "make the batches again")
+    batches, classes = columns
     found.facts = {"pictures": batches.total(), "batches": len(batches), "classes": len(classes)}
-    return True
+
+
+def _look_at_skipped(found: Found, path: Path) -> None:
+    """Add how many pictures were left out."""
+    found.kind = "a list of pictures that were left out"
+    with path.open("rb") as file:
+        found.facts["pictures"] = sum(1 for line in file if line.strip())
+
+
+_LISTS = {SUMS: _look_at_sums, SKIPPED: _look_at_skipped}
 
 
 def _found_layers(found: Found, path: Path) -> bool:

@@ -6,21 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from convnet.arrays import not_finite
-from convnet.data.batches import find_batches, label_names_of, read_batch, read_meta
+from convnet.data.batches import bytes_of, label_names_of, pixels_of, read_batch
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
-from convnet.data.labels import Part, labels_of
+from convnet.data.labels import Labels, Part
 from convnet.data.manifest import SKIPPED, SUMS, read_sums, sum_of
-from convnet.data.provider import Request, check_counts, range_text
+from convnet.data.provider import Request, range_text
 from convnet.data.providers import open_provider
-from convnet.data.schema import MOST_CLASSES, matrix_of_key
+from convnet.data.schema import MOST_CLASSES, TAGS, matrix_of_key
+from convnet.data.targets import stored_keys
 from convnet.data.workers import cores
 from convnet.errors import DataError, reason_of
-from convnet.inspection.batch_files import cases_of
-from convnet.inspection.found import Found, Tell, bytes_of, silent
+from convnet.inspection.batch_files import cases_of, held_in, holds_values
+from convnet.inspection.folders import opened
+from convnet.inspection.found import Found, Tell, silent
 from convnet.texts import counted, listed, printable
 
 _NAMED = 20  # files or pictures in a message
@@ -31,28 +31,17 @@ _MEND = "write the batch again, or leave it out of --train-range and --test-rang
 
 def verify_batches(path: str | Path, tell: Tell = silent) -> Found:
     """Read everything in a folder of batches; return what is wrong with any file, description, label or picture."""
-    folder, meta = Path(path), {}
+    folder = Path(path)
     found = Found(str(folder), "a folder of batches")
-    try:
-        meta = read_meta(folder)
-    except DataError as error:
-        found.blame(error, "name a folder of batches, or write its batches.meta: docs/batches.md")
-    try:
-        files = find_batches(folder, found.remarks)
-    except DataError as error:
-        if meta:
-            found.blame(error, "name the folder in which the batches are")
+    meta, files = opened(found, folder)
+    if not files:
         return found
     _compare(found, folder, [path for parts in files.values() for path in parts])
-    provider = _opened(found, folder, files, meta) if meta else None
+    provider = _opened(found, folder) if meta else None
     rows = []
     for done, (number, paths) in enumerate(files.items()):
         tell(done, len(files))
         rows.append({"batch": number, "parts": len(paths), "cases": _check_batch(found, provider, meta, paths)})
-    found.bytes = sum(path.stat().st_size for parts in files.values() for path in parts if path.is_file())
-    tests = meta.get("test_batches") or []
-    if missing := [number for number in tests if number not in files]:
-        found.blame(f"test_batches names {range_text(missing)}, which are not there", "make the batches again")
     if provider and len(provider.numbers) > 1:
         train, test = provider.default_ranges()
         found.facts |= {"for_training": range_text(train), "for_testing": range_text(test)}
@@ -99,10 +88,10 @@ def _compare(found: Found, folder: Path, batches: Sequence[Path]) -> None:
         found.remarks.append(f"{counted(len(lines), 'picture')} left out when they were made, as {SKIPPED} says: {told}")
 
 
-def _opened(found: Found, folder: Path, files: dict[int, list[Path]], meta: dict[str, Any]) -> FolderProvider | None:
+def _opened(found: Found, folder: Path) -> FolderProvider | None:
     """Return what a run would read the batches with, ``None`` where it would not, which is told, or for values."""
     try:
-        if not label_names_of(meta) and _holds_values(read_batch(next(iter(files.values()))[0]).get("labels")):
+        if holds_values(folder):
             found.facts["labels"] = "values, not classes"
             return None
         provider = open_provider("", Request(str(folder)))
@@ -121,29 +110,26 @@ def _check_batch(found: Found, provider: FolderProvider | None, meta: dict[str, 
             parts.append((path, read_batch(path)))
         except DataError as error:
             found.blame(error, _AGAIN)
-    cases = 0
     for path, part in parts:
-        data = part["data"]
-        cases += len(data) if isinstance(data, list) else 0
-        if isinstance(data, list):
+        if isinstance(data := part["data"], list):
             _check_pictures(found, data, path)
         elif (place := not_finite(data)) is not None:
             found.blame(f"{path}: 'data' holds {data[place]} at {list(place)}; expected finite numbers", _MEND)
+    each = [len(part["data"]) for _, part in parts if isinstance(part["data"], list)]
     if len(parts) < len(paths):
-        return cases
-    where = str(paths[0])
+        return sum(each)
     if len(parts) == 1:  # of several the first may have the labels of all
         _check_keys(found, *parts[0], meta, from_matrix=2 if provider else 1)
-    if provider is None:
-        return sum(cases_of(part) for _, part in parts)
     try:
-        each = provider.cases(parts)
-        targets = provider.targets(parts, each)
-        check_counts(sum(each), len(targets), where)
-        provider.check_targets(targets, where)
+        if provider:
+            each = provider.cases(parts)
+            provider.checked_targets(parts, each)
+        elif not each:
+            known = "num_vis" in meta
+            sizes = (matrix.shape[1] for matrix in pixels_of(parts, int(meta["num_vis"]))) if known else ()
+            each = [*sizes] or [cases_of(part) for _, part in parts]
     except DataError as error:
         found.blame(error, _MEND)
-        return cases
     return sum(each)
 
 
@@ -166,33 +152,14 @@ def _check_pictures(found: Found, items: list[Any], path: Path) -> None:
 
 def _check_keys(found: Found, path: Path, part: dict[str, Any], meta: dict[str, Any], from_matrix: int) -> None:
     """Add what is wrong with the labels or values in matrices from ``from_matrix`` on: no classes, not of all cases."""
-    cases = cases_of(part)
-    for key in [key for key in part if matrix_of_key(key) >= from_matrix and part[key] is not None]:
-        names = len(label_names_of(meta, matrix_of_key(key)))
-        offset, where = 0, f"{path}: '{key}'"
-        if key == "labels":
-            offset, where = int(meta.get("label_offset", 0)), str(path)
+    keys = {index: key for key in part if (index := matrix_of_key(key)) and part[key] is not None} | stored_keys(part, {})
+    for index, key in sorted(keys.items()):
+        if index < from_matrix or key == TAGS:
+            continue
+        names, offset = len(label_names_of(meta, index)), int(meta.get("label_offset", 0)) if index == 1 else 0
         try:
-            if not names and _holds_values(part[key]):
-                shape = np.shape(part[key])
-                if cases not in shape:
-                    raise DataError(f"{path}: '{key}' of shape {shape} is not of {counted(cases, 'case')}")
-                continue
-            labels = labels_of({"labels": part[key]}, path, cases, names)
-            check_counts(cases, len(labels), where)
-            labels.check(names or MOST_CLASSES, offset, where)
+            held = held_in(part.get(key), key, path, cases_of(part), names)
+            if isinstance(held, Labels):
+                held.check(names or MOST_CLASSES, offset, path if index == 1 else f"{path}: '{key}'")
         except DataError as error:
             found.blame(error, _MEND)
-
-
-def _holds_values(stored: Any) -> bool:
-    """Return whether labels are values of regressions, not of classes."""
-    try:
-        labels = np.asarray(stored, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    if not labels.size or not labels.ndim:
-        return False
-    rows_of_values = isinstance(stored, np.ndarray) and labels.ndim == 2 and 1 not in labels.shape
-    are_marks = ((labels == 0) | (labels == 1)).all()
-    return bool((rows_of_values and not are_marks) or (labels != np.floor(labels)).any() or (labels < 0).any())

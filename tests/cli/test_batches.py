@@ -13,7 +13,7 @@ from PIL import Image
 from convnet import pickles
 from convnet.cli import main
 from convnet.data.batches import write_file
-from convnet.inspection import show_batches, verify_batches
+from convnet.inspection import contact_sheet, show_batches, verify_batches
 
 CLASSES = ("ape", "cat", "dog")
 
@@ -166,6 +166,18 @@ def test_several_heads(tmp_path):
     assert "data_batch_4: 'labels3' of shape (4, 5) is not of 6 cases" in said
 
 
+def test_a_first_batch_that_no_run_opens_hides_no_other(tmp_path):
+    write_file(tmp_path / "batches.meta", NAMES | {"num_vis": 48})
+    write_file(tmp_path / "data_batch_1", {"data": PIXELS[:, :0], "labels": []})
+    write_file(tmp_path / "data_batch_2", {"data": PIXELS})
+    write_file(tmp_path / "data_batch_3", {"data": PIXELS[:-1], "labels": LABELS})
+    write_file(tmp_path / "data_batch_4", {"data": PIXELS, "labels": [*LABELS[:5], 3]})
+    said = problems(tmp_path)
+    assert "data_batch_1: holds no cases" in said and "data_batch_2: no labels in it" in said
+    assert "data_batch_3: data of shape 47x6; expected 48 values per case" in said
+    assert "data_batch_4: case 5 has label 3; labels must be 0 to 2" in said
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
 def test_pipes_are_not_waited_for(batches):
     (batches / "data_batch_2").unlink()
@@ -250,17 +262,19 @@ def test_batches_with_other_labels_than_cases_are_not_shown(batches, capsys):
     assert "data_batch_2: 6 cases but 7 labels" in capsys.readouterr().err and not (batches / "sheet.png").exists()
 
 
-def test_many_classes_are_cut_and_told(tmp_path):
+def test_many_classes_are_cut_and_told(tmp_path, monkeypatch):
+    drawn, draw = [], contact_sheet._drawn
+    monkeypatch.setattr(contact_sheet, "_drawn", lambda item, channels: drawn.append(item) or draw(item, channels))
     write_file(tmp_path / "batches.meta", {"label_names": [f"class {i}" for i in range(60)]})
     data = np.zeros((48, 60), np.uint8)
     write_file(tmp_path / "data_batch_1", {"data": data, "labels": list(range(60))})
     shown = show_batches(tmp_path)
     assert "The sheet shows 40 of 60 classes." in shown.remarks and len(shown.counts) == 60
-    assert shown.counts["class 59"] == (1, 0) and shown.sheet.height < 40 * 90
+    assert shown.counts["class 59"] == (1, 0) and shown.sheet.height < 40 * 90 and len(drawn) == 40
 
 
 def test_values_have_no_classes_to_show(tmp_path, capsys):
     write_file(tmp_path / "batches.meta", {})
     write_file(tmp_path / "data_batch_1", {"data": NUMBERS, "labels": NUMBERS[:3]})
     assert main(["batches", "show", str(tmp_path), "--out", str(tmp_path / "x.png")]) == 1
-    assert "Traceback" not in capsys.readouterr().err and not (tmp_path / "x.png").exists()
+    assert "values, not labels of classes" in capsys.readouterr().err and not (tmp_path / "x.png").exists()

@@ -227,7 +227,7 @@ def test_pickles_of_python_3(protocol, tmp_path):
 @pytest.mark.parametrize(
     "value, expected",
     [
-        ({"data": PIXELS, "labels": LABELS[:5]}, "6 cases but 5 labels in 'labels'"),
+        ({"data": PIXELS, "labels": LABELS[:5]}, "6 cases but 5 labels"),
         ({"data": [*JPEGS, JPEGS[0][:90]], "labels": [0] * 4}, "1 of 4 pictures cannot be read: number 3"),
         ({"data": NUMBERS * np.inf, "labels": LABELS}, "'data' holds 42 numbers that are not finite"),
         ({"data": PIXELS, "labels": [*LABELS[:5], "x"]}, "'labels'[5] is 'x'"),
@@ -290,6 +290,22 @@ def test_parameters_alone(tmp_path):
     assert "[run] has 'epoch', which no type of layer has; did you mean 'epochs'?" in found.remarks
 
 
+def test_archives_of_other_things_are_to_be_unpacked(tmp_path):
+    (tmp_path / "net.gz").write_bytes(gzip.compress(b"[conv1]\ntype=conv\n"))
+    ((what, advice),) = inspect(tmp_path / "net.gz").problems
+    assert what.startswith("it holds neither a checkpoint nor a batch") and advice.startswith("unpack it")
+
+
+def test_lines_fit_a_terminal(tmp_path):
+    path = saved(tmp_path, {"label_names": [f"class {i}" for i in range(40)], "num_vis": 48}, "batches.meta")
+    found = inspect(path)
+    found.path, found.remarks = "batches.meta", ["word " * 40]
+    assert max(map(len, found.lines())) > 200
+    folded = [line for lines in found.lines(80) for line in lines.splitlines()]
+    assert max(map(len, folded)) <= 80 and "".join(folded).count("class ") == 40
+    assert "".join(folded).count("word") == 40
+
+
 def test_what_a_run_printed(tmp_path):
     (tmp_path / "out").write_text(
         "Initialized\n1.1... logprob: 2.30, 0.90 (1.0 sec)\n1.2... logprob: 2.10, 0.80 (1.0 sec)\n"
@@ -339,7 +355,11 @@ def test_folders(run, tmp_path):
     assert (found.kind, found.facts["batches"], found.facts["for_testing"]) == ("a folder of batches", "1-2", "2")
     assert problems(batches) == "test_batches names 7, which are not there"
     (tmp_path / "empty").mkdir()
-    assert "it is empty" in problems(tmp_path / "empty")
+    assert "but nothing" in problems(tmp_path / "empty")
+    assert "but folders" in problems(tmp_path)
+    (tmp_path / "set" / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "set" / "train" / "cat" / "1.JPG").touch()
+    assert not problems(tmp_path / "set") and "makebatches" in inspect(tmp_path / "set").remarks[0]
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.jpg").write_bytes(JPEGS[0])
     assert "convnet makebatches" in inspect(tmp_path / "cat").remarks[0]
@@ -356,8 +376,12 @@ def test_a_batch_in_parts(names, tmp_path, monkeypatch):
     assert [row["part"] for row in found.facts["parts"]] == [*names]
     monkeypatch.chdir(parts)
     assert inspect(".").facts == found.facts
+    write_file(parts / names[0], {"data": PIXELS, "labels": LABELS * 2})
+    write_file(parts / names[1], {"data": PIXELS})
+    assert not problems(parts)
     write_file(parts / names[1], {"data": PIXELS, "labels": LABELS[:5]})
-    assert problems(parts) == f"{names[1]}: 6 cases but 5 labels in 'labels'"
+    write_file(parts / names[0], {"data": PIXELS, "labels": LABELS})
+    assert problems(parts) == f"{names[1]}: 6 cases but 5 labels; the file is truncated or damaged"
     (parts / names[1]).write_bytes(b"x")
     assert names[1] in problems(parts)
 
@@ -370,7 +394,7 @@ def test_a_batch_in_parts(names, tmp_path, monkeypatch):
         (b"\x89HDF\r\n\x1a\n" + bytes(20), "HDF5, as Keras and MATLAB 7.3 write"),
         (b"MATLAB 5.0 MAT-file" + bytes(200), "a MATLAB file of level 5"),
         (b"\x7fELF" + bytes(20), "a program"),
-        (b"<!DOCTYPE html><html>404</html>", "a page of HTML, such as a server's answer that there is no file"),
+        (b"<!DOCTYPE html><html>404</html>", "a page of HTML, such as one of a server without the file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS, which stands for another file"),
         (bytes(257) + b"ustar" + bytes(250), "a tar archive"),
         (b"\x1f\x8b" + bytes(30), "a gzip archive"),
