@@ -13,7 +13,7 @@ _SHOWN = 16  # bytes, and names in archives
 _PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P4", b"P5", b"P6")
 _EXPORT = "write its arrays as a dict of NumPy arrays, or take them over in Python (docs/python.md)"
 _UNPACK = "unpack it, and look at what is in it"
-_COPY = "use a copy; nothing that it names was executed"
+_COPY = "use another copy; nothing that it names was executed"
 _MAY_HOLD = ("a zip archive", "a gzip archive", "a pickle")  # a checkpoint or a batch
 _PLAIN = "it is none of the files that convnet reads"
 # (where, bytes, what a file with them there is, what to do)
@@ -49,7 +49,7 @@ def found_picture(found: Found, path: Path, beginning: bytes) -> bool:
         if not beginning.startswith(_PICTURES[:3]):  # the others are short, and may begin anything
             return False
         found.kind = "a picture"
-        found.blame(error, "use a copy; makebatches leaves it out and names it")
+        found.blame(error, "use another copy; makebatches leaves it out and names it")
         return True
     found.kind, found.container = "a picture", kind
     found.facts = {"width": width, "height": height}
@@ -84,7 +84,7 @@ def _kind_of(beginning: bytes) -> tuple[str, str]:
             return what, advice
     text = beginning.decode("utf-8", "ignore")
     if beginning[:1] == b"\x80":
-        return "a pickle", "use a copy"
+        return "a pickle", "use another copy"
     if text and all(char.isprintable() or char.isspace() for char in text):
         return "a text", "layer files have sections in brackets with type=...: docs/layer-files.md"
-    return "", "use a copy, or tell with which program it was written"
+    return "", "use another copy, or tell with which program it was written"
