@@ -66,6 +66,9 @@ class Matrices(FolderProvider):
             mean = self.value_mean
             assert mean is not None
             return MatrixBatch([pixels - mean[:, None], *rows])
+        if pixels.dtype != np.uint8:
+            first = self.files[self.numbers[0]][0]
+            raise DataError(f"{self.files[number][0]}: holds values, but {first} pixels, from 0 to 255")
         C, S = self.cropper.channels, self.cropper.side
         pictures = pixels.reshape(C, S, S, -1).transpose(3, 1, 2, 0)
         return PictureBatch(pictures, rows, self.cropper.crops(len(pictures), random))

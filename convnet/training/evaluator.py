@@ -16,9 +16,9 @@ from typing import Self
 import numpy as np
 
 from convnet.checkpoint import add_costs
-from convnet.data.batches import write_file
+from convnet.data.batches import description_in, read_meta, write_file
 from convnet.data.provider import Batch, Provider, batch_bounds, minibatches, split
-from convnet.errors import ConvnetError, NumericalError, OptionError
+from convnet.errors import ConvnetError, DataError, NumericalError, OptionError
 from convnet.graph.graph import Graph
 from convnet.graph.needs import label_index, needs_of, predicted_by
 from convnet.layers import Layer
@@ -171,8 +171,11 @@ def write_features(
     """Write what ``layer`` makes of batches as ``data_batch_N`` with a case in each row, and ``batches.meta``.
 
     Units are as in testing: none is dropped. Yields the path of each with the sums of costs over its cases, and these;
-    raises ``ConvnetError``.
+    raises ``ConvnetError``, also for a folder of other batches.
     """
+    is_source = folder.resolve() == Path(provider.request.path or "/").resolve()
+    if is_source or (description_in(folder) and "source_model" not in read_meta(folder)):
+        raise DataError(f"--feature-path: {folder} holds other batches, which features would replace; name another folder")
     name = output_layer(net.graph, layer, OptionError)
     needs = needs_of(net.graph, net.graph.data_dims)
     more = [index for index, need in needs.items() if index > 1 and need.kind in ("label", "value")]

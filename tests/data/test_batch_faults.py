@@ -179,6 +179,14 @@ def test_one_hot_labels_are_recognised(tmp_path, labels):
         np.testing.assert_array_equal(batch.minibatch(0, 5)[1][0], expected)
 
 
+def test_a_batch_of_values_among_pixels(tmp_path):
+    use(tmp_path, {"num_vis": 48, "label_names": NAMES}, MATRICES)
+    dump(tmp_path / "data_batch_2", MATRICES | {"data": MATRICES["data"] - 0.5})
+    provider = open_provider("", Request(str(tmp_path)))
+    with pytest.raises(DataError, match=r"data_batch_2: holds values, but .*data_batch_1 pixels, from 0 to 255"):
+        provider.batch(1, 2)
+
+
 def test_two_numbers_per_case_are_labels(tmp_path):
     part = {"data": values(4, 3), "labels": [[0, 1], [1, 0], [0, 1]]}
     assert labels_of(part, tmp_path, 3).values.tolist() == [0, 1, 1, 0, 0, 1]

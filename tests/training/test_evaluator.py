@@ -1,5 +1,7 @@
 """Testing modes: several views, predictions, features, and what does not fit; genuine checkpoints are tested too."""
 
+import shutil
+
 import numpy as np
 import pytest
 from support import SHARED, needs_museum, write_cifar, write_net
@@ -107,6 +109,24 @@ def test_features(place, tmp_path, capsys, layer, outputs):
     matrices = again.batch(1, 3).minibatch(0, 60)
     assert again.dims[0] == outputs
     np.testing.assert_allclose(matrices[0], part["data"].T - again.mean[:, None], atol=1e-5)
+
+
+def test_features_replace_no_other_batches(place, tmp_path, capsys):
+    """Neither those that they are made of nor batches of other kinds; features of an earlier call they do."""
+    shutil.copytree(place / "data", tmp_path / "data")
+    options = ["--load-file", place / "saved", "--test-only", "--write-features", "fc"]
+    features = tmp_path / "features"
+    for data, folder, status in (
+        (place / "data", tmp_path / "data", 1),
+        (place / "data", features, 0),
+        (place / "data", features, 0),
+        (tmp_path / "data", tmp_path / "other/../data", 1),
+    ):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        before = {path: path.read_bytes() for path in (tmp_path / "data").iterdir()}
+        assert run(*options, "--data-path", data, "--feature-path", folder) == status
+        assert ("holds other batches, which features would replace" in capsys.readouterr().err) == bool(status)
+        assert {path: path.read_bytes() for path in (tmp_path / "data").iterdir()} == before
 
 
 def test_as_many_features_as_cases(place, tmp_path):
