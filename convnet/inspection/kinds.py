@@ -42,7 +42,7 @@ def inspect(path: str | Path) -> Found:
             elif inside:
                 _look_at_newest(found, inside[0])
         elif not path.exists():
-            found.blame("there is no such file or folder", "look for it with ls")
+            found.blame("there is no such file or folder", "check the path, and the folder that you are in")
         elif not path.is_file():
             found.blame("it is a device or a pipe, not a file", "write it to a file first")
         else:
@@ -52,9 +52,9 @@ def inspect(path: str | Path) -> Found:
     except MemoryError:
         found.blame("it is too large for the memory of this machine", "look at it on a larger one")
     except ConvnetError as error:
-        found.blame(error, "mend that, or use a copy")
+        found.blame(error, "mend that, or use another copy")
     except Exception as error:  # whatever a file makes a reader stumble over
-        found.blame(f"it is damaged ({type(error).__name__}: {first_line(error)})", "use a copy")
+        found.blame(f"it is damaged ({type(error).__name__}: {first_line(error)})", "use another copy")
     found.facts = settled(found.facts)
     return found
 
@@ -91,7 +91,7 @@ def _look_at_file(found: Found, path: Path) -> None:
         beginning = file.read(_BEGINNING)
     if not beginning:
         found.kind = "an empty file"
-        found.blame("it holds nothing", "use a copy; it was cut off, or never written")
+        found.blame("it holds nothing", "use another copy; it was cut off, or never written")
         return
     if found_picture(found, path, beginning):
         return

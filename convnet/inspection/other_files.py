@@ -45,7 +45,7 @@ def found_picture(found: Found, path: Path, beginning: bytes) -> bool:
         if not beginning.startswith(_PICTURES[:3]):  # the others are short, and may begin anything
             return False
         found.kind = "a picture"
-        found.blame(error, "use a copy; makebatches leaves it out and names it")
+        found.blame(error, "use another copy; makebatches leaves it out and names it")
         return True
     found.kind, found.container = "a picture", kind
     found.facts = {"width": width, "height": height}
@@ -81,7 +81,7 @@ def _kind_of(beginning: bytes) -> tuple[str, str]:
             return what, advice
     text = beginning.decode("utf-8", "ignore")
     if beginning[:1] == b"\x80":
-        return "a pickle", "use a copy"
+        return "a pickle", "use another copy"
     if text and all(char.isprintable() or char.isspace() for char in text):
         return "a text", "layer files have sections in brackets with type=...: docs/layer-files.md"
-    return "of no kind that convnet knows", "use a copy, or tell with which program it was written"
+    return "of no kind that convnet knows", "use another copy, or tell with which program it was written"

@@ -134,7 +134,7 @@ def test_damage_in_a_checkpoint(run, tmp_path, capsys):
     (tmp_path / "1.1").write_bytes(data)
     assert main(["inspect", str(tmp_path / "1.1")]) == 1
     out = capsys.readouterr().out
-    assert "problem: damaged: its checksum does not match\n    use a copy" in out
+    assert "problem: damaged: its checksum does not match\n    use another copy" in out
 
 
 def test_nothing_is_executed(tmp_path):
