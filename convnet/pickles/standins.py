@@ -56,10 +56,9 @@ _OPTION_NAMES = (
 _CORES = ("numpy.core", "numpy._core")
 KNOWN: dict[tuple[str, str], Name | type[LegacyObject]] = {
     ("numpy", "dtype"): Name.dtype,
-    **{("numpy", name): Name.ndarray for name in ("ndarray", "matrix", "memmap")},  # whose contents are written alike
-    ("numpy.core.memmap", "memmap"): Name.ndarray,  # the same before NumPy 1.16, and before 1.4
-    ("numpy.matrixlib.defmatrix", "matrix"): Name.ndarray,
-    ("numpy.core.defmatrix", "matrix"): Name.ndarray,
+    ("numpy", "ndarray"): Name.ndarray,
+    ("numpy", "memmap"): Name.ndarray,  # whose contents are written alike
+    ("numpy.core.memmap", "memmap"): Name.ndarray,  # the same before NumPy 1.16
     ("_codecs", "encode"): Name.encode,
     ("binascii", "a2b_base64"): Name.base64,
     ("collections", "OrderedDict"): Name.dictionary,
