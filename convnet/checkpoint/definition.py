@@ -213,7 +213,7 @@ def _texts(kind: type[Layer], layer: Stored, generation: Generation, inputs: lis
     texts: dict[str, str] = {}
     for key in kind.keys:
         name = _stored_name(kind, key)
-        is_stored = generation in key.read_by and layer.get(name) not in (None, [], "")
+        is_stored = generation in key.read_by and layer.get(name) not in (None, [], (), "")
         if is_stored and key.name != "neuron" and not key.name.startswith("init"):
             texts[key.name] = _text(kind, key, layer, layer[name], inputs)
     known = {key.name for key in kind.keys} & layer.keys()

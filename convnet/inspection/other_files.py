@@ -67,9 +67,9 @@ def found_other(found: Found, path: Path, beginning: bytes, fault: str = "") -> 
             elif names and all(name.endswith(".npy") for name in names):
                 found.kind, advice = "arrays of NumPy's (.npz)", "put them into a batch: docs/batches.md, 'Write your own'"
     if fault and found.kind == "a pickle":
-        found.blame(fault, "use a copy; nothing that it names was executed")
+        found.blame(fault, "use another copy; nothing that it names was executed")
     elif fault and advice == _UNPACK:
-        found.blame(f"it holds neither a checkpoint nor a batch: {fault}", f"{_UNPACK}, or use a copy")
+        found.blame(f"it holds neither a checkpoint nor a batch: {fault}", f"{_UNPACK}, or use another copy")
     else:
         found.blame(f"it is {found.kind}", advice)
 

@@ -16,6 +16,7 @@ from trees import same_tree
 import convnet
 from convnet import pickles
 from convnet.checkpoint import Checkpoint, convert, load, npz, write_as, write_checkpoint
+from convnet.checkpoint.definition import written_files
 from convnet.checkpoint.recorded import outputs_for
 from convnet.cli import main
 from convnet.errors import CheckpointError, ConvnetError
@@ -367,3 +368,20 @@ def test_keys_of_another_type_are_not_in_the_way(kind):
     value["model_state"]["layers"]["fcB"]["type"] = kind
     with pytest.raises(ConvnetError, match=r"fcB|fcA|sum"):
         convert(Checkpoint(value), "2012")
+
+
+@needs_fixtures
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.name)
+def test_an_empty_tuple_says_as_little_as_an_empty_list(path):
+    layers = load(path).layers
+
+    def written_with(key, value):
+        changed = {name: layer | {key: value} if layer["type"] == "conv" else layer for name, layer in layers.items()}
+        try:
+            return written_files(changed).params
+        except ConvnetError as error:
+            return str(error).replace("()", "[]")
+
+    keys = {key for layer in layers.values() if layer["type"] == "conv" for key in layer}
+    for key in ("epsW", "momW", "wc", "initW"):
+        assert key in keys and written_with(key, ()) == written_with(key, [])
