@@ -19,7 +19,7 @@ from PIL import Image
 from support import ROOT, write_cifar, write_net
 
 from convnet import checkpoint, pickles
-from convnet.data.manifest import SUMS, read_sums, sum_of
+from convnet.data.making.manifest import SUMS, read_sums, sum_of
 from convnet.training.records import read_log
 
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

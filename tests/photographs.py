@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from convnet.data.split import set_aside
+from convnet.data.making.split import set_aside
 
 PHOTOGRAPHS = {
     "astronaut": "skimage/data/astronaut.png",

@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb
-from convnet.data.batch_folder import replacing
 from convnet.data.decoding import FITS, parse_color
-from convnet.data.digits import pack_digits
-from convnet.data.ilsvrc import is_ilsvrc
-from convnet.data.make import TEST_SHARE, More, pack_folder
+from convnet.data.making.batch_folder import replacing
+from convnet.data.making.digits import pack_digits
+from convnet.data.making.ilsvrc import is_ilsvrc
+from convnet.data.making.make import TEST_SHARE, More, pack_folder
+from convnet.data.making.unfinished import is_unfinished
+from convnet.data.making.workers import cores
 from convnet.data.pictures import LARGEST
-from convnet.data.unfinished import is_unfinished
-from convnet.data.workers import cores
 from convnet.errors import OptionError
 from convnet.interrupts import undo_if_interrupted
 from convnet.options import SEED, SHARE, Kind, choice, flag_of, text, whole

@@ -22,7 +22,7 @@ import numpy as np
 
 from convnet.api.network import Network, load
 from convnet.cli.common import Parser, run_verb, say
-from convnet.data.picture_folder import SUFFIXES, pictures_below
+from convnet.data.making.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds, first_synonyms
 from convnet.errors import DataError
 from convnet.options import NATURAL, choice, text

@@ -57,7 +57,7 @@ def description_in(folder: Path) -> Path | None:
 class Watch:
     """Tells whether the description in a folder is what it was at first, and with it the batches that it is of.
 
-    makebatches removes it before the batches and writes it after them (``convnet.data.batch_folder``). Its bytes are
+    makebatches removes it before the batches and writes it after them (``convnet.data.making.batch_folder``). Its bytes are
     compared only where its file is another, or was written since.
     """
 

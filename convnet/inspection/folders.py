@@ -7,8 +7,8 @@ from typing import Any
 
 from convnet.checkpoint import BEST, CheckpointFolder
 from convnet.data.batches import BATCH, description_in, find_batches, kept_for_validation, made_for_testing, read_meta
-from convnet.data.manifest import SUMS
-from convnet.data.picture_folder import SUFFIXES
+from convnet.data.making.manifest import SUMS
+from convnet.data.making.picture_folder import SUFFIXES
 from convnet.data.provider import range_text
 from convnet.errors import DataError
 from convnet.inspection.batch_files import WRITER, meta_facts

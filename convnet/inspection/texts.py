@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from convnet.data.manifest import HEAD, SKIPPED, SUMS, read_sums
+from convnet.data.making.manifest import HEAD, SKIPPED, SUMS, read_sums
 from convnet.errors import ConvnetError, LayerFileError
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse

@@ -11,12 +11,12 @@ from convnet.data.batches import bytes_of, label_names_of, pixels_of, read_batch
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.labels import Labels, Part
-from convnet.data.manifest import SKIPPED, SUMS, read_sums, sum_of
+from convnet.data.making.manifest import SKIPPED, SUMS, read_sums, sum_of
+from convnet.data.making.workers import cores
 from convnet.data.provider import Request, range_text
 from convnet.data.providers import open_provider
 from convnet.data.schema import MOST_CLASSES, TAGS, matrix_of_key
 from convnet.data.targets import stored_keys
-from convnet.data.workers import cores
 from convnet.errors import DataError, reason_of
 from convnet.inspection.batch_files import cases_of, held_in, holds_values
 from convnet.inspection.folders import opened

@@ -10,8 +10,8 @@ from support import dump, write_cifar, write_net
 
 from convnet import pickles
 from convnet.cli import main as cli
-from convnet.data import make
-from convnet.data.batch_folder import replacing
+from convnet.data.making import make
+from convnet.data.making.batch_folder import replacing
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError

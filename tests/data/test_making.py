@@ -15,13 +15,13 @@ from PIL import Image
 
 from convnet import pickles
 from convnet.cli import main
-from convnet.data import finish, make, unfinished, workers
-from convnet.data.batch_folder import replacing
 from convnet.data.decoding import read_square
-from convnet.data.manifest import read_sums
+from convnet.data.making import finish, make, unfinished, workers
+from convnet.data.making.batch_folder import replacing
+from convnet.data.making.manifest import read_sums
+from convnet.data.making.split import Order, set_aside
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
-from convnet.data.split import Order, set_aside
 from convnet.errors import DataError
 from convnet.pickles import text_of
 

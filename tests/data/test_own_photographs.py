@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from convnet.cli import main
+from convnet.data.making.split import set_aside
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
-from convnet.data.split import set_aside
 from convnet.pickles import load
 
 

@@ -9,7 +9,7 @@ import pytest
 import convnet
 from convnet.cli import main
 from convnet.data.batches import made_for_testing, read_batch, read_meta
-from convnet.data.make import pack_folder
+from convnet.data.making.make import pack_folder
 
 pytestmark = pytest.mark.skipif(find_spec("skimage") is None, reason="scikit-image carries most of the photographs")
 

@@ -9,8 +9,8 @@ from picture_files import encoded, hostile_pictures
 from PIL import Image
 
 from convnet.data.decoding import read_square
-from convnet.data.make import pack_folder
-from convnet.data.picture_folder import find_pictures
+from convnet.data.making.make import pack_folder
+from convnet.data.making.picture_folder import find_pictures
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError

@@ -10,10 +10,10 @@ from PIL import Image
 from support import BACKENDS, SHARED, dump, each_backend, needs_museum, values, write_cifar
 
 from convnet.data.decoding import read_square
-from convnet.data.digits import pack_digits
 from convnet.data.images import Cropper, Crops
-from convnet.data.make import pack_folder
-from convnet.data.picture_folder import find_pictures
+from convnet.data.making.digits import pack_digits
+from convnet.data.making.make import pack_folder
+from convnet.data.making.picture_folder import find_pictures
 from convnet.data.provider import MatrixBatch, Request, minibatches, range_text
 from convnet.data.providers import open_provider
 from convnet.errors import DataError

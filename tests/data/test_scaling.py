@@ -14,7 +14,7 @@ from convnet.cli import main
 from convnet.data import pictures as pictures_module
 from convnet.data.batches import read_batch
 from convnet.data.decoding import read_square
-from convnet.data.make import pack_folder
+from convnet.data.making.make import pack_folder
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.data.scaling import scale_pictures, shrink_in_decoder

@@ -14,11 +14,11 @@ from ilsvrc import jpeg, make_ilsvrc, meta_mat, tar_of
 from PIL import Image
 
 from convnet.cli import main
-from convnet.data.make import find_source, pack_folder
-from convnet.data.matlab import read_table
+from convnet.data.making.make import find_source, pack_folder
+from convnet.data.making.matlab import read_table
+from convnet.data.making.tar import Member, members
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
-from convnet.data.tar import Member, members
 from convnet.errors import DataError
 from convnet.pickles import load, text_of
 
@@ -261,7 +261,7 @@ def test_ilsvrc(tmp_path, capsys):
 
 def test_parts_of_batches(tmp_path, monkeypatch):
     """A batch is a folder of parts of 1024 pictures, here of 4, the last smaller; older ones are replaced."""
-    from convnet.data import ilsvrc
+    from convnet.data.making import ilsvrc
 
     monkeypatch.setattr(ilsvrc, "_LAYOUT", ilsvrc._LAYOUT.__class__(batch_size=10, first=0, parts=4, tests_from=1000))
     folder, out = make_ilsvrc(tmp_path / "ilsvrc", train=9, val=5, broken=False), tmp_path / "out"

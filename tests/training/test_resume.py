@@ -15,7 +15,7 @@ import convnet
 from convnet import checkpoint
 from convnet.backends.cpu import Cpu
 from convnet.cli.run import main
-from convnet.data.make import pack_folder
+from convnet.data.making.make import pack_folder
 from convnet.net.net import Net
 from convnet.net.weights import Weights
 from convnet.training.run import Run

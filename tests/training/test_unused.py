@@ -11,7 +11,7 @@ from support import dump, write_cifar, write_net
 from convnet.backends.reference import Reference
 from convnet.cli import main as cli
 from convnet.cli.run import main
-from convnet.data.make import pack_folder
+from convnet.data.making.make import pack_folder
 from convnet.data.provider import Request
 from convnet.data.providers import open_provider
 from convnet.errors import OptionError

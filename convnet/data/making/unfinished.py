@@ -10,7 +10,7 @@ import numpy as np
 
 from convnet import pickles
 from convnet.data.batches import write_file
-from convnet.data.manifest import rows_text
+from convnet.data.making.manifest import rows_text
 from convnet.pickles import UnsafePickle, text_of
 from convnet.storage.files import sync
 

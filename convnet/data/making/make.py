@@ -16,16 +16,16 @@ import PIL
 
 from convnet.data.batches import write_file
 from convnet.data.decoding import UNREAD, WHITE, Look
-from convnet.data.finish import check, summary, write_lists, write_meta
 from convnet.data.flattening import Color
-from convnet.data.ilsvrc import find_ilsvrc, is_ilsvrc
-from convnet.data.manifest import PICTURES, SKIPPED, sum_of, write_sums
-from convnet.data.picture_folder import find_pictures
-from convnet.data.picture_list import LISTS, find_listed
-from convnet.data.source import Source
-from convnet.data.split import Order, set_aside
-from convnet.data.unfinished import Progress
-from convnet.data.workers import Packed, Recipe, Workers
+from convnet.data.making.finish import check, summary, write_lists, write_meta
+from convnet.data.making.ilsvrc import find_ilsvrc, is_ilsvrc
+from convnet.data.making.manifest import PICTURES, SKIPPED, sum_of, write_sums
+from convnet.data.making.picture_folder import find_pictures
+from convnet.data.making.picture_list import LISTS, find_listed
+from convnet.data.making.source import Source
+from convnet.data.making.split import Order, set_aside
+from convnet.data.making.unfinished import Progress
+from convnet.data.making.workers import Packed, Recipe, Workers
 from convnet.errors import DataError
 from convnet.texts import counted, printable
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from convnet.data.batches import read_meta
-from convnet.data.manifest import PICTURES, SKIPPED, SUMS, read_sums
-from convnet.data.unfinished import is_unfinished
+from convnet.data.making.manifest import PICTURES, SKIPPED, SUMS, read_sums
+from convnet.data.making.unfinished import is_unfinished
 from convnet.errors import DataError, reason_of
 from convnet.storage import Claim
 from convnet.texts import listed

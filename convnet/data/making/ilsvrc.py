@@ -13,9 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from convnet.data.matlab import read_table
-from convnet.data.source import Layout, Place, Source, stamp_of
-from convnet.data.tar import Member, members
+from convnet.data.making.matlab import read_table
+from convnet.data.making.source import Layout, Place, Source, stamp_of
+from convnet.data.making.tar import Member, members
 from convnet.errors import DataError, reason_of
 from convnet.texts import counted, listed
 

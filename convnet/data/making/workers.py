@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from convnet.data.decoding import MEMORY, Look, read_square
-from convnet.data.source import Place
+from convnet.data.making.source import Place
 from convnet.errors import DataError, first_line, reason_of
 
 QUALITY = 95  # of the JPEG files, as in 2014 (io 5.3)

@@ -9,7 +9,7 @@ import numpy as np
 
 from convnet.data.batches import description_in
 from convnet.data.decoding import UNREAD
-from convnet.data.source import Source, stamp_of
+from convnet.data.making.source import Source, stamp_of
 from convnet.errors import DataError, reason_of
 from convnet.texts import counted, did_you_mean, listed
 

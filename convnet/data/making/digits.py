@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from convnet.data.batches import write_file
-from convnet.data.manifest import sum_of, write_sums
+from convnet.data.making.manifest import sum_of, write_sums
 from convnet.errors import DataError
 
 _BATCHES = 6

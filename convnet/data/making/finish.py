@@ -7,9 +7,9 @@ import numpy as np
 
 from convnet.data.batches import write_file
 from convnet.data.images import color_axes
-from convnet.data.manifest import HEAD, PICTURES, SKIPPED, rows_text
-from convnet.data.source import Source
-from convnet.data.unfinished import Progress
+from convnet.data.making.manifest import HEAD, PICTURES, SKIPPED, rows_text
+from convnet.data.making.source import Source
+from convnet.data.making.unfinished import Progress
 from convnet.errors import DataError
 from convnet.storage import write_atomically
 from convnet.texts import counted, listed, printable

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convnet.data.picture_folder import PARTS, SUFFIXES, TESTING
-from convnet.data.source import Source, stamp_of
+from convnet.data.making.picture_folder import PARTS, SUFFIXES, TESTING
+from convnet.data.making.source import Source, stamp_of
 from convnet.errors import DataError, reason_of
 from convnet.texts import counted, did_you_mean
 
