@@ -94,6 +94,11 @@ class Checkpoint(dict[str, Any]):
         """Generation in whose way its layers are stored."""
         return generation_of(self.layers)
 
+    @property
+    def dialect(self) -> str:
+        """As which generation ``files`` are read: as the run read them, or that of the program that wrote the checkpoint."""
+        return self.option("dialect") or "auto" if self.has_files else self.generation
+
     def files(self, name: str = "the checkpoint") -> LayerFiles:
         """Return its layer files; of the originals, which saved none, files called ``name`` written from its layers."""
         own = self._with_files

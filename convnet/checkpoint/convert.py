@@ -90,10 +90,9 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
 
 def graph_of(checkpoint: Checkpoint) -> Graph:
     """Return the net of a checkpoint, for the data that it was trained on; raises ``ConvnetError``."""
-    dialect = checkpoint.option("dialect") or "auto" if checkpoint.has_files else checkpoint.generation
     files = checkpoint.files(str(checkpoint.path))
     known = checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree
-    return build_graph(files, *known, dialect, heads=checkpoint.heads)
+    return build_graph(files, *known, checkpoint.dialect, heads=checkpoint.heads)
 
 
 def _layers_for(graph: Graph, generation: Generation, known: Mapping[str, Stored]) -> list[Stored]:

@@ -59,8 +59,7 @@ class Definition(NamedTuple):
     def builder(self, dialect: str, strict: bool) -> Builder:
         """Return what the files say, read as the run of a checkpoint read them."""
         if self.checkpoint and dialect == "auto":
-            has_files = self.checkpoint.has_files
-            dialect = self.checkpoint.generation if not has_files else self.checkpoint.option("dialect") or dialect
+            dialect = self.checkpoint.dialect
         return parse(self.files, dialect, strict)
 
     def graph(self, args: argparse.Namespace, beside: "Checkpoint | None" = None) -> InferredData:

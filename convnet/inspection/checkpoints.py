@@ -96,8 +96,7 @@ def _check_net(found: Found, checkpoint: Checkpoint) -> list[str]:
     """Add what hinders the net of a checkpoint from being built with its arrays; return its layers, in order if known."""
     names = list(checkpoint.layers)
     try:
-        dialect = checkpoint.generation if not checkpoint.has_files else checkpoint.option("dialect") or "auto"
-        builder = parse(checkpoint.files(Path(found.path).name), dialect)
+        builder = parse(checkpoint.files(Path(found.path).name), checkpoint.dialect)
         tree, heads = checkpoint.label_tree, checkpoint.heads
         graph = builder.shape(checkpoint.data_dims, checkpoint.classes, tree, heads=heads)
     except LayerFileError as error:
