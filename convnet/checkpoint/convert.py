@@ -24,7 +24,7 @@ from convnet.graph.graph import Graph
 from convnet.graph.loading import build_graph
 from convnet.layers.conv import Windowed
 from convnet.net.state import array_faults
-from convnet.options import NPZ, Options
+from convnet.options import AUTO, NPZ, Options
 from convnet.pickles import LegacyObject, path_of
 
 _SIDES = {"cifar-cropped": 32, "image": 256}  # of the pictures that are cropped
@@ -81,7 +81,7 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
             "format": form,
             "at": [position.epoch, position.batch] if own else list(carried["at"]),
             "layers": own_files,
-            "options": plain_copy(checkpoint.options, as_read=False),
+            "options": _saving_as(form, plain_copy(checkpoint.options, as_read=False)),
             "op": values_of(op),
             **foreign.stored(),
         }
@@ -109,7 +109,16 @@ def _marked(checkpoint: Checkpoint, form: str) -> dict[str, Any]:
     if not checkpoint.own:
         return dict(checkpoint)
     state = checkpoint["model_state"]
-    return {**checkpoint, "model_state": {**state, "convnet": {**state["convnet"], "format": form}}}
+    own = {**state["convnet"], "format": form}
+    if "options" in own:
+        own["options"] = _saving_as(form, own["options"])
+    return {**checkpoint, "model_state": {**state, "convnet": own}}
+
+
+def _saving_as(form: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of a run that goes on in ``form``, if they said in which it saves."""
+    is_given = options.get("checkpoint_format", AUTO) != AUTO
+    return {**options, "checkpoint_format": form} if is_given else options
 
 
 def _option_values(checkpoint: Checkpoint, generation: Generation, graph: Graph) -> tuple[dict[str, Any], list[str]]:

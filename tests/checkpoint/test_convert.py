@@ -238,6 +238,16 @@ def test_layers_that_hold_each_other_have_no_files(tmp_path):
     assert not Checkpoint(value).has_files
 
 
+@pytest.mark.parametrize("form", [*GENERATIONS, "npz"])
+@pytest.mark.parametrize("given", ["auto", "2012"])
+def test_a_run_that_goes_on_saves_in_the_format_it_was_converted_to(given, form, tmp_path):
+    value = pickles.load(written(tmp_path / "x", load(saved(tmp_path)), "2012"))
+    value["model_state"]["convnet"]["options"]["checkpoint_format"] = given
+    found = Checkpoint(value)
+    again = load(written(tmp_path / "y", found, form))
+    assert again.option("checkpoint_format") == ("auto" if given == "auto" else form)
+
+
 def test_an_early_checkpoint_of_ours_becomes_one_that_the_originals_open(tmp_path):
     early = load(saved(tmp_path))
     own = {key: value for key, value in early.own.items() if key not in ("format", "at", "layers", "op", "options")}
