@@ -77,7 +77,6 @@ def pack(
         "tree": tree.parents if (tree := net.graph.label_tree) else None,
         "position": {name: value for name, value in vars(position).items() if _is_stored(name, value)},
         "data": data,
-        **({"heads": {str(i): count for i, count in net.graph.heads.items()}} if net.graph.heads else {}),
         **_streams(net),
     }
     history = {name: getattr(position, attribute) for attribute, name in _HISTORY.items()}
