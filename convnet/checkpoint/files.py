@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from convnet import pickles
 from convnet.checkpoint import npz
+from convnet.checkpoint.checkpoint import recognised
 from convnet.checkpoint.container import write
 from convnet.errors import CheckpointError, first_line, reason_of
 from convnet.pickles import UnsafePickle
@@ -147,10 +148,13 @@ def is_own(path: Path) -> bool:
 
 def _is_foreign(path: Path) -> bool:
     """Return whether another program wrote a checkpoint, which is not damaged."""
-    try:
-        return path.is_file() and not is_own(path) and pickles.load(path) is not None
-    except UnsafePickle:
+    if not path.is_file() or is_own(path):
         return False
+    try:
+        recognised(path, pickles.load(path))
+    except (UnsafePickle, CheckpointError):
+        return False
+    return True
 
 
 def _aside(path: Path) -> Path:

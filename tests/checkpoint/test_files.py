@@ -4,6 +4,7 @@ import errno
 import gzip
 import io
 import os
+import random
 import time
 import zipfile
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_a_run_that_does_not_begin_renames_nothing(run, capsys):
 
 
 def garbage(path):
-    path.write_bytes(b"\x80\x02}" + os.urandom(500))
+    path.write_bytes(b"\x80\x02}" + random.Random(0).randbytes(500))
 
 
 def a_folder(path):
@@ -164,7 +165,8 @@ def a_pipe(path):
 
 DAMAGE = {
     "pipe": a_pipe,
-    "empty": lambda path: path.write_bytes(b""), "cut": cut, "garbage": garbage, "folder": a_folder, "zip": damaged_zip,
+    "empty": lambda path: path.write_bytes(b""), "cut": cut, "garbage": garbage, "folder": a_folder,
+    "another pickle": lambda path: path.write_bytes(b"\x80\x02}."), "zip": damaged_zip,
     "dangling": lambda path: (path.unlink(), path.symlink_to("nowhere")),
     "loop": lambda path: (path.unlink(), path.symlink_to("1.2")),
 }  # fmt: skip
