@@ -147,6 +147,8 @@ class Workers:
 
 def _serve(connection: Connection, recipe: Recipe) -> None:
     """Pack what the process at the other end sends, until it closes the connection or ends."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which ``_without_interrupts`` held back
     warnings.simplefilter("ignore")  # pictures that are left out are named, with reasons
     logging.disable()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -157,12 +159,15 @@ def _serve(connection: Connection, recipe: Recipe) -> None:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Have processes that are started inside leave Ctrl-C to this one."""
+    """Have processes that are started inside leave Ctrl-C to this one, which starts them whole or not at all.
+
+    A process that is half started when this one ends would say so in a traceback.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # a process that start would add, which ends the blocking
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
     try:
         yield
     finally:
