@@ -85,8 +85,7 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     for remark in remarks:
         _LOG.warning("%s", remark)
     files = checkpoint.files(str(file))
-    known = checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree
-    graph = build_graph(files, *known, checkpoint.generation, heads=checkpoint.heads)
+    graph = build_graph(files, dialect=checkpoint.generation, **checkpoint.sizes)
     with checkpoint.named_in_errors():
         net = _make_net(graph, minibatch, int(checkpoint.carried.get("seed", 0)), checkpoint.layers, backend, threads)
         restore_streams(net, checkpoint)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from convnet import pickles
 from convnet.checkpoint import npz
@@ -27,6 +27,15 @@ from convnet.texts import counted
 _OWN = {"dialect", "layer_def_text", "layer_def_path", "layer_params_text", "layer_params_path", "data_dims"}
 _CHECKED = 2  # the version of our own from which on a checksum stands behind the pickle
 _OF_FILES = ("layer_def", "layer_params", "layer_path", "dialect")
+
+
+class Sizes(TypedDict):
+    """Features by matrix of the data, classes and their tree, and the classes of other matrices."""
+
+    data_dims: dict[int, int]
+    classes: int | None
+    tree: LabelTree | None
+    heads: dict[int, int]
 
 
 class Checkpoint(dict[str, Any]):
@@ -155,6 +164,11 @@ class Checkpoint(dict[str, Any]):
             with self.named_in_errors():
                 return stored_tree(self.layers)
         return LabelTree.from_parents([int(v) for v in own["tree"]], int(own["num_classes"])) if own.get("tree") else None
+
+    @property
+    def sizes(self) -> Sizes:
+        """What ``build_graph`` and ``Builder.shape`` take to make the net for the data that it was trained on."""
+        return Sizes(data_dims=self.data_dims, classes=self.classes, tree=self.label_tree, heads=self.heads)
 
     def position(self, batches: list[int] | None = None) -> Position:
         """Return where its run stood, which trains on ``batches``; by default those that it trained on."""

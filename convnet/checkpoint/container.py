@@ -10,8 +10,6 @@ from convnet.checkpoint.checkpoint import Checkpoint
 from convnet.generation import UNTIL_2012
 from convnet.options import NPZ
 
-_DATE = (1980, 1, 1, 0, 0, 0)  # so that the same checkpoint is the same file
-
 
 def write(value: Mapping[str, Any], file: BinaryIO) -> None:
     """Write what ``pack`` returned, or ``load``, in the format that it says."""
@@ -26,7 +24,7 @@ def write_as(format_: str, value: Mapping[str, Any], file: BinaryIO, zipped: boo
         npz.write(file, value, is_read)
     elif format_ in UNTIL_2012 and zipped:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            member = zipfile.ZipInfo("data", _DATE)
+            member = zipfile.ZipInfo("data", npz.DATE)
             member.compress_type = zipfile.ZIP_DEFLATED
             with archive.open(member, "w", force_zip64=True) as stream:
                 pickles.dump(value, stream, checksum=True, as_read=is_read)

@@ -91,8 +91,7 @@ def convert(checkpoint: Checkpoint, form: str) -> Converted:
 def graph_of(checkpoint: Checkpoint) -> Graph:
     """Return the net of a checkpoint, for the data that it was trained on; raises ``ConvnetError``."""
     files = checkpoint.files(str(checkpoint.path))
-    known = checkpoint.data_dims, checkpoint.classes, checkpoint.label_tree
-    return build_graph(files, *known, checkpoint.dialect, heads=checkpoint.heads)
+    return build_graph(files, dialect=checkpoint.dialect, **checkpoint.sizes)
 
 
 def _layers_for(graph: Graph, generation: Generation, known: Mapping[str, Stored]) -> list[Stored]:

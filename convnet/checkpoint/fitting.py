@@ -34,7 +34,7 @@ def fitting(graph: Graph, generation: Generation) -> Fitted:
 
     Raises ``CheckpointError`` where it would be another net, naming layers and the formats that hold them.
     """
-    written = write_graph(graph, generation, classes=graph.classes or 0)
+    written = write_graph(graph, generation)
     if written.unfit:
         more = [f"and {len(written.unfit) - _SHOWN} more"] if len(written.unfit) > _SHOWN else []
         found = "; ".join([*written.unfit[:_SHOWN], *more])
@@ -68,7 +68,7 @@ def files_for(graph: Graph, files: LayerFiles, generation: Generation) -> tuple[
     Empty is the definition where it is there, for it is not read; and the parameters where they are there and those programs
     read them (``parameters_for``).
     """
-    written = write_graph(graph, generation, classes=graph.classes or 0)
+    written = write_graph(graph, generation)
     params = parameters_for(graph, generation) if os.path.lexists(files.params_path or "") else written.params or ""
     return "" if os.path.lexists(files.definition_path) else written.definition, params
 
@@ -79,7 +79,7 @@ def parameters_for(graph: Graph, generation: Generation) -> str:
     Empty where they read the net's own: it says all in their words, with a section for every layer that they want one for.
     """
     own = graph.params
-    written = write_graph(graph, generation, classes=graph.classes or 0).params or ""
+    written = write_graph(graph, generation).params or ""
     is_theirs = own is not None and own is not graph.definition and not own.native
     if (
         is_theirs
@@ -109,7 +109,7 @@ def _says_all(graph: Graph, written: Document, generation: Generation) -> bool:
 
 def misfits(graph: Graph, generation: Generation) -> list[str]:
     """Return what of a net ``generation`` has no words for, each with the name of its layer."""
-    return write_graph(graph, generation, classes=graph.classes or 0).unfit
+    return write_graph(graph, generation).unfit
 
 
 def holding(graph: Graph) -> list[str]:

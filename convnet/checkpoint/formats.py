@@ -36,7 +36,7 @@ def format_for(given: str, graph: Graph) -> Format:
     """
     remark, name = "", FORMATS[0] if given == AUTO else given
     if name != NPZ:
-        written = write_graph(graph, name, classes=graph.classes or 0)
+        written = write_graph(graph, name)
         lacks, lost = "; ".join(written.unfit[:_SHOWN]), "; ".join(written.notes[:_SHOWN])
         if lacks and given != AUTO:
             text = f"--checkpoint-format {name} cannot hold this net: {lacks}"

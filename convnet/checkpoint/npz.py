@@ -9,7 +9,6 @@ originals does. Nothing is compressed, and the same tree gives the same bytes.
 
 import re
 import zipfile
-import zlib
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -20,19 +19,18 @@ import numpy as np
 from convnet.checkpoint.json_tree import from_json, to_json
 from convnet.errors import ConvnetError, reason_of
 from convnet.pickles import Content, UnsafePickle
+from convnet.pickles.archives import ALWAYS, DAMAGE, RATIO
 from convnet.pickles.reader import check_nesting
 
 _TEXT = "checkpoint"
 _LONGEST_TEXT = 64 << 20
 _MOST_ARRAYS = 100_000
 _LONGEST_HEADER = 10_000
-_ALWAYS, _RATIO = 128 << 20, 16  # as archives of pickles may hold (``convnet.pickles.archives``)
 _NAME_AT = 30  # bytes behind the beginning of a zip is the name of its first member
 _BEGINNING = b"PK\x03\x04.{%d}%b" % (_NAME_AT - 4, _TEXT.encode() + rb"\.npy")
 _DIRECTORY = b"PK\x01\x02"
-_DATE = (1980, 1, 1, 0, 0, 0)
+DATE = (1980, 1, 1, 0, 0, 0)  # of what lies in a zip, so that the same checkpoint is the same file
 _READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, NotImplementedError)
 
 
 def is_npz(path: str | Path) -> bool:
@@ -55,7 +53,7 @@ def write(file: BinaryIO, value: Any, as_read: bool = False) -> None:
         raise ConvnetError(f"{len(text):,} bytes beside the arrays are more than an npz checkpoint holds")
     with zipfile.ZipFile(file, "w") as archive:
         for name, array in {_TEXT: np.frombuffer(text.encode(), np.uint8), **arrays}.items():
-            member = zipfile.ZipInfo(f"{name}.npy", _DATE)
+            member = zipfile.ZipInfo(f"{name}.npy", DATE)
             member.create_system, member.external_attr = 3, 0o600 << 16  # the same on all systems
             member.file_size = array.nbytes
             with archive.open(member, "w", force_zip64=array.nbytes >= 2**31 - _LONGEST_HEADER) as stream:
@@ -78,13 +76,13 @@ def _tree_of(data: bytes) -> Any:
     try:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             sizes = {member.filename: member.file_size for member in archive.infolist()}
-            if sum(sizes.values()) > _ALWAYS + _RATIO * len(data) or sizes[f"{_TEXT}.npy"] > _LONGEST_TEXT + _LONGEST_HEADER:
+            if sum(sizes.values()) > ALWAYS + RATIO * len(data) or sizes[f"{_TEXT}.npy"] > _LONGEST_TEXT + _LONGEST_HEADER:
                 raise UnsafePickle(f"an archive of {len(data):,} bytes that holds more than a checkpoint does")
             text = _array(archive, _TEXT)
             if text.dtype != np.uint8:
                 raise UnsafePickle(f"damaged: '{_TEXT}' is not the bytes of a text")
             tree = from_json(text.tobytes().decode(), lambda name: _array(archive, name))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UnsafePickle(f"a damaged archive: {error}") from None
     check_nesting(tree)
     return tree

@@ -82,7 +82,7 @@ def _shaped(builder: Builder, known: "Checkpoint | None") -> Builder:
     if known and not builder.problems.errors:
         shaped = builder.clone()
         with suppress(LayerFileError):
-            shaped.shape(known.data_dims, known.classes, known.label_tree, heads=known.heads)
+            shaped.shape(**known.sizes)
             return shaped
     return builder
 

@@ -65,9 +65,9 @@ def write_files(builder: Builder, target: str, single: bool = False, classes: in
 def write_graph(graph: Graph, target: str, single: bool = False, classes: int = 0) -> Written:
     """Write a net, with or without its shapes, for ``target``; ``single`` puts both halves of a TOML net into one file.
 
-    An original gets the number of ``classes``, if it is known, where the files say num_classes.
+    An original gets the number of ``classes``, or of those that the graph was shaped for, where the files say num_classes.
     """
-    writer = _Writer(graph, target, classes)
+    writer = _Writer(graph, target, classes or graph.classes or 0)
     has_params = graph.params is not None and not single
     learning = graph.params if graph.params is not graph.definition else None
     comments = {"def": _comments(graph.definition), "params": _comments(learning)}

@@ -97,8 +97,7 @@ def _check_net(found: Found, checkpoint: Checkpoint) -> list[str]:
     names = list(checkpoint.layers)
     try:
         builder = parse(checkpoint.files(Path(found.path).name), checkpoint.dialect)
-        tree, heads = checkpoint.label_tree, checkpoint.heads
-        graph = builder.shape(checkpoint.data_dims, checkpoint.classes, tree, heads=heads)
+        graph = builder.shape(**checkpoint.sizes)
     except LayerFileError as error:
         first = listed((str(problem).replace("\n", " ") for problem in error.problems), 3)
         found.blame(f"its layers make no net: {first}", _BY_HAND)

@@ -10,12 +10,12 @@ from convnet.pickles.standins import UnsafePickle
 
 # Deflate can make a file a thousand times as large. Batches and checkpoints shrink to a third at most; what is sparse
 # (digits, momenta that are zero) to a tenth; a whole CIFAR batch, 31 MB, may be of one colour.
-_ALWAYS = 128 << 20
-_RATIO = 16
+ALWAYS = 128 << 20
+RATIO = 16
 _PIECE = 1 << 20
 _ZIP, _GZIP = b"PK\x03\x04", b"\x1f\x8b"
 _MEMBERS = 1000  # in a zip, whose directory is read whole
-_DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, NotImplementedError)
+DAMAGE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError, NotImplementedError)
 
 
 def is_zip(beginning: bytes) -> bool:
@@ -31,7 +31,7 @@ def unpack(data: bytes) -> bytes:
         if data.startswith(_GZIP):
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
                 return _all_of(stream, len(data))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UnsafePickle(f"a damaged archive: {error}") from None
     return data
 
@@ -52,7 +52,7 @@ def _unzipped(data: bytes) -> bytes:
 
 def _all_of(stream: IO[bytes] | gzip.GzipFile, packed: int) -> bytes:
     """Return all of a stream that was ``packed`` into so many bytes; raises ``UnsafePickle`` if it is too long."""
-    limit = _ALWAYS + _RATIO * packed
+    limit = ALWAYS + RATIO * packed
     unpacked = bytearray()
     while piece := stream.read(_PIECE):
         unpacked += piece

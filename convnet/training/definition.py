@@ -66,9 +66,7 @@ def _check_same_net(files: LayerFiles, named: Path, options: Options, checkpoint
         return
 
     def graph(files: LayerFiles) -> Graph:
-        tree = checkpoint.label_tree
-        heads = checkpoint.heads
-        return build_graph(files, checkpoint.data_dims, checkpoint.classes, tree, options.dialect, heads=heads)
+        return build_graph(files, dialect=options.dialect, **checkpoint.sizes)
 
     advice = (
         "leave --layer-def out to go on with the checkpoint's net, or begin anew with it: without --load-file, and with a "
