@@ -23,6 +23,7 @@ INTERRUPTED = "interrupted; what was saved before is untouched"
 
 _to_undo: list[Callable[[], object]] = []
 _ends_program = False
+_late: list[int] | None = None  # signals that came inside ``whole_despite_signals``
 
 
 @contextmanager
@@ -35,7 +36,24 @@ def undo_if_interrupted(undo: Callable[[], object]) -> Iterator[None]:
         _to_undo.remove(undo)
 
 
-def end_program(number: int, _frame: FrameType | None = None) -> NoReturn:
+@contextmanager
+def whole_despite_signals() -> Iterator[None]:
+    """Have a signal that comes inside end the program only after it.
+
+    Signals blocked for this thread would not do: the threads of libraries take them, and Python hears of it here.
+    """
+    global _late
+    late: list[int] = []
+    _late = late
+    try:
+        yield
+    finally:
+        _late = None
+        if late:
+            end_program(late[0])
+
+
+def end_program(number: int) -> NoReturn:
     """Undo what is unfinished, say so on standard error, and leave with the status that shells give signal ``number``."""
     for undo in reversed(_to_undo):
         with contextlib.suppress(OSError):
@@ -51,7 +69,13 @@ def end_program_on_signals() -> None:
     _ends_program = True
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, end_program)
+            signal.signal(number, _end_or_wait)
+
+
+def _end_or_wait(number: int, _frame: FrameType | None) -> None:
+    if _late is None:
+        end_program(number)
+    _late.append(number)
 
 
 class StopRequest:

@@ -4,6 +4,7 @@ python tests/kills.py --count 100 --seed 1
 """
 
 import argparse
+import itertools
 import os
 import random
 import signal
@@ -34,6 +35,7 @@ class Victim:
         self.place, self.moments = place, moments
         self.kills: Counter[str] = Counter()
         self.finished = 0
+        self.starts = itertools.count()
         self.longest = 0.0  # seconds until a kill: some more than one takes that is left alone
 
     def command(self, folder: Path) -> list[str]:
@@ -66,7 +68,9 @@ class Victim:
 
     def _start(self, folder: Path) -> subprocess.Popen:
         environment = dict(os.environ, PYTHONPATH=str(ROOT))
-        with (self.place / "output").open("wb") as output:
+        # A file for each start: what a process of one that was killed by SIGKILL still says is not the next one's.
+        self.output = self.place / f"output-{next(self.starts)}"
+        with self.output.open("wb") as output:
             return subprocess.Popen(
                 self.command(folder), stdout=output, stderr=output, env=environment, cwd=self.place, preexec_fn=_take_signals
             )
@@ -81,7 +85,7 @@ class Victim:
             if self.moments.random() < SECOND:
                 time.sleep(self.moments.uniform(0, 0.05))
                 process.send_signal(number)
-        status, output = process.wait(30), (self.place / "output").read_text()
+        status, output = process.wait(30), self.output.read_text()
         # Until the command has begun, Python answers by itself.
         is_starting = number == signal.SIGINT and "Traceback" in output and "_run_verb" not in output
         assert is_starting or (status in (0, 128 + number, -number) and "Traceback" not in output), (status, output)

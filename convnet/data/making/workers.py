@@ -23,6 +23,7 @@ from PIL import Image
 from convnet.data.decoding import MEMORY, Look, read_square
 from convnet.data.making.source import Place
 from convnet.errors import DataError, first_line, reason_of
+from convnet.interrupts import whole_despite_signals
 
 QUALITY = 95  # of the JPEG files, as in 2014 (io 5.3)
 _PICTURES = 16  # that a process is given at a time
@@ -126,12 +127,16 @@ class Workers:
     # -- inside
 
     def _start(self) -> None:
-        """Start the processes, each on its own, not as copies of this one with its threads."""
+        """Start the processes, each on its own, not as copies of this one with its threads.
+
+        A process that is half started when this one ends would say so in a traceback.
+        """
         context = multiprocessing.get_context("spawn")
         for _ in range(self._count):
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, self.recipe), daemon=True)
-            process.start()
+            with whole_despite_signals():
+                process.start()
             theirs.close()
             self._processes[ours] = process
 
@@ -147,8 +152,6 @@ class Workers:
 
 def _serve(connection: Connection, recipe: Recipe) -> None:
     """Pack what the process at the other end sends, until it closes the connection or ends."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # which ``_without_interrupts`` held back
     warnings.simplefilter("ignore")  # pictures that are left out are named, with reasons
     logging.disable()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
@@ -159,15 +162,12 @@ def _serve(connection: Connection, recipe: Recipe) -> None:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Have processes that are started inside leave Ctrl-C to this one, which starts them whole or not at all.
-
-    A process that is half started when this one ends would say so in a traceback.
-    """
+    """Have processes that are started inside leave Ctrl-C to this one."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # a process that start would add, which ends the blocking
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:
