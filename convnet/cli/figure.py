@@ -8,20 +8,20 @@ Figure 2 is the graph of the net, Figure 3 the filters of its first layer.
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from convnet.checkpoint import Checkpoint, find_latest, load
-from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
+from convnet.cli.common import Parser, add_option, run_verb, say
+from convnet.cli.views import DATA_OPTIONS
+from convnet.cli.views.view import test_set
 from convnet.drawing.figure import write_scene
 from convnet.drawing.figures.four import figure_four
-from convnet.drawing.samples import TestSet
 from convnet.drawing.shapes import Scene
 from convnet.errors import OptionError
 from convnet.options import BY_NAME, SEED, choice, flag_of, text
 from convnet.texts import one_of
 
 _FORMS = (".svg", ".pdf", ".png")
-_DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 
 
 class Figure(NamedTuple):
@@ -43,7 +43,7 @@ def parser(prog: str) -> Parser:
     parser.add_value("--out", text("FILE"), "picture to write, .svg, .pdf or .png [figureNUMBER.svg]")
     parser.add_value("--seed", SEED, "draws the pictures shown [0]", 0)
     data = parser.add_argument_group("test data, where not those of the checkpoint")
-    for option in map(BY_NAME.__getitem__, _DATA_OPTIONS):
+    for option in map(BY_NAME.__getitem__, DATA_OPTIONS):
         add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
     return parser
 
@@ -84,20 +84,10 @@ def _checkpoint(args: argparse.Namespace) -> Checkpoint:
     return checkpoint
 
 
-def _test_set(args: argparse.Namespace) -> TestSet:
-    """Return the checkpoint's net beside its test data."""
-    options: dict[str, Any] = {name: getattr(args, name) for name in _DATA_OPTIONS if name in args}
-    tests = TestSet.open(_checkpoint(args), options)
-    print_problems(tests.net.graph.warnings)
-    for remark in tests.remarks:
-        say(remark)
-    return tests
-
-
 def _figure_four(args: argparse.Namespace) -> Scene:
-    return figure_four(_test_set(args), args.seed)
+    return figure_four(test_set(_checkpoint(args), args), args.seed)
 
 
 FIGURES = {
-    "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, ("seed", *_DATA_OPTIONS)),
+    "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, ("seed", *DATA_OPTIONS)),
 }
