@@ -233,9 +233,9 @@ class Network:
     def input_gradient(self, images: Images, labels: Any = None, *, of: str = "", output: Any = None) -> np.ndarray:
         """Return by how much a cost or an output changes with each pixel: (N, side, side, channels), or (N, features).
 
-        With ``labels``, as for ``test``, of the cost called ``of``. With ``output``, the number or name of a class or one for
-        each image, of that output of the layer ``of``. ``""`` is what ``predict`` returns, and its cost. Units are as in
-        testing; of larger pictures it is the middle that the net sees. Raises ``ConvnetError`` where no gradient arrives.
+        With ``labels``, as for ``test``, of the cost called ``of``. With ``output``, the number or the name of a class or
+        one for each image, of that output of the layer ``of``. ``""`` is what ``predict`` returns, and its cost. Units are
+        as in testing; of larger pictures it is the middle that the net sees. Raises ``ConvnetError`` where none arrives.
 
         >>> net = convnet.build("layers-digits.cfg", side=8)
         >>> net.input_gradient(np.zeros((2, 8, 8, 1), np.uint8), [3, 7]).shape
