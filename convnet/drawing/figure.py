@@ -6,8 +6,10 @@ from typing import Any
 from convnet.drawing.files import load_pyplot, save_figure
 from convnet.drawing.picture import Picture
 from convnet.drawing.scene import scene_of
-from convnet.drawing.shapes import LOOKS, Group, Path, Rectangle, Shape, Words
+from convnet.drawing.shapes import LOOKS, Group, Path, Rectangle, Scene, Shape, Words
+from convnet.drawing.svg import svg_of
 from convnet.errors import ConvnetError
+from convnet.storage import check_folder, write_atomically
 from convnet.texts import printable
 
 _INCH = 72  # pixels, so that a pixel is a point
@@ -19,8 +21,16 @@ _ARROW = ((-3.4, -7), (0, 1), (3.4, -7))  # around the end of an edge that leads
 
 
 def write_figure(picture: Picture, out: File) -> None:
-    """Draw a picture into a file, two dots for each pixel where it has dots; raises ``ConvnetError``."""
-    scene = scene_of(picture)
+    """Draw the picture of a graph into a file, PNG or PDF; see ``write_scene``."""
+    write_scene(scene_of(picture), out)
+
+
+def write_scene(scene: Scene, out: File) -> None:
+    """Draw a scene into a file, SVG as it is, else two dots for each pixel where it has dots; raises ``ConvnetError``."""
+    if out.suffix.lower() == ".svg":
+        check_folder(out)
+        write_atomically(out, lambda file: file.write(svg_of(scene).encode()))
+        return
     has_dots = out.suffix.lower() != ".pdf"
     scale = 2 if 2 * max(scene.width, scene.height) <= _LARGEST else 1
     if has_dots and scale * max(scene.width, scene.height) > _LARGEST:

@@ -1,0 +1,103 @@
+"""The paper's figures from a net of one's own, at print quality: SVG and PDF, or PNG for a screen.
+
+convnet figure 4 checkpoints --out figure4.pdf      what it says of test pictures, and which it finds alike
+
+Figure 2 is the graph of the net, Figure 3 the filters of its first layer.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from convnet.checkpoint import Checkpoint, find_latest, load
+from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
+from convnet.drawing.figure import write_scene
+from convnet.drawing.figures.four import figure_four
+from convnet.drawing.samples import TestSet
+from convnet.drawing.shapes import Scene
+from convnet.errors import OptionError
+from convnet.options import BY_NAME, SEED, choice, flag_of, text
+from convnet.texts import one_of
+
+_FORMS = (".svg", ".pdf", ".png")
+_DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
+
+
+class Figure(NamedTuple):
+    """What a figure shows, how it is drawn from the arguments, and the options that it reads, beside --out."""
+
+    about: str
+    scene: Callable[[argparse.Namespace], Scene]
+    reads: tuple[str, ...]
+
+
+def parser(prog: str) -> Parser:
+    """Return the parser of the verb."""
+    description = "Draw a figure of the paper with a net of one's own.\n\n"
+    description += "\n".join(f"{number}: {figure.about}" for number, figure in FIGURES.items())
+    parser = Parser(prog, description, "4 checkpoints --out figure4.pdf", argument_default=argparse.SUPPRESS)
+    number = choice(*FIGURES)
+    parser.add_argument("number", type=number, metavar="NUMBER", help=f"{number.name}: which figure")
+    parser.add_argument("run", type=text("RUN"), metavar="RUN", help="checkpoint, or folder of checkpoints")
+    parser.add_value("--out", text("FILE"), "picture to write, .svg, .pdf or .png [figureNUMBER.svg]")
+    parser.add_value("--seed", SEED, "draws the pictures shown [0]", 0)
+    data = parser.add_argument_group("test data, where not those of the checkpoint")
+    for option in map(BY_NAME.__getitem__, _DATA_OPTIONS):
+        add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "convnet figure") -> int:
+    """Draw a figure; return the exit status."""
+    return run_verb(_figure, parser(prog), arguments)
+
+
+def _figure(args: argparse.Namespace) -> int:
+    figure = FIGURES[args.number]
+    out = Path(args.out or f"figure{args.number}.svg")
+    if out.suffix.lower() not in _FORMS:
+        raise OptionError(f"--out {out}: the name must end in {', '.join(_FORMS)}")
+    _check_options(args, figure)
+    write_scene(figure.scene(args), out)
+    print(f"Wrote {out}.")
+    return 0
+
+
+def _check_options(args: argparse.Namespace, figure: Figure) -> None:
+    """Raise ``OptionError`` for options that the figure does not read."""
+    given = [name for name, value in vars(args).items() if name not in ("number", "run", "out") and value]
+    faults = []
+    for name in given:
+        if name not in figure.reads:
+            numbers = [number for number, other in FIGURES.items() if name in other.reads]
+            faults.append(f"{flag_of(name)} goes with figure {one_of(numbers)}")
+    if faults:
+        raise OptionError("; ".join(faults))
+
+
+def _checkpoint(args: argparse.Namespace) -> Checkpoint:
+    """Return the checkpoint of RUN, and say what was told of it."""
+    _, checkpoint, remarks = find_latest(args.run, load)
+    for remark in remarks:
+        say(remark)
+    return checkpoint
+
+
+def _test_set(args: argparse.Namespace) -> TestSet:
+    """Return the checkpoint's net beside its test data."""
+    options: dict[str, Any] = {name: getattr(args, name) for name in _DATA_OPTIONS if name in args}
+    tests = TestSet.open(_checkpoint(args), options)
+    print_problems(tests.net.graph.warnings)
+    for remark in tests.remarks:
+        say(remark)
+    return tests
+
+
+def _figure_four(args: argparse.Namespace) -> Scene:
+    return figure_four(_test_set(args), args.seed)
+
+
+FIGURES = {
+    "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, ("seed", *_DATA_OPTIONS)),
+}
