@@ -170,9 +170,9 @@ def test_no_pictures(net, pictures):
 
 
 def test_pictures_backwards(net):
-    """Of negative strides."""
+    """Of negative strides; the last bits may depend on a picture's place in a product of matrices."""
     pictures = np.random.RandomState(0).randint(0, 256, PIXELS.shape, np.uint8)
-    np.testing.assert_array_equal(net.predict(pictures[::-1]), net.predict(pictures)[::-1])
+    np.testing.assert_allclose(net.predict(pictures[::-1]), net.predict(pictures)[::-1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("epochs", [0, -1, 1.5, "x", None, True])

@@ -1,0 +1,23 @@
+"""What a net says of test cases (io 7.4)."""
+
+import argparse
+from pathlib import Path
+
+from convnet.checkpoint import Checkpoint
+from convnet.cli.views.view import SEED, Flag, View, chosen, test_set
+from convnet.drawing.samples import write_predictions
+from convnet.options import ZERO_ONE, text
+
+
+def _draw(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
+    write_predictions(test_set(checkpoint, args), out, chosen(args, VIEW.name), bool(args.only_errors), args.seed)
+
+
+VIEW = View(
+    "show_preds",
+    text("LAYER"),
+    "draw what this softmax layer says of eight test cases [the first]",
+    _draw,
+    (Flag("only_errors", ZERO_ONE, "of predictions, show only wrong ones"), SEED),
+    takes_data=True,
+)
