@@ -1,8 +1,7 @@
 """The paper's figures from a net of one's own, at print quality: SVG and PDF, or PNG for a screen.
 
-convnet figure 4 checkpoints --out figure4.pdf      what it says of test pictures, and which it finds alike
-
-Figure 2 is the graph of the net, Figure 3 the filters of its first layer.
+convnet figure 2 layers-imagenet.cfg --out figure2.pdf    the volumes of a net: of layer files, or of a checkpoint
+convnet figure 4 checkpoints --out figure4.pdf            what it says of test pictures, and which it finds alike
 """
 
 import argparse
@@ -12,10 +11,13 @@ from typing import Any, NamedTuple
 
 from convnet.checkpoint import Checkpoint, find_latest, load
 from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
+from convnet.cli.definition import Definition
 from convnet.drawing.figure import write_scene
 from convnet.drawing.figures.four import figure_four
+from convnet.drawing.figures.two import figure_two
 from convnet.drawing.samples import TestSet
 from convnet.drawing.shapes import Scene
+from convnet.drawing.volumes import volumes_of
 from convnet.errors import OptionError
 from convnet.options import BY_NAME, SEED, choice, flag_of, text
 from convnet.texts import one_of
@@ -39,7 +41,9 @@ def parser(prog: str) -> Parser:
     parser = Parser(prog, description, "4 checkpoints --out figure4.pdf", argument_default=argparse.SUPPRESS)
     number = choice(*FIGURES)
     parser.add_argument("number", type=number, metavar="NUMBER", help=f"{number.name}: which figure")
-    parser.add_argument("run", type=text("RUN"), metavar="RUN", help="checkpoint, or folder of checkpoints")
+    parser.add_argument(
+        "run", type=text("RUN"), metavar="RUN", help="checkpoint, or folder of checkpoints; of figure 2 layer files, too"
+    )
     parser.add_value("--out", text("FILE"), "picture to write, .svg, .pdf or .png [figureNUMBER.svg]")
     parser.add_value("--seed", SEED, "draws the pictures shown [0]", 0)
     data = parser.add_argument_group("test data, where not those of the checkpoint")
@@ -94,10 +98,17 @@ def _test_set(args: argparse.Namespace) -> TestSet:
     return tests
 
 
+def _figure_two(args: argparse.Namespace) -> Scene:
+    definition = Definition.open(args.run)
+    sizes = argparse.Namespace(dialect="auto", strict=0, data_dims=None, num_classes=None)
+    return figure_two(volumes_of(definition.graph(sizes).graph), f"{definition.title}: its volumes, and what they read")
+
+
 def _figure_four(args: argparse.Namespace) -> Scene:
     return figure_four(_test_set(args), args.seed)
 
 
 FIGURES = {
+    "2": Figure("the volumes of a net, and the windows that its filters read", _figure_two, ()),
     "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, ("seed", *_DATA_OPTIONS)),
 }
