@@ -7,15 +7,16 @@ convnet figure 4 checkpoints --out figure4.pdf            what it says of test p
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from convnet.checkpoint import Checkpoint, find_latest, load
-from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
+from convnet.cli.common import Parser, add_option, run_verb, say
 from convnet.cli.definition import Definition
+from convnet.cli.views import DATA_OPTIONS
+from convnet.cli.views.view import test_set
 from convnet.drawing.figure import write_scene
 from convnet.drawing.figures.four import figure_four
 from convnet.drawing.figures.two import figure_two
-from convnet.drawing.samples import TestSet
 from convnet.drawing.shapes import Scene
 from convnet.drawing.volumes import volumes_of
 from convnet.errors import OptionError
@@ -23,7 +24,6 @@ from convnet.options import BY_NAME, SEED, choice, flag_of, text
 from convnet.texts import one_of
 
 _FORMS = (".svg", ".pdf", ".png")
-_DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 
 
 class Figure(NamedTuple):
@@ -41,13 +41,12 @@ def parser(prog: str) -> Parser:
     parser = Parser(prog, description, "4 checkpoints --out figure4.pdf", argument_default=argparse.SUPPRESS)
     number = choice(*FIGURES)
     parser.add_argument("number", type=number, metavar="NUMBER", help=f"{number.name}: which figure")
-    parser.add_argument(
-        "run", type=text("RUN"), metavar="RUN", help="checkpoint, or folder of checkpoints; of figure 2 layer files, too"
-    )
+    run_help = "checkpoint, or folder of checkpoints; of figure 2 layer files, too"
+    parser.add_argument("run", type=text("RUN"), metavar="RUN", help=run_help)
     parser.add_value("--out", text("FILE"), "picture to write, .svg, .pdf or .png [figureNUMBER.svg]")
     parser.add_value("--seed", SEED, "draws the pictures shown [0]", 0)
     data = parser.add_argument_group("test data, where not those of the checkpoint")
-    for option in map(BY_NAME.__getitem__, _DATA_OPTIONS):
+    for option in map(BY_NAME.__getitem__, DATA_OPTIONS):
         add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
     return parser
 
@@ -88,16 +87,6 @@ def _checkpoint(args: argparse.Namespace) -> Checkpoint:
     return checkpoint
 
 
-def _test_set(args: argparse.Namespace) -> TestSet:
-    """Return the checkpoint's net beside its test data."""
-    options: dict[str, Any] = {name: getattr(args, name) for name in _DATA_OPTIONS if name in args}
-    tests = TestSet.open(_checkpoint(args), options)
-    print_problems(tests.net.graph.warnings)
-    for remark in tests.remarks:
-        say(remark)
-    return tests
-
-
 def _figure_two(args: argparse.Namespace) -> Scene:
     definition = Definition.open(args.run)
     sizes = argparse.Namespace(dialect="auto", strict=0, data_dims=None, num_classes=None)
@@ -105,10 +94,10 @@ def _figure_two(args: argparse.Namespace) -> Scene:
 
 
 def _figure_four(args: argparse.Namespace) -> Scene:
-    return figure_four(_test_set(args), args.seed)
+    return figure_four(test_set(_checkpoint(args), args), args.seed)
 
 
 FIGURES = {
     "2": Figure("the volumes of a net, and the windows that its filters read", _figure_two, ()),
-    "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, ("seed", *_DATA_OPTIONS)),
+    "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, ("seed", *DATA_OPTIONS)),
 }

@@ -3,10 +3,13 @@
 from pathlib import Path as File
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from convnet.drawing.files import load_pyplot, save_figure
 from convnet.drawing.picture import Picture
 from convnet.drawing.scene import scene_of
-from convnet.drawing.shapes import LOOKS, Group, Path, Rectangle, Scene, Shape, Words
+from convnet.drawing.shapes import LOOKS, Group, Path, Raster, Rectangle, Scene, Shape, Words
 from convnet.drawing.svg import svg_of
 from convnet.errors import ConvnetError
 from convnet.storage import check_folder, write_atomically
@@ -15,6 +18,7 @@ from convnet.texts import printable
 _INCH = 72  # pixels, so that a pixel is a point
 _NARROWER = 0.9  # letters, since those of matplotlib's font are wider than Helvetica's
 _LARGEST = 32_000  # pixels
+_SHARP = 512  # dots along a picture whose pixels are to be seen
 _CODES = {"M": 1, "L": 2, "C": 4, "Z": 79}  # of matplotlib.path.Path, for each point
 _ANCHORS = {"start": "left", "middle": "center", "end": "right"}
 _ARROW = ((-3.4, -7), (0, 1), (3.4, -7))  # around the end of an edge that leads down
@@ -55,6 +59,8 @@ def _draw(axes: Any, shape: Shape, order: int) -> None:
             _draw(axes, part, order)
     elif isinstance(shape, Words):
         _write(axes, shape, order)
+    elif isinstance(shape, Raster):
+        _place(axes, shape, order)
     elif isinstance(shape, Rectangle):
         place, style = (shape.x, shape.y), f"round,pad=0,rounding_size={shape.radius}" if shape.radius else "square,pad=0"
         box = patches.FancyBboxPatch(place, shape.width, shape.height, style, **_painted(shape), zorder=order)
@@ -71,6 +77,19 @@ def _draw(axes: Any, shape: Shape, order: int) -> None:
             x, y = points[-1]
             corners = [(x + dx, y + dy) for dx, dy in _ARROW]
             axes.add_patch(patches.Polygon(corners, color=LOOKS[shape.look].line, linewidth=0, zorder=order))
+
+
+def _place(axes: Any, raster: Raster, order: int) -> None:
+    """Draw a picture; one that is pixelated enlarged, since programs that show PDF smooth what is small."""
+    image, side = raster.image.convert("RGB"), max(raster.image.size)
+    if raster.is_pixelated:
+        zoom = max(1, _SHARP // side)
+        image = image.resize((image.width * zoom, image.height * zoom), Image.Resampling.NEAREST)
+    extent = (raster.x, raster.x + raster.width, raster.y + raster.height, raster.y)
+    how = "nearest" if raster.is_pixelated else "antialiased"
+    limits = axes.get_xlim(), axes.get_ylim()
+    axes.imshow(np.asarray(image), extent=extent, aspect="auto", interpolation=how, zorder=order)
+    axes.set(xlim=limits[0], ylim=limits[1])
 
 
 def _painted(shape: Rectangle | Path) -> dict[str, Any]:

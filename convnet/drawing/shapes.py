@@ -1,4 +1,4 @@
-"""What a drawing of a graph is made of: rectangles, paths and words, in pixels; SVG, PNG and PDF are written from them.
+"""What a drawing is made of: rectangles, paths, words and pictures, in pixels; SVG, PNG and PDF are written from them.
 
 How things look is said once, by the name of a look: SVG has it as a class, matplotlib as arguments.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from PIL import Image
 
 Segment = tuple[str, tuple[float, ...]]  # a letter of SVG's paths, M L C Z, and its absolute coordinates
 
@@ -109,6 +111,18 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Raster:
+    """A picture by its left upper corner, as large as said; ``is_pixelated``: its pixels are seen as squares."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    image: Image.Image
+    is_pixelated: bool = False
+
+
+@dataclass(frozen=True)
 class Group:
     """The box of layer ``number`` of the picture; ``title`` is shown to those who point at it."""
 
@@ -117,7 +131,7 @@ class Group:
     shapes: Sequence[Shape]
 
 
-Shape = Rectangle | Path | Words | Group
+Shape = Rectangle | Path | Words | Raster | Group
 
 
 class Scene(NamedTuple):

@@ -1,12 +1,14 @@
 """A drawing as SVG: nothing but shapes and text, no fonts of its own, nothing from elsewhere; every text escaped."""
 
+import base64
+import io
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
 from convnet.drawing.picture import Picture
 from convnet.drawing.scene import scene_of
-from convnet.drawing.shapes import LOOKS, Group, Look, Paint, Rectangle, Scene, Shape, Words
+from convnet.drawing.shapes import LOOKS, Group, Look, Paint, Raster, Rectangle, Scene, Shape, Words
 
 _FONTS = "'Helvetica Neue',Helvetica,Arial,'DejaVu Sans',sans-serif"
 
@@ -78,6 +80,8 @@ def _shape(shape: Shape, links: Sequence[Link] = ()) -> str:
         x, y, color = f"{shape.x:.1f}", f"{shape.y:.1f}", f' style="fill:{shape.paint.fill}"' if shape.paint.fill else ""
         anchor = f' text-anchor="{shape.anchor}"' if shape.anchor != "start" else ""
         return f'<text class="{shape.look}" x="{x}" y="{y}"{anchor}{color}>{text(shape.text)}</text>'
+    if isinstance(shape, Raster):
+        return _raster(shape)
     look = f'class="{shape.look}"{_paint(shape.paint)}'
     if isinstance(shape, Rectangle):
         size = f'width="{shape.width:.1f}" height="{shape.height:.1f}"' + (f' rx="{shape.radius:g}"' if shape.radius else "")
@@ -85,6 +89,16 @@ def _shape(shape: Shape, links: Sequence[Link] = ()) -> str:
     path = "".join(letter + " ".join(f"{value:.1f}" for value in at) for letter, at in shape.segments)
     marker = f' marker-end="url(#{"red-arrow" if shape.look == "crossing" else "arrow"})"' if shape.arrow else ""
     return f'<path {look} d="{path}"{marker}/>'
+
+
+def _raster(raster: Raster) -> str:
+    """Return a picture as an element that holds it, as PNG."""
+    data = io.BytesIO()
+    raster.image.save(data, "PNG", optimize=True)
+    place = f'x="{raster.x:.1f}" y="{raster.y:.1f}" width="{raster.width:.1f}" height="{raster.height:.1f}"'
+    style = ' style="image-rendering:pixelated"' if raster.is_pixelated else ""
+    source = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return f'<image {place} preserveAspectRatio="none"{style} href="{source}"/>'
 
 
 def _group(group: Group, links: Sequence[Link]) -> str:
