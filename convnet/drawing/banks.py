@@ -83,7 +83,7 @@ def _source(layers: Mapping[str, Stored], layer: Stored, index: int) -> str:
 def _maps_read(layer: Stored, index: int, filters: np.ndarray) -> np.ndarray:
     """Return the map of the input that each channel of each filter reads, (F, C)."""
     C, _, _, F = filters.shape
-    G = int(layer["groups"][index]) if layer["type"] in ("conv", "local") else 1
+    G = int(layer.get("groups", [1] * (index + 1))[index])
     of_group = np.arange(G * C).reshape(G, C)
     drawn = layer.get("filterConns")
     if drawn and index < len(drawn) and np.size(drawn[index]) == G * C and any(layer.get("randSparse") or ()):
@@ -106,5 +106,6 @@ def _maps_below(checkpoint: Checkpoint, name: str, index: int) -> int:
     if has_sides:
         return int(maps)
     mean = (checkpoint.data or {}).get("mean")
-    is_picture = not sources[index].sources and mean is not None and np.ndim(mean) == 3
-    return len(mean) if is_picture and np.size(mean) == sources[index].outputs else 0
+    if mean is None or sources[index].sources or np.ndim(mean) != 3:
+        return 0
+    return len(mean) if np.size(mean) == sources[index].outputs else 0

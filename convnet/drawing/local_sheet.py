@@ -38,11 +38,11 @@ def local_panels(bank: Bank, color: bool, zoom: int = 0) -> Image.Image:
     shown = 0.5 + bank.filters / (2 * np.abs(bank.filters).max() or 1)
     order = [0] if color else np.argsort(-np.square(bank.filters).sum(axis=(1, 2, 3)), kind="stable")[:_PANELS]
     wide = M * (k + 1) + 1
-    across = min(len(order), max(1, round(math.sqrt(2 * len(order)))))
+    down = math.ceil(len(order) / math.ceil(math.sqrt(2 * len(order))))
+    across = math.ceil(len(order) / down)
     zoom = zoom or max(1, (WIDE - (across - 1) * _GAP) // (across * wide), 240 // wide)
     if across == 1:
         zoom = min(zoom, max(1, 1000 // wide))
-    down = math.ceil(len(order) / across)
     check_pixels(across * wide, down * wide, zoom)
     pitch = wide * zoom + _GAP
     sheet = Sheet(across * pitch - _GAP, down * (pitch + _HEAD), DARK)
