@@ -5,7 +5,7 @@ from pathlib import Path
 
 from convnet.checkpoint import Checkpoint
 from convnet.cli.views.view import SEED, Flag, View, chosen, test_set
-from convnet.drawing.samples import write_predictions
+from convnet.drawing.prediction_scene import write_predictions
 from convnet.options import ZERO_ONE, text
 
 
