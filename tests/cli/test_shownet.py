@@ -289,7 +289,7 @@ def test_samples_are_drawn(saved, tmp_path, what):
     [
         (["--show-filters", "conv2"], "did you mean 'conv1'"),
         (["--show-filters", "pool1"], "no weights"),
-        (["--show-filters", "fc"], "--channels"),
+        (["--show-filters", "fc", "--channels", "7"], "--channels must say how many square maps they are"),
         (["--show-filters", "conv1", "--input-idx", "3"], "--input-idx 3"),
         (["--show-cost", "logprop"], "did you mean 'logprob'"),
         (["--show-cost", "logprob", "--cost-idx", "7"], "--cost-idx 7"),
