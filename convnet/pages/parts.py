@@ -44,12 +44,9 @@ def element(kind: str, /, *content: Content, **attributes: object) -> Html:
     >>> element("td", "<b>", class_="number", aria_hidden="true")
     '<td class="number" aria-hidden="true">&lt;b&gt;</td>'
     """
-    given = ((key.rstrip("_").replace("_", "-"), value) for key, value in attributes.items())
-    said = (
-        f" {key}" if value is True else f' {key}="{html(value)}"'
-        for key, value in given
-        if value is not None and value is not False
-    )
+    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
+    known = {key: value for key, value in given.items() if value is not None and value is not False}
+    said = (f" {key}" if value is True else f' {key}="{html(value)}"' for key, value in known.items())
     start = f"<{kind}{''.join(said)}>"
     return Html(start if kind in _VOID else f"{start}{joined(content, '')}</{kind}>")
 
