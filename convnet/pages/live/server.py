@@ -67,9 +67,7 @@ class PageServer:
     def __init__(self, port: int, gets: Routes, posts: Routes) -> None:
         self._listener = _listener(port)
         self._listener.gets, self._listener.posts = gets, posts
-        self._thread = threading.Thread(
-            target=self._listener.serve_forever, args=(_LOOK,), name="convnet-page", daemon=True
-        )
+        self._thread = threading.Thread(target=self._listener.serve_forever, args=(_LOOK,), name="convnet-page", daemon=True)
 
     @property
     def port(self) -> int:
@@ -191,13 +189,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the status and what is sent with it, which is nothing unless the request keeps every rule."""
         refused, method, headers = Answer("", b""), self.command, self.headers
         path, _, fields = self.path.partition("?")
-        token, _, name = path.removeprefix("/").partition("/")
+        token, slash, name = path.removeprefix("/").partition("/")
         is_known = hmac.compare_digest(token.encode("latin-1", "replace"), self.server.token.encode())
         if self.rfile.left <= 0:
             return 431, refused
         if headers.get_all("Host", []) not in self._hosts():
             return 403, refused
-        if not is_known or not path.startswith("/"):
+        if not (is_known and slash and path.startswith("/")):
             return 404, refused
         mine, others = self.server.gets, self.server.posts
         if method == "POST":
