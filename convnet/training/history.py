@@ -21,6 +21,7 @@ from convnet.training.costs import TWICE
 from convnet.training.log import KEYS, NAME
 from convnet.training.records import Record, checkpoint_lines, lines_of
 
+_NOT_COSTS = frozenset(KEYS)
 Weights = tuple[str, str]  # layer and label, such as ``weights[0]`` or ``biases``
 
 
@@ -86,7 +87,8 @@ class History:
 
     ``begin`` is the line that opened its log. ``events`` are all lines but those of batches, of which ``last`` is the last:
     what they say is in the series. A rate of ``rates`` holds from its batch on, to the next entry. ``speed`` is in cases a
-    second. ``epoch`` batches make one, 0 where that is not known; ``done`` were trained. ``window`` tests are in a mean.
+    second; ``times``, in seconds since 1970, are of the ends of batches. ``epoch`` batches make one, 0 where that is not
+    known; ``done`` were trained. ``window`` tests are in a mean.
     """
 
     title: str
@@ -97,6 +99,7 @@ class History:
     rates: dict[Weights, Series] = field(default_factory=dict)
     sizes: dict[Weights, list[Size]] = field(default_factory=dict)
     speed: Series = field(default_factory=Series)
+    times: Series = field(default_factory=Series)
     done: float = 0
     _curves: dict[str, Curve] = field(default_factory=dict)
 
@@ -194,8 +197,9 @@ class History:
             series = self.rates.setdefault(pair, Series())
             if not series or series.values[-1] != float(rate):
                 series.add(at, float(rate))
-        if (speed := _number(record.get("images_per_second"))) is not None:
-            self.speed.add(at, speed)
+        for series, key in ((self.speed, "images_per_second"), (self.times, "time")):
+            if (number := _number(record.get(key))) is not None:
+                series.add(at, number)
 
     def _add_test(self, record: Record, at: float) -> None:
         averages = record.get("averages") if _is_of_one(record) else None
@@ -209,7 +213,7 @@ class History:
         """Return the values of costs that a line holds, each with its curve."""
         found = []
         for key, given in record.items():
-            if key in KEYS or (value := _number(given)) is None:
+            if key in _NOT_COSTS or (value := _number(given)) is None:
                 continue
             cost, _, name = key.rpartition(".")
             if cost and name != TWICE:
@@ -227,7 +231,7 @@ class History:
             for series in (curve.train, curve.test, curve.means):
                 series.cut(at)
             curve.final = None
-        for series in (self.speed, *self.rates.values()):
+        for series in (self.speed, self.times, *self.rates.values()):
             series.cut(at)
         self.done = min(self.done, at)
         if self.last.get("batches", 0) > at:

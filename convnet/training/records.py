@@ -13,7 +13,14 @@ from convnet.training.log import NAME, values_of
 
 Record = dict[str, Any]
 _NUMBER = either(real(finite=False), exactly("nan", "inf", "-inf"))
-_PLACES = {"epoch": whole(), "batch": whole(), "minibatches": whole(), "tested": items(whole()), "averages": record({})}
+_PLACES = {
+    "time": real(),
+    "epoch": whole(),
+    "batch": whole(),
+    "minibatches": whole(),
+    "tested": items(whole()),
+    "averages": record({}),
+}
 _WEIGHTS = {
     "rates": mapping(text(), mapping(text(), _NUMBER)),
     "weights": mapping(text(), mapping(text(), items(_NUMBER, 2))),
