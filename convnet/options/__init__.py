@@ -1,7 +1,20 @@
 """The options of a run, declared once: for the command line, for files, for checkpoints, for the listing."""
 
 from convnet.options.files import read_config, read_section
-from convnet.options.kinds import FROM_ZERO, MOST, NATURAL, SEED, SHARE, ZERO_ONE, Kind, choice, text, whole, whole_numbers
+from convnet.options.kinds import (
+    FROM_ZERO,
+    MOST,
+    NATURAL,
+    RUNS,
+    SEED,
+    SHARE,
+    ZERO_ONE,
+    Kind,
+    choice,
+    text,
+    whole,
+    whole_numbers,
+)
 from convnet.options.options import (
     AUTO,
     BY_NAME,
@@ -33,6 +46,7 @@ __all__ = [
     "NATURAL",
     "NPZ",
     "OPTIONS",
+    "RUNS",
     "SEED",
     "SHARE",
     "TEST",

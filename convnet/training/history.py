@@ -19,7 +19,7 @@ from convnet.checkpoint import BEST, Checkpoint
 from convnet.errors import ConvnetError
 from convnet.training.costs import TWICE
 from convnet.training.log import KEYS, NAME
-from convnet.training.records import Record, checkpoint_lines, lines_of
+from convnet.training.records import Record, checkpoint_lines, checkpoint_of, log_lines, log_of
 
 _NOT_COSTS = frozenset(KEYS)
 Weights = tuple[str, str]  # layer and label, such as ``weights[0]`` or ``biases``
@@ -117,8 +117,12 @@ class History:
 
         Raises ``ConvnetError``.
         """
-        lines, file, remarks = lines_of(path)
-        return cls.of(lines, run_name(file)), remarks
+        log = log_of(path)
+        if log is not None:
+            return cls.of(log_lines(log), run_name(log)), []
+        checkpoint, remarks = checkpoint_of(path)
+        history, more = cls.of_checkpoint(checkpoint)
+        return history, [*remarks, *more]
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Checkpoint) -> tuple[Self, list[str]]:
@@ -132,7 +136,7 @@ class History:
         if not log.is_file():
             return history, []
         try:
-            marks = cls.of(lines_of(log)[0], history.title).marks
+            marks = cls.of(log_lines(log), history.title).marks
         except ConvnetError as error:
             return history, [f"{error}; the curves are without marks"]
         history.marks = [mark for mark in marks if mark.at <= history.done]

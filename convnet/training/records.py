@@ -33,22 +33,18 @@ def records_of(path: str | Path) -> tuple[list[Record], list[str]]:
 
     Raises ``ConvnetError``.
     """
-    lines, _, remarks = lines_of(path)
-    return _counting(lines), remarks
-
-
-def lines_of(path: str | Path) -> tuple[Iterator[Record], Path, list[str]]:
-    """Return all lines of a run, one at a time, the file that they are from, and remarks.
-
-    Of what a run did that went on from an earlier checkpoint later, lines are there twice. Raises ``ConvnetError``.
-    """
-    found = _log_of(Path(path))
+    found = log_of(path)
     if found is not None:
-        return _lines(found), found, []
+        return read_log(found), []
+    checkpoint, remarks = checkpoint_of(path)
+    return _counting(checkpoint_lines(checkpoint)), remarks
+
+
+def checkpoint_of(path: str | Path) -> tuple[Checkpoint, list[str]]:
+    """Return the checkpoint that ``path`` means, or the newest in it, and what is to be said of a run without a log."""
     file, checkpoint, remarks = find_latest(path, load)
     text = f"{file} is a checkpoint, which knows costs but no seconds, rates or events"
-    remarks = [*remarks, text if Path(path).is_file() else f"There is no {NAME} here: {text}"]
-    return checkpoint_lines(checkpoint), file, remarks
+    return checkpoint, [*remarks, text if Path(path).is_file() else f"There is no {NAME} here: {text}"]
 
 
 def read_log(path: Path) -> list[Record]:
@@ -56,7 +52,7 @@ def read_log(path: Path) -> list[Record]:
 
     A last line that has no end yet is left out: it is being written. Raises ``ConvnetError`` naming a line that is none.
     """
-    return _counting(_lines(path))
+    return _counting(log_lines(path))
 
 
 def _counting(lines: Iterator[Record]) -> list[Record]:
@@ -70,8 +66,8 @@ def _counting(lines: Iterator[Record]) -> list[Record]:
     return records
 
 
-def _lines(path: Path) -> Iterator[Record]:
-    """Yield the lines of a log."""
+def log_lines(path: Path) -> Iterator[Record]:
+    """Yield all lines of a log, also those that do not count any more; raises ``ConvnetError``."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -92,8 +88,12 @@ def _parsed(line: bytes, where: str) -> Record:
     return found
 
 
-def _log_of(path: Path) -> Path | None:
-    """Return the log that a path means, if it means one: the file itself, or that of a folder, or of the newest in it."""
+def log_of(path: str | Path) -> Path | None:
+    """Return the log that a path means, if it means one: the file itself, or that of a folder, or of the newest in it.
+
+    Raises ``ConvnetError``.
+    """
+    path = Path(path)
     try:
         if path.is_dir():
             folders = [path, *sorted(path.glob("ConvNet__*"), reverse=True)]

@@ -15,6 +15,7 @@ from convnet.cli.run import main
     "words, message",
     [
         (["--show-cost", "logprob", "--channels", "3"], "--channels goes with --show-filters"),
+        (["--show-filters", "conv1", "--with", "other"], "--with goes with --show-cost"),
         (["--show-cost", "logprob", "--zoom", "2"], "--zoom goes with --show-filters or --show-maps"),
         (["--show-filters", "conv1", "--cost-idx", "1"], "--cost-idx goes with --show-cost"),
         (["--show-filters", "conv1", "--smooth-test-errors", "0"], "--smooth-test-errors goes with --show-cost"),
