@@ -132,7 +132,8 @@ def _panel(frame: Frame, runs: Sequence[_Run], name: str, smooth: bool, is_last:
     shapes: list[Shape] = [Words("panel-name", frame.left, frame.top - 9, shortened(name, 40))]
     right = frame.left + frame.width
     if len(shown) == 1:
-        shapes.append(Words("words", right, frame.top - 9, _numbers(*shown[0], smooth), "end"))
+        text = _numbers(*shown[0], smooth, frame.width - 9 * min(len(name), 40))
+        shapes.append(Words("words", right, frame.top - 9, text, "end"))
     shapes += axes(frame, is_last, name.endswith("error"))
     if wrong := _not_finite([curve for _, curve in shown]):
         shapes.append(Words("faint", right - 6, frame.top + 14, wrong, "end"))
@@ -155,12 +156,15 @@ def _points(run: _Run, series: Series) -> tuple[list[float], list[float]]:
     return (at / run.unit).tolist(), values.tolist()
 
 
-def _numbers(run: _Run, curve: Curve, smooth: bool) -> str:
-    """Return the newest numbers of a run."""
+def _numbers(run: _Run, curve: Curve, smooth: bool, room: float) -> str:
+    """Return the newest numbers of a run, of which the final test's goes last for want of room."""
     last = [("training", curve.train.values[-1:]), ("test", run.test(curve, smooth).values[-1:])]
     said = [(what, value) for what, values in last for value in values]
     said += [] if curve.final is None else [("final test", curve.final)]
-    return ", ".join(f"{what} {value_text(curve.name, value)}" for what, value in said)
+    texts = [f"{what} {value_text(curve.name, value)}" for what, value in said]
+    while len(texts) > 1 and _LETTER * len(", ".join(texts)) > room:
+        texts.pop(0)
+    return ", ".join(texts)
 
 
 def _not_finite(curves: Sequence[Curve]) -> str:

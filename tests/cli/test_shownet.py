@@ -261,13 +261,15 @@ def test_predictions_of_a_net_in_memory(saved, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--show-filters"], ["--show-preds"], ["--show-maps"]])
-def test_without_matplotlib(saved, tmp_path, words, monkeypatch):
-    """All but curves; and without a name the first there is."""
+def test_without_matplotlib(saved, tmp_path, words, monkeypatch, capsys):
+    """All but curves with dots; and without a name the first there is."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert show.main(["-f", str(saved), *words, "--out", str(tmp_path / "x.png")]) == 0
     with Image.open(tmp_path / "x.png") as picture:
         assert 1000 <= picture.width <= 1610 or words == ["--show-maps"]
     assert show.main(["-f", str(saved), "--show-cost", "--out", str(tmp_path / "y.png")]) == 1
+    assert "pip install matplotlib; a name that ends in .svg needs none" in capsys.readouterr().err
+    assert show.main(["-f", str(saved), "--show-cost", "--out", str(tmp_path / "y.svg")]) == 0
 
 
 @pytest.mark.parametrize("name, bare", [("caf\xe9", "cafe"), ("e\u0301", "e"), ("\u0434\u043e\u043c \x1b", "??? \\x1b")])

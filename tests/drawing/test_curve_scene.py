@@ -98,6 +98,23 @@ def test_all_values_have_panels_and_errors_are_shares():
     assert "40 %" in words(scene, "faint") and "training 10.00 %" in words(scene)
 
 
+@pytest.mark.parametrize("width", [320, 400, 900, 1600])
+def test_words_stand_beside_each_other_at_any_width(width):
+    """By a width of letters that is that of Helvetica, or more."""
+    histories = [run([3.0, 2.5], f"a run with a name {i}", [(2, 2.5, 2.25)], final=1.0) for i in range(3)]
+    for scene in (curve_scene(histories[:1], width=width), curve_scene(histories, width=width)):
+        assert scene.width == width
+        boxes = []
+        for shape in scene.shapes:
+            if isinstance(shape, Words) and shape.look != "heading":
+                wide = 6 * len(shape.text)
+                left = shape.x - {"start": 0, "middle": wide / 2, "end": wide}[shape.anchor]
+                boxes.append((left, left + wide, shape.y, shape.text))
+        for one, other in itertools.combinations(boxes, 2):
+            assert one[1] <= other[0] or other[1] <= one[0] or abs(one[2] - other[2]) >= 10, (one, other)
+        assert all(left >= 0 and right <= width + 12 for left, right, *_ in boxes)
+
+
 def test_marks_are_numbered_lines_with_their_words():
     scene = curve_scene([run([3.0, 2.0, 1.0, 0.5], marks=[(2, "conv1 epsW[0]: 0.1 -> 0.05"), (3, "later")])], index=0)
     assert [points(scene, mark)[0][0] for mark in paths(scene, "mark")] == pytest.approx([1, 1.5])
