@@ -1,4 +1,4 @@
-"""Pictures of a checkpoint, written as PNG; no screen is needed (io section 7).
+"""Pictures of a checkpoint; no screen is needed (io section 7).
 
     convnet shownet --load-file CHECKPOINT --show-filters conv1 --out filters.png
     convnet shownet --load-file CHECKPOINT --show-cost logprob --out cost.png
@@ -6,7 +6,8 @@
     convnet shownet --load-file CHECKPOINT --show-maps conv1 --out maps.png
 
 Without a name each shows the first there is. The last two run the net on the test data that the checkpoint names, or on
-those of --data-path. Drawing curves needs matplotlib (the extra ``plot``).
+those of --data-path. Curves as PNG and PDF need matplotlib (the extra ``plot``), as SVG nothing; with ``--with`` they are of
+several runs.
 
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
 

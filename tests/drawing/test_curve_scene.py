@@ -101,7 +101,8 @@ def test_all_values_have_panels_and_errors_are_shares():
 @pytest.mark.parametrize("width", [320, 400, 900, 1600])
 def test_words_stand_beside_each_other_at_any_width(width):
     """By a width of letters that is that of Helvetica, or more."""
-    histories = [run([3.0, 2.5], f"a run with a name {i}", [(2, 2.5, 2.25)], final=1.0) for i in range(3)]
+    tests, marks = [(2, 2.5, 2.25)], [(1, "a mark"), (2, "another")]
+    histories = [run([3.0, "nan"], f"a run with a name {i}", tests, final=1.0, marks=marks) for i in range(3)]
     for scene in (curve_scene(histories[:1], width=width), curve_scene(histories, width=width)):
         assert scene.width == width
         boxes = []
@@ -130,8 +131,9 @@ def test_marks_are_numbered_lines_with_their_words():
 def test_runs_have_names_colours_and_markers_of_their_own():
     histories = [run([3.0 + i, 2.0, 1.0], f"run {i}", [(2, 2.0, 2.0), (3, 1.0, 1.0)]) for i in range(9)]
     scene = curve_scene(histories, index=0)
-    assert [text for text in words(scene) if text.startswith("run ")] == [f"run {i}, means over 2 tests" for i in range(9)]
+    assert [text for text in words(scene) if text.endswith("tests")] == [f"run {i}, means over 2 tests" for i in range(9)]
     assert words(scene, "heading") == ["logprob"] and not paths(scene, "training")
+    assert "run 0 1, run 1 1" in words(curve_scene(histories[:2], index=0))
     found = {
         (path.look, len(points(scene, path))) for path in scene.shapes if isinstance(path, Path) and "-dot" in path.look
     }
