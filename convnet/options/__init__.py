@@ -3,6 +3,7 @@
 from convnet.options.files import read_config, read_section
 from convnet.options.kinds import (
     FROM_ZERO,
+    LAYERS,
     MOST,
     NATURAL,
     RUNS,
@@ -41,6 +42,7 @@ __all__ = [
     "FROM_ZERO",
     "GROUPS",
     "IGNORED",
+    "LAYERS",
     "MODES",
     "MOST",
     "NATURAL",
