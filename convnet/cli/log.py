@@ -17,6 +17,7 @@ from typing import Any
 
 from convnet.cli.common import Parser, run_verb, say, terminal_width
 from convnet.errors import OptionError
+from convnet.options import text
 from convnet.texts import aligned, message_lines, printable
 from convnet.training.costs import TWICE
 from convnet.training.history import History
@@ -35,7 +36,7 @@ def parser(prog: str) -> Parser:
     parser.add_argument("--tests", action="store_true", help="tests alone")
     parser.add_argument("--csv", action="store_true", help="print batches and tests as CSV, with every digit")
     parser.add_argument("--json", action="store_true", help="print the lines of the log that count, as JSON")
-    parser.add_argument("--tensorboard", metavar="DIR", help="write events for TensorBoard into DIR/train and DIR/test")
+    parser.add_value("--tensorboard", text("DIR"), "write events for TensorBoard into DIR/train and DIR/test")
     return parser
 
 

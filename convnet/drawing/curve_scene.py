@@ -188,7 +188,8 @@ def _legend(runs: Sequence[_Run], smooth: bool, width: float, y: float) -> tuple
     if len(runs) == 1:
         [run] = runs
         entries.append(("training", run, "Training set"))
-        entries.append(("test", run, "Test set" + _means(run, smooth)))
+        if any(curve.test for curve in run.curves.values()):
+            entries.append(("test", run, "Test set" + _means(run, smooth)))
         if any(curve.final is not None for curve in run.curves.values()):
             entries.append(("star", run, "Final test"))
     else:

@@ -95,6 +95,7 @@ def test_every_number_is_at_its_place(smooth):
 def test_all_values_have_panels_and_errors_are_shares():
     scene = curve_scene([run([9.0, 1.0])])
     assert words(scene, "panel-name") == ["cost", "error"] and words(scene, "heading") == ["logprob of run"]
+    assert "Training set" in words(scene) and "Test set" not in words(scene)
     assert "40 %" in words(scene, "faint") and "training 10.00 %" in words(scene)
 
 
