@@ -237,7 +237,7 @@ class History:
             curve.final = None
         for series in (self.speed, self.times, *self.rates.values()):
             series.cut(at)
-        self.done = min(self.done, at)
+        self.done = at
         if self.last.get("batches", 0) > at:
             self.last = {}
 
@@ -272,7 +272,8 @@ def _changed(record: Record) -> str:
 
 
 def _resumed(record: Record) -> str:
-    return f"went on from {Path(str(record.get('checkpoint'))).name}"
+    checkpoint = record.get("checkpoint")
+    return f"went on from {Path(checkpoint).name}" if isinstance(checkpoint, str) else "went on"
 
 
 def _stopped(record: Record) -> str:

@@ -107,6 +107,8 @@ def test_marks():
     gone_on = History.of([*lines, line("resume", 2, checkpoint="2")], "x")
     assert gone_on.marks == [*known[:3], Mark(2, "resume", "went on from 2")] and gone_on.done == 2
     assert History.of([*lines, line("begin", 0)], "x").marks == []
+    elsewhere = History.of([line("resume", 7)], "x")  # the log of a run that went on in another folder
+    assert elsewhere.marks == [Mark(7, "resume", "went on")] and elsewhere.done == 7
 
 
 def test_numbers_that_json_lacks_and_values_that_are_none():
