@@ -26,15 +26,16 @@ def line(kind, at, **values):
 
 def run(costs, title="run", tests=(), epoch=2, final=None, marks=()):
     """A history of batches with ``costs``, of tests (after, cost, mean) and of marks (after, text)."""
+    tested, happened = {at: pair for at, *pair in tests}, {at: [text] for at, text in marks}
     lines = [line("begin", 0, options={"train_range": list(range(epoch)), "test_range": [8, 9]})]
     for at, cost in enumerate(costs, 1):
         lines.append(line("batch", at, **{"logprob.cost": cost, "logprob.error": float(cost) / 10}))
-        lines += [line("change", at, text=[text]) for after, text in marks if after == at]
-        for after, value, mean in tests:
-            if after == at:
-                averages = {"logprob.cost": mean, "logprob.error": mean / 10}
-                values = {"logprob.cost": value, "logprob.error": value / 10}
-                lines.append(line("test", at, tested=[8], averages=averages, **values))
+        lines += [line("change", at, text=[text]) for text in happened.get(at, ())]
+        if at in tested:
+            value, mean = tested[at]
+            averages = {"logprob.cost": mean, "logprob.error": mean / 10}
+            values = {"logprob.cost": value, "logprob.error": value / 10}
+            lines.append(line("test", at, tested=[8], averages=averages, **values))
     if final is not None:
         lines.append(line("final", len(costs), **{"logprob.cost": final, "logprob.error": final / 10}))
     return History.of(lines, title)
