@@ -14,7 +14,7 @@ from convnet.drawing.sheet import trimmed
 
 _RISES, _FALLS = np.array([178, 24, 43]) / 255, np.array([33, 102, 172]) / 255  # red and blue, told apart by all
 _SIDE, _GAP, _BETWEEN, _HEAD, _FOOT = 150, 24, 10, 26, 20
-_PER_ROW, _TOP = 2, 124
+_PER_ROW, _TOP = 2, 140
 _INK = "#111111"
 COLUMNS = ("picture", "which way", "how much")
 
@@ -44,11 +44,12 @@ def gradient_scene(start: Start, cases: Sequence[GradientCase]) -> Scene:
     per_row = min(_PER_ROW, len(cases))
     width, height = _GAP + _PER_ROW * (panel + _GAP), _TOP + -(-len(cases) // _PER_ROW) * down
     room = width - 2 * _GAP
-    lines = (
+    lines = [
         f"Red: {start.text} rises where a pixel gets brighter in all its channels; blue: it falls; white: nothing changes.",
         "How much: the strongest channel of each pixel. Each map is scaled for itself, to the number below it: by how much "
         "it changes for one grey level of 255.",
-    )
+    ]
+    lines += [f"It is an approximation {start.approximate}."] if start.approximate else []
     title = trimmed(f"Gradient of {start.text} at the pixels", LOOKS["title"].size, room)
     shapes: list[Shape] = [Rectangle("paper", 0, 0, width, height), Words("title", _GAP, 36, title)]
     shapes += [

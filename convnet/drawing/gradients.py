@@ -25,6 +25,7 @@ class Start(NamedTuple):
     is_cost: bool
     output: int | None
     text: str  # "cost 'logprob'", "output 3 of 'probs' (cat)"
+    approximate: str = ""  # behind which layer it is no exact gradient, and why
 
 
 class GradientCase(NamedTuple):
@@ -54,9 +55,11 @@ def gradient_cases(
         raise DataError(f"the data of '{tests.provider.name}' are not pictures, so that there are no pixels to show")
     if not heads(graph) and only_errors:
         raise OptionError("--only-errors is for nets that tell classes")
+    gradient = InputGradient(tests.net, start.layer)
     shown = _told(tests, only_errors, seed, count) if heads(graph) else _untold(tests, seed, count)
-    gradients = _gradients(tests, start, [case.case for case in shown])
-    return start, [case._replace(gradient=gradient) for case, gradient in zip(shown, gradients, strict=True)]
+    gradients = _gradients(tests, start, gradient, [case.case for case in shown])
+    cases = [case._replace(gradient=values) for case, values in zip(shown, gradients, strict=True)]
+    return start._replace(approximate=gradient.approximate), cases
 
 
 def start_of(tests: TestSet, word: str = "") -> Start:
@@ -131,9 +134,9 @@ def _untold(tests: TestSet, seed: int, count: int) -> list[GradientCase]:
     return [GradientCase(picture, np.empty(0), int(n)) for picture, n in zip(pictures, chosen, strict=True)]
 
 
-def _gradients(tests: TestSet, start: Start, cases: list[int]) -> list[np.ndarray]:
+def _gradients(tests: TestSet, start: Start, gradient: InputGradient, cases: list[int]) -> list[np.ndarray]:
     """Return the gradient (C, S, S) of some cases of the test batch, in that order."""
-    gradient, found, first = InputGradient(tests.net, start.layer), {}, 0
+    found, first = {}, 0
     cropper = tests.provider.cropper
     for inputs, count in tests.inputs(tests.number):
         wanted = [case for case in cases if first <= case < first + count]

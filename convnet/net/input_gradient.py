@@ -17,6 +17,7 @@ import numpy as np
 from convnet.errors import ConvnetError
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
+from convnet.layers.base import approximation
 from convnet.layers.cost import Cost
 from convnet.layers.data import Data
 from convnet.layers.modes import Mode
@@ -28,7 +29,8 @@ from convnet.net.weights import Learning, Weights
 class InputGradient:
     """Goes back from ``start``, a cost or another layer, to matrix ``index`` of the data of ``net``.
 
-    It sees weights that change, but not those that are loaded later. Raises ``ConvnetError`` where there is no way back.
+    It sees weights that change, but not those that are loaded later. ``approximate`` says behind which layer, if any, the
+    gradient is an approximation. Raises ``ConvnetError`` where there is no way back.
     """
 
     def __init__(self, net: Net, start: str, index: int = 0) -> None:
@@ -42,6 +44,8 @@ class InputGradient:
         for name, node in self._net.nodes.items():
             _borrow(net.nodes[name], node)
         self._net.nodes[start].readers_multiply = False  # nobody behind it runs backward
+        way = (node.layer for node in self._net.nodes.values() if node.wants_grad or node.layer.name == start)
+        self.approximate = approximation(way)
 
     def __call__(self, inputs: Inputs, cases: int, outputs: np.ndarray | None = None) -> np.ndarray:
         """Return the gradient (D, N) of one minibatch, of each case by its own data.
