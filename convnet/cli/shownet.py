@@ -4,8 +4,10 @@
     convnet shownet --load-file CHECKPOINT --show-cost logprob --out cost.png
     convnet shownet --load-file CHECKPOINT --show-preds probs --out preds.png
     convnet shownet --load-file CHECKPOINT --show-maps conv1 --out maps.png
+    convnet shownet --load-file CHECKPOINT --show-data-grad logprob --out data-grad.png
+    convnet shownet --load-file CHECKPOINT --similar fc64 --out similar.png
 
-Without a name each shows the first there is. The last two run the net on the test data that the checkpoint names, or on
+Without a name each shows the first there is. The last four run the net on the test data that the checkpoint names, or on
 those of --data-path. Drawing curves needs matplotlib (the extra ``plot``).
 
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
