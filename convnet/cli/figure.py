@@ -1,8 +1,7 @@
 """The paper's figures from a net of one's own, at print quality: SVG and PDF, or PNG for a screen.
 
-convnet figure 4 checkpoints --out figure4.pdf      what it says of test pictures, and which it finds alike
-
-Figure 2 is the graph of the net, Figure 3 the filters of its first layer.
+convnet figure 2 layers-imagenet.cfg --out figure2.pdf    the volumes of a net: of layer files, or of a checkpoint
+convnet figure 4 checkpoints --out figure4.pdf            what it says of test pictures, and which it finds alike
 """
 
 import argparse
@@ -12,11 +11,14 @@ from typing import NamedTuple
 
 from convnet.checkpoint import Checkpoint, find_latest, load
 from convnet.cli.common import Parser, add_option, run_verb, say
+from convnet.cli.definition import Definition
 from convnet.cli.views import DATA_OPTIONS
 from convnet.cli.views.view import test_set
 from convnet.drawing.figures.four import figure_four
+from convnet.drawing.figures.two import figure_two
 from convnet.drawing.scene_image import save_scene
 from convnet.drawing.shapes import Scene
+from convnet.drawing.volumes import volumes_of
 from convnet.errors import OptionError
 from convnet.options import BY_NAME, LAYERS, SEED, choice, flag_of, text
 from convnet.texts import one_of
@@ -40,7 +42,8 @@ def parser(prog: str) -> Parser:
     parser = Parser(prog, description, "4 checkpoints --out figure4.pdf", argument_default=argparse.SUPPRESS)
     number = choice(*FIGURES)
     parser.add_argument("number", type=number, metavar="NUMBER", help=f"{number.name}: which figure")
-    parser.add_argument("run", type=text("RUN"), metavar="RUN", help="checkpoint, or folder of checkpoints")
+    run_help = "checkpoint, or folder of checkpoints; of figure 2 layer files, too"
+    parser.add_argument("run", type=text("RUN"), metavar="RUN", help=run_help)
     parser.add_value("--out", text("FILE"), "picture to write, .svg, .pdf or .png [figureNUMBER.svg]")
     parser.add_value("--preds", text("LAYER"), "shares of classes on the left of figure 4 [the first softmax layer]")
     what = "layer whose outputs are compared on the right of figure 4 [what the last layer of classes reads]"
@@ -88,11 +91,18 @@ def _checkpoint(args: argparse.Namespace) -> Checkpoint:
     return checkpoint
 
 
+def _figure_two(args: argparse.Namespace) -> Scene:
+    definition = Definition.open(args.run)
+    sizes = argparse.Namespace(dialect="auto", strict=0, data_dims=None, num_classes=None)
+    return figure_two(volumes_of(definition.graph(sizes).graph), f"{definition.title}: its volumes, and what they read")
+
+
 def _figure_four(args: argparse.Namespace) -> Scene:
     return figure_four(test_set(_checkpoint(args), args), args.preds or "", args.similar or (), args.seed)
 
 
 _READ_BY_FOUR = ("preds", "similar", "seed", *DATA_OPTIONS)
 FIGURES = {
+    "2": Figure("the volumes of a net, and the windows that its filters read", _figure_two, ()),
     "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, _READ_BY_FOUR),
 }
