@@ -70,7 +70,7 @@ def _case(case: GradientCase, x: float, y: float) -> list[Shape]:
     look, top = LOOKS["label"], y + _HEAD
     words = f"case {case.case}"
     if case.true:
-        words = f"truth {case.true}; the net says {case.says}, {case.share:.1%}"
+        words = f"truth: {case.true}; the net says: {case.says}, {case.share:.1%}"
     largest = [float(np.abs(values).max()) for values in (case.gradient.sum(axis=0), case.gradient)]
     shapes: list[Shape] = [
         Words("label", x, y + 17, trimmed(words, look.size, 3 * _SIDE + 2 * _BETWEEN), paint=Paint(_INK)),

@@ -105,10 +105,14 @@ class TestSet:
             yield batch.minibatch(case, case + 1)
 
     def data_layer(self) -> str:
-        """Return the layer by which pictures enter; raises ``ConvnetError``."""
-        for layer in self.net.graph.layers.values():
-            if isinstance(layer, Data) and layer.dataIdx == 0:
+        """Return the layer by which whole pictures enter; raises ``ConvnetError``."""
+        graph = self.net.graph
+        readers = [layer for layer in graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0]
+        for layer in readers:
+            if layer.outputs == graph.data_dims[0]:
                 return layer.name
+        if readers:
+            raise ConvnetError(f"'{readers[0].name}' takes only a part of the data, so that there are no pictures to show")
         raise ConvnetError("the net has no data layer with dataIdx=0, where pictures would enter")
 
 

@@ -1,11 +1,15 @@
 """--show-data-grad: a planted pixel is coloured, at its place, the way it counts, and nothing else."""
 
+import io
+
 import numpy as np
 import pytest
 from nets import DATA, cost_of
+from PIL import Image
 from planted import HEAD, open_tests, rows_of, save_net, write_pictures
-from support import default_params
+from support import default_params, dump
 
+from convnet import pickles
 from convnet.cli.shownet import main
 from convnet.drawing.gradient_scene import COLUMNS, gradient_scene, signed_map, size_map
 from convnet.drawing.gradients import GradientCase, Start, gradient_cases, start_of
@@ -67,7 +71,7 @@ def test_what_is_asked_for_and_the_scale_are_written(tests):
     words = [shape.text for shape in scene.shapes if isinstance(shape, Words)]
     assert words[0] == "Gradient of output 2 of 'fc' (Мышь) at the pixels"
     assert words.count("±0.05") == words.count("0 to 0.05") == 3 and words[3:6] == list(COLUMNS)
-    assert f"truth {cases[0].true}; the net says Мышь, {cases[0].share:.1%}" in words
+    assert f"truth: {cases[0].true}; the net says: Мышь, {cases[0].share:.1%}" in words
     rasters = [shape for shape in scene.shapes if isinstance(shape, Raster)]
     assert len(rasters) == 9 and all(raster.is_pixelated and raster.width == 150 for raster in rasters)
     signed = np.asarray(rasters[1].image)
@@ -103,6 +107,33 @@ def test_mistakes_in_clear_words(place, tests, word, told, tmp_path, capsys):
     assert str(error.value) == told
     options = ["-f", str(place / "net"), "--data-path", str(place / "data"), "--out", str(tmp_path / "g.png")]
     assert main([*options, "--show-data-grad", word]) == 2 and told in capsys.readouterr().err
+
+
+def test_of_compressed_pictures(place, tests, tmp_path):
+    """They are packed where the net runs, and give the same."""
+    parts = []
+    for number in (1, 2):
+        part = pickles.load(place / "data" / f"data_batch_{number}")
+        files = [io.BytesIO() for _ in range(9)]
+        for file, pixels in zip(files, part["data"].reshape(3, SIDE, SIDE, 9).transpose(3, 1, 2, 0), strict=True):
+            Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG")
+        parts.append({"data": [file.getvalue() for file in files], "labels": [[label] for label in part["labels"]]})
+    for number, part in enumerate(parts, 1):
+        dump(tmp_path / f"data_batch_{number}", part)
+    dump(tmp_path / "batches.meta", pickles.load(place / "data" / "batches.meta") | {"img_size": SIDE})
+    packed = open_tests(place / "net" / "1.1", tmp_path)
+    assert packed.provider.name == "image"
+    for word in ("", "fc"):
+        for one, other in zip(gradient_cases(packed, word)[1], gradient_cases(tests, word)[1], strict=True):
+            np.testing.assert_allclose(one.gradient, other.gradient, rtol=1e-5)
+            np.testing.assert_array_equal(one.picture, other.picture)
+
+
+def test_a_net_that_sees_a_part_of_its_data(place, tmp_path):
+    text = DATA.replace("dataIdx=0\n", "dataIdx=0\nend=60\n") + HEAD.format(classes=CLASSES) + cost_of("fc")
+    tests = open_tests(save_net(tmp_path, text, SIDE, {}, CLASSES), place / "data")
+    with pytest.raises(ConvnetError, match="'data' takes only a part of the data, so that there are no pictures to show"):
+        gradient_cases(tests)
 
 
 REGRESSION = """
