@@ -4,10 +4,12 @@
     convnet shownet --load-file CHECKPOINT --show-cost logprob --out cost.png
     convnet shownet --load-file CHECKPOINT --show-preds probs --out preds.png
     convnet shownet --load-file CHECKPOINT --show-maps conv1 --out maps.png
+    convnet shownet --load-file CHECKPOINT --show-data-grad logprob --out data-grad.png
+    convnet shownet --load-file CHECKPOINT --similar fc64 --out similar.png
 
-Without a name each shows the first there is. The last two run the net on the test data that the checkpoint names, or on
-those of --data-path. Curves as PNG and PDF need matplotlib (the extra ``plot``), as SVG nothing; with ``--with`` they are of
-several runs.
+Without a name each shows the first there is. What shows test cases runs the net on the test data that the checkpoint
+names, or on those of --data-path. Curves as PNG and PDF need matplotlib (the extra ``plot``), as SVG nothing; with
+``--with`` they are of several runs.
 
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
 
