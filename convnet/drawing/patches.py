@@ -44,6 +44,7 @@ class TopPatches:
     total: int
     numbers: list[int]
     sight: Sight | None
+    what: str = "map"  # or what else each of them is
     cases: int = 0
     patches: list[list[Patch]] = field(default_factory=list)
     names: Sequence[str] = ()  # of the classes, where each output is one
@@ -63,8 +64,9 @@ def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), se
     C, S = graph.layers[name].maps or (graph.layers[name].outputs, 1)
     found = TopPatches(name, C, _numbers(name, C, numbers, seed), _part(sights(graph)[name], tests.provider.cropper.size))
     found.patches = [[] for _ in found.numbers]
-    if not graph.layers[name].maps and len(tests.provider.label_names) == C:
-        found.names = first_synonyms(tests.provider.label_names)
+    if not graph.layers[name].maps:
+        found.what, classes = "output", tests.provider.label_names
+        found.names = first_synonyms(classes) if len(classes) == C else ()
     kept = [tests.data_layer(), output_layer(graph, name)]  # behind the neuron, as its consumers see it
     for number in tests.numbers or [tests.number]:
         first = 0

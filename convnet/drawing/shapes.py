@@ -51,9 +51,9 @@ LOOKS = {
     "host": Look(line="#5b6672", width=1.4, dashes=(4, 3)),
     "crossing": Look(line=_RED, width=2.4),
     # of Figure 2
-    "volume": Look(line=_INK, width=1.1),
+    "volume": Look(width=1.1),
     "hidden": Look(line="#9aa5b1", width=0.7),
-    "window": Look(line=_INK, width=0.9),
+    "window": Look(width=0.9),
     "sight": Look(line=_INK, width=0.7),
     "across": Look(line=_RED, width=0.7, dashes=(4, 2.5)),
     "dot": Look(_INK),
