@@ -27,6 +27,8 @@ def patch_scene(found: TopPatches) -> Scene:
         x, y = _BETWEEN + i % across * block, _TOP + i // across * tall
         what = found.names[number] if found.names else f"{found.what} {number}"
         shapes.append(Words("column", x, y + 15, trimmed(what, LOOKS["column"].size, block - _BETWEEN)))
+        if not patches:
+            shapes.append(Words("label", x, y + _HEAD + 14, "no test picture excites it anywhere"))
         for place, patch in enumerate(patches):
             down, right = divmod(place, _IN_ROW)
             shapes += _patch(patch, x + right * (_SIDE + _GAP), y + _HEAD + down * (_SIDE + _VALUE + _GAP))
@@ -64,7 +66,9 @@ def _patch(patch: Patch, x: float, y: float) -> list[Shape]:
     scale = _SIDE / max(patch.pixels.shape[:2])
     height, width = (side * scale for side in patch.pixels.shape[:2])
     image = enlarged(patch.pixels, 1)
+    left, top = x + (_SIDE - width) / 2, y + (_SIDE - height) / 2
     return [
-        Raster(x + (_SIDE - width) / 2, y + (_SIDE - height) / 2, width, height, image, max(image.size) < _SMOOTH),
+        Raster(left, top, width, height, image, max(image.size) < _SMOOTH),
+        Rectangle("frame", left, top, width, height),
         Words("weight", x + _SIDE / 2, y + _SIDE + 12, f"{patch.value:.3g}", "middle"),
     ]

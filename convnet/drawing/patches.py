@@ -53,6 +53,7 @@ class TopPatches:
 def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), seed: int = 0) -> TopPatches:
     """Return of each map its strongest output in each of the nine pictures that excite it most, the strongest first.
 
+    A picture by which a map is the same everywhere, such as 0 behind relu, excites it nowhere, and is left out.
     ``numbers`` are up to sixteen maps, by default such as ``seed`` draws. ``""`` is the first layer behind the data that
     has maps. Of a layer that has none, each output is one. Raises ``ConvnetError``.
     """
@@ -99,10 +100,11 @@ def _take(found: TopPatches, tests: TestSet, maps: np.ndarray, data: np.ndarray,
     """Keep what is stronger than the weakest kept, of the minibatch of ``batch`` that begins with case ``first``."""
     places = maps.argmax(axis=1)  # [m, n], one for each picture
     values = np.take_along_axis(maps, places[:, None], axis=1)[:, 0]
+    stands_out = (values > maps.min(axis=1)) | (side == 1)
     for m, kept in enumerate(found.patches):
         weakest = kept[-1].value if len(kept) == PATCHES else -np.inf
-        strongest = np.argsort(-values[m], kind="stable")[:PATCHES]
-        for n in strongest[values[m][strongest] > weakest]:
+        stronger = np.flatnonzero(stands_out[m] & (values[m] > weakest))
+        for n in stronger[np.argsort(-values[m, stronger], kind="stable")[:PATCHES]]:
             place = divmod(int(places[m, n]), side)
             [picture] = tests.provider.images(np.ascontiguousarray(data[:, n : n + 1]))
             pixels = cut(picture, found.sight.place(*place), found.sight.size) if found.sight else _colored(picture)

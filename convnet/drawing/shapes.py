@@ -50,6 +50,7 @@ LOOKS = {
     "edge": Look(line="#5b6672", width=1.4),
     "host": Look(line="#5b6672", width=1.4, dashes=(4, 3)),
     "crossing": Look(line=_RED, width=2.4),
+    "frame": Look(line="#aab3bd", width=0.8),
     # of Figure 2
     "volume": Look(width=1.1),
     "hidden": Look(line="#9aa5b1", width=0.7),
