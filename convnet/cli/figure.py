@@ -15,17 +15,18 @@ from convnet.cli.common import Parser, add_option, run_verb, say
 from convnet.cli.definition import Definition
 from convnet.cli.views import DATA_OPTIONS
 from convnet.cli.views.view import test_set
-from convnet.drawing.figure import write_scene
 from convnet.drawing.figures.four import figure_four
 from convnet.drawing.figures.three import figure_three
 from convnet.drawing.figures.two import figure_two
+from convnet.drawing.scene_image import save_scene
 from convnet.drawing.shapes import Scene
 from convnet.drawing.volumes import volumes_of
 from convnet.errors import OptionError
-from convnet.options import BY_NAME, SEED, choice, flag_of, text
+from convnet.options import BY_NAME, LAYERS, SEED, choice, flag_of, text
 from convnet.texts import one_of
 
 _FORMS = (".svg", ".pdf", ".png")
+_DOTS = 3  # for each pixel of a drawing, where it has dots: 300 per inch at the width of a page
 
 
 class Figure(NamedTuple):
@@ -46,6 +47,9 @@ def parser(prog: str) -> Parser:
     run_help = "checkpoint, or folder of checkpoints; of figure 2 layer files, too"
     parser.add_argument("run", type=text("RUN"), metavar="RUN", help=run_help)
     parser.add_value("--out", text("FILE"), "picture to write, .svg, .pdf or .png [figureNUMBER.svg]")
+    parser.add_value("--preds", text("LAYER"), "shares of classes on the left of figure 4 [the first softmax layer]")
+    what = "layer whose outputs are compared on the right of figure 4 [what the last layer of classes reads]"
+    parser.add_value("--similar", LAYERS, what)
     parser.add_value("--seed", SEED, "draws the pictures shown [0]", 0)
     data = parser.add_argument_group("test data, where not those of the checkpoint")
     for option in map(BY_NAME.__getitem__, DATA_OPTIONS):
@@ -64,7 +68,7 @@ def _figure(args: argparse.Namespace) -> int:
     if out.suffix.lower() not in _FORMS:
         raise OptionError(f"--out {out}: the name must end in {', '.join(_FORMS)}")
     _check_options(args, figure)
-    write_scene(figure.scene(args), out)
+    save_scene(figure.scene(args), out, _DOTS)
     print(f"Wrote {out}.")
     return 0
 
@@ -100,11 +104,12 @@ def _figure_three(args: argparse.Namespace) -> Scene:
 
 
 def _figure_four(args: argparse.Namespace) -> Scene:
-    return figure_four(test_set(_checkpoint(args), args), args.seed)
+    return figure_four(test_set(_checkpoint(args), args), args.preds or "", args.similar or (), args.seed)
 
 
+_READ_BY_FOUR = ("preds", "similar", "seed", *DATA_OPTIONS)
 FIGURES = {
     "2": Figure("the volumes of a net, and the windows that its filters read", _figure_two, ()),
     "3": Figure("the kernels of the first layer, tower above tower", _figure_three, ()),
-    "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, ("seed", *DATA_OPTIONS)),
+    "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, _READ_BY_FOUR),
 }

@@ -1,14 +1,18 @@
-"""A drawing as SVG: nothing but shapes and text, no fonts of its own, nothing from elsewhere; every text escaped."""
+"""A drawing as SVG: shapes, text and pictures, no fonts of its own, nothing from elsewhere; every text escaped.
+
+Its style is for itself alone, whatever page it stands in. Looks that have another in the dark take it where a person
+prefers that, in a page or alone.
+"""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
 from convnet.drawing.picture import Picture
 from convnet.drawing.scene import scene_of
-from convnet.drawing.shapes import LOOKS, Group, Look, Paint, Raster, Rectangle, Scene, Shape, Words
+from convnet.drawing.shapes import DARK, LOOKS, Group, Look, Paint, Path, Raster, Rectangle, Scene, Shape, Words
 
 _FONTS = "'Helvetica Neue',Helvetica,Arial,'DejaVu Sans',sans-serif"
 
@@ -32,9 +36,12 @@ def svg_of(scene: Scene, links: Sequence[Link] = ()) -> str:
     # An image has no parts that could be pointed at, for those who do not see it.
     role = f'role="group" aria-label="{text(scene.title)}"' if links else 'role="img"'
     title = "" if links else f"<title>{text(scene.title)}</title>"
+    drawn = list(_all(scene.shapes))
+    looks = {shape.look for shape in drawn if not isinstance(shape, Raster | Group)}
+    has_arrows = any(isinstance(shape, Path) and shape.arrow for shape in drawn)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="convnet" {size} {role}>{title}<style>{_style()}</style>',
-        f"<defs>{_arrow('arrow', 'edge')}{_arrow('red-arrow', 'crossing')}</defs>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="convnet" {size} {role}>{title}<style>{_style(looks)}</style>',
+        f"<defs>{_arrow('arrow', 'edge')}{_arrow('red-arrow', 'crossing')}</defs>" * has_arrows,
         *(_shape(shape, links) for shape in scene.shapes),
         "</svg>",
     ]
@@ -46,10 +53,26 @@ def text(raw: str) -> str:
     return escape("".join(char if char.isprintable() else " " for char in raw))
 
 
-def _style() -> str:
-    """Return the looks as a style sheet for this drawing alone, whatever page it stands in."""
-    rules = {"text": f"font-family:{_FONTS}"} | {f".{name}": _css(look) for name, look in LOOKS.items()}
-    return "\n".join(f".convnet {name}{{{rule}}}" for name, rule in rules.items())
+def _all(shapes: Sequence[Shape]) -> Iterator[Shape]:
+    """Yield shapes and those in groups."""
+    for shape in shapes:
+        yield shape
+        if isinstance(shape, Group):
+            yield from _all(shape.shapes)
+
+
+def _style(used: set[str]) -> str:
+    """Return the looks that are ``used`` as a style sheet for this drawing alone."""
+    rules = {"text": f"font-family:{_FONTS}"} | {f".{name}": _css(look) for name, look in LOOKS.items() if name in used}
+    dark = [f".convnet .{name}{{{_colors(look)}}}" for name, look in DARK.items() if name in used]
+    lines = [f".convnet {name}{{{rule}}}" for name, rule in rules.items()]
+    return "\n".join([*lines, *([f"@media (prefers-color-scheme:dark){{{''.join(dark)}}}"] if dark else [])])
+
+
+def _colors(look: Look) -> str:
+    """Return the colours of a look in the dark as declarations of CSS."""
+    said = {"fill": look.fill, "stroke": look.line}
+    return ";".join(f"{name}:{color}" for name, color in said.items() if color != "none")
 
 
 def _css(look: Look) -> str:
@@ -92,13 +115,12 @@ def _shape(shape: Shape, links: Sequence[Link] = ()) -> str:
 
 
 def _raster(raster: Raster) -> str:
-    """Return a picture as an element that holds it, as PNG."""
     data = io.BytesIO()
     raster.image.save(data, "PNG", optimize=True)
     place = f'x="{raster.x:.1f}" y="{raster.y:.1f}" width="{raster.width:.1f}" height="{raster.height:.1f}"'
-    style = ' style="image-rendering:pixelated"' if raster.is_pixelated else ""
-    source = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
-    return f'<image {place} preserveAspectRatio="none"{style} href="{source}"/>'
+    pixels = ' style="image-rendering:pixelated"' * raster.is_pixelated
+    link = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return f'<image {place} preserveAspectRatio="none"{pixels} href="{link}"/>'
 
 
 def _group(group: Group, links: Sequence[Link]) -> str:
