@@ -24,10 +24,10 @@ from convnet.cli.run import main
             "--no-rgb goes with --show-filters; --norm-filters goes with",
         ),
         (["--show-filters", "conv1", "--only-errors"], "--only-errors goes with --show-preds"),
-        (["--show-cost", "logprob", "--seed", "4"], "--seed goes with --show-preds"),
+        (["--show-cost", "logprob", "--seed", "4"], "--seed goes with --show-preds, "),
         (
             ["--show-cost", "logprob", "--test-range", "1"],
-            "--test-range goes with --show-preds",
+            "--test-range goes with --show-preds, ",
         ),
         (["--write-features", "fc10", "--feature-path", "f", "--out", "x.png"], "--out goes with --show-filters"),
         (["--write-features", "fc10", "--feature-path", "f", "--show-cost", "logprob"], "give --show-cost in another call"),
