@@ -18,7 +18,7 @@ from convnet.checkpoint.fitting import files_for
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.generation import COMPAT
 from convnet.graph.loading import LayerFiles
-from convnet.interrupts import StopRequest
+from convnet.interrupts import SaveRequest, StopRequest
 from convnet.net.net import Costs, Net
 from convnet.options import NPZ, Options
 from convnet.storage import cache_folder, write_atomically
@@ -49,7 +49,7 @@ class Run(Trainer):
     def __init__(self, session: Session, net: Net, callbacks: Sequence[Callback]) -> None:
         super().__init__(net, session.train, session.position, callbacks)
         self.session, self.plan, self.folder = session, session.plan, session.folder
-        self.stop, self.watch = StopRequest(), session.watch
+        self.stop, self.save_request, self.watch = StopRequest(), SaveRequest(), session.watch
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
         self._files, self._options = _findable_anywhere(session.files, session.options)
         self._saved_at: tuple[int, int] | None = None
@@ -61,7 +61,7 @@ class Run(Trainer):
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
         begun, start, schedule = self.position.batches_done, time.monotonic(), self.plan.schedule(self.position)
-        with self.stop.installed():
+        with self.stop.installed(), self.save_request.installed():
             try:
                 self.train([] if self.is_done() else schedule)
                 return self._finish(begun, start)
@@ -195,7 +195,7 @@ class Run(Trainer):
                 self._test_last()
                 before = None
         if self.stop:
-            self.tell(RunStopped(self.stop.signal, position.epoch, position.batch, position.minibatches))
+            self.tell(RunStopped(self.stop.reason, position.epoch, position.batch, position.minibatches))
         if self._saved_at != before:
             self.tell(Saved(path))
         for costs, cases in position.final_test:
