@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from convnet.training.log import NAME, values_of
 
 Record = dict[str, Any]
 _PLACES = {"epoch": whole(), "batch": whole(), "minibatches": whole(), "tested": items(whole())}
-_LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES, "a line of a log")
+_CHANGES = items(record({"batches": whole(0, 2**53), "minibatches": whole(), "text": items(text())}))
+_LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | {"changes": _CHANGES}, "a line of a log")
 
 
 def records_of(path: str | Path) -> tuple[list[Record], list[str]]:
@@ -26,12 +28,15 @@ def records_of(path: str | Path) -> tuple[list[Record], list[str]]:
         return read_log(found), []
     file, checkpoint, remarks = find_latest(path, load)
     text = f"{file} is a checkpoint, which knows costs but no seconds, rates or events"
-    return list(_history(checkpoint)), [*remarks, text if Path(path).is_file() else f"There is no {NAME} here: {text}"]
+    changes: list[Record] = [{"line": "change", **change} for change in checkpoint.position().changes]
+    records = sorted([*_history(checkpoint), *changes], key=itemgetter("batches"))
+    return records, [*remarks, text if Path(path).is_file() else f"There is no {NAME} here: {text}"]
 
 
 def read_log(path: Path) -> list[Record]:
     """Return the lines of a log that count: none of what a run did that went on from an earlier checkpoint later.
 
+    Of changes of the parameters those count that the checkpoint has from which it went on, with any that are missing here.
     A last line that has no end yet is left out: it is being written. Raises ``ConvnetError`` naming a line that is none.
     """
     records: list[Record] = []
@@ -44,11 +49,27 @@ def read_log(path: Path) -> list[Record]:
                 if found["line"] == "begin":
                     records.clear()
                 elif found["line"] == "resume":
-                    records = [earlier for earlier in records if earlier["batches"] <= found["batches"]]
+                    records = _before(records, found)
                 records.append(found)
     except OSError as error:
         raise ConvnetError(f"{path} cannot be read: {reason_of(error)}") from None
     return records
+
+
+def _before(records: list[Record], resume: Record) -> list[Record]:
+    """Return the lines before a line ``resume`` that still count."""
+    kept = [earlier for earlier in records if earlier["batches"] <= resume["batches"]]
+    if "changes" not in resume:
+        return kept
+    changes = list(resume["changes"])  # of the checkpoint
+    records = []
+    for record in kept:
+        at = next((i for i, change in enumerate(changes) if change.items() <= record.items()), None)
+        if record["line"] != "change" or at is not None:
+            records.append(record)
+        if record["line"] == "change" and at is not None:
+            del changes[at]
+    return records + [{"line": "change", "time": resume.get("time"), **change} for change in changes]
 
 
 def _parsed(line: bytes, where: str) -> Record:

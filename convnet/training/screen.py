@@ -17,13 +17,14 @@ from convnet.options import BY_NAME, Options, flag_of
 from convnet.texts import bytes_text, counted, fitted, message_lines, path_text
 from convnet.training import events
 from convnet.training.costs import Outputs, value_text
-from convnet.training.lines import end_lines, option_text, stop_text
+from convnet.training.lines import change_text, end_lines, option_text, stop_text
 from convnet.training.progress import Progress
 from convnet.training.status import Status
 
 _OFTEN = 0.1  # seconds between two renewals of the line within a batch
 _FILES = {"layer_def", "layer_params", "layer_path", "load_file", "data_path", "save_path", "save_file", "config"}
 _SHOWN = {"epochs", "mini", "test_freq"}
+_CHANGES = 8  # of the parameters, that are told of in one sentence
 _HEAD = 9  # columns of what each line of the opening is about
 
 
@@ -157,8 +158,19 @@ class Screen:
         self.status.print(stop_text(event))
 
     @__call__.register
+    def _(self, event: events.Changed) -> None:
+        self.status.print(change_text(event, most=_CHANGES))
+
+    @__call__.register
+    def _(self, event: events.Mistakes) -> None:
+        for problem in event.problems:
+            self.status.print_whole(message_lines(problem))
+
+    @__call__.register
     def _(self, event: events.Saved) -> None:
-        if not self.progress.in_batch:
+        if event.asked:
+            self.status.print_whole(f"Saved checkpoint to {path_text(event.path)}, as asked.")
+        elif not self.progress.in_batch:
             self.status.print_whole(f"Saved checkpoint to {path_text(event.path.parent)}")
 
     @__call__.register
