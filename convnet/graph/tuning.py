@@ -11,6 +11,8 @@ from typing import Any
 from convnet.graph.diff import Difference, difference, value_changes
 from convnet.graph.graph import Graph
 
+_FOLLOWS = {"shape", "parameters"}  # from keys, which are told of
+
 
 @dataclass(frozen=True)
 class Tuning:
@@ -50,7 +52,6 @@ def _fixed(found: Difference, old: Graph, new: Graph) -> Iterator[str]:
     yield from (f"layer {was} is called {now}" for was, now in found.renamed.items())
     for name, changes in found.changed.items():
         free = {key.name for key in new.layers[name].keys if key.can_change}
-        derived = {"shape", "parameters"} if changes.keys() - free - {"shape", "parameters"} else set()
         for key, (was, now) in changes.items():
-            if key not in free | derived:
+            if key not in free and key not in _FOLLOWS:
                 yield f"{name} {key}: {was or 'none'} -> {now or 'none'}"

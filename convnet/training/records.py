@@ -61,15 +61,14 @@ def _before(records: list[Record], resume: Record) -> list[Record]:
     kept = [earlier for earlier in records if earlier["batches"] <= resume["batches"]]
     if "changes" not in resume:
         return kept
-    changes = list(resume["changes"])  # of the checkpoint
-    records = []
-    for record in kept:
-        at = next((i for i, change in enumerate(changes) if change.items() <= record.items()), None)
-        if record["line"] != "change" or at is not None:
-            records.append(record)
-        if record["line"] == "change" and at is not None:
-            del changes[at]
-    return records + [{"line": "change", "time": resume.get("time"), **change} for change in changes]
+    waiting, counting = list(resume["changes"]), []  # of the checkpoint
+    for line in kept:
+        if line["line"] != "change":
+            counting.append(line)
+        elif at := [i for i, change in enumerate(waiting) if change.items() <= line.items()]:
+            counting.append(line)
+            del waiting[at[0]]
+    return counting + [{"line": "change", "time": resume.get("time"), **change} for change in waiting]
 
 
 def _parsed(line: bytes, where: str) -> Record:
