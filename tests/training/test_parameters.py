@@ -4,15 +4,17 @@ A run that is killed at any moment after goes on to the same bits, with the same
 """
 
 import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from support import SMALL_NET, SMALL_PARAMS, write_net
+from support import ROOT, SMALL_NET, SMALL_PARAMS, write_net
 
 from convnet import checkpoint
 from convnet.checkpoint import CheckpointFolder
-from convnet.cli.run import main
+from convnet.cli import main
 from convnet.errors import CheckpointError
 from convnet.language import watched
 from convnet.net.net import Net
@@ -47,10 +49,14 @@ def params_of(net):
     return net.with_name("layer-params-small.cfg")
 
 
-def train(net, save, *more, first=()):
+def words(net, save, *more):
     options = ["--layer-def", net, "--data-path", net.parent / "data", "--mini", 16, "--backend", "cpu", "--seed", 3]
     options += ["--train-range", "1-3", "--test-range", "4", "--epochs", 2, "--test-freq", 2, "--save-file", save]
-    return main([*map(str, options), *map(str, more)])
+    return [*map(str, options), *map(str, more)]
+
+
+def train(net, save, *more):
+    return main(["run", *words(net, save, *more)])
 
 
 def edits(monkeypatch, *texts, done=2, path=None):
@@ -108,7 +114,7 @@ def test_an_edit_holds_from_the_next_batch_as_if_made_while_the_run_stood_still(
     assert train(net, save, "--max-batches", 2) == 0
     params_of(net).write_text(SLOWER)
     capsys.readouterr()
-    assert main(["--load-file", str(save), "--backend", "cpu", "--max-batches", "0"]) == 0
+    assert main(["run", "--load-file", str(save), "--backend", "cpu", "--max-batches", "0"]) == 0
     assert state_of(save) == whole
     assert marks_of(save) == [(2, RATES)]
     out = capsys.readouterr().out
@@ -126,7 +132,7 @@ def test_killed_after_an_edit(net, tmp_path, whole, monkeypatch, capsys, step):
         with pytest.raises(Killed):
             train(net, save)
     capsys.readouterr()
-    assert main(["--load-file", str(save), "--backend", "cpu"]) == 0
+    assert main(["run", "--load-file", str(save), "--backend", "cpu"]) == 0
     assert state_of(save) == whole
     assert marks_of(save) == [(2, RATES)]
     assert "has changed since" not in capsys.readouterr().out
@@ -146,7 +152,7 @@ def test_killed_before_a_checkpoint_has_it_the_file_holds_where_the_run_goes_on(
         with pytest.raises(Killed):
             train(net, save)
     assert marks_of(save) == []
-    assert main(["--load-file", str(save), "--backend", "cpu"]) == 0
+    assert main(["run", "--load-file", str(save), "--backend", "cpu"]) == 0
     assert state_of(save) == whole
     assert marks_of(save) == [(2, RATES)]
 
@@ -167,7 +173,7 @@ def test_killed_before_the_log_has_it_the_mark_is_that_of_the_checkpoint(net, tm
     assert marks_of(save) == []
     params_of(net).write_text(SLOWER + "# looked at again\n")
     for batches in (1, 0):
-        assert main(["--load-file", str(save), "--backend", "cpu", "--max-batches", str(batches)]) == 0
+        assert main(["run", "--load-file", str(save), "--backend", "cpu", "--max-batches", str(batches)]) == 0
     assert marks_of(save) == [(3, RATES)]
 
 
@@ -178,7 +184,7 @@ def test_a_run_that_goes_on_from_before_the_change_has_its_own_mark(net, tmp_pat
         assert train(net, save, "--keep", 9) == 0
     assert marks_of(save) == [(3, RATES)]
     for _ in range(2):  # the second goes on from the same place
-        again = ["--load-file", save / "1.2", "--backend", "cpu", "--max-batches", 1]
+        again = ["run", "--load-file", save / "1.2", "--backend", "cpu", "--max-batches", 1]
         assert main(list(map(str, again))) == 0
         assert marks_of(save) == [(2, RATES)]
 
@@ -231,7 +237,7 @@ def test_whatever_changes_it_is_as_in_a_run_that_goes_on_with_it(net, tmp_path, 
     params_of(net).write_text(PLAIN)
     assert train(net, tmp_path / "parts", "--max-batches", 2, *more) == 0
     params_of(net).write_text(OTHERS[name])
-    assert main(["--load-file", str(tmp_path / "parts"), "--backend", "cpu", "--max-batches", "0"]) == 0
+    assert main(["run", "--load-file", str(tmp_path / "parts"), "--backend", "cpu", "--max-batches", "0"]) == 0
     assert state_of(tmp_path / "run") == state_of(tmp_path / "parts")
     assert len(marks_of(tmp_path / "run")) == 1
 
@@ -290,7 +296,7 @@ coeff = 1
     assert marks_of(tmp_path / "run") == [mark]
     assert "cannot change while a net trains (fc initW: 0.01 -> 0.02)" in capsys.readouterr().out
     file.write_text(slower + "# a note\n")
-    go_on = ["--load-file", str(tmp_path / "run"), "--backend", "cpu", "--max-batches", "1"]
+    go_on = ["run", "--load-file", str(tmp_path / "run"), "--backend", "cpu", "--max-batches", "1"]
     assert main(go_on) == 0 and told(capsys, "has changed") == []
     file.write_text(text)
     assert main(go_on) == 0 and len(told(capsys, "its new values hold from here on")) == 1
@@ -379,7 +385,7 @@ def test_what_means_nothing_else_makes_no_mark(net, tmp_path, untouched, monkeyp
         assert train(net, tmp_path / "run", "--max-batches", 4) == 0
     if params_of(net).is_file() and not params_of(net).read_text():  # which a run that begins would not take
         params_of(net).unlink()
-    assert main(["--load-file", str(tmp_path / "run"), "--backend", "cpu", "--max-batches", "0"]) == 0
+    assert main(["run", "--load-file", str(tmp_path / "run"), "--backend", "cpu", "--max-batches", "0"]) == 0
     assert told(capsys, "changed", "does not hold", "Mistake") == []
     assert state_of(tmp_path / "run") == untouched and marks_of(tmp_path / "run") == []
 
@@ -388,7 +394,7 @@ def test_comments_written_while_a_run_stands_still_are_no_change(net, tmp_path, 
     assert train(net, tmp_path / "run", "--max-batches", 4) == 0
     params_of(net).write_text(SMALL_PARAMS + "# a note\n")
     capsys.readouterr()
-    assert main(["--load-file", str(tmp_path / "run"), "--backend", "cpu", "--max-batches", "0"]) == 0
+    assert main(["run", "--load-file", str(tmp_path / "run"), "--backend", "cpu", "--max-batches", "0"]) == 0
     assert told(capsys, "changed") == [] and state_of(tmp_path / "run") == untouched
 
 
@@ -476,3 +482,28 @@ def test_the_originals_never_said_so_on_standard_output(net, tmp_path, monkeypat
     shown = capsys.readouterr()
     assert shown.out.count("\n") == expected and "Parameters changed" not in shown.out
     assert f"Parameters changed after batch 1.2: {', '.join(RATES)}" in shown.err
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_comes_to_what_one_comes_to_that_is_not(net, tmp_path, monkeypatch):
+    script = "import sys, time; from convnet.cli import main; from convnet.net.net import Net\n"
+    script += "train = Net.train; Net.train = lambda *a: (time.sleep(0.1), train(*a))[1]; sys.exit(main())"
+    command = [sys.executable, "-c", script, "run", *words(net, tmp_path / "killed", "--epochs", 4)]
+    env = dict(os.environ, PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            for word in ("\n1.3", "\nParameters changed", "\n"):
+                while word not in "\n" + (line := process.stdout.readline()):
+                    assert line
+                if word == "\n1.3":
+                    replaced(SLOWER)(params_of(net))
+        finally:
+            process.kill()
+    assert main(["run", "--load-file", str(tmp_path / "killed"), "--backend", "cpu"]) == 0
+    ((done, text),) = marks_of(tmp_path / "killed")
+    assert done >= 3 and text == RATES
+    params_of(net).write_text(SMALL_PARAMS)
+    edits(monkeypatch, SLOWER, done=done)
+    assert main(["run", *words(net, tmp_path / "whole", "--epochs", 4)]) == 0
+    assert marks_of(tmp_path / "whole") == [(done, RATES)]
+    assert state_of(tmp_path / "killed") == state_of(tmp_path / "whole")
