@@ -157,12 +157,12 @@ def _differing(old: dict[str, str], new: dict[str, str]) -> dict[str, tuple[str,
 
 
 def value_changes(old: Graph, new: Graph) -> Iterator[str]:
-    """Yield what changed in the values of keys, of layers that both have: ``conv1 epsW[0]: 0.001 -> 0.0005``."""
+    """Yield what changed in the values of keys that can change while a net trains: ``conv1 epsW[0]: 0.001 -> 0.0005``."""
     for layer in new.declared:
         if layer.name not in old.layers:
             continue
         was, now = _values(old, old.layers[layer.name]), _values(new, layer)
-        for key in now:
+        for key in [key.name for key in layer.keys if key.can_change and key.name in now]:
             before, after = was.get(key, ""), now[key]
             if isinstance(before, str) or isinstance(after, str):
                 pairs = {"": (str(before), str(after))}

@@ -35,16 +35,14 @@ class WatchedFile:
         Raises ``LayerFileError``, once, for a file that is no text.
         """
         seen = _signature(self.path)
-        if seen is None or seen == self._seen:
+        if seen is None or seen == self._seen or (_is_fresh(seen) and self._is_as_before()):
             return None
         rested = self._at_rest(seen)
-        if rested is None:
+        if rested is None or not os.access(self.path, os.R_OK):
             return None
         try:
             text = read_text(self.path)
         except LayerFileError:
-            if not os.access(self.path, os.R_OK):
-                return None
             self._seen, self.text = rested, ""
             raise
         if _signature(self.path) != rested:
@@ -55,12 +53,15 @@ class WatchedFile:
         self.text = text
         return text
 
-    def _at_rest(self, seen: _Signature) -> _Signature | None:
-        """Return the signature of the file when it has not changed for a while; ``None`` if it goes on changing.
+    def _is_as_before(self) -> bool:
+        try:
+            return read_text(self.path) == self.text
+        except LayerFileError:
+            return False
 
-        What was written long ago by the clock of this machine need not be waited for.
-        """
-        if time.time() - seen[3] / 1e9 > REST:
+    def _at_rest(self, seen: _Signature) -> _Signature | None:
+        """Return the signature of the file when it has not changed for a while; ``None`` if it goes on changing."""
+        if not _is_fresh(seen):
             return seen
         waited = 0.0
         while waited < _PATIENCE:
@@ -73,6 +74,11 @@ class WatchedFile:
                 return None
             seen = now
         return None
+
+
+def _is_fresh(seen: _Signature) -> bool:
+    """Return whether a file may still be written, by the clock of this machine."""
+    return time.time() - seen[3] / 1e9 <= REST
 
 
 def _signature(path: Path) -> _Signature | None:

@@ -15,6 +15,7 @@ from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, parse
 from convnet.graph.tuning import Tuning, tuning
 from convnet.language.diagnostics import Problem
+from convnet.language.files import read_text
 from convnet.language.watched import WatchedFile
 from convnet.texts import listed, path_text
 from convnet.training.events import Mistakes
@@ -34,7 +35,7 @@ class Edit:
     @property
     def text(self) -> list[str]:
         """Return what changed, in words; empty for comments and the like."""
-        return [*self.tuning.changed, *(f"{line}, when the run goes on" for line in self.tuning.options)]
+        return [*self.tuning.changed, *(f"{line}, from the next start" for line in self.tuning.options)]
 
 
 class Refused(ConvnetError):
@@ -60,8 +61,8 @@ class Parameters:
         definition = WatchedFile(Path(files.definition_path), files.definition)
         if self._is_single:
             return definition, None
-        with suppress(ConvnetError):  # a definition that is otherwise already has been told of
-            definition.new_text()
+        with suppress(ConvnetError):  # a definition that is otherwise than in the checkpoint has been told of
+            definition.text = read_text(definition.path)
         has_params = files.params is not None and files.params_path
         return WatchedFile(Path(files.params_path), files.params or "") if has_params else None, definition
 
@@ -80,7 +81,7 @@ class Parameters:
             return self._read(text)
         except LayerFileError as error:
             raise Refused(f"{where} has changed and does not hold; the values before it stay:", _shown(error)) from None
-        except OptionError as error:
+        except ConvnetError as error:
             raise Refused(f"{where} has changed and does not hold; the values before it stay: {error}") from None
 
     def _read(self, text: str) -> Edit | None:

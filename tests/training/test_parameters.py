@@ -469,7 +469,7 @@ def test_options_of_the_run_hold_when_it_goes_on(net, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         edits(patch, SMALL_PARAMS + text + "patience=7\n")
         assert train(net, tmp_path / "run", "--max-batches", 3) == 0
-    assert marks_of(tmp_path / "run") == [(2, ["[run] patience: none -> 7, when the run goes on"])]
+    assert marks_of(tmp_path / "run") == [(2, ["[run] patience: none -> 7, from the next start"])]
     _, loaded, _ = checkpoint.find_latest(tmp_path / "run", checkpoint.load)
     assert loaded.option("patience") == 7 and loaded.option("keep_best") == "logprob"
 
