@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from support import ROOT, SMALL_NET, SMALL_PARAMS, write_net
+from support import ROOT, SMALL_NET, SMALL_PARAMS, dump, write_net
 
 from convnet import checkpoint
 from convnet.checkpoint import CheckpointFolder
@@ -507,3 +507,17 @@ def test_a_process_that_is_killed_comes_to_what_one_comes_to_that_is_not(net, tm
     assert main(["run", *words(net, tmp_path / "whole", "--epochs", 4)]) == 0
     assert marks_of(tmp_path / "whole") == [(done, RATES)]
     assert state_of(tmp_path / "killed") == state_of(tmp_path / "whole")
+
+
+def test_layer_files_given_to_an_originals_checkpoint_are_no_change_unless_they_say_other_values(net, tmp_path):
+    write_net(net.parent, params=PLAIN)
+    assert train(net, tmp_path / "run", "--max-batches", 2) == 0
+    value = checkpoint.load(tmp_path / "run" / "1.2")
+    del value["model_state"]["convnet"]
+    dump(tmp_path / "1.2", dict(value))
+    for rate, marks in (("0.0004", []), ("0.0001", [(2, ["fc epsW[0]: 0.0004 -> 0.0001"])])):
+        write_net(net.parent, params=PLAIN + f"[fc]\nepsW={rate}\n")
+        options = ["--layer-def", net, "--data-path", net.parent / "data", "--save-path", tmp_path / rate, "--epochs", 1]
+        options += ["--load-file", tmp_path / "1.2", "--train-range", "1-3", "--test-range", 4, "--backend", "cpu"]
+        assert main(["run", *map(str, options)]) == 0
+        assert marks_of(tmp_path / rate) == marks
