@@ -10,6 +10,7 @@ from typing import Any
 
 from convnet.graph.diff import Difference, difference, value_changes
 from convnet.graph.graph import Graph
+from convnet.options import flag_of
 
 _FOLLOWS = {"shape", "parameters"}  # from keys, which are told of
 
@@ -18,14 +19,14 @@ _FOLLOWS = {"shape", "parameters"}  # from keys, which are told of
 class Tuning:
     """From a net to the same with other values: what ``changed``, and what of it is ``fixed``, in words.
 
-    ``run`` has the options of ``[run]`` that it gives otherwise, by name, which ``options`` tells of: they hold when a run
-    begins or goes on. ``is_single``: one file has the net and its parameters.
+    ``run`` has the options of ``[run]`` that it gives otherwise, by name, and ``options`` what to tell of each.
+    ``is_single``: one file has the net and its parameters.
     """
 
     changed: list[str]
     fixed: list[str]
     run: dict[str, Any]
-    options: list[str]
+    options: dict[str, str]
     is_single: bool
 
     @property
@@ -39,7 +40,7 @@ def tuning(old: Graph, new: Graph) -> Tuning:
     found = difference(old, new)
     run = {name: value for name, value in new.run.items() if name not in old.run or old.run[name] != value}
     # What is not given any more stays as a checkpoint has it.
-    options = [f"[run] {name}: {was or 'none'} -> {now}" for name, (was, now) in found.run.items() if now]
+    options = {name: f"[run] {flag_of(name)[2:]}: {old.run.get(name, 'none')} -> {value}" for name, value in run.items()}
     return Tuning(list(value_changes(old, new)), list(_fixed(found, old, new)), run, options, new.params is new.definition)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convnet.errors import MOST_PROBLEMS, ConvnetError, LayerFileError, OptionError
+from convnet.graph.builder import Builder
 from convnet.graph.graph import Graph
 from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, parse
@@ -17,25 +18,32 @@ from convnet.graph.tuning import Tuning, tuning
 from convnet.language.diagnostics import Problem
 from convnet.language.files import read_text
 from convnet.language.watched import WatchedFile
+from convnet.options import Options
 from convnet.texts import listed, path_text
 from convnet.training.events import Mistakes
 
+_OF_PLAN = {"epochs", "test_freq"}
 _SHOWN = 6  # changes that cannot hold
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Another version of the layer files, and what is meant to be otherwise; ``warnings`` are those that it adds."""
+    """Another version of the layer files, and what is meant to be otherwise; ``warnings`` are those that it adds.
+
+    ``plan`` has the options of ``[run]`` that hold at once, since they are of the plan alone.
+    """
 
     files: LayerFiles
     graph: Graph
     tuning: Tuning
+    plan: dict[str, int]
     warnings: Sequence[Problem]
 
     @property
     def text(self) -> list[str]:
         """Return what changed, in words; empty for comments and the like."""
-        return [*self.tuning.changed, *(f"{line}, from the next start" for line in self.tuning.options)]
+        later = {name: "" if name in self.plan else ", from the next start" for name in self.tuning.options}
+        return [*self.tuning.changed, *(f"{line}{later[name]}" for name, line in self.tuning.options.items())]
 
 
 class Refused(ConvnetError):
@@ -47,11 +55,15 @@ class Refused(ConvnetError):
 
 
 class Parameters:
-    """The layer files that hold in a run, from which ``graph`` was made, and those on the disk."""
+    """The layer files that hold in a run, from which ``graph`` was made, and those on the disk.
 
-    def __init__(self, files: LayerFiles, graph: Graph, dialect: str, strict: bool, shape: Callable[..., Graph]) -> None:
+    ``shape`` makes a graph for the data of the run.
+    """
+
+    def __init__(self, files: LayerFiles, graph: Graph, options: Options, shape: Callable[[Builder], Graph]) -> None:
         self.files, self.graph = files, graph
-        self._dialect, self._strict, self._shape = dialect, strict, shape
+        self._dialect, self._strict, self._shape = options.dialect, bool(options.strict), shape
+        self._of_plan = _OF_PLAN - options.given  # the command line goes before [run]
         self._is_single = graph.params is graph.definition
         self._watched, self._definition = self._watch()
 
@@ -95,7 +107,8 @@ class Parameters:
             what = listed(found.fixed, _SHOWN)
             raise OptionError(f"this cannot change while a net trains ({what})")
         known = {(problem.message, problem.about) for problem in self.graph.warnings}
-        return Edit(files, graph, found, [one for one in graph.warnings if (one.message, one.about) not in known])
+        plan = {name: int(value) for name, value in found.run.items() if name in self._of_plan}
+        return Edit(files, graph, found, plan, [one for one in graph.warnings if (one.message, one.about) not in known])
 
     def take(self, files: LayerFiles, graph: Graph) -> None:
         """Have other files hold."""

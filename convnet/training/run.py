@@ -6,7 +6,7 @@ numbers.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -56,7 +56,8 @@ class Run(Trainer):
         self.stop, self.save_request, self.watch = StopRequest(), SaveRequest(), session.watch
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.poll)
         files, self._options = _findable_anywhere(session.files, session.options)
-        self.parameters = Parameters(files, net.graph, session.options.dialect, bool(session.options.strict), session.shape)
+        self.parameters = Parameters(files, net.graph, session.options, session.shape)
+        self._begun = self.position.batches_done  # when the plan was made
         self._saved_at: tuple[int, int] | None = None
         self._tested_at: tuple[int, Sequence[int]] | None = None
 
@@ -65,13 +66,17 @@ class Run(Trainer):
 
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
-        begun, start, schedule = self.position.batches_done, time.monotonic(), self.plan.schedule(self.position)
+        begun, start = self.position.batches_done, time.monotonic()
         with self.stop.installed(), self.save_request.installed():
             try:
                 if self.session.changes and self.session.has_work:  # made while the run stood still
                     self.position.count_change(self.session.changes)
                     self._tell_changed(self.session.changes)
-                self.train([] if self.is_done() else schedule)
+                while not self.is_done():
+                    plan = self.plan
+                    self.train(plan.schedule(self.position))
+                    if self.plan is plan:
+                        break
                 return self._finish(begun, start)
             except (NumericalError, CheckpointError):
                 raise
@@ -114,9 +119,11 @@ class Run(Trainer):
 
     # -- what happens around a batch
 
-    def before_batch(self) -> None:
+    def before_batch(self) -> bool:
+        plan = self.plan
         self._follow_edits()
         self._save_if_asked()
+        return self.plan is not plan
 
     def end_batch(self, batch: ScheduledBatch, start: float) -> None:
         if batch.test_follows:
@@ -199,8 +206,18 @@ class Run(Trainer):
             self._retune(*before)
             self.tell(Message(f"The parameters that were edited are not taken, as no checkpoint can have them: {error}"))
             return
+        if edit.plan:
+            self._plan_anew(edit.plan)
         self._tell_changed(edit.text)
         self.tell(Saved(path))
+
+    def _plan_anew(self, options: Mapping[str, int]) -> None:
+        """Follow another plan from here on, which ends after as many batches as were to be trained on now."""
+        plan, done = self.plan, self.position.batches_done - self._begun
+        left = plan.max_batches and plan.max_batches - done
+        epochs, test_freq = options.get("epochs", plan.epochs), options.get("test_freq", plan.test_freq)
+        self.plan = self.session.plan = replace(plan, max_batches=left, epochs=epochs, test_freq=test_freq)
+        self._begun += done
 
     def _retune(self, files: LayerFiles, graph: Graph, options: Options, saved_at: tuple[int, int] | None) -> None:
         self.net.retune(graph)

@@ -44,7 +44,8 @@ class Trainer:
         loaded = load_ahead(self.provider, schedule, self.net, self.position)
         with suppress(Stopped), closing(loaded) as batches:
             for batch, loading, following in batches:
-                self.before_batch()
+                if self.before_batch():
+                    return
                 start = time.monotonic()
                 self.tell(BatchBegin(batch.epoch, batch.number, batch.progress))
                 self.position.begin_batch(batch.epoch, batch.number)
@@ -95,8 +96,9 @@ class Trainer:
         position.unfinish_batch(self._before)
         return position
 
-    def before_batch(self) -> None:
-        """Act before a batch, which may be one that was left in the middle."""
+    def before_batch(self) -> bool:
+        """Act before a batch, which may be one that was left in the middle; return whether the schedule is another now."""
+        return False
 
     def end_batch(self, batch: ScheduledBatch, start: float) -> None:
         """Act after a batch that was begun at ``start``, which ``position`` counts already.

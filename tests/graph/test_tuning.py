@@ -60,7 +60,7 @@ def test_another_generation_cannot():
 
 def test_options_of_the_run():
     old, new = graph_of(params=PLAIN + "[run]\nepochs=3\nmini=8\n"), graph_of(params=PLAIN + "[run]\nepochs=9\n")
-    assert tuning(old, new).run == {"epochs": 9} and tuning(old, new).options == ["[run] epochs: 3 -> 9"]
+    assert tuning(old, new).run == {"epochs": 9} and tuning(old, new).options == {"epochs": "[run] epochs: 3 -> 9"}
 
 
 def test_what_can_change_of_all_layers():

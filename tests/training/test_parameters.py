@@ -68,7 +68,7 @@ def edits(monkeypatch, *texts, done=2, path=None):
             file = path or run.parameters._watched.path
             text = waiting.pop(0)
             text(file) if callable(text) else file.write_text(text)
-        original(run)
+        return original(run)
 
     monkeypatch.setattr(Run, "before_batch", edited)
 
@@ -238,7 +238,8 @@ def test_whatever_changes_it_is_as_in_a_run_that_goes_on_with_it(net, tmp_path, 
     assert train(net, tmp_path / "parts", "--max-batches", 2, *more) == 0
     params_of(net).write_text(OTHERS[name])
     assert main(["run", "--load-file", str(tmp_path / "parts"), "--backend", "cpu", "--max-batches", "0"]) == 0
-    assert state_of(tmp_path / "run") == state_of(tmp_path / "parts")
+    run, parts = state_of(tmp_path / "run"), state_of(tmp_path / "parts")
+    assert run[:2] == parts[:2] and (run == parts or last == done)  # nothing was left to do, nor to be changed
     assert len(marks_of(tmp_path / "run")) == 1
 
 
@@ -472,6 +473,26 @@ def test_options_of_the_run_hold_when_it_goes_on(net, tmp_path, monkeypatch):
     assert marks_of(tmp_path / "run") == [(2, ["[run] patience: none -> 7, from the next start"])]
     _, loaded, _ = checkpoint.find_latest(tmp_path / "run", checkpoint.load)
     assert loaded.option("patience") == 7 and loaded.option("keep_best") == "logprob"
+
+
+@pytest.mark.parametrize("now, done, last", [("epochs=3\ntest-freq=1", 2, 9), ("epochs=1\ntest-freq=2", 3, 3)])
+def test_a_run_becomes_longer_or_shorter_and_schedules_follow(net, tmp_path, monkeypatch, now, done, last):
+    before = SMALL_PARAMS + "[run]\nepochs=2\ntest-freq=2\nmini=16\n"
+    after = before.replace("epochs=2\ntest-freq=2", now)
+    write_net(net.parent, params=before)
+    options = ["--layer-def", net, "--data-path", net.parent / "data", "--backend", "cpu", "--train-range", "1-3"]
+    options = ["run", *map(str, options), "--test-range", "4", "--save-file"]
+    with monkeypatch.context() as patch:
+        edits(patch, after, done=done)
+        assert main([*options, str(tmp_path / "run")]) == 0
+    records = records_of(tmp_path / "run")[0]
+    assert [one["batches"] for one in records if one["line"] == "batch"] == list(range(1, last + 1))
+    assert [one["line"] for one in records].count("test") == (1 if last == 3 else 8)
+    params_of(net).write_text(before)
+    assert main([*options, str(tmp_path / "parts"), "--max-batches", str(done)]) == 0
+    params_of(net).write_text(after)
+    assert main(["run", "--load-file", str(tmp_path / "parts"), "--backend", "cpu", "--max-batches", "0"]) == 0
+    assert state_of(tmp_path / "run") == state_of(tmp_path / "parts")
 
 
 def test_the_originals_never_said_so_on_standard_output(net, tmp_path, monkeypatch, capsys):
