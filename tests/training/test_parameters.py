@@ -238,8 +238,7 @@ def test_whatever_changes_it_is_as_in_a_run_that_goes_on_with_it(net, tmp_path, 
     assert train(net, tmp_path / "parts", "--max-batches", 2, *more) == 0
     params_of(net).write_text(OTHERS[name])
     assert main(["run", "--load-file", str(tmp_path / "parts"), "--backend", "cpu", "--max-batches", "0"]) == 0
-    run, parts = state_of(tmp_path / "run"), state_of(tmp_path / "parts")
-    assert run[:2] == parts[:2] and (run == parts or last == done)  # nothing was left to do, nor to be changed
+    assert state_of(tmp_path / "run") == state_of(tmp_path / "parts")
     assert len(marks_of(tmp_path / "run")) == 1
 
 
@@ -492,7 +491,8 @@ def test_a_run_becomes_longer_or_shorter_and_schedules_follow(net, tmp_path, mon
     assert main([*options, str(tmp_path / "parts"), "--max-batches", str(done)]) == 0
     params_of(net).write_text(after)
     assert main(["run", "--load-file", str(tmp_path / "parts"), "--backend", "cpu", "--max-batches", "0"]) == 0
-    assert state_of(tmp_path / "run") == state_of(tmp_path / "parts")
+    run, parts = state_of(tmp_path / "run"), state_of(tmp_path / "parts")
+    assert run[:2] == parts[:2] and (run == parts or last == done)  # nothing was left to do, nor to be changed
 
 
 def test_the_originals_never_said_so_on_standard_output(net, tmp_path, monkeypatch, capsys):
