@@ -38,7 +38,8 @@ def next_steps(path: Path, work: Run) -> Iterator[str]:
 
 def _drawn(sheet: Path, work: Run) -> Iterator[str]:
     """Draw what the net says of pictures that it was not trained on, and yield where to see it."""
-    from convnet.drawing.samples import TestSet, write_predictions
+    from convnet.drawing.prediction_scene import write_predictions
+    from convnet.drawing.samples import TestSet
 
     try:
         write_predictions(TestSet(work.net, work.session.test, work.plan.test[0]), sheet)
