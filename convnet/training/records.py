@@ -121,7 +121,7 @@ def _log_of(path: Path) -> Path | None:
 
 
 def checkpoint_lines(checkpoint: Checkpoint) -> Iterator[Record]:
-    """Yield lines of batches, tests and changes of a checkpoint's history; very old ones stand for several, at their middle."""
+    """Yield lines of batches, tests and changes of a checkpoint; very old ones stand for several, at their middle."""
     changes: Iterable[Record] = ({"line": "change", **change} for change in checkpoint.position().changes)
     return merge(_costs(checkpoint), changes, key=itemgetter("batches"))
 

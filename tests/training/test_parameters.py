@@ -18,6 +18,7 @@ from convnet.cli import main
 from convnet.errors import CheckpointError
 from convnet.language import watched
 from convnet.net.net import Net
+from convnet.training.history import History
 from convnet.training.log import Log
 from convnet.training.records import records_of
 from convnet.training.run import Run
@@ -95,7 +96,10 @@ def state_of(save):
 
 
 def marks_of(save):
-    return [(record["batches"], record["text"]) for record in records_of(save)[0] if record["line"] == "change"]
+    found = [(record["batches"], record["text"]) for record in records_of(save)[0] if record["line"] == "change"]
+    marks = [(mark.at, mark.text) for mark in History.read(save)[0].marks if mark.kind == "change"]
+    assert marks == [(at, "; ".join(text)) for at, text in found]
+    return found
 
 
 @pytest.fixture
@@ -193,7 +197,7 @@ def test_marks_of_a_run_without_a_log_are_those_of_its_checkpoint(net, tmp_path,
     (tmp_path / "whole" / "log.jsonl").unlink()
     assert marks_of(tmp_path / "whole") == [(2, RATES)]
     lines = [record["line"] for record in records_of(tmp_path / "whole")[0]]
-    assert lines == ["batch", "batch", "test", "change", "batch", "batch", "test", "batch", "batch", "test"]
+    assert lines == ["begin", "batch", "batch", "test", "change", *["batch", "batch", "test"] * 2, "final"]
 
 
 PLAIN_NET = SMALL_NET.replace("[drop]\ntype=dropout\ninputs=pool1\n", "").replace("inputs=drop", "inputs=pool1")
