@@ -26,7 +26,7 @@ from convnet.training.records import Record, records_of
 from convnet.training.tensorboard import write_events
 
 _COLUMNS = ("line", "batches", "epoch", "batch", "progress", "tested", "cases", "seconds", "images_per_second")  # of CSV
-_SHOWN = ("resume", "stopped", "warning", "error")
+_SHOWN = ("resume", "change", "stopped", "warning", "error")
 
 
 def parser(prog: str) -> Parser:
@@ -138,6 +138,8 @@ def _text(record: Record) -> str:
     """Return what a line says of an event, in words."""
     if record["line"] == "resume":
         return f"went on from {record.get('checkpoint')} after {record['batches']:,} batches"
+    if record["line"] == "change" and isinstance(record.get("text"), list):
+        return f"after {record['batches']:,} batches: {'; '.join(map(str, record['text']))}"
     if record["line"] == "stopped":
         return f"by {record.get('by')} after {record['batches']:,} batches and {record.get('minibatches')} minibatches"
     return str(record.get("text"))

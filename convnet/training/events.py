@@ -117,9 +117,23 @@ class WeightsMeasured(Event):
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A checkpoint was written."""
+    """A checkpoint was written; where somebody ``asked`` for it, maybe in the middle of a batch or a test."""
 
     path: Path
+    asked: bool = False
+
+
+@dataclass(frozen=True)
+class Changed(Event):
+    """Other parameters hold from here on, after a batch that is done and ``minibatches`` of the next, as in ``RunStopped``.
+
+    ``text`` says what is otherwise, a line each: ``conv1 epsW[0]: 0.001 -> 0.0005``. The checkpoint of here has them.
+    """
+
+    epoch: int
+    batch: int
+    minibatches: int
+    text: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -160,6 +174,13 @@ class Message(Event):
     """A sentence for whoever watches."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Mistakes(Message):
+    """``text`` says which file has mistakes; ``problems`` are these, each with its line and a caret."""
+
+    problems: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from convnet.checkpoint import BEST, Checkpoint
 from convnet.errors import ConvnetError
 from convnet.training.costs import TWICE
 from convnet.training.log import KEYS, NAME
-from convnet.training.records import Record, checkpoint_lines, checkpoint_of, log_lines, log_of
+from convnet.training.records import Record, checkpoint_lines, checkpoint_of, lines_before, log_lines, log_of
 
 _NOT_COSTS = frozenset(KEYS)
 Weights = tuple[str, str]  # layer and label, such as ``weights[0]`` or ``biases``
@@ -174,7 +174,7 @@ class History:
         if line == "begin":
             vars(self).update(vars(History(self.title)))
         elif line == "resume":
-            self._cut(at)
+            self._cut(record)
         if not self.begin and line in ("begin", "resume"):
             self.begin = record
         if line == "batch":
@@ -190,7 +190,7 @@ class History:
             for curve, value in self._values(record):
                 curve.final = value
         elif line in _MARKED:
-            self.marks.append(Mark(at, line, _MARKED[line](record)))
+            self.marks.append(_mark(record))
 
     def _add_batch(self, record: Record, at: float) -> None:
         self.last, self.done = record, at
@@ -226,10 +226,11 @@ class History:
                 found.append((self._curves[key], value))
         return found
 
-    def _cut(self, at: float) -> None:
-        """Forget what was after more than ``at`` batches, and the test of what were the last weights."""
-        self.events = [record for record in self.events if record["batches"] <= at]
-        self.marks = [mark for mark in self.marks if mark.at <= at]
+    def _cut(self, resume: Record) -> None:
+        """Forget what was after more batches than a line ``resume`` has, and the test of what were the last weights."""
+        at = float(resume["batches"])
+        self.events = lines_before(self.events, resume)
+        self.marks = [_mark(record) for record in self.events if record["line"] in _MARKED]
         self.sizes = {pair: [size for size in sizes if size.at <= at] for pair, sizes in self.sizes.items()}
         for curve in self._curves.values():
             for series in (curve.train, curve.test, curve.means):
@@ -264,6 +265,10 @@ def _is_of_one(record: Record) -> bool:
 def _by_weights(found: Any) -> list[tuple[Weights, Any]]:
     """Return what a line says of weights, by layer and label."""
     return [((layer, label), value) for layer, labels in (found or {}).items() for label, value in labels.items()]
+
+
+def _mark(record: Record) -> Mark:
+    return Mark(float(record["batches"]), record["line"], _MARKED[record["line"]](record))
 
 
 def _changed(record: Record) -> str:

@@ -31,7 +31,7 @@ _LOG = logging.getLogger("convnet")
 KEYS = (
     *("line", "time", "batches", "epoch", "batch", "progress", "tested", "cases", "seconds", "images_per_second"),
     *("averages", "best", "rates", "weights", "checkpoint", "net", "parameters", "options", "seed", "device"),
-    *("versions", "data", "text", "minibatches", "by"),
+    *("versions", "data", "text", "minibatches", "by", "changes"),
 )
 
 
@@ -95,6 +95,8 @@ class Log:
         values |= {"seed": options.seed, "device": event.device, "versions": _versions()}
         train = session.train
         values["data"] = {"path": train.where, "values": train.dims.get(0), "classes": train.classes}
+        if session.checkpoint:
+            values["changes"] = session.position.changes
         self.write("resume" if session.checkpoint else "begin", values | {"text": list(event.remarks)})
 
     @__call__.register
@@ -143,6 +145,11 @@ class Log:
     @__call__.register
     def _(self, event: events.Saved) -> None:
         self.write("saved", {"checkpoint": event.path.name}, begins=True)
+
+    @__call__.register
+    def _(self, event: events.Changed) -> None:
+        place = {"epoch": event.epoch, "batch": event.batch, "minibatches": event.minibatches}
+        self.write("change", place | {"text": list(event.text)}, durable=True)
 
     @__call__.register
     def _(self, event: events.Message) -> None:

@@ -1,7 +1,9 @@
 """What became of a run, in lines that still count: of its log, or of runs that kept none, of a checkpoint's history."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,12 @@ _PLACES = {
     "tested": items(whole()),
     "averages": record({}),
 }
+_CHANGES = items(record({"batches": whole(0, 2**53), "minibatches": whole(), "text": items(text())}))
 _WEIGHTS = {
     "rates": mapping(text(), mapping(text(), _NUMBER)),
     "weights": mapping(text(), mapping(text(), items(_NUMBER, 2))),
 }
-_LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | _WEIGHTS, "a line of a log")
+_LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | _WEIGHTS | {"changes": _CHANGES}, "a line of a log")
 
 
 def records_of(path: str | Path) -> tuple[list[Record], list[str]]:
@@ -61,9 +64,27 @@ def _counting(lines: Iterator[Record]) -> list[Record]:
         if found["line"] == "begin":
             records.clear()
         elif found["line"] == "resume":
-            records = [earlier for earlier in records if earlier["batches"] <= found["batches"]]
+            records = lines_before(records, found)
         records.append(found)
     return records
+
+
+def lines_before(records: list[Record], resume: Record) -> list[Record]:
+    """Return the lines before a line ``resume`` that still count: of none but those batches that its checkpoint has.
+
+    Of changes of the parameters those that the checkpoint has, with any that are missing here.
+    """
+    kept = [earlier for earlier in records if earlier["batches"] <= resume["batches"]]
+    if "changes" not in resume:
+        return kept
+    waiting, counting = list(resume["changes"]), []  # of the checkpoint
+    for line in kept:
+        if line["line"] != "change":
+            counting.append(line)
+        elif at := [i for i, change in enumerate(waiting) if change.items() <= line.items()]:
+            counting.append(line)
+            del waiting[at[0]]
+    return counting + [{"line": "change", "time": resume.get("time"), **change} for change in waiting]
 
 
 def log_lines(path: Path) -> Iterator[Record]:
@@ -107,7 +128,12 @@ def log_of(path: str | Path) -> Path | None:
 
 
 def checkpoint_lines(checkpoint: Checkpoint) -> Iterator[Record]:
-    """Yield lines of batches and tests of a checkpoint's history; very old ones stand for several, at their middle."""
+    """Yield lines of batches, tests and changes of a checkpoint; very old ones stand for several, at their middle."""
+    changes: Iterable[Record] = ({"line": "change", **change} for change in checkpoint.position().changes)
+    return merge(_costs(checkpoint), changes, key=itemgetter("batches"))
+
+
+def _costs(checkpoint: Checkpoint) -> Iterator[Record]:
     position, outputs = checkpoint.position(), Outputs.of_stored(checkpoint.layers)
     ranges = {name: checkpoint.option(name) for name in ("train_range", "test_range")}
     yield {"line": "begin", "batches": 0, "options": {name: numbers for name, numbers in ranges.items() if numbers}}
