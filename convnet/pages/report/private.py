@@ -1,0 +1,46 @@
+"""Texts of a run without its folders: a report is handed to others, whom home folders and machines' paths do not concern."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from convnet.options import BY_NAME, Options
+from convnet.texts import printable
+from convnet.training.lines import option_text
+
+PATHS = tuple(name for name, option in BY_NAME.items() if option.kind.metavar in ("PATH", "FILE", "DIR"))
+# An absolute path, or one from a home folder, up to its last name; not the rest of an address, nor ``images/s``.
+_FOLDERS = re.compile(
+    r"(?<![\w:/.~\\-])(?:~\w*)?"
+    r"(?:/(?:[^\s/'\"<>|]+/)*|[A-Za-z]:\\(?:[^\s\\'\"<>|]+\\)*)(?=[^\s/'\"<>|\\])"
+)
+
+
+def last_name(path: Any) -> str:
+    """Return the last name of a path, of any system: ``cifar-10-batches-py`` of ``/home/alex/cifar-10-batches-py/``."""
+    return re.split(r"[/\\]", str(path).rstrip("/\\"))[-1] if path else ""
+
+
+def without_folders(text: str, paths: Iterable[str] = ()) -> str:
+    """Return a text in which paths are their last names; ``paths`` are known to be some, and may have blanks in them."""
+    folders = {str(path).rstrip("/\\")[: -len(last_name(path))] for path in paths if path}
+    for folder in sorted((folder for folder in folders if len(folder) > 1), key=len, reverse=True):
+        text = text.replace(folder, "")
+    return _FOLDERS.sub("", text)
+
+
+def paths_of(options: dict[str, Any]) -> list[str]:
+    """Return the paths among options of a run."""
+    return [str(options[name]) for name in PATHS if options.get(name)]
+
+
+def option_rows(options: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return (flag, value, what it is) of options that are known and not at their defaults, paths by their last names."""
+    rows, defaults = [], Options()
+    for name, option in BY_NAME.items():
+        value = options.get(name)
+        if name not in options or value == getattr(defaults, name) or value in (None, "", []):
+            continue
+        shown = last_name(value) if name in PATHS and value != option.kind.alone else option_text(value)
+        rows.append((option.flag, printable(shown), option.description.rstrip("?")))
+    return rows
