@@ -128,9 +128,22 @@ def table(
     return element("div", element("table", joined(parts)), class_="wide", tabindex=0, role="region", aria_label=caption)
 
 
-def figure(content: Content, caption: Content, kind: str = "") -> Html:
-    """Return a figure with its caption; ``kind`` is its class."""
-    return element("figure", content, "\n", element("figcaption", caption), class_=kind or None)
+def figure(content: Content, caption: Content) -> Html:
+    """Return a figure with its caption."""
+    return element("figure", content, "\n", element("figcaption", caption))
+
+
+def drawing(label: str, svg: str, small: str = "", is_of_paper: bool = False) -> Html:
+    """Return a drawing as SVG, which scrolls by itself where it is wide; ``small`` is shown on narrow screens in its place.
+
+    One that ``is_of_paper`` has no colours for the dark, where it is turned round.
+    """
+    kind = "paper" if is_of_paper else "drawing"
+    scrolls = {"tabindex": 0, "role": "region", "aria_label": label}
+    if not small:
+        return element("div", Html(svg), class_=kind, **scrolls)
+    large = element("div", Html(svg), class_=f"{kind} large-only", **scrolls)
+    return joined([large, element("div", Html(small), class_=f"{kind} small", **scrolls)])
 
 
 def details(summary: Content, *content: Content, is_open: bool = False) -> Html:

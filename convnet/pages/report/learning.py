@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from convnet.drawing.curve_scene import curve_scene
 from convnet.drawing.svg import svg_of
-from convnet.pages.parts import Html, element, facts, figure, joined, section, table
+from convnet.pages.parts import Html, drawing, element, facts, figure, joined, section, table
 from convnet.pages.report.material import Material
 from convnet.texts import counted
 from convnet.training.costs import value_text
@@ -12,6 +12,7 @@ from convnet.training.history import Curve, History
 
 _COSTS = 6  # whose curves are drawn
 _MARKS = 30  # that are listed
+_WIDE, _NARROW = 1000, 420  # pixels of drawings
 
 
 def learning_section(material: Material) -> Html:
@@ -19,13 +20,17 @@ def learning_section(material: Material) -> Html:
     history = material.history
     if not history.curves:
         return section("learning", "How it learned", element("p", "No batch and no test is done yet."))
-    figures = [
-        figure(Html(svg_of(curve_scene([history], cost))), f"{cost}: training and tests, over the epochs.", "drawing")
-        for cost in history.costs[:_COSTS]
-    ]
+    figures = [_curves(history, cost) for cost in history.costs[:_COSTS]]
     if len(history.costs) > _COSTS:
         figures.append(element("p", f"And {counted(len(history.costs) - _COSTS, 'cost')} more, not drawn."))
     return section("learning", "How it learned", _headline(history), *figures, _values(history), _marks(history))
+
+
+def _curves(history: History, cost: str) -> Html:
+    """Return the curves of a cost, for large and for small screens."""
+    large, small = (svg_of(curve_scene([history], cost, width=width)) for width in (_WIDE, _NARROW))
+    unit = "epochs" if history.epoch else "batches"
+    return figure(drawing(f"Curves of {cost}", large, small), f"{cost}: training and tests, over the {unit}.")
 
 
 def _headline(history: History) -> Html:
@@ -74,9 +79,12 @@ def _values(history: History) -> Html:
 
 def _marks(history: History) -> Html:
     """Return what the marks of the curves say, for those who do not see them."""
-    marks = history.marks
-    if not marks:
+    places: dict[float, list[str]] = {}  # as the drawing numbers them
+    for mark in history.marks:
+        places.setdefault(mark.at, []).append(mark.text)
+    if not places:
         return Html("")
-    rows = [[str(i), f"{mark.at:,.0f}", mark.text] for i, mark in enumerate(marks[:_MARKS], 1)]
-    more = [element("p", f"And {len(marks) - _MARKS:,} more.")] if len(marks) > _MARKS else []
-    return joined([table("Marks in the curves", ("mark", "after batches", "what happened"), rows, words=(0, 2)), *more])
+    rows = [[str(i), f"{at:,.0f}", "; ".join(texts)] for i, (at, texts) in enumerate(places.items(), 1)]
+    more = [element("p", f"And {len(rows) - _MARKS:,} before these.")] if len(rows) > _MARKS else []
+    heads = ("mark", "after batches", "what happened")
+    return joined([table("Marks in the curves", heads, rows[-_MARKS:], words=(0, 2)), *more])

@@ -5,7 +5,7 @@ from convnet.drawing.scene import scene_of
 from convnet.drawing.svg import svg_of
 from convnet.graph.graph import Graph
 from convnet.graph.table import COLUMNS, cell_text, described, totals
-from convnet.pages.parts import Html, details, element, facts, figure, html, section, table
+from convnet.pages.parts import Html, details, drawing, element, facts, figure, html, section, table
 from convnet.pages.report.material import Material
 from convnet.texts import counted
 
@@ -27,7 +27,8 @@ def _drawing(graph: Graph, title: str, mini: int) -> Html:
         return element("p", f"A drawing of {many} is too large for this page; “convnet draw” makes one.")
     picture = picture_of(graph, title, mini)
     caption = f"{title}: {picture.subtitle}. Data come in at the top; a box is a layer, with its neuron."
-    return details("The graph", figure(Html(svg_of(scene_of(picture))), caption, "drawing"), is_open=True)
+    drawn = drawing("The graph", svg_of(scene_of(picture)), is_of_paper=True)
+    return details("The graph", figure(drawn, caption), is_open=True)
 
 
 def _table(graph: Graph, mini: int) -> Html:
