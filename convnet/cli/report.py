@@ -75,5 +75,5 @@ def _test(material: Material, args: argparse.Namespace) -> None:
             raise
         name = last_name(checkpoint.option("data_path"))
         data = f"The test data, {name}," if name else "Its test data"
-        material.untested = f"{data} could not be tested on when this report was made; it has all the rest."
+        material.untested = f"{data} could not be used when this report was made; it has all the rest."
         say(f"convnet: not tested: {error}")

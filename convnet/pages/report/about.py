@@ -11,7 +11,6 @@ from convnet.pages.parts import Html, details, element, facts, file_text, html, 
 from convnet.pages.report.material import Material
 from convnet.pages.report.private import last_name, option_rows
 from convnet.texts import counted, listed
-from convnet.training.history import Mark
 from convnet.training.records import Record
 
 _CHANGE = re.compile(r"(\S+) (\w+)")  # ``conv1 epsW[0]: 0.001 -> 0.0005``
@@ -128,26 +127,32 @@ def _files(material: Material) -> list[Html]:
     files, checkpoint = material.files, material.checkpoint
     if files is None or checkpoint is None:
         return []
-    changes = [mark for mark in material.history.marks if mark.kind == "change"]
+    changes = _changes(material.history.events)
     written = "" if checkpoint.has_files else " (the checkpoint holds none: this was written from its layers)"
     texts = [("Layer definition", files.definition_path, html(files.definition))]
     if files.params is not None:
         texts.append(("Layer parameters", files.params_path, marked_text(files.params, changes)))
     shown = [details(f"{what}: {last_name(path)}{written}", file_text(content, what)) for what, path, content in texts]
     if changes:
-        lines = [f"after {mark.at:,.0f} batches: {mark.text}" for mark in changes]
+        lines = [f"after {counted(int(at), 'batch')}: {text}" for at, text in changes]
         shown.append(joined([element("h3", "Changed while it trained"), listing(lines[:_EVENTS])]))
         if len(lines) > _EVENTS:
             shown.append(element("p", f"And {len(lines) - _EVENTS:,} more."))
     return shown
 
 
-def marked_text(params: str, changes: Sequence[Mark]) -> Html:
+def _changes(events: Sequence[Record]) -> list[tuple[float, str]]:
+    """Return what was changed while the run trained, and after how many batches."""
+    lines = ((record["batches"], record.get("text")) for record in events if record["line"] == "change")
+    return [(at, str(each)) for at, text in lines for each in (text if isinstance(text, list) else [text])]
+
+
+def marked_text(params: str, changes: Sequence[tuple[float, str]]) -> Html:
     """Return a parameter file whose lines that were changed while it trained are marked.
 
     A key that a layer's section lacks is marked in ``[DEFAULT]``, where it has it from.
     """
-    keys = {(match[1], match[2]) for mark in changes for match in _CHANGE.finditer(mark.text)}
+    keys = {(match[1], match[2]) for _, text in changes if (match := _CHANGE.match(text))}
     lines = params.replace("\r\n", "\n").expandtabs().split("\n")
     places = list(_places(lines))
     own = {place for place in places if place in keys}

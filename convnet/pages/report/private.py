@@ -11,7 +11,7 @@ from convnet.training.lines import option_text
 PATHS = tuple(name for name, option in BY_NAME.items() if option.kind.metavar in ("PATH", "FILE", "DIR"))
 # An absolute path, or one from a home folder, up to its last name; not the rest of an address, nor ``images/s``.
 _FOLDERS = re.compile(
-    r"(?<![\w:/.~\\-])(?:~\w*)?"
+    r"(?<![\w:/.~<\\-])(?:~\w*)?"
     r"(?:/(?:[^\s/'\"<>|]+/)*|[A-Za-z]:\\(?:[^\s\\'\"<>|]+\\)*)(?=[^\s/'\"<>|\\])"
 )
 
@@ -25,7 +25,7 @@ def without_folders(text: str, paths: Iterable[str] = ()) -> str:
     """Return a text in which paths are their last names; ``paths`` are known to be some, and may have blanks in them."""
     folders = {str(path).rstrip("/\\")[: -len(last_name(path))] for path in paths if path}
     for folder in sorted((folder for folder in folders if len(folder) > 1), key=len, reverse=True):
-        text = text.replace(folder, "")
+        text = re.sub(rf"(?<![\w:/.~\\-]){re.escape(folder)}", "", text)
     return _FOLDERS.sub("", text)
 
 
