@@ -11,9 +11,10 @@ from pathlib import Path
 from convnet.cli.common import Parser, mini_of, run_verb, write_text
 from convnet.cli.definition import Definition
 from convnet.drawing.dot import dot
-from convnet.drawing.figure import write_figure
+from convnet.drawing.figure import write_scene
 from convnet.drawing.page import page
 from convnet.drawing.picture import picture_of
+from convnet.drawing.scene import scene_of
 from convnet.drawing.svg import svg
 from convnet.errors import OptionError
 from convnet.options import text
@@ -47,6 +48,6 @@ def _draw(args: argparse.Namespace) -> int:
     if form := _TEXTS.get(out.suffix.lower()):
         write_text(out, form(picture))
     else:
-        write_figure(picture, out)
+        write_scene(scene_of(picture), out)
     print("\n".join([*inferred.notes, f"Wrote {out}."]))
     return 0

@@ -1,6 +1,7 @@
-"""What a drawing of a graph is made of: rectangles, paths and words, in pixels; SVG, PNG and PDF are written from them.
+"""What a drawing is made of: rectangles, paths, words and pictures, in pixels; SVG, PNG and PDF are written from them.
 
-How things look is said once, by the name of a look: SVG has it as a class, matplotlib as arguments.
+How things look is said once, by the name of a look: SVG has it as a class, matplotlib as arguments. ``DARK`` says how looks
+are where a person prefers dark pages, which only SVG can know of.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from PIL import Image
 
 Segment = tuple[str, tuple[float, ...]]  # a letter of SVG's paths, M L C Z, and its absolute coordinates
 
@@ -29,6 +32,7 @@ class Look:
 
 
 _INK, _GREY, _RED = "#1d2733", "#4d5966", "#d01c36"
+_TEST, _LIGHT = "#e00000", "#e6e9ec"
 LOOKS = {
     "paper": Look("#ffffff"),
     "title": Look(_INK, size=22, is_bold=True),
@@ -48,7 +52,49 @@ LOOKS = {
     "edge": Look(line="#5b6672", width=1.4),
     "host": Look(line="#5b6672", width=1.4, dashes=(4, 3)),
     "crossing": Look(line=_RED, width=2.4),
+    # Of plots: training and tests of one run are in the colours of the originals.
+    "ground": Look("#ffffff"),
+    "heading": Look(_INK, size=17, is_bold=True),
+    "panel-name": Look(_INK, size=13, is_bold=True),
+    "words": Look(_INK, size=12),
+    "faint": Look(_GREY, size=11),
+    "grid": Look(line="#e1e6eb", width=0.8),
+    "axis": Look(line="#8a96a3", width=1),
+    "mark": Look(line="#6b7785", width=1, dashes=(3, 3)),
+    "training": Look(line="#000000", width=0.8),
+    "training-dot": Look("#000000", width=0),
+    "test": Look(line=_TEST, width=1.6),
+    "test-dot": Look(_TEST, width=0),
 }
+DARK = {
+    "ground": Look("#15191d"),
+    "heading": Look(_LIGHT),
+    "panel-name": Look(_LIGHT),
+    "words": Look(_LIGHT),
+    "faint": Look("#a9b3bd"),
+    "grid": Look(line="#2c333a"),
+    "axis": Look(line="#7d8893"),
+    "mark": Look(line="#98a3ae"),
+    "training": Look(line=_LIGHT),
+    "training-dot": Look(_LIGHT),
+    "test": Look(line="#ff6b5e"),
+    "test-dot": Look("#ff6b5e"),
+}
+# Of several runs in one plot, on white and in the dark, told apart by the colour-blind (after Okabe and Ito's scheme)
+RUN_COLORS = (
+    ("#0072b2", "#4aa3df"),
+    ("#c85200", "#f58742"),
+    ("#00805c", "#2cc79a"),
+    ("#b04a86", "#e39cc4"),
+    ("#8f6b00", "#e0b12e"),
+    ("#1d1d1d", "#f2f2f2"),
+    ("#5b3fa8", "#ab97f0"),
+)
+for _i, _colors in enumerate(RUN_COLORS):
+    for _looks, _color in ((LOOKS, _colors[0]), (DARK, _colors[1])):
+        _looks[f"run-{_i}-training"] = Look(line=_color, width=0.7)
+        _looks[f"run-{_i}-test"] = Look(line=_color, width=1.8)
+        _looks[f"run-{_i}-dot"] = Look(_color, width=0)
 
 
 class Paint(NamedTuple):
@@ -99,6 +145,18 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Raster:
+    """A picture by its left upper corner, stretched to ``width`` and ``height``; its pixels are seen if ``is_pixelated``."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    image: Image.Image
+    is_pixelated: bool = False
+
+
+@dataclass(frozen=True)
 class Group:
     """The box of layer ``number`` of the picture; ``title`` is shown to those who point at it."""
 
@@ -107,7 +165,7 @@ class Group:
     shapes: Sequence[Shape]
 
 
-Shape = Rectangle | Path | Words | Group
+Shape = Rectangle | Path | Words | Raster | Group
 
 
 class Scene(NamedTuple):

@@ -1,12 +1,18 @@
-"""A drawing as SVG: nothing but shapes and text, no fonts of its own, nothing from elsewhere; every text escaped."""
+"""A drawing as SVG: shapes, text and pictures, no fonts of its own, nothing from elsewhere; every text escaped.
 
-from collections.abc import Sequence
+Its style is for itself alone, whatever page it stands in. Looks that have another in the dark take it where a person
+prefers that, in a page or alone.
+"""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import NamedTuple
 
 from convnet.drawing.picture import Picture
 from convnet.drawing.scene import scene_of
-from convnet.drawing.shapes import LOOKS, Group, Look, Paint, Rectangle, Scene, Shape, Words
+from convnet.drawing.shapes import DARK, LOOKS, Group, Look, Paint, Path, Raster, Rectangle, Scene, Shape, Words
 
 _FONTS = "'Helvetica Neue',Helvetica,Arial,'DejaVu Sans',sans-serif"
 
@@ -30,9 +36,12 @@ def svg_of(scene: Scene, links: Sequence[Link] = ()) -> str:
     # An image has no parts that could be pointed at, for those who do not see it.
     role = f'role="group" aria-label="{text(scene.title)}"' if links else 'role="img"'
     title = "" if links else f"<title>{text(scene.title)}</title>"
+    drawn = list(_all(scene.shapes))
+    looks = {shape.look for shape in drawn if not isinstance(shape, Raster | Group)}
+    has_arrows = any(isinstance(shape, Path) and shape.arrow for shape in drawn)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="convnet" {size} {role}>{title}<style>{_style()}</style>',
-        f"<defs>{_arrow('arrow', 'edge')}{_arrow('red-arrow', 'crossing')}</defs>",
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="convnet" {size} {role}>{title}<style>{_style(looks)}</style>',
+        f"<defs>{_arrow('arrow', 'edge')}{_arrow('red-arrow', 'crossing')}</defs>" * has_arrows,
         *(_shape(shape, links) for shape in scene.shapes),
         "</svg>",
     ]
@@ -44,10 +53,26 @@ def text(raw: str) -> str:
     return escape("".join(char if char.isprintable() else " " for char in raw))
 
 
-def _style() -> str:
-    """Return the looks as a style sheet for this drawing alone, whatever page it stands in."""
-    rules = {"text": f"font-family:{_FONTS}"} | {f".{name}": _css(look) for name, look in LOOKS.items()}
-    return "\n".join(f".convnet {name}{{{rule}}}" for name, rule in rules.items())
+def _all(shapes: Sequence[Shape]) -> Iterator[Shape]:
+    """Yield shapes and those in groups."""
+    for shape in shapes:
+        yield shape
+        if isinstance(shape, Group):
+            yield from _all(shape.shapes)
+
+
+def _style(used: set[str]) -> str:
+    """Return the looks that are ``used`` as a style sheet for this drawing alone."""
+    rules = {"text": f"font-family:{_FONTS}"} | {f".{name}": _css(look) for name, look in LOOKS.items() if name in used}
+    dark = [f".convnet .{name}{{{_colors(look)}}}" for name, look in DARK.items() if name in used]
+    lines = [f".convnet {name}{{{rule}}}" for name, rule in rules.items()]
+    return "\n".join([*lines, *([f"@media (prefers-color-scheme:dark){{{''.join(dark)}}}"] if dark else [])])
+
+
+def _colors(look: Look) -> str:
+    """Return the colours of a look in the dark as declarations of CSS."""
+    said = {"fill": look.fill, "stroke": look.line}
+    return ";".join(f"{name}:{color}" for name, color in said.items() if color != "none")
 
 
 def _css(look: Look) -> str:
@@ -78,6 +103,8 @@ def _shape(shape: Shape, links: Sequence[Link] = ()) -> str:
         x, y, color = f"{shape.x:.1f}", f"{shape.y:.1f}", f' style="fill:{shape.paint.fill}"' if shape.paint.fill else ""
         anchor = f' text-anchor="{shape.anchor}"' if shape.anchor != "start" else ""
         return f'<text class="{shape.look}" x="{x}" y="{y}"{anchor}{color}>{text(shape.text)}</text>'
+    if isinstance(shape, Raster):
+        return _raster(shape)
     look = f'class="{shape.look}"{_paint(shape.paint)}'
     if isinstance(shape, Rectangle):
         size = f'width="{shape.width:.1f}" height="{shape.height:.1f}"' + (f' rx="{shape.radius:g}"' if shape.radius else "")
@@ -85,6 +112,15 @@ def _shape(shape: Shape, links: Sequence[Link] = ()) -> str:
     path = "".join(letter + " ".join(f"{value:.1f}" for value in at) for letter, at in shape.segments)
     marker = f' marker-end="url(#{"red-arrow" if shape.look == "crossing" else "arrow"})"' if shape.arrow else ""
     return f'<path {look} d="{path}"{marker}/>'
+
+
+def _raster(raster: Raster) -> str:
+    data = io.BytesIO()
+    raster.image.save(data, "PNG", optimize=True)
+    place = f'x="{raster.x:.1f}" y="{raster.y:.1f}" width="{raster.width:.1f}" height="{raster.height:.1f}"'
+    pixels = ' style="image-rendering:pixelated"' * raster.is_pixelated
+    link = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return f'<image {place} preserveAspectRatio="none"{pixels} href="{link}"/>'
 
 
 def _group(group: Group, links: Sequence[Link]) -> str:

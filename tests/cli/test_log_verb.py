@@ -100,7 +100,8 @@ def test_runs_without_a_log(saved, capsys, tmp_path):
     (tmp_path / "3.2").write_bytes((saved / "3.2").read_bytes())
     records, remarks = records_of(tmp_path)
     keys = ("line", "batches", "epoch", "batch", "tested", "cases", "logprob.cost", "logprob.error", "logprob.top-2 error")
-    assert [[r.get(key) for key in keys] for r in records] == [[r.get(key) for key in keys] for r in found]
+    assert [r["line"] for r in (records[0], records[-1])] == ["begin", "final"]
+    assert [[r.get(key) for key in keys] for r in records[1:-1]] == [[r.get(key) for key in keys] for r in found]
     said = log(capsys, tmp_path)
     assert said.err == f"convnet: {remarks[0]}\n" and "which knows costs but no seconds" in said.err
     assert "seconds" not in said.out and "3.2 " in said.out and "too narrow" not in said.err

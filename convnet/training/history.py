@@ -1,0 +1,255 @@
+"""What a run has come to, as numbers that can be drawn: curves, rates, sizes of weights, speed, and marks of what happened.
+
+    history, remarks = History.read("checkpoints")
+    [curve.test.values[-1] for curve in history.curves]
+
+Whoever follows a run adds its lines one by one; all others read the lines of a log, or of a checkpoint's history. A batch
+is a few numbers in arrays of these, so that a million of them are small.
+"""
+
+import re
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from convnet.checkpoint import BEST
+from convnet.training.costs import TWICE
+from convnet.training.log import KEYS, NAME
+from convnet.training.records import Record, lines_of
+
+Weights = tuple[str, str]  # layer and label, such as ``weights[0]`` or ``biases``
+
+
+class Series:
+    """Numbers ``values``, as Python floats that may be infinite or NaN, after ``at`` batches each, which never fall."""
+
+    def __init__(self) -> None:
+        self.at, self.values = array("d"), array("d")
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def add(self, at: float, value: float) -> None:
+        """Add a number."""
+        self.at.append(at)
+        self.values.append(value)
+
+    def cut(self, at: float) -> None:
+        """Forget what was after more than ``at`` batches."""
+        count = bisect_right(self.at, at)
+        del self.at[count:], self.values[count:]
+
+
+@dataclass
+class Curve:
+    """The value ``name`` of a cost, of batches, of tests, and of the last weights on all test batches.
+
+    ``means`` are over as many tests as there are test batches, where each test takes one of these.
+    """
+
+    cost: str
+    name: str
+    train: Series = field(default_factory=Series)
+    test: Series = field(default_factory=Series)
+    means: Series = field(default_factory=Series)
+    final: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What lines of a log call it: ``logprob.error``."""
+        return f"{self.cost}.{self.name}"
+
+
+class Mark(NamedTuple):
+    """Something that happened after ``at`` batches: a ``change`` of rates, a ``resume``, or that the run was ``stopped``."""
+
+    at: float
+    kind: str
+    text: str
+
+
+class Size(NamedTuple):
+    """Mean magnitude of weights after ``at`` batches, and of what was last added to them."""
+
+    at: float
+    size: float
+    change: float
+
+
+@dataclass
+class History:
+    """What is known of a run that is called ``title``.
+
+    ``begin`` is the line that opened its log; ``events`` are all lines but those of batches, of which ``last`` is the newest.
+    A rate of ``rates`` holds from its batch on, to the next entry. ``speed`` is in cases a second. ``epoch`` batches make
+    one, 0 where that is not known; ``done`` were trained. ``window`` tests are in a mean.
+    """
+
+    title: str
+    begin: Record = field(default_factory=dict)
+    events: list[Record] = field(default_factory=list)
+    last: Record = field(default_factory=dict)
+    marks: list[Mark] = field(default_factory=list)
+    rates: dict[Weights, Series] = field(default_factory=dict)
+    sizes: dict[Weights, list[Size]] = field(default_factory=dict)
+    speed: Series = field(default_factory=Series)
+    done: float = 0
+    _curves: dict[str, Curve] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, records: Iterable[Record], title: str) -> Self:
+        """Return what lines of a log tell, in their order: also those that do not count any more."""
+        history = cls(title)
+        for record in records:
+            history.add(record)
+        return history
+
+    @classmethod
+    def read(cls, path: str | Path) -> tuple[Self, list[str]]:
+        """Return the history of a run, and remarks; ``path`` is its folder, its log or a checkpoint.
+
+        Raises ``ConvnetError``.
+        """
+        lines, file, remarks = lines_of(path)
+        return cls.of(lines, run_name(file)), remarks
+
+    @property
+    def curves(self) -> list[Curve]:
+        """The values of all costs, not the error of one guess twice."""
+        return list(self._curves.values())
+
+    @property
+    def costs(self) -> list[str]:
+        """Names of the costs, in order."""
+        return list(dict.fromkeys(curve.cost for curve in self._curves.values()))
+
+    @property
+    def epoch(self) -> int:
+        """Batches that make an epoch."""
+        return len(self._option("train_range"))
+
+    @property
+    def window(self) -> int:
+        """Tests that a mean is over."""
+        means = any("averages" in record and _is_of_one(record) for record in self.events)
+        return max(1, len(self._option("test_range"))) if means else 1
+
+    def _option(self, name: str) -> list[Any]:
+        options = self.begin.get("options")
+        value = options.get(name) if isinstance(options, dict) else None
+        return value if isinstance(value, list) else []
+
+    def add(self, record: Record) -> None:
+        """Add a line of a log: after ``begin`` none before it counts, after ``resume`` none of later batches."""
+        line, at = record["line"], float(record["batches"])
+        if line == "begin":
+            vars(self).update(vars(History(self.title)))
+        elif line == "resume":
+            self._cut(at)
+        if not self.begin and line in ("begin", "resume"):
+            self.begin = record
+        if line == "batch":
+            self._add_batch(record, at)
+        else:
+            self.events.append(record)
+        if line == "test":
+            self._add_test(record, at)
+        elif line == "weights":
+            for pair, (size, change) in _by_weights(record.get("weights")):
+                self.sizes.setdefault(pair, []).append(Size(at, float(size), float(change)))
+        elif line == "final":
+            for curve, value in self._values(record):
+                curve.final = value
+        elif line in _MARKED:
+            self.marks.append(Mark(at, line, _MARKED[line](record)))
+
+    def _add_batch(self, record: Record, at: float) -> None:
+        self.last, self.done = record, at
+        for curve, value in self._values(record):
+            curve.train.add(at, value)
+            curve.final = None
+        for pair, rate in _by_weights(record.get("rates")):
+            series = self.rates.setdefault(pair, Series())
+            if not series or series.values[-1] != float(rate):
+                series.add(at, float(rate))
+        if (speed := _number(record.get("images_per_second"))) is not None:
+            self.speed.add(at, speed)
+
+    def _add_test(self, record: Record, at: float) -> None:
+        averages = record.get("averages") if _is_of_one(record) else None
+        self.done = max(self.done, at)
+        for curve, value in self._values(record):
+            curve.test.add(at, value)
+            mean = _number(averages.get(curve.key)) if averages else None
+            curve.means.add(at, value if mean is None else mean)
+
+    def _values(self, record: Record) -> list[tuple[Curve, float]]:
+        """Return the values of costs that a line holds, each with its curve."""
+        found = []
+        for key, given in record.items():
+            if key in KEYS or (value := _number(given)) is None:
+                continue
+            cost, _, name = key.rpartition(".")
+            if cost and name != TWICE:
+                if key not in self._curves:
+                    self._curves[key] = Curve(cost, name)
+                found.append((self._curves[key], value))
+        return found
+
+    def _cut(self, at: float) -> None:
+        """Forget what was after more than ``at`` batches, and the test of what were the last weights."""
+        self.events = [record for record in self.events if record["batches"] <= at]
+        self.marks = [mark for mark in self.marks if mark.at <= at]
+        self.sizes = {pair: [size for size in sizes if size.at <= at] for pair, sizes in self.sizes.items()}
+        for curve in self._curves.values():
+            for series in (curve.train, curve.test, curve.means):
+                series.cut(at)
+            curve.final = None
+        for series in (self.speed, *self.rates.values()):
+            series.cut(at)
+        self.done = min(self.done, at)
+        if self.last.get("batches", 0) > at:
+            self.last = {}
+
+
+def run_name(path: Path) -> str:
+    """Return what the run of a log or checkpoint is called: its folder, or the file where that has a name of its own."""
+    is_of_folder = path.name in (NAME, BEST) or re.fullmatch(r"\d+\.\d+", path.name)
+    return (path.resolve().parent if is_of_folder else path).name
+
+
+def _number(value: Any) -> float | None:
+    """Return a number of a line, which may be one of the texts that stand for what JSON lacks, or nothing."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _is_of_one(record: Record) -> bool:
+    """Return whether a test was of one of the test batches."""
+    return len(record.get("tested") or ()) < 2
+
+
+def _by_weights(found: Any) -> list[tuple[Weights, Any]]:
+    """Return what a line says of weights, by layer and label."""
+    return [((layer, label), value) for layer, labels in (found or {}).items() for label, value in labels.items()]
+
+
+def _changed(record: Record) -> str:
+    text = record.get("text")
+    return "; ".join(map(str, text)) if isinstance(text, list) else str(text)
+
+
+def _resumed(record: Record) -> str:
+    return f"went on from {Path(str(record.get('checkpoint'))).name}"
+
+
+def _stopped(record: Record) -> str:
+    return f"stopped by {record.get('by')}"
+
+
+_MARKED = {"change": _changed, "resume": _resumed, "stopped": _stopped}
