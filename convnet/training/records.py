@@ -17,6 +17,7 @@ _PLACES = {"epoch": whole(), "batch": whole(), "minibatches": whole(), "tested":
 _WEIGHTS = {
     "rates": mapping(text(), mapping(text(), _NUMBER)),
     "weights": mapping(text(), mapping(text(), items(_NUMBER, 2))),
+    "dead": mapping(text(), real()),
 }
 _LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | _WEIGHTS, "a line of a log")
 

@@ -1,4 +1,4 @@
-"""Dead units are those that are 0 for every case of a test; where positions share weights, whole maps. Looking changes nothing."""
+"""Dead units are those that are 0 for every case of a test; where positions share weights, whole maps."""
 
 import json
 
@@ -101,7 +101,8 @@ def test_a_run_logs_them_and_computes_what_it_computed_before(tmp_path, monkeypa
     assert main([*options, "--save-file", str(tmp_path / "looked")]) == 0
     monkeypatch.setattr(DeadUnits, "wanted", ())
     assert main([*options, "--save-file", str(tmp_path / "not")]) == 0
-    records = [[json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()] for name in ("looked", "not")]
+    texts = [(tmp_path / name / "log.jsonl").read_text() for name in ("looked", "not")]
+    records = [[json.loads(line) for line in text.splitlines()] for text in texts]
     measured, others = ([record for record in lines if record["line"] == "weights"] for lines in records)
     assert [record["dead"] for record in measured] == [{"conv1": 1.0}] * len(measured) and measured
     assert [record["weights"] for record in measured] == [record["weights"] for record in others]
