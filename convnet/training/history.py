@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from convnet.checkpoint import BEST
+from convnet.checkpoint import BEST, Checkpoint
+from convnet.errors import ConvnetError
 from convnet.training.costs import TWICE
 from convnet.training.log import KEYS, NAME
-from convnet.training.records import Record, lines_of
+from convnet.training.records import Record, checkpoint_lines, lines_of
 
 Weights = tuple[str, str]  # layer and label, such as ``weights[0]`` or ``biases``
 
@@ -83,9 +84,9 @@ class Size(NamedTuple):
 class History:
     """What is known of a run that is called ``title``.
 
-    ``begin`` is the line that opened its log; ``events`` are all lines but those of batches, of which ``last`` is the newest.
-    A rate of ``rates`` holds from its batch on, to the next entry. ``speed`` is in cases a second. ``epoch`` batches make
-    one, 0 where that is not known; ``done`` were trained. ``window`` tests are in a mean.
+    ``begin`` is the line that opened its log. ``events`` are all lines but those of batches, of which ``last`` is the last:
+    what they say is in the series. A rate of ``rates`` holds from its batch on, to the next entry. ``speed`` is in cases a
+    second. ``epoch`` batches make one, 0 where that is not known; ``done`` were trained. ``window`` tests are in a mean.
     """
 
     title: str
@@ -115,6 +116,24 @@ class History:
         """
         lines, file, remarks = lines_of(path)
         return cls.of(lines, run_name(file)), remarks
+
+    @classmethod
+    def of_checkpoint(cls, checkpoint: Checkpoint) -> tuple[Self, list[str]]:
+        """Return the history that a checkpoint holds, and remarks.
+
+        Its costs are its own, whatever became of the run later, and they reach back to where there was no log yet. What it
+        cannot know, marks, are those of the log beside it, if there is one, up to the checkpoint's batch.
+        """
+        history = cls.of(checkpoint_lines(checkpoint), run_name(checkpoint.path))
+        log = checkpoint.path.parent / NAME
+        if not log.is_file():
+            return history, []
+        try:
+            marks = cls.of(lines_of(log)[0], history.title).marks
+        except ConvnetError as error:
+            return history, [f"{error}; the curves are without marks"]
+        history.marks = [mark for mark in marks if mark.at <= history.done]
+        return history, []
 
     @property
     def curves(self) -> list[Curve]:

@@ -17,6 +17,7 @@ _PLACES = {"epoch": whole(), "batch": whole(), "minibatches": whole(), "tested":
 _WEIGHTS = {
     "rates": mapping(text(), mapping(text(), _NUMBER)),
     "weights": mapping(text(), mapping(text(), items(_NUMBER, 2))),
+    "dead": mapping(text(), real()),
 }
 _LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | _WEIGHTS, "a line of a log")
 
@@ -125,11 +126,11 @@ def _tests(checkpoint: Checkpoint, outputs: Outputs, numbers: Sequence[int]) -> 
     """Yield lines of tests on batches of ``numbers``; an original's, which did not say on which, count as on one."""
     position = checkpoint.position()
     tests = position.test_outputs
-    unknown = len(tests) - len(position.test_batches)
-    for i, at in enumerate(position.tested_at(checkpoint.option("test_freq"))):
-        batch = position.test_batches[i - unknown] if i >= unknown else None
+    batches = [None] * (len(tests) - len(position.test_batches)) + position.test_batches
+    after = position.tested_at(checkpoint.option("test_freq"))
+    for i, (at, batch, output) in enumerate(zip(after, batches, tests, strict=False)):  # a damaged file may have fewer
         tested = {} if batch is None else {"tested": list(numbers) if batch < 0 else [batch]}
-        found = {"line": "test", "batches": at, **tested, "cases": tests[i][1], **values_of(outputs, *tests[i])}
+        found = {"line": "test", "batches": at, **tested, "cases": output[1], **values_of(outputs, *output)}
         averaged = tests[max(0, i + 1 - len(numbers)) : i + 1]
         if len(averaged) > 1:
             found["averages"] = values_of(outputs, *add_costs(averaged))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from convnet import pickles
 from convnet.checkpoint import Checkpoint, Position
 from convnet.checkpoint.history import MOST, batches_each, merge_oldest, middles
-from convnet.drawing.curves import Curves
+from convnet.training.history import History
+from convnet.training.records import checkpoint_lines
 
 BATCHES = 150_000
 
@@ -73,11 +74,10 @@ def test_very_many_batches_are_bounded_and_drawn_as_they_were(long):
     state = {"layers": layers, "epoch": 1, "batchnum": 1, "convnet": {"position": own, "dialect": "2014"}}
     state |= {"train_outputs": long.train_outputs, "test_outputs": long.test_outputs}
     checkpoint = Checkpoint({"model_state": state, "op": {}})
-    curves = Curves.of(checkpoint, "logprob", 0, smooth=False)
-    [curve] = curves.values
+    curve = History.of(checkpoint_lines(checkpoint), "long").curves[0]
     # The cost of batch i is i/100 per case: so it is, entry by entry, at the number that is drawn.
-    np.testing.assert_allclose(curve.train, (np.array(curve.trained_at) - 1) / 100, rtol=1e-9, atol=1e-9)
-    assert curves.epoch == BATCHES and len(curve.test) == len(curve.tested_at)
+    np.testing.assert_allclose(curve.train.values, (np.array(curve.train.at) - 1) / 100, rtol=1e-9, atol=1e-9)
+    assert curve.key == "logprob.cost" and len(curve.test) == len(long.test_outputs)
 
 
 @pytest.mark.slow

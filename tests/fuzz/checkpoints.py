@@ -14,7 +14,7 @@ from convnet import pickles
 from convnet.api.inputs import Preprocessor
 from convnet.checkpoint import Position, format_for, load, pack, restore_streams
 from convnet.cli import main, run
-from convnet.drawing.curves import Curves
+from convnet.drawing.curve_scene import curve_scene
 from convnet.drawing.filters import filters_of, normalise
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.graph.glossary import glossary, words_of
@@ -26,6 +26,7 @@ from convnet.net.net import Net
 from convnet.options import Options
 from convnet.pickles import Content, UnsafePickle
 from convnet.training.costs import Outputs
+from convnet.training.history import History
 from fuzz.mutations import mutate_bytes, mutate_tree, slots
 from fuzz.target import BE, Target
 
@@ -72,9 +73,9 @@ def use(checkpoint) -> None:
     outputs = Outputs.of_stored(checkpoint.layers)
     for costs, cases in position.train_outputs + position.test_outputs:
         outputs.shown(costs, cases)
-    for name in position.train_outputs[0][0] if position.train_outputs else ():
-        with suppress(ConvnetError):
-            Curves.of(checkpoint, name, 0, True)
+    history, _ = History.of_checkpoint(checkpoint)
+    for cost in history.costs:
+        curve_scene([history], cost)
     for layer in checkpoint.layers.values():
         with suppress(ConvnetError):
             normalise(filters_of(layer, 0, 1))
