@@ -11,8 +11,10 @@ import numpy as np
 from PIL import Image
 
 from convnet.data.provider import first_synonyms
+from convnet.drawing.confusion import confusion_scene
 from convnet.drawing.sheet import enlarged, resized
-from convnet.pages.parts import Html, element, facts, figure, html, joined, picture, section, table
+from convnet.drawing.svg import svg_of
+from convnet.pages.parts import Html, drawing, element, facts, figure, html, joined, picture, section, table
 from convnet.pages.report.material import Material
 from convnet.pages.report.trial import Case, Trial
 from convnet.texts import counted
@@ -56,12 +58,14 @@ def _outcome(trial: Trial) -> Html:
 
 
 def _matrix(report: Report) -> Html:
-    """Return how many cases of each class were taken for each, or the most frequent mistakes of very many classes."""
+    """Return how many cases of each class were taken for each; of many classes those most often mistaken, as a drawing."""
     names, confusions = first_synonyms(report.names), report.confusions()
     if len(names) > _MATRIX:
+        scene = confusion_scene(report)
+        drawn = figure(drawing(f"Mistakes of {report.cost}", svg_of(scene)), scene.title)
         mistakes = sorted((pair for pair in confusions if pair[0] != pair[1]), key=lambda pair: (-pair[2], *pair))
         rows = [[names[label], names[guess], f"{count:,}"] for label, guess, count in mistakes[:_MISTAKES]]
-        return table("What was mistaken most often", ("class", "taken for", "cases"), rows, words=2) if rows else Html("")
+        return joined([drawn, table("What was mistaken most often", ("class", "taken for", "cases"), rows, words=2)])
     counts = np.zeros((len(names), len(names)), int)
     for label, guess, cases in confusions:
         counts[label, guess] = cases
