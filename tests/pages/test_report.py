@@ -230,6 +230,30 @@ def test_a_checkpoint_without_a_log_has_a_report(run, tmp_path):
     assert {row[0] for row in read.rows("Options of the run")} >= {"--epochs", "--data-path"}
 
 
+@pytest.mark.parametrize("speed", [0, 1e308, "nan", "inf", -1])
+def test_odd_speeds_are_drawn(run, speed):
+    records = lines(run)
+    for line in records:
+        if line["line"] == "batch":
+            line["images_per_second"] = speed
+    times = EpochTimes()
+    history = History.of(times.watched(records), "a run")
+    assert len(Read(report(Material(history, times=times))).all("section", id="speed")) == 1
+
+
+@pytest.mark.parametrize("value", [None, "x", -1, [1, "a"], {"a": 1}, [0, 10**12]])
+def test_a_log_may_hold_anything(run, value):
+    """What nobody checked before is shown as it is, or left out."""
+    records = lines(run)
+    begin = records[0]
+    begin |= {"seed": value, "device": value, "versions": value, "data": value, "text": value, "time": value}
+    begin["options"] = {"epochs": value, "train_range": value, "data_path": value, "mini": value}
+    records += [record("weights", 6, dead=value), record("stopped", 6, by=value), record("error", 6, text=value)]
+    material = Material.open(run)
+    material.history = History.of(records, "a run")
+    assert Read(report(material)).all("section", id="health")
+
+
 def test_a_deep_net_stays_a_page(monkeypatch):
     monkeypatch.setattr(net, "_BOXES", 4)
     monkeypatch.setattr(net, "_ROWS", 3)

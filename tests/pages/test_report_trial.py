@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from html_pages import Read, image_of
-from support import SMALL_NET, write_cifar, write_net
+from support import SMALL_NET, SMALL_PARAMS, write_cifar, write_net
 
 from convnet.api.network import build
 from convnet.checkpoint import load
@@ -129,6 +129,21 @@ def test_heads_are_costs_of_classes():
     assert heads_of(graph) == []
     page = section_of(Trial("1", 5, {"cost": {"cost": 1.5}}, [], Picks(), False))
     assert "not about classes" in page.all("p")[-1].text and page.all("dd")[0].text == "1.5"
+
+
+def test_every_head_has_its_own_matrix(tmp_path):
+    """Both heads tell the same classes apart; cases are shown of the first."""
+    text = SMALL_NET + "[fc2]\ntype=fc\ninputs=drop\noutputs=10\ninitW=0.01\n[probs2]\ntype=softmax\ninputs=fc2\n"
+    text += "[logprob2]\ntype=cost.logreg\ninputs=labels,probs2\n"
+    layers = write_net(tmp_path, text, SMALL_PARAMS.replace("[logprob]", "[logprob2]\ncoeff=1\n[logprob]"))
+    checkpoint = load(build(layers, side=32, classes=10, seed=2).save(tmp_path / "1.1"))
+    trial = Trial.of(checkpoint, {"data_path": str(write_cifar(tmp_path / "data"))})
+    assert [report.cost for report in trial.reports] == ["logprob", "logprob2"]
+    assert [sum(map(sum, report.rows())) for report in trial.reports] == [60, 60]
+    page = section_of(trial)
+    headings = [heading.text for heading in page.all("h3")]
+    assert headings[:2] == ["Classes of logprob", "Classes of logprob2"] and len(headings) == 5
+    assert [term.text for term in page.all("dt")][:2] == ["logprob: cost", "logprob: error"]
 
 
 def test_large_pictures_are_photos():

@@ -77,7 +77,7 @@ def time_of(record: Record) -> str:
 
 def _last_record(material: Material) -> Record:
     known = [*material.history.events, material.history.last]
-    return max(known, key=lambda record: record.get("time") or 0, default={})
+    return max(known, key=lambda record: (record.get("batches", -1), time_of(record)), default={})
 
 
 def _net_facts(material: Material) -> Iterator[tuple[str, str]]:
@@ -96,8 +96,8 @@ def _data_text(material: Material) -> str:
     provider = material.options.get("data_provider")
     classes = known.get("classes") or (checkpoint.classes if checkpoint else None)
     values = known.get("values") or (checkpoint.data_dims.get(0) if checkpoint else None)
-    sizes = [counted(int(values), "value") + " a case"] if values else []
-    sizes += [counted(int(classes), "class")] if classes else []
+    sizes = [counted(values, "value") + " a case"] if isinstance(values, int) else []
+    sizes += [counted(classes, "class")] if isinstance(classes, int) else []
     name = last_name(path) or (str(provider) if provider else "")
     return ", ".join([name] * bool(name) + sizes)
 

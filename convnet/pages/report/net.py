@@ -5,6 +5,7 @@ from convnet.drawing.scene import scene_of
 from convnet.drawing.svg import svg_of
 from convnet.graph.graph import Graph
 from convnet.graph.table import COLUMNS, cell_text, described, totals
+from convnet.options import BY_NAME
 from convnet.pages.parts import Html, details, drawing, element, facts, figure, html, section, table
 from convnet.pages.report.material import Material
 from convnet.texts import counted
@@ -17,7 +18,8 @@ def net_section(material: Material) -> Html:
     graph = material.graph
     if graph is None:
         return Html("")
-    mini = int(str(material.options.get("mini") or graph.run.get("mini") or 128))
+    sizes = (material.options.get("mini"), graph.run.get("mini"))
+    mini = next((size for size in sizes if isinstance(size, int) and size > 0), BY_NAME["mini"].default)
     return section("net", "The net", _drawing(graph, material.title, mini), _table(graph, mini))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from statistics import median
 
-from convnet.drawing.plot import Frame, axes, line
+from convnet.drawing.plot import Frame, axes, limits, line
 from convnet.drawing.shapes import Rectangle, Scene, Shape, Words
 from convnet.drawing.svg import svg_of
 from convnet.pages.parts import Html, drawing, element, facts, figure, joined, section, table
@@ -54,7 +54,8 @@ def _epochs(epochs: Sequence[Epoch]) -> Html:
 def speed_scene(at: Sequence[float], values: Sequence[float], width: float = 900) -> Scene:
     """Return images a second over batches as a drawing."""
     height, done = 200.0, max(at)
-    frame = Frame(72, 34, width - 92, height, (-0.01 * done, 1.02 * done), (0, 1.05 * max(values) or 1))
+    up = limits([0, *values]) or (0, 1)
+    frame = Frame(72, 34, width - 92, height, (-0.01 * done, 1.02 * done), (0, up[1]))
     shapes: list[Shape] = [Rectangle("ground", 0, 0, width, height + 84), Words("panel-name", 72, 25, "images a second")]
     shapes += [*axes(frame, True, False), *line(frame, "training", "training-dot", at, values)]
     shapes.append(Words("words", 72 + frame.width / 2, 34 + height + 36, "Batches", "middle"))
@@ -96,8 +97,8 @@ def _dead(history: History) -> Html:
     """Return which layers had units that were 0 for every case of the last test, and what share of theirs."""
     lines = [event for event in history.events if event["line"] == "weights"]
     dead = lines[-1].get("dead") if lines else None
-    shares = {layer: share for layer, share in dead.items() if share} if isinstance(dead, dict) else {}
-    rows = [[layer, f"{100 * float(share):.0f} %"] for layer, share in shares.items()]
+    shares = dead.items() if isinstance(dead, dict) else ()
+    rows = [[layer, f"{100 * share:.0f} %"] for layer, share in shares if isinstance(share, int | float) and share > 0]
     return _cut("Units that were 0 for every case of the last test", ("layer", "share"), rows)
 
 

@@ -4,9 +4,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from convnet.data.provider import range_text
 from convnet.options import BY_NAME, Options
-from convnet.texts import printable
-from convnet.training.lines import option_text
 
 PATHS = tuple(name for name, option in BY_NAME.items() if option.kind.metavar in ("PATH", "FILE", "DIR"))
 # An absolute path, or one from a home folder, up to its last name; not the rest of an address, nor ``images/s``.
@@ -41,6 +40,14 @@ def option_rows(options: dict[str, Any]) -> list[tuple[str, str, str]]:
         value = options.get(name)
         if name not in options or value == getattr(defaults, name) or value in (None, "", []):
             continue
-        shown = last_name(value) if name in PATHS and value != option.kind.alone else option_text(value)
-        rows.append((option.flag, printable(shown), option.description.rstrip("?")))
+        shown = last_name(value) if name in PATHS and value != option.kind.alone else _value_text(value)
+        rows.append((option.flag, shown, option.description.rstrip("?")))
     return rows
+
+
+def _value_text(value: Any) -> str:
+    """Return the value of an option, which a log may have made anything; numbers of batches as ranges."""
+    if isinstance(value, list):
+        numbers = [item for item in value if isinstance(item, int)]
+        return range_text(numbers) if len(numbers) == len(value) else ",".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
