@@ -272,6 +272,12 @@ def test_very_many_events_are_some(monkeypatch):
     assert [p.text for p in read.all("p")][-1] == "And 2 more."
 
 
+def test_messages_are_told_but_for_commands_to_type():
+    texts = ["Best test: 0.2 after 5 batches", "See its filters:  convnet shownet --load-file x", "   (noise yet)"]
+    read = Read(about.about_section(material_of([*TRAINED, *(record("message", text=text) for text in texts)])))
+    assert [item.text for item in read.all("li")] == ["after 2 batches: Best test: 0.2 after 5 batches"]
+
+
 @needs_museum
 @pytest.mark.parametrize("name", ["ckpt-2011.pickle", "ckpt-2011-zip.bin", "ckpt-2012.pickle", "ckpt-2014.pickle"])
 def test_checkpoints_of_the_originals_have_reports(name, tmp_path, capsys):

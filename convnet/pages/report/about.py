@@ -15,6 +15,7 @@ from convnet.training.records import Record
 
 _CHANGE = re.compile(r"(\S+) (\w+)")  # ``conv1 epsW[0]: 0.001 -> 0.0005``
 _SECTION, _KEY = re.compile(r"\s*\[([^]]*)\]"), re.compile(r"\s*(\w+)\s*[=:]")
+_COMMAND = re.compile(r"^\s|convnet |--load-file |^What it says")
 _EVENTS = 60  # that are listed
 
 
@@ -195,4 +196,6 @@ def _event_text(record: Record) -> str:
         return f"changed: {listed(text, 6)}" if isinstance(text, list) else f"changed: {text}"
     if kind == "stopped":
         return f"stopped by {record.get('by')}"
-    return f"{kind}: {text}" if kind in ("warning", "error", "message") else ""
+    if kind == "message":  # of which some are commands to go on with, for whoever sat before the terminal
+        return "" if _COMMAND.search(str(text)) else str(text)
+    return f"{kind}: {text}" if kind in ("warning", "error") else ""
