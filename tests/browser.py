@@ -54,9 +54,7 @@ def browser(width: int = WIDE, height: int = 900, offline: bool = False, dark: b
         driver = webdriver.Chrome(options, Service(shutil.which("chromedriver")))
         try:
             driver.set_page_load_timeout(30)
-            _set(driver, "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-            scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-            _set(driver, "Emulation.setEmulatedMedia", features=[scheme])
+            show_as(driver, width, height, dark)
             if offline:
                 _set(driver, "Network.enable")
                 _set(
@@ -66,6 +64,13 @@ def browser(width: int = WIDE, height: int = 900, offline: bool = False, dark: b
             yield driver
         finally:
             driver.quit()
+
+
+def show_as(driver: Any, width: int = WIDE, height: int = 900, dark: bool = False) -> None:
+    """Have pages be exactly ``width`` pixels wide from now on, and dark or light."""
+    _set(driver, "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    _set(driver, "Emulation.setEmulatedMedia", features=[scheme])
 
 
 def _set(driver: Any, command: str, **values: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, write_text
 from convnet.cli.views.view import DATA_OPTIONS, data_options
-from convnet.errors import ConvnetError, OptionError
+from convnet.errors import ConvnetError, DataError, OptionError, first_line
 from convnet.options import BY_NAME, flag_of, text
 from convnet.pages.report.document import report
 from convnet.pages.report.material import Material
@@ -70,10 +70,13 @@ def _test(material: Material, args: argparse.Namespace) -> None:
         print_problems(material.graph.warnings)
     try:
         material.trial = Trial.of(checkpoint, given)
-    except ConvnetError as error:
+    except (DataError, OptionError) as error:
         if given:
             raise
         name = last_name(checkpoint.option("data_path"))
         data = f"The test data, {name}," if name else "Its test data"
         material.untested = f"{data} could not be used when this report was made; it has all the rest."
+        say(f"convnet: not tested: {error}")
+    except ConvnetError as error:
+        material.untested = material.public(f"It could not be: {first_line(error)}.")
         say(f"convnet: not tested: {error}")

@@ -4,12 +4,14 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from html_pages import Read
 from support import write_cifar, write_net
 
-import convnet
+from convnet.checkpoint import find_latest, load, write_checkpoint
 from convnet.cli import main
+from convnet.errors import DataError
 from convnet.training.trainer import Trainer
 
 
@@ -101,7 +103,7 @@ def test_a_run_that_ends_by_an_error_says_so(saved, tmp_path, monkeypatch, capsy
 
     def fail(self, schedule):
         before(self, list(schedule)[:1])
-        raise convnet.errors.DataError(f"{saved}/data/data_batch_2: damaged")
+        raise DataError(f"{saved}/data/data_batch_2: damaged")
 
     monkeypatch.setattr(Trainer, "train", fail)
     words = ["--layer-def", str(saved / "layers-small.cfg"), "--data-path", str(saved / "data"), "--save-path", "c"]
@@ -109,6 +111,30 @@ def test_a_run_that_ends_by_an_error_says_so(saved, tmp_path, monkeypatch, capsy
     assert main(["report", "c"]) == 0, capsys.readouterr().err
     (box,) = read("report.html").all("p", class_="bad")
     assert box.text == "Ended by an error after 1 batch: data/data_batch_2: damaged"
+
+
+def change_weights(saved, value):
+    """Save a checkpoint at 1.1 whose last layer has weights of one value."""
+    checkpoint = find_latest(saved / "c", load)[1]
+    weights = checkpoint.layers["fc"]["weights"]
+    weights[0] = np.full_like(weights[0], value)
+    write_checkpoint(Path("1.1"), checkpoint)
+
+
+@pytest.mark.parametrize(
+    "value, fault",
+    [
+        (np.nan, "1.1: layer 'fc': weights[0] holds nan at (0, 0)"),
+        (1e38, "the outputs of 'probs' are not all finite numbers"),
+    ],
+)
+def test_a_net_that_makes_no_numbers_has_a_report(saved, run, value, fault, capsys):
+    change_weights(saved, value)
+    assert main(["report", "1.1", "--data-path", str(saved / "data")]) == 0
+    assert f"not tested: {fault}" in capsys.readouterr().err
+    page = read("report.html")
+    assert f"Not tested for this report. It could not be: {fault}" in page.all("section", id="predictions")[0].text
+    assert "filters of 3" in page.all("section", id="filters")[0].text
 
 
 REGRESSION = """[data]

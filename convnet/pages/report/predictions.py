@@ -120,8 +120,9 @@ def _case(case: Case, names: Sequence[str]) -> Html:
     bars = [
         element(
             "li",
-            element("span", names[k], class_="true" if k == case.truth else None),
+            element("span", names[k]),
             element("span", f"{100 * share:.1f} %", class_="number"),
+            class_="true" if k == case.truth else None,
             style=f"--share:{min(max(share, 0), 1):.3f}",
         )
         for k, share in case.guesses

@@ -14,7 +14,7 @@ import numpy as np
 from convnet.checkpoint import Checkpoint, add_costs
 from convnet.data.provider import Provider, batch_bounds, range_text, split
 from convnet.drawing.samples import TestSet
-from convnet.errors import ConvnetError
+from convnet.errors import NumericalError
 from convnet.graph.graph import Graph
 from convnet.graph.needs import label_index
 from convnet.layers.cost import Cost
@@ -72,11 +72,11 @@ class Trial:
         numbers = tests.provider.ranges(
             checkpoint.option("train_range"), options.get("test_range") or checkpoint.option("test_range")
         )[1]
-        return test(tests.net, tests.provider, numbers)
+        return trial_of(tests.net, tests.provider, numbers)
 
 
-def test(net: Net, provider: Provider, numbers: Sequence[int]) -> Trial:
-    """Test a net on batches; raises ``ConvnetError`` for predictions that are not finite."""
+def trial_of(net: Net, provider: Provider, numbers: Sequence[int]) -> Trial:
+    """Test a net on batches; raises ``NumericalError`` for predictions that are not finite."""
     heads = heads_of(net.graph)
     reports = [Report(cost, provider.names_at(label_index(cost))) for cost in heads]
     data = next((layer.name for layer in net.graph.declared if getattr(layer, "dataIdx", None) == 0), "")
@@ -90,7 +90,7 @@ def test(net: Net, provider: Provider, numbers: Sequence[int]) -> Trial:
             for place, (cost, report) in enumerate(zip(heads, reports, strict=True)):
                 labels, scores = (net.output(source.name) for source in cost.sources)
                 if not np.isfinite(scores).all():
-                    raise ConvnetError(f"the outputs of '{cost.sources[1].name}' are not all finite numbers")
+                    raise NumericalError(f"the outputs of '{cost.sources[1].name}' are not all finite numbers")
                 truths = labels.argmax(axis=0)[None] if cost.first_input == "target" else labels
                 report.count(truths, scores)
                 if place == 0:
@@ -99,9 +99,6 @@ def test(net: Net, provider: Provider, numbers: Sequence[int]) -> Trial:
     costs, cases = add_costs(outputs)
     values = Outputs.of(net.graph).named(costs, cases)
     return Trial(range_text(numbers), cases, values, reports, picks, provider.cropper is not None)
-
-
-test.__test__ = False  # type: ignore[attr-defined]  # it is no test for pytest
 
 
 def heads_of(graph: Graph) -> list[Cost]:
