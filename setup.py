@@ -101,5 +101,6 @@ if __name__ == "__main__":
         packages=[str(p.parent).replace("/", ".") for p in sorted(Path("convnet").rglob("__init__.py"))] + list(FOLDERS),
         package_dir=FOLDERS,
         include_package_data=False,
-        package_data={"convnet": ["py.typed"]} | {package: ["*.cfg", "*.cu", "*.cuh", "*.toml"] for package in FOLDERS},
+        package_data={"": ["*.css", "*.js"], "convnet": ["py.typed"]}
+        | {package: ["*.cfg", "*.cu", "*.cuh", "*.toml"] for package in FOLDERS},
     )

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOT_SENT = re.compile(r"\.(ci/.*|gitignore|pre-commit-config\.yaml)")  # for work on the checkout
 BUILT = re.compile(r"(PKG-INFO|setup\.cfg|convnet\.egg-info/.*)")  # by setuptools
 RUNS = re.compile(
-    r"convnet/(.*\.py|py\.typed|cuda/\w+\.cuh?|layers_cfg/[\w-]+\.(cfg|toml)|backends/cpu/_kernels\.[\w.-]+\.so)"
+    r"convnet/(.*\.py|py\.typed|pages/.*\.(css|js)|cuda/\w+\.cuh?|layers_cfg/[\w-]+\.(cfg|toml)|backends/cpu/_kernels\.[\w.-]+\.so)"
 )
 FOLDERS = {"cuda": "convnet/cuda", "layers-cfg": "convnet/layers_cfg"}  # in the checkout, in a wheel
 
@@ -41,7 +41,8 @@ def check_wheel(path: Path) -> None:
         (metadata,) = (archive.read(name) for name in names if name.endswith(".dist-info/METADATA"))
     product = {name for name in names if ".dist-info/" not in name}
     assert not {name for name in product if not RUNS.fullmatch(name)}, f"too much in {path.name}"
-    expected = {name for name in tracked() if name.startswith("convnet/") and name.endswith((".py", "py.typed"))}
+    kinds = (".py", "py.typed", ".css", ".js")
+    expected = {name for name in tracked() if name.startswith("convnet/") and name.endswith(kinds)}
     for folder, inside in FOLDERS.items():
         expected |= {name.replace(folder, inside, 1) for name in tracked() if name.startswith(f"{folder}/")}
     assert expected <= product, f"not in {path.name}: {sorted(expected - product)}"

@@ -26,6 +26,7 @@ FLOORS = (
     ("drawing",),
     ("inspection",),
     ("api",),
+    ("pages",),
     ("cli",),
     ("run", "__main__", "__init__"),
 )

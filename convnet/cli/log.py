@@ -10,6 +10,7 @@ import argparse
 import csv
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +20,7 @@ from convnet.cli.common import Parser, run_verb, say, terminal_width
 from convnet.errors import OptionError
 from convnet.options import text
 from convnet.texts import aligned, message_lines, printable
+from convnet.training.advice import advice_on
 from convnet.training.costs import TWICE
 from convnet.training.history import History
 from convnet.training.log import KEYS, plain
@@ -62,6 +64,8 @@ def _log(args: argparse.Namespace) -> int:
         _print_csv(records)
     else:
         _print_table(records)
+    if not (args.tests or args.csv or args.json):
+        _print_advice(records)
     return 0
 
 
@@ -74,6 +78,16 @@ def _write_tensorboard(args: argparse.Namespace) -> int:
     for path in write_events(history, Path(args.tensorboard)):
         print(f"Wrote {path}.")
     return 0
+
+
+def _print_advice(records: Sequence[Record]) -> None:
+    """Print what stands out in a run, and what to do about it."""
+    advice = advice_on(History.of(records, ""))
+    if advice:
+        print("\nWhat stands out:")
+    for one in advice:
+        for line in textwrap.wrap(printable(str(one)), max(terminal_width(), 40) - 2):
+            print(f"  {line}")
 
 
 def _costs(records: Sequence[Record]) -> list[str]:

@@ -4,8 +4,8 @@ Costs are sums over ``cases``; ``convnet.training.costs.Outputs`` makes printed 
 Epochs and batches are numbered as the data number them; seconds are of a clock on the wall.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,9 +110,10 @@ class WeightSize(NamedTuple):
 
 @dataclass(frozen=True)
 class WeightsMeasured(Event):
-    """How large the weights are, after a test."""
+    """How large the weights are, after a test, and by layer the share of units that were 0 for every case of it."""
 
     sizes: Sequence[WeightSize]
+    dead: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

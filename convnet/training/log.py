@@ -30,7 +30,7 @@ _LOG = logging.getLogger("convnet")
 # What lines hold besides the values of costs, such as ``logprob.error``; docs/log.md says what each is.
 KEYS = (
     *("line", "time", "batches", "epoch", "batch", "progress", "tested", "cases", "seconds", "images_per_second"),
-    *("averages", "best", "rates", "weights", "checkpoint", "net", "parameters", "options", "seed", "device"),
+    *("averages", "best", "rates", "weights", "dead", "checkpoint", "net", "parameters", "options", "seed", "device"),
     *("versions", "data", "text", "minibatches", "by", "changes"),
 )
 
@@ -140,7 +140,7 @@ class Log:
         sizes: dict[str, dict[str, list[float]]] = {}
         for layer, label, size, change in event.sizes:
             sizes.setdefault(layer, {})[label] = [size, change]
-        self.write("weights", {"weights": sizes})
+        self.write("weights", {"weights": sizes} | ({"dead": event.dead} if event.dead else {}))
 
     @__call__.register
     def _(self, event: events.Saved) -> None:

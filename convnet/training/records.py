@@ -27,6 +27,7 @@ _CHANGES = items(record({"batches": whole(0, 2**53), "minibatches": whole(), "te
 _WEIGHTS = {
     "rates": mapping(text(), mapping(text(), _NUMBER)),
     "weights": mapping(text(), mapping(text(), items(_NUMBER, 2))),
+    "dead": mapping(text(), real()),
 }
 _LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | _WEIGHTS | {"changes": _CHANGES}, "a line of a log")
 

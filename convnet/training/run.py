@@ -148,6 +148,8 @@ class Run(Trainer):
         if self.plan.test_one:
             numbers = [numbers[position.tests_done % len(numbers)]]
         self.tell(TestBegin(numbers))
+        if self.tester.dead:
+            self.tester.dead.begin()
         costs, cases = add_costs([self.tester.batch(number) for number in numbers])
         position.finish_test(costs, cases, numbers[0] if self.plan.test_one else -1)
         self._tested_at = position.batches_done, numbers
@@ -165,7 +167,7 @@ class Run(Trainer):
             for node in nodes
             for label, matrix in node.named_weights.items()
         ]
-        self.tell(WeightsMeasured(sizes))
+        self.tell(WeightsMeasured(sizes, self.tester.dead.shares() if self.tester.dead else {}))
 
     # -- edits of the layer files
 

@@ -208,3 +208,13 @@ def test_changes_mistakes_and_what_was_asked_for_stay_on_the_screen(monkeypatch)
         "     ^",
         "Saved checkpoint to /runs/a/3.2, as asked.",
     ]
+
+
+def test_what_stands_out_is_the_last_line(place):
+    (place / "layers-stuck.cfg").write_text(SMALL_NET.replace("initW=0.01", "initW=0"))
+    (place / "layer-params-stuck.cfg").write_text(SMALL_PARAMS.replace("epsB=0.002", "epsB=0.00001"))
+    more = ("--layer-def", "layers-stuck.cfg", "--epochs", 4, "--mini", 60, "--save-file", "stuck")
+    status, text = terminal.run(words(*more), place, columns=300)
+    *_, last = filter(None, terminal.rows(text, 300))
+    assert status == 0 and last.startswith("What stands out:  logprob: the cost stays at 2.303")
+    assert last.endswith("What to do: convnet log stuck")

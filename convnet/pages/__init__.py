@@ -1,0 +1,1 @@
+"""Pages of HTML: a report of a run, and what is watched of one that goes on; nothing in them comes from elsewhere."""
