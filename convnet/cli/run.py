@@ -6,12 +6,14 @@ convnet run --load-file CHECKPOINT                               go on
 convnet run --load-file CHECKPOINT --test-only                   test and leave
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convnet.cli.check_grads import check_grads
 from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, terminal_width, write_text
@@ -27,6 +29,9 @@ from convnet.training.log import Log
 from convnet.training.run import Run
 from convnet.training.screen import Screen
 from convnet.training.session import RunInputs, Session
+
+if TYPE_CHECKING:
+    from convnet.cli.page import LivePage
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> int:
@@ -79,18 +84,30 @@ def _run(given: dict[str, Any], shown: Lines | Screen) -> int:
     if inputs.options.check_grads:
         return check_grads(inputs, shown)
     session = Session(inputs)
-    with session.folder, Log(session) if session.options.trains else nullcontext() as log:
-        _work(session, [log, shown] if log else [shown])
+    trains = session.options.trains
+    with session.folder, _page_of(session) as page, Log(session) if trains else nullcontext() as log:
+        _work(session, [*([log] if log else []), *([page.live] if page else []), shown], page)
     for line in what_stands_out(log.file.path) if log and isinstance(shown, Screen) else ():
         shown.line(line)
     return 0
 
 
-def _work(session: Session, callbacks: Sequence[Callback]) -> None:
+def _page_of(session: Session) -> AbstractContextManager[LivePage | None]:
+    """Return what serves a page of the run, where --live asks for one; raises ``OptionError``."""
+    if session.options.live is None or not session.options.trains:
+        return nullcontext()
+    from convnet.cli.page import live_page  # which most runs do without
+
+    return live_page(session, session.options.live)
+
+
+def _work(session: Session, callbacks: Sequence[Callback], page: LivePage | None) -> None:
     """Do what the options of an open session say, and tell of it."""
     warnings = session.graph.warnings
     try:
         work = _begin(session, callbacks)
+        if page:
+            page.take(work)
     finally:
         print_problems(warnings)  # last, where they are seen
     if session.options.write_features:

@@ -83,6 +83,7 @@ def real(least: float, most: float) -> Kind:
 ZERO_ONE = Kind(int, "0 or 1", "0/1", (0, 1).__contains__, alone=1)
 NATURAL, FROM_ZERO = whole(1), whole(0)
 SEED = whole(0, 2**32 - 1)
+PORT = Kind(int, "a port, a whole number from 0", "PORT", lambda number: number >= 0, most=65535, alone=0)
 SHARE = Kind(float, "a number from 0 that is less than 1", "X", lambda share: 0 <= share < 1)
 MEAN = Kind(float, "a number from 0, or -1 for the mean picture", "X", lambda mean: mean == -1 or 0 <= mean <= 1e6)
 COST = Kind(str, "a name of one line", "COST", lambda text: text.splitlines() == [text] == [text.strip()])

@@ -21,6 +21,7 @@ from convnet.options.kinds import (
     LAYERS,
     MEAN,
     NATURAL,
+    PORT,
     SEED,
     ZERO_ONE,
     Kind,
@@ -194,6 +195,9 @@ class Options:
         "processor threads; 0: all [0]", 0, sticky=False)
     verbose: int = _option(ZERO_ONE, "machine", "Print all lines on terminals, too?",
         "print on a terminal, too, what files and pipes get: the lines of 2012 and 2014", 0, sticky=False)
+    live: int | None = _option(PORT, "machine", "Port of the page to watch (0 = any)",
+        "show the run on a page, for this machine alone; its address is printed [port 8012, or the next that is free]", None,
+        sticky=False, modes=(TRAIN,))
     config: str = _option(text("FILE"), "machine", "Options from a TOML file",
         "TOML file of options; the command line wins", sticky=False)
     # fmt: on

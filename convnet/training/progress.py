@@ -65,16 +65,21 @@ class Progress:
 
     def texts(self) -> list[str]:
         """Return what is known of: the time left, images a second, the place within the batch."""
-        texts = []
-        minibatches = self._minibatches_left()
-        if minibatches and (seconds := self._seconds_each()) > 0:
-            texts.append(left_text(seconds * minibatches))
-        if len(self._seen) > 1 and (seconds := self._seen[-1][0] - self._seen[0][0]) > 0:
-            rate = (sum(cases for _, cases in self._seen) - self._seen[0][1]) / seconds
-            texts.append(rate_text(rate))
-        if self._at:
-            texts.append(f"minibatch {self._at} of {self._total}")
-        return texts
+        return [text for text in (self.left(), self.rate(), self.minibatch()) if text]
+
+    def left(self) -> str:
+        """Return how much time is left, where that is known."""
+        minibatches, seconds = self._minibatches_left(), self._seconds_each()
+        return left_text(seconds * minibatches) if minibatches and seconds > 0 else ""
+
+    def rate(self) -> str:
+        """Return how many images a second are trained on, once that is known."""
+        seconds = self._seen[-1][0] - self._seen[0][0] if len(self._seen) > 1 else 0.0
+        return rate_text((sum(cases for _, cases in self._seen) - self._seen[0][1]) / seconds) if seconds > 0 else ""
+
+    def minibatch(self) -> str:
+        """Return the place within the batch under way."""
+        return f"minibatch {self._at} of {self._total}" if self._at else ""
 
     def estimate(self) -> str:
         """Return how long the run, or an epoch of it, will take here, once that can be told; until then ``''``."""

@@ -95,12 +95,13 @@ def log_lines(path: Path) -> Iterator[Record]:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
                     break
-                yield _parsed(line, f"{path}: line {number}")
+                yield parsed_line(line, f"{path}: line {number}")
     except OSError as error:
         raise ConvnetError(f"{path} cannot be read: {reason_of(error)}") from None
 
 
-def _parsed(line: bytes, where: str) -> Record:
+def parsed_line(line: bytes, where: str) -> Record:
+    """Return a line of a log; raises ``ConvnetError``, which says ``where`` it stands, for one that is none."""
     try:
         found: Record = json.loads(line)
     except (ValueError, RecursionError):
