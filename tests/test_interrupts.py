@@ -1,11 +1,13 @@
 """What a signal does to a program while something must stay whole."""
 
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
-from convnet.interrupts import INTERRUPTED, SIGNALS
+from convnet.interrupts import INTERRUPTED, SAVE_SIGNAL, SIGNALS, SaveRequest, StopRequest
 
 PROGRAM = """
 import os, signal, sys, threading
@@ -31,3 +33,49 @@ def test_a_signal_ends_the_program_after_what_stays_whole(number):
 
 def test_without_a_signal_nothing_ends():
     assert run(PROGRAM.replace("os.kill(os.getpid(), int(sys.argv[1]))", "pass"), 0) == (0, "whole\nnot reached\n", "")
+
+
+SAVING = """
+import os, signal
+from convnet.interrupts import SaveRequest, end_program_on_signals
+end_program_on_signals()
+request = SaveRequest()
+os.kill(os.getpid(), signal.SIGUSR1)
+print(request.take())
+with request.installed():
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGUSR1)
+    print(request.take(), request.take())
+    os.kill(os.getpid(), signal.SIGUSR1)
+    print(request.take())
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+@pytest.mark.skipif(SAVE_SIGNAL is None, reason="there is no SIGUSR1 on Windows")
+def test_sigusr1_asks_to_save_while_a_run_goes_on_and_else_nothing():
+    assert run(SAVING, 0) == (0, "False\nTrue False\nTrue\n", "")
+
+
+def test_whoever_asks_to_stop_is_named_and_a_signal_after_it_is_the_first(monkeypatch):
+    monkeypatch.setattr(StopRequest, "latest", "")
+    stop = StopRequest()
+    assert not stop
+    thread = threading.Thread(target=stop.ask, args=["the page"])
+    thread.start()
+    thread.join()
+    stop.ask("somebody else")
+    stop(signal.SIGTERM, None)
+    assert stop and stop.reason == "the page"
+    with pytest.raises(KeyboardInterrupt):
+        stop(signal.SIGTERM, None)
+
+
+def test_a_request_to_save_of_any_thread_is_taken_up_once():
+    request = SaveRequest()
+    threads = [threading.Thread(target=request.ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [request.take(), request.take()] == [True, False]

@@ -53,6 +53,7 @@ def test_the_page_has_no_links_into_the_checkout():
 def test_what_lacks_or_is_too_much_is_found(tmp_path):
     names = [name for name in packages.tracked() if not packages.NOT_SENT.fullmatch(name)]
     assert {"convnet/backends/cpu/_kernels.pyx", "tools/shownet.py", "docs/python.md", "LICENSE", "NOTICE"} <= set(names)
+    assert {"convnet/pages/style.css", "convnet/pages/report/report.css"} <= set(names)
 
     def sdist(kept):
         with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:

@@ -11,7 +11,7 @@ from convnet.checkpoint import npz
 from convnet.checkpoint.carried import digest_of
 from convnet.checkpoint.definition import generation_of, remark_on, stored_dims, stored_tree, written_files
 from convnet.checkpoint.legacy_options import LegacyOptions
-from convnet.checkpoint.position import Position
+from convnet.checkpoint.position import Change, Position
 from convnet.checkpoint.schema import faults_of, is_own
 from convnet.errors import CheckpointError, DataError
 from convnet.generation import UNTIL_2012, Generation
@@ -182,6 +182,10 @@ class Checkpoint(dict[str, Any]):
         for name, value in (self.own.get("position") or {}).items():
             if name in vars(position):
                 setattr(position, name, list(value) if isinstance(value, tuple) else value)
+        position.changes = [
+            Change(batches=int(one["batches"]), minibatches=int(one["minibatches"]), text=[text_of(t) for t in one["text"]])
+            for one in position.changes
+        ]
         if not position.cases:  # early checkpoints of this project counted minibatches alone
             position.cases = position.minibatches * int(self.option("mini") or 0)
         return position

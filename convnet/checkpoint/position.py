@@ -3,10 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, TypedDict
 
 from convnet.checkpoint.history import Runs, batches_each, merge_oldest, middles
 from convnet.net.net import Costs
+
+
+class Change(TypedDict):
+    """What became otherwise in the parameters, a line each, after so many batches and minibatches of the next."""
+
+    batches: int
+    minibatches: int
+    text: list[str]
 
 
 @dataclass
@@ -38,6 +46,7 @@ class Position:
     best: float = math.inf
     best_at: int = 0  # 0: there is none yet
     tests_since: int = 0  # without a better one
+    changes: list[Change] = field(default_factory=list)  # of the parameters, the oldest first
 
     @property
     def is_best(self) -> bool:
@@ -93,6 +102,10 @@ class Position:
         self.test_batches.append(batch)
         self.tests_at.append(self.batches_done)
         merge_oldest(self.test_outputs, self.test_runs, self.test_batches, self.tests_at)
+
+    def count_change(self, text: Sequence[str]) -> None:
+        """Count a change of the parameters that holds from here on."""
+        self.changes.append(Change(batches=self.batches_done, minibatches=self.minibatches, text=list(text)))
 
     def drop_batch(self) -> None:
         """Forget the batch under way."""

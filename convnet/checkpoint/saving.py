@@ -161,7 +161,7 @@ def _check_shapes(weights: Weights, arrays: Iterable[np.ndarray], name: str) -> 
 
 def _is_stored(name: str, value: Any) -> bool:
     """Return whether it belongs to our part of a position: not the originals', and only if there is anything in it."""
-    return name not in _HISTORY and (value or not name.endswith(("_runs", "final_test")))
+    return name not in _HISTORY and (value or not name.endswith(("_runs", "final_test", "changes")))
 
 
 def _plain(value: Any) -> Any:

@@ -27,6 +27,7 @@ VERBS = {
     "shownet": "draw filters, curves, predictions and maps of a checkpoint",
     "figure": "draw a figure of the paper with a net of one's own",
     "log": "show what a run printed, as a table, CSV or JSON",
+    "report": "write a run as one page to hand on, with all its pictures",
     "watch": "show a run on a page, while it trains or afterwards",
     "convert": "translate layer files and checkpoints between generations",
     "inspect": "say what a file or folder is, whichever program wrote it",
@@ -35,7 +36,7 @@ VERBS = {
     "completion": "write what a shell needs to complete all this",
 }
 _GROUPS = {
-    "train and use a net": ("makebatches", "batches", "run", "watch", "predict", "shownet", "figure", "log"),
+    "train and use a net": ("makebatches", "batches", "run", "watch", "predict", "shownet", "figure", "log", "report"),
     "look at layer files and checkpoints": ("explain", "diff", "draw", "convert", "inspect"),
     "look at this machine": ("doctor", "bench", "kernels", "completion"),
 }

@@ -1,6 +1,7 @@
 """The paper's figures from a net of one's own, at print quality: SVG and PDF, or PNG for a screen.
 
 convnet figure 2 layers-imagenet.cfg --out figure2.pdf    the volumes of a net: of layer files, or of a checkpoint
+convnet figure 3 checkpoints --out figure3.pdf            the kernels of the first layer
 convnet figure 4 checkpoints --out figure4.pdf            what it says of test pictures, and which it finds alike
 """
 
@@ -15,6 +16,7 @@ from convnet.cli.definition import Definition
 from convnet.cli.views import DATA_OPTIONS
 from convnet.cli.views.view import test_set
 from convnet.drawing.figures.four import figure_four
+from convnet.drawing.figures.three import figure_three
 from convnet.drawing.figures.two import figure_two
 from convnet.drawing.scene_image import save_scene
 from convnet.drawing.shapes import Scene
@@ -97,6 +99,10 @@ def _figure_two(args: argparse.Namespace) -> Scene:
     return figure_two(volumes_of(definition.graph(sizes).graph), f"{definition.title}: its volumes, and what they read")
 
 
+def _figure_three(args: argparse.Namespace) -> Scene:
+    return figure_three(_checkpoint(args))
+
+
 def _figure_four(args: argparse.Namespace) -> Scene:
     return figure_four(test_set(_checkpoint(args), args), args.preds or "", args.similar or (), args.seed)
 
@@ -104,5 +110,6 @@ def _figure_four(args: argparse.Namespace) -> Scene:
 _READ_BY_FOUR = ("preds", "similar", "seed", *DATA_OPTIONS)
 FIGURES = {
     "2": Figure("the volumes of a net, and the windows that its filters read", _figure_two, ()),
+    "3": Figure("the kernels of the first layer, tower above tower", _figure_three, ()),
     "4": Figure("what a net says of test pictures, and which it finds alike", _figure_four, _READ_BY_FOUR),
 }

@@ -3,25 +3,32 @@
 convnet log checkpoints/ConvNet__2026-11-23_17.08.50               batches, tests and what happened between them
 convnet log RUN --tests --csv > tests.csv                          tests alone, for a spreadsheet
 convnet log RUN --json                                             the lines of its log that count
+convnet log RUN --tensorboard tb/wide                              the same as events for TensorBoard
 """
 
 import argparse
 import csv
 import json
 import sys
+import textwrap
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 from convnet.cli.common import Parser, run_verb, say, terminal_width
 from convnet.errors import OptionError
+from convnet.options import text
 from convnet.texts import aligned, message_lines, printable
+from convnet.training.advice import advice_on
 from convnet.training.costs import TWICE
+from convnet.training.history import History
 from convnet.training.log import KEYS, plain
 from convnet.training.records import Record, records_of
+from convnet.training.tensorboard import write_events
 
 _COLUMNS = ("line", "batches", "epoch", "batch", "progress", "tested", "cases", "seconds", "images_per_second")  # of CSV
-_SHOWN = ("resume", "stopped", "warning", "error")
+_SHOWN = ("resume", "change", "stopped", "warning", "error")
 
 
 def parser(prog: str) -> Parser:
@@ -31,6 +38,7 @@ def parser(prog: str) -> Parser:
     parser.add_argument("--tests", action="store_true", help="tests alone")
     parser.add_argument("--csv", action="store_true", help="print batches and tests as CSV, with every digit")
     parser.add_argument("--json", action="store_true", help="print the lines of the log that count, as JSON")
+    parser.add_value("--tensorboard", text("DIR"), "write events for TensorBoard into DIR/train and DIR/test")
     return parser
 
 
@@ -42,6 +50,8 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet log") -> i
 def _log(args: argparse.Namespace) -> int:
     if args.csv and args.json:
         raise OptionError("--csv and --json are two ways to print a log; give one of them")
+    if args.tensorboard:
+        return _write_tensorboard(args)
     records, remarks = records_of(args.run)
     for remark in remarks:
         say(f"convnet: {remark}")
@@ -54,7 +64,30 @@ def _log(args: argparse.Namespace) -> int:
         _print_csv(records)
     else:
         _print_table(records)
+    if not (args.tests or args.csv or args.json):
+        _print_advice(records)
     return 0
+
+
+def _write_tensorboard(args: argparse.Namespace) -> int:
+    if idle := [flag for flag in ("--tests", "--csv", "--json") if getattr(args, flag[2:])]:
+        raise OptionError(f"--tensorboard writes all that is in a log; {idle[0]} goes with what is printed")
+    history, remarks = History.read(args.run)
+    for remark in remarks:
+        say(f"convnet: {remark}")
+    for path in write_events(history, Path(args.tensorboard)):
+        print(f"Wrote {path}.")
+    return 0
+
+
+def _print_advice(records: Sequence[Record]) -> None:
+    """Print what stands out in a run, and what to do about it."""
+    advice = advice_on(History.of(records, ""))
+    if advice:
+        print("\nWhat stands out:")
+    for one in advice:
+        for line in textwrap.wrap(printable(str(one)), max(terminal_width(), 40) - 2):
+            print(f"  {line}")
 
 
 def _costs(records: Sequence[Record]) -> list[str]:
@@ -119,6 +152,8 @@ def _text(record: Record) -> str:
     """Return what a line says of an event, in words."""
     if record["line"] == "resume":
         return f"went on from {record.get('checkpoint')} after {record['batches']:,} batches"
+    if record["line"] == "change" and isinstance(record.get("text"), list):
+        return f"after {record['batches']:,} batches: {'; '.join(map(str, record['text']))}"
     if record["line"] == "stopped":
         return f"by {record.get('by')} after {record['batches']:,} batches and {record.get('minibatches')} minibatches"
     return str(record.get("text"))

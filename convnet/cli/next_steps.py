@@ -1,12 +1,15 @@
 """What to do after a run: the commands that show what it has come to, the most telling first."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from convnet.data.demo import Demo
 from convnet.data.pictures import Pictures
 from convnet.errors import ConvnetError
-from convnet.texts import counted, path_text, shell_quoted
+from convnet.texts import counted, path_text, printable, shell_quoted
+from convnet.training.advice import advice_on
+from convnet.training.history import History
 from convnet.training.run import Run
 
 _SHEET = "predictions.png"
@@ -34,6 +37,15 @@ def next_steps(path: Path, work: Run) -> Iterator[str]:
         f"Go on with:       convnet run --load-file {folder}"
         + f" --epochs {2 * max(work.plan.epochs, work.position.epoch)}" * is_through
     )
+
+
+def what_stands_out(log: Path) -> Iterator[str]:
+    """Yield the gravest of what stands out in a run, in a line, and where the rest and the remedies are."""
+    with suppress(ConvnetError):  # a disk that took no log, of which a warning has told
+        for advice in advice_on(History.read(log)[0])[:1]:
+            where = f"{printable(advice.where)}: " if advice.where else ""
+            folder = shell_quoted(path_text(log.parent))
+            yield f"What stands out:  {where}{printable(advice.text)} What to do: convnet log {folder}"
 
 
 def _drawn(sheet: Path, work: Run) -> Iterator[str]:

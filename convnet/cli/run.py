@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from convnet.cli.check_grads import check_grads
 from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, terminal_width, write_text
-from convnet.cli.next_steps import next_steps
+from convnet.cli.next_steps import next_steps, what_stands_out
 from convnet.cli.output import before_errors
 from convnet.cli.permission import may_run_code
 from convnet.interrupts import undo_if_interrupted
@@ -87,6 +87,8 @@ def _run(given: dict[str, Any], shown: Lines | Screen) -> int:
     trains = session.options.trains
     with session.folder, _page_of(session) as page, Log(session) if trains else nullcontext() as log:
         _work(session, [*([log] if log else []), *([page.live] if page else []), shown], page)
+    for line in what_stands_out(log.file.path) if log and isinstance(shown, Screen) else ():
+        shown.line(line)
     return 0
 
 

@@ -1,17 +1,22 @@
-"""Pictures of a checkpoint, written as PNG; no screen is needed (io section 7).
+"""Pictures of a checkpoint; no screen is needed (io section 7).
 
     convnet shownet --load-file CHECKPOINT --show-filters conv1 --out filters.png
     convnet shownet --load-file CHECKPOINT --show-cost logprob --out cost.png
     convnet shownet --load-file CHECKPOINT --show-preds probs --out preds.png
     convnet shownet --load-file CHECKPOINT --show-maps conv1 --out maps.png
+    convnet shownet --load-file CHECKPOINT --show-data-grad logprob --out data-grad.png
+    convnet shownet --load-file CHECKPOINT --top-patches conv2 --out patches.png
+    convnet shownet --load-file CHECKPOINT --similar fc64 --out similar.png
 
-Without a name each shows the first there is. The last two run the net on the test data that the checkpoint names, or on
-those of --data-path. Drawing curves needs matplotlib (the extra ``plot``).
+Without a name each shows the first there is. What shows test cases runs the net on the test data that the checkpoint
+names, or on those of --data-path. Curves as PNG and PDF need matplotlib (the extra ``plot``), as SVG nothing; with
+``--with`` they are of several runs.
 
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
 
 The layout of filters is the originals': 16 in a row, one-pixel gaps, all scaled together to black and white, with numbers
-between; layers of many channels are shown as rows of them. ``--no-numbers`` draws what the originals drew, no more.
+between; layers of many channels are shown as rows of them, those of a local layer where they lie in the picture.
+``--no-numbers`` draws what the originals drew, no more.
 """
 
 import argparse

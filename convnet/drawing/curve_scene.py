@@ -131,11 +131,13 @@ def _panel(frame: Frame, runs: Sequence[_Run], name: str, smooth: bool, is_last:
     frame = Frame(frame.left, frame.top, frame.width, frame.height, frame.across, up or (0, 1))
     shapes: list[Shape] = [Words("panel-name", frame.left, frame.top - 9, shortened(name, 40))]
     right = frame.left + frame.width
-    if len(shown) == 1:
-        shapes.append(Words("words", right, frame.top - 9, _numbers(*shown[0], smooth), "end"))
+    texts = _numbers(*shown[0], smooth) if len(runs) == 1 else [_newest(shown, smooth)]
+    while _LETTER * len(", ".join(texts)) > frame.width - 9 * min(len(name), 40):
+        texts.pop(0)
+    shapes.append(Words("words", right, frame.top - 9, ", ".join(texts), "end"))
     shapes += axes(frame, is_last, name.endswith("error"))
     if wrong := _not_finite([curve for _, curve in shown]):
-        shapes.append(Words("faint", right - 6, frame.top + 14, wrong, "end"))
+        shapes.append(Words("faint", right - 6, frame.top + 27, wrong, "end"))
     if up is None:
         middle = frame.left + frame.width / 2, frame.top + frame.height / 2
         return [*shapes, Words("words", *middle, "no finite number", "middle")]
@@ -155,12 +157,21 @@ def _points(run: _Run, series: Series) -> tuple[list[float], list[float]]:
     return (at / run.unit).tolist(), values.tolist()
 
 
-def _numbers(run: _Run, curve: Curve, smooth: bool) -> str:
-    """Return the newest numbers of a run."""
+def _numbers(run: _Run, curve: Curve, smooth: bool) -> list[str]:
+    """Return the newest numbers of a run, the most telling last."""
     last = [("training", curve.train.values[-1:]), ("test", run.test(curve, smooth).values[-1:])]
     said = [(what, value) for what, values in last for value in values]
     said += [] if curve.final is None else [("final test", curve.final)]
-    return ", ".join(f"{what} {value_text(curve.name, value)}" for what, value in said)
+    return [f"{what} {value_text(curve.name, value)}" for what, value in said]
+
+
+def _newest(shown: Sequence[tuple[_Run, Curve]], smooth: bool) -> str:
+    """Return the names of runs with their newest tests."""
+    said = []
+    for run, curve in shown:
+        tests = [*run.test(curve, smooth).values[-1:], *([] if curve.final is None else [curve.final])]
+        said += [f"{shortened(run.name, 24)} {value_text(curve.name, value)}" for value in tests[-1:]]
+    return ", ".join(said)
 
 
 def _not_finite(curves: Sequence[Curve]) -> str:
@@ -177,7 +188,8 @@ def _legend(runs: Sequence[_Run], smooth: bool, width: float, y: float) -> tuple
     if len(runs) == 1:
         [run] = runs
         entries.append(("training", run, "Training set"))
-        entries.append(("test", run, "Test set" + _means(run, smooth)))
+        if any(curve.test for curve in run.curves.values()):
+            entries.append(("test", run, "Test set" + _means(run, smooth)))
         if any(curve.final is not None for curve in run.curves.values()):
             entries.append(("star", run, "Final test"))
     else:

@@ -109,19 +109,21 @@ def _painted(shape: Rectangle | Path) -> dict[str, Any]:
 
 
 def _write(axes: Any, words: Words, order: int) -> None:
-    from matplotlib.patheffects import withStroke
+    from matplotlib.patheffects import Stroke
 
     look = LOOKS[words.look]
-    axes.text(
-        words.x,
-        words.y,
-        printable(words.text),
-        color=words.paint.fill or look.fill,
-        fontsize=look.size * _NARROWER,
-        fontweight="bold" if look.is_bold else "normal",
-        ha=_ANCHORS[words.anchor],
-        va="baseline",
-        zorder=order,
-        parse_math=False,
-        path_effects=[withStroke(linewidth=look.halo, foreground="#ffffff")] if look.halo else [],
-    )
+    # The rim is written beside the words: words with an effect would be outlines in a PDF, which nobody can search.
+    for effects in ([[Stroke(linewidth=look.halo, foreground="#ffffff")]] if look.halo else []) + [[]]:
+        axes.text(
+            words.x,
+            words.y,
+            printable(words.text),
+            color=words.paint.fill or look.fill,
+            fontsize=look.size * _NARROWER,
+            fontweight="bold" if look.is_bold else "normal",
+            ha=_ANCHORS[words.anchor],
+            va="baseline",
+            zorder=order,
+            parse_math=False,
+            path_effects=effects,
+        )

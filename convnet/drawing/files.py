@@ -45,11 +45,13 @@ def save_figure(figure: Any, out: Path, dpi: int) -> None:
 
 
 def load_pyplot() -> Any:
-    """Return matplotlib's pyplot, drawing off the screen; raises ``ConvnetError``."""
+    """Return matplotlib's pyplot, drawing off the screen; raises ``ConvnetError``, which names what needs none."""
     try:
         import matplotlib
     except ImportError:
-        raise ConvnetError("drawing this needs matplotlib: pip install matplotlib") from None
+        raise ConvnetError(
+            "drawing this needs matplotlib: pip install matplotlib; a name that ends in .svg needs none"
+        ) from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

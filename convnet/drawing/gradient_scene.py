@@ -14,7 +14,7 @@ from convnet.drawing.sheet import trimmed
 
 _RISES, _FALLS = np.array([178, 24, 43]) / 255, np.array([33, 102, 172]) / 255  # red and blue, told apart by all
 _SIDE, _GAP, _BETWEEN, _HEAD, _FOOT = 150, 24, 10, 26, 20
-_PER_ROW, _TOP = 2, 124
+_PER_ROW = 2
 _INK = "#111111"
 COLUMNS = ("picture", "which way", "how much")
 
@@ -39,34 +39,38 @@ def size_map(gradient: np.ndarray) -> np.ndarray:
 
 def gradient_scene(start: Start, cases: Sequence[GradientCase]) -> Scene:
     """Return the sheet of cases, two in a row, below a heading that says what the gradient is of."""
-    panel = 3 * _SIDE + 2 * _BETWEEN
-    down = _HEAD + _SIDE + _FOOT + _GAP
-    per_row = min(_PER_ROW, len(cases))
-    width, height = _GAP + _PER_ROW * (panel + _GAP), _TOP + -(-len(cases) // _PER_ROW) * down
+    panel, down = 3 * _SIDE + 2 * _BETWEEN, _HEAD + _SIDE + _FOOT + _GAP
+    lines = _lines(start)
+    top = 90 + 17 * len(lines)
+    width, height = _GAP + _PER_ROW * (panel + _GAP), top + -(-len(cases) // _PER_ROW) * down
     room = width - 2 * _GAP
-    lines = (
+    title = trimmed(f"Gradient of {start.text} at the pixels", LOOKS["title"].size, room)
+    shapes: list[Shape] = [Rectangle("paper", 0, 0, width, height), Words("title", _GAP, 36, title)]
+    for i, line in enumerate(lines):
+        shapes.append(Words("subtitle", _GAP, 58 + 17 * i, trimmed(line, LOOKS["subtitle"].size, room)))
+    for column in range(min(_PER_ROW, len(cases))):
+        x = _GAP + column * (panel + _GAP)
+        shapes += [Words("weight", x + i * (_SIDE + _BETWEEN), top - 18, word) for i, word in enumerate(COLUMNS)]
+    for i, case in enumerate(cases):
+        shapes += _case(case, _GAP + i % _PER_ROW * (panel + _GAP), top - 10 + i // _PER_ROW * down)
+    return Scene(width, height, title, shapes)
+
+
+def _lines(start: Start) -> list[str]:
+    """Return what is said below the title."""
+    lines = [
         f"Red: {start.text} rises where a pixel gets brighter in all its channels; blue: it falls; white: nothing changes.",
         "How much: the strongest channel of each pixel. Each map is scaled for itself, to the number below it: by how much "
         "it changes for one grey level of 255.",
-    )
-    title = trimmed(f"Gradient of {start.text} at the pixels", LOOKS["title"].size, room)
-    shapes: list[Shape] = [Rectangle("paper", 0, 0, width, height), Words("title", _GAP, 36, title)]
-    shapes += [
-        Words("subtitle", _GAP, 58 + 17 * i, trimmed(line, LOOKS["subtitle"].size, room)) for i, line in enumerate(lines)
     ]
-    for column in range(per_row):
-        x = _GAP + column * (panel + _GAP)
-        shapes += [Words("weight", x + i * (_SIDE + _BETWEEN), _TOP - 18, word) for i, word in enumerate(COLUMNS)]
-    for i, case in enumerate(cases):
-        shapes += _case(case, _GAP + i % _PER_ROW * (panel + _GAP), _TOP - 10 + i // _PER_ROW * down)
-    return Scene(width, height, title, shapes)
+    return lines + ([f"It is an approximation {start.approximate}."] if start.approximate else [])
 
 
 def _case(case: GradientCase, x: float, y: float) -> list[Shape]:
     look, top = LOOKS["label"], y + _HEAD
     words = f"case {case.case}"
     if case.true:
-        words = f"truth {case.true}; the net says {case.says}, {case.share:.1%}"
+        words = f"truth: {case.true}; the net says: {case.says}, {case.share:.1%}"
     largest = [float(np.abs(values).max()) for values in (case.gradient.sum(axis=0), case.gradient)]
     shapes: list[Shape] = [
         Words("label", x, y + 17, trimmed(words, look.size, 3 * _SIDE + 2 * _BETWEEN), paint=Paint(_INK)),

@@ -12,6 +12,7 @@ from convnet.drawing.samples import TestSet, chosen_cases, head_of, heads, names
 from convnet.errors import DataError, OptionError
 from convnet.graph.needs import label_index
 from convnet.net.input_gradient import InputGradient
+from convnet.net.net import Inputs
 from convnet.texts import counted, did_you_mean
 from convnet.training.evaluator import output_layer
 
@@ -25,6 +26,7 @@ class Start(NamedTuple):
     is_cost: bool
     output: int | None
     text: str  # "cost 'logprob'", "output 3 of 'probs' (cat)"
+    approximate: str = ""  # behind which layer it is no exact gradient, and why
 
 
 class GradientCase(NamedTuple):
@@ -54,9 +56,11 @@ def gradient_cases(
         raise DataError(f"the data of '{tests.provider.name}' are not pictures, so that there are no pixels to show")
     if not heads(graph) and only_errors:
         raise OptionError("--only-errors is for nets that tell classes")
+    gradient = InputGradient(tests.net, start.layer, minibatch=1)
     shown = _told(tests, only_errors, seed, count) if heads(graph) else _untold(tests, seed, count)
-    gradients = _gradients(tests, start, [case.case for case in shown])
-    return start, [case._replace(gradient=gradient) for case, gradient in zip(shown, gradients, strict=True)]
+    gradients = _gradients(tests, start, gradient, [case.case for case in shown])
+    cases = [case._replace(gradient=values) for case, values in zip(shown, gradients, strict=True)]
+    return start._replace(approximate=gradient.approximate), cases
 
 
 def start_of(tests: TestSet, word: str = "") -> Start:
@@ -131,24 +135,18 @@ def _untold(tests: TestSet, seed: int, count: int) -> list[GradientCase]:
     return [GradientCase(picture, np.empty(0), int(n)) for picture, n in zip(pictures, chosen, strict=True)]
 
 
-def _gradients(tests: TestSet, start: Start, cases: list[int]) -> list[np.ndarray]:
-    """Return the gradient (C, S, S) of some cases of the test batch, in that order."""
-    gradient, found, first = InputGradient(tests.net, start.layer), {}, 0
-    cropper = tests.provider.cropper
-    for inputs, count in tests.inputs(tests.number):
-        wanted = [case for case in cases if first <= case < first + count]
-        if wanted:
-            outputs = None if start.is_cost else _outputs(tests, start, inputs, count)
-            values = gradient(inputs, count, outputs)
-            found.update({case: values[:, case - first] for case in wanted})
-        first += count
-    shape = (cropper.channels, cropper.size, cropper.size) if cropper else (1, 1, 1)
-    return [found[case].reshape(shape) for case in cases]
+def _gradients(tests: TestSet, start: Start, gradient: InputGradient, cases: list[int]) -> list[np.ndarray]:
+    """Return the gradient (C, S, S) of some cases of the test batch, one by one, so that large nets take little memory."""
+    cropper, found = tests.provider.cropper, []
+    for inputs in tests.single_cases(tests.number, cases):
+        values = gradient(inputs, 1, None if start.is_cost else _outputs(tests, start, inputs))
+        found.append(values.reshape(cropper.channels, cropper.size, cropper.size) if cropper else values)
+    return found
 
 
-def _outputs(tests: TestSet, start: Start, inputs: list[np.ndarray], count: int) -> np.ndarray:
-    """Return which output is asked for of each case."""
+def _outputs(tests: TestSet, start: Start, inputs: Inputs) -> np.ndarray:
+    """Return which output is asked for of a case, (1,)."""
     if start.output is not None:
-        return np.full(count, start.output)
-    tests.net.test(inputs, count, keep=[start.layer])
+        return np.array([start.output])
+    tests.net.test(inputs, 1, keep=[start.layer])
     return tests.net.output(start.layer).argmax(axis=0)

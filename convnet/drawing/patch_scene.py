@@ -25,8 +25,10 @@ def patch_scene(found: TopPatches) -> Scene:
     shapes += _caption(found, caption, width)
     for i, (number, patches) in enumerate(zip(found.numbers, found.patches, strict=True)):
         x, y = _BETWEEN + i % across * block, _TOP + i // across * tall
-        what = found.names[number] if found.names else f"map {number}"
+        what = found.names[number] if found.names else f"{found.what} {number}"
         shapes.append(Words("column", x, y + 15, trimmed(what, LOOKS["column"].size, block - _BETWEEN)))
+        if not patches:
+            shapes.append(Words("label", x, y + _HEAD + 14, "no test picture excites it anywhere"))
         for place, patch in enumerate(patches):
             down, right = divmod(place, _IN_ROW)
             shapes += _patch(patch, x + right * (_SIDE + _GAP), y + _HEAD + down * (_SIDE + _VALUE + _GAP))
@@ -36,7 +38,7 @@ def patch_scene(found: TopPatches) -> Scene:
 def _words(found: TopPatches) -> tuple[str, str]:
     """Return the title, and what is said below it."""
     few = f"{len(found.numbers)} of {found.total}" if len(found.numbers) < found.total else f"all {found.total}"
-    title = f"{found.layer}: what excites {few} maps most, of {counted(found.cases, 'test picture')}"
+    title = f"{found.layer}: what excites {few} {found.what}s most, of {counted(found.cases, 'test picture')}"
     if found.sight is None:
         return title, "Whole pictures, the most exciting first, below each the largest output."
     size = found.sight.size
@@ -64,7 +66,9 @@ def _patch(patch: Patch, x: float, y: float) -> list[Shape]:
     scale = _SIDE / max(patch.pixels.shape[:2])
     height, width = (side * scale for side in patch.pixels.shape[:2])
     image = enlarged(patch.pixels, 1)
+    left, top = x + (_SIDE - width) / 2, y + (_SIDE - height) / 2
     return [
-        Raster(x + (_SIDE - width) / 2, y + (_SIDE - height) / 2, width, height, image, max(image.size) < _SMOOTH),
+        Raster(left, top, width, height, image, max(image.size) < _SMOOTH),
+        Rectangle("frame", left, top, width, height),
         Words("weight", x + _SIDE / 2, y + _SIDE + 12, f"{patch.value:.3g}", "middle"),
     ]

@@ -44,6 +44,7 @@ class TopPatches:
     total: int
     numbers: list[int]
     sight: Sight | None
+    what: str = "map"  # or what else each of them is
     cases: int = 0
     patches: list[list[Patch]] = field(default_factory=list)
     names: Sequence[str] = ()  # of the classes, where each output is one
@@ -52,6 +53,7 @@ class TopPatches:
 def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), seed: int = 0) -> TopPatches:
     """Return of each map its strongest output in each of the nine pictures that excite it most, the strongest first.
 
+    A picture by which a map is the same everywhere, such as 0 behind relu, excites it nowhere, and is left out.
     ``numbers`` are up to sixteen maps, by default such as ``seed`` draws. ``""`` is the first layer behind the data that
     has maps. Of a layer that has none, each output is one. Raises ``ConvnetError``.
     """
@@ -63,8 +65,9 @@ def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), se
     C, S = graph.layers[name].maps or (graph.layers[name].outputs, 1)
     found = TopPatches(name, C, _numbers(name, C, numbers, seed), _part(sights(graph)[name], tests.provider.cropper.size))
     found.patches = [[] for _ in found.numbers]
-    if not graph.layers[name].maps and len(tests.provider.label_names) == C:
-        found.names = first_synonyms(tests.provider.label_names)
+    if not graph.layers[name].maps:
+        found.what, classes = "output", tests.provider.label_names
+        found.names = first_synonyms(classes) if len(classes) == C else ()
     kept = [tests.data_layer(), output_layer(graph, name)]  # behind the neuron, as its consumers see it
     for number in tests.numbers or [tests.number]:
         first = 0
@@ -97,10 +100,11 @@ def _take(found: TopPatches, tests: TestSet, maps: np.ndarray, data: np.ndarray,
     """Keep what is stronger than the weakest kept, of the minibatch of ``batch`` that begins with case ``first``."""
     places = maps.argmax(axis=1)  # [m, n], one for each picture
     values = np.take_along_axis(maps, places[:, None], axis=1)[:, 0]
+    stands_out = (values > maps.min(axis=1)) | (side == 1)
     for m, kept in enumerate(found.patches):
         weakest = kept[-1].value if len(kept) == PATCHES else -np.inf
-        strongest = np.argsort(-values[m], kind="stable")[:PATCHES]
-        for n in strongest[values[m][strongest] > weakest]:
+        stronger = np.flatnonzero(stands_out[m] & (values[m] > weakest))
+        for n in stronger[np.argsort(-values[m, stronger], kind="stable")[:PATCHES]]:
             place = divmod(int(places[m, n]), side)
             [picture] = tests.provider.images(np.ascontiguousarray(data[:, n : n + 1]))
             pixels = cut(picture, found.sight.place(*place), found.sight.size) if found.sight else _colored(picture)

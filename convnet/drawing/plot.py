@@ -142,7 +142,7 @@ def axes(frame: Frame, has_numbers: bool, percent: bool) -> list[Shape]:
         y = frame.y(value / scale)
         shapes.append(Path("grid", [("M", (frame.left, y)), ("L", (right, y))]))
         shapes.append(Words("faint", frame.left - 7, y + 4, text + " %" * percent, "end"))
-    for value, text in ticks(*frame.across, about=8):
+    for value, text in ticks(*frame.across, about=max(2, min(8, int(frame.width / 90)))):
         x = frame.x(value)
         shapes.append(Path("grid", [("M", (x, frame.top)), ("L", (x, bottom))]))
         if has_numbers:

@@ -19,7 +19,7 @@ from convnet.graph.graph import Graph
 from convnet.graph.needs import label_index
 from convnet.layers.cost import Cost
 from convnet.layers.data import Data
-from convnet.net.net import Net
+from convnet.net.net import Inputs, Net
 from convnet.texts import did_you_mean, listed
 from convnet.training.checks import check_batch
 from convnet.training.session import RunInputs, Session
@@ -90,7 +90,7 @@ class TestSet:
                     raise ConvnetError(f"the outputs of '{name}' are not all finite numbers, so there is nothing to show")
             yield outputs
 
-    def inputs(self, number: int, max_cases: int = 0) -> Iterator[tuple[Any, int]]:
+    def inputs(self, number: int, max_cases: int = 0) -> Iterator[tuple[Inputs, int]]:
         """Yield (matrices, cases) of every minibatch of a batch, or of its first ``max_cases``; raises ``DataError``."""
         batch = self.provider.batch(1, number)
         minibatches = split(batch, self.net.minibatch)
@@ -98,11 +98,21 @@ class TestSet:
         for start, stop in batch_bounds(min(batch.cases, max_cases or batch.cases), self.net.minibatch):
             yield batch.minibatch(start, stop), stop - start
 
+    def single_cases(self, number: int, cases: Sequence[int]) -> Iterator[Inputs]:
+        """Yield the matrices of some cases of a batch, case by case; labels are not checked."""
+        batch = self.provider.batch(1, number)
+        for case in cases:
+            yield batch.minibatch(case, case + 1)
+
     def data_layer(self) -> str:
-        """Return the layer by which pictures enter; raises ``ConvnetError``."""
-        for layer in self.net.graph.layers.values():
-            if isinstance(layer, Data) and layer.dataIdx == 0:
+        """Return the layer by which whole pictures enter; raises ``ConvnetError``."""
+        graph = self.net.graph
+        readers = [layer for layer in graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0]
+        for layer in readers:
+            if layer.outputs == graph.data_dims[0]:
                 return layer.name
+        if readers:
+            raise ConvnetError(f"'{readers[0].name}' takes only a part of the data, so that there are no pictures to show")
         raise ConvnetError("the net has no data layer with dataIdx=0, where pictures would enter")
 
 

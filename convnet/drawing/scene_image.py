@@ -1,5 +1,8 @@
 """A drawing as a Pillow image: words in whatever font has their letters, and no library beside Pillow."""
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path as File
 
 from PIL import Image, ImageDraw
@@ -11,6 +14,8 @@ from convnet.drawing.sheet import fitted
 
 _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 _STEPS = 16  # straight pieces of a bend
+_FINER = 2
+Point = tuple[float, float]
 VECTORS = (".svg", ".pdf")
 
 
@@ -23,9 +28,26 @@ def save_scene(scene: Scene, out: File, scale: float = 1) -> None:
 
 
 def image_of(scene: Scene, scale: float = 1) -> Image.Image:
-    """Return a drawing as an image, ``scale`` dots for each of its pixels."""
-    width, height = round(scene.width * scale), round(scene.height * scale)
+    """Return a drawing as an image, ``scale`` dots for each of its pixels.
+
+    One with slanting lines is drawn larger and scaled down, since Pillow's lines have steps.
+    """
+    size = width, height = round(scene.width * scale), round(scene.height * scale)
     check_pixels(width, height, 1)
+    if any(isinstance(shape, Path) and _slants(shape) for shape in scene.shapes):
+        return _drawn(scene, width * _FINER, height * _FINER, scale * _FINER).resize(size, Image.Resampling.BOX)
+    return _drawn(scene, width, height, scale)
+
+
+def _slants(path: Path) -> bool:
+    """Return whether a path is drawn by lines that lead another way than along the sides of the drawing."""
+    if (path.paint.line or LOOKS[path.look].line) == "none":
+        return False
+    points = [at[-2:] for _, at in path.segments if at]
+    return any(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(points))
+
+
+def _drawn(scene: Scene, width: int, height: int, scale: float) -> Image.Image:
     image = Image.new("RGB", (width, height), "#ffffff")
     draw = ImageDraw.Draw(image, "RGBA")
     for shape in scene.shapes:
@@ -64,9 +86,33 @@ def _paint(draw: ImageDraw.ImageDraw, shape: Rectangle | Path, scale: float) -> 
         return
     for points, is_closed in _outlines(shape, scale):
         if is_closed:
-            draw.polygon(points, fill, line, width)
+            draw.polygon(points, fill)
+            if line and width:
+                draw.line([*points, *points[:2]], line, width, joint="curve")  # an outline of Pillow's lies inside
         elif line:
-            draw.line(points, line, width)
+            for piece in _dashes(points, look.dashes, scale) if look.dashes else [points]:
+                draw.line(piece, line, width, joint="curve")
+
+
+def _dashes(points: Sequence[Point], dashes: Sequence[float], scale: float) -> list[list[Point]]:
+    """Return the parts of straight lines between ``points`` that a pattern of dashes and gaps leaves."""
+    left, number, pieces = dashes[0] * scale, 0, [[points[0]]]
+    for (x, y), (right, down) in pairwise(points):
+        length = math.dist((x, y), (right, down))
+        done = 0.0
+        while length - done > left:
+            done += left
+            at = x + (right - x) * done / length, y + (down - y) * done / length
+            if number % 2 == 0:
+                pieces[-1].append(at)
+            else:
+                pieces.append([at])
+            number += 1
+            left = dashes[number % len(dashes)] * scale
+        left -= length - done
+        if number % 2 == 0:
+            pieces[-1].append((right, down))
+    return [piece for piece in pieces if len(piece) > 1]
 
 
 def _box(shape: Raster | Rectangle, scale: float) -> tuple[int, int, int, int]:

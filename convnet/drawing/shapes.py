@@ -52,6 +52,7 @@ LOOKS = {
     "edge": Look(line="#5b6672", width=1.4),
     "host": Look(line="#5b6672", width=1.4, dashes=(4, 3)),
     "crossing": Look(line=_RED, width=2.4),
+    "frame": Look(line="#aab3bd", width=0.8),
     # Of plots: training and tests of one run are in the colours of the originals.
     "ground": Look("#ffffff"),
     "heading": Look(_INK, size=17, is_bold=True),
@@ -66,9 +67,9 @@ LOOKS = {
     "test": Look(line=_TEST, width=1.6),
     "test-dot": Look(_TEST, width=0),
     # of Figure 2
-    "volume": Look(line=_INK, width=1.1),
+    "volume": Look(width=1.1),
     "hidden": Look(line="#9aa5b1", width=0.7),
-    "window": Look(line=_INK, width=0.9),
+    "window": Look(width=0.9),
     "sight": Look(line=_INK, width=0.7),
     "across": Look(line=_RED, width=0.7, dashes=(4, 2.5)),
     "dot": Look(_INK),

@@ -1,7 +1,8 @@
 """A net as the paper's Figure 2 draws it: volumes of maps in columns and rows, and what leads from one to the next.
 
-A volume is what the data layer gives, or a layer with weights, or pooling behind which no weights come. Layers between
-that keep maps as they are do not show; pooling and cropping are notes on the way. Letters: C maps, S their side.
+A volume is what the data layer gives, a layer with weights, maps that are added up, or pooling behind which no weights
+come. Layers between that keep maps as they are do not show; pooling and cropping are notes on the way. Letters: C maps, S
+their side.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.conv import Windowed
 from convnet.layers.data import Data
+from convnet.layers.eltwise import Elementwise
 from convnet.layers.image import ImageLayer
 from convnet.layers.local import Local
 from convnet.layers.pool import CrossMapPool, Pool
@@ -22,6 +24,7 @@ from convnet.layers.weighted import WeightLayer
 from convnet.texts import counted
 
 _COLUMNS, _ROWS = 40, 12  # that can be read on a page
+_UNREADABLE = f"cannot be read; at most {_COLUMNS} columns of {_ROWS} volumes can: convnet draw shows nets of any size"
 _POOLS = {"max": "Max pooling", "avg": "Average pooling", "maxabs": "Max-abs pooling", "rand": "Stochastic pooling"}
 
 
@@ -61,6 +64,9 @@ class Volumes(NamedTuple):
 
 def volumes_of(graph: Graph) -> Volumes:
     """Return the volumes of a graph; raises ``ConvnetError`` for one that has none, or more than can be read."""
+    learning = sum(isinstance(layer, WeightLayer) for layer in graph.declared)
+    if learning > _COLUMNS * _ROWS:
+        raise ConvnetError(f"a figure of {learning:,} layers with weights {_UNREADABLE}")
     feeding, shapes = _feeding(graph), shape_texts(graph)
     seen: dict[str, dict[str, tuple[str, ...]]] = {}  # the volumes below each layer, with what lies between
     ways: dict[tuple[str, str], Way] = {}
@@ -71,12 +77,15 @@ def volumes_of(graph: Graph) -> Volumes:
             if isinstance(layer, WeightLayer):
                 for start, notes in seen[source.name].items():
                     ways.setdefault((start, name), _way(layer, i, start, notes))
-        note = _note(layer)
-        is_end = bool(note) and name not in feeding
-        if is_end:
-            size, side = _pooled(layer)
+        is_sum = isinstance(layer, Elementwise) and len(below) > 1 and "x" in shapes[layer.sources[0].name]
+        if is_sum:
+            shapes[name] = shapes[layer.sources[0].name]
+        note = _note(layer, is_sum)
+        is_volume = is_sum or (bool(note) and name not in feeding)
+        if is_volume:
+            size, side = _window_of(layer, shapes[layer.sources[0].name])
             ways |= {(start, name): Way(start, name, size, side, (*notes, note)) for start, notes in below.items()}
-        if isinstance(layer, Data | WeightLayer) or is_end:
+        if isinstance(layer, Data | WeightLayer) or is_volume:
             seen[name] = {name: ()}
         else:
             seen[name] = {start: (*notes, note) if note else notes for start, notes in below.items()}
@@ -94,21 +103,21 @@ def _feeding(graph: Graph) -> set[str]:
     return feeding
 
 
-def _note(layer: Layer) -> str:
-    """Return what is said of a layer without weights that changes its maps, or ``''``."""
+def _note(layer: Layer, is_sum: bool) -> str:
+    """Return what is said of a layer without weights that changes its maps, or puts several together, or ``''``."""
     if isinstance(layer, Pool):
         return _POOLS[layer.pool]
     if isinstance(layer, CrossMapPool):
         return "Max pooling across maps"
-    if isinstance(layer, ImageLayer) and layer.outputs != layer.sources[0].outputs:
+    if is_sum or (isinstance(layer, ImageLayer) and layer.outputs != layer.sources[0].outputs):
         return layer.title[0].upper() + layer.title[1:]
     return ""
 
 
-def _pooled(layer: Layer) -> tuple[int, int]:
-    """Return the window of a layer without weights, and the side of the maps that it reads."""
+def _window_of(layer: Layer, shape: str) -> tuple[int, int]:
+    """Return the side of the window of a layer without weights, and that of the maps of ``shape`` that it reads."""
     window = layer.windows()[0]
-    return (window[0] if window else 0), getattr(layer, "imgSize", 0) or 1
+    return (window[0] if window else 0), _maps(shape)[1] or 1
 
 
 def _way(layer: WeightLayer, i: int, start: str, notes: tuple[str, ...]) -> Way:
@@ -133,8 +142,7 @@ def _placed(graph: Graph, ways: list[Way], shapes: dict[str, str]) -> dict[str, 
     widest = max(sum(column == place for column in columns.values()) for place in range(count))
     if count > _COLUMNS or widest > _ROWS:
         size = f"{counted(count, 'column')} of up to {counted(widest, 'volume')}"
-        text = f"a figure of {size} cannot be read; at most {_COLUMNS} columns of {_ROWS} can"
-        raise ConvnetError(f"{text}: convnet draw shows nets of any size")
+        raise ConvnetError(f"a figure of {size} {_UNREADABLE}")
     rows: dict[str, float] = {}
     for place in range(count):
         here = [name for name, column in columns.items() if column == place]

@@ -6,7 +6,7 @@ nor do keys that only steer the originals' kernels.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -103,25 +103,32 @@ def _input_names(layer: Layer) -> list[str]:
 
 def _meaning(graph: Graph, layer: Layer, shape: str) -> dict[str, str]:
     """Return what the layer's keys mean, by key, in one spelling for all generations."""
-    meaning = {"type": _SPELLINGS.get(layer.type, layer.type), "gpu": ",".join(map(str, layer.gpu))}
+    values = _values(graph, layer) | {"shape": shape}
+    joined = {name: _joined(value) if isinstance(value, list) else value for name, value in values.items()}
+    return {name: text for name, text in joined.items() if text}
+
+
+def _values(graph: Graph, layer: Layer) -> dict[str, str | list[str]]:
+    """Return the values of a layer by key, of keys that take one per input a list."""
+    values: dict[str, str | list[str]] = {"type": _SPELLINGS.get(layer.type, layer.type)}
+    values["gpu"] = ",".join(map(str, layer.gpu))
     for key in layer.keys:
         if key.name not in _SPECIAL:
-            meaning[key.name] = _text(key, layer.as_written(key))
-    meaning["neuron"] = layer.neuron.text if layer.neuron and layer.neuron.type != "ident" else ""
+            values[key.name] = _text(key, layer.as_written(key))
+    values["neuron"] = layer.neuron.text if layer.neuron and layer.neuron.type != "ident" else ""
     if isinstance(layer, WeightLayer):
         per_weight = graph.generation == G2012  # whose limits hold per weight of a filter (numerics 13.6)
         limits = [limit * (layer.weights_per_filter(i) if per_weight else 1) for i, limit in enumerate(layer.wball)]
-        meaning["wball"] = _joined(f"{limit:g}" if limit else "" for limit in limits)
-        meaning["epsW"] = _joined(_rate(rate, layer.weight_schedule(i)) for i, rate in enumerate(layer.epsW))
-        meaning["epsB"] = _rate(layer.epsB, layer.bias_schedule())
-        meaning["parameters"] = f"{layer.parameters():,}"
-    meaning["shape"] = shape
-    return {name: text for name, text in meaning.items() if text}
+        values["wball"] = [f"{limit:g}" if limit else "" for limit in limits]
+        values["epsW"] = [_rate(rate, layer.weight_schedule(i)) for i, rate in enumerate(layer.epsW)]
+        values["epsB"] = _rate(layer.epsB, layer.bias_schedule())
+        values["parameters"] = f"{layer.parameters():,}"
+    return values
 
 
-def _text(key: Key, value: Any) -> str:
+def _text(key: Key, value: Any) -> str | list[str]:
     if key.each:
-        return _joined("" if item is None else key.kind.write(item) for item in value)
+        return ["" if item is None else key.kind.write(item) for item in value]
     return "" if value is None else key.kind.write(value)
 
 
@@ -147,6 +154,23 @@ def _differing(old: dict[str, str], new: dict[str, str]) -> dict[str, tuple[str,
     """Return what was and what is, by key, where these are not the same."""
     pairs = {name: (old.get(name, ""), new.get(name, "")) for name in (old | new)}
     return {name: (was, now) for name, (was, now) in pairs.items() if was != now}
+
+
+def value_changes(old: Graph, new: Graph) -> Iterator[str]:
+    """Yield what changed in the values of keys that can change while a net trains: ``conv1 epsW[0]: 0.001 -> 0.0005``."""
+    for layer in new.declared:
+        if layer.name not in old.layers:
+            continue
+        was, now = _values(old, old.layers[layer.name]), _values(new, layer)
+        for key in [key.name for key in layer.keys if key.can_change and key.name in now]:
+            before, after = was.get(key, ""), now[key]
+            if isinstance(before, str) or isinstance(after, str):
+                pairs = {"": (str(before), str(after))}
+            else:
+                pairs = {f"[{i}]": pair for i, pair in enumerate(zip(before, after, strict=False))}
+            for index, (one, other) in pairs.items():
+                if one != other:
+                    yield f"{layer.name} {key}{index}: {one or 'none'} -> {other or 'none'}"
 
 
 # -- which layer is which

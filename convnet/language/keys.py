@@ -24,7 +24,8 @@ class Key:
     ``home`` is the file that holds it, ``def`` or ``params``. ``each`` keys take one value per input, separated
     by commas; a single value serves all inputs. ``default`` is a value, ``REQUIRED``, or a function of the values
     read so far (for ``each`` keys: of those and the input's index). ``read_by`` lists the generations whose parser reads
-    the key, ``demanded_by`` those that refuse a file without it, ``aliases`` earlier spellings.
+    the key, ``demanded_by`` those that refuse a file without it, ``aliases`` earlier spellings. A key of the parameters
+    may change while a net trains, unless it is ``fixed``: what was counted or computed before would not fit it.
     """
 
     kind: Kind[Any]
@@ -34,6 +35,7 @@ class Key:
     read_by: tuple[Generation, ...]
     demanded_by: tuple[Generation, ...]
     aliases: tuple[str, ...] = ()
+    fixed: bool = False
     each: bool = field(default=False, kw_only=True)
     name: str = field(init=False)
 
@@ -43,6 +45,11 @@ class Key:
     @property
     def spellings(self) -> tuple[str, ...]:
         return (self.name, *self.aliases)
+
+    @property
+    def can_change(self) -> bool:
+        """Whether another value can hold from the next batch on, while a net trains."""
+        return self.home == "params" and not self.fixed
 
     def default_for(self, values: dict[str, Any], inputs: int) -> Any:
         """Return the default value, given the values of the keys declared before this one."""
@@ -59,9 +66,10 @@ def one(
     read_by: tuple[Generation, ...] = GENERATIONS,
     demanded_by: tuple[Generation, ...] = (),
     aliases: tuple[str, ...] = (),
+    fixed: bool = False,
 ) -> T:
     """Declare a key with one value. To a type checker the result is that value, as that of ``dataclasses.field`` is."""
-    return cast(T, Key(kind, help, default, home, read_by, demanded_by, aliases))
+    return cast(T, Key(kind, help, default, home, read_by, demanded_by, aliases, fixed))
 
 
 def per_input(
@@ -71,9 +79,10 @@ def per_input(
     home: Home = "def",
     read_by: tuple[Generation, ...] = GENERATIONS,
     demanded_by: tuple[Generation, ...] = (),
+    fixed: bool = False,
 ) -> list[T]:
     """Declare a key with a value for every input; see ``one``."""
-    return cast(list[T], Key(kind, help, default, home, read_by, demanded_by, each=True))
+    return cast(list[T], Key(kind, help, default, home, read_by, demanded_by, fixed=fixed, each=True))
 
 
 def keys_of(layer_class: type) -> tuple[Key, ...]:

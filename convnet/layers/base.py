@@ -7,7 +7,7 @@ a net makes for it. Letters: C channels, S side of a square image, N cases, F fi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -321,6 +321,12 @@ def _seen_maps(layer: Layer) -> tuple[int, int] | None:
             return None
         layer = layer.sources[0]
     return layer.maps
+
+
+def approximation(layers: Iterable[Layer]) -> str:
+    """Return ``behind 'norm1' (cnorm), where ...`` of the first of ``layers`` that passes on an approximation, or ``''``."""
+    layer = next((layer for layer in layers if layer.approximate), None)
+    return f"behind '{layer.name}' ({layer.type}), where {layer.approximate}" if layer else ""
 
 
 class MapLayer(Layer):

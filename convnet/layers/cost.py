@@ -166,7 +166,7 @@ class LogReg(FilteredCost):
     fuses = "softmax"
     value_names = ("cost", "error", "top-{k} error")
 
-    topk = one(Int(min=1), "labels that may be guessed", 1, "params", SINCE_2012)
+    topk = one(Int(min=1), "labels that may be guessed", 1, "params", SINCE_2012, fixed=True)
 
     def shape(self) -> None:
         super().shape()
@@ -257,7 +257,7 @@ class MultiSoftmax(Cost):
     first_input = "label"
     value_names = ("cost", "error", "top-{k} error")
 
-    setSize = one(Int(min=1), "classes in each set", home="params")
+    setSize = one(Int(min=1), "classes in each set", home="params", fixed=True)
     threads = one(Int(min=1), "processor threads of the original; not used here", 1, "params")
 
     @property

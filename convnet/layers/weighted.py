@@ -46,7 +46,7 @@ class WeightLayer(Layer):
     schedW = one(SCHEDULE, _COURSE.format("weights'"), CONSTANT, "params", (G2012,))
     schedB = one(SCHEDULE, _COURSE.format("biases'"), CONSTANT, "params", (G2012,))
     sched: Schedule | None = one(SCHEDULE, "early 2012 spelling of schedW and schedB together", None, "params", (G2012,))
-    superEps = one(FLOAT, "above 0: the experimental variance-normalised update", 0.0, "params", SINCE_2012)
+    superEps = one(FLOAT, "above 0: the experimental variance-normalised update", 0.0, "params", SINCE_2012, fixed=True)
     superMom = one(FLOAT, "read by the originals, used by none", 0.0, "params", SINCE_2012)
     updatePeriod = one(Int(min=0), "minibatches between updates; 0: every one", 0, "params", (G2014,))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from convnet.generation import G2011, G2012, G2014, Generation
 from convnet.layers import Layer
+from convnet.layers.base import approximation
 from convnet.layers.fc import FullyConnected, TreeFullyConnected
 from convnet.layers.modes import Mode
 from convnet.net.net import Inputs, Net
@@ -137,10 +138,8 @@ class _Slope:
         return self.run()
 
     def approximate(self) -> str:
-        """Return ``behind 'norm1' (cnorm): ...`` if a layer on the way to the cost passes on an approximation."""
-        on_the_way = (node.layer for node in self.downstream if node.wants_grad or node.layer.is_cost)
-        layer = next((layer for layer in on_the_way if layer.approximate), None)
-        return f"behind '{layer.name}' ({layer.type}), where {layer.approximate}" if layer else ""
+        """Say if a layer on the way to the cost passes on an approximation."""
+        return approximation(node.layer for node in self.downstream if node.wants_grad or node.layer.is_cost)
 
 
 def _check(name: str, slope: _Slope, cases: int, samples: int | None) -> GradientCheck:

@@ -17,6 +17,7 @@ import numpy as np
 from convnet.errors import ConvnetError
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
+from convnet.layers.base import approximation
 from convnet.layers.cost import Cost
 from convnet.layers.data import Data
 from convnet.layers.modes import Mode
@@ -28,20 +29,26 @@ from convnet.net.weights import Learning, Weights
 class InputGradient:
     """Goes back from ``start``, a cost or another layer, to matrix ``index`` of the data of ``net``.
 
-    It sees weights that change, but not those that are loaded later. Raises ``ConvnetError`` where there is no way back.
+    ``minibatch`` is the largest number of cases at once [that of the net]: as in training, all outputs are kept.
+
+    It sees weights that change, but not those that are loaded later. ``approximate`` says behind which layer, if any, the
+    gradient is an approximation. Raises ``ConvnetError`` where there is no way back.
     """
 
-    def __init__(self, net: Net, start: str, index: int = 0) -> None:
+    def __init__(self, net: Net, start: str, index: int = 0, minibatch: int = 0) -> None:
         self.index = index
         self._start = start
         self._net = copy(net)
         self._net.around = None
-        context = Context(net.graph, net.minibatch, net.seed, net.pools, net.minibatch)
+        minibatch = minibatch or net.minibatch
+        context = Context(net.graph, minibatch, net.seed, net.pools, minibatch)
         self._net._context = context
         self._net.nodes = self._net.make_nodes(layers_between(net.graph, start, index), context)
         for name, node in self._net.nodes.items():
             _borrow(net.nodes[name], node)
         self._net.nodes[start].readers_multiply = False  # nobody behind it runs backward
+        way = (node.layer for node in self._net.nodes.values() if node.wants_grad or node.layer.name == start)
+        self.approximate = approximation(way)
 
     def __call__(self, inputs: Inputs, cases: int, outputs: np.ndarray | None = None) -> np.ndarray:
         """Return the gradient (D, N) of one minibatch, of each case by its own data.

@@ -27,7 +27,7 @@ from convnet.net.initial import initial_state
 from convnet.net.node import Context, Inputs, Node
 from convnet.net.order import depth_first
 from convnet.net.placement import place
-from convnet.net.state import bind_weights
+from convnet.net.state import bind_weights, collect_state
 from convnet.net.steps import Steps
 from convnet.net.weights import Weights
 
@@ -65,11 +65,15 @@ class Net:
         self.pools = {be: BufferPool(be) for be in self.backends}
         self._context = Context(graph, minibatch, seed, self.pools, minibatch)
         self._prepared: set[tuple[int, bool]] = set()  # (cases, training) that backends are ready for
-        self.nodes = self.make_nodes(graph.gradient_layers(frozen_too=checking), self._context)
-        self._backward_order = (
-            depth_first(self.nodes.values()) if compat.last_contribution else [*reversed(self.nodes.values())]
-        )
+        self._checking = checking
+        self._wire()
         self.load_state(state if state is not None else initial_state(graph, seed))
+
+    def _wire(self) -> None:
+        """Make the nodes of the graph, without weights, and the order in which they run backward."""
+        self.nodes = nodes = self.make_nodes(self.graph.gradient_layers(frozen_too=self._checking), self._context)
+        first = self.compat.last_contribution
+        self._backward_order = depth_first(nodes.values()) if first else [*reversed(nodes.values())]
 
     def make_nodes(self, wanting: Collection[str], context: Context) -> dict[str, Node]:
         """Return a node for every layer, without weights; the outputs of those ``wanting`` get a gradient."""
@@ -300,6 +304,27 @@ class Net:
         # Every matrix and bias vector once, in the order of layers.
         self.weights: list[Weights] = [weights for node in self.nodes.values() for weights in node.own_weights]
         self.steps = Steps(self)
+
+    def retune(self, graph: Graph) -> None:
+        """Take up a graph of the same layers with other rates and the like, between two steps.
+
+        All is made anew but for the weights, as it is where a run goes on from a checkpoint; so what was captured of steps
+        is gone, and layers take part in gradients, and in fusions, as the new values have it.
+        """
+        state, before = collect_state(self), dict(vars(self))
+        self.graph = self._context.graph = graph
+        self._context.inputs = self._context.next_inputs = ()
+        self._prepared = set()
+        try:
+            self._wire()
+            self.load_state(state)
+        except BaseException:  # such as memory that is short
+            vars(self).update(before)
+            self._context.graph = self.graph
+            raise
+        self.has_learned = before["has_learned"]
+        for weights, earlier in zip(self.weights, before["weights"], strict=True):
+            weights.take_up(earlier.under_way())
 
     def check_weights(self) -> None:
         """Raise ``NumericalError`` if any weight is not finite, naming the layer."""

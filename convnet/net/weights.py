@@ -6,6 +6,7 @@ Update rule and its order: numerics section 13. A matrix shared by several layer
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,6 +37,16 @@ class Share:
     base: float
     schedule: Schedule = CONSTANT
     rate: float = 0.0
+
+
+class UnderWay(NamedTuple):
+    """What weights hold besides their value and increment."""
+
+    moments: tuple[Array, Array] | None
+    grad: Array | None
+    contributions: int
+    waited: int
+    period: int
 
 
 @dataclass(eq=False)
@@ -139,6 +150,16 @@ class Weights:
         """End the update under way as it was begun: its gradients are parts of a mean over ``period`` minibatches."""
         if period != self.period:
             self.period, self.next_period = period, self.period
+
+    def under_way(self) -> UnderWay:
+        """Return what has come together between two updates, and the moments of superEps."""
+        return UnderWay(self.moments, self._grad, self.contributions, self.waited, self.period)
+
+    def take_up(self, before: UnderWay) -> None:
+        """Go on where the same weights were, which may have learned in another way."""
+        self.moments, self._grad, self.contributions, self.waited, period = before
+        if self.waited:
+            self.finish_with(period)
 
     def capture_key(self) -> tuple[float, ...]:
         """Return all that decides which ops a step issues for these weights, and with which numbers."""

@@ -88,6 +88,7 @@ SHARE = Kind(float, "a number from 0 that is less than 1", "X", lambda share: 0 
 MEAN = Kind(float, "a number from 0, or -1 for the mean picture", "X", lambda mean: mean == -1 or 0 <= mean <= 1e6)
 COST = Kind(str, "a name of one line", "COST", lambda text: text.splitlines() == [text] == [text.strip()])
 LAYERS = Kind(words_of, "a list of layers", "LAYER,...", bool)
+RUNS = Kind(words_of, "a list of runs", "RUN,...", bool)
 BATCHES = Kind(_batches, f"a range of batches; expected 1-5, 6, or 1-3,7, at most {_MOST_BATCHES:,} numbers from 0", "A-B")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -216,6 +216,11 @@ class Options:
             values |= later
         others = {name for name, value in values.items() if name in (section or {}) or value != BY_NAME[name].default}
         return cls(**values, given=frozenset(given), chosen=frozenset(given) | others)
+
+    def with_section(self, section: Mapping[str, Any]) -> Options:
+        """Return the options with those that ``[run]`` gives otherwise now."""
+        crops = dict.fromkeys(_CROPS, 0) if _CROPS & section.keys() else {}
+        return replace(self, **(crops | dict(section)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -29,8 +29,11 @@ class Html(str):
 
 
 def html(content: Content) -> Html:
-    """Return ``content`` as HTML: escaped, unless it is that already."""
-    return content if isinstance(content, Html) else Html(escape(printable_lines(str(content))))
+    """Return ``content`` as HTML: escaped, unless it is that already. Ends of lines stay, tabs become blanks."""
+    if isinstance(content, Html):
+        return content
+    text = str(content)
+    return Html(escape(printable_lines(text if text.isprintable() else text.replace("\r\n", "\n").expandtabs())))
 
 
 def joined(parts: Iterable[Content], between: str = "\n") -> Html:
@@ -100,13 +103,15 @@ def table(
     head: Sequence[Content],
     rows: Iterable[Sequence[Content]],
     foot: Sequence[Content] = (),
-    words: int = 1,
+    words: int | Collection[int] = 1,
     shades: Mapping[tuple[int, int], str] | None = None,
 ) -> Html:
     """Return a table that scrolls by itself where it is wide; the first cell of a row is its head.
 
-    The first ``words`` columns are words, the others numbers, flush right. ``shades`` are styles of cells by (row, column).
+    The first ``words`` columns, or those numbered so, are words, the others numbers, flush right. ``shades`` are styles of
+    cells by (row, column).
     """
+    of_words = range(words) if isinstance(words, int) else words
 
     def line(cells: Sequence[Content], kind: str, scope: str, row: int = -1) -> Html:
         shown = []
@@ -114,7 +119,7 @@ def table(
             name = kind if i else "th"
             where = (scope if kind == "th" else "row") if name == "th" else None
             style = (shades or {}).get((row, i))
-            shown.append(element(name, cell, scope=where, class_="number" if i >= words else None, style=style))
+            shown.append(element(name, cell, scope=where, class_=None if i in of_words else "number", style=style))
         return element("tr", *shown)
 
     parts = [element("caption", caption), element("thead", line(head, "th", "col"))]
@@ -123,9 +128,22 @@ def table(
     return element("div", element("table", joined(parts)), class_="wide", tabindex=0, role="region", aria_label=caption)
 
 
-def figure(content: Content, caption: Content, kind: str = "") -> Html:
-    """Return a figure with its caption; ``kind`` is its class."""
-    return element("figure", content, "\n", element("figcaption", caption), class_=kind or None)
+def figure(content: Content, caption: Content) -> Html:
+    """Return a figure with its caption."""
+    return element("figure", content, "\n", element("figcaption", caption))
+
+
+def drawing(label: str, svg: str, small: str = "", is_of_paper: bool = False) -> Html:
+    """Return a drawing as SVG, which scrolls by itself where it is wide; ``small`` is shown on narrow screens in its place.
+
+    One that ``is_of_paper`` has no colours for the dark, where it is turned round.
+    """
+    kind = "paper" if is_of_paper else "drawing"
+    scrolls = {"tabindex": 0, "role": "region", "aria_label": label}
+    if not small:
+        return element("div", Html(svg), class_=kind, **scrolls)
+    large = element("div", Html(svg), class_=f"{kind} large-only", **scrolls)
+    return joined([large, element("div", Html(small), class_=f"{kind} small", **scrolls)])
 
 
 def details(summary: Content, *content: Content, is_open: bool = False) -> Html:
@@ -133,10 +151,9 @@ def details(summary: Content, *content: Content, is_open: bool = False) -> Html:
     return element("details", element("summary", summary), "\n", joined(content), open=is_open)
 
 
-def file_text(text: str, name: str) -> Html:
+def file_text(text: Content, name: str) -> Html:
     """Return the text of a file, which scrolls by itself; ``name`` is for those who do not see it."""
-    lines = text.replace("\r\n", "\n").expandtabs()
-    return element("pre", element("code", lines), tabindex=0, role="region", aria_label=name)
+    return element("pre", element("code", text), tabindex=0, role="region", aria_label=name)
 
 
 def picture(image: Image.Image, alt: str, scale: int = 1, is_photo: bool = False, **attributes: object) -> Html:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from convnet.checkpoint import Checkpoint
-from convnet.errors import LayerFileError, OptionError
+from convnet.errors import ConvnetError, LayerFileError, OptionError
 from convnet.graph.builder import Builder
 from convnet.graph.diff import Difference, difference
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
+from convnet.graph.tuning import Tuning, tuning
 from convnet.language.files import find, params_beside, read_text
 from convnet.options import Options
 from convnet.texts import listed
@@ -28,8 +29,9 @@ def layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerF
         path = find(options.layer_params, prefix)
         files = replace(files, params=read_text(path), params_path=str(path))
     elif checkpoint.has_files and _differs(files.params_path, files.params):
-        remarks.append(_CHANGED.format(files.params_path, "its new values hold from here on"))
-        files = replace(files, params=read_text(Path(files.params_path)))
+        before, files = files, replace(files, params=read_text(Path(files.params_path)))
+        if _is_meant(_tuning(checkpoint, before, files, options.dialect)):
+            remarks.append(_CHANGED.format(files.params_path, _VALUES))
     if "layer_def" in options.given:
         named = find(options.layer_def, prefix)
         _check_same_net(files, named, options, checkpoint)
@@ -37,8 +39,13 @@ def layer_files(options: Options, checkpoint: Checkpoint | None) -> tuple[LayerF
         if beside and "layer_params" not in options.given and read_text(beside) != files.params:
             remarks.append(f"Parameters are those of {files.params_path or 'the checkpoint'}; {beside} is not read.")
     elif checkpoint.has_files and _differs(files.definition_path, files.definition):
-        text = "architecture comes from the checkpoint; the file is not read"
-        remarks.insert(0, _CHANGED.format(files.definition_path, text))
+        now = replace(files, definition=read_text(Path(files.definition_path)))
+        found = _tuning(checkpoint, files, now, options.dialect) if files.params is None else None
+        if found and found.is_single and not found.fixed:  # which holds the parameters, too
+            files = now
+            remarks += [_CHANGED.format(files.definition_path, _VALUES)] if _is_meant(found) else []
+        else:
+            remarks.insert(0, _CHANGED.format(files.definition_path, _NET))
     return files, remarks
 
 
@@ -51,7 +58,31 @@ def run_section(builder: Builder, files: LayerFiles, options: Options, checkpoin
     return {name: value for name, value in section.items() if name not in old or old[name] != value}
 
 
+def changes_since(checkpoint: Checkpoint, files: LayerFiles, options: Options) -> list[str]:
+    """Return what is otherwise in ``files`` than in those of a checkpoint, in words."""
+    found = _tuning(checkpoint, replace(checkpoint.files(), changes=files.changes), files, options.dialect)
+    return [*found.changed, *found.options.values()] if found else []
+
+
 _CHANGED = "{} has changed since the checkpoint was saved: {}."
+_VALUES = "its new values hold from here on"
+_NET = "architecture comes from the checkpoint; the file is not read"
+
+
+def _tuning(checkpoint: Checkpoint, before: LayerFiles, now: LayerFiles, dialect: str) -> Tuning | None:
+    """Return what changed from some files of a checkpoint's net to others; ``None`` where one of them has mistakes."""
+    if (before.definition, before.params) == (now.definition, now.params):
+        return None
+    try:
+        old, new = (build_graph(files, dialect=dialect, **checkpoint.sizes) for files in (before, now))
+    except ConvnetError:
+        return None
+    return tuning(old, new)
+
+
+def _is_meant(found: Tuning | None) -> bool:
+    """Return whether files differ by more than comments and the like; those with mistakes do."""
+    return found is None or found.is_meant
 
 
 def _differs(path: str, text: str | None) -> bool:

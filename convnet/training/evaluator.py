@@ -27,6 +27,7 @@ from convnet.net.net import Costs, Inputs, Net
 from convnet.options import TEST, Options
 from convnet.texts import did_you_mean
 from convnet.training.checks import check_batch
+from convnet.training.dead import DeadUnits
 from convnet.training.report import Report
 from convnet.training.stopping import MustStop, Stopped, go_on, in_thread
 
@@ -37,7 +38,7 @@ _LOG = logging.getLogger("convnet")
 class Tester:
     """Tests ``net`` on batches of ``provider``; writes outputs of ``layer`` to ``predictions``, as made by ``source``.
 
-    ``report`` counts the cases of each class, which ``logreg`` tells.
+    ``report`` counts the cases of each class, which ``logreg`` tells; ``dead`` looks for units that are always 0.
     """
 
     net: Net
@@ -49,6 +50,7 @@ class Tester:
     source: str = ""
     must_stop: MustStop = go_on
     report: Report | None = None
+    dead: DeadUnits | None = None
     is_broken: bool = field(default=False, init=False)  # whether a cost was NaN, and the data not to blame
     written: list[Path] = field(default_factory=list, init=False)  # files of predictions, each once
     _has_warned: bool = field(default=False, init=False)
@@ -71,7 +73,8 @@ class Tester:
         layer = find_predictions(net.graph, name) if predictions else ""
         logreg = find_logreg(net.graph, name) if reports or (name and not predictions) else None
         report = Report(logreg, provider.names_at(label_index(logreg))) if logreg and reports else None
-        return cls(net, provider, bool(options.multiview_test), logreg, layer, predictions, source, must_stop, report)
+        dead = None if options.multiview_test or options.mode == TEST else DeadUnits(net)
+        return cls(net, provider, bool(options.multiview_test), logreg, layer, predictions, source, must_stop, report, dead)
 
     def batch(self, number: int) -> tuple[Costs, int]:
         """Return sums of costs over one test batch, and its cases; writes and counts predictions if asked to.
@@ -100,7 +103,9 @@ class Tester:
         if not self.multiview:
             for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
                 self._check_stop()
-                costs = self.net.test(inputs, cases, keep, next_inputs)
+                costs = self.net.test(inputs, cases, [*keep, *(self.dead.wanted if self.dead else ())], next_inputs)
+                if self.dead:
+                    self.dead.look(cases)
                 yield costs, cases
                 self._warn_of_nan(costs, inputs, cases, number)
             return

@@ -4,8 +4,8 @@ Costs are sums over ``cases``; ``convnet.training.costs.Outputs`` makes printed 
 Epochs and batches are numbered as the data number them; seconds are of a clock on the wall.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,16 +110,31 @@ class WeightSize(NamedTuple):
 
 @dataclass(frozen=True)
 class WeightsMeasured(Event):
-    """How large the weights are, after a test."""
+    """How large the weights are, after a test, and by layer the share of units that were 0 for every case of it."""
 
     sizes: Sequence[WeightSize]
+    dead: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Saved(Event):
-    """A checkpoint was written."""
+    """A checkpoint was written; where somebody ``asked`` for it, maybe in the middle of a batch or a test."""
 
     path: Path
+    asked: bool = False
+
+
+@dataclass(frozen=True)
+class Changed(Event):
+    """Other parameters hold from here on, after a batch that is done and ``minibatches`` of the next, as in ``RunStopped``.
+
+    ``text`` says what is otherwise, a line each: ``conv1 epsW[0]: 0.001 -> 0.0005``. The checkpoint of here has them.
+    """
+
+    epoch: int
+    batch: int
+    minibatches: int
+    text: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -160,6 +175,13 @@ class Message(Event):
     """A sentence for whoever watches."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Mistakes(Message):
+    """``text`` says which file has mistakes; ``problems`` are these, each with its line and a caret."""
+
+    problems: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from convnet.checkpoint import BEST, Checkpoint
 from convnet.errors import ConvnetError
 from convnet.training.costs import TWICE
 from convnet.training.log import KEYS, NAME
-from convnet.training.records import Record, checkpoint_lines, lines_of
+from convnet.training.records import Record, checkpoint_lines, checkpoint_of, lines_before, log_lines, log_of
 
+_NOT_COSTS = frozenset(KEYS)
 Weights = tuple[str, str]  # layer and label, such as ``weights[0]`` or ``biases``
 
 
@@ -86,7 +87,8 @@ class History:
 
     ``begin`` is the line that opened its log. ``events`` are all lines but those of batches, of which ``last`` is the last:
     what they say is in the series. A rate of ``rates`` holds from its batch on, to the next entry. ``speed`` is in cases a
-    second. ``epoch`` batches make one, 0 where that is not known; ``done`` were trained. ``window`` tests are in a mean.
+    second; ``times``, in seconds since 1970, are of the ends of batches. ``epoch`` batches make one, 0 where that is not
+    known; ``done`` were trained. ``window`` tests are in a mean.
     """
 
     title: str
@@ -97,6 +99,7 @@ class History:
     rates: dict[Weights, Series] = field(default_factory=dict)
     sizes: dict[Weights, list[Size]] = field(default_factory=dict)
     speed: Series = field(default_factory=Series)
+    times: Series = field(default_factory=Series)
     done: float = 0
     _curves: dict[str, Curve] = field(default_factory=dict)
 
@@ -114,8 +117,12 @@ class History:
 
         Raises ``ConvnetError``.
         """
-        lines, file, remarks = lines_of(path)
-        return cls.of(lines, run_name(file)), remarks
+        log = log_of(path)
+        if log is not None:
+            return cls.of(log_lines(log), run_name(log)), []
+        checkpoint, remarks = checkpoint_of(path)
+        history, more = cls.of_checkpoint(checkpoint)
+        return history, [*remarks, *more]
 
     @classmethod
     def of_checkpoint(cls, checkpoint: Checkpoint) -> tuple[Self, list[str]]:
@@ -129,7 +136,7 @@ class History:
         if not log.is_file():
             return history, []
         try:
-            marks = cls.of(lines_of(log)[0], history.title).marks
+            marks = cls.of(log_lines(log), history.title).marks
         except ConvnetError as error:
             return history, [f"{error}; the curves are without marks"]
         history.marks = [mark for mark in marks if mark.at <= history.done]
@@ -167,7 +174,7 @@ class History:
         if line == "begin":
             vars(self).update(vars(History(self.title)))
         elif line == "resume":
-            self._cut(at)
+            self._cut(record)
         if not self.begin and line in ("begin", "resume"):
             self.begin = record
         if line == "batch":
@@ -183,7 +190,7 @@ class History:
             for curve, value in self._values(record):
                 curve.final = value
         elif line in _MARKED:
-            self.marks.append(Mark(at, line, _MARKED[line](record)))
+            self.marks.append(_mark(record))
 
     def _add_batch(self, record: Record, at: float) -> None:
         self.last, self.done = record, at
@@ -194,8 +201,9 @@ class History:
             series = self.rates.setdefault(pair, Series())
             if not series or series.values[-1] != float(rate):
                 series.add(at, float(rate))
-        if (speed := _number(record.get("images_per_second"))) is not None:
-            self.speed.add(at, speed)
+        for series, key in ((self.speed, "images_per_second"), (self.times, "time")):
+            if (number := _number(record.get(key))) is not None:
+                series.add(at, number)
 
     def _add_test(self, record: Record, at: float) -> None:
         averages = record.get("averages") if _is_of_one(record) else None
@@ -209,7 +217,7 @@ class History:
         """Return the values of costs that a line holds, each with its curve."""
         found = []
         for key, given in record.items():
-            if key in KEYS or (value := _number(given)) is None:
+            if key in _NOT_COSTS or (value := _number(given)) is None:
                 continue
             cost, _, name = key.rpartition(".")
             if cost and name != TWICE:
@@ -218,18 +226,19 @@ class History:
                 found.append((self._curves[key], value))
         return found
 
-    def _cut(self, at: float) -> None:
-        """Forget what was after more than ``at`` batches, and the test of what were the last weights."""
-        self.events = [record for record in self.events if record["batches"] <= at]
-        self.marks = [mark for mark in self.marks if mark.at <= at]
+    def _cut(self, resume: Record) -> None:
+        """Forget what was after more batches than a line ``resume`` has, and the test of what were the last weights."""
+        at = float(resume["batches"])
+        self.events = lines_before(self.events, resume)
+        self.marks = [_mark(record) for record in self.events if record["line"] in _MARKED]
         self.sizes = {pair: [size for size in sizes if size.at <= at] for pair, sizes in self.sizes.items()}
         for curve in self._curves.values():
             for series in (curve.train, curve.test, curve.means):
                 series.cut(at)
             curve.final = None
-        for series in (self.speed, *self.rates.values()):
+        for series in (self.speed, self.times, *self.rates.values()):
             series.cut(at)
-        self.done = min(self.done, at)
+        self.done = at
         if self.last.get("batches", 0) > at:
             self.last = {}
 
@@ -258,13 +267,18 @@ def _by_weights(found: Any) -> list[tuple[Weights, Any]]:
     return [((layer, label), value) for layer, labels in (found or {}).items() for label, value in labels.items()]
 
 
+def _mark(record: Record) -> Mark:
+    return Mark(float(record["batches"]), record["line"], _MARKED[record["line"]](record))
+
+
 def _changed(record: Record) -> str:
     text = record.get("text")
     return "; ".join(map(str, text)) if isinstance(text, list) else str(text)
 
 
 def _resumed(record: Record) -> str:
-    return f"went on from {Path(str(record.get('checkpoint'))).name}"
+    checkpoint = record.get("checkpoint")
+    return f"went on from {Path(checkpoint).name}" if isinstance(checkpoint, str) else "went on"
 
 
 def _stopped(record: Record) -> str:

@@ -12,7 +12,7 @@ from convnet.generation import COMPAT, G2011, G2014, Generation
 from convnet.net.net import Costs
 from convnet.options import OPTIONS, Options
 from convnet.pickles.python2 import dict_order
-from convnet.texts import counted, message_lines, printable, time_text
+from convnet.texts import counted, listed, message_lines, printable, time_text
 from convnet.training import events
 from convnet.training.costs import Outputs
 from convnet.training.original_lines import RULE, layer_lines, start_lines
@@ -39,6 +39,7 @@ class Lines:
         self._shown = 0  # characters of the progress line
         self._is_open = False  # whether a line is begun
         self._in_batch = False
+        self._opening = ""  # of the line of a batch
 
     def line(self, text: str = "", end: str = "\n") -> None:
         """Print ``text``, over whatever progress line stands there."""
@@ -61,6 +62,15 @@ class Lines:
             print(message_lines(text), file=sys.stderr)
         else:
             self.line(message_lines(text))
+
+    def _say_between(self, text: str) -> None:
+        """Print a sentence of its own in the middle of a batch, whose line is begun anew after it."""
+        if self._options.compat or not self._is_open:
+            self._say(text)
+            return
+        self.end_line()
+        self._say(text)
+        self.line(self._opening, end="")
 
     @singledispatchmethod
     def __call__(self, event: events.Event) -> None:
@@ -109,7 +119,8 @@ class Lines:
     def _(self, event: events.BatchBegin) -> None:
         percentage = f" ({100 * event.progress:.2f}%)" if self.compat.shows_progress else ""
         self._in_batch = True
-        self.line(f"{event.epoch}.{event.batch}{percentage}... ", end="")
+        self._opening = f"{event.epoch}.{event.batch}{percentage}... "
+        self.line(self._opening, end="")
 
     @__call__.register
     def _(self, event: events.MinibatchEnd) -> None:
@@ -170,9 +181,20 @@ class Lines:
             self.line(_STATS_RULE)
 
     @__call__.register
+    def _(self, event: events.Changed) -> None:
+        self._say(change_text(event))
+
+    @__call__.register
+    def _(self, event: events.Mistakes) -> None:
+        for problem in event.problems:
+            self._say(problem)
+
+    @__call__.register
     def _(self, event: events.Saved) -> None:
         text = f"Saved checkpoint to {event.path.parent}"
-        if self._in_batch:
+        if event.asked:
+            self._say_between(f"Saved checkpoint to {event.path}, as asked.")
+        elif self._in_batch:
             self.line(f"{text}\n{_END_RULE}", end=" ")
         elif self._options.compat == G2014 and self._options.force_save:
             self.line(f"{_STATS_RULE}\n{text}\n{_END_RULE}")
@@ -225,10 +247,18 @@ class Lines:
 
 def stop_text(event: events.RunStopped) -> str:
     """Return what stopped a run, and where."""
+    return f"Stopped by {event.signal} {_where(event)}."
+
+
+def change_text(event: events.Changed, most: int = 1 << 16) -> str:
+    """Return what became otherwise in the parameters, of many changes the first, and where."""
+    return f"Parameters changed {_where(event)}: {listed(event.text, most)}"
+
+
+def _where(event: events.RunStopped | events.Changed) -> str:
     done = [f"batch {event.epoch}.{event.batch}"] * bool(event.epoch)
     done += [counted(event.minibatches, "minibatch")] * bool(event.minibatches)
-    where = f"after {' and '.join(done)}" if done else "before the first minibatch"
-    return f"Stopped by {event.signal} {where}."
+    return f"after {' and '.join(done)}" if done else "before the first minibatch"
 
 
 def end_lines(event: events.RunDone, outputs: Outputs) -> list[str]:

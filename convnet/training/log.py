@@ -30,8 +30,8 @@ _LOG = logging.getLogger("convnet")
 # What lines hold besides the values of costs, such as ``logprob.error``; docs/log.md says what each is.
 KEYS = (
     *("line", "time", "batches", "epoch", "batch", "progress", "tested", "cases", "seconds", "images_per_second"),
-    *("averages", "best", "rates", "weights", "checkpoint", "net", "parameters", "options", "seed", "device"),
-    *("versions", "data", "text", "minibatches", "by"),
+    *("averages", "best", "rates", "weights", "dead", "checkpoint", "net", "parameters", "options", "seed", "device"),
+    *("versions", "data", "text", "minibatches", "by", "changes"),
 )
 
 
@@ -95,6 +95,8 @@ class Log:
         values |= {"seed": options.seed, "device": event.device, "versions": _versions()}
         train = session.train
         values["data"] = {"path": train.where, "values": train.dims.get(0), "classes": train.classes}
+        if session.checkpoint:
+            values["changes"] = session.position.changes
         self.write("resume" if session.checkpoint else "begin", values | {"text": list(event.remarks)})
 
     @__call__.register
@@ -138,11 +140,16 @@ class Log:
         sizes: dict[str, dict[str, list[float]]] = {}
         for layer, label, size, change in event.sizes:
             sizes.setdefault(layer, {})[label] = [size, change]
-        self.write("weights", {"weights": sizes})
+        self.write("weights", {"weights": sizes} | ({"dead": event.dead} if event.dead else {}))
 
     @__call__.register
     def _(self, event: events.Saved) -> None:
         self.write("saved", {"checkpoint": event.path.name}, begins=True)
+
+    @__call__.register
+    def _(self, event: events.Changed) -> None:
+        place = {"epoch": event.epoch, "batch": event.batch, "minibatches": event.minibatches}
+        self.write("change", place | {"text": list(event.text)}, durable=True)
 
     @__call__.register
     def _(self, event: events.Message) -> None:

@@ -1,7 +1,9 @@
 """What became of a run, in lines that still count: of its log, or of runs that kept none, of a checkpoint's history."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,21 @@ from convnet.training.log import NAME, values_of
 
 Record = dict[str, Any]
 _NUMBER = either(real(finite=False), exactly("nan", "inf", "-inf"))
-_PLACES = {"epoch": whole(), "batch": whole(), "minibatches": whole(), "tested": items(whole()), "averages": record({})}
+_PLACES = {
+    "time": real(),
+    "epoch": whole(),
+    "batch": whole(),
+    "minibatches": whole(),
+    "tested": items(whole()),
+    "averages": record({}),
+}
+_CHANGES = items(record({"batches": whole(0, 2**53), "minibatches": whole(), "text": items(text())}))
 _WEIGHTS = {
     "rates": mapping(text(), mapping(text(), _NUMBER)),
     "weights": mapping(text(), mapping(text(), items(_NUMBER, 2))),
+    "dead": mapping(text(), real()),
 }
-_LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | _WEIGHTS, "a line of a log")
+_LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | _WEIGHTS | {"changes": _CHANGES}, "a line of a log")
 
 
 def records_of(path: str | Path) -> tuple[list[Record], list[str]]:
@@ -26,22 +37,18 @@ def records_of(path: str | Path) -> tuple[list[Record], list[str]]:
 
     Raises ``ConvnetError``.
     """
-    lines, _, remarks = lines_of(path)
-    return _counting(lines), remarks
-
-
-def lines_of(path: str | Path) -> tuple[Iterator[Record], Path, list[str]]:
-    """Return all lines of a run, one at a time, the file that they are from, and remarks.
-
-    Of what a run did that went on from an earlier checkpoint later, lines are there twice. Raises ``ConvnetError``.
-    """
-    found = _log_of(Path(path))
+    found = log_of(path)
     if found is not None:
-        return _lines(found), found, []
+        return read_log(found), []
+    checkpoint, remarks = checkpoint_of(path)
+    return _counting(checkpoint_lines(checkpoint)), remarks
+
+
+def checkpoint_of(path: str | Path) -> tuple[Checkpoint, list[str]]:
+    """Return the checkpoint that ``path`` means, or the newest in it, and what is to be said of a run without a log."""
     file, checkpoint, remarks = find_latest(path, load)
     text = f"{file} is a checkpoint, which knows costs but no seconds, rates or events"
-    remarks = [*remarks, text if Path(path).is_file() else f"There is no {NAME} here: {text}"]
-    return checkpoint_lines(checkpoint), file, remarks
+    return checkpoint, [*remarks, text if Path(path).is_file() else f"There is no {NAME} here: {text}"]
 
 
 def read_log(path: Path) -> list[Record]:
@@ -49,7 +56,7 @@ def read_log(path: Path) -> list[Record]:
 
     A last line that has no end yet is left out: it is being written. Raises ``ConvnetError`` naming a line that is none.
     """
-    return _counting(_lines(path))
+    return _counting(log_lines(path))
 
 
 def _counting(lines: Iterator[Record]) -> list[Record]:
@@ -58,13 +65,31 @@ def _counting(lines: Iterator[Record]) -> list[Record]:
         if found["line"] == "begin":
             records.clear()
         elif found["line"] == "resume":
-            records = [earlier for earlier in records if earlier["batches"] <= found["batches"]]
+            records = lines_before(records, found)
         records.append(found)
     return records
 
 
-def _lines(path: Path) -> Iterator[Record]:
-    """Yield the lines of a log."""
+def lines_before(records: list[Record], resume: Record) -> list[Record]:
+    """Return the lines before a line ``resume`` that still count: of none but those batches that its checkpoint has.
+
+    Of changes of the parameters those that the checkpoint has, with any that are missing here.
+    """
+    kept = [earlier for earlier in records if earlier["batches"] <= resume["batches"]]
+    if "changes" not in resume:
+        return kept
+    waiting, counting = list(resume["changes"]), []  # of the checkpoint
+    for line in kept:
+        if line["line"] != "change":
+            counting.append(line)
+        elif at := [i for i, change in enumerate(waiting) if change.items() <= line.items()]:
+            counting.append(line)
+            del waiting[at[0]]
+    return counting + [{"line": "change", "time": resume.get("time"), **change} for change in waiting]
+
+
+def log_lines(path: Path) -> Iterator[Record]:
+    """Yield all lines of a log, also those that do not count any more; raises ``ConvnetError``."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -86,8 +111,12 @@ def parsed_line(line: bytes, where: str) -> Record:
     return found
 
 
-def _log_of(path: Path) -> Path | None:
-    """Return the log that a path means, if it means one: the file itself, or that of a folder, or of the newest in it."""
+def log_of(path: str | Path) -> Path | None:
+    """Return the log that a path means, if it means one: the file itself, or that of a folder, or of the newest in it.
+
+    Raises ``ConvnetError``.
+    """
+    path = Path(path)
     try:
         if path.is_dir():
             folders = [path, *sorted(path.glob("ConvNet__*"), reverse=True)]
@@ -101,7 +130,12 @@ def _log_of(path: Path) -> Path | None:
 
 
 def checkpoint_lines(checkpoint: Checkpoint) -> Iterator[Record]:
-    """Yield lines of batches and tests of a checkpoint's history; very old ones stand for several, at their middle."""
+    """Yield lines of batches, tests and changes of a checkpoint; very old ones stand for several, at their middle."""
+    changes: Iterable[Record] = ({"line": "change", **change} for change in checkpoint.position().changes)
+    return merge(_costs(checkpoint), changes, key=itemgetter("batches"))
+
+
+def _costs(checkpoint: Checkpoint) -> Iterator[Record]:
     position, outputs = checkpoint.position(), Outputs.of_stored(checkpoint.layers)
     ranges = {name: checkpoint.option(name) for name in ("train_range", "test_range")}
     yield {"line": "begin", "batches": 0, "options": {name: numbers for name, numbers in ranges.items() if numbers}}
@@ -126,11 +160,11 @@ def _tests(checkpoint: Checkpoint, outputs: Outputs, numbers: Sequence[int]) -> 
     """Yield lines of tests on batches of ``numbers``; an original's, which did not say on which, count as on one."""
     position = checkpoint.position()
     tests = position.test_outputs
-    unknown = len(tests) - len(position.test_batches)
-    for i, at in enumerate(position.tested_at(checkpoint.option("test_freq"))):
-        batch = position.test_batches[i - unknown] if i >= unknown else None
+    batches = [None] * (len(tests) - len(position.test_batches)) + position.test_batches
+    after = position.tested_at(checkpoint.option("test_freq"))
+    for i, (at, batch, output) in enumerate(zip(after, batches, tests, strict=False)):  # a damaged file may have fewer
         tested = {} if batch is None else {"tested": list(numbers) if batch < 0 else [batch]}
-        found = {"line": "test", "batches": at, **tested, "cases": tests[i][1], **values_of(outputs, *tests[i])}
+        found = {"line": "test", "batches": at, **tested, "cases": output[1], **values_of(outputs, *output)}
         averaged = tests[max(0, i + 1 - len(numbers)) : i + 1]
         if len(averaged) > 1:
             found["averages"] = values_of(outputs, *add_costs(averaged))

@@ -6,19 +6,20 @@ numbers.
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from convnet.checkpoint import BEST, Format, add_costs, format_for, pack
+from convnet.checkpoint import BEST, Format, Position, add_costs, format_for, pack
 from convnet.checkpoint.fitting import files_for
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.generation import COMPAT
+from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
-from convnet.interrupts import StopRequest
+from convnet.interrupts import SaveRequest, StopRequest
 from convnet.net.net import Costs, Net
 from convnet.options import NPZ, Options
 from convnet.storage import cache_folder, write_atomically
@@ -26,8 +27,10 @@ from convnet.training.evaluator import Tester, write_features
 from convnet.training.events import (
     BatchClosed,
     Callback,
+    Changed,
     FeaturesWritten,
     Message,
+    Mistakes,
     RunDone,
     RunStopped,
     Saved,
@@ -37,6 +40,7 @@ from convnet.training.events import (
     WeightSize,
     WeightsMeasured,
 )
+from convnet.training.parameters import Edit, Parameters, Refused, mistakes_in
 from convnet.training.plan import ScheduledBatch
 from convnet.training.session import Session
 from convnet.training.stopping import Stopped
@@ -49,9 +53,11 @@ class Run(Trainer):
     def __init__(self, session: Session, net: Net, callbacks: Sequence[Callback]) -> None:
         super().__init__(net, session.train, session.position, callbacks)
         self.session, self.plan, self.folder = session, session.plan, session.folder
-        self.stop, self.watch = StopRequest(), session.watch
-        self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.must_stop)
-        self._files, self._options = _findable_anywhere(session.files, session.options)
+        self.stop, self.save_request, self.watch = StopRequest(), SaveRequest(), session.watch
+        self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.poll)
+        files, self._options = _findable_anywhere(session.files, session.options)
+        self.parameters = Parameters(files, net.graph, session.options, session.shape)
+        self._begun = self.position.batches_done  # when the plan was made
         self._saved_at: tuple[int, int] | None = None
         self._tested_at: tuple[int, Sequence[int]] | None = None
 
@@ -60,10 +66,17 @@ class Run(Trainer):
 
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
-        begun, start, schedule = self.position.batches_done, time.monotonic(), self.plan.schedule(self.position)
-        with self.stop.installed():
+        begun, start = self.position.batches_done, time.monotonic()
+        with self.stop.installed(), self.save_request.installed():
             try:
-                self.train([] if self.is_done() else schedule)
+                if self.session.changes and self.session.has_work:  # made while the run stood still
+                    self.position.count_change(self.session.changes)
+                    self._tell_changed(self.session.changes)
+                while not self.is_done():
+                    plan = self.plan
+                    self.train(plan.schedule(self.position))
+                    if self.plan is plan:
+                        break
                 return self._finish(begun, start)
             except (NumericalError, CheckpointError):
                 raise
@@ -106,6 +119,12 @@ class Run(Trainer):
 
     # -- what happens around a batch
 
+    def before_batch(self) -> bool:
+        plan = self.plan
+        self._follow_edits()
+        self._save_if_asked()
+        return self.plan is not plan
+
     def end_batch(self, batch: ScheduledBatch, start: float) -> None:
         if batch.test_follows:
             self._test()
@@ -116,6 +135,10 @@ class Run(Trainer):
     def must_stop(self) -> bool:
         return bool(self.stop)
 
+    def poll(self) -> bool:
+        self._save_if_asked()
+        return self.must_stop()
+
     def is_done(self) -> bool:
         return bool(self.watch and self.watch.is_exhausted(self.position))
 
@@ -125,6 +148,8 @@ class Run(Trainer):
         if self.plan.test_one:
             numbers = [numbers[position.tests_done % len(numbers)]]
         self.tell(TestBegin(numbers))
+        if self.tester.dead:
+            self.tester.dead.begin()
         costs, cases = add_costs([self.tester.batch(number) for number in numbers])
         position.finish_test(costs, cases, numbers[0] if self.plan.test_one else -1)
         self._tested_at = position.batches_done, numbers
@@ -142,19 +167,90 @@ class Run(Trainer):
             for node in nodes
             for label, matrix in node.named_weights.items()
         ]
-        self.tell(WeightsMeasured(sizes))
+        self.tell(WeightsMeasured(sizes, self.tester.dead.shares() if self.tester.dead else {}))
+
+    # -- edits of the layer files
+
+    def _follow_edits(self) -> None:
+        """Take up what was edited in the parameter file, if it holds; else tell what is wrong with it.
+
+        It holds once a checkpoint has it: a run that is killed before goes on from the one before, with the file as it is
+        then. So no batch that counts was trained on with values that a resumed run would not know of.
+        """
+        try:
+            edit = self.parameters.look()
+        except Refused as error:
+            self.tell(Mistakes("\n".join([str(error), *error.problems]), [str(error), *error.problems]))
+            return
+        if edit is None:
+            return
+        if edit.text:
+            self._change(edit)
+        else:
+            self.parameters.take(edit.files, self.parameters.graph)
+        if edit.warnings:
+            self.tell(mistakes_in(edit))
+
+    def _change(self, edit: Edit) -> None:
+        """Have an edit hold from here on, and tell of it; if it cannot be saved, it does not."""
+        self.net.check_weights()
+        before = self.parameters.files, self.parameters.graph, self._options, self._saved_at
+        try:
+            self._retune(edit.files, edit.graph, self._options.with_section(edit.tuning.run), None)
+        except (ConvnetError, OSError) as error:
+            self.tell(Message(f"The parameters that were edited are not taken: {error}"))
+            return
+        self.position.count_change(edit.text)
+        try:
+            path = self._save()
+        except (CheckpointError, OSError) as error:
+            self.position.changes.pop()
+            self._retune(*before)
+            self.tell(Message(f"The parameters that were edited are not taken, as no checkpoint can have them: {error}"))
+            return
+        if edit.plan:
+            self._plan_anew(edit.plan)
+        self._tell_changed(edit.text)
+        self.tell(Saved(path))
+
+    def _plan_anew(self, options: Mapping[str, int]) -> None:
+        """Follow another plan from here on, which ends after as many batches as were to be trained on now."""
+        plan, done = self.plan, self.position.batches_done - self._begun
+        left = plan.max_batches and plan.max_batches - done
+        epochs, test_freq = options.get("epochs", plan.epochs), options.get("test_freq", plan.test_freq)
+        self.plan = self.session.plan = replace(plan, max_batches=left, epochs=epochs, test_freq=test_freq)
+        self._begun += done
+
+    def _retune(self, files: LayerFiles, graph: Graph, options: Options, saved_at: tuple[int, int] | None) -> None:
+        self.net.retune(graph)
+        self.parameters.take(files, graph)
+        self._options, self._saved_at = options, saved_at
+        self.__dict__.pop("_format", None)  # whose graph and texts are those of before
+
+    def _tell_changed(self, text: Sequence[str]) -> None:
+        position = self.position
+        self.tell(Changed(position.epoch, position.batch, position.minibatches, text))
 
     # -- checkpoints
 
-    def _save(self) -> Path:
+    def _save_if_asked(self) -> None:
+        """Save here if somebody has asked for it, also in the middle of a test; a disk that is full ends nothing."""
+        if not self.save_request.take():
+            return
+        try:
+            self.tell(Saved(self._save(self.resumable()), asked=True))
+        except (CheckpointError, OSError) as error:
+            self.tell(Message(f"No checkpoint was saved: {error}"))
+
+    def _save(self, position: Position | None = None) -> Path:
         """Save the run as it stands, unless that has been done; returns the path. Raises for weights that are not finite."""
-        position, session = self.position, self.session
+        position, session = position or self.position, self.session
         here = position.batches_done, position.minibatches
         if self._saved_at == here:
             return self.folder.path / f"{position.epoch}.{position.batch}"
         self.net.check_weights()
         data, name = session.test.description(), session.train.name
-        value = pack(self.net, self._files, position, self._options, self._format, data, name, session.foreign)
+        value = pack(self.net, self.parameters.files, position, self._options, self._format, data, name, session.foreign)
         path = self.folder.save(value, position.epoch, position.batch)
         if session.options.keep_best and position.is_best:
             self.folder.keep_best(path, value)
@@ -170,7 +266,7 @@ class Run(Trainer):
         form = format_for(self._options.checkpoint_format, self.net.graph)
         if form.name == NPZ:
             return form
-        texts = files_for(self.net.graph, self._files, form.generation)
+        texts = files_for(self.net.graph, self.parameters.files, form.generation)
         with suppress(OSError, ConvnetError):  # without them checkpoints are as good here
             definition, params = (_keep(text, form.name) for text in texts)
             return replace(form, definition_path=definition, params_path=params)
@@ -195,7 +291,7 @@ class Run(Trainer):
                 self._test_last()
                 before = None
         if self.stop:
-            self.tell(RunStopped(self.stop.signal, position.epoch, position.batch, position.minibatches))
+            self.tell(RunStopped(self.stop.reason, position.epoch, position.batch, position.minibatches))
         if self._saved_at != before:
             self.tell(Saved(path))
         for costs, cases in position.final_test:

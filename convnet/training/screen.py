@@ -17,13 +17,15 @@ from convnet.options import BY_NAME, Options, flag_of
 from convnet.texts import bytes_text, counted, fitted, message_lines, path_text
 from convnet.training import events
 from convnet.training.costs import Outputs, value_text
-from convnet.training.lines import end_lines, option_text, stop_text
+from convnet.training.lines import change_text, end_lines, option_text, stop_text
 from convnet.training.progress import Progress
+from convnet.training.session import Session
 from convnet.training.status import Status
 
 _OFTEN = 0.1  # seconds between two renewals of the line within a batch
 _FILES = {"layer_def", "layer_params", "layer_path", "load_file", "data_path", "save_path", "save_file", "config"}
 _SHOWN = {"epochs", "mini", "test_freq"}
+_CHANGES = 8  # of the parameters, that are told of in one sentence
 _HEAD = 9  # columns of what each line of the opening is about
 
 
@@ -33,6 +35,7 @@ class Screen:
     def __init__(self, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.status, self.clock = Status(out or sys.stdout), clock
         self.outputs, self.progress = Outputs(), Progress(clock)
+        self._session: Session | None = None
         self._tests: list[int] = []
         self._only_tests = False
         self._running: tuple[Costs, int] = {}, 0  # of the batch under way
@@ -65,6 +68,7 @@ class Screen:
     @__call__.register
     def _(self, event: events.RunBegin) -> None:
         session, self.outputs = event.session, Outputs.of(event.net.graph)
+        self._session = session
         self._tests, self._only_tests = session.plan.test, bool(session.options.test_only)
         self.progress.begin(session.plan, session.position)
         for head, text in self._opening(event):
@@ -157,8 +161,21 @@ class Screen:
         self.status.print(stop_text(event))
 
     @__call__.register
+    def _(self, event: events.Changed) -> None:
+        self.status.print(change_text(event, most=_CHANGES))
+        if self._session:
+            self.progress.begin(self._session.plan, self._session.position)
+
+    @__call__.register
+    def _(self, event: events.Mistakes) -> None:
+        for problem in event.problems:
+            self.status.print_whole(message_lines(problem))
+
+    @__call__.register
     def _(self, event: events.Saved) -> None:
-        if not self.progress.in_batch:
+        if event.asked:
+            self.status.print_whole(f"Saved checkpoint to {path_text(event.path)}, as asked.")
+        elif not self.progress.in_batch:
             self.status.print_whole(f"Saved checkpoint to {path_text(event.path.parent)}")
 
     @__call__.register

@@ -46,7 +46,7 @@ from convnet.pickles import text_of
 from convnet.storage import cache_folder
 from convnet.texts import counted
 from convnet.training.best import Watch
-from convnet.training.definition import layer_files, run_section
+from convnet.training.definition import changes_since, layer_files, run_section
 from convnet.training.plan import ENDLESS, Plan
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
@@ -129,7 +129,8 @@ class Session:
         if self.options.mode == TEST and self.tests < len(self.plan.test):
             text = f"Tests the first of {len(self.plan.test)} test batches, as the program of {self.options.compat} did"
             data_remarks.append(f"{text}; --test-one 0 takes all.")
-        self.graph = self._shape(inputs.builder)
+        self.graph = self.shape(inputs.builder)
+        self.changes = changes_since(self.checkpoint, self.files, self.options) if self.checkpoint else []
         self.foreign = Foreign(self.checkpoint, self.graph)
         self.position = self.checkpoint.position(self.plan.train) if self.checkpoint else Position()
         self.state = self.checkpoint.layers if self.checkpoint else None
@@ -165,7 +166,7 @@ class Session:
             return []
         return [f"Tests on {range_text(shared)} say nothing of new cases: the net was trained there, too."]
 
-    def _shape(self, builder: Builder) -> Graph:
+    def shape(self, builder: Builder) -> Graph:
         """Return the graph for the data; raises ``DataError`` if a net of any number of classes was trained on another."""
         before, now = self.checkpoint.classes if self.checkpoint else None, self.train.classes
         if takes_classes(builder) and before not in (None, now):
@@ -249,7 +250,7 @@ class Session:
         names_sources = COMPAT[options.compat].names_sources
         surgery = Edits(self.graph, state, options.conv_to_local, options.unshare_weights, names_sources)
         self.state, self.files = surgery.state, replace(self.files, changes=self.files.changes | surgery.changes)
-        self.graph = self._shape(parse(self.files, options.dialect, bool(options.strict)))
+        self.graph = self.shape(parse(self.files, options.dialect, bool(options.strict)))
         self.options = replace(options, conv_to_local=[], unshare_weights=[])
         self.was_edited = True
         return surgery.lines

@@ -29,6 +29,7 @@ class Trainer:
 
     def __init__(self, net: Net, provider: Provider, position: Position, callbacks: Sequence[Callback] = ()) -> None:
         self.net, self.provider, self.position, self.callbacks = net, provider, position, callbacks
+        self._before: Position | None = None  # the position before the batch that is being finished
 
     def tell(self, event: Event) -> None:
         """Tell every callback of an event."""
@@ -43,17 +44,19 @@ class Trainer:
         loaded = load_ahead(self.provider, schedule, self.net, self.position)
         with suppress(Stopped), closing(loaded) as batches:
             for batch, loading, following in batches:
+                if self.before_batch():
+                    return
                 start = time.monotonic()
                 self.tell(BatchBegin(batch.epoch, batch.number, batch.progress))
                 self.position.begin_batch(batch.epoch, batch.number)
-                minibatches, before = wait_for(loading, self.must_stop), self.position.minibatches
+                minibatches, before = wait_for(loading, self.poll), self.position.minibatches
                 for number, (inputs, cases) in enumerate(minibatches, 1):
                     is_last = number == len(minibatches)
                     next_inputs = _first_inputs(following) if is_last else minibatches[number].inputs
                     costs = self._step(batch, number, inputs, cases, next_inputs)
                     self.position.count(costs, cases)
                     self.tell(MinibatchEnd(self.position.minibatches, before + len(minibatches), costs, cases))
-                    if self.must_stop() and not is_last:
+                    if not is_last and self.poll():
                         return
                 self._finish_batch(batch, start)
                 if self.must_stop() or self.is_done():
@@ -64,7 +67,7 @@ class Trainer:
 
         Where a test that follows was not finished, the batch is not either.
         """
-        before = copy(self.position)
+        self._before = before = copy(self.position)
         self.position.finish_batch(batch.epoch, batch.number)
         try:
             costs, cases = self.position.train_outputs[-1]
@@ -75,12 +78,27 @@ class Trainer:
             if batch.test_follows and self.position.tests_at[-1:] != [self.position.batches_done]:
                 self.position.unfinish_batch(before)
             raise
+        finally:
+            self._before = None
 
     def _step(self, batch: ScheduledBatch, number: int, inputs: Inputs, cases: int, next_inputs: Inputs) -> Costs:
         try:
             return self.net.train(inputs, cases, batch.progress, next_inputs)
         except NumericalError as error:
             raise NumericalError(f"batch {batch.epoch}.{batch.number}, minibatch {number}: {error}") from None
+
+    def resumable(self) -> Position:
+        """Return the position from which a run could go on: where a test is under way, with that test still to come."""
+        if self._before is None or self.position.tests_at[-1:] == [self.position.batches_done]:
+            return self.position
+        position = copy(self.position)
+        position.train_outputs = list(position.train_outputs)
+        position.unfinish_batch(self._before)
+        return position
+
+    def before_batch(self) -> bool:
+        """Act before a batch, which may be one that was left in the middle; return whether the schedule is another now."""
+        return False
 
     def end_batch(self, batch: ScheduledBatch, start: float) -> None:
         """Act after a batch that was begun at ``start``, which ``position`` counts already.
@@ -95,6 +113,10 @@ class Trainer:
     def must_stop(self) -> bool:
         """Return whether to end here, between two minibatches."""
         return False
+
+    def poll(self) -> bool:
+        """Act between two minibatches, or while data are waited for; return whether to end here."""
+        return self.must_stop()
 
 
 def load_ahead(

@@ -15,6 +15,7 @@ import convnet
 from convnet.cli import VERBS, main
 from convnet.cli.common import Parser, run_verb, version_text
 from convnet.cli.run import parser as run_parser
+from convnet.cli.views import VIEWS
 from convnet.errors import ConvnetError
 from convnet.language.diagnostics import Place, Problem
 from convnet.options import GROUPS, OPTIONS
@@ -109,7 +110,7 @@ def test_wrong_usage_is_one_line(verb, arguments, words, capsys):
 
 
 MISSING = "missing; see --help"
-FLAGS = "--show-filters, --show-cost, --show-preds, --show-maps"
+FLAGS = ", ".join(view.flag for view in VIEWS if view.flag.startswith("--show"))
 
 
 @pytest.mark.parametrize(

@@ -155,3 +155,19 @@ def test_a_checkpoint_alone(capsys, tmp_path, saved):
     value["model_state"]["convnet"] |= {"position": {}, "version": 1}
     dump(tmp_path / "1.1", dict(value))
     assert "nothing was trained or tested yet" in log(capsys, tmp_path / "1.1").err
+
+
+def test_what_stands_out_is_said_at_the_end(tmp_path, capsys, monkeypatch):
+    """With the remedy, in lines that fit; in nothing that another program reads."""
+    stuck = [{"line": "batch", "batches": i, "logprob.cost": 2.3026, "logprob.error": 0.9} for i in range(1, 13)]
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in stuck))
+    said = log(capsys, tmp_path, width=60, monkeypatch=monkeypatch).out
+    head, advice = said.split("\n\nWhat stands out:\n")
+    assert head.count("\n") == 12 and advice.startswith("  logprob: the cost stays at 2.303, which is ln(10)")
+    assert "initB=1" in advice and max(map(len, advice.splitlines())) <= 60
+    for flag in ("--csv", "--json", "--tests"):
+        assert "stands out" not in log(capsys, tmp_path, flag).out
+
+
+def test_nothing_stands_out_in_a_run_that_learns(saved, capsys):
+    assert "stands out" not in log(capsys, saved).out

@@ -188,3 +188,33 @@ def test_testing_prints_a_table(place, whole):
     assert rows[head + 4] == "Wrote test_preds_5, test_preds_6 to predictions"
     final = re.search(r"Final test of 60 cases: cost ([\d.]+), error ([\d.]+) %", "\n".join(whole[1]))
     assert [float(text) for text in final.groups()] == numbers[1][:2]  # the same net on the same batch
+
+
+def test_changes_mistakes_and_what_was_asked_for_stay_on_the_screen(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    out = io.StringIO()
+    screen = Screen(out)
+    screen.status.show(["batch 3.2"])
+    screen(events.Changed(3, 2, 0, ["conv1 epsW[0]: 0.001 -> 0.0005", *(f"fc{i} wc[0]: 0 -> 1" for i in range(9))]))
+    screen(events.Mistakes("all", ["net.cfg has changed:", "net.cfg:1:2: error: bad\n    epsW=x\n     ^"]))
+    screen(events.Saved(Path("/runs/a/3.2"), asked=True))
+    rows = terminal.rows(out.getvalue().replace("\n", "\r\n"), 80)
+    assert " ".join(rows[:4]).startswith("Parameters changed after batch 3.2: conv1 epsW[0]: 0.001 -> 0.0005, fc0 wc[0]: 0")
+    assert "and 2 more" in " ".join(rows)
+    at = rows.index("net.cfg has changed:")
+    assert rows[at + 1 : at + 5] == [
+        "net.cfg:1:2: error: bad",
+        "    epsW=x",
+        "     ^",
+        "Saved checkpoint to /runs/a/3.2, as asked.",
+    ]
+
+
+def test_what_stands_out_is_the_last_line(place):
+    (place / "layers-stuck.cfg").write_text(SMALL_NET.replace("initW=0.01", "initW=0"))
+    (place / "layer-params-stuck.cfg").write_text(SMALL_PARAMS.replace("epsB=0.002", "epsB=0.00001"))
+    more = ("--layer-def", "layers-stuck.cfg", "--epochs", 4, "--mini", 60, "--save-file", "stuck")
+    status, text = terminal.run(words(*more), place, columns=300)
+    *_, last = filter(None, terminal.rows(text, 300))
+    assert status == 0 and last.startswith("What stands out:  logprob: the cost stays at 2.303")
+    assert last.endswith("What to do: convnet log stuck")

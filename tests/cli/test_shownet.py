@@ -151,6 +151,26 @@ def test_curves(saved, tmp_path):
     assert (tmp_path / "all.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_curves_of_several_runs(saved, tmp_path, capsys):
+    """Each with its name, once by checkpoint and log, once by a log alone, and once by a checkpoint alone."""
+    [folder] = saved.iterdir()
+    for name in ("wider", "deeper"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "wider" / "log.jsonl").write_bytes((folder / "log.jsonl").read_bytes())
+    (tmp_path / "deeper" / "2.2").write_bytes((folder / "2.2").read_bytes())
+    out, others = tmp_path / "cost.svg", f"{tmp_path}/wider, {tmp_path}/deeper"
+    assert show.main(["-f", str(saved), "--show-cost", "--with", others, "--out", str(out)]) == 0
+    words = re.findall(r'class="words"[^>]*>([^<]*)<', out.read_text())
+    assert [word for word in words if word in (folder.name, "wider", "deeper")] == [folder.name, "wider", "deeper"]
+    assert len(set(re.findall(r'<path class="(run-\d-test)"', out.read_text()))) == 3
+    assert "There is no log.jsonl here" in capsys.readouterr().err
+    assert show.main(["-f", str(saved), "--show-cost", "--with", str(folder), "--out", str(out)]) == 0
+    words = re.findall(r'class="words"[^>]*>([^<]*)<', out.read_text())
+    assert any(word.endswith("2.2") for word in words)  # runs that are called alike are named by their paths
+    assert show.main(["-f", str(saved), "--show-cost", "--with", "nowhere", "--out", str(out)]) == 1
+    assert "no run nowhere" in capsys.readouterr().err
+
+
 def test_a_checkpoint_is_read_once_for_all_pictures(saved, tmp_path, monkeypatch):
     monkeypatch.setattr("convnet.training.session.find_latest", lambda *_: pytest.fail("it is read again"))
     monkeypatch.chdir(tmp_path)
@@ -243,13 +263,15 @@ def test_predictions_of_a_net_in_memory(saved, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["--show-filters"], ["--show-preds"], ["--show-maps"]])
-def test_without_matplotlib(saved, tmp_path, words, monkeypatch):
-    """All but curves; and without a name the first there is."""
+def test_without_matplotlib(saved, tmp_path, words, monkeypatch, capsys):
+    """All but curves with dots; and without a name the first there is."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert show.main(["-f", str(saved), *words, "--out", str(tmp_path / "x.png")]) == 0
     with Image.open(tmp_path / "x.png") as picture:
         assert 1000 <= picture.width <= 1610 or words == ["--show-maps"]
     assert show.main(["-f", str(saved), "--show-cost", "--out", str(tmp_path / "y.png")]) == 1
+    assert "pip install matplotlib; a name that ends in .svg needs none" in capsys.readouterr().err
+    assert show.main(["-f", str(saved), "--show-cost", "--out", str(tmp_path / "y.svg")]) == 0
 
 
 @pytest.mark.parametrize("name, bare", [("caf\xe9", "cafe"), ("e\u0301", "e"), ("\u0434\u043e\u043c \x1b", "??? \\x1b")])

@@ -15,6 +15,7 @@ from convnet.cli.run import main
     "words, message",
     [
         (["--show-cost", "logprob", "--channels", "3"], "--channels goes with --show-filters"),
+        (["--show-filters", "conv1", "--with", "other"], "--with goes with --show-cost"),
         (["--show-cost", "logprob", "--zoom", "2"], "--zoom goes with --show-filters or --show-maps"),
         (["--show-filters", "conv1", "--cost-idx", "1"], "--cost-idx goes with --show-cost"),
         (["--show-filters", "conv1", "--smooth-test-errors", "0"], "--smooth-test-errors goes with --show-cost"),
@@ -23,10 +24,10 @@ from convnet.cli.run import main
             "--no-rgb goes with --show-filters; --norm-filters goes with",
         ),
         (["--show-filters", "conv1", "--only-errors"], "--only-errors goes with --show-preds"),
-        (["--show-cost", "logprob", "--seed", "4"], "--seed goes with --show-preds or --show-maps"),
+        (["--show-cost", "logprob", "--seed", "4"], "--seed goes with --show-preds, "),
         (
             ["--show-cost", "logprob", "--test-range", "1"],
-            "--test-range goes with --show-preds, --show-maps or --write-features",
+            "--test-range goes with --show-preds, ",
         ),
         (["--write-features", "fc10", "--feature-path", "f", "--out", "x.png"], "--out goes with --show-filters"),
         (["--write-features", "fc10", "--feature-path", "f", "--show-cost", "logprob"], "give --show-cost in another call"),

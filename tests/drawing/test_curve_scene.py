@@ -26,15 +26,16 @@ def line(kind, at, **values):
 
 def run(costs, title="run", tests=(), epoch=2, final=None, marks=()):
     """A history of batches with ``costs``, of tests (after, cost, mean) and of marks (after, text)."""
+    tested, happened = {at: pair for at, *pair in tests}, {at: [text] for at, text in marks}
     lines = [line("begin", 0, options={"train_range": list(range(epoch)), "test_range": [8, 9]})]
     for at, cost in enumerate(costs, 1):
         lines.append(line("batch", at, **{"logprob.cost": cost, "logprob.error": float(cost) / 10}))
-        lines += [line("change", at, text=[text]) for after, text in marks if after == at]
-        for after, value, mean in tests:
-            if after == at:
-                averages = {"logprob.cost": mean, "logprob.error": mean / 10}
-                values = {"logprob.cost": value, "logprob.error": value / 10}
-                lines.append(line("test", at, tested=[8], averages=averages, **values))
+        lines += [line("change", at, text=[text]) for text in happened.get(at, ())]
+        if at in tested:
+            value, mean = tested[at]
+            averages = {"logprob.cost": mean, "logprob.error": mean / 10}
+            values = {"logprob.cost": value, "logprob.error": value / 10}
+            lines.append(line("test", at, tested=[8], averages=averages, **values))
     if final is not None:
         lines.append(line("final", len(costs), **{"logprob.cost": final, "logprob.error": final / 10}))
     return History.of(lines, title)
@@ -95,7 +96,26 @@ def test_every_number_is_at_its_place(smooth):
 def test_all_values_have_panels_and_errors_are_shares():
     scene = curve_scene([run([9.0, 1.0])])
     assert words(scene, "panel-name") == ["cost", "error"] and words(scene, "heading") == ["logprob of run"]
+    assert "Training set" in words(scene) and "Test set" not in words(scene)
     assert "40 %" in words(scene, "faint") and "training 10.00 %" in words(scene)
+
+
+@pytest.mark.parametrize("width", [320, 400, 900, 1600])
+def test_words_stand_beside_each_other_at_any_width(width):
+    """By a width of letters that is that of Helvetica, or more."""
+    tests, marks = [(2, 2.5, 2.25)], [(1, "a mark"), (2, "another")]
+    histories = [run([3.0, "nan"], f"a run with a name {i}", tests, final=1.0, marks=marks) for i in range(3)]
+    for scene in (curve_scene(histories[:1], width=width), curve_scene(histories, width=width)):
+        assert scene.width == width
+        boxes = []
+        for shape in scene.shapes:
+            if isinstance(shape, Words) and shape.look != "heading":
+                wide = 6 * len(shape.text)
+                left = shape.x - {"start": 0, "middle": wide / 2, "end": wide}[shape.anchor]
+                boxes.append((left, left + wide, shape.y, shape.text))
+        for one, other in itertools.combinations(boxes, 2):
+            assert one[1] <= other[0] or other[1] <= one[0] or abs(one[2] - other[2]) >= 10, (one, other)
+        assert all(left >= 0 and right <= width + 12 for left, right, *_ in boxes)
 
 
 def test_marks_are_numbered_lines_with_their_words():
@@ -113,8 +133,9 @@ def test_marks_are_numbered_lines_with_their_words():
 def test_runs_have_names_colours_and_markers_of_their_own():
     histories = [run([3.0 + i, 2.0, 1.0], f"run {i}", [(2, 2.0, 2.0), (3, 1.0, 1.0)]) for i in range(9)]
     scene = curve_scene(histories, index=0)
-    assert [text for text in words(scene) if text.startswith("run ")] == [f"run {i}, means over 2 tests" for i in range(9)]
+    assert [text for text in words(scene) if text.endswith("tests")] == [f"run {i}, means over 2 tests" for i in range(9)]
     assert words(scene, "heading") == ["logprob"] and not paths(scene, "training")
+    assert "run 0 1, run 1 1" in words(curve_scene(histories[:2], index=0))
     found = {
         (path.look, len(points(scene, path))) for path in scene.shapes if isinstance(path, Path) and "-dot" in path.look
     }

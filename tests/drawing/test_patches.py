@@ -1,5 +1,7 @@
 """What excites maps most: planted templates are found in the pictures and at the places where they were put."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from nets import DATA, cost_of
@@ -10,7 +12,7 @@ import convnet
 from convnet.checkpoint import load
 from convnet.cli import shownet
 from convnet.drawing.patch_scene import patch_scene
-from convnet.drawing.patches import OUTSIDE, PATCHES, cut, top_patches
+from convnet.drawing.patches import OUTSIDE, PATCHES, TopPatches, _take, cut, top_patches
 from convnet.drawing.samples import TestSet
 from convnet.drawing.shapes import Raster, Words
 from convnet.errors import ConvnetError, OptionError
@@ -197,3 +199,35 @@ def test_data_that_are_no_pictures(planted, monkeypatch):
     monkeypatch.setattr(tests.provider, "cropper", None)
     with pytest.raises(ConvnetError, match="are not pictures"):
         top_patches(tests, "conv1")
+
+
+def test_a_map_that_nothing_excites_shows_nothing(planted):
+    """Behind relu, biases below all sums make it 0 everywhere; of a single output each picture has its value."""
+    tests = opened(planted)
+    biases = np.zeros(4, np.float32)
+    biases[1] = -1e6
+    node = tests.net.nodes["conv1"]
+    node.biases.value[...] = biases.reshape(node.biases.value.shape)
+    found = top_patches(tests, "conv1")
+    assert [len(kept) for kept in found.patches] == [PATCHES, 0, PATCHES, PATCHES]
+    words = [shape.text for shape in patch_scene(found).shapes if isinstance(shape, Words)]
+    assert words.count("no test picture excites it anywhere") == 1
+
+
+def test_of_equal_ones_the_first_stay():
+    found = TopPatches("l", 1, [0], None, patches=[[]])
+    pictures = np.zeros((1, 2, 2, 1), np.float32)
+    tests = SimpleNamespace(provider=SimpleNamespace(images=lambda data: pictures))
+    maps = np.zeros((1, 4, 12), np.float32)
+    maps[0, 2] = [1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1]
+    for batch in (1, 2):
+        _take(found, tests, maps, np.zeros((4, 12), np.float32), batch, 0, 2)
+    [kept] = found.patches
+    assert [(patch.batch, patch.case) for patch in kept] == [
+        (1, 1),
+        (1, 4),
+        (2, 1),
+        (2, 4),
+        *((1, n) for n in (0, 2, 3, 5, 6)),
+    ]
+    assert all(patch.place == (1, 0) for patch in kept)

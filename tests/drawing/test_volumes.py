@@ -11,6 +11,7 @@ from support import SHARED, make_graph, needs_museum
 from convnet.cli import main
 from convnet.drawing.figures.two import figure_two
 from convnet.drawing.shapes import Path, Words
+from convnet.drawing.volume_boxes import POINT, boxes_of, windows_of
 from convnet.drawing.volumes import volumes_of
 from convnet.errors import ConvnetError
 from convnet.graph.infer import infer_data
@@ -99,7 +100,9 @@ def test_a_way_past_other_volumes_is_bent_above_them():
     text = DATA + conv("conv1", "data", 3, channels=3) + conv("conv2", "conv1", 3, padding=1)
     text += "[both]\ntype=eltsum\ninputs=conv1,conv2\n" + conv("conv3", "both", 3) + cost_of("conv3")
     shown = volumes_of(make_graph(text, {0: 192, 1: 1}, 64))
-    assert {(way.source, way.target) for way in shown.ways} >= {("conv1", "conv3"), ("conv2", "conv3")}
+    assert [(way.source, way.target, way.notes) for way in shown.ways[2:]] == [
+        ("conv1", "both", ("Elementwise sum",)), ("conv2", "both", ("Elementwise sum",)), ("both", "conv3", ()),
+    ]  # fmt: skip
     bends = [shape for shape in figure_two(shown, "x").shapes if isinstance(shape, Path) and shape.segments[-1][0] == "C"]
     assert len(bends) == 1
 
@@ -108,6 +111,9 @@ def test_what_cannot_be_read_is_refused():
     chain = "".join(conv(f"conv{i}", f"conv{i - 1}" if i else "data", 1, channels=4 if i else 3) for i in range(60))
     with pytest.raises(ConvnetError, match=r"of 61 columns of up to 1 volume cannot be read.*convnet draw"):
         volumes_of(make_graph(DATA + chain + cost_of("conv59"), {0: 192, 1: 1}, 256))
+    chain = "".join(conv(f"conv{i}", f"conv{i - 1}" if i else "data", 1, channels=4 if i else 3) for i in range(500))
+    with pytest.raises(ConvnetError, match=r"a figure of 500 layers with weights cannot be read"):
+        volumes_of(make_graph(DATA + chain + cost_of("conv499"), {0: 12, 1: 1}, 16))
     with pytest.raises(ConvnetError, match="no layers with weights"):
         volumes_of(make_graph(DATA + cost_of("data"), {0: 10, 1: 1}, 10))
 
@@ -123,3 +129,28 @@ def test_the_verb_writes_each_form(form, start, tmp_path, capsys):
     if form == "png":
         with Image.open(out) as picture:
             assert picture.width > 1000
+
+
+def test_windows_are_as_large_as_filters_and_lines_lead_to_their_output():
+    shown = volumes("layers-imagenet.cfg")
+    boxes = boxes_of(shown)
+    windows = windows_of(shown.ways, boxes)
+    assert len(set(windows.values())) == 2 + 2 + 2 + 2 + 2  # conv3 reads from one window of each tower, whoever reads it
+    for way, window in windows.items():
+        corners = [boxes[way.source].at(*corner) for corner in window.corners]
+        tall = corners[0][1] - corners[1][1]
+        assert tall == pytest.approx(max(11, boxes[way.source].height * way.filter_size / way.side))
+        assert all(0 <= value <= 1 for corner in window.corners for value in corner)
+    points = {box.at(*POINT) for box in boxes.values()}
+    moved = figure_two(shown, "x").shapes
+    lines = [shape for shape in moved if isinstance(shape, Path) and len(shape.segments) == 2 and shape.look == "across"]
+    ends = {tuple(round(value, 3) for value in shape.segments[1][1]) for shape in lines[-6:]}
+    assert len(points) == len(boxes) and len(ends) == 2  # six lines, to an output of each tower
+
+
+def test_windows_of_several_sizes_on_one_volume_lie_apart():
+    text = DATA + conv("conv1", "data", 3, channels=3, padding=1) + conv("conv2", "conv1", 3, padding=1)
+    text += conv("conv3", "conv1", 5, padding=2) + "[both]\ntype=eltsum\ninputs=conv2,conv3\n" + cost_of("both")
+    shown = volumes_of(make_graph(text, {0: 3 * 576, 1: 1}, 4 * 576))
+    first, second = (window for way, window in windows_of(shown.ways, boxes_of(shown)).items() if way.source == "conv1")
+    assert abs(first.v - second.v) >= (first.share + second.share) / 2

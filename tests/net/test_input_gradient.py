@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from emulator import EmulatedDevice
 from nets import DATA, cost_of
 from support import ORACLE, assert_close, each_backend, make_graph, poisoned, values
 
+from convnet.backends.cuda import Cuda
 from convnet.backends.reference import Reference
 from convnet.errors import ConvnetError
 from convnet.layers.modes import Mode
@@ -48,7 +50,8 @@ X, LABELS = values(3 * 49, CASES), np.array([[1.0, 3, 0]])
 
 def make(text, be=None, inputs=(X, LABELS), params="", towers=1):
     graph = make_graph(DATA + text, {i: len(matrix) for i, matrix in enumerate(inputs)}, CLASSES, params)
-    return poisoned(Net(graph, [be or Reference(np.float64)] * towers, minibatch=CASES + 1, seed=3))
+    backends = [be or Reference(np.float64) for _ in range(towers)]  # without ``be`` others, between which is copied
+    return poisoned(Net(graph, backends, minibatch=CASES + 1, seed=3))
 
 
 def differences(net, inputs, read, index=0, step=1e-6, count=25):
@@ -240,3 +243,25 @@ def test_one_pixel_that_decides():
         sign = np.where(LABELS[0] == 1, -1, 1) if start == "logprob" else np.ones(CASES)
         np.testing.assert_array_equal(np.sign(found[y, x]), sign)
     assert (found[y, x] == 3).all()
+
+
+def test_two_emulated_devices():
+    """Gradients cross between them, and are those of one."""
+    devices = EmulatedDevice(), EmulatedDevice()
+    text = NETS["two towers"]
+    state = collect_state(make(text))
+    nets = [Net(make(text).graph, backends, CASES, state=state) for backends in (list(map(Cuda, devices)), [ORACLE])]
+    one, other = (InputGradient(net, "logprob")([X, LABELS], CASES) for net in nets)
+    assert_close(one, other, 1e-4)
+
+
+def test_cases_one_by_one():
+    """In buffers of a single case, beside those of the net."""
+    net = make(NETS["max-pool"])
+    whole = InputGradient(net, "logprob")([X, LABELS], CASES)
+    single = InputGradient(net, "logprob", minibatch=1)
+    for n in range(CASES):
+        found = single([X[:, n : n + 1], LABELS[:, n : n + 1]], 1)
+        np.testing.assert_allclose(found[:, 0], whole[:, n], rtol=1e-10, atol=1e-12)
+        net.train([X, LABELS], CASES)
+        whole = InputGradient(net, "logprob")([X, LABELS], CASES)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -106,6 +107,8 @@ def test_marks():
     gone_on = History.of([*lines, line("resume", 2, checkpoint="2")], "x")
     assert gone_on.marks == [*known[:3], Mark(2, "resume", "went on from 2")] and gone_on.done == 2
     assert History.of([*lines, line("begin", 0)], "x").marks == []
+    elsewhere = History.of([line("resume", 7)], "x")  # the log of a run that went on in another folder
+    assert elsewhere.marks == [Mark(7, "resume", "went on")] and elsewhere.done == 7
 
 
 def test_numbers_that_json_lacks_and_values_that_are_none():
@@ -118,6 +121,18 @@ def test_numbers_that_json_lacks_and_values_that_are_none():
     assert math.isnan(history.curves[0].train.values[0]) and pairs(history.curves[1].train) == [(1, math.inf)]
     assert pairs(history.curves[0].means) == [(1, 2)]  # a test of all test batches is its own mean
     assert (history.epoch, history.begin, history.window) == (0, {}, 1)
+
+
+def test_a_batch_takes_few_bytes():
+    """So that a million are small: two numbers for each value of a cost, and for speed and time."""
+    values = {"images_per_second": 100.0, "time": 1e9, "c.cost": 1.5, "c.error": 0.5, "epoch": 1, "batch": 1}
+    tracemalloc.start()
+    try:
+        history = History.of((line("batch", at, **values) for at in range(1, 10_001)), "long")
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(history.times) == 10_000 and size < 10_000 * 16 * 4 * 1.5
 
 
 VALUES = st.recursive(

@@ -1,4 +1,4 @@
-"""Costs over a run as curves (io 7.2)."""
+"""Costs over a run as curves (io 7.2), beside those of other runs."""
 
 import argparse
 from pathlib import Path
@@ -8,15 +8,23 @@ from convnet.cli.common import say
 from convnet.cli.views.view import Flag, View, chosen
 from convnet.drawing.curve_scene import curve_scene
 from convnet.drawing.figure import write_scene
-from convnet.options import FROM_ZERO, ZERO_ONE, text
+from convnet.options import FROM_ZERO, RUNS, ZERO_ONE, text
+from convnet.texts import path_text
 from convnet.training.history import History
 
 
 def _draw(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    history, remarks = History.of_checkpoint(checkpoint)
-    for remark in remarks:
-        say(f"convnet: {remark}")
-    scene = curve_scene([history], chosen(args, VIEW.name), args.cost_idx, bool(args.smooth_test_errors))
+    others = getattr(args, "with") or []
+    found = [History.of_checkpoint(checkpoint), *map(History.read, others)]
+    for _, remarks in found:
+        for remark in remarks:
+            say(remark)
+    histories = [history for history, _ in found]
+    titles = [history.title for history in histories]
+    if len(set(titles)) < len(titles):  # of folders that are called alike
+        for history, path in zip(histories, [checkpoint.path, *others], strict=True):
+            history.title = path_text(path)
+    scene = curve_scene(histories, chosen(args, VIEW.name), args.cost_idx, bool(args.smooth_test_errors))
     write_scene(scene, out)
 
 
@@ -27,6 +35,7 @@ VIEW = View(
     _draw,
     (
         Flag("cost_idx", FROM_ZERO, "which value of the cost, from 0 [all]", None),
+        Flag("with", RUNS, "further runs for the same picture, by their folders, logs or checkpoints", None),
         Flag("smooth_test_errors", ZERO_ONE, "draw means over as many tests as there are test batches", 1),
     ),
 )

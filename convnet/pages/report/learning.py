@@ -1,0 +1,90 @@
+"""How a run learned: its curves with marks, and what it came to, at best and at last."""
+
+from collections.abc import Sequence
+
+from convnet.drawing.curve_scene import curve_scene
+from convnet.drawing.svg import svg_of
+from convnet.pages.parts import Html, drawing, element, facts, figure, joined, section, table
+from convnet.pages.report.material import Material
+from convnet.texts import counted
+from convnet.training.costs import value_text
+from convnet.training.history import Curve, History
+
+_COSTS = 6  # whose curves are drawn
+_MARKS = 30  # that are listed
+_WIDE, _NARROW = 1000, 420  # pixels of drawings
+
+
+def learning_section(material: Material) -> Html:
+    """Return curves of all costs, and their values at last and at best."""
+    history = material.history
+    if not history.curves:
+        return section("learning", "How it learned", element("p", "No batch and no test is done yet."))
+    figures = [_curves(history, cost) for cost in history.costs[:_COSTS]]
+    if len(history.costs) > _COSTS:
+        figures.append(element("p", f"And {counted(len(history.costs) - _COSTS, 'cost')} more, not drawn."))
+    return section("learning", "How it learned", _headline(history), *figures, _values(history), _marks(history))
+
+
+def _curves(history: History, cost: str) -> Html:
+    """Return the curves of a cost, for large and for small screens."""
+    large, small = (svg_of(curve_scene([history], cost, width=width)) for width in (_WIDE, _NARROW))
+    unit = "epochs" if history.epoch else "batches"
+    return figure(drawing(f"Curves of {cost}", large, small), f"{cost}: training and tests, over the {unit}.")
+
+
+def _headline(history: History) -> Html:
+    """Return the last and the best error, or cost, in large letters."""
+    curve = watched(history)
+    best = best_test(curve)
+    rows = [
+        (f"Final test: {curve.name}", value_text(curve.name, curve.final) if curve.final is not None else ""),
+        (f"Best test: {curve.name}", f"{value_text(curve.name, best[1])}" if best else ""),
+        ("Batches", f"{int(history.done):,}"),
+    ]
+    return element("div", facts(rows), class_="large")
+
+
+def watched(history: History) -> Curve:
+    """Return the value that a run is judged by: the first error, or the first value there is."""
+    return next((curve for curve in history.curves if curve.name == "error"), history.curves[0])
+
+
+def best_test(curve: Curve) -> tuple[float, float] | None:
+    """Return (batches done, value) of the lowest mean of tests, of equals the first; ``None`` without tests."""
+    known = [(value, at) for at, value in zip(curve.means.at, curve.means.values, strict=True) if value == value]
+    value, at = min(known, default=(None, 0.0))
+    return None if value is None else (at, value)
+
+
+def _values(history: History) -> Html:
+    """Return a table of all values: of the last batch, the last and the best test, and the final one."""
+    rows: list[Sequence[str]] = []
+    for curve in history.curves:
+        best = best_test(curve)
+        rows.append(
+            [
+                curve.key,
+                value_text(curve.name, curve.train.values[-1]) if len(curve.train) else "",
+                value_text(curve.name, curve.means.values[-1]) if len(curve.means) else "",
+                value_text(curve.name, best[1]) if best else "",
+                f"{best[0]:,.0f}" if best else "",
+                value_text(curve.name, curve.final) if curve.final is not None else "",
+            ]
+        )
+    heads = ("value", "last batch", "last test", "best test", "after batches", "final test")
+    window = f"; tests are means over {history.window}" if history.window > 1 else ""
+    return table(f"What it came to{window}", heads, rows)
+
+
+def _marks(history: History) -> Html:
+    """Return what the marks of the curves say, for those who do not see them."""
+    places: dict[float, list[str]] = {}  # as the drawing numbers them
+    for mark in history.marks:
+        places.setdefault(mark.at, []).append(mark.text)
+    if not places:
+        return Html("")
+    rows = [[str(i), f"{at:,.0f}", "; ".join(texts)] for i, (at, texts) in enumerate(places.items(), 1)]
+    more = [element("p", f"And {len(rows) - _MARKS:,} before these.")] if len(rows) > _MARKS else []
+    heads = ("mark", "after batches", "what happened")
+    return joined([table("Marks in the curves", heads, rows[-_MARKS:], words=(0, 2)), *more])

@@ -1,0 +1,70 @@
+"""Dead units: those behind a neuron like relu that were 0 for every case of a test.
+
+A unit whose output is 0 gets no gradient, so one that is 0 for every case learns nothing any more. Where all positions of a
+map share weights and bias (conv with ``sharedBiases``) a unit is a map, 0 everywhere; else it is a single output.
+
+Letters: U units, N cases.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from convnet.layers import Layer
+from convnet.layers.conv import Conv, Windowed
+from convnet.net.net import Net
+
+_NEURONS = ("relu", "nrelu", "brelu")  # never below 0, so that a sum of 0 means that all were 0
+_CASES = 1024  # of each test, which are enough to see whether a unit lives
+
+
+class DeadUnits:
+    """Looks at the outputs of ``net`` in a test: at its first minibatches, until there were 1,024 cases.
+
+    It changes no number of the run: it reads what a pass has kept, and adds it up on the device.
+    """
+
+    def __init__(self, net: Net) -> None:
+        self.net = net
+        self.layers = [layer for layer in net.graph.layers.values() if layer.function in _NEURONS]
+        self._cases = 0
+        self._sums: dict[str, Any] = {}  # (U,) of each layer, on its device
+
+    @property
+    def wanted(self) -> Sequence[str]:
+        """The layers whose outputs the next pass must keep; none where enough was seen."""
+        return [layer.name for layer in self.layers] if self._cases < _CASES else []
+
+    def begin(self) -> None:
+        """Forget the test before."""
+        self._cases, self._sums = 0, {}
+
+    def look(self, cases: int) -> None:
+        """Add up the outputs of a pass over ``cases``, which was given ``wanted`` to keep."""
+        for name in self.wanted:
+            node = self.net.nodes[name]
+            units = units_of(node.layer)
+            if name not in self._sums:
+                self._sums[name] = node.be.zeros((units,))
+            node.be.sum_rows(node.out.reshape(units, -1), self._sums[name], 1.0)
+        self._cases += cases
+
+    def shares(self) -> dict[str, float]:
+        """Return the share of dead units by layer, as the file names it; waits. Empty where nothing was looked at."""
+        sums = {
+            self.net.nodes[name].layer.written_name: self.net.nodes[name].be.download(s) for name, s in self._sums.items()
+        }
+        return {name: float(np.mean(values == 0)) for name, values in sums.items()}
+
+
+def units_of(layer: Layer) -> int:
+    """Return U of a neuron layer: maps whose positions share weights and biases, or outputs."""
+    below = layer
+    while below.type == "neuron":
+        below = below.sources[0]
+    source = below
+    while not isinstance(source, Windowed) and len(source.sources) == 1:
+        source = source.sources[0]
+    differs = isinstance(source, Windowed) and not (isinstance(source, Conv) and source.sharedBiases)
+    return layer.outputs if below.maps is None or differs else below.maps[0]
