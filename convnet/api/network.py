@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from convnet.api.arguments import MOST_PIXELS, functions, numbers, path_of, whole_number, word
+from convnet.api.gradients import cost_called, gradient_of_cost, gradient_of_outputs, output_numbers
 from convnet.api.inputs import Arrays, Images, Mean, Preprocessor
 from convnet.api.labels import label_matrices
 from convnet.api.notebook import Drawing, html_table
@@ -228,6 +229,37 @@ class Network:
         parts = [np.empty((0, self.graph.layers[name].outputs), np.float32)]
         parts += [self._run(self.preprocessor.matrix(some), name) for some in self._minibatches(images)]
         return np.concatenate(parts)
+
+    def input_gradient(self, images: Images, labels: Any = None, *, of: str = "", output: Any = None) -> np.ndarray:
+        """Return by how much a cost or an output changes with each pixel: (N, side, side, channels), or (N, features).
+
+        With ``labels``, as for ``test``, of the cost called ``of``. With ``output``, the number or the name of a class or
+        one for each image, of that output of the layer ``of``. ``""`` is what ``predict`` returns, and its cost. Units are
+        as in testing; of larger pictures it is the middle that the net sees. Raises ``ConvnetError`` where none arrives.
+
+        >>> net = convnet.build("layers-digits.cfg", side=8)
+        >>> net.input_gradient(np.zeros((2, 8, 8, 1), np.uint8), [3, 7]).shape
+        (2, 8, 8, 1)
+        >>> net.input_gradient(np.zeros((2, 8, 8, 1), np.uint8), of="fc10", output=3).shape
+        (2, 8, 8, 1)
+        """
+        if labels is not None and output is not None:
+            raise OptionError("give labels, for the gradient of a cost, or output, for that of a layer's output")
+        matrices = [self.preprocessor.matrix(some) for some in self._minibatches(images)]
+        cases = sum(matrix.shape[1] for matrix in matrices)
+        if output is not None:
+            layer = output_layer(self.graph, of or self.prediction_layer)
+            self._check_pictures_suffice(layer)
+            chosen = output_numbers(output, cases, self.graph.layers[layer].outputs, self.classes)
+            found = gradient_of_outputs(self.net, layer, matrices, chosen)
+        else:
+            cost = cost_called(self.graph, of, self.prediction_layer)
+            if labels is None:
+                self._check_pictures_suffice(cost)
+            others = [] if labels is None else label_matrices(labels, self.graph)
+            found = gradient_of_cost(self.net, cost, matrices, others, cases)
+        C, S = self.preprocessor.channels, self.preprocessor.size
+        return found.reshape(C, S, S, cases).transpose(3, 1, 2, 0) if S else found.T
 
     def test(self, images: Images | Provider, labels: Any = None) -> Costs:
         """Return what a run would print of these cases: ``{'logprob': [mean cost, error, top-k error]}``.

@@ -25,6 +25,7 @@ VERBS = {
     "kernels": "show the CUDA kernels of a layer",
     "doctor": "say what this machine can run, and how to mend what is wrong",
     "shownet": "draw filters, curves, predictions and maps of a checkpoint",
+    "figure": "draw a figure of the paper with a net of one's own",
     "log": "show what a run printed, as a table, CSV or JSON",
     "convert": "translate layer files and checkpoints between generations",
     "inspect": "say what a file or folder is, whichever program wrote it",
@@ -33,7 +34,7 @@ VERBS = {
     "completion": "write what a shell needs to complete all this",
 }
 _GROUPS = {
-    "train and use a net": ("makebatches", "batches", "run", "predict", "shownet", "log"),
+    "train and use a net": ("makebatches", "batches", "run", "predict", "shownet", "figure", "log"),
     "look at layer files and checkpoints": ("explain", "diff", "draw", "convert", "inspect"),
     "look at this machine": ("doctor", "bench", "kernels", "completion"),
 }

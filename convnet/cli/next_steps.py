@@ -50,7 +50,8 @@ def what_stands_out(log: Path) -> Iterator[str]:
 
 def _drawn(sheet: Path, work: Run) -> Iterator[str]:
     """Draw what the net says of pictures that it was not trained on, and yield where to see it."""
-    from convnet.drawing.samples import TestSet, write_predictions
+    from convnet.drawing.prediction_scene import write_predictions
+    from convnet.drawing.samples import TestSet
 
     try:
         write_predictions(TestSet(work.net, work.session.test, work.plan.test[0]), sheet)

@@ -1,7 +1,8 @@
 """Filters with their numbers, at a size that can be seen: what ``convnet shownet --show-filters`` draws (io 7.3).
 
 Few channels: the originals' mosaic, with the number of each filter above it. Many channels, which there would be rows of
-grey: for each filter a row of its strongest channels, scaled for itself. Letters: C channels, k side of a filter, F filters.
+grey: for each filter a row of its strongest channels, scaled for itself. Towers stand above each other, as in the paper's
+Figure 3. Letters: C channels, k side of a filter, F filters.
 """
 
 import math
@@ -10,34 +11,89 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from convnet.drawing.banks import Bank
 from convnet.drawing.files import check_pixels
 from convnet.drawing.filters import MOST, PER_ROW, WIDE, filter_patches, normalise
 from convnet.drawing.sheet import DARK, Sheet, enlarged, headed
+from convnet.texts import counted
 
 _STRIP = 16  # above a row, for numbers
 _GUTTER, _GAP = 64, 8  # before a row of channels, and between them
 _CHANNELS, _FILTERS = 16, 64  # of a layer of many channels
+_TOWER = 44  # above each tower, for its name
 
 
-def filter_sheet(filters: np.ndarray, names: Sequence[str], title: str, color: bool, zoom: int = 0) -> Image.Image:
-    """Return weights (C, k, k, F) as a sheet, ``names`` above or before the filters; ``zoom`` 0: what can be seen well."""
-    C, _, _, F = filters.shape
+def filter_sheet(banks: Sequence[Bank], title: str, color: bool, zoom: int = 0) -> Image.Image:
+    """Return the filters of one layer, or of its towers, as a sheet; ``zoom`` 0: what can be seen well."""
+    C = len(banks[0].filters)
     if not color and C >= PER_ROW:
-        few = f"Filters 0 to {_FILTERS - 1}. " if F > _FILTERS else ""
-        which = f"{few}Of each its {min(C, _CHANNELS)} strongest channels, numbered, the strongest first"
+        most = _FILTERS // len(banks)
+        bodies = [channel_rows(bank.filters[..., :most], bank.names, zoom, bank.maps) for bank in banks]
+        which = f"{_few(banks, most)}Of each its {min(C, _CHANNELS)} strongest channels, the strongest first"
+        which += ", with the number of the map that it reads"
         caption = f"{which}; each filter is scaled for itself: 0 is grey, its largest weight black or white."
-        return headed(channel_rows(filters, names, zoom), title, caption, DARK)
-    body = mosaic(normalise(filters), color, names, zoom)
-    few = f"Filters 0 to {MOST - 1}. " if F > MOST else ""
-    caption = f"{few}All filters are scaled together: {filters.min():.3g} is black, {filters.max():.3g} white."
-    return headed(body, title, caption, DARK)
+        return headed(in_towers(bodies, banks), title, caption, DARK)
+    most = MOST // len(banks)
+    scaled, low, high = _scaled(banks)
+    bodies = [mosaic(part[..., :most], color, bank.names, zoom) for part, bank in zip(scaled, banks, strict=True)]
+    caption = f"{_few(banks, most)}All filters are scaled together: {low:.3g} is black, {high:.3g} white."
+    return headed(in_towers(bodies, banks), title, caption, DARK)
 
 
-def mosaic(filters: np.ndarray, color: bool, names: Sequence[str] = (), zoom: int = 0) -> Image.Image:
+def plain_sheet(banks: Sequence[Bank], color: bool, zoom: int = 0) -> Image.Image:
+    """Return what the originals drew: no words, and of a local layer as many filters in a row as places."""
+    per_row = banks[0].modules or PER_ROW
+    parts = [mosaic(part, color, zoom=zoom, per_row=per_row) for part in _scaled(banks)[0]]
+    border = parts[0].width // _wide(banks[0].filters, color, per_row)  # which neighbours share
+    sheet = Sheet(parts[0].width, sum(part.height - border for part in parts) + border, DARK)
+    y = 0
+    for part in parts:
+        sheet.paste(part, 0, y)
+        y += part.height - border
+    return sheet.image
+
+
+def _scaled(banks: Sequence[Bank]) -> tuple[list[np.ndarray], float, float]:
+    """Return the filters of all banks, scaled together to 0 to 1, and what is 0 and 1 there."""
+    filters = np.concatenate([bank.filters for bank in banks], axis=-1)
+    ends = np.cumsum([bank.filters.shape[-1] for bank in banks])[:-1]
+    return np.split(normalise(filters), ends, axis=-1), float(filters.min()), float(filters.max())
+
+
+def _few(banks: Sequence[Bank], most: int) -> str:
+    """Say that not all filters are shown, if so."""
+    each = " of each tower" if len(banks) > 1 else ""
+    return f"Filters 0 to {most - 1}{each}. " if max(bank.filters.shape[-1] for bank in banks) > most else ""
+
+
+def in_towers(bodies: Sequence[Image.Image], banks: Sequence[Bank]) -> Image.Image:
+    """Return the pictures of towers above each other, each below its name; that of a single layer as it is."""
+    if len(bodies) == 1:
+        return bodies[0]
+    sheet = Sheet(max(body.width for body in bodies), sum(body.height + _TOWER for body in bodies), DARK)
+    y = 0
+    for body, bank in zip(bodies, banks, strict=True):
+        words = f"{bank.name}: {counted(bank.filters.shape[-1], 'filter')} on '{bank.source}'"
+        sheet.write((12, y + _TOWER - 10), words, 16, "ls", width=body.width - 24)
+        sheet.paste(body, 0, y + _TOWER)
+        y += body.height + _TOWER
+    return sheet.image
+
+
+def _wide(filters: np.ndarray, color: bool, per_row: int) -> int:
+    """Return the width of a mosaic, in weights."""
+    patches, per_row = filter_patches(filters, color, per_row)
+    return per_row * (patches.shape[2] + 1) + 1
+
+
+def mosaic(
+    filters: np.ndarray, color: bool, names: Sequence[str] = (), zoom: int = 0, per_row: int = PER_ROW
+) -> Image.Image:
     """Return filters of values from 0 to 1 in the originals' order and gaps, each with its name above it, if any."""
-    patches, per_row = filter_patches(filters, color)
+    wide = _wide(filters, color, per_row)
+    patches, per_row = filter_patches(filters, color, per_row)
     count, H, W, _ = patches.shape
-    wide, rows = per_row * (W + 1) + 1, math.ceil(count / per_row)
+    rows = math.ceil(count / per_row)
     zoom, strip = zoom or max(1, WIDE // wide), _STRIP if names else 0
     check_pixels(wide, rows * (H + 1) + 1, zoom)
     pitch = (H + 1) * zoom + strip
@@ -50,8 +106,11 @@ def mosaic(filters: np.ndarray, color: bool, names: Sequence[str] = (), zoom: in
     return sheet.image
 
 
-def channel_rows(filters: np.ndarray, names: Sequence[str], zoom: int = 0) -> Image.Image:
-    """Return of each filter its strongest channels, the strongest first, with their numbers; two filters in a row."""
+def channel_rows(filters: np.ndarray, names: Sequence[str], zoom: int = 0, maps: np.ndarray | None = None) -> Image.Image:
+    """Return of each filter its strongest channels, the strongest first; two filters in a row.
+
+    Above each channel stands the number of the map that it reads, of ``maps`` (F, C), or else its own.
+    """
     C, k, _, F = filters.shape
     across, count = min(C, _CHANNELS), min(F, _FILTERS)
     zoom = zoom or max(1, ((WIDE // 2 - _GUTTER) // _CHANNELS - _GAP) // k)
@@ -66,6 +125,7 @@ def channel_rows(filters: np.ndarray, names: Sequence[str], zoom: int = 0) -> Im
         sheet.write((x - 8, y + 17), f"±{largest:.2g}", 10, "ra", color=DARK.faint)
         for place, c in enumerate(np.argsort(-strengths, kind="stable")[:across]):
             values = 0.5 + filters[c, :, :, f, None] / (2 * largest or 1)
-            sheet.write((x + place * step, y - 2), str(c), 10, "ls", color=DARK.faint)
+            number = c if maps is None else maps[f, c]
+            sheet.write((x + place * step, y - 2), str(number), 10, "ls", color=DARK.faint)
             sheet.paste(enlarged(values, zoom), x + place * step, y)
     return sheet.image

@@ -16,16 +16,17 @@ PER_ROW = 16
 MOST = 16 * 24  # in one picture; the rest is left out
 
 
-def filter_patches(filters: np.ndarray, color: bool) -> tuple[np.ndarray, int]:
+def filter_patches(filters: np.ndarray, color: bool, per_row: int = PER_ROW) -> tuple[np.ndarray, int]:
     """Return filters (C, k, k, F) as patches (F, height, width, 1 or 3), and how many of them stand in a row.
 
-    In ``color`` three channels make one coloured patch; else the channels of a filter stand side by side in grey.
+    In ``color`` three channels make one coloured patch, and ``per_row`` stand in a row; else the channels of a filter
+    stand side by side in grey, so many in a row as channels make that. No more than 24 such rows are taken.
     """
     C, k, _, _ = filters.shape
-    filters = filters[..., :MOST]
+    filters = filters[..., : max(MOST, per_row**2)]
     if color:
-        return filters.transpose(3, 1, 2, 0), PER_ROW  # patch[f, y, x, c]
-    return filters.transpose(3, 1, 0, 2).reshape(-1, k, C * k, 1), max(1, math.ceil(PER_ROW / C))  # [f, y, (c, x)]
+        return filters.transpose(3, 1, 2, 0), per_row  # patch[f, y, x, c]
+    return filters.transpose(3, 1, 0, 2).reshape(-1, k, C * k, 1), max(1, math.ceil(per_row / C))  # [f, y, (c, x)]
 
 
 def first_filters(types: Mapping[str, str]) -> str:

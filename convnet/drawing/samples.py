@@ -1,50 +1,63 @@
-"""What a net says of test cases, as a sheet of pictures and bars, drawn by Pillow (io 7.4).
+"""Test cases of a checkpoint, and what its net says of them (io 7.4); ``prediction_scene.py`` draws it.
 
-    convnet shownet --load-file CHECKPOINT --show-preds probs --data-path DIR
-
-Of a net in memory: ``write_predictions(TestSet(net, provider, batch), Path("preds.png"), "probs")``.
-Letters: N cases, C channels, H, W height and width of a picture.
+Of a net in memory: ``predictions(TestSet(net, provider, batch), "probs")``.
+Letters: N cases, K classes, C channels, H, W height and width of a picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from convnet.checkpoint import Checkpoint
 from convnet.data.provider import Provider, batch_bounds, class_names, first_synonyms, split
-from convnet.drawing.files import save_image
-from convnet.drawing.sheet import LIGHT, Sheet, headed, resized
 from convnet.errors import ConvnetError, OptionError
+from convnet.graph.graph import Graph
 from convnet.graph.needs import label_index
+from convnet.layers.cost import Cost
 from convnet.layers.data import Data
 from convnet.net.net import Net
-from convnet.texts import did_you_mean
+from convnet.texts import did_you_mean, listed
 from convnet.training.checks import check_batch
 from convnet.training.session import RunInputs, Session
 
-_CASES = 8  # two rows of four
+_CASES = 8  # two rows of four, as in the paper
 _BARS = 5
-_TRUE, _OTHER = "#ffaaaa", "#aaaaff"  # the originals'
-_PICTURE, _PER_ROW, _GAP, _BAR, _HEAD = 288, 4, 24, 26, 30
 
 
 class Prediction(NamedTuple):
-    """One case: its ``picture`` (H, W, C) in 0 to 1, ``truth``, and the likeliest classes as (name, probability, true?)."""
+    """One case: its ``picture`` (H, W, C) in 0 to 1, ``truth``, and the likeliest classes as (name, probability, true?).
+
+    A case of several labels has them all in ``truth``, and may have several true bars. ``case`` is its number in the batch.
+    """
 
     picture: np.ndarray
     truth: str
     bars: list[tuple[str, float, bool]]
+    case: int = 0
+
+
+class Head(NamedTuple):
+    """A layer of shares of classes, and the cost that compares it with labels."""
+
+    layer: str
+    cost: Cost
+
+    @property
+    def labels(self) -> str:
+        """The data layer that holds what is true."""
+        return self.cost.sources[0].name
 
 
 @dataclass
 class TestSet:
-    """A net beside ``provider``, whose batch ``number`` it is tested on; ``remarks`` are on how these were found."""
+    """A net beside ``provider``, whose batch ``number`` it is tested on; ``remarks`` are on how these were found.
+
+    ``numbers`` are all test batches, where more than that one are asked for.
+    """
 
     __test__ = False
 
@@ -52,6 +65,7 @@ class TestSet:
     provider: Provider
     number: int
     remarks: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
 
     @classmethod
     def open(cls, checkpoint: Checkpoint, options: dict[str, Any]) -> TestSet:
@@ -59,22 +73,30 @@ class TestSet:
         session = Session(RunInputs({"load_file": str(checkpoint.path), "test_only": 1, **options}, checkpoint))
         session.check_costs()
         backends, _ = session.backends()
-        return cls(session.net(backends), session.test, session.plan.test[0], session.remarks)
+        return cls(session.net(backends), session.test, session.plan.test[0], session.remarks, session.plan.test)
 
     def outputs(self, names: Sequence[str], max_cases: int = 0) -> list[np.ndarray]:
         """Return outputs (features, N) of layers for the test batch, or its first ``max_cases`` cases."""
-        batch = self.provider.batch(1, self.number)
+        parts = list(self.passes(names, self.number, max_cases))
+        return [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
+
+    def passes(self, names: Sequence[str], number: int, max_cases: int = 0) -> Iterator[list[np.ndarray]]:
+        """Yield outputs (features, N) of layers for every minibatch of a batch, or of its first ``max_cases`` cases."""
+        for inputs, cases in self.inputs(number, max_cases):
+            self.net.test(inputs, cases, keep=names)
+            outputs = [self.net.output(name) for name in names]
+            for name, values in zip(names, outputs, strict=True):
+                if not np.isfinite(values).all():
+                    raise ConvnetError(f"the outputs of '{name}' are not all finite numbers, so there is nothing to show")
+            yield outputs
+
+    def inputs(self, number: int, max_cases: int = 0) -> Iterator[tuple[Any, int]]:
+        """Yield (matrices, cases) of every minibatch of a batch, or of its first ``max_cases``; raises ``DataError``."""
+        batch = self.provider.batch(1, number)
         minibatches = split(batch, self.net.minibatch)
-        check_batch(self.net.graph, minibatches, f"{self.provider.where}: batch {self.number}", finite=False)
-        parts = []
+        check_batch(self.net.graph, minibatches, f"{self.provider.where}: batch {number}", finite=False)
         for start, stop in batch_bounds(min(batch.cases, max_cases or batch.cases), self.net.minibatch):
-            self.net.test(batch.minibatch(start, stop), stop - start, keep=names)
-            parts.append([self.net.output(name) for name in names])
-        outputs = [np.concatenate(pieces, axis=1) for pieces in zip(*parts, strict=True)]
-        for name, values in zip(names, outputs, strict=True):
-            if not np.isfinite(values).all():
-                raise ConvnetError(f"the outputs of '{name}' are not all finite numbers, so there is nothing to show")
-        return outputs
+            yield batch.minibatch(start, stop), stop - start
 
     def data_layer(self) -> str:
         """Return the layer by which pictures enter; raises ``ConvnetError``."""
@@ -84,34 +106,81 @@ class TestSet:
         raise ConvnetError("the net has no data layer with dataIdx=0, where pictures would enter")
 
 
-def write_predictions(tests: TestSet, out: Path, softmax: str = "", only_errors: bool = False, seed: int = 0) -> None:
-    """Draw up to eight test cases with what the net says of them, and write the sheet; ``""``: the first softmax layer."""
-    cases = predictions(tests, softmax, only_errors, seed)
-    save_image(prediction_sheet(cases, f"{'Mistaken' if only_errors else 'Random'} test samples"), out)
+def predictions(
+    tests: TestSet, layer: str = "", only_errors: bool = False, seed: int = 0, count: int = _CASES
+) -> list[Prediction]:
+    """Return up to ``count`` cases of the test batch, drawn by ``seed``; with ``only_errors`` of those that are wrong.
 
-
-def predictions(tests: TestSet, softmax: str = "", only_errors: bool = False, seed: int = 0) -> list[Prediction]:
-    """Return up to eight cases of the test batch, drawn by ``seed``; with ``only_errors`` of those that are wrong."""
-    graph = tests.net.graph
-    softmax = chosen_name(
-        softmax, [name for name, layer in graph.layers.items() if layer.type == "softmax"], "softmax layer"
-    )
-    cost = next((cost for cost in graph.costs if cost.sources[-1].name == softmax), None)
-    if cost is None:
-        raise ConvnetError(f"no cost compares '{softmax}' with labels, so what is true is not known")
-    data, labels, scores = tests.outputs([tests.data_layer(), cost.sources[0].name, softmax])
-    truths = labels.argmax(axis=0) if len(labels) > 1 else labels[0].astype(int)
-    candidates = np.flatnonzero(scores.argmax(axis=0) != truths) if only_errors else np.arange(len(truths))
-    if not candidates.size:
-        raise ConvnetError(f"all {len(truths)} cases of test batch {tests.number} are right; nothing to show")
-    chosen = np.random.default_rng(seed).choice(candidates, min(_CASES, candidates.size), replace=False)
-    names = first_synonyms(class_names(tests.provider.names_at(label_index(cost)), len(scores)))
+    ``layer`` is one of ``heads``, or its cost; ``""``: the first.
+    """
+    head = head_of(tests.net.graph, layer)
+    data, labels, scores = tests.outputs([tests.data_layer(), head.labels, head.layer])
+    truths = true_classes(labels, len(scores))
+    chosen = chosen_cases(scores, truths, f"test batch {tests.number}", only_errors, seed, count)
+    names = names_of(tests, head, len(scores))
+    pictures = tests.provider.images(np.ascontiguousarray(data[:, chosen]))
     shown = []
-    for picture, n in zip(tests.provider.images(np.ascontiguousarray(data[:, chosen])), chosen, strict=True):
+    for picture, n in zip(pictures, chosen, strict=True):
         likeliest = np.argsort(-scores[:, n], kind="stable")[:_BARS]
-        bars = [(names[i], float(scores[i, n]), bool(i == truths[n])) for i in likeliest]
-        shown.append(Prediction(picture, names[truths[n]], bars))
+        bars = [(names[k], float(scores[k, n]), bool(truths[k, n])) for k in likeliest]
+        shown.append(Prediction(picture, truth_text(truths[:, n], names), bars, int(n)))
     return shown
+
+
+def heads(graph: Graph) -> list[Head]:
+    """Return the layers that give shares of classes, those of a softmax first: one of several, or a yes or no for each."""
+    found = [
+        Head(cost.sources[-1].name, cost)
+        for cost in graph.costs
+        if cost.first_input in ("label", "target") and cost.sources[-1].function in ("softmax", "logistic")
+    ]
+    return sorted(found, key=lambda head: graph.layers[head.layer].function != "softmax")
+
+
+def head_of(graph: Graph, name: str = "") -> Head:
+    """Return the head called by the name of its layer, or of its cost; ``""``: the first. Raises ``OptionError``."""
+    found = heads(graph)
+    if not found:
+        costs = listed(f"'{cost.name}' ({cost.type})" for cost in graph.costs)
+        raise OptionError(
+            f"the net has no softmax layer, nor another that gives shares of classes: it is trained by {costs}"
+        )
+    for head in found:
+        if name in ("", head.layer, head.cost.name, graph.layers[head.layer].written_name):
+            return head
+    known = [head.layer for head in found]
+    hint = did_you_mean(name, known) or f"; there are {', '.join(known)}"
+    raise OptionError(f"no softmax layer '{name}' in the checkpoint{hint}")
+
+
+def true_classes(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Return whether each class is true of each case, (K, N), of numbers of classes (1, N) or of targets (K, N)."""
+    return labels > 0 if len(labels) == classes > 1 else np.arange(classes)[:, None] == labels[:1]
+
+
+def names_of(tests: TestSet, head: Head, classes: int) -> list[str]:
+    """Return a short name for each class of a head."""
+    return first_synonyms(class_names(tests.provider.names_at(label_index(head.cost)), classes))
+
+
+def truth_text(truths: np.ndarray, names: Sequence[str]) -> str:
+    """Return the names of the true classes of a case."""
+    return ", ".join(names[int(k)] for k in np.flatnonzero(truths)) or "(no label)"
+
+
+def chosen_cases(
+    scores: np.ndarray, truths: np.ndarray, where: str, only_errors: bool = False, seed: int = 0, count: int = _CASES
+) -> np.ndarray:
+    """Return the numbers of up to ``count`` cases, drawn by ``seed``, of ``only_errors`` where the likeliest is not true.
+
+    ``scores`` and ``truths`` are (K, N). Raises ``ConvnetError`` where there are none.
+    """
+    cases = scores.shape[1]
+    is_right = truths[scores.argmax(axis=0), np.arange(cases)]
+    candidates = np.flatnonzero(~is_right) if only_errors else np.arange(cases)
+    if not candidates.size:
+        raise ConvnetError(f"all {cases} cases of {where} are right; nothing to show")
+    return np.random.default_rng(seed).choice(candidates, min(count, candidates.size), replace=False)
 
 
 def chosen_name(name: str, known: Iterable[str], what: str) -> str:
@@ -123,30 +192,3 @@ def chosen_name(name: str, known: Iterable[str], what: str) -> str:
         raise OptionError(f"the checkpoint has no {what}")
     hint = did_you_mean(name, known) or f"; there are {', '.join(known) or 'none'}"
     raise OptionError(f"no {what} '{name}' in the checkpoint{hint}")
-
-
-def prediction_sheet(cases: Sequence[Prediction], heading: str) -> Image.Image:
-    """Return the sheet of 2012: pictures above, bars of the likeliest classes below; the true class is red, and marked."""
-    rows, pitch = -(-len(cases) // _PER_ROW), _HEAD + _PICTURE + 8 + _BARS * _BAR + _GAP
-    sheet = Sheet(_GAP + _PER_ROW * (_PICTURE + _GAP), rows * pitch, LIGHT)
-    for i, case in enumerate(cases):
-        _draw_case(sheet, case, _GAP + i % _PER_ROW * (_PICTURE + _GAP), i // _PER_ROW * pitch)
-    right = sum(case.bars[0][2] for case in cases)
-    caption = f"{right} of {len(cases)} right. Above each picture its true class; below what the net says, the truth marked."
-    return headed(sheet.image, heading, caption, LIGHT)
-
-
-def _draw_case(sheet: Sheet, case: Prediction, x: int, y: int) -> None:
-    verdict = "right" if case.bars[0][2] else "wrong"
-    sheet.write((x + _PICTURE, y + 6), verdict, 14, "ra", color=LIGHT.faint)
-    sheet.write((x, y + 2), case.truth, 19, width=_PICTURE - 50)
-    picture = resized(case.picture, _PICTURE)
-    sheet.paste(picture, x + (_PICTURE - picture.width) // 2, y + _HEAD + (_PICTURE - picture.height) // 2)
-    for place, (name, share, is_true) in enumerate(case.bars):
-        top = y + _HEAD + _PICTURE + 8 + place * _BAR
-        middle, length = top + _BAR // 2 - 2, round((_PICTURE - 14) * min(max(share, 0), 1))
-        sheet.draw.rectangle((x + 14, top, x + 14 + length, top + _BAR - 5), _TRUE if is_true else _OTHER)
-        if is_true:
-            sheet.draw.polygon([(x, middle - 6), (x, middle + 6), (x + 10, middle)], LIGHT.words)
-        sheet.write((x + 20, middle), name, 14, "lm", width=_PICTURE - 80)
-        sheet.write((x + _PICTURE, middle), f"{share:.1%}", 14, "rm")

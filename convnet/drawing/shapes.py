@@ -65,6 +65,16 @@ LOOKS = {
     "training-dot": Look("#000000", width=0),
     "test": Look(line=_TEST, width=1.6),
     "test-dot": Look(_TEST, width=0),
+    # of Figure 2
+    "volume": Look(line=_INK, width=1.1),
+    "hidden": Look(line="#9aa5b1", width=0.7),
+    "window": Look(line=_INK, width=0.9),
+    "sight": Look(line=_INK, width=0.7),
+    "across": Look(line=_RED, width=0.7, dashes=(4, 2.5)),
+    "dot": Look(_INK),
+    "size": Look(_INK, size=15, halo=3),
+    "kernel": Look(_INK, size=12, halo=2.5),
+    "note": Look(_INK, size=14),
 }
 DARK = {
     "ground": Look("#15191d"),

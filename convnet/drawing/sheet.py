@@ -70,10 +70,20 @@ def headed(body: Image.Image, title: str, caption: str, colors: Colors) -> Image
 def fitted(words: str, size: int, width: float = 0) -> tuple[str, Font]:
     """Return ``words`` as they are written, and the font: with ``…`` where wider than ``width``, nothing where none fit."""
     words, font = _readable(printable(words)[:_LONGEST], size)
+    return _cut(words, font, width), font
+
+
+def trimmed(words: str, size: float, width: float) -> str:
+    """Return ``words`` with ``…`` where wider than ``width``, in their own letters, which a font elsewhere may have."""
+    words = printable(words)[:_LONGEST]
+    return _cut(words, _readable(words, round(size))[1], width)
+
+
+def _cut(words: str, font: Font, width: float) -> str:
     whole = words
     while width and words and font.getlength(words if words == whole else words + "…") > width:
         words = words[:-1]
-    return words if words == whole or not words else words + "…", font
+    return words if words == whole or not words else words + "…"
 
 
 def _readable(words: str, size: int) -> tuple[str, Font]:

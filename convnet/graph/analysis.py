@@ -6,7 +6,10 @@ sees through filters, pooling and crops, and the step between neighbours; the su
 divides are not counted.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from convnet.graph.graph import Graph
@@ -16,6 +19,29 @@ from convnet.layers.weighted import WeightLayer
 _FLOAT = 4  # bytes
 Maps = tuple[int, int]  # how many and their side
 Field = tuple[int, int]  # size and step of a receptive field, in pixels of the data
+
+
+class Sight(NamedTuple):
+    """The square of pixels that one output sees: its ``size``, the ``step`` to that of the next output, and where the first
+    begins, (down, right), which may be outside; ``None`` where a layer below mirrors or scales pictures.
+    """
+
+    size: int
+    step: int
+    start: tuple[int, int] | None
+
+    def through(self, window: tuple[int, int], begins: tuple[int, int] | None) -> Sight:
+        """Return what is seen through windows of (size, stride) on this layer, the first of which ``begins`` there."""
+        size, stride = window
+        start = None
+        if self.start and begins:
+            start = self.start[0] + begins[0] * self.step, self.start[1] + begins[1] * self.step
+        return Sight(self.size + (size - 1) * self.step, self.step * stride, start)
+
+    def place(self, row: int, column: int) -> tuple[int, int]:
+        """Return where the square of an output begins, (down, right); there is a ``start``."""
+        assert self.start
+        return self.start[0] + row * self.step, self.start[1] + column * self.step
 
 
 class Memory(NamedTuple):
@@ -46,20 +72,39 @@ def memories(graph: Graph, mini: int) -> dict[str, Memory]:
 
 def receptive_fields(graph: Graph) -> dict[str, Field | None]:
     """Return (size, step) of every layer's receptive field; ``None`` where an output sees everything, or has no place."""
-    fields: dict[str, Field | None] = {}
+    return {name: (sight.size, sight.step) if sight else None for name, sight in sights(graph).items()}
+
+
+def sights(graph: Graph) -> dict[str, Sight | None]:
+    """Return what one output of every layer sees of the data; ``None`` where it sees everything, or has no place."""
+    found: dict[str, Sight | None] = {}
     for name, layer in graph.layers.items():
-        seen = []
-        for source, window in zip(layer.sources, layer.windows(), strict=True):
-            below = fields[source.name]
-            if below and window:
-                seen.append((below[0] + (window[0] - 1) * below[1], below[1] * window[1]))
+        parts = []
+        for i, (source, window) in enumerate(zip(layer.sources, layer.windows(), strict=True)):
+            if (below := found[source.name]) and window:
+                parts.append(below.through(window, layer.window_start(i)))
         if not layer.sources:
-            fields[name] = (1, 1)
-        elif layer.is_cost or len(seen) < len(layer.sources):
-            fields[name] = None
+            found[name] = Sight(1, 1, (0, 0))
+        elif layer.is_cost or len(parts) < len(layer.sources):
+            found[name] = None
         else:
-            fields[name] = (max(size for size, _ in seen), max(step for _, step in seen))
-    return fields
+            found[name] = _all_of(parts)
+    return found
+
+
+def _all_of(parts: Sequence[Sight]) -> Sight:
+    """Return the smallest square that holds what an output sees through each of its inputs."""
+    size, step = max(part.size for part in parts), max(part.step for part in parts)
+    starts = [part.start for part in parts if part.start]
+    if len(starts) < len(parts) or len({part.step for part in parts}) > 1:
+        return Sight(size, step, None)
+    down, right = (min(start[axis] for start in starts) for axis in (0, 1))
+    ends = [
+        start[axis] - first + part.size
+        for part, start in zip(parts, starts, strict=True)
+        for axis, first in ((0, down), (1, right))
+    ]
+    return Sight(max(ends), step, (down, right))
 
 
 def shape_texts(graph: Graph) -> dict[str, str]:

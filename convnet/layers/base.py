@@ -213,6 +213,10 @@ class Layer:
         """Return (size, stride) of what an output sees of each input, for receptive fields; ``None``: it sees everything."""
         return [(1, 1)] * len(self.sources)
 
+    def window_start(self, i: int) -> tuple[int, int] | None:  # noqa: ARG002
+        """Return where the first window begins on input ``i``, (down, right); ``None``: pixels do not stay in order."""
+        return 0, 0
+
     def in_place(self) -> tuple[bool, bool]:
         """Return whether outputs, and the gradient of the input, may lie in the buffer of the only input (numerics 3.4)."""
         if not self.elementwise or self.dropout or len(self.sources) != 1:

@@ -121,6 +121,9 @@ class Windowed(WeightLayer):
     def windows(self) -> list[tuple[int, int] | None]:
         return list(zip(self.filterSize, self.stride, strict=True))
 
+    def window_start(self, i: int) -> tuple[int, int] | None:
+        return -self.padding[i], -self.padding[i]
+
     def geometry(self, node: LayerNode, i: int) -> Geometry:
         """Return how the windows lie on input ``i``."""
         return Geometry(self.padding[i], self.stride[i], self.groups[i], node.conns[i])

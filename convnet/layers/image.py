@@ -53,6 +53,9 @@ class Blur(ImageLayer):
     def windows(self) -> list[tuple[int, int] | None]:
         return [(int(self.filterSize), 1)]
 
+    def window_start(self, i: int) -> tuple[int, int] | None:  # noqa: ARG002
+        return -(int(self.filterSize) // 2), -(int(self.filterSize) // 2)
+
     def forward(self, node: LayerNode) -> None:
         node.be.blur(*self.images(node), taps=self.taps())
 
@@ -83,6 +86,9 @@ class NailBed(ImageLayer):
     def windows(self) -> list[tuple[int, int] | None]:
         return [(1, self.stride)]
 
+    def window_start(self, i: int) -> tuple[int, int] | None:  # noqa: ARG002
+        return self.start, self.start
+
     def forward(self, node: LayerNode) -> None:
         node.be.nailbed_forward(*self.images(node), start=self.start, stride=self.stride)
 
@@ -104,6 +110,9 @@ class Resize(ImageLayer):
 
     def target(self, side: int) -> int:
         return math.floor(side / self.scale)
+
+    def window_start(self, i: int) -> tuple[int, int] | None:  # noqa: ARG002
+        return None
 
     def forward(self, node: LayerNode) -> None:
         node.be.resize(*self.images(node), self.scale)
@@ -129,6 +138,9 @@ class RandomScale(ImageLayer):
         if self.tgtSize > side:
             self.check.error("tgtSize", f"an output of side {self.tgtSize} is larger than the image, {side}")
         return self.tgtSize
+
+    def window_start(self, i: int) -> tuple[int, int] | None:  # noqa: ARG002
+        return (0, 0) if self.tgtSize == self.imgSize else None
 
     def forward(self, node: LayerNode) -> None:
         images, out = self.images(node)
@@ -183,6 +195,9 @@ class Crop(ImageLayer):
                 self.check.error(key, text)
         return self.sizeX
 
+    def window_start(self, i: int) -> tuple[int, int] | None:  # noqa: ARG002
+        return self.startY, self.startX
+
     def forward(self, node: LayerNode) -> None:
         node.be.crop(*self.images(node), self.startY, self.startX)
 
@@ -199,6 +214,9 @@ class Reflect(ImageLayer):
         if self.channels > 3:
             self.check.limit("channels", f"the originals' kernel wants at most 3 channels, not {self.channels}")
         return side
+
+    def window_start(self, i: int) -> tuple[int, int] | None:  # noqa: ARG002
+        return None
 
     def forward(self, node: LayerNode) -> None:
         node.be.mirror(*self.images(node))

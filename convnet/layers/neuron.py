@@ -49,7 +49,7 @@ class NeuronLayer(Layer):
             node.be.neuron_forward(node.x[0], node.out, activation=Activation(self.function, *self.neuron.values))
 
     def backward(self, node: LayerNode) -> None:
-        if self.fused_cost:
+        if self.fused_cost and not node.has_grad:
             self.fused_cost.fused_backward(node.consumers[0], *node.input_grad(0))
             return
         activation = Activation("relu" if self.function == "nrelu" else self.function, *self.neuron.values)
@@ -74,7 +74,7 @@ class Softmax(Layer):
         node.be.softmax_forward(node.x[0], node.out)
 
     def backward(self, node: LayerNode) -> None:
-        if self.fused_cost:
+        if self.fused_cost and not node.has_grad:
             self.fused_cost.fused_backward(node.consumers[0], *node.input_grad(0))
         else:
             node.be.softmax_input_grad(node.out, node.grad, *node.input_grad(0))

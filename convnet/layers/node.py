@@ -40,6 +40,8 @@ class LayerNode(Protocol):
     def out(self) -> Array: ...  # the output, (features, N)
     @property
     def grad(self) -> Array: ...  # the gradient of minus the cost at the output, (features, N)
+    @property
+    def has_grad(self) -> bool: ...  # whether anything has been written to it
     def input(self, i: int) -> Array: ...  # one of them, without making views of all
     def image(self, i: int, channels: int) -> Array: ...  # input ``i`` as maps (C, S, S, N)
     def out_image(self, channels: int) -> Array: ...  # the output as maps

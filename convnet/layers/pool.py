@@ -82,6 +82,9 @@ class Pool(WindowLayer):
     def windows(self) -> list[tuple[int, int] | None]:
         return [(self.sizeX, self.stride)]
 
+    def window_start(self, i: int) -> tuple[int, int] | None:  # noqa: ARG002
+        return self.start, self.start
+
     @property
     def op_kind(self) -> str:
         """The kind of the op: one of ``pool``, or ``sum``, or ``max`` instead of ``rand``."""

@@ -8,7 +8,7 @@ One thread issues the work of all of them, in the order of the layers: ops of a 
 devices work at the same time, and a single order of issue is what makes runs repeatable. 2012 had a thread for each.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -65,20 +65,21 @@ class Net:
         self.pools = {be: BufferPool(be) for be in self.backends}
         self._context = Context(graph, minibatch, seed, self.pools, minibatch)
         self._prepared: set[tuple[int, bool]] = set()  # (cases, training) that backends are ready for
-        self.nodes = self._make_nodes(checking)
+        self.nodes = self.make_nodes(graph.gradient_layers(frozen_too=checking), self._context)
         self._backward_order = (
             depth_first(self.nodes.values()) if compat.last_contribution else [*reversed(self.nodes.values())]
         )
         self.load_state(state if state is not None else initial_state(graph, seed))
 
-    def _make_nodes(self, checking: bool) -> dict[str, Node]:
+    def make_nodes(self, wanting: Collection[str], context: Context) -> dict[str, Node]:
+        """Return a node for every layer, without weights; the outputs of those ``wanting`` get a gradient."""
         nodes: dict[str, Node] = {}
-        wanting, places = self.graph.gradient_layers(frozen_too=checking), place(self.graph, self.backends)
+        places = place(self.graph, self.backends)
         for name, layer in self.graph.layers.items():
             if not layer.computes:
                 raise ConvnetError(f"layer '{name}': {layer.type} can be read but not run: no engine ever computed it")
             inputs = [nodes[source.name] for source in layer.sources]
-            node = nodes[name] = Node(self._context, layer, places[name], inputs, name in wanting)
+            node = nodes[name] = Node(context, layer, places[name], inputs, name in wanting)
             for source in dict.fromkeys(inputs):
                 source.consumers.append(node)
         # Elementwise layers work in place where nobody needs the old contents (numerics 3.4).
@@ -95,11 +96,11 @@ class Net:
     def forward(self, inputs: Inputs, cases: int, mode: Mode = Mode.TRAIN, keep: Sequence[str] = ()) -> None:
         """Run all layers on one minibatch.
 
-        In TRAIN and GRADCHECK all outputs stay for ``backward``; else only those of ``keep`` and of layers without readers.
+        Where ``backward`` follows, all outputs stay for it; else only those of ``keep`` and of layers without readers.
         """
         self.begin_pass(inputs, cases, mode, keep)
         remaining = {node: len(node.consumers) for node in self.nodes.values()}
-        kept = set(keep) if mode not in (Mode.TRAIN, Mode.GRADCHECK) else set(self.nodes)
+        kept = set(self.nodes) if mode.goes_back else set(keep)
         for name, node in self.nodes.items():
             self._run(node, "forward", node.forward)
             for source in dict.fromkeys(node.inputs):
@@ -117,7 +118,7 @@ class Net:
         context = self._context
         context.keep = set(keep)
         context.inputs, context.cases, context.mode, context.step = inputs, cases, mode, self.step
-        self.prepare(cases, mode in (Mode.TRAIN, Mode.GRADCHECK))
+        self.prepare(cases, mode.goes_back)
 
     def end_forward(self) -> None:
         """Forget what was prefetched for this pass."""

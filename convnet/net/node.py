@@ -102,6 +102,10 @@ class Node:
             self._grad = self.take_buffer(self.be)
         return self.view(self._grad)
 
+    @property
+    def has_grad(self) -> bool:
+        return self.started
+
     def image(self, i: int, channels: int) -> Array:
         return _as_maps(self.input(i), channels)
 
@@ -138,7 +142,7 @@ class Node:
     def activation(self) -> Activation | None:
         if self.neuron is None or self.layer.name in self.context.keep:
             return None
-        training, neuron = self.mode in (Mode.TRAIN, Mode.GRADCHECK), self.neuron.layer
+        training, neuron = self.mode.goes_back, self.neuron.layer
         if neuron.activation is None or (training and neuron.uses_inputs):  # backward would want what is not stored
             return None
         return neuron.activation if self.layer.can_include(neuron.activation, training) else None

@@ -1,7 +1,20 @@
 """The options of a run, declared once: for the command line, for files, for checkpoints, for the listing."""
 
 from convnet.options.files import read_config, read_section
-from convnet.options.kinds import FROM_ZERO, MOST, NATURAL, SEED, SHARE, ZERO_ONE, Kind, choice, text, whole, whole_numbers
+from convnet.options.kinds import (
+    FROM_ZERO,
+    LAYERS,
+    MOST,
+    NATURAL,
+    SEED,
+    SHARE,
+    ZERO_ONE,
+    Kind,
+    choice,
+    text,
+    whole,
+    whole_numbers,
+)
 from convnet.options.options import (
     AUTO,
     BY_NAME,
@@ -28,6 +41,7 @@ __all__ = [
     "FROM_ZERO",
     "GROUPS",
     "IGNORED",
+    "LAYERS",
     "MODES",
     "MOST",
     "NATURAL",

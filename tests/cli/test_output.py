@@ -288,13 +288,15 @@ def test_commands_to_copy_are_quoted(tmp_path, capsys, monkeypatch):
 
 def test_class_names_on_pictures():
     """No warnings of signs that fonts lack, and no sign that Pillow reads as a new line."""
-    from convnet.drawing.samples import Prediction, prediction_sheet
+    from convnet.drawing.prediction_scene import prediction_scene
+    from convnet.drawing.samples import Prediction
+    from convnet.drawing.scene_image import image_of
 
     cases = [Prediction(np.zeros((4, 4, 3)), name, [(name, 0.5, True), (name, 0.5, False)]) for name in HOSTILE]
     for start in range(0, len(cases), 8):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert prediction_sheet(cases[start : start + 8], "Random test samples").width > 1000
+            assert image_of(prediction_scene(cases[start : start + 8], "Random test samples")).width > 1000
 
 
 def test_names_of_files_and_classes(tmp_path, capsys):

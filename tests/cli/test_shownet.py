@@ -18,7 +18,9 @@ from convnet.drawing import sheet
 from convnet.drawing.filter_sheet import channel_rows, mosaic
 from convnet.drawing.filters import filters_of, first_filters, normalise, standardised
 from convnet.drawing.maps import FeatureMaps, feature_maps, map_sheet
-from convnet.drawing.samples import Prediction, TestSet, prediction_sheet, predictions, write_predictions
+from convnet.drawing.prediction_scene import prediction_scene, write_predictions
+from convnet.drawing.samples import Prediction, TestSet, predictions
+from convnet.drawing.scene_image import image_of
 from convnet.drawing.sheet import fitted
 from convnet.errors import ConvnetError
 from convnet.texts import printable
@@ -215,8 +217,8 @@ def test_a_row_of_maps_begins_with_its_picture():
 def test_a_sheet_of_predictions_says_what_is_true_without_colour():
     grey = np.full((4, 4, 1), 0.5)
     bars = [("cat", 0.75, False), ("dog", 0.25, True)]
-    one = np.asarray(prediction_sheet([Prediction(grey, "dog", bars)], "x"))
-    wrong = np.asarray(prediction_sheet([Prediction(grey, "dog", [(n, p, False) for n, p, _ in bars])], "x"))
+    one = np.asarray(image_of(prediction_scene([Prediction(grey, "dog", bars)], "x")))
+    wrong = np.asarray(image_of(prediction_scene([Prediction(grey, "dog", [(n, p, False) for n, p, _ in bars])], "x")))
     marks = np.all(one == (17, 17, 17), axis=-1) & ~np.all(wrong == (17, 17, 17), axis=-1)
     ys, xs = np.nonzero(marks)
     assert len(ys) > 50 and np.ptp(xs) <= 11 and np.ptp(ys) <= 13  # the arrow before the second bar, in black
@@ -287,7 +289,7 @@ def test_samples_are_drawn(saved, tmp_path, what):
     [
         (["--show-filters", "conv2"], "did you mean 'conv1'"),
         (["--show-filters", "pool1"], "no weights"),
-        (["--show-filters", "fc"], "--channels"),
+        (["--show-filters", "fc", "--channels", "7"], "--channels must say how many square maps they are"),
         (["--show-filters", "conv1", "--input-idx", "3"], "--input-idx 3"),
         (["--show-cost", "logprop"], "did you mean 'logprob'"),
         (["--show-cost", "logprob", "--cost-idx", "7"], "--cost-idx 7"),

@@ -4,20 +4,21 @@ Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both,
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from convnet.checkpoint import Checkpoint
 from convnet.cli.views.view import ZOOM, Flag, View, chosen
+from convnet.drawing.banks import Bank, banks_of
 from convnet.drawing.files import save_image
-from convnet.drawing.filter_sheet import filter_sheet, mosaic
-from convnet.drawing.filters import filters_of, first_filters, normalise, standardised
+from convnet.drawing.filter_sheet import filter_sheet, plain_sheet
+from convnet.drawing.filters import first_filters, standardised
+from convnet.drawing.local_sheet import local_sheet
 from convnet.errors import OptionError
 from convnet.options import FROM_ZERO, ZERO_ONE, flag_of, text
-from convnet.pickles import text_of
-from convnet.texts import counted, did_you_mean
+from convnet.texts import counted, listed
 
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
 
@@ -27,24 +28,38 @@ def _draw(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     name = chosen(args, VIEW.name) or first
     if not name:
         raise OptionError(f"{VIEW.flag}: no layer of the checkpoint has filters; name one of type fc, with --channels")
-    layers, places = _towers(checkpoint.layers, name), (args.input_idx, args.channels, args.local_plane)
-    parts = [filters_of(layer, *places) for layer in layers]
-    filters = np.concatenate(parts, axis=-1)
-    _check_filter_options(args, name, str(layers[0]["type"]), len(filters))
+    banks = banks_of(checkpoint, name, args.input_idx, args.channels, args.local_plane)
+    C = len(banks[0].filters)
+    _check_filter_options(args, name, banks[0].type, C)
+    banks = [bank._replace(filters=_as_asked(bank.filters, args)) for bank in banks]
+    color, zoom = C == 3 and not args.no_rgb, args.zoom or 0
+    title = _title(checkpoint, args, name, banks)
+    if args.no_numbers:
+        sheet = plain_sheet(banks, color, zoom)
+    elif banks[0].modules:
+        sheet = local_sheet(banks, title, color, zoom)
+    else:
+        sheet = filter_sheet(banks, title, color, zoom)
+    save_image(sheet, out)
+
+
+def _as_asked(filters: np.ndarray, args: argparse.Namespace) -> np.ndarray:
+    """Return filters in the colours and at the scale that options ask for."""
     if args.yuv_to_rgb and len(filters) == 3:
         filters = np.einsum("dc,cyxf->dyxf", _YUV, filters)
-    if args.norm_filters:
-        filters = standardised(filters)
-    color = len(filters) == 3 and not args.no_rgb
-    if args.no_numbers:
-        save_image(mosaic(normalise(filters), color, zoom=args.zoom or 0), out)
-        return
-    numbers = zip(layers, parts, strict=True)
-    names = [f"{text_of(layer['name'])[len(name) :]}{i}" for layer, part in numbers for i in range(part.shape[-1])]
-    (C, k, _, F), state = filters.shape, checkpoint["model_state"]
-    what = f"map {args.local_plane}, its filters at {F} places," if layers[0]["type"] == "local" else counted(F, "filter")
+    return standardised(filters) if args.norm_filters else filters
+
+
+def _title(checkpoint: Checkpoint, args: argparse.Namespace, name: str, banks: Sequence[Bank]) -> str:
+    """Return a line that says which filters these are, of what they read, and when."""
+    C, k, _, _ = banks[0].filters.shape
+    F, state = sum(bank.filters.shape[-1] for bank in banks), checkpoint["model_state"]
+    what = f"map {args.local_plane}, its filters at {F} places," if banks[0].modules else counted(F, "filter")
+    sources = listed(f"'{source}'" for source in dict.fromkeys(bank.source for bank in banks))
+    matrices = len(checkpoint.layers[banks[0].name]["weights"])
+    which = f", input {args.input_idx} of {matrices}" if matrices > 1 else ""
     when = f"epoch {state.get('epoch', 0)}, batch {state.get('batchnum', 0)}"
-    save_image(filter_sheet(filters, names, f"{name}: {what} of {C}x{k}x{k}; {when}", color, args.zoom or 0), out)
+    return f"{name}: {what} of {C}x{k}x{k} on {sources}{which}; {when}"
 
 
 def _check_filter_options(args: argparse.Namespace, name: str, kind: str, channels: int) -> None:
@@ -59,17 +74,6 @@ def _check_filter_options(args: argparse.Namespace, name: str, kind: str, channe
         raise OptionError(f"{', '.join(idle)}: no effect on '{name}', of type {kind} with {counted(channels, 'channel')}")
 
 
-def _towers(layers: dict[str, dict[str, Any]], name: str) -> list[dict[str, Any]]:
-    """Return the layer called ``name``; or, where a net has towers, those called ``name`` with a letter behind."""
-    if name in layers:
-        return [layers[name]]
-    towers = [layer for other, layer in sorted(layers.items()) if other[:-1] == name and other[-1].isalpha()]
-    shapes = {(layer["type"], str(layer.get("filterSize")), str(layer.get("filterChannels"))) for layer in towers}
-    if len(shapes) == 1:
-        return towers
-    raise OptionError(f"no layer '{name}' in the checkpoint" + did_you_mean(name, layers))
-
-
 VIEW = View(
     "show_filters",
     text("LAYER"),
@@ -77,7 +81,7 @@ VIEW = View(
     _draw,
     (
         Flag("input_idx", FROM_ZERO, "which weight matrix of the layer [0]"),
-        Flag("channels", FROM_ZERO, "maps that a fully-connected layer's inputs are"),
+        Flag("channels", FROM_ZERO, "maps that a fully-connected layer's inputs are [those of the layer below]"),
         Flag("local_plane", FROM_ZERO, "which map of a local layer [0]"),
         Flag("no_rgb", ZERO_ONE, "show channels side by side in grey"),
         Flag("yuv_to_rgb", ZERO_ONE, "take three channels as YUV"),

@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from convnet.checkpoint import Checkpoint
-from convnet.cli.views.view import SEED, Flag, View, chosen, test_set
-from convnet.drawing.samples import write_predictions
-from convnet.options import ZERO_ONE, text
+from convnet.cli.views.view import ONLY_ERRORS, SEED, View, chosen, test_set
+from convnet.drawing.prediction_scene import write_predictions
+from convnet.options import text
 
 
 def _draw(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
@@ -18,6 +18,6 @@ VIEW = View(
     text("LAYER"),
     "draw what this softmax layer says of eight test cases [the first]",
     _draw,
-    (Flag("only_errors", ZERO_ONE, "of predictions, show only wrong ones"), SEED),
+    (ONLY_ERRORS, SEED),
     takes_data=True,
 )

@@ -10,7 +10,7 @@ from convnet.checkpoint import Checkpoint
 from convnet.cli.common import print_problems, say
 from convnet.drawing.samples import TestSet
 from convnet.options import SEED as SEEDS
-from convnet.options import Kind, flag_of, whole
+from convnet.options import ZERO_ONE, Kind, flag_of, whole
 
 FIRST = True  # stands for a name that is not given
 DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
@@ -53,6 +53,7 @@ class View:
 
 
 # Flags of several views.
+ONLY_ERRORS = Flag("only_errors", ZERO_ONE, "of test cases, show only those that the net gets wrong")
 SEED = Flag("seed", SEEDS, "draws the cases and maps shown [0]")
 ZOOM = Flag("zoom", whole(1, 1000), "picture pixels per weight or value [what makes it 1000 to 1600 pixels wide]", None)
 

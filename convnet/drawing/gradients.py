@@ -1,0 +1,154 @@
+"""Which pixels of test cases move a prediction: the gradient of a cost, or of an output, at the data (io section 7).
+
+2012's ``--show-data-grad`` was to draw this: of eight cases the gradient, what is below three standard deviations left out.
+Here nothing is left out. Letters: N cases, K classes, C channels, S side of a picture.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from convnet.drawing.samples import TestSet, chosen_cases, head_of, heads, names_of, true_classes, truth_text
+from convnet.errors import DataError, OptionError
+from convnet.graph.needs import label_index
+from convnet.net.input_gradient import InputGradient
+from convnet.texts import counted, did_you_mean
+from convnet.training.evaluator import output_layer
+
+_CASES = 8
+
+
+class Start(NamedTuple):
+    """Where a gradient begins: a cost, or ``output`` of a layer; ``None``: of each case the largest one."""
+
+    layer: str
+    is_cost: bool
+    output: int | None
+    text: str  # "cost 'logprob'", "output 3 of 'probs' (cat)"
+
+
+class GradientCase(NamedTuple):
+    """A case: its ``picture`` (S, S, C) in 0 to 1, the ``gradient`` (C, S, S), what is ``true`` and what the net says.
+
+    ``share`` is what the net gives the class that it ``says``; all three are empty for a net that tells no classes.
+    """
+
+    picture: np.ndarray
+    gradient: np.ndarray
+    case: int
+    true: str = ""
+    says: str = ""
+    share: float = 0.0
+
+
+def gradient_cases(
+    tests: TestSet, word: str = "", only_errors: bool = False, seed: int = 0, count: int = _CASES
+) -> tuple[Start, list[GradientCase]]:
+    """Return where the gradient begins, and up to ``count`` cases of the test batch, drawn by ``seed``.
+
+    ``word`` is COST, LAYER or LAYER:CLASS (``start_of``); with ``only_errors`` cases are of those that are wrong. Raises
+    ``ConvnetError``.
+    """
+    start, graph = start_of(tests, word), tests.net.graph
+    if tests.provider.cropper is None:
+        raise DataError(f"the data of '{tests.provider.name}' are not pictures, so that there are no pixels to show")
+    if not heads(graph) and only_errors:
+        raise OptionError("--only-errors is for nets that tell classes")
+    shown = _told(tests, only_errors, seed, count) if heads(graph) else _untold(tests, seed, count)
+    gradients = _gradients(tests, start, [case.case for case in shown])
+    return start, [case._replace(gradient=gradient) for case, gradient in zip(shown, gradients, strict=True)]
+
+
+def start_of(tests: TestSet, word: str = "") -> Start:
+    """Return where a gradient begins: COST, LAYER:CLASS by number or name, or LAYER, of whose outputs it is the largest.
+
+    ``""`` is the cost of the first layer that gives shares of classes, or the first cost. Raises ``OptionError``.
+    """
+    graph = tests.net.graph
+    costs = {cost.name: cost for cost in graph.costs}
+    if not word and not costs:
+        raise OptionError("the net has no cost; name a layer and one of its outputs, LAYER:CLASS")
+    name = word or (heads(graph)[0].cost.name if heads(graph) else next(iter(costs)))
+    if name in costs:
+        return Start(name, True, None, f"cost '{name}'")
+    whole = name in graph.layers
+    layer, _, output = (name, "", "") if whole else name.rpartition(":")
+    if not (whole or layer):
+        known = [*costs, *(other.name for other in graph.layers.values() if not other.is_cost)]
+        raise OptionError(f"no cost or layer '{word}' in the checkpoint{did_you_mean(word, known)}")
+    layer = output_layer(graph, layer, OptionError)
+    if not output:
+        return Start(layer, False, None, f"the largest output of '{layer}'")
+    names = class_names_of(tests, layer)
+    number = output_number(output, names, graph.layers[layer].outputs, layer)
+    named = f" ({names[number]})" if names and names[number] != str(number) else ""
+    return Start(layer, False, number, f"output {number} of '{layer}'{named}")
+
+
+def class_names_of(tests: TestSet, layer: str) -> list[str]:
+    """Return the names of the classes that the outputs of a layer are of; none where they are of no classes.
+
+    They are also those of the layer of which a softmax makes shares.
+    """
+    for head in heads(tests.net.graph):
+        below = tests.net.graph.layers[head.layer]
+        if layer in (head.layer, *(source.name for source in below.sources)) and label_index(head.cost):
+            return names_of(tests, head, below.outputs)
+    return []
+
+
+def output_number(word: str, names: list[str], outputs: int, layer: str) -> int:
+    """Return the number of an output that is called by it, or by the name of its class; raises ``OptionError``."""
+    if word in names:
+        return names.index(word)
+    if word.isdecimal() and int(word) < outputs:
+        return int(word)
+    hint = did_you_mean(word, names) if names else ""
+    raise OptionError(f"no output '{word}' of '{layer}', which has {counted(outputs, 'output')}, from 0{hint}")
+
+
+def _told(tests: TestSet, only_errors: bool, seed: int, count: int) -> list[GradientCase]:
+    """Return cases of a net that tells classes, without their gradients."""
+    head = head_of(tests.net.graph)
+    data, labels, scores = tests.outputs([tests.data_layer(), head.labels, head.layer])
+    truths = true_classes(labels, len(scores))
+    chosen = chosen_cases(scores, truths, f"test batch {tests.number}", only_errors, seed, count)
+    names, says = names_of(tests, head, len(scores)), scores.argmax(axis=0)
+    return [
+        GradientCase(
+            picture, np.empty(0), int(n), truth_text(truths[:, n], names), names[says[n]], float(scores[says[n], n])
+        )
+        for picture, n in zip(tests.provider.images(np.ascontiguousarray(data[:, chosen])), chosen, strict=True)
+    ]
+
+
+def _untold(tests: TestSet, seed: int, count: int) -> list[GradientCase]:
+    """Return cases of a net that tells no classes, without their gradients."""
+    (data,) = tests.outputs([tests.data_layer()])
+    cases = data.shape[1]
+    chosen = np.random.default_rng(seed).choice(cases, min(count, cases), replace=False)
+    pictures = tests.provider.images(np.ascontiguousarray(data[:, chosen]))
+    return [GradientCase(picture, np.empty(0), int(n)) for picture, n in zip(pictures, chosen, strict=True)]
+
+
+def _gradients(tests: TestSet, start: Start, cases: list[int]) -> list[np.ndarray]:
+    """Return the gradient (C, S, S) of some cases of the test batch, in that order."""
+    gradient, found, first = InputGradient(tests.net, start.layer), {}, 0
+    cropper = tests.provider.cropper
+    for inputs, count in tests.inputs(tests.number):
+        wanted = [case for case in cases if first <= case < first + count]
+        if wanted:
+            outputs = None if start.is_cost else _outputs(tests, start, inputs, count)
+            values = gradient(inputs, count, outputs)
+            found.update({case: values[:, case - first] for case in wanted})
+        first += count
+    shape = (cropper.channels, cropper.size, cropper.size) if cropper else (1, 1, 1)
+    return [found[case].reshape(shape) for case in cases]
+
+
+def _outputs(tests: TestSet, start: Start, inputs: list[np.ndarray], count: int) -> np.ndarray:
+    """Return which output is asked for of each case."""
+    if start.output is not None:
+        return np.full(count, start.output)
+    tests.net.test(inputs, count, keep=[start.layer])
+    return tests.net.output(start.layer).argmax(axis=0)

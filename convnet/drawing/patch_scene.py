@@ -1,0 +1,70 @@
+"""The strongest patches of maps as a drawing: for each map a square of nine, below each the value of the output."""
+
+from convnet.drawing.patches import OUTSIDE, PATCHES, Patch, TopPatches
+from convnet.drawing.shapes import LOOKS, Paint, Raster, Rectangle, Scene, Shape, Words
+from convnet.drawing.sheet import enlarged, trimmed
+from convnet.texts import counted
+
+_ACROSS, _IN_ROW = 4, 3  # maps in a row, patches of one in a row
+_SIDE, _GAP, _VALUE, _HEAD, _TOP, _BETWEEN = 96, 6, 16, 26, 84, 34  # pixels
+_SMOOTH = 48  # pixels of a patch, of which so many are no longer seen as squares
+
+
+def patch_scene(found: TopPatches) -> Scene:
+    """Return the drawing of what was found."""
+    across = min(_ACROSS, len(found.numbers))
+    block = _IN_ROW * (_SIDE + _GAP) - _GAP + _BETWEEN
+    tall = _HEAD + PATCHES // _IN_ROW * (_SIDE + _VALUE + _GAP) + _BETWEEN // 2
+    width = max(across * block + _BETWEEN, 2 * block)
+    height = _TOP + -(-len(found.numbers) // across) * tall
+    title, caption = _words(found)
+    shapes: list[Shape] = [
+        Rectangle("paper", 0, 0, width, height),
+        Words("title", _BETWEEN, 36, trimmed(title, LOOKS["title"].size, width - 2 * _BETWEEN)),
+    ]
+    shapes += _caption(found, caption, width)
+    for i, (number, patches) in enumerate(zip(found.numbers, found.patches, strict=True)):
+        x, y = _BETWEEN + i % across * block, _TOP + i // across * tall
+        what = found.names[number] if found.names else f"map {number}"
+        shapes.append(Words("column", x, y + 15, trimmed(what, LOOKS["column"].size, block - _BETWEEN)))
+        for place, patch in enumerate(patches):
+            down, right = divmod(place, _IN_ROW)
+            shapes += _patch(patch, x + right * (_SIDE + _GAP), y + _HEAD + down * (_SIDE + _VALUE + _GAP))
+    return Scene(width, height, title, shapes)
+
+
+def _words(found: TopPatches) -> tuple[str, str]:
+    """Return the title, and what is said below it."""
+    few = f"{len(found.numbers)} of {found.total}" if len(found.numbers) < found.total else f"all {found.total}"
+    title = f"{found.layer}: what excites {few} maps most, of {counted(found.cases, 'test picture')}"
+    if found.sight is None:
+        return title, "Whole pictures, the most exciting first, below each the largest output."
+    size = found.sight.size
+    text = f"Each patch is the {size}x{size} pixels that the strongest output of a picture sees, below it its value."
+    return title, text
+
+
+def _caption(found: TopPatches, caption: str, width: float) -> list[Shape]:
+    """Write the caption, and behind it what the colour beside pictures means, if it is seen."""
+    patches = [patch.pixels for kept in found.patches for patch in kept]
+    room = width - 2 * _BETWEEN
+    if not any((pixels == OUTSIDE).all(axis=-1).any() for pixels in patches):
+        return [Words("subtitle", _BETWEEN, 62, trimmed(caption, LOOKS["subtitle"].size, room))]
+    color = "#" + "".join(f"{round(255 * share):02x}" for share in OUTSIDE)
+    right = width - _BETWEEN
+    return [
+        Words("subtitle", _BETWEEN, 62, trimmed(caption, LOOKS["subtitle"].size, room - 150)),
+        Rectangle("swatch", right - 128, 52, 14, 12, 2, Paint(color)),
+        Words("subtitle", right - 108, 62, "beside the picture"),
+    ]
+
+
+def _patch(patch: Patch, x: float, y: float) -> list[Shape]:
+    """Draw a patch, as large as all others, with its value below."""
+    scale = _SIDE / max(patch.pixels.shape[:2])
+    height, width = (side * scale for side in patch.pixels.shape[:2])
+    image = enlarged(patch.pixels, 1)
+    return [
+        Raster(x + (_SIDE - width) / 2, y + (_SIDE - height) / 2, width, height, image, max(image.size) < _SMOOTH),
+        Words("weight", x + _SIDE / 2, y + _SIDE + 12, f"{patch.value:.3g}", "middle"),
+    ]

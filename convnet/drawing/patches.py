@@ -1,0 +1,126 @@
+"""The test pictures that excite a map most, cut to what its strongest output sees (``convnet shownet --top-patches``).
+
+All test batches are gone through; of each map no more is kept than is shown. Letters: N cases, C maps, S side of a map,
+M maps shown, H side of a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from convnet.data.provider import first_synonyms
+from convnet.drawing.samples import TestSet, chosen_name
+from convnet.errors import ConvnetError, OptionError
+from convnet.graph.analysis import Sight, sights
+from convnet.layers.data import Data
+from convnet.training.evaluator import output_layer
+
+MOST_MAPS, PATCHES = 16, 9
+OUTSIDE = (0.20, 0.27, 0.38)  # colour of what lies beside the picture
+
+
+class Patch(NamedTuple):
+    """What a map's output of ``value`` sees, (H, W, 3) in 0 to 1: of case ``case`` of batch ``batch``, at (row, column)."""
+
+    value: float
+    batch: int
+    case: int
+    place: tuple[int, int]
+    pixels: np.ndarray
+
+
+@dataclass
+class TopPatches:
+    """The strongest ``patches`` of each of ``numbers``, of ``total`` maps of ``layer``, among ``cases`` test cases.
+
+    ``sight`` is what an output sees; ``None``: the whole picture, since it has no place or sees at least as much.
+    """
+
+    layer: str
+    total: int
+    numbers: list[int]
+    sight: Sight | None
+    cases: int = 0
+    patches: list[list[Patch]] = field(default_factory=list)
+    names: Sequence[str] = ()  # of the classes, where each output is one
+
+
+def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), seed: int = 0) -> TopPatches:
+    """Return of each map its strongest output in each of the nine pictures that excite it most, the strongest first.
+
+    ``numbers`` are up to sixteen maps, by default such as ``seed`` draws. ``""`` is the first layer behind the data that
+    has maps. Of a layer that has none, each output is one. Raises ``ConvnetError``.
+    """
+    graph = tests.net.graph
+    known = [name for name, other in graph.layers.items() if not other.is_cost and not isinstance(other, Data)]
+    name = chosen_name(layer, sorted(known, key=lambda name: not graph.layers[name].maps), "layer")
+    if tests.provider.cropper is None:
+        raise ConvnetError(f"the data of '{tests.provider.name}' are not pictures, of which patches could be shown")
+    C, S = graph.layers[name].maps or (graph.layers[name].outputs, 1)
+    found = TopPatches(name, C, _numbers(name, C, numbers, seed), _part(sights(graph)[name], tests.provider.cropper.size))
+    found.patches = [[] for _ in found.numbers]
+    if not graph.layers[name].maps and len(tests.provider.label_names) == C:
+        found.names = first_synonyms(tests.provider.label_names)
+    kept = [tests.data_layer(), output_layer(graph, name)]  # behind the neuron, as its consumers see it
+    for number in tests.numbers or [tests.number]:
+        first = 0
+        for data, values in tests.passes(kept, number):
+            maps = values.reshape(C, S * S, -1)[found.numbers]  # [m, place, n]
+            _take(found, tests, maps, data, number, first, S)
+            first += data.shape[1]
+        found.cases += first
+    return found
+
+
+def _numbers(layer: str, total: int, numbers: Sequence[int], seed: int) -> list[int]:
+    """Return the maps asked for, each once, or some drawn by ``seed``; raises ``OptionError``."""
+    asked = list(dict.fromkeys(numbers))
+    if not asked:
+        return sorted(map(int, np.random.default_rng(seed).choice(total, min(MOST_MAPS, total), replace=False)))
+    if wrong := [number for number in asked if number >= total]:
+        raise OptionError(f"--maps {wrong[0]}: layer '{layer}' has {total} maps, counted from 0")
+    if len(asked) > MOST_MAPS:
+        raise OptionError(f"--maps: {len(asked)} maps are more than a picture holds; at most {MOST_MAPS}")
+    return asked
+
+
+def _part(sight: Sight | None, side: int) -> Sight | None:
+    """Return what an output sees, if that is a part of a picture of ``side``."""
+    return sight if sight and sight.start and sight.size < side else None
+
+
+def _take(found: TopPatches, tests: TestSet, maps: np.ndarray, data: np.ndarray, batch: int, first: int, side: int) -> None:
+    """Keep what is stronger than the weakest kept, of the minibatch of ``batch`` that begins with case ``first``."""
+    places = maps.argmax(axis=1)  # [m, n], one for each picture
+    values = np.take_along_axis(maps, places[:, None], axis=1)[:, 0]
+    for m, kept in enumerate(found.patches):
+        weakest = kept[-1].value if len(kept) == PATCHES else -np.inf
+        strongest = np.argsort(-values[m], kind="stable")[:PATCHES]
+        for n in strongest[values[m][strongest] > weakest]:
+            place = divmod(int(places[m, n]), side)
+            [picture] = tests.provider.images(np.ascontiguousarray(data[:, n : n + 1]))
+            pixels = cut(picture, found.sight.place(*place), found.sight.size) if found.sight else _colored(picture)
+            kept.append(Patch(float(values[m, n]), batch, first + int(n), place, pixels))
+        kept.sort(key=lambda patch: -patch.value)  # stable, so that of equal ones the first stays
+        del kept[PATCHES:]
+
+
+def cut(picture: np.ndarray, place: tuple[int, int], size: int) -> np.ndarray:
+    """Return the square of ``size`` that begins at ``place`` (down, right) of a picture (H, W, 1 or 3), in colour.
+
+    What lies beside the picture has a colour of its own.
+    """
+    top, left = place
+    patch = np.tile(np.asarray(OUTSIDE), (size, size, 1))
+    inside = _colored(picture)[max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)]
+    down, right = max(-top, 0), max(-left, 0)
+    patch[down : down + inside.shape[0], right : right + inside.shape[1]] = inside
+    return patch
+
+
+def _colored(picture: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(picture, (*picture.shape[:2], 3)) if picture.shape[2] == 1 else picture
