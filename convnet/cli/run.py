@@ -130,7 +130,7 @@ def _test(work: Run) -> None:
     if report and file != "-":
         check_folder(Path(file))
     work.test_once()
-    for line in work.tester.lines() if isinstance(work.tester, Averaging) else ():
+    for line in ["", *work.tester.lines()] if isinstance(work.tester, Averaging) else ():
         work.tell(Message(line))
     if report:
         for line in ["", *report.lines(terminal_width())]:
