@@ -1,8 +1,10 @@
 """The strongest patches of maps as a drawing: for each map a square of nine, below each the value of the output."""
 
+from PIL import Image
+
 from convnet.drawing.patches import OUTSIDE, PATCHES, Patch, TopPatches
 from convnet.drawing.shapes import LOOKS, Paint, Raster, Rectangle, Scene, Shape, Words
-from convnet.drawing.sheet import enlarged, trimmed
+from convnet.drawing.sheet import trimmed
 from convnet.texts import counted
 
 _ACROSS, _IN_ROW = 4, 3  # maps in a row, patches of one in a row
@@ -52,7 +54,7 @@ def _caption(found: TopPatches, caption: str, width: float) -> list[Shape]:
     room = width - 2 * _BETWEEN
     if not any((pixels == OUTSIDE).all(axis=-1).any() for pixels in patches):
         return [Words("subtitle", _BETWEEN, 62, trimmed(caption, LOOKS["subtitle"].size, room))]
-    color = "#" + "".join(f"{round(255 * share):02x}" for share in OUTSIDE)
+    color = "#" + bytes(OUTSIDE).hex()
     right = width - _BETWEEN
     return [
         Words("subtitle", _BETWEEN, 62, trimmed(caption, LOOKS["subtitle"].size, room - 150)),
@@ -65,7 +67,7 @@ def _patch(patch: Patch, x: float, y: float) -> list[Shape]:
     """Draw a patch, as large as all others, with its value below."""
     scale = _SIDE / max(patch.pixels.shape[:2])
     height, width = (side * scale for side in patch.pixels.shape[:2])
-    image = enlarged(patch.pixels, 1)
+    image = Image.fromarray(patch.pixels)
     left, top = x + (_SIDE - width) / 2, y + (_SIDE - height) / 2
     return [
         Raster(left, top, width, height, image, max(image.size) < _SMOOTH),

@@ -20,11 +20,11 @@ from convnet.layers.data import Data
 from convnet.training.evaluator import output_layer
 
 MOST_MAPS, PATCHES = 16, 9
-OUTSIDE = (0.20, 0.27, 0.38)  # colour of what lies beside the picture
+OUTSIDE = (51, 69, 97)  # colour of what lies beside the picture
 
 
 class Patch(NamedTuple):
-    """What a map's output of ``value`` sees, (H, W, 3) in 0 to 1: of case ``case`` of batch ``batch``, at (row, column)."""
+    """What a map's output of ``value`` sees, (H, W, 3) bytes: of case ``case`` of batch ``batch``, at (row, column)."""
 
     value: float
     batch: int
@@ -107,6 +107,7 @@ def _take(found: TopPatches, tests: TestSet, maps: np.ndarray, data: np.ndarray,
         for n in stronger[np.argsort(-values[m, stronger], kind="stable")[:PATCHES]]:
             place = divmod(int(places[m, n]), side)
             [picture] = tests.provider.images(np.ascontiguousarray(data[:, n : n + 1]))
+            picture = np.round(255 * picture).astype(np.uint8)
             pixels = cut(picture, found.sight.place(*place), found.sight.size) if found.sight else _colored(picture)
             kept.append(Patch(float(values[m, n]), batch, first + int(n), place, pixels))
         kept.sort(key=lambda patch: -patch.value)  # stable, so that of equal ones the first stays
@@ -119,7 +120,7 @@ def cut(picture: np.ndarray, place: tuple[int, int], size: int) -> np.ndarray:
     What lies beside the picture has a colour of its own.
     """
     top, left = place
-    patch = np.tile(np.asarray(OUTSIDE), (size, size, 1))
+    patch = np.tile(np.array(OUTSIDE, picture.dtype), (size, size, 1))
     inside = _colored(picture)[max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)]
     down, right = max(-top, 0), max(-left, 0)
     patch[down : down + inside.shape[0], right : right + inside.shape[1]] = inside

@@ -90,7 +90,7 @@ def opened(planted):
 def picture(data, batch, case):
     from convnet.data.batches import read_batch
 
-    return read_batch(data / f"data_batch_{batch}")["data"].reshape(3, SIDE, SIDE, -1)[..., case].transpose(1, 2, 0) / 255
+    return read_batch(data / f"data_batch_{batch}")["data"].reshape(3, SIDE, SIDE, -1)[..., case].transpose(1, 2, 0)
 
 
 @pytest.mark.parametrize("layer", ["conv1", "pool1"])
@@ -112,11 +112,11 @@ def test_a_planted_patch_is_found_where_it_is(planted, layer):
             for x in range(size):
                 is_inside = 0 <= top + y < SIDE and 0 <= left + x < SIDE
                 expected = whole[top + y, left + x] if is_inside else OUTSIDE
-                np.testing.assert_allclose(best.pixels[y, x], expected, atol=1e-6)
+                np.testing.assert_array_equal(best.pixels[y, x], expected)
     if layer == "conv1" and stride == 1:
         corner = found.patches[2][0]
         assert corner.place == (0, 0) and (corner.pixels[0] == OUTSIDE).all() and (corner.pixels[:, 0] == OUTSIDE).all()
-        assert found.patches[0][0].pixels - 128 / 255 == pytest.approx(templates()[..., 0].transpose(1, 2, 0) * 100 / 255)
+        np.testing.assert_array_equal(found.patches[0][0].pixels, 128 + 100 * templates()[..., 0].transpose(1, 2, 0))
 
 
 def test_the_strongest_come_first_and_one_of_a_picture(planted):
@@ -137,7 +137,7 @@ def test_fully_connected_outputs_show_whole_pictures(planted):
     found = top_patches(opened(planted), "fc", [3, 1])
     assert found.sight is None and found.numbers == [3, 1] and found.names[3] == "class 3"
     best = found.patches[0][0]
-    np.testing.assert_allclose(best.pixels, picture(planted[2], best.batch, best.case), atol=1e-6)
+    np.testing.assert_array_equal(best.pixels, picture(planted[2], best.batch, best.case))
     words = [shape.text for shape in patch_scene(found).shapes if isinstance(shape, Words)]
     assert "class 3" in words and words.index("class 3") < words.index("class 1")
 
@@ -151,7 +151,7 @@ def test_maps_that_there_are_not(planted, numbers, told):
 
 
 def test_a_patch_is_cut_with_what_lies_beside_in_a_colour_of_its_own():
-    grey = np.arange(16.0).reshape(4, 4, 1) / 16
+    grey = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
     patch = cut(grey, (2, -1), 3)
     np.testing.assert_allclose(patch[:2, 1:, 0], grey[2:, :2, 0])
     assert (patch[2] == OUTSIDE).all() and (patch[:, 0] == OUTSIDE).all()
@@ -166,7 +166,7 @@ def test_the_drawing_has_each_patch_above_its_value(planted):
     assert [shape.text for shape in values] == [f"{patch.value:.3g}" for patch in found.patches[0]]
     for raster, words, patch in zip(rasters, values, found.patches[0], strict=True):
         assert words.y - (raster.y + raster.height) == 12 and words.x == raster.x + raster.width / 2
-        np.testing.assert_allclose(np.asarray(raster.image), np.round(255 * patch.pixels))
+        np.testing.assert_array_equal(np.asarray(raster.image), patch.pixels)
         assert raster.is_pixelated and raster.x + raster.width <= scene.width and words.y < scene.height
     assert len({(raster.x, raster.y) for raster in rasters}) == PATCHES
 
