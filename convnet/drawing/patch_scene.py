@@ -27,8 +27,8 @@ def patch_scene(found: TopPatches) -> Scene:
     shapes += _caption(found, caption, width)
     for i, (number, patches) in enumerate(zip(found.numbers, found.patches, strict=True)):
         x, y = _BETWEEN + i % across * block, _TOP + i // across * tall
-        what = found.names[number] if found.names else f"{found.what} {number}"
-        shapes.append(Words("column", x, y + 15, trimmed(what, LOOKS["column"].size, block - _BETWEEN)))
+        name = trimmed(found.names[number], LOOKS["column"].size, block - _BETWEEN)
+        shapes.append(Words("column", x, y + 15, name))
         if not patches:
             shapes.append(Words("label", x, y + _HEAD + 14, "no test picture excites it anywhere"))
         for place, patch in enumerate(patches):
@@ -39,8 +39,10 @@ def patch_scene(found: TopPatches) -> Scene:
 
 def _words(found: TopPatches) -> tuple[str, str]:
     """Return the title, and what is said below it."""
-    few = f"{len(found.numbers)} of {found.total}" if len(found.numbers) < found.total else f"all {found.total}"
-    title = f"{found.layer}: what excites {few} {found.what}s most, of {counted(found.cases, 'test picture')}"
+    total = len(found.names)
+    few = f"{len(found.numbers)} of {total}" if len(found.numbers) < total else f"all {total}"
+    what = "maps" if found.names[0].startswith("map ") else "outputs"
+    title = f"{found.layer}: what excites {few} {what} most, of {counted(found.cases, 'test picture')}"
     if found.sight is None:
         return title, "Whole pictures, the most exciting first, below each the largest output."
     size = found.sight.size

@@ -97,7 +97,7 @@ def picture(data, batch, case):
 def test_a_planted_patch_is_found_where_it_is(planted, layer):
     stride, _, data = planted
     found = top_patches(opened(planted), layer)
-    assert (found.numbers, found.cases, found.total) == ([0, 1, 2, 3], 60, 4)
+    assert (found.numbers, found.cases, found.names[3:]) == ([0, 1, 2, 3], 60, ["map 3"])
     size, step = {"conv1": (3, stride), "pool1": (3 + stride, 2 * stride)}[layer]
     assert (found.sight.size, found.sight.step, found.sight.start) == (size, step, (-1, -1))
     for f, (batch, case, row, column) in PLANTED.items():
@@ -215,7 +215,7 @@ def test_a_map_that_nothing_excites_shows_nothing(planted):
 
 
 def test_of_equal_ones_the_first_stay():
-    found = TopPatches("l", 1, [0], None, patches=[[]])
+    found = TopPatches("l", ["map 0"], [0], None, patches=[[]])
     pictures = np.zeros((1, 2, 2, 1), np.float32)
     tests = SimpleNamespace(provider=SimpleNamespace(images=lambda data: pictures))
     maps = np.zeros((1, 4, 12), np.float32)
@@ -231,3 +231,20 @@ def test_of_equal_ones_the_first_stay():
         *((1, n) for n in (0, 2, 3, 5, 6)),
     ]
     assert all(patch.place == (1, 0) for patch in kept)
+
+
+def test_towers_are_taken_together(planted, tmp_path):
+    """Filters 0 to 3 in tower a, and the same in the other order in tower b."""
+    stride, _, data = planted
+    start, end = (NET.index(f"[{name}]") for name in ("conv1", "pool1"))
+    tower = NET[start:end].replace("STRIDE", str(stride))
+    both = tower.replace("conv1", "conv1a") + tower.replace("conv1", "conv1b")
+    text = NET[:start] + both + "[fc]\ntype=fc\ninputs=conv1a,conv1b\noutputs=10\ninitW=0.01,0.01\n" + cost_of("fc")
+    params = PARAMS + "[fc]\nepsW=0,0\nmomW=0,0\nwc=0,0\n"
+    net = convnet.build(write_net(tmp_path, text, params), side=SIDE, backend="reference")
+    filters = templates().reshape(27, 4).astype(np.float32)
+    net.weights["conv1a"][0], net.weights["conv1b"][0] = filters, filters[:, ::-1]
+    found = top_patches(opened((stride, net.save(tmp_path / "1.1"), data)), "conv1", [1, 6])
+    assert [found.names[number] for number in found.numbers] == ["map a1", "map b2"]
+    assert [patch.value for patch in found.patches[0]] == [patch.value for patch in found.patches[1]]
+    np.testing.assert_array_equal(found.patches[0][0].pixels, found.patches[1][0].pixels)
