@@ -21,10 +21,11 @@ from convnet.pages.report import about, net, numbers
 from convnet.pages.report.about import marked_text, state_of
 from convnet.pages.report.document import report
 from convnet.pages.report.film import films_of
+from convnet.pages.report.learning import best_test
 from convnet.pages.report.material import Material
 from convnet.pages.report.times import EpochTimes
 from convnet.training.advice import Advice
-from convnet.training.history import History
+from convnet.training.history import Curve, History
 
 PLANTED = ["<script>alert(1)</script>", "\"'><img src=http://x>", "a\u202eb", "&lt;"]
 
@@ -196,6 +197,15 @@ def test_changes_are_marks_and_lines(run, tmp_path):
     assert [row[1:] for row in read.rows("Marks in the curves")[1:]] == [["3", "conv1 epsW[0]: 0.0004 -> 0.0002"]]
     assert [mark.text for mark in read.all("mark")] == ["epsW=dexp[base=0.0004;tgtFactor=10;numSteps=3]"]
     assert "after 3 batches: conv1 epsW[0]: 0.0004 -> 0.0002" in [item.text for item in read.all("li")]
+
+
+@pytest.mark.parametrize("name, best", [("error", (1, 0.2)), ("precision of class 0", (3, 0.5)), ("cost", (1, 0.2))])
+def test_the_best_test_is_the_lowest_or_the_most_precise(name, best):
+    curve = Curve("cost", name)
+    for at, value in enumerate([0.2, 0.4, 0.5, 0.2, float("nan")], 1):
+        curve.means.add(at, value)
+    assert best_test(curve) == best
+    assert best_test(Curve("cost", name)) is None
 
 
 def test_epochs_count_what_counts():
