@@ -2,6 +2,7 @@
 
 convnet predict checkpoints cat.jpg dog.jpg             names, shares and bars
 convnet predict checkpoints photos/ --top 3 --json      a line of JSON for each picture
+convnet predict runA cat.jpg --average runB,runC        the mean of what three nets say
 
 Pictures may have any size: they are scaled and cut as those were that the net was tested on. Of folders all is read that
 is called as pictures are, below them too. What cannot be read is named at the end.
@@ -24,9 +25,10 @@ from convnet.api.network import Network, load
 from convnet.cli.common import Parser, run_verb, say
 from convnet.data.making.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds, first_synonyms
-from convnet.errors import DataError
-from convnet.options import NATURAL, choice, text
+from convnet.errors import DataError, OptionError
+from convnet.options import BY_NAME, NATURAL, choice, text
 from convnet.texts import columns_of, counted, fitted, listed, printable
+from convnet.training.averaging import check_same_classes
 
 _NAMED = 20  # files that cannot be read
 _EIGHTHS, _FULL = " ▏▎▍▌▋▊▉", "█"
@@ -39,6 +41,8 @@ def parser(prog: str) -> Parser:
     what = "picture, or folder of them with its sub-folders"
     parser.add_argument("pictures", type=text("PICTURE"), metavar="PICTURE", nargs="+", help=what)
     parser.add_value("--top", NATURAL, "how many classes to name", 5)
+    parser.add_value("--average", BY_NAME["average"].kind, "other checkpoints: take the mean of what all of them say", [])
+    parser.add_value("--average-weights", BY_NAME["average_weights"].kind, BY_NAME["average_weights"].help, [])
     parser.add_value("--views", choice("1", "10"), "10: mean over corners, middle and mirrors, as in the paper", "1")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each picture")
     parser.add_value("--data-path", text("DIR"), "batches whose mean and names count, for checkpoints that hold none")
@@ -85,11 +89,16 @@ def _predict(args: argparse.Namespace) -> int:
         raise DataError(f"{args.run} is no checkpoint; RUN comes first, then the pictures")
     files = [file for picture in args.pictures for file in _find(picture)]
     mini = min(args.mini, len(files))
-    net = load(args.run, mean=args.data_path, minibatch=mini, backend=args.backend, threads=args.threads)
-    _check_classes(net)
+    runs = [args.run, *args.average]
+    if args.average_weights and (len(args.average_weights) != len(runs) or not args.average):
+        raise OptionError(f"--average-weights: give one for RUN and each of --average, {len(runs)} here")
+    nets = [load(run, mean=args.data_path, minibatch=mini, backend=args.backend, threads=args.threads) for run in runs]
+    for run, net in zip(runs, nets, strict=True):
+        _check_classes(net)
+        check_same_classes(nets[0].classes, net.classes, args.run, run)
     bars = Bars(sys.stdout.encoding, shutil.get_terminal_size().columns)
     faults, right, known = [], 0, 0
-    for answer in _answers(net, files, args):
+    for answer in _answers(nets, files, args):
         if answer.fault:
             faults.append(answer.fault)
         else:
@@ -138,32 +147,39 @@ def _check_classes(net: Network) -> None:
         say(f"convnet: shown is '{name}'; the net also has {listed(sorted(others))}")
 
 
-def _answers(net: Network, files: Sequence[Found], args: argparse.Namespace) -> Iterator[Answer]:
-    """Yield what the net says of every file, minibatch by minibatch."""
-    names = net.classes
+def _answers(nets: Sequence[Network], files: Sequence[Found], args: argparse.Namespace) -> Iterator[Answer]:
+    """Yield what the nets say of every file, in the mean, minibatch by minibatch."""
+    names, is_regression = nets[0].classes, nets[0].is_regression
 
-    def decode(file: Found) -> np.ndarray | str:
+    def decode(file: Found) -> list[np.ndarray] | str:
         try:
-            return net.preprocessor.picture(file.path)
+            return [net.preprocessor.picture(file.path) for net in nets]
         except DataError as error:
             return str(error)
 
     def answer(file: Found, shares: np.ndarray) -> Answer:
         if not np.isfinite(shares).all():
             return Answer(file.path, fault=f"{file.path}: the net gives no finite numbers for it")
-        if net.is_regression:
+        if is_regression:
             return Answer(file.path, values=shares.tolist())
         likeliest = np.argsort(-shares, kind="stable")[: args.top]
         classes = [(int(number), names[number], float(shares[number])) for number in likeliest]
         return Answer(file.path, classes, next((name for name in reversed(file.within) if name in names), None))
 
     with ThreadPoolExecutor(args.threads or os.cpu_count()) as workers:
-        for start, stop in batch_bounds(len(files), net.net.minibatch):
+        for start, stop in batch_bounds(len(files), nets[0].net.minibatch):
             decoded = list(workers.map(decode, files[start:stop]))
             pixels = [item for item in decoded if not isinstance(item, str)]
-            rows = iter(net.predict(np.stack(pixels), ten_views=args.views == "10") if pixels else ())
+            rows = iter(_mean(nets, pixels, args) if pixels else ())
             for file, item in zip(files[start:stop], decoded, strict=True):
                 yield Answer(file.path, fault=item) if isinstance(item, str) else answer(file, next(rows))
+
+
+def _mean(nets: Sequence[Network], pixels: Sequence[Sequence[np.ndarray]], args: argparse.Namespace) -> np.ndarray:
+    """Return the mean (N, K) of what the nets say of pictures, each of which was read for every net."""
+    views = args.views == "10"
+    said = [net.predict(np.stack(own), ten_views=views) for net, own in zip(nets, zip(*pixels, strict=True), strict=True)]
+    return said[0] if len(said) == 1 else np.average(said, axis=0, weights=args.average_weights or None)
 
 
 class Bars:

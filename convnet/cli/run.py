@@ -21,8 +21,9 @@ from convnet.cli.next_steps import next_steps, what_stands_out
 from convnet.cli.output import before_errors
 from convnet.cli.permission import may_run_code
 from convnet.interrupts import undo_if_interrupted
-from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, USUAL, read_config
+from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, TEST, USUAL, read_config
 from convnet.storage import check_folder
+from convnet.training.averaging import Averaging, averaging
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
 from convnet.training.lines import Lines
 from convnet.training.log import Log
@@ -130,6 +131,9 @@ def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
     work = Run(session, session.net(backends), callbacks)
+    if session.options.average and session.options.mode == TEST:
+        work.tester, more = averaging(session, work.net, work.must_stop)
+        remarks = [*remarks, *more]
     # Now that nothing else can be wrong.
     moved = [*session.set_newer_aside(), *session.find_best()] if session.has_work else []
     remarks = [*session.remarks, *moved, *remarks]
@@ -143,6 +147,8 @@ def _test(work: Run) -> None:
     if report and file != "-":
         check_folder(Path(file))
     work.test_once()
+    for line in ["", *work.tester.lines()] if isinstance(work.tester, Averaging) else ():
+        work.tell(Message(line))
     if report:
         for line in ["", *report.lines(terminal_width())]:
             work.tell(Message(line))

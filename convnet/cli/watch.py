@@ -9,7 +9,6 @@ import argparse
 import time
 import webbrowser
 from collections.abc import Sequence
-from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb, say
 from convnet.errors import ConvnetError
@@ -20,7 +19,7 @@ from convnet.pages.live.follow import Followed
 from convnet.pages.live.server import PageServer
 from convnet.pages.live.sources import WatchedRun
 from convnet.training.log import NAME
-from convnet.training.records import lines_of
+from convnet.training.records import checkpoint_of, log_of
 
 _LOOK = 0.1  # seconds between two looks at whether a signal has come
 
@@ -55,9 +54,7 @@ def _watch(args: argparse.Namespace) -> int:
 
 def _log_of(path: str) -> Followed:
     """Return the log of a run, read to its end; raises ``ConvnetError`` where there is none, or one that cannot be read."""
-    _, file, _ = lines_of(Path(path))
-    if not _is_log(file):  # a checkpoint, beside which the log may be
-        file = file.with_name(NAME)
+    file = log_of(path) or checkpoint_of(path)[0].path.with_name(NAME)  # of a checkpoint the log that may be beside it
     if not file.is_file():
         raise ConvnetError(f"{path} has no {NAME}, which is what can be watched; convnet report shows checkpoints")
     log = Followed(file)
@@ -66,8 +63,3 @@ def _log_of(path: str) -> Followed:
     if log.fault:
         raise ConvnetError(log.fault)
     return log
-
-
-def _is_log(path: Path) -> bool:
-    with path.open("rb") as file:
-        return path.name == NAME or file.read(1) == b"{"

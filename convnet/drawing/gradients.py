@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convnet.drawing.samples import TestSet, chosen_cases, head_of, heads, names_of, true_classes, truth_text
-from convnet.errors import DataError, OptionError
+from convnet.errors import ConvnetError, DataError, OptionError
 from convnet.graph.needs import label_index
 from convnet.net.input_gradient import InputGradient
 from convnet.net.net import Inputs
@@ -140,6 +140,8 @@ def _gradients(tests: TestSet, start: Start, gradient: InputGradient, cases: lis
     cropper, found = tests.provider.cropper, []
     for inputs in tests.single_cases(tests.number, cases):
         values = gradient(inputs, 1, None if start.is_cost else _outputs(tests, start, inputs))
+        if not np.isfinite(values).all():
+            raise ConvnetError(f"the gradient of {start.text} is not all finite numbers, so there is nothing to show")
         found.append(values.reshape(cropper.channels, cropper.size, cropper.size) if cropper else values)
     return found
 

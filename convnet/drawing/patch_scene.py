@@ -1,8 +1,10 @@
 """The strongest patches of maps as a drawing: for each map a square of nine, below each the value of the output."""
 
+from PIL import Image
+
 from convnet.drawing.patches import OUTSIDE, PATCHES, Patch, TopPatches
 from convnet.drawing.shapes import LOOKS, Paint, Raster, Rectangle, Scene, Shape, Words
-from convnet.drawing.sheet import enlarged, trimmed
+from convnet.drawing.sheet import trimmed
 from convnet.texts import counted
 
 _ACROSS, _IN_ROW = 4, 3  # maps in a row, patches of one in a row
@@ -25,8 +27,8 @@ def patch_scene(found: TopPatches) -> Scene:
     shapes += _caption(found, caption, width)
     for i, (number, patches) in enumerate(zip(found.numbers, found.patches, strict=True)):
         x, y = _BETWEEN + i % across * block, _TOP + i // across * tall
-        what = found.names[number] if found.names else f"{found.what} {number}"
-        shapes.append(Words("column", x, y + 15, trimmed(what, LOOKS["column"].size, block - _BETWEEN)))
+        name = trimmed(found.names[number], LOOKS["column"].size, block - _BETWEEN)
+        shapes.append(Words("column", x, y + 15, name))
         if not patches:
             shapes.append(Words("label", x, y + _HEAD + 14, "no test picture excites it anywhere"))
         for place, patch in enumerate(patches):
@@ -37,8 +39,10 @@ def patch_scene(found: TopPatches) -> Scene:
 
 def _words(found: TopPatches) -> tuple[str, str]:
     """Return the title, and what is said below it."""
-    few = f"{len(found.numbers)} of {found.total}" if len(found.numbers) < found.total else f"all {found.total}"
-    title = f"{found.layer}: what excites {few} {found.what}s most, of {counted(found.cases, 'test picture')}"
+    total = len(found.names)
+    few = f"{len(found.numbers)} of {total}" if len(found.numbers) < total else f"all {total}"
+    what = "maps" if found.names[0].startswith("map ") else "outputs"
+    title = f"{found.layer}: what excites {few} {what} most, of {counted(found.cases, 'test picture')}"
     if found.sight is None:
         return title, "Whole pictures, the most exciting first, below each the largest output."
     size = found.sight.size
@@ -52,7 +56,7 @@ def _caption(found: TopPatches, caption: str, width: float) -> list[Shape]:
     room = width - 2 * _BETWEEN
     if not any((pixels == OUTSIDE).all(axis=-1).any() for pixels in patches):
         return [Words("subtitle", _BETWEEN, 62, trimmed(caption, LOOKS["subtitle"].size, room))]
-    color = "#" + "".join(f"{round(255 * share):02x}" for share in OUTSIDE)
+    color = "#" + bytes(OUTSIDE).hex()
     right = width - _BETWEEN
     return [
         Words("subtitle", _BETWEEN, 62, trimmed(caption, LOOKS["subtitle"].size, room - 150)),
@@ -65,7 +69,7 @@ def _patch(patch: Patch, x: float, y: float) -> list[Shape]:
     """Draw a patch, as large as all others, with its value below."""
     scale = _SIDE / max(patch.pixels.shape[:2])
     height, width = (side * scale for side in patch.pixels.shape[:2])
-    image = enlarged(patch.pixels, 1)
+    image = Image.fromarray(patch.pixels)
     left, top = x + (_SIDE - width) / 2, y + (_SIDE - height) / 2
     return [
         Raster(left, top, width, height, image, max(image.size) < _SMOOTH),

@@ -89,7 +89,20 @@ MEAN = Kind(float, "a number from 0, or -1 for the mean picture", "X", lambda me
 COST = Kind(str, "a name of one line", "COST", lambda text: text.splitlines() == [text] == [text.strip()])
 LAYERS = Kind(words_of, "a list of layers", "LAYER,...", bool)
 RUNS = Kind(words_of, "a list of runs", "RUN,...", bool)
+PATHS = Kind(words_of, "a list of paths", "PATH,...", lambda paths: bool(paths) and not any("\0" in path for path in paths))
 BATCHES = Kind(_batches, f"a range of batches; expected 1-5, 6, or 1-3,7, at most {_MOST_BATCHES:,} numbers from 0", "A-B")
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(word) for word in words_of(text)]
+
+
+WEIGHTS = Kind(
+    _numbers,
+    "a list of numbers from 0, not all 0, such as 0.5,0.3,0.2",
+    "X,...",
+    lambda numbers: any(numbers) and all(0 <= number <= 1e6 for number in numbers),
+)
 
 
 def whole_numbers(least: int, example: str) -> Kind:

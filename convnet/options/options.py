@@ -21,8 +21,10 @@ from convnet.options.kinds import (
     LAYERS,
     MEAN,
     NATURAL,
+    PATHS,
     PORT,
     SEED,
+    WEIGHTS,
     ZERO_ONE,
     Kind,
     choice,
@@ -164,6 +166,11 @@ class Options:
     report: str = _option(text("FILE", alone="-"), "testing", "Report errors of each class",
         "with --test-only: print errors of each class and what was mistaken for what; write the counts to FILE, as CSV",
         sticky=False, modes=(TEST,))
+    average: list[str] = _option(PATHS, "testing", "Checkpoints whose predictions are averaged",
+        "with --test-only: test the mean of what these nets, and that of --load-file, predict", [],
+        sticky=False, modes=(TEST,))
+    average_weights: list[float] = _option(WEIGHTS, "testing", "Weights in the average",
+        "weights of the nets in the mean, that of --load-file first [all the same]", [], sticky=False, modes=(TEST,))
     write_features: str = _option(text("LAYER"), "testing", "Write test data features from given layer",
         "write what this layer makes of the test batches; needs --test-only", sticky=False, modes=(FEATURES,))
     feature_path: str = _option(text("DIR"), "testing", "Write test data features to this path",
@@ -247,6 +254,12 @@ class Options:
             faults.append("--write-features must be used in conjunction with --test-only: it writes test data features")
         if self.write_features and self.multiview_test:
             faults.append("--write-features writes features of one view; leave --multiview-test out")
+        if self.average_weights and not self.average:
+            faults.append("--average-weights needs --average, the checkpoints that they are for")
+        elif self.average_weights and len(self.average_weights) != 1 + len(self.average):
+            faults.append(f"--average-weights: give {1 + len(self.average)} numbers, that of --load-file first")
+        if self.average and not self.load_file:
+            faults.append("--average needs --load-file, the first of the checkpoints")
         if self.given >= _CROPS and self.crop_border and self.inner_size:
             faults.append("--crop-border and --inner-size are two ways to say how pictures are cropped; give one of them")
         for name in ("train_range", "test_range"):

@@ -20,7 +20,7 @@ from convnet.texts import did_you_mean, listed
 from convnet.training.costs import Outputs
 from convnet.training.plan import Plan
 
-_THE_MORE = ("precision", "recall")  # are the better
+THE_MORE = ("precision", "recall")  # are the better
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _find(given: str, names: Mapping[str, Sequence[str]], where: str) -> tuple[s
     """Return (cost, value) of ``logprob`` or ``logprob.top-5 error``; raises ``OptionError`` on what stands at ``where``."""
     if given in names:
         return _usual(given, names)
-    values = {f"{cost}.{value}": (cost, value) for cost in names for value in names[cost] if not value.startswith(_THE_MORE)}
+    values = {f"{cost}.{value}": (cost, value) for cost in names for value in names[cost] if not value.startswith(THE_MORE)}
     if given not in values:
         known = [*names, *values]
         raise OptionError(f"{where}: no '{given}' is printed; there are {listed(known)}" + did_you_mean(given, known))

@@ -38,7 +38,7 @@ class DeadUnits:
 
     def begin(self) -> None:
         """Forget the test before."""
-        self._cases, self._sums = 0, {}
+        self._cases = 0
 
     def look(self, cases: int) -> None:
         """Add up the outputs of a pass over ``cases``, which was given ``wanted`` to keep."""
@@ -46,15 +46,16 @@ class DeadUnits:
             node = self.net.nodes[name]
             units = units_of(node.layer)
             if name not in self._sums:
-                self._sums[name] = node.be.zeros((units,))
-            node.be.sum_rows(node.out.reshape(units, -1), self._sums[name], 1.0)
+                self._sums[name] = node.be.empty((units,))
+            node.be.sum_rows(node.out.reshape(units, -1), self._sums[name], float(self._cases > 0))
         self._cases += cases
 
     def shares(self) -> dict[str, float]:
         """Return the share of dead units by layer, as the file names it; waits. Empty where nothing was looked at."""
-        sums = {
-            self.net.nodes[name].layer.written_name: self.net.nodes[name].be.download(s) for name, s in self._sums.items()
-        }
+        if not self._cases:
+            return {}
+        nodes = {name: self.net.nodes[name] for name in self._sums}
+        sums = {node.layer.written_name: node.be.download(self._sums[name]) for name, node in nodes.items()}
         return {name: float(np.mean(values == 0)) for name, values in sums.items()}
 
 

@@ -92,11 +92,15 @@ class Tester:
             if self.report:
                 self.report.count(*map(self.net.output, counted))
         if self.predictions:
-            data = np.ascontiguousarray(np.concatenate(predictions), np.float32)
-            path = self.predictions / f"test_preds_{number}"
-            write_file(path, {"data": data, "note": f"generated from {self.source}"})
-            self.written += [path] * (path not in self.written)
+            self.write_predictions(number, np.concatenate(predictions))
         return add_costs(outputs)
+
+    def write_predictions(self, number: int, rows: np.ndarray) -> None:
+        """Write predictions (N, K) of a test batch to the folder ``predictions``."""
+        assert self.predictions is not None
+        path = self.predictions / f"test_preds_{number}"
+        write_file(path, {"data": np.ascontiguousarray(rows, np.float32), "note": f"generated from {self.source}"})
+        self.written += [path] * (path not in self.written)
 
     def _outputs(self, batch: Batch, number: int, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
         """Yield the sums of costs over each minibatch, and its cases; raises ``Stopped``."""
@@ -131,12 +135,12 @@ class Tester:
             raise Stopped
 
 
-def find_logreg(graph: Graph, name: str = "") -> Layer:
-    """Return the ``cost.logreg`` called ``name``, or the first; raises ``OptionError``."""
+def find_logreg(graph: Graph, name: str = "", flag: str = "--report") -> Layer:
+    """Return the ``cost.logreg`` called ``name``, or the first, which ``flag`` needs; raises ``OptionError``."""
     layers = {layer.name: layer for layer in graph.declared}
     costs = [layer.name for layer in graph.costs if layer.type == "cost.logreg"]
     if not name and not costs:
-        raise OptionError("--report: the net has no cost.logreg, so there are no predictions of classes")
+        raise OptionError(f"{flag}: the net has no cost.logreg, so there are no predictions of classes")
     name = name or costs[0]
     if name not in layers:
         raise OptionError(f"--logreg-name: no layer '{name}' in the net" + did_you_mean(name, costs))

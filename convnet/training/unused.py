@@ -31,8 +31,9 @@ def unused(options: Options, has_checkpoint: bool) -> list[str]:
         remarks.append(_text((name for name in _OF_SAVING if name in left), "with --test-only without --force-save"))
     elif options.save_file and "save_path" in left:
         remarks.append(_text(["save_path"], "beside --save-file"))
-    if "logreg_name" in left and not options.test_out and not (options.report and mode == TEST):
-        remarks.append(_text(["logreg_name"], "without --test-out or --report"))
+    reads_logreg = options.test_out or (mode == TEST and (options.report or options.average))
+    if "logreg_name" in left and not reads_logreg:
+        remarks.append(_text(["logreg_name"], "without --test-out, --report or --average"))
     if "conserve_mem" in left:
         remarks.append(_text(["conserve_mem"], "here: memory is always conserved"))
     if has_checkpoint and "layer_path" in left and not {"layer_def", "layer_params"} & options.given:

@@ -196,3 +196,33 @@ def test_a_net_of_an_original_wants_the_mean(place, capsys):
         "convnet: the checkpoint holds no mean picture, and its data are not here; name them with --data-path\n"
     )
     assert "class 2" in predict(capsys, run, "photos/red", "--data-path", "data", "--top", "10")[1]
+
+
+@pytest.mark.parametrize("weights", [None, (3, 1)])
+def test_the_mean_of_several_nets(place, capsys, weights):
+    """Nets of other sizes read the same picture each for itself."""
+    save("second/1.1", side=4, stored=6)
+    given = ("--average-weights", ",".join(map(str, weights))) if weights else ()
+    words = ("run", "photos/blue/a.png", "photos/other/a.png", "--average", "second", *given, "--json")
+    status, out, err = predict(capsys, *words)
+    assert (status, err) == (0, "")
+    said = [convnet.load(run).predict(["photos/blue/a.png", "photos/other/a.png"]) for run in ("run", "second")]
+    expected = np.average(said, axis=0, weights=weights)
+    for line, row in zip(map(json.loads, out.splitlines()), expected, strict=True):
+        shares = {each["number"]: each["probability"] for each in line["classes"]}
+        assert [shares[k] for k in range(3)] == pytest.approx(row.tolist())
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (("--average", "other"), "class 2 is 'violet' for other and 'blue' for run"),
+        (("--average", "run", "--average-weights", "1"), "give one for RUN and each of --average, 2 here"),
+        (("--average-weights", "1"), "give one for RUN and each of --average"),
+        (("--average", "nowhere"), "nowhere"),
+    ],
+)
+def test_nets_that_have_no_mean(place, capsys, more, message):
+    save("other/1.1", names=("red", "green", "violet"))
+    status, out, err = predict(capsys, "run", "photos/red", *more)
+    assert status != 0 and not out and message in err and "Traceback" not in err

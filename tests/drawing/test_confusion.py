@@ -142,3 +142,18 @@ def test_the_view_writes_a_picture(saved, tmp_path, capsys):
         assert image.width > 1000
     assert cli([*words[:4], "fc", *words[4:]]) == 2
     assert "no softmax layer that a cost.logreg reads 'fc'" in capsys.readouterr().err
+
+
+def test_the_view_of_several_nets_is_of_their_mean(saved, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    again = ["--load-file", str(saved), "--epochs", "3", "--save-path", "more", "--backend", "cpu"]
+    average = ["--average", "more", "--average-weights", "1,2"]
+    assert run(again) == 0
+    assert run(["--load-file", str(saved), "--test-only", "--report", "r.csv", *average, "--backend", "cpu"]) == 0
+    rows = [line.split(",") for line in (tmp_path / "r.csv").read_text().splitlines()[1:]]
+    drawn = []
+    monkeypatch.setattr("convnet.cli.views.confusion.write_scene", lambda scene, out: drawn.append(scene))
+    assert cli(["shownet", "--load-file", str(saved), "--show-confusion", *average, "--backend", "cpu"]) == 0
+    assert (cells(drawn[0], 10)[0] == [[int(count) for count in row[-10:]] for row in rows]).all()
+    assert cli(["shownet", "--load-file", str(saved), "--show-preds", *average, "--backend", "cpu"]) == 2
+    assert "--average goes with --show-confusion" in capsys.readouterr().err

@@ -4,11 +4,14 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nets import DATA, cost_of
 from PIL import Image
 from planted import HEAD, open_tests, rows_of, save_net, write_pictures
 from support import default_params, dump
 
+import convnet
 from convnet import pickles
 from convnet.cli.shownet import main
 from convnet.drawing.gradient_scene import COLUMNS, gradient_scene, signed_map, size_map
@@ -134,6 +137,25 @@ def test_a_net_that_sees_a_part_of_its_data(place, tmp_path):
     tests = open_tests(save_net(tmp_path, text, SIDE, {}, CLASSES), place / "data")
     with pytest.raises(ConvnetError, match="'data' takes only a part of the data, so that there are no pictures to show"):
         gradient_cases(tests)
+
+
+@given(st.text() | st.from_regex(r"(probs|fc|data|labels|conv9|)(:[\w ,]{0,3})?", fullmatch=True))
+def test_any_word_is_a_start_or_a_mistake(tests, word):
+    try:
+        start = start_of(tests, word)
+    except ConvnetError as error:
+        assert word or "name" in str(error)
+        return
+    layer = tests.net.graph.layers[start.layer]
+    assert layer.is_cost == start.is_cost and (start.output is None or 0 <= start.output < layer.outputs)
+
+
+def test_a_gradient_that_overflows_is_not_drawn(place, tmp_path):
+    net = convnet.load(place / "net", backend="reference")
+    net.weights["fc"][0] = np.where(net.weights["fc"][0], 3e38, 0)
+    tests = open_tests(net.save(tmp_path / "1.1"), place / "data")
+    with np.errstate(all="ignore"), pytest.raises(ConvnetError, match="not all finite numbers, so there is nothing to show"):
+        gradient_cases(tests, "fc")
 
 
 REGRESSION = """

@@ -90,14 +90,14 @@ def opened(planted):
 def picture(data, batch, case):
     from convnet.data.batches import read_batch
 
-    return read_batch(data / f"data_batch_{batch}")["data"].reshape(3, SIDE, SIDE, -1)[..., case].transpose(1, 2, 0) / 255
+    return read_batch(data / f"data_batch_{batch}")["data"].reshape(3, SIDE, SIDE, -1)[..., case].transpose(1, 2, 0)
 
 
 @pytest.mark.parametrize("layer", ["conv1", "pool1"])
 def test_a_planted_patch_is_found_where_it_is(planted, layer):
     stride, _, data = planted
     found = top_patches(opened(planted), layer)
-    assert (found.numbers, found.cases, found.total) == ([0, 1, 2, 3], 60, 4)
+    assert (found.numbers, found.cases, found.names[3:]) == ([0, 1, 2, 3], 60, ["map 3"])
     size, step = {"conv1": (3, stride), "pool1": (3 + stride, 2 * stride)}[layer]
     assert (found.sight.size, found.sight.step, found.sight.start) == (size, step, (-1, -1))
     for f, (batch, case, row, column) in PLANTED.items():
@@ -112,11 +112,11 @@ def test_a_planted_patch_is_found_where_it_is(planted, layer):
             for x in range(size):
                 is_inside = 0 <= top + y < SIDE and 0 <= left + x < SIDE
                 expected = whole[top + y, left + x] if is_inside else OUTSIDE
-                np.testing.assert_allclose(best.pixels[y, x], expected, atol=1e-6)
+                np.testing.assert_array_equal(best.pixels[y, x], expected)
     if layer == "conv1" and stride == 1:
         corner = found.patches[2][0]
         assert corner.place == (0, 0) and (corner.pixels[0] == OUTSIDE).all() and (corner.pixels[:, 0] == OUTSIDE).all()
-        assert found.patches[0][0].pixels - 128 / 255 == pytest.approx(templates()[..., 0].transpose(1, 2, 0) * 100 / 255)
+        np.testing.assert_array_equal(found.patches[0][0].pixels, 128 + 100 * templates()[..., 0].transpose(1, 2, 0))
 
 
 def test_the_strongest_come_first_and_one_of_a_picture(planted):
@@ -137,7 +137,7 @@ def test_fully_connected_outputs_show_whole_pictures(planted):
     found = top_patches(opened(planted), "fc", [3, 1])
     assert found.sight is None and found.numbers == [3, 1] and found.names[3] == "class 3"
     best = found.patches[0][0]
-    np.testing.assert_allclose(best.pixels, picture(planted[2], best.batch, best.case), atol=1e-6)
+    np.testing.assert_array_equal(best.pixels, picture(planted[2], best.batch, best.case))
     words = [shape.text for shape in patch_scene(found).shapes if isinstance(shape, Words)]
     assert "class 3" in words and words.index("class 3") < words.index("class 1")
 
@@ -151,7 +151,7 @@ def test_maps_that_there_are_not(planted, numbers, told):
 
 
 def test_a_patch_is_cut_with_what_lies_beside_in_a_colour_of_its_own():
-    grey = np.arange(16.0).reshape(4, 4, 1) / 16
+    grey = np.arange(16, dtype=np.uint8).reshape(4, 4, 1)
     patch = cut(grey, (2, -1), 3)
     np.testing.assert_allclose(patch[:2, 1:, 0], grey[2:, :2, 0])
     assert (patch[2] == OUTSIDE).all() and (patch[:, 0] == OUTSIDE).all()
@@ -166,7 +166,7 @@ def test_the_drawing_has_each_patch_above_its_value(planted):
     assert [shape.text for shape in values] == [f"{patch.value:.3g}" for patch in found.patches[0]]
     for raster, words, patch in zip(rasters, values, found.patches[0], strict=True):
         assert words.y - (raster.y + raster.height) == 12 and words.x == raster.x + raster.width / 2
-        np.testing.assert_allclose(np.asarray(raster.image), np.round(255 * patch.pixels))
+        np.testing.assert_array_equal(np.asarray(raster.image), patch.pixels)
         assert raster.is_pixelated and raster.x + raster.width <= scene.width and words.y < scene.height
     assert len({(raster.x, raster.y) for raster in rasters}) == PATCHES
 
@@ -215,7 +215,7 @@ def test_a_map_that_nothing_excites_shows_nothing(planted):
 
 
 def test_of_equal_ones_the_first_stay():
-    found = TopPatches("l", 1, [0], None, patches=[[]])
+    found = TopPatches("l", ["map 0"], [0], None, patches=[[]])
     pictures = np.zeros((1, 2, 2, 1), np.float32)
     tests = SimpleNamespace(provider=SimpleNamespace(images=lambda data: pictures))
     maps = np.zeros((1, 4, 12), np.float32)
@@ -231,3 +231,20 @@ def test_of_equal_ones_the_first_stay():
         *((1, n) for n in (0, 2, 3, 5, 6)),
     ]
     assert all(patch.place == (1, 0) for patch in kept)
+
+
+def test_towers_are_taken_together(planted, tmp_path):
+    """Filters 0 to 3 in tower a, and the same in the other order in tower b."""
+    stride, _, data = planted
+    start, end = (NET.index(f"[{name}]") for name in ("conv1", "pool1"))
+    tower = NET[start:end].replace("STRIDE", str(stride))
+    both = tower.replace("conv1", "conv1a") + tower.replace("conv1", "conv1b")
+    text = NET[:start] + both + "[fc]\ntype=fc\ninputs=conv1a,conv1b\noutputs=10\ninitW=0.01,0.01\n" + cost_of("fc")
+    params = PARAMS + "[fc]\nepsW=0,0\nmomW=0,0\nwc=0,0\n"
+    net = convnet.build(write_net(tmp_path, text, params), side=SIDE, backend="reference")
+    filters = templates().reshape(27, 4).astype(np.float32)
+    net.weights["conv1a"][0], net.weights["conv1b"][0] = filters, filters[:, ::-1]
+    found = top_patches(opened((stride, net.save(tmp_path / "1.1"), data)), "conv1", [1, 6])
+    assert [found.names[number] for number in found.numbers] == ["map a1", "map b2"]
+    assert [patch.value for patch in found.patches[0]] == [patch.value for patch in found.patches[1]]
+    np.testing.assert_array_equal(found.patches[0][0].pixels, found.patches[1][0].pixels)

@@ -195,6 +195,7 @@ def test_the_verb_writes_figure_four(place, form, tmp_path, capsys):
         (["5"], 2, "'5' is not "),
         (["4", "--out", "x.gif"], 2, "must end in .svg, .pdf, .png"),
         (["4", "--preds", "prob"], 2, "no softmax layer 'prob' in the checkpoint; did you mean 'probs'?"),
+        (["2", "--seed", "1"], 2, "--seed goes with figure 4"),
         (["4", "--similar", "cf"], 2, "no layer 'cf' in the net"),
     ],
 )

@@ -17,13 +17,15 @@ from convnet.api.network import build
 from convnet.cli import main
 from convnet.drawing.filters import filters_of
 from convnet.drawing.picture import times
-from convnet.pages.report import about, net
+from convnet.pages.report import about, net, numbers
 from convnet.pages.report.about import marked_text, state_of
 from convnet.pages.report.document import report
 from convnet.pages.report.film import films_of
+from convnet.pages.report.learning import best_test
 from convnet.pages.report.material import Material
 from convnet.pages.report.times import EpochTimes
-from convnet.training.history import History
+from convnet.training.advice import Advice
+from convnet.training.history import Curve, History
 
 PLANTED = ["<script>alert(1)</script>", "\"'><img src=http://x>", "a\u202eb", "&lt;"]
 
@@ -197,6 +199,15 @@ def test_changes_are_marks_and_lines(run, tmp_path):
     assert "after 3 batches: conv1 epsW[0]: 0.0004 -> 0.0002" in [item.text for item in read.all("li")]
 
 
+@pytest.mark.parametrize("name, best", [("error", (1, 0.2)), ("precision of class 0", (3, 0.5)), ("cost", (1, 0.2))])
+def test_the_best_test_is_the_lowest_or_the_most_precise(name, best):
+    curve = Curve("cost", name)
+    for at, value in enumerate([0.2, 0.4, 0.5, 0.2, float("nan")], 1):
+        curve.means.add(at, value)
+    assert best_test(curve) == best
+    assert best_test(Curve("cost", name)) is None
+
+
 def test_epochs_count_what_counts():
     times = EpochTimes()
     records = [record("begin", 0), record("batch", 1, epoch=1, seconds=2.0), record("batch", 2, epoch=1, seconds=3.0)]
@@ -270,6 +281,22 @@ def test_very_many_events_are_some(monkeypatch):
     read = Read(about.about_section(material_of(records)))
     assert [item.text for item in read.all("li")] == [f"after 2 batches: warning: w{i}" for i in range(3)]
     assert [p.text for p in read.all("p")][-1] == "And 2 more."
+
+
+def test_advice_and_sizes_of_weights_are_those_of_the_run(monkeypatch):
+    found = [Advice("warning", "conv<1>", "of /home/a/x", "Lower epsW."), Advice("note", "", "slow", "")]
+    monkeypatch.setattr(numbers, "advice_on", lambda _: found)
+    sizes = {"conv1": {"weights[0]": [0.5, 0.25]}, "fc": {"biases": [0.0, 0.0]}}
+    records = [*TRAINED, record("weights", weights=sizes, dead={"conv1": 0.254, "fc": 0})]
+    read = Read(numbers.health_section(material_of(records)))
+    boxes = [element for element in read.elements if element.attributes.get("class") in ("warn", "note", "bad")]
+    assert [box.text for box in boxes] == ["warning, conv<1>: of xLower epsW.", "note: slow"]
+    rows = read.rows("Mean sizes")
+    assert rows[1][:4] == ["conv1 weights[0]", "0.5", "0.25", "0.5"] and rows[1][4].startswith("too large")
+    assert rows[2][:2] == ["fc biases", "0"]
+    assert read.rows("Units that were 0")[1:] == [["conv1", "25 %"]]
+    monkeypatch.setattr(numbers, "advice_on", lambda _: [])
+    assert "Nothing in its numbers calls for advice." in numbers.health_section(material_of(TRAINED))
 
 
 def test_messages_are_told_but_for_commands_to_type():

@@ -28,8 +28,6 @@ def stored(graph):
         kept = {"name": name, "type": layer.type}
         if layer.type in ("conv", "local", "fc"):
             kept["weights"] = [np.zeros(layer.weight_shape(i), np.float32) for i in range(len(layer.sources))]
-        if layer.type in ("conv", "local"):
-            kept |= {"filterChannels": [layer.channels[0]], "filterSize": [3]}
         layers[name] = kept
     return layers
 

@@ -85,8 +85,8 @@ def test_what_to_do_depends_on_how_it_came():
     stuck = [0.9] * 30
     [before] = advised(lines([3, 1.9, 2.1, 9, *[at] * 26], stuck), "ln(10)")
     assert "the rates were too high" in before.remedy
-    for size, word in ((0, "above 0 in conv1"), (1e-4, "larger initW"), (0.1, "initB=1")):
-        more = [weights(conv1=(size, 0.001 * size), fc=(size and 1e-4, 1e-7))]
+    for size, word in ((1e-4, "larger initW"), (0.1, "initB=1")):
+        more = [weights(conv1=(size, 0.001 * size), fc=(1e-4, 1e-7))]
         [now] = advised(lines([at] * 30, stuck, [0.9] * 6, more=more), "ln(10)")
         assert word in now.remedy, size
 
@@ -202,6 +202,16 @@ def test_dead_units():
     assert not advised(few)
 
 
+def test_weights_that_are_all_0():
+    """They say why, where the cost does not: here some classes are more often than others."""
+    more = [weights(conv1=(0, 0), fc=(0.1, 1e-4)) | {"dead": {"conv1": 1.0, "fc": 0.9}}]
+    found = lines([2.1] * 40, [0.6] * 40, [0.6] * 8, more=more)
+    [advice] = advised(found, "all weights are 0")
+    assert advice.where == "conv1" and "initW above 0" in advice.remedy
+    found[1]["rates"] = {"conv1": {"weights[0]": 0.0}, "fc": {"weights[0]": 0.1}}  # which is not to learn
+    advised(found, "100%, 90% of the units")
+
+
 def test_rates_that_are_all_0():
     found = healthy()
     found[-3]["rates"] = {"conv1": {"weights[0]": 0.0, "biases": 0.0}}
@@ -283,7 +293,7 @@ def data(tmp_path_factory):
     "layers, params, texts",
     [
         (("", ""), ("", ""), []),
-        (("initW=0.01", "initW=0"), ("", ""), ["initW above 0"]),
+        (("initW=0.01", "initW=0"), ("", ""), ["initW above 0", "ln(10)"]),
         (("initW=0.01\nneuron", "initW=0.01\ninitB=-900\nneuron"), ("", ""), ["ln(10)", "100% of the units"]),
         (("", ""), ("base=0.0004", "base=0.00000001"), ["Raise epsW"]),
     ],

@@ -68,7 +68,7 @@ SAID = {
         ({"test_one": 0, "test_only": 1, "compat": "2014"}, True, "No effect with --test-only: --test-one."),
         ({"keep": 4, "test_only": 1}, True, "No effect with --test-only without --force-save: --keep."),
         ({"save_file": "a", "save_path": "b"}, False, "No effect beside --save-file: --save-path."),
-        ({"logreg_name": "a"}, False, "No effect without --test-out or --report: --logreg-name."),
+        ({"logreg_name": "a"}, False, "No effect without --test-out, --report or --average: --logreg-name."),
         ({"conserve_mem": 0}, False, "No effect here: memory is always conserved: --conserve-mem."),
         ({"layer_path": "a"}, True, "No effect on the files of a checkpoint: --layer-path."),
         (

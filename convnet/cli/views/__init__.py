@@ -3,6 +3,9 @@
 from convnet.cli.views import confusion, cost, data_grad, filters, maps, patches, preds, similar
 from convnet.cli.views.view import DATA_OPTIONS, FIRST, Flag, View, data_options
 
-VIEWS = (filters.VIEW, cost.VIEW, preds.VIEW, data_grad.VIEW, confusion.VIEW, maps.VIEW, patches.VIEW, similar.VIEW)
+VIEWS = (
+    *(filters.VIEW, cost.VIEW, preds.VIEW, confusion.VIEW, data_grad.VIEW),
+    *(maps.VIEW, patches.VIEW, similar.VIEW),
+)
 
 __all__ = ["DATA_OPTIONS", "FIRST", "VIEWS", "Flag", "View", "data_options"]

@@ -12,7 +12,7 @@ from convnet.drawing.shapes import Raster, Scene
 from convnet.errors import ConvnetError
 from convnet.texts import listed
 
-_WEIGHT = 4  # pixels
+_WIDE = 772  # pixels, at most, where a weight takes some
 
 
 def figure_three(checkpoint: Checkpoint) -> Scene:
@@ -25,5 +25,6 @@ def figure_three(checkpoint: Checkpoint) -> Scene:
     count = sum(bank.filters.shape[-1] for bank in banks)
     image = plain_sheet([bank._replace(filters=standardised(bank.filters)) for bank in banks], C == 3, 1)
     title = f"{count} kernels of size {C}x{k}x{k} of {listed(bank.name for bank in banks)}"
-    width, height = image.width * _WEIGHT, image.height * _WEIGHT
+    weight = max(1, _WIDE // image.width)
+    width, height = image.width * weight, image.height * weight
     return Scene(width, height, title, [Raster(0, 0, width, height, image, is_pixelated=True)])

@@ -35,12 +35,8 @@ def about_section(material: Material) -> Html:
     ]
     content = [facts((name, material.public(str(value))) for name, value in rows), state_of(material)]
     if options := option_rows(material.options):
-        content.append(
-            details(
-                "Options that were not at their defaults",
-                table("Options of the run", ("option", "value", "what it is"), options, words=3),
-            )
-        )
+        grid = table("Options of the run", ("option", "value", "what it is"), options, words=3)
+        content.append(details("Options that were not at their defaults", grid))
     return section("about", "What it is", *content, *_files(material), _happened(material))
 
 

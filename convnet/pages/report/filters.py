@@ -21,7 +21,9 @@ from convnet.errors import ConvnetError
 from convnet.graph.analysis import shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
+from convnet.layers.conv import Conv, Windowed
 from convnet.layers.data import Data
+from convnet.layers.local import Local
 from convnet.pages.parts import Html, figure, html, picture
 from convnet.texts import counted, printable
 
@@ -61,7 +63,7 @@ def banks(stored: Mapping[str, dict[str, Any]], graph: Graph, channels: int) -> 
         matrices = kept.get("weights")
         for i in range(len(matrices)) if isinstance(matrices, list | tuple) else ():
             maps = _maps_read(layer, i, shapes, channels)
-            if layer.type in ("conv", "local") or maps:
+            if isinstance(layer, Conv | Local) or maps:
                 try:
                     yield _bank(layer, kept, i, maps)
                 except ConvnetError as error:
@@ -86,9 +88,12 @@ def _bank(layer: Layer, kept: dict[str, Any], i: int, maps: int) -> Bank:
     shape, where = weights.shape, ""
     if len(shape) != 2 or not weights.size:
         raise ConvnetError(f"weights of shape {shape} are no filters")
-    C = maps or int(kept["filterChannels"][i])
-    if layer.type == "local":
-        rows = C * int(kept["filterSize"][i]) ** 2
+    sizes = {}
+    if isinstance(layer, Windowed):
+        sizes = {"filterChannels": layer.filterChannels, "filterSize": layer.filterSize}
+    C = maps or sizes["filterChannels"][i]
+    if isinstance(layer, Local):
+        rows = C * sizes["filterSize"][i] ** 2
         places = shape[0] // rows
         side = math.isqrt(places)
         place = side // 2 * side + side // 2 if side * side == places else places // 2
@@ -97,7 +102,7 @@ def _bank(layer: Layer, kept: dict[str, Any], i: int, maps: int) -> Bank:
     k = math.isqrt(len(weights) // C)
     fitting = max(1, _PIXELS // (min(C, _STRONGEST) * (k + 1) ** 2))
     most = min(MOST if C < PER_ROW else _FILTERS, fitting)
-    part = kept | {"type": "fc" if maps else "conv", "weights": [*kept["weights"][:i], weights[:, :most]]}
+    part = kept | sizes | {"type": "fc" if maps else "conv", "weights": [*kept["weights"][:i], weights[:, :most]]}
     of_input = f" for its input {layer.sources[i].name}" if len(kept["weights"]) > 1 else ""
     what = f"{counted(shape[1], 'filter')} of {times(f'{C}x{k}x{k}')}{where}{of_input}"
     return Bank(layer.name, what, shape[1], filters_of(part, i, maps))

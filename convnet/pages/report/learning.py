@@ -1,5 +1,6 @@
 """How a run learned: its curves with marks, and what it came to, at best and at last."""
 
+import math
 from collections.abc import Sequence
 
 from convnet.drawing.curve_scene import curve_scene
@@ -7,11 +8,12 @@ from convnet.drawing.svg import svg_of
 from convnet.pages.parts import Html, drawing, element, facts, figure, joined, section, table
 from convnet.pages.report.material import Material
 from convnet.texts import counted
+from convnet.training.best import THE_MORE
 from convnet.training.costs import value_text
 from convnet.training.history import Curve, History
 
 _COSTS = 6  # whose curves are drawn
-_MARKS = 30  # that are listed
+_MARKS, _VALUES = 30, 60  # that are listed
 _WIDE, _NARROW = 1000, 420  # pixels of drawings
 
 
@@ -51,16 +53,20 @@ def watched(history: History) -> Curve:
 
 
 def best_test(curve: Curve) -> tuple[float, float] | None:
-    """Return (batches done, value) of the lowest mean of tests, of equals the first; ``None`` without tests."""
-    known = [(value, at) for at, value in zip(curve.means.at, curve.means.values, strict=True) if value == value]
-    value, at = min(known, default=(None, 0.0))
-    return None if value is None else (at, value)
+    """Return (batches done, value) of the best mean of tests, of equals the first; ``None`` without tests.
+
+    The best is the lowest, but of precision and recall.
+    """
+    sign = -1 if curve.name.startswith(THE_MORE) else 1
+    pairs = zip(curve.means.at, curve.means.values, strict=True)
+    known = [(at, value) for at, value in pairs if not math.isnan(value)]
+    return min(known, key=lambda pair: sign * pair[1], default=None)
 
 
 def _values(history: History) -> Html:
     """Return a table of all values: of the last batch, the last and the best test, and the final one."""
     rows: list[Sequence[str]] = []
-    for curve in history.curves:
+    for curve in history.curves[:_VALUES]:
         best = best_test(curve)
         rows.append(
             [
@@ -74,7 +80,8 @@ def _values(history: History) -> Html:
         )
     heads = ("value", "last batch", "last test", "best test", "after batches", "final test")
     window = f"; tests are means over {history.window}" if history.window > 1 else ""
-    return table(f"What it came to{window}", heads, rows)
+    few = f"; the first {_VALUES} of {len(history.curves):,} values" if len(history.curves) > _VALUES else ""
+    return table(f"What it came to{window}{few}", heads, rows)
 
 
 def _marks(history: History) -> Html:

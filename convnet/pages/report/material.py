@@ -14,7 +14,7 @@ from convnet.pages.report.times import EpochTimes
 from convnet.pages.report.trial import Trial
 from convnet.training.history import History, run_name
 from convnet.training.log import NAME
-from convnet.training.records import lines_of
+from convnet.training.records import checkpoint_lines, checkpoint_of, log_lines, log_of
 
 
 @dataclass
@@ -84,8 +84,12 @@ class Material:
 
 def _history(path: Path, has_log: bool) -> tuple[History, EpochTimes, bool]:
     """Return the history of a run, and the times that are read along with it; raises ``ConvnetError``."""
-    lines, source, _ = lines_of(path)
-    times = EpochTimes()
+    times, source = EpochTimes(), log_of(path)
+    if source is not None:
+        lines = log_lines(source)
+    else:
+        checkpoint, _ = checkpoint_of(path)
+        lines, source = checkpoint_lines(checkpoint), checkpoint.path
     return History.of(times.watched(lines), run_name(source)), times, has_log
 
 

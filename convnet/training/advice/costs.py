@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from convnet.texts import counted, listed
+from convnet.texts import counted
 from convnet.training.advice.kinds import Advice, number
 from convnet.training.advice.trends import chance_classes, is_chance, mean, plateau, rise, window_of, worsening
 from convnet.training.history import Curve, History
@@ -47,8 +47,6 @@ def _why_stuck(history: History, cost: Curve, classes: int) -> str:
     """Return what to do: by whether the cost ever moved, and by how large the weights are."""
     before = cost.train.values[: -window_of(history.epoch)]
     sizes = {layer: found[-1].size for (layer, label), found in history.sizes.items() if label != "biases" and found}
-    if none := [layer for layer, size in sizes.items() if size == 0]:
-        return f"Begin anew with initW above 0 in {listed(none)}: units that begin equal stay equal."
     if len(before) and min(before) < 0.97 * math.log(classes):
         return "It had moved before, so the rates were too high: begin anew with epsW and epsB a tenth of what they are."
     if sizes and max(sizes.values()) < 2e-3:

@@ -52,14 +52,29 @@ def dead(history: History) -> Iterator[Advice]:
     shares = lines[-1].get("dead", {}) if lines else {}
     if not tests or number(tests[-1].get("cases")) < _CASES:
         return
-    zero = {layer for (layer, label), sizes in history.sizes.items() if label != "biases" and sizes and not sizes[-1].size}
-    if found := {layer: share for layer, share in shares.items() if share >= _DEAD and layer not in zero}:
-        text = f"{listed(f'{share:.0%}' for share in found.values())} of the units were 0 for every case of the last test."
+    found = {layer: share for layer, share in shares.items() if share >= _DEAD}
+    if found and not _zero(history):
+        parts = [f"{share:.0%}" for share in found.values()]
+        text = f"{listed(parts if len(set(parts)) > 1 else parts[:1])} of the units were 0 for every case of the last test."
         remedy = (
             "They get no gradient, and do not come back: begin anew with a lower epsW, or with a larger initB, which was 1 "
             "behind relu in 2012."
         )
         yield Advice("warning", ", ".join(found), text, remedy)
+
+
+def _zero(history: History) -> list[str]:
+    """Return the layers of which a matrix that learns is still all 0."""
+    rates = {pair: series.values[-1] for pair, series in history.rates.items() if series}
+    found = [pair for pair, sizes in history.sizes.items() if pair[1] != "biases" and sizes and not sizes[-1].size]
+    return [layer for layer, label in found if rates.get((layer, label), 1)]
+
+
+def zero(history: History) -> Iterator[Advice]:
+    """Yield layers whose weights are all 0."""
+    if found := _zero(history):
+        text = "all weights are 0, after training: units that begin equal get equal gradients, and stay equal."
+        yield Advice("warning", ", ".join(found), text, "Begin anew with initW above 0.")
 
 
 def frozen(history: History) -> Iterator[Advice]:
