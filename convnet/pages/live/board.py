@@ -172,7 +172,7 @@ def _document(title: str, news: str, parts: dict[str, Html], is_own: bool) -> st
         "dialog",
         element("p", "Stop the run? It saves a checkpoint first, from which it can go on.", id="question"),
         element("button", "Stop it", id="yes", type="button"),
-        element("button", "Let it go on", id="no", type="button"),
+        element("button", "Let it go on", id="no", type="button", autofocus=True),
         id="ask", aria_labelledby="question",
     )  # fmt: skip
     body = [
