@@ -438,8 +438,9 @@ def test_a_link_is_followed_and_a_file_elsewhere_too(net, tmp_path, whole, monke
     assert params_of(net).read_text() == SMALL_PARAMS
 
 
-def test_an_edited_definition_is_told_of_once(net, tmp_path, untouched, monkeypatch, capsys):
-    edits(monkeypatch, SMALL_NET.replace("filters=8", "filters=16"), path=net)
+@pytest.mark.parametrize("text", [SMALL_NET.replace("filters=8", "filters=16").encode(), b"\x89PNG\r\n"])
+def test_an_edited_definition_is_told_of_once(net, tmp_path, untouched, monkeypatch, capsys, text):
+    edits(monkeypatch, lambda file: file.write_bytes(text), path=net)
     capsys.readouterr()
     assert train(net, tmp_path / "run") == 0
     assert len(told(capsys, "The net stays as it is: a definition is read when a run begins.")) == 1
