@@ -143,6 +143,15 @@ def listed(names: Iterable[object], most: int = 16) -> str:
     return ", ".join(words[:most]) + (f" and {len(words) - most:,} more" if len(words) > most else "")
 
 
+def grouped(lines: Iterable[str]) -> list[str]:
+    """Return lines, as one those that differ in their first word alone: ``a x`` and ``b x`` become ``a, b x``."""
+    firsts: dict[str, list[str]] = {}
+    for line in lines:
+        first, _, rest = line.partition(" ")
+        firsts.setdefault(rest, []).append(first)
+    return [f"{', '.join(words)} {rest}".rstrip() for rest, words in firsts.items()]
+
+
 def columns_of(text: str) -> int:
     """Return how many columns of a terminal a text takes."""
     return len(text) if text.isascii() else sum(1 + (unicodedata.east_asian_width(char) in "WF") for char in text)

@@ -19,7 +19,7 @@ from typing import Any
 from convnet.cli.common import Parser, run_verb, say, terminal_width
 from convnet.errors import OptionError
 from convnet.options import text
-from convnet.texts import aligned, message_lines, printable
+from convnet.texts import aligned, grouped, message_lines, printable
 from convnet.training.advice import advice_on
 from convnet.training.costs import TWICE
 from convnet.training.history import History
@@ -153,7 +153,7 @@ def _text(record: Record) -> str:
     if record["line"] == "resume":
         return f"went on from {record.get('checkpoint')} after {record['batches']:,} batches"
     if record["line"] == "change" and isinstance(record.get("text"), list):
-        return f"after {record['batches']:,} batches: {'; '.join(map(str, record['text']))}"
+        return f"after {record['batches']:,} batches: {'; '.join(grouped(map(str, record['text'])))}"
     if record["line"] == "stopped":
         return f"by {record.get('by')} after {record['batches']:,} batches and {record.get('minibatches')} minibatches"
     return str(record.get("text"))

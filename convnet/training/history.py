@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 
 from convnet.checkpoint import BEST, Checkpoint
 from convnet.errors import ConvnetError
+from convnet.texts import grouped
 from convnet.training.costs import TWICE
 from convnet.training.log import KEYS, NAME
 from convnet.training.records import Record, checkpoint_lines, checkpoint_of, lines_before, log_lines, log_of
@@ -273,7 +274,7 @@ def _mark(record: Record) -> Mark:
 
 def _changed(record: Record) -> str:
     text = record.get("text")
-    return "; ".join(map(str, text)) if isinstance(text, list) else str(text)
+    return "; ".join(grouped(map(str, text))) if isinstance(text, list) else str(text)
 
 
 def _resumed(record: Record) -> str:

@@ -12,7 +12,7 @@ from convnet.generation import COMPAT, G2011, G2014, Generation
 from convnet.net.net import Costs
 from convnet.options import OPTIONS, Options
 from convnet.pickles.python2 import dict_order
-from convnet.texts import counted, listed, message_lines, printable, time_text
+from convnet.texts import counted, grouped, listed, message_lines, printable, time_text
 from convnet.training import events
 from convnet.training.costs import Outputs
 from convnet.training.original_lines import RULE, layer_lines, start_lines
@@ -204,7 +204,9 @@ class Lines:
     @__call__.register
     def _(self, event: events.RunStopped) -> None:
         self._in_batch = False
-        self._say(f"\n{stop_text(event)}")
+        if not self._options.compat:
+            self.end_line()
+        self._say(stop_text(event))
 
     @__call__.register
     def _(self, event: events.RunDone) -> None:
@@ -252,7 +254,7 @@ def stop_text(event: events.RunStopped) -> str:
 
 def change_text(event: events.Changed, most: int = 1 << 16) -> str:
     """Return what became otherwise in the parameters, of many changes the first, and where."""
-    return f"Parameters changed {_where(event)}: {listed(event.text, most)}"
+    return f"Parameters changed {_where(event)}: {listed(grouped(event.text), most)}"
 
 
 def _where(event: events.RunStopped | events.Changed) -> str:

@@ -80,7 +80,7 @@ class Parameters:
 
     def look(self) -> Edit | None:
         """Return an edit since the last look that holds, if there is one. Raises ``Refused``, once for each version."""
-        if self._definition and self._definition.new_text() is not None:
+        if self._definition and self._is_edited(self._definition):
             where = path_text(self._definition.path)
             raise Refused(f"{where} has changed. The net stays as it is: a definition is read when a run begins.")
         if self._watched is None:
@@ -95,6 +95,13 @@ class Parameters:
             raise Refused(f"{where} has changed and does not hold; the values before it stay:", _shown(error)) from None
         except ConvnetError as error:
             raise Refused(f"{where} has changed and does not hold; the values before it stay: {error}") from None
+
+    @staticmethod
+    def _is_edited(definition: WatchedFile) -> bool:
+        try:
+            return definition.new_text() is not None
+        except LayerFileError:
+            return True
 
     def _read(self, text: str) -> Edit | None:
         files = replace(self.files, definition=text) if self._is_single else replace(self.files, params=text)

@@ -195,11 +195,13 @@ def test_changes_mistakes_and_what_was_asked_for_stay_on_the_screen(monkeypatch)
     out = io.StringIO()
     screen = Screen(out)
     screen.status.show(["batch 3.2"])
-    screen(events.Changed(3, 2, 0, ["conv1 epsW[0]: 0.001 -> 0.0005", *(f"fc{i} wc[0]: 0 -> 1" for i in range(9))]))
+    screen(events.Changed(3, 2, 0, ["conv1 epsW[0]: 0.001 -> 0.0005", *(f"fc{i} wc[0]: 0 -> {i}" for i in range(9))]))
     screen(events.Mistakes("all", ["net.cfg has changed:", "net.cfg:1:2: error: bad\n    epsW=x\n     ^"]))
     screen(events.Saved(Path("/runs/a/3.2"), asked=True))
     rows = terminal.rows(out.getvalue().replace("\n", "\r\n"), 80)
-    assert " ".join(rows[:4]).startswith("Parameters changed after batch 3.2: conv1 epsW[0]: 0.001 -> 0.0005, fc0 wc[0]: 0")
+    assert " ".join(rows[:4]).startswith(
+        "Parameters changed after batch 3.2: conv1 epsW[0]: 0.001 -> 0.0005, fc0 wc[0]: 0 -> 0, fc1"
+    )
     assert "and 2 more" in " ".join(rows)
     at = rows.index("net.cfg has changed:")
     assert rows[at + 1 : at + 5] == [

@@ -154,7 +154,7 @@ def test_another_thread_may_ask_and_stop(place, whole, tmp_path, monkeypatch, ca
         assert main(words(place, tmp_path)) == 0
     out = capsys.readouterr().out
     assert f"Saved checkpoint to {tmp_path / '1.1'}, as asked." in out
-    assert "Stopped by the page after batch 1.1 and 2 minibatches." in out
+    assert "\nStopped by the page after batch 1.1 and 2 minibatches.\n" in out
     assert lines_of(tmp_path, "stopped")[-1]["by"] == "the page"
     assert main(words(place, tmp_path)) == 0
     assert state_of(tmp_path) == whole

@@ -139,7 +139,7 @@ def test_pieces_add_up(tmp_path_factory, events, cuts, piece):
         follow._PIECE = before
     path.write_bytes(whole)
     log.read()
-    found = log_lines(path)
+    found = log_lines(path) if whole else []
     expected = History.of(found, log.history.title)
     assert comparable(log.history) == comparable(expected)
 
