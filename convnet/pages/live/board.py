@@ -29,7 +29,7 @@ from convnet.pages.parts import Html, element, joined, section, stylesheet
 from convnet.texts import path_text, printable, shell_quoted
 
 POLL = 1.0  # seconds between two questions of a page
-_SELDOM, _SHARE = 2.0, 0.006  # seconds between two drawings of a part, and their share of the time
+_SELDOM, _SHARE = 2.0, 0.004  # seconds between two drawings of a part, and their share of the time
 _READING = 2.0  # seconds in which a page waits for a long log to be read
 _WIDTHS = (360, 720, 1160)  # pixels of drawings, for narrow and wide pages
 _PARTS = {"advice": "Warnings", "curves": "Curves", "filters": "Filters", "layers": "Layers"}  # below the status
@@ -39,6 +39,7 @@ _SAID = {
     "stop": "Asked to stop: the run saves after this minibatch, and ends",
 }
 _BEHIND = "The log is long, and still being read: the run is further than this"
+_UNMOVED = "Without a script the page shows the moment at which it was loaded, and its buttons do nothing."
 _ELSEWHERE = "This page only watches: where the run was started, Ctrl-C stops it, and SIGUSR1 (kill -USR1 PID) saves."
 
 
@@ -107,8 +108,9 @@ class Board:
         width = max([wide for wide in _WIDTHS if wide <= pixels], default=_WIDTHS[0])
         known = set(query.get("known", "").split("-"))
         with self._one_at_a_time:
+            is_over = self.source.is_over  # first, since a page that hears of it asks no more
             ending, parts = self._renewed(width)
-            is_over, news = self.source.is_over, self._news(ending)
+            news = self._news(ending)
         changed = {name: [part.mark, part.html] for name, part in parts.items() if part.mark not in known}
         place = "ended" if ending else self.source.moment.place or f"{self.log.history.done:,.0f} batches"
         title = printable(f"{place}: {self.log.history.title}")
@@ -202,7 +204,7 @@ def _document(title: str, news: str, parts: dict[str, Html], is_own: bool) -> st
         element("header", element("h1", title), element("p", news, id="news", role="status", aria_live="polite")),
         element(
             "main",
-            element("noscript", element("p", "Without a script the page shows the moment at which it was loaded.")),
+            element("noscript", element("p", _UNMOVED)),
             element("div", parts["status"], id="status"),
             element("div", *buttons, class_="buttons"),
             question,

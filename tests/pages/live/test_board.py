@@ -190,6 +190,14 @@ def test_a_run_that_went_on_is_not_over(run):
     assert run.state()["news"] == "The run has ended with an error: no space"
 
 
+def test_whoever_hears_that_it_is_over_hears_how(run):
+    """Also where it ends in the middle of an answer: a page asks no more after that."""
+    run.batch(1, 1.0)
+    run.source.asked = lambda: setattr(run.source, "is_over", True)
+    states = [run.state(), run.state()]
+    assert [state["over"] for state in states] == [False, True] and states[1]["news"] == "The run has ended"
+
+
 def test_an_end_that_the_log_does_not_tell(run):
     run.batch(1, 1.0)
     run.source.is_over, run.source.fault = True, "no space left on the device"
