@@ -60,7 +60,7 @@ def _log_of(path: str) -> Followed:
     Raises ``ConvnetError`` where there is none, or one that cannot be read.
     """
     given, file = Path(path), log_of(path)
-    newest = max(given.glob("ConvNet__*"), default=given)
+    newest = max(filter(Path.is_dir, given.glob("ConvNet__*")), default=given)
     if given.is_dir() and (file is None or given < file.parent < newest) and not CheckpointFolder(newest).names():
         return Followed(newest / NAME)
     file = file or checkpoint_of(path)[0].path.with_name(NAME)  # of a checkpoint the log that may be beside it

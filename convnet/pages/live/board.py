@@ -124,8 +124,7 @@ class Board:
         log, source = self.log, self.source
         history, moment, version = log.history, source.moment, log.version
         ending = "" if is_behind else self._ending()
-        age = "" if ending or moment.doing else age_text(history, self.now())
-        remark = _BEHIND if is_behind else age
+        remark = _BEHIND if is_behind else "" if ending or moment.doing else age_text(history, self.now())
         banks, when = source.banks, source.when
         drawn: dict[str, tuple[Hashable, Callable[[], Html]]] = {
             "status": ((version, moment, ending, remark, log.fault), lambda: status_part(log, moment, bool(ending), remark)),

@@ -100,7 +100,7 @@ class LiveRun:
     @__call__.register
     def _(self, event: events.Message) -> None:
         if self.said:  # it answers who has asked to save
-            self.said = event.text
+            self.said = event.text.partition("\n")[0]
 
     @__call__.register
     def _(self, event: events.BatchBegin) -> None:

@@ -100,6 +100,8 @@ def _sentence(history: History, record: Record) -> str:
         return f"Test {after}: {values_text(history, lambda curve: curve.test)}"
     if line == "saved":
         return f"Saved checkpoint {record.get('checkpoint')}, {after}"
+    if line == "message":
+        return str(text).partition("\n")[0]
     if line in ("change", "warning"):
         return f"{line.capitalize()} {after}: {'; '.join(map(str, text)) if isinstance(text, list) else text}"
     return {"begin": "The run has begun", "resume": f"The run goes on {after}"}.get(line, "")

@@ -82,6 +82,12 @@ def test_a_change_is_marked(run):
     assert run.state()["news"] == "Change after 1 batches: conv1 epsW[0]: 0.001 -> 0.0005"
 
 
+def test_a_mistake_in_an_edited_file_is_news(run):
+    run.batch(1, 3.0)
+    run.write("message", 1, text="params.cfg, line 3: epsW=x\n    epsW=x\n         ^")
+    assert run.state()["news"] == "params.cfg, line 3: epsW=x"
+
+
 def test_only_what_has_changed_is_sent(run):
     run.batch(1, 3.0)
     first = run.state()["parts"]
