@@ -4,6 +4,7 @@ Every page is read back: an element that is not closed, or an id that is there t
 """
 
 import json
+import math
 import re
 from itertools import pairwise
 
@@ -23,7 +24,6 @@ from convnet.pages.report.document import report
 from convnet.pages.report.film import films_of
 from convnet.pages.report.learning import best_test
 from convnet.pages.report.material import Material
-from convnet.pages.report.times import EpochTimes
 from convnet.training.advice import Advice
 from convnet.training.history import Curve, History
 
@@ -209,15 +209,11 @@ def test_the_best_test_is_the_lowest_or_the_most_precise(name, best):
 
 
 def test_epochs_count_what_counts():
-    times = EpochTimes()
     records = [record("begin", 0), record("batch", 1, epoch=1, seconds=2.0), record("batch", 2, epoch=1, seconds=3.0)]
     records += [record("test", 2, seconds=0.5), record("batch", 3, epoch=2, seconds=9.0), record("resume", 2)]
-    records += [record("batch", 3, epoch=2, seconds=4.0)]
-    assert list(times.watched(records)) == records
-    assert [tuple(epoch) for epoch in times.epochs] == [(1, 2, 5.0), (2, 1, 4.0)]
-    assert (times.training, times.testing) == ([2.0, 3.0, 4.0], [0.5])
-    times.add(record("begin", 0))
-    assert times.epochs == []
+    records += [record("batch", 3, epoch=2, seconds=4.0), record("batch", 4, epoch=2, seconds=math.inf)]
+    assert numbers.epoch_times(History.of(records, "")) == [(1, 2, 5.0), (2, 1, 4.0)]
+    assert numbers.epoch_times(History.of([*records, record("begin", 0)], "")) == []
 
 
 def test_a_run_that_saved_nothing_yet_has_a_report(run, tmp_path):
@@ -247,9 +243,7 @@ def test_odd_speeds_are_drawn(run, speed):
     for line in records:
         if line["line"] == "batch":
             line["images_per_second"] = speed
-    times = EpochTimes()
-    history = History.of(times.watched(records), "a run")
-    assert len(Read(report(Material(history, times=times))).all("section", id="speed")) == 1
+    assert len(Read(report(Material(History.of(records, "a run")))).all("section", id="speed")) == 1
 
 
 @pytest.mark.parametrize("value", [None, "x", -1, [1, "a"], {"a": 1}, [0, 10**12]])
