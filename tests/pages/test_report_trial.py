@@ -112,7 +112,7 @@ def test_a_thousand_classes_stay_a_page(monkeypatch):
     labels, scores = random.integers(0, 1000, (1, 5000)), random.random((1000, 5000))
     scores[7, labels[0] == 3] = 2  # all of class 3 are taken for class 7
     report.count(labels, scores)
-    page = section_of(Trial("1", 5000, {"logprob": {"error": 1.0}}, [report], Picks(), False))
+    page = section_of(Trial("1", 5000, {"logprob": {"error": 1.0}}, [report], Picks()))
     mistakes, errors = page.rows("What was mistaken most often"), page.rows("Errors by class")
     assert mistakes[1] == ["class 3", "class 7", str((labels == 3).sum())] and len(mistakes) == 21
     assert len(errors) == 1 + 40 + 1 + 1 and errors[21][0].endswith("classes between")
@@ -129,7 +129,7 @@ def test_heads_are_costs_of_classes():
     )
     graph = build(sums, features=4).graph
     assert heads_of(graph) == []
-    page = section_of(Trial("1", 5, {"cost": {"cost": 1.5}}, [], Picks(), False))
+    page = section_of(Trial("1", 5, {"cost": {"cost": 1.5}}, [], Picks()))
     assert "not about classes" in page.all("p")[-1].text and page.all("dd")[0].text == "1.5"
 
 
