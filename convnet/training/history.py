@@ -23,6 +23,7 @@ from convnet.training.log import KEYS, NAME
 from convnet.training.records import Record, checkpoint_lines, checkpoint_of, lines_before, log_lines, log_of
 
 _NOT_COSTS = frozenset(KEYS)
+_MARKED = ("change", "resume", "stopped")
 Weights = tuple[str, str]  # layer and label, such as ``weights[0]`` or ``biases``
 
 
@@ -178,6 +179,18 @@ class History:
         values = [options.get(name) for options in starts if isinstance(options, dict)]
         return [value for value in values if isinstance(value, list)]
 
+    @property
+    def ending(self) -> Record | None:
+        """The line that says how the run ended: an error, that it was stopped, or its end; ``None`` where none does."""
+        found = None
+        for record in reversed(self.events):
+            if record["line"] in ("begin", "resume"):
+                break
+            if record["line"] in ("error", "stopped"):
+                return record
+            found = record if record["line"] == "end" else found
+        return found
+
     def add(self, record: Record) -> None:
         """Add a line of a log: after ``begin`` none before it counts, after ``resume`` none of later batches."""
         line, at = record["line"], float(record["batches"])
@@ -277,22 +290,16 @@ def _by_weights(found: Any) -> list[tuple[Weights, Any]]:
     return [((layer, label), value) for layer, labels in (found or {}).items() for label, value in labels.items()]
 
 
-def _mark(record: Record) -> Mark:
-    return Mark(float(record["batches"]), record["line"], _MARKED[record["line"]](record))
-
-
-def _changed(record: Record) -> str:
-    text = record.get("text")
+def event_text(record: Record) -> str:
+    """Return what a line says of an event, in words."""
+    line, text = record["line"], record.get("text")
+    if line == "resume":
+        checkpoint = record.get("checkpoint")
+        return f"went on from {Path(checkpoint).name}" if isinstance(checkpoint, str) else "went on"
+    if line == "stopped":
+        return f"stopped by {record.get('by')}"
     return "; ".join(grouped(map(str, text))) if isinstance(text, list) else str(text)
 
 
-def _resumed(record: Record) -> str:
-    checkpoint = record.get("checkpoint")
-    return f"went on from {Path(checkpoint).name}" if isinstance(checkpoint, str) else "went on"
-
-
-def _stopped(record: Record) -> str:
-    return f"stopped by {record.get('by')}"
-
-
-_MARKED = {"change": _changed, "resume": _resumed, "stopped": _stopped}
+def _mark(record: Record) -> Mark:
+    return Mark(float(record["batches"]), record["line"], event_text(record))

@@ -184,7 +184,7 @@ def test_it_says_how_the_run_ended(records, kind, text):
 def test_lines_that_were_changed_while_it_trained_are_marked():
     """A key that a layer has from [DEFAULT] is marked there; other layers that have their own are not."""
     params = "[DEFAULT]\nepsW=0.1\nwc=0\n[conv1]\nepsW=0.2\n[fc]\nepsB=1\n[a<b]\nepsW : 0.3\n"
-    changes = [(5, "conv1 epsW[0]: 0.1 -> 0.2"), (5, "fc wc[0]: 1 -> 0"), (6, "a<b epsW[0]: 0.1 -> 0.3")]
+    changes = ["conv1 epsW[0]: 0.1 -> 0.2", "fc wc[0]: 1 -> 0", "a<b epsW[0]: 0.1 -> 0.3"]
     assert [mark.text for mark in Read(marked_text(params, changes)).all("mark")] == ["wc=0", "epsW=0.2", "epsW : 0.3"]
     text = Read("<p>" + marked_text(params, []) + "</p>")
     assert text.all("mark") == [] and text.all("p")[0].text == params
@@ -196,7 +196,7 @@ def test_changes_are_marks_and_lines(run, tmp_path):
     read = Read(report(material))
     assert [row[1:] for row in read.rows("Marks in the curves")[1:]] == [["3", "conv1 epsW[0]: 0.0004 -> 0.0002"]]
     assert [mark.text for mark in read.all("mark")] == ["epsW=dexp[base=0.0004;tgtFactor=10;numSteps=3]"]
-    assert "after 3 batches: conv1 epsW[0]: 0.0004 -> 0.0002" in [item.text for item in read.all("li")]
+    assert "after 3 batches: change: conv1 epsW[0]: 0.0004 -> 0.0002" in [item.text for item in read.all("li")]
 
 
 @pytest.mark.parametrize("name, best", [("error", (1, 0.2)), ("precision of class 0", (3, 0.5)), ("cost", (1, 0.2))])
