@@ -6,6 +6,7 @@ A run that is killed at any moment after goes on to the same bits, with the same
 import os
 import subprocess
 import sys
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -436,6 +437,13 @@ def test_a_link_is_followed_and_a_file_elsewhere_too(net, tmp_path, whole, monke
     assert train(net, tmp_path / "run", "--layer-params", link) == 0
     assert state_of(tmp_path / "run") == whole and marks_of(tmp_path / "run") == [(2, RATES)]
     assert params_of(net).read_text() == SMALL_PARAMS
+
+
+def test_a_definition_out_of_a_pipe_is_read_once(net, tmp_path):
+    pipe = net.with_name("pipe")
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=(SMALL_NET,)).start()
+    assert train(pipe, tmp_path / "run", "--max-batches", 1, "--layer-params", params_of(net)) == 0
 
 
 @pytest.mark.parametrize("text", [SMALL_NET.replace("filters=8", "filters=16").encode(), b"\x89PNG\r\n"])
