@@ -22,6 +22,7 @@ from convnet.training.costs import value_text
 from convnet.training.report import Report
 
 _MATRIX, _CLASSES, _MISTAKES = 20, 40, 20  # classes of a matrix, rows of classes by error, and pairs
+_LETTERS = 100  # of names that stand side by side
 _SMALL, _PHOTO = 64, 128  # sides of pictures: up to which their pixels are kept, and of larger ones
 _HEADS = 6
 _RIGHT, _WRONG = "30,110,52", "208,28,54"  # shades of the matrix, in light and in dark
@@ -73,9 +74,12 @@ def _matrix(report: Report) -> Html:
     for label, guess, cases in confusions:
         color, share = _RIGHT if guess == label else _WRONG, cases / counts[label].sum()
         shades[label, guess + 1] = f"background:rgba({color},{0.08 + 0.42 * share:.2f})"
+    heads, caption = names, "Cases of each class (rows), and what they were taken for (columns)"
+    if sum(map(len, names)) > _LETTERS:
+        heads, caption = [str(k) for k in range(len(names))], caption.replace("columns", "columns, by number")
+        names = [f"{k} {name}" for k, name in enumerate(names)]
     rows = [[name, *(f"{count:,}" if count else "" for count in row)] for name, row in zip(names, counts, strict=True)]
-    caption = "Cases of each class (rows), and what they were taken for (columns)"
-    return table(caption, ["", *names], rows, shades=shades)
+    return table(caption, ["", *heads], rows, shades=shades)
 
 
 def _errors(report: Report) -> Html:
