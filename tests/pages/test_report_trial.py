@@ -105,15 +105,6 @@ def test_the_page_shows_the_counts(trial):
     assert len(page.all("img")) == sum(len(getattr(trial.picks, kind)) for kind in ("right", "wrong", "unsure"))
 
 
-def test_columns_of_long_names_are_numbered(trial, monkeypatch):
-    rows = section_of(trial).rows("Cases of each class")
-    monkeypatch.setattr(predictions, "_LETTERS", 0)
-    numbered = section_of(trial).rows("Cases of each class")
-    assert numbered[0][1:] == [str(k) for k in range(len(rows) - 1)]
-    assert [row[1:] for row in numbered[1:]] == [row[1:] for row in rows[1:]]
-    assert [row[0] for row in numbered[1:]] == [f"{k} {row[0]}" for k, row in enumerate(rows[1:])]
-
-
 def test_a_thousand_classes_stay_a_page(monkeypatch):
     graph = build(SMALL_NET.replace("outputs=10", "outputs=1000"), side=32, classes=1000).graph
     report = Report(heads_of(graph)[0], [f"class {k}, also so" for k in range(1000)])
