@@ -397,6 +397,13 @@ def test_what_means_nothing_else_makes_no_mark(net, tmp_path, untouched, monkeyp
     assert state_of(tmp_path / "run") == untouched and marks_of(tmp_path / "run") == []
 
 
+def test_what_only_a_new_start_can_change_is_a_mark_of_it(net, tmp_path):
+    assert train(net, tmp_path / "run", "--max-batches", 2) == 0
+    params_of(net).write_text(SMALL_PARAMS.replace("topk=2", "topk=3"))
+    assert main(["run", "--load-file", str(tmp_path / "run"), "--backend", "cpu", "--max-batches", "1"]) == 0
+    assert marks_of(tmp_path / "run") == [(2, ["logprob topk: 2 -> 3"])]
+
+
 def test_comments_written_while_a_run_stands_still_are_no_change(net, tmp_path, untouched, capsys):
     assert train(net, tmp_path / "run", "--max-batches", 4) == 0
     params_of(net).write_text(SMALL_PARAMS + "# a note\n")
