@@ -69,7 +69,7 @@ def edits(monkeypatch, *texts, done=2, path=None):
 
     def edited(run):
         if waiting and run.position.batches_done >= done:
-            file = path or run.parameters._watched.path
+            file = path or run.edits.parameters._watched.path
             text = waiting.pop(0)
             text(file) if callable(text) else file.write_text(text)
         return original(run)
