@@ -58,17 +58,17 @@ class Run(Trainer):
 
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
-        begun, start = self.position.batches_done, time.monotonic()
+        begun, start, has_work = self.position.batches_done, time.monotonic(), self.session.has_work
         with self.stop.installed(), self.save_request.installed():
             try:
-                if self.session.changes and self.session.has_work:  # made while the run stood still
+                if self.session.changes and has_work:  # made while the run stood still
                     self.position.count_change(self.session.changes)
                     self._tell_changed(self.session.changes)
                 while not self.is_done():
                     plan = self.plan
                     self.train(plan.schedule(self.position))
                     # An edit of the last batch may make the run longer.
-                    if self.stop or (self.plan is plan and not self.before_batch()):
+                    if self.stop or (self.plan is plan and not (has_work and self.before_batch())):
                         break
                 return self._finish(begun, start)
             except (NumericalError, CheckpointError):
