@@ -194,6 +194,8 @@ def test_a_run_that_goes_on_from_before_the_change_has_its_own_mark(net, tmp_pat
         again = ["run", "--load-file", save / "1.2", "--backend", "cpu", "--max-batches", 1]
         assert main(list(map(str, again))) == 0
         assert marks_of(save) == [(2, RATES)]
+    aside, _ = History.read(save / "2.1.aside")
+    assert [mark.at for mark in aside.marks if mark.kind == "change"] == [3]
 
 
 def test_marks_of_a_run_without_a_log_are_those_of_its_checkpoint(net, tmp_path, whole):
