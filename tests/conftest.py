@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from convnet.backends.cuda import source
 
@@ -18,6 +19,9 @@ TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.pop("COLUMNS", None)  # which xdist sets: tests say how wide a terminal is, and files have no width
+# However busy the machine is.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # As in what a shell starts with ``&``; every program that a test starts and interrupts would ignore it, too.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from support import ROOT, write_cifar, write_net
+from support import ROOT, SMALL_PARAMS, write_cifar, write_net
 
 from convnet import checkpoint, pickles
 from convnet.data.making.manifest import SUMS, read_sums, sum_of
@@ -26,6 +26,24 @@ from convnet.training.records import read_log
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BATCHES = 40  # of a run
 SECOND = 0.2  # share of kills by two signals
+EDITED = """
+import os, runpy
+from pathlib import Path
+from convnet.training.run import Run
+
+def edited(run, original=Run.before_batch):
+    "Edit the parameters after 10, 20 and 30 batches, long ago by the file's time, so that nothing is waited for."
+    path, momentum = Path("layer-params-small.cfg"), 0.9 - min(run.position.batches_done, 30) // 10 / 10
+    if f"momW={momentum:g}" not in path.read_text():
+        beside = path.with_name("edited.cfg")
+        beside.write_text(PARAMS.replace("momW=0.9", f"momW={momentum:g}"))
+        os.utime(beside, (1, 1))
+        beside.replace(path)
+    return original(run)
+
+Run.before_batch = edited
+runpy.run_module("convnet.run", run_name="__main__")
+"""
 
 
 class Victim:
@@ -108,14 +126,16 @@ def _take_signals() -> None:
 
 
 class Training(Victim):
-    """A run that saves after every batch, on one to three threads, as it happens."""
+    """A run that saves after every batch, on one to three threads, as it happens, and whose parameters are edited."""
 
     def command(self, folder: Path) -> list[str]:
+        if not folder.exists():
+            write_net(self.place)
         threads = str(self.moments.randint(1, 3))
         options = ["--layer-def", "layers-small.cfg", "--data-path", "data", "--mini", "16", "--threads", threads]
         options += ["--epochs", str(BATCHES // 2), "--test-freq", "1", "--save-file", str(folder), "--backend", "cpu"]
         options += ["--keep-best", "logprob"]
-        return [sys.executable, "-m", "convnet.run", *options]
+        return [sys.executable, "-c", EDITED.replace("PARAMS", repr(SMALL_PARAMS)), *options]
 
     def check(self, folder: Path) -> None:
         names = {p.name for p in folder.glob("[!.]*")}
@@ -139,10 +159,12 @@ class Training(Victim):
         ]
         best = checkpoint.load(folder / "best").position()
         logged = [
-            [record[key] for key in ("line", "batches", "logprob.cost", "logprob.error")]
+            [record.get(key) for key in ("line", "batches", "logprob.cost", "logprob.error", "text")]
             for record in read_log(folder / "log.jsonl")
-            if record["line"] in ("batch", "test")
+            if record["line"] in ("batch", "test", "change")
         ]
+        edits = [line[1] for line in logged if line[0] == "change"]
+        assert edits == [change["batches"] for change in loaded.position().changes] == [10, 20, 30]
         return path.name, state["train_outputs"], state["test_outputs"], arrays, vars(best), logged
 
 

@@ -59,9 +59,9 @@ def run_section(builder: Builder, files: LayerFiles, options: Options, checkpoin
 
 
 def changes_since(checkpoint: Checkpoint, files: LayerFiles, options: Options) -> list[str]:
-    """Return what is otherwise in ``files`` than in those of a checkpoint, in words."""
+    """Return what is otherwise in ``files`` than in those of a checkpoint, in words: also what only a start can change."""
     found = _tuning(checkpoint, replace(checkpoint.files(), changes=files.changes), files, options.dialect)
-    return [*found.changed, *found.options.values()] if found else []
+    return [*found.changed, *found.fixed, *found.options.values()] if found else []
 
 
 _CHANGED = "{} has changed since the checkpoint was saved: {}."

@@ -12,6 +12,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -137,8 +138,8 @@ class History:
     def of_checkpoint(cls, checkpoint: Checkpoint) -> tuple[Self, list[str]]:
         """Return the history that a checkpoint holds, and remarks.
 
-        Its costs are its own, whatever became of the run later, and they reach back to where there was no log yet. What it
-        cannot know, marks, are those of the log beside it, if there is one, up to the checkpoint's batch.
+        Its costs and changes are its own, whatever became of the run later, and they reach back to where there was no log
+        yet. Other marks are those of the log beside it, if there is one, up to the checkpoint's batch.
         """
         history = cls.of(checkpoint_lines(checkpoint), run_name(checkpoint.path))
         log = checkpoint.path.parent / NAME
@@ -148,7 +149,9 @@ class History:
             marks = cls.of(log_lines(log), history.title).marks
         except ConvnetError as error:
             return history, [f"{error}; the curves are without marks"]
-        history.marks = [mark for mark in marks if mark.at <= history.done]
+        own = history.marks
+        marks = [mark for mark in marks if mark.at <= history.done and (mark.kind != "change" or mark in own)]
+        history.marks = sorted([*marks, *(mark for mark in own if mark not in marks)], key=attrgetter("at"))
         return history, []
 
     @property

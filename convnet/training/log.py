@@ -9,6 +9,7 @@ import math
 import platform
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from functools import singledispatchmethod
 from typing import Any, Self
@@ -27,6 +28,7 @@ from convnet.training.session import Session
 
 NAME = "log.jsonl"
 _LOG = logging.getLogger("convnet")
+_MOST_HELD = 1 << 16
 # What lines hold besides the values of costs, such as ``logprob.error``; docs/log.md says what each is.
 KEYS = (
     *("line", "time", "batches", "epoch", "batch", "progress", "tested", "cases", "seconds", "images_per_second"),
@@ -38,14 +40,16 @@ KEYS = (
 class Log:
     """A callback that writes the log of a run, for as long as it is open (``with``).
 
-    It is begun with the first batch or checkpoint. A disk that takes no line is warned of once, and the run goes on.
+    It is begun with the first batch or checkpoint. A disk that takes no line is warned of once, and the run goes on; lines
+    wait until there is room again.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.file = GrowingFile(session.folder.path / NAME, b'{"line": ')
         self.outputs = Outputs.of(session.graph)
-        self._held: list[str] = []  # lines before the first that is worth a file
+        # Lines before the first that is worth a file, or that a disk did not take; of too many the newest.
+        self._held: deque[str] = deque(maxlen=_MOST_HELD)
         self._has_begun = False
         self._one_at_a_time = threading.Lock()  # batches are loaded by a thread, which may warn
         self._net: Net | None = None
@@ -74,7 +78,8 @@ class Log:
             self._has_begun |= begins
             try:
                 while self._has_begun and self._held:
-                    self.file.append(self._held.pop(0), durable)
+                    self.file.append(self._held[0], durable)
+                    self._held.popleft()
             except OSError as error:
                 fault = "" if self._has_warned else reason_of(error)
                 self._has_warned = True

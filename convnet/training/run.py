@@ -4,25 +4,18 @@ Everything that decides the next number is in a checkpoint, so that a run that w
 numbers.
 """
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 
-from convnet.checkpoint import BEST, Format, Position, add_costs, format_for, pack
-from convnet.checkpoint.fitting import files_for
+from convnet.checkpoint import BEST, Position, add_costs
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.generation import COMPAT
-from convnet.graph.graph import Graph
-from convnet.graph.loading import LayerFiles
 from convnet.interrupts import SaveRequest, StopRequest
 from convnet.net.net import Costs, Net
-from convnet.options import NPZ, Options
-from convnet.storage import cache_folder, write_atomically
+from convnet.training.edits import Edits
 from convnet.training.evaluator import Tester, write_features
 from convnet.training.events import (
     BatchClosed,
@@ -30,7 +23,6 @@ from convnet.training.events import (
     Changed,
     FeaturesWritten,
     Message,
-    Mistakes,
     RunDone,
     RunStopped,
     Saved,
@@ -40,8 +32,9 @@ from convnet.training.events import (
     WeightSize,
     WeightsMeasured,
 )
-from convnet.training.parameters import Edit, Parameters, Refused, mistakes_in
+from convnet.training.parameters import mistakes_in
 from convnet.training.plan import ScheduledBatch
+from convnet.training.saver import Saver
 from convnet.training.session import Session
 from convnet.training.stopping import Stopped
 from convnet.training.trainer import Trainer
@@ -55,10 +48,9 @@ class Run(Trainer):
         self.session, self.plan, self.folder = session, session.plan, session.folder
         self.stop, self.save_request, self.watch = StopRequest(), SaveRequest(), session.watch
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.poll)
-        files, self._options = _findable_anywhere(session.files, session.options)
-        self.parameters = Parameters(files, net.graph, session.options, session.shape)
+        self.saver = Saver(session, net)
+        self.edits = Edits(session, net, self.saver, self.tell)
         self._begun = self.position.batches_done  # when the plan was made
-        self._saved_at: tuple[int, int] | None = None
         self._tested_at: tuple[int, Sequence[int]] | None = None
 
     def run(self) -> Path | None:
@@ -66,17 +58,17 @@ class Run(Trainer):
 
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
-        begun, start = self.position.batches_done, time.monotonic()
+        begun, start, has_work = self.position.batches_done, time.monotonic(), self.session.has_work
         with self.stop.installed(), self.save_request.installed():
             try:
-                if self.session.changes and self.session.has_work:  # made while the run stood still
+                if self.session.changes and has_work:  # made while the run stood still
                     self.position.count_change(self.session.changes)
                     self._tell_changed(self.session.changes)
                 while not self.is_done():
                     plan = self.plan
                     self.train(plan.schedule(self.position))
                     # An edit of the last batch may make the run longer.
-                    if self.stop or (self.plan is plan and not self.before_batch()):
+                    if self.stop or (self.plan is plan and not (has_work and self.before_batch())):
                         break
                 return self._finish(begun, start)
             except (NumericalError, CheckpointError):
@@ -173,46 +165,15 @@ class Run(Trainer):
     # -- edits of the layer files
 
     def _follow_edits(self) -> None:
-        """Take up what was edited in the parameter file, if it holds; else tell what is wrong with it.
-
-        It holds once a checkpoint has it: a run that is killed before goes on from the one before, with the file as it is
-        then. So no batch that counts was trained on with values that a resumed run would not know of.
-        """
-        try:
-            edit = self.parameters.look()
-        except Refused as error:
-            self.tell(Mistakes("\n".join([str(error), *error.problems]), [str(error), *error.problems]))
-            return
-        if edit is None:
-            return
-        if edit.text:
-            self._change(edit)
-        else:
-            self.parameters.take(edit.files, self.parameters.graph)
-        if edit.warnings:
-            self.tell(mistakes_in(edit))
-
-    def _change(self, edit: Edit) -> None:
-        """Have an edit hold from here on, and tell of it; if it cannot be saved, it does not."""
-        self.net.check_weights()
-        before = self.parameters.files, self.parameters.graph, self._options, self._saved_at
-        try:
-            self._retune(edit.files, edit.graph, self._options.with_section(edit.tuning.run), None)
-        except (ConvnetError, OSError) as error:
-            self.tell(Message(f"The parameters that were edited are not taken: {error}"))
-            return
-        self.position.count_change(edit.text)
-        try:
-            path = self._save()
-        except (CheckpointError, OSError) as error:
-            self.position.changes.pop()
-            self._retune(*before)
-            self.tell(Message(f"The parameters that were edited are not taken, as no checkpoint can have them: {error}"))
-            return
-        if edit.plan:
+        """Take up what was edited in the parameter file, and tell of it."""
+        edit = self.edits.follow()
+        if edit and edit.plan:
             self._plan_anew(edit.plan)
-        self._tell_changed(edit.text)
-        self.tell(Saved(path))
+        if edit and edit.text:
+            self._tell_changed(edit.text)
+            self.tell(Saved(self._save()))  # which has been done
+        if edit and edit.warnings:
+            self.tell(mistakes_in(edit))
 
     def _plan_anew(self, options: Mapping[str, int]) -> None:
         """Follow another plan from here on, which ends after as many batches as were to be trained on now."""
@@ -221,12 +182,6 @@ class Run(Trainer):
         epochs, test_freq = options.get("epochs", plan.epochs), options.get("test_freq", plan.test_freq)
         self.plan = self.session.plan = replace(plan, max_batches=left, epochs=epochs, test_freq=test_freq)
         self._begun += done
-
-    def _retune(self, files: LayerFiles, graph: Graph, options: Options, saved_at: tuple[int, int] | None) -> None:
-        self.net.retune(graph)
-        self.parameters.take(files, graph)
-        self._options, self._saved_at = options, saved_at
-        self.__dict__.pop("_format", None)  # whose graph and texts are those of before
 
     def _tell_changed(self, text: Sequence[str]) -> None:
         position = self.position
@@ -244,34 +199,7 @@ class Run(Trainer):
             self.tell(Message(f"No checkpoint was saved: {error}"))
 
     def _save(self, position: Position | None = None) -> Path:
-        """Save the run as it stands, unless that has been done; returns the path. Raises for weights that are not finite."""
-        position, session = position or self.position, self.session
-        here = position.batches_done, position.minibatches
-        if self._saved_at == here:
-            return self.folder.path / f"{position.epoch}.{position.batch}"
-        self.net.check_weights()
-        data, name = session.test.description(), session.train.name
-        value = pack(self.net, self.parameters.files, position, self._options, self._format, data, name, session.foreign)
-        path = self.folder.save(value, position.epoch, position.batch)
-        if session.options.keep_best and position.is_best:
-            self.folder.keep_best(path, value)
-        self._saved_at = here
-        return path
-
-    @cached_property
-    def _format(self) -> Format:
-        """The format of the run's checkpoints, with layer files that the originals that open them find and read.
-
-        Those lie in the cache, as the programs of 2014 remove what is beside their checkpoint.
-        """
-        form = format_for(self._options.checkpoint_format, self.net.graph)
-        if form.name == NPZ:
-            return form
-        texts = files_for(self.net.graph, self.parameters.files, form.generation)
-        with suppress(OSError, ConvnetError):  # without them checkpoints are as good here
-            definition, params = (_keep(text, form.name) for text in texts)
-            return replace(form, definition_path=definition, params_path=params)
-        return form
+        return self.saver.save(position or self.position)
 
     def _finish(self, begun: int, start: float) -> Path | None:
         """Save what is not saved yet, test the last weights of a run that was not stopped, and tell how it ended."""
@@ -285,7 +213,7 @@ class Run(Trainer):
             self.tell(Message(f"Nothing to do: {position.epoch} of {self.plan.epochs} epochs are done."))
         if is_idle:
             return None
-        before = self._saved_at
+        before = self.saver.saved_at
         path = self._save()
         if tests and not self.stop:  # of which a signal takes nothing but the test
             with suppress(Stopped):
@@ -293,7 +221,7 @@ class Run(Trainer):
                 before = None
         if self.stop:
             self.tell(RunStopped(self.stop.reason, position.epoch, position.batch, position.minibatches))
-        if self._saved_at != before:
+        if self.saver.saved_at != before:
             self.tell(Saved(path))
         for costs, cases in position.final_test:
             trained, seconds = position.batches_done - begun, time.monotonic() - start
@@ -311,24 +239,5 @@ class Run(Trainer):
         else:
             self.tell(TestBegin(self.plan.test))
             position.final_test = [add_costs([self.tester.batch(number) for number in self.plan.test])]
-        self._saved_at = None
+        self.saver.saved_at = None
         self._save()
-
-
-def _findable_anywhere(files: LayerFiles, options: Options) -> tuple[LayerFiles, Options]:
-    """Return layer files and options whose paths do not depend on the current folder, from which a run may go on."""
-
-    def absolute(path: str) -> str:
-        return str(Path(path).absolute()) if path and os.path.lexists(path) else path
-
-    files = replace(files, definition_path=absolute(files.definition_path), params_path=absolute(files.params_path))
-    return files, replace(options, data_path=absolute(options.data_path), layer_path=absolute(options.layer_path))
-
-
-def _keep(text: str, generation: str) -> str:
-    """Keep a layer file in the cache; return its path, for no text none."""
-    data = text.encode("utf-8", "surrogateescape")
-    path = cache_folder() / "layer-files" / f"{sha256(data).hexdigest()[:16]}-{generation}.cfg"
-    if text and not path.is_file():
-        write_atomically(path, lambda file: file.write(data))
-    return str(path) if text else ""

@@ -147,6 +147,22 @@ def test_a_full_disk_is_a_warning(place, tmp_path, monkeypatch, capsys, fault):
     assert len(checkpoint.find_latest(tmp_path / "s", checkpoint.load)[1]["model_state"]["train_outputs"]) == 6
 
 
+def test_a_disk_that_has_room_again_gets_the_lines_that_waited(place, tmp_path, monkeypatch):
+    assert train(place, tmp_path / "whole") == 0
+    original, left = GrowingFile.append, iter(range(9))
+
+    def refuse(file, line, durable=False):
+        if next(left, 0) > 4:
+            raise OSError(28, os.strerror(28))
+        original(file, line, durable)
+
+    monkeypatch.setattr(GrowingFile, "append", refuse)
+    assert train(place, tmp_path / "s") == 0
+    found, whole = ([record["line"] for record in lines(tmp_path / name)] for name in ("s", "whole"))
+    found.remove("warning")
+    assert found == whole
+
+
 def test_signals_and_warnings_are_in_it(place, tmp_path):
     save = tmp_path / "s"
     words = command(place, save, "--test-freq", 1, "--epochs", 100000, "--keep-best", "logprob")

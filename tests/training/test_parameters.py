@@ -69,7 +69,7 @@ def edits(monkeypatch, *texts, done=2, path=None):
 
     def edited(run):
         if waiting and run.position.batches_done >= done:
-            file = path or run.parameters._watched.path
+            file = path or run.edits.parameters._watched.path
             text = waiting.pop(0)
             text(file) if callable(text) else file.write_text(text)
         return original(run)
@@ -194,6 +194,8 @@ def test_a_run_that_goes_on_from_before_the_change_has_its_own_mark(net, tmp_pat
         again = ["run", "--load-file", save / "1.2", "--backend", "cpu", "--max-batches", 1]
         assert main(list(map(str, again))) == 0
         assert marks_of(save) == [(2, RATES)]
+    aside, _ = History.read(save / "2.1.aside")
+    assert [mark.at for mark in aside.marks if mark.kind == "change"] == [3]
 
 
 def test_marks_of_a_run_without_a_log_are_those_of_its_checkpoint(net, tmp_path, whole):
@@ -395,6 +397,13 @@ def test_what_means_nothing_else_makes_no_mark(net, tmp_path, untouched, monkeyp
     assert main(["run", "--load-file", str(tmp_path / "run"), "--backend", "cpu", "--max-batches", "0"]) == 0
     assert told(capsys, "changed", "does not hold", "Mistake") == []
     assert state_of(tmp_path / "run") == untouched and marks_of(tmp_path / "run") == []
+
+
+def test_what_only_a_new_start_can_change_is_a_mark_of_it(net, tmp_path):
+    assert train(net, tmp_path / "run", "--max-batches", 2) == 0
+    params_of(net).write_text(SMALL_PARAMS.replace("topk=2", "topk=3"))
+    assert main(["run", "--load-file", str(tmp_path / "run"), "--backend", "cpu", "--max-batches", "1"]) == 0
+    assert marks_of(tmp_path / "run") == [(2, ["logprob topk: 2 -> 3"])]
 
 
 def test_comments_written_while_a_run_stands_still_are_no_change(net, tmp_path, untouched, capsys):

@@ -18,7 +18,7 @@ def ended(history: History) -> Iterator[Advice]:
         return
     text = str(ending.get("text"))
     layer = re.search(r"layer '([^']+)'", text)
-    what = f"an error ended the run after {history.done:,.0f} batches: {text}"
+    what = f"an error ended the run after {history.done:,.0f} batches: {text.removesuffix('.')}."
     yield Advice("error", layer[1] if layer else "", what, _mend(text))
 
 
