@@ -130,8 +130,9 @@ def _files(material: Material) -> list[Html]:
     if files.params is not None:
         texts.append(("Layer parameters", files.params_path, marked_text(files.params, changes)))
     shown = [details(f"{what}: {last_name(path)}{written}", file_text(content, what)) for what, path, content in texts]
-    if changes:
-        lines = [f"after {counted(int(at), 'batch')}: {text}" for at, text in changes]
+    marks = [mark for mark in material.history.marks if mark.kind == "change"]
+    if marks:
+        lines = [f"after {counted(int(mark.at), 'batch')}: {mark.text}" for mark in marks]
         shown.append(joined([element("h3", "Changed while it trained"), listing(lines[:_EVENTS])]))
         if len(lines) > _EVENTS:
             shown.append(element("p", f"And {len(lines) - _EVENTS:,} more."))
