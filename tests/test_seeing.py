@@ -1,6 +1,6 @@
 """``docs/seeing.md``: what it says is typed works, and makes its pictures.
 
-python tests/test_seeing.py [FOLDER]       types all of it in a new folder, or in FOLDER, and puts the pictures into docs/seeing/
+python tests/test_seeing.py [FOLDER]     types all of it in FOLDER, or a new one, and takes its pictures into docs/seeing
 
 The tests type the same with a smaller demonstration set, and leave out what a browser takes pictures of.
 """
