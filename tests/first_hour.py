@@ -137,6 +137,11 @@ def filters(person: Newcomer, line: str) -> None:
     person.picture("filters.png", 600)
 
 
+def report(person: Newcomer, line: str) -> None:
+    person.type(line)
+    assert (person.folder / "run.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
 def own_pictures(person: Newcomer, line: str) -> None:
     person.type(line)
     person.see("12 classes", "layers-photos-64.cfg")
@@ -203,6 +208,7 @@ CHECKS: dict[str, Callable[[Newcomer, str], None] | None] = {
     r"convnet run --load-file checkpoints --epochs": goes_on,
     r"convnet log": table_of_numbers,
     r"convnet shownet .*--show-filters": filters,
+    r"convnet report": report,
     r"convnet makebatches photos/": own_pictures,
     r"convnet run --layer-def layers-photos-64.cfg": photographs,
     r"convnet predict": prediction,

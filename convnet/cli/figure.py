@@ -22,6 +22,7 @@ from convnet.drawing.scene_image import save_scene
 from convnet.drawing.shapes import Scene
 from convnet.drawing.volumes import volumes_of
 from convnet.errors import OptionError
+from convnet.language.files import is_checkpoint
 from convnet.options import BY_NAME, LAYERS, SEED, choice, flag_of, text
 from convnet.texts import one_of
 
@@ -86,7 +87,9 @@ def _check_options(args: argparse.Namespace, figure: Figure) -> None:
 
 
 def _checkpoint(args: argparse.Namespace) -> Checkpoint:
-    """Return the checkpoint of RUN, and say what was told of it."""
+    """Return the checkpoint of RUN, and say what was told of it; raises ``OptionError`` for another file."""
+    if Path(args.run).is_file() and not is_checkpoint(Path(args.run)):
+        raise OptionError(f"figure {args.number} shows what a net has learned: {args.run} is no checkpoint")
     _, checkpoint, remarks = find_latest(args.run, load)
     for remark in remarks:
         say(remark)

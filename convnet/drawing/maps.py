@@ -82,7 +82,7 @@ def map_sheet(shown: FeatureMaps, zoom: int = 0) -> Image.Image:
             words = f"{_short(values.min())} to {_short(values.max())}"
             sheet.write((x, y + side + 2), words, 10, color=DARK.faint, width=across)
     title = f"{shown.layer}: {M} of {shown.total} maps of {S}x{S}, for {N} test cases"
-    caption = "Each map is scaled for itself: of the values below it the least is black, the largest white."
+    caption = "Below each map its least value, black, and its largest, white."
     return headed(sheet.image, title, caption, DARK)
 
 

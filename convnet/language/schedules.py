@@ -138,7 +138,7 @@ def _split(text: str) -> tuple[str, dict[str, float]]:
     match = re.fullmatch(r"\s*(\w+)\s*(?:\[(.*)\])?\s*", text, re.DOTALL)
     name = (match[1].lower() if match else "").replace("default", "const")
     if not match or name not in PARAMS:
-        raise BadValue(one_of(PARAMS), nearest=nearest(match[1] if match else text.strip(), PARAMS))
+        raise BadValue(f"a number, {one_of(PARAMS)}", nearest=nearest(match[1] if match else text.strip(), PARAMS))
     pieces = [piece.strip() for piece in re.split("[,;]", match[2] or "")]
     if pieces == [""]:
         return name, {}

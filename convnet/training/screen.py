@@ -23,7 +23,7 @@ from convnet.training.session import Session
 from convnet.training.status import Status
 
 _OFTEN = 0.1  # seconds between two renewals of the line within a batch
-_FILES = {"layer_def", "layer_params", "layer_path", "load_file", "data_path", "save_path", "save_file", "config"}
+_FILES = {"layer_def", "layer_params", "layer_path", "load_file", "data_path", "save_path", "save_file", "config", "live"}
 _SHOWN = {"epochs", "mini", "test_freq"}
 _CHANGES = 8  # of the parameters, that are told of in one sentence
 _HEAD = 9  # columns of what each line of the opening is about

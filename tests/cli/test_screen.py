@@ -33,7 +33,7 @@ def words(*more):
 
 @pytest.fixture(scope="module")
 def whole(place):
-    status, text = terminal.run(words("--save-path", "whole"), place)
+    status, text = terminal.run(words("--save-path", "whole", "--live"), place)
     assert status == 0
     return text, terminal.rows(text, 80)
 

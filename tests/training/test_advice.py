@@ -101,7 +101,9 @@ def test_a_cost_that_rises():
 
 def test_noise_at_the_end_is_no_rise():
     random = np.random.RandomState(3)
-    assert rise([*falling(60, 2.3, 0.05), *(0.05 * (1 + 0.5 * random.rand(60)))]) is None
+    noise = 0.05 * (1 + 0.5 * random.rand(60))
+    assert rise([*falling(60, 2.3, 0.05), *noise], 2.3) is None
+    assert rise(noise, 2.3) is None  # what is left after an edit
 
 
 # -- tests

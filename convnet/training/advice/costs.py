@@ -62,7 +62,7 @@ def rising(history: History) -> Iterator[Advice]:
     since = max((mark.at for mark in history.marks if mark.kind == "change"), default=-1)
     for name, cost, error in values_of(history):
         values = [value for at, value in zip(cost.train.at, cost.train.values, strict=True) if at > since]
-        if (risen := rise(values)) and not stuck_at(history, cost, error):
+        if values and (risen := rise(values, cost.train.values[0])) and not stuck_at(history, cost, error):
             text = f"the cost of training rises: it was {risen[0]:.4g}, and is {risen[1]:.4g}."
             remedy = "Lower epsW and epsB to a tenth, and go on from a checkpoint before: --load-file RUN/EPOCH.BATCH."
             yield Advice("warning", name, text, remedy)

@@ -38,17 +38,17 @@ def is_chance(error: float, classes: int) -> bool:
     return classes > 1 and error > 0.97 * (1 - 1 / classes)
 
 
-def rise(values: Sequence[float]) -> tuple[float, float] | None:
+def rise(values: Sequence[float], first: float) -> tuple[float, float] | None:
     """Return (lowest, last) where a cost has clearly risen again, both as means over a twentieth of the batches.
 
-    Clearly: by a third of the lowest, and by a tenth of the first.
+    Clearly: by a third of the lowest, and by a tenth of the ``first`` of the run.
     """
     size = max(3, len(values) // 20)
     means = block_means(values, size)
     if len(values) < _LEAST or not means:
         return None
     lowest, last = min(means), means[-1]
-    return (lowest, last) if last > 1.33 * lowest and last - lowest > 0.1 * abs(values[0]) else None
+    return (lowest, last) if last > 1.33 * lowest and last - lowest > 0.1 * abs(first) else None
 
 
 def block_means(values: Sequence[float], size: int) -> list[float]:
