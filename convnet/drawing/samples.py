@@ -1,13 +1,13 @@
 """Test cases of a checkpoint, and what its net says of them (io 7.4); ``prediction_scene.py`` draws it.
 
-Of a net in memory: ``predictions(TestSet(net, provider, batch), "probs")``.
+Of a net in memory: ``predictions(TestSet(net, provider, [batch]), "probs")``.
 Letters: N cases, K classes, C channels, H, W height and width of a picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,28 +52,32 @@ class Head(NamedTuple):
         return self.cost.sources[0].name
 
 
+def session_of(checkpoint: Checkpoint, options: dict[str, Any]) -> Session:
+    """Open a checkpoint to test it; ``options`` are those of ``convnet run``, by name. Raises ``ConvnetError``."""
+    session = Session(RunInputs({"load_file": str(checkpoint.path), "test_only": 1, **options}, checkpoint))
+    session.check_costs()
+    return session
+
+
 @dataclass
 class TestSet:
-    """A net beside ``provider``, whose batch ``number`` it is tested on; ``remarks`` are on how these were found.
-
-    ``numbers`` are all test batches, where more than that one are asked for.
-    """
+    """A net beside ``provider``, whose batches ``numbers`` it is tested on, or the first of them."""
 
     __test__ = False
 
     net: Net
     provider: Provider
-    number: int
-    remarks: list[str] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    numbers: Sequence[int]
 
     @classmethod
-    def open(cls, checkpoint: Checkpoint, options: dict[str, Any]) -> TestSet:
-        """Return a checkpoint's net and its first test batch. ``options`` are those of ``convnet run``, by name."""
-        session = Session(RunInputs({"load_file": str(checkpoint.path), "test_only": 1, **options}, checkpoint))
-        session.check_costs()
-        backends, _ = session.backends()
-        return cls(session.net(backends), session.test, session.plan.test[0], session.remarks, session.plan.test)
+    def of(cls, session: Session) -> TestSet:
+        """Return the net and the test batches of a session."""
+        return cls(session.net(session.backends()[0]), session.test, session.plan.test)
+
+    @property
+    def number(self) -> int:
+        """The batch of which cases are drawn."""
+        return self.numbers[0]
 
     def outputs(self, names: Sequence[str], max_cases: int = 0) -> list[np.ndarray]:
         """Return outputs (features, N) of layers for the test batch, or its first ``max_cases`` cases."""

@@ -7,7 +7,7 @@ from support import SMALL_NET, SMALL_PARAMS, write_cifar, write_net
 
 from convnet.api.network import build
 from convnet.checkpoint import load
-from convnet.drawing.samples import TestSet
+from convnet.drawing.samples import TestSet, session_of
 from convnet.pages.report import predictions
 from convnet.pages.report.material import Material
 from convnet.pages.report.predictions import case_picture, predictions_section
@@ -36,7 +36,7 @@ def scores(saved):
     checkpoint, options = saved
     found = []
     for number in options["test_range"]:
-        tests = TestSet.open(checkpoint, options | {"test_range": [number]})
+        tests = TestSet.of(session_of(checkpoint, options | {"test_range": [number]}))
         labels, values = tests.outputs(["labels", "probs"])
         found += [((number, n), int(labels[0, n]), values[:, n]) for n in range(labels.shape[1])]
     return found
@@ -65,7 +65,7 @@ def test_the_picks_are_the_first_of_their_kind(trial, scores, kind):
 
 def test_pictures_are_those_of_the_cases(saved, trial):
     case = trial.picks.right[0]
-    tests = TestSet.open(saved[0], saved[1] | {"test_range": [case.batch]})
+    tests = TestSet.of(session_of(saved[0], saved[1] | {"test_range": [case.batch]}))
     (data,) = tests.outputs([tests.data_layer()])
     expected = tests.provider.images(np.ascontiguousarray(data[:, [case.number]]))[0]
     np.testing.assert_allclose(case.picture, expected, atol=1e-6)

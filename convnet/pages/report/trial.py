@@ -13,7 +13,7 @@ import numpy as np
 
 from convnet.checkpoint import Checkpoint, add_costs
 from convnet.data.provider import Provider, batch_bounds, range_text, split
-from convnet.drawing.samples import TestSet
+from convnet.drawing.samples import TestSet, session_of
 from convnet.errors import NumericalError
 from convnet.graph.graph import Graph
 from convnet.graph.needs import label_index
@@ -68,11 +68,8 @@ class Trial:
     @classmethod
     def of(cls, checkpoint: Checkpoint, options: dict[str, Any]) -> Trial:
         """Test a checkpoint's net on the test batches that it names, or ``options`` do; raises ``ConvnetError``."""
-        tests = TestSet.open(checkpoint, options)
-        numbers = tests.provider.ranges(
-            checkpoint.option("train_range"), options.get("test_range") or checkpoint.option("test_range")
-        )[1]
-        return trial_of(tests.net, tests.provider, numbers)
+        tests = TestSet.of(session_of(checkpoint, options))
+        return trial_of(tests.net, tests.provider, tests.numbers)
 
 
 def trial_of(net: Net, provider: Provider, numbers: Sequence[int]) -> Trial:
