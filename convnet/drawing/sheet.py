@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from convnet.errors import ConvnetError
-from convnet.texts import printable
+from convnet.texts import TIMES, printable
 
 _TITLE, _CAPTION, _MARGIN = 22, 14, 12
 MOST_PIXELS = 1 << 28  # of a picture
@@ -99,8 +99,8 @@ def _cut(words: str, font: Font, width: float) -> str:
 
 def _readable(words: str, size: int) -> tuple[str, Font]:
     """Return words and a font that has all of their letters; without one, words without accents, ``?`` for others."""
-    if set(words) <= _PLAIN | {"×"}:
-        return words.replace("×", "x"), _font(size)
+    if set(words) <= _PLAIN | {TIMES}:
+        return words.replace(TIMES, "x"), _font(size)
     for font in _other_fonts(size):
         # What a font lacks is drawn as it draws the last code point, which is never a letter.
         if all(bytes(font.getmask(char)) != bytes(font.getmask("\U0010ffff")) for char in set(words)):

@@ -18,13 +18,13 @@ from convnet.drawing.dot import dot
 from convnet.drawing.files import write_picture
 from convnet.drawing.layout import BOX_WIDTH, lay_out
 from convnet.drawing.page import neighbours, page
-from convnet.drawing.picture import HOST, picture_of, times
+from convnet.drawing.picture import HOST, picture_of
 from convnet.drawing.scene import scene_of
 from convnet.drawing.shapes import Words
 from convnet.drawing.svg import svg
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
-from convnet.texts import bytes_text
+from convnet.texts import bytes_text, times
 
 MUSEUM = SHARED / "corpus" / "files" / "2012" / "layers"
 SHIPPED = ["layers-imagenet.cfg", "layers-imagenet-1gpu.cfg", "layers-cifar10-13pct.cfg"]
