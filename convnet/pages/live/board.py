@@ -94,8 +94,8 @@ class Board:
     def _act(self, what: str) -> Answer:
         act = self.source.acts.get(what)
         if act:
+            self.source.said = _SAID[what]  # first, since it is forgotten when that is done
             act()
-            self.source.said = _SAID[what]
         return _json({"done": act is not None})
 
     def _state(self, query: Query) -> Answer:
@@ -119,9 +119,7 @@ class Board:
         self.log.read()
         log, source = self.log, self.source
         history, moment, version = log.history, source.moment, log.version
-        ending = ending_of(history, shell_quoted(path_text(log.path.parent)))
-        if source.is_over and not ending:
-            ending = "The run has ended" + (f" with an error: {source.fault}" if source.fault else "")
+        ending = self._ending()
         age = "" if ending or moment.doing else age_text(history, self.now())
         banks, when = source.banks, source.when
         drawn: dict[str, tuple[Hashable, Callable[[], Html]]] = {
@@ -138,6 +136,19 @@ class Board:
             parts[name] = self._parts.setdefault(key, _Part(self.clock, seldom))
             parts[name].renew(what, draw, source.is_over)
         return ending, parts
+
+    def _ending(self) -> str:
+        """Return how the run has ended; an empty text where it goes on.
+
+        The log of a run of this process may still end as it did before that went on.
+        """
+        source, log = self.source, self.log
+        if source.is_own and not source.is_over:
+            return ""
+        if source.fault:
+            return f"The run has ended with an error: {source.fault}"
+        found = ending_of(log.history, shell_quoted(path_text(log.path.parent)))
+        return found or ("The run has ended" if source.is_over else "")
 
     def _news(self, ending: str) -> str:
         return ending or self.source.said or news_of(self.log.history)
@@ -172,7 +183,7 @@ def _document(title: str, news: str, parts: dict[str, Html], is_own: bool) -> st
         "dialog",
         element("p", "Stop the run? It saves a checkpoint first, from which it can go on.", id="question"),
         element("button", "Stop it", id="yes", type="button"),
-        element("button", "Let it go on", id="no", type="button"),
+        element("button", "Let it go on", id="no", type="button", autofocus=True),
         id="ask", aria_labelledby="question",
     )  # fmt: skip
     body = [

@@ -138,7 +138,7 @@ def layers_part(history: History) -> Html:
     if not rows:
         return element("p", "Sizes of weights are measured after each test; there was none yet.", class_="faint")
     at = max(sizes[-1].at for sizes in history.sizes.values())
-    head = ["layer", "matrix", "which is", "mean size", "last change", "ratio", "rate"]
+    head = ["layer", "matrix", "the ratio is", "mean size", "last change", "ratio", "rate"]
     return table(f"Mean magnitudes after {at:,.0f} batches", head, rows, words=3)
 
 

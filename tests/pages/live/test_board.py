@@ -166,6 +166,7 @@ def test_no_buttons_for_the_run_of_another_process(tmp_path):
     ],
 )  # fmt: skip
 def test_how_it_ended(run, lines, text):
+    run.source.is_own = False
     run.batch(1, 1.0)
     for kind, values in lines:
         run.write(kind, 1, **values)
@@ -174,6 +175,18 @@ def test_how_it_ended(run, lines, text):
     assert found.startswith(text) and bool(found) == bool(text)
     assert state["acts"] == ([] if text else ["save", "stop"]) and (not text or state["news"] == found)
     assert "error 25.00" in found or "%" not in found
+
+
+def test_a_run_that_went_on_is_not_over(run):
+    """Its log ends with the run before until its own first batch is done; how it ends itself is known at once."""
+    run.batch(1, 1.0)
+    run.write("end", 1)
+    state = run.state()
+    assert state["acts"] == ["save", "stop"] and "ended" not in state["title"] + state["news"]
+    run.source.is_over = True
+    assert run.state()["news"] == "The run has ended"
+    run.source.fault = "no space"
+    assert run.state()["news"] == "The run has ended with an error: no space"
 
 
 def test_an_end_that_the_log_does_not_tell(run):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from nets import DATA, cost_of
-from support import make_graph, write_cifar, write_net
+from support import each_backend, make_graph, write_cifar, write_net
 
 from convnet import checkpoint
 from convnet.backends.reference import Reference
@@ -134,6 +134,17 @@ def test_filters_are_copied_as_they_form_but_seldom():
         live.asked()
         train(live)
     assert live.banks is taken
+
+
+@each_backend
+def test_filters_are_those_of_the_device(be):
+    net = Net(make_graph(TEXT, {0: 3 * 6 * 6, 1: 1}, 3), be, minibatch=4)
+    stored = net.nodes["conv1"].weights[0]
+    (bank,) = NetFilters(net).copy()
+    copied = bank.layers[0]["weights"][0]
+    np.testing.assert_array_equal(copied, be.download(stored.value).reshape(27, 4))
+    be.fill(stored.value, 0.0)
+    assert np.abs(copied).max() > 0
 
 
 def test_what_the_page_may_do():
