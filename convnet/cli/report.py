@@ -11,12 +11,13 @@ from pathlib import Path
 
 from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
 from convnet.cli.views.view import add_data_options, data_options
+from convnet.drawing.samples import TestSet, session_of
 from convnet.errors import ConvnetError, DataError, OptionError, first_line
 from convnet.options import flag_of, text
 from convnet.pages.report.document import report
+from convnet.pages.report.evaluation import evaluate
 from convnet.pages.report.material import Material
 from convnet.pages.report.private import last_name
-from convnet.pages.report.trial import Trial
 from convnet.storage import check_folder
 from convnet.texts import bytes_text
 
@@ -67,7 +68,7 @@ def _test(material: Material, args: argparse.Namespace) -> None:
     if material.graph:
         print_problems(material.graph.warnings)
     try:
-        material.trial = Trial.of(checkpoint, given)
+        material.evaluation = evaluate(TestSet.of(session_of(checkpoint, given)))
     except (DataError, OptionError) as error:
         if given:
             raise

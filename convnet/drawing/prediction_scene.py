@@ -39,7 +39,7 @@ SHEET, PRINT = Size(), Size(picture=112, bar=16, gap=12, truth="label", label="w
 def prediction_scene(cases: Sequence[Prediction], are_errors: bool = False) -> Scene:
     """Return the sheet of cases below a heading, which says whether they ``are_errors``."""
     heading = f"{'Mistaken' if are_errors else 'Random'} test samples"
-    right = sum(case.bars[0][2] for case in cases)
+    right = sum(case.is_right for case in cases)
     caption = f"{right} of {len(cases)} right. Below each picture its true class, then what the net says, the truth marked."
     body, width, height = case_shapes(cases, SHEET, 0, 78)
     shapes = [
@@ -83,7 +83,7 @@ def _case(case: Prediction, size: Size, x: float, y: float) -> list[Shape]:
     middle = x + size.picture / 2
     shapes.append(Words(size.truth, middle, below, trimmed(case.truth, look.size, room), "middle", Paint(_INK)))
     if size.words:
-        verdict = "right" if case.bars[0][2] else "wrong"
+        verdict = "right" if case.is_right else "wrong"
         shapes.append(Words("label", right, below, verdict, "end", Paint(_FAINT)))
     for place, bar in enumerate(case.bars):
         shapes += _bar(*bar, size, x, y + size.picture + size.bar * (1 + place))
