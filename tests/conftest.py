@@ -16,7 +16,6 @@ from convnet.backends.cuda import source
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
-os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.pop("COLUMNS", None)  # which xdist sets: tests say how wide a terminal is, and files have no width
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # As in what a shell starts with ``&``; every program that a test starts and interrupts would ignore it, too.

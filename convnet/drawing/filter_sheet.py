@@ -12,9 +12,8 @@ import numpy as np
 from PIL import Image
 
 from convnet.drawing.banks import Bank
-from convnet.drawing.files import check_pixels
 from convnet.drawing.filters import MOST, PER_ROW, WIDE, filter_patches, normalise
-from convnet.drawing.sheet import DARK, Sheet, enlarged, headed
+from convnet.drawing.sheet import DARK, Sheet, check_pixels, enlarged, headed
 from convnet.texts import counted
 
 _STRIP = 16  # above a row, for numbers

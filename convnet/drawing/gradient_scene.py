@@ -68,13 +68,13 @@ def _lines(start: Start) -> list[str]:
 
 def _case(case: GradientCase, x: float, y: float) -> list[Shape]:
     look, top = LOOKS["label"], y + _HEAD
-    words = f"case {case.case}"
-    if case.true:
-        words = f"truth: {case.true}; the net says: {case.says}, {case.share:.1%}"
+    words = f"case {case.said.case}"
+    if case.said.bars:
+        words = f"truth: {case.said.truth}; the net says: {case.said.bars[0][0]}, {case.said.bars[0][1]:.1%}"
     largest = [float(np.abs(values).max()) for values in (case.gradient.sum(axis=0), case.gradient)]
     shapes: list[Shape] = [
         Words("label", x, y + 17, trimmed(words, look.size, 3 * _SIDE + 2 * _BETWEEN), paint=Paint(_INK)),
-        picture_shape(case.picture, x, top, _SIDE),
+        picture_shape(case.said.picture, x, top, _SIDE),
     ]
     maps = (signed_map(case.gradient), size_map(case.gradient))
     for place, (values, scale) in enumerate(zip(maps, (f"±{largest[0]:.2g}", f"0 to {largest[1]:.2g}"), strict=True), 1):

@@ -129,7 +129,7 @@ class _Reader:
 
     def __init__(self, tests: TestSet, names: list[str], head: Head | None) -> None:
         self.tests, self.names, self.head = tests, names, head
-        self.numbers = tests.numbers or [tests.number]
+        self.numbers = tests.numbers
         self.classes: list[str] = []
         if head:
             self.classes = names_of(tests, head, tests.net.graph.layers[head.layer].outputs)

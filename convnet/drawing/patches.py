@@ -68,7 +68,7 @@ def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), se
     found.patches = [[] for _ in found.numbers]
     _, S = graph.layers[towers[0]].maps or (0, 1)
     kept = [output_layer(graph, tower) for tower in towers]  # behind the neuron, as its consumers see it
-    for number in tests.numbers or [tests.number]:
+    for number in tests.numbers:
         first = 0
         for data, *values in tests.passes([tests.data_layer(), *kept], number):
             maps = np.concatenate(values).reshape(len(names), S * S, -1)[found.numbers]  # [m, place, n]

@@ -4,16 +4,13 @@ It is the left half of the paper's Figure 4 (io 7.4): two rows of four, the bar 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from convnet.drawing.samples import Prediction, TestSet, predictions
-from convnet.drawing.scene_image import save_scene
-from convnet.drawing.shapes import LOOKS, Paint, Raster, Rectangle, Scene, Shape, Words
-from convnet.drawing.shapes import Path as Outline
+from convnet.drawing.samples import Prediction
+from convnet.drawing.shapes import LOOKS, Paint, Path, Raster, Rectangle, Scene, Shape, Words
 from convnet.drawing.sheet import enlarged, trimmed
 
 PER_ROW = 4
@@ -39,15 +36,10 @@ class Size(NamedTuple):
 SHEET, PRINT = Size(), Size(picture=112, bar=16, gap=12, truth="label", label="weight", words=False)
 
 
-def write_predictions(tests: TestSet, out: Path, layer: str = "", only_errors: bool = False, seed: int = 0) -> None:
-    """Draw up to eight test cases with what ``layer`` says of them; ``""``: the first that gives shares of classes."""
-    cases = predictions(tests, layer, only_errors, seed)
-    save_scene(prediction_scene(cases, f"{'Mistaken' if only_errors else 'Random'} test samples"), out)
-
-
-def prediction_scene(cases: Sequence[Prediction], heading: str) -> Scene:
-    """Return the sheet of cases below a heading."""
-    right = sum(case.bars[0][2] for case in cases)
+def prediction_scene(cases: Sequence[Prediction], are_errors: bool = False) -> Scene:
+    """Return the sheet of cases below a heading, which says whether they ``are_errors``."""
+    heading = f"{'Mistaken' if are_errors else 'Random'} test samples"
+    right = sum(case.is_right for case in cases)
     caption = f"{right} of {len(cases)} right. Below each picture its true class, then what the net says, the truth marked."
     body, width, height = case_shapes(cases, SHEET, 0, 78)
     shapes = [
@@ -91,7 +83,7 @@ def _case(case: Prediction, size: Size, x: float, y: float) -> list[Shape]:
     middle = x + size.picture / 2
     shapes.append(Words(size.truth, middle, below, trimmed(case.truth, look.size, room), "middle", Paint(_INK)))
     if size.words:
-        verdict = "right" if case.bars[0][2] else "wrong"
+        verdict = "right" if case.is_right else "wrong"
         shapes.append(Words("label", right, below, verdict, "end", Paint(_FAINT)))
     for place, bar in enumerate(case.bars):
         shapes += _bar(*bar, size, x, y + size.picture + size.bar * (1 + place))
@@ -114,5 +106,5 @@ def _bar(name: str, share: float, is_true: bool, size: Size, x: float, y: float)
     if size.words and is_true:
         middle = y + height / 2
         corners = [("M", (x, middle - 6)), ("L", (x, middle + 6)), ("L", (x + 10, middle)), ("Z", ())]
-        shapes.append(Outline("swatch", corners, paint=Paint(_INK)))
+        shapes.append(Path("swatch", corners, paint=Paint(_INK)))
     return shapes

@@ -13,7 +13,7 @@ from convnet.checkpoint import load
 from convnet.cli import shownet
 from convnet.drawing.patch_scene import patch_scene
 from convnet.drawing.patches import OUTSIDE, PATCHES, TopPatches, _take, cut, top_patches
-from convnet.drawing.samples import TestSet
+from convnet.drawing.samples import TestSet, session_of
 from convnet.drawing.shapes import Raster, Words
 from convnet.errors import ConvnetError, OptionError
 
@@ -84,7 +84,7 @@ def planted(request, tmp_path_factory):
 def opened(planted):
     _, path, data = planted
     options = {"backend": "reference", "data_path": str(data), "train_range": [4], "test_range": [1, 2, 3]}
-    return TestSet.open(load(path), options)
+    return TestSet.of(session_of(load(path), options))
 
 
 def picture(data, batch, case):
@@ -124,7 +124,7 @@ def test_the_strongest_come_first_and_one_of_a_picture(planted):
     found = top_patches(tests, "conv1")
     outputs = []
     for number in (1, 2, 3):
-        tests.number = number
+        tests.numbers = [number]
         [values] = tests.outputs(["conv1_neuron"])
         outputs += list(values.reshape(4, -1, CASES).max(axis=1).T)  # [case, map]
     for m, kept in enumerate(found.patches):

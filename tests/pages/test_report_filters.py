@@ -11,9 +11,9 @@ from html_pages import Read, image_of
 from nets import DATA, cost_of
 from support import make_graph
 
-from convnet.drawing.picture import times
 from convnet.pages.report.film import chosen, film, film_style
 from convnet.pages.report.filters import Bank, bank_image, banks, filter_figures, scale_of, strongest_channels
+from convnet.texts import times
 
 CONV = "[conv1]\ntype=conv\ninputs=data\nchannels=3\nfilters=20\nfilterSize=3\npadding=1\nstride=1\ninitW=0.1\n"
 LOCAL = "[local2]\ntype=local\ninputs=conv1\nchannels=20\nfilters=4\nfilterSize=3\npadding=1\nstride=1\ninitW=0.1\n"

@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from convnet.drawing.picture import times
 from convnet.drawing.shapes import Paint, Path, Rectangle, Scene, Segment, Shape, Words
 from convnet.drawing.volume_boxes import LINE, POINT, Box, Point, Window, boxes_of, windows_of
 from convnet.drawing.volumes import Volumes, Way
+from convnet.texts import times
 
 _MARGIN = 14
 _MOST = 0.8  # of a map, that a window takes and still has its size beside it

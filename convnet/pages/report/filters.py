@@ -15,7 +15,6 @@ from PIL import Image
 from convnet.drawing.banks import maps_of
 from convnet.drawing.filter_sheet import mosaic
 from convnet.drawing.filters import MOST, PER_ROW, filters_of, normalise
-from convnet.drawing.picture import times
 from convnet.drawing.sheet import enlarged
 from convnet.errors import ConvnetError
 from convnet.graph.analysis import shape_texts
@@ -24,7 +23,7 @@ from convnet.layers import Layer
 from convnet.layers.conv import Conv, Windowed
 from convnet.layers.local import Local
 from convnet.pages.parts import Html, figure, html, picture
-from convnet.texts import counted, printable
+from convnet.texts import counted, printable, times
 
 _WIDE, _LARGEST = 1000, 8  # pixels of a picture as it is shown, and of a weight in it
 _FILTERS, _STRONGEST, _BLOCKS = 64, 16, 4  # of layers of many channels: filters, channels of each, and columns of filters
