@@ -5,6 +5,7 @@ Letters: C channels, k side of a filter, F filters, G groups, M modulesX (side o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from convnet.drawing.filters import filters_of
 from convnet.errors import OptionError
 from convnet.graph.analysis import shape_texts
 from convnet.graph.loading import build_graph
+from convnet.layers import Layer
+from convnet.layers.data import Data
 from convnet.pickles import text_of
 from convnet.texts import did_you_mean
 
@@ -96,16 +99,25 @@ def _maps_read(layer: Stored, index: int, filters: np.ndarray) -> np.ndarray:
 
 
 def _maps_below(checkpoint: Checkpoint, name: str, index: int) -> int:
-    """Return the maps of what a layer reads; of data that nothing reads as maps, those of their mean; else 0."""
+    """Return how many maps a layer of a checkpoint reads, or 0."""
     with checkpoint.named_in_errors():
         graph = build_graph(checkpoint.files(), dialect=checkpoint.dialect, **checkpoint.sizes)
-    sources = graph.layers[name].sources
-    if index >= len(sources):
+    return maps_read(graph.layers[name], index, shape_texts(graph), channels_of(checkpoint))
+
+
+def maps_read(layer: Layer, i: int, shapes: Mapping[str, str], channels: int) -> int:
+    """Return how many square maps a layer reads as its input ``i``, or 0; pictures that are data have ``channels``."""
+    if i >= len(layer.sources):
         return 0
-    maps, has_sides, _ = shape_texts(graph)[sources[index].name].partition("x")
+    source = layer.sources[i]
+    maps, has_sides, _ = shapes[source.name].partition("x")
     if has_sides:
         return int(maps)
+    is_picture = isinstance(source, Data) and source.dataIdx == 0 and channels
+    return channels if is_picture and math.isqrt(source.outputs // channels) ** 2 * channels == source.outputs else 0
+
+
+def channels_of(checkpoint: Checkpoint) -> int:
+    """Return the channels of the pictures that a checkpoint's net was trained on; 0 where they were none, or are unknown."""
     mean = (checkpoint.data or {}).get("mean")
-    if mean is None or sources[index].sources or np.ndim(mean) != 3:
-        return 0
-    return len(mean) if np.size(mean) == sources[index].outputs else 0
+    return len(mean) if isinstance(mean, np.ndarray) and mean.ndim == 3 else 0
