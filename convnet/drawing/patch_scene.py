@@ -43,9 +43,9 @@ def _words(found: TopPatches) -> tuple[str, str]:
     few = f"{len(found.numbers)} of {total}" if len(found.numbers) < total else f"all {total}"
     what = "maps" if found.names[0].startswith("map ") else "outputs"
     title = f"{found.layer}: what excites {few} {what} most, of {counted(found.cases, 'test picture')}"
-    if found.sight is None:
+    if found.field is None:
         return title, "Whole pictures, the most exciting first, below each the largest output."
-    size = found.sight.size
+    size = found.field.size
     text = f"Each patch is the {size}x{size} pixels that the strongest output of a picture sees, below it its value."
     return title, text
 

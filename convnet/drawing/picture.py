@@ -94,7 +94,7 @@ def _boxes(graph: Graph, mini: int, shapes: Mapping[str, str]) -> dict[str, Box]
             ("neuron", neuron),
             *learned,
             ("memory", bytes_text(memory[layer.name].total)),
-            ("receptive field", f"{field[0]}, every {field[1]}" if field and layer.sources else ""),
+            ("receptive field", f"{field.size}, every {field.step}" if field and layer.sources else ""),
             ("device", (", ".join(map(str, _device(layer))) or "host") if len(places) > 1 else ""),
         ]
         label = times(_label(layer)) + (f", {neuron}" if neuron else "")
