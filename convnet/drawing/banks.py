@@ -99,25 +99,27 @@ def _maps_read(layer: Stored, index: int, filters: np.ndarray) -> np.ndarray:
 
 
 def _maps_below(checkpoint: Checkpoint, name: str, index: int) -> int:
-    """Return how many maps a layer of a checkpoint reads, or 0."""
+    """Return the maps of what a layer of a checkpoint reads as its input ``index``; 0 where it reads none."""
     with checkpoint.named_in_errors():
         graph = build_graph(checkpoint.files(), dialect=checkpoint.dialect, **checkpoint.sizes)
-    return maps_read(graph.layers[name], index, shape_texts(graph), channels_of(checkpoint))
+    sources = graph.layers[name].sources[index : index + 1]
+    shapes, channels = shape_texts(graph), picture_channels(checkpoint)
+    return max((maps_of(source, shapes[source.name], channels) for source in sources), default=0)
 
 
-def maps_read(layer: Layer, i: int, shapes: Mapping[str, str], channels: int) -> int:
-    """Return how many square maps a layer reads as its input ``i``, or 0; pictures that are data have ``channels``."""
-    if i >= len(layer.sources):
-        return 0
-    source = layer.sources[i]
-    maps, has_sides, _ = shapes[source.name].partition("x")
+def maps_of(layer: Layer, shape: str, channels: int) -> int:
+    """Return how many square maps the outputs of a layer are, ``8x14x14`` in words, or 0.
+
+    Data that nothing reads as maps are pictures of so many ``channels``, if they are square then.
+    """
+    maps, has_sides, _ = shape.partition("x")
     if has_sides:
         return int(maps)
-    is_picture = isinstance(source, Data) and source.dataIdx == 0 and channels
-    return channels if is_picture and math.isqrt(source.outputs // channels) ** 2 * channels == source.outputs else 0
+    is_picture = isinstance(layer, Data) and layer.dataIdx == 0 and channels
+    return channels if is_picture and math.isqrt(layer.outputs // channels) ** 2 * channels == layer.outputs else 0
 
 
-def channels_of(checkpoint: Checkpoint) -> int:
+def picture_channels(checkpoint: Checkpoint) -> int:
     """Return the channels of the pictures that a checkpoint's net was trained on; 0 where they were none, or are unknown."""
     mean = (checkpoint.data or {}).get("mean")
     return len(mean) if isinstance(mean, np.ndarray) and mean.ndim == 3 else 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from convnet.checkpoint import load
-from convnet.drawing.banks import channels_of
+from convnet.drawing.banks import picture_channels
 from convnet.drawing.filter_sheet import mosaic
 from convnet.errors import ConvnetError
 from convnet.graph.graph import Graph
@@ -31,7 +31,7 @@ def films_of(material: Material) -> dict[str, Frames]:
     checkpoint, graph = material.checkpoint, material.graph
     if checkpoint is None or graph is None or len(material.kept) < 2:
         return {}
-    found = layer_filters(checkpoint.layers, graph, channels_of(checkpoint))
+    found = layer_filters(checkpoint.layers, graph, picture_channels(checkpoint))
     first = [each.layer for each in found if isinstance(each, LayerFilters) and len(each.filters) in (1, 3)]
     films: dict[str, Frames] = {name: [] for name in first[:2]}
     for path in chosen(material.kept):
@@ -52,7 +52,7 @@ def _filters_at(path: Path, graph: Graph, names: Sequence[str]) -> dict[str, np.
     try:
         checkpoint = load(path)
         stored = {name: checkpoint.layers[name] for name in names if name in checkpoint.layers}
-        found = list(layer_filters(stored, graph, channels_of(checkpoint)))
+        found = list(layer_filters(stored, graph, picture_channels(checkpoint)))
     except (ConvnetError, OSError, KeyError, ValueError, IndexError, TypeError):
         return {}
     return {each.layer: each.filters for each in found if isinstance(each, LayerFilters)}

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnet.drawing.banks import maps_read
+from convnet.drawing.banks import maps_of
 from convnet.drawing.filters import filters_of
 from convnet.errors import ConvnetError
 from convnet.graph.analysis import shape_texts
@@ -45,12 +45,21 @@ def layer_filters(stored: Mapping[str, dict[str, Any]], graph: Graph, channels: 
         kept = stored.get(name, {})
         matrices = kept.get("weights")
         for i in range(len(matrices)) if isinstance(matrices, list | tuple) else ():
-            maps = maps_read(layer, i, shapes, channels) if layer.type == "fc" else 0
+            maps = _maps_read(layer, i, shapes, channels)
             if isinstance(layer, Conv | Local) or maps:
                 try:
                     yield _filters(layer, kept, i, maps)
                 except ConvnetError as error:
                     yield f"{printable(name)}: {error}."
+
+
+def _maps_read(layer: Layer, i: int, shapes: Mapping[str, str], channels: int) -> int:
+    """Return how many square maps, larger than a pixel, a fully-connected layer reads as its input ``i``, or 0."""
+    if layer.type != "fc" or i >= len(layer.sources):
+        return 0
+    source = layer.sources[i]
+    maps = maps_of(source, shapes[source.name], channels)
+    return maps if maps < source.outputs else 0
 
 
 def _filters(layer: Layer, kept: dict[str, Any], i: int, maps: int) -> LayerFilters:
