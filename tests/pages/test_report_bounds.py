@@ -58,7 +58,7 @@ def trial_of(graph, classes, cases):
         counted.count(random.integers(0, classes, (1, 1000)), random.random((classes, 1000), np.float32))
     guesses = [(k, 0.5**k) for k in range(5)]
     picks = [[Case(1, n, random.random((224, 224, 3)), n, guesses) for n in range(8)] for _ in range(3)]
-    return Trial("1-50", cases, {"logprob": {"error": 0.4}}, [counted], Picks(*picks), True)
+    return Trial("1-50", cases, {"logprob": {"error": 0.4}}, [counted], Picks(*picks))
 
 
 @pytest.mark.slow

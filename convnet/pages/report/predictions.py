@@ -40,7 +40,7 @@ def predictions_section(material: Material) -> Html:
     if len(trial.reports) > _HEADS:
         content.append(element("p", f"And {counted(len(trial.reports) - _HEADS, 'head')} more."))
     if not trial.reports:
-        content.append(element("p", "Its costs are not about classes, so there are no mistakes to count."))
+        content.append(element("p", "Its costs tell no single class of a case, so that no mistakes are counted."))
     return section("predictions", "What it gets right and wrong", *content, *_cases(trial))
 
 
@@ -98,7 +98,7 @@ def _errors(report: Report) -> Html:
 
 def _cases(trial: Trial) -> list[Html]:
     """Return the cases of each kind, with their pictures and what the net says of them."""
-    if not trial.reports:
+    if not trial.picks.unsure:
         return []
     names = first_synonyms(trial.reports[0].names)
     kinds = (

@@ -13,7 +13,7 @@ import numpy as np
 
 from convnet.checkpoint import Checkpoint, add_costs
 from convnet.data.provider import Provider, batch_bounds, range_text, split
-from convnet.drawing.samples import TestSet
+from convnet.drawing.samples import TestSet, data_layer_of
 from convnet.errors import NumericalError
 from convnet.graph.graph import Graph
 from convnet.graph.needs import label_index
@@ -63,7 +63,6 @@ class Trial:
     values: dict[str, dict[str, float]]
     reports: list[Report]
     picks: Picks
-    is_of_pictures: bool
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, options: dict[str, Any]) -> Trial:
@@ -76,10 +75,14 @@ class Trial:
 
 
 def trial_of(net: Net, provider: Provider, numbers: Sequence[int]) -> Trial:
-    """Test a net on batches; raises ``NumericalError`` for predictions that are not finite."""
+    """Test a net on batches; raises ``NumericalError`` for predictions that are not finite.
+
+    Where cases have several classes, or none, there is nothing that they can be mistaken for.
+    """
     heads = heads_of(net.graph)
+    several: set[str] = set()  # costs of such cases
     reports = [Report(cost, provider.names_at(label_index(cost))) for cost in heads]
-    data = next((layer.name for layer in net.graph.declared if getattr(layer, "dataIdx", None) == 0), "")
+    data = data_layer_of(net.graph)
     picks, outputs = Picks(), list[tuple[Costs, int]]()
     keep = [*dict.fromkeys(source.name for cost in heads for source in cost.sources), *[data] * bool(data)]
     for number in numbers:
@@ -91,14 +94,19 @@ def trial_of(net: Net, provider: Provider, numbers: Sequence[int]) -> Trial:
                 labels, scores = (net.output(source.name) for source in cost.sources)
                 if not np.isfinite(scores).all():
                     raise NumericalError(f"the outputs of '{cost.sources[1].name}' are not all finite numbers")
-                truths = labels.argmax(axis=0)[None] if cost.first_input == "target" else labels
+                truths = labels
+                if cost.first_input == "target":
+                    truths = labels.argmax(axis=0)[None]
+                    several |= {cost.name} if (np.count_nonzero(labels, axis=0) != 1).any() else set()
                 report.count(truths, scores)
                 if place == 0:
                     pictures = net.output(data) if provider.cropper and data else None
                     picks.see(_candidates(provider, pictures, truths[0].astype(int), scores, (number, start)))
     costs, cases = add_costs(outputs)
     values = Outputs.of(net.graph).named(costs, cases)
-    return Trial(range_text(numbers), cases, values, reports, picks, provider.cropper is not None)
+    told = [report for report in reports if report.cost not in several]
+    picks = picks if told[:1] == reports[:1] else Picks()
+    return Trial(range_text(numbers), cases, values, told, picks)
 
 
 def heads_of(graph: Graph) -> list[Cost]:
