@@ -102,7 +102,7 @@ class _Reader:
         self.classes = names_of(tests, head, tests.net.graph.layers[head.layer].outputs) if head else []
 
     def queries(self, count: int, random: np.random.Generator) -> list[tuple[Row, np.ndarray]]:
-        """Return up to ``count`` cases with their outputs (D,): batches are drawn, then cases in each; no others are read."""
+        """Return up to ``count`` cases with their outputs (D,): batches are drawn, then cases in each."""
         found = []
         for turn, wanted in sorted(Counter(random.integers(len(self.tests.numbers), size=count).tolist()).items()):
             number = self.tests.numbers[turn]
