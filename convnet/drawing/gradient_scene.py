@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convnet.drawing.gradients import GradientCase, Start
-from convnet.drawing.prediction_scene import picture_shape
+from convnet.drawing.headed_scene import headed_scene, picture_shape
 from convnet.drawing.shapes import LOOKS, Paint, Raster, Rectangle, Scene, Shape, Words
 from convnet.drawing.sheet import trimmed
 
@@ -43,17 +43,13 @@ def gradient_scene(start: Start, cases: Sequence[GradientCase]) -> Scene:
     lines = _lines(start)
     top = 90 + 17 * len(lines)
     width, height = _GAP + _PER_ROW * (panel + _GAP), top + -(-len(cases) // _PER_ROW) * down
-    room = width - 2 * _GAP
-    title = trimmed(f"Gradient of {start.text} at the pixels", LOOKS["title"].size, room)
-    shapes: list[Shape] = [Rectangle("paper", 0, 0, width, height), Words("title", _GAP, 36, title)]
-    for i, line in enumerate(lines):
-        shapes.append(Words("subtitle", _GAP, 58 + 17 * i, trimmed(line, LOOKS["subtitle"].size, room)))
+    shapes: list[Shape] = []
     for column in range(min(_PER_ROW, len(cases))):
         x = _GAP + column * (panel + _GAP)
         shapes += [Words("weight", x + i * (_SIDE + _BETWEEN), top - 18, word) for i, word in enumerate(COLUMNS)]
     for i, case in enumerate(cases):
         shapes += _case(case, _GAP + i % _PER_ROW * (panel + _GAP), top - 10 + i // _PER_ROW * down)
-    return Scene(width, height, title, shapes)
+    return headed_scene(width, height, f"Gradient of {start.text} at the pixels", lines, shapes, _GAP)
 
 
 def _lines(start: Start) -> list[str]:

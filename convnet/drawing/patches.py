@@ -6,8 +6,9 @@ M maps shown, H side of a picture.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -38,15 +39,15 @@ class Patch(NamedTuple):
 class TopPatches:
     """The strongest ``patches`` of each of ``numbers``, of the maps of ``layer`` called ``names``, among ``cases`` cases.
 
-    ``seen`` is what an output sees; ``None``: the whole picture, since it has no place or sees at least as much.
+    ``field`` is what an output sees; ``None``: the whole picture, since it has no place or sees at least as much.
     """
 
     layer: str
     names: Sequence[str]
     numbers: list[int]
-    seen: ReceptiveField | None
+    field: ReceptiveField | None
     cases: int = 0
-    patches: list[list[Patch]] = field(default_factory=list)
+    patches: list[list[Patch]] = dataclasses.field(default_factory=list)
 
 
 def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), seed: int = 0) -> TopPatches:
@@ -63,8 +64,8 @@ def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), se
     if tests.provider.cropper is None:
         raise ConvnetError(f"the data of '{tests.provider.name}' are not pictures, of which patches could be shown")
     names = _names(graph, towers, name, tests.provider.label_names)
-    seen = _part(receptive_fields(graph)[towers[0]], tests.provider.cropper.size)
-    found = TopPatches(name, names, _numbers(name, len(names), numbers, seed), seen)
+    field = _part(receptive_fields(graph)[towers[0]], tests.provider.cropper.size)
+    found = TopPatches(name, names, _numbers(name, len(names), numbers, seed), field)
     found.patches = [[] for _ in found.numbers]
     _, S = graph.layers[towers[0]].maps or (0, 1)
     kept = [output_layer(graph, tower) for tower in towers]  # behind the neuron, as its consumers see it
@@ -129,7 +130,7 @@ def _take(found: TopPatches, tests: TestSet, maps: np.ndarray, data: np.ndarray,
             place = divmod(int(places[m, n]), side)
             [picture] = tests.provider.images(np.ascontiguousarray(data[:, n : n + 1]))
             picture = np.round(255 * picture).astype(np.uint8)
-            pixels = cut(picture, found.seen.place(*place), found.seen.size) if found.seen else _colored(picture)
+            pixels = cut(picture, found.field.place(*place), found.field.size) if found.field else _colored(picture)
             kept.append(Patch(float(values[m, n]), batch, first + int(n), place, pixels))
         kept.sort(key=lambda patch: -patch.value)  # stable, so that of equal ones the first stays
         del kept[PATCHES:]

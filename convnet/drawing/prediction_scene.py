@@ -6,17 +6,14 @@ It is the left half of the paper's Figure 4 (io 7.4): two rows of four, the bar 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
-
+from convnet.drawing.headed_scene import headed_scene, picture_shape
 from convnet.drawing.samples import Prediction
-from convnet.drawing.shapes import LOOKS, Paint, Path, Raster, Rectangle, Scene, Shape, Words
-from convnet.drawing.sheet import enlarged, trimmed
+from convnet.drawing.shapes import LOOKS, Paint, Path, Rectangle, Scene, Shape, Words
+from convnet.drawing.sheet import trimmed
 
 PER_ROW = 4
 _TRUE, _OTHER = "#ffaaaa", "#aaaaff"  # the originals'
 _INK, _FAINT = "#111111", "#5a5a5a"
-_FEWEST = 64  # pixels along a picture, below which they are seen as squares
 
 
 class Size(NamedTuple):
@@ -42,13 +39,7 @@ def prediction_scene(cases: Sequence[Prediction], are_errors: bool = False) -> S
     right = sum(case.is_right for case in cases)
     caption = f"{right} of {len(cases)} right. Below each picture its true class, then what the net says, the truth marked."
     body, width, height = case_shapes(cases, SHEET, 0, 78)
-    shapes = [
-        Rectangle("paper", 0, 0, width, height),
-        Words("title", SHEET.gap, 36, heading),
-        Words("subtitle", SHEET.gap, 60, trimmed(caption, LOOKS["subtitle"].size, width - 2 * SHEET.gap)),
-        *body,
-    ]
-    return Scene(width, height, heading, shapes)
+    return headed_scene(width, height, heading, [caption], body, SHEET.gap)
 
 
 def case_shapes(cases: Sequence[Prediction], size: Size, x: float, y: float) -> tuple[list[Shape], float, float]:
@@ -59,15 +50,6 @@ def case_shapes(cases: Sequence[Prediction], size: Size, x: float, y: float) -> 
         shapes += _case(case, size, x + size.gap + i % PER_ROW * across, y + i // PER_ROW * down)
     rows = -(-len(cases) // PER_ROW)
     return shapes, x + size.gap + PER_ROW * across, y + rows * down
-
-
-def picture_shape(values: np.ndarray, x: float, y: float, side: float) -> Raster:
-    """Return a picture (H, W, 1 or 3) from 0 to 1 in the middle of a square; few pixels are seen as such."""
-    height, width = values.shape[:2]
-    scale = side / max(height, width)
-    left, top = x + (side - width * scale) / 2, y + (side - height * scale) / 2
-    image: Image.Image = enlarged(values, 1)
-    return Raster(left, top, width * scale, height * scale, image, max(height, width) < _FEWEST)
 
 
 def _height(size: Size) -> float:

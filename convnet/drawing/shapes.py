@@ -70,7 +70,7 @@ LOOKS = {
     "volume": Look(width=1.1),
     "hidden": Look(line="#9aa5b1", width=0.7),
     "window": Look(width=0.9),
-    "sight": Look(line=_INK, width=0.7),
+    "ray": Look(line=_INK, width=0.7),
     "across": Look(line=_RED, width=0.7, dashes=(4, 2.5)),
     "dot": Look(_INK),
     "size": Look(_INK, size=15, halo=3),

@@ -141,7 +141,8 @@ def test_the_view_writes_a_picture(saved, tmp_path, capsys):
     with Image.open(out) as image:
         assert image.width > 1000
     assert cli([*words[:4], "fc", *words[4:]]) == 2
-    assert "no softmax layer that a cost.logreg reads 'fc'" in capsys.readouterr().err
+    assert "no softmax layer of a cost.logreg 'fc' in the checkpoint; there are probs, logprob" in capsys.readouterr().err
+    assert cli([*words[:4], "logprob", *words[4:]]) == 0
 
 
 def test_the_view_of_several_nets_is_of_their_mean(saved, tmp_path, monkeypatch, capsys):

@@ -99,7 +99,7 @@ def test_a_planted_patch_is_found_where_it_is(planted, layer):
     found = top_patches(opened(planted), layer)
     assert (found.numbers, found.cases, found.names[3:]) == ([0, 1, 2, 3], 60, ["map 3"])
     size, step = {"conv1": (3, stride), "pool1": (3 + stride, 2 * stride)}[layer]
-    assert (found.seen.size, found.seen.step, found.seen.start) == (size, step, (-1, -1))
+    assert (found.field.size, found.field.step, found.field.start) == (size, step, (-1, -1))
     for f, (batch, case, row, column) in PLANTED.items():
         best = found.patches[f][0]
         if stride == 1 or not (row % 2 or column % 2):  # else no window lies on it
@@ -135,7 +135,7 @@ def test_the_strongest_come_first_and_one_of_a_picture(planted):
 
 def test_fully_connected_outputs_show_whole_pictures(planted):
     found = top_patches(opened(planted), "fc", [3, 1])
-    assert found.seen is None and found.numbers == [3, 1] and found.names[3] == "class 3"
+    assert found.field is None and found.numbers == [3, 1] and found.names[3] == "class 3"
     best = found.patches[0][0]
     np.testing.assert_array_equal(best.pixels, picture(planted[2], best.batch, best.case))
     words = [shape.text for shape in patch_scene(found).shapes if isinstance(shape, Words)]

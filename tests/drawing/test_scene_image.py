@@ -137,6 +137,6 @@ def test_a_slanting_line_has_no_steps():
     """Between black and white there are greys; a line along the side has nothing but its colour."""
     slanting, level = drawn("volume", [(5, 5), (55, 30)]), drawn("grid", [(5, 5), (55, 5)])
     assert len(np.unique(level.reshape(-1, 3), axis=0)) == 2
-    solid = drawn("sight", [(5, 5), (55, 30)])
+    solid = drawn("ray", [(5, 5), (55, 30)])
     assert len(np.unique(solid.reshape(-1, 3), axis=0)) > 2  # the line's colour, and greys
     assert (slanting == 255).all()  # what has neither line nor paint is not seen

@@ -24,8 +24,9 @@ def _draw(checkpoint: Checkpoint, softmax: str, args: argparse.Namespace) -> Sce
 
 def _report(session: Session, softmax: str) -> Report:
     """Test on all test batches, and return what the cases were taken for by ``softmax``, or by the first."""
-    costs = {cost.sources[-1].name: cost.name for cost in session.graph.costs if cost.type == "cost.logreg"}
-    name = costs[chosen_name(softmax, costs, "softmax layer that a cost.logreg reads")]
+    known = [cost for cost in session.graph.costs if cost.type == "cost.logreg"]
+    costs = {cost.sources[-1].name: cost.name for cost in known} | {cost.name: cost.name for cost in known}
+    name = costs[chosen_name(softmax, costs, "softmax layer of a cost.logreg")]
     session.options = options = replace(session.options, report="-", logreg_name=name, test_out="")
     net = session.net(session.backends()[0])
     tester = averaging(session, net)[0] if options.average else Tester.of(net, session.test, options, "")

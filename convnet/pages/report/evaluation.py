@@ -6,15 +6,13 @@ Letters: K classes, N cases.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from convnet.checkpoint import add_costs
 from convnet.data.provider import range_text
-from convnet.drawing.samples import Head, Prediction, TestSet, heads, told, true_classes
-from convnet.errors import ConvnetError
+from convnet.drawing.samples import Head, Prediction, TestSet, data_layer_of, heads, told, true_classes
 from convnet.graph.graph import Graph
 from convnet.graph.needs import label_index
 from convnet.net.net import Costs
@@ -53,13 +51,16 @@ class Evaluation:
 
 
 def evaluate(tests: TestSet) -> Evaluation:
-    """Test a net on all batches; raises ``ConvnetError``, also for predictions that are not finite."""
+    """Test a net on all batches; raises ``ConvnetError``, also for predictions that are not finite.
+
+    Where cases have several classes, or none, there is nothing that they can be mistaken for.
+    """
     net, found = tests.net, class_heads(tests.net.graph)
     reports = [Report(head.cost, tests.provider.names_at(label_index(head.cost))) for head in found]
-    picks, pictures = Picks(), list[str]()
+    picks, several = Picks(), set[str]()  # costs of such cases
+    whole = data_layer_of(net.graph)
+    pictures = [whole] if whole and tests.provider.cropper else []
     outputs: list[tuple[Costs, int]] = []
-    with suppress(ConvnetError):  # of data that are no pictures, or not whole ones
-        pictures = [tests.data_layer()] if tests.provider.cropper else []
     keep = [*pictures, *(name for head in found for name in (head.labels, head.layer))]
     for number in tests.numbers:
         first = 0
@@ -67,14 +68,19 @@ def evaluate(tests: TestSet) -> Evaluation:
             kept = tests.outputs_of(inputs, cases, keep)
             data = kept.pop(0) if pictures else None
             for head, report, labels, scores in zip(found, reports, kept[::2], kept[1::2], strict=True):
-                report.count(labels.argmax(axis=0)[None] if head.cost.first_input == "target" else labels, scores)
+                if head.cost.first_input == "target":
+                    several |= {report.cost} if (np.count_nonzero(labels, axis=0) != 1).any() else set()
+                    report.count(labels.argmax(axis=0)[None], scores)
+                else:
+                    report.count(labels, scores)
             if found:
                 truths = true_classes(kept[0], len(kept[1]))
                 picks.see(told(tests, found[0], data, truths, kept[1], _candidates(truths, kept[1]), number, first))
             outputs.append((net.costs(), cases))
             first += cases
     costs, cases = add_costs(outputs)
-    return Evaluation(range_text(tests.numbers), cases, Outputs.of(net.graph).named(costs, cases), reports, picks)
+    values, known = Outputs.of(net.graph).named(costs, cases), [report for report in reports if report.cost not in several]
+    return Evaluation(range_text(tests.numbers), cases, values, known, picks if known[:1] == reports[:1] else Picks())
 
 
 def class_heads(graph: Graph) -> list[Head]:

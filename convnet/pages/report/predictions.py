@@ -38,7 +38,7 @@ def predictions_section(material: Material) -> Html:
     if len(evaluation.reports) > _HEADS:
         content.append(element("p", f"And {counted(len(evaluation.reports) - _HEADS, 'head')} more."))
     if not evaluation.reports:
-        content.append(element("p", "Its costs are not about classes, so there are no mistakes to count."))
+        content.append(element("p", "Its costs tell no single class of a case, so that no mistakes are counted."))
     return section("predictions", "What it gets right and wrong", *content, *_cases(evaluation))
 
 
@@ -76,7 +76,7 @@ def _errors(report: Report, names: Sequence[str]) -> Html:
 
 def _cases(evaluation: Evaluation) -> list[Html]:
     """Return the cases of each kind, with their pictures and what the net says of them."""
-    if not evaluation.reports:
+    if not evaluation.picks.unsure:
         return []
     kinds = (
         ("Most certain, and right", evaluation.picks.right),
