@@ -8,6 +8,7 @@ import string
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+TIMES = "\N{MULTIPLICATION SIGN}"
 _LONGEST = 200  # letters of a word that are compared with names
 
 
@@ -190,3 +191,8 @@ def did_you_mean(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
     """Return ``; did you mean 'conv1'?`` for the end of a message, or ``''`` if no known name is like ``word``."""
     hint = nearest(word, known, likeness)
     return f"; did you mean '{hint}'?" if hint else ""
+
+
+def times(text: str) -> str:
+    """Return text such as ``96x55x55`` with multiplication signs."""
+    return re.sub(r"(?<=\d)x(?=\d)", TIMES, text)

@@ -17,7 +17,6 @@ from convnet.backends.cuda import source
 
 TESTS = Path(__file__).parent
 sys.path.insert(0, str(TESTS))
-os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.pop("COLUMNS", None)  # which xdist sets: tests say how wide a terminal is, and files have no width
 # However busy the machine is.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

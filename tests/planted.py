@@ -9,7 +9,7 @@ from support import default_params, dump
 
 import convnet
 from convnet.checkpoint import load
-from convnet.drawing.samples import TestSet
+from convnet.drawing.samples import TestSet, session_of
 
 HEAD = "[fc]\ntype=fc\ninputs=data\noutputs={classes}\ninitW=0\n"
 
@@ -36,7 +36,7 @@ def save_net(folder: Path, text: str, side: int, weights: dict[str, np.ndarray],
 
 def open_tests(path: Path, data: Path, **options) -> TestSet:
     """The checkpoint's net beside its test data."""
-    return TestSet.open(load(path), {"data_path": str(data), "backend": "reference", **options})
+    return TestSet.of(session_of(load(path), {"data_path": str(data), "backend": "reference", **options}))
 
 
 def rows_of(side: int, places: dict[tuple[int, int, int], int], classes: int, weight: float = 0.05) -> np.ndarray:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from convnet.cli.common import Parser, run_verb, say
 from convnet.cli.inspect import print_found
-from convnet.drawing.files import check_image, save_image
+from convnet.drawing.files import check_image, write_picture
 from convnet.errors import OptionError
 from convnet.inspection import Tell, show_batches, verify_batches
 from convnet.options import choice, text
@@ -83,7 +83,7 @@ def _show(args: argparse.Namespace) -> int:
     if shown.sheet is None:
         say("convnet: the data are no pictures, so no sheet is written")
         return 0
-    save_image(shown.sheet, out)
+    write_picture(shown.sheet, out)
     if not args.json:
         print(f"\nWrote {shell_quoted(str(out))}.")
     return 0

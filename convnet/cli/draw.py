@@ -1,6 +1,6 @@
 """A graph as a picture: coloured by device, edges with their shapes, those between devices with what crosses them.
 
-convnet draw layers-imagenet.cfg --out net.svg        to print; so do .png and .pdf, by matplotlib
+convnet draw layers-imagenet.cfg --out net.svg        to print; so do .png, and .pdf by matplotlib
 convnet draw layers-imagenet.cfg --out net.html       to point at, with details of each layer; .dot: for Graphviz
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from convnet.cli.common import Parser, mini_of, run_verb, write_text
 from convnet.cli.definition import Definition
 from convnet.drawing.dot import dot
-from convnet.drawing.figure import write_scene
+from convnet.drawing.files import write_picture
 from convnet.drawing.page import page
 from convnet.drawing.picture import picture_of
 from convnet.drawing.scene import scene_of
@@ -48,6 +48,6 @@ def _draw(args: argparse.Namespace) -> int:
     if form := _TEXTS.get(out.suffix.lower()):
         write_text(out, form(picture))
     else:
-        write_scene(scene_of(picture), out)
+        write_picture(scene_of(picture), out)
     print("\n".join([*inferred.notes, f"Wrote {out}."]))
     return 0

@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from convnet.checkpoint import Checkpoint, find_latest, load
-from convnet.cli.common import Parser, add_option, run_verb, say
+from convnet.cli.common import Parser, run_verb, say
 from convnet.cli.definition import Definition
-from convnet.cli.views import DATA_OPTIONS
-from convnet.cli.views.view import test_set
+from convnet.cli.views.view import DATA_OPTIONS, add_data_options, test_set
 from convnet.drawing.figures.four import figure_four
 from convnet.drawing.figures.three import figure_three
 from convnet.drawing.figures.two import figure_two
-from convnet.drawing.scene_image import save_scene
+from convnet.drawing.files import write_picture
 from convnet.drawing.shapes import Scene
 from convnet.drawing.volumes import volumes_of
 from convnet.errors import OptionError
 from convnet.language.files import is_checkpoint
-from convnet.options import BY_NAME, LAYERS, SEED, choice, flag_of, text
+from convnet.options import LAYERS, SEED, choice, flag_of, text
 from convnet.texts import one_of
 
 _FORMS = (".svg", ".pdf", ".png")
@@ -52,9 +51,7 @@ def parser(prog: str) -> Parser:
     what = "layer whose outputs are compared on the right of figure 4 [what the last layer of classes reads]"
     parser.add_value("--similar", LAYERS, what)
     parser.add_value("--seed", SEED, "draws the pictures shown [0]", 0)
-    data = parser.add_argument_group("test data, where not those of the checkpoint")
-    for option in map(BY_NAME.__getitem__, DATA_OPTIONS):
-        add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
+    add_data_options(parser)
     return parser
 
 
@@ -69,7 +66,7 @@ def _figure(args: argparse.Namespace) -> int:
     if out.suffix.lower() not in _FORMS:
         raise OptionError(f"--out {out}: the name must end in {', '.join(_FORMS)}")
     _check_options(args, figure)
-    save_scene(figure.scene(args), out, _DOTS)
+    write_picture(figure.scene(args), out, _DOTS)
     print(f"Wrote {out}.")
     return 0
 

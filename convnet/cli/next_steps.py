@@ -52,11 +52,12 @@ def what_stands_out(log: Path) -> Iterator[str]:
 
 def _drawn(sheet: Path, work: Run) -> Iterator[str]:
     """Draw what the net says of pictures that it was not trained on, and yield where to see it."""
-    from convnet.drawing.prediction_scene import write_predictions
-    from convnet.drawing.samples import TestSet
+    from convnet.drawing.files import write_picture
+    from convnet.drawing.prediction_scene import prediction_scene
+    from convnet.drawing.samples import TestSet, predictions
 
     try:
-        write_predictions(TestSet(work.net, work.session.test, work.plan.test[0]), sheet)
+        write_picture(prediction_scene(predictions(TestSet(work.net, work.session.test, work.plan.test))), sheet, dots=1)
     except (ConvnetError, OSError) as error:
         yield f"No pictures of what it says: {error}"
     else:

@@ -9,14 +9,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from convnet.cli.common import Parser, add_option, print_problems, run_verb, say, write_text
-from convnet.cli.views.view import DATA_OPTIONS, data_options
+from convnet.cli.common import Parser, print_problems, run_verb, say, write_text
+from convnet.cli.views.view import add_data_options, data_options
+from convnet.drawing.samples import TestSet, session_of
 from convnet.errors import ConvnetError, DataError, OptionError, first_line
-from convnet.options import BY_NAME, flag_of, text
+from convnet.options import flag_of, text
 from convnet.pages.report.document import report
+from convnet.pages.report.evaluation import evaluate
 from convnet.pages.report.material import Material
 from convnet.pages.report.private import last_name
-from convnet.pages.report.trial import Trial
 from convnet.storage import check_folder
 from convnet.texts import bytes_text
 
@@ -31,9 +32,7 @@ def parser(prog: str) -> Parser:
     parser.add_value("--out", text("HTML"), "page to write [report.html]", "")
     parser.add_value("--title", text("TEXT"), "what stands above it [the name of the layer definition]", "")
     parser.add_argument("--no-data", action="store_true", default=False, help="test nothing: leave errors by class out")
-    data = parser.add_argument_group("test data, where not those of the checkpoint")
-    for option in map(BY_NAME.__getitem__, DATA_OPTIONS):
-        add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
+    add_data_options(parser)
     return parser
 
 
@@ -69,7 +68,7 @@ def _test(material: Material, args: argparse.Namespace) -> None:
     if material.graph:
         print_problems(material.graph.warnings)
     try:
-        material.trial = Trial.of(checkpoint, given)
+        material.evaluation = evaluate(TestSet.of(session_of(checkpoint, given)))
     except (DataError, OptionError) as error:
         if given:
             raise

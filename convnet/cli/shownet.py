@@ -9,8 +9,8 @@
     convnet shownet --load-file CHECKPOINT --similar fc64 --out similar.png
 
 Without a name each shows the first there is. What shows test cases runs the net on the test data that the checkpoint
-names, or on those of --data-path. Curves as PNG and PDF need matplotlib (the extra ``plot``), as SVG nothing; with
-``--with`` they are of several runs.
+names, or on those of --data-path. With ``--with`` curves are of several runs. What is made of lines can be .svg and .pdf,
+too, which needs matplotlib (the extra ``plot``).
 
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
 
@@ -26,7 +26,9 @@ from pathlib import Path
 from convnet.checkpoint import find_latest, load
 from convnet.cli.common import Parser, add_option, run_verb, say
 from convnet.cli.run import run
-from convnet.cli.views import DATA_OPTIONS, FIRST, VIEWS, View, data_options
+from convnet.cli.views import VIEWS
+from convnet.cli.views.view import DATA_OPTIONS, FIRST, View, add_data_options, data_options
+from convnet.drawing.files import write_picture
 from convnet.errors import OptionError
 from convnet.options import BY_NAME, flag_of, text
 from convnet.texts import listed, one_of
@@ -54,9 +56,7 @@ def parser(prog: str) -> Parser:
     parser.add_value("--feature-path", text("DIR"), "folder for --write-features", "")
     for flag in _FLAGS.values():
         parser.add_value(flag_of(flag.name), flag.kind, flag.help, flag.default)
-    data = parser.add_argument_group("test data, where not those of the checkpoint")
-    for option in map(BY_NAME.__getitem__, DATA_OPTIONS):
-        add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
+    add_data_options(parser)
     return parser
 
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet shownet") 
 
 
 def _show(args: argparse.Namespace) -> int:
-    wanted = [view for view in VIEWS if getattr(args, view.name)]
+    wanted = [view for view in VIEWS if getattr(args, view.name) is not None]
     _check_options(args, wanted)
     if args.write_features or args.feature_path:  # as of ``convnet run``; in 2011 and 2012 it was shownet that did it
         mode = {"test_only": 1} | {name: getattr(args, name) or "" for name in _FEATURES}
@@ -81,7 +81,7 @@ def _show(args: argparse.Namespace) -> int:
         say(remark)
     for view in wanted:
         out = Path(args.out or view.file)
-        view.draw(checkpoint, args, out)
+        write_picture(view.draw(checkpoint, getattr(args, view.name) or "", args), out, view.dots)
         print(f"Wrote {out} from {path}")
     return 0
 
@@ -91,7 +91,7 @@ def _check_options(args: argparse.Namespace, wanted: Sequence[View]) -> None:
     faults = [
         f"{flag_of(name)} goes with {one_of(map(flag_of, others))}"
         for name, others in _GOES_WITH.items()
-        if _is_given(args, name) and not any(getattr(args, other) for other in others)
+        if _is_given(args, name) and all(getattr(args, other) is None for other in others)
     ]
     asked = [view.flag for view in wanted]
     if (args.write_features or args.feature_path) and asked:

@@ -211,7 +211,8 @@ def range_text(numbers: Sequence[int]) -> str:
 
 def class_names(known: Sequence[str], count: int) -> list[str]:
     """Return the names of ``count`` classes: numbers for those that ``known`` has none for, or one of no letters."""
-    return [(known[number] if number < len(known) else "") or str(number) for number in range(count)]
+    names = [*known, *[""] * (count - len(known))][:count]
+    return [name if name.strip() else str(number) for number, name in enumerate(names)]
 
 
 def first_synonyms(names: Sequence[str]) -> list[str]:

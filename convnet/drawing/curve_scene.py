@@ -221,13 +221,8 @@ def _symbol(symbol: str, looks: _Looks, x: float, y: float) -> list[Shape]:
 
 def _marks(runs: Sequence[_Run]) -> list[_Place]:
     """Return the newest marks, those of a run after the same batch together."""
-    places: dict[tuple[int, float], list[str]] = {}
-    for i, run in enumerate(runs):
-        for mark in run.history.marks:
-            places.setdefault((i, mark.at), []).append(mark.text)
-    numbered = enumerate(places.items(), 1)
-    found = [_Place(number, runs[i], at / runs[i].unit, "; ".join(texts)) for number, ((i, at), texts) in numbered]
-    return found[-_MARKS:]
+    places = [(run, at / run.unit, text) for run in runs for at, text in run.history.happened.items()]
+    return [_Place(number, *place) for number, place in enumerate(places, 1)][-_MARKS:]
 
 
 def _mark_lines(frame: Frame, marks: Sequence[_Place], has_numbers: bool) -> list[Shape]:

@@ -12,9 +12,8 @@ import numpy as np
 from PIL import Image
 
 from convnet.drawing.banks import Bank
-from convnet.drawing.files import check_pixels
-from convnet.drawing.filters import MOST, PER_ROW, WIDE, filter_patches, normalise
-from convnet.drawing.sheet import DARK, Sheet, enlarged, headed
+from convnet.drawing.filters import MOST, PER_ROW, WIDE, filter_patches, normalise, strongest
+from convnet.drawing.sheet import DARK, Sheet, check_pixels, enlarged, headed
 from convnet.texts import counted
 
 _STRIP = 16  # above a row, for numbers
@@ -28,7 +27,7 @@ def filter_sheet(banks: Sequence[Bank], title: str, color: bool, zoom: int = 0) 
     C = len(banks[0].filters)
     if not color and C >= PER_ROW:
         most = _FILTERS // len(banks)
-        bodies = [channel_rows(bank.filters[..., :most], bank.names, zoom, bank.maps) for bank in banks]
+        bodies = [channel_rows(bank, most, zoom) for bank in banks]
         which = f"{_few(banks, most)}Of each its {min(C, _CHANNELS)} strongest channels, the strongest first"
         which += ", with the number of the map that it reads"
         caption = f"{which}; each filter is scaled for itself: 0 is grey, its largest weight black or white."
@@ -106,26 +105,23 @@ def mosaic(
     return sheet.image
 
 
-def channel_rows(filters: np.ndarray, names: Sequence[str], zoom: int = 0, maps: np.ndarray | None = None) -> Image.Image:
-    """Return of each filter its strongest channels, the strongest first; two filters in a row.
+def channel_rows(bank: Bank, most: int = _FILTERS, zoom: int = 0) -> Image.Image:
+    """Return of each of the first ``most`` filters its strongest channels, the strongest first; two filters in a row.
 
-    Above each channel stands the number of the map that it reads, of ``maps`` (F, C), or else its own.
+    Above each channel stands the number of the map that it reads.
     """
+    filters, names, maps = bank.filters[..., :most], bank.names, bank.maps
     C, k, _, F = filters.shape
-    across, count = min(C, _CHANNELS), min(F, _FILTERS)
+    across = min(C, _CHANNELS)
     zoom = zoom or max(1, ((WIDE // 2 - _GUTTER) // _CHANNELS - _GAP) // k)
-    check_pixels(2 * across * k, math.ceil(count / 2) * k, zoom)
+    check_pixels(2 * across * k, math.ceil(F / 2) * k, zoom)
     step, pitch = max(k * zoom, 20) + _GAP, k * zoom + _STRIP
-    sheet = Sheet(2 * (_GUTTER + across * step), math.ceil(count / 2) * pitch + _GAP, DARK)
-    for f in range(count):
+    sheet = Sheet(2 * (_GUTTER + across * step), math.ceil(F / 2) * pitch + _GAP, DARK)
+    for f in range(F):
         x, y = (f % 2) * (_GUTTER + across * step) + _GUTTER, (f // 2) * pitch + _STRIP
-        strengths = np.square(filters[..., f]).sum(axis=(1, 2))
-        largest = float(np.abs(filters[..., f]).max())
         sheet.write((x - 8, y), names[f], 14, "ra")
-        sheet.write((x - 8, y + 17), f"±{largest:.2g}", 10, "ra", color=DARK.faint)
-        for place, c in enumerate(np.argsort(-strengths, kind="stable")[:across]):
-            values = 0.5 + filters[c, :, :, f, None] / (2 * largest or 1)
-            number = c if maps is None else maps[f, c]
-            sheet.write((x + place * step, y - 2), str(number), 10, "ls", color=DARK.faint)
+        sheet.write((x - 8, y + 17), f"±{np.abs(filters[..., f]).max():.2g}", 10, "ra", color=DARK.faint)
+        for place, (c, values) in enumerate(strongest(filters[..., f], across)):
+            sheet.write((x + place * step, y - 2), str(maps[f, c]), 10, "ls", color=DARK.faint)
             sheet.paste(enlarged(values, zoom), x + place * step, y)
     return sheet.image

@@ -73,6 +73,16 @@ def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: 
     return weights.reshape(channels, side, side, -1)
 
 
+def strongest(kernel: np.ndarray, count: int) -> list[tuple[int, np.ndarray]]:
+    """Return the ``count`` strongest channels of a filter (C, k, k), the strongest first: numbers and values (k, k, 1).
+
+    They are scaled together to 0 to 1, so that a weight of 0 is 0.5.
+    """
+    largest = np.abs(kernel).max() or 0.5
+    order = np.argsort(-np.square(kernel).sum(axis=(1, 2)), kind="stable")[:count]
+    return [(int(c), 0.5 + kernel[c, :, :, None] / (2 * largest)) for c in order]
+
+
 def standardised(filters: np.ndarray) -> np.ndarray:
     """Scale each filter of (C, k, k, F) to mean 0 and variance 1."""
     axes = (0, 1, 2)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convnet.drawing.gradients import GradientCase, Start
-from convnet.drawing.prediction_scene import picture_shape
+from convnet.drawing.headed_scene import headed_scene, picture_shape
 from convnet.drawing.shapes import LOOKS, Paint, Raster, Rectangle, Scene, Shape, Words
 from convnet.drawing.sheet import trimmed
 
@@ -43,17 +43,13 @@ def gradient_scene(start: Start, cases: Sequence[GradientCase]) -> Scene:
     lines = _lines(start)
     top = 90 + 17 * len(lines)
     width, height = _GAP + _PER_ROW * (panel + _GAP), top + -(-len(cases) // _PER_ROW) * down
-    room = width - 2 * _GAP
-    title = trimmed(f"Gradient of {start.text} at the pixels", LOOKS["title"].size, room)
-    shapes: list[Shape] = [Rectangle("paper", 0, 0, width, height), Words("title", _GAP, 36, title)]
-    for i, line in enumerate(lines):
-        shapes.append(Words("subtitle", _GAP, 58 + 17 * i, trimmed(line, LOOKS["subtitle"].size, room)))
+    shapes: list[Shape] = []
     for column in range(min(_PER_ROW, len(cases))):
         x = _GAP + column * (panel + _GAP)
         shapes += [Words("weight", x + i * (_SIDE + _BETWEEN), top - 18, word) for i, word in enumerate(COLUMNS)]
     for i, case in enumerate(cases):
         shapes += _case(case, _GAP + i % _PER_ROW * (panel + _GAP), top - 10 + i // _PER_ROW * down)
-    return Scene(width, height, title, shapes)
+    return headed_scene(width, height, f"Gradient of {start.text} at the pixels", lines, shapes, _GAP)
 
 
 def _lines(start: Start) -> list[str]:
@@ -68,13 +64,13 @@ def _lines(start: Start) -> list[str]:
 
 def _case(case: GradientCase, x: float, y: float) -> list[Shape]:
     look, top = LOOKS["label"], y + _HEAD
-    words = f"case {case.case}"
-    if case.true:
-        words = f"truth: {case.true}; the net says: {case.says}, {case.share:.1%}"
+    words = f"case {case.said.case}"
+    if case.said.bars:
+        words = f"truth: {case.said.truth}; the net says: {case.said.bars[0][0]}, {case.said.bars[0][1]:.1%}"
     largest = [float(np.abs(values).max()) for values in (case.gradient.sum(axis=0), case.gradient)]
     shapes: list[Shape] = [
         Words("label", x, y + 17, trimmed(words, look.size, 3 * _SIDE + 2 * _BETWEEN), paint=Paint(_INK)),
-        picture_shape(case.picture, x, top, _SIDE),
+        picture_shape(case.said.picture, x, top, _SIDE),
     ]
     maps = (signed_map(case.gradient), size_map(case.gradient))
     for place, (values, scale) in enumerate(zip(maps, (f"±{largest[0]:.2g}", f"0 to {largest[1]:.2g}"), strict=True), 1):

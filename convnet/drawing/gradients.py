@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from convnet.drawing.samples import TestSet, chosen_cases, head_of, heads, names_of, true_classes, truth_text
+from convnet.drawing.samples import Prediction, TestSet, heads, names_of, predictions
 from convnet.errors import ConvnetError, DataError, OptionError
 from convnet.graph.needs import label_index
 from convnet.net.input_gradient import InputGradient
@@ -30,17 +30,10 @@ class Start(NamedTuple):
 
 
 class GradientCase(NamedTuple):
-    """A case: its ``picture`` (S, S, C) in 0 to 1, the ``gradient`` (C, S, S), what is ``true`` and what the net says.
+    """A case of which a net says something, if it tells classes, and the ``gradient`` (C, S, S) at its picture."""
 
-    ``share`` is what the net gives the class that it ``says``; all three are empty for a net that tells no classes.
-    """
-
-    picture: np.ndarray
+    said: Prediction
     gradient: np.ndarray
-    case: int
-    true: str = ""
-    says: str = ""
-    share: float = 0.0
 
 
 def gradient_cases(
@@ -57,10 +50,9 @@ def gradient_cases(
     if not heads(graph) and only_errors:
         raise OptionError("--only-errors is for nets that tell classes")
     gradient = InputGradient(tests.net, start.layer, minibatch=1)
-    shown = _told(tests, only_errors, seed, count) if heads(graph) else _untold(tests, seed, count)
-    gradients = _gradients(tests, start, gradient, [case.case for case in shown])
-    cases = [case._replace(gradient=values) for case, values in zip(shown, gradients, strict=True)]
-    return start._replace(approximate=gradient.approximate), cases
+    cases = predictions(tests, "", only_errors, seed, count) if heads(graph) else _untold(tests, seed, count)
+    gradients = _gradients(tests, start, gradient, [case.case for case in cases])
+    return start._replace(approximate=gradient.approximate), list(map(GradientCase, cases, gradients))
 
 
 def start_of(tests: TestSet, word: str = "") -> Start:
@@ -111,28 +103,13 @@ def output_number(word: str, names: list[str], outputs: int, layer: str) -> int:
     raise OptionError(f"no output '{word}' of '{layer}', which has {counted(outputs, 'output')}, from 0{hint}")
 
 
-def _told(tests: TestSet, only_errors: bool, seed: int, count: int) -> list[GradientCase]:
-    """Return cases of a net that tells classes, without their gradients."""
-    head = head_of(tests.net.graph)
-    data, labels, scores = tests.outputs([tests.data_layer(), head.labels, head.layer])
-    truths = true_classes(labels, len(scores))
-    chosen = chosen_cases(scores, truths, f"test batch {tests.number}", only_errors, seed, count)
-    names, says = names_of(tests, head, len(scores)), scores.argmax(axis=0)
-    return [
-        GradientCase(
-            picture, np.empty(0), int(n), truth_text(truths[:, n], names), names[says[n]], float(scores[says[n], n])
-        )
-        for picture, n in zip(tests.provider.images(np.ascontiguousarray(data[:, chosen])), chosen, strict=True)
-    ]
-
-
-def _untold(tests: TestSet, seed: int, count: int) -> list[GradientCase]:
-    """Return cases of a net that tells no classes, without their gradients."""
+def _untold(tests: TestSet, seed: int, count: int) -> list[Prediction]:
+    """Return cases of a net that tells no classes."""
     (data,) = tests.outputs([tests.data_layer()])
     cases = data.shape[1]
     chosen = np.random.default_rng(seed).choice(cases, min(count, cases), replace=False)
     pictures = tests.provider.images(np.ascontiguousarray(data[:, chosen]))
-    return [GradientCase(picture, np.empty(0), int(n)) for picture, n in zip(pictures, chosen, strict=True)]
+    return [Prediction(picture, "", [], int(n)) for picture, n in zip(pictures, chosen, strict=True)]
 
 
 def _gradients(tests: TestSet, start: Start, gradient: InputGradient, cases: list[int]) -> list[np.ndarray]:

@@ -10,10 +10,9 @@ import numpy as np
 from PIL import Image
 
 from convnet.drawing.banks import Bank
-from convnet.drawing.files import check_pixels
 from convnet.drawing.filter_sheet import in_towers, mosaic
 from convnet.drawing.filters import WIDE
-from convnet.drawing.sheet import DARK, Sheet, headed
+from convnet.drawing.sheet import DARK, Sheet, check_pixels, headed
 
 _PANELS = 12  # channels shown of many
 _HEAD, _GAP = 20, 24

@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from convnet.drawing.files import check_pixels
 from convnet.drawing.filters import WIDE, scale
 from convnet.drawing.samples import TestSet, chosen_name
-from convnet.drawing.sheet import DARK, Sheet, enlarged, headed, resized
+from convnet.drawing.sheet import DARK, Sheet, check_pixels, enlarged, headed, resized
 from convnet.errors import OptionError
 from convnet.layers.data import Data
 from convnet.training.evaluator import output_layer

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from convnet.drawing.headed_scene import headed_scene, picture_shape
 from convnet.drawing.neighbours import Neighbour, Row, Similar
-from convnet.drawing.prediction_scene import picture_shape
-from convnet.drawing.shapes import LOOKS, Paint, Rectangle, Scene, Shape, Words
+from convnet.drawing.shapes import LOOKS, Paint, Scene, Shape, Words
 from convnet.drawing.sheet import trimmed
 from convnet.texts import counted, listed
 
@@ -24,18 +24,13 @@ def neighbour_scene(found: Similar) -> Scene:
         f"First a picture, then the nearest of {counted(found.cases, 'test picture')}: Euclidean distance over "
         f"{counted(found.outputs, 'value')}, written below with the true class."
     )
-    room = width - 2 * _GAP
-    shapes: list[Shape] = [
-        Rectangle("paper", 0, 0, width, height),
-        Words("title", _GAP, 36, trimmed(title, LOOKS["title"].size, room)),
-        Words("subtitle", _GAP, 60, trimmed(caption, LOOKS["subtitle"].size, room)),
-    ]
+    shapes: list[Shape] = []
     for i, row in enumerate(found.rows):
         y = _TOP + i * (_SIDE + _FOOT)
         shapes += row_shapes(row, _GAP, y, _SIDE)
         for place, shown in enumerate([row.query, *row.nearest]):
             shapes += _words(shown, _left(place, _SIDE) + _GAP, y + _SIDE, is_query=place == 0)
-    return Scene(width, height, title, shapes)
+    return headed_scene(width, height, title, [caption], shapes, _GAP)
 
 
 def row_shapes(row: Row, x: float, y: float, side: float) -> list[Shape]:

@@ -6,7 +6,6 @@ outputs of the layers, F values of a picture, N cases of a minibatch.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +28,7 @@ class Neighbour(NamedTuple):
     batch: int
     case: int
     truth: str
-    distance: float
+    distance: float = 0.0
 
 
 class Row(NamedTuple):
@@ -48,30 +47,6 @@ class Similar(NamedTuple):
     rows: list[Row]
 
 
-class _Candidate(NamedTuple):
-    """A case by its distance and then its place: (number of the batch's turn, case); and what is shown of it."""
-
-    distance: float
-    place: tuple[int, int]
-    values: np.ndarray  # (F,)
-    truth: str
-
-
-@dataclass
-class _Query:
-    """A case that is asked for, its outputs (D,), and the nearest found so far."""
-
-    place: tuple[int, int]
-    outputs: np.ndarray
-    values: np.ndarray
-    truth: str
-    nearest: list[_Candidate] = field(default_factory=list)
-
-    def add(self, found: Sequence[_Candidate], most: int) -> None:
-        """Keep the ``most`` nearest of those known and ``found``."""
-        self.nearest = sorted([*self.nearest, *found], key=lambda candidate: candidate[:2])[:most]
-
-
 def similar(tests: TestSet, names: Sequence[str] = (), rows: int = ROWS, nearest: int = NEAREST, seed: int = 0) -> Similar:
     """Return ``rows`` pictures of the test batches, drawn by ``seed``, and the ``nearest`` to each; the same one left out.
 
@@ -85,14 +60,9 @@ def similar(tests: TestSet, names: Sequence[str] = (), rows: int = ROWS, nearest
     reader = _Reader(tests, [layer.name for layer in layers], head_of(graph) if heads(graph) else None)
     queries = reader.queries(rows, np.random.default_rng(seed))
     cases = reader.search(queries, nearest)
-    found = [
-        Row(
-            reader.shown(_Candidate(0.0, query.place, query.values, query.truth)),
-            [reader.shown(candidate) for candidate in query.nearest],
-        )
-        for query in queries
-    ]
-    return Similar([layer.written_name for layer in layers], sum(layer.outputs for layer in layers), cases, found)
+    return Similar(
+        [layer.written_name for layer in layers], sum(layer.outputs for layer in layers), cases, [row for row, _ in queries]
+    )
 
 
 def feature_layers(graph: Graph, names: Sequence[str] = ()) -> list[Layer]:
@@ -129,61 +99,55 @@ class _Reader:
 
     def __init__(self, tests: TestSet, names: list[str], head: Head | None) -> None:
         self.tests, self.names, self.head = tests, names, head
-        self.numbers = tests.numbers or [tests.number]
-        self.classes: list[str] = []
-        if head:
-            self.classes = names_of(tests, head, tests.net.graph.layers[head.layer].outputs)
+        self.classes = names_of(tests, head, tests.net.graph.layers[head.layer].outputs) if head else []
 
-    def queries(self, count: int, random: np.random.Generator) -> list[_Query]:
-        """Return up to ``count`` cases: batches are drawn, then cases in each; only those are loaded."""
+    def queries(self, count: int, random: np.random.Generator) -> list[tuple[Row, np.ndarray]]:
+        """Return up to ``count`` cases with their outputs (D,): batches are drawn, then cases in each."""
         found = []
-        for turn, wanted in sorted(Counter(random.integers(len(self.numbers), size=count).tolist()).items()):
-            total = sum(cases for _, cases in self.tests.inputs(self.numbers[turn]))
+        for turn, wanted in sorted(Counter(random.integers(len(self.tests.numbers), size=count).tolist()).items()):
+            number = self.tests.numbers[turn]
+            total = sum(cases for _, cases in self.tests.inputs(number))
             chosen = set(random.choice(total, min(wanted, total), replace=False).tolist())
-            first = 0
-            for data, truths, outputs in self._passes(turn):
+            for first, data, labels, outputs in self._passes(number):
                 for n in range(data.shape[1]):
                     if first + n in chosen:
-                        columns = outputs[:, n].copy(), data[:, n].copy(), self._truth(truths[:, n])
-                        found.append(_Query((turn, first + n), *columns))
-                first += data.shape[1]
+                        query = self._case(data, labels, n, number, first)
+                        found.append((Row(query, []), outputs[:, n].copy()))
         return found
 
-    def search(self, queries: Sequence[_Query], most: int) -> int:
+    def search(self, queries: Sequence[tuple[Row, np.ndarray]], most: int) -> int:
         """Find the ``most`` nearest of each query; returns how many cases there are."""
         total = 0
-        for turn in range(len(self.numbers)):
-            first = 0
-            for data, truths, outputs in self._passes(turn):
-                for query in queries:
-                    distances = np.sqrt(np.square(outputs - query.outputs[:, None]).sum(axis=0, dtype=np.float64))
-                    nearest = np.argsort(distances, kind="stable")[: most + 1]  # one may be the query
-                    places = [(turn, first + int(n)) for n in nearest]
-                    query.add(
-                        [
-                            _Candidate(float(distances[n]), place, data[:, n].copy(), self._truth(truths[:, n]))
-                            for n, place in zip(nearest, places, strict=True)
-                            if place != query.place
-                        ],
-                        most,
-                    )
-                first += data.shape[1]
-            total += first
+        for number in self.tests.numbers:
+            for first, data, labels, outputs in self._passes(number):
+                total += data.shape[1]
+                for row, wanted in queries:
+                    distances = np.sqrt(np.square(outputs - wanted[:, None]).sum(axis=0, dtype=np.float64))
+                    if row.query.batch == number and first <= row.query.case < first + len(distances):
+                        distances[row.query.case - first] = np.inf
+                    limit = row.nearest[-1].distance if len(row.nearest) == most else np.inf
+                    for n in np.argsort(distances, kind="stable")[:most]:
+                        if distances[n] < limit:
+                            row.nearest.append(self._case(data, labels, int(n), number, first, float(distances[n])))
+                    row.nearest.sort(key=lambda each: each.distance)  # stable: of equal ones the first in the batches
+                    del row.nearest[most:]
         return total
 
-    def shown(self, found: _Candidate) -> Neighbour:
-        """Return a case with its picture."""
-        (picture,) = self.tests.provider.images(np.ascontiguousarray(found.values[:, None]))
-        turn, case = found.place
-        return Neighbour(picture, self.numbers[turn], case, found.truth, found.distance)
+    def _case(
+        self, data: np.ndarray, labels: np.ndarray | None, n: int, batch: int, first: int, distance: float = 0.0
+    ) -> Neighbour:
+        """Return case ``n`` of a minibatch that begins with case ``first`` of a batch."""
+        (picture,) = self.tests.provider.images(np.ascontiguousarray(data[:, n : n + 1]))
+        truth = ""
+        if labels is not None:
+            truth = truth_text(true_classes(labels[:, n : n + 1], len(self.classes))[:, 0], self.classes)
+        return Neighbour(picture, batch, first + n, truth, distance)
 
-    def _passes(self, turn: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield pictures (F, N), which classes are true (K, N), and outputs (D, N) of every minibatch of a batch."""
-        labels = [self.head.labels] if self.head else []
-        wanted = [self.tests.data_layer(), *self.names, *labels]
-        for data, *outputs in self.tests.passes(wanted, self.numbers[turn]):
-            truths = true_classes(outputs.pop(), len(self.classes)) if labels else np.empty((0, data.shape[1]), bool)
-            yield data, truths, np.concatenate(outputs)
-
-    def _truth(self, truths: np.ndarray) -> str:
-        return truth_text(truths, self.classes) if self.head else ""
+    def _passes(self, number: int) -> Iterator[tuple[int, np.ndarray, np.ndarray | None, np.ndarray]]:
+        """Yield of every minibatch of a batch its first case, pictures (F, N), labels, if any, and outputs (D, N)."""
+        wanted = [self.tests.data_layer(), *self.names, *([self.head.labels] if self.head else [])]
+        first = 0
+        for data, *outputs in self.tests.passes(wanted, number):
+            labels = outputs.pop() if self.head else None
+            yield first, data, labels, np.concatenate(outputs)
+            first += data.shape[1]

@@ -2,13 +2,14 @@
 
 from PIL import Image
 
+from convnet.drawing.headed_scene import headed_scene
 from convnet.drawing.patches import OUTSIDE, PATCHES, Patch, TopPatches
 from convnet.drawing.shapes import LOOKS, Paint, Raster, Rectangle, Scene, Shape, Words
 from convnet.drawing.sheet import trimmed
 from convnet.texts import counted
 
 _ACROSS, _IN_ROW = 4, 3  # maps in a row, patches of one in a row
-_SIDE, _GAP, _VALUE, _HEAD, _TOP, _BETWEEN = 96, 6, 16, 26, 84, 34  # pixels
+_SIDE, _GAP, _VALUE, _HEAD, _TOP, _BETWEEN = 96, 6, 16, 26, 104, 34  # pixels
 _SMOOTH = 48  # pixels of a patch, of which so many are no longer seen as squares
 
 
@@ -20,11 +21,7 @@ def patch_scene(found: TopPatches) -> Scene:
     width = max(across * block + _BETWEEN, 2 * block)
     height = _TOP + -(-len(found.numbers) // across) * tall
     title, caption = _words(found)
-    shapes: list[Shape] = [
-        Rectangle("paper", 0, 0, width, height),
-        Words("title", _BETWEEN, 36, trimmed(title, LOOKS["title"].size, width - 2 * _BETWEEN)),
-    ]
-    shapes += _caption(found, caption, width)
+    shapes = _key(found)
     for i, (number, patches) in enumerate(zip(found.numbers, found.patches, strict=True)):
         x, y = _BETWEEN + i % across * block, _TOP + i // across * tall
         name = trimmed(found.names[number], LOOKS["column"].size, block - _BETWEEN)
@@ -34,7 +31,7 @@ def patch_scene(found: TopPatches) -> Scene:
         for place, patch in enumerate(patches):
             down, right = divmod(place, _IN_ROW)
             shapes += _patch(patch, x + right * (_SIDE + _GAP), y + _HEAD + down * (_SIDE + _VALUE + _GAP))
-    return Scene(width, height, title, shapes)
+    return headed_scene(width, height, title, [caption], shapes, _BETWEEN)
 
 
 def _words(found: TopPatches) -> tuple[str, str]:
@@ -43,26 +40,20 @@ def _words(found: TopPatches) -> tuple[str, str]:
     few = f"{len(found.numbers)} of {total}" if len(found.numbers) < total else f"all {total}"
     what = "maps" if found.names[0].startswith("map ") else "outputs"
     title = f"{found.layer}: what excites {few} {what} most, of {counted(found.cases, 'test picture')}"
-    if found.sight is None:
+    if found.field is None:
         return title, "Whole pictures, the most exciting first, below each the largest output."
-    size = found.sight.size
+    size = found.field.size
     text = f"Each patch is the {size}x{size} pixels that the strongest output of a picture sees, below it its value."
     return title, text
 
 
-def _caption(found: TopPatches, caption: str, width: float) -> list[Shape]:
-    """Write the caption, and behind it what the colour beside pictures means, if it is seen."""
-    patches = [patch.pixels for kept in found.patches for patch in kept]
-    room = width - 2 * _BETWEEN
+def _key(found: TopPatches) -> list[Shape]:
+    """Say what the colour beside pictures means, if it is seen."""
+    patches = (patch.pixels for kept in found.patches for patch in kept)
     if not any((pixels == OUTSIDE).all(axis=-1).any() for pixels in patches):
-        return [Words("subtitle", _BETWEEN, 62, trimmed(caption, LOOKS["subtitle"].size, room))]
-    color = "#" + bytes(OUTSIDE).hex()
-    right = width - _BETWEEN
-    return [
-        Words("subtitle", _BETWEEN, 62, trimmed(caption, LOOKS["subtitle"].size, room - 150)),
-        Rectangle("swatch", right - 128, 52, 14, 12, 2, Paint(color)),
-        Words("subtitle", right - 108, 62, "beside the picture"),
-    ]
+        return []
+    swatch = Rectangle("swatch", _BETWEEN, 71, 14, 12, 2, Paint("#" + bytes(OUTSIDE).hex()))
+    return [swatch, Words("subtitle", _BETWEEN + 20, 81, "beside the picture")]
 
 
 def _patch(patch: Patch, x: float, y: float) -> list[Shape]:

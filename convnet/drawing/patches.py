@@ -6,8 +6,9 @@ M maps shown, H side of a picture.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from convnet.data.provider import first_synonyms
 from convnet.drawing.maps import chosen_maps
 from convnet.drawing.samples import TestSet, chosen_name
 from convnet.errors import ConvnetError
-from convnet.graph.analysis import Sight, sights
+from convnet.graph.analysis import ReceptiveField, receptive_fields
 from convnet.graph.graph import Graph
 from convnet.layers.data import Data
 from convnet.training.evaluator import output_layer
@@ -39,15 +40,15 @@ class Patch(NamedTuple):
 class TopPatches:
     """The strongest ``patches`` of each of ``numbers``, of the maps of ``layer`` called ``names``, among ``cases`` cases.
 
-    ``sight`` is what an output sees; ``None``: the whole picture, since it has no place or sees at least as much.
+    ``field`` is what an output sees; ``None``: the whole picture, since it has no place or sees at least as much.
     """
 
     layer: str
     names: Sequence[str]
     numbers: list[int]
-    sight: Sight | None
+    field: ReceptiveField | None
     cases: int = 0
-    patches: list[list[Patch]] = field(default_factory=list)
+    patches: list[list[Patch]] = dataclasses.field(default_factory=list)
 
 
 def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), seed: int = 0) -> TopPatches:
@@ -64,12 +65,12 @@ def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), se
     if tests.provider.cropper is None:
         raise ConvnetError(f"the data of '{tests.provider.name}' are not pictures, of which patches could be shown")
     names = _names(graph, towers, name, tests.provider.label_names)
-    sight = _part(sights(graph)[towers[0]], tests.provider.cropper.size)
-    found = TopPatches(name, names, chosen_maps(name, len(names), numbers, seed), sight)
+    field = _part(receptive_fields(graph)[towers[0]], tests.provider.cropper.size)
+    found = TopPatches(name, names, chosen_maps(name, len(names), numbers, seed), field)
     found.patches = [[] for _ in found.numbers]
     _, S = graph.layers[towers[0]].maps or (0, 1)
     kept = [output_layer(graph, tower) for tower in towers]  # behind the neuron, as its consumers see it
-    for number in tests.numbers or [tests.number]:
+    for number in tests.numbers:
         first = 0
         for data, *values in tests.passes([tests.data_layer(), *kept], number):
             maps = np.concatenate(values).reshape(len(names), S * S, -1)[found.numbers]  # [m, place, n]
@@ -83,7 +84,7 @@ def _towers(graph: Graph, name: str) -> list[str]:
     """Return the layer called ``name``, or the first, or those called ``name`` with a letter behind where they are alike."""
     known = [other for other, layer in graph.layers.items() if not layer.is_cost and not isinstance(layer, Data)]
     towers = sorted(other for other in known if other[:-1] == name and other[-1].isalpha())
-    seen = sights(graph)
+    seen = receptive_fields(graph)
     if name and name not in known and len({(graph.layers[tower].maps, seen[tower]) for tower in towers}) == 1:
         return towers
     return [chosen_name(name, sorted(known, key=lambda other: not graph.layers[other].maps), "layer")]
@@ -101,9 +102,9 @@ def _names(graph: Graph, towers: Sequence[str], name: str, classes: Sequence[str
     ]
 
 
-def _part(sight: Sight | None, side: int) -> Sight | None:
+def _part(field: ReceptiveField | None, side: int) -> ReceptiveField | None:
     """Return what an output sees, if that is a part of a picture of ``side``."""
-    return sight if sight and sight.start and sight.size < side else None
+    return field if field and field.start and field.size < side else None
 
 
 def _take(found: TopPatches, tests: TestSet, maps: np.ndarray, data: np.ndarray, batch: int, first: int, side: int) -> None:
@@ -118,7 +119,7 @@ def _take(found: TopPatches, tests: TestSet, maps: np.ndarray, data: np.ndarray,
             place = divmod(int(places[m, n]), side)
             [picture] = tests.provider.images(np.ascontiguousarray(data[:, n : n + 1]))
             picture = np.round(255 * picture).astype(np.uint8)
-            pixels = cut(picture, found.sight.place(*place), found.sight.size) if found.sight else _colored(picture)
+            pixels = cut(picture, found.field.place(*place), found.field.size) if found.field else _colored(picture)
             kept.append(Patch(float(values[m, n]), batch, first + int(n), place, pixels))
         kept.sort(key=lambda patch: -patch.value)  # stable, so that of equal ones the first stays
         del kept[PATCHES:]

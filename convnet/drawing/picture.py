@@ -1,6 +1,5 @@
 """What a picture of a graph shows: a box for each declared layer, with its neuron in it, and the edges between them."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,11 +12,10 @@ from convnet.layers.data import Data
 from convnet.layers.norm import Norm
 from convnet.layers.pool import CrossMapPool, Pool
 from convnet.layers.weighted import WeightLayer
-from convnet.texts import bytes_text, listed
+from convnet.texts import bytes_text, listed, times
 
 Device = tuple[int, ...]
 HOST: Device = ()  # of data layers
-TIMES = "\N{MULTIPLICATION SIGN}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _boxes(graph: Graph, mini: int, shapes: Mapping[str, str]) -> dict[str, Box]
             ("neuron", neuron),
             *learned,
             ("memory", bytes_text(memory[layer.name].total)),
-            ("receptive field", f"{field[0]}, every {field[1]}" if field and layer.sources else ""),
+            ("receptive field", f"{field.size}, every {field.step}" if field and layer.sources else ""),
             ("device", (", ".join(map(str, _device(layer))) or "host") if len(places) > 1 else ""),
         ]
         label = times(_label(layer)) + (f", {neuron}" if neuron else "")
@@ -134,11 +132,6 @@ def _crosses(source: Layer, target: Layer) -> bool:
     if HOST in (_device(source), _device(target)) or len(source.gpu) == len(target.gpu) > 1:
         return False
     return not set(_device(target)) <= set(_device(source))
-
-
-def times(text: str) -> str:
-    """Return text such as ``96x55x55`` with multiplication signs."""
-    return re.sub(r"(?<=\d)x(?=\d)", TIMES, text)
 
 
 def _short(count: int) -> str:

@@ -4,22 +4,16 @@ It is the left half of the paper's Figure 4 (io 7.4): two rows of four, the bar 
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
-
-from convnet.drawing.samples import Prediction, TestSet, predictions
-from convnet.drawing.scene_image import save_scene
-from convnet.drawing.shapes import LOOKS, Paint, Raster, Rectangle, Scene, Shape, Words
-from convnet.drawing.shapes import Path as Outline
-from convnet.drawing.sheet import enlarged, trimmed
+from convnet.drawing.headed_scene import headed_scene, picture_shape
+from convnet.drawing.samples import Prediction
+from convnet.drawing.shapes import LOOKS, Paint, Path, Rectangle, Scene, Shape, Words
+from convnet.drawing.sheet import trimmed
 
 PER_ROW = 4
 _TRUE, _OTHER = "#ffaaaa", "#aaaaff"  # the originals'
 _INK, _FAINT = "#111111", "#5a5a5a"
-_FEWEST = 64  # pixels along a picture, below which they are seen as squares
 
 
 class Size(NamedTuple):
@@ -39,24 +33,13 @@ class Size(NamedTuple):
 SHEET, PRINT = Size(), Size(picture=112, bar=16, gap=12, truth="label", label="weight", words=False)
 
 
-def write_predictions(tests: TestSet, out: Path, layer: str = "", only_errors: bool = False, seed: int = 0) -> None:
-    """Draw up to eight test cases with what ``layer`` says of them; ``""``: the first that gives shares of classes."""
-    cases = predictions(tests, layer, only_errors, seed)
-    save_scene(prediction_scene(cases, f"{'Mistaken' if only_errors else 'Random'} test samples"), out)
-
-
-def prediction_scene(cases: Sequence[Prediction], heading: str) -> Scene:
-    """Return the sheet of cases below a heading."""
-    right = sum(case.bars[0][2] for case in cases)
+def prediction_scene(cases: Sequence[Prediction], are_errors: bool = False) -> Scene:
+    """Return the sheet of cases below a heading, which says whether they ``are_errors``."""
+    heading = f"{'Mistaken' if are_errors else 'Random'} test samples"
+    right = sum(case.is_right for case in cases)
     caption = f"{right} of {len(cases)} right. Below each picture its true class, then what the net says, the truth marked."
     body, width, height = case_shapes(cases, SHEET, 0, 78)
-    shapes = [
-        Rectangle("paper", 0, 0, width, height),
-        Words("title", SHEET.gap, 36, heading),
-        Words("subtitle", SHEET.gap, 60, trimmed(caption, LOOKS["subtitle"].size, width - 2 * SHEET.gap)),
-        *body,
-    ]
-    return Scene(width, height, heading, shapes)
+    return headed_scene(width, height, heading, [caption], body, SHEET.gap)
 
 
 def case_shapes(cases: Sequence[Prediction], size: Size, x: float, y: float) -> tuple[list[Shape], float, float]:
@@ -67,15 +50,6 @@ def case_shapes(cases: Sequence[Prediction], size: Size, x: float, y: float) -> 
         shapes += _case(case, size, x + size.gap + i % PER_ROW * across, y + i // PER_ROW * down)
     rows = -(-len(cases) // PER_ROW)
     return shapes, x + size.gap + PER_ROW * across, y + rows * down
-
-
-def picture_shape(values: np.ndarray, x: float, y: float, side: float) -> Raster:
-    """Return a picture (H, W, 1 or 3) from 0 to 1 in the middle of a square; few pixels are seen as such."""
-    height, width = values.shape[:2]
-    scale = side / max(height, width)
-    left, top = x + (side - width * scale) / 2, y + (side - height * scale) / 2
-    image: Image.Image = enlarged(values, 1)
-    return Raster(left, top, width * scale, height * scale, image, max(height, width) < _FEWEST)
 
 
 def _height(size: Size) -> float:
@@ -91,7 +65,7 @@ def _case(case: Prediction, size: Size, x: float, y: float) -> list[Shape]:
     middle = x + size.picture / 2
     shapes.append(Words(size.truth, middle, below, trimmed(case.truth, look.size, room), "middle", Paint(_INK)))
     if size.words:
-        verdict = "right" if case.bars[0][2] else "wrong"
+        verdict = "right" if case.is_right else "wrong"
         shapes.append(Words("label", right, below, verdict, "end", Paint(_FAINT)))
     for place, bar in enumerate(case.bars):
         shapes += _bar(*bar, size, x, y + size.picture + size.bar * (1 + place))
@@ -114,5 +88,5 @@ def _bar(name: str, share: float, is_true: bool, size: Size, x: float, y: float)
     if size.words and is_true:
         middle = y + height / 2
         corners = [("M", (x, middle - 6)), ("L", (x, middle + 6)), ("L", (x + 10, middle)), ("Z", ())]
-        shapes.append(Outline("swatch", corners, paint=Paint(_INK)))
+        shapes.append(Path("swatch", corners, paint=Paint(_INK)))
     return shapes

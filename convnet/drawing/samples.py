@@ -1,13 +1,13 @@
 """Test cases of a checkpoint, and what its net says of them (io 7.4); ``prediction_scene.py`` draws it.
 
-Of a net in memory: ``predictions(TestSet(net, provider, batch), "probs")``.
-Letters: N cases, K classes, C channels, H, W height and width of a picture.
+Of a net in memory: ``predictions(TestSet(net, provider, [batch]), "probs")``.
+Letters: N cases, K classes, F values of a picture; C channels, H, W height and width of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,18 +26,26 @@ from convnet.training.session import RunInputs, Session
 
 _CASES = 8  # two rows of four, as in the paper
 _BARS = 5
+_NO_PICTURE = np.empty((0, 0, 1))
 
 
 class Prediction(NamedTuple):
-    """One case: its ``picture`` (H, W, C) in 0 to 1, ``truth``, and the likeliest classes as (name, probability, true?).
+    """One case: its ``picture`` (H, W, C) in 0 to 1, if it is one, ``truth``, and the likeliest as (name, share, true?).
 
-    A case of several labels has them all in ``truth``, and may have several true bars. ``case`` is its number in the batch.
+    A case of several labels has them all in ``truth``, and may have several true bars; one of a net that tells no classes
+    has no bars. ``case`` is its number in ``batch``.
     """
 
     picture: np.ndarray
     truth: str
     bars: list[tuple[str, float, bool]]
     case: int = 0
+    batch: int = 0
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the likeliest class is true."""
+        return self.bars[0][2]
 
 
 class Head(NamedTuple):
@@ -52,28 +60,32 @@ class Head(NamedTuple):
         return self.cost.sources[0].name
 
 
+def session_of(checkpoint: Checkpoint, options: dict[str, Any]) -> Session:
+    """Open a checkpoint to test it; ``options`` are those of ``convnet run``, by name. Raises ``ConvnetError``."""
+    session = Session(RunInputs({"load_file": str(checkpoint.path), "test_only": 1, **options}, checkpoint))
+    session.check_costs()
+    return session
+
+
 @dataclass
 class TestSet:
-    """A net beside ``provider``, whose batch ``number`` it is tested on; ``remarks`` are on how these were found.
-
-    ``numbers`` are all test batches, where more than that one are asked for.
-    """
+    """A net beside ``provider``, whose batches ``numbers`` it is tested on, or the first of them."""
 
     __test__ = False
 
     net: Net
     provider: Provider
-    number: int
-    remarks: list[str] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    numbers: Sequence[int]
 
     @classmethod
-    def open(cls, checkpoint: Checkpoint, options: dict[str, Any]) -> TestSet:
-        """Return a checkpoint's net and its first test batch. ``options`` are those of ``convnet run``, by name."""
-        session = Session(RunInputs({"load_file": str(checkpoint.path), "test_only": 1, **options}, checkpoint))
-        session.check_costs()
-        backends, _ = session.backends()
-        return cls(session.net(backends), session.test, session.plan.test[0], session.remarks, session.plan.test)
+    def of(cls, session: Session) -> TestSet:
+        """Return the net and the test batches of a session."""
+        return cls(session.net(session.backends()[0]), session.test, session.plan.test)
+
+    @property
+    def number(self) -> int:
+        """The batch of which cases are drawn."""
+        return self.numbers[0]
 
     def outputs(self, names: Sequence[str], max_cases: int = 0) -> list[np.ndarray]:
         """Return outputs (features, N) of layers for the test batch, or its first ``max_cases`` cases."""
@@ -83,12 +95,16 @@ class TestSet:
     def passes(self, names: Sequence[str], number: int, max_cases: int = 0) -> Iterator[list[np.ndarray]]:
         """Yield outputs (features, N) of layers for every minibatch of a batch, or of its first ``max_cases`` cases."""
         for inputs, cases in self.inputs(number, max_cases):
-            self.net.test(inputs, cases, keep=names)
-            outputs = [self.net.output(name) for name in names]
-            for name, values in zip(names, outputs, strict=True):
-                if not np.isfinite(values).all():
-                    raise ConvnetError(f"the outputs of '{name}' are not all finite numbers, so there is nothing to show")
-            yield outputs
+            yield self.outputs_of(inputs, cases, names)
+
+    def outputs_of(self, inputs: Inputs, cases: int, names: Sequence[str]) -> list[np.ndarray]:
+        """Return outputs (features, N) of layers for a minibatch; raises ``ConvnetError`` unless all are finite."""
+        self.net.test(inputs, cases, keep=names)
+        outputs = [self.net.output(name) for name in names]
+        for name, values in zip(names, outputs, strict=True):
+            if not np.isfinite(values).all():
+                raise ConvnetError(f"the outputs of '{name}' are not all finite numbers, so there is nothing to show")
+        return outputs
 
     def inputs(self, number: int, max_cases: int = 0) -> Iterator[tuple[Inputs, int]]:
         """Yield (matrices, cases) of every minibatch of a batch, or of its first ``max_cases``; raises ``DataError``."""
@@ -106,14 +122,18 @@ class TestSet:
 
     def data_layer(self) -> str:
         """Return the layer by which whole pictures enter; raises ``ConvnetError``."""
-        graph = self.net.graph
-        readers = [layer for layer in graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0]
-        for layer in readers:
-            if layer.outputs == graph.data_dims[0]:
-                return layer.name
+        if whole := data_layer_of(self.net.graph):
+            return whole
+        readers = [layer for layer in self.net.graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0]
         if readers:
             raise ConvnetError(f"'{readers[0].name}' takes only a part of the data, so that there are no pictures to show")
         raise ConvnetError("the net has no data layer with dataIdx=0, where pictures would enter")
+
+
+def data_layer_of(graph: Graph) -> str:
+    """Return the layer by which all values of a case enter; ``""`` where none reads them all."""
+    data = (layer for layer in graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0)
+    return next((layer.name for layer in data if layer.outputs == graph.data_dims[0]), "")
 
 
 def predictions(
@@ -127,13 +147,30 @@ def predictions(
     data, labels, scores = tests.outputs([tests.data_layer(), head.labels, head.layer])
     truths = true_classes(labels, len(scores))
     chosen = chosen_cases(scores, truths, f"test batch {tests.number}", only_errors, seed, count)
+    return told(tests, head, data, truths, scores, chosen, tests.number)
+
+
+def told(
+    tests: TestSet,
+    head: Head,
+    data: np.ndarray | None,
+    truths: np.ndarray,
+    scores: np.ndarray,
+    cases: Sequence[int] | np.ndarray,
+    batch: int,
+    first: int = 0,
+) -> list[Prediction]:
+    """Return what a head says of ``cases``, of those of ``batch`` from its case ``first`` on.
+
+    ``data`` (F, N) are their pictures, if they are any; ``truths`` and ``scores`` are (K, N).
+    """
     names = names_of(tests, head, len(scores))
-    pictures = tests.provider.images(np.ascontiguousarray(data[:, chosen]))
+    pictures = [_NO_PICTURE] * len(cases) if data is None else tests.provider.images(np.ascontiguousarray(data[:, cases]))
     shown = []
-    for picture, n in zip(pictures, chosen, strict=True):
+    for picture, n in zip(pictures, cases, strict=True):
         likeliest = np.argsort(-scores[:, n], kind="stable")[:_BARS]
         bars = [(names[k], float(scores[k, n]), bool(truths[k, n])) for k in likeliest]
-        shown.append(Prediction(picture, truth_text(truths[:, n], names), bars, int(n)))
+        shown.append(Prediction(picture, truth_text(truths[:, n], names), bars, first + int(n), batch))
     return shown
 
 

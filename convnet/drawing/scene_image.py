@@ -3,73 +3,63 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path as File
 
 from PIL import Image, ImageDraw
 
-from convnet.drawing.figure import write_scene
-from convnet.drawing.files import check_pixels, save_image
-from convnet.drawing.shapes import LOOKS, Group, Path, Raster, Rectangle, Scene, Shape, Words
-from convnet.drawing.sheet import fitted
+from convnet.drawing.shapes import LOOKS, Leaf, Path, Raster, Rectangle, Scene, Words, arrow_head, leaves
+from convnet.drawing.sheet import MOST_PIXELS, fitted
+from convnet.errors import ConvnetError
 
 _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 _STEPS = 16  # straight pieces of a bend
 _FINER = 2
+_BOLD = 30  # of a letter's size, which bold lines are wider by on each side
 Point = tuple[float, float]
-VECTORS = (".svg", ".pdf")
 
 
-def save_scene(scene: Scene, out: File, scale: float = 1) -> None:
-    """Write a drawing: lines as lines where the format holds them, else ``scale`` dots for each pixel, by Pillow alone."""
-    if out.suffix.lower() in VECTORS:
-        write_scene(scene, out)
-    else:
-        save_image(image_of(scene, scale), out)
+def image_of(scene: Scene, dots: float = 1) -> Image.Image:
+    """Return a drawing as an image of ``dots`` for each of its pixels; one for each, where it would be too large.
 
-
-def image_of(scene: Scene, scale: float = 1) -> Image.Image:
-    """Return a drawing as an image, ``scale`` dots for each of its pixels.
-
-    One with slanting lines is drawn larger and scaled down, since Pillow's lines have steps.
+    One with slanting lines is drawn larger and scaled down, since Pillow's lines have steps. Raises ``ConvnetError``.
     """
-    size = width, height = round(scene.width * scale), round(scene.height * scale)
-    check_pixels(width, height, 1)
-    if any(isinstance(shape, Path) and _slants(shape) for shape in scene.shapes):
-        return _drawn(scene, width * _FINER, height * _FINER, scale * _FINER).resize(size, Image.Resampling.BOX)
-    return _drawn(scene, width, height, scale)
+    shapes = list(leaves(scene.shapes))
+    for scale in (dots * _FINER if any(map(_slants, shapes)) else dots, dots, 1):
+        size = round(scene.width * scale), round(scene.height * scale)
+        if math.prod(size) <= MOST_PIXELS:
+            break
+    else:
+        raise ConvnetError(f"a picture of {size[0]}x{size[1]} pixels is too large for its format; write .svg or .pdf")
+    image = Image.new("RGB", size, "#ffffff")
+    draw = ImageDraw.Draw(image, "RGBA")
+    for shape in shapes:
+        _draw(image, draw, shape, scale)
+    wanted = round(scene.width * dots), round(scene.height * dots)
+    return image.resize(wanted, Image.Resampling.BOX) if scale > dots else image
 
 
-def _slants(path: Path) -> bool:
-    """Return whether a path is drawn by lines that lead another way than along the sides of the drawing."""
-    if (path.paint.line or LOOKS[path.look].line) == "none":
+def _slants(shape: Leaf) -> bool:
+    """Return whether a shape is drawn by lines that lead another way than along the sides of the drawing."""
+    if isinstance(shape, Rectangle):
+        return shape.radius > 0
+    if not isinstance(shape, Path) or (shape.paint.line or LOOKS[shape.look].line) == "none":
         return False
-    points = [at[-2:] for _, at in path.segments if at]
+    points = [at[-2:] for _, at in shape.segments if at]
     return any(a[0] != b[0] and a[1] != b[1] for a, b in pairwise(points))
 
 
-def _drawn(scene: Scene, width: int, height: int, scale: float) -> Image.Image:
-    image = Image.new("RGB", (width, height), "#ffffff")
-    draw = ImageDraw.Draw(image, "RGBA")
-    for shape in scene.shapes:
-        _draw(image, draw, shape, scale)
-    return image
-
-
-def _draw(image: Image.Image, draw: ImageDraw.ImageDraw, shape: Shape, scale: float) -> None:
-    if isinstance(shape, Group):
-        for part in shape.shapes:
-            _draw(image, draw, part, scale)
-    elif isinstance(shape, Raster):
+def _draw(image: Image.Image, draw: ImageDraw.ImageDraw, shape: Leaf, scale: float) -> None:
+    if isinstance(shape, Raster):
         left, top, right, bottom = _box(shape, scale)
         how = Image.Resampling.NEAREST if shape.is_pixelated else Image.Resampling.LANCZOS
-        picture = shape.image.convert("RGB")
-        image.paste(picture.resize((max(1, right - left), max(1, bottom - top)), how), (left, top))
+        picture = shape.image.convert("RGBA").resize((max(1, right - left), max(1, bottom - top)), how)
+        image.paste(picture, (left, top), picture)
     elif isinstance(shape, Words):
         look = LOOKS[shape.look]
         words, font = fitted(shape.text, round(look.size * scale))
-        at = shape.x * scale, shape.y * scale
-        color, halo = shape.paint.fill or look.fill, round(look.halo * scale / 2)
-        draw.text(at, words, color, font, _ANCHORS[shape.anchor], stroke_width=halo, stroke_fill="#ffffff")
+        color = shape.paint.fill or look.fill
+        at, anchor = (shape.x * scale, shape.y * scale), _ANCHORS[shape.anchor]
+        rim = round(look.halo * scale / 2) or int(look.size * scale / _BOLD) * look.is_bold
+        draw.text(at, words, color, font, anchor, stroke_width=rim, stroke_fill="#ffffff" if look.halo else color)
     else:
         _paint(draw, shape, scale)
 
@@ -84,6 +74,8 @@ def _paint(draw: ImageDraw.ImageDraw, shape: Rectangle | Path, scale: float) -> 
         if right > left and bottom > top:
             draw.rounded_rectangle((left, top, right - 1, bottom - 1), shape.radius * scale, fill, line, width)
         return
+    if shape.arrow:
+        draw.polygon([(x * scale, y * scale) for x, y in arrow_head(shape)], line)
     for points, is_closed in _outlines(shape, scale):
         if is_closed:
             draw.polygon(points, fill)

@@ -1,12 +1,12 @@
 """What a drawing is made of: rectangles, paths, words and pictures, in pixels; SVG, PNG and PDF are written from them.
 
-How things look is said once, by the name of a look: SVG has it as a class, matplotlib as arguments. ``DARK`` says how looks
+How things look is said once, by the name of a look: SVG has it as a class, the others as arguments. ``DARK`` says how looks
 are where a person prefers dark pages, which only SVG can know of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ LOOKS = {
     "volume": Look(width=1.1),
     "hidden": Look(line="#9aa5b1", width=0.7),
     "window": Look(width=0.9),
-    "sight": Look(line=_INK, width=0.7),
+    "ray": Look(line=_INK, width=0.7),
     "across": Look(line=_RED, width=0.7, dashes=(4, 2.5)),
     "dot": Look(_INK),
     "size": Look(_INK, size=15, halo=3),
@@ -176,7 +176,8 @@ class Group:
     shapes: Sequence[Shape]
 
 
-Shape = Rectangle | Path | Words | Raster | Group
+Leaf = Rectangle | Path | Words | Raster
+Shape = Leaf | Group
 
 
 class Scene(NamedTuple):
@@ -186,3 +187,18 @@ class Scene(NamedTuple):
     height: float
     title: str
     shapes: Sequence[Shape]
+
+
+def leaves(shapes: Sequence[Shape]) -> Iterator[Leaf]:
+    """Yield shapes, those in groups instead of these."""
+    for shape in shapes:
+        if isinstance(shape, Group):
+            yield from leaves(shape.shapes)
+        else:
+            yield shape
+
+
+def arrow_head(path: Path) -> list[tuple[float, float]]:
+    """Return the corners of the arrow at the end of a path, which leads down there."""
+    x, y = path.segments[-1][1][-2:]
+    return [(x + dx, y + dy) for dx, dy in ((-3.4, -7), (0, 1), (3.4, -7))]

@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from convnet.errors import ConvnetError
-from convnet.texts import printable
+from convnet.texts import TIMES, printable
 
 _TITLE, _CAPTION, _MARGIN = 22, 14, 12
+MOST_PIXELS = 1 << 28  # of a picture
 _LONGEST = 400  # letters of a text
 _PLAIN = {chr(code) for code in range(32, 127)} | {"…", "±"}  # that Pillow's font has
 _FONTS = ("DejaVuSans.ttf", "NotoSansCJK-Regular.ttc", "arial.ttf", "msyh.ttc", "Arial Unicode.ttf")  # Linux, Windows, macOS
@@ -67,6 +68,16 @@ def headed(body: Image.Image, title: str, caption: str, colors: Colors) -> Image
     return sheet.image
 
 
+def check_pixels(width: int, height: int, zoom: int) -> None:
+    """Raise ``ConvnetError`` if a picture, ``zoom`` times as large, is more than anything shows."""
+    if width * height * zoom**2 > MOST_PIXELS:
+        fitting = max(1, int((MOST_PIXELS / (width * height)) ** 0.5))
+        raise ConvnetError(
+            f"--zoom {zoom} makes a picture of {width * zoom}x{height * zoom} pixels, which is too large; "
+            f"--zoom {fitting} is not"
+        )
+
+
 def fitted(words: str, size: int, width: float = 0) -> tuple[str, Font]:
     """Return ``words`` as they are written, and the font: with ``…`` where wider than ``width``, nothing where none fit."""
     words, font = _readable(printable(words)[:_LONGEST], size)
@@ -88,8 +99,8 @@ def _cut(words: str, font: Font, width: float) -> str:
 
 def _readable(words: str, size: int) -> tuple[str, Font]:
     """Return words and a font that has all of their letters; without one, words without accents, ``?`` for others."""
-    if set(words) <= _PLAIN:
-        return words, _font(size)
+    if set(words) <= _PLAIN | {TIMES}:
+        return words.replace(TIMES, "x"), _font(size)
     for font in _other_fonts(size):
         # What a font lacks is drawn as it draws the last code point, which is never a letter.
         if all(bytes(font.getmask(char)) != bytes(font.getmask("\U0010ffff")) for char in set(words)):

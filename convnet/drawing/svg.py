@@ -6,13 +6,13 @@ prefers that, in a page or alone.
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
 from convnet.drawing.picture import Picture
 from convnet.drawing.scene import scene_of
-from convnet.drawing.shapes import DARK, LOOKS, Group, Look, Paint, Path, Raster, Rectangle, Scene, Shape, Words
+from convnet.drawing.shapes import DARK, LOOKS, Group, Look, Paint, Path, Raster, Rectangle, Scene, Shape, Words, leaves
 
 _FONTS = "'Helvetica Neue',Helvetica,Arial,'DejaVu Sans',sans-serif"
 
@@ -36,8 +36,8 @@ def svg_of(scene: Scene, links: Sequence[Link] = ()) -> str:
     # An image has no parts that could be pointed at, for those who do not see it.
     role = f'role="group" aria-label="{text(scene.title)}"' if links else 'role="img"'
     title = "" if links else f"<title>{text(scene.title)}</title>"
-    drawn = list(_all(scene.shapes))
-    looks = {shape.look for shape in drawn if not isinstance(shape, Raster | Group)}
+    drawn = list(leaves(scene.shapes))
+    looks = {shape.look for shape in drawn if not isinstance(shape, Raster)}
     has_arrows = any(isinstance(shape, Path) and shape.arrow for shape in drawn)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="convnet" {size} {role}>{title}<style>{_style(looks)}</style>',
@@ -51,14 +51,6 @@ def svg_of(scene: Scene, links: Sequence[Link] = ()) -> str:
 def text(raw: str) -> str:
     """Return ``raw`` as XML text, without characters that XML forbids."""
     return escape("".join(char if char.isprintable() else " " for char in raw))
-
-
-def _all(shapes: Sequence[Shape]) -> Iterator[Shape]:
-    """Yield shapes and those in groups."""
-    for shape in shapes:
-        yield shape
-        if isinstance(shape, Group):
-            yield from _all(shape.shapes)
 
 
 def _style(used: set[str]) -> str:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from convnet.drawing.volumes import Volume, Volumes, Way
+from convnet.drawing.volumes import Edge, Volume, Volumes
 
 LINE = 15  # of words
 POINT = (0.5, 0.76)  # where on a map the output lies to which lines are drawn
@@ -96,21 +96,25 @@ def _measures(volume: Volume, largest: int) -> tuple[float, float, float, float]
     return height, _BACK * height, _RISE * height, min(64, 4 + 2 * math.sqrt(volume.maps))
 
 
-def windows_of(ways: Iterable[Way], boxes: dict[str, Box]) -> dict[Way, Window]:
-    """Return the window of every way that has one; several towers that read the same one share it."""
-    windows: dict[Way, Window] = {}
-    for way in ways:
-        if not way.filter_size:
+def windows_of(edges: Iterable[Edge], boxes: dict[str, Box]) -> dict[Edge, Window]:
+    """Return the window of every edge that has one; several towers that read the same one share it."""
+    windows: dict[Edge, Window] = {}
+    for edge in edges:
+        if not edge.filter_size:
             continue
-        source, target = boxes[way.source], boxes[way.target]
-        share = min(1.0, max(way.filter_size / way.side, _SMALLEST / source.height))
+        source, target = boxes[edge.source], boxes[edge.target]
+        share = min(1.0, max(edge.filter_size / edge.side, _SMALLEST / source.height))
         room = 1.6 * LINE / source.height  # for the size below it
         u, v = _MIDDLE[0], max(_MIDDLE[1], share / 2 + room)
         if source.rows == 1 < target.rows:  # each window toward its tower
             v = 0.5 - 0.6 * (target.volume.row - source.volume.row) / target.rows
         for other in windows.values():
-            if other.source == way.source and other.size != way.filter_size and abs(other.v - v) < (other.share + share) / 2:
+            if (
+                other.source == edge.source
+                and other.size != edge.filter_size
+                and abs(other.v - v) < (other.share + share) / 2
+            ):
                 v = other.v - (other.share + share) / 2 - room
         u, v = (min(max(middle, share / 2), 1 - share / 2) for middle in (u, v))
-        windows[way] = Window(way.source, way.filter_size, u, v, share)
+        windows[edge] = Window(edge.source, edge.filter_size, u, v, share)
     return windows

@@ -1,7 +1,7 @@
 """A net as the paper's Figure 2 draws it: volumes of maps in columns and rows, and what leads from one to the next.
 
 A volume is what the data layer gives, a layer with weights, maps that are added up, or pooling behind which no weights
-come. Layers between that keep maps as they are do not show; pooling and cropping are notes on the way. Letters: C maps, S
+come. Layers between that keep maps as they are do not show; pooling and cropping are notes on the edges. Letters: C maps, S
 their side.
 """
 
@@ -38,10 +38,10 @@ class Volume(NamedTuple):
     row: float
 
 
-class Way(NamedTuple):
+class Edge(NamedTuple):
     """From a volume to one that reads it by filters of ``filter_size`` on maps of ``side``; size 0: all of it.
 
-    ``notes`` are what is said of the way: pooling, stride.
+    ``notes`` are what is said of the edge: pooling, stride.
     """
 
     source: str
@@ -52,10 +52,10 @@ class Way(NamedTuple):
 
 
 class Volumes(NamedTuple):
-    """The volumes of a net by name, and the ways between them."""
+    """The volumes of a net by name, and the edges between them."""
 
     volumes: dict[str, Volume]
-    ways: list[Way]
+    edges: list[Edge]
 
     @property
     def columns(self) -> int:
@@ -69,14 +69,14 @@ def volumes_of(graph: Graph) -> Volumes:
         raise ConvnetError(f"a figure of {learning:,} layers with weights {_UNREADABLE}")
     feeding, shapes = _feeding(graph), shape_texts(graph)
     seen: dict[str, dict[str, tuple[str, ...]]] = {}  # the volumes below each layer, with what lies between
-    ways: dict[tuple[str, str], Way] = {}
+    edges: dict[tuple[str, str], Edge] = {}
     for name, layer in graph.layers.items():
         below: dict[str, tuple[str, ...]] = {}
         for i, source in enumerate(layer.sources):
             below |= {key: notes for key, notes in seen[source.name].items() if key not in below}
             if isinstance(layer, WeightLayer):
                 for start, notes in seen[source.name].items():
-                    ways.setdefault((start, name), _way(layer, i, start, notes))
+                    edges.setdefault((start, name), _edge(layer, i, start, notes))
         is_sum = isinstance(layer, Elementwise) and len(below) > 1 and "x" in shapes[layer.sources[0].name]
         if is_sum:
             shapes[name] = shapes[layer.sources[0].name]
@@ -84,14 +84,14 @@ def volumes_of(graph: Graph) -> Volumes:
         is_volume = is_sum or (bool(note) and name not in feeding)
         if is_volume:
             size, side = _window_of(layer, shapes[layer.sources[0].name])
-            ways |= {(start, name): Way(start, name, size, side, (*notes, note)) for start, notes in below.items()}
+            edges |= {(start, name): Edge(start, name, size, side, (*notes, note)) for start, notes in below.items()}
         if isinstance(layer, Data | WeightLayer) or is_volume:
             seen[name] = {name: ()}
         else:
             seen[name] = {start: (*notes, note) if note else notes for start, notes in below.items()}
-    if not ways:
+    if not edges:
         raise ConvnetError("the net has no layers with weights, of which Figure 2 would show the volumes")
-    return Volumes(_placed(graph, list(ways.values()), shapes), list(ways.values()))
+    return Volumes(_placed(graph, list(edges.values()), shapes), list(edges.values()))
 
 
 def _feeding(graph: Graph) -> set[str]:
@@ -120,20 +120,20 @@ def _window_of(layer: Layer, shape: str) -> tuple[int, int]:
     return (window[0] if window else 0), _maps(shape)[1] or 1
 
 
-def _way(layer: WeightLayer, i: int, start: str, notes: tuple[str, ...]) -> Way:
-    """Return the way from a volume to a layer that reads it as its input ``i``."""
+def _edge(layer: WeightLayer, i: int, start: str, notes: tuple[str, ...]) -> Edge:
+    """Return the edge from a volume to a layer that reads it as its input ``i``."""
     if not isinstance(layer, Windowed):
-        return Way(start, layer.name, 0, 0, notes)
+        return Edge(start, layer.name, 0, 0, notes)
     own = [f"Stride of {layer.stride[i]}"] * (layer.stride[i] > 1) + ["Locally connected"] * isinstance(layer, Local)
-    return Way(start, layer.name, layer.filterSize[i], layer.imgSize[i], (*notes, *own))
+    return Edge(start, layer.name, layer.filterSize[i], layer.imgSize[i], (*notes, *own))
 
 
-def _placed(graph: Graph, ways: list[Way], shapes: dict[str, str]) -> dict[str, Volume]:
+def _placed(graph: Graph, edges: list[Edge], shapes: dict[str, str]) -> dict[str, Volume]:
     """Put every volume behind those that it reads, and beside those of its column in the order of what they read."""
     below: dict[str, list[str]] = defaultdict(list)
-    for way in ways:
-        below[way.target].append(way.source)
-    ends = {end for way in ways for end in (way.source, way.target)}
+    for edge in edges:
+        below[edge.target].append(edge.source)
+    ends = {end for edge in edges for end in (edge.source, edge.target)}
     columns: dict[str, int] = {}
     for name in graph.layers:
         if name in ends:

@@ -18,10 +18,9 @@ from convnet.layers.weighted import WeightLayer
 
 _FLOAT = 4  # bytes
 Maps = tuple[int, int]  # how many and their side
-Field = tuple[int, int]  # size and step of a receptive field, in pixels of the data
 
 
-class Sight(NamedTuple):
+class ReceptiveField(NamedTuple):
     """The square of pixels that one output sees: its ``size``, the ``step`` to that of the next output, and where the first
     begins, (down, right), which may be outside; ``None`` where a layer below mirrors or scales pictures.
     """
@@ -30,13 +29,13 @@ class Sight(NamedTuple):
     step: int
     start: tuple[int, int] | None
 
-    def through(self, window: tuple[int, int], begins: tuple[int, int] | None) -> Sight:
+    def through(self, window: tuple[int, int], begins: tuple[int, int] | None) -> ReceptiveField:
         """Return what is seen through windows of (size, stride) on this layer, the first of which ``begins`` there."""
         size, stride = window
         start = None
         if self.start and begins:
             start = self.start[0] + begins[0] * self.step, self.start[1] + begins[1] * self.step
-        return Sight(self.size + (size - 1) * self.step, self.step * stride, start)
+        return ReceptiveField(self.size + (size - 1) * self.step, self.step * stride, start)
 
     def place(self, row: int, column: int) -> tuple[int, int]:
         """Return where the square of an output begins, (down, right); there is a ``start``."""
@@ -70,21 +69,16 @@ def memories(graph: Graph, mini: int) -> dict[str, Memory]:
     return memory
 
 
-def receptive_fields(graph: Graph) -> dict[str, Field | None]:
-    """Return (size, step) of every layer's receptive field; ``None`` where an output sees everything, or has no place."""
-    return {name: (sight.size, sight.step) if sight else None for name, sight in sights(graph).items()}
-
-
-def sights(graph: Graph) -> dict[str, Sight | None]:
+def receptive_fields(graph: Graph) -> dict[str, ReceptiveField | None]:
     """Return what one output of every layer sees of the data; ``None`` where it sees everything, or has no place."""
-    found: dict[str, Sight | None] = {}
+    found: dict[str, ReceptiveField | None] = {}
     for name, layer in graph.layers.items():
         parts = []
         for i, (source, window) in enumerate(zip(layer.sources, layer.windows(), strict=True)):
             if (below := found[source.name]) and window:
                 parts.append(below.through(window, layer.window_start(i)))
         if not layer.sources:
-            found[name] = Sight(1, 1, (0, 0))
+            found[name] = ReceptiveField(1, 1, (0, 0))
         elif layer.is_cost or len(parts) < len(layer.sources):
             found[name] = None
         else:
@@ -92,19 +86,19 @@ def sights(graph: Graph) -> dict[str, Sight | None]:
     return found
 
 
-def _all_of(parts: Sequence[Sight]) -> Sight:
+def _all_of(parts: Sequence[ReceptiveField]) -> ReceptiveField:
     """Return the smallest square that holds what an output sees through each of its inputs."""
     size, step = max(part.size for part in parts), max(part.step for part in parts)
     starts = [part.start for part in parts if part.start]
     if len(starts) < len(parts) or len({part.step for part in parts}) > 1:
-        return Sight(size, step, None)
+        return ReceptiveField(size, step, None)
     down, right = (min(start[axis] for start in starts) for axis in (0, 1))
     ends = [
         start[axis] - first + part.size
         for part, start in zip(parts, starts, strict=True)
         for axis, first in ((0, down), (1, right))
     ]
-    return Sight(max(ends), step, (down, right))
+    return ReceptiveField(max(ends), step, (down, right))
 
 
 def shape_texts(graph: Graph) -> dict[str, str]:

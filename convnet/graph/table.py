@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from convnet.graph.analysis import Field, Memory, memories, rate_text, receptive_fields, shape_texts
+from convnet.graph.analysis import Memory, ReceptiveField, memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
@@ -19,7 +19,7 @@ class Described(NamedTuple):
 
     layer: Layer
     memory: Memory
-    field: Field | None
+    field: ReceptiveField | None
     shape: str
 
     @property
@@ -62,12 +62,12 @@ def _written_inputs(row: Described) -> str:
 
 def _size(row: Described) -> str | int:
     if row.field and row.layer.sources:
-        return row.field[0]
+        return row.field.size
     return "" if row.field or row.layer.is_cost else "all"
 
 
 def _step(row: Described) -> int:
-    return row.field[1] if row.field and row.layer.sources else 0
+    return row.field.step if row.field and row.layer.sources else 0
 
 
 def _gpu(row: Described) -> str:

@@ -87,9 +87,10 @@ PORT = Kind(int, "a port, a whole number from 0", "PORT", lambda number: number 
 SHARE = Kind(float, "a number from 0 that is less than 1", "X", lambda share: 0 <= share < 1)
 MEAN = Kind(float, "a number from 0, or -1 for the mean picture", "X", lambda mean: mean == -1 or 0 <= mean <= 1e6)
 COST = Kind(str, "a name of one line", "COST", lambda text: text.splitlines() == [text] == [text.strip()])
-LAYERS = Kind(words_of, "a list of layers", "LAYER,...", bool)
-RUNS = Kind(words_of, "a list of runs", "RUN,...", bool)
-PATHS = Kind(words_of, "a list of paths", "PATH,...", lambda paths: bool(paths) and not any("\0" in path for path in paths))
+LAYERS, PATHS = (
+    Kind(words_of, f"a list of {what}s", f"{what.upper()},...", lambda words: bool(words) and "\0" not in "".join(words))
+    for what in ("layer", "path")
+)
 BATCHES = Kind(_batches, f"a range of batches; expected 1-5, 6, or 1-3,7, at most {_MOST_BATCHES:,} numbers from 0", "A-B")
 
 

@@ -160,6 +160,14 @@ class History:
         return list(self._curves.values())
 
     @property
+    def happened(self) -> dict[float, str]:
+        """What the marks say, by how many batches were done: those after the same batch together."""
+        texts: dict[float, list[str]] = {}
+        for mark in self.marks:
+            texts.setdefault(mark.at, []).append(mark.text)
+        return {at: "; ".join(found) for at, found in texts.items()}
+
+    @property
     def costs(self) -> list[str]:
         """Names of the costs, in order."""
         return list(dict.fromkeys(curve.cost for curve in self._curves.values()))

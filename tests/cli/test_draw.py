@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from itertools import combinations
@@ -15,19 +14,17 @@ from PIL import Image
 from support import SHARED, default_params, needs_museum
 
 from convnet.cli import main
-from convnet.drawing import figure
 from convnet.drawing.dot import dot
-from convnet.drawing.figure import write_scene
+from convnet.drawing.files import write_picture
 from convnet.drawing.layout import BOX_WIDTH, lay_out
 from convnet.drawing.page import neighbours, page
-from convnet.drawing.picture import HOST, picture_of, times
+from convnet.drawing.picture import HOST, picture_of
 from convnet.drawing.scene import scene_of
 from convnet.drawing.shapes import Words
 from convnet.drawing.svg import svg
-from convnet.errors import ConvnetError
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
-from convnet.texts import bytes_text
+from convnet.texts import bytes_text, times
 
 MUSEUM = SHARED / "corpus" / "files" / "2012" / "layers"
 SHIPPED = ["layers-imagenet.cfg", "layers-imagenet-1gpu.cfg", "layers-cifar10-13pct.cfg"]
@@ -227,7 +224,7 @@ def test_png_shows_what_svg_shows(definition, tmp_path):
     """Every box in its colour at its place, two dots for a pixel; words in them; and the same file twice."""
     shown = picture(definition)
     root = ET.fromstring(svg(shown))
-    write_scene(scene_of(shown), tmp_path / "net.png")
+    write_picture(scene_of(shown), tmp_path / "net.png")
     with Image.open(tmp_path / "net.png") as drawn:
         dots = np.asarray(drawn.convert("RGB")).astype(int)
     assert abs(np.array(dots.shape[1::-1]) - [2 * float(root.get(side)) for side in ("width", "height")]).max() <= 2
@@ -240,7 +237,7 @@ def test_png_shows_what_svg_shows(definition, tmp_path):
         assert abs(dots[y + height // 2, x - 1 : x + 2] - line).max(axis=-1).min() < 40
         assert (dots[y + 8 : y + height - 8, x + 116 : x + width - 8].sum(axis=-1) < 250).sum() > 40  # letters
     for name in ("one.pdf", "two.pdf"):
-        write_scene(scene_of(shown), tmp_path / name)
+        write_picture(scene_of(shown), tmp_path / name)
     assert (tmp_path / "one.pdf").read_bytes() == (tmp_path / "two.pdf").read_bytes()
 
 
@@ -255,17 +252,6 @@ def test_the_legend_is_inside():
     for name in SHIPPED:
         scene = scene_of(picture(name))
         assert max(shape.y for shape in scene.shapes if isinstance(shape, Words)) < scene.height - 4
-
-
-def test_what_a_png_cannot_hold(tmp_path, monkeypatch):
-    shown = picture("layers-cifar10-13pct.cfg")
-    monkeypatch.setattr(figure, "_LARGEST", 500)
-    with pytest.raises(ConvnetError, match=r"too large for its format; write .svg or .pdf"):
-        write_scene(scene_of(shown), tmp_path / "net.png")
-    write_scene(scene_of(shown), tmp_path / "net.pdf")
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConvnetError, match="needs matplotlib"):
-        write_scene(scene_of(shown), tmp_path / "net.pdf")
 
 
 FORMS = [("svg", "<svg"), ("html", "<!DOCTYPE html>"), ("dot", "digraph"), ("png", "\x89PNG"), ("pdf", "%PDF")]

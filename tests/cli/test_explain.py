@@ -59,7 +59,7 @@ def test_the_paper_net():
     graph = shipped("layers-imagenet.cfg")
     totals = stored_net(graph)["totals"]
     assert (totals["params"], totals["multiply_adds"]) == (60_965_224, 724_406_816)
-    fields = receptive_fields(graph)
+    fields = {name: field and field[:2] for name, field in receptive_fields(graph).items()}
     assert [fields[name] for name in ("conv1a", "pool1a", "conv2a", "pool2a", "conv3b", "conv4b", "conv5b", "pool3b")] == [
         (11, 4), (19, 8), (51, 8), (67, 16), (99, 16), (131, 16), (163, 16), (195, 32),
     ]  # fmt: skip

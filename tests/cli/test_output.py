@@ -296,7 +296,7 @@ def test_class_names_on_pictures():
     for start in range(0, len(cases), 8):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert image_of(prediction_scene(cases[start : start + 8], "Random test samples")).width > 1000
+            assert image_of(prediction_scene(cases[start : start + 8])).width > 1000
 
 
 def test_names_of_files_and_classes(tmp_path, capsys):

@@ -169,5 +169,5 @@ def test_nets_of_numbers_have_reports(tmp_path, monkeypatch, capsys):
     page = read("report.html")
     sections = [e.attributes["id"] for e in page.all("section")]
     assert sections == ["about", "learning", "predictions", "net", "speed", "health"]
-    assert "Its costs are not about classes, so there are no mistakes to count." in [p.text for p in page.all("p")]
+    assert "Its costs tell no single class of a case, so that no mistakes are counted." in [p.text for p in page.all("p")]
     assert page.rows("What it came to")[1][0] == "cost.cost"

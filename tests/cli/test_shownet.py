@@ -15,11 +15,13 @@ from convnet.cli import shownet as show
 from convnet.cli.run import main as run
 from convnet.data.batches import read_batch
 from convnet.drawing import sheet
+from convnet.drawing.banks import Bank
+from convnet.drawing.files import write_picture
 from convnet.drawing.filter_sheet import channel_rows, mosaic
 from convnet.drawing.filters import filters_of, first_filters, normalise, standardised
 from convnet.drawing.maps import FeatureMaps, feature_maps, map_sheet
-from convnet.drawing.prediction_scene import prediction_scene, write_predictions
-from convnet.drawing.samples import Prediction, TestSet, predictions
+from convnet.drawing.prediction_scene import prediction_scene
+from convnet.drawing.samples import Prediction, TestSet, predictions, session_of
 from convnet.drawing.scene_image import image_of
 from convnet.drawing.sheet import fitted
 from convnet.errors import ConvnetError
@@ -87,7 +89,9 @@ def test_many_channels_are_rows_of_the_strongest():
     for f in range(F):
         for c in (f, f + 20):
             filters[c, 1, 2, f] = 0.25 * (1 if c < 20 else -2)
-    sheet = np.asarray(channel_rows(filters, [str(f) for f in range(F)], zoom))[..., 0]
+    maps = np.broadcast_to(np.arange(C), (F, C))
+    bank = Bank("conv1", "conv", "data", filters, [str(f) for f in range(F)], maps)
+    sheet = np.asarray(channel_rows(bank, zoom=zoom))[..., 0]
     assert (sheet == 128).sum() >= F * 14 * (k * zoom) ** 2  # of zeros
     for f in range(F):
         x, y = 64 + f % 2 * (64 + 16 * 32), 16 + f // 2 * (k * zoom + 16)
@@ -179,7 +183,7 @@ def test_a_checkpoint_is_read_once_for_all_pictures(saved, tmp_path, monkeypatch
 
 
 def test_predictions_are_those_of_the_net(saved, tmp_path):
-    tests = TestSet.open(find_latest(saved, load)[1], {"backend": "reference"})
+    tests = TestSet.of(session_of(find_latest(saved, load)[1], {"backend": "reference"}))
     cases = predictions(tests, "probs", seed=3)
     assert len(cases) == 8
     net, batch = convnet.load(saved, backend="reference"), read_batch(saved.parent / "data" / "data_batch_3")
@@ -194,7 +198,7 @@ def test_predictions_are_those_of_the_net(saved, tmp_path):
 
 
 def test_maps(saved):
-    tests = TestSet.open(find_latest(saved, load)[1], {"backend": "reference"})
+    tests = TestSet.of(session_of(find_latest(saved, load)[1], {"backend": "reference"}))
     shown = feature_maps(tests)
     filters = tests.net.graph.layers["conv1"].maps[0]
     assert shown.layer == "conv1" and shown.maps.shape[:2] == (12, min(16, filters))
@@ -210,7 +214,7 @@ def test_a_net_that_overflows_is_not_drawn(saved, tmp_path):
     net = convnet.load(saved, backend="reference")
     net.weights["conv1"][0] = np.full_like(net.weights["conv1"][0], 3e38)
     options = {"backend": "reference", "data_path": str(saved.parent / "data")}
-    tests = TestSet.open(load(net.save(tmp_path / "1.1")), options)
+    tests = TestSet.of(session_of(load(net.save(tmp_path / "1.1")), options))
     for look in (predictions, feature_maps):
         with (
             np.errstate(all="ignore"),
@@ -240,8 +244,8 @@ def test_a_row_of_maps_begins_with_its_picture():
 def test_a_sheet_of_predictions_says_what_is_true_without_colour():
     grey = np.full((4, 4, 1), 0.5)
     bars = [("cat", 0.75, False), ("dog", 0.25, True)]
-    one = np.asarray(image_of(prediction_scene([Prediction(grey, "dog", bars)], "x")))
-    wrong = np.asarray(image_of(prediction_scene([Prediction(grey, "dog", [(n, p, False) for n, p, _ in bars])], "x")))
+    one = np.asarray(image_of(prediction_scene([Prediction(grey, "dog", bars)])))
+    wrong = np.asarray(image_of(prediction_scene([Prediction(grey, "dog", [(n, p, False) for n, p, _ in bars])])))
     marks = np.all(one == (17, 17, 17), axis=-1) & ~np.all(wrong == (17, 17, 17), axis=-1)
     ys, xs = np.nonzero(marks)
     assert len(ys) > 50 and np.ptp(xs) <= 11 and np.ptp(ys) <= 13  # the arrow before the second bar, in black
@@ -254,7 +258,8 @@ def test_predictions_of_a_net_in_memory(saved, tmp_path):
     session = Session(RunInputs({"load_file": str(saved), "backend": "reference", "test_only": 1}))
     net = session.net(session.backends()[0])
     before = {name: node.weights for name, node in net.nodes.items() if hasattr(node, "weights")}
-    write_predictions(TestSet(net, session.test, session.plan.test[0]), tmp_path / "live.png", seed=4)
+    shown = predictions(TestSet(net, session.test, session.plan.test), seed=4)
+    write_picture(prediction_scene(shown), tmp_path / "live.png", dots=1)
     assert (
         show.main(
             ["-f", str(saved), "--backend", "reference", "--show-preds", "--seed", "4", "--out", str(tmp_path / "s.png")]
@@ -265,16 +270,15 @@ def test_predictions_of_a_net_in_memory(saved, tmp_path):
     assert before == {name: node.weights for name, node in net.nodes.items() if hasattr(node, "weights")}
 
 
-@pytest.mark.parametrize("words", [["--show-filters"], ["--show-preds"], ["--show-maps"]])
+@pytest.mark.parametrize("words", [["--show-filters"], ["--show-preds"], ["--show-maps"], ["--show-cost"]])
 def test_without_matplotlib(saved, tmp_path, words, monkeypatch, capsys):
-    """All but curves with dots; and without a name the first there is."""
+    """All but PDF; and without a name the first there is."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert show.main(["-f", str(saved), *words, "--out", str(tmp_path / "x.png")]) == 0
     with Image.open(tmp_path / "x.png") as picture:
-        assert 1000 <= picture.width <= 1610 or words == ["--show-maps"]
-    assert show.main(["-f", str(saved), "--show-cost", "--out", str(tmp_path / "y.png")]) == 1
-    assert "pip install matplotlib; a name that ends in .svg needs none" in capsys.readouterr().err
-    assert show.main(["-f", str(saved), "--show-cost", "--out", str(tmp_path / "y.svg")]) == 0
+        assert 1000 <= picture.width <= 1800 or words == ["--show-maps"]
+    assert show.main(["-f", str(saved), "--show-cost", "--out", str(tmp_path / "y.pdf")]) == 1
+    assert "pip install matplotlib" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name, bare", [("caf\xe9", "cafe"), ("e\u0301", "e"), ("\u0434\u043e\u043c \x1b", "??? \\x1b")])

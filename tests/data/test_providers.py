@@ -14,7 +14,7 @@ from convnet.data.images import Cropper, Crops
 from convnet.data.making.digits import pack_digits
 from convnet.data.making.make import pack_folder
 from convnet.data.making.picture_folder import find_pictures
-from convnet.data.provider import MatrixBatch, Request, minibatches, range_text
+from convnet.data.provider import MatrixBatch, Request, class_names, minibatches, range_text
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
 from convnet.generation import COMPAT
@@ -43,6 +43,11 @@ def test_both_editions_of_cifar_are_one(tmp_path):
     for number in columns.numbers:
         for a, b in zip(matrices(columns.batch(1, number)), matrices(rows.batch(1, number)), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_classes_whose_names_show_nothing_have_numbers():
+    assert class_names(["cat", "", " \t", "dog"], 5) == ["cat", "1", "2", "dog", "4"]
+    assert class_names(["cat", "dog"], 1) == ["cat"]
 
 
 def test_missing_mean_is_that_of_the_training_batches(tmp_path):

@@ -11,7 +11,7 @@ from support import write_cifar, write_net
 from convnet.cli import main as cli
 from convnet.cli.run import main as run
 from convnet.drawing.confusion import confusion_scene, shown
-from convnet.drawing.figure import write_scene
+from convnet.drawing.files import write_picture
 from convnet.drawing.shapes import Rectangle, Words
 from convnet.training.report import Report
 
@@ -109,7 +109,7 @@ def test_without_a_mistake_the_first_classes_are_shown():
 
 @pytest.mark.parametrize("name", ["confusion.svg", "confusion.png", "confusion.pdf"])
 def test_files(tmp_path, name):
-    write_scene(confusion_scene(report_of([0, 1], [1, 1], 2, ["a<b", "c&d"])), tmp_path / name)
+    write_picture(confusion_scene(report_of([0, 1], [1, 1], 2, ["a<b", "c&d"])), tmp_path / name)
     assert (tmp_path / name).stat().st_size > 1000
 
 
@@ -128,7 +128,7 @@ def test_the_view_counts_what_the_report_of_a_test_counts(saved, tmp_path, monke
     rows = [line.split(",") for line in (tmp_path / "r.csv").read_text().splitlines()[1:]]
     expected = np.array([[int(count) for count in row[-10:]] for row in rows])
     drawn = []
-    monkeypatch.setattr("convnet.cli.views.confusion.write_scene", lambda scene, out: drawn.append(scene))
+    monkeypatch.setattr("convnet.cli.shownet.write_picture", lambda scene, *_: drawn.append(scene))
     assert cli(["shownet", "--load-file", str(saved), "--show-confusion", "probs", "--backend", "cpu"]) == 0
     assert (cells(drawn[0], 10)[0] == expected).all() and expected.sum() == 120
     assert "Wrote confusion.png" in capsys.readouterr().out
@@ -141,7 +141,8 @@ def test_the_view_writes_a_picture(saved, tmp_path, capsys):
     with Image.open(out) as image:
         assert image.width > 1000
     assert cli([*words[:4], "fc", *words[4:]]) == 2
-    assert "no softmax layer that a cost.logreg reads 'fc'" in capsys.readouterr().err
+    assert "no softmax layer of a cost.logreg 'fc' in the checkpoint; there are probs, logprob" in capsys.readouterr().err
+    assert cli([*words[:4], "logprob", *words[4:]]) == 0
 
 
 def test_the_view_of_several_nets_is_of_their_mean(saved, tmp_path, monkeypatch, capsys):
@@ -152,7 +153,7 @@ def test_the_view_of_several_nets_is_of_their_mean(saved, tmp_path, monkeypatch,
     assert run(["--load-file", str(saved), "--test-only", "--report", "r.csv", *average, "--backend", "cpu"]) == 0
     rows = [line.split(",") for line in (tmp_path / "r.csv").read_text().splitlines()[1:]]
     drawn = []
-    monkeypatch.setattr("convnet.cli.views.confusion.write_scene", lambda scene, out: drawn.append(scene))
+    monkeypatch.setattr("convnet.cli.shownet.write_picture", lambda scene, *_: drawn.append(scene))
     assert cli(["shownet", "--load-file", str(saved), "--show-confusion", *average, "--backend", "cpu"]) == 0
     assert (cells(drawn[0], 10)[0] == [[int(count) for count in row[-10:]] for row in rows]).all()
     assert cli(["shownet", "--load-file", str(saved), "--show-preds", *average, "--backend", "cpu"]) == 2

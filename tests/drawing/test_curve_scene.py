@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convnet.drawing.curve_scene import curve_scene
-from convnet.drawing.figure import write_scene
+from convnet.drawing.files import write_picture
 from convnet.drawing.plot import MOST, Frame, limits, thinned, ticks
 from convnet.drawing.shapes import DARK, LOOKS, RUN_COLORS, Path, Words
 from convnet.drawing.svg import svg_of
@@ -220,7 +220,7 @@ def test_mistakes(histories, options, message):
 def test_files(tmp_path, suffix):
     scene = curve_scene([run([3.0, 2.0], tests=[(2, 2.5, 2.5)], final=2.0, marks=[(1, "a <b> & \x1b")])])
     out = tmp_path / f"curves{suffix}"
-    write_scene(scene, out)
+    write_picture(scene, out)
     data = out.read_bytes()
     if suffix == ".svg":
         root = ElementTree.fromstring(data)
@@ -236,8 +236,8 @@ def test_files(tmp_path, suffix):
         assert {(0xE0, 0, 0), (255, 255, 255)} <= colors
     else:
         assert data.startswith(b"%PDF")
-    with pytest.raises(ConvnetError, match=r"is no format of drawings; expected \.svg, \.png or \.pdf"):
-        write_scene(scene, tmp_path / "curves.gif")
+    with pytest.raises(ConvnetError, match="is no format of pictures"):
+        write_picture(scene, tmp_path / "curves.xyz")
 
 
 FLOATS = st.floats(allow_nan=True) | st.sampled_from([0.0, 1e308, -1e308, 5e-324, 1.0])

@@ -16,6 +16,7 @@ from convnet import pickles
 from convnet.cli.shownet import main
 from convnet.drawing.gradient_scene import COLUMNS, gradient_scene, signed_map, size_map
 from convnet.drawing.gradients import GradientCase, Start, gradient_cases, start_of
+from convnet.drawing.samples import Prediction
 from convnet.drawing.shapes import Raster, Words
 from convnet.errors import ConvnetError
 
@@ -53,11 +54,11 @@ def colored(case):
                                         ("probs:Мышь", 1), ("fc:bee", 0), ("probs", 1)])  # fmt: skip
 def test_one_pixel_is_coloured(tests, word, sign):
     start, cases = gradient_cases(tests, word, seed=3)
-    assert len(cases) == 8 and len({case.case for case in cases}) == 8
+    assert len(cases) == 8 and len({case.said.case for case in cases}) == 8
     for case in cases:
-        wanted = sign if sign is not None else (-1 if case.true == "Мышь" else 1)  # the cost falls with what is true
-        assert case.picture.shape == (SIDE, SIDE, 3) and case.says == "Мышь" and case.share > 1 / 3
-        assert np.round(255 * case.picture[2, 4, 1]) == 10 + case.case
+        wanted = sign if sign is not None else (-1 if case.said.truth == "Мышь" else 1)  # the cost falls with what is true
+        assert case.said.picture.shape == (SIDE, SIDE, 3) and case.said.bars[0][0] == "Мышь" and case.said.bars[0][1] > 1 / 3
+        assert np.round(255 * case.said.picture[2, 4, 1]) == 10 + case.said.case
         if not wanted:
             assert (signed_map(case.gradient) == 1).all() and (size_map(case.gradient) == 1).all()
             continue
@@ -74,7 +75,7 @@ def test_what_is_asked_for_and_the_scale_are_written(tests):
     words = [shape.text for shape in scene.shapes if isinstance(shape, Words)]
     assert words[0] == "Gradient of output 2 of 'fc' (Мышь) at the pixels"
     assert words.count("±0.05") == words.count("0 to 0.05") == 3 and words[3:6] == list(COLUMNS)
-    assert f"truth: {cases[0].true}; the net says: Мышь, {cases[0].share:.1%}" in words
+    assert f"truth: {cases[0].said.truth}; the net says: Мышь, {cases[0].said.bars[0][1]:.1%}" in words
     rasters = [shape for shape in scene.shapes if isinstance(shape, Raster)]
     assert len(rasters) == 9 and all(raster.is_pixelated and raster.width == 150 for raster in rasters)
     signed = np.asarray(rasters[1].image)
@@ -92,7 +93,7 @@ def test_channels_add_up_and_the_strongest_counts():
 
 def test_only_errors(tests):
     _, cases = gradient_cases(tests, only_errors=True)
-    assert len(cases) == 6 and {case.true for case in cases} == {"ant", "bee"}
+    assert len(cases) == 6 and {case.said.truth for case in cases} == {"ant", "bee"}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +130,7 @@ def test_of_compressed_pictures(place, tests, tmp_path):
     for word in ("", "fc"):
         for one, other in zip(gradient_cases(packed, word)[1], gradient_cases(tests, word)[1], strict=True):
             np.testing.assert_allclose(one.gradient, other.gradient, rtol=1e-5)
-            np.testing.assert_array_equal(one.picture, other.picture)
+            np.testing.assert_array_equal(one.said.picture, other.said.picture)
 
 
 def test_a_net_that_sees_a_part_of_its_data(place, tmp_path):
@@ -187,7 +188,7 @@ def test_a_regression(tmp_path):
     path = save_net(tmp_path / "net", REGRESSION, SIDE, {"fc": rows_of(SIDE, {(0, 5, 0): 0}, 1)}, 0)
     tests = open_tests(path, tmp_path / "data")
     start, cases = gradient_cases(tests)
-    assert start.text == "cost 'sqdiff'" and [case.true for case in cases] == [""] * 4
+    assert start.text == "cost 'sqdiff'" and [case.said.truth for case in cases] == [""] * 4
     for case in cases:
         assert colored(case) == ([(5, 0)], RED) and case.gradient[0, 5, 0] == pytest.approx(2 * 5 * 0.05)
     words = [shape.text for shape in gradient_scene(start, cases).shapes if isinstance(shape, Words)]
@@ -210,7 +211,7 @@ def test_what_is_behind_an_approximation_says_so(tmp_path):
 
 
 def test_a_gradient_of_nothing_is_white():
-    nothing = GradientCase(np.zeros((4, 4, 1)), np.zeros((1, 4, 4)), 0)
+    nothing = GradientCase(Prediction(np.zeros((4, 4, 1)), "", []), np.zeros((1, 4, 4)))
     scene = gradient_scene(Start("cost", True, None, "cost 'cost'"), [nothing])
     maps = [np.asarray(shape.image) for shape in scene.shapes if isinstance(shape, Raster)]
     assert (maps[1] == 255).all() and (maps[2] == 255).all()

@@ -13,7 +13,7 @@ from convnet.checkpoint import load
 from convnet.cli import shownet
 from convnet.drawing.patch_scene import patch_scene
 from convnet.drawing.patches import OUTSIDE, PATCHES, TopPatches, _take, cut, top_patches
-from convnet.drawing.samples import TestSet
+from convnet.drawing.samples import TestSet, session_of
 from convnet.drawing.shapes import Raster, Words
 from convnet.errors import ConvnetError, OptionError
 
@@ -84,7 +84,7 @@ def planted(request, tmp_path_factory):
 def opened(planted):
     _, path, data = planted
     options = {"backend": "reference", "data_path": str(data), "train_range": [4], "test_range": [1, 2, 3]}
-    return TestSet.open(load(path), options)
+    return TestSet.of(session_of(load(path), options))
 
 
 def picture(data, batch, case):
@@ -99,7 +99,7 @@ def test_a_planted_patch_is_found_where_it_is(planted, layer):
     found = top_patches(opened(planted), layer)
     assert (found.numbers, found.cases, found.names[3:]) == ([0, 1, 2, 3], 60, ["map 3"])
     size, step = {"conv1": (3, stride), "pool1": (3 + stride, 2 * stride)}[layer]
-    assert (found.sight.size, found.sight.step, found.sight.start) == (size, step, (-1, -1))
+    assert (found.field.size, found.field.step, found.field.start) == (size, step, (-1, -1))
     for f, (batch, case, row, column) in PLANTED.items():
         best = found.patches[f][0]
         if stride == 1 or not (row % 2 or column % 2):  # else no window lies on it
@@ -124,7 +124,7 @@ def test_the_strongest_come_first_and_one_of_a_picture(planted):
     found = top_patches(tests, "conv1")
     outputs = []
     for number in (1, 2, 3):
-        tests.number = number
+        tests.numbers = [number]
         [values] = tests.outputs(["conv1_neuron"])
         outputs += list(values.reshape(4, -1, CASES).max(axis=1).T)  # [case, map]
     for m, kept in enumerate(found.patches):
@@ -135,7 +135,7 @@ def test_the_strongest_come_first_and_one_of_a_picture(planted):
 
 def test_fully_connected_outputs_show_whole_pictures(planted):
     found = top_patches(opened(planted), "fc", [3, 1])
-    assert found.sight is None and found.numbers == [3, 1] and found.names[3] == "class 3"
+    assert found.field is None and found.numbers == [3, 1] and found.names[3] == "class 3"
     best = found.patches[0][0]
     np.testing.assert_array_equal(best.pixels, picture(planted[2], best.batch, best.case))
     words = [shape.text for shape in patch_scene(found).shapes if isinstance(shape, Words)]

@@ -60,7 +60,7 @@ def test_pictures_of_every_size(side, channels):
     [raster] = [shape for shape in case_shapes([case(picture=picture)], SHEET, 0, 0)[0] if isinstance(shape, Raster)]
     assert (raster.width, raster.height, raster.is_pixelated) == (SHEET.picture, SHEET.picture, side < 64)
     assert raster.image.mode == ("L" if channels == 1 else "RGB")
-    assert image_of(prediction_scene([case(picture=picture)], "x")).width > 1000
+    assert image_of(prediction_scene([case(picture=picture)])).width > 1000
 
 
 def test_a_long_name_ends_before_its_share():
@@ -68,7 +68,7 @@ def test_a_long_name_ends_before_its_share():
     for size in (SHEET, PRINT):
         words = [w.text for w in case_shapes([case("щ" * 200, long)], size, 0, 0)[0] if isinstance(w, Words)]
         assert sum(word.endswith("…") for word in words) == 3 and "蘑…" in "".join(words)
-    dots = np.asarray(image_of(prediction_scene([case("щ" * 200, long)], "x")))
+    dots = np.asarray(image_of(prediction_scene([case("щ" * 200, long)])))
     assert (dots[78:, 24 + 288 : 24 + 288 + 24] == 255).all()  # nothing between a case and the next
 
 

@@ -40,12 +40,12 @@ def test_the_volumes_of_the_paper():
         columns[volume.column].append((volume.side, volume.maps, volume.row))
     towers = [(55, 48), (27, 128), (13, 192), (13, 192), (13, 128), (0, 2048), (0, 2048)]
     assert columns == [[(224, 3, 0)], *([(*size, -0.5), (*size, 0.5)] for size in towers), [(0, 1000, 0)]]
-    ways = {(way.source, way.target): (way.filter_size, way.side, way.notes) for way in shown.ways}
-    assert len(ways) == 2 + 2 + 4 + 2 + 2 + 4 + 4 + 2
-    assert ways["data", "conv1b"] == (11, 224, ("Stride of 4",))
-    assert ways["conv1a", "conv2a"] == (5, 27, ("Max pooling",)) and ("conv1a", "conv2b") not in ways
-    assert ways["conv2a", "conv3b"] == ways["conv2b", "conv3b"] == (3, 13, ("Max pooling",))
-    assert ways["conv5b", "fc2048a"] == (0, 0, ("Max pooling",)) and ways["fc2048ba", "fc1000"] == (0, 0, ())
+    edges = {(edge.source, edge.target): (edge.filter_size, edge.side, edge.notes) for edge in shown.edges}
+    assert len(edges) == 2 + 2 + 4 + 2 + 2 + 4 + 4 + 2
+    assert edges["data", "conv1b"] == (11, 224, ("Stride of 4",))
+    assert edges["conv1a", "conv2a"] == (5, 27, ("Max pooling",)) and ("conv1a", "conv2b") not in edges
+    assert edges["conv2a", "conv3b"] == edges["conv2b", "conv3b"] == (3, 13, ("Max pooling",))
+    assert edges["conv5b", "fc2048a"] == (0, 0, ("Max pooling",)) and edges["fc2048ba", "fc1000"] == (0, 0, ())
 
 
 def test_the_numbers_of_the_papers_figure():
@@ -83,7 +83,7 @@ def test_nets_of_more_towers(name):
     shown = volumes(SHARED / "corpus" / "files" / "2012" / "layers" / f"layers-{name}.cfg")
     places = Counter((volume.column, volume.row) for volume in shown.volumes.values())
     assert set(places.values()) == {1}
-    assert all(shown.volumes[way.source].column < shown.volumes[way.target].column for way in shown.ways)
+    assert all(shown.volumes[edge.source].column < shown.volumes[edge.target].column for edge in shown.edges)
     assert figure_two(shown, name).height > 700
 
 
@@ -91,7 +91,7 @@ def test_a_net_that_ends_in_pooling_shows_what_is_pooled():
     text = DATA + conv("conv1", "data", 3, channels=3) + conv("conv2", "conv1", 3, padding=1) + POOL + cost_of("pool")
     shown = volumes_of(make_graph(text, {0: 192, 1: 1}, 4))
     assert [tuple(volume)[1:4] for volume in shown.volumes.values()] == [(3, 8, 0), (4, 6, 1), (4, 6, 2), (4, 0, 3)]
-    assert tuple(shown.ways[-1]) == ("conv2", "pool", 6, 6, ("Average pooling",))
+    assert tuple(shown.edges[-1]) == ("conv2", "pool", 6, 6, ("Average pooling",))
     words = [shape.text for shape in figure_two(shown, "x").shapes if isinstance(shape, Words)]
     assert "6\N{MULTIPLICATION SIGN}6" in words and "Average" in words and "dense" not in words
 
@@ -100,7 +100,7 @@ def test_a_way_past_other_volumes_is_bent_above_them():
     text = DATA + conv("conv1", "data", 3, channels=3) + conv("conv2", "conv1", 3, padding=1)
     text += "[both]\ntype=eltsum\ninputs=conv1,conv2\n" + conv("conv3", "both", 3) + cost_of("conv3")
     shown = volumes_of(make_graph(text, {0: 192, 1: 1}, 64))
-    assert [(way.source, way.target, way.notes) for way in shown.ways[2:]] == [
+    assert [(edge.source, edge.target, edge.notes) for edge in shown.edges[2:]] == [
         ("conv1", "both", ("Elementwise sum",)), ("conv2", "both", ("Elementwise sum",)), ("both", "conv3", ()),
     ]  # fmt: skip
     bends = [shape for shape in figure_two(shown, "x").shapes if isinstance(shape, Path) and shape.segments[-1][0] == "C"]
@@ -134,12 +134,12 @@ def test_the_verb_writes_each_form(form, start, tmp_path, capsys):
 def test_windows_are_as_large_as_filters_and_lines_lead_to_their_output():
     shown = volumes("layers-imagenet.cfg")
     boxes = boxes_of(shown)
-    windows = windows_of(shown.ways, boxes)
+    windows = windows_of(shown.edges, boxes)
     assert len(set(windows.values())) == 2 + 2 + 2 + 2 + 2  # conv3 reads from one window of each tower, whoever reads it
-    for way, window in windows.items():
-        corners = [boxes[way.source].at(*corner) for corner in window.corners]
+    for edge, window in windows.items():
+        corners = [boxes[edge.source].at(*corner) for corner in window.corners]
         tall = corners[0][1] - corners[1][1]
-        assert tall == pytest.approx(max(11, boxes[way.source].height * way.filter_size / way.side))
+        assert tall == pytest.approx(max(11, boxes[edge.source].height * edge.filter_size / edge.side))
         assert all(0 <= value <= 1 for corner in window.corners for value in corner)
     points = {box.at(*POINT) for box in boxes.values()}
     moved = figure_two(shown, "x").shapes
@@ -152,5 +152,5 @@ def test_windows_of_several_sizes_on_one_volume_lie_apart():
     text = DATA + conv("conv1", "data", 3, channels=3, padding=1) + conv("conv2", "conv1", 3, padding=1)
     text += conv("conv3", "conv1", 5, padding=2) + "[both]\ntype=eltsum\ninputs=conv2,conv3\n" + cost_of("both")
     shown = volumes_of(make_graph(text, {0: 3 * 576, 1: 1}, 4 * 576))
-    first, second = (window for way, window in windows_of(shown.ways, boxes_of(shown)).items() if way.source == "conv1")
+    first, second = (window for edge, window in windows_of(shown.edges, boxes_of(shown)).items() if edge.source == "conv1")
     assert abs(first.v - second.v) >= (first.share + second.share) / 2

@@ -11,12 +11,13 @@ from support import make_graph
 
 from convnet.checkpoint import Checkpoint
 from convnet.checkpoint.layer_dicts import described
+from convnet.drawing.samples import Prediction
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
 from convnet.pages.report import filters, net, predictions
 from convnet.pages.report.document import report
+from convnet.pages.report.evaluation import Evaluation, Picks, class_heads
 from convnet.pages.report.material import Material
-from convnet.pages.report.trial import Case, Picks, Trial, heads_of
 from convnet.training.history import History
 from convnet.training.report import Report
 
@@ -51,14 +52,14 @@ def history_of(batches):
     return History.of(records, "a long run")
 
 
-def trial_of(graph, classes, cases):
+def evaluation_of(graph, classes, cases):
     random = np.random.default_rng(0)
-    counted = Report(heads_of(graph)[0], [f"a class of pictures {k}" for k in range(classes)])
+    counted = Report(class_heads(graph)[0].cost, [f"a class of pictures {k}" for k in range(classes)])
     for _ in range(cases // 1000):
         counted.count(random.integers(0, classes, (1, 1000)), random.random((classes, 1000), np.float32))
-    guesses = [(k, 0.5**k) for k in range(5)]
-    picks = [[Case(1, n, random.random((224, 224, 3)), n, guesses) for n in range(8)] for _ in range(3)]
-    return Trial("1-50", cases, {"logprob": {"error": 0.4}}, [counted], Picks(*picks))
+    bars = [(f"class {k}", 0.5**k, k == 0) for k in range(5)]
+    picks = [[Prediction(random.random((224, 224, 3)), "class 0", bars, n) for n in range(8)] for _ in range(3)]
+    return Evaluation("1-50", cases, {"logprob": {"error": 0.4}}, [counted], Picks(*picks))
 
 
 @pytest.mark.slow
@@ -66,9 +67,11 @@ def test_the_network_of_the_paper():
     """61 million weights, a long run, 1000 classes, and photographs of noise, of which nothing can be compressed."""
     files = LayerFiles.open("layers-imagenet.cfg")
     graph = infer_data(parse(files)).graph
-    trial = trial_of(graph, 1000, 20_000)
+    evaluation = evaluation_of(graph, 1000, 20_000)
     page = report(
-        Material(history_of(20_000), checkpoint=checkpoint_of(graph), files=files, graph=graph, trial=trial, title="x")
+        Material(
+            history_of(20_000), checkpoint=checkpoint_of(graph), files=files, graph=graph, evaluation=evaluation, title="x"
+        )
     )
     assert len(page.encode()) < MOST
     read = Read(page)
@@ -102,5 +105,5 @@ def test_of_very_many_layers_some_are_shown(monkeypatch):
 
 def test_what_classes_were_taken_for_is_a_drawing():
     graph = make_graph(DATA + "[fc]\ntype=fc\ninputs=data\noutputs=10\ninitW=0.1\n" + cost_of("fc"), {0: 4, 1: 1}, 10)
-    read = Read(predictions.predictions_section(Material(History("x"), trial=trial_of(graph, 10, 1000))))
+    read = Read(predictions.predictions_section(Material(History("x"), evaluation=evaluation_of(graph, 10, 1000))))
     assert len(read.all("svg")) == 1 and "What 1,000 test cases were taken for" in read.all("figcaption")[0].text

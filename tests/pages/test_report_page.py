@@ -17,13 +17,13 @@ from convnet import pickles
 from convnet.api.network import build
 from convnet.cli import main
 from convnet.drawing.filters import filters_of
-from convnet.drawing.picture import times
 from convnet.pages.report import about, net, numbers
 from convnet.pages.report.about import marked_text, state_of
 from convnet.pages.report.document import report
 from convnet.pages.report.film import films_of
 from convnet.pages.report.learning import best_test
 from convnet.pages.report.material import Material
+from convnet.texts import times
 from convnet.training.advice import Advice
 from convnet.training.history import Curve, History
 

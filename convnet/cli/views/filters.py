@@ -5,14 +5,13 @@ Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both,
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from convnet.checkpoint import Checkpoint
-from convnet.cli.views.view import ZOOM, Flag, View, chosen
+from convnet.cli.views.view import ZOOM, Flag, View
 from convnet.drawing.banks import Bank, banks_of
-from convnet.drawing.files import save_image
 from convnet.drawing.filter_sheet import filter_sheet, plain_sheet
 from convnet.drawing.filters import first_filters, standardised
 from convnet.drawing.local_sheet import local_sheet
@@ -23,11 +22,10 @@ from convnet.texts import counted, listed
 _YUV = np.array([[1, 0, 1.28033], [1, -0.21482, -0.38059], [1, 2.12798, 0]])
 
 
-def _draw(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
-    first = first_filters({name: layer["type"] for name, layer in checkpoint.layers.items()})
-    name = chosen(args, VIEW.name) or first
+def _draw(checkpoint: Checkpoint, layer: str, args: argparse.Namespace) -> Image.Image:
+    name = layer or first_filters({name: layer["type"] for name, layer in checkpoint.layers.items()})
     if not name:
-        raise OptionError(f"{VIEW.flag}: no layer of the checkpoint has filters; name one of type fc, with --channels")
+        raise OptionError(f"{FILTERS.flag}: no layer of the checkpoint has filters; name one of type fc, with --channels")
     banks = banks_of(checkpoint, name, args.input_idx, args.channels, args.local_plane)
     C = len(banks[0].filters)
     _check_filter_options(args, name, banks[0].type, C)
@@ -35,12 +33,8 @@ def _draw(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
     color, zoom = C == 3 and not args.no_rgb, args.zoom or 0
     title = _title(checkpoint, args, name, banks)
     if args.no_numbers:
-        sheet = plain_sheet(banks, color, zoom)
-    elif banks[0].modules:
-        sheet = local_sheet(banks, title, color, zoom)
-    else:
-        sheet = filter_sheet(banks, title, color, zoom)
-    save_image(sheet, out)
+        return plain_sheet(banks, color, zoom)
+    return (local_sheet if banks[0].modules else filter_sheet)(banks, title, color, zoom)
 
 
 def _as_asked(filters: np.ndarray, args: argparse.Namespace) -> np.ndarray:
@@ -74,7 +68,7 @@ def _check_filter_options(args: argparse.Namespace, name: str, kind: str, channe
         raise OptionError(f"{', '.join(idle)}: no effect on '{name}', of type {kind} with {counted(channels, 'channel')}")
 
 
-VIEW = View(
+FILTERS = View(
     "show_filters",
     text("LAYER"),
     "draw this layer's filters [the first layer's]",

@@ -3,17 +3,19 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from convnet.checkpoint import Checkpoint
-from convnet.cli.common import print_problems, say
-from convnet.drawing.samples import TestSet
-from convnet.options import SEED as SEEDS
-from convnet.options import ZERO_ONE, Kind, flag_of, whole
-from convnet.options.kinds import whole_numbers
+from PIL import Image
 
-FIRST = True  # stands for a name that is not given
+from convnet.checkpoint import Checkpoint
+from convnet.cli.common import Parser, add_option, print_problems, say
+from convnet.drawing.samples import TestSet, session_of
+from convnet.drawing.shapes import Scene
+from convnet.options import BY_NAME, Kind, flag_of, whole
+from convnet.options import SEED as SEEDS
+from convnet.training.session import Session
+
+FIRST = ()  # stands for a name that is not given
 DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
 
 
@@ -31,16 +33,18 @@ class Flag:
 class View:
     """A picture of a checkpoint, asked for by ``name``, with or without the name of what is shown.
 
-    ``draw`` writes it, from the checkpoint, what was given, and the path. ``flags`` go with it; where it shows test data,
-    so do the options that say where these are.
+    ``draw`` returns it, from the checkpoint, what is shown (nothing: the first there is), and what else was given. ``flags``
+    go with it; where it shows test data, so do the options that say where these are. An image has ``dots`` for each pixel of
+    a drawing.
     """
 
     name: str
     shows: Kind
     help: str
-    draw: Callable[[Checkpoint, argparse.Namespace, Path], None]
+    draw: Callable[[Checkpoint, Any, argparse.Namespace], Scene | Image.Image]
     flags: Sequence[Flag] = ()
     takes_data: bool = False
+    dots: int = 1
 
     @property
     def flag(self) -> str:
@@ -54,16 +58,15 @@ class View:
 
 
 # Flags of several views.
-ONLY_ERRORS = Flag("only_errors", ZERO_ONE, "of test cases, show only those that the net gets wrong")
-MAPS = Flag("maps", whole_numbers(0, "0,5,9"), "which maps, up to sixteen [such as --seed draws]", None)
 SEED = Flag("seed", SEEDS, "draws the cases and maps shown [0]")
 ZOOM = Flag("zoom", whole(1, 1000), "picture pixels per weight or value [what makes it 1000 to 1600 pixels wide]", None)
 
 
-def chosen(args: argparse.Namespace, name: str) -> str:
-    """Return what view ``name`` is to show; ``""``: the first there is."""
-    value = getattr(args, name)
-    return "" if value is FIRST else value
+def add_data_options(parser: Parser) -> None:
+    """Add the options that say where test data are, where not those of the checkpoint."""
+    data = parser.add_argument_group("test data, where not those of the checkpoint")
+    for option in map(BY_NAME.__getitem__, DATA_OPTIONS):
+        add_option(data, option, help=option.help.split(" [")[0])  # the default is the checkpoint's
 
 
 def data_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -71,10 +74,15 @@ def data_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in DATA_OPTIONS if name in args}
 
 
-def test_set(checkpoint: Checkpoint, args: argparse.Namespace) -> TestSet:
-    """Return the net of a checkpoint beside its test data, or those of the options; say what is to be known of them."""
-    found = TestSet.open(checkpoint, data_options(args))
-    print_problems(found.net.graph.warnings)
-    for remark in found.remarks:
+def opened(checkpoint: Checkpoint, args: argparse.Namespace, **more: Any) -> Session:
+    """Open a checkpoint beside its test data, or those of the options; say what is to be known of them."""
+    session = session_of(checkpoint, data_options(args) | more)
+    print_problems(session.graph.warnings)
+    for remark in session.remarks:
         say(remark)
-    return found
+    return session
+
+
+def test_set(checkpoint: Checkpoint, args: argparse.Namespace) -> TestSet:
+    """Return the net of a checkpoint beside its test data."""
+    return TestSet.of(opened(checkpoint, args))

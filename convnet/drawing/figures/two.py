@@ -10,10 +10,10 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from convnet.drawing.picture import times
 from convnet.drawing.shapes import Paint, Path, Rectangle, Scene, Segment, Shape, Words
 from convnet.drawing.volume_boxes import LINE, POINT, Box, Point, Window, boxes_of, windows_of
-from convnet.drawing.volumes import Volumes, Way
+from convnet.drawing.volumes import Edge, Volumes
+from convnet.texts import times
 
 _MARGIN = 14
 _MOST = 0.8  # of a map, that a window takes and still has its size beside it
@@ -24,12 +24,12 @@ _TOP, _MAP, _FRONT = 0.10, 0.20, 0.32  # how much of what is behind the faces of
 def figure_two(volumes: Volumes, title: str) -> Scene:
     """Return the drawing of a net's volumes."""
     boxes = boxes_of(volumes)
-    windows = windows_of(volumes.ways, boxes)
+    windows = windows_of(volumes.edges, boxes)
     shapes: list[Shape] = [shape for box in boxes.values() for shape in _faces(box)]
-    shapes += [shape for way in volumes.ways if way not in windows for shape in _dense(way, boxes)]
+    shapes += [shape for edge in volumes.edges if edge not in windows for shape in _dense(edge, boxes)]
     shapes += [shape for window in dict.fromkeys(windows.values()) for shape in _block(window, boxes)]
-    shapes += [shape for way, window in windows.items() for shape in _sights(way, window, boxes)]
-    shapes += [_dot(boxes[name]) for name in dict.fromkeys(way.target for way in windows)]
+    shapes += [shape for edge, window in windows.items() for shape in _rays(edge, window, boxes)]
+    shapes += [_dot(boxes[name]) for name in dict.fromkeys(edge.target for edge in windows)]
     shapes += [shape for box in boxes.values() for shape in _sizes(box)]
     shapes += [word for window in dict.fromkeys(windows.values()) for word in _window_size(window, boxes)]
     shapes += _notes(volumes, boxes)
@@ -53,13 +53,13 @@ def _block(window: Window, boxes: dict[str, Box]) -> list[Shape]:
     outline = [left[0], left[1], right[1], right[2], right[3], left[3]]
     return [
         Path("window", _polygon(outline), paint=Paint(_SEEN, _INK, 0.7)),
-        *(Path("sight", _polyline((left[2], end))) for end in (left[1], left[3], right[2])),
+        *(Path("ray", _polyline((left[2], end))) for end in (left[1], left[3], right[2])),
     ]
 
 
-def _sights(way: Way, window: Window, boxes: dict[str, Box]) -> list[Shape]:
+def _rays(edge: Edge, window: Window, boxes: dict[str, Box]) -> list[Shape]:
     """Draw lines from the corners of a window that are seen to the output that it makes."""
-    source, target = boxes[way.source], boxes[way.target]
+    source, target = boxes[edge.source], boxes[edge.target]
     look, point = _look(source, target), target.at(*POINT)
     _, *corners = (source.at(u, v, 1) for u, v in window.corners)
     if target.volume.column - source.volume.column > 1:
@@ -76,12 +76,12 @@ def _arc(look: str, start: Point, end: Point, top: float) -> Path:
 def _look(source: Box, target: Box) -> str:
     """Return the look of lines; those that lead into another tower are told apart."""
     is_across = source.volume.row != target.volume.row and min(source.rows, target.rows) > 1
-    return "across" if is_across else "sight"
+    return "across" if is_across else "ray"
 
 
-def _dense(way: Way, boxes: dict[str, Box]) -> list[Shape]:
+def _dense(edge: Edge, boxes: dict[str, Box]) -> list[Shape]:
     """Draw that every output reads everything: from the ends of the one to the ends of the other."""
-    source, target = boxes[way.source], boxes[way.target]
+    source, target = boxes[edge.source], boxes[edge.target]
     look = _look(source, target)
     if target.volume.column - source.volume.column > 1:
         return [_arc(look, source.at(0.5, 1, 1), target.at(0.5, 1), min(source.top, target.top))]
@@ -126,12 +126,12 @@ def _notes(volumes: Volumes, boxes: dict[str, Box]) -> list[Shape]:
     for column in range(volumes.columns):
         leaving: dict[str, tuple[str, ...]] = {}
         dense: list[tuple[float, float]] = []
-        for way in volumes.ways:
-            source, target = boxes[way.source], boxes[way.target]
+        for edge in volumes.edges:
+            source, target = boxes[edge.source], boxes[edge.target]
             if source.volume.column != column:
                 continue
-            leaving.setdefault(way.source, way.notes)
-            if not way.filter_size and target.volume.column == column + 1:
+            leaving.setdefault(edge.source, edge.notes)
+            if not edge.filter_size and target.volume.column == column + 1:
                 dense.append(((source.x + source.depth + target.x - target.back) / 2, min(source.top, target.top) - 8))
         if len(set(leaving.values())) == 1:
             leaving = dict(sorted(leaving.items(), key=lambda item: boxes[item[0]].bottom)[-1:])

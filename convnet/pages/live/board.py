@@ -125,12 +125,12 @@ class Board:
         history, moment, version = log.history, source.moment, log.version
         ending = "" if is_behind else self._ending()
         remark = _BEHIND if is_behind else "" if ending or moment.doing else age_text(history, self.now())
-        banks, when = source.banks, source.when
+        filters, when = source.filters, source.when
         drawn: dict[str, tuple[Hashable, Callable[[], Html]]] = {
             "status": ((version, moment, ending, remark, log.fault), lambda: status_part(log, moment, bool(ending), remark)),
             "advice": (version, lambda: advice_part(history)),
             "curves": (version, lambda: curves_part(history, width)),
-            "filters": ((id(banks), when), lambda: filters_part(banks, when)),
+            "filters": ((id(filters), when), lambda: filters_part(filters, when)),
             "layers": (version, lambda: layers_part(history)),
         }
         parts = {}

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from convnet.checkpoint import CheckpointFolder, load
 from convnet.data.provider import range_text
 from convnet.errors import ConvnetError, first_line
-from convnet.pages.live.filters import Bank, NetFilters, banks_of
+from convnet.pages.live.filters import LiveFilters, NetFilters, stored_filters
 from convnet.training import events
 from convnet.training.progress import Progress
 from convnet.training.run import Run
@@ -38,10 +38,10 @@ class Moment(NamedTuple):
 
 
 class Source(Protocol):
-    """Where a page has from what the log does not tell. All but ``moment`` and ``banks`` stay as they are."""
+    """Where a page has from what the log does not tell. All but ``moment`` and ``filters`` stay as they are."""
 
     moment: Moment
-    banks: Sequence[Bank]  # another object when they are other filters
+    filters: Sequence[LiveFilters]  # another object when they are other filters
     said: str  # what a button has set going
     when: str  # since when the filters have been so
     is_own: bool  # whether it is a run of this process
@@ -59,7 +59,7 @@ class LiveRun:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock, self.progress = clock, Progress(clock)
         self.moment, self.when, self.said = Moment("The run begins"), "", ""
-        self.banks: Sequence[Bank] = ()
+        self.filters: Sequence[LiveFilters] = ()
         self.is_own, self.is_over, self.fault = True, False, ""
         self.acts: dict[str, Callable[[], None]] = {}
         self._filters: NetFilters | None = None
@@ -152,7 +152,7 @@ class LiveRun:
     def _copy(self) -> None:
         start = self.clock()
         if self._filters:
-            self.banks, self.when = self._filters.copy(), f"after {self._batches():,} batches"
+            self.filters, self.when = self._filters.copy(), f"after {self._batches():,} batches"
         end = self.clock()
         self._copy_at = end + max(_SELDOM, (end - start) / _SHARE)
 
@@ -165,7 +165,7 @@ class WatchedRun:
     def __init__(self, folder: Path) -> None:
         self.folder = CheckpointFolder(folder)
         self.moment, self.when, self.said = Moment(), "", ""
-        self.banks: Sequence[Bank] = ()
+        self.filters: Sequence[LiveFilters] = ()
         self.acts: dict[str, Callable[[], None]] = {}
         self._seen: tuple[Path, int, int] | None = None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="convnet-checkpoint")
@@ -186,6 +186,6 @@ class WatchedRun:
     def _read(self, path: Path) -> None:
         """Read the filters of a checkpoint; of one that cannot be read, or is being replaced, nothing."""
         try:
-            self.banks, self.when = banks_of(load(path).layers), f"in checkpoint {path.name}"
+            self.filters, self.when = stored_filters(load(path).layers), f"in checkpoint {path.name}"
         except (ConvnetError, KeyError, OSError, ValueError) as error:
             _LOG.debug("%s shows no filters: %s", path, error)

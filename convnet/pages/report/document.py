@@ -6,7 +6,7 @@ from convnet.drawing.banks import picture_channels
 from convnet.pages.parts import Html, element, joined, listing, page, section, stylesheet
 from convnet.pages.report.about import about_section
 from convnet.pages.report.film import film_section
-from convnet.pages.report.filters import banks, filter_figures
+from convnet.pages.report.filters import filter_figures, layer_filters
 from convnet.pages.report.learning import learning_section
 from convnet.pages.report.material import Material
 from convnet.pages.report.net import net_section
@@ -47,7 +47,7 @@ def _filters(material: Material) -> tuple[Html, list[str]]:
     checkpoint, graph = material.checkpoint, material.graph
     if checkpoint is None or graph is None:
         return Html(""), []
-    figures, notes = filter_figures(list(banks(checkpoint.layers, graph, picture_channels(checkpoint))))
+    figures, notes = filter_figures(list(layer_filters(checkpoint.layers, graph, picture_channels(checkpoint))))
     if not figures and not notes:
         return Html(""), []
     film, styles = film_section(material)

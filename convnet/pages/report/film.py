@@ -15,8 +15,9 @@ from convnet.drawing.banks import picture_channels
 from convnet.drawing.filter_sheet import mosaic
 from convnet.errors import ConvnetError
 from convnet.graph.graph import Graph
-from convnet.pages.parts import Html, element, html, joined, picture
-from convnet.pages.report.filters import Bank, banks, scale_of
+from convnet.pages.filters import filters_picture
+from convnet.pages.parts import Html, element, html, joined
+from convnet.pages.report.filters import LayerFilters, layer_filters
 from convnet.pages.report.material import Material
 
 _FRAMES = 12
@@ -30,12 +31,9 @@ def films_of(material: Material) -> dict[str, Frames]:
     checkpoint, graph = material.checkpoint, material.graph
     if checkpoint is None or graph is None or len(material.kept) < 2:
         return {}
-    first = [
-        bank
-        for bank in banks(checkpoint.layers, graph, picture_channels(checkpoint))
-        if isinstance(bank, Bank) and not bank.has_many_channels and len(bank.filters) in (1, 3)
-    ]
-    films: dict[str, Frames] = {bank.layer: [] for bank in first[:2]}
+    found = layer_filters(checkpoint.layers, graph, picture_channels(checkpoint))
+    first = [each.layer for each in found if isinstance(each, LayerFilters) and len(each.filters) in (1, 3)]
+    films: dict[str, Frames] = {name: [] for name in first[:2]}
     for path in chosen(material.kept):
         for name, filters in _filters_at(path, graph, list(films)).items():
             if all(filters.shape == other.shape for _, other in films[name]):
@@ -54,10 +52,10 @@ def _filters_at(path: Path, graph: Graph, names: Sequence[str]) -> dict[str, np.
     try:
         checkpoint = load(path)
         stored = {name: checkpoint.layers[name] for name in names if name in checkpoint.layers}
-        found = list(banks(stored, graph, picture_channels(checkpoint)))
+        found = list(layer_filters(stored, graph, picture_channels(checkpoint)))
     except (ConvnetError, OSError, KeyError, ValueError, IndexError, TypeError):
         return {}
-    return {bank.layer: bank.filters for bank in found if isinstance(bank, Bank)}
+    return {each.layer: each.filters for each in found if isinstance(each, LayerFilters)}
 
 
 def film(name: str, frames: Frames, number: int) -> Html:
@@ -68,7 +66,7 @@ def film(name: str, frames: Frames, number: int) -> Html:
     parts, images, left = [], [], _ROOM // 2
     for label, filters in frames:
         image = mosaic((filters - low) / span, len(filters) == 3, zoom=1)
-        content = picture(image, f"Filters of {name} at checkpoint {label}", scale_of(image))
+        content = filters_picture(image, f"Filters of {name} at checkpoint {label}")
         left -= len(content)
         images.append(content)
     if left < 0:  # every second, the last among them

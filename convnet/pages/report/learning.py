@@ -86,12 +86,9 @@ def _values(history: History) -> Html:
 
 def _marks(history: History) -> Html:
     """Return what the marks of the curves say, for those who do not see them."""
-    places: dict[float, list[str]] = {}  # as the drawing numbers them
-    for mark in history.marks:
-        places.setdefault(mark.at, []).append(mark.text)
-    if not places:
+    rows = [[str(i), f"{at:,.0f}", text] for i, (at, text) in enumerate(history.happened.items(), 1)]
+    if not rows:
         return Html("")
-    rows = [[str(i), f"{at:,.0f}", "; ".join(texts)] for i, (at, texts) in enumerate(places.items(), 1)]
     more = [element("p", f"And {len(rows) - _MARKS:,} before these.")] if len(rows) > _MARKS else []
     heads = ("mark", "after batches", "what happened")
     return joined([table("Marks in the curves", heads, rows[-_MARKS:], words=(0, 2)), *more])

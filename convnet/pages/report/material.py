@@ -9,8 +9,8 @@ from convnet.checkpoint import BEST, Checkpoint, CheckpointFolder, find_latest, 
 from convnet.errors import CheckpointError
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph
+from convnet.pages.report.evaluation import Evaluation
 from convnet.pages.report.private import last_name, paths_of, without_folders
-from convnet.pages.report.trial import Trial
 from convnet.training.history import History
 from convnet.training.log import NAME
 
@@ -19,7 +19,7 @@ from convnet.training.log import NAME
 class Material:
     """A run: its ``history``, of its log where it has one, and of ``checkpoint`` the net and its ``files``, if there is one.
 
-    ``kept`` are all checkpoints in the run's folder, oldest first. ``trial`` is what a test said that was made for the
+    ``kept`` are all checkpoints in the run's folder, oldest first. ``evaluation`` is a test that was made for the
     report; without one, ``untested`` says why.
     """
 
@@ -29,7 +29,7 @@ class Material:
     files: LayerFiles | None = None
     graph: Graph | None = None
     kept: Sequence[Path] = ()
-    trial: Trial | None = None
+    evaluation: Evaluation | None = None
     untested: str = ""
     title: str = ""
     remarks: list[str] = field(default_factory=list)

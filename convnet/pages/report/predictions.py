@@ -9,11 +9,12 @@ from PIL import Image
 
 from convnet.data.provider import first_synonyms
 from convnet.drawing.confusion import confusion_scene
+from convnet.drawing.samples import Prediction
 from convnet.drawing.sheet import enlarged, resized
 from convnet.drawing.svg import svg_of
-from convnet.pages.parts import Html, drawing, element, facts, figure, html, joined, picture, section, table
+from convnet.pages.parts import Html, drawing, element, facts, figure, joined, picture, section, table
+from convnet.pages.report.evaluation import Evaluation
 from convnet.pages.report.material import Material
-from convnet.pages.report.trial import Case, Trial
 from convnet.texts import counted
 from convnet.training.costs import value_text
 from convnet.training.report import Report
@@ -25,32 +26,32 @@ _HEADS = 6
 
 def predictions_section(material: Material) -> Html:
     """Return what a test came to, or why there was none."""
-    trial = material.trial
-    if trial is None:
+    evaluation = material.evaluation
+    if evaluation is None:
         text = element("p", element("strong", "Not tested for this report."), " ", material.untested, class_="warn")
         return section("predictions", "What it gets right and wrong", text)
-    content: list[Html] = [_outcome(trial)]
-    for report in trial.reports[:_HEADS]:
-        content += [element("h3", f"Classes of {report.cost}")] if len(trial.reports) > 1 else []
+    content: list[Html] = [_outcome(evaluation)]
+    for report in evaluation.reports[:_HEADS]:
+        content += [element("h3", f"Classes of {report.cost}")] if len(evaluation.reports) > 1 else []
         names = first_synonyms(report.names)
         content += [*_matrix(report, names), _errors(report, names)]
-    if len(trial.reports) > _HEADS:
-        content.append(element("p", f"And {counted(len(trial.reports) - _HEADS, 'head')} more."))
-    if not trial.reports:
-        content.append(element("p", "Its costs are not about classes, so there are no mistakes to count."))
-    return section("predictions", "What it gets right and wrong", *content, *_cases(trial))
+    if len(evaluation.reports) > _HEADS:
+        content.append(element("p", f"And {counted(len(evaluation.reports) - _HEADS, 'head')} more."))
+    if not evaluation.reports:
+        content.append(element("p", "Its costs tell no single class of a case, so that no mistakes are counted."))
+    return section("predictions", "What it gets right and wrong", *content, *_cases(evaluation))
 
 
-def _outcome(trial: Trial) -> Html:
+def _outcome(evaluation: Evaluation) -> Html:
     """Return the values of all costs, and what they are of."""
-    many = len(trial.values) > 1
+    many = len(evaluation.values) > 1
     rows = [
         (f"{cost}: {name}" if many else name, value_text(name, value))
-        for cost, values in trial.values.items()
+        for cost, values in evaluation.values.items()
         for name, value in values.items()
     ]
-    which = f"test {'batch' if trial.batches.isdigit() else 'batches'} {trial.batches}"
-    of = f"Measured for this report, on {counted(trial.cases, 'case')} of {which}."
+    which = f"test {'batch' if evaluation.batches.isdigit() else 'batches'} {evaluation.batches}"
+    of = f"Measured for this report, on {counted(evaluation.cases, 'case')} of {which}."
     return joined([element("p", of), element("div", facts(rows), class_="large")])
 
 
@@ -73,41 +74,38 @@ def _errors(report: Report, names: Sequence[str]) -> Html:
     return table("Errors by class, the worst first", head, shown, report.error_row("all", order))
 
 
-def _cases(trial: Trial) -> list[Html]:
+def _cases(evaluation: Evaluation) -> list[Html]:
     """Return the cases of each kind, with their pictures and what the net says of them."""
-    if not trial.reports:
+    if not evaluation.picks.unsure:
         return []
-    names = first_synonyms(trial.reports[0].names)
     kinds = (
-        ("Most certain, and right", trial.picks.right),
-        ("Most certain, and wrong", trial.picks.wrong),
-        ("Least certain", trial.picks.unsure),
+        ("Most certain, and right", evaluation.picks.right),
+        ("Most certain, and wrong", evaluation.picks.wrong),
+        ("Least certain", evaluation.picks.unsure),
     )
     parts = []
     for heading, cases in kinds:
         none = element("p", "There are none.")
-        shown = element("div", joined(_case(case, names) for case in cases), class_="cases") if cases else none
+        shown = element("div", joined(map(_case, cases)), class_="cases") if cases else none
         parts += [element("h3", heading), shown]
     return parts
 
 
-def _case(case: Case, names: Sequence[str]) -> Html:
-    truth, said = names[case.truth], names[case.guesses[0][0]]
-    verdict = "right" if case.truth == case.guesses[0][0] else "wrong"
+def _case(case: Prediction) -> Html:
     bars = [
         element(
             "li",
-            element("span", names[k]),
+            element("span", name),
             element("span", f"{100 * share:.1f} %", class_="number"),
-            class_="true" if k == case.truth else None,
+            class_="true" if is_true else None,
             style=f"--share:{min(max(share, 0), 1):.3f}",
         )
-        for k, share in case.guesses
+        for name, share, is_true in case.bars
     ]
-    alt = f"Test case {case.number} of batch {case.batch}: {truth}, taken for {said}"
-    image = case_picture(case.picture, alt) if case.picture is not None else Html("")
-    caption = joined([element("strong", truth), f" ({verdict})", element("ol", *bars)], "")
-    return figure(html(image), caption)
+    alt = f"Test case {case.case} of batch {case.batch}: {case.truth}, taken for {case.bars[0][0]}"
+    image = case_picture(case.picture, alt) if case.picture.size else Html("")
+    verdict = "right" if case.is_right else "wrong"
+    return figure(image, joined([element("strong", case.truth), f" ({verdict})", element("ol", *bars)], ""))
 
 
 def case_picture(values: np.ndarray, alt: str) -> Html:

@@ -30,7 +30,7 @@ class Run:
     def __init__(self, folder, **source):
         folder.mkdir(exist_ok=True)
         self.path, self.clock, self.pressed = folder / NAME, Clock(), []
-        fields = {"moment": Moment(), "banks": [], "when": "", "said": "", "is_own": True, "is_over": False, "fault": ""}
+        fields = {"moment": Moment(), "filters": [], "when": "", "said": "", "is_own": True, "is_over": False, "fault": ""}
         acts = {name: lambda name=name: self.pressed.append(name) for name in ("save", "stop")}
         self.source = SimpleNamespace(**fields | {"acts": acts, "asked": lambda: None} | source)
         self.board = Board(Followed(self.path), self.source, self.clock, now=self.clock)

@@ -14,7 +14,7 @@ from convnet.backends.reference import Reference
 from convnet.cli.run import main as run
 from convnet.net.net import Net
 from convnet.pages.live import sources
-from convnet.pages.live.filters import Bank, NetFilters, banks_of, filters_part, shown_banks
+from convnet.pages.live.filters import LiveFilters, NetFilters, filters_part, shown_layers, stored_filters
 from convnet.pages.live.sources import LiveRun, WatchedRun
 from convnet.training.events import BatchBegin, BatchEnd, Message, MinibatchEnd, RunBegin, Saved, TestBegin
 
@@ -110,32 +110,32 @@ def test_filters_are_copied_as_they_form_but_seldom():
     """They are those of the net; what a copy takes is a small share of the time until the next."""
     clock = Clock()
     live, net, session = begun(clock)
-    (first,) = live.banks
+    (first,) = live.filters
     values = net.nodes["conv1"].weights[0].value
     np.testing.assert_array_equal(first.layers[0]["weights"][0], values.reshape(-1, 4))
     values[...] = 7
     session.position.batches_done = 3
     live.asked()
     train(live)
-    assert live.banks[0] is first and live.when == "after 0 batches"  # less than two seconds later
+    assert live.filters[0] is first and live.when == "after 0 batches"  # less than two seconds later
     clock.now += 2
     train(live)
-    assert (live.banks[0].layers[0]["weights"][0] == 7).all() and live.when == "after 3 batches"
+    assert (live.filters[0].layers[0]["weights"][0] == 7).all() and live.when == "after 3 batches"
     values[...] = 8  # what was copied is not the run's
-    assert (live.banks[0].layers[0]["weights"][0] == 7).all()
+    assert (live.filters[0].layers[0]["weights"][0] == 7).all()
 
-    slow = live.banks
+    slow = live.filters
     clock.tick = 1.0  # now a copy takes seconds
     clock.now += 3
     live.asked()
     train(live)
-    assert live.banks is not slow
-    taken, clock.tick = live.banks, 0.0
+    assert live.filters is not slow
+    taken, clock.tick = live.filters, 0.0
     for _ in range(190):
         clock.now += 1
         live.asked()
         train(live)
-    assert live.banks is taken
+    assert live.filters is taken
 
 
 @each_backend
@@ -181,22 +181,22 @@ def test_which_layers_are_shown():
         "local3": "local",
         "fc": "fc",
     }
-    assert shown_banks(kinds) == [("conv1", ["conv1a", "conv1b"]), ("conv2", ["conv2"])]
-    assert shown_banks({"fc": "fc"}) == [] and shown_banks({"a": "local"}) == [("a", ["a"])]
-    assert NetFilters(Net(make_graph(TEXT, {0: 108, 1: 1}, 3), Reference())).banks == [("conv1", ["conv1"])]
+    assert shown_layers(kinds) == [("conv1", ["conv1a", "conv1b"]), ("conv2", ["conv2"])]
+    assert shown_layers({"fc": "fc"}) == [] and shown_layers({"a": "local"}) == [("a", ["a"])]
+    assert NetFilters(Net(make_graph(TEXT, {0: 108, 1: 1}, 3), Reference())).names == [("conv1", ["conv1"])]
 
 
 def test_pictures_of_filters():
     """Of two towers one picture; of filters that are not numbers, or do not fit, what is wrong."""
     layer = {"name": "a", "type": "conv", "filterChannels": [3], "filterSize": [5]}
     towers = [layer | {"weights": [np.full((75, 16), value, np.float32)]} for value in (-0.5, 1.5)]
-    html = filters_part([Bank("conv1", towers)], "after 7 batches")
+    html = filters_part([LiveFilters("conv1", towers)], "after 7 batches")
     assert "conv1: 32 filters of 3x5x5, after 7 batches" in html and html.count("<img") == 1
     assert "-0.5 is black, 1.5 white" in html
     many = layer | {"filterChannels": [20], "weights": [np.random.RandomState(0).randn(500, 16).astype(np.float32)]}
-    assert "strongest channels of the first 8" in filters_part([Bank("conv2", [many])], "now")
+    assert "with the strongest 16 of its channels" in filters_part([LiveFilters("conv2", [many])], "now")
     for wrong in ([np.full((75, 16), math.nan)], [np.zeros((74, 16))], []):
-        html = filters_part([Bank("conv1", [layer | {"weights": wrong}])], "now")
+        html = filters_part([LiveFilters("conv1", [layer | {"weights": wrong}])], "now")
         assert 'class="warn"' in html and "<img" not in html
 
 
@@ -219,19 +219,19 @@ def when_read(watched):
 
 def test_filters_of_the_newest_checkpoint(saved, tmp_path):
     watched = WatchedRun(tmp_path)
-    assert (when_read(watched), list(watched.banks), watched.acts, watched.is_own) == ("", [], {}, False)
+    assert (when_read(watched), list(watched.filters), watched.acts, watched.is_own) == ("", [], {}, False)
     (tmp_path / "1.1").write_bytes((saved / "1.1").read_bytes())
     assert when_read(watched) == "in checkpoint 1.1"
-    first = watched.banks
+    first = watched.filters
     stored = checkpoint.load(saved / "1.1").layers["conv1"]["weights"][0]
     np.testing.assert_array_equal(first[0].layers[0]["weights"][0], stored)
-    assert when_read(watched) and watched.banks is first  # it is read once
+    assert when_read(watched) and watched.filters is first  # it is read once
     (tmp_path / "1.2").write_bytes((saved / "1.2").read_bytes()[:1000])  # not whole
-    assert when_read(watched) == "in checkpoint 1.1" and watched.banks is first
+    assert when_read(watched) == "in checkpoint 1.1" and watched.filters is first
     time.sleep(0.01)
     (tmp_path / "1.2").write_bytes((saved / "1.2").read_bytes())
     assert when_read(watched) == "in checkpoint 1.2"
-    assert set(watched.banks[0].layers[0]) == {"name", "type", "filterChannels", "filterSize", "weights"}
+    assert set(watched.filters[0].layers[0]) == {"name", "type", "filterChannels", "filterSize", "weights"}
     (tmp_path / "1.2").unlink()
     (tmp_path / "1.1").unlink()
     assert when_read(watched) == "in checkpoint 1.2"
@@ -239,5 +239,5 @@ def test_filters_of_the_newest_checkpoint(saved, tmp_path):
 
 def test_filters_of_a_checkpoint_hold_nothing_else_of_it(saved):
     loaded = checkpoint.load(saved / "1.1")
-    (bank,) = banks_of(loaded.layers)
+    (bank,) = stored_filters(loaded.layers)
     assert bank.name == "conv1" and not np.shares_memory(bank.layers[0]["weights"][0], loaded.layers["conv1"]["weights"][0])

@@ -11,9 +11,10 @@ from html_pages import Read, image_of
 from nets import DATA, cost_of
 from support import make_graph
 
-from convnet.drawing.picture import times
+from convnet.pages.filters import filters_image
 from convnet.pages.report.film import chosen, film, film_style
-from convnet.pages.report.filters import Bank, bank_image, banks, filter_figures, scale_of, strongest_channels
+from convnet.pages.report.filters import LayerFilters, filter_figures, layer_filters
+from convnet.texts import times
 
 CONV = "[conv1]\ntype=conv\ninputs=data\nchannels=3\nfilters=20\nfilterSize=3\npadding=1\nstride=1\ninitW=0.1\n"
 LOCAL = "[local2]\ntype=local\ninputs=conv1\nchannels=20\nfilters=4\nfilterSize=3\npadding=1\nstride=1\ninitW=0.1\n"
@@ -43,18 +44,13 @@ def test_a_planted_filter_is_at_its_place_in_its_color(net):
     graph, layers = net
     layers["conv1"]["weights"][0][9 + 3 + 2, 17] = 2  # green, second row, last column
     layers["conv1"]["weights"][0][18, 0] = -2  # blue, left upper corner
-    (bank,) = [bank for bank in banks(layers, graph, 3) if bank.layer == "conv1"]
-    assert (bank.what, bank.total, bank.in_color, bank.filters.shape) == (
-        times("20 filters of 3x3x3"),
-        20,
-        True,
-        (3, 3, 3, 20),
-    )
-    ((figure,), notes) = filter_figures([bank])
-    (found,) = Read(figure).all("img")
-    pixels = image_of(found)
+    (found,) = [each for each in layer_filters(layers, graph, 3) if each.layer == "conv1"]
+    assert (found.what, found.total, found.filters.shape) == (times("20 filters of 3x3x3"), 20, (3, 3, 3, 20))
+    ((figure,), notes) = filter_figures([found])
+    (image,) = Read(figure).all("img")
+    pixels = image_of(image)
     assert notes == [] and pixels.shape == (2 * 4 + 1, 16 * 4 + 1, 3)
-    assert found.attributes["width"] == str(pixels.shape[1] * scale_of(bank_image(bank)))
+    assert image.attributes["width"] == str(8 * pixels.shape[1])
     assert pixels[1 + 4 + 1, 1 + 4 + 2].tolist() == [128, 255, 128]
     assert pixels[1, 1].tolist() == [128, 128, 0]
     assert (pixels.reshape(-1, 3) == 128).all(axis=1).sum() == 20 * 9 - 2
@@ -66,25 +62,25 @@ def test_a_local_layer_shows_its_filters_at_the_middle(net):
     weights = layers["local2"]["weights"][0]  # (places, C, k, k) x F
     middle = 3 * 6 + 3
     weights.reshape(36, 20, 3, 3, 4)[middle, 7, 1, 2, 3] = 0.5
-    (bank,) = [bank for bank in banks(layers, graph, 3) if bank.layer == "local2"]
-    assert (bank.what, bank.total) == (times("4 filters of 20x3x3 at the middle of 36 places"), 4)
-    assert np.argwhere(bank.filters).tolist() == [[7, 1, 2, 3]]
+    (found,) = [each for each in layer_filters(layers, graph, 3) if each.layer == "local2"]
+    assert (found.what, found.total) == (times("4 filters of 20x3x3 at the middle of 36 places"), 4)
+    assert np.argwhere(found.filters).tolist() == [[7, 1, 2, 3]]
 
 
 def test_a_fully_connected_layer_shows_the_maps_that_it_reads(net):
     graph, layers = net
     layers["fc"]["weights"][0].reshape(4, 6, 6, 10)[2, 1, 5, 9] = 1
-    (bank,) = [bank for bank in banks(layers, graph, 3) if bank.layer == "fc"]
-    assert bank.what == times("10 filters of 4x6x6") and np.argwhere(bank.filters).tolist() == [[2, 1, 5, 9]]
+    (found,) = [each for each in layer_filters(layers, graph, 3) if each.layer == "fc"]
+    assert found.what == times("10 filters of 4x6x6") and np.argwhere(found.filters).tolist() == [[2, 1, 5, 9]]
 
 
 def test_a_net_without_convolutions_shows_what_it_looks_for_in_pictures():
     graph = make_graph(DATA + "[fc]\ntype=fc\ninputs=data\noutputs=10\ninitW=0.1\n" + cost_of("fc"), {0: 64, 1: 1}, 10)
     layers = stored(graph)
     layers["fc"]["weights"][0].reshape(8, 8, 10)[1, 2, 3] = 1
-    (bank,) = banks(layers, graph, 1)
-    assert bank.what == times("10 filters of 1x8x8") and np.argwhere(bank.filters).tolist() == [[0, 1, 2, 3]]
-    assert list(banks(layers, graph, 0)) == []  # data that are no pictures
+    (found,) = layer_filters(layers, graph, 1)
+    assert found.what == times("10 filters of 1x8x8") and np.argwhere(found.filters).tolist() == [[0, 1, 2, 3]]
+    assert list(layer_filters(layers, graph, 0)) == []  # data that are no pictures
 
 
 def test_the_strongest_channels_come_first():
@@ -92,7 +88,7 @@ def test_the_strongest_channels_come_first():
     filters = np.zeros((C, k, k, F))
     for f in range(F):
         filters[f + 5, 1, 1, f], filters[f, 0, 2, f] = -2, 1
-    pixels = np.asarray(strongest_channels(filters))
+    pixels = np.asarray(filters_image(filters))
     rows, wide = 3, 16 * 4 + 3  # four columns of three filters
     assert pixels.shape == (rows * 4 + 1, 4 * wide - 3 + 1)
     for f in range(F):
@@ -106,8 +102,8 @@ def test_what_cannot_be_shown_is_said(net):
     layers["conv1"]["weights"][0][0, 0] = np.nan
     layers["local2"]["weights"] = []
     layers["fc"]["weights"][0] = np.zeros(3)
-    found = list(banks(layers, graph, 3))
-    assert [bank for bank in found if isinstance(bank, Bank)] == []
+    found = list(layer_filters(layers, graph, 3))
+    assert [bank for bank in found if isinstance(bank, LayerFilters)] == []
     assert "conv1: layer 'conv1': weights[0] are not all finite" in found[0] and "fc: weights of shape (3,)" in found[1]
     assert filter_figures(found) == ([], found)
 
@@ -117,9 +113,9 @@ def test_pictures_of_filters_have_bounds():
     random = np.random.default_rng(0)
     graph = make_graph(DATA + "[fc]\ntype=fc\ninputs=data\noutputs=3000\ninitW=0.1\n" + cost_of("fc"), {0: 4096, 1: 1}, 3000)
     layers = {"fc": {"name": "fc", "type": "fc", "weights": [random.normal(size=(4096, 3000))]}}
-    (bank,) = banks(layers, graph, 1)
-    assert bank.total == 3000 and bank.filters.shape == (1, 64, 64, (1 << 18) // 65**2)
-    figures, notes = filter_figures([bank] * 6)
+    (found,) = layer_filters(layers, graph, 1)
+    assert found.total == 3000 and found.filters.shape == (1, 64, 64, (1 << 18) // 65**2)
+    figures, notes = filter_figures([found] * 6)
     assert sum(map(len, figures)) < 1.2e6 and 1 < len(figures) < 6
     assert notes == [f"For want of room the filters of {6 - len(figures)} layers are not shown, from fc on."]
 
