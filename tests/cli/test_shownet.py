@@ -301,16 +301,6 @@ def test_the_first_filters(types, name):
 
 
 @pytest.mark.parametrize(
-    "what", [["--show-preds", "probs"], ["--show-preds", "probs", "--only-errors"], ["--show-maps", "conv1"]]
-)
-def test_samples_are_drawn(saved, tmp_path, what):
-    out = tmp_path / "x.png"
-    assert show.main(["-f", str(saved), *what, "--out", str(out)]) == 0
-    with Image.open(out) as picture:
-        assert len(np.unique(np.asarray(picture))) > 10
-
-
-@pytest.mark.parametrize(
     "options, word",
     [
         (["--show-filters", "conv2"], "did you mean 'conv1'"),
