@@ -120,16 +120,13 @@ _PHILOX = record(
         "uinteger": whole(0, 2**32 - 1),
     }
 )
+CHANGES = items(record({"batches": _COUNT, "minibatches": _COUNT, "text": items(text())}))  # of the parameters
 _POSITION = {
     name: {int: _COUNT, list[int]: items(whole(-1, 2**53)), list[list[int]]: items(items(_COUNT))}.get(hint)
     or rules.of_hint(hint)
     for name, hint in get_type_hints(Position).items()
     if name != "changes"
-} | {
-    "at_batch": whole(-1, 2**53),
-    "batch": whole(),
-    "changes": items(record({"batches": _COUNT, "minibatches": _COUNT, "text": items(text())})),
-}
+} | {"at_batch": whole(-1, 2**53), "batch": whole(), "changes": CHANGES}
 _BY_MATRIX = mapping(
     either(whole(0, _INDICES), text("the number of a data matrix", lambda v: v.isdecimal() and len(v) < 5)), _SIZES
 )

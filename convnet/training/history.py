@@ -230,10 +230,10 @@ class History:
             curve.final = None
         for pair, rate in _by_weights(record.get("rates")):
             self.rates.setdefault(pair, Series()).change(at, float(rate))
-        if (epoch := _number(record.get("epoch"))) is not None:
+        if (epoch := number_of(record.get("epoch"))) is not None:
             self.epochs.change(at, epoch)
         for series, key in ((self.speed, "images_per_second"), (self.seconds, "seconds"), (self.times, "time")):
-            if (number := _number(record.get(key))) is not None:
+            if (number := number_of(record.get(key))) is not None:
                 series.add(at, number)
 
     def _add_test(self, record: Record, at: float) -> None:
@@ -241,14 +241,14 @@ class History:
         self.done = max(self.done, at)
         for curve, value in self._values(record):
             curve.test.add(at, value)
-            mean = _number(averages.get(curve.key)) if averages else None
+            mean = number_of(averages.get(curve.key)) if averages else None
             curve.means.add(at, value if mean is None else mean)
 
     def _values(self, record: Record) -> list[tuple[Curve, float]]:
         """Return the values of costs that a line holds, each with its curve."""
         found = []
         for key, given in record.items():
-            if key in _NOT_COSTS or (value := _number(given)) is None:
+            if key in _NOT_COSTS or (value := number_of(given)) is None:
                 continue
             cost, _, name = key.rpartition(".")
             if cost and name != TWICE:
@@ -280,7 +280,7 @@ def run_name(path: Path) -> str:
     return (path.resolve().parent if is_of_folder else path).name
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
     """Return a number of a line, which may be one of the texts that stand for what JSON lacks, or nothing."""
     try:
         return float(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from convnet.checkpoint import Checkpoint, add_costs, find_latest, load
+from convnet.checkpoint.schema import CHANGES
 from convnet.errors import ConvnetError, reason_of
 from convnet.pickles.rules import either, exactly, items, mapping, message, real, record, text, whole
 from convnet.training.costs import Outputs
@@ -23,13 +24,12 @@ _PLACES = {
     "tested": items(whole()),
     "averages": record({}),
 }
-_CHANGES = items(record({"batches": whole(0, 2**53), "minibatches": whole(), "text": items(text())}))
 _WEIGHTS = {
     "rates": mapping(text(), mapping(text(), _NUMBER)),
     "weights": mapping(text(), mapping(text(), items(_NUMBER, 2))),
     "dead": mapping(text(), real()),
 }
-_LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | _WEIGHTS | {"changes": _CHANGES}, "a line of a log")
+_LINE = record({"line": text(), "batches": whole(0, 2**53)}, _PLACES | _WEIGHTS | {"changes": CHANGES}, "a line of a log")
 
 
 def records_of(path: str | Path) -> tuple[list[Record], list[str]]:

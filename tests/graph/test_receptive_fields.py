@@ -74,8 +74,5 @@ def test_an_output_sees_these_pixels_and_no_others(name):
 def test_what_mirrors_or_scales_has_no_place(layer):
     text = DATA + f"[turned]\n{layer}inputs=data\n" + conv("seen", "turned", 3, 1, 1)
     graph = make_graph(text + FC, {0: SIDE**2, 1: 1}, 2)
-    assert (
-        receptive_fields(graph)["seen"].start is None
-        and receptive_fields(graph)["seen"].size == 3
-        and receptive_fields(graph)["fc"] is None
-    )
+    fields = receptive_fields(graph)
+    assert fields["seen"].start is None and fields["seen"].size == 3 and fields["fc"] is None

@@ -26,10 +26,11 @@ from convnet.pages.live.view import (
     status_part,
 )
 from convnet.pages.parts import Html, element, joined, section, stylesheet
-from convnet.texts import path_text, shell_quoted
+from convnet.texts import path_text, printable, shell_quoted
 
 POLL = 1.0  # seconds between two questions of a page
 _SELDOM, _SHARE = 2.0, 0.006  # seconds between two drawings of a part, and their share of the time
+_READING = 2.0  # seconds in which a page waits for a long log to be read
 _WIDTHS = (360, 720, 1160)  # pixels of drawings, for narrow and wide pages
 _PARTS = {"advice": "Warnings", "curves": "Curves", "filters": "Filters", "layers": "Layers"}  # below the status
 _FILES = {"style.css": "convnet.pages", "page.css": "convnet.pages.live", "page.js": "convnet.pages.live"}
@@ -37,6 +38,7 @@ _SAID = {
     "save": "Asked to save: a checkpoint follows after this minibatch",
     "stop": "Asked to stop: the run saves after this minibatch, and ends",
 }
+_BEHIND = "The log is long, and still being read: the run is further than this"
 _ELSEWHERE = "This page only watches: where the run was started, Ctrl-C stops it, and SIGUSR1 (kill -USR1 PID) saves."
 
 
@@ -109,21 +111,22 @@ class Board:
             is_over, news = self.source.is_over, self._news(ending)
         changed = {name: [part.mark, part.html] for name, part in parts.items() if part.mark not in known}
         place = "ended" if ending else self.source.moment.place or f"{self.log.history.done:,.0f} batches"
-        title = f"{place}: {self.log.history.title}"
+        title = printable(f"{place}: {self.log.history.title}")
         acts = sorted(self.source.acts) if not ending else []
         return _json({"title": title, "news": news, "over": is_over, "acts": acts, "parts": changed})
 
     def _renewed(self, width: int) -> tuple[str, dict[str, _Part]]:
         """Return how the run has ended, if it has, and all parts, as new as they may be."""
         self.source.asked()
-        self.log.read()
+        is_behind = self._is_behind()
         log, source = self.log, self.source
         history, moment, version = log.history, source.moment, log.version
-        ending = self._ending()
+        ending = "" if is_behind else self._ending()
         age = "" if ending or moment.doing else age_text(history, self.now())
+        remark = _BEHIND if is_behind else age
         filters, when = source.filters, source.when
         drawn: dict[str, tuple[Hashable, Callable[[], Html]]] = {
-            "status": ((version, moment, ending, age, log.fault), lambda: status_part(log, moment, bool(ending), age)),
+            "status": ((version, moment, ending, remark, log.fault), lambda: status_part(log, moment, bool(ending), remark)),
             "advice": (version, lambda: advice_part(history)),
             "curves": (version, lambda: curves_part(history, width)),
             "filters": ((id(filters), when), lambda: filters_part(filters, when)),
@@ -134,8 +137,17 @@ class Board:
             key = name, width if name == "curves" else 0
             seldom = POLL / 2 if name == "status" else _SELDOM
             parts[name] = self._parts.setdefault(key, _Part(self.clock, seldom))
-            parts[name].renew(what, draw, source.is_over)
+            if name == "status" or not is_behind:
+                parts[name].renew(what, draw, source.is_over)
         return ending, parts
+
+    def _is_behind(self) -> bool:
+        """Read on in the log; return whether much of it is left. That of a run of this process is read in passing."""
+        end = self.clock() + _READING
+        while self.log.read() and not self.source.is_own:
+            if self.clock() > end:
+                return True
+        return False
 
     def _ending(self) -> str:
         """Return how the run has ended; an empty text where it goes on.
@@ -151,7 +163,7 @@ class Board:
         return found or ("The run has ended" if source.is_over else "")
 
     def _news(self, ending: str) -> str:
-        return ending or self.source.said or news_of(self.log.history)
+        return printable(ending or self.source.said or news_of(self.log.history))
 
     def _page(self, _: Query) -> Answer:
         """Return the document, which shows what there is without the script, too."""

@@ -16,7 +16,7 @@ from convnet.net.net import Net
 from convnet.pages.live import sources
 from convnet.pages.live.filters import LiveFilters, NetFilters, filters_part, shown_layers, stored_filters
 from convnet.pages.live.sources import LiveRun, WatchedRun
-from convnet.training.events import BatchBegin, BatchEnd, MinibatchEnd, RunBegin, Saved, TestBegin
+from convnet.training.events import BatchBegin, BatchEnd, Message, MinibatchEnd, RunBegin, Saved, TestBegin
 
 TEXT = f"""{DATA}[conv1]
 type=conv
@@ -67,6 +67,8 @@ def test_the_moment():
     assert live.moment == ("Loading data", "the beginning", "", "", "", "CPU (1 thread)")
     live(BatchBegin(1, 1, 0.0))
     live.asked()
+    live(BatchBegin(1, 1, 0.0))  # of which a minibatch may take minutes
+    assert live.moment[:2] == ("Training", "batch 1.1, 1 of 10")
     for i in range(4):
         clock.now += 1
         live(MinibatchEnd(i + 1, 4, {}, 4))
@@ -159,7 +161,11 @@ def test_what_the_page_may_do():
     live.acts["stop"]()
     assert asked == ["save", "the page"]
     live.said = "Asked to save"
+    live(Message("No checkpoint was saved: no space"))
+    assert live.said == "No checkpoint was saved: no space"
     live(Saved(None))
+    assert live.said == ""
+    live(Message("Patience ends"))
     assert live.said == ""
     live.end(ValueError("no\nmore"))
     assert (live.acts, live.is_over, live.fault) == ({}, True, "no")
