@@ -73,10 +73,9 @@ def feature_layers(graph: Graph, names: Sequence[str] = ()) -> list[Layer]:
     Raises ``OptionError``.
     """
     if names:
-        found = [
-            each for name in names for each in ([] if name in graph.layers else towers_of(graph.layers, name)) or [name]
-        ]
-        return [graph.layers[output_layer(graph, name, OptionError)] for name in dict.fromkeys(found)]
+        towers = ([name] if name in graph.layers else towers_of(graph.layers, name) or [name] for name in names)
+        found = dict.fromkeys(output_layer(graph, name, OptionError) for each in towers for name in each)
+        return [graph.layers[name] for name in found]
     if not heads(graph):
         raise OptionError("the net tells no classes, so that no layer is the last before them; name one: --similar LAYER")
     last = graph.layers[head_of(graph).layer].sources[0]

@@ -24,7 +24,7 @@ from convnet.texts import did_you_mean
 Stored = dict[str, Any]  # a layer of a checkpoint
 
 
-class Bank(NamedTuple):
+class FilterBank(NamedTuple):
     """``filters`` (C, k, k, F) of layer ``name``, of ``type``, on what ``source`` gives, called ``names``.
 
     ``maps`` (F, C) are the numbers of the maps of ``source`` that they read. Filters of a local layer are those of one of
@@ -40,7 +40,7 @@ class Bank(NamedTuple):
     modules: int = 0
 
 
-def banks_of(checkpoint: Checkpoint, name: str, index: int = 0, channels: int = 0, plane: int = 0) -> list[Bank]:
+def filter_banks(checkpoint: Checkpoint, name: str, index: int = 0, channels: int = 0, plane: int = 0) -> list[FilterBank]:
     """Return the filters of layer ``name``, on its input ``index``; of all towers where the name is theirs without letter.
 
     ``channels`` are the maps that a fully-connected layer's inputs are, 0: as many as the layer below has. ``plane`` is
@@ -56,7 +56,7 @@ def banks_of(checkpoint: Checkpoint, name: str, index: int = 0, channels: int = 
         modules = int(layer["modulesX"]) if kind == "local" else 0
         names = [f"{suffix}{i}" for i in range(F)]
         banks.append(
-            Bank(own, kind, _source(layers, layer, index), filters, names, _maps_read(layer, index, filters), modules)
+            FilterBank(own, kind, _source(layers, layer, index), filters, names, _maps_read(layer, index, filters), modules)
         )
     return banks
 
