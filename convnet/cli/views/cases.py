@@ -20,6 +20,7 @@ from convnet.drawing.shapes import Scene
 from convnet.options import LAYERS, ZERO_ONE, text, whole
 from convnet.options.kinds import whole_numbers
 
+_NUMBERS = Flag("maps", whole_numbers(0, "0,5,9"), "which maps, up to sixteen [such as --seed draws]", None)
 _ONLY_ERRORS = Flag("only_errors", ZERO_ONE, "of test cases, show only those that the net gets wrong")
 
 
@@ -33,7 +34,7 @@ def _gradients(checkpoint: Checkpoint, start: str, args: argparse.Namespace) -> 
 
 
 def _maps(checkpoint: Checkpoint, layer: str, args: argparse.Namespace) -> Image.Image:
-    return map_sheet(feature_maps(test_set(checkpoint, args), layer, args.seed), args.zoom or 0)
+    return map_sheet(feature_maps(test_set(checkpoint, args), layer, args.maps or (), args.seed), args.zoom or 0)
 
 
 def _patches(checkpoint: Checkpoint, layer: str, args: argparse.Namespace) -> Scene:
@@ -65,7 +66,7 @@ MAPS = View(
     text("LAYER"),
     "draw what this layer makes of twelve test cases [the first of maps]",
     _maps,
-    (SEED, ZOOM),
+    (_NUMBERS, SEED, ZOOM),
     takes_data=True,
 )
 PATCHES = View(
@@ -73,7 +74,7 @@ PATCHES = View(
     text("LAYER"),
     "draw what excites maps of this layer most in the test pictures [the first of maps]",
     _patches,
-    (Flag("maps", whole_numbers(0, "0,5,9"), "which maps, up to sixteen [such as --seed draws]", None), SEED),
+    (_NUMBERS, SEED),
     takes_data=True,
 )
 SIMILAR = View(  # the right half of the paper's Figure 4
