@@ -16,8 +16,8 @@ from convnet.errors import ConvnetError, DataError, OptionError, first_line
 from convnet.options import flag_of, text
 from convnet.pages.report.document import report
 from convnet.pages.report.evaluation import evaluate
-from convnet.pages.report.material import Material
 from convnet.pages.report.private import last_name
+from convnet.pages.report.reported_run import ReportedRun
 from convnet.storage import check_folder
 from convnet.texts import bytes_text
 
@@ -49,33 +49,33 @@ def _report(args: argparse.Namespace) -> int:
     if out.suffix.lower() not in _FORMS:
         raise OptionError(f"--out {out}: the name must end in {' or '.join(_FORMS)}")
     check_folder(out)
-    material = Material.open(args.run, args.title or "")
-    for remark in material.remarks:
+    run = ReportedRun.open(args.run, args.title or "")
+    for remark in run.remarks:
         say(f"convnet: {remark}")
-    _test(material, args)
-    page = report(material)
+    _test(run, args)
+    page = report(run)
     write_text(out, page)
     print(f"Wrote {out}, {bytes_text(len(page.encode()))}.")
     return 0
 
 
-def _test(material: Material, args: argparse.Namespace) -> None:
+def _test(run: ReportedRun, args: argparse.Namespace) -> None:
     """Test the net of the report, or say why not; raises ``ConvnetError`` where data were named and are not there."""
-    given, checkpoint = data_options(args), material.checkpoint
+    given, checkpoint = data_options(args), run.checkpoint
     if args.no_data or checkpoint is None:
-        material.untested = "Its test was left out (--no-data)." if args.no_data else "No checkpoint was saved yet."
+        run.untested = "Its test was left out (--no-data)." if args.no_data else "No checkpoint was saved yet."
         return
-    if material.graph:
-        print_problems(material.graph.warnings)
+    if run.graph:
+        print_problems(run.graph.warnings)
     try:
-        material.evaluation = evaluate(TestSet.of(session_of(checkpoint, given)))
+        run.evaluation = evaluate(TestSet.of(session_of(checkpoint, given)))
     except (DataError, OptionError) as error:
         if given:
             raise
         name = last_name(checkpoint.option("data_path"))
         data = f"The test data, {name}," if name else "Its test data"
-        material.untested = f"{data} could not be used when this report was made; it has all the rest."
+        run.untested = f"{data} could not be used when this report was made; it has all the rest."
         say(f"convnet: not tested: {error}")
     except ConvnetError as error:
-        material.untested = material.public(f"It could not be: {first_line(error)}.")
+        run.untested = run.public(f"It could not be: {first_line(error)}.")
         say(f"convnet: not tested: {error}")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from convnet.drawing.banks import Bank
+from convnet.drawing.filter_banks import FilterBank
 from convnet.drawing.filters import MOST, PER_ROW, WIDE, filter_patches, normalise, strongest
 from convnet.drawing.sheet import DARK, Sheet, check_pixels, enlarged, headed
 from convnet.texts import counted
@@ -22,7 +22,7 @@ _CHANNELS, _FILTERS = 16, 64  # of a layer of many channels
 _TOWER = 44  # above each tower, for its name
 
 
-def filter_sheet(banks: Sequence[Bank], title: str, color: bool, zoom: int = 0) -> Image.Image:
+def filter_sheet(banks: Sequence[FilterBank], title: str, color: bool, zoom: int = 0) -> Image.Image:
     """Return the filters of one layer, or of its towers, as a sheet; ``zoom`` 0: what can be seen well."""
     C = len(banks[0].filters)
     if not color and C >= PER_ROW:
@@ -39,7 +39,7 @@ def filter_sheet(banks: Sequence[Bank], title: str, color: bool, zoom: int = 0) 
     return headed(in_towers(bodies, banks), title, caption, DARK)
 
 
-def plain_sheet(banks: Sequence[Bank], color: bool, zoom: int = 0) -> Image.Image:
+def plain_sheet(banks: Sequence[FilterBank], color: bool, zoom: int = 0) -> Image.Image:
     """Return what the originals drew: no words, and of a local layer as many filters in a row as places."""
     per_row = banks[0].modules or PER_ROW
     parts = [mosaic(part, color, zoom=zoom, per_row=per_row) for part in _scaled(banks)[0]]
@@ -52,20 +52,20 @@ def plain_sheet(banks: Sequence[Bank], color: bool, zoom: int = 0) -> Image.Imag
     return sheet.image
 
 
-def _scaled(banks: Sequence[Bank]) -> tuple[list[np.ndarray], float, float]:
+def _scaled(banks: Sequence[FilterBank]) -> tuple[list[np.ndarray], float, float]:
     """Return the filters of all banks, scaled together to 0 to 1, and what is 0 and 1 there."""
     filters = np.concatenate([bank.filters for bank in banks], axis=-1)
     ends = np.cumsum([bank.filters.shape[-1] for bank in banks])[:-1]
     return np.split(normalise(filters), ends, axis=-1), float(filters.min()), float(filters.max())
 
 
-def _few(banks: Sequence[Bank], most: int) -> str:
+def _few(banks: Sequence[FilterBank], most: int) -> str:
     """Say that not all filters are shown, if so."""
     each = " of each tower" if len(banks) > 1 else ""
     return f"Filters 0 to {most - 1}{each}. " if max(bank.filters.shape[-1] for bank in banks) > most else ""
 
 
-def in_towers(bodies: Sequence[Image.Image], banks: Sequence[Bank]) -> Image.Image:
+def in_towers(bodies: Sequence[Image.Image], banks: Sequence[FilterBank]) -> Image.Image:
     """Return the pictures of towers above each other, each below its name; that of a single layer as it is."""
     if len(bodies) == 1:
         return bodies[0]
@@ -105,7 +105,7 @@ def mosaic(
     return sheet.image
 
 
-def channel_rows(bank: Bank, most: int = _FILTERS, zoom: int = 0) -> Image.Image:
+def channel_rows(bank: FilterBank, most: int = _FILTERS, zoom: int = 0) -> Image.Image:
     """Return of each of the first ``most`` filters its strongest channels, the strongest first; two filters in a row.
 
     Above each channel stands the number of the map that it reads.

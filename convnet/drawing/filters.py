@@ -4,7 +4,7 @@ Letters: C channels, k side of a filter, F filters.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,11 @@ def first_filters(types: Mapping[str, str]) -> str:
     """Return the first layer with filters, of ``types`` by name; of two towers the name of both; ``""`` if there is none."""
     first = next((name for name, kind in types.items() if kind in ("conv", "local")), "")
     return first[:-1] if first[1:].endswith("a") and f"{first[:-1]}b" in types else first
+
+
+def towers_of(names: Iterable[str], name: str) -> list[str]:
+    """Return the layers called ``name`` with a letter behind, such as conv1a and conv1b of two towers, in that order."""
+    return sorted(other for other in names if other[:-1] == name and other[-1].isalpha())
 
 
 def filters_of(layer: dict[str, Any], index: int = 0, channels: int = 0, plane: int = 0) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from convnet.drawing.banks import Bank
+from convnet.drawing.filter_banks import FilterBank
 from convnet.drawing.filter_sheet import in_towers, mosaic
 from convnet.drawing.filters import WIDE
 from convnet.drawing.sheet import DARK, Sheet, check_pixels, headed
@@ -18,7 +18,7 @@ _PANELS = 12  # channels shown of many
 _HEAD, _GAP = 20, 24
 
 
-def local_sheet(banks: Sequence[Bank], title: str, color: bool, zoom: int = 0) -> Image.Image:
+def local_sheet(banks: Sequence[FilterBank], title: str, color: bool, zoom: int = 0) -> Image.Image:
     """Return the sheet of a local layer, or of its towers."""
     C, largest = len(banks[0].filters), max(float(np.abs(bank.filters).max()) for bank in banks)
     what = "Each square is a channel" if not color else "Each patch is a filter"
@@ -28,7 +28,7 @@ def local_sheet(banks: Sequence[Bank], title: str, color: bool, zoom: int = 0) -
     return headed(in_towers([local_panels(bank, color, zoom) for bank in banks], banks), title, caption, DARK)
 
 
-def local_panels(bank: Bank, color: bool, zoom: int = 0) -> Image.Image:
+def local_panels(bank: FilterBank, color: bool, zoom: int = 0) -> Image.Image:
     """Return the filters of one map at all places, a panel of M rows of M for each channel, or one in ``color``.
 
     Of more than twelve channels the strongest are shown, those first. All are scaled together: 0 is grey.

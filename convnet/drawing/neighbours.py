@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from convnet.drawing.filters import towers_of
 from convnet.drawing.samples import Head, TestSet, head_of, heads, names_of, true_classes, truth_text
 from convnet.errors import DataError, OptionError
 from convnet.graph.graph import Graph
@@ -72,19 +73,14 @@ def feature_layers(graph: Graph, names: Sequence[str] = ()) -> list[Layer]:
     Raises ``OptionError``.
     """
     if names:
-        found = [other for name in names for other in _towers(graph, name)]
-        return [graph.layers[output_layer(graph, name, OptionError)] for name in dict.fromkeys(found)]
+        towers = ([name] if name in graph.layers else towers_of(graph.layers, name) or [name] for name in names)
+        found = dict.fromkeys(output_layer(graph, name, OptionError) for each in towers for name in each)
+        return [graph.layers[name] for name in found]
     if not heads(graph):
         raise OptionError("the net tells no classes, so that no layer is the last before them; name one: --similar LAYER")
     last = graph.layers[head_of(graph).layer].sources[0]
     below = last.sources if isinstance(last, FullyConnected) else [last]
     return list(dict.fromkeys(map(_undropped, below)))
-
-
-def _towers(graph: Graph, name: str) -> list[str]:
-    """Return ``name``; or, where no layer is called so, those that are with a letter behind it."""
-    with_letter = [other for other in graph.layers if other[:-1] == name and other[-1].isalpha()]
-    return [name] if name in graph.layers or not with_letter else with_letter
 
 
 def _undropped(layer: Layer) -> Layer:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convnet.data.provider import first_synonyms
+from convnet.drawing.filters import towers_of
 from convnet.drawing.maps import chosen_maps
 from convnet.drawing.samples import TestSet, chosen_name
 from convnet.errors import ConvnetError
@@ -83,7 +84,7 @@ def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), se
 def _towers(graph: Graph, name: str) -> list[str]:
     """Return the layer called ``name``, or the first, or those called ``name`` with a letter behind where they are alike."""
     known = [other for other, layer in graph.layers.items() if not layer.is_cost and not isinstance(layer, Data)]
-    towers = sorted(other for other in known if other[:-1] == name and other[-1].isalpha())
+    towers = towers_of(known, name)
     seen = receptive_fields(graph)
     if name and name not in known and len({(graph.layers[tower].maps, seen[tower]) for tower in towers}) == 1:
         return towers

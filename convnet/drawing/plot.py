@@ -59,8 +59,11 @@ def ticks(low: float, high: float, about: int = 5) -> list[tuple[float, str]]:
     step = power * next(step for step in _STEPS if raw <= step * power * 1.0001)
     digits = max(0, 1 - math.floor(math.log10(step)) - (step / 10 ** math.floor(math.log10(step)) != 2.5))
     numbers = [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    is_plain = digits <= 5 and max(abs(low), abs(high)) < 1e7
-    return [(number, f"{number:,.{digits}f}" if is_plain else f"{number:.4g}") for number in numbers]
+    largest = max(abs(low), abs(high))
+    if digits <= 5 and largest < 1e7:
+        return [(number, f"{number:,.{digits}f}") for number in numbers]
+    significant = max(4, 3 + math.floor(math.log10(largest / step)))  # which tell neighbours apart
+    return [(number, f"{number:.{significant}g}") for number in numbers]
 
 
 def thinned(at: Sequence[float], values: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:

@@ -15,8 +15,8 @@ from convnet.cli import shownet as show
 from convnet.cli.run import main as run
 from convnet.data.batches import read_batch
 from convnet.drawing import sheet
-from convnet.drawing.banks import Bank
 from convnet.drawing.files import write_picture
+from convnet.drawing.filter_banks import FilterBank
 from convnet.drawing.filter_sheet import channel_rows, mosaic
 from convnet.drawing.filters import filters_of, first_filters, normalise, standardised
 from convnet.drawing.maps import FeatureMaps, feature_maps, map_sheet
@@ -90,7 +90,7 @@ def test_many_channels_are_rows_of_the_strongest():
         for c in (f, f + 20):
             filters[c, 1, 2, f] = 0.25 * (1 if c < 20 else -2)
     maps = np.broadcast_to(np.arange(C), (F, C))
-    bank = Bank("conv1", "conv", "data", filters, [str(f) for f in range(F)], maps)
+    bank = FilterBank("conv1", "conv", "data", filters, [str(f) for f in range(F)], maps)
     sheet = np.asarray(channel_rows(bank, zoom=zoom))[..., 0]
     assert (sheet == 128).sum() >= F * 14 * (k * zoom) ** 2  # of zeros
     for f in range(F):
@@ -301,16 +301,6 @@ def test_words_that_are_too_long():
 )
 def test_the_first_filters(types, name):
     assert first_filters(types) == name
-
-
-@pytest.mark.parametrize(
-    "what", [["--show-preds", "probs"], ["--show-preds", "probs", "--only-errors"], ["--show-maps", "conv1"]]
-)
-def test_samples_are_drawn(saved, tmp_path, what):
-    out = tmp_path / "x.png"
-    assert show.main(["-f", str(saved), *what, "--out", str(out)]) == 0
-    with Image.open(out) as picture:
-        assert len(np.unique(np.asarray(picture))) > 10
 
 
 @pytest.mark.parametrize(

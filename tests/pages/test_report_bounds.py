@@ -17,7 +17,7 @@ from convnet.graph.loading import LayerFiles, parse
 from convnet.pages.report import filters, net, predictions
 from convnet.pages.report.document import report
 from convnet.pages.report.evaluation import Evaluation, Picks, class_heads
-from convnet.pages.report.material import Material
+from convnet.pages.report.reported_run import ReportedRun
 from convnet.training.history import History
 from convnet.training.report import Report
 
@@ -69,7 +69,7 @@ def test_the_network_of_the_paper():
     graph = infer_data(parse(files)).graph
     evaluation = evaluation_of(graph, 1000, 20_000)
     page = report(
-        Material(
+        ReportedRun(
             history_of(20_000), checkpoint=checkpoint_of(graph), files=files, graph=graph, evaluation=evaluation, title="x"
         )
     )
@@ -94,7 +94,7 @@ def test_of_very_many_layers_some_are_shown(monkeypatch):
     text += f"[fc]\ntype=fc\ninputs={source}\noutputs=10\ninitW=0.1\n{cost_of('fc')}"
     graph = make_graph(text, {0: 3 * 16, 1: 1}, 10)
     made = {"checkpoint": checkpoint_of(graph), "files": LayerFiles(text, "net.cfg"), "graph": graph}
-    page = report(Material(history_of(50), title="x", **made))
+    page = report(ReportedRun(history_of(50), title="x", **made))
     read = Read(page)
     assert len(page.encode()) < MOST
     assert "A drawing of 65 layers is too large" in page and read.rows("Layers;")[-1][1] == "35 more"
@@ -105,5 +105,5 @@ def test_of_very_many_layers_some_are_shown(monkeypatch):
 
 def test_what_classes_were_taken_for_is_a_drawing():
     graph = make_graph(DATA + "[fc]\ntype=fc\ninputs=data\noutputs=10\ninitW=0.1\n" + cost_of("fc"), {0: 4, 1: 1}, 10)
-    read = Read(predictions.predictions_section(Material(History("x"), evaluation=evaluation_of(graph, 10, 1000))))
+    read = Read(predictions.predictions_section(ReportedRun(History("x"), evaluation=evaluation_of(graph, 10, 1000))))
     assert len(read.all("svg")) == 1 and "What 1,000 test cases were taken for" in read.all("figcaption")[0].text

@@ -12,8 +12,8 @@ from convnet.checkpoint import load
 from convnet.drawing.samples import Prediction, TestSet, session_of
 from convnet.pages.report import predictions
 from convnet.pages.report.evaluation import Evaluation, Picks, class_heads, evaluate
-from convnet.pages.report.material import Material
 from convnet.pages.report.predictions import case_picture, predictions_section
+from convnet.pages.report.reported_run import ReportedRun
 from convnet.training.history import History
 from convnet.training.report import Report
 
@@ -85,7 +85,7 @@ def test_what_was_picked_before_stays_first_among_equals():
 
 
 def section_of(evaluation):
-    return Read(predictions_section(Material(History("a run"), evaluation=evaluation)))
+    return Read(predictions_section(ReportedRun(History("a run"), evaluation=evaluation)))
 
 
 def test_the_page_shows_the_counts(evaluation):

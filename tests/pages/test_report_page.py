@@ -22,7 +22,7 @@ from convnet.pages.report.about import marked_text, state_of
 from convnet.pages.report.document import report
 from convnet.pages.report.film import films_of
 from convnet.pages.report.learning import best_test
-from convnet.pages.report.material import Material
+from convnet.pages.report.reported_run import ReportedRun
 from convnet.texts import times
 from convnet.training.advice import Advice
 from convnet.training.history import Curve, History
@@ -82,7 +82,7 @@ def test_it_says_what_the_log_and_the_checkpoint_have(run, page):
     words = text_of(page)
     assert [heading.text for heading in read.all("h1")] == ["layers-small"]
     for text in (begin["device"], begin["versions"]["numpy"], "1,538 parameters", run.name, "Ended after 6 batches."):
-        assert text.replace("1,538", f"{Material.open(run).graph.parameters():,}") in words
+        assert text.replace("1,538", f"{ReportedRun.open(run).graph.parameters():,}") in words
     rows = {row[0]: row[1:] for row in read.rows("What it came to")}
     assert rows["logprob.error"][-1] == f"{100 * final['logprob.error']:.2f} %"
     errors = [record["logprob.error"] for record in tests]
@@ -95,7 +95,7 @@ def test_it_says_what_the_log_and_the_checkpoint_have(run, page):
     epochs = read.rows("Time in batches")
     assert [row[:2] for row in epochs] == [["epoch", "batches"], ["1", "2"], ["2", "2"], ["3", "2"]]
     layers = [row[0] for row in read.rows("Layers;")]
-    assert layers[1:-1] == list(Material.open(run).graph.layers)
+    assert layers[1:-1] == list(ReportedRun.open(run).graph.layers)
     weights = [row[0] for row in read.rows("Mean sizes of weights")]
     assert weights == ["weights", "conv1 weights[0]", "conv1 biases", "fc weights[0]", "fc biases"]
 
@@ -112,15 +112,15 @@ def test_the_same_run_gives_the_same_bytes(run, page, tmp_path):
 
 
 def test_filters_are_those_of_the_checkpoint_and_their_film(run, page):
-    material = Material.open(run)
-    filters = filters_of(material.checkpoint.layers["conv1"])
+    reported = ReportedRun.open(run)
+    filters = filters_of(reported.checkpoint.layers["conv1"])
     images = {image.attributes["alt"]: image for image in Read(page).all("img")}
     pixels = image_of(images[times("conv1: 8 filters of 3x5x5, as pictures")])
     low, high = filters.min(), filters.max()
     for f in range(8):
         expected = np.round(255 * (filters[..., f] - low) / (high - low)).transpose(1, 2, 0)
         np.testing.assert_array_equal(pixels[1:6, 1 + 6 * f : 6 + 6 * f], expected)
-    (frames,) = films_of(material).values()
+    (frames,) = films_of(reported).values()
     names = [label for label, _ in frames]
     assert names == ["1.2", "2.2", "3.2"] and np.array_equal(frames[-1][1], filters)
     assert [label.text for label in Read(page).all("label")] == ["play", *names]
@@ -153,8 +153,8 @@ def test_names_do_nothing(run, tmp_path, capsys):
     assert "c<script>1" in [row[0] for row in read.rows("Layers;")]
 
 
-def material_of(records, **more):
-    return Material(History.of(records, "a run"), has_log=True, **more)
+def run_of(records, **more):
+    return ReportedRun(History.of(records, "a run"), has_log=True, **more)
 
 
 def record(line, batches=2, **more):
@@ -177,7 +177,7 @@ TRAINED = [record("begin", 0), record("batch", 1), record("batch", 2)]
     ],
 )  # fmt: skip
 def test_it_says_how_the_run_ended(records, kind, text):
-    (box,) = Read(state_of(material_of(records))).all("p")
+    (box,) = Read(state_of(run_of(records))).all("p")
     assert box.attributes.get("class") == kind and box.text.startswith(text)
 
 
@@ -191,9 +191,9 @@ def test_lines_that_were_changed_while_it_trained_are_marked():
 
 
 def test_changes_are_marks_and_lines(run, tmp_path):
-    material = Material.open(run)
-    material.history.add(record("change", 3, text=["conv1 epsW[0]: 0.0004 -> 0.0002"]))
-    read = Read(report(material))
+    reported = ReportedRun.open(run)
+    reported.history.add(record("change", 3, text=["conv1 epsW[0]: 0.0004 -> 0.0002"]))
+    read = Read(report(reported))
     assert [row[1:] for row in read.rows("Marks in the curves")[1:]] == [["3", "conv1 epsW[0]: 0.0004 -> 0.0002"]]
     assert [mark.text for mark in read.all("mark")] == ["epsW=dexp[base=0.0004;tgtFactor=10;numSteps=3]"]
     assert "after 3 batches: change: conv1 epsW[0]: 0.0004 -> 0.0002" in [item.text for item in read.all("li")]
@@ -219,18 +219,18 @@ def test_epochs_count_what_counts():
 def test_a_run_that_saved_nothing_yet_has_a_report(run, tmp_path):
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines(run)[:3]))
     for path in (tmp_path, tmp_path / "log.jsonl"):
-        material = Material.open(path)
-        material.untested = "No checkpoint was saved yet."
-        read = Read(report(material))
+        reported = ReportedRun.open(path)
+        reported.untested = "No checkpoint was saved yet."
+        read = Read(report(reported))
         assert [e.attributes["id"] for e in read.all("section")] == ["about", "learning", "predictions", "speed", "health"]
         assert "none was saved yet" in [dd.text for dd in read.all("dd")]
 
 
 def test_a_checkpoint_without_a_log_has_a_report(run, tmp_path):
     (tmp_path / "3.2").write_bytes((run / "3.2").read_bytes())
-    material = Material.open(tmp_path / "3.2")
-    material.untested = "No."
-    page = report(material)
+    reported = ReportedRun.open(tmp_path / "3.2")
+    reported.untested = "No."
+    page = report(reported)
     read = Read(page)
     assert "There is no log of this run" in text_of(page) and read.all("section", id="speed") == []
     assert {row[0] for row in read.rows("What it came to")} >= {"logprob.cost", "logprob.error"}
@@ -243,7 +243,7 @@ def test_odd_speeds_are_drawn(run, speed):
     for line in records:
         if line["line"] == "batch":
             line["images_per_second"] = speed
-    assert len(Read(report(Material(History.of(records, "a run")))).all("section", id="speed")) == 1
+    assert len(Read(report(ReportedRun(History.of(records, "a run")))).all("section", id="speed")) == 1
 
 
 @pytest.mark.parametrize("value", [None, "x", -1, [1, "a"], {"a": 1}, [0, 10**12]])
@@ -254,16 +254,16 @@ def test_a_log_may_hold_anything(run, value):
     begin |= {"seed": value, "device": value, "versions": value, "data": value, "text": value, "time": value}
     begin["options"] = {"epochs": value, "train_range": value, "data_path": value, "mini": value}
     records += [record("weights", 6, dead=value), record("stopped", 6, by=value), record("error", 6, text=value)]
-    material = Material.open(run)
-    material.history = History.of(records, "a run")
-    assert Read(report(material)).all("section", id="health")
+    reported = ReportedRun.open(run)
+    reported.history = History.of(records, "a run")
+    assert Read(report(reported)).all("section", id="health")
 
 
 def test_a_deep_net_stays_a_page(monkeypatch):
     monkeypatch.setattr(net, "_BOXES", 4)
     monkeypatch.setattr(net, "_ROWS", 3)
     network = build(SMALL_NET, SMALL_PARAMS, side=32, classes=10)
-    read = Read(net.net_section(Material(History("x"), graph=network.graph, title="x")))
+    read = Read(net.net_section(ReportedRun(History("x"), graph=network.graph, title="x")))
     assert read.all("svg") == [] and "too large for this page" in read.all("p")[0].text
     rows = read.rows("Layers;")
     assert len(rows) == 1 + 3 + 1 and rows[-1][1] == f"{len(network.graph.layers) - 3} more"
@@ -272,7 +272,7 @@ def test_a_deep_net_stays_a_page(monkeypatch):
 def test_very_many_events_are_some(monkeypatch):
     monkeypatch.setattr(about, "_EVENTS", 3)
     records = [*TRAINED, *(record("warning", text=f"w{i}") for i in range(5))]
-    read = Read(about.about_section(material_of(records)))
+    read = Read(about.about_section(run_of(records)))
     assert [item.text for item in read.all("li")] == [f"after 2 batches: warning: w{i}" for i in range(3)]
     assert [p.text for p in read.all("p")][-1] == "And 2 more."
 
@@ -282,7 +282,7 @@ def test_advice_and_sizes_of_weights_are_those_of_the_run(monkeypatch):
     monkeypatch.setattr(numbers, "advice_on", lambda _: found)
     sizes = {"conv1": {"weights[0]": [0.5, 0.25]}, "fc": {"biases": [0.0, 0.0]}}
     records = [*TRAINED, record("weights", weights=sizes, dead={"conv1": 0.254, "fc": 0})]
-    read = Read(numbers.health_section(material_of(records)))
+    read = Read(numbers.health_section(run_of(records)))
     boxes = [element for element in read.elements if element.attributes.get("class") in ("warn", "note", "bad")]
     assert [box.text for box in boxes] == ["warning, conv<1>: of xLower epsW.", "note: slow"]
     rows = read.rows("Mean sizes")
@@ -290,12 +290,12 @@ def test_advice_and_sizes_of_weights_are_those_of_the_run(monkeypatch):
     assert rows[2][:2] == ["fc biases", "0"]
     assert read.rows("Units that were 0")[1:] == [["conv1", "25 %"]]
     monkeypatch.setattr(numbers, "advice_on", lambda _: [])
-    assert "Nothing in its numbers calls for advice." in numbers.health_section(material_of(TRAINED))
+    assert "Nothing in its numbers calls for advice." in numbers.health_section(run_of(TRAINED))
 
 
 def test_messages_are_told_but_for_commands_to_type():
     texts = ["Best test: 0.2 after 5 batches", "See its filters:  convnet shownet --load-file x", "   (noise yet)"]
-    read = Read(about.about_section(material_of([*TRAINED, *(record("message", text=text) for text in texts)])))
+    read = Read(about.about_section(run_of([*TRAINED, *(record("message", text=text) for text in texts)])))
     assert [item.text for item in read.all("li")] == ["after 2 batches: Best test: 0.2 after 5 batches"]
 
 

@@ -20,7 +20,7 @@ from convnet.drawing.shapes import Scene
 from convnet.options import LAYERS, ZERO_ONE, text, whole
 from convnet.options.kinds import whole_numbers
 
-_MAPS = Flag("maps", whole_numbers(0, "0,5,9"), "which maps, up to sixteen [such as --seed draws]", None)
+_NUMBERS = Flag("maps", whole_numbers(0, "0,5,9"), "which maps, up to sixteen [such as --seed draws]", None)
 _ONLY_ERRORS = Flag("only_errors", ZERO_ONE, "of test cases, show only those that the net gets wrong")
 
 
@@ -66,7 +66,7 @@ MAPS = View(
     text("LAYER"),
     "draw what this layer makes of twelve test cases [the first of maps]",
     _maps,
-    (_MAPS, SEED, ZOOM),
+    (_NUMBERS, SEED, ZOOM),
     takes_data=True,
 )
 PATCHES = View(
@@ -74,7 +74,7 @@ PATCHES = View(
     text("LAYER"),
     "draw what excites maps of this layer most in the test pictures [the first of maps]",
     _patches,
-    (_MAPS, SEED),
+    (_NUMBERS, SEED),
     takes_data=True,
 )
 SIMILAR = View(  # the right half of the paper's Figure 4

@@ -11,7 +11,7 @@ from PIL import Image
 
 from convnet.checkpoint import Checkpoint
 from convnet.cli.views.view import ZOOM, Flag, View
-from convnet.drawing.banks import Bank, banks_of
+from convnet.drawing.filter_banks import FilterBank, filter_banks
 from convnet.drawing.filter_sheet import filter_sheet, plain_sheet
 from convnet.drawing.filters import first_filters, standardised
 from convnet.drawing.local_sheet import local_sheet
@@ -26,7 +26,7 @@ def _draw(checkpoint: Checkpoint, layer: str, args: argparse.Namespace) -> Image
     name = layer or first_filters({name: layer["type"] for name, layer in checkpoint.layers.items()})
     if not name:
         raise OptionError(f"{FILTERS.flag}: no layer of the checkpoint has filters; name one of type fc, with --channels")
-    banks = banks_of(checkpoint, name, args.input_idx, args.channels, args.local_plane)
+    banks = filter_banks(checkpoint, name, args.input_idx, args.channels, args.local_plane)
     C = len(banks[0].filters)
     _check_filter_options(args, name, banks[0].type, C)
     banks = [bank._replace(filters=_as_asked(bank.filters, args)) for bank in banks]
@@ -44,7 +44,7 @@ def _as_asked(filters: np.ndarray, args: argparse.Namespace) -> np.ndarray:
     return standardised(filters) if args.norm_filters else filters
 
 
-def _title(checkpoint: Checkpoint, args: argparse.Namespace, name: str, banks: Sequence[Bank]) -> str:
+def _title(checkpoint: Checkpoint, args: argparse.Namespace, name: str, banks: Sequence[FilterBank]) -> str:
     """Return a line that says which filters these are, of what they read, and when."""
     C, k, _, _ = banks[0].filters.shape
     F, state = sum(bank.filters.shape[-1] for bank in banks), checkpoint["model_state"]

@@ -5,7 +5,7 @@ then all together from black to white.
 """
 
 from convnet.checkpoint import Checkpoint
-from convnet.drawing.banks import banks_of
+from convnet.drawing.filter_banks import filter_banks
 from convnet.drawing.filter_sheet import plain_sheet
 from convnet.drawing.filters import first_filters, standardised
 from convnet.drawing.shapes import Raster, Scene
@@ -20,7 +20,7 @@ def figure_three(checkpoint: Checkpoint) -> Scene:
     name = first_filters({name: layer["type"] for name, layer in checkpoint.layers.items()})
     if not name:
         raise ConvnetError(f"{checkpoint.path}: the net has no layer with filters, which Figure 3 would show")
-    banks = banks_of(checkpoint, name)
+    banks = filter_banks(checkpoint, name)
     C, k, _, _ = banks[0].filters.shape
     count = sum(bank.filters.shape[-1] for bank in banks)
     image = plain_sheet([bank._replace(filters=standardised(bank.filters)) for bank in banks], C == 3, 1)

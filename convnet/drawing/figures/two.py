@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from convnet.drawing.shapes import Paint, Path, Rectangle, Scene, Segment, Shape, Words
@@ -173,13 +174,11 @@ def _extent(shape: Shape) -> list[Point]:
 
 
 def _moved(shape: Shape, dx: float, dy: float) -> Shape:
-    if isinstance(shape, Words):
-        return Words(shape.look, shape.x + dx, shape.y + dy, shape.text, shape.anchor, shape.paint)
-    if isinstance(shape, Rectangle):
-        return Rectangle(shape.look, shape.x + dx, shape.y + dy, shape.width, shape.height, shape.radius, shape.paint)
-    assert isinstance(shape, Path)
-    moved = [(letter, tuple(v + (dy if i % 2 else dx) for i, v in enumerate(at))) for letter, at in shape.segments]
-    return Path(shape.look, moved, shape.arrow, shape.paint)
+    if isinstance(shape, Path):
+        moved = [(letter, tuple(v + (dy if i % 2 else dx) for i, v in enumerate(at))) for letter, at in shape.segments]
+        return replace(shape, segments=moved)
+    assert isinstance(shape, Words | Rectangle)
+    return replace(shape, x=shape.x + dx, y=shape.y + dy)
 
 
 def _polyline(points: Sequence[Point]) -> list[Segment]:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from convnet.pages.parts import Html, details, element, facts, file_text, html, joined, listing, section, table
-from convnet.pages.report.material import Material
 from convnet.pages.report.private import last_name, option_rows
+from convnet.pages.report.reported_run import ReportedRun
 from convnet.texts import counted, listed
 from convnet.training.history import event_text
 from convnet.training.records import Record
@@ -20,39 +20,39 @@ _COMMAND = re.compile(r"^\s|convnet |--load-file |^What it says")
 _EVENTS = 60  # that are listed
 
 
-def about_section(material: Material) -> Html:
+def about_section(run: ReportedRun) -> Html:
     """Return what the run was."""
-    begin = material.history.begin
+    begin = run.history.begin
     rows = [
-        *_net_facts(material),
-        ("Data", _data_text(material)),
+        *_net_facts(run),
+        ("Data", _data_text(run)),
         ("Begun", time_of(begin)),
-        ("Last line of its log", time_of(_last_record(material))),
-        ("Seed", begin.get("seed", material.options.get("seed", ""))),
-        ("Computed by", begin.get("device") or _arithmetic(material)),
+        ("Last line of its log", time_of(_last_record(run))),
+        ("Seed", begin.get("seed", run.options.get("seed", ""))),
+        ("Computed by", begin.get("device") or _arithmetic(run)),
         *_versions(begin),
-        ("Run", material.run),
-        ("Checkpoint", _checkpoint_text(material)),
+        ("Run", run.name),
+        ("Checkpoint", _checkpoint_text(run)),
     ]
-    content = [facts((name, material.public(str(value))) for name, value in rows), state_of(material)]
-    if options := option_rows(material.options):
+    content = [facts((name, run.public(str(value))) for name, value in rows), state_of(run)]
+    if options := option_rows(run.options):
         grid = table("Options of the run", ("option", "value", "what it is"), options, words=3)
         content.append(details("Options that were not at their defaults", grid))
-    return section("about", "What it is", *content, *_files(material), _happened(material))
+    return section("about", "What it is", *content, *_files(run), _happened(run))
 
 
-def state_of(material: Material) -> Html:
+def state_of(run: ReportedRun) -> Html:
     """Return how the run ended, as far as it has, in a box."""
-    history = material.history
+    history = run.history
     done = f"after {counted(int(history.done), 'batch')}"
     ending = history.ending or {"line": ""}
     if ending["line"] == "error":
-        return _box("bad", "Ended by an error", f" {done}: {material.public(str(ending.get('text')))}")
+        return _box("bad", "Ended by an error", f" {done}: {run.public(str(ending.get('text')))}")
     if ending["line"] == "stopped":
         return _box("warn", "Stopped", f" {done}, by {ending.get('by')}.")
     if ending["line"] == "end":
         return _box("good", "Ended", f" {done}.")
-    if not material.has_log:
+    if not run.has_log:
         return element("p", "There is no log of this run: this is from its checkpoint, which knows costs but no times.")
     return _box("warn", "No end", f" in its log, {done}: it was going on, or had been killed.")
 
@@ -69,13 +69,13 @@ def time_of(record: Record) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))
 
 
-def _last_record(material: Material) -> Record:
-    known = [*material.history.events, material.history.last]
+def _last_record(run: ReportedRun) -> Record:
+    known = [*run.history.events, run.history.last]
     return max(known, key=lambda record: (record.get("batches", -1), time_of(record)), default={})
 
 
-def _net_facts(material: Material) -> Iterator[tuple[str, str]]:
-    graph = material.graph
+def _net_facts(run: ReportedRun) -> Iterator[tuple[str, str]]:
+    graph = run.graph
     if graph is not None:
         yield "Net", f"{counted(len(graph.layers), 'layer')}, {counted(graph.parameters(), 'parameter')}"
         macs = sum(layer.macs() for layer in graph.declared)
@@ -83,11 +83,11 @@ def _net_facts(material: Material) -> Iterator[tuple[str, str]]:
         yield "Layer files", f"of {graph.generation}"
 
 
-def _data_text(material: Material) -> str:
-    begin, checkpoint = material.history.begin.get("data"), material.checkpoint
+def _data_text(run: ReportedRun) -> str:
+    begin, checkpoint = run.history.begin.get("data"), run.checkpoint
     known = begin if isinstance(begin, Mapping) else {}
-    path = known.get("path") or material.options.get("data_path")
-    provider = material.options.get("data_provider")
+    path = known.get("path") or run.options.get("data_path")
+    provider = run.options.get("data_provider")
     classes = known.get("classes") or (checkpoint.classes if checkpoint else None)
     values = known.get("values") or (checkpoint.data_dims.get(0) if checkpoint else None)
     sizes = [counted(values, "value") + " a case"] if isinstance(values, int) else []
@@ -96,8 +96,8 @@ def _data_text(material: Material) -> str:
     return ", ".join([name] * bool(name) + sizes)
 
 
-def _arithmetic(material: Material) -> str:
-    return str(material.checkpoint.own.get("arithmetic", "")) if material.checkpoint else ""
+def _arithmetic(run: ReportedRun) -> str:
+    return str(run.checkpoint.own.get("arithmetic", "")) if run.checkpoint else ""
 
 
 def _versions(begin: Record) -> list[tuple[str, str]]:
@@ -107,8 +107,8 @@ def _versions(begin: Record) -> list[tuple[str, str]]:
     return [(name, str(known.get(key, ""))) for key, name in names.items()]
 
 
-def _checkpoint_text(material: Material) -> str:
-    checkpoint = material.checkpoint
+def _checkpoint_text(run: ReportedRun) -> str:
+    checkpoint = run.checkpoint
     if checkpoint is None:
         return "none was saved yet"
     position = checkpoint.position()
@@ -116,12 +116,12 @@ def _checkpoint_text(material: Material) -> str:
     return f"{checkpoint.path.name}, after {counted(position.batches_done, 'batch')}{by}"
 
 
-def _files(material: Material) -> list[Html]:
+def _files(run: ReportedRun) -> list[Html]:
     """Return both layer files, to be opened."""
-    files, checkpoint = material.files, material.checkpoint
+    files, checkpoint = run.files, run.checkpoint
     if files is None or checkpoint is None:
         return []
-    events = (record for record in material.history.events if record["line"] == "change")
+    events = (record for record in run.history.events if record["line"] == "change")
     lines = [record["text"] if isinstance(record.get("text"), list) else [record.get("text")] for record in events]
     written = "" if checkpoint.has_files else " (the checkpoint holds none: this was written from its layers)"
     texts = [("Layer definition", files.definition_path, html(files.definition))]
@@ -154,12 +154,12 @@ def _places(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
         yield name, key[1] if key else ""
 
 
-def _happened(material: Material) -> Html:
+def _happened(run: ReportedRun) -> Html:
     """Return what happened to the run besides batches and tests."""
     said: list[str] = []
-    for record in material.history.events:
+    for record in run.history.events:
         at, text = f"after {counted(int(record['batches']), 'batch')}", _event_text(record)
-        said += [f"{at}: {material.public(text)}"] if text else []
+        said += [f"{at}: {run.public(text)}"] if text else []
     if not said:
         return Html("")
     more = [element("p", f"And {len(said) - _EVENTS:,} more.")] if len(said) > _EVENTS else []

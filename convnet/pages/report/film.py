@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from convnet.checkpoint import load
-from convnet.drawing.banks import picture_channels
+from convnet.drawing.filter_banks import picture_channels
 from convnet.drawing.filter_sheet import mosaic
 from convnet.errors import ConvnetError
 from convnet.graph.graph import Graph
 from convnet.pages.filters import filters_picture
 from convnet.pages.parts import Html, element, html, joined
 from convnet.pages.report.filters import LayerFilters, layer_filters
-from convnet.pages.report.material import Material
+from convnet.pages.report.reported_run import ReportedRun
 
 _FRAMES = 12
 _SECONDS = 0.7  # that a frame is shown
@@ -26,15 +26,15 @@ _ROOM = 1 << 19  # bytes of all frames
 Frames = list[tuple[str, np.ndarray]]  # what a frame is called, and filters (C, k, k, F)
 
 
-def films_of(material: Material) -> dict[str, Frames]:
+def films_of(run: ReportedRun) -> dict[str, Frames]:
     """Return the filters of the first layers, which see pictures, at every checkpoint kept; layers of towers each."""
-    checkpoint, graph = material.checkpoint, material.graph
-    if checkpoint is None or graph is None or len(material.kept) < 2:
+    checkpoint, graph = run.checkpoint, run.graph
+    if checkpoint is None or graph is None or len(run.kept) < 2:
         return {}
     found = layer_filters(checkpoint.layers, graph, picture_channels(checkpoint))
     first = [each.layer for each in found if isinstance(each, LayerFilters) and len(each.filters) in (1, 3)]
     films: dict[str, Frames] = {name: [] for name in first[:2]}
-    for path in chosen(material.kept):
+    for path in chosen(run.kept):
         for name, filters in _filters_at(path, graph, list(films)).items():
             if all(filters.shape == other.shape for _, other in films[name]):
                 films[name].append((path.name, filters))
@@ -99,9 +99,9 @@ def film_style(count: int) -> str:
     )
 
 
-def film_section(material: Material) -> tuple[Html, list[str]]:
+def film_section(run: ReportedRun) -> tuple[Html, list[str]]:
     """Return the films of a run and their style sheets; nothing where fewer than two checkpoints are kept."""
-    shown = [film(name, frames, number) for number, (name, frames) in enumerate(films_of(material).items())]
+    shown = [film(name, frames, number) for number, (name, frames) in enumerate(films_of(run).items())]
     shown = [content for content in shown if content]
     counts = sorted({content.count("<img") for content in shown})
     if not shown:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convnet.drawing.banks import maps_of
+from convnet.drawing.filter_banks import maps_of
 from convnet.drawing.filters import filters_of
 from convnet.errors import ConvnetError
 from convnet.graph.analysis import shape_texts

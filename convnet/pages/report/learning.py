@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from convnet.drawing.curve_scene import curve_scene
 from convnet.drawing.svg import svg_of
 from convnet.pages.parts import Html, drawing, element, facts, figure, joined, section, table
-from convnet.pages.report.material import Material
+from convnet.pages.report.reported_run import ReportedRun
 from convnet.texts import counted
 from convnet.training.best import THE_MORE
 from convnet.training.costs import value_text
@@ -17,9 +17,9 @@ _MARKS, _VALUES = 30, 60  # that are listed
 _WIDE, _NARROW = 1000, 420  # pixels of drawings
 
 
-def learning_section(material: Material) -> Html:
+def learning_section(run: ReportedRun) -> Html:
     """Return curves of all costs, and their values at last and at best."""
-    history = material.history
+    history = run.history
     if not history.curves:
         return section("learning", "How it learned", element("p", "No batch and no test is done yet."))
     figures = [_curves(history, cost) for cost in history.costs[:_COSTS]]

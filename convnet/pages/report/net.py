@@ -7,20 +7,20 @@ from convnet.graph.graph import Graph
 from convnet.graph.table import COLUMNS, cell_text, described, totals
 from convnet.options import BY_NAME
 from convnet.pages.parts import Html, details, drawing, element, facts, figure, html, section, table
-from convnet.pages.report.material import Material
+from convnet.pages.report.reported_run import ReportedRun
 from convnet.texts import counted
 
 _BOXES, _ROWS = 150, 300
 
 
-def net_section(material: Material) -> Html:
+def net_section(run: ReportedRun) -> Html:
     """Return drawing and table of a net; nothing where no checkpoint says what it is."""
-    graph = material.graph
+    graph = run.graph
     if graph is None:
         return Html("")
-    sizes = (material.options.get("mini"), graph.run.get("mini"))
+    sizes = (run.options.get("mini"), graph.run.get("mini"))
     mini = next((size for size in sizes if isinstance(size, int) and size > 0), BY_NAME["mini"].default)
-    return section("net", "The net", _drawing(graph, material.title, mini), _table(graph, mini))
+    return section("net", "The net", _drawing(graph, run.title, mini), _table(graph, mini))
 
 
 def _drawing(graph: Graph, title: str, mini: int) -> Html:

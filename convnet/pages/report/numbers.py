@@ -10,7 +10,7 @@ from convnet.drawing.plot import Frame, axes, limits, line
 from convnet.drawing.shapes import Rectangle, Scene, Shape, Words
 from convnet.drawing.svg import svg_of
 from convnet.pages.parts import Html, drawing, element, facts, figure, joined, section, table
-from convnet.pages.report.material import Material
+from convnet.pages.report.reported_run import ReportedRun
 from convnet.texts import time_text
 from convnet.training.advice import advice_on, ratio_verdict
 from convnet.training.advice.kinds import number
@@ -20,9 +20,9 @@ _EPOCHS, _ROWS = 40, 300  # rows of tables
 _KINDS = {"error": "bad", "warning": "warn", "note": "note"}  # classes of boxes, by level of advice
 
 
-def speed_section(material: Material) -> Html:
+def speed_section(run: ReportedRun) -> Html:
     """Return how fast the run was; nothing where its log does not tell."""
-    history = material.history
+    history = run.history
     speeds, batches = sorted(history.speed.values), [s for s in history.seconds.values if math.isfinite(s)]
     if not speeds or not batches:
         return Html("")
@@ -77,9 +77,9 @@ def speed_scene(at: Sequence[float], values: Sequence[float], width: float = 900
     return Scene(width, height + 84, "Images a second, over batches", shapes)
 
 
-def health_section(material: Material) -> Html:
+def health_section(run: ReportedRun) -> Html:
     """Return advice on the run, the sizes of its weights at the last test, and the units that did nothing there."""
-    history = material.history
+    history = run.history
     found = [
         element(
             "div",
@@ -88,7 +88,7 @@ def health_section(material: Material) -> Html:
             class_=_KINDS.get(advice.level, "warn"),
         )
         for advice in advice_on(history)
-        for text in [material.public(advice.text)]
+        for text in [run.public(advice.text)]
     ]
     if not found and history.done:
         found = [element("p", "Nothing in its numbers calls for advice.")]

@@ -14,7 +14,7 @@ from convnet.drawing.sheet import enlarged, resized
 from convnet.drawing.svg import svg_of
 from convnet.pages.parts import Html, drawing, element, facts, figure, joined, picture, section, table
 from convnet.pages.report.evaluation import Evaluation
-from convnet.pages.report.material import Material
+from convnet.pages.report.reported_run import ReportedRun
 from convnet.texts import counted
 from convnet.training.costs import value_text
 from convnet.training.report import Report
@@ -24,11 +24,11 @@ _SMALL, _PHOTO = 64, 128  # sides of pictures: up to which their pixels are kept
 _HEADS = 6
 
 
-def predictions_section(material: Material) -> Html:
+def predictions_section(run: ReportedRun) -> Html:
     """Return what a test came to, or why there was none."""
-    evaluation = material.evaluation
+    evaluation = run.evaluation
     if evaluation is None:
-        text = element("p", element("strong", "Not tested for this report."), " ", material.untested, class_="warn")
+        text = element("p", element("strong", "Not tested for this report."), " ", run.untested, class_="warn")
         return section("predictions", "What it gets right and wrong", text)
     content: list[Html] = [_outcome(evaluation)]
     for report in evaluation.reports[:_HEADS]:

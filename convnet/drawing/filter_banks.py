@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convnet.checkpoint import Checkpoint
-from convnet.drawing.filters import filters_of
+from convnet.drawing.filters import filters_of, towers_of
 from convnet.errors import OptionError
 from convnet.graph.analysis import shape_texts
 from convnet.graph.loading import build_graph
@@ -24,7 +24,7 @@ from convnet.texts import did_you_mean
 Stored = dict[str, Any]  # a layer of a checkpoint
 
 
-class Bank(NamedTuple):
+class FilterBank(NamedTuple):
     """``filters`` (C, k, k, F) of layer ``name``, of ``type``, on what ``source`` gives, called ``names``.
 
     ``maps`` (F, C) are the numbers of the maps of ``source`` that they read. Filters of a local layer are those of one of
@@ -40,7 +40,7 @@ class Bank(NamedTuple):
     modules: int = 0
 
 
-def banks_of(checkpoint: Checkpoint, name: str, index: int = 0, channels: int = 0, plane: int = 0) -> list[Bank]:
+def filter_banks(checkpoint: Checkpoint, name: str, index: int = 0, channels: int = 0, plane: int = 0) -> list[FilterBank]:
     """Return the filters of layer ``name``, on its input ``index``; of all towers where the name is theirs without letter.
 
     ``channels`` are the maps that a fully-connected layer's inputs are, 0: as many as the layer below has. ``plane`` is
@@ -48,7 +48,7 @@ def banks_of(checkpoint: Checkpoint, name: str, index: int = 0, channels: int = 
     """
     layers = checkpoint.layers
     banks = []
-    for layer in towers_of(layers, name):
+    for layer in _named(layers, name):
         own, kind = text_of(layer["name"]), text_of(layer["type"])
         known = channels or (0 if kind in ("conv", "local") else _maps_below(checkpoint, own, index))
         filters = filters_of(layer, index, known, plane)
@@ -56,19 +56,16 @@ def banks_of(checkpoint: Checkpoint, name: str, index: int = 0, channels: int = 
         modules = int(layer["modulesX"]) if kind == "local" else 0
         names = [f"{suffix}{i}" for i in range(F)]
         banks.append(
-            Bank(own, kind, _source(layers, layer, index), filters, names, _maps_read(layer, index, filters), modules)
+            FilterBank(own, kind, _source(layers, layer, index), filters, names, _maps_read(layer, index, filters), modules)
         )
     return banks
 
 
-def towers_of(layers: Mapping[str, Stored], name: str) -> list[Stored]:
-    """Return the layer called ``name``; or, where a net has towers, those called ``name`` with a letter behind.
-
-    Raises ``OptionError`` where there is neither.
-    """
+def _named(layers: Mapping[str, Stored], name: str) -> list[Stored]:
+    """Return the layer called ``name``, or those of towers that are alike; raises ``OptionError`` where there is none."""
     if name in layers:
         return [layers[name]]
-    towers = [layer for other, layer in sorted(layers.items()) if other[:-1] == name and other[-1].isalpha()]
+    towers = [layers[other] for other in towers_of(layers, name)]
     shapes = {(layer["type"], str(layer.get("filterSize")), str(layer.get("filterChannels"))) for layer in towers}
     if len(shapes) == 1:
         return towers

@@ -1,4 +1,4 @@
-"""What a report is made of: a run's history, its net, and the checkpoints that are kept beside it."""
+"""A run as its report shows it: its history, its net, and the checkpoints that are kept beside it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from convnet.training.log import NAME
 
 
 @dataclass
-class Material:
+class ReportedRun:
     """A run: its ``history``, of its log where it has one, and of ``checkpoint`` the net and its ``files``, if there is one.
 
     ``kept`` are all checkpoints in the run's folder, oldest first. ``evaluation`` is a test that was made for the
@@ -40,26 +40,26 @@ class Material:
 
         A run that has saved nothing yet has its history alone. Raises ``ConvnetError``.
         """
-        run = Path(path).parent if Path(path).name == NAME else Path(path)
+        place = Path(path).parent if Path(path).name == NAME else Path(path)
         try:
-            file, checkpoint, remarks = find_latest(run, load)
+            file, checkpoint, remarks = find_latest(place, load)
         except CheckpointError:
-            if not run.is_dir():
+            if not place.is_dir():
                 raise
-            material = cls(History.read(run)[0], has_log=True)  # which raises what is wrong where there is no log either
-            material.title = title or material.run
-            return material
+            run = cls(History.read(place)[0], has_log=True)  # which raises what is wrong where there is no log either
+            run.title = title or run.name
+            return run
         log = file.parent / NAME
         has_log = log.is_file()
-        material = cls(History.read(log if has_log else file)[0], has_log, checkpoint)
-        material.files = checkpoint.files(file.name)
-        material.graph = build_graph(material.files, dialect=checkpoint.dialect, **checkpoint.sizes)
-        material.kept, material.remarks = _kept(file), remarks
-        material.title = title or Path(last_name(material.files.definition_path)).stem
-        return material
+        run = cls(History.read(log if has_log else file)[0], has_log, checkpoint)
+        run.files = checkpoint.files(file.name)
+        run.graph = build_graph(run.files, dialect=checkpoint.dialect, **checkpoint.sizes)
+        run.kept, run.remarks = _kept(file), remarks
+        run.title = title or Path(last_name(run.files.definition_path)).stem
+        return run
 
     @property
-    def run(self) -> str:
+    def name(self) -> str:
         """What the run is called, which is its folder's name where it has one of its own."""
         return self.history.title
 

@@ -9,7 +9,7 @@ from support import write_net
 import convnet
 from convnet.checkpoint import Checkpoint, find_latest, load
 from convnet.cli import shownet
-from convnet.drawing.banks import Bank, banks_of
+from convnet.drawing.filter_banks import FilterBank, filter_banks
 from convnet.drawing.filter_sheet import channel_rows, filter_sheet, in_towers, mosaic, plain_sheet
 from convnet.drawing.local_sheet import local_panels, local_sheet
 from convnet.errors import OptionError
@@ -43,17 +43,17 @@ def checkpoint_of(*layers):
     ],
 )
 def test_the_maps_that_filters_of_groups_read(more, maps):
-    [bank] = banks_of(checkpoint_of(conv("c", np.zeros((8, 6)), **more)), "c")
+    [bank] = filter_banks(checkpoint_of(conv("c", np.zeros((8, 6)), **more)), "c")
     assert bank.maps.tolist() == maps and (bank.source, bank.modules) == ("data", 0)
 
 
 def test_towers_are_read_by_the_name_that_they_share():
     weights = [np.full((8, count), value) for count, value in ((3, 1.0), (5, 2.0))]
     known = checkpoint_of(conv("c1b", weights[1], 2), conv("c1a", weights[0], 2))
-    banks = banks_of(known, "c1")
+    banks = filter_banks(known, "c1")
     assert [(bank.name, bank.filters.max(), bank.names[-1]) for bank in banks] == [("c1a", 1, "a2"), ("c1b", 2, "b4")]
     with pytest.raises(OptionError, match="did you mean 'c1"):
-        banks_of(known, "c1c")
+        filter_banks(known, "c1c")
 
 
 def towers(C=3, k=4, counts=(20, 18)):
@@ -63,7 +63,7 @@ def towers(C=3, k=4, counts=(20, 18)):
         filters = np.ones((C, k, k, count))
         filters[1:, 1, 2, -1] = 0
         names = [f"{letter}{i}" for i in range(count)]
-        banks.append(Bank(f"conv1{letter}", "conv", "data", filters, names, np.tile(np.arange(C), (count, 1))))
+        banks.append(FilterBank(f"conv1{letter}", "conv", "data", filters, names, np.tile(np.arange(C), (count, 1))))
     return banks
 
 
@@ -98,7 +98,7 @@ def test_filters_of_deeper_towers_are_shared_out():
     """32 of each of two towers, each a row of its strongest maps, whose numbers are those that it reads."""
     filters, maps = np.ones((20, 3, 3, 40)), np.full((40, 20), 7)
     names = [str(i) for i in range(40)]
-    banks = [Bank(f"c{letter}", "conv", "p", filters, names, maps) for letter in "ab"]
+    banks = [FilterBank(f"c{letter}", "conv", "p", filters, names, maps) for letter in "ab"]
     both, one = filter_sheet(banks, "c", False), filter_sheet(banks[:1], "c", False)
     of_32, of_40 = (channel_rows(banks[0], count).height for count in (32, 40))
     assert both.height - one.height == 2 * (of_32 + 44) - of_40
@@ -110,7 +110,7 @@ def test_filters_of_a_local_layer_lie_where_they_are(color):
     C, k, M, zoom = 3, 2, 3, 6
     filters = np.full((C, k, k, M * M), -1.0)
     filters[0, 1, 0, 2 * M + 1] = 1
-    bank = Bank("l", "local", "p", filters, [], np.array([[7, 8, 9]]), M)
+    bank = FilterBank("l", "local", "p", filters, [], np.array([[7, 8, 9]]), M)
     pixels = np.asarray(local_panels(bank, color, zoom))
     bright = np.argwhere(pixels[..., 0] == 255)
     y, x = zoom + 2 * (k + 1) * zoom + zoom, zoom + (k + 1) * zoom
@@ -156,10 +156,10 @@ def saved(tmp_path_factory):
 
 def test_the_maps_below_a_fully_connected_layer_are_found(saved, tmp_path):
     known = find_latest(str(saved), load)[1]
-    assert banks_of(known, "fc2")[0].filters.shape == (16, 6, 6, 10)
-    assert banks_of(known, "fc1")[0].filters.shape == (2, 6, 6, 10)  # the data are maps for conv1
-    assert banks_of(known, "fc2", channels=4)[0].filters.shape == (4, 12, 12, 10)
-    assert (banks_of(known, "fc2")[0].source, banks_of(known, "fc1")[0].source) == ("conv1", "data")
+    assert filter_banks(known, "fc2")[0].filters.shape == (16, 6, 6, 10)
+    assert filter_banks(known, "fc1")[0].filters.shape == (2, 6, 6, 10)  # the data are maps for conv1
+    assert filter_banks(known, "fc2", channels=4)[0].filters.shape == (4, 12, 12, 10)
+    assert (filter_banks(known, "fc2")[0].source, filter_banks(known, "fc1")[0].source) == ("conv1", "data")
     out = tmp_path / "fc.png"
     assert shownet.main(["-f", str(saved), "--show-filters", "fc2", "--out", str(out)]) == 0
     with Image.open(out) as picture:
