@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from convnet.api.arguments import whole_number
-from convnet.errors import DataError, OptionError
+from convnet.errors import OptionError
 from convnet.graph.graph import Graph
 from convnet.graph.needs import predicted_by
 from convnet.net.dry_run import blank_inputs
@@ -43,28 +43,21 @@ def output_numbers(output: Any, cases: int, count: int, classes: Sequence[str]) 
     return np.array([whole_number("output", word, 0, count - 1) for word in words], int)
 
 
-def gradient_of_cost(
-    net: Net, cost: str, matrices: Iterable[np.ndarray], labels: Sequence[np.ndarray], cases: int
+def gradient(
+    net: Net,
+    start: str,
+    matrices: Iterable[np.ndarray],
+    labels: Sequence[np.ndarray] = (),
+    outputs: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the gradient (D, N) of a cost, for minibatches of matrix 0 and the whole matrices 1, 2, ... of all cases."""
-    gradient, parts, start = InputGradient(net, cost), [np.empty((net.graph.data_dims[0], 0))], 0
-    for matrix in labels:
-        if matrix.shape[1] != cases:
-            raise DataError(f"{counted(cases, 'picture')} but {counted(matrix.shape[1], 'label')}")
-    for matrix in matrices:
-        stop = start + matrix.shape[1]
-        others = [label[:, start:stop] for label in labels] or blank_inputs(net.graph, stop - start)[1:]
-        parts.append(gradient([matrix, *others], stop - start))
-        start = stop
-    return np.concatenate(parts, axis=1)
+    """Return the gradient (D, N) of the cost ``start``, or of the output of each case in ``outputs`` of that layer.
 
-
-def gradient_of_outputs(net: Net, layer: str, matrices: Iterable[np.ndarray], outputs: np.ndarray) -> np.ndarray:
-    """Return the gradient (D, N) of an output of each case, for minibatches of matrix 0."""
-    gradient, parts, start = InputGradient(net, layer), [np.empty((net.graph.data_dims[0], 0))], 0
+    ``matrices`` are minibatches of matrix 0 of the data, ``labels`` the whole matrices 1, 2, ...; blank without.
+    """
+    at_data, parts, first = InputGradient(net, start), [np.empty((net.graph.data_dims[0], 0))], 0
     for matrix in matrices:
-        cases = matrix.shape[1]
-        inputs = [matrix, *blank_inputs(net.graph, cases)[1:]]
-        parts.append(gradient(inputs, cases, outputs[start : start + cases]))
-        start += cases
+        cases, last = matrix.shape[1], first + matrix.shape[1]
+        others = [label[:, first:last] for label in labels] or blank_inputs(net.graph, cases)[1:]
+        parts.append(at_data([matrix, *others], cases, None if outputs is None else outputs[first:last]))
+        first = last
     return np.concatenate(parts, axis=1)

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from convnet.api.arguments import MOST_PIXELS, functions, numbers, path_of, whole_number, word
-from convnet.api.gradients import cost_called, gradient_of_cost, gradient_of_outputs, output_numbers
+from convnet.api.gradients import cost_called, gradient, output_numbers
 from convnet.api.inputs import Arrays, Images, Mean, Preprocessor
 from convnet.api.labels import label_matrices
 from convnet.api.notebook import Drawing, html_table
@@ -251,13 +251,16 @@ class Network:
             layer = output_layer(self.graph, of or self.prediction_layer)
             self._check_pictures_suffice(layer)
             chosen = output_numbers(output, cases, self.graph.layers[layer].outputs, self.classes)
-            found = gradient_of_outputs(self.net, layer, matrices, chosen)
+            found = gradient(self.net, layer, matrices, outputs=chosen)
         else:
             cost = cost_called(self.graph, of, self.prediction_layer)
             if labels is None:
                 self._check_pictures_suffice(cost)
             others = [] if labels is None else label_matrices(labels, self.graph)
-            found = gradient_of_cost(self.net, cost, matrices, others, cases)
+            for matrix in others:
+                if matrix.shape[1] != cases:
+                    raise DataError(f"{counted(cases, 'picture')} but {counted(matrix.shape[1], 'label')}")
+            found = gradient(self.net, cost, matrices, others)
         C, S = self.preprocessor.channels, self.preprocessor.size
         return found.reshape(C, S, S, cases).transpose(3, 1, 2, 0) if S else found.T
 

@@ -13,6 +13,7 @@ from convnet.training.history import History
 from convnet.training.run import Run
 
 _SHEET = "predictions.png"
+_NOISE = 24  # batches after which filters show little yet
 
 
 def next_steps(path: Path, work: Run) -> Iterator[str]:
@@ -31,8 +32,9 @@ def next_steps(path: Path, work: Run) -> Iterator[str]:
         yield f"See what it says: {shownet} --load-file {folder} --show-preds"
     if filters := first_filters({layer.name: layer.type for layer in graph.declared}):
         yield f"See its filters:  {shownet} --load-file {folder} --show-filters {shell_quoted(filters)}"
-        if is_demo:
+        if is_demo and work.position.batches_done <= _NOISE:
             yield f"                  (after {counted(work.position.batches_done, 'batch')} they are noise yet)"
+    yield f"All as one page:  convnet report {folder}"
     yield (
         f"Go on with:       convnet run --load-file {folder}"
         + f" --epochs {2 * max(work.plan.epochs, work.position.epoch)}" * is_through

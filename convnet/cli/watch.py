@@ -9,7 +9,9 @@ import argparse
 import time
 import webbrowser
 from collections.abc import Sequence
+from pathlib import Path
 
+from convnet.checkpoint import CheckpointFolder
 from convnet.cli.common import Parser, run_verb, say
 from convnet.errors import ConvnetError
 from convnet.interrupts import StopRequest
@@ -53,13 +55,19 @@ def _watch(args: argparse.Namespace) -> int:
 
 
 def _log_of(path: str) -> Followed:
-    """Return the log of a run, read to its end; raises ``ConvnetError`` where there is none, or one that cannot be read."""
-    file = log_of(path) or checkpoint_of(path)[0].path.with_name(NAME)  # of a checkpoint the log that may be beside it
+    """Return the log of a run, its beginning read, also of one in whose folder there is nothing yet.
+
+    Raises ``ConvnetError`` where there is none, or one that cannot be read.
+    """
+    given, file = Path(path), log_of(path)
+    newest = max(given.glob("ConvNet__*"), default=given)
+    if given.is_dir() and (file is None or given < file.parent < newest) and not CheckpointFolder(newest).names():
+        return Followed(newest / NAME)
+    file = file or checkpoint_of(path)[0].path.with_name(NAME)  # of a checkpoint the log that may be beside it
     if not file.is_file():
         raise ConvnetError(f"{path} has no {NAME}, which is what can be watched; convnet report shows checkpoints")
     log = Followed(file)
-    while log.read():
-        pass
+    log.read()
     if log.fault:
         raise ConvnetError(log.fault)
     return log

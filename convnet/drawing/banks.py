@@ -5,6 +5,7 @@ Letters: C channels, k side of a filter, F filters, G groups, M modulesX (side o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from convnet.drawing.filters import filters_of
 from convnet.errors import OptionError
 from convnet.graph.analysis import shape_texts
 from convnet.graph.loading import build_graph
+from convnet.layers import Layer
+from convnet.layers.data import Data
 from convnet.pickles import text_of
 from convnet.texts import did_you_mean
 
@@ -96,16 +99,27 @@ def _maps_read(layer: Stored, index: int, filters: np.ndarray) -> np.ndarray:
 
 
 def _maps_below(checkpoint: Checkpoint, name: str, index: int) -> int:
-    """Return the maps of what a layer reads; of data that nothing reads as maps, those of their mean; else 0."""
+    """Return the maps of what a layer of a checkpoint reads as its input ``index``; 0 where it reads none."""
     with checkpoint.named_in_errors():
         graph = build_graph(checkpoint.files(), dialect=checkpoint.dialect, **checkpoint.sizes)
-    sources = graph.layers[name].sources
-    if index >= len(sources):
-        return 0
-    maps, has_sides, _ = shape_texts(graph)[sources[index].name].partition("x")
+    sources = graph.layers[name].sources[index : index + 1]
+    shapes, channels = shape_texts(graph), picture_channels(checkpoint)
+    return max((maps_of(source, shapes[source.name], channels) for source in sources), default=0)
+
+
+def maps_of(layer: Layer, shape: str, channels: int) -> int:
+    """Return how many square maps the outputs of a layer are, ``8x14x14`` in words, or 0.
+
+    Data that nothing reads as maps are pictures of so many ``channels``, if they are square then.
+    """
+    maps, has_sides, _ = shape.partition("x")
     if has_sides:
         return int(maps)
+    is_picture = isinstance(layer, Data) and layer.dataIdx == 0 and channels
+    return channels if is_picture and math.isqrt(layer.outputs // channels) ** 2 * channels == layer.outputs else 0
+
+
+def picture_channels(checkpoint: Checkpoint) -> int:
+    """Return the channels of the pictures that a checkpoint's net was trained on; 0 where they were none, or are unknown."""
     mean = (checkpoint.data or {}).get("mean")
-    if mean is None or sources[index].sources or np.ndim(mean) != 3:
-        return 0
-    return len(mean) if np.size(mean) == sources[index].outputs else 0
+    return len(mean) if isinstance(mean, np.ndarray) and mean.ndim == 3 else 0

@@ -19,7 +19,7 @@ from convnet.training.report import Report
 _WHOLE = 40  # classes, of which all are shown
 _BLOCK = 30  # classes that are shown of more
 _SIDE, _LARGEST = 640, 64  # pixels, of the matrix and of a cell at most
-_NAME = 22  # letters of a class
+_NAME = 28  # letters of a class
 _LETTER = 6.7  # pixels that one takes
 _TOP, _MARGIN, _BAR = 122, 28, 110
 _RIGHT, _WRONG, _NONE = "#2b6aa6", "#c85200", "#8a96a3"

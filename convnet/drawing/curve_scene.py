@@ -252,7 +252,7 @@ def _mark_words(marks: Sequence[_Place], has_names: bool, unit: str, width: floa
         shapes.append(Words("faint", 16, y, f"{counted(marks[0].number - 1, 'earlier mark')} left out"))
     for mark in marks:
         y += _ROW
-        where = f"epoch {mark.at:,.6g}" if unit == _EPOCHS else f"after {mark.at:,.6g} batches"
+        where = f"epoch {round(mark.at, 2):,.8g}" if unit == _EPOCHS else f"after {mark.at:,.8g} batches"
         where = f"{shortened(mark.run.name, 40)}, {where}" if has_names else where
         shapes.append(Words("words", 16, y, shortened(f"{mark.number}   {where}: {mark.text}", int((width - 32) / _LETTER))))
     return shapes, y

@@ -5,6 +5,7 @@
 Letters: N cases, M maps, S side of a map; H, W, C height, width and channels of a picture.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from convnet.drawing.files import check_pixels
 from convnet.drawing.filters import WIDE, scale
 from convnet.drawing.samples import TestSet, chosen_name
 from convnet.drawing.sheet import DARK, Sheet, enlarged, headed, resized
+from convnet.errors import OptionError
 from convnet.layers.data import Data
 from convnet.training.evaluator import output_layer
 
@@ -26,13 +28,13 @@ class FeatureMaps(NamedTuple):
 
     layer: str
     total: int
-    numbers: np.ndarray
+    numbers: Sequence[int]
     maps: np.ndarray
     pictures: np.ndarray | None
 
 
-def feature_maps(tests: TestSet, layer: str = "", seed: int = 0) -> FeatureMaps:
-    """Return up to sixteen maps of ``layer``, drawn by ``seed``, behind its neuron, for twelve test cases.
+def feature_maps(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), seed: int = 0) -> FeatureMaps:
+    """Return the maps ``numbers`` of ``layer``, or sixteen drawn by ``seed``, behind its neuron, for twelve test cases.
 
     ``""`` is the first layer behind the data that has maps. Raises ``ConvnetError``.
     """
@@ -40,11 +42,23 @@ def feature_maps(tests: TestSet, layer: str = "", seed: int = 0) -> FeatureMaps:
     maps = {name: known.maps for name, known in graph.layers.items() if known.maps}
     name = chosen_name(layer, sorted(maps, key=lambda name: isinstance(graph.layers[name], Data)), "layer of maps")
     C, S = maps[name]
-    numbers = np.sort(np.random.default_rng(seed).choice(C, min(_MAPS, C), replace=False))
+    numbers = chosen_maps(name, C, numbers, seed)
     data, values = tests.outputs([tests.data_layer(), output_layer(graph, name)], _CASES)  # as its consumers see it
     shown = values.reshape(C, S, S, -1)[numbers].transpose(3, 0, 1, 2)  # [n, m, y, x]
     pictures = tests.provider.images(data) if tests.provider.cropper else None
     return FeatureMaps(name, C, numbers, shown, pictures)
+
+
+def chosen_maps(layer: str, total: int, numbers: Sequence[int], seed: int) -> list[int]:
+    """Return the maps asked for, each once, or some drawn by ``seed``; raises ``OptionError``."""
+    asked = list(dict.fromkeys(numbers))
+    if not asked:
+        return sorted(map(int, np.random.default_rng(seed).choice(total, min(_MAPS, total), replace=False)))
+    if wrong := [number for number in asked if number >= total]:
+        raise OptionError(f"--maps {wrong[0]}: layer '{layer}' has {total} maps, counted from 0")
+    if len(asked) > _MAPS:
+        raise OptionError(f"--maps: {len(asked)} maps are more than a picture holds; at most {_MAPS}")
+    return asked
 
 
 def map_sheet(shown: FeatureMaps, zoom: int = 0) -> Image.Image:

@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 
 from convnet.data.provider import first_synonyms
+from convnet.drawing.maps import chosen_maps
 from convnet.drawing.samples import TestSet, chosen_name
-from convnet.errors import ConvnetError, OptionError
+from convnet.errors import ConvnetError
 from convnet.graph.analysis import Sight, sights
 from convnet.graph.graph import Graph
 from convnet.layers.data import Data
 from convnet.training.evaluator import output_layer
 
-MOST_MAPS, PATCHES = 16, 9
+PATCHES = 9
 OUTSIDE = (51, 69, 97)  # colour of what lies beside the picture
 
 
@@ -64,7 +65,7 @@ def top_patches(tests: TestSet, layer: str = "", numbers: Sequence[int] = (), se
         raise ConvnetError(f"the data of '{tests.provider.name}' are not pictures, of which patches could be shown")
     names = _names(graph, towers, name, tests.provider.label_names)
     sight = _part(sights(graph)[towers[0]], tests.provider.cropper.size)
-    found = TopPatches(name, names, _numbers(name, len(names), numbers, seed), sight)
+    found = TopPatches(name, names, chosen_maps(name, len(names), numbers, seed), sight)
     found.patches = [[] for _ in found.numbers]
     _, S = graph.layers[towers[0]].maps or (0, 1)
     kept = [output_layer(graph, tower) for tower in towers]  # behind the neuron, as its consumers see it
@@ -98,18 +99,6 @@ def _names(graph: Graph, towers: Sequence[str], name: str, classes: Sequence[str
         for layer in layers
         for i in range(layer.maps[0] if layer.maps else layer.outputs)
     ]
-
-
-def _numbers(layer: str, total: int, numbers: Sequence[int], seed: int) -> list[int]:
-    """Return the maps asked for, each once, or some drawn by ``seed``; raises ``OptionError``."""
-    asked = list(dict.fromkeys(numbers))
-    if not asked:
-        return sorted(map(int, np.random.default_rng(seed).choice(total, min(MOST_MAPS, total), replace=False)))
-    if wrong := [number for number in asked if number >= total]:
-        raise OptionError(f"--maps {wrong[0]}: layer '{layer}' has {total} maps, counted from 0")
-    if len(asked) > MOST_MAPS:
-        raise OptionError(f"--maps: {len(asked)} maps are more than a picture holds; at most {MOST_MAPS}")
-    return asked
 
 
 def _part(sight: Sight | None, side: int) -> Sight | None:

@@ -48,8 +48,8 @@ def limits(values: Sequence[float], margin: float = 0.05) -> tuple[float, float]
     if not finite:
         return None
     low, high = min(finite), max(finite)
-    more = margin * (high - low) or 0.1 * abs(high) or 0.5
-    return low - more, high + more
+    more = margin * (high - low) or 0.1 * abs(high)
+    return (low - more, high + more) if more else (0.0, 0.5)
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[tuple[float, str]]:

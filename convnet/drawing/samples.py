@@ -106,18 +106,14 @@ class TestSet:
 
     def data_layer(self) -> str:
         """Return the layer by which whole pictures enter; raises ``ConvnetError``."""
-        if whole := data_layer_of(self.net.graph):
-            return whole
-        readers = [layer for layer in self.net.graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0]
+        graph = self.net.graph
+        readers = [layer for layer in graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0]
+        for layer in readers:
+            if layer.outputs == graph.data_dims[0]:
+                return layer.name
         if readers:
             raise ConvnetError(f"'{readers[0].name}' takes only a part of the data, so that there are no pictures to show")
         raise ConvnetError("the net has no data layer with dataIdx=0, where pictures would enter")
-
-
-def data_layer_of(graph: Graph) -> str:
-    """Return the layer by which all values of a case enter; ``""`` where none reads them all."""
-    data = (layer for layer in graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0)
-    return next((layer.name for layer in data if layer.outputs == graph.data_dims[0]), "")
 
 
 def predictions(

@@ -48,6 +48,15 @@ class Difference:
         """Whether both mean the same; names are part of the meaning, since checkpoints hold weights by name."""
         return not (self.removed or self.added or self.renamed or self.changed or self.run)
 
+    def sentences(self) -> Iterator[str]:
+        """Yield what changed, without the totals: ``layer drop is gone``, ``conv1 filters: 32 -> 64``."""
+        yield from (f"layer {name} is gone" for name in self.removed)
+        yield from (f"layer {name} is new" for name in self.added)
+        yield from (f"layer {was} is called {now}" for was, now in self.renamed.items())
+        for name, changes in self.changed.items():
+            yield from (f"{name} {line}" for line in _change_texts(changes))
+        yield from (f"[run] {line}" for line in _change_texts(self.run))
+
 
 def difference(old: Graph, new: Graph) -> Difference:
     """Return what changed from ``old`` to ``new``."""
@@ -165,12 +174,11 @@ def value_changes(old: Graph, new: Graph) -> Iterator[str]:
         for key in [key.name for key in layer.keys if key.can_change and key.name in now]:
             before, after = was.get(key, ""), now[key]
             if isinstance(before, str) or isinstance(after, str):
-                pairs = {"": (str(before), str(after))}
+                pairs = {key: (str(before), str(after))}
             else:
-                pairs = {f"[{i}]": pair for i, pair in enumerate(zip(before, after, strict=False))}
-            for index, (one, other) in pairs.items():
-                if one != other:
-                    yield f"{layer.name} {key}{index}: {one or 'none'} -> {other or 'none'}"
+                pairs = {f"{key}[{i}]": pair for i, pair in enumerate(zip(before, after, strict=False))}
+            changes = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+            yield from (f"{layer.name} {text}" for text in _change_texts(changes))
 
 
 # -- which layer is which
@@ -291,17 +299,17 @@ def report(difference: Difference, old: Graph, new: Graph) -> str:
     for names in alike.values():
         lines.append(f"~ {', '.join(names)}")
         changes = difference.changed[names[0]]
-        lines += _change_lines(changes)
+        lines += _change_texts(changes, "    ")
     if difference.run:
-        lines += ["~ [run]", *_change_lines(difference.run)]
+        lines += ["~ [run]", *_change_texts(difference.run, "    ")]
     for name, (total, now_total) in difference.totals.items():
         change = f" -> {now_total:,} ({now_total - total:+,})" if total != now_total else ", as before"
         lines.append(f"{name}: {total:,}{change}")
     return "\n".join(lines)
 
 
-def _change_lines(changes: dict[str, tuple[str, str]]) -> list[str]:
-    return [f"    {key}: {was or 'none'} -> {now or 'none'}" for key, (was, now) in changes.items()]
+def _change_texts(changes: dict[str, tuple[str, str]], before: str = "") -> list[str]:
+    return [f"{before}{key}: {was or 'none'} -> {now or 'none'}" for key, (was, now) in changes.items()]
 
 
 def _introduction(layer: Layer, size: str) -> str:

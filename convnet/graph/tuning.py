@@ -5,7 +5,7 @@ from which its net is made again.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from convnet.graph.diff import Difference, difference, value_changes
@@ -48,11 +48,6 @@ def _fixed(found: Difference, old: Graph, new: Graph) -> Iterator[str]:
     """Yield what changed that cannot while a net trains."""
     if new.generation != old.generation:
         yield f"files of {old.generation} -> of {new.generation}, by the spelling of their keys"
-    yield from (f"layer {name} is gone" for name in found.removed)
-    yield from (f"layer {name} is new" for name in found.added)
-    yield from (f"layer {was} is called {now}" for was, now in found.renamed.items())
-    for name, changes in found.changed.items():
-        free = {key.name for key in new.layers[name].keys if key.can_change}
-        for key, (was, now) in changes.items():
-            if key not in free and key not in _FOLLOWS:
-                yield f"{name} {key}: {was or 'none'} -> {now or 'none'}"
+    free = {name: {key.name for key in new.layers[name].keys if key.can_change} | _FOLLOWS for name in found.changed}
+    left = {name: {key: change for key, change in found.changed[name].items() if key not in free[name]} for name in free}
+    yield from replace(found, changed=left, run={}).sentences()

@@ -8,6 +8,7 @@ One thread issues the work of all of them, in the order of the layers: ops of a 
 devices work at the same time, and a single order of issue is what makes runs repeatable. 2012 had a thread for each.
 """
 
+import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -311,6 +312,12 @@ class Net:
         All is made anew but for the weights, as it is where a run goes on from a checkpoint; so what was captured of steps
         is gone, and layers take part in gradients, and in fusions, as the new values have it.
         """
+        self._make_anew(graph)
+        gc.collect()  # the nodes before refer to each other, and would hold their arrays until the collector comes by
+
+    def _make_anew(self, graph: Graph) -> None:
+        for node in self.nodes.values():
+            node.release_acts()  # what a test has kept; the pools stay
         state, before = collect_state(self), dict(vars(self))
         self.graph = self._context.graph = graph
         self._context.inputs = self._context.next_inputs = ()

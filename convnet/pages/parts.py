@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
@@ -104,26 +104,23 @@ def table(
     rows: Iterable[Sequence[Content]],
     foot: Sequence[Content] = (),
     words: int | Collection[int] = 1,
-    shades: Mapping[tuple[int, int], str] | None = None,
 ) -> Html:
     """Return a table that scrolls by itself where it is wide; the first cell of a row is its head.
 
-    The first ``words`` columns, or those numbered so, are words, the others numbers, flush right. ``shades`` are styles of
-    cells by (row, column).
+    The first ``words`` columns, or those numbered so, are words, the others numbers, flush right.
     """
     of_words = range(words) if isinstance(words, int) else words
 
-    def line(cells: Sequence[Content], kind: str, scope: str, row: int = -1) -> Html:
+    def line(cells: Sequence[Content], kind: str, scope: str) -> Html:
         shown = []
         for i, cell in enumerate(cells):
             name = kind if i else "th"
             where = (scope if kind == "th" else "row") if name == "th" else None
-            style = (shades or {}).get((row, i))
-            shown.append(element(name, cell, scope=where, class_=None if i in of_words else "number", style=style))
+            shown.append(element(name, cell, scope=where, class_=None if i in of_words else "number"))
         return element("tr", *shown)
 
     parts = [element("caption", caption), element("thead", line(head, "th", "col"))]
-    parts.append(element("tbody", joined(line(cells, "td", "row", i) for i, cells in enumerate(rows))))
+    parts.append(element("tbody", joined(line(cells, "td", "row") for cells in rows)))
     parts += [element("tfoot", line(foot, "td", "row"))] if foot else []
     return element("div", element("table", joined(parts)), class_="wide", tabindex=0, role="region", aria_label=caption)
 

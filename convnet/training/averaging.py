@@ -1,4 +1,4 @@
-"""Several nets tested as one: the weighted mean of what they predict for the same cases (2012's avg-valid; numerics 16.7).
+"""Several nets tested as one: the weighted mean of what they predict for the same cases (2012's avg-valid; io 8.1).
 
 Each net reads the test batches as it was trained to, with its own crops and mean. The cost is the first net's
 ``cost.logreg``: its rules hold for the mean, and for what each net predicts alone. Letters: K classes, N cases.

@@ -16,11 +16,11 @@ from convnet.layers.conv import Conv, Windowed
 from convnet.net.net import Net
 
 _NEURONS = ("relu", "nrelu", "brelu")  # never below 0, so that a sum of 0 means that all were 0
-_CASES = 1024  # of each test, which are enough to see whether a unit lives
+_CASES = 512  # of each test, which are enough to see whether a unit lives
 
 
 class DeadUnits:
-    """Looks at the outputs of ``net`` in a test: at its first minibatches, until there were 1,024 cases.
+    """Looks at the outputs of ``net`` in a test: at its first minibatches, until there were 512 cases.
 
     It changes no number of the run: it reads what a pass has kept, and adds it up on the device.
     """

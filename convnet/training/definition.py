@@ -7,7 +7,7 @@ from typing import Any
 from convnet.checkpoint import Checkpoint
 from convnet.errors import ConvnetError, LayerFileError, OptionError
 from convnet.graph.builder import Builder
-from convnet.graph.diff import Difference, difference
+from convnet.graph.diff import difference
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph, parse
 from convnet.graph.tuning import Tuning, tuning
@@ -106,22 +106,8 @@ def _check_same_net(files: LayerFiles, named: Path, options: Options, checkpoint
     try:
         found = difference(graph(files), graph(replace(files, definition=text, definition_path=str(named))))
     except LayerFileError as error:
-        raise OptionError(f"--layer-def {named} does not fit the checkpoint ({_first(error)}); {advice}") from None
+        first = str(error.problems[0]).splitlines()[0]
+        raise OptionError(f"--layer-def {named} does not fit the checkpoint ({first}); {advice}") from None
     if not found.same:
-        raise OptionError(f"--layer-def {named} is another net than the checkpoint's ({_summary(found)}); {advice}")
-
-
-def _first(error: LayerFileError) -> str:
-    return str(error.problems[0]).splitlines()[0]
-
-
-def _summary(found: Difference) -> str:
-    """Return what differs in a few words, such as ``conv1: filters 32 -> 64``."""
-    parts = [f"{name} is not in it" for name in found.removed] + [f"{name} is new" for name in found.added]
-    parts += [f"{was} is called {now}" for was, now in found.renamed.items()]
-    parts += [
-        f"{name}: {key} {was or 'none'} -> {now or 'none'}"
-        for name, changes in found.changed.items()
-        for key, (was, now) in changes.items()
-    ]
-    return listed(parts, 3)
+        what = listed(found.sentences(), 3)
+        raise OptionError(f"--layer-def {named} is another net than the checkpoint's ({what}); {advice}")

@@ -23,6 +23,7 @@ from convnet.training.log import KEYS, NAME
 from convnet.training.records import Record, checkpoint_lines, checkpoint_of, lines_before, log_lines, log_of
 
 _NOT_COSTS = frozenset(KEYS)
+_MARKED = ("change", "resume", "stopped")
 Weights = tuple[str, str]  # layer and label, such as ``weights[0]`` or ``biases``
 
 
@@ -39,6 +40,11 @@ class Series:
         """Add a number."""
         self.at.append(at)
         self.values.append(value)
+
+    def change(self, at: float, value: float) -> None:
+        """Add a number that is another than the last."""
+        if not self.values or self.values[-1] != value:
+            self.add(at, value)
 
     def cut(self, at: float) -> None:
         """Forget what was after more than ``at`` batches."""
@@ -87,9 +93,9 @@ class History:
     """What is known of a run that is called ``title``.
 
     ``begin`` is the line that opened its log. ``events`` are all lines but those of batches, of which ``last`` is the last:
-    what they say is in the series. A rate of ``rates`` holds from its batch on, to the next entry. ``speed`` is in cases a
-    second; ``times``, in seconds since 1970, are of the ends of batches. ``epoch`` batches make one, 0 where that is not
-    known; ``done`` were trained. ``window`` tests are in a mean.
+    what they say is in the series. A rate of ``rates`` holds from its batch on, to the next entry; so does a number of
+    ``epochs``. ``speed`` is in cases a second, ``seconds`` are those of batches; ``times``, in seconds since 1970, are of
+    their ends. ``done`` batches were trained.
     """
 
     title: str
@@ -101,6 +107,8 @@ class History:
     sizes: dict[Weights, list[Size]] = field(default_factory=dict)
     speed: Series = field(default_factory=Series)
     times: Series = field(default_factory=Series)
+    seconds: Series = field(default_factory=Series)
+    epochs: Series = field(default_factory=Series)
     done: float = 0
     _curves: dict[str, Curve] = field(default_factory=dict)
 
@@ -155,19 +163,33 @@ class History:
 
     @property
     def epoch(self) -> int:
-        """Batches that make an epoch."""
-        return len(self._option("train_range"))
+        """Batches that make an epoch; 0 where that is not known, or was another number before the run went on."""
+        counts = set(map(len, self._ranges("train_range")))
+        return counts.pop() if len(counts) == 1 else 0
 
     @property
     def window(self) -> int:
         """Tests that a mean is over."""
         means = any("averages" in record and _is_of_one(record) for record in self.events)
-        return max(1, len(self._option("test_range"))) if means else 1
+        return max([1, *map(len, self._ranges("test_range")[-1:])]) if means else 1
 
-    def _option(self, name: str) -> list[Any]:
-        options = self.begin.get("options")
-        value = options.get(name) if isinstance(options, dict) else None
-        return value if isinstance(value, list) else []
+    def _ranges(self, name: str) -> list[list[Any]]:
+        """Return the batches that an option named whenever the run was begun or went on."""
+        starts = [record.get("options") for record in self.events if record["line"] in ("begin", "resume")]
+        values = [options.get(name) for options in starts if isinstance(options, dict)]
+        return [value for value in values if isinstance(value, list)]
+
+    @property
+    def ending(self) -> Record | None:
+        """The line that says how the run ended: an error, that it was stopped, or its end; ``None`` where none does."""
+        found = None
+        for record in reversed(self.events):
+            if record["line"] in ("begin", "resume"):
+                break
+            if record["line"] in ("error", "stopped"):
+                return record
+            found = record if record["line"] == "end" else found
+        return found
 
     def add(self, record: Record) -> None:
         """Add a line of a log: after ``begin`` none before it counts, after ``resume`` none of later batches."""
@@ -199,11 +221,11 @@ class History:
             curve.train.add(at, value)
             curve.final = None
         for pair, rate in _by_weights(record.get("rates")):
-            series = self.rates.setdefault(pair, Series())
-            if not series or series.values[-1] != float(rate):
-                series.add(at, float(rate))
-        for series, key in ((self.speed, "images_per_second"), (self.times, "time")):
-            if (number := _number(record.get(key))) is not None:
+            self.rates.setdefault(pair, Series()).change(at, float(rate))
+        if (epoch := number_of(record.get("epoch"))) is not None:
+            self.epochs.change(at, epoch)
+        for series, key in ((self.speed, "images_per_second"), (self.seconds, "seconds"), (self.times, "time")):
+            if (number := number_of(record.get(key))) is not None:
                 series.add(at, number)
 
     def _add_test(self, record: Record, at: float) -> None:
@@ -211,14 +233,14 @@ class History:
         self.done = max(self.done, at)
         for curve, value in self._values(record):
             curve.test.add(at, value)
-            mean = _number(averages.get(curve.key)) if averages else None
+            mean = number_of(averages.get(curve.key)) if averages else None
             curve.means.add(at, value if mean is None else mean)
 
     def _values(self, record: Record) -> list[tuple[Curve, float]]:
         """Return the values of costs that a line holds, each with its curve."""
         found = []
         for key, given in record.items():
-            if key in _NOT_COSTS or (value := _number(given)) is None:
+            if key in _NOT_COSTS or (value := number_of(given)) is None:
                 continue
             cost, _, name = key.rpartition(".")
             if cost and name != TWICE:
@@ -237,7 +259,7 @@ class History:
             for series in (curve.train, curve.test, curve.means):
                 series.cut(at)
             curve.final = None
-        for series in (self.speed, self.times, *self.rates.values()):
+        for series in (self.speed, self.times, self.seconds, self.epochs, *self.rates.values()):
             series.cut(at)
         self.done = at
         if self.last.get("batches", 0) > at:
@@ -250,7 +272,7 @@ def run_name(path: Path) -> str:
     return (path.resolve().parent if is_of_folder else path).name
 
 
-def _number(value: Any) -> float | None:
+def number_of(value: Any) -> float | None:
     """Return a number of a line, which may be one of the texts that stand for what JSON lacks, or nothing."""
     try:
         return float(value)
@@ -268,22 +290,16 @@ def _by_weights(found: Any) -> list[tuple[Weights, Any]]:
     return [((layer, label), value) for layer, labels in (found or {}).items() for label, value in labels.items()]
 
 
-def _mark(record: Record) -> Mark:
-    return Mark(float(record["batches"]), record["line"], _MARKED[record["line"]](record))
-
-
-def _changed(record: Record) -> str:
-    text = record.get("text")
+def event_text(record: Record) -> str:
+    """Return what a line says of an event, in words."""
+    line, text = record["line"], record.get("text")
+    if line == "resume":
+        checkpoint = record.get("checkpoint")
+        return f"went on from {Path(checkpoint).name}" if isinstance(checkpoint, str) else "went on"
+    if line == "stopped":
+        return f"stopped by {record.get('by')}"
     return "; ".join(grouped(map(str, text))) if isinstance(text, list) else str(text)
 
 
-def _resumed(record: Record) -> str:
-    checkpoint = record.get("checkpoint")
-    return f"went on from {Path(checkpoint).name}" if isinstance(checkpoint, str) else "went on"
-
-
-def _stopped(record: Record) -> str:
-    return f"stopped by {record.get('by')}"
-
-
-_MARKED = {"change": _changed, "resume": _resumed, "stopped": _stopped}
+def _mark(record: Record) -> Mark:
+    return Mark(float(record["batches"]), record["line"], event_text(record))

@@ -16,7 +16,6 @@ from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, parse
 from convnet.graph.tuning import Tuning, tuning
 from convnet.language.diagnostics import Problem
-from convnet.language.files import read_text
 from convnet.language.watched import WatchedFile
 from convnet.options import Options
 from convnet.texts import listed, path_text
@@ -73,8 +72,8 @@ class Parameters:
         definition = WatchedFile(Path(files.definition_path), files.definition)
         if self._is_single:
             return definition, None
-        with suppress(ConvnetError):  # a definition that is otherwise than in the checkpoint has been told of
-            definition.text = read_text(definition.path)
+        with suppress(LayerFileError):  # a definition that is otherwise than in the checkpoint has been told of
+            definition.new_text()
         has_params = files.params is not None and files.params_path
         return WatchedFile(Path(files.params_path), files.params or "") if has_params else None, definition
 

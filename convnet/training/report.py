@@ -53,6 +53,20 @@ class Report:
         for label in range(len(self.names)):
             yield [counts.get((label, guess), 0) for guess in range(len(self.names))]
 
+    def mistakes(self) -> list[tuple[int, int, int]]:
+        """Return (label, what it was taken for, cases) of all that was wrong, the most often first."""
+        return sorted((pair for pair in self.confusions() if pair[0] != pair[1]), key=lambda pair: (-pair[2], *pair))
+
+    def worst_first(self) -> list[int]:
+        """Return the classes that have cases, by error."""
+        known: list[int] = np.flatnonzero(self.cases).tolist()
+        return sorted(known, key=lambda k: (-self.misses[0, k] / self.cases[k], k))
+
+    def error_row(self, name: str, classes: Sequence[int]) -> list[str]:
+        """Return the cells of a table: a name, and cases and errors of some classes together."""
+        cases = int(self.cases[classes].sum())
+        return [name, f"{cases:,}", *(f"{missed / max(cases, 1):.2%}" for missed in self.misses[:, classes].sum(axis=1))]
+
     def heads(self) -> list[str]:
         """Return what the rows of errors are called: ``error``, ``top-5 error``."""
         return ["error", *(f"top-{k} error" for k in self.guesses[1:])]
@@ -77,22 +91,17 @@ class Report:
         return [*self._errors(shown), "", *self._mistakes(shown)]
 
     def _errors(self, shown: Sequence[str]) -> list[str]:
-        order: list[int] = sorted(np.flatnonzero(self.cases).tolist(), key=lambda k: (-self.misses[0, k] / self.cases[k], k))
-        rows = [self._error_row(shown[k], [k]) for k in order[:_MOST]]
+        order = self.worst_first()
+        rows = [self.error_row(shown[k], [k]) for k in order[:_MOST]]
         if len(order) > _MOST:
-            rows.append(self._error_row(f"{len(order) - _MOST:,} more", order[_MOST:]))
-        rows.append(self._error_row("all", order))
+            rows.append(self.error_row(f"{len(order) - _MOST:,} more", order[_MOST:]))
+        rows.append(self.error_row("all", order))
         return [f"Errors by class, of '{self.cost}':", *aligned([["class", "cases", *self.heads()], *rows])]
-
-    def _error_row(self, name: str, classes: Sequence[int]) -> list[str]:
-        cases = int(self.cases[classes].sum())
-        return [name, f"{cases:,}", *(f"{missed / max(cases, 1):.2%}" for missed in self.misses[:, classes].sum(axis=1))]
 
     def _matrix(self, shown: Sequence[str]) -> list[str]:
         rows = [[f"{k} {shown[k]}", *map(str, row)] for k, row in enumerate(self.rows())]
         return aligned([["", *map(str, range(len(rows)))], *rows])
 
     def _mistakes(self, shown: Sequence[str]) -> list[str]:
-        mistakes = sorted((pair for pair in self.confusions() if pair[0] != pair[1]), key=lambda pair: (-pair[2], *pair))
-        rows = [[shown[i], shown[j], f"{count:,}"] for i, j, count in mistakes[:_MOST]]
+        rows = [[shown[i], shown[j], f"{count:,}"] for i, j, count in self.mistakes()[:_MOST]]
         return ["What was mistaken most often:", *aligned([["class", "taken for", "cases"], *rows], left=2)]

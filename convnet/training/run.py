@@ -75,7 +75,8 @@ class Run(Trainer):
                 while not self.is_done():
                     plan = self.plan
                     self.train(plan.schedule(self.position))
-                    if self.plan is plan:
+                    # An edit of the last batch may make the run longer.
+                    if self.stop or (self.plan is plan and not self.before_batch()):
                         break
                 return self._finish(begun, start)
             except (NumericalError, CheckpointError):

@@ -82,7 +82,7 @@ def test_without_its_data_it_has_all_the_rest(saved, tmp_path, monkeypatch, caps
     (text,) = [p.text for p in page.all("p", class_="warn")]
     assert text.startswith("Not tested for this report. The test data, data, could not be used") and str(saved) not in text
     assert {"filters", "net", "learning"} <= {e.attributes["id"] for e in page.all("section")}
-    assert read("tested.html").rows("Cases of each class")
+    assert read("tested.html").rows("What was mistaken most often")
 
 
 def test_a_page_that_was_there_stays_whole_when_writing_fails(run, capsys, monkeypatch):

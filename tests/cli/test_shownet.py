@@ -201,6 +201,9 @@ def test_maps(saved):
     data, values = tests.outputs(["data", output_layer(tests.net.graph, "conv1")], max_cases=12)
     np.testing.assert_array_equal(shown.maps[5].ravel(), values[:, 5])
     np.testing.assert_array_equal(shown.pictures, tests.provider.images(data))
+    asked = feature_maps(tests, "conv1", [5, 2])
+    assert asked.numbers == [5, 2]
+    np.testing.assert_array_equal(asked.maps, shown.maps[:, [5, 2]])
 
 
 def test_a_net_that_overflows_is_not_drawn(saved, tmp_path):

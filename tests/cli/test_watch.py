@@ -16,8 +16,10 @@ from support import ROOT, write_cifar, write_net
 import convnet
 from convnet import checkpoint
 from convnet.cli import main as cli
-from convnet.cli import page
+from convnet.cli import page, watch
 from convnet.cli.run import main as run
+from convnet.pages.live.board import Board
+from convnet.pages.live.sources import WatchedRun
 
 
 @pytest.fixture
@@ -199,6 +201,23 @@ def test_what_cannot_be_watched(words, message, tmp_path, capsys, taken):
     assert cli(["watch", *(word.format(**known) for word in words)]) in (1, 2)
     said = capsys.readouterr()
     assert message.format(**known) in said.err and said.err.count("\n") == 1 and not said.out
+
+
+@pytest.mark.parametrize("name", ["", "ConvNet__2026-01-02_03.04.05"])
+def test_a_run_that_has_just_been_started(tmp_path, name):
+    """Its folder is there and its log is not: the page waits, and does not take an older run for it."""
+    (tmp_path / name).mkdir(exist_ok=True)
+    if name:
+        older = tmp_path / "ConvNet__2025-01-02_03.04.05"
+        older.mkdir()
+        (older / "log.jsonl").write_text('{"line": "batch", "batches": 1, "epoch": 1, "batch": 1, "a.cost": 1.5}\n')
+    log = watch._log_of(str(tmp_path))
+    state = json.loads(Board(log, WatchedRun(log.path.parent)).gets["state"]({}).body)
+    assert log.path == tmp_path / name / "log.jsonl" and state["news"] == "No batch is done yet"
+    assert "No log yet" in state["parts"]["status"][1]
+    log.path.write_text('{"line": "batch", "batches": 2, "epoch": 1, "batch": 2, "a.cost": 1.5}\n')
+    again = watch._log_of(str(tmp_path))
+    assert again.path == log.path and again.history.done == 2
 
 
 @pytest.mark.slow

@@ -286,7 +286,7 @@ def test_ticks(low, high, texts):
 
 def test_limits_and_places():
     assert limits([]) is limits([math.nan, math.inf]) is None
-    assert limits([2, 2]) == (1.8, 2.2) and limits([0]) == (-0.5, 0.5) and limits([0, 10]) == (-0.5, 10.5)
+    assert limits([2, 2]) == (1.8, 2.2) and limits([0]) == (0, 0.5) and limits([0, 10]) == (-0.5, 10.5)
     frame = Frame(10, 20, 100, 50, (0, 10), (0, 5))
     assert (frame.x(5), frame.y(5), frame.y(0)) == (60, 20, 70)
 

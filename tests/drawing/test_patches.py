@@ -187,7 +187,7 @@ def test_mistakes_in_clear_words(planted, capsys):
     _, path, data = planted
     for options, told in (
         (["--top-patches", "conv2", "--data-path", str(data)], "did you mean 'conv1'"),
-        (["--show-filters", "--maps", "1"], "--maps goes with --top-patches"),
+        (["--show-filters", "--maps", "1"], "--maps goes with --show-maps or --top-patches"),
         (["--top-patches", "conv1", "--maps", "x"], "is not a list of whole numbers from 0, such as 0,5,9"),
     ):
         assert shownet.main(["-f", str(path), *options]) in (1, 2)

@@ -39,6 +39,10 @@ NETS = {
                                                               "neuron=logistic") + HEAD.format(below="f2"),
     "dropout": FC.format(neuron="relu") + layer("drop", "dropout", "fc", "keep=0.3") + HEAD.format(below="drop"),
     "hs": FC.format(neuron="relu") + layer("drop", "hs", "fc", "keep=0.3") + HEAD.format(below="drop"),
+    "dropout= of 2011": FC.format(neuron="relu\ndropout=0.4") + HEAD.format(below="fc"),
+    "shared weights": layer("a", "fc", "data", "outputs=6", "initW=0.3", "neuron=tanh[1,1]")
+    + layer("b", "fc", "a", "outputs=6", "initW=0.3") + layer("c", "fc", "b,a", "outputs=6", "initW=0.2,0.2",
+                                                              "weightSource=b[0],b", "neuron=relu") + HEAD.format(below="c"),
     "neuron on data": layer("t", "neuron", "data", "neuron=tanh[1,1]") + HEAD.format(below="t"),
     "two towers": layer("a", "fc", "data", "outputs=6", "initW=0.3", "gpu=0", "neuron=relu")
     + layer("b", "fc", "data", "outputs=6", "initW=0.3", "gpu=1", "neuron=tanh[1,1]")

@@ -3,6 +3,8 @@
 Captured steps hold the numbers with which they were captured, so that none may outlive a change.
 """
 
+import weakref
+
 import numpy as np
 import pytest
 from emulator import EmulatedDevice
@@ -116,3 +118,18 @@ def test_a_net_that_cannot_be_made_anew_stays(monkeypatch):
     for net in nets:
         train(net, 3, first=3)
     assert bits(nets[0]) == bits(nets[1])
+
+
+@each_backend
+def test_nothing_is_left_of_the_nodes_before(be):
+    """Nor of their buffers, those that a test has kept among them."""
+    net = Net(graph_of(), be, CASES, seed=3)
+    allocated = []
+    for _ in range(3):
+        train(net, 1)
+        net.test([np.zeros((3 * SIDE**2, CASES), np.float32), np.zeros((1, CASES), np.float32)], CASES, keep=[*net.nodes])
+        before = [weakref.ref(held) for node in net.nodes.values() for held in (node, *node.all_weights)]
+        net.retune(graph_of())
+        assert not any(held() for held in before)
+        allocated.append(net.pools[be].allocated)
+    assert len(set(allocated)) == 1

@@ -100,8 +100,7 @@ def test_of_very_many_layers_some_are_shown(monkeypatch):
     assert f"filters of {61 - len(shown)} layers are not shown, from conv{len(shown)} on" in note
 
 
-def test_very_many_classes_are_a_drawing_of_some(monkeypatch):
-    monkeypatch.setattr(predictions, "_MATRIX", 5)
+def test_what_classes_were_taken_for_is_a_drawing():
     graph = make_graph(DATA + "[fc]\ntype=fc\ninputs=data\noutputs=10\ninitW=0.1\n" + cost_of("fc"), {0: 4, 1: 1}, 10)
     read = Read(predictions.predictions_section(Material(History("x"), trial=trial_of(graph, 10, 1000))))
     assert len(read.all("svg")) == 1 and "What 1,000 test cases were taken for" in read.all("figcaption")[0].text

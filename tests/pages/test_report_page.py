@@ -4,6 +4,7 @@ Every page is read back: an element that is not closed, or an id that is there t
 """
 
 import json
+import math
 import re
 from itertools import pairwise
 
@@ -23,7 +24,6 @@ from convnet.pages.report.document import report
 from convnet.pages.report.film import films_of
 from convnet.pages.report.learning import best_test
 from convnet.pages.report.material import Material
-from convnet.pages.report.times import EpochTimes
 from convnet.training.advice import Advice
 from convnet.training.history import Curve, History
 
@@ -184,7 +184,7 @@ def test_it_says_how_the_run_ended(records, kind, text):
 def test_lines_that_were_changed_while_it_trained_are_marked():
     """A key that a layer has from [DEFAULT] is marked there; other layers that have their own are not."""
     params = "[DEFAULT]\nepsW=0.1\nwc=0\n[conv1]\nepsW=0.2\n[fc]\nepsB=1\n[a<b]\nepsW : 0.3\n"
-    changes = [(5, "conv1 epsW[0]: 0.1 -> 0.2"), (5, "fc wc[0]: 1 -> 0"), (6, "a<b epsW[0]: 0.1 -> 0.3")]
+    changes = ["conv1 epsW[0]: 0.1 -> 0.2", "fc wc[0]: 1 -> 0", "a<b epsW[0]: 0.1 -> 0.3"]
     assert [mark.text for mark in Read(marked_text(params, changes)).all("mark")] == ["wc=0", "epsW=0.2", "epsW : 0.3"]
     text = Read("<p>" + marked_text(params, []) + "</p>")
     assert text.all("mark") == [] and text.all("p")[0].text == params
@@ -196,7 +196,7 @@ def test_changes_are_marks_and_lines(run, tmp_path):
     read = Read(report(material))
     assert [row[1:] for row in read.rows("Marks in the curves")[1:]] == [["3", "conv1 epsW[0]: 0.0004 -> 0.0002"]]
     assert [mark.text for mark in read.all("mark")] == ["epsW=dexp[base=0.0004;tgtFactor=10;numSteps=3]"]
-    assert "after 3 batches: conv1 epsW[0]: 0.0004 -> 0.0002" in [item.text for item in read.all("li")]
+    assert "after 3 batches: change: conv1 epsW[0]: 0.0004 -> 0.0002" in [item.text for item in read.all("li")]
 
 
 @pytest.mark.parametrize("name, best", [("error", (1, 0.2)), ("precision of class 0", (3, 0.5)), ("cost", (1, 0.2))])
@@ -209,15 +209,11 @@ def test_the_best_test_is_the_lowest_or_the_most_precise(name, best):
 
 
 def test_epochs_count_what_counts():
-    times = EpochTimes()
     records = [record("begin", 0), record("batch", 1, epoch=1, seconds=2.0), record("batch", 2, epoch=1, seconds=3.0)]
     records += [record("test", 2, seconds=0.5), record("batch", 3, epoch=2, seconds=9.0), record("resume", 2)]
-    records += [record("batch", 3, epoch=2, seconds=4.0)]
-    assert list(times.watched(records)) == records
-    assert [tuple(epoch) for epoch in times.epochs] == [(1, 2, 5.0), (2, 1, 4.0)]
-    assert (times.training, times.testing) == ([2.0, 3.0, 4.0], [0.5])
-    times.add(record("begin", 0))
-    assert times.epochs == []
+    records += [record("batch", 3, epoch=2, seconds=4.0), record("batch", 4, epoch=2, seconds=math.inf)]
+    assert numbers.epoch_times(History.of(records, "")) == [(1, 2, 5.0), (2, 1, 4.0)]
+    assert numbers.epoch_times(History.of([*records, record("begin", 0)], "")) == []
 
 
 def test_a_run_that_saved_nothing_yet_has_a_report(run, tmp_path):
@@ -247,9 +243,7 @@ def test_odd_speeds_are_drawn(run, speed):
     for line in records:
         if line["line"] == "batch":
             line["images_per_second"] = speed
-    times = EpochTimes()
-    history = History.of(times.watched(records), "a run")
-    assert len(Read(report(Material(history, times=times))).all("section", id="speed")) == 1
+    assert len(Read(report(Material(History.of(records, "a run")))).all("section", id="speed")) == 1
 
 
 @pytest.mark.parametrize("value", [None, "x", -1, [1, "a"], {"a": 1}, [0, 10**12]])

@@ -89,15 +89,17 @@ def section_of(trial):
 
 def test_the_page_shows_the_counts(trial):
     page = section_of(trial)
-    rows = page.rows("Cases of each class")
-    for row, counts in zip(rows[1:], trial.reports[0].rows(), strict=True):
-        assert row[1:] == [str(count) if count else "" for count in counts]
-    shaded = [cell.text for cell in page.elements if "rgba(30,110,52" in (cell.attributes.get("style") or "")]
-    assert shaded == [str(row[k]) for k, row in enumerate(trial.reports[0].rows()) if row[k]]
+    counts = list(trial.reports[0].rows())
+    mistakes = [row[j] for i, row in enumerate(counts) for j in range(10) if i != j and row[j]]
+    rows = page.rows("What was mistaken most often")[1:]
+    assert [row[2] for row in rows] == [str(count) for count in sorted(mistakes, reverse=True)][:20]
+    for label, guess, count in rows:
+        assert str(counts[int(label.split()[1])][int(guess.split()[1])]) == count
+    assert len(page.all("svg")) == 1
     errors = page.rows("Errors by class")
     assert errors[0] == ["class", "cases", "error", "top-2 error"]
-    assert errors[-1][:3] == ["all", "180", f"{100 * trial.values['logprob']['error']:.2f} %"]
-    shares = [float(row[2].split()[0]) for row in errors[1:-1]]
+    assert errors[-1][:3] == ["all", "180", f"{trial.values['logprob']['error']:.2%}"]
+    shares = [float(row[2].rstrip("%")) for row in errors[1:-1]]
     assert shares == sorted(shares, reverse=True)
     assert "on 180 cases of test batches 2-3" in page.all("p")[0].text
     headings = [heading.text for heading in page.all("h3")]

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import SHARED, SMALL_NET, SMALL_PARAMS, needs_museum, write_cifar, write_net
 
@@ -260,6 +260,7 @@ def test_a_run_that_became_slow():
 values = st.one_of(st.none(), st.text(max_size=3), st.floats(), st.integers(), st.lists(st.integers(), max_size=2))
 
 
+@settings(deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(
     st.dictionaries(
         st.sampled_from(["cases", "seconds", "logprob.cost", "logprob.error", "data", "options", "text"]), values

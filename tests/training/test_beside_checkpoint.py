@@ -32,14 +32,17 @@ def go_on(*options):
 
 OTHERS = {
     "none": (None, "nosuch.cfg: error: no such layer file"),
-    "more filters": (SMALL_NET.replace("filters=8", "filters=9").replace("channels=8", "channels=9"), "filters 8 -> 9"),
+    "more filters": (
+        SMALL_NET.replace("filters=8", "filters=9").replace("channels=8", "channels=9"),
+        "conv1 filters: 8 -> 9",
+    ),
     "other name": (SMALL_NET.replace("pool1", "pool2"), "pool1 is called pool2"),
     "one layer less": (
         SMALL_NET.replace("[drop]\ntype=dropout\ninputs=pool1\n", "").replace("=drop", "=pool1"),
-        "drop is not in it",
+        "layer drop is gone",
     ),
     "mistakes": (SMALL_NET.replace("stride=2", "strid=2"), "does not fit the checkpoint"),
-    "other neuron": (SMALL_NET.replace("neuron=relu", "neuron=abs"), "conv1: neuron"),
+    "other neuron": (SMALL_NET.replace("neuron=relu", "neuron=abs"), "conv1 neuron: relu -> abs"),
 }
 
 

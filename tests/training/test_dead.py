@@ -79,12 +79,12 @@ def test_a_unit_is_a_map_where_its_positions_share_weights(text, units):
 
 def test_enough_is_enough():
     """A large test is looked at in its beginning."""
-    net = net_of(FC.format(below="data", neuron="relu"), BACKENDS["reference32"], 600)
+    net = net_of(FC.format(below="data", neuron="relu"), BACKENDS["reference32"], 300)
     dead = DeadUnits(net)
     for expected in (["fc_neuron"], ["fc_neuron"], []):
         assert [net.nodes[name].layer.written_name for name in dead.wanted] == ["fc"] * len(expected)
-        net.test(cases(600), 600, dead.wanted)
-        dead.look(600)
+        net.test(cases(300), 300, dead.wanted)
+        dead.look(300)
     dead.begin()
     assert len(dead.wanted) == 1 and dead.shares() == {}
 

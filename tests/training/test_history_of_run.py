@@ -111,6 +111,23 @@ def test_marks():
     assert elsewhere.marks == [Mark(7, "resume", "went on")] and elsewhere.done == 7
 
 
+def test_other_batches_from_a_resume_on():
+    """Then an epoch is no number of batches, and a mean is over as many tests as there are test batches now."""
+
+    def options(train, test):
+        return {"options": {"train_range": list(range(train)), "test_range": list(range(test))}}
+
+    lines = [line("begin", 0, **options(5, 1)), *(line("batch", at, epoch=1) for at in range(1, 6))]
+    lines += [line("resume", 4, **options(5, 2)), line("batch", 5, epoch=1), line("batch", 6, epoch=2)]
+    lines += [line("test", 6, tested=[0], averages={"c.cost": 1.0}, **{"c.cost": 2.0})]
+    history = History.of(lines, "x")
+    assert (history.epoch, history.window, pairs(history.epochs)) == (5, 2, [(1, 1), (6, 2)])
+    history.add(line("resume", 6, **options(3, 2)))
+    assert (history.epoch, history.window) == (0, 2)
+    history.add(line("resume", 4, **options(5, 1)))
+    assert (history.epoch, pairs(history.epochs)) == (5, [(1, 1)])
+
+
 def test_numbers_that_json_lacks_and_values_that_are_none():
     lines = [
         line("batch", 1, **{"a.b.cost": "nan", "a.b.error": "inf", "c": 3, "d.cost": None, "e.cost": "many"}),
@@ -124,15 +141,15 @@ def test_numbers_that_json_lacks_and_values_that_are_none():
 
 
 def test_a_batch_takes_few_bytes():
-    """So that a million are small: two numbers for each value of a cost, and for speed and time."""
-    values = {"images_per_second": 100.0, "time": 1e9, "c.cost": 1.5, "c.error": 0.5, "epoch": 1, "batch": 1}
+    """So that a million are small: two numbers for each value of a cost, and for speed, seconds and time."""
+    values = {"images_per_second": 100.0, "time": 1e9, "seconds": 2.0, "c.cost": 1.5, "c.error": 0.5, "epoch": 1, "batch": 1}
     tracemalloc.start()
     try:
         history = History.of((line("batch", at, **values) for at in range(1, 10_001)), "long")
         size, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert len(history.times) == 10_000 and size < 10_000 * 16 * 4 * 1.5
+    assert len(history.times) == 10_000 and size < 10_000 * 16 * 5 * 1.5
 
 
 VALUES = st.recursive(

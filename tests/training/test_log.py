@@ -54,7 +54,7 @@ def test_everything_that_was_printed(place, tmp_path, capsys):
     out, records = capsys.readouterr().out, lines(tmp_path / "s")
     kinds = [record["line"] for record in records]
     batch, test = ["batch"], ["batch", "test", "weights", "saved"]
-    assert kinds == ["begin", *3 * (batch + test), "saved", "final", *["message"] * 3, "end"]
+    assert kinds == ["begin", *3 * (batch + test), "saved", "final", *["message"] * 4, "end"]
     keys = {key for record in records for key in record}
     assert {key for key in keys if "." not in key} <= set(KEYS)
     assert {key for key in keys if "." in key} == {"logprob.cost", "logprob.error", "logprob.top-2 error"}

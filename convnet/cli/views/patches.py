@@ -4,12 +4,11 @@ import argparse
 from pathlib import Path
 
 from convnet.checkpoint import Checkpoint
-from convnet.cli.views.view import SEED, Flag, View, chosen, test_set
+from convnet.cli.views.view import MAPS, SEED, View, chosen, test_set
 from convnet.drawing.patch_scene import patch_scene
 from convnet.drawing.patches import top_patches
 from convnet.drawing.scene_image import save_scene
 from convnet.options import text
-from convnet.options.kinds import whole_numbers
 
 
 def _draw(checkpoint: Checkpoint, args: argparse.Namespace, out: Path) -> None:
@@ -22,6 +21,6 @@ VIEW = View(
     text("LAYER"),
     "draw what excites maps of this layer most in the test pictures [the first of maps]",
     _draw,
-    (Flag("maps", whole_numbers(0, "0,5,9"), "which maps, up to sixteen [such as --seed draws]", None), SEED),
+    (MAPS, SEED),
     takes_data=True,
 )

@@ -11,6 +11,7 @@ from convnet.cli.common import print_problems, say
 from convnet.drawing.samples import TestSet
 from convnet.options import SEED as SEEDS
 from convnet.options import ZERO_ONE, Kind, flag_of, whole
+from convnet.options.kinds import whole_numbers
 
 FIRST = True  # stands for a name that is not given
 DATA_OPTIONS = ("data_path", "data_provider", "test_range", "crop_border", "inner_size", "backend", "threads")
@@ -54,6 +55,7 @@ class View:
 
 # Flags of several views.
 ONLY_ERRORS = Flag("only_errors", ZERO_ONE, "of test cases, show only those that the net gets wrong")
+MAPS = Flag("maps", whole_numbers(0, "0,5,9"), "which maps, up to sixteen [such as --seed draws]", None)
 SEED = Flag("seed", SEEDS, "draws the cases and maps shown [0]")
 ZOOM = Flag("zoom", whole(1, 1000), "picture pixels per weight or value [what makes it 1000 to 1600 pixels wide]", None)
 

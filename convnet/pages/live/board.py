@@ -26,10 +26,11 @@ from convnet.pages.live.view import (
     status_part,
 )
 from convnet.pages.parts import Html, element, joined, section, stylesheet
-from convnet.texts import path_text, shell_quoted
+from convnet.texts import path_text, printable, shell_quoted
 
 POLL = 1.0  # seconds between two questions of a page
 _SELDOM, _SHARE = 2.0, 0.006  # seconds between two drawings of a part, and their share of the time
+_READING = 2.0  # seconds in which a page waits for a long log to be read
 _WIDTHS = (360, 720, 1160)  # pixels of drawings, for narrow and wide pages
 _PARTS = {"advice": "Warnings", "curves": "Curves", "filters": "Filters", "layers": "Layers"}  # below the status
 _FILES = {"style.css": "convnet.pages", "page.css": "convnet.pages.live", "page.js": "convnet.pages.live"}
@@ -37,6 +38,7 @@ _SAID = {
     "save": "Asked to save: a checkpoint follows after this minibatch",
     "stop": "Asked to stop: the run saves after this minibatch, and ends",
 }
+_BEHIND = "The log is long, and still being read: the run is further than this"
 _ELSEWHERE = "This page only watches: where the run was started, Ctrl-C stops it, and SIGUSR1 (kill -USR1 PID) saves."
 
 
@@ -94,8 +96,8 @@ class Board:
     def _act(self, what: str) -> Answer:
         act = self.source.acts.get(what)
         if act:
+            self.source.said = _SAID[what]  # first, since it is forgotten when that is done
             act()
-            self.source.said = _SAID[what]
         return _json({"done": act is not None})
 
     def _state(self, query: Query) -> Answer:
@@ -109,23 +111,22 @@ class Board:
             is_over, news = self.source.is_over, self._news(ending)
         changed = {name: [part.mark, part.html] for name, part in parts.items() if part.mark not in known}
         place = "ended" if ending else self.source.moment.place or f"{self.log.history.done:,.0f} batches"
-        title = f"{place}: {self.log.history.title}"
+        title = printable(f"{place}: {self.log.history.title}")
         acts = sorted(self.source.acts) if not ending else []
         return _json({"title": title, "news": news, "over": is_over, "acts": acts, "parts": changed})
 
     def _renewed(self, width: int) -> tuple[str, dict[str, _Part]]:
         """Return how the run has ended, if it has, and all parts, as new as they may be."""
         self.source.asked()
-        self.log.read()
+        is_behind = self._is_behind()
         log, source = self.log, self.source
         history, moment, version = log.history, source.moment, log.version
-        ending = ending_of(history, shell_quoted(path_text(log.path.parent)))
-        if source.is_over and not ending:
-            ending = "The run has ended" + (f" with an error: {source.fault}" if source.fault else "")
+        ending = "" if is_behind else self._ending()
         age = "" if ending or moment.doing else age_text(history, self.now())
+        remark = _BEHIND if is_behind else age
         banks, when = source.banks, source.when
         drawn: dict[str, tuple[Hashable, Callable[[], Html]]] = {
-            "status": ((version, moment, ending, age, log.fault), lambda: status_part(log, moment, bool(ending), age)),
+            "status": ((version, moment, ending, remark, log.fault), lambda: status_part(log, moment, bool(ending), remark)),
             "advice": (version, lambda: advice_part(history)),
             "curves": (version, lambda: curves_part(history, width)),
             "filters": ((id(banks), when), lambda: filters_part(banks, when)),
@@ -136,11 +137,33 @@ class Board:
             key = name, width if name == "curves" else 0
             seldom = POLL / 2 if name == "status" else _SELDOM
             parts[name] = self._parts.setdefault(key, _Part(self.clock, seldom))
-            parts[name].renew(what, draw, source.is_over)
+            if name == "status" or not is_behind:
+                parts[name].renew(what, draw, source.is_over)
         return ending, parts
 
+    def _is_behind(self) -> bool:
+        """Read on in the log; return whether much of it is left. That of a run of this process is read in passing."""
+        end = self.clock() + _READING
+        while self.log.read() and not self.source.is_own:
+            if self.clock() > end:
+                return True
+        return False
+
+    def _ending(self) -> str:
+        """Return how the run has ended; an empty text where it goes on.
+
+        The log of a run of this process may still end as it did before that went on.
+        """
+        source, log = self.source, self.log
+        if source.is_own and not source.is_over:
+            return ""
+        if source.fault:
+            return f"The run has ended with an error: {source.fault}"
+        found = ending_of(log.history, shell_quoted(path_text(log.path.parent)))
+        return found or ("The run has ended" if source.is_over else "")
+
     def _news(self, ending: str) -> str:
-        return ending or self.source.said or news_of(self.log.history)
+        return printable(ending or self.source.said or news_of(self.log.history))
 
     def _page(self, _: Query) -> Answer:
         """Return the document, which shows what there is without the script, too."""
@@ -172,7 +195,7 @@ def _document(title: str, news: str, parts: dict[str, Html], is_own: bool) -> st
         "dialog",
         element("p", "Stop the run? It saves a checkpoint first, from which it can go on.", id="question"),
         element("button", "Stop it", id="yes", type="button"),
-        element("button", "Let it go on", id="no", type="button"),
+        element("button", "Let it go on", id="no", type="button", autofocus=True),
         id="ask", aria_labelledby="question",
     )  # fmt: skip
     body = [

@@ -20,6 +20,7 @@ from convnet.texts import counted
 _BANKS = 2  # layers with filters, the first of the net; of two towers both
 _MOST = 4 << 20  # weights of a layer that are copied
 _ROWS = 8  # filters of many channels that are drawn
+_TALL = 30  # pixels, about, of a filter of many channels
 _WIDE = 640  # pixels, about, of the filters of few channels
 
 Stored = dict[str, Any]  # a layer as checkpoints have it, as far as filters are concerned
@@ -90,7 +91,7 @@ def _figure(bank: Bank, when: str) -> Html:
     C, k, _, F = filters.shape
     title = f"{bank.name}: {counted(F, 'filter')} of {C}x{k}x{k}, {when}"
     if C >= PER_ROW:
-        image = channel_rows(filters[..., :_ROWS], [str(i) for i in range(F)], zoom=max(1, 20 // k))
+        image = channel_rows(filters[..., :_ROWS], [str(i) for i in range(F)], zoom=max(1, _TALL // k))
         how = f"The strongest channels of the first {min(F, _ROWS)}, numbered; each filter is scaled for itself."
         return figure(picture(image, title, is_photo=False), f"{title}. {how}")
     image = mosaic(normalise(filters), color=C == 3, zoom=1)

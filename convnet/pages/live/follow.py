@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from convnet.errors import ConvnetError, reason_of
-from convnet.training.history import History, run_name
+from convnet.training.history import History, number_of, run_name
 from convnet.training.records import Record, parsed_line
 
 _PIECE = 1 << 20  # bytes read in one go, so that a long log does not hold up what else is to be done
@@ -77,8 +77,9 @@ class Followed:
         if record["line"] in ("begin", "resume"):
             self._pace.clear()
         elif record["line"] == "batch":
-            pair = tuple(_number(record.get(key)) for key in ("time", "progress"))
-            self._pace.append((pair[0], pair[1]))
+            time, progress = (number_of(record.get(key)) for key in ("time", "progress"))
+            if time is not None and progress is not None:
+                self._pace.append((time, progress))
 
     def seconds_left(self) -> float:
         """Return how long the run will go on, by its last batches and their share of it; 0 where that is not known."""
@@ -89,7 +90,3 @@ class Followed:
         left = 1 - last - share / (len(self._pace) - 1)  # its progress is of the beginning of a batch
         seconds = (end - start) / share * left if share > 0 else 0.0
         return max(0.0, seconds) if math.isfinite(seconds) else 0.0
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan

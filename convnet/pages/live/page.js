@@ -32,9 +32,8 @@
   }
 
   function lose() {
-    isOver = true;
     for (const name of ["save", "stop"]) at(name).disabled = true;
-    say(`The program does not answer any more, so that the run has ended or was ended. This is how it stood at ${heard.toLocaleTimeString()}.`);
+    say(`The program does not answer any more: the run has ended, or was ended, or the way to it is cut. This is how it stood at ${heard.toLocaleTimeString()}.`);
   }
 
   async function ask() {
@@ -45,16 +44,17 @@
       const url = address("state");
       url.search = new URLSearchParams({ width: document.documentElement.clientWidth, known: Object.values(marks).join("-") });
       const answer = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
+      isOver = answer.status === 404; // somebody else's page is there now
       if (!answer.ok) throw new Error(answer.status);
       show(await answer.json());
       failures = 0;
       heard = new Date();
     } catch {
       failures += 1;
-      if (failures >= TRIES) lose();
+      if (isOver || failures >= TRIES) lose();
     }
     asking = false;
-    if (!isOver) timer = setTimeout(ask, SECOND);
+    if (!isOver) timer = setTimeout(ask, failures < TRIES ? SECOND : PATIENCE);
   }
 
   async function act(name) {

@@ -26,7 +26,7 @@ PORT, _OTHERS = 8012, 20  # the first that is tried where none is named, and how
 HERE = "127.0.0.1"
 CONNECTIONS = 16  # at a time
 HEAD = 16 << 10  # bytes of a request, which has no body
-SECONDS = 10.0  # that a request and its answer may take together
+SECONDS, CROWDED = 10.0, 1.0  # that a request and its answer may take together, and where all connections are in use
 _FIELDS = 8  # of a query
 _LOOK = 0.2  # seconds between two looks at what is late, and at whether to end
 _LOG = logging.getLogger("convnet.page")
@@ -100,6 +100,8 @@ def _listener(port: int) -> "_Listener":
             return _Listener(number)
         except OSError as error:
             fault = reason_of(error)
+    if not port:
+        raise OptionError(f"no port of {HERE} can be had: {fault}; a run without --live needs none")
     raise OptionError(f"port {port} of {HERE} cannot be had: {fault}; name another, or none: one that is free is taken")
 
 
@@ -134,8 +136,8 @@ class _Listener(ThreadingMixIn, TCPServer):
         super().shutdown_request(request)
 
     def service_actions(self) -> None:
-        late = time.monotonic() - SECONDS
         with self._one_at_a_time:
+            late = time.monotonic() - (SECONDS if len(self._since) < CONNECTIONS else CROWDED)
             requests = [request for request, since in self._since.items() if since < late]
         for request in requests:
             with contextlib.suppress(OSError):
@@ -204,7 +206,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return 403, refused
         if name not in mine:
             return 405 if name in others else 404, refused
-        if headers.get("Content-Length", "0").strip() != "0" or "Transfer-Encoding" in headers:
+        if headers.get_all("Content-Length", ["0"]) != ["0"] or "Transfer-Encoding" in headers:
             return 413, refused
         try:
             query = dict(parse_qsl(fields, max_num_fields=_FIELDS))
@@ -218,13 +220,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _hosts(self) -> list[list[str]]:
         port = self.server.server_address[1]
-        return [[f"{name}:{port}"] for name in (HERE, "localhost")]
+        return [[name if port == 80 else f"{name}:{port}"] for name in (HERE, "localhost")]  # as browsers say it
 
     def _is_from_page(self) -> bool:
         """Whether a browser says that this page has sent the request; whoever is none has to say so, too."""
         headers = self.headers
         is_same = headers.get_all("Origin", []) == [f"http://{headers['Host']}"]
-        return is_same and headers.get("Sec-Fetch-Site", "same-origin") == "same-origin"
+        return is_same and headers.get_all("Sec-Fetch-Site", ["same-origin"]) == ["same-origin"]
 
     def _send(self, status: int, answer: Answer) -> None:
         kind = {"Content-Type": answer.kind} if answer.kind else {}

@@ -98,18 +98,29 @@ class LiveRun:
         self._copy()
 
     @__call__.register
+    def _(self, event: events.Message) -> None:
+        if self.said:  # it answers who has asked to save
+            self.said = event.text
+
+    @__call__.register
     def _(self, event: events.BatchBegin) -> None:
         self.progress.begin_batch(event.epoch, event.batch)
+        self._look()
 
     @__call__.register
     def _(self, event: events.MinibatchEnd) -> None:
         self.progress.count(event.done, event.total, event.cases)
+        self._look()
+
+    def _look(self) -> None:
+        """Take down the moment and the filters, where a page is open and it is time for it."""
         now = self.clock()
-        if self.is_open:
-            if now - self._told_at >= _OFTEN:
-                self._tell("Training")
-            if now >= self._copy_at:
-                self._copy()
+        if not self.is_open:
+            return
+        if now - self._told_at >= _OFTEN:
+            self._tell("Training")
+        if now >= self._copy_at:
+            self._copy()
 
     @__call__.register
     def _(self, _event: events.BatchEnd) -> None:

@@ -14,7 +14,7 @@ from convnet.pages.parts import Html, element, facts, joined, table
 from convnet.texts import time_text
 from convnet.training.advice import advice_on, ratio_verdict
 from convnet.training.costs import value_text
-from convnet.training.history import History, Series
+from convnet.training.history import History, Series, number_of
 from convnet.training.progress import left_text, rate_text
 from convnet.training.records import Record
 
@@ -31,7 +31,7 @@ def status_part(log: Followed, moment: Moment, has_ended: bool, remark: str) -> 
     speed, left = history.speed, log.seconds_left()
     place = moment.place.removeprefix("batch ") or (_place(history.last) if history.last else "")
     pairs: list[tuple[str, str]] = [
-        ("Now", "Ended" if has_ended else moment.doing or "Training"),
+        ("Now", "Ended" if has_ended else moment.doing or ("Training" if history.begin or history.last else "No log yet")),
         ("Batch", ", ".join(text for text in (place, moment.minibatch) if text)),
         ("Speed", "" if has_ended else moment.rate or (rate_text(speed.values[-1]) if len(speed) else "")),
         ("Time left", "" if has_ended else (moment.left or (left_text(left) if left else "")).removesuffix(" left")),
@@ -71,9 +71,9 @@ def _value(name: str, value: float) -> str:
 
 def ending_of(history: History, folder: str) -> str:
     """Return how the run has ended, by its log; an empty text where it goes on, or ended without a word."""
-    since, late = _number(history.last.get("time")), dict[str, Record]()
+    since, late = _time(history.last), dict[str, Record]()
     for record in reversed(history.events):
-        if record["line"] in ("begin", "resume") or _number(record.get("time")) < since:
+        if record["line"] in ("begin", "resume") or _time(record) < since:
             break
         late.setdefault(record["line"], record)
     kind = next((kind for kind in reversed(_ENDS) if kind in late), "")
@@ -89,7 +89,8 @@ def ending_of(history: History, folder: str) -> str:
 
 def news_of(history: History) -> str:
     """Return the newest event, in a sentence."""
-    return next((text for record in reversed(history.events) if (text := _sentence(history, record))), "")
+    found = next((text for record in reversed(history.events) if (text := _sentence(history, record))), "")
+    return found or ("" if history.last else "No batch is done yet")
 
 
 def _sentence(history: History, record: Record) -> str:
@@ -104,8 +105,8 @@ def _sentence(history: History, record: Record) -> str:
     return {"begin": "The run has begun", "resume": f"The run goes on {after}"}.get(line, "")
 
 
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else -math.inf
+def _time(record: Record) -> float:
+    return record.get("time") or -math.inf
 
 
 # -- what there is to see
@@ -138,7 +139,7 @@ def layers_part(history: History) -> Html:
     if not rows:
         return element("p", "Sizes of weights are measured after each test; there was none yet.", class_="faint")
     at = max(sizes[-1].at for sizes in history.sizes.values())
-    head = ["layer", "matrix", "which is", "mean size", "last change", "ratio", "rate"]
+    head = ["layer", "matrix", "the ratio is", "mean size", "last change", "ratio", "rate"]
     return table(f"Mean magnitudes after {at:,.0f} batches", head, rows, words=3)
 
 
@@ -153,10 +154,8 @@ def _size_rows(history: History) -> Iterator[list[object]]:
 
 def age_text(history: History, now: float) -> str:
     """Return how long ago the log got its last line, where that is long for this run."""
-    records = [history.last, *history.events[-1:]]
-    newest = max((_number(record.get("time")) for record in records if record), default=-math.inf)
-    usual = _number(history.last.get("seconds"))
-    age = now - newest
+    age = now - max(map(_time, [history.last, *history.events[-1:]]))
+    usual = number_of(history.last.get("seconds")) or 0.0
     if not math.isfinite(age) or age < max(60.0, 5 * usual):
         return ""
     return f"Nothing for {time_text(age)}: it takes long, or was ended without a word; who goes on with it writes here again"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from convnet.pages.parts import Html, details, element, facts, file_text, html, joined, listing, section, table
 from convnet.pages.report.material import Material
 from convnet.pages.report.private import last_name, option_rows
 from convnet.texts import counted, listed
+from convnet.training.history import event_text
 from convnet.training.records import Record
 
 _CHANGE = re.compile(r"(\S+) (\w+)")  # ``conv1 epsW[0]: 0.001 -> 0.0005``
@@ -44,16 +45,12 @@ def state_of(material: Material) -> Html:
     """Return how the run ended, as far as it has, in a box."""
     history = material.history
     done = f"after {counted(int(history.done), 'batch')}"
-    ends = [record for record in history.events if record["line"] in ("begin", "resume", "stopped", "error", "end")]
-    last = ends[-1] if ends else {"line": ""}
-    is_newest = not history.last or last.get("batches", 0) >= history.last["batches"]
-    stopped = [record for record in history.events if record["line"] == "stopped"]
-    if last["line"] == "error":
-        text = material.public(str(last.get("text")))
-        return _box("bad", "Ended by an error", f" {done}: {text}")
-    if last["line"] == "stopped" or (last["line"] == "end" and stopped and stopped[-1]["batches"] == last["batches"]):
-        return _box("warn", "Stopped", f" {done}, by {stopped[-1].get('by')}.")
-    if last["line"] == "end" and is_newest:
+    ending = history.ending or {"line": ""}
+    if ending["line"] == "error":
+        return _box("bad", "Ended by an error", f" {done}: {material.public(str(ending.get('text')))}")
+    if ending["line"] == "stopped":
+        return _box("warn", "Stopped", f" {done}, by {ending.get('by')}.")
+    if ending["line"] == "end":
         return _box("good", "Ended", f" {done}.")
     if not material.has_log:
         return element("p", "There is no log of this run: this is from its checkpoint, which knows costs but no times.")
@@ -124,37 +121,25 @@ def _files(material: Material) -> list[Html]:
     files, checkpoint = material.files, material.checkpoint
     if files is None or checkpoint is None:
         return []
-    changes = _changes(material.history.events)
+    events = (record for record in material.history.events if record["line"] == "change")
+    lines = [record["text"] if isinstance(record.get("text"), list) else [record.get("text")] for record in events]
     written = "" if checkpoint.has_files else " (the checkpoint holds none: this was written from its layers)"
     texts = [("Layer definition", files.definition_path, html(files.definition))]
     if files.params is not None:
-        texts.append(("Layer parameters", files.params_path, marked_text(files.params, changes)))
-    shown = [details(f"{what}: {last_name(path)}{written}", file_text(content, what)) for what, path, content in texts]
-    if changes:
-        lines = [f"after {counted(int(at), 'batch')}: {text}" for at, text in changes]
-        shown.append(joined([element("h3", "Changed while it trained"), listing(lines[:_EVENTS])]))
-        if len(lines) > _EVENTS:
-            shown.append(element("p", f"And {len(lines) - _EVENTS:,} more."))
-    return shown
+        texts.append(("Layer parameters", files.params_path, marked_text(files.params, map(str, chain(*lines)))))
+    return [details(f"{what}: {last_name(path)}{written}", file_text(content, what)) for what, path, content in texts]
 
 
-def _changes(events: Sequence[Record]) -> list[tuple[float, str]]:
-    """Return what was changed while the run trained, and after how many batches."""
-    lines = ((record["batches"], record.get("text")) for record in events if record["line"] == "change")
-    return [(at, str(each)) for at, text in lines for each in (text if isinstance(text, list) else [text])]
-
-
-def marked_text(params: str, changes: Sequence[tuple[float, str]]) -> Html:
+def marked_text(params: str, changes: Iterable[str]) -> Html:
     """Return a parameter file whose lines that were changed while it trained are marked.
 
     A key that a layer's section lacks is marked in ``[DEFAULT]``, where it has it from.
     """
-    keys = {(match[1], match[2]) for _, text in changes if (match := _CHANGE.match(text))}
+    keys = {(match[1], match[2]) for text in changes if (match := _CHANGE.match(text))}
     lines = params.replace("\r\n", "\n").expandtabs().split("\n")
     places = list(_places(lines))
-    own = {place for place in places if place in keys}
-    inherited = {("DEFAULT", key) for layer, key in keys - own}
-    marked = own | inherited
+    own = keys.intersection(places)
+    marked = own | {("DEFAULT", key) for _, key in keys - own}
     shown = [element("mark", line) if place in marked else html(line) for line, place in zip(lines, places, strict=True)]
     return joined(shown)
 
@@ -182,16 +167,13 @@ def _happened(material: Material) -> Html:
 
 
 def _event_text(record: Record) -> str:
-    kind: str = record["line"]
-    text: Any = record.get("text")
+    kind, text, said = record["line"], record.get("text"), event_text(record)
     if kind in ("begin", "resume"):
-        source = f"went on from {last_name(record.get('checkpoint'))}" if kind == "resume" else ""
+        source = said if kind == "resume" else ""
         remarks = listed(text, 10) if isinstance(text, list) else ""
         return ". ".join(part for part in (source, remarks) if part)
-    if kind == "change":
-        return f"changed: {listed(text, 6)}" if isinstance(text, list) else f"changed: {text}"
-    if kind == "stopped":
-        return f"stopped by {record.get('by')}"
     if kind == "message":  # of which some are commands to go on with, for whoever sat before the terminal
-        return "" if _COMMAND.search(str(text)) else str(text)
-    return f"{kind}: {text}" if kind in ("warning", "error") else ""
+        return "" if _COMMAND.search(said) else said
+    if kind == "stopped":
+        return said
+    return f"{kind}: {said}" if kind in ("change", "warning", "error") else ""

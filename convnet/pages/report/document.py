@@ -1,24 +1,19 @@
 """The report as a document: its sections in order, and the look of what no other page has."""
 
+import re
+
+from convnet.drawing.banks import picture_channels
 from convnet.pages.parts import Html, element, joined, listing, page, section, stylesheet
 from convnet.pages.report.about import about_section
 from convnet.pages.report.film import film_section
-from convnet.pages.report.filters import banks, channels_of, filter_figures
+from convnet.pages.report.filters import banks, filter_figures
 from convnet.pages.report.learning import learning_section
 from convnet.pages.report.material import Material
 from convnet.pages.report.net import net_section
 from convnet.pages.report.numbers import health_section, speed_section
 from convnet.pages.report.predictions import predictions_section
 
-_SECTIONS = {
-    "about": "What it is",
-    "learning": "How it learned",
-    "predictions": "What it gets right and wrong",
-    "filters": "Filters",
-    "net": "The net",
-    "speed": "Speed",
-    "health": "Health",
-}
+_HEADING = re.compile(r'<section id="([^"]+)"[^>]*><h2[^>]*>(.*?)</h2>')
 
 
 def report(material: Material) -> str:
@@ -34,11 +29,8 @@ def report(material: Material) -> str:
         health_section(material),
     ]
     shown = [content for content in sections if content]
-    links = [
-        element("li", element("a", heading, href=f"#{name}"))
-        for name, heading in _SECTIONS.items()
-        if any(content.startswith(f'<section id="{name}"') for content in shown)
-    ]
+    headings = [match.groups() for content in shown if (match := _HEADING.match(content))]
+    links = [element("li", element("a", Html(heading), href=f"#{name}")) for name, heading in headings]
     title = f"{material.title}: the report of a run"
     head = element(
         "header", element("h1", material.title), element("p", f"The report of run {material.run}", class_="faint")
@@ -55,7 +47,7 @@ def _filters(material: Material) -> tuple[Html, list[str]]:
     checkpoint, graph = material.checkpoint, material.graph
     if checkpoint is None or graph is None:
         return Html(""), []
-    figures, notes = filter_figures(list(banks(checkpoint.layers, graph, channels_of(checkpoint))))
+    figures, notes = filter_figures(list(banks(checkpoint.layers, graph, picture_channels(checkpoint))))
     if not figures and not notes:
         return Html(""), []
     film, styles = film_section(material)

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from convnet.checkpoint import load
+from convnet.drawing.banks import picture_channels
 from convnet.drawing.filter_sheet import mosaic
 from convnet.errors import ConvnetError
 from convnet.graph.graph import Graph
 from convnet.pages.parts import Html, element, html, joined, picture
-from convnet.pages.report.filters import Bank, banks, channels_of, scale_of
+from convnet.pages.report.filters import Bank, banks, scale_of
 from convnet.pages.report.material import Material
 
 _FRAMES = 12
@@ -31,7 +32,7 @@ def films_of(material: Material) -> dict[str, Frames]:
         return {}
     first = [
         bank
-        for bank in banks(checkpoint.layers, graph, channels_of(checkpoint))
+        for bank in banks(checkpoint.layers, graph, picture_channels(checkpoint))
         if isinstance(bank, Bank) and not bank.has_many_channels and len(bank.filters) in (1, 3)
     ]
     films: dict[str, Frames] = {bank.layer: [] for bank in first[:2]}
@@ -53,7 +54,7 @@ def _filters_at(path: Path, graph: Graph, names: Sequence[str]) -> dict[str, np.
     try:
         checkpoint = load(path)
         stored = {name: checkpoint.layers[name] for name in names if name in checkpoint.layers}
-        found = list(banks(stored, graph, channels_of(checkpoint)))
+        found = list(banks(stored, graph, picture_channels(checkpoint)))
     except (ConvnetError, OSError, KeyError, ValueError, IndexError, TypeError):
         return {}
     return {bank.layer: bank.filters for bank in found if isinstance(bank, Bank)}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from convnet.checkpoint import Checkpoint
+from convnet.drawing.banks import maps_of
 from convnet.drawing.filter_sheet import mosaic
 from convnet.drawing.filters import MOST, PER_ROW, filters_of, normalise
 from convnet.drawing.picture import times
@@ -22,7 +22,6 @@ from convnet.graph.analysis import shape_texts
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
 from convnet.layers.conv import Conv, Windowed
-from convnet.layers.data import Data
 from convnet.layers.local import Local
 from convnet.pages.parts import Html, figure, html, picture
 from convnet.texts import counted, printable
@@ -71,15 +70,12 @@ def banks(stored: Mapping[str, dict[str, Any]], graph: Graph, channels: int) -> 
 
 
 def _maps_read(layer: Layer, i: int, shapes: Mapping[str, str], channels: int) -> int:
-    """Return how many square maps a fully-connected layer reads as its input ``i``, or 0."""
+    """Return how many square maps, larger than a pixel, a fully-connected layer reads as its input ``i``, or 0."""
     if layer.type != "fc" or i >= len(layer.sources):
         return 0
     source = layer.sources[i]
-    parts = shapes[source.name].split("x")
-    if len(parts) == 3:
-        return int(parts[0]) if int(parts[1]) > 1 else 0
-    is_picture = isinstance(source, Data) and source.dataIdx == 0 and channels
-    return channels if is_picture and math.isqrt(source.outputs // channels) ** 2 * channels == source.outputs else 0
+    maps = maps_of(source, shapes[source.name], channels)
+    return maps if maps < source.outputs else 0
 
 
 def _bank(layer: Layer, kept: dict[str, Any], i: int, maps: int) -> Bank:
@@ -173,9 +169,3 @@ def _caption(bank: Bank) -> Html:
         beside = "" if bank.in_color or len(bank.filters) == 1 else ", its channels side by side"
         order = f"From left to right, then down{beside}. All are scaled together: {low:.3g} is black, {high:.3g} white."
     return html(f"{bank.layer}: {bank.what}{few}. {order}")
-
-
-def channels_of(checkpoint: Checkpoint) -> int:
-    """Return the channels of the pictures that a checkpoint's net was trained on; 0 where they were none, or are unknown."""
-    mean = (checkpoint.data or {}).get("mean")
-    return len(mean) if isinstance(mean, np.ndarray) and mean.ndim == 3 else 0

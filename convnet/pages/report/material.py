@@ -10,11 +10,9 @@ from convnet.errors import CheckpointError
 from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.pages.report.private import last_name, paths_of, without_folders
-from convnet.pages.report.times import EpochTimes
 from convnet.pages.report.trial import Trial
-from convnet.training.history import History, run_name
+from convnet.training.history import History
 from convnet.training.log import NAME
-from convnet.training.records import checkpoint_lines, checkpoint_of, log_lines, log_of
 
 
 @dataclass
@@ -26,7 +24,6 @@ class Material:
     """
 
     history: History
-    times: EpochTimes = field(default_factory=EpochTimes)
     has_log: bool = False
     checkpoint: Checkpoint | None = None
     files: LayerFiles | None = None
@@ -49,11 +46,12 @@ class Material:
         except CheckpointError:
             if not run.is_dir():
                 raise
-            material = cls(*_history(run, True))  # which raises what is wrong where there is no log either
+            material = cls(History.read(run)[0], has_log=True)  # which raises what is wrong where there is no log either
             material.title = title or material.run
             return material
         log = file.parent / NAME
-        material = cls(*_history(log, True) if log.is_file() else _history(file, False), checkpoint)
+        has_log = log.is_file()
+        material = cls(History.read(log if has_log else file)[0], has_log, checkpoint)
         material.files = checkpoint.files(file.name)
         material.graph = build_graph(material.files, dialect=checkpoint.dialect, **checkpoint.sizes)
         material.kept, material.remarks = _kept(file), remarks
@@ -80,17 +78,6 @@ class Material:
         known = [begin.get(name) for name in ("net", "parameters", "checkpoint")]
         known += [data.get("path")] if isinstance(data, dict) else []
         return without_folders(text, [*paths_of(self.options), *(str(path) for path in known if path)])
-
-
-def _history(path: Path, has_log: bool) -> tuple[History, EpochTimes, bool]:
-    """Return the history of a run, and the times that are read along with it; raises ``ConvnetError``."""
-    times, source = EpochTimes(), log_of(path)
-    if source is not None:
-        lines = log_lines(source)
-    else:
-        checkpoint, _ = checkpoint_of(path)
-        lines, source = checkpoint_lines(checkpoint), checkpoint.path
-    return History.of(times.watched(lines), run_name(source)), times, has_log
 
 
 def _kept(file: Path) -> list[Path]:

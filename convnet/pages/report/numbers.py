@@ -1,16 +1,19 @@
 """How fast a run was, how large its weights are, and what its numbers say of its health."""
 
+import math
 from collections.abc import Collection, Sequence
 from statistics import median
+
+import numpy as np
 
 from convnet.drawing.plot import Frame, axes, limits, line
 from convnet.drawing.shapes import Rectangle, Scene, Shape, Words
 from convnet.drawing.svg import svg_of
 from convnet.pages.parts import Html, drawing, element, facts, figure, joined, section, table
 from convnet.pages.report.material import Material
-from convnet.pages.report.times import Epoch
 from convnet.texts import time_text
 from convnet.training.advice import advice_on, ratio_verdict
+from convnet.training.advice.kinds import number
 from convnet.training.history import History
 
 _EPOCHS, _ROWS = 40, 300  # rows of tables
@@ -19,35 +22,47 @@ _KINDS = {"error": "bad", "warning": "warn", "note": "note"}  # classes of boxes
 
 def speed_section(material: Material) -> Html:
     """Return how fast the run was; nothing where its log does not tell."""
-    speeds, times = sorted(material.history.speed.values), material.times
-    if not speeds or not times.training:
+    history = material.history
+    speeds, batches = sorted(history.speed.values), [s for s in history.seconds.values if math.isfinite(s)]
+    if not speeds or not batches:
         return Html("")
+    tests = sum(number(event.get("seconds")) for event in history.events if event["line"] == "test")
     rows = [
         ("Images in a second, as a rule", f"{median(speeds):,.0f}"),
         ("The slowest and the fastest batch", f"{speeds[0]:,.0f} and {speeds[-1]:,.0f} images in a second"),
-        ("A batch, as a rule", _seconds(median(times.training))),
-        ("All batches", time_text(sum(times.training))),
-        ("All tests", time_text(sum(times.testing)) if times.testing else ""),
+        ("A batch, as a rule", _seconds(median(batches))),
+        ("All batches", time_text(sum(batches))),
+        ("All tests", time_text(tests) if tests else ""),
     ]
-    series = material.history.speed
+    series = history.speed
     large, small = (svg_of(speed_scene(series.at, series.values, width)) for width in (1000, 420))
     chart = figure(drawing("Speed", large, small), "Images a second, of each batch that was trained on.")
-    return section("speed", "Speed", facts(rows), chart, _epochs(times.epochs))
+    return section("speed", "Speed", facts(rows), chart, _epochs(epoch_times(history)))
 
 
 def _seconds(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds < 60 else time_text(seconds)
 
 
-def _epochs(epochs: Sequence[Epoch]) -> Html:
+def epoch_times(history: History) -> list[tuple[int, int, float]]:
+    """Return (number, batches, seconds of these without tests) of every epoch, in order."""
+    seconds = np.asarray(history.seconds.values)
+    place = np.searchsorted(history.epochs.at, history.seconds.at, side="right") - 1
+    known = np.isfinite(seconds) & (place >= 0)
+    numbers, index = np.unique(np.asarray(history.epochs.values)[place[known]], return_inverse=True)
+    totals = np.bincount(index, seconds[known]).tolist()
+    return list(zip(numbers.astype(int).tolist(), np.bincount(index).tolist(), totals, strict=True))
+
+
+def _epochs(epochs: Sequence[tuple[int, int, float]]) -> Html:
     """Return the time of each epoch; of very many that of as many in a row together."""
-    width = -(-len(epochs) // _EPOCHS)
+    width = -(-len(epochs) // _EPOCHS) or 1
     rows = []
     for start in range(0, len(epochs), width):
-        some = epochs[start : start + width]
-        which = str(some[0].number) if len(some) == 1 else f"{some[0].number} to {some[-1].number}"
-        seconds, batches = (sum(epoch.seconds for epoch in some), sum(epoch.batches for epoch in some))
-        rows.append([which, f"{batches:,}", _seconds(seconds), _seconds(seconds / batches)])
+        numbers, batches, seconds = zip(*epochs[start : start + width], strict=True)
+        which = f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else f"{numbers[0]}"
+        each = _seconds(sum(seconds) / sum(batches))
+        rows.append([which, f"{sum(batches):,}", _seconds(sum(seconds)), each])
     return table("Time in batches, without tests", ("epoch", "batches", "time", "for a batch"), rows)
 
 
@@ -87,7 +102,7 @@ def _sizes(history: History) -> Html:
         if sizes:
             _, size, change = sizes[-1]
             verdict = ratio_verdict(size, change)
-            said = ": ".join(part for part in (verdict.word, verdict.meaning) if part)
+            said = "" if label == "biases" else str(verdict)
             rows.append([f"{layer} {label}", f"{size:.3g}", f"{change:.3g}", f"{verdict.ratio:.2g}", said])
     caption = "Mean sizes of weights, and of what a step adds to them, when they were measured last"
     return _cut(caption, ("weights", "size", "change", "ratio", "what the ratio says"), rows, (0, 4))

@@ -1,7 +1,4 @@
-"""What a net says of test cases: its errors by class, what it mistakes for what, and where it is certain or not.
-
-Letters: K classes.
-"""
+"""What a net says of test cases: its errors by class, what it mistakes for what, and where it is certain or not."""
 
 from __future__ import annotations
 
@@ -21,10 +18,9 @@ from convnet.texts import counted
 from convnet.training.costs import value_text
 from convnet.training.report import Report
 
-_MATRIX, _CLASSES, _MISTAKES = 20, 40, 20  # classes of a matrix, rows of classes by error, and pairs
+_CLASSES, _MISTAKES = 40, 20  # rows of classes by error, and of pairs
 _SMALL, _PHOTO = 64, 128  # sides of pictures: up to which their pixels are kept, and of larger ones
 _HEADS = 6
-_RIGHT, _WRONG = "30,110,52", "208,28,54"  # shades of the matrix, in light and in dark
 
 
 def predictions_section(material: Material) -> Html:
@@ -36,7 +32,8 @@ def predictions_section(material: Material) -> Html:
     content: list[Html] = [_outcome(trial)]
     for report in trial.reports[:_HEADS]:
         content += [element("h3", f"Classes of {report.cost}")] if len(trial.reports) > 1 else []
-        content += [_matrix(report), _errors(report)]
+        names = first_synonyms(report.names)
+        content += [*_matrix(report, names), _errors(report, names)]
     if len(trial.reports) > _HEADS:
         content.append(element("p", f"And {counted(len(trial.reports) - _HEADS, 'head')} more."))
     if not trial.reports:
@@ -57,43 +54,23 @@ def _outcome(trial: Trial) -> Html:
     return joined([element("p", of), element("div", facts(rows), class_="large")])
 
 
-def _matrix(report: Report) -> Html:
-    """Return how many cases of each class were taken for each; of many classes those most often mistaken, as a drawing."""
-    names, confusions = first_synonyms(report.names), report.confusions()
-    if len(names) > _MATRIX:
-        scene = confusion_scene(report)
-        drawn = figure(drawing(f"Mistakes of {report.cost}", svg_of(scene)), scene.title)
-        mistakes = sorted((pair for pair in confusions if pair[0] != pair[1]), key=lambda pair: (-pair[2], *pair))
-        rows = [[names[label], names[guess], f"{count:,}"] for label, guess, count in mistakes[:_MISTAKES]]
-        return joined([drawn, table("What was mistaken most often", ("class", "taken for", "cases"), rows, words=2)])
-    counts = np.zeros((len(names), len(names)), int)
-    for label, guess, cases in confusions:
-        counts[label, guess] = cases
-    shades = {}
-    for label, guess, cases in confusions:
-        color, share = _RIGHT if guess == label else _WRONG, cases / counts[label].sum()
-        shades[label, guess + 1] = f"background:rgba({color},{0.08 + 0.42 * share:.2f})"
-    rows = [[name, *(f"{count:,}" if count else "" for count in row)] for name, row in zip(names, counts, strict=True)]
-    caption = "Cases of each class (rows), and what they were taken for (columns)"
-    return table(caption, ["", *names], rows, shades=shades)
+def _matrix(report: Report, names: Sequence[str]) -> list[Html]:
+    """Return how many cases of each class were taken for each, as a drawing; and those most often mistaken as a table."""
+    scene = confusion_scene(report)
+    drawn = figure(drawing(f"Mistakes of {report.cost}", svg_of(scene)), scene.title)
+    rows = [[names[label], names[guess], f"{count:,}"] for label, guess, count in report.mistakes()[:_MISTAKES]]
+    return [drawn, table("What was mistaken most often", ("class", "taken for", "cases"), rows, words=2)]
 
 
-def _errors(report: Report) -> Html:
+def _errors(report: Report, names: Sequence[str]) -> Html:
     """Return the errors of each class, the worst first; of very many classes the worst and the best."""
-    cases, misses, names = report.cases, report.misses, first_synonyms(report.names)
-    known: list[int] = np.flatnonzero(cases).tolist()
-    order = sorted(known, key=lambda k: (-misses[0, k] / cases[k], k))
-
-    def row(name: str, classes: Sequence[int]) -> list[str]:
-        total = int(cases[classes].sum())
-        return [name, f"{total:,}", *(f"{100 * missed / max(total, 1):.2f} %" for missed in misses[:, classes].sum(axis=1))]
-
-    half = _CLASSES // 2
-    shown = [row(names[k], [k]) for k in (order if len(order) <= _CLASSES else order[:half])]
+    order, half = report.worst_first(), _CLASSES // 2
+    shown = [report.error_row(names[k], [k]) for k in (order if len(order) <= _CLASSES else order[:half])]
     if len(order) > _CLASSES:
-        shown.append(row(f"{len(order) - _CLASSES:,} classes between", order[half:-half]))
-        shown += [row(names[k], [k]) for k in order[-half:]]
-    return table("Errors by class, the worst first", ["class", "cases", *report.heads()], shown, row("all", order))
+        shown.append(report.error_row(f"{len(order) - _CLASSES:,} classes between", order[half:-half]))
+        shown += [report.error_row(names[k], [k]) for k in order[-half:]]
+    head = ["class", "cases", *report.heads()]
+    return table("Errors by class, the worst first", head, shown, report.error_row("all", order))
 
 
 def _cases(trial: Trial) -> list[Html]:

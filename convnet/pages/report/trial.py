@@ -6,20 +6,20 @@ Letters: K classes, N cases; H, W, C height, width and channels of a picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from convnet.checkpoint import Checkpoint, add_costs
-from convnet.data.provider import Provider, batch_bounds, range_text, split
-from convnet.drawing.samples import TestSet, data_layer_of
-from convnet.errors import NumericalError
+from convnet.data.provider import Provider, range_text
+from convnet.drawing.samples import TestSet, heads
+from convnet.errors import ConvnetError, NumericalError
 from convnet.graph.graph import Graph
 from convnet.graph.needs import label_index
 from convnet.layers.cost import Cost
 from convnet.net.net import Costs, Net
-from convnet.training.checks import check_batch
 from convnet.training.costs import Outputs
 from convnet.training.report import Report
 
@@ -68,55 +68,49 @@ class Trial:
     def of(cls, checkpoint: Checkpoint, options: dict[str, Any]) -> Trial:
         """Test a checkpoint's net on the test batches that it names, or ``options`` do; raises ``ConvnetError``."""
         tests = TestSet.open(checkpoint, options)
-        numbers = tests.provider.ranges(
-            checkpoint.option("train_range"), options.get("test_range") or checkpoint.option("test_range")
-        )[1]
-        return trial_of(tests.net, tests.provider, numbers)
+        net, provider = tests.net, tests.provider
+        costs = heads_of(net.graph)
+        reports = [Report(cost, provider.names_at(label_index(cost))) for cost in costs]
+        data = ""
+        if provider.cropper:
+            with suppress(ConvnetError):  # a layer may read a part of the data, which is no picture
+                data = tests.data_layer()
+        picks, outputs, several = Picks(), list[tuple[Costs, int]](), set[str]()
+        keep = [*dict.fromkeys(source.name for cost in costs for source in cost.sources), *[data] * bool(data)]
+        for number in tests.numbers:
+            start = 0
+            for inputs, cases in tests.inputs(number):
+                outputs.append((net.test(inputs, cases, keep), cases))
+                for report, cost in zip(reports, costs, strict=True):
+                    truths, scores = _judged(net, cost)
+                    report.count(truths, scores)
+                    several |= {cost.name} if _is_of_several(net, cost) else set()
+                    if report is reports[0]:
+                        pictures = net.output(data) if data else None
+                        picks.see(_candidates(provider, pictures, truths[0].astype(int), scores, (number, start)))
+                start += cases
+        total, cases = add_costs(outputs)
+        values = Outputs.of(net.graph).named(total, cases)
+        told = [report for report in reports if report.cost not in several]
+        return cls(range_text(tests.numbers), cases, values, told, picks if told[:1] == reports[:1] else Picks())
 
 
-def trial_of(net: Net, provider: Provider, numbers: Sequence[int]) -> Trial:
-    """Test a net on batches; raises ``NumericalError`` for predictions that are not finite.
+def _judged(net: Net, cost: Cost) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels (1, N) and probabilities (K, N) of the last pass; raises ``NumericalError`` unless all are finite."""
+    labels, scores = (net.output(source.name) for source in cost.sources)
+    if not np.isfinite(scores).all():
+        raise NumericalError(f"the outputs of '{cost.sources[1].name}' are not all finite numbers")
+    return labels.argmax(axis=0)[None] if cost.first_input == "target" else labels, scores
 
-    Where cases have several classes, or none, there is nothing that they can be mistaken for.
-    """
-    heads = heads_of(net.graph)
-    several: set[str] = set()  # costs of such cases
-    reports = [Report(cost, provider.names_at(label_index(cost))) for cost in heads]
-    data = data_layer_of(net.graph)
-    picks, outputs = Picks(), list[tuple[Costs, int]]()
-    keep = [*dict.fromkeys(source.name for cost in heads for source in cost.sources), *[data] * bool(data)]
-    for number in numbers:
-        batch = provider.batch(1, number)
-        check_batch(net.graph, split(batch, net.minibatch), f"{provider.where}: batch {number}", finite=False)
-        for start, stop in batch_bounds(batch.cases, net.minibatch):
-            outputs.append((net.test(batch.minibatch(start, stop), stop - start, keep=keep), stop - start))
-            for place, (cost, report) in enumerate(zip(heads, reports, strict=True)):
-                labels, scores = (net.output(source.name) for source in cost.sources)
-                if not np.isfinite(scores).all():
-                    raise NumericalError(f"the outputs of '{cost.sources[1].name}' are not all finite numbers")
-                truths = labels
-                if cost.first_input == "target":
-                    truths = labels.argmax(axis=0)[None]
-                    several |= {cost.name} if (np.count_nonzero(labels, axis=0) != 1).any() else set()
-                report.count(truths, scores)
-                if place == 0:
-                    pictures = net.output(data) if provider.cropper and data else None
-                    picks.see(_candidates(provider, pictures, truths[0].astype(int), scores, (number, start)))
-    costs, cases = add_costs(outputs)
-    values = Outputs.of(net.graph).named(costs, cases)
-    told = [report for report in reports if report.cost not in several]
-    picks = picks if told[:1] == reports[:1] else Picks()
-    return Trial(range_text(numbers), cases, values, told, picks)
+
+def _is_of_several(net: Net, cost: Cost) -> bool:
+    """Return whether a case of the last pass has several classes, or none, so that it is mistaken for no other."""
+    return cost.first_input == "target" and bool((np.count_nonzero(net.output(cost.sources[0].name), axis=0) != 1).any())
 
 
 def heads_of(graph: Graph) -> list[Cost]:
     """Return the costs that compare probabilities of classes with one label of each case."""
-    costs = [cost for cost in graph.costs if len(cost.sources) == 2 and cost.num_inputs[1] > 1]
-    return [
-        cost
-        for cost in costs
-        if cost.type == "cost.logreg" or (cost.first_input == "target" and cost.sources[1].type == "softmax")
-    ]
+    return [head.cost for head in heads(graph) if graph.layers[head.layer].function == "softmax"]
 
 
 def _candidates(

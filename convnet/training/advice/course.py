@@ -13,10 +13,10 @@ _BATCHES = 20  # whose median a speed is
 
 def ended(history: History) -> Iterator[Advice]:
     """Yield what ended a run, where that was an error and it has not gone on since."""
-    ends = [event for event in history.events if event["line"] in ("error", "resume", "begin")]
-    if not ends or ends[-1]["line"] != "error" or history.done > ends[-1]["batches"]:
+    ending = history.ending
+    if ending is None or ending["line"] != "error":
         return
-    text = str(ends[-1].get("text"))
+    text = str(ending.get("text"))
     layer = re.search(r"layer '([^']+)'", text)
     what = f"an error ended the run after {history.done:,.0f} batches: {text}"
     yield Advice("error", layer[1] if layer else "", what, _mend(text))

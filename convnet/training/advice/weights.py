@@ -31,6 +31,9 @@ class Verdict(NamedTuple):
     word: str
     meaning: str
 
+    def __str__(self) -> str:
+        return f"{self.word}: {self.meaning}" if self.meaning else self.word
+
 
 def ratio_verdict(size: float, change: float) -> Verdict:
     """Judge the mean sizes of weights and of their last increments, which are what was added: the rate is in them.

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from convnet.pages.live import board as boards
-from convnet.pages.live import view
+from convnet.pages.live import follow, view
 from convnet.pages.live.board import Board
 from convnet.pages.live.follow import Followed
 from convnet.pages.live.sources import Moment
@@ -28,6 +28,7 @@ class Run:
     """A log that grows by lines, and a page of it."""
 
     def __init__(self, folder, **source):
+        folder.mkdir(exist_ok=True)
         self.path, self.clock, self.pressed = folder / NAME, Clock(), []
         fields = {"moment": Moment(), "banks": [], "when": "", "said": "", "is_own": True, "is_over": False, "fault": ""}
         acts = {name: lambda name=name: self.pressed.append(name) for name in ("save", "stop")}
@@ -166,6 +167,7 @@ def test_no_buttons_for_the_run_of_another_process(tmp_path):
     ],
 )  # fmt: skip
 def test_how_it_ended(run, lines, text):
+    run.source.is_own = False
     run.batch(1, 1.0)
     for kind, values in lines:
         run.write(kind, 1, **values)
@@ -174,6 +176,18 @@ def test_how_it_ended(run, lines, text):
     assert found.startswith(text) and bool(found) == bool(text)
     assert state["acts"] == ([] if text else ["save", "stop"]) and (not text or state["news"] == found)
     assert "error 25.00" in found or "%" not in found
+
+
+def test_a_run_that_went_on_is_not_over(run):
+    """Its log ends with the run before until its own first batch is done; how it ends itself is known at once."""
+    run.batch(1, 1.0)
+    run.write("end", 1)
+    state = run.state()
+    assert state["acts"] == ["save", "stop"] and "ended" not in state["title"] + state["news"]
+    run.source.is_over = True
+    assert run.state()["news"] == "The run has ended"
+    run.source.fault = "no space"
+    assert run.state()["news"] == "The run has ended with an error: no space"
 
 
 def test_an_end_that_the_log_does_not_tell(run):
@@ -191,6 +205,40 @@ def test_a_run_that_says_nothing_any_more(run):
     run.source.moment = Moment("Training")  # known from elsewhere
     run.clock.now += 10
     assert "Nothing for" not in run.text("status")
+
+
+def test_a_long_log_of_another_process_is_read_bit_by_bit(tmp_path, monkeypatch):
+    """The page is there at once, says that it is not at the end, and draws nothing that would be another drawing soon."""
+    monkeypatch.setattr(follow, "_PIECE", 1000)
+    run = Run(tmp_path, is_own=False, acts={})
+    for number in range(1, 40):
+        run.batch(number, 1.0)
+    run.write("end", 39)
+    read, run.board.log.read = run.board.log.read, lambda: (setattr(run.clock, "now", run.clock.now + 3), read())[1]
+    state = run.state()
+    assert "still being read" in state["parts"]["status"][1] and set(state["parts"]) == {"status"}
+    assert "ended" not in state["news"]
+    while set(state["parts"]) == {"status"}:
+        state = run.state()
+    assert "still being read" not in state["parts"]["status"][1] and state["news"] == "The run has ended"
+    assert run.board.log.history.done == 39
+
+
+def test_odd_numbers_of_a_log(run):
+    """Whole numbers beyond all floats, and what is no number: the page is shown."""
+    run.write(
+        "batch", 1, epoch=2**70, batch=1, seconds=10**400, progress=10**400, images_per_second="nan", **{"a.cost": 10**400}
+    )
+    assert run.board.gets[""]({}).body and run.state()["parts"]["status"]
+    run.write("resume", 1, changes=[{"batches": 1, "minibatches": 0, "text": ["a"]}], time=0)
+    assert run.state()["parts"]["status"]
+
+
+def test_what_the_script_shows_is_printable(tmp_path):
+    run = Run(tmp_path / "a\u202eb\x1b", is_own=False)
+    run.write("change", 1, text=["\u202e\x1b"])
+    state = run.state()
+    assert state["title"] == "0 batches: a\\u202eb\\x1b" and state["news"] == "Change after 1 batches: \\u202e\\x1b"
 
 
 def test_names_from_files_do_nothing_on_a_page(tmp_path):

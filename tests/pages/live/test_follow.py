@@ -88,6 +88,16 @@ def test_a_line_that_is_none_is_said_until_it_is_gone(tmp_path):
     assert log.fault == "" and costs(log) == [(1, 1.0), (2, 1.0)]
 
 
+def test_the_time_left_by_odd_numbers(tmp_path):
+    """By the last batches, whatever else stands where numbers are expected."""
+    path = tmp_path / NAME
+    lines = [batch(i, time=100.0 + 10 * i, progress=i / 10) for i in range(1, 5)]
+    path.write_bytes(b"".join([*lines, batch(5, progress=10**400, seconds=10**400), batch(6, time=1.0, progress="x")]))
+    log = Followed(path)
+    log.read()
+    assert log.seconds_left() == pytest.approx(50) and log.fault == ""
+
+
 def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / NAME).mkdir()
     log = Followed(tmp_path / NAME)

@@ -180,7 +180,7 @@ def test_a_page_that_nobody_sees_asks_nothing(page, running):
 
 
 def test_with_the_keyboard_alone(page, running):
-    """Tab comes to the buttons, which show that they have the focus; Escape takes the question back."""
+    """Tab comes to the buttons, which show that they have the focus; Escape, or Enter again, takes the question back."""
     from selenium.webdriver import ActionChains, Keys
 
     def press(key):
@@ -191,8 +191,9 @@ def test_with_the_keyboard_alone(page, running):
     style = "const s = getComputedStyle(document.activeElement); return [s.outlineStyle, parseFloat(s.outlineWidth)]"
     outline = page.execute_script(style)
     assert outline[0] != "none" and outline[1] >= 2
-    assert press(Keys.ENTER) == "yes" and page.find_element("id", "ask").is_displayed()
+    assert press(Keys.ENTER) == "no" and page.find_element("id", "ask").is_displayed()
     assert press(Keys.ESCAPE) == "stop" and not page.find_element("id", "ask").is_displayed()
+    assert press(Keys.ENTER) == "no" and press(Keys.ENTER) == "stop" and not page.find_element("id", "ask").is_displayed()
     assert page.find_element("id", "news").get_attribute("aria-live") == "polite"
     assert running.process.poll() is None
 

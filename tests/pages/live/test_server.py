@@ -4,7 +4,7 @@ import http.client
 import re
 import socket
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -135,6 +135,7 @@ def test_a_button_of_the_page(served):
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
         {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": ["same-origin", "cross-site"]},
     ],
 )
 def test_a_button_pressed_from_elsewhere_does_nothing(served, headers):
@@ -189,6 +190,7 @@ def test_every_answer_forbids_what_a_page_does_not_need(served):
         ({"Content-Length": "4"}, b"data", 413),
         ({"Content-Length": "-1"}, None, 413),
         ({"Content-Length": "x"}, None, 413),
+        ({"Content-Length": ["0", "4"]}, b"data", 413),
         ({"Transfer-Encoding": "chunked"}, b"0\r\n\r\n", 413),
         ({"X-Long": "x" * serving.HEAD}, None, 431),
     ],
@@ -239,6 +241,37 @@ def test_who_is_slow_or_comes_in_crowds_is_cut_off(monkeypatch):
                 pass
             one.close()
         assert served.ask("GET", f"/{served.token}/")[2] == b"page"
+
+
+def test_a_crowd_that_says_nothing_keeps_nobody_out_for_long(monkeypatch):
+    """Where all connections are in use, they are cut off sooner than where there are others."""
+    monkeypatch.setattr(serving, "CROWDED", 0.3)
+    monkeypatch.setattr(serving, "SECONDS", 1000.0)
+    served = Served()
+    with served.server, ExitStack() as crowd:
+        for _ in range(serving.CONNECTIONS):
+            crowd.enter_context(socket.create_connection(("127.0.0.1", served.port), timeout=10))
+        answer = None
+        while answer is None:  # for ever, if they were not
+            with suppress(ConnectionError, http.client.BadStatusLine):
+                answer = served.ask("GET", f"/{served.token}/")
+        assert answer[2] == b"page"
+
+
+def test_port_80_is_not_said_by_browsers(served, monkeypatch):
+    monkeypatch.setattr(served.server._listener, "server_address", ("127.0.0.1", 80))
+    assert served.ask("GET", f"/{served.token}/", Host="127.0.0.1")[0] == 200
+    assert served.post(Host="localhost", Origin="http://localhost")[0] == 200
+    assert served.post(Host="127.0.0.1:80", Origin="http://127.0.0.1:80")[0] == 403
+
+
+def test_no_port_at_all(monkeypatch):
+    def refused(port):
+        raise OSError(99, "Cannot assign requested address")
+
+    monkeypatch.setattr(serving, "_Listener", refused)
+    with pytest.raises(OptionError, match=r"no port of 127\.0\.0\.1 can be had: Cannot assign requested address"):
+        PageServer(0, {}, {})
 
 
 def test_ports(served):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from nets import DATA, cost_of
-from support import make_graph, write_cifar, write_net
+from support import each_backend, make_graph, write_cifar, write_net
 
 from convnet import checkpoint
 from convnet.backends.reference import Reference
@@ -16,7 +16,7 @@ from convnet.net.net import Net
 from convnet.pages.live import sources
 from convnet.pages.live.filters import Bank, NetFilters, banks_of, filters_part, shown_banks
 from convnet.pages.live.sources import LiveRun, WatchedRun
-from convnet.training.events import BatchBegin, BatchEnd, MinibatchEnd, RunBegin, Saved, TestBegin
+from convnet.training.events import BatchBegin, BatchEnd, Message, MinibatchEnd, RunBegin, Saved, TestBegin
 
 TEXT = f"""{DATA}[conv1]
 type=conv
@@ -67,6 +67,8 @@ def test_the_moment():
     assert live.moment == ("Loading data", "the beginning", "", "", "", "CPU (1 thread)")
     live(BatchBegin(1, 1, 0.0))
     live.asked()
+    live(BatchBegin(1, 1, 0.0))  # of which a minibatch may take minutes
+    assert live.moment[:2] == ("Training", "batch 1.1, 1 of 10")
     for i in range(4):
         clock.now += 1
         live(MinibatchEnd(i + 1, 4, {}, 4))
@@ -136,6 +138,17 @@ def test_filters_are_copied_as_they_form_but_seldom():
     assert live.banks is taken
 
 
+@each_backend
+def test_filters_are_those_of_the_device(be):
+    net = Net(make_graph(TEXT, {0: 3 * 6 * 6, 1: 1}, 3), be, minibatch=4)
+    stored = net.nodes["conv1"].weights[0]
+    (bank,) = NetFilters(net).copy()
+    copied = bank.layers[0]["weights"][0]
+    np.testing.assert_array_equal(copied, be.download(stored.value).reshape(27, 4))
+    be.fill(stored.value, 0.0)
+    assert np.abs(copied).max() > 0
+
+
 def test_what_the_page_may_do():
     asked = []
     work = SimpleNamespace(
@@ -148,7 +161,11 @@ def test_what_the_page_may_do():
     live.acts["stop"]()
     assert asked == ["save", "the page"]
     live.said = "Asked to save"
+    live(Message("No checkpoint was saved: no space"))
+    assert live.said == "No checkpoint was saved: no space"
     live(Saved(None))
+    assert live.said == ""
+    live(Message("Patience ends"))
     assert live.said == ""
     live.end(ValueError("no\nmore"))
     assert (live.acts, live.is_over, live.fault) == ({}, True, "no")
