@@ -94,7 +94,12 @@ def _predict(args: argparse.Namespace) -> int:
         raise OptionError(f"--average-weights: give one for RUN and each of --average, {len(runs)} here")
     nets = [load(run, mean=args.data_path, minibatch=mini, backend=args.backend, threads=args.threads) for run in runs]
     for run, net in zip(runs, nets, strict=True):
-        _check_classes(net)
+        try:
+            _check_classes(net)
+        except DataError as error:
+            raise DataError(f"--average {run}: {error}" if net is not nets[0] else str(error)) from None
+        if net.is_regression != nets[0].is_regression:
+            raise OptionError(f"--average: of {args.run} and {run} one tells values, the other classes")
         check_same_classes(nets[0].classes, net.classes, args.run, run)
     bars = Bars(sys.stdout.encoding, shutil.get_terminal_size().columns)
     faults, right, known = [], 0, 0

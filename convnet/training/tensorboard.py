@@ -39,7 +39,10 @@ def write_events(history: History, folder: Path) -> list[Path]:
     writer = _load_writer()
     clock = _Clock(history)
     parts = {"train": _training(history, clock), "test": _tests(history, clock)}
-    return [_write(writer, folder / name / _FILE, heapq.merge(*events, key=itemgetter(0))) for name, events in parts.items()]
+    return [
+        _write(writer, folder / name / _FILE, clock.start, heapq.merge(*events, key=itemgetter(0)))
+        for name, events in parts.items()
+    ]
 
 
 class _Clock:
@@ -50,6 +53,7 @@ class _Clock:
         tests = [record for record in history.events if record["line"] in ("test", "final") and "time" in record]
         self.tests = {float(record["batches"]): float(record["time"]) for record in tests}
         self.now = time.time()
+        self.start = next(iter(self.batches.values()), self.now)
 
     def batch(self, at: float) -> float:
         return self.batches.get(at, self.now)
@@ -118,24 +122,26 @@ def _text(mark: Mark) -> str:
 def _load_writer() -> Any:
     """Return tensorboardX; raises ``ConvnetError``."""
     try:
-        import tensorboardX.event_file_writer
         import tensorboardX.proto.event_pb2
         import tensorboardX.proto.summary_pb2
+        import tensorboardX.record_writer
         import tensorboardX.summary
     except ImportError:
         raise ConvnetError("writing events for TensorBoard needs tensorboardX: pip install tensorboardX") from None
     return tensorboardX
 
 
-def _write(library: Any, path: Path, events: Iterable[_Event]) -> Path:
-    """Write a file of events and return its path."""
+def _write(library: Any, path: Path, start: float, events: Iterable[_Event]) -> Path:
+    """Write a file of events, of a run that began at ``start``, and return its path; the same run gives the same bytes."""
+    event = library.proto.event_pb2.Event
     with TemporaryDirectory(prefix="convnet-") as place:
-        writer = library.event_file_writer.EventsWriter(f"{place}/events")
+        writer = library.record_writer.RecordWriter(f"{place}/events")
+        writer.write(event(wall_time=start, file_version="brain.Event:2").SerializeToString())
         for step, seconds, tag, value in events:
             summary = library.summary.text(tag, value) if isinstance(value, str) else _scalar(library, tag, value)
-            writer.write_event(library.proto.event_pb2.Event(wall_time=seconds, step=step, summary=summary))
+            writer.write(event(wall_time=seconds, step=step, summary=summary).SerializeToString())
         writer.close()
-        with next(Path(place).iterdir()).open("rb") as written:
+        with Path(place, "events").open("rb") as written:
             write_atomically(path, lambda file: shutil.copyfileobj(written, file))
     return path
 

@@ -128,6 +128,9 @@ def test_grey_nets_see_colour_pictures_in_grey(place, capsys):
     assert status == 0 and json.loads(out)["classes"][0]["probability"] == pytest.approx(expected.max(), rel=1e-5)
 
 
+VALUES = (
+    NET[: NET.index("[probs]")] + "[diff]\ntype=eltsum\ninputs=fc,labels\ncoeffs=1,-1\n[c]\ntype=cost.sum2\ninputs=diff\n"
+)
 SUM = NET[: NET.index("[labels]")] + NET[NET.index("[fc]") : NET.index("[probs]")] + "[c]\ntype=cost.sum2\ninputs=fc\n"
 TWO = "[more]\ntype=data\ndataIdx=2\n" + NET.replace("inputs=data\n", "inputs=data,more\n")
 
@@ -220,9 +223,13 @@ def test_the_mean_of_several_nets(place, capsys, weights):
         (("--average", "run", "--average-weights", "1"), "give one for RUN and each of --average, 2 here"),
         (("--average-weights", "1"), "give one for RUN and each of --average"),
         (("--average", "nowhere"), "nowhere"),
+        (("--average", "values"), "of run and values one tells values, the other classes"),
+        (("--average", "sum"), "convnet: --average sum: "),
     ],
 )
 def test_nets_that_have_no_mean(place, capsys, more, message):
     save("other/1.1", names=("red", "green", "violet"))
+    save("values/1.1", names=(), text=VALUES)
+    save("sum/1.1", text=SUM)
     status, out, err = predict(capsys, "run", "photos/red", *more)
     assert status != 0 and not out and message in err and "Traceback" not in err
