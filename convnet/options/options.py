@@ -92,7 +92,7 @@ class Options:
     layer_def: str = _option(text("FILE"), "network", "Layer definition file",
         "layer definition file, or the name of a shipped one")
     layer_params: str = _option(text("FILE"), "network", "Layer parameter file",
-        "layer parameter file [the one beside the definition]")
+        "layer parameter file; edits of it hold while a net trains [the one beside the definition]")
     layer_path: str = _option(text("DIR"), "network", "Layer file path prefix",
         "folder of the layer files [the current one]")
     dialect: str = _option(choice("auto", *GENERATIONS), "network", "Generation of the layer files",
