@@ -9,8 +9,8 @@
     convnet shownet --load-file CHECKPOINT --similar fc64 --out similar.png
 
 Without a name each shows the first there is. What shows test cases runs the net on the test data that the checkpoint
-names, or on those of --data-path. With ``--with`` curves are of several runs. What is made of lines can be .svg and .pdf,
-too, which needs matplotlib (the extra ``plot``).
+names, or on those of --data-path. With ``--with`` curves are of several runs. All but filters and maps can be .svg, and
+.pdf, which needs matplotlib (the extra ``plot``).
 
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
 
