@@ -14,7 +14,7 @@ from convnet.checkpoint.layer_dicts import described
 from convnet.drawing.samples import Prediction
 from convnet.graph.infer import infer_data
 from convnet.graph.loading import LayerFiles, parse
-from convnet.pages.report import filters, net, predictions
+from convnet.pages.report import film, filters, net, predictions
 from convnet.pages.report.document import report
 from convnet.pages.report.evaluation import Evaluation, Picks, class_heads
 from convnet.pages.report.reported_run import ReportedRun
@@ -63,18 +63,22 @@ def evaluation_of(graph, classes, cases):
 
 
 @pytest.mark.slow
-def test_the_network_of_the_paper():
-    """61 million weights, a long run, 1000 classes, and photographs of noise, of which nothing can be compressed."""
+def test_the_network_of_the_paper(monkeypatch):
+    """61 million weights, a long run, 1000 classes, and photographs of noise, of which nothing can be compressed.
+
+    Very many checkpoints were kept, of which films are made of both towers.
+    """
     files = LayerFiles.open("layers-imagenet.cfg")
     graph = infer_data(parse(files)).graph
-    evaluation = evaluation_of(graph, 1000, 20_000)
-    page = report(
-        ReportedRun(
-            history_of(20_000), checkpoint=checkpoint_of(graph), files=files, graph=graph, evaluation=evaluation, title="x"
-        )
-    )
+    checkpoint, evaluation = checkpoint_of(graph), evaluation_of(graph, 1000, 20_000)
+    monkeypatch.setattr(film, "load", lambda _: checkpoint)
+    made = {"checkpoint": checkpoint, "files": files, "graph": graph, "evaluation": evaluation}
+    kept = [Path(f"{epoch}.100") for epoch in range(1, 91)]
+    page = report(ReportedRun(history_of(20_000), kept=kept, title="x", **made))
     assert len(page.encode()) < MOST
     read = Read(page)
+    films = [legend.text.partition(" at ")[0] for legend in read.all("legend")]
+    assert films == ["conv1a", "conv1b"]
     captions = [caption.text.partition(":")[0] for caption in read.all("figcaption")]
     assert {f"conv{number}{tower}" for number in range(1, 6) for tower in "ab"} <= set(captions)
     assert len(read.all("img")) > 24 and [row[0] for row in read.rows("Layers;")][-1] == "total"
