@@ -29,7 +29,7 @@ from convnet.pages.parts import Html, element, joined, section, stylesheet
 from convnet.texts import path_text, printable, shell_quoted
 
 POLL = 1.0  # seconds between two questions of a page
-_SELDOM, _SHARE = 2.0, 0.004  # seconds between two drawings of a part, and their share of the time
+_SELDOM, _SHARE = 2.0, 0.003  # seconds between two drawings of a part, and their share of the time
 _READING = 2.0  # seconds in which a page waits for a long log to be read
 _WIDTHS = (360, 720, 1160)  # pixels of drawings, for narrow and wide pages
 _PARTS = {"advice": "Warnings", "curves": "Curves", "filters": "Filters", "layers": "Layers"}  # below the status

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from convnet.pages.live import board as boards
-from convnet.pages.live import follow, view
+from convnet.pages.live import follow, sources, view
 from convnet.pages.live.board import Board
 from convnet.pages.live.follow import Followed
 from convnet.pages.live.sources import Moment
@@ -119,6 +119,12 @@ def test_parts_are_drawn_seldom_and_once_for_all_pages(run, monkeypatch):
     assert share < 3 * boards._SHARE * 2 and {width for _, width in drawn} == {360, 720, 1160}
     run.source.is_over = True
     assert run.state()["parts"]["curves"][1] == "<p>199.0</p>"
+
+
+def test_all_shares_together_are_at_most_two_in_a_hundred():
+    """Those of all parts of a page, and of what the thread that trains copies for it."""
+    parts = ["status", *boards._PARTS]
+    assert len(parts) * boards._SHARE + sources._SHARE <= 0.02 + 1e-9
 
 
 def test_what_cannot_be_drawn_is_said(run, monkeypatch):
