@@ -3,14 +3,15 @@
     convnet shownet --load-file CHECKPOINT --show-filters conv1 --out filters.png
     convnet shownet --load-file CHECKPOINT --show-cost logprob --out cost.png
     convnet shownet --load-file CHECKPOINT --show-preds probs --out preds.png
+    convnet shownet --load-file CHECKPOINT --show-confusion --out confusion.svg
     convnet shownet --load-file CHECKPOINT --show-maps conv1 --out maps.png
     convnet shownet --load-file CHECKPOINT --show-data-grad logprob --out data-grad.png
     convnet shownet --load-file CHECKPOINT --top-patches conv2 --out patches.png
     convnet shownet --load-file CHECKPOINT --similar fc64 --out similar.png
 
 Without a name each shows the first there is. What shows test cases runs the net on the test data that the checkpoint
-names, or on those of --data-path. With ``--with`` curves are of several runs. What is made of lines can be .svg and .pdf,
-too, which needs matplotlib (the extra ``plot``).
+names, or on those of --data-path. With ``--with`` curves are of several runs. Drawings can be .svg,
+too, and .pdf, which needs matplotlib (the extra ``plot``).
 
 Where a net has towers (conv1a and conv1b), ``--show-filters conv1`` shows both, the first above the second.
 
