@@ -3,6 +3,7 @@
     convnet shownet --load-file CHECKPOINT --show-filters conv1 --out filters.png
     convnet shownet --load-file CHECKPOINT --show-cost logprob --out cost.png
     convnet shownet --load-file CHECKPOINT --show-preds probs --out preds.png
+    convnet shownet --load-file CHECKPOINT --show-confusion --out confusion.svg
     convnet shownet --load-file CHECKPOINT --show-maps conv1 --out maps.png
     convnet shownet --load-file CHECKPOINT --show-data-grad logprob --out data-grad.png
     convnet shownet --load-file CHECKPOINT --top-patches conv2 --out patches.png

@@ -1,7 +1,7 @@
 """Which classes were taken for which: the matrix of a test's report as shapes, with the errors of each class beside it.
 
     scene = confusion_scene(report)
-    write_scene(scene, Path("confusion.svg"))
+    write_picture(scene, Path("confusion.svg"))
 
 Rows are what cases are, columns what they were taken for. Of more than 40 classes those are shown that are most often
 taken for each other; the last row and column sum up the others. Letters: K classes of the data, n classes shown.

@@ -265,7 +265,8 @@ class History:
         at = float(resume["batches"])
         self.events = lines_before(self.events, resume)
         self.marks = [_mark(record) for record in self.events if record["line"] in _MARKED]
-        self.sizes = {pair: [size for size in sizes if size.at <= at] for pair, sizes in self.sizes.items()}
+        sizes = {pair: [size for size in known if size.at <= at] for pair, known in self.sizes.items()}
+        self.sizes = {pair: known for pair, known in sizes.items() if known}
         for curve in self._curves.values():
             for series in (curve.train, curve.test, curve.means):
                 series.cut(at)

@@ -178,6 +178,8 @@ class Run(Trainer):
     def _plan_anew(self, options: Mapping[str, int]) -> None:
         """Follow another plan from here on, which ends after as many batches as were to be trained on now."""
         plan, done = self.plan, self.position.batches_done - self._begun
+        if plan.max_batches and done >= plan.max_batches:  # a plan of 0 more would have no end
+            return
         left = plan.max_batches and plan.max_batches - done
         epochs, test_freq = options.get("epochs", plan.epochs), options.get("test_freq", plan.test_freq)
         self.plan = self.session.plan = replace(plan, max_batches=left, epochs=epochs, test_freq=test_freq)

@@ -187,6 +187,15 @@ def test_increments_that_are_too_small_for_a_cost_that_hardly_falls():
     assert not advised(healthy(more=more))
 
 
+def test_batches_without_errors_tell_nothing_of_increments_that_are_too_small():
+    slow = lines(np.linspace(2.4, 2.0, 50), np.linspace(0.9, 0.7, 50), [0.8] * 10, more=[weights(conv1=(0.1, 1e-7))])
+    for record in slow:
+        if record["line"] == "batch":
+            record["rates"] = {"conv1": {"weights[0]": 1e-6}}
+            del record["logprob.error"]
+    assert not advised(slow)
+
+
 def test_rates_that_were_lowered_make_small_increments():
     found = lines(np.linspace(2.4, 2.0, 50), np.linspace(0.9, 0.7, 50), [0.8] * 10, more=[weights(conv1=(0.1, 1e-7))])
     for record in found:

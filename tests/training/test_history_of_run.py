@@ -111,6 +111,13 @@ def test_marks():
     assert elsewhere.marks == [Mark(7, "resume", "went on")] and elsewhere.done == 7
 
 
+def test_weights_that_were_measured_later_than_a_resume_are_unknown():
+    sizes = {"weights": {"conv1": {"weights[0]": [0.1, 1e-4]}}}
+    lines = [line("begin", 0), line("batch", 2), line("weights", 2, **sizes), line("resume", 1)]
+    assert History.of(lines[:3], "x").sizes == {("conv1", "weights[0]"): [Size(2, 0.1, 1e-4)]}
+    assert History.of(lines, "x").sizes == {}
+
+
 def test_other_batches_from_a_resume_on():
     """Then an epoch is no number of batches, and a mean is over as many tests as there are test batches now."""
 

@@ -522,6 +522,18 @@ def test_a_run_becomes_longer_or_shorter_and_schedules_follow(net, tmp_path, mon
     assert run[:2] == parts[:2] and (run == parts or last == done)  # nothing was left to do, nor to be changed
 
 
+def test_an_edit_of_the_last_batch_leaves_a_run_that_stops_after_some_as_short_as_it_was(net, tmp_path, monkeypatch):
+    before = SMALL_PARAMS + "[run]\nepochs=2\ntest-freq=2\nmini=16\n"
+    write_net(net.parent, params=before)
+    options = ["--layer-def", net, "--data-path", net.parent / "data", "--backend", "cpu", "--train-range", "1-3"]
+    options += ["--test-range", "4", "--save-file", tmp_path / "run", "--max-batches", 2]
+    edits(monkeypatch, before.replace("epochs=2", "epochs=3"), done=2)
+    assert main(["run", *map(str, options)]) == 0
+    assert max(one["batches"] for one in records_of(tmp_path / "run")[0]) == 2
+    _, loaded, _ = checkpoint.find_latest(tmp_path / "run", checkpoint.load)
+    assert loaded.option("epochs") == 3
+
+
 def test_the_originals_never_said_so_on_standard_output(net, tmp_path, monkeypatch, capsys):
     assert train(net, tmp_path / "one", "--compat", 2014) == 0
     expected = capsys.readouterr().out.count("\n")

@@ -20,9 +20,6 @@ from convnet.texts import counted
 
 _SHOWN = 2  # layers with filters, the first of the net; of two towers both
 _MOST = 4 << 20  # weights of a layer that are copied
-_ROWS = 8  # filters of many channels that are drawn
-_TALL = 30  # pixels, about, of a filter of many channels
-_WIDE = 640  # pixels, about, of the filters of few channels
 
 Stored = dict[str, Any]  # a layer as checkpoints have it, as far as filters are concerned
 

@@ -38,7 +38,7 @@ class Moment(NamedTuple):
 
 
 class Source(Protocol):
-    """Where a page has from what the log does not tell. All but ``moment`` and ``filters`` stay as they are."""
+    """Where a page has from what the log does not tell. Values are replaced, never changed in place: threads read them."""
 
     moment: Moment
     filters: Sequence[LiveFilters]  # another object when they are other filters

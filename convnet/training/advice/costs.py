@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterator
 
 from convnet.texts import counted
-from convnet.training.advice.kinds import Advice, number
+from convnet.training.advice.kinds import CASES, Advice, number
 from convnet.training.advice.trends import chance_classes, is_chance, mean, plateau, rise, window_of, worsening
 from convnet.training.history import Curve, History
 
-_CASES = 100  # that a test must have, for its error to mean anything
 _LEFT = 0.005  # training error, below which there is nothing to gain by other rates
 
 
@@ -73,7 +72,7 @@ def _tested(history: History) -> Iterator[tuple[str, Curve, int]]:
     lines = [event for event in history.events if event["line"] == "test"][-history.window :]
     cases = int(sum(number(line.get("cases")) for line in lines))
     for name, _, error in values_of(history):
-        if len(error.train) and len(error.means) and cases >= _CASES:
+        if len(error.train) and len(error.means) and cases >= CASES:
             yield name, error, cases
 
 

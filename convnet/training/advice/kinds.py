@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _LARGEST = 1e300  # number that is taken from a line
+CASES = 100  # that a test must have, for what it tells to mean anything
 LEVELS = ("error", "warning", "note")
 
 

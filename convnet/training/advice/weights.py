@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 from convnet.texts import listed
 from convnet.training.advice.costs import stuck_at, values_of
-from convnet.training.advice.kinds import Advice, number
+from convnet.training.advice.kinds import CASES, Advice, number
 from convnet.training.advice.trends import mean, window_of
 from convnet.training.history import History, Series
 
 _DEAD = 0.5  # share of a layer's units
-_CASES = 100  # that a test must have, for units to be called dead
 _TOO_SMALL = 3e-5  # ratio of half of the matrices
 _LIMITS = (  # the largest ratio of increments to weights, what it is called, and what that means
     (0.0, "still", "epsW is 0, or no gradient arrives"),
@@ -53,7 +52,7 @@ def dead(history: History) -> Iterator[Advice]:
     tests = [event for event in history.events if event["line"] == "test"]
     lines = [event for event in history.events if event["line"] == "weights"]
     shares = lines[-1].get("dead", {}) if lines else {}
-    if not tests or number(tests[-1].get("cases")) < _CASES:
+    if not tests or number(tests[-1].get("cases")) < CASES:
         return
     found = {layer: share for layer, share in shares.items() if share >= _DEAD}
     if found and not _zero(history):
@@ -127,7 +126,7 @@ def _learns_little(history: History) -> bool:
     """Return whether the first cost is above two thirds of what it began with, and most of its cases are still wrong."""
     for _, cost, error in values_of(history):
         count = window_of(history.epoch)
-        if len(cost.train) < count or stuck_at(history, cost, error):
+        if min(len(cost.train), len(error.train)) < count or stuck_at(history, cost, error):
             return False
         is_wrong = mean(error.train.values[-count:]) > 0.5
         return is_wrong and mean(cost.train.values[-count:]) > cost.train.values[0] / 1.5
