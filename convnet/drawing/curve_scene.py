@@ -220,8 +220,9 @@ def _symbol(symbol: str, looks: _Looks, x: float, y: float) -> list[Shape]:
 
 
 def _marks(runs: Sequence[_Run]) -> list[_Place]:
-    """Return the newest marks, those of a run after the same batch together."""
+    """Return the newest marks of all runs, in the order of where they stand; those of a run after one batch together."""
     places = [(run, at / run.unit, text) for run in runs for at, text in run.history.happened.items()]
+    places.sort(key=lambda place: place[1])
     return [_Place(number, *place) for number, place in enumerate(places, 1)][-_MARKS:]
 
 

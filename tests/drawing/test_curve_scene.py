@@ -123,6 +123,10 @@ def test_marks_are_numbered_lines_with_their_words():
     many = curve_scene([run([1.0] * 90, marks=[(at, f"mark {at}") for at in range(1, 90)])])
     said = [text for text in words(many) if ": mark " in text]
     assert said[-1] == "89   epoch 44.5: mark 89" and len(said) == 20 and "69 earlier marks left out" in words(many)
+    early = run([1.0] * 90, "early", marks=[(at, f"early {at}") for at in range(1, 12)])
+    late = run([1.0] * 90, "late", marks=[(at, f"late {at}") for at in range(6, 21)])
+    said = [text for text in words(curve_scene([early, late])) if ": early " in text or ": late " in text]
+    assert len(said) == 20 and said[0] == "7   late, epoch 3: late 6" and said[-1].endswith("late 20")  # the newest of both
     unknown = curve_scene([run([1.0, 2.0], marks=[(2, "x" * 5000)], epoch=0)])
     [said] = [text for text in words(unknown) if text.startswith("1   after 2 batches: xx")]
     assert "Batches" in words(unknown) and len(said) < 150
