@@ -5,12 +5,11 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
+from interrupted import Killed, fail_to_save, state_of
 from support import ROOT
 
 from convnet import checkpoint
-from convnet.checkpoint import CheckpointFolder
 from convnet.cli import main
 from convnet.data.matrices import Matrices
 from convnet.errors import CheckpointError
@@ -21,23 +20,10 @@ from convnet.training.run import Run
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no SIGUSR1 on Windows")
 
 
-class Killed(BaseException):
-    """What stands for kill -9 in tests of one process."""
-
-
 def words(place, save, *more):
     options = ["--layer-def", place / "layers-small.cfg", "--data-path", place / "data", "--save-file", save, "--mini", "16"]
     options += ["--train-range", "1-2", "--test-freq", "2", "--test-range", "3-4", "--test-one", "0", "--epochs", "3"]
     return ["run", *map(str, options), "--backend", "cpu", *more]
-
-
-def state_of(save):
-    path, loaded, remarks = checkpoint.find_latest(save, checkpoint.load)
-    assert not remarks
-    state, learned = loaded["model_state"], ("weights", "weightsInc", "biases", "biasesInc")
-    arrays = [layer[key] for layer in loaded.layers.values() for key in learned if key in layer]
-    arrays = [np.asarray(part).tobytes() for item in arrays for part in (item if isinstance(item, list | tuple) else [item])]
-    return path.name, arrays, repr([state["train_outputs"], state["test_outputs"], loaded.own["position"]])
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +107,8 @@ def test_the_originals_never_said_so_on_standard_output(place, tmp_path, monkeyp
 
 
 def test_a_full_disk_ends_nothing(place, whole, tmp_path, monkeypatch, capsys):
-    original = CheckpointFolder.save
-
-    def full(folder, value, epoch, batch):
-        if (epoch, batch) == (1, 1):
-            raise CheckpointError("no space left on device")
-        return original(folder, value, epoch, batch)
-
     ask_at(monkeypatch, Net, "train", [4])
-    monkeypatch.setattr(CheckpointFolder, "save", full)
+    fail_to_save(monkeypatch, (1, 1), CheckpointError("no space left on device"))
     assert main(words(place, tmp_path)) == 0
     assert "No checkpoint was saved: no space left on device\n" in capsys.readouterr().out
     assert state_of(tmp_path) == whole
