@@ -12,7 +12,7 @@ from convnet.pages.live.follow import Followed
 from convnet.pages.live.sources import Moment
 from convnet.pages.parts import Html, element, facts, joined, table
 from convnet.texts import time_text
-from convnet.training.advice import advice_on, ratio_verdict
+from convnet.training.advice import advice_on, judged
 from convnet.training.costs import value_text
 from convnet.training.history import History, Series, number_of
 from convnet.training.progress import left_text, rate_text
@@ -146,12 +146,10 @@ def layers_part(history: History) -> Html:
 
 
 def _size_rows(history: History) -> Iterator[list[object]]:
-    for (layer, label), sizes in history.sizes.items():
-        size, change = sizes[-1].size, sizes[-1].change
-        verdict, rates = ratio_verdict(size, change), history.rates.get((layer, label))
+    for one in judged(history):
+        rates = history.rates.get((one.layer, one.label))
         rate = f"{rates.values[-1]:.3g}" if rates else ""
-        word = "" if label == "biases" else ": ".join(filter(None, (verdict.word, verdict.meaning)))
-        yield [layer, label, word, f"{size:.3g}", f"{change:.3g}", f"{verdict.ratio:.2g}", rate]
+        yield [one.layer, one.label, one.said, one.size, one.change, one.ratio, rate]
 
 
 def age_text(history: History, now: float) -> str:

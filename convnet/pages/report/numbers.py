@@ -12,7 +12,7 @@ from convnet.drawing.svg import svg_of
 from convnet.pages.parts import Html, drawing, element, facts, figure, joined, section, table
 from convnet.pages.report.reported_run import ReportedRun
 from convnet.texts import time_text
-from convnet.training.advice import advice_on, ratio_verdict
+from convnet.training.advice import advice_on, judged
 from convnet.training.advice.kinds import number
 from convnet.training.history import History
 
@@ -97,13 +97,7 @@ def health_section(run: ReportedRun) -> Html:
 
 def _sizes(history: History) -> Html:
     """Return mean sizes of weights and of their last changes, with what their ratio says."""
-    rows = []
-    for (layer, label), sizes in history.sizes.items():
-        if sizes:
-            _, size, change = sizes[-1]
-            verdict = ratio_verdict(size, change)
-            said = "" if label == "biases" else str(verdict)
-            rows.append([f"{layer} {label}", f"{size:.3g}", f"{change:.3g}", f"{verdict.ratio:.2g}", said])
+    rows = [[f"{one.layer} {one.label}", one.size, one.change, one.ratio, one.said] for one in judged(history)]
     caption = "Mean sizes of weights, and of what a step adds to them, when they were measured last"
     return _cut(caption, ("weights", "size", "change", "ratio", "what the ratio says"), rows, (0, 4))
 

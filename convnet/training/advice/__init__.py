@@ -18,12 +18,12 @@ It is sparing: a run that learns gets none. What is said is the practice of 2012
 from convnet.training.advice.costs import misfitting, rising, stuck, tests
 from convnet.training.advice.course import ended, slow
 from convnet.training.advice.kinds import LEVELS, Advice
-from convnet.training.advice.weights import Verdict, dead, frozen, ratio_verdict, ratios, zero
+from convnet.training.advice.weights import Verdict, dead, frozen, judged, ratio_verdict, ratios, zero
 from convnet.training.history import History
 
 _CHECKS = (ended, zero, stuck, rising, dead, frozen, ratios, misfitting, tests, slow)
 
-__all__ = ["LEVELS", "Advice", "Verdict", "advice_on", "ratio_verdict"]
+__all__ = ["LEVELS", "Advice", "Verdict", "advice_on", "judged", "ratio_verdict"]
 
 
 def advice_on(history: History) -> list[Advice]:

@@ -47,6 +47,26 @@ def ratio_verdict(size: float, change: float) -> Verdict:
     return next(Verdict(ratio, word, meaning) for limit, word, meaning in _LIMITS if ratio <= limit)
 
 
+class Judged(NamedTuple):
+    """The newest mean size of weights and of their increments, as texts, and what their ratio says: of biases nothing."""
+
+    layer: str
+    label: str
+    size: str
+    change: str
+    ratio: str
+    said: str
+
+
+def judged(history: History) -> Iterator[Judged]:
+    """Yield every matrix that was measured."""
+    for (layer, label), sizes in history.sizes.items():
+        _, size, change = sizes[-1]
+        verdict = ratio_verdict(size, change)
+        said = "" if label == "biases" else str(verdict)
+        yield Judged(layer, label, f"{size:.3g}", f"{change:.3g}", f"{verdict.ratio:.2g}", said)
+
+
 def dead(history: History) -> Iterator[Advice]:
     """Yield layers half of whose units were 0 for every case of the last test."""
     tests = [event for event in history.events if event["line"] == "test"]
