@@ -22,7 +22,7 @@ ISA_FLAGS = {
     "isa_avx512.c": ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mfma"],
 }
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-KERNELS = ["isa_baseline.c", *(ISA_FLAGS if X86 else ()), "select.c"]
+KERNELS = ["isa_baseline.c", *(ISA_FLAGS if X86 else ()), "scratch.c", "select.c"]
 # No -march: the baseline of the platform, so that a wheel runs anywhere; select.c picks the kernels at run time.
 COMPILE = ["-O3", "-std=gnu11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 OPENMP = [] if sys.platform == "darwin" else ["-fopenmp"]

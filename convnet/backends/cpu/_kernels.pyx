@@ -19,6 +19,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct ConvShape:
         int C, H, W, N, F, My, Mx, k, padding, stride, groups, Cf, local
         const int32_t *conns
+        int math
         float st, so
     ctypedef struct PoolShape:
         int C, H, W, N, Oy, Ox, size, start, stride, kind
@@ -29,6 +30,13 @@ cdef extern from "kernels.h" nogil:
     ctypedef struct Activation:
         int kind
         float a, b
+    ctypedef struct Ending:
+        const float *biases
+        int per_place
+        Activation f
+    ctypedef struct Slope:
+        const float *y
+        Activation f
     ctypedef struct ImageShape:
         int C, H, W, N, Oy, Ox
     # What a kernel takes is declared in kernels.h, and checked by the C compiler.
@@ -40,6 +48,8 @@ cdef extern from "kernels.h" nogil:
         Unfailing pool_forward, pool_input_grad, neuron_forward, neuron_input_grad, softmax_forward, softmax_input_grad
         Unfailing dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
     const Kernels *convnet_select(const char *wanted)
+    int64_t convnet_scratch_bytes()
+    void convnet_trim()
 
 cdef extern from *:
     """
@@ -53,6 +63,7 @@ cdef extern from *:
     void convnet_threads(int count) nogil
 
 POOLS = ("max", "maxabs", "avg", "sum")
+MATH = ("exact", "float32", "fast")
 NORMS = ("cmrnorm", "rnorm", "cnorm")
 
 ctypedef float *Floats
@@ -84,18 +95,20 @@ cdef int done(int ok) except 0 nogil:
     return 1
 
 
-cdef ConvShape conv_shape(images, weights, out, geometry, float st, float so) except *:
-    cdef ConvShape s
-    padding, stride, groups, conns = geometry
-    s.C, s.H, s.W, s.N = images.shape
-    s.F, s.My, s.Mx = out.shape[:3]
-    s.local = weights.ndim == 5
-    s.Cf, s.k = weights.shape[1:3] if s.local else weights.shape[:2]
-    s.padding, s.stride, s.groups, s.st, s.so = padding, stride, groups, st, so
-    s.conns = NULL
-    if conns is not None:
-        s.conns = integers(conns)
-    return s
+cdef Ending ending_of(out, biases, activation) except *:
+    """What conv_forward does to its blended result; one bias per map of ``out``, or one per output."""
+    cdef Ending ending
+    ending.biases = NULL if biases is None else data(biases)
+    ending.per_place = biases is not None and biases.size != out.shape[0]
+    ending.f = activation_of(activation or ("ident", 0, 0))
+    return ending
+
+
+cdef Slope slope_of(slope) except *:
+    cdef Slope result
+    result.y = data(slope.y)
+    result.f = activation_of(slope.activation)
+    return result
 
 
 cdef PoolShape pool_shape(str kind, images, out, window, float st) except *:
@@ -127,18 +140,27 @@ cdef class KernelOps:
 
     cdef const Kernels *k
     cdef readonly int threads
+    cdef int math
 
-    def __init__(self, int threads, str wanted=None):
+    def __init__(self, int threads, str wanted=None, str math="float32"):
         encoded = wanted.encode() if wanted else None
         self.k = convnet_select(<const char *>encoded if encoded else NULL)
         if self.k == NULL:
             raise ValueError(f"this processor does not run the '{wanted}' kernels")
-        self.threads = threads
+        self.threads, self.math = threads, MATH.index(math)
         self.set_threads(threads)
 
     @property
     def instruction_set(self):
         return self.k.name.decode()
+
+    @property
+    def scratch_bytes(self):
+        """Bytes of working memory that kernels of this process hold for each other."""
+        return convnet_scratch_bytes()
+
+    def trim(self):
+        convnet_trim()
 
     def set_threads(self, int count):
         """Set the threads of the calling thread's kernels from now on."""
@@ -146,24 +168,42 @@ cdef class KernelOps:
 
     # -- conv and local
 
+    cdef ConvShape conv_shape(self, images, weights, out, geometry, float st, float so) except *:
+        cdef ConvShape s
+        padding, stride, groups, conns = geometry
+        s.C, s.H, s.W, s.N = images.shape
+        s.F, s.My, s.Mx = out.shape[:3]
+        s.local = weights.ndim == 5
+        s.Cf, s.k = weights.shape[1:3] if s.local else weights.shape[:2]
+        s.padding, s.stride, s.groups, s.st, s.so = padding, stride, groups, st, so
+        s.math, s.conns = self.math, NULL
+        if conns is not None:
+            s.conns = integers(conns)
+        return s
+
     def conv_forward(self, images, weights, out, float scale_targets=0, *, geometry, biases=None, activation=None):
-        cdef ConvShape s = conv_shape(images, weights, out, geometry, scale_targets, 1)
+        cdef ConvShape s = self.conv_shape(images, weights, out, geometry, scale_targets, 1)
+        cdef Ending ending = ending_of(out, biases, activation)
         cdef Floats x = data(images), w = data(weights), y = data(out)
         with nogil:
-            done(self.k.conv_forward(&s, x, w, y))
-        self.add_biases(out, biases)
-        self.activate(out, activation)
+            done(self.k.conv_forward(&s, x, w, &ending, y))
 
     def conv_input_grad(self, grad, weights, input_grad, float scale_targets=0, *, geometry, slope=None):
-        cdef ConvShape s
-        cdef Floats g = data(grad), w = data(weights), y
-        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
-            s, y = conv_shape(target, weights, grad, geometry, scale, 1), data(target)
-            with nogil:
-                done(self.k.conv_input_grad(&s, g, w, y))
+        if slope is not None and geometry.conns is not None:  # several groups may add to a channel before its slope
+            with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+                self.conv_input_grad(grad, weights, target, scale, geometry=geometry)
+            return
+        cdef ConvShape s = self.conv_shape(input_grad, weights, grad, geometry, scale_targets, 1)
+        cdef Slope multiplier
+        cdef const Slope *by = NULL
+        cdef Floats g = data(grad), w = data(weights), y = data(input_grad)
+        if slope is not None:
+            multiplier, by = slope_of(slope), &multiplier
+        with nogil:
+            done(self.k.conv_input_grad(&s, g, w, by, y))
 
     def conv_weight_grad(self, images, grad, weight_grad, float scale_targets=0, float scale_output=1, *, geometry):
-        cdef ConvShape s = conv_shape(images, weight_grad, grad, geometry, scale_targets, scale_output)
+        cdef ConvShape s = self.conv_shape(images, weight_grad, grad, geometry, scale_targets, scale_output)
         cdef Floats x = data(images), g = data(grad), y = data(weight_grad)
         with nogil:
             done(self.k.conv_weight_grad(&s, x, g, y))

@@ -35,6 +35,8 @@ typedef struct {
     const float *source, *weights;
     float *target, *packed;  /* packed[group, tile, K, MR]; local packs per pixel */
     float st;
+    const Ending *ending;    /* forward */
+    const Slope *slope;      /* backward, or NULL */
 } Gather;
 
 static void find_taps(const ConvShape *s, int input_grad, int target, int side, Taps *taps) {
@@ -100,8 +102,8 @@ typedef struct {
 
 static int sweep_open(Sweep *w, const Gather *g, int blocks) {
     const ConvShape *s = g->s;
-    int *ints = malloc(sizeof(int) * 5 * s->k);
-    w->runs = malloc(sizeof(Run) * s->k * s->k);
+    int *ints = (int *)scratch((size_t)5 * s->k * sizeof(int) / sizeof(float));
+    w->runs = (Run *)scratch((size_t)s->k * s->k * sizeof(Run) / sizeof(float));
     w->ring = scratch((size_t)s->k * blocks * s->k * g->source_channels * NR);
     w->weights = s->local ? scratch((size_t)g->K * MR) : NULL;
     w->ys.tap = ints;
@@ -111,7 +113,7 @@ static int sweep_open(Sweep *w, const Gather *g, int blocks) {
 }
 
 static void sweep_close(Sweep *w) {
-    free(w->ys.tap), free(w->runs), free(w->ring), free(w->weights);
+    give_back((float *)w->ys.tap), give_back((float *)w->runs), give_back(w->ring), give_back(w->weights);
 }
 
 /* Pack one source column for a row of targets: packed[block of NR cases, ky, channel, NR], zeros past the last case. */
@@ -156,6 +158,7 @@ static inline void tile_product(const Run *runs, int count, size_t offset, const
     }
 }
 
+/* out = st * out + so * row; ``st`` 0 does not read out. */
 static inline void store_row(float *RESTRICT out, const vec *acc, int valid, float st, float so) {
     float row[NR];
     memcpy(row, acc, sizeof row);
@@ -163,6 +166,22 @@ static inline void store_row(float *RESTRICT out, const vec *acc, int valid, flo
         for (int j = 0; j < valid; j++) out[j] = so * row[j];
     else
         for (int j = 0; j < valid; j++) out[j] = st * out[j] + so * row[j];
+}
+
+/* Cases n to n + NR of target[channel, pixel]: forward with the ending, backward times the slope. */
+static inline void store_target(const Gather *g, int channel, size_t pixel, int n, const vec *acc) {
+    const ConvShape *s = g->s;
+    const size_t pixels = (size_t)g->rows * g->cols, at = (channel * pixels + pixel) * s->N + n;
+    const int valid = MIN(NR, s->N - n);
+    float row[NR], *out = g->target + at;
+    memcpy(row, acc, sizeof row);
+    if (g->slope) slope_row(&g->slope->f, valid, g->slope->y + at, row);
+    if (g->st == 0.0f)
+        for (int j = 0; j < valid; j++) row[j] = s->so * row[j];
+    else
+        for (int j = 0; j < valid; j++) row[j] = g->st * out[j] + s->so * row[j];
+    if (g->ending) finish_row(g->ending, channel, pixel, pixels, valid, row);
+    for (int j = 0; j < valid; j++) out[j] = row[j];
 }
 
 /* The runs of the current target pixel, for the first block of cases. Neighbouring taps that follow each other in both
@@ -197,7 +216,7 @@ static void pack_pixel(const Gather *g, Sweep *w, int tile, int row, int col) {
 /* One target pixel, whose columns lie in the ring: all channels of the group. */
 static void gather_pixel(const Gather *g, Sweep *w, int row, int col) {
     const ConvShape *s = g->s;
-    const size_t pixels = (size_t)g->rows * g->cols, height = (size_t)w->ys.count * g->source_channels;
+    const size_t height = (size_t)w->ys.count * g->source_channels;
     const int runs = make_runs(g, w);
     for (int t = 0; t < g->tiles; t++) {
         const float *weights = w->weights;
@@ -211,8 +230,7 @@ static void gather_pixel(const Gather *g, Sweep *w, int row, int col) {
             int first = t * MR, valid = MIN(MR, g->target_channels - first), n = w->n0 + b * NR;
             for (int i = 0; i < valid; i++) {
                 int channel = g->input_grad ? image_channel(s, w->q, first + i) : w->q * g->target_channels + first + i;
-                float *out = g->target + (channel * pixels + (size_t)row * g->cols + col) * s->N + n;
-                store_row(out, acc[i], MIN(NR, s->N - n), g->st, s->so);
+                store_target(g, channel, (size_t)row * g->cols + col, n, acc[i]);
             }
         }
     }
@@ -278,24 +296,25 @@ static int gather(Gather *g) {
                 }
         sweep_close(&w);
     }
-    free(g->packed);
+    give_back(g->packed);
     return !failed;
 }
 
-static int conv_forward(const ConvShape *s, const float *images, const float *weights, float *out) {
+static int direct_forward(const ConvShape *s, const float *images, const float *weights, const Ending *ending, float *out) {
     const int Fg = s->F / s->groups;
     Gather g = {
-        .s = s, .st = s->st, .weights = weights,
+        .s = s, .st = s->st, .weights = weights, .ending = ending,
         .target = out, .rows = s->My, .cols = s->Mx, .target_channels = Fg, .tiles = (Fg + MR - 1) / MR,
         .source = images, .source_h = s->H, .source_w = s->W, .source_channels = s->Cf, .K = s->k * s->k * s->Cf,
     };
     return gather(&g);
 }
 
-static int conv_input_grad(const ConvShape *s, const float *grad, const float *weights, float *input_grad) {
+/* Random connections can add to a channel from several groups: they take no slope, which would have to come last. */
+static int direct_input_grad(const ConvShape *s, const float *grad, const float *weights, const Slope *slope, float *input_grad) {
     const int Fg = s->F / s->groups;
     Gather g = {
-        .s = s, .st = s->st, .weights = weights, .input_grad = 1,
+        .s = s, .st = s->st, .weights = weights, .input_grad = 1, .slope = slope,
         .target = input_grad, .rows = s->H, .cols = s->W, .target_channels = s->Cf, .tiles = (s->Cf + MR - 1) / MR,
         .source = grad, .source_h = s->My, .source_w = s->Mx, .source_channels = Fg, .K = s->k * s->k * Fg,
     };

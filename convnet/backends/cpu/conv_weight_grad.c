@@ -102,7 +102,7 @@ static void weight_tile(const ConvShape *s, const Rows *r, const Windows *w, con
     for (int i = 0; i < r->valid; i++) store_row(r->out[i] + b * NR, acc[i], valid, st, s->so);
 }
 
-static int conv_weight_grad(const ConvShape *s, const float *images, const float *grad, float *weight_grad) {
+static int direct_weight_grad(const ConvShape *s, const float *images, const float *grad, float *weight_grad) {
     const int Fg = s->F / s->groups, strips = (Fg + NR - 1) / NR, K = s->k * s->k * s->Cf, tiles = (K + MR - 1) / MR;
     const int modules = s->My * s->Mx;
     const size_t strip = (size_t)s->N * NR, window = (size_t)s->groups * strips * strip;
@@ -110,7 +110,7 @@ static int conv_weight_grad(const ConvShape *s, const float *images, const float
     const int step = s->local ? 1 : MIN(MIN(fit, MAX_WINDOWS), modules);
     float *transposed = scratch(step * window), *zeros = scratch(s->N);
     if (!transposed || !zeros) {
-        free(transposed), free(zeros);
+        give_back(transposed), give_back(zeros);
         return 0;
     }
     memset(zeros, 0, s->N * sizeof(float));
@@ -136,6 +136,6 @@ static int conv_weight_grad(const ConvShape *s, const float *images, const float
                 weight_tile(s, &r, &w, images, zeros, b, st);
             }
     }
-    free(transposed), free(zeros);
+    give_back(transposed), give_back(zeros);
     return 1;
 }

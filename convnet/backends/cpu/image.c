@@ -44,7 +44,7 @@ static int blur(const ImageShape *s, const float *images, float *out, const floa
                 blur_rows(s, images + map, cases, taps, size, half);
                 blur_columns(s, half, cases, taps, size, st, out + map);
             }
-        free(half);
+        give_back(half);
     }
     return !failed;
 }

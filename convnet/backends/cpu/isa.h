@@ -5,9 +5,11 @@
  */
 #include "kernels.h"
 #include "vector.h"
+#include "neuron.h"
 
 #include "conv.c"
 #include "conv_weight_grad.c"
+#include "conv_method.c"
 #include "image.c"
 #include "neuron.c"
 #include "norm.c"

@@ -10,6 +10,7 @@
 #ifndef CONVNET_KERNELS_H
 #define CONVNET_KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
@@ -19,8 +20,12 @@ typedef struct {
     int Cf;                /* channels that each group reads */
     int local;             /* weights[m, c, ky, kx, f] instead of weights[c, ky, kx, f] */
     const int32_t *conns;  /* channel of each slot of each group, or NULL */
+    int math;              /* enum Math */
     float st, so;
 } ConvShape;
+
+/* How convolutions may be computed: by direct sums; by Winograd's too, where the error is that of direct sums; or faster. */
+enum Math { MATH_EXACT, MATH_FLOAT32, MATH_FAST };
 
 enum Pool { POOL_MAX, POOL_MAXABS, POOL_AVG, POOL_SUM };
 
@@ -45,6 +50,19 @@ typedef struct {
     float a, b;
 } Activation;
 
+/* What follows a blended result before it is stored: biases, if any, then f. */
+typedef struct {
+    const float *biases; /* biases[f] or biases[f, place], or NULL */
+    int per_place;
+    Activation f;
+} Ending;
+
+/* What a gradient is multiplied by: f' of a neuron with the outputs y, which are where the gradient goes; or 1. */
+typedef struct {
+    const float *y; /* or NULL */
+    Activation f;
+} Slope;
+
 typedef struct {
     int C, H, W, N; /* images[c, y, x, n] */
     int Oy, Ox;     /* out[c, oy, ox, n] */
@@ -52,8 +70,8 @@ typedef struct {
 
 /* Every kernel: what it returns, its name, what it takes. The struct, the tables and Python's calls follow this list. */
 #define KERNELS(X)                                                                                                         \
-    X(int, conv_forward, (const ConvShape *, const float *images, const float *weights, float *out))                       \
-    X(int, conv_input_grad, (const ConvShape *, const float *grad, const float *weights, float *input_grad))               \
+    X(int, conv_forward, (const ConvShape *, const float *images, const float *weights, const Ending *, float *out))       \
+    X(int, conv_input_grad, (const ConvShape *, const float *grad, const float *weights, const Slope *, float *input_grad)) \
     X(int, conv_weight_grad, (const ConvShape *, const float *images, const float *grad, float *weight_grad))              \
     X(void, pool_forward, (const PoolShape *, const float *images, float *out))                                            \
     X(void, pool_input_grad,                                                                                               \
@@ -88,5 +106,12 @@ typedef struct {
 
 /* The best table that this processor runs; ``wanted`` names one, or is NULL. NULL if it does not run here. */
 const Kernels *convnet_select(const char *wanted);
+
+/* Working memory of a kernel, 64-byte aligned, or NULL. What is given back is kept for the next kernel that wants about as
+ * much, so that a step like the one before allocates nothing. */
+float *convnet_scratch(size_t floats);
+void convnet_give_back(float *memory);
+int64_t convnet_scratch_bytes(void); /* allocated so far, and not freed */
+void convnet_trim(void);             /* free what nobody uses */
 
 #endif

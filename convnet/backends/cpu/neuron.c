@@ -6,29 +6,6 @@
 
 #define EACH _Pragma("omp parallel for simd schedule(static)") for (int64_t i = 0; i < count; i++)
 
-static inline float unit_tanh(float x, float a) { return 2.0f / (1.0f + fast_exp(-2.0f * x / a)) - 1.0f; }
-
-static inline float squared(float x) { return x * x; }
-
-/* Every neuron: its kind, f(x), and f' from the input x or the output y, whichever the type uses. The order is that of
- * NEURONS in convnet/backends/arguments.py. */
-#define NEURONS(X)                                                                              \
-    X(IDENT, x, 1.0f)                                                                           \
-    X(LOGISTIC, 1.0f / (1.0f + fast_exp(-x)), y * (1.0f - y))                                   \
-    X(RELU, x < 0.0f ? 0.0f : x, y > 0.0f ? 1.0f : 0.0f)                                        \
-    X(BRELU, x < 0.0f ? 0.0f : (x > a ? a : x), y > 0.0f && y < a ? 1.0f : 0.0f)                \
-    X(ABS, fabsf(x), x > 0.0f ? 1.0f : -1.0f)                                                   \
-    X(TANH, a * (2.0f / (1.0f + fast_exp(-2.0f * b * x)) - 1.0f), b * (a - y * y / a))          \
-    X(DRELU, x - a * unit_tanh(x, a), squared(unit_tanh(x, a)))                                 \
-    X(SOFTRELU, x > 4.0f ? x : log1pf(expf(x)), x > 4.0f ? 1.0f : 1.0f / (1.0f + fast_exp(-x))) \
-    X(SQUARE, x * x, 2.0f * x)                                                                  \
-    X(SQRT, sqrtf(x), 0.5f / y)                                                                 \
-    X(LINEAR, a * x + b, a)                                                                     \
-    X(LOG, logf(a + x), 1.0f / (a + x))
-
-#define NAME(kind, value, slope) kind,
-enum Neuron { NEURONS(NAME) };
-
 #define FORWARD(kind, value, slope) \
     case kind:                      \
         EACH {                      \

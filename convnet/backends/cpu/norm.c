@@ -98,7 +98,7 @@ static int across_input_grad(const NormShape *s, const float *images, const floa
         for (int64_t at = 0; at < plane; at += CHUNK)
             if (buffer)
                 chunk_grad(s, images + at, grad + at, plane, MIN(CHUNK, plane - at), buffer, input_grad + at);
-        free(buffer);
+        give_back(buffer);
     }
     return !failed;
 }
@@ -212,7 +212,7 @@ static int within(const NormShape *s, const float *images, const float *grad, fl
                 else
                     map_forward(s, cases, &w, out + at);
             }
-        free(memory);
+        give_back(memory);
     }
     return !failed;
 }

@@ -17,11 +17,8 @@ typedef float vec __attribute__((vector_size(VW * 4), aligned(4), may_alias));
 #define RESTRICT __restrict__
 #define SIMD _Pragma("omp simd")
 
-/* Working memory of one thread: 64-byte aligned floats, or NULL. */
-static inline float *scratch(size_t floats) {
-    void *memory = NULL;
-    return posix_memalign(&memory, 64, (floats + 16) * sizeof(float)) ? NULL : (float *)memory;
-}
+#define scratch convnet_scratch
+#define give_back convnet_give_back
 
 /* e^y to 1 ulp or two: y = n log 2 + r, a polynomial for e^r, and n into the exponent, in two factors: so that small
  * results are subnormal before they are 0, and large ones become infinite. */

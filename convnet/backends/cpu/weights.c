@@ -33,7 +33,7 @@ static void limit_norm(int64_t outer, int64_t K, int64_t inner, float *w, float 
 /* sum = sum of |x|, chunk by chunk, so that it does not depend on the number of threads. */
 static int sum_magnitude(int64_t count, const float *x, double *sum) {
     const int64_t chunk = 1 << 16, chunks = (count + chunk - 1) / chunk;
-    double *parts = malloc(sizeof(double) * MAX(chunks, 1));
+    double *parts = (double *)scratch(2 * MAX(chunks, 1));
     if (!parts) return 0;
 #pragma omp parallel for schedule(static)
     for (int64_t c = 0; c < chunks; c++) {
@@ -43,7 +43,7 @@ static int sum_magnitude(int64_t count, const float *x, double *sum) {
     }
     *sum = 0.0;
     for (int64_t c = 0; c < chunks; c++) *sum += parts[c];
-    free(parts);
+    give_back((float *)parts);
     return 1;
 }
 
