@@ -278,23 +278,32 @@ static int gather(Gather *g) {
     return !failed;
 }
 
-static int direct_forward(const ConvShape *s, const float *images, const float *weights, const Ending *ending, float *out) {
+static Gather forward_gather(const ConvShape *s, const float *images, const float *weights, const Ending *ending, float *out) {
     const int Fg = s->F / s->groups;
-    Gather g = {
+    return (Gather){
         .s = s, .st = s->st, .weights = weights, .ending = ending,
         .target = out, .rows = s->My, .cols = s->Mx, .target_channels = Fg,
         .source = images, .source_h = s->H, .source_w = s->W, .source_channels = s->Cf, .K = s->k * s->k * s->Cf,
     };
+}
+
+static Gather input_grad_gather(const ConvShape *s, const float *grad, const float *weights, const Slope *slope,
+                                float *input_grad) {
+    const int Fg = s->F / s->groups;
+    return (Gather){
+        .s = s, .st = s->st, .weights = weights, .input_grad = 1, .slope = slope,
+        .target = input_grad, .rows = s->H, .cols = s->W, .target_channels = s->Cf,
+        .source = grad, .source_h = s->My, .source_w = s->Mx, .source_channels = Fg, .K = s->k * s->k * Fg,
+    };
+}
+
+static int direct_forward(const ConvShape *s, const float *images, const float *weights, const Ending *ending, float *out) {
+    Gather g = forward_gather(s, images, weights, ending, out);
     return gather(&g);
 }
 
 /* Random connections can add to a channel from several groups: they take no slope, which would have to come last. */
 static int direct_input_grad(const ConvShape *s, const float *grad, const float *weights, const Slope *slope, float *input_grad) {
-    const int Fg = s->F / s->groups;
-    Gather g = {
-        .s = s, .st = s->st, .weights = weights, .input_grad = 1, .slope = slope,
-        .target = input_grad, .rows = s->H, .cols = s->W, .target_channels = s->Cf,
-        .source = grad, .source_h = s->My, .source_w = s->Mx, .source_channels = Fg, .K = s->k * s->k * Fg,
-    };
+    Gather g = input_grad_gather(s, grad, weights, slope, input_grad);
     return gather(&g);
 }

@@ -10,6 +10,8 @@
 
 #include "conv.c"
 #include "conv_weight_grad.c"
+#include "winograd_transforms.h"
+#include "winograd.c"
 #include "conv_method.c"
 #include "image.c"
 #include "neuron.c"

@@ -41,8 +41,7 @@ static inline __attribute__((always_inline)) void fixed_tile(int height, int vec
                                                              int count, float *out, size_t out_step, int add) {
     vec acc[TH][NV];
     for (int i = 0; i < height; i++)
-        for (int v = 0; v < vectors; v++)
-            acc[i][v] = add ? *(const vec *)(out + i * out_step + v * VW) : (vec){0};
+        for (int v = 0; v < vectors; v++) acc[i][v] = (vec){0};
     for (int r = 0; r < count; r++) {
         const float *w = tile->weights + runs[r].weight_row * tile->weight_row, *x = runs[r].cases + tile->case_offset;
         for (int row = 0; row < runs[r].rows; row++, w += tile->weight_step, x += tile->case_step) {
@@ -55,7 +54,10 @@ static inline __attribute__((always_inline)) void fixed_tile(int height, int vec
         }
     }
     for (int i = 0; i < height; i++)
-        for (int v = 0; v < vectors; v++) *(vec *)(out + i * out_step + v * VW) = acc[i][v];
+        for (int v = 0; v < vectors; v++) {
+            if (add) acc[i][v] += *(const vec *)(out + i * out_step + v * VW);
+            *(vec *)(out + i * out_step + v * VW) = acc[i][v];
+        }
 }
 
 #define HEIGHT(h)                                                                \

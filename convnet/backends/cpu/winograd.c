@@ -1,0 +1,276 @@
+/* conv by Winograd's methods: forward and the gradient of the input, for filters that move by one pixel.
+ *
+ * The target is cut into squares of m x m pixels. For each one the n x n pixels of the source that it sees become values at
+ * n x n points, for every channel; at each point the channels' values are multiplied with the filters', which is a matrix
+ * product as conv.c has it; and the sums become pixels again (winograd_transforms.h). The gradient of the input is the same
+ * routine with filters turned about and channels and filters exchanged.
+ *
+ * A filter of k taps a side is cut into pieces of r and of r - 1 taps: 5 = 3 + 2. A piece of r - 1 taps is one whose last
+ * tap is 0, whose value at infinity is then 0 too, so that it takes n - 1 products. Pieces share their points, so their
+ * products are added before they become pixels: more rows of one matrix product.
+ *
+ * Threads share chunks of columns; a column is NR cases of one square. Sums are cut into parts of SUM_ROWS, which are added
+ * one after the other: their error grows with the length of the parts, not of the whole. Replaces nothing of 2012.
+ */
+
+#define SUM_ROWS 64               /* products of one part of a sum: the error is then that of direct sums (docs/performance.md) */
+#define VALUES_FLOATS (128 << 10) /* of a chunk's columns at all points, in the second-level cache if they fit */
+#define SUMS_FLOATS (96 << 10)    /* of the filters that are summed before they become pixels */
+#define MAX_COLUMNS 4             /* of a chunk */
+
+/* A convolution cut for a method. */
+typedef struct {
+    Gather g;
+    const Winograd *w;
+    int pieces, full; /* of a filter's side; the first ``full`` have r taps, the others r - 1 */
+    int shift;        /* pixel of the source under the first tap of target 0 */
+    int across, squares, blocks; /* squares in a row and in all, blocks of NR cases */
+    int columns, filter_tiles;   /* of a chunk; of one turn of products */
+    int first[MAX_POINTS * MAX_POINTS + 1]; /* first row of each point, in packed and in values */
+} Cut;
+
+/* One thread's working memory. */
+typedef struct {
+    float *values; /* values[column, row, NR] */
+    float *sums;   /* sums[tile, column, point, TH, NR] */
+} Turn;
+
+/* Pieces that count at index i of a point: the short ones are 0 at infinity. */
+static inline int pieces_at(const Cut *c, int i) { return i < c->w->n - 1 ? c->pieces : c->full; }
+
+/* First tap of a piece. */
+static inline int piece_start(const Cut *c, int piece) { return piece * c->w->r - MAX(0, piece - c->full); }
+
+/* Row of channel 0 of the piece (a, b) at the point (i, j). */
+static inline size_t value_row(const Cut *c, int i, int j, int a, int b) {
+    return c->first[i * c->w->n + j] + ((size_t)a * pieces_at(c, j) + b) * c->g.source_channels;
+}
+
+/* The taps of piece (a, b) for one source channel and some target channels, in the direction of the sums. */
+INLINE void load_taps(const Cut *c, int q, int a, int b, int channel, int first, int valid, vec *taps) {
+    const ConvShape *s = c->g.s;
+    const int r = c->w->r, y0 = piece_start(c, a), x0 = piece_start(c, b), Fg = s->F / s->groups;
+    const int height = r - (a >= c->full), width = r - (b >= c->full);
+    for (int y = 0; y < r; y++)
+        for (int x = 0; x < r; x++) {
+            float lanes[VW] = {0};
+            for (int i = 0; i < valid && y < height && x < width; i++) {
+                int ky = y0 + y, kx = x0 + x, slot = channel, f = first + i;
+                if (c->g.input_grad) ky = s->k - 1 - ky, kx = s->k - 1 - kx, slot = first + i, f = channel;
+                lanes[i] = c->g.weights[(((size_t)slot * s->k + ky) * s->k + kx) * s->F + q * Fg + f];
+            }
+            memcpy(&taps[y * MAX_POINTS + x], lanes, sizeof lanes);
+        }
+}
+
+/* Where the weights of a tile lie for the part of a point's rows that ``row`` is in: packed[group, point, part, tile, row]. */
+static inline size_t part_of(const Cut *c, int point, int row, int tile) {
+    const int rows = c->first[point + 1] - 1 - c->first[point], start = row / SUM_ROWS * SUM_ROWS;
+    return ((size_t)c->first[point] + start) * c->g.target_channels +
+           (size_t)tile_first(c->g.target_channels, tile) * MIN(SUM_ROWS, rows - start);
+}
+
+/* Values of the weights of one tile at all points. */
+INLINE void pack_values(const Cut *c, const Winograd *w, int q, int tile, float *RESTRICT packed) {
+    const int height = tile_height(c->g.target_channels, tile), first = tile_first(c->g.target_channels, tile);
+    for (int a = 0; a < c->pieces; a++)
+        for (int b = 0; b < c->pieces; b++)
+            for (int channel = 0; channel < c->g.source_channels; channel++)
+                for (int i0 = 0; i0 < height; i0 += VW) {
+                    vec taps[MAX_POINTS * MAX_POINTS], values[MAX_POINTS * MAX_POINTS];
+                    const int lanes = MIN(VW, height - i0);
+                    load_taps(c, q, a, b, channel, first + i0, lanes, taps);
+                    expand_square(w->G, w->n, w->r, taps, values);
+                    for (int i = 0; i < w->n; i++)
+                        for (int j = 0; j < w->n; j++) {
+                            if (a >= pieces_at(c, i) || b >= pieces_at(c, j)) continue;
+                            const int point = i * w->n + j, row = value_row(c, i, j, a, b) + channel - c->first[point];
+                            float *to = packed + part_of(c, point, row, tile) + row % SUM_ROWS * height + i0;
+                            memcpy(to, &values[i * MAX_POINTS + j], lanes * sizeof(float));
+                        }
+                }
+}
+
+INLINE vec load_cases(const float *from, int valid) {
+    if (valid >= VW) return *(const vec *)from;
+    vec cases = {0};
+    if (valid > 0) memcpy(&cases, from, valid * sizeof(float));
+    return cases;
+}
+
+/* Values of one piece, one channel and one vector of cases at all points. ``at``: where each pixel lies, or -1 outside. */
+INLINE void source_values(const Cut *c, const Winograd *w, int a, int b, const float *plane, const ptrdiff_t *at, int valid,
+                          float *RESTRICT values) {
+    vec d[MAX_POINTS * MAX_POINTS], t[MAX_POINTS * MAX_POINTS];
+    UNROLL for (int y = 0; y < w->n; y++)
+        UNROLL for (int x = 0; x < w->n; x++) {
+            const ptrdiff_t from = at[y * MAX_POINTS + x];
+            d[y * MAX_POINTS + x] = from < 0 ? (vec){0} : load_cases(plane + from, valid);
+        }
+    expand_square(w->B, w->n, w->n, d, t);
+    const int last = w->n - 1;
+    UNROLL for (int i = 0; i < w->n; i++)
+        UNROLL for (int j = 0; j < w->n; j++)
+            if ((i < last || a < c->full) && (j < last || b < c->full))
+                *(vec *)(values + value_row(c, i, j, a, b) * NR) = t[i * MAX_POINTS + j];
+}
+
+/* Values of the source for a chunk of columns. */
+INLINE void chunk_values(const Cut *c, const Winograd *w, int q, int first, int count, float *RESTRICT values) {
+    const Gather *g = &c->g;
+    const int N = g->s->N, n = w->n;
+    const size_t plane = (size_t)g->source_h * g->source_w * N, column = (size_t)c->first[n * n] * NR;
+    for (int a = 0; a < c->pieces; a++)
+        for (int b = 0; b < c->pieces; b++) {
+            ptrdiff_t at[MAX_COLUMNS][MAX_POINTS * MAX_POINTS];
+            for (int i = 0; i < count; i++) {
+                const int square = (first + i) / c->blocks, n0 = (first + i) % c->blocks * NR;
+                const int y0 = square / c->across * w->m + c->shift + piece_start(c, a);
+                const int x0 = square % c->across * w->m + c->shift + piece_start(c, b);
+                for (int y = 0; y < n; y++)
+                    for (int x = 0; x < n; x++) {
+                        const int inside = y0 + y >= 0 && y0 + y < g->source_h && x0 + x >= 0 && x0 + x < g->source_w;
+                        at[i][y * MAX_POINTS + x] = inside ? ((ptrdiff_t)(y0 + y) * g->source_w + x0 + x) * N + n0 : -1;
+                    }
+            }
+            for (int channel = 0; channel < g->source_channels; channel++)
+                for (int i = 0; i < count; i++)
+                    for (int v = 0; v * VW < MIN(NR, N - (first + i) % c->blocks * NR); v++) {
+                        const int valid = N - (first + i) % c->blocks * NR - v * VW;
+                        const float *from = g->source + ((size_t)q * g->source_channels + channel) * plane + v * VW;
+                        source_values(c, w, a, b, from, at[i], valid, values + i * column + (size_t)channel * NR + v * VW);
+                    }
+        }
+}
+
+/* Sums at one point, for some tiles and the columns of a chunk. */
+static void point_sums(const Cut *c, int point, int first_tile, int tiles, const float *packed, int first, int count, Turn *turn) {
+    const int points = c->w->n * c->w->n, rows = c->first[point + 1] - 1 - c->first[point];
+    for (int row = 0; row == 0 || row < rows; row += SUM_ROWS)
+        for (int i = 0; i < count; i++) {
+            const float *values = turn->values + ((size_t)i * c->first[points] + c->first[point] + row) * NR;
+            const Run run = {0, MIN(SUM_ROWS, rows - row), values};
+            const int cases = c->g.s->N - (first + i) % c->blocks * NR;
+            for (int t = 0; t < tiles; t++) {
+                const int height = tile_height(c->g.target_channels, first_tile + t);
+                const Tile tile = packed_tile(height, cases, packed + part_of(c, point, row, first_tile + t));
+                tile_product(&tile, &run, 1, turn->sums + (((size_t)t * c->columns + i) * points + point) * TH * NR, NR, row > 0);
+            }
+        }
+}
+
+/* Sums of one tile and column become pixels of the target. */
+INLINE void store_square(const Cut *c, const Winograd *w, int q, int tile, int index, const float *sums) {
+    const Gather *g = &c->g;
+    const int square = index / c->blocks, n0 = index % c->blocks * NR, m = w->m, vectors = c->g.s->N - n0 > VW ? NV : 1;
+    const int y0 = square / c->across * m, x0 = square % c->across * m, first = tile_first(g->target_channels, tile);
+    for (int i = 0; i < tile_height(g->target_channels, tile); i++) {
+        vec pixels[NV][MAX_POINTS * MAX_POINTS];
+        for (int v = 0; v < vectors; v++) {
+            vec t[MAX_POINTS * MAX_POINTS];
+            UNROLL for (int y = 0; y < w->n; y++)
+                UNROLL for (int x = 0; x < w->n; x++)
+                    t[y * MAX_POINTS + x] = *(const vec *)(sums + ((size_t)(y * w->n + x) * TH + i) * NR + v * VW);
+            contract_square(w->A, w->n, m, t, pixels[v]);
+        }
+        for (int y = 0; y < MIN(m, g->rows - y0); y++)
+            for (int x = 0; x < MIN(m, g->cols - x0); x++) {
+                float cases[NR];
+                for (int v = 0; v < vectors; v++) *(vec *)(cases + v * VW) = pixels[v][y * MAX_POINTS + x];
+                store_target(g, q * g->target_channels + first + i, (size_t)(y0 + y) * g->cols + x0 + x, n0, cases);
+            }
+    }
+}
+
+/* Columns ``first`` to ``first`` + ``count`` of one group. */
+INLINE void winograd_chunk(const Cut *c, const Winograd *w, Turn *turn, int q, int first, int count) {
+    const int points = w->n * w->n, all = tile_count(c->g.target_channels);
+    const float *packed = c->g.packed + (size_t)q * c->g.target_channels * c->first[points];
+    chunk_values(c, w, q, first, count, turn->values);
+    for (int t0 = 0; t0 < all; t0 += c->filter_tiles) {
+        const int tiles = MIN(c->filter_tiles, all - t0);
+        for (int p = 0; p < points; p++) point_sums(c, p, t0, tiles, packed, first, count, turn);
+        for (int t = 0; t < tiles; t++)
+            for (int i = 0; i < count; i++)
+                store_square(c, w, q, t0 + t, first + i, turn->sums + ((size_t)t * c->columns + i) * points * TH * NR);
+    }
+}
+
+/* Each method by functions of its own, in which the compiler knows its matrices. */
+#define METHODS(X) X(F2X2_3X3) X(F4X4_3X3) X(F4X4_5X5)
+#define DEFINE(id)                                                                             \
+    static void pack_##id(const Cut *c, int q, int tile, float *packed) {                      \
+        pack_values(c, &WINOGRAD[id], q, tile, packed);                                        \
+    }                                                                                          \
+    static void chunk_##id(const Cut *c, Turn *turn, int q, int first, int count) {            \
+        winograd_chunk(c, &WINOGRAD[id], turn, q, first, count);                               \
+    }
+METHODS(DEFINE)
+#define PACK_OF(id) [id] = pack_##id,
+#define CHUNK_OF(id) [id] = chunk_##id,
+static void (*const WINOGRAD_PACK[])(const Cut *, int, int, float *) = {METHODS(PACK_OF)};
+static void (*const WINOGRAD_CHUNK[])(const Cut *, Turn *, int, int, int) = {METHODS(CHUNK_OF)};
+
+/* How many pieces a filter of k taps a side makes for pieces of r and r - 1 taps, or 0 where there are none such. */
+static int pieces_of(int k, int r) {
+    const int pieces = (k + r - 1) / r;
+    return k >= (r - 1) * pieces ? pieces : 0;
+}
+
+static void cut(Cut *c, int method) {
+    const ConvShape *s = c->g.s;
+    const Winograd *w = c->w = &WINOGRAD[method];
+    c->pieces = pieces_of(s->k, w->r);
+    c->full = s->k - (w->r - 1) * c->pieces;
+    c->shift = c->g.input_grad ? s->padding - (s->k - 1) : -s->padding;
+    c->across = (c->g.cols + w->m - 1) / w->m;
+    c->squares = c->across * ((c->g.rows + w->m - 1) / w->m);
+    c->blocks = (s->N + NR - 1) / NR;
+    /* One row between points keeps them from falling on the same lines of the first-level cache. */
+    for (int i = 0, row = 0; i < w->n; i++)
+        for (int j = 0; j < w->n; j++) {
+            row += pieces_at(c, i) * pieces_at(c, j) * c->g.source_channels + 1;
+            c->first[i * w->n + j + 1] = row;
+        }
+    const int points = w->n * w->n;
+    c->columns = MAX(1, MIN(MAX_COLUMNS, VALUES_FLOATS / (c->first[points] * NR)));
+    c->filter_tiles = MAX(1, MIN(tile_count(c->g.target_channels), SUMS_FLOATS / (c->columns * points * TH * NR)));
+}
+
+static int winograd(Gather *g, int method) {
+    Cut c = {.g = *g};
+    cut(&c, method);
+    const int groups = g->s->groups, points = c.w->n * c.w->n, rows = c.first[points], all = c.squares * c.blocks;
+    const size_t group = (size_t)g->target_channels * rows;
+    int failed = 0;
+    float *packed = scratch(groups * group);
+    if (!packed) return 0;
+    c.g.packed = packed;
+#pragma omp parallel reduction(| : failed)
+    {
+        Turn turn = {scratch((size_t)c.columns * rows * NR), scratch((size_t)c.filter_tiles * c.columns * points * TH * NR)};
+        failed = !turn.values || !turn.sums;
+#pragma omp for collapse(2) schedule(static)
+        for (int q = 0; q < groups; q++)
+            for (int t = 0; t < tile_count(g->target_channels); t++) WINOGRAD_PACK[method](&c, q, t, packed + q * group);
+#pragma omp for collapse(2) schedule(dynamic, 1) nowait
+        for (int q = 0; q < groups; q++)
+            for (int first = 0; first < all; first += c.columns)
+                if (!failed) WINOGRAD_CHUNK[method](&c, &turn, q, first, MIN(c.columns, all - first));
+        give_back(turn.values), give_back(turn.sums);
+    }
+    give_back(packed);
+    return !failed;
+}
+
+static int winograd_forward(int method, const ConvShape *s, const float *images, const float *weights, const Ending *ending,
+                            float *out) {
+    Gather g = forward_gather(s, images, weights, ending, out);
+    return winograd(&g, method);
+}
+
+static int winograd_input_grad(int method, const ConvShape *s, const float *grad, const float *weights, const Slope *slope,
+                               float *input_grad) {
+    Gather g = input_grad_gather(s, grad, weights, slope, input_grad);
+    return winograd(&g, method);
+}
