@@ -144,11 +144,10 @@ static inline void store_row(float *RESTRICT out, const vec *acc, int valid, flo
         for (int j = 0; j < valid; j++) out[j] = st * out[j] + so * row[j];
 }
 
-/* Cases n to n + NR of target[channel, pixel]: forward with the ending, backward times the slope. */
-static inline void store_target(const Gather *g, int channel, size_t pixel, int n, float *row) {
+static inline __attribute__((always_inline)) void store_cases(const Gather *g, int channel, size_t pixel, int n, float *row,
+                                                              const int valid) {
     const ConvShape *s = g->s;
     const size_t pixels = (size_t)g->rows * g->cols, at = (channel * pixels + pixel) * s->N + n;
-    const int valid = MIN(NR, s->N - n);
     float *out = g->target + at;
     if (g->slope) slope_row(&g->slope->f, valid, g->slope->y + at, row);
     if (g->st == 0.0f)
@@ -157,6 +156,14 @@ static inline void store_target(const Gather *g, int channel, size_t pixel, int 
         for (int j = 0; j < valid; j++) row[j] = g->st * out[j] + s->so * row[j];
     if (g->ending) finish_row(g->ending, channel, pixel, pixels, valid, row);
     for (int j = 0; j < valid; j++) out[j] = row[j];
+}
+
+/* Cases n to n + NR of target[channel, pixel]: forward with the ending, backward times the slope. */
+static void store_target(const Gather *g, int channel, size_t pixel, int n, float *row) {
+    if (n + NR <= g->s->N)
+        store_cases(g, channel, pixel, n, row, NR); /* the compiler's loops of known length */
+    else
+        store_cases(g, channel, pixel, n, row, g->s->N - n);
 }
 
 /* The runs of the current target pixel, for the first block of cases. Neighbouring taps that follow each other in both

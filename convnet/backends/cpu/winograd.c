@@ -21,7 +21,8 @@
 /* A convolution cut for a method. */
 typedef struct {
     Gather g;
-    const Winograd *w;
+    int method;
+    const Winograd *w; /* &WINOGRAD[method] */
     int pieces, full; /* of a filter's side; the first ``full`` have r taps, the others r - 1 */
     int shift;        /* pixel of the source under the first tap of target 0 */
     int across, squares, blocks; /* squares in a row and in all, blocks of NR cases */
@@ -47,7 +48,7 @@ static inline size_t value_row(const Cut *c, int i, int j, int a, int b) {
 }
 
 /* The taps of piece (a, b) for one source channel and some target channels, in the direction of the sums. */
-INLINE void load_taps(const Cut *c, int q, int a, int b, int channel, int first, int valid, vec *taps) {
+static void load_taps(const Cut *c, int q, int a, int b, int channel, int first, int valid, vec *taps) {
     const ConvShape *s = c->g.s;
     const int r = c->w->r, y0 = piece_start(c, a), x0 = piece_start(c, b), Fg = s->F / s->groups;
     const int height = r - (a >= c->full), width = r - (b >= c->full);
@@ -63,6 +64,67 @@ INLINE void load_taps(const Cut *c, int q, int a, int b, int channel, int first,
         }
 }
 
+/* Where the pixels of a piece of a square lie in a plane of the source, and its points in values; -1 for those left out. */
+typedef struct {
+    ptrdiff_t from[MAX_POINTS * MAX_POINTS], to[MAX_POINTS * MAX_POINTS];
+} Places;
+
+static void find_places(const Cut *c, int a, int b, int square, Places *places) {
+    const Gather *g = &c->g;
+    const int n = c->w->n, y0 = square / c->across * c->w->m + c->shift + piece_start(c, a);
+    const int x0 = square % c->across * c->w->m + c->shift + piece_start(c, b);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            const int y = y0 + i, x = x0 + j, inside = y >= 0 && y < g->source_h && x >= 0 && x < g->source_w;
+            places->from[i * n + j] = inside ? ((ptrdiff_t)y * g->source_w + x) * g->s->N : -1;
+            places->to[i * n + j] = a < pieces_at(c, i) && b < pieces_at(c, j) ? (ptrdiff_t)value_row(c, i, j, a, b) * NR : -1;
+        }
+}
+
+/* Values of one piece, one channel and one vector of cases at all points. */
+INLINE void source_values(const Winograd *w, const Places *places, const float *plane, float *values) {
+    static const float zeros[VW];
+    float unused[VW];
+    vec d[MAX_POINTS * MAX_POINTS], t[MAX_POINTS * MAX_POINTS];
+    UNROLL for (int y = 0; y < w->n; y++)
+        UNROLL for (int x = 0; x < w->n; x++) {
+            const ptrdiff_t from = places->from[y * w->n + x];
+            d[y * MAX_POINTS + x] = *(const vec *)(from < 0 ? zeros : plane + from);
+        }
+    expand_square(w->B, w->n, w->n, d, t);
+    UNROLL for (int i = 0; i < w->n; i++)
+        UNROLL for (int j = 0; j < w->n; j++) {
+            const ptrdiff_t to = places->to[i * w->n + j];
+            *(vec *)(to < 0 ? unused : values + to) = t[i * MAX_POINTS + j];
+        }
+}
+
+/* Pixels of one filter and one vector of cases. */
+INLINE void target_pixels(const Winograd *w, const float *sums, vec *pixels) {
+    vec t[MAX_POINTS * MAX_POINTS];
+    UNROLL for (int i = 0; i < w->n; i++)
+        UNROLL for (int j = 0; j < w->n; j++) t[i * MAX_POINTS + j] = *(const vec *)(sums + (size_t)(i * w->n + j) * TH * NR);
+    contract_square(w->A, w->n, w->m, t, pixels);
+}
+
+/* Each method by functions of its own, in which the compiler knows its matrices. */
+#define METHODS(X) X(F2X2_3X3) X(F4X4_3X3) X(F4X4_5X5)
+#define DEFINE(id)                                                                                                         \
+    static void weight_values_##id(const vec *taps, vec *values) {                                                         \
+        expand_square(WINOGRAD[id].G, WINOGRAD[id].n, WINOGRAD[id].r, taps, values);                                       \
+    }                                                                                                                      \
+    static void source_values_##id(const Places *places, const float *plane, float *values) {                              \
+        source_values(&WINOGRAD[id], places, plane, values);                                                               \
+    }                                                                                                                      \
+    static void target_pixels_##id(const float *sums, vec *pixels) { target_pixels(&WINOGRAD[id], sums, pixels); }
+METHODS(DEFINE)
+#define MEMBERS(id) [id] = {weight_values_##id, source_values_##id, target_pixels_##id},
+static const struct {
+    void (*weight_values)(const vec *taps, vec *values);
+    void (*source_values)(const Places *, const float *plane, float *values);
+    void (*target_pixels)(const float *sums, vec *pixels);
+} TRANSFORM[] = {METHODS(MEMBERS)};
+
 /* Where the weights of a tile lie for the part of a point's rows that ``row`` is in: packed[group, point, part, tile, row]. */
 static inline size_t part_of(const Cut *c, int point, int row, int tile) {
     const int rows = c->first[point + 1] - 1 - c->first[point], start = row / SUM_ROWS * SUM_ROWS;
@@ -71,8 +133,8 @@ static inline size_t part_of(const Cut *c, int point, int row, int tile) {
 }
 
 /* Values of the weights of one tile at all points. */
-INLINE void pack_values(const Cut *c, const Winograd *w, int q, int tile, float *RESTRICT packed) {
-    const int height = tile_height(c->g.target_channels, tile), first = tile_first(c->g.target_channels, tile);
+static void pack_values(const Cut *c, int q, int tile, float *RESTRICT packed) {
+    const int height = tile_height(c->g.target_channels, tile), first = tile_first(c->g.target_channels, tile), n = c->w->n;
     for (int a = 0; a < c->pieces; a++)
         for (int b = 0; b < c->pieces; b++)
             for (int channel = 0; channel < c->g.source_channels; channel++)
@@ -80,65 +142,48 @@ INLINE void pack_values(const Cut *c, const Winograd *w, int q, int tile, float 
                     vec taps[MAX_POINTS * MAX_POINTS], values[MAX_POINTS * MAX_POINTS];
                     const int lanes = MIN(VW, height - i0);
                     load_taps(c, q, a, b, channel, first + i0, lanes, taps);
-                    expand_square(w->G, w->n, w->r, taps, values);
-                    for (int i = 0; i < w->n; i++)
-                        for (int j = 0; j < w->n; j++) {
+                    TRANSFORM[c->method].weight_values(taps, values);
+                    for (int i = 0; i < n; i++)
+                        for (int j = 0; j < n; j++) {
                             if (a >= pieces_at(c, i) || b >= pieces_at(c, j)) continue;
-                            const int point = i * w->n + j, row = value_row(c, i, j, a, b) + channel - c->first[point];
+                            const int point = i * n + j, row = value_row(c, i, j, a, b) + channel - c->first[point];
                             float *to = packed + part_of(c, point, row, tile) + row % SUM_ROWS * height + i0;
                             memcpy(to, &values[i * MAX_POINTS + j], lanes * sizeof(float));
                         }
                 }
 }
 
-INLINE vec load_cases(const float *from, int valid) {
-    if (valid >= VW) return *(const vec *)from;
-    vec cases = {0};
-    if (valid > 0) memcpy(&cases, from, valid * sizeof(float));
-    return cases;
-}
-
-/* Values of one piece, one channel and one vector of cases at all points. ``at``: where each pixel lies, or -1 outside. */
-INLINE void source_values(const Cut *c, const Winograd *w, int a, int b, const float *plane, const ptrdiff_t *at, int valid,
-                          float *RESTRICT values) {
-    vec d[MAX_POINTS * MAX_POINTS], t[MAX_POINTS * MAX_POINTS];
-    UNROLL for (int y = 0; y < w->n; y++)
-        UNROLL for (int x = 0; x < w->n; x++) {
-            const ptrdiff_t from = at[y * MAX_POINTS + x];
-            d[y * MAX_POINTS + x] = from < 0 ? (vec){0} : load_cases(plane + from, valid);
-        }
-    expand_square(w->B, w->n, w->n, d, t);
-    const int last = w->n - 1;
-    UNROLL for (int i = 0; i < w->n; i++)
-        UNROLL for (int j = 0; j < w->n; j++)
-            if ((i < last || a < c->full) && (j < last || b < c->full))
-                *(vec *)(values + value_row(c, i, j, a, b) * NR) = t[i * MAX_POINTS + j];
+/* As source_values for the last cases, of which fewer than a vector are there. */
+static void last_values(const Cut *c, const Places *places, const float *plane, int valid, float *values) {
+    const int points = c->w->n * c->w->n;
+    float cases[MAX_POINTS * MAX_POINTS * VW] = {0};
+    Places copied = *places;
+    for (int i = 0; i < points; i++) {
+        copied.from[i] = i * VW;
+        if (places->from[i] >= 0) memcpy(cases + i * VW, plane + places->from[i], valid * sizeof(float));
+    }
+    TRANSFORM[c->method].source_values(&copied, cases, values);
 }
 
 /* Values of the source for a chunk of columns. */
-INLINE void chunk_values(const Cut *c, const Winograd *w, int q, int first, int count, float *RESTRICT values) {
+static void chunk_values(const Cut *c, int q, int first, int count, float *values) {
     const Gather *g = &c->g;
-    const int N = g->s->N, n = w->n;
-    const size_t plane = (size_t)g->source_h * g->source_w * N, column = (size_t)c->first[n * n] * NR;
+    const int N = g->s->N;
+    const size_t plane = (size_t)g->source_h * g->source_w * N, column = (size_t)c->first[c->w->n * c->w->n] * NR;
     for (int a = 0; a < c->pieces; a++)
         for (int b = 0; b < c->pieces; b++) {
-            ptrdiff_t at[MAX_COLUMNS][MAX_POINTS * MAX_POINTS];
-            for (int i = 0; i < count; i++) {
-                const int square = (first + i) / c->blocks, n0 = (first + i) % c->blocks * NR;
-                const int y0 = square / c->across * w->m + c->shift + piece_start(c, a);
-                const int x0 = square % c->across * w->m + c->shift + piece_start(c, b);
-                for (int y = 0; y < n; y++)
-                    for (int x = 0; x < n; x++) {
-                        const int inside = y0 + y >= 0 && y0 + y < g->source_h && x0 + x >= 0 && x0 + x < g->source_w;
-                        at[i][y * MAX_POINTS + x] = inside ? ((ptrdiff_t)(y0 + y) * g->source_w + x0 + x) * N + n0 : -1;
-                    }
-            }
+            Places places[MAX_COLUMNS];
+            for (int i = 0; i < count; i++) find_places(c, a, b, (first + i) / c->blocks, &places[i]);
             for (int channel = 0; channel < g->source_channels; channel++)
                 for (int i = 0; i < count; i++)
-                    for (int v = 0; v * VW < MIN(NR, N - (first + i) % c->blocks * NR); v++) {
-                        const int valid = N - (first + i) % c->blocks * NR - v * VW;
-                        const float *from = g->source + ((size_t)q * g->source_channels + channel) * plane + v * VW;
-                        source_values(c, w, a, b, from, at[i], valid, values + i * column + (size_t)channel * NR + v * VW);
+                    for (int v = 0; v < NV; v++) {
+                        const int n0 = (first + i) % c->blocks * NR + v * VW, valid = N - n0;
+                        const float *from = g->source + ((size_t)q * g->source_channels + channel) * plane + n0;
+                        float *to = values + i * column + (size_t)channel * NR + v * VW;
+                        if (valid >= VW)
+                            TRANSFORM[c->method].source_values(&places[i], from, to);
+                        else if (valid > 0)
+                            last_values(c, &places[i], from, valid, to);
                     }
         }
 }
@@ -160,19 +205,13 @@ static void point_sums(const Cut *c, int point, int first_tile, int tiles, const
 }
 
 /* Sums of one tile and column become pixels of the target. */
-INLINE void store_square(const Cut *c, const Winograd *w, int q, int tile, int index, const float *sums) {
+static void store_square(const Cut *c, int q, int tile, int index, const float *sums) {
     const Gather *g = &c->g;
-    const int square = index / c->blocks, n0 = index % c->blocks * NR, m = w->m, vectors = c->g.s->N - n0 > VW ? NV : 1;
+    const int square = index / c->blocks, n0 = index % c->blocks * NR, m = c->w->m, vectors = c->g.s->N - n0 > VW ? NV : 1;
     const int y0 = square / c->across * m, x0 = square % c->across * m, first = tile_first(g->target_channels, tile);
     for (int i = 0; i < tile_height(g->target_channels, tile); i++) {
         vec pixels[NV][MAX_POINTS * MAX_POINTS];
-        for (int v = 0; v < vectors; v++) {
-            vec t[MAX_POINTS * MAX_POINTS];
-            UNROLL for (int y = 0; y < w->n; y++)
-                UNROLL for (int x = 0; x < w->n; x++)
-                    t[y * MAX_POINTS + x] = *(const vec *)(sums + ((size_t)(y * w->n + x) * TH + i) * NR + v * VW);
-            contract_square(w->A, w->n, m, t, pixels[v]);
-        }
+        for (int v = 0; v < vectors; v++) TRANSFORM[c->method].target_pixels(sums + i * NR + v * VW, pixels[v]);
         for (int y = 0; y < MIN(m, g->rows - y0); y++)
             for (int x = 0; x < MIN(m, g->cols - x0); x++) {
                 float cases[NR];
@@ -183,33 +222,18 @@ INLINE void store_square(const Cut *c, const Winograd *w, int q, int tile, int i
 }
 
 /* Columns ``first`` to ``first`` + ``count`` of one group. */
-INLINE void winograd_chunk(const Cut *c, const Winograd *w, Turn *turn, int q, int first, int count) {
-    const int points = w->n * w->n, all = tile_count(c->g.target_channels);
+static void winograd_chunk(const Cut *c, Turn *turn, int q, int first, int count) {
+    const int points = c->w->n * c->w->n, all = tile_count(c->g.target_channels);
     const float *packed = c->g.packed + (size_t)q * c->g.target_channels * c->first[points];
-    chunk_values(c, w, q, first, count, turn->values);
+    chunk_values(c, q, first, count, turn->values);
     for (int t0 = 0; t0 < all; t0 += c->filter_tiles) {
         const int tiles = MIN(c->filter_tiles, all - t0);
         for (int p = 0; p < points; p++) point_sums(c, p, t0, tiles, packed, first, count, turn);
         for (int t = 0; t < tiles; t++)
             for (int i = 0; i < count; i++)
-                store_square(c, w, q, t0 + t, first + i, turn->sums + ((size_t)t * c->columns + i) * points * TH * NR);
+                store_square(c, q, t0 + t, first + i, turn->sums + ((size_t)t * c->columns + i) * points * TH * NR);
     }
 }
-
-/* Each method by functions of its own, in which the compiler knows its matrices. */
-#define METHODS(X) X(F2X2_3X3) X(F4X4_3X3) X(F4X4_5X5)
-#define DEFINE(id)                                                                             \
-    static void pack_##id(const Cut *c, int q, int tile, float *packed) {                      \
-        pack_values(c, &WINOGRAD[id], q, tile, packed);                                        \
-    }                                                                                          \
-    static void chunk_##id(const Cut *c, Turn *turn, int q, int first, int count) {            \
-        winograd_chunk(c, &WINOGRAD[id], turn, q, first, count);                               \
-    }
-METHODS(DEFINE)
-#define PACK_OF(id) [id] = pack_##id,
-#define CHUNK_OF(id) [id] = chunk_##id,
-static void (*const WINOGRAD_PACK[])(const Cut *, int, int, float *) = {METHODS(PACK_OF)};
-static void (*const WINOGRAD_CHUNK[])(const Cut *, Turn *, int, int, int) = {METHODS(CHUNK_OF)};
 
 /* How many pieces a filter of k taps a side makes for pieces of r and r - 1 taps, or 0 where there are none such. */
 static int pieces_of(int k, int r) {
@@ -220,6 +244,7 @@ static int pieces_of(int k, int r) {
 static void cut(Cut *c, int method) {
     const ConvShape *s = c->g.s;
     const Winograd *w = c->w = &WINOGRAD[method];
+    c->method = method;
     c->pieces = pieces_of(s->k, w->r);
     c->full = s->k - (w->r - 1) * c->pieces;
     c->shift = c->g.input_grad ? s->padding - (s->k - 1) : -s->padding;
@@ -252,11 +277,11 @@ static int winograd(Gather *g, int method) {
         failed = !turn.values || !turn.sums;
 #pragma omp for collapse(2) schedule(static)
         for (int q = 0; q < groups; q++)
-            for (int t = 0; t < tile_count(g->target_channels); t++) WINOGRAD_PACK[method](&c, q, t, packed + q * group);
+            for (int t = 0; t < tile_count(g->target_channels); t++) pack_values(&c, q, t, packed + q * group);
 #pragma omp for collapse(2) schedule(dynamic, 1) nowait
         for (int q = 0; q < groups; q++)
             for (int first = 0; first < all; first += c.columns)
-                if (!failed) WINOGRAD_CHUNK[method](&c, &turn, q, first, MIN(c.columns, all - first));
+                if (!failed) winograd_chunk(&c, &turn, q, first, MIN(c.columns, all - first));
         give_back(turn.values), give_back(turn.sums);
     }
     give_back(packed);

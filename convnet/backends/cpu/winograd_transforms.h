@@ -92,14 +92,14 @@ INLINE void contract(const float (*matrix)[MAX_POINTS], int n, int columns, cons
 
 /* In two dimensions: t[n, n] of d[columns, columns], both with rows of MAX_POINTS. */
 INLINE void expand_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *d, vec *t) {
-    vec half[MAX_POINTS * MAX_POINTS];
+    vec half[MAX_POINTS * MAX_POINTS] __attribute__((aligned(64)));
     UNROLL for (int x = 0; x < columns; x++) expand(matrix, n, columns, d + x, MAX_POINTS, half + x, MAX_POINTS);
     UNROLL for (int y = 0; y < n; y++) expand(matrix, n, columns, half + y * MAX_POINTS, 1, t + y * MAX_POINTS, 1);
 }
 
 /* In two dimensions: y[columns, columns] of t[n, n]. */
 INLINE void contract_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *t, vec *y) {
-    vec half[MAX_POINTS * MAX_POINTS];
+    vec half[MAX_POINTS * MAX_POINTS] __attribute__((aligned(64)));
     UNROLL for (int x = 0; x < n; x++) contract(matrix, n, columns, t + x, MAX_POINTS, half + x, MAX_POINTS);
     UNROLL for (int j = 0; j < columns; j++) contract(matrix, n, columns, half + j * MAX_POINTS, 1, y + j * MAX_POINTS, 1);
 }
