@@ -27,13 +27,13 @@ typedef struct {
     int shift;        /* pixel of the source under the first tap of target 0 */
     int across, squares, blocks; /* squares in a row and in all, blocks of NR cases */
     int columns, filter_tiles;   /* of a chunk; of one turn of products */
-    int first[MAX_POINTS * MAX_POINTS + 1]; /* first row of each point, in packed and in values */
+    int first[SQUARE + 1]; /* first row of each point, in packed and in values */
 } Cut;
 
 /* One thread's working memory. */
 typedef struct {
     float *values; /* values[column, row, NR] */
-    float *sums;   /* sums[tile, column, point, TH, NR] */
+    float *sums;   /* sums[tile, column, TH, point, NR], with a point more */
 } Turn;
 
 /* Pieces that count at index i of a point: the short ones are 0 at infinity. */
@@ -66,7 +66,7 @@ static void load_taps(const Cut *c, int q, int a, int b, int channel, int first,
 
 /* Where the pixels of a piece of a square lie in a plane of the source, and its points in values; -1 for those left out. */
 typedef struct {
-    ptrdiff_t from[MAX_POINTS * MAX_POINTS], to[MAX_POINTS * MAX_POINTS];
+    ptrdiff_t from[SQUARE], to[SQUARE];
 } Places;
 
 static void find_places(const Cut *c, int a, int b, int square, Places *places) {
@@ -81,29 +81,39 @@ static void find_places(const Cut *c, int a, int b, int square, Places *places) 
         }
 }
 
-/* Values of one piece, one channel and one vector of cases at all points. */
-INLINE void source_values(const Winograd *w, const Places *places, const float *plane, float *values) {
+/* A pointer that compilers choose without a branch, and do not read twice. */
+#define AS_IT_IS(pointer) __asm__("" : "+r"(pointer))
+
+/* Values of one piece, one channel and one vector of cases at all points. Processors do not foresee where the next channel
+ * is, which lies ``next`` floats on. */
+INLINE void source_values(const Winograd *w, const Places *places, const float *plane, size_t next, float *values) {
     static const float zeros[VW];
     float unused[VW];
-    vec d[MAX_POINTS * MAX_POINTS], t[MAX_POINTS * MAX_POINTS];
+    vec d[SQUARE] ALIGNED, t[SQUARE] ALIGNED;
     UNROLL for (int y = 0; y < w->n; y++)
         UNROLL for (int x = 0; x < w->n; x++) {
             const ptrdiff_t from = places->from[y * w->n + x];
-            d[y * MAX_POINTS + x] = *(const vec *)(from < 0 ? zeros : plane + from);
+            const float *at = from < 0 ? zeros : plane + from;
+            AS_IT_IS(at);
+            d[y * MAX_POINTS + x] = *(const vec *)at;
+            __builtin_prefetch(plane + from + next);
         }
     expand_square(w->B, w->n, w->n, d, t);
     UNROLL for (int i = 0; i < w->n; i++)
         UNROLL for (int j = 0; j < w->n; j++) {
             const ptrdiff_t to = places->to[i * w->n + j];
-            *(vec *)(to < 0 ? unused : values + to) = t[i * MAX_POINTS + j];
+            float *at = to < 0 ? unused : values + to;
+            AS_IT_IS(at);
+            *(vec *)at = t[i * MAX_POINTS + j];
+            __builtin_prefetch(values + to + NR, 1);
         }
 }
 
 /* Pixels of one filter and one vector of cases. */
 INLINE void target_pixels(const Winograd *w, const float *sums, vec *pixels) {
-    vec t[MAX_POINTS * MAX_POINTS];
+    vec t[SQUARE] ALIGNED;
     UNROLL for (int i = 0; i < w->n; i++)
-        UNROLL for (int j = 0; j < w->n; j++) t[i * MAX_POINTS + j] = *(const vec *)(sums + (size_t)(i * w->n + j) * TH * NR);
+        UNROLL for (int j = 0; j < w->n; j++) t[i * MAX_POINTS + j] = *(const vec *)(sums + (i * w->n + j) * NR);
     contract_square(w->A, w->n, w->m, t, pixels);
 }
 
@@ -113,15 +123,15 @@ INLINE void target_pixels(const Winograd *w, const float *sums, vec *pixels) {
     static void weight_values_##id(const vec *taps, vec *values) {                                                         \
         expand_square(WINOGRAD[id].G, WINOGRAD[id].n, WINOGRAD[id].r, taps, values);                                       \
     }                                                                                                                      \
-    static void source_values_##id(const Places *places, const float *plane, float *values) {                              \
-        source_values(&WINOGRAD[id], places, plane, values);                                                               \
+    static void source_values_##id(const Places *places, const float *plane, size_t next, float *values) {                              \
+        source_values(&WINOGRAD[id], places, plane, next, values);                                                               \
     }                                                                                                                      \
     static void target_pixels_##id(const float *sums, vec *pixels) { target_pixels(&WINOGRAD[id], sums, pixels); }
 METHODS(DEFINE)
 #define MEMBERS(id) [id] = {weight_values_##id, source_values_##id, target_pixels_##id},
 static const struct {
     void (*weight_values)(const vec *taps, vec *values);
-    void (*source_values)(const Places *, const float *plane, float *values);
+    void (*source_values)(const Places *, const float *plane, size_t next, float *values);
     void (*target_pixels)(const float *sums, vec *pixels);
 } TRANSFORM[] = {METHODS(MEMBERS)};
 
@@ -139,7 +149,7 @@ static void pack_values(const Cut *c, int q, int tile, float *RESTRICT packed) {
         for (int b = 0; b < c->pieces; b++)
             for (int channel = 0; channel < c->g.source_channels; channel++)
                 for (int i0 = 0; i0 < height; i0 += VW) {
-                    vec taps[MAX_POINTS * MAX_POINTS], values[MAX_POINTS * MAX_POINTS];
+                    vec taps[SQUARE] ALIGNED, values[SQUARE] ALIGNED;
                     const int lanes = MIN(VW, height - i0);
                     load_taps(c, q, a, b, channel, first + i0, lanes, taps);
                     TRANSFORM[c->method].weight_values(taps, values);
@@ -156,13 +166,13 @@ static void pack_values(const Cut *c, int q, int tile, float *RESTRICT packed) {
 /* As source_values for the last cases, of which fewer than a vector are there. */
 static void last_values(const Cut *c, const Places *places, const float *plane, int valid, float *values) {
     const int points = c->w->n * c->w->n;
-    float cases[MAX_POINTS * MAX_POINTS * VW] = {0};
+    float cases[SQUARE * VW] = {0};
     Places copied = *places;
     for (int i = 0; i < points; i++) {
         copied.from[i] = i * VW;
         if (places->from[i] >= 0) memcpy(cases + i * VW, plane + places->from[i], valid * sizeof(float));
     }
-    TRANSFORM[c->method].source_values(&copied, cases, values);
+    TRANSFORM[c->method].source_values(&copied, cases, 0, values);
 }
 
 /* Values of the source for a chunk of columns. */
@@ -181,16 +191,19 @@ static void chunk_values(const Cut *c, int q, int first, int count, float *value
                         const float *from = g->source + ((size_t)q * g->source_channels + channel) * plane + n0;
                         float *to = values + i * column + (size_t)channel * NR + v * VW;
                         if (valid >= VW)
-                            TRANSFORM[c->method].source_values(&places[i], from, to);
+                            TRANSFORM[c->method].source_values(&places[i], from, plane, to);
                         else if (valid > 0)
                             last_values(c, &places[i], from, valid, to);
                     }
         }
 }
 
+/* Floats of one filter's sums at all points. */
+static inline int sum_floats(const Cut *c) { return (c->w->n * c->w->n + 1) * NR; }
+
 /* Sums at one point, for some tiles and the columns of a chunk. */
 static void point_sums(const Cut *c, int point, int first_tile, int tiles, const float *packed, int first, int count, Turn *turn) {
-    const int points = c->w->n * c->w->n, rows = c->first[point + 1] - 1 - c->first[point];
+    const int points = c->w->n * c->w->n, rows = c->first[point + 1] - 1 - c->first[point], row_floats = sum_floats(c);
     for (int row = 0; row == 0 || row < rows; row += SUM_ROWS)
         for (int i = 0; i < count; i++) {
             const float *values = turn->values + ((size_t)i * c->first[points] + c->first[point] + row) * NR;
@@ -199,7 +212,7 @@ static void point_sums(const Cut *c, int point, int first_tile, int tiles, const
             for (int t = 0; t < tiles; t++) {
                 const int height = tile_height(c->g.target_channels, first_tile + t);
                 const Tile tile = packed_tile(height, cases, packed + part_of(c, point, row, first_tile + t));
-                tile_product(&tile, &run, 1, turn->sums + (((size_t)t * c->columns + i) * points + point) * TH * NR, NR, row > 0);
+                tile_product(&tile, &run, 1, turn->sums + ((size_t)t * c->columns + i) * TH * row_floats + point * NR, row_floats, row > 0);
             }
         }
 }
@@ -210,8 +223,8 @@ static void store_square(const Cut *c, int q, int tile, int index, const float *
     const int square = index / c->blocks, n0 = index % c->blocks * NR, m = c->w->m, vectors = c->g.s->N - n0 > VW ? NV : 1;
     const int y0 = square / c->across * m, x0 = square % c->across * m, first = tile_first(g->target_channels, tile);
     for (int i = 0; i < tile_height(g->target_channels, tile); i++) {
-        vec pixels[NV][MAX_POINTS * MAX_POINTS];
-        for (int v = 0; v < vectors; v++) TRANSFORM[c->method].target_pixels(sums + i * NR + v * VW, pixels[v]);
+        vec pixels[NV][SQUARE] ALIGNED;
+        for (int v = 0; v < vectors; v++) TRANSFORM[c->method].target_pixels(sums + i * sum_floats(c) + v * VW, pixels[v]);
         for (int y = 0; y < MIN(m, g->rows - y0); y++)
             for (int x = 0; x < MIN(m, g->cols - x0); x++) {
                 float cases[NR];
@@ -231,7 +244,7 @@ static void winograd_chunk(const Cut *c, Turn *turn, int q, int first, int count
         for (int p = 0; p < points; p++) point_sums(c, p, t0, tiles, packed, first, count, turn);
         for (int t = 0; t < tiles; t++)
             for (int i = 0; i < count; i++)
-                store_square(c, q, t0 + t, first + i, turn->sums + ((size_t)t * c->columns + i) * points * TH * NR);
+                store_square(c, q, t0 + t, first + i, turn->sums + ((size_t)t * c->columns + i) * TH * sum_floats(c));
     }
 }
 
@@ -259,7 +272,7 @@ static void cut(Cut *c, int method) {
         }
     const int points = w->n * w->n;
     c->columns = MAX(1, MIN(MAX_COLUMNS, VALUES_FLOATS / (c->first[points] * NR)));
-    c->filter_tiles = MAX(1, MIN(tile_count(c->g.target_channels), SUMS_FLOATS / (c->columns * points * TH * NR)));
+    c->filter_tiles = MAX(1, MIN(tile_count(c->g.target_channels), SUMS_FLOATS / (c->columns * TH * sum_floats(c))));
 }
 
 static int winograd(Gather *g, int method) {
@@ -273,7 +286,7 @@ static int winograd(Gather *g, int method) {
     c.g.packed = packed;
 #pragma omp parallel reduction(| : failed)
     {
-        Turn turn = {scratch((size_t)c.columns * rows * NR), scratch((size_t)c.filter_tiles * c.columns * points * TH * NR)};
+        Turn turn = {scratch((size_t)c.columns * rows * NR), scratch((size_t)c.filter_tiles * c.columns * TH * sum_floats(&c))};
         failed = !turn.values || !turn.sums;
 #pragma omp for collapse(2) schedule(static)
         for (int q = 0; q < groups; q++)

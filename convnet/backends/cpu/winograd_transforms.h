@@ -12,6 +12,8 @@
  */
 
 #define MAX_POINTS 8 /* n of the largest */
+#define SQUARE (MAX_POINTS * MAX_POINTS)
+#define ALIGNED __attribute__((aligned(64)))
 
 typedef struct {
     const char *name;
@@ -58,8 +60,15 @@ static const Winograd WINOGRAD[WINOGRADS] = {
 /* Sum of every second column from ``first`` on of one row of a matrix, times d. Zeros are known when this is compiled. */
 INLINE vec half_row(const float *row, int first, int columns, const vec *d, int step) {
     vec sum = {0};
+    int any = 0; /* 0 + x is not x for compilers, which mind the sign of 0 */
     UNROLL for (int j = first; j < columns; j += 2)
-        if (row[j] != 0.0f) sum += row[j] * d[j * step];
+        if (row[j] != 0.0f) {
+            if (any)
+                sum += row[j] * d[j * step];
+            else
+                sum = row[j] * d[j * step];
+            any = 1;
+        }
     return sum;
 }
 
@@ -81,9 +90,8 @@ INLINE void contract(const float (*matrix)[MAX_POINTS], int n, int columns, cons
         both[1][i / 2] = t[i * step] - t[(i + 1) * step];
     }
     UNROLL for (int j = 0; j < columns; j++) {
-        vec sum = {0};
-        UNROLL for (int i = 1; i < n - 1; i += 2)
-            if (matrix[i][j] != 0.0f) sum += matrix[i][j] * both[j % 2][i / 2];
+        vec sum = matrix[1][j] * both[j % 2][0];
+        UNROLL for (int i = 3; i < n - 1; i += 2) sum += matrix[i][j] * both[j % 2][i / 2];
         if (matrix[0][j] != 0.0f) sum += matrix[0][j] * t[0];
         if (matrix[n - 1][j] != 0.0f) sum += matrix[n - 1][j] * t[(n - 1) * step];
         y[j * y_step] = sum;
@@ -92,14 +100,14 @@ INLINE void contract(const float (*matrix)[MAX_POINTS], int n, int columns, cons
 
 /* In two dimensions: t[n, n] of d[columns, columns], both with rows of MAX_POINTS. */
 INLINE void expand_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *d, vec *t) {
-    vec half[MAX_POINTS * MAX_POINTS] __attribute__((aligned(64)));
+    vec half[SQUARE] ALIGNED;
     UNROLL for (int x = 0; x < columns; x++) expand(matrix, n, columns, d + x, MAX_POINTS, half + x, MAX_POINTS);
     UNROLL for (int y = 0; y < n; y++) expand(matrix, n, columns, half + y * MAX_POINTS, 1, t + y * MAX_POINTS, 1);
 }
 
 /* In two dimensions: y[columns, columns] of t[n, n]. */
 INLINE void contract_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *t, vec *y) {
-    vec half[MAX_POINTS * MAX_POINTS] __attribute__((aligned(64)));
+    vec half[SQUARE] ALIGNED;
     UNROLL for (int x = 0; x < n; x++) contract(matrix, n, columns, t + x, MAX_POINTS, half + x, MAX_POINTS);
     UNROLL for (int j = 0; j < columns; j++) contract(matrix, n, columns, half + j * MAX_POINTS, 1, y + j * MAX_POINTS, 1);
 }
