@@ -30,7 +30,7 @@ from convnet.api.labels import label_matrices
 from convnet.api.notebook import Drawing, html_table
 from convnet.api.progress import ProgressLine
 from convnet.api.weights import LayerWeights, WeightsByLayer
-from convnet.backends import NAMES, make_backend
+from convnet.backends import MATH, NAMES, make_backend
 from convnet.checkpoint import Foreign, Position, add_costs, find_latest, format_for, pack, restore_streams, write_checkpoint
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
@@ -68,12 +68,21 @@ __all__ = ["Network", "StopTraining", "build", "load"]
 _LOG = logging.getLogger("convnet")
 
 
-def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: str = "auto", threads: int = 0) -> Network:
+def load(
+    path: str | Path,
+    *,
+    mean: Mean = None,
+    minibatch: int = 128,
+    backend: str = "auto",
+    threads: int = 0,
+    math: str = "float32",
+) -> Network:
     """Return the net of a checkpoint of any generation: a file, or the newest in a folder. Nothing in it is executed.
 
     ``mean`` is what to subtract from pictures: an array, one number, or a folder with batches.meta; without it, that of
     the checkpoint, or of the data folder it names. ``backend`` is "auto" (a GPU where one runs), "reference", "cpu" or
-    "cuda"; ``threads`` are those of the processor, 0 for all. Raises ``CheckpointError``.
+    "cuda"; ``threads`` are those of the processor, 0 for all; ``math`` is how products are computed, "float32", "exact",
+    "fast" or "tf32" as for ``run --math``. Raises ``CheckpointError``.
 
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
@@ -88,7 +97,7 @@ def load(path: str | Path, *, mean: Mean = None, minibatch: int = 128, backend: 
     files = checkpoint.files(str(file))
     graph = build_graph(files, dialect=checkpoint.generation, **checkpoint.sizes)
     with checkpoint.named_in_errors():
-        net = _make_net(graph, minibatch, int(checkpoint.carried.get("seed", 0)), checkpoint.layers, backend, threads)
+        net = _make_net(graph, minibatch, int(checkpoint.carried.get("seed", 0)), checkpoint.layers, backend, threads, math)
         restore_streams(net, checkpoint)
     network = Network(net, files, Preprocessor.of(graph, checkpoint), checkpoint.position())
     network._options, network._foreign = checkpoint.options, Foreign(checkpoint, graph)
@@ -109,6 +118,7 @@ def build(  # noqa: PLR0913
     dialect: str = "auto",
     backend: str = "auto",
     threads: int = 0,
+    math: str = "float32",
     allow_init_code: bool = False,
     init_funcs: str = "call",
 ) -> Network:
@@ -117,9 +127,9 @@ def build(  # noqa: PLR0913
     ``side`` is that of the pictures it is for (by default what [run] says, else 224 with 100 classes and more, else 32 or
     the next that fits), ``features`` are the values of a case that is no picture, and ``classes`` is what num_classes
     stands for in the definition.
-    ``backend`` and ``threads`` as for ``load``. Functions for initial weights that lie beside the file are run only with
-    ``allow_init_code``; with ``init_funcs="draw"`` none is called, and weights are drawn. Raises ``LayerFileError`` with
-    every mistake in the files.
+    ``backend``, ``threads`` and ``math`` as for ``load``. Functions for initial weights that lie beside the file are run
+    only with ``allow_init_code``; with ``init_funcs="draw"`` none is called, and weights are drawn. Raises
+    ``LayerFileError`` with every mistake in the files.
 
     >>> convnet.build("layers-cifar10-26pct.cfg", backend="reference")
     <Network layers-cifar10-26pct.cfg: 3x32x32 in, 10 classes, 145,578 weights>
@@ -133,14 +143,15 @@ def build(  # noqa: PLR0913
     if word("init_funcs", init_funcs, ("call", "draw")) == "draw":
         for line in draw_functions(graph):
             _LOG.warning("%s", line)
-    net = _make_net(graph, minibatch, seed, None, backend, threads, bool(allow_init_code))
+    net = _make_net(graph, minibatch, seed, None, backend, threads, math, bool(allow_init_code))
     return Network(net, files, Preprocessor.of(graph), Position())
 
 
 def _make_net(
-    graph: Graph, minibatch: int, seed: int, state: Any, backend: str, threads: int, may_run_code: bool = False
+    graph: Graph, minibatch: int, seed: int, state: Any, backend: str, threads: int, math: str, may_run_code: bool = False
 ) -> Net:
-    be = make_backend(word("backend", backend, NAMES), whole_number("threads", threads, 0))
+    number = whole_number("threads", threads, 0)
+    be = make_backend(word("backend", backend, NAMES), number, math=word("math", math, MATH))
     check_memory(graph, [be], minibatch, training=False)
     return Net(graph, be, minibatch, seed, initial_state(graph, seed, may_run_code) if state is None else state)
 

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 _THREADS = 64  # more are allowed only where there are processors for them: each takes memory
 _NOTHING_THERE = ("no NVIDIA driver on this machine", "no GPU on this machine")
 _ORDER = re.compile(r"[;,] (?:or )?use --backend cpu")  # which is what happens
+MATH = ("float32", "exact", "fast", "tf32")
 NAMES = ("auto", "reference", "cpu", "cuda")
+# Ways to compute products that change nothing on a backend: the reference knows one, and TF32 is NVIDIA's.
+_IDLE_MATH = {"reference": ("fast", "tf32"), "cpu": ("tf32",)}
 
 
 def make_backend(name: str = "auto", threads: int = 0, gpu: int = 0, math: str = "float32") -> Backend:
     """Make the backend called ``name``; ``auto`` takes cuda where it runs and cpu elsewhere.
 
-    ``threads`` 0 means all cores; ``gpu`` and ``math`` ("float32" or "tf32") are cuda's.
+    ``threads`` 0 means all cores; ``gpu`` is cuda's. ``math`` says how products are computed: "float32", "exact" (direct
+    sums on cpu), "fast" (within 1e-4 on cpu; TF32 where a GPU has it), "tf32".
 
     Raises ``OptionError`` for an unknown name and ``BackendError`` if the one asked for cannot run.
     """
@@ -48,7 +52,7 @@ def choose_backends(name: str, threads: int, gpus: Sequence[int], math: str = "f
     if name == "cuda":
         return _cuda(gpus, math), ""
     if name != "auto":
-        return [_by_name(name, threads)], ""
+        return [_by_name(name, threads, math)], ""
     reason = why_not_cuda(gpus[0])
     if not reason:
         from convnet.backends.cuda.machine import find_gpu, load_driver
@@ -63,7 +67,12 @@ def choose_backends(name: str, threads: int, gpus: Sequence[int], math: str = "f
         except BackendError as error:
             reason = str(error)
     reason = "" if reason.startswith(_NOTHING_THERE) else _ORDER.sub("", reason)
-    return [_by_name("cpu", threads)], reason
+    return [_by_name("cpu", threads, math)], reason
+
+
+def reads_math(backend: str, math: str) -> bool:
+    """Return whether a backend computes as ``math`` says."""
+    return math not in _IDLE_MATH.get(backend, ())
 
 
 def try_out(be: Backend) -> None:
@@ -98,7 +107,7 @@ def _cuda(gpus: Sequence[int], math: str) -> list[Backend]:
     return [made[gpu] for gpu in gpus]
 
 
-def _by_name(name: str, threads: int) -> Backend:
+def _by_name(name: str, threads: int, math: str) -> Backend:
     if name == "reference":
         from convnet.backends.reference import Reference
 
@@ -112,4 +121,4 @@ def _by_name(name: str, threads: int) -> Backend:
         raise BackendError(
             f"the cpu backend is not built here ({error}); run 'pip install .' in the project's folder"
         ) from None
-    return Cpu(threads)
+    return Cpu(threads, math=math if reads_math("cpu", math) else "float32")

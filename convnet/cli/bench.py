@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from convnet.backends import make_backends
+from convnet.backends import make_backends, reads_math
 from convnet.cli.common import Parser, add_option, mini_of, run_verb, say
 from convnet.data.random import synthesize
 from convnet.errors import OptionError
@@ -46,8 +46,10 @@ def _bench(args: argparse.Namespace) -> int:
     except OptionError as error:  # a step without gradients of weights takes less time
         say(f"convnet: warning: {error}")
     backends = make_backends(args.backend, args.threads, args.gpu or [0], args.math)
-    if backends[0].name != "cuda" and (args.gpu or args.math != BY_NAME["math"].default):
-        say(f"convnet: --gpu and --math have no effect on the {backends[0].name} backend")
+    be = backends[0].name
+    idle = {"--gpu": args.gpu and be != "cuda", "--math": not reads_math(be, args.math)}
+    if flags := ", ".join(flag for flag, is_idle in idle.items() if is_idle):
+        say(f"convnet: no effect on the {be} backend: {flags}")
     report = measure(data.graph, data.matrices(mini), backends, mini, args.steps, args.warmup)
     print(json.dumps(report, indent=2) if args.json else table(report, args.steps))
     return 0

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.compile import build
 from convnet.backends.cuda.cubin import resources_of
+from convnet.backends.cuda.machine import TF32_SINCE, math_for
 from convnet.backends.cuda.recorder import Recorder
 from convnet.backends.cuda.sass import find_disassembler, innermost_loop, instructions_of, listing_of
 from convnet.backends.cuda.source import originals_of_kernel
@@ -68,9 +69,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet kernels") 
 def _kernels(args: argparse.Namespace) -> int:
     if args.sass:
         find_disassembler()
-    if args.math == "tf32" and args.arch < 80:
+    math = math_for(args.arch, args.math)
+    if math == "tf32" and args.arch < TF32_SINCE:
         raise OptionError(f"sm_{args.arch} has no TF32; leave out --math tf32")
-    launches = dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, args.math, args.arch))
+    launches = dict.fromkeys(launches_of(args.definition, args.params, args.layer, args.mini, math, args.arch))
     if not launches:
         print(f"'{args.layer}' starts no kernel: the layers beside it compute its neuron, or its values are only copied")
     for launch in launches:

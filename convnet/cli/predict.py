@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from convnet.api.network import Network, load
+from convnet.backends import reads_math
 from convnet.cli.common import Parser, run_verb, say
 from convnet.data.making.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds, first_synonyms
@@ -46,7 +47,7 @@ def parser(prog: str) -> Parser:
     parser.add_value("--views", choice("1", "10"), "10: mean over corners, middle and mirrors, as in the paper", "1")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each picture")
     parser.add_value("--data-path", text("DIR"), "batches whose mean and names count, for checkpoints that hold none")
-    parser.add_run_options("mini", "backend", "threads")
+    parser.add_run_options("mini", "backend", "threads", "math")
     return parser
 
 
@@ -92,7 +93,10 @@ def _predict(args: argparse.Namespace) -> int:
     runs = [args.run, *args.average]
     if args.average_weights and (len(args.average_weights) != len(runs) or not args.average):
         raise OptionError(f"--average-weights: give one for RUN and each of --average, {len(runs)} here")
-    nets = [load(run, mean=args.data_path, minibatch=mini, backend=args.backend, threads=args.threads) for run in runs]
+    machine = {"backend": args.backend, "threads": args.threads, "math": args.math}
+    nets = [load(run, mean=args.data_path, minibatch=mini, **machine) for run in runs]
+    if not reads_math(name := nets[0].net.be.name, args.math):
+        say(f"convnet: no effect on the {name} backend: --math")
     for run, net in zip(runs, nets, strict=True):
         try:
             _check_classes(net)

@@ -196,8 +196,9 @@ class Options:
     gpu: list[int] | None = _option(whole_numbers(0, "0,1"), "machine", "GPU override",
         "GPUs to use, in the order that gpu=0, gpu=1, ... in layer files count them [0]", None,
         sticky=False, modes=(TRAIN, TEST, FEATURES))
-    math: str = _option(choice("float32", "tf32"), "machine", "Products in full float32, or TF32",
-        "precision of products on GPUs; tf32: faster, about three digits", "float32", modes=(TRAIN, TEST, FEATURES))
+    math: str = _option(choice("float32", "exact", "fast", "tf32"), "machine", "How products are computed",
+        "float32: sums as exact as direct ones; exact: direct sums; fast: within 1e-4, on GPUs tf32, about three digits",
+        "float32", modes=(TRAIN, TEST, FEATURES))
     threads: int = _option(whole(0, 1024), "machine", "Processor threads (0 = all)",
         "processor threads; 0: all [0]", 0, sticky=False)
     verbose: int = _option(ZERO_ONE, "machine", "Print all lines on terminals, too?",

@@ -7,6 +7,7 @@ backend, a checkpoint, or another option.
 from collections.abc import Iterable
 from typing import Any
 
+from convnet.backends import reads_math
 from convnet.backends.base import Backend
 from convnet.data.provider import Provider
 from convnet.errors import OptionError
@@ -67,7 +68,9 @@ def unused_by_data(options: Options, train: Provider, test: Provider) -> list[st
 def unused_by_backend(options: Options, be: Backend, data: Provider) -> list[str]:
     """Return remarks on given options that the backend does not read."""
     left = {name for name in _changed(options) if options.mode in BY_NAME[name].modes}
-    idle = {"gpu", "math"} if be.name != "cuda" else set()
+    idle = {"gpu"} if be.name != "cuda" else set()
+    if not reads_math(be.name, options.math):
+        idle.add("math")
     if be.name != "cpu" and "threads" not in data.reads:
         idle.add("threads")
     names = [name for name in ("gpu", "math", "threads") if name in left & idle]

@@ -3,10 +3,12 @@ import sys
 
 import pytest
 
-from convnet.backends import make_backend
+from convnet.backends import MATH, make_backend, reads_math
 from convnet.backends.cpu import Cpu
+from convnet.backends.cuda.machine import math_for
 from convnet.backends.switches import is_off
 from convnet.errors import BackendError, OptionError
+from convnet.options import BY_NAME
 
 
 @pytest.mark.parametrize("name", ["reference", "cpu"])
@@ -17,6 +19,18 @@ def test_by_name(name):
 def test_nearest_name_is_offered():
     with pytest.raises(OptionError, match="cuda"):
         make_backend("cudda")
+
+
+@pytest.mark.parametrize("math", MATH)
+def test_how_products_are_computed(math):
+    """TF32 is NVIDIA's, the reference knows direct sums alone, and cards have no fast products but those of TF32."""
+    assert make_backend("cpu", math=math).math == ("float32" if math == "tf32" else math)
+    assert [reads_math(name, math) for name in ("reference", "cpu", "cuda")] == [
+        math in ("float32", "exact"), math != "tf32", True
+    ]  # fmt: skip
+    on_cards = {"float32": ("float32",) * 2, "exact": ("float32",) * 2, "fast": ("float32", "tf32"), "tf32": ("tf32",) * 2}
+    assert (math_for(75, math), math_for(80, math)) == on_cards[math]
+    assert BY_NAME["math"].kind.words == MATH
 
 
 def test_kernels_can_be_forced(monkeypatch):

@@ -45,7 +45,7 @@ WRONG = [
     (RUN, "--keep", "0", FROM_1),
     (RUN, "--test-freq", "-57", FROM_1),
     (RUN, "--backend", "cuad", "auto, reference, cpu or cuda; did you mean 'cuda'?"),
-    (RUN, "--math", "TF32", "float32 or tf32; did you mean 'tf32'?"),
+    (RUN, "--math", "TF32", "float32, exact, fast or tf32; did you mean 'tf32'?"),
     (RUN, "--data-path", "a\0b", "a name; leave the option out for its default"),
     (MAKE, "--batch-size", "0", FROM_1),
     (MAKE, "--batch-size", "-5", FROM_1),

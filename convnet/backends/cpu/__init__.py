@@ -31,20 +31,20 @@ class Cpu(KernelOps, Reference):
     """C kernels for the best instruction set of this processor.
 
     ``threads`` 0 means one per available core. ``kernels`` names an instruction set (``avx512``, ``avx2``,
-    ``baseline``); the environment variable CONVNET_CPU does the same.
+    ``baseline``); the environment variable CONVNET_CPU does the same. ``math`` is ``float32``, ``exact`` or ``fast``.
     """
 
     name = "cpu"
 
-    def __init__(self, threads: int = 0, kernels: str | None = None) -> None:
-        KernelOps.__init__(self, threads or _cores(), kernels or _named_kernels() or None)
+    def __init__(self, threads: int = 0, kernels: str | None = None, math: str = "float32") -> None:
+        KernelOps.__init__(self, threads or _cores(), kernels or _named_kernels() or None, math)
         self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="convnet-fc")
 
     def describe(self) -> str:
         return f"CPU ({counted(self.threads, 'thread')}, {self.instruction_set} kernels)"
 
     def arithmetic(self) -> str:
-        return f"the cpu backend ({self.instruction_set} kernels, {blas_text()})"
+        return f"the cpu backend ({self.instruction_set} kernels, {self.math}, {blas_text()})"
 
     def empty(self, shape: Sequence[int]) -> Array:
         # 64-byte alignment: rows of 16 cases then lie on cache lines.

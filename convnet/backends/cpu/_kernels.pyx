@@ -140,19 +140,24 @@ cdef class KernelOps:
 
     cdef const Kernels *k
     cdef readonly int threads
-    cdef int math
+    cdef int _math
 
     def __init__(self, int threads, str wanted=None, str math="float32"):
         encoded = wanted.encode() if wanted else None
         self.k = convnet_select(<const char *>encoded if encoded else NULL)
         if self.k == NULL:
             raise ValueError(f"this processor does not run the '{wanted}' kernels")
-        self.threads, self.math = threads, MATH.index(math)
+        self.threads, self._math = threads, MATH.index(math)
         self.set_threads(threads)
 
     @property
     def instruction_set(self):
         return self.k.name.decode()
+
+    @property
+    def math(self):
+        """How products are computed: ``exact``, ``float32`` or ``fast``."""
+        return MATH[self._math]
 
     @property
     def scratch_bytes(self):
@@ -176,7 +181,7 @@ cdef class KernelOps:
         s.local = weights.ndim == 5
         s.Cf, s.k = weights.shape[1:3] if s.local else weights.shape[:2]
         s.padding, s.stride, s.groups, s.st, s.so = padding, stride, groups, st, so
-        s.math, s.conns = self.math, NULL
+        s.math, s.conns = self._math, NULL
         if conns is not None:
             s.conns = integers(conns)
         return s

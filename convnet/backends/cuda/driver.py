@@ -27,7 +27,15 @@ from convnet.backends.cuda.contexts import Current, gc_disabled, open_devices, p
 from convnet.backends.cuda.device import Device, Dim, Product, three
 from convnet.backends.cuda.events import Event, EventPool
 from convnet.backends.cuda.graphs import CudaGraph, Graphs, load_graphs
-from convnet.backends.cuda.machine import as_backend_error, capability_of, check_libraries, find_gpu, load_driver
+from convnet.backends.cuda.machine import (
+    TF32_SINCE,
+    as_backend_error,
+    capability_of,
+    check_libraries,
+    find_gpu,
+    load_driver,
+    math_for,
+)
 from convnet.backends.cuda.parameters import convert, formats
 from convnet.backends.cuda.source import Source, signatures
 from convnet.backends.cuda.transfers import COMPUTE
@@ -38,7 +46,7 @@ _NON_BLOCKING = 1  # no implicit synchronisation with work of others in this pro
 
 
 class CudaDevice(Device):
-    """GPU number ``index``; ``math`` is ``float32`` or ``tf32``. Raises ``BackendError`` saying what is missing.
+    """GPU number ``index``, with products as ``math`` says (``math_for``). Raises ``BackendError`` saying what is missing.
 
     What the driver or a library refuses later, in any call, is a ``BackendError`` too.
     """
@@ -50,9 +58,10 @@ class CudaDevice(Device):
         self.drv = load_driver()
         with as_backend_error(f"GPU {index} cannot be used", "nvidia-smi lists who uses it; or use --backend cpu"):
             self.device = find_gpu(self.drv, index)
-            self.index, self.math, self.name = index, math, f"GPU {index}: {self.device.name()}"
+            self.index, self.name = index, f"GPU {index}: {self.device.name()}"
             self.capability = self.tiled_for = capability_of(self.device)
-            if math == "tf32" and self.capability < 80:
+            self.math = math_for(self.capability, math)
+            if self.math == "tf32" and self.capability < TF32_SINCE:
                 raise BackendError(f"{self.name} (sm_{self.capability}) has no TF32; leave out --math tf32")
             check_libraries(self.drv, self.capability)
             ask = self.drv.device_attribute

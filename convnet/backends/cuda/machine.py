@@ -10,6 +10,7 @@ from convnet.backends.cuda.blas import load_blas
 from convnet.backends.cuda.compile import find_compiler
 from convnet.errors import BackendError, first_line
 
+TF32_SINCE = 80  # compute capability
 _DRIVERS = {12: " (525 or later)", 13: " (580 or later)"}  # the oldest that support a generation of CUDA
 
 
@@ -50,6 +51,11 @@ def capability_of(device: Any) -> int:
     """Return 90 for compute capability 9.0."""
     major, minor = device.compute_capability()
     return 10 * major + minor
+
+
+def math_for(capability: int, math: str) -> str:
+    """Return how a card computes products, ``float32`` or ``tf32``, for what ``--math`` says: ``fast`` is TF32 if it can."""
+    return {"exact": "float32", "fast": "tf32" if capability >= TF32_SINCE else "float32"}.get(math, math)
 
 
 def check_libraries(drv: Any, capability: int) -> None:
