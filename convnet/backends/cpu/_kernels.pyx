@@ -42,11 +42,13 @@ cdef extern from "kernels.h" nogil:
     # What a kernel takes is declared in kernels.h, and checked by the C compiler.
     ctypedef int (*Kernel)(...) noexcept
     ctypedef void (*Unfailing)(...) noexcept
+    ctypedef const char *(*Naming)(...) noexcept
     ctypedef struct Kernels:
         const char *name
         Kernel conv_forward, conv_input_grad, conv_weight_grad, norm_forward, norm_input_grad, sum_magnitude, all_finite, blur
         Unfailing pool_forward, pool_input_grad, neuron_forward, neuron_input_grad, softmax_forward, softmax_input_grad
         Unfailing dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
+        Naming conv_method
     const Kernels *convnet_select(const char *wanted)
     int64_t convnet_scratch_bytes()
     void convnet_trim()
@@ -62,6 +64,7 @@ cdef extern from *:
     """
     void convnet_threads(int count) nogil
 
+CONV_PASSES = ("conv_forward", "conv_input_grad", "conv_weight_grad")
 POOLS = ("max", "maxabs", "avg", "sum")
 MATH = ("exact", "float32", "fast")
 NORMS = ("cmrnorm", "rnorm", "cnorm")
@@ -212,6 +215,12 @@ cdef class KernelOps:
         cdef Floats x = data(images), g = data(grad), y = data(weight_grad)
         with nogil:
             done(self.k.conv_weight_grad(&s, x, g, y))
+
+    def conv_method(self, str op, images, weights, out, *, geometry):
+        """Return the name of the method by which ``op``, ``conv_forward`` or a gradient, computes arrays of these shapes."""
+        cdef ConvShape s = self.conv_shape(images, weights, out, geometry, 0, 1)
+        cdef int which = CONV_PASSES.index(op)
+        return self.k.conv_method(&s, which).decode()
 
     # -- pool
 

@@ -73,6 +73,7 @@ typedef struct {
     X(int, conv_forward, (const ConvShape *, const float *images, const float *weights, const Ending *, float *out))       \
     X(int, conv_input_grad, (const ConvShape *, const float *grad, const float *weights, const Slope *, float *input_grad)) \
     X(int, conv_weight_grad, (const ConvShape *, const float *images, const float *grad, float *weight_grad))              \
+    X(const char *, conv_method, (const ConvShape *, int pass))                                                            \
     X(void, pool_forward, (const PoolShape *, const float *images, float *out))                                            \
     X(void, pool_input_grad,                                                                                               \
       (const PoolShape *, const float *images, const float *out, const float *grad, float *input_grad))                    \

@@ -300,15 +300,3 @@ static int winograd(Gather *g, int method) {
     give_back(packed);
     return !failed;
 }
-
-static int winograd_forward(int method, const ConvShape *s, const float *images, const float *weights, const Ending *ending,
-                            float *out) {
-    Gather g = forward_gather(s, images, weights, ending, out);
-    return winograd(&g, method);
-}
-
-static int winograd_input_grad(int method, const ConvShape *s, const float *grad, const float *weights, const Slope *slope,
-                               float *input_grad) {
-    Gather g = input_grad_gather(s, grad, weights, slope, input_grad);
-    return winograd(&g, method);
-}
