@@ -20,6 +20,7 @@ cdef extern from "kernels.h" nogil:
         int C, H, W, N, F, My, Mx, k, padding, stride, groups, Cf, local
         const int32_t *conns
         int math
+        const char *method
         float st, so
     ctypedef struct PoolShape:
         int C, H, W, N, Oy, Ox, size, start, stride, kind
@@ -144,6 +145,7 @@ cdef class KernelOps:
     cdef const Kernels *k
     cdef readonly int threads
     cdef int _math
+    cdef public bytes method  # the one for convolutions, named as by ``conv_method``; None: the cheapest
 
     def __init__(self, int threads, str wanted=None, str math="float32"):
         encoded = wanted.encode() if wanted else None
@@ -184,7 +186,9 @@ cdef class KernelOps:
         s.local = weights.ndim == 5
         s.Cf, s.k = weights.shape[1:3] if s.local else weights.shape[:2]
         s.padding, s.stride, s.groups, s.st, s.so = padding, stride, groups, st, so
-        s.math, s.conns = self._math, NULL
+        s.math, s.conns, s.method = self._math, NULL, NULL
+        if self.method is not None:
+            s.method = self.method
         if conns is not None:
             s.conns = integers(conns)
         return s

@@ -43,8 +43,11 @@ static double winograd_cost(const Gather *g, int method, int cases) {
 static int best_method(const Gather *g) {
     const ConvShape *s = g->s;
     if (s->math == MATH_EXACT || s->local || s->conns || s->stride != 1) return DIRECT;
-    const int cases = (s->N + VW - 1) / VW * VW;
     int best = DIRECT;
+    for (int method = 0; s->method && method < WINOGRADS; method++)
+        if (!strcmp(s->method, WINOGRAD[method].name) && pieces_of(s->k, WINOGRAD[method].r)) return method;
+    if (s->method) return DIRECT;
+    const int cases = (s->N + VW - 1) / VW * VW;
     double least = direct_cost(g, cases);
     for (int method = 0; method < WINOGRADS; method++) {
         if (s->math < WINOGRAD[method].math || !pieces_of(s->k, WINOGRAD[method].r)) continue;

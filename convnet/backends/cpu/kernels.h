@@ -21,6 +21,7 @@ typedef struct {
     int local;             /* weights[m, c, ky, kx, f] instead of weights[c, ky, kx, f] */
     const int32_t *conns;  /* channel of each slot of each group, or NULL */
     int math;              /* enum Math */
+    const char *method;    /* the name of the method to use where it suits, direct sums elsewhere; or NULL: the cheapest */
     float st, so;
 } ConvShape;
 
