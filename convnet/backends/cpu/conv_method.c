@@ -32,7 +32,7 @@ static double direct_cost(const Gather *g, int cases) {
 
 static double winograd_cost(const Gather *g, int method, int cases) {
     Cut c = {.g = *g};
-    cut(&c, method);
+    cut_for(&c, method);
     const double points = c.w->n * c.w->n, rows = c.first[c.w->n * c.w->n] - points;
     const double values = points * c.pieces * c.pieces * g->source_channels, sums = points * g->target_channels;
     const double square = PRODUCT_COST * rows * g->target_channels + TRANSFORM_COST * (values + sums);

@@ -254,7 +254,7 @@ static int pieces_of(int k, int r) {
     return k >= (r - 1) * pieces ? pieces : 0;
 }
 
-static void cut(Cut *c, int method) {
+static void cut_for(Cut *c, int method) {
     const ConvShape *s = c->g.s;
     const Winograd *w = c->w = &WINOGRAD[method];
     c->method = method;
@@ -277,7 +277,7 @@ static void cut(Cut *c, int method) {
 
 static int winograd(Gather *g, int method) {
     Cut c = {.g = *g};
-    cut(&c, method);
+    cut_for(&c, method);
     const int groups = g->s->groups, points = c.w->n * c.w->n, rows = c.first[points], all = c.squares * c.blocks;
     const size_t group = (size_t)g->target_channels * rows;
     int failed = 0;
