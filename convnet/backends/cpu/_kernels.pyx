@@ -217,26 +217,26 @@ cdef class KernelOps:
 
     def pool_forward(self, str kind, images, out, *, window, activation=None):
         cdef PoolShape s = pool_shape(kind, images, out, window, 0)
+        cdef Activation f = activation_of(activation or IDENTITY)
         cdef Floats x = data(images), y = data(out)
         with nogil:
-            self.k.pool_forward(&s, x, y)
-        self.activate(out, activation)
+            self.k.pool_forward(&s, x, &f, y)
 
     def pool_max_input_grad(self, images, out, grad, input_grad, float scale_targets=0, *, window, slope=None):
-        cdef PoolShape s
-        cdef Floats x = data(images), best = data(out), g = data(grad), y
-        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
-            s, y = pool_shape("max", images, out, window, scale), data(target)
-            with nogil:
-                self.k.pool_input_grad(&s, x, best, g, y)
+        cdef PoolShape s = pool_shape("max", images, out, window, scale_targets)
+        cdef Slope multiplier
+        cdef const Slope *by = slope_of(slope, &multiplier)
+        cdef Floats x = data(images), best = data(out), g = data(grad), y = data(input_grad)
+        with nogil:
+            self.k.pool_input_grad(&s, x, best, g, by, y)
 
     def pool_avg_input_grad(self, str kind, grad, input_grad, float scale_targets=0, *, window, slope=None):
-        cdef PoolShape s
-        cdef Floats nothing = NULL, g = data(grad), y
-        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
-            s, y = pool_shape(kind, target, grad, window, scale), data(target)
-            with nogil:
-                self.k.pool_input_grad(&s, nothing, nothing, g, y)
+        cdef PoolShape s = pool_shape(kind, input_grad, grad, window, scale_targets)
+        cdef Slope multiplier
+        cdef const Slope *by = slope_of(slope, &multiplier)
+        cdef Floats nothing = NULL, g = data(grad), y = data(input_grad)
+        with nogil:
+            self.k.pool_input_grad(&s, nothing, nothing, g, by, y)
 
     # -- norm
 
@@ -247,12 +247,12 @@ cdef class KernelOps:
             done(self.k.norm_forward(&s, x, y))
 
     def norm_input_grad(self, str kind, images, grad, input_grad, float scale_targets=0, *, response, slope=None):
-        cdef NormShape s
-        cdef Floats x = data(images), g = data(grad), y
-        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
-            s, y = norm_shape(kind, images, response, scale), data(target)
-            with nogil:
-                done(self.k.norm_input_grad(&s, x, g, y))
+        cdef NormShape s = norm_shape(kind, images, response, scale_targets)
+        cdef Slope multiplier
+        cdef const Slope *by = slope_of(slope, &multiplier)
+        cdef Floats x = data(images), g = data(grad), y = data(input_grad)
+        with nogil:
+            done(self.k.norm_input_grad(&s, x, g, by, y))
 
     # -- neuron, softmax, dropout, eltwise
 
