@@ -35,6 +35,7 @@ class Cpu(KernelOps, Reference):
     """
 
     name = "cpu"
+    includes_neurons = True
 
     def __init__(self, threads: int = 0, kernels: str | None = None, math: str = "float32") -> None:
         KernelOps.__init__(self, threads or _cores(), kernels or _named_kernels() or None, math)

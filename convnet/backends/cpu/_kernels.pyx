@@ -111,6 +111,14 @@ cdef Slope slope_of(slope) except *:
     return result
 
 
+cdef const Slope *slope_at(slope, Slope *memory) except? NULL:
+    """Put a slope where a kernel finds it; NULL if there is none."""
+    if slope is None:
+        return NULL
+    memory[0] = slope_of(slope)
+    return memory
+
+
 cdef PoolShape pool_shape(str kind, images, out, window, float st) except *:
     cdef PoolShape s
     s.C, s.H, s.W, s.N = images.shape
@@ -217,7 +225,7 @@ cdef class KernelOps:
 
     def pool_forward(self, str kind, images, out, *, window, activation=None):
         cdef PoolShape s = pool_shape(kind, images, out, window, 0)
-        cdef Activation f = activation_of(activation or IDENTITY)
+        cdef Activation f = activation_of(activation or ("ident", 0, 0))
         cdef Floats x = data(images), y = data(out)
         with nogil:
             self.k.pool_forward(&s, x, &f, y)
@@ -225,7 +233,7 @@ cdef class KernelOps:
     def pool_max_input_grad(self, images, out, grad, input_grad, float scale_targets=0, *, window, slope=None):
         cdef PoolShape s = pool_shape("max", images, out, window, scale_targets)
         cdef Slope multiplier
-        cdef const Slope *by = slope_of(slope, &multiplier)
+        cdef const Slope *by = slope_at(slope, &multiplier)
         cdef Floats x = data(images), best = data(out), g = data(grad), y = data(input_grad)
         with nogil:
             self.k.pool_input_grad(&s, x, best, g, by, y)
@@ -233,7 +241,7 @@ cdef class KernelOps:
     def pool_avg_input_grad(self, str kind, grad, input_grad, float scale_targets=0, *, window, slope=None):
         cdef PoolShape s = pool_shape(kind, input_grad, grad, window, scale_targets)
         cdef Slope multiplier
-        cdef const Slope *by = slope_of(slope, &multiplier)
+        cdef const Slope *by = slope_at(slope, &multiplier)
         cdef Floats nothing = NULL, g = data(grad), y = data(input_grad)
         with nogil:
             self.k.pool_input_grad(&s, nothing, nothing, g, by, y)
@@ -249,7 +257,7 @@ cdef class KernelOps:
     def norm_input_grad(self, str kind, images, grad, input_grad, float scale_targets=0, *, response, slope=None):
         cdef NormShape s = norm_shape(kind, images, response, scale_targets)
         cdef Slope multiplier
-        cdef const Slope *by = slope_of(slope, &multiplier)
+        cdef const Slope *by = slope_at(slope, &multiplier)
         cdef Floats x = data(images), g = data(grad), y = data(input_grad)
         with nogil:
             done(self.k.norm_input_grad(&s, x, g, by, y))
