@@ -46,7 +46,7 @@ cdef extern from "kernels.h" nogil:
         const char *name
         Kernel conv_forward, conv_input_grad, conv_weight_grad, norm_forward, norm_input_grad, sum_magnitude, all_finite, blur
         Unfailing pool_forward, pool_input_grad, neuron_forward, neuron_input_grad, softmax_forward, softmax_input_grad
-        Unfailing dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
+        Unfailing logreg, logreg_grad, dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
     const Kernels *convnet_select(const char *wanted)
     int64_t convnet_scratch_bytes()
     void convnet_trim()
@@ -289,6 +289,22 @@ cdef class KernelOps:
         cdef Floats a = data(y), b = data(grad), c = data(input_grad)
         with nogil:
             self.k.softmax_input_grad(rows, N, a, b, c, scale_targets)
+
+    def logreg(self, labels, y, costs, int k):
+        """As ``cost_forward``."""
+        cdef int rows = y.shape[0], N = y.shape[1]
+        cdef double[3] sums
+        cdef Floats a = data(labels), b = data(y)
+        with nogil:
+            self.k.logreg(rows, N, a, b, k, sums)
+        costs[:] = [sums[0], sums[1], sums[2]][: len(costs)]
+
+    def logreg_grad(self, labels, y, input_grad, float scale_targets, float coeff, bint fused):
+        """As ``cost_input_grad``; ``fused`` through the softmax."""
+        cdef int rows = y.shape[0], N = y.shape[1]
+        cdef Floats a = data(labels), b = data(y), c = data(input_grad)
+        with nogil:
+            self.k.logreg_grad(rows, N, a, b, coeff, fused, c, scale_targets)
 
     def dropout(self, x, out, float scale_targets=0, *, float keep, float gain, tuple key):
         cdef int64_t count = x.size

@@ -84,6 +84,9 @@ typedef struct {
       (const Activation *, int64_t count, const float *x, const float *y, const float *grad, float *input_grad, float st)) \
     X(void, softmax_forward, (int rows, int N, const float *x, float *out))                                                \
     X(void, softmax_input_grad, (int rows, int N, const float *y, const float *grad, float *input_grad, float st))         \
+    X(void, logreg, (int rows, int N, const float *labels, const float *y, int k, double costs[3]))                        \
+    X(void, logreg_grad,                                                                                                   \
+      (int rows, int N, const float *labels, const float *y, float coeff, int fused, float *input_grad, float st))         \
     X(void, dropout, (int64_t count, const float *x, float *out, float keep, float gain, const uint32_t key[4], float st)) \
     X(void, add, (int64_t count, const float *x, float *out, float st, float so))                                          \
     X(void, add_bias, (int64_t rows, int64_t columns, float *out, const float *biases))                                    \

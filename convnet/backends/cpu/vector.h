@@ -73,8 +73,9 @@ static inline void inverse_power(const float *RESTRICT d, float power, int count
 }
 
 /* Philox4x32-10; see convnet/backends/philox.py. Writes the four words of one block. */
-static inline void philox_block(uint32_t block, const uint32_t key[4], uint32_t out[4]) {
+static INLINE void philox_block(uint32_t block, const uint32_t key[4], uint32_t out[4]) {
     uint32_t x0 = block, x1 = key[2], x2 = key[3], x3 = 0, k0 = key[0], k1 = key[1];
+#pragma GCC unroll 10
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)0xD2511F53u * x0, p1 = (uint64_t)0xCD9E8D57u * x2;
         x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
