@@ -13,6 +13,7 @@
 #include "winograd_transforms.h"
 #include "winograd.c"
 #include "conv_method.c"
+#include "cost.c"
 #include "image.c"
 #include "neuron.c"
 #include "norm.c"
