@@ -3,4 +3,7 @@
 #define VW 8
 #define MR 6
 #define NV 2
+#define WIDEST 2
+#define HIGHEST 6
+#define MOST_ROWS(v) 6
 #include "isa.h"
