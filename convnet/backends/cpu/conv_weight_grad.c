@@ -11,23 +11,13 @@
  * Replaces 2012's conv_weight_acts_* kernels.
  */
 
-#ifndef TASKS
 #define TASKS 32              /* that a call is cut in, so that a few threads have equal shares */
-#endif
-#ifndef PARTS_FLOATS
 #define PARTS_FLOATS (3 << 20) /* that the sums of all parts take */
-#endif
-#ifndef CHUNK_ROWS
 #define CHUNK_ROWS 512        /* at least, in a chunk, as each transposes the gradients anew */
-#endif
-#ifndef STRIP_CASES
 #define STRIP_CASES 192       /* of a strip, which stays in the first-level cache */
-#endif
 #define PART_CASES 512        /* at least, in a part: below it, adding the parts costs too much */
 #define LINE 16               /* floats of a cache line */
-#ifndef FETCHED
 #define FETCHED 4             /* rows that are fetched ahead at each tile */
-#endif
 
 typedef struct {
     const ConvShape *s;
@@ -145,7 +135,7 @@ static void pack_columns(const WeightGrad *w, Task *t, int my, int mx) {
 static inline __attribute__((always_inline)) void tile_sum(const int rows, const int vectors, const WeightGrad *w, const Task *t,
                                                            int windows, const float *const *column, size_t at, const float *grad,
                                                            float *sums) {
-    vec acc[HIGHEST][WIDEST];
+    vec acc[MR][WIDEST];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 4
@@ -175,23 +165,22 @@ static inline __attribute__((always_inline)) void tile_sum(const int rows, const
         for (int v = 0; v < vectors; v++) sum[i * vectors + v] = acc[i][v];
 }
 
-#define HEIGHT(v, r) \
-    case r: \
-        if (r <= MOST_ROWS(v)) tile_sum(r, v, w, t, windows, column, at, grad, sums); \
+/* tile_sum of the height and width at hand. */
+static void any_tile(int rows, int vectors, const WeightGrad *w, const Task *t, int windows, const float *const *column, size_t at,
+                     const float *grad, float *sums) {
+#define TILE(r, v) \
+    case (v) * 8 + (r): \
+        if (r <= MR && v <= WIDEST) tile_sum(MIN(r, MR), MIN(v, WIDEST), w, t, windows, column, at, grad, sums); \
         break;
-#define WIDTH(v) \
-    static void tile_sum_##v(int rows, const WeightGrad *w, const Task *t, int windows, const float *const *column, size_t at, \
-                             const float *grad, float *sums) { \
-        switch (rows) { \
-            HEIGHT(v, 1) HEIGHT(v, 2) HEIGHT(v, 3) HEIGHT(v, 4) HEIGHT(v, 5) HEIGHT(v, 6) \
-            HEIGHT(v, 7) HEIGHT(v, 8) HEIGHT(v, 9) HEIGHT(v, 10) HEIGHT(v, 11) HEIGHT(v, 12) HEIGHT(v, 13) HEIGHT(v, 14) \
-        } \
+#define TILES(v) TILE(1, v) TILE(2, v) TILE(3, v) TILE(4, v) TILE(5, v) TILE(6, v) TILE(7, v) TILE(8, v)
+    switch (vectors * 8 + rows) {
+        TILES(1)
+        TILES(2)
+        TILES(3)
     }
-WIDTH(1)
-WIDTH(2)
-#if WIDEST > 2
-WIDTH(3)
-#endif
+#undef TILES
+#undef TILE
+}
 
 /* Fetch some of the rows that wait into the second-level cache. */
 static inline void fetch_ahead(Task *t) {
@@ -204,10 +193,9 @@ static inline void fetch_ahead(Task *t) {
 /* The products of the columns and gradients at hand, of windows from my, mx on. */
 static void add_products(const WeightGrad *w, Task *t, int my) {
     const ConvShape *s = w->s;
-    const int y0 = -s->padding + my * s->stride;
+    const int y0 = -s->padding + my * s->stride, tiles = (t->run + MR - 1) / MR;
     for (int b = 0; b < w->strips; b++) {
         const int first = piece(w->vectors, w->strips, b), width = piece(w->vectors, w->strips, b + 1) - first;
-        const int tiles = (t->run + MOST_ROWS(width) - 1) / MOST_ROWS(width);
         const float *grad = t->grad + (size_t)first * VW * t->cases;
         float *sums = t->sums + (size_t)first * t->K * VW;
         for (int run = 0; run < t->K; run += t->run) {
@@ -216,40 +204,32 @@ static void add_products(const WeightGrad *w, Task *t, int my) {
             for (int i = 0; i < tiles; i++) {
                 const int row = run + piece(t->run, tiles, i), rows = run + piece(t->run, tiles, i + 1) - row;
                 const size_t at = (size_t)(row - kx * s->k * t->channels) * t->cases;
-                float *to = sums + (size_t)row * width * VW;
                 fetch_ahead(t);
-                if (width == 1) tile_sum_1(rows, w, t, windows, t->column + kx, at, grad, to);
-                if (width == 2) tile_sum_2(rows, w, t, windows, t->column + kx, at, grad, to);
-#if WIDEST > 2
-                if (width == 3) tile_sum_3(rows, w, t, windows, t->column + kx, at, grad, to);
-#endif
+                any_tile(rows, width, w, t, windows, t->column + kx, at, grad, sums + (size_t)row * width * VW);
             }
         }
     }
 }
 
-/* out[c, ky, kx, f] = st * out[c, ky, kx, f] + so * the sum of the parts, for the rows of chunk t. */
-static void store_chunk(const WeightGrad *w, const Task *t, int parts, float st, float *out) {
+/* out[c, ky, kx, f] = st * out[c, ky, kx, f] + so * the sum of the parts, for channel j of chunk t. */
+static void store_channel(const WeightGrad *w, const Task *t, int j, int parts, float st, float *out) {
     const ConvShape *s = w->s;
     const int Fg = s->F / s->groups, taps = s->k * s->k;
-    const size_t part = s->groups * w->floats;
-    for (int b = 0; b < w->strips; b++) {
-        const int v0 = piece(w->vectors, w->strips, b), width = (piece(w->vectors, w->strips, b + 1) - v0) * VW;
-        for (int i = 0; i < t->K; i++) {
-            const int j = i / taps, tap = i % taps, row = (tap % s->k * s->k + tap / s->k) * t->channels + j;
+    for (int tap = 0; tap < taps; tap++)
+        for (int b = 0; b < w->strips; b++) {
+            const int v0 = piece(w->vectors, w->strips, b), width = (piece(w->vectors, w->strips, b + 1) - v0) * VW;
+            const int row = (tap % s->k * s->k + tap / s->k) * t->channels + j, valid = MIN(width, Fg - v0 * VW);
             const float *from = t->sums + (size_t)v0 * t->K * VW + (size_t)row * width;
             float *to = out + ((size_t)(t->channel + j) * taps + tap) * s->F + t->q * Fg + v0 * VW;
             float total[WIDEST * VW];
             memcpy(total, from, width * sizeof(float));
             for (int p = 1; p < parts; p++)
-                for (int i = 0; i < width; i++) total[i] += from[p * part + i];
-            const int valid = MIN(width, Fg - v0 * VW);
+                for (int i = 0; i < width; i++) total[i] += from[p * s->groups * w->floats + i];
             if (st == 0.0f)
                 for (int i = 0; i < valid; i++) to[i] = s->so * total[i];
             else
                 for (int i = 0; i < valid; i++) to[i] = st * to[i] + s->so * total[i];
         }
-    }
 }
 
 static void find_chunk(const WeightGrad *w, int part, int q, int chunk, Task *t) {
@@ -279,10 +259,10 @@ static void sum_windows(const WeightGrad *w, Task *t, int first, int last) {
             pack_columns(w, t, my, mx);
             for (int p = 0; p < t->windows; p++) transpose_grad(w, t, module + p, p);
             add_products(w, t, my);
-            if (s->local)
-                store_chunk(w, t, 1, b ? 1.0f : s->st, w->weight_grad + (size_t)module * s->Cf * s->k * s->k * s->F);
-            else
-                t->first = 0;
+            t->first = s->local;
+            if (!s->local) continue;
+            float *out = w->weight_grad + (size_t)module * s->Cf * s->k * s->k * s->F;
+            for (int j = 0; j < t->channels; j++) store_channel(w, t, j, 1, b ? 1.0f : s->st, out);
         }
     }
 }
@@ -343,10 +323,12 @@ static int direct_weight_grad(const ConvShape *s, const float *images, const flo
     if (!s->local && !failed)
 #pragma omp parallel for collapse(2) schedule(static)
         for (int q = 0; q < s->groups; q++)
-            for (int chunk = 0; chunk < w.chunks; chunk++) {
+            for (int c = 0; c < s->Cf; c++) {
                 Task t;
+                int chunk = 0;
+                while (piece(s->Cf, w.chunks, chunk + 1) <= c) chunk++;
                 find_chunk(&w, 0, q, chunk, &t);
-                store_chunk(&w, &t, w.parts, s->st, weight_grad);
+                store_channel(&w, &t, c - t.channel, w.parts, s->st, weight_grad);
             }
     give_back(w.sums);
     return !failed;

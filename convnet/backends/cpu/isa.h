@@ -1,7 +1,7 @@
 /* All kernels for one instruction set, and their table.
  *
- * An isa_*.c file defines, before it includes this: ISA, the set's name; VW, the floats of a vector; and MR and NV, the tile
- * of a convolution: MR filters by NV vectors of cases.
+ * An isa_*.c file defines, before it includes this: ISA, the set's name; VW, the floats of a vector; MR and NV, the tile of
+ * a convolution: MR filters by NV vectors of cases; and WIDEST, the vectors of filters of a tile of the weight gradient.
  */
 #include "kernels.h"
 #include "vector.h"

@@ -4,6 +4,4 @@
 #define MR 6
 #define NV 2
 #define WIDEST 2
-#define HIGHEST 6
-#define MOST_ROWS(v) 6
 #include "isa.h"

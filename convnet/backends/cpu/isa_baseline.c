@@ -4,6 +4,4 @@
 #define MR 4
 #define NV 2
 #define WIDEST 2
-#define HIGHEST 4
-#define MOST_ROWS(v) 4
 #include "isa.h"
