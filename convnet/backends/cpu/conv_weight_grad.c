@@ -11,7 +11,7 @@
  * Replaces 2012's conv_weight_acts_* kernels.
  */
 
-#define TASKS 32              /* that a call is cut in, so that a few threads have equal shares */
+#define TASKS 16              /* that a call is cut in, so that a few threads have equal shares */
 #define PARTS_FLOATS (3 << 20) /* that the sums of all parts take */
 #define CHUNK_ROWS 512        /* at least, in a chunk, as each transposes the gradients anew */
 #define STRIP_CASES 192       /* of a strip, which stays in the first-level cache */
@@ -132,9 +132,9 @@ static void pack_columns(const WeightGrad *w, Task *t, int my, int mx) {
 
 /* sums[row, filter] += the products of ``rows`` rows of a column, from ``at`` on, and a strip of ``vectors``; both are
  * constants where this is inlined. */
-static inline __attribute__((always_inline)) void tile_sum(const int rows, const int vectors, const WeightGrad *w, const Task *t,
-                                                           int windows, const float *const *column, size_t at, const float *grad,
-                                                           float *sums) {
+static inline __attribute__((always_inline)) void tile_sum(const int rows, const int vectors, const WeightGrad *w,
+                                                           const Task *t, int windows, const float *const *column, size_t at,
+                                                           const float *grad, float *sums) {
     vec acc[MR][WIDEST];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)
@@ -166,8 +166,8 @@ static inline __attribute__((always_inline)) void tile_sum(const int rows, const
 }
 
 /* tile_sum of the height and width at hand. */
-static void any_tile(int rows, int vectors, const WeightGrad *w, const Task *t, int windows, const float *const *column, size_t at,
-                     const float *grad, float *sums) {
+static void any_tile(int rows, int vectors, const WeightGrad *w, const Task *t, int windows, const float *const *column,
+                     size_t at, const float *grad, float *sums) {
 #define TILE(r, v) \
     case (v) * 8 + (r): \
         if (r <= MR && v <= WIDEST) tile_sum(MIN(r, MR), MIN(v, WIDEST), w, t, windows, column, at, grad, sums); \
@@ -287,16 +287,20 @@ static void cut_work(WeightGrad *w) {
 
 static int task_open(const WeightGrad *w, Task *t) {
     const ConvShape *s = w->s;
-    const int channels = (s->Cf + w->chunks - 1) / w->chunks;
-    t->grad = scratch((size_t)w->windows * w->cases * w->vectors * VW + WIDEST * VW * VW);
-    t->ring = scratch((size_t)w->columns * s->k * channels * w->cases);
-    t->ahead = (const float **)scratch(((size_t)w->columns * s->k * channels + (size_t)w->windows * s->F / s->groups) * sizeof(float *) / sizeof(float));
-    t->column = (const float **)scratch((size_t)w->columns * sizeof(float *) / sizeof(float));
+    const size_t rows = (size_t)w->columns * s->k * ((s->Cf + w->chunks - 1) / w->chunks);
+    const size_t filters = w->vectors * VW, pointers = rows + w->windows * filters;
+    t->grad = scratch(w->windows * w->cases * filters + WIDEST * VW * VW);
+    t->ring = scratch(rows * w->cases);
+    t->ahead = (const float **)scratch(pointers * sizeof(float *) / sizeof(float));
+    t->column = (const float **)scratch(w->columns * sizeof(float *) / sizeof(float));
     t->held = (int *)scratch(w->columns);
     return t->grad && t->ring && t->ahead && t->column && t->held;
 }
 
-static void task_close(Task *t) { give_back(t->grad), give_back(t->ring), give_back((float *)t->ahead), give_back((float *)t->column), give_back((float *)t->held); }
+static void task_close(Task *t) {
+    give_back(t->grad), give_back(t->ring), give_back((float *)t->ahead), give_back((float *)t->column);
+    give_back((float *)t->held);
+}
 
 static int direct_weight_grad(const ConvShape *s, const float *images, const float *grad, float *weight_grad) {
     WeightGrad w = {.s = s, .images = images, .grad = grad, .weight_grad = weight_grad};
