@@ -2,140 +2,338 @@
  *
  *   weight_grad[c, ky, kx, f] = sum over my, mx, n of images[c, y, x, n] * grad[f, my, mx, n]
  *
- * with y = -padding + my*stride + ky, x alike; local keeps the windows apart and sums over n alone. The gradients of a few
- * windows are transposed at a time, so that filters are contiguous, and multiplied with scalars of the images in place:
- * tiles of MR rows (ky, kx, channel) by NR filters. Replaces 2012's conv_weight_acts_* kernels.
+ * with y = -padding + my*stride + ky, x alike; local keeps the windows apart and sums over n alone. The columns of the
+ * images that a window sees are copied, so that rows (kx, ky, channel) are near each other: neighbouring windows share
+ * columns, so they lie in a ring and only new ones are copied. The window's gradients are transposed, so that filters are
+ * contiguous. Then tiles of some rows, as scalars, are multiplied by a strip of up to WIDEST vectors of filters, which
+ * stays in the first-level cache while all rows pass. The windows are cut in parts and the channels in chunks, by sizes
+ * alone: threads take these tasks as they come, each with sums of its own, which are added in a fixed order at the end.
+ * Replaces 2012's conv_weight_acts_* kernels.
  */
 
-#define MAX_WINDOWS 16              /* whose gradients are transposed at a time */
-#define TRANSPOSED_FLOATS (96 << 10) /* of them, which stay in the second-level cache */
+#define TASKS 16              /* that a call is cut in, so that a few threads have equal shares */
+#define PARTS_FLOATS (3 << 20) /* that the sums of all parts take */
+#define CHUNK_ROWS 512        /* at least, in a chunk, as each transposes the gradients anew */
+#define STRIP_CASES 192       /* of a strip, which stays in the first-level cache */
+#define PART_CASES 512        /* at least, in a part: below it, adding the parts costs too much */
+#define LINE 16               /* floats of a cache line */
+#define FETCHED 4             /* rows that are fetched ahead at each tile */
 
-/* Rows of one tile: MR of a group's (ky, kx, channel) rows. */
 typedef struct {
-    int q, valid;
-    int ky[MR], kx[MR], channel[MR];
-    float *out[MR]; /* weight_grad[c, ky, kx, first filter of the group] */
-} Rows;
+    const ConvShape *s;
+    const float *images, *grad;
+    float *weight_grad;
+    int vectors, strips;         /* of a group's filters */
+    int chunks, parts;           /* of a group's channels, of the windows */
+    int cases, windows, columns; /* that a thread has at hand, at most */
+    size_t floats;               /* of a group's sums */
+    float *sums;                 /* sums[part, group, chunk, strip, row, filter of the strip]; local: of one thread */
+} WeightGrad;
 
-/* The windows at hand and their gradients, transposed: grad[window, q, strip of NR filters, n, NR]. */
+/* One task, and what its thread has at hand. */
 typedef struct {
-    int module, count; /* the first window, and how many */
-    size_t floats;     /* of one window's gradients */
-    float *grad;
-} Windows;
+    int q, channel, channels;    /* the chunk */
+    int K, run;                  /* rows; how many of them are outside the image together: those of a tap or of a column */
+    int n0, cases, windows;      /* at hand now */
+    int first;                   /* whether the sums start here */
+    float *sums;
+    float *grad;                 /* grad[window, strip, n, filter of the strip] */
+    float *ring;                 /* ring[slot, ky, channel, n] */
+    int *held;                   /* the column in each slot, or -1 */
+    const float **ahead;         /* rows that the next windows will read, to be fetched while tiles are summed */
+    int waiting;                 /* of them */
+    const float **column;        /* where the columns from the first window's first on lie, or NULL outside the image */
+} Task;
 
-static void find_rows(const ConvShape *s, int tile, int tiles, float *weight_grad, Rows *r) {
-    const int K = s->k * s->k * s->Cf, first = tile % tiles * MR;
-    r->q = tile / tiles;
-    r->valid = MIN(MR, K - first);
-    for (int i = 0; i < r->valid; i++) {
-        int row = first + i, j = row % s->Cf, tap = row / s->Cf;
-        r->ky[i] = tap / s->k, r->kx[i] = tap % s->k;
-        r->channel[i] = image_channel(s, r->q, j);
-        r->out[i] = weight_grad + ((size_t)j * s->k * s->k + tap) * s->F + (size_t)r->q * (s->F / s->groups);
+/* Where piece i starts if ``total`` is cut in ``count`` equal pieces. */
+static inline int piece(int total, int count, int i) { return (int)((int64_t)total * i / count); }
+
+typedef int32_t lanes __attribute__((vector_size(VW * 4), aligned(4), may_alias));
+static const int32_t LANES[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/* Transpose the VW x VW floats of ``a``: pairs of rows at distance 1, 2, 4, ... swap the blocks off the diagonal. */
+static inline void transpose_square(vec a[VW]) {
+    const lanes lane = *(const lanes *)LANES;
+#pragma GCC unroll 4
+    for (int d = 1; d < VW; d *= 2)
+#pragma GCC unroll 16
+        for (int i = 0; i < VW; i++)
+            if (!(i & d)) {
+                const vec low = a[i], high = a[i + d];
+#ifdef __clang__
+                for (int l = 0; l < VW; l++) a[i][l] = l & d ? high[l - d] : low[l], a[i + d][l] = l & d ? high[l] : low[l + d];
+#else
+                const lanes from = lane + (((lane & d) != 0) & (VW - d));
+                a[i] = __builtin_shuffle(low, high, from), a[i + d] = __builtin_shuffle(low, high, from + d);
+#endif
+            }
+}
+
+/* Copy a row of cases, and expect to read the one ``step`` floats further for the next windows. */
+static inline void copy_row(Task *t, const float *from, size_t step, float *to) {
+    memcpy(to, from, t->cases * sizeof(float));
+    t->ahead[t->waiting++] = from + step;
+}
+
+/* to[n, j] = from[j, n] for the filters of one vector and ``cases``, zeros past the last filter. The rows of ``from`` are
+ * far apart, often by a power of two: they are read whole, one after another. */
+static void transpose_vector(const WeightGrad *w, Task *t, const float *from, int filters, float *to, int row) {
+    const size_t plane = (size_t)w->s->My * w->s->Mx * w->s->N;
+    float near[VW][STRIP_CASES + VW];
+    for (int j = 0; j < VW; j++) {
+        if (j < filters)
+            copy_row(t, from + j * plane, w->s->N, near[j]);
+        else
+            memset(near[j], 0, t->cases * sizeof(float));
+    }
+    for (int n = 0; n < t->cases; n += VW) {
+        vec a[VW];
+        for (int j = 0; j < VW; j++) a[j] = *(const vec *)(near[j] + n);
+        transpose_square(a);
+        for (int j = 0; j < VW; j++, to += row) *(vec *)to = a[j]; /* rows past the last case are written over later */
     }
 }
 
-/* Where each row's cases lie for one window; rows whose tap is outside read zeros. Returns 0 if all are outside. */
-static int find_cases(const ConvShape *s, const Rows *r, int module, const float *images, const float *zeros,
-                      const float *x[MR]) {
-    int any = 0, my = module / s->Mx, mx = module % s->Mx;
-    for (int i = 0; i < MR; i++) {
-        x[i] = zeros;
-        if (i >= r->valid) continue;
-        int y = -s->padding + my * s->stride + r->ky[i], xx = -s->padding + mx * s->stride + r->kx[i];
-        if (y < 0 || y >= s->H || xx < 0 || xx >= s->W) continue;
-        x[i] = images + (((size_t)r->channel[i] * s->H + y) * s->W + xx) * s->N;
-        any = 1;
+/* Transpose the gradients of window ``module``, into place p. */
+static void transpose_grad(const WeightGrad *w, Task *t, int module, int p) {
+    const ConvShape *s = w->s;
+    const int Fg = s->F / s->groups;
+    const size_t plane = (size_t)s->My * s->Mx * s->N;
+    const float *first = w->grad + t->q * Fg * plane + (size_t)module * s->N + t->n0;
+    float *to = t->grad + (size_t)p * w->vectors * VW * t->cases;
+    for (int b = 0, v = 0; b < w->strips; b++) {
+        const int start = v, end = piece(w->vectors, w->strips, b + 1), row = (end - start) * VW;
+        for (; v < end; v++)
+            transpose_vector(w, t, first + v * VW * plane, MIN(VW, Fg - v * VW), to + (v - start) * VW, row);
+        to += (size_t)row * t->cases;
     }
-    return any;
 }
 
-/* to[n, j] = grad[first + j, module, n] for NR filters, zeros past the group's last. */
-static void transpose_grad(const ConvShape *s, const float *grad, int q, int first, int module, float *RESTRICT to) {
-    const int Fg = s->F / s->groups, valid = MIN(NR, Fg - first);
-    const size_t modules = (size_t)s->My * s->Mx;
-    if (valid < NR) memset(to, 0, (size_t)s->N * NR * sizeof(float));
-    for (int n0 = 0; n0 < s->N; n0 += 16)
-        for (int j = 0; j < valid; j++) {
-            const float *from = grad + ((size_t)(q * Fg + first + j) * modules + module) * s->N;
-            for (int n = n0; n < MIN(n0 + 16, s->N); n++) to[(size_t)n * NR + j] = from[n];
+/* Copy the columns that the windows at hand see, as far as the ring does not hold them; zeros above and below the image. */
+static void pack_columns(const WeightGrad *w, Task *t, int my, int mx) {
+    const ConvShape *s = w->s;
+    const int x0 = -s->padding + mx * s->stride, y0 = -s->padding + my * s->stride;
+    for (int i = 0; i < s->k + (t->windows - 1) * s->stride; i++) {
+        t->column[i] = NULL;
+        if (x0 + i < 0 || x0 + i >= s->W) continue;
+        const int slot = (x0 + i) % w->columns;
+        float *to = t->ring + (size_t)slot * s->k * t->channels * w->cases;
+        t->column[i] = to;
+        if (t->held[slot] == x0 + i) continue;
+        t->held[slot] = x0 + i;
+        for (int y = y0; y < y0 + s->k; y++)
+            for (int j = 0; j < t->channels; j++, to += t->cases) {
+                const size_t at = ((size_t)image_channel(s, t->q, t->channel + j) * s->H + y) * s->W + x0 + i;
+                if (y < 0 || y >= s->H) memset(to, 0, t->cases * sizeof(float));
+                else copy_row(t, w->images + at * s->N + t->n0, (size_t)s->stride * s->N, to);
+            }
+    }
+}
+
+/* sums[row, filter] += the products of ``rows`` rows of a column, from ``at`` on, and a strip of ``vectors``; both are
+ * constants where this is inlined. */
+static inline __attribute__((always_inline)) void tile_sum(const int rows, const int vectors, const WeightGrad *w,
+                                                           const Task *t, int windows, const float *const *column, size_t at,
+                                                           const float *grad, float *sums) {
+    vec acc[MR][WIDEST];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) acc[i][v] = (vec){0};
+    for (int p = 0; p < windows; p++, column += w->s->stride, grad += (size_t)w->vectors * VW * t->cases) {
+        if (!*column) continue;
+        const float *x = *column + at, *g = grad;
+        for (int n = 0; n < t->cases; n++, g += vectors * VW) {
+            vec filters[WIDEST];
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) filters[v] = *(const vec *)(g + v * VW);
+#pragma GCC unroll 16
+            for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++) acc[i][v] += x[(size_t)i * t->cases + n] * filters[v];
+        }
+    }
+    vec *sum = (vec *)sums;
+    if (!t->first)
+#pragma GCC unroll 16
+        for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) acc[i][v] += sum[i * vectors + v];
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) sum[i * vectors + v] = acc[i][v];
+}
+
+/* tile_sum of the height and width at hand. */
+static void any_tile(int rows, int vectors, const WeightGrad *w, const Task *t, int windows, const float *const *column,
+                     size_t at, const float *grad, float *sums) {
+#define TILE(r, v) \
+    case (v) * 8 + (r): \
+        if (r <= MR && v <= WIDEST) tile_sum(MIN(r, MR), MIN(v, WIDEST), w, t, windows, column, at, grad, sums); \
+        break;
+#define TILES(v) TILE(1, v) TILE(2, v) TILE(3, v) TILE(4, v) TILE(5, v) TILE(6, v) TILE(7, v) TILE(8, v)
+    switch (vectors * 8 + rows) {
+        TILES(1)
+        TILES(2)
+        TILES(3)
+    }
+#undef TILES
+#undef TILE
+}
+
+/* Fetch some of the rows that wait into the second-level cache. */
+static inline void fetch_ahead(Task *t) {
+    for (int i = 0; i < FETCHED && t->waiting; i++) {
+        const float *row = t->ahead[--t->waiting];
+        for (int n = 0; n < t->cases; n += LINE) __builtin_prefetch(row + n, 0, 2);
+    }
+}
+
+/* The products of the columns and gradients at hand, of windows from my, mx on. */
+static void add_products(const WeightGrad *w, Task *t, int my) {
+    const ConvShape *s = w->s;
+    const int y0 = -s->padding + my * s->stride, tiles = (t->run + MR - 1) / MR;
+    for (int b = 0; b < w->strips; b++) {
+        const int first = piece(w->vectors, w->strips, b), width = piece(w->vectors, w->strips, b + 1) - first;
+        const float *grad = t->grad + (size_t)first * VW * t->cases;
+        float *sums = t->sums + (size_t)first * t->K * VW;
+        for (int run = 0; run < t->K; run += t->run) {
+            const int tap = run / t->channels, kx = tap / s->k, y = y0 + tap % s->k;
+            const int windows = t->run == t->channels && (y < 0 || y >= s->H) ? 0 : t->windows;
+            for (int i = 0; i < tiles; i++) {
+                const int row = run + piece(t->run, tiles, i), rows = run + piece(t->run, tiles, i + 1) - row;
+                const size_t at = (size_t)(row - kx * s->k * t->channels) * t->cases;
+                fetch_ahead(t);
+                any_tile(rows, width, w, t, windows, t->column + kx, at, grad, sums + (size_t)row * width * VW);
+            }
+        }
+    }
+}
+
+/* out[c, ky, kx, f] = st * out[c, ky, kx, f] + so * the sum of the parts, for channel j of chunk t. */
+static void store_channel(const WeightGrad *w, const Task *t, int j, int parts, float st, float *out) {
+    const ConvShape *s = w->s;
+    const int Fg = s->F / s->groups, taps = s->k * s->k;
+    for (int tap = 0; tap < taps; tap++)
+        for (int b = 0; b < w->strips; b++) {
+            const int v0 = piece(w->vectors, w->strips, b), width = (piece(w->vectors, w->strips, b + 1) - v0) * VW;
+            const int row = (tap % s->k * s->k + tap / s->k) * t->channels + j, valid = MIN(width, Fg - v0 * VW);
+            const float *from = t->sums + (size_t)v0 * t->K * VW + (size_t)row * width;
+            float *to = out + ((size_t)(t->channel + j) * taps + tap) * s->F + t->q * Fg + v0 * VW;
+            float total[WIDEST * VW];
+            memcpy(total, from, width * sizeof(float));
+            for (int p = 1; p < parts; p++)
+                for (int i = 0; i < width; i++) total[i] += from[p * s->groups * w->floats + i];
+            if (st == 0.0f)
+                for (int i = 0; i < valid; i++) to[i] = s->so * total[i];
+            else
+                for (int i = 0; i < valid; i++) to[i] = st * to[i] + s->so * total[i];
         }
 }
 
-static inline void outer_product(const float *const x[MR], const float *grad, int N, vec acc[MR][NV]) {
-    for (int n = 0; n < N; n++, grad += NR) {
-        vec g[NV];
-        for (int v = 0; v < NV; v++) g[v] = *(const vec *)(grad + v * VW);
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++)
-#pragma GCC unroll 4
-            for (int v = 0; v < NV; v++) acc[i][v] += x[i][n] * g[v];
+static void find_chunk(const WeightGrad *w, int part, int q, int chunk, Task *t) {
+    const ConvShape *s = w->s;
+    t->q = q;
+    t->channel = piece(s->Cf, w->chunks, chunk);
+    t->channels = piece(s->Cf, w->chunks, chunk + 1) - t->channel;
+    t->K = s->k * s->k * t->channels;
+    t->run = s->padding && t->channels >= 4 ? t->channels : t->channels * s->k;
+    t->sums = w->sums + ((size_t)part * s->groups + q) * w->floats + (size_t)t->channel * s->k * s->k * w->vectors * VW;
+}
+
+/* Windows ``first`` to ``last`` - 1 of a task. */
+static void sum_windows(const WeightGrad *w, Task *t, int first, int last) {
+    const ConvShape *s = w->s;
+    const int blocks = (s->N + w->cases - 1) / w->cases;
+    t->first = 1;
+    for (int b = 0; b < blocks; b++) {
+        t->n0 = piece(s->N, blocks, b), t->cases = piece(s->N, blocks, b + 1) - t->n0;
+        for (int module = first, row = -1; module < last; module += t->windows) {
+            const int my = module / s->Mx, mx = module % s->Mx;
+            t->windows = MIN(w->windows, MIN(last - module, s->Mx - mx));
+            if (my != row)
+                for (int i = 0; i < w->columns; i++) t->held[i] = -1;
+            row = my;
+            t->waiting = 0;
+            pack_columns(w, t, my, mx);
+            for (int p = 0; p < t->windows; p++) transpose_grad(w, t, module + p, p);
+            add_products(w, t, my);
+            t->first = s->local;
+            if (!s->local) continue;
+            float *out = w->weight_grad + (size_t)module * s->Cf * s->k * s->k * s->F;
+            for (int j = 0; j < t->channels; j++) store_channel(w, t, j, 1, b ? 1.0f : s->st, out);
+        }
     }
 }
 
-/* As outer_product where only the first vector of filters is real. */
-static inline void outer_product_half(const float *const x[MR], const float *grad, int N, vec acc[MR][NV]) {
-    for (int n = 0; n < N; n++, grad += NR) {
-        vec g = *(const vec *)grad;
-#pragma GCC unroll 16
-        for (int i = 0; i < MR; i++) acc[i][0] += x[i][n] * g;
-    }
+/* Cut the work: the same whatever the threads are. */
+static void cut_work(WeightGrad *w) {
+    const ConvShape *s = w->s;
+    const int modules = s->My * s->Mx, K = s->k * s->k * s->Cf;
+    w->vectors = (s->F / s->groups + VW - 1) / VW;
+    w->strips = (w->vectors + WIDEST - 1) / WIDEST;
+    w->floats = (size_t)K * w->vectors * VW;
+    w->cases = MIN(s->N, STRIP_CASES);
+    w->windows = s->local ? 1 : MAX(1, MIN(s->Mx, STRIP_CASES / 2 / s->N));
+    w->columns = s->k + (w->windows - 1) * s->stride;
+    w->chunks = 1, w->parts = MIN(modules, TASKS);
+    if (s->local) return;
+    while (w->chunks < 8 && 2 * w->chunks * CHUNK_ROWS <= K && 2 * w->chunks <= s->Cf) w->chunks *= 2;
+    w->parts = MIN(TASKS / (s->groups * w->chunks), (int)(PARTS_FLOATS / (s->groups * w->floats)));
+    w->parts = MIN(w->parts, (int)((int64_t)modules * s->N / PART_CASES));
+    w->parts = MAX(1, MIN(w->parts, modules));
 }
 
-/* Add one tile of rows times strip ``b`` of NR filters, over the windows at hand. */
-static void weight_tile(const ConvShape *s, const Rows *r, const Windows *w, const float *images, const float *zeros, int b,
-                        float st) {
-    const int Fg = s->F / s->groups, strips = (Fg + NR - 1) / NR, valid = MIN(NR, Fg - b * NR);
-    const float *grad = w->grad + ((size_t)r->q * strips + b) * s->N * NR;
-    vec acc[MR][NV];
-    for (int i = 0; i < MR; i++)
-        for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
-    for (int p = 0; p < w->count; p++) {
-        const float *x[MR];
-        if (!find_cases(s, r, w->module + p, images, zeros, x)) continue;
-        if (valid > VW)
-            outer_product(x, grad + p * w->floats, s->N, acc);
-        else
-            outer_product_half(x, grad + p * w->floats, s->N, acc);
-    }
-    for (int i = 0; i < r->valid; i++) store_row(r->out[i] + b * NR, acc[i], valid, st, s->so);
+static int task_open(const WeightGrad *w, Task *t) {
+    const ConvShape *s = w->s;
+    const size_t rows = (size_t)w->columns * s->k * ((s->Cf + w->chunks - 1) / w->chunks);
+    const size_t filters = w->vectors * VW, pointers = rows + w->windows * filters;
+    t->grad = scratch(w->windows * w->cases * filters + WIDEST * VW * VW);
+    t->ring = scratch(rows * w->cases);
+    t->ahead = (const float **)scratch(pointers * sizeof(float *) / sizeof(float));
+    t->column = (const float **)scratch(w->columns * sizeof(float *) / sizeof(float));
+    t->held = (int *)scratch(w->columns);
+    return t->grad && t->ring && t->ahead && t->column && t->held;
+}
+
+static void task_close(Task *t) {
+    give_back(t->grad), give_back(t->ring), give_back((float *)t->ahead), give_back((float *)t->column);
+    give_back((float *)t->held);
 }
 
 static int direct_weight_grad(const ConvShape *s, const float *images, const float *grad, float *weight_grad) {
-    const int Fg = s->F / s->groups, strips = (Fg + NR - 1) / NR, K = s->k * s->k * s->Cf, tiles = (K + MR - 1) / MR;
-    const int modules = s->My * s->Mx;
-    const size_t strip = (size_t)s->N * NR, window = (size_t)s->groups * strips * strip;
-    const int fit = MAX(1, (int)(TRANSPOSED_FLOATS / window));
-    const int step = s->local ? 1 : MIN(MIN(fit, MAX_WINDOWS), modules);
-    float *transposed = scratch(step * window), *zeros = scratch(s->N);
-    if (!transposed || !zeros) {
-        give_back(transposed), give_back(zeros);
-        return 0;
-    }
-    memset(zeros, 0, s->N * sizeof(float));
-#pragma omp parallel
-    for (int module = 0; module < modules; module += step) {
-        const Windows w = {module, MIN(step, modules - module), window, transposed};
-        float *out = weight_grad + (s->local ? (size_t)module * K * s->F : 0);
-        const float st = s->local || module == 0 ? s->st : 1.0f;
-
-        /* Transpose the gradients of the next windows. */
-#pragma omp for collapse(3) schedule(static)
-        for (int p = 0; p < w.count; p++)
+    WeightGrad w = {.s = s, .images = images, .grad = grad, .weight_grad = weight_grad};
+    cut_work(&w);
+    int failed = 0;
+    if (!s->local && !(w.sums = scratch(w.parts * s->groups * w.floats))) return 0;
+#pragma omp parallel reduction(| : failed)
+    {
+        Task t;
+        float *own = s->local ? scratch(w.floats) : NULL;
+        failed |= !task_open(&w, &t) || (s->local && !own);
+#pragma omp for collapse(3) schedule(dynamic, 1)
+        for (int part = 0; part < w.parts; part++)
             for (int q = 0; q < s->groups; q++)
-                for (int b = 0; b < strips; b++)
-                    transpose_grad(s, grad, q, b * NR, module + p, w.grad + p * window + ((size_t)q * strips + b) * strip);
-
-        /* Every thread adds to tiles of its own. */
-#pragma omp for collapse(2) schedule(static)
-        for (int t = 0; t < s->groups * tiles; t++)
-            for (int b = 0; b < strips; b++) {
-                Rows r;
-                find_rows(s, t, tiles, out, &r);
-                weight_tile(s, &r, &w, images, zeros, b, st);
-            }
+                for (int chunk = 0; chunk < w.chunks; chunk++) {
+                    if (failed) continue;
+                    find_chunk(&w, part, q, chunk, &t);
+                    if (own) t.sums = own;
+                    const int modules = s->My * s->Mx;
+                    sum_windows(&w, &t, piece(modules, w.parts, part), piece(modules, w.parts, part + 1));
+                }
+        task_close(&t), give_back(own);
     }
-    give_back(transposed), give_back(zeros);
-    return 1;
+    if (!s->local && !failed)
+#pragma omp parallel for collapse(2) schedule(static)
+        for (int q = 0; q < s->groups; q++)
+            for (int c = 0; c < s->Cf; c++) {
+                Task t;
+                int chunk = 0;
+                while (piece(s->Cf, w.chunks, chunk + 1) <= c) chunk++;
+                find_chunk(&w, 0, q, chunk, &t);
+                store_channel(&w, &t, c - t.channel, w.parts, s->st, weight_grad);
+            }
+    give_back(w.sums);
+    return !failed;
 }

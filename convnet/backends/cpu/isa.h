@@ -1,7 +1,8 @@
 /* All kernels for one instruction set, and their table.
  *
  * An isa_*.c file defines, before it includes this: ISA, the set's name; VW, the floats of a vector; TH and NV, the
- * largest tile of a product: TH rows by NV vectors (tile.h); and MR, the rows of a tile of weight gradients.
+ * largest tile of a product: TH rows by NV vectors (tile.h); and MR and WIDEST, the rows of a tile of weight gradients and
+ * its vectors of filters at most.
  */
 #include "kernels.h"
 #include "vector.h"

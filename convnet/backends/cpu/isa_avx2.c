@@ -4,4 +4,5 @@
 #define MR 6
 #define NV 2
 #define TH 6
+#define WIDEST 2
 #include "isa.h"

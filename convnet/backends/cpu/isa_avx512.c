@@ -4,4 +4,5 @@
 #define MR 8
 #define NV 2
 #define TH 14
+#define WIDEST 3
 #include "isa.h"
