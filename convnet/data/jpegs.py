@@ -1,4 +1,4 @@
-"""JPEG files decoded by simplejpeg where it is installed (the extra ``jpeg``): the pixels of Pillow, bit for bit, but sooner.
+"""JPEG files decoded by simplejpeg where it is installed (the extra ``jpeg``), to the bits that Pillow makes, in less time.
 
 It calls the same library that Pillow does, but writes into an array at once. What could come out otherwise is left to
 Pillow: several scans in turn (progressive), four channels, and whatever its decoder has only a warning for.
