@@ -16,7 +16,6 @@ import argparse
 import importlib.util
 import io
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -73,7 +72,7 @@ def our_pass(folder: Path) -> Pass:
 
     pictures._KEPT = 0  # every pass decodes anew, as that of a set does that is larger than the memory for it
     be = make_backend("cpu", 0)
-    provider = open_provider("image", Request(str(folder), training=True, threads=len(os.sched_getaffinity(0))))
+    provider = open_provider("image", Request(str(folder), training=True, threads=be.threads))
     out = be.empty((3 * SIDE**2, MINI))
     loader = ThreadPoolExecutor(1)
 

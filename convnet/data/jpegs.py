@@ -21,7 +21,7 @@ def decode_jpeg(data: bytes, picture: Image.Image, room: np.ndarray | None = Non
     """
     if picture.format != "JPEG" or picture.mode not in _SPACES or "progressive" in picture.info or not data:
         return None
-    return _decode(data, picture, room) if _same_as_pillow() else None
+    return _decode(data, picture, room) if is_used() else None
 
 
 def _decode(data: bytes, picture: Image.Image, room: np.ndarray | None = None) -> np.ndarray | None:
@@ -48,7 +48,7 @@ def _simplejpeg() -> Any:
 
 
 @cache
-def _same_as_pillow() -> bool:
+def is_used() -> bool:
     """Return whether simplejpeg is there and makes what this Pillow makes: each carries a library of some version."""
     if _simplejpeg() is None:
         return False

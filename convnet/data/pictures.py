@@ -1,7 +1,7 @@
 """Batches of JPEG pictures: ImageNet as 2012 and 2014 packed it, one's own folders, and the demonstration set.
 
-[pixels, label, labels as 0/1] of every case (io 6.4). Pillow decodes, in several threads (``decoding``); pictures that
-cannot be decoded are left out and named.
+[pixels, label, labels as 0/1] of every case (io 6.4). They are decoded in several threads (``decoding``); those
+that cannot be decoded are left out and named.
 """
 
 import io
@@ -134,7 +134,7 @@ class Pictures(FolderProvider):
         try:
             pictures = np.empty((len(strings), side, side, C), np.uint8)
         except (MemoryError, ValueError):
-            raise DataError(f"{where}: {len(strings)} pictures of side {side} need more memory than there is") from None
+            raise DataError(f"{where}: {len(strings)} pictures of {side}x{side} need more memory than there is") from None
         missing: dict[int, DataError] = {}
         numbers = iter(range(len(strings)))  # whose ``next`` only one thread at a time can be in
 

@@ -149,9 +149,9 @@ def test_room_is_used(calls):
 @pytest.fixture
 def asked_anew():
     """Whether simplejpeg agrees with Pillow is asked once in a process."""
-    jpegs._simplejpeg.cache_clear(), jpegs._same_as_pillow.cache_clear()
+    jpegs._simplejpeg.cache_clear(), jpegs.is_used.cache_clear()
     yield
-    jpegs._simplejpeg.cache_clear(), jpegs._same_as_pillow.cache_clear()
+    jpegs._simplejpeg.cache_clear(), jpegs.is_used.cache_clear()
 
 
 def test_a_library_that_differs_is_not_used(monkeypatch, asked_anew):
@@ -160,13 +160,13 @@ def test_a_library_that_differs_is_not_used(monkeypatch, asked_anew):
 
     other = SimpleNamespace(decode_jpeg=brighter, decode_jpeg_header=simplejpeg.decode_jpeg_header)
     monkeypatch.setitem(sys.modules, "simplejpeg", other)
-    assert not jpegs._same_as_pillow()
+    assert not jpegs.is_used()
     assert_same(OURS["4:2:0 at 75"])
 
 
 def test_without_simplejpeg(monkeypatch, asked_anew):
     monkeypatch.setitem(sys.modules, "simplejpeg", None)
-    assert not jpegs._same_as_pillow()
+    assert not jpegs.is_used()
     assert_same(OURS["4:2:0 at 75"])
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from convnet.backends.cpu.compiled import KernelOps
-from convnet.backends.host import blas_text
+from convnet.backends.host import blas_text, cores
 from convnet.backends.reference import Reference
 from convnet.backends.reference.common import Array, blas_of_one_thread, store
 from convnet.errors import BackendError
@@ -37,7 +37,7 @@ class Cpu(KernelOps, Reference):
     name = "cpu"
 
     def __init__(self, threads: int = 0, kernels: str | None = None, math: str = "float32") -> None:
-        KernelOps.__init__(self, threads or _cores(), kernels or _named_kernels() or None, math)
+        KernelOps.__init__(self, threads or cores(), kernels or _named_kernels() or None, math)
         self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="convnet-fc")
 
     def describe(self) -> str:
@@ -98,8 +98,3 @@ def _named_kernels() -> str:
     except ValueError as error:
         raise BackendError(f"CONVNET_CPU={name}: {error}") from None
     return name
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
