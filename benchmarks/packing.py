@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ import numpy as np
 from PIL import Image
 
 STORED, SIDE, MINI = 256, 224, 128
-BATCHES, CASES = 3, 8 * MINI  # files of a pass, and pictures of each
+BATCHES, CASES = 3, 4 * MINI  # files of a pass, and pictures of each
 OURS = ("convnet, simplejpeg", "convnet, Pillow")
 THEIRS = tuple(f"DataLoader, {kind}, {n} worker{'s' * (n != 1)}" for kind in ("floats", "bytes") for n in (0, 1, 2))
 Pass = Callable[[], int]
@@ -183,14 +183,11 @@ def main() -> None:
         return serve(args.serve[0], Path(args.serve[1]))
     with tempfile.TemporaryDirectory() as folder:
         make_batches(Path(folder), args.photos, args.quality)
-        found: dict[str, list[float]] = {}
         ways = [*OURS, *(THEIRS if importlib.util.find_spec("torch") else ())]
-        for name in ways:
-            found[name] = []
-        for _ in range(args.rounds):
-            for name in ways:
-                with served(name, Path(folder)) as one_pass:
-                    found[name].append(one_pass())
+        with ExitStack() as stack:
+            passes = {name: stack.enter_context(served(name, Path(folder))) for name in ways}
+            rounds = [{name: one_pass() for name, one_pass in passes.items()} for _ in range(args.rounds)]
+        found = {name: [each[name] for each in rounds] for name in ways}
     print(table(found))
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
