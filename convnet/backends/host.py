@@ -1,11 +1,17 @@
-"""What this machine has: memory for arrays, as far as its system says, and the library of NumPy's products."""
+"""What this machine has: cores, memory for arrays, as far as its system says, and the library of NumPy's products."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
 _MEMINFO, _GROUP, _PROCESS = Path("/proc/meminfo"), Path("/sys/fs/cgroup"), Path("/proc/self")
+
+
+def cores() -> int:
+    """Return on how many cores this process may run."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def blas_text() -> str:

@@ -1,7 +1,6 @@
 """What this machine can run, which backend would be used and why, and how to mend what is wrong."""
 
 import argparse
-import os
 import platform
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +10,9 @@ from convnet.backends.cuda import Cuda, machine
 from convnet.backends.cuda.compile import find_compiler
 from convnet.backends.cuda.driver import CudaDevice
 from convnet.backends.cuda.graphs import load_graphs
+from convnet.backends.host import cores
 from convnet.cli.common import Parser, run_verb, version_of
+from convnet.data.jpegs import is_used
 from convnet.errors import BackendError
 from convnet.texts import counted
 
@@ -36,7 +37,6 @@ def _report(_: argparse.Namespace) -> int:
 
 def examine() -> tuple[str, Findings]:
     """Return the backend that ``auto`` takes, or ``''``, and the findings."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     has_cpu, cpu = _attempt(lambda: f"runs: {make_backend('cpu').describe()}")
     has_cuda, cuda_findings = _examine_cuda()
     backend = "cuda" if has_cuda else "cpu" if has_cpu else ""
@@ -44,8 +44,9 @@ def examine() -> tuple[str, Findings]:
     return backend, [
         ("convnet", f"{version_of('convnet')} with Python {platform.python_version()} on {platform.platform()}"),
         ("numpy", version_of("numpy")),
-        ("processor", f"{counted(cores or 1, 'core')}, {platform.machine()}"),
+        ("processor", f"{counted(cores(), 'core')}, {platform.machine()}"),
         ("cpu", cpu),
+        ("jpeg", "simplejpeg" if is_used() else "Pillow; decoded sooner, to the same pixels: pip install simplejpeg"),
         ("compiler", _attempt(_compiler)[1]),
         ("pycuda", version_of("pycuda")),
         *cuda_findings,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from convnet.backends.host import cores
 from convnet.cli.common import Parser, run_verb
 from convnet.data.decoding import FITS, parse_color
 from convnet.data.making.batch_folder import replacing
@@ -21,7 +22,6 @@ from convnet.data.making.digits import pack_digits
 from convnet.data.making.ilsvrc import is_ilsvrc
 from convnet.data.making.make import TEST_SHARE, More, pack_folder
 from convnet.data.making.unfinished import is_unfinished
-from convnet.data.making.workers import cores
 from convnet.data.pictures import LARGEST
 from convnet.errors import OptionError
 from convnet.interrupts import undo_if_interrupted

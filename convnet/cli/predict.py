@@ -23,6 +23,7 @@ import numpy as np
 
 from convnet.api.network import Network, load
 from convnet.backends import reads_math
+from convnet.backends.host import cores
 from convnet.cli.common import Parser, run_verb, say
 from convnet.data.making.picture_folder import SUFFIXES, pictures_below
 from convnet.data.provider import batch_bounds, first_synonyms
@@ -175,7 +176,7 @@ def _answers(nets: Sequence[Network], files: Sequence[Found], args: argparse.Nam
         classes = [(int(number), names[number], float(shares[number])) for number in likeliest]
         return Answer(file.path, classes, next((name for name in reversed(file.within) if name in names), None))
 
-    with ThreadPoolExecutor(args.threads or os.cpu_count()) as workers:
+    with ThreadPoolExecutor(args.threads or cores()) as workers:
         for start, stop in batch_bounds(len(files), nets[0].net.minibatch):
             decoded = list(workers.map(decode, files[start:stop]))
             pixels = [item for item in decoded if not isinstance(item, str)]

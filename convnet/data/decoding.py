@@ -7,6 +7,7 @@ file. Sizes stand in the first bytes of a picture and are checked before anythin
 
 import ctypes
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from convnet.data.flattening import Color, flatten
+from convnet.data.jpegs import decode_jpeg
 from convnet.data.scaling import FILTER, shrink_in_decoder
 from convnet.errors import DataError, first_line, reason_of
 from convnet.texts import one_of
@@ -32,9 +34,11 @@ FITS = ("crop", "keep", "squash")  # short side to the side wanted and the long 
 
 _LARGE = 64 << 20  # bytes from which on pictures are decoded one at a time, whatever the number of threads
 _one_at_a_time = threading.Lock()
+_KEPT = 4  # blocks of at most 16 MB of Pillow's memory
 _BAND = 1 << 20  # bytes that are read at a time, or beside the file's own
 _READS = 8  # times that the bytes of a file may be read
 _SCANS, _SCANNED = 200, 1 << 30  # of a JPEG, and pixels of all together: a scan can cost as much as a whole picture
+_SCAN = re.compile(b"\xff\xda")  # begins one, and cannot be among its data; faster to find so than by ``count``
 _ORIENTATION, _TILE = 0x0112, (322, 323)  # tags of EXIF and TIFF
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -71,24 +75,30 @@ class Look(TypedDict, total=False):
 _USUAL = Look(mode="RGB", background=WHITE, upright=True, smooth=False, fit=FITS[0], canvas=None)
 
 
-def read_square(source: str | Path | BinaryIO, side: int, offset: float = 0.5, **look: Unpack[Look]) -> np.ndarray:
+def read_square(
+    source: str | Path | BinaryIO, side: int, offset: float = 0.5, room: np.ndarray | None = None, **look: Unpack[Look]
+) -> np.ndarray:
     """Return a picture as bytes (side, side, 3), or (side, side) in ``mode`` "L"; by default upright in RGB, on white.
 
     A shorter side that is not ``side`` is resized to it; then the longer one is cut at ``offset`` (0 to 1). Of an animation
     the first picture counts. ``smooth`` is how ``convnet.data.scaling`` does it. ``fit`` "keep" cuts nothing: one side is
-    longer then; "squash" gives both sides the same length.
+    longer then; "squash" gives both sides the same length. ``room``, bytes of the same shape, may be decoded into.
     Raises ``DataError`` that says what is wrong with the picture, without its name.
     """
-    _quieten()
+    _settle()
     suffix = Path(source).suffix.lower() if isinstance(source, str | Path) else ""
     advice = f"; {suffix} files are not read: save it as one of these" if suffix in UNREAD else ""
     with _reported(advice), _opened(source) as file, Image.open(cast(BinaryIO, file), formats=list(FORMATS)) as picture:
-        cost = _check_size(picture)
-        if picture.format in ("JPEG", "MPO"):
-            _check_scans(file, picture)
-        if look.get("smooth"):
-            shrink_in_decoder(picture, side)
+        cost, wanted = _check_size(picture), Look(**{**_USUAL, **look})
         with _one_at_a_time if cost > _LARGE else nullcontext():
+            if picture.format in ("JPEG", "MPO"):
+                data = _check_scans(file, picture)
+                fitting = room if picture.width == picture.height else None
+                if _is_square_of(picture, side, wanted) and (pixels := decode_jpeg(data, picture, fitting)) is not None:
+                    left, top = _corner(picture, side, offset)
+                    return pixels[top : top + side, left : left + side]
+            if wanted["smooth"]:
+                shrink_in_decoder(picture, side)
             return square_of(picture, side, offset, **look)
 
 
@@ -118,6 +128,13 @@ def square_of(picture: Image.Image, side: int, offset: float = 0.5, **look: Unpa
         return resize_and_crop(flat, side, offset, wanted["smooth"], wanted["fit"])
 
 
+def _is_square_of(picture: Image.Image, side: int, look: Look) -> bool:
+    """Return whether ``read_square`` only has to cut a square out of what the file holds."""
+    is_turned = look["upright"] and _orientation(picture) in _TURNS
+    is_plain = picture.mode == look["mode"] and not is_turned and look["canvas"] is None
+    return is_plain and min(picture.size) == side and look["fit"] == "crop"
+
+
 def resize_and_crop(
     picture: Image.Image, side: int, offset: float = 0.5, smooth: bool = False, fit: str = "crop"
 ) -> np.ndarray:
@@ -144,16 +161,29 @@ def _lay_in_middle(picture: Image.Image, side: int, value: int) -> np.ndarray:
 
 
 def _cut(picture: Image.Image, side: int, offset: float) -> Image.Image:
-    left, top = (int(offset * (length - side)) for length in picture.size)
+    left, top = _corner(picture, side, offset)
     return picture.crop((left, top, left + side, top + side))
+
+
+def _corner(picture: Image.Image, side: int, offset: float) -> tuple[int, int]:
+    """Return where a square is cut out, (left, top)."""
+    left, top = (int(offset * (length - side)) for length in picture.size)
+    return left, top
 
 
 # -- files
 
 
 @cache
-def _quieten() -> None:
-    """Keep libtiff from writing lines of its own to standard error; what it finds is raised as well."""
+def _settle() -> None:
+    """Keep libtiff from writing lines of its own to standard error: what it finds is raised as well.
+
+    Also let Pillow keep memory for the next picture, unless its user decides: pages that are new to a process take a quarter
+    of the time of a small picture.
+    """
+    with suppress(AttributeError):  # another Pillow
+        if "PILLOW_BLOCKS_MAX" not in os.environ:
+            Image.core.set_blocks_max(_KEPT)
     with suppress(OSError, AttributeError):  # a Pillow without libtiff, or one that hides it
         readers = ctypes.CDLL(Image.core.__file__)
         readers.TIFFSetErrorHandler(None)
@@ -236,18 +266,19 @@ def _cost(picture: Image.Image) -> int:
     return cost + 4 * (picture.mode in ("I", "F"))
 
 
-def _check_scans(file: _Metered, picture: Image.Image) -> None:
-    """Raise ``DataError`` for a JPEG of more scans than any program writes."""
+def _check_scans(file: _Metered, picture: Image.Image) -> bytes:
+    """Return the bytes of a JPEG if they are few, else none; raises ``DataError`` for more scans than any program writes."""
     at = file.tell()
     file.seek(0)
-    scans, last = 0, b""
+    scans, last, blocks, whole = 0, b"", 0, b""
     while block := file.read(_BAND):
-        scans += (last + block).count(b"\xff\xda")  # which the data of a scan cannot hold
-        last = block[-1:]
+        scans += len(_SCAN.findall(last + block))
+        last, blocks, whole = block[-1:], blocks + 1, b"" if blocks else block
     file.seek(at)
     most = min(_SCANS, max(_SCANS // 8, _SCANNED // (picture.width * picture.height)))
     if scans > most:
         raise DataError(f"a JPEG of {scans} scans; at most {most} are read of one of this size")
+    return whole
 
 
 # -- pixels

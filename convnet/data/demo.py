@@ -9,7 +9,6 @@ for and kept in the user's cache folder.
 import colorsys
 import io
 import math
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from convnet import pickles
+from convnet.backends.host import cores
 from convnet.data.batches import write_file
 from convnet.data.images import color_axes
 from convnet.data.pictures import Pictures
@@ -101,7 +101,7 @@ def prepare(classes: int, side: int) -> Path:
         }
         _write(folder / "batches.meta", meta, classes, 3 * side * side)
     if not _is_whole(folder / "data_batch_1", classes, BATCH_CASES):
-        write_batch(folder / "data_batch_1", 1, classes, side, os.cpu_count() or 1)
+        write_batch(folder / "data_batch_1", 1, classes, side, cores())
     return folder
 
 

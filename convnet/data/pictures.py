@@ -1,7 +1,7 @@
 """Batches of JPEG pictures: ImageNet as 2012 and 2014 packed it, one's own folders, and the demonstration set.
 
-[pixels, label, labels as 0/1] of every case (io 6.4). Pillow decodes, in several threads (``decoding``); pictures that
-cannot be decoded are left out and named.
+[pixels, label, labels as 0/1] of every case (io 6.4). They are decoded in several threads (``decoding``); those
+that cannot be decoded are left out and named.
 """
 
 import io
@@ -131,24 +131,37 @@ class Pictures(FolderProvider):
         look = Look(upright=self.request.compat.upright, smooth=self.request.picture_size > 0, canvas=self._canvas)
         look["mode"] = "RGB" if C == 3 else "L"
 
-        def decode(string: bytes, offset: float) -> np.ndarray | DataError:
-            try:
-                pixels = read_square(io.BytesIO(string), read_side, offset, **look)
-            except DataError as error:
-                return error
-            pixels = pixels.reshape(*pixels.shape[:2], C)
-            return scale_pictures(pixels[None], side)[0]
+        try:
+            pictures = np.empty((len(strings), side, side, C), np.uint8)
+        except (MemoryError, ValueError):
+            raise DataError(f"{where}: {len(strings)} pictures of {side}x{side} need more memory than there is") from None
+        missing: dict[int, DataError] = {}
+        numbers = iter(range(len(strings)))  # whose ``next`` only one thread at a time can be in
 
-        with ThreadPoolExecutor(self.request.threads) as workers:
-            results = dict(enumerate(workers.map(decode, strings, offsets)))
-        pictures = {i: result for i, result in results.items() if isinstance(result, np.ndarray)}
-        missing = [f"number {i} ({result})" for i, result in results.items() if i not in pictures]
-        if missing:
-            count = f"{len(missing)} of {len(strings)} pictures cannot be decoded and are left out"
-            self.tell(f"{where}: {count}: {listed(missing, _NAMED)}, counted from 0")
-        if not pictures:
+        def decode(_: int) -> None:
+            for i in numbers:
+                room = pictures[i] if read_side == side else None
+                try:
+                    pixels = read_square(io.BytesIO(strings[i]), read_side, offsets[i], room, **look)
+                except DataError as error:
+                    missing[i] = error
+                else:
+                    pictures[i] = scale_pictures(pixels.reshape(1, *pixels.shape[:2], C), side)[0]
+
+        threads = self.request.threads
+        with ThreadPoolExecutor(threads) as workers:
+            list(workers.map(decode, range(threads)))
+        if not missing:
+            return pictures, labels
+        count = f"{len(missing)} of {len(strings)} pictures cannot be decoded and are left out"
+        named = [f"number {i} ({missing[i]})" for i in sorted(missing)]
+        self.tell(f"{where}: {count}: {listed(named, _NAMED)}, counted from 0")
+        if len(missing) == len(strings):
             raise DataError(f"{where}: none of its {len(strings)} pictures can be decoded")
-        return np.stack(list(pictures.values())), labels.of([*pictures])
+        left = [i for i in range(len(strings)) if i not in missing]
+        for place, i in enumerate(left):  # not a copy of them all
+            pictures[place] = pictures[i]
+        return pictures[: len(left)], labels.of(left)
 
 
 class TaggedPictures(Pictures):

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from convnet.arrays import not_finite
+from convnet.backends.host import cores
 from convnet.data.batches import bytes_of, label_names_of, pixels_of, read_batch
 from convnet.data.decoding import read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.labels import Labels, Part
 from convnet.data.making.manifest import SKIPPED, SUMS, read_sums, sum_of
-from convnet.data.making.workers import cores
 from convnet.data.provider import Request, range_text
 from convnet.data.providers import open_provider
 from convnet.data.schema import MOST_CLASSES, TAGS, matrix_of_key

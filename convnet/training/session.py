@@ -12,6 +12,7 @@ from typing import Any
 
 from convnet.backends import choose_backends
 from convnet.backends.base import Backend
+from convnet.backends.host import cores
 from convnet.checkpoint import (
     BEST,
     Checkpoint,
@@ -95,7 +96,7 @@ class RunInputs:
             builder=self.builder,
             needs=needed_data(self.builder),
             compat=COMPAT[options.compat],
-            threads=options.threads or os.cpu_count() or 1,
+            threads=options.threads or cores(),
         )
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from support import dump, values
 
+from convnet.data import pictures
 from convnet.data.batches import read_batch
 from convnet.data.labels import labels_of
 from convnet.data.provider import Request
@@ -229,3 +230,19 @@ def test_colour_noise_of_lists(tmp_path):
         shifts.append(batch.crops[0].shifts)
     np.testing.assert_array_equal(*shifts)
     assert shifts[0].any()
+
+
+def test_more_pictures_than_memory_holds(tmp_path, monkeypatch):
+    """None is decoded before there is room for all."""
+
+    class Full:
+        def __getattr__(self, name):
+            return getattr(np, name)
+
+        def empty(self, shape, dtype):
+            raise MemoryError(f"Unable to allocate an array with shape {shape}")
+
+    monkeypatch.setattr(pictures, "np", Full())
+    meta = {"label_names": NAMES, "num_vis": 48, "data_mean": np.zeros(48)}
+    with pytest.raises(DataError, match=r"data_batch_1: 3 pictures of 4x4 need more memory than there is$"):
+        use(tmp_path, meta, PICTURES)

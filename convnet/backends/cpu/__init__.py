@@ -12,7 +12,7 @@ import numpy as np
 
 from convnet.backends.arguments import Criterion
 from convnet.backends.cpu.compiled import KernelOps
-from convnet.backends.host import blas_text
+from convnet.backends.host import blas_text, cores
 from convnet.backends.reference import Reference
 from convnet.backends.reference.common import Array, blas_of_one_thread, store
 from convnet.errors import BackendError
@@ -39,7 +39,7 @@ class Cpu(KernelOps, Reference):
     includes_neurons = True
 
     def __init__(self, threads: int = 0, kernels: str | None = None, math: str = "float32") -> None:
-        KernelOps.__init__(self, threads or _cores(), kernels or _named_kernels() or None, math)
+        KernelOps.__init__(self, threads or cores(), kernels or _named_kernels() or None, math)
         self._workers = ThreadPoolExecutor(self.threads, thread_name_prefix="convnet-fc")
 
     def describe(self) -> str:
@@ -115,8 +115,3 @@ def _named_kernels() -> str:
     except ValueError as error:
         raise BackendError(f"CONVNET_CPU={name}: {error}") from None
     return name
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

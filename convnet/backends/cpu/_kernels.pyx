@@ -7,7 +7,6 @@ Shapes and sizes fit each other when an op gets here: ``Cpu`` has the checks of 
 import numpy as np
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from convnet.backends.arguments import NEURONS
@@ -40,6 +39,15 @@ cdef extern from "kernels.h" nogil:
         Activation f
     ctypedef struct ImageShape:
         int C, H, W, N, Oy, Ox
+    ctypedef struct Crops:
+        int C, S, N
+        int64_t step_n, step_y, step_x, step_c
+        const int64_t *tops
+        const int64_t *lefts
+        const uint8_t *flips
+        const float *mean
+        const float *shifts
+        float gain
     # What a kernel takes is declared in kernels.h, and checked by the C compiler.
     ctypedef int (*Kernel)(...) noexcept
     ctypedef void (*Unfailing)(...) noexcept
@@ -49,7 +57,7 @@ cdef extern from "kernels.h" nogil:
         Kernel conv_forward, conv_input_grad, conv_weight_grad, norm_forward, norm_input_grad, sum_magnitude, all_finite, blur
         Unfailing pool_forward, pool_input_grad, neuron_forward, neuron_input_grad, softmax_forward, softmax_input_grad
         Unfailing dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
-        Unfailing logreg, logreg_grad
+        Unfailing logreg, logreg_grad, pack_images
         Naming conv_method
     const Kernels *convnet_select(const char *wanted)
     int64_t convnet_scratch_bytes()
@@ -408,21 +416,16 @@ cdef class KernelOps:
         with nogil:
             self.k.resize(&s, a, b, scale)
 
-    def pack_images(self, const uint8_t[:, :, :, :] pixels, crops, float[:, :, :, ::1] out):
-        # Threads share the rows y: one row of all pictures fits the cache, and writes run along the cases.
+    def pack_images(self, const uint8_t[:, :, :, :] pixels, crops, out):
+        cdef Crops s
+        s.C, s.S, s.N, s.gain = out.shape[0], out.shape[1], out.shape[3], crops.gain
+        s.step_n, s.step_y, s.step_x, s.step_c = [pixels.strides[i] for i in range(4)]
         cdef const int64_t[::1] tops = np.ascontiguousarray(crops.tops, np.int64)
         cdef const int64_t[::1] lefts = np.ascontiguousarray(crops.lefts, np.int64)
         cdef const uint8_t[::1] flips = np.ascontiguousarray(crops.flips, np.uint8)
         cdef const float[:, :, ::1] mean = np.ascontiguousarray(crops.mean, np.float32)
-        cdef const float[:, ::1] shifts = np.ascontiguousarray(crops.shifts, np.float32)
-        cdef float gain = crops.gain
-        cdef Py_ssize_t C = out.shape[0], S = out.shape[1], N = out.shape[3]
-        cdef Py_ssize_t c, y, x, n, column
-        for y in prange(S, nogil=True, schedule="static", num_threads=self.threads):
-            for c in range(C):
-                for x in range(S):
-                    for n in range(N):
-                        column = S - 1 - x if flips[n] else x
-                        out[c, y, x, n] = (
-                            pixels[n, tops[n] + y, lefts[n] + column, c] - mean[c, y, x] + shifts[n, c]
-                        ) * gain
+        cdef const float[:, ::1] shifts = np.ascontiguousarray(crops.shifts.T, np.float32)
+        cdef Floats b = data(out)
+        s.tops, s.lefts, s.flips, s.mean, s.shifts = &tops[0], &lefts[0], &flips[0], &mean[0, 0, 0], &shifts[0, 0]
+        with nogil:
+            self.k.pack_images(&s, &pixels[0, 0, 0, 0], b)

@@ -18,6 +18,7 @@
 #include "image.c"
 #include "neuron.c"
 #include "norm.c"
+#include "pack.c"
 #include "pool.c"
 #include "weights.c"
 

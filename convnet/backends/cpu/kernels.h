@@ -69,6 +69,15 @@ typedef struct {
     int Oy, Ox;     /* out[c, oy, ox, n] */
 } ImageShape;
 
+typedef struct {
+    int C, S, N;                            /* out[c, y, x, n], of sides S */
+    int64_t step_n, step_y, step_x, step_c; /* bytes from one value of pixels[n, y, x, c] to the next */
+    const int64_t *tops, *lefts;
+    const uint8_t *flips;
+    const float *mean, *shifts; /* mean[c, y, x], shifts[c, n] */
+    float gain;
+} Crops;
+
 /* Every kernel: what it returns, its name, what it takes. The struct, the tables and Python's calls follow this list. */
 #define KERNELS(X)                                                                                                         \
     X(int, conv_forward, (const ConvShape *, const float *images, const float *weights, const Ending *, float *out))       \
@@ -101,7 +110,8 @@ typedef struct {
     X(int, sum_magnitude, (int64_t count, const float *x, double *sum))                                                    \
     X(int, all_finite, (int64_t count, const float *x))                                                                    \
     X(int, blur, (const ImageShape *, const float *images, float *out, const float *taps, int size, float st))             \
-    X(void, resize, (const ImageShape *, const float *images, float *out, double scale))
+    X(void, resize, (const ImageShape *, const float *images, float *out, double scale))                                   \
+    X(void, pack_images, (const Crops *, const uint8_t *pixels, float *out))
 
 typedef struct {
     const char *name; /* of the instruction set */

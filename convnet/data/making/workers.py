@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import multiprocessing
-import os
 import signal
 import warnings
 from collections.abc import Iterable, Iterator
@@ -63,11 +62,6 @@ class Recipe(NamedTuple):
         middle = np.ascontiguousarray(pixels[top : top + self.size, left : left + self.size])
         colors = middle.reshape(self.size**2, -1).astype(np.float64)  # whose products are whole numbers, and exact
         return Packed(data.getvalue(), middle, (colors.T @ colors).astype(np.int64))
-
-
-def cores() -> int:
-    """Return on how many cores this process may run."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Workers:
