@@ -5,17 +5,11 @@
  *
  * with y = -padding + my*stride + ky, x alike; taps outside the image are left out, not multiplied by zero.
  *
- * Both are one routine, "gather": each target pixel is a matrix product of packed weights (tiles of MR rows) and the
+ * Both are one routine, "gather": each target pixel is a matrix product of packed weights (see tile.h) and the
  * columns of the source that it sees, packed as rows of NR cases. Neighbouring targets share columns, so a thread that
  * sweeps a row of targets keeps the last columns in a ring and packs only the new ones. Replaces 2012's filterActs_* and
  * img_acts_* kernels.
  */
-
-/* One contiguous stretch of a tile's sum: rows of packed weights against rows of packed cases. */
-typedef struct {
-    int weight_row, rows;
-    const float *data; /* rows x NR */
-} Run;
 
 /* Which source indices (and kernel taps) a target index sees along one axis. */
 typedef struct {
@@ -30,10 +24,9 @@ typedef struct {
     int rows, cols;          /* of the target */
     int source_h, source_w;
     int target_channels, source_channels; /* per group */
-    int tiles;               /* tiles of MR target channels per group */
-    int K;                   /* packed rows of a tile: k * k * source_channels, ordered (kx, ky, channel) */
+    int K;                   /* rows of a tile: k * k * source_channels, ordered (kx, ky, channel) */
     const float *source, *weights;
-    float *target, *packed;  /* packed[group, tile, K, MR]; local packs per pixel */
+    float *target, *packed;  /* packed[group, tile, K, height of the tile]; local packs per pixel */
     float st;
     const Ending *ending;    /* forward */
     const Slope *slope;      /* backward, or NULL */
@@ -62,31 +55,32 @@ static inline int image_channel(const ConvShape *s, int q, int j) {
     return s->conns ? s->conns[slot] : slot;
 }
 
-/* Pack the weights of one tile and one tap: packed[channel, MR], zeros past the last target channel. */
-static void pack_tap(const Gather *g, int q, int tile, int ky, int kx, int module, float *RESTRICT packed) {
+/* Pack the weights of one tile and one tap: packed[channel, height]. */
+static void pack_tap(const Gather *g, int q, int first, int height, int ky, int kx, int module, float *RESTRICT packed) {
     const ConvShape *s = g->s;
     const size_t taps = (size_t)s->k * s->k, Fg = s->F / s->groups;
     /* weights[module, 0, ky, kx, q*Fg] */
     const float *w = g->weights + (s->local ? (size_t)module * s->Cf * taps * s->F : 0) + ((size_t)ky * s->k + kx) * s->F + q * Fg;
-    const int first = tile * MR, valid = MIN(MR, g->target_channels - first);
     for (int j = 0; j < g->source_channels; j++)
-        for (int i = 0; i < MR; i++) {
+        for (int i = 0; i < height; i++) {
             int c = g->input_grad ? first + i : j, f = g->input_grad ? j : first + i;
-            packed[(size_t)j * MR + i] = i < valid ? w[(size_t)c * taps * s->F + f] : 0.0f;
+            packed[(size_t)j * height + i] = w[(size_t)c * taps * s->F + f];
         }
 }
 
 /* Pack all of a convolution's weights, once per call. */
 static void pack_all(const Gather *g) {
     const ConvShape *s = g->s;
+    const int tiles = tile_count(g->target_channels);
 #pragma omp parallel for collapse(2) schedule(static)
     for (int q = 0; q < s->groups; q++)
-        for (int t = 0; t < g->tiles; t++)
+        for (int t = 0; t < tiles; t++)
             for (int kx = 0; kx < s->k; kx++)
                 for (int ky = 0; ky < s->k; ky++) {
+                    const int first = tile_first(g->target_channels, t), height = tile_height(g->target_channels, t);
                     /* packed[q, t, (kx, ky, 0)] */
-                    size_t row = (size_t)(kx * s->k + ky) * g->source_channels;
-                    pack_tap(g, q, t, ky, kx, 0, g->packed + (((size_t)q * g->tiles + t) * g->K + row) * MR);
+                    size_t at = ((size_t)q * g->target_channels + first) * g->K + (kx * s->k + ky) * g->source_channels * height;
+                    pack_tap(g, q, first, height, ky, kx, 0, g->packed + at);
                 }
 }
 
@@ -105,7 +99,7 @@ static int sweep_open(Sweep *w, const Gather *g, int blocks) {
     int *ints = (int *)scratch((size_t)5 * s->k * sizeof(int) / sizeof(float));
     w->runs = (Run *)scratch((size_t)s->k * s->k * sizeof(Run) / sizeof(float));
     w->ring = scratch((size_t)s->k * blocks * s->k * g->source_channels * NR);
-    w->weights = s->local ? scratch((size_t)g->K * MR) : NULL;
+    w->weights = s->local ? scratch((size_t)g->K * TH) : NULL;
     w->ys.tap = ints;
     if (!ints || !w->runs || !w->ring || (s->local && !w->weights)) return 0;
     w->ys.source = ints + s->k, w->xs.tap = ints + 2 * s->k, w->xs.source = ints + 3 * s->k, w->column = ints + 4 * s->k;
@@ -140,24 +134,6 @@ static void pack_column(const Gather *g, const Sweep *w, int column, float *REST
     }
 }
 
-/* acc[i][v] = sum over all rows of all runs of weights[i] * cases[v]: the inner loop of gather_pixel.
- * ``offset`` leads from the first block of cases to the current one. */
-static inline void tile_product(const Run *runs, int count, size_t offset, const float *weights, vec acc[MR][NV]) {
-    for (int i = 0; i < MR; i++)
-        for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
-    for (int r = 0; r < count; r++) {
-        const float *w = weights + (size_t)runs[r].weight_row * MR, *x = runs[r].data + offset;
-        for (int row = 0; row < runs[r].rows; row++, w += MR, x += NR) {
-            vec cases[NV];
-            for (int v = 0; v < NV; v++) cases[v] = *(const vec *)(x + v * VW);
-#pragma GCC unroll 16
-            for (int i = 0; i < MR; i++)
-#pragma GCC unroll 4
-                for (int v = 0; v < NV; v++) acc[i][v] += w[i] * cases[v];
-        }
-    }
-}
-
 /* out = st * out + so * row; ``st`` 0 does not read out. */
 static inline void store_row(float *RESTRICT out, const vec *acc, int valid, float st, float so) {
     float row[NR];
@@ -169,12 +145,11 @@ static inline void store_row(float *RESTRICT out, const vec *acc, int valid, flo
 }
 
 /* Cases n to n + NR of target[channel, pixel]: forward with the ending, backward times the slope. */
-static inline void store_target(const Gather *g, int channel, size_t pixel, int n, const vec *acc) {
+static inline void store_target(const Gather *g, int channel, size_t pixel, int n, float *row) {
     const ConvShape *s = g->s;
     const size_t pixels = (size_t)g->rows * g->cols, at = (channel * pixels + pixel) * s->N + n;
     const int valid = MIN(NR, s->N - n);
-    float row[NR], *out = g->target + at;
-    memcpy(row, acc, sizeof row);
+    float *out = g->target + at;
     if (g->slope) slope_row(&g->slope->f, valid, g->slope->y + at, row);
     if (g->st == 0.0f)
         for (int j = 0; j < valid; j++) row[j] = s->so * row[j];
@@ -203,34 +178,37 @@ static int make_runs(const Gather *g, Sweep *w) {
 }
 
 /* local: pack the weights of one tile for the current pixel, at the rows that its runs name. */
-static void pack_pixel(const Gather *g, Sweep *w, int tile, int row, int col) {
+static void pack_pixel(const Gather *g, Sweep *w, int first, int height, int row, int col) {
     const ConvShape *s = g->s;
     for (int a = 0; a < w->xs.count; a++)
         for (int t = 0; t < w->ys.count; t++) {
             int module = g->input_grad ? w->ys.source[t] * s->Mx + w->xs.source[a] : row * s->Mx + col;
-            size_t at = (size_t)(w->xs.tap[a] * s->k + w->ys.tap[t]) * g->source_channels * MR;
-            pack_tap(g, w->q, tile, w->ys.tap[t], w->xs.tap[a], module, w->weights + at);
+            size_t at = (size_t)(w->xs.tap[a] * s->k + w->ys.tap[t]) * g->source_channels * height;
+            pack_tap(g, w->q, first, height, w->ys.tap[t], w->xs.tap[a], module, w->weights + at);
         }
 }
 
 /* One target pixel, whose columns lie in the ring: all channels of the group. */
 static void gather_pixel(const Gather *g, Sweep *w, int row, int col) {
     const ConvShape *s = g->s;
-    const size_t height = (size_t)w->ys.count * g->source_channels;
+    const size_t rows = (size_t)w->ys.count * g->source_channels;
     const int runs = make_runs(g, w);
-    for (int t = 0; t < g->tiles; t++) {
+    for (int t = 0; t < tile_count(g->target_channels); t++) {
+        const int first = tile_first(g->target_channels, t), height = tile_height(g->target_channels, t);
         const float *weights = w->weights;
         if (s->local)
-            pack_pixel(g, w, t, row, col);
+            pack_pixel(g, w, first, height, row, col);
         else
-            weights = g->packed + ((size_t)w->q * g->tiles + t) * g->K * MR;
+            weights = g->packed + ((size_t)w->q * g->target_channels + first) * g->K;
         for (int b = 0; b < w->blocks; b++) {
-            vec acc[MR][NV];
-            tile_product(w->runs, runs, b * height * NR, weights, acc);
-            int first = t * MR, valid = MIN(MR, g->target_channels - first), n = w->n0 + b * NR;
-            for (int i = 0; i < valid; i++) {
+            const int n = w->n0 + b * NR;
+            float sums[TH * NR];
+            Tile tile = packed_tile(height, s->N - n, weights);
+            tile.case_offset = b * rows * NR;
+            tile_product(&tile, w->runs, runs, sums, NR, 0);
+            for (int i = 0; i < height; i++) {
                 int channel = g->input_grad ? image_channel(s, w->q, first + i) : w->q * g->target_channels + first + i;
-                store_target(g, channel, (size_t)row * g->cols + col, n, acc[i]);
+                store_target(g, channel, (size_t)row * g->cols + col, n, sums + i * NR);
             }
         }
     }
@@ -274,7 +252,7 @@ static int gather(Gather *g) {
 
     /* The weights of a convolution are the same for every pixel. */
     if (!s->local) {
-        g->packed = scratch((size_t)s->groups * g->tiles * g->K * MR);
+        g->packed = scratch((size_t)s->groups * g->target_channels * g->K);
         if (!g->packed) return 0;
         pack_all(g);
     }
@@ -304,7 +282,7 @@ static int direct_forward(const ConvShape *s, const float *images, const float *
     const int Fg = s->F / s->groups;
     Gather g = {
         .s = s, .st = s->st, .weights = weights, .ending = ending,
-        .target = out, .rows = s->My, .cols = s->Mx, .target_channels = Fg, .tiles = (Fg + MR - 1) / MR,
+        .target = out, .rows = s->My, .cols = s->Mx, .target_channels = Fg,
         .source = images, .source_h = s->H, .source_w = s->W, .source_channels = s->Cf, .K = s->k * s->k * s->Cf,
     };
     return gather(&g);
@@ -315,7 +293,7 @@ static int direct_input_grad(const ConvShape *s, const float *grad, const float 
     const int Fg = s->F / s->groups;
     Gather g = {
         .s = s, .st = s->st, .weights = weights, .input_grad = 1, .slope = slope,
-        .target = input_grad, .rows = s->H, .cols = s->W, .target_channels = s->Cf, .tiles = (s->Cf + MR - 1) / MR,
+        .target = input_grad, .rows = s->H, .cols = s->W, .target_channels = s->Cf,
         .source = grad, .source_h = s->My, .source_w = s->Mx, .source_channels = Fg, .K = s->k * s->k * Fg,
     };
     return gather(&g);

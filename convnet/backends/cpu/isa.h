@@ -1,11 +1,12 @@
 /* All kernels for one instruction set, and their table.
  *
- * An isa_*.c file defines, before it includes this: ISA, the set's name; VW, the floats of a vector; and MR and NV, the tile
- * of a convolution: MR filters by NV vectors of cases.
+ * An isa_*.c file defines, before it includes this: ISA, the set's name; VW, the floats of a vector; TH and NV, the
+ * largest tile of a product: TH rows by NV vectors (tile.h); and MR, the rows of a tile of weight gradients.
  */
 #include "kernels.h"
 #include "vector.h"
 #include "neuron.h"
+#include "tile.h"
 
 #include "conv.c"
 #include "conv_weight_grad.c"

@@ -3,4 +3,5 @@
 #define VW 8
 #define MR 6
 #define NV 2
+#define TH 6
 #include "isa.h"

@@ -3,4 +3,5 @@
 #define VW 16
 #define MR 8
 #define NV 2
+#define TH 14
 #include "isa.h"

@@ -3,4 +3,5 @@
 #define VW 4
 #define MR 4
 #define NV 2
+#define TH 6
 #include "isa.h"

@@ -1,0 +1,78 @@
+/* The product that conv, local, fc and Winograd are made of: a tile of a matrix product, with its sums in registers.
+ *
+ *   out[i, j] = sum over all rows of all runs of weights[row, i] * cases[row, j],   i < height <= TH, j < vectors * VW <= NR
+ *
+ * Weights are packed as rows of ``height`` floats and cases as rows of NR, or either is read in place with a step of its own.
+ * A processor starts two multiply-adds in a cycle and each takes four, so a tile wants at least eight sums; and it loads no
+ * more than two vectors in a cycle, so the sums should be many more than the loads, height + vectors. TH by NV is what
+ * registers allow (see isa_*.c). So that no row is wasted, F filters are cut into as few tiles as possible, which differ by
+ * one row at most; and where cases end in the first half of NR, a tile of one vector takes half the time.
+ *
+ * How to use it: pack the weights of tile ``t`` of F at tile_first(F, t) * K, tile_height(F, t) floats to a row; then
+ *
+ *   Tile tile = packed_tile(tile_height(F, t), valid_cases, weights);
+ *   tile_product(&tile, &(Run){0, K, cases}, 1, out, NR, 0);
+ */
+
+/* One stretch of a tile's sum: rows of weights, counted from tile.weights, against rows of cases. */
+typedef struct {
+    int weight_row, rows;
+    const float *cases;
+} Run;
+
+typedef struct {
+    int height, vectors;
+    const float *weights;
+    size_t weight_row, weight_step; /* floats from a Run's weight_row to the next, and from a row of a run to the next */
+    size_t case_offset, case_step;  /* floats from the runs' cases to those wanted, and from a row of a run to the next */
+} Tile;
+
+static inline int tile_count(int F) { return (F + TH - 1) / TH; }
+static inline int tile_first(int F, int t) { return (int)((int64_t)F * t / tile_count(F)); }
+static inline int tile_height(int F, int t) { return tile_first(F, t + 1) - tile_first(F, t); }
+
+/* A tile whose weights and cases are both packed, for ``cases`` cases that are real. */
+static inline Tile packed_tile(int height, int cases, const float *weights) {
+    return (Tile){height, cases > VW ? NV : 1, weights, height, height, 0, NR};
+}
+
+/* tile_product for a height and number of vectors that the compiler knows. */
+static inline __attribute__((always_inline)) void fixed_tile(int height, int vectors, const Tile *tile, const Run *runs,
+                                                             int count, float *out, size_t out_step, int add) {
+    vec acc[TH][NV];
+    for (int i = 0; i < height; i++)
+        for (int v = 0; v < vectors; v++)
+            acc[i][v] = add ? *(const vec *)(out + i * out_step + v * VW) : (vec){0};
+    for (int r = 0; r < count; r++) {
+        const float *w = tile->weights + runs[r].weight_row * tile->weight_row, *x = runs[r].cases + tile->case_offset;
+        for (int row = 0; row < runs[r].rows; row++, w += tile->weight_step, x += tile->case_step) {
+            vec cases[NV];
+            for (int v = 0; v < vectors; v++) cases[v] = *(const vec *)(x + v * VW);
+#pragma GCC unroll 16
+            for (int i = 0; i < height; i++)
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++) acc[i][v] += w[i] * cases[v];
+        }
+    }
+    for (int i = 0; i < height; i++)
+        for (int v = 0; v < vectors; v++) *(vec *)(out + i * out_step + v * VW) = acc[i][v];
+}
+
+#define HEIGHT(h)                                                                \
+    case h:                                                                      \
+        if (h > TH) break;                                                       \
+        if (tile->vectors == 1)                                                  \
+            fixed_tile(MIN(h, TH), 1, tile, runs, count, out, out_step, add);    \
+        else                                                                     \
+            fixed_tile(MIN(h, TH), NV, tile, runs, count, out, out_step, add);   \
+        break;
+
+/* out[i, 0..vectors * VW) = the tile's sums, or with ``add`` what out holds and the sums; rows of out lie ``out_step`` floats
+ * apart. Vectors are 1 or NV. */
+static __attribute__((noinline)) void tile_product(const Tile *tile, const Run *runs, int count, float *out, size_t out_step,
+                                                   int add) {
+    switch (tile->height) {
+        HEIGHT(1) HEIGHT(2) HEIGHT(3) HEIGHT(4) HEIGHT(5) HEIGHT(6) HEIGHT(7)
+        HEIGHT(8) HEIGHT(9) HEIGHT(10) HEIGHT(11) HEIGHT(12) HEIGHT(13) HEIGHT(14)
+    }
+}
