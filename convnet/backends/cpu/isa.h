@@ -11,6 +11,7 @@
 #include "conv.c"
 #include "conv_weight_grad.c"
 #include "conv_method.c"
+#include "fc.c"
 #include "image.c"
 #include "neuron.c"
 #include "norm.c"
