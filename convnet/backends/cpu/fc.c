@@ -4,36 +4,48 @@
  *   input grad   input_grad[k, n]  = sum over f of weights[f, k] * grad[f, n]
  *   weight grad  weight_grad[f, k] = sum over n of grad[f, n] * x[k, n]
  *
- * The weights are far larger than a cache and pass through once. Forward multiplies scalars of FC_ROWS rows of them, in
- * place, with panels of NR cases. The input gradient copies small blocks of them for tile.h, because a column of tiles in
- * place would share its cache sets with those beside it. The weight gradient multiplies scalars of the gradients with panels
- * of NR inputs, transposed. Blocks of a sum follow each other in an order that sizes alone decide; threads share the outputs.
- * Replaces 2012's products by cuBLAS.
+ * The weights are far larger than a cache and pass through once; tiles are FC_ROWS rows of one factor, scalar by scalar, by
+ * a panel of NR columns of the other. Forward reads weights in place, one pointer to a row. The input gradient wants columns
+ * of them, whose lines would share a few cache sets, so that it copies small blocks on the way. For the weight gradient the
+ * inputs are transposed. Threads share the outputs; the blocks of a sum follow each other in an order that sizes alone
+ * decide. Replaces 2012's products by cuBLAS. Constants without a reason beside them were the fastest on a Zen 5.
  */
 
-#define FC_ROWS MIN(TH, 8)    /* of a tile whose scalars are read in place: one pointer each, as many as there are registers */
-#define FC_DEPTH 512          /* terms of a sum at a time: their panels stay in the second-level cache */
-#define FC_CASES 256          /* cases at a time, for the same reason; wider rows are too far apart to be read in place */
-#define FC_CHUNK 64           /* outputs of a thread's task */
-#define GRAD_DEPTH 32         /* terms of an input gradient's sum at a time: weights and panels stay in the first-level cache */
-#define GRAD_CHUNK 256        /* inputs of a thread's task, whose sums stay in the second-level cache */
-#define STAGE 64              /* inputs whose weights are copied at a time */
-#define AHEAD 4               /* rows of weights that are on their way while one is copied */
-#define TURN 16               /* cases transposed at a time: a cache line */
-#define WEIGHT_CHUNK 512      /* outputs of a weight gradient's task: their gradients stay in the second-level cache */
-#define WEIGHT_PANELS 8       /* and its panels of inputs */
+#define FC_ROWS MIN(TH, 8) /* one pointer each, as many as there are registers */
+#define LINE 16            /* floats of a cache line */
 
-static inline int pieces(int total, int size) { return (total + size - 1) / size; }
+/* Forward. Panels of so many terms and cases stay in the second-level cache; wider matrices are packed. */
+#define FC_DEPTH 512
+#define FC_CASES 256
+#define FC_CHUNK 64 /* outputs of a task */
+
+/* Forward of few cases: vectors run along the inputs. */
+#define FEW_CASES 4
+#define FEW_ROWS 4
+
+/* Input gradient. Of so many terms weights and panels stay in the first-level cache, and a task's sums in the second. */
+#define GRAD_DEPTH 32
+#define STAGE (64 / FC_ROWS * FC_ROWS) /* inputs whose weights are copied at a time: whole tiles */
+#define GRAD_CHUNK (4 * STAGE)         /* inputs of a task */
+#define AHEAD 4                        /* rows of weights that are on their way while one is copied */
+
+/* Weight gradient. Gradients of so many outputs stay in the second-level cache; but sums of few cases take the time of their
+ * stores, which then go row by row. */
+#define WEIGHT_CHUNK 512
+#define WEIGHT_PANELS 8 /* of inputs, in a task */
+#define SHORT_SUM 48
+
+static inline int ceil_div(int total, int size) { return (total + size - 1) / size; }
 
 /* The size of pieces that are about equal, and at most ``most``. */
-static inline int even_piece(int total, int most) { return pieces(total, pieces(total, most)); }
+static inline int even_piece(int total, int most) { return ceil_div(total, ceil_div(total, most)); }
 
 /* A matrix m[row, N] as panels of NR columns: the first ones in place, the others packed, zeros past the last column. */
 typedef struct {
     const float *m;
     float *packed; /* packed[panel, row, NR] */
     int rows, N, panels, in_place;
-} Columns;
+} Matrix;
 
 typedef struct {
     const float *at; /* a row of the panel */
@@ -41,14 +53,14 @@ typedef struct {
     int vectors;     /* 1 if all columns lie in the first vector, else NV */
 } Panel;
 
-static Panel panel_at(const Columns *c, int p, int row) {
+static Panel panel_at(const Matrix *c, int p, int row) {
     const int vectors = c->N - p * NR > VW ? NV : 1;
     if (p < c->in_place) return (Panel){c->m + (size_t)row * c->N + p * NR, c->N, vectors};
     return (Panel){c->packed + ((size_t)(p - c->in_place) * c->rows + row) * NR, NR, vectors};
 }
 
-static int columns_open(Columns *c, const float *m, int rows, int N) {
-    *c = (Columns){m, NULL, rows, N, pieces(N, NR), N > FC_CASES ? 0 : N / NR};
+static int matrix_open(Matrix *c, const float *m, int rows, int N) {
+    *c = (Matrix){m, NULL, rows, N, ceil_div(N, NR), N > FC_CASES ? 0 : N / NR};
     if (c->in_place == c->panels) return 1;
     c->packed = scratch((size_t)(c->panels - c->in_place) * rows * NR);
     if (!c->packed) return 0;
@@ -74,11 +86,16 @@ static void store_sums(const FcShape *s, const Ending *ending, const Slope *slop
     memcpy(out, sums, count * sizeof(float));
 }
 
-/* acc[i][v] += sum over j < depth of row i, a[i, j], times the panel: ``vectors`` is known where this is inlined. */
-static inline __attribute__((always_inline)) void rows_product(const float *const a[FC_ROWS], Panel b, int depth, int vectors,
-                                                               vec acc[FC_ROWS][NV]) {
-    const float *x = b.at;
-    for (int j = 0; j < depth; j++, x += b.step) {
+/* FC_ROWS rows that lie ``stride`` apart, of which ``valid`` are there; in place of others the last one again. */
+static inline void find_scalars(const float *first, size_t stride, int valid, const float *a[FC_ROWS]) {
+    for (int i = 0; i < FC_ROWS; i++) a[i] = first + MIN(i, valid - 1) * stride;
+}
+
+/* acc[i][v] += sum over j < depth of a[i][j * step] * panel[j, v]; ``step`` and ``vectors`` are known where this is inlined. */
+static inline __attribute__((always_inline)) void fc_multiply(const float *const a[FC_ROWS], size_t step, const Panel *b,
+                                                              int depth, int vectors, vec acc[FC_ROWS][NV]) {
+    const float *x = b->at;
+    for (size_t j = 0; j < depth * step; j += step, x += b->step) {
         vec columns[NV];
         for (int v = 0; v < vectors; v++) columns[v] = *(const vec *)(x + v * VW);
 #pragma GCC unroll 16
@@ -88,38 +105,33 @@ static inline __attribute__((always_inline)) void rows_product(const float *cons
     }
 }
 
-/* FC_ROWS rows that lie ``stride`` apart; past the last of ``valid`` rows, that one again. */
-static inline void find_rows_of(const float *first, size_t stride, int valid, const float *rows[FC_ROWS]) {
-    for (int i = 0; i < FC_ROWS; i++) rows[i] = first + MIN(i, valid - 1) * stride;
-}
-
-/* sums[i, 0..vectors * VW) = the product, or with ``add`` what they hold and the product. */
-static inline __attribute__((always_inline)) void sum_rows_product(const float *const a[FC_ROWS], Panel b, int depth, int vectors,
-                                                                   float *sums, int width, int add) {
+/* sums[i, 0..vectors * VW) = the products of a tile, or with ``add`` what they hold and the products. */
+static inline __attribute__((always_inline)) void sum_tile(const float *const a[FC_ROWS], size_t step, const Panel *b, int depth,
+                                                           int vectors, float *sums, size_t width, int add) {
     vec acc[FC_ROWS][NV];
     for (int i = 0; i < FC_ROWS; i++)
         for (int v = 0; v < vectors; v++) acc[i][v] = add ? *(const vec *)(sums + i * width + v * VW) : (vec){0};
-    rows_product(a, b, depth, vectors, acc);
+    fc_multiply(a, step, b, depth, vectors, acc);
     for (int i = 0; i < FC_ROWS; i++)
         for (int v = 0; v < vectors; v++) *(vec *)(sums + i * width + v * VW) = acc[i][v];
 }
 
 /* Outputs f0 to f0 + count of a part, for ``panels`` panels of cases from p0 on; sums[FC_CHUNK, width]. */
-static void forward_task(const FcShape *s, const Columns *x, const float *weights, const Ending *ending, int part, int f0,
+static void forward_task(const FcShape *s, const Matrix *x, const float *weights, const Ending *ending, int part, int f0,
                          int count, int p0, int panels, float *sums, float *out) {
     const size_t stride = (size_t)s->K * s->parts;
     const int depth = even_piece(s->K, FC_DEPTH), width = panels * NR, cases = MIN(width, s->N - p0 * NR);
     for (int k = 0; k < s->K; k += depth)
         for (int f = 0; f < count; f += FC_ROWS) {
-            const float *rows[FC_ROWS];
-            find_rows_of(weights + (f0 + f) * stride + (size_t)part * s->K + k, stride, count - f, rows);
+            const float *w[FC_ROWS];
+            find_scalars(weights + (f0 + f) * stride + (size_t)part * s->K + k, stride, count - f, w);
             for (int p = 0; p < panels; p++) {
                 const Panel b = panel_at(x, p0 + p, part * s->K + k);
                 float *to = sums + (size_t)f * width + p * NR;
                 if (b.vectors == 1)
-                    sum_rows_product(rows, b, MIN(depth, s->K - k), 1, to, width, k > 0);
+                    sum_tile(w, 1, &b, MIN(depth, s->K - k), 1, to, width, k > 0);
                 else
-                    sum_rows_product(rows, b, MIN(depth, s->K - k), NV, to, width, k > 0);
+                    sum_tile(w, 1, &b, MIN(depth, s->K - k), NV, to, width, k > 0);
             }
         }
     for (int i = 0; i < count; i++) {
@@ -128,10 +140,62 @@ static void forward_task(const FcShape *s, const Columns *x, const float *weight
     }
 }
 
+/* FEW_ROWS outputs of ``cases`` cases, f0 on, from x[n, K]: vectors run along k, so that weights come at memory's speed. */
+static inline __attribute__((always_inline)) void few_outputs(const FcShape *s, const float *x, const float *const w[FC_ROWS],
+                                                              int cases, float sums[FEW_ROWS][FEW_CASES]) {
+    const int whole = s->K / VW * VW;
+    vec acc[FEW_ROWS][FEW_CASES];
+    for (int i = 0; i < FEW_ROWS; i++)
+        for (int n = 0; n < cases; n++) acc[i][n] = (vec){0};
+    for (int k = 0; k < whole; k += VW)
+#pragma GCC unroll 4
+        for (int n = 0; n < cases; n++) {
+            const vec column = *(const vec *)(x + (size_t)n * s->K + k);
+#pragma GCC unroll 4
+            for (int i = 0; i < FEW_ROWS; i++) acc[i][n] += *(const vec *)(w[i] + k) * column;
+        }
+    for (int i = 0; i < FEW_ROWS; i++)
+        for (int n = 0; n < cases; n++) {
+            float sum = 0.0f;
+            for (int lane = 0; lane < VW; lane++) sum += acc[i][n][lane];
+            for (int k = whole; k < s->K; k++) sum += w[i][k] * x[(size_t)n * s->K + k];
+            sums[i][n] = sum;
+        }
+}
+
+/* Forward for at most FEW_CASES cases. */
+static int few_forward(const FcShape *s, const float *x, const float *weights, const Ending *ending, float *out) {
+    const size_t stride = (size_t)s->K * s->parts, cases = s->N > 1 ? FEW_CASES : 1;
+    float *turned = scratch(stride * cases); /* turned[part, n, k], zeros past the last case */
+    if (!turned) return 0;
+    for (int part = 0; part < s->parts; part++)
+        for (size_t n = 0; n < cases; n++)
+            for (int k = 0; k < s->K; k++) {
+                const size_t row = (size_t)part * s->K + k;
+                turned[(part * cases + n) * s->K + k] = n < (size_t)s->N ? x[row * s->N + n] : 0.0f;
+            }
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int part = 0; part < s->parts; part++)
+        for (int f = 0; f < s->F; f += FEW_ROWS) {
+            const float *w[FC_ROWS], *columns = turned + part * cases * s->K;
+            const int count = MIN(FEW_ROWS, s->F - f), first = part * s->F + f;
+            float sums[FEW_ROWS][FEW_CASES];
+            find_scalars(weights + f * stride + (size_t)part * s->K, stride, count, w);
+            if (cases == 1)
+                few_outputs(s, columns, w, 1, sums);
+            else
+                few_outputs(s, columns, w, FEW_CASES, sums);
+            for (int i = 0; i < count; i++) store_sums(s, ending, NULL, first + i, (size_t)(first + i) * s->N, s->N, sums[i], out);
+        }
+    give_back(turned);
+    return 1;
+}
+
 static int fc_forward(const FcShape *s, const float *x, const float *weights, const Ending *ending, float *out) {
-    Columns c;
-    if (!columns_open(&c, x, s->K * s->parts, s->N)) return 0;
-    const int chunks = pieces(s->F, FC_CHUNK);
+    if (s->N <= FEW_CASES) return few_forward(s, x, weights, ending, out);
+    Matrix c;
+    if (!matrix_open(&c, x, s->K * s->parts, s->N)) return 0;
+    const int chunks = ceil_div(s->F, FC_CHUNK);
     const int panels = chunks * s->parts < 8 ? 1 : MAX(1, FC_CASES / NR); /* few outputs: threads share the cases */
     int failed = 0;
 #pragma omp parallel reduction(| : failed)
@@ -166,7 +230,7 @@ static void copy_rows(Stage *b, int count) {
         const float *from = b->from + b->done * b->stride;
         float *to = b->to + b->done * STAGE;
         if (b->columns == STAGE) {
-            for (int j = 0; j < STAGE; j += 16) __builtin_prefetch(from + AHEAD * b->stride + j);
+            for (int j = 0; j < STAGE; j += LINE) __builtin_prefetch(from + AHEAD * b->stride + j);
             memcpy(to, from, STAGE * sizeof(float));
         } else {
             memcpy(to, from, b->columns * sizeof(float));
@@ -186,7 +250,7 @@ typedef struct {
 /* Copy number i, of all outputs and inputs of the task; one without rows past the last. */
 static Stage stage_at(const GradTask *t, int i) {
     const FcShape *s = t->s;
-    const int depth = even_piece(s->F, GRAD_DEPTH), across = pieces(t->count, STAGE);
+    const int depth = even_piece(s->F, GRAD_DEPTH), across = ceil_div(t->count, STAGE);
     const int f = i / across * depth, k = i % across * STAGE;
     const size_t stride = (size_t)s->K * s->parts;
     return (Stage){.from = t->weights + f * stride + (size_t)t->part * s->K + t->k0 + k,
@@ -194,37 +258,42 @@ static Stage stage_at(const GradTask *t, int i) {
                    .rows = f < s->F ? MIN(depth, s->F - f) : 0, .columns = MIN(STAGE, t->count - k)};
 }
 
-static void add_stages(const GradTask *t, const Columns *grad) {
+static void add_stages(const GradTask *t, const Matrix *grad) {
     const FcShape *s = t->s;
-    const int depth = even_piece(s->F, GRAD_DEPTH), across = pieces(t->count, STAGE), count = across * pieces(s->F, depth);
+    const int depth = even_piece(s->F, GRAD_DEPTH), across = ceil_div(t->count, STAGE), count = across * ceil_div(s->F, depth);
+    const int share = ceil_div(depth, STAGE / FC_ROWS);
     const size_t width = (size_t)grad->panels * NR;
     Stage next = stage_at(t, 0);
     for (int i = 0; i < count; i++) {
         copy_rows(&next, next.rows);
         const Stage now = next;
         next = stage_at(t, i + 1);
-        const int f = i / across * depth, k = i % across * STAGE, tiles = tile_count(now.columns);
-        for (int j = 0; j < tiles; j++) {
-            const int first = tile_first(now.columns, j);
-            copy_rows(&next, pieces(next.rows, tiles));
+        const int f = i / across * depth, k = i % across * STAGE;
+        for (int j = 0; j < now.columns; j += FC_ROWS) {
+            const float *w[FC_ROWS];
+            find_scalars(now.to + j, 1, FC_ROWS, w);
+            copy_rows(&next, share);
             for (int p = 0; p < grad->panels; p++) {
                 const Panel b = panel_at(grad, p, t->part * s->F + f);
-                const Tile tile = {tile_height(now.columns, j), b.vectors, now.to + first, 0, STAGE, 0, b.step};
-                tile_product(&tile, &(Run){0, now.rows, b.at}, 1, t->sums + (k + first) * width + p * NR, width, f > 0);
+                float *to = t->sums + (k + j) * width + p * NR;
+                if (b.vectors == 1)
+                    sum_tile(w, STAGE, &b, now.rows, 1, to, width, f > 0);
+                else
+                    sum_tile(w, STAGE, &b, now.rows, NV, to, width, f > 0);
             }
         }
     }
 }
 
 static int fc_input_grad(const FcShape *s, const float *grad, const float *weights, const Slope *slope, float *input_grad) {
-    Columns c;
-    if (!columns_open(&c, grad, s->F * s->parts, s->N)) return 0;
+    Matrix c;
+    if (!matrix_open(&c, grad, s->F * s->parts, s->N)) return 0;
     const size_t width = (size_t)c.panels * NR;
     const int chunk = MAX(STAGE, MIN(GRAD_CHUNK, (int)((size_t)GRAD_CHUNK * FC_CASES / width) / STAGE * STAGE));
     int failed = 0;
 #pragma omp parallel reduction(| : failed)
     {
-        float *memory = scratch(chunk * width + 2 * GRAD_DEPTH * STAGE);
+        float *memory = scratch((chunk + FC_ROWS) * width + 2 * GRAD_DEPTH * STAGE);
         failed = !memory;
 #pragma omp for collapse(2) schedule(dynamic, 1) nowait
         for (int part = 0; part < s->parts; part++)
@@ -244,9 +313,9 @@ static int fc_input_grad(const FcShape *s, const float *grad, const float *weigh
 /* to[n, j] = from[j, n] for NR inputs, zeros past the last of ``valid``. */
 static void turn_panel(const float *from, int valid, int N, float *RESTRICT to) {
     if (valid < NR) memset(to, 0, (size_t)N * NR * sizeof(float));
-    for (int n0 = 0; n0 < N; n0 += TURN)
+    for (int n0 = 0; n0 < N; n0 += LINE)
         for (int j = 0; j < valid; j++)
-            for (int n = n0; n < MIN(n0 + TURN, N); n++) to[(size_t)n * NR + j] = from[(size_t)j * N + n];
+            for (int n = n0; n < MIN(n0 + LINE, N); n++) to[(size_t)n * NR + j] = from[(size_t)j * N + n];
 }
 
 /* out = st * out + so * acc for a row of a tile. */
@@ -261,29 +330,31 @@ static inline void blend_row(float *RESTRICT out, const vec *acc, int valid, flo
     }
 }
 
-/* Outputs f0 to f0 + count of a part, and its panel number p, transposed[panel, n, NR]. */
-static void weight_task(const FcShape *s, const float *grad, const float *transposed, int part, int f0, int count, int p,
+/* Outputs f0 to ``end`` of a part, and its panels p0 to ``last`` of transposed[panel, n, NR]. */
+static void weight_task(const FcShape *s, const float *grad, const float *transposed, int part, int f0, int end, int p0, int last,
                         float *weight_grad) {
     const size_t stride = (size_t)s->K * s->parts;
     const int depth = even_piece(s->N, FC_CASES);
     for (int n = 0; n < s->N; n += depth)
-        for (int f = f0; f < f0 + count; f += FC_ROWS) {
-            const Panel b = {transposed + ((size_t)p * s->N + n) * NR, NR, NV};
-            const float *rows[FC_ROWS];
-            vec acc[FC_ROWS][NV];
-            find_rows_of(grad + ((size_t)part * s->F + f) * s->N + n, s->N, f0 + count - f, rows);
-            for (int i = 0; i < FC_ROWS; i++)
-                for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
-            rows_product(rows, b, MIN(depth, s->N - n), NV, acc);
-            for (int i = 0; i < MIN(FC_ROWS, f0 + count - f); i++)
-                blend_row(weight_grad + (f + i) * stride + (size_t)part * s->K + p * NR, acc[i], MIN(NR, s->K - p * NR),
-                          n ? 1.0f : s->st, s->so);
-        }
+        for (int p = p0; p < last; p++)
+            for (int f = f0; f < end; f += FC_ROWS) {
+                const Panel b = {transposed + ((size_t)p * s->N + n) * NR, NR, NV};
+                float *to = weight_grad + f * stride + (size_t)part * s->K + p * NR;
+                const float *g[FC_ROWS];
+                vec acc[FC_ROWS][NV];
+                find_scalars(grad + ((size_t)part * s->F + f) * s->N + n, s->N, end - f, g);
+                for (int i = 0; i < FC_ROWS; i++)
+                    for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
+                fc_multiply(g, 1, &b, MIN(depth, s->N - n), NV, acc);
+                for (int i = 0; i < MIN(FC_ROWS, end - f); i++)
+                    blend_row(to + i * stride, acc[i], MIN(NR, s->K - p * NR), n ? 1.0f : s->st, s->so);
+            }
 }
 
 static int fc_weight_grad(const FcShape *s, const float *x, const float *grad, float *weight_grad) {
-    const int panels = pieces(s->K, NR);
+    const int panels = ceil_div(s->K, NR);
     const size_t panel = (size_t)s->N * NR;
+    const int chunk = s->N < SHORT_SUM ? FC_ROWS : WEIGHT_CHUNK, across = s->N < SHORT_SUM ? panels : WEIGHT_PANELS;
     float *transposed = scratch(s->parts * panels * panel);
     if (!transposed) return 0;
 #pragma omp parallel
@@ -296,10 +367,10 @@ static int fc_weight_grad(const FcShape *s, const float *x, const float *grad, f
 
 #pragma omp for collapse(3) schedule(dynamic, 1)
         for (int part = 0; part < s->parts; part++)
-            for (int f = 0; f < s->F; f += WEIGHT_CHUNK)
-                for (int p0 = 0; p0 < panels; p0 += WEIGHT_PANELS)
-                    for (int p = p0; p < MIN(panels, p0 + WEIGHT_PANELS); p++)
-                        weight_task(s, grad, transposed + part * panels * panel, part, f, MIN(WEIGHT_CHUNK, s->F - f), p, weight_grad);
+            for (int f = 0; f < s->F; f += chunk)
+                for (int p = 0; p < panels; p += across)
+                    weight_task(s, grad, transposed + part * panels * panel, part, f, MIN(s->F, f + chunk), p,
+                                MIN(panels, p + across), weight_grad);
     }
     give_back(transposed);
     return 1;
