@@ -93,7 +93,12 @@ class Maker:
         names = {"fc_forward": ("x", "weights", "out"), "fc_input_grad": ("input_grad", "weights", "grad")}
         arrays = dict(zip(names.get(op, ("x", "weight_grad", "grad")), (x, w, out), strict=True))
         written = {"fc_forward": "out", "fc_input_grad": "input_grad", "fc_weight_grad": "weight_grad"}[op]
-        return self._scales(op, arrays | {"parts": parts}, written)
+        given: dict[str, Any] = arrays | {"parts": parts}
+        if op == "fc_forward" and self.one(0, 1):
+            given |= {"biases": self.array(parts * F), "activation": self.one(None, Activation("tanh", 2.0, 0.5))}
+        if op == "fc_input_grad" and self.one(0, 1):
+            given["slope"] = Slope(Activation("relu"), self.array(parts * K, N))
+        return self._scales(op, given, written)
 
     def _pool(self, op: str) -> Call:
         C, H, W, N = self._maps()

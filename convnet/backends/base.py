@@ -212,13 +212,17 @@ class Backend(ABC):
     # -- fc (numerics section 4): x[k, n], out and grad[f, n], weights[f, k]; ``parts`` independent blocks ---------
 
     @abstractmethod
-    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
-        """result[f, n] = sum_k weights[f, k] * x[k, n], over the k of f's own block."""
+    def fc_forward(
+        self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *,
+        parts: int = 1, biases: Array | None = None, activation: Activation | None = None,
+    ) -> None:  # fmt: skip
+        """result[f, n] = sum_k weights[f, k] * x[k, n], over the k of f's own block; ``biases`` as in ``conv_forward``."""
 
     @abstractmethod
     def fc_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
-    ) -> None:
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *,
+        parts: int = 1, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
         """result[k, n] = sum_f weights[f, k] * grad[f, n]."""
 
     @abstractmethod

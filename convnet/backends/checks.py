@@ -98,8 +98,9 @@ def _connections(conns: Any, slots: int, channels: int) -> str:
 
 
 def _biases(biases: Any, sizes: Sizes) -> str:
-    wanted = sizes["F"], sizes["F"] * sizes["Y"] * sizes["X"]
-    return "" if biases is None or biases.size in wanted else f"{biases.size} biases for {sizes['F']} filters"
+    wanted = sizes["F"], sizes["F"] * sizes.get("Y", 1) * sizes.get("X", 1)
+    fit = biases is None or biases.shape in {(count,) for count in wanted}
+    return "" if fit else f"biases {biases.shape} for {sizes['F']} filters"
 
 
 def _reach(start: int, stride: int, size: int, sizes: Sizes) -> bool:
@@ -131,7 +132,7 @@ def _fc(values: Values, sizes: Sizes) -> str:
     parts = values.get("parts", 1)
     if parts < 1 or sizes["K"] % parts or sizes["F"] % parts or sizes["P"] * parts != sizes["F"]:
         return f"they do not fit in {parts} parts"
-    return ""
+    return _biases(values.get("biases"), sizes)
 
 
 _LABELS, _GATES = ("logreg", "logreg_fused", "msm"), ("gsum2",)

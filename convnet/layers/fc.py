@@ -6,6 +6,7 @@ the array w[f, k].
 
 from typing import Any, ClassVar
 
+from convnet.backends.arguments import Activation
 from convnet.generation import G2012, G2014, Generation
 from convnet.language.keys import one, per_input
 from convnet.language.values import INITIAL, Int, Size
@@ -24,6 +25,7 @@ class FullyConnected(WeightLayer):
     max_inputs: ClassVar[int | None] = None
     order = "F"
     folds_gradient = True
+    multiplies_slope = True
 
     outputs = one(Size(min=1), "number of outputs")
     initW = per_input(INITIAL, "standard deviation of the initial weights", 0.01)
@@ -44,10 +46,14 @@ class FullyConnected(WeightLayer):
     def windows(self) -> list[tuple[int, int] | None]:
         return [None] * len(self.sources)
 
+    def can_include(self, activation: Activation, training: bool) -> bool:  # noqa: ARG002
+        return True
+
     def forward(self, node: LayerNode) -> None:
+        last = len(node.weights) - 1
         for i, weights in enumerate(node.weights):
-            node.be.fc_forward(node.input(i), weights.value, node.out, min(i, 1), parts=self.parts)
-        node.be.add_bias(node.out, node.biases.value)
+            ending = {"biases": node.biases.value, "activation": node.activation} if i == last else {}
+            node.be.fc_forward(node.input(i), weights.value, node.out, min(i, 1), parts=self.parts, **ending)
 
     def backward(self, node: LayerNode) -> None:
         self.bias_gradient(node, self.outputs)
@@ -56,7 +62,8 @@ class FullyConnected(WeightLayer):
                 node.be.fc_weight_grad(node.input(i), node.grad, *node.weight_grad(i), parts=self.parts)
         for i, weights in enumerate(node.weights):
             if node.wants(i):
-                node.be.fc_input_grad(node.grad, weights.value, *node.input_grad(i), parts=self.parts)
+                input_grad, slope = node.input_grad(i), node.slope(i)
+                node.be.fc_input_grad(node.grad, weights.value, *input_grad, parts=self.parts, slope=slope)
 
 
 class SplitFullyConnected(FullyConnected):
@@ -119,8 +126,8 @@ class TreeFullyConnected(FullyConnected):
         offsets = node.weights[0].value
         effective = node.scratch("effective", offsets.shape)
         node.be.tree_forward(offsets, effective, self.tree.parents, self.tree.top_down)
-        node.be.fc_forward(node.x[0], effective[: self.outputs], node.out)
-        node.be.add_bias(node.out, node.biases.value)
+        ending = {"biases": node.biases.value, "activation": node.activation}
+        node.be.fc_forward(node.x[0], effective[: self.outputs], node.out, **ending)
 
     def backward(self, node: LayerNode) -> None:
         self.bias_gradient(node, self.outputs)
@@ -131,4 +138,4 @@ class TreeFullyConnected(FullyConnected):
             node.be.tree_backward(target, self.tree.parents, self.tree.top_down, self.outputs)
         if node.wants(0):
             effective = node.scratch("effective", weights.value.shape)
-            node.be.fc_input_grad(node.grad, effective[: self.outputs], *node.input_grad(0))
+            node.be.fc_input_grad(node.grad, effective[: self.outputs], *node.input_grad(0), slope=node.slope(0))

@@ -58,7 +58,7 @@ class LayerNode(Protocol):
     @property
     def activation(self) -> Activation | None: ...  # of the neuron behind this layer, where ``forward`` includes it
     # of the neuron that is input ``i``, where ``backward`` includes it
-    def slope(self, i: int, channels: int) -> Slope | None: ...
+    def slope(self, i: int, channels: int | None = None) -> Slope | None: ...
 
     def key(self, draw: int = 0) -> Any: ...  # names the random numbers of this layer in this step
     def uniforms(self, count: int) -> list[float]: ...  # numbers in [0, 1) on the host, one draw for the whole minibatch

@@ -147,10 +147,10 @@ class Node:
             return None
         return neuron.activation if self.layer.can_include(neuron.activation, training) else None
 
-    def slope(self, i: int, channels: int) -> Slope | None:
+    def slope(self, i: int, channels: int | None = None) -> Slope | None:
         source = self.inputs[i]
         activation = source.layer.activation if source.readers_multiply else None
-        return Slope(activation, self.image(i, channels)) if activation else None
+        return Slope(activation, self.image(i, channels) if channels else self.input(i)) if activation else None
 
     def key(self, draw: int = 0) -> philox.Key:
         offset = 0 if self.mode is Mode.TRAIN else 128

@@ -15,19 +15,43 @@ from support import (
     values,
 )
 
-from convnet.backends.arguments import Rates
+from convnet.backends.arguments import Activation, Rates, Slope
 from convnet.errors import DataError
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Net
 
 
+# Below, at and above the sizes of tiles, panels and blocks: of rows, cases, sums and tasks.
+SIZES = [
+    (12, 8, 5, 4), (1, 1, 1, 1), (7, 5, 3, 1), (300, 17, 33, 1), (40, 1030, 129, 1), (700, 70, 300, 1), (4, 2, 1000, 2),
+    (515, 33, 16, 1), (64, 8, 32, 1), (65, 9, 17, 1), (1300, 40, 1, 1), (1029, 131, 4, 1), (330, 35, 15, 5), (33, 600, 7, 1),
+]  # fmt: skip
+
+
 @each_backend
-@pytest.mark.parametrize("K, F, N, parts", [(12, 8, 5, 4), (1, 1, 1, 1), (7, 5, 3, 1), (300, 17, 33, 1), (40, 1030, 129, 1)])
+@pytest.mark.parametrize("K, F, N, parts", SIZES)
 def test_ops(be, K, F, N, parts):
     x, w, g = values(K, N), values(F // parts, K, seed=1), values(F, N, seed=2)
     compare(be, "fc_forward", [x, w], g.shape, parts=parts)
     compare(be, "fc_input_grad", [g, w], x.shape, parts=parts)
     compare(be, "fc_weight_grad", [x, g], w.shape, parts=parts)
+
+
+@each_backend
+@pytest.mark.parametrize("activation", [Activation("relu"), Activation("tanh", 1.7, 0.6)])
+@pytest.mark.parametrize("K, F, N, parts", [(7, 5, 3, 1), (540, 12, 37, 2), (70, 130, 1, 1)])
+def test_biases_and_neurons_beside_them(be, K, F, N, parts, activation):
+    """Biases are added to the blended result, before the neuron; a slope is of the op's own result alone."""
+    x, w, g, b = values(K, N), values(F // parts, K, seed=1), values(F, N, seed=2), values(F, seed=3)
+    y = run_op(ORACLE, "neuron_forward", [x], x, activation=activation).astype(np.float32)
+    before = values(F, N, seed=4)
+    plain = run_op(ORACLE, "fc_forward", [x, w], before, 0.5, parts=parts) + b[:, None]
+    given = {"parts": parts, "biases": be.upload(b)}
+    assert_close(run_op(be, "fc_forward", [x, w], before, 0.5, **given), plain)
+    expected = run_op(ORACLE, "neuron_forward", [plain], plain, activation=activation)
+    assert_close(run_op(be, "fc_forward", [x, w], before, 0.5, activation=activation, **given), expected)
+    compare(be, "fc_forward", [x, w], g.shape, parts=parts, activation=activation)
+    compare(be, "fc_input_grad", [g, w], x.shape, parts=parts, slope=Slope(activation, y))
 
 
 @each_tf32_backend

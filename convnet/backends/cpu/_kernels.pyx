@@ -21,6 +21,9 @@ cdef extern from "kernels.h" nogil:
         int math
         const char *method
         float st, so
+    ctypedef struct FcShape:
+        int K, F, N, parts
+        float st, so
     ctypedef struct PoolShape:
         int C, H, W, N, Oy, Ox, size, start, stride, kind
         float st
@@ -54,7 +57,7 @@ cdef extern from "kernels.h" nogil:
     ctypedef const char *(*Naming)(...) noexcept
     ctypedef struct Kernels:
         const char *name
-        Kernel conv_forward, conv_input_grad, conv_weight_grad, norm_forward, norm_input_grad, sum_magnitude, all_finite, blur
+        Kernel conv_forward, conv_input_grad, conv_weight_grad, fc_forward, fc_input_grad, fc_weight_grad, norm_forward, norm_input_grad, sum_magnitude, all_finite, blur
         Unfailing pool_forward, pool_input_grad, neuron_forward, neuron_input_grad, softmax_forward, softmax_input_grad
         Unfailing dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
         Unfailing logreg, logreg_grad, pack_images
@@ -109,7 +112,7 @@ cdef int done(int ok) except 0 nogil:
 
 
 cdef Ending ending_of(out, biases, activation) except *:
-    """What conv_forward does to its blended result; one bias per map of ``out``, or one per output."""
+    """What a forward op does to its blended result; one bias per map or row of ``out``, or one per output."""
     cdef Ending ending
     ending.biases = NULL if biases is None else data(biases)
     ending.per_place = biases is not None and biases.size != out.shape[0]
@@ -130,6 +133,13 @@ cdef const Slope *slope_at(slope, Slope *memory) except? NULL:
         return NULL
     memory[0] = slope_of(slope)
     return memory
+
+
+cdef FcShape fc_shape(x, out, int parts, float st, float so) except *:
+    cdef FcShape s
+    s.parts, s.N, s.st, s.so = parts, x.shape[1], st, so
+    s.K, s.F = x.shape[0] // parts, out.shape[0] // parts
+    return s
 
 
 cdef PoolShape pool_shape(str kind, images, out, window, float st) except *:
@@ -242,6 +252,31 @@ cdef class KernelOps:
         cdef ConvShape s = self.conv_shape(images, weights, out, geometry, 0, 1)
         cdef int which = CONV_PASSES.index(op)
         return self.k.conv_method(&s, which).decode()
+
+    # -- fc
+
+    def fc_forward(self, x, weights, out, float scale_targets=0, *, int parts=1, biases=None, activation=None):
+        cdef FcShape s = fc_shape(x, out, parts, scale_targets, 1)
+        cdef Ending ending = ending_of(out, biases, activation)
+        cdef Floats a = data(x), w = data(weights), y = data(out)
+        with nogil:
+            done(self.k.fc_forward(&s, a, w, &ending, y))
+
+    def fc_input_grad(self, grad, weights, input_grad, float scale_targets=0, *, int parts=1, slope=None):
+        cdef FcShape s = fc_shape(input_grad, grad, parts, scale_targets, 1)
+        cdef Slope multiplier
+        cdef const Slope *by = NULL
+        cdef Floats g = data(grad), w = data(weights), y = data(input_grad)
+        if slope is not None:
+            multiplier, by = slope_of(slope), &multiplier
+        with nogil:
+            done(self.k.fc_input_grad(&s, g, w, by, y))
+
+    def fc_weight_grad(self, x, grad, weight_grad, float scale_targets=0, float scale_output=1, *, int parts=1):
+        cdef FcShape s = fc_shape(x, grad, parts, scale_targets, scale_output)
+        cdef Floats a = data(x), g = data(grad), y = data(weight_grad)
+        with nogil:
+            done(self.k.fc_weight_grad(&s, a, g, y))
 
     # -- pool
 

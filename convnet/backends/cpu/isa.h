@@ -15,6 +15,7 @@
 #include "winograd.c"
 #include "conv_method.c"
 #include "cost.c"
+#include "fc.c"
 #include "image.c"
 #include "neuron.c"
 #include "norm.c"

@@ -25,6 +25,12 @@ typedef struct {
     float st, so;
 } ConvShape;
 
+typedef struct {
+    int K, F;  /* inputs and outputs of each part */
+    int N, parts;
+    float st, so;
+} FcShape;
+
 /* How convolutions may be computed: by direct sums; by Winograd's too, where the error is that of direct sums; or faster. */
 enum Math { MATH_EXACT, MATH_FLOAT32, MATH_FAST };
 
@@ -84,6 +90,9 @@ typedef struct {
     X(int, conv_input_grad, (const ConvShape *, const float *grad, const float *weights, const Slope *, float *input_grad)) \
     X(int, conv_weight_grad, (const ConvShape *, const float *images, const float *grad, float *weight_grad))              \
     X(const char *, conv_method, (const ConvShape *, int pass))                                                            \
+    X(int, fc_forward, (const FcShape *, const float *x, const float *weights, const Ending *, float *out))               \
+    X(int, fc_input_grad, (const FcShape *, const float *grad, const float *weights, const Slope *, float *input_grad))   \
+    X(int, fc_weight_grad, (const FcShape *, const float *x, const float *grad, float *weight_grad))                      \
     X(void, pool_forward, (const PoolShape *, const float *images, const Activation *, float *out))                        \
     X(void, pool_input_grad,                                                                                               \
       (const PoolShape *, const float *images, const float *out, const float *grad, const Slope *, float *input_grad))     \

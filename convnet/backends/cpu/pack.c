@@ -23,7 +23,7 @@ typedef int32_t vec_ints __attribute__((vector_size(VW * 4)));
 #endif
 
 /* Bytes ``first`` to ``first`` + count of a cropped row, mirrored or not; ``row`` is where pixels[n, y, lefts[n], 0] lies. */
-static void copy_row(const Crops *s, const uint8_t *row, int flip, int first, int count, uint8_t *RESTRICT to) {
+static void copy_bytes_of_row(const Crops *s, const uint8_t *row, int flip, int first, int count, uint8_t *RESTRICT to) {
     if (s->step_x == s->C && s->step_c == 1 && !flip)
         memcpy(to, row + first, count);
     else if (s->step_x == 3 && s->step_c == 1 && s->C == 3)
@@ -36,13 +36,13 @@ static void copy_row(const Crops *s, const uint8_t *row, int flip, int first, in
 }
 
 /* The same piece of row y of each of some pictures from n0 on. */
-static void copy_rows(const Crops *s, const uint8_t *pixels, int y, int first, int count, int n0, int cases, uint8_t *rows) {
+static void copy_bytes_of_rows(const Crops *s, const uint8_t *pixels, int y, int first, int count, int n0, int cases, uint8_t *rows) {
     for (int n = n0; n < n0 + cases; n++, rows += PIECE) {
         const uint8_t *row = pixels + n * s->step_n + (s->tops[n] + y) * s->step_y + s->lefts[n] * s->step_x;
         /* The next row is far away if seen over all pictures, and near in each: no processor guesses that by itself. */
         if (y + 1 < s->S && s->step_c == 1)
             for (int i = first; i < first + count; i += 64) __builtin_prefetch(row + s->step_y + i);
-        copy_row(s, row, s->flips[n], first, count, rows);
+        copy_bytes_of_row(s, row, s->flips[n], first, count, rows);
     }
 }
 
@@ -75,7 +75,7 @@ static void pack_piece(const Crops *s, const uint8_t *pixels, int y, int first, 
     const int cases = MIN(PICTURES, s->N - n0), count = MIN(PIECE, s->S * s->C - first);
     uint8_t rows[PICTURES * PIECE];
     bytes turned[PICTURES / TURNED][TURNED];
-    copy_rows(s, pixels, y, first, count, n0, cases, rows);
+    copy_bytes_of_rows(s, pixels, y, first, count, n0, cases, rows);
     int x = first / s->C, c = first % s->C;
     for (int i = 0; i < count; i++) {
         if (i % TURNED == 0)

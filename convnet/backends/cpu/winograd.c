@@ -86,7 +86,7 @@ static void find_places(const Cut *c, int a, int b, int square, Places *places) 
 
 /* Values of one piece, one channel and one vector of cases at all points. Processors do not foresee where the next channel
  * is, which lies ``next`` floats on. */
-INLINE void source_values(const Winograd *w, const Places *places, const float *plane, size_t next, float *values) {
+static INLINE void source_values(const Winograd *w, const Places *places, const float *plane, size_t next, float *values) {
     static const float zeros[VW];
     float unused[VW];
     vec d[SQUARE] ALIGNED, t[SQUARE] ALIGNED;
@@ -110,7 +110,7 @@ INLINE void source_values(const Winograd *w, const Places *places, const float *
 }
 
 /* Pixels of one filter and one vector of cases. */
-INLINE void target_pixels(const Winograd *w, const float *sums, vec *pixels) {
+static INLINE void target_pixels(const Winograd *w, const float *sums, vec *pixels) {
     vec t[SQUARE] ALIGNED;
     UNROLL for (int i = 0; i < w->n; i++)
         UNROLL for (int j = 0; j < w->n; j++) t[i * MAX_POINTS + j] = *(const vec *)(sums + (i * w->n + j) * NR);

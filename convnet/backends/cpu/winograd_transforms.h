@@ -54,11 +54,10 @@ static const Winograd WINOGRAD[WINOGRADS] = {
            {0, 0, 0, 1}}},
 };
 
-#define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 
 /* Sum of every second column from ``first`` on of one row of a matrix, times d. Zeros are known when this is compiled. */
-INLINE vec half_row(const float *row, int first, int columns, const vec *d, int step) {
+static INLINE vec half_row(const float *row, int first, int columns, const vec *d, int step) {
     vec sum = {0};
     int any = 0; /* 0 + x is not x for compilers, which mind the sign of 0 */
     UNROLL for (int j = first; j < columns; j += 2)
@@ -73,7 +72,7 @@ INLINE vec half_row(const float *row, int first, int columns, const vec *d, int 
 }
 
 /* t[i] = sum over j of matrix[i][j] * d[j], for n points i; ``step``: from one d, or t, to the next. */
-INLINE void expand(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *d, int step, vec *t, int t_step) {
+static INLINE void expand(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *d, int step, vec *t, int t_step) {
     t[0] = half_row(matrix[0], 0, columns, d, step);
     UNROLL for (int i = 1; i < n - 1; i += 2) {
         const vec even = half_row(matrix[i], 0, columns, d, step), odd = half_row(matrix[i], 1, columns, d, step);
@@ -83,7 +82,7 @@ INLINE void expand(const float (*matrix)[MAX_POINTS], int n, int columns, const 
 }
 
 /* y[j] = sum over points i of matrix[i][j] * t[i]. */
-INLINE void contract(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *t, int step, vec *y, int y_step) {
+static INLINE void contract(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *t, int step, vec *y, int y_step) {
     vec both[2][MAX_POINTS / 2]; /* sums and differences of pairs */
     UNROLL for (int i = 1; i < n - 1; i += 2) {
         both[0][i / 2] = t[i * step] + t[(i + 1) * step];
@@ -99,14 +98,14 @@ INLINE void contract(const float (*matrix)[MAX_POINTS], int n, int columns, cons
 }
 
 /* In two dimensions: t[n, n] of d[columns, columns], both with rows of MAX_POINTS. */
-INLINE void expand_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *d, vec *t) {
+static INLINE void expand_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *d, vec *t) {
     vec half[SQUARE] ALIGNED;
     UNROLL for (int x = 0; x < columns; x++) expand(matrix, n, columns, d + x, MAX_POINTS, half + x, MAX_POINTS);
     UNROLL for (int y = 0; y < n; y++) expand(matrix, n, columns, half + y * MAX_POINTS, 1, t + y * MAX_POINTS, 1);
 }
 
 /* In two dimensions: y[columns, columns] of t[n, n]. */
-INLINE void contract_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *t, vec *y) {
+static INLINE void contract_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *t, vec *y) {
     vec half[SQUARE] ALIGNED;
     UNROLL for (int x = 0; x < n; x++) contract(matrix, n, columns, t + x, MAX_POINTS, half + x, MAX_POINTS);
     UNROLL for (int j = 0; j < columns; j++) contract(matrix, n, columns, half + j * MAX_POINTS, 1, y + j * MAX_POINTS, 1);

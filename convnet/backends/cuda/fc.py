@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convnet.backends.arguments import Rates
+from convnet.backends.arguments import Activation, Rates, Slope
 from convnet.backends.base import Backend
 from convnet.backends.cuda.array import DeviceArray as Array
 from convnet.backends.cuda.device import Product
@@ -16,19 +16,26 @@ class FcOps(Launcher, Backend):
 
     _integers: dict[tuple[int, ...], Array]
 
-    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
+    def fc_forward(
+        self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *,
+        parts: int = 1, biases: Array | None = None, activation: Activation | None = None,
+    ) -> None:  # fmt: skip
         K, F, N = len(x) // parts, len(out) // parts, x.shape[1]
         for p in range(parts):
             arrays = _from(weights, p * K), _from(x, p * K * N), _from(out, p * F * N)
             self.device.gemm(Product(F, N, K, *arrays, len(x), N, N, beta=scale_targets))
+        self.add_biases(out, biases)
+        self.activate(out, activation)
 
     def fc_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
-    ) -> None:
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *,
+        parts: int = 1, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
         K, F, N = len(input_grad) // parts, len(grad) // parts, grad.shape[1]
-        for p in range(parts):
-            arrays = _from(weights, p * K), _from(grad, p * F * N), _from(input_grad, p * K * N)
-            self.device.gemm(Product(K, N, F, *arrays, len(input_grad), N, N, transpose_a=True, beta=scale_targets))
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            for p in range(parts):
+                arrays = _from(weights, p * K), _from(grad, p * F * N), _from(target, p * K * N)
+                self.device.gemm(Product(K, N, F, *arrays, len(target), N, N, transpose_a=True, beta=scale))
 
     def fc_weight_grad(
         self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1

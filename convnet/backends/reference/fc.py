@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from convnet.backends.arguments import Rates
+from convnet.backends.arguments import Activation, Rates, Slope
 from convnet.backends.base import Backend
 from convnet.backends.reference.common import Array, blas_of_one_thread, store
 
@@ -18,15 +18,22 @@ def _blocks(parts: int, inputs: int, outputs: int) -> Iterator[tuple[slice, slic
 class FcOps(Backend):
     """fc_* with w[f, k]; in blocks, w[:, k] holds the weights of k's own block of outputs. tree_*."""
 
-    def fc_forward(self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *, parts: int = 1) -> None:
+    def fc_forward(
+        self, x: Array, weights: Array, out: Array, scale_targets: float = 0, *,
+        parts: int = 1, biases: Array | None = None, activation: Activation | None = None,
+    ) -> None:  # fmt: skip
         for k, f in _blocks(parts, len(x), len(out)):
             self._product(weights[:, k], x[k], out[f], scale_targets)
+        self.add_biases(out, biases)
+        self.activate(out, activation)
 
     def fc_input_grad(
-        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *, parts: int = 1
-    ) -> None:
-        for k, f in _blocks(parts, len(input_grad), len(grad)):
-            self._product(weights[:, k].T, grad[f], input_grad[k], scale_targets)
+        self, grad: Array, weights: Array, input_grad: Array, scale_targets: float = 0, *,
+        parts: int = 1, slope: Slope | None = None,
+    ) -> None:  # fmt: skip
+        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
+            for k, f in _blocks(parts, len(target), len(grad)):
+                self._product(weights[:, k].T, grad[f], target[k], scale)
 
     def fc_weight_grad(
         self, x: Array, grad: Array, weight_grad: Array, scale_targets: float = 0, scale_output: float = 1, *, parts: int = 1
