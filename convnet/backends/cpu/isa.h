@@ -8,6 +8,7 @@
 #include "neuron.h"
 #include "tile.h"
 
+#include "conv_pack.c"
 #include "conv.c"
 #include "conv_weight_grad.c"
 #include "conv_method.c"
