@@ -32,6 +32,9 @@ SHAPES = [
     (17, 5, 3, 40, 5, 2, 1, 1),
     (4, 13, 64, 33, 11, 5, 4, 1),
     (2, 4, 7, 2, 4, 3, 1, 2),  # wide padding
+    (13, 9, 65, 15, 3, 1, 1, 1),  # tiles of unlike heights on every instruction set; a case more than two blocks
+    (14, 10, 48, 29, 2, 0, 2, 1),  # half a block of cases at the end
+    (3, 19, 17, 13, 5, 2, 3, 1),  # a band of rows that ends in a single one; columns that come three at a time
 ]
 
 

@@ -9,6 +9,7 @@
 #include "neuron.h"
 #include "tile.h"
 
+#include "conv_pack.c"
 #include "conv.c"
 #include "conv_weight_grad.c"
 #include "winograd_transforms.h"
