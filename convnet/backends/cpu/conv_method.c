@@ -8,7 +8,7 @@
 /* What else costs, in units; all measured with AVX-512 on a Zen 5 core, at the layers of layers-imagenet and of
  * layers-cifar10-18pct. */
 #define PRODUCT_COST 1.4    /* of a product of Winograd's, whose sums are shorter */
-#define TRANSFORM_COST 25.0 /* of a value of the source at a point, or of a sum that becomes pixels */
+#define TRANSFORM_COST 18.0 /* of a value of the source at a point, or of a sum that becomes pixels */
 #define WEIGHT_COST 200.0   /* of a value of the weights at a point, once for all cases */
 
 /* As CONV_PASSES in _kernels.pyx. */
