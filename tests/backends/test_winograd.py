@@ -11,7 +11,11 @@ from convnet.backends.cpu import Cpu
 from convnet.backends.cpu.compiled import KernelOps
 
 METHODS = {"Winograd F(2x2,3x3)": 3e-6, "Winograd F(4x4,3x3)": 3e-6, "Winograd F(4x4,5x5)": 3e-5}  # largest errors
-SIDES = {"Winograd F(2x2,3x3)": (2, 3, 4, 5, 7, 8), "Winograd F(4x4,3x3)": (2, 3, 4, 5, 6, 7), "Winograd F(4x4,5x5)": (4, 5, 8, 9)}
+SIDES = {
+    "Winograd F(2x2,3x3)": (2, 3, 4, 5, 7, 8),
+    "Winograd F(4x4,3x3)": (2, 3, 4, 5, 6, 7),
+    "Winograd F(4x4,5x5)": (4, 5, 8, 9),
+}
 MOST = 300_000  # products of a case
 
 

@@ -7,9 +7,9 @@
 
 /* What else costs, in units; all measured with AVX-512 on a Zen 5 core, at the layers of layers-imagenet and of
  * layers-cifar10-18pct. */
-#define PRODUCT_COST 1.2    /* of a product of Winograd's, whose sums are shorter */
-#define TRANSFORM_COST 16.0 /* of a value of the source at a point, or of a sum that becomes pixels */
-#define WEIGHT_COST 150.0   /* of a value of the weights at a point, once for all cases */
+#define PRODUCT_COST 1.4    /* of a product of Winograd's, whose sums are shorter */
+#define TRANSFORM_COST 18.0 /* of a value of the source at a point, or of a sum that becomes pixels */
+#define WEIGHT_COST 100.0   /* of a value of the weights at a point, once for all cases */
 
 /* As CONV_PASSES in _kernels.pyx. */
 enum Pass { FORWARD, INPUT_GRAD, WEIGHT_GRAD };

@@ -14,9 +14,9 @@
  */
 
 #define SUM_ROWS 64               /* products of one part of a sum: the error is then that of direct sums (docs/performance.md) */
-#define VALUES_FLOATS (128 << 10) /* of a chunk's columns at all points, in the second-level cache if they fit */
+#define VALUES_FLOATS (192 << 10) /* of a chunk's columns at all points, in the second-level cache if they fit */
 #define SUMS_FLOATS (96 << 10)    /* of the filters that are summed before they become pixels */
-#define MAX_COLUMNS 4             /* of a chunk */
+#define MAX_COLUMNS 2             /* of a chunk */
 
 /* A convolution cut for a method. */
 typedef struct {
@@ -135,11 +135,10 @@ static const struct {
     void (*target_pixels)(const float *sums, vec *pixels);
 } TRANSFORM[] = {METHODS(MEMBERS)};
 
-/* Where the weights of a tile lie for the part of a point's rows that ``row`` is in: packed[group, point, part, tile, row]. */
-static inline size_t part_of(const Cut *c, int point, int row, int tile) {
-    const int rows = c->first[point + 1] - 1 - c->first[point], start = row / SUM_ROWS * SUM_ROWS;
-    return ((size_t)c->first[point] + start) * c->g.target_channels +
-           (size_t)tile_first(c->g.target_channels, tile) * MIN(SUM_ROWS, rows - start);
+/* Where the weights of a tile lie for a point: packed[group, point, tile, row, height of the tile]. */
+static inline size_t weights_at(const Cut *c, int point, int tile) {
+    const int rows = c->first[point + 1] - 1 - c->first[point];
+    return (size_t)c->first[point] * c->g.target_channels + (size_t)tile_first(c->g.target_channels, tile) * rows;
 }
 
 /* Values of the weights of one tile at all points. */
@@ -157,7 +156,7 @@ static void pack_values(const Cut *c, int q, int tile, float *RESTRICT packed) {
                         for (int j = 0; j < n; j++) {
                             if (a >= pieces_at(c, i) || b >= pieces_at(c, j)) continue;
                             const int point = i * n + j, row = value_row(c, i, j, a, b) + channel - c->first[point];
-                            float *to = packed + part_of(c, point, row, tile) + row % SUM_ROWS * height + i0;
+                            float *to = packed + weights_at(c, point, tile) + row * height + i0;
                             memcpy(to, &values[i * MAX_POINTS + j], lanes * sizeof(float));
                         }
                 }
@@ -204,17 +203,21 @@ static inline int sum_floats(const Cut *c) { return (c->w->n * c->w->n + 1) * NR
 /* Sums at one point, for some tiles and the columns of a chunk. */
 static void point_sums(const Cut *c, int point, int first_tile, int tiles, const float *packed, int first, int count, Turn *turn) {
     const int points = c->w->n * c->w->n, rows = c->first[point + 1] - 1 - c->first[point], row_floats = sum_floats(c);
-    for (int row = 0; row == 0 || row < rows; row += SUM_ROWS)
-        for (int i = 0; i < count; i++) {
-            const float *values = turn->values + ((size_t)i * c->first[points] + c->first[point] + row) * NR;
-            const Run run = {0, MIN(SUM_ROWS, rows - row), values};
-            const int cases = c->g.s->N - (first + i) % c->blocks * NR;
-            for (int t = 0; t < tiles; t++) {
-                const int height = tile_height(c->g.target_channels, first_tile + t);
-                const Tile tile = packed_tile(height, cases, packed + part_of(c, point, row, first_tile + t));
-                tile_product(&tile, &run, 1, turn->sums + ((size_t)t * c->columns + i) * TH * row_floats + point * NR, row_floats, row > 0);
+    for (int i = 0; i < count; i++) {
+        const float *values = turn->values + ((size_t)i * c->first[points] + c->first[point]) * NR;
+        const int cases = c->g.s->N - (first + i) % c->blocks * NR;
+        for (int t = 0; t < tiles; t++) {
+            const int height = tile_height(c->g.target_channels, first_tile + t);
+            const Tile tile = packed_tile(height, cases, packed + weights_at(c, point, first_tile + t));
+            float *sums = turn->sums + ((size_t)t * c->columns + i) * TH * row_floats + point * NR;
+            for (int row = 0; row == 0 || row < rows; row += SUM_ROWS) {
+                const Run run = {row, MIN(SUM_ROWS, rows - row), values + row * NR};
+                for (int j = 0; j < SUM_ROWS * height; j += LINE) /* the weights of the next part or tile */
+                    __builtin_prefetch(tile.weights + (row + SUM_ROWS) * height + j);
+                tile_product(&tile, &run, 1, sums, row_floats, row > 0);
             }
         }
+    }
 }
 
 /* Sums of one tile and column become pixels of the target. */
@@ -229,7 +232,11 @@ static void store_square(const Cut *c, int q, int tile, int index, const float *
             for (int x = 0; x < MIN(m, g->cols - x0); x++) {
                 float cases[NR];
                 for (int v = 0; v < vectors; v++) *(vec *)(cases + v * VW) = pixels[v][y * MAX_POINTS + x];
-                store_target(g, q * g->target_channels + first + i, (size_t)(y0 + y) * g->cols + x0 + x, n0, cases);
+                const int channel = q * g->target_channels + first + i;
+                const size_t pixel = (size_t)(y0 + y) * g->cols + x0 + x;
+                const float *next = g->target + ((channel + 1) * (size_t)g->rows * g->cols + pixel) * g->s->N + n0;
+                for (int j = 0; j < NR; j += LINE) __builtin_prefetch(next + j, 1);
+                store_target(g, channel, pixel, n0, cases);
             }
     }
 }
