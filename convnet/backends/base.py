@@ -130,7 +130,7 @@ class Backend(ABC):
         return self.name
 
     def arithmetic(self) -> str:
-        """Say what the last bits of results depend on: ``the cpu backend (avx2 kernels, openblas 0.3.31 for Haswell)``."""
+        """Say what the last bits of results depend on: ``the cpu backend (avx2 kernels, float32)``."""
         return f"the {self.name} backend"
 
     # -- general ------------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ from convnet.errors import DataError
 from convnet.layers.label_tree import LabelTree
 from convnet.net.net import Net
 
-
 # Below, at and above the sizes of tiles, panels and blocks: of rows, cases, sums and tasks.
 SIZES = [
     (12, 8, 5, 4), (1, 1, 1, 1), (7, 5, 3, 1), (300, 17, 33, 1), (40, 1030, 129, 1), (700, 70, 300, 1), (4, 2, 1000, 2),

@@ -142,7 +142,7 @@ def test_outputs_of_one_pass_after_another(name, fuses):
 
 
 def test_every_map_of_the_paper_is_written_once():
-    """No neuron is a kernel of its own but in the ops beside it; backward, those with dropout are."""
+    """No neuron is a kernel of its own but in the ops beside it; backward, those that a layer with dropout reads are."""
     graph = build_graph(LayerFiles.open("layers-imagenet.cfg"), {0: 150528, 1: 1}, 1000)
     recorder = Recorder()
     net, launched = Net(graph, Cuda(recorder), minibatch=128, state=empty_state(graph)), {}
