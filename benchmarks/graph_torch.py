@@ -20,7 +20,11 @@ from torch.nn import functional as F
 from convnet.graph.graph import Graph
 from convnet.layers.base import Layer
 
-NEURONS: dict[str, Callable[[], nn.Module]] = {"relu": lambda: nn.ReLU(inplace=True), "tanh": nn.Tanh, "logistic": nn.Sigmoid}
+NEURONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "tanh": nn.Tanh,
+    "logistic": nn.Sigmoid,
+}
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 Gradients = dict[tuple[str, str], np.ndarray]  # of each layer, by "weights[0]", ... and "biases"
 
@@ -153,7 +157,10 @@ class GraphNet(nn.Module):
         cost, softmax = layers[-1], layers[-2]
         if (cost.type, softmax.type, cost.sources[-1]) != ("cost.logreg", "softmax", softmax):
             raise CannotSayError(f"the last layers are {softmax.type} and {cost.type}, not softmax and cost.logreg")
-        self.label_layer, self.data_layer = cost.sources[0], next(la for la in layers if la.type == "data" and la is not cost.sources[0])
+        self.label_layer, self.data_layer = (
+            cost.sources[0],
+            next(la for la in layers if la.type == "data" and la is not cost.sources[0]),
+        )
         self._member[self.data_layer.name] = -1, 0
         waiting = [layer for layer in layers[:-2] if layer.type != "data"]
         while waiting:
@@ -226,7 +233,9 @@ class GraphNet(nn.Module):
     def take(self, weights: Gradients) -> None:
         """Copy weights in."""
         for block in self.blocks():
-            block.parameter[block.place] = torch.from_numpy(np.ascontiguousarray(block.turn(weights[block.layer, block.name])))
+            block.parameter[block.place] = torch.from_numpy(
+                np.ascontiguousarray(block.turn(weights[block.layer, block.name]))
+            )
 
     def gradients(self) -> Iterator[tuple[Block, np.ndarray]]:
         """Yield each gradient: where it lies, and its values."""

@@ -33,7 +33,10 @@ def load(net: str) -> Any:
 
 def pictures_of(data: Any, N: int, seed: int = 0) -> list[np.ndarray]:
     """Return a minibatch: pixels less a mean of 128, as of pictures, and labels."""
-    return [256 * matrix - 128 if data.kinds.get(i, "data") == "data" else matrix for i, matrix in enumerate(data.matrices(N, seed))]
+    return [
+        256 * matrix - 128 if data.kinds.get(i, "data") == "data" else matrix
+        for i, matrix in enumerate(data.matrices(N, seed))
+    ]
 
 
 def without_dropout(graph: Graph) -> Graph:
@@ -136,7 +139,9 @@ class Theirs:
         kinds = [f"{run}, {layout}" for run in ("eager", "compiled") for layout in self.made.LAYOUTS]
         return {"modes": [f"{kind}{how}" for how in (["", ", towers apart"] if towers else [""]) for kind in kinds]}
 
-    def _made(self, net: str, mode: str, N: int, training: bool, seed: int = 0, plain: bool = False) -> tuple[Any, Any, Any, Any]:
+    def _made(
+        self, net: str, mode: str, N: int, training: bool, seed: int = 0, plain: bool = False
+    ) -> tuple[Any, Any, Any, Any]:
         """Return (module, what runs it, pictures, labels)."""
         key = (net, mode, N, training, seed, plain)
         if key not in self.nets:

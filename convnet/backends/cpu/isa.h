@@ -13,6 +13,7 @@
 #include "image.c"
 #include "neuron.c"
 #include "norm.c"
+#include "peak.c"
 #include "pool.c"
 #include "weights.c"
 
