@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from convnet.graph.graph import Graph
 from convnet.layers.base import Layer
@@ -53,7 +53,7 @@ class CrossMapNorm(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         k, scale, power = self.numbers
         maps = (x * x).unflatten(1, (self.towers, -1))
-        mean = F.avg_pool3d(maps, (self.size, 1, 1), 1, (self.size // 2, 0, 0)).flatten(1, 2)
+        mean = functional.avg_pool3d(maps, (self.size, 1, 1), 1, (self.size // 2, 0, 0)).flatten(1, 2)
         return x * (k + scale * mean).pow(power)
 
 
@@ -66,7 +66,7 @@ class WithinMaps(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         k, scale, power = self.numbers
-        return x * (k + scale * F.avg_pool2d(x * x, self.size, 1, self.size // 2)).pow(power)
+        return x * (k + scale * functional.avg_pool2d(x * x, self.size, 1, self.size // 2)).pow(power)
 
 
 class Local(nn.Module):
@@ -82,7 +82,7 @@ class Local(nn.Module):
         self.side = layer.modulesX
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        patches = F.unfold(x, **self.window).permute(2, 0, 1)  # (M, N, C * k * k)
+        patches = functional.unfold(x, **self.window).permute(2, 0, 1)  # (M, N, C * k * k)
         return torch.baddbmm(self.bias, patches, self.weight).permute(1, 2, 0).unflatten(2, (self.side, self.side))
 
 
@@ -223,7 +223,7 @@ class GraphNet(nn.Module):
         first = self.units[0].layers[0]
         C, S = first.channels[0], first.imgSize[0]
         images = torch.from_numpy(np.ascontiguousarray(matrix.reshape(C, S, S, -1).transpose(3, 0, 1, 2)))
-        return F.pad(images, (0, self.border, 0, self.border)).contiguous(memory_format=LAYOUTS[layout])
+        return functional.pad(images, (0, self.border, 0, self.border)).contiguous(memory_format=LAYOUTS[layout])
 
     def blocks(self) -> Iterator[Block]:
         for unit in self.units:

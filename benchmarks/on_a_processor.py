@@ -6,8 +6,8 @@
     python benchmarks/on_a_processor.py --page results.json --docs docs        # the table and the picture of performance.md
 
 Each side is a process of its own that waits while the other works. PyTorch's module is made from the same layer graph, and
-nothing is timed whose outputs or gradients differ. Parts: ``modes`` finds PyTorch's fastest of eager and compiled and of both
-layouts; ``steps``, ``inference`` and ``layers`` let that one take turns with ours. What was measured before stays in the file.
+nothing is timed whose outputs or gradients differ. Parts: ``modes`` finds PyTorch's fastest of eager and compiled and both
+layouts; ``steps``, ``inference`` and ``layers`` let that one take turns with ours. What was measured before stays there.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import processor_page
 
 HERE = Path(__file__).resolve().parent
 NETS = ("layers-imagenet", "layers-imagenet-1gpu", "layers-cifar10-18pct", "layers-cifar10-11pct")
@@ -54,14 +56,15 @@ class Results:
 
     def __init__(self, path: Path, threads: int) -> None:
         self.path, self.threads = path, threads
-        self.records: list[dict[str, Any]] = json.loads(path.read_text())["records"] if path.exists() else []
+        self.found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"records": [], "processor": ""}
+        self.records: list[dict[str, Any]] = self.found["records"]
 
     def add(self, part: str, net: str, math: str = "", N: int = 0, **found: Any) -> None:
         of = {"part": part, "net": net, "math": math, "N": N, "threads": self.threads}
         self.records = [r for r in self.records if any(r[key] != value for key, value in of.items())]
         self.records.append({**of, "date": str(datetime.date.today()), **found})
         part_file = self.path.with_suffix(".part")
-        part_file.write_text(json.dumps({"records": self.records}, indent=1) + "\n")
+        part_file.write_text(json.dumps({**self.found, "records": self.records}, indent=1) + "\n")
         part_file.replace(self.path)
 
     def mode(self, net: str, N: int) -> str:
@@ -134,11 +137,27 @@ def inference(ours: Side, theirs: Side, net: str, args: argparse.Namespace, resu
         ours("close")
 
 
-def say(record: dict[str, Any]) -> None:
-    from processor_page import ratio_text
+def layers(ours: Side, theirs: Side, net: str, args: argparse.Namespace, results: Results) -> None:
+    """Measure layers alone: ours as ``convnet bench`` does, in each math mode, and theirs."""
+    reports = {math: ours("bench", net=net, math=math, N=args.mini, steps=args.rounds) for math in args.math}
+    units = theirs("layers", net=net, N=args.mini, rounds=args.rounds)["units"]
+    for math, report in reports.items():
+        results.add("layers", net, math, args.mini, report=report, units=units)
 
+
+def say(record: dict[str, Any]) -> None:
     what = f"{record['net']}, {record['part']} at {record['N']}, {record['threads']} threads, {record['math']}"
-    print(f"{what}: {ratio_text(record)} of PyTorch {record['mode']}", flush=True)
+    print(f"{what}: {processor_page.ratio_text(record)} of PyTorch {record['mode']}", flush=True)
+
+
+def read_page(path: Path, docs: Path | None) -> int:
+    """Print the page of a file of results, or write it into the docs."""
+    found = json.loads(path.read_text())
+    if docs:
+        processor_page.write_docs(found["records"], docs, found["processor"])
+    else:
+        print(processor_page.page(found["records"], found["processor"]))
+    return 0
 
 
 def main() -> int:
@@ -151,8 +170,14 @@ def main() -> int:
     parser.add_argument("--mini", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7, help="turns of each side")
     parser.add_argument("--out", type=Path, default=Path("results.json"))
+    parser.add_argument("--page", type=Path, help="print the page of such a file; measure nothing")
+    parser.add_argument("--docs", type=Path, help="with --page: write the table and the picture of performance.md there")
     args = parser.parse_args()
+    if args.page:
+        return read_page(args.page, args.docs)
     results, ours, theirs = Results(args.out, args.threads), Side("ours", args.threads), Side("theirs", args.threads)
+    about = {**ours("about"), **theirs("about")}
+    results.found["processor"] = "{processor}; {device}; PyTorch {torch}, NumPy {numpy}.".format(**about)
     for net in args.nets:
         for part in args.parts:
             globals()[part](ours, theirs, net, args, results)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import statistics
 import sys
 import time
@@ -73,7 +74,13 @@ class Ours:
     def about(self) -> Answer:
         from convnet.backends import make_backend
 
-        return {"device": make_backend("cpu", self.threads).describe(), "numpy": np.__version__}
+        try:
+            said = Path("/proc/cpuinfo").read_text()
+            processor = next(line.split(":")[1].strip() for line in said.splitlines() if line.startswith("model name"))
+        except (OSError, StopIteration):
+            processor = platform.processor() or "an unknown processor"
+        device = make_backend("cpu", self.threads).describe()
+        return {"processor": f"{processor}, {os.cpu_count()} cores", "device": device, "numpy": np.__version__}
 
     def truth(self, net: str, math: str, N: int, folder: str, seed: int = 0) -> Answer:
         """Write weights, inputs, probabilities, the cost and its gradients, of all N cases, to ``folder``."""
@@ -159,7 +166,7 @@ class Theirs:
         return self.nets[key]
 
     def check(self, net: str, mode: str, N: int, folder: str, seed: int = 0) -> Answer:
-        """Return the differences of outputs and gradients to ours: the largest, as a share of the largest value, and in norm."""
+        """Return how outputs and gradients differ from ours: at most, as a share of the largest value, and in norm."""
         module, run, pictures, labels, _ = self._made(net, mode, N, True, seed, plain=True)
         module.take(_Arrays(folder, "w"))
         logits = run(pictures)
@@ -176,7 +183,7 @@ class Theirs:
         return {"outputs": max(outputs, cost), "gradients": largest, "gradients_norm": norm}
 
     def step(self, net: str, mode: str, N: int) -> Answer:
-        module, run, pictures, labels, optimizer = self._made(net, mode, N, True)
+        _, run, pictures, labels, optimizer = self._made(net, mode, N, True)
 
         def work() -> None:
             loss = self.torch.nn.functional.cross_entropy(run(pictures), labels)
@@ -187,18 +194,61 @@ class Theirs:
         return {"ms": milliseconds(work)}
 
     def infer(self, net: str, mode: str, N: int, repeat: int = 1) -> Answer:
-        _, run, pictures, _, _ = self._made(net, mode, N, False)
+        _, run, pictures, *_ = self._made(net, mode, N, False)
         with self.torch.inference_mode():
             times = [milliseconds(lambda: run(pictures).softmax(1)) for _ in range(repeat)]
         return {"ms": statistics.median(times)}
 
-    def layers(self, net: str, mode: str, N: int) -> Answer:
-        """Return the milliseconds of each unit alone, forward, backward and update, by the names of its layers."""
+    def layers(self, net: str, N: int, rounds: int) -> Answer:
+        """Return the milliseconds of each unit alone in its best layout, by pass: eager, normalisations compiled too."""
+        found: dict[str, Any] = {}
+        for layout, memory in self.made.LAYOUTS.items():
+            module, _, pictures, *_ = self._made(net, f"eager, {layout}", N, True)
+            shapes: dict[Any, Any] = {}
+            for unit in module.units:
+                unit.register_forward_hook(lambda unit, x, y, to=shapes: to.update({unit: (x[0].shape, y.shape)}))
+            module(pictures)
+            for i, unit in enumerate(module.units):
+                unit._forward_hooks.clear()
+                x, grad = (self.torch.randn(shape) for shape in shapes[unit])
+                x, grad = (v.contiguous(memory_format=memory) if v.dim() == 4 else v for v in (x, grad))
+                for mode in ("eager", "compiled") if "norm" in unit.type else ("eager",):
+                    run = self.torch.compile(unit, dynamic=False) if mode == "compiled" else unit
+                    times = self._passes(unit, run, x.requires_grad_(bool(i)), grad, rounds)
+                    record = {"layers": [layer.name for layer in unit.layers], "type": unit.type, "ms": times}
+                    record["mode"] = f"{mode}, {layout}"
+                    if i not in found or _both(times) < _both(found[i]["ms"]):
+                        found[i] = record
+            self.close()
+        return {"units": [found[i] for i in sorted(found)]}
+
+    def _passes(self, unit: Any, run: Any, x: Any, grad: Any, rounds: int) -> dict[str, list[float]]:
+        """Return the milliseconds of forward, backward and update, after a round that does not count."""
+        torch, wanted = self.torch, [v for v in (*unit.parameters(), x) if v.requires_grad]
+        weights = [*unit.parameters()]
+        optimizer = torch.optim.SGD(weights, lr=1e-6, momentum=0.9, weight_decay=5e-4, fused=True) if weights else None
+        times: dict[str, list[float]] = {"forward": [], "backward": [], "update": []}
+        for _ in range(rounds + 1):
+            made: list[Any] = []
+            times["forward"].append(milliseconds(lambda made=made: made.append(run(x))))
+            grads: list[Any] = []
+            times["backward"].append(
+                milliseconds(lambda made=made, grads=grads: grads.extend(torch.autograd.grad(made[0], wanted, grad)))
+            )
+            for weight, value in zip(weights, grads, strict=False):
+                weight.grad = value
+            if optimizer:
+                times["update"].append(milliseconds(optimizer.step))
+        return {kind: values[1:] for kind, values in times.items() if values}
 
     def close(self) -> Answer:
         self.nets.clear()
         self.torch._dynamo.reset()
         return {}
+
+
+def _both(times: dict[str, list[float]]) -> float:
+    return statistics.median(times["forward"]) + statistics.median(times["backward"])
 
 
 class _Arrays:
