@@ -1,6 +1,7 @@
 """benchmarks/on_a_processor.py: PyTorch modules made from layer graphs say what ours do; the page of what was measured."""
 
 import json
+import re
 
 import numpy as np
 import on_a_processor
@@ -64,13 +65,25 @@ def test_newer_records_replace_older_ones(tmp_path):
     assert len(again.records) == 1 and again.records[0]["ms"]["eager"] == 2.0 and again.mode("net", 4) == "eager"
 
 
+@pytest.fixture
+def towers(tmp_path):
+    """The net of two towers with few maps: where its files lie."""
+    fewer = {"48": "16", "128": "32", "192": "48", "2048": "64"}
+    for part in ("layers", "layer-params"):
+        text = (ROOT / f"layers-cfg/{part}-imagenet.cfg").read_text()
+        text = re.sub(r"(?<=[=,])(48|128|192|2048)\b", lambda number: fewer[number[0]], text)
+        (tmp_path / f"{part}-towers.cfg").write_text(text)
+    return str(tmp_path / "layers-towers")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["layers-cifar10-18pct", "layers-cifar10-11pct", "layers-imagenet"])
-def test_modules_compute_what_our_layers_do(net, tmp_path):
+@pytest.mark.parametrize("net", ["layers-cifar10-18pct", "layers-cifar10-11pct", "towers"])
+def test_modules_compute_what_our_layers_do(net, towers, tmp_path):
     """Outputs, cost and gradients; a module with other weights is found out."""
     pytest.importorskip("torch", reason="torch is not installed: pip install torch")
     import processor_workers as workers
 
+    net = towers if net == "towers" else net
     ours, theirs = workers.Ours(2), workers.Theirs(2)
     for seed in range(5):
         ours.truth(net, "exact", 2, str(tmp_path), seed)
