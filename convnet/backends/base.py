@@ -91,6 +91,17 @@ class Backend(ABC):
     def sync(self) -> None:
         """Wait until every op issued so far is done."""
 
+    def multiply_add(self, rounds: int) -> float:  # noqa: ARG002
+        """Multiply and add ``rounds`` times in registers alone; returns the operations done, 0 without such a kernel."""
+        return 0.0
+
+    def conv_method(self, op: str, images: Array, weights: Array, out: Array, *, geometry: Geometry) -> str:  # noqa: ARG002
+        """Name what computes ``op``, one of ``conv_*``, with arrays of these shapes, where there is a choice; else ``""``.
+
+        A name that begins with ``winograd`` is of a method with fewer multiplications than there are products.
+        """
+        return ""
+
     # -- capturing: ops recorded once, then replayed as a whole, where ``captures`` is true -----------------------
 
     captures = False  # whether ``capturing`` works

@@ -12,6 +12,7 @@ from convnet.backends.arguments import Geometry
 from convnet.backends.base import Backend
 
 _PRODUCT, _PRODUCT_ON_CARDS = 2048, 8192  # side of the matrices whose product measures the peak
+_ROUNDS = 1 << 21  # of multiply-adds: some milliseconds
 _LEAST, _MOST = 0.02, 1000  # seconds of a measurement, and repetitions
 _STREAM = 1 << 26  # floats in each array of the memory test
 
@@ -37,8 +38,18 @@ def measured(backends: Sequence[Backend], work: Callable[[], object]) -> float:
     return timed(backends, lambda: [work() for _ in range(count)]) / count if count > 1 else seconds
 
 
+def peak_name(be: Backend) -> str:
+    """Say what ``peak_flops`` measures."""
+    return "multiply-adds in registers" if be.multiply_add(1) else "a large product or convolution"
+
+
 def peak_flops(be: Backend, tries: int = 3) -> float:
-    """Operations per second of a large product of matrices, or of a convolution that suits the machine: the faster."""
+    """Operations per second of multiply-adds in registers, where the backend has such a kernel.
+
+    Elsewhere of a large product of matrices, or of a convolution that suits the machine: the faster.
+    """
+    if operations := be.multiply_add(_ROUNDS):
+        return operations / _least(be, lambda: be.multiply_add(_ROUNDS), 5 * tries)
     K = _PRODUCT_ON_CARDS if be.name == "cuda" else _PRODUCT
     C = K // 8
     a, b, out = (be.upload(np.random.default_rng(i).random((K, K), np.float32)) for i in range(3))

@@ -61,7 +61,7 @@ def table(report: dict[str, Any], steps: int) -> str:
     step, peak, memory = report["step_ms"], report["peak"], report["memory"]
     head = f"{'layer':<18} {'pass':<8} {'ms':>9} {'min to max':>19}"
     lines = [f"{report['net']}, minibatch {report['mini']}, {report['device']}", ""]
-    lines.append(f"{head} {'GFLOP/s':>9} {'of peak':>8} {'GB/s':>8} {'of peak':>8}")
+    lines.append(f"{head} {'GFLOP/s':>9} {'of peak':>8} {'GB/s':>8} {'of peak':>8}{'  method' * _has_methods(report)}")
     for layer in report["layers"]:
         for kind in PASSES:
             # A neuron that the layers beside it include has nothing to do.
@@ -86,7 +86,12 @@ def table(report: dict[str, Any], steps: int) -> str:
 
 
 def _row(name: str, kind: str, numbers: dict[str, Any]) -> str:
-    arithmetic = f"{numbers['gflops']:>9.1f} {share_text(numbers['of_flops']):>8}" if numbers["gflops"] >= 0.05 else " " * 18
+    arithmetic = f"{numbers['gflops']:>9.1f} {numbers['of_flops']:>8.0%}" if numbers["gflops"] >= 0.05 else " " * 18
     traffic = f"{numbers['gbs']:>8.1f} {share_text(numbers['of_bytes']):>8}"
     spread = f"{numbers['ms']['min']:.3f} to {numbers['ms']['max']:.3f}"
-    return f"{name:<18} {kind:<8} {numbers['ms']['median']:>9.3f} {spread:>19} {arithmetic} {traffic}"
+    methods = "".join(f"  {method}" for method in numbers.get("methods", ()))
+    return f"{name:<18} {kind:<8} {numbers['ms']['median']:>9.3f} {spread:>19} {arithmetic} {traffic}{methods}"
+
+
+def _has_methods(report: dict[str, Any]) -> bool:
+    return any("methods" in layer.get(kind, {}) for layer in report["layers"] for kind in PASSES)

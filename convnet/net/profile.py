@@ -2,8 +2,8 @@
 
 Whole steps are timed first, undisturbed, with inputs that lie where they are used. Then every layer's forward, backward
 and update are timed alone, waiting for the device after each, so that their sum is a little more than a step. The peaks
-are measured by the backend's own ops in the same run: a large matrix product or convolution for arithmetic, a long sum of
-two arrays for memory.
+are measured by the backend's own ops in the same run: multiply-adds in registers, or a large matrix product or convolution,
+for arithmetic, a long sum of two arrays for memory.
 
 To issue work to a card, and to wait for it, takes longer than the work of many a layer. So on a card everything is repeated
 until it takes some milliseconds from one wait to the next, and the time divided by the repetitions. A layer's pass can be
@@ -12,8 +12,9 @@ they are; and a pass of less than ten microseconds or so still shows how long it
 
 Multiply-adds count as two operations, but for those with zeros around an image, which nobody need carry out. What other
 programs take of the machine makes a peak too small, so it is measured before and after, and where a layer was faster than
-both, that is the peak. Bytes are those that must move at least: each layer's inputs and outputs once, its weights once; in
-backward also the gradients. What moves faster than memory comes from caches. Letters: N cases of a minibatch.
+both, that is the peak. A convolution by Winograd's method does with fewer, and may be faster than any peak. Bytes are those
+that must move at least: each layer's inputs and outputs once, its weights once; in backward also the gradients. What moves
+faster than memory comes from caches. Letters: N cases of a minibatch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import numpy as np
 
 from convnet.backends.base import Array, Backend
 from convnet.backends.host import forget_peak, resident_memory
-from convnet.backends.timing import measured, peak_bytes, peak_flops, timed, wait
+from convnet.backends.timing import measured, peak_bytes, peak_flops, peak_name, timed, wait
 from convnet.graph.analysis import memories
 from convnet.graph.graph import Graph
 from convnet.layers.conv import Windowed
@@ -41,15 +42,20 @@ from convnet.net.net import Net, Work
 from convnet.net.node import Inputs, Node
 from convnet.net.steps import STEPS_BEFORE_CAPTURE, Steps, uncapturable
 
-_PRODUCTS = "a large product or convolution"
 PASSES = ("forward", "backward", "update")
 
 
 class Effort(NamedTuple):
-    """What a pass of a layer has to do at least, or what a device can do in a second."""
+    """What a pass of a layer has to do at least, and by which methods it is done; or what a device can do in a second."""
 
     operations: float
     bytes: float
+    methods: tuple[str, ...] = ()
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether some of the operations are not carried out."""
+        return any(method.startswith("winograd") for method in self.methods)
 
 
 Passes = dict[str, tuple[Effort, list[float]]]  # by name, with seconds
@@ -82,10 +88,13 @@ def measure(
     gc.collect()  # the net is gone: the peaks want memory of their own
     after = _peak(devices)
     step = statistics.median(seconds)
-    operations = sum(effort.operations for passes in layers.values() for effort, _ in passes.values())
-    rates = {f"{kind} of {name}": effort.operations / min(times)
-             for name, passes in layers.items() for kind, (effort, times) in passes.items()}  # fmt: skip
-    rates |= {"whole steps": operations / min(seconds), _PRODUCTS: max(before.operations, after.operations)}
+    efforts = [effort for passes in layers.values() for effort, _ in passes.values()]
+    operations = sum(effort.operations for effort in efforts)
+    rates = {f"{kind} of {name}": effort.operations / min(times) for name, passes in layers.items()
+             for kind, (effort, times) in passes.items() if not effort.is_saved}  # fmt: skip
+    if not any(effort.is_saved for effort in efforts):
+        rates["whole steps"] = operations / min(seconds)
+    rates[peak_name(devices[0])] = max(before.operations, after.operations)
     fastest = max(rates, key=lambda what: rates[what])
     peak, flops = Effort(rates[fastest], max(before.bytes, after.bytes)), operations / step
     return {
@@ -120,7 +129,8 @@ def _rates(effort: Effort, seconds: list[float], peak: Effort) -> dict[str, Any]
     median = statistics.median(seconds)
     flops, moved = effort.operations / median, effort.bytes / median
     shares = {"of_flops": flops / peak.operations, "of_bytes": moved / peak.bytes}
-    return {"ms": _milliseconds(seconds), "gflops": flops / 1e9, "gbs": moved / 1e9, **shares}
+    rates = {"ms": _milliseconds(seconds), "gflops": flops / 1e9, "gbs": moved / 1e9, **shares}
+    return {**rates, "methods": effort.methods} if effort.methods else rates
 
 
 def _time(
@@ -166,7 +176,10 @@ def _time_layers(net: Net, inputs: Inputs, cases: int, steps: int, captured: boo
         else:
             captured_work = net.capture(work)
             seconds = measured(net.backends, lambda: net.be.replay(captured_work))
-        layers[node.layer.name].setdefault(kind, (_effort(node, kind, cases), []))[1].append(seconds)
+        passes = layers[node.layer.name]
+        if kind not in passes:
+            passes[kind] = _effort(node, kind, cases)._replace(methods=_methods(node, kind)), []
+        passes[kind][1].append(seconds)
 
     net.around = timed_work
     for _ in range(steps):
@@ -194,6 +207,23 @@ def _effort(node: Node, kind: str, N: int) -> Effort:
         return Effort(0.0, 5 * weights)  # weights and momenta are read and written, gradients read
     products = int(isinstance(layer, WeightLayer) and layer.learns) + int(any(source.wants_grad for source in node.inputs))
     return Effort(forward * products, 2 * values + 2 * weights)
+
+
+def _methods(node: Node, kind: str) -> tuple[str, ...]:
+    """Return the backend's names of what computes a pass of a convolution, of which it has several."""
+    layer = node.layer
+    if not isinstance(layer, Windowed) or kind == "update":
+        return ()
+    out = (node.out_image if kind == "forward" else node.grad_image)(layer.num_filters)
+    methods: dict[str, None] = {}
+    for i, weights in enumerate(node.weights):
+        ops = {"conv_forward": kind == "forward"}
+        if kind == "backward":
+            ops = {"conv_weight_grad": node.learns(i), "conv_input_grad": node.wants(i)}
+        for op in (op for op, runs in ops.items() if runs):
+            images, geometry = node.image(i, layer.channels[i]), layer.geometry(node, i)
+            methods[node.be.conv_method(op, images, weights.value, out, geometry=geometry)] = None
+    return tuple(filter(None, methods))
 
 
 def _macs_inside(layer: Windowed) -> float:

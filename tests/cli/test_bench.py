@@ -8,6 +8,7 @@ from emulator import EmulatedDevice
 from support import SMALL_NET, SMALL_PARAMS
 
 from convnet.backends import timing
+from convnet.backends.cpu import KERNELS, Cpu
 from convnet.backends.cuda import Cuda
 from convnet.cli import kernels, main
 from convnet.cli.bench import table
@@ -80,7 +81,31 @@ def test_no_share_is_above_what_can_be(monkeypatch, capsys, peak):
         rows = table(report, 2)
         assert "cached" in rows and not re.search(r"[1-9]\d\d%", rows.replace("100%", ""))
     else:
-        assert report["peak"] == {"gflops": 1e21, "gbs": 1e21, "by": "a large product or convolution"}
+        assert report["peak"] == {"gflops": 1e21, "gbs": 1e21, "by": "multiply-adds in registers"}
+
+
+def test_the_method_of_a_convolution_is_named(monkeypatch, capsys):
+    """One with fewer multiplications may be faster than the peak, and says nothing about it."""
+    named = {"conv_forward": "winograd F(4x4,5x5)", "conv_weight_grad": "direct", "conv_input_grad": "direct"}
+    monkeypatch.setattr(Cpu, "conv_method", lambda be, op, images, *arrays, geometry: named[op])
+    monkeypatch.setattr(bench, "peak_flops", lambda be: 1.0)
+    net = ["--layer-def", "layers-cifar10-26pct.cfg", "--mini", "4", "--steps", "1"]
+    assert main(["bench", *net, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    conv2 = next(layer for layer in report["layers"] if layer["name"] == "conv2")
+    assert conv2["forward"]["methods"] == ["winograd F(4x4,5x5)"] and conv2["backward"]["methods"] == ["direct"]
+    assert report["peak"]["by"] not in ("whole steps", "forward of conv1", "forward of conv2", "forward of conv3")
+    assert main(["bench", *net]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[2].endswith("  method") and sum(row.endswith("  winograd F(4x4,5x5)") for row in rows) == 3
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_multiply_adds_are_counted(kernels):
+    """Those of every thread, in vectors: twice the rounds are twice the operations."""
+    be = Cpu(2, kernels)
+    assert be.multiply_add(2000) == 2 * be.multiply_add(1000) > 2 * 1000
+    assert timing.peak_flops(be, tries=1) > 0 and timing.peak_name(be) == "multiply-adds in registers"
 
 
 def test_a_busy_moment_does_not_count(monkeypatch, capsys):

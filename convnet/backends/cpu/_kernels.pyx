@@ -55,13 +55,16 @@ cdef extern from "kernels.h" nogil:
     ctypedef int (*Kernel)(...) noexcept
     ctypedef void (*Unfailing)(...) noexcept
     ctypedef const char *(*Naming)(...) noexcept
+    ctypedef double (*Counted)(...) noexcept
     ctypedef struct Kernels:
         const char *name
-        Kernel conv_forward, conv_input_grad, conv_weight_grad, fc_forward, fc_input_grad, fc_weight_grad, norm_forward, norm_input_grad, sum_magnitude, all_finite, blur
+        Kernel conv_forward, conv_input_grad, conv_weight_grad, fc_forward, fc_input_grad, fc_weight_grad
+        Kernel norm_forward, norm_input_grad, sum_magnitude, all_finite, blur
         Unfailing pool_forward, pool_input_grad, neuron_forward, neuron_input_grad, softmax_forward, softmax_input_grad
         Unfailing dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
         Unfailing logreg, logreg_grad, pack_images
         Naming conv_method
+        Counted multiply_add
     const Kernels *convnet_select(const char *wanted)
     int64_t convnet_scratch_bytes()
     void convnet_trim()
@@ -202,6 +205,12 @@ cdef class KernelOps:
     def set_threads(self, int count):
         """Set the threads of the calling thread's kernels from now on."""
         convnet_threads(count)
+
+    def multiply_add(self, int64_t rounds):
+        cdef double operations
+        with nogil:
+            operations = self.k.multiply_add(rounds)
+        return operations
 
     # -- conv and local
 

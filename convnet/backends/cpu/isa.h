@@ -21,6 +21,7 @@
 #include "neuron.c"
 #include "norm.c"
 #include "pack.c"
+#include "peak.c"
 #include "pool.c"
 #include "weights.c"
 

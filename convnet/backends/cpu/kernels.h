@@ -118,6 +118,7 @@ typedef struct {
     X(void, limit_norm, (int64_t outer, int64_t K, int64_t inner, float *w, float limit, int hard))                        \
     X(int, sum_magnitude, (int64_t count, const float *x, double *sum))                                                    \
     X(int, all_finite, (int64_t count, const float *x))                                                                    \
+    X(double, multiply_add, (int64_t rounds))                                                                              \
     X(int, blur, (const ImageShape *, const float *images, float *out, const float *taps, int size, float st))             \
     X(void, resize, (const ImageShape *, const float *images, float *out, double scale))                                   \
     X(void, pack_images, (const Crops *, const uint8_t *pixels, float *out))

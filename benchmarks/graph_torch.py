@@ -1,0 +1,254 @@
+"""A PyTorch module made from a layer graph, with its weights: what ``on_a_processor.py`` compares with; needs ``torch``.
+
+It is written as one would for PyTorch: layers of two towers that can be one are one, as groups of a convolution or as a
+larger one; inputs of several layers are joined before a convolution; border pixels that the last window hangs over are added
+to the pictures beforehand. Dropout scales in training alone. What is not in the four networks measured is refused.
+
+Letters: N cases, C channels, S side of a square image, k side of a filter, F filters, M windows of an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from convnet.graph.graph import Graph
+from convnet.layers.base import Layer
+
+NEURONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "tanh": nn.Tanh,
+    "logistic": nn.Sigmoid,
+}
+LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+Gradients = dict[tuple[str, str], np.ndarray]  # of each layer, by "weights[0]", ... and "biases"
+
+
+class CannotSayError(Exception):
+    """A layer that this module does not know in PyTorch."""
+
+
+class Block(NamedTuple):
+    """Where weights of a layer lie in a parameter of its module, and how they are turned to lie there."""
+
+    layer: str
+    name: str
+    parameter: nn.Parameter
+    place: tuple[slice, ...]
+    turn: Callable[[np.ndarray], np.ndarray]
+
+
+class CrossMapNorm(nn.Module):
+    """cmrnorm: x times (k + scale * mean of squares) ^ -pow, over ``size`` neighbouring maps of each of some towers."""
+
+    def __init__(self, layer: Any, towers: int) -> None:
+        super().__init__()
+        self.towers, self.size, self.numbers = towers, layer.size, (layer.minDiv, layer.scale, -layer.pow)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        k, scale, power = self.numbers
+        maps = (x * x).unflatten(1, (self.towers, -1))
+        mean = functional.avg_pool3d(maps, (self.size, 1, 1), 1, (self.size // 2, 0, 0)).flatten(1, 2)
+        return x * (k + scale * mean).pow(power)
+
+
+class WithinMaps(nn.Module):
+    """rnorm: the same over windows of ``size`` x ``size`` pixels of a map."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        self.size, self.numbers = layer.size, (layer.minDiv, layer.scale, -layer.pow)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        k, scale, power = self.numbers
+        return x * (k + scale * functional.avg_pool2d(x * x, self.size, 1, self.size // 2)).pow(power)
+
+
+class Local(nn.Module):
+    """local: a product of matrices for each window."""
+
+    def __init__(self, layer: Any) -> None:
+        super().__init__()
+        M = layer.modulesX**2
+        rows = layer.channels[0] * layer.filterSize[0] ** 2
+        self.window = {"kernel_size": layer.filterSize[0], "padding": layer.padding[0], "stride": layer.stride[0]}
+        self.weight = nn.Parameter(torch.empty(M, rows, layer.num_filters))
+        self.bias = nn.Parameter(torch.empty(M, 1, layer.num_filters))
+        self.side = layer.modulesX
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        patches = functional.unfold(x, **self.window).permute(2, 0, 1)  # (M, N, C * k * k)
+        return torch.baddbmm(self.bias, patches, self.weight).permute(1, 2, 0).unflatten(2, (self.side, self.side))
+
+
+class Unit(nn.Module):
+    """A layer, or those of some towers that are one here, with its neuron: ``layers`` in the order of its output's maps."""
+
+    def __init__(self, layers: list[Any], reads: list[int], starts: dict[str, int], grouped: bool) -> None:
+        super().__init__()
+        self.layers, self.reads, self.starts, self.grouped = layers, reads, starts, grouped
+        self.type = layers[0].type
+        self.main = self._main(layers[0], len(layers))
+        neuron = layers[0].neuron
+        if neuron and neuron.type not in NEURONS:
+            raise CannotSayError(f"layer '{layers[0].name}': no module for neuron={neuron.text}")
+        self.neuron = NEURONS[neuron.type]() if neuron else nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.neuron(self.main(x))
+
+    def _main(self, layer: Any, towers: int) -> nn.Module:
+        if self.type == "conv" and layer.sharedBiases and not any(layer.randSparse) and _alike(layer):
+            channels, groups = sum(layer.channels), layer.groups[0] * (towers if self.grouped else 1)
+            shape = channels * (towers if self.grouped else 1), layer.num_filters * towers, layer.filterSize[0]
+            return nn.Conv2d(*shape, layer.stride[0], layer.padding[0], groups=groups)
+        if self.type == "fc":
+            return nn.Sequential(nn.Flatten(), nn.Linear(sum(layer.num_inputs), layer.outputs * towers))
+        if self.type == "local" and layer.groups == [1]:
+            return Local(layer)
+        if self.type == "pool" and layer.pool in ("max", "avg") and not (layer.start or layer.sum):
+            if layer.pool == "max":
+                return nn.MaxPool2d(layer.sizeX, layer.stride, ceil_mode=True)
+            return nn.AvgPool2d(layer.sizeX, layer.stride, ceil_mode=True, count_include_pad=False)
+        if self.type == "cmrnorm" and layer.size % 2 and not layer.blocked:
+            return CrossMapNorm(layer, towers)
+        if self.type == "rnorm" and layer.size % 2:
+            return WithinMaps(layer)
+        if self.type in ("hs", "dropout", "dropout2"):
+            return nn.Dropout(1 - layer.keep if layer.enable else 0.0)
+        raise CannotSayError(f"layer '{layer.name}' ({self.type}): no module for it as it is")
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield where the weights of its layers lie."""
+        main = self.main[1] if self.type == "fc" else self.main
+        if not hasattr(main, "weight"):
+            return
+        for t, layer in enumerate(self.layers):
+            maps = layer.num_filters if self.type != "fc" else layer.outputs
+            own = slice(t * maps, (t + 1) * maps)
+            for i, source in enumerate(layer.sources):
+                start = 0 if self.grouped else self.starts[source.written_name]
+                if self.type == "local":
+                    place, turn = (), lambda w: w.reshape(len(w), -1, w.shape[-1])
+                elif self.type == "conv":
+                    place, turn = (own, slice(start, start + layer.filterChannels[i])), lambda w: w.transpose(3, 0, 1, 2)
+                else:
+                    place, turn = (own, slice(start, start + source.outputs)), lambda w: w
+                yield Block(layer.name, f"weights[{i}]", main.weight, place, turn)
+            if self.type == "local":
+                yield Block(layer.name, "biases", main.bias, (), lambda b, maps=maps: b.reshape(maps, -1).T[:, None])
+            else:
+                yield Block(layer.name, "biases", main.bias, (own,), np.ravel)
+
+
+class GraphNet(nn.Module):
+    """The layers of a graph that stand between its pictures and the softmax below its only cost, logreg."""
+
+    def __init__(self, graph: Graph, towers_as_groups: bool = True) -> None:
+        super().__init__()
+        self.units, self.border = nn.ModuleList(), 0
+        self._member: dict[str, tuple[int, int]] = {}  # of each layer, its unit and which of those in it it is
+        layers = [layer for layer in graph.layers.values() if not layer.detached_from]
+        cost, softmax = layers[-1], layers[-2]
+        if (cost.type, softmax.type, cost.sources[-1]) != ("cost.logreg", "softmax", softmax):
+            raise CannotSayError(f"the last layers are {softmax.type} and {cost.type}, not softmax and cost.logreg")
+        self.label_layer, self.data_layer = (
+            cost.sources[0],
+            next(la for la in layers if la.type == "data" and la is not cost.sources[0]),
+        )
+        self._member[self.data_layer.name] = -1, 0
+        waiting = [layer for layer in layers[:-2] if layer.type != "data"]
+        while waiting:
+            count = 2 if towers_as_groups and len(waiting) > 1 and self._are_one(*waiting[:2]) else 1
+            self._add(waiting[:count])
+            waiting = waiting[count:]
+        self._last = {at: i for i, unit in enumerate(self.units) for at in unit.reads}  # the unit that reads a value last
+
+    def _sources(self, layer: Layer) -> list[tuple[int, int]]:
+        return [self._member[source.written_name] for source in layer.sources]
+
+    def _width(self, unit: int) -> int:
+        return len(self.units[unit].layers) if unit >= 0 else 1
+
+    def _are_one(self, a: Any, b: Any) -> bool:
+        """Whether two layers are two towers of one: both read all of a unit, or each its own half of one."""
+        if a.type != b.type or a in b.sources or any(source.written_name == a.name for source in b.sources):
+            return False
+        if any(getattr(a, key.name) != getattr(b, key.name) for key in a.keys if key.name not in ("inputs", "gpu")):
+            return False
+        read = self._sources(a), self._sources(b)
+        whole = sorted(read[0]) == sorted(read[1]) and len(read[0]) == self._width(read[0][0][0])
+        return (whole and a.type in ("conv", "fc")) or (self._halves(*read) and a.type not in ("fc", "local"))
+
+    def _halves(self, a: Sequence[tuple[int, int]], b: Sequence[tuple[int, int]]) -> bool:
+        return len(a) == len(b) == 1 and a[0][0] == b[0][0] and (a[0][1], b[0][1]) == (0, 1) and self._width(a[0][0]) == 2
+
+    def _add(self, layers: list[Any]) -> None:
+        """Add the unit of a layer or of two."""
+        first, read = layers[0], self._sources(layers[0])
+        grouped = len(layers) == 2 and self._halves(read, self._sources(layers[1]))
+        whole = sorted(read) == [(read[0][0], j) for j in range(self._width(read[0][0]))]
+        if not (grouped or whole or all(self._width(unit) == 1 for unit, _ in read)):
+            raise CannotSayError(f"layer '{first.name}' reads one tower of two")
+        starts, at = {}, 0  # where each source's values begin among those read, in maps or, of fc, in features
+        for i in sorted(range(len(read)), key=lambda i: read[i]) if whole else range(len(read)):
+            source = first.sources[i]
+            starts[source.written_name] = at
+            at += source.outputs if first.type == "fc" else first.channels[i] if first.type == "conv" else 0
+        if first.type == "conv" and not grouped and read == [(-1, 0)]:
+            self.border = _overhang(first)
+        elif first.type in ("conv", "local") and _overhang(first):
+            raise CannotSayError(f"layer '{first.name}': its last window hangs over the border")
+        self._member.update((layer.name, (len(self.units), j)) for j, layer in enumerate(layers))
+        reads = [read[0][0]] if grouped or whole else [unit for unit, _ in read]
+        self.units.append(Unit(layers, reads, starts, grouped))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the softmax reads, (N, classes), of pictures as ``pictures`` makes them."""
+        values = {-1: x}
+        for i, unit in enumerate(self.units):
+            parts = [values.pop(at) if self._last[at] == i else values[at] for at in unit.reads]
+            x = torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+            del parts
+            values[i] = x = unit(x)
+        return x
+
+    def pictures(self, matrix: np.ndarray, layout: str) -> torch.Tensor:
+        """Return a matrix of a minibatch (features, N) as (N, C, S, S) with the border that the first layer reads."""
+        first = self.units[0].layers[0]
+        C, S = first.channels[0], first.imgSize[0]
+        images = torch.from_numpy(np.ascontiguousarray(matrix.reshape(C, S, S, -1).transpose(3, 0, 1, 2)))
+        return functional.pad(images, (0, self.border, 0, self.border)).contiguous(memory_format=LAYOUTS[layout])
+
+    def blocks(self) -> Iterator[Block]:
+        for unit in self.units:
+            yield from unit.blocks()
+
+    @torch.no_grad()
+    def take(self, weights: Gradients) -> None:
+        """Copy weights in."""
+        for block in self.blocks():
+            block.parameter[block.place] = torch.from_numpy(
+                np.ascontiguousarray(block.turn(weights[block.layer, block.name]))
+            )
+
+    def gradients(self) -> Iterator[tuple[Block, np.ndarray]]:
+        """Yield each gradient: where it lies, and its values."""
+        for block in self.blocks():
+            yield block, block.parameter.grad[block.place].numpy()
+
+
+def _alike(layer: Any) -> bool:
+    """Whether a convolution of all inputs, joined, is the sum of those of each."""
+    keys = (layer.filterSize, layer.padding, layer.stride, layer.groups)
+    return all(len(set(key)) == 1 for key in keys) and (len(layer.groups) == 1 or layer.groups[0] == 1)
+
+
+def _overhang(layer: Any) -> int:
+    """Pixels that the last window reaches beyond the padded image."""
+    return max(0, (layer.modulesX - 1) * layer.stride[0] + layer.filterSize[0] - layer.imgSize[0] - 2 * layer.padding[0])
