@@ -1,7 +1,8 @@
 /* All kernels for one instruction set, and their table.
  *
- * An isa_*.c file defines, before it includes this: ISA, the set's name; VW, the floats of a vector; and MR and NV, the tile
- * of a convolution: MR filters by NV vectors of cases.
+ * An isa_*.c file defines, before it includes this: ISA, the set's name; VW, the floats of a vector; MR and NV, the tile
+ * of a convolution: MR filters by NV vectors of cases; and NARROW_MR and NARROW_NV, that of few cases: places by vectors of
+ * filters.
  */
 #include "kernels.h"
 #include "vector.h"
@@ -9,6 +10,7 @@
 
 #include "conv.c"
 #include "conv_weight_grad.c"
+#include "conv_narrow.c"
 #include "conv_method.c"
 #include "image.c"
 #include "neuron.c"

@@ -3,4 +3,6 @@
 #define VW 8
 #define MR 6
 #define NV 2
+#define NARROW_MR 6
+#define NARROW_NV 2
 #include "isa.h"

@@ -3,4 +3,6 @@
 #define VW 16
 #define MR 8
 #define NV 2
+#define NARROW_MR 8
+#define NARROW_NV 3
 #include "isa.h"

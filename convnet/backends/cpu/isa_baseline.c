@@ -3,4 +3,6 @@
 #define VW 4
 #define MR 4
 #define NV 2
+#define NARROW_MR 4
+#define NARROW_NV 2
 #include "isa.h"
