@@ -1,10 +1,11 @@
 """What this machine has: memory for arrays, as far as its system says, and the library of NumPy's products."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from threadpoolctl import threadpool_info
 
-_MEMINFO, _GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+_MEMINFO, _GROUP, _PROCESS = Path("/proc/meminfo"), Path("/sys/fs/cgroup"), Path("/proc/self")
 
 
 def blas_text() -> str:
@@ -26,6 +27,22 @@ def host_memory(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> tuple[int, in
     free, total = (kib["MemAvailable"] + kib["SwapFree"]) << 10, (kib["MemTotal"] + kib["SwapTotal"]) << 10
     limit = _limit(group)
     return (min(free, limit[0]), min(total, limit[1])) if limit else (free, total)
+
+
+def resident_memory(process: Path = _PROCESS) -> tuple[int, int] | None:
+    """(now, at most) bytes of this process that lie in memory; ``None`` where it is not known."""
+    try:
+        fields = dict(line.split(":", 1) for line in (process / "status").read_text().splitlines())
+        now, most = (int(fields[name].split()[0]) << 10 for name in ("VmRSS", "VmHWM"))
+    except (OSError, ValueError, KeyError):
+        return None
+    return now, most
+
+
+def forget_peak(process: Path = _PROCESS) -> None:
+    """Let the most of ``resident_memory`` begin anew, where the system can."""
+    with suppress(OSError):
+        (process / "clear_refs").write_text("5")
 
 
 def _limit(group: Path) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ from convnet.graph.learning import check_learning
 from convnet.graph.loading import LayerFiles, parse
 from convnet.net.profile import PASSES, measure, share_text
 from convnet.options import BY_NAME, NATURAL
+from convnet.texts import bytes_text
 
 
 def parser(prog: str) -> Parser:
@@ -57,7 +58,7 @@ def _bench(args: argparse.Namespace) -> int:
 
 def table(report: dict[str, Any], steps: int) -> str:
     """Return a row for each pass of each layer, and a summary of the steps."""
-    step, peak = report["step_ms"], report["peak"]
+    step, peak, memory = report["step_ms"], report["peak"], report["memory"]
     head = f"{'layer':<18} {'pass':<8} {'ms':>9} {'min to max':>19}"
     lines = [f"{report['net']}, minibatch {report['mini']}, {report['device']}", ""]
     lines.append(f"{head} {'GFLOP/s':>9} {'of peak':>8} {'GB/s':>8} {'of peak':>8}")
@@ -77,6 +78,10 @@ def table(report: dict[str, Any], steps: int) -> str:
         f"{peak['gflops']:.1f} GFLOP/s by {peak['by']}, "
         f"{peak['gbs']:.1f} GB/s by adding two arrays",
     ]
+    if memory["peak"] is not None:
+        times = f"{memory['peak'] / memory['expected']:.2f} times" if memory["expected"] else "more than"
+        taken, expected = bytes_text(max(memory["peak"], 0)), bytes_text(memory["expected"])
+        lines.append(f"      {taken} of memory at most, {times} the {expected} of convnet explain")
     return "\n".join(lines)
 
 

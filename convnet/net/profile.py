@@ -27,7 +27,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from convnet.backends.base import Array, Backend
+from convnet.backends.host import forget_peak, resident_memory
 from convnet.backends.timing import measured, peak_bytes, peak_flops, timed, wait
+from convnet.graph.analysis import memories
 from convnet.graph.graph import Graph
 from convnet.layers.conv import Windowed
 from convnet.layers.data import Data
@@ -76,7 +78,7 @@ def measure(
     check_memory(graph, backends, mini)
     devices = list(dict.fromkeys(backends))
     before = _peak(devices)
-    seconds, in_order, captured, layers = _time(graph, matrices, backends, mini, steps, warmup)
+    seconds, in_order, captured, layers, resident = _time(graph, matrices, backends, mini, steps, warmup)
     gc.collect()  # the net is gone: the peaks want memory of their own
     after = _peak(devices)
     step = statistics.median(seconds)
@@ -97,6 +99,7 @@ def measure(
         "gflops": flops / 1e9,
         "peak": {"gflops": peak.operations / 1e9, "gbs": peak.bytes / 1e9, "by": fastest},
         "share_of_peak": flops / peak.operations,
+        "memory": {"peak": resident, "expected": sum(memory.total for memory in memories(graph, mini).values())},
         "layers": [
             {"name": name, "type": graph.layers[name].type} | {kind: _rates(*entry, peak) for kind, entry in passes.items()}
             for name, passes in layers.items()
@@ -122,9 +125,15 @@ def _rates(effort: Effort, seconds: list[float], peak: Effort) -> dict[str, Any]
 
 def _time(
     graph: Graph, matrices: list[np.ndarray], backends: Sequence[Backend], mini: int, steps: int, warmup: int
-) -> tuple[list[float], list[float], bool, dict[str, Passes]]:
-    """Return seconds of whole steps, with branches and without, whether they were captured, and the passes of each layer."""
+) -> tuple[list[float], list[float], bool, dict[str, Passes], int | None]:
+    """Return seconds of whole steps, with branches and without, whether they were captured, and the passes of each layer.
+
+    Last come the bytes that the steps took of this process's memory, but for the matrices; ``None`` on cards.
+    """
     draw_functions(graph)  # times do not depend on weights
+    gc.collect()
+    forget_peak()
+    before = resident_memory()
     net = Net(graph, backends, minibatch=mini)
     # Each matrix lies on the backend of the data layer that hands it out.
     places = {node.layer.dataIdx: node.be for node in net.nodes.values() if isinstance(node.layer, Data)}
@@ -140,7 +149,9 @@ def _time(
         net.be.runs_branches, net.steps = False, Steps(net)
         in_order = time_steps(max(warmup, STEPS_BEFORE_CAPTURE + 1))
         net.be.runs_branches = True
-    return seconds, in_order, captured, _time_layers(net, inputs, mini, steps, captured)
+    after = None if any(be.name == "cuda" for be in backends) else resident_memory()
+    resident = after[1] - before[0] - sum(matrix.nbytes for matrix in matrices) if before and after else None
+    return seconds, in_order, captured, _time_layers(net, inputs, mini, steps, captured), resident
 
 
 def _time_layers(net: Net, inputs: Inputs, cases: int, steps: int, captured: bool) -> dict[str, Passes]:

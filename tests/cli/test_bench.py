@@ -99,7 +99,16 @@ def test_table(capsys):
         and "min to max" in text
         and "images/s" in text
         and "of the peak measured here" in text
+        and re.search(r"B of memory at most, .* of convnet explain\n", text)
     )
+
+
+def test_memory_of_a_step_is_what_is_expected(capsys):
+    """On a net of 10 MB and more, beside which what the process itself takes is little."""
+    options = ["--layer-def", "layers-cifar10-18pct.cfg", "--mini", "128", "--steps", "1", "--json"]
+    assert main(["bench", *options]) == 0
+    memory = json.loads(capsys.readouterr().out)["memory"]
+    assert 0 < memory["peak"] <= 1.25 * memory["expected"]
 
 
 EXAMPLE = "--layer-def layers-imagenet.cfg --steps 20"

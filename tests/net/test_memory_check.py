@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from emulator import EmulatedDevice
 from support import make_graph, write_cifar, write_net
@@ -9,7 +10,7 @@ from support import make_graph, write_cifar, write_net
 import convnet
 from convnet.backends import base
 from convnet.backends.cuda import Cuda
-from convnet.backends.host import host_memory
+from convnet.backends.host import forget_peak, host_memory, resident_memory
 from convnet.cli import main
 from convnet.errors import BackendError
 from convnet.graph.analysis import memories
@@ -142,6 +143,18 @@ def test_memory_that_is_not_told(tmp_path, text):
     if text is not None:
         (tmp_path / "meminfo").write_text(text)
     assert host_memory(tmp_path / "meminfo", tmp_path) is None
+
+
+def test_memory_of_this_process(tmp_path):
+    now, most = resident_memory()
+    block = np.ones(1 << 24, np.uint8)
+    assert resident_memory()[1] >= now + block.nbytes // 2
+    del block
+    forget_peak(tmp_path / "nowhere")
+    (tmp_path / "status").write_text("VmHWM:\t7 kB\nVmRSS:\t5 kB\n")
+    assert resident_memory(tmp_path) == (5 << 10, 7 << 10) and resident_memory(tmp_path / "nowhere") is None
+    forget_peak(tmp_path)
+    assert (tmp_path / "clear_refs").read_text() == "5" and most >= now
 
 
 def test_each_device_needs_room_for_its_own_layers():

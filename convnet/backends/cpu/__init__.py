@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from convnet.backends.arguments import Criterion
 from convnet.backends.cpu.compiled import KernelOps
 from convnet.backends.host import blas_text
 from convnet.backends.reference import Reference
@@ -35,6 +36,7 @@ class Cpu(KernelOps, Reference):
     """
 
     name = "cpu"
+    includes_neurons = True
 
     def __init__(self, threads: int = 0, kernels: str | None = None, math: str = "float32") -> None:
         KernelOps.__init__(self, threads or _cores(), kernels or _named_kernels() or None, math)
@@ -52,6 +54,21 @@ class Cpu(KernelOps, Reference):
         raw = np.empty(count + 16, np.float32)
         offset = -raw.ctypes.data % 64 // 4
         return raw[offset : offset + count].reshape(tuple(shape))
+
+    def cost_forward(self, targets: Array | None, predictions: Array, costs: Array, *, criterion: Criterion) -> None:
+        if criterion.kind == "logreg":
+            self.logreg(targets, predictions, costs, criterion.topk)
+        else:
+            super().cost_forward(targets, predictions, costs, criterion=criterion)
+
+    def cost_input_grad(
+        self, targets: Array, predictions: Array, input_grad: Array, scale_targets: float = 0, *, criterion: Criterion
+    ) -> None:
+        if criterion.kind in ("logreg", "logreg_fused"):
+            fused = criterion.kind == "logreg_fused"
+            self.logreg_grad(targets, predictions, input_grad, scale_targets, criterion.coeff, fused)
+        else:
+            super().cost_input_grad(targets, predictions, input_grad, scale_targets, criterion=criterion)
 
     def _product(self, a: Array, b: Array, out: Array, scale_targets: float, scale_output: float = 1) -> None:
         # fc. Blocks of rows are shared among Python threads that each call a single-threaded BLAS: threads of its own

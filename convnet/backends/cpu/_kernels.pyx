@@ -46,7 +46,7 @@ cdef extern from "kernels.h" nogil:
         const char *name
         Kernel conv_forward, conv_input_grad, conv_weight_grad, norm_forward, norm_input_grad, sum_magnitude, all_finite, blur
         Unfailing pool_forward, pool_input_grad, neuron_forward, neuron_input_grad, softmax_forward, softmax_input_grad
-        Unfailing dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
+        Unfailing logreg, logreg_grad, dropout, add, add_bias, sum_rows, eltmax_forward, eltmax_input_grad, update, limit_norm, resize
     const Kernels *convnet_select(const char *wanted)
     int64_t convnet_scratch_bytes()
     void convnet_trim()
@@ -109,6 +109,14 @@ cdef Slope slope_of(slope) except *:
     result.y = data(slope.y)
     result.f = activation_of(slope.activation)
     return result
+
+
+cdef const Slope *slope_at(slope, Slope *memory) except? NULL:
+    """Put a slope where a kernel finds it; NULL if there is none."""
+    if slope is None:
+        return NULL
+    memory[0] = slope_of(slope)
+    return memory
 
 
 cdef PoolShape pool_shape(str kind, images, out, window, float st) except *:
@@ -217,26 +225,26 @@ cdef class KernelOps:
 
     def pool_forward(self, str kind, images, out, *, window, activation=None):
         cdef PoolShape s = pool_shape(kind, images, out, window, 0)
+        cdef Activation f = activation_of(activation or ("ident", 0, 0))
         cdef Floats x = data(images), y = data(out)
         with nogil:
-            self.k.pool_forward(&s, x, y)
-        self.activate(out, activation)
+            self.k.pool_forward(&s, x, &f, y)
 
     def pool_max_input_grad(self, images, out, grad, input_grad, float scale_targets=0, *, window, slope=None):
-        cdef PoolShape s
-        cdef Floats x = data(images), best = data(out), g = data(grad), y
-        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
-            s, y = pool_shape("max", images, out, window, scale), data(target)
-            with nogil:
-                self.k.pool_input_grad(&s, x, best, g, y)
+        cdef PoolShape s = pool_shape("max", images, out, window, scale_targets)
+        cdef Slope multiplier
+        cdef const Slope *by = slope_at(slope, &multiplier)
+        cdef Floats x = data(images), best = data(out), g = data(grad), y = data(input_grad)
+        with nogil:
+            self.k.pool_input_grad(&s, x, best, g, by, y)
 
     def pool_avg_input_grad(self, str kind, grad, input_grad, float scale_targets=0, *, window, slope=None):
-        cdef PoolShape s
-        cdef Floats nothing = NULL, g = data(grad), y
-        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
-            s, y = pool_shape(kind, target, grad, window, scale), data(target)
-            with nogil:
-                self.k.pool_input_grad(&s, nothing, nothing, g, y)
+        cdef PoolShape s = pool_shape(kind, input_grad, grad, window, scale_targets)
+        cdef Slope multiplier
+        cdef const Slope *by = slope_at(slope, &multiplier)
+        cdef Floats nothing = NULL, g = data(grad), y = data(input_grad)
+        with nogil:
+            self.k.pool_input_grad(&s, nothing, nothing, g, by, y)
 
     # -- norm
 
@@ -247,12 +255,12 @@ cdef class KernelOps:
             done(self.k.norm_forward(&s, x, y))
 
     def norm_input_grad(self, str kind, images, grad, input_grad, float scale_targets=0, *, response, slope=None):
-        cdef NormShape s
-        cdef Floats x = data(images), g = data(grad), y
-        with self.multiplied(input_grad, scale_targets, slope) as (target, scale):
-            s, y = norm_shape(kind, images, response, scale), data(target)
-            with nogil:
-                done(self.k.norm_input_grad(&s, x, g, y))
+        cdef NormShape s = norm_shape(kind, images, response, scale_targets)
+        cdef Slope multiplier
+        cdef const Slope *by = slope_at(slope, &multiplier)
+        cdef Floats x = data(images), g = data(grad), y = data(input_grad)
+        with nogil:
+            done(self.k.norm_input_grad(&s, x, g, by, y))
 
     # -- neuron, softmax, dropout, eltwise
 
@@ -281,6 +289,22 @@ cdef class KernelOps:
         cdef Floats a = data(y), b = data(grad), c = data(input_grad)
         with nogil:
             self.k.softmax_input_grad(rows, N, a, b, c, scale_targets)
+
+    def logreg(self, labels, y, costs, int k):
+        """As ``cost_forward``."""
+        cdef int rows = y.shape[0], N = y.shape[1]
+        cdef double[3] sums
+        cdef Floats a = data(labels), b = data(y)
+        with nogil:
+            self.k.logreg(rows, N, a, b, k, sums)
+        costs[:] = [sums[0], sums[1], sums[2]][: len(costs)]
+
+    def logreg_grad(self, labels, y, input_grad, float scale_targets, float coeff, bint fused):
+        """As ``cost_input_grad``; ``fused`` through the softmax."""
+        cdef int rows = y.shape[0], N = y.shape[1]
+        cdef Floats a = data(labels), b = data(y), c = data(input_grad)
+        with nogil:
+            self.k.logreg_grad(rows, N, a, b, coeff, fused, c, scale_targets)
 
     def dropout(self, x, out, float scale_targets=0, *, float keep, float gain, tuple key):
         cdef int64_t count = x.size

@@ -12,6 +12,7 @@
 #include "conv_weight_grad.c"
 #include "conv_narrow.c"
 #include "conv_method.c"
+#include "cost.c"
 #include "image.c"
 #include "neuron.c"
 #include "norm.c"

@@ -73,16 +73,20 @@ typedef struct {
     X(int, conv_forward, (const ConvShape *, const float *images, const float *weights, const Ending *, float *out))       \
     X(int, conv_input_grad, (const ConvShape *, const float *grad, const float *weights, const Slope *, float *input_grad)) \
     X(int, conv_weight_grad, (const ConvShape *, const float *images, const float *grad, float *weight_grad))              \
-    X(void, pool_forward, (const PoolShape *, const float *images, float *out))                                            \
+    X(void, pool_forward, (const PoolShape *, const float *images, const Activation *, float *out))                        \
     X(void, pool_input_grad,                                                                                               \
-      (const PoolShape *, const float *images, const float *out, const float *grad, float *input_grad))                    \
+      (const PoolShape *, const float *images, const float *out, const float *grad, const Slope *, float *input_grad))     \
     X(int, norm_forward, (const NormShape *, const float *images, float *out))                                             \
-    X(int, norm_input_grad, (const NormShape *, const float *images, const float *grad, float *input_grad))                \
+    X(int, norm_input_grad,                                                                                                \
+      (const NormShape *, const float *images, const float *grad, const Slope *, float *input_grad))                       \
     X(void, neuron_forward, (const Activation *, int64_t count, const float *x, float *out))                               \
     X(void, neuron_input_grad,                                                                                             \
       (const Activation *, int64_t count, const float *x, const float *y, const float *grad, float *input_grad, float st)) \
     X(void, softmax_forward, (int rows, int N, const float *x, float *out))                                                \
     X(void, softmax_input_grad, (int rows, int N, const float *y, const float *grad, float *input_grad, float st))         \
+    X(void, logreg, (int rows, int N, const float *labels, const float *y, int k, double costs[3]))                        \
+    X(void, logreg_grad,                                                                                                   \
+      (int rows, int N, const float *labels, const float *y, float coeff, int fused, float *input_grad, float st))         \
     X(void, dropout, (int64_t count, const float *x, float *out, float keep, float gain, const uint32_t key[4], float st)) \
     X(void, add, (int64_t count, const float *x, float *out, float st, float so))                                          \
     X(void, add_bias, (int64_t rows, int64_t columns, float *out, const float *biases))                                    \

@@ -1,13 +1,22 @@
 /* Pooling (numerics section 8): windows [start + o*stride, start + o*stride + size) clipped to the image.
  *
- * images[c, y, x, n], out[c, oy, ox, n]. Threads share channels and blocks of cases, so that every thread owns the pixels
- * it adds to. Replaces 2012's kLocalPool, kLocalMaxUndo and kLocalAvgUndo.
+ * images[c, y, x, n], out[c, oy, ox, n]. Threads share rows of what is written, in which every value is written once: forward
+ * the outputs, each from its window; backward the pixels, each from all windows that cover it. Replaces 2012's kLocalPool,
+ * kLocalMaxUndo and kLocalAvgUndo.
  */
 
+/* Pixels of window ``o`` along an axis with ``side`` of them. */
 static inline Range window_at(const PoolShape *s, int o, int side) {
     int first = s->start + o * s->stride, last = first + s->size;
     first = MIN(MAX(first, 0), side), last = MIN(MAX(last, 0), side);
     return (Range){first, MAX(first, last)};
+}
+
+/* Windows of ``count`` along an axis that cover pixel i. */
+static inline Range windows_over(const PoolShape *s, int i, int count) {
+    const int behind = i - s->start; /* the first window's first pixel */
+    const int first = (MAX(behind - s->size + 1, 0) + s->stride - 1) / s->stride;
+    return (Range){first, behind < 0 ? 0 : MIN(behind / s->stride + 1, count)};
 }
 
 /* What a pixel counts in its window: 1 / pixels for the mean, else 1. */
@@ -16,76 +25,97 @@ static inline float share_of(const PoolShape *s, Range ys, Range xs) {
     return s->kind == POOL_AVG ? 1.0f / MAX(pixels, 1) : 1.0f;
 }
 
-/* One window of one channel for up to BLOCK cases. */
-static void pool_window(const PoolShape *s, Range ys, Range xs, const float *map, int cases, float *RESTRICT out) {
-    const float initial = s->kind == POOL_MAX ? -2e38f : 0.0f;
-    float best[BLOCK];
-    for (int n = 0; n < cases; n++) best[n] = initial;
+/* row = what the kind takes of a window, for ``vectors`` of ``width`` cases of a map. */
+static INLINE void pool_window(const PoolShape *s, Range ys, Range xs, const float *map, const int vectors, const int width,
+                               float *RESTRICT row) {
+    const int kind = s->kind;
+    const size_t N = s->N, line = s->W * N;
+    vec best[GROUP];
+    for (int v = 0; v < vectors; v++) best[v] = (vec){0} + (kind == POOL_MAX ? -2e38f : 0.0f);
     for (int y = ys.first; y < ys.last; y++)
-        for (int x = xs.first; x < xs.last; x++) {
-            const float *pixel = map + ((size_t)y * s->W + x) * s->N;
-            if (s->kind == POOL_MAX) /* NaN stays, so that it is seen */
-                SIMD for (int n = 0; n < cases; n++) best[n] = pixel[n] > best[n] || pixel[n] != pixel[n] ? pixel[n] : best[n];
-            else if (s->kind == POOL_MAXABS) /* the later of equal magnitudes wins; NaN stays */
-                SIMD for (int n = 0; n < cases; n++)
-                    best[n] = fabsf(best[n]) > fabsf(pixel[n]) || best[n] != best[n] ? best[n] : pixel[n];
-            else
-                SIMD for (int n = 0; n < cases; n++) best[n] += pixel[n];
-        }
-    const float scale = share_of(s, ys, xs);
-    for (int n = 0; n < cases; n++) out[n] = scale * best[n];
-}
-
-static void pool_forward(const PoolShape *s, const float *images, float *out) {
-    const int blocks = case_blocks(s->N);
-#pragma omp parallel for collapse(3) schedule(static)
-    for (int c = 0; c < s->C; c++)
-        for (int oy = 0; oy < s->Oy; oy++)
-            for (int b = 0; b < blocks; b++) {
-                const int n0 = b * BLOCK;
-                const float *map = images + (size_t)c * s->H * s->W * s->N + n0; /* images[c, 0, 0, n0] */
-                for (int ox = 0; ox < s->Ox; ox++)
-                    pool_window(s, window_at(s, oy, s->H), window_at(s, ox, s->W), map, cases_at(s->N, n0),
-                                out + (((size_t)c * s->Oy + oy) * s->Ox + ox) * s->N + n0);
+        for (int x = xs.first; x < xs.last; x++)
+            for (int v = 0; v < vectors; v++) {
+                const vec value = load(map + y * line + x * N + v * width, width), now = best[v];
+                if (kind == POOL_MAX) /* NaN stays, so that it is seen */
+                    best[v] = choose((value > now) | (value != value), value, now);
+                else if (kind == POOL_MAXABS) /* the later of equal magnitudes wins; NaN stays */
+                    best[v] = choose((magnitude(now) > magnitude(value)) | (now != now), now, value);
+                else
+                    best[v] += value;
             }
+    const float scale = share_of(s, ys, xs);
+    for (int v = 0; v < vectors; v++) store(row + v * width, scale * best[v], width);
 }
 
-/* map = st * map for one channel and block of cases, without reading it when st is 0. */
-static void scale_map(const PoolShape *s, float *map, int cases) {
-    if (s->st == 1.0f) return;
-    for (int p = 0; p < s->H * s->W; p++)
-        for (int n = 0; n < cases; n++) map[(size_t)p * s->N + n] = s->st == 0.0f ? 0.0f : s->st * map[(size_t)p * s->N + n];
-}
-
-/* Add one window's gradient to its pixels: to those that equal its output, which all get it, or to each its share. */
-static void scatter_window(const PoolShape *s, Range ys, Range xs, const float *map, const float *out, const float *grad,
-                           int cases, float *input_map) {
-    const float share = share_of(s, ys, xs);
-    for (int y = ys.first; y < ys.last; y++)
-        for (int x = xs.first; x < xs.last; x++) {
-            const size_t at = ((size_t)y * s->W + x) * s->N;
-            float *RESTRICT to = input_map + at;
-            if (s->kind == POOL_MAX)
-                SIMD for (int n = 0; n < cases; n++) to[n] += map[at + n] == out[n] ? grad[n] : 0.0f;
-            else
-                SIMD for (int n = 0; n < cases; n++) to[n] += share * grad[n];
+static void pool_forward(const PoolShape *s, const float *images, const Activation *f, float *out) {
+    const size_t plane = (size_t)s->H * s->W * s->N, line = (size_t)s->Ox * s->N;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (int c = 0; c < s->C; c++)
+        for (int oy = 0; oy < s->Oy; oy++) {
+            const Range ys = window_at(s, oy, s->H);
+            const float *map = images + c * plane;                 /* images[c, 0, 0, 0] */
+            float *to = out + ((size_t)c * s->Oy + oy) * line; /* out[c, oy, ox, 0] */
+            for (int ox = 0; ox < s->Ox; ox++, to += s->N) {
+                const Range xs = window_at(s, ox, s->W);
+                for (int y = ys.last; y < MIN(ys.last + s->stride, s->H); y++) /* rows that the next windows see first */
+                    prefetch_row(map + ((size_t)y * s->W + xs.first) * s->N, s->stride * s->N);
+                EACH_CASE(s->N, n, vectors, width, {
+                    pool_window(s, ys, xs, map + n, vectors, width, to + n);
+                    if (f->kind != IDENT) activate_row(f, vectors * width, to + n);
+                });
+            }
         }
+}
+
+/* Arrays of the backward pass for one map, from some case on. The others than POOL_MAX do not have the first two. */
+typedef struct {
+    const float *pixel, *out, *grad; /* images[c, y, x, n], out and grad[c, 0, 0, n] */
+} Pooled;
+
+/* row = the gradients of the windows ``oys`` by ``oxs`` over a pixel, for ``vectors`` of ``width`` cases: of those whose output
+ * it equals, which all get them; or its share of each. */
+static INLINE void gather_grads(const PoolShape *s, const Pooled *p, Range oys, Range oxs, const int vectors, const int width,
+                                float *RESTRICT row) {
+    const size_t N = s->N, line = s->Ox * N;
+    const int by_value = s->kind == POOL_MAX;
+    vec sum[GROUP] = {0}, pixel[GROUP] = {0};
+    for (int v = 0; by_value && v < vectors; v++) pixel[v] = load(p->pixel + v * width, width);
+    for (int oy = oys.first; oy < oys.last; oy++)
+        for (int ox = oxs.first; ox < oxs.last; ox++) {
+            const size_t at = oy * line + ox * N;
+            if (by_value) {
+                for (int v = 0; v < vectors; v++) {
+                    const mask equal = pixel[v] == load(p->out + at + v * width, width);
+                    sum[v] += (vec)(equal & (mask)load(p->grad + at + v * width, width));
+                }
+            } else {
+                const float share = share_of(s, window_at(s, oy, s->H), window_at(s, ox, s->W));
+                for (int v = 0; v < vectors; v++) sum[v] += share * load(p->grad + at + v * width, width);
+            }
+        }
+    for (int v = 0; v < vectors; v++) store(row + v * width, sum[v], width);
 }
 
 /* POOL_MAX stands for all kinds whose gradient goes by equality; the others do not read images and out, which are NULL. */
-static void pool_input_grad(const PoolShape *s, const float *images, const float *out, const float *grad, float *input_grad) {
-    const int blocks = case_blocks(s->N), by_value = s->kind == POOL_MAX;
+static void pool_input_grad(const PoolShape *s, const float *images, const float *out, const float *grad, const Slope *slope,
+                            float *input_grad) {
+    const size_t line = (size_t)s->W * s->N, plane = (size_t)s->Oy * s->Ox * s->N;
+    const int in_place = !slope && s->st == 0.0f;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int c = 0; c < s->C; c++)
-        for (int b = 0; b < blocks; b++) {
-            const int n0 = b * BLOCK, cases = cases_at(s->N, n0);
-            const size_t map = (size_t)c * s->H * s->W * s->N + n0; /* [c, 0, 0, n0] of the images */
-            scale_map(s, input_grad + map, cases);
-            for (int oy = 0; oy < s->Oy; oy++)
-                for (int ox = 0; ox < s->Ox; ox++) {
-                    const size_t at = (((size_t)c * s->Oy + oy) * s->Ox + ox) * s->N + n0; /* [c, oy, ox, n0] */
-                    scatter_window(s, window_at(s, oy, s->H), window_at(s, ox, s->W), by_value ? images + map : NULL,
-                                   by_value ? out + at : NULL, grad + at, cases, input_grad + map);
-                }
+        for (int y = 0; y < s->H; y++) {
+            const Range oys = windows_over(s, y, s->Oy);
+            size_t at = ((size_t)c * s->H + y) * line; /* [c, y, x, n] */
+            for (int x = 0; x < s->W; x++) {
+                const Range oxs = windows_over(s, x, s->Ox);
+                EACH_CASE(s->N, n, vectors, width, {
+                    Pooled p = {NULL, NULL, grad + c * plane + n};
+                    float row[GROUP * VW];
+                    if (s->kind == POOL_MAX) p.pixel = images + at, p.out = out + c * plane + n;
+                    gather_grads(s, &p, oys, oxs, vectors, width, in_place ? input_grad + at : row);
+                    if (!in_place) store_grad(slope, at, s->st, vectors * width, row, input_grad);
+                    at += vectors * width;
+                });
+            }
         }
 }

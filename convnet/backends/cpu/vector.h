@@ -11,11 +11,13 @@
 
 /* aligned(4): rows start anywhere; may_alias: they are floats to everyone else. */
 typedef float vec __attribute__((vector_size(VW * 4), aligned(4), may_alias));
+typedef int32_t mask __attribute__((vector_size(VW * 4), aligned(4), may_alias)); /* of comparisons: -1 or 0 */
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define RESTRICT __restrict__
 #define SIMD _Pragma("omp simd")
+#define INLINE inline __attribute__((always_inline)) /* where a constant argument makes the loops */
 
 #define scratch convnet_scratch
 #define give_back convnet_give_back
@@ -71,8 +73,9 @@ static inline void inverse_power(const float *RESTRICT d, float power, int count
 }
 
 /* Philox4x32-10; see convnet/backends/philox.py. Writes the four words of one block. */
-static inline void philox_block(uint32_t block, const uint32_t key[4], uint32_t out[4]) {
+static INLINE void philox_block(uint32_t block, const uint32_t key[4], uint32_t out[4]) {
     uint32_t x0 = block, x1 = key[2], x2 = key[3], x3 = 0, k0 = key[0], k1 = key[1];
+#pragma GCC unroll 10
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)0xD2511F53u * x0, p1 = (uint64_t)0xCD9E8D57u * x2;
         x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
@@ -87,6 +90,58 @@ static inline void philox_block(uint32_t block, const uint32_t key[4], uint32_t 
 
 /* A word as a number in (0, 1], exact in float32. */
 static inline float philox_uniform(uint32_t word) { return (float)((word >> 8) + 1) * 0x1p-24f; }
+
+/* The first ``width`` values, VW or 1, with zeros behind them. */
+static INLINE vec load(const float *from, const int width) { return width == VW ? *(const vec *)from : (vec){*from}; }
+
+static INLINE void store(float *to, vec x, const int width) {
+    if (width == VW)
+        *(vec *)to = x;
+    else
+        *to = x[0];
+}
+
+/* m ? a : b */
+static inline vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
+
+static inline vec magnitude(vec x) { return (vec)((mask)x & 0x7fffffff); }
+
+/* d^-1/4 with ``quarter``, else d^-1/2, for positive, normal d; of infinity something small. Halving the bits of a float, or
+ * quartering them, takes the root of it to a few percent; then two steps of the series of (1 - r)^-1/4 or -1/2, where
+ * r = 1 - d * root^4 or ^2 is what is still wrong. */
+static INLINE vec inverse_root(vec d, const int quarter) {
+    d = choose(d > 1e37f, (vec){0} + 1e37f, d); /* NaN stays */
+    vec root = (vec)(quarter ? 0x4f581800 - ((mask)d >> 2) : 0x5f3759df - ((mask)d >> 1));
+    for (int step = 0; step < 2; step++) {
+        const vec power = quarter ? (root * root) * (root * root) : root * root, r = 1.0f - d * power;
+        root += root * r * (quarter ? 0.25f + r * (0.15625f + r * 0.1171875f) : 0.5f + r * (0.375f + r * 0.3125f));
+    }
+    return root;
+}
+
+/* Loops over cases take GROUP vectors at a time, then one, then single cases: what follows is done with ``vectors`` of
+ * ``width`` cases from case n on, and is compiled for each. */
+#define GROUP 4
+#define EACH_CASE(N, n, vectors, width, ...)                    \
+    for (int n = 0; n < (N);) {                                 \
+        if ((N) - n >= GROUP * VW) {                            \
+            enum { vectors = GROUP, width = VW };               \
+            __VA_ARGS__;                                        \
+            n += GROUP * VW;                                    \
+        } else if ((N) - n >= VW) {                             \
+            enum { vectors = 1, width = VW };                   \
+            __VA_ARGS__;                                        \
+            n += VW;                                            \
+        } else {                                                \
+            enum { vectors = 1, width = 1 };                    \
+            __VA_ARGS__;                                        \
+            n++;                                                \
+        }                                                       \
+    }
+
+static inline void prefetch_row(const float *row, int count) {
+    for (int i = 0; i < count; i += 16) __builtin_prefetch(row + i);
+}
 
 static inline int cases_at(int N, int n0) { return MIN(BLOCK, N - n0); }
 static inline int case_blocks(int N) { return (N + BLOCK - 1) / BLOCK; }
