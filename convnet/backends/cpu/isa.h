@@ -17,6 +17,7 @@
 #include "neuron.c"
 #include "norm.c"
 #include "pool.c"
+#include "spread.c"
 #include "weights.c"
 
 #define TABLE_OF(isa) convnet_kernels_##isa
