@@ -48,7 +48,8 @@ def test_against_the_oracle_and_one_thread(name):
         ):
             before = values(*shape, seed=7) if scale_targets else np.full(shape, np.nan)
             expected, found, by_one = (
-                run_op(each, op, arrays, before, scale_targets, geometry=geometry, **more) for each in (ORACLE, CPUS[name], alone)
+                run_op(each, op, arrays, before, scale_targets, geometry=geometry, **more)
+                for each in (ORACLE, CPUS[name], alone)
             )
             assert_close(found, expected, 2e-5)
             assert found.tobytes() == by_one.tobytes()
