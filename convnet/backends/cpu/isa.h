@@ -1,8 +1,8 @@
 /* All kernels for one instruction set, and their table.
  *
  * An isa_*.c file defines, before it includes this: ISA, the set's name; VW, the floats of a vector; TH and NV, the
- * largest tile of a product: TH rows by NV vectors (tile.h); and MR and WIDEST, the rows of a tile of weight gradients and
- * its vectors of filters at most.
+ * largest tile of a product: TH rows by NV vectors (tile.h); MR and WIDEST, the rows of a tile of weight gradients and its
+ * vectors of filters at most; and NARROW_MR and NARROW_NV, the tile of few cases: places by vectors of filters.
  */
 #include "kernels.h"
 #include "vector.h"
@@ -12,6 +12,7 @@
 #include "conv_pack.c"
 #include "conv.c"
 #include "conv_weight_grad.c"
+#include "conv_narrow.c"
 #include "winograd_transforms.h"
 #include "winograd.c"
 #include "conv_method.c"
@@ -23,6 +24,7 @@
 #include "pack.c"
 #include "peak.c"
 #include "pool.c"
+#include "spread.c"
 #include "weights.c"
 
 #define TABLE_OF(isa) convnet_kernels_##isa

@@ -5,4 +5,6 @@
 #define NV 2
 #define TH 6
 #define WIDEST 2
+#define NARROW_MR 6
+#define NARROW_NV 2
 #include "isa.h"

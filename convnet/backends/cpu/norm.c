@@ -286,11 +286,3 @@ static int within(const NormShape *s, const float *images, const float *grad, co
     }
     return !failed;
 }
-
-static int norm_forward(const NormShape *s, const float *images, float *out) {
-    return s->kind == CMRNORM ? across_forward(s, images, out) : within(s, images, NULL, NULL, out);
-}
-
-static int norm_input_grad(const NormShape *s, const float *images, const float *grad, const Slope *slope, float *input_grad) {
-    return s->kind == CMRNORM ? across_input_grad(s, images, grad, slope, input_grad) : within(s, images, grad, slope, input_grad);
-}

@@ -47,7 +47,7 @@ static INLINE void pool_window(const PoolShape *s, Range ys, Range xs, const flo
     for (int v = 0; v < vectors; v++) store(row + v * width, scale * best[v], width);
 }
 
-static void pool_forward(const PoolShape *s, const float *images, const Activation *f, float *out) {
+static void full_pool_forward(const PoolShape *s, const float *images, const Activation *f, float *out) {
     const size_t plane = (size_t)s->H * s->W * s->N, line = (size_t)s->Ox * s->N;
 #pragma omp parallel for collapse(2) schedule(static)
     for (int c = 0; c < s->C; c++)
@@ -97,8 +97,8 @@ static INLINE void gather_grads(const PoolShape *s, const Pooled *p, Range oys, 
 }
 
 /* POOL_MAX stands for all kinds whose gradient goes by equality; the others do not read images and out, which are NULL. */
-static void pool_input_grad(const PoolShape *s, const float *images, const float *out, const float *grad, const Slope *slope,
-                            float *input_grad) {
+static void full_pool_input_grad(const PoolShape *s, const float *images, const float *out, const float *grad,
+                                 const Slope *slope, float *input_grad) {
     const size_t line = (size_t)s->W * s->N, plane = (size_t)s->Oy * s->Ox * s->N;
     const int in_place = !slope && s->st == 0.0f;
 #pragma omp parallel for collapse(2) schedule(static)
