@@ -55,7 +55,7 @@ class Effort(NamedTuple):
     @property
     def is_saved(self) -> bool:
         """Whether some of the operations are not carried out."""
-        return any(method.startswith("winograd") for method in self.methods)
+        return any(method.startswith("Winograd") for method in self.methods)
 
 
 Passes = dict[str, tuple[Effort, list[float]]]  # by name, with seconds

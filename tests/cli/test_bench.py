@@ -86,18 +86,18 @@ def test_no_share_is_above_what_can_be(monkeypatch, capsys, peak):
 
 def test_the_method_of_a_convolution_is_named(monkeypatch, capsys):
     """One with fewer multiplications may be faster than the peak, and says nothing about it."""
-    named = {"conv_forward": "winograd F(4x4,5x5)", "conv_weight_grad": "direct", "conv_input_grad": "direct"}
+    named = {"conv_forward": "Winograd F(4x4,5x5)", "conv_weight_grad": "direct", "conv_input_grad": "direct"}
     monkeypatch.setattr(Cpu, "conv_method", lambda be, op, images, *arrays, geometry: named[op])
     monkeypatch.setattr(bench, "peak_flops", lambda be: 1.0)
     net = ["--layer-def", "layers-cifar10-26pct.cfg", "--mini", "4", "--steps", "1"]
     assert main(["bench", *net, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     conv2 = next(layer for layer in report["layers"] if layer["name"] == "conv2")
-    assert conv2["forward"]["methods"] == ["winograd F(4x4,5x5)"] and conv2["backward"]["methods"] == ["direct"]
+    assert conv2["forward"]["methods"] == ["Winograd F(4x4,5x5)"] and conv2["backward"]["methods"] == ["direct"]
     assert report["peak"]["by"] not in ("whole steps", "forward of conv1", "forward of conv2", "forward of conv3")
     assert main(["bench", *net]) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert rows[2].endswith("  method") and sum(row.endswith("  winograd F(4x4,5x5)") for row in rows) == 3
+    assert rows[2].endswith("  method") and sum(row.endswith("  Winograd F(4x4,5x5)") for row in rows) == 3
 
 
 @pytest.mark.parametrize("kernels", KERNELS)
