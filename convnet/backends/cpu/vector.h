@@ -106,17 +106,19 @@ static inline vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~
 
 static inline vec magnitude(vec x) { return (vec)((mask)x & 0x7fffffff); }
 
-/* d^-1/4 with ``quarter``, else d^-1/2, for positive, normal d; of infinity something small. Halving the bits of a float, or
- * quartering them, takes the root of it to a few percent; then two steps of the series of (1 - r)^-1/4 or -1/2, where
- * r = 1 - d * root^4 or ^2 is what is still wrong. */
+/* What is wrong with a root that should be d^-1/4, with ``quarter``, or d^-1/2: 1 - d * root^4 or ^2. */
+static INLINE vec root_error(vec d, vec root, const int quarter) {
+    const vec square = root * root;
+    return 1.0f - d * (quarter ? square * square : 1.0f * square);
+}
+
+/* d^-1/4 with ``quarter``, else d^-1/2, for positive, normal d; of infinity something small. A quarter of the bits of a float, or
+ * half of them, gives its root to 3 %; then the series of (1 - r)^-1/4 or -1/2, where r is the error: four terms, then two. */
 static INLINE vec inverse_root(vec d, const int quarter) {
     d = choose(d > 1e37f, (vec){0} + 1e37f, d); /* NaN stays */
-    vec root = (vec)(quarter ? 0x4f581800 - ((mask)d >> 2) : 0x5f3759df - ((mask)d >> 1));
-    for (int step = 0; step < 2; step++) {
-        const vec power = quarter ? (root * root) * (root * root) : root * root, r = 1.0f - d * power;
-        root += root * r * (quarter ? 0.25f + r * (0.15625f + r * 0.1171875f) : 0.5f + r * (0.375f + r * 0.3125f));
-    }
-    return root;
+    vec root = (vec)(quarter ? 0x4f581800 - ((mask)d >> 2) : 0x5f3759df - ((mask)d >> 1)), r = root_error(d, root, quarter);
+    root += root * r * (quarter ? 0.25f + r * (0.15625f + r * 0.1171875f) : 0.5f + r * (0.375f + r * 0.3125f));
+    return root + root * root_error(d, root, quarter) * (quarter ? 0.25f : 0.5f);
 }
 
 /* Loops over cases take GROUP vectors at a time, then one, then single cases: what follows is done with ``vectors`` of
