@@ -17,6 +17,7 @@ from support import (
 )
 
 from convnet.backends.arguments import Activation, Geometry, Slope
+from convnet.backends.cpu import Cpu
 from convnet.backends.cuda import conv, tiles
 from convnet.backends.cuda.tile_table import table_for
 from convnet.backends.cuda.tiles import Tile
@@ -60,6 +61,18 @@ def test_ops(be, shape):
     compare(be, "conv_forward", [x, w], out, **how)
     compare(be, "conv_input_grad", [g, w], images, **how)
     compare(be, "conv_weight_grad", [x, g], kernel, **how)
+
+
+@pytest.mark.parametrize("kernels", [name.removeprefix("cpu-") for name in BACKENDS if name.startswith("cpu-")])
+@pytest.mark.parametrize("math", ["exact", "fast"])  # float32 is every backend's
+@pytest.mark.parametrize("shape", [*SHAPES, (18, 12, 37, 33, 3, 1, 1, 1), (32, 16, 64, 32, 5, 2, 1, 1)], ids=str)
+def test_ops_in_every_math(kernels, math, shape):
+    """At the same tolerance: what is fast here takes few channels, whose errors are small."""
+    images, kernel, out, how = geometry(*shape)
+    x, w, g = values(*images), values(*kernel, seed=1), values(*out, seed=2)
+    be = Cpu(2, kernels, math)
+    for op, arrays, target in passes(x, w, g):
+        assert_close(run_op(be, op, arrays, np.full(target, np.nan), **how), run_op(ORACLE, op, arrays, np.zeros(target), **how))
 
 
 @each_backend
