@@ -72,9 +72,9 @@ def test_against_the_oracle(method, kernels):
         for op, arrays, shape, more in (
             ("conv_forward", [x, w], out, {"activation": relu, "biases": biases} if with_neuron else {}),
             ("conv_input_grad", [g, w], images, {"slope": Slope(relu, values(*images, seed=5))} if with_neuron else {}),
+            ("conv_weight_grad", [x, g], weights, {}),
         ):
-            given_images, given_out = (x, values(*out)) if op == "conv_forward" else (values(*images), g)
-            assert be.conv_method(op, given_images, w, given_out, geometry=geometry) == method
+            assert be.conv_method(op, x, w, g, geometry=geometry) == method
             before = values(*shape, seed=7) if scale_targets else np.full(shape, np.nan)
             found, expected = (
                 run_op(one, op, arrays, before, geometry=geometry, scale_targets=scale_targets, **there(one, more))
@@ -104,28 +104,31 @@ def test_errors(method, inputs, kernels):
         return x
 
     w = (random.randn(C, k, k, F) / 100).astype(np.float32)
-    for op, source, shape in (
-        ("conv_forward", array(C, H, H, N), (F, H, H, N)),
-        ("conv_input_grad", array(F, H, H, N), (C, H, H, N)),
+    g = random.randn(F, H, H, N).astype(np.float32)
+    for op, arrays, shape in (
+        ("conv_forward", [array(C, H, H, N), w], (F, H, H, N)),
+        ("conv_input_grad", [array(F, H, H, N), w], (C, H, H, N)),
+        ("conv_weight_grad", [array(C, H, H, N), g], w.shape),
     ):
         target = np.zeros(shape, np.float32)
-        found, expected = (run_op(one, op, [source, w], target, geometry=geometry) for one in (be, ORACLE))
+        found, expected = (run_op(one, op, arrays, target, geometry=geometry) for one in (be, ORACLE))
         assert np.abs(found - expected).max() <= METHODS[method] * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_threads_leave_bits_alone(method):
-    x, w = values(20, 9, 11, 70, seed=1), values(20, 5, 5, 24, seed=2)
-    out = np.zeros((24, 9, 11, 70), np.float32)
+@pytest.mark.parametrize("op", ["conv_forward", "conv_weight_grad"])
+def test_threads_leave_bits_alone(op, method):
+    x, w, out = values(20, 9, 11, 70, seed=1), values(20, 5, 5, 24, seed=2), values(24, 9, 11, 70, seed=3)
+    arrays, target = ([x, w], out) if op == "conv_forward" else ([x, out], w)
     one, two, three = (
-        run_op(backend(method, KERNELS[0], threads), "conv_forward", [x, w], out, geometry=Geometry(2, 1, 1, None))
+        run_op(backend(method, KERNELS[0], threads), op, arrays, target, geometry=Geometry(2, 1, 1, None))
         for threads in (1, 2, 3)
     )
     assert one.tobytes() == two.tobytes() == three.tobytes()
 
 
 def chosen(math: str, C: int, k: int, F: int, H: int, N: int, stride: int = 1, **kwargs) -> set[str]:
-    """Methods of a layer's outputs and input gradient."""
+    """Methods of a layer's outputs and gradients."""
     padding = k // 2
     M = 1 + (H + 2 * padding - k) // stride
     groups = kwargs.get("groups", 1)
@@ -133,7 +136,8 @@ def chosen(math: str, C: int, k: int, F: int, H: int, N: int, stride: int = 1, *
     images, weights, out = arrays
     geometry = Geometry(padding, stride, groups, kwargs.get("conns"))
     be = Cpu(1, math=math)
-    return {be.conv_method(op, images, weights, out, geometry=geometry) for op in ("conv_forward", "conv_input_grad")}
+    passes = ("conv_forward", "conv_input_grad", "conv_weight_grad")
+    return {be.conv_method(op, images, weights, out, geometry=geometry) for op in passes}
 
 
 @pytest.mark.parametrize(

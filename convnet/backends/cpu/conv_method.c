@@ -1,7 +1,7 @@
 /* conv and local: which method computes an op, and what runs it (numerics 2).
  *
  * Direct sums (conv.c, conv_weight_grad.c) suit every shape. Where cases would leave much of their vectors empty, direct sums
- * whose vectors run over filters are faster (conv_narrow.c). Winograd's methods (winograd.c) suit filters that move by one
+ * whose vectors run over filters are faster (conv_narrow.c). Winograd's methods (winograd*.c) suit filters that move by one
  * pixel and are the same everywhere. The choice is by counts alone, so that it is the same on every machine and for any
  * number of threads. One unit is a multiplication and addition of a direct sum.
  */
@@ -78,21 +78,32 @@ static int named_method(const Gather *g) {
     return DIRECT;
 }
 
-/* The cheapest method that the shape and its math allow. */
-static int best_method(const Gather *g) {
+/* The cheapest method of Winograd's that the shape and its math allow, or ``best`` where that takes ``least`` or less. */
+static int cheapest(const Gather *g, int best, double least, int cases) {
     const ConvShape *s = g->s;
-    if (s->method) return named_method(g);
-    const double full = full_cases(s->N), narrow = can_be_narrow(g) ? narrow_cases(g) : full;
-    const int best_direct = narrow < full ? NARROW : DIRECT;
-    if (s->math == MATH_EXACT || s->local || s->conns || s->stride != 1) return best_direct;
-    int best = best_direct;
-    double least = direct_cost(g, MIN(narrow, full));
+    if (s->math == MATH_EXACT || s->local || s->conns || s->stride != 1) return best;
     for (int method = 0; method < WINOGRADS; method++) {
         if (s->math < WINOGRAD[method].math || !pieces_of(s->k, WINOGRAD[method].r)) continue;
-        const double cost = winograd_cost(g, method, (s->N + VW - 1) / VW * VW);
+        const double cost = winograd_cost(g, method, cases);
         if (cost < least) least = cost, best = method;
     }
     return best;
+}
+
+/* The method of a forward pass or of an input gradient. */
+static int best_method(const Gather *g) {
+    const int N = g->s->N;
+    if (g->s->method) return named_method(g);
+    const double full = full_cases(N), narrow = can_be_narrow(g) ? narrow_cases(g) : full;
+    return cheapest(g, narrow < full ? NARROW : DIRECT, direct_cost(g, MIN(narrow, full)), (N + VW - 1) / VW * VW);
+}
+
+/* The method of a gradient of the weights, whose products and transforms are those of the forward pass. */
+static int weight_grad_method(const ConvShape *s) {
+    const Gather g = forward_gather(s, NULL, NULL, NULL, NULL);
+    const int sums = s->N < VW && narrow_fits(s) ? NARROW : DIRECT;
+    if (s->method) return named_method(&g) < 0 ? sums : named_method(&g);
+    return cheapest(&g, sums, direct_cost(&g, s->N), (s->N + NR - 1) / NR * NR);
 }
 
 static int conv_forward(const ConvShape *s, const float *images, const float *weights, const Ending *ending, float *out) {
@@ -110,14 +121,20 @@ static int conv_input_grad(const ConvShape *s, const float *grad, const float *w
 }
 
 static int conv_weight_grad(const ConvShape *s, const float *images, const float *grad, float *weight_grad) {
-    return s->N < VW && narrow_fits(s) ? narrow_weight_grad(s, images, grad, weight_grad)
-                                       : direct_weight_grad(s, images, grad, weight_grad);
+    const int method = weight_grad_method(s);
+    if (method == NARROW) return narrow_weight_grad(s, images, grad, weight_grad);
+    return method == DIRECT ? direct_weight_grad(s, images, grad, weight_grad)
+                            : winograd_weight_grad(s, images, grad, weight_grad, method);
+}
+
+static int method_of(const ConvShape *s, int pass) {
+    if (pass == WEIGHT_GRAD) return weight_grad_method(s);
+    const Gather g = pass == FORWARD ? forward_gather(s, NULL, NULL, NULL, NULL) : input_grad_gather(s, NULL, NULL, NULL, NULL);
+    return best_method(&g);
 }
 
 /* The name of the method that computes a pass. */
 static const char *conv_method(const ConvShape *s, int pass) {
-    if (pass == WEIGHT_GRAD) return s->N < VW && narrow_fits(s) ? "narrow" : "direct";
-    const Gather g = pass == FORWARD ? forward_gather(s, NULL, NULL, NULL, NULL) : input_grad_gather(s, NULL, NULL, NULL, NULL);
-    const int method = best_method(&g);
+    const int method = method_of(s, pass);
     return method == NARROW ? "narrow" : method == DIRECT ? "direct" : WINOGRAD[method].name;
 }

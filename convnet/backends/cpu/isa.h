@@ -15,6 +15,7 @@
 #include "conv_narrow.c"
 #include "winograd_transforms.h"
 #include "winograd.c"
+#include "winograd_weight_grad.c"
 #include "conv_method.c"
 #include "cost.c"
 #include "fc.c"
