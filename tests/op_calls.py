@@ -28,6 +28,9 @@ from convnet.errors import ArrayError
 
 SIZES = (1, 1, 2, 3, 5, 8)
 CASES = (1, 2, 5, 16, 31, 64, 65, 130)
+NEURONS_AFTER = (None, Activation("relu"), Activation("tanh", 2.0, 0.5), Activation("brelu", 1.5), Activation("square"))
+NEURONS_BEFORE = (Activation("relu"), Activation("tanh", 2.0, 0.5), Activation("logistic"))  # whose outputs give the slope
+METHODS = (b"", b"direct", b"narrow", b"Winograd F(2x2,3x3)", b"Winograd F(4x4,3x3)", b"Winograd F(4x4,5x5)")  # of cpu
 KEY = (1, 2, 3, 4)
 
 
@@ -79,11 +82,11 @@ class Maker:
         if op == "conv_forward":
             given |= {"images": images, "weights": weights, "out": out}
             if self.one(0, 1):
-                given |= {"biases": self.array(self.one(F, F * Y * X)), "activation": self.one(None, Activation("relu"))}
+                given |= {"biases": self.array(self.one(F, F * Y * X)), "activation": self.one(*NEURONS_AFTER)}
             return self._scales(op, given, "out")
         if op == "conv_weight_grad":
             return self._scales(op, given | {"images": images, "grad": out, "weight_grad": weights}, "weight_grad")
-        slope = Slope(Activation("relu"), self.array(*images.shape)) if self.one(0, 1) else None
+        slope = Slope(self.one(*NEURONS_BEFORE), self.array(*images.shape)) if self.one(0, 1) else None
         given |= {"grad": out, "weights": weights, "input_grad": images, "slope": slope}
         return self._scales(op, given, "input_grad")
 
@@ -95,9 +98,9 @@ class Maker:
         written = {"fc_forward": "out", "fc_input_grad": "input_grad", "fc_weight_grad": "weight_grad"}[op]
         given: dict[str, Any] = arrays | {"parts": parts}
         if op == "fc_forward" and self.one(0, 1):
-            given |= {"biases": self.array(parts * F), "activation": self.one(None, Activation("tanh", 2.0, 0.5))}
+            given |= {"biases": self.array(parts * F), "activation": self.one(*NEURONS_AFTER)}
         if op == "fc_input_grad" and self.one(0, 1):
-            given["slope"] = Slope(Activation("relu"), self.array(parts * K, N))
+            given["slope"] = Slope(self.one(*NEURONS_BEFORE), self.array(parts * K, N))
         return self._scales(op, given, written)
 
     def _pool(self, op: str) -> Call:
@@ -110,7 +113,7 @@ class Maker:
         kind = self.one("max", "maxabs", "avg", "sum")
         if op == "pool_forward":
             return Call(op, {"kind": kind, "images": images, "out": out, "window": window}, "out")
-        slope = Slope(Activation("relu"), images) if self.one(0, 1) else None
+        slope = Slope(self.one(*NEURONS_BEFORE), images) if self.one(0, 1) else None
         given: dict[str, Any] = {"grad": self.array(C, Y, X, N), "input_grad": self.array(C, H, W, N)}
         given |= {"window": window, "slope": slope}
         if op == "pool_avg_input_grad":
@@ -137,7 +140,7 @@ class Maker:
         given: dict[str, Any] = {"kind": kind, "images": self.array(*shape), "response": response}
         if op == "norm_forward":
             return Call(op, given | {"out": self.array(*shape)}, "out")
-        slope = Slope(Activation("relu"), given["images"]) if self.one(0, 1) else None
+        slope = Slope(self.one(*NEURONS_BEFORE), given["images"]) if self.one(0, 1) else None
         given |= {"grad": self.array(*shape), "input_grad": self.array(*shape), "slope": slope}
         return self._scales(op, given, "input_grad")
 
@@ -353,13 +356,22 @@ def perform(be: Backend, call: Call) -> np.ndarray | str:
     return be.download(given[call.out])
 
 
+def compare(call: Call, expected: np.ndarray | str, found: np.ndarray | str, what: str) -> None:
+    if isinstance(expected, str) or isinstance(found, str):
+        assert expected == found, (call, expected, found)
+    else:
+        scale = np.abs(expected[np.isfinite(expected)]).max(initial=1e-3)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * scale, err_msg=what)
+
+
 def main(count: int, seed: int, kernels: str) -> None:
-    """Compare, and print how many calls were made and how many refused."""
+    """Compare, every convolution by each method, and print how many calls were made and how many refused."""
     from convnet.backends.cpu import Cpu
     from convnet.backends.reference import Reference
 
     refused = 0
-    be, oracle = Cpu(threads=2, kernels=kernels), Reference()
+    be, oracle = Cpu(threads=2, kernels=kernels, math="fast"), Reference()
+    assert be.multiply_add(100) > 0
     names = [op for op in OPS if op != "copy_from"]
     for number in range(count):
         random, op = np.random.RandomState(seed + number), names[number % len(names)]
@@ -367,13 +379,11 @@ def main(count: int, seed: int, kernels: str) -> None:
         if number // len(names) % 2:
             call, _ = spoil(call, random)
         with np.errstate(all="ignore"):
-            expected, found = perform(oracle, call), perform(be, call)
-        refused += isinstance(found, str)
-        if isinstance(expected, str) or isinstance(found, str):
-            assert expected == found, (call, expected, found)
-        else:
-            scale = np.abs(expected[np.isfinite(expected)]).max(initial=1e-3)
-            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * scale, err_msg=repr((call.op, seed + number)))
+            expected = perform(oracle, call)
+            for method in METHODS if op.startswith("conv") else METHODS[:1]:
+                be.method = method or None
+                compare(call, expected, perform(be, call), f"{op} {seed + number} {method!r}")
+        refused += isinstance(expected, str)
     print(f"{be.instruction_set}: {count} calls, {refused} refused")
 
 

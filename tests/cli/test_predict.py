@@ -55,7 +55,8 @@ def test_names_shares_and_bars(place, capsys, monkeypatch):
     assert net.classes == list(COLORS) and shares[0] == pytest.approx(1 / (1 + 2 * np.exp(-255 * 36 * 0.0002)))
     [name, first, second] = out.splitlines()
     assert (status, err, name) == (0, "", "photos/red/a.png") and first.split()[:2] == ["red", f"{shares[0]:.1%}"]
-    assert second.split()[0] == "green" and len(first.split()[2]) / len(second.split()[2]) == pytest.approx(5.1, abs=1)
+    assert second.split()[0] in ("green", "blue")  # as near as rounding
+    assert len(first.split()[2]) / len(second.split()[2]) == pytest.approx(5.1, abs=1)
 
 
 def test_folders_are_read_whole_and_in_order(place, capsys):

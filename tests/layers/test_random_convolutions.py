@@ -5,7 +5,7 @@ import pytest
 from emulator import EmulatedDevice, as_tf32
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from support import ORACLE, assert_close, run_op, values
+from support import ORACLE, assert_close, each_backend, run_op, values
 
 from convnet.backends.arguments import Activation, Geometry, Slope
 from convnet.backends.cuda import Cuda, tiles
@@ -68,3 +68,14 @@ def test_against_the_oracle(math, monkeypatch):
 
     check()
     tiles.tile_for.cache_clear()
+
+
+@each_backend
+def test_padding_below_zero(be):
+    """Pixels that no window reaches get no gradient, also where windows skip pixels."""
+    geometry = Geometry(-1, 3, 1, None)
+    x, w, g = values(2, 5, 1, 33), values(2, 2, 2, 3), values(3, 1, 1, 33)
+    found, expected = (
+        run_op(one, "conv_input_grad", [g, w], np.full_like(x, np.nan), geometry=geometry) for one in (be, ORACLE)
+    )
+    assert_close(found, expected)

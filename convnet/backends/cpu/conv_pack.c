@@ -38,7 +38,8 @@ static Taps find_taps(const ConvShape *s, int input_grad, int target, int side) 
         return (Taps){MAX(0, MIN(s->k, side - origin) - tap), origin + tap, tap, 1};
     }
     const int end = target + s->padding, over = end - (s->k - 1), source = over > 0 ? (over + s->stride - 1) / s->stride : 0;
-    return (Taps){MAX(0, MIN(side - 1, end / s->stride) - source + 1), source, end - source * s->stride, -s->stride};
+    const int last = end < 0 ? -1 : MIN(side - 1, end / s->stride); /* a padding may be below zero */
+    return (Taps){MAX(0, last - source + 1), source, end - source * s->stride, -s->stride};
 }
 
 /* Channel of the images that slot j of group q reads. */

@@ -27,7 +27,7 @@ typedef struct {
     int shift;        /* pixel of the source under the first tap of target 0 */
     int across, squares, blocks; /* squares in a row and in all, blocks of NR cases */
     int columns, filter_tiles;   /* of a chunk; of one turn of products */
-    int first[SQUARE + 1]; /* first row of each point, in packed and in values */
+    int first[GRID + 1]; /* first row of each point, in packed and in values */
 } Cut;
 
 /* One thread's working memory. */
@@ -66,7 +66,7 @@ static void load_taps(const Cut *c, int q, int a, int b, int channel, int first,
 
 /* Where the pixels of a piece of a square lie in a plane of the source, and its points in values; -1 for those left out. */
 typedef struct {
-    ptrdiff_t from[SQUARE], to[SQUARE];
+    ptrdiff_t from[GRID], to[GRID];
 } Places;
 
 static void find_places(const Cut *c, int a, int b, int square, Places *places) {
@@ -89,7 +89,7 @@ static void find_places(const Cut *c, int a, int b, int square, Places *places) 
 static INLINE void source_values(const Winograd *w, const Places *places, const float *plane, size_t next, float *values) {
     static const float zeros[VW];
     float unused[VW];
-    vec d[SQUARE] ALIGNED, t[SQUARE] ALIGNED;
+    vec d[GRID] ALIGNED, t[GRID] ALIGNED;
     UNROLL for (int y = 0; y < w->n; y++)
         UNROLL for (int x = 0; x < w->n; x++) {
             const ptrdiff_t from = places->from[y * w->n + x];
@@ -111,7 +111,7 @@ static INLINE void source_values(const Winograd *w, const Places *places, const 
 
 /* Pixels of one filter and one vector of cases. */
 static INLINE void target_pixels(const Winograd *w, const float *sums, vec *pixels) {
-    vec t[SQUARE] ALIGNED;
+    vec t[GRID] ALIGNED;
     UNROLL for (int i = 0; i < w->n; i++)
         UNROLL for (int j = 0; j < w->n; j++) t[i * MAX_POINTS + j] = *(const vec *)(sums + (i * w->n + j) * NR);
     contract_square(w->A, w->n, w->m, t, pixels);
@@ -148,7 +148,7 @@ static void pack_values(const Cut *c, int q, int tile, float *RESTRICT packed) {
         for (int b = 0; b < c->pieces; b++)
             for (int channel = 0; channel < c->g.source_channels; channel++)
                 for (int i0 = 0; i0 < height; i0 += VW) {
-                    vec taps[SQUARE] ALIGNED, values[SQUARE] ALIGNED;
+                    vec taps[GRID] ALIGNED, values[GRID] ALIGNED;
                     const int lanes = MIN(VW, height - i0);
                     load_taps(c, q, a, b, channel, first + i0, lanes, taps);
                     TRANSFORM[c->method].weight_values(taps, values);
@@ -165,7 +165,7 @@ static void pack_values(const Cut *c, int q, int tile, float *RESTRICT packed) {
 /* As source_values for the last cases, of which fewer than a vector are there. */
 static void last_values(const Cut *c, const Places *places, const float *plane, int valid, float *values) {
     const int points = c->w->n * c->w->n;
-    float cases[SQUARE * VW] = {0};
+    float cases[GRID * VW] = {0};
     Places copied = *places;
     for (int i = 0; i < points; i++) {
         copied.from[i] = i * VW;
@@ -226,7 +226,7 @@ static void store_square(const Cut *c, int q, int tile, int index, const float *
     const int square = index / c->blocks, n0 = index % c->blocks * NR, m = c->w->m, vectors = c->g.s->N - n0 > VW ? NV : 1;
     const int y0 = square / c->across * m, x0 = square % c->across * m, first = tile_first(g->target_channels, tile);
     for (int i = 0; i < tile_height(g->target_channels, tile); i++) {
-        vec pixels[NV][SQUARE] ALIGNED;
+        vec pixels[NV][GRID] ALIGNED;
         for (int v = 0; v < vectors; v++) TRANSFORM[c->method].target_pixels(sums + i * sum_floats(c) + v * VW, pixels[v]);
         for (int y = 0; y < MIN(m, g->rows - y0); y++)
             for (int x = 0; x < MIN(m, g->cols - x0); x++) {

@@ -12,7 +12,7 @@
  */
 
 #define MAX_POINTS 8 /* n of the largest */
-#define SQUARE (MAX_POINTS * MAX_POINTS)
+#define GRID (MAX_POINTS * MAX_POINTS)
 #define ALIGNED __attribute__((aligned(64)))
 
 typedef struct {
@@ -99,14 +99,14 @@ static INLINE void contract(const float (*matrix)[MAX_POINTS], int n, int column
 
 /* In two dimensions: t[n, n] of d[columns, columns], both with rows of MAX_POINTS. */
 static INLINE void expand_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *d, vec *t) {
-    vec half[SQUARE] ALIGNED;
+    vec half[GRID] ALIGNED;
     UNROLL for (int x = 0; x < columns; x++) expand(matrix, n, columns, d + x, MAX_POINTS, half + x, MAX_POINTS);
     UNROLL for (int y = 0; y < n; y++) expand(matrix, n, columns, half + y * MAX_POINTS, 1, t + y * MAX_POINTS, 1);
 }
 
 /* In two dimensions: y[columns, columns] of t[n, n]. */
 static INLINE void contract_square(const float (*matrix)[MAX_POINTS], int n, int columns, const vec *t, vec *y) {
-    vec half[SQUARE] ALIGNED;
+    vec half[GRID] ALIGNED;
     UNROLL for (int x = 0; x < n; x++) contract(matrix, n, columns, t + x, MAX_POINTS, half + x, MAX_POINTS);
     UNROLL for (int j = 0; j < columns; j++) contract(matrix, n, columns, half + j * MAX_POINTS, 1, y + j * MAX_POINTS, 1);
 }
