@@ -75,7 +75,13 @@ static inline int pools_rows(const PoolShape *s) {
     return s->kind == POOL_MAX && s->N <= VW / 2 && reach_of(s) <= 4 * s->W;
 }
 
-static inline float greater_of(float value, float now) { return (value > now) | (value != value) ? value : now; } /* NaN stays */
+/* The greater one, or NaN, by bits: branches on pixels are often guessed wrong. */
+static inline float greater_of(float value, float now) {
+    union { float f; int32_t i; } a = {.f = value}, b = {.f = now};
+    const int32_t takes = -((value > now) | (value != value));
+    b.i = (a.i & takes) | (b.i & ~takes);
+    return b.f;
+}
 
 /* best = the greatest values of the columns of row ``oy`` of windows, with a number below all where windows leave the map. */
 static void greatest_columns(const PoolShape *s, const float *map, int oy, float *RESTRICT best) {
