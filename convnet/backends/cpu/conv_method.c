@@ -8,11 +8,13 @@
 
 /* What else costs, in units; all measured with AVX-512 on a Zen 5 core, at the layers of layers-imagenet and of
  * layers-cifar10-18pct. */
-#define PRODUCT_COST 1.4    /* of a product of Winograd's, whose sums are shorter */
-#define TRANSFORM_COST 18.0 /* of a value of the source at a point, or of a sum that becomes pixels */
-#define WEIGHT_COST 100.0   /* of a value of the weights at a point, once for all cases */
-#define NARROW_COST 1.1     /* of a product over filters */
-#define TAIL_COST 1.4       /* of a product of a tile of one vector, which loads as much for half the work */
+#define PRODUCT_COST 1.1    /* of a product of Winograd's, whose sums are shorter */
+#define TRANSFORM_COST 15.0 /* of a value of the source at a point, or of a sum that becomes pixels */
+#define RAGGED_COST 8.0     /* more of each where cases are no multiple of a vector */
+#define WEIGHT_COST 70.0    /* of a value of the weights at a point, once for all cases */
+#define NARROW_COST 1.2     /* of a product over filters */
+#define TAIL_COST 1.3       /* of a product of a tile of one vector, which loads as much for half the work */
+#define PARTIAL_COST 1.2    /* of one of a tile of more that cases do not fill */
 
 /* As CONV_PASSES in _kernels.pyx. */
 enum Pass { FORWARD, INPUT_GRAD, WEIGHT_GRAD };
@@ -39,14 +41,15 @@ static double winograd_cost(const Gather *g, int method, int cases) {
     cut_for(&c, method);
     const double points = c.w->n * c.w->n, rows = c.first[c.w->n * c.w->n] - points;
     const double values = points * c.pieces * c.pieces * g->source_channels, sums = points * g->target_channels;
-    const double square = PRODUCT_COST * rows * g->target_channels + TRANSFORM_COST * (values + sums);
+    const double transform = TRANSFORM_COST + (g->s->N % VW ? RAGGED_COST : 0);
+    const double square = PRODUCT_COST * rows * g->target_channels + transform * (values + sums);
     return square * c.squares * cases + WEIGHT_COST * values * g->target_channels;
 }
 
 /* As many cases of full tiles as take as long as N. */
 static double full_cases(int N) {
     const int left = N % NR;
-    return N - left + (left > VW ? NR : (left ? TAIL_COST * VW : 0));
+    return N - left + (left > VW ? PARTIAL_COST * NR : (left ? TAIL_COST * VW : 0));
 }
 
 /* As many as take as long with vectors over the target's channels. */

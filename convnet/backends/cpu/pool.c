@@ -67,6 +67,68 @@ static void full_pool_forward(const PoolShape *s, const float *images, const Act
         }
 }
 
+/* Columns from the first window's first to the last one's last. */
+static inline int reach_of(const PoolShape *s) { return (s->Ox - 1) * s->stride + s->size; }
+
+/* Whether vectors of rows of a map are fuller than those of cases, and no window is far larger than the map. */
+static inline int pools_rows(const PoolShape *s) {
+    return s->kind == POOL_MAX && s->N <= VW / 2 && reach_of(s) <= 4 * s->W;
+}
+
+/* The greater one, or NaN, by bits: branches on pixels are often guessed wrong. */
+static inline float greater_of(float value, float now) {
+    union { float f; int32_t i; } a = {.f = value}, b = {.f = now};
+    const int32_t takes = -((value > now) | (value != value));
+    b.i = (a.i & takes) | (b.i & ~takes);
+    return b.f;
+}
+
+/* best = the greatest values of the columns of row ``oy`` of windows, with a number below all where windows leave the map. */
+static void greatest_columns(const PoolShape *s, const float *map, int oy, float *RESTRICT best) {
+    const int N = s->N, reach = reach_of(s), first = MAX(s->start, 0), last = MIN(s->start + reach, s->W);
+    const Range ys = window_at(s, oy, s->H);
+    for (int i = 0; i < reach * N; i++) best[i] = -2e38f;
+    best += (first - s->start) * N;
+    for (int y = ys.first; y < ys.last; y++) {
+        const float *row = map + ((size_t)y * s->W + first) * N;
+        SIMD for (int i = 0; i < (last - first) * N; i++) best[i] = greater_of(row[i], best[i]);
+    }
+}
+
+/* to[ox, n] = the greatest values of columns of a row of windows. */
+static INLINE void greatest_of_windows(const PoolShape *s, const float *best, const int N, float *RESTRICT to) {
+    const int step = s->stride * N;
+    for (int n = 0; n < N; n++) {
+        for (int ox = 0; ox < s->Ox; ox++) to[ox * N + n] = best[ox * step + n];
+        for (int x = 1; x < s->size; x++)
+            SIMD for (int ox = 0; ox < s->Ox; ox++)
+                to[ox * N + n] = greater_of(best[ox * step + x * N + n], to[ox * N + n]);
+    }
+}
+
+/* Maxima of few cases: down the columns first, then along the rows. Returns 0 if memory ran out. */
+static int row_pool_forward(const PoolShape *s, const float *images, const Activation *f, float *out) {
+    const int N = s->N, line = s->Ox * N;
+    const size_t reach = (size_t)reach_of(s) * N;
+    float *memory = scratch(s->C * reach);
+    if (!memory) return 0;
+#pragma omp parallel for schedule(static)
+    for (int c = 0; c < s->C; c++) {
+        float *best = memory + c * reach, *map = out + (size_t)c * s->Oy * line;
+        for (int oy = 0; oy < s->Oy; oy++) {
+            float *to = map + oy * line;
+            greatest_columns(s, images + (size_t)c * s->H * s->W * N, oy, best);
+            if (N == 1)
+                greatest_of_windows(s, best, 1, to);
+            else
+                greatest_of_windows(s, best, N, to);
+        }
+        if (f->kind != IDENT) activate_row(f, s->Oy * line, map);
+    }
+    give_back(memory);
+    return 1;
+}
+
 /* Arrays of the backward pass for one map, from some case on. The others than POOL_MAX do not have the first two. */
 typedef struct {
     const float *pixel, *out, *grad; /* images[c, y, x, n], out and grad[c, 0, 0, n] */

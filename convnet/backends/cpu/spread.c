@@ -21,7 +21,7 @@ typedef struct {
 /* Whether N cases leave so much of a vector empty that moving maps to and fro costs less. */
 static inline int spreads(int C, int N) { return C > 1 && N <= VW / 2; }
 
-static void spread_maps(const float *maps, int channels, size_t pixels, int N, float *RESTRICT to) {
+static INLINE void spread_maps(const float *maps, int channels, size_t pixels, const int N, float *RESTRICT to) {
     if (channels * N < VW) memset(to, 0, pixels * VW * sizeof(float));
     for (size_t from = 0; from < pixels; from += 16) /* a block of the target, which stays in cache */
         for (int c = 0; c < channels; c++)
@@ -30,11 +30,11 @@ static void spread_maps(const float *maps, int channels, size_t pixels, int N, f
 }
 
 /* Store the channels from ``first`` on of a block's result. ``row`` is working memory for one. */
-static void collect_maps(const Spread *s, const float *result, int first, int channels, float *RESTRICT row) {
-    const size_t count = s->target_pixels * s->N;
+static INLINE void collect_maps(const Spread *s, const int N, const float *result, int first, int channels, float *RESTRICT row) {
+    const size_t count = s->target_pixels * N;
     for (int c = 0; c < channels; c++) {
         for (size_t p = 0; p < s->target_pixels; p++)
-            for (int n = 0; n < s->N; n++) row[p * s->N + n] = result[p * VW + c * s->N + n];
+            for (int n = 0; n < N; n++) row[p * N + n] = result[p * VW + c * N + n];
         if (s->f && s->f->kind != IDENT) activate_row(s->f, (int)count, row);
         store_grad(s->slope, (first + c) * count, s->st, (int)count, row, s->target);
     }
@@ -61,10 +61,18 @@ static int spread_op(const Spread *s) {
             float *maps[3] = {NULL}, *next = memory;
             for (int i = 0; i < s->operands; i++) {
                 maps[i] = next, next += s->pixels[i] * VW;
-                spread_maps(s->maps[i] + c * s->pixels[i] * s->N, channels, s->pixels[i], s->N, maps[i]);
+                const float *from = s->maps[i] + c * s->pixels[i] * s->N;
+                if (s->N == 1)
+                    spread_maps(from, channels, s->pixels[i], 1, maps[i]);
+                else
+                    spread_maps(from, channels, s->pixels[i], s->N, maps[i]);
             }
             if (s->run(s->shape, maps, next)) {
-                collect_maps(s, next, c, channels, next + s->target_pixels * VW);
+                float *row = next + s->target_pixels * VW;
+                if (s->N == 1)
+                    collect_maps(s, 1, next, c, channels, row);
+                else
+                    collect_maps(s, s->N, next, c, channels, row);
             } else {
 #pragma omp atomic write
                 failed = 1;
@@ -115,6 +123,7 @@ static void pool_forward(const PoolShape *s, const float *images, const Activati
         .shape = s, .run = run_pool, .C = s->C, .N = s->N, .operands = 1, .maps = {images}, .f = f, .target = out,
         .pixels = {(size_t)s->H * s->W}, .target_pixels = (size_t)s->Oy * s->Ox,
     };
+    if (pools_rows(s) && row_pool_forward(s, images, f, out)) return;
     if (!spreads(s->C, s->N) || !spread_op(&spread)) full_pool_forward(s, images, f, out);
 }
 
