@@ -37,6 +37,15 @@ def test_pools(name, C, N):
     check(name, "pool_avg_input_grad", ["avg", g], images, window=WINDOW, slope=Slope(RELU, values(*images, seed=5)))
 
 
+@pytest.mark.parametrize("window", [(1, 2, 3), (2, 0, 2), (4, -3, 1), (3, -7, 4), (5, 6, 1), (60, -9, 2)])
+@pytest.mark.parametrize("N", [1, 3])
+@pytest.mark.parametrize("name", CPUS)
+def test_maxima_of_windows_that_leave_the_map(name, N, window):
+    x = values(7, S, S, N)
+    x[3, 4, 4, 0] = np.nan
+    check(name, "pool_forward", ["max", x], (7, OUT, OUT, N), window=window)
+
+
 @pytest.mark.parametrize(("C", "N"), SHAPES)
 @pytest.mark.parametrize("kind", ["rnorm", "cnorm"])
 @pytest.mark.parametrize("name", CPUS)

@@ -1,8 +1,8 @@
 """The compiled kernels, loaded so that threads with nothing to do soon sleep.
 
 GNU OpenMP's threads spin for milliseconds while they wait for each other. On a machine with other work that keeps the very
-thread they wait for off the processor: steps of a small net then take up to thirty times as long. 4,000 turns, some
-eighty microseconds, last from one op of a single picture to the next (``benchmarks/2026-11-24-waiting.md``).
+thread they wait for off the processor: steps of a small net then take up to thirty times as long. 1,000 turns, some
+twenty microseconds, cost 3 % on an idle machine (``benchmarks/2026-11-24-waiting.md``).
 Whoever sets OMP_WAIT_POLICY or GOMP_SPINCOUNT decides for themselves.
 """
 
@@ -19,7 +19,7 @@ def _short_waits() -> Iterator[None]:
     if _TURNS in os.environ or "OMP_WAIT_POLICY" in os.environ:
         yield
         return
-    os.environ[_TURNS] = "4000"
+    os.environ[_TURNS] = "1000"
     try:
         yield
     finally:
