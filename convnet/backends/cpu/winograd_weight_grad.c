@@ -34,7 +34,7 @@ static inline size_t grads_step(const PointSums *p) { return (size_t)p->vectors 
 /* Gradients of VW cases at all points; ``row``: floats from one case to the next, ``point``: from one point to the next. */
 static INLINE void grad_values(const Winograd *w, const vec (*pixels)[VW], size_t row, size_t point, float *values) {
     for (int n = 0; n < VW; n++, values += row) {
-        vec d[SQUARE] ALIGNED, t[SQUARE] ALIGNED;
+        vec d[GRID] ALIGNED, t[GRID] ALIGNED;
         UNROLL for (int y = 0; y < w->m; y++)
             UNROLL for (int x = 0; x < w->m; x++) d[y * MAX_POINTS + x] = pixels[y * w->m + x][n];
         expand_square(w->A, w->n, w->m, d, t);
@@ -93,7 +93,7 @@ static void transform_grads(const PointSums *p, int vector, int first, int count
     float *to = p->grads + (size_t)start * VW * p->columns * NR + (vector - start) * VW;
     for (int i = 0; i < count; i++)
         for (int n = 0; n < NR; n += VW, to += VW * row) {
-            vec pixels[SQUARE / 4][VW] ALIGNED;
+            vec pixels[GRID / 4][VW] ALIGNED;
             transpose_pixels(p, vector, (first + i) / p->c.blocks, (first + i) % p->c.blocks * NR + n, pixels);
             GRAD_TRANSFORM[p->c.method].grad_values(pixels, row, grads_step(p), to);
         }
@@ -139,7 +139,7 @@ static void store_taps(const PointSums *p, int a, int b, int channel, int strip,
     const Cut *c = &p->c;
     const ConvShape *s = c->g.s;
     const int n = c->w->n, r = c->w->r, start = strip_start(p, strip), width = strip_start(p, strip + 1) - start;
-    vec sums[SQUARE] ALIGNED, taps[SQUARE] ALIGNED;
+    vec sums[GRID] ALIGNED, taps[GRID] ALIGNED;
     for (int i = 0; i < n; i++)
         for (int j = 0; j < n; j++) {
             vec *sum = &sums[i * MAX_POINTS + j];
