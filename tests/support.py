@@ -84,6 +84,8 @@ def run_op(be: Backend, op: str, arrays: list, out: np.ndarray, *args, **kwargs)
     target = be.upload(out)
     if "geometry" in kwargs and kwargs["geometry"].conns is not None:
         kwargs["geometry"] = kwargs["geometry"]._replace(conns=be.connections(kwargs["geometry"].conns))
+    if isinstance(kwargs.get("biases"), np.ndarray):
+        kwargs["biases"] = be.upload(kwargs["biases"])
     if "slope" in kwargs:
         kwargs["slope"] = kwargs["slope"]._replace(y=be.upload(kwargs["slope"].y))
     getattr(be, op)(*uploaded, target, *args, **kwargs)

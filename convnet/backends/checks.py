@@ -81,7 +81,7 @@ def _conv(weights: str) -> Rule:
         slots, k = shape[-4:-2] if len(shape) >= 4 else (0, 0)
         if groups < 1 or stride < 1 or F % groups or slots < 1 or k < 1 or shape != (*places, slots, k, k, F):
             return f"'{weights}' {shape} does not fit {groups} groups with stride {stride}"
-        if groups * slots * k * k > MOST or _reach(-padding, stride, k, sizes):
+        if max(groups * slots, F) * k * k > MOST or _reach(-padding, stride, k, sizes):
             return "filters or windows are too large"
         return _connections(conns, groups * slots, sizes["C"]) or _biases(values.get("biases"), sizes)
 

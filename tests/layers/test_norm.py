@@ -39,6 +39,14 @@ def test_within_maps_of_several_strips(be, kind, C, H, W, N, size):
     compare(be, "norm_input_grad", [kind, x, g], x.shape, **how)
 
 
+@each_backend
+@pytest.mark.parametrize("kind", KINDS)
+def test_windows_larger_than_any_map(be, kind):
+    how, x = {"response": Response(1 << 26, 0.3, 0.75, 1.5)}, values(3, 4, 5, 9)
+    compare(be, "norm_forward", [kind, x], x.shape, scales=False, **how)
+    compare(be, "norm_input_grad", [kind, x, values(*x.shape, seed=1)], x.shape, **how)
+
+
 ACROSS = [
     # size, divided scale, min_div, blocked, y, dx: numerics 24.1 and 24.2
     (3, 0.1, 1, False, [0.737788, 1.037222, 1.080993, 1.563180], [0.664009, -0.064404, -0.336091, 0.227717]),

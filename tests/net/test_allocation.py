@@ -1,5 +1,7 @@
 """Once a minibatch has been trained on, the next ones allocate nothing on a processor, neither by NumPy nor in kernels."""
 
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -95,3 +97,25 @@ def test_no_step_after_the_first_allocates(threads):
         tracemalloc.stop()
     assert peak - before < SMALL
     assert (be.scratch_bytes, net.pools[be].allocated) == (working, buffers)
+
+
+TIGHT = """
+import resource
+import numpy as np
+from convnet.backends.cpu import Cpu
+be = Cpu(1)
+def fc(K):  # packs its inputs, K x 600
+    be.fc_forward(np.ones((K, 600), np.float32), np.ones((1, K), np.float32), np.empty((1, 600), np.float32))
+fc(40_000)
+large, arrays = be.scratch_bytes, 15_000 * 600 * 4
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + arrays + (16 << 20),) * 2)
+fc(15_000)
+print(be.scratch_bytes < large / 2)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and statm are Linux's")
+def test_memory_that_waits_is_freed_where_it_is_missing():
+    done = subprocess.run([sys.executable, "-c", TIGHT], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -141,7 +141,7 @@ static int across_input_grad(const NormShape *s, const float *images, const floa
 
 /* -- within a map: for ``vectors`` of ``width`` cases at a time ------------------------------------------------------ */
 
-/* Working memory of a thread. A ring has the last ``size`` rows of a map, row y at y % size; a place, GROUP vectors. */
+/* Working memory of a thread. A ring has the last ``size`` rows of a map, or all, row y at y % size; a place, GROUP vectors. */
 typedef struct {
     vec *line, *half, *back, *direct; /* a row; rings: sums along rows of what d sums, and of u; direct terms */
     float *centred;                   /* cnorm: x minus the mean of its window, [y, x, GROUP * VW] */
@@ -262,7 +262,7 @@ static INLINE void map_grad(const NormShape *s, MapRows *r, Map x, const float *
 
 /* Forward without ``grad``, else backward. */
 static int within(const NormShape *s, const float *images, const float *grad, const Slope *slope, float *out) {
-    const size_t map = (size_t)s->H * s->W, row = (size_t)s->W * GROUP * VW, ring = s->size * row;
+    const size_t map = (size_t)s->H * s->W, row = (size_t)s->W * GROUP * VW, ring = MIN(s->size, s->H) * row;
     int failed = 0;
 #pragma omp parallel reduction(| : failed)
     {

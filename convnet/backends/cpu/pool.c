@@ -58,7 +58,7 @@ static void full_pool_forward(const PoolShape *s, const float *images, const Act
             for (int ox = 0; ox < s->Ox; ox++, to += s->N) {
                 const Range xs = window_at(s, ox, s->W);
                 for (int y = ys.last; y < MIN(ys.last + s->stride, s->H); y++) /* rows that the next windows see first */
-                    prefetch_row(map + ((size_t)y * s->W + xs.first) * s->N, s->stride * s->N);
+                    prefetch_row(map + ((size_t)y * s->W + xs.first) * s->N, MIN(s->stride, s->W - xs.first) * s->N);
                 EACH_CASE(s->N, n, vectors, width, {
                     pool_window(s, ys, xs, map + n, vectors, width, to + n);
                     if (f->kind != IDENT) activate_row(f, vectors * width, to + n);

@@ -42,7 +42,10 @@ float *convnet_scratch(size_t floats) {
     }
     if (!block) {
         void *memory = NULL;
-        if (posix_memalign(&memory, ALIGNMENT, bytes + ALIGNMENT)) return NULL;
+        if (posix_memalign(&memory, ALIGNMENT, bytes + ALIGNMENT)) {
+            convnet_trim(); /* what waits may be what is missing */
+            if (posix_memalign(&memory, ALIGNMENT, bytes + ALIGNMENT)) return NULL;
+        }
         block = memory;
         block->bytes = bytes;
 #pragma omp atomic
