@@ -1,4 +1,4 @@
-"""A PyTorch module made from a layer graph, with its weights: what ``on_a_processor.py`` compares with; needs ``torch``.
+"""A PyTorch module made from a layer graph, with its weights: what our steps are compared with; needs ``torch``.
 
 It is written as one would for PyTorch: layers of two towers that can be one are one, as groups of a convolution or as a
 larger one; inputs of several layers are joined before a convolution; border pixels that the last window hangs over are added
@@ -26,7 +26,7 @@ NEURONS: dict[str, Callable[[], nn.Module]] = {
     "logistic": nn.Sigmoid,
 }
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-Gradients = dict[tuple[str, str], np.ndarray]  # of each layer, by "weights[0]", ... and "biases"
+Arrays = dict[tuple[str, str], np.ndarray]  # of each layer, by "weights[0]", ... and "biases"
 
 
 class CannotSayError(Exception):
@@ -36,37 +36,32 @@ class CannotSayError(Exception):
 class Block(NamedTuple):
     """Where weights of a layer lie in a parameter of its module, and how they are turned to lie there."""
 
-    layer: str
-    name: str
+    key: tuple[str, str]
     parameter: nn.Parameter
     place: tuple[slice, ...]
     turn: Callable[[np.ndarray], np.ndarray]
+    kept: float = 1.0  # what ours are multiplied by in inference, behind dropout
+
+    def gradient(self) -> np.ndarray:
+        return self.parameter.grad[self.place].numpy()
 
 
-class CrossMapNorm(nn.Module):
-    """cmrnorm: x times (k + scale * mean of squares) ^ -pow, over ``size`` neighbouring maps of each of some towers."""
+class Norm(nn.Module):
+    """x times (k + scale * mean of squares) ^ -pow: cmrnorm over maps of each of some towers, rnorm over pixels of a map."""
 
     def __init__(self, layer: Any, towers: int) -> None:
         super().__init__()
-        self.towers, self.size, self.numbers = towers, layer.size, (layer.minDiv, layer.scale, -layer.pow)
+        self.across, self.towers, self.size = layer.type == "cmrnorm", towers, layer.size
+        self.numbers = layer.minDiv, layer.scale, -layer.pow
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        k, scale, power = self.numbers
-        maps = (x * x).unflatten(1, (self.towers, -1))
-        mean = functional.avg_pool3d(maps, (self.size, 1, 1), 1, (self.size // 2, 0, 0)).flatten(1, 2)
+        (k, scale, power), size = self.numbers, self.size
+        if self.across:
+            maps = (x * x).unflatten(1, (self.towers, -1))
+            mean = functional.avg_pool3d(maps, (size, 1, 1), 1, (size // 2, 0, 0)).flatten(1, 2)
+        else:
+            mean = functional.avg_pool2d(x * x, size, 1, size // 2)
         return x * (k + scale * mean).pow(power)
-
-
-class WithinMaps(nn.Module):
-    """rnorm: the same over windows of ``size`` x ``size`` pixels of a map."""
-
-    def __init__(self, layer: Any) -> None:
-        super().__init__()
-        self.size, self.numbers = layer.size, (layer.minDiv, layer.scale, -layer.pow)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        k, scale, power = self.numbers
-        return x * (k + scale * functional.avg_pool2d(x * x, self.size, 1, self.size // 2)).pow(power)
 
 
 class Local(nn.Module):
@@ -74,12 +69,10 @@ class Local(nn.Module):
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
-        M = layer.modulesX**2
-        rows = layer.channels[0] * layer.filterSize[0] ** 2
+        M, rows, self.side = layer.modulesX**2, layer.channels[0] * layer.filterSize[0] ** 2, layer.modulesX
         self.window = {"kernel_size": layer.filterSize[0], "padding": layer.padding[0], "stride": layer.stride[0]}
         self.weight = nn.Parameter(torch.empty(M, rows, layer.num_filters))
         self.bias = nn.Parameter(torch.empty(M, 1, layer.num_filters))
-        self.side = layer.modulesX
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         patches = functional.unfold(x, **self.window).permute(2, 0, 1)  # (M, N, C * k * k)
@@ -87,14 +80,13 @@ class Local(nn.Module):
 
 
 class Unit(nn.Module):
-    """A layer, or those of some towers that are one here, with its neuron: ``layers`` in the order of its output's maps."""
+    """A layer, or those of two towers that are one here, with its neuron: ``layers`` in the order of its output's maps."""
 
     def __init__(self, layers: list[Any], reads: list[int], starts: dict[str, int], grouped: bool) -> None:
         super().__init__()
         self.layers, self.reads, self.starts, self.grouped = layers, reads, starts, grouped
-        self.type = layers[0].type
+        self.type, neuron = layers[0].type, layers[0].neuron
         self.main = self._main(layers[0], len(layers))
-        neuron = layers[0].neuron
         if neuron and neuron.type not in NEURONS:
             raise CannotSayError(f"layer '{layers[0].name}': no module for neuron={neuron.text}")
         self.neuron = NEURONS[neuron.type]() if neuron else nn.Identity()
@@ -104,9 +96,9 @@ class Unit(nn.Module):
 
     def _main(self, layer: Any, towers: int) -> nn.Module:
         if self.type == "conv" and layer.sharedBiases and not any(layer.randSparse) and _alike(layer):
-            channels, groups = sum(layer.channels), layer.groups[0] * (towers if self.grouped else 1)
-            shape = channels * (towers if self.grouped else 1), layer.num_filters * towers, layer.filterSize[0]
-            return nn.Conv2d(*shape, layer.stride[0], layer.padding[0], groups=groups)
+            apart = towers if self.grouped else 1
+            shape = sum(layer.channels) * apart, layer.num_filters * towers, layer.filterSize[0]
+            return nn.Conv2d(*shape, layer.stride[0], layer.padding[0], groups=layer.groups[0] * apart)
         if self.type == "fc":
             return nn.Sequential(nn.Flatten(), nn.Linear(sum(layer.num_inputs), layer.outputs * towers))
         if self.type == "local" and layer.groups == [1]:
@@ -115,10 +107,8 @@ class Unit(nn.Module):
             if layer.pool == "max":
                 return nn.MaxPool2d(layer.sizeX, layer.stride, ceil_mode=True)
             return nn.AvgPool2d(layer.sizeX, layer.stride, ceil_mode=True, count_include_pad=False)
-        if self.type == "cmrnorm" and layer.size % 2 and not layer.blocked:
-            return CrossMapNorm(layer, towers)
-        if self.type == "rnorm" and layer.size % 2:
-            return WithinMaps(layer)
+        if self.type in ("cmrnorm", "rnorm") and layer.size % 2 and not getattr(layer, "blocked", 0):
+            return Norm(layer, towers)
         if self.type in ("hs", "dropout", "dropout2"):
             return nn.Dropout(1 - layer.keep if layer.enable else 0.0)
         raise CannotSayError(f"layer '{layer.name}' ({self.type}): no module for it as it is")
@@ -126,24 +116,21 @@ class Unit(nn.Module):
     def blocks(self) -> Iterator[Block]:
         """Yield where the weights of its layers lie."""
         main = self.main[1] if self.type == "fc" else self.main
-        if not hasattr(main, "weight"):
-            return
-        for t, layer in enumerate(self.layers):
-            maps = layer.num_filters if self.type != "fc" else layer.outputs
+        for t, layer in enumerate(self.layers if hasattr(main, "weight") else ()):
+            maps = layer.outputs if self.type == "fc" else layer.num_filters
             own = slice(t * maps, (t + 1) * maps)
+            if self.type == "local":
+                yield Block((layer.name, "weights[0]"), main.weight, (), lambda w: w.reshape(len(w), -1, w.shape[-1]))
+                yield Block((layer.name, "biases"), main.bias, (), lambda b, maps=maps: b.reshape(maps, -1).T[:, None])
+                continue
             for i, source in enumerate(layer.sources):
                 start = 0 if self.grouped else self.starts[source.written_name]
-                if self.type == "local":
-                    place, turn = (), lambda w: w.reshape(len(w), -1, w.shape[-1])
-                elif self.type == "conv":
-                    place, turn = (own, slice(start, start + layer.filterChannels[i])), lambda w: w.transpose(3, 0, 1, 2)
-                else:
-                    place, turn = (own, slice(start, start + source.outputs)), lambda w: w
-                yield Block(layer.name, f"weights[{i}]", main.weight, place, turn)
-            if self.type == "local":
-                yield Block(layer.name, "biases", main.bias, (), lambda b, maps=maps: b.reshape(maps, -1).T[:, None])
-            else:
-                yield Block(layer.name, "biases", main.bias, (own,), np.ravel)
+                width, turn = source.outputs, lambda w: w
+                if self.type == "conv":
+                    width, turn = layer.filterChannels[i], lambda w: w.transpose(3, 0, 1, 2)
+                place, kept = (own, slice(start, start + width)), source.gains()[1] if hasattr(source, "gains") else 1.0
+                yield Block((layer.name, f"weights[{i}]"), main.weight, place, turn, kept)
+            yield Block((layer.name, "biases"), main.bias, (own,), np.ravel)
 
 
 class GraphNet(nn.Module):
@@ -154,13 +141,11 @@ class GraphNet(nn.Module):
         self.units, self.border = nn.ModuleList(), 0
         self._member: dict[str, tuple[int, int]] = {}  # of each layer, its unit and which of those in it it is
         layers = [layer for layer in graph.layers.values() if not layer.detached_from]
-        cost, softmax = layers[-1], layers[-2]
-        if (cost.type, softmax.type, cost.sources[-1]) != ("cost.logreg", "softmax", softmax):
-            raise CannotSayError(f"the last layers are {softmax.type} and {cost.type}, not softmax and cost.logreg")
-        self.label_layer, self.data_layer = (
-            cost.sources[0],
-            next(la for la in layers if la.type == "data" and la is not cost.sources[0]),
-        )
+        self.softmax, cost = layers[-2:]
+        if (cost.type, self.softmax.type, cost.sources[-1]) != ("cost.logreg", "softmax", self.softmax):
+            raise CannotSayError(f"the last layers are {self.softmax.type} and {cost.type}, not softmax and cost.logreg")
+        self.label_layer = cost.sources[0]
+        self.data_layer = next(layer for layer in layers if layer.type == "data" and layer is not self.label_layer)
         self._member[self.data_layer.name] = -1, 0
         waiting = [layer for layer in layers[:-2] if layer.type != "data"]
         while waiting:
@@ -230,17 +215,11 @@ class GraphNet(nn.Module):
             yield from unit.blocks()
 
     @torch.no_grad()
-    def take(self, weights: Gradients) -> None:
-        """Copy weights in."""
+    def take(self, weights: Arrays) -> None:
+        """Copy weights in; in inference those behind dropout count for the units that stay in training."""
         for block in self.blocks():
-            block.parameter[block.place] = torch.from_numpy(
-                np.ascontiguousarray(block.turn(weights[block.layer, block.name]))
-            )
-
-    def gradients(self) -> Iterator[tuple[Block, np.ndarray]]:
-        """Yield each gradient: where it lies, and its values."""
-        for block in self.blocks():
-            yield block, block.parameter.grad[block.place].numpy()
+            values = torch.from_numpy(np.ascontiguousarray(block.turn(weights[block.key])))
+            block.parameter[block.place] = values if self.training else values * block.kept
 
 
 def _alike(layer: Any) -> bool:

@@ -98,8 +98,8 @@ def theirs(args: argparse.Namespace, until: float, results: Measurements) -> Non
         results.miss("PyTorch", "not here: torch is not installed")
         return
     for mode, options in TORCH_MODES.items():
-        command = [str(HERE / "nets_torch.py"), "--net", *args.nets, "--math", *args.math, "--device", "cuda", "--json"]
-        said = _run([*command, "--steps", str(args.torch_steps), "--mini", str(args.mini), *options], until)
+        command = [str(HERE / "steps_torch.py"), "--net", *args.nets, "--math", *args.math, "--device", args.backend]
+        said = _run([*command, "--json", "--steps", str(args.torch_steps), "--mini", str(args.mini), *options], until)
         for line in said.stdout.splitlines():
             if line.startswith("{"):
                 record = json.loads(line)

@@ -3,11 +3,12 @@
     python benchmarks/on_a_processor.py --out results.json                     # everything, an hour or so
     python benchmarks/on_a_processor.py --out results.json --nets layers-cifar10-18pct --parts modes steps
     python benchmarks/on_a_processor.py --page results.json > benchmarks/DATE-PROCESSOR.md
-    python benchmarks/on_a_processor.py --page results.json --docs docs        # the table and the picture of performance.md
+    python benchmarks/on_a_processor.py --page results.json --docs docs        # the tables and the picture of performance.md
 
 Each side is a process of its own that waits while the other works. PyTorch's module is made from the same layer graph, and
 nothing is timed whose outputs or gradients differ. Parts: ``modes`` finds PyTorch's fastest of eager and compiled and both
-layouts; ``steps``, ``inference`` and ``layers`` let that one take turns with ours. What was measured before stays there.
+layouts; ``steps``, ``inference`` and ``layers`` let that one take turns with ours; ``scaling`` lets ours with one thread.
+The file is written after each measurement, and what stood there stays.
 """
 
 from __future__ import annotations
@@ -15,17 +16,14 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import subprocess
+import multiprocessing
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import processor_page
 
-HERE = Path(__file__).resolve().parent
 NETS = ("layers-imagenet", "layers-imagenet-1gpu", "layers-cifar10-18pct", "layers-cifar10-11pct")
-PARTS = ("modes", "steps", "inference", "layers")
 MATH = ("exact", "float32", "fast")
 FEW, SEEDS = 4, 5  # cases of the comparison of gradients, and how often it is tried
 # Largest differences, of outputs and of gradients as a share of their largest. Where the two largest values of a window are
@@ -38,16 +36,19 @@ class Side:
     """One of the two processes."""
 
     def __init__(self, which: str, threads: int) -> None:
-        command = [sys.executable, str(HERE / "processor_workers.py"), which, str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        from processor_workers import serve
 
-    def __call__(self, do: str, **arguments: Any) -> dict[str, Any]:
-        self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        answer = json.loads(line) if line else {"error": "the process has ended"}
-        if "error" in answer:
-            raise RuntimeError(f"{do}: {answer['error']}")
+        context = multiprocessing.get_context("spawn")
+        self.calls, theirs = context.Pipe()
+        context.Process(target=serve, args=(which, threads, theirs)).start()
+        theirs.close()
+
+    def __call__(self, do: str, **arguments: Any) -> Any:
+        """Let it do a method; raises ``RuntimeError`` where it could not, ``EOFError`` where it has ended."""
+        self.calls.send((do, arguments))
+        answer = self.calls.recv()
+        if isinstance(answer, Exception):
+            raise answer
         return answer
 
 
@@ -66,98 +67,132 @@ class Results:
         part_file = self.path.with_suffix(".part")
         part_file.write_text(json.dumps({**self.found, "records": self.records}, indent=1) + "\n")
         part_file.replace(self.path)
+        if "ours" in found:
+            what = f"{net}, {part} at {N}, {self.threads} threads, {math}"
+            print(f"{what}: {processor_page.ratio_text(found)} {found['mode']}", flush=True)
 
     def mode(self, net: str, N: int) -> str:
         """Return PyTorch's fastest mode of training."""
-        found = next(r for r in self.records if (r["part"], r["net"], r["N"]) == ("modes", net, N))
-        return min(found["ms"], key=found["ms"].get)
+        found = next((r["ms"] for r in self.records if (r["part"], r["net"], r["N"]) == ("modes", net, N)), {})
+        if not found:
+            raise RuntimeError(f"no mode of PyTorch for {net} at {N} was measured")
+        return min(found, key=found.get)
 
 
-def modes_of(theirs: Side, net: str, args: argparse.Namespace) -> list[str]:
-    return args.modes or theirs("modes", net=net)["modes"]
+class Parts:
+    """What is measured of a net; each method adds to the results."""
 
+    def __init__(self, net: str, args: argparse.Namespace, results: Results, ours: Side, theirs: Side) -> None:
+        self.net, self.args, self.results, self.ours, self.theirs = net, args, results, ours, theirs
+        self.all_modes = args.modes or theirs("modes", net=net)
 
-def modes(ours: Side, theirs: Side, net: str, args: argparse.Namespace, results: Results) -> None:
-    """Compare PyTorch's modes with ours, then find the fastest of those that agree."""
-    times, differences = {}, {}
-    with tempfile.TemporaryDirectory() as folder:
+    def modes(self) -> None:
+        """Compare each math mode of ours with PyTorch, and PyTorch's modes with ours; find the fastest that agrees."""
+        net, N = self.net, self.args.mini
+        of_few = {math: self._few(math) for math in self.args.math}
+        truth = self.ours("truth", net=net, math=self.args.math[0], N=N)
+        times: dict[str, float] = {}
+        differences = {}
+        for mode in self.all_modes:
+            found = differences[mode] = self.theirs("check", net=net, mode=mode, truth=truth)
+            print(f"{net}, PyTorch {mode}: {found}", flush=True)
+            if found["outputs"] <= LIMIT and found["gradients_norm"] <= LIMIT_NORM:
+                times[mode] = min(self.theirs("step", net=net, mode=mode, N=N) for _ in range(3))
+            self.theirs("close")
+            self.results.add("modes", net, N=N, ms=times, differences=differences, of_few=of_few)
+
+    def _few(self, math: str) -> dict[str, float]:
+        """Return how outputs and gradients of few cases differ; raises where it is too much for each seed."""
         for seed in range(SEEDS):
-            ours("truth", net=net, math=args.math[0], N=FEW, folder=folder, seed=seed)
-            found = theirs("check", net=net, mode="eager, contiguous", N=FEW, folder=folder, seed=seed)
+            truth = self.ours("truth", net=self.net, math=math, N=FEW, seed=seed)
+            found = self.theirs("check", net=self.net, mode="eager, contiguous", truth=truth)
             if max(found["outputs"], found["gradients"]) <= LIMIT:
-                break
-        else:
-            raise RuntimeError(f"{net}: the two differ by {found}; nothing is timed")
-        results_few = found
-        ours("truth", net=net, math=args.math[0], N=args.mini, folder=folder)
-        for mode in modes_of(theirs, net, args):
-            found = differences[mode] = theirs("check", net=net, mode=mode, N=args.mini, folder=folder)
-            if found["outputs"] > LIMIT or found["gradients_norm"] > LIMIT_NORM:
-                print(f"{net}, PyTorch {mode}: differs, {found}", flush=True)
-                continue
-            times[mode] = min(theirs("step", net=net, mode=mode, N=args.mini)["ms"] for _ in range(3))
-            theirs("close")
-            print(f"{net}, PyTorch {mode}: {times[mode]:.1f} ms, {found}", flush=True)
-    results.add("modes", net, N=args.mini, ms=times, differences=differences, of_few=results_few)
+                return found
+        raise RuntimeError(f"{self.net}, {math}: the two differ by {found}; nothing is timed")
+
+    def steps(self) -> None:
+        mode = self.results.mode(self.net, self.args.mini)
+        self._turns("steps", self.args.mini, mode, do="step")
+
+    def inference(self) -> None:
+        for N in [*self.args.few, self.args.mini]:
+            what = {"do": "infer", "net": self.net, "N": N}
+            times = {mode: min(self.theirs(**what, mode=mode) for _ in range(4)) for mode in self.all_modes}
+            mode = min(times, key=times.get)
+            for math in self.args.math:
+                truth = self.ours("outputs", net=self.net, math=math, N=N)
+                if (apart := self.theirs("differs", net=self.net, mode=mode, N=N, truth=truth)) > LIMIT:
+                    raise RuntimeError(f"{self.net} at {N}, {math}: outputs differ by {apart}")
+            self._turns("inference", N, mode, do="infer", repeat=max(1, 16 // N))
+            self.close()
+
+    def _turns(self, part: str, N: int, mode: str, **what: Any) -> None:
+        """Let each math mode of ours and PyTorch's mode take turns."""
+        what |= {"net": self.net, "N": N}
+        calls = {math: (self.ours, {**what, "math": math}) for math in self.args.math}
+        calls["theirs"] = self.theirs, {**what, "mode": mode}
+        found = take_turns(calls, self.args.rounds)
+        for math in self.args.math:
+            self.results.add(part, self.net, math, N, ours=found[math], theirs=found["theirs"], mode=mode)
+
+    def layers(self) -> None:
+        """Measure layers alone by turns: ours as ``convnet bench`` does, PyTorch's in each of their modes."""
+        net, N = self.net, self.args.mini
+        calls = {math: (self.ours, {"do": "bench", "net": net, "math": math, "N": N}) for math in self.args.math}
+        calls["theirs"] = self.theirs, {"do": "layers", "net": net, "N": N}
+        found: dict[str, list[Any]] = {name: [] for name in calls}
+        for _ in range(self.args.rounds):
+            for name, (side, call) in calls.items():
+                found[name].append(side(**call))
+            units = processor_page.fastest_passes(found["theirs"])
+            for math in self.args.math:
+                self.results.add("layers", net, math, N, reports=found[math], units=units)
+
+    def scaling(self) -> None:
+        one, what = Side("ours", 1), {"do": "step", "net": self.net, "N": self.args.mini}
+        for math in self.args.math:
+            calls = {side: (on, {**what, "math": math}) for side, on in (("ours", self.ours), ("theirs", one))}
+            found = take_turns(calls, self.args.rounds)
+            self.results.add("scaling", self.net, math, self.args.mini, **found, mode="ours, 1 thread")
+        one.calls.close()
+
+    def close(self) -> None:
+        self.ours("close")
+        self.theirs("close")
 
 
-def turns(ours: Side, theirs: Side, what: dict[str, Any], args: argparse.Namespace, mode: str) -> dict[str, list[float]]:
-    """Let both sides take turns; returns the milliseconds of each turn of ours by math mode, and of theirs."""
-    calls = {math: (ours, {**what, "math": math}) for math in args.math} | {"theirs": (theirs, {**what, "mode": mode})}
-    for side, call in calls.values():
-        for _ in range(3):
-            side(**call)
+PARTS = ("modes", "steps", "inference", "layers", "scaling")
+
+
+def take_turns(calls: dict[str, tuple[Side, dict[str, Any]]], rounds: int) -> dict[str, list[float]]:
+    """Return the milliseconds of each call's turns, after two that do not count."""
     found: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(args.rounds):
+    for turn in range(rounds + 2):
         for name, (side, call) in calls.items():
-            found[name].append(side(**call)["ms"])
+            ms = side(**call)
+            if turn >= 2:
+                found[name].append(ms)
     return found
 
 
-def steps(ours: Side, theirs: Side, net: str, args: argparse.Namespace, results: Results) -> None:
-    mode = results.mode(net, args.mini)
-    found = turns(ours, theirs, {"do": "step", "net": net, "N": args.mini}, args, mode)
-    for math in args.math:
-        results.add("steps", net, math, args.mini, ours=found[math], theirs=found["theirs"], mode=mode)
-        say(results.records[-1])
-
-
-def inference(ours: Side, theirs: Side, net: str, args: argparse.Namespace, results: Results) -> None:
-    for N in sorted({1, 4, 16, args.mini}):
-        times = {}
-        for mode in modes_of(theirs, net, args):
-            times[mode] = min(theirs("infer", net=net, mode=mode, N=N)["ms"] for _ in range(4))
-        mode = min(times, key=times.get)
-        what = {"do": "infer", "net": net, "N": N, "repeat": max(1, 16 // N)}
-        found = turns(ours, theirs, what, args, mode)
-        for math in args.math:
-            results.add("inference", net, math, N, ours=found[math], theirs=found["theirs"], mode=mode, modes=times)
-            say(results.records[-1])
-        theirs("close")
-        ours("close")
-
-
-def layers(ours: Side, theirs: Side, net: str, args: argparse.Namespace, results: Results) -> None:
-    """Measure layers alone: ours as ``convnet bench`` does, in each math mode, and theirs."""
-    reports = {math: ours("bench", net=net, math=math, N=args.mini, steps=args.rounds) for math in args.math}
-    units = theirs("layers", net=net, N=args.mini, rounds=args.rounds)["units"]
-    for math, report in reports.items():
-        results.add("layers", net, math, args.mini, report=report, units=units)
-
-
-def say(record: dict[str, Any]) -> None:
-    what = f"{record['net']}, {record['part']} at {record['N']}, {record['threads']} threads, {record['math']}"
-    print(f"{what}: {processor_page.ratio_text(record)} of PyTorch {record['mode']}", flush=True)
-
-
-def read_page(path: Path, docs: Path | None) -> int:
-    """Print the page of a file of results, or write it into the docs."""
-    found = json.loads(path.read_text())
-    if docs:
-        processor_page.write_docs(found["records"], docs, found["processor"])
-    else:
-        print(processor_page.page(found["records"], found["processor"]))
-    return 0
+def measure(args: argparse.Namespace) -> int:
+    """Measure what is asked for; what fails is said, and the rest goes on. Returns whether anything did."""
+    results, failed = Results(args.out, args.threads), 0
+    ours, theirs = Side("ours", args.threads), Side("theirs", args.threads)
+    about = {**ours("about"), **theirs("about")}
+    results.found["processor"] = "{processor}; {device}; PyTorch {torch}, NumPy {numpy}.".format(**about)
+    for net in args.nets:
+        parts = Parts(net, args, results, ours, theirs)
+        for part in args.parts:
+            try:
+                getattr(parts, part)()
+            except RuntimeError as error:
+                print(f"{net}, {part}: {error}", file=sys.stderr, flush=True)
+                failed = 1
+            parts.close()
+    ours.calls.close()
+    theirs.calls.close()
+    return failed
 
 
 def main() -> int:
@@ -168,21 +203,19 @@ def main() -> int:
     parser.add_argument("--modes", nargs="+", help="PyTorch's modes to try, such as 'compiled, channels_last'; all")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--mini", type=int, default=128)
+    parser.add_argument("--few", nargs="*", type=int, default=[1, 4, 16], help="further sizes for inference")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each side")
     parser.add_argument("--out", type=Path, default=Path("results.json"))
     parser.add_argument("--page", type=Path, help="print the page of such a file; measure nothing")
-    parser.add_argument("--docs", type=Path, help="with --page: write the table and the picture of performance.md there")
+    parser.add_argument("--docs", type=Path, help="with --page: write the tables and the picture of performance.md there")
     args = parser.parse_args()
-    if args.page:
-        return read_page(args.page, args.docs)
-    results, ours, theirs = Results(args.out, args.threads), Side("ours", args.threads), Side("theirs", args.threads)
-    about = {**ours("about"), **theirs("about")}
-    results.found["processor"] = "{processor}; {device}; PyTorch {torch}, NumPy {numpy}.".format(**about)
-    for net in args.nets:
-        for part in args.parts:
-            globals()[part](ours, theirs, net, args, results)
-            ours("close")
-            theirs("close")
+    if not args.page:
+        return measure(args)
+    found = json.loads(args.page.read_text())
+    if args.docs:
+        processor_page.write_docs(found["records"], args.docs, found["processor"])
+    else:
+        print(processor_page.page(found["records"], found["processor"]))
     return 0
 
 

@@ -1,10 +1,9 @@
-"""The page of what ``on_a_processor.py`` has measured, and the table and the picture of it for ``docs/performance.md``."""
+"""The page of what ``on_a_processor.py`` has measured, and the tables and the picture of it for ``docs/performance.md``."""
 
 from __future__ import annotations
 
-import re
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +15,62 @@ Record = dict[str, Any]
 PASSES = ("forward", "backward", "update")
 COLORS = {"exact": "#2b6aa6", "float32": "#3a7d3a", "fast": "#b8651b", "theirs": "#9aa5b1"}
 BEGIN, END = "<!-- measured -->", "<!-- end of measured -->"
+SHORT = 0.1  # milliseconds of a pass in which threads meet for a good part
 
 
-class Row(NamedTuple):
-    """A pass of a layer, or of towers that are one to PyTorch: milliseconds, and ours as a share of the peak."""
+class Pass(NamedTuple):
+    """A pass of a layer: milliseconds of both, how long the peaks of arithmetic and of memory would take, and methods."""
 
-    name: str
-    kind: str
     ours: float
     theirs: float
-    share: float
-    methods: str
+    arithmetic: float
+    memory: float
+    methods: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        return self.arithmetic / max(self.ours, 1e-9)
+
+    @property
+    def bound(self) -> str:
+        return "threads" if self.ours < SHORT else "arithmetic" if self.arithmetic > self.memory else "memory"
+
+    def __str__(self) -> str:
+        share = f", {self.share:.0%}" if self.share >= 0.01 else ""
+        return f"{self.ours:.2f} ({self.ours / self.theirs:.2f}{share})"
+
+
+def fastest_passes(turns: Sequence[Sequence[Record]]) -> list[Record]:
+    """Return each of PyTorch's units with the median milliseconds of its passes, of each the mode in which it is fastest."""
+    found: dict[tuple[str, ...], Record] = {}
+    for i, alone in enumerate(turns[0]):
+        about = {key: alone[key] for key in ("layers", "type")}
+        unit = found.setdefault(tuple(alone["layers"]), {**about, "ms": {}, "modes": {}})
+        for kind in alone["ms"]:
+            ms = statistics.median(turn[i]["ms"][kind] for turn in turns)
+            if ms < unit["ms"].get(kind, ms + 1):
+                unit["ms"][kind], unit["modes"][kind] = ms, alone["mode"]
+    return list(found.values())
+
+
+def peak_of(record: Record) -> Record:
+    return max((report["peak"] for report in record["reports"]), key=lambda peak: peak["gflops"])
+
+
+def rows_of(record: Record) -> Iterator[tuple[list[str], dict[str, Pass]]]:
+    """Yield the layers of a ``layers`` record, towers that are one to PyTorch together, with their neurons."""
+    peak = peak_of(record)
+    for unit in record["units"]:
+        names, passes = {*unit["layers"], *(f"{name}_neuron" for name in unit["layers"])}, {}
+        for kind, theirs in unit["ms"].items():
+            turns = [[layer[kind] for layer in report["layers"] if layer["name"] in names and kind in layer]
+                     for report in record["reports"]]  # fmt: skip
+            ours = statistics.median(sum(timed["ms"]["median"] for timed in turn) for turn in turns)
+            done = [(timed["ms"]["median"], timed) for timed in turns[0]]
+            work = [sum(ms * timed[rate] for ms, timed in done) / peak[rate] for rate in ("gflops", "gbs")]
+            methods = dict.fromkeys(method for timed in turns[0] for method in timed.get("methods", ()))
+            passes[kind] = Pass(ours, theirs, *work, tuple(methods))
+        yield unit["layers"], passes
 
 
 def ratios(record: Record) -> list[float]:
@@ -40,107 +84,81 @@ def ratio_text(record: Record) -> str:
     return f"{ours:.1f} ms beside {theirs:.1f}: {statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})"
 
 
-def rows_of(record: Record) -> Iterator[Row]:
-    """Yield the passes of a ``layers`` record; neurons belong to the layers that they stand behind."""
-    report = record["report"]
-    for unit in record["units"]:
-        names = {*unit["layers"], *(f"{name}_neuron" for name in unit["layers"])}
-        for kind, times in unit["ms"].items():
-            ours = [layer[kind] for layer in report["layers"] if layer["name"] in names and kind in layer]
-            spent = sum(timed["ms"]["median"] for timed in ours)
-            done = sum(timed["gflops"] * timed["ms"]["median"] for timed in ours)
-            methods = dict.fromkeys(method for timed in ours for method in timed.get("methods", ()))
-            share = done / max(spent, 1e-9) / report["peak"]["gflops"]
-            yield Row(" + ".join(unit["layers"]), kind, spent, statistics.median(times), share, ", ".join(methods))
-
-
 def page(records: Sequence[Record], processor: str) -> str:
     """Return the page of a visit."""
-    lines = [
-        f"# On a processor beside PyTorch, {records[0]['date']}" if records else "# Nothing was measured",
-        "",
-        processor,
-        "",
-    ]
-    lines += [
-        "Milliseconds; the two take turns, and a ratio is that of two turns in a row: median (smallest to largest).",
-        "",
-    ]
-    lines += turns_table(records)
+    heading = f"# On a processor beside PyTorch, {records[0]['date']}" if records else "# Nothing was measured"
+    lines = [heading, "", processor, "", *turns_table(records)]
     for record in _of(records, "modes"):
         shown = ", ".join(f"{mode} {ms:.1f}" for mode, ms in sorted(record["ms"].items(), key=lambda item: item[1]))
-        worst = max(record["of_few"].values())
-        lines += ["", f"{record['net']}: the two differ by {worst:.1e} at most. PyTorch's step by mode: {shown}."]
+        apart = ", ".join(f"{max(found.values()):.1e} in {math}" for math, found in record["of_few"].items())
+        lines += ["", f"{record['net']}: the two differ by {apart} at most. PyTorch's step by mode: {shown}."]
     for record in _of(records, "layers"):
-        lines += [
-            "",
-            f"## {record['net']} at {record['N']}, {record['math']}, {_threads(record)}",
-            "",
-            *layers_table(record),
-        ]
+        lines += ["", *layers_table(record)]
     return "\n".join(lines)
 
 
 def turns_table(records: Sequence[Record]) -> list[str]:
-    """Return a row for each net, minibatch, number of threads and math mode."""
-    lines = ["| net | what | math | convnet | PyTorch | its mode | ratio |", "|---|---|---|---:|---:|---|---|"]
-    for record in [*_of(records, "steps"), *_of(records, "inference")]:
-        what = f"{'step' if record['part'] == 'steps' else 'inference'} at {record['N']}, {_threads(record)}"
+    """Return a row for each net, part, minibatch, number of threads and math mode."""
+    lines = ["Milliseconds, the two by turns; a ratio is that of two turns in a row: median (smallest to largest).", ""]
+    lines += ["| net | what | math | convnet | beside | which is | ratio |", "|---|---|---|---:|---:|---|---|"]
+    for record in (r for part in ("steps", "inference", "scaling") for r in _of(records, part)):
+        what = f"{'inference' if record['part'] == 'inference' else 'step'} at {record['N']}, {_threads(record)}"
         ours, theirs, found = *(statistics.median(record[side]) for side in ("ours", "theirs")), ratios(record)
+        mode = record["mode"] if record["part"] == "scaling" else f"PyTorch, {record['mode']}"
         ratio = f"**{statistics.median(found):.2f}** ({min(found):.2f} to {max(found):.2f})"
-        cells = [record["net"], what, record["math"], f"{ours:,.1f}", f"{theirs:,.1f}", record["mode"], ratio]
+        cells = [record["net"].removeprefix("layers-"), what, record["math"], f"{ours:,.1f}", f"{theirs:,.1f}", mode, ratio]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def layers_table(record: Record) -> list[str]:
-    """Return a row for each pass of each layer, and what the peak is."""
-    peak = record["report"]["peak"]
-    lines = [f"The peak: {peak['gflops']:.1f} GFLOP/s by {peak['by']}.", ""]
-    lines += ["| layer | pass | convnet | PyTorch | ratio | of the peak | method |", "|---|---|---:|---:|---:|---:|---|"]
-    for row in rows_of(record):
-        share = f"{row.share:.0%}" if row.share >= 0.01 else ""
-        cells = [
-            row.name,
-            row.kind,
-            f"{row.ours:.2f}",
-            f"{row.theirs:.2f}",
-            f"{row.ours / row.theirs:.2f}",
-            share,
-            row.methods,
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    """Return a row for each layer, below what its numbers are and what the peak is."""
+    peak = peak_of(record)
+    memory = [report["memory"] for report in record["reports"] if report.get("memory", {}).get("peak")]
+    lines = [f"Layers of {record['net']} alone at {record['N']}, {record['math']}, {_threads(record)}: milliseconds, beside",
+             "PyTorch's fastest mode of each pass, and the share of the peak of arithmetic, which is",
+             f"{peak['gflops']:.0f} GFLOP/s by {peak['by']}; memory moves {peak['gbs']:.0f} GB/s.", ""]  # fmt: skip
+    if memory:
+        most = max(memory, key=lambda found: found["peak"])
+        lines[2] += f" The step takes {most['peak'] / most['expected']:.2f} of the memory that `convnet explain` expects."
+    lines += ["| layer | forward | backward | update | bound by | method |", "|---|---|---|---|---|---|"]
+    for names, passes in rows_of(record):
+        cells = [" + ".join(names), *(str(passes.get(kind, "")) for kind in PASSES)]
+        bounds = dict.fromkeys(passes[kind].bound for kind in PASSES[:2] if kind in passes)
+        methods = dict.fromkeys(method for found in passes.values() for method in found.methods)
+        lines.append(f"| {' | '.join([*cells, ', '.join(bounds), ', '.join(methods)])} |")
     return lines
 
 
+def shown_layers(records: Sequence[Record]) -> Record | None:
+    """Return the layers that the docs show: exact, whose shares are those of what is computed, of the deepest net."""
+    return max(_of(records, "layers"), key=lambda r: (r["math"] == "exact", len(r["units"])), default=None)
+
+
 def picture(records: Sequence[Record]) -> Scene:
-    """Draw the steps of every net beside PyTorch's, and of the first net with layers how near each pass is to the peak."""
-    steps, layers = list(_of(records, "steps")), next(_of(records, "layers"), None)
-    bars: list[tuple[str, list[tuple[str, float, str]]]] = []
+    """Draw the steps of every net beside PyTorch's, and of the layers that are shown how near each pass is to the peak."""
+    steps, bars = list(_of(records, "steps")), []
     for net in dict.fromkeys(record["net"] for record in steps):
-        most = max((record for record in steps if record["net"] == net), key=lambda record: record["threads"])
-        of_net = [record for record in steps if record["net"] == net and record["threads"] == most["threads"]]
-        shown = [("theirs", 1.0, f"PyTorch, {most['mode']}: {statistics.median(most['theirs']):,.0f} ms")]
+        threads = max(record["threads"] for record in steps if record["net"] == net)
+        of_net = [record for record in steps if (record["net"], record["threads"]) == (net, threads)]
+        shown = [("theirs", 1.0, f"PyTorch, {of_net[0]['mode']}: {statistics.median(of_net[0]['theirs']):,.0f} ms")]
         for record in of_net:
-            ratio = statistics.median(ratios(record))
-            shown.append(
-                (record["math"], ratio, f"{record['math']}: {statistics.median(record['ours']):,.0f} ms, {ratio:.2f}")
-            )
-        bars.append((f"{net}: step at {most['N']}, {_threads(most)}", shown))
-    if layers:
-        passes = [row for row in rows_of(layers) if row.share >= 0.05]
-        shown = [(layers["math"], row.share, f"{row.name} {row.kind}: {row.share:.0%}") for row in passes]
+            ratio, ours = statistics.median(ratios(record)), statistics.median(record["ours"])
+            shown.append((record["math"], ratio, f"{record['math']}: {ours:,.0f} ms, {ratio:.2f}"))
+        bars.append((f"{net}: step at {of_net[0]['N']}, {_threads(of_net[0])}", shown))
+    if layers := shown_layers(records):
+        passes = [(names, kind, found) for names, all_passes in rows_of(layers) for kind, found in all_passes.items()]
+        shown = [(layers["math"], found.share, f"{' + '.join(names)} {kind}: {found.share:.0%}")
+                 for names, kind, found in passes if found.share >= 0.05]  # fmt: skip
         bars.append((f"{layers['net']}: share of the peak by layer and pass, {layers['math']}", shown))
-    shapes, y = _bars(bars, 24, 100, 340)
     lines = ["Time beside PyTorch's fastest mode, which is 1: shorter is faster.",
              "Below it how much of what the processor can multiply and add each layer's passes do."]  # fmt: skip
+    shapes, y = _bars(bars, 24, 100, 340)
     return headed_scene(720, y, "Training steps on a processor", lines, shapes, 24)
 
 
-def _bars(
-    groups: Sequence[tuple[str, list[tuple[str, float, str]]]], x: float, y: float, length: float
-) -> tuple[list[Shape], float]:
-    """Return groups of bars, each with its words beside it, from (x, y) on, and where they end."""
+def _bars(groups: Sequence[tuple[str, list]], x: float, y: float, length: float) -> tuple[list[Shape], float]:
+    """Return groups of bars, (color, share, words) each, from (x, y) on, and where they end."""
     shapes: list[Shape] = []
     for heading, bars in groups:
         shapes.append(Words("column", x, y + 14, heading))
@@ -154,12 +172,12 @@ def _bars(
 
 
 def write_docs(records: Sequence[Record], folder: Path, processor: str) -> None:
-    """Put the picture and the table into the docs, between the marks of ``performance.md``."""
+    """Put the picture and the tables into the docs, between the marks of ``performance.md``."""
     (folder / "performance.svg").write_text(svg_of(picture(records)), encoding="utf-8")
-    path = folder / "performance.md"
-    text, table = path.read_text(encoding="utf-8"), "\n".join([processor, "", *turns_table(records)])
-    measured: Callable[[re.Match[str]], str] = lambda _: f"{BEGIN}\n{table}\n{END}"  # noqa: E731
-    path.write_text(re.sub(f"{BEGIN}.*?{END}", measured, text, flags=re.DOTALL), encoding="utf-8")
+    path, layers = folder / "performance.md", shown_layers(records)
+    lines = [BEGIN, processor, "", *turns_table(records), *(["", *layers_table(layers)] if layers else []), END]
+    before, rest = path.read_text(encoding="utf-8").split(BEGIN)
+    path.write_text(before + "\n".join(lines) + rest.split(END)[1], encoding="utf-8")
 
 
 def _of(records: Sequence[Record], part: str) -> Iterator[Record]:
