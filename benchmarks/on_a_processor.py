@@ -36,7 +36,7 @@ class Side:
     """One of the two processes."""
 
     def __init__(self, which: str, threads: int) -> None:
-        from processor_workers import serve
+        from processor_ours import serve
 
         context = multiprocessing.get_context("spawn")
         self.calls, theirs = context.Pipe()

@@ -16,7 +16,8 @@ import time
 
 import torch
 from graph_torch import LAYOUTS, GraphNet
-from processor_workers import SGD, load, pictures_of
+from processor_ours import load, pictures_of
+from processor_theirs import SGD
 from torch import nn
 
 

@@ -4,7 +4,6 @@ import json
 import re
 import sys
 
-import numpy as np
 import on_a_processor
 import processor_page
 import pytest
@@ -106,10 +105,11 @@ def towers(tmp_path):
 def test_modules_compute_what_our_layers_do(net, towers, tmp_path):
     """Outputs, cost and gradients; a module with other weights is found out."""
     pytest.importorskip("torch", reason="torch is not installed: pip install torch")
-    import processor_workers as workers
+    import processor_ours
+    import processor_theirs
 
     net = towers if net == "towers" else net
-    ours, theirs = workers.Ours(2), workers.Theirs(2)
+    ours, theirs = processor_ours.Ours(2), processor_theirs.Theirs(2)
     for seed in range(5):
         truth = ours.truth(net, "exact", 2, seed)
         found = theirs.check(net, "eager, channels_last", truth)
