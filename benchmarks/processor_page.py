@@ -114,14 +114,16 @@ def turns_table(records: Sequence[Record]) -> list[str]:
 def layers_table(record: Record) -> list[str]:
     """Return a row for each layer, below what its numbers are and what the peak is."""
     peak = peak_of(record)
-    memory = [report["memory"] for report in record["reports"] if report.get("memory", {}).get("peak")]
+    whole = statistics.median(report["gflops"] for report in record["reports"]) / peak["gflops"]
+    memory = [report["memory"] for report in record["reports"] if report["memory"]["peak"]]
     lines = [f"Layers of {record['net']} alone at {record['N']}, {record['math']}, {_threads(record)}: milliseconds, beside",
              "PyTorch's fastest mode of each pass, and the share of the peak of arithmetic, which is",
-             f"{peak['gflops']:.0f} GFLOP/s by {peak['by']}; memory moves {peak['gbs']:.0f} GB/s.", ""]  # fmt: skip
+             f"{peak['gflops']:.0f} GFLOP/s by {peak['by']}; memory moves {peak['gbs']:.0f} GB/s.",
+             f"A whole step reaches {whole:.0%} of the peak."]  # fmt: skip
     if memory:
         most = max(memory, key=lambda found: found["peak"])
-        lines[2] += f" The step takes {most['peak'] / most['expected']:.2f} of the memory that `convnet explain` expects."
-    lines += ["| layer | forward | backward | update | bound by | method |", "|---|---|---|---|---|---|"]
+        lines[-1] += f" It takes {most['peak'] / most['expected']:.2f} of the memory that `convnet explain` expects."
+    lines += ["", "| layer | forward | backward | update | bound by | method |", "|---|---|---|---|---|---|"]
     for names, passes in rows_of(record):
         cells = [" + ".join(names), *(str(passes.get(kind, "")) for kind in PASSES)]
         bounds = dict.fromkeys(passes[kind].bound for kind in PASSES[:2] if kind in passes)

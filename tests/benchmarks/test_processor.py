@@ -23,7 +23,7 @@ def results(tmp_path):
     halves = [{"name": f"conv2{tower}", "forward": timed(10.0, 200.0, methods=["direct"])} for tower in "ab"]
     neuron = {"name": "conv2a_neuron", "forward": timed(5.0)}
     peak = {"gflops": 400.0, "gbs": 50.0, "by": "multiply-adds in registers"}
-    report = {"layers": [*halves, neuron], "peak": peak, "memory": {"peak": 90, "expected": 100}}
+    report = {"layers": [*halves, neuron], "peak": peak, "gflops": 300.0, "memory": {"peak": 90, "expected": 100}}
     turns = [[alone("eager", 50.0), alone("compiled", 60.0)], [alone("eager", 52.0), alone("compiled", 10.0)]]
     units = processor_page.fastest_passes(turns)
     layers = {**of, "part": "layers", "math": "exact", "reports": [report], "units": units}
@@ -60,7 +60,7 @@ def test_page(results, monkeypatch, capsys):
     )
     # 20 ms at 200 GFLOP/s and 5 of the neuron: 160 of 400; compiled takes 35 ms, the median of 60 and 10
     assert "| conv2a + conv2b | 25.00 (0.71, 40%) |  |  | arithmetic | direct |" in page
-    assert "The step takes 0.90 of the memory that `convnet explain` expects." in page
+    assert "A whole step reaches 75% of the peak. It takes 0.90 of the memory that `convnet explain` expects." in page
 
 
 def test_docs(results, monkeypatch, tmp_path):
