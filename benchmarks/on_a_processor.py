@@ -33,7 +33,7 @@ LIMIT, LIMIT_NORM = 1e-4, 0.05
 
 
 class Side:
-    """One of the two processes."""
+    """One of the two processes, which ends with a ``with`` statement."""
 
     def __init__(self, which: str, threads: int) -> None:
         from processor_ours import serve
@@ -42,6 +42,12 @@ class Side:
         self.calls, theirs = context.Pipe()
         context.Process(target=serve, args=(which, threads, theirs)).start()
         theirs.close()
+
+    def __enter__(self) -> Side:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.calls.close()
 
     def __call__(self, do: str, **arguments: Any) -> Any:
         """Let it do a method; raises ``RuntimeError`` where it could not, ``EOFError`` where it has ended."""
@@ -69,7 +75,7 @@ class Results:
         part_file.replace(self.path)
         if "ours" in found:
             what = f"{net}, {part} at {N}, {self.threads} threads, {math}"
-            print(f"{what}: {processor_page.ratio_text(found)} {found['mode']}", flush=True)
+            print(f"{what}: {processor_page.ratio_text(found)} of {found['mode']}", flush=True)
 
     def mode(self, net: str, N: int) -> str:
         """Return PyTorch's fastest mode of training."""
@@ -149,12 +155,11 @@ class Parts:
                 self.results.add("layers", net, math, N, reports=found[math], units=units)
 
     def scaling(self) -> None:
-        one, what = Side("ours", 1), {"do": "step", "net": self.net, "N": self.args.mini}
-        for math in self.args.math:
-            calls = {side: (on, {**what, "math": math}) for side, on in (("ours", self.ours), ("theirs", one))}
-            found = take_turns(calls, self.args.rounds)
-            self.results.add("scaling", self.net, math, self.args.mini, **found, mode="ours, 1 thread")
-        one.calls.close()
+        with Side("ours", 1) as one:
+            for math in self.args.math:
+                what = {"do": "step", "net": self.net, "N": self.args.mini, "math": math}
+                found = take_turns({"ours": (self.ours, what), "theirs": (one, what)}, self.args.rounds)
+                self.results.add("scaling", self.net, math, self.args.mini, **found, mode="ours, 1 thread")
 
     def close(self) -> None:
         self.ours("close")
@@ -178,20 +183,18 @@ def take_turns(calls: dict[str, tuple[Side, dict[str, Any]]], rounds: int) -> di
 def measure(args: argparse.Namespace) -> int:
     """Measure what is asked for; what fails is said, and the rest goes on. Returns whether anything did."""
     results, failed = Results(args.out, args.threads), 0
-    ours, theirs = Side("ours", args.threads), Side("theirs", args.threads)
-    about = {**ours("about"), **theirs("about")}
-    results.found["processor"] = "{processor}; {device}; PyTorch {torch}, NumPy {numpy}.".format(**about)
-    for net in args.nets:
-        parts = Parts(net, args, results, ours, theirs)
-        for part in args.parts:
-            try:
-                getattr(parts, part)()
-            except RuntimeError as error:
-                print(f"{net}, {part}: {error}", file=sys.stderr, flush=True)
-                failed = 1
-            parts.close()
-    ours.calls.close()
-    theirs.calls.close()
+    with Side("ours", args.threads) as ours, Side("theirs", args.threads) as theirs:
+        about = {**ours("about"), **theirs("about")}
+        results.found["processor"] = "{processor}; {device}; PyTorch {torch}, NumPy {numpy}.".format(**about)
+        for net in args.nets:
+            parts = Parts(net, args, results, ours, theirs)
+            for part in args.parts:
+                try:
+                    getattr(parts, part)()
+                except RuntimeError as error:
+                    print(f"{net}, {part}: {error}", file=sys.stderr, flush=True)
+                    failed = 1
+                parts.close()
     return failed
 
 
