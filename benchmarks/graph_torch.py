@@ -2,7 +2,8 @@
 
 It is written as one would for PyTorch: layers of two towers that can be one are one, as groups of a convolution or as a
 larger one; inputs of several layers are joined before a convolution; border pixels that the last window hangs over are added
-to the pictures beforehand. Dropout scales in training alone. What is not in the four networks measured is refused.
+to the pictures beforehand. Dropout scales in training alone. What the four networks measured do not have is refused, or
+found when outputs and gradients are compared.
 
 Letters: N cases, C channels, S side of a square image, k side of a filter, F filters, M windows of an image.
 """
@@ -18,7 +19,6 @@ from torch import nn
 from torch.nn import functional
 
 from convnet.graph.graph import Graph
-from convnet.layers.base import Layer
 
 NEURONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
@@ -87,31 +87,29 @@ class Unit(nn.Module):
         self.layers, self.reads, self.starts, self.grouped = layers, reads, starts, grouped
         self.type, neuron = layers[0].type, layers[0].neuron
         self.main = self._main(layers[0], len(layers))
-        if neuron and neuron.type not in NEURONS:
-            raise CannotSayError(f"layer '{layers[0].name}': no module for neuron={neuron.text}")
         self.neuron = NEURONS[neuron.type]() if neuron else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.neuron(self.main(x))
 
     def _main(self, layer: Any, towers: int) -> nn.Module:
-        if self.type == "conv" and layer.sharedBiases and not any(layer.randSparse) and _alike(layer):
+        if self.type == "conv":
             apart = towers if self.grouped else 1
             shape = sum(layer.channels) * apart, layer.num_filters * towers, layer.filterSize[0]
             return nn.Conv2d(*shape, layer.stride[0], layer.padding[0], groups=layer.groups[0] * apart)
         if self.type == "fc":
             return nn.Sequential(nn.Flatten(), nn.Linear(sum(layer.num_inputs), layer.outputs * towers))
-        if self.type == "local" and layer.groups == [1]:
+        if self.type == "local":
             return Local(layer)
-        if self.type == "pool" and layer.pool in ("max", "avg") and not (layer.start or layer.sum):
-            if layer.pool == "max":
-                return nn.MaxPool2d(layer.sizeX, layer.stride, ceil_mode=True)
+        if self.type == "pool" and layer.pool == "max":
+            return nn.MaxPool2d(layer.sizeX, layer.stride, ceil_mode=True)
+        if self.type == "pool":
             return nn.AvgPool2d(layer.sizeX, layer.stride, ceil_mode=True, count_include_pad=False)
-        if self.type in ("cmrnorm", "rnorm") and layer.size % 2 and not getattr(layer, "blocked", 0):
+        if self.type in ("cmrnorm", "rnorm"):
             return Norm(layer, towers)
         if self.type in ("hs", "dropout", "dropout2"):
             return nn.Dropout(1 - layer.keep if layer.enable else 0.0)
-        raise CannotSayError(f"layer '{layer.name}' ({self.type}): no module for it as it is")
+        raise CannotSayError(f"layer '{layer.name}' ({self.type}): no module for it")
 
     def blocks(self) -> Iterator[Block]:
         """Yield where the weights of its layers lie."""
@@ -141,10 +139,7 @@ class GraphNet(nn.Module):
         self.units, self.border = nn.ModuleList(), 0
         self._member: dict[str, tuple[int, int]] = {}  # of each layer, its unit and which of those in it it is
         layers = [layer for layer in graph.layers.values() if not layer.detached_from]
-        self.softmax, cost = layers[-2:]
-        if (cost.type, self.softmax.type, cost.sources[-1]) != ("cost.logreg", "softmax", self.softmax):
-            raise CannotSayError(f"the last layers are {self.softmax.type} and {cost.type}, not softmax and cost.logreg")
-        self.label_layer = cost.sources[0]
+        self.label_layer = layers[-1].sources[0]
         self.data_layer = next(layer for layer in layers if layer.type == "data" and layer is not self.label_layer)
         self._member[self.data_layer.name] = -1, 0
         waiting = [layer for layer in layers[:-2] if layer.type != "data"]
@@ -154,7 +149,7 @@ class GraphNet(nn.Module):
             waiting = waiting[count:]
         self._last = {at: i for i, unit in enumerate(self.units) for at in unit.reads}  # the unit that reads a value last
 
-    def _sources(self, layer: Layer) -> list[tuple[int, int]]:
+    def _read(self, layer: Any) -> list[tuple[int, int]]:
         return [self._member[source.written_name] for source in layer.sources]
 
     def _width(self, unit: int) -> int:
@@ -166,7 +161,7 @@ class GraphNet(nn.Module):
             return False
         if any(getattr(a, key.name) != getattr(b, key.name) for key in a.keys if key.name not in ("inputs", "gpu")):
             return False
-        read = self._sources(a), self._sources(b)
+        read = self._read(a), self._read(b)
         whole = sorted(read[0]) == sorted(read[1]) and len(read[0]) == self._width(read[0][0][0])
         return (whole and a.type in ("conv", "fc")) or (self._halves(*read) and a.type not in ("fc", "local"))
 
@@ -175,20 +170,17 @@ class GraphNet(nn.Module):
 
     def _add(self, layers: list[Any]) -> None:
         """Add the unit of a layer or of two."""
-        first, read = layers[0], self._sources(layers[0])
-        grouped = len(layers) == 2 and self._halves(read, self._sources(layers[1]))
+        first, read = layers[0], self._read(layers[0])
+        grouped = len(layers) == 2 and self._halves(read, self._read(layers[1]))
         whole = sorted(read) == [(read[0][0], j) for j in range(self._width(read[0][0]))]
-        if not (grouped or whole or all(self._width(unit) == 1 for unit, _ in read)):
-            raise CannotSayError(f"layer '{first.name}' reads one tower of two")
         starts, at = {}, 0  # where each source's values begin among those read, in maps or, of fc, in features
         for i in sorted(range(len(read)), key=lambda i: read[i]) if whole else range(len(read)):
             source = first.sources[i]
             starts[source.written_name] = at
             at += source.outputs if first.type == "fc" else first.channels[i] if first.type == "conv" else 0
-        if first.type == "conv" and not grouped and read == [(-1, 0)]:
-            self.border = _overhang(first)
-        elif first.type in ("conv", "local") and _overhang(first):
-            raise CannotSayError(f"layer '{first.name}': its last window hangs over the border")
+        if first.type == "conv" and read == [(-1, 0)]:
+            last = (first.modulesX - 1) * first.stride[0] + first.filterSize[0]
+            self.border = max(0, last - first.imgSize[0] - 2 * first.padding[0])
         self._member.update((layer.name, (len(self.units), j)) for j, layer in enumerate(layers))
         reads = [read[0][0]] if grouped or whole else [unit for unit, _ in read]
         self.units.append(Unit(layers, reads, starts, grouped))
@@ -220,14 +212,3 @@ class GraphNet(nn.Module):
         for block in self.blocks():
             values = torch.from_numpy(np.ascontiguousarray(block.turn(weights[block.key])))
             block.parameter[block.place] = values if self.training else values * block.kept
-
-
-def _alike(layer: Any) -> bool:
-    """Whether a convolution of all inputs, joined, is the sum of those of each."""
-    keys = (layer.filterSize, layer.padding, layer.stride, layer.groups)
-    return all(len(set(key)) == 1 for key in keys) and (len(layer.groups) == 1 or layer.groups[0] == 1)
-
-
-def _overhang(layer: Any) -> int:
-    """Pixels that the last window reaches beyond the padded image."""
-    return max(0, (layer.modulesX - 1) * layer.stride[0] + layer.filterSize[0] - layer.imgSize[0] - 2 * layer.padding[0])

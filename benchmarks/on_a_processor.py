@@ -100,11 +100,11 @@ class Parts:
         times: dict[str, float] = {}
         differences = {}
         for mode in self.all_modes:
+            self.theirs("close")
             found = differences[mode] = self.theirs("check", net=net, mode=mode, truth=truth)
             print(f"{net}, PyTorch {mode}: {found}", flush=True)
             if found["outputs"] <= LIMIT and found["gradients_norm"] <= LIMIT_NORM:
                 times[mode] = min(self.theirs("step", net=net, mode=mode, N=N) for _ in range(3))
-            self.theirs("close")
             self.results.add("modes", net, N=N, ms=times, differences=differences, of_few=of_few)
 
     def _few(self, math: str) -> dict[str, float]:
@@ -122,6 +122,7 @@ class Parts:
 
     def inference(self) -> None:
         for N in [*self.args.few, self.args.mini]:
+            self.close()
             what = {"do": "infer", "net": self.net, "N": N}
             times = {mode: min(self.theirs(**what, mode=mode) for _ in range(4)) for mode in self.all_modes}
             mode = min(times, key=times.get)
@@ -130,7 +131,6 @@ class Parts:
                 if (apart := self.theirs("differs", net=self.net, mode=mode, N=N, truth=truth)) > LIMIT:
                     raise RuntimeError(f"{self.net} at {N}, {math}: outputs differ by {apart}")
             self._turns("inference", N, mode, do="infer", repeat=max(1, 16 // N))
-            self.close()
 
     def _turns(self, part: str, N: int, mode: str, **what: Any) -> None:
         """Let each math mode of ours and PyTorch's mode take turns."""
@@ -144,6 +144,7 @@ class Parts:
     def layers(self) -> None:
         """Measure layers alone by turns: ours as ``convnet bench`` does, PyTorch's in each of their modes."""
         net, N = self.net, self.args.mini
+        self.close()
         calls = {math: (self.ours, {"do": "bench", "net": net, "math": math, "N": N}) for math in self.args.math}
         calls["theirs"] = self.theirs, {"do": "layers", "net": net, "N": N}
         found: dict[str, list[Any]] = {name: [] for name in calls}
@@ -194,7 +195,7 @@ def measure(args: argparse.Namespace) -> int:
                 except RuntimeError as error:
                     print(f"{net}, {part}: {error}", file=sys.stderr, flush=True)
                     failed = 1
-                parts.close()
+            parts.close()
     return failed
 
 
