@@ -1,14 +1,11 @@
-/* fc and sfc: forward, and the gradients of inputs and weights (numerics 4). Each part has inputs and outputs of its own.
+/* fc and sfc: forward (numerics 4). Each part has inputs and outputs of its own.
  *
- *   forward      out[f, n]         = sum over k of weights[f, k] * x[k, n]
- *   input grad   input_grad[k, n]  = sum over f of weights[f, k] * grad[f, n]
- *   weight grad  weight_grad[f, k] = sum over n of grad[f, n] * x[k, n]
+ *   out[f, n] = sum over k of weights[f, k] * x[k, n]
  *
- * The weights are far larger than a cache and pass through once; tiles are FC_ROWS rows of one factor, scalar by scalar, by
- * a panel of NR columns of the other. Forward reads weights in place, one pointer to a row. The input gradient wants columns
- * of them, whose lines would share a few cache sets, so that it copies small blocks on the way. For the weight gradient the
- * inputs are transposed. Threads share the outputs; the blocks of a sum follow each other in an order that sizes alone
- * decide. Replaces 2012's products by cuBLAS. Constants without a reason beside them were the fastest on a Zen 5.
+ * The weights are far larger than a cache and pass through once, in place: tiles are FC_ROWS rows of them, scalar by scalar,
+ * by a panel of NR columns of x. Threads share the outputs; the blocks of a sum follow each other in an order that sizes
+ * alone decide. The gradients are in fc_input_grad.c and fc_weight_grad.c. Replaces 2012's products by cuBLAS. Constants
+ * without a reason beside them were the fastest on a Zen 5.
  */
 
 #define FC_ROWS MIN(TH, 8) /* one pointer each, as many as there are registers */

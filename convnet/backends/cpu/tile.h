@@ -56,6 +56,7 @@ static inline __attribute__((always_inline)) void fixed_tile(int height, int vec
                 for (int v = 0; v < vectors; v++) acc[i][v] += w[i] * cases[v];
         }
     }
+    /* All are read before one is written: processors take rows a multiple of 4 KiB apart for the same. */
     if (st != 0.0f)
 #pragma GCC unroll 16
         for (int i = 0; i < height; i++)
@@ -71,13 +72,13 @@ static inline __attribute__((always_inline)) void fixed_tile(int height, int vec
     case h:                                                                      \
         if (h > TH) break;                                                       \
         if (tile->vectors == 1)                                                  \
-            fixed_tile(MIN(h, TH), 1, tile, runs, count, out, out_step, st);    \
+            fixed_tile(MIN(h, TH), 1, tile, runs, count, out, out_step, st);     \
         else                                                                     \
-            fixed_tile(MIN(h, TH), NV, tile, runs, count, out, out_step, st);   \
+            fixed_tile(MIN(h, TH), NV, tile, runs, count, out, out_step, st);    \
         break;
 
-/* out[i, 0..vectors * VW) = st * out[i, ..] + the tile's sums, where st = 0 does not read out; rows of out lie ``out_step`` floats
- * apart. Vectors are 1 or NV. */
+/* out[i, 0..vectors * VW) = st * out[i, 0..vectors * VW) + the tile's sums, and out is not read when st is 0; rows of out lie
+ * ``out_step`` floats apart. Vectors are 1 or NV. */
 static __attribute__((noinline)) void tile_product(const Tile *tile, const Run *runs, int count, float *out, size_t out_step,
                                                    float st) {
     switch (tile->height) {
