@@ -28,13 +28,6 @@ typedef struct {
     size_t step, group_step;
 } Narrow;
 
-/* to[i, j] = from[j, i], with zeros up to ``width`` columns. */
-static void transpose(const float *from, size_t from_step, int rows, int columns, int width, float *RESTRICT to, size_t to_step) {
-    for (int j0 = 0; j0 < width; j0 += 16)
-        for (int i = 0; i < rows; i++)
-            for (int j = j0; j < MIN(j0 + 16, width); j++) to[i * to_step + j] = j < columns ? from[j * from_step + i] : 0.0f;
-}
-
 /* One channel of the copy. */
 static void copy_map(const Narrow *t, int channel) {
     const int N = t->s->N, before = MAX(t->border, 0), skipped = MAX(-t->border, 0);

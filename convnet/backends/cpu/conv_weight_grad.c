@@ -48,27 +48,6 @@ typedef struct {
 /* Where piece i starts if ``total`` is cut in ``count`` equal pieces. */
 static inline int piece(int total, int count, int i) { return (int)((int64_t)total * i / count); }
 
-typedef int32_t lanes __attribute__((vector_size(VW * 4), aligned(4), may_alias));
-static const int32_t LANES[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-/* Transpose the VW x VW floats of ``a``: pairs of rows at distance 1, 2, 4, ... swap the blocks off the diagonal. */
-static inline void transpose_square(vec a[VW]) {
-    const lanes lane = *(const lanes *)LANES;
-#pragma GCC unroll 4
-    for (int d = 1; d < VW; d *= 2)
-#pragma GCC unroll 16
-        for (int i = 0; i < VW; i++)
-            if (!(i & d)) {
-                const vec low = a[i], high = a[i + d];
-#ifdef __clang__
-                for (int l = 0; l < VW; l++) a[i][l] = l & d ? high[l - d] : low[l], a[i + d][l] = l & d ? high[l] : low[l + d];
-#else
-                const lanes from = lane + (((lane & d) != 0) & (VW - d));
-                a[i] = __builtin_shuffle(low, high, from), a[i + d] = __builtin_shuffle(low, high, from + d);
-#endif
-            }
-}
-
 /* Copy a row of cases, and expect to read the one ``step`` floats further for the next windows. */
 static inline void copy_row(Task *t, const float *from, size_t step, float *to) {
     memcpy(to, from, t->cases * sizeof(float));

@@ -1,14 +1,11 @@
-/* fc and sfc: forward, and the gradients of inputs and weights (numerics 4). Each part has inputs and outputs of its own.
+/* fc and sfc: forward (numerics 4). Each part has inputs and outputs of its own.
  *
- *   forward      out[f, n]         = sum over k of weights[f, k] * x[k, n]
- *   input grad   input_grad[k, n]  = sum over f of weights[f, k] * grad[f, n]
- *   weight grad  weight_grad[f, k] = sum over n of grad[f, n] * x[k, n]
+ *   out[f, n] = sum over k of weights[f, k] * x[k, n]
  *
- * The weights are far larger than a cache and pass through once; tiles are FC_ROWS rows of one factor, scalar by scalar, by
- * a panel of NR columns of the other. Forward reads weights in place, one pointer to a row. The input gradient wants columns
- * of them, whose lines would share a few cache sets, so that it copies small blocks on the way. For the weight gradient the
- * inputs are transposed. Threads share the outputs; the blocks of a sum follow each other in an order that sizes alone
- * decide. Replaces 2012's products by cuBLAS. Constants without a reason beside them were the fastest on a Zen 5.
+ * The weights are far larger than a cache and pass through once, in place: tiles are FC_ROWS rows of them, scalar by scalar,
+ * by a panel of NR columns of x. Threads share the outputs; the blocks of a sum follow each other in an order that sizes
+ * alone decide. The gradients are in fc_input_grad.c and fc_weight_grad.c. Replaces 2012's products by cuBLAS. Constants
+ * without a reason beside them were the fastest on a Zen 5.
  */
 
 #define FC_ROWS MIN(TH, 8) /* one pointer each, as many as there are registers */
@@ -22,18 +19,6 @@
 /* Forward of few cases: vectors run along the inputs. */
 #define FEW_CASES 4
 #define FEW_ROWS 4
-
-/* Input gradient. Of so many terms weights and panels stay in the first-level cache, and a task's sums in the second. */
-#define GRAD_DEPTH 32
-#define STAGE (64 / FC_ROWS * FC_ROWS) /* inputs whose weights are copied at a time: whole tiles */
-#define GRAD_CHUNK (4 * STAGE)         /* inputs of a task */
-#define AHEAD 4                        /* rows of weights that are on their way while one is copied */
-
-/* Weight gradient. Gradients of so many outputs stay in the second-level cache; but sums of few cases take the time of their
- * stores, which then go row by row. */
-#define WEIGHT_CHUNK 512
-#define WEIGHT_PANELS 8 /* of inputs, in a task */
-#define SHORT_SUM 48
 
 static inline int ceil_div(int total, int size) { return (total + size - 1) / size; }
 
@@ -214,164 +199,4 @@ static int fc_forward(const FcShape *s, const float *x, const float *weights, co
     }
     give_back(c.packed);
     return !failed;
-}
-
-/* Weights of some outputs and STAGE inputs, which are copied while tiles of the copy before it are computed. */
-typedef struct {
-    const float *from; /* from[row, stride] */
-    float *to;         /* to[row, STAGE] */
-    size_t stride;
-    int rows, columns;
-    int done; /* rows copied */
-} Stage;
-
-static void copy_rows(Stage *b, int count) {
-    for (const int end = MIN(b->rows, b->done + count); b->done < end; b->done++) {
-        const float *from = b->from + b->done * b->stride;
-        float *to = b->to + b->done * STAGE;
-        if (b->columns == STAGE) {
-            for (int j = 0; j < STAGE; j += LINE) __builtin_prefetch(from + AHEAD * b->stride + j);
-            memcpy(to, from, STAGE * sizeof(float));
-        } else {
-            memcpy(to, from, b->columns * sizeof(float));
-        }
-    }
-}
-
-/* One thread's share of an input gradient: ``count`` inputs of a part from k0 on, and its working memory. */
-typedef struct {
-    const FcShape *s;
-    const float *weights;
-    int part, k0, count;
-    float *sums;   /* sums[input, width] */
-    float *stages; /* two copies of weights, in turn */
-} GradTask;
-
-/* Copy number i, of all outputs and inputs of the task; one without rows past the last. */
-static Stage stage_at(const GradTask *t, int i) {
-    const FcShape *s = t->s;
-    const int depth = even_piece(s->F, GRAD_DEPTH), across = ceil_div(t->count, STAGE);
-    const int f = i / across * depth, k = i % across * STAGE;
-    const size_t stride = (size_t)s->K * s->parts;
-    return (Stage){.from = t->weights + f * stride + (size_t)t->part * s->K + t->k0 + k,
-                   .to = t->stages + i % 2 * GRAD_DEPTH * STAGE, .stride = stride,
-                   .rows = f < s->F ? MIN(depth, s->F - f) : 0, .columns = MIN(STAGE, t->count - k)};
-}
-
-static void add_stages(const GradTask *t, const Matrix *grad) {
-    const FcShape *s = t->s;
-    const int depth = even_piece(s->F, GRAD_DEPTH), across = ceil_div(t->count, STAGE), count = across * ceil_div(s->F, depth);
-    const int share = ceil_div(depth, STAGE / FC_ROWS);
-    const size_t width = (size_t)grad->panels * NR;
-    Stage next = stage_at(t, 0);
-    for (int i = 0; i < count; i++) {
-        copy_rows(&next, next.rows);
-        const Stage now = next;
-        next = stage_at(t, i + 1);
-        const int f = i / across * depth, k = i % across * STAGE;
-        for (int j = 0; j < now.columns; j += FC_ROWS) {
-            const float *w[FC_ROWS];
-            find_scalars(now.to + j, 1, FC_ROWS, w);
-            copy_rows(&next, share);
-            for (int p = 0; p < grad->panels; p++) {
-                const Panel b = panel_at(grad, p, t->part * s->F + f);
-                float *to = t->sums + (k + j) * width + p * NR;
-                if (b.vectors == 1)
-                    sum_tile(w, STAGE, &b, now.rows, 1, to, width, f > 0);
-                else
-                    sum_tile(w, STAGE, &b, now.rows, NV, to, width, f > 0);
-            }
-        }
-    }
-}
-
-static int fc_input_grad(const FcShape *s, const float *grad, const float *weights, const Slope *slope, float *input_grad) {
-    Matrix c;
-    if (!matrix_open(&c, grad, s->F * s->parts, s->N)) return 0;
-    const size_t width = (size_t)c.panels * NR;
-    const int chunk = MAX(STAGE, MIN(GRAD_CHUNK, (int)((size_t)GRAD_CHUNK * FC_CASES / width) / STAGE * STAGE));
-    int failed = 0;
-#pragma omp parallel reduction(| : failed)
-    {
-        float *memory = scratch((chunk + FC_ROWS) * width + 2 * GRAD_DEPTH * STAGE);
-        failed = !memory;
-#pragma omp for collapse(2) schedule(dynamic, 1) nowait
-        for (int part = 0; part < s->parts; part++)
-            for (int k = 0; k < s->K; k += chunk) {
-                if (failed) continue;
-                const GradTask t = {s, weights, part, k, MIN(chunk, s->K - k), memory + 2 * GRAD_DEPTH * STAGE, memory};
-                add_stages(&t, &c);
-                for (int i = 0; i < t.count; i++)
-                    store_sums(s, NULL, slope, 0, (size_t)(part * s->K + k + i) * s->N, s->N, t.sums + i * width, input_grad);
-            }
-        give_back(memory);
-    }
-    give_back(c.packed);
-    return !failed;
-}
-
-/* to[n, j] = from[j, n] for NR inputs, zeros past the last of ``valid``. */
-static void turn_panel(const float *from, int valid, int N, float *RESTRICT to) {
-    if (valid < NR) memset(to, 0, (size_t)N * NR * sizeof(float));
-    for (int n0 = 0; n0 < N; n0 += LINE)
-        for (int j = 0; j < valid; j++)
-            for (int n = n0; n < MIN(n0 + LINE, N); n++) to[(size_t)n * NR + j] = from[(size_t)j * N + n];
-}
-
-/* out = st * out + so * acc for a row of a tile. */
-static inline void blend_row(float *RESTRICT out, const vec *acc, int valid, float st, float so) {
-    if (valid < NR) {
-        store_row(out, acc, valid, st, so);
-        return;
-    }
-    for (int v = 0; v < NV; v++) {
-        vec *to = (vec *)(out + v * VW);
-        *to = st == 0.0f ? so * acc[v] : st * *to + so * acc[v];
-    }
-}
-
-/* Outputs f0 to ``end`` of a part, and its panels p0 to ``last`` of transposed[panel, n, NR]. */
-static void weight_task(const FcShape *s, const float *grad, const float *transposed, int part, int f0, int end, int p0, int last,
-                        float *weight_grad) {
-    const size_t stride = (size_t)s->K * s->parts;
-    const int depth = even_piece(s->N, FC_CASES);
-    for (int n = 0; n < s->N; n += depth)
-        for (int p = p0; p < last; p++)
-            for (int f = f0; f < end; f += FC_ROWS) {
-                const Panel b = {transposed + ((size_t)p * s->N + n) * NR, NR, NV};
-                float *to = weight_grad + f * stride + (size_t)part * s->K + p * NR;
-                const float *g[FC_ROWS];
-                vec acc[FC_ROWS][NV];
-                find_scalars(grad + ((size_t)part * s->F + f) * s->N + n, s->N, end - f, g);
-                for (int i = 0; i < FC_ROWS; i++)
-                    for (int v = 0; v < NV; v++) acc[i][v] = (vec){0};
-                fc_multiply(g, 1, &b, MIN(depth, s->N - n), NV, acc);
-                for (int i = 0; i < MIN(FC_ROWS, end - f); i++)
-                    blend_row(to + i * stride, acc[i], MIN(NR, s->K - p * NR), n ? 1.0f : s->st, s->so);
-            }
-}
-
-static int fc_weight_grad(const FcShape *s, const float *x, const float *grad, float *weight_grad) {
-    const int panels = ceil_div(s->K, NR);
-    const size_t panel = (size_t)s->N * NR;
-    const int chunk = s->N < SHORT_SUM ? FC_ROWS : WEIGHT_CHUNK, across = s->N < SHORT_SUM ? panels : WEIGHT_PANELS;
-    float *transposed = scratch(s->parts * panels * panel);
-    if (!transposed) return 0;
-#pragma omp parallel
-    {
-#pragma omp for collapse(2) schedule(static)
-        for (int part = 0; part < s->parts; part++)
-            for (int p = 0; p < panels; p++)
-                turn_panel(x + ((size_t)part * s->K + p * NR) * s->N, MIN(NR, s->K - p * NR), s->N,
-                           transposed + ((size_t)part * panels + p) * panel);
-
-#pragma omp for collapse(3) schedule(dynamic, 1)
-        for (int part = 0; part < s->parts; part++)
-            for (int f = 0; f < s->F; f += chunk)
-                for (int p = 0; p < panels; p += across)
-                    weight_task(s, grad, transposed + part * panels * panel, part, f, MIN(s->F, f + chunk), p,
-                                MIN(panels, p + across), weight_grad);
-    }
-    give_back(transposed);
-    return 1;
 }

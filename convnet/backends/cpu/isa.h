@@ -19,6 +19,8 @@
 #include "conv_method.c"
 #include "cost.c"
 #include "fc.c"
+#include "fc_input_grad.c"
+#include "fc_weight_grad.c"
 #include "image.c"
 #include "neuron.c"
 #include "norm.c"

@@ -38,14 +38,17 @@ static inline Tile packed_tile(int height, int cases, const float *weights) {
 
 /* tile_product for a height and number of vectors that the compiler knows. */
 static inline __attribute__((always_inline)) void fixed_tile(int height, int vectors, const Tile *tile, const Run *runs,
-                                                             int count, float *out, size_t out_step, int add) {
+                                                             int count, float *out, size_t out_step, float st) {
     vec acc[TH][NV];
+#pragma GCC unroll 16
     for (int i = 0; i < height; i++)
+#pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) acc[i][v] = (vec){0};
     for (int r = 0; r < count; r++) {
         const float *w = tile->weights + runs[r].weight_row * tile->weight_row, *x = runs[r].cases + tile->case_offset;
         for (int row = 0; row < runs[r].rows; row++, w += tile->weight_step, x += tile->case_step) {
             vec cases[NV];
+#pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) cases[v] = *(const vec *)(x + v * VW);
 #pragma GCC unroll 16
             for (int i = 0; i < height; i++)
@@ -53,26 +56,31 @@ static inline __attribute__((always_inline)) void fixed_tile(int height, int vec
                 for (int v = 0; v < vectors; v++) acc[i][v] += w[i] * cases[v];
         }
     }
+    /* All are read before one is written: processors take rows a multiple of 4 KiB apart for the same. */
+    if (st != 0.0f)
+#pragma GCC unroll 16
+        for (int i = 0; i < height; i++)
+#pragma GCC unroll 4
+            for (int v = 0; v < vectors; v++) acc[i][v] += st * *(const vec *)(out + i * out_step + v * VW);
+#pragma GCC unroll 16
     for (int i = 0; i < height; i++)
-        for (int v = 0; v < vectors; v++) {
-            if (add) acc[i][v] += *(const vec *)(out + i * out_step + v * VW);
-            *(vec *)(out + i * out_step + v * VW) = acc[i][v];
-        }
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) *(vec *)(out + i * out_step + v * VW) = acc[i][v];
 }
 
 #define HEIGHT(h)                                                                \
     case h:                                                                      \
         if (h > TH) break;                                                       \
         if (tile->vectors == 1)                                                  \
-            fixed_tile(MIN(h, TH), 1, tile, runs, count, out, out_step, add);    \
+            fixed_tile(MIN(h, TH), 1, tile, runs, count, out, out_step, st);     \
         else                                                                     \
-            fixed_tile(MIN(h, TH), NV, tile, runs, count, out, out_step, add);   \
+            fixed_tile(MIN(h, TH), NV, tile, runs, count, out, out_step, st);    \
         break;
 
-/* out[i, 0..vectors * VW) = the tile's sums, or with ``add`` what out holds and the sums; rows of out lie ``out_step`` floats
- * apart. Vectors are 1 or NV. */
+/* out[i, 0..vectors * VW) = st * out[i, 0..vectors * VW) + the tile's sums, and out is not read when st is 0; rows of out lie
+ * ``out_step`` floats apart. Vectors are 1 or NV. */
 static __attribute__((noinline)) void tile_product(const Tile *tile, const Run *runs, int count, float *out, size_t out_step,
-                                                   int add) {
+                                                   float st) {
     switch (tile->height) {
         HEIGHT(1) HEIGHT(2) HEIGHT(3) HEIGHT(4) HEIGHT(5) HEIGHT(6) HEIGHT(7)
         HEIGHT(8) HEIGHT(9) HEIGHT(10) HEIGHT(11) HEIGHT(12) HEIGHT(13) HEIGHT(14)

@@ -121,6 +121,41 @@ static INLINE vec inverse_root(vec d, const int quarter) {
     return root + root * root_error(d, root, quarter) * (quarter ? 0.25f : 0.5f);
 }
 
+static const int32_t LANES[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/* Transpose the VW x VW floats of ``a``: pairs of rows at distance 1, 2, 4, ... swap the blocks off the diagonal. */
+static inline void transpose_square(vec a[VW]) {
+    const mask lane = *(const mask *)LANES;
+#pragma GCC unroll 4
+    for (int d = 1; d < VW; d *= 2)
+#pragma GCC unroll 16
+        for (int i = 0; i < VW; i++)
+            if (!(i & d)) {
+                const vec low = a[i], high = a[i + d];
+#ifdef __clang__
+                for (int l = 0; l < VW; l++) a[i][l] = l & d ? high[l - d] : low[l], a[i + d][l] = l & d ? high[l] : low[l + d];
+#else
+                const mask from = lane + (((lane & d) != 0) & (VW - d));
+                a[i] = __builtin_shuffle(low, high, from), a[i + d] = __builtin_shuffle(low, high, from + d);
+#endif
+            }
+}
+
+/* to[i, j] = from[j, i] for ``rows`` of to and ``columns``, with zeros up to ``width`` columns, a multiple of VW. */
+static void transpose(const float *from, size_t from_step, int rows, int columns, int width, float *RESTRICT to, size_t to_step) {
+    for (int j0 = 0; j0 < width; j0 += VW) {
+        int i = 0;
+        for (; i + VW <= rows; i += VW) {
+            vec a[VW];
+            for (int j = 0; j < VW; j++) a[j] = j0 + j < columns ? *(const vec *)(from + (j0 + j) * from_step + i) : (vec){0};
+            transpose_square(a);
+            for (int k = 0; k < VW; k++) *(vec *)(to + (i + k) * to_step + j0) = a[k];
+        }
+        for (; i < rows; i++)
+            for (int j = j0; j < j0 + VW; j++) to[i * to_step + j] = j < columns ? from[j * from_step + i] : 0.0f;
+    }
+}
+
 /* Loops over cases take GROUP vectors at a time, then one, then single cases: what follows is done with ``vectors`` of
  * ``width`` cases from case n on, and is compiled for each. */
 #define GROUP 4
