@@ -17,6 +17,9 @@ SHAPES = [
     (1, 40, 1, 5, 3, 2, 3, 1, False),  # many windows at a time
     (24, 6, 2, 44, 3, 0, 1, 2, False),
     (9, 7, 18, 99, 2, 1, 2, 1, False),
+    (3, 7, 48, 37, 5, 2, 1, 1, False),  # squares of gradients in place, and a vector that is not full
+    (4, 5, 16, 33, 3, 3, 1, 1, False),  # windows that see nothing
+    (6, 5, 32, 32, 3, 3, 2, 2, True),
     (12, 4, 193, 34, 3, 1, 1, 2, True),  # two blocks of cases add to one window
     (5, 8, 1, 17, 3, 2, 2, 1, True),
 ]

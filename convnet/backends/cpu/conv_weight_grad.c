@@ -33,7 +33,7 @@ typedef struct {
 /* One task, and what its thread has at hand. */
 typedef struct {
     int q, channel, channels;    /* the chunk */
-    int K, run;                  /* rows; how many of them are outside the image together: those of a tap or of a column */
+    int K;                       /* rows */
     int n0, cases, windows;      /* at hand now */
     int first;                   /* whether the sums start here */
     float *sums;
@@ -76,19 +76,22 @@ static inline void copy_row(Task *t, const float *from, size_t step, float *to) 
 }
 
 /* to[n, j] = from[j, n] for the filters of one vector and ``cases``, zeros past the last filter. The rows of ``from`` are
- * far apart, often by a power of two: they are read whole, one after another. */
+ * far apart, often by a power of two, so that few lines of them stay in the cache: a square reads each line once. What
+ * fills no squares is copied first. */
 static void transpose_vector(const WeightGrad *w, Task *t, const float *from, int filters, float *to, int row) {
     const size_t plane = (size_t)w->s->My * w->s->Mx * w->s->N;
+    const int copied = filters < VW || t->cases % VW;
     float near[VW][STRIP_CASES + VW];
     for (int j = 0; j < VW; j++) {
-        if (j < filters)
-            copy_row(t, from + j * plane, w->s->N, near[j]);
-        else
-            memset(near[j], 0, t->cases * sizeof(float));
+        if (j >= filters) memset(near[j], 0, t->cases * sizeof(float));
+        else if (copied) copy_row(t, from + j * plane, w->s->N, near[j]);
+        else t->ahead[t->waiting++] = from + j * plane + w->s->N;
     }
+    const float *rows = copied ? near[0] : from;
+    const size_t step = copied ? STRIP_CASES + VW : plane;
     for (int n = 0; n < t->cases; n += VW) {
         vec a[VW];
-        for (int j = 0; j < VW; j++) a[j] = *(const vec *)(near[j] + n);
+        for (int j = 0; j < VW; j++) a[j] = *(const vec *)(rows + j * step + n);
         transpose_square(a);
         for (int j = 0; j < VW; j++, to += row) *(vec *)to = a[j]; /* rows past the last case are written over later */
     }
@@ -109,7 +112,7 @@ static void transpose_grad(const WeightGrad *w, Task *t, int module, int p) {
     }
 }
 
-/* Copy the columns that the windows at hand see, as far as the ring does not hold them; zeros above and below the image. */
+/* Copy the columns that the windows at hand see, as far as the ring does not hold them and the image does. */
 static void pack_columns(const WeightGrad *w, Task *t, int my, int mx) {
     const ConvShape *s = w->s;
     const int x0 = -s->padding + mx * s->stride, y0 = -s->padding + my * s->stride;
@@ -124,8 +127,7 @@ static void pack_columns(const WeightGrad *w, Task *t, int my, int mx) {
         for (int y = y0; y < y0 + s->k; y++)
             for (int j = 0; j < t->channels; j++, to += t->cases) {
                 const size_t at = ((size_t)image_channel(s, t->q, t->channel + j) * s->H + y) * s->W + x0 + i;
-                if (y < 0 || y >= s->H) memset(to, 0, t->cases * sizeof(float));
-                else copy_row(t, w->images + at * s->N + t->n0, (size_t)s->stride * s->N, to);
+                if (y >= 0 && y < s->H) copy_row(t, w->images + at * s->N + t->n0, (size_t)s->stride * s->N, to);
             }
     }
 }
@@ -190,22 +192,26 @@ static inline void fetch_ahead(Task *t) {
     }
 }
 
-/* The products of the columns and gradients at hand, of windows from my, mx on. */
+/* The products of the columns and gradients at hand, of windows in row my: of a column's rows those that the image has. */
 static void add_products(const WeightGrad *w, Task *t, int my) {
     const ConvShape *s = w->s;
-    const int y0 = -s->padding + my * s->stride, tiles = (t->run + MR - 1) / MR;
+    const int y0 = -s->padding + my * s->stride, column = s->k * t->channels;
+    const int low = MIN(s->k, MAX(0, -y0)) * t->channels, high = MAX(low, MIN(s->k, s->H - y0) * t->channels);
+    const int tiles = (high - low + MR - 1) / MR;
     for (int b = 0; b < w->strips; b++) {
         const int first = piece(w->vectors, w->strips, b), width = piece(w->vectors, w->strips, b + 1) - first;
+        const size_t row_floats = (size_t)width * VW;
         const float *grad = t->grad + (size_t)first * VW * t->cases;
         float *sums = t->sums + (size_t)first * t->K * VW;
-        for (int run = 0; run < t->K; run += t->run) {
-            const int tap = run / t->channels, kx = tap / s->k, y = y0 + tap % s->k;
-            const int windows = t->run == t->channels && (y < 0 || y >= s->H) ? 0 : t->windows;
+        for (int kx = 0; kx < s->k; kx++, sums += column * row_floats) {
+            if (t->first) {
+                memset(sums, 0, low * row_floats * sizeof(float));
+                memset(sums + high * row_floats, 0, (column - high) * row_floats * sizeof(float));
+            }
             for (int i = 0; i < tiles; i++) {
-                const int row = run + piece(t->run, tiles, i), rows = run + piece(t->run, tiles, i + 1) - row;
-                const size_t at = (size_t)(row - kx * s->k * t->channels) * t->cases;
+                const int row = low + piece(high - low, tiles, i), rows = low + piece(high - low, tiles, i + 1) - row;
                 fetch_ahead(t);
-                any_tile(rows, width, w, t, windows, t->column + kx, at, grad, sums + (size_t)row * width * VW);
+                any_tile(rows, width, w, t, t->windows, t->column + kx, (size_t)row * t->cases, grad, sums + row * row_floats);
             }
         }
     }
@@ -238,7 +244,6 @@ static void find_chunk(const WeightGrad *w, int part, int q, int chunk, Task *t)
     t->channel = piece(s->Cf, w->chunks, chunk);
     t->channels = piece(s->Cf, w->chunks, chunk + 1) - t->channel;
     t->K = s->k * s->k * t->channels;
-    t->run = s->padding && t->channels >= 4 ? t->channels : t->channels * s->k;
     t->sums = w->sums + ((size_t)part * s->groups + q) * w->floats + (size_t)t->channel * s->k * s->k * w->vectors * VW;
 }
 
