@@ -190,7 +190,7 @@ static void add_products(const WeightGrad *w, Task *t, int my) {
             for (int i = 0; i < tiles; i++) {
                 const int row = low + piece(high - low, tiles, i), rows = low + piece(high - low, tiles, i + 1) - row;
                 fetch_ahead(t);
-                any_tile(rows, width, w, t, t->windows, t->column + kx, (size_t)row * t->cases, grad, sums + row * row_floats);
+                any_tile(rows, width, w, t, t->column + kx, (size_t)row * t->cases, grad, sums + row * row_floats);
             }
         }
     }

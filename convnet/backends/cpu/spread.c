@@ -30,7 +30,8 @@ static INLINE void spread_maps(const float *maps, int channels, size_t pixels, c
 }
 
 /* Store the channels from ``first`` on of a block's result. ``row`` is working memory for one. */
-static INLINE void collect_maps(const Spread *s, const int N, const float *result, int first, int channels, float *RESTRICT row) {
+static INLINE void collect_maps(const Spread *s, const int N, const float *result, int first, int channels,
+                                float *RESTRICT row) {
     const size_t count = s->target_pixels * N;
     for (int c = 0; c < channels; c++) {
         for (size_t p = 0; p < s->target_pixels; p++)

@@ -121,7 +121,7 @@ static void sum_strip(const PointSums *p, int point, int strip, int starts, int 
     const int points = c->w->n * c->w->n;
     const int start = strip_start(p, strip), width = strip_start(p, strip + 1) - start;
     const WeightGrad w = {.s = c->g.s, .vectors = width};
-    const Task t = {.cases = NR, .first = starts};
+    const Task t = {.cases = NR, .windows = count, .first = starts};
     const float *column[CHUNK_COLUMNS], *grads = p->grads + point * grads_step(p) + (size_t)start * VW * p->columns * NR;
     for (int i = 0; i < count; i++) column[i] = p->images + ((size_t)i * c->first[points] + c->first[point]) * NR;
     float *sums = strip_sums(p, point, strip);
@@ -130,7 +130,7 @@ static void sum_strip(const PointSums *p, int point, int strip, int starts, int 
         for (int j = 0; j < height * width * VW; j += LINE) __builtin_prefetch(sums + (size_t)next * width * VW + j);
         for (int j = 0; j < count; j++)
             for (int at = 0; at < height * NR; at += LINE) __builtin_prefetch(column[j] + (size_t)next * NR + at);
-        any_tile(height, width, &w, &t, count, column, (size_t)row * NR, grads, sums + (size_t)row * width * VW);
+        any_tile(height, width, &w, &t, column, (size_t)row * NR, grads, sums + (size_t)row * width * VW);
     }
 }
 
