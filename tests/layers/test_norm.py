@@ -42,7 +42,8 @@ def test_within_maps_of_several_strips(be, kind, C, H, W, N, size):
 @each_backend
 @pytest.mark.parametrize("kind", KINDS)
 def test_windows_larger_than_any_map(be, kind):
-    how, x = {"response": Response(1 << 26, 0.3, 0.75, 1.5)}, values(3, 4, 5, 9)
+    size = 1 << 26 if be.name == "cpu" else 50  # what cards do for each place grows with it
+    how, x = {"response": Response(size, 0.3, 0.75, 1.5)}, values(3, 4, 5, 9)
     compare(be, "norm_forward", [kind, x], x.shape, scales=False, **how)
     compare(be, "norm_input_grad", [kind, x, values(*x.shape, seed=1)], x.shape, **how)
 
