@@ -28,8 +28,9 @@ from convnet.errors import ArrayError
 
 SIZES = (1, 1, 2, 3, 5, 8)
 CASES = (1, 2, 5, 16, 31, 64, 65, 130)
-NEURONS_AFTER = (None, Activation("relu"), Activation("tanh", 2.0, 0.5), Activation("brelu", 1.5), Activation("square"))
-NEURONS_BEFORE = (Activation("relu"), Activation("tanh", 2.0, 0.5), Activation("logistic"))  # whose outputs give the slope
+# Those that ops include have no parameters; before them, outputs give the slope.
+NEURONS_AFTER = (None, Activation("relu"), Activation("logistic"), Activation("square"))
+NEURONS_BEFORE = (Activation("relu"), Activation("logistic"))
 METHODS = (b"", b"direct", b"narrow", b"Winograd F(2x2,3x3)", b"Winograd F(4x4,3x3)", b"Winograd F(4x4,5x5)")  # of cpu
 KEY = (1, 2, 3, 4)
 

@@ -10,8 +10,8 @@ The contract of every op that takes ``scale_targets``, and with it ``scale_outpu
     out = scale_targets * out + scale_output * result
 
 and ``scale_targets == 0`` never reads ``out``, whose old contents may be NaN (numerics 2.5). Some ops include the neuron
-that stands beside them: with ``activation`` they store f of what they would have stored; with ``slope`` their result is
-multiplied by the derivative of the neuron below.
+that stands beside them, if it has no parameters: with ``activation`` they store f of what they would have stored; with
+``slope`` their result is multiplied by the derivative of the neuron below.
 
 Letters: C channels, H, W height and width, N cases, F filters, M output side, G groups, k filter side, K inputs of fc.
 """
