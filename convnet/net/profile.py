@@ -160,7 +160,7 @@ def _time(
         in_order = time_steps(max(warmup, STEPS_BEFORE_CAPTURE + 1))
         net.be.runs_branches = True
     after = None if any(be.name == "cuda" for be in backends) else resident_memory()
-    resident = after[1] - before[0] - sum(matrix.nbytes for matrix in matrices) if before and after else None
+    resident = max(after[1] - before[0] - sum(matrix.nbytes for matrix in matrices), 0) if before and after else None
     return seconds, in_order, captured, _time_layers(net, inputs, mini, steps, captured), resident
 
 

@@ -147,7 +147,7 @@ def test_memory_that_is_not_told(tmp_path, text):
 
 def test_memory_of_this_process(tmp_path):
     now, most = resident_memory()
-    block = np.ones(1 << 24, np.uint8)
+    block = np.ones(1 << 26, np.uint8)  # so large that no free memory of the process is used for it
     assert resident_memory()[1] >= now + block.nbytes // 2
     del block
     forget_peak(tmp_path / "nowhere")
