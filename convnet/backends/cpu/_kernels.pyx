@@ -243,10 +243,8 @@ cdef class KernelOps:
             return
         cdef ConvShape s = self.conv_shape(input_grad, weights, grad, geometry, scale_targets, 1)
         cdef Slope multiplier
-        cdef const Slope *by = NULL
+        cdef const Slope *by = slope_at(slope, &multiplier)
         cdef Floats g = data(grad), w = data(weights), y = data(input_grad)
-        if slope is not None:
-            multiplier, by = slope_of(slope), &multiplier
         with nogil:
             done(self.k.conv_input_grad(&s, g, w, by, y))
 
@@ -274,10 +272,8 @@ cdef class KernelOps:
     def fc_input_grad(self, grad, weights, input_grad, float scale_targets=0, *, int parts=1, slope=None):
         cdef FcShape s = fc_shape(input_grad, grad, parts, scale_targets, 1)
         cdef Slope multiplier
-        cdef const Slope *by = NULL
+        cdef const Slope *by = slope_at(slope, &multiplier)
         cdef Floats g = data(grad), w = data(weights), y = data(input_grad)
-        if slope is not None:
-            multiplier, by = slope_of(slope), &multiplier
         with nogil:
             done(self.k.fc_input_grad(&s, g, w, by, y))
 

@@ -18,29 +18,13 @@
 #define ROW_COST 32             /* what a row of the source costs to pack beside its cases, in cases */
 #define MIN_SHARES 8            /* into which work is cut, if its size allows: threads then end at about the same time */
 
-/* out = st * out + so * row; ``st`` 0 does not read out. */
-static inline void store_row(float *RESTRICT out, const vec *acc, int valid, float st, float so) {
-    float row[NR];
-    memcpy(row, acc, sizeof row);
-    if (st == 0.0f)
-        for (int j = 0; j < valid; j++) out[j] = so * row[j];
-    else
-        for (int j = 0; j < valid; j++) out[j] = st * out[j] + so * row[j];
-}
-
 /* store_target for a number of cases that the compiler may know. */
-static inline __attribute__((always_inline)) void store_cases(const Gather *g, int channel, size_t pixel, int n, int valid,
+static INLINE void store_cases(const Gather *g, int channel, size_t pixel, int n, int valid,
                                                               float *RESTRICT row) {
-    const ConvShape *s = g->s;
-    const size_t pixels = (size_t)g->rows * g->cols, at = (channel * pixels + pixel) * s->N + n;
-    float *RESTRICT out = g->target + at;
-    if (g->slope) slope_row(&g->slope->f, valid, g->slope->y + at, row);
-    if (g->st == 0.0f)
-        for (int j = 0; j < valid; j++) row[j] = s->so * row[j];
-    else
-        for (int j = 0; j < valid; j++) row[j] = g->st * out[j] + s->so * row[j];
+    const size_t pixels = (size_t)g->rows * g->cols, at = (channel * pixels + pixel) * g->s->N + n;
+    blend_row(g->slope, at, g->st, valid, row, g->target);
     if (g->ending) finish_row(g->ending, channel, pixel, pixels, valid, row);
-    for (int j = 0; j < valid; j++) out[j] = row[j];
+    memcpy(g->target + at, row, valid * sizeof(float));
 }
 
 /* Cases n to n + NR of target[channel, pixel]: forward with the ending, backward times the slope. */
@@ -113,7 +97,7 @@ static void store_tile(const Gather *g, const Place *p, float *RESTRICT sums) {
     const ConvShape *s = g->s;
     const Ending *e = g->ending;
     const int cuts = e && e->f.kind == RELU, valid = MIN(NR, s->N - p->n);
-    if (valid < NR || g->st != 0.0f || s->so != 1.0f || g->slope || (e && e->f.kind != IDENT && !cuts)) {
+    if (valid < NR || g->st != 0.0f || g->slope || (e && e->f.kind != IDENT && !cuts)) {
         for (int i = 0; i < p->height; i++) store_cases(g, p->channel[i], p->pixel, p->n, valid, sums + i * NR);
         return;
     }

@@ -55,7 +55,7 @@ static Strip strip_at(const Narrow *t, int b) {
 static int strips_of(const Narrow *t) { return (t->columns + NARROW_NV * VW - 1) / (NARROW_NV * VW); }
 
 /* acc = the sum over ``terms`` rows of nv vectors, each times the scalars x[i][at[term]]: the inner loop. */
-static inline __attribute__((always_inline)) void narrow_product(const float *const x[NARROW_MR], const int32_t *at, int terms,
+static INLINE void narrow_product(const float *const x[NARROW_MR], const int32_t *at, int terms,
                                                                   const float *row, size_t step, int nv, int shift,
                                                                   vec acc[NARROW_MR][NARROW_NV]) {
     vec sums[NARROW_MR][NARROW_NV] = {{{0}}}; /* nobody has its address: it lies in registers */
@@ -95,12 +95,7 @@ static void store_places(const Narrow *t, int channel, int first, int count, flo
                          const Slope *slope, float *target) {
     const ConvShape *s = t->s;
     const size_t at = (size_t)channel * t->places + first;
-    float *out = target + at;
-    if (slope) slope_row(&slope->f, count, slope->y + at, row);
-    if (s->st == 0.0f)
-        for (int i = 0; i < count; i++) row[i] = s->so * row[i];
-    else
-        for (int i = 0; i < count; i++) row[i] = s->st * out[i] + s->so * row[i];
+    blend_row(slope, at, s->st, count, row, target);
 
     /* Biases that differ between pixels are those of one pixel at a time. */
     for (int i = 0, some; ending && i < count; i += some) {
@@ -108,7 +103,7 @@ static void store_places(const Narrow *t, int channel, int first, int count, flo
         some = ending->per_place ? MIN(count, (pixel + 1) * s->N - first) - i : count;
         finish_row(ending, channel, pixel, t->places / s->N, some, row + i);
     }
-    memcpy(out, row, count * sizeof(float));
+    memcpy(target + at, row, count * sizeof(float));
 }
 
 /* A strip of group q at up to NARROW_CHUNK places from ``first`` on. The vectors run over channels, memory over places. */

@@ -9,7 +9,6 @@
  */
 
 #define MAX_BAND 8 /* target rows that are swept together at most */
-#define LINE 16    /* floats of a line of a cache */
 
 /* Which source indices a target index sees along one axis: source, source + 1, ... at the taps tap, tap + step, ... */
 typedef struct {

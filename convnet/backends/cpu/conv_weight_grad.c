@@ -16,7 +16,6 @@
 #define CHUNK_ROWS 512        /* at least, in a chunk, as each transposes the gradients anew */
 #define STRIP_CASES 192       /* of a strip, which stays in the first-level cache */
 #define PART_CASES 512        /* at least, in a part: below it, adding the parts costs too much */
-#define LINE 16               /* floats of a cache line */
 #define FETCHED 4             /* rows that are fetched ahead at each tile */
 
 typedef struct {
@@ -44,9 +43,6 @@ typedef struct {
     int waiting;                 /* of them */
     const float **column;        /* where the columns from the first window's first on lie, or NULL outside the image */
 } Task;
-
-/* Where piece i starts if ``total`` is cut in ``count`` equal pieces. */
-static inline int piece(int total, int count, int i) { return (int)((int64_t)total * i / count); }
 
 /* Copy a row of cases, and expect to read the one ``step`` floats further for the next windows. */
 static inline void copy_row(Task *t, const float *from, size_t step, float *to) {
@@ -113,7 +109,7 @@ static void pack_columns(const WeightGrad *w, Task *t, int my, int mx) {
 
 /* sums[row, filter] += the products of ``rows`` rows of a column, from ``at`` on, and a strip of ``vectors``; both are
  * constants where this is inlined. */
-static inline __attribute__((always_inline)) void tile_sum(const int rows, const int vectors, const WeightGrad *w,
+static INLINE void tile_sum(const int rows, const int vectors, const WeightGrad *w,
                                                            const Task *t, const float *const *column, size_t at,
                                                            const float *grad, float *sums) {
     vec acc[MR][WIDEST];

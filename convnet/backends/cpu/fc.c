@@ -9,7 +9,6 @@
  */
 
 #define FC_ROWS MIN(TH, 8) /* one pointer each, as many as there are registers */
-#define LINE 16            /* floats of a cache line */
 
 /* Forward. Panels of so many terms and cases stay in the second-level cache; wider matrices are packed. */
 #define FC_DEPTH 512
@@ -63,12 +62,9 @@ static int matrix_open(Matrix *c, const float *m, int rows, int N) {
 /* One row, number f, of finished sums: times the slope, added to st * out, then the ending; stored at out[at]. */
 static void store_sums(const FcShape *s, const Ending *ending, const Slope *slope, int f, size_t at, int count, float *sums,
                        float *out) {
-    out += at;
-    if (slope) slope_row(&slope->f, count, slope->y + at, sums);
-    if (s->st != 0.0f)
-        for (int j = 0; j < count; j++) sums[j] += s->st * out[j];
+    blend_row(slope, at, s->st, count, sums, out);
     if (ending) finish_row(ending, f, 0, 1, count, sums);
-    memcpy(out, sums, count * sizeof(float));
+    memcpy(out + at, sums, count * sizeof(float));
 }
 
 /* FC_ROWS rows that lie ``stride`` apart, of which ``valid`` are there; in place of others the last one again. */
@@ -77,7 +73,7 @@ static inline void find_scalars(const float *first, size_t stride, int valid, co
 }
 
 /* acc[i][v] += sum over j < depth of a[i][j * step] * panel[j, v]; ``step`` and ``vectors`` are known where this is inlined. */
-static inline __attribute__((always_inline)) void fc_multiply(const float *const a[FC_ROWS], size_t step, const Panel *b,
+static INLINE void fc_multiply(const float *const a[FC_ROWS], size_t step, const Panel *b,
                                                               int depth, int vectors, vec acc[FC_ROWS][NV]) {
     const float *x = b->at;
     for (size_t j = 0; j < depth * step; j += step, x += b->step) {
@@ -91,7 +87,7 @@ static inline __attribute__((always_inline)) void fc_multiply(const float *const
 }
 
 /* sums[i, 0..vectors * VW) = the products of a tile, or with ``add`` what they hold and the products. */
-static inline __attribute__((always_inline)) void sum_tile(const float *const a[FC_ROWS], size_t step, const Panel *b, int depth,
+static INLINE void sum_tile(const float *const a[FC_ROWS], size_t step, const Panel *b, int depth,
                                                            int vectors, float *sums, size_t width, int add) {
     vec acc[FC_ROWS][NV];
     for (int i = 0; i < FC_ROWS; i++)
@@ -126,7 +122,7 @@ static void forward_task(const FcShape *s, const Matrix *x, const float *weights
 }
 
 /* FEW_ROWS outputs of ``cases`` cases, f0 on, from x[n, K]: vectors run along k, so that weights come at memory's speed. */
-static inline __attribute__((always_inline)) void few_outputs(const FcShape *s, const float *x, const float *const w[FC_ROWS],
+static INLINE void few_outputs(const FcShape *s, const float *x, const float *const w[FC_ROWS],
                                                               int cases, float sums[FEW_ROWS][FEW_CASES]) {
     const int whole = s->K / VW * VW;
     vec acc[FEW_ROWS][FEW_CASES];

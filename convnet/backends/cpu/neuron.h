@@ -63,12 +63,15 @@ static inline void finish_row(const Ending *e, int f, size_t place, size_t place
     if (e->f.kind != IDENT) activate_row(&e->f, count, row);
 }
 
-/* input_grad = st * input_grad + row * f', for ``count`` values from ``at`` on; without a slope f' is 1. */
-static inline void store_grad(const Slope *slope, size_t at, float st, int count, float *RESTRICT row, float *input_grad) {
-    float *RESTRICT to = input_grad + at;
+/* row = st * target + row * f', for ``count`` values from ``at`` on, before they are stored there; without a slope f' is 1. */
+static INLINE void blend_row(const Slope *slope, size_t at, float st, int count, float *RESTRICT row, const float *target) {
+    const float *RESTRICT before = target + at;
     if (slope) slope_row(&slope->f, count, slope->y + at, row);
-    if (st == 0.0f)
-        memcpy(to, row, count * sizeof(float));
-    else
-        SIMD for (int j = 0; j < count; j++) to[j] = st * to[j] + row[j];
+    if (st != 0.0f)
+        SIMD for (int j = 0; j < count; j++) row[j] += st * before[j];
+}
+
+static inline void store_grad(const Slope *slope, size_t at, float st, int count, float *RESTRICT row, float *input_grad) {
+    blend_row(slope, at, st, count, row, input_grad);
+    memcpy(input_grad + at, row, count * sizeof(float));
 }

@@ -28,7 +28,7 @@ typedef struct {
 } Tile;
 
 static inline int tile_count(int F) { return (F + TH - 1) / TH; }
-static inline int tile_first(int F, int t) { return (int)((int64_t)F * t / tile_count(F)); }
+static inline int tile_first(int F, int t) { return piece(F, tile_count(F), t); }
 static inline int tile_height(int F, int t) { return tile_first(F, t + 1) - tile_first(F, t); }
 
 /* A tile whose weights and cases are both packed, for ``cases`` cases that are real. */
@@ -37,7 +37,7 @@ static inline Tile packed_tile(int height, int cases, const float *weights) {
 }
 
 /* tile_product for a height and number of vectors that the compiler knows. */
-static inline __attribute__((always_inline)) void fixed_tile(int height, int vectors, const Tile *tile, const Run *runs,
+static INLINE void fixed_tile(int height, int vectors, const Tile *tile, const Run *runs,
                                                              int count, float *out, size_t out_step, float st) {
     vec acc[TH][NV];
 #pragma GCC unroll 16

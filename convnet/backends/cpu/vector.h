@@ -8,6 +8,7 @@
 
 #define NR (NV * VW) /* columns of a tile */
 #define BLOCK 64     /* cases that loops over N handle at a time */
+#define LINE 16      /* floats of a line of a cache */
 
 /* aligned(4): rows start anywhere; may_alias: they are floats to everyone else. */
 typedef float vec __attribute__((vector_size(VW * 4), aligned(4), may_alias));
@@ -179,6 +180,9 @@ static void transpose(const float *from, size_t from_step, int rows, int columns
 static inline void prefetch_row(const float *row, int count) {
     for (int i = 0; i < count; i += 16) __builtin_prefetch(row + i);
 }
+
+/* Where piece i starts if ``total`` is cut in ``count`` pieces that differ by one at most. */
+static inline int piece(int total, int count, int i) { return (int)((int64_t)total * i / count); }
 
 static inline int cases_at(int N, int n0) { return MIN(BLOCK, N - n0); }
 static inline int case_blocks(int N) { return (N + BLOCK - 1) / BLOCK; }
