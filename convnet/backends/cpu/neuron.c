@@ -75,18 +75,15 @@ static void softmax_input_grad(int rows, int N, const float *y, const float *gra
     }
 }
 
-#define BLOCKS 16 /* of random numbers at a time, four in each */
-
 static void dropout(int64_t count, const float *x, float *out, float keep, float gain, const uint32_t key[4], float st) {
 #pragma omp parallel for schedule(static)
     for (int64_t first = 0; first < count; first += 4 * BLOCKS) {
         const int values = MIN(4 * BLOCKS, count - first);
+        uint32_t words[4][BLOCKS];
         float factor[4 * BLOCKS];
-        SIMD for (int block = 0; block < BLOCKS; block++) {
-            uint32_t words[4];
-            philox_block((uint32_t)(first / 4) + block, key, words);
-            for (int i = 0; i < 4; i++) factor[block * 4 + i] = philox_uniform(words[i]) < keep ? gain : 0.0f;
-        }
+        philox_blocks((uint32_t)(first / 4), key, words);
+        for (int block = 0; block < BLOCKS; block++)
+            for (int i = 0; i < 4; i++) factor[block * 4 + i] = philox_uniform(words[i][block]) < keep ? gain : 0.0f;
         for (int i = 0; i < values; i++) {
             const float result = factor[i] != 0.0f ? factor[i] * x[first + i] : 0.0f; /* what is dropped may be NaN */
             out[first + i] = st == 0.0f ? result : st * out[first + i] + result;

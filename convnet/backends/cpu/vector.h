@@ -73,20 +73,21 @@ static inline void inverse_power(const float *RESTRICT d, float power, int count
         SIMD for (int n = 0; n < count; n++) out[n] = fast_exp(-power * fast_log(d[n]));
 }
 
-/* Philox4x32-10; see convnet/backends/philox.py. Writes the four words of one block. */
-static INLINE void philox_block(uint32_t block, const uint32_t key[4], uint32_t out[4]) {
-    uint32_t x0 = block, x1 = key[2], x2 = key[3], x3 = 0, k0 = key[0], k1 = key[1];
+#define BLOCKS 16 /* of random numbers at a time, four in each */
+
+/* Philox4x32-10; see convnet/backends/philox.py. words[i][b] becomes word i of block ``first`` + b of a key. */
+static INLINE void philox_blocks(uint32_t first, const uint32_t key[4], uint32_t words[4][BLOCKS]) {
+    uint32_t *x0 = words[0], *x1 = words[1], *x2 = words[2], *x3 = words[3], k0 = key[0], k1 = key[1];
+    for (int b = 0; b < BLOCKS; b++) x0[b] = first + b, x1[b] = key[2], x2[b] = key[3], x3[b] = 0;
 #pragma GCC unroll 10
-    for (int round = 0; round < 10; round++) {
-        uint64_t p0 = (uint64_t)0xD2511F53u * x0, p1 = (uint64_t)0xCD9E8D57u * x2;
-        x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
-        x1 = (uint32_t)p1;
-        x2 = (uint32_t)(p0 >> 32) ^ x3 ^ k1;
-        x3 = (uint32_t)p0;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-    out[0] = x0, out[1] = x1, out[2] = x2, out[3] = x3;
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
+        SIMD for (int b = 0; b < BLOCKS; b++) {
+            const uint64_t p0 = (uint64_t)0xD2511F53u * x0[b], p1 = (uint64_t)0xCD9E8D57u * x2[b];
+            x0[b] = (uint32_t)(p1 >> 32) ^ x1[b] ^ k0;
+            x1[b] = (uint32_t)p1;
+            x2[b] = (uint32_t)(p0 >> 32) ^ x3[b] ^ k1;
+            x3[b] = (uint32_t)p0;
+        }
 }
 
 /* A word as a number in (0, 1], exact in float32. */
