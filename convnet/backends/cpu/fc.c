@@ -19,6 +19,11 @@
 #define FEW_CASES 4
 #define FEW_ROWS 4
 
+/* Input gradient. A copy of weights is small: whole tiles and whole lines, of which so many rows are on their way. */
+#define GRAD_DEPTH 256
+#define STAGE (LINE % FC_ROWS ? 3 * LINE : LINE)
+#define STAGE_AHEAD 64
+
 static inline int ceil_div(int total, int size) { return (total + size - 1) / size; }
 
 /* The size of pieces that are about equal, and at most ``most``. */
@@ -72,27 +77,56 @@ static inline void find_scalars(const float *first, size_t stride, int valid, co
     for (int i = 0; i < FC_ROWS; i++) a[i] = first + MIN(i, valid - 1) * stride;
 }
 
-/* acc[i][v] += sum over j < depth of a[i][j * step] * panel[j, v]; ``step`` and ``vectors`` are known where this is inlined. */
-static INLINE void fc_multiply(const float *const a[FC_ROWS], size_t step, const Panel *b,
-                                                              int depth, int vectors, vec acc[FC_ROWS][NV]) {
-    const float *x = b->at;
-    for (size_t j = 0; j < depth * step; j += step, x += b->step) {
-        vec columns[NV];
-        for (int v = 0; v < vectors; v++) columns[v] = *(const vec *)(x + v * VW);
-#pragma GCC unroll 16
-        for (int i = 0; i < FC_ROWS; i++)
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) acc[i][v] += a[i][j] * columns[v];
-    }
+/* Weights of some outputs and STAGE inputs, which are copied while tiles of the copy before are summed. */
+typedef struct {
+    const float *from, *after; /* from[row, stride], and of the copy that follows */
+    float *to;                 /* to[row, STAGE] */
+    size_t stride;
+    int rows, columns;
+    int whole; /* rows that have STAGE floats before the weights end */
+    int done;  /* rows copied */
+} Stage;
+
+static INLINE void copy_row_ahead(Stage *b) {
+    if (b->done >= b->whole) return;
+    const int row = b->done++, ahead = row + STAGE_AHEAD;
+    const float *fetched = ahead < b->rows ? b->from + ahead * b->stride : b->after + (ahead - b->rows) * b->stride;
+    for (int j = 0; j < STAGE; j += LINE) __builtin_prefetch(fetched + j, 0, 2); /* the first level would hold too few of them */
+    memcpy(b->to + row * STAGE, b->from + row * b->stride, STAGE * sizeof(float));
 }
 
-/* sums[i, 0..vectors * VW) = the products of a tile, or with ``add`` what they hold and the products. */
-static INLINE void sum_tile(const float *const a[FC_ROWS], size_t step, const Panel *b, int depth,
-                                                           int vectors, float *sums, size_t width, int add) {
+/* What is done, again and again after ``every`` terms of a tile, for the weights of tiles to come. A core has few requests to
+ * memory under way, so that many of them at a time would make it wait. */
+typedef struct {
+    int every;
+    Stage *stage;      /* a row is copied; or without this */
+    const float *next; /* a line is fetched of each of ``rows`` rows, the first time from here */
+    size_t stride;
+    int rows;
+} Ahead;
+
+/* sums[i, 0..vectors * VW) = sum over j < depth of a[i][j * step] * panel[j, v], or with ``add`` what they hold and that; ``step``
+ * and ``vectors`` are known where this is inlined. */
+static INLINE void sum_tile(const float *const a[FC_ROWS], size_t step, const Panel *b, int depth, int vectors, const Ahead *ahead,
+                            float *sums, size_t width, int add) {
     vec acc[FC_ROWS][NV];
     for (int i = 0; i < FC_ROWS; i++)
         for (int v = 0; v < vectors; v++) acc[i][v] = add ? *(const vec *)(sums + i * width + v * VW) : (vec){0};
-    fc_multiply(a, step, b, depth, vectors, acc);
+    const float *x = b->at;
+    for (size_t j = 0; j < depth * step;) {
+        if (ahead->stage)
+            copy_row_ahead(ahead->stage);
+        else
+            for (int i = 0; i < ahead->rows; i++) __builtin_prefetch(ahead->next + i * ahead->stride + j);
+        for (const size_t end = MIN(j + ahead->every * step, depth * step); j < end; j += step, x += b->step) {
+            vec columns[NV];
+            for (int v = 0; v < vectors; v++) columns[v] = *(const vec *)(x + v * VW);
+#pragma GCC unroll 16
+            for (int i = 0; i < FC_ROWS; i++)
+#pragma GCC unroll 4
+                for (int v = 0; v < vectors; v++) acc[i][v] += a[i][j] * columns[v];
+        }
+    }
     for (int i = 0; i < FC_ROWS; i++)
         for (int v = 0; v < vectors; v++) *(vec *)(sums + i * width + v * VW) = acc[i][v];
 }
@@ -105,14 +139,18 @@ static void forward_task(const FcShape *s, const Matrix *x, const float *weights
     for (int k = 0; k < s->K; k += depth)
         for (int f = 0; f < count; f += FC_ROWS) {
             const float *w[FC_ROWS];
-            find_scalars(weights + (f0 + f) * stride + (size_t)part * s->K + k, stride, count - f, w);
+            const float *first = weights + f0 * stride + (size_t)part * s->K + k;
+            const float *next = f + FC_ROWS < count ? first + (f + FC_ROWS) * stride : first + depth;
+            find_scalars(first + f * stride, stride, count - f, w);
             for (int p = 0; p < panels; p++) {
                 const Panel b = panel_at(x, p0 + p, part * s->K + k);
+                const int row = piece(FC_ROWS, panels, p);
+                const Ahead ahead = {LINE, NULL, next + row * stride, stride, piece(FC_ROWS, panels, p + 1) - row};
                 float *to = sums + (size_t)f * width + p * NR;
                 if (b.vectors == 1)
-                    sum_tile(w, 1, &b, MIN(depth, s->K - k), 1, to, width, k > 0);
+                    sum_tile(w, 1, &b, MIN(depth, s->K - k), 1, &ahead, to, width, k > 0);
                 else
-                    sum_tile(w, 1, &b, MIN(depth, s->K - k), NV, to, width, k > 0);
+                    sum_tile(w, 1, &b, MIN(depth, s->K - k), NV, &ahead, to, width, k > 0);
             }
         }
     for (int i = 0; i < count; i++) {

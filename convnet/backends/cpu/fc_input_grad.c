@@ -2,37 +2,11 @@
  *
  *   input_grad[k, n] = sum over f of weights[f, k] * grad[f, n]
  *
- * Tiles want columns of the weights, whose lines would share a few cache sets: small blocks are copied while tiles of the copy
- * before are summed. Threads share the inputs. Replaces 2012's products by cuBLAS.
+ * Tiles want columns of the weights, whose lines would share a few cache sets: small blocks are copied, row by row, while
+ * tiles of the copy before are summed. Threads share the inputs. Replaces 2012's products by cuBLAS.
  */
 
-/* Input gradient. Of so many terms weights and panels stay in the first-level cache, and a task's sums in the second. */
-#define GRAD_DEPTH 32
-#define STAGE (64 / FC_ROWS * FC_ROWS) /* inputs whose weights are copied at a time: whole tiles */
-#define GRAD_CHUNK (4 * STAGE)         /* inputs of a task */
-#define AHEAD 4                        /* rows of weights that are on their way while one is copied */
-
-/* Weights of some outputs and STAGE inputs, which are copied while tiles of the copy before it are computed. */
-typedef struct {
-    const float *from; /* from[row, stride] */
-    float *to;         /* to[row, STAGE] */
-    size_t stride;
-    int rows, columns;
-    int done; /* rows copied */
-} Stage;
-
-static void copy_rows(Stage *b, int count) {
-    for (const int end = MIN(b->rows, b->done + count); b->done < end; b->done++) {
-        const float *from = b->from + b->done * b->stride;
-        float *to = b->to + b->done * STAGE;
-        if (b->columns == STAGE) {
-            for (int j = 0; j < STAGE; j += LINE) __builtin_prefetch(from + AHEAD * b->stride + j);
-            memcpy(to, from, STAGE * sizeof(float));
-        } else {
-            memcpy(to, from, b->columns * sizeof(float));
-        }
-    }
-}
+#define GRAD_CHUNK (256 / STAGE * STAGE) /* inputs of a task, whose sums stay in the second-level cache */
 
 /* One thread's share of an input gradient: ``count`` inputs of a part from k0 on, and its working memory. */
 typedef struct {
@@ -43,39 +17,48 @@ typedef struct {
     float *stages; /* two copies of weights, in turn */
 } GradTask;
 
+/* What is left of a copy when its tiles are wanted. */
+static void copy_rest(Stage *b) {
+    while (b->done < b->whole) copy_row_ahead(b);
+    for (; b->done < b->rows; b->done++)
+        memcpy(b->to + b->done * STAGE, b->from + b->done * b->stride, b->columns * sizeof(float));
+}
+
 /* Copy number i, of all outputs and inputs of the task; one without rows past the last. */
 static Stage stage_at(const GradTask *t, int i) {
     const FcShape *s = t->s;
     const int depth = even_piece(s->F, GRAD_DEPTH), across = ceil_div(t->count, STAGE);
     const int f = i / across * depth, k = i % across * STAGE;
-    const size_t stride = (size_t)s->K * s->parts;
-    return (Stage){.from = t->weights + f * stride + (size_t)t->part * s->K + t->k0 + k,
-                   .to = t->stages + i % 2 * GRAD_DEPTH * STAGE, .stride = stride,
-                   .rows = f < s->F ? MIN(depth, s->F - f) : 0, .columns = MIN(STAGE, t->count - k)};
+    const int rows = f < s->F ? MIN(depth, s->F - f) : 0;
+    const size_t stride = (size_t)s->K * s->parts, at = f * stride + (size_t)t->part * s->K + t->k0 + k, end = s->F * stride;
+    return (Stage){.from = t->weights + at, .to = t->stages + i % 2 * GRAD_DEPTH * STAGE, .stride = stride,
+                   .rows = rows, .columns = MIN(STAGE, t->count - k),
+                   .whole = at + STAGE > end ? 0 : MIN(rows, (int)((end - at - STAGE) / stride) + 1)};
 }
 
 static void add_stages(const GradTask *t, const Matrix *grad) {
     const FcShape *s = t->s;
     const int depth = even_piece(s->F, GRAD_DEPTH), across = ceil_div(t->count, STAGE), count = across * ceil_div(s->F, depth);
-    const int share = ceil_div(depth, STAGE / FC_ROWS);
     const size_t width = (size_t)grad->panels * NR;
     Stage next = stage_at(t, 0);
+    next.after = stage_at(t, 1).from;
     for (int i = 0; i < count; i++) {
-        copy_rows(&next, next.rows);
+        copy_rest(&next);
         const Stage now = next;
         next = stage_at(t, i + 1);
+        next.after = stage_at(t, i + 2).from;
+        const Ahead ahead = {.every = STAGE / FC_ROWS * grad->panels, .stage = &next};
         const int f = i / across * depth, k = i % across * STAGE;
         for (int j = 0; j < now.columns; j += FC_ROWS) {
             const float *w[FC_ROWS];
             find_scalars(now.to + j, 1, FC_ROWS, w);
-            copy_rows(&next, share);
             for (int p = 0; p < grad->panels; p++) {
                 const Panel b = panel_at(grad, p, t->part * s->F + f);
                 float *to = t->sums + (k + j) * width + p * NR;
                 if (b.vectors == 1)
-                    sum_tile(w, STAGE, &b, now.rows, 1, to, width, f > 0);
+                    sum_tile(w, STAGE, &b, now.rows, 1, &ahead, to, width, f > 0);
                 else
-                    sum_tile(w, STAGE, &b, now.rows, NV, to, width, f > 0);
+                    sum_tile(w, STAGE, &b, now.rows, NV, &ahead, to, width, f > 0);
             }
         }
     }

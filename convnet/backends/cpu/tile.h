@@ -25,6 +25,9 @@ typedef struct {
     const float *weights;
     size_t weight_row, weight_step; /* floats from a Run's weight_row to the next, and from a row of a run to the next */
     size_t case_offset, case_step;  /* floats from the runs' cases to those wanted, and from a row of a run to the next */
+    const float *ahead;             /* where sums of a tile to come will be added, in rows ``ahead_step`` floats apart, of which */
+    size_t ahead_step;
+    int fetched;                    /* so many are fetched before each run: see Ahead in fc.c */
 } Tile;
 
 static inline int tile_count(int F) { return (F + TH - 1) / TH; }
@@ -46,6 +49,8 @@ static INLINE void fixed_tile(int height, int vectors, const Tile *tile, const R
         for (int v = 0; v < vectors; v++) acc[i][v] = (vec){0};
     for (int r = 0; r < count; r++) {
         const float *w = tile->weights + runs[r].weight_row * tile->weight_row, *x = runs[r].cases + tile->case_offset;
+        for (int i = r * tile->fetched; i < MIN(height, (r + 1) * tile->fetched); i++)
+            prefetch_row(tile->ahead + i * tile->ahead_step, NR);
         for (int row = 0; row < runs[r].rows; row++, w += tile->weight_step, x += tile->case_step) {
             vec cases[NV];
 #pragma GCC unroll 4
