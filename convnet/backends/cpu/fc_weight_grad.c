@@ -9,7 +9,7 @@
  */
 
 #define WEIGHT_PANELS 8 /* of inputs, in a task: they stay in the second-level cache */
-#define WEIGHT_TASKS 8  /* at least, for threads to share; in more, inputs would be transposed again */
+#define WEIGHT_TASKS 16 /* at least, for threads to share; in more, inputs would be transposed again */
 #define WEIGHT_AHEAD 4  /* panels from a tile to the one that is fetched, in WEIGHT_RUN cases a part of it: see Ahead in fc.c */
 #define WEIGHT_RUN 8
 #define TILE_ROW (ceil_div(TH, VW) * VW) /* floats of a row of gradients: whole vectors, to transpose them */
