@@ -13,6 +13,8 @@
 
 #define NARROW_TERMS 1024 /* places of the weight grad summed at a time, whose vectors stay in the second-level cache */
 #define NARROW_CHUNK (4 * NARROW_MR) /* places that a thread finishes and stores at a time */
+#define NARROW_WIDTH ((NARROW_CHUNK + VW - 1) / VW * VW)
+#define NARROW_AHEAD 32 /* rows of vectors that are asked for before they are read: memory is as far away */
 
 typedef struct {
     const ConvShape *s;
@@ -64,6 +66,8 @@ static INLINE void narrow_product(const float *const x[NARROW_MR], const int32_t
         const size_t offset = at[t];
         vec vectors[NARROW_NV];
 #pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) __builtin_prefetch(row + NARROW_AHEAD * step + v * VW);
+#pragma GCC unroll 4
         for (int v = 0; v < nv; v++) vectors[v] = *(const vec *)(v < nv - 1 ? row + v * VW : last);
 #pragma GCC unroll 16
         for (int i = 0; i < NARROW_MR; i++) {
@@ -91,7 +95,7 @@ static void narrow_tile(const Narrow *t, const int32_t *row_at, int first, int c
 }
 
 /* Store ``count`` places from ``first`` on of target[channel, place]: forward with the ending, backward times the slope. */
-static void store_places(const Narrow *t, int channel, int first, int count, float *RESTRICT row, const Ending *ending,
+static INLINE void store_places(const Narrow *t, int channel, int first, int count, float *RESTRICT row, const Ending *ending,
                          const Slope *slope, float *target) {
     const ConvShape *s = t->s;
     const size_t at = (size_t)channel * t->places + first;
@@ -108,19 +112,24 @@ static void store_places(const Narrow *t, int channel, int first, int count, flo
 
 /* A strip of group q at up to NARROW_CHUNK places from ``first`` on. The vectors run over channels, memory over places. */
 static void narrow_chunk(const Narrow *t, int q, Strip strip, int first, const Ending *ending, const Slope *slope, float *target) {
-    float rows[NARROW_NV * VW][NARROW_CHUNK];
-    const int count = MIN(NARROW_CHUNK, t->places - first);
-    for (int from = 0; from < count; from += NARROW_MR) {
-        vec acc[NARROW_MR][NARROW_NV];
+    vec sums[NARROW_CHUNK][NARROW_NV];
+    float rows[NARROW_NV * VW][NARROW_WIDTH];
+    const int count = MIN(NARROW_CHUNK, t->places - first), channel = q * t->columns;
+    for (int j = strip.first; j < strip.end; j++) /* lines to store to */
+        prefetch_row(target + (size_t)(channel + j) * t->places + first, count);
+    int from = 0;
+    do {
         narrow_tile(t, t->place_at, first + from, t->places, t->tap_at + (size_t)q * t->K, t->K,
-                    t->vectors + q * t->group_step, strip, acc);
-        for (int j = 0; j < strip.nv * VW; j++)
-            for (int i = 0; i < NARROW_MR; i++) rows[j][from + i] = ((const float *)acc[i])[j];
-    }
+                    t->vectors + q * t->group_step, strip, sums + from);
+    } while ((from += NARROW_MR) < count);
+    transpose((const float *)sums, NARROW_NV * VW, strip.nv * VW, count, NARROW_WIDTH, rows[0], NARROW_WIDTH);
     for (int j = strip.first; j < strip.end; j++) {
         const int lane = j - strip.first;
         float *row = rows[lane < (strip.nv - 1) * VW ? lane : lane + strip.shift];
-        store_places(t, q * t->columns + j, first, count, row, ending, slope, target);
+        if (count == NARROW_CHUNK) /* as is known where this is compiled */
+            store_places(t, channel + j, first, NARROW_CHUNK, row, ending, slope, target);
+        else
+            store_places(t, channel + j, first, count, row, ending, slope, target);
     }
 }
 

@@ -5,6 +5,6 @@
 #define NV 2
 #define TH 14
 #define WIDEST 3
-#define NARROW_MR 8
+#define NARROW_MR 9
 #define NARROW_NV 3
 #include "isa.h"
