@@ -14,7 +14,7 @@ from PIL import Image
 from convnet.api.arguments import numbers
 from convnet.checkpoint import Checkpoint
 from convnet.data.decoding import Look, read_square, square_of
-from convnet.data.images import Cropper, PictureBatch, square_side, ten_positions
+from convnet.data.images import Cropper, Crops, Matrix, PictureBatch, PictureMatrix, square_side, ten_positions
 from convnet.data.provider import Batch, MatrixBatch, Provider, Request
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
@@ -149,12 +149,19 @@ class Preprocessor:
         top, left = ((length - self.size) // 2 for length in pixels.shape[1:3])
         return self._cut(pixels, top, left)
 
-    def views(self, images: Images) -> Iterator[np.ndarray]:
+    def middle(self, images: Images) -> Matrix:
+        """Return what ``matrix`` does; several pictures of bytes stay so until a backend packs them."""
+        if isinstance(images, np.ndarray) and images.ndim == 2:
+            return self.matrix(images)
+        pixels = self.pixels(images)
+        return self._part(pixels, (pixels.shape[1] - self.size) // 2, (pixels.shape[2] - self.size) // 2)
+
+    def views(self, images: Images) -> Iterator[Matrix]:
         """Yield ten matrices of the same pictures: corners and centre, then their mirrors (numerics 11.9)."""
         pixels = self.pixels(images)
         bottom, right = (length - self.size for length in pixels.shape[1:3])
         for position in ten_positions(bottom, right):
-            yield self._cut(pixels, *position)
+            yield self._part(pixels, *position)
 
     def pixels(self, images: Images) -> np.ndarray:
         """Return ``images`` as one array (N, H, W, C), at least as large as the net wants; raises ``DataError``."""
@@ -184,6 +191,13 @@ class Preprocessor:
             wanted = f"(N, H, W, {self.channels}) with H and W at least {self.size}"
             raise DataError(f"pictures of shape {images.shape} do not fit; expected {wanted}, or ({self.features}, N)")
         return images
+
+    def _part(self, pixels: np.ndarray, top: int, left: int, flip: bool = False) -> Matrix:
+        if pixels.dtype != np.uint8 or len(pixels) == 1:  # of one NumPy is faster, which needs no second thread
+            return self._cut(pixels, top, left, flip)
+        tops, lefts, flips = (np.full(len(pixels), value) for value in (top, left, flip))
+        shifts = np.zeros((len(pixels), self.channels), np.float32)
+        return PictureMatrix(pixels, Crops(tops, lefts, flips, self.known_mean(), shifts))
 
     def _cut(self, pixels: np.ndarray, top: int, left: int, flip: bool = False) -> np.ndarray:
         part = pixels[:, top : top + self.size, left : left + self.size, :].astype(np.float32)

@@ -34,6 +34,7 @@ from convnet.backends import MATH, NAMES, make_backend
 from convnet.checkpoint import Foreign, Position, add_costs, find_latest, format_for, pack, restore_streams, write_checkpoint
 from convnet.checkpoint import load as load_checkpoint
 from convnet.data.adopt import adopt
+from convnet.data.images import Matrix
 from convnet.data.provider import Provider, Request, batch_bounds, class_names
 from convnet.data.providers import open_provider
 from convnet.data.random import synthesize
@@ -238,7 +239,7 @@ class Network:
         name = output_layer(self.graph, layer)
         self._check_pictures_suffice(name)
         parts = [np.empty((0, self.graph.layers[name].outputs), np.float32)]
-        parts += [self._run(self.preprocessor.matrix(some), name) for some in self._minibatches(images)]
+        parts += [self._run(self.preprocessor.middle(some), name) for some in self._minibatches(images)]
         return np.concatenate(parts)
 
     def input_gradient(self, images: Images, labels: Any = None, *, of: str = "", output: Any = None) -> np.ndarray:
@@ -457,7 +458,7 @@ class Network:
                 text += written_sizes(cost.sources[-1])
                 raise DataError(f"{text}; outputs=num_classes, and convnet.build(..., classes={count}), would fit")
 
-    def _run(self, matrix: np.ndarray, layer: str) -> np.ndarray:
+    def _run(self, matrix: Matrix, layer: str) -> np.ndarray:
         """Return outputs of ``layer`` for a minibatch, (N, outputs); for labels, of which they are independent, zeros."""
         cases = matrix.shape[1]
         self.net.forward([matrix, *blank_inputs(self.graph, cases)[1:]], cases, Mode.FEATURE, keep=[layer])

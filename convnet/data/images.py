@@ -43,6 +43,10 @@ class PictureMatrix:
     pixels: np.ndarray
     crops: Crops
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.crops.mean.size, len(self.pixels)
+
     def prefetch(self, be: Backend) -> Self:
         """Begin to copy the pixels to where ``be`` packs them; the result fills in place of this object, once."""
         return replace(self, pixels=be.prefetch(self.pixels))

@@ -305,6 +305,18 @@ def test_ten_views(place, trained):
     np.testing.assert_allclose(trained.predict(views[2], ten_views=True), middle, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("ten_views", [False, True])
+def test_bytes_and_floats_of_the_same_pictures(backend, ten_views):
+    """A backend packs bytes, and NumPy the others: to the bit the same."""
+    net = convnet.build("layers-digits.cfg", side=8, backend=backend)
+    net.mean = np.random.RandomState(1).rand(1, 8, 8).astype(np.float32)
+    pictures = np.random.RandomState(0).randint(0, 256, (3, 11, 10, 1)).astype(np.uint8)
+    for some in (pictures, pictures[:1], pictures[:, ::-1]):
+        found, expected = (net.predict(values, ten_views=ten_views) for values in (some, some.astype(np.float64)))
+        assert found.tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("labels", [[0, 10], [-1, 0], [0, np.nan], [0, np.inf]])
 def test_labels_that_are_none_of_the_classes(labels):
     net = convnet.build("layers-digits.cfg", side=8, backend="reference")

@@ -161,7 +161,12 @@ def test_pictures_that_share_a_crop(year, same):
 
 
 PACKED = [(3, 9, 9, 7, 5), (1, 8, 8, 8, 33), (3, 12, 10, 10, 1), (3, 21, 20, 17, 150), (2, 9, 9, 8, 16), (5, 8, 9, 7, 128)]
-PACKED += [(3, 290, 300, 280, 2), (1, 800, 801, 790, 1)]  # rows of more than a piece
+PACKED += [
+    (3, 290, 300, 280, 2),
+    (1, 800, 801, 790, 1),
+    (5, 200, 200, 199, 8),
+    (5, 199, 199, 199, 9),
+]  # rows of more than a piece
 
 
 @each_backend
