@@ -87,7 +87,7 @@ static inline float greater_of(float value, float now) {
 static void greatest_columns(const PoolShape *s, const float *map, int oy, float *RESTRICT best) {
     const int N = s->N, reach = reach_of(s), first = MAX(s->start, 0), last = MIN(s->start + reach, s->W);
     const Range ys = window_at(s, oy, s->H);
-    for (int i = 0; i < reach * N; i++) best[i] = -2e38f;
+    for (int i = 0; i < reach * N + VW; i++) best[i] = -2e38f;
     best += (first - s->start) * N;
     for (int y = ys.first; y < ys.last; y++) {
         const float *row = map + ((size_t)y * s->W + first) * N;
@@ -95,33 +95,37 @@ static void greatest_columns(const PoolShape *s, const float *map, int oy, float
     }
 }
 
-/* to[ox, n] = the greatest values of columns of a row of windows. */
-static INLINE void greatest_of_windows(const PoolShape *s, const float *best, const int N, float *RESTRICT to) {
-    const int step = s->stride * N;
-    for (int n = 0; n < N; n++) {
-        for (int ox = 0; ox < s->Ox; ox++) to[ox * N + n] = best[ox * step + n];
-        for (int x = 1; x < s->size; x++)
-            SIMD for (int ox = 0; ox < s->Ox; ox++)
-                to[ox * N + n] = greater_of(best[ox * step + x * N + n], to[ox * N + n]);
+/* to[ox, n] = the greatest values of columns of a row of windows; ``wide`` is memory for those of windows one pixel apart. */
+static INLINE void greatest_of_windows(const PoolShape *s, const float *best, const int N, float *RESTRICT wide, float *RESTRICT to) {
+    const int step = s->stride * N, count = ((s->Ox - 1) * s->stride + 1) * N;
+    for (int i = 0; i < count; i += VW) {
+        vec now = *(const vec *)(best + i);
+        for (int x = 1; x < s->size; x++) {
+            const vec value = *(const vec *)(best + i + x * N);
+            now = choose((value > now) | (value != value), value, now);
+        }
+        *(vec *)(wide + i) = now;
     }
+    for (int ox = 0; ox < s->Ox; ox++)
+        for (int n = 0; n < N; n++) to[ox * N + n] = wide[ox * step + n];
 }
 
 /* Maxima of few cases: down the columns first, then along the rows. Returns 0 if memory ran out. */
 static int row_pool_forward(const PoolShape *s, const float *images, const Activation *f, float *out) {
     const int N = s->N, line = s->Ox * N;
-    const size_t reach = (size_t)reach_of(s) * N;
-    float *memory = scratch(s->C * reach);
+    const size_t reach = (size_t)reach_of(s) * N + VW;
+    float *memory = scratch(2 * s->C * reach);
     if (!memory) return 0;
 #pragma omp parallel for schedule(static)
     for (int c = 0; c < s->C; c++) {
-        float *best = memory + c * reach, *map = out + (size_t)c * s->Oy * line;
+        float *best = memory + 2 * c * reach, *map = out + (size_t)c * s->Oy * line;
         for (int oy = 0; oy < s->Oy; oy++) {
             float *to = map + oy * line;
             greatest_columns(s, images + (size_t)c * s->H * s->W * N, oy, best);
             if (N == 1)
-                greatest_of_windows(s, best, 1, to);
+                greatest_of_windows(s, best, 1, best + reach, to);
             else
-                greatest_of_windows(s, best, N, to);
+                greatest_of_windows(s, best, N, best + reach, to);
         }
         if (f->kind != IDENT) activate_row(f, s->Oy * line, map);
     }

@@ -64,7 +64,7 @@ static int spread_op(const Spread *s) {
                 maps[i] = next, next += s->pixels[i] * VW;
                 const float *from = s->maps[i] + c * s->pixels[i] * s->N;
                 if (s->N == 1)
-                    spread_maps(from, channels, s->pixels[i], 1, maps[i]);
+                    transpose(from, s->pixels[i], (int)s->pixels[i], channels, VW, maps[i], VW);
                 else
                     spread_maps(from, channels, s->pixels[i], s->N, maps[i]);
             }
@@ -111,12 +111,12 @@ static int run_pool_grad(const void *shape, float *const maps[3], float *result)
 
 static int run_norm(const void *shape, float *const maps[3], float *result) {
     const NormShape s = norm_block(shape);
-    return within(&s, maps[0], NULL, NULL, result);
+    return within_map(&s, 0, maps[0], NULL, NULL, result);
 }
 
 static int run_norm_grad(const void *shape, float *const maps[3], float *result) {
     const NormShape s = norm_block(shape);
-    return within(&s, maps[0], maps[1], NULL, result);
+    return within_map(&s, 0, maps[0], maps[1], NULL, result);
 }
 
 static void pool_forward(const PoolShape *s, const float *images, const Activation *f, float *out) {
