@@ -87,6 +87,23 @@ def test_with_the_neurons_beside_it(be, shape, neuron):
     compare(be, "conv_input_grad", [g, w], images, slope=Slope(activation, y), **how)
 
 
+@pytest.mark.parametrize("kernels", [name.removeprefix("cpu-") for name in BACKENDS if name.startswith("cpu-")])
+def test_targets_that_no_cache_keeps(kernels):
+    """They are stored past the caches: the same bits as in two halves, which a cache may keep."""
+    images, kernel, out, how = geometry(8, 33, 128, 8, 3, 1, 1, 1)
+    x, w, g, relu = values(*images), values(*kernel, seed=1), values(*out, seed=2), Activation("relu")
+    be = Cpu(2, kernels, "exact")
+
+    def run(first, last):
+        images, grad, nothing = x[..., first:last], g[..., first:last], np.full((*out[:3], last - first), np.nan)
+        yield run_op(be, "conv_forward", [images, w], nothing, biases=values(8, seed=3), activation=relu, **how)
+        yield run_op(be, "conv_input_grad", [grad, w], nothing, slope=Slope(relu, images), **how)
+        yield run_op(be, "conv_input_grad", [grad, w], nothing, **how)
+
+    for whole, *halves in zip(run(0, 128), run(0, 64), run(64, 128), strict=True):
+        np.testing.assert_array_equal(whole, np.concatenate(halves, axis=-1))
+
+
 @pytest.mark.parametrize(
     "shape", [SHAPES[0], *(pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES[1:])], ids=str
 )

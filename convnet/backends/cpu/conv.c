@@ -12,10 +12,11 @@
  */
 
 /* How work is cut; measured on layers-imagenet and layers-cifar10-18pct with 1 MiB of second-level cache. */
-#define RING_FLOATS (160 << 10) /* of packed columns, which share that cache with the weights of a tile */
+#define RING_FLOATS (240 << 10) /* of packed columns; a smaller ring leaves weights more cache, but has them read more often */
 #define MIN_CHUNK 32            /* cases that are swept together */
 #define MAX_CHUNK 128
 #define ROW_COST 32             /* what a row of the source costs to pack beside its cases, in cases */
+#define STREAM_FLOATS (1 << 20) /* of a target that is stored past the caches, which would not keep it until it is read */
 #define MIN_SHARES 8            /* into which work is cut, if its size allows: threads then end at about the same time */
 
 /* store_target for a number of cases that the compiler may know. */
@@ -81,36 +82,41 @@ static Tile find_weights(const Gather *g, Sweep *w, int first, int height, int r
     return tile;
 }
 
+/* Ask for the lines of the target from ``at`` on, and for what their slope depends on. */
+static INLINE void ask_for(const Gather *g, size_t at) {
+    for (int j = 0; j < NR; j += LINE) {
+        if (!g->streams) __builtin_prefetch(g->target + at + j, 1);
+        if (g->slope) __builtin_prefetch(g->slope->y + at + j);
+    }
+}
+
 /* Where the rows of a tile go: target[channel, pixel, n]. */
 typedef struct {
     size_t pixel;
     int n, height;
     int channel[TH];
+    float biases[TH]; /* of the channels */
 } Place;
 
 static inline float *place_row(const Gather *g, const Place *p, int i) {
     return g->target + ((size_t)p->channel[i] * g->rows * g->cols + p->pixel) * g->s->N + p->n;
 }
 
-/* Store a tile's sums. Most are stored as they are, or with a bias and cut at zero: that needs one pass. */
-static void store_tile(const Gather *g, const Place *p, float *RESTRICT sums) {
+/* Put a tile's sums in their place. Most go there from registers: as they are, or through a relu or its slope. */
+static void place_tile(const Gather *g, const Place *p, const Tile *tile, const Run *runs, int count) {
     const ConvShape *s = g->s;
     const Ending *e = g->ending;
-    const int cuts = e && e->f.kind == RELU, valid = MIN(NR, s->N - p->n);
-    if (valid < NR || g->st != 0.0f || g->slope || (e && e->f.kind != IDENT && !cuts)) {
-        for (int i = 0; i < p->height; i++) store_cases(g, p->channel[i], p->pixel, p->n, valid, sums + i * NR);
+    const int kind = e ? e->f.kind : g->slope ? g->slope->f.kind : IDENT, relu = kind == RELU;
+    if (p->n + NR <= s->N && !(g->input_grad && s->conns) && (relu || kind == IDENT)) {
+        float *out = place_row(g, p, 0);
+        const float *ys = g->slope && relu ? g->slope->y + (out - g->target) : NULL;
+        const Finish finish = {ys, e ? p->biases : NULL, e && relu, g->streams};
+        finished_product(tile, runs, count, out, (size_t)g->rows * g->cols * s->N, g->st, &finish);
         return;
     }
-    const float lowest = cuts ? 0.0f : -INFINITY;
-    for (int i = 0; i < p->height; i++) {
-        const size_t at = e && e->per_place ? (size_t)p->channel[i] * g->rows * g->cols + p->pixel : (size_t)p->channel[i];
-        const float bias = e && e->biases ? e->biases[at] : 0.0f;
-        float *RESTRICT out = place_row(g, p, i);
-        SIMD for (int j = 0; j < NR; j++) {
-            const float x = sums[i * NR + j] + bias;
-            out[j] = x < lowest ? lowest : x;
-        }
-    }
+    float sums[TH * NR];
+    tile_product(tile, runs, count, sums, NR, 0);
+    for (int i = 0; i < p->height; i++) store_target(g, p->channel[i], p->pixel, p->n, sums + i * NR);
 }
 
 /* All channels of the group at one column of the band, whose source columns lie in the ring. The next ones are packed, and
@@ -129,16 +135,15 @@ static void gather_pixels(const Gather *g, Sweep *w, int col) {
         for (int r = 0; r < w->rows; r++) {
             Tile tile = find_weights(g, w, first, p.height, r, col);
             p.pixel = (size_t)(w->row + r) * g->cols + col;
+            for (int i = 0; g->ending && i < p.height; i++)
+                p.biases[i] = bias_at(g->ending, p.channel[i], p.pixel, (size_t)g->rows * g->cols);
             for (int b = 0; b < w->blocks; b++) {
-                float sums[TH * NR];
                 p.n = w->n0 + b * NR;
                 tile.case_offset = b * block;
                 tile.vectors = s->N - p.n > VW ? NV : 1;
                 pack_ahead(g, w, share);
-                for (int i = 0; i < p.height; i++)
-                    for (int j = 0; j < NR; j += LINE) __builtin_prefetch(place_row(g, &p, i) + j, 1);
-                tile_product(&tile, w->runs + (size_t)r * s->k * s->k, w->run_count[r], sums, NR, 0);
-                store_tile(g, &p, sums);
+                for (int i = 0; i < p.height; i++) ask_for(g, place_row(g, &p, i) - g->target);
+                place_tile(g, &p, &tile, w->runs + (size_t)r * s->k * s->k, w->run_count[r]);
             }
         }
     }
@@ -202,6 +207,8 @@ static int gather(Gather *g) {
             for (size_t i = 0; i < count; i++) g->target[i] *= s->st;
         g->st = 1.0f;
     }
+    g->streams = g->st == 0.0f && NR >= LINE && s->N % VW == 0 && (uintptr_t)g->target % sizeof(vec) == 0 &&
+                 (size_t)s->groups * g->target_channels * g->rows * g->cols * s->N >= STREAM_FLOATS;
 
     /* The weights of a convolution are the same for every pixel. */
     if (!s->local) {
@@ -227,6 +234,7 @@ static int gather(Gather *g) {
                     for (w.q = 0; w.q < s->groups; w.q++)
                         gather_band(g, &w, strip * g->width, MIN((strip + 1) * g->width, g->cols));
                 }
+        finish_streams();
         sweep_close(&w);
     }
     give_back(g->packed);

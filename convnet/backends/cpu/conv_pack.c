@@ -27,6 +27,7 @@ typedef struct {
     const float *source, *weights;
     float *target, *packed;  /* packed[group, tile, K, height of the tile], but for local */
     float st;
+    int streams;             /* whether the target is stored past the caches */
     const Ending *ending;    /* forward */
     const Slope *slope;      /* backward, or NULL */
 } Gather;

@@ -54,10 +54,15 @@ static inline void slope_row(const Activation *f, int count, const float *RESTRI
     switch (f->kind) { NEURONS(MULTIPLY) }
 }
 
+/* The bias of filter f at a place of ``places``. */
+static inline float bias_at(const Ending *e, int f, size_t place, size_t places) {
+    return e->biases ? e->biases[e->per_place ? f * places + place : (size_t)f] : 0.0f;
+}
+
 /* Cases of filter f at a place (my, mx) of ``places``, before they are stored: add the bias, then f. */
 static inline void finish_row(const Ending *e, int f, size_t place, size_t places, int count, float *RESTRICT row) {
     if (e->biases) {
-        const float bias = e->per_place ? e->biases[f * places + place] : e->biases[f];
+        const float bias = bias_at(e, f, place, places);
         for (int j = 0; j < count; j++) row[j] += bias;
     }
     if (e->f.kind != IDENT) activate_row(&e->f, count, row);

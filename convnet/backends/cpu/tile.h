@@ -30,6 +30,13 @@ typedef struct {
     int fetched;                    /* so many are fetched before each run: see Ahead in fc.c */
 } Tile;
 
+/* What sums become before they are stored, in this order, which is cheapest while they are in registers. */
+typedef struct {
+    const float *ys;     /* outputs of a relu, laid out as out: where they are 0, sums become 0; or NULL */
+    const float *biases; /* biases[height] that are added after st * out, or NULL */
+    int cuts, streams;   /* whether what is below zero becomes 0; and whether stores pass the caches by */
+} Finish;
+
 static inline int tile_count(int F) { return (F + TH - 1) / TH; }
 static inline int tile_first(int F, int t) { return piece(F, tile_count(F), t); }
 static inline int tile_height(int F, int t) { return tile_first(F, t + 1) - tile_first(F, t); }
@@ -39,14 +46,19 @@ static inline Tile packed_tile(int height, int cases, const float *weights) {
     return (Tile){height, cases > VW ? NV : 1, weights, height, height, 0, NR};
 }
 
-/* tile_product for a height and number of vectors that the compiler knows. */
+/* What follows for each vector ``acc[i][v]`` of a tile's sums, in registers. */
+#define EACH_SUM(...)                               \
+    _Pragma("GCC unroll 16")                        \
+    for (int i = 0; i < height; i++)                \
+        _Pragma("GCC unroll 4")                     \
+        for (int v = 0; v < vectors; v++) { __VA_ARGS__; }
+#define AT(array) ((array) + i * out_step + v * VW)
+
+/* finished_product for a height and number of vectors that the compiler knows; ``f`` may be NULL. */
 static INLINE void fixed_tile(int height, int vectors, const Tile *tile, const Run *runs,
-                                                             int count, float *out, size_t out_step, float st) {
+                                                             int count, float *out, size_t out_step, float st, const Finish *f) {
     vec acc[TH][NV];
-#pragma GCC unroll 16
-    for (int i = 0; i < height; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) acc[i][v] = (vec){0};
+    EACH_SUM(acc[i][v] = (vec){0})
     for (int r = 0; r < count; r++) {
         const float *w = tile->weights + runs[r].weight_row * tile->weight_row, *x = runs[r].cases + tile->case_offset;
         for (int i = r * tile->fetched; i < MIN(height, (r + 1) * tile->fetched); i++)
@@ -55,39 +67,43 @@ static INLINE void fixed_tile(int height, int vectors, const Tile *tile, const R
             vec cases[NV];
 #pragma GCC unroll 4
             for (int v = 0; v < vectors; v++) cases[v] = *(const vec *)(x + v * VW);
-#pragma GCC unroll 16
-            for (int i = 0; i < height; i++)
-#pragma GCC unroll 4
-                for (int v = 0; v < vectors; v++) acc[i][v] += w[i] * cases[v];
+            EACH_SUM(acc[i][v] += w[i] * cases[v])
         }
     }
+    if (f && f->ys) EACH_SUM(acc[i][v] *= choose(*(const vec *)AT(f->ys) > 0.0f, (vec){0} + 1.0f, (vec){0}))
     /* All are read before one is written: processors take rows a multiple of 4 KiB apart for the same. */
-    if (st != 0.0f)
-#pragma GCC unroll 16
-        for (int i = 0; i < height; i++)
-#pragma GCC unroll 4
-            for (int v = 0; v < vectors; v++) acc[i][v] += st * *(const vec *)(out + i * out_step + v * VW);
-#pragma GCC unroll 16
-    for (int i = 0; i < height; i++)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; v++) *(vec *)(out + i * out_step + v * VW) = acc[i][v];
+    if (st != 0.0f) EACH_SUM(acc[i][v] += st * *(const vec *)AT(out))
+    if (f && f->biases) EACH_SUM(acc[i][v] += f->biases[i])
+    if (f && f->cuts) EACH_SUM(acc[i][v] = choose(acc[i][v] < 0.0f, (vec){0}, acc[i][v]))
+    if (f && f->streams)
+        EACH_SUM(stream(AT(out), acc[i][v]))
+    else
+        EACH_SUM(*(vec *)AT(out) = acc[i][v])
 }
 
-#define HEIGHT(h)                                                                \
-    case h:                                                                      \
-        if (h > TH) break;                                                       \
-        if (tile->vectors == 1)                                                  \
-            fixed_tile(MIN(h, TH), 1, tile, runs, count, out, out_step, st);     \
-        else                                                                     \
-            fixed_tile(MIN(h, TH), NV, tile, runs, count, out, out_step, st);    \
+#define HEIGHT(h, f)                                                              \
+    case h:                                                                       \
+        if (h > TH) break;                                                        \
+        if (tile->vectors == 1)                                                   \
+            fixed_tile(MIN(h, TH), 1, tile, runs, count, out, out_step, st, f);   \
+        else                                                                      \
+            fixed_tile(MIN(h, TH), NV, tile, runs, count, out, out_step, st, f);  \
         break;
+#define EVERY_HEIGHT(f)                                                                              \
+    switch (tile->height) {                                                                          \
+        HEIGHT(1, f) HEIGHT(2, f) HEIGHT(3, f) HEIGHT(4, f) HEIGHT(5, f) HEIGHT(6, f) HEIGHT(7, f)    \
+        HEIGHT(8, f) HEIGHT(9, f) HEIGHT(10, f) HEIGHT(11, f) HEIGHT(12, f) HEIGHT(13, f) HEIGHT(14, f) \
+    }
 
 /* out[i, 0..vectors * VW) = st * out[i, 0..vectors * VW) + the tile's sums, and out is not read when st is 0; rows of out lie
  * ``out_step`` floats apart. Vectors are 1 or NV. */
 static __attribute__((noinline)) void tile_product(const Tile *tile, const Run *runs, int count, float *out, size_t out_step,
                                                    float st) {
-    switch (tile->height) {
-        HEIGHT(1) HEIGHT(2) HEIGHT(3) HEIGHT(4) HEIGHT(5) HEIGHT(6) HEIGHT(7)
-        HEIGHT(8) HEIGHT(9) HEIGHT(10) HEIGHT(11) HEIGHT(12) HEIGHT(13) HEIGHT(14)
-    }
+    EVERY_HEIGHT(NULL)
+}
+
+/* The same with the sums finished first. */
+static __attribute__((noinline)) void finished_product(const Tile *tile, const Run *runs, int count, float *out,
+                                                       size_t out_step, float st, const Finish *finish) {
+    EVERY_HEIGHT(finish)
 }

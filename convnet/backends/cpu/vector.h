@@ -5,6 +5,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 
 #define NR (NV * VW) /* columns of a tile */
 #define BLOCK 64     /* cases that loops over N handle at a time */
@@ -103,6 +106,19 @@ static INLINE void store(float *to, vec x, const int width) {
         *to = x[0];
 }
 
+/* Store a vector at a multiple of its size past the caches, which then need not read its line first. Others see it after
+ * finish_streams. */
+#if defined(__AVX512F__)
+#define stream(to, x) _mm512_stream_ps(to, (__m512)(x))
+#define finish_streams() _mm_sfence()
+#elif defined(__AVX__)
+#define stream(to, x) _mm256_stream_ps(to, (__m256)(x))
+#define finish_streams() _mm_sfence()
+#else
+#define stream(to, x) (*(vec *)(to) = (x))
+#define finish_streams()
+#endif
+
 /* m ? a : b */
 static inline vec choose(mask m, vec a, vec b) { return (vec)((m & (mask)a) | (~m & (mask)b)); }
 
@@ -178,8 +194,9 @@ static void transpose(const float *from, size_t from_step, int rows, int columns
         }                                                       \
     }
 
-static inline void prefetch_row(const float *row, int count) {
-    for (int i = 0; i < count; i += 16) __builtin_prefetch(row + i);
+/* Inlined, as compilers leave out calls that do no more than ask. */
+static INLINE void prefetch_row(const float *row, int count) {
+    for (int i = 0; i < count; i += LINE) __builtin_prefetch(row + i);
 }
 
 /* Where piece i starts if ``total`` is cut in ``count`` pieces that differ by one at most. */

@@ -234,8 +234,7 @@ static void store_square(const Cut *c, int q, int tile, int index, const float *
                 for (int v = 0; v < vectors; v++) *(vec *)(cases + v * VW) = pixels[v][y * MAX_POINTS + x];
                 const int channel = q * g->target_channels + first + i;
                 const size_t pixel = (size_t)(y0 + y) * g->cols + x0 + x;
-                const float *next = g->target + ((channel + 1) * (size_t)g->rows * g->cols + pixel) * g->s->N + n0;
-                for (int j = 0; j < NR; j += LINE) __builtin_prefetch(next + j, 1);
+                ask_for(g, ((channel + 1) * (size_t)g->rows * g->cols + pixel) * g->s->N + n0);
                 store_target(g, channel, pixel, n0, cases);
             }
     }
