@@ -192,25 +192,24 @@ static void add_products(const WeightGrad *w, Task *t, int my) {
     }
 }
 
-/* out[c, ky, kx, f] = st * out[c, ky, kx, f] + so * the sum of the parts, for channel j of chunk t. */
-static void store_channel(const WeightGrad *w, const Task *t, int j, int parts, float st, float *out) {
+/* out[c, ky, kx, f] = st * out[c, ky, kx, f] + so * the sum of the parts, for channel j of chunk t at one tap. */
+static void store_filters(const WeightGrad *w, const Task *t, int j, int tap, int parts, float st, float *out) {
     const ConvShape *s = w->s;
     const int Fg = s->F / s->groups, taps = s->k * s->k;
-    for (int tap = 0; tap < taps; tap++)
-        for (int b = 0; b < w->strips; b++) {
-            const int v0 = piece(w->vectors, w->strips, b), width = (piece(w->vectors, w->strips, b + 1) - v0) * VW;
-            const int row = (tap % s->k * s->k + tap / s->k) * t->channels + j, valid = MIN(width, Fg - v0 * VW);
-            const float *from = t->sums + (size_t)v0 * t->K * VW + (size_t)row * width;
-            float *to = out + ((size_t)(t->channel + j) * taps + tap) * s->F + t->q * Fg + v0 * VW;
-            float total[WIDEST * VW];
-            memcpy(total, from, width * sizeof(float));
-            for (int p = 1; p < parts; p++)
-                for (int i = 0; i < width; i++) total[i] += from[p * s->groups * w->floats + i];
-            if (st == 0.0f)
-                for (int i = 0; i < valid; i++) to[i] = s->so * total[i];
-            else
-                for (int i = 0; i < valid; i++) to[i] = st * to[i] + s->so * total[i];
-        }
+    for (int b = 0; b < w->strips; b++) {
+        const int v0 = piece(w->vectors, w->strips, b), width = (piece(w->vectors, w->strips, b + 1) - v0) * VW;
+        const int row = (tap % s->k * s->k + tap / s->k) * t->channels + j, valid = MIN(width, Fg - v0 * VW);
+        const float *from = t->sums + (size_t)v0 * t->K * VW + (size_t)row * width;
+        float *to = out + ((size_t)(t->channel + j) * taps + tap) * s->F + t->q * Fg + v0 * VW;
+        float total[WIDEST * VW];
+        memcpy(total, from, width * sizeof(float));
+        for (int p = 1; p < parts; p++)
+            for (int i = 0; i < width; i++) total[i] += from[p * s->groups * w->floats + i];
+        if (st == 0.0f)
+            for (int i = 0; i < valid; i++) to[i] = s->so * total[i];
+        else
+            for (int i = 0; i < valid; i++) to[i] = st * to[i] + s->so * total[i];
+    }
 }
 
 static void find_chunk(const WeightGrad *w, int part, int q, int chunk, Task *t) {
@@ -242,7 +241,8 @@ static void sum_windows(const WeightGrad *w, Task *t, int first, int last) {
             t->first = s->local;
             if (!s->local) continue;
             float *out = w->weight_grad + (size_t)module * s->Cf * s->k * s->k * s->F;
-            for (int j = 0; j < t->channels; j++) store_channel(w, t, j, 1, b ? 1.0f : s->st, out);
+            for (int j = 0; j < t->channels; j++)
+                for (int tap = 0; tap < s->k * s->k; tap++) store_filters(w, t, j, tap, 1, b ? 1.0f : s->st, out);
         }
     }
 }
@@ -305,15 +305,14 @@ static int direct_weight_grad(const ConvShape *s, const float *images, const flo
         task_close(&t), give_back(own);
     }
     if (!s->local && !failed)
-#pragma omp parallel for collapse(2) schedule(static)
+#pragma omp parallel for collapse(3) schedule(static)
         for (int q = 0; q < s->groups; q++)
-            for (int c = 0; c < s->Cf; c++) {
-                Task t;
-                int chunk = 0;
-                while (piece(s->Cf, w.chunks, chunk + 1) <= c) chunk++;
-                find_chunk(&w, 0, q, chunk, &t);
-                store_channel(&w, &t, c - t.channel, w.parts, s->st, weight_grad);
-            }
+            for (int chunk = 0; chunk < w.chunks; chunk++)
+                for (int tap = 0; tap < s->k * s->k; tap++) { /* whose channels' sums follow each other */
+                    Task t;
+                    find_chunk(&w, 0, q, chunk, &t);
+                    for (int j = 0; j < t.channels; j++) store_filters(&w, &t, j, tap, w.parts, s->st, weight_grad);
+                }
     give_back(w.sums);
     return !failed;
 }
