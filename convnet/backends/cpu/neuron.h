@@ -48,7 +48,7 @@ static inline void activate_row(const Activation *f, int count, float *RESTRICT 
         break;
 
 /* row *= f', which follows from the outputs ``ys`` */
-static inline void slope_row(const Activation *f, int count, const float *RESTRICT ys, float *RESTRICT row) {
+static INLINE void slope_row(const Activation *f, int count, const float *RESTRICT ys, float *RESTRICT row) {
     const float a = f->a, b = f->b;
     (void)a, (void)b;
     switch (f->kind) { NEURONS(MULTIPLY) }

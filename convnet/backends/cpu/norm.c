@@ -40,7 +40,8 @@ static INLINE void store_vectors(const NormShape *s, const Slope *slope, size_t 
                                  const int width, float *input_grad) {
     float values[GROUP * VW], *to = slope || s->st != 0.0f ? values : input_grad + at;
     for (int v = 0; v < vectors; v++) store(to + v * width, row[v], width);
-    if (to == values) store_grad(slope, at, s->st, vectors * width, values, input_grad);
+    /* Said to be rare, so that its registers are not taken from the loops around. */
+    if (__builtin_expect(to == values, 0)) store_grad(slope, at, s->st, vectors * width, values, input_grad);
 }
 
 /* -- across maps ----------------------------------------------------------------------------------------------------- */
@@ -141,7 +142,7 @@ static int across_input_grad(const NormShape *s, const float *images, const floa
 
 /* -- within a map: for ``vectors`` of ``width`` cases at a time ------------------------------------------------------ */
 
-/* Working memory of a thread. A ring has the last ``size`` rows of a map, or all, row y at y % size; a place, those of its cases. */
+/* Working memory of a thread. A ring has the last ``size`` rows of a map, or all, row y at y % size; a place, GROUP vectors. */
 typedef struct {
     vec *line, *half, *back, *direct; /* a row; rings: sums along rows of what d sums, and of u; direct terms */
     float *centred;                   /* cnorm: x minus the mean of its window, [y, x, GROUP * VW] */
@@ -155,13 +156,13 @@ typedef struct {
 
 /* Row y of a ring = sums of the line over windows along it. */
 static INLINE void sum_line(const NormShape *s, const vec *line, int y, int back, const int vectors, vec *ring) {
-    vec *row = ring + (size_t)(y % s->size) * s->W * vectors;
+    vec *row = ring + (size_t)(y % s->size) * s->W * GROUP;
     for (int i = 0; i < s->W; i++) {
         const Range w = around(s, i, s->W, back);
         vec sum[GROUP] = {0};
         for (int j = w.first; j < w.last; j++)
-            for (int v = 0; v < vectors; v++) sum[v] += line[j * vectors + v];
-        for (int v = 0; v < vectors; v++) row[i * vectors + v] = sum[v];
+            for (int v = 0; v < vectors; v++) sum[v] += line[j * GROUP + v];
+        for (int v = 0; v < vectors; v++) row[i * GROUP + v] = sum[v];
     }
 }
 
@@ -169,7 +170,7 @@ static INLINE void sum_line(const NormShape *s, const vec *line, int y, int back
 static INLINE void sum_rows_at(const NormShape *s, const vec *ring, Range ys, int i, const int vectors, vec *sum) {
     for (int v = 0; v < vectors; v++) sum[v] = (vec){0};
     for (int y = ys.first; y < ys.last; y++)
-        for (int v = 0; v < vectors; v++) sum[v] += ring[((size_t)(y % s->size) * s->W + i) * vectors + v];
+        for (int v = 0; v < vectors; v++) sum[v] += ring[((size_t)(y % s->size) * s->W + i) * GROUP + v];
 }
 
 /* Bring ``half`` up to the last row that the windows of row y sum: of a map's values, or of their squares. */
@@ -179,7 +180,7 @@ static INLINE void advance(const NormShape *s, MapRows *r, Map map, int squared,
         for (int i = 0; i < s->W; i++)
             for (int v = 0; v < vectors; v++) {
                 const vec x = load(map.at + ((size_t)*next * s->W + i) * map.pixel + v * width, width);
-                r->line[i * vectors + v] = squared ? x * x : 1.0f * x;
+                r->line[i * GROUP + v] = squared ? x * x : 1.0f * x;
             }
         sum_line(s, r->line, *next, 0, vectors, r->half);
     }
@@ -224,7 +225,7 @@ static INLINE void map_forward(const NormShape *s, MapRows *r, Map x, const int 
 static INLINE void map_terms(const NormShape *s, MapRows *r, const float *x, const float *grad, int y, const int vectors,
                              const int width) {
     const float twice = -2.0f * s->power * s->scale;
-    vec *direct = r->direct + (size_t)(y % s->size) * s->W * vectors;
+    vec *direct = r->direct + (size_t)(y % s->size) * s->W * GROUP;
     for (int i = 0; i < s->W; i++) {
         const size_t at = ((size_t)y * s->W + i) * s->N;
         vec d[GROUP], factor[GROUP], reciprocal[GROUP];
@@ -232,8 +233,8 @@ static INLINE void map_terms(const NormShape *s, MapRows *r, const float *x, con
         powers(s, vectors, d, factor, reciprocal);
         for (int v = 0; v < vectors; v++) {
             const vec term = load(grad + at + v * width, width) * factor[v];
-            direct[i * vectors + v] = term;
-            r->line[i * vectors + v] = twice * term * load(x + at + v * width, width) * reciprocal[v];
+            direct[i * GROUP + v] = term;
+            r->line[i * GROUP + v] = twice * term * load(x + at + v * width, width) * reciprocal[v];
         }
     }
     sum_line(s, r->line, y, 1, vectors, r->back);
@@ -247,41 +248,42 @@ static INLINE void map_grad(const NormShape *s, MapRows *r, Map x, const float *
         advance(s, r, m, 1, y, &next, vectors, width);
         map_terms(s, r, x.at, grad, y, vectors, width);
         for (; done < s->H && around(s, done, s->H, 1).last <= y + 1; done++) {
-            const vec *direct = r->direct + (size_t)(done % s->size) * s->W * vectors;
+            const vec *direct = r->direct + (size_t)(done % s->size) * s->W * GROUP;
             for (int i = 0; i < s->W; i++) {
                 const size_t place = (size_t)done * s->W + i;
                 vec sum[GROUP];
                 sum_rows_at(s, r->back, around(s, done, s->H, 1), i, vectors, sum);
                 for (int v = 0; v < vectors; v++)
-                    sum[v] = direct[i * vectors + v] + load(m.at + place * m.pixel + v * width, width) * sum[v];
+                    sum[v] = direct[i * GROUP + v] + load(m.at + place * m.pixel + v * width, width) * sum[v];
                 store_vectors(s, slope, first + place * s->N, sum, vectors, width, input_grad);
             }
         }
     }
 }
 
-/* Map c: forward without ``grad``, else backward. Returns 0 if memory ran out. */
-static int within_map(const NormShape *s, int c, const float *images, const float *grad, const Slope *slope, float *out) {
-    const size_t map = (size_t)s->H * s->W, row = (size_t)s->W * GROUP * VW, ring = MIN(s->size, s->H) * row;
-    float *memory = scratch(row + 3 * ring + (s->kind == CNORM ? map * GROUP * VW : 0));
-    if (!memory) return 0;
-    MapRows r = {(vec *)memory, (vec *)(memory + row), (vec *)(memory + row + ring), (vec *)(memory + row + 2 * ring),
-                 memory + row + 3 * ring};
-    EACH_CASE(s->N, n, vectors, width, {
-        const size_t at = c * map * s->N + n; /* [c, 0, 0, n] */
-        const Map x = {images + at, s->N};
-        if (grad)
-            map_grad(s, &r, x, grad + at, vectors, width, slope, at, out);
-        else
-            map_forward(s, &r, x, vectors, width, out + at);
-    });
-    give_back(memory);
-    return 1;
-}
-
+/* Forward without ``grad``, else backward. */
 static int within(const NormShape *s, const float *images, const float *grad, const Slope *slope, float *out) {
+    const size_t map = (size_t)s->H * s->W, row = (size_t)s->W * GROUP * VW, ring = MIN(s->size, s->H) * row;
     int failed = 0;
-#pragma omp parallel for reduction(| : failed) schedule(static)
-    for (int c = 0; c < s->C; c++) failed |= !within_map(s, c, images, grad, slope, out);
+#pragma omp parallel reduction(| : failed)
+    {
+        float *memory = scratch(row + 3 * ring + (s->kind == CNORM ? map * GROUP * VW : 0));
+        failed = !memory;
+        MapRows r = {(vec *)memory, (vec *)(memory + row), (vec *)(memory + row + ring), (vec *)(memory + row + 2 * ring),
+                  memory + row + 3 * ring};
+#pragma omp for schedule(static) nowait
+        for (int c = 0; c < s->C; c++) {
+            if (!memory) continue;
+            EACH_CASE(s->N, n, vectors, width, {
+                const size_t at = c * map * s->N + n; /* [c, 0, 0, n] */
+                const Map x = {images + at, s->N};
+                if (grad)
+                    map_grad(s, &r, x, grad + at, vectors, width, slope, at, out);
+                else
+                    map_forward(s, &r, x, vectors, width, out + at);
+            });
+        }
+        give_back(memory);
+    }
     return !failed;
 }

@@ -111,12 +111,12 @@ static int run_pool_grad(const void *shape, float *const maps[3], float *result)
 
 static int run_norm(const void *shape, float *const maps[3], float *result) {
     const NormShape s = norm_block(shape);
-    return within_map(&s, 0, maps[0], NULL, NULL, result);
+    return within(&s, maps[0], NULL, NULL, result);
 }
 
 static int run_norm_grad(const void *shape, float *const maps[3], float *result) {
     const NormShape s = norm_block(shape);
-    return within_map(&s, 0, maps[0], maps[1], NULL, result);
+    return within(&s, maps[0], maps[1], NULL, result);
 }
 
 static void pool_forward(const PoolShape *s, const float *images, const Activation *f, float *out) {
