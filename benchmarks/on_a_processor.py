@@ -130,7 +130,7 @@ class Parts:
                 truth = self.ours("outputs", net=self.net, math=math, N=N)
                 if (apart := self.theirs("differs", net=self.net, mode=mode, N=N, truth=truth)) > LIMIT:
                     raise RuntimeError(f"{self.net} at {N}, {math}: outputs differ by {apart}")
-            self._turns("inference", N, mode, do="infer", repeat=max(1, 16 // N))
+            self._turns("inference", N, mode, do="infer")
 
     def _turns(self, part: str, N: int, mode: str, **what: Any) -> None:
         """Let each math mode of ours and PyTorch's mode take turns."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 import graph_torch
 import numpy as np
 import torch
-from processor_ours import load, milliseconds, pictures_of, without_dropout
+from processor_ours import load, milliseconds, pictures_of, turn, without_dropout
 
 SGD = {"lr": 1e-6, "momentum": 0.9, "weight_decay": 5e-4, "fused": True}
 LIBRARY = ("conv", "fc", "local")  # layers whose work is a library's in either of PyTorch's modes
@@ -81,12 +80,12 @@ class Theirs:
             loss.backward()
             optimizer.step()
 
-        return milliseconds(work)
+        return turn(work)
 
-    def infer(self, net: str, mode: str, N: int, repeat: int = 1) -> float:
+    def infer(self, net: str, mode: str, N: int) -> float:
         _, run, pictures, *_ = self._made(net, mode, N, False)
         with torch.inference_mode():
-            return statistics.median(milliseconds(lambda: run(pictures).softmax(1)) for _ in range(repeat))
+            return turn(lambda: run(pictures).softmax(1))
 
     def layers(self, net: str, N: int) -> list[dict[str, Any]]:
         """Return the milliseconds of each unit's passes, alone, in each mode; the first time does not count."""
