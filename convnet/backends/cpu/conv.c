@@ -20,8 +20,7 @@
 #define MIN_SHARES 8            /* into which work is cut, if its size allows: threads then end at about the same time */
 
 /* store_target for a number of cases that the compiler may know. */
-static INLINE void store_cases(const Gather *g, int channel, size_t pixel, int n, int valid,
-                                                              float *RESTRICT row) {
+static INLINE void store_cases(const Gather *g, int channel, size_t pixel, int n, int valid, float *RESTRICT row) {
     const size_t pixels = (size_t)g->rows * g->cols, at = (channel * pixels + pixel) * g->s->N + n;
     blend_row(g->slope, at, g->st, valid, row, g->target);
     if (g->ending) finish_row(g->ending, channel, pixel, pixels, valid, row);

@@ -57,9 +57,8 @@ static Strip strip_at(const Narrow *t, int b) {
 static int strips_of(const Narrow *t) { return (t->columns + NARROW_NV * VW - 1) / (NARROW_NV * VW); }
 
 /* acc = the sum over ``terms`` rows of nv vectors, each times the scalars x[i][at[term]]: the inner loop. */
-static INLINE void narrow_product(const float *const x[NARROW_MR], const int32_t *at, int terms,
-                                                                  const float *row, size_t step, int nv, int shift,
-                                                                  vec acc[NARROW_MR][NARROW_NV]) {
+static INLINE void narrow_product(const float *const x[NARROW_MR], const int32_t *at, int terms, const float *row, size_t step,
+                                  int nv, int shift, vec acc[NARROW_MR][NARROW_NV]) {
     vec sums[NARROW_MR][NARROW_NV] = {{{0}}}; /* nobody has its address: it lies in registers */
     const float *last = row + (nv - 1) * VW - shift;
     for (int t = 0; t < terms; t++, row += step, last += step) {

@@ -109,9 +109,8 @@ static void pack_columns(const WeightGrad *w, Task *t, int my, int mx) {
 
 /* sums[row, filter] += the products of ``rows`` rows of a column, from ``at`` on, and a strip of ``vectors``; both are
  * constants where this is inlined. */
-static INLINE void tile_sum(const int rows, const int vectors, const WeightGrad *w,
-                                                           const Task *t, const float *const *column, size_t at,
-                                                           const float *grad, float *sums) {
+static INLINE void tile_sum(const int rows, const int vectors, const WeightGrad *w, const Task *t, const float *const *column,
+                            size_t at, const float *grad, float *sums) {
     vec acc[MR][WIDEST];
 #pragma GCC unroll 16
     for (int i = 0; i < rows; i++)

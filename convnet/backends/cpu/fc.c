@@ -160,8 +160,8 @@ static void forward_task(const FcShape *s, const Matrix *x, const float *weights
 }
 
 /* FEW_ROWS outputs of ``cases`` cases, f0 on, from x[n, K]: vectors run along k, so that weights come at memory's speed. */
-static INLINE void few_outputs(const FcShape *s, const float *x, const float *const w[FC_ROWS],
-                                                              int cases, float sums[FEW_ROWS][FEW_CASES]) {
+static INLINE void few_outputs(const FcShape *s, const float *x, const float *const w[FC_ROWS], int cases,
+                               float sums[FEW_ROWS][FEW_CASES]) {
     const int whole = s->K / VW * VW;
     vec acc[FEW_ROWS][FEW_CASES];
     for (int i = 0; i < FEW_ROWS; i++)

@@ -55,8 +55,8 @@ static inline Tile packed_tile(int height, int cases, const float *weights) {
 #define AT(array) ((array) + i * out_step + v * VW)
 
 /* finished_product for a height and number of vectors that the compiler knows; ``f`` may be NULL. */
-static INLINE void fixed_tile(int height, int vectors, const Tile *tile, const Run *runs,
-                                                             int count, float *out, size_t out_step, float st, const Finish *f) {
+static INLINE void fixed_tile(int height, int vectors, const Tile *tile, const Run *runs, int count, float *out, size_t out_step,
+                              float st, const Finish *f) {
     vec acc[TH][NV];
     EACH_SUM(acc[i][v] = (vec){0})
     for (int r = 0; r < count; r++) {
@@ -81,17 +81,17 @@ static INLINE void fixed_tile(int height, int vectors, const Tile *tile, const R
         EACH_SUM(*(vec *)AT(out) = acc[i][v])
 }
 
-#define HEIGHT(h, f)                                                              \
-    case h:                                                                       \
-        if (h > TH) break;                                                        \
-        if (tile->vectors == 1)                                                   \
-            fixed_tile(MIN(h, TH), 1, tile, runs, count, out, out_step, st, f);   \
-        else                                                                      \
-            fixed_tile(MIN(h, TH), NV, tile, runs, count, out, out_step, st, f);  \
+#define HEIGHT(h, f)                                                             \
+    case h:                                                                      \
+        if (h > TH) break;                                                       \
+        if (tile->vectors == 1)                                                  \
+            fixed_tile(MIN(h, TH), 1, tile, runs, count, out, out_step, st, f);  \
+        else                                                                     \
+            fixed_tile(MIN(h, TH), NV, tile, runs, count, out, out_step, st, f); \
         break;
-#define EVERY_HEIGHT(f)                                                                              \
-    switch (tile->height) {                                                                          \
-        HEIGHT(1, f) HEIGHT(2, f) HEIGHT(3, f) HEIGHT(4, f) HEIGHT(5, f) HEIGHT(6, f) HEIGHT(7, f)    \
+#define EVERY_HEIGHT(f)                                                                                 \
+    switch (tile->height) {                                                                             \
+        HEIGHT(1, f) HEIGHT(2, f) HEIGHT(3, f) HEIGHT(4, f) HEIGHT(5, f) HEIGHT(6, f) HEIGHT(7, f)      \
         HEIGHT(8, f) HEIGHT(9, f) HEIGHT(10, f) HEIGHT(11, f) HEIGHT(12, f) HEIGHT(13, f) HEIGHT(14, f) \
     }
 
