@@ -99,7 +99,8 @@ def page(records: Sequence[Record], processor: str) -> str:
 
 def turns_table(records: Sequence[Record]) -> list[str]:
     """Return a row for each net, part, minibatch, number of threads and math mode."""
-    lines = ["Milliseconds, the two by turns; a ratio is that of two turns in a row: median (smallest to largest).", ""]
+    lines = ["Milliseconds, the two by turns; a ratio is that of two turns in a row: median (smallest to largest).",
+             "Rows with the same time beside them are of one run; only these compare with each other.", ""]  # fmt: skip
     lines += ["| net | what | math | convnet | beside | which is | ratio |", "|---|---|---|---:|---:|---|---|"]
     for record in (r for part in ("steps", "inference", "scaling") for r in _of(records, part)):
         what = f"{'inference' if record['part'] == 'inference' else 'step'} at {record['N']}, {_threads(record)}"

@@ -146,15 +146,14 @@ class Preprocessor:
                 return np.ascontiguousarray(numbers("data", images, finite=False), np.float32)
             images = images.reshape(self.channels, side, side, -1).transpose(3, 1, 2, 0)
         pixels = self.pixels(images)
-        top, left = ((length - self.size) // 2 for length in pixels.shape[1:3])
-        return self._cut(pixels, top, left)
+        return self._cut(pixels, *self._centre(pixels))
 
-    def middle(self, images: Images) -> Matrix:
+    def packable(self, images: Images) -> Matrix:
         """Return what ``matrix`` does; several pictures of bytes stay so until a backend packs them."""
         if isinstance(images, np.ndarray) and images.ndim == 2:
             return self.matrix(images)
         pixels = self.pixels(images)
-        return self._part(pixels, (pixels.shape[1] - self.size) // 2, (pixels.shape[2] - self.size) // 2)
+        return self._part(pixels, *self._centre(pixels))
 
     def views(self, images: Images) -> Iterator[Matrix]:
         """Yield ten matrices of the same pictures: corners and centre, then their mirrors (numerics 11.9)."""
@@ -192,12 +191,16 @@ class Preprocessor:
             raise DataError(f"pictures of shape {images.shape} do not fit; expected {wanted}, or ({self.features}, N)")
         return images
 
+    def _centre(self, pixels: np.ndarray) -> tuple[int, int]:
+        return (pixels.shape[1] - self.size) // 2, (pixels.shape[2] - self.size) // 2
+
     def _part(self, pixels: np.ndarray, top: int, left: int, flip: bool = False) -> Matrix:
         if pixels.dtype != np.uint8 or len(pixels) == 1:  # of one NumPy is faster, which needs no second thread
             return self._cut(pixels, top, left, flip)
         tops, lefts, flips = (np.full(len(pixels), value) for value in (top, left, flip))
         shifts = np.zeros((len(pixels), self.channels), np.float32)
-        return PictureMatrix(pixels, Crops(tops, lefts, flips, self.known_mean(), shifts))
+        mean = self.known_mean().copy()  # which backends keep as long as this array lives; that one may be changed in place
+        return PictureMatrix(pixels, Crops(tops, lefts, flips, mean, shifts))
 
     def _cut(self, pixels: np.ndarray, top: int, left: int, flip: bool = False) -> np.ndarray:
         part = pixels[:, top : top + self.size, left : left + self.size, :].astype(np.float32)

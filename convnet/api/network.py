@@ -239,7 +239,7 @@ class Network:
         name = output_layer(self.graph, layer)
         self._check_pictures_suffice(name)
         parts = [np.empty((0, self.graph.layers[name].outputs), np.float32)]
-        parts += [self._run(self.preprocessor.middle(some), name) for some in self._minibatches(images)]
+        parts += [self._run(self.preprocessor.packable(some), name) for some in self._minibatches(images)]
         return np.concatenate(parts)
 
     def input_gradient(self, images: Images, labels: Any = None, *, of: str = "", output: Any = None) -> np.ndarray:

@@ -45,6 +45,7 @@ class PictureMatrix:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """The matrix's shape, (features, N)."""
         return self.crops.mean.size, len(self.pixels)
 
     def prefetch(self, be: Backend) -> Self:

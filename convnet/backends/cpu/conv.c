@@ -16,7 +16,7 @@
 #define MIN_CHUNK 32            /* cases that are swept together */
 #define MAX_CHUNK 128
 #define ROW_COST 32             /* what a row of the source costs to pack beside its cases, in cases */
-#define STREAM_FLOATS (1 << 20) /* of a target that is stored past the caches, which would not keep it until it is read */
+#define STREAM_FLOATS (1 << 20) /* a target of so many or more is streamed: caches would not keep it until it is read */
 #define MIN_SHARES 8            /* into which work is cut, if its size allows: threads then end at about the same time */
 
 /* store_target for a number of cases that the compiler may know. */
@@ -81,8 +81,8 @@ static Tile find_weights(const Gather *g, Sweep *w, int first, int height, int r
     return tile;
 }
 
-/* Ask for the lines of the target from ``at`` on, and for what their slope depends on. */
-static INLINE void ask_for(const Gather *g, size_t at) {
+/* Prefetch the lines of the target from ``at`` on, unless they are streamed, and the outputs that their slope depends on. */
+static INLINE void prefetch_target(const Gather *g, size_t at) {
     for (int j = 0; j < NR; j += LINE) {
         if (!g->streams) __builtin_prefetch(g->target + at + j, 1);
         if (g->slope) __builtin_prefetch(g->slope->y + at + j);
@@ -97,8 +97,8 @@ typedef struct {
     float biases[TH]; /* of the channels */
 } Place;
 
-static inline float *place_row(const Gather *g, const Place *p, int i) {
-    return g->target + ((size_t)p->channel[i] * g->rows * g->cols + p->pixel) * g->s->N + p->n;
+static inline size_t place_at(const Gather *g, const Place *p, int i) {
+    return ((size_t)p->channel[i] * g->rows * g->cols + p->pixel) * g->s->N + p->n;
 }
 
 /* Put a tile's sums in their place. Most go there from registers: as they are, or through a relu or its slope. */
@@ -106,11 +106,12 @@ static void place_tile(const Gather *g, const Place *p, const Tile *tile, const 
     const ConvShape *s = g->s;
     const Ending *e = g->ending;
     const int kind = e ? e->f.kind : g->slope ? g->slope->f.kind : IDENT, relu = kind == RELU;
+    /* Whole blocks whose channels follow each other: input gradients with random connections scatter theirs. */
     if (p->n + NR <= s->N && !(g->input_grad && s->conns) && (relu || kind == IDENT)) {
-        float *out = place_row(g, p, 0);
-        const float *ys = g->slope && relu ? g->slope->y + (out - g->target) : NULL;
+        const size_t at = place_at(g, p, 0);
+        const float *ys = g->slope && relu ? g->slope->y + at : NULL;
         const Finish finish = {ys, e ? p->biases : NULL, e && relu, g->streams};
-        finished_product(tile, runs, count, out, (size_t)g->rows * g->cols * s->N, g->st, &finish);
+        finished_product(tile, runs, count, g->target + at, (size_t)g->rows * g->cols * s->N, g->st, &finish);
         return;
     }
     float sums[TH * NR];
@@ -141,7 +142,7 @@ static void gather_pixels(const Gather *g, Sweep *w, int col) {
                 tile.case_offset = b * block;
                 tile.vectors = s->N - p.n > VW ? NV : 1;
                 pack_ahead(g, w, share);
-                for (int i = 0; i < p.height; i++) ask_for(g, place_row(g, &p, i) - g->target);
+                for (int i = 0; i < p.height; i++) prefetch_target(g, place_at(g, &p, i));
                 place_tile(g, &p, &tile, w->runs + (size_t)r * s->k * s->k, w->run_count[r]);
             }
         }
@@ -206,7 +207,7 @@ static int gather(Gather *g) {
             for (size_t i = 0; i < count; i++) g->target[i] *= s->st;
         g->st = 1.0f;
     }
-    g->streams = g->st == 0.0f && NR >= LINE && s->N % VW == 0 && (uintptr_t)g->target % sizeof(vec) == 0 &&
+    g->streams = g->st == 0.0f && NR >= LINE && s->N % LINE == 0 && (uintptr_t)g->target % (LINE * sizeof(float)) == 0 &&
                  (size_t)s->groups * g->target_channels * g->rows * g->cols * s->N >= STREAM_FLOATS;
 
     /* The weights of a convolution are the same for every pixel. */
@@ -233,7 +234,7 @@ static int gather(Gather *g) {
                     for (w.q = 0; w.q < s->groups; w.q++)
                         gather_band(g, &w, strip * g->width, MIN((strip + 1) * g->width, g->cols));
                 }
-        finish_streams();
+        fence_streams();
         sweep_close(&w);
     }
     give_back(g->packed);

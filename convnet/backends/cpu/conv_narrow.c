@@ -14,7 +14,7 @@
 #define NARROW_TERMS 1024 /* places of the weight grad summed at a time, whose vectors stay in the second-level cache */
 #define NARROW_CHUNK (4 * NARROW_MR) /* places that a thread finishes and stores at a time */
 #define NARROW_WIDTH ((NARROW_CHUNK + VW - 1) / VW * VW)
-#define NARROW_AHEAD 32 /* rows of vectors that are asked for before they are read: memory is as far away */
+#define NARROW_AHEAD 32 /* rows from the one that is read to the one that is prefetched: about the latency of memory */
 
 typedef struct {
     const ConvShape *s;
@@ -95,7 +95,7 @@ static void narrow_tile(const Narrow *t, const int32_t *row_at, int first, int c
 
 /* Store ``count`` places from ``first`` on of target[channel, place]: forward with the ending, backward times the slope. */
 static INLINE void store_places(const Narrow *t, int channel, int first, int count, float *RESTRICT row, const Ending *ending,
-                         const Slope *slope, float *target) {
+                                const Slope *slope, float *target) {
     const ConvShape *s = t->s;
     const size_t at = (size_t)channel * t->places + first;
     blend_row(slope, at, s->st, count, row, target);

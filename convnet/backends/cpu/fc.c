@@ -19,7 +19,8 @@
 #define FEW_CASES 4
 #define FEW_ROWS 4
 
-/* Input gradient. A copy of weights is small: whole tiles and whole lines, of which so many rows are on their way. */
+/* Input gradient. A copy of weights has up to GRAD_DEPTH outputs by STAGE inputs: whole tiles and whole lines. Rows are
+ * prefetched STAGE_AHEAD rows before they are copied. */
 #define GRAD_DEPTH 256
 #define STAGE (LINE % FC_ROWS ? 3 * LINE : LINE)
 #define STAGE_AHEAD 64
@@ -87,6 +88,7 @@ typedef struct {
     int done;  /* rows copied */
 } Stage;
 
+/* Copy the next row, if it has STAGE floats, and prefetch one STAGE_AHEAD rows on, which may be of the copy that follows. */
 static INLINE void copy_row_ahead(Stage *b) {
     if (b->done >= b->whole) return;
     const int row = b->done++, ahead = row + STAGE_AHEAD;

@@ -3,15 +3,15 @@
  *   weight_grad[f, k] = sum over n of grad[f, n] * x[k, n]
  *
  * Both factors are transposed: gradients, times scale_output, in tiles of up to TH outputs, once, and inputs in panels of NR, by
- * the tasks that want them. Each tile of weight_grad is then read and written once. It is far larger than a cache, so that tiles
+ * the tasks that want them. Each tile of weight_grad is then read and written once for every FC_CASES cases. It is far larger than a cache, so that tiles
  * to come are fetched. Threads share the tiles; sums over cases follow each other in an order that sizes alone decide.
  * Replaces 2012's products by cuBLAS.
  */
 
 #define WEIGHT_PANELS 8 /* of inputs, in a task: they stay in the second-level cache */
 #define WEIGHT_TASKS 16 /* at least, for threads to share; in more, inputs would be transposed again */
-#define WEIGHT_AHEAD 4  /* panels from a tile to the one that is fetched, in WEIGHT_RUN cases a part of it: see Ahead in fc.c */
-#define WEIGHT_RUN 8
+#define WEIGHT_AHEAD 4  /* panels from a tile to the one that is prefetched, some rows before each run: see Ahead in fc.c */
+#define WEIGHT_RUN 8    /* cases of a run */
 #define TILE_ROW (ceil_div(TH, VW) * VW) /* floats of a row of gradients: whole vectors, to transpose them */
 
 typedef struct {
@@ -58,7 +58,7 @@ static void weight_tile(const FcWeightGrad *w, int part, int t, int next, int p0
     for (int p = p0; p < p1; p++, tile.case_offset += (size_t)s->N * NR) {
         const int valid = MIN(NR, s->K - p * NR), ahead = p + WEIGHT_AHEAD;
         tile.vectors = valid > VW ? NV : 1;
-        tile.ahead = ahead < p1 ? out + ahead * NR : after + (p0 + ahead - p1) * NR;
+        tile.ahead = ahead < p1 ? out + ahead * NR : after + MIN(p0 + ahead - p1, p1 - 1) * NR;
         if (valid % VW == 0)
             tile_product(&tile, runs, count, out + p * NR, stride, st);
         else

@@ -53,7 +53,7 @@ typedef struct {
 } NormShape;
 
 typedef struct {
-    int kind; /* enum Neuron, in neuron.c */
+    int kind; /* enum Neuron, in neuron.h */
     float a, b;
 } Activation;
 

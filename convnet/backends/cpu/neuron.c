@@ -77,12 +77,12 @@ static void softmax_input_grad(int rows, int N, const float *y, const float *gra
 
 static void dropout(int64_t count, const float *x, float *out, float keep, float gain, const uint32_t key[4], float st) {
 #pragma omp parallel for schedule(static)
-    for (int64_t first = 0; first < count; first += 4 * BLOCKS) {
-        const int values = MIN(4 * BLOCKS, count - first);
-        uint32_t words[4][BLOCKS];
-        float factor[4 * BLOCKS];
+    for (int64_t first = 0; first < count; first += 4 * PHILOX_BLOCKS) {
+        const int values = MIN(4 * PHILOX_BLOCKS, count - first);
+        uint32_t words[4][PHILOX_BLOCKS];
+        float factor[4 * PHILOX_BLOCKS];
         philox_blocks((uint32_t)(first / 4), key, words);
-        for (int block = 0; block < BLOCKS; block++)
+        for (int block = 0; block < PHILOX_BLOCKS; block++)
             for (int i = 0; i < 4; i++) factor[block * 4 + i] = philox_uniform(words[i][block]) < keep ? gain : 0.0f;
         for (int i = 0; i < values; i++) {
             const float result = factor[i] != 0.0f ? factor[i] * x[first + i] : 0.0f; /* what is dropped may be NaN */

@@ -25,6 +25,9 @@ static inline float share_of(const PoolShape *s, Range ys, Range xs) {
     return s->kind == POOL_AVG ? 1.0f / MAX(pixels, 1) : 1.0f;
 }
 
+/* The greater one, or NaN, which stays, so that it is seen. */
+static inline vec greater_vec(vec value, vec now) { return choose((value > now) | (value != value), value, now); }
+
 /* row = what the kind takes of a window, for ``vectors`` of ``width`` cases of a map. */
 static INLINE void pool_window(const PoolShape *s, Range ys, Range xs, const float *map, const int vectors, const int width,
                                float *RESTRICT row) {
@@ -36,8 +39,8 @@ static INLINE void pool_window(const PoolShape *s, Range ys, Range xs, const flo
         for (int x = xs.first; x < xs.last; x++)
             for (int v = 0; v < vectors; v++) {
                 const vec value = load(map + y * line + x * N + v * width, width), now = best[v];
-                if (kind == POOL_MAX) /* NaN stays, so that it is seen */
-                    best[v] = choose((value > now) | (value != value), value, now);
+                if (kind == POOL_MAX)
+                    best[v] = greater_vec(value, now);
                 else if (kind == POOL_MAXABS) /* the later of equal magnitudes wins; NaN stays */
                     best[v] = choose((magnitude(now) > magnitude(value)) | (now != now), now, value);
                 else
@@ -102,7 +105,7 @@ static INLINE void greatest_of_windows(const PoolShape *s, const float *best, co
         vec now = *(const vec *)(best + i);
         for (int x = 1; x < s->size; x++) {
             const vec value = *(const vec *)(best + i + x * N);
-            now = choose((value > now) | (value != value), value, now);
+            now = greater_vec(value, now);
         }
         *(vec *)(wide + i) = now;
     }

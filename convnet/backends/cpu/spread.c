@@ -21,7 +21,7 @@ typedef struct {
 /* Whether N cases leave so much of a vector empty that moving maps to and fro costs less. */
 static inline int spreads(int C, int N) { return C > 1 && N <= VW / 2; }
 
-static INLINE void spread_maps(const float *maps, int channels, size_t pixels, const int N, float *RESTRICT to) {
+static void spread_maps(const float *maps, int channels, size_t pixels, int N, float *RESTRICT to) {
     if (channels * N < VW) memset(to, 0, pixels * VW * sizeof(float));
     for (size_t from = 0; from < pixels; from += 16) /* a block of the target, which stays in cache */
         for (int c = 0; c < channels; c++)

@@ -25,16 +25,16 @@ typedef struct {
     const float *weights;
     size_t weight_row, weight_step; /* floats from a Run's weight_row to the next, and from a row of a run to the next */
     size_t case_offset, case_step;  /* floats from the runs' cases to those wanted, and from a row of a run to the next */
-    const float *ahead;             /* where sums of a tile to come will be added, in rows ``ahead_step`` floats apart, of which */
+    const float *ahead;             /* rows that a later tile adds to, ``ahead_step`` floats apart, to be prefetched */
     size_t ahead_step;
-    int fetched;                    /* so many are fetched before each run: see Ahead in fc.c */
+    int fetched;                    /* so many of them before each run (see Ahead in fc.c), or 0 */
 } Tile;
 
 /* What sums become before they are stored, in this order, which is cheapest while they are in registers. */
 typedef struct {
     const float *ys;     /* outputs of a relu, laid out as out: where they are 0, sums become 0; or NULL */
     const float *biases; /* biases[height] that are added after st * out, or NULL */
-    int cuts, streams;   /* whether what is below zero becomes 0; and whether stores pass the caches by */
+    int relu, streams;   /* whether a relu follows; and whether stores pass the caches: out, out_step are multiples of a vector */
 } Finish;
 
 static inline int tile_count(int F) { return (F + TH - 1) / TH; }
@@ -74,7 +74,7 @@ static INLINE void fixed_tile(int height, int vectors, const Tile *tile, const R
     /* All are read before one is written: processors take rows a multiple of 4 KiB apart for the same. */
     if (st != 0.0f) EACH_SUM(acc[i][v] += st * *(const vec *)AT(out))
     if (f && f->biases) EACH_SUM(acc[i][v] += f->biases[i])
-    if (f && f->cuts) EACH_SUM(acc[i][v] = choose(acc[i][v] < 0.0f, (vec){0}, acc[i][v]))
+    if (f && f->relu) EACH_SUM(acc[i][v] = choose(acc[i][v] < 0.0f, (vec){0}, acc[i][v]))
     if (f && f->streams)
         EACH_SUM(stream(AT(out), acc[i][v]))
     else

@@ -76,15 +76,15 @@ static inline void inverse_power(const float *RESTRICT d, float power, int count
         SIMD for (int n = 0; n < count; n++) out[n] = fast_exp(-power * fast_log(d[n]));
 }
 
-#define BLOCKS 16 /* of random numbers at a time, four in each */
+#define PHILOX_BLOCKS 16 /* of random numbers at a time, four in each */
 
 /* Philox4x32-10; see convnet/backends/philox.py. words[i][b] becomes word i of block ``first`` + b of a key. */
-static INLINE void philox_blocks(uint32_t first, const uint32_t key[4], uint32_t words[4][BLOCKS]) {
+static INLINE void philox_blocks(uint32_t first, const uint32_t key[4], uint32_t words[4][PHILOX_BLOCKS]) {
     uint32_t *x0 = words[0], *x1 = words[1], *x2 = words[2], *x3 = words[3], k0 = key[0], k1 = key[1];
-    for (int b = 0; b < BLOCKS; b++) x0[b] = first + b, x1[b] = key[2], x2[b] = key[3], x3[b] = 0;
+    for (int b = 0; b < PHILOX_BLOCKS; b++) x0[b] = first + b, x1[b] = key[2], x2[b] = key[3], x3[b] = 0;
 #pragma GCC unroll 10
     for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
-        SIMD for (int b = 0; b < BLOCKS; b++) {
+        SIMD for (int b = 0; b < PHILOX_BLOCKS; b++) {
             const uint64_t p0 = (uint64_t)0xD2511F53u * x0[b], p1 = (uint64_t)0xCD9E8D57u * x2[b];
             x0[b] = (uint32_t)(p1 >> 32) ^ x1[b] ^ k0;
             x1[b] = (uint32_t)p1;
@@ -106,17 +106,17 @@ static INLINE void store(float *to, vec x, const int width) {
         *to = x[0];
 }
 
-/* Store a vector at a multiple of its size past the caches, which then need not read its line first. Others see it after
- * finish_streams. */
-#if defined(__AVX512F__)
+/* A streaming store of a vector to a multiple of its size: past the caches, which then need not read its line first. Other
+ * threads see it after fence_streams. */
+#if VW == 16 && defined(__AVX512F__)
 #define stream(to, x) _mm512_stream_ps(to, (__m512)(x))
-#define finish_streams() _mm_sfence()
-#elif defined(__AVX__)
+#define fence_streams() _mm_sfence()
+#elif VW == 8 && defined(__AVX__)
 #define stream(to, x) _mm256_stream_ps(to, (__m256)(x))
-#define finish_streams() _mm_sfence()
+#define fence_streams() _mm_sfence()
 #else
 #define stream(to, x) (*(vec *)(to) = (x))
-#define finish_streams()
+#define fence_streams() ((void)0)
 #endif
 
 /* m ? a : b */
@@ -194,7 +194,7 @@ static void transpose(const float *from, size_t from_step, int rows, int columns
         }                                                       \
     }
 
-/* Inlined, as compilers leave out calls that do no more than ask. */
+/* Inlined, as compilers leave out calls that do no more than prefetch. Addresses past an array's end do no harm. */
 static INLINE void prefetch_row(const float *row, int count) {
     for (int i = 0; i < count; i += LINE) __builtin_prefetch(row + i);
 }

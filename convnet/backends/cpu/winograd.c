@@ -234,7 +234,8 @@ static void store_square(const Cut *c, int q, int tile, int index, const float *
                 for (int v = 0; v < vectors; v++) *(vec *)(cases + v * VW) = pixels[v][y * MAX_POINTS + x];
                 const int channel = q * g->target_channels + first + i;
                 const size_t pixel = (size_t)(y0 + y) * g->cols + x0 + x;
-                ask_for(g, ((channel + 1) * (size_t)g->rows * g->cols + pixel) * g->s->N + n0);
+                /* Where the next channel of this pixel goes. */
+                prefetch_target(g, ((channel + 1) * (size_t)g->rows * g->cols + pixel) * g->s->N + n0);
                 store_target(g, channel, pixel, n0, cases);
             }
     }
