@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support import BACKENDS, ROOT, run_op, values
 
+from convnet.backends.arguments import Activation
 from convnet.backends.cpu import Cpu
 from convnet.data.images import Crops
 from convnet.graph.loading import LayerFiles, build_graph
@@ -97,6 +98,19 @@ def test_packed_pictures_and_whole_arrays():
         yield run_op(be, "sum_rows", [large], np.zeros(123), 0.5, 2)
 
     assert_one_result(whole)
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("count", [22, 40001])
+def test_what_is_left_over_of_vectors(count, kernels):
+    """It may be rounded otherwise, and is the same wherever threads part."""
+
+    def run(be):
+        arrays = [be.upload(values(count, seed=seed)) for seed in range(4)]
+        be.neuron_input_grad(*arrays, 0.9, activation=Activation("relu"))
+        yield arrays[-1]
+
+    assert_one_result(run, kernels)
 
 
 @pytest.mark.parametrize("op", ["limit_norm", "limit_contrast"])

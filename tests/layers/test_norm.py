@@ -31,6 +31,18 @@ def test_ops(be, kind, C, S, N, size, power):
 
 
 @each_backend
+@pytest.mark.parametrize("power", [0.75, 1.3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_not_a_number_is_seen_in_every_window(be, kind, power):
+    x = 1 + values(6, 5, 5, 7) ** 2
+    x[2, 3, 1, 4] = np.nan
+    out = run_op(be, "norm_forward", [kind, x], np.zeros_like(x), response=Response(3, 0.3, power, 1.5))
+    expected = run_op(ORACLE, "norm_forward", [kind, x], np.zeros_like(x), response=Response(3, 0.3, power, 1.5))
+    assert np.isnan(expected).sum() > 2
+    np.testing.assert_array_equal(np.isnan(out), np.isnan(expected))
+
+
+@each_backend
 @pytest.mark.parametrize("kind", ["rnorm", "cnorm"])
 @pytest.mark.parametrize("C, H, W, N, size", [(1, 42, 70, 9, 5), (2, 9, 67, 3, 4), (2, 17, 40, 20, 2), (1, 10, 66, 1, 9)])
 def test_within_maps_of_several_strips(be, kind, C, H, W, N, size):

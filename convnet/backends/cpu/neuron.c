@@ -4,7 +4,12 @@
  * the functors of neuron.cuh.
  */
 
-#define EACH _Pragma("omp parallel for simd schedule(static)") for (int64_t i = 0; i < count; i++)
+#define SHARE 4096 /* values that one thread takes at a time */
+
+/* Threads part between shares: what vectors leave over may be rounded otherwise, and must be the same for any number of them. */
+#define EACH                                                                                                       \
+    _Pragma("omp parallel for schedule(static)") for (int64_t first = 0; first < count; first += SHARE)            \
+        SIMD for (int64_t i = first; i < MIN(first + SHARE, count); i++)
 
 #define FORWARD(kind, value, slope) \
     case kind:                      \

@@ -73,7 +73,7 @@ static inline void inverse_power(const float *RESTRICT d, float power, int count
     else if (power == 0.5f)
         SIMD for (int n = 0; n < count; n++) out[n] = 1.0f / sqrtf(d[n]);
     else
-        SIMD for (int n = 0; n < count; n++) out[n] = fast_exp(-power * fast_log(d[n]));
+        SIMD for (int n = 0; n < count; n++) out[n] = d[n] == d[n] ? fast_exp(-power * fast_log(d[n])) : d[n]; /* NaN is seen */
 }
 
 #define PHILOX_BLOCKS 16 /* of random numbers at a time, four in each */
