@@ -175,7 +175,7 @@ static void pack_ahead(const Gather *g, Sweep *w, int count) {
     pack_rows(g, w, w->pack.left - w->fetch.left);
     for (count = MIN(count, w->fetch.left); count > 0; count--) {
         next_row(g, w, &w->fetch);
-        for (int n = 0; n < floats; n += LINE) __builtin_prefetch(w->fetch.row + n);
+        prefetch_row(w->fetch.row, floats);
     }
 }
 

@@ -133,6 +133,15 @@ static INLINE void sum_tile(const float *const a[FC_ROWS], size_t step, const Pa
         for (int v = 0; v < vectors; v++) *(vec *)(sums + i * width + v * VW) = acc[i][v];
 }
 
+/* sum_tile for as many vectors as the panel has. */
+static INLINE void sum_panel(const float *const a[FC_ROWS], size_t step, const Panel *b, int depth, const Ahead *ahead, float *sums,
+                             size_t width, int add) {
+    if (b->vectors == 1)
+        sum_tile(a, step, b, depth, 1, ahead, sums, width, add);
+    else
+        sum_tile(a, step, b, depth, NV, ahead, sums, width, add);
+}
+
 /* Outputs f0 to f0 + count of a part, for ``panels`` panels of cases from p0 on; sums[FC_CHUNK, width]. */
 static void forward_task(const FcShape *s, const Matrix *x, const float *weights, const Ending *ending, int part, int f0,
                          int count, int p0, int panels, float *sums, float *out) {
@@ -149,10 +158,7 @@ static void forward_task(const FcShape *s, const Matrix *x, const float *weights
                 const int row = piece(FC_ROWS, panels, p);
                 const Ahead ahead = {LINE, NULL, next + row * stride, stride, piece(FC_ROWS, panels, p + 1) - row};
                 float *to = sums + (size_t)f * width + p * NR;
-                if (b.vectors == 1)
-                    sum_tile(w, 1, &b, MIN(depth, s->K - k), 1, &ahead, to, width, k > 0);
-                else
-                    sum_tile(w, 1, &b, MIN(depth, s->K - k), NV, &ahead, to, width, k > 0);
+                sum_panel(w, 1, &b, MIN(depth, s->K - k), &ahead, to, width, k > 0);
             }
         }
     for (int i = 0; i < count; i++) {

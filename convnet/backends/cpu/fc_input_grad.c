@@ -55,10 +55,7 @@ static void add_stages(const GradTask *t, const Matrix *grad) {
             for (int p = 0; p < grad->panels; p++) {
                 const Panel b = panel_at(grad, p, t->part * s->F + f);
                 float *to = t->sums + (k + j) * width + p * NR;
-                if (b.vectors == 1)
-                    sum_tile(w, STAGE, &b, now.rows, 1, &ahead, to, width, f > 0);
-                else
-                    sum_tile(w, STAGE, &b, now.rows, NV, &ahead, to, width, f > 0);
+                sum_panel(w, STAGE, &b, now.rows, &ahead, to, width, f > 0);
             }
         }
     }

@@ -3,13 +3,14 @@
  *   weight_grad[f, k] = sum over n of grad[f, n] * x[k, n]
  *
  * Both factors are transposed: gradients, times scale_output, in tiles of up to TH outputs, once, and inputs in panels of NR, by
- * the tasks that want them. Each tile of weight_grad is then read and written once for every FC_CASES cases. It is far larger than a cache, so that tiles
- * to come are fetched. Threads share the tiles; sums over cases follow each other in an order that sizes alone decide.
+ * the tasks that want them. Each tile of weight_grad is then read and written once for every FC_CASES cases. It is far larger
+ * than a cache, so that tiles to come are prefetched. Threads share the tiles; sums over cases follow each other in an order
+ * that sizes alone decide.
  * Replaces 2012's products by cuBLAS.
  */
 
 #define WEIGHT_PANELS 8 /* of inputs, in a task: they stay in the second-level cache */
-#define WEIGHT_TASKS 16 /* at least, for threads to share; in more, inputs would be transposed again */
+#define WEIGHT_TASKS 16 /* about, for threads to share; in more, inputs would be transposed again */
 #define WEIGHT_AHEAD 4  /* panels from a tile to the one that is prefetched, some rows before each run: see Ahead in fc.c */
 #define WEIGHT_RUN 8    /* cases of a run */
 #define TILE_ROW (ceil_div(TH, VW) * VW) /* floats of a row of gradients: whole vectors, to transpose them */
@@ -42,8 +43,7 @@ static void pack_inputs(const FcWeightGrad *w, int part, int p0, int p1, float *
 static void partial_tile(const Tile *tile, const Run *runs, int count, float *out, size_t stride, float st, int valid) {
     float sums[TH * NR];
     tile_product(tile, runs, count, sums, NR, 0);
-    for (int i = 0; i < tile->height; i++)
-        for (int j = 0; j < valid; j++) out[i * stride + j] = (st == 0.0f ? 0.0f : st * out[i * stride + j]) + sums[i * NR + j];
+    for (int i = 0; i < tile->height; i++) store_grad(NULL, i * stride, st, valid, sums + i * NR, out);
 }
 
 /* Add the terms of ``runs`` to panels p0 to p1 - 1 of a tile, which are neighbours in memory; those of tile ``next`` follow. */
