@@ -15,6 +15,7 @@ MARKS = "<!-- packages: written by tests/test_imports.py -->\n", "<!-- end of pa
 FLOORS = (
     ("texts", "interrupts", "generation", "arrays"),
     ("errors",),
+    ("ranks",),
     ("pickles", "storage"),
     ("language", "backends"),
     ("options",),

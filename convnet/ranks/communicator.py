@@ -1,0 +1,115 @@
+"""What the ranks of a run tell each other: arrays and small values, begun and waited for.
+
+All ranks run the same program and call the same methods in the same order. The words are MPI's: a communicator has
+``size`` ranks, numbered from 0. ``mpi.py`` has the one that MPI carries; ``Solo`` is that of a process by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+
+class Pending:
+    """An exchange that has begun; this one is done."""
+
+    def done(self) -> bool:
+        """Let it go on, without waiting; return whether it is over, so that its arrays may be used."""
+        return True
+
+    def wait(self) -> None:
+        """Wait until it is over, with Python's signal handlers running."""
+
+
+class Communicator(ABC):
+    """The ranks that work together. Arrays are C-contiguous, and as long on the rank that receives as on the one that sends.
+
+    ``hosts`` are the names of the machines that ranks run on; ``bytes_sent`` counts what this rank has sent of arrays.
+    """
+
+    def __init__(self, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+        self.bytes_sent = 0
+        self.hosts = [platform.node()] * size
+
+    @abstractmethod
+    def send(self, values: np.ndarray, to: int) -> None:
+        """Begin to send an array to another rank; it must not change any more."""
+
+    @abstractmethod
+    def receive(self, out: np.ndarray, source: int) -> None:
+        """Fill ``out`` with what ``source`` sent; wait for it. What a rank sends comes in the order in which it was sent."""
+
+    @abstractmethod
+    def all_gather(self, value: Any) -> list[Any]:
+        """Return the small values of all ranks, in their order; wait for them. Whatever can be pickled is a value."""
+
+    @abstractmethod
+    def exchange(self, pieces: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> Pending:
+        """Begin to send ``pieces[r]`` to each other rank r, and to fill ``out[r]`` from it; its own are left alone."""
+
+    def share(self, parts: Sequence[np.ndarray]) -> Pending:
+        """Begin to send ``parts[rank]`` to all others, and to fill ``parts[r]`` from each other rank r."""
+        return self.exchange([parts[self.rank]] * self.size, parts)
+
+    @abstractmethod
+    def progress(self) -> None:
+        """Let what has begun go on, without waiting: a library may move bytes only while it is called."""
+
+    @abstractmethod
+    def split(self, color: int) -> Communicator:
+        """Return the communicator of the ranks that gave the same color, in the order that they have here."""
+
+    def abort(self, text: str) -> NoReturn:
+        """Say why on standard error, and end all ranks at once; only for what no rank can go on from."""
+        say_and_end(text, os._exit)
+
+    def name(self, rank: int) -> str:
+        """Return ``rank 3 on HOST``."""
+        return f"rank {rank} on {self.hosts[rank]}"
+
+    def local_rank(self) -> tuple[int, int]:
+        """Return (number of this rank among those of its machine, how many these are)."""
+        host = self.hosts[self.rank]
+        return self.hosts[: self.rank].count(host), self.hosts.count(host)
+
+
+class Solo(Communicator):
+    """The communicator of one rank, which has nobody to talk to."""
+
+    def __init__(self) -> None:
+        super().__init__(0, 1)
+
+    def send(self, *_: Any) -> None:
+        raise IndexError("there is no other rank")
+
+    def receive(self, *_: Any) -> None:
+        raise IndexError("there is no other rank")
+
+    def all_gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def exchange(self, *_: Any) -> Pending:
+        return Pending()
+
+    def progress(self) -> None:
+        pass
+
+    def split(self, *_: Any) -> Communicator:
+        return Solo()
+
+
+def say_and_end(text: str, end: Any) -> NoReturn:
+    """Say a line on standard error, as far as it takes one, and call ``end`` with the status 1."""
+    try:
+        sys.stdout.flush()
+        os.write(2, f"convnet: {text}\n".encode(errors="replace"))
+    finally:
+        end(1)
+    raise AssertionError("this process has ended")
