@@ -15,8 +15,8 @@ MARKS = "<!-- packages: written by tests/test_imports.py -->\n", "<!-- end of pa
 FLOORS = (
     ("texts", "interrupts", "generation", "arrays"),
     ("errors",),
-    ("ranks",),
     ("pickles", "storage"),
+    ("ranks",),
     ("language", "backends"),
     ("options",),
     ("layers",),

@@ -31,12 +31,16 @@ class Communicator(ABC):
     """The ranks that work together. Arrays are C-contiguous, and as long on the rank that receives as on the one that sends.
 
     ``hosts`` are the names of the machines that ranks run on; ``bytes_sent`` counts what this rank has sent of arrays.
+    ``saved`` is the last checkpoint, for what is said when all ranks have to end.
     """
+
+    takes_threads = True  # whether several threads may call, each with a communicator of its own
 
     def __init__(self, rank: int, size: int) -> None:
         self.rank, self.size = rank, size
         self.bytes_sent = 0
         self.hosts = [platform.node()] * size
+        self.saved = ""
 
     @abstractmethod
     def send(self, values: np.ndarray, to: int) -> None:
@@ -45,6 +49,10 @@ class Communicator(ABC):
     @abstractmethod
     def receive(self, out: np.ndarray, source: int) -> None:
         """Fill ``out`` with what ``source`` sent; wait for it. What a rank sends comes in the order in which it was sent."""
+
+    @abstractmethod
+    def has_message(self, source: int) -> bool:
+        """Return whether ``source`` has sent what nobody has received."""
 
     @abstractmethod
     def all_gather(self, value: Any) -> list[Any]:
@@ -91,6 +99,9 @@ class Solo(Communicator):
 
     def receive(self, *_: Any) -> None:
         raise IndexError("there is no other rank")
+
+    def has_message(self, *_: Any) -> bool:
+        return False
 
     def all_gather(self, value: Any) -> list[Any]:
         return [value]

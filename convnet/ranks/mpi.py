@@ -32,7 +32,9 @@ class MpiCommunicator(Communicator):
     def __init__(self, comm: MPI.Comm) -> None:
         super().__init__(comm.Get_rank(), comm.Get_size())
         self._comm = comm.Dup()
+        self.takes_threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE
         self._sending: list[MPI.Request] = []
+        self._parts: list[MpiCommunicator] = []  # kept, with what they are still sending
         self.hosts = self.all_gather(MPI.Get_processor_name())
 
     def send(self, values: np.ndarray, to: int) -> None:
@@ -41,6 +43,9 @@ class MpiCommunicator(Communicator):
 
     def receive(self, out: np.ndarray, source: int) -> None:
         _wait(self._receive(out, source, _TO_ONE))
+
+    def has_message(self, source: int) -> bool:
+        return self._comm.Iprobe(source, _TO_ONE)
 
     def all_gather(self, value: Any) -> list[Any]:
         data = pickle.dumps(value)
@@ -68,9 +73,9 @@ class MpiCommunicator(Communicator):
 
     def split(self, color: int) -> Communicator:
         part = self._comm.Split(color, self.rank)
-        communicator = MpiCommunicator(part)
+        self._parts.append(MpiCommunicator(part))
         part.Free()
-        return communicator
+        return self._parts[-1]
 
     def abort(self, text: str) -> NoReturn:
         say_and_end(text, self._comm.Abort)

@@ -25,6 +25,9 @@ class ThreadCommunicator(Communicator):
     def receive(self, out, source):
         out[...] = self._get(source, "one")
 
+    def has_message(self, source):
+        return not self._box(source, self.rank, "one").empty()
+
     def all_gather(self, value):
         for other in range(self.size):
             self._put(value, other, "value")
@@ -48,6 +51,8 @@ class ThreadCommunicator(Communicator):
         return ThreadCommunicator(ranks.index(self.rank), len(ranks), self._mail, (*self._path, self._splits, color))
 
     def abort(self, text):
+        self._mail.said.append(text)
+        self._mail.failed = True
         raise SystemExit(text)
 
     def _box(self, source, to, kind):
@@ -89,7 +94,7 @@ class _Later(Pending):
 
 class _Mail:
     def __init__(self):
-        self.boxes, self.lock, self.failed = {}, threading.Lock(), False
+        self.boxes, self.lock, self.failed, self.said = {}, threading.Lock(), False, []
 
 
 def on_ranks(size, work, *arguments):

@@ -1,0 +1,84 @@
+"""What tests have ranks do: ``rank_program.py WHAT``."""
+
+import os
+import signal
+import sys
+import time
+
+from ranks.exchanges import CHECKS
+
+from convnet.cli.common import framed
+from convnet.errors import DataError
+from convnet.ranks.agreement import agree, together
+from convnet.ranks.heartbeat import Heartbeat
+from convnet.ranks.launch import world
+
+
+def exchanges(communicator):
+    for check in CHECKS.values():
+        check(communicator)
+    part = communicator.split(communicator.rank // 2)
+    CHECKS["sent"](part)
+    print(f"{communicator.rank} of {communicator.size} is through")
+
+
+def fail(communicator):
+    """One rank alone meets an error that nobody agreed on; the others wait for it."""
+    if communicator.rank == 1:
+        raise DataError("data_batch_3 is missing")
+    communicator.all_gather(None)
+
+
+def crash(communicator):
+    if communicator.rank == 1:
+        raise KeyError("a mistake of the program")
+    communicator.all_gather(None)
+
+
+def differ(communicator):
+    agree(communicator, {"convnet": "1.0", "layer files": f"digest {communicator.rank // 2}"})
+
+
+def fail_together(communicator):
+    def work():
+        if communicator.rank == 1:
+            raise DataError("data_batch_3 is missing")
+
+    together(communicator, work)
+
+
+def kill(communicator):
+    lose(communicator, signal.SIGKILL)
+
+
+def stop(communicator):
+    lose(communicator, signal.SIGSTOP)
+
+
+def lose(communicator, number):
+    communicator.saved = "RUN/3.4"
+    communicator.all_gather(None)
+    if communicator.rank == 1:
+        os.kill(os.getpid(), number)
+    communicator.all_gather(None)
+
+
+def compute(communicator):
+    """One rank computes for longer than a silent one would be waited for."""
+    if communicator.rank == 1:
+        ends = time.monotonic() + 4 * 0.5
+        while time.monotonic() < ends:
+            pass
+    communicator.all_gather(None)
+    print("nobody was missed")
+
+
+def main(what):
+    with world() as communicator:
+        globals()[what](communicator)
+    return 0
+
+
+if __name__ == "__main__":
+    Heartbeat.__init__.__defaults__ = 0.1, float(os.environ.get("LIMIT", 15))
+    sys.exit(framed(lambda: main(sys.argv[1])))

@@ -1,0 +1,84 @@
+"""Starts programs as ranks, by the ``mpiexec`` of this environment, on this machine, with no network."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+_BESIDE = Path(sys.executable).parent / "mpiexec"
+MPIEXEC = str(_BESIDE) if _BESIDE.exists() else shutil.which("mpiexec")
+has_mpi = pytest.mark.skipif(
+    not MPIEXEC or not importlib.util.find_spec("mpi4py"), reason="no mpi4py, or no mpiexec: pip install 'convnet[mpi]'"
+)
+# Open MPI: more ranks than cores, as root, not bound to cores, and by shared memory alone, which starts in a moment.
+_SETTINGS = {
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+    "PRTE_ALLOW_RUN_AS_ROOT": "1",
+    "PRTE_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_pml": "ob1",
+    "OMPI_MCA_btl": "self,sm",
+}
+
+
+@dataclass
+class Ended:
+    """What ranks that have ended left: the status of ``mpiexec``, what they printed, and seconds from start to end."""
+
+    status: int
+    out: str
+    error: str
+    seconds: float
+
+
+class Ranks:
+    """``size`` ranks of a Python program; inside a ``with``, which kills them in any case."""
+
+    def __init__(self, size, *arguments, folder=ROOT, **environment):
+        paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+        self.begun = time.monotonic()
+        self.process = subprocess.Popen(
+            [MPIEXEC, "-n", str(size), sys.executable, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            env=dict(os.environ, PYTHONPATH=paths, PYTHONUNBUFFERED="1", **_SETTINGS) | environment,
+            start_new_session=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        # Both programs end what they have started when they are asked to.
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                pass
+            self.process.kill()
+        self.process.communicate()
+
+    def end(self, seconds=60):
+        """Wait for the end; raises ``TimeoutExpired``."""
+        out, error = self.process.communicate(timeout=seconds)
+        return Ended(self.process.returncode, out, error, time.monotonic() - self.begun)
+
+
+def ranks(size, *arguments, seconds=60, **settings):
+    """Run a Python program, ``FILE ARGUMENTS`` or ``-m MODULE ARGUMENTS``, on ``size`` ranks; return how it ended."""
+    with Ranks(size, *arguments, **settings) as started:
+        return started.end(seconds)
