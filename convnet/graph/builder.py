@@ -18,6 +18,7 @@ from convnet.graph.graph import Changes, Graph
 from convnet.graph.lacking import report_lacking
 from convnet.graph.names import mend_names, report_causes
 from convnet.graph.needs import label_index
+from convnet.graph.replicas import check_replicas
 from convnet.language.diagnostics import Problems
 from convnet.language.ini import Document, Section, interpolate
 from convnet.language.keys import REQUIRED, Key
@@ -68,6 +69,7 @@ class Builder:
             if isinstance(layer, WeightLayer):
                 self._find_owners(layer, earlier)
         self._detach_neurons()
+        check_replicas(self.graph)
         self._report_sections()
         report_causes(self.graph, self.problems)
         return self
