@@ -68,7 +68,7 @@ def picture_of(graph: Graph, title: str, mini: int) -> Picture:
         for source in dict.fromkeys(layer.sources):
             box = source.sources[0] if source.detached_from else source  # a neuron is in its layer's box
             width = 2 if box.quantF == "half" else 4
-            sent = source.outputs * mini * width if _crosses(box, layer) else 0
+            sent = source.outputs * mini * width * _crossing(box, layer) // len(box.gpu)
             edges.append(Edge(box.name, layer.name, times(shapes[source.name]), sent))
     macs = sum(layer.macs() for layer in graph.declared)
     counts = f"{len(graph.layers)} layers, {graph.parameters():,} parameters, {macs:,} multiply-adds per case"
@@ -127,11 +127,11 @@ def _device(layer: Layer) -> Device:
     return tuple(sorted(set(layer.gpu))) if layer.gpu[0] >= 0 else HOST
 
 
-def _crosses(source: Layer, target: Layer) -> bool:
-    """Return whether a device of ``target`` does not have the output of ``source``."""
-    if HOST in (_device(source), _device(target)) or len(source.gpu) == len(target.gpu) > 1:
-        return False
-    return not set(_device(target)) <= set(_device(source))
+def _crossing(source: Layer, target: Layer) -> int:
+    """Return how many replicas of ``source`` are read on another device than their own (numerics 18.5)."""
+    if HOST in (_device(source), _device(target)):
+        return 0
+    return sum(device != target.gpu[r % len(target.gpu)] for r, device in enumerate(source.gpu))
 
 
 def _short(count: int) -> str:

@@ -103,7 +103,7 @@ def _check_passes(graph: Graph, layers: list[Layer]) -> None:
         if "gpu" in layer.check.places and (high % count or count % low):
             text = f"{_gpu(layer)} is {counted(count, 'replica')}, in a net with layers of {low} and of {high}"
             layer.check.error("gpu", text, expected=f"a multiple of {low} that divides {high}")
-        if not isinstance(layer, WeightLayer):
+        if not isinstance(layer, WeightLayer) or layer.check.failed:  # a period that is no number is reported already
             continue
         whole = active_passes(layer, low)
         if layer.updatePeriod > whole and layer.updatePeriod % whole:

@@ -114,7 +114,8 @@ class Layer:
     neuron: Neuron | None = one(NEURON, "a function applied to every output", None)
     gpu = one(
         DEVICES,
-        "the logical device(s) that the layer runs on: an index into --gpu; several logical devices may be one real one",
+        "the logical device that the layer runs on, an index into --gpu; several numbers are replicas, each with a part of "
+        "the cases; several logical devices may be one real one",
         [],
         read_by=SINCE_2012,
     )

@@ -48,7 +48,14 @@ class WeightLayer(Layer):
     sched: Schedule | None = one(SCHEDULE, "early 2012 spelling of schedW and schedB together", None, "params", (G2012,))
     superEps = one(FLOAT, "above 0: the experimental variance-normalised update", 0.0, "params", SINCE_2012, fixed=True)
     superMom = one(FLOAT, "read by the originals, used by none", 0.0, "params", SINCE_2012)
-    updatePeriod = one(Int(min=0), "minibatches between updates; 0: every one", 0, "params", (G2014,))
+    updatePeriod = one(
+        Int(min=0),
+        "passes from one update to the next: minibatches, or parts of them where there are fewer replicas of the layer than "
+        "of others; 0: as few as possible",
+        0,
+        "params",
+        (G2014,),
+    )
 
     initW: list[float]  # declared by the layer types, whose defaults differ
     unshared: Mapping[int, tuple[str, int]] = MappingProxyType({})  # by input, what ``weightSource`` says of it no more

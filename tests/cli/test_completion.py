@@ -20,7 +20,8 @@ function=$(complete -p convnet | sed 's/.*-F \\([^ ]*\\).*/\\1/')
 $function convnet "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
 printf '%s\\n' "${COMPREPLY[@]}"
 """
-IMAGENET = {"layers-imagenet.cfg", "layers-imagenet-1gpu.cfg"}
+NAMES = ("", "-1gpu", "-2gpu-data", "-2gpu-model", "-4gpu-data", "-4gpu-data-model")
+IMAGENET = {f"layers-imagenet{name}.cfg" for name in NAMES}
 
 
 @pytest.fixture(scope="module")

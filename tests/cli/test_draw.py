@@ -27,7 +27,10 @@ from convnet.graph.loading import LayerFiles, parse
 from convnet.texts import bytes_text, times
 
 MUSEUM = SHARED / "corpus" / "files" / "2012" / "layers"
-SHIPPED = ["layers-imagenet.cfg", "layers-imagenet-1gpu.cfg", "layers-cifar10-13pct.cfg"]
+SHIPPED = [
+    *("layers-imagenet.cfg", "layers-imagenet-1gpu.cfg", "layers-imagenet-4gpu-data-model.cfg"),
+    *("layers-cifar10-13pct.cfg", "layers-cifar10-2gpu-data-model.cfg"),
+]
 BIG = [pytest.param(MUSEUM / f"layers-{name}.cfg", marks=needs_museum, id=name) for name in ("129", "184-4gpu", "117")]
 
 
@@ -51,6 +54,15 @@ def test_boxes_stand_apart_and_edges_lead_down(definition):
         if box.device != HOST:
             left, right = layout.columns[box.device]
             assert left <= x - BOX_WIDTH / 2 and x + BOX_WIDTH / 2 <= right
+
+
+def test_what_replicas_send():
+    """Cases of pool3 that are not where they are read: of three replicas of four; nothing between replicas."""
+    shown = picture("layers-imagenet-4gpu-data-model.cfg", mini=512)
+    sent = {(edge.source, edge.target): edge.sent for edge in shown.edges}
+    assert sent["conv4", "conv5"] == 0 and sent["pass1c", "fc1024bc"] == 0
+    assert sent["pool3", "fc1024a"] == sent["pool3", "fc1024d"] == 9216 * 4 * 512 * 3 // 4
+    assert sent["dropout1a", "pass1a"] == 0 and sent["dropout1a", "pass1b"] == 1024 * 4 * 512
 
 
 def test_the_two_towers_of_the_paper():

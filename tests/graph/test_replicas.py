@@ -1,6 +1,8 @@
 """Numbers of replicas: what ``gpu=`` of several devices means for a minibatch, and which numbers do not fit."""
 
+import os
 from math import prod
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from support import default_params
 from convnet.errors import LayerFileError
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.graph.replicas import active_passes, devices, fewest, most, passes, replicas, update_passes, wide
+from convnet.layers.weighted import WeightLayer
 
 CONV = "[conv]\ntype=conv\ninputs=data\nchannels=3\nfilters=4\nfilterSize=3\ninitW=0.1\nneuron=relu\ngpu=0,1,2,3\n"
 POOL = "[pool]\ntype=pool\npool=max\ninputs=conv\nchannels=4\nsizeX=2\nstride=2\n"
@@ -146,3 +149,45 @@ def test_a_pass_between_lets_layers_of_other_numbers_read():
     between = "[between]\ntype=pass\ninputs=conv\n"
     text = DATA + CONV + POOL + between + fc("a", "between", "0") + fc("b", "pool", "0") + fc("joined", "a,b") + TOP
     assert wide(build(text)) == ["data", "conv", "conv_neuron", "pool", "between"]
+
+
+# (net, replicas at the bottom and at the top, minibatch, parameters, rates of the first and the last layer)
+SHIPPED = [
+    ("imagenet-2gpu-data", 2, 2, 256, 61_100_840, 0.02, 0.02),
+    ("imagenet-4gpu-data", 4, 4, 512, 61_100_840, 0.04, 0.04),
+    ("imagenet-2gpu-model", 1, 1, 256, 60_965_224, 0.02, 0.02),
+    ("imagenet-4gpu-data-model", 4, 1, 512, 61_100_840, 0.04, 0.01),
+    ("cifar10-2gpu-data-model", 2, 1, 128, 58_106, 0.001, 0.001),
+]
+
+
+@pytest.mark.parametrize("net, high, low, mini, parameters, bottom, top", SHIPPED)
+def test_shipped_nets_for_several_devices(net, high, low, mini, parameters, bottom, top):
+    side, classes = (224, 1000) if "imagenet" in net else (32, 10)
+    graph = build_graph(LayerFiles.open(f"layers-{net}.cfg"), {0: 3 * side * side, 1: 1}, classes)
+    assert (most(graph), fewest(graph), graph.run["mini"], graph.parameters()) == (high, low, mini, parameters)
+    weighted = [layer for layer in graph.declared if isinstance(layer, WeightLayer)]
+    assert [layer.epsW[0].base for layer in (weighted[0], weighted[-1])] == [bottom, top]
+    assert [update_passes(layer, low) for layer in (weighted[0], weighted[-1])] == [high // low, 1]
+    assert not graph.warnings
+
+
+def originals(name):
+    """A file of 2014 below the folder that CONVNET_MUSEUM names."""
+    folder = os.environ.get("CONVNET_MUSEUM")
+    found = sorted(Path(folder).rglob(name)) if folder else []
+    return found[0] if found else pytest.skip(f"CONVNET_MUSEUM names no folder with {name}")
+
+
+@pytest.mark.parametrize("net", [net for net, *_ in SHIPPED if "imagenet" in net])
+def test_shipped_nets_are_those_of_2014(net):
+    """Layer by layer and key by key, but for names, and for periods that say as often as possible in another way."""
+    files = LayerFiles.open(originals(f"layers-{net}.cfg"), originals(f"layer-params-{net}.cfg"))
+    ours, theirs = (build_graph(one, {0: 150_528, 1: 1}, 1000) for one in (LayerFiles.open(f"layers-{net}.cfg"), files))
+    for mine, other in zip(ours.in_file_order, theirs.in_file_order, strict=True):
+        keys = [key.name for key in mine.keys if key.name not in ("inputs", "updatePeriod")]
+        assert (mine.type, mine.outputs, mine.maps) == (other.type, other.outputs, other.maps)
+        assert {key: getattr(mine, key) for key in keys} == {key: getattr(other, key) for key in keys}, mine.name
+        assert [ours.places[name] for name in mine.inputs] == [theirs.places[name] for name in other.inputs]
+        if isinstance(mine, WeightLayer):
+            assert update_passes(mine, fewest(ours)) == update_passes(other, fewest(theirs))

@@ -203,7 +203,9 @@ def test_the_paper_has_sixty_million_parameters():
 def test_shipped_networks_are_the_historical_ones():
     """Shapes and learning of our files equal those of the files whose numbers they carry."""
     museum = SHARED / "corpus" / "files"
-    pairs = [("layers-imagenet-1gpu", "2014/layers/layers-imagenet-1gpu", 150528, 1000)]
+    pairs = [
+        (f"layers-imagenet-{net}", f"2014/layers/layers-imagenet-{net}", 150528, 1000) for net in ("1gpu", "2gpu-model")
+    ]
     pairs += [("layers-cifar10-18pct", "2011/example-layers/layers-18pct", 3072, 10)]
     pairs += [("layers-cifar10-26pct", "2011/example-layers/layers-80sec", 3072, 10)]
     pairs += [("layers-cifar10-11pct", "2011/example-layers/layers-conv-local-11pct", 1728, 10)]
