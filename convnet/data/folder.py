@@ -1,9 +1,10 @@
 """What all providers of a folder of batches share: its description, and what there is to find out where that is silent."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -22,11 +23,12 @@ from convnet.data.provider import Provider, Request, check_counts, check_targets
 from convnet.data.schema import MOST_CLASSES
 from convnet.data.survey import surveyed
 from convnet.data.targets import Form, Targets, Values, forms_of, read_targets
-from convnet.errors import DataError
+from convnet.errors import ConvnetError, DataError
 from convnet.pickles import text_of
 from convnet.texts import counted, printable
 
 _LOG = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 class FolderProvider(Provider):
@@ -57,6 +59,34 @@ class FolderProvider(Provider):
             self.problems.append(problem)
             _LOG.warning(problem)
 
+    def by_turns(self, numbers: Sequence[int], work: Callable[[int], _T]) -> Iterator[_T]:
+        """Yield what ``work`` gives for each batch, in order; each of R ranks does every R-th, and all get all.
+
+        What is told in it, and a ``DataError``, are those of one rank that does them all.
+        """
+        ranks = self.request.ranks
+        if ranks is None:
+            yield from map(work, numbers)
+            return
+        for start in range(0, len(numbers), ranks.size):
+            turn, mine, failure, before = numbers[start : start + ranks.size], None, "", len(self.problems)
+            try:
+                mine = work(turn[ranks.rank]) if ranks.rank < len(turn) else None
+            except ConvnetError as error:
+                failure = str(error)
+            everyones = ranks.all_gather((mine, failure, self.problems[before:]))
+            for _, (result, failure, problems) in zip(turn, everyones, strict=False):
+                for problem in problems:
+                    self.tell(problem)
+                if failure:
+                    raise DataError(failure)
+                yield result
+
+    def _all_have(self, has: bool) -> bool:
+        """Return whether all ranks have what this one may have."""
+        ranks = self.request.ranks
+        return all(ranks.all_gather(has)) if ranks else has
+
     def described_mean(self, features: int, channels: int = 1) -> np.ndarray | None:
         """Return the description's mean (features,), float64, if it has one.
 
@@ -77,8 +107,7 @@ class FolderProvider(Provider):
 
         def find() -> np.ndarray:
             sums, cases = np.zeros(features), 0
-            for number in numbers:
-                more, count = sums_of(number)
+            for more, count in self.by_turns(numbers, sums_of):
                 sums, cases = sums + more, cases + count
             return (sums / max(cases, 1)).astype(np.float32)
 
@@ -88,7 +117,7 @@ class FolderProvider(Provider):
             )
 
         files = [path for number in numbers for path in self.files[number]]
-        return surveyed(files, ("mean", *facts), (features,), tell, find)
+        return surveyed(files, ("mean", *facts), (features,), tell, find, self._all_have)
 
     def count_classes(self) -> int:
         """Return how many classes labels in matrix 1 are of, 0 where it holds others; set ``heads`` for other matrices.
@@ -108,9 +137,12 @@ class FolderProvider(Provider):
     def _counted(self, index: int) -> int:
         """Return how many classes the labels of all batches show."""
 
+        def largest_in(number: int) -> float:
+            each = self.targets(self.read_parts(number)).held[index]
+            return each.values.max(initial=-1) if isinstance(each, Labels) else -1.0
+
         def find() -> np.ndarray:
-            batches = (self.targets(self.read_parts(number)).held[index] for number in self.numbers)
-            return np.array([max(each.values.max(initial=-1) for each in batches if isinstance(each, Labels))])
+            return np.array([max(self.by_turns(self.numbers, largest_in))])
 
         costs: list[str] = []
         key = "label_names" + str(index) * (index > 1)
@@ -122,7 +154,8 @@ class FolderProvider(Provider):
 
         files = [path for parts in self.files.values() for path in parts]
         facts = ("classes", *([index] if index > 1 else []))
-        largest = float(surveyed(files, facts, (1,), tell, find)[0]) + (self.label_offset if index == 1 else 0)
+        largest = float(surveyed(files, facts, (1,), tell, find, self._all_have)[0])
+        largest += self.label_offset if index == 1 else 0
         if not largest < MOST_CLASSES:
             where = self.files[self.numbers[0]][0]
             raise DataError(f"{where}: a label of {largest:g}; without {key} at most {MOST_CLASSES} are classes")

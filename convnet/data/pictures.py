@@ -1,11 +1,13 @@
 """Batches of JPEG pictures: ImageNet as 2012 and 2014 packed it, one's own folders, and the demonstration set.
 
 [pixels, label, labels as 0/1] of every case (io 6.4). They are decoded in several threads (``decoding``); those
-that cannot be decoded are left out and named.
+that cannot be decoded are left out and named. Of several ranks each decodes those that it reads (``picture_share``).
+
+Letters: N pictures of a batch, S side, C channels.
 """
 
 import io
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,21 +16,17 @@ import numpy as np
 from convnet.data.batches import bytes_of, tree_of
 from convnet.data.decoding import Look, is_square, read_square
 from convnet.data.folder import FolderProvider
-from convnet.data.images import Cropper, PictureBatch, picture_shape
-from convnet.data.provider import Batch, Request
+from convnet.data.images import Cropper, picture_shape
+from convnet.data.picture_share import Decoded, PictureShare
+from convnet.data.provider import Batch, Request, Share, Wanted, all_cases, alone
 from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.targets import Targets
 from convnet.errors import DataError
-from convnet.texts import listed
 
 _INNER = 224  # of 256, the crop of the paper
 _STORED = 256
 LARGEST = 4096  # pixels of a side
-_NAMED = 8  # of the pictures that cannot be decoded
 _KEPT = 256 << 20  # bytes of decoded pictures that stay in memory
-
-
-_Decoded = tuple[np.ndarray, Targets]  # pictures (N, side, side, C), and what belongs to each
 
 
 class Pictures(FolderProvider):
@@ -46,8 +44,12 @@ class Pictures(FolderProvider):
         description = self.folder / "batches.meta"
         self.classes = self.count_classes()
         self.tree = tree_of(self.meta, self.classes, self.folder)
-        self._decoded: dict[int, _Decoded] = {}
+        self.kept: dict[int, Decoded] = {}
         self.cropper = self._make_cropper(description)
+        self._look = Look(upright=request.compat.upright, smooth=request.picture_size > 0, canvas=self._canvas)
+        self._look["mode"] = "RGB" if self.cropper.channels == 3 else "L"
+        # A canvas is scaled as a whole.
+        self._read_side = self.cropper.side if self._canvas is None else self._stored_side
         pca = self.meta.get("color_pca") if self.cropper.channels == 3 else None
         self.color_pca = None if pca is None else (np.asarray(pca[0]), np.asarray(pca[1]))
         self.dims = {0: self.cropper.features} | self.label_dims
@@ -86,35 +88,26 @@ class Pictures(FolderProvider):
         C, side = self.cropper.channels, self.cropper.side
 
         def sums_of(number: int) -> tuple[np.ndarray, int]:
-            strings, labels = self._stored(number)
-            pictures, _ = self._decode(strings, labels, np.full(len(strings), 0.5), str(self.files[number][0]))
+            pictures, _ = PictureShare(self, number).pictures(alone)
             return pictures.sum(axis=0, dtype=np.float64).transpose(2, 0, 1).reshape(-1), len(pictures)
 
         return self.find_mean(sums_of, C * side**2, C, side, self.request.compat.upright, self.request.picture_size > 0)
 
     def batch(self, epoch: int, number: int) -> Batch:
-        random, kept = self.request.random(epoch, number), self._decoded.get(number)
-        strings, labels = ([], kept[1]) if kept else self._stored(number)
-        self.check_unchanged()
-        where, count = str(self.files[number][0]), len(labels)
-        # Drawn for pictures that are kept, too, so that the numbers that follow are the same.
-        offsets = random.random(count) if self.request.training else np.full(count, 0.5)
-        pictures, labels = kept or self._decode(strings, labels, offsets, where)
-        if not kept and self._can_keep(pictures, strings):
-            self._decoded[number] = pictures, labels
-        rows = self.target_rows(labels, random, where)
-        return PictureBatch(pictures, rows, self.cropper.crops(len(pictures), random, self.color_pca))
+        return self.share(epoch, number, None).settle(alone)
 
-    def _can_keep(self, pictures: np.ndarray, strings: list[bytes]) -> bool:
-        """Return whether there is room to keep a batch for later epochs, and its pictures are the same in all of them."""
-        room = _KEPT - sum(kept.nbytes for kept, _ in self._decoded.values())
-        if pictures.nbytes > room or len(pictures) < len(strings):
-            return False
-        return (
-            not self.request.training or self._canvas is not None or all(is_square(io.BytesIO(string)) for string in strings)
-        )
+    def share(self, epoch: int, number: int, wanted: Wanted | None) -> Share:
+        return PictureShare(self, number, self.request.random(epoch, number), wanted or all_cases)
 
-    def _stored(self, number: int) -> tuple[list[bytes], Targets]:
+    def keep(self, number: int, decoded: Decoded, strings: Sequence[bytes]) -> None:
+        """Keep a batch for later epochs if there is room, and its pictures are the same in all of them."""
+        room = _KEPT - sum(other.pixels.nbytes for n, other in self.kept.items() if n != number)
+        changes = self.request.training and self._canvas is None
+        tried = (string for string, tried in zip(strings, decoded.tried, strict=True) if tried)
+        if decoded.pixels.nbytes <= room and not (changes and not all(is_square(io.BytesIO(one)) for one in tried)):
+            self.kept[number] = decoded
+
+    def stored(self, number: int) -> tuple[list[bytes], Targets]:
         """Return the JPEG files of a batch, and their labels."""
         strings: list[bytes] = []
         parts = self.read_parts(number)
@@ -124,44 +117,20 @@ class Pictures(FolderProvider):
             strings += map(bytes_of, part["data"])
         return strings, self.checked_targets(parts, self.cases(parts), "picture")
 
-    def _decode(self, strings: list[bytes], labels: Targets, offsets: np.ndarray, where: str) -> _Decoded:
-        """Return the pictures that can be decoded, and their labels."""
+    def room_for(self, count: int, where: str) -> np.ndarray:
+        """Return an array (N, S, S, C) for pictures, which takes memory where it is written to; raises ``DataError``."""
         C, side = self.cropper.channels, self.cropper.side
-        read_side = side if self._canvas is None else self._stored_side  # a canvas is scaled as a whole
-        look = Look(upright=self.request.compat.upright, smooth=self.request.picture_size > 0, canvas=self._canvas)
-        look["mode"] = "RGB" if C == 3 else "L"
-
         try:
-            pictures = np.empty((len(strings), side, side, C), np.uint8)
+            return np.empty((count, side, side, C), np.uint8)
         except (MemoryError, ValueError):
-            raise DataError(f"{where}: {len(strings)} pictures of {side}x{side} need more memory than there is") from None
-        missing: dict[int, DataError] = {}
-        numbers = iter(range(len(strings)))  # whose ``next`` only one thread at a time can be in
+            raise DataError(f"{where}: {count} pictures of {side}x{side} need more memory than there is") from None
 
-        def decode(_: int) -> None:
-            for i in numbers:
-                room = pictures[i] if read_side == side else None
-                try:
-                    pixels = read_square(io.BytesIO(strings[i]), read_side, offsets[i], room, **look)
-                except DataError as error:
-                    missing[i] = error
-                else:
-                    pictures[i] = scale_pictures(pixels.reshape(1, *pixels.shape[:2], C), side)[0]
-
-        threads = self.request.threads
-        with ThreadPoolExecutor(threads) as workers:
-            list(workers.map(decode, range(threads)))
-        if not missing:
-            return pictures, labels
-        count = f"{len(missing)} of {len(strings)} pictures cannot be decoded and are left out"
-        named = [f"number {i} ({missing[i]})" for i in sorted(missing)]
-        self.tell(f"{where}: {count}: {listed(named, _NAMED)}, counted from 0")
-        if len(missing) == len(strings):
-            raise DataError(f"{where}: none of its {len(strings)} pictures can be decoded")
-        left = [i for i in range(len(strings)) if i not in missing]
-        for place, i in enumerate(left):  # not a copy of them all
-            pictures[place] = pictures[i]
-        return pictures[: len(left)], labels.of(left)
+    def decode(self, string: bytes, offset: float, out: np.ndarray) -> None:
+        """Decode a picture to ``out`` (S, S, C); raises ``DataError``."""
+        C, side = self.cropper.channels, self.cropper.side
+        room = out if self._read_side == side else None
+        pixels = read_square(io.BytesIO(string), self._read_side, offset, room, **self._look)
+        out[:] = scale_pictures(pixels.reshape(1, *pixels.shape[:2], C), side)[0]
 
 
 class TaggedPictures(Pictures):

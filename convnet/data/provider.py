@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -28,6 +28,34 @@ if TYPE_CHECKING:
 
 _NAMED = 20  # missing batches in a message
 _TARGETS = 1 << 26  # of a batch
+
+AllGather = Callable[[Any], list[Any]]  # of a small value, those of all ranks in their order
+Wanted = Callable[[int], np.ndarray]  # of the number of cases in a batch, which of them a rank reads, (N,) bool
+
+
+def alone(value: Any) -> list[Any]:
+    """Gather the values of all ranks where there is one."""
+    return [value]
+
+
+def all_cases(cases: int) -> np.ndarray:
+    """Want all cases of a batch."""
+    return np.ones(cases, bool)
+
+
+class Ranks(Protocol):
+    """The ranks of a run, as far as data need them; see ``convnet.ranks``."""
+
+    @property
+    def rank(self) -> int:
+        """Which of them this is."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def all_gather(self, value: Any, /) -> list[Any]:
+        """Return the values of all ranks, in their order."""
 
 
 @dataclass
@@ -53,17 +81,35 @@ class Request:
     features: int = 0  # values per case of random data; 0: the fewest that fit the net
     builder: Builder | None = None  # of the net, for random data that fit it; it is not shaped
     needs: Mapping[int, Need] = field(default_factory=dict)  # what the net reads, by matrix; nothing: it is not known
+    ranks: Ranks | None = None  # that all open this and ask for the same in the same order; ``None``: one alone
 
     def random(self, epoch: int, number: int) -> np.random.Generator:
         """Return the random numbers of one batch."""
         return np.random.default_rng([self.seed & 0xFFFFFFFF, int(self.training), epoch, number])
 
 
-class Batch(ABC):
-    """One batch in memory. ``cases`` counts real cases; with ``views`` above 1 a minibatch exists once per view."""
+class Share(ABC):
+    """What a rank reads of a batch, before the ranks have agreed on its cases."""
+
+    @abstractmethod
+    def settle(self, all_gather: AllGather) -> Batch:
+        """Return the batch without the cases that some rank cannot read, which are left out on all ranks.
+
+        Every rank calls it, in the same order. Raises ``DataError``, on all ranks if no case is left.
+        """
+
+
+class Batch(Share):
+    """One batch in memory. ``cases`` counts real cases; with ``views`` above 1 a minibatch exists once per view.
+
+    Where it is a rank's share, matrices of cases that this does not read may hold anything.
+    """
 
     cases: int = 0
     views: int = 1
+
+    def settle(self, all_gather: AllGather) -> Self:  # noqa: ARG002 (every rank reads the same)
+        return self
 
     @abstractmethod
     def minibatch(self, start: int, stop: int, view: int = 0) -> list[Matrix]:
@@ -113,6 +159,13 @@ class Provider(ABC):
     @abstractmethod
     def batch(self, epoch: int, number: int) -> Batch:
         """Load batch ``number``; raises ``DataError``."""
+
+    def share(self, epoch: int, number: int, wanted: Wanted | None) -> Share:  # noqa: ARG002 (the whole has all of them)
+        """Load what this rank reads of batch ``number``: the cases that are ``wanted``, ``None``: all.
+
+        Once it is settled, these are what ``batch`` gives. Raises ``DataError``.
+        """
+        return self.batch(epoch, number)
 
     @property
     def label_dims(self) -> dict[int, int]:

@@ -88,6 +88,7 @@ def _open_installed(name: str, request: Request) -> Provider:
     if not provider.numbers or 0 not in provider.dims:
         raise DataError(f"{where} has no batches; it must set 'numbers', and 'dims' from 0 on")
     vars(provider)["batch"] = partial(_checked_batch, provider.batch, provider.dims, where)
+    vars(provider)["share"] = partial(Provider.share, provider)  # whatever class it builds on: what was checked
     return provider
 
 

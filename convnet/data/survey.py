@@ -26,14 +26,16 @@ def surveyed(
     shape: tuple[int, ...],
     tell: Callable[[str], object],
     find: Callable[[], np.ndarray],
+    all_have: Callable[[bool], bool] = bool,
 ) -> np.ndarray:
     """Return what ``find`` does of some files, an array of ``shape``; of many bytes once, as long as these do not change.
 
     ``facts`` are what else it depends on. Where ``find`` is called, ``tell`` gets what that costs, in brackets, or ``""``.
+    It is called on all ranks or on none: ``all_have`` says whether what one rank has, all do.
     """
     stats = [(path, path.stat()) for path in files if path.is_file()]
     size = sum(stat.st_size for _, stat in stats)
-    if size < LARGE:
+    if all_have(size < LARGE):
         tell("")
         return find()
     seen = [(str(path.resolve()), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
@@ -41,7 +43,8 @@ def surveyed(
     place: Path | None = None
     with suppress(ConvnetError):  # a user without a home
         place = cache_folder() / f"batches-{key[:32]}"
-    if place and (kept := _kept(place, shape)) is not None:
+    kept = _kept(place, shape) if place else None
+    if all_have(kept is not None) and kept is not None:
         return kept
     tell(f" (once, which reads {bytes_text(size)}" + (f"; it is kept in {place})" if place else ")"))
     found = find()

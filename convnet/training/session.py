@@ -151,12 +151,16 @@ class Session:
 
         Returns what they had otherwise. A --scalar-mean that is given now replaces the mean.
         """
-        known = self.checkpoint.data if self.checkpoint else None
-        if not known:
+        known, both = self.checkpoint.data if self.checkpoint else None, (self.train, self.test)
+        lines: list[str] = []
+        if known:
+            with_mean = "scalar_mean" not in options.given
+            lines = [line for data in both for line in adopt(data, known, with_mean)]
+        else:
             adopt(self.test, self.train.description())  # where the mean was computed, of the same batches
-            return []
-        with_mean = "scalar_mean" not in options.given
-        return list(dict.fromkeys(line for data in (self.train, self.test) for line in adopt(data, known, with_mean)))
+        for data in both if self.train.request.ranks else ():
+            data.description()  # of which ranks find the mean together, so here, not in threads that load batches
+        return list(dict.fromkeys(lines))
 
     def _seen_before(self, options: Options) -> list[str]:
         """Return a remark where a checkpoint's net is only tested, on batches that it was trained on."""
