@@ -122,7 +122,7 @@ class Matrices(FolderProvider):
     def _described(self) -> np.ndarray | None:  # asked for when data of so many values have been seen
         return self.described_mean(self._stored, self._shape[0] if self._shape else 1)
 
-    @cached_property
+    @property
     def mean(self) -> np.ndarray:
         """The description's mean, or that of the training batches (the standard CIFAR edition has none), (features,)."""
         if self._described is None:
