@@ -67,6 +67,7 @@ class PictureShare(Share):
         pictures, targets = self.pictures(all_gather)
         if not self.is_kept and len(pictures) == len(self.offsets):
             self.provider.keep(self.number, self.decoded, self.strings)
+        self.strings = []  # which take much memory
         rows = self.provider.target_rows(targets, self.random, self.where)
         crops = self.provider.cropper.crops(len(pictures), self.random, self.provider.color_pca)
         return PictureBatch(pictures, rows, crops)
@@ -122,7 +123,7 @@ class PictureShare(Share):
         run goes on from.
         """
         tried = self.decoded.tried.tobytes()
-        told = all_gather((tried, self.failed))
+        told = all_gather((tried, dict(self.failed)))
         different = list(dict.fromkeys(bits for bits, _ in told))
         if len({len(bits) for bits in different}) > 1:
             counts = listed(str(len(bits)) for bits in different)
