@@ -35,6 +35,7 @@ class Backend(ABC):
     """Base of all backends. Subclasses implement every abstract method; families of ops follow the layer files."""
 
     name = ""
+    is_remote = False  # whether it is a device of another rank, which computes nothing here
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -73,6 +74,11 @@ class Backend(ABC):
     def copy_from(self, other: Backend, x: Array, out: Array) -> None:
         """out = x, an array of the same shape on ``other``; waits only where it has to go through the host."""
         self.copy_in(other.download(x), out)
+
+    def deliver(self, be: Backend, x: Array, out: Array) -> Callable[[], None]:
+        """Begin ``be.copy_from(self, x, out)``; call the result before ops that are issued then read ``out``."""
+        be.copy_from(self, x, out)
+        return lambda: None
 
     @abstractmethod
     def cost_vector(self, length: int) -> Array:

@@ -92,9 +92,9 @@ def _streams(net: Net) -> dict[str, Any]:
     The originals never saved the running moments of superEps; nor, between updates of several minibatches (--wupdate-freq,
     updatePeriod), how many there were, how many gradients were added, and their sum.
     """
-    moments = [w.moments and [w.be.download(moment) for moment in w.moments] for w in net.weights]
+    moments = [w.moments and [net.download(w, moment) for moment in w.moments] for w in net.weights]
     pending = [
-        [w.waited, w.contributions, w.be.download(w.grad) if w.contributions and not w.accumulates_into_momentum else None]
+        [w.waited, w.contributions, net.download(w, w.grad) if w.contributions and not w.accumulates_into_momentum else None]
         for w in net.weights
     ]
     return {
@@ -139,6 +139,7 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
         if grad is not None:
             _check_shapes(weights, [grad], f"pending[{i}]")
             weights.be.copy_in(grad, weights.grad)
+        weights.take_pending()
     for weights, period in zip(net.weights, own.get("periods") or [], strict=False):
         if weights.waited and isinstance(period, int) and period > 0:
             weights.finish_with(period)

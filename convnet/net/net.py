@@ -9,18 +9,20 @@ devices work at the same time, and a single order of issue is what makes runs re
 """
 
 import gc
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from convnet.backends.base import Backend
+from convnet.backends.base import Array, Backend
 from convnet.errors import ConvnetError, NumericalError
 from convnet.generation import COMPAT, Compat
 from convnet.graph.graph import Graph
+from convnet.layers import Layer
 from convnet.layers.modes import Mode
+from convnet.layers.weighted import WeightLayer
 from convnet.net.buffers import BufferPool
 from convnet.net.diagnosis import bad_costs, reason
 from convnet.net.fusion import include_neurons
@@ -30,10 +32,11 @@ from convnet.net.order import depth_first
 from convnet.net.placement import place
 from convnet.net.state import bind_weights, collect_state
 from convnet.net.steps import Steps
-from convnet.net.weights import Weights
+from convnet.net.weights import Learning, Weights
 
 Costs = dict[str, list[float]]  # the sums of each cost layer over the cases of a pass
 Work = Callable[[], None]
+Look = Callable[[Node], None]  # sees a node while its output is there
 
 
 class Net:
@@ -64,11 +67,15 @@ class Net:
         # If set, called in place of each node's forward, backward and update, with their name and the work to do.
         self.around: Callable[[Node, str, Work], None] | None = None
         self.pools = {be: BufferPool(be) for be in self.backends}
-        self._context = Context(graph, minibatch, seed, self.pools, minibatch)
+        self._context = self.new_context()
         self._prepared: set[tuple[int, bool]] = set()  # (cases, training) that backends are ready for
         self._checking = checking
         self._wire()
         self.load_state(state if state is not None else initial_state(graph, seed))
+
+    def new_context(self) -> Context:
+        """Return what nodes share, for passes over a whole minibatch."""
+        return Context(self.graph, self.minibatch, self.seed, self.pools, self.minibatch)
 
     def _wire(self) -> None:
         """Make the nodes of the graph, without weights, and the order in which they run backward."""
@@ -79,12 +86,12 @@ class Net:
     def make_nodes(self, wanting: Collection[str], context: Context) -> dict[str, Node]:
         """Return a node for every layer, without weights; the outputs of those ``wanting`` get a gradient."""
         nodes: dict[str, Node] = {}
-        places = place(self.graph, self.backends)
+        places = self.places()
         for name, layer in self.graph.layers.items():
             if not layer.computes:
                 raise ConvnetError(f"layer '{name}': {layer.type} can be read but not run: no engine ever computed it")
-            inputs = [nodes[source.name] for source in layer.sources]
-            node = nodes[name] = Node(context, layer, places[name], inputs, name in wanting)
+            inputs = [self.source_of(layer, source, places, nodes) for source in layer.sources]
+            node = nodes[name] = Node(self.context_of(layer, context), layer, places[name], inputs, name in wanting)
             for source in dict.fromkeys(inputs):
                 source.consumers.append(node)
         # Elementwise layers work in place where nobody needs the old contents (numerics 3.4).
@@ -96,6 +103,43 @@ class Net:
         include_neurons(nodes.values())
         return nodes
 
+    # -- what a net over several ranks does in another way (``convnet.net.parallel``) --------------------------------
+
+    def places(self) -> dict[str, Backend]:
+        """Return the backend of every layer."""
+        return place(self.graph, self.backends)
+
+    def context_of(self, layer: Layer, context: Context) -> Context:  # noqa: ARG002
+        """Return what a layer's node shares with others."""
+        return context
+
+    def source_of(self, reader: Layer, source: Layer, places: Mapping[str, Backend], nodes: dict[str, Node]) -> Node:  # noqa: ARG002
+        """Return the node from which ``reader`` gets what ``source`` makes."""
+        return nodes[source.name]
+
+    def new_weights(self, node: Node, value: Array, inc: Array, learning: Learning) -> Weights:
+        """Return the weights of a node."""
+        return Weights(node.be, value, inc, learning)
+
+    def period_of(self, layer: WeightLayer) -> int:
+        """Return the minibatches between updates of a layer's weights."""
+        return max(self.update_period, layer.updatePeriod, 1)
+
+    def cut(self, take: Callable[[int, int], Inputs], start: int, stop: int) -> Inputs:
+        """Return the inputs of a minibatch, of which ``take`` gives those of cases ``start`` to ``stop``."""
+        return take(start, stop)
+
+    def gather(self) -> None:
+        """Make weights whole that lie on several ranks in parts; all ranks call it."""
+
+    def download(self, weights: Weights, array: Array) -> np.ndarray:
+        """Return a host copy of an array of some weights; of several ranks, which all call this, rank 0 gets the values."""
+        return weights.be.download(array)
+
+    def magnitudes(self, weights: Weights) -> tuple[float, float]:
+        """Return the means of |w| of a matrix and of its increments; waits."""
+        return weights.be.mean_magnitude(weights.value), weights.be.mean_magnitude(weights.inc)
+
     # -- running ------------------------------------------------------------------------------------------------
 
     def forward(self, inputs: Inputs, cases: int, mode: Mode = Mode.TRAIN, keep: Sequence[str] = ()) -> None:
@@ -104,17 +148,21 @@ class Net:
         Where ``backward`` follows, all outputs stay for it; else only those of ``keep`` and of layers without readers.
         """
         self.begin_pass(inputs, cases, mode, keep)
-        remaining = {node: len(node.consumers) for node in self.nodes.values()}
-        kept = set(self.nodes) if mode.goes_back else set(keep)
-        for name, node in self.nodes.items():
+        self.run_forward(self.nodes.values(), mode, keep)
+        self.end_forward()
+
+    def run_forward(self, nodes: Collection[Node], mode: Mode, keep: Collection[str] = ()) -> None:
+        """Run nodes in order, in a pass that has begun."""
+        remaining = {node: len(node.consumers) for node in nodes}
+        for node in nodes:
             self._run(node, "forward", node.forward)
             for source in dict.fromkeys(node.inputs):
-                remaining[source] -= 1
-                if remaining[source] == 0 and source.layer.name not in kept:
-                    source.release_acts()
-            if node.layer.is_cost or (not node.consumers and name not in kept):
+                if source in remaining:
+                    remaining[source] -= 1
+                    if remaining[source] == 0 and not mode.goes_back and source.layer.name not in keep:
+                        source.release_acts()
+            if node.layer.is_cost or not (node.consumers or mode.goes_back or node.layer.name in keep):
                 node.release_acts()
-        self.end_forward()
 
     def begin_pass(self, inputs: Inputs, cases: int, mode: Mode, keep: Sequence[str] = ()) -> None:
         """Set what nodes ask for while they run; what the pass before has kept is released."""
@@ -150,7 +198,11 @@ class Net:
 
     def backward(self) -> None:
         """Compute every gradient from the costs of the last ``forward``; releases all outputs."""
-        for node in self._backward_order:
+        self.run_backward(self._backward_order)
+
+    def run_backward(self, order: Iterable[Node]) -> None:
+        """Run nodes backward, in this order."""
+        for node in order:
             if node.layer.learns if node.layer.is_cost else node.wants_grad and node.reached:
                 self._run(node, "backward", node.backward)
                 for source in dict.fromkeys(node.inputs):
@@ -158,6 +210,10 @@ class Net:
                     source.peers.collect(node.be)
             node.release_grad()
             node.release_acts(backward=True)
+            self.end_backward(node)
+
+    def end_backward(self, node: Node) -> None:
+        """Act when a node has run backward."""
 
     def update(self) -> None:
         """Change the weights by the gradients of the last ``backward``; ends the step."""
@@ -243,13 +299,19 @@ class Net:
                     weights.waited = 0
             raise
 
-    def test(self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = ()) -> Costs:
+    def test(
+        self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = (), look: Look | None = None
+    ) -> Costs:
         """Run one pass without training; returns the sums of every cost. ``keep`` as for ``forward``, else as ``train``.
 
-        A cost may be infinite, where a label gets probability 0, or NaN (``why_not_finite``).
+        ``look`` sees the nodes of ``keep``. A cost may be infinite, where a label gets probability 0, or NaN
+        (``why_not_finite``).
         """
         self.forward(inputs, cases, Mode.TEST, keep)
         pending = self._fetch_costs()
+        if look:
+            for name in keep:
+                look(self.nodes[name])
         if next_inputs:
             self.prefetch(next_inputs)
         return pending()
@@ -259,11 +321,16 @@ class Net:
 
         Layers of ``keep`` hold means over the views afterwards, too (numerics 16.5).
         """
+        self.mean_views((partial(self.forward, inputs, cases, Mode.VIEW) for inputs in views), count, cases, keep)
+        return self.costs()
+
+    def mean_views(self, passes: Iterable[Callable[[list[str]], None]], count: int, cases: int, keep: Sequence[str]) -> None:
+        """Run passes over views, each told what to keep; take the means of that, and run the cost layers on these."""
         costs = [node for node in self.nodes.values() if node.layer.is_cost]
         cost_inputs = {node.layer.name: node for cost in costs for node in cost.inputs} | {n: self.nodes[n] for n in keep}
         means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in cost_inputs.items()}
-        for inputs in views:
-            self.forward(inputs, cases, Mode.VIEW, keep=[*cost_inputs])
+        for forward in passes:
+            forward([*cost_inputs])
             for name, node in cost_inputs.items():
                 node.be.add(node.out, means[name], 1.0, 1.0 / count)
         for name, node in cost_inputs.items():
@@ -272,7 +339,6 @@ class Net:
                 node.peers.send()
         for cost in costs:
             cost.layer.forward(cost)
-        return self.costs()
 
     def costs(self) -> Costs:
         """Return the sums of every cost over the cases of the last pass; waits."""

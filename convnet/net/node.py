@@ -47,6 +47,8 @@ class Context:
     step: int = 0  # numbers the random streams; 0 while ops are captured, since the device adds the step to those
     keep: Collection[str] = ()  # layers whose outputs somebody wants, as they are without the neurons behind them
     inputs: Inputs = ()
+    whole: int = 0  # cases of the minibatch that this pass is a part of; 0: it is the whole
+    first: int = 0  # the first of its cases there
     next_inputs: Inputs = ()  # of the pass to come, for which ``prefetch`` has begun
 
 
@@ -213,6 +215,7 @@ class Node:
 
     def backward(self) -> None:
         """Compute the gradients of weights and inputs."""
+        self.peers.settle()
         if self.layer.dropout > 0:
             self._drop(self.grad)
         if self.readers_multiply:

@@ -38,19 +38,19 @@ def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:
             node.weights[i].shares.append(share)
         else:
             value, inc = (node.be.upload(_kernel(layer, i, state, key)) for key in ("weights", "weightsInc"))
-            weights = Weights(
-                node.be, value, inc, learning_of(layer, i, net.graph), layer.folds_gradient, _columns(layer, i)
-            )
+            weights = net.new_weights(node, value, inc, learning_of(layer, i, net.graph))
+            weights.folds_gradient = layer.folds_gradient and weights.may_fold
+            weights.column_shape = _columns(layer, i)
             weights.last_only, weights.own_rates = net.compat.last_contribution, net.compat.own_rates
             node.shares.append(None)
             node.weights.append(weights)
             node.own_weights.append(weights)
     arrays = {key: _shaped(layer, state.get(key), layer.bias_shape(), key) for key in ("biases", "biasesInc")}
     value, inc = (node.be.upload(_finite(layer, array, key).reshape(-1)) for key, array in arrays.items())
-    node.biases = Weights(node.be, value, inc, Learning(layer.epsB.base, layer.bias_schedule(), layer.momB))
+    node.biases = net.new_weights(node, value, inc, Learning(layer.epsB.base, layer.bias_schedule(), layer.momB))
     node.own_weights.append(node.biases)
     for weights in node.own_weights:
-        weights.period = max(net.update_period, layer.updatePeriod, 1)
+        weights.period = net.period_of(layer)
     node.conns = [None] * len(layer.inputs)
     if isinstance(layer, Windowed):
         node.conns = [node.be.connections(conns) if conns else None for conns in _connections(layer, state)]
@@ -79,6 +79,7 @@ def learning_of(layer: WeightLayer, i: int, graph: Graph) -> Learning:
 
 def collect_state(net: Net, names: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
     """Copy everything that learns to the host, of all layers or of ``names``; shared matrices are one array object."""
+    net.gather()
     stored: dict[Weights, tuple[np.ndarray, np.ndarray]] = {}
     state: dict[str, dict[str, Any]] = {}
     for name in names or net.nodes:
@@ -87,13 +88,13 @@ def collect_state(net: Net, names: Iterable[str] = ()) -> dict[str, dict[str, An
             continue
         for i, weights in enumerate(node.weights):
             if weights not in stored:
-                value, inc = (node.be.download(array) for array in (weights.value, weights.inc))
+                value, inc = (net.download(weights, array) for array in (weights.value, weights.inc))
                 stored[weights] = _as_stored(layer, i, value), _as_stored(layer, i, inc)
         state[name] = {
             "weights": [stored[weights][0] for weights in node.weights],
             "weightsInc": [stored[weights][1] for weights in node.weights],
-            "biases": node.be.download(node.biases.value).reshape(layer.bias_shape()),
-            "biasesInc": node.be.download(node.biases.inc).reshape(layer.bias_shape()),
+            "biases": net.download(node.biases, node.biases.value).reshape(layer.bias_shape()),
+            "biasesInc": net.download(node.biases, node.biases.inc).reshape(layer.bias_shape()),
         }
         if isinstance(layer, Windowed):
             state[name]["filterConns"] = [[] if c is None else node.be.download(c).tolist() for c in node.conns]

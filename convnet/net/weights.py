@@ -6,7 +6,7 @@ Update rule and its order: numerics section 13. A matrix shared by several layer
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -78,6 +78,8 @@ class Weights:
     moments: tuple[Array, Array] | None = None
     _grad: Array | None = field(default=None, repr=False)
 
+    may_fold: ClassVar[bool] = True  # whether gradients may be added to the momentum buffer
+
     @property
     def learns(self) -> bool:
         """Whether a gradient is wanted: a positive base rate, or a gradient check (numerics 13.3)."""
@@ -95,7 +97,7 @@ class Weights:
         """Whether gradients are added to the momentum buffer, not to ``grad``."""
         return self.folds_gradient and not self.checking and self.learning.superEps <= 0
 
-    def begin(self, progress: float, cases: int, noise: np.random.Generator | None = None) -> None:
+    def begin(self, progress: float, cases: float, noise: np.random.Generator | None = None) -> None:
         """Set this minibatch's rate and the 1/N of its gradient (numerics 13.9, 14.3)."""
         self.noiseless_rate = self.learning.schedule.rate(self.learning.base, progress)
         self.rate = self._noisy(self.noiseless_rate, noise)
@@ -120,31 +122,47 @@ class Weights:
 
     def update(self, noise: np.random.Generator | None = None) -> None:
         """Take one step when the period is over: momentum, gradient, decay, then the constraints."""
+        if self.step(noise):
+            self.limit()
+
+    def step(self, noise: np.random.Generator | None = None) -> bool:
+        """Take one step, without the constraints, when the period is over; return whether it was."""
         self.waited += 1
         if self.learning.base <= 0 or self.waited < self.period:
-            return
+            return False
         learning, decay = self.learning, self._noisy(self.noiseless_rate, noise) * self.learning.wc
+        value, inc = self.stepped(self.value), self.stepped(self.inc)
         if learning.leaves_below is not None:
             if self.contributions == 0:
                 self.be.fill(self.grad, 0.0)
             rates = Rates(learning.mom, self.rate, learning.wc)
-            self.be.tree_update(self.value, self.inc, self.grad, leaves_below=learning.leaves_below, rates=rates)
+            self.be.tree_update(value, inc, self.grad, leaves_below=learning.leaves_below, rates=rates)
         elif self.contributions == 0:  # nothing reached these weights: the gradient is zero
-            self.be.update(self.value, self.inc, self.inc, rates=Rates(learning.mom, 0.0, decay))
+            self.be.update(value, inc, inc, rates=Rates(learning.mom, 0.0, decay))
         elif learning.superEps > 0:
             if self.moments is None:
                 self.moments = self.be.zeros(self.value.shape), self.be.zeros(self.value.shape)
-            rates = Rates(learning.mom, self.rate, decay)
-            self.be.super_update(self.value, self.inc, self.grad, self.moments, rates=rates, epsilon=learning.superEps)
+            rates, (first, second) = Rates(learning.mom, self.rate, decay), map(self.stepped, self.moments)
+            grad, moments = self.stepped(self.grad), (first, second)
+            self.be.super_update(value, inc, grad, moments, rates=rates, epsilon=learning.superEps)
         else:
-            grad = None if self.accumulates_into_momentum else self.grad
-            self.be.update(self.value, self.inc, grad, rates=Rates(learning.mom, self.rate, decay))
+            grad = None if self.accumulates_into_momentum else self.stepped(self.grad)
+            self.be.update(value, inc, grad, rates=Rates(learning.mom, self.rate, decay))
+        self.contributions = self.waited = 0
+        self.period, self.next_period = self.next_period or self.period, 0
+        return True
+
+    def limit(self) -> None:
+        """Keep filters within the limits that the files set."""
+        learning = self.learning
         if learning.contrast[1] > 0:
             self.be.limit_contrast(self.value.reshape(*self.column_shape), *learning.contrast)
         if learning.norm_limit > 0:
             self.be.limit_norm(self.value.reshape(*self.column_shape), learning.norm_limit, learning.norm_hard)
-        self.contributions = self.waited = 0
-        self.period, self.next_period = self.next_period or self.period, 0
+
+    def stepped(self, array: Array) -> Array:
+        """Return what a step changes, or reads, of an array of the weights' shape: all of it."""
+        return array
 
     def finish_with(self, period: int) -> None:
         """End the update under way as it was begun: its gradients are parts of a mean over ``period`` minibatches."""
@@ -160,6 +178,17 @@ class Weights:
         self.moments, self._grad, self.contributions, self.waited, period = before
         if self.waited:
             self.finish_with(period)
+
+    # What weights do that lie on several ranks in parts (``convnet.net.sums``).
+
+    def settle(self) -> None:
+        """Wait for what other ranks have made of their parts in an update."""
+
+    def gather(self) -> None:
+        """Make whole what each rank has a part of."""
+
+    def take_pending(self) -> None:
+        """Take up the gradients that a checkpoint has put in ``grad``, between two updates."""
 
     def capture_key(self) -> tuple[float, ...]:
         """Return all that decides which ops a step issues for these weights, and with which numbers."""

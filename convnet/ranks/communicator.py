@@ -47,8 +47,12 @@ class Communicator(ABC):
         """Begin to send an array to another rank; it must not change any more."""
 
     @abstractmethod
+    def begin_receive(self, out: np.ndarray, source: int) -> Pending:
+        """Begin to fill ``out`` with what ``source`` sends, which comes in the order in which receiving was begun."""
+
     def receive(self, out: np.ndarray, source: int) -> None:
-        """Fill ``out`` with what ``source`` sent; wait for it. What a rank sends comes in the order in which it was sent."""
+        """Fill ``out`` with what ``source`` sends; wait for it."""
+        self.begin_receive(out, source).wait()
 
     @abstractmethod
     def has_message(self, source: int) -> bool:
@@ -97,7 +101,7 @@ class Solo(Communicator):
     def send(self, *_: Any) -> None:
         raise IndexError("there is no other rank")
 
-    def receive(self, *_: Any) -> None:
+    def begin_receive(self, *_: Any) -> Pending:
         raise IndexError("there is no other rank")
 
     def has_message(self, *_: Any) -> bool:

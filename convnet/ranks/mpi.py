@@ -41,8 +41,8 @@ class MpiCommunicator(Communicator):
         self.progress()
         self._sending += self._send(values, to, _TO_ONE)
 
-    def receive(self, out: np.ndarray, source: int) -> None:
-        _wait(self._receive(out, source, _TO_ONE))
+    def begin_receive(self, out: np.ndarray, source: int) -> Pending:
+        return _Requests(self._receive(out, source, _TO_ONE))
 
     def has_message(self, source: int) -> bool:
         return self._comm.Iprobe(source, _TO_ONE)

@@ -17,13 +17,15 @@ class ThreadCommunicator(Communicator):
     def __init__(self, rank, size, mail, path=()):
         super().__init__(rank, size)
         self._mail, self._path, self._splits, self._exchanges = mail, path, 0, 0
+        self._begun = {}  # by source: the arrays that wait for what it sends, in the order in which they began to
 
     def send(self, values, to):
         self._put(values.copy(), to, "one")
         self.bytes_sent += values.nbytes
 
-    def receive(self, out, source):
-        out[...] = self._get(source, "one")
+    def begin_receive(self, out, source):
+        self._begun.setdefault(source, []).append(out)
+        return _Arriving(self, out, source)
 
     def has_message(self, source):
         return not self._box(source, self.rank, "one").empty()
@@ -71,6 +73,16 @@ class ThreadCommunicator(Communicator):
                 if self._mail.failed:
                     raise RuntimeError("another rank has failed") from None
         raise TimeoutError(f"rank {self.rank} waits for rank {source}")
+
+
+class _Arriving(Pending):
+    def __init__(self, communicator, out, source):
+        self.communicator, self.out, self.source = communicator, out, source
+
+    def wait(self):
+        begun = self.communicator._begun[self.source]
+        while any(out is self.out for out in begun):  # those before it come first
+            begun.pop(0)[...] = self.communicator._get(self.source, "one")
 
 
 class _Later(Pending):
