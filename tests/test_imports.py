@@ -22,7 +22,7 @@ FLOORS = (
     ("layers",),
     ("graph",),
     ("net",),
-    ("data", "checkpoint"),
+    ("data", "checkpoint", "planning"),
     ("training",),
     ("drawing",),
     ("inspection",),

@@ -22,6 +22,7 @@ VERBS = {
     "diff": "say what changed in meaning from one net to another",
     "draw": "draw the graph of a net as a picture",
     "bench": "time a training step, layer by layer",
+    "plan": "work out what a step costs on many devices and machines",
     "kernels": "show the CUDA kernels of a layer",
     "doctor": "say what this machine can run, and how to mend what is wrong",
     "shownet": "draw filters, curves, predictions and maps of a checkpoint",
@@ -38,7 +39,7 @@ VERBS = {
 _GROUPS = {
     "train and use a net": ("makebatches", "batches", "run", "watch", "predict", "shownet", "figure", "log", "report"),
     "look at layer files and checkpoints": ("explain", "diff", "draw", "convert", "inspect"),
-    "look at this machine": ("doctor", "bench", "kernels", "completion"),
+    "look at this machine": ("doctor", "bench", "plan", "kernels", "completion"),
 }
 _START = """convnet trains convolutional networks described in cuda-convnet layer files,
 on processors and NVIDIA GPUs: the engine behind AlexNet (2012), in Python.

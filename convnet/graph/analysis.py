@@ -69,6 +69,22 @@ def memories(graph: Graph, mini: int) -> dict[str, Memory]:
     return memory
 
 
+def pass_effort(
+    kind: str, cases: float, macs: float, inputs: float, outputs: float, weights: float, products: int
+) -> tuple[float, float]:
+    """Return the operations, and the bytes that must move at least, of a layer's forward, backward or update.
+
+    ``macs``, ``inputs`` and ``outputs`` are of one case. Backward has so many ``products`` as large as forward's: the
+    gradients of weights and of inputs. An update reads and writes weights and momenta, and reads gradients.
+    """
+    values, weights, forward = _FLOAT * cases * (inputs + outputs), _FLOAT * weights, 2 * cases * macs
+    if kind == "forward":
+        return forward, values + weights
+    if kind == "update":
+        return 0.0, 5 * weights
+    return forward * products, 2 * values + 2 * weights
+
+
 def receptive_fields(graph: Graph) -> dict[str, ReceptiveField | None]:
     """Return what one output of every layer sees of the data; ``None`` where it sees everything, or has no place."""
     found: dict[str, ReceptiveField | None] = {}

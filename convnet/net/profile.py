@@ -30,7 +30,7 @@ import numpy as np
 from convnet.backends.base import Array, Backend
 from convnet.backends.host import forget_peak, resident_memory
 from convnet.backends.timing import measured, peak_bytes, peak_flops, peak_name, timed, wait
-from convnet.graph.analysis import memories
+from convnet.graph.analysis import memories, pass_effort
 from convnet.graph.graph import Graph
 from convnet.layers.conv import Windowed
 from convnet.layers.data import Data
@@ -198,15 +198,10 @@ def _effort(node: Node, kind: str, N: int) -> Effort:
     layer = node.layer
     if (kind == "forward" and node.is_included) or (kind == "backward" and node.readers_multiply):
         return Effort(0.0, 0.0)  # a neuron that the layers beside it include
-    values = 4.0 * N * (sum(layer.num_inputs) + layer.outputs)
-    weights = 4.0 * sum(int(np.prod(w.value.shape)) for w in node.all_weights)
-    forward = 2.0 * N * (_macs_inside(layer) if isinstance(layer, Windowed) else layer.macs())
-    if kind == "forward":
-        return Effort(forward, values + weights)
-    if kind == "update":
-        return Effort(0.0, 5 * weights)  # weights and momenta are read and written, gradients read
+    weights = sum(int(np.prod(w.value.shape)) for w in node.all_weights)
+    macs = _macs_inside(layer) if isinstance(layer, Windowed) else layer.macs()
     products = int(isinstance(layer, WeightLayer) and layer.learns) + int(any(source.wants_grad for source in node.inputs))
-    return Effort(forward * products, 2 * values + 2 * weights)
+    return Effort(*pass_effort(kind, N, macs, sum(layer.num_inputs), layer.outputs, weights, products))
 
 
 def _methods(node: Node, kind: str) -> tuple[str, ...]:

@@ -1,0 +1,107 @@
+"""Steps in all schemes on some numbers of ranks beside a step on one, which scheme is the fastest, and what bounds it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from convnet.errors import OptionError
+from convnet.graph.graph import Graph
+from convnet.layers.weighted import WeightLayer
+from convnet.planning.machines import Machine
+from convnet.planning.splits import CASES, OUTPUTS, SCHEMES
+from convnet.planning.steps import Step, step_of
+from convnet.planning.towers import devices_named, towers_step
+from convnet.texts import bytes_text, counted, listed
+
+_LITTLE = 0.1  # of a step, below which waiting does not bound it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps by their number of ranks, each number in all schemes, beside ``one`` of a single rank."""
+
+    graph: Graph
+    machine: Machine
+    one: Step
+    steps: dict[int, list[Step]]
+
+    def speedup(self, step: Step) -> float:
+        """Return how many times as many cases a second a step does as one rank alone."""
+        return step.mini / step.seconds * self.one.seconds / self.one.mini
+
+    def efficiency(self, step: Step) -> float:
+        return self.speedup(step) / step.ranks
+
+    def fits(self, step: Step) -> bool:
+        """Whether a rank has the memory for a step, as far as is known."""
+        return step.memory <= (self.machine.device.memory or step.memory)
+
+    def best(self, ranks: int) -> Step:
+        """Return the fastest step on so many ranks, of those that fit if any does."""
+        steps = self.steps[ranks]
+        return min([step for step in steps if self.fits(step)] or steps, key=lambda step: step.seconds)
+
+    def places(self) -> list[str]:
+        """Say for each scheme how weight layers are split on the most ranks."""
+        lines = []
+        for step in self.steps[max(self.steps)] if max(self.steps) > 1 else ():
+            groups: dict[str, list[str]] = {}
+            for layer in step.layers:
+                if isinstance(self.graph.layers[layer.name], WeightLayer):
+                    groups.setdefault(layer.split, []).append(layer.name)
+            how = {CASES: "split by cases", OUTPUTS: "split by outputs"}
+            parts = [
+                f"{listed(names) if len(groups) > 1 else 'all layers'} {how.get(split, f'on {split}')}"
+                for split, names in groups.items()
+            ]
+            lines.append(f"{step.scheme}: {'; '.join(parts)}")
+        return lines
+
+    def verdict(self) -> str:
+        """Say which scheme is the fastest on the most ranks, and what bounds it."""
+        step = self.best(max(self.steps))
+        if step.ranks == 1:
+            return f"One rank takes {step.seconds * 1e3:.4g} ms, all of it arithmetic."
+        speed = f"On {step.ranks} ranks {step.scheme} is the fastest, {self.speedup(step):.2f} times one rank"
+        speed += ", which is faster alone" if self.speedup(step) < 1 else ""
+        if not self.fits(step):
+            speed += f"; no scheme fits into the {bytes_text(self.machine.device.memory)} of a device"
+        share = step.waiting / step.seconds
+        if share < _LITTLE:
+            return f"{speed}. Arithmetic bounds it: {1 - share:.1%} of a step."
+        worst = max(step.layers, key=lambda layer: layer.waits)
+        why = "latency" if worst.latency > worst.waits / 2 else "the bytes of a link"
+        what = "the sum of its gradient" if worst.split == CASES else "outputs that cross, and their gradients"
+        return f"{speed}. Waiting bounds it: {share:.1%} of a step, most of it by {why} at '{worst.name}', for {what}."
+
+
+def plan(graph: Graph, machine: Machine, ranks: Sequence[int], mini: int, is_per_rank: bool = False) -> Plan:
+    """Return the steps of minibatches of ``mini`` cases, or of so many on each rank. Raises ``OptionError``.
+
+    One rank alone takes the whole minibatch, or its own cases. Where the files place layers on devices, at least as many as
+    there are ranks, model parallel is that; else every weight layer is split.
+    """
+    steps = {}
+    for count in sorted(set(ranks)):
+        whole = mini * count if is_per_rank else mini
+        if count > whole:
+            raise OptionError(f"--ranks {count}: more ranks than the {counted(whole, 'case')} of a minibatch; see --mini")
+        if whole % count:
+            near = -(-whole // count) * count
+            raise OptionError(
+                f"--ranks {count}: {counted(whole, 'case')} are not divided by {count}; --mini {near} would be"
+            )
+        placed = 1 < count <= devices_named(graph)
+        schemes = SCHEMES if count > 1 else SCHEMES[:1]
+        steps[count] = [
+            towers_step(graph, machine, count, whole)
+            if placed and scheme == "model"
+            else step_of(graph, machine, scheme, count, whole)
+            for scheme in schemes
+        ]
+    return Plan(graph, machine, step_of(graph, machine, "data", 1, mini), steps)
+
+
+def ratio_on_one_machine(graph: Graph, machine: Machine, ranks: int, mini: int) -> float:
+    """Return the speed of ranks that divide one machine among them, data parallel, over that of one process on it."""
+    part = Machine(machine.device.divided(ranks), machine.link, machine.node, machine.between)
+    return step_of(graph, machine, "data", 1, mini).seconds / step_of(graph, part, "data", ranks, mini).seconds

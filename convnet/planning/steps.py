@@ -1,0 +1,176 @@
+"""A training step on many ranks, worked out layer by layer: how long it computes, sends and waits.
+
+Letters: N cases of the whole minibatch, R ranks, K outputs of a layer, P its weights and biases; numbers have 4 bytes. A
+rank computes f of a layer's outputs for n of the cases: all for N/R where it is split by cases, 1/R for N where by outputs.
+
+Arithmetic. A pass takes as long as its operations at the device's peak, or its bytes at the bandwidth of its memory, each
+by the share that is reached of it (``machines.py``), whichever is more. Operations and bytes are those of ``convnet bench``
+(``pass_effort``): forward 2 n f times the multiply-adds of ``convnet explain``, backward once for the gradient of weights
+and once for that of inputs. In R passes of fewer cases (hybrid) weights are read R times. An update moves 20 bytes for each
+weight that a rank updates: f P, or P/R where layers are split by cases, and 4 (P + P/R) more to sum their gradients.
+
+Crossing. To send b bytes to each of the others takes a rank
+
+    latency + b ((G - 1) / link + (R - G) / between)        in nodes of G ranks; without nodes latency + b (R - 1) / link
+
+while it receives as many. Nothing is forwarded: that is what this program does. Outputs that cross, and their gradients,
+are waited for: 4 n K / R bytes where each rank sends its slice; 4 K N/R by the rank whose turn it is, in each of R passes.
+
+Sums of gradients. A layer that is split by cases has its gradient summed in two crossings of 4 P/R bytes and a latency for
+each matrix: every rank sums its slice, then shares the new weights. So it sends 2 (R - 1)/R of the 4 P bytes. The link does
+one layer after another, each when backward has made the gradient and the link is free; what is left when backward ends is
+waited for. Between processes of one machine the processors themselves copy, and all of it is.
+
+    step = arithmetic + waiting,   hidden = time that the link is busy - waiting
+
+Not counted: data that are read and decoded, ranks that are slower than others, and that arithmetic is slower while links
+are busy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from convnet.graph.analysis import memories, pass_effort
+from convnet.graph.graph import Graph
+from convnet.layers.fc import FullyConnected
+from convnet.layers.weighted import WeightLayer
+from convnet.planning.machines import Device, Machine
+from convnet.planning.splits import CASES, OUTPUTS, Crossing, crossings, splits
+
+_FLOAT = 4  # bytes
+
+
+@dataclass
+class LayerStep:
+    """What a layer costs a rank in a step: seconds of its passes, bytes ``sent`` for it, seconds that it ``waits`` for them.
+
+    ``latency`` is the part of the seconds on the link that does not depend on bytes. ``ready`` is when its gradient is
+    there, ``busy`` from when to when the link sums it, in seconds from the beginning of the step.
+    """
+
+    name: str
+    split: str
+    forward: float = 0.0
+    backward: float = 0.0
+    update: float = 0.0
+    sent: float = 0.0
+    waits: float = 0.0
+    latency: float = 0.0
+    ready: float = 0.0
+    busy: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def arithmetic(self) -> float:
+        return self.forward + self.backward + self.update
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of ``mini`` cases in a scheme: seconds of arithmetic, of waiting, and that a rank's ``link`` is busy.
+
+    ``sent`` and ``memory`` are the bytes that a rank sends, and that it needs.
+    """
+
+    scheme: str
+    ranks: int
+    mini: int
+    layers: list[LayerStep]
+    arithmetic: float
+    waiting: float
+    link: float
+    sent: float
+    memory: float
+
+    @property
+    def seconds(self) -> float:
+        return self.arithmetic + self.waiting
+
+    @property
+    def hidden(self) -> float:
+        """How long the link is busy while the rank computes."""
+        return max(0.0, self.link - self.waiting)
+
+
+def step_of(graph: Graph, machine: Machine, scheme: str, ranks: int, mini: int) -> Step:
+    """Return what a step of ``mini`` cases costs on ``ranks`` ranks, which divide them, in one of ``SCHEMES``."""
+    how = splits(graph, scheme)
+    passes = ranks if scheme == "hybrid" else 1
+    layers = {name: LayerStep(name, split) for name, split in how.items()}
+    for step in layers.values():
+        compute(step, graph, machine.device, ranks, mini, passes)
+    forth, back = dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0.0)
+    for name, crossed in (crossings(graph, how, scheme) if ranks > 1 else {}).items():
+        for crossing in crossed:
+            seconds = _cross(layers[name], crossing, machine, ranks, mini, passes)
+            forth[name] += seconds
+            back[name] += crossing.back * seconds
+    clock = free = sum(step.forward + forth[name] for name, step in layers.items())
+    link = sum(forth.values()) + sum(back.values())
+    for name, step in reversed(layers.items()):
+        clock += step.backward + back[name]
+        layer = graph.layers[name]
+        if step.split == CASES and ranks > 1 and isinstance(layer, WeightLayer) and layer.learns:
+            seconds = _sum(step, layer, machine, ranks)
+            step.ready = clock
+            step.busy = (max(clock, free), max(clock, free) + seconds)
+            free, link = step.busy[1], link + seconds
+            if not machine.link.hides:
+                clock, step.waits = free, seconds
+    for step in layers.values():  # what the link does after the end of backward
+        step.waits += max(0.0, step.busy[1] - max(step.busy[0], clock))
+    steps = [*layers.values()]
+    arithmetic, waiting, sent = (sum(getattr(step, part) for step in steps) for part in ("arithmetic", "waits", "sent"))
+    return Step(scheme, ranks, mini, steps, arithmetic, waiting, link, sent, _memory(graph, how, ranks, mini, passes))
+
+
+def compute(step: LayerStep, graph: Graph, device: Device, ranks: int, mini: int, passes: int = 1) -> None:
+    """Set the seconds of a layer's passes on one rank."""
+    layer, by_outputs = graph.layers[step.name], step.split == OUTPUTS
+    share = 1 / ranks if by_outputs else 1.0
+    cases = mini / ranks if step.split == CASES else mini
+    learner = layer if isinstance(layer, WeightLayer) else None
+    weights = share * learner.parameters() if learner else 0.0
+    inputs = sum(layer.num_inputs) * (1.0 if learner else share)
+    learns = bool(learner and learner.learns)
+    products = learns + any(source.name in graph.gradient_layers() for source in layer.sources)
+    reached = device.shares.fc if isinstance(layer, FullyConnected) else device.shares.conv
+
+    def seconds(kind: str, weights: float, products: int = 1) -> float:
+        effort = pass_effort(kind, cases, share * layer.macs(), inputs, share * layer.outputs, weights, products)
+        return max(effort[0] / (device.flops * reached), effort[1] / (device.bandwidth * device.shares.memory))
+
+    step.forward = seconds("forward", passes * weights if by_outputs else weights)
+    step.backward = seconds("backward", passes * weights if by_outputs else weights, products) if products else 0.0
+    if learns:
+        step.update = seconds("update", weights if by_outputs else weights / ranks)
+    if learns and step.split == CASES and ranks > 1:  # slices of all are read, their sum is written
+        step.update += _FLOAT * weights * (1 + 1 / ranks) / (device.bandwidth * device.shares.memory)
+
+
+def _cross(step: LayerStep, crossing: Crossing, machine: Machine, ranks: int, mini: int, passes: int) -> float:
+    """Add what crosses before a layer, and back; return the seconds of one way."""
+    size = _FLOAT * mini * crossing.source.outputs / ranks / (passes if crossing.is_sliced else 1)
+    seconds, both = machine.seconds(size, ranks, passes), 1 + crossing.back
+    step.sent += both * size * (ranks - 1) * (passes if crossing.is_sliced else 1)
+    step.waits += both * seconds
+    step.latency += both * passes * machine.link.latency
+    return seconds
+
+
+def _sum(step: LayerStep, layer: WeightLayer, machine: Machine, ranks: int) -> float:
+    """Add what the sum of a layer's gradients sends; return its seconds."""
+    size, matrices = _FLOAT * layer.parameters() / ranks, len(layer.sources) + 1
+    step.sent += 2 * size * (ranks - 1)
+    step.latency += 2 * matrices * machine.link.latency
+    return machine.seconds(2 * size, ranks) + (2 * matrices - 1) * machine.link.latency
+
+
+def _memory(graph: Graph, how: Mapping[str, str], ranks: int, mini: int, passes: int) -> float:
+    """Return the bytes of a rank: outputs and gradients of its cases, or of those of a pass, whole where they cross."""
+    own, together = memories(graph, mini // ranks), memories(graph, mini // passes)
+    total = 0.0
+    for name in graph.layers:
+        split = how.get(name, CASES)
+        memory = (own if split == CASES else together)[name]
+        total += memory.outputs + memory.gradients + memory.weights / (ranks if split == OUTPUTS else 1)
+    return total
