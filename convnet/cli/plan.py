@@ -102,10 +102,10 @@ def machine_of(args: argparse.Namespace) -> Machine:
     else:
         device = device_named(args.device)
         device = device.with_tf32() if args.math in TF32_MODES else device
-    if args.peak:
-        device = replace(device, flops=FLOPS.read("--peak", args.peak))
-    if args.bandwidth:
-        device = replace(device, bandwidth=RATE.read("--bandwidth", args.bandwidth))
+    flops = FLOPS.read("--peak", args.peak) if args.peak else device.flops
+    bandwidth = RATE.read("--bandwidth", args.bandwidth) if args.bandwidth else device.bandwidth
+    if args.peak or args.bandwidth:
+        device = replace(device, name=f"{device.name} with other numbers", flops=flops, bandwidth=bandwidth)
     link = link_named(args.link or device.link)
     if args.latency:
         link = link._replace(latency=TIME.read("--latency", args.latency))
@@ -147,7 +147,7 @@ def layer_table(found: Plan) -> list[str]:
         times = [_ms(seconds) for seconds in (layer.forward, layer.backward, layer.update)]
         sums = [_ms(seconds) if layer.ready else "" for seconds in (layer.ready, *layer.busy)]
         rows.append([layer.name, layer.split, *times, f"{layer.sent / 1e6:,.2f}", _ms(layer.waits), *sums])
-    return [f"{step.scheme} on {counted(step.ranks, 'rank')}, in ms:", *aligned(rows, left=2)]
+    return [f"{step.scheme} on {counted(step.ranks, 'rank')}, in ms:", *map(str.rstrip, aligned(rows, left=2))]
 
 
 def _ms(seconds: float) -> str:
@@ -162,4 +162,6 @@ def as_json(found: Plan) -> dict[str, Any]:
         return asdict(step) | derived | {"best": step is found.best(step.ranks)}
 
     steps = [numbers(step) for steps in found.steps.values() for step in steps]
-    return {"net": Path(found.graph.definition.path).name, "machine": asdict(found.machine), "steps": steps}
+    machine = asdict(found.machine) | {"link": found.machine.link._asdict()}
+    machine["between"] = found.machine.between if found.machine.node else None  # JSON has no infinity
+    return {"net": Path(found.graph.definition.path).name, "machine": machine, "steps": steps}

@@ -32,14 +32,12 @@ class Crossing(NamedTuple):
 
 
 def splits(graph: Graph, scheme: str) -> dict[str, str]:
-    """Return how each layer but data is split in a scheme."""
+    """Return how each layer is split in a scheme. Of data, each rank has its cases, or all."""
     found: dict[str, str] = {}
     for name, layer in graph.layers.items():
-        if not layer.sources:
-            continue
-        below = [found.get(source.name, "") for source in layer.sources]
-        is_behind = any(split in (OUTPUTS, WHOLE) for split in below)
-        if scheme == "data" or not (scheme == "model" or is_behind or isinstance(layer, FullyConnected)):
+        below = [found[source.name] for source in layer.sources]
+        starts = isinstance(layer, FullyConnected) or (scheme == "model" and not below)
+        if scheme == "data" or not (starts or set(below) - {CASES}):
             found[name] = CASES
         elif isinstance(layer, WeightLayer):
             found[name] = OUTPUTS
@@ -49,12 +47,12 @@ def splits(graph: Graph, scheme: str) -> dict[str, str]:
     return found
 
 
-def crossings(graph: Graph, how: Mapping[str, str], scheme: str) -> dict[str, list[Crossing]]:
+def crossings(graph: Graph, how: Mapping[str, str]) -> dict[str, list[Crossing]]:
     """Return what crosses before each layer, every output once: before the first that wants more of it than is there."""
     needed: dict[str, list[Crossing]] = {}
     with_gradient, places = graph.gradient_layers(), graph.places
     for source in graph.layers.values():
-        split = how.get(source.name, CASES if scheme == "hybrid" else WHOLE)  # of data each rank has its cases, or all
+        split = how[source.name]
         readers = [reader for reader in source.consumers if how[reader.name] != split or _mixes(reader, how)]
         if readers and split != WHOLE:
             back = source.name in with_gradient and any(_mixes(reader, how) for reader in readers)

@@ -27,11 +27,12 @@ Not counted: data that are read and decoded, ranks that are slower than others, 
 are busy.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from convnet.graph.analysis import memories, pass_effort
 from convnet.graph.graph import Graph
+from convnet.layers import Layer
 from convnet.layers.fc import FullyConnected
 from convnet.layers.weighted import WeightLayer
 from convnet.planning.machines import Device, Machine
@@ -95,11 +96,12 @@ def step_of(graph: Graph, machine: Machine, scheme: str, ranks: int, mini: int) 
     """Return what a step of ``mini`` cases costs on ``ranks`` ranks, which divide them, in one of ``SCHEMES``."""
     how = splits(graph, scheme)
     passes = ranks if scheme == "hybrid" else 1
-    layers = {name: LayerStep(name, split) for name, split in how.items()}
-    for step in layers.values():
-        compute(step, graph, machine.device, ranks, mini, passes)
+    layers = {name: LayerStep(name, how[name]) for name, layer in graph.layers.items() if layer.sources}
+    with_gradient = graph.gradient_layers()
+    for name, step in layers.items():
+        compute(step, graph.layers[name], with_gradient, machine.device, ranks, mini, passes)
     forth, back = dict.fromkeys(layers, 0.0), dict.fromkeys(layers, 0.0)
-    for name, crossed in (crossings(graph, how, scheme) if ranks > 1 else {}).items():
+    for name, crossed in (crossings(graph, how) if ranks > 1 else {}).items():
         for crossing in crossed:
             seconds = _cross(layers[name], crossing, machine, ranks, mini, passes)
             forth[name] += seconds
@@ -123,16 +125,18 @@ def step_of(graph: Graph, machine: Machine, scheme: str, ranks: int, mini: int) 
     return Step(scheme, ranks, mini, steps, arithmetic, waiting, link, sent, _memory(graph, how, ranks, mini, passes))
 
 
-def compute(step: LayerStep, graph: Graph, device: Device, ranks: int, mini: int, passes: int = 1) -> None:
-    """Set the seconds of a layer's passes on one rank."""
-    layer, by_outputs = graph.layers[step.name], step.split == OUTPUTS
+def compute(
+    step: LayerStep, layer: Layer, with_gradient: Container[str], device: Device, ranks: int, mini: int, passes: int = 1
+) -> None:
+    """Set the seconds of a layer's passes on one rank; ``with_gradient`` names layers whose outputs have a gradient."""
+    by_outputs = step.split == OUTPUTS
     share = 1 / ranks if by_outputs else 1.0
     cases = mini / ranks if step.split == CASES else mini
     learner = layer if isinstance(layer, WeightLayer) else None
     weights = share * learner.parameters() if learner else 0.0
     inputs = sum(layer.num_inputs) * (1.0 if learner else share)
     learns = bool(learner and learner.learns)
-    products = learns + any(source.name in graph.gradient_layers() for source in layer.sources)
+    products = learns + any(source.name in with_gradient for source in layer.sources)
     reached = device.shares.fc if isinstance(layer, FullyConnected) else device.shares.conv
 
     def seconds(kind: str, weights: float, products: int = 1) -> float:
@@ -170,7 +174,6 @@ def _memory(graph: Graph, how: Mapping[str, str], ranks: int, mini: int, passes:
     own, together = memories(graph, mini // ranks), memories(graph, mini // passes)
     total = 0.0
     for name in graph.layers:
-        split = how.get(name, CASES)
-        memory = (own if split == CASES else together)[name]
-        total += memory.outputs + memory.gradients + memory.weights / (ranks if split == OUTPUTS else 1)
+        memory = (own if how[name] == CASES else together)[name]
+        total += memory.outputs + memory.gradients + memory.weights / (ranks if how[name] == OUTPUTS else 1)
     return total

@@ -23,6 +23,7 @@ def towers_step(graph: Graph, machine: Machine, ranks: int, mini: int) -> Step:
     """Return what a step costs where device d lies on rank d modulo ``ranks``; times and bytes are the busiest rank's."""
     rank = {name: device % ranks for name, device in logical_devices(graph).items()}
     layers = {name: LayerStep(name, f"rank {rank[name]}") for name, layer in graph.layers.items() if layer.sources}
+    with_gradient = graph.gradient_layers()
     clock, link, busy, sent = ([0.0] * ranks for _ in range(4))
     outputs: dict[tuple[str, int], float] = {}  # when those of a layer have come to a rank
 
@@ -42,11 +43,11 @@ def towers_step(graph: Graph, machine: Machine, ranks: int, mini: int) -> Step:
 
     for name, step in layers.items():
         layer = graph.layers[name]
-        compute(step, graph, machine.device, 1, mini)
+        compute(step, layer, with_gradient, machine.device, 1, mini)
         run(step, step.forward, max(outputs.get((source.name, rank[name]), 0.0) for source in layer.sources))
         for to in {rank[reader.name] for reader in layer.consumers} - {rank[name]}:
             outputs[name, to] = send(layer, rank[name], to, step)
-    with_gradient, gradient = graph.gradient_layers(), dict.fromkeys(layers, 0.0)
+    gradient = dict.fromkeys(layers, 0.0)
     for name, step in reversed(layers.items()):
         run(step, step.backward + step.update, gradient[name])
         for source in dict.fromkeys(graph.layers[name].sources):
@@ -62,4 +63,4 @@ def towers_step(graph: Graph, machine: Machine, ranks: int, mini: int) -> Step:
         arithmetic[rank[name]] += layers[name].arithmetic if name in layers else 0.0
     most = max(arithmetic)
     steps = [*layers.values()]
-    return Step("model", ranks, mini, steps, most, max(clock) - most, max(busy), max(sent), max(memory))
+    return Step("model", ranks, mini, steps, most, max(0.0, max(clock) - most), max(busy), max(sent), max(memory))
