@@ -20,7 +20,7 @@ from convnet.errors import OptionError
 from convnet.graph.table import wrapped
 from convnet.options import NATURAL, text, whole_numbers
 from convnet.planning.machines import TF32_MODES, THIS_MACHINE, Machine, device_named, link_named, measured_device
-from convnet.planning.plan import Plan, plan
+from convnet.planning.plan import Plan, plan, ratio_on_one_machine
 from convnet.planning.quantities import FLOPS, RATE, TIME
 from convnet.planning.steps import Step
 from convnet.texts import aligned, counted
@@ -83,11 +83,22 @@ def _plan(args: argparse.Namespace) -> int:
         print(json.dumps(as_json(found), indent=1))
         return 0
     width = terminal_width()
-    texts = [wrapped(line, width, "    ") for line in (*found.places(), found.verdict())]
+    texts = [wrapped(line, width, "    ") for line in (*found.places(), found.verdict(), *_shared(found))]
     lines = [*inferred.notes, *table(found), "", *texts]
     lines += ["", *layer_table(found)] if args.layers else []
     print("\n".join([*lines, *([f"Wrote {out}."] if out else [])]))
     return 0
+
+
+def _shared(found: Plan) -> list[str]:
+    """Say what ranks that divide this machine reach; the table has as many machines as ranks."""
+    if not found.machine.device.name.startswith(THIS_MACHINE):
+        return []
+    ratios = {
+        ranks: ratio_on_one_machine(found.graph, found.machine, ranks, steps[0].mini) for ranks, steps in found.steps.items()
+    }
+    said = ", ".join(f"{ranks} {ratio:.2f}" for ranks, ratio in ratios.items() if ranks > 1)
+    return [f"Data parallel ranks that divide this one machine, of the speed of one process on it: {said}."] if said else []
 
 
 def machine_of(args: argparse.Namespace) -> Machine:

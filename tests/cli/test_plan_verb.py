@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from support import ROOT
 
 from convnet.backends import timing
 from convnet.cli import main, plan
@@ -92,9 +93,18 @@ def test_this_machine(capsys, monkeypatch):
         monkeypatch.setattr(timing, name, size)
     status, text, _ = run(capsys, "layers-digits.cfg", "--device", "this machine", "--threads", "1")
     assert status == 0 and "on this machine (" in text and "links of 10.0 GB/s" in text
+    assert re.search(r"^Data parallel ranks that divide .*: 2 0\.\d\d, 4 0\.\d\d, 8 0\.\d\d\.$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("ending", ["svg", "png", "pdf"])
+def test_the_picture_of_the_docs(tmp_path, capsys):
+    """The command beside it makes it."""
+    page = next(page for page in (ROOT / "docs").glob("machines*.md") if "machines-2014.svg" in page.read_text())
+    command = re.search(r"^ {4}convnet plan (.*--out )machines-2014.svg$", page.read_text(), re.MULTILINE)[1]
+    assert run(capsys, *command.split(), str(tmp_path / "plan.svg"))[0] == 0
+    assert (tmp_path / "plan.svg").read_text() == (ROOT / "docs/machines-2014.svg").read_text()
+
+
+@pytest.mark.parametrize("ending", ["svg", "png", pytest.param("pdf", marks=pytest.mark.slow)])
 def test_pictures(ending, tmp_path, capsys):
     if ending == "pdf":
         pytest.importorskip("matplotlib")
