@@ -92,7 +92,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 def _shared(found: Plan) -> list[str]:
     """Say what ranks that divide this machine reach; the table has as many machines as ranks."""
-    if not found.machine.device.name.startswith(THIS_MACHINE):
+    if not found.machine.device.name.startswith(THIS_MACHINE) or found.machine.link.hides:
         return []
     ratios = {
         ranks: ratio_on_one_machine(found.graph, found.machine, ranks, steps[0].mini) for ranks, steps in found.steps.items()
@@ -106,8 +106,9 @@ def machine_of(args: argparse.Namespace) -> Machine:
     if bool(args.node) != bool(args.between):
         raise OptionError("--node and --between go together")
     is_this = args.device.replace("-", " ").casefold() == THIS_MACHINE
-    if args.threads and not is_this:
-        raise OptionError(f"--threads goes with --device '{THIS_MACHINE}'")
+    idle = "--threads" if args.threads else "--math exact" if args.math == "exact" else ""
+    if idle and not is_this:
+        raise OptionError(f"{idle} goes with --device '{THIS_MACHINE}'")
     if is_this:
         device = measured_device(make_backends("auto", args.threads, [0], args.math)[0], args.math)
     else:

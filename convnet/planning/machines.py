@@ -169,9 +169,9 @@ def _folded(name: str) -> str:
 
 def measured_device(be: Backend, math: str = "float32") -> Device:
     """Return the machine that runs this, by the peaks that ``convnet bench`` measures (some seconds)."""
-    shares = _EXACT if math == "exact" else _OF_PROCESSORS
+    shares, link = _EXACT if math == "exact" else _OF_PROCESSORS, "shared memory"
     if be.name == "cuda":
-        shares = _OF_TF32 if math in TF32_MODES else _OF_CARDS
+        shares, link = _OF_TF32 if math in TF32_MODES else _OF_CARDS, "PCIe4 x16"
     memory = be.memory()
     name = f"{THIS_MACHINE} ({be.describe()})"
-    return Device(name, peak_flops(be), peak_bytes(be), memory[1] if memory else 0, "shared memory", shares)
+    return Device(name, peak_flops(be), peak_bytes(be), memory[1] if memory else 0, link, shares)

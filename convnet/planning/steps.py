@@ -143,8 +143,9 @@ def compute(
         effort = pass_effort(kind, cases, share * layer.macs(), inputs, share * layer.outputs, weights, products)
         return max(effort[0] / (device.flops * reached), effort[1] / (device.bandwidth * device.shares.memory))
 
-    step.forward = seconds("forward", passes * weights if by_outputs else weights)
-    step.backward = seconds("backward", passes * weights if by_outputs else weights, products) if products else 0.0
+    read = weights * (passes if by_outputs else 1)
+    step.forward = seconds("forward", read)
+    step.backward = seconds("backward", read, products) if products else 0.0
     if learns:
         step.update = seconds("update", weights if by_outputs else weights / ranks)
     if learns and step.split == CASES and ranks > 1:  # slices of all are read, their sum is written

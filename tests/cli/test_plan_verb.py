@@ -128,6 +128,7 @@ def test_pictures(ending, tmp_path, capsys):
         (["--mini", "64", "--per-rank", "8"], "--mini is the whole minibatch and --per-rank a rank's part of it"),
         (["--node", "4"], "--node and --between go together"),
         (["--threads", "2"], "--threads goes with --device 'this machine'"),
+        (["--math", "exact"], "--math exact goes with --device 'this machine'"),
         (["--device", "K20", "--math", "tf32"], "--math: K20 has no TF32"),
         (["--out", "plan.txt"], "--out plan.txt: the name must end in .svg, .pdf, .png"),
         (["--json", "--layers"], "not allowed with argument"),
