@@ -4,7 +4,7 @@ import os
 
 from convnet.errors import BackendError
 
-SWITCHES = ("CONVNET_BRANCHES", "CONVNET_GRAPHS")
+SWITCHES = ("CONVNET_BRANCHES", "CONVNET_GRAPHS", "CONVNET_NCCL")
 
 
 def is_position(value: str) -> bool:

@@ -5,12 +5,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ranks.threads import ThreadCommunicator, _Mail
 
 from convnet.backends import make_backends
 from convnet.backends.cuda.array import Buffer, DeviceArray
 from convnet.backends.cuda.parameters import convert, formats
-from convnet.backends.cuda.transfers import COMPUTE
+from convnet.backends.cuda.transfers import COMPUTE, EXCHANGE
 from convnet.errors import BackendError
+from convnet.ranks.staged import Staged
 
 
 def enabled(drv) -> list[tuple[int, int]]:
@@ -63,6 +65,37 @@ def test_inputs_are_copied_by_the_second_stream(machine):
     assert len(be.device.transfers.slots) == 1 and drv.current() is None
     stream = be.device._streams[COMPUTE]
     assert [entry[3] for entry in drv.log if entry[0] == "cublasSetStream_v2"] == [stream.handle]
+
+
+def test_a_stream_for_what_goes_to_other_ranks(machine):
+    """Copies of one carrier beside those of another, each on the third stream of its device; looks do not wait."""
+    drv = machine()
+    backends, mail = make_backends("cuda", 0, [0, 1]), _Mail()
+    ranks = [ThreadCommunicator(rank, 2, mail) for rank in range(2)]
+    for rank in ranks:
+        rank.split = lambda color, own=rank: own  # which waits for the other rank
+    assert [be.device.card for be in backends] == ["0000:01:00.0", "0000:02:00.0"]
+    carriers = [Staged(be.device, rank) for be, rank in zip(backends, ranks, strict=True)]
+    arrays = [be.upload(np.full(5, rank + 1, np.float32)) for rank, be in enumerate(backends)]
+    del drv.log[:]
+    pending = [carrier.share([array[:3], array[3:]]) for carrier, array in zip(carriers, arrays, strict=True)]
+    assert not any(entry[0] == "cuEventSynchronize" for entry in drv.log)
+    while not all([one.done() for one in pending]):  # noqa: C419, as each has to go on
+        assert drv.current() is None
+    for be, carrier, array, one in zip(backends, carriers, arrays, pending, strict=True):
+        one.wait()
+        assert be.download(array).tolist() == [1, 1, 1, 2, 2]
+        carrier.close()
+        with be.device.lend(EXCHANGE) as handle:
+            assert handle == be.device._streams[EXCHANGE].handle and drv.current() == be.device.index
+    streams = [be.device._streams[EXCHANGE].handle for be in backends]
+    copies = [entry for entry in drv.log if "cuMemcpy" in entry[0] and entry[-1] == streams[entry[1]]]
+    assert sorted((name[:12], device) for name, device, *_ in copies) == [
+        ("cuMemcpyDtoH", 0),
+        ("cuMemcpyDtoH", 1),
+        ("cuMemcpyHtoD", 0),
+        ("cuMemcpyHtoD", 1),
+    ]
 
 
 def test_captured_work_is_a_graph_of_the_first_stream(machine):

@@ -20,6 +20,7 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -32,7 +33,7 @@ from convnet.backends.cuda.array import Buffer, DeviceArray
 from convnet.backends.cuda.device import Device, Product, three
 from convnet.backends.cuda.parameters import convert, formats
 from convnet.backends.cuda.source import Signature, Source, read, signatures
-from convnet.backends.cuda.transfers import COMPUTE, COPY
+from convnet.backends.cuda.transfers import COMPUTE, STREAMS
 from convnet.storage import cache_folder
 
 HEADER = Path(__file__).with_name("emulator.h")
@@ -40,6 +41,7 @@ _HEADERS = (HEADER, HEADER.with_name("races.h"))
 _PAGE = mmap.PAGESIZE
 # Bytes that a block may ask for beside its own arrays: sm_75 has 64 KiB, sm_80 and later, with tensor cores, at least 99.
 _SHARED = {"float32": 56 << 10, "tf32": 90 << 10}
+_ONE_AT_A_TIME = threading.Lock()  # kernels of all threads: constants and shared memory are variables of a library
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.mmap.restype = ctypes.c_void_p
 _LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
@@ -170,15 +172,16 @@ class EmulatedDevice(Device):
     def _run(self, source: Source, kernel: str, grid, block, values: list[Any], shared: int, pointers: list[int]) -> None:
         self.check(*pointers)  # again: arrays of captured or delayed work must still exist
         library = _library(library_of(source))
-        for name, value in source.shapes:
-            kind = ctypes.c_float if isinstance(value, float) else ctypes.c_int
-            kind.in_dll(library, f"constant_{name}").value = value
         arrays = [np.asarray(scalar) for scalar in values]
         pointers = (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
         run = getattr(library, f"launch_{kernel}")
         run.restype = ctypes.c_char_p
         extents = (ctypes.c_uint * 6)(*three(grid), *three(block))
-        error = run(extents, ctypes.c_size_t(shared), ctypes.c_uint(self.seed), pointers)
+        with _ONE_AT_A_TIME:
+            for name, value in source.shapes:
+                kind = ctypes.c_float if isinstance(value, float) else ctypes.c_int
+                kind.in_dll(library, f"constant_{name}").value = value
+            error = run(extents, ctypes.c_size_t(shared), ctypes.c_uint(self.seed), pointers)
         if error:
             raise EmulationError(f"{source.file} {kernel} ({source.constants()}): {error.decode()}")
 
@@ -199,8 +202,8 @@ class EmulatedDevice(Device):
 
     def sync(self) -> None:
         self.refuse_in_capture("waiting")
-        self.drain(COMPUTE)
-        self.drain(COPY)
+        for stream in STREAMS:
+            self.drain(stream)
 
     # -- capturing: work of COMPUTE is kept, and nothing else may be asked for
 
@@ -267,6 +270,14 @@ class EmulatedDevice(Device):
 
     def synchronize(self, event: Any) -> None:
         pass
+
+    def is_done(self, event: Any) -> bool:
+        return True
+
+    @contextlib.contextmanager
+    def lend(self, stream: int) -> Iterator[tuple[Device, int]]:
+        self.refuse_in_capture("lending a stream")
+        yield self, stream
 
 
 def check_extents(grid: tuple[int, int, int], block: tuple[int, int, int], shared: int, rounding: str = "float32") -> None:

@@ -23,12 +23,15 @@ int cuInit(unsigned) { return SUCCESS; }
 int cuDriverGetVersion(int* version) { return *version = ::version, SUCCESS; }
 int cuGetErrorName(int, const char** text) { return *text = "refused by libcuda.cpp", SUCCESS; }
 int cuGetErrorString(int status, const char** text) {
-    *text = status == PEERS_ALREADY ? "peer access is already enabled" : "refused by libcuda.cpp";
+    *text = status == PEERS_ALREADY ? "peer access is already enabled" : status == NOT_READY ? "not ready" : "refused by libcuda.cpp";
     return SUCCESS;
 }
 int cuDeviceGetCount(int* count) { return *count = devices, SUCCESS; }
 int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, SUCCESS; }
 int cuDeviceGetName(char* text, int length, int device) { return snprintf(text, length, "card %d", device), SUCCESS; }
+int cuDeviceGetPCIBusId(char* text, int length, int device) {
+    return snprintf(text, length, "0000:%02x:00.0", device + 1), SUCCESS;
+}
 int cuDeviceComputeCapability(int* major, int* minor, int) {
     return *major = capability / 10, *minor = capability % 10, SUCCESS;
 }
@@ -162,6 +165,12 @@ int cuEventSynchronize(Event* event) {
     OWN(event);
     reach(event->point);
     return SUCCESS;
+}
+int cuEventQuery(Event* event) {
+    OWN(event);
+    if (event->point->reached) return SUCCESS;
+    reach(event->point);  // by the next look
+    return NOT_READY;
 }
 int cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
     OWN(stream);

@@ -131,6 +131,11 @@ class Device:
         call("cuDeviceGetName", text, 80, self)
         return text.value.decode()
 
+    def pci_bus_id(self):
+        text = ctypes.create_string_buffer(80)
+        call("cuDeviceGetPCIBusId", text, 80, self)
+        return text.value.decode()
+
     def compute_capability(self):
         return call("cuDeviceComputeCapability", INT, INT, self)
 
@@ -164,6 +169,15 @@ class Stream(Owned):
 class Event(Owned):
     create, destroy = "cuEventCreate", "cuEventDestroy_v2"
     record, synchronize = method("cuEventRecord"), method("cuEventSynchronize")
+
+    def query(self):
+        try:
+            call("cuEventQuery", self)
+        except Error as error:
+            if "not ready" not in str(error):
+                raise
+            return False
+        return True
 
 
 class Memory(Owned):

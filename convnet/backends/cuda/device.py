@@ -1,16 +1,15 @@
 """What the cuda backend asks of a device: memory, copies, kernels, products, synchronisation. Nothing above knows PyCUDA.
 
 Two implementations: ``driver.CudaDevice`` (PyCUDA, a real GPU) and the emulator of the tests, which runs the same kernel
-texts on the processor. Work is issued to streams, each in order: ``COMPUTE`` unless said otherwise, ``COPY`` for inputs
-that are prefetched (``transfers.py``). ``download`` and ``sync`` wait. What is captured keeps only the order that its
-memory demands (``branches.py``).
+texts on the processor. Work is issued to streams, each in order: ``COMPUTE`` unless said otherwise (``transfers.py``).
+``download`` and ``sync`` wait. What is captured keeps only the order that its memory demands (``branches.py``).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -47,6 +46,7 @@ class Device(ABC):
     """One device. Pointers are integers."""
 
     name = ""
+    card = ""  # its address on the bus: devices of one card have one
     multiprocessors = 1  # for choosing grids
     shared_memory = 100 << 10  # bytes of a multiprocessor, for choosing tiles
     capability = 0  # 90 for 9.0; 0: nothing to compile for
@@ -55,6 +55,7 @@ class Device(ABC):
     captures = False  # whether ``capturing`` works
     why_no_capture = ""  # why not, where something is wrong
     runs_branches = False  # whether captured ops that share no memory may run at the same time
+    unsettled: Any = None  # the carrier of ``convnet.ranks`` that has begun calls on EXCHANGE, which may not be issued yet
     _capturing = False
     _branches: Branches | None = None  # of the capture under way
 
@@ -118,6 +119,14 @@ class Device(ABC):
     @abstractmethod
     def synchronize(self, event: Any) -> None:
         """Make the host wait for an event."""
+
+    @abstractmethod
+    def is_done(self, event: Any) -> bool:
+        """Tell whether an event was reached, without waiting."""
+
+    def lend(self, stream: int) -> AbstractContextManager[Any]:
+        """Make the device current inside ``with``, for another library that issues work to the stream of this handle."""
+        raise NotImplementedError
 
     def memory(self) -> tuple[int, int] | None:
         """Return (free, total) bytes; ``None`` where that is not known."""

@@ -38,7 +38,7 @@ from convnet.backends.cuda.machine import (
 )
 from convnet.backends.cuda.parameters import convert, formats
 from convnet.backends.cuda.source import Source, signatures
-from convnet.backends.cuda.transfers import COMPUTE
+from convnet.backends.cuda.transfers import COMPUTE, STREAMS
 from convnet.backends.switches import is_off
 from convnet.errors import BackendError
 
@@ -86,7 +86,7 @@ class CudaDevice(Device):
         self.closed = False
         open_devices.add(self)
         with self._current:
-            self._streams += [self._with_oom_retry(lambda: self.drv.Stream(_NON_BLOCKING)) for _ in range(2)]
+            self._streams += [self._with_oom_retry(lambda: self.drv.Stream(_NON_BLOCKING)) for _ in STREAMS]
             self._workspaces = [self.allocate(WORKSPACE)]  # more where a capture has several products at the same time
             stream = self._streams[COMPUTE].handle
             self._blas = self._with_oom_retry(lambda: Blas(stream, self.math, self._workspaces[0].pointer))
@@ -274,6 +274,20 @@ class CudaDevice(Device):
     def synchronize(self, event: Event) -> None:
         with self._current:
             event.handle.synchronize()
+
+    def is_done(self, event: Event) -> bool:
+        with self._current:
+            return event.handle.query()
+
+    @contextmanager
+    def lend(self, stream: int) -> Iterator[int]:
+        self._refuse_in_capture()
+        with self._current:
+            yield self._streams[stream].handle
+
+    @property
+    def card(self) -> str:  # type: ignore[override]
+        return self.device.pci_bus_id()
 
     # -- capture ------------------------------------------------------------------------------------------------
 

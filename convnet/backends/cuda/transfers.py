@@ -1,6 +1,7 @@
 """Copies between host and device, and between devices: what may run at the same time, and what must wait.
 
-A device has two streams: COMPUTE for kernels and products, COPY for prefetched inputs. So three things go on at once:
+A device has three streams: COMPUTE for kernels and products, COPY for prefetched inputs, and EXCHANGE for what goes to other
+ranks and comes from them (``convnet.ranks``). So three things and more go on at once:
 the host packs a minibatch into page-locked memory, the one before it is copied to the device, and the device computes
 on the one before that. Costs come back in the order of COMPUTE, while the host issues what follows. Where one depends on
 another, an event is recorded in one stream and waited for in the other:
@@ -9,6 +10,8 @@ another, an event is recorded in one stream and waited for in the other:
     the host reads what was fetched          after the copy                         (the host waits)
     a slot on the device is filled again     after the ops that read it             (COPY waits for COMPUTE)
     ops read a slot                          after the copy that fills it           (COMPUTE waits for COPY)
+    an array goes to other ranks, is filled  after the ops that make it, read it    (EXCHANGE waits for COMPUTE)
+    ops read what other ranks have sent      after it has arrived                   (COMPUTE waits for EXCHANGE)
     a copy from a peer                       after the ops there that make it       (COMPUTE here for COMPUTE there)
     ops there write over what is copied      after the copy                         (COMPUTE there for COMPUTE here)
 
@@ -28,7 +31,7 @@ from convnet.backends.cuda.array import DeviceArray
 if TYPE_CHECKING:
     from convnet.backends.cuda.device import Device
 
-COMPUTE, COPY = 0, 1  # the streams
+COMPUTE, COPY, EXCHANGE = STREAMS = 0, 1, 2
 _BUFFERS = 4  # page-locked buffers of a ring
 _CHUNK = 16 << 20  # bytes of a buffer: larger arrays are copied in chunks
 _MIN_FETCH_BUFFER = 4096  # bytes of a buffer for fetched arrays
