@@ -36,6 +36,7 @@ class Carrier:
 
     def __init__(self, communicator: Communicator) -> None:
         self.communicator = communicator
+        self.others = [rank for rank in range(communicator.size) if rank != communicator.rank]
 
     def exchange(self, pieces: Sequence[Array], out: Sequence[Array]) -> Pending:
         """Begin to send ``pieces[r]`` to each other rank r, and to fill ``out[r]`` from it; this rank's own stay."""
@@ -43,7 +44,7 @@ class Carrier:
 
     def share(self, parts: Sequence[Array]) -> Pending:
         """Begin to send ``parts[rank]`` to all others, and to fill ``parts[r]`` from each other rank r."""
-        return self.communicator.share(parts)
+        return self.exchange([parts[self.communicator.rank]] * self.communicator.size, parts)
 
     def progress(self) -> None:
         """Let what has begun go on, without waiting."""

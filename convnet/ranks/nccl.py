@@ -64,15 +64,7 @@ class Nccl(Carrier):
         self.until(self.is_settled)
 
     def exchange(self, pieces: Sequence[DeviceArray], out: Sequence[DeviceArray]) -> Pending:
-        others = self._others()
-        return self.move([(pieces[other], other) for other in others], [(out[other], other) for other in others])
-
-    def share(self, parts: Sequence[DeviceArray]) -> Pending:
-        others, own = self._others(), parts[self.communicator.rank]
-        return self.move([(own, other) for other in others], [(parts[other], other) for other in others])
-
-    def _others(self) -> list[int]:
-        return [rank for rank in range(self.communicator.size) if rank != self.communicator.rank]
+        return self.move([(pieces[other], other) for other in self.others], [(out[other], other) for other in self.others])
 
     def move(self, sent: Ways, filled: Ways) -> Pending:
         """Begin to send arrays to ranks, and to fill others from ranks, all at the same time; empty ones stay here."""

@@ -6,12 +6,12 @@ An array passes three stations, beside what the device computes:
     messages, host to host                            after that copy, which the host looks for
     EXCHANGE copies what has come to the device       after the messages; COMPUTE waits for it in ``wait``
 
-The host leads from one to the next whenever ``progress`` is called, or a wait looks again.
+The host leads from one to the next whenever an exchange begins, ``progress`` is called, or a wait looks again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from convnet.backends.cuda.transfers import COMPUTE, EXCHANGE, Pinned
 from convnet.ranks.carriers import Carrier
 from convnet.ranks.communicator import Communicator, Pending
 
-Messages = Callable[[list[np.ndarray], list[np.ndarray]], Pending]  # begins to send the first, and to fill the second
+_NOTHING = np.empty(0, np.float32)  # in this rank's own place
 
 
 class Staged(Carrier):
@@ -39,25 +39,9 @@ class Staged(Carrier):
         self._buffers: list[Pinned] = []  # free ones
 
     def exchange(self, pieces: Sequence[DeviceArray], out: Sequence[DeviceArray]) -> Pending:
-        sent, filled = list(pieces), list(out)
-        own = self.communicator.rank
-        sent[own], filled[own] = sent[own][:0], filled[own][:0]
-        return self._begin(sent, filled, self.communicator.exchange)
-
-    def share(self, parts: Sequence[DeviceArray]) -> Pending:
-        filled, own = list(parts), self.communicator.rank
-        filled[own] = filled[own][:0]
-
-        def share(sent: list[np.ndarray], arrived: list[np.ndarray]) -> Pending:
-            return self.communicator.share([*arrived[:own], sent[0], *arrived[own + 1 :]])
-
-        return self._begin([parts[own]], filled, share)
-
-    def _begin(self, sent: list[DeviceArray], filled: list[DeviceArray], messages: Messages) -> Pending:
-        buffer = self._buffer(sum(array.nbytes for array in (*sent, *filled)))
-        moving = _Moving(self, buffer, sent, filled, messages)
-        self.going.append(moving)
-        return moving
+        self.progress()
+        self.going.append(_Moving(self, pieces, out))
+        return self.going[-1]
 
     def progress(self) -> None:
         super().progress()
@@ -65,14 +49,8 @@ class Staged(Carrier):
             if not moving.go_on():
                 break
 
-    def done_with(self, moving: _Moving) -> None:
-        """Take back the memory of what is on its last way."""
-        self.going.remove(moving)
-        self._buffers.append(moving.buffer)
-        sent = self.communicator.bytes_sent
-        self.whole.bytes_sent, self.communicator.bytes_sent = self.whole.bytes_sent + sent, 0
-
-    def _buffer(self, nbytes: int) -> Pinned:
+    def buffer(self, nbytes: int) -> Pinned:
+        """Return a buffer that nothing uses."""
         for buffer in self._buffers:
             if nbytes <= buffer.memory.nbytes <= 2 * nbytes and self.device.is_done(buffer.busy):
                 self._buffers.remove(buffer)
@@ -81,53 +59,54 @@ class Staged(Carrier):
         buffer.memory = self.device.pinned(max(nbytes, 1))
         return buffer
 
-    def _is_idle(self) -> bool:
-        self.progress()
-        return not self.going
+    def take_back(self, moving: _Moving) -> None:
+        """Take back the buffer of what is on its last way."""
+        self.going.remove(moving)
+        self._buffers.append(moving.buffer)
 
     def close(self, failed: bool = False) -> None:
-        if not failed:
-            self.until(self._is_idle)
-            for buffer in self._buffers:
-                buffer.wait(self.device)
-                self.device.unpin(buffer.memory)
-            self._buffers.clear()
+        while self._buffers and not failed:
+            buffer = self._buffers.pop()
+            buffer.wait(self.device)
+            self.device.unpin(buffer.memory)
 
 
 class _Moving(Pending):
-    """Arrays on their way; they and the buffer are kept until the last copy is issued and waited for."""
+    """Arrays on their way; they are kept until the last copy is issued and waited for."""
 
-    def __init__(
-        self, carrier: Staged, buffer: Pinned, sent: list[DeviceArray], filled: list[DeviceArray], messages: Messages
-    ) -> None:
-        self.carrier, self.buffer, self.begin, self.arrays = carrier, buffer, messages, (sent, filled)
+    def __init__(self, carrier: Staged, pieces: Sequence[DeviceArray], out: Sequence[DeviceArray]) -> None:
+        self.carrier, self.pieces, self.out = carrier, pieces, out
         self.messages: Pending | None = None
         self.arrived: Any = None  # the event after the last copy
-        device = carrier.device
-        arrays = [*sent, *filled]
-        ends = np.cumsum([array.nbytes for array in arrays])
-        places = [buffer.memory[end - array.nbytes : end] for array, end in zip(arrays, ends, strict=True)]
-        views = [place.view(array.dtype) for array, place in zip(arrays, places, strict=True)]
-        self.host = views[: len(sent)], views[len(sent) :]
+        device, others = carrier.device, carrier.others
+        sent = dict.fromkeys(pieces[other] for other in others)  # one array for all may be copied once
+        arrays = [*sent, *(out[other] for other in others)]
+        self.buffer = carrier.buffer(sum(array.nbytes for array in arrays))
+        self.host: dict[DeviceArray, np.ndarray] = {}
+        memory = self.buffer.memory
+        for array in arrays:
+            self.host[array], memory = memory[: array.nbytes].view(array.dtype), memory[array.nbytes :]
         device.wait_event(EXCHANGE, device.record_event(COMPUTE))
-        for array, values in zip(sent, self.host[0], strict=True):
+        for array in sent:
             if array.size:
-                device.fetch(array.pointer, values, EXCHANGE)
+                device.fetch(array.pointer, self.host[array], EXCHANGE)
         self.fetched = device.record_event(EXCHANGE)
 
     def go_on(self) -> bool:
         """Do what can be done without waiting; return whether the messages have begun."""
-        device = self.carrier.device
+        carrier, device = self.carrier, self.carrier.device
         if self.messages is None:
             if not device.is_done(self.fetched):
                 return False
-            self.messages = self.begin(*self.host)
+            sent, filled = ([self.host.get(array, _NOTHING) for array in arrays] for arrays in (self.pieces, self.out))
+            self.messages = carrier.communicator.exchange(sent, filled)
+            carrier.whole.bytes_sent += sum(sent[other].nbytes for other in carrier.others)
         if self.arrived is None and self.messages.done():
-            for array, values in zip(self.arrays[1], self.host[1], strict=True):
+            for array in (self.out[other] for other in carrier.others):
                 if array.size:
-                    device.send(values, array.pointer, EXCHANGE)
+                    device.send(self.host[array], array.pointer, EXCHANGE)
             self.arrived = self.buffer.busy = device.record_event(EXCHANGE)
-            self.carrier.done_with(self)
+            carrier.take_back(self)
         return True
 
     def _is_on_its_last_way(self) -> bool:
@@ -140,4 +119,4 @@ class _Moving(Pending):
     def wait(self) -> None:
         self.carrier.until(self._is_on_its_last_way)
         self.carrier.device.wait_event(COMPUTE, self.arrived)
-        self.arrays = [], []
+        self.pieces, self.out, self.host = [], [], {}
