@@ -4,8 +4,8 @@
 
 Takes some four minutes the first time, seconds later. PyCUDA comes as source, and is built once, against the headers of
 CUDA and an empty libcuda of the driver's name: what it calls is looked up where it runs. convnet is built whenever its
-sources have changed. nvmath-python and cuda-core come as they are. Left out is what a machine with PyTorch for CUDA has:
-numpy, cuda-bindings, NVRTC, cuBLAS, pytest, Pillow.
+sources have changed. nvmath-python, nccl4py and cuda-core come as they are. Left out is what a machine with PyTorch for CUDA
+has: numpy, cuda-bindings, NVRTC, cuBLAS, NCCL, pytest, Pillow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 MOST = 60 << 20  # bytes of all wheels
 PYCUDA = "2026.1"
-AS_THEY_ARE = ("nvmath-python==1.0.0", "cuda-core==1.2.2", "cuda-pathfinder==1.9.1")
+AS_THEY_ARE = ("nvmath-python==1.0.0", "nccl4py==0.6.0", "cuda-core==1.2.2", "cuda-pathfinder==1.9.1")
 # What the rest of PyCUDA imports besides its driver.
 PURE = (
     "pytools==2026.1.1", "mako==1.4.3", "MarkupSafe==3.0.4", "platformdirs==4.14.8", "siphash24==1.9",

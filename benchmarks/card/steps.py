@@ -21,6 +21,7 @@ FILES = (
 TESTS = (
     "layers/test_conv.py", "layers/test_fc.py", "backends/test_gpu.py", "layers/test_pool.py", "layers/test_norm.py",
     "layers/test_local.py", "layers/test_cost.py", "net", "layers", "backends", "data",
+    "ranks/test_on_cards.py::test_ranks_share_a_card",
 )  # fmt: skip
 # What Python is called with for tests on the card; ``suite.py`` reports them as they come.
 GPU_TESTS = (
@@ -72,6 +73,7 @@ def steps(out: Path, originals: Path | None, tune: bool, sizes: Sizes = CARD) ->
         _step("doctor", "driver, libraries, one kernel", ("first.py",), 30, 7),
         _step("ops", "pytest -m gpu: ops, nets, captured steps", ops, 150, 6, stop=signal.SIGINT, most_bytes=6 << 20),
         _step("steps", "training steps beside PyTorch", measure, 180, 8, stop=signal.SIGINT),
+        _step("nccl", "NCCL, one rank that sends to itself", ("nccl_alone.py",), 25, 3),
         _originals(originals, out),
         _step("sanitizer", "memcheck and racecheck", ("sanitize.py", "--seconds", "90", *sizes.sanitized), 95, 3),
         _step("counters", "Nsight Compute on conv2 and conv3", counters, 40, 5),

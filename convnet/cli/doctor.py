@@ -2,6 +2,7 @@
 
 import argparse
 import platform
+import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -14,6 +15,7 @@ from convnet.backends.host import cores
 from convnet.cli.common import Parser, run_verb, version_of
 from convnet.data.jpegs import is_used
 from convnet.errors import BackendError
+from convnet.ranks.nccl import load_nccl, version_of_library
 from convnet.texts import counted
 
 Findings = list[tuple[str, str]]  # (what was looked at, what was found)
@@ -48,6 +50,7 @@ def examine() -> tuple[str, Findings]:
         ("cpu", cpu),
         ("jpeg", "simplejpeg" if is_used() else "Pillow; decoded sooner, to the same pixels: pip install simplejpeg"),
         ("compiler", _attempt(_compiler)[1]),
+        ("mpi", _mpi()),
         ("pycuda", version_of("pycuda")),
         *cuda_findings,
         ("backend", f"{backend or 'none'} ({reason})"),
@@ -65,7 +68,7 @@ def _examine_cuda() -> tuple[bool, Findings]:
     gpus = [_attempt(partial(_gpu, index)) for index in range(count)] or [(False, "no GPU on this machine")]
     runs, reason = gpus[0]
     findings = [("driver", f"CUDA {version}, {counted(count, 'GPU')}"), *(("gpu", text) for _, text in gpus)]
-    findings.append(("graphs", _graphs()))
+    findings += [("graphs", _graphs()), ("nccl", _attempt(_nccl)[1])]
     return runs, findings if runs else [*findings, ("cuda", reason)]
 
 
@@ -85,6 +88,18 @@ def _graphs() -> str:
     if api is not None:
         return f"cuda-bindings {version_of('cuda-bindings')}: steps are captured"
     return f"steps are issued op by op, which may take longer: {why_not or 'CONVNET_GRAPHS is 0'}"
+
+
+def _mpi() -> str:
+    """Say which MPI starts ranks, without beginning it."""
+    if (version := version_of("mpi4py")) == "not installed":
+        return "no mpi4py; for runs on several ranks: pip install '.[mpi]'"
+    return f"mpi4py {version}, {shutil.which('mpiexec') or 'no mpiexec on the PATH'}"
+
+
+def _nccl() -> str:
+    version = version_of_library(load_nccl())
+    return f"{version} by nccl4py {version_of('nccl4py')}: ranks exchange gradients from card to card"
 
 
 def _compiler() -> str:

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+from types import SimpleNamespace
 
 import pytest
 from emulator import pycuda_driver
@@ -103,6 +104,23 @@ def test_doctor_tries_every_card(machine, broken):
     assert chosen == ("cpu" if broken == 0 else "cuda") and len(cards) == 2
     assert [("MiB free" in card) for card in cards] == [broken != 0, broken != 1]
     assert dict(lines)["driver"] == "CUDA 13.0, 2 GPUs"
+
+
+@pytest.mark.parametrize("versions", [{}, {"mpi4py": "4.1.2", "nccl4py": "0.6.0"}], ids=["missing", "there"])
+def test_doctor_on_what_connects_ranks(machine, monkeypatch, versions):
+    machine()
+    monkeypatch.setattr(doctor, "version_of", lambda package: versions.get(package, "not installed"))
+    monkeypatch.setattr(doctor.shutil, "which", {"mpiexec": "/opt/mpiexec"}.get)
+    if versions:
+        monkeypatch.setattr(doctor, "load_nccl", lambda: SimpleNamespace(get_version=lambda: 23203))
+    else:
+        monkeypatch.setitem(sys.modules, "nccl", None)
+    lines = dict(doctor.examine()[1])
+    if versions:
+        assert lines["mpi"] == "mpi4py 4.1.2, /opt/mpiexec"
+        assert lines["nccl"] == "2.32.3 by nccl4py 0.6.0: ranks exchange gradients from card to card"
+    else:
+        assert lines["mpi"].endswith("pip install '.[mpi]'") and lines["nccl"].endswith("; pip install '.[nccl]'")
 
 
 def test_doctor_without_a_driver_that_answers(machine):

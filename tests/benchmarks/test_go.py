@@ -53,13 +53,13 @@ def test_wheels_are_unpacked_without_pip(tmp_path):
 
 def test_steps_and_files(tmp_path, capsys):
     names = [step.name for step in steps.steps(tmp_path, None, tune=False)]
-    assert names == ["doctor", "ops", "steps", "originals", "sanitizer", "counters", "run"]
+    assert names == ["doctor", "ops", "steps", "nccl", "originals", "sanitizer", "counters", "run"]
     table = steps.steps(tmp_path, tmp_path / "originals.so", tune=True)
     assert [step.name for step in table if step.name not in names] == ["tune"]
     assert len(steps.FILES) == 8 and all(part.isalnum() for name in steps.FILES for part in name.split("."))
     scripts = [step.command[1] for step in table if step.command[1] != "-m"]
     assert [path for path in scripts if not os.path.isfile(path)] == []  # noqa: PTH113
-    assert table[4].command[2:4] == ("--library", str(tmp_path / "originals.so"))
+    assert table[5].command[2:4] == ("--library", str(tmp_path / "originals.so"))
     assert [step.name for step in go.chosen(table, ["run", "ops"])] == ["ops", "run"]
     with pytest.raises(SystemExit):
         go.chosen(table, ["ops", "sleep"])

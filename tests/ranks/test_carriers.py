@@ -254,6 +254,23 @@ def test_without_nccl4py(monkeypatch):
         nccl.load_nccl()
 
 
+def test_bindings_take_these_arguments():
+    """Those of nccl4py itself, where it is installed: without a card every call is refused, but for what it is told."""
+    pytest.importorskip("nccl.bindings.nccl")
+    api = nccl.load_nccl()
+    comm, config = api.Comm(), api.Config()
+    config.blocking = 0
+    assert len(bytes(api.UniqueId.from_buffer(bytes(api.get_unique_id())))) == 128
+    api.group_start()
+    for call in (api.send, api.recv):
+        with pytest.raises(api.NCCLError, match="InvalidArgument"):
+            call(0, 8, api.DataType.Uint8, 0, comm, 0)
+    api.group_end()
+    with pytest.raises(api.NCCLError, match="InvalidArgument"):
+        api.comm_get_async_error(comm)
+    assert api.comm_abort(comm) is None and api.get_error_string(api.Result.RemoteError)
+
+
 def test_one_rank_moves_nothing():
     be = Cuda(device_of(0))
     carrier, array = carrier_for(be, Solo()), be.zeros((3,))
