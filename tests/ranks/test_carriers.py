@@ -265,9 +265,9 @@ def test_bindings_take_these_arguments():
     for call in (api.send, api.recv):
         with pytest.raises(api.NCCLError, match="InvalidArgument"):
             call(0, 8, api.DataType.Uint8, 0, comm, 0)
-    api.group_end()
-    with pytest.raises(api.NCCLError, match="InvalidArgument"):
-        api.comm_get_async_error(comm)
+    for call, arguments in ((api.group_end, ()), (api.comm_get_async_error, (comm,))):
+        with pytest.raises(api.NCCLError, match="InvalidArgument"):
+            call(*arguments)
     assert api.comm_abort(comm) is None and api.get_error_string(api.Result.RemoteError)
 
 
