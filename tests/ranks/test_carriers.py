@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from emulator import EmulationError, LazyStreams
 from ranks.nccl_stand_in import World
+from ranks.started import has_mpi, ranks
 from ranks.threads import on_ranks
 
 from convnet.backends import make_backend
@@ -125,6 +126,14 @@ def test_arrays_of_a_processor(size, cut, name):
 @pytest.mark.parametrize("kind", [Staged, Nccl])
 def test_arrays_of_cards(world, size, cut, early, kind):
     assert holds(run(size, cut, kind, SCHEDULES[early]), size, cut)
+
+
+@pytest.mark.slow
+@has_mpi
+def test_messages_of_mpi():
+    """Between processes; each has sent what is worked out on paper."""
+    ended = ranks(3, "tests/ranks/carrier_program.py")
+    assert sorted(ended.out.splitlines()) == [f"rank {rank} is through" for rank in range(3)], ended.error
 
 
 @pytest.mark.parametrize("kind", [Staged, Nccl])
