@@ -11,7 +11,7 @@ from convnet.cli import VERBS
 from convnet.cli.run import given_options, parser
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"^ {4}(convnet \w.*?)(?: {3,}#.*)?$", re.MULTILINE)
+COMMAND = re.compile(r"^ {4}(?:\$ )?(?:(?:mpiexec|srun) .*?)?(convnet \w.*?)(?: {3,}#.*)?$", re.MULTILINE)
 
 
 def commands():

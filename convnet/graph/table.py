@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from convnet.graph.analysis import Memory, ReceptiveField, memories, rate_text, receptive_fields, shape_texts
 from convnet.graph.graph import Graph
+from convnet.graph.replicas import devices, passes
 from convnet.layers import Layer
 from convnet.layers.weighted import WeightLayer
 from convnet.texts import columns_of, counted, listed, printable, shortened
@@ -241,8 +242,8 @@ def brief(value: str | int | float) -> str:
 
 
 def _summary(graph: Graph, macs: int, memory: int, mini: int, width: int) -> str:
-    devices = sorted({number for layer in graph.layers.values() for number in layer.gpu if number >= 0})
-    where = f"{counted(len(graph.layers), 'layer')} on {counted(len(devices), 'logical device')}"
+    where = f"{counted(len(graph.layers), 'layer')} on {counted(len(devices(graph)), 'logical device')}"
+    where += f" in {passes(graph)} passes" if passes(graph) > 1 else ""
     what = f"{graph.generation} files, {where}, {counted(graph.parameters(), 'parameter')}"
     costs = f"{counted(macs, 'multiply-add')} per case, {memory / 1e6:,.0f} MB to train on {counted(mini, 'case')}"
     epochs = f", for {counted(graph.run['epochs'], 'epoch')}" if "epochs" in graph.run else ""

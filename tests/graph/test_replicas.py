@@ -13,6 +13,7 @@ from support import default_params
 from convnet.errors import LayerFileError
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.graph.replicas import active_passes, devices, fewest, most, passes, replicas, update_passes, wide
+from convnet.graph.table import layer_table
 from convnet.layers.weighted import WeightLayer
 
 CONV = "[conv]\ntype=conv\ninputs=data\nchannels=3\nfilters=4\nfilterSize=3\ninitW=0.1\nneuron=relu\ngpu=0,1,2,3\n"
@@ -170,6 +171,8 @@ def test_shipped_nets_for_several_devices(net, high, low, mini, parameters, bott
     assert [layer.epsW[0].base for layer in (weighted[0], weighted[-1])] == [bottom, top]
     assert [update_passes(layer, low) for layer in (weighted[0], weighted[-1])] == [high // low, 1]
     assert not graph.warnings
+    where = f"{len(devices(graph))} logical devices" + (f" in {high // low} passes" if high > low else "")
+    assert f"{where}, {parameters:,} parameters" in layer_table(graph, mini)
 
 
 def originals(name):
