@@ -73,9 +73,10 @@ def check_replicas(graph: Graph) -> None:
 
 def _takes_cases(layer: Layer) -> bool:
     """Report replicas on one device, and inputs whose cases a layer cannot take (2014's rules); data give what is wanted."""
-    if "gpu" in layer.check.places and len(set(layer.gpu)) < len(layer.gpu):
-        text = f"{_gpu(layer)} names a device twice, and each replica runs on one of its own"
-        layer.check.error("gpu", text, expected="different numbers")
+    own = {device for device in layer.gpu if device >= 0}
+    if "gpu" in layer.check.places and len(own) < len(layer.gpu) > 1:
+        text = f"{_gpu(layer)}: each replica runs on a device of its own"
+        layer.check.error("gpu", text, expected="different numbers from 0")
         return False
     sources, count = [source for source in layer.sources if source.sources], counted(replicas(layer), "replica")
     for source in sources:

@@ -97,7 +97,11 @@ SHARED = fc("joined", "data", "0").replace("outputs=10\n", "outputs=10\nweightSo
 WRONG = {
     "twice": (
         BELOW.replace("gpu=0,1,2,3", "gpu=0,1,1") + fc("joined", "pool", "0") + TOP, "gpu",
-        ["net.cfg:16:5", "'conv'", "gpu=0,1,1 names a device twice", "expected different numbers"],
+        ["net.cfg:16:5", "'conv'", "gpu=0,1,1: each replica runs on a device of its own", "expected different numbers"],
+    ),
+    "below 0": (
+        BELOW.replace("gpu=0,1,2,3", "gpu=0,-1") + fc("joined", "pool", "0") + TOP, "gpu",
+        ["gpu=0,-1: each replica", "expected different numbers from 0"],
     ),
     "more above": (
         BELOW + fc("joined", "pool", "0,1,2,3,4,5,6,7") + TOP, "gpu",
