@@ -65,8 +65,9 @@ def text_of(error: ConvnetError | OSError) -> str:
 
 def _of_kind(kind: type[Exception], text: str) -> ConvnetError:
     """Return an error of a class, or of its base where it is made of more than a text."""
-    is_plain = issubclass(kind, ConvnetError) and not issubclass(kind, LayerFileError)
-    return kind(text) if is_plain else ConvnetError(text)
+    if issubclass(kind, ConvnetError) and not issubclass(kind, LayerFileError):
+        return kind(text)
+    return ConvnetError(text)
 
 
 def _agreed(error: _Error) -> _Error:

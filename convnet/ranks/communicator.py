@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -78,9 +78,12 @@ class Communicator(ABC):
     def split(self, color: int) -> Communicator:
         """Return the communicator of the ranks that gave the same color, in the order that they have here."""
 
-    def abort(self, text: str) -> NoReturn:
-        """Say why on standard error, and end all ranks at once; only for what no rank can go on from."""
-        say_and_end(text, os._exit)
+    def abort(self, text: str, patience: float = 0.0) -> NoReturn:
+        """Say why on standard error, and end all ranks; only for what no rank can go on from.
+
+        ``patience`` are seconds that what started the ranks has for it, where it will end them by itself.
+        """
+        say_and_end(text, patience, os._exit)
 
     def name(self, rank: int) -> str:
         """Return ``rank 3 on HOST``."""
@@ -120,11 +123,11 @@ class Solo(Communicator):
         return Solo()
 
 
-def say_and_end(text: str, end: Any) -> NoReturn:
-    """Say a line on standard error, as far as it takes one, and call ``end`` with the status 1."""
+def say_and_end(text: str, patience: float, end: Callable[[int], object]) -> NoReturn:
+    """Say a line on standard error, as far as it takes one, and after ``patience`` seconds ``end`` with the status 1."""
     try:
-        sys.stdout.flush()
         os.write(2, f"convnet: {text}\n".encode(errors="replace"))
+        time.sleep(patience)
     finally:
         end(1)
     raise AssertionError("this process has ended")

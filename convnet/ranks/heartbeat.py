@@ -18,6 +18,7 @@ from convnet.storage.owner import Owner
 
 BEAT, LIMIT = 1.0, 15.0  # seconds between two signs of life, and without one until a rank is given up
 _LOOK = 0.1  # seconds between two looks at the ranks of this machine
+_PATIENCE = 2.0  # seconds that what started ranks has to notice by itself that one has ended
 _LIVES, _LEAVES = np.array([1], np.uint8), np.array([0], np.uint8)
 
 
@@ -60,7 +61,7 @@ class Heartbeat:
             self._listen()
             for rank, heard in self._heard.items():
                 if self._owners[rank].is_gone(self._me):
-                    self._give_up(rank, "has ended by itself or was killed")
+                    self._give_up(rank, "has ended by itself or was killed", _PATIENCE)
                 if now - heard > self._limit:
                     self._give_up(rank, f"does not answer any more ({now - heard:.0f} s)")
         self._tell(_LEAVES)
@@ -81,9 +82,9 @@ class Heartbeat:
                 if sign == _LEAVES:
                     del self._heard[rank]
 
-    def _give_up(self, rank: int, what: str) -> None:
+    def _give_up(self, rank: int, what: str, patience: float = 0.0) -> None:
         """End all; where rank 0 is missed, the next rank says so, and others only if it does not."""
         time.sleep(max(0, self._communicator.rank - 1))
         saved = self._communicator.saved
         last = f"the last checkpoint is {saved}" if saved else "there is no checkpoint of this run"
-        self._communicator.abort(f"{self._communicator.name(rank)} {what}: all ranks end; {last}")
+        self._communicator.abort(f"{self._communicator.name(rank)} {what}: all ranks end; {last}", patience)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -17,20 +18,21 @@ from convnet.ranks.agreement import text_of
 from convnet.ranks.communicator import Communicator, Solo
 from convnet.ranks.heartbeat import Heartbeat
 
-# (number of ranks, this rank): Open MPI; MPICH, Intel MPI and others with Hydra; a step of Slurm, not its batch script
+# (rank, size): Open MPI; MPICH, Intel MPI and others that start by Hydra; a step of Slurm, but not its batch script
 _STARTERS = (
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
-    ("PMI_SIZE", "PMI_RANK"),
-    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
 )
 INSTALL = "pip install 'convnet[mpi]'"
 
 
 def started(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """Return (rank, size) of this process as the environment says; (0, 1) where it was not started as one of several."""
-    for size, rank in _STARTERS:
-        if environment.get(size, "").isdecimal() and environment.get(rank, "").isdecimal():
-            return int(environment[rank]), int(environment[size])
+    for names in _STARTERS:
+        rank, size = (environment.get(name, "") for name in names)
+        if rank.isdecimal() and size.isdecimal():
+            return int(rank), int(size)
     return 0, 1
 
 
@@ -41,21 +43,23 @@ def world() -> Iterator[Communicator]:
     An error that all ranks raise (see ``agreement.py``) goes on; one that this rank has alone is said here, and ends all.
     Raises ``OptionError`` where several ranks were started but cannot talk.
     """
-    size = started()[1]
+    _, size = started()
     if size == 1:
         yield Solo()
         return
     communicator = _of_mpi(size)
-    with Heartbeat(communicator):
-        try:
-            yield communicator
-        except BaseException as error:
-            if not getattr(error, "is_agreed", False):
-                _end_all(communicator, error)
-            raise
-        finally:
-            communicator.all_gather(None)  # none leaves while another could still need it
-    finish()
+    try:
+        with Heartbeat(communicator):
+            try:
+                yield communicator
+            except BaseException as error:
+                if not getattr(error, "is_agreed", False):
+                    _end_all(communicator, error)
+                raise
+            finally:
+                communicator.all_gather(None)  # none leaves while another could still need it
+    finally:
+        finish()
 
 
 def finish() -> None:
@@ -90,16 +94,24 @@ def _of_mpi(size: int) -> Communicator:
     """Return the communicator of MPI's world, which has ``size`` ranks as the program that started them says."""
     os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")  # of MPICH: we say why
     try:
+        import mpi4py
+
+        mpi4py.rc.initialize = False  # before it is known to be the right library
         from mpi4py import MPI
     except ImportError as error:
         raise OptionError(f"{size} ranks were started, which need mpi4py: {INSTALL}") from error
     except RuntimeError as error:  # it finds no library
         raise OptionError(f"{size} ranks were started, but mpi4py finds no MPI ({first_line(error)}): {INSTALL}") from error
-    if MPI.COMM_WORLD.Get_size() != size:
-        library = MPI.Get_library_version().splitlines()[0].strip()
+    library, version = MPI.get_vendor()
+    is_other = "OMPI_COMM_WORLD_SIZE" in os.environ and library != "Open MPI"  # beginning would end this process
+    if not is_other and not MPI.Is_initialized():
+        with warnings.catch_warnings(action="ignore"):  # of what is an error below
+            MPI.Init_thread(MPI.THREAD_MULTIPLE)
+    if is_other or MPI.COMM_WORLD.Get_size() != size:
+        name = f"{library} {'.'.join(map(str, version))}"
         raise OptionError(
-            f"{size} ranks were started by the program of another MPI than mpi4py's, {library}: start them by its mpiexec, "
-            f"or by srun --mpi=pmi2 or pmix"
+            f"{size} ranks were started by another MPI than mpi4py has, {name}: take the mpiexec of that one, or srun with "
+            f"--mpi=pmi2 or --mpi=pmix"
         )
     from convnet.ranks.mpi import MpiCommunicator
 
@@ -113,6 +125,6 @@ def _end_all(communicator: Communicator, error: BaseException) -> None:
     elif isinstance(error, ConvnetError | OSError):
         text = text_of(error)
     else:
-        text = first_line(error)
+        text = f"{type(error).__name__}: {first_line(error)}"
         traceback.print_exception(error)
     communicator.abort(f"{communicator.name(communicator.rank)}: {text}")

@@ -77,8 +77,8 @@ class MpiCommunicator(Communicator):
         part.Free()
         return self._parts[-1]
 
-    def abort(self, text: str) -> NoReturn:
-        say_and_end(text, self._comm.Abort)
+    def abort(self, text: str, patience: float = 0.0) -> NoReturn:
+        say_and_end(text, patience, self._comm.Abort)
 
     def _send(self, values: np.ndarray, to: int, tag: int) -> list[MPI.Request]:
         self.bytes_sent += values.nbytes

@@ -1,4 +1,4 @@
-"""What tests have ranks do: ``rank_program.py WHAT``."""
+"""What tests have ranks do: ``rank_program.py WHAT LIMIT``, with the seconds after which a silent rank is missed."""
 
 import os
 import signal
@@ -80,5 +80,5 @@ def main(what):
 
 
 if __name__ == "__main__":
-    Heartbeat.__init__.__defaults__ = 0.1, float(os.environ.get("LIMIT", 15))
+    Heartbeat.__init__.__defaults__ = 0.1, float(sys.argv[2])
     sys.exit(framed(lambda: main(sys.argv[1])))

@@ -1,9 +1,9 @@
 """Starts programs as ranks, by the ``mpiexec`` of this environment, on this machine, with no network."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -65,10 +65,8 @@ class Ranks:
         # Both programs end what they have started when they are asked to.
         if self.process.poll() is None:
             self.process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.communicate(timeout=10)
-            except subprocess.TimeoutExpired:
-                pass
             self.process.kill()
         self.process.communicate()
 

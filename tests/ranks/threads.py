@@ -52,7 +52,7 @@ class ThreadCommunicator(Communicator):
         self._splits += 1
         return ThreadCommunicator(ranks.index(self.rank), len(ranks), self._mail, (*self._path, self._splits, color))
 
-    def abort(self, text):
+    def abort(self, text, patience=0):
         self._mail.said.append(text)
         self._mail.failed = True
         raise SystemExit(text)
