@@ -132,7 +132,7 @@ def test_a_killed_rank_ends_all():
         [line] = lines
         assert line.startswith("convnet: rank 1 on ") and line.endswith(f" has ended by itself or was killed: {REST}")
     else:
-        assert "EXIT STRING: Killed (signal 9)" in ended.error
+        assert "EXIT STRING: Killed (signal 9)" in ended.out
 
 
 @has_mpi
