@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from convnet.errors import ConvnetError, LayerFileError, OptionError, reason_of
-from convnet.ranks.communicator import Communicator
+from convnet.errors import ConvnetError, OptionError, reason_of
+from convnet.ranks.communicator import Communicator, Failure, agreed
 from convnet.texts import printable
 
 _T = TypeVar("_T")
-_Error = TypeVar("_Error", bound=Exception)
 _LONGEST = 60  # letters of a value that are shown
 _MOST = 8  # ranks that are named one by one
 
@@ -31,7 +30,7 @@ def agree(communicator: Communicator, values: Mapping[str, Any]) -> None:
             shown = (f"{value[:_LONGEST]} on {_ranks_text(communicator, some)}" for value, some in ranks.items())
             lines.append(f"{name}: " + ", ".join(shown))
     if lines:
-        raise _agreed(OptionError("ranks differ, where all must be alike:" + "".join(f"\n    {line}" for line in lines)))
+        raise agreed(OptionError("ranks differ, where all must be alike:" + "".join(f"\n    {line}" for line in lines)))
 
 
 def together(communicator: Communicator, work: Callable[[], _T]) -> _T:
@@ -39,21 +38,25 @@ def together(communicator: Communicator, work: Callable[[], _T]) -> _T:
 
     They raise what the first rank to fail has met, which is named unless all have. Rank 0 may fail while others succeed.
     """
-    error: ConvnetError | OSError | None = None
+    failure: Failure | None = None
     try:
         done = work()
-    except (ConvnetError, OSError) as caught:
-        error = caught
-    failures = communicator.all_gather(error and (type(error), text_of(error)))
-    failed = [rank for rank, failure in enumerate(failures) if failure]
-    if not failed:
-        return done
-    kind, text = failures[failed[0]]
-    if error is not None and all(failure == (kind, text) for failure in failures):
-        raise _agreed(error)
-    if len(failed) < communicator.size:
-        text = f"{communicator.name(failed[0])}: {text}"
-    raise _agreed(_of_kind(kind, text)) from error
+    except (ConvnetError, OSError) as error:
+        if is_agreed(error):
+            raise
+        mine, failure = error, Failure(type(error), text_of(error))
+    try:
+        communicator.all_gather(failure)
+    except ConvnetError as error:
+        if failure and str(error) == failure.text:
+            raise agreed(mine) from None  # with all that it knows
+        raise
+    return done
+
+
+def is_agreed(error: BaseException) -> bool:
+    """Return whether all ranks raise an error."""
+    return bool(getattr(error, "is_agreed", False))
 
 
 def text_of(error: ConvnetError | OSError) -> str:
@@ -61,19 +64,6 @@ def text_of(error: ConvnetError | OSError) -> str:
     if isinstance(error, OSError) and isinstance(error.filename, str):
         return f"{printable(error.filename)}: {reason_of(error)}"
     return reason_of(error) if isinstance(error, OSError) else str(error)
-
-
-def _of_kind(kind: type[Exception], text: str) -> ConvnetError:
-    """Return an error of a class, or of its base where it is made of more than a text."""
-    if issubclass(kind, ConvnetError) and not issubclass(kind, LayerFileError):
-        return kind(text)
-    return ConvnetError(text)
-
-
-def _agreed(error: _Error) -> _Error:
-    """Mark an error as one that all ranks raise, so that one says it and all leave; see ``launch.world``."""
-    error.is_agreed = True  # type: ignore[attr-defined]
-    return error
 
 
 def _ranks_text(communicator: Communicator, ranks: list[int]) -> str:

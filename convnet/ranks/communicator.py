@@ -11,9 +11,13 @@ import platform
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
+
+from convnet.errors import ConvnetError, LayerFileError
+
+Error = TypeVar("Error", bound=Exception)
 
 
 class Pending:
@@ -25,6 +29,27 @@ class Pending:
 
     def wait(self) -> None:
         """Wait until it is over, with Python's signal handlers running."""
+
+
+class Failure(NamedTuple):
+    """What a rank gives in place of a value, wherever all ranks gather some, where it has met an error."""
+
+    kind: type[Exception]
+    text: str
+
+    def error(self, rank: str) -> ConvnetError:
+        """Return the error for all ranks, with the name of the ``rank`` if it is not that of all."""
+        # Some are made of more than a text, such as those of layer files.
+        kind = (
+            self.kind if issubclass(self.kind, ConvnetError) and not issubclass(self.kind, LayerFileError) else ConvnetError
+        )
+        return agreed(kind(f"{rank}: {self.text}" if rank else self.text))
+
+
+def agreed(error: Error) -> Error:
+    """Mark an error as one that all ranks raise, so that one says it and all leave; see ``launch.world``."""
+    error.is_agreed = True  # type: ignore[attr-defined]
+    return error
 
 
 class Communicator(ABC):
@@ -58,9 +83,21 @@ class Communicator(ABC):
     def has_message(self, source: int) -> bool:
         """Return whether ``source`` has sent what nobody has received."""
 
-    @abstractmethod
     def all_gather(self, value: Any) -> list[Any]:
-        """Return the small values of all ranks, in their order; wait for them. Whatever can be pickled is a value."""
+        """Return the small values of all ranks, in their order; wait for them. Whatever can be pickled is a value.
+
+        Raises the error of a rank that gives a ``Failure`` for its value, on all of them (``is_agreed``).
+        """
+        values = self.gather(value)
+        failed = [rank for rank, theirs in enumerate(values) if isinstance(theirs, Failure)]
+        if failed:
+            first = values[failed[0]]
+            raise first.error("" if len(failed) == self.size else self.name(failed[0]))
+        return values
+
+    @abstractmethod
+    def gather(self, value: Any) -> list[Any]:
+        """Return what all ranks give, in their order."""
 
     @abstractmethod
     def exchange(self, pieces: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> Pending:
@@ -110,7 +147,7 @@ class Solo(Communicator):
     def has_message(self, *_: Any) -> bool:
         return False
 
-    def all_gather(self, value: Any) -> list[Any]:
+    def gather(self, value: Any) -> list[Any]:
         return [value]
 
     def exchange(self, *_: Any) -> Pending:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from convnet.errors import ConvnetError, OptionError, first_line
-from convnet.ranks.agreement import text_of
+from convnet.ranks.agreement import is_agreed, text_of
 from convnet.ranks.communicator import Communicator, Solo
 from convnet.ranks.heartbeat import Heartbeat
 
@@ -53,7 +53,7 @@ def world() -> Iterator[Communicator]:
             try:
                 yield communicator
             except BaseException as error:
-                if not getattr(error, "is_agreed", False):
+                if not is_agreed(error):
                     _end_all(communicator, error)
                 raise
             finally:

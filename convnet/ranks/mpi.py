@@ -47,7 +47,7 @@ class MpiCommunicator(Communicator):
     def has_message(self, source: int) -> bool:
         return self._comm.Iprobe(source, _TO_ONE)
 
-    def all_gather(self, value: Any) -> list[Any]:
+    def gather(self, value: Any) -> list[Any]:
         data = pickle.dumps(value)
         head = len(data).to_bytes(_HEAD, "little") + data[: _SMALL - _HEAD]
         mine, all_heads = np.frombuffer(head.ljust(_SMALL, b"\0"), np.uint8), np.empty((self.size, _SMALL), np.uint8)

@@ -30,7 +30,7 @@ class ThreadCommunicator(Communicator):
     def has_message(self, source):
         return not self._box(source, self.rank, "one").empty()
 
-    def all_gather(self, value):
+    def gather(self, value):
         for other in range(self.size):
             self._put(value, other, "value")
         return [self._get(other, "value") for other in range(self.size)]
