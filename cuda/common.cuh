@@ -50,7 +50,8 @@ __device__ T block_sum(T value, T* parts) {
     return total;
 }
 
-// Philox4x32-10, the twin of convnet/backends/philox.py: four words for block `block` of a key.
+// Philox4x32-10, the twin of convnet/backends/philox.py: four words for block `block` of a key. Of the kernels' arguments, the
+// value of row r and case n takes number r * pitch + first + n, word number % 4 of block number / 4.
 struct Key {
     unsigned k0, k1, c1, c2;
 };

@@ -27,36 +27,46 @@ extern "C" __global__ void neuron_input_grad(const float* x, const float* y, con
     }
 }
 
-// 2012: kUnaryRandomize after kEltwiseUnaryOp.
-extern "C" __global__ void nrelu_forward(const float* x, float* out, long long count, unsigned k0, unsigned k1,
-                                         unsigned c1, unsigned c2, const unsigned* now) {
-    const Key key = key_of(k0, k1, c1, c2, now);
-    FOR_EACH(block, (count + 3) / 4) {
+// Call visit(i, words, lane) for each value i of an array, whose random number is words[lane] of its block. A thread takes a
+// block of one of the `runs` of values whose numbers follow each other (Key.runs of philox.py); they begin anywhere in one.
+template <typename Visit>
+__device__ __forceinline__ void each_number(long long runs, long long length, long long blocks, Key key, long long pitch,
+                                            long long first, Visit visit) {
+    FOR_EACH(t, runs * blocks) {
+        const Index run = t < (Index)blocks ? 0 : t / (Index)blocks, block = t - run * (Index)blocks;
+        const long long start = run * pitch + first;
         unsigned words[4];
-        philox((unsigned)block, key, words);
-        for (int lane = 0; lane < 4 && 4 * block + lane < count; lane++) {
-            const float radius = sqrtf(-2.0f * logf(uniform(words[lane & 2])));
-            const float angle = 2.0f * uniform(words[lane | 1]);
-            const float noise = radius * (lane & 1 ? sinpif(angle) : cospif(angle));
-            const float y = nan_max(0.0f, x[4 * block + lane]);
-            out[4 * block + lane] = nan_max(0.0f, y + y * noise);
+        philox((unsigned)(start / 4 + block), key, words);
+#pragma unroll
+        for (int lane = 0; lane < 4; lane++) {
+            const Index j = 4 * block + lane - (unsigned)(start % 4);  // before the run it is large, too
+            if (j < (Index)length) visit(run * (Index)length + j, words, lane);
         }
     }
 }
 
-// 2012: kUnaryRandomize, then kEltwiseBinaryOp with the mask it had drawn.
-extern "C" __global__ void dropout(const float* x, float* out, long long count, float keep, float gain,
-                                   float scale_targets, unsigned k0, unsigned k1, unsigned c1, unsigned c2,
-                                   const unsigned* now) {
+// 2012: kUnaryRandomize after kEltwiseUnaryOp.
+extern "C" __global__ void nrelu_forward(const float* x, float* out, long long runs, long long length, long long blocks,
+                                         unsigned k0, unsigned k1, unsigned c1, unsigned c2, long long pitch,
+                                         long long first, const unsigned* now) {
     const Key key = key_of(k0, k1, c1, c2, now);
-    FOR_EACH(block, (count + 3) / 4) {
-        unsigned words[4];
-        philox((unsigned)block, key, words);
-        for (int lane = 0; lane < 4 && 4 * block + lane < count; lane++) {
-            const long long i = 4 * block + lane;
-            out[i] = blend(out + i, uniform(words[lane]) < keep ? gain * x[i] : 0.0f, scale_targets, 1.0f);
-        }
-    }
+    each_number(runs, length, blocks, key, pitch, first, [&](Index i, const unsigned* words, int lane) {
+        const float radius = sqrtf(-2.0f * logf(uniform(words[lane & 2])));
+        const float angle = 2.0f * uniform(words[lane | 1]);
+        const float noise = radius * (lane & 1 ? sinpif(angle) : cospif(angle));
+        const float y = nan_max(0.0f, x[i]);
+        out[i] = nan_max(0.0f, y + y * noise);
+    });
+}
+
+// 2012: kUnaryRandomize, then kEltwiseBinaryOp with the mask it had drawn.
+extern "C" __global__ void dropout(const float* x, float* out, long long runs, long long length, long long blocks,
+                                   float keep, float gain, float scale_targets, unsigned k0, unsigned k1, unsigned c1,
+                                   unsigned c2, long long pitch, long long first, const unsigned* now) {
+    const Key key = key_of(k0, k1, c1, c2, now);
+    each_number(runs, length, blocks, key, pitch, first, [&](Index i, const unsigned* words, int lane) {
+        out[i] = blend(out + i, uniform(words[lane]) < keep ? gain * x[i] : 0.0f, scale_targets, 1.0f);
+    });
 }
 
 // The maximum or the sum over the ROWS threads of a case.

@@ -45,7 +45,7 @@ __device__ __forceinline__ void each_pixel(const float* map, int oy, int ox, Vis
 
 // 2012: kLocalPool, kLocalPool2 with MaxPooler, MaxAbsPooler, AvgPooler.
 extern "C" __global__ void pool_forward(const float* images, float* out, long long count, unsigned k0, unsigned k1,
-                                        unsigned c1, unsigned c2, const unsigned* now) {
+                                        unsigned c1, unsigned c2, long long pitch, long long first, const unsigned* now) {
     FOR_EACH(i, count) {
         const int n = i % N, ox = i / N % OX, oy = i / N / OX % OY;
         const float* map = images + i / N / OX / OY * H * W * N + n;
@@ -60,9 +60,10 @@ extern "C" __global__ void pool_forward(const float* images, float* out, long lo
         if (KIND == SUM) best = total;
         if (KIND == RAND) {
             unsigned words[4];
-            philox((unsigned)(i / 4), key_of(k0, k1, c1, c2, now), words);
+            const long long number = i / N * pitch + first + n;
+            philox((unsigned)(number / 4), key_of(k0, k1, c1, c2, now), words);
             const bool any = !(total > 0);
-            const float target = uniform(words[i % 4]) * (any ? (float)pixels : total);
+            const float target = uniform(words[number % 4]) * (any ? (float)pixels : total);
             float mass = 0;
             bool found = false;
             each_pixel(map, oy, ox, [&](float v) {

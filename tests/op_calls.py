@@ -24,6 +24,7 @@ from convnet.backends.arguments import (
 )
 from convnet.backends.base import Backend
 from convnet.backends.checks import OPS
+from convnet.backends.philox import Key
 from convnet.errors import ArrayError
 
 SIZES = (1, 1, 2, 3, 5, 8)
@@ -32,7 +33,6 @@ CASES = (1, 2, 5, 16, 31, 64, 65, 130)
 NEURONS_AFTER = (None, Activation("relu"), Activation("logistic"), Activation("square"))
 NEURONS_BEFORE = (Activation("relu"), Activation("logistic"))
 METHODS = (b"", b"direct", b"narrow", b"Winograd F(2x2,3x3)", b"Winograd F(4x4,3x3)", b"Winograd F(4x4,5x5)")  # of cpu
-KEY = (1, 2, 3, 4)
 
 
 class Call(NamedTuple):
@@ -64,6 +64,10 @@ class Maker:
 
     def _maps(self) -> tuple[int, int, int, int]:
         return self.one(*SIZES), self.one(*SIZES, 9), self.one(*SIZES, 9), self.one(*CASES)
+
+    def _key(self, cases: int) -> Key:
+        first, behind = self.one((0, 0), (0, 0), (0, 5), (3, 0), (64, 31))
+        return Key(1, 2, 3, 4, self.one(0, cases) if first + behind == 0 else first + cases + behind, first)
 
     # -- families, by the beginning of an op's name
 
@@ -110,7 +114,7 @@ class Maker:
         Y, X = (1 + max(0, math.ceil((side - window.start - window.size) / window.stride)) for side in (H, W))
         images, out = self.array(C, H, W, N), self.array(C, Y, X, N)
         if op == "pool_rand_forward":
-            return Call(op, {"images": images, "out": out, "window": window, "key": KEY}, "out")
+            return Call(op, {"images": images, "out": out, "window": window, "key": self._key(N)}, "out")
         kind = self.one("max", "maxabs", "avg", "sum")
         if op == "pool_forward":
             return Call(op, {"kind": kind, "images": images, "out": out, "window": window}, "out")
@@ -164,7 +168,8 @@ class Maker:
         return call
 
     def _nrelu(self, op: str) -> Call:
-        return self._same(op, "x out", key=KEY)
+        call = self._same(op, "x out")
+        return call._replace(given=call.given | {"key": self._key(call.given["x"].shape[-1])})
 
     def _softmax(self, op: str) -> Call:
         names, shape = "x out" if op == "softmax_forward" else "y grad input_grad", (self.one(*SIZES, 40), self.one(*CASES))
@@ -172,7 +177,8 @@ class Maker:
         return call if op == "softmax_forward" else self._scales(op, call.given, call.out)
 
     def _dropout(self, op: str) -> Call:
-        return self._scales(op, self._same(op, "x out", keep=0.5, gain=2.0, key=KEY).given, "out")
+        given = self._same(op, "x out", keep=0.5, gain=2.0).given
+        return self._scales(op, given | {"key": self._key(given["x"].shape[-1])}, "out")
 
     def _eltmax(self, op: str) -> Call:
         return self._same(op, "x out" if op == "eltmax_forward" else "x y grad input_grad")

@@ -115,6 +115,16 @@ def _window(values: Values, sizes: Sizes) -> str:
     return ""
 
 
+def _random_window(values: Values, sizes: Sizes) -> str:
+    return _window(values, sizes) or _cases_of_key(values, sizes)
+
+
+def _cases_of_key(values: Values, _: Sizes) -> str:
+    key, cases = values["key"], values["out"].shape[-1]
+    inside = 0 <= key.first <= (key.pitch or cases) - cases and key.pitch <= MOST
+    return "" if inside else f"a minibatch of {key.pitch or cases} cases has no {cases} from case {key.first} on"
+
+
 def _channel_window(values: Values, sizes: Sizes) -> str:
     size, start, stride = values["window"]
     last = start + (sizes["O"] - 1) * stride
@@ -237,7 +247,7 @@ OPS: dict[str, Op] = {
     "tree_backward": Op({"grad": "VK"}, _tree("parents top_down")),
     "tree_update": Op({"weights": "VK", "increments": "VK", "grad": "VK"}, _leaves),
     "pool_forward": Op({"images": _MAPS, "out": _OUT}, _window),
-    "pool_rand_forward": Op({"images": _MAPS, "out": _OUT}, _window),
+    "pool_rand_forward": Op({"images": _MAPS, "out": _OUT}, _random_window),
     "pool_max_input_grad": Op({"images": _MAPS, "input_grad": _MAPS, "out": _OUT, "grad": _OUT}, _window),
     "pool_avg_input_grad": Op({"input_grad": _MAPS, "grad": _OUT}, _window),
     "cmpool_forward": Op({"images": _MAPS, "out": "OHWN"}, _channel_window),
@@ -246,10 +256,10 @@ OPS: dict[str, Op] = {
     "norm_input_grad": Op(dict.fromkeys(("images", "grad", "input_grad"), _MAPS), _response),
     "neuron_forward": Op(_all_same("x", "out")),
     "neuron_input_grad": Op(_all_same("x", "y", "grad", "input_grad")),
-    "nrelu_forward": Op(_all_same("x", "out")),
+    "nrelu_forward": Op(_all_same("x", "out"), _cases_of_key),
     "softmax_forward": Op(dict.fromkeys(("x", "out"), "RN")),
     "softmax_input_grad": Op(dict.fromkeys(("y", "grad", "input_grad"), "RN")),
-    "dropout": Op(_all_same("x", "out")),
+    "dropout": Op(_all_same("x", "out"), _cases_of_key),
     "eltmax_forward": Op(_all_same("x", "out")),
     "eltmax_input_grad": Op(_all_same("x", "y", "grad", "input_grad")),
     "cost_forward": Op({"predictions": "KN"}, _cost),

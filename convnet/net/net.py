@@ -12,7 +12,7 @@ import gc
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -27,16 +27,28 @@ from convnet.net.buffers import BufferPool
 from convnet.net.diagnosis import bad_costs, reason
 from convnet.net.fusion import include_neurons
 from convnet.net.initial import initial_state
+from convnet.net.layout import Layout
 from convnet.net.node import Context, Inputs, Node
 from convnet.net.order import depth_first
 from convnet.net.placement import place
 from convnet.net.state import bind_weights, collect_state
 from convnet.net.steps import Steps
 from convnet.net.weights import Learning, Weights
+from convnet.ranks.communicator import Communicator, Solo
 
 Costs = dict[str, list[float]]  # the sums of each cost layer over the cases of a pass
 Work = Callable[[], None]
-Look = Callable[[Node], None]  # sees a node while its output is there
+
+
+class Observer(Protocol):
+    """Sees outputs of a test while they are there."""
+
+    @property
+    def wanted(self) -> Sequence[str]:
+        """The layers whose outputs it wants to see."""
+
+    def look(self, node: Node) -> None:
+        """See the output of a node, of a pass or of a part of one."""
 
 
 class Net:
@@ -46,6 +58,9 @@ class Net:
     them and checkpoints hold them); without it they are drawn from ``seed``. With ``checking`` frozen weights get
     gradients too, for a gradient check.
     """
+
+    communicator: Communicator = Solo()  # the ranks that compute it together
+    layout = Layout()
 
     def __init__(
         self,
@@ -172,6 +187,11 @@ class Net:
         context.keep = set(keep)
         context.inputs, context.cases, context.mode, context.step = inputs, cases, mode, self.step
         self.prepare(cases, mode.goes_back)
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Return of how many cases passes are a part [0: they are the whole minibatch], and from which of them on."""
+        return self._context.whole, self._context.first
 
     def end_forward(self) -> None:
         """Forget what was prefetched for this pass."""
@@ -300,18 +320,23 @@ class Net:
             raise
 
     def test(
-        self, inputs: Inputs, cases: int, keep: Sequence[str] = (), next_inputs: Inputs = (), look: Look | None = None
+        self,
+        inputs: Inputs,
+        cases: int,
+        keep: Sequence[str] = (),
+        next_inputs: Inputs = (),
+        observer: Observer | None = None,
     ) -> Costs:
         """Run one pass without training; returns the sums of every cost. ``keep`` as for ``forward``, else as ``train``.
 
-        ``look`` sees the nodes of ``keep``. A cost may be infinite, where a label gets probability 0, or NaN
-        (``why_not_finite``).
+        A cost may be infinite, where a label gets probability 0, or NaN (``why_not_finite``).
         """
-        self.forward(inputs, cases, Mode.TEST, keep)
+        observed = observer.wanted if observer else ()
+        self.forward(inputs, cases, Mode.TEST, [*keep, *observed])
         pending = self._fetch_costs()
-        if look:
-            for name in keep:
-                look(self.nodes[name])
+        if observer:
+            for name in observed:
+                observer.look(self.nodes[name])
         if next_inputs:
             self.prefetch(next_inputs)
         return pending()

@@ -7,8 +7,8 @@ wholes: forward, backward, update. To capture earlier would often be wasted: whe
 the rates, and so the key, may change every step or two. What differs from step to step stays outside: layers that vary
 (data, random scales) run first, op by op, and random numbers are counted on the device.
 
-The key of a step is its number of cases, its rates, and the number of gradients accumulated since the last update. 2012 had
-no such thing, and issued every op.
+The key of a step is its number of cases, which part of a minibatch they are, its rates, and the number of gradients
+accumulated since the last update. 2012 had no such thing, and issued every op.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class Steps:
         self._by_op = None
         if not self._usable or self.net.around:
             return self.net
-        key = cases, tuple(weights.capture_key() for weights in self.net.weights)
+        key = cases, *self.net.part, *(weights.capture_key() for weights in self.net.weights)
         if key not in self.captured:
             if self._seen_counts.get(key, 0) < STEPS_BEFORE_CAPTURE:
                 self._by_op = key

@@ -139,7 +139,7 @@ def test_dropout_draws_the_numbers_of_philox(be, count, scale):
     x, key = np.arange(1, count + 1, dtype=np.float32), philox.key_for(1, "layer", 5, 0)
     out = np.ones(count, np.float32) if scale else np.full(count, np.nan, np.float32)
     be.dropout(x, out, scale, keep=0.4, gain=2.5, key=key)
-    expected = np.where(philox.uniform(key, count) < 0.4, 2.5 * x, 0) + (scale if scale else 0)
+    expected = np.where(philox.uniform(key, (count,)) < 0.4, 2.5 * x, 0) + (scale if scale else 0)
     np.testing.assert_allclose(out, expected, rtol=1e-6)
 
 

@@ -17,6 +17,7 @@ from support import (
 )
 
 from convnet.backends.arguments import NEURONS, Activation
+from convnet.backends.philox import Key
 from convnet.language.neurons import TYPES
 from convnet.layers.modes import Mode
 from convnet.net.net import Net
@@ -48,7 +49,7 @@ def test_ops(be, spelling):
 
 @each_backend
 def test_noise_of_nrelu(be):
-    x, key = values(300, 20), (1, 2, 0, 0)
+    x, key = values(300, 20), Key(1, 2, 0, 0)
     out = run_op(be, "nrelu_forward", [x], x.copy(), key=key)
     assert_close(out, run_op(ORACLE, "nrelu_forward", [x], x.copy(), key=key), 1e-4)
     assert (out[x <= 0] == 0).all()
@@ -60,7 +61,7 @@ def test_noise_of_nrelu(be):
 def test_noise_of_nrelu_does_not_hide_what_is_not_a_number(be):
     x = values(8, 33)
     x[0, 2] = x[3, 20] = np.nan
-    found = run_op(be, "nrelu_forward", [x], x, key=(1, 2, 3, 4))
+    found = run_op(be, "nrelu_forward", [x], x, key=Key(1, 2, 3, 4))
     np.testing.assert_array_equal(np.isnan(found), np.isnan(x))
 
 
@@ -106,9 +107,9 @@ def test_neurons_far_from_zero(be, spelling):
 def test_dropout_mask_is_the_same_everywhere(be):
     x = values(101, 7, low=1.0)
     for keep, gain in ((0.5, 1.0), (0.3, 1 / 0.3), (0.0, 1.0), (1.0, 1.0)):
-        compare(be, "dropout", [x], x.shape, keep=keep, gain=gain, key=(1, 2, 3, 4))
+        compare(be, "dropout", [x], x.shape, keep=keep, gain=gain, key=Key(1, 2, 3, 4))
     ones = np.ones((400, 100))
-    kept = run_op(be, "dropout", [ones], np.full_like(ones, np.nan), keep=0.3, gain=1.0, key=(9, 8, 7, 6))
+    kept = run_op(be, "dropout", [ones], np.full_like(ones, np.nan), keep=0.3, gain=1.0, key=Key(9, 8, 7, 6))
     assert abs(kept.mean() - 0.3) < 0.01
 
 

@@ -7,6 +7,7 @@ import pytest
 from support import ORACLE, assert_close, assert_gradients, compare, each_backend, integers, run_op, values
 
 from convnet.backends.arguments import Activation, Slope, Window
+from convnet.backends.philox import Key
 
 # C, S, N, size, start, stride
 SHAPES = [(3, 11, 5, 3, 0, 2), (1, 1, 1, 1, 0, 1), (2, 6, 33, 4, -2, 4), (5, 7, 70, 3, 1, 3), (17, 4, 130, 4, -1, 1)]
@@ -30,7 +31,7 @@ def test_ops(be, C, S, N, size, start, stride, tied):
         else:
             y = run_op(ORACLE, "pool_forward", [kind, x], g, **how)
             compare(be, "pool_max_input_grad", [x, y, g], x.shape, **how)
-    compare(be, "pool_rand_forward", [x], g.shape, key=(1, 2, 3, 4), scales=False, **how)
+    compare(be, "pool_rand_forward", [x], g.shape, key=Key(1, 2, 3, 4), scales=False, **how)
 
 
 @each_backend
@@ -81,7 +82,7 @@ def test_not_a_number_stays_one(be, kind):
     x[0, 2, 2, 0] = x[1, 0, 0, 4] = x[2, 5, 5, 1] = np.nan
     op, args, given = "pool_forward", [kind, x], {}
     if kind == "rand":
-        op, args, given = "pool_rand_forward", [x], {"key": (1, 2, 3, 4)}
+        op, args, given = "pool_rand_forward", [x], {"key": Key(1, 2, 3, 4)}
     found, expected = (run_op(each, op, args, np.zeros_like(x), window=window, **given) for each in (be, ORACLE))
     assert np.isnan(expected).any()
     assert_close(found, expected)
@@ -94,7 +95,7 @@ def test_output_sides(side, expected):
 
 def test_random_members_follow_their_weights():
     x = np.tile(np.array([1.0, 3, 0, -2]).reshape(1, 2, 2, 1), (1, 1, 1, 20000))
-    out = run_op(ORACLE, "pool_rand_forward", [x], np.empty((1, 1, 1, 20000)), key=(5, 6, 0, 0), window=Window(2, 0, 2))
+    out = run_op(ORACLE, "pool_rand_forward", [x], np.empty((1, 1, 1, 20000)), key=Key(5, 6, 0, 0), window=Window(2, 0, 2))
     assert set(np.unique(out)) == {1, 3}
     assert abs((out == 3).mean() - 0.75) < 0.02
 

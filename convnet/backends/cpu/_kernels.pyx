@@ -368,12 +368,12 @@ cdef class KernelOps:
         with nogil:
             self.k.logreg_grad(rows, N, a, b, coeff, fused, c, scale_targets)
 
-    def dropout(self, x, out, float scale_targets=0, *, float keep, float gain, tuple key):
-        cdef int64_t count = x.size
-        cdef uint32_t[4] words = key
+    def dropout(self, x, out, float scale_targets=0, *, float keep, float gain, key):
+        cdef int64_t[3] runs = key.runs(x.shape)
+        cdef int64_t[6] stream = key
         cdef Floats a = data(x), b = data(out)
         with nogil:
-            self.k.dropout(count, a, b, keep, gain, words, scale_targets)
+            self.k.dropout(runs, a, b, keep, gain, stream, scale_targets)
 
     def add(self, x, out, float scale_targets=0, float scale_output=1):
         cdef int64_t count = x.size

@@ -107,7 +107,8 @@ typedef struct {
     X(void, logreg, (int rows, int N, const float *labels, const float *y, int k, double costs[3]))                        \
     X(void, logreg_grad,                                                                                                   \
       (int rows, int N, const float *labels, const float *y, float coeff, int fused, float *input_grad, float st))         \
-    X(void, dropout, (int64_t count, const float *x, float *out, float keep, float gain, const uint32_t key[4], float st)) \
+    X(void, dropout,                                                                                                       \
+      (const int64_t runs[3], const float *x, float *out, float keep, float gain, const int64_t key[6], float st))         \
     X(void, add, (int64_t count, const float *x, float *out, float st, float so))                                          \
     X(void, add_bias, (int64_t rows, int64_t columns, float *out, const float *biases))                                    \
     X(void, sum_rows, (int64_t rows, int64_t columns, const float *x, float *out, float st, float so))                     \

@@ -80,18 +80,37 @@ static void softmax_input_grad(int rows, int N, const float *y, const float *gra
     }
 }
 
-static void dropout(int64_t count, const float *x, float *out, float keep, float gain, const uint32_t key[4], float st) {
+/* Replaces the factors by the products, which so are rounded before they are added, wherever in a vector a value lies. */
+static INLINE void drop(int count, const float *x, float *out, float *factor, float st) {
+    for (int i = 0; i < count; i++) factor[i] = factor[i] != 0.0f ? factor[i] * x[i] : 0.0f; /* what is dropped may be NaN */
+    for (int i = 0; i < count; i++) out[i] = st == 0.0f ? factor[i] : st * out[i] + factor[i];
+}
+
+/* Threads take PHILOX_BLOCKS blocks at a time, of one run or of several (Key.runs of philox.py). */
+static void dropout(const int64_t runs[3], const float *x, float *out, float keep, float gain, const int64_t key[6], float st) {
+    enum { VALUES = 4 * PHILOX_BLOCKS };
+    const int64_t length = runs[1], blocks = runs[2], all = runs[0] * blocks, pitch = key[4], first = key[5];
 #pragma omp parallel for schedule(static)
-    for (int64_t first = 0; first < count; first += 4 * PHILOX_BLOCKS) {
-        const int values = MIN(4 * PHILOX_BLOCKS, count - first);
+    for (int64_t at = 0; at < all; at += PHILOX_BLOCKS) {
+        const int64_t begin = at < blocks ? 0 : at / blocks, end = MIN(at + PHILOX_BLOCKS, all);
         uint32_t words[4][PHILOX_BLOCKS];
-        float factor[4 * PHILOX_BLOCKS];
-        philox_blocks((uint32_t)(first / 4), key, words);
+        float factor[VALUES];
+        for (int64_t run = begin; run * blocks < end; run++) { /* its numbers, up to the end, where the next run's replace them */
+            const int from = MAX(0, run * blocks - at);
+            const uint32_t number = (uint32_t)((run * pitch + first) / 4 + at - run * blocks);
+            SIMD for (int b = 0; b < PHILOX_BLOCKS; b++) words[0][b] = b < from ? words[0][b] : number + b;
+        }
+        philox_blocks(key, words);
         for (int block = 0; block < PHILOX_BLOCKS; block++)
             for (int i = 0; i < 4; i++) factor[block * 4 + i] = philox_uniform(words[i][block]) < keep ? gain : 0.0f;
-        for (int i = 0; i < values; i++) {
-            const float result = factor[i] != 0.0f ? factor[i] * x[first + i] : 0.0f; /* what is dropped may be NaN */
-            out[first + i] = st == 0.0f ? result : st * out[first + i] + result;
+        for (int64_t run = begin; run * blocks < end; run++) {
+            const int64_t start = 4 * (run * blocks - at) + (run * pitch + first) % 4; /* where the run's factors begin */
+            const int64_t skip = MAX(0, -start), i = run * length + skip;
+            const int count = MIN(length, 4 * (end - at) - start) - skip;
+            if (count == VALUES)
+                drop(VALUES, x + i, out + i, factor, st);
+            else
+                drop(count, x + i, out + i, factor + start + skip, st);
         }
     }
 }

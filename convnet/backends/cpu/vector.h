@@ -78,18 +78,18 @@ static inline void inverse_power(const float *RESTRICT d, float power, int count
 
 #define PHILOX_BLOCKS 16 /* of random numbers at a time, four in each */
 
-/* Philox4x32-10; see convnet/backends/philox.py. words[i][b] becomes word i of block ``first`` + b of a key. */
-static INLINE void philox_blocks(uint32_t first, const uint32_t key[4], uint32_t words[4][PHILOX_BLOCKS]) {
+/* Philox4x32-10; see convnet/backends/philox.py. words[i][b] becomes word i of the block of a key whose number is words[0][b]. */
+static INLINE void philox_blocks(const int64_t key[6], uint32_t words[4][PHILOX_BLOCKS]) {
     uint32_t *x0 = words[0], *x1 = words[1], *x2 = words[2], *x3 = words[3], k0 = key[0], k1 = key[1];
-    for (int b = 0; b < PHILOX_BLOCKS; b++) x0[b] = first + b, x1[b] = key[2], x2[b] = key[3], x3[b] = 0;
+    SIMD for (int b = 0; b < PHILOX_BLOCKS; b++) x1[b] = key[2], x2[b] = key[3], x3[b] = 0;
 #pragma GCC unroll 10
     for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
         SIMD for (int b = 0; b < PHILOX_BLOCKS; b++) {
-            const uint64_t p0 = (uint64_t)0xD2511F53u * x0[b], p1 = (uint64_t)0xCD9E8D57u * x2[b];
-            x0[b] = (uint32_t)(p1 >> 32) ^ x1[b] ^ k0;
-            x1[b] = (uint32_t)p1;
-            x2[b] = (uint32_t)(p0 >> 32) ^ x3[b] ^ k1;
-            x3[b] = (uint32_t)p0;
+            /* The halves of a product apart: so compilers find the instructions for each. */
+            const uint32_t low0 = 0xD2511F53u * x0[b], high0 = (uint64_t)0xD2511F53u * x0[b] >> 32;
+            const uint32_t low1 = 0xCD9E8D57u * x2[b], high1 = (uint64_t)0xCD9E8D57u * x2[b] >> 32;
+            x0[b] = high1 ^ x1[b] ^ k0, x1[b] = low1;
+            x2[b] = high0 ^ x3[b] ^ k1, x3[b] = low0;
         }
 }
 

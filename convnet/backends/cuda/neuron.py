@@ -30,11 +30,13 @@ class NeuronOps(Launcher, Backend):
         self._each_neuron("neuron_input_grad", input_grad.size, *args, kind=kind)
 
     def nrelu_forward(self, x: Array, out: Array, *, key: Key) -> None:
-        self._each_neuron("nrelu_forward", ceil_div(out.size, 4), x, out, out.size, *key, self.now)
+        runs, length, blocks = key.runs(out.shape)
+        self._each_neuron("nrelu_forward", runs * blocks, x, out, runs, length, blocks, *key, self.now)
 
     def dropout(self, x: Array, out: Array, scale_targets: float = 0, *, keep: float, gain: float, key: Key) -> None:
-        args = (x, out, out.size, keep, gain, scale_targets, *key, self.now)
-        self._each_neuron("dropout", ceil_div(out.size, 4), *args)
+        runs, length, blocks = key.runs(out.shape)
+        args = (x, out, runs, length, blocks, keep, gain, scale_targets, *key, self.now)
+        self._each_neuron("dropout", runs * blocks, *args)
 
     def softmax_forward(self, x: Array, out: Array) -> None:
         self._softmax("softmax_forward", x, out, *x.shape)

@@ -10,7 +10,7 @@ from convnet.backends.philox import Key
 
 _KINDS = ["MAX", "MAXABS", "AVG", "SUM", "RAND"]
 _NAMES = {"KIND": _KINDS, "NEURON": NEURON_NAMES, "SLOPE": NEURON_NAMES}
-_NO_KEY = (0, 0, 0, 0)
+_NO_KEY = Key(0, 0, 0, 0)
 
 
 class PoolOps(Launcher, Backend):
@@ -24,6 +24,7 @@ class PoolOps(Launcher, Backend):
 
     def pool_rand_forward(self, images: Array, out: Array, *, window: Window, key: Key) -> None:
         shapes = _shapes("RAND", images.shape, out.shape, window) | neuron_constants()
+        key = key._replace(pitch=key.pitch or out.shape[-1])
         self._each("pool_forward", shapes, out, images, out, out.size, *key, self.now)
 
     def pool_max_input_grad(

@@ -56,8 +56,7 @@ class NeuronOps(Backend):
 
     def nrelu_forward(self, x: Array, out: Array, *, key: Key) -> None:
         y = np.maximum(x, 0)
-        noise = philox.gaussian(key, x.size).reshape(x.shape)
-        out[...] = np.maximum(y + y * noise, 0)
+        out[...] = np.maximum(y + y * philox.gaussian(key, x.shape), 0)
 
     def softmax_forward(self, x: Array, out: Array) -> None:
         e = np.exp(x - x.max(axis=0))
@@ -67,7 +66,7 @@ class NeuronOps(Backend):
         store(input_grad, y * (grad - (grad * y).sum(axis=0)), scale_targets)
 
     def dropout(self, x: Array, out: Array, scale_targets: float = 0, *, keep: float, gain: float, key: Key) -> None:
-        stays = (philox.uniform(key, x.size) < np.float32(keep)).reshape(x.shape)
+        stays = philox.uniform(key, x.shape) < np.float32(keep)
         store(out, np.where(stays, gain * x, 0), scale_targets)
 
     def eltmax_forward(self, x: Array, out: Array) -> None:

@@ -48,7 +48,7 @@ class PoolOps(Backend):
         self.activate(out, activation)
 
     def pool_rand_forward(self, images: Array, out: Array, *, window: Window, key: Key) -> None:
-        draws = philox.uniform(key, out.size).reshape(out.shape)
+        draws = philox.uniform(key, out.shape)
         for oy, ox, y, x in _grid(images, out, window):
             part = _pixels(images, y, x)
             if part.shape[1] == 0:
