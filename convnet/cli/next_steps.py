@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from convnet.checkpoint import load
 from convnet.data.demo import Demo
 from convnet.data.pictures import Pictures
 from convnet.errors import ConvnetError
+from convnet.net.net import Net
 from convnet.texts import counted, path_text, printable, shell_quoted
 from convnet.training.advice import advice_on
 from convnet.training.history import History
@@ -25,7 +27,7 @@ def next_steps(path: Path, work: Run) -> Iterator[str]:
     is_demo = isinstance(work.session.test, Demo)
     shownet = "python tools/shownet.py" if Path("tools/shownet.py").is_file() else "convnet shownet"
     if is_demo and not work.stop:
-        yield from _drawn(path.parent / _SHEET, work)
+        yield from _drawn(path, work)
     if isinstance(work.session.test, Pictures):
         yield f"Ask it yourself:  convnet predict {folder} PICTURE.jpg"
     if any(layer.type == "softmax" for layer in graph.layers.values()):
@@ -50,14 +52,17 @@ def what_stands_out(log: Path) -> Iterator[str]:
             yield f"What stands out:  {where}{printable(advice.text)} What to do: convnet log {folder}"
 
 
-def _drawn(sheet: Path, work: Run) -> Iterator[str]:
-    """Draw what the net says of pictures that it was not trained on, and yield where to see it."""
+def _drawn(path: Path, work: Run) -> Iterator[str]:
+    """Draw what the net at ``path`` says of pictures that it was not trained on, and yield where to see it."""
     from convnet.drawing.files import write_picture
     from convnet.drawing.prediction_scene import prediction_scene
     from convnet.drawing.samples import TestSet, predictions
 
+    net, sheet = work.net, path.parent / _SHEET
     try:
-        write_picture(prediction_scene(predictions(TestSet(work.net, work.session.test, work.plan.test))), sheet, dots=1)
+        if net.layout.is_parallel:  # this process alone takes a net of its own
+            net = Net(net.graph, net.be, net.minibatch, state=load(path).layers)
+        write_picture(prediction_scene(predictions(TestSet(net, work.session.test, work.plan.test))), sheet, dots=1)
     except (ConvnetError, OSError) as error:
         yield f"No pictures of what it says: {error}"
     else:

@@ -9,6 +9,7 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -20,8 +21,12 @@ from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.next_steps import next_steps, what_stands_out
 from convnet.cli.output import before_errors
 from convnet.cli.permission import may_run_code
+from convnet.errors import ConvnetError
 from convnet.interrupts import undo_if_interrupted
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, TEST, USUAL, read_config
+from convnet.ranks.agreement import is_agreed, together
+from convnet.ranks.communicator import Communicator
+from convnet.ranks.launch import world
 from convnet.storage import check_folder
 from convnet.training.averaging import Averaging, averaging
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
@@ -70,21 +75,44 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(given: dict[str, Any]) -> int:
-    """Train or test as the ``given`` options say; return the exit status. Raises ``ConvnetError``."""
-    is_screen = sys.stdout.isatty() and not given.get("verbose") and not given.get("check_grads")
+    """Train or test as the ``given`` options say, on all ranks; return the exit status. Raises ``ConvnetError``."""
+    with world() as ranks:
+        if ranks.rank == 0:
+            return _run_and_show(given, ranks)
+        try:
+            return _run_quietly(given, ranks)
+        except ConvnetError as error:
+            if is_agreed(error):  # which the first rank says
+                return error.exit_code
+            raise
+
+
+def _run_quietly(given: dict[str, Any], ranks: Communicator) -> int:
+    """Do a rank's part of a run, of which the first rank tells."""
+    logging.getLogger("convnet").setLevel(logging.CRITICAL)
+    inputs = RunInputs(given, ranks=ranks)
+    session = together(ranks, lambda: Session(inputs))
+    with session.folder:
+        _work(session, [], None)
+    return 0
+
+
+def _run_and_show(given: dict[str, Any], ranks: Communicator) -> int:
+    # What starts ranks may give the first a terminal of its own, wherever its output goes.
+    is_screen = sys.stdout.isatty() and ranks.size == 1 and not given.get("verbose") and not given.get("check_grads")
     shown = Screen() if is_screen else Lines()
     try:
         with before_errors(shown.end_line), undo_if_interrupted(shown.abandon):
-            return _run(given, shown)
+            return _run(given, ranks, shown)
     finally:
         shown.end_line()  # so that a message does not stand behind the line of a batch
 
 
-def _run(given: dict[str, Any], shown: Lines | Screen) -> int:
-    inputs = RunInputs(given)
+def _run(given: dict[str, Any], ranks: Communicator, shown: Lines | Screen) -> int:
+    inputs = RunInputs(given, ranks=ranks)
     if inputs.options.check_grads:
         return check_grads(inputs, shown)
-    session = Session(inputs)
+    session = together(ranks, lambda: Session(inputs))
     trains = session.options.trains
     with session.folder, _page_of(session) as page, Log(session) if trains else nullcontext() as log:
         _work(session, [*([log] if log else []), *([page.live] if page else []), shown], page)
@@ -110,7 +138,8 @@ def _work(session: Session, callbacks: Sequence[Callback], page: LivePage | None
         if page:
             page.take(work)
     finally:
-        print_problems(warnings)  # last, where they are seen
+        if not session.ranks.rank:
+            print_problems(warnings)  # last, where they are seen
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
         work.write_features(session.options.write_features, folder, source)
@@ -123,14 +152,15 @@ def _work(session: Session, callbacks: Sequence[Callback], page: LivePage | None
 
 def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
     """Open what a session is to do, and tell of its beginning, once nothing can be wrong any more."""
-    session.check_costs()
+    together(session.ranks, session.check_costs)
     if session.state is None:
         session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
     drawn = session.graph if session.checkpoint is None else None
     edits = session.apply_edits()
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
-    work = Run(session, session.net(backends), callbacks)
+    net = together(session.ranks, lambda: session.net(backends))
+    work = Run(session, net, callbacks)
     if session.options.average and session.options.mode == TEST:
         work.tester, more = averaging(session, work.net, work.must_stop)
         remarks = [*remarks, *more]
@@ -144,7 +174,8 @@ def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
 def _test(work: Run) -> None:
     """Test once; tell, and write, what was mistaken for what, if asked to."""
     file, report = work.session.options.report, work.tester.report
-    if report and file != "-":
+    is_first = not work.session.ranks.rank
+    if report and file != "-" and is_first:
         check_folder(Path(file))
     work.test_once()
     for line in ["", *work.tester.lines()] if isinstance(work.tester, Averaging) else ():
@@ -152,7 +183,7 @@ def _test(work: Run) -> None:
     if report:
         for line in ["", *report.lines(terminal_width())]:
             work.tell(Message(line))
-    if report and file != "-":
+    if report and file != "-" and is_first:
         write_text(file, report.csv())
         work.tell(Message(f"Wrote {file}"))
 
@@ -161,7 +192,7 @@ def _train(work: Run) -> None:
     """Train, and say what to do next."""
     saved = work.run()
     _tell_of_predictions(work)
-    if saved:
+    if saved and not work.session.ranks.rank:
         for line in next_steps(saved, work):
             work.tell(Message(line))
     work.tell(RunEnd(saved))

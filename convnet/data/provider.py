@@ -231,7 +231,7 @@ class Provider(ABC):
 class Minibatch(NamedTuple):
     """The matrices of some cases, and their number."""
 
-    inputs: list[Matrix]
+    inputs: Any  # as the net takes them (``Net.cut``)
     cases: int
 
 
@@ -241,17 +241,26 @@ def batch_bounds(cases: int, size: int, first: int = 0) -> Iterator[tuple[int, i
         yield start, min(start + size, cases)
 
 
-def split(batch: Batch, size: int, first: int = 0) -> list[Minibatch]:
-    """Return the minibatches of a batch from case ``first`` on, which are views of it.
+Take = Callable[[int, int], list["Matrix"]]  # gives the matrices of cases (start, stop)
+
+
+def whole(take: Take, start: int, stop: int) -> Any:
+    """Return the inputs of a minibatch for a net that takes it in one piece."""
+    return take(start, stop)
+
+
+def split(batch: Batch, size: int, first: int = 0, cut: Callable[[Take, int, int], Any] = whole) -> list[Minibatch]:
+    """Return the minibatches of a batch from case ``first`` on, which are views of it, as ``cut`` makes them of it.
 
     What was prefetched is known by being the same object.
     """
-    return [Minibatch(batch.minibatch(start, stop), stop - start) for start, stop in batch_bounds(batch.cases, size, first)]
+    bounds = batch_bounds(batch.cases, size, first)
+    return [Minibatch(cut(batch.minibatch, start, stop), stop - start) for start, stop in bounds]
 
 
-def minibatches(batch: Batch, size: int) -> Iterator[tuple[list[Matrix], list[Matrix], int]]:
+def minibatches(batch: Batch, size: int, cut: Callable[[Take, int, int], Any] = whole) -> Iterator[tuple[Any, Any, int]]:
     """Yield (inputs, inputs of the minibatch that follows, cases) of every minibatch."""
-    for part, following in pairwise([*split(batch, size), Minibatch([], 0)]):
+    for part, following in pairwise([*split(batch, size, cut=cut), Minibatch([], 0)]):
         yield part.inputs, following.inputs, part.cases
 
 

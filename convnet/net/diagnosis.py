@@ -70,7 +70,8 @@ def _bad_data(node: Node, layer: Data) -> str:
     cases = np.flatnonzero(bad.any(axis=0))
     row = int(np.flatnonzero(bad[:, cases[0]])[0])
     more = f" and {len(cases) - 1:,} more" if len(cases) > 1 else ""
-    what = f"value {layer.start + row} of case {cases[0]}{more}, counted from 0, is {values[row, cases[0]]}"
+    case = node.context.first + cases[0]
+    what = f"value {layer.start + row} of case {case}{more}, counted from 0, is {values[row, cases[0]]}"
     return f"matrix {layer.dataIdx} of the data, which layer '{layer.name}' reads, is not finite: {what}. Mend the data."
 
 
@@ -85,18 +86,19 @@ def _bad_weights(node: Node) -> str:
 def _bad_label(node: Node) -> str:
     """Say which label of a cost is not the number of a class, if one is not."""
     layer = cast(Cost, node.layer)
-    if layer.first_input != "label" or node.inputs[0].acts is None:
+    if node.be.is_remote or layer.first_input != "label" or node.inputs[0].acts is None:
         return ""
     labels, classes = node.be.download(node.input(0)).reshape(-1), layer.num_inputs[1]
     wrong = not_classes(labels, classes)
     if not len(wrong):
         return ""
-    label = f"the label of case {wrong[0]}, counted from 0, is {labels[wrong[0]]:g}"
+    label = f"the label of case {node.context.first + wrong[0]}, counted from 0, is {labels[wrong[0]]:g}"
     return f"{label}; cost '{layer.name}' has classes 0 to {classes - 1}. Mend the data."
 
 
 def _reach(net: Net) -> float:
     """Return the largest of the data that layers read, labels left out."""
     labels = {cost.sources[0] for cost in net.graph.costs if cost.first_input == "label"}
-    nodes = (node for node in net.nodes.values() if isinstance(node.layer, Data) and node.layer not in labels)
+    here = (node for node in net.nodes.values() if not node.be.is_remote)
+    nodes = (node for node in here if isinstance(node.layer, Data) and node.layer not in labels)
     return max((float(np.abs(node.be.download(node.out)).max(initial=0)) for node in nodes), default=0.0)

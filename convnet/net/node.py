@@ -45,10 +45,10 @@ class Context:
     cases: int
     mode: Mode = Mode.TEST
     step: int = 0  # numbers the random streams; 0 while ops are captured, since the device adds the step to those
+    whole: int = 0  # cases of the minibatch that this pass is a part of; 0: it is the whole
+    first: int = 0  # of those cases, the first one of this pass
     keep: Collection[str] = ()  # layers whose outputs somebody wants, as they are without the neurons behind them
     inputs: Inputs = ()
-    whole: int = 0  # cases of the minibatch that this pass is a part of; 0: it is the whole
-    first: int = 0  # the first of its cases there
     next_inputs: Inputs = ()  # of the pass to come, for which ``prefetch`` has begun
 
 
@@ -156,10 +156,11 @@ class Node:
 
     def key(self, draw: int = 0) -> philox.Key:
         offset = 0 if self.mode is Mode.TRAIN else 128
-        return philox.key_for(self.context.seed, self.layer.name, self.context.step, draw + offset)
+        key = philox.key_for(self.context.seed, self.layer.name, self.context.step, draw + offset)
+        return key._replace(pitch=self.context.whole, first=self.context.first)
 
     def uniforms(self, count: int) -> list[float]:
-        return [float(1 - u) for u in philox.uniform(self.key(draw=64), count)]
+        return [float(1 - u) for u in philox.uniform(self.key(draw=64)._replace(pitch=0, first=0), (count,))]
 
     def scratch(self, name: str, shape: Sequence[int]) -> Array:
         floats = math.prod(shape)

@@ -31,9 +31,9 @@ from convnet.layers.weighted import WeightLayer
 from convnet.net.crossing import Crossing
 from convnet.net.diagnosis import bad_costs, reason
 from convnet.net.layout import Layout
-from convnet.net.net import Costs, Look, Net, Work
+from convnet.net.net import Costs, Net, Observer, Work
 from convnet.net.node import Context, Inputs, Node
-from convnet.net.placement import logical_devices
+from convnet.net.placement import place
 from convnet.net.sums import Carrier, SummedWeights, Team
 from convnet.net.weights import Learning, Weights
 from convnet.ranks.communicator import Communicator, Solo
@@ -87,7 +87,8 @@ class ParallelNet(Net):
         # All ranks hold the wide layers, and those at the same place of a group the others.
         self._everyone = Team(communicator.rank, communicator.size, carrier(be, communicator))
         self._alike = self._everyone if across is communicator else Team(across.rank, across.size, carrier(be, across))
-        self._places = [be if place == layout.place else Remote(group, place) for place in range(layout.width)]
+        self._places = [be if number == layout.place else Remote(group, number) for number in range(layout.width)]
+        self._devices = [self._places[layout.place_of(device, graph)] for device in range(_last_device(graph) + 1)]
         super().__init__(graph, self._places, minibatch, seed, state, update_period, compat)
         self.backends, self.be = [be], be
 
@@ -108,12 +109,8 @@ class ParallelNet(Net):
 
     def places(self) -> dict[str, Backend]:
         """Return this rank's backend for layers that it computes, and for others that of their rank in its group."""
-        devices = logical_devices(self.graph)
-        here = self._places[self.layout.place]
-        return {
-            name: here if name in self._wide else self._places[self.layout.place_of(device, self.graph)]
-            for name, device in devices.items()
-        }
+        placed = place(self.graph, self._devices)
+        return placed | dict.fromkeys(self._wide, self.device)
 
     def context_of(self, layer: Layer, context: Context) -> Context:
         return self._wide_context if layer.name in self._wide else context
@@ -157,7 +154,7 @@ class ParallelNet(Net):
             if isinstance(weights, SummedWeights) and weights.learns:
                 self._ends.setdefault(node, []).append(weights)
         self._is_last_part = False
-        self._outputs: dict[str, list[tuple[int, np.ndarray]]] = {}  # (first case, values) of what a test keeps
+        self._outputs: dict[str, dict[int, np.ndarray]] = {}  # of what a test keeps, by the first case of a part
         self._costs: Costs = {}
 
     # -- a minibatch, part by part ------------------------------------------------------------------------------
@@ -349,34 +346,39 @@ class ParallelNet(Net):
         cases: int,
         keep: Sequence[str] = (),
         next_inputs: Any = (),
-        look: Look | None = None,
+        observer: Observer | None = None,
     ) -> Costs:
         self._outputs, waiting = {}, []
         self._follow([inputs, next_inputs])
+        wanted = [*keep, *(observer.wanted if observer else ())]
         for shard in self.layout.own_shards:
             for chunks in self.layout.rounds:
-                self._forward_wide(inputs, cases, shard, chunks, Mode.TEST, keep)
-                if self._wide and self._lane_part(shard, chunks) in inputs:
-                    self._keep(self._wide_nodes, keep, look)
+                self._forward_wide(inputs, cases, shard, chunks, Mode.TEST, wanted)
+                if self._lane_part(shard, chunks) in inputs:
+                    self._keep(self._wide_nodes, keep, observer)
                 for lane, chunk in enumerate(chunks):
-                    waiting += self._forward_narrow(inputs, cases, (shard, chunk), lane, Mode.TEST, keep)
+                    waiting += self._forward_narrow(inputs, cases, (shard, chunk), lane, Mode.TEST, wanted)
                     if (shard, chunk) in inputs:
-                        self._keep(self._narrow_nodes, keep, look)
+                        self._keep(self._narrow_nodes, keep, observer)
                         self._prefetch()
         self._costs = self._sum_costs(waiting)
         return self._costs
 
-    def _keep(self, nodes: Iterable[Node], keep: Collection[str], look: Look | None) -> None:
-        """Copy the outputs of this rank's nodes that a test wants, and have ``look`` see them."""
+    def _keep(self, nodes: Iterable[Node], keep: Collection[str], observer: Observer | None = None) -> None:
+        """Copy the outputs of this rank's nodes that a test wants, and have ``observer`` see them."""
+        observed = observer.wanted if observer else ()
         for node in nodes:
-            if node.layer.name in keep and node.be is self.device:
-                self._outputs.setdefault(node.layer.name, []).append((node.context.first, node.be.download(node.out)))
-                if look:
-                    look(node)
+            name = node.layer.name
+            if node.be is self.device and name in keep:
+                self._outputs.setdefault(name, {})[node.context.first] = node.be.download(node.out)
+            if observer and node.be is self.device and name in observed:
+                observer.look(node)
 
     def output(self, name: str) -> np.ndarray:
-        parts = [part for rank in self.communicator.all_gather(self._outputs.get(name, [])) for part in rank]
-        return np.concatenate([values for _, values in sorted(parts, key=itemgetter(0))], axis=1)
+        parts: dict[int, np.ndarray] = {}
+        for theirs in self.communicator.all_gather(self._outputs.get(name, {})):
+            parts |= theirs
+        return np.concatenate([parts[first] for first in sorted(parts)], axis=1)
 
     def test_views(self, views: Iterable[Any], count: int, cases: int, keep: Sequence[str] = ()) -> Costs:
         """As ``Net.test_views``; the lanes of wide layers wait for each other."""
@@ -411,7 +413,7 @@ class ParallelNet(Net):
         bounds = self.layout.part(*part, cases)
         self.mean_views([partial(forward, inputs) for inputs in views], count, bounds.stop - bounds.start, keep)
         own = self._wide_nodes if self._lane_part(shard, chunks) == part else []
-        self._keep([*own, *self._narrow_nodes], keep, None)
+        self._keep([*own, *self._narrow_nodes], keep)
         pending = self._fetch_costs()
         return [lambda: (bounds.start, pending())]
 
@@ -460,6 +462,18 @@ class ParallelNet(Net):
         said = [text for text in self.communicator.all_gather(text) if text]
         if said:
             raise NumericalError(said[0])
+
+
+def spread(graph: Graph, backends: Sequence[Backend], ranks: Communicator, layout: Layout) -> Sequence[Backend]:
+    """Return the backend of each logical device, as one of several ranks has them; of one rank, its ``backends``."""
+    if ranks.size == 1:
+        return backends
+    places = [backends[0] if number == layout.place else Remote(ranks, number) for number in range(layout.width)]
+    return [places[layout.place_of(device, graph)] for device in range(_last_device(graph) + 1)]
+
+
+def _last_device(graph: Graph) -> int:
+    return max(replicas.devices(graph), default=0)
 
 
 def _added(parts: Iterable[Costs]) -> Costs:

@@ -14,6 +14,7 @@ import numpy as np
 from convnet.layers import Layer
 from convnet.layers.conv import Conv, Windowed
 from convnet.net.net import Net
+from convnet.net.node import Node
 
 _NEURONS = ("relu", "nrelu", "brelu")  # never below 0, so that a sum of 0 means that all were 0
 _CASES = 512  # of each test, which are enough to see whether a unit lives
@@ -30,6 +31,7 @@ class DeadUnits:
         self.layers = [layer for layer in net.graph.layers.values() if layer.function in _NEURONS]
         self._cases = 0
         self._sums: dict[str, Any] = {}  # (U,) of each layer, on its device
+        self._seen: set[str] = set()  # of which there are any since ``begin``
 
     @property
     def wanted(self) -> Sequence[str]:
@@ -39,15 +41,18 @@ class DeadUnits:
     def begin(self) -> None:
         """Forget the test before."""
         self._cases = 0
+        self._seen.clear()
 
-    def look(self, cases: int) -> None:
-        """Add up the outputs of a pass over ``cases``, which was given ``wanted`` to keep."""
-        for name in self.wanted:
-            node = self.net.nodes[name]
-            units = units_of(node.layer)
-            if name not in self._sums:
-                self._sums[name] = node.be.empty((units,))
-            node.be.sum_rows(node.out.reshape(units, -1), self._sums[name], float(self._cases > 0))
+    def look(self, node: Node) -> None:
+        """Add up the outputs of a node of ``wanted``, of a pass or a part of one."""
+        name, units = node.layer.name, units_of(node.layer)
+        if name not in self._sums:
+            self._sums[name] = node.be.empty((units,))
+        node.be.sum_rows(node.out.reshape(units, -1), self._sums[name], float(name in self._seen))
+        self._seen.add(name)
+
+    def count(self, cases: int) -> None:
+        """Count the cases that were looked at, of all ranks."""
         self._cases += cases
 
     def shares(self) -> dict[str, float]:
@@ -56,7 +61,12 @@ class DeadUnits:
             return {}
         nodes = {name: self.net.nodes[name] for name in self._sums}
         sums = {node.layer.written_name: node.be.download(self._sums[name]) for name, node in nodes.items()}
-        return {name: float(np.mean(values == 0)) for name, values in sums.items()}
+        found = {name: (values == 0) for name, values in sums.items()}
+        shares: dict[str, list[np.ndarray]] = {}
+        for theirs in self.net.communicator.all_gather(found):
+            for name, dead in theirs.items():
+                shares.setdefault(name, []).append(dead)
+        return {name: float(np.mean(np.all(dead, axis=0))) for name, dead in shares.items()}
 
 
 def units_of(layer: Layer) -> int:

@@ -8,6 +8,7 @@ from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.net.net import Net
 from convnet.options import Options
+from convnet.ranks.agreement import together
 from convnet.training.events import Event, Message, Mistakes
 from convnet.training.parameters import Edit, Parameters, Refused
 from convnet.training.saver import Saver
@@ -29,7 +30,7 @@ class Edits:
     def follow(self) -> Edit | None:
         """Take up what was edited, if it holds, and return it. Raises ``NumericalError`` for weights that are not finite."""
         try:
-            edit = self.parameters.look()
+            edit = self._look()
         except Refused as error:
             self.tell(Mistakes("\n".join([str(error), *error.problems]), [str(error), *error.problems]))
             return None
@@ -40,6 +41,15 @@ class Edits:
             return None
         return edit
 
+    def _look(self) -> Edit | None:
+        """Return an edit, if there is one: all ranks take that which the first has found. Raises ``Refused`` there."""
+        ranks, edit = self.net.communicator, None
+        try:
+            edit = None if ranks.rank else self.parameters.look()
+        finally:  # others wait for it
+            text = ranks.all_gather(edit and self.parameters.text_of(edit.files))[0]
+        return self.parameters.read(text) if ranks.rank and text is not None else edit
+
     def _holds(self, edit: Edit) -> bool:
         """Return whether an edit holds from here on; if it cannot be saved, it does not."""
         self.net.check_weights()
@@ -47,7 +57,8 @@ class Edits:
         before = parameters.files, parameters.graph, saver.options, saver.saved_at
         text = "The parameters that were edited are not taken"
         try:
-            self._retune(edit.files, edit.graph, saver.options.with_section(edit.tuning.run), None)
+            options = saver.options.with_section(edit.tuning.run)
+            together(self.net.communicator, lambda: self._retune(edit.files, edit.graph, options, None))
         except (ConvnetError, OSError) as error:
             self.tell(Message(f"{text}: {error}"))
             return False

@@ -10,13 +10,15 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from convnet.checkpoint import add_costs
 from convnet.data.batches import description_in, read_meta, write_file
+from convnet.data.images import Matrix
 from convnet.data.provider import Batch, Provider, batch_bounds, minibatches, split
 from convnet.errors import ConvnetError, DataError, NumericalError, OptionError
 from convnet.graph.graph import Graph
@@ -25,6 +27,7 @@ from convnet.layers import Layer
 from convnet.net.diagnosis import has_bad_data
 from convnet.net.net import Costs, Inputs, Net
 from convnet.options import TEST, Options
+from convnet.ranks.agreement import together
 from convnet.texts import did_you_mean
 from convnet.training.checks import check_batch
 from convnet.training.dead import DeadUnits
@@ -81,8 +84,7 @@ class Tester:
 
         Raises ``Stopped`` where told to stop before the end.
         """
-        batch = in_thread(lambda: self.provider.batch(1, number), self.must_stop)
-        check_batch(self.net.graph, split(batch, self.net.minibatch), f"{self.provider.where}: batch {number}", finite=False)
+        batch = load_test_batch(self.net, self.provider, number, self.must_stop)
         counted = [source.name for source in self.logreg.sources] if self.logreg and self.report else []
         outputs, predictions = [], []
         for costs, cases in self._outputs(batch, number, [*counted, *[self.layer] * bool(self.layer)]):
@@ -92,33 +94,37 @@ class Tester:
             if self.report:
                 self.report.count(*map(self.net.output, counted))
         if self.predictions:
-            self.write_predictions(number, np.concatenate(predictions))
+            rows = np.concatenate(predictions)
+            together(self.net.communicator, lambda: self.write_predictions(number, rows))
         return add_costs(outputs)
 
     def write_predictions(self, number: int, rows: np.ndarray) -> None:
         """Write predictions (N, K) of a test batch to the folder ``predictions``."""
         assert self.predictions is not None
         path = self.predictions / f"test_preds_{number}"
-        write_file(path, {"data": np.ascontiguousarray(rows, np.float32), "note": f"generated from {self.source}"})
         self.written += [path] * (path not in self.written)
+        if self.net.communicator.rank:  # the first rank writes
+            return
+        write_file(path, {"data": np.ascontiguousarray(rows, np.float32), "note": f"generated from {self.source}"})
 
     def _outputs(self, batch: Batch, number: int, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
         """Yield the sums of costs over each minibatch, and its cases; raises ``Stopped``."""
         if not self.multiview:
-            for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch):
+            for inputs, next_inputs, cases in minibatches(batch, self.net.minibatch, self.net.cut):
                 self._check_stop()
-                costs = self.net.test(inputs, cases, [*keep, *(self.dead.wanted if self.dead else ())], next_inputs)
+                costs = self.net.test(inputs, cases, keep, next_inputs, self.dead)
                 if self.dead:
-                    self.dead.look(cases)
+                    self.dead.count(cases)
                 yield costs, cases
                 self._warn_of_nan(costs, inputs, cases, number)
             return
         for start, stop in batch_bounds(batch.cases, self.net.minibatch):
             self._check_stop()
-            views = (batch.minibatch(start, stop, view) for view in range(batch.views))
+            takes = [partial(_view_of, batch, view) for view in range(batch.views)]
+            views = (self.net.cut(take, start, stop) for take in takes)
             costs = self.net.test_views(views, batch.views, stop - start, keep)
             yield costs, stop - start
-            self._warn_of_nan(costs, batch.minibatch(start, stop, 0), stop - start, number)
+            self._warn_of_nan(costs, self.net.cut(takes[0], start, stop), stop - start, number)
 
     def _warn_of_nan(self, costs: Costs, inputs: Inputs, cases: int, number: int) -> None:
         """Say once why a cost is not a number; one that is infinite says itself that a label got probability 0."""
@@ -126,13 +132,31 @@ class Tester:
         if nan and not self._has_warned:
             self._has_warned = True
             why = self.net.why_not_finite(inputs, cases, costs)
-            self.is_broken = not has_bad_data(self.net)
+            self.is_broken = not any(self.net.communicator.all_gather(has_bad_data(self.net)))
             _LOG.warning("cost '%s' of test batch %d is not a number: %s", nan[0], number, why)
 
     def _check_stop(self) -> None:
         """Raise ``Stopped`` if told to stop."""
         if self.must_stop():
             raise Stopped
+
+
+def _view_of(batch: Batch, view: int, start: int, stop: int) -> list[Matrix]:
+    return batch.minibatch(start, stop, view)
+
+
+def load_test_batch(net: Net, provider: Provider, number: int, must_stop: MustStop = go_on) -> Batch:
+    """Return a test batch, checked, of which each rank of the net's has what it reads; raises ``Stopped``."""
+    ranks, layout = net.communicator, net.layout
+    where = f"{provider.where}: batch {number}"
+    if ranks.size == 1:
+        batch = in_thread(lambda: provider.batch(1, number), must_stop)
+        check_batch(net.graph, split(batch, net.minibatch), where, finite=False)
+        return batch
+    share = together(ranks, lambda: provider.share(1, number, partial(layout.wanted, net.graph, net.minibatch)))
+    settled = share.settle(ranks.all_gather)
+    together(ranks, lambda: check_batch(net.graph, split(settled, net.minibatch), where, finite=False))
+    return settled
 
 
 def find_logreg(graph: Graph, name: str = "", flag: str = "--report") -> Layer:
@@ -192,22 +216,22 @@ def write_features(
         rows: list[np.ndarray] = []
         outputs: list[tuple[Costs, int]] = []
         others: dict[str, list[np.ndarray]] = {"labels": []}
-        batch = provider.batch(1, number)
-        check_batch(net.graph, split(batch, net.minibatch), f"{provider.where}: batch {number}", finite=False)
-        for inputs, next_inputs, cases in minibatches(batch, net.minibatch):
+        batch = load_test_batch(net, provider, number)
+        parts = zip(minibatches(batch, net.minibatch, net.cut), split(batch, net.minibatch), strict=True)
+        for (inputs, next_inputs, cases), (matrices, _) in parts:
             outputs.append((net.test(inputs, cases, [name], next_inputs), cases))
             rows.append(net.output(name).T)
             if not np.isfinite(rows[-1]).all():
                 costs = net.costs()
                 why = net.why_not_finite(inputs, cases, costs)
                 raise NumericalError(f"the outputs of '{name}' for batch {number} are not finite numbers: {why}")
-            others["labels"].append(np.asarray(inputs[1]) if len(inputs) > 1 else np.zeros((1, cases), np.float32))
+            others["labels"].append(np.asarray(matrices[1]) if len(matrices) > 1 else np.zeros((1, cases), np.float32))
             for index in more:
-                others.setdefault(f"labels{index}", []).append(np.asarray(inputs[index]))
+                others.setdefault(f"labels{index}", []).append(np.asarray(matrices[index]))
         part = {"data": np.ascontiguousarray(np.concatenate(rows))}
         part |= {key: np.concatenate(matrices, axis=1) for key, matrices in others.items()}
         path = folder / f"data_batch_{number}"
-        write_file(path, part)
+        _write_first(net, path, part)
         yield path, *add_costs(outputs)
     meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}
     described = getattr(provider, "meta", {})
@@ -215,4 +239,9 @@ def write_features(
     if provider.label_names:
         meta["label_names"] = provider.label_names  # which the labels are numbers of, whatever the folder's order
     meta |= {f"label_names{index}": names for index, names in provider.head_names.items() if names and index in more}
-    write_file(folder / "batches.meta", meta)
+    _write_first(net, folder / "batches.meta", meta)
+
+
+def _write_first(net: Net, path: Path, value: dict[str, Any]) -> None:
+    """Write a file on the first rank; raises ``DataError`` on all."""
+    together(net.communicator, lambda: None if net.communicator.rank else write_file(path, value))

@@ -13,7 +13,6 @@ from pathlib import Path
 from convnet.checkpoint import BEST, Position, add_costs
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.generation import COMPAT
-from convnet.interrupts import SaveRequest, StopRequest
 from convnet.net.net import Costs, Net
 from convnet.training.edits import Edits
 from convnet.training.evaluator import Tester, write_features
@@ -36,6 +35,7 @@ from convnet.training.parameters import mistakes_in
 from convnet.training.plan import ScheduledBatch
 from convnet.training.saver import Saver
 from convnet.training.session import Session
+from convnet.training.signals import SharedSave, SharedStop, share_requests
 from convnet.training.stopping import Stopped
 from convnet.training.trainer import Trainer
 
@@ -46,7 +46,7 @@ class Run(Trainer):
     def __init__(self, session: Session, net: Net, callbacks: Sequence[Callback]) -> None:
         super().__init__(net, session.train, session.position, callbacks)
         self.session, self.plan, self.folder = session, session.plan, session.folder
-        self.stop, self.save_request, self.watch = StopRequest(), SaveRequest(), session.watch
+        self.stop, self.save_request, self.watch = SharedStop(net.communicator), SharedSave(net.communicator), session.watch
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.poll)
         self.saver = Saver(session, net)
         self.edits = Edits(session, net, self.saver, self.tell)
@@ -126,11 +126,13 @@ class Run(Trainer):
         self.tell(BatchClosed(time.monotonic() - start))
 
     def must_stop(self) -> bool:
+        share_requests(self.net.communicator, self.stop, self.save_request)
         return bool(self.stop)
 
     def poll(self) -> bool:
+        must_stop = self.must_stop()
         self._save_if_asked()
-        return self.must_stop()
+        return must_stop
 
     def is_done(self) -> bool:
         return bool(self.watch and self.watch.is_exhausted(self.position))
@@ -154,9 +156,10 @@ class Run(Trainer):
             raise NumericalError("stopped: the net that was trained makes no numbers any more, and is not saved")
 
     def _measure_weights(self) -> None:
+        self.net.gather()
         nodes = [self.net.nodes[layer.name] for layer in self.net.graph.in_file_order]
         sizes = [
-            WeightSize(node.layer.name, label, node.be.mean_magnitude(matrix.value), node.be.mean_magnitude(matrix.inc))
+            WeightSize(node.layer.name, label, *self.net.magnitudes(matrix))
             for node in nodes
             for label, matrix in node.named_weights.items()
         ]

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from convnet.checkpoint import Format, Position, format_for, pack
 from convnet.checkpoint.fitting import files_for
@@ -12,6 +13,7 @@ from convnet.errors import ConvnetError
 from convnet.graph.loading import LayerFiles
 from convnet.net.net import Net
 from convnet.options import NPZ, Options
+from convnet.ranks.agreement import together
 from convnet.storage import cache_folder, write_atomically
 from convnet.training.session import Session
 
@@ -39,17 +41,35 @@ class Saver:
 
         Raises ``NumericalError`` for weights that are not finite, ``ConvnetError`` or ``OSError`` where it cannot be saved.
         """
-        session, folder, here = self.session, self.session.folder, (position.batches_done, position.minibatches)
+        here = position.batches_done, position.minibatches
         if self.saved_at == here:
-            return folder.path / f"{position.epoch}.{position.batch}"
+            return self.session.folder.path / f"{position.epoch}.{position.batch}"
         self.net.check_weights()
+        ranks = self.net.communicator
+        if ranks.rank and self.net.layout.width == 1:  # the first rank has all that is saved
+            self.net.gather()
+            value = {}
+        else:
+            value = self._packed(position)
+        path = together(ranks, lambda: self._write(value, position))
+        self.saved_at, ranks.saved = here, str(path)
+        return path
+
+    def _packed(self, position: Position) -> dict[str, Any]:
+        """Return what to save; ranks that have parts of it call this together."""
+        session = self.session
         self._format = self._format or self._chosen_format()
         data, name = session.test.description(), session.train.name
-        value = pack(self.net, self.files, position, self.options, self._format, data, name, session.foreign)
+        return pack(self.net, self.files, position, self.options, self._format, data, name, session.foreign)
+
+    def _write(self, value: dict[str, Any], position: Position) -> Path:
+        """Write a checkpoint, on the first rank; returns its path."""
+        folder = self.session.folder
+        if self.net.communicator.rank:
+            return folder.path / f"{position.epoch}.{position.batch}"
         path = folder.save(value, position.epoch, position.batch)
-        if session.options.keep_best and position.is_best:
+        if self.session.options.keep_best and position.is_best:
             folder.keep_best(path, value)
-        self.saved_at = here
         return path
 
     def _chosen_format(self) -> Format:

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from convnet.backends import choose_backends
 from convnet.backends.base import Backend
-from convnet.backends.host import cores
 from convnet.checkpoint import (
     BEST,
     Checkpoint,
@@ -39,16 +39,23 @@ from convnet.graph.learning import check_learning
 from convnet.graph.loading import parse
 from convnet.net import placement
 from convnet.net.initial import draw_functions, initial_state
+from convnet.net.layout import Layout
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
+from convnet.net.parallel import ParallelNet, Ranks, spread
 from convnet.net.surgery import Edits
 from convnet.options import TEST, Options
 from convnet.pickles import text_of
+from convnet.ranks.agreement import together
+from convnet.ranks.carriers import carrier_for
+from convnet.ranks.communicator import Communicator, Solo
 from convnet.storage import cache_folder
 from convnet.texts import counted
 from convnet.training.best import Watch
 from convnet.training.definition import changes_since, layer_files, run_section
 from convnet.training.plan import ENDLESS, Plan
+from convnet.training.ranks import backend_of, check_alike, check_same_arithmetic, threads_for
+from convnet.training.ranks import remarks as ranks_remarks
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
@@ -61,7 +68,10 @@ class RunInputs:
     layer files.
     """
 
-    def __init__(self, given: Mapping[str, Any], checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self, given: Mapping[str, Any], checkpoint: Checkpoint | None = None, ranks: Communicator | None = None
+    ) -> None:
+        self.ranks = ranks = ranks or Solo()
         remarks: list[str] = []
         save_file = given.get("save_file", "")
         if save_file and not CheckpointFolder(Path(save_file)).names():
@@ -96,8 +106,10 @@ class RunInputs:
             builder=self.builder,
             needs=needed_data(self.builder),
             compat=COMPAT[options.compat],
-            threads=options.threads or cores(),
+            threads=threads_for(ranks, options),
+            ranks=ranks if ranks.size > 1 else None,
         )
+        check_alike(ranks, options, self.files, checkpoint)
 
 
 class Session:
@@ -108,7 +120,7 @@ class Session:
     """
 
     def __init__(self, inputs: RunInputs) -> None:
-        self.files, self.checkpoint = inputs.files, inputs.checkpoint
+        self.files, self.checkpoint, self.ranks = inputs.files, inputs.checkpoint, inputs.ranks
         try:
             self.train, self.test, self.plan, data_remarks = _open_data(
                 inputs.options, inputs.request, not inputs.checkpoint
@@ -144,7 +156,14 @@ class Session:
         self._check_format()
         self.watch = Watch.of(self.options, self.graph, self.plan)
         # Last, since what it claims has to be given back.
-        self.folder = _open_folder(self.options, self.checkpoint.path if self.checkpoint else None)
+        self.folder = self._open_folder()
+
+    def _open_folder(self) -> CheckpointFolder:
+        """Return where to save, which the first rank claims."""
+        path = self.checkpoint.path if self.checkpoint else None
+        folder = together(self.ranks, lambda: None if self.ranks.rank else _open_folder(self.options, path))
+        where = self.ranks.all_gather(folder.path if folder else None)[0]
+        return folder or CheckpointFolder(where, self.options.keep)
 
     def _adopt_data(self, options: Options) -> list[str]:
         """Give both providers the mean and the classes of the checkpoint, and the test data those of the training data.
@@ -226,7 +245,12 @@ class Session:
     def set_newer_aside(self) -> list[str]:
         """Rename checkpoints that are newer than the one beside them that training goes on from; returns remarks."""
         path = self.checkpoint.path if self.checkpoint else None
-        if path is None or not self.options.trains or os.path.realpath(path.parent) != os.path.realpath(self.folder.path):
+        if (
+            path is None
+            or self.ranks.rank
+            or not self.options.trains
+            or os.path.realpath(path.parent) != os.path.realpath(self.folder.path)
+        ):
             return []
         position = self.position
         after = path.with_name(f"{position.epoch}.{position.batch}") if path.name == BEST else path
@@ -267,6 +291,11 @@ class Session:
         """
         options = self.options
         gpus = options.gpu or [0]
+        if self.ranks.size > 1:
+            be, reason = together(self.ranks, lambda: backend_of(self.ranks, options))
+            check_same_arithmetic(self.ranks, be)
+            remarks = [f"Not on a GPU: {reason}."] if reason else []
+            return [be], remarks + unused_by_backend(options, be, self.train)
         backends, reason = choose_backends(options.backend, options.threads, gpus, options.math)
         remarks = [f"Not on a GPU: {reason}."] if reason else []
         remarks += unused_by_backend(options, backends[0], self.train)
@@ -288,15 +317,30 @@ class Session:
                 f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None
 
+    def layout(self) -> Layout:
+        """Return how the net lies over the ranks; raises ``OptionError`` where it does not fit them."""
+        return Layout.of(self.graph, self.ranks.rank, self.ranks.size, self.options.shards)
+
     def net(self, backends: list[Backend]) -> Net:
-        """Return the net, with the checkpoint's weights and streams; raises ``BackendError`` if memory cannot hold it."""
+        """Return the net, with the checkpoint's weights and streams; raises ``BackendError`` if memory cannot hold it.
+
+        One that trains, or lies on several ranks, is in parts where its layout says so.
+        """
         options = self.options
         training = options.trains
-        check_memory(self.graph, backends, options.mini, training)
-        compat = COMPAT[options.compat]
+        compat, layout = COMPAT[options.compat], self.layout()
+        devices = spread(self.graph, backends, self.ranks, layout)
+        check_memory(self.graph, devices, layout.part_size(options.mini), training)
         state = self.state if self.state is not None else self._initial_state()
         with self._sizes_in_errors(), self.checkpoint.named_in_errors() if self.checkpoint else nullcontext():
-            net = Net(self.graph, backends, options.mini, options.seed, state, options.wupdate_freq, compat=compat)
+            net: Net
+            if layout.is_parallel and (training or self.ranks.size > 1):
+                over = Ranks(self.ranks, layout, partial(carrier_for, say=self.remarks.append))
+                more = options.mini, options.seed, state, options.wupdate_freq, compat
+                net = ParallelNet(self.graph, backends[0], over, *more)
+                self.remarks += ranks_remarks(self.ranks, self.graph, layout, options.mini)
+            else:
+                net = Net(self.graph, backends, options.mini, options.seed, state, options.wupdate_freq, compat=compat)
             if self.checkpoint:
                 restore_streams(net, self.checkpoint, not self.was_edited)
         if self.checkpoint:

@@ -9,15 +9,16 @@ from copy import copy
 from itertools import chain, repeat
 
 from convnet.checkpoint import Position
-from convnet.data.provider import Minibatch, Provider, split
+from convnet.data.provider import Batch, Minibatch, Provider, Share, split
 from convnet.errors import ConvnetError, NumericalError
 from convnet.net.net import Costs, Inputs, Net
+from convnet.ranks.agreement import together
 from convnet.training.checks import check_batch
 from convnet.training.events import BatchBegin, BatchEnd, Callback, Event, MinibatchEnd
 from convnet.training.plan import ScheduledBatch
-from convnet.training.stopping import Stopped, wait_for
+from convnet.training.stopping import Stopped, go_on, wait_for
 
-Loading = Future[list[Minibatch]]
+Loading = Future[list[Minibatch] | Share]  # of several ranks, what they have not agreed on yet
 _LOG = logging.getLogger("convnet")
 
 
@@ -49,7 +50,7 @@ class Trainer:
                 start = time.monotonic()
                 self.tell(BatchBegin(batch.epoch, batch.number, batch.progress))
                 self.position.begin_batch(batch.epoch, batch.number)
-                minibatches, before = wait_for(loading, self.poll), self.position.minibatches
+                minibatches, before = self._loaded(batch, loading), self.position.minibatches
                 for number, (inputs, cases) in enumerate(minibatches, 1):
                     is_last = number == len(minibatches)
                     next_inputs = _first_inputs(following) if is_last else minibatches[number].inputs
@@ -61,6 +62,16 @@ class Trainer:
                 self._finish_batch(batch, start)
                 if self.must_stop() or self.is_done():
                     return
+
+    def _loaded(self, batch: ScheduledBatch, loading: Loading) -> list[Minibatch]:
+        """Return the minibatches of a batch once they are loaded; raises ``Stopped``, ``DataError``."""
+        ranks = self.net.communicator
+        # Ranks stop together, so not while one of them waits.
+        loaded = together(ranks, lambda: wait_for(loading, self.poll if ranks.size == 1 else go_on))
+        if isinstance(loaded, Share):
+            settled = loaded.settle(ranks.all_gather)
+            loaded = together(ranks, lambda: _minibatches(self.provider, batch, settled, self.net, self.position.cases))
+        return loaded
 
     def _finish_batch(self, batch: ScheduledBatch, start: float) -> None:
         """Count a batch that was begun at ``start``, and act after it.
@@ -129,14 +140,12 @@ def load_ahead(
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
 
-    def load(batch: ScheduledBatch, done: int) -> list[Minibatch]:
-        loaded = provider.batch(batch.epoch, batch.number)
-        if done > loaded.cases:
-            text = "batch %d of %s has %d cases now, and the run had trained on %d of it; it goes on with the next batch"
-            _LOG.warning(text, batch.number, provider.where, loaded.cases, done)
-        minibatches = split(loaded, net.minibatch, done)
-        check_batch(net.graph, minibatches, f"{provider.where}: batch {batch.number}")
-        return minibatches
+    def load(batch: ScheduledBatch, done: int) -> list[Minibatch] | Share:
+        if net.communicator.size > 1:
+            return provider.share(
+                batch.epoch, batch.number, lambda cases: net.layout.wanted(net.graph, net.minibatch, cases, done)
+            )
+        return _minibatches(provider, batch, provider.batch(batch.epoch, batch.number), net, done)
 
     counts = chain([position.cases], repeat(0))
     upcoming = ((batch, thread.submit(load, batch, done)) for batch, done in zip(schedule, counts, strict=False))
@@ -150,9 +159,18 @@ def load_ahead(
         thread.shutdown(wait=False, cancel_futures=True)
 
 
+def _minibatches(provider: Provider, batch: ScheduledBatch, loaded: Batch, net: Net, done: int) -> list[Minibatch]:
+    """Return the minibatches of a batch for ``net``, after the cases that are ``done``, checked."""
+    if done > loaded.cases:
+        text = "batch %d of %s has %d cases now, and the run had trained on %d of it; it goes on with the next batch"
+        _LOG.warning(text, batch.number, provider.where, loaded.cases, done)
+    check_batch(net.graph, split(loaded, net.minibatch, done), f"{provider.where}: batch {batch.number}")
+    return split(loaded, net.minibatch, done, net.cut)
+
+
 def _first_inputs(following: Loading | None) -> Inputs:
     """Return the inputs of the next batch's first minibatch, if it has been loaded by now."""
     if following is None or not following.done() or following.exception():
         return ()
     minibatches = following.result()
-    return minibatches[0].inputs if minibatches else ()
+    return minibatches[0].inputs if isinstance(minibatches, list) and minibatches else ()

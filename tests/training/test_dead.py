@@ -40,8 +40,8 @@ def test_planted_maps_and_units_are_found(be, neuron):
     dead = DeadUnits(net)
     dead.begin()
     for count, seed in ((8, 1), (3, 2)):
-        net.test(cases(count, seed), count, dead.wanted)
-        dead.look(count)
+        net.test(cases(count, seed), count, observer=dead)
+        dead.count(count)
     assert dead.shares() == {"first": 0.5, "fc": 0.5}
 
 
@@ -54,8 +54,8 @@ def test_a_unit_that_one_case_wakes_lives(be):
     inputs[0][:, 5] = 1e4 * weights[2]  # of eight cases, one that unit 2 likes
     expected = np.mean((weights @ inputs[0] - 9).max(axis=1) <= 0)
     for start in (0, 4):
-        net.test([matrix[:, start : start + 4] for matrix in inputs], 4, dead.wanted)
-        dead.look(4)
+        net.test([matrix[:, start : start + 4] for matrix in inputs], 4, observer=dead)
+        dead.count(4)
     assert dead.shares() == {"fc": expected} and expected < 1
 
 
@@ -83,8 +83,8 @@ def test_enough_is_enough():
     dead = DeadUnits(net)
     for expected in (["fc_neuron"], ["fc_neuron"], []):
         assert [net.nodes[name].layer.written_name for name in dead.wanted] == ["fc"] * len(expected)
-        net.test(cases(300), 300, dead.wanted)
-        dead.look(300)
+        net.test(cases(300), 300, observer=dead)
+        dead.count(300)
     dead.begin()
     assert len(dead.wanted) == 1 and dead.shares() == {}
 

@@ -9,6 +9,7 @@ import pytest
 from convnet.checkpoint import Position
 from convnet.data.provider import MatrixBatch, Provider, Request
 from convnet.errors import DataError
+from convnet.ranks.communicator import Solo
 from convnet.training.plan import Plan, ScheduledBatch
 from convnet.training.trainer import Trainer
 
@@ -66,6 +67,10 @@ class Net:
 
     minibatch = 2
     graph = SimpleNamespace(declared=[], costs=[])
+    communicator = Solo()
+
+    def cut(self, take, start, stop):
+        return take(start, stop)
 
     def __init__(self):
         self.seen = []

@@ -56,7 +56,7 @@ class NetFilters:
     def _stored(self, name: str) -> Iterable[Stored]:
         node = self.net.nodes[name]
         weights = node.weights[0]
-        if math.prod(weights.value.shape) <= _MOST:
+        if math.prod(weights.value.shape) <= _MOST and not node.be.is_remote:
             layer: Any = node.layer
             places = {key: list(getattr(layer, key)) for key in ("filterChannels", "filterSize")}
             values = node.be.download(weights.value)
