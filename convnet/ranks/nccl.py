@@ -54,6 +54,7 @@ class Nccl(Carrier):
         self.device, self._api = device, load_nccl()
         self._comm: Any = None
         self._last: _Moving | None = None
+        self._going: list[_Moving] = []  # kept until they have arrived, whether or not anybody waits for them
         rank, size, api = communicator.rank, communicator.size, self._api
         with as_backend_error("NCCL cannot begin", _ADVICE):
             ids = communicator.all_gather(bytes(api.get_unique_id()) if rank == 0 else b"")
@@ -82,7 +83,9 @@ class Nccl(Carrier):
             finally:
                 api.group_end()
         self.communicator.bytes_sent += sum(array.nbytes for array, _ in sent)
+        self._going = [moving for moving in self._going if not device.is_done(moving.arrived)]
         self._last, device.unsettled = _Moving(self, [array for array, _ in (*sent, *filled)]), self
+        self._going.append(self._last)
         return self._last
 
     def is_settled(self) -> bool:
@@ -128,4 +131,3 @@ class _Moving(Pending):
     def wait(self) -> None:
         self.carrier.until(self._is_taken)
         self.carrier.device.wait_event(COMPUTE, self.arrived)
-        self.arrays = []

@@ -18,7 +18,7 @@ import numpy as np
 
 from convnet.backends.cuda.array import DeviceArray
 from convnet.backends.cuda.device import Device
-from convnet.backends.cuda.transfers import COMPUTE, EXCHANGE, Pinned
+from convnet.backends.cuda.transfers import COMPUTE, EXCHANGE
 from convnet.ranks.carriers import Carrier
 from convnet.ranks.communicator import Communicator, Pending
 
@@ -36,7 +36,7 @@ class Staged(Carrier):
         super().__init__(communicator.split(0))
         self.device, self.whole = device, communicator
         self.going: list[_Moving] = []  # in the order in which their messages begin, on all ranks
-        self._buffers: list[Pinned] = []  # free ones
+        self._buffers: list[np.ndarray] = []  # free page-locked memory
 
     def exchange(self, pieces: Sequence[DeviceArray], out: Sequence[DeviceArray]) -> Pending:
         self.progress()
@@ -48,31 +48,30 @@ class Staged(Carrier):
         for moving in list(self.going):
             if not moving.go_on():
                 break
+            if moving.arrived is not None and self.device.is_done(moving.arrived):
+                self.going.remove(moving)
+                self._buffers.append(moving.memory)
 
-    def buffer(self, nbytes: int) -> Pinned:
-        """Return a buffer that nothing uses."""
-        for buffer in self._buffers:
-            if nbytes <= buffer.memory.nbytes <= 2 * nbytes and self.device.is_done(buffer.busy):
-                self._buffers.remove(buffer)
-                return buffer
-        buffer = Pinned()
-        buffer.memory = self.device.pinned(max(nbytes, 1))
-        return buffer
+    def take_memory(self, nbytes: int) -> np.ndarray:
+        """Return page-locked bytes that nothing uses."""
+        for i, memory in enumerate(self._buffers):
+            if nbytes <= memory.nbytes <= 2 * nbytes:
+                return self._buffers.pop(i)
+        return self.device.pinned(max(nbytes, 1))
 
-    def take_back(self, moving: _Moving) -> None:
-        """Take back the buffer of what is on its last way."""
-        self.going.remove(moving)
-        self._buffers.append(moving.buffer)
+    def _is_idle(self) -> bool:
+        self.progress()
+        return not self.going
 
     def close(self, failed: bool = False) -> None:
-        while self._buffers and not failed:
-            buffer = self._buffers.pop()
-            buffer.wait(self.device)
-            self.device.unpin(buffer.memory)
+        if not failed:
+            self.until(self._is_idle)
+        while self._buffers:
+            self.device.unpin(self._buffers.pop())
 
 
 class _Moving(Pending):
-    """Arrays on their way; they are kept until the last copy is issued and waited for."""
+    """Arrays on their way; the carrier keeps them until the last copy is done, whether or not anybody waits for it."""
 
     def __init__(self, carrier: Staged, pieces: Sequence[DeviceArray], out: Sequence[DeviceArray]) -> None:
         self.carrier, self.pieces, self.out = carrier, pieces, out
@@ -81,9 +80,8 @@ class _Moving(Pending):
         device, others = carrier.device, carrier.others
         sent = dict.fromkeys(pieces[other] for other in others)  # one array for all may be copied once
         arrays = [*sent, *(out[other] for other in others)]
-        self.buffer = carrier.buffer(sum(array.nbytes for array in arrays))
+        self.memory = memory = carrier.take_memory(sum(array.nbytes for array in arrays))
         self.host: dict[DeviceArray, np.ndarray] = {}
-        memory = self.buffer.memory
         for array in arrays:
             self.host[array], memory = memory[: array.nbytes].view(array.dtype), memory[array.nbytes :]
         device.wait_event(EXCHANGE, device.record_event(COMPUTE))
@@ -105,8 +103,7 @@ class _Moving(Pending):
             for array in (self.out[other] for other in carrier.others):
                 if array.size:
                     device.send(self.host[array], array.pointer, EXCHANGE)
-            self.arrived = self.buffer.busy = device.record_event(EXCHANGE)
-            carrier.take_back(self)
+            self.arrived = device.record_event(EXCHANGE)
         return True
 
     def _is_on_its_last_way(self) -> bool:
@@ -119,4 +116,3 @@ class _Moving(Pending):
     def wait(self) -> None:
         self.carrier.until(self._is_on_its_last_way)
         self.carrier.device.wait_event(COMPUTE, self.arrived)
-        self.pieces, self.out, self.host = [], [], {}

@@ -15,7 +15,7 @@ class Event:
     """A point in a stream; reached when everything issued before it is done."""
 
     def __init__(self, device: LazyStreams, stream: int) -> None:
-        self.device, self.stream, self.reached = device, stream, False
+        self.device, self.stream, self.reached, self.looked_at = device, stream, False, False
 
     def reach(self) -> None:
         """Do the work before it, if that is not done."""
@@ -69,7 +69,8 @@ class LazyStreams(EmulatedDevice):
         event.reach()
 
     def is_done(self, event: Event) -> bool:
-        """Do a piece of the work before an event: who looks again and again must see it reached."""
-        if not event.reached:
+        """Whether an event is reached; from the second look on, a piece of the work before it is done each time."""
+        if not event.reached and event.looked_at:
             event.device.step(event.stream)
+        event.looked_at = True
         return event.reached

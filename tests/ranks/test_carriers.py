@@ -84,9 +84,9 @@ def moves(communicator, be, carrier, cut):
         pending.wait()
         be.add(weight, out)
         be.fill(weight, -2.0)
+    found = [be.download(out) for out in outs], [be.download(arrived[rank]) for arrived in arrivals]  # the latter left alone
     carrier.close()
-    own = [be.download(arrived[rank]) for arrived in arrivals]  # left alone
-    return [be.download(out) for out in outs], own
+    return found
 
 
 def expected(size, cut):
@@ -298,11 +298,32 @@ def test_begin_does_not_wait_and_the_device_computes_on():
         while not all([pending.done() for pending in begun]):  # noqa: C419, as each has to go on
             started = [moving.messages is not None for moving in carrier.going]
             assert started == sorted(started, reverse=True)
-        assert not carrier.going and not device.waiting[EXCHANGE]
-        buffers = len(carrier._buffers)
+        carrier.progress()
+        assert not carrier.going and not device.waiting[EXCHANGE] and len(carrier._buffers) == 3
         carrier.share(slices(arrays[0], (2, 2))).wait()
-        assert buffers == len(carrier._buffers) == 3
+        assert len(carrier._buffers) == 2
         carrier.close()
+        assert not carrier._buffers
         return min(waiting) > 0
+
+    assert on_ranks(2, program) == [True, True]
+
+
+@pytest.mark.parametrize("kind", [Staged, Nccl])
+def test_what_nobody_waits_for_is_kept(world, kind):
+    """A step that fails drops what it has begun: memory of its arrays is not used again before they have arrived."""
+
+    def program(communicator):
+        device = device_of(communicator.rank)
+        be = Cuda(device)
+        carrier = kind(device, communicator)
+        out, other = be.zeros((2, 6)), be.zeros((2, 6))
+        carrier.exchange([other[:1], other[1:]], [out[:1], out[1:]])
+        del out
+        array = be.empty((2, 6))
+        be.fill(array, 5.0)
+        carrier.share([other[:1], other[1:]]).wait()
+        carrier.close()
+        return (be.download(array) == 5).all()
 
     assert on_ranks(2, program) == [True, True]
