@@ -314,15 +314,17 @@ def test_what_nobody_waits_for_is_kept(world, kind):
     """A step that fails drops what it has begun: memory of its arrays is not used again before they have arrived."""
 
     def program(communicator):
-        device = device_of(communicator.rank)
+        device = device_of(communicator.rank, early=(COMPUTE,))
         be = Cuda(device)
         carrier = kind(device, communicator)
         out, other = be.zeros((2, 6)), be.zeros((2, 6))
-        carrier.exchange([other[:1], other[1:]], [out[:1], out[1:]])
-        del out
+        begun = carrier.exchange([other[:1], other[1:]], [out[:1], out[1:]])
+        while begun.arrived is None:
+            begun.done()
+        del out, begun
         array = be.empty((2, 6))
         be.fill(array, 5.0)
-        carrier.share([other[:1], other[1:]]).wait()
+        carrier.share([other[:1], other[1:]])
         carrier.close()
         return (be.download(array) == 5).all()
 
