@@ -123,7 +123,7 @@ class _Moving(Pending):
         self.arrived: Any = None  # the event after the group
 
     def _is_taken(self) -> bool:
-        return self.arrived is not None or self.carrier.is_settled()
+        return self.carrier.is_settled() or self.arrived is not None  # looks in any case: for errors
 
     def done(self) -> bool:
         return self._is_taken() and self.carrier.device.is_done(self.arrived)

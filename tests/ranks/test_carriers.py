@@ -198,9 +198,10 @@ def test_an_error_that_nccl_finds_later(world):
     def program(communicator):
         device = device_of(communicator.rank)
         carrier, array = Nccl(device, communicator), Cuda(device).zeros((2,))
-        pending = carrier.share(slices(array, (1, 1)))
+        earlier, pending = carrier.share(slices(array, (1, 1))), carrier.share(slices(array, (1, 1)))
+        assert earlier.arrived is not None and pending.arrived is None
         world.failing[communicator.rank] = 6
-        for work in (pending.wait, pending.done, lambda: carrier.share(slices(array, (1, 1)))):
+        for work in (earlier.wait, pending.wait, pending.done, lambda: carrier.share(slices(array, (1, 1)))):
             with pytest.raises(BackendError, match=r"NCCL: error 6 \(run .*\); CONVNET_NCCL=0 does without it"):
                 work()
         carrier.close(failed=True)
