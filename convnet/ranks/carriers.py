@@ -92,10 +92,10 @@ def _why_not_nccl(card: str, communicator: Communicator) -> str:
         version = version_of_library(load_nccl())
     except BackendError as error:
         why_not = str(error)
-    boot = ""  # names can be the same on several machines of a cluster
-    with suppress(OSError):
-        boot = _BOOT_ID.read_text()
-    answers = communicator.all_gather((why_not, version, (boot, card)))
+    machine = communicator.hosts[communicator.rank]
+    with suppress(OSError):  # better: names may be the same on several machines, and differ between containers of one
+        machine = _BOOT_ID.read_text()
+    answers = communicator.all_gather((why_not, version, (machine, card)))
     for rank, (reason, *_) in enumerate(answers):
         if reason:
             return f"{communicator.name(rank)}: {reason}"
