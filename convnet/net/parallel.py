@@ -295,7 +295,8 @@ class ParallelNet(Net):
 
     def _run(self, node: Node, kind: str, work: Work) -> None:
         super()._run(node, kind, work)
-        self.communicator.progress()
+        for team in (self._everyone, self._alike):
+            team.carrier.progress()
 
     def end_backward(self, node: Node) -> None:
         """Begin to sum the gradients that are complete with this node's, while backward goes on."""
