@@ -39,8 +39,11 @@ class Team:
     carrier: Carrier
 
     def slices(self, length: int) -> list[slice]:
-        """Return the part of a flat array that is each rank's to sum and to step with."""
-        bounds = [length * rank // self.size for rank in range(self.size + 1)]
+        """Return the part of a flat array that is each rank's to sum and to step with.
+
+        Parts begin at multiples of 16 bytes: NCCL copies others byte by byte.
+        """
+        bounds = [*(length * rank // self.size // 4 * 4 for rank in range(self.size)), length]
         return [slice(first, last) for first, last in pairwise(bounds)]
 
     def share(self, array: Array) -> Pending:
