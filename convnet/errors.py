@@ -12,6 +12,7 @@ class ConvnetError(Exception):
     """Base of all errors shown to users. ``exit_code`` is the process status it ends in."""
 
     exit_code = 1
+    is_agreed = False  # whether all ranks of a run raise it, so that one says it and all leave
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*(printable_lines(one) if isinstance(one, str) else one for one in arguments))

@@ -25,6 +25,7 @@ INTERRUPTED = "interrupted; what was saved before is untouched"
 
 _to_undo: list[Callable[[], object]] = []
 _ends_program = False
+_says = True
 _late: list[int] | None = None  # signals that came inside ``whole_despite_signals``
 
 
@@ -61,17 +62,19 @@ def end_program(number: int) -> NoReturn:
         with contextlib.suppress(OSError):
             undo()
     with contextlib.suppress(OSError):
-        os.write(2, f"convnet: {INTERRUPTED}\n".encode())
+        _says and os.write(2, f"convnet: {INTERRUPTED}\n".encode())
     os._exit(128 + number)
 
 
-def end_program_on_signals() -> None:
+def end_program_on_signals(is_quiet: bool = False) -> None:
     """Have signals end this program, but for those that its parent has it ignore, as nohup does SIGHUP.
+
+    Of several ranks all but one do so without a word, ``is_quiet``.
 
     SIGUSR1 does nothing while there is no run that could be saved; its default is to end the program.
     """
-    global _ends_program
-    _ends_program = True
+    global _ends_program, _says
+    _ends_program, _says = True, not is_quiet
     if SAVE_SIGNAL is not None:
         signal.signal(SAVE_SIGNAL, signal.SIG_IGN)
     for number in SIGNALS:

@@ -96,6 +96,18 @@ def why_not_cuda(gpu: int = 0) -> str:
     return ""
 
 
+def gpu_count() -> int:
+    """Return how many GPUs the driver shows to this process; 0 without a driver."""
+    from convnet.backends.cuda.machine import as_backend_error, load_driver
+
+    try:
+        drv = load_driver()
+        with as_backend_error("the NVIDIA driver does not answer", "use --backend cpu"):
+            return int(drv.Device.count())
+    except BackendError:
+        return 0
+
+
 def _cuda(gpus: Sequence[int], math: str) -> list[Backend]:
     from convnet.backends.cuda import Cuda
     from convnet.backends.cuda.driver import CudaDevice

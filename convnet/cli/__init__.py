@@ -9,6 +9,7 @@ import os
 import sys
 
 from convnet.interrupts import StopRequest, end_program_on_signals
+from convnet.ranks.started import started
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,11 +64,16 @@ def main(arguments: Sequence[str] | None = None, prog: str = "", verb: str = "")
     """
     if arguments is not None:
         return _run_verb(list(arguments), prog, verb)
-    end_program_on_signals()
+    rank, _ = started()
+    end_program_on_signals(is_quiet=rank > 0)
     fault = _open_streams()
     if fault:
         print(f"convnet: standard output: {fault}", file=sys.stderr)
         return 1
+    if rank:  # which does as rank 0 in a run, and nothing elsewhere; what it alone meets is said where ranks end
+        if (verb or sys.argv[1:2]) not in ("run", ["run"]):
+            return 0
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     status = _run_verb(sys.argv[1:], prog, verb)
     if StopRequest.latest:  # nobody waits for data that are still being loaded
         try:

@@ -9,7 +9,6 @@ convnet run --load-file CHECKPOINT --test-only                   test and leave
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -21,13 +20,13 @@ from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.next_steps import next_steps, what_stands_out
 from convnet.cli.output import before_errors
 from convnet.cli.permission import may_run_code
-from convnet.errors import ConvnetError
 from convnet.interrupts import undo_if_interrupted
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, TEST, USUAL, read_config
-from convnet.ranks.agreement import is_agreed, together
+from convnet.ranks.agreement import together
 from convnet.ranks.communicator import Communicator
 from convnet.ranks.launch import world
 from convnet.storage import check_folder
+from convnet.training.alike import check_alike, check_same_arithmetic
 from convnet.training.averaging import Averaging, averaging
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
 from convnet.training.lines import Lines
@@ -75,46 +74,43 @@ def given_options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(given: dict[str, Any]) -> int:
-    """Train or test as the ``given`` options say, on all ranks; return the exit status. Raises ``ConvnetError``."""
-    with world() as ranks:
-        if ranks.rank == 0:
-            return _run_and_show(given, ranks)
-        try:
-            return _run_quietly(given, ranks)
-        except ConvnetError as error:
-            if is_agreed(error):  # which the first rank says
-                return error.exit_code
-            raise
+    """Train or test as the ``given`` options say; return the exit status. Raises ``ConvnetError``.
+
+    Where this process is one of several ranks, all do the same, and rank 0 prints and writes.
+    """
+    with world() as communicator:
+        return run_on(communicator, given)
 
 
-def _run_quietly(given: dict[str, Any], ranks: Communicator) -> int:
-    """Do a rank's part of a run, of which the first rank tells."""
-    logging.getLogger("convnet").setLevel(logging.CRITICAL)
-    inputs = RunInputs(given, ranks=ranks)
-    session = together(ranks, lambda: Session(inputs))
-    with session.folder:
-        _work(session, [], None)
-    return 0
-
-
-def _run_and_show(given: dict[str, Any], ranks: Communicator) -> int:
-    # What starts ranks may give the first a terminal of its own, wherever its output goes.
-    is_screen = sys.stdout.isatty() and ranks.size == 1 and not given.get("verbose") and not given.get("check_grads")
+def run_on(communicator: Communicator, given: dict[str, Any]) -> int:
+    """Train or test on the ranks of a communicator, which all call this; see ``run``."""
+    # What starts ranks may give the first of them a terminal of its own, wherever its output goes.
+    is_screen = sys.stdout.isatty() and communicator.size == 1 and not given.get("verbose") and not given.get("check_grads")
     shown = Screen() if is_screen else Lines()
     try:
         with before_errors(shown.end_line), undo_if_interrupted(shown.abandon):
-            return _run(given, ranks, shown)
+            return _run(communicator, given, shown)
     finally:
         shown.end_line()  # so that a message does not stand behind the line of a batch
 
 
-def _run(given: dict[str, Any], ranks: Communicator, shown: Lines | Screen) -> int:
-    inputs = RunInputs(given, ranks=ranks)
+def _run(communicator: Communicator, given: dict[str, Any], shown: Lines | Screen) -> int:
+    inputs = together(communicator, lambda: RunInputs(given, communicator=communicator))
     if inputs.options.check_grads:
         return check_grads(inputs, shown)
-    session = together(ranks, lambda: Session(inputs))
+    session = together(communicator, lambda: Session(inputs))
+    with session.folder:
+        check_alike(session)
+        if communicator.rank:
+            _work(session, [], None)
+            return 0
+        return _run_shown(session, shown)
+
+
+def _run_shown(session: Session, shown: Lines | Screen) -> int:
+    """Do what the options of an open session say, with what shows and keeps it."""
     trains = session.options.trains
-    with session.folder, _page_of(session) as page, Log(session) if trains else nullcontext() as log:
+    with _page_of(session) as page, Log(session) if trains else nullcontext() as log:
         _work(session, [*([log] if log else []), *([page.live] if page else []), shown], page)
     for line in what_stands_out(log.file.path) if log and isinstance(shown, Screen) else ():
         shown.line(line)
@@ -134,12 +130,11 @@ def _work(session: Session, callbacks: Sequence[Callback], page: LivePage | None
     """Do what the options of an open session say, and tell of it."""
     warnings = session.graph.warnings
     try:
-        work = _begin(session, callbacks)
+        work = together(session.communicator, lambda: _begin(session, callbacks))
         if page:
             page.take(work)
     finally:
-        if not session.ranks.rank:
-            print_problems(warnings)  # last, where they are seen
+        print_problems(warnings)  # last, where they are seen
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
         work.write_features(session.options.write_features, folder, source)
@@ -148,24 +143,29 @@ def _work(session: Session, callbacks: Sequence[Callback], page: LivePage | None
         _tell_of_predictions(work)
     else:
         _train(work)
+    work.hear()
 
 
 def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
     """Open what a session is to do, and tell of its beginning, once nothing can be wrong any more."""
-    together(session.ranks, session.check_costs)
+    communicator = session.communicator
+    session.check_costs()
     if session.state is None:
-        session.may_run_code = may_run_code(session.graph, bool(session.options.allow_init_code))
+        allowed = bool(session.options.allow_init_code)
+        allowed = allowed or (communicator.rank == 0 and may_run_code(session.graph, allowed))
+        session.may_run_code = communicator.all_gather(allowed)[0]
     drawn = session.graph if session.checkpoint is None else None
     edits = session.apply_edits()
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
-    net = together(session.ranks, lambda: session.net(backends))
-    work = Run(session, net, callbacks)
+    device = f"{communicator.size} ranks, {communicator.name(0)}: {device}" if communicator.size > 1 else device
+    work = Run(session, session.net(backends), callbacks)
     if session.options.average and session.options.mode == TEST:
         work.tester, more = averaging(session, work.net, work.must_stop)
         remarks = [*remarks, *more]
+    check_same_arithmetic(work.net)
     # Now that nothing else can be wrong.
-    moved = [*session.set_newer_aside(), *session.find_best()] if session.has_work else []
+    moved = session.move_files() if session.has_work else []
     remarks = [*session.remarks, *moved, *remarks]
     work.tell(RunBegin(session, work.net, device, drawn, edits, remarks))
     return work
@@ -174,17 +174,17 @@ def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
 def _test(work: Run) -> None:
     """Test once; tell, and write, what was mistaken for what, if asked to."""
     file, report = work.session.options.report, work.tester.report
-    is_first = not work.session.ranks.rank
-    if report and file != "-" and is_first:
-        check_folder(Path(file))
+    communicator = work.session.communicator
+    if report and file != "-":
+        together(communicator, lambda: check_folder(Path(file)) if communicator.rank == 0 else None)
     work.test_once()
     for line in ["", *work.tester.lines()] if isinstance(work.tester, Averaging) else ():
         work.tell(Message(line))
     if report:
         for line in ["", *report.lines(terminal_width())]:
             work.tell(Message(line))
-    if report and file != "-" and is_first:
-        write_text(file, report.csv())
+    if report and file != "-":
+        together(communicator, lambda: write_text(file, report.csv()) if communicator.rank == 0 else None)
         work.tell(Message(f"Wrote {file}"))
 
 
@@ -192,7 +192,7 @@ def _train(work: Run) -> None:
     """Train, and say what to do next."""
     saved = work.run()
     _tell_of_predictions(work)
-    if saved and not work.session.ranks.rank:
+    if saved and work.session.communicator.rank == 0:
         for line in next_steps(saved, work):
             work.tell(Message(line))
     work.tell(RunEnd(saved))

@@ -30,6 +30,8 @@ _NAMED = 20  # missing batches in a message
 _TARGETS = 1 << 26  # of a batch
 
 AllGather = Callable[[Any], list[Any]]  # of a small value, those of all ranks in their order
+Take = Callable[[int, int], "list[Matrix]"]  # of the cases from one to another
+Cut = Callable[[Take, int, int], Any]  # what ``Take`` gives of a minibatch, in the parts in which a net computes it
 Wanted = Callable[[int], np.ndarray]  # of the number of cases in a batch, which of them a rank reads, (N,) bool
 
 
@@ -229,9 +231,9 @@ class Provider(ABC):
 
 
 class Minibatch(NamedTuple):
-    """The matrices of some cases, and their number."""
+    """The matrices of some cases, as a net takes them, and their number."""
 
-    inputs: Any  # as the net takes them (``Net.cut``)
+    inputs: Any
     cases: int
 
 
@@ -241,16 +243,13 @@ def batch_bounds(cases: int, size: int, first: int = 0) -> Iterator[tuple[int, i
         yield start, min(start + size, cases)
 
 
-Take = Callable[[int, int], list["Matrix"]]  # gives the matrices of cases (start, stop)
-
-
 def whole(take: Take, start: int, stop: int) -> Any:
-    """Return the inputs of a minibatch for a net that takes it in one piece."""
+    """Return the inputs of a minibatch in one part."""
     return take(start, stop)
 
 
-def split(batch: Batch, size: int, first: int = 0, cut: Callable[[Take, int, int], Any] = whole) -> list[Minibatch]:
-    """Return the minibatches of a batch from case ``first`` on, which are views of it, as ``cut`` makes them of it.
+def split(batch: Batch, size: int, first: int = 0, cut: Cut = whole) -> list[Minibatch]:
+    """Return the minibatches of a batch from case ``first`` on, which are views of it, as ``cut`` makes inputs of a net.
 
     What was prefetched is known by being the same object.
     """
@@ -258,7 +257,7 @@ def split(batch: Batch, size: int, first: int = 0, cut: Callable[[Take, int, int
     return [Minibatch(cut(batch.minibatch, start, stop), stop - start) for start, stop in bounds]
 
 
-def minibatches(batch: Batch, size: int, cut: Callable[[Take, int, int], Any] = whole) -> Iterator[tuple[Any, Any, int]]:
+def minibatches(batch: Batch, size: int, cut: Cut = whole) -> Iterator[tuple[Any, Any, int]]:
     """Yield (inputs, inputs of the minibatch that follows, cases) of every minibatch."""
     for part, following in pairwise([*split(batch, size, cut=cut), Minibatch([], 0)]):
         yield part.inputs, following.inputs, part.cases

@@ -80,7 +80,7 @@ class TestSet:
     @classmethod
     def of(cls, session: Session) -> TestSet:
         """Return the net and the test batches of a session."""
-        return cls(session.net(session.backends()[0]), session.test, session.plan.test)
+        return cls(session.net(session.backends()[0], in_parts=False), session.test, session.plan.test)
 
     @property
     def number(self) -> int:

@@ -144,6 +144,10 @@ class Net:
         """Return the inputs of a minibatch, of which ``take`` gives those of cases ``start`` to ``stop``."""
         return take(start, stop)
 
+    def wanted(self, first: int = 0) -> Callable[[int], np.ndarray] | None:  # noqa: ARG002
+        """Return what says which of so many cases this rank reads, from case ``first`` on; ``None``: all."""
+        return None
+
     def gather(self) -> None:
         """Make weights whole that lie on several ranks in parts; all ranks call it."""
 

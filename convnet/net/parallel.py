@@ -164,6 +164,9 @@ class ParallelNet(Net):
         parts = {at: layout.part(*at, cases) for at in product(range(layout.shards), range(layout.passes))}
         return {at: take(start + part.start, start + part.stop) for at, part in parts.items() if part.start < part.stop}
 
+    def wanted(self, first: int = 0) -> Callable[[int], np.ndarray] | None:
+        return lambda cases: self.layout.wanted(self.graph, self.minibatch, cases, first)
+
     def begin_step(self, progress: float, cases: int) -> None:
         """Set the learning rates; a narrow layer's gradient of a pass is a mean over that pass (numerics 13.10)."""
         passes, biases = self.layout.passes, {node.biases for node in self.nodes.values() if node.weights}

@@ -3,16 +3,19 @@
 ``gpu=`` names a logical device, a place in the list of ``--gpu``; a list too short is gone through again from its start,
 so a net of two towers runs on one device, two, or twice the same. The result is the same wherever layers run.
 
-2014's ``gpu=0,1`` asked for replicas, each with its part of the minibatch. Here such a layer runs on the first device
-named, with the whole minibatch, which gives the gradient that the replicas' parts added up to.
+2014's ``gpu=0,1`` asked for replicas, each with its part of the minibatch. In one process such a layer runs on the first
+device named, for one part after the other where others have fewer replicas (``convnet.net.parallel``).
 """
 
 from collections.abc import Sequence
 
 from convnet.backends.base import Backend
+from convnet.graph import replicas
 from convnet.graph.graph import Graph
 from convnet.layers.base import Layer
 from convnet.layers.weighted import WeightLayer
+from convnet.net.layout import Layout
+from convnet.texts import counted
 
 
 def place(graph: Graph, backends: Sequence[Backend]) -> dict[str, Backend]:
@@ -46,10 +49,37 @@ def remarks(graph: Graph, gpus: Sequence[int]) -> list[str]:
     moved = [name for name, layer in graph.layers.items() if layer.gpu[0] >= 0 and devices[name] != layer.gpu[0]]
     if moved:
         lines.append(f"On another device than gpu= says, to be with what they share or fuse: {', '.join(moved)}.")
-    replicas = [layer.name for layer in graph.declared if len(set(layer.gpu)) > 1 and layer.sources]
-    if replicas:
-        first = f"'{replicas[0]}'" + (f" and {len(replicas) - 1} more" if len(replicas) > 1 else "")
-        lines.append(f"Replicas (several numbers in gpu=, at {first}) run as one, on the first device named.")
+    several = [layer.name for layer in graph.declared if len(set(layer.gpu)) > 1 and layer.sources]
+    if several:
+        first = f"'{several[0]}'" + (f" and {len(several) - 1} more" if len(several) > 1 else "")
+        text = f"Replicas (several numbers in gpu=, at {first}) run on the first device named"
+        lines.append(f"{text}; mpiexec -n {replicas.most(graph)} convnet run gives each a process.")
+    return lines
+
+
+def remarks_on_ranks(graph: Graph, layout: Layout, hosts: Sequence[str], mini: int) -> list[str]:
+    """Say how minibatches and layers lie over ranks, which run on ``hosts``, and in which passes."""
+    lines, count = [], layout.shards * layout.passes
+    parts = f"minibatches in {counted(count, 'part')} of {layout.part_size(mini)} cases"
+    if layout.size > 1:
+        machines = len(set(hosts))
+        where = f" on {counted(machines, 'machine')}" if machines > 1 else ""
+        who = (
+            f", each {layout.width} of which hold the net together" if layout.groups > 1 else ", which hold the net together"
+        )
+        lines.append(f"{layout.size} ranks{where}{who if layout.width > 1 else ''}; {parts}.")
+    elif layout.shards > 1:
+        lines.append(f"Computes {parts}.")
+    devices = replicas.devices(graph)
+    if layout.width > 1:
+        on = ", ".join(f"{device} on rank {layout.place_of(device, graph)}" for device in devices)
+        lines.append(f"Devices of the layer file: {on}{' of each group' if layout.groups > 1 else ''}.")
+    if layout.passes > 1:
+        wide = set(replicas.wide(graph))
+        narrow = [layer.name for layer in graph.declared if layer.sources and layer.name not in wide]
+        some = f"'{narrow[0]}'" + (f" and {len(narrow) - 1} more see" if narrow[1:] else " sees")
+        cases = f"{-(-mini // layout.passes)} of {mini} cases at a time"
+        lines.append(f"A minibatch takes {layout.passes} passes, by the replicas of gpu=: {some} {cases}.")
     return lines
 
 

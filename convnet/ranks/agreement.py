@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from convnet.errors import ConvnetError, OptionError, reason_of
-from convnet.ranks.communicator import Communicator, Failure, agreed
+from convnet.errors import ConvnetError, LayerFileError, OptionError
+from convnet.ranks.communicator import Communicator, Failed
 from convnet.texts import printable
 
 _T = TypeVar("_T")
@@ -30,40 +31,38 @@ def agree(communicator: Communicator, values: Mapping[str, Any]) -> None:
             shown = (f"{value[:_LONGEST]} on {_ranks_text(communicator, some)}" for value, some in ranks.items())
             lines.append(f"{name}: " + ", ".join(shown))
     if lines:
-        raise agreed(OptionError("ranks differ, where all must be alike:" + "".join(f"\n    {line}" for line in lines)))
+        text = "ranks differ, where all must be alike:" + "".join(f"\n    {line}" for line in lines)
+        raise Failed(OptionError, text).error("")
 
 
 def together(communicator: Communicator, work: Callable[[], _T]) -> _T:
     """Return what ``work`` does on each rank; all raise if it fails on any with a ``ConvnetError`` or an ``OSError``.
 
-    They raise what the first rank to fail has met, which is named unless all have. Rank 0 may fail while others succeed.
+    They raise what the first rank to fail has met, which is named unless all have. The others may be in ``all_gather``
+    within ``work`` when one fails, but not in an exchange of arrays.
     """
-    failure: Failure | None = None
     try:
         done = work()
     except (ConvnetError, OSError) as error:
-        if is_agreed(error):
-            raise
-        mine, failure = error, Failure(type(error), text_of(error))
-    try:
-        communicator.all_gather(failure)
-    except ConvnetError as error:
-        if failure and str(error) == failure.text:
-            raise agreed(mine) from None  # with all that it knows
-        raise
+        fail(communicator, error)
+    communicator.all_gather(None)
     return done
 
 
-def is_agreed(error: BaseException) -> bool:
-    """Return whether all ranks raise an error."""
-    return bool(getattr(error, "is_agreed", False))
+def fail(communicator: Communicator, error: ConvnetError | OSError | MemoryError, patience: float = math.inf) -> NoReturn:
+    """Have all ranks raise an error that this one has met, if they do not already: at their next ``all_gather``.
 
-
-def text_of(error: ConvnetError | OSError) -> str:
-    """Return what an error says; of the system's, with the file that it names."""
-    if isinstance(error, OSError) and isinstance(error.filename, str):
-        return f"{printable(error.filename)}: {reason_of(error)}"
-    return reason_of(error) if isinstance(error, OSError) else str(error)
+    Raises ``TimeoutError`` if others do not come there within ``patience`` seconds.
+    """
+    if getattr(error, "is_agreed", False):
+        raise error
+    try:
+        communicator.all_gather(Failed.by(error), patience)
+    except ConvnetError as agreed:
+        if not isinstance(error, LayerFileError) or str(agreed) != str(error):
+            raise agreed from error
+        error.is_agreed = True  # which is more than its text
+    raise error
 
 
 def _ranks_text(communicator: Communicator, ranks: list[int]) -> str:

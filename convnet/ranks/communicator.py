@@ -6,18 +6,44 @@ All ranks run the same program and call the same methods in the same order. The 
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from dataclasses import dataclass
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from convnet.errors import ConvnetError, LayerFileError
+from convnet.errors import ConvnetError, LayerFileError, reason_of
+from convnet.texts import printable
 
-Error = TypeVar("Error", bound=Exception)
+
+@dataclass(frozen=True)
+class Failed:
+    """What a rank tells the others instead of a value when it has met an error."""
+
+    kind: type[Exception]
+    text: str
+
+    @classmethod
+    def by(cls, error: Exception) -> Self:
+        """Return what others are told of an error; of the system's, with the file that it names."""
+        if isinstance(error, OSError):
+            where = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
+            return cls(ConvnetError, where + reason_of(error))
+        if isinstance(error, MemoryError):
+            return cls(ConvnetError, "out of memory; lower --mini")
+        is_plain = isinstance(error, ConvnetError) and not isinstance(error, LayerFileError)  # which is more than a text
+        return cls(type(error) if is_plain else ConvnetError, str(error))
+
+    def error(self, who: str) -> ConvnetError:
+        """Return the error that all ranks raise."""
+        error: ConvnetError = self.kind(who + self.text)  # type: ignore[assignment]
+        error.is_agreed = True
+        return error
 
 
 class Pending:
@@ -29,27 +55,6 @@ class Pending:
 
     def wait(self) -> None:
         """Wait until it is over, with Python's signal handlers running."""
-
-
-class Failure(NamedTuple):
-    """What a rank gives in place of a value, wherever all ranks gather some, where it has met an error."""
-
-    kind: type[Exception]
-    text: str
-
-    def error(self, rank: str) -> ConvnetError:
-        """Return the error for all ranks, with the name of the ``rank`` if it is not that of all."""
-        # Some are made of more than a text, such as those of layer files.
-        kind = (
-            self.kind if issubclass(self.kind, ConvnetError) and not issubclass(self.kind, LayerFileError) else ConvnetError
-        )
-        return agreed(kind(f"{rank}: {self.text}" if rank else self.text))
-
-
-def agreed(error: Error) -> Error:
-    """Mark an error as one that all ranks raise, so that one says it and all leave; see ``launch.world``."""
-    error.is_agreed = True  # type: ignore[attr-defined]
-    return error
 
 
 class Communicator(ABC):
@@ -83,21 +88,22 @@ class Communicator(ABC):
     def has_message(self, source: int) -> bool:
         """Return whether ``source`` has sent what nobody has received."""
 
-    def all_gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any, patience: float = math.inf) -> list[Any]:
         """Return the small values of all ranks, in their order; wait for them. Whatever can be pickled is a value.
 
-        Raises the error of a rank that gives a ``Failure`` for its value, on all of them (``is_agreed``).
+        Raises what a rank has met that gives ``Failed``, on all of them; ``TimeoutError`` after ``patience`` seconds.
         """
-        values = self.gather(value)
-        failed = [rank for rank, theirs in enumerate(values) if isinstance(theirs, Failure)]
+        values = self._gather(value, patience)
+        failed = {rank: value for rank, value in enumerate(values) if isinstance(value, Failed)}
         if failed:
-            first = values[failed[0]]
-            raise first.error("" if len(failed) == self.size else self.name(failed[0]))
+            first = min(failed)
+            is_everywhere = set(failed.values()) == {failed[first]} and len(failed) == self.size
+            raise failed[first].error("" if is_everywhere else f"{self.name(first)}: ")
         return values
 
     @abstractmethod
-    def gather(self, value: Any) -> list[Any]:
-        """Return what all ranks give, in their order."""
+    def _gather(self, value: Any, patience: float) -> list[Any]:
+        """Return the values of all ranks."""
 
     @abstractmethod
     def exchange(self, pieces: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> Pending:
@@ -147,7 +153,7 @@ class Solo(Communicator):
     def has_message(self, *_: Any) -> bool:
         return False
 
-    def gather(self, value: Any) -> list[Any]:
+    def _gather(self, value: Any, patience: float) -> list[Any]:  # noqa: ARG002 (there is nobody to wait for)
         return [value]
 
     def exchange(self, *_: Any) -> Pending:

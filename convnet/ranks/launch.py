@@ -1,63 +1,50 @@
-"""Whether this process is one of several ranks, as the program that started it says, and what a run on ranks begins with.
-
-``mpiexec`` of Open MPI and MPICH, and Slurm's ``srun``, tell each process its number in the environment. Only where one of
-them has, MPI is imported.
-"""
+"""What a run on ranks begins with and ends with. MPI is imported only where this process was started as one of several."""
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from convnet.errors import ConvnetError, OptionError, first_line
-from convnet.ranks.agreement import is_agreed, text_of
-from convnet.ranks.communicator import Communicator, Solo
+from convnet.ranks.agreement import fail
+from convnet.ranks.communicator import Communicator, Failed, Solo
 from convnet.ranks.heartbeat import Heartbeat
+from convnet.ranks.started import is_first_of_machine, started
 
-# (rank, size): Open MPI; MPICH, Intel MPI and others that start by Hydra; a step of Slurm, but not its batch script
-_STARTERS = (
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("PMI_RANK", "PMI_SIZE"),
-    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
-)
+_PATIENCE = 5.0  # seconds that an error waits for other ranks to hear of it
 INSTALL = "pip install 'convnet[mpi]'"
-
-
-def started(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Return (rank, size) of this process as the environment says; (0, 1) where it was not started as one of several."""
-    for names in _STARTERS:
-        rank, size = (environment.get(name, "") for name in names)
-        if rank.isdecimal() and size.isdecimal():
-            return int(rank), int(size)
-    return 0, 1
 
 
 @contextmanager
 def world() -> Iterator[Communicator]:
     """Give the communicator of all ranks, and see that they end together, whatever ends one of them.
 
-    An error that all ranks raise (see ``agreement.py``) goes on; one that this rank has alone is said here, and ends all.
+    An error of this rank becomes that of all, if they come to an ``all_gather``; else it is said here, and ends all.
     Raises ``OptionError`` where several ranks were started but cannot talk.
     """
-    _, size = started()
+    rank, size = started()
     if size == 1:
         yield Solo()
         return
-    communicator = _of_mpi(size)
+    try:
+        communicator = _of_mpi(size)
+    except OptionError as error:
+        if rank and is_first_of_machine():  # what its machine lacks, rank 0 may have
+            os.write(2, f"convnet: rank {rank} on {platform.node()}: {error}\n".encode(errors="replace"))
+        raise
     try:
         with Heartbeat(communicator):
             try:
                 yield communicator
             except BaseException as error:
-                if not is_agreed(error):
-                    _end_all(communicator, error)
-                raise
-            finally:
-                communicator.all_gather(None)  # none leaves while another could still need it
+                _end_all(communicator, error)
+            communicator.all_gather(None)  # none leaves while another could still need it
     finally:
         finish()
 
@@ -82,12 +69,9 @@ def threads_of(communicator: Communicator, cores: set[int]) -> int:
 
 
 def gpu_of(communicator: Communicator, gpus: Sequence[int]) -> int:
-    """Return the GPU of this rank: of those named, or there, the one with its number among the ranks of its machine."""
-    number, ranks = communicator.local_rank()
-    if ranks > len(gpus):
-        host = communicator.hosts[communicator.rank]
-        raise OptionError(f"{ranks} ranks on {host} have {len(gpus)} GPUs: start one rank for each GPU")
-    return gpus[number]
+    """Return the GPU of this rank among ``gpus``: ranks of a machine take them in turn."""
+    number, _ = communicator.local_rank()
+    return gpus[number % len(gpus)]
 
 
 def _of_mpi(size: int) -> Communicator:
@@ -118,13 +102,13 @@ def _of_mpi(size: int) -> Communicator:
     return MpiCommunicator(MPI.COMM_WORLD)
 
 
-def _end_all(communicator: Communicator, error: BaseException) -> None:
-    """Say what this rank alone has met, and end all ranks."""
-    if isinstance(error, MemoryError):
-        text = "out of memory; lower --mini"
-    elif isinstance(error, ConvnetError | OSError):
-        text = text_of(error)
+def _end_all(communicator: Communicator, error: BaseException) -> NoReturn:
+    """Have all ranks raise an error of this one, or say it and end all of them; a mistake of the program at once."""
+    if isinstance(error, ConvnetError | OSError | MemoryError):
+        text = Failed.by(error).text
+        with suppress(TimeoutError):
+            fail(communicator, error, _PATIENCE)
     else:
         text = f"{type(error).__name__}: {first_line(error)}"
-        traceback.print_exception(error)
+        traceback.print_exception(error, file=sys.__stderr__)
     communicator.abort(f"{communicator.name(communicator.rank)}: {text}")

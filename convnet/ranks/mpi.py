@@ -6,6 +6,7 @@ copies a rank's own piece, too. Bytes travel in chunks, since counts of MPI-3 ha
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import time
@@ -47,11 +48,11 @@ class MpiCommunicator(Communicator):
     def has_message(self, source: int) -> bool:
         return self._comm.Iprobe(source, _TO_ONE)
 
-    def gather(self, value: Any) -> list[Any]:
+    def _gather(self, value: Any, patience: float) -> list[Any]:
         data = pickle.dumps(value)
         head = len(data).to_bytes(_HEAD, "little") + data[: _SMALL - _HEAD]
         mine, all_heads = np.frombuffer(head.ljust(_SMALL, b"\0"), np.uint8), np.empty((self.size, _SMALL), np.uint8)
-        _wait([self._comm.Iallgather(mine, all_heads)])
+        _wait([self._comm.Iallgather(mine, all_heads)], patience)
         lengths = [int.from_bytes(row[:_HEAD].tobytes(), "little") for row in all_heads]
         if max(lengths) <= _SMALL - _HEAD:
             return [pickle.loads(row[_HEAD:].tobytes()) for row in all_heads]
@@ -72,6 +73,7 @@ class MpiCommunicator(Communicator):
         self._comm.Iprobe(MPI.ANY_SOURCE, MPI.ANY_TAG)  # any call moves all that has begun
 
     def split(self, color: int) -> Communicator:
+        self.all_gather(None)  # whoever cannot come says so, before the others wait for it within MPI
         part = self._comm.Split(color, self.rank)
         self._parts.append(MpiCommunicator(part))
         part.Free()
@@ -101,11 +103,17 @@ class _Requests(Pending):
         _wait(self._requests)
 
 
-def _wait(requests: list[MPI.Request]) -> None:
-    """Wait by looking again and again, between which Python's signal handlers run and other ranks have the processor."""
+def _wait(requests: list[MPI.Request], patience: float = math.inf) -> None:
+    """Wait by looking again and again, between which Python's signal handlers run and other ranks have the processor.
+
+    Raises ``TimeoutError`` after ``patience`` seconds.
+    """
     begun = time.perf_counter()
     while not MPI.Request.Testall(requests):
-        if time.perf_counter() - begun < _SPIN:
+        waited = time.perf_counter() - begun
+        if waited > patience:
+            raise TimeoutError
+        if waited < _SPIN:
             _give_way()
         else:
             time.sleep(_NAP)

@@ -155,7 +155,7 @@ def _open(path: str, first: Session) -> Session:
     data = {"data_path": options.data_path} if options.data_path else {}
     given |= {"load_file": str(found), "test_only": 1, "test_range": first.plan.test, **data}
     try:
-        session = Session(RunInputs(given, checkpoint))
+        session = Session(RunInputs(given, checkpoint, first.communicator))
         session.check_costs()
     except DataError as error:  # which speaks of the data, not of the net that is meant
         raise DataError(f"--average {path}: {error}") from None

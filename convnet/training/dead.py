@@ -31,7 +31,7 @@ class DeadUnits:
         self.layers = [layer for layer in net.graph.layers.values() if layer.function in _NEURONS]
         self._cases = 0
         self._sums: dict[str, Any] = {}  # (U,) of each layer, on its device
-        self._seen: set[str] = set()  # of which there are any since ``begin``
+        self._seen: set[str] = set()  # layers whose sums are of this test
 
     @property
     def wanted(self) -> Sequence[str]:
@@ -52,21 +52,19 @@ class DeadUnits:
         self._seen.add(name)
 
     def count(self, cases: int) -> None:
-        """Count the cases that were looked at, of all ranks."""
+        """Count the cases of a pass."""
         self._cases += cases
 
     def shares(self) -> dict[str, float]:
-        """Return the share of dead units by layer, as the file names it; waits. Empty where nothing was looked at."""
+        """Return the share of dead units by layer, as the file names it; all ranks wait. Empty if nothing was looked at."""
         if not self._cases:
             return {}
-        nodes = {name: self.net.nodes[name] for name in self._sums}
-        sums = {node.layer.written_name: node.be.download(self._sums[name]) for name, node in nodes.items()}
-        found = {name: (values == 0) for name, values in sums.items()}
-        shares: dict[str, list[np.ndarray]] = {}
-        for theirs in self.net.communicator.all_gather(found):
-            for name, dead in theirs.items():
-                shares.setdefault(name, []).append(dead)
-        return {name: float(np.mean(np.all(dead, axis=0))) for name, dead in shares.items()}
+        nodes = [self.net.nodes[layer.name] for layer in self.layers if layer.name in self._seen]
+        lives = {node.layer.written_name: node.be.download(self._sums[node.layer.name]) != 0 for node in nodes}
+        everywhere = self.net.communicator.all_gather(lives)
+        names = [layer.written_name for layer in self.layers]
+        of_ranks = {name: [lives[name] for lives in everywhere if name in lives] for name in names}
+        return {name: float(1 - np.any(lives, axis=0).mean()) for name, lives in of_ranks.items() if lives}
 
 
 def units_of(layer: Layer) -> int:

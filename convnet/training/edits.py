@@ -8,7 +8,6 @@ from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.net.net import Net
 from convnet.options import Options
-from convnet.ranks.agreement import together
 from convnet.training.events import Event, Message, Mistakes
 from convnet.training.parameters import Edit, Parameters, Refused
 from convnet.training.saver import Saver
@@ -42,13 +41,22 @@ class Edits:
         return edit
 
     def _look(self) -> Edit | None:
-        """Return an edit, if there is one: all ranks take that which the first has found. Raises ``Refused`` there."""
-        ranks, edit = self.net.communicator, None
-        try:
-            edit = None if ranks.rank else self.parameters.look()
-        finally:  # others wait for it
-            text = ranks.all_gather(edit and self.parameters.text_of(edit.files))[0]
-        return self.parameters.read(text) if ranks.rank and text is not None else edit
+        """Return an edit as ``Parameters.look`` does; on several ranks that of the file which rank 0 sees."""
+        communicator = self.net.communicator
+        if communicator.size == 1:
+            return self.parameters.look()
+        edit: Edit | None = None
+        seen: LayerFiles | Refused | None = None
+        if communicator.rank == 0:
+            try:
+                edit = self.parameters.look()
+                seen = edit.files if edit else None
+            except Refused as error:
+                seen = error
+        seen = communicator.all_gather(seen)[0]
+        if isinstance(seen, Refused):
+            raise seen
+        return self.parameters.read(seen) if seen and communicator.rank else edit
 
     def _holds(self, edit: Edit) -> bool:
         """Return whether an edit holds from here on; if it cannot be saved, it does not."""
@@ -57,8 +65,7 @@ class Edits:
         before = parameters.files, parameters.graph, saver.options, saver.saved_at
         text = "The parameters that were edited are not taken"
         try:
-            options = saver.options.with_section(edit.tuning.run)
-            together(self.net.communicator, lambda: self._retune(edit.files, edit.graph, options, None))
+            self._retune(edit.files, edit.graph, saver.options.with_section(edit.tuning.run), None)
         except (ConvnetError, OSError) as error:
             self.tell(Message(f"{text}: {error}"))
             return False

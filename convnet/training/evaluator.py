@@ -18,7 +18,6 @@ import numpy as np
 
 from convnet.checkpoint import add_costs
 from convnet.data.batches import description_in, read_meta, write_file
-from convnet.data.images import Matrix
 from convnet.data.provider import Batch, Provider, batch_bounds, minibatches, split
 from convnet.errors import ConvnetError, DataError, NumericalError, OptionError
 from convnet.graph.graph import Graph
@@ -84,7 +83,7 @@ class Tester:
 
         Raises ``Stopped`` where told to stop before the end.
         """
-        batch = load_test_batch(self.net, self.provider, number, self.must_stop)
+        batch = test_batch(self.net, self.provider, number, self.must_stop)
         counted = [source.name for source in self.logreg.sources] if self.logreg and self.report else []
         outputs, predictions = [], []
         for costs, cases in self._outputs(batch, number, [*counted, *[self.layer] * bool(self.layer)]):
@@ -94,18 +93,16 @@ class Tester:
             if self.report:
                 self.report.count(*map(self.net.output, counted))
         if self.predictions:
-            rows = np.concatenate(predictions)
-            together(self.net.communicator, lambda: self.write_predictions(number, rows))
+            together(self.net.communicator, lambda: self.write_predictions(number, np.concatenate(predictions)))
         return add_costs(outputs)
 
     def write_predictions(self, number: int, rows: np.ndarray) -> None:
         """Write predictions (N, K) of a test batch to the folder ``predictions``."""
         assert self.predictions is not None
         path = self.predictions / f"test_preds_{number}"
+        if self.net.communicator.rank == 0:
+            write_file(path, {"data": np.ascontiguousarray(rows, np.float32), "note": f"generated from {self.source}"})
         self.written += [path] * (path not in self.written)
-        if self.net.communicator.rank:  # the first rank writes
-            return
-        write_file(path, {"data": np.ascontiguousarray(rows, np.float32), "note": f"generated from {self.source}"})
 
     def _outputs(self, batch: Batch, number: int, keep: Sequence[str]) -> Iterator[tuple[Costs, int]]:
         """Yield the sums of costs over each minibatch, and its cases; raises ``Stopped``."""
@@ -120,11 +117,11 @@ class Tester:
             return
         for start, stop in batch_bounds(batch.cases, self.net.minibatch):
             self._check_stop()
-            takes = [partial(_view_of, batch, view) for view in range(batch.views)]
+            takes = (partial(batch.minibatch, view=view) for view in range(batch.views))
             views = (self.net.cut(take, start, stop) for take in takes)
             costs = self.net.test_views(views, batch.views, stop - start, keep)
             yield costs, stop - start
-            self._warn_of_nan(costs, self.net.cut(takes[0], start, stop), stop - start, number)
+            self._warn_of_nan(costs, self.net.cut(batch.minibatch, start, stop), stop - start, number)
 
     def _warn_of_nan(self, costs: Costs, inputs: Inputs, cases: int, number: int) -> None:
         """Say once why a cost is not a number; one that is infinite says itself that a label got probability 0."""
@@ -141,22 +138,16 @@ class Tester:
             raise Stopped
 
 
-def _view_of(batch: Batch, view: int, start: int, stop: int) -> list[Matrix]:
-    return batch.minibatch(start, stop, view)
+def test_batch(net: Net, provider: Provider, number: int, must_stop: MustStop = go_on) -> Batch:
+    """Return a test batch, of which ranks have the pictures that they read; raises ``DataError``, ``Stopped``."""
+    communicator, wanted = net.communicator, net.wanted()
 
+    def load() -> Batch:
+        return provider.share(1, number, wanted).settle(communicator.all_gather)
 
-def load_test_batch(net: Net, provider: Provider, number: int, must_stop: MustStop = go_on) -> Batch:
-    """Return a test batch, checked, of which each rank of the net's has what it reads; raises ``Stopped``."""
-    ranks, layout = net.communicator, net.layout
-    where = f"{provider.where}: batch {number}"
-    if ranks.size == 1:
-        batch = in_thread(lambda: provider.batch(1, number), must_stop)
-        check_batch(net.graph, split(batch, net.minibatch), where, finite=False)
-        return batch
-    share = together(ranks, lambda: provider.share(1, number, partial(layout.wanted, net.graph, net.minibatch)))
-    settled = share.settle(ranks.all_gather)
-    together(ranks, lambda: check_batch(net.graph, split(settled, net.minibatch), where, finite=False))
-    return settled
+    batch = in_thread(load, must_stop) if communicator.size == 1 else together(communicator, load)
+    check_batch(net.graph, split(batch, net.minibatch), f"{provider.where}: batch {number}", finite=False)
+    return batch
 
 
 def find_logreg(graph: Graph, name: str = "", flag: str = "--report") -> Layer:
@@ -209,6 +200,10 @@ def write_features(
     is_source = folder.resolve() == Path(provider.request.path or "/").resolve()
     if is_source or (description_in(folder) and "source_model" not in read_meta(folder)):
         raise DataError(f"--feature-path: {folder} holds other batches, which features would replace; name another folder")
+
+    def write_on_one(path: Path, value: dict[str, Any]) -> None:
+        together(net.communicator, lambda: write_file(path, value) if net.communicator.rank == 0 else None)
+
     name = output_layer(net.graph, layer, OptionError)
     needs = needs_of(net.graph, net.graph.data_dims)
     more = [index for index, need in needs.items() if index > 1 and need.kind in ("label", "value")]
@@ -216,32 +211,28 @@ def write_features(
         rows: list[np.ndarray] = []
         outputs: list[tuple[Costs, int]] = []
         others: dict[str, list[np.ndarray]] = {"labels": []}
-        batch = load_test_batch(net, provider, number)
-        parts = zip(minibatches(batch, net.minibatch, net.cut), split(batch, net.minibatch), strict=True)
-        for (inputs, next_inputs, cases), (matrices, _) in parts:
+        batch, stop = test_batch(net, provider, number), 0
+        for inputs, next_inputs, cases in minibatches(batch, net.minibatch, net.cut):
+            start, stop = stop, stop + cases
+            held = batch.minibatch(start, stop)
             outputs.append((net.test(inputs, cases, [name], next_inputs), cases))
             rows.append(net.output(name).T)
             if not np.isfinite(rows[-1]).all():
                 costs = net.costs()
                 why = net.why_not_finite(inputs, cases, costs)
                 raise NumericalError(f"the outputs of '{name}' for batch {number} are not finite numbers: {why}")
-            others["labels"].append(np.asarray(matrices[1]) if len(matrices) > 1 else np.zeros((1, cases), np.float32))
+            others["labels"].append(np.asarray(held[1]) if len(held) > 1 else np.zeros((1, cases), np.float32))
             for index in more:
-                others.setdefault(f"labels{index}", []).append(np.asarray(matrices[index]))
+                others.setdefault(f"labels{index}", []).append(np.asarray(held[index]))
         part = {"data": np.ascontiguousarray(np.concatenate(rows))}
         part |= {key: np.concatenate(matrices, axis=1) for key, matrices in others.items()}
         path = folder / f"data_batch_{number}"
-        _write_first(net, path, part)
+        write_on_one(path, part)
         yield path, *add_costs(outputs)
-    meta = {"source_model": source, "num_vis": net.graph.layers[name].outputs}
+    meta: dict[str, Any] = {"source_model": source, "num_vis": net.graph.layers[name].outputs}
     described = getattr(provider, "meta", {})
     meta |= {key: described[key] for key in ("batch_size",) if key in described}
     if provider.label_names:
         meta["label_names"] = provider.label_names  # which the labels are numbers of, whatever the folder's order
     meta |= {f"label_names{index}": names for index, names in provider.head_names.items() if names and index in more}
-    _write_first(net, folder / "batches.meta", meta)
-
-
-def _write_first(net: Net, path: Path, value: dict[str, Any]) -> None:
-    """Write a file on the first rank; raises ``DataError`` on all."""
-    together(net.communicator, lambda: None if net.communicator.rank else write_file(path, value))
+    write_on_one(folder / "batches.meta", meta)

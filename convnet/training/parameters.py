@@ -89,7 +89,8 @@ class Parameters:
             text = self._watched.new_text()
             if text is None:
                 return None
-            return self.read(text)
+            files = self.files
+            return self.read(replace(files, definition=text) if self._is_single else replace(files, params=text))
         except LayerFileError as error:
             raise Refused(f"{where} has changed and does not hold; the values before it stay:", _shown(error)) from None
         except ConvnetError as error:
@@ -102,13 +103,8 @@ class Parameters:
         except LayerFileError:
             return True
 
-    def text_of(self, files: LayerFiles) -> str:
-        """Return the text that is edited of layer files."""
-        return files.definition if self._is_single else files.params or ""
-
-    def read(self, text: str) -> Edit | None:
-        """Return what an edited text is meant to change, if anything; raises ``ConvnetError`` where it does not hold."""
-        files = replace(self.files, definition=text) if self._is_single else replace(self.files, params=text)
+    def read(self, files: LayerFiles) -> Edit | None:
+        """Return the edit that makes these files of those that hold, if it is one; raises ``ConvnetError``."""
         if files == self.files:  # back to what holds
             return None
         graph = self._shape(parse(files, self._dialect, self._strict))

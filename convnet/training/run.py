@@ -13,13 +13,16 @@ from pathlib import Path
 from convnet.checkpoint import BEST, Position, add_costs
 from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.generation import COMPAT
+from convnet.interrupts import SaveRequest, StopRequest
 from convnet.net.net import Costs, Net
+from convnet.ranks.agreement import fail
 from convnet.training.edits import Edits
 from convnet.training.evaluator import Tester, write_features
 from convnet.training.events import (
     BatchClosed,
     Callback,
     Changed,
+    Event,
     FeaturesWritten,
     Message,
     RunDone,
@@ -35,7 +38,6 @@ from convnet.training.parameters import mistakes_in
 from convnet.training.plan import ScheduledBatch
 from convnet.training.saver import Saver
 from convnet.training.session import Session
-from convnet.training.signals import SharedSave, SharedStop, share_requests
 from convnet.training.stopping import Stopped
 from convnet.training.trainer import Trainer
 
@@ -46,7 +48,13 @@ class Run(Trainer):
     def __init__(self, session: Session, net: Net, callbacks: Sequence[Callback]) -> None:
         super().__init__(net, session.train, session.position, callbacks)
         self.session, self.plan, self.folder = session, session.plan, session.folder
-        self.stop, self.save_request, self.watch = SharedStop(net.communicator), SharedSave(net.communicator), session.watch
+        self.watch = session.watch
+        # What this rank was asked, and what all know that any of them was.
+        self.asked_to_stop, self.asked_to_save = StopRequest(), SaveRequest()
+        is_alone = net.communicator.size == 1
+        self.stop = self.asked_to_stop if is_alone else StopRequest()
+        self.save_request = self.asked_to_save if is_alone else SaveRequest()
+        self._failure: ConvnetError | OSError | None = None  # of what is told, which waits until all ranks can hear of it
         self.tester = Tester.of(net, session.test, session.options, str(self.folder.path), self.poll)
         self.saver = Saver(session, net)
         self.edits = Edits(session, net, self.saver, self.tell)
@@ -59,7 +67,7 @@ class Run(Trainer):
         Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
         """
         begun, start, has_work = self.position.batches_done, time.monotonic(), self.session.has_work
-        with self.stop.installed(), self.save_request.installed():
+        with self.asked_to_stop.installed(), self.asked_to_save.installed():
             try:
                 if self.session.changes and has_work:  # made while the run stood still
                     self.position.count_change(self.session.changes)
@@ -73,8 +81,9 @@ class Run(Trainer):
                 return self._finish(begun, start)
             except (NumericalError, CheckpointError):
                 raise
-            except (ConvnetError, OSError):  # such as a terminal that is gone, which takes no more lines
-                self._save()
+            except (ConvnetError, OSError) as error:  # such as a terminal that is gone, which takes no more lines
+                if self.net.communicator.size == 1 or getattr(error, "is_agreed", False):
+                    self._save()
                 raise
 
     def test_once(self) -> None:
@@ -110,6 +119,29 @@ class Run(Trainer):
         self.tell(TestEnd(numbers, costs, cases, averaged, time.monotonic() - begun))
         self._measure_weights()
 
+    # -- several ranks, which do the same at the same time
+
+    def tell(self, event: Event) -> None:
+        try:
+            super().tell(event)
+        except (ConvnetError, OSError) as error:
+            if self.net.communicator.size == 1:
+                raise
+            self._failure = self._failure or error
+
+    def hear(self) -> None:
+        """Have all ranks know what any of them was asked; raises what one has met, on all. All call it together."""
+        communicator = self.net.communicator
+        if communicator.size == 1:
+            return
+        if self._failure:
+            fail(communicator, self._failure)
+        for reason, save in communicator.all_gather((self.asked_to_stop.reason, self.asked_to_save.take())):
+            if reason:
+                self.stop.ask(reason)
+            if save:
+                self.save_request.ask()
+
     # -- what happens around a batch
 
     def before_batch(self) -> bool:
@@ -126,13 +158,12 @@ class Run(Trainer):
         self.tell(BatchClosed(time.monotonic() - start))
 
     def must_stop(self) -> bool:
-        share_requests(self.net.communicator, self.stop, self.save_request)
         return bool(self.stop)
 
     def poll(self) -> bool:
-        must_stop = self.must_stop()
+        self.hear()
         self._save_if_asked()
-        return must_stop
+        return self.must_stop()
 
     def is_done(self) -> bool:
         return bool(self.watch and self.watch.is_exhausted(self.position))

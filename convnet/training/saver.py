@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from convnet.checkpoint import Format, Position, format_for, pack
 from convnet.checkpoint.fitting import files_for
@@ -37,39 +36,27 @@ class Saver:
         self.files, self.options, self._format = files, options, None
 
     def save(self, position: Position) -> Path:
-        """Save the run at ``position``, unless that has been done; returns the path.
+        """Save the run at ``position``, unless that has been done; returns the path. All ranks call it, rank 0 writes.
 
         Raises ``NumericalError`` for weights that are not finite, ``ConvnetError`` or ``OSError`` where it cannot be saved.
         """
-        here = position.batches_done, position.minibatches
+        session, folder, here = self.session, self.session.folder, (position.batches_done, position.minibatches)
         if self.saved_at == here:
-            return self.session.folder.path / f"{position.epoch}.{position.batch}"
+            return folder.path / f"{position.epoch}.{position.batch}"
         self.net.check_weights()
-        ranks = self.net.communicator
-        if ranks.rank and self.net.layout.width == 1:  # the first rank has all that is saved
-            self.net.gather()
-            value = {}
-        else:
-            value = self._packed(position)
-        path = together(ranks, lambda: self._write(value, position))
-        self.saved_at, ranks.saved = here, str(path)
-        return path
-
-    def _packed(self, position: Position) -> dict[str, Any]:
-        """Return what to save; ranks that have parts of it call this together."""
-        session = self.session
         self._format = self._format or self._chosen_format()
         data, name = session.test.description(), session.train.name
-        return pack(self.net, self.files, position, self.options, self._format, data, name, session.foreign)
+        value = pack(self.net, self.files, position, self.options, self._format, data, name, session.foreign)
+        path = folder.path / f"{position.epoch}.{position.batch}"
 
-    def _write(self, value: dict[str, Any], position: Position) -> Path:
-        """Write a checkpoint, on the first rank; returns its path."""
-        folder = self.session.folder
-        if self.net.communicator.rank:
-            return folder.path / f"{position.epoch}.{position.batch}"
-        path = folder.save(value, position.epoch, position.batch)
-        if self.session.options.keep_best and position.is_best:
-            folder.keep_best(path, value)
+        def write() -> None:
+            folder.save(value, position.epoch, position.batch)
+            if session.options.keep_best and position.is_best:
+                folder.keep_best(path, value)
+
+        communicator = session.communicator
+        together(communicator, write if communicator.rank == 0 else lambda: None)
+        self.saved_at, communicator.saved = here, str(path)
         return path
 
     def _chosen_format(self) -> Format:

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from convnet.backends import choose_backends
+from convnet.backends import choose_backends, gpu_count
 from convnet.backends.base import Backend
+from convnet.backends.host import core_numbers
 from convnet.checkpoint import (
     BEST,
     Checkpoint,
@@ -46,16 +47,14 @@ from convnet.net.parallel import ParallelNet, Ranks, spread
 from convnet.net.surgery import Edits
 from convnet.options import TEST, Options
 from convnet.pickles import text_of
-from convnet.ranks.agreement import together
 from convnet.ranks.carriers import carrier_for
 from convnet.ranks.communicator import Communicator, Solo
+from convnet.ranks.launch import gpu_of, threads_of
 from convnet.storage import cache_folder
 from convnet.texts import counted
 from convnet.training.best import Watch
 from convnet.training.definition import changes_since, layer_files, run_section
 from convnet.training.plan import ENDLESS, Plan
-from convnet.training.ranks import backend_of, check_alike, check_same_arithmetic, threads_for
-from convnet.training.ranks import remarks as ranks_remarks
 from convnet.training.unused import unused, unused_by_backend, unused_by_data
 
 _DEMO_EPOCHS = 90  # the paper's; the demonstration stops long before
@@ -69,9 +68,9 @@ class RunInputs:
     """
 
     def __init__(
-        self, given: Mapping[str, Any], checkpoint: Checkpoint | None = None, ranks: Communicator | None = None
+        self, given: Mapping[str, Any], checkpoint: Checkpoint | None = None, communicator: Communicator | None = None
     ) -> None:
-        self.ranks = ranks = ranks or Solo()
+        self.communicator = communicator = communicator or Solo()
         remarks: list[str] = []
         save_file = given.get("save_file", "")
         if save_file and not CheckpointFolder(Path(save_file)).names():
@@ -106,10 +105,9 @@ class RunInputs:
             builder=self.builder,
             needs=needed_data(self.builder),
             compat=COMPAT[options.compat],
-            threads=threads_for(ranks, options),
-            ranks=ranks if ranks.size > 1 else None,
+            threads=options.threads or threads_of(communicator, core_numbers()),
+            ranks=communicator if communicator.size > 1 else None,
         )
-        check_alike(ranks, options, self.files, checkpoint)
 
 
 class Session:
@@ -120,7 +118,7 @@ class Session:
     """
 
     def __init__(self, inputs: RunInputs) -> None:
-        self.files, self.checkpoint, self.ranks = inputs.files, inputs.checkpoint, inputs.ranks
+        self.files, self.checkpoint, self.communicator = inputs.files, inputs.checkpoint, inputs.communicator
         try:
             self.train, self.test, self.plan, data_remarks = _open_data(
                 inputs.options, inputs.request, not inputs.checkpoint
@@ -156,14 +154,8 @@ class Session:
         self._check_format()
         self.watch = Watch.of(self.options, self.graph, self.plan)
         # Last, since what it claims has to be given back.
-        self.folder = self._open_folder()
-
-    def _open_folder(self) -> CheckpointFolder:
-        """Return where to save, which the first rank claims."""
         path = self.checkpoint.path if self.checkpoint else None
-        folder = together(self.ranks, lambda: None if self.ranks.rank else _open_folder(self.options, path))
-        where = self.ranks.all_gather(folder.path if folder else None)[0]
-        return folder or CheckpointFolder(where, self.options.keep)
+        self.folder = _open_folder(self.options, path, self.communicator)
 
     def _adopt_data(self, options: Options) -> list[str]:
         """Give both providers the mean and the classes of the checkpoint, and the test data those of the training data.
@@ -245,12 +237,7 @@ class Session:
     def set_newer_aside(self) -> list[str]:
         """Rename checkpoints that are newer than the one beside them that training goes on from; returns remarks."""
         path = self.checkpoint.path if self.checkpoint else None
-        if (
-            path is None
-            or self.ranks.rank
-            or not self.options.trains
-            or os.path.realpath(path.parent) != os.path.realpath(self.folder.path)
-        ):
+        if path is None or not self.options.trains or os.path.realpath(path.parent) != os.path.realpath(self.folder.path):
             return []
         position = self.position
         after = path.with_name(f"{position.epoch}.{position.batch}") if path.name == BEST else path
@@ -262,6 +249,16 @@ class Session:
     def find_best(self) -> list[str]:
         """Begin to watch for the best test, where the run does; returns remarks on what was best before."""
         return self.watch.take_up(self.position, self.folder, self.checkpoint) if self.watch else []
+
+    def move_files(self) -> list[str]:
+        """Do both on rank 0, and have the others know what is best; returns remarks."""
+        position, remarks = self.position, []
+        if self.communicator.rank == 0:
+            remarks = [*self.set_newer_aside(), *self.find_best()]
+        best = position.watched, position.best, position.best_at, position.tests_since
+        best = self.communicator.all_gather(best)[0]
+        position.watched, position.best, position.best_at, position.tests_since = best
+        return remarks
 
     def check_costs(self) -> None:
         """Raise ``OptionError`` for a net without costs; to be trained, for one that would not learn."""
@@ -290,18 +287,30 @@ class Session:
         They say why ``auto`` did not take a GPU, and where layers run that ask for more devices than ``--gpu`` lists.
         """
         options = self.options
-        gpus = options.gpu or [0]
-        if self.ranks.size > 1:
-            be, reason = together(self.ranks, lambda: backend_of(self.ranks, options))
-            check_same_arithmetic(self.ranks, be)
-            remarks = [f"Not on a GPU: {reason}."] if reason else []
-            return [be], remarks + unused_by_backend(options, be, self.train)
-        backends, reason = choose_backends(options.backend, options.threads, gpus, options.math)
+        gpus, threads = options.gpu or [0], options.threads
+        if self.communicator.size > 1:
+            threads, gpus = self.train.request.threads, [self._own_gpu()]
+        backends, reason = choose_backends(options.backend, threads, gpus, options.math)
         remarks = [f"Not on a GPU: {reason}."] if reason else []
         remarks += unused_by_backend(options, backends[0], self.train)
-        if backends[0].name == "cuda":
+        if backends[0].name == "cuda" and not self.layout.is_parallel:
             remarks += placement.remarks(self.graph, gpus)
         return backends, remarks
+
+    def _remark(self, text: str) -> None:
+        if text not in self.remarks:
+            self.remarks.append(text)
+
+    def _own_gpu(self) -> int:
+        """Return the GPU of this rank, of those that --gpu names, or of all that there are."""
+        options = self.options
+        count = gpu_count() if options.backend in ("auto", "cuda") and not options.gpu else 1
+        return gpu_of(self.communicator, options.gpu or range(max(count, 1)))
+
+    @property
+    def layout(self) -> Layout:
+        """How a minibatch and the net lie over ranks; raises ``OptionError`` where they cannot."""
+        return Layout.of(self.graph, self.communicator.rank, self.communicator.size, self.options.shards)
 
     @contextmanager
     def _sizes_in_errors(self) -> Iterator[None]:
@@ -317,30 +326,27 @@ class Session:
                 f"{text}; scale and crop larger pictures as then: --picture-size, --inner-size, --crop-border ({error})"
             ) from None
 
-    def layout(self) -> Layout:
-        """Return how the net lies over the ranks; raises ``OptionError`` where it does not fit them."""
-        return Layout.of(self.graph, self.ranks.rank, self.ranks.size, self.options.shards)
-
-    def net(self, backends: list[Backend]) -> Net:
+    def net(self, backends: list[Backend], in_parts: bool = True) -> Net:
         """Return the net, with the checkpoint's weights and streams; raises ``BackendError`` if memory cannot hold it.
 
-        One that trains, or lies on several ranks, is in parts where its layout says so.
+        One that trains, or lies on several ranks, computes minibatches ``in_parts`` where the layout says so.
         """
         options = self.options
         training = options.trains
-        compat, layout = COMPAT[options.compat], self.layout()
-        devices = spread(self.graph, backends, self.ranks, layout)
-        check_memory(self.graph, devices, layout.part_size(options.mini), training)
+        layout = self.layout if in_parts and (training or self.communicator.size > 1) else Layout()
+        check_memory(
+            self.graph, spread(self.graph, backends, self.communicator, layout), layout.part_size(options.mini), training
+        )
+        compat = COMPAT[options.compat]
         state = self.state if self.state is not None else self._initial_state()
         with self._sizes_in_errors(), self.checkpoint.named_in_errors() if self.checkpoint else nullcontext():
-            net: Net
-            if layout.is_parallel and (training or self.ranks.size > 1):
-                over = Ranks(self.ranks, layout, partial(carrier_for, say=self.remarks.append))
-                more = options.mini, options.seed, state, options.wupdate_freq, compat
-                net = ParallelNet(self.graph, backends[0], over, *more)
-                self.remarks += ranks_remarks(self.ranks, self.graph, layout, options.mini)
+            more = options.mini, options.seed, state, options.wupdate_freq, compat
+            if layout.is_parallel:
+                ranks = Ranks(self.communicator, layout, partial(carrier_for, say=self._remark))
+                net: Net = ParallelNet(self.graph, backends[0], ranks, *more)
+                self.remarks += placement.remarks_on_ranks(self.graph, layout, self.communicator.hosts, options.mini)
             else:
-                net = Net(self.graph, backends, options.mini, options.seed, state, options.wupdate_freq, compat=compat)
+                net = Net(self.graph, backends, *more)
             if self.checkpoint:
                 restore_streams(net, self.checkpoint, not self.was_edited)
         if self.checkpoint:
@@ -385,11 +391,14 @@ def _open_data(options: Options, request: Request, is_new: bool) -> tuple[Provid
     return train, test, plan, remarks + list(dict.fromkeys([*train.problems, *test.problems]))
 
 
-def _open_folder(options: Options, path: Path | None) -> CheckpointFolder:
+def _open_folder(options: Options, path: Path | None, communicator: Communicator) -> CheckpointFolder:
     """Return where to save: beside the checkpoint at ``path`` unless --save-path is given, else anew.
 
-    A run that will save claims it. Raises ``CheckpointError`` if it cannot be written, or another run writes there.
+    A run that will save claims it, on rank 0. Raises ``CheckpointError`` if it cannot be written, or another run writes
+    there.
     """
+    if communicator.rank:
+        return CheckpointFolder(communicator.all_gather(None)[0], options.keep)
     below = None
     if options.save_file:
         folder = CheckpointFolder(Path(options.save_file).absolute(), options.keep)
@@ -400,4 +409,5 @@ def _open_folder(options: Options, path: Path | None) -> CheckpointFolder:
         folder = CheckpointFolder(Path(os.path.realpath(path)).parent, options.keep)
     if options.trains or options.force_save:
         folder.claim(below)
+    communicator.all_gather(folder.path)
     return folder

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from copy import copy
 from itertools import chain, repeat
+from typing import Any
 
 from convnet.checkpoint import Position
 from convnet.data.provider import Batch, Minibatch, Provider, Share, split
@@ -16,9 +17,9 @@ from convnet.ranks.agreement import together
 from convnet.training.checks import check_batch
 from convnet.training.events import BatchBegin, BatchEnd, Callback, Event, MinibatchEnd
 from convnet.training.plan import ScheduledBatch
-from convnet.training.stopping import Stopped, go_on, wait_for
+from convnet.training.stopping import Stopped, wait_for
 
-Loading = Future[list[Minibatch] | Share]  # of several ranks, what they have not agreed on yet
+Loading = Future[Any]  # of minibatches; on several ranks of a ``Share``, of which they are made once all have theirs
 _LOG = logging.getLogger("convnet")
 
 
@@ -50,7 +51,7 @@ class Trainer:
                 start = time.monotonic()
                 self.tell(BatchBegin(batch.epoch, batch.number, batch.progress))
                 self.position.begin_batch(batch.epoch, batch.number)
-                minibatches, before = self._loaded(batch, loading), self.position.minibatches
+                minibatches, before = self._loaded(loading, batch), self.position.minibatches
                 for number, (inputs, cases) in enumerate(minibatches, 1):
                     is_last = number == len(minibatches)
                     next_inputs = _first_inputs(following) if is_last else minibatches[number].inputs
@@ -63,15 +64,16 @@ class Trainer:
                 if self.must_stop() or self.is_done():
                     return
 
-    def _loaded(self, batch: ScheduledBatch, loading: Loading) -> list[Minibatch]:
-        """Return the minibatches of a batch once they are loaded; raises ``Stopped``, ``DataError``."""
-        ranks = self.net.communicator
-        # Ranks stop together, so not while one of them waits.
-        loaded = together(ranks, lambda: wait_for(loading, self.poll if ranks.size == 1 else go_on))
-        if isinstance(loaded, Share):
-            settled = loaded.settle(ranks.all_gather)
-            loaded = together(ranks, lambda: _minibatches(self.provider, batch, settled, self.net, self.position.cases))
-        return loaded
+    def _loaded(self, loading: Loading, batch: ScheduledBatch) -> list[Minibatch]:
+        """Return the minibatches of a batch once they are loaded, on all ranks; raises ``Stopped`` if told to stop."""
+        net, communicator = self.net, self.net.communicator
+        if communicator.size == 1:
+            return wait_for(loading, self.poll)
+        done = self.position.cases
+        loaded = together(communicator, lambda: loading.result().settle(communicator.all_gather))
+        if self.poll():
+            raise Stopped
+        return minibatches_of(net, self.provider, batch, loaded, done)
 
     def _finish_batch(self, batch: ScheduledBatch, start: float) -> None:
         """Count a batch that was begun at ``start``, and act after it.
@@ -142,10 +144,8 @@ def load_ahead(
 
     def load(batch: ScheduledBatch, done: int) -> list[Minibatch] | Share:
         if net.communicator.size > 1:
-            return provider.share(
-                batch.epoch, batch.number, lambda cases: net.layout.wanted(net.graph, net.minibatch, cases, done)
-            )
-        return _minibatches(provider, batch, provider.batch(batch.epoch, batch.number), net, done)
+            return provider.share(batch.epoch, batch.number, net.wanted(done))
+        return minibatches_of(net, provider, batch, provider.batch(batch.epoch, batch.number), done)
 
     counts = chain([position.cases], repeat(0))
     upcoming = ((batch, thread.submit(load, batch, done)) for batch, done in zip(schedule, counts, strict=False))
@@ -159,8 +159,8 @@ def load_ahead(
         thread.shutdown(wait=False, cancel_futures=True)
 
 
-def _minibatches(provider: Provider, batch: ScheduledBatch, loaded: Batch, net: Net, done: int) -> list[Minibatch]:
-    """Return the minibatches of a batch for ``net``, after the cases that are ``done``, checked."""
+def minibatches_of(net: Net, provider: Provider, batch: ScheduledBatch, loaded: Batch, done: int) -> list[Minibatch]:
+    """Return the minibatches of a batch for ``net`` after the cases already ``done``; raises ``DataError``."""
     if done > loaded.cases:
         text = "batch %d of %s has %d cases now, and the run had trained on %d of it; it goes on with the next batch"
         _LOG.warning(text, batch.number, provider.where, loaded.cases, done)

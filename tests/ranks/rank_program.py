@@ -5,10 +5,12 @@ import signal
 import sys
 import time
 
+import numpy as np
 from ranks.exchanges import CHECKS
 
 from convnet.cli.common import framed
 from convnet.errors import DataError
+from convnet.ranks import launch
 from convnet.ranks.agreement import agree, together
 from convnet.ranks.heartbeat import Heartbeat
 from convnet.ranks.launch import world
@@ -23,10 +25,18 @@ def exchanges(communicator):
 
 
 def fail(communicator):
-    """One rank alone meets an error that nobody agreed on; the others wait for it."""
+    """One rank alone meets an error; the others hear of it where they gather values."""
     if communicator.rank == 1:
         raise DataError("data_batch_3 is missing")
     communicator.all_gather(None)
+
+
+def fail_alone(communicator):
+    """One rank alone meets an error, and the others wait for arrays that it does not send."""
+    launch._PATIENCE = 0.5
+    if communicator.rank == 1:
+        raise DataError("data_batch_3 is missing")
+    communicator.receive(np.zeros(1), 1)
 
 
 def crash(communicator):

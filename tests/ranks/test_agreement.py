@@ -85,4 +85,4 @@ def test_different_errors_of_all_ranks_become_the_first():
 
         together(communicator, work)
 
-    assert [str(error) for error in refused(2, fail)] == ["part 0 is missing"] * 2
+    assert [str(error) for error in refused(2, fail)] == ["rank 0 on machine0: part 0 is missing"] * 2

@@ -9,7 +9,8 @@ from support import ROOT
 
 from convnet.errors import OptionError
 from convnet.ranks.communicator import Solo
-from convnet.ranks.launch import gpu_of, started, threads_of, world
+from convnet.ranks.launch import gpu_of, threads_of, world
+from convnet.ranks.started import is_first_of_machine, started
 
 REST = "all ranks end; the last checkpoint is RUN/3.4"
 PROGRAM = ROOT / "tests" / "ranks" / "rank_program.py"
@@ -28,6 +29,11 @@ PROGRAM = ROOT / "tests" / "ranks" / "rank_program.py"
 )
 def test_the_environment_says_who_is_a_rank(environment, expected):
     assert started(environment) == expected
+
+
+def test_the_first_of_a_machine_is_told():
+    assert is_first_of_machine({"MPI_LOCALRANKID": "0"}) and not is_first_of_machine({"SLURM_LOCALID": "2"})
+    assert not is_first_of_machine({})
 
 
 def test_alone_there_is_no_mpi():
@@ -73,8 +79,7 @@ def test_each_rank_of_a_machine_has_a_gpu():
         return gpu_of(communicator, [4, 2])
 
     assert on_ranks(3, gpu) == [4, 4, 2]
-    with pytest.raises(OptionError, match=r"3 ranks on .* have 2 GPUs: start one rank for each"):
-        on_ranks(3, lambda communicator: gpu_of(communicator, [4, 2]))
+    assert on_ranks(3, lambda communicator: gpu_of(communicator, [4, 2])) == [4, 2, 4]
 
 
 def run(size, what, limit=15):
@@ -99,7 +104,7 @@ def test_mpi_carries_what_a_communicator_does(size):
 @has_mpi
 @pytest.mark.slow
 def test_an_error_of_one_rank_ends_all():
-    ended = run(3, "fail")
+    ended = run(3, "fail_alone")
     assert ended.status != 0 and "Traceback" not in ended.error
     [line] = said(ended)
     assert line.startswith("convnet: rank 1 on ") and line.endswith(": data_batch_3 is missing")
@@ -115,7 +120,7 @@ def test_a_mistake_of_the_program_ends_all():
 
 @has_mpi
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "status"), [("differ", 2), ("fail_together", 1)])
+@pytest.mark.parametrize(("what", "status"), [("differ", 2), ("fail", 1), ("fail_together", 1)])
 def test_what_ranks_agree_on_is_an_error_of_all(what, status):
     ended = run(3, what)
     assert ended.status == status and "Traceback" not in ended.error and "Abort" not in ended.error.title()

@@ -30,7 +30,7 @@ class ThreadCommunicator(Communicator):
     def has_message(self, source):
         return not self._box(source, self.rank, "one").empty()
 
-    def gather(self, value):
+    def _gather(self, value, patience):
         for other in range(self.size):
             self._put(value, other, "value")
         return [self._get(other, "value") for other in range(self.size)]

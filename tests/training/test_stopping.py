@@ -197,7 +197,7 @@ def test_a_program_with_nothing_to_save_ends_at_once(verb, number, moment, tmp_p
     """One line, the status of shells, nothing half written."""
     command, word = ENDLESS[verb]
     script = "import sys; from convnet import cli; own = cli.end_program_on_signals\n"
-    script += "cli.end_program_on_signals = lambda: (own(), print('ready', flush=True)); sys.exit(cli.main())"
+    script += "cli.end_program_on_signals = lambda is_quiet: (own(), print('ready', flush=True)); sys.exit(cli.main())"
     environment = dict(os.environ, PYTHONPATH=str(ROOT), PYTHONUNBUFFERED="1", CONVNET_CACHE_DIR=str(tmp_path / "cache"))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, "-c", script, *command], cwd=tmp_path, env=environment, **pipes)

@@ -68,7 +68,7 @@ class LiveRun:
 
     def take(self, work: Run) -> None:
         """Let the page save and stop this run."""
-        self.acts = {"save": work.save_request.ask, "stop": lambda: work.stop.ask("the page")}
+        self.acts = {"save": work.asked_to_save.ask, "stop": lambda: work.asked_to_stop.ask("the page")}
 
     def asked(self) -> None:
         self._asked_at = self.clock()
