@@ -108,9 +108,9 @@ class Options:
     wupdate_freq: int = _option(NATURAL, "training", "Minibatches between weight updates",
         "update the weights after every N minibatches, by the mean of their gradients", 1,
         modes=(TRAIN,), in_section=True)
-    shards: int = _option(whole(0, 4096), "training", "Parts of a minibatch whose gradients are summed in one order",
-        "parts of a minibatch: with as many, any number of ranks finds the same bits; 0: as many as there are ranks [0]", 0,
-        modes=(TRAIN, TEST, FEATURES))
+    shards: int = _option(whole(0, 4096), "training", "Shards of a minibatch (0 = one a rank)",
+        "compute minibatches in N parts whose sums are added in one order: the same bits on 1, 2, 4 ... N ranks; "
+        "0: as many as there are ranks [0]", 0, modes=(TRAIN, TEST, FEATURES))
     conv_to_local: list[str] = _option(LAYERS, "network", "Convert given conv layers to unshared local",
         "make these conv layers local: each place gets its own copy of the filters", [],
         sticky=False, modes=(TRAIN, TEST, FEATURES))
