@@ -135,11 +135,9 @@ def restore_streams(net: Net, checkpoint: Checkpoint, same_weights: bool = True)
             _check_shapes(weights, moments, f"moments[{i}]")
             weights.moments = (weights.be.upload(moments[0]), weights.be.upload(moments[1]))
     for i, (weights, (waited, contributions, grad)) in enumerate(_with_weights(net, own, "pending")):
-        weights.waited, weights.contributions = int(waited), int(contributions)
         if grad is not None:
             _check_shapes(weights, [grad], f"pending[{i}]")
-            weights.be.copy_in(grad, weights.grad)
-        weights.take_pending()
+        weights.restore(int(waited), int(contributions), grad)
     for weights, period in zip(net.weights, own.get("periods") or [], strict=False):
         if weights.waited and isinstance(period, int) and period > 0:
             weights.finish_with(period)

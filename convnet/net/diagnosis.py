@@ -34,19 +34,30 @@ def has_bad_data(net: Net) -> bool:
 
 def reason(net: Net, costs: Costs) -> str:
     """Say where bad ``costs`` come from, by the outputs of the last pass, all of which must have been kept."""
+    return first_cause(net, costs)[1]
+
+
+def first_cause(net: Net, costs: Costs) -> tuple[int, str]:
+    """Return ``reason`` behind a number: of those that several ranks find, the cause is that of the lowest."""
     nodes = list(net.nodes.values())
     for node in nodes:
         if isinstance(node.layer, Data) and not node.be.all_finite(node.out):
-            return _bad_data(node, node.layer)
+            return 0, _bad_data(node, node.layer)
     for node in nodes:
         if not all(node.be.all_finite(weights.value) for weights in node.all_weights):
-            return _bad_weights(node)
+            return 1, _bad_weights(node)
     for name in bad_costs(costs):
         if text := _bad_label(net.nodes[name]):
-            return text
-    culprit = next((node for node in nodes if not node.layer.is_cost and not node.be.all_finite(node.out)), None)
+            return 2, text
+    for place, node in enumerate(nodes):
+        if not node.layer.is_cost and not node.be.all_finite(node.out):
+            return 3 + place, _bad_output(net, node)
+    return 3 + len(nodes), _bad_output(net, None, costs)
+
+
+def _bad_output(net: Net, culprit: Node | None, costs: Costs | None = None) -> str:
     if culprit is None:
-        cost = next(iter(bad_costs(costs)), "")
+        cost = next(iter(bad_costs(costs or {})), "")
         text = f"cost '{cost}' is not finite although every layer is: a label got probability 0."
         return f"{text} {_what_to_lower(net)}"
     where = f"the output of layer '{culprit.layer.name}' is not a finite number"

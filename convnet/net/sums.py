@@ -192,10 +192,16 @@ class SummedWeights(Weights):
 
     def take_up(self, before: UnderWay) -> None:
         super().take_up(before)
-        self.take_pending()
+        self._take_total()
 
-    def take_pending(self) -> None:
-        """Go on between two updates with the gradients of a checkpoint, or of the net before, in ``grad``."""
+    def restore(self, waited: int, contributions: int, grad: np.ndarray | None) -> None:
+        super().restore(waited, contributions, grad)
+        if grad is None:
+            self.contributions = 0
+        self._take_total()
+
+    def _take_total(self) -> None:
+        """Have the sum since the last update, which ``grad`` holds, in this rank's slice."""
         if self.contributions:
             own = self.mine(self.grad)
             self.total = self.be.empty(own.shape)

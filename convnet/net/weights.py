@@ -74,6 +74,7 @@ class Weights:
     case_scale: float = 1.0
     checking: bool = False  # gradient check: plain sums in ``grad``, momentum untouched
     contributions: int = 0  # ops that have added to the gradient
+    restored: bool = False  # whether a checkpoint has put a gradient between two updates where this object would not
     waited: int = 0  # minibatches since the last update
     moments: tuple[Array, Array] | None = None
     _grad: Array | None = field(default=None, repr=False)
@@ -102,6 +103,9 @@ class Weights:
         self.noiseless_rate = self.learning.schedule.rate(self.learning.base, progress)
         self.rate = self._noisy(self.noiseless_rate, noise)
         self.case_scale = 1.0 if self.checking else 1.0 / (cases * self.period)
+        if self.restored and self.accumulates_into_momentum:
+            self.be.add(self.grad, self.inc, self.learning.mom, self.rate)
+            self.restored = False
         for share in self.shares:
             share.rate = self._noisy(share.schedule.rate(share.base, progress), noise, share.schedule)
 
@@ -147,8 +151,10 @@ class Weights:
             self.be.super_update(value, inc, grad, moments, rates=rates, epsilon=learning.superEps)
         else:
             grad = None if self.accumulates_into_momentum else self.stepped(self.grad)
-            self.be.update(value, inc, grad, rates=Rates(learning.mom, self.rate, decay))
+            mom = 1.0 if self.restored else learning.mom  # momentum that holds a gradient already has been damped
+            self.be.update(value, inc, grad, rates=Rates(mom, self.rate, decay))
         self.contributions = self.waited = 0
+        self.restored = False
         self.period, self.next_period = self.next_period or self.period, 0
         return True
 
@@ -187,8 +193,15 @@ class Weights:
     def gather(self) -> None:
         """Make whole what each rank has a part of."""
 
-    def take_pending(self) -> None:
-        """Take up the gradients that a checkpoint has put in ``grad``, between two updates."""
+    def restore(self, waited: int, contributions: int, grad: np.ndarray | None) -> None:
+        """Go on between two updates with the gradient that a checkpoint holds; without one, momentum holds it.
+
+        A net in parts keeps it apart, one in a whole may add it to momentum, and each goes on from either.
+        """
+        self.waited, self.contributions = waited, contributions
+        if grad is not None:
+            self.be.copy_in(grad, self.grad)
+        self.restored = bool(contributions) and (grad is not None) == self.accumulates_into_momentum
 
     def capture_key(self) -> tuple[float, ...]:
         """Return all that decides which ops a step issues for these weights, and with which numbers."""

@@ -43,7 +43,8 @@ from convnet.net.initial import draw_functions, initial_state
 from convnet.net.layout import Layout
 from convnet.net.memory_check import check_memory
 from convnet.net.net import Net
-from convnet.net.parallel import ParallelNet, Ranks, spread
+from convnet.net.parallel import ParallelNet
+from convnet.net.parts import Ranks, spread
 from convnet.net.surgery import Edits
 from convnet.options import TEST, Options
 from convnet.pickles import text_of

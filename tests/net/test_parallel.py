@@ -1,281 +1,347 @@
 """A net in parts, on one rank or several, learns what it learns in one piece."""
 
+import re
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ranks.threads import on_ranks
-from support import make_graph
 
 from convnet.backends import make_backend
+from convnet.checkpoint.saving import _streams, restore_streams
+from convnet.errors import NumericalError, OptionError
+from convnet.generation import COMPAT
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.net.layout import Layout
 from convnet.net.net import Net
-from convnet.net.parallel import ParallelNet, Ranks
+from convnet.net.parallel import ParallelNet
+from convnet.net.parts import Ranks
 from convnet.net.state import collect_state
-from convnet.ranks.communicator import Solo
 
-CASES, STEPS = 12, 4
-PLAIN = """
-[data]
-type=data
-dataIdx=0
-[labels]
-type=data
-dataIdx=1
-[conv1]
+CASES, STEPS, FEATURES, CLASSES = 12, 4, 3 * 64, 5
+SECTION = "\n[{}]\nepsW={}\nepsB=0.1\nmomW={}\nmomB=0.9\nwc={}\n"
+DATA = "\n[data]\ntype=data\ndataIdx=0\n[labels]\ntype=data\ndataIdx=1\n"
+CONV = """
+[conv1{name}]
 type=conv
 inputs=data
 channels=3
-filters=8
+filters={filters}
 padding=1
 stride=1
 filterSize=3
 initW=0.2
-partialSum=0
 neuron=relu
-[pool1]
+{gpu}
+[pool1{name}]
 type=pool
 pool=max
-inputs=conv1
-channels=8
+inputs=conv1{name}
+channels={filters}
 sizeX=3
 stride=2
-[norm1]
-type=cmrnorm
-inputs=pool1
-channels=8
-size=3
-[fc1]
-type=fc
-inputs=norm1
-outputs=10
-initW=0.2
-neuron=relu
-[fc2]
-type=fc
-inputs=fc1
-outputs=5
-initW=0.2
-[probs]
-type=softmax
-inputs=fc2
-[logprob]
-type=cost.logreg
-inputs=labels,probs
 """
-PARAMS = """
-[conv1]
-epsW=0.05
-epsB=0.1
-momW=0.9
-momB=0.9
-wc=0.001
-[fc1]
-epsW=0.05
-epsB=0.1
-momW=0.9
-momB=0.9
-wc=0.001
-[fc2]
-epsW=0.05
-epsB=0.1
-momW=0.9
-momB=0.9
-wc=0.001
-[norm1]
-scale=0.01
-pow=0.75
-[logprob]
-coeff=1
-"""
+TOP = "[probs]\ntype=softmax\ninputs=fc2\n[logprob]\ntype=cost.logreg\ninputs=labels,probs\n{}\n"
 
 
-def graph_of(definition, params):
-    return build_graph(LayerFiles(definition, "d.cfg", params, "p.cfg"), {0: 3 * 64, 1: 1}, 5)
+def learning(**inputs):
+    """Parameters of weight layers, by how many inputs they have."""
+    rates = ("0.05", "0.9", "0.001")
+    return "".join(SECTION.format(name, *(",".join([rate] * count) for rate in rates)) for name, count in inputs.items())
+
+
+def plain(more=""):
+    """A net with dropout, of one piece."""
+    text = DATA + CONV.format(name="", filters=8, gpu="") + "[norm1]\ntype=cmrnorm\ninputs=pool1\nchannels=8\nsize=3\n"
+    text += "[fc1]\ntype=fc\ninputs=norm1\noutputs=10\ninitW=0.2\nneuron=relu\n[drop]\ntype=dropout2\ninputs=fc1\n"
+    text += "[fc2]\ntype=fc\ninputs=drop\noutputs=5\ninitW=0.2\n" + TOP.format("")
+    params = learning(conv1=1, fc1=1, fc2=1).replace("[fc1]\n", f"[fc1]\n{more}\n")
+    return text, params + "[norm1]\nscale=0.01\npow=0.75\n[drop]\nkeep=0.5\n[logprob]\ncoeff=1\n"
+
+
+def towers():
+    """Two towers that meet twice, as 2012 had them."""
+    text = DATA + "".join(CONV.format(name=own, filters=4, gpu=f"gpu={gpu}") for gpu, own in enumerate("ab"))
+    conv2 = "[conv2{0}]\ntype=conv\ninputs=pool1{0},pool1{1}\nchannels=4,4\nfilters=6,6\nfilterSize=3,3\npadding=1,1\n"
+    for section in (
+        conv2 + "initW=0.2,0.2\nneuron=relu\n",
+        "[fc1{0}]\ntype=fc\ninputs=conv2{0},conv2{1}\noutputs=7\ninitW=0.1,0.1\nneuron=tanh[1,1]\n",
+        "[drop{0}]\ntype=dropout2\ninputs=fc1{0}\n",
+    ):
+        text += section.format("a", "b") + section.format("b", "a")
+    text += "[fc2]\ntype=fc\ninputs=dropa,dropb\noutputs=5\ninitW=0.2,0.2\ngpu=0\n" + TOP.format("gpu=0")
+    params = learning(conv1a=1, conv1b=1, conv2a=2, conv2b=2, fc1a=2, fc1b=2, fc2=2)
+    return text, params + "[dropa]\nkeep=0.5\n[dropb]\nkeep=0.8\n[logprob]\ncoeff=1\n"
+
+
+def hybrid(replicas, period=0, pieces=0):
+    """2014's scheme: convolutions of several replicas, and fc split in as many pieces, of one replica each."""
+    pieces, gpus = pieces or replicas, ",".join(map(str, range(replicas)))
+    text = DATA + CONV.format(name="", filters=8, gpu=f"gpu={gpus}")
+    names = [f"fc1{i}" for i in range(pieces)]
+    for i, name in enumerate(names):
+        text += f"[{name}]\ntype=fc\ninputs=pool1\noutputs=4\ninitW=0.2\nneuron=relu\ngpu={i}\n"
+        text += f"[drop{i}]\ntype=dropout2\ninputs={name}\n"
+    text += f"[join]\ntype=pass\ninputs={','.join(f'drop{i}' for i in range(pieces))}\ngpu=0\n"
+    text += "[fc2]\ntype=fc\ninputs=join\noutputs=5\ninitW=0.2\n" + TOP.format("gpu=0")
+    params = learning(conv1=1) + "".join(
+        learning(**{name: 1}) + (f"updatePeriod={period}\n" if period else "") for name in [*names, "fc2"]
+    )
+    params += "".join(f"[drop{i}]\nkeep=0.5\n" for i in range(pieces))
+    return text, params + "[logprob]\ncoeff=1\n"
+
+
+def graph_of(files):
+    definition, params = files
+    return build_graph(LayerFiles(definition, "d.cfg", params, "p.cfg"), {0: FEATURES, 1: 1}, CLASSES)
 
 
 def data(cases=CASES, seed=1):
     random = np.random.default_rng(seed)
-    return [random.standard_normal((3 * 64, cases), np.float32), random.integers(0, 5, (1, cases)).astype(np.float32)]
+    labels = random.integers(0, CLASSES, (1, cases)).astype(np.float32)
+    return [random.standard_normal((FEATURES, cases), np.float32), labels]
+
+
+def cut(net, matrices):
+    cases = matrices[0].shape[1]
+    return net.cut(lambda start, stop: [np.ascontiguousarray(matrix[:, start:stop]) for matrix in matrices], 0, cases)
 
 
 def train(net, steps=STEPS, cases=CASES):
-    costs = []
-    for step in range(steps):
-        inputs = data(cases, step)
-        parts = net.cut(lambda a, b: [np.ascontiguousarray(matrix[:, a:b]) for matrix in inputs], 0, cases)
-        costs.append(net.train(parts, cases, 0.0))
-    test = net.test(
-        net.cut(lambda a, b: [np.ascontiguousarray(m[:, a:b]) for m in data(cases, 99)], 0, cases), cases, ["fc2"]
-    )
-    return costs, test, net.output("fc2"), collect_state(net)
-
-
-def on(size, graph, shards=0, cases=CASES, steps=STEPS, backend="cpu"):
-    def work(communicator):
-        layout = Layout.of(graph(), communicator.rank, communicator.size, shards)
-        net = ParallelNet(graph(), make_backend(backend, 1), Ranks(communicator, layout, lambda be, c: c), cases, 3)
-        return train(net, steps, cases)
-
-    return on_ranks(size, work)
+    """(costs of each step, costs of a test, outputs of a layer in it, all that was learned)."""
+    costs = [net.train(cut(net, data(cases, step)), cases, 0.0) for step in range(steps)]
+    test = net.test(cut(net, data(cases, 99)), cases, ["fc2"])
+    return costs, test, net.output("fc2"), flat(collect_state(net))
 
 
 def flat(state):
-    return np.concatenate(
-        [
-            np.ravel(a)
-            for layer in state.values()
-            for key in ("weights", "biases", "weightsInc", "biasesInc")
-            for a in layer[key]
-        ]
-    )
+    keys = ("weights", "biases", "weightsInc", "biasesInc")
+    return np.concatenate([np.ravel(array) for layer in state.values() for key in keys for array in layer[key]])
+
+
+def whole(files, cases=CASES, steps=STEPS, **more):
+    return train(Net(graph_of(files), make_backend("cpu", 1), cases, 3, **more), steps, cases)
+
+
+def parallel(communicator, files, shards=0, cases=CASES, **more):
+    layout = Layout.of(graph_of(files), communicator.rank, communicator.size, shards)
+    ranks = Ranks(communicator, layout, lambda be, communicator: communicator)
+    return ParallelNet(graph_of(files), make_backend("cpu", 1), ranks, cases, 3, **more)
+
+
+def on(size, files, shards=0, cases=CASES, steps=STEPS, **more):
+    return on_ranks(size, lambda communicator: train(parallel(communicator, files, shards, cases, **more), steps, cases))
+
+
+def assert_alike(results, expected, tolerance=2e-6):
+    """All ranks have the costs and outputs, and the first one the weights and momenta."""
+    np.testing.assert_allclose(results[0][3], expected[3], atol=tolerance)
+    for costs, test, output, _ in results:
+        np.testing.assert_allclose(output, expected[2], atol=1e-5)
+        for mine, theirs in zip([*costs, test], [*expected[0], expected[1]], strict=True):
+            np.testing.assert_allclose(mine["logprob"], theirs["logprob"], rtol=1e-5)
+
+
+# -- data parallel
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
-def test_ranks_learn_what_one_does(size):
-    graph = lambda: graph_of(PLAIN, PARAMS)
-    whole = train(Net(graph(), make_backend("cpu", 1), CASES, 3))
-    for costs, test, output, state in on(size, graph):
-        np.testing.assert_allclose(flat(state), flat(whole[3]), atol=1e-6)
-        np.testing.assert_allclose(output, whole[2], atol=1e-5)
-        for mine, theirs in zip(costs, whole[0], strict=True):
-            np.testing.assert_allclose(mine["logprob"], theirs["logprob"], rtol=1e-5)
+@pytest.mark.parametrize("cases", [CASES, 7, 2])
+def test_ranks_learn_what_one_does(size, cases):
+    assert_alike(on(size, plain(), cases=cases), whole(plain(), cases))
 
 
 @pytest.mark.parametrize("size", [2, 4, 8])
 @pytest.mark.parametrize("cases", [16, 13, 5])
 def test_shards_give_the_same_bits_on_any_number_of_ranks(size, cases):
-    graph = lambda: graph_of(PLAIN, PARAMS)
-    one = on(1, graph, 8, cases)[0]
-    for costs, test, output, state in on(size, graph, 8, cases):
-        assert flat(state).tobytes() == flat(one[3]).tobytes()
-        assert costs == one[0] and test == one[1]
+    (one,) = on(1, plain(), 8, cases)
+    for costs, test, output, weights in on(size, plain(), 8, cases):
+        assert weights.tobytes() == one[3].tobytes()
+        assert (costs, test) == one[:2]
         assert output.tobytes() == one[2].tobytes()
 
 
-TOWERS = (
-    PLAIN.split("[conv1]")[0]
-    + "".join(
-        f"""
-[conv1{own}]
-type=conv
-inputs=data
-channels=3
-filters=4
-filterSize=3
-padding=1
-initW=0.2
-partialSum=0
-neuron=relu
-gpu={gpu}
-[pool1{own}]
-type=pool
-pool=max
-inputs=conv1{own}
-channels=4
-sizeX=3
-stride=2
-"""
-        for gpu, own in enumerate("ab")
-    )
-    + "".join(
-        f"""
-[conv2{own}]
-type=conv
-inputs=pool1{own},pool1{other}
-channels=4,4
-filters=6,6
-filterSize=3,3
-padding=1,1
-initW=0.2,0.2
-partialSum=0
-neuron=relu
-"""
-        for own, other in ("ab", "ba")
-    )
-    + "".join(
-        f"""
-[fc1{own}]
-type=fc
-inputs=conv2{own},conv2{other}
-outputs=7
-initW=0.1,0.1
-neuron=tanh[1,1]
-"""
-        for own, other in ("ab", "ba")
-    )
-    + """
-[fc2]
-type=fc
-inputs=fc1a,fc1b
-outputs=5
-initW=0.2,0.2
-gpu=0
-[probs]
-type=softmax
-inputs=fc2
-[logprob]
-type=cost.logreg
-inputs=labels,probs
-gpu=0
-"""
-)
-TOWER_PARAMS = (
-    "".join(
-        f"\n[{name}]\nepsW={','.join(['0.05'] * n)}\nepsB=0.1\nmomW={','.join(['0.9'] * n)}\nmomB=0.9\nwc={','.join(['0.001'] * n)}\n"
-        for name, n in [("conv1a", 1), ("conv1b", 1), ("conv2a", 2), ("conv2b", 2), ("fc1a", 2), ("fc1b", 2), ("fc2", 2)]
-    )
-    + "\n[logprob]\ncoeff=1\n"
-)
+@pytest.mark.parametrize("more", ["wball=0.3", "superEps=0.5", "superEps=0.5\nwball=0.2"])
+def test_other_rules_of_learning_work_in_slices(more):
+    assert_alike(on(3, plain(more)), whole(plain(more)))
+    (one,) = on(1, plain(more), 4)
+    assert all(weights.tobytes() == one[3].tobytes() for *_, weights in on(4, plain(more), 4))
 
 
-@pytest.mark.parametrize("size", [1, 2, 4, 6, 3])
-@pytest.mark.parametrize("cases", [12, 7])
+@pytest.mark.parametrize("period", [2, 3])
+def test_several_minibatches_between_updates(period):
+    steps = 2 * period
+    assert_alike(on(2, plain(), steps=steps, update_period=period), whole(plain(), steps=steps, update_period=period))
+    (one,) = on(1, plain(), 4, update_period=period)
+    assert all(weights.tobytes() == one[3].tobytes() for *_, weights in on(2, plain(), 4, update_period=period))
+
+
+def test_frozen_weights_stay():
+    text, params = plain()
+    files = text, params.replace("[conv1]\nepsW=0.05\nepsB=0.1", "[conv1]\nepsW=0\nepsB=0")
+    assert_alike(on(2, files), whole(files))
+
+
+def test_views_are_averaged_over_parts():
+    def tested(net):
+        views = [cut(net, data(CASES, seed)) for seed in (1, 2)]
+        labelled = [{at: [view[at][0], views[0][at][1]] for at in view} if isinstance(view, dict) else [view[0], views[0][1]]
+                    for view in views]  # fmt: skip
+        return net.test_views(labelled, 2, CASES, ["fc2"]), net.output("fc2")
+
+    expected = tested(Net(graph_of(plain()), make_backend("cpu", 1), CASES, 3))
+    for files, size in ((plain(), 3), (plain(), 2)):
+        for costs, output in on_ranks(size, lambda communicator, files=files: tested(parallel(communicator, files))):
+            np.testing.assert_allclose(costs["logprob"], expected[0]["logprob"], rtol=1e-5)
+            np.testing.assert_allclose(output, expected[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("files", [plain(), towers(), hybrid(2)])
+def test_a_cost_that_is_not_finite_is_said_by_all_and_changes_nothing(files):
+    def work(communicator):
+        net = parallel(communicator, files)
+        before, bad = flat(collect_state(net)), data()
+        bad[0][5, 7] = np.nan
+        with pytest.raises(NumericalError) as error:
+            net.train(cut(net, bad), CASES)
+        return str(error.value), before, flat(collect_state(net))
+
+    results = on_ranks(2, work)
+    assert {text for text, *_ in results} == {results[0][0]}
+    assert "value 5 of case 7" in results[0][0]
+    if files != hybrid(2):  # of which the first pass has been learned from
+        np.testing.assert_array_equal(results[0][1], results[0][2])
+
+
+@pytest.mark.parametrize("goes_on_with", [1, 2])
+@pytest.mark.parametrize("before", [1, 2])
+@pytest.mark.parametrize("done", [3, 4, 5])
+def test_a_run_goes_on_with_another_number_of_ranks_between_two_updates(before, goes_on_with, done):
+    """The gradients since the last update are in momentum, or apart, or in slices of ranks."""
+    expected = whole(plain(), steps=8, update_period=4)
+
+    def make(communicator, state):
+        more = {"update_period": 4} | ({"state": state} if state else {})
+        if communicator.size == 1:
+            return Net(graph_of(plain()), make_backend("cpu", 1), CASES, 3, **more)
+        return parallel(communicator, plain(), **more)
+
+    def steps(net, first, last):
+        for step in range(first, last):
+            net.train(cut(net, data(CASES, step)), CASES, 0.0)
+        return net
+
+    def first_half(communicator):
+        net = steps(make(communicator, None), 0, done)
+        return collect_state(net), _streams(net)
+
+    state, streams = on_ranks(before, first_half)[0]
+
+    def second_half(communicator):
+        net = make(communicator, state)
+        own = {"step": streams["step"], "pending": streams["pending"], "periods": streams["periods"]}
+        restore_streams(net, SimpleNamespace(own=own, is_original=False))
+        return flat(collect_state(steps(net, done, 8)))
+
+    np.testing.assert_allclose(on_ranks(goes_on_with, second_half)[0], expected[3], atol=2e-6)
+
+
+# -- model parallel
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("cases", [CASES, 7])
 def test_towers_lie_on_ranks(size, cases):
-    graph = lambda: graph_of(TOWERS, TOWER_PARAMS)
-    whole = train(Net(graph(), make_backend("cpu", 1), cases, 3), cases=cases)
-    results = on(size, graph, 0, cases)
-    np.testing.assert_allclose(flat(results[0][3]), flat(whole[3]), atol=1e-6)
-    for costs, test, output, state in results:
-        np.testing.assert_allclose(output, whole[2], atol=1e-5)
-        for mine, theirs in zip(costs, whole[0], strict=True):
-            np.testing.assert_allclose(mine["logprob"], theirs["logprob"], rtol=1e-5)
+    assert_alike(on(size, towers(), cases=cases), whole(towers(), cases))
 
 
-def hybrid(replicas, period=0):
-    gpus = ",".join(map(str, range(replicas)))
-    text = PLAIN.split("[fc1]")[0].replace("[conv1]\n", f"[conv1]\ngpu={gpus}\n")
-    for i in range(replicas):
-        text += f"\n[fc1{i}]\ntype=fc\ninputs=norm1\noutputs=4\ninitW=0.2\nneuron=relu\ngpu={i}\n"
-    text += f"\n[join]\ntype=pass\ninputs={','.join(f'fc1{i}' for i in range(replicas))}\ngpu=0\n"
-    text += "\n[fc2]\ntype=fc\ninputs=join\noutputs=5\ninitW=0.2\n[probs]\ntype=softmax\ninputs=fc2\n"
-    text += "[logprob]\ntype=cost.logreg\ninputs=labels,probs\ngpu=0\n"
-    text = text.replace("partialSum=0\n", "")
-    section = "\n[{}]\nepsW=0.05\nepsB=0.1\nmomW=0.9\nmomB=0.9\nwc=0.001\n"
-    params = section.format("conv1")
-    for name in [f"fc1{i}" for i in range(replicas)] + ["fc2"]:
-        params += section.format(name) + (f"updatePeriod={period}\n" if period else "")
-    return text, params + "\n[norm1]\nscale=0.01\npow=0.75\n[logprob]\ncoeff=1\n"
+def test_towers_in_shards_give_the_same_bits():
+    two = on(2, towers(), 4)
+    for results in (on(4, towers(), 4), on(8, towers(), 4)):
+        assert results[0][3].tobytes() == two[0][3].tobytes() and results[0][:2] == two[0][:2]
 
 
-@pytest.mark.parametrize("size", [2, 4, 8, 3])
-@pytest.mark.parametrize("cases", [16, 13, 3])
+# -- hybrid
+
+
 @pytest.mark.parametrize("period", [0, 2, 4, 8])
+@pytest.mark.parametrize(("size", "cases"), [(2, 16), (2, 13), (4, 16), (4, 13), (4, 7), (8, 16), (3, 16)])
 def test_replicas_feed_one_after_the_other(size, cases, period):
-    graph = lambda: graph_of(*hybrid(4, period))
-    one = on(1, graph, 0, cases)[0]
-    if size in (8, 3):
-        cases = 16
-        one = on(1, graph, 0, cases)[0]
-    results = on(size, graph, 0, cases)
-    np.testing.assert_allclose(flat(results[0][3]), flat(one[3]), atol=2e-6)
-    for costs, test, output, state in results:
-        np.testing.assert_allclose(output, one[2], atol=1e-5)
-        for mine, theirs in zip(costs, one[0], strict=True):
-            np.testing.assert_allclose(mine["logprob"], theirs["logprob"], rtol=1e-5)
+    files = hybrid(4, period)
+    assert_alike(on(size, files, cases=cases), on(1, files, cases=cases)[0])
+
+
+@pytest.mark.parametrize(("replicas", "pieces", "size"), [(2, 4, 4), (4, 2, 2), (4, 2, 4), (2, 4, 2)])
+def test_more_pieces_than_replicas_and_fewer(replicas, pieces, size):
+    files = hybrid(replicas, 1, pieces)
+    assert_alike(on(size, files, cases=16), on(1, files, cases=16)[0])
 
 
 def test_one_update_a_minibatch_is_that_of_the_whole():
-    graph = lambda: graph_of(*hybrid(4, 4))
-    one = on(1, graph, 0, 16)[0]
-    plain = train(Net(graph_of(*hybrid(4, 1)), make_backend("cpu", 1), 16, 3), cases=16)
-    np.testing.assert_allclose(flat(one[3]), flat(plain[3]), atol=2e-6)
+    text, params = hybrid(4, 4)
+    plain_files = re.sub("gpu=.*", "", text), params.replace("updatePeriod=4", "")
+    for cases in (16, 13):
+        assert_alike(on(1, hybrid(4, 4), cases=cases), whole(plain_files, cases))
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_passes_are_steps_of_smaller_minibatches(size):
+    """What 2014's scheme comes to: narrow layers learn from each part, wide ones from the mean of two parts' gradients."""
+    text, params = (part.replace("keep=0.5", "keep=1") for part in hybrid(2, 1))
+    plain_files = (
+        re.sub("gpu=.*", "", text),
+        re.sub(r"(\[conv1\])", r"\1\nupdatePeriod=2", params.replace("updatePeriod=1", "")),
+    )
+    net = Net(graph_of(plain_files), make_backend("cpu", 1), 8, 3)
+    for step in range(STEPS):
+        for start in (0, 8):
+            net.train([np.ascontiguousarray(matrix[:, start : start + 8]) for matrix in data(16, step)], 8)
+    results = on(size, (text, params), cases=16)
+    np.testing.assert_allclose(results[0][3], flat(collect_state(net)), atol=2e-6)
+
+
+def test_replicas_of_all_layers_are_shards():
+    text, params = plain()
+    files = (
+        text.replace("[conv1]\n", "[conv1]\ngpu=0,1,2,3\n").replace(
+            "inputs=labels,probs", "inputs=labels,probs\ngpu=0,1,2,3"
+        ),
+        params,
+    )
+    for size in (1, 2, 4):
+        assert_alike(on(size, files), whole(plain()))
+
+
+# -- layouts
+
+
+@given(st.integers(1, 8), st.integers(1, 40), st.sampled_from([(plain(), 1), (towers(), 2), (hybrid(2), 2), (hybrid(4), 4)]))
+def test_parts_cover_a_minibatch_once(size, cases, kind):
+    graph = graph_of(kind[0])
+    try:
+        layouts = [Layout.of(graph, rank, size) for rank in range(size)]
+    except OptionError as error:
+        assert "ranks do not fit" in str(error)
+        return
+    first = layouts[0]
+    every = [first.part(shard, chunk, cases) for shard in range(first.shards) for chunk in range(first.passes)]
+    covered = np.concatenate([np.arange(cases)[part] for part in every])
+    assert sorted(covered) == list(range(cases)) and max(part.stop - part.start for part in every) <= first.part_size(cases)
+    read = sum(layout.wanted(graph, 16, cases).astype(int) for layout in layouts)
+    assert (read == (1 if first.passes > 1 else first.width)).all()
+    assert {shard for layout in layouts for shard in layout.own_shards} == set(range(first.shards))
+
+
+def test_what_does_not_fit_is_told():
+    of_net = partial(Layout.of, graph_of(plain()))
+    with pytest.raises(OptionError, match="--shards 6 does not fit one rank; expected 1, 2, 4, 8 and so on"):
+        of_net(0, 1, 6)
+    with pytest.raises(OptionError, match="--shards 2 does not fit 3 groups of ranks; expected 3, 6, 12, 24"):
+        of_net(0, 3, 2)
+    with pytest.raises(OptionError, match="--shards 3: the replicas of the layer file say already"):
+        Layout.of(graph_of(hybrid(2)), 0, 2, 3)
+    with pytest.raises(OptionError, match="the program of 2011 ran on one GPU"):
+        on(2, plain(), compat=COMPAT["2011"])

@@ -10,7 +10,8 @@ from test_parallel import CASES, PARAMS, PLAIN, TOWER_PARAMS, TOWERS, flat, grap
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.transfers import COMPUTE, COPY, EXCHANGE
 from convnet.net.layout import Layout
-from convnet.net.parallel import ParallelNet, Ranks
+from convnet.net.parallel import ParallelNet
+from convnet.net.parts import Ranks
 from convnet.ranks import nccl
 from convnet.ranks.carriers import carrier_for
 

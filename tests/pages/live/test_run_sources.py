@@ -152,7 +152,8 @@ def test_filters_are_those_of_the_device(be):
 def test_what_the_page_may_do():
     asked = []
     work = SimpleNamespace(
-        save_request=SimpleNamespace(ask=lambda: asked.append("save")), stop=SimpleNamespace(ask=lambda by: asked.append(by))
+        asked_to_save=SimpleNamespace(ask=lambda: asked.append("save")),
+        asked_to_stop=SimpleNamespace(ask=lambda by: asked.append(by)),
     )
     live = LiveRun(Clock())
     assert live.acts == {}
