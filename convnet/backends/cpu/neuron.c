@@ -80,10 +80,12 @@ static void softmax_input_grad(int rows, int N, const float *y, const float *gra
     }
 }
 
-/* Replaces the factors by the products, which so are rounded before they are added, wherever in a vector a value lies. */
-static INLINE void drop(int count, const float *x, float *out, float *factor, float st) {
-    for (int i = 0; i < count; i++) factor[i] = factor[i] != 0.0f ? factor[i] * x[i] : 0.0f; /* what is dropped may be NaN */
-    for (int i = 0; i < count; i++) out[i] = st == 0.0f ? factor[i] : st * out[i] + factor[i];
+static INLINE void drop(int count, const float *x, float *out, const int32_t *kept, float gain, float st) {
+    SIMD for (int i = 0; i < count; i++) {
+        union { float f; int32_t i; } result = {.f = gain * x[i]};
+        result.i &= kept[i]; /* what is dropped may be NaN */
+        out[i] = st == 0.0f ? result.f : st * out[i] + result.f;
+    }
 }
 
 /* Threads take PHILOX_BLOCKS blocks at a time, of one run or of several (Key.runs of philox.py). */
@@ -94,7 +96,7 @@ static void dropout(const int64_t runs[3], const float *x, float *out, float kee
     for (int64_t at = 0; at < all; at += PHILOX_BLOCKS) {
         const int64_t begin = at < blocks ? 0 : at / blocks, end = MIN(at + PHILOX_BLOCKS, all);
         uint32_t words[4][PHILOX_BLOCKS];
-        float factor[VALUES];
+        int32_t kept[VALUES]; /* -1 or 0 */
         for (int64_t run = begin; run * blocks < end; run++) { /* its numbers, up to the end, where the next run's replace them */
             const int from = MAX(0, run * blocks - at);
             const uint32_t number = (uint32_t)((run * pitch + first) / 4 + at - run * blocks);
@@ -102,15 +104,15 @@ static void dropout(const int64_t runs[3], const float *x, float *out, float kee
         }
         philox_blocks(key, words);
         for (int block = 0; block < PHILOX_BLOCKS; block++)
-            for (int i = 0; i < 4; i++) factor[block * 4 + i] = philox_uniform(words[i][block]) < keep ? gain : 0.0f;
+            for (int i = 0; i < 4; i++) kept[block * 4 + i] = -(philox_uniform(words[i][block]) < keep);
         for (int64_t run = begin; run * blocks < end; run++) {
-            const int64_t start = 4 * (run * blocks - at) + (run * pitch + first) % 4; /* where the run's factors begin */
+            const int64_t start = 4 * (run * blocks - at) + (run * pitch + first) % 4; /* where the run's begin */
             const int64_t skip = MAX(0, -start), i = run * length + skip;
             const int count = MIN(length, 4 * (end - at) - start) - skip;
             if (count == VALUES)
-                drop(VALUES, x + i, out + i, factor, st);
+                drop(VALUES, x + i, out + i, kept, gain, st);
             else
-                drop(count, x + i, out + i, factor + start + skip, st);
+                drop(count, x + i, out + i, kept + start + skip, gain, st);
         }
     }
 }
