@@ -56,7 +56,7 @@ def step_words(step: int) -> tuple[int, int]:
 
 
 def words(key: Key, blocks: np.ndarray) -> np.ndarray:
-    """Return the 32-bit words of blocks by their numbers: four more columns for the last axis, as uint32."""
+    """Return the four words of each of ``blocks``, which are numbers of blocks of any shape, as uint32 (..., 4)."""
     x0 = blocks.astype(np.uint64) & _LOW
     x1, x2, x3 = (np.full(blocks.shape, word, np.uint64) for word in (key.c1, key.c2, 0))
     k0, k1 = key.k0, key.k1

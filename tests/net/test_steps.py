@@ -120,6 +120,18 @@ def test_captured_steps_are_plain_ones(device):
     assert sorted(kind[0] for kind in net.steps.captured) == [5, 8]
 
 
+def test_parts_of_a_minibatch_are_captured_apart():
+    """Their random numbers are those of other cases."""
+    states = []
+    for device in (EmulatedDevice(), plain()):
+        net = make_net(device)
+        for step in range(8):
+            net._context.whole, net._context.first = 8, step % 2 * 5
+            net.train(minibatch(step, 3), 3)
+        states.append(collect_state(net))
+    assert_same(*states)
+
+
 CHANGING = "[DEFAULT]\nepsW=linear[base=0.05;tgtFactor=3]\nepsB=0.02\nmomW=0.9\nmomB=0.5\nwc=0.01\ncoeff=1\nenable=1\n"
 CHANGING += "scale=0.1\npow=0.75\n" + "".join(
     f"[{name}]\n" for name in ("conv", "norm", "one", "hidden", "two", "three", "logprob", "size")

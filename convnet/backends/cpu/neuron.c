@@ -106,7 +106,7 @@ static void dropout(const int64_t runs[3], const float *x, float *out, float kee
         for (int block = 0; block < PHILOX_BLOCKS; block++)
             for (int i = 0; i < 4; i++) kept[block * 4 + i] = -(philox_uniform(words[i][block]) < keep);
         for (int64_t run = begin; run * blocks < end; run++) {
-            const int64_t start = 4 * (run * blocks - at) + (run * pitch + first) % 4; /* where the run's begin */
+            const int64_t start = 4 * (run * blocks - at) + (run * pitch + first) % 4; /* where the run's values begin */
             const int64_t skip = MAX(0, -start), i = run * length + skip;
             const int count = MIN(length, 4 * (end - at) - start) - skip;
             if (count == VALUES)
