@@ -25,11 +25,6 @@ __device__ __forceinline__ int last_over(int pixel, int outputs) {
     return pixel < START ? 0 : min(outputs, (pixel - START) / STRIDE + 1);
 }
 
-// The most windows along an axis that contain a pixel.
-#define REACH ((SIZE + STRIDE - 1) / STRIDE)
-#define REACH_Y (REACH < OY ? REACH : OY)
-#define REACH_X (REACH < OX ? REACH : OX)
-
 // Call visit(v) for every pixel of window (oy, ox) inside the image, row by row; `map` is at (0, 0).
 template <typename Visit>
 __device__ __forceinline__ void each_pixel(const float* map, int oy, int ox, Visit visit) {
@@ -80,15 +75,17 @@ extern "C" __global__ void pool_forward(const float* images, float* out, long lo
 // 2012: kLocalMaxUndo, kLocalAvgUndo.
 extern "C" __global__ void pool_input_grad(const float* images, const float* out, const float* grad, float* into,
                                            long long count, float scale_targets) {
+    // The most windows along an axis that contain a pixel; no macros, which nvcc does not expand in pragmas.
+    const int reach = (SIZE + STRIDE - 1) / STRIDE, reach_y = reach < OY ? reach : OY, reach_x = reach < OX ? reach : OX;
     FOR_EACH(i, count) {
         const int n = i % N, x = i / N % W, y = i / N / W % H, oy0 = first_over(y), ox0 = first_over(x);
         const Index map = i / N / W / H * OY * OX;
         const float value = KIND == MAX || SLOPE != IDENT ? images[i] : 0.0f;
         float sum = 0;
-#pragma unroll (REACH_Y <= 4 ? REACH_Y : 1)
-        for (int ky = 0; ky < REACH_Y; ky++)
-#pragma unroll (REACH_X <= 4 ? REACH_X : 1)
-            for (int kx = 0; kx < REACH_X; kx++) {
+#pragma unroll (reach_y <= 4 ? reach_y : 1)
+        for (int ky = 0; ky < reach_y; ky++)
+#pragma unroll (reach_x <= 4 ? reach_x : 1)
+            for (int kx = 0; kx < reach_x; kx++) {
                 const int oy = oy0 + ky, ox = ox0 + kx;
                 const bool valid = oy < last_over(y, OY) && ox < last_over(x, OX);
                 const Index o = valid ? (map + oy * OX + ox) * N + n : n;  // no branch, so that all loads are pending at once
