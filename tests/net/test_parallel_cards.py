@@ -5,7 +5,7 @@ import pytest
 from emulator import LazyStreams
 from ranks.nccl_stand_in import World
 from ranks.threads import on_ranks
-from test_parallel import CASES, PARAMS, PLAIN, TOWER_PARAMS, TOWERS, flat, graph_of, hybrid, train
+from test_parallel import CASES, graph_of, hybrid, plain, towers, train
 
 from convnet.backends.cuda import Cuda
 from convnet.backends.cuda.transfers import COMPUTE, COPY, EXCHANGE
@@ -27,9 +27,9 @@ def world(monkeypatch):
     return stand_in
 
 
-def on_cards(cards, early, text, params, shards=0, cases=CASES):
+def on_cards(cards, early, files, shards=0, cases=CASES):
     def work(communicator):
-        graph = graph_of(text, params)
+        graph = graph_of(files)
         device = LazyStreams(early)
         device.card = cards[communicator.rank]
         layout = Layout.of(graph, communicator.rank, communicator.size, shards)
@@ -40,15 +40,15 @@ def on_cards(cards, early, text, params, shards=0, cases=CASES):
 
 @pytest.fixture(scope="module")
 def whole():
-    return on_cards("a", ALL, PLAIN, PARAMS, 4)[0]
+    return on_cards("a", ALL, plain(), 4)[0]
 
 
 @pytest.mark.parametrize("early", SCHEDULES, ids=str)
 @pytest.mark.parametrize("cards", ["ab", "abcd", "aa", "abca"])
 def test_shards_give_the_same_bits(whole, world, early, cards):
-    for costs, test, output, state in on_cards(cards, early, PLAIN, PARAMS, 4):
+    for costs, test, output, state in on_cards(cards, early, plain(), 4):
         assert costs == whole[0] and test == whole[1]
-        np.testing.assert_array_equal(flat(state), flat(whole[3]))
+        np.testing.assert_array_equal(state, whole[3])
         np.testing.assert_array_equal(output, whole[2])
     assert bool(world.log) == (len(set(cards)) == len(cards))
 
@@ -59,9 +59,9 @@ def test_shards_give_the_same_bits(whole, world, early, cards):
 )
 def test_towers_and_replicas(world, early, net, cards):
     """Of groups of ranks, whose carriers share a device with those of all ranks."""
-    text, params = (TOWERS, TOWER_PARAMS) if net == "towers" else hybrid(4)
-    one = on_cards("a", ALL, text, params, cases=16)[0]
-    results = on_cards(cards, early, text, params, cases=16)
-    np.testing.assert_allclose(flat(results[0][3]), flat(one[3]), atol=2e-6)
+    files = towers() if net == "towers" else hybrid(4)
+    one = on_cards("a", ALL, files, cases=16)[0]
+    results = on_cards(cards, early, files, cases=16)
+    np.testing.assert_allclose(results[0][3], one[3], atol=2e-6)
     for _, _, output, _ in results:
         np.testing.assert_allclose(output, one[2], atol=1e-5)
