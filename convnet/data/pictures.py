@@ -1,7 +1,7 @@
 """Batches of JPEG pictures: ImageNet as 2012 and 2014 packed it, one's own folders, and the demonstration set.
 
 [pixels, label, labels as 0/1] of every case (io 6.4). They are decoded in several threads (``decoding``); those
-that cannot be decoded are left out and named. Of several ranks each decodes those that it reads (``picture_share``).
+that cannot be decoded are left out and named. Of several ranks each decodes its share of them (``picture_share``).
 
 Letters: N pictures of a batch, S side, C channels.
 """
@@ -18,7 +18,7 @@ from convnet.data.decoding import Look, is_square, read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.images import Cropper, picture_shape
 from convnet.data.picture_share import Decoded, PictureShare
-from convnet.data.provider import Batch, Request, Share, Wanted, all_cases, alone
+from convnet.data.provider import Batch, Own, Request, Share, Wanted, all_cases, alone
 from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.targets import Targets
 from convnet.errors import DataError
@@ -96,8 +96,8 @@ class Pictures(FolderProvider):
     def batch(self, epoch: int, number: int) -> Batch:
         return self.share(epoch, number, None).settle(alone)
 
-    def share(self, epoch: int, number: int, wanted: Wanted | None) -> Share:
-        return PictureShare(self, number, self.request.random(epoch, number), wanted or all_cases)
+    def share(self, epoch: int, number: int, wanted: Wanted | None, own: Own | None = None) -> Share:
+        return PictureShare(self, number, self.request.random(epoch, number), wanted or all_cases, own)
 
     def keep(self, number: int, decoded: Decoded, strings: Sequence[bytes]) -> None:
         """Keep a batch for later epochs if there is room, and its pictures are the same in all of them."""

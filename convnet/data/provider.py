@@ -33,6 +33,7 @@ AllGather = Callable[[Any], list[Any]]  # of a small value, those of all ranks i
 Take = Callable[[int, int], "list[Matrix]"]  # of the cases from one to another
 Cut = Callable[[Take, int, int], Any]  # what ``Take`` gives of a minibatch, in the parts in which a net computes it
 Wanted = Callable[[int], np.ndarray]  # of the number of cases in a batch, which of them a rank reads, (N,) bool
+Own = Callable[[np.ndarray], np.ndarray]  # of the numbers of cases that a rank reads, those that it decodes itself
 
 
 def alone(value: Any) -> list[Any]:
@@ -58,6 +59,20 @@ class Ranks(Protocol):
 
     def all_gather(self, value: Any, /) -> list[Any]:
         """Return the values of all ranks, in their order."""
+
+
+class Begun(Protocol):
+    """What moves between ranks."""
+
+    def wait(self) -> None:
+        """Wait until it is there."""
+
+
+class Group(Ranks, Protocol):
+    """Ranks that hold one net together, as far as data need them: those that read the same pictures divide decoding."""
+
+    def exchange(self, pieces: Sequence[np.ndarray], out: Sequence[np.ndarray], /) -> Begun:
+        """Begin to send ``pieces[r]`` to each other rank r, and to fill ``out[r]`` from it."""
 
 
 @dataclass
@@ -94,10 +109,11 @@ class Share(ABC):
     """What a rank reads of a batch, before the ranks have agreed on its cases."""
 
     @abstractmethod
-    def settle(self, all_gather: AllGather) -> Batch:
+    def settle(self, all_gather: AllGather, group: Group | None = None) -> Batch:
         """Return the batch without the cases that some rank cannot read, which are left out on all ranks.
 
-        Every rank calls it, in the same order. Raises ``DataError``, on all ranks if no case is left.
+        The ranks of a ``group`` send each other what one has decoded for all of them. Every rank calls it, in the same
+        order. Raises ``DataError``, on all ranks if no case is left.
         """
 
 
@@ -110,7 +126,7 @@ class Batch(Share):
     cases: int = 0
     views: int = 1
 
-    def settle(self, all_gather: AllGather) -> Self:  # noqa: ARG002 (every rank reads the same)
+    def settle(self, all_gather: AllGather, group: Group | None = None) -> Self:  # noqa: ARG002 (every rank reads the same)
         return self
 
     @abstractmethod
@@ -162,10 +178,11 @@ class Provider(ABC):
     def batch(self, epoch: int, number: int) -> Batch:
         """Load batch ``number``; raises ``DataError``."""
 
-    def share(self, epoch: int, number: int, wanted: Wanted | None) -> Share:  # noqa: ARG002 (the whole has all of them)
+    def share(self, epoch: int, number: int, wanted: Wanted | None, own: Own | None = None) -> Share:  # noqa: ARG002 (the whole has all of them)
         """Load what this rank reads of batch ``number``: the cases that are ``wanted``, ``None``: all.
 
-        Once it is settled, these are what ``batch`` gives. Raises ``DataError``.
+        Once it is settled, these are what ``batch`` gives. Of them this rank decodes its ``own``, ``None``: all; the others
+        come from its group, where ``settle`` is given one. Raises ``DataError``.
         """
         return self.batch(epoch, number)
 

@@ -113,19 +113,28 @@ class Layout:
 
     def wanted(self, graph: Graph, minibatch: int, cases: int, first: int = 0) -> np.ndarray:
         """Return which cases of a batch this rank reads the pictures of, (cases,) bool; from case ``first`` on."""
-        wide = set(replicas.wide(graph))
-        readers = [layer for layer in graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0]
-        own_lane = bool(readers) and all(layer.name in wide for layer in readers)
+        own_lane = _reads_own_lane(graph)
         mask = np.zeros(cases, bool)
         for start in range(first, cases, minibatch):
             for part in self.parts_read(own_lane, min(minibatch, cases - start)):
                 mask[start + part.start : start + part.stop] = True
         return mask
 
+    def decoded(self, graph: Graph, numbers: np.ndarray) -> np.ndarray:
+        """Return which of the cases this rank reads it decodes, by number: where its group reads the same, a part."""
+        return numbers if _reads_own_lane(graph) else numbers[self.place :: self.width]
+
     def place_of(self, device: int, graph: Graph) -> int:
         """Return the place in a group on which a logical device of the layer file lies."""
         used = replicas.devices(graph)
         return used.index(device) % self.width if device in used else 0
+
+
+def _reads_own_lane(graph: Graph) -> bool:
+    """Return whether every rank of a group reads other pictures, those of its own lane."""
+    wide = set(replicas.wide(graph))
+    readers = [layer for layer in graph.layers.values() if isinstance(layer, Data) and layer.dataIdx == 0]
+    return bool(readers) and all(layer.name in wide for layer in readers)
 
 
 def _fits(width: int, size: int, passes: int, fewest: int) -> bool:
