@@ -38,6 +38,8 @@ from convnet.ranks.communicator import Communicator, Solo
 
 Costs = dict[str, list[float]]  # the sums of each cost layer over the cases of a pass
 Work = Callable[[], None]
+Wanted = Callable[[int], np.ndarray]  # of how many cases a batch has, which of them are meant, (N,) bool
+Own = Callable[[np.ndarray], np.ndarray]  # of numbers of cases, some of them
 
 
 class Observer(Protocol):
@@ -60,6 +62,7 @@ class Net:
     """
 
     communicator: Communicator = Solo()  # the ranks that compute it together
+    group: Communicator | None = None  # those of them that read the same cases
     layout = Layout()
 
     def __init__(
@@ -144,9 +147,12 @@ class Net:
         """Return the inputs of a minibatch, of which ``take`` gives those of cases ``start`` to ``stop``."""
         return take(start, stop)
 
-    def wanted(self, first: int = 0) -> Callable[[int], np.ndarray] | None:  # noqa: ARG002
-        """Return what says which of so many cases this rank reads, from case ``first`` on; ``None``: all."""
-        return None
+    def share(self, first: int = 0) -> tuple[Wanted | None, Own | None]:  # noqa: ARG002
+        """Return what says which of so many cases this rank reads, from case ``first`` on, and which of these it decodes.
+
+        ``None``: all of them.
+        """
+        return None, None
 
     def gather(self) -> None:
         """Make weights whole that lie on several ranks in parts; all ranks call it."""

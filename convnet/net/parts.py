@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -27,7 +28,7 @@ from convnet.layers.modes import Mode
 from convnet.layers.weighted import WeightLayer
 from convnet.net.crossing import Crossing
 from convnet.net.layout import Layout
-from convnet.net.net import Costs, Net, Work
+from convnet.net.net import Costs, Net, Own, Wanted, Work
 from convnet.net.node import Context, Inputs, Node
 from convnet.net.placement import place
 from convnet.net.sums import Carrier, SummedWeights, Team
@@ -79,6 +80,7 @@ class NetInParts(Net):
         group, across = communicator, communicator
         if layout.width > 1:
             group, across = communicator.split(layout.rank // layout.width), communicator.split(layout.place)
+        self.group = group if layout.width > 1 else None
         # All ranks hold the wide layers, and those at the same place of a group the others.
         self._everyone = Team(communicator.rank, communicator.size, carrier(be, communicator))
         self._alike = self._everyone if across is communicator else Team(across.rank, across.size, carrier(be, across))
@@ -159,8 +161,9 @@ class NetInParts(Net):
         parts = {at: layout.part(*at, cases) for at in product(range(layout.shards), range(layout.passes))}
         return {at: take(start + part.start, start + part.stop) for at, part in parts.items() if part.start < part.stop}
 
-    def wanted(self, first: int = 0) -> Callable[[int], np.ndarray] | None:
-        return lambda cases: self.layout.wanted(self.graph, self.minibatch, cases, first)
+    def share(self, first: int = 0) -> tuple[Wanted, Own]:
+        layout, graph = self.layout, self.graph
+        return lambda cases: layout.wanted(graph, self.minibatch, cases, first), partial(layout.decoded, graph)
 
     def prepare(self, cases: int, training: bool) -> None:
         super().prepare(self.layout.part_size(cases), training)

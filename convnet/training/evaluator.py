@@ -140,10 +140,10 @@ class Tester:
 
 def test_batch(net: Net, provider: Provider, number: int, must_stop: MustStop = go_on) -> Batch:
     """Return a test batch, of which ranks have the pictures that they read; raises ``DataError``, ``Stopped``."""
-    communicator, wanted = net.communicator, net.wanted()
+    communicator = net.communicator
 
     def load() -> Batch:
-        return provider.share(1, number, wanted).settle(communicator.all_gather)
+        return provider.share(1, number, *net.share()).settle(communicator.all_gather, net.group)
 
     batch = in_thread(load, must_stop) if communicator.size == 1 else together(communicator, load)
     check_batch(net.graph, split(batch, net.minibatch), f"{provider.where}: batch {number}", finite=False)

@@ -70,7 +70,7 @@ class Trainer:
         if communicator.size == 1:
             return wait_for(loading, self.poll)
         done = self.position.cases
-        loaded = together(communicator, lambda: loading.result().settle(communicator.all_gather))
+        loaded = together(communicator, lambda: loading.result().settle(communicator.all_gather, net.group))
         if self.poll():
             raise Stopped
         return minibatches_of(net, self.provider, batch, loaded, done)
@@ -144,7 +144,7 @@ def load_ahead(
 
     def load(batch: ScheduledBatch, done: int) -> list[Minibatch] | Share:
         if net.communicator.size > 1:
-            return provider.share(batch.epoch, batch.number, net.wanted(done))
+            return provider.share(batch.epoch, batch.number, *net.share(done))
         return minibatches_of(net, provider, batch, provider.batch(batch.epoch, batch.number), done)
 
     counts = chain([position.cases], repeat(0))
