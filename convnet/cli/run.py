@@ -135,6 +135,17 @@ def _work(session: Session, callbacks: Sequence[Callback], page: LivePage | None
             page.take(work)
     finally:
         print_problems(warnings)  # last, where they are seen
+    try:
+        _do(work)
+    except BaseException:
+        work.net.close(failed=True)
+        raise
+    work.net.close()
+
+
+def _do(work: Run) -> None:
+    """Train, test, or write features."""
+    session = work.session
     if session.options.write_features:
         source, folder = session.options.load_file or session.files.definition_path, Path(session.options.feature_path)
         work.write_features(session.options.write_features, folder, source)

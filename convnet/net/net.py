@@ -154,6 +154,9 @@ class Net:
         """
         return None, None
 
+    def close(self, failed: bool = False) -> None:
+        """Free what moves arrays between ranks; all ranks call it, unless they have ``failed``."""
+
     def gather(self) -> None:
         """Make weights whole that lie on several ranks in parts; all ranks call it."""
 

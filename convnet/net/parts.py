@@ -31,8 +31,9 @@ from convnet.net.layout import Layout
 from convnet.net.net import Costs, Net, Own, Wanted, Work
 from convnet.net.node import Context, Inputs, Node
 from convnet.net.placement import place
-from convnet.net.sums import Carrier, SummedWeights, Team
+from convnet.net.sums import SummedWeights, Team
 from convnet.net.weights import Learning, Weights
+from convnet.ranks.carriers import Carrier
 from convnet.ranks.communicator import Communicator, Solo
 from convnet.ranks.remote import Remote
 
@@ -40,7 +41,7 @@ Part = tuple[int, int]  # (shard, chunk)
 Parts = Mapping[Part, Inputs]  # the inputs of every part of a minibatch, whoever computes it
 
 
-_NOBODY = Team(0, 1, Solo())  # of weights that lie on another rank
+_NOBODY = Team(0, 1, Carrier(Solo()))  # of weights that lie on another rank
 
 
 @dataclass
@@ -164,6 +165,10 @@ class NetInParts(Net):
     def share(self, first: int = 0) -> tuple[Wanted, Own]:
         layout, graph = self.layout, self.graph
         return lambda cases: layout.wanted(graph, self.minibatch, cases, first), partial(layout.decoded, graph)
+
+    def close(self, failed: bool = False) -> None:
+        for team in dict.fromkeys((self._everyone, self._alike)):
+            team.carrier.close(failed)
 
     def prepare(self, cases: int, training: bool) -> None:
         super().prepare(self.layout.part_size(cases), training)

@@ -10,27 +10,19 @@ Letters: R ranks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 
 from convnet.backends.base import Array
 from convnet.net.weights import UnderWay, Weights
+from convnet.ranks.carriers import Carrier
 from convnet.ranks.communicator import Pending
 
 
-class Carrier(Protocol):
-    """Moves arrays of a backend between ranks (``convnet.ranks.carriers``)."""
-
-    def exchange(self, pieces: Sequence[Array], out: Sequence[Array]) -> Pending: ...
-    def share(self, parts: Sequence[Array]) -> Pending: ...
-    def progress(self) -> None: ...
-
-
-@dataclass
+@dataclass(eq=False)
 class Team:
     """The ranks that hold the same weights: how many, which of them this is, and what carries arrays between them."""
 

@@ -20,6 +20,7 @@ from convnet.net.net import Net
 from convnet.net.parallel import ParallelNet
 from convnet.net.parts import Ranks
 from convnet.net.state import collect_state
+from convnet.ranks.carriers import carrier_for
 
 CASES, STEPS, FEATURES, CLASSES = 12, 4, 3 * 64, 5
 SECTION = "\n[{}]\nepsW={}\nepsB=0.1\nmomW={}\nmomB=0.9\nwc={}\n"
@@ -128,7 +129,7 @@ def whole(files, cases=CASES, steps=STEPS, **more):
 
 def parallel(communicator, files, shards=0, cases=CASES, **more):
     layout = Layout.of(graph_of(files), communicator.rank, communicator.size, shards)
-    ranks = Ranks(communicator, layout, lambda be, communicator: communicator)
+    ranks = Ranks(communicator, layout, carrier_for)
     return ParallelNet(graph_of(files), make_backend("cpu", 1), ranks, cases, 3, **more)
 
 
