@@ -85,7 +85,8 @@ class ParallelNet(NetInParts):
 
     def _update(self, nodes: Sequence[Node]) -> None:
         for node in nodes:
-            node.update(self.noise)
+            if node.own_weights:
+                self._run(node, "update", partial(node.update, self.noise))
         for node in nodes:
             for weights in node.own_weights:
                 weights.settle()

@@ -250,6 +250,38 @@ def test_a_run_goes_on_with_another_number_of_ranks_between_two_updates(before, 
     np.testing.assert_allclose(on_ranks(goes_on_with, second_half)[0], expected[3], atol=2e-6)
 
 
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_ranks_send_what_the_paper_count_says(size):
+    """Each matrix is reduced in slices and shared again: all ranks together send 2 (R - 1) of its bytes."""
+
+    def work(communicator):
+        net = parallel(communicator, plain())
+        before = communicator.bytes_sent
+        net.train(cut(net, data()), CASES, 0.0)
+        return communicator.bytes_sent - before
+
+    assert sum(on_ranks(size, work)) == 2 * (size - 1) * 4 * graph_of(plain()).parameters()
+
+
+def test_sums_begin_while_backward_goes_on():
+    def work(communicator):
+        net, events = parallel(communicator, plain()), []
+
+        def around(node, kind, work):
+            events.append((kind, node.layer.name))
+            work()
+
+        exchange = communicator.exchange
+        communicator.exchange = lambda *arrays: (events.append(("exchange", "")), exchange(*arrays))[1]
+        net.around = around
+        net.train(cut(net, data()), CASES, 0.0)
+        return [event for event in events if event[0] != "forward"]
+
+    for events in on_ranks(2, work):
+        assert events.index(("exchange", "")) < events.index(("backward", "conv1"))
+        assert events[: events.index(("update", "conv1"))].count(("exchange", "")) == 6  # of weights and biases, all
+
+
 # -- model parallel
 
 
