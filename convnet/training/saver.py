@@ -47,14 +47,14 @@ class Saver:
         self._format = self._format or self._chosen_format()
         data, name = session.test.description(), session.train.name
         value = pack(self.net, self.files, position, self.options, self._format, data, name, session.foreign)
-        path = folder.path / f"{position.epoch}.{position.batch}"
+        path, communicator = folder.path / f"{position.epoch}.{position.batch}", session.communicator
 
         def write() -> None:
             folder.save(value, position.epoch, position.batch)
+            communicator.saved = str(path)  # at once: others may be killed meanwhile
             if session.options.keep_best and position.is_best:
                 folder.keep_best(path, value)
 
-        communicator = session.communicator
         together(communicator, write if communicator.rank == 0 else lambda: None)
         self.saved_at, communicator.saved = here, str(path)
         return path

@@ -120,6 +120,7 @@ class Session:
 
     def __init__(self, inputs: RunInputs) -> None:
         self.files, self.checkpoint, self.communicator = inputs.files, inputs.checkpoint, inputs.communicator
+        self.communicator.saved = str(self.checkpoint.path) if self.checkpoint else ""
         try:
             self.train, self.test, self.plan, data_remarks = _open_data(
                 inputs.options, inputs.request, not inputs.checkpoint

@@ -46,7 +46,8 @@ class Ranks:
 
     def __init__(self, size, *arguments, folder=ROOT, **environment):
         paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
-        self.begun = time.monotonic()
+        self.begun, self.size = time.monotonic(), size
+        self.mark = f"{os.getpid()}-{self.begun}"
         self.process = subprocess.Popen(
             [MPIEXEC, "-n", str(size), sys.executable, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
@@ -54,7 +55,7 @@ class Ranks:
             stderr=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env=dict(os.environ, PYTHONPATH=paths, PYTHONUNBUFFERED="1", **_SETTINGS) | environment,
+            env=dict(os.environ, PYTHONPATH=paths, PYTHONUNBUFFERED="1", **_SETTINGS, RANKS_OF=self.mark) | environment,
             start_new_session=True,
         )
 
@@ -69,6 +70,24 @@ class Ranks:
                 self.process.communicate(timeout=10)
             self.process.kill()
         self.process.communicate()
+
+    def pids(self):
+        """The process of each rank, once all have begun; Linux alone shows the environments of processes."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                held = dict(line.split("=", 1) for line in path.read_text(errors="replace").split("\0") if "=" in line)
+                if held.get("RANKS_OF") == self.mark and (rank := held.get("OMPI_COMM_WORLD_RANK", held.get("PMI_RANK"))):
+                    found[int(rank)] = int(path.parent.name)
+        return [found[rank] for rank in range(self.size)]
+
+    def wait_for(self, pattern, seconds=30):
+        """Wait until files are there."""
+        folder, name = Path(pattern).parent, Path(pattern).name
+        ends = time.monotonic() + seconds
+        while not list(folder.glob(name)):
+            assert time.monotonic() < ends and self.process.poll() is None, self.process.communicate()
+            time.sleep(0.02)
 
     def end(self, seconds=60):
         """Wait for the end; raises ``TimeoutExpired``."""
