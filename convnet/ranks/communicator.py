@@ -21,6 +21,10 @@ from convnet.errors import ConvnetError, LayerFileError, reason_of
 from convnet.texts import printable
 
 
+class Unreachable(Exception):
+    """What carries messages has failed, as where another rank has ended; nothing can be agreed on any more."""
+
+
 @dataclass(frozen=True)
 class Failed:
     """What a rank tells the others instead of a value when it has met an error."""

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from convnet.errors import ConvnetError, OptionError, first_line
 from convnet.ranks.agreement import fail
-from convnet.ranks.communicator import Communicator, Failed, Solo
+from convnet.ranks.communicator import Communicator, Failed, Solo, Unreachable
 from convnet.ranks.heartbeat import Heartbeat
 from convnet.ranks.started import is_first_of_machine, started
 
@@ -106,8 +106,10 @@ def _end_all(communicator: Communicator, error: BaseException) -> NoReturn:
     """Have all ranks raise an error of this one, or say it and end all of them; a mistake of the program at once."""
     if isinstance(error, ConvnetError | OSError | MemoryError):
         text = Failed.by(error).text
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, Unreachable):
             fail(communicator, error, _PATIENCE)
+    elif isinstance(error, Unreachable):
+        text = str(error)
     else:
         text = f"{type(error).__name__}: {first_line(error)}"
         traceback.print_exception(error, file=sys.__stderr__)

@@ -17,12 +17,13 @@ from typing import Any, NoReturn
 import numpy as np
 from mpi4py import MPI
 
-from convnet.ranks.communicator import Communicator, Pending, say_and_end
+from convnet.ranks.communicator import Communicator, Pending, Unreachable, say_and_end
 
 _CHUNK = 1 << 30  # bytes of a message
 _SMALL = 1024  # bytes that ``all_gather`` sends at first, with the length before them
 _HEAD = 8  # bytes of that length
 _SPIN, _NAP = 200e-6, 100e-6  # seconds that a wait looks without a pause, and between two looks after them
+_PATIENCE = 3.0  # seconds in which the thread that looks for ranks which have ended may say so, when messages fail
 _TO_ONE, _TO_ALL = 1, 2  # tags
 _give_way = getattr(os, "sched_yield", partial(time.sleep, 0))
 
@@ -35,6 +36,7 @@ class MpiCommunicator(Communicator):
         self._comm = comm.Dup()
         self.takes_threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE
         self._sending: list[MPI.Request] = []
+        self._going: list[_Requests] = []
         self._parts: list[MpiCommunicator] = []  # kept, with what they are still sending
         self.hosts = self.all_gather(MPI.Get_processor_name())
 
@@ -43,7 +45,7 @@ class MpiCommunicator(Communicator):
         self._sending += self._send(values, to, _TO_ONE)
 
     def begin_receive(self, out: np.ndarray, source: int) -> Pending:
-        return _Requests(self._receive(out, source, _TO_ONE))
+        return self._kept(self._receive(out, source, _TO_ONE))
 
     def has_message(self, source: int) -> bool:
         return self._comm.Iprobe(source, _TO_ONE)
@@ -66,7 +68,12 @@ class MpiCommunicator(Communicator):
     def exchange(self, pieces: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> Pending:
         others = [(self.rank + step) % self.size for step in range(1, self.size)]  # so that not all begin with the same one
         requests = [request for other in others for request in self._receive(out[other], other, _TO_ALL)]
-        return _Requests(requests + [request for other in others for request in self._send(pieces[other], other, _TO_ALL)])
+        return self._kept(requests + [request for other in others for request in self._send(pieces[other], other, _TO_ALL)])
+
+    def _kept(self, requests: list[MPI.Request]) -> Pending:
+        """Return messages that have begun, with their arrays, which stay until they are over though nobody waits for them."""
+        self._going = [*(pending for pending in self._going if not pending.done()), _Requests(requests)]
+        return self._going[-1]
 
     def progress(self) -> None:
         self._sending = [request for request in self._sending if not request.Test()]
@@ -97,7 +104,7 @@ class _Requests(Pending):
         self._requests = requests
 
     def done(self) -> bool:
-        return MPI.Request.Testall(self._requests)
+        return _are_done(self._requests)
 
     def wait(self) -> None:
         _wait(self._requests)
@@ -109,7 +116,7 @@ def _wait(requests: list[MPI.Request], patience: float = math.inf) -> None:
     Raises ``TimeoutError`` after ``patience`` seconds.
     """
     begun = time.perf_counter()
-    while not MPI.Request.Testall(requests):
+    while not _are_done(requests):
         waited = time.perf_counter() - begun
         if waited > patience:
             raise TimeoutError
@@ -117,6 +124,14 @@ def _wait(requests: list[MPI.Request], patience: float = math.inf) -> None:
             _give_way()
         else:
             time.sleep(_NAP)
+
+
+def _are_done(requests: list[MPI.Request]) -> bool:
+    try:
+        return MPI.Request.Testall(requests)
+    except MPI.Exception as error:
+        time.sleep(_PATIENCE)
+        raise Unreachable(f"MPI does not reach another rank any more: {error}") from None
 
 
 def _chunks(values: np.ndarray) -> Iterator[np.ndarray]:
