@@ -68,6 +68,18 @@ def threads_of(communicator: Communicator, cores: set[int]) -> int:
     return max(1, len(cores) // sum(other == host and not cores.isdisjoint(theirs) for other, theirs in others))
 
 
+def idle_cores(communicator: Communicator, cores: set[int]) -> str:
+    """Return a remark where the ranks of this machine are bound to fewer cores than what has started them may use."""
+    host = communicator.hosts[communicator.rank]
+    everyones = zip(communicator.hosts, communicator.all_gather(cores), strict=True)
+    used, there = set().union(*(theirs for other, theirs in everyones if other == host)), cores
+    with suppress(AttributeError, OSError):
+        there = os.sched_getaffinity(os.getppid())
+    if communicator.size == 1 or len(used) >= len(there):
+        return ""
+    return f"The ranks on {host} are bound to {len(used)} of {len(there)} cores; mpiexec --bind-to none gives them all."
+
+
 def gpu_of(communicator: Communicator, gpus: Sequence[int]) -> int:
     """Return the GPU of this rank among ``gpus``: ranks of a machine take them in turn."""
     number, _ = communicator.local_rank()

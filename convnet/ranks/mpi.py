@@ -71,7 +71,7 @@ class MpiCommunicator(Communicator):
         return self._kept(requests + [request for other in others for request in self._send(pieces[other], other, _TO_ALL)])
 
     def _kept(self, requests: list[MPI.Request]) -> Pending:
-        """Return messages that have begun, with their arrays, which stay until they are over though nobody waits for them."""
+        """Return messages that have begun, kept with their arrays until they are over, though nobody waits for them."""
         self._going = [*(pending for pending in self._going if not pending.done()), _Requests(requests)]
         return self._going[-1]
 

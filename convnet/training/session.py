@@ -50,7 +50,7 @@ from convnet.options import TEST, Options
 from convnet.pickles import text_of
 from convnet.ranks.carriers import carrier_for
 from convnet.ranks.communicator import Communicator, Solo
-from convnet.ranks.launch import gpu_of, threads_of
+from convnet.ranks.launch import gpu_of, idle_cores, threads_of
 from convnet.storage import cache_folder
 from convnet.texts import counted
 from convnet.training.best import Watch
@@ -88,7 +88,8 @@ class RunInputs:
             options = replace(options, dialect=checkpoint.generation)
         self.files, changed = layer_files(options, checkpoint)
         left = [*checkpoint.remarks, *checkpoint.options_left] if checkpoint else []
-        self.remarks = [*remarks, *changed, *left, *unused(options, checkpoint is not None)]
+        bound = [] if options.threads else [idle_cores(communicator, core_numbers())]
+        self.remarks = [*remarks, *changed, *left, *filter(None, bound), *unused(options, checkpoint is not None)]
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
         section = run_section(self.builder, self.files, options, checkpoint)

@@ -260,3 +260,62 @@ def test_a_full_disk_is_told_by_rank_0_to_all(place, monkeypatch):
     monkeypatch.chdir(place)
     run(1, "--save-file full")
     assert_same("one", "full")
+
+
+TOWERS = SMALL_NET.replace(
+    "[pool1]",
+    """[conv1b]
+type=conv
+inputs=data
+channels=3
+filters=8
+filterSize=5
+padding=2
+stride=2
+initW=0.01
+neuron=relu
+gpu=1
+[pool1b]
+type=pool
+pool=max
+inputs=conv1b
+channels=8
+sizeX=3
+stride=2
+gpu=1
+[pool1]""",
+).replace("inputs=drop\noutputs=10\ninitW=0.01", "inputs=drop,pool1b\noutputs=10\ninitW=0.01,0.01")
+TWICE = (
+    "epsW=dexp[base=0.0004;tgtFactor=10;numSteps=3],dexp[base=0.0004;tgtFactor=10;numSteps=3]\nmomW=0.9,0.9\nwc=0.01,0.01\n"
+)
+TOWER_PARAMS = f"{SMALL_PARAMS}[fc]\n{TWICE}"
+HYBRID = "--layer-def layers-cifar10-2gpu-data-model.cfg --mini 16 --epochs 1 --test-freq 2 --backend cpu --threads 1"
+
+
+def close(one, other, atol):
+    for mine, theirs in zip(state_of(one)[0], state_of(other)[0], strict=True):
+        np.testing.assert_allclose(theirs, mine, atol=atol)
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 2), (2, 1), (1, 4)])
+def test_towers_lie_on_ranks(place, first, then, capsys):
+    """Half a run on so many ranks, and the rest on others: weights, tests, predictions and dead units are those of one."""
+    write_net(place / "towers", TOWERS, TOWER_PARAMS)
+    line = TRAIN.replace(" --shards 4", "").replace("layers-small", "towers/layers-small")
+    for size, folder, rest in ((1, "towers-1", 1), (first, f"towers-{first}-{then}", then)):
+        run(size, f"{line} --data-path data --save-file {folder} --max-batches 2")
+        run(rest, f"--save-file {folder} --test-out predicted-{folder}")
+    close("towers-1", f"towers-{first}-{then}", 1e-5)
+    one, other = (files_of(place / f"predicted-towers-{name}") for name in ("1", f"{first}-{then}"))
+    for name, held in one.items():
+        np.testing.assert_allclose(other[name]["data"], held["data"], atol=1e-5)
+    assert "Traceback" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_replicas_lie_on_ranks(size):
+    for ranks in (1, size):
+        run(ranks, f"{HYBRID} --data-path data --save-file hybrid-{size}-{ranks} --max-batches 1")
+        run(ranks, f"--save-file hybrid-{size}-{ranks} --epochs 1")
+    close(f"hybrid-{size}-1", f"hybrid-{size}-{size}", 1e-5)
+    run(1, f"--save-file hybrid-{size}-{size} --epochs 2 --max-batches 1")

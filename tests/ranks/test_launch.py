@@ -8,8 +8,9 @@ from ranks.threads import on_ranks
 from support import ROOT
 
 from convnet.errors import OptionError
+from convnet.ranks import launch
 from convnet.ranks.communicator import Solo
-from convnet.ranks.launch import gpu_of, threads_of, world
+from convnet.ranks.launch import gpu_of, idle_cores, threads_of, world
 from convnet.ranks.started import is_first_of_machine, started
 
 REST = "all ranks end; the last checkpoint is RUN/3.4"
@@ -71,6 +72,17 @@ def test_ranks_of_a_machine_share_its_cores(cores, hosts, expected):
         return threads_of(communicator, cores[communicator.rank])
 
     assert on_ranks(len(cores), threads) == expected
+
+
+def test_ranks_that_are_bound_to_few_cores_are_told(monkeypatch):
+    def remark(communicator):
+        communicator.hosts = list("aab")
+        return idle_cores(communicator, {communicator.rank})
+
+    monkeypatch.setattr(launch.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    text = "The ranks on a are bound to 2 of 4 cores; mpiexec --bind-to none gives them all."
+    assert on_ranks(3, remark) == [text, text, text.replace("on a", "on b").replace("2 of", "1 of")]
+    assert idle_cores(Solo(), {0}) == ""
 
 
 def test_each_rank_of_a_machine_has_a_gpu():
