@@ -31,6 +31,12 @@ def test_a_signal_ends_the_program_after_what_stays_whole(number):
     assert run(PROGRAM, number) == (128 + number, "whole\n", f"convnet: {INTERRUPTED}\n")
 
 
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_rank_behind_the_first_says_nothing(number):
+    program = PROGRAM.replace("end_program_on_signals()", "end_program_on_signals(is_quiet=True)")
+    assert run(program, number) == (128 + number, "whole\n", "")
+
+
 def test_without_a_signal_nothing_ends():
     assert run(PROGRAM.replace("os.kill(os.getpid(), int(sys.argv[1]))", "pass"), 0) == (0, "whole\nnot reached\n", "")
 

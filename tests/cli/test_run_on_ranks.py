@@ -312,6 +312,7 @@ def test_towers_lie_on_ranks(place, first, then, capsys):
     assert "Traceback" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 4])
 def test_replicas_lie_on_ranks(size):
     for ranks in (1, size):
