@@ -90,18 +90,19 @@ def plan(graph: Graph, machine: Machine, ranks: Sequence[int], mini: int, is_per
             raise OptionError(
                 f"--ranks {count}: {counted(whole, 'case')} are not divided by {count}; --mini {near} would be"
             )
-        placed = 1 < count <= devices_named(graph)
         schemes = SCHEMES if count > 1 else SCHEMES[:1]
-        steps[count] = [
-            towers_step(graph, machine, count, whole)
-            if placed and scheme == "model"
-            else step_of(graph, machine, scheme, count, whole)
-            for scheme in schemes
-        ]
+        steps[count] = [_step(graph, machine, scheme, count, whole) for scheme in schemes]
     return Plan(graph, machine, step_of(graph, machine, "data", 1, mini), steps)
 
 
-def ratio_on_one_machine(graph: Graph, machine: Machine, ranks: int, mini: int) -> float:
-    """Return the speed of ranks that divide one machine among them, data parallel, over that of one process on it."""
+def _step(graph: Graph, machine: Machine, scheme: str, ranks: int, mini: int) -> Step:
+    """Return a step in a scheme; model parallel is as the layer file places its layers, if it does."""
+    if scheme == "model" and 1 < ranks <= devices_named(graph):
+        return towers_step(graph, machine, ranks, mini)
+    return step_of(graph, machine, scheme, ranks, mini)
+
+
+def ratio_on_one_machine(graph: Graph, machine: Machine, ranks: int, mini: int, scheme: str = "data") -> float:
+    """Return the speed of ranks that divide one machine among them over that of one process on it."""
     part = Machine(machine.device.divided(ranks), machine.link, machine.node, machine.between)
-    return step_of(graph, machine, "data", 1, mini).seconds / step_of(graph, part, "data", ranks, mini).seconds
+    return step_of(graph, machine, "data", 1, mini).seconds / _step(graph, part, scheme, ranks, mini).seconds
