@@ -100,19 +100,21 @@ class Side:
 
 
 def ways_of(graph: Graph, ranks: list[int], threads: int, shards: int) -> Iterator[Way]:
-    """Yield the ways to take a step of a net; ``run`` is as ``convnet run`` lays it."""
+    """Yield the ways to take a step of a net: as ``convnet run`` lays it over ranks, and towers data parallel as well."""
     yield Way(1, threads)
     yield Way(1, 1)
     for count in ranks:
-        each = max(1, threads // count)
-        has_towers = Layout.of(graph, 0, count).width > 1
-        if has_towers:
-            yield Way(count, each, "towers")
-        if not has_towers or count <= threads:
+        each, as_run = max(1, threads // count), _as_run(graph, count)
+        yield Way(count, each, as_run)
+        if as_run != "data" and count <= threads:
             yield Way(count, each)
     if shards:
         yield Way(1, threads, "data", shards)
-        yield Way(threads, 1, "data", shards)
+        yield Way(threads, 1, _as_run(graph, threads), shards)
+
+
+def _as_run(graph: Graph, ranks: int) -> str:
+    return "data" if Layout.of(graph, 0, ranks).width == 1 else "towers"
 
 
 def on_paper(graph: Graph, way: Way, N: int, machine: Machine) -> float:
@@ -128,9 +130,9 @@ def on_paper(graph: Graph, way: Way, N: int, machine: Machine) -> float:
 
 
 def planned(graph: Graph, way: Way, N: int, machine: Machine) -> float | None:
-    """Return the speed of ranks beside that of one process by ``convnet plan``; it has no scheme for towers in groups."""
+    """Return the speed of ranks beside that of one process by ``convnet plan``, which knows no shards, and no towers in groups."""
     width = layout_of(graph, way.scheme, 0, way.ranks, way.shards).width
-    if way.ranks == 1 or width not in (1, way.ranks):
+    if way.ranks == 1 or way.shards or width not in (1, way.ranks):
         return None
     return ratio_on_one_machine(graph, machine, way.ranks, N, "data" if width == 1 else "model")
 

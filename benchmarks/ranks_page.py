@@ -34,12 +34,9 @@ def table(record: Record) -> list[str]:
     for name, way in ways.items():
         beside = _beside(name, way, ways)
         cells = [_words(way), _spread(_values(record, name, "ms"), "{:,.1f}"), "", "", "", "", "", ""]
-        if beside:
-            speeds = _speeds(record, name, beside)
-            cells[2:4] = (
-                _words(ways[beside]),
-                f"**{statistics.median(speeds):.2f}** ({min(speeds):.2f} to {max(speeds):.2f})",
-            )
+        if beside and (speeds := _speeds(record, name, beside)):
+            cells[2] = _words(ways[beside])
+            cells[3] = f"**{statistics.median(speeds):.2f}** ({min(speeds):.2f} to {max(speeds):.2f}; {len(speeds)})"
         if way["planned"]:
             cells[4] = f"{way['planned']:.2f}"
         if way["ranks"] > 1:

@@ -23,6 +23,7 @@ from convnet.planning.machines import TF32_MODES, THIS_MACHINE, Machine, device_
 from convnet.planning.plan import Plan, plan, ratio_on_one_machine
 from convnet.planning.quantities import FLOPS, RATE, TIME
 from convnet.planning.steps import Step
+from convnet.planning.towers import devices_named
 from convnet.texts import aligned, counted
 
 _RANKS = whole_numbers(1, "1,2,4,8")
@@ -94,11 +95,15 @@ def _shared(found: Plan) -> list[str]:
     """Say what ranks that divide this machine reach; the table has as many machines as ranks."""
     if not found.machine.device.name.startswith(THIS_MACHINE) or found.machine.link.hides:
         return []
-    ratios = {
-        ranks: ratio_on_one_machine(found.graph, found.machine, ranks, steps[0].mini) for ranks, steps in found.steps.items()
-    }
-    said = ", ".join(f"{ranks} {ratio:.2f}" for ranks, ratio in ratios.items() if ranks > 1)
-    return [f"Data parallel ranks that divide this one machine, of the speed of one process on it: {said}."] if said else []
+    said = []
+    for scheme, most in (("data", math.inf), ("model", devices_named(found.graph))):
+        ratios = [
+            f"{ranks} {ratio_on_one_machine(found.graph, found.machine, ranks, steps[0].mini, scheme):.2f}"
+            for ranks, steps in found.steps.items()
+            if 1 < ranks <= most
+        ]
+        said += [f"{scheme} parallel {', '.join(ratios)}"] if ratios else []
+    return [f"Ranks that divide this one machine, of the speed of one process on it: {'; '.join(said)}."] if said else []
 
 
 def machine_of(args: argparse.Namespace) -> Machine:

@@ -88,12 +88,15 @@ def test_a_device_of_numbers(capsys):
     assert "H200 (495 TFLOP/s" in run(capsys, "layers-digits.cfg", "--device", "h200", "--math", "tf32")[1]
 
 
-def test_this_machine(capsys, monkeypatch):
+@pytest.mark.parametrize("net, towers", [("digits", ""), ("imagenet", r"; model parallel 2 0\.\d\d")])
+def test_this_machine(net, towers, capsys, monkeypatch):
     for name, size in (("_PRODUCT", 128), ("_STREAM", 4096), ("_ROUNDS", 1 << 12)):
         monkeypatch.setattr(timing, name, size)
-    status, text, _ = run(capsys, "layers-digits.cfg", "--device", "this machine", "--threads", "1")
+    status, text, _ = run(capsys, f"layers-{net}.cfg", "--device", "this machine", "--threads", "1")
     assert status == 0 and "on this machine (" in text and "links of 10.0 GB/s" in text
-    assert re.search(r"^Data parallel ranks that divide .*: 2 0\.\d\d, 4 0\.\d\d, 8 0\.\d\d\.$", text, re.MULTILINE)
+    said = " ".join(text.split("\n\n")[-1].split())
+    ratios = r"data parallel 2 0\.\d\d, 4 0\.\d\d, 8 0\.\d\d" + towers
+    assert re.search(rf"Ranks that divide this one machine, of the speed of one process on it: {ratios}\.$", said)
 
 
 def test_the_picture_of_the_docs(tmp_path, capsys):

@@ -60,6 +60,16 @@ def test_ranks_that_share_one_machine():
     assert ratio(10e9, ranks=1) == 1
 
 
+def test_towers_that_share_one_machine():
+    """Each rank has one: nothing but what crosses between them is lost, and half of a layer takes as long as all of it."""
+    graph, device = shipped("layers-imagenet.cfg"), Device("a processor", 552e9, 65e9, 0, "", Shares(1.4, 0.8, 1.0))
+
+    def ratio(rate):
+        return ratio_on_one_machine(graph, Machine(device, Link(rate, 0, hides=False)), 2, 128, "model")
+
+    assert 0.9 < ratio(10e9) < ratio(1e12) <= 1 and ratio(1e9) < ratio(10e9)
+
+
 @pytest.mark.parametrize(
     "ranks, mini, is_per_rank, said",
     [
