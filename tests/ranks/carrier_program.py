@@ -1,5 +1,7 @@
 """What ``test_carriers.py`` has ranks of MPI do: move arrays of a processor, and of emulated cards through the host."""
 
+import sys
+
 from ranks.test_carriers import SCHEDULES, device_of, holds, moves
 
 from convnet.backends import make_backend
@@ -19,4 +21,4 @@ if __name__ == "__main__":
         found = [moves(communicator, cpu, carrier_for(cpu, communicator), cut)]
         found += [moves(communicator, Cuda(device), Staged(device, communicator), cut) for device in devices]
         assert holds(found, communicator.size, cut) and communicator.bytes_sent == len(found) * sent
-        print(f"rank {rank} is through")
+        sys.stdout.write(f"rank {rank} is through\n")
