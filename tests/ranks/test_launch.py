@@ -164,5 +164,5 @@ def test_a_stopped_rank_ends_all():
 @has_mpi
 @pytest.mark.slow
 def test_a_rank_that_computes_is_not_missed():
-    ended = run(2, "compute", limit=0.5)
+    ended = run(2, "compute", limit=2)
     assert (ended.status, ended.out, ended.error) == (0, "nobody was missed\n" * 2, "")
