@@ -26,7 +26,7 @@ from convnet.ranks.agreement import together
 from convnet.ranks.communicator import Communicator
 from convnet.ranks.launch import world
 from convnet.storage import check_folder
-from convnet.training.alike import check_alike, check_same_arithmetic
+from convnet.training.alike import check_alike, check_backends, remarks_on_arithmetic
 from convnet.training.averaging import Averaging, averaging
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
 from convnet.training.lines import Lines
@@ -170,11 +170,12 @@ def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
     device = f"{communicator.size} ranks, {communicator.name(0)}: {device}" if communicator.size > 1 else device
+    check_backends(communicator, backends[0])
     work = Run(session, session.net(backends), callbacks)
     if session.options.average and session.options.mode == TEST:
         work.tester, more = averaging(session, work.net, work.must_stop)
         remarks = [*remarks, *more]
-    check_same_arithmetic(work.net)
+    remarks = [*remarks, *remarks_on_arithmetic(work.net)]
     # Now that nothing else can be wrong.
     moved = session.move_files() if session.has_work else []
     remarks = [*session.remarks, *moved, *remarks]

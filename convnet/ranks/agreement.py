@@ -20,6 +20,13 @@ def agree(communicator: Communicator, values: Mapping[str, Any]) -> None:
 
     Raises ``OptionError``, on all of them, that names what differs and on which ranks.
     """
+    if lines := differences(communicator, values):
+        text = "ranks differ, where all must be alike:" + "".join(f"\n    {line}" for line in lines)
+        raise Failed(OptionError, text).error("")
+
+
+def differences(communicator: Communicator, values: Mapping[str, Any]) -> list[str]:
+    """Return a line for each name under which ranks have different values, which says which ranks have which."""
     mine = {name: printable(str(value)) for name, value in values.items()}
     of_ranks = communicator.all_gather(mine)
     lines = []
@@ -30,9 +37,7 @@ def agree(communicator: Communicator, values: Mapping[str, Any]) -> None:
         if len(ranks) > 1:
             shown = (f"{value[:_LONGEST]} on {_ranks_text(communicator, some)}" for value, some in ranks.items())
             lines.append(f"{name}: " + ", ".join(shown))
-    if lines:
-        text = "ranks differ, where all must be alike:" + "".join(f"\n    {line}" for line in lines)
-        raise Failed(OptionError, text).error("")
+    return lines
 
 
 def together(communicator: Communicator, work: Callable[[], _T]) -> _T:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from convnet import __version__
+from convnet.backends.base import Backend
 from convnet.checkpoint import arithmetic_of
 from convnet.data.provider import Provider, range_text
 from convnet.net.net import Net
 from convnet.options import BY_NAME
-from convnet.ranks.agreement import agree
+from convnet.ranks.agreement import agree, differences
+from convnet.ranks.communicator import Communicator
 from convnet.training.session import Session
 
 # Options that may differ: where things lie on a machine, and what rank 0 alone does.
@@ -37,9 +39,15 @@ def check_alike(session: Session) -> None:
     agree(session.communicator, values)
 
 
-def check_same_arithmetic(net: Net) -> None:
-    """Compare what the last bits of results depend on; raises ``OptionError`` as ``check_alike`` does."""
-    agree(net.communicator, {"arithmetic": arithmetic_of(net)})
+def check_backends(communicator: Communicator, be: Backend) -> None:
+    """Compare what kinds of devices compute, which exchange arrays in different ways; raises ``OptionError``."""
+    agree(communicator, {"backend": be.name})
+
+
+def remarks_on_arithmetic(net: Net) -> list[str]:
+    """Return a remark where ranks compute other last bits than others would."""
+    lines = differences(net.communicator, {"arithmetic": arithmetic_of(net)})
+    return [f"Other numbers of ranks come to other last bits: these differ in {line}." for line in lines]
 
 
 def _of_data(what: str, data: Provider) -> dict[str, Any]:

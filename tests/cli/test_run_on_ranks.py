@@ -320,3 +320,16 @@ def test_replicas_lie_on_ranks(size):
         run(ranks, f"--save-file hybrid-{size}-{ranks} --epochs 1")
     close(f"hybrid-{size}-1", f"hybrid-{size}-{size}", 1e-5)
     run(1, f"--save-file hybrid-{size}-{size} --epochs 2 --max-batches 1")
+
+
+def test_other_processors_are_told_and_other_backends_refused(monkeypatch, capsys):
+    from convnet.training import alike
+
+    with monkeypatch.context() as patch:
+        patch.setattr(alike, "arithmetic_of", lambda net: f"kernels {net.communicator.rank}")
+        run(2, f"{TRAIN} --data-path data --save-file mixed --max-batches 1")
+        text = "Other numbers of ranks come to other last bits: these differ in arithmetic: kernels 0 on rank 0 ("
+        assert text in capsys.readouterr().out
+    given = given_options(parser("convnet run").read(f"{TRAIN} --data-path data --save-file none".split()))
+    with pytest.raises(OptionError, match=r"--backend: cpu on rank 0 .*, reference on rank 1"):
+        on_ranks(2, lambda ranks: run_on(ranks, given | {"backend": "cpu" if ranks.rank == 0 else "reference"}))
