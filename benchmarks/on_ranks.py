@@ -5,9 +5,9 @@
     python benchmarks/on_ranks.py --page ranks.json > benchmarks/DATE-ranks.md
 
 Ranks are started by ``mpiexec``, as many as ``--ranks`` says, each number as processes of its own that wait while others
-work. A round is a turn of each way to take a step, of some 200 ms or one step; those of a file come on top of each other.
+work. A round is a turn of each way to take a step, of some 200 ms or one step. Rounds that a file has stay in it.
 A net with towers is measured twice: towers over ranks, as ``convnet run`` lays it, and data parallel. What was sent stands
-beside the count on paper, and the speed beside that of ``convnet plan``.
+beside the count on paper, and the speed beside that of ``convnet plan``. Nets with replicas are not counted on paper here.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def on_paper(graph: Graph, way: Way, N: int, machine: Machine) -> float:
 
 
 def planned(graph: Graph, way: Way, N: int, machine: Machine) -> float | None:
-    """Return the speed of ranks beside that of one process by ``convnet plan``, which knows no shards, and no towers in groups."""
+    """Return the speed of ranks beside one process by ``convnet plan``, which knows no shards, and no towers in groups."""
     width = layout_of(graph, way.scheme, 0, way.ranks, way.shards).width
     if way.ranks == 1 or way.shards or width not in (1, way.ranks):
         return None

@@ -19,7 +19,7 @@ has_mpi = pytest.mark.skipif(
     not MPIEXEC or not importlib.util.find_spec("mpi4py"), reason="no mpi4py, or no mpiexec: pip install 'convnet[mpi]'"
 )
 # Open MPI: more ranks than cores, as root, not bound to cores, and by shared memory alone, which starts in a moment.
-_SETTINGS = {
+SETTINGS = {
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
     "PRTE_MCA_hwloc_default_binding_policy": "none",
     "PRTE_ALLOW_RUN_AS_ROOT": "1",
@@ -55,7 +55,7 @@ class Ranks:
             stderr=subprocess.PIPE,
             text=True,
             cwd=folder,
-            env=dict(os.environ, PYTHONPATH=paths, PYTHONUNBUFFERED="1", **_SETTINGS, RANKS_OF=self.mark) | environment,
+            env=dict(os.environ, PYTHONPATH=paths, PYTHONUNBUFFERED="1", **SETTINGS, RANKS_OF=self.mark) | environment,
             start_new_session=True,
         )
 
