@@ -24,6 +24,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ from ranks_side import layout_of
 from convnet.backends import make_backend
 from convnet.graph.graph import Graph
 from convnet.net.layout import Layout
-from convnet.planning.machines import LINKS, Machine, measured_device
+from convnet.planning.machines import LINKS, Device, Machine, measured_device
 from convnet.planning.plan import ratio_on_one_machine
 from convnet.planning.steps import step_of
 from convnet.planning.towers import towers_step
@@ -161,6 +162,24 @@ class Results:
         part.replace(self.path)
 
 
+def machine_of(device: Device, found: dict[str, Any]) -> Machine:
+    """Return the machine that measured as ``device``, by the highest peaks so far, which others disturb the least."""
+    peaks = {peak: max(getattr(device, peak), found.get(peak, 0.0)) for peak in ("flops", "bandwidth")}
+    device = replace(device, **peaks)
+    machine = Machine(device, LINKS[device.link])
+    found |= {**peaks, "machine": machine.describe()}
+    return machine
+
+
+def work_out(record: dict[str, Any], machine: Machine) -> None:
+    """Add to a record what a step takes and sends on paper."""
+    graph, N = load(record["net"]).graph, record["N"]
+    record["planned_ms"] = 1e3 * step_of(graph, machine, "data", 1, N).seconds
+    for about in record["ways"].values():
+        way = Way(*(about[field] for field in Way._fields))
+        about |= {"paper": on_paper(graph, way, N, machine), "planned": planned(graph, way, N, machine)}
+
+
 def turn(side: Side, way: Way, steps: int) -> dict[str, Any]:
     """Let a side take steps; return the milliseconds of one, from the first rank's beginning to the last one's end.
 
@@ -175,14 +194,9 @@ def turn(side: Side, way: Way, steps: int) -> dict[str, Any]:
 
 def measure_net(net: str, args: argparse.Namespace, results: Results, machine: Machine, sides: dict[Any, Side]) -> None:
     """Let the ways of a net take turns, round by round."""
-    graph = load(net).graph
-    ways = list(ways_of(graph, args.ranks, args.threads, args.shards))
-    about = {
-        str(way): {**way._asdict(), "paper": on_paper(graph, way, args.mini, machine),
-                   "planned": planned(graph, way, args.mini, machine)}
-        for way in ways
-    }  # fmt: skip
-    record, steps = results.record(net, args.mini, args.math, about), {}
+    ways = list(ways_of(load(net).graph, args.ranks, args.threads, args.shards))
+    record, steps = results.record(net, args.mini, args.math, {str(way): way._asdict() for way in ways}), {}
+    work_out(record, machine)
     for way in ways:
         what = {"net": net, "N": args.mini, "math": args.math, "scheme": way.scheme, "shards": way.shards}
         ms = max(sides[way.ranks, way.threads]("prepare", way=str(way), **what))
@@ -197,11 +211,11 @@ def measure_net(net: str, args: argparse.Namespace, results: Results, machine: M
 
 def measure(args: argparse.Namespace) -> int:
     results, be = Results(args.out), make_backend("cpu", args.threads, 0, args.math)
-    device = measured_device(be, args.math)
-    machine = Machine(device, LINKS[device.link])
+    machine = machine_of(measured_device(be, args.math), results.found)
+    for record in results.found["records"]:
+        work_out(record, machine)
     about = Ours(args.threads).about()
     results.found["processor"] = "{processor}; {device}; NumPy {numpy}.".format(**about)
-    results.found["machine"] = machine.describe()
     kinds = {(way.ranks, way.threads) for net in args.nets
              for way in ways_of(load(net).graph, args.ranks, args.threads, args.shards)}  # fmt: skip
     with ExitStack() as stack:

@@ -28,7 +28,10 @@ def page(found: Record) -> str:
 def table(record: Record) -> list[str]:
     """Return a row for each way to take a step of a net."""
     ways = {name: way for name, way in record["ways"].items() if _values(record, name, "ms")}
-    lines = [f"{record['net']} at {record['N']}, {record['math']}, {len(record['rounds'])} rounds:", "",
+    heading = (
+        f"{record['net']} at {record['N']}, {record['math']}; by the plan one process takes {record['planned_ms']:,.1f} ms:"
+    )
+    lines = [heading, "",
              "| way | step | beside | speed | planned | waits | sent MB | on paper |",
              "|---|---:|---|---:|---:|---:|---:|---:|"]  # fmt: skip
     for name, way in ways.items():

@@ -78,6 +78,14 @@ def test_what_the_plan_knows():
     assert 0 < found[1] < 1 and 0 < found[2] < 1
 
 
+def test_peaks_are_the_highest_so_far():
+    found = {}
+    for flops, bandwidth, expected in ((5e9, 2e9, (5e9, 2e9)), (4e9, 3e9, (5e9, 3e9)), (6e9, 1e9, (6e9, 3e9))):
+        device = replace(machine().device, flops=flops, bandwidth=bandwidth, link="shared memory")
+        used = on_ranks.machine_of(device, found).device
+        assert (used.flops, used.bandwidth) == (found["flops"], found["bandwidth"]) == expected
+
+
 def test_steps_of_one_process(towers):
     rank = ranks_side.Rank(Solo(), 1)
     for way, shards in (("whole", 0), ("in shards", 4)):
@@ -138,12 +146,13 @@ def test_page(tmp_path, monkeypatch, capsys):
         {one: turned(11), towers: turned(16, (3, 9), 3e6), shards: turned(30), of_ranks: turned(20, (0, 0), 3e6)},
         {one: turned(99, others=0.06), alone: turned(30), towers: turned(9, (1, 4), 3e6)},
     ]
-    record = {"net": "layers-imagenet", "N": 128, "math": "float32", "ways": ways, "rounds": rounds}
+    record = {"net": "layers-imagenet", "N": 128, "math": "float32", "ways": ways, "rounds": rounds, "planned_ms": 9}
     found = {"date": "2026-11-28", "processor": "A processor.", "machine": "a machine", "records": [record]}
     (tmp_path / "ranks.json").write_text(json.dumps(found))
     run(monkeypatch, "--page", tmp_path / "ranks.json")
     page, beside = capsys.readouterr().out, "one process of 2 threads"
     assert page.startswith("# Ranks beside one process, 2026-11-28\n\nA processor.\n\nMilliseconds of a training step")
+    assert "layers-imagenet at 128, float32; by the plan one process takes 9.0 ms:" in page
     assert "more than 5% of the processors" in page and "\nThe plan is for a machine.\n" in page
     rows = page[page.index("| one process") :].splitlines()
     assert rows == [
