@@ -22,6 +22,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -31,7 +32,7 @@ from typing import Any, NamedTuple
 
 import ranks_page
 from processor_ours import Ours, load
-from ranks_side import layout_of
+from ranks_side import busy_seconds, layout_of
 
 from convnet.backends import make_backend
 from convnet.graph.graph import Graph
@@ -43,6 +44,7 @@ from convnet.planning.towers import towers_step
 
 NETS = ("layers-imagenet", "layers-imagenet-1gpu", "layers-cifar10-18pct")
 TURN_MS = 200
+LOOK = 0.3  # seconds of a look at whether the processors are idle
 START = 60  # seconds that processes may take to start
 SIDE = Path(__file__).resolve().parent / "ranks_side.py"
 
@@ -192,6 +194,16 @@ def turn(side: Side, way: Way, steps: int) -> dict[str, Any]:
     return {"ms": 1e3 * seconds / steps, "waits": [rank["waits"] for rank in ranks], "sent": sent, "others": others}
 
 
+def await_quiet(seconds: float) -> None:
+    """Wait until other programs leave the processors alone, at most so long."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        busy = busy_seconds()
+        time.sleep(LOOK)
+        if busy_seconds() - busy <= ranks_page.QUIET * LOOK * (os.cpu_count() or 1):
+            return
+
+
 def measure_net(net: str, args: argparse.Namespace, results: Results, machine: Machine, sides: dict[Any, Side]) -> None:
     """Let the ways of a net take turns, round by round."""
     ways = list(ways_of(load(net).graph, args.ranks, args.threads, args.shards))
@@ -202,6 +214,7 @@ def measure_net(net: str, args: argparse.Namespace, results: Results, machine: M
         ms = max(sides[way.ranks, way.threads]("prepare", way=str(way), **what))
         steps[way] = max(1, math.ceil(args.turn / ms))
     for _ in range(args.rounds):
+        await_quiet(args.patience)
         record["rounds"].append({str(way): turn(sides[way.ranks, way.threads], way, steps[way]) for way in ways})
         results.write()
         print(ranks_page.line_of(record), flush=True)
@@ -235,6 +248,7 @@ def main() -> int:
     parser.add_argument("--math", choices=("exact", "float32", "fast"), default="float32")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each way")
     parser.add_argument("--turn", type=float, default=TURN_MS, help="milliseconds of a turn, one step at least")
+    parser.add_argument("--patience", type=float, default=5, help="seconds that a round waits for others to leave")
     parser.add_argument("--mpiexec", default="mpiexec", help="what starts ranks, with its options")
     parser.add_argument("--out", type=Path, default=Path("ranks.json"))
     parser.add_argument("--page", type=Path, help="print the page of such a file; measure nothing")

@@ -86,6 +86,17 @@ def test_peaks_are_the_highest_so_far():
         assert (used.flops, used.bandwidth) == (found["flops"], found["bandwidth"]) == expected
 
 
+def test_rounds_wait_for_others(monkeypatch):
+    """Busy for two looks, then idle."""
+    now, looks = iter(range(99)), iter([0, 1, 1, 2, 2, 2])
+    monkeypatch.setattr(on_ranks, "busy_seconds", lambda: next(looks))
+    monkeypatch.setattr(on_ranks.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(on_ranks.time, "sleep", lambda _: None)
+    on_ranks.await_quiet(50)
+    assert next(now) == 4 and next(looks, None) is None
+    on_ranks.await_quiet(0)
+
+
 def test_steps_of_one_process(towers):
     rank = ranks_side.Rank(Solo(), 1)
     for way, shards in (("whole", 0), ("in shards", 4)):
@@ -104,7 +115,22 @@ def test_ranks_send_what_is_on_paper(towers, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
     monkeypatch.setattr(on_ranks, "measured_device", lambda *_: replace(machine().device, link="shared memory"))
-    options = ["--out", tmp_path / "ranks.json", "--ranks", 2, "--shards", 4, "--mini", 8, "--rounds", 2, "--turn", 1]
+    options = [
+        "--out",
+        tmp_path / "ranks.json",
+        "--ranks",
+        2,
+        "--shards",
+        4,
+        "--mini",
+        8,
+        "--rounds",
+        2,
+        "--turn",
+        1,
+        "--patience",
+        0,
+    ]
     run(monkeypatch, "--nets", towers, "--mpiexec", MPIEXEC, *options)
     (record,) = json.loads((tmp_path / "ranks.json").read_text())["records"]
     assert len(record["rounds"]) == 2 and len(record["ways"]) == 6
