@@ -22,7 +22,8 @@ from convnet.backends import make_backend
 from convnet.graph.graph import Graph
 from convnet.net.layout import Layout
 from convnet.net.net import Net
-from convnet.net.parallel import ParallelNet, Ranks
+from convnet.net.parallel import ParallelNet
+from convnet.net.parts import Ranks
 from convnet.net.profile import Resident
 from convnet.ranks.carriers import carrier_for
 from convnet.ranks.communicator import Communicator
