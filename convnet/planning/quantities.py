@@ -1,6 +1,6 @@
 """Numbers with units, as people write them: ``67TF``, ``3.35 TB/s``, ``100Gb``, ``5us``.
 
-``B`` is a byte, ``b`` a bit, ``Ki`` 1024. A number alone is in the unit itself: operations, bytes or seconds.
+``B`` is a byte, ``b`` a bit, ``Ki`` 1024. A number has a unit or a prefix: few who type ``25`` alone mean 25 bytes.
 """
 
 import math
@@ -32,6 +32,8 @@ class Quantity:
         match = _NUMBER.fullmatch(text)
         if not match:
             raise OptionError(f"{flag}: '{text}' is not {self.name}, such as {self.example}")
+        if not match[2] and float(match[1]):
+            raise OptionError(f"{flag}: {text} has no unit; expected {self.name}, such as {self.example}")
         if match[2] not in self.units:
             hint = did_you_mean(match[2], self.usual, likeness=0.5)
             raise OptionError(f"{flag} {text}: '{match[2]}' is no unit of {self.name}, such as {self.example}{hint}")
