@@ -1,7 +1,7 @@
 """What a step costs on many ranks, by data, model and hybrid parallelism, from the net's own counts; nothing is run.
 
 convnet plan layers-imagenet.cfg                                                eight H100s of one machine
-convnet plan layers-imagenet.cfg --ranks 1,8,64 --mini 8192 --link 25GB/s       more of them, and their link
+convnet plan layers-imagenet.cfg --ranks 8,64 --mini 8192 --link 25GB/s         more of them, and their link
 convnet plan layers-imagenet-1gpu.cfg --device K20 --per-rank 128 --node 4 --between 3GB/s --out plan.svg
 """
 
@@ -23,25 +23,21 @@ from convnet.planning.machines import TF32_MODES, THIS_MACHINE, Machine, device_
 from convnet.planning.plan import Plan, plan, ratio_on_one_machine
 from convnet.planning.quantities import FLOPS, RATE, TIME
 from convnet.planning.steps import Step
-from convnet.planning.towers import devices_named
+from convnet.planning.towers import is_placed
 from convnet.texts import aligned, counted
 
 _RANKS = whole_numbers(1, "1,2,4,8")
-_USUAL = (1, 2, 4, 8)
-_DEVICE = "H100"
 _FORMS = (".svg", ".pdf", ".png")
 
 
 def parser(prog: str) -> Parser:
     """Return the parser of the verb."""
-    example = "layers-imagenet.cfg --ranks 1,8,64 --mini 8192 --link 25GB/s --latency 5us"
+    example = "layers-imagenet.cfg --ranks 8,64 --mini 8192 --link 25GB/s --latency 5us"
     parser = Parser(prog, "Say what a step costs on many ranks: arithmetic, bytes over links, and waiting.", example)
     parser.add_definition()
-    parser.add_value("--ranks", _RANKS, "numbers of ranks, a device each [1,2,4,8]")
+    parser.add_value("--ranks", _RANKS, "numbers of ranks beside one, a device each [2,4,8]")
     parser.add_value("--per-rank", NATURAL, "cases of each rank, instead of --mini, which is the whole minibatch")
-    parser.add_value(
-        "--device", text("NAME"), f"a card by name, such as K20 or A100, or '{THIS_MACHINE}', measured", _DEVICE
-    )
+    parser.add_value("--device", text("NAME"), f"a card by name, such as K20 or A100, or '{THIS_MACHINE}', measured", "H100")
     parser.add_value("--peak", text("RATE"), f"operations a second at most, such as {FLOPS.example} [the device's]")
     parser.add_value("--bandwidth", text("RATE"), "bytes a second of its memory, such as 3.35TB/s [the device's]")
     what = f"{RATE.example}, 100Gb, or a name such as PCIe3, NVLink, 10GbE [the device's usual one]"
@@ -73,8 +69,7 @@ def _plan(args: argparse.Namespace) -> int:
         raise OptionError("--mini is the whole minibatch and --per-rank a rank's part of it; give one of them")
     inferred = Definition.open(args.definition, args.params).graph(args)
     mini = args.per_rank or mini_of(args, inferred.graph.run)
-    ranks = args.ranks or [count for count in _USUAL if args.per_rank or mini % count == 0]
-    found = plan(inferred.graph, machine_of(args), ranks, mini, bool(args.per_rank))
+    found = plan(inferred.graph, machine_of(args), args.ranks or (2, 4, 8), mini, bool(args.per_rank))
     if out:
         from convnet.drawing.files import write_picture
         from convnet.drawing.plan_scene import plan_scene
@@ -96,11 +91,11 @@ def _shared(found: Plan) -> list[str]:
     if not found.machine.device.name.startswith(THIS_MACHINE) or found.machine.link.hides:
         return []
     said = []
-    for scheme, most in (("data", math.inf), ("model", devices_named(found.graph))):
+    for scheme in ("data", "model"):
         ratios = [
             f"{ranks} {ratio_on_one_machine(found.graph, found.machine, ranks, steps[0].mini, scheme):.2f}"
             for ranks, steps in found.steps.items()
-            if 1 < ranks <= most
+            if (ranks > 1 if scheme == "data" else is_placed(found.graph, ranks))
         ]
         said += [f"{scheme} parallel {', '.join(ratios)}"] if ratios else []
     return [f"Ranks that divide this one machine, of the speed of one process on it: {'; '.join(said)}."] if said else []
@@ -142,9 +137,9 @@ def table(found: Plan) -> list[str]:
             memory = f"{step.memory / 1e9:.2f}" + "!" * (not found.fits(step))
             scheme = step.scheme + mark if ranks > 1 else "alone"
             rows.append([str(ranks), scheme, str(step.mini), *times, *rates, f"{step.sent / 1e6:,.1f}", memory])
-    notes = [
-        "*: the fastest on so many ranks. Step = arithmetic + waiting; hidden: what links do meanwhile. Sent, GB: of a rank."
-    ]
+    notes = ["Step = arithmetic + waiting; hidden: what links do beside arithmetic. Sent, GB: of a rank."]
+    if len(found.steps) > 1:
+        notes[0] = f"*: the fastest on so many ranks. {notes[0]}"
     if any("!" in row[-1] for row in rows):
         notes.append(f"!: more memory than the {found.machine.device.memory / 1e9:.4g} GB of a device.")
     return [

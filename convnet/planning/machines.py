@@ -118,7 +118,7 @@ class Machine:
         """Return how long every rank, or one, takes to send each other rank ``size`` bytes of its own, ``times`` over."""
         if ranks == 1:
             return 0.0
-        near = min(self.node or ranks, ranks)
+        near = (ranks % self.node or self.node) if self.node else ranks  # of a rank of the smallest node
         rates = (near - 1) / self.link.rate + (ranks - near) / self.between
         return times * (self.link.latency + size * rates)
 

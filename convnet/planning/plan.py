@@ -1,28 +1,31 @@
 """Steps in all schemes on some numbers of ranks beside a step on one, which scheme is the fastest, and what bounds it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from convnet.errors import OptionError
 from convnet.graph.graph import Graph
 from convnet.layers.weighted import WeightLayer
 from convnet.planning.machines import Machine
 from convnet.planning.splits import CASES, OUTPUTS, SCHEMES
 from convnet.planning.steps import Step, step_of
-from convnet.planning.towers import devices_named, towers_step
-from convnet.texts import bytes_text, counted, listed
+from convnet.planning.towers import is_placed, towers_step
+from convnet.texts import bytes_text, listed
 
 _LITTLE = 0.1  # of a step, below which waiting does not bound it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps by their number of ranks, each number in all schemes, beside ``one`` of a single rank."""
+    """Steps by their number of ranks, each number in all schemes, but one rank, which has none."""
 
     graph: Graph
     machine: Machine
-    one: Step
     steps: dict[int, list[Step]]
+
+    @property
+    def one(self) -> Step:
+        """The step of one rank alone."""
+        return self.steps[1][0]
 
     def speedup(self, step: Step) -> float:
         """Return how many times as many cases a second a step does as one rank alone."""
@@ -42,13 +45,12 @@ class Plan:
 
     def places(self) -> list[str]:
         """Say for each scheme how weight layers are split on the most ranks."""
-        lines = []
+        lines, how = [], {CASES: "split by cases", OUTPUTS: "split by outputs"}
         for step in self.steps[max(self.steps)] if max(self.steps) > 1 else ():
             groups: dict[str, list[str]] = {}
             for layer in step.layers:
                 if isinstance(self.graph.layers[layer.name], WeightLayer):
                     groups.setdefault(layer.split, []).append(layer.name)
-            how = {CASES: "split by cases", OUTPUTS: "split by outputs"}
             parts = [
                 f"{listed(names) if len(groups) > 1 else 'all layers'} {how.get(split, f'on {split}')}"
                 for split, names in groups.items()
@@ -75,34 +77,22 @@ class Plan:
 
 
 def plan(graph: Graph, machine: Machine, ranks: Sequence[int], mini: int, is_per_rank: bool = False) -> Plan:
-    """Return the steps of minibatches of ``mini`` cases, or of so many on each rank. Raises ``OptionError``.
-
-    One rank alone takes the whole minibatch, or its own cases. Where the files place layers on devices, at least as many as
-    there are ranks, model parallel is that; else every weight layer is split.
-    """
-    steps = {}
-    for count in sorted(set(ranks)):
+    """Return the steps of minibatches of ``mini`` cases, or of so many on each rank, on some numbers of ranks and on one."""
+    steps = {1: [step_of(graph, machine, SCHEMES[0], 1, mini)]}
+    for count in sorted(set(ranks) - {1}):
         whole = mini * count if is_per_rank else mini
-        if count > whole:
-            raise OptionError(f"--ranks {count}: more ranks than the {counted(whole, 'case')} of a minibatch; see --mini")
-        if whole % count:
-            near = -(-whole // count) * count
-            raise OptionError(
-                f"--ranks {count}: {counted(whole, 'case')} are not divided by {count}; --mini {near} would be"
-            )
-        schemes = SCHEMES if count > 1 else SCHEMES[:1]
-        steps[count] = [_step(graph, machine, scheme, count, whole) for scheme in schemes]
-    return Plan(graph, machine, step_of(graph, machine, "data", 1, mini), steps)
+        steps[count] = [_step(graph, machine, scheme, count, whole) for scheme in SCHEMES]
+    return Plan(graph, machine, steps)
 
 
 def _step(graph: Graph, machine: Machine, scheme: str, ranks: int, mini: int) -> Step:
     """Return a step in a scheme; model parallel is as the layer file places its layers, if it does."""
-    if scheme == "model" and 1 < ranks <= devices_named(graph):
+    if scheme == "model" and is_placed(graph, ranks):
         return towers_step(graph, machine, ranks, mini)
     return step_of(graph, machine, scheme, ranks, mini)
 
 
 def ratio_on_one_machine(graph: Graph, machine: Machine, ranks: int, mini: int, scheme: str = "data") -> float:
     """Return the speed of ranks that divide one machine among them over that of one process on it."""
-    part = Machine(machine.device.divided(ranks), machine.link, machine.node, machine.between)
+    part = replace(machine, device=machine.device.divided(ranks))
     return step_of(graph, machine, "data", 1, mini).seconds / _step(graph, part, scheme, ranks, mini).seconds

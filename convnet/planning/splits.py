@@ -8,7 +8,7 @@ hybrid  layers before the first fully-connected one as in data; it and all behin
 Where a layer of the second kind reads outputs that are split, they cross: each rank sends its slice to the others. Where it
 reads outputs of a layer of the first kind, the rank whose turn it is sends all of its cases. Gradients go the same way back:
 every rank has a share of each, and sends it to the rank that has the output. Layers without weights go along with their
-inputs, but a softmax or a cost, which sees all of them.
+inputs, but a softmax or a cost, which sees all of them. Data do not cross: each rank reads what it needs.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ def crossings(graph: Graph, how: Mapping[str, str]) -> dict[str, list[Crossing]]
     for source in graph.layers.values():
         split = how[source.name]
         readers = [reader for reader in source.consumers if how[reader.name] != split or _mixes(reader, how)]
-        if readers and split != WHOLE:
+        if source.sources and readers and split != WHOLE:
             back = source.name in with_gradient and any(_mixes(reader, how) for reader in readers)
             first = min(readers, key=lambda reader: places[reader.name])
             needed.setdefault(first.name, []).append(Crossing(source, split == OUTPUTS, back))

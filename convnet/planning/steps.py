@@ -2,12 +2,14 @@
 
 Letters: N cases of the whole minibatch, R ranks, K outputs of a layer, P its weights and biases; numbers have 4 bytes. A
 rank computes f of a layer's outputs for n of the cases: all for N/R where it is split by cases, 1/R for N where by outputs.
+Where R does not divide N, N/R is rounded up: that is the part of the rank for which the others wait.
 
 Arithmetic. A pass takes as long as its operations at the device's peak, or its bytes at the bandwidth of its memory, each
 by the share that is reached of it (``machines.py``), whichever is more. Operations and bytes are those of ``convnet bench``
 (``pass_effort``): forward 2 n f times the multiply-adds of ``convnet explain``, backward once for the gradient of weights
-and once for that of inputs. In R passes of fewer cases (hybrid) weights are read R times. An update moves 20 bytes for each
-weight that a rank updates: f P, or P/R where layers are split by cases, and 4 (P + P/R) more to sum their gradients.
+and once for that of inputs. In R passes of fewer cases (hybrid) weights are read, and updated, R times. An update moves 20
+bytes for each weight that a rank updates: f P, or P/R where layers are split by cases, and 12 P (R - 1)/R more to sum their
+gradients, two by two.
 
 Crossing. To send b bytes to each of the others takes a rank
 
@@ -17,14 +19,15 @@ while it receives as many. Nothing is forwarded: that is what this program does.
 are waited for: 4 n K / R bytes where each rank sends its slice; 4 K N/R by the rank whose turn it is, in each of R passes.
 
 Sums of gradients. A layer that is split by cases has its gradient summed in two crossings of 4 P/R bytes and a latency for
-each matrix: every rank sums its slice, then shares the new weights. So it sends 2 (R - 1)/R of the 4 P bytes. The link does
-one layer after another, each when backward has made the gradient and the link is free; what is left when backward ends is
-waited for. Between processes of one machine the processors themselves copy, and all of it is.
+each matrix: every rank gets the gradients of its slice, then shares the new weights. So it sends 2 (R - 1)/R of the 4 P
+bytes. The link does one layer after another. Gradients go as soon as backward has made them, and what is left of them when
+backward ends is waited for; weights go when all of that is there, beside the updates of other layers. Between processes of
+one machine the processors themselves copy, and all of it is waited for.
 
     step = arithmetic + waiting,   hidden = time that the link is busy - waiting
 
-Not counted: data that are read and decoded, ranks that are slower than others, and that arithmetic is slower while links
-are busy.
+Not counted: data that are read and decoded, ranks that are slower than others, that arithmetic is slower while links are
+busy, the costs that ranks tell each other, and that between cards outputs go through memory of the host.
 """
 
 from collections.abc import Container, Mapping
@@ -92,8 +95,33 @@ class Step:
         return max(0.0, self.link - self.waiting)
 
 
+class _Rank:
+    """A rank and its link, which work side by side: until when the rank is busy, and until when the link."""
+
+    def __init__(self, clock: float, hides: bool) -> None:
+        self.clock = self.free = clock
+        self.hides = hides
+        self._carried: list[tuple[LayerStep, float, float]] = []
+
+    def carry(self, step: LayerStep, seconds: float) -> tuple[float, float]:
+        """Have the link do what a layer needs, as soon as it is free; return from when to when."""
+        begins = max(self.clock, self.free)
+        self.free = begins + seconds
+        self._carried.append((step, begins, self.free))
+        if not self.hides:
+            self.settle()
+        return begins, begins + seconds
+
+    def settle(self) -> None:
+        """Wait for the link: each layer for what the link still does for it."""
+        for step, begins, ends in self._carried:
+            step.waits += max(0.0, ends - max(begins, self.clock))
+        self._carried.clear()
+        self.clock = max(self.clock, self.free)
+
+
 def step_of(graph: Graph, machine: Machine, scheme: str, ranks: int, mini: int) -> Step:
-    """Return what a step of ``mini`` cases costs on ``ranks`` ranks, which divide them, in one of ``SCHEMES``."""
+    """Return what a step of ``mini`` cases costs on ``ranks`` ranks in one of ``SCHEMES``."""
     how = splits(graph, scheme)
     passes = ranks if scheme == "hybrid" else 1
     layers = {name: LayerStep(name, how[name]) for name, layer in graph.layers.items() if layer.sources}
@@ -106,23 +134,33 @@ def step_of(graph: Graph, machine: Machine, scheme: str, ranks: int, mini: int) 
             seconds = _cross(layers[name], crossing, machine, ranks, mini, passes)
             forth[name] += seconds
             back[name] += crossing.back * seconds
-    clock = free = sum(step.forward + forth[name] for name, step in layers.items())
     link = sum(forth.values()) + sum(back.values())
+    rank = _Rank(sum(step.forward + forth[name] for name, step in layers.items()), machine.link.hides)
+    sums: dict[str, float] = {}  # seconds of one of the two crossings
     for name, step in reversed(layers.items()):
-        clock += step.backward + back[name]
+        rank.clock += step.backward + back[name] + (step.update if step.split != CASES else 0.0)
         layer = graph.layers[name]
         if step.split == CASES and ranks > 1 and isinstance(layer, WeightLayer) and layer.learns:
-            seconds = _sum(step, layer, machine, ranks)
-            step.ready = clock
-            step.busy = (max(clock, free), max(clock, free) + seconds)
-            free, link = step.busy[1], link + seconds
-            if not machine.link.hides:
-                clock, step.waits = free, seconds
-    for step in layers.values():  # what the link does after the end of backward
-        step.waits += max(0.0, step.busy[1] - max(step.busy[0], clock))
-    steps = [*layers.values()]
+            sums[name] = _sum(step, layer, machine, ranks)
+            step.ready, step.busy = rank.clock, rank.carry(step, sums[name])
+    rank.settle()
+    for name, seconds in reversed(sums.items()):
+        rank.clock += layers[name].update
+        rank.carry(layers[name], seconds)
+    rank.settle()
+    steps, link = [*layers.values()], link + 2 * sum(sums.values())
     arithmetic, waiting, sent = (sum(getattr(step, part) for step in steps) for part in ("arithmetic", "waits", "sent"))
-    return Step(scheme, ranks, mini, steps, arithmetic, waiting, link, sent, _memory(graph, how, ranks, mini, passes))
+    return Step(
+        scheme,
+        ranks,
+        mini,
+        steps,
+        arithmetic,
+        waiting,
+        link,
+        sent,
+        _memory(graph, how, ranks, mini if scheme == "model" else _most(mini, ranks)),
+    )
 
 
 def compute(
@@ -131,7 +169,7 @@ def compute(
     """Set the seconds of a layer's passes on one rank; ``with_gradient`` names layers whose outputs have a gradient."""
     by_outputs = step.split == OUTPUTS
     share = 1 / ranks if by_outputs else 1.0
-    cases = mini / ranks if step.split == CASES else mini
+    cases = _most(mini, ranks) if step.split == CASES else mini
     learner = layer if isinstance(layer, WeightLayer) else None
     weights = share * learner.parameters() if learner else 0.0
     inputs = sum(layer.num_inputs) * (1.0 if learner else share)
@@ -143,38 +181,48 @@ def compute(
         effort = pass_effort(kind, cases, share * layer.macs(), inputs, share * layer.outputs, weights, products)
         return max(effort[0] / (device.flops * reached), effort[1] / (device.bandwidth * device.shares.memory))
 
-    read = weights * (passes if by_outputs else 1)
-    step.forward = seconds("forward", read)
-    step.backward = seconds("backward", read, products) if products else 0.0
+    moved = weights * (passes if by_outputs else 1)
+    step.forward = seconds("forward", moved)
+    step.backward = seconds("backward", moved, products) if products else 0.0
     if learns:
-        step.update = seconds("update", weights if by_outputs else weights / ranks)
-    if learns and step.split == CASES and ranks > 1:  # slices of all are read, their sum is written
-        step.update += _FLOAT * weights * (1 + 1 / ranks) / (device.bandwidth * device.shares.memory)
+        step.update = seconds("update", moved if by_outputs else weights / ranks)
+    if learns and step.split == CASES:  # each sum of two reads both, and writes one
+        step.update += 3 * _FLOAT * weights * (1 - 1 / ranks) / (device.bandwidth * device.shares.memory)
+
+
+def _most(mini: int, ranks: int) -> int:
+    """Return the most cases of a rank."""
+    return -(-mini // ranks)
 
 
 def _cross(step: LayerStep, crossing: Crossing, machine: Machine, ranks: int, mini: int, passes: int) -> float:
     """Add what crosses before a layer, and back; return the seconds of one way."""
-    size = _FLOAT * mini * crossing.source.outputs / ranks / (passes if crossing.is_sliced else 1)
-    seconds, both = machine.seconds(size, ranks, passes), 1 + crossing.back
-    step.sent += both * size * (ranks - 1) * (passes if crossing.is_sliced else 1)
+    turns = passes if crossing.is_sliced else 1  # of those passes, in how many a rank sends
+    cases = mini / passes / ranks if crossing.is_sliced else _most(mini, ranks)
+    size, both = _FLOAT * cases * crossing.source.outputs, 1 + crossing.back
+    seconds = machine.seconds(size, ranks, passes)
+    step.sent += both * size * (ranks - 1) * turns
     step.waits += both * seconds
     step.latency += both * passes * machine.link.latency
     return seconds
 
 
 def _sum(step: LayerStep, layer: WeightLayer, machine: Machine, ranks: int) -> float:
-    """Add what the sum of a layer's gradients sends; return its seconds."""
+    """Add what the sum of a layer's gradients sends; return the seconds of one of its two crossings."""
     size, matrices = _FLOAT * layer.parameters() / ranks, len(layer.sources) + 1
     step.sent += 2 * size * (ranks - 1)
     step.latency += 2 * matrices * machine.link.latency
-    return machine.seconds(2 * size, ranks) + (2 * matrices - 1) * machine.link.latency
+    return machine.seconds(size, ranks) + (matrices - 1) * machine.link.latency
 
 
-def _memory(graph: Graph, how: Mapping[str, str], ranks: int, mini: int, passes: int) -> float:
-    """Return the bytes of a rank: outputs and gradients of its cases, or of those of a pass, whole where they cross."""
-    own, together = memories(graph, mini // ranks), memories(graph, mini // passes)
+def _memory(graph: Graph, how: Mapping[str, str], ranks: int, cases: int) -> float:
+    """Return the bytes of a rank that has ``cases`` in memory at a time: outputs and gradients, whole where they cross.
+
+    Several ranks have gradients of weights beside the momenta, and receive those of all others for their slice.
+    """
     total = 0.0
-    for name in graph.layers:
-        memory = (own if how[name] == CASES else together)[name]
-        total += memory.outputs + memory.gradients + memory.weights / (ranks if how[name] == OUTPUTS else 1)
+    for name, memory in memories(graph, cases).items():
+        weights = memory.weights if ranks == 1 else 1.5 * memory.weights
+        received = 0.5 * memory.weights * (1 - 1 / ranks)
+        total += memory.outputs + memory.gradients + (weights / ranks if how[name] == OUTPUTS else weights + received)
     return total

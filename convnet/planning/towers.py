@@ -5,9 +5,11 @@ Every rank runs its layers in order. One waits until its inputs are there: those
 reader sending its share of the gradient. ``steps.py`` has the letters, and how long arithmetic takes.
 """
 
+from convnet.graph import replicas
 from convnet.graph.analysis import memories
 from convnet.graph.graph import Graph
 from convnet.layers import Layer
+from convnet.net.layout import Layout
 from convnet.net.placement import logical_devices
 from convnet.planning.machines import Machine
 from convnet.planning.steps import LayerStep, Step, compute
@@ -15,13 +17,18 @@ from convnet.planning.steps import LayerStep, Step, compute
 
 def devices_named(graph: Graph) -> int:
     """Return on how many devices the file places its layers; 0 where it has replicas, each with its part of the cases."""
-    named = [set(layer.gpu) for layer in graph.declared if layer.sources]
-    return 0 if any(len(devices) > 1 for devices in named) else len(set().union(*named) - {-1})
+    return len(replicas.devices(graph)) if replicas.most(graph) == 1 else 0
+
+
+def is_placed(graph: Graph, ranks: int) -> bool:
+    """Whether the file places its layers on devices that so many ranks share evenly, as those of a run do."""
+    return ranks > 1 and devices_named(graph) > 1 and devices_named(graph) % ranks == 0
 
 
 def towers_step(graph: Graph, machine: Machine, ranks: int, mini: int) -> Step:
-    """Return what a step costs where device d lies on rank d modulo ``ranks``; times and bytes are the busiest rank's."""
-    rank = {name: device % ranks for name, device in logical_devices(graph).items()}
+    """Return what a step costs with devices on the ranks in turn; times and bytes are the busiest rank's."""
+    layout = Layout(width=ranks)
+    rank = {name: layout.place_of(device, graph) for name, device in logical_devices(graph).items()}
     layers = {name: LayerStep(name, f"rank {rank[name]}") for name, layer in graph.layers.items() if layer.sources}
     with_gradient = graph.gradient_layers()
     clock, link, busy, sent = ([0.0] * ranks for _ in range(4))
@@ -49,7 +56,7 @@ def towers_step(graph: Graph, machine: Machine, ranks: int, mini: int) -> Step:
             outputs[name, to] = send(layer, rank[name], to, step)
     gradient = dict.fromkeys(layers, 0.0)
     for name, step in reversed(layers.items()):
-        run(step, step.backward + step.update, gradient[name])
+        run(step, step.backward, gradient[name])
         for source in dict.fromkeys(graph.layers[name].sources):
             there = rank[source.name]
             readers = [reader.name for reader in source.consumers if rank[reader.name] == rank[name]]
@@ -57,9 +64,11 @@ def towers_step(graph: Graph, machine: Machine, ranks: int, mini: int) -> Step:
             if source.name in with_gradient and there != rank[name] and is_last:
                 came = send(source, rank[name], there, step)
                 gradient[source.name] = max(gradient[source.name], came)
+    for step in layers.values():
+        run(step, step.update, 0.0)
     arithmetic, memory = [0.0] * ranks, [0.0] * ranks
     for name, used in memories(graph, mini).items():
-        memory[rank[name]] += used.total
+        memory[rank[name]] += used.total + (ranks > 1) * used.weights / 2  # gradients beside momenta
         arithmetic[rank[name]] += layers[name].arithmetic if name in layers else 0.0
     most = max(arithmetic)
     steps = [*layers.values()]
