@@ -63,7 +63,7 @@ class Plan:
         step = self.best(max(self.steps))
         if step.ranks == 1:
             return f"One rank takes {step.seconds * 1e3:.4g} ms, all of it arithmetic."
-        speed = f"On {step.ranks} ranks {step.scheme} is the fastest, {self.speedup(step):.2f} times one rank"
+        speed = f"On {step.ranks} ranks {step.scheme} is the fastest, {self.speedup(step):.2f} times as fast as one rank"
         speed += ", which is faster alone" if self.speedup(step) < 1 else ""
         if not self.fits(step):
             speed += f"; no scheme fits into the {bytes_text(self.machine.device.memory)} of a device"
