@@ -12,9 +12,11 @@ from convnet.backends.cuda.compile import find_compiler
 from convnet.backends.cuda.driver import CudaDevice
 from convnet.backends.cuda.graphs import load_graphs
 from convnet.backends.host import cores
+from convnet.backends.switches import is_off
 from convnet.cli.common import Parser, run_verb, version_of
 from convnet.data.jpegs import is_used
 from convnet.errors import BackendError
+from convnet.ranks.launch import INSTALL
 from convnet.ranks.nccl import load_nccl, version_of_library
 from convnet.texts import counted
 
@@ -93,13 +95,14 @@ def _graphs() -> str:
 def _mpi() -> str:
     """Say which MPI starts ranks, without beginning it."""
     if (version := version_of("mpi4py")) == "not installed":
-        return "no mpi4py; for runs on several ranks: pip install '.[mpi]'"
+        return f"no mpi4py; for runs on several ranks: {INSTALL}"
     return f"mpi4py {version}, {shutil.which('mpiexec') or 'no mpiexec on the PATH'}"
 
 
 def _nccl() -> str:
-    version = version_of_library(load_nccl())
-    return f"{version} by nccl4py {version_of('nccl4py')}: ranks exchange gradients from card to card"
+    version = f"{version_of_library(load_nccl())} by nccl4py {version_of('nccl4py')}"
+    is_unused = is_off("CONVNET_NCCL")
+    return f"{version}: {'not used, CONVNET_NCCL is 0' if is_unused else 'ranks exchange gradients from card to card'}"
 
 
 def _compiler() -> str:

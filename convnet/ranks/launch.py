@@ -18,7 +18,7 @@ from convnet.ranks.heartbeat import Heartbeat
 from convnet.ranks.started import is_first_of_machine, started
 
 _PATIENCE = 5.0  # seconds that an error waits for other ranks to hear of it
-INSTALL = "pip install 'convnet[mpi]'"
+INSTALL = "pip install '.[mpi]'"
 
 
 @contextmanager

@@ -119,6 +119,8 @@ def test_doctor_on_what_connects_ranks(machine, monkeypatch, versions):
     if versions:
         assert lines["mpi"] == "mpi4py 4.1.2, /opt/mpiexec"
         assert lines["nccl"] == "2.32.3 by nccl4py 0.6.0: ranks exchange gradients from card to card"
+        monkeypatch.setenv("CONVNET_NCCL", "0")
+        assert dict(doctor.examine()[1])["nccl"] == "2.32.3 by nccl4py 0.6.0: not used, CONVNET_NCCL is 0"
     else:
         assert lines["mpi"].endswith("pip install '.[mpi]'") and lines["nccl"].endswith("; pip install '.[nccl]'")
 

@@ -16,7 +16,7 @@ from support import ROOT
 _BESIDE = Path(sys.executable).parent / "mpiexec"
 MPIEXEC = str(_BESIDE) if _BESIDE.exists() else shutil.which("mpiexec")
 has_mpi = pytest.mark.skipif(
-    not MPIEXEC or not importlib.util.find_spec("mpi4py"), reason="no mpi4py, or no mpiexec: pip install 'convnet[mpi]'"
+    not MPIEXEC or not importlib.util.find_spec("mpi4py"), reason="no mpi4py, or no mpiexec: pip install '.[mpi]'"
 )
 # Open MPI: more ranks than cores, as root, not bound to cores, and by shared memory alone, which starts in a moment.
 SETTINGS = {

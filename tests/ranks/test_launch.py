@@ -53,7 +53,7 @@ def test_a_missing_mpi4py_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     monkeypatch.setenv("PMI_RANK", "0")
     monkeypatch.setenv("PMI_SIZE", "2")
-    with pytest.raises(OptionError, match=r"2 ranks were started, which need mpi4py: pip install 'convnet\[mpi\]'"), world():
+    with pytest.raises(OptionError, match=r"2 ranks were started, which need mpi4py: pip install '\.\[mpi\]'"), world():
         raise AssertionError
 
 
