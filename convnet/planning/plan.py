@@ -73,7 +73,7 @@ class Plan:
         worst = max(step.layers, key=lambda layer: layer.waits)
         why = "latency" if worst.latency > worst.waits / 2 else "the bytes of a link"
         what = "the sum of its gradient" if worst.split == CASES else "outputs that cross, and their gradients"
-        return f"{speed}. Waiting bounds it: {share:.1%} of a step, most of it by {why} at '{worst.name}', for {what}."
+        return f"{speed}. Waiting bounds it: {share:.1%} of a step, longest by {why} at '{worst.name}', for {what}."
 
 
 def plan(graph: Graph, machine: Machine, ranks: Sequence[int], mini: int, is_per_rank: bool = False) -> Plan:

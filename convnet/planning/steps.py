@@ -150,17 +150,8 @@ def step_of(graph: Graph, machine: Machine, scheme: str, ranks: int, mini: int) 
     rank.settle()
     steps, link = [*layers.values()], link + 2 * sum(sums.values())
     arithmetic, waiting, sent = (sum(getattr(step, part) for step in steps) for part in ("arithmetic", "waits", "sent"))
-    return Step(
-        scheme,
-        ranks,
-        mini,
-        steps,
-        arithmetic,
-        waiting,
-        link,
-        sent,
-        _memory(graph, how, ranks, mini if scheme == "model" else _most(mini, ranks)),
-    )
+    memory = _memory(graph, how, ranks, mini if scheme == "model" else _most(mini, ranks))
+    return Step(scheme, ranks, mini, steps, arithmetic, waiting, link, sent, memory)
 
 
 def compute(
