@@ -29,7 +29,8 @@ def plan_scene(found: Plan) -> Scene:
     title = f"{shortened(name, 40)} on {counted(max(found.steps), 'rank')}: where the time of a step goes"
     lines = [
         f"{found.machine.describe()}; a step of {counted(found.one.mini, 'case')} takes one rank {_time(found.one.seconds)}",
-        "Height of a bar: the time of a step; 100 % if R ranks did R times the work of one in the same time.",
+        "Height of a bar: the time of a step; 100 % if R ranks did R times the work of one in the same time. "
+        "Bars that are cut show shares.",
     ]
     panel = max(_PANEL, _SLOT * len(found.steps))
     width, bottom = _LEFT + 3 * panel + 2 * _GAP + 16, _TOP + _HIGH
@@ -67,9 +68,10 @@ def _grid(frame: Frame, has_numbers: bool) -> list[Shape]:
 
 
 def _bars(frame: Frame, place: int, found: Plan, step: Step) -> list[Shape]:
-    """Draw a step: its two parts, what is hidden beside them, and its numbers above; what is too long is cut."""
+    """Draw a step: its two parts, what is hidden beside them, and its numbers above; one too long is cut, in proportion."""
     wide, x = min(0.5 * frame.width / frame.across[1], 44), frame.x(place + 0.5)
-    ideal, bottom = step.seconds * found.efficiency(step), frame.top + frame.height
+    whole, bottom = 1 / found.efficiency(step), frame.top + frame.height
+    high = min(whole, frame.up[1])
     parts = (
         (x - wide / 2, wide, 0.0, step.arithmetic, _ARITHMETIC),
         (x - wide / 2, wide, step.arithmetic, step.seconds, _WAITING),
@@ -77,11 +79,11 @@ def _bars(frame: Frame, place: int, found: Plan, step: Step) -> list[Shape]:
     )
     shapes: list[Shape] = []
     for left, width, start, end, paint in parts:
-        low, high = (frame.y(min(seconds / ideal, frame.up[1])) for seconds in (start, end))
-        if low - high > 0.05:
-            shapes.append(Rectangle("bar", left, high, width, low - high, paint=paint))
-    top, speedup = frame.y(min(step.seconds / ideal, frame.up[1])), found.speedup(step)
-    if step.seconds / ideal > frame.up[1]:
+        below, above = (frame.y(high * min(seconds / step.seconds, 1.0)) for seconds in (start, end))
+        if below - above > 0.05:
+            shapes.append(Rectangle("bar", left, above, width, below - above, paint=paint))
+    top, speedup = frame.y(high), found.speedup(step)
+    if whole > high:
         shapes += [Rectangle("ground", x - wide / 2 - 1, top + dy, wide + 2, 2) for dy in (6, 10)]
     shapes.append(Words("words", x, top - 17, f"{speedup:.{1 if speedup >= 10 else 2}f}{TIMES}", "middle"))
     shapes.append(Words("faint", x, top - 5, _time(step.seconds), "middle"))

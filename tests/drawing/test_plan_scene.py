@@ -53,9 +53,13 @@ def test_words(found):
 
 
 def test_long_bars_are_cut():
-    scene = plan_scene(plan(shipped("layers-digits.cfg"), machine(rate=1e9, flops=1e12), [1, 2, 4, 8, 16, 32, 64], 128))
+    found = plan(shipped("layers-digits.cfg"), machine(rate=1e9, flops=1e12), [2, 4, 8, 16, 32, 64], 128)
+    scene = plan_scene(found)
     grounds = [shape for shape in scene.shapes if isinstance(shape, Rectangle) and shape.look == "ground"][1:]
     assert len(grounds) > 10
+    step, blue = found.steps[64][0], bars(scene, BLUE)[6]  # the last of data; cut bars show shares
+    orange = next(bar for bar in bars(scene, ORANGE) if bar.x == blue.x)
+    assert blue.height / (blue.height + orange.height) == pytest.approx(step.arithmetic / step.seconds)
     top = min(bar.y for bar in bars(scene, ORANGE))
     assert all(bar.y >= top and bar.x + bar.width < scene.width for bar in bars(scene, BLUE) + bars(scene, ORANGE))
     assert all(0 < shape.y < scene.height for shape in scene.shapes if isinstance(shape, Words))
