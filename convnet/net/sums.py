@@ -3,7 +3,8 @@
 Each part's gradient is a sum over its cases. Those of one rank are added two by two, as in a tree; then each rank gets the
 sums of all ranks for its own slice of the matrix, adds them in the same way, and steps with that slice, as the replicas of
 2014 did (numerics 13.10); last, the ranks share their slices of the new weights. A rank sends 2 (R - 1) / R of the
-matrix. Since a sum of two is the same either way round, the tree over all parts is one, on however many ranks it lies.
+matrix. Since a sum of two is the same either way round, the tree over all parts is one, on however many ranks it lies, if
+each has 1, 2, 4, ... parts, as it has of ``--shards``.
 
 Letters: R ranks.
 """
@@ -93,15 +94,16 @@ class SummedWeights(Weights):
         self.contributions = 0
 
     def _take_sum(self) -> None:
-        """Make the gradient of all parts of this rank that of the weights again."""
-        for level in sorted(self.levels):
-            if self._grad is not None:
-                self._spare.append(self._grad)
-            self._grad = self.levels.pop(level)
-            self.contributions = 1
-        if self.contributions == 0:
-            self.be.fill(self.grad, 0.0)
-            self.contributions = 1
+        """Make the sum over the parts of this rank the gradient again; of 3 parts, the last one still waits for its like."""
+        last, *before = sorted(self.levels)
+        if self._grad is not None:
+            self._spare.append(self._grad)
+        self._grad = self.levels.pop(last)
+        for level in before:
+            earlier = self.levels.pop(level)
+            self.be.add(earlier, self._grad, 1.0)
+            self._spare.append(earlier)
+        self.contributions = 1
 
     def begin_sum(self) -> None:
         """Send each rank its slice of the gradient of this rank's parts; what it adds up may go on meanwhile."""
