@@ -359,24 +359,29 @@ class Net:
 
         Layers of ``keep`` hold means over the views afterwards, too (numerics 16.5).
         """
-        self.mean_views((partial(self.forward, inputs, cases, Mode.VIEW) for inputs in views), count, cases, keep)
+        nodes = {node.layer.name: node for cost in self.cost_nodes() for node in cost.inputs} | {
+            n: self.nodes[n] for n in keep
+        }
+        self.mean_views((partial(self.forward, inputs, cases, Mode.VIEW, [*nodes]) for inputs in views), nodes, count, cases)
+        for cost in self.cost_nodes():
+            cost.layer.forward(cost)
         return self.costs()
 
-    def mean_views(self, passes: Iterable[Callable[[list[str]], None]], count: int, cases: int, keep: Sequence[str]) -> None:
-        """Run passes over views, each told what to keep; take the means of that, and run the cost layers on these."""
-        costs = [node for node in self.nodes.values() if node.layer.is_cost]
-        cost_inputs = {node.layer.name: node for cost in costs for node in cost.inputs} | {n: self.nodes[n] for n in keep}
-        means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in cost_inputs.items()}
+    def cost_nodes(self) -> list[Node]:
+        """Return the nodes of the cost layers."""
+        return [node for node in self.nodes.values() if node.layer.is_cost]
+
+    def mean_views(self, passes: Iterable[Work], nodes: Mapping[str, Node], count: int, cases: int) -> None:
+        """Run passes over views, which keep the outputs of ``nodes``; leave the means over the views in these."""
+        means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in nodes.items()}
         for forward in passes:
-            forward([*cost_inputs])
-            for name, node in cost_inputs.items():
+            forward()
+            for name, node in nodes.items():
                 node.be.add(node.out, means[name], 1.0, 1.0 / count)
-        for name, node in cost_inputs.items():
+        for name, node in nodes.items():
             if node.inputs:  # labels are the same in all views, and must not be rounded
                 node.be.add(means[name], node.out)
                 node.peers.send()
-        for cost in costs:
-            cost.layer.forward(cost)
 
     def costs(self) -> Costs:
         """Return the sums of every cost over the cases of the last pass; waits."""

@@ -17,6 +17,7 @@ import numpy as np
 from convnet.backends.base import Array
 from convnet.errors import NumericalError
 from convnet.layers.modes import Mode
+from convnet.net.crossing import Crossing
 from convnet.net.diagnosis import bad_costs, first_cause
 from convnet.net.net import Costs, Observer
 from convnet.net.node import Node
@@ -155,7 +156,10 @@ class ParallelNet(NetInParts):
         return np.concatenate([parts[first] for first in sorted(parts)], axis=1)
 
     def test_views(self, views: Iterable[Any], count: int, cases: int, keep: Sequence[str] = ()) -> Costs:
-        """As ``Net.test_views``; the lanes of wide layers wait for each other."""
+        """As ``Net.test_views``; the lanes of wide layers wait for each other.
+
+        What costs read of wide layers crosses to them twice: in each view, and as the mean over the views.
+        """
         self._outputs, waiting, every = {}, [], list(views)
         for shard in self.layout.own_shards:
             for chunks in self.layout.rounds:
@@ -177,17 +181,27 @@ class ParallelNet(NetInParts):
         lane: int,
         keep: Sequence[str],
     ) -> list[Callable[[], tuple[int, Costs]]]:
-        part = shard, chunks[lane]
+        part, is_own_lane, costs = (shard, chunks[lane]), lane == self.layout.place, self.cost_nodes()
+        inputs_of_costs = list(dict.fromkeys(node for cost in costs for node in cost.inputs))
+        crossings = [node for node in inputs_of_costs if isinstance(node, Crossing)]
+        read = {node.layer.name: node.source if isinstance(node, Crossing) else node for node in inputs_of_costs}
+        read |= {name: self.nodes[name] for name in keep}
 
-        def forward(inputs: Parts, keep: Sequence[str]) -> None:
-            if lane == self.layout.place or self.layout.width == 1:
-                self._forward_wide(inputs, cases, shard, chunks, Mode.VIEW, keep)
-            self._forward_narrow(inputs, cases, part, lane, Mode.VIEW, keep)
+        def forward(inputs: Parts) -> None:
+            if is_own_lane:
+                self._forward_wide(inputs, cases, shard, chunks, Mode.VIEW, read)
+            self._forward_narrow(inputs, cases, part, lane, Mode.VIEW, read)
 
         bounds = self.layout.part(*part, cases)
-        self.mean_views([partial(forward, inputs) for inputs in views], count, bounds.stop - bounds.start, keep)
-        own = self._wide_nodes if self._lane_part(shard, chunks) == part else []
-        self._keep([*own, *self._narrow_nodes], keep)
+        here = {name: node for name, node in read.items() if is_own_lane or name not in self._wide}
+        self.mean_views([partial(forward, inputs) for inputs in views], here, count, bounds.stop - bounds.start)
+        for crossing in crossings:
+            crossing.begin(self._places[lane])
+        for cost in costs:
+            cost.layer.forward(cost)
+        for crossing in crossings:
+            crossing.end()
+        self._keep([*(self._wide_nodes if is_own_lane else ()), *self._narrow_nodes], keep)
         pending = self._fetch_costs()
         return [lambda: (bounds.start, pending())]
 

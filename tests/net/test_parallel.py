@@ -186,18 +186,34 @@ def test_frozen_weights_stay():
     assert_alike(on(2, files), whole(files))
 
 
-def test_views_are_averaged_over_parts():
+def of_one_device(files):
+    return re.sub("gpu=.*", "", files[0]), files[1]
+
+
+def wide_but_costs():
+    """A net whose layers have two replicas, but for the cost."""
+    text, params = plain()
+    text = re.sub(r"\]\ntype=(?!data|cost)", "]\ngpu=0,1\ntype=", text)
+    return text.replace("type=cost.logreg", "gpu=0\ntype=cost.logreg"), params
+
+
+@pytest.mark.parametrize("files", [plain(), towers(), hybrid(2), hybrid(4), wide_but_costs()])
+@pytest.mark.parametrize("keep", [["fc2"], ["pool1", "fc2"], ["probs"]])
+def test_views_are_averaged_over_parts(files, keep):
+    keep = [name for name in keep if f"[{name}]" in files[0]]
+
     def tested(net):
         views = [cut(net, data(CASES, seed)) for seed in (1, 2)]
         labelled = [{at: [view[at][0], views[0][at][1]] for at in view} if isinstance(view, dict) else [view[0], views[0][1]]
                     for view in views]  # fmt: skip
-        return net.test_views(labelled, 2, CASES, ["fc2"]), net.output("fc2")
+        return net.test_views(labelled, 2, CASES, keep), [net.output(name) for name in keep]
 
-    expected = tested(Net(graph_of(plain()), make_backend("cpu", 1), CASES, 3))
-    for files, size in ((plain(), 3), (plain(), 2)):
-        for costs, output in on_ranks(size, lambda communicator, files=files: tested(parallel(communicator, files))):
-            np.testing.assert_allclose(costs["logprob"], expected[0]["logprob"], rtol=1e-5)
-            np.testing.assert_allclose(output, expected[1], atol=1e-5)
+    costs, outputs = tested(Net(graph_of(of_one_device(files)), make_backend("cpu", 1), CASES, 3))
+    for size in (1, 2, 4):
+        for found, kept in on_ranks(size, lambda communicator: tested(parallel(communicator, files))):
+            np.testing.assert_allclose(found["logprob"], costs["logprob"], rtol=1e-5)
+            for mine, theirs in zip(kept, outputs, strict=True):
+                np.testing.assert_allclose(mine, theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("files", [plain(), towers(), hybrid(2)])
@@ -313,11 +329,13 @@ def test_more_pieces_than_replicas_and_fewer(replicas, pieces, size):
     assert_alike(on(size, files, cases=16), on(1, files, cases=16)[0])
 
 
-def test_one_update_a_minibatch_is_that_of_the_whole():
-    text, params = hybrid(4, 4)
-    plain_files = re.sub("gpu=.*", "", text), params.replace("updatePeriod=4", "")
-    for cases in (16, 13):
-        assert_alike(on(1, hybrid(4, 4), cases=cases), whole(plain_files, cases))
+@pytest.mark.parametrize(("replicas", "sizes"), [(3, (1, 3)), (4, (1, 4)), (5, (1, 5)), (7, (1,))])
+def test_one_update_a_minibatch_is_that_of_the_whole(replicas, sizes):
+    text, params = of_one_device(hybrid(replicas, replicas))
+    for cases in (4 * replicas, 13):
+        expected = whole((text, params.replace(f"updatePeriod={replicas}", "")), cases)
+        for size in sizes:
+            assert_alike(on(size, hybrid(replicas, replicas), cases=cases), expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])
