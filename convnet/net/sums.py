@@ -79,6 +79,10 @@ class SummedWeights(Weights):
         flat = array.reshape(-1)
         return flat[self._team.slices(flat.shape[0])[self._team.rank]]
 
+    def begin(self, progress: float, cases: float, noise: np.random.Generator | None = None) -> None:
+        super().begin(progress, cases, noise)
+        self.contributions = 0  # what ``gather`` has put into ``grad`` is in ``total``, too
+
     def end_part(self) -> None:
         """End the gradient of a part of the minibatch: it is added to that of the part before, two by two."""
         if self.contributions == 0:

@@ -180,6 +180,20 @@ def test_several_minibatches_between_updates(period):
     assert all(weights.tobytes() == one[3].tobytes() for *_, weights in on(2, plain(), 4, update_period=period))
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_what_is_saved_between_two_updates_changes_nothing(size):
+    def work(communicator, saves):
+        net = parallel(communicator, plain(), 4, update_period=4)
+        for step in range(8):
+            net.train(cut(net, data(CASES, step)), CASES, 0.0)
+            if saves:
+                collect_state(net)
+                _streams(net)
+        return flat(collect_state(net)).tobytes()
+
+    assert on_ranks(size, work, True)[0] == on_ranks(size, work, False)[0]
+
+
 def test_frozen_weights_stay():
     text, params = plain()
     files = text, params.replace("[conv1]\nepsW=0.05\nepsB=0.1", "[conv1]\nepsW=0\nepsB=0")
