@@ -13,6 +13,7 @@ class ConvnetError(Exception):
 
     exit_code = 1
     is_agreed = False  # whether all ranks of a run raise it, so that one says it and all leave
+    is_sudden = False  # whether one met it while others were elsewhere, so that they can do nothing together any more
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*(printable_lines(one) if isinstance(one, str) else one for one in arguments))

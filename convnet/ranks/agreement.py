@@ -57,17 +57,23 @@ def together(communicator: Communicator, work: Callable[[], _T]) -> _T:
 def fail(communicator: Communicator, error: ConvnetError | OSError | MemoryError, patience: float = math.inf) -> NoReturn:
     """Have all ranks raise an error that this one has met, if they do not already: at their next ``all_gather``.
 
-    Raises ``TimeoutError`` if others do not come there within ``patience`` seconds.
+    Without ``patience`` all come to the same one, after which they still do the same. A rank that ends has some seconds of
+    it: others may be anywhere, so the error is a sudden one. Raises ``TimeoutError`` if they do not come there in time.
     """
     if getattr(error, "is_agreed", False):
         raise error
     try:
-        communicator.all_gather(Failed.by(error), patience)
+        communicator.all_gather(Failed.by(error, is_sudden=patience < math.inf), patience)
     except ConvnetError as agreed:
         if not isinstance(error, LayerFileError) or str(agreed) != str(error):
             raise agreed from error
-        error.is_agreed = True  # which is more than its text
+        error.is_agreed, error.is_sudden = True, agreed.is_sudden  # which is more than its text
     raise error
+
+
+def is_common(error: Exception) -> bool:
+    """Return whether all ranks have met an error at the same place, so that they can still save together."""
+    return isinstance(error, ConvnetError) and error.is_agreed and not error.is_sudden
 
 
 def _ranks_text(communicator: Communicator, ranks: list[int]) -> str:

@@ -31,17 +31,18 @@ class Failed:
 
     kind: type[Exception]
     text: str
+    is_sudden: bool = False  # whether the others may be elsewhere; see ``ConvnetError``
 
     @classmethod
-    def by(cls, error: Exception) -> Self:
+    def by(cls, error: Exception, is_sudden: bool = False) -> Self:
         """Return what others are told of an error; of the system's, with the file that it names."""
         if isinstance(error, OSError):
             where = f"{printable(error.filename)}: " if isinstance(error.filename, str) else ""
-            return cls(ConvnetError, where + reason_of(error))
+            return cls(ConvnetError, where + reason_of(error), is_sudden)
         if isinstance(error, MemoryError):
-            return cls(ConvnetError, "out of memory; lower --mini")
+            return cls(ConvnetError, "out of memory; lower --mini", is_sudden)
         is_plain = isinstance(error, ConvnetError) and not isinstance(error, LayerFileError)  # which is more than a text
-        return cls(type(error) if is_plain else ConvnetError, str(error))
+        return cls(type(error) if is_plain else ConvnetError, str(error), is_sudden)
 
     def error(self, who: str) -> ConvnetError:
         """Return the error that all ranks raise."""
@@ -102,7 +103,9 @@ class Communicator(ABC):
         if failed:
             first = min(failed)
             is_everywhere = set(failed.values()) == {failed[first]} and len(failed) == self.size
-            raise failed[first].error("" if is_everywhere else f"{self.name(first)}: ")
+            error = failed[first].error("" if is_everywhere else f"{self.name(first)}: ")
+            error.is_sudden = any(one.is_sudden for one in failed.values())
+            raise error
         return values
 
     @abstractmethod

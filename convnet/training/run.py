@@ -15,7 +15,7 @@ from convnet.errors import CheckpointError, ConvnetError, NumericalError
 from convnet.generation import COMPAT
 from convnet.interrupts import SaveRequest, StopRequest
 from convnet.net.net import Costs, Net
-from convnet.ranks.agreement import fail
+from convnet.ranks.agreement import fail, is_common
 from convnet.training.edits import Edits
 from convnet.training.evaluator import Tester, write_features
 from convnet.training.events import (
@@ -64,7 +64,8 @@ class Run(Trainer):
     def run(self) -> Path | None:
         """Train to the end of the plan, or until told to stop; returns the last checkpoint's path.
 
-        Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving.
+        Raises ``NumericalError`` when a number is no longer finite, with nothing saved; other errors after saving, but for
+        those that one of several ranks meets while the others are elsewhere.
         """
         begun, start, has_work = self.position.batches_done, time.monotonic(), self.session.has_work
         with self.asked_to_stop.installed(), self.asked_to_save.installed():
@@ -82,7 +83,7 @@ class Run(Trainer):
             except (NumericalError, CheckpointError):
                 raise
             except (ConvnetError, OSError) as error:  # such as a terminal that is gone, which takes no more lines
-                if self.net.communicator.size == 1 or getattr(error, "is_agreed", False):
+                if self.net.communicator.size == 1 or is_common(error):
                     self._save()
                 raise
 

@@ -8,8 +8,10 @@ from support import SMALL_NET, SMALL_PARAMS, write_cifar, write_net
 from convnet import checkpoint, pickles
 from convnet.cli.run import given_options, parser, run_on
 from convnet.data.matrices import Matrices
-from convnet.errors import ConvnetError, DataError, OptionError
+from convnet.errors import BackendError, ConvnetError, DataError, OptionError
 from convnet.language import watched
+from convnet.net.parallel import ParallelNet
+from convnet.ranks.agreement import fail
 from convnet.ranks.communicator import Solo
 from convnet.training.records import read_log
 from convnet.training.run import Run
@@ -224,6 +226,33 @@ def test_data_that_one_rank_lacks_end_all_after_saving(place, monkeypatch):
     monkeypatch.chdir(place)
     run(2, "--save-file damaged")
     assert_same("one", "damaged")
+
+
+@pytest.mark.parametrize("error", [BackendError("the card has no memory left"), MemoryError()])
+def test_what_one_rank_meets_in_a_step_ends_all_and_saves_nothing(monkeypatch, error):
+    """The others are at other places, and have sent what the rank will not take."""
+    forward = ParallelNet._forward_narrow
+
+    def failing(net, *arguments):
+        if net.communicator.rank == 1 and net.step == 5:
+            raise error
+        return forward(net, *arguments)
+
+    monkeypatch.setattr(ParallelNet, "_forward_narrow", failing)
+    given = given_options(parser("convnet run").read(f"{TRAIN} --data-path data --save-file failed".split()))
+
+    def work(communicator):
+        with pytest.raises((ConvnetError, MemoryError)) as caught:
+            try:
+                run_on(communicator, dict(given))
+            except (ConvnetError, MemoryError) as error:
+                fail(communicator, error, 5.0)  # as ``world`` does
+        return str(caught.value)
+
+    said = on_ranks(2, work)
+    assert said[0] == said[1] and said[0].startswith("rank 1 on ") and "memory" in said[0]
+    with pytest.raises(ConvnetError):
+        checkpoint.find_latest("failed", checkpoint.load)
 
 
 def test_ranks_that_differ_say_so(place):

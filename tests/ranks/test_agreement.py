@@ -2,7 +2,7 @@ import pytest
 from ranks.threads import on_ranks
 
 from convnet.errors import ConvnetError, DataError, LayerFileError, OptionError
-from convnet.ranks.agreement import agree, together
+from convnet.ranks.agreement import agree, fail, is_common, together
 
 
 def refused(size, work):
@@ -64,6 +64,26 @@ def test_an_error_of_one_rank_is_that_of_all(error, kind, text):
 
     for raised in refused(3, fail):
         assert type(raised) is kind and str(raised) == f"rank 1 on machine0: {text}"
+
+
+def test_an_error_that_ranks_meet_together_is_common():
+    def work(communicator):
+        together(communicator, lambda: (_ for _ in ()).throw(DataError("data_batch_3 is damaged")))
+
+    assert all(map(is_common, refused(2, work)))
+    assert not is_common(DataError("of one rank")) and not is_common(OSError("of the system"))
+
+
+def test_an_error_of_a_rank_that_ends_is_sudden():
+    """The others hear of it anywhere, so nobody may save."""
+
+    def work(communicator):
+        if communicator.rank == 1:
+            fail(communicator, DataError("data_batch_3 is damaged"), 5.0)
+        communicator.all_gather(None)
+
+    for error in refused(3, work):
+        assert error.is_sudden and not is_common(error)
 
 
 def test_an_error_of_all_ranks_stays_what_it_is():
