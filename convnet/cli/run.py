@@ -26,7 +26,7 @@ from convnet.ranks.agreement import together
 from convnet.ranks.communicator import Communicator
 from convnet.ranks.launch import world
 from convnet.storage import check_folder
-from convnet.training.alike import check_alike, check_backends, remarks_on_arithmetic
+from convnet.training.alike import check_backends, remarks_on_arithmetic
 from convnet.training.averaging import Averaging, averaging
 from convnet.training.events import Callback, Message, RunBegin, RunEnd
 from convnet.training.lines import Lines
@@ -100,7 +100,6 @@ def _run(communicator: Communicator, given: dict[str, Any], shown: Lines | Scree
         return check_grads(inputs, shown)
     session = together(communicator, lambda: Session(inputs))
     with session.folder:
-        check_alike(session)
         if communicator.rank:
             _work(session, [], None)
             return 0

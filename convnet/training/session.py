@@ -53,6 +53,7 @@ from convnet.ranks.communicator import Communicator, Solo
 from convnet.ranks.launch import gpu_of, idle_cores, threads_of
 from convnet.storage import cache_folder
 from convnet.texts import counted
+from convnet.training.alike import check_alike, check_same_data, check_same_descriptions
 from convnet.training.best import Watch
 from convnet.training.definition import changes_since, layer_files, run_section
 from convnet.training.plan import ENDLESS, Plan
@@ -72,6 +73,7 @@ class RunInputs:
         self, given: Mapping[str, Any], checkpoint: Checkpoint | None = None, communicator: Communicator | None = None
     ) -> None:
         self.communicator = communicator = communicator or Solo()
+        threads = threads_of(communicator, core_numbers())  # first, since all ranks ask, also where one has --threads
         remarks: list[str] = []
         save_file = given.get("save_file", "")
         if save_file and not CheckpointFolder(Path(save_file)).names():
@@ -107,9 +109,10 @@ class RunInputs:
             builder=self.builder,
             needs=needed_data(self.builder),
             compat=COMPAT[options.compat],
-            threads=options.threads or threads_of(communicator, core_numbers()),
+            threads=options.threads or threads,
             ranks=communicator if communicator.size > 1 else None,
         )
+        check_alike(communicator, options, self.files, checkpoint)
 
 
 class Session:
@@ -131,6 +134,7 @@ class Session:
                 raise
             text = f"{self.checkpoint.path} reads its data by a provider that no installed package brings"
             raise DataError(f"{text}: {error}; install its package, or give --data-provider") from None
+        check_same_data(self.communicator, self.train, self.test)
         data_remarks += self._adopt_data(inputs.options) + self._seen_before(inputs.options)
         self.options = replace(
             inputs.options,
@@ -172,8 +176,8 @@ class Session:
             lines = [line for data in both for line in adopt(data, known, with_mean)]
         else:
             adopt(self.test, self.train.description())  # where the mean was computed, of the same batches
-        for data in both if self.train.request.ranks else ():
-            data.description()  # of which ranks find the mean together, so here, not in threads that load batches
+        # Here, since ranks find the mean together, not in threads that load batches.
+        check_same_descriptions(self.communicator, *both)
         return list(dict.fromkeys(lines))
 
     def _seen_before(self, options: Options) -> list[str]:
@@ -401,6 +405,7 @@ def _open_folder(options: Options, path: Path | None, communicator: Communicator
     there.
     """
     if communicator.rank:
+        communicator.all_gather(None)
         return CheckpointFolder(communicator.all_gather(None)[0], options.keep)
     below = None
     if options.save_file:
@@ -410,6 +415,7 @@ def _open_folder(options: Options, path: Path | None, communicator: Communicator
         folder = CheckpointFolder(new_folder(below), options.keep)
     else:
         folder = CheckpointFolder(Path(os.path.realpath(path)).parent, options.keep)
+    communicator.all_gather(None)  # nothing is claimed where another rank has failed
     if options.trains or options.force_save:
         folder.claim(below)
     communicator.all_gather(folder.path)

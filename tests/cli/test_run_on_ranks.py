@@ -270,6 +270,32 @@ def test_ranks_that_differ_say_so(place):
     assert not (place / "differ").exists()
 
 
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"data_path": "less"}, "\n    training data: 1-3 of cifar on rank 0 ("),
+        ({"data_path": "less", "data_provider": "cifar-cropped"}, "\n    --data-provider: "),
+        ({"test_out": "written"}, "\n    --test-out: nothing on rank 0 ("),
+        ({"data_path": "nowhere"}, "nowhere"),
+    ],
+)
+def test_what_ranks_do_together_is_compared_first(place, more, text):
+    (place / "less").mkdir(exist_ok=True)
+    for name in ("data_batch_1", "data_batch_3", "batches.meta"):
+        (place / "less" / name).write_bytes((place / "data" / name).read_bytes())
+    given = given_options(parser("convnet run").read(f"{TRAIN} --data-path data --save-file differ".split()))
+    with pytest.raises(ConvnetError) as caught:
+        on_ranks(2, lambda ranks: run_on(ranks, given | (more if ranks.rank else {})))
+    assert text in str(caught.value) and not (place / "differ").exists()
+
+
+def test_threads_may_differ():
+    line = f"{TRAIN} --data-path data --save-file threads --keep-best logprob"
+    given = given_options(parser("convnet run").read(line.split()))
+    on_ranks(2, lambda ranks: run_on(ranks, given | {"threads": ranks.rank}))
+    assert_same("one", "threads")
+
+
 def test_a_full_disk_is_told_by_rank_0_to_all(place, monkeypatch):
     """What cannot be printed ends all ranks, and the run is saved."""
     from convnet.training.lines import Lines

@@ -122,17 +122,24 @@ def test_a_killed_rank_leaves_the_last_checkpoint_whole():
     assert loaded and not remarks
 
 
-def test_ranks_that_differ_say_so_before_the_first_step(place):
+@pytest.mark.parametrize(
+    ("more", "texts"),
+    [
+        (["--mini", "8", "--layer-path", "other"], ["    --mini: 16 on rank 0 (", "    layer files: "]),
+        (["--data-path", "less"], ["    training data: 1-3 of image on rank 0 ("]),
+    ],
+    ids=["options", "data"],
+)
+def test_ranks_that_differ_say_so_before_the_first_step(place, more, texts):
     write_net(place / "other", params=SMALL_PARAMS.replace("keep=0.8", "keep=0.7"))
     (place / "less").mkdir(exist_ok=True)
     for name in ("data_batch_1", "data_batch_3", "batches.meta"):
         (place / "less" / name).write_bytes((place / "data" / name).read_bytes())
     line = ["-m", "convnet", "run", *RUN, "--save-file", "differ"]
-    more = ["--mini", "8", "--layer-path", "other", "--data-path", "less"]
     ended = ranks(1, *line, ":", "-n", "1", sys.executable, *line, *more, folder=place)
     assert ended.status != 0 and "Traceback" not in ended.error
     said = ended.error.partition("convnet: ranks differ, where all must be alike:\n")[2]
-    for text in ("    --mini: 16 on rank 0 (", "    layer files: ", "    training data: 1-3 of image on rank 0 ("):
+    for text in texts:
         assert said.count(text) == 1
     assert ended.error.count("ranks differ") == 1 and not list(place.glob("differ/[0-9]*"))
 
