@@ -28,7 +28,7 @@ class Crossing(Node):
         self.peers.send()
 
     def end(self) -> None:
-        """Give the gradient that the readers make to the wide node, if it is of this rank's lane."""
+        """Give the gradient that the readers made, if they did, to the wide node, where it is of this rank's lane."""
         source = self.source
         if self._is_here and (self.started or self.peers.arriving):
             source._grad, source.started, source.reached = self._grad, self.started, True

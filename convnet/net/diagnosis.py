@@ -29,7 +29,12 @@ def bad_costs(costs: Costs) -> list[str]:
 
 def has_bad_data(net: Net) -> bool:
     """Return whether what the last pass read from the data is not finite."""
-    return any(isinstance(node.layer, Data) and not node.be.all_finite(node.out) for node in net.nodes.values())
+    return any(isinstance(node.layer, Data) and _is_bad(node) for node in net.nodes.values())
+
+
+def _is_bad(node: Node) -> bool:
+    """Return whether the output of a node is not finite; one that has none here did not run."""
+    return node.acts is not None and not node.be.all_finite(node.out)
 
 
 def reason(net: Net, costs: Costs) -> str:
@@ -41,7 +46,7 @@ def first_cause(net: Net, costs: Costs) -> tuple[int, str]:
     """Return ``reason`` behind a number: of those that several ranks find, the cause is that of the lowest."""
     nodes = list(net.nodes.values())
     for node in nodes:
-        if isinstance(node.layer, Data) and not node.be.all_finite(node.out):
+        if isinstance(node.layer, Data) and _is_bad(node):
             return 0, _bad_data(node, node.layer)
     for node in nodes:
         if not all(node.be.all_finite(weights.value) for weights in node.all_weights):
@@ -50,7 +55,7 @@ def first_cause(net: Net, costs: Costs) -> tuple[int, str]:
         if text := _bad_label(net.nodes[name]):
             return 2, text
     for place, node in enumerate(nodes):
-        if not node.layer.is_cost and not node.be.all_finite(node.out):
+        if not node.layer.is_cost and _is_bad(node):
             return 3 + place, _bad_output(net, node)
     return 3 + len(nodes), _bad_output(net, None, costs)
 

@@ -98,7 +98,8 @@ class ParallelNet(NetInParts):
         try:
             yield
         except BaseException:
-            for node in (*self.crossings.values(), *self.nodes.values()):
+            self._end_crossings()
+            for node in self.nodes.values():
                 node.release_grad()
                 node.release_acts()
             for weights in self.weights:
@@ -199,8 +200,7 @@ class ParallelNet(NetInParts):
             crossing.begin(self._places[lane])
         for cost in costs:
             cost.layer.forward(cost)
-        for crossing in crossings:
-            crossing.end()
+        self._end_crossings()
         self._keep([*(self._wide_nodes if is_own_lane else ()), *self._narrow_nodes], keep)
         pending = self._fetch_costs()
         return [lambda: (bounds.start, pending())]
@@ -210,9 +210,12 @@ class ParallelNet(NetInParts):
         every = set(self.nodes)
         for chunks in self.layout.rounds:
             for shard in self.layout.own_shards:
+                for node in self.nodes.values():
+                    node.release_acts()  # of another part, where this one has no cases here
                 self._forward_wide(inputs, cases, shard, chunks, mode, every)
                 for lane, chunk in enumerate(chunks):
                     waiting = self._forward_narrow(inputs, cases, (shard, chunk), lane, mode, every)
+                    self._end_crossings()  # since no backward does
                     found = self._sum_costs(waiting)
                     if bad_costs(found):
                         return min(self.communicator.all_gather(first_cause(self, found)))[1]

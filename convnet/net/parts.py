@@ -210,8 +210,7 @@ class NetInParts(Net):
             crossing.begin(self._places[lane])
         self.run_forward(self._narrow_nodes, mode, keep)
         if not mode.goes_back:
-            for crossing in self.crossings.values():
-                crossing.end()
+            self._end_crossings()
         pending, first = self._fetch_costs(), self._context.first
         return [lambda: (first, pending())]
 
@@ -235,6 +234,9 @@ class NetInParts(Net):
 
     def _backward_narrow(self, inputs: Parts, part: Part) -> None:
         self._backward(self._narrow_back, part in inputs)
+        self._end_crossings()
+
+    def _end_crossings(self) -> None:
         for crossing in self.crossings.values():
             crossing.end()
 

@@ -211,4 +211,6 @@ class SummedWeights(Weights):
         super().discard()
         self._spare += self.levels.values()
         self.levels.clear()
+        if self._pending is not None:  # other ranks may not come to it, and until they do its arrays are not ours
+            self._received, self._grad = [], None
         self.total = self._pending = None

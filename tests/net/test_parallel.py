@@ -247,6 +247,28 @@ def test_a_cost_that_is_not_finite_is_said_by_all_and_changes_nothing(files):
         np.testing.assert_array_equal(results[0][1], results[0][2])
 
 
+@pytest.mark.parametrize("files", [plain(), towers(), hybrid(4)])
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_cause_is_that_of_the_step_that_failed(files, size):
+    """Of two steps that fail, the second is so small that most ranks have no cases."""
+
+    def failing(net, cases, place):
+        bad = data(cases)
+        bad[0][place] = np.nan
+        with pytest.raises(NumericalError) as error:
+            net.train(cut(net, bad), cases)
+        return str(error.value)
+
+    def work(communicator):
+        net = parallel(communicator, files, cases=16)
+        said = failing(net, 16, (3, 15)), failing(net, 2, (5, 1))
+        return *said, net.train(cut(net, data(16)), 16)
+
+    for first, second, costs in on_ranks(size, work):
+        assert "value 3 of case 15" in first and "value 5 of case 1," in second
+        assert np.isfinite(costs["logprob"]).all()
+
+
 @pytest.mark.parametrize("goes_on_with", [1, 2])
 @pytest.mark.parametrize("before", [1, 2])
 @pytest.mark.parametrize("done", [3, 4, 5])
