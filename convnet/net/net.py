@@ -34,6 +34,7 @@ from convnet.net.placement import place
 from convnet.net.state import bind_weights, collect_state
 from convnet.net.steps import Steps
 from convnet.net.weights import Learning, Weights
+from convnet.ranks.agreement import together
 from convnet.ranks.communicator import Communicator, Solo
 
 Costs = dict[str, list[float]]  # the sums of each cost layer over the cases of a pass
@@ -431,10 +432,14 @@ class Net:
         self.graph = self._context.graph = graph
         self._context.inputs = self._context.next_inputs = ()
         self._prepared = set()
-        try:
+
+        def make() -> None:
             self._wire()
             self.load_state(state)
-        except BaseException:  # such as memory that is short
+
+        try:
+            together(self.communicator, make)
+        except BaseException:  # such as memory that is short, on any rank
             vars(self).update(before)
             self._context.graph = self.graph
             raise

@@ -41,14 +41,17 @@ def differences(communicator: Communicator, values: Mapping[str, Any]) -> list[s
 
 
 def together(communicator: Communicator, work: Callable[[], _T]) -> _T:
-    """Return what ``work`` does on each rank; all raise if it fails on any with a ``ConvnetError`` or an ``OSError``.
+    """Return what ``work`` does on each rank; all raise if it fails on any, be it that memory is short.
 
-    They raise what the first rank to fail has met, which is named unless all have. The others may be in ``all_gather``
-    within ``work`` when one fails, but not in an exchange of arrays.
+    They raise what the first rank to fail has met, which is named unless all have. The others may be in ``all_gather`` of
+    this communicator within ``work`` when one fails, but not in one of another, nor in an exchange of arrays. One rank by
+    itself raises what it meets.
     """
+    if communicator.size == 1:
+        return work()
     try:
         done = work()
-    except (ConvnetError, OSError) as error:
+    except (ConvnetError, OSError, MemoryError) as error:
         fail(communicator, error)
     communicator.all_gather(None)
     return done

@@ -8,6 +8,7 @@ from convnet.graph.graph import Graph
 from convnet.graph.loading import LayerFiles
 from convnet.net.net import Net
 from convnet.options import Options
+from convnet.ranks.agreement import is_common
 from convnet.training.events import Event, Message, Mistakes
 from convnet.training.parameters import Edit, Parameters, Refused
 from convnet.training.saver import Saver
@@ -67,6 +68,8 @@ class Edits:
         try:
             self._retune(edit.files, edit.graph, saver.options.with_section(edit.tuning.run), None)
         except (ConvnetError, OSError) as error:
+            if self.net.communicator.size > 1 and not is_common(error):
+                raise
             self.tell(Message(f"{text}: {error}"))
             return False
         self.position.count_change(edit.text)
