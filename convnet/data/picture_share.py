@@ -86,12 +86,13 @@ class PictureShare(Share):
         Raises ``DataError`` if none is.
         """
         failed, untried = self._agreed(all_gather)
-        if self.is_kept and (failed or untried is not None):  # not as it was kept
-            self.strings, self.is_kept = self.provider.stored(self.number)[0], False
-            self.decoded = self._begin(self.decoded.targets)
-        if untried is not None:
-            self._decode(untried)
-            failed, _ = self._agreed(all_gather)
+        if failed or untried is not None:  # the same on all ranks
+            if self.is_kept:  # not as it is now
+                self.strings, self.is_kept = self.provider.stored(self.number)[0], False
+                self.decoded = self._begin(self.decoded.targets)
+            if untried is not None:
+                self._decode(untried)
+            failed, _ = self._agreed(all_gather)  # also that no rank has failed, before those of a group wait for each other
         count = len(self.offsets)
         if failed:
             named = [f"number {i} ({failed[i]})" for i in sorted(failed)]

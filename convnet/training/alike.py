@@ -52,7 +52,7 @@ def check_same_data(communicator: Communicator, train: Provider, test: Provider)
 
 def check_same_descriptions(communicator: Communicator, train: Provider, test: Provider) -> None:
     """Compare means and classes, which ranks find here together where no file has them; raises as ``check_alike`` does."""
-    if communicator.size > 1:
+    if train.request.ranks:
         both = {"training data": train, "test data": test}
         agree(communicator, {f"description of {what}": _digest(*_plain(data.description())) for what, data in both.items()})
 
