@@ -61,7 +61,7 @@ def finish() -> None:
 def threads_of(communicator: Communicator, cores: set[int]) -> int:
     """Return how many threads this rank has if nobody says so: of the ``cores`` it may run on, its part.
 
-    Where what starts ranks has bound each to cores of its own, these are all of them.
+    Where what starts ranks has bound each to cores of its own, these are all of them. All ranks call this.
     """
     host = communicator.hosts[communicator.rank]
     others = zip(communicator.hosts, communicator.all_gather(cores), strict=True)

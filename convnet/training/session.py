@@ -73,7 +73,8 @@ class RunInputs:
         self, given: Mapping[str, Any], checkpoint: Checkpoint | None = None, communicator: Communicator | None = None
     ) -> None:
         self.communicator = communicator = communicator or Solo()
-        threads = threads_of(communicator, core_numbers())  # first, since all ranks ask, also where one has --threads
+        # Before options, of which ranks may have other --threads: all of them gather what these are found from.
+        threads, bound = threads_of(communicator, core_numbers()), idle_cores(communicator, core_numbers())
         remarks: list[str] = []
         save_file = given.get("save_file", "")
         if save_file and not CheckpointFolder(Path(save_file)).names():
@@ -90,8 +91,8 @@ class RunInputs:
             options = replace(options, dialect=checkpoint.generation)
         self.files, changed = layer_files(options, checkpoint)
         left = [*checkpoint.remarks, *checkpoint.options_left] if checkpoint else []
-        bound = [] if options.threads else [idle_cores(communicator, core_numbers())]
-        self.remarks = [*remarks, *changed, *left, *filter(None, bound), *unused(options, checkpoint is not None)]
+        own = [bound] if bound and not options.threads else []
+        self.remarks = [*remarks, *changed, *left, *own, *unused(options, checkpoint is not None)]
         self.builder = parse(self.files, options.dialect, bool(options.strict))
         self.builder.problems.check()
         section = run_section(self.builder, self.files, options, checkpoint)
