@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from convnet.data.images import PictureBatch
-from convnet.data.provider import AllGather, Batch, Group, Own, Share, Wanted, all_cases, alone
+from convnet.data.provider import AllGather, Batch, BatchShare, Group, Own, Wanted, all_cases, alone
 from convnet.data.targets import Targets
 from convnet.errors import DataError
 from convnet.texts import listed
@@ -41,7 +41,7 @@ class Decoded:
         return bool(self.tried[wanted(len(self.tried))].all())
 
 
-class PictureShare(Share):
+class PictureShare(BatchShare):
     """Batch ``number``, of which those pictures are decoded that a rank wants, while others may be left out yet.
 
     From ``random`` comes where long pictures are cut, in the middle without it, and then all that is drawn for those that

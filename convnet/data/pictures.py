@@ -18,7 +18,7 @@ from convnet.data.decoding import Look, is_square, read_square
 from convnet.data.folder import FolderProvider
 from convnet.data.images import Cropper, picture_shape
 from convnet.data.picture_share import Decoded, PictureShare
-from convnet.data.provider import Batch, Own, Request, Share, Wanted, all_cases, alone
+from convnet.data.provider import Batch, BatchShare, Own, Request, Wanted, all_cases, alone
 from convnet.data.scaling import scale_mean, scale_pictures
 from convnet.data.targets import Targets
 from convnet.errors import DataError
@@ -96,7 +96,7 @@ class Pictures(FolderProvider):
     def batch(self, epoch: int, number: int) -> Batch:
         return self.share(epoch, number, None).settle(alone)
 
-    def share(self, epoch: int, number: int, wanted: Wanted | None, own: Own | None = None) -> Share:
+    def share(self, epoch: int, number: int, wanted: Wanted | None, own: Own | None = None) -> BatchShare:
         return PictureShare(self, number, self.request.random(epoch, number), wanted or all_cases, own)
 
     def keep(self, number: int, decoded: Decoded, strings: Sequence[bytes]) -> None:

@@ -46,7 +46,7 @@ def all_cases(cases: int) -> np.ndarray:
     return np.ones(cases, bool)
 
 
-class Ranks(Protocol):
+class Members(Protocol):
     """The ranks of a run, as far as data need them; see ``convnet.ranks``."""
 
     @property
@@ -68,7 +68,7 @@ class Begun(Protocol):
         """Wait until it is there."""
 
 
-class Group(Ranks, Protocol):
+class Group(Members, Protocol):
     """Ranks that hold one net together, as far as data need them: those that read the same pictures divide decoding."""
 
     def exchange(self, pieces: Sequence[np.ndarray], out: Sequence[np.ndarray], /) -> Begun:
@@ -98,14 +98,14 @@ class Request:
     features: int = 0  # values per case of random data; 0: the fewest that fit the net
     builder: Builder | None = None  # of the net, for random data that fit it; it is not shaped
     needs: Mapping[int, Need] = field(default_factory=dict)  # what the net reads, by matrix; nothing: it is not known
-    ranks: Ranks | None = None  # that all open this and ask for the same in the same order; ``None``: one alone
+    ranks: Members | None = None  # that all open this and ask for the same in the same order; ``None``: one alone
 
     def random(self, epoch: int, number: int) -> np.random.Generator:
         """Return the random numbers of one batch."""
         return np.random.default_rng([self.seed & 0xFFFFFFFF, int(self.training), epoch, number])
 
 
-class Share(ABC):
+class BatchShare(ABC):
     """What a rank reads of a batch, before the ranks have agreed on its cases."""
 
     @abstractmethod
@@ -117,7 +117,7 @@ class Share(ABC):
         """
 
 
-class Batch(Share):
+class Batch(BatchShare):
     """One batch in memory. ``cases`` counts real cases; with ``views`` above 1 a minibatch exists once per view.
 
     Where it is a rank's share, matrices of cases that this does not read may hold anything.
@@ -178,7 +178,7 @@ class Provider(ABC):
     def batch(self, epoch: int, number: int) -> Batch:
         """Load batch ``number``; raises ``DataError``."""
 
-    def share(self, epoch: int, number: int, wanted: Wanted | None, own: Own | None = None) -> Share:  # noqa: ARG002 (the whole has all of them)
+    def share(self, epoch: int, number: int, wanted: Wanted | None, own: Own | None = None) -> BatchShare:  # noqa: ARG002 (the whole has all of them)
         """Load what this rank reads of batch ``number``: the cases that are ``wanted``, ``None``: all.
 
         Once it is settled, these are what ``batch`` gives. Of them this rank decodes its ``own``, ``None``: all; the others

@@ -1,9 +1,11 @@
 """How a minibatch and a net lie over ranks: which cases, and which devices of the layer file, are whose.
 
-A minibatch is cut into ``shards``; each is computed by one group of ``width`` ranks, which hold the net together: layers
-that ``gpu=`` puts on several devices lie on the ranks of a group in turn (numerics 18.1). Where the file has replicas
-(2014, numerics 18.5), each shard is cut further into as many chunks as there are passes: layers with the most replicas, the
-wide ones, take a chunk on each of ``lanes`` ranks at once; the narrow ones take one chunk after the other.
+A minibatch is cut into ``shards``; each is computed by one *group* of ``width`` ranks, which hold the net together: layers
+that ``gpu=`` puts on several devices lie on the ranks of a group in turn (numerics 18.1), each of which has its *place* in
+the group. Where the file has replicas (2014, numerics 18.5), each shard is cut further into as many *chunks* as there are
+*passes*: layers with the most replicas, the *wide* ones, take a chunk on each of ``lanes`` ranks at once, which is a
+*round*; the *narrow* ones take one chunk after the other. A *part* of a minibatch is what a layer computes at once, a chunk
+of a shard; in most nets there is one pass, and a part is a shard.
 
 Letters: N cases of the minibatch, S shards, P passes (chunks of a shard), G groups of ranks.
 """

@@ -39,8 +39,8 @@ from convnet.ranks.communicator import Communicator, Solo
 
 Costs = dict[str, list[float]]  # the sums of each cost layer over the cases of a pass
 Work = Callable[[], None]
-Wanted = Callable[[int], np.ndarray]  # of how many cases a batch has, which of them are meant, (N,) bool
-Own = Callable[[np.ndarray], np.ndarray]  # of numbers of cases, some of them
+# As ``Provider.share`` takes it: which cases of a batch this rank reads, (N,) bool; of their numbers, which it decodes.
+CasesRead = tuple[Callable[[int], np.ndarray] | None, Callable[[np.ndarray], np.ndarray] | None]
 
 
 class Observer(Protocol):
@@ -148,7 +148,7 @@ class Net:
         """Return the inputs of a minibatch, of which ``take`` gives those of cases ``start`` to ``stop``."""
         return take(start, stop)
 
-    def share(self, first: int = 0) -> tuple[Wanted | None, Own | None]:  # noqa: ARG002
+    def cases_read(self, first: int = 0) -> CasesRead:  # noqa: ARG002
         """Return what says which of so many cases this rank reads, from case ``first`` on, and which of these it decodes.
 
         ``None``: all of them.

@@ -72,7 +72,8 @@ class ParallelNet(NetInParts):
                 self._forward_wide(inputs, cases, shard, chunks, Mode.TRAIN)
                 for lane, chunk in enumerate(chunks):
                     waiting += self._forward_narrow(inputs, cases, (shard, chunk), lane, Mode.TRAIN)
-                    self._prefetch()
+                    if (shard, chunk) in inputs:
+                        self._prefetch()
                     self._backward_narrow(inputs, (shard, chunk))
                     if is_last:
                         costs.append(self._sum_costs(waiting))

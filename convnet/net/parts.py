@@ -28,7 +28,7 @@ from convnet.layers.modes import Mode
 from convnet.layers.weighted import WeightLayer
 from convnet.net.crossing import Crossing
 from convnet.net.layout import Layout
-from convnet.net.net import Costs, Net, Own, Wanted, Work
+from convnet.net.net import CasesRead, Costs, Net, Work
 from convnet.net.node import Context, Inputs, Node
 from convnet.net.placement import place
 from convnet.net.sums import SummedWeights, Team
@@ -85,8 +85,8 @@ class NetInParts(Net):
         # All ranks hold the wide layers, and those at the same place of a group the others.
         self._everyone = Team(communicator.rank, communicator.size, carrier(be, communicator))
         self._alike = self._everyone if across is communicator else Team(across.rank, across.size, carrier(be, across))
-        self._places = [be if number == layout.place else Remote(group, number) for number in range(layout.width)]
-        self._devices = [self._places[layout.place_of(device, graph)] for device in range(_last_device(graph) + 1)]
+        self._places = _places(be, group, layout)
+        self._devices = _devices(graph, self._places, layout)
         super().__init__(graph, self._places, minibatch, seed, state, update_period, compat)
         self.backends, self.be = [be], be
 
@@ -162,7 +162,7 @@ class NetInParts(Net):
         parts = {at: layout.part(*at, cases) for at in product(range(layout.shards), range(layout.passes))}
         return {at: take(start + part.start, start + part.stop) for at, part in parts.items() if part.start < part.stop}
 
-    def share(self, first: int = 0) -> tuple[Wanted, Own]:
+    def cases_read(self, first: int = 0) -> CasesRead:
         layout, graph = self.layout, self.graph
         return lambda cases: layout.wanted(graph, self.minibatch, cases, first), partial(layout.decoded, graph)
 
@@ -271,9 +271,14 @@ def spread(graph: Graph, backends: Sequence[Backend], ranks: Communicator, layou
     """Return the backend of each logical device, as one of several ranks has them; of one rank, its ``backends``."""
     if ranks.size == 1:
         return backends
-    places = [backends[0] if number == layout.place else Remote(ranks, number) for number in range(layout.width)]
-    return [places[layout.place_of(device, graph)] for device in range(_last_device(graph) + 1)]
+    return _devices(graph, _places(backends[0], ranks, layout), layout)
 
 
-def _last_device(graph: Graph) -> int:
-    return max(replicas.devices(graph), default=0)
+def _places(be: Backend, group: Communicator, layout: Layout) -> list[Backend]:
+    """Return what stands for the device of each rank of a group: ``be`` for this rank's own."""
+    return [be if number == layout.place else Remote(group, number) for number in range(layout.width)]
+
+
+def _devices(graph: Graph, places: Sequence[Backend], layout: Layout) -> list[Backend]:
+    """Return the place of each logical device of the layer file."""
+    return [places[layout.place_of(device, graph)] for device in range(max(replicas.devices(graph), default=0) + 1)]

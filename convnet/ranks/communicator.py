@@ -114,10 +114,13 @@ class Communicator(ABC):
 
     @abstractmethod
     def exchange(self, pieces: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> Pending:
-        """Begin to send ``pieces[r]`` to each other rank r, and to fill ``out[r]`` from it; its own are left alone."""
+        """Begin to send ``pieces[r]`` to each other rank r, and to fill ``out[r]`` from it; its own are left alone.
+
+        MPI's Ialltoallv. Until the exchange is over, what is sent must not change, and what is filled must not be read.
+        """
 
     def share(self, parts: Sequence[np.ndarray]) -> Pending:
-        """Begin to send ``parts[rank]`` to all others, and to fill ``parts[r]`` from each other rank r."""
+        """Begin to send ``parts[rank]`` to all others, and to fill ``parts[r]`` from each other rank r; MPI: Iallgatherv."""
         return self.exchange([parts[self.rank]] * self.size, parts)
 
     @abstractmethod

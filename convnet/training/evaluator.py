@@ -143,7 +143,7 @@ def test_batch(net: Net, provider: Provider, number: int, must_stop: MustStop = 
     communicator = net.communicator
 
     def load() -> Batch:
-        return provider.share(1, number, *net.share()).settle(communicator.all_gather, net.group)
+        return provider.share(1, number, *net.cases_read()).settle(communicator.all_gather, net.group)
 
     batch = in_thread(load, must_stop) if communicator.size == 1 else together(communicator, load)
     check_batch(net.graph, split(batch, net.minibatch), f"{provider.where}: batch {number}", finite=False)

@@ -10,7 +10,7 @@ from itertools import chain, repeat
 from typing import Any
 
 from convnet.checkpoint import Position
-from convnet.data.provider import Batch, Minibatch, Provider, Share, split
+from convnet.data.provider import Batch, BatchShare, Minibatch, Provider, split
 from convnet.errors import ConvnetError, NumericalError
 from convnet.net.net import Costs, Inputs, Net
 from convnet.ranks.agreement import together
@@ -19,7 +19,7 @@ from convnet.training.events import BatchBegin, BatchEnd, Callback, Event, Minib
 from convnet.training.plan import ScheduledBatch
 from convnet.training.stopping import Stopped, wait_for
 
-Loading = Future[Any]  # of minibatches; on several ranks of a ``Share``, of which they are made once all have theirs
+Loading = Future[Any]  # of minibatches; on several ranks of a ``BatchShare``, of which they are made once all have theirs
 _LOG = logging.getLogger("convnet")
 
 
@@ -142,9 +142,9 @@ def load_ahead(
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="convnet-data")
 
-    def load(batch: ScheduledBatch, done: int) -> list[Minibatch] | Share:
+    def load(batch: ScheduledBatch, done: int) -> list[Minibatch] | BatchShare:
         if net.communicator.size > 1:
-            return provider.share(batch.epoch, batch.number, *net.share(done))
+            return provider.share(batch.epoch, batch.number, *net.cases_read(done))
         return minibatches_of(net, provider, batch, provider.batch(batch.epoch, batch.number), done)
 
     counts = chain([position.cases], repeat(0))
