@@ -26,7 +26,7 @@ _HEAD = 8  # bytes of that length
 # make 60 MB take 44 ms by TCP instead of 19, and 110 instead of 6 through memory from which ranks may not read directly.
 _SPIN, _NAP = 20e-3, 100e-6
 _PATIENCE = 3.0  # seconds in which the thread that looks for ranks which have ended may say so, when messages fail
-_TO_ONE, _TO_ALL = 1, 2  # tags
+_TO_ONE, _TO_ALL, _VALUES = 1, 2, 3  # tags; values have their own, since a rank that fails may not have begun an exchange
 _give_way = getattr(os, "sched_yield", partial(time.sleep, 0))
 
 
@@ -63,14 +63,17 @@ class MpiCommunicator(Communicator):
         parts = [np.empty(length, np.uint8) for length in lengths]
         parts[self.rank][:] = np.frombuffer(data, np.uint8)
         sent = self.bytes_sent
-        self.share(parts).wait()
+        _wait(self._begin([parts[self.rank]] * self.size, parts, _VALUES), patience)
         self.bytes_sent = sent  # of arrays alone
         return [pickle.loads(part.tobytes()) for part in parts]
 
     def exchange(self, pieces: Sequence[np.ndarray], out: Sequence[np.ndarray]) -> Pending:
+        return self._kept(self._begin(pieces, out, _TO_ALL))
+
+    def _begin(self, pieces: Sequence[np.ndarray], out: Sequence[np.ndarray], tag: int) -> list[MPI.Request]:
         others = [(self.rank + step) % self.size for step in range(1, self.size)]  # so that not all begin with the same one
-        requests = [request for other in others for request in self._receive(out[other], other, _TO_ALL)]
-        return self._kept(requests + [request for other in others for request in self._send(pieces[other], other, _TO_ALL)])
+        requests = [request for other in others for request in self._receive(out[other], other, tag)]
+        return requests + [request for other in others for request in self._send(pieces[other], other, tag)]
 
     def _kept(self, requests: list[MPI.Request]) -> Pending:
         """Return messages that have begun, kept with their arrays until they are over, though nobody waits for them."""

@@ -15,6 +15,8 @@ from convnet.ranks.agreement import agree, together
 from convnet.ranks.heartbeat import Heartbeat
 from convnet.ranks.launch import world
 
+LONG = ": a text that is longer than what is sent at first" * 50
+
 
 def exchanges(communicator):
     for check in CHECKS.values():
@@ -25,9 +27,10 @@ def exchanges(communicator):
 
 
 def fail(communicator):
-    """One rank alone meets an error; the others hear of it where they gather values."""
+    """One rank alone meets an error; the others hear of it where they gather values, in the middle of an exchange."""
     if communicator.rank == 1:
-        raise DataError("data_batch_3 is missing")
+        raise DataError("data_batch_3 is missing" + LONG)
+    communicator.exchange(*([np.zeros(1000) for _ in range(communicator.size)] for _ in range(2)))
     communicator.all_gather(None)
 
 
