@@ -14,6 +14,7 @@ from convnet.data import picture_share
 from convnet.data.provider import Request, all_cases, alone
 from convnet.data.providers import open_provider
 from convnet.errors import DataError
+from convnet.ranks.agreement import together
 from convnet.ranks.communicator import Solo
 
 GROUPS = [(2, 2), (4, 2), (4, 4)]  # ranks, and how many are a group
@@ -153,6 +154,28 @@ def test_what_only_some_ranks_have_kept(tmp_path, tried, has, faults):
         assert_share(first, whole, all_cases)
         assert_share(second, expected, all_cases)
     assert len(tried) == 16 + (16 if faults else 8)
+
+
+def test_a_batch_that_is_gone_when_one_rank_reads_it_anew_ends_all(tmp_path):
+    """The other rank, which had not kept it, does not wait for the first in the exchanges of their group."""
+    folder = write_batches(tmp_path, [16])
+
+    def gone(number):
+        raise DataError(f"data_batch_{number} is gone")
+
+    def work(world):
+        provider, group = opened(folder), world.split(0)
+        provider.share(1, 1, None, own_of(group)).settle(world.all_gather, group)
+        if world.rank == 1:
+            provider.kept.clear()
+        share = provider.share(2, 1, None, own_of(group))
+        if world.rank == 1:
+            share.failed[3] = "damaged"
+        provider.stored = gone
+        with pytest.raises(DataError, match=r"^rank 0 on .*: data_batch_1 is gone"):
+            together(world, lambda: share.settle(world.all_gather, group))
+
+    on_ranks(2, work)
 
 
 def test_ranks_of_a_group_that_read_other_pictures(tmp_path, tried):

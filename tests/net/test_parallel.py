@@ -12,7 +12,7 @@ from ranks.threads import on_ranks
 
 from convnet.backends import make_backend
 from convnet.checkpoint.saving import _streams, restore_streams
-from convnet.errors import NumericalError, OptionError
+from convnet.errors import BackendError, NumericalError, OptionError
 from convnet.generation import COMPAT
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.net.layout import Layout
@@ -245,6 +245,33 @@ def test_a_cost_that_is_not_finite_is_said_by_all_and_changes_nothing(files):
     assert "value 5 of case 7" in results[0][0]
     if files != hybrid(2):  # of which the first pass has been learned from
         np.testing.assert_array_equal(results[0][1], results[0][2])
+
+
+def test_a_net_that_one_rank_cannot_make_anew_stays_as_it_is_on_all(monkeypatch):
+    wire = ParallelNet._wire
+
+    def short(net):
+        if hasattr(net, "nodes") and net.communicator.rank == 1:
+            raise BackendError("the card has no memory left")
+        return wire(net)
+
+    def work(communicator):
+        net = parallel(communicator, plain(), 4)
+        train(net, 2)
+        with pytest.raises(BackendError, match=r"^rank 1 on .*: the card has no memory left"):
+            net.retune(graph_of(plain()))
+        return train(net)[3].tobytes()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ParallelNet, "_wire", short)
+        found = on_ranks(2, work)
+
+    def untouched(communicator):
+        net = parallel(communicator, plain(), 4)
+        train(net, 2)
+        return train(net)[3].tobytes()
+
+    assert found == on_ranks(2, untouched)
 
 
 @pytest.mark.parametrize("files", [plain(), towers(), hybrid(4)])
