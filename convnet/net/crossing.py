@@ -36,7 +36,6 @@ class Crossing(Node):
         self._grad = None
         self.release_grad()
         self.release_acts()
-        self.be = self._home  # else the wide node would send its outputs there
 
     @property
     def _is_here(self) -> bool:
@@ -45,3 +44,4 @@ class Crossing(Node):
     def release_acts(self, backward: bool = False) -> None:  # noqa: ARG002 (the buffer is the wide node's)
         self.peers.release_acts()
         self.acts = None
+        self.be = self._home  # else the wide node would send its outputs there

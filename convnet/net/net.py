@@ -360,29 +360,38 @@ class Net:
 
         Layers of ``keep`` hold means over the views afterwards, too (numerics 16.5).
         """
-        nodes = {node.layer.name: node for cost in self.cost_nodes() for node in cost.inputs} | {
-            n: self.nodes[n] for n in keep
-        }
-        self.mean_views((partial(self.forward, inputs, cases, Mode.VIEW, [*nodes]) for inputs in views), nodes, count, cases)
-        for cost in self.cost_nodes():
-            cost.layer.forward(cost)
+        self.mean_views((partial(self.forward, inputs, cases, Mode.VIEW) for inputs in views), count, cases, keep)
         return self.costs()
 
-    def cost_nodes(self) -> list[Node]:
-        """Return the nodes of the cost layers."""
-        return [node for node in self.nodes.values() if node.layer.is_cost]
+    def mean_views(
+        self,
+        passes: Iterable[Callable[[list[str]], None]],
+        count: int,
+        cases: int,
+        keep: Sequence[str],
+        nodes: Collection[Node] | None = None,
+    ) -> None:
+        """Run passes over views, each told what to keep; take the means of that, and run the cost layers on these.
 
-    def mean_views(self, passes: Iterable[Work], nodes: Mapping[str, Node], count: int, cases: int) -> None:
-        """Run passes over views, which keep the outputs of ``nodes``; leave the means over the views in these."""
-        means = {name: node.be.zeros((node.layer.outputs, cases)) for name, node in nodes.items()}
+        ``nodes`` are those that take part [all].
+        """
+        nodes = self.nodes.values() if nodes is None else nodes
+        costs = [node for node in nodes if node.layer.is_cost]
+        kept = [node for node in nodes if node.layer.name in keep]
+        wanted = dict.fromkeys([*(source for cost in costs for source in cost.inputs), *kept])
+        means: dict[Node, Array] = {}
         for forward in passes:
-            forward()
-            for name, node in nodes.items():
-                node.be.add(node.out, means[name], 1.0, 1.0 / count)
-        for name, node in nodes.items():
-            if node.inputs:  # labels are the same in all views, and must not be rounded
-                node.be.add(means[name], node.out)
+            forward(list({node.layer.name: None for node in wanted}))
+            for node in wanted:
+                if node not in means:
+                    means[node] = node.be.zeros((node.layer.outputs, cases))
+                node.be.add(node.out, means[node], 1.0, 1.0 / count)
+        for node, mean in means.items():
+            if node.layer.sources:  # labels are the same in all views, and must not be rounded
+                node.be.add(mean, node.out)
                 node.peers.send()
+        for cost in costs:
+            cost.layer.forward(cost)
 
     def costs(self) -> Costs:
         """Return the sums of every cost over the cases of the last pass; waits."""

@@ -17,7 +17,6 @@ import numpy as np
 from convnet.backends.base import Array
 from convnet.errors import NumericalError
 from convnet.layers.modes import Mode
-from convnet.net.crossing import Crossing
 from convnet.net.diagnosis import bad_costs, first_cause
 from convnet.net.net import Costs, Observer
 from convnet.net.node import Node
@@ -99,7 +98,7 @@ class ParallelNet(NetInParts):
         try:
             yield
         except BaseException:
-            self._end_crossings()
+            self.end_crossings()
             for node in self.nodes.values():
                 node.release_grad()
                 node.release_acts()
@@ -112,7 +111,8 @@ class ParallelNet(NetInParts):
     def _sum_costs(self, waiting: Sequence[Callable[[], tuple[int, Costs]]]) -> Costs:
         """Return the sums of costs over the parts of all ranks, added in the order of their cases."""
         parts = [part for rank in self.communicator.all_gather([fetch() for fetch in waiting]) for part in rank]
-        return _added([costs for _, costs in sorted(parts, key=itemgetter(0))])
+        added = _added([costs for _, costs in sorted(parts, key=itemgetter(0))])
+        return {name: added[name] for name in self.graph.layers if name in added}
 
     def costs(self) -> Costs:
         return self._costs
@@ -158,10 +158,7 @@ class ParallelNet(NetInParts):
         return np.concatenate([parts[first] for first in sorted(parts)], axis=1)
 
     def test_views(self, views: Iterable[Any], count: int, cases: int, keep: Sequence[str] = ()) -> Costs:
-        """As ``Net.test_views``; the lanes of wide layers wait for each other.
-
-        What costs read of wide layers crosses to them twice: in each view, and as the mean over the views.
-        """
+        """As ``Net.test_views``; the lanes of wide layers wait for each other."""
         self._outputs, waiting, every = {}, [], list(views)
         for shard in self.layout.own_shards:
             for chunks in self.layout.rounds:
@@ -183,27 +180,19 @@ class ParallelNet(NetInParts):
         lane: int,
         keep: Sequence[str],
     ) -> list[Callable[[], tuple[int, Costs]]]:
-        part, is_own_lane, costs = (shard, chunks[lane]), lane == self.layout.place, self.cost_nodes()
-        inputs_of_costs = list(dict.fromkeys(node for cost in costs for node in cost.inputs))
-        crossings = [node for node in inputs_of_costs if isinstance(node, Crossing)]
-        read = {node.layer.name: node.source if isinstance(node, Crossing) else node for node in inputs_of_costs}
-        read |= {name: self.nodes[name] for name in keep}
+        part = shard, chunks[lane]
+        nodes = [*self._wide_nodes, *self._narrow_nodes] if self._lane_part(shard, chunks) == part else self._narrow_nodes
 
-        def forward(inputs: Parts) -> None:
-            if is_own_lane:
-                self._forward_wide(inputs, cases, shard, chunks, Mode.VIEW, read)
-            self._forward_narrow(inputs, cases, part, lane, Mode.VIEW, read)
+        def forward(inputs: Parts, keep: Sequence[str]) -> None:
+            if nodes is not self._narrow_nodes:
+                self._forward_wide(inputs, cases, shard, chunks, Mode.VIEW, keep)
+            self._forward_narrow(inputs, cases, part, lane, Mode.VIEW, keep)
 
         bounds = self.layout.part(*part, cases)
-        here = {name: node for name, node in read.items() if is_own_lane or name not in self._wide}
-        self.mean_views([partial(forward, inputs) for inputs in views], here, count, bounds.stop - bounds.start)
-        for crossing in crossings:
-            crossing.begin(self._places[lane])
-        for cost in costs:
-            cost.layer.forward(cost)
-        self._end_crossings()
-        self._keep([*(self._wide_nodes if is_own_lane else ()), *self._narrow_nodes], keep)
-        pending = self._fetch_costs()
+        self.mean_views([partial(forward, inputs) for inputs in views], count, bounds.stop - bounds.start, keep, nodes)
+        self._keep(nodes, keep)
+        pending = self._fetch_costs(lane)
+        self.end_crossings()
         return [lambda: (bounds.start, pending())]
 
     def why_not_finite(self, inputs: Any, cases: int, costs: Costs, mode: Mode = Mode.TEST) -> str:  # noqa: ARG002
@@ -216,7 +205,7 @@ class ParallelNet(NetInParts):
                 self._forward_wide(inputs, cases, shard, chunks, mode, every)
                 for lane, chunk in enumerate(chunks):
                     waiting = self._forward_narrow(inputs, cases, (shard, chunk), lane, mode, every)
-                    self._end_crossings()  # since no backward does
+                    self.end_crossings()  # since no backward does
                     found = self._sum_costs(waiting)
                     if bad_costs(found):
                         return min(self.communicator.all_gather(first_cause(self, found)))[1]

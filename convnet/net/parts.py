@@ -105,6 +105,11 @@ class NetInParts(Net):
         self._wide_back = [node for node in self._backward_order if node in wide]
         self._narrow_back = [node for node in self._backward_order if node not in wide]
 
+    def make_nodes(self, wanting: Collection[str], context: Context) -> dict[str, Node]:
+        """Return a node for every layer; data come first on every device, since readers may want them in any backward."""
+        nodes = super().make_nodes(wanting, context)
+        return dict(sorted(nodes.items(), key=lambda entry: bool(entry[1].layer.sources)))
+
     def places(self) -> dict[str, Backend]:
         """Return this rank's backend for layers that it computes, and for others that of their rank in its group."""
         placed = place(self.graph, self._devices)
@@ -194,6 +199,7 @@ class NetInParts(Net):
         self, inputs: Parts, cases: int, shard: int, chunks: Sequence[int], mode: Mode, keep: Collection[str] = ()
     ) -> None:
         """Run the wide layers on the chunk of this rank's lane, if there is one."""
+        self.end_crossings()
         part = self._lane_part(shard, chunks)
         if self._wide and part in inputs:
             self._begin(self._wide_nodes, self._wide_context, inputs, cases, part, mode, {*keep, *self.crossings})
@@ -203,16 +209,22 @@ class NetInParts(Net):
         self, inputs: Parts, cases: int, part: Part, lane: int, mode: Mode, keep: Collection[str] = ()
     ) -> list[Callable[[], tuple[int, Costs]]]:
         """Run the narrow layers on a part whose wide layers ran on ``lane``; return what fetches its costs, if any."""
+        self.end_crossings()  # of the lane before, which a pass that does not go back has left
         if part not in inputs:
             return []
         self._begin(self._narrow_nodes, self._context, inputs, cases, part, mode, keep)
         for crossing in self.crossings.values():
             crossing.begin(self._places[lane])
         self.run_forward(self._narrow_nodes, mode, keep)
-        if not mode.goes_back:
-            self._end_crossings()
-        pending, first = self._fetch_costs(), self._context.first
+        pending, first = self._fetch_costs(lane), self._context.first
+        if not (mode.goes_back or mode is Mode.VIEW):
+            self.end_crossings()
         return [lambda: (first, pending())]
+
+    def end_crossings(self) -> None:
+        """Let go of what narrow layers read of a lane."""
+        for crossing in self.crossings.values():
+            crossing.end()
 
     def _begin(
         self,
@@ -234,11 +246,7 @@ class NetInParts(Net):
 
     def _backward_narrow(self, inputs: Parts, part: Part) -> None:
         self._backward(self._narrow_back, part in inputs)
-        self._end_crossings()
-
-    def _end_crossings(self) -> None:
-        for crossing in self.crossings.values():
-            crossing.end()
+        self.end_crossings()
 
     def _backward(self, order: Sequence[Node], has_cases: bool) -> None:
         """Run nodes backward; a part without cases ends with gradients of zero."""
@@ -260,9 +268,13 @@ class NetInParts(Net):
             if self._is_last_part:
                 weights.begin_sum()
 
-    def _fetch_costs(self) -> Callable[[], Costs]:
-        """Begin to copy the sums of the costs that this rank computes to the host; the result waits for them."""
-        own = {name: node for name, node in self.nodes.items() if node.layer.is_cost and node.be is self.device}
+    def _fetch_costs(self, lane: int = 0) -> Callable[[], Costs]:
+        """Begin to copy the sums of the costs to the host that this rank computes in the pass of a lane.
+
+        Those of wide layers are each lane's own. The result waits for them.
+        """
+        nodes = [*self._narrow_nodes, *(self._wide_nodes if lane == self.layout.place else ())]
+        own = {node.layer.name: node for node in nodes if node.layer.is_cost and node.be is self.device}
         pending = {name: node.be.fetch(node.costs) for name, node in own.items()}
         return lambda: {name: [float(value) for value in result()] for name, result in pending.items()}
 
@@ -276,7 +288,7 @@ def spread(graph: Graph, backends: Sequence[Backend], ranks: Communicator, layou
 
 def _places(be: Backend, group: Communicator, layout: Layout) -> list[Backend]:
     """Return what stands for the device of each rank of a group: ``be`` for this rank's own."""
-    return [be if number == layout.place else Remote(group, number) for number in range(layout.width)]
+    return [be if number == layout.place else Remote(group, number, be) for number in range(layout.width)]
 
 
 def _devices(graph: Graph, places: Sequence[Backend], layout: Layout) -> list[Backend]:

@@ -39,7 +39,7 @@ def bind_weights(net: Net, node: Node, state: dict[str, Any]) -> None:
         else:
             value, inc = (node.be.upload(_kernel(layer, i, state, key)) for key in ("weights", "weightsInc"))
             weights = net.new_weights(node, value, inc, learning_of(layer, i, net.graph))
-            weights.folds_gradient = layer.folds_gradient and weights.may_fold
+            weights.folds_gradient = layer.folds_gradient
             weights.column_shape = _columns(layer, i)
             weights.last_only, weights.own_rates = net.compat.last_contribution, net.compat.own_rates
             node.shares.append(None)

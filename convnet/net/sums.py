@@ -207,7 +207,7 @@ class SummedWeights(Weights):
             self.contributions = 0
 
     def discard(self) -> None:
-        """Drop the gradient of a failed step, of all parts."""
+        """Drop the gradient of a failed step, of all parts; what is on its way keeps its arrays, and nobody waits for it."""
         super().discard()
         self._spare += self.levels.values()
         self.levels.clear()

@@ -55,7 +55,7 @@ class Weights:
     that lays the K weights of each filter along axis 1.
 
     With ``folds_gradient`` the momentum buffer accumulates the gradient, as the originals' fc and local layers did
-    (numerics 4.2), which saves a matrix and a pass over memory.
+    (numerics 4.2), which saves a matrix and a pass over memory. Where it may not, gradients are scaled alike.
     """
 
     be: Backend
@@ -94,9 +94,14 @@ class Weights:
         return self._grad
 
     @property
+    def has_rates(self) -> bool:
+        """Whether each contribution to the gradient is multiplied by its rate as it is added."""
+        return self.folds_gradient and not self.checking and self.learning.superEps <= 0
+
+    @property
     def accumulates_into_momentum(self) -> bool:
         """Whether gradients are added to the momentum buffer, not to ``grad``."""
-        return self.folds_gradient and not self.checking and self.learning.superEps <= 0
+        return self.may_fold and self.has_rates
 
     def begin(self, progress: float, cases: float, noise: np.random.Generator | None = None) -> None:
         """Set this minibatch's rate and the 1/N of its gradient (numerics 13.9, 14.3)."""
@@ -104,7 +109,7 @@ class Weights:
         self.rate = self._noisy(self.noiseless_rate, noise)
         self.case_scale = 1.0 if self.checking else 1.0 / (cases * self.period)
         if self.restored and self.accumulates_into_momentum:
-            self.be.add(self.grad, self.inc, self.learning.mom, self.rate)
+            self.be.add(self.grad, self.inc, self.learning.mom)
             self.restored = False
         for share in self.shares:
             share.rate = self._noisy(share.schedule.rate(share.base, progress), noise, share.schedule)
@@ -122,7 +127,7 @@ class Weights:
             scale_targets = self.learning.mom if first else float(not self.last_only)
             return self.inc, scale_targets, rate * self.case_scale
         ratio = rate / self.rate if self.own_rates and self.rate and not self.checking else 1.0
-        return self.grad, 0.0 if first else 1.0, self.case_scale * ratio
+        return self.grad, 0.0 if first else 1.0, self.case_scale * (rate if self.has_rates else ratio)
 
     def update(self, noise: np.random.Generator | None = None) -> None:
         """Take one step when the period is over: momentum, gradient, decay, then the constraints."""
@@ -152,7 +157,7 @@ class Weights:
         else:
             grad = None if self.accumulates_into_momentum else self.stepped(self.grad)
             mom = 1.0 if self.restored else learning.mom  # momentum that holds a gradient already has been damped
-            self.be.update(value, inc, grad, rates=Rates(mom, self.rate, decay))
+            self.be.update(value, inc, grad, rates=Rates(mom, 1.0 if self.has_rates else self.rate, decay))
         self.contributions = self.waited = 0
         self.restored = False
         self.period, self.next_period = self.next_period or self.period, 0

@@ -42,13 +42,14 @@ _IDLE: Any = type("_IDLE", (Backend,), dict.fromkeys(Backend.__abstractmethods__
 
 
 class Remote(_IDLE):
-    """The device of ``rank``, seen from another rank of ``communicator``."""
+    """The device of ``rank``, seen from another rank of ``communicator``, whose own device ``own`` is of the same kind."""
 
     name = "remote"
     is_remote = True
 
-    def __init__(self, communicator: Communicator, rank: int) -> None:
+    def __init__(self, communicator: Communicator, rank: int, own: Backend) -> None:
         self.communicator, self.rank = communicator, rank
+        self.includes_neurons = own.includes_neurons  # so that both ranks have the same layers multiply by f'
 
     def empty(self, shape: Sequence[int]) -> Absent:
         return Absent(shape)

@@ -52,6 +52,22 @@ def sent(communicator):
             assert (out == source + turn / 4).all()
 
 
+def dropped(communicator):
+    """Nobody waits for what has begun, or keeps its arrays; what comes after it is whole."""
+    rank, size = communicator.rank, communicator.size
+    for turn in range(3):
+        communicator.exchange([np.full(SIZES[-1], 7.0 + turn)] * size, [np.zeros(SIZES[-1]) for _ in range(size)])
+        communicator.begin_receive(np.zeros(SIZES[-1]), (rank - 1) % size)
+        communicator.send(np.full(SIZES[-1], 7.0), (rank + 1) % size)
+    out = [np.zeros(SIZES[-1]) for _ in range(size)]
+    communicator.exchange([np.full(SIZES[-1], float(rank))] * size, out).wait()
+    assert all((values == (0 if other == rank else other)).all() for other, values in enumerate(out))
+    communicator.send(np.full(5, float(rank)), (rank + 1) % size)
+    last = np.zeros(5)
+    communicator.receive(last, (rank - 1) % size)
+    assert (last == (rank - 1) % size).all()
+
+
 def split(communicator):
     part = communicator.split(communicator.rank % 2)
     ranks = list(range(communicator.rank % 2, communicator.size, 2))
@@ -62,4 +78,4 @@ def split(communicator):
     assert [values[0] for values in out] == [0 if rank == communicator.rank else rank for rank in ranks]
 
 
-CHECKS = {check.__name__: check for check in (gathered, exchanged, shared, sent, split)}
+CHECKS = {check.__name__: check for check in (gathered, exchanged, shared, sent, dropped, split)}

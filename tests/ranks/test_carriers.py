@@ -145,7 +145,7 @@ def test_every_wait_is_needed(world, kind, forgets):
     for early in SCHEDULES.values():
         try:
             kept.append(holds(run(2, (3, 2), kind, early, forgets), 2, (3, 2)))
-        except EmulationError:
+        except (EmulationError, AssertionError):  # the latter where an array changes on its way
             kept.append(False)
     assert not all(kept)
 
