@@ -8,7 +8,7 @@ import statistics
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-BUDGET = 54_000  # lines of Python, C, Cython and CUDA
+BUDGET = 53_750  # lines of Python, C, Cython and CUDA
 FILE, FUNCTION = 500, 60
 GENERATED = {"_kernels.c"}
 KINDS = (".py", ".pyx", ".pxi", ".pxd", ".c", ".h", ".cu", ".cuh")

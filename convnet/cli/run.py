@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from convnet.cli.common import Parser, add_option, print_problems, run_verb, say
 from convnet.cli.next_steps import next_steps, what_stands_out
 from convnet.cli.output import before_errors
 from convnet.cli.permission import may_run_code
+from convnet.errors import ConvnetError
 from convnet.interrupts import undo_if_interrupted
 from convnet.options import BY_NAME, GROUPS, IGNORED, OPTIONS, TEST, USUAL, read_config
 from convnet.ranks.agreement import together
@@ -47,7 +48,27 @@ def main(arguments: Sequence[str] | None = None, prog: str = "convnet run") -> i
 def _main(args: argparse.Namespace) -> int:
     if ignored := [flag for flag in IGNORED if getattr(args, flag[2:].replace("-", "_"), None) is not None]:
         say(f"convnet: no effect: {', '.join(ignored)}, which only the originals had")
-    return run(given_options(args))
+    with _ending_all_ranks():
+        given = given_options(args)
+    return run(given)
+
+
+@contextmanager
+def _ending_all_ranks() -> Iterator[None]:
+    """Have other ranks, which wait for this one to begin, hear of its error."""
+    try:
+        yield
+    except ConvnetError:
+        with world():
+            raise
+
+
+class _Parser(Parser):
+    """One whose mistakes other ranks hear of."""
+
+    def read(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+        with _ending_all_ranks():
+            return super().read(arguments)
 
 
 def parser(prog: str) -> Parser:
@@ -55,7 +76,7 @@ def parser(prog: str) -> Parser:
     description = "Train, test or go on training a network that two layer files describe. In []: what holds otherwise."
     usage = f"{prog} --layer-def FILE [--data-path DIR] [options]\n       {prog} --load-file CHECKPOINT [options]"
     example = "--layer-def layers-cifar10-26pct.cfg --data-path cifar-10-batches-py"
-    parser = Parser(prog, description, example, usage=usage, argument_default=argparse.SUPPRESS)
+    parser = _Parser(prog, description, example, usage=usage, argument_default=argparse.SUPPRESS)
     groups = {"what most runs need": [BY_NAME[name] for name in USUAL]}
     groups |= {title: [one for one in OPTIONS if one.group == title and one.name not in USUAL] for title in GROUPS}
     for title, options in groups.items():
@@ -86,7 +107,7 @@ def run_on(communicator: Communicator, given: dict[str, Any]) -> int:
     """Train or test on the ranks of a communicator, which all call this; see ``run``."""
     # What starts ranks may give the first of them a terminal of its own, wherever its output goes.
     is_screen = sys.stdout.isatty() and communicator.size == 1 and not given.get("verbose") and not given.get("check_grads")
-    shown = Screen() if is_screen else Lines()
+    shown = Screen() if is_screen else Lines(is_file=communicator.size > 1)
     try:
         with before_errors(shown.end_line), undo_if_interrupted(shown.abandon):
             return _run(communicator, given, shown)
@@ -168,7 +189,10 @@ def _begin(session: Session, callbacks: Sequence[Callback]) -> Run:
     edits = session.apply_edits()
     backends, remarks = session.backends()
     device = ", ".join(be.describe() for be in dict.fromkeys(backends))
-    device = f"{communicator.size} ranks, {communicator.name(0)}: {device}" if communicator.size > 1 else device
+    if communicator.size > 1:
+        hosts = list(dict.fromkeys(communicator.hosts))
+        where = f"{hosts[0]}; each" if not hosts[1:] else f"{len(hosts)} machines; rank 0 on {hosts[0]}"
+        device = f"{communicator.size} ranks on {where}: {device}"
     check_backends(communicator, backends[0])
     work = Run(session, session.net(backends), callbacks)
     if session.options.average and session.options.mode == TEST:

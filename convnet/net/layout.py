@@ -48,7 +48,7 @@ class Layout:
         devices = max(len(replicas.devices(graph)) // fewest, 1)
         if passes == 1:
             width = gcd(devices, size)
-            _check_shards(shards, size // width)
+            _check_shards(shards, size // width, width)
             shards = shards or size // width
             return cls(rank, size, shards, 1, width, shards)
         fitting = [width for width in range(min(devices, size), 0, -1) if _fits(width, size, passes, fewest)]
@@ -147,11 +147,12 @@ def _fits(width: int, size: int, passes: int, fewest: int) -> bool:
     return groups % fewest == 0 or (width == 1 and fewest % groups == 0)
 
 
-def _check_shards(shards: int, groups: int) -> None:
-    """Raise ``OptionError`` for shards that groups of ranks cannot share so that sums are added in one order."""
+def _check_shards(shards: int, groups: int, width: int) -> None:
+    """Raise ``OptionError`` for shards that groups of ``width`` ranks cannot share so that sums are added in one order."""
     each, left = divmod(shards, groups) if shards else (1, 0)
     if left or each & (each - 1) or each < 1:
-        which = counted(groups, "group") + " of ranks" if groups != 1 else "one rank"
+        which = f"{counted(groups, 'group')} of {width} ranks" if width > 1 else f"{groups} ranks"
+        which = which if groups > 1 or width > 1 else "one rank"
         raise OptionError(f"--shards {shards} does not fit {which}; expected {_some(groups << i for i in range(4))}")
 
 

@@ -52,35 +52,55 @@ def remarks(graph: Graph, gpus: Sequence[int]) -> list[str]:
     several = [layer.name for layer in graph.declared if len(set(layer.gpu)) > 1 and layer.sources]
     if several:
         first = f"'{several[0]}'" + (f" and {len(several) - 1} more" if len(several) > 1 else "")
-        text = f"Replicas (several numbers in gpu=, at {first}) run on the first device named"
-        lines.append(f"{text}; mpiexec -n {replicas.most(graph)} convnet run gives each a process.")
-    return lines
-
-
-def remarks_on_ranks(graph: Graph, layout: Layout, hosts: Sequence[str], mini: int) -> list[str]:
-    """Say how minibatches and layers lie over ranks, which run on ``hosts``, and in which passes."""
-    lines, count = [], layout.shards * layout.passes
-    parts = f"minibatches in {counted(count, 'part')} of {layout.part_size(mini)} cases"
-    if layout.size > 1:
-        machines = len(set(hosts))
-        where = f" on {counted(machines, 'machine')}" if machines > 1 else ""
-        who = (
-            f", each {layout.width} of which hold the net together" if layout.groups > 1 else ", which hold the net together"
+        text = (
+            f"In one process replicas (several numbers in gpu=, at {first}) are computed as one, on the first device named"
         )
-        lines.append(f"{layout.size} ranks{where}{who if layout.width > 1 else ''}; {parts}.")
-    elif layout.shards > 1:
-        lines.append(f"Computes {parts}.")
-    devices = replicas.devices(graph)
-    if layout.width > 1:
-        on = ", ".join(f"{device} on rank {layout.place_of(device, graph)}" for device in devices)
-        lines.append(f"Devices of the layer file: {on}{' of each group' if layout.groups > 1 else ''}.")
-    if layout.passes > 1:
-        wide = set(replicas.wide(graph))
-        narrow = [layer.name for layer in graph.declared if layer.sources and layer.name not in wide]
-        some = f"'{narrow[0]}'" + (f" and {len(narrow) - 1} more see" if narrow[1:] else " sees")
-        cases = f"{-(-mini // layout.passes)} of {mini} cases at a time"
-        lines.append(f"A minibatch takes {layout.passes} passes, by the replicas of gpu=: {some} {cases}.")
+        lines.append(f"{text}; mpiexec -n {replicas.most(graph)} convnet run gives each a device.")
     return lines
+
+
+def remarks_on_ranks(graph: Graph, layout: Layout, mini: int) -> list[str]:
+    """Say which rank computes what of a minibatch and of the net, and in which passes."""
+    own, size, ranks = len(layout.own_shards), layout.part_size(mini), counted(layout.groups, "rank")
+    most = "" if mini % (layout.shards * layout.passes) == 0 else "up to "
+    if layout.passes > 1:
+        return _remarks_on_passes(graph, layout, mini)
+    parts = f" in {own} parts of {most}{size}" if own > 1 else ""
+    lines = [] if layout.size > 1 or not parts else [f"Each minibatch of {mini} cases is computed{parts}."]
+    if layout.groups > 1:
+        each = ranks if layout.width == 1 else f"{layout.groups} groups of {layout.width} ranks"
+        lines.append(f"Each of {each} has the whole net, and {most}{own * size} of the {mini} cases of a minibatch{parts}.")
+    elif layout.width > 1:
+        lines.append(f"{layout.size} ranks hold the net together; each sees all {mini} cases of a minibatch{parts}.")
+    return lines + _remarks_on_devices(graph, layout)
+
+
+def _remarks_on_passes(graph: Graph, layout: Layout, mini: int) -> list[str]:
+    """Say what layers with several replicas do, and those that take the cases of these in passes (numerics 18.5)."""
+    wide = set(replicas.wide(graph))
+    several = [layer.name for layer in graph.declared if layer.sources and layer.name in wide]
+    narrow = [layer.name for layer in graph.declared if layer.sources and layer.name not in wide]
+    count = replicas.most(graph)
+    lines = [
+        f"{_some_of(several)}: {count} replicas, each with {-(-mini // count)} of the {mini} cases of a minibatch.",
+        f"{_some_of(narrow)}: {-(-mini // layout.passes)} cases at a time, in {layout.passes} passes.",
+    ]
+    if layout.size > layout.width:
+        groups = f"{layout.groups} ranks" if layout.width == 1 else f"{layout.groups} groups of {layout.width} ranks"
+        lines.insert(0, f"{groups} divide each minibatch, in parts of up to {layout.part_size(mini)} cases.")
+    return lines + _remarks_on_devices(graph, layout)
+
+
+def _remarks_on_devices(graph: Graph, layout: Layout) -> list[str]:
+    if layout.width == 1:
+        return []
+    on = ", ".join(f"{device} on rank {layout.place_of(device, graph)}" for device in replicas.devices(graph))
+    return [f"Devices that gpu= names: {on}{' of each group' if layout.groups > 1 else ''}."]
+
+
+def _some_of(names: Sequence[str]) -> str:
+    """Return the first and the last of some layers."""
+    return f"'{names[0]}' to '{names[-1]}'" if names[1:] else f"'{names[0]}'"
 
 
 def _colocated_with(layer: Layer) -> Layer | None:

@@ -197,13 +197,14 @@ class Options:
     backend: str = _option(choice("auto", "reference", "cpu", "cuda"), "machine", "Backend",
         "what computes; auto: a GPU where one runs", "auto", sticky=False)
     gpu: list[int] | None = _option(whole_numbers(0, "0,1"), "machine", "GPU override",
-        "GPUs to use, in the order that gpu=0, gpu=1, ... in layer files count them [0]", None,
+        "GPUs to use, in the order that gpu=0, gpu=1, ... in layer files count them; ranks take one each, in turn [0; "
+        "ranks: all]", None,
         sticky=False, modes=(TRAIN, TEST, FEATURES))
     math: str = _option(choice("float32", "exact", "fast", "tf32"), "machine", "How products are computed",
         "float32: sums as exact as direct ones; exact: direct sums; fast: within 1e-4, on GPUs tf32, about three digits",
         "float32", modes=(TRAIN, TEST, FEATURES))
     threads: int = _option(whole(0, 1024), "machine", "Processor threads (0 = all)",
-        "processor threads; 0: all [0]", 0, sticky=False)
+        "processor threads; 0: all, of several ranks each its part [0]", 0, sticky=False)
     verbose: int = _option(ZERO_ONE, "machine", "Print all lines on terminals, too?",
         "print on a terminal, too, what files and pipes get: the lines of 2012 and 2014", 0, sticky=False)
     live: int | None = _option(PORT, "machine", "Port of the page to watch (0 = any)",

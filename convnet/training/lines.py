@@ -24,14 +24,14 @@ _END_RULE = "======================================================="
 
 
 class Lines:
-    """A callback that prints to ``out``; a line per minibatch only where ``out`` is a terminal.
+    """A callback that prints to ``out``; a line per minibatch only where ``out`` is a terminal, unless ``is_file``.
 
     With ``--compat`` what the originals did not say goes to standard error.
     """
 
-    def __init__(self, out: TextIO | None = None) -> None:
+    def __init__(self, out: TextIO | None = None, is_file: bool = False) -> None:
         self.out = out or sys.stdout
-        self.live = self.out.isatty()
+        self.live = self.out.isatty() and not is_file
         self.outputs, self.compat = Outputs(), COMPAT[""]
         self._options = Options()
         self._classes: list[str] = []

@@ -352,7 +352,7 @@ class Session:
             if layout.is_parallel:
                 ranks = Ranks(self.communicator, layout, partial(carrier_for, say=self._remark))
                 net: Net = ParallelNet(self.graph, backends[0], ranks, *more)
-                self.remarks += placement.remarks_on_ranks(self.graph, layout, self.communicator.hosts, options.mini)
+                self.remarks += placement.remarks_on_ranks(self.graph, layout, options.mini)
             else:
                 net = Net(self.graph, backends, *more)
             if self.checkpoint:

@@ -74,7 +74,7 @@ def test_any_number_of_ranks_comes_to_the_same_bits(place, size, capsys):
     keys = "logprob.cost", "logprob.error", "weights", "dead", "rates"
     assert lines_of(place / "one", *keys) == lines_of(place / folder, *keys)
     said = capsys.readouterr().out
-    assert said.count("Saved checkpoint to") == 3 and f"{size} ranks, rank 0 on " in said
+    assert said.count("Saved checkpoint to") == 3 and f"Running on {size} ranks on " in said
 
 
 def test_without_shards_it_is_as_close_as_sums_are(place):
@@ -203,7 +203,7 @@ def test_an_average_is_that_of_one_rank(capsys):
 
 
 def test_a_mistake_is_that_of_all():
-    with pytest.raises(OptionError, match="--shards 4 does not fit 3 groups of ranks"):
+    with pytest.raises(OptionError, match="--shards 4 does not fit 3 ranks"):
         run(3, f"{TRAIN} --data-path data --save-file none")
     with pytest.raises(ConvnetError, match="nowhere") as caught:
         run(2, f"{TRAIN} --data-path nowhere --save-file none")

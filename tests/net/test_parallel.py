@@ -453,7 +453,7 @@ def test_what_does_not_fit_is_told():
     of_net = partial(Layout.of, graph_of(plain()))
     with pytest.raises(OptionError, match="--shards 6 does not fit one rank; expected 1, 2, 4, 8 and so on"):
         of_net(0, 1, 6)
-    with pytest.raises(OptionError, match="--shards 2 does not fit 3 groups of ranks; expected 3, 6, 12, 24"):
+    with pytest.raises(OptionError, match="--shards 2 does not fit 3 ranks; expected 3, 6, 12, 24"):
         of_net(0, 3, 2)
     with pytest.raises(OptionError, match="--shards 3: the replicas of the layer file say already"):
         Layout.of(graph_of(hybrid(2)), 0, 2, 3)

@@ -10,8 +10,9 @@ from convnet.backends.cuda import Cuda
 from convnet.backends.reference import Reference
 from convnet.graph.loading import LayerFiles, build_graph
 from convnet.net.gradcheck import check_gradients
+from convnet.net.layout import Layout
 from convnet.net.net import Net
-from convnet.net.placement import logical_devices, place, remarks
+from convnet.net.placement import logical_devices, place, remarks, remarks_on_ranks
 from convnet.net.state import collect_state
 
 HEAD = """
@@ -253,11 +254,27 @@ def test_layers_that_share_weights_keep_together():
     assert results[0] == results[1]
 
 
+@pytest.mark.parametrize(
+    ("size", "shards", "said"),
+    [
+        (1, 0, []),
+        (1, 4, ["Each minibatch of 64 cases is computed in 4 parts of 16."]),
+        (2, 0, ["2 ranks hold the net together; each sees all 64 cases of a minibatch.", "0 on rank 0, 1 on rank 1."]),
+        (3, 0, ["Each of 3 ranks has the whole net, and up to 22 of the 64 cases of a minibatch."]),
+        (4, 4, ["Each of 2 groups of 2 ranks has the whole net, and 32 of the 64 cases of a minibatch in 2 parts of 16."]),
+    ],
+)
+def test_what_ranks_have_is_told(size, shards, said):
+    towers = graph()
+    lines = remarks_on_ranks(towers, Layout.of(towers, 0, size, shards), 64)
+    assert all(line.endswith(text) for line, text in zip(lines, said, strict=False)) and bool(lines) == bool(said)
+
+
 def test_replicas_run_as_one():
     text = TOWERS.replace("gpu=0", "gpu=0,1").replace("gpu=1\n", "gpu=0,1\n")
     replicated = make_graph(text, {0: 192, 1: 1}, 4, PARAMS, dialect="2014")
     assert set(logical_devices(replicated).values()) == {0}
-    assert remarks(replicated, [0, 1])[-1].startswith("Replicas (several numbers in gpu=, at 'conv1a' and 1")
+    assert remarks(replicated, [0, 1])[-1].startswith("In one process replicas (several numbers in gpu=, at 'conv1a' and 1")
 
 
 def test_the_paper_s_net_over_two_devices():

@@ -1,6 +1,7 @@
 """``mpiexec -n N convnet run``, with pictures cropped and coloured at random, and dropout, does what one process does."""
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -147,6 +148,13 @@ def test_ranks_that_differ_say_so_before_the_first_step(place, more, texts):
 def test_a_mistake_is_said_once(place):
     ended = ranks(3, "-m", "convnet", "run", *RUN, "--data-path", "nowhere", folder=place)
     assert ended.status != 0 and ended.error.count("nowhere") == 1 and "Traceback" not in ended.error
+
+
+@pytest.mark.parametrize("wrong", [["--epoch", "x"], ["--config", "nowhere.toml"]], ids=["option", "config"])
+def test_a_rank_whose_options_are_wrong_does_not_leave_the_others_waiting(place, wrong):
+    line = ["-m", "convnet", "run", *RUN]
+    ended = ranks(1, *line, ":", "-n", "1", sys.executable, *line, *wrong, folder=place)
+    assert ended.status != 0 and re.search(rf"convnet: rank 1 on \S+: .*{wrong[0]}|nowhere", ended.error), ended
 
 
 def test_other_verbs_are_done_once(place):
