@@ -149,7 +149,8 @@ def test_a_process_under_nohup_saves_and_goes_on_after_kill_9(place, whole, tmp_
     script += "    if len(steps) in (5, 7): os.kill(os.getpid(), signal.SIGUSR1 if len(steps) == 5 else signal.SIGKILL)\n"
     script += "    return train(*rest)\n"
     script += "own = cli.end_program_on_signals; Net.train = killed\n"
-    script += "cli.end_program_on_signals = lambda: (own(), os.kill(os.getpid(), signal.SIGUSR1)); sys.exit(cli.main())"
+    script += "cli.end_program_on_signals = lambda is_quiet: (own(is_quiet), os.kill(os.getpid(), signal.SIGUSR1))\n"
+    script += "sys.exit(cli.main())"
     env = dict(os.environ, PYTHONPATH=str(ROOT))
     done = subprocess.run(
         [sys.executable, "-c", script, *words(place, tmp_path)],
