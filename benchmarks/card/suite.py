@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
 
@@ -58,7 +60,10 @@ class Reporter:
         if exitstatus == pytest.ExitCode.OK and not self.passed:
             session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
 
-    def pytest_terminal_summary(self, terminalreporter) -> None:
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_terminal_summary(self, terminalreporter) -> Generator[None, None, None]:
+        """Say behind what was skipped, among the last lines, which are all that a summary of steps shows."""
+        yield
         from convnet.backends.cuda import source
 
         left_out = sorted({name for file in source.files() for name in source.signatures(file)} - self.launched)
