@@ -82,11 +82,14 @@ class Ranks:
         return [found[rank] for rank in range(self.size)]
 
     def wait_for(self, pattern, seconds=30):
-        """Wait until files are there."""
+        """Wait until files are there; raises ``TimeoutError`` if they do not come, or the ranks have ended without them."""
         folder, name = Path(pattern).parent, Path(pattern).name
         ends = time.monotonic() + seconds
         while not list(folder.glob(name)):
-            assert time.monotonic() < ends and self.process.poll() is None, self.process.communicate()
+            if self.process.poll() is not None:
+                raise TimeoutError(f"no {pattern}: the ranks have ended: {self.process.communicate()}")
+            if time.monotonic() > ends:
+                raise TimeoutError(f"no {pattern} after {seconds} s")
             time.sleep(0.02)
 
     def end(self, seconds=60):
